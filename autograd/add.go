@@ -1,0 +1,44 @@
+package autograd
+
+import (
+	"fmt"
+	"slices"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Add returns a + b for two arrays of one shape, such as a residual stream and what a block adds to it.
+func Add(a, b Var) Var { return Apply(add[float32]{}, add[float64]{}, a, b) }
+
+type add[T kernel.Float] struct{}
+
+func (add[T]) Name() string { return "add" }
+
+func (add[T]) Shape(in [][]int) ([]int, error) {
+	if len(in[0]) != 2 || !slices.Equal(in[0], in[1]) {
+		return nil, fmt.Errorf("a is %v, b is %v: want two arrays (rows, width)", in[0], in[1])
+	}
+	return in[0], nil
+}
+
+func (add[T]) Saves([]bool) []bool { return []bool{false, false} }
+
+func (add[T]) Forward(c *Call[T]) {
+	kernel.Copy(c.Out.Mat(), c.In[0].Mat())
+	kernel.AddTo(c.Out.Mat(), c.In[1].Mat())
+}
+
+func (add[T]) Overwrites(int) bool { return true }
+
+// da = db = dy.
+func (add[T]) Backward(c *Call[T]) {
+	for i, d := range c.DIn {
+		switch {
+		case d.Absent():
+		case c.Mode(i) == kernel.Set:
+			kernel.Copy(d.Mat(), c.DOut.Mat())
+		default:
+			kernel.AddTo(d.Mat(), c.DOut.Mat())
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package autograd
+
+import "fmt"
+
+// NoLabel marks a row whose label does not enter the loss.
+const NoLabel = -100
+
+// Batch is what one run works on: documents laid end to end.
+type Batch struct {
+	// Tokens are the ids of all documents, one a row.
+	Tokens []int
+	// Embeds replaces Tokens in a graph that is fed with vectors: (rows, width).
+	Embeds []float32
+	// Labels line up with Tokens: Labels[t] is the label of row t itself, which row t−1 predicts. Labels below 0 do not
+	// count. Nil means no loss.
+	Labels []int
+	// Starts holds the first row of every document, in ascending order; Starts[0] is 0.
+	Starts []int
+	// Continues says that document 0 goes on from the state that the last run left; its first label has been predicted by
+	// that run. The graph must carry state.
+	Continues bool
+	// Next is the label after the last row, for a document that goes on in the next batch. It counts only if HasNext.
+	Next    int
+	HasNext bool
+}
+
+// Counted is the number of labels that enter the loss: those that a row of the same document predicts.
+func (b Batch) Counted() int {
+	n := 0
+	for _, t := range b.targets(make([]int, len(b.Labels))) {
+		if t >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// targets fills dst with what each row has to predict: the next row's label, and NoLabel at the end of a document. This
+// is the only place where labels are shifted.
+func (b Batch) targets(dst []int) []int {
+	for t := range dst {
+		dst[t] = NoLabel
+		if t+1 < len(b.Labels) && b.Labels[t+1] >= 0 {
+			dst[t] = b.Labels[t+1]
+		}
+	}
+	if b.Labels == nil {
+		return dst
+	}
+	for _, s := range b.Starts {
+		if s > 0 && s <= len(dst) {
+			dst[s-1] = NoLabel
+		}
+	}
+	if b.HasNext && b.Next >= 0 && len(dst) > 0 {
+		dst[len(dst)-1] = b.Next
+	}
+	return dst
+}
+
+// firsts fills dst with the first row of each row's document; rows of a document that began in an earlier batch get −rows
+// before this one, of which only the sign and that it exceeds any convolution matter.
+func (b Batch) firsts(dst []int) {
+	d := 0
+	for t := range dst {
+		for d+1 < len(b.Starts) && b.Starts[d+1] <= t {
+			d++
+		}
+		dst[t] = b.Starts[d]
+		if d == 0 && b.Continues {
+			dst[t] = continued
+		}
+	}
+}
+
+// continued is the first row of a document that began in the batch before: far enough back for every tap.
+const continued = -1 << 30
+
+// check reports what is wrong with the batch for a graph of the given capacity.
+func (b Batch) check(o Options, width int) error {
+	rows := b.rows(width)
+	switch {
+	case rows == 0:
+		return fmt.Errorf("autograd: batch: no rows")
+	case rows > o.Rows:
+		return fmt.Errorf("autograd: batch: %d rows exceed the capacity of %d", rows, o.Rows)
+	case b.Labels != nil && len(b.Labels) != rows:
+		return fmt.Errorf("autograd: batch: %d labels for %d rows", len(b.Labels), rows)
+	case len(b.Starts) == 0 || b.Starts[0] != 0:
+		return fmt.Errorf("autograd: batch: the first document must start at row 0, got starts %v", b.Starts)
+	case b.Continues && !o.Carry:
+		return fmt.Errorf("autograd: batch: it continues a document, but the graph carries no state")
+	}
+	for i := 1; i < len(b.Starts); i++ {
+		if b.Starts[i] <= b.Starts[i-1] || b.Starts[i] >= rows {
+			return fmt.Errorf("autograd: batch: document %d starts at row %d, want a row after %d and before %d", i, b.Starts[i], b.Starts[i-1], rows)
+		}
+	}
+	return nil
+}
+
+func (b Batch) rows(width int) int {
+	if b.Embeds != nil && width > 0 {
+		return len(b.Embeds) / width
+	}
+	return len(b.Tokens)
+}

@@ -1,0 +1,158 @@
+package autograd
+
+import "mambatrain/autograd/kernel"
+
+// LossOptions modify [CrossEntropy].
+type LossOptions struct {
+	// Smoothing is the share of the target's probability that is spread over the whole vocabulary.
+	Smoothing float64
+}
+
+// CrossEntropy returns the sum over rows of −log softmax(x·Wᵀ)[label of the next row], a scalar, for hidden states x
+// (rows, m) and the LM head w (v, m), which may have an adapter. A row counts if the next one belongs to the same
+// document and its label is not negative.
+//
+// Head and loss are one operation because the logits of a batch would be its largest array: they exist for a chunk of
+// rows only. While training, the chunk's gradient is computed as long as its logits are there, in the backward pass, so
+// the head's product is computed once. The numbers are returned as the [Loss] of the run.
+func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
+	return Apply(crossEntropy[float32]{newLinear[float32](lr), o.Smoothing}, crossEntropy[float64]{newLinear[float64](lr), o.Smoothing}, x, w, x.Graph().labels(), lr.A, lr.B)
+}
+
+type crossEntropy[T kernel.Float] struct {
+	head      linear[T]
+	smoothing float64
+}
+
+func (crossEntropy[T]) Name() string { return "cross_entropy" }
+
+func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
+	_, err := o.head.Shape([][]int{in[0], in[1], nil, in[3], in[4]})
+	return nil, err
+}
+
+func (o crossEntropy[T]) Forward(c *Call[T]) {
+	if !c.run.training {
+		o.chunks(c)
+	}
+}
+
+// With p = softmax of a row's logits and q its target distribution: dlogits = Scale·(p − q); dx = dlogits·W and
+// dW = dlogitsᵀ·x as in [Linear].
+func (o crossEntropy[T]) Backward(c *Call[T]) { o.chunks(c) }
+
+// chunkBytes bounds the memory of one chunk's logits.
+const chunkBytes = 32 << 20
+
+// headChunk is the memory for one chunk of rows.
+type headChunk[T kernel.Float] struct {
+	x, dx, logits, z, dz kernel.Mat[T]
+	rows, targets        []int
+}
+
+// chunks computes the loss of every counted row, and its gradients if somebody wants them.
+func (o crossEntropy[T]) chunks(c *Call[T]) {
+	v := c.In[1].Shape[0]
+	h := o.allocate(c, min(c.Rows, max(16, chunkBytes/(v*int(elementSize[T]())))))
+	for t, target := range c.In[2].Ints {
+		if target >= v {
+			c.Fail("label %d after row %d is outside the vocabulary of %d", target, t, v)
+			return
+		}
+		if target >= 0 {
+			h.rows, h.targets = append(h.rows, t), append(h.targets, target)
+		}
+		if len(h.rows) == h.x.Rows || t == c.Rows-1 && len(h.rows) > 0 {
+			o.chunk(c, h)
+			h.rows, h.targets = h.rows[:0], h.targets[:0]
+		}
+	}
+}
+
+func elementSize[T kernel.Float]() uintptr {
+	var z T
+	if _, ok := any(z).(float32); ok {
+		return 4
+	}
+	return 8
+}
+
+func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
+	v, m, r := c.In[1].Shape[0], c.In[1].Shape[1], 0
+	if !c.In[3].Absent() {
+		r = c.In[3].Shape[0]
+	}
+	s := c.Scratch(n * (2*m + v + 2*r))
+	cut := func(cols int) kernel.Mat[T] {
+		mat := kernel.Dense(s[:n*cols], n, cols)
+		s = s[n*cols:]
+		return mat
+	}
+	return &headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), z: cut(r), dz: cut(r), rows: make([]int, 0, n), targets: make([]int, 0, n)}
+}
+
+// chunk gathers the counted rows, so that others cost nothing, and adds their loss and gradients.
+func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
+	n := len(h.rows)
+	x, dx, logits, z, dz := top(h.x, n), top(h.dx, n), top(h.logits, n), top(h.z, n), top(h.dz, n)
+	kernel.Gather(x, c.In[0].Mat(), h.rows)
+	project(kernel.Set, logits, x, c.In[1])
+	if z.Cols > 0 {
+		kernel.MatMulNT(kernel.Set, z, 1, x, c.In[3].Mat())
+		kernel.MatMulNT(kernel.Add, logits, o.head.scale, z, c.In[4].Mat())
+	}
+	var dlogits kernel.Mat[T]
+	if c.run.training {
+		dlogits = logits
+	}
+	o.sum(c, h, logits, dlogits)
+	if !c.run.training {
+		return
+	}
+	if d := c.DIn[0]; !d.Absent() {
+		projectBack(kernel.Set, dx, logits, c.In[1])
+	}
+	if d := c.DIn[1]; !d.Absent() {
+		kernel.MatMulTN(kernel.Add, d.Mat(), 1, logits, x)
+	}
+	if z.Cols > 0 {
+		o.lowRank(c, dx, dz, logits, x, z)
+	}
+	if d := c.DIn[0]; !d.Absent() {
+		kernel.ScatterAdd(d.Mat(), dx, h.rows)
+	}
+}
+
+// lowRank adds the gradients of the head's adapter and its part of dx.
+func (o crossEntropy[T]) lowRank(c *Call[T], dx, dz, dlogits, x, z kernel.Mat[T]) {
+	kernel.MatMulNN(kernel.Set, dz, o.head.scale, dlogits, c.In[4].Mat())
+	if d := c.DIn[4]; !d.Absent() {
+		kernel.MatMulTN(kernel.Add, d.Mat(), o.head.scale, dlogits, z)
+	}
+	if d := c.DIn[3]; !d.Absent() {
+		kernel.MatMulTN(kernel.Add, d.Mat(), 1, dz, x)
+	}
+	if !c.DIn[0].Absent() {
+		kernel.MatMulNN(kernel.Add, dx, 1, dz, c.In[3].Mat())
+	}
+}
+
+// sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
+func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {
+	loss := &c.run.loss
+	nll, hits := make([]float64, len(h.rows)), make([]bool, len(h.rows))
+	kernel.CrossEntropy(nll, hits, dlogits, logits, h.targets, T(c.run.scale), o.smoothing)
+	for i, t := range h.rows {
+		loss.Rows[t] = nll[i]
+		loss.Sum += nll[i]
+		loss.Tokens++
+		if hits[i] {
+			loss.Correct++
+		}
+	}
+}
+
+// top is the first n rows of m.
+func top[T kernel.Float](m kernel.Mat[T], n int) kernel.Mat[T] {
+	return kernel.Dense(m.Data[:n*m.Cols], n, m.Cols)
+}

@@ -1,0 +1,92 @@
+package autograd
+
+import (
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Embedding returns the rows of table (v, m) that ids (rows) name, plus Scale·A[:, id]ᵀ·Bᵀ where there is an adapter with A
+// (r, v) and B (m, r); y is (rows, m). Dropout does not apply, as in PEFT. An id beyond the table ends the run with an
+// error.
+func Embedding(table, ids Var, lr LowRank) Var {
+	return Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
+}
+
+type embedding[T kernel.Float] struct{ scale T }
+
+func (embedding[T]) Name() string { return "embedding" }
+
+func (embedding[T]) Shape(in [][]int) ([]int, error) {
+	table, ids, a, b := in[0], in[1], in[2], in[3]
+	if len(table) != 2 || len(ids) != 1 {
+		return nil, fmt.Errorf("table is %v, ids are %v: want (v, m) and (rows)", table, ids)
+	}
+	if a != nil && (len(a) != 2 || len(b) != 2 || a[1] != table[0] || b[0] != table[1] || a[0] != b[1]) {
+		return nil, fmt.Errorf("table is %v, A is %v, B is %v: want (v, m), (r, v) and (m, r)", table, a, b)
+	}
+	return []int{ids[0], table[1]}, nil
+}
+
+func (embedding[T]) Saves([]bool) []bool { return []bool{false, true, true, true} }
+
+func (o embedding[T]) Forward(c *Call[T]) {
+	table, ids := c.In[0], c.In[1].Ints
+	for t, id := range ids {
+		if id < 0 || id >= table.Shape[0] {
+			c.Fail("token id %d in row %d is outside the vocabulary of %d", id, t, table.Shape[0])
+			return
+		}
+	}
+	gather(c.Out.Mat(), table, ids)
+	if !c.In[2].Absent() {
+		kernel.MatMulNT(kernel.Add, c.Out.Mat(), o.scale, o.gatherA(c), c.In[3].Mat())
+	}
+}
+
+// gather copies the rows of table that ids name.
+func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
+	if f, ok := any(y).(kernel.Mat[float32]); ok && table.Param != nil && table.Param.IsBF16() {
+		kernel.GatherBF16(f, table.Param.BF16s(), ids)
+		return
+	}
+	kernel.Gather(y, table.Mat(), ids)
+}
+
+// gatherA returns z (rows, r), the columns of A that the ids name.
+func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
+	a, ids := c.In[2], c.In[1].Ints
+	r, v := a.Shape[0], a.Shape[1]
+	z := kernel.Dense(c.Scratch(2 * len(ids) * r)[:len(ids)*r], len(ids), r)
+	for t, id := range ids {
+		for j := range r {
+			z.Data[t*r+j] = a.Data[j*v+id]
+		}
+	}
+	return z
+}
+
+// dtable[id] += dy, dB = Scale·dyᵀ·z and dA[:, id] += Scale·dy·B.
+func (o embedding[T]) Backward(c *Call[T]) {
+	ids, dy := c.In[1].Ints, c.DOut.Mat()
+	if d := c.DIn[0]; !d.Absent() {
+		kernel.ScatterAdd(d.Mat(), dy, ids)
+	}
+	if c.In[2].Absent() {
+		return
+	}
+	z := o.gatherA(c)
+	if d := c.DIn[3]; !d.Absent() {
+		kernel.MatMulTN(kernel.Add, d.Mat(), o.scale, dy, z)
+	}
+	if d := c.DIn[2]; !d.Absent() {
+		r, v := d.Shape[0], d.Shape[1]
+		dz := kernel.Dense(c.Scratch(2 * len(ids) * r)[len(ids)*r:], len(ids), r)
+		kernel.MatMulNN(kernel.Set, dz, o.scale, dy, c.In[3].Mat())
+		for t, id := range ids {
+			for j := range r {
+				d.Data[j*v+id] += dz.Data[t*r+j]
+			}
+		}
+	}
+}

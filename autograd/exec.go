@@ -1,0 +1,151 @@
+package autograd
+
+import (
+	"math/bits"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
+)
+
+// executor implements runner in the arithmetic of T. One Call serves forward and backward, so that a run allocates
+// nothing.
+type executor[T kernel.Float] struct {
+	op   Op[T]
+	call Call[T]
+	tmp  *[]T
+}
+
+func (e *executor[T]) name() string { return e.op.Name() }
+
+func (e *executor[T]) stateSize(in [][]int) int {
+	if s, ok := e.op.(Stateful); ok {
+		return s.StateSize(in)
+	}
+	return 0
+}
+
+func (e *executor[T]) carrySize(in [][]int) int {
+	if s, ok := e.op.(Carrier); ok {
+		return s.CarrySize(in)
+	}
+	return 0
+}
+
+func (e *executor[T]) saves(need []bool) []bool {
+	if s, ok := e.op.(Saver); ok {
+		return s.Saves(need)
+	}
+	all := make([]bool, len(need))
+	for i := range all {
+		all[i] = true
+	}
+	return all
+}
+
+func (e *executor[T]) overwrites(i int) bool {
+	o, ok := e.op.(Overwriter)
+	return ok && o.Overwrites(i)
+}
+
+func (e *executor[T]) forward(r *record, in []G.Value) error {
+	c := e.prepare(r)
+	k := 0
+	for i, v := range r.in {
+		if v == nil {
+			continue
+		}
+		c.In[i] = arrayOf[T](v, in[k])
+		k++
+	}
+	c.Out = arrayIn[T](r.out, r.out.buf)
+	e.op.Forward(c)
+	return c.err
+}
+
+func (e *executor[T]) backward(b *backward, in []G.Value) error {
+	c := e.prepare(b.source)
+	for i, v := range b.source.in {
+		switch {
+		case v == nil:
+		case b.saved[i] >= 0:
+			c.In[i] = arrayOf[T](v, in[b.saved[i]])
+		default:
+			c.In[i] = Array[T]{Shape: v.live, Param: v.param}
+		}
+	}
+	if b.out.shape != nil {
+		c.DOut = arrayOf[T](b.out, in[0])
+	}
+	for i, v := range b.in {
+		c.DIn[i], c.modes[i] = Array[T]{}, kernel.Add
+		if b.din[i] == nil {
+			continue
+		}
+		c.DIn[i] = arrayIn[T](v, b.din[i])
+		if b.fresh[i] {
+			if e.overwrites(i) {
+				c.modes[i] = kernel.Set
+			} else {
+				clear(c.DIn[i].Data)
+			}
+		}
+	}
+	e.op.Backward(c)
+	return c.err
+}
+
+// arrayOf views a value that the tape machine hands over.
+func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
+	a := Array[T]{Shape: v.live, Param: v.param}
+	switch {
+	case v.ints != nil:
+		a.Ints = v.ints[:v.live[0]]
+	case v.param != nil && v.param.IsBF16():
+	default:
+		a.Data = backing[T](got.(*tensor.Dense))[:size(v.live)]
+	}
+	return a
+}
+
+// arrayIn views memory of ours that has the shape of v.
+func arrayIn[T kernel.Float](v *value, b *buffer) Array[T] {
+	return Array[T]{Shape: v.live, Param: v.param, Data: backing[T](b.dense)[:size(v.live)]}
+}
+
+// backing returns the memory of d, without the allocations of its Data method.
+func backing[T kernel.Float](d *tensor.Dense) []T {
+	var z T
+	if _, ok := any(z).(float32); ok {
+		return any(d.Float32s()).([]T)
+	}
+	return any(d.Float64s()).([]T)
+}
+
+// prepare fills what forward and backward calls have in common.
+func (e *executor[T]) prepare(r *record) *Call[T] {
+	c := &e.call
+	if c.In == nil {
+		c.In, c.DIn, c.modes = make([]Array[T], len(r.in)), make([]Array[T], len(r.in)), make([]kernel.Mode, len(r.in))
+	}
+	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
+	c.Rows, c.Seed = r.g.run.rows, mix(r.g.run.seed, uint64(r.id))
+	c.State, c.CarryIn, c.CarryOut = nil, nil, nil
+	if r.state != nil {
+		c.State = backing[T](r.state.dense)
+	}
+	if r.carry[0] != nil {
+		c.CarryIn, c.CarryOut = backing[T](r.carry[0]), backing[T](r.carry[1])
+	}
+	return c
+}
+
+// mix turns the seed of a run and the number of an op into a seed of their own (the finaliser of SplitMix64, Steele
+// et al. 2014).
+func mix(seed, id uint64) uint64 {
+	z := seed + id*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return bits.RotateLeft64(z^z>>31, 17)
+}

@@ -1,0 +1,243 @@
+package autograd
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// Options describe a graph.
+type Options struct {
+	// Rows is the capacity: the most rows, summed over all documents, that one run can hold.
+	Rows int
+	// Float64 selects the plain loops in double precision, for gradient checks. Parameters must then be float64.
+	Float64 bool
+	// Carry makes convolution and scan keep their last state, so that a [Batch] may continue the one before it.
+	Carry bool
+}
+
+// Graph records a model. The first error sticks to it: later operations do nothing and Compile reports it.
+type Graph struct {
+	opts    Options
+	x       *G.ExprGraph
+	values  []*value
+	records []*record
+	inputs  map[string]*value
+	buffers []*buffer
+	segment int // the checkpoint segment being recorded, 0 outside
+	last    int // the last segment's number
+	ids     uint32
+	run     run
+	tmp32   []float32
+	tmp64   []float64
+	err     error
+}
+
+// Var is a value in a graph. The zero Var stands for an absent optional input.
+type Var struct{ v *value }
+
+// value is what a Var refers to: an input of the graph, a use of a parameter, or the output of an op.
+type value struct {
+	g     *Graph
+	node  *G.Node
+	shape []int // at full capacity; nil for a scalar
+	live  []int // the shape in this run
+	buf   *buffer
+	param *Param
+	ints  []int
+	by    *record // nil for inputs and parameters
+	need  bool    // a trainable parameter lies at or below it
+	grad  gradient
+}
+
+// NewGraph returns an empty graph.
+func NewGraph(o Options) *Graph {
+	g := &Graph{opts: o, x: G.NewGraph(), inputs: map[string]*value{}}
+	if o.Rows < 1 {
+		g.fail(fmt.Errorf("autograd: graph: a capacity of at least one row is needed, got %d", o.Rows))
+	}
+	return g
+}
+
+// Err returns the first error of recording.
+func (g *Graph) Err() error { return g.err }
+
+func (g *Graph) fail(err error) {
+	if g.err == nil {
+		g.err = err
+	}
+}
+
+// Graph returns the graph that v belongs to.
+func (v Var) Graph() *Graph { return v.v.g }
+
+// Shape returns the dimensions at full capacity: (rows, width), the shape of a parameter, or nothing for a scalar.
+func (v Var) Shape() []int { return v.v.shape }
+
+// IsZero says that v stands for an absent input.
+func (v Var) IsZero() bool { return v.v == nil }
+
+func (g *Graph) dtype() tensor.Dtype {
+	if g.opts.Float64 {
+		return tensor.Float64
+	}
+	return tensor.Float32
+}
+
+// Param records one use of p. A parameter that is used twice, such as a tied embedding, is two nodes that share value
+// and gradient, so that Gorgonia never sums gradients of parameters in place.
+func (g *Graph) Param(p *Param) Var {
+	if p == nil {
+		return Var{}
+	}
+	dt := p.Value.Dtype()
+	if dt != g.dtype() && !(p.IsBF16() && !p.Trainable() && !g.opts.Float64) {
+		g.fail(fmt.Errorf("autograd: %s: value is %v, the graph computes in %v", p.Name, dt, g.dtype()))
+		return Var{&value{g: g, shape: p.Shape()}}
+	}
+	shape := p.Shape()
+	return Var{g.input(&value{g: g, shape: shape, live: shape, param: p, need: p.Trainable()}, p.Name, p.Value)}
+}
+
+// Tokens is the ids of the batch, one for each row.
+func (g *Graph) Tokens() Var { return g.intInput("tokens") }
+
+// Labels is, for each row, the label that the row has to predict; the shift by one has been made.
+func (g *Graph) labels() Var { return g.intInput("labels") }
+
+// First is, for each row, the first row of its document; negative if the document began in the batch before.
+func (g *Graph) first() Var { return g.intInput("first") }
+
+func (g *Graph) intInput(name string) Var {
+	if v := g.inputs[name]; v != nil {
+		return Var{v}
+	}
+	ints := make([]int, g.opts.Rows)
+	v := g.input(&value{g: g, shape: []int{len(ints)}, live: []int{len(ints)}, ints: ints}, name, tensor.New(tensor.WithShape(len(ints)), tensor.WithBacking(ints)))
+	g.inputs[name] = v
+	return Var{v}
+}
+
+// Embeds is the batch's embeddings, (rows, width), for models that are fed with vectors instead of token ids.
+func (g *Graph) Embeds(width int) Var {
+	const name = "embeds"
+	if v := g.inputs[name]; v != nil {
+		return Var{v}
+	}
+	shape := []int{g.opts.Rows, width}
+	d := tensor.New(tensor.WithShape(shape...), tensor.Of(g.dtype()))
+	v := g.input(&value{g: g, shape: shape, live: slices.Clone(shape), buf: g.fixed(d)}, name, d)
+	g.inputs[name] = v
+	return Var{v}
+}
+
+// input adds a Gorgonia input node. Gorgonia merges inputs of the same name, type and shape, hence the number.
+func (g *Graph) input(v *value, name string, d *tensor.Dense) *value {
+	g.ids++
+	v.node = G.NewTensor(g.x, d.Dtype(), d.Dims(), G.WithShape(d.Shape()...), G.WithName(fmt.Sprintf("%s#%d", name, g.ids)), G.WithValue(d))
+	g.values = append(g.values, v)
+	return v
+}
+
+// Checkpoint records what f records, but keeps none of its intermediate results: backward computes them again from the
+// inputs. f must not be nested in another Checkpoint.
+func (g *Graph) Checkpoint(f func() Var) Var {
+	if g.segment != 0 {
+		g.fail(errors.New("autograd: checkpoint: segments cannot be nested"))
+		return f()
+	}
+	g.last++
+	g.segment = g.last
+	defer func() { g.segment = 0 }()
+	return f()
+}
+
+// Apply records an operation, given for both arithmetic types, on inputs of one graph. A zero Var is an absent input.
+func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
+	g := graphOf(in)
+	if g == nil {
+		panic("autograd: " + f32.Name() + ": no input belongs to a graph")
+	}
+	r := &record{g: g, segment: g.segment, in: make([]*value, len(in))}
+	if g.opts.Float64 {
+		r.exec = &executor[float64]{op: f64, tmp: &g.tmp64}
+	} else {
+		r.exec = &executor[float32]{op: f32, tmp: &g.tmp32}
+	}
+	shapes := make([][]int, len(in))
+	for i, v := range in {
+		if v.IsZero() {
+			continue
+		}
+		if v.v.g != g {
+			g.fail(fmt.Errorf("autograd: %s: inputs of two graphs", f32.Name()))
+		}
+		r.in[i], shapes[i] = v.v, v.v.shape
+	}
+	r.shapes = shapes
+	shape, err := f32.Shape(shapes)
+	if err != nil {
+		g.fail(fmt.Errorf("autograd: %s%s: %w", f32.Name(), label(r.in), err))
+	}
+	if g.err != nil {
+		return Var{&value{g: g, shape: shape}}
+	}
+	return Var{g.record(r, shape)}
+}
+
+// graphOf returns the graph of the first input that has one.
+func graphOf(in []Var) *Graph {
+	for _, v := range in {
+		if !v.IsZero() {
+			return v.v.g
+		}
+	}
+	return nil
+}
+
+// label names the first parameter among the inputs: it tells which of many equal layers an error is about.
+func label(in []*value) string {
+	for _, v := range in {
+		if v != nil && v.param != nil {
+			return " " + v.param.Name
+		}
+	}
+	return ""
+}
+
+// record adds r's forward node and, as its result, a value of the given shape.
+func (g *Graph) record(r *record, shape []int) *value {
+	g.ids++
+	r.id = g.ids
+	v := &value{g: g, shape: shape, live: slices.Clone(shape), by: r, buf: g.buffer(shape)}
+	for _, in := range r.in {
+		v.need = v.need || in != nil && in.need
+	}
+	r.out = v
+	if n := r.exec.stateSize(r.shapes); n > 0 {
+		r.state = g.buffer([]int{n})
+	}
+	if n := r.exec.carrySize(r.shapes); n > 0 && g.opts.Carry {
+		r.carry = [2]*tensor.Dense{tensor.New(tensor.WithShape(n), tensor.Of(g.dtype())), tensor.New(tensor.WithShape(n), tensor.Of(g.dtype()))}
+	}
+	g.records = append(g.records, r)
+	g.forward(r)
+	g.values = append(g.values, v)
+	return v
+}
+
+// forward adds the Gorgonia node that runs r.
+func (g *Graph) forward(r *record) {
+	n := &node{g: g, name: r.exec.name(), shape: r.out.shape, dtype: g.dtype(), do: r.forward, diffWRT: func() []bool { return r.wrt }, symDiff: r.differentiate}
+	n.touch(r.out.buf, r.state)
+	for _, in := range r.in {
+		if in != nil {
+			n.in = append(n.in, in.node)
+			n.touch(in.buf)
+		}
+	}
+	r.out.node = g.apply(n)
+}

@@ -1,0 +1,4 @@
+package kernel
+
+// pause tells the processor that it runs a spin loop.
+func pause() {}

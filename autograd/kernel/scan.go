@@ -1,0 +1,196 @@
+package kernel
+
+// Scan is the selective scan of Mamba with everything around it that is elementwise, over documents laid end to end:
+//
+//	Δ = softplus(dt),  A = −exp(A_log)
+//	h(t) = exp(Δ∘A)∘h(t−1) + Δ∘B∘u
+//	y(t) = (C·h(t) + D∘u) ∘ silu(z)
+//
+// Gu & Dao 2023, algorithm 2; B by Euler's rule, as in the authors' selective_scan_ref. U, DT and Z are (rows, d), B and C
+// (rows, n), ALog (d, n), D (d). A zero Z means no gate, a nil D no skip.
+//
+// The state starts from zeros where First[t] == t. A negative First[t] continues a document of the batch before: it starts
+// from H0 (d, n), nil for zeros. A nil First means one document that starts at row 0.
+type Scan[T Float] struct {
+	U, DT, B, C Mat[T]
+	Z           Mat[T]
+	ALog, D     []T
+	First       []int
+	H0          []T
+}
+
+// ScanGrad names where Scan.Backward adds each gradient; zero and nil are not wanted.
+type ScanGrad[T Float] struct {
+	U, DT, B, C, Z Mat[T]
+	ALog, D        []T
+}
+
+// scanChunk is how many rows lie between two saved states: backward recomputes the states of one chunk at a time.
+const scanChunk = 64
+
+// scanBlock is how many channels share one partial sum of dB and dC; it is fixed so that the order of summation is.
+const scanBlock = 64
+
+// ScanSaved returns how many elements Forward wants in saved: the states at every 64th row, (⌈rows/64⌉, d, n).
+func ScanSaved(rows, d, n int) int { return (rows + scanChunk - 1) / scanChunk * d * n }
+
+func (s *Scan[T]) sizes() (rows, d, n int) { return s.U.Rows, s.U.Cols, s.B.Cols }
+
+func (s *Scan[T]) check() {
+	rows, d, n := s.sizes()
+	s.DT.check("scan dt", rows, d)
+	s.B.check("scan B", rows, n)
+	s.C.check("scan C", rows, n)
+	if !s.Z.Absent() {
+		s.Z.check("scan z", rows, d)
+	}
+}
+
+// Forward writes y (rows, d). saved (ScanSaved elements, nil in inference) keeps what Backward needs; hOut (d, n), if not
+// nil, receives the state after the last row, and may be H0.
+func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
+	rows, d, n := s.sizes()
+	s.check()
+	y.check("scan y", rows, d)
+	For(d, scanBlock, func(lo, hi int) {
+		h := make([]T, n)
+		for c := lo; c < hi; c++ {
+			s.start(h, c)
+			s.channel(h, c, y, saved)
+			if hOut != nil {
+				copy(hOut[c*n:(c+1)*n], h)
+			}
+		}
+	})
+}
+
+// start sets h to the state of channel c before row 0.
+func (s *Scan[T]) start(h []T, c int) {
+	if s.H0 != nil {
+		copy(h, s.H0[c*len(h):])
+	} else {
+		clear(h)
+	}
+}
+
+// channel runs one channel over all rows.
+func (s *Scan[T]) channel(h []T, c int, y Mat[T], saved []T) {
+	rows, d, n := s.sizes()
+	a := make([]T, n)
+	for j := range a {
+		a[j] = -exp(s.ALog[c*n+j])
+	}
+	for t := range rows {
+		if t%scanChunk == 0 && saved != nil {
+			copy(saved[(t/scanChunk*d+c)*n:], h)
+		}
+		if firstRow(s.First, t) == t {
+			clear(h)
+		}
+		u := s.U.Data[t*s.U.Stride+c]
+		v := s.step(h, a, t, c) + s.skip(c)*u
+		if !s.Z.Absent() {
+			v *= silu(s.Z.Data[t*s.Z.Stride+c])
+		}
+		y.Data[t*y.Stride+c] = v
+	}
+}
+
+func (s *Scan[T]) skip(c int) T {
+	if s.D == nil {
+		return 0
+	}
+	return s.D[c]
+}
+
+// step advances the state of channel c by row t and returns C·h.
+func (s *Scan[T]) step(h, a []T, t, c int) T {
+	delta := softplus(s.DT.Data[t*s.DT.Stride+c])
+	du := delta * s.U.Data[t*s.U.Stride+c]
+	b, cc := s.B.Row(t)[:len(h)], s.C.Row(t)[:len(h)]
+	a = a[:len(h)]
+	var y T
+	for j := range h {
+		h[j] = exp(delta*a[j])*h[j] + du*b[j]
+		y += h[j] * cc[j]
+	}
+	return y
+}
+
+// Backward adds to g the gradients of Forward at dy (rows, d), from the states Forward saved. No gradient flows into H0.
+func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved []T) {
+	rows, d, n := s.sizes()
+	s.check()
+	dy.check("scan dy", rows, d)
+	blocks := (d + scanBlock - 1) / scanBlock
+	part := make([]T, blocks*rows*2*n) // per block of channels, row by row: dB, dC
+	For(d, scanBlock, func(lo, hi int) {
+		own := part[lo/scanBlock*rows*2*n:][:rows*2*n]
+		for c := lo; c < hi; c++ {
+			s.channelBackward(g, dy, saved, own, c)
+		}
+	})
+	sumParts(g.B, part, blocks, rows, 2*n, 0)
+	sumParts(g.C, part, blocks, rows, 2*n, n)
+}
+
+// sumParts adds to dst the blocks of part (blocks, rows, width), from column from on, in ascending order.
+func sumParts[T Float](dst Mat[T], part []T, blocks, rows, width, from int) {
+	if dst.Absent() {
+		return
+	}
+	For(rows, rowGrain, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			row := dst.Row(t)
+			for b := range blocks {
+				p := part[(b*rows+t)*width+from:][:len(row)]
+				for j, v := range p {
+					row[j] += v
+				}
+			}
+		}
+	})
+}
+
+// channelBackward walks one channel backwards, a chunk at a time: it first recomputes the chunk's states.
+func (s *Scan[T]) channelBackward(g ScanGrad[T], dy Mat[T], saved, part []T, c int) {
+	rows, d, n := s.sizes()
+	a, da, dh := make([]T, n), make([]T, n), make([]T, n)
+	for j := range a {
+		a[j] = -exp(s.ALog[c*n+j])
+	}
+	var dD T
+	hs := make([]T, (scanChunk+1)*n) // hs[i] is the state before row lo+i
+	ys := make([]T, scanChunk)       // C·h
+	for lo := (rows - 1) / scanChunk * scanChunk; lo >= 0; lo -= scanChunk {
+		hi := min(rows, lo+scanChunk)
+		copy(hs[:n], saved[(lo/scanChunk*d+c)*n:])
+		for t := lo; t < hi; t++ {
+			before, after := hs[(t-lo)*n:][:n], hs[(t-lo+1)*n:][:n]
+			if firstRow(s.First, t) == t {
+				clear(before)
+			}
+			copy(after, before)
+			ys[t-lo] = s.step(after, a, t, c)
+		}
+		for t := hi - 1; t >= lo; t-- {
+			// What follows a state reset has no say in the document before: before is all zeros, and dh ends here.
+			dD += s.rowBackward(g, dy, part[t*2*n:][:2*n], hs[(t-lo)*n:][:2*n], ys[t-lo], a, da, dh, t, c)
+			if firstRow(s.First, t) == t {
+				clear(dh)
+			}
+			// The state kept as "after" of the row before is its own, not the cleared one.
+			if t > lo && firstRow(s.First, t) == t {
+				copy(hs[(t-lo-1)*n:][:n], hs[(t-lo-1)*n:][:n])
+			}
+		}
+	}
+	if g.ALog != nil {
+		for j, v := range da {
+			g.ALog[c*n+j] += v * a[j]
+		}
+	}
+	if g.D != nil {
+		g.D[c] += dD
+	}
+}

@@ -1,0 +1,146 @@
+package autograd
+
+import (
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
+
+// LowRank is the adapter branch of a [Linear] or [Embedding]: Scale·B·A beside the frozen weight. Hu et al. 2021. The zero
+// LowRank is no adapter.
+type LowRank struct {
+	A Var // (r, in)
+	B Var // (out, r)
+	// Scale is lora_alpha/r, or lora_alpha/√r.
+	Scale float64
+	// Dropout is the share of the branch's inputs that a training run drops.
+	Dropout float64
+	// From and To limit the branch to these outputs; B then has To−From rows. Zero for both means all.
+	From, To int
+}
+
+// Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The bias
+// and the adapter may be absent.
+func Linear(x, w, b Var, lr LowRank) Var {
+	return Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, b, lr.A, lr.B)
+}
+
+type linear[T kernel.Float] struct {
+	scale    T
+	dropout  float64
+	from, to int
+}
+
+func newLinear[T kernel.Float](lr LowRank) linear[T] {
+	return linear[T]{T(lr.Scale), lr.Dropout, lr.From, lr.To}
+}
+
+func (linear[T]) Name() string { return "linear" }
+
+func (o linear[T]) Shape(in [][]int) ([]int, error) {
+	x, w, bias, a, b := in[0], in[1], in[2], in[3], in[4]
+	if len(x) != 2 || len(w) != 2 || x[1] != w[1] {
+		return nil, fmt.Errorf("x is %v, w is %v: inner sizes differ", x, w)
+	}
+	if bias != nil && (len(bias) != 1 || bias[0] != w[0]) {
+		return nil, fmt.Errorf("w is %v, bias is %v: want one number for each output", w, bias)
+	}
+	if from, to := o.group(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
+		return nil, fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
+	}
+	return []int{x[0], w[0]}, nil
+}
+
+// group is the range of outputs that the adapter changes.
+func (o linear[T]) group(out int) (from, to int) {
+	if o.to == 0 {
+		return 0, out
+	}
+	return o.from, o.to
+}
+
+// StateSize: z = drop(x)·Aᵀ.
+func (linear[T]) StateSize(in [][]int) int {
+	if in[3] == nil {
+		return 0
+	}
+	return in[0][0] * in[3][0]
+}
+
+func (linear[T]) Saves(need []bool) []bool {
+	dx, dw, da, db := need[0], need[1], need[3], need[4]
+	return []bool{dw || da, dx, false, dx, dx || da || db}
+}
+
+func (o linear[T]) Forward(c *Call[T]) {
+	x, y := c.In[0].Mat(), c.Out.Mat()
+	project(kernel.Set, y, x, c.In[1])
+	if b := c.In[2]; !b.Absent() {
+		kernel.AddRow(y, b.Data)
+	}
+	if a := c.In[3]; !a.Absent() {
+		z := kernel.Dense(c.State[:c.Rows*a.Shape[0]], c.Rows, a.Shape[0])
+		kernel.MatMulNT(kernel.Set, z, 1, o.dropped(c, x), a.Mat())
+		from, to := o.group(y.Cols)
+		kernel.MatMulNT(kernel.Add, c.Out.Columns(from, to), o.scale, z, c.In[4].Mat())
+	}
+}
+
+func (linear[T]) Overwrites(i int) bool { return i == 0 }
+
+// dx = dy·W + drop(dz·A) with dz = Scale·dy·B; dW = dyᵀ·x, db = Σ_t dy(t), dA = dzᵀ·drop(x), dB = Scale·dyᵀ·z.
+func (o linear[T]) Backward(c *Call[T]) {
+	dx, dw, db, dy := c.DIn[0], c.DIn[1], c.DIn[2], c.DOut.Mat()
+	if !dx.Absent() {
+		projectBack(c.Mode(0), dx.Mat(), dy, c.In[1])
+	}
+	if !dw.Absent() {
+		kernel.MatMulTN(kernel.Add, dw.Mat(), 1, dy, c.In[0].Mat())
+	}
+	if !db.Absent() {
+		kernel.SumRows(db.Data, dy)
+	}
+	if !c.In[3].Absent() {
+		o.backwardLowRank(c)
+	}
+}
+
+func (o linear[T]) backwardLowRank(c *Call[T]) {
+	dx, da, db := c.DIn[0], c.DIn[3], c.DIn[4]
+	r, in := c.In[3].Shape[0], c.In[3].Shape[1]
+	from, to := o.group(c.DOut.Shape[1])
+	dy := c.DOut.Columns(from, to)
+	if !db.Absent() {
+		kernel.MatMulTN(kernel.Add, db.Mat(), o.scale, dy, kernel.Dense(c.State[:c.Rows*r], c.Rows, r))
+	}
+	if dx.Absent() && da.Absent() {
+		return
+	}
+	// dz lies behind the memory that dropped uses.
+	scratch := c.Scratch(c.Rows * (in + r))
+	dz := kernel.Dense(scratch[c.Rows*in:], c.Rows, r)
+	kernel.MatMulNN(kernel.Set, dz, o.scale, dy, c.In[4].Mat())
+	if !da.Absent() {
+		kernel.MatMulTN(kernel.Add, da.Mat(), 1, dz, o.dropped(c, c.In[0].Mat()))
+	}
+	switch {
+	case dx.Absent():
+	case o.dropout == 0 || !c.run.training:
+		kernel.MatMulNN(kernel.Add, dx.Mat(), 1, dz, c.In[3].Mat())
+	default:
+		d := kernel.Dense(scratch[:c.Rows*in], c.Rows, in)
+		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
+		drop(d, d, o.dropout, c.Seed)
+		kernel.AddTo(dx.Mat(), d)
+	}
+}
+
+// dropped returns the branch's input: x itself, or in training with dropout a copy in scratch memory.
+func (o linear[T]) dropped(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
+	if o.dropout == 0 || !c.run.training {
+		return x
+	}
+	d := kernel.Dense(c.Scratch(x.Rows * x.Cols), x.Rows, x.Cols)
+	drop(d, x, o.dropout, c.Seed)
+	return d
+}

@@ -1,0 +1,107 @@
+package autograd
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash"
+
+	"github.com/chewxy/hm"
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// node is the Gorgonia side of everything we run: forward passes, backward passes and takes differ only in their
+// functions. It implements gorgonia.SDOp.
+//
+// Buffers belong to us: Do returns one of them, never an input, because Gorgonia's own Add writes into what it is given.
+type node struct {
+	g     *Graph
+	id    uint32
+	name  string
+	shape []int // nil for a scalar
+	dtype tensor.Dtype
+	in    []*G.Node
+	bufs  []*buffer // the memory that do touches
+	pos   int       // its place on the tape
+
+	do      func(in []G.Value) (G.Value, error)
+	diffWRT func() []bool
+	symDiff func(in G.Nodes, grad *G.Node) (G.Nodes, error)
+}
+
+var _ G.SDOp = (*node)(nil)
+
+// touch notes that the node uses these buffers.
+func (n *node) touch(bs ...*buffer) {
+	for _, b := range bs {
+		if b != nil {
+			n.bufs = append(n.bufs, b)
+		}
+	}
+}
+
+// apply adds n to the Gorgonia graph. The number makes each node's hash its own: Gorgonia merges equal ones.
+func (g *Graph) apply(n *node) *G.Node {
+	g.ids++
+	n.id = g.ids
+	out, err := G.ApplyOp(n, n.in...)
+	if err != nil {
+		g.fail(fmt.Errorf("autograd: %s: %w", n.name, err))
+	}
+	return out
+}
+
+// Type is built anew at every call because Gorgonia returns it to a pool.
+func (n *node) Type() hm.Type {
+	ts := make([]hm.Type, 0, len(n.in)+1)
+	for _, in := range n.in {
+		ts = append(ts, in.Type())
+	}
+	if n.shape == nil {
+		return hm.NewFnType(append(ts, n.dtype)...)
+	}
+	return hm.NewFnType(append(ts, G.TensorType{Dims: len(n.shape), Of: n.dtype})...)
+}
+
+// Do runs the node. Gorgonia calls it on a goroutine of its own, where a panic would end the process.
+func (n *node) Do(in ...G.Value) (v G.Value, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: %v", n.name, p)
+		}
+	}()
+	if n.pos <= n.g.run.pos {
+		return nil, fmt.Errorf("%s: runs at place %d after place %d: the buffer plan does not hold", n.name, n.pos, n.g.run.pos)
+	}
+	n.g.run.pos = n.pos
+	if n.g.run.ctx != nil {
+		if err := n.g.run.ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return n.do(in)
+}
+
+func (n *node) InferShape(...G.DimSizer) (tensor.Shape, error) {
+	if n.shape == nil {
+		return tensor.ScalarShape(), nil
+	}
+	return tensor.Shape(n.shape).Clone(), nil
+}
+
+func (n *node) DiffWRT(inputs int) []bool {
+	if n.diffWRT == nil {
+		return make([]bool, inputs)
+	}
+	return n.diffWRT()
+}
+
+func (n *node) SymDiff(in G.Nodes, _, grad *G.Node) (G.Nodes, error) { return n.symDiff(in, grad) }
+
+func (n *node) Arity() int            { return len(n.in) }
+func (n *node) String() string        { return n.name }
+func (n *node) ReturnsPtr() bool      { return false }
+func (n *node) CallsExtern() bool     { return false }
+func (n *node) OverwritesInput() int  { return -1 }
+func (n *node) Hashcode() uint32      { return n.id }
+func (n *node) WriteHash(h hash.Hash) { binary.Write(h, binary.LittleEndian, n.id) }

@@ -1,0 +1,137 @@
+package autograd
+
+import (
+	"fmt"
+	"slices"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
+)
+
+// buffer is the memory of one value, gradient or state.
+type buffer struct {
+	shape []int
+	dense *tensor.Dense // bound when the plan is made
+	fixed bool          // the memory belongs to a parameter or an input: it is not planned
+	// first and last are the places on the tape between which the content matters.
+	first, last int
+	offset      int // elements into the slab
+}
+
+func (g *Graph) buffer(shape []int) *buffer {
+	b := &buffer{shape: shape, first: int(^uint(0) >> 1), last: -1}
+	g.buffers = append(g.buffers, b)
+	return b
+}
+
+// fixed wraps memory that is not ours to place.
+func (g *Graph) fixed(d *tensor.Dense) *buffer {
+	return &buffer{shape: d.Shape(), dense: d, fixed: true}
+}
+
+func (b *buffer) size() int { return size(b.shape) }
+
+// value is what Gorgonia sees: the tensor, or a number for a scalar.
+func (b *buffer) value() G.Value {
+	if b.shape != nil {
+		return b.dense
+	}
+	if b.dense.Dtype() == tensor.Float64 {
+		return G.NewF64(b.dense.Float64s()[0])
+	}
+	return G.NewF32(b.dense.Float32s()[0])
+}
+
+// plan gives every buffer a place in one slab such that buffers whose lives overlap do not. The tape machine runs nodes
+// in the order of their creation, which is the order of their ids; node.Do checks it.
+func (g *Graph) plan() error {
+	nodes := g.x.AllNodes()
+	seen := map[uint32]*G.Node{}
+	for _, n := range nodes {
+		if o := seen[n.Hashcode()]; o != nil && o != n {
+			return fmt.Errorf("autograd: graph: nodes %v and %v have the same hash and would be merged", o, n)
+		}
+		seen[n.Hashcode()] = n
+		if o, ok := n.Op().(*node); ok {
+			o.pos = int(n.ID()) + 1
+			for _, b := range o.bufs {
+				b.first, b.last = min(b.first, o.pos), max(b.last, o.pos)
+			}
+		}
+	}
+	g.extendSums(nodes)
+	used := slices.DeleteFunc(slices.Clone(g.buffers), func(b *buffer) bool { return b.fixed || b.last < 0 })
+	g.bind(used, place(used))
+	return nil
+}
+
+// extendSums lengthens the life of gradients that Gorgonia adds: its Add works in place on its first operand, so such a
+// buffer lives as long as any value derived from it by a node that is not ours.
+func (g *Graph) extendSums(nodes G.Nodes) {
+	last := map[int64]int{}
+	for _, n := range slices.Backward(nodes) { // users before what they use
+		o, ours := n.Op().(*node)
+		end := int(n.ID()) + 1
+		if !ours {
+			end = max(end, last[n.ID()])
+		}
+		for it := g.x.From(n.ID()); it.Next(); {
+			id := it.Node().ID()
+			last[id] = max(last[id], end)
+		}
+		if ours && len(o.bufs) == 1 {
+			o.bufs[0].last = max(o.bufs[0].last, last[n.ID()])
+		}
+	}
+}
+
+// lines is the alignment of buffers in elements: 64 bytes of float32.
+const lines = 16
+
+// place assigns offsets, largest buffer first, each at the lowest place that is free during its life, and returns the
+// size of the slab.
+func place(bs []*buffer) int {
+	slices.SortStableFunc(bs, func(a, b *buffer) int { return b.size() - a.size() })
+	end := 0
+	var placed []*buffer // by offset
+	for _, b := range bs {
+		at := 0
+		for _, p := range placed {
+			if p.first > b.last || b.first > p.last {
+				continue
+			}
+			if at+b.size() <= p.offset {
+				break
+			}
+			at = max(at, (p.offset+p.size()+lines-1)/lines*lines)
+		}
+		b.offset = at
+		i, _ := slices.BinarySearchFunc(placed, at, func(p *buffer, at int) int { return p.offset - at })
+		placed = slices.Insert(placed, i, b)
+		end = max(end, at+b.size())
+	}
+	return end
+}
+
+// bind allocates the slab and gives each buffer its part.
+func (g *Graph) bind(bs []*buffer, n int) {
+	if g.opts.Float64 {
+		bindSlab[float64](bs, n)
+	} else {
+		bindSlab[float32](bs, n)
+	}
+}
+
+func bindSlab[T kernel.Float](bs []*buffer, n int) {
+	slab := make([]T, n)
+	for _, b := range bs {
+		part := slab[b.offset : b.offset+b.size() : b.offset+b.size()]
+		shape := b.shape
+		if shape == nil {
+			shape = []int{1}
+		}
+		b.dense = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(part))
+	}
+}

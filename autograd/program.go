@@ -1,0 +1,326 @@
+package autograd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	G "gorgonia.org/gorgonia"
+)
+
+// Program is a compiled graph. It is not safe for concurrent use; two programs that share parameters may run Eval
+// concurrently.
+type Program struct {
+	g    *Graph
+	loss *value
+	keep []*value
+	step G.VM // forward and backward, nil without trainable parameters
+	eval G.VM // forward
+}
+
+// Step is what one forward and backward pass works on.
+type Step struct {
+	Batch
+	// Scale multiplies the summed loss in the gradient: 1 / (labels counted in the whole optimiser step) makes gradients
+	// those of the mean.
+	Scale float64
+	// Seed decides what is random in this run, such as dropout.
+	Seed uint64
+}
+
+// Loss is what a run measured.
+type Loss struct {
+	// Sum of the losses of all counted labels in nats.
+	Sum float64
+	// Tokens is the number of counted labels.
+	Tokens int
+	// Correct is how many of them were the most probable token.
+	Correct int
+	// Rows is, for each row, the loss of the label that it predicts, 0 where there is none. The next run overwrites it.
+	Rows []float64
+}
+
+// run is the state of the run that is under way, which ops see through their Call.
+type run struct {
+	ctx      context.Context
+	rows     int
+	pos      int // place on the tape
+	scale    float64
+	seed     uint64
+	training bool
+	loss     Loss
+}
+
+// building serialises what Gorgonia does not make safe for concurrent use: differentiation and compilation.
+var building sync.Mutex
+
+// Compile makes a program that minimises loss, a scalar. Without a loss it only runs forward. The values in keep can be
+// read after Eval.
+func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
+	building.Lock()
+	defer building.Unlock()
+	if g.err != nil {
+		return nil, g.err
+	}
+	p := &Program{g: g, loss: loss.v}
+	for _, v := range keep {
+		p.keep = append(p.keep, v.v)
+	}
+	outputs := p.outputs()
+	if len(outputs) == 0 {
+		return nil, errors.New("autograd: compile: neither a loss nor a value to keep")
+	}
+	grads, err := p.differentiate()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range p.keep {
+		if v.buf != nil {
+			v.buf.last = int(^uint(0) >> 1)
+		}
+	}
+	if err := g.plan(); err != nil {
+		return nil, err
+	}
+	if p.eval, err = g.machine(outputs); err != nil {
+		return nil, err
+	}
+	if len(grads) > 0 {
+		p.step, err = g.machine(append(grads, loss.v.node))
+	}
+	return p, err
+}
+
+func (p *Program) outputs() G.Nodes {
+	var out G.Nodes
+	if p.loss != nil {
+		out = append(out, p.loss.node)
+	}
+	for _, v := range p.keep {
+		out = append(out, v.node)
+	}
+	return out
+}
+
+// machine compiles the part of the graph that the outputs need.
+func (g *Graph) machine(outputs G.Nodes) (G.VM, error) {
+	var inputs G.Nodes
+	for _, n := range g.x.ExactSubgraphRoots(outputs...).AllNodes() {
+		if n.Op() == nil {
+			inputs = append(inputs, n)
+		}
+	}
+	prog, loc, err := G.CompileFunction(g.x, inputs, outputs)
+	if err != nil {
+		return nil, fmt.Errorf("autograd: compile: %w", err)
+	}
+	return G.NewTapeMachine(g.x, G.WithPrecompiled(prog, loc)), nil
+}
+
+// differentiate lets Gorgonia add the backward pass and returns the nodes that complete the parameters' gradients.
+func (p *Program) differentiate() (G.Nodes, error) {
+	if p.loss == nil || !p.loss.need {
+		return nil, nil
+	}
+	reached := p.activate()
+	p.g.assignOwners()
+	var wrt G.Nodes
+	for _, v := range p.g.values {
+		if v.param != nil && v.need && reached[v] {
+			wrt = append(wrt, v.node)
+		}
+	}
+	grads, err := G.Grad(p.loss.node, wrt...)
+	if err == nil {
+		err = p.g.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("autograd: differentiate: %w", err)
+	}
+	return grads, nil
+}
+
+// activate marks the records on which the loss depends and below which something trains, and returns every value that
+// the loss depends on.
+func (p *Program) activate() map[*value]bool {
+	reached := map[*value]bool{p.loss: true}
+	for _, r := range slices.Backward(p.g.records) {
+		if !reached[r.out] {
+			continue
+		}
+		r.active = r.out.need
+		for _, v := range r.in {
+			reached[v] = true
+		}
+	}
+	return reached
+}
+
+// assignOwners decides for every value whose gradient is wanted which of its users hands the gradient on: see gradient.
+func (g *Graph) assignOwners() {
+	for _, r := range g.records {
+		if !r.active {
+			continue
+		}
+		owns := false
+		for _, v := range r.in {
+			if v == nil {
+				continue
+			}
+			first := v.need && (v.param != nil || v.grad.owner == nil)
+			if first {
+				v.grad.owner = r
+			}
+			r.wrt = append(r.wrt, first)
+			owns = owns || first
+		}
+		if owns {
+			continue
+		}
+		// Everything below has another owner. Gorgonia must see this op differentiate something, or it leaves it out.
+		k := 0
+		for _, v := range r.in {
+			if v == nil {
+				continue
+			}
+			if v.need {
+				r.wrt[k] = true
+				break
+			}
+			k++
+		}
+	}
+}
+
+// Step runs forward and backward and adds to the gradients of the trainable parameters. When ctx ends, so does the run,
+// with gradients that are incomplete.
+func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
+	if p.step == nil {
+		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
+	}
+	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, training: true, loss: p.g.run.loss}
+	return p.run(p.step, s.Batch)
+}
+
+// Eval runs forward only. Without labels the loss is zero.
+func (p *Program) Eval(ctx context.Context, b Batch) (Loss, error) {
+	p.g.run = run{ctx: ctx, loss: p.g.run.loss}
+	return p.run(p.eval, b)
+}
+
+func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
+	if err := p.fill(b); err != nil {
+		return Loss{}, err
+	}
+	vm.Reset() // otherwise Gorgonia does nothing, silently
+	if err := vm.RunAll(); err != nil {
+		return Loss{}, fmt.Errorf("autograd: run: %w", cause(err))
+	}
+	return p.g.run.loss, nil
+}
+
+// cause strips the frames that Gorgonia wraps around the error of an op.
+func cause(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if c, ok := err.(interface{ Cause() error }); ok && next == nil {
+			next = c.Cause()
+		}
+		if next == nil || next == err {
+			return err
+		}
+		if _, ours := err.(interface{ Unwrap() []error }); ours {
+			return err
+		}
+		err = next
+	}
+}
+
+// fill writes the batch into the graph's inputs and sets the live rows of every value.
+func (p *Program) fill(b Batch) error {
+	g := p.g
+	width := 0
+	if v := g.inputs["embeds"]; v != nil {
+		width = v.shape[1]
+	}
+	if err := b.check(g.opts, width); err != nil {
+		return err
+	}
+	rows := b.rows(width)
+	g.run.rows = rows
+	for _, v := range g.values {
+		if v.param == nil && v.shape != nil {
+			v.live[0] = rows
+		}
+	}
+	rowLosses := g.run.loss.Rows
+	if cap(rowLosses) < rows {
+		rowLosses = make([]float64, g.opts.Rows)
+	}
+	clear(rowLosses[:rows])
+	g.run.loss = Loss{Rows: rowLosses[:rows]}
+	for name, v := range g.inputs {
+		switch name {
+		case "tokens":
+			if len(b.Tokens) != rows {
+				return fmt.Errorf("autograd: batch: the graph reads token ids, the batch has %d for %d rows", len(b.Tokens), rows)
+			}
+			copy(v.ints, b.Tokens)
+		case "labels":
+			b.targets(v.ints[:rows])
+		case "first":
+			b.firsts(v.ints[:rows])
+		case "embeds":
+			setFloats(v.buf, b.Embeds)
+		}
+	}
+	if b.Continues {
+		for _, r := range g.records {
+			r.carry[0], r.carry[1] = r.carry[1], r.carry[0]
+		}
+	}
+	return nil
+}
+
+// setFloats copies src to the start of b.
+func setFloats(b *buffer, src []float32) {
+	if b.dense.Dtype().Size() == 4 {
+		copy(b.dense.Float32s(), src)
+		return
+	}
+	for i, x := range src {
+		b.dense.Float64s()[i] = float64(x)
+	}
+}
+
+// Float32s returns the live rows of a kept value after Eval. The next run overwrites them.
+func (p *Program) Float32s(v Var) []float32 { return v.v.buf.dense.Float32s()[:size(v.v.live)] }
+
+// Float64s is Float32s for a graph in double precision.
+func (p *Program) Float64s(v Var) []float64 { return v.v.buf.dense.Float64s()[:size(v.v.live)] }
+
+// Params returns the parameters in the graph, each once, in the order of their first use.
+func (p *Program) Params() []*Param {
+	var out []*Param
+	seen := map[*Param]bool{}
+	for _, v := range p.g.values {
+		if v.param != nil && !seen[v.param] {
+			seen[v.param] = true
+			out = append(out, v.param)
+		}
+	}
+	return out
+}
+
+// Bytes is the memory of activations, their gradients and what backward keeps, but not of parameters.
+func (p *Program) Bytes() int64 {
+	n := 0
+	for _, b := range p.g.buffers {
+		if b.last >= 0 {
+			n = max(n, b.offset+b.size())
+		}
+	}
+	return int64(n+cap(p.g.tmp32))*4 + int64(cap(p.g.tmp64))*8
+}

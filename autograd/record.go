@@ -1,0 +1,178 @@
+package autograd
+
+import (
+	"fmt"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+// record is one application of an op: what it reads, what it yields and what it keeps for its backward pass.
+type record struct {
+	g       *Graph
+	id      uint32
+	exec    runner
+	in      []*value // nil where an optional input is absent
+	shapes  [][]int
+	out     *value
+	state   *buffer
+	carry   [2]*tensor.Dense // what the last run left, what this run leaves
+	segment int
+
+	active bool    // the loss depends on it and a trainable parameter lies below
+	wrt    []bool  // Gorgonia's DiffWRT, over the inputs that are present
+	source *record // where backward finds saved values: r itself, or its replay
+}
+
+// runner runs a record's op in the graph's arithmetic type.
+type runner interface {
+	name() string
+	stateSize(in [][]int) int
+	carrySize(in [][]int) int
+	saves(need []bool) []bool
+	overwrites(i int) bool
+	forward(r *record, in []G.Value) error
+	backward(b *backward, in []G.Value) error
+}
+
+// gradient is the memory in which the gradient of a value is summed.
+//
+// A value with several users would make Gorgonia add their gradients pairwise, with a pass over memory for each. So one
+// user, the first recorded, owns the gradient: backward reaches it last. The others tell Gorgonia that they do not
+// differentiate with respect to the value, add to the owner's memory all the same, and are tied in front of the owner
+// by an edge.
+type gradient struct {
+	owner *record
+	buf   *buffer
+	adds  []*G.Node // backward nodes of the other users
+}
+
+// needs says which inputs lead to a trainable parameter.
+func (r *record) needs() []bool {
+	need := make([]bool, len(r.in))
+	for i, v := range r.in {
+		need[i] = v != nil && v.need
+	}
+	return need
+}
+
+func (r *record) forward(in []G.Value) (G.Value, error) {
+	if err := r.exec.forward(r, in); err != nil {
+		return nil, fmt.Errorf("%s%s: %w", r.exec.name(), label(r.in), err)
+	}
+	return r.out.buf.value(), nil
+}
+
+// backward is the node that runs an op's backward pass once for all of its gradients.
+type backward struct {
+	*record
+	source *record // holds the saved values
+	saved  []int   // for each input its place among the node's inputs, -1 if it is not read
+	din    []*buffer
+	fresh  []bool // din holds nothing yet
+}
+
+// differentiate is r's SymDiff: it adds one backward node, and for every gradient that Gorgonia is to pass on a node
+// that takes it from there.
+func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
+	g := r.g
+	b := &backward{record: r, source: g.replayed(r), saved: make([]int, len(r.in)), din: make([]*buffer, len(r.in)), fresh: make([]bool, len(r.in))}
+	n := &node{g: g, name: "∂" + r.exec.name(), dtype: g.dtype(), in: []*G.Node{grad}}
+	n.touch(b.source.state, r.out.grad.buf)
+	b.save(n)
+	for i, v := range r.in {
+		if v != nil && v.need {
+			b.want(n, i, v)
+		}
+	}
+	n.do = func(in []G.Value) (G.Value, error) {
+		if err := r.exec.backward(b, in); err != nil {
+			return nil, fmt.Errorf("%s%s: %w", r.exec.name(), label(r.in), err)
+		}
+		return done, nil
+	}
+	n.dtype = tensor.Float32 // of the token that stands for "has run"
+	token := g.apply(n)
+	if g.err != nil {
+		return nil, g.err
+	}
+	return b.takes(token)
+}
+
+var done = G.NewF32(0)
+
+// save makes the inputs that backward reads inputs of its node.
+func (b *backward) save(n *node) {
+	reads := b.exec.saves(b.needs())
+	for i, v := range b.source.in {
+		b.saved[i] = -1
+		if v != nil && reads[i] {
+			b.saved[i] = len(n.in)
+			n.in = append(n.in, v.node)
+			n.touch(v.buf)
+		}
+	}
+}
+
+// want finds the memory for the gradient of input i.
+func (b *backward) want(n *node, i int, v *value) {
+	switch gr := &v.grad; {
+	case v.param != nil:
+		b.din[i] = b.g.fixed(v.param.Grad)
+	case gr.owner == b.record || b.chained(v):
+		if gr.buf == nil {
+			gr.buf, b.fresh[i] = b.g.buffer(v.shape), true
+		}
+		b.din[i] = gr.buf
+		if gr.owner == b.record {
+			n.in = append(n.in, gr.adds...)
+		}
+	default: // Gorgonia adds this one
+		b.din[i], b.fresh[i] = b.g.buffer(v.shape), true
+	}
+	n.touch(b.din[i])
+}
+
+// chained says that the gradient of v goes into its owner's memory without passing through Gorgonia.
+func (r *record) chained(v *value) bool {
+	if v.grad.owner == r {
+		return false
+	}
+	k := 0
+	for _, in := range r.in {
+		if in == nil {
+			continue
+		}
+		if in == v {
+			return !r.wrt[k]
+		}
+		k++
+	}
+	return false
+}
+
+// takes adds a node for each gradient that Gorgonia passes on and notes the token where it passes on none.
+func (b *backward) takes(token *G.Node) (G.Nodes, error) {
+	var out G.Nodes
+	for i, v := range b.in {
+		if v == nil {
+			continue
+		}
+		k := len(out)
+		out = append(out, nil)
+		switch {
+		case b.din[i] == nil:
+		case !b.wrt[k]:
+			if v.grad.owner != b.record {
+				v.grad.adds = append(v.grad.adds, token)
+			}
+		default:
+			buf := b.din[i]
+			t := &node{g: b.g, name: fmt.Sprintf("∂%s.%d", b.exec.name(), i), shape: v.shape, dtype: b.g.dtype(), in: []*G.Node{token}}
+			t.do = func([]G.Value) (G.Value, error) { return buf.value(), nil }
+			t.touch(buf)
+			out[k] = b.g.apply(t)
+		}
+	}
+	return out, b.g.err
+}

@@ -1,0 +1,94 @@
+package autograd
+
+import (
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
+
+// ScanInput are the inputs of [SelectiveScan], with d channels, n states and x_proj's output as it is.
+type ScanInput struct {
+	U    Var // (rows, d): the convolution's output
+	DT   Var // (rows, d): Δ before softplus
+	X    Var // (rows, 2n or more): its last 2n columns are B and C
+	Z    Var // (rows, d or more): its last d columns gate the output; absent for no gate
+	ALog Var // (d, n): A = −exp(ALog)
+	D    Var // (d)
+}
+
+// SelectiveScan runs over each document, from h = 0,
+//
+//	Δ(t) = softplus(DT(t))
+//	h(t) = exp(Δ(t)·A)∘h(t−1) + Δ(t)·u(t)·B(t)
+//	y(t) = (C(t)·h(t) + D∘u(t)) ∘ silu(z(t))
+//
+// and returns y (rows, d). Gu & Dao 2023, algorithm 2, with B by Euler's rule as in the authors' selective_scan_ref.
+func SelectiveScan(in ScanInput) Var {
+	return Apply(selectiveScan[float32]{}, selectiveScan[float64]{}, in.U, in.DT, in.X, in.Z, in.ALog, in.D, in.U.Graph().first())
+}
+
+type selectiveScan[T kernel.Float] struct{}
+
+func (selectiveScan[T]) Name() string { return "selective_scan" }
+
+func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
+	u, dt, x, z, a, dd := in[0], in[1], in[2], in[3], in[4], in[5]
+	if len(u) != 2 || len(dt) != 2 || len(x) != 2 || len(a) != 2 || len(dd) != 1 ||
+		dt[1] != u[1] || a[0] != u[1] || dd[0] != u[1] || x[1] < 2*a[1] || z != nil && (len(z) != 2 || z[1] < u[1]) {
+		return nil, fmt.Errorf("u is %v, dt is %v, x is %v, z is %v, A_log is %v, D is %v: want (rows, d) twice, (rows, 2n or more), (rows, d or more), (d, n) and (d)", u, dt, x, z, a, dd)
+	}
+	return u, nil
+}
+
+// StateSize: the hidden state at the start of each chunk, from which Backward computes the others again.
+func (selectiveScan[T]) StateSize(in [][]int) int {
+	return kernel.ScanSaved(in[0][0], in[4][0], in[4][1])
+}
+
+// CarrySize: the hidden state after the last row.
+func (selectiveScan[T]) CarrySize(in [][]int) int { return in[4][0] * in[4][1] }
+
+func (selectiveScan[T]) kernel(c *Call[T]) *kernel.Scan[T] {
+	x, z, a := c.In[2], c.In[3], c.In[4]
+	s := &kernel.Scan[T]{U: c.In[0].Mat(), DT: c.In[1].Mat(), ALog: a.Data, D: c.In[5].Data, First: c.In[6].Ints, H0: c.CarryIn}
+	s.B, s.C = lastColumns(x, 2*a.Shape[1], a.Shape[1]), lastColumns(x, a.Shape[1], 0)
+	if !z.Absent() {
+		s.Z = lastColumns(z, a.Shape[0], 0)
+	}
+	return s
+}
+
+func (o selectiveScan[T]) Forward(c *Call[T]) {
+	var saved []T
+	if c.run.training {
+		saved = c.State
+	}
+	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
+}
+
+// With g the gradient before the gate and λ(t) = ∂L/∂h(t), from the last row of each document to its first:
+//
+//	λ(t) = g(t)·C(t) + exp(Δ(t+1)·A)∘λ(t+1)
+//	dC = Σ_d g·h   dB = Σ_d λ·Δ·u   dD = Σ_t g·u
+//	du = g·D + Σ_n λ·Δ·B
+//	dΔ = Σ_n λ∘(A∘exp(ΔA)∘h(t−1) + B·u)   dDT = dΔ·σ(DT)
+//	dA = Σ_t λ·Δ·exp(ΔA)∘h(t−1)   dALog = dA∘A
+//
+// and dz = dy∘(C·h + D∘u)·silu'(z). A state that was carried in gets no gradient.
+func (o selectiveScan[T]) Backward(c *Call[T]) {
+	n, d := c.In[4].Shape[1], c.In[4].Shape[0]
+	g := kernel.ScanGrad[T]{U: c.DIn[0].Mat(), DT: c.DIn[1].Mat(), ALog: c.DIn[4].Data, D: c.DIn[5].Data}
+	if x := c.DIn[2]; !x.Absent() {
+		g.B, g.C = lastColumns(x, 2*n, n), lastColumns(x, n, 0)
+	}
+	if z := c.DIn[3]; !z.Absent() {
+		g.Z = lastColumns(z, d, 0)
+	}
+	o.kernel(c).Backward(g, c.DOut.Mat(), c.State)
+}
+
+// lastColumns views the columns from the from-th last to the to-th last.
+func lastColumns[T kernel.Float](a Array[T], from, to int) kernel.Mat[T] {
+	w := width(a.Shape)
+	return a.Columns(w-from, w-to)
+}

@@ -1,0 +1,32 @@
+package autograd
+
+import "mambatrain/autograd/kernel"
+
+// A weight multiplies in one of two forms: packed once for the kernels if it is frozen float32 or bfloat16, as it stands
+// if it trains or in double precision.
+
+// project computes y (+)= x·Wᵀ for w (out, in).
+func project[T kernel.Float](mode kernel.Mode, y, x kernel.Mat[T], w Array[T]) {
+	if p := packed[T](w); p != nil {
+		p.Forward(mode, any(y).(kernel.Mat[float32]), any(x).(kernel.Mat[float32]))
+		return
+	}
+	kernel.MatMulNT(mode, y, 1, x, w.Mat())
+}
+
+// projectBack computes dx (+)= dy·W for w (out, in).
+func projectBack[T kernel.Float](mode kernel.Mode, dx, dy kernel.Mat[T], w Array[T]) {
+	if p := packed[T](w); p != nil {
+		p.Backward(mode, any(dx).(kernel.Mat[float32]), any(dy).(kernel.Mat[float32]))
+		return
+	}
+	kernel.MatMulNN(mode, dx, 1, dy, w.Mat())
+}
+
+func packed[T kernel.Float](w Array[T]) *kernel.Packed {
+	var z T
+	if _, f32 := any(z).(float32); !f32 || w.Param == nil || w.Param.Trainable() {
+		return nil
+	}
+	return w.Param.Packed()
+}
