@@ -155,42 +155,106 @@ func sumParts[T Float](dst Mat[T], part []T, blocks, rows, width, from int) {
 // channelBackward walks one channel backwards, a chunk at a time: it first recomputes the chunk's states.
 func (s *Scan[T]) channelBackward(g ScanGrad[T], dy Mat[T], saved, part []T, c int) {
 	rows, d, n := s.sizes()
-	a, da, dh := make([]T, n), make([]T, n), make([]T, n)
-	for j := range a {
-		a[j] = -exp(s.ALog[c*n+j])
+	w := &scanWalk[T]{c: c, a: make([]T, n), da: make([]T, n), dh: make([]T, n), zero: make([]T, n)}
+	for j := range w.a {
+		w.a[j] = -exp(s.ALog[c*n+j])
 	}
-	var dD T
-	hs := make([]T, (scanChunk+1)*n) // hs[i] is the state before row lo+i
+	hs := make([]T, (scanChunk+1)*n) // hs[i+1] is the state after the chunk's row i
 	ys := make([]T, scanChunk)       // C·h
 	for lo := (rows - 1) / scanChunk * scanChunk; lo >= 0; lo -= scanChunk {
 		hi := min(rows, lo+scanChunk)
 		copy(hs[:n], saved[(lo/scanChunk*d+c)*n:])
 		for t := lo; t < hi; t++ {
-			before, after := hs[(t-lo)*n:][:n], hs[(t-lo+1)*n:][:n]
-			if firstRow(s.First, t) == t {
-				clear(before)
-			}
-			copy(after, before)
-			ys[t-lo] = s.step(after, a, t, c)
+			after := hs[(t-lo+1)*n:][:n]
+			copy(after, s.before(w, hs, t, lo))
+			ys[t-lo] = s.step(after, w.a, t, c)
 		}
 		for t := hi - 1; t >= lo; t-- {
-			// What follows a state reset has no say in the document before: before is all zeros, and dh ends here.
-			dD += s.rowBackward(g, dy, part[t*2*n:][:2*n], hs[(t-lo)*n:][:2*n], ys[t-lo], a, da, dh, t, c)
+			w.before, w.after = s.before(w, hs, t, lo), hs[(t-lo+1)*n:][:n]
+			s.rowBackward(g, dy, w, part[t*2*n:][:2*n], ys[t-lo], t)
 			if firstRow(s.First, t) == t {
-				clear(dh)
-			}
-			// The state kept as "after" of the row before is its own, not the cleared one.
-			if t > lo && firstRow(s.First, t) == t {
-				copy(hs[(t-lo-1)*n:][:n], hs[(t-lo-1)*n:][:n])
+				clear(w.dh) // what follows a reset has no say in the document before
 			}
 		}
 	}
 	if g.ALog != nil {
-		for j, v := range da {
-			g.ALog[c*n+j] += v * a[j]
+		for j, v := range w.da {
+			g.ALog[c*n+j] += v * w.a[j]
 		}
 	}
 	if g.D != nil {
-		g.D[c] += dD
+		g.D[c] += w.dD
+	}
+}
+
+// scanWalk is what one channel carries on its way back.
+type scanWalk[T Float] struct {
+	c                   int
+	a, da, dh           []T // A, its gradient, and the gradient of the state
+	before, after, zero []T // the states around the current row
+	dD                  T
+}
+
+// before returns the state row t starts from.
+func (s *Scan[T]) before(w *scanWalk[T], hs []T, t, lo int) []T {
+	if firstRow(s.First, t) == t {
+		return w.zero
+	}
+	return hs[(t-lo)*len(w.a):][:len(w.a)]
+}
+
+// rowBackward takes one channel back over row t; y is C·h there, part receives dB and dC.
+func (s *Scan[T]) rowBackward(g ScanGrad[T], dy Mat[T], w *scanWalk[T], part []T, y T, t int) {
+	c, n := w.c, len(w.a)
+	u, dt, gy := s.U.Data[t*s.U.Stride+c], s.DT.Data[t*s.DT.Stride+c], dy.Data[t*dy.Stride+c]
+	if !s.Z.Absent() {
+		z := s.Z.Data[t*s.Z.Stride+c]
+		if !g.Z.Absent() {
+			g.Z.Data[t*g.Z.Stride+c] += gy * (y + s.skip(c)*u) * siluGrad(z)
+		}
+		gy *= silu(z)
+	}
+	w.dD += gy * u
+	delta := softplus(dt)
+	b, cc := s.B.Row(t)[:n], s.C.Row(t)[:n]
+	var sumB, sumA T // Σ dh∘B and the part of dΔ that comes through exp(Δ∘A)
+	for j, a := range w.a {
+		dh := w.dh[j] + gy*cc[j]
+		part[j] += dh * delta * u
+		part[n+j] += gy * w.after[j]
+		sumB += dh * b[j]
+		dh *= exp(delta * a)
+		q := dh * w.before[j]
+		sumA += q * a
+		w.da[j] += q * delta
+		w.dh[j] = dh
+	}
+	if !g.U.Absent() {
+		g.U.Data[t*g.U.Stride+c] += gy*s.skip(c) + sumB*delta
+	}
+	if !g.DT.Absent() {
+		slope := T(1)
+		if dt <= 20 {
+			slope = sigmoid(dt)
+		}
+		g.DT.Data[t*g.DT.Stride+c] += (sumB*u + sumA) * slope
+	}
+}
+
+// Step advances a batch of independent sequences by one row each: row i of U, DT, B, C and Z belongs to sequence i,
+// whose state h[i] of h (batch, d, n) is advanced in place. y is (batch, d); First and H0 are not read.
+func (s *Scan[T]) Step(y Mat[T], h []T) {
+	batch, d, n := s.sizes()
+	for i := range batch {
+		own := h[i*d*n : (i+1)*d*n]
+		one := Scan[T]{
+			U: s.U.Slice(i, i+1, 0, d), DT: s.DT.Slice(i, i+1, 0, d),
+			B: s.B.Slice(i, i+1, 0, n), C: s.C.Slice(i, i+1, 0, n),
+			ALog: s.ALog, D: s.D, First: []int{-1}, H0: own,
+		}
+		if !s.Z.Absent() {
+			one.Z = s.Z.Slice(i, i+1, 0, d)
+		}
+		one.Forward(y.Slice(i, i+1, 0, d), nil, own)
 	}
 }

@@ -1,0 +1,215 @@
+package kernel
+
+import (
+	"math"
+	"math/rand"
+	"testing"
+)
+
+func TestRMSNormGrad(t *testing.T) {
+	rng := rand.New(rand.NewSource(1))
+	const rows, m = 5, 7
+	x, w, r := randomMat[float64](rng, rows, m), random[float64](rng, m), random[float64](rng, rows*m)
+	loss := func() float64 {
+		y := make([]float64, rows*m)
+		RMSNorm(Dense(y, rows, m), x, w, 1e-5)
+		return dot(y, r)
+	}
+	dx, dw := make([]float64, rows*m), make([]float64, m)
+	RMSNormGrad(Dense(dx, rows, m), dw, Dense(r, rows, m), x, w, 1e-5)
+	checkGrad(t, "x", x.Data, dx, loss)
+	checkGrad(t, "w", w, dw, loss)
+}
+
+func TestConvGrad(t *testing.T) {
+	rng := rand.New(rand.NewSource(2))
+	for _, act := range []Activation{Identity, SiLU, GELU, GELUTanh, Tanh, Sigmoid} {
+		for _, first := range [][]int{documents(0, 9), documents(2, 1, 4, 3), documents(0, 1, 2, 3)} {
+			const d, k = 3, 4
+			rows := len(first)
+			c := Conv[float64]{random[float64](rng, d*k), random[float64](rng, d), k, act}
+			x, r, carry := randomMat[float64](rng, rows, d), random[float64](rng, rows*d), random[float64](rng, (k-1)*d)
+			loss := func() float64 {
+				y := make([]float64, rows*d)
+				c.Forward(Dense(y, rows, d), x, first, carry)
+				return dot(y, r)
+			}
+			dx, dw, db := make([]float64, rows*d), make([]float64, d*k), make([]float64, d)
+			c.Backward(Dense(dx, rows, d), dw, db, Dense(r, rows, d), x, first, carry)
+			checkGrad(t, "x", x.Data, dx, loss)
+			checkGrad(t, "w", c.W, dw, loss)
+			checkGrad(t, "b", c.Bias, db, loss)
+		}
+	}
+}
+
+// A document cut at any row and continued with Tail's carry gives what it gives whole.
+func TestConvCarry(t *testing.T) {
+	rng := rand.New(rand.NewSource(3))
+	const d, k, rows = 3, 4, 9
+	c := Conv[float64]{random[float64](rng, d*k), nil, k, SiLU}
+	x := randomMat[float64](rng, rows, d)
+	want := make([]float64, rows*d)
+	c.Forward(Dense(want, rows, d), x, nil, nil)
+	for cut := 1; cut < rows; cut++ {
+		got, carry := make([]float64, rows*d), make([]float64, (k-1)*d)
+		c.Forward(Dense(got[:cut*d], cut, d), x.Slice(0, cut, 0, d), nil, nil)
+		c.Tail(carry, x.Slice(0, cut, 0, d), nil, nil)
+		first := documents(cut, rows-cut)
+		c.Forward(Dense(got[cut*d:], rows-cut, d), x.Slice(cut, rows, 0, d), first, carry)
+		near(t, "cut", got, want, 0)
+		c.Tail(carry, x.Slice(cut, rows, 0, d), first, carry)
+		near(t, "carry", carry, x.Data[(rows-k+1)*d:], 0)
+	}
+	got, taps := make([]float64, rows*d), make([]float64, (k-1)*d)
+	for i := range rows {
+		c.Step(Dense(got[i*d:(i+1)*d], 1, d), x.Slice(i, i+1, 0, d), taps)
+	}
+	near(t, "row by row", got, want, 0)
+}
+
+func TestCrossEntropyGrad(t *testing.T) {
+	rng := rand.New(rand.NewSource(4))
+	const rows, v = 4, 9
+	targets := []int{3, -1, 0, 8}
+	for _, smoothing := range []float64{0, 0.1} {
+		x := randomMat[float64](rng, rows, v)
+		nll := make([]float64, rows)
+		loss := func() float64 {
+			CrossEntropy(nll, Mat[float64]{}, x, targets, 0, smoothing)
+			return 0.5 * (nll[0] + nll[1] + nll[2] + nll[3])
+		}
+		dx := make([]float64, rows*v)
+		CrossEntropy(nll, Dense(dx, rows, v), x, targets, 0.5, smoothing)
+		if nll[1] != 0 {
+			t.Fatalf("ignored row has loss %g", nll[1])
+		}
+		checkGrad(t, "logits", x.Data, dx, loss)
+	}
+}
+
+// torch.optim.AdamW's own arithmetic, written out in float64.
+func TestAdamW(t *testing.T) {
+	rng := rand.New(rand.NewSource(5))
+	const n = 37
+	w, m, v := random[float64](rng, n), make([]float64, n), make([]float64, n)
+	want, wm, wv := append([]float64(nil), w...), make([]float64, n), make([]float64, n)
+	for step := 1; step <= 3; step++ {
+		g := random[float64](rng, n)
+		AdamW(w, g, m, v, AdamWStep{LR: 0.01, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: step, GradScale: 0.5})
+		for i := range want {
+			gi := 0.5 * g[i]
+			want[i] *= 1 - 0.01*0.1
+			wm[i] = 0.9*wm[i] + 0.1*gi
+			wv[i] = 0.999*wv[i] + 0.001*gi*gi
+			denom := math.Sqrt(wv[i])/math.Sqrt(1-math.Pow(0.999, float64(step))) + 1e-8
+			want[i] -= 0.01 / (1 - math.Pow(0.9, float64(step))) * wm[i] / denom
+		}
+	}
+	near(t, "w", w, want, 1e-12)
+}
+
+func TestScatterAddGather(t *testing.T) {
+	rng := rand.New(rand.NewSource(6))
+	ids := []int{2, 0, 2, 2, 4}
+	table, dy := randomMat[float64](rng, 5, 300), randomMat[float64](rng, len(ids), 300)
+	y := Dense(make([]float64, len(ids)*300), len(ids), 300)
+	Gather(y, table, ids)
+	near(t, "gather", y.Row(3), table.Row(2), 0)
+	sum := Dense(make([]float64, 5*300), 5, 300)
+	ScatterAdd(sum, dy, ids)
+	for j := range 300 {
+		if got, want := sum.Row(2)[j], dy.Row(0)[j]+dy.Row(2)[j]+dy.Row(3)[j]; got != want {
+			t.Fatalf("column %d: %g, want %g", j, got, want)
+		}
+	}
+}
+
+// Every half is its own rounding, and rounding goes to the nearest, ties to even.
+func TestHalfRoundTrip(t *testing.T) {
+	for h := range 1 << 16 {
+		if f := FromFP16(uint16(h)); f == f && FP16(f) != uint16(h) {
+			t.Fatalf("fp16 %#04x widens to %g and rounds to %#04x", h, f, FP16(f))
+		}
+		if f := FromBF16(uint16(h)); f == f && BF16(f) != uint16(h) {
+			t.Fatalf("bf16 %#04x widens to %g and rounds to %#04x", h, f, BF16(f))
+		}
+	}
+	for h := uint16(0); h < 0x7bff; h++ {
+		lo, hi := FromFP16(h), FromFP16(h+1)
+		even := h + h&1
+		if mid := lo + (hi-lo)/2; FP16(mid) != even {
+			t.Fatalf("fp16: the middle of %#04x and the next rounds to %#04x", h, FP16(mid))
+		}
+	}
+	if BF16(float32(math.NaN()))&0x7f == 0 || FP16(float32(math.NaN()))&0x3ff == 0 {
+		t.Fatal("NaN is lost")
+	}
+	if FP16(65519) != 0x7bff || FP16(65520) != 0x7c00 {
+		t.Fatal("fp16: overflow border")
+	}
+}
+
+// ulpError is |got − want| in units of want's last place in float32, denormals in units of the smallest normal's.
+func ulpError(got float32, want float64) float64 {
+	w := float32(want)
+	_, e := math.Frexp(math.Max(math.Abs(float64(w)), 0x1p-126))
+	return math.Abs(float64(got)-want) / math.Ldexp(1, e-24)
+}
+
+func TestVectorMathULP(t *testing.T) {
+	sigm := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+	for _, f := range []struct {
+		name  string
+		fast  func(y, x []float32)
+		truth func(float64) float64
+		ulp   float64
+	}{
+		{"exp", Exp[float32], math.Exp, 2},
+		{"sigmoid", func(y, x []float32) { Activate(Sigmoid, y, x) }, sigm, 4},
+		{"silu", func(y, x []float32) { Activate(SiLU, y, x) }, func(x float64) float64 { return x * sigm(x) }, 4},
+		{"softplus", Softplus[float32], func(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }, 4},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			eachISA(t, func(t *testing.T) { checkULP(t, f.fast, f.truth, f.ulp) })
+		})
+	}
+}
+
+func checkULP(t *testing.T, fast func(y, x []float32), truth func(float64) float64, limit float64) {
+	var x []float32
+	for i := range 400_001 {
+		x = append(x, float32(i-200_000)*(110.0/200_000))
+	}
+	for e := -30; e < 1; e++ {
+		x = append(x, float32(math.Ldexp(1.37, e)), float32(math.Ldexp(-1.37, e)))
+	}
+	x = append(x, 0, float32(math.Inf(-1)))
+	y := make([]float32, len(x))
+	fast(y, x)
+	worst, at := 0.0, float32(0)
+	for i, v := range x {
+		want := truth(float64(v))
+		if math.IsInf(float64(v), -1) && math.IsNaN(want) { // x·σ(x) at −∞ is 0 in the limit
+			continue
+		}
+		if want > math.MaxFloat32 {
+			if !math.IsInf(float64(y[i]), 1) {
+				t.Fatalf("at %g: %g, want +Inf", v, y[i])
+			}
+			continue
+		}
+		if e := ulpError(y[i], want); !(e <= worst) {
+			worst, at = e, v
+		}
+	}
+	if !(worst <= limit) {
+		t.Fatalf("%.2f ulp at %g, want at most %g", worst, at, limit)
+	}
+	t.Logf("%.2f ulp", worst)
+	x = []float32{float32(math.NaN())}
+	fast(x, x)
+	if x[0] == x[0] {
+		t.Fatalf("NaN gives %g", x[0])
+	}
+}

@@ -1,0 +1,73 @@
+package kernel
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestRunEveryTaskOnce(t *testing.T) {
+	defer SetThreads(0)
+	for _, threads := range []int{1, 2, 3, 7, 16} {
+		SetThreads(threads)
+		for _, tasks := range []int{0, 1, 2, 3, 17, 1000} {
+			count := make([]atomic.Int32, tasks)
+			Run(tasks, func(i int) { count[i].Add(1) })
+			for i := range count {
+				if n := count[i].Load(); n != 1 {
+					t.Fatalf("%d threads: task %d of %d ran %d times", threads, i, tasks, n)
+				}
+			}
+		}
+	}
+}
+
+// Regions started from several goroutines, from inside tasks, and while the number of threads changes, all finish.
+func TestRunNestedAndConcurrent(t *testing.T) {
+	defer SetThreads(0)
+	SetThreads(3)
+	var total atomic.Int64
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 50 {
+				SetThreads(1 + (g+i)%4)
+				Run(5, func(int) {
+					Run(3, func(int) { total.Add(1) })
+				})
+			}
+		}()
+	}
+	wg.Wait()
+	if n := total.Load(); n != 4*50*5*3 {
+		t.Fatalf("%d tasks ran, want %d", n, 4*50*5*3)
+	}
+}
+
+// After a pause longer than the spin time the workers are parked, and the next region still finds them.
+func TestWorkersPark(t *testing.T) {
+	defer SetThreads(0)
+	SetThreads(2)
+	Run(2, func(int) {})
+	deadline := time.Now().Add(5 * time.Second)
+	for !(*pool.workers.Load())[0].parked.Load() {
+		if time.Now().After(deadline) {
+			t.Fatal("worker still spins")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	var n atomic.Int32
+	Run(8, func(int) { n.Add(1) })
+	if n.Load() != 8 {
+		t.Fatalf("%d of 8 tasks ran", n.Load())
+	}
+}
+
+func BenchmarkRegion(b *testing.B) {
+	for b.Loop() {
+		Run(Threads(), func(int) {})
+	}
+}
