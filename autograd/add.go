@@ -24,8 +24,8 @@ func (add[T]) Shape(in [][]int) ([]int, error) {
 func (add[T]) Saves([]bool) []bool { return []bool{false, false} }
 
 func (add[T]) Forward(c *Call[T]) {
-	kernel.Copy(c.Out.Mat(), c.In[0].Mat())
-	kernel.AddTo(c.Out.Mat(), c.In[1].Mat())
+	kernel.CopyMat(c.Out.Mat(), c.In[0].Mat())
+	kernel.AddMat(c.Out.Mat(), c.In[1].Mat())
 }
 
 func (add[T]) Overwrites(int) bool { return true }
@@ -36,9 +36,9 @@ func (add[T]) Backward(c *Call[T]) {
 		switch {
 		case d.Absent():
 		case c.Mode(i) == kernel.Set:
-			kernel.Copy(d.Mat(), c.DOut.Mat())
+			kernel.CopyMat(d.Mat(), c.DOut.Mat())
 		default:
-			kernel.AddTo(d.Mat(), c.DOut.Mat())
+			kernel.AddMat(d.Mat(), c.DOut.Mat())
 		}
 	}
 }

@@ -26,10 +26,10 @@ func (o columns[T]) Shape(in [][]int) ([]int, error) {
 func (columns[T]) Saves([]bool) []bool { return []bool{false} }
 
 func (o columns[T]) Forward(c *Call[T]) {
-	kernel.Copy(c.Out.Mat(), c.In[0].Columns(o.from, o.to))
+	kernel.CopyMat(c.Out.Mat(), c.In[0].Columns(o.from, o.to))
 }
 
 // dx is dy in these columns and nothing elsewhere.
 func (o columns[T]) Backward(c *Call[T]) {
-	kernel.AddTo(c.DIn[0].Columns(o.from, o.to), c.DOut.Mat())
+	kernel.AddMat(c.DIn[0].Columns(o.from, o.to), c.DOut.Mat())
 }

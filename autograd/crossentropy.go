@@ -140,16 +140,22 @@ func (o crossEntropy[T]) lowRank(c *Call[T], dx, dz, dlogits, x, z kernel.Mat[T]
 // sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
 func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {
 	loss := &c.run.loss
-	nll, hits := make([]float64, len(h.rows)), make([]bool, len(h.rows))
-	kernel.CrossEntropy(nll, hits, dlogits, logits, h.targets, T(c.run.scale), o.smoothing)
+	if !c.run.training {
+		best := make([]int, len(h.rows))
+		kernel.ArgMax(best, logits)
+		for i, target := range h.targets {
+			if best[i] == target {
+				loss.Correct++
+			}
+		}
+	}
+	nll := make([]float64, len(h.rows))
+	kernel.CrossEntropy(nll, dlogits, logits, h.targets, T(c.run.scale), o.smoothing)
 	for i, t := range h.rows {
 		loss.Rows[t] = nll[i]
 		loss.Sum += nll[i]
-		loss.Tokens++
-		if hits[i] {
-			loss.Correct++
-		}
 	}
+	loss.Tokens += len(h.rows)
 }
 
 // top is the first n rows of m.

@@ -46,8 +46,8 @@ func (o embedding[T]) Forward(c *Call[T]) {
 
 // gather copies the rows of table that ids name.
 func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
-	if f, ok := any(y).(kernel.Mat[float32]); ok && table.Param != nil && table.Param.IsBF16() {
-		kernel.GatherBF16(f, table.Param.BF16s(), ids)
+	if p := packed[T](table); p != nil {
+		p.Gather(any(y).(kernel.Mat[float32]), ids)
 		return
 	}
 	kernel.Gather(y, table.Mat(), ids)

@@ -47,6 +47,7 @@ type value struct {
 	live  []int // the shape in this run
 	buf   *buffer
 	param *Param
+	used  bool // the parameter has been given to an op
 	ints  []int
 	by    *record // nil for inputs and parameters
 	need  bool    // a trainable parameter lies at or below it
@@ -87,8 +88,7 @@ func (g *Graph) dtype() tensor.Dtype {
 	return tensor.Float32
 }
 
-// Param records one use of p. A parameter that is used twice, such as a tied embedding, is two nodes that share value
-// and gradient, so that Gorgonia never sums gradients of parameters in place.
+// Param makes p an input of the graph.
 func (g *Graph) Param(p *Param) Var {
 	if p == nil {
 		return Var{}
@@ -175,7 +175,7 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 		if v.v.g != g {
 			g.fail(fmt.Errorf("autograd: %s: inputs of two graphs", f32.Name()))
 		}
-		r.in[i], shapes[i] = v.v, v.v.shape
+		r.in[i], shapes[i] = v.v.use(), v.v.shape
 	}
 	r.shapes = shapes
 	shape, err := f32.Shape(shapes)
@@ -186,6 +186,19 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 		return Var{&value{g: g, shape: shape}}
 	}
 	return Var{g.record(r, shape)}
+}
+
+// use returns v as the input of one more op. Each use of a parameter, such as those of a tied embedding, is a node of its
+// own that shares value and gradient: Gorgonia would sum the gradients of one node in place, in the persistent gradient.
+func (v *value) use() *value {
+	if v.param == nil {
+		return v
+	}
+	if v.used {
+		v = v.g.Param(v.param).v
+	}
+	v.used = true
+	return v
 }
 
 // graphOf returns the graph of the first input that has one.

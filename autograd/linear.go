@@ -131,7 +131,7 @@ func (o linear[T]) backwardLowRank(c *Call[T]) {
 		d := kernel.Dense(scratch[:c.Rows*in], c.Rows, in)
 		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
 		drop(d, d, o.dropout, c.Seed)
-		kernel.AddTo(dx.Mat(), d)
+		kernel.AddMat(dx.Mat(), d)
 	}
 }
 
@@ -140,7 +140,7 @@ func (o linear[T]) dropped(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
 	if o.dropout == 0 || !c.run.training {
 		return x
 	}
-	d := kernel.Dense(c.Scratch(x.Rows * x.Cols), x.Rows, x.Cols)
+	d := kernel.Dense(c.Scratch(x.Rows*x.Cols), x.Rows, x.Cols)
 	drop(d, x, o.dropout, c.Seed)
 	return d
 }

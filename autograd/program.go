@@ -36,7 +36,7 @@ type Loss struct {
 	Sum float64
 	// Tokens is the number of counted labels.
 	Tokens int
-	// Correct is how many of them were the most probable token.
+	// Correct is how many of them were the most probable token; only Eval counts them.
 	Correct int
 	// Rows is, for each row, the loss of the label that it predicts, 0 where there is none. The next run overwrites it.
 	Rows []float64

@@ -1,0 +1,210 @@
+package autograd_test
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+
+	ag "mambatrain/autograd"
+)
+
+// small is the two-layer model of the gradient checks in float32.
+type small struct {
+	params []*ag.Param
+	prog   *ag.Program
+}
+
+func newSmall(t *testing.T, o ag.Options, m modelOptions) *small {
+	t.Helper()
+	build, shapes := model(m)
+	s := &small{}
+	g := ag.NewGraph(o)
+	var vars []ag.Var
+	for i, shape := range shapes {
+		s.params = append(s.params, param(t, "p", uint64(i), shape...))
+		vars = append(vars, g.Param(s.params[i]))
+	}
+	s.prog = compile(t, g, build(g, vars))
+	return s
+}
+
+func (s *small) grads() []float32 {
+	var all []float32
+	for _, p := range s.params {
+		all = append(all, p.GradFloat32s()...)
+	}
+	return all
+}
+
+func (s *small) zero() {
+	for _, p := range s.params {
+		p.ZeroGrad()
+	}
+}
+
+// roundTolerance is what the order of float32 sums may change in this model.
+const roundTolerance = 1e-5
+
+func near(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	for i, w := range want {
+		if math.Abs(float64(got[i]-w)) > roundTolerance*(1+math.Abs(float64(w))) {
+			t.Fatalf("%s: element %d is %v, want %v", what, i, got[i], w)
+		}
+	}
+}
+
+func slicesOf(b ag.Batch) []ag.Batch {
+	var out []ag.Batch
+	for i, s := range b.Starts {
+		end := len(b.Tokens)
+		if i+1 < len(b.Starts) {
+			end = b.Starts[i+1]
+		}
+		out = append(out, ag.Batch{Tokens: b.Tokens[s:end], Labels: b.Labels[s:end], Starts: []int{0}})
+	}
+	return out
+}
+
+// Documents packed into one run give the loss and the gradients of one run each.
+func TestPackedEqualsAlone(t *testing.T) {
+	o := ag.Options{Rows: 64}
+	packed, alone := newSmall(t, o, modelOptions{}), newSmall(t, o, modelOptions{})
+	b := batch(9, 1, 14, 5)
+	got := step(t, packed.prog, b)
+	var sum float64
+	tokens := 0
+	for _, d := range slicesOf(b) {
+		l := step(t, alone.prog, d)
+		sum, tokens = sum+l.Sum, tokens+l.Tokens
+	}
+	if math.Abs(got.Sum-sum) > roundTolerance*sum || got.Tokens != tokens || tokens != b.Counted() {
+		t.Fatalf("packed: %v over %d labels, alone: %v over %d, counted: %d", got.Sum, got.Tokens, sum, tokens, b.Counted())
+	}
+	near(t, "gradients", packed.grads(), alone.grads())
+}
+
+// A checkpointed run has the bits of one that keeps everything: a replay computes the same numbers, dropout included.
+func TestCheckpointHasSameBits(t *testing.T) {
+	kept, again := newSmall(t, ag.Options{Rows: 40}, modelOptions{dropout: 0.3}), newSmall(t, ag.Options{Rows: 40}, modelOptions{checkpoint: true, dropout: 0.3})
+	for _, lengths := range [][]int{{40}, {3, 1, 20}} {
+		b := batch(lengths...)
+		kept.zero()
+		again.zero()
+		x, y := step(t, kept.prog, b), step(t, again.prog, b)
+		if x.Sum != y.Sum || !slices.Equal(kept.grads(), again.grads()) {
+			t.Fatalf("documents %v: loss %v and %v, or gradients differ", lengths, x.Sum, y.Sum)
+		}
+	}
+	if kept.prog.Bytes() <= again.prog.Bytes() {
+		t.Fatalf("checkpointing uses %d bytes, keeping everything %d", again.prog.Bytes(), kept.prog.Bytes())
+	}
+}
+
+// A document in two runs with carried state has the loss of one run, wherever it is cut.
+func TestCarryContinues(t *testing.T) {
+	b := batch(30)
+	whole := newSmall(t, ag.Options{Rows: 30}, modelOptions{})
+	want, err := whole.prog.Eval(context.Background(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := slices.Clone(want.Rows)
+	for _, cuts := range [][]int{{1}, {2, 3}, {29}, {10, 20}, {1, 2, 3, 4, 5}} {
+		parts := newSmall(t, ag.Options{Rows: 30, Carry: true}, modelOptions{})
+		var got []float64
+		from := 0
+		for i, to := range append(slices.Clone(cuts), 30) {
+			p := ag.Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Continues: i > 0}
+			if to < 30 {
+				p.Next, p.HasNext = b.Labels[to], true
+			}
+			l, err := parts.prog.Eval(context.Background(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, from = append(got, l.Rows...), to
+		}
+		for i, w := range rows {
+			if math.Abs(got[i]-w) > roundTolerance*(1+w) {
+				t.Fatalf("cut at %v: row %d has loss %v, want %v", cuts, i, got[i], w)
+			}
+		}
+	}
+}
+
+// Eval measures what Step does, apart from dropout, and leaves the gradients alone.
+func TestEvalLeavesGradients(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 20}, modelOptions{checkpoint: true})
+	b := batch(8, 12)
+	step(t, s.prog, b)
+	before := s.grads()
+	if _, err := s.prog.Eval(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(before, s.grads()) {
+		t.Fatal("Eval changed gradients")
+	}
+}
+
+func TestBatchErrors(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
+	ok := ag.Batch{Tokens: []int{1, 2, 3}, Labels: []int{1, 2, 3}, Starts: []int{0}}
+	for name, spoil := range map[string]func(b *ag.Batch){
+		"no rows":           func(b *ag.Batch) { b.Tokens, b.Labels = nil, nil },
+		"too long":          func(b *ag.Batch) { b.Tokens, b.Labels = make([]int, 9), make([]int, 9) },
+		"labels missing":    func(b *ag.Batch) { b.Labels = b.Labels[:2] },
+		"no start":          func(b *ag.Batch) { b.Starts = nil },
+		"start not at 0":    func(b *ag.Batch) { b.Starts = []int{1} },
+		"starts not rising": func(b *ag.Batch) { b.Starts = []int{0, 2, 2} },
+		"start beyond":      func(b *ag.Batch) { b.Starts = []int{0, 3} },
+		"label beyond":      func(b *ag.Batch) { b.Labels = []int{1, 2, 11} },
+		"token beyond":      func(b *ag.Batch) { b.Tokens = []int{1, -1, 2} },
+		"nothing to go on":  func(b *ag.Batch) { b.Continues = true },
+	} {
+		b := ok
+		spoil(&b)
+		if _, err := s.prog.Eval(context.Background(), b); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := s.prog.Eval(context.Background(), ok); err != nil {
+		t.Errorf("good batch after bad ones: %v", err)
+	}
+}
+
+func TestCancelledRun(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.prog.Eval(ctx, batch(8)); err == nil {
+		t.Fatal("a cancelled context did not end the run")
+	}
+}
+
+// A label in the middle of nothing: no row counts, the loss is 0 and so are the gradients.
+func TestNothingCounts(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
+	b := ag.Batch{Tokens: []int{1, 2, 3}, Labels: []int{4, ag.NoLabel, ag.NoLabel}, Starts: []int{0}}
+	if l := step(t, s.prog, b); l.Sum != 0 || l.Tokens != 0 {
+		t.Fatalf("got %v over %d labels", l.Sum, l.Tokens)
+	}
+	for i, v := range s.grads() {
+		if v != 0 {
+			t.Fatalf("gradient %d is %v", i, v)
+		}
+	}
+}
+
+func BenchmarkStepOverhead(b *testing.B) {
+	t := &testing.T{}
+	s := newSmall(t, ag.Options{Rows: 2}, modelOptions{checkpoint: true})
+	bt := batch(2)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.prog.Step(context.Background(), ag.Step{Batch: bt, Scale: 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
