@@ -1,0 +1,64 @@
+package mambatrain_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed lists, for each package, which others of the module it may import: imports point one way.
+var allowed = map[string][]string{
+	"autograd/kernel":   nil,
+	"autograd":          {"autograd/kernel"},
+	"autograd/gradtest": {"autograd", "autograd/kernel"},
+	"nn":                {"autograd", "autograd/kernel"},
+	"mamba":             {"nn", "autograd", "autograd/kernel"},
+	"lora":              {"nn", "autograd", "autograd/kernel"},
+	"data":              nil,
+	"trainer":           {"nn", "autograd", "autograd/kernel", "data"},
+	"cmd/mamba-train":   {"nn", "mamba", "lora", "data", "trainer", "autograd", "autograd/kernel"},
+}
+
+// keepers lists libraries that only some packages may know.
+var keepers = map[string][]string{
+	"gorgonia.org/gorgonia":             {"autograd"},
+	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn", "lora", "mamba"},
+	"github.com/spf13/viper":            {"cmd/mamba-train"},
+	"github.com/apache/arrow/":          {"data"},
+	"github.com/nlpodyssey/safetensors": {"nn"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, "mambatrain/")
+		for _, imp := range p.Imports {
+			check(t, name, imp)
+		}
+	}
+}
+
+func check(t *testing.T, name, imp string) {
+	if ours, ok := strings.CutPrefix(imp, "mambatrain/"); ok && name != "mambatrain" {
+		if may, known := allowed[name]; !known || !slices.Contains(may, ours) {
+			t.Errorf("%s imports %s", name, ours)
+		}
+	}
+	for lib, who := range keepers {
+		if strings.HasPrefix(imp, lib) && !slices.Contains(who, name) {
+			t.Errorf("%s imports %s, which only %v may", name, imp, who)
+		}
+	}
+}
