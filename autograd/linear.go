@@ -74,16 +74,48 @@ func (linear[T]) Saves(need []bool) []bool {
 
 func (o linear[T]) Forward(c *Call[T]) {
 	x, y := c.In[0].Mat(), c.Out.Mat()
-	project(kernel.Set, y, x, c.In[1])
+	if f, ok := o.fuse(c); ok {
+		f.w.ForwardLoRA(kernel.Set, f32(y), f32(x), f.adapter, f.z)
+	} else {
+		project(kernel.Set, y, x, c.In[1])
+		o.forwardLowRank(c)
+	}
 	if b := c.In[2]; !b.Absent() {
 		kernel.AddRow(y, b.Data)
 	}
-	if a := c.In[3]; !a.Absent() {
-		z := kernel.Dense(c.State[:c.Rows*a.Shape[0]], c.Rows, a.Shape[0])
-		kernel.MatMulNT(kernel.Set, z, 1, o.dropped(c, x), a.Mat())
-		from, to := o.group(y.Cols)
-		kernel.MatMulNT(kernel.Add, c.Out.Columns(from, to), o.scale, z, c.In[4].Mat())
+}
+
+func (o linear[T]) forwardLowRank(c *Call[T]) {
+	a := c.In[3]
+	if a.Absent() {
+		return
 	}
+	z := o.z(c)
+	kernel.MatMulNT(kernel.Set, z, 1, o.dropped(c, c.In[0].Mat()), a.Mat())
+	from, to := o.group(c.Out.Shape[1])
+	kernel.MatMulNT(kernel.Add, c.Out.Columns(from, to), o.scale, z, c.In[4].Mat())
+}
+
+// z is the state: the branch's inputs times Aᵀ, (rows, r).
+func (linear[T]) z(c *Call[T]) kernel.Mat[T] {
+	r := c.In[3].Shape[0]
+	return kernel.Dense(c.State[:c.Rows*r], c.Rows, r)
+}
+
+// fused is a frozen weight with an adapter that the kernels handle as one.
+type fused struct {
+	w       *kernel.Packed
+	adapter kernel.Adapter
+	z       kernel.Mat[float32]
+}
+
+// fuse says whether this call can be one product: the weight is packed and the branch has neither dropout nor a group.
+func (o linear[T]) fuse(c *Call[T]) (fused, bool) {
+	p := packed[T](c.In[1])
+	if p == nil || c.In[3].Absent() || o.to > 0 || o.dropout > 0 && c.run.training {
+		return fused{}, false
+	}
+	return fused{p, kernel.Adapter{A: f32(c.In[3].Mat()), B: f32(c.In[4].Mat()), Scale: float32(o.scale)}, f32(o.z(c))}, true
 }
 
 func (linear[T]) Overwrites(i int) bool { return i == 0 }
@@ -91,14 +123,19 @@ func (linear[T]) Overwrites(i int) bool { return i == 0 }
 // dx = dy·W + drop(dz·A) with dz = Scale·dy·B; dW = dyᵀ·x, db = Σ_t dy(t), dA = dzᵀ·drop(x), dB = Scale·dyᵀ·z.
 func (o linear[T]) Backward(c *Call[T]) {
 	dx, dw, db, dy := c.DIn[0], c.DIn[1], c.DIn[2], c.DOut.Mat()
+	if !db.Absent() {
+		kernel.SumRows(db.Data, dy)
+	}
+	if f, ok := o.fuse(c); ok {
+		g := kernel.AdapterGrad{A: f32(c.DIn[3].Mat()), B: f32(c.DIn[4].Mat())}
+		f.w.BackwardLoRA(c.Mode(0), f32(dx.Mat()), g, f32(dy), f32(c.In[0].Mat()), f.z, f.adapter)
+		return
+	}
 	if !dx.Absent() {
 		projectBack(c.Mode(0), dx.Mat(), dy, c.In[1])
 	}
 	if !dw.Absent() {
 		kernel.MatMulTN(kernel.Add, dw.Mat(), 1, dy, c.In[0].Mat())
-	}
-	if !db.Absent() {
-		kernel.SumRows(db.Data, dy)
 	}
 	if !c.In[3].Absent() {
 		o.backwardLowRank(c)
@@ -111,7 +148,7 @@ func (o linear[T]) backwardLowRank(c *Call[T]) {
 	from, to := o.group(c.DOut.Shape[1])
 	dy := c.DOut.Columns(from, to)
 	if !db.Absent() {
-		kernel.MatMulTN(kernel.Add, db.Mat(), o.scale, dy, kernel.Dense(c.State[:c.Rows*r], c.Rows, r))
+		kernel.MatMulTN(kernel.Add, db.Mat(), o.scale, dy, o.z(c))
 	}
 	if dx.Absent() && da.Absent() {
 		return

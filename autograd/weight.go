@@ -8,7 +8,7 @@ import "mambatrain/autograd/kernel"
 // project computes y (+)= x·Wᵀ for w (out, in).
 func project[T kernel.Float](mode kernel.Mode, y, x kernel.Mat[T], w Array[T]) {
 	if p := packed[T](w); p != nil {
-		p.Forward(mode, any(y).(kernel.Mat[float32]), any(x).(kernel.Mat[float32]))
+		p.Forward(mode, f32(y), f32(x))
 		return
 	}
 	kernel.MatMulNT(mode, y, 1, x, w.Mat())
@@ -17,7 +17,7 @@ func project[T kernel.Float](mode kernel.Mode, y, x kernel.Mat[T], w Array[T]) {
 // projectBack computes dx (+)= dy·W for w (out, in).
 func projectBack[T kernel.Float](mode kernel.Mode, dx, dy kernel.Mat[T], w Array[T]) {
 	if p := packed[T](w); p != nil {
-		p.Backward(mode, any(dx).(kernel.Mat[float32]), any(dy).(kernel.Mat[float32]))
+		p.Backward(mode, f32(dx), f32(dy))
 		return
 	}
 	kernel.MatMulNN(mode, dx, 1, dy, w.Mat())
@@ -30,3 +30,6 @@ func packed[T kernel.Float](w Array[T]) *kernel.Packed {
 	}
 	return w.Param.Packed()
 }
+
+// f32 is the identity on float32 matrices, for code that has a packed weight and therefore float32.
+func f32[T kernel.Float](m kernel.Mat[T]) kernel.Mat[float32] { return any(m).(kernel.Mat[float32]) }

@@ -1,0 +1,37 @@
+package autograd_test
+
+import (
+	"testing"
+
+	ag "mambatrain/autograd"
+)
+
+// A frozen weight takes another path through the kernels (packed, the adapter fused) than a trainable one. Both must give
+// the same adapter gradients and the same gradient below.
+func TestFrozenEqualsTrainable(t *testing.T) {
+	for name, bias := range map[string]bool{"bias": true, "no bias": false} {
+		t.Run(name, func(t *testing.T) {
+			var grads [2][]float32
+			for k := range grads {
+				table, w, a, b, c := param(t, "table", 1, 11, 20), param(t, "w", 2, 35, 20), param(t, "a", 3, 4, 20), param(t, "b", 4, 35, 4), param(t, "c", 5, 35)
+				head := param(t, "head", 6, 11, 35)
+				if k == 1 {
+					w.Freeze()
+					head.Freeze()
+				}
+				g := ag.NewGraph(ag.Options{Rows: 30})
+				var cv ag.Var
+				if bias {
+					cv = g.Param(c)
+				}
+				y := ag.Linear(lookup(g, g.Param(table)), g.Param(w), cv, ag.LowRank{A: g.Param(a), B: g.Param(b), Scale: 2})
+				prog := compile(t, g, ag.CrossEntropy(y, g.Param(head), ag.LowRank{}, ag.LossOptions{}))
+				step(t, prog, batch(13, 9))
+				for _, p := range []*ag.Param{table, a, b, c} {
+					grads[k] = append(grads[k], p.GradFloat32s()...)
+				}
+			}
+			near(t, "gradients", grads[1], grads[0])
+		})
+	}
+}
