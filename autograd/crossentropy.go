@@ -53,7 +53,7 @@ type headChunk[T kernel.Float] struct {
 // chunks computes the loss of every counted row, and its gradients if somebody wants them.
 func (o crossEntropy[T]) chunks(c *Call[T]) {
 	v := c.In[1].Shape[0]
-	h := o.allocate(c, min(c.Rows, max(16, chunkBytes/(v*int(elementSize[T]())))))
+	h := o.allocate(c, chunkRows[T](c.Rows, v))
 	for t, target := range c.In[2].Ints {
 		if target >= v {
 			c.Fail("label %d after row %d is outside the vocabulary of %d", target, t, v)
@@ -77,11 +77,26 @@ func elementSize[T kernel.Float]() uintptr {
 	return 8
 }
 
-func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
-	v, m, r := c.In[1].Shape[0], c.In[1].Shape[1], 0
-	if !c.In[3].Absent() {
-		r = c.In[3].Shape[0]
+// chunkRows is how many rows make a chunk.
+func chunkRows[T kernel.Float](rows, v int) int {
+	return min(rows, max(16, chunkBytes/(v*int(elementSize[T]()))))
+}
+
+func (o crossEntropy[T]) ScratchSize(in [][]int) int {
+	v, m, r := o.sizes(in[1], in[3])
+	return chunkRows[T](in[0][0], v) * (2*m + v + 2*r)
+}
+
+// sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
+func (crossEntropy[T]) sizes(w, a []int) (v, m, r int) {
+	if a != nil {
+		r = a[0]
 	}
+	return w[0], w[1], r
+}
+
+func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
+	v, m, r := o.sizes(c.In[1].Shape, c.In[3].Shape)
 	s := c.Scratch(n * (2*m + v + 2*r))
 	cut := func(cols int) kernel.Mat[T] {
 		mat := kernel.Dense(s[:n*cols], n, cols)

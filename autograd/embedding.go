@@ -28,6 +28,13 @@ func (embedding[T]) Shape(in [][]int) ([]int, error) {
 	return []int{ids[0], table[1]}, nil
 }
 
+func (embedding[T]) ScratchSize(in [][]int) int {
+	if in[2] == nil {
+		return 0
+	}
+	return 2 * in[1][0] * in[2][0]
+}
+
 func (embedding[T]) Saves([]bool) []bool { return []bool{false, true, true, true} }
 
 func (o embedding[T]) Forward(c *Call[T]) {

@@ -33,6 +33,13 @@ func (e *executor[T]) carrySize(in [][]int) int {
 	return 0
 }
 
+func (e *executor[T]) scratchSize(in [][]int) int {
+	if s, ok := e.op.(Scratcher); ok {
+		return s.ScratchSize(in)
+	}
+	return 0
+}
+
 func (e *executor[T]) saves(need []bool) []bool {
 	if s, ok := e.op.(Saver); ok {
 		return s.Saves(need)

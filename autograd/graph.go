@@ -21,19 +21,21 @@ type Options struct {
 
 // Graph records a model. The first error sticks to it: later operations do nothing and Compile reports it.
 type Graph struct {
-	opts    Options
-	x       *G.ExprGraph
-	values  []*value
-	records []*record
-	inputs  map[string]*value
-	buffers []*buffer
-	segment int // the checkpoint segment being recorded, 0 outside
-	last    int // the last segment's number
-	ids     uint32
-	run     run
-	tmp32   []float32
-	tmp64   []float64
-	err     error
+	opts     Options
+	x        *G.ExprGraph
+	values   []*value
+	records  []*record
+	inputs   map[string]*value
+	buffers  []*buffer
+	segment  int // the checkpoint segment being recorded, 0 outside
+	last     int // the last segment's number
+	ids      uint32
+	compiled bool
+	slab     int // elements that the planned buffers need
+	run      run
+	tmp32    []float32
+	tmp64    []float64
+	err      error
 }
 
 // Var is a value in a graph. The zero Var stands for an absent optional input.

@@ -67,6 +67,13 @@ func (linear[T]) StateSize(in [][]int) int {
 	return in[0][0] * in[3][0]
 }
 
+func (linear[T]) ScratchSize(in [][]int) int {
+	if in[3] == nil {
+		return 0
+	}
+	return in[0][0] * (in[0][1] + in[3][0])
+}
+
 func (linear[T]) Saves(need []bool) []bool {
 	dx, dw, da, db := need[0], need[1], need[3], need[4]
 	return []bool{dw || da, dx, false, dx, dx || da || db}

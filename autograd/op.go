@@ -48,6 +48,13 @@ type Overwriter interface {
 	Overwrites(i int) bool
 }
 
+// Scratcher is implemented by an Op that says beforehand how much scratch memory a call needs at most, so that estimates
+// include it.
+type Scratcher interface {
+	// ScratchSize is the number of elements for the given input shapes at full capacity.
+	ScratchSize(in [][]int) int
+}
+
 // Array is an input, output or gradient as an Op sees it: the live rows, in row-major order.
 type Array[T kernel.Float] struct {
 	Shape []int  // (rows, width), the shape of a parameter, or nil for a scalar

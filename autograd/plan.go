@@ -62,9 +62,22 @@ func (g *Graph) plan() error {
 		}
 	}
 	g.extendSums(nodes)
-	used := slices.DeleteFunc(slices.Clone(g.buffers), func(b *buffer) bool { return b.fixed || b.last < 0 })
-	g.bind(used, place(used))
+	g.slab = place(g.planned())
 	return nil
+}
+
+// planned are the buffers that need a place: those that some node touches.
+func (g *Graph) planned() []*buffer {
+	return slices.DeleteFunc(slices.Clone(g.buffers), func(b *buffer) bool { return b.last < 0 })
+}
+
+// scratch is the most scratch memory that any op asks for.
+func (g *Graph) scratch() int {
+	n := 0
+	for _, r := range g.records {
+		n = max(n, r.exec.scratchSize(r.shapes))
+	}
+	return n
 }
 
 // extendSums lengthens the life of gradients that Gorgonia adds: its Add works in place on its first operand, so such a
@@ -116,11 +129,13 @@ func place(bs []*buffer) int {
 }
 
 // bind allocates the slab and gives each buffer its part.
-func (g *Graph) bind(bs []*buffer, n int) {
+func (g *Graph) bind() {
 	if g.opts.Float64 {
-		bindSlab[float64](bs, n)
+		bindSlab[float64](g.planned(), g.slab)
+		g.tmp64 = make([]float64, g.scratch())
 	} else {
-		bindSlab[float32](bs, n)
+		bindSlab[float32](g.planned(), g.slab)
+		g.tmp32 = make([]float32, g.scratch())
 	}
 }
 

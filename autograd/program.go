@@ -57,40 +57,60 @@ type run struct {
 var building sync.Mutex
 
 // Compile makes a program that minimises loss, a scalar. Without a loss it only runs forward. The values in keep can be
-// read after Eval.
+// read after Eval. A graph is compiled once.
 func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	building.Lock()
 	defer building.Unlock()
-	if g.err != nil {
-		return nil, g.err
-	}
-	p := &Program{g: g, loss: loss.v}
-	for _, v := range keep {
-		p.keep = append(p.keep, v.v)
-	}
-	outputs := p.outputs()
-	if len(outputs) == 0 {
-		return nil, errors.New("autograd: compile: neither a loss nor a value to keep")
-	}
-	grads, err := p.differentiate()
+	p, grads, err := g.prepare(loss, keep)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range p.keep {
-		if v.buf != nil {
-			v.buf.last = int(^uint(0) >> 1)
-		}
-	}
-	if err := g.plan(); err != nil {
-		return nil, err
-	}
-	if p.eval, err = g.machine(outputs); err != nil {
+	g.bind()
+	if p.eval, err = g.machine(p.outputs()); err != nil {
 		return nil, err
 	}
 	if len(grads) > 0 {
 		p.step, err = g.machine(append(grads, loss.v.node))
 	}
 	return p, err
+}
+
+// Estimate returns the bytes that a program for loss needs beside the parameters and the kernels' own scratch memory,
+// without allocating them. The graph cannot be compiled afterwards.
+func (g *Graph) Estimate(loss Var) (int64, error) {
+	building.Lock()
+	defer building.Unlock()
+	if _, _, err := g.prepare(loss, nil); err != nil {
+		return 0, err
+	}
+	return g.bytes(), nil
+}
+
+// prepare differentiates and plans, and returns the nodes that complete the gradients.
+func (g *Graph) prepare(loss Var, keep []Var) (*Program, G.Nodes, error) {
+	p := &Program{g: g, loss: loss.v}
+	for _, v := range keep {
+		p.keep = append(p.keep, v.v)
+	}
+	switch {
+	case g.err != nil:
+		return nil, nil, g.err
+	case g.compiled:
+		return nil, nil, errors.New("autograd: compile: the graph has been compiled before")
+	case len(p.outputs()) == 0:
+		return nil, nil, errors.New("autograd: compile: neither a loss nor a value to keep")
+	}
+	g.compiled = true
+	grads, err := p.differentiate()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range p.keep {
+		if v.buf != nil {
+			v.buf.last = int(^uint(0) >> 1)
+		}
+	}
+	return p, grads, g.plan()
 }
 
 func (p *Program) outputs() G.Nodes {
@@ -315,12 +335,14 @@ func (p *Program) Params() []*Param {
 }
 
 // Bytes is the memory of activations, their gradients and what backward keeps, but not of parameters.
-func (p *Program) Bytes() int64 {
-	n := 0
-	for _, b := range p.g.buffers {
-		if b.last >= 0 {
-			n = max(n, b.offset+b.size())
+func (p *Program) Bytes() int64 { return p.g.bytes() }
+
+func (g *Graph) bytes() int64 {
+	n := g.slab + g.scratch()
+	for _, r := range g.records {
+		if r.carry[0] != nil {
+			n += 2 * r.carry[0].Shape().TotalSize()
 		}
 	}
-	return int64(n+cap(p.g.tmp32))*4 + int64(cap(p.g.tmp64))*8
+	return int64(n) * int64(g.dtype().Size())
 }

@@ -29,6 +29,7 @@ type runner interface {
 	name() string
 	stateSize(in [][]int) int
 	carrySize(in [][]int) int
+	scratchSize(in [][]int) int
 	saves(need []bool) []bool
 	overwrites(i int) bool
 	forward(r *record, in []G.Value) error
