@@ -1,0 +1,168 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	ag "mambatrain/autograd"
+)
+
+// Source gives out the micro-batches of a data set by number. What it returns depends on the numbers alone, so that a run
+// finds any point again without replaying it.
+type Source interface {
+	// Batches is the number of micro-batches in an epoch, counted from 0. Epochs may differ where packing depends on order.
+	Batches(epoch int) (int, error)
+	// Batch returns a micro-batch: whole documents end to end, of which the first may go on from the batch before and the
+	// last may go on in the next. The caller may keep it, but not change it.
+	Batch(ctx context.Context, epoch, index int) (ag.Batch, error)
+}
+
+// plan lays the optimiser steps of a run over the epochs. The last step of an epoch may have fewer micro-batches.
+type plan struct {
+	source  Source
+	perStep int // micro-batches of a full step
+	steps   int // of the whole run
+	first   []int
+	batches []int
+}
+
+// place is where a step finds its micro-batches.
+type place struct {
+	epoch    int
+	from, to int // micro-batches of the epoch
+	of       int // micro-batches in the epoch
+}
+
+// passed is the number of epochs done after the step.
+func (p place) passed() float64 { return float64(p.epoch) + float64(p.to)/float64(p.of) }
+
+// ends says that the step is the last of its epoch.
+func (p place) ends() bool { return p.to == p.of }
+
+// newPlan works out the number of steps: max_steps, or as many as the epochs have.
+func newPlan(src Source, s Settings, perStep int) (*plan, error) {
+	p := &plan{source: src, perStep: perStep, first: []int{0}}
+	if s.MaxSteps > 0 {
+		p.steps = s.MaxSteps
+		return p, p.extend(0)
+	}
+	whole := int(s.NumTrainEpochs)
+	for e := range whole {
+		if err := p.extend(e); err != nil {
+			return nil, err
+		}
+	}
+	p.steps = p.first[whole]
+	if rest := s.NumTrainEpochs - float64(whole); rest > 0 {
+		if err := p.extend(whole); err != nil {
+			return nil, err
+		}
+		p.steps += int(math.Ceil(rest * float64(p.inEpoch(whole))))
+	}
+	return p, nil
+}
+
+// extend learns the sizes of the epochs up to the given one.
+func (p *plan) extend(epoch int) error {
+	for e := len(p.batches); e <= epoch; e++ {
+		n, err := p.source.Batches(e)
+		if err != nil {
+			return fmt.Errorf("trainer: data: epoch %d: %w", e, err)
+		}
+		if n < 1 {
+			return fmt.Errorf("trainer: data: epoch %d has no micro-batches", e)
+		}
+		p.batches = append(p.batches, n)
+		p.first = append(p.first, p.first[e]+(n+p.perStep-1)/p.perStep)
+	}
+	return nil
+}
+
+// inEpoch is the number of steps in an epoch that is known.
+func (p *plan) inEpoch(epoch int) int { return p.first[epoch+1] - p.first[epoch] }
+
+// epochs is the number of epochs that the run touches.
+func (p *plan) epochs() (int, error) {
+	last, err := p.at(p.steps - 1)
+	return last.epoch + 1, err
+}
+
+// at finds the micro-batches of a step, counted from 0.
+func (p *plan) at(step int) (place, error) {
+	e := 0
+	for {
+		if err := p.extend(e); err != nil {
+			return place{}, err
+		}
+		if step < p.first[e+1] {
+			break
+		}
+		e++
+	}
+	from := (step - p.first[e]) * p.perStep
+	return place{epoch: e, from: from, to: min(from+p.perStep, p.batches[e]), of: p.batches[e]}, nil
+}
+
+// part is documents that are computed at once, and the random numbers that they see.
+type part struct {
+	ag.Batch
+	seed  uint64
+	micro int // the micro-batch that it comes from, in the epoch
+	count int // labels that enter the loss
+}
+
+// cut splits a micro-batch into parts of whole documents that fit the given number of rows, in order.
+func cut(b ag.Batch, rows int) ([]ag.Batch, error) {
+	if len(b.Tokens) <= rows {
+		return []ag.Batch{b}, nil
+	}
+	var parts []ag.Batch
+	from := 0 // the first document of the part
+	for d := range b.Starts {
+		if n := end(b, d) - b.Starts[d]; n > rows {
+			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, max_tokens computes %d at once", d, n, rows)
+		}
+		if end(b, d)-b.Starts[from] > rows {
+			parts = append(parts, slice(b, from, d))
+			from = d
+		}
+	}
+	return append(parts, slice(b, from, len(b.Starts))), nil
+}
+
+// end is the row after document d.
+func end(b ag.Batch, d int) int {
+	if d+1 < len(b.Starts) {
+		return b.Starts[d+1]
+	}
+	return len(b.Tokens)
+}
+
+// slice returns the documents [from, to) of b as a batch of their own.
+func slice(b ag.Batch, from, to int) ag.Batch {
+	lo, hi := b.Starts[from], end(b, to-1)
+	s := ag.Batch{Tokens: b.Tokens[lo:hi]}
+	if b.Labels != nil {
+		s.Labels = b.Labels[lo:hi]
+	}
+	for _, start := range b.Starts[from:to] {
+		s.Starts = append(s.Starts, start-lo)
+	}
+	s.Continues = b.Continues && from == 0
+	if to == len(b.Starts) {
+		s.Next, s.HasNext = b.Next, b.HasNext
+	}
+	return s
+}
+
+// mix folds the numbers into one seed, by SplitMix64 (Steele et al. 2014).
+func mix(seed uint64, xs ...int) uint64 {
+	for _, x := range xs {
+		seed = seed*0x9e3779b97f4a7c15 + uint64(x) + 0x9e3779b97f4a7c15
+		seed = (seed ^ seed>>30) * 0xbf58476d1ce4e5b9
+		seed = (seed ^ seed>>27) * 0x94d049bb133111eb
+		seed ^= seed >> 31
+	}
+	return seed
+}

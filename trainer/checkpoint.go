@@ -1,0 +1,315 @@
+package trainer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"math"
+	"path/filepath"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/nn"
+)
+
+// OptimizerFile holds the optimiser's memory in a checkpoint, as safetensors; torch's own form is a pickle.
+const OptimizerFile = "optimizer.safetensors"
+
+// carrier is a program that keeps the last state of a document that goes on in the next batch.
+type carrier interface {
+	Carried() []float32
+	SetCarried([]float32) error
+}
+
+// carriedName is the state's tensor in OptimizerFile.
+const carriedName = "mamba_train.carried"
+
+// begin brings the run to where it starts: the beginning, or the state of the newest checkpoint. done says that nothing
+// is left to do.
+func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
+	if t.task.Output != nil {
+		if done, err := t.recall(); done || err != nil {
+			return done, err
+		}
+	}
+	t.task.Observer(Started{t.Overview()})
+	if t.progress.EvalDue {
+		if err := t.evaluate(ctx); err != nil {
+			return false, err
+		}
+	}
+	t.stopEarly()
+	return false, nil
+}
+
+// recall looks at what an output directory that was opened to resume holds.
+func (t *Trainer) recall() (done bool, err error) {
+	checkpoint, damaged := t.task.Output.Checkpoint()
+	if st := t.task.Output.Finished(); st != nil {
+		changed := changes(st.Progress().Settings, t.progress.Settings)
+		switch {
+		case len(changed) == 0:
+			t.adopt(st)
+			return true, nil
+		case checkpoint == nil && !t.task.Force:
+			return false, refuse(t.task.Output.Dir, changed)
+		}
+	}
+	if checkpoint == nil {
+		return false, nil
+	}
+	return false, t.resume(checkpoint, damaged)
+}
+
+// refuse lists the settings that have changed since dir was written.
+func refuse(dir string, changed []Change) error {
+	err := fmt.Errorf("trainer: %s: %w; --resume=force goes on nevertheless", dir, ErrChanged)
+	for _, c := range changed {
+		err = fmt.Errorf("%w\n  %v", err, c)
+	}
+	return err
+}
+
+// adopt makes a stored state the run's own.
+func (t *Trainer) adopt(st *State) {
+	is := *t.progress
+	t.state = st.clone()
+	t.progress = t.state.Progress()
+	t.progress.Settings, t.progress.Rows, t.progress.Ranks = is.Settings, is.Rows, is.Ranks
+}
+
+// resume continues a checkpoint: settings must be the same, and weights and optimiser come back bit for bit.
+func (t *Trainer) resume(c *Checkpoint, damaged []error) error {
+	was := c.State.Progress()
+	changed := changes(was.Settings, t.progress.Settings)
+	if len(changed) > 0 && !t.task.Force {
+		return refuse(c.Dir, changed)
+	}
+	if err := t.task.Load(c.Dir); err != nil {
+		return fmt.Errorf("trainer: %s: %w", c.Dir, err)
+	}
+	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
+		return fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
+	}
+	if err := t.readOptimizer(filepath.Join(c.Dir, OptimizerFile), was.Updates); err != nil {
+		return fmt.Errorf("trainer: %s: %w", c.Dir, err)
+	}
+	ahead := t.state
+	t.adopt(c.State)
+	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
+	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
+	t.task.Observer(Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed})
+	return nil
+}
+
+// ErrChanged says that a run cannot go on because its settings are others than when it was saved.
+var ErrChanged = errors.New("these settings have changed since it was written")
+
+// checkpointDue says whether the state after this step is saved: every save_steps, at the end, and a best model that is to
+// be loaded again.
+func (t *Trainer) checkpointDue() bool {
+	if t.task.Output == nil || t.progress.EvalDue {
+		return false // an interrupted evaluation saves by itself
+	}
+	step := t.state.GlobalStep
+	if t.LoadBestModelAtEnd && t.isBest(step) {
+		return true
+	}
+	return t.SaveSteps > 0 && (step%t.SaveSteps == 0 || step == t.plan.steps || t.stop != "")
+}
+
+func (t *Trainer) isBest(step int) bool {
+	return t.state.BestGlobalStep != nil && *t.state.BestGlobalStep == step
+}
+
+// checkpoint saves the run, and goes on without if that fails: a full disk may be emptied before the next one.
+func (t *Trainer) checkpoint() {
+	began := t.task.Now()
+	dir, err := t.save()
+	if err != nil {
+		t.task.Observer(SaveFailed{t.state.GlobalStep, err})
+		return
+	}
+	if dir != "" {
+		t.task.Observer(Saved{t.state.GlobalStep, dir, t.task.Now().Sub(began)})
+	}
+}
+
+// save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes.
+func (t *Trainer) save() (string, error) {
+	if t.task.Comm.Rank() != 0 {
+		return "", nil
+	}
+	o, step, before := t.task.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
+	if t.isBest(step) {
+		dir := filepath.Join(o.Dir, checkpointName(step))
+		t.state.BestModelCheckpoint = &dir
+	}
+	dir, err := o.write(step, t.fill)
+	if err != nil {
+		t.state.BestModelCheckpoint = before
+		return "", fmt.Errorf("trainer: checkpoint of step %d: %w", step, err)
+	}
+	var keep []int
+	if t.LoadBestModelAtEnd && t.state.BestGlobalStep != nil {
+		keep = append(keep, *t.state.BestGlobalStep)
+	}
+	if err := o.prune(t.SaveTotalLimit, keep...); err != nil {
+		return dir, fmt.Errorf("trainer: removing old checkpoints: %w", err)
+	}
+	return dir, nil
+}
+
+// fill puts into dir everything that a checkpoint needs.
+func (t *Trainer) fill(dir string) error {
+	if err := t.task.Save(dir); err != nil {
+		return err
+	}
+	if err := t.writeOptimizer(filepath.Join(dir, OptimizerFile)); err != nil {
+		return err
+	}
+	t.progress.Weights = fingerprint(t.optimizer.Params())
+	b, err := t.state.encode()
+	if err != nil {
+		return err
+	}
+	return t.task.Output.fs.Write(filepath.Join(dir, StateFile), b)
+}
+
+func (t *Trainer) writeOptimizer(path string) error {
+	var list []nn.Source
+	for _, m := range t.optimizer.Memory() {
+		list = append(list, nn.FromFloat32s(m.Name, m.Shape, m.Data, nn.F32))
+	}
+	if c, ok := t.task.Program.(carrier); ok {
+		if x := c.Carried(); len(x) > 0 {
+			list = append(list, nn.FromFloat32s(carriedName, []int{len(x)}, x, nn.F32))
+		}
+	}
+	return nn.SaveTensors(path, list, map[string]string{"optim": t.Optim})
+}
+
+func (t *Trainer) readOptimizer(path string, updates int) error {
+	f, err := nn.OpenTensors(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = t.optimizer.Restore(updates, func(m Memory) error {
+		x, ok := f.Tensor(m.Name)
+		if !ok {
+			return fmt.Errorf("%s: %s is missing", OptimizerFile, m.Name)
+		}
+		if !slices.Equal(x.Shape, m.Shape) {
+			return fmt.Errorf("%s: %s has shape %v, want %v", OptimizerFile, m.Name, x.Shape, m.Shape)
+		}
+		return x.ReadFloat32s(m.Data)
+	})
+	if err != nil {
+		return err
+	}
+	c, ok := t.task.Program.(carrier)
+	x, stored := f.Tensor(carriedName)
+	if !ok || !stored {
+		return nil
+	}
+	state, err := x.Float32s()
+	if err != nil {
+		return err
+	}
+	return c.SetCarried(state)
+}
+
+// fingerprint is a checksum of names and values.
+func fingerprint(params []*ag.Param) string {
+	h, buf := crc64.New(crc64.MakeTable(crc64.ECMA)), make([]byte, 0, 1<<14)
+	for _, p := range params {
+		h.Write([]byte(p.Name))
+		for w := range slices.Chunk(p.Float32s(), 1<<12) {
+			buf = buf[:0]
+			for _, x := range w {
+				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+			}
+			h.Write(buf)
+		}
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// interrupt saves the run where it stands.
+func (t *Trainer) interrupt() error {
+	i := &Interrupted{Step: t.state.GlobalStep}
+	if t.task.Output != nil {
+		i.Checkpoint, i.Err = t.save()
+		if i.Err == nil {
+			t.task.Observer(Saved{Step: i.Step, Dir: i.Checkpoint})
+		}
+	}
+	return i
+}
+
+// finish writes the result: the weights, of the best step if that is asked for, and last of all the state, whose presence
+// says that the result is whole.
+func (t *Trainer) finish() (Result, error) {
+	if err := t.loadBest(); err != nil {
+		return Result{}, err
+	}
+	t.summarise()
+	if err := t.writeResult(); err != nil {
+		return Result{}, err
+	}
+	r := t.result(false)
+	t.task.Observer(Finished{r})
+	return r, nil
+}
+
+func (t *Trainer) loadBest() error {
+	if !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
+		return nil
+	}
+	dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))
+	if err := verify(t.task.Output.fs, dir); err != nil {
+		return fmt.Errorf("trainer: the best model: %s: %w", dir, err)
+	}
+	if err := t.task.Load(dir); err != nil {
+		return fmt.Errorf("trainer: the best model: %s: %w", dir, err)
+	}
+	return nil
+}
+
+// summarise adds the last row of the history.
+func (t *Trainer) summarise() {
+	p := t.progress
+	row := t.row(
+		"train_loss", mean(p.RunLoss, p.RunTokens),
+		"train_runtime", p.RunSeconds,
+		"train_steps_per_second", perSecond(t.state.GlobalStep, p.RunSeconds),
+		"train_tokens_per_second", perSecond(p.RunTokens, p.RunSeconds),
+		"num_tokens", float64(p.NumTokens),
+	)
+	t.state.LogHistory = append(t.state.LogHistory, row)
+	t.task.Observer(Logged{row})
+}
+
+func (t *Trainer) writeResult() error {
+	o := t.task.Output
+	if o == nil || t.task.Comm.Rank() != 0 {
+		return nil
+	}
+	files, err := o.publish(t.task.Save)
+	if err != nil {
+		return fmt.Errorf("trainer: result: %w", err)
+	}
+	t.progress.Finished, t.progress.Files = true, files
+	t.progress.Weights = fingerprint(t.optimizer.Params())
+	b, err := t.state.encode()
+	if err != nil {
+		return err
+	}
+	if err := writeAtomic(o.fs, filepath.Join(o.Dir, StateFile), b); err != nil {
+		return fmt.Errorf("trainer: result: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	ag "mambatrain/autograd"
+)
+
+// EvalSet is data to evaluate on. With several sets each has a name, which stands in its metrics: eval_<name>_loss.
+type EvalSet struct {
+	Name   string
+	Source Source // its epoch 0 is used
+}
+
+func (e EvalSet) key(metric string) string {
+	if e.Name == "" {
+		return "eval_" + metric
+	}
+	return "eval_" + e.Name + "_" + metric
+}
+
+// evalMetrics lists what metric_for_best_model may be.
+func evalMetrics(sets []EvalSet) []string {
+	var keys []string
+	for _, e := range sets {
+		for _, m := range []string{"loss", "perplexity", "mean_token_accuracy"} {
+			keys = append(keys, e.key(m))
+		}
+	}
+	return keys
+}
+
+func isEvalKey(k string) bool { return strings.HasPrefix(k, "eval_") }
+
+// metric is metric_for_best_model with the prefix that transformers lets one leave out.
+func (t *Trainer) metric() string {
+	if isEvalKey(t.MetricForBestModel) {
+		return t.MetricForBestModel
+	}
+	return "eval_" + t.MetricForBestModel
+}
+
+// better says whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
+func (t *Trainer) better(a, b float64) bool {
+	if strings.HasSuffix(t.metric(), "accuracy") {
+		return a > b
+	}
+	return a < b
+}
+
+// Score is what an evaluation measured over all counted labels of a set.
+type Score struct {
+	Loss       float64 // mean, in nats
+	Perplexity float64
+	Accuracy   float64 // share of labels that were the most probable token
+	Tokens     int
+}
+
+// Evaluate runs a data set forward. Losses are weighted by tokens, so that the batch size does not matter. progress,
+// which may be nil, is told the number of micro-batches done and in all.
+func Evaluate(ctx context.Context, p Program, src Source, rows int, progress func(done, total int)) (Score, error) {
+	sums, err := evaluateShare(ctx, p, src, rows, Alone{}, progress)
+	return sums.score(), err
+}
+
+// tally sums up losses, counted labels and hits.
+type tally struct{ loss, tokens, correct float64 }
+
+func (s tally) score() Score {
+	mean := s.loss / max(1, s.tokens)
+	return Score{Loss: mean, Perplexity: math.Exp(mean), Accuracy: s.correct / max(1, s.tokens), Tokens: int(s.tokens)}
+}
+
+// evaluateShare runs this rank's micro-batches and returns the sums of all ranks.
+func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Communicator, progress func(done, total int)) (tally, error) {
+	var s tally
+	n, err := src.Batches(0)
+	if err != nil {
+		return s, fmt.Errorf("trainer: evaluation: %w", err)
+	}
+	for i := comm.Rank(); i < n; i += comm.Size() {
+		if err := ctx.Err(); err != nil {
+			return s, err
+		}
+		if err := s.add(ctx, p, src, rows, i); err != nil {
+			return s, fmt.Errorf("trainer: evaluation: micro-batch %d: %w", i, err)
+		}
+		if progress != nil {
+			progress(i+1, n)
+		}
+	}
+	sums := []float64{s.loss, s.tokens, s.correct}
+	err = comm.AllReduceSum(sums)
+	return tally{sums[0], sums[1], sums[2]}, err
+}
+
+// add evaluates micro-batch i.
+func (s *tally) add(ctx context.Context, p Program, src Source, rows, i int) error {
+	b, err := src.Batch(ctx, 0, i)
+	if err != nil {
+		return err
+	}
+	parts, err := cut(b, rows)
+	if err != nil {
+		return err
+	}
+	for _, b := range parts {
+		l, err := p.Eval(ctx, b)
+		if err != nil {
+			return err
+		}
+		s.loss, s.tokens, s.correct = s.loss+l.Sum, s.tokens+float64(l.Tokens), s.correct+float64(l.Correct)
+	}
+	return nil
+}
+
+var _ Program = (*ag.Program)(nil)
+
+// evaluationDue says whether the step that has just been made is followed by an evaluation: every eval_steps or at each
+// epoch's end, and after the last step.
+func (t *Trainer) evaluationDue(p place) bool {
+	switch {
+	case len(t.task.Eval) == 0:
+		return false
+	case t.state.GlobalStep == t.plan.steps:
+		return true
+	case t.EvalSteps == 0:
+		return p.ends()
+	}
+	return t.state.GlobalStep%t.EvalSteps == 0
+}
+
+// evaluate measures all sets and draws the consequences: the best model so far, and early stopping. If ctx ends meanwhile,
+// the evaluation stays due.
+func (t *Trainer) evaluate(ctx context.Context) error {
+	if t.task.Comm.Size() > 1 {
+		ctx = context.WithoutCancel(ctx) // one rank cannot leave the others
+	}
+	t.progress.EvalDue = true
+	row, err := t.measure(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.progress.EvalDue = false
+	t.state.LogHistory = append(t.state.LogHistory, row)
+	t.judge(row[t.metric()])
+	t.task.Observer(Evaluated{Row: row, Best: t.best})
+	t.sample(ctx)
+	return nil
+}
+
+// measure evaluates on every set and returns the row of the history.
+func (t *Trainer) measure(ctx context.Context) (Row, error) {
+	row := t.row()
+	for _, set := range t.task.Eval {
+		began := t.task.Now()
+		sums, err := evaluateShare(ctx, t.task.Program, set.Source, t.task.Rows, t.task.Comm, func(done, total int) {
+			t.task.Observer(Evaluating{Set: set.Name, Done: done, Total: total})
+		})
+		if err != nil {
+			return nil, err
+		}
+		score, seconds := sums.score(), t.task.Now().Sub(began).Seconds()
+		row[set.key("loss")] = score.Loss
+		row[set.key("perplexity")] = score.Perplexity
+		row[set.key("mean_token_accuracy")] = score.Accuracy
+		row[set.key("num_tokens")] = float64(score.Tokens)
+		row[set.key("runtime")] = seconds
+		row[set.key("tokens_per_second")] = perSecond(score.Tokens, seconds)
+	}
+	return row, nil
+}
+
+// judge compares a new value of the metric with the best one.
+func (t *Trainer) judge(value float64) {
+	p, st := t.progress, t.state
+	t.best = finite(value) && (st.BestMetric == nil || t.better(value, *st.BestMetric))
+	if t.best {
+		step := st.GlobalStep
+		st.BestMetric, st.BestGlobalStep, st.BestModelCheckpoint = &value, &step, nil
+		p.EvalsWithoutGain = 0
+		return
+	}
+	p.EvalsWithoutGain++
+	t.stopEarly()
+}
+
+// stopEarly ends the run once the metric has not improved for early_stopping_patience evaluations.
+func (t *Trainer) stopEarly() {
+	if t.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.EarlyStoppingPatience {
+		return
+	}
+	t.stop = fmt.Sprintf("%s has not improved in %d evaluations", t.metric(), t.progress.EvalsWithoutGain)
+	t.task.Observer(Stopping{t.state.GlobalStep, t.stop})
+}
+
+// sample continues the prompts. A failure is reported, not fatal.
+func (t *Trainer) sample(ctx context.Context) {
+	if t.task.Sample == nil || t.task.Comm.Rank() != 0 {
+		return
+	}
+	for _, prompt := range t.SamplePrompts {
+		text, err := t.task.Sample(ctx, prompt)
+		if ctx.Err() != nil {
+			return
+		}
+		t.task.Observer(Sampled{Step: t.state.GlobalStep, Prompt: prompt, Text: text, Err: err})
+	}
+}

@@ -1,0 +1,62 @@
+package trainer
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	ag "mambatrain/autograd"
+)
+
+// Group is parameters that are updated alike.
+type Group struct {
+	Params []*ag.Param
+	Rate   float64 // their learning rate over that of the schedule
+	Decay  float64 // weight decay
+}
+
+// Groups sorts the trainable parameters by weight decay, which decay_rule withholds from some, and by learning rate: that of
+// an adapter's B is ratio times that of its A (LoRA+, Hayou et al. 2024; 1 = plain LoRA). Order within a group is kept.
+func Groups(params []*ag.Param, s Settings, ratio float64) []Group {
+	var groups []Group
+	for _, p := range params {
+		if !p.Trainable() {
+			continue
+		}
+		g := Group{Rate: 1}
+		if decays(s.DecayRule, p.Name) {
+			g.Decay = s.WeightDecay
+		}
+		if isAdapterB(p.Name) {
+			g.Rate = ratio
+		}
+		i := slices.IndexFunc(groups, func(o Group) bool { return o.Rate == g.Rate && o.Decay == g.Decay })
+		if i < 0 {
+			i, groups = len(groups), append(groups, g)
+		}
+		groups[i].Params = append(groups[i].Params, p)
+	}
+	return groups
+}
+
+// hfUndecayed is what the Hugging Face Trainer exempts from weight decay. It misses A_log, D and norm_f.
+var hfUndecayed = regexp.MustCompile(`bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)`)
+
+// decays says whether weight decay applies to the parameter of that name. Pulling A_log, D or a norm's scale to zero
+// changes the model's time scales rather than regularising it, so the rule mamba leaves them alone.
+func decays(rule, name string) bool {
+	if rule == "hf" {
+		return !hfUndecayed.MatchString(strings.ToLower(name))
+	}
+	for part := range strings.SplitSeq(name, ".") {
+		switch {
+		case part == "A_log", part == "D", part == "bias", strings.HasPrefix(part, "norm"), strings.HasSuffix(part, "norm"):
+			return false
+		}
+	}
+	return true
+}
+
+func isAdapterB(name string) bool {
+	return strings.Contains(name, ".lora_B") || strings.Contains(name, ".lora_embedding_B")
+}

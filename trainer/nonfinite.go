@@ -1,0 +1,136 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// maxSkips is how many steps in a row on_nonfinite: skip forgives.
+const maxSkips = 10
+
+// NonFinite says where a loss or a gradient was NaN or infinite.
+type NonFinite struct {
+	Step  int // counts from 1
+	Epoch int // counts from 0, as does Batch
+	Batch int // the first micro-batch of the epoch with the fault, -1 if only the sum of several has it
+	Loss  float64
+	// Tensor is the first one, in the model's order, that is not finite: the value of a parameter, or else a gradient.
+	Tensor string
+}
+
+func (e *NonFinite) Error() string {
+	where := fmt.Sprintf("micro-batch %d of epoch %d", e.Batch, e.Epoch)
+	if e.Batch < 0 {
+		where = fmt.Sprintf("the sum of all micro-batches (epoch %d)", e.Epoch)
+	}
+	what := "the gradient is"
+	if !finite(e.Loss) {
+		what = fmt.Sprintf("loss %v is", e.Loss)
+	}
+	return fmt.Sprintf("trainer: step %d: %s not finite in %s; first bad tensor: %s", e.Step, what, where, e.Tensor)
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// inspect returns what is not finite in the step, if the policy is to skip it, and an error if it is to stop.
+func (t *Trainer) inspect(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
+	p := t.progress
+	if finite(s.sum) && finite(s.norm) {
+		p.SkipInRow = 0
+		return nil, nil
+	}
+	fault, err := t.locate(ctx, s, parts)
+	if err != nil {
+		return nil, err
+	}
+	p.SkipInRow++
+	p.SkipTotal++
+	switch {
+	case t.OnNonfinite == "stop":
+		return nil, fault
+	case p.SkipInRow > maxSkips:
+		return nil, fmt.Errorf("%w; %d steps in a row have been skipped", fault, maxSkips)
+	}
+	t.task.Observer(Skipped{fault, p.SkipInRow})
+	return fault, nil
+}
+
+// locate runs the step's parts again, one by one, to find the first that goes wrong.
+func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
+	fault := &NonFinite{Step: t.state.GlobalStep + 1, Epoch: s.place.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
+	for _, p := range parts {
+		if p.Continues {
+			continue // its start was the state before this step, which is gone
+		}
+		t.zeroGradients()
+		loss, err := t.backward(ctx, p, s.tokens)
+		if err != nil {
+			return nil, err
+		}
+		if !finite(loss.Sum) || !finite(gradNorm(t.optimizer.Params())) {
+			fault.Batch, fault.Loss, fault.Tensor = p.micro, loss.Sum, t.badTensor()
+			break
+		}
+	}
+	return fault, nil
+}
+
+func (t *Trainer) badTensor() string {
+	for _, p := range t.task.Params {
+		if !p.IsBF16() && !kernel.AllFinite(p.Float32s()) {
+			return p.Name
+		}
+	}
+	for _, p := range t.task.Params {
+		if !kernel.AllFinite(p.GradFloat32s()) {
+			return "the gradient of " + p.Name
+		}
+	}
+	return "none, each is finite by itself"
+}
+
+// reportNoGradient names what the first step left without any gradient: such a parameter does not take part in the
+// model, whatever the settings say. Half of an adapter's pair starts at zero and keeps the other half's gradient at zero
+// in the first step, so a pair is named only if both have none.
+func (t *Trainer) reportNoGradient() {
+	params := t.optimizer.Params()
+	alive := map[string]bool{}
+	for _, p := range params {
+		if anyNonZero(p) {
+			alive[pairName(p.Name)] = true
+		}
+	}
+	var names []string
+	for _, p := range params {
+		if !alive[pairName(p.Name)] {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) > 0 {
+		t.task.Observer(NoGradient{names})
+	}
+}
+
+func anyNonZero(p *ag.Param) bool {
+	for _, v := range p.GradFloat32s() {
+		if v != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// pairName is the same for both halves of an adapter.
+func pairName(name string) string {
+	for _, half := range []string{".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"} {
+		if i := strings.Index(name, half); i >= 0 {
+			return name[:i]
+		}
+	}
+	return name
+}

@@ -1,0 +1,164 @@
+package trainer
+
+import (
+	"fmt"
+	"slices"
+
+	ag "mambatrain/autograd"
+)
+
+// Optimizer updates parameters from their gradients and keeps what it remembers about each.
+type Optimizer struct {
+	rule  rule
+	cells []*cell
+	steps int
+}
+
+// rule is one algorithm, working on one parameter at a time.
+type rule interface {
+	// memory lists the tensors that are kept for a parameter of the given shape, all zero at the start.
+	memory(shape []int) []Memory
+	// update changes w. g may be overwritten.
+	update(c *cell, w, g []float32, h hyper)
+}
+
+// hyper is what an update needs to know about its step.
+type hyper struct {
+	rate, decay float64
+	scale       float32 // of the gradient: below 1 where it is clipped
+	step        int     // counts from 1
+}
+
+// cell is a parameter and what is remembered about it, in the order of rule.memory.
+type cell struct {
+	param       *ag.Param
+	rate, decay float64
+	memory      []Memory
+}
+
+// Memory is a tensor that an optimiser keeps beside a parameter.
+type Memory struct {
+	Name  string // <parameter>.<what>, with torch's words for what: exp_avg, momentum_buffer …
+	Shape []int
+	Data  []float32
+}
+
+// grain is how many elements of a tensor one thread updates at a time.
+const grain = 1 << 14
+
+// rules makes each value of optim from the settings.
+var rules = map[string]func(Settings) rule{
+	"adamw":     newAdamW,
+	"sgd":       newSGD,
+	"lion":      newLion,
+	"adafactor": newAdafactor,
+}
+
+// OptimizerNames lists the values of optim.
+func OptimizerNames() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
+
+// NewOptimizer returns the optimiser that the settings ask for, with nothing remembered yet. A name that two parameters
+// share is an error.
+func NewOptimizer(s Settings, groups []Group) (*Optimizer, error) {
+	newRule, ok := rules[s.Optim]
+	if !ok {
+		return nil, fmt.Errorf("trainer: optimiser: %q is unknown", s.Optim)
+	}
+	o, seen := &Optimizer{rule: newRule(s)}, map[string]bool{}
+	for _, g := range groups {
+		for _, p := range g.Params {
+			if seen[p.Name] {
+				return nil, fmt.Errorf("trainer: optimiser: two parameters are named %s", p.Name)
+			}
+			seen[p.Name] = true
+			o.cells = append(o.cells, &cell{param: p, rate: g.Rate, decay: g.Decay, memory: allocate(p, o.rule)})
+		}
+	}
+	return o, nil
+}
+
+func allocate(p *ag.Param, r rule) []Memory {
+	ms := r.memory(p.Shape())
+	for i := range ms {
+		ms[i].Name = p.Name + "." + ms[i].Name
+		ms[i].Data = make([]float32, volume(ms[i].Shape))
+	}
+	return ms
+}
+
+func volume(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// OptimizerBytes is the memory that the optimiser of the settings takes for the trainable ones of params.
+func OptimizerBytes(s Settings, params []*ag.Param) int64 {
+	newRule, ok := rules[s.Optim]
+	if !ok {
+		return 0
+	}
+	r, n := newRule(s), 0
+	for _, p := range params {
+		if !p.Trainable() {
+			continue
+		}
+		for _, m := range r.memory(p.Shape()) {
+			n += volume(m.Shape)
+		}
+	}
+	return 4 * int64(n)
+}
+
+// Step updates every parameter at the given learning rate from its gradient times scale. Gradients may be overwritten.
+func (o *Optimizer) Step(rate, scale float64) {
+	o.steps++
+	for _, c := range o.cells {
+		o.rule.update(c, c.param.Float32s(), c.param.GradFloat32s(), hyper{rate * c.rate, c.decay, float32(scale), o.steps})
+	}
+}
+
+// Params lists the parameters in the order of their groups.
+func (o *Optimizer) Params() []*ag.Param {
+	ps := make([]*ag.Param, len(o.cells))
+	for i, c := range o.cells {
+		ps[i] = c.param
+	}
+	return ps
+}
+
+// Steps counts the updates made.
+func (o *Optimizer) Steps() int { return o.steps }
+
+// Memory lists everything remembered. The data is the optimiser's own.
+func (o *Optimizer) Memory() []Memory {
+	var ms []Memory
+	for _, c := range o.cells {
+		ms = append(ms, c.memory...)
+	}
+	return ms
+}
+
+// Restore continues after the given number of steps with what was remembered then. read fills the data of one tensor.
+func (o *Optimizer) Restore(steps int, read func(Memory) error) error {
+	for _, m := range o.Memory() {
+		if err := read(m); err != nil {
+			return fmt.Errorf("trainer: optimiser: %w", err)
+		}
+	}
+	o.steps = steps
+	return nil
+}
+
+// Decayed lists the names of the parameters that weight decay applies to.
+func (o *Optimizer) Decayed() []string {
+	var names []string
+	for _, c := range o.cells {
+		if c.decay != 0 {
+			names = append(names, c.param.Name)
+		}
+	}
+	return slices.Sorted(slices.Values(names))
+}

@@ -1,0 +1,303 @@
+package trainer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	lockName         = ".lock"
+	temporary        = ".tmp-" // names of what is being written or removed begin with it
+	checkpointPrefix = "checkpoint-"
+)
+
+// Mode is how a run treats what its output directory holds.
+type Mode int
+
+const (
+	Fresh     Mode = iota // the directory must be new or empty
+	Resume                // go on from the newest whole checkpoint, or begin if there is none
+	Overwrite             // remove the checkpoints and logs of an earlier run and begin
+)
+
+// Output is a locked output directory.
+type Output struct {
+	Dir string
+
+	fs       FS
+	lock     io.Closer
+	finished *State
+	newest   *Checkpoint
+	damaged  []error
+	whole    map[int]bool // steps whose checkpoints this process has written or verified
+}
+
+// Checkpoint is a checkpoint that has been verified.
+type Checkpoint struct {
+	Dir   string
+	Step  int
+	State *State
+}
+
+// OpenOutput makes and locks an output directory and looks at what it holds. Errors that wrap ErrLocked or ErrNotEmpty
+// are the user's to solve.
+func OpenOutput(f FS, dir string, mode Mode) (*Output, error) {
+	o := &Output{Dir: dir, fs: f, whole: map[int]bool{}}
+	if err := f.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("trainer: output_dir: %w", err)
+	}
+	lock, err := f.Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("trainer: output_dir: %s: %w", dir, err)
+	}
+	o.lock = lock
+	if err := o.prepare(mode); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// ErrNotEmpty says that the output directory holds something and nobody said what to do with it.
+var ErrNotEmpty = errors.New("is not empty")
+
+func (o *Output) prepare(mode Mode) error {
+	entries, err := o.fs.ReadDir(o.Dir)
+	if err != nil {
+		return fmt.Errorf("trainer: output_dir: %w", err)
+	}
+	kept := 0
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary) { // left by a run that was killed
+			if err := o.fs.RemoveAll(filepath.Join(o.Dir, e.Name())); err != nil {
+				return fmt.Errorf("trainer: output_dir: %w", err)
+			}
+		} else if e.Name() != lockName {
+			kept++
+		}
+	}
+	switch {
+	case mode == Fresh && kept > 0:
+		return fmt.Errorf("trainer: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", o.Dir, ErrNotEmpty)
+	case mode == Overwrite:
+		return o.clear()
+	case mode == Resume:
+		return o.inspect()
+	}
+	return nil
+}
+
+// clear removes what an earlier run has written, and nothing else: a mistyped output_dir must not cost more.
+func (o *Output) clear() error {
+	remove := []string{StateFile}
+	if st, err := o.readState(o.Dir); err == nil {
+		for _, name := range st.Progress().Files {
+			if filepath.IsLocal(name) {
+				remove = append(remove, name)
+			}
+		}
+	}
+	steps, err := o.steps()
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		remove = append(remove, checkpointName(step))
+	}
+	for _, name := range remove {
+		if err := o.remove(name); err != nil {
+			return fmt.Errorf("trainer: output_dir: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove makes a file or directory vanish in one stroke and then deletes it.
+func (o *Output) remove(name string) error {
+	gone := filepath.Join(o.Dir, temporary+"gone-"+strings.ReplaceAll(name, string(filepath.Separator), "-"))
+	if err := o.fs.Rename(filepath.Join(o.Dir, name), gone); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return o.fs.RemoveAll(gone)
+}
+
+// inspect looks for a finished run and for the newest checkpoint that is whole.
+func (o *Output) inspect() error {
+	if st, err := o.readState(o.Dir); err == nil && st.Progress().Finished {
+		o.finished = st
+	}
+	steps, err := o.steps()
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		dir := filepath.Join(o.Dir, checkpointName(step))
+		c, err := o.open(dir, step)
+		if err == nil {
+			o.newest, o.whole[step] = c, true
+			return nil
+		}
+		o.damaged = append(o.damaged, fmt.Errorf("trainer: %s: damaged: %w", dir, err))
+	}
+	if len(o.damaged) > 0 && o.finished == nil {
+		return fmt.Errorf("%w\ntrainer: %s: no checkpoint can be used; --overwrite begins anew", errors.Join(o.damaged...), o.Dir)
+	}
+	return nil
+}
+
+// open verifies a checkpoint and reads its state.
+func (o *Output) open(dir string, step int) (*Checkpoint, error) {
+	if err := verify(o.fs, dir); err != nil {
+		return nil, err
+	}
+	st, err := o.readState(dir)
+	if err != nil {
+		return nil, err
+	}
+	if st.GlobalStep != step {
+		return nil, fmt.Errorf("%s: is of step %d, want %d", StateFile, st.GlobalStep, step)
+	}
+	return &Checkpoint{Dir: dir, Step: step, State: st}, nil
+}
+
+func (o *Output) readState(dir string) (*State, error) {
+	b, err := readFile(o.fs, filepath.Join(dir, StateFile))
+	if err != nil {
+		return nil, err
+	}
+	return ParseState(b)
+}
+
+// Finished returns the state of the run that has been completed in the directory, or nil. Only Resume looks for it.
+func (o *Output) Finished() *State { return o.finished }
+
+// Checkpoint returns the newest whole checkpoint, or nil, and what is wrong with newer ones. Only Resume looks for it.
+func (o *Output) Checkpoint() (*Checkpoint, []error) { return o.newest, o.damaged }
+
+// Close gives up the lock.
+func (o *Output) Close() error { return o.lock.Close() }
+
+func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
+
+// steps lists the checkpoints by their steps, the newest first.
+func (o *Output) steps() ([]int, error) {
+	entries, err := o.fs.ReadDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: output_dir: %w", err)
+	}
+	var steps []int
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), checkpointPrefix)
+		step, err := strconv.Atoi(digits)
+		if ok && err == nil && e.IsDir() && checkpointName(step) == e.Name() {
+			steps = append(steps, step)
+		}
+	}
+	slices.SortFunc(steps, func(a, b int) int { return b - a })
+	return steps, nil
+}
+
+// write makes the checkpoint of a step out of what fill puts into a directory. It appears whole or not at all. One of the
+// same step that is whole is left alone: replacing it would leave a moment with neither.
+func (o *Output) write(step int, fill func(dir string) error) (string, error) {
+	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), filepath.Join(o.Dir, checkpointName(step))
+	if o.whole[step] {
+		return dir, nil
+	}
+	if err := o.stage(tmp, fill); err != nil {
+		return "", err
+	}
+	if err := seal(o.fs, tmp); err != nil {
+		o.fs.RemoveAll(tmp)
+		return "", err
+	}
+	if err := o.remove(checkpointName(step)); err != nil {
+		return "", err
+	}
+	if err := o.fs.Rename(tmp, dir); err != nil {
+		o.fs.RemoveAll(tmp)
+		return "", err
+	}
+	if err := o.fs.Sync(o.Dir); err != nil {
+		return "", err
+	}
+	o.whole[step] = true
+	return dir, nil
+}
+
+// stage fills a new directory, and removes it again after an error.
+func (o *Output) stage(tmp string, fill func(dir string) error) error {
+	err := o.fs.RemoveAll(tmp)
+	if err == nil {
+		err = o.fs.MkdirAll(tmp)
+	}
+	if err == nil {
+		err = fill(tmp)
+	}
+	if err != nil {
+		o.fs.RemoveAll(tmp)
+	}
+	return err
+}
+
+// prune removes the oldest checkpoints beyond the limit (0 = none), but neither the newest nor those to keep.
+func (o *Output) prune(limit int, keep ...int) error {
+	steps, err := o.steps()
+	if err != nil || limit == 0 {
+		return err
+	}
+	for i, step := range steps {
+		if i < limit || slices.Contains(keep, step) {
+			continue
+		}
+		if err := o.remove(checkpointName(step)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish moves what fill puts into a directory to the output directory, file by file, and returns their names. Files
+// appear whole; trainer_state.json, which the caller writes afterwards, says that all of them are there.
+func (o *Output) publish(fill func(dir string) error) ([]string, error) {
+	tmp := filepath.Join(o.Dir, temporary+"result")
+	if err := o.stage(tmp, fill); err != nil {
+		return nil, err
+	}
+	defer o.fs.RemoveAll(tmp)
+	files, dirs, err := walk(o.fs, tmp, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range files {
+		if err := o.fs.Sync(filepath.Join(tmp, filepath.FromSlash(name))); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range dirs[1:] {
+		if err := o.fs.MkdirAll(filepath.Join(o.Dir, filepath.FromSlash(d))); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range files {
+		files[i] = filepath.FromSlash(name)
+		if err := o.fs.Rename(filepath.Join(tmp, files[i]), filepath.Join(o.Dir, files[i])); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range slices.Backward(dirs) {
+		if err := o.fs.Sync(filepath.Join(o.Dir, filepath.FromSlash(d))); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}

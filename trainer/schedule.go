@@ -1,0 +1,274 @@
+package trainer
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Schedule returns the factor of the peak learning rate for a step; the first step is 0.
+type Schedule func(step int) float64
+
+// span is what every schedule starts from.
+type span struct {
+	peak         float64 // the learning rate that a factor of 1 stands for
+	warmup, last int     // steps of warm-up, steps in all
+	arg          map[string]float64
+	shape        map[string]string // warmup_type, decay_type
+}
+
+// kindOfSchedule is a kind of schedule: its optional arguments with their defaults, and the curve they draw.
+type kindOfSchedule struct {
+	arg    map[string]float64
+	choice map[string]string
+	need   []string // arguments without a default
+	check  func(span) string
+	curve  func(span) Schedule
+}
+
+// The nine kinds of transformers/optimization.py, with its argument names and defaults.
+var schedules = map[string]kindOfSchedule{
+	"linear":               {curve: linear},
+	"cosine":               {arg: args{"num_cycles": 0.5}, curve: cosine},
+	"constant":             {curve: constant},
+	"constant_with_warmup": {curve: constantWithWarmup},
+	"polynomial":           {arg: args{"lr_end": 1e-7, "power": 1}, check: checkPolynomial, curve: polynomial},
+	"inverse_sqrt":         {arg: args{"timescale": 0}, curve: inverseSqrt},
+	"cosine_with_min_lr":   {arg: args{"num_cycles": 0.5, "min_lr": math.NaN(), "min_lr_rate": math.NaN()}, check: checkFloor, curve: cosineWithFloor},
+	"cosine_with_restarts": {arg: args{"num_cycles": 1}, curve: cosineWithRestarts},
+	"warmup_stable_decay": {
+		arg:    args{"num_decay_steps": 0, "num_stable_steps": math.NaN(), "min_lr_ratio": 0, "num_cycles": 0.5},
+		choice: map[string]string{"warmup_type": "linear", "decay_type": "cosine"},
+		need:   []string{"num_decay_steps"},
+		check:  checkShapes,
+		curve:  warmupStableDecay,
+	},
+}
+
+type args = map[string]float64
+
+// ScheduleNames lists the values of lr_scheduler_type.
+func ScheduleNames() []string {
+	return []string{"linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_min_lr", "cosine_with_restarts", "warmup_stable_decay"}
+}
+
+// NewSchedule returns the schedule that the settings ask for in a run of the given number of steps.
+func NewSchedule(s Settings, steps int) (Schedule, error) {
+	k, ok := schedules[s.LRSchedulerType]
+	if !ok {
+		return nil, fmt.Errorf("trainer: schedule: %q is unknown", s.LRSchedulerType)
+	}
+	sp, faults := newSpan(s, k)
+	if len(faults) > 0 {
+		return nil, faults[0]
+	}
+	sp.warmup, sp.last = s.warmup(steps), steps
+	return k.curve(sp), nil
+}
+
+// warmup is the number of warm-up steps: a share of all steps is rounded up.
+func (s Settings) warmup(steps int) int {
+	if s.WarmupSteps < 1 {
+		return int(math.Ceil(s.WarmupSteps * float64(steps)))
+	}
+	return int(s.WarmupSteps)
+}
+
+func scheduleFaults(s Settings) []Fault {
+	k, ok := schedules[s.LRSchedulerType]
+	if !ok {
+		return nil // already named
+	}
+	_, faults := newSpan(s, k)
+	return faults
+}
+
+// newSpan reads lr_scheduler_kwargs.
+func newSpan(s Settings, k kindOfSchedule) (span, []Fault) {
+	sp := span{peak: s.LearningRate, arg: args{}, shape: map[string]string{}}
+	maps.Copy(sp.arg, k.arg)
+	maps.Copy(sp.shape, k.choice)
+	c := &checker{}
+	for _, name := range slices.Sorted(maps.Keys(s.LRSchedulerKwargs)) {
+		key, v := "lr_scheduler_kwargs."+name, s.LRSchedulerKwargs[name]
+		_, isNumber := k.arg[name]
+		_, isChoice := k.choice[name]
+		switch x := v.(type) {
+		case nil: // None in the peer: the default
+		case string:
+			c.need(isChoice, key, "is not a word that lr_scheduler_type: %s takes", s.LRSchedulerType)
+			sp.shape[name] = x
+		default:
+			f, ok := number(v)
+			c.need(isNumber, key, "is not an argument of lr_scheduler_type: %s, which takes %v", s.LRSchedulerType, k.names())
+			c.need(ok && !math.IsInf(f, 0) && !math.IsNaN(f), key, "must be a number, got %v", v)
+			sp.arg[name] = f
+		}
+	}
+	for _, name := range k.need {
+		c.need(s.LRSchedulerKwargs[name] != nil, "lr_scheduler_kwargs."+name, "is needed by lr_scheduler_type: %s", s.LRSchedulerType)
+	}
+	if k.check != nil && len(c.faults) == 0 {
+		problem := k.check(sp)
+		c.need(problem == "", "lr_scheduler_kwargs", "%s", problem)
+	}
+	return sp, c.faults
+}
+
+func (k kindOfSchedule) names() []string {
+	return append(slices.Sorted(maps.Keys(k.arg)), slices.Sorted(maps.Keys(k.choice))...)
+}
+
+func number(v any) (float64, bool) {
+	switch x := v.(type) {
+	case int:
+		return float64(x), true
+	case int64:
+		return float64(x), true
+	case uint64:
+		return float64(x), true
+	case float64:
+		return x, true
+	}
+	return 0, false
+}
+
+// rise is the linear warm-up.
+func (s span) rise(step int) float64 { return float64(step) / float64(max(1, s.warmup)) }
+
+// progress runs from 0 at the end of the warm-up to 1 at the last step.
+func (s span) progress(step int) float64 {
+	return float64(step-s.warmup) / float64(max(1, s.last-s.warmup))
+}
+
+// afterWarmup is the linear warm-up followed by f of the progress.
+func (s span) afterWarmup(f func(progress float64) float64) Schedule {
+	return func(step int) float64 {
+		if step < s.warmup {
+			return s.rise(step)
+		}
+		return max(0, f(s.progress(step)))
+	}
+}
+
+// wave falls from 1 to 0 and back again, cycles times; half a cycle is the usual cosine decay.
+func wave(cycles, progress float64) float64 { return 0.5 * (1 + math.Cos(2*math.Pi*cycles*progress)) }
+
+func linear(s span) Schedule {
+	return s.afterWarmup(func(p float64) float64 { return 1 - p })
+}
+
+func cosine(s span) Schedule {
+	return s.afterWarmup(func(p float64) float64 { return wave(s.arg["num_cycles"], p) })
+}
+
+func constant(span) Schedule { return func(int) float64 { return 1 } }
+
+func constantWithWarmup(s span) Schedule {
+	return s.afterWarmup(func(float64) float64 { return 1 })
+}
+
+func checkPolynomial(s span) string {
+	if s.arg["lr_end"] < s.peak {
+		return ""
+	}
+	return fmt.Sprintf("lr_end %v must be below learning_rate %v", s.arg["lr_end"], s.peak)
+}
+
+func polynomial(s span) Schedule {
+	end, power := s.arg["lr_end"], s.arg["power"]
+	return s.afterWarmup(func(p float64) float64 {
+		return ((s.peak-end)*math.Pow(max(0, 1-p), power) + end) / s.peak
+	})
+}
+
+// inverseSqrt falls as 1/√step; the timescale is the warm-up, or 10,000 steps without one.
+func inverseSqrt(s span) Schedule {
+	scale := s.arg["timescale"]
+	if scale == 0 {
+		scale = float64(s.warmup)
+	}
+	if scale == 0 {
+		scale = 10_000
+	}
+	shift := scale - float64(s.warmup)
+	return func(step int) float64 {
+		if step < s.warmup {
+			return s.rise(step)
+		}
+		return 1 / math.Sqrt((float64(step)+shift)/scale)
+	}
+}
+
+func checkFloor(s span) string {
+	if math.IsNaN(s.arg["min_lr"]) == math.IsNaN(s.arg["min_lr_rate"]) {
+		return "cosine_with_min_lr needs one of min_lr and min_lr_rate"
+	}
+	return ""
+}
+
+func cosineWithFloor(s span) Schedule {
+	floor := s.arg["min_lr_rate"]
+	if math.IsNaN(floor) {
+		floor = s.arg["min_lr"] / s.peak
+	}
+	return s.afterWarmup(func(p float64) float64 { return floor + (1-floor)*wave(s.arg["num_cycles"], p) })
+}
+
+func cosineWithRestarts(s span) Schedule {
+	return s.afterWarmup(func(p float64) float64 {
+		if p >= 1 {
+			return 0
+		}
+		return wave(0.5, math.Mod(s.arg["num_cycles"]*p, 1))
+	})
+}
+
+func checkShapes(s span) string {
+	for _, name := range []string{"warmup_type", "decay_type"} {
+		if v := s.shape[name]; !slices.Contains([]string{"linear", "cosine", "1-sqrt"}, v) {
+			return fmt.Sprintf("%s must be linear, cosine or 1-sqrt, got %q", name, v)
+		}
+	}
+	return ""
+}
+
+// warmupStableDecay rises, stays at the peak and falls, each rise and fall between 1 and min_lr_ratio.
+func warmupStableDecay(s span) Schedule {
+	floor, decay := s.arg["min_lr_ratio"], int(s.arg["num_decay_steps"])
+	stable := s.last - s.warmup - decay
+	if v := s.arg["num_stable_steps"]; !math.IsNaN(v) {
+		stable = int(v)
+	}
+	fall := func(shape string, p float64) float64 { // from 1 to 0
+		switch shape {
+		case "linear":
+			return 1 - p
+		case "1-sqrt":
+			return 1 - math.Sqrt(p)
+		}
+		return wave(s.arg["num_cycles"], p)
+	}
+	rise := func(p float64) float64 { // from 0 to 1
+		switch s.shape["warmup_type"] {
+		case "linear":
+			return p
+		case "1-sqrt":
+			return 1 - math.Sqrt(1-p)
+		}
+		return 1 - wave(0.5, p)
+	}
+	above := func(f float64) float64 { return max(0, floor+(1-floor)*f) }
+	return func(step int) float64 {
+		switch end := s.warmup + stable; {
+		case step < s.warmup:
+			return above(rise(s.rise(step)))
+		case step < end:
+			return 1
+		case step < end+decay:
+			return above(fall(s.shape["decay_type"], float64(step-end)/float64(max(1, decay))))
+		}
+		return floor
+	}
+}

@@ -1,0 +1,177 @@
+package trainer
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// StateFile is the name of a run's state in its output directory and in each checkpoint.
+const StateFile = "trainer_state.json"
+
+// State is trainer_state.json: exactly the keys of transformers' TrainerState, which refuses others. What only this
+// trainer knows stands below stateful_callbacks.
+type State struct {
+	BestGlobalStep      *int     `json:"best_global_step"`
+	BestMetric          *float64 `json:"best_metric"`
+	BestModelCheckpoint *string  `json:"best_model_checkpoint"`
+	Epoch               float64  `json:"epoch"`
+	EvalSteps           int      `json:"eval_steps"`
+	GlobalStep          int      `json:"global_step"`
+	IsHyperParamSearch  bool     `json:"is_hyper_param_search"`
+	IsLocalProcessZero  bool     `json:"is_local_process_zero"`
+	IsWorldProcessZero  bool     `json:"is_world_process_zero"`
+	LogHistory          []Row    `json:"log_history"`
+	LoggingSteps        int      `json:"logging_steps"`
+	MaxSteps            int      `json:"max_steps"`
+	NumInputTokensSeen  int      `json:"num_input_tokens_seen"`
+	NumTrainEpochs      int      `json:"num_train_epochs"`
+	SaveSteps           int      `json:"save_steps"`
+	Callbacks           struct {
+		Own own `json:"mamba_train"`
+	} `json:"stateful_callbacks"`
+	TotalFlos      float64        `json:"total_flos"`
+	TrainBatchSize int            `json:"train_batch_size"`
+	TrialName      *string        `json:"trial_name"`
+	TrialParams    map[string]any `json:"trial_params"`
+}
+
+// own keeps transformers' shape for the state of a callback.
+type own struct {
+	Args       struct{} `json:"args"`
+	Attributes Progress `json:"attributes"`
+}
+
+// Progress is what a run needs, beside weights and the optimiser's memory, to go on as if it had not stopped.
+type Progress struct {
+	Finished  bool `json:"finished"`
+	Updates   int  `json:"updates"`    // optimiser updates, which skipped steps do not make
+	SkipInRow int  `json:"skipped"`    // skipped steps since the last good one
+	SkipTotal int  `json:"skip_total"` // skipped steps of the run
+	NumTokens int  `json:"num_tokens"` // counted labels since the start
+	// The loss since the last row and since the start, in nats.
+	RowLoss   float64 `json:"row_loss"`
+	RowTokens int     `json:"row_tokens"`
+	RunLoss   float64 `json:"run_loss"`
+	RunTokens int     `json:"run_tokens"`
+	// Seconds of training, without evaluation and saving, since the last row and since the start.
+	RowSeconds float64 `json:"row_seconds"`
+	RunSeconds float64 `json:"run_seconds"`
+
+	EvalsWithoutGain int      `json:"evals_without_gain"`
+	EvalDue          bool     `json:"eval_due"` // the evaluation of this step was interrupted
+	Rows             int      `json:"max_tokens"`
+	Epoch            int      `json:"data_epoch"` // the data cursor: the next micro-batch
+	Batch            int      `json:"data_batch"`
+	Ranks            int      `json:"ranks"`
+	Weights          string   `json:"weights"` // fingerprint of the trainable parameters
+	Settings         settings `json:"settings"`
+	Files            []string `json:"files,omitempty"` // the result's files in the output directory
+}
+
+type settings = map[string]string
+
+// Progress returns what only this trainer knows.
+func (s *State) Progress() *Progress { return &s.Callbacks.Own.Attributes }
+
+// Row is one entry of log_history.
+type Row map[string]float64
+
+// MarshalJSON writes numbers that are not finite as null, which JSON has no other word for.
+func (r Row) MarshalJSON() ([]byte, error) {
+	var b strings.Builder
+	for i, k := range slices.Sorted(maps.Keys(r)) {
+		sep := ","
+		if i == 0 {
+			sep = "{"
+		}
+		key, _ := json.Marshal(k)
+		v := []byte("null")
+		if x := r[k]; !math.IsNaN(x) && !math.IsInf(x, 0) {
+			v, _ = json.Marshal(x)
+		}
+		fmt.Fprintf(&b, "%s%s:%s", sep, key, v)
+	}
+	if len(r) == 0 {
+		return []byte("{}"), nil
+	}
+	return []byte(b.String() + "}"), nil
+}
+
+// UnmarshalJSON reads null as NaN and passes over what is no number.
+func (r *Row) UnmarshalJSON(b []byte) error {
+	var raw map[string]any
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	*r = Row{}
+	for k, v := range raw {
+		switch x := v.(type) {
+		case nil:
+			(*r)[k] = math.NaN()
+		case float64:
+			(*r)[k] = x
+		}
+	}
+	return nil
+}
+
+// encode returns the state as the file holds it.
+func (s *State) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("trainer: %s: %w", StateFile, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// ParseState reads trainer_state.json, also one that transformers wrote.
+func ParseState(b []byte) (*State, error) {
+	s := &State{}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("trainer: %s: %w", StateFile, err)
+	}
+	return s, nil
+}
+
+// clone returns a copy that shares nothing that changes.
+func (s *State) clone() *State {
+	c := *s
+	c.LogHistory = slices.Clone(s.LogHistory)
+	return &c
+}
+
+// Change is a setting that differs between a checkpoint and the run that wants to go on from it.
+type Change struct{ Key, Was, Is string }
+
+func (c Change) String() string { return fmt.Sprintf("%s: was %s, is %s", c.Key, c.Was, c.Is) }
+
+// changes lists the keys whose values differ, in alphabetical order.
+func changes(was, is settings) []Change {
+	keys := map[string]bool{}
+	for k := range was {
+		keys[k] = true
+	}
+	for k := range is {
+		keys[k] = true
+	}
+	var list []Change
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		a, okA := was[k]
+		b, okB := is[k]
+		if a != b || okA != okB {
+			list = append(list, Change{k, orAbsent(a, okA), orAbsent(b, okB)})
+		}
+	}
+	return list
+}
+
+func orAbsent(v string, ok bool) string {
+	if !ok {
+		return "absent"
+	}
+	return v
+}

@@ -1,0 +1,50 @@
+package trainer
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	ag "mambatrain/autograd"
+)
+
+// SelectTrainable makes those parameters trainable whose name one of the patterns matches anywhere, and freezes the
+// others; no patterns select all. A pattern that matches nothing is an error, since it is a spelling mistake.
+func SelectTrainable(params []*ag.Param, patterns []string) error {
+	chosen := make([]bool, len(params))
+	var faults []error
+	for _, pattern := range patterns {
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("trainer: trainable: %q is not a regular expression: %w", pattern, err))
+			continue
+		}
+		hit := false
+		for i, p := range params {
+			if re.MatchString(p.Name) {
+				chosen[i], hit = true, true
+			}
+		}
+		if !hit {
+			faults = append(faults, fmt.Errorf("trainer: trainable: %q matches no parameter; their names look like %s", pattern, example(params)))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	for i, p := range params {
+		if !chosen[i] && len(patterns) > 0 {
+			p.Freeze()
+		} else if err := p.Train(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func example(params []*ag.Param) string {
+	if len(params) == 0 {
+		return "nothing, there are none"
+	}
+	return params[len(params)/2].Name
+}

@@ -1,0 +1,343 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	ag "mambatrain/autograd"
+)
+
+// Program computes losses and gradients; *autograd.Program is one.
+type Program interface {
+	// Step runs forward and backward and adds to the gradients.
+	Step(context.Context, ag.Step) (ag.Loss, error)
+	// Eval runs forward alone.
+	Eval(context.Context, ag.Batch) (ag.Loss, error)
+}
+
+// Task is what a run works on.
+type Task struct {
+	// Params are all parameters of the model. Those that are trainable are updated.
+	Params []*ag.Param
+	// Program computes up to Rows rows at once. A program for which Bytes is known tells the memory of its activations.
+	Program Program
+	Rows    int
+	// Train gives the micro-batches, Eval the data sets to evaluate on.
+	Train Source
+	Eval  []EvalSet
+	// Save writes the weights and whatever makes the directory complete in itself. Load reads back what Save wrote.
+	Save func(dir string) error
+	Load func(dir string) error
+	// Sample continues a prompt at evaluations. It may be nil.
+	Sample func(ctx context.Context, prompt string) (string, error)
+	// Output is where checkpoints and results go; nil writes nothing.
+	Output *Output
+	// Seed decides dropout and noise, together with the micro-batch's number.
+	Seed uint64
+	// LoRAPlusRatio is the learning rate of B over that of A; 0 stands for 1.
+	LoRAPlusRatio float64
+	// Identity holds the settings outside Settings that must not change within a run, by their key in the configuration.
+	Identity map[string]string
+	// Force goes on although settings have changed.
+	Force bool
+	// Observer may be nil, as may Comm and Now.
+	Observer Observer
+	Comm     Communicator
+	Now      func() time.Time
+}
+
+// Trainer is one run.
+type Trainer struct {
+	Settings
+	task      Task
+	optimizer *Optimizer
+	schedule  Schedule
+	plan      *plan
+	state     *State
+	progress  *Progress // part of state
+	start     int       // the step at which this process began
+	best      bool      // the last evaluation was the best
+	stop      string    // why the run ends early
+
+	interrupted bool // a rank has been asked to stop
+}
+
+// Result is what a run came to.
+type Result struct {
+	State           *State
+	Steps           int
+	TrainLoss       float64            // nats per counted token, over the whole run
+	Eval            map[string]float64 // the last evaluation; empty without one
+	Tokens          int                // counted labels
+	TokensPerSecond float64            // counted labels over the time of training steps
+	StopReason      string             // why it ended before its last step, if so
+	AlreadyFinished bool               // nothing was left to do
+}
+
+// Interrupted is the error of a run that was asked to stop. The step under way was finished and a checkpoint written,
+// unless Err says why not.
+type Interrupted struct {
+	Step       int
+	Checkpoint string
+	Err        error
+}
+
+func (i *Interrupted) Error() string {
+	if i.Err != nil {
+		return fmt.Sprintf("trainer: interrupted after step %d; the checkpoint could not be written: %v", i.Step, i.Err)
+	}
+	if i.Checkpoint == "" {
+		return fmt.Sprintf("trainer: interrupted after step %d", i.Step)
+	}
+	return fmt.Sprintf("trainer: interrupted after step %d, saved as %s", i.Step, i.Checkpoint)
+}
+
+func (i *Interrupted) Unwrap() []error { return []error{context.Canceled, i.Err} }
+
+// New prepares a run, with the state of the newest checkpoint where the output directory was opened to resume. It reads
+// no batch and writes nothing.
+func New(s Settings, t Task) (*Trainer, error) {
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("trainer: %w", err)
+	}
+	tr := &Trainer{Settings: s, task: t.withDefaults()}
+	if err := tr.check(); err != nil {
+		return nil, err
+	}
+	var err error
+	if tr.optimizer, err = NewOptimizer(s, Groups(t.Params, s, tr.task.LoRAPlusRatio)); err != nil {
+		return nil, err
+	}
+	if len(tr.optimizer.cells) == 0 {
+		return nil, errors.New("trainer: no parameter is trainable")
+	}
+	if tr.plan, err = newPlan(t.Train, s, s.GradientAccumulationSteps*tr.task.Comm.Size()); err != nil {
+		return nil, err
+	}
+	if tr.schedule, err = NewSchedule(s, tr.plan.steps); err != nil {
+		return nil, err
+	}
+	return tr, tr.newState()
+}
+
+func (t Task) withDefaults() Task {
+	if t.LoRAPlusRatio == 0 {
+		t.LoRAPlusRatio = 1
+	}
+	if t.Comm == nil {
+		t.Comm = Alone{}
+	}
+	if t.Now == nil {
+		t.Now = time.Now
+	}
+	t.Observer = Observers(t.Observer)
+	return t
+}
+
+// check names what the settings ask for and the task does not have.
+func (t *Trainer) check() error {
+	c := &checker{}
+	metrics := evalMetrics(t.task.Eval)
+	c.need(!t.LoadBestModelAtEnd || len(t.task.Eval) > 0, "load_best_model_at_end", "needs eval data")
+	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil, "load_best_model_at_end", "needs an output directory")
+	c.need(t.EarlyStoppingPatience == 0 || len(t.task.Eval) > 0, "early_stopping_patience", "needs eval data")
+	c.need(len(t.task.Eval) == 0 || slices.Contains(metrics, t.metric()), "metric_for_best_model", "must be one of %v, got %q", metrics, t.MetricForBestModel)
+	var errs []error
+	for _, f := range c.faults {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Trainer) newState() error {
+	epochs, err := t.plan.epochs()
+	if err != nil {
+		return err
+	}
+	t.state = &State{
+		IsLocalProcessZero: true, IsWorldProcessZero: t.task.Comm.Rank() == 0, LogHistory: []Row{},
+		EvalSteps: t.EvalSteps, LoggingSteps: t.LoggingSteps, SaveSteps: t.SaveSteps,
+		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.PerDeviceTrainBatchSize,
+	}
+	t.progress = t.state.Progress()
+	*t.progress = Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity()}
+	return nil
+}
+
+// identity is every setting that decides the numbers of a run. What only decides when something is written may change.
+func (t *Trainer) identity() map[string]string {
+	id := map[string]string{}
+	maps.Copy(id, t.task.Identity)
+	s := t.Settings
+	for key, v := range map[string]any{
+		"max_steps": s.MaxSteps, "per_device_train_batch_size": s.PerDeviceTrainBatchSize,
+		"gradient_accumulation_steps": s.GradientAccumulationSteps * t.task.Comm.Size(), "learning_rate": s.LearningRate,
+		"lr_scheduler_type": s.LRSchedulerType, "lr_scheduler_kwargs": s.LRSchedulerKwargs, "warmup_steps": s.WarmupSteps,
+		"weight_decay": s.WeightDecay, "decay_rule": s.DecayRule, "optim": s.Optim, "adam_beta1": s.AdamBeta1,
+		"adam_beta2": s.AdamBeta2, "adam_epsilon": s.AdamEpsilon, "momentum": s.Momentum, "nesterov": s.Nesterov,
+		"max_grad_norm": s.MaxGradNorm, "label_smoothing_factor": s.LabelSmoothingFactor,
+		"neftune_noise_alpha": s.NeftuneNoiseAlpha, "on_nonfinite": s.OnNonfinite, "trainable": s.Trainable,
+		"metric_for_best_model": s.MetricForBestModel, "load_best_model_at_end": s.LoadBestModelAtEnd,
+		"early_stopping_patience": s.EarlyStoppingPatience,
+	} {
+		id["train."+key] = fmt.Sprint(v)
+	}
+	if s.MaxSteps <= 0 {
+		id["train.num_train_epochs"] = fmt.Sprint(s.NumTrainEpochs)
+	}
+	if len(t.task.Eval) > 0 && (s.LoadBestModelAtEnd || s.EarlyStoppingPatience > 0) {
+		id["train.eval_steps"] = fmt.Sprint(s.EvalSteps)
+	}
+	id["lora.lora_plus_ratio"] = fmt.Sprint(t.task.LoRAPlusRatio)
+	id["seed"] = fmt.Sprint(t.task.Seed)
+	id["max_tokens"] = fmt.Sprint(t.task.Rows)
+	return id
+}
+
+// Run trains to the last step, or until early stopping, or until ctx ends: then it finishes the step, saves and returns
+// an *Interrupted.
+func (t *Trainer) Run(ctx context.Context) (Result, error) {
+	if done, err := t.begin(ctx); done || err != nil {
+		return t.result(done), err
+	}
+	for !t.over() && !t.asked(ctx) {
+		step, err := t.step(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		t.log(step)
+		if t.evaluationDue(step.place) {
+			if err := t.evaluate(ctx); err != nil {
+				return Result{}, err
+			}
+		}
+		if t.checkpointDue() {
+			t.checkpoint()
+		}
+	}
+	if t.interrupted {
+		return Result{}, t.interrupt()
+	}
+	return t.finish()
+}
+
+// over says that no step is left to make.
+func (t *Trainer) over() bool { return t.state.GlobalStep >= t.plan.steps || t.stop != "" }
+
+// asked says whether any rank has been asked to stop, so that all of them do at the same step.
+func (t *Trainer) asked(ctx context.Context) bool {
+	flag := []float64{0}
+	if ctx.Err() != nil {
+		flag[0] = 1
+	}
+	if err := t.task.Comm.AllReduceMax(flag); err != nil {
+		return true
+	}
+	t.interrupted = flag[0] > 0
+	return t.interrupted
+}
+
+// log adds a step to the running sums and, every logging_steps, a row to the history.
+func (t *Trainer) log(s stepped) {
+	p := t.progress
+	t.state.NumInputTokensSeen += s.input
+	t.state.Epoch = s.place.passed()
+	p.RowSeconds += s.time.Seconds()
+	p.RunSeconds += s.time.Seconds()
+	p.NumTokens += s.tokens
+	if !s.skipped {
+		p.RowLoss += s.sum
+		p.RunLoss += s.sum
+		p.RowTokens += s.tokens
+		p.RunTokens += s.tokens
+	}
+	t.task.Observer(Stepped{
+		Step: t.state.GlobalStep, Steps: t.plan.steps, Epoch: t.state.Epoch, Loss: mean(s.sum, s.tokens), GradNorm: s.norm,
+		LearningRate: s.rate, Tokens: s.tokens, InputTokens: s.input, Time: s.time,
+	})
+	if t.LoggingSteps == 0 || t.state.GlobalStep%t.LoggingSteps != 0 {
+		return
+	}
+	row := t.row("learning_rate", s.rate, "num_tokens", float64(p.NumTokens), "tokens_per_second", perSecond(p.RowTokens, p.RowSeconds))
+	if p.RowTokens > 0 {
+		row["loss"] = p.RowLoss / float64(p.RowTokens)
+	}
+	if !s.skipped {
+		row["grad_norm"] = s.norm
+	}
+	p.RowLoss, p.RowTokens, p.RowSeconds = 0, 0, 0
+	t.state.LogHistory = append(t.state.LogHistory, row)
+	t.task.Observer(Logged{row})
+}
+
+// row is a row of the history with step, epoch and the given names and values.
+func (t *Trainer) row(pairs ...any) Row {
+	r := Row{"step": float64(t.state.GlobalStep), "epoch": t.state.Epoch}
+	for i := 0; i < len(pairs); i += 2 {
+		r[pairs[i].(string)] = pairs[i+1].(float64)
+	}
+	return r
+}
+
+func mean(sum float64, n int) float64 { return sum / float64(max(1, n)) }
+
+// perSecond is 0 where no time has passed.
+func perSecond(n int, seconds float64) float64 {
+	if seconds <= 0 {
+		return 0
+	}
+	return float64(n) / seconds
+}
+
+// Overview describes the run.
+func (t *Trainer) Overview() Overview {
+	o := Overview{
+		Decayed: t.optimizer.Decayed(), Steps: t.plan.steps, StepsPerEpoch: t.plan.inEpoch(0), Epochs: t.state.NumTrainEpochs,
+		StartStep: t.state.GlobalStep, BatchesPerStep: t.plan.perStep, Ranks: t.task.Comm.Size(), Memory: t.memory(),
+	}
+	for _, p := range t.task.Params {
+		o.Parameters += p.Size()
+		if p.Trainable() {
+			o.Trainable += p.Size()
+		}
+	}
+	return o
+}
+
+func (t *Trainer) memory() Memories {
+	m := Memories{Optimizer: OptimizerBytes(t.Settings, t.task.Params)}
+	for _, p := range t.task.Params {
+		n := p.Bytes()
+		if p.Trainable() {
+			n /= 2
+			m.Gradients += n
+		}
+		m.Weights += n
+	}
+	if b, ok := t.task.Program.(interface{ Bytes() int64 }); ok {
+		m.Activations = b.Bytes()
+	}
+	return m
+}
+
+// result sums the run up.
+func (t *Trainer) result(alreadyFinished bool) Result {
+	p := t.progress
+	r := Result{
+		State: t.state, Steps: t.state.GlobalStep, TrainLoss: mean(p.RunLoss, p.RunTokens), Tokens: p.NumTokens,
+		TokensPerSecond: perSecond(p.RunTokens, p.RunSeconds), StopReason: t.stop, AlreadyFinished: alreadyFinished, Eval: map[string]float64{},
+	}
+	for _, row := range slices.Backward(t.state.LogHistory) {
+		for k, v := range row {
+			if _, known := r.Eval[k]; isEvalKey(k) && !known && !math.IsNaN(v) {
+				r.Eval[k] = v
+			}
+		}
+	}
+	return r
+}
