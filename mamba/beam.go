@@ -1,0 +1,151 @@
+package mamba
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sort"
+)
+
+// beam is one candidate text of a prompt: the new tokens and their summed log-probability.
+type beam struct {
+	ids   []int
+	score float64
+}
+
+// normalised is the score by which finished beams are compared.
+func (b beam) normalised(penalty float64) float64 {
+	return b.score / math.Pow(float64(len(b.ids)), penalty)
+}
+
+// beamSearch continues each prompt with the most probable text that NumBeams candidates find. As in transformers, a
+// step ranks the two best continuations for each beam; those that end the text become finished ones if they are among
+// the first NumBeams, and the search is over when no running beam can still beat the worst of NumBeams finished ones.
+func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generated, o GenerateOptions) error {
+	for i := range out {
+		best, end, err := searchOne(ctx, d, s.Select(i), i, o)
+		if err != nil {
+			return err
+		}
+		out[i].IDs, out[i].FinishReason = best.ids, FinishLength
+		if !o.IgnoreEOS && slices.Contains(o.EOS, best.ids[len(best.ids)-1]) {
+			out[i].FinishReason = FinishEOS
+		}
+		if o.Stop != nil && o.Stop(i, best.ids) && out[i].FinishReason == FinishLength {
+			out[i].FinishReason = FinishStop
+		}
+		s.Set(i, end, 0)
+		for _, id := range best.ids {
+			if o.OnToken != nil {
+				o.OnToken(i, id)
+			}
+		}
+	}
+	return nil
+}
+
+// searchOne returns the best continuation of the only sequence in state and the state after it.
+func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o GenerateOptions) (beam, *State, error) {
+	prefix := state.Clone()
+	running := []beam{{}}
+	var finished []beam
+	for len(running) > 0 && len(running[0].ids) < o.MaxNewTokens {
+		logits, err := d.Next(ctx, state, make([][]int, len(running)))
+		if err != nil {
+			return beam{}, nil, err
+		}
+		var cs []candidate
+		scores := make([]float64, logits.Cols)
+		for row, b := range running {
+			widen(scores, logits.Row(row))
+			logSoftmax(scores)
+			o.penalise(scores, state.Tokens[row], len(b.ids))
+			cs = append(cs, candidates(scores, row, b.score, 2*o.NumBeams)...)
+		}
+		sort.SliceStable(cs, func(i, j int) bool { return cs[i].score > cs[j].score })
+		var rows []int
+		running, finished, rows = o.advance(running, finished, cs[:min(len(cs), 2*o.NumBeams)], prompt)
+		if o.settled(running, finished) {
+			break
+		}
+		state = state.Select(rows...)
+		for row, b := range running {
+			state.Tokens[row] = append(state.Tokens[row], b.ids[len(b.ids)-1])
+		}
+	}
+	best := o.bestOf(append(finished, running...))
+	last := len(best.ids) - 1
+	prefix.Tokens[0] = append(prefix.Tokens[0], best.ids[:last]...)
+	if err := d.Feed(ctx, prefix, [][]int{nil}); err != nil {
+		return beam{}, nil, err
+	}
+	prefix.Tokens[0] = append(prefix.Tokens[0], best.ids[last])
+	return best, prefix, nil
+}
+
+// candidate is a running beam and the token it may go on with.
+type candidate struct {
+	row, id int
+	score   float64
+}
+
+// candidates lists the n best continuations of one beam.
+func candidates(scores []float64, row int, base float64, n int) []candidate {
+	ids := alive(scores)
+	sort.SliceStable(ids, func(i, j int) bool { return scores[ids[i]] > scores[ids[j]] })
+	var cs []candidate
+	for _, id := range ids[:min(n, len(ids))] {
+		cs = append(cs, candidate{row, id, base + scores[id]})
+	}
+	return cs
+}
+
+// advance sorts candidates, best first, into the next running beams and the finished ones, and says from which row each
+// running beam comes.
+func (o GenerateOptions) advance(running, finished []beam, cs []candidate, prompt int) (next, done []beam, rows []int) {
+	for rank, c := range cs {
+		b := beam{append(slices.Clone(running[c.row].ids), c.id), c.score}
+		ends := !o.IgnoreEOS && slices.Contains(o.EOS, c.id) || o.Stop != nil && o.Stop(prompt, b.ids)
+		switch {
+		case ends && rank < o.NumBeams:
+			finished = append(finished, b)
+		case !ends && len(next) < o.NumBeams:
+			next, rows = append(next, b), append(rows, c.row)
+		}
+	}
+	sort.SliceStable(finished, func(i, j int) bool {
+		return finished[i].normalised(o.LengthPenalty) > finished[j].normalised(o.LengthPenalty)
+	})
+	return next, finished[:min(len(finished), o.NumBeams)], rows
+}
+
+// settled says whether no running beam can become one of the NumBeams best.
+func (o GenerateOptions) settled(running, finished []beam) bool {
+	if len(running) == 0 {
+		return true
+	}
+	return len(finished) == o.NumBeams &&
+		running[0].normalised(o.LengthPenalty) <= finished[len(finished)-1].normalised(o.LengthPenalty)
+}
+
+func (o GenerateOptions) bestOf(beams []beam) beam {
+	best := beams[0]
+	for _, b := range beams[1:] {
+		if b.normalised(o.LengthPenalty) > best.normalised(o.LengthPenalty) {
+			best = b
+		}
+	}
+	return best
+}
+
+// logSoftmax turns scores into log-probabilities.
+func logSoftmax(scores []float64) {
+	top, sum := slices.Max(scores), 0.0
+	for _, s := range scores {
+		sum += math.Exp(s - top)
+	}
+	shift := top + math.Log(sum)
+	for i := range scores {
+		scores[i] -= shift
+	}
+}

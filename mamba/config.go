@@ -1,0 +1,436 @@
+package mamba
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// ConfigFile is the name of a model's configuration in its directory.
+const ConfigFile = "config.json"
+
+// NoToken stands for a token id that a configuration leaves null.
+const NoToken = -1
+
+// Config is a model's config.json: the fields of transformers' MambaConfig under their names there. Keys it does not
+// know are kept from load to save. [DefaultConfig] says what absent keys mean.
+type Config struct {
+	VocabSize        int // v, rows of the embedding table; ids without a token pad it to a round number
+	HiddenSize       int // m
+	NumHiddenLayers  int
+	StateSize        int     // n
+	Expand           float64 // d = ⌊Expand·HiddenSize⌋ unless the file names intermediate_size
+	IntermediateSize int     // d
+	ConvKernel       int     // k
+	TimeStepRank     int     // r; "auto" in a file is ⌈HiddenSize/16⌉
+	UseBias          bool    // in_proj and out_proj have a bias
+	UseConvBias      bool
+	HiddenAct        string // after the convolution; the gate is always SiLU
+	LayerNormEpsilon float64
+	// ResidualInFP32 changes nothing here, where the residual stream is float32 throughout.
+	ResidualInFP32    bool
+	TieWordEmbeddings bool // the head is the embedding table
+
+	// How a model is initialised; see [New].
+	InitializerRange       float64
+	RescalePrenormResidual bool
+	TimeStepScale          float64
+	TimeStepMin            float64
+	TimeStepMax            float64
+	TimeStepInitScheme     string // random | constant
+	TimeStepFloor          float64
+
+	BOSTokenID int // NoToken: null
+	EOSTokenID TokenIDs
+	PadTokenID int // NoToken: null
+
+	UseCache           bool
+	UseMambapy         bool
+	UseAssociativeScan bool
+	DType              string // float32 | bfloat16 | float16: the type of the weights in the files
+	Architectures      []string
+
+	// Extra holds the keys that Config does not know, as they were read.
+	Extra map[string]json.RawMessage
+}
+
+// TokenIDs is null, one id or a list of ids in JSON.
+type TokenIDs []int
+
+// DefaultConfig returns transformers' defaults, which stand for keys that a file leaves out.
+func DefaultConfig() Config {
+	return Config{
+		VocabSize: 50280, HiddenSize: 768, NumHiddenLayers: 32, StateSize: 16, Expand: 2, IntermediateSize: 1536,
+		ConvKernel: 4, TimeStepRank: 48, UseConvBias: true, HiddenAct: "silu", LayerNormEpsilon: 1e-5,
+		ResidualInFP32: true, TieWordEmbeddings: true,
+		InitializerRange: 0.1, TimeStepScale: 1, TimeStepMin: 0.001, TimeStepMax: 0.1, TimeStepInitScheme: "random",
+		TimeStepFloor: 1e-4, EOSTokenID: TokenIDs{0},
+		UseCache: true, UseAssociativeScan: true, DType: "float32", Architectures: []string{"MambaForCausalLM"},
+	}
+}
+
+// LoadConfig reads config.json from a model directory, or the file that path names. All faults are reported together.
+// A model that is not Mamba-1 is refused by name.
+func LoadConfig(path string) (Config, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, ConfigFile)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("mamba: config: %w", err)
+	}
+	c, err := ParseConfig(b)
+	if err != nil {
+		return Config{}, fmt.Errorf("mamba: %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// ParseConfig reads the JSON of a config.json, in the spelling of transformers or of the original state-spaces
+// checkpoints.
+func ParseConfig(b []byte) (Config, error) {
+	var raw map[string]json.RawMessage
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(&raw); err != nil {
+		return Config{}, err
+	}
+	if raw == nil {
+		return Config{}, errors.New("want an object, got null")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("something follows the object")
+	}
+	if err := refuse(raw); err != nil {
+		return Config{}, err
+	}
+	if _, named := raw["hidden_size"]; !named && raw["d_model"] != nil {
+		return parseOriginal(raw)
+	}
+	c := DefaultConfig()
+	faults := c.read(raw)
+	if len(faults) == 0 {
+		faults = c.faults()
+	}
+	return c, joinFaults(faults)
+}
+
+// read takes every known key out of raw and keeps the rest.
+func (c *Config) read(raw map[string]json.RawMessage) (faults []string) {
+	if isAuto(raw["time_step_rank"]) {
+		raw["time_step_rank"] = json.RawMessage("0")
+	}
+	if raw["dtype"] == nil && raw["torch_dtype"] != nil {
+		raw["dtype"] = raw["torch_dtype"]
+	}
+	delete(raw, "torch_dtype")
+	c.TimeStepRank, c.IntermediateSize = 0, 0
+	for _, f := range c.fields() {
+		b, ok := raw[f.name]
+		delete(raw, f.name)
+		if !ok {
+			continue
+		}
+		if fault := f.parse(b); fault != "" {
+			faults = append(faults, fmt.Sprintf("%s: %s", f.name, fault))
+		}
+	}
+	for _, name := range []string{"model_type", "transformers_version"} {
+		delete(raw, name)
+	}
+	if len(raw) > 0 {
+		c.Extra = raw
+	}
+	c.derive()
+	return faults
+}
+
+// derive sets the sizes that follow from others where the file leaves them out.
+func (c *Config) derive() {
+	if c.IntermediateSize == 0 {
+		c.IntermediateSize = int(c.Expand * float64(c.HiddenSize))
+	}
+	if c.TimeStepRank == 0 {
+		c.TimeStepRank = (c.HiddenSize + 15) / 16
+	}
+}
+
+func isAuto(b json.RawMessage) bool {
+	var s string
+	return json.Unmarshal(b, &s) == nil && s == "auto"
+}
+
+// refuse names what a configuration is for if it is not Mamba-1 in plain weights.
+func refuse(raw map[string]json.RawMessage) error {
+	var kind string
+	if b, ok := raw["model_type"]; ok {
+		if err := json.Unmarshal(b, &kind); err != nil {
+			return fmt.Errorf("model_type: want a string, got %s", shorten(b))
+		}
+		if kind != "mamba" {
+			return fmt.Errorf("model_type: %q is another model; this program runs Mamba-1 (model_type \"mamba\")", kind)
+		}
+	}
+	b, ok := raw["quantization_config"]
+	if !ok || string(b) == "null" {
+		return nil
+	}
+	var q struct {
+		Method string `json:"quant_method"`
+	}
+	if json.Unmarshal(b, &q) != nil || q.Method == "" {
+		q.Method = "an unnamed method"
+	}
+	return fmt.Errorf("quantization_config: the weights are quantised with %s; only float32, bfloat16 and float16 are read", q.Method)
+}
+
+// field joins a key of config.json to its place in Config.
+type field struct {
+	name  string
+	place any // *int, *float64, *bool, *string, *TokenIDs, *[]string; *tokenID
+}
+
+type tokenID int
+
+// fields is the one list of known keys, for reading and for writing.
+func (c *Config) fields() []field {
+	return []field{
+		{"architectures", &c.Architectures},
+		{"bos_token_id", (*tokenID)(&c.BOSTokenID)},
+		{"conv_kernel", &c.ConvKernel},
+		{"dtype", &c.DType},
+		{"eos_token_id", &c.EOSTokenID},
+		{"expand", &c.Expand},
+		{"hidden_act", &c.HiddenAct},
+		{"hidden_size", &c.HiddenSize},
+		{"initializer_range", &c.InitializerRange},
+		{"intermediate_size", &c.IntermediateSize},
+		{"layer_norm_epsilon", &c.LayerNormEpsilon},
+		{"num_hidden_layers", &c.NumHiddenLayers},
+		{"pad_token_id", (*tokenID)(&c.PadTokenID)},
+		{"rescale_prenorm_residual", &c.RescalePrenormResidual},
+		{"residual_in_fp32", &c.ResidualInFP32},
+		{"state_size", &c.StateSize},
+		{"tie_word_embeddings", &c.TieWordEmbeddings},
+		{"time_step_floor", &c.TimeStepFloor},
+		{"time_step_init_scheme", &c.TimeStepInitScheme},
+		{"time_step_max", &c.TimeStepMax},
+		{"time_step_min", &c.TimeStepMin},
+		{"time_step_rank", &c.TimeStepRank},
+		{"time_step_scale", &c.TimeStepScale},
+		{"use_associative_scan", &c.UseAssociativeScan},
+		{"use_bias", &c.UseBias},
+		{"use_cache", &c.UseCache},
+		{"use_conv_bias", &c.UseConvBias},
+		{"use_mambapy", &c.UseMambapy},
+		{"vocab_size", &c.VocabSize},
+	}
+}
+
+// parse reads a value into the field and says what is wrong with it, "" if nothing.
+func (f field) parse(b json.RawMessage) string {
+	null := string(b) == "null"
+	var err error
+	want := ""
+	switch p := f.place.(type) {
+	case *tokenID:
+		*p, want = NoToken, "a whole number or null"
+		if !null {
+			err = json.Unmarshal(b, (*int)(p))
+		}
+	case *TokenIDs:
+		want = "a whole number, a list of them or null"
+		err = p.parse(b)
+	case *[]string:
+		want = "a list of strings"
+		err = json.Unmarshal(b, p)
+	case *int:
+		want = "a whole number"
+		err = json.Unmarshal(b, p)
+	case *float64:
+		want = "a number"
+		err = json.Unmarshal(b, p)
+	case *bool:
+		want = "true or false"
+		err = json.Unmarshal(b, p)
+	case *string:
+		want = "a string"
+		err = json.Unmarshal(b, p)
+	}
+	_, nullable := map[string]bool{"architectures": true, "dtype": true, "eos_token_id": true, "bos_token_id": true, "pad_token_id": true}[f.name]
+	if err != nil || null && !nullable {
+		return fmt.Sprintf("want %s, got %s", want, shorten(b))
+	}
+	return ""
+}
+
+func (t *TokenIDs) parse(b json.RawMessage) error {
+	var one int
+	if string(b) == "null" {
+		*t = nil
+		return nil
+	}
+	if json.Unmarshal(b, &one) == nil {
+		*t = TokenIDs{one}
+		return nil
+	}
+	var ids []int
+	if err := json.Unmarshal(b, &ids); err != nil {
+		return err
+	}
+	*t = ids
+	return nil
+}
+
+// MarshalJSON writes null, one id or a list, as transformers does.
+func (t TokenIDs) MarshalJSON() ([]byte, error) {
+	switch len(t) {
+	case 0:
+		return []byte("null"), nil
+	case 1:
+		return json.Marshal(t[0])
+	}
+	return json.Marshal([]int(t))
+}
+
+func (id tokenID) MarshalJSON() ([]byte, error) {
+	if id == NoToken {
+		return []byte("null"), nil
+	}
+	return json.Marshal(int(id))
+}
+
+func shorten(b []byte) string {
+	const most = 60
+	if len(b) > most {
+		return string(b[:most]) + "…"
+	}
+	return string(b)
+}
+
+// Upper bounds that no model comes near. They keep products of sizes far from overflow.
+const (
+	maxSize   = 1 << 26
+	maxLayers = 1 << 14
+	maxKernel = 1 << 10
+)
+
+// Validate says everything that is wrong with the configuration, nil if a model can be made of it.
+func (c Config) Validate() error {
+	if err := joinFaults(c.faults()); err != nil {
+		return fmt.Errorf("mamba: config: %w", err)
+	}
+	return nil
+}
+
+func (c Config) faults() (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	for _, s := range []struct {
+		name     string
+		got, max int
+	}{
+		{"vocab_size", c.VocabSize, maxSize}, {"hidden_size", c.HiddenSize, maxSize},
+		{"num_hidden_layers", c.NumHiddenLayers, maxLayers}, {"state_size", c.StateSize, maxSize},
+		{"intermediate_size", c.IntermediateSize, maxSize}, {"conv_kernel", c.ConvKernel, maxKernel},
+		{"time_step_rank", c.TimeStepRank, maxSize},
+	} {
+		if s.got < 1 || s.got > s.max {
+			fault("%s: must be between 1 and %d, got %d", s.name, s.max, s.got)
+		}
+	}
+	if _, ok := activations[c.HiddenAct]; !ok {
+		fault("hidden_act: want one of %s, got %q", strings.Join(activationNames(), ", "), c.HiddenAct)
+	}
+	if !(c.LayerNormEpsilon > 0) || math.IsInf(c.LayerNormEpsilon, 0) {
+		fault("layer_norm_epsilon: must be positive, got %v", c.LayerNormEpsilon)
+	}
+	if !(c.Expand > 0) {
+		fault("expand: must be positive, got %v", c.Expand)
+	}
+	if s := c.TimeStepInitScheme; s != "random" && s != "constant" {
+		fault("time_step_init_scheme: want random or constant, got %q", s)
+	}
+	if !(c.TimeStepMin > 0 && c.TimeStepMax >= c.TimeStepMin) {
+		fault("time_step_min, time_step_max: want 0 < min ≤ max, got %v and %v", c.TimeStepMin, c.TimeStepMax)
+	}
+	if c.TimeStepFloor < 0 || c.InitializerRange < 0 {
+		fault("time_step_floor, initializer_range: must not be negative, got %v and %v", c.TimeStepFloor, c.InitializerRange)
+	}
+	if c.DType != "" {
+		if _, err := nn.ParseDType(c.DType); err != nil {
+			fault("dtype: want float32, bfloat16 or float16, got %q", c.DType)
+		}
+	}
+	for _, id := range append(slices.Clone(c.EOSTokenID), c.BOSTokenID, c.PadTokenID) {
+		if id < NoToken || id >= maxSize {
+			fault("token ids: %d is none", id)
+		}
+	}
+	return faults
+}
+
+func joinFaults(faults []string) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "\n  "))
+}
+
+// activations are transformers' names of the functions that may follow the convolution.
+var activations = map[string]kernel.Activation{
+	"silu": kernel.SiLU, "swish": kernel.SiLU,
+	"gelu": kernel.GELU, "gelu_new": kernel.GELUTanh, "gelu_pytorch_tanh": kernel.GELUTanh,
+	"relu": kernel.ReLU, "tanh": kernel.Tanh, "sigmoid": kernel.Sigmoid, "linear": kernel.Identity,
+}
+
+func activationNames() []string {
+	names := make([]string, 0, len(activations))
+	for name := range activations {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// MarshalJSON writes the configuration as transformers 5.23 does: known keys and extra ones in one sorted object.
+func (c Config) MarshalJSON() ([]byte, error) {
+	out := map[string]any{"model_type": "mamba", "transformers_version": "5.23.0"}
+	for name, raw := range c.Extra {
+		out[name] = raw
+	}
+	for _, f := range c.fields() {
+		out[f.name] = f.place
+	}
+	// Expand is a whole number in every published file and is written as one where it is.
+	if c.Expand == math.Trunc(c.Expand) && math.Abs(c.Expand) < maxSize {
+		out["expand"] = int(c.Expand)
+	}
+	return json.Marshal(out)
+}
+
+// Save writes the configuration to dir as config.json, whole or not at all.
+func (c Config) Save(dir string) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("mamba: config: %w", err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, b, "", "  "); err != nil {
+		return fmt.Errorf("mamba: config: %w", err)
+	}
+	out.WriteByte('\n')
+	return nn.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(out.Bytes())
+		return err
+	})
+}

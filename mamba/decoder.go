@@ -1,0 +1,248 @@
+package mamba
+
+import (
+	"context"
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
+
+// DefaultChunk is the number of rows that a [Decoder] computes at once: enough to use the matrix kernels fully, few
+// enough for the activations to stay small.
+const DefaultChunk = 512
+
+// Decoder runs a model forward without a graph: any number of new tokens for each sequence of a [State], in pieces of a
+// fixed number of rows, so that a prompt of any length takes constant memory. It sees the parameters as they are at the
+// time of a call. A Decoder serves one goroutine; several may share a model.
+type Decoder struct {
+	m     *Model
+	chunk int
+	b     buffers
+}
+
+// buffers hold the activations of one chunk; each is (chunk, its width).
+type buffers struct {
+	x, norm, xz, u, dtBC, dt, y kernel.Mat[float32]
+	last, logits                kernel.Mat[float32] // of the rows whose logits are wanted
+	continued                   []int
+}
+
+// span says that rows [from, to) of a chunk continue a sequence of the state.
+type span struct{ sequence, from, to int }
+
+// NewDecoder returns a decoder for m that computes up to chunk rows at once; 0 means [DefaultChunk].
+func (m *Model) NewDecoder(chunk int) *Decoder {
+	if chunk <= 0 {
+		chunk = DefaultChunk
+	}
+	for _, s := range m.Slots() {
+		if a := s.Adapter(); a != nil {
+			a.Touch()
+		}
+	}
+	return &Decoder{m: m, chunk: chunk}
+}
+
+// Feed lets the state see new tokens, tokens[i] for sequence i; a list may be empty.
+func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
+	if err := d.take(s, tokens); err != nil {
+		return err
+	}
+	return d.run(ctx, s, nil)
+}
+
+// Next is Feed followed by the logits for the token after the last one of each sequence: (sequences, v), valid until
+// the decoder's next call. Every sequence must get at least one token.
+func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Mat[float32], error) {
+	if err := d.take(s, tokens); err != nil {
+		return kernel.Mat[float32]{}, err
+	}
+	for i := range s.Fed {
+		if s.Fed[i] == len(s.Tokens[i]) {
+			return kernel.Mat[float32]{}, fmt.Errorf("mamba: sequence %d: no token to predict from", i)
+		}
+	}
+	n := s.Sequences()
+	d.b.last = room(d.b.last, n, d.m.Config.HiddenSize)
+	err := d.run(ctx, s, func(x kernel.Mat[float32], spans []span) {
+		for _, p := range spans {
+			copy(d.b.last.Row(p.sequence), x.Row(p.to-1))
+		}
+	})
+	if err != nil {
+		return kernel.Mat[float32]{}, err
+	}
+	return d.head(d.b.last), nil
+}
+
+// take appends new tokens to those that wait in the state.
+func (d *Decoder) take(s *State, tokens [][]int) error {
+	if err := s.fits(d.m); err != nil {
+		return err
+	}
+	if len(tokens) != s.Sequences() {
+		return fmt.Errorf("mamba: tokens for %d sequences, the state has %d", len(tokens), s.Sequences())
+	}
+	if err := checkIDs(tokens, d.m.Config.VocabSize); err != nil {
+		return err
+	}
+	waiting := make([][]int, len(tokens))
+	for i := range waiting {
+		waiting[i] = s.Tokens[i][s.Fed[i]:]
+	}
+	if err := checkIDs(waiting, d.m.Config.VocabSize); err != nil {
+		return err
+	}
+	for i, ids := range tokens {
+		s.Tokens[i] = append(s.Tokens[i], ids...)
+	}
+	return nil
+}
+
+// run feeds all waiting tokens, chunk by chunk, and hands the residual stream after the last block to use. After an
+// error the state is that of the chunks that were finished.
+func (d *Decoder) run(ctx context.Context, s *State, use func(x kernel.Mat[float32], spans []span)) error {
+	var ids []int
+	var spans []span
+	flush := func() error {
+		if len(ids) == 0 {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d.reserve(len(ids))
+		x := d.b.x.Slice(0, len(ids), 0, d.b.x.Cols)
+		d.m.Embeddings.Apply(x, ids)
+		d.blocks(s, spans, d.b.continued[:len(ids)], x, nil)
+		if use != nil {
+			use(x, spans)
+		}
+		for _, p := range spans {
+			s.Fed[p.sequence] += p.to - p.from
+		}
+		ids, spans = ids[:0], spans[:0]
+		return nil
+	}
+	for i := range s.Tokens {
+		for waiting := s.Tokens[i][s.Fed[i]:]; len(waiting) > 0; {
+			n := min(len(waiting), d.chunk-len(ids))
+			spans = append(spans, span{i, len(ids), len(ids) + n})
+			ids, waiting = append(ids, waiting[:n]...), waiting[n:]
+			if len(ids) == d.chunk {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+// reserve makes the buffers large enough for rows.
+func (d *Decoder) reserve(rows int) {
+	c, b := d.m.Config, &d.b
+	if rows <= b.x.Rows {
+		return
+	}
+	for _, r := range []struct {
+		m     *kernel.Mat[float32]
+		width int
+	}{
+		{&b.x, c.HiddenSize}, {&b.norm, c.HiddenSize}, {&b.xz, 2 * c.IntermediateSize}, {&b.u, c.IntermediateSize},
+		{&b.dtBC, c.TimeStepRank + 2*c.StateSize}, {&b.dt, c.IntermediateSize}, {&b.y, c.IntermediateSize},
+	} {
+		*r.m = kernel.Dense(make([]float32, rows*r.width), rows, r.width)
+	}
+	b.continued = make([]int, rows)
+	for t := range b.continued {
+		b.continued[t] = -c.ConvKernel
+	}
+}
+
+// room returns a matrix of rows × cols, in m's memory where that suffices.
+func room(m kernel.Mat[float32], rows, cols int) kernel.Mat[float32] {
+	if len(m.Data) >= rows*cols {
+		return kernel.Dense(m.Data[:rows*cols], rows, cols)
+	}
+	return kernel.Dense(make([]float32, rows*cols), rows, cols)
+}
+
+// head applies the last norm and the head to rows x of the residual stream.
+func (d *Decoder) head(x kernel.Mat[float32]) kernel.Mat[float32] {
+	norm := kernel.Dense(make([]float32, x.Rows*x.Cols), x.Rows, x.Cols)
+	d.m.NormF.Apply(norm, x)
+	d.b.logits = room(d.b.logits, x.Rows, d.m.Config.VocabSize)
+	d.m.Head.Apply(d.b.logits, norm)
+	return d.b.logits
+}
+
+// blocks runs all blocks on the rows of x, in place. Each span starts from its sequence's state and leaves the new one
+// there; first says for each row where its document begins, counted from the span's first row. after, if not nil, sees
+// the stream behind each block.
+func (d *Decoder) blocks(s *State, spans []span, first []int, x kernel.Mat[float32], after func(layer int)) {
+	norm := d.b.norm.Slice(0, x.Rows, 0, x.Cols)
+	for l, b := range d.m.Layers {
+		b.Norm.Apply(norm, x)
+		y := d.mixer(b.Mixer, s, l, spans, first, norm)
+		b.Mixer.OutProj.Apply(norm, y)
+		kernel.AddMat(x, norm)
+		if after != nil {
+			after(l)
+		}
+	}
+}
+
+// mixer computes [Mixer.Forward] up to out_proj for the rows of x; the result lies in the decoder's buffers.
+func (d *Decoder) mixer(m *Mixer, s *State, l int, spans []span, first []int, x kernel.Mat[float32]) kernel.Mat[float32] {
+	c, rows := d.m.Config, x.Rows
+	top := func(b kernel.Mat[float32]) kernel.Mat[float32] { return b.Slice(0, rows, 0, b.Cols) }
+	xz, u, dtBC, dt, y := top(d.b.xz), top(d.b.u), top(d.b.dtBC), top(d.b.dt), top(d.b.y)
+	in, r, n := c.IntermediateSize, c.TimeStepRank, c.StateSize
+
+	m.InProj.Apply(xz, x)
+	conv, branch := m.Conv1d.Kernel(), xz.Slice(0, rows, 0, in)
+	oneEach := stepsAll(s, spans, first)
+	if oneEach {
+		conv.Step(u, branch, s.Conv[l])
+	} else {
+		for _, p := range spans {
+			part, taps := branch.Slice(p.from, p.to, 0, in), s.part(s.Conv[l], p.sequence)
+			conv.Forward(u.Slice(p.from, p.to, 0, in), part, first[p.from:p.to], taps)
+			conv.Tail(taps, part, first[p.from:p.to], taps)
+		}
+	}
+
+	m.XProj.Apply(dtBC, u)
+	m.DTProj.Apply(dt, dtBC.Slice(0, rows, 0, r))
+	scan := kernel.Scan[float32]{ALog: m.ALog.Float32s(), D: m.D.Float32s()}
+	view := func(from, to int) *kernel.Scan[float32] {
+		scan.U, scan.DT, scan.Z = u.Slice(from, to, 0, in), dt.Slice(from, to, 0, in), xz.Slice(from, to, in, 2*in)
+		scan.B, scan.C = dtBC.Slice(from, to, r, r+n), dtBC.Slice(from, to, r+n, r+2*n)
+		return &scan
+	}
+	if oneEach {
+		view(0, rows).Step(y, s.SSM[l])
+		return y
+	}
+	for _, p := range spans {
+		h := s.part(s.SSM[l], p.sequence)
+		k := view(p.from, p.to)
+		k.First, k.H0 = first[p.from:p.to], h
+		k.Forward(y.Slice(p.from, p.to, 0, in), nil, h)
+	}
+	return y
+}
+
+// stepsAll says whether the chunk is one more row for every sequence in order, which the kernels do for all at once.
+func stepsAll(s *State, spans []span, first []int) bool {
+	if len(first) != s.Sequences() || len(spans) != len(first) {
+		return false
+	}
+	for i, p := range spans {
+		if p.sequence != i || p.to-p.from != 1 || first[i] >= 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,43 @@
+// Package mamba is the Mamba language model: transformers' MambaForCausalLM for Go.
+//
+// [Load] reads a Hugging Face model directory, [New] initialises a model from scratch, [Model.Save] writes what
+// transformers reads. A model computes in two ways from the same parameters:
+//
+//   - [Model.Forward] and [Model.Loss] record it in a graph of package autograd, for training.
+//   - [Model.Run], [Model.Score], [Model.Generate] and [Decoder] run it on the kernels at once.
+//
+// # State
+//
+// What a Mamba model knows of the past is a [State] of fixed size: the last inputs of each convolution and the state of
+// each scan. It can be read, copied, saved to a file and continued with any number of tokens; running a text in pieces
+// gives what running it whole gives. Sequences in a batch never see each other, and padding is left out rather than
+// computed, so that a batch gives each sequence what it gets alone.
+//
+// # Glossary
+//
+// Gu & Dao 2023 ("the paper"), config.json of transformers, and the code name things differently. Sizes:
+//
+//	paper  config.json        code
+//	-----  -----------------  -------------------------
+//	L                         rows: tokens of all documents, laid end to end
+//	D      hidden_size        m, HiddenSize
+//	E·D    intermediate_size  d, IntermediateSize
+//	E      expand             Expand
+//	N      state_size         n, StateSize
+//	R      time_step_rank     r, TimeStepRank
+//	       conv_kernel        k, ConvKernel
+//	V      vocab_size         v, VocabSize
+//
+// Quantities of the mixer, in the order in which they are computed (figure 3 and algorithm 2):
+//
+//	paper         checkpoint            code    shape
+//	------------  --------------------  ------  ------------
+//	x, z          mixer.in_proj         xz      (rows, 2d)
+//	σ(conv(x))    mixer.conv1d          u       (rows, d)
+//	Δ, B, C       mixer.x_proj          dtBC    (rows, r+2n)
+//	Δ, full rank  mixer.dt_proj         dt      (rows, d), before softplus
+//	A             mixer.A_log           A       (d, n), A = −exp(A_log)
+//	D             mixer.D               D       (d)
+//	h             ssm_states            h       (d, n)
+//	y             mixer.out_proj        y       (rows, d)
+package mamba

@@ -1,0 +1,295 @@
+package mamba
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// GenerateOptions say how text is continued. [DefaultGenerate] returns transformers' defaults; the fields keep
+// transformers' meaning and are applied in its order: penalties and bans first, then, when sampling, temperature,
+// top-k, top-p, min-p and typical-p.
+type GenerateOptions struct {
+	MaxNewTokens int
+	MinNewTokens int // until then no id of EOS is chosen
+
+	DoSample    bool // draw from the distribution; else the most probable token
+	Temperature float64
+	TopK        int     // 0: off
+	TopP        float64 // 1: off
+	MinP        float64 // 0: off
+	TypicalP    float64 // 1: off
+	Seed        uint64  // with the prompt's number it decides every draw, whatever else is in the batch
+
+	RepetitionPenalty float64 // 1: off
+	NoRepeatNGramSize int     // 0: off
+
+	NumBeams      int // above 1: beam search, one prompt's beams in a batch; not with DoSample
+	LengthPenalty float64
+
+	EOS       []int // ids that end a text; they are part of it
+	IgnoreEOS bool  // go on after an id of EOS, which is not suppressed either
+	// Vocab is the number of ids that have a token; the rest of the table is padding and never chosen. 0: all have.
+	Vocab int
+	// Suppress lists further ids that are never chosen.
+	Suppress []int
+
+	// Stop is asked after each token whether the new tokens of a prompt complete it; nil: never.
+	Stop func(prompt int, tokens []int) bool
+	// OnToken sees each token as it is chosen; nil: nobody looks. Beam search calls it at the end.
+	OnToken func(prompt, id int)
+	// State is where the prompts continue, one sequence for each; it is advanced. The last token of a text waits in it
+	// unfed, and is fed when it is continued. Nil: every prompt begins a text of its own.
+	State *State
+}
+
+// DefaultGenerate returns greedy decoding of 50 tokens that ends at one of m's eos ids. The sampling controls stand at
+// transformers' defaults and take effect with DoSample.
+func (m *Model) DefaultGenerate() GenerateOptions {
+	return GenerateOptions{
+		MaxNewTokens: 50, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1, RepetitionPenalty: 1, NumBeams: 1, LengthPenalty: 1,
+		EOS: slices.Clone(m.Config.EOSTokenID),
+	}
+}
+
+// FinishReason says why a text ended.
+type FinishReason string
+
+// The reasons. Interrupted texts are those under way when the context ended.
+const (
+	FinishLength      FinishReason = "length"
+	FinishEOS         FinishReason = "eos"
+	FinishStop        FinishReason = "stop"
+	FinishInterrupted FinishReason = "interrupted"
+)
+
+// Generated is what followed one prompt.
+type Generated struct {
+	IDs          []int // the new tokens
+	FinishReason FinishReason
+	PromptTokens int
+}
+
+// Generate continues prompts, all in one batch from which texts that are finished leave. Each prompt gives what it
+// would give alone. When ctx ends it returns what there is, with ctx's error.
+func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions) ([]Generated, error) {
+	if err := o.check(m); err != nil {
+		return nil, err
+	}
+	state := o.State
+	if state == nil {
+		state = m.NewState(len(prompts))
+	}
+	if err := state.fits(m); err != nil {
+		return nil, err
+	}
+	if state.Sequences() != len(prompts) {
+		return nil, fmt.Errorf("mamba: generate: %d prompts, the state has %d sequences", len(prompts), state.Sequences())
+	}
+	if err := checkIDs(prompts, m.Config.VocabSize); err != nil {
+		return nil, err
+	}
+	out := make([]Generated, len(prompts))
+	for i, ids := range prompts {
+		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
+			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; give at least one token to begin with", i)
+		}
+		out[i] = Generated{PromptTokens: len(ids), FinishReason: FinishInterrupted}
+	}
+	d := m.NewDecoder(0)
+	if err := prefill(ctx, d, state, prompts); err != nil {
+		return out, err
+	}
+	if o.NumBeams > 1 {
+		return out, beamSearch(ctx, d, state, out, o)
+	}
+	b := &batch{d: d, o: o, all: state, now: state, out: out}
+	for i := range prompts {
+		b.active = append(b.active, i)
+		b.random = append(b.random, rand.New(rand.NewPCG(o.Seed, uint64(i))))
+	}
+	return out, b.run(ctx)
+}
+
+// check says what is wrong with the options.
+func (o GenerateOptions) check(m *Model) error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("mamba: generate: "+format, args...))
+	}
+	if o.MaxNewTokens < 1 || o.MinNewTokens < 0 || o.MinNewTokens > o.MaxNewTokens {
+		fault("min and max new tokens: want 0 ≤ min ≤ max and max above 0, got %d and %d", o.MinNewTokens, o.MaxNewTokens)
+	}
+	positive := func(name string, x float64) {
+		if !(x > 0) || math.IsInf(x, 0) {
+			fault("%s: must be above 0, got %v", name, x)
+		}
+	}
+	share := func(name string, x float64) {
+		if !(x > 0 && x <= 1) {
+			fault("%s: must be above 0 and at most 1, got %v", name, x)
+		}
+	}
+	positive("repetition_penalty", o.RepetitionPenalty)
+	if o.DoSample {
+		positive("temperature", o.Temperature)
+		share("top_p", o.TopP)
+		share("typical_p", o.TypicalP)
+		if !(o.MinP >= 0 && o.MinP <= 1) {
+			fault("min_p: must be between 0 and 1, got %v", o.MinP)
+		}
+	}
+	if o.TopK < 0 || o.NoRepeatNGramSize < 0 {
+		fault("top_k, no_repeat_ngram_size: must not be negative, got %d and %d", o.TopK, o.NoRepeatNGramSize)
+	}
+	if o.NumBeams < 1 || o.NumBeams > 1 && o.DoSample {
+		fault("num_beams: must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
+	}
+	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
+		fault("%d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
+	}
+	return errors.Join(faults...)
+}
+
+// prefill gives the prompts to the state and feeds them all but their last token, which the first step of decoding
+// feeds: until then nothing needs the head.
+func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
+	last := make([]int, len(prompts))
+	for i := range prompts {
+		s.Tokens[i] = append(s.Tokens[i], prompts[i]...)
+		end := len(s.Tokens[i]) - 1
+		last[i], s.Tokens[i] = s.Tokens[i][end], s.Tokens[i][:end]
+	}
+	err := d.Feed(ctx, s, make([][]int, len(prompts)))
+	for i := range prompts {
+		s.Tokens[i] = append(s.Tokens[i], last[i])
+	}
+	return err
+}
+
+// batch is the texts that are being written, one row each.
+type batch struct {
+	d      *Decoder
+	o      GenerateOptions
+	out    []Generated
+	all    *State // of all prompts; behind now as long as a text is under way
+	now    *State // of the active prompts, in order; all itself until the first text is finished
+	active []int
+	random []*rand.Rand // for each prompt
+}
+
+func (b *batch) run(ctx context.Context) error {
+	for len(b.active) > 0 {
+		logits, err := b.d.Next(ctx, b.now, make([][]int, len(b.active)))
+		if err != nil {
+			b.keep()
+			return err
+		}
+		scores := make([]float64, logits.Cols)
+		var going []int // rows that go on
+		for row, prompt := range b.active {
+			widen(scores, logits.Row(row))
+			id, err := b.o.choose(scores, b.now.Tokens[row], len(b.out[prompt].IDs), b.random[prompt])
+			if err != nil {
+				b.keep()
+				return err
+			}
+			b.now.Tokens[row] = append(b.now.Tokens[row], id)
+			if !b.add(prompt, id) {
+				going = append(going, row)
+			}
+		}
+		b.leave(going)
+	}
+	return nil
+}
+
+// add books a token and says whether it ends the text.
+func (b *batch) add(prompt, id int) bool {
+	g := &b.out[prompt]
+	g.IDs = append(g.IDs, id)
+	if b.o.OnToken != nil {
+		b.o.OnToken(prompt, id)
+	}
+	switch {
+	case !b.o.IgnoreEOS && slices.Contains(b.o.EOS, id):
+		g.FinishReason = FinishEOS
+	case b.o.Stop != nil && b.o.Stop(prompt, g.IDs):
+		g.FinishReason = FinishStop
+	case len(g.IDs) == b.o.MaxNewTokens:
+		g.FinishReason = FinishLength
+	default:
+		return false
+	}
+	return true
+}
+
+// leave takes finished texts out of the batch and keeps their states.
+func (b *batch) leave(going []int) {
+	if len(going) == len(b.active) {
+		return
+	}
+	b.keep()
+	active := make([]int, len(going))
+	for i, row := range going {
+		active[i] = b.active[row]
+	}
+	b.now, b.active = b.now.Select(going...), active
+}
+
+// keep copies the states of the active texts back to where the caller finds them.
+func (b *batch) keep() {
+	if b.now == b.all {
+		return
+	}
+	for row, prompt := range b.active {
+		b.all.Set(prompt, b.now, row)
+	}
+}
+
+func widen(dst []float64, src []float32) {
+	for i, x := range src {
+		dst[i] = float64(x)
+	}
+}
+
+// choose picks the next token of a text from the logits, which it overwrites. seen is the whole text so far, of which
+// the last tokens number is new.
+func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *rand.Rand) (int, error) {
+	o.penalise(scores, seen, tokens)
+	if top := scores[best(scores)]; math.IsInf(top, -1) || math.IsNaN(top) {
+		return 0, errors.New("mamba: generate: no token is left to choose: the logits are not finite or everything is suppressed")
+	}
+	if !o.DoSample {
+		return best(scores), nil
+	}
+	o.warp(scores)
+	return draw(scores, r), nil
+}
+
+// penalise applies what holds for greedy decoding, beams and sampling alike.
+func (o GenerateOptions) penalise(scores []float64, seen []int, tokens int) {
+	repetitionPenalty(scores, seen, o.RepetitionPenalty)
+	noRepeatNGram(scores, seen, o.NoRepeatNGramSize)
+	if tokens < o.MinNewTokens {
+		remove(scores, o.EOS...)
+	}
+	remove(scores, o.Suppress...)
+	if o.Vocab > 0 {
+		for id := o.Vocab; id < len(scores); id++ {
+			scores[id] = math.Inf(-1)
+		}
+	}
+}
+
+// warp shapes the distribution that is drawn from.
+func (o GenerateOptions) warp(scores []float64) {
+	temperature(scores, o.Temperature)
+	topK(scores, o.TopK)
+	topP(scores, o.TopP)
+	minP(scores, o.MinP)
+	typicalP(scores, o.TypicalP)
+}

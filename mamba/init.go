@@ -1,0 +1,126 @@
+package mamba
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/nn"
+)
+
+// Init names a way to initialise a model from scratch.
+type Init string
+
+const (
+	// InitMambaSSM is the authors' initialisation: embeddings N(0, 0.02), projections and convolution as torch draws
+	// them, out_proj scaled down by √layers.
+	InitMambaSSM Init = "mamba_ssm"
+	// InitHF is transformers' since 4.57: embeddings, in_proj and x_proj N(0, initializer_range), which starts training
+	// at a higher loss.
+	InitHF Init = "hf"
+)
+
+// authorsStd is the embeddings' standard deviation in mamba_ssm, where no configuration changes it.
+const authorsStd = 0.02
+
+// New returns a model with fresh weights drawn from r. The same configuration, scheme and source give the same bits.
+func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if scheme != InitMambaSSM && scheme != InitHF {
+		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)
+	}
+	m := build(c, ag.Zeros)
+	in := initialiser{c, scheme, r}
+	in.table(m.Embeddings.Weight)
+	for _, b := range m.Layers {
+		nn.Constant(b.Norm.Weight, 1)
+		in.mixer(b.Mixer)
+	}
+	nn.Constant(m.NormF.Weight, 1)
+	if !m.Tied() {
+		in.projection(m.Head.Weight)
+	}
+	return m, nil
+}
+
+type initialiser struct {
+	c      Config
+	scheme Init
+	r      *rand.Rand
+}
+
+func (in initialiser) table(p *ag.Param) {
+	std := in.c.InitializerRange
+	if in.scheme == InitMambaSSM {
+		std = authorsStd
+	}
+	nn.Normal(p, std, in.r)
+}
+
+// projection initialises in_proj, x_proj and an untied head; their biases stay zero.
+func (in initialiser) projection(w *ag.Param) {
+	if in.scheme == InitHF {
+		nn.Normal(w, in.c.InitializerRange, in.r)
+		return
+	}
+	nn.FanIn(w, w.Shape()[1], in.r)
+}
+
+func (in initialiser) mixer(m *Mixer) {
+	c := in.c
+	in.projection(m.InProj.Weight)
+	nn.FanIn(m.Conv1d.Weight, c.ConvKernel, in.r)
+	if m.Conv1d.Bias != nil && in.scheme == InitMambaSSM {
+		nn.FanIn(m.Conv1d.Bias, c.ConvKernel, in.r)
+	}
+	in.projection(m.XProj.Weight)
+	in.timeStep(m.DTProj)
+	a := m.ALog.Float32s()
+	for i := range a {
+		a[i] = float32(math.Log(float64(i%c.StateSize + 1)))
+	}
+	nn.Constant(m.D, 1)
+	bound := 1 / math.Sqrt(float64(c.IntermediateSize))
+	if in.scheme == InitMambaSSM || c.RescalePrenormResidual {
+		bound /= math.Sqrt(float64(c.NumHiddenLayers))
+	}
+	nn.Uniform(m.OutProj.Weight, bound, in.r)
+}
+
+// timeStep makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max at the start.
+func (in initialiser) timeStep(l *nn.Linear) {
+	c := in.c
+	std := c.TimeStepScale / math.Sqrt(float64(c.TimeStepRank))
+	if c.TimeStepInitScheme == "constant" {
+		nn.Constant(l.Weight, std)
+	} else {
+		nn.Uniform(l.Weight, std, in.r)
+	}
+	low, high := math.Log(c.TimeStepMin), math.Log(c.TimeStepMax)
+	bias := l.Bias.Float32s()
+	for i := range bias {
+		dt := max(math.Exp(low+in.r.Float64()*(high-low)), c.TimeStepFloor)
+		bias[i] = float32(dt + math.Log(-math.Expm1(-dt))) // the inverse of softplus
+	}
+}
+
+// presets are the published sizes by name: hidden size and layers.
+var presets = map[string][2]int{
+	"130m": {768, 24}, "370m": {1024, 48}, "790m": {1536, 48}, "1.4b": {2048, 48}, "2.8b": {2560, 64},
+}
+
+// Preset returns the configuration of a published model by its size: 130m, 370m, 790m, 1.4b or 2.8b.
+func Preset(name string) (Config, error) {
+	p, ok := presets[strings.ToLower(name)]
+	if !ok {
+		return Config{}, fmt.Errorf("mamba: preset %q: want 130m, 370m, 790m, 1.4b or 2.8b", name)
+	}
+	c := DefaultConfig()
+	c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = p[0], p[1], 0, 0
+	c.derive()
+	return c, nil
+}

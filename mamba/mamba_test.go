@@ -1,0 +1,125 @@
+package mamba
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mambatrain/nn"
+)
+
+// What a right float32 implementation reaches against the reference, which was computed by transformers in float32 with
+// sums in another order.
+const (
+	valueAbs = 2e-5 // logits, hidden states and recurrent states: |Δ| ≤ valueAbs + valueRel·|want|
+	valueRel = 1e-5
+	lossRel  = 1e-6 // losses
+	gradRel  = 1e-4 // gradients, of the tensor's largest entry
+	// selfAbs bounds the difference of two of our own ways to compute the same value.
+	selfAbs = 5e-6
+	// probAbs bounds the probabilities after sampling controls, which the reference has in float32.
+	probAbs = 1e-6
+)
+
+// golden opens a reference case.
+func golden(t testing.TB, parts ...string) *nn.Tensors {
+	t.Helper()
+	f, err := nn.OpenTensors(filepath.Join(append([]string{"testdata", "golden"}, parts...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func floats(t testing.TB, f *nn.Tensors, name string) []float32 {
+	t.Helper()
+	x, ok := f.Tensor(name)
+	if !ok {
+		t.Fatalf("%s: no tensor %s", f.Path(), name)
+	}
+	v, err := x.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// sequences reads an I64 matrix as rows; nil where the file has none of that name.
+func sequences(t testing.TB, f *nn.Tensors, name string) [][]int {
+	t.Helper()
+	x, ok := f.Tensor(name)
+	if !ok {
+		return nil
+	}
+	v, err := x.Ints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make([][]int, x.Shape[0])
+	for i := range rows {
+		rows[i] = v[i*x.Shape[1] : (i+1)*x.Shape[1]]
+	}
+	return rows
+}
+
+func loadGolden(t testing.TB, name string) *Model {
+	t.Helper()
+	m, err := Load(filepath.Join("testdata", "golden", name), LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// near fails unless got is want up to valueAbs + valueRel·|want|.
+func near(t testing.TB, what string, got, want []float32) {
+	t.Helper()
+	within(t, what, got, want, valueAbs, valueRel)
+}
+
+func within(t testing.TB, what string, got, want []float32, abs, rel float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d elements, want %d", what, len(got), len(want))
+	}
+	worst, at := 0.0, -1
+	for i := range got {
+		d := math.Abs(float64(got[i])-float64(want[i])) / (abs + rel*math.Abs(float64(want[i])))
+		if d > worst || math.IsNaN(d) {
+			worst, at = d, i
+		}
+		if math.IsNaN(d) {
+			break
+		}
+	}
+	if at >= 0 && !(worst <= 1) {
+		t.Errorf("%s: element %d is %v, want %v: %.1f times the tolerance", what, at, got[at], want[at], worst)
+	}
+}
+
+func nearLoss(t testing.TB, what string, got, want float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= lossRel*math.Abs(want)) {
+		t.Errorf("%s: loss %.8f, want %.8f", what, got, want)
+	}
+}
+
+// cases lists the reference's forward cases of a model.
+func cases(t testing.TB, model, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", "golden", model, pattern+".safetensors"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no cases %s/%s: %v", model, pattern, err)
+	}
+	for i, p := range paths {
+		paths[i] = strings.TrimSuffix(filepath.Base(p), ".safetensors")
+	}
+	return paths
+}
+
+var goldenModels = []string{"base", "variant", "nobias"}
+
+func name(format string, args ...any) string { return fmt.Sprintf(format, args...) }

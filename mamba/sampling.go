@@ -1,0 +1,190 @@
+package mamba
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+)
+
+// The controls below change a row of scores, one for each token id, in the order in which [GenerateOptions] applies
+// them: penalties on logits first, then the warpers that shape what is drawn from. A removed id scores −∞. At least one
+// id always stays.
+
+// repetitionPenalty divides the positive and multiplies the negative scores of the ids in seen by p. Keskar et al. 2019.
+func repetitionPenalty(scores []float64, seen []int, p float64) {
+	if p == 1 {
+		return
+	}
+	done := make(map[int]bool, len(seen))
+	for _, id := range seen {
+		if done[id] || id >= len(scores) {
+			continue
+		}
+		done[id] = true
+		if scores[id] < 0 {
+			scores[id] *= p
+		} else {
+			scores[id] /= p
+		}
+	}
+}
+
+// noRepeatNGram removes every id that would complete an n-gram which seen already has.
+func noRepeatNGram(scores []float64, seen []int, n int) {
+	if n < 1 || len(seen) < n {
+		return
+	}
+	last := seen[len(seen)-n+1:]
+	for i := 0; i+n <= len(seen); i++ {
+		if slices.Equal(seen[i:i+n-1], last) {
+			scores[seen[i+n-1]] = math.Inf(-1)
+		}
+	}
+}
+
+func remove(scores []float64, ids ...int) {
+	for _, id := range ids {
+		if id >= 0 && id < len(scores) {
+			scores[id] = math.Inf(-1)
+		}
+	}
+}
+
+func temperature(scores []float64, t float64) {
+	if t == 1 {
+		return
+	}
+	for i := range scores {
+		scores[i] /= t
+	}
+}
+
+// topK keeps the k highest scores, and those equal to the lowest of them.
+func topK(scores []float64, k int) {
+	if k <= 0 || k >= len(scores) {
+		return
+	}
+	order := slices.Clone(scores)
+	slices.Sort(order)
+	least := order[len(order)-k]
+	for i, s := range scores {
+		if s < least {
+			scores[i] = math.Inf(-1)
+		}
+	}
+}
+
+// topP removes the least probable ids whose probabilities sum to at most 1−p. Holtzman et al. 2019.
+func topP(scores []float64, p float64) {
+	if p >= 1 {
+		return
+	}
+	probs := softmax(scores)
+	order := alive(scores)
+	sort.SliceStable(order, func(i, j int) bool { return scores[order[i]] < scores[order[j]] })
+	sum := 0.0
+	for _, id := range order[:len(order)-1] {
+		if sum += probs[id]; sum > 1-p {
+			return
+		}
+		scores[id] = math.Inf(-1)
+	}
+}
+
+// minP removes ids less probable than p times the most probable one.
+func minP(scores []float64, p float64) {
+	if p <= 0 {
+		return
+	}
+	least := slices.Max(scores) + math.Log(p)
+	for i, s := range scores {
+		if s < least {
+			scores[i] = math.Inf(-1)
+		}
+	}
+}
+
+// typicalP keeps the ids whose information is closest to the entropy, up to a total probability of p. Meister et al. 2022.
+func typicalP(scores []float64, p float64) {
+	if p >= 1 {
+		return
+	}
+	probs := softmax(scores)
+	entropy := 0.0
+	for _, q := range probs {
+		if q > 0 {
+			entropy -= q * math.Log(q)
+		}
+	}
+	order := alive(scores)
+	distance := make([]float64, len(scores))
+	for _, id := range order {
+		distance[id] = math.Abs(-math.Log(probs[id]) - entropy)
+	}
+	sort.SliceStable(order, func(i, j int) bool { return distance[order[i]] < distance[order[j]] })
+	last, sum := 0, 0.0 // the last id kept is the one with which the sum reaches p
+	for last < len(order)-1 {
+		if sum += probs[order[last]]; sum >= p {
+			break
+		}
+		last++
+	}
+	for _, id := range order[last+1:] {
+		if distance[id] > distance[order[last]] {
+			scores[id] = math.Inf(-1)
+		}
+	}
+}
+
+// alive lists the ids that have not been removed.
+func alive(scores []float64) []int {
+	ids := make([]int, 0, len(scores))
+	for id, s := range scores {
+		if !math.IsInf(s, -1) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// softmax returns the probabilities of scores.
+func softmax(scores []float64) []float64 {
+	p := make([]float64, len(scores))
+	top, sum := slices.Max(scores), 0.0
+	for i, s := range scores {
+		p[i] = math.Exp(s - top)
+		sum += p[i]
+	}
+	for i := range p {
+		p[i] /= sum
+	}
+	return p
+}
+
+// draw picks an id with the probability that its score gives it.
+func draw(scores []float64, r *rand.Rand) int {
+	probs := softmax(scores)
+	u, last := r.Float64(), 0
+	for id, p := range probs {
+		if p == 0 {
+			continue
+		}
+		if u < p {
+			return id
+		}
+		u, last = u-p, id
+	}
+	return last
+}
+
+// best returns the first id with the highest score.
+func best(scores []float64) int {
+	b := 0
+	for id, s := range scores {
+		if s > scores[b] {
+			b = id
+		}
+	}
+	return b
+}

@@ -1,0 +1,208 @@
+package mamba
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Document is one text whose tokens are to be scored, each given those before it.
+type Document struct {
+	Tokens []int
+	// Labels line up with Tokens; negative ones are not scored. Nil: all tokens but the first, which nothing predicts.
+	Labels []int
+}
+
+// Score is what the labels of one document cost.
+type Score struct {
+	NLL     float64 // summed, in nats
+	Tokens  int     // labels that were scored
+	Correct int     // of them the most probable token
+	// PerToken is, for each token, the loss of its label, 0 where there is none. Nil unless asked for.
+	PerToken []float64
+}
+
+// ScoreOptions say how documents are scored.
+type ScoreOptions struct {
+	// Rows is the number of rows computed at once, [DefaultChunk] if 0. It bounds memory, not documents.
+	Rows int
+	// PerToken asks for the loss of every token.
+	PerToken bool
+}
+
+// Score computes the loss of documents of any length in constant memory: they are laid end to end and cut into chunks,
+// and a document that is cut goes on from its state. The scores come in the order of the documents, each as soon as it
+// is complete. After an error no more follow.
+func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptions) iter.Seq2[Score, error] {
+	return func(yield func(Score, error) bool) {
+		s := &scorer{d: m.NewDecoder(o.Rows), state: m.NewState(1), o: o}
+		i := 0
+		for doc := range docs {
+			if err := s.add(ctx, i, doc); err != nil {
+				yield(Score{}, err)
+				return
+			}
+			if !s.deliver(yield) {
+				return
+			}
+			i++
+		}
+		if err := s.flush(ctx); err != nil {
+			yield(Score{}, err)
+			return
+		}
+		s.deliver(yield)
+	}
+}
+
+// scorer fills a chunk with rows of one document after the other. state is that of the document that began in an
+// earlier chunk.
+type scorer struct {
+	d     *Decoder
+	state *State
+	o     ScoreOptions
+
+	ids, first, targets []int
+	owner               []int // for each row, the document as counted by open
+	open                []Score
+	rest                []int // rows of each open document that wait for their turn
+	place               []int // tokens of each open document that have been scored
+}
+
+func (s *scorer) add(ctx context.Context, i int, doc Document) error {
+	labels := doc.Labels
+	if labels == nil {
+		labels = doc.Tokens
+	}
+	if len(labels) != len(doc.Tokens) {
+		return fmt.Errorf("mamba: document %d: %d labels for %d tokens", i, len(labels), len(doc.Tokens))
+	}
+	v := s.d.m.Config.VocabSize
+	score := Score{}
+	if s.o.PerToken {
+		score.PerToken = make([]float64, len(doc.Tokens))
+	}
+	s.open = append(s.open, score)
+	s.rest, s.place = append(s.rest, len(doc.Tokens)), append(s.place, 0)
+	for t, id := range doc.Tokens {
+		if id < 0 || id >= v || labels[t] >= v {
+			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: the vocabulary has %d", i, t, id, labels[t], v)
+		}
+		target := -1
+		if t+1 < len(labels) {
+			target = labels[t+1]
+		}
+		s.ids, s.targets = append(s.ids, id), append(s.targets, target)
+		s.first = append(s.first, len(s.ids)-1-t) // negative: began before this chunk
+		s.owner = append(s.owner, len(s.open)-1)
+		if len(s.ids) == s.d.chunk {
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush runs the chunk and books its losses.
+func (s *scorer) flush(ctx context.Context) error {
+	rows := len(s.ids)
+	if rows == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d := s.d
+	d.reserve(rows)
+	x := d.b.x.Slice(0, rows, 0, d.b.x.Cols)
+	d.m.Embeddings.Apply(x, s.ids)
+	d.blocks(s.state, []span{{0, 0, rows}}, s.first, x, nil)
+	d.m.NormF.Apply(x, x)
+	nll := make([]float64, rows)
+	hits, err := d.crossEntropy(nll, x, s.targets)
+	if err != nil {
+		return err
+	}
+	for t, target := range s.targets {
+		s.book(s.owner[t], target, nll[t], hits[t])
+	}
+	s.ids, s.first, s.targets, s.owner = s.ids[:0], s.first[:0], s.targets[:0], s.owner[:0]
+	return nil
+}
+
+func (s *scorer) book(i, target int, nll float64, hit bool) {
+	score := &s.open[i]
+	s.rest[i]--
+	s.place[i]++
+	if target < 0 {
+		return
+	}
+	score.NLL += nll
+	score.Tokens++
+	if hit {
+		score.Correct++
+	}
+	if s.o.PerToken {
+		score.PerToken[s.place[i]] = nll
+	}
+}
+
+// deliver hands on the documents at the front that are complete.
+func (s *scorer) deliver(yield func(Score, error) bool) bool {
+	done := 0
+	for done < len(s.open) && s.rest[done] == 0 {
+		if !yield(s.open[done], nil) {
+			return false
+		}
+		done++
+	}
+	s.open, s.rest, s.place = s.open[done:], s.rest[done:], s.place[done:]
+	for t := range s.owner {
+		s.owner[t] -= done
+	}
+	return true
+}
+
+// headBytes bounds the memory of the logits that exist at once while losses are computed.
+const headBytes = 32 << 20
+
+// crossEntropy writes to nll the loss of each row of x, the last norm's output, whose target is not negative, and says
+// which of them the model would have guessed. Rows without a target cost nothing.
+func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []int) ([]bool, error) {
+	v := d.m.Config.VocabSize
+	hits := make([]bool, len(targets))
+	most := max(1, headBytes/(4*v))
+	var rows []int
+	for t, target := range targets {
+		if target >= v {
+			return nil, fmt.Errorf("mamba: label %d: the vocabulary has %d", target, v)
+		}
+		if target >= 0 {
+			rows = append(rows, t)
+		}
+		if len(rows) == most || t == len(targets)-1 && len(rows) > 0 {
+			d.rowLosses(nll, hits, x, targets, rows)
+			rows = rows[:0]
+		}
+	}
+	return hits, nil
+}
+
+func (d *Decoder) rowLosses(nll []float64, hits []bool, x kernel.Mat[float32], targets, rows []int) {
+	d.b.last = room(d.b.last, len(rows), x.Cols)
+	kernel.Gather(d.b.last, x, rows)
+	d.b.logits = room(d.b.logits, len(rows), d.m.Config.VocabSize)
+	d.m.Head.Apply(d.b.logits, d.b.last)
+	want, loss, best := make([]int, len(rows)), make([]float64, len(rows)), make([]int, len(rows))
+	for i, t := range rows {
+		want[i] = targets[t]
+	}
+	kernel.CrossEntropy(loss, kernel.Mat[float32]{}, d.b.logits, want, 1, 0)
+	kernel.ArgMax(best, d.b.logits)
+	for i, t := range rows {
+		nll[t], hits[t] = loss[i], best[i] == want[i]
+	}
+}

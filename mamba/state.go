@@ -1,0 +1,188 @@
+package mamba
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"mambatrain/nn"
+)
+
+// State is all that a model remembers of one or several independent sequences: whatever follows depends on the past
+// through it alone, and its size does not grow with the past. Fields may be read and changed between calls.
+type State struct {
+	// Conv[l] is, for each sequence, the last k−1 inputs of layer l's convolution, oldest first: (sequences, k−1, d).
+	// Inputs before the first token are zeros.
+	Conv [][]float32
+	// SSM[l] is, for each sequence, the state h of layer l's scan: (sequences, d, n).
+	SSM [][]float32
+	// Tokens are the ids of each sequence so far: what has been fed, and behind it what waits to be fed.
+	Tokens [][]int
+	// Fed says how many of Tokens the state has seen.
+	Fed []int
+}
+
+// NewState returns the state of sequences that have not begun.
+func (m *Model) NewState(sequences int) *State {
+	c := m.Config
+	s := &State{Tokens: make([][]int, sequences), Fed: make([]int, sequences)}
+	for range m.Layers {
+		s.Conv = append(s.Conv, make([]float32, sequences*(c.ConvKernel-1)*c.IntermediateSize))
+		s.SSM = append(s.SSM, make([]float32, sequences*c.IntermediateSize*c.StateSize))
+	}
+	return s
+}
+
+// Sequences is the number of sequences.
+func (s *State) Sequences() int { return len(s.Fed) }
+
+// Clone returns a copy that shares nothing with s.
+func (s *State) Clone() *State {
+	all := make([]int, s.Sequences())
+	for i := range all {
+		all[i] = i
+	}
+	return s.Select(all...)
+}
+
+// Select returns a copy of the named sequences, in that order. A sequence may be named more than once.
+func (s *State) Select(sequences ...int) *State {
+	t := &State{
+		Conv: make([][]float32, len(s.Conv)), SSM: make([][]float32, len(s.SSM)),
+		Tokens: make([][]int, len(sequences)), Fed: make([]int, len(sequences)),
+	}
+	for l := range s.Conv {
+		t.Conv[l] = make([]float32, 0, len(sequences)*s.width(s.Conv[l]))
+		t.SSM[l] = make([]float32, 0, len(sequences)*s.width(s.SSM[l]))
+		for _, i := range sequences {
+			t.Conv[l] = append(t.Conv[l], s.part(s.Conv[l], i)...)
+			t.SSM[l] = append(t.SSM[l], s.part(s.SSM[l], i)...)
+		}
+	}
+	for j, i := range sequences {
+		t.Tokens[j], t.Fed[j] = slices.Clone(s.Tokens[i]), s.Fed[i]
+	}
+	return t
+}
+
+// Set makes sequence i of s a copy of sequence j of from.
+func (s *State) Set(i int, from *State, j int) {
+	for l := range s.Conv {
+		copy(s.part(s.Conv[l], i), from.part(from.Conv[l], j))
+		copy(s.part(s.SSM[l], i), from.part(from.SSM[l], j))
+	}
+	s.Tokens[i], s.Fed[i] = slices.Clone(from.Tokens[j]), from.Fed[j]
+}
+
+// Bytes is the memory of the states, without Tokens.
+func (s *State) Bytes() int64 {
+	n := int64(0)
+	for l := range s.Conv {
+		n += 4 * int64(len(s.Conv[l])+len(s.SSM[l]))
+	}
+	return n
+}
+
+func (s *State) width(all []float32) int { return len(all) / max(1, s.Sequences()) }
+
+func (s *State) part(all []float32, i int) []float32 {
+	w := s.width(all)
+	return all[i*w : (i+1)*w]
+}
+
+// fits says why the state cannot be one of m's, nil if it can.
+func (s *State) fits(m *Model) error {
+	want := m.Config
+	n := s.Sequences()
+	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) || len(s.Tokens) != n {
+		return fmt.Errorf("mamba: state: it is of %d layers, the model has %d", len(s.Conv), len(m.Layers))
+	}
+	for l := range s.Conv {
+		conv, ssm := n*(want.ConvKernel-1)*want.IntermediateSize, n*want.IntermediateSize*want.StateSize
+		if len(s.Conv[l]) != conv || len(s.SSM[l]) != ssm {
+			return fmt.Errorf("mamba: state: layer %d has %d and %d elements for %d sequences, the model wants %d and %d",
+				l, len(s.Conv[l]), len(s.SSM[l]), n, conv, ssm)
+		}
+	}
+	for i, fed := range s.Fed {
+		if fed < 0 || fed > len(s.Tokens[i]) {
+			return fmt.Errorf("mamba: state: sequence %d has %d tokens, of which %d are said to be fed", i, len(s.Tokens[i]), fed)
+		}
+	}
+	return nil
+}
+
+func checkIDs(sequences [][]int, v int) error {
+	for i, ids := range sequences {
+		for t, id := range ids {
+			if id < 0 || id >= v {
+				return fmt.Errorf("mamba: token %d of sequence %d: id %d is outside the vocabulary of %d", t, i, id, v)
+			}
+		}
+	}
+	return nil
+}
+
+// Save writes the state to a safetensors file, whole or not at all: conv_states.<layer>, ssm_states.<layer>, and for
+// each sequence its tokens.
+func (s *State) Save(path string) error {
+	n := s.Sequences()
+	sources := []nn.Source{nn.FromInts("fed", s.Fed)}
+	for i, ids := range s.Tokens {
+		sources = append(sources, nn.FromInts("tokens."+strconv.Itoa(i), ids))
+	}
+	for l := range s.Conv {
+		sources = append(sources,
+			nn.FromFloat32s("conv_states."+strconv.Itoa(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], nn.F32),
+			nn.FromFloat32s("ssm_states."+strconv.Itoa(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], nn.F32))
+	}
+	return nn.SaveTensors(path, sources, map[string]string{"kind": "mamba state"})
+}
+
+// LoadState reads a state that Save wrote and checks that it can be one of m's.
+func (m *Model) LoadState(path string) (*State, error) {
+	t, err := nn.OpenTensors(path)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	var faults []error
+	ints := func(name string) []int {
+		x, ok := t.Tensor(name)
+		if !ok {
+			faults = append(faults, fmt.Errorf("mamba: state %s: %s is missing", path, name))
+			return nil
+		}
+		v, err := x.Ints()
+		faults = append(faults, err)
+		return v
+	}
+	floats := func(name string) []float32 {
+		x, ok := t.Tensor(name)
+		if !ok {
+			return nil
+		}
+		v, err := x.Float32s()
+		faults = append(faults, err)
+		return v
+	}
+	s := &State{Fed: ints("fed")}
+	for i := range s.Fed {
+		s.Tokens = append(s.Tokens, ints("tokens."+strconv.Itoa(i)))
+	}
+	for l := range m.Layers {
+		s.Conv = append(s.Conv, floats("conv_states."+strconv.Itoa(l)))
+		s.SSM = append(s.SSM, floats("ssm_states."+strconv.Itoa(l)))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	if _, more := t.Tensor("ssm_states." + strconv.Itoa(len(m.Layers))); more {
+		return nil, fmt.Errorf("mamba: state %s: it has more layers than the model's %d", path, len(m.Layers))
+	}
+	if err := s.fits(m); err != nil {
+		return nil, err
+	}
+	return s, checkIDs(s.Tokens, m.Config.VocabSize)
+}

@@ -1,0 +1,32 @@
+package nn
+
+import (
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// Conv1d is a causal convolution of every channel with its own k taps, followed by an activation. The last tap meets
+// the current row; before the first row of a document there are zeros.
+type Conv1d struct {
+	Weight *ag.Param // (d, 1, k)
+	Bias   *ag.Param // (d), nil: none
+	Act    kernel.Activation
+}
+
+// Width is k, the number of taps.
+func (c *Conv1d) Width() int { return c.Weight.Shape()[2] }
+
+// Forward records the layer for the first d columns of x; the result is (rows, d).
+func (c *Conv1d) Forward(x ag.Var) ag.Var {
+	g := x.Graph()
+	return ag.Conv1d(x, g.Param(c.Weight), g.Param(c.Bias), c.Act)
+}
+
+// Kernel returns the layer as the kernel that runs it.
+func (c *Conv1d) Kernel() kernel.Conv[float32] {
+	k := kernel.Conv[float32]{W: c.Weight.Float32s(), K: c.Width(), Act: c.Act}
+	if c.Bias != nil {
+		k.Bias = c.Bias.Float32s()
+	}
+	return k
+}

@@ -1,0 +1,36 @@
+package nn
+
+import (
+	"math"
+	"math/rand/v2"
+
+	ag "mambatrain/autograd"
+)
+
+// Normal fills p with draws from N(0, std²).
+func Normal(p *ag.Param, std float64, r *rand.Rand) {
+	for i, v := 0, p.Float32s(); i < len(v); i++ {
+		v[i] = float32(std * r.NormFloat64())
+	}
+	p.Touch()
+}
+
+// Uniform fills p with draws from U(−bound, bound).
+func Uniform(p *ag.Param, bound float64, r *rand.Rand) {
+	for i, v := 0, p.Float32s(); i < len(v); i++ {
+		v[i] = float32(bound * (2*r.Float64() - 1))
+	}
+	p.Touch()
+}
+
+// FanIn fills p with draws from U(±1/√fan), torch's default for Linear and Conv1d weights and biases, where fan is the
+// number of inputs that meet in one output of the layer.
+func FanIn(p *ag.Param, fan int, r *rand.Rand) { Uniform(p, 1/math.Sqrt(float64(fan)), r) }
+
+// Constant fills p with x.
+func Constant(p *ag.Param, x float64) {
+	for i, v := 0, p.Float32s(); i < len(v); i++ {
+		v[i] = float32(x)
+	}
+	p.Touch()
+}

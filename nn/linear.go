@@ -1,0 +1,57 @@
+package nn
+
+import (
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// Linear is y = x·Wᵀ + b, with an optional adapter beside W.
+type Linear struct {
+	Weight  *ag.Param // (out, in)
+	Bias    *ag.Param // (out), nil: none
+	Adapter *Adapter  // nil: none
+}
+
+// Out is the number of output features.
+func (l *Linear) Out() int { return l.Weight.Shape()[0] }
+
+// In is the number of input features.
+func (l *Linear) In() int { return l.Weight.Shape()[1] }
+
+// Forward records the layer for x (rows, in); the result is (rows, out).
+func (l *Linear) Forward(x ag.Var) ag.Var {
+	g := x.Graph()
+	return ag.Linear(x, g.Param(l.Weight), g.Param(l.Bias), l.Adapter.record(g))
+}
+
+// Apply writes the layer's output for x (rows, in) to y (rows, out). Rows do not influence each other.
+func (l *Linear) Apply(y, x kernel.Mat[float32]) {
+	applyWeight(l.Weight, y, x)
+	l.Adapter.apply(l.Weight, y, x)
+	if l.Bias == nil {
+		return
+	}
+	bias := l.Bias.Float32s()
+	for t := range y.Rows {
+		row := y.Row(t)
+		for i, b := range bias {
+			row[i] += b
+		}
+	}
+}
+
+// A frozen weight is multiplied from its packed copy; one that trains changes at every step and is read where it lies.
+func applyWeight(w *ag.Param, y, x kernel.Mat[float32]) {
+	if w.Trainable() {
+		kernel.MatMulNT(kernel.Set, y, 1, x, kernel.Dense(w.Float32s(), w.Shape()[0], w.Shape()[1]))
+		return
+	}
+	w.Packed().Forward(kernel.Set, y, x)
+}
+
+// CrossEntropy records the layer as a language model's head on hidden states x (rows, in), together with the loss of
+// the batch's labels: the summed cross entropy, a scalar. The logits of a whole batch never exist.
+func (l *Linear) CrossEntropy(x ag.Var, o ag.LossOptions) ag.Var {
+	g := x.Graph()
+	return ag.CrossEntropy(x, g.Param(l.Weight), l.Adapter.record(g), o)
+}

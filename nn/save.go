@@ -1,0 +1,315 @@
+package nn
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nlpodyssey/safetensors"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// Source is one tensor to be written. Values is called when the tensor's turn comes, and what it returns may be
+// overwritten afterwards: a checkpoint is written with one tensor in memory at a time.
+type Source struct {
+	Name  string
+	Shape []int
+	// DType is the type in the file: F32, BF16 or F16 for floating values, I64 for integers.
+	DType DType
+	// Values returns []float32, []uint16 (bits of bfloat16) or []int.
+	Values func() (any, error)
+}
+
+// FromParam is p under its own name, to be written as type as. It reads p when its turn comes.
+func FromParam(p *ag.Param, as DType) Source {
+	return Source{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) { return p.Value.Data(), nil }}
+}
+
+// FromFloat32s is a tensor of values that are at hand.
+func FromFloat32s(name string, shape []int, v []float32, as DType) Source {
+	return Source{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return v, nil }}
+}
+
+// FromInts is an I64 tensor.
+func FromInts(name string, v []int) Source {
+	return Source{Name: name, Shape: []int{len(v)}, DType: I64, Values: func() (any, error) { return v, nil }}
+}
+
+// FromTensor copies a tensor of an open checkpoint under another name and type.
+func FromTensor(name string, x Tensor, as DType) Source {
+	return Source{Name: name, Shape: x.Shape, DType: as, Values: func() (any, error) {
+		if x.DType == BF16 && as == BF16 {
+			v := make([]uint16, x.Size())
+			return v, x.readBF16(v)
+		}
+		return x.Float32s()
+	}}
+}
+
+// Bytes is the tensor's size in the file.
+func (s Source) Bytes() int64 {
+	n := int64(s.DType.Size())
+	for _, dim := range s.Shape {
+		n *= int64(dim)
+	}
+	return n
+}
+
+func (s Source) encode() ([]byte, error) {
+	v, err := s.Values()
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	switch v := v.(type) {
+	case []float32:
+		b = encodeFloat32s(v, s.DType)
+	case []uint16:
+		if s.DType == BF16 {
+			b = encodeUint16s(v)
+			break
+		}
+		wide := make([]float32, len(v))
+		kernel.WidenBF16(wide, v)
+		b = encodeFloat32s(wide, s.DType)
+	case []int:
+		if s.DType == I64 {
+			b = encodeInts(v)
+		}
+	}
+	if b == nil && s.Bytes() > 0 {
+		return nil, fmt.Errorf("nn: tensor %s: cannot write %T as %s", s.Name, v, s.DType)
+	}
+	if int64(len(b)) != s.Bytes() {
+		return nil, fmt.Errorf("nn: tensor %s: %d bytes of values, shape %v takes %d", s.Name, len(b), s.Shape, s.Bytes())
+	}
+	return b, nil
+}
+
+func encodeFloat32s(v []float32, as DType) []byte {
+	switch as {
+	case F32:
+		if littleEndian {
+			return float32Bytes(v)
+		}
+		b := make([]byte, 0, 4*len(v))
+		for _, x := range v {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		}
+		return b
+	case BF16, F16:
+		bits := make([]uint16, len(v))
+		if as == BF16 {
+			kernel.ToBF16(bits, v)
+		} else {
+			kernel.ToFP16(bits, v)
+		}
+		return encodeUint16s(bits)
+	}
+	return nil
+}
+
+func encodeUint16s(v []uint16) []byte {
+	b := make([]byte, 0, 2*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint16(b, x)
+	}
+	return b
+}
+
+func encodeInts(v []int) []byte {
+	b := make([]byte, 0, 8*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint64(b, uint64(int64(x)))
+	}
+	return b
+}
+
+// view is a Source as the safetensors library asks for it. The library's Data cannot fail, so the error is kept.
+type view struct {
+	Source
+	err *error
+}
+
+func (v view) DType() safetensors.DType {
+	d, err := safetensors.ParseDType(string(v.Source.DType))
+	if err != nil && *v.err == nil {
+		*v.err = fmt.Errorf("nn: tensor %s: %w", v.Name, err)
+	}
+	return d
+}
+
+func (v view) Shape() []uint64 {
+	shape := make([]uint64, len(v.Source.Shape))
+	for i, dim := range v.Source.Shape {
+		shape[i] = uint64(dim)
+	}
+	return shape
+}
+
+func (v view) DataLen() uint64 { return uint64(v.Bytes()) }
+
+func (v view) Data() []byte {
+	if *v.err != nil {
+		return nil
+	}
+	b, err := v.encode()
+	*v.err = err
+	return b
+}
+
+// SaveTensors writes tensors to a safetensors file at path, which appears whole or not at all. Metadata is the free
+// text of the header; torch's format mark is added, without which some peers refuse a file.
+func SaveTensors(path string, tensors []Source, metadata map[string]string) error {
+	var failed error
+	views := make(map[string]view, len(tensors))
+	for _, s := range tensors {
+		if _, twice := views[s.Name]; twice {
+			return fmt.Errorf("nn: %s: tensor %s: is given twice", path, s.Name)
+		}
+		views[s.Name] = view{s, &failed}
+	}
+	meta := map[string]string{"format": "pt"}
+	for k, v := range metadata {
+		meta[k] = v
+	}
+	return WriteFile(path, func(w io.Writer) error {
+		err := safetensors.SerializeToWriter(views, meta, w)
+		return errors.Join(failed, err)
+	})
+}
+
+// DefaultShardBytes is the size above which the peers cut weights into several files.
+const DefaultShardBytes = 5_000_000_000
+
+// SaveShards writes a model's weights to dir: one model.safetensors or, where that would exceed limit bytes, shards
+// and their index, tensors in the given order. Weight files of an earlier save are removed last. A tensor larger than
+// limit has a file of its own; limit 0 never cuts.
+func SaveShards(dir string, tensors []Source, metadata map[string]string, limit int64) error {
+	shards, total := cut(tensors, limit)
+	if len(shards) <= 1 {
+		if err := SaveTensors(filepath.Join(dir, WeightsFile), tensors, metadata); err != nil {
+			return err
+		}
+		return removeStale(dir, []string{WeightsFile})
+	}
+	type meta struct {
+		Parameters int64 `json:"total_parameters"`
+		Size       int64 `json:"total_size"`
+	}
+	var index struct {
+		Metadata  meta              `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	index.Metadata.Size, index.WeightMap = total, map[string]string{}
+	keep := []string{IndexFile}
+	for i, shard := range shards {
+		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		if err := SaveTensors(filepath.Join(dir, name), shard, metadata); err != nil {
+			return err
+		}
+		keep = append(keep, name)
+		for _, s := range shard {
+			index.WeightMap[s.Name] = name
+			index.Metadata.Parameters += s.Bytes() / int64(s.DType.Size())
+		}
+	}
+	b, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := WriteFile(filepath.Join(dir, IndexFile), func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	}); err != nil {
+		return err
+	}
+	return removeStale(dir, keep)
+}
+
+// cut fills one shard after the other up to limit bytes and returns them with the size of all.
+func cut(tensors []Source, limit int64) ([][]Source, int64) {
+	var shards [][]Source
+	total, room := int64(0), int64(0)
+	for _, s := range tensors {
+		n := s.Bytes()
+		total += n
+		if len(shards) == 0 || limit > 0 && n > room {
+			shards, room = append(shards, nil), limit
+		}
+		room -= n
+		last := len(shards) - 1
+		shards[last] = append(shards[last], s)
+	}
+	return shards, total
+}
+
+func removeStale(dir string, keep []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("nn: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		shard, _ := filepath.Match("model-*-of-*.safetensors", name)
+		if (shard || name == WeightsFile || name == IndexFile) && !slices.Contains(keep, name) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("nn: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// WriteFile creates or replaces the file at path with what fill writes. The bytes go to a new file beside it that is
+// synchronised and renamed, so that path holds the old or the new contents whatever happens; nothing is left over
+// after an error.
+func WriteFile(path string, fill func(w io.Writer) error) (err error) {
+	dir, base := filepath.Split(path)
+	tmp := filepath.Join(dir, fmt.Sprintf(".%s.%016x.tmp", strings.TrimPrefix(base, "."), rand.Uint64()))
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return fmt.Errorf("nn: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(tmp)
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err = fill(w); err != nil {
+		return err
+	}
+	if err = errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("nn: %s: %w", path, err)
+	}
+	if err = os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("nn: %w", err)
+	}
+	syncDir(dir)
+	return nil
+}
+
+// syncDir makes a rename last through a power cut where the system allows a directory to be synchronised; elsewhere
+// the rename is as safe as the system makes it.
+func syncDir(dir string) {
+	if dir == "" {
+		dir = "."
+	}
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+}
