@@ -109,7 +109,7 @@ func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
 	switch {
 	case v.ints != nil:
 		a.Ints = v.ints[:v.live[0]]
-	case v.param != nil && v.param.IsBF16():
+	case v.param != nil && (v.param.Value == nil || v.param.IsBF16()): // reached through the Param
 	default:
 		a.Data = backing[T](got.(*tensor.Dense))[:size(v.live)]
 	}

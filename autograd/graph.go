@@ -95,13 +95,15 @@ func (g *Graph) Param(p *Param) Var {
 	if p == nil {
 		return Var{}
 	}
-	dt := p.Value.Dtype()
-	if dt != g.dtype() && !(p.IsBF16() && !p.Trainable() && !g.opts.Float64) {
-		g.fail(fmt.Errorf("autograd: %s: value is %v, the graph computes in %v", p.Name, dt, g.dtype()))
-		return Var{&value{g: g, shape: p.Shape()}}
+	shape, d := p.Shape(), p.Value
+	if d == nil { // packed only: ops reach the weight through the Param
+		d = tensor.New(tensor.WithShape(1), tensor.Of(g.dtype()))
 	}
-	shape := p.Shape()
-	return Var{g.input(&value{g: g, shape: shape, live: shape, param: p, need: p.Trainable()}, p.Name, p.Value)}
+	if dt := d.Dtype(); dt != g.dtype() && !(p.IsBF16() && !g.opts.Float64) {
+		g.fail(fmt.Errorf("autograd: %s: value is %v, the graph computes in %v", p.Name, dt, g.dtype()))
+		return Var{&value{g: g, shape: shape}}
+	}
+	return Var{g.input(&value{g: g, shape: shape, live: shape, param: p, need: p.Trainable()}, p.Name, d)}
 }
 
 // Tokens is the ids of the batch, one for each row.

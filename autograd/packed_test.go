@@ -1,6 +1,7 @@
 package autograd_test
 
 import (
+	"slices"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -11,13 +12,17 @@ import (
 func TestFrozenEqualsTrainable(t *testing.T) {
 	for name, bias := range map[string]bool{"bias": true, "no bias": false} {
 		t.Run(name, func(t *testing.T) {
-			var grads [2][]float32
+			var grads [3][]float32
 			for k := range grads {
 				table, w, a, b, c := param(t, "table", 1, 11, 20), param(t, "w", 2, 35, 20), param(t, "a", 3, 4, 20), param(t, "b", 4, 35, 4), param(t, "c", 5, 35)
 				head := param(t, "head", 6, 11, 35)
-				if k == 1 {
+				if k > 0 {
 					w.Freeze()
 					head.Freeze()
+				}
+				if k > 1 {
+					w.PackOnly()
+					head.PackOnly()
 				}
 				g := ag.NewGraph(ag.Options{Rows: 30})
 				var cv ag.Var
@@ -31,7 +36,22 @@ func TestFrozenEqualsTrainable(t *testing.T) {
 					grads[k] = append(grads[k], p.GradFloat32s()...)
 				}
 			}
-			near(t, "gradients", grads[1], grads[0])
+			near(t, "gradients, frozen", grads[1], grads[0])
+			near(t, "gradients, packed only", grads[2], grads[0])
 		})
+	}
+}
+
+func TestUnpackRestoresBits(t *testing.T) {
+	p := param(t, "w", 1, 37, 19)
+	p.Freeze()
+	want := slices.Clone(p.Float32s())
+	p.PackOnly()
+	if p.Value != nil || p.Size() != 37*19 {
+		t.Fatalf("packed only: value %v, size %d", p.Value, p.Size())
+	}
+	p.Unpack()
+	if !slices.Equal(p.Float32s(), want) {
+		t.Fatal("the value came back changed")
 	}
 }

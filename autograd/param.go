@@ -2,6 +2,7 @@ package autograd
 
 import (
 	"fmt"
+	"math"
 
 	"gorgonia.org/tensor"
 
@@ -13,12 +14,20 @@ import (
 type Param struct {
 	// Name is the tensor's name in the checkpoint, such as "backbone.layers.0.mixer.in_proj.weight".
 	Name string
-	// Value holds float32, or float64 in gradient checks, or the bits of bfloat16 as uint16 for a frozen weight.
+	// Value holds float32, or float64 in gradient checks, or the bits of bfloat16 as uint16 for a frozen weight. It is nil
+	// between PackOnly and Unpack.
 	Value *tensor.Dense
 	// Grad has the shape and type of Value. Backward passes add to it. It is nil while the parameter is frozen.
 	Grad *tensor.Dense
 
 	packed *kernel.Packed
+	only   *packedOnly
+}
+
+// packedOnly remembers what Value said while it is gone.
+type packedOnly struct {
+	shape []int
+	bf16  bool
 }
 
 // NewParam returns a frozen parameter that holds value, without copying it.
@@ -36,6 +45,7 @@ func (p *Param) Train() error {
 	if p.IsBF16() {
 		return fmt.Errorf("autograd: %s: bfloat16 weights are frozen and cannot be trained", p.Name)
 	}
+	p.Unpack()
 	if p.Grad == nil {
 		p.Grad = tensor.New(tensor.WithShape(p.Shape()...), tensor.Of(p.Value.Dtype()))
 		p.packed = nil
@@ -50,19 +60,35 @@ func (p *Param) Freeze() { p.Grad = nil }
 func (p *Param) Trainable() bool { return p.Grad != nil }
 
 // IsBF16 says whether Value holds bfloat16 bits.
-func (p *Param) IsBF16() bool { return p.Value.Dtype() == tensor.Uint16 }
+func (p *Param) IsBF16() bool {
+	if p.only != nil {
+		return p.only.bf16
+	}
+	return p.Value.Dtype() == tensor.Uint16
+}
 
 // Shape returns the dimensions. The caller must not change them.
-func (p *Param) Shape() []int { return p.Value.Shape() }
+func (p *Param) Shape() []int {
+	if p.only != nil {
+		return p.only.shape
+	}
+	return p.Value.Shape()
+}
 
 // Size is the number of elements.
-func (p *Param) Size() int { return p.Value.Shape().TotalSize() }
+func (p *Param) Size() int { return size(p.Shape()) }
 
-// Bytes is the memory of the value and, where there is one, of the gradient.
+// Bytes is the memory of value, packed copy and gradient, as far as they are there.
 func (p *Param) Bytes() int64 {
-	n := int64(p.Size()) * int64(p.Value.Dtype().Size())
+	var n int64
+	if p.Value != nil {
+		n = int64(p.Size()) * int64(p.Value.Dtype().Size())
+	}
+	if p.packed != nil {
+		n += int64(p.packed.Bytes())
+	}
 	if p.Trainable() {
-		n *= 2
+		n += int64(p.Size()) * int64(p.Value.Dtype().Size())
 	}
 	return n
 }
@@ -100,6 +126,36 @@ func (p *Param) Packed() *kernel.Packed {
 		}
 	}
 	return p.packed
+}
+
+// PackOnly packs a frozen matrix and drops Value, which halves the memory of a base model under an adapter. Products and
+// look-ups go on as before; whoever needs the numbers themselves calls [Param.Unpack].
+func (p *Param) PackOnly() {
+	if p.Trainable() || p.only != nil || len(p.Shape()) != 2 {
+		return
+	}
+	p.Packed()
+	p.only = &packedOnly{shape: append([]int(nil), p.Shape()...), bf16: p.IsBF16()}
+	p.Value = nil
+}
+
+// Unpack brings Value back after PackOnly, bit for bit.
+func (p *Param) Unpack() {
+	if p.only == nil {
+		return
+	}
+	shape, w := p.only.shape, make([]float32, p.Size())
+	p.packed.Unpack(kernel.Dense(w, shape[0], shape[1]))
+	if p.only.bf16 {
+		bits := make([]uint16, len(w))
+		for i, v := range w {
+			bits[i] = uint16(math.Float32bits(v) >> 16)
+		}
+		p.Value = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(bits))
+	} else {
+		p.Value = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(w))
+	}
+	p.only = nil
 }
 
 // Touch says that Value of a frozen parameter has changed.

@@ -1,0 +1,108 @@
+package autograd
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	G "gorgonia.org/gorgonia"
+)
+
+// Drawing is the graph as nodes and edges for a picture: one box for each op, one ellipse for each input.
+type Drawing struct {
+	Nodes []DrawnNode
+}
+
+// DrawnNode is a node of the graph. Nodes come in the order in which the tape machine runs them.
+type DrawnNode struct {
+	// Name is the op's or the parameter's name.
+	Name string
+	// Shape is that of the output at full capacity, nil for a scalar.
+	Shape []int
+	// Kind tells inputs, parameters, forward and backward passes apart.
+	Kind Kind
+	// In are the places of its inputs in Drawing.Nodes.
+	In []int
+}
+
+// Kind of a drawn node.
+type Kind uint8
+
+const (
+	// Input is a part of the batch.
+	Input Kind = iota
+	// Parameter is a weight of the model.
+	Parameter
+	// Operation is the forward pass of an op.
+	Operation
+	// Gradient is the backward pass of an op or the node that takes one of its results.
+	Gradient
+)
+
+// Draw returns the graph as it stands: without gradients before Compile, with them afterwards.
+func (g *Graph) Draw() Drawing {
+	var d Drawing
+	place := map[int64]int{}
+	values := map[*G.Node]*value{}
+	for _, v := range g.values {
+		values[v.node] = v
+	}
+	for _, n := range g.x.AllNodes() {
+		place[n.ID()] = len(d.Nodes)
+		d.Nodes = append(d.Nodes, drawn(n, values[n]))
+	}
+	for _, n := range g.x.AllNodes() {
+		o, ours := n.Op().(*node)
+		if !ours {
+			continue
+		}
+		at := &d.Nodes[place[n.ID()]]
+		for _, in := range o.in {
+			at.In = append(at.In, place[in.ID()])
+		}
+	}
+	return d
+}
+
+func drawn(n *G.Node, v *value) DrawnNode {
+	o, ours := n.Op().(*node)
+	switch {
+	case v != nil && v.param != nil:
+		return DrawnNode{Name: v.param.Name, Shape: v.shape, Kind: Parameter}
+	case v != nil && v.by == nil:
+		name, _, _ := strings.Cut(n.Name(), "#")
+		return DrawnNode{Name: name, Shape: v.shape, Kind: Input}
+	case ours && strings.HasPrefix(o.name, "∂"):
+		return DrawnNode{Name: o.name, Shape: o.shape, Kind: Gradient}
+	case ours:
+		return DrawnNode{Name: o.name, Shape: o.shape, Kind: Operation}
+	}
+	return DrawnNode{Name: n.Name(), Kind: Gradient}
+}
+
+// DOT writes the drawing in Graphviz's language.
+func (d Drawing) DOT(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("digraph model {\n\trankdir=BT;\n\tnode [fontname=\"sans-serif\", fontsize=11];\n")
+	style := map[Kind]string{
+		Input:     "shape=ellipse, style=filled, fillcolor=\"#fff3c4\"",
+		Parameter: "shape=ellipse, style=filled, fillcolor=\"#dbeafe\"",
+		Operation: "shape=box, style=\"filled,rounded\", fillcolor=\"#ffffff\"",
+		Gradient:  "shape=box, style=\"filled,rounded\", fillcolor=\"#f3e8ff\"",
+	}
+	for i, n := range d.Nodes {
+		label := n.Name
+		if n.Shape != nil {
+			label += "\n" + strings.ReplaceAll(strings.Trim(fmt.Sprint(n.Shape), "[]"), " ", " × ")
+		}
+		fmt.Fprintf(&b, "\tn%d [label=%q, %s];\n", i, label, style[n.Kind])
+	}
+	for i, n := range d.Nodes {
+		for _, in := range n.In {
+			fmt.Fprintf(&b, "\tn%d -> n%d;\n", in, i)
+		}
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
