@@ -39,6 +39,9 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 		if err := t.evaluate(ctx); err != nil {
 			return false, err
 		}
+		if t.checkpointDue() {
+			t.checkpoint()
+		}
 	}
 	t.stopEarly()
 	return false, nil
@@ -143,7 +146,7 @@ func (t *Trainer) save() (string, error) {
 		return "", nil
 	}
 	o, step, before := t.task.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
-	if t.isBest(step) {
+	if t.isBest(step) && t.checkpointDue() { // one that an interruption causes would not exist in the straight run
 		dir := filepath.Join(o.Dir, checkpointName(step))
 		t.state.BestModelCheckpoint = &dir
 	}

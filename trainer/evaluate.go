@@ -193,7 +193,7 @@ func (t *Trainer) judge(value float64) {
 
 // stopEarly ends the run once the metric has not improved for early_stopping_patience evaluations.
 func (t *Trainer) stopEarly() {
-	if t.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.EarlyStoppingPatience {
+	if t.stop != "" || t.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.EarlyStoppingPatience {
 		return
 	}
 	t.stop = fmt.Sprintf("%s has not improved in %d evaluations", t.metric(), t.progress.EvalsWithoutGain)

@@ -220,7 +220,7 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 			t.checkpoint()
 		}
 	}
-	if t.interrupted {
+	if t.interrupted || t.progress.EvalDue {
 		return Result{}, t.interrupt()
 	}
 	return t.finish()

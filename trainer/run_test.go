@@ -1,0 +1,432 @@
+package trainer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	ag "mambatrain/autograd"
+)
+
+// run describes a small training run for tests.
+type run struct {
+	Settings
+	model   *toy
+	task    Task
+	events  []Event
+	onEvent func(Event)
+}
+
+// newRun is a run of 3 epochs of 5, 4 and 5 steps with everything random switched on.
+func newRun() *run {
+	r := &run{Settings: Defaults(), model: newToy(7, 0.3)}
+	r.GradientAccumulationSteps, r.LearningRate, r.LRSchedulerType = 2, 0.05, "cosine"
+	r.WarmupSteps, r.WeightDecay, r.LoggingSteps, r.SaveSteps, r.SaveTotalLimit = 2, 0.1, 3, 4, 0
+	src := newDocuments(19, 7, 2)
+	src.packing = true
+	r.task = Task{
+		Params: r.model.params(), Program: r.model, Rows: 12, Train: src, Save: r.model.save, Load: r.model.load, Seed: 11, Now: frozenClock,
+		Eval: []EvalSet{{Name: "short", Source: newDocuments(5, 7, 2)}, {Name: "long", Source: newDocuments(9, 7, 3)}},
+	}
+	r.MetricForBestModel = "eval_short_loss"
+	r.task.Observer = func(e Event) {
+		r.events = append(r.events, e)
+		if r.onEvent != nil {
+			r.onEvent(e)
+		}
+	}
+	return r
+}
+
+// start runs in dir, which may be "" for no output.
+func (r *run) start(ctx context.Context, dir string, mode Mode) (Result, error) {
+	if dir != "" {
+		out, err := OpenOutput(Disk{}, dir, mode)
+		if err != nil {
+			return Result{}, err
+		}
+		defer out.Close()
+		r.task.Output = out
+	}
+	t, err := New(r.Settings, r.task)
+	if err != nil {
+		return Result{}, err
+	}
+	return t.Run(ctx)
+}
+
+// must runs to the end.
+func (r *run) must(t *testing.T, dir string, mode Mode) Result {
+	t.Helper()
+	res, err := r.start(context.Background(), dir, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// stopAfter cancels a run after the given event has been seen n times.
+func (r *run) stopAfter(t *testing.T, dir string, mode Mode, match func(Event) bool, n int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.onEvent = func(e Event) {
+		if match(e) {
+			if n--; n == 0 {
+				cancel()
+			}
+		}
+	}
+	_, err := r.start(ctx, dir, mode)
+	var i *Interrupted
+	if !errors.As(err, &i) || i.Err != nil || i.Checkpoint == "" {
+		t.Fatalf("want an interruption with a checkpoint, got %v", err)
+	}
+}
+
+func isStep(e Event) bool { _, ok := e.(Stepped); return ok }
+func isEval(e Event) bool { _, ok := e.(Evaluating); return ok }
+
+// results are the files of a finished run that must not depend on how it came about.
+func results(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, name := range []string{"model.safetensors", StateFile} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The best checkpoint is named by its path.
+		files[name] = bytes.ReplaceAll(b, []byte(dir), []byte("DIR"))
+	}
+	return files
+}
+
+func sameResults(t *testing.T, what string, got, want map[string][]byte) {
+	t.Helper()
+	for name := range want {
+		if !bytes.Equal(got[name], want[name]) {
+			t.Errorf("%s: %s differs from the straight run's", what, name)
+			if name == StateFile {
+				differences(t, got[name], want[name])
+			}
+		}
+	}
+}
+
+func differences(t *testing.T, got, want []byte) {
+	g, w := bytes.Split(got, []byte("\n")), bytes.Split(want, []byte("\n"))
+	for i := range w {
+		if i >= len(g) || !bytes.Equal(g[i], w[i]) {
+			t.Errorf("line %d: got %s, want %s", i+1, g[min(i, len(g)-1)], w[i])
+			return
+		}
+	}
+}
+
+func TestStopAndResumeIsTheStraightRun(t *testing.T) {
+	for _, optim := range OptimizerNames() {
+		straight := t.TempDir()
+		r := newRun()
+		r.Optim = optim
+		steps := r.must(t, straight, Fresh).Steps
+		want := results(t, straight)
+		for stop := 1; stop <= steps; stop++ {
+			dir := t.TempDir()
+			first := newRun()
+			first.Optim = optim
+			first.stopAfter(t, dir, Fresh, isStep, stop)
+			second := newRun()
+			second.Optim = optim
+			second.must(t, dir, Resume)
+			sameResults(t, fmt.Sprintf("%s: stopped after step %d", optim, stop), results(t, dir), want)
+		}
+	}
+}
+
+func TestAnInterruptedEvaluationIsMadeAgain(t *testing.T) {
+	straight := t.TempDir()
+	newRun().must(t, straight, Fresh)
+	want := results(t, straight)
+	for stop := 1; stop <= 12; stop++ {
+		dir := t.TempDir()
+		newRun().stopAfter(t, dir, Fresh, isEval, stop)
+		newRun().must(t, dir, Resume)
+		sameResults(t, fmt.Sprintf("stopped in micro-batch %d of evaluations", stop), results(t, dir), want)
+	}
+}
+
+func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
+	const tolerance = 1e-5 // float32 sums in another order, over 16 steps
+	var losses [][]float64
+	var weights [][]float32
+	for _, split := range []struct{ batch, accumulate, rows int }{{6, 1, 100}, {3, 2, 100}, {2, 3, 100}, {1, 6, 100}, {6, 1, 11}} {
+		r := newRun()
+		r.task.Train, r.task.Rows, r.model.dropout = newDocuments(24, 7, split.batch), split.rows, 0
+		r.GradientAccumulationSteps, r.LoggingSteps, r.NumTrainEpochs = split.accumulate, 1, 4
+		res := r.must(t, "", Fresh)
+		var curve []float64
+		for _, row := range res.State.LogHistory {
+			if l, ok := row["loss"]; ok {
+				curve = append(curve, l)
+			}
+		}
+		losses, weights = append(losses, curve), append(weights, r.model.table.Float32s())
+	}
+	for i := 1; i < len(losses); i++ {
+		near(t, "weights", weights[i], weights[0], tolerance)
+		if len(losses[i]) != 16 {
+			t.Fatalf("%d steps, want 16", len(losses[i]))
+		}
+		for s, l := range losses[i] {
+			if d := l - losses[0][s]; d > tolerance || d < -tolerance {
+				t.Errorf("split %d, step %d: loss %v, want %v", i, s, l, losses[0][s])
+			}
+		}
+	}
+}
+
+func TestHistoryRows(t *testing.T) {
+	r := newRun()
+	res := r.must(t, t.TempDir(), Fresh)
+	if res.Steps != 14 || res.State.MaxSteps != 14 || res.State.NumTrainEpochs != 3 {
+		t.Fatalf("%d steps of %d in %d epochs, want 14 in 3", res.Steps, res.State.MaxSteps, res.State.NumTrainEpochs)
+	}
+	var trainAt, evalAt []float64
+	for i, row := range res.State.LogHistory {
+		switch {
+		case row["loss"] != 0:
+			trainAt = append(trainAt, row["step"])
+			for _, k := range []string{"step", "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "tokens_per_second"} {
+				if _, ok := row[k]; !ok {
+					t.Errorf("row %v has no %s", row, k)
+				}
+			}
+		case row["eval_short_loss"] != 0:
+			evalAt = append(evalAt, row["step"])
+		default:
+			if _, ok := row["train_loss"]; !ok || i != len(res.State.LogHistory)-1 {
+				t.Errorf("row %d is of no known kind: %v", i, row)
+			}
+		}
+	}
+	if want := []float64{3, 6, 9, 12}; !slices.Equal(trainAt, want) {
+		t.Errorf("training rows at %v, want %v", trainAt, want)
+	}
+	if want := []float64{5, 9, 14}; !slices.Equal(evalAt, want) {
+		t.Errorf("evaluation rows at %v, want %v", evalAt, want)
+	}
+	if res.TrainLoss <= 0 || res.Eval["eval_long_loss"] <= 0 {
+		t.Errorf("result %+v", res)
+	}
+}
+
+func TestRunsThatCannotStart(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(*run)
+		want   string
+	}{
+		"no data for the best model": {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: needs eval data"},
+		"an unknown metric":          {func(r *run) { r.MetricForBestModel = "bleu" }, "train.metric_for_best_model: must be one of"},
+		"nothing trainable":          {func(r *run) { r.model.table.Freeze(); r.model.bias.Freeze() }, "no parameter is trainable"},
+		"an empty epoch":             {func(r *run) { r.task.Train = newDocuments(0, 7, 2) }, "epoch 0 has no micro-batches"},
+		"a long document":            {func(r *run) { r.task.Rows = 5 }, "max_tokens computes 5 at once"},
+	} {
+		r := newRun()
+		c.change(r)
+		_, err := r.start(context.Background(), t.TempDir(), Fresh)
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(c.want)) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
+		}
+	}
+}
+
+func TestChangedSettingsAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	r := newRun()
+	r.task.Identity = map[string]string{"data.shuffle": "true"}
+	r.stopAfter(t, dir, Fresh, isStep, 4)
+
+	changed := func() *run {
+		r := newRun()
+		r.task.Identity = map[string]string{"data.shuffle": "false"}
+		r.LearningRate, r.LoggingSteps = 0.01, 1 // logging does not alter the run
+		return r
+	}
+	_, err := changed().start(context.Background(), dir, Resume)
+	if !errors.Is(err, ErrChanged) {
+		t.Fatalf("got %v, want ErrChanged", err)
+	}
+	for _, want := range []string{"data.shuffle: was true, is false", "train.learning_rate: was 0.05, is 0.01"} {
+		if !bytes.Contains([]byte(err.Error()), []byte(want)) {
+			t.Errorf("want %q in %v", want, err)
+		}
+	}
+	if n := bytes.Count([]byte(err.Error()), []byte("\n")); n != 2 {
+		t.Errorf("%d settings listed, want 2: %v", n, err)
+	}
+	forced := changed()
+	forced.task.Force = true
+	if res := forced.must(t, dir, Resume); res.Steps != 14 {
+		t.Errorf("forced run ended at step %d", res.Steps)
+	}
+}
+
+func TestAFinishedRunStaysAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	newRun().must(t, dir, Fresh)
+	want := results(t, dir)
+	again := newRun()
+	if res := again.must(t, dir, Resume); !res.AlreadyFinished || res.Steps != 14 {
+		t.Errorf("got %+v", res)
+	}
+	if again.model.runs != 0 {
+		t.Errorf("%d micro-batches were computed", again.model.runs)
+	}
+	sameResults(t, "second run", results(t, dir), want)
+}
+
+func TestEarlyStoppingAndBestModel(t *testing.T) {
+	r := newRun()
+	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0 // overshoots at once
+	r.EvalSteps, r.SaveSteps, r.SaveTotalLimit, r.EarlyStoppingPatience, r.LoadBestModelAtEnd = 1, 0, 1, 3, true
+	var at []float32
+	r.onEvent = func(e Event) {
+		if ev, ok := e.(Evaluated); ok && ev.Best {
+			at = slices.Clone(r.model.table.Float32s())
+		}
+	}
+	dir := t.TempDir()
+	res := r.must(t, dir, Fresh)
+	if res.StopReason == "" || res.Steps != *res.State.BestGlobalStep+3 {
+		t.Fatalf("stopped at step %d for %q, best step %d", res.Steps, res.StopReason, *res.State.BestGlobalStep)
+	}
+	if !slices.Equal(at, r.model.table.Float32s()) {
+		t.Error("the result does not hold the best weights")
+	}
+	if _, err := os.Stat(*res.State.BestModelCheckpoint); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOldCheckpointsGo(t *testing.T) {
+	dir := t.TempDir()
+	r := newRun()
+	r.SaveSteps, r.SaveTotalLimit = 2, 2
+	r.must(t, dir, Fresh)
+	found, _ := filepath.Glob(filepath.Join(dir, "*checkpoint-*"))
+	if want := []string{filepath.Join(dir, "checkpoint-12"), filepath.Join(dir, "checkpoint-14")}; !slices.Equal(found, want) {
+		t.Errorf("found %v, want %v", found, want)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, temporary+"*")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func TestOutputDirectoryRules(t *testing.T) {
+	dir := t.TempDir()
+	newRun().must(t, dir, Fresh)
+	if _, err := newRun().start(context.Background(), dir, Fresh); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("a second fresh run: got %v, want ErrNotEmpty", err)
+	}
+	os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o666)
+	r := newRun()
+	r.SaveSteps = 0
+	r.must(t, dir, Overwrite)
+	if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) > 0 {
+		t.Errorf("checkpoints of the earlier run are left: %v", found)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
+		t.Errorf("a file of the user is gone: %v", err)
+	}
+}
+
+func TestTwoRunsInOneDirectory(t *testing.T) {
+	dir := t.TempDir()
+	out, err := OpenOutput(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenOutput(Disk{}, dir, Resume); !errors.Is(err, ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+	out.Close()
+	out, err = OpenOutput(Disk{}, dir, Resume)
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	out.Close()
+}
+
+func TestNonFinite(t *testing.T) {
+	inf := float32(math.Inf(1))
+	poisoned := func(runs ...int) *run {
+		r := newRun()
+		r.model.poison = func(n int) float32 {
+			if slices.Contains(runs, n) {
+				return inf
+			}
+			return 0
+		}
+		return r
+	}
+	r := poisoned(6, 9, 10) // run 6 is in step 2, and 9 or 10 the second look at it
+	r.task.Rows = 1000
+	_, err := r.start(context.Background(), t.TempDir(), Fresh)
+	var bad *NonFinite
+	if !errors.As(err, &bad) || bad.Step != 3 || bad.Tensor != "the gradient of table.weight" {
+		t.Fatalf("got %v", err)
+	}
+
+	r = poisoned(6)
+	r.task.Rows, r.OnNonfinite = 1000, "skip"
+	res := r.must(t, t.TempDir(), Fresh)
+	if res.Steps != 14 || res.State.Progress().SkipTotal != 1 || res.State.Progress().Updates != 13 {
+		t.Errorf("steps %d, skipped %d, updates %d", res.Steps, res.State.Progress().SkipTotal, res.State.Progress().Updates)
+	}
+	if !kernelFinite(r.model.table) {
+		t.Error("the fault reached the weights")
+	}
+
+	r = newRun()
+	r.model.poison, r.OnNonfinite, r.NumTrainEpochs = func(int) float32 { return inf }, "skip", 9
+	_, err = r.start(context.Background(), t.TempDir(), Fresh)
+	if !errors.As(err, &bad) || bad.Step != 11 || !bytes.Contains([]byte(err.Error()), []byte("10 steps in a row")) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func kernelFinite(p *ag.Param) bool {
+	for _, x := range p.Float32s() {
+		if x-x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestParametersWithoutGradientAreNamed(t *testing.T) {
+	r := newRun()
+	pair := func(name string) *ag.Param { return filled(name, []float32{0}, 1) }
+	dead := []*ag.Param{pair("x.lora_A.weight"), pair("x.lora_B.weight"), pair("D")}
+	half := pair("y.lora_A.weight")
+	other := pair("y.lora_B.weight")
+	r.task.Params = append(r.task.Params, append(dead, half, other)...)
+	r.model.poison = func(int) float32 { other.GradFloat32s()[0] = 1; return 0 }
+	r.must(t, "", Fresh)
+	var got []string
+	for _, e := range r.events {
+		if n, ok := e.(NoGradient); ok {
+			got = append(got, n.Names...)
+		}
+	}
+	if want := []string{"x.lora_A.weight", "x.lora_B.weight", "D"}; !slices.Equal(got, want) {
+		t.Errorf("named %v, want %v", got, want)
+	}
+}
