@@ -120,14 +120,18 @@ func (m *Model) Untie() {
 // Params lists the parameters in checkpoint order. A tied head is not listed twice.
 func (m *Model) Params() []*ag.Param { return slices.Clone(m.params) }
 
-// Slots lists the places for adapters in checkpoint order: the table, the four projections of each mixer, the head.
+// Slots lists the places for adapters in checkpoint order: the table, the four projections of each mixer, the head. The
+// parts of in_proj and x_proj are named as row groups.
 func (m *Model) Slots() []nn.Slot {
 	slots := []nn.Slot{{Path: "backbone.embeddings", Embedding: m.Embeddings}}
+	d, n, r := m.Config.IntermediateSize, m.Config.StateSize, m.Config.TimeStepRank
+	in := []nn.RowGroup{{Name: "x", From: 0, To: d}, {Name: "z", From: d, To: 2 * d}}
+	x := []nn.RowGroup{{Name: "dt", From: 0, To: r}, {Name: "B", From: r, To: r + n}, {Name: "C", From: r + n, To: r + 2*n}}
 	for i, b := range m.Layers {
 		path := layerPath(i) + ".mixer."
 		slots = append(slots,
-			nn.Slot{Path: path + "in_proj", Linear: b.Mixer.InProj},
-			nn.Slot{Path: path + "x_proj", Linear: b.Mixer.XProj},
+			nn.Slot{Path: path + "in_proj", Linear: b.Mixer.InProj, Groups: in},
+			nn.Slot{Path: path + "x_proj", Linear: b.Mixer.XProj, Groups: x},
 			nn.Slot{Path: path + "dt_proj", Linear: b.Mixer.DTProj},
 			nn.Slot{Path: path + "out_proj", Linear: b.Mixer.OutProj})
 	}

@@ -30,6 +30,14 @@ type Slot struct {
 	Path      string
 	Linear    *Linear
 	Embedding *Embedding
+	// Groups names ranges of a Linear's outputs that an adapter can be limited to, in order.
+	Groups []RowGroup
+}
+
+// RowGroup is a named range of a Linear's outputs, To excluded.
+type RowGroup struct {
+	Name     string
+	From, To int
 }
 
 // Weight returns the base weight of the slot's layer.
