@@ -13,7 +13,7 @@ const (
 	letter
 	number
 	space
-	endOfText // no character at all
+	noRune // no character at all
 )
 
 // runeClasses holds the class of every code point: one load for each character of the text.
@@ -66,10 +66,10 @@ func classOf(r rune) runeClass {
 	return runeClasses[r]
 }
 
-// classAt returns the character at s[i:] with its class and length in bytes; endOfText and 0 past the end.
+// classAt returns the character at s[i:] with its class and length in bytes; noRune and 0 past the end.
 func classAt(s string, i int) (r rune, c runeClass, size int) {
 	if i >= len(s) {
-		return -1, endOfText, 0
+		return -1, noRune, 0
 	}
 	if b := s[i]; b < utf8.RuneSelf {
 		return rune(b), runeClasses[b], 1

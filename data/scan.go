@@ -37,7 +37,7 @@ func scanGPT2(s string) int {
 	if s[0] == ' ' {
 		i = 1
 	}
-	if _, c, n := classAt(s, i); c != space && c != endOfText {
+	if _, c, n := classAt(s, i); c != space && c != noRune {
 		return runEnd(s, i+n, c, math.MaxInt)
 	}
 	return spaceRun(s)
@@ -96,7 +96,7 @@ func spaceRun(s string) int {
 	last, i := 0, 0
 	for {
 		_, c, size := classAt(s, i)
-		if c == endOfText || c != space && last == 0 {
+		if c == noRune || c != space && last == 0 {
 			return i
 		}
 		if c != space {

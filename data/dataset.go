@@ -1,0 +1,223 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+)
+
+// Dataset holds tokenised documents. It is read-only and safe for any number of goroutines until Close.
+type Dataset struct {
+	options     Options
+	store       *store
+	users       *atomic.Int32 // data sets that share the store
+	sources     []source
+	stats       Stats
+	fingerprint string
+}
+
+// source is the documents of one Input.
+type source struct {
+	weight float64
+	first  int // documents first … first+count−1 of the store …
+	count  int
+	picked []int32 // … or these, where a part was split off
+}
+
+func (s *source) len() int {
+	if s.picked != nil {
+		return len(s.picked)
+	}
+	return s.count
+}
+
+func (s *source) document(i int) int {
+	if s.picked != nil {
+		return int(s.picked[i])
+	}
+	return s.first + i
+}
+
+// Example is one document.
+type Example struct {
+	Tokens []int
+	Labels []int // in line with Tokens; −100 = not counted
+	Row    int   // of the source, from 0, over all its files
+}
+
+// Open reads the inputs, renders their rows and tokenises them. tok may be nil for files of token ids. Small data stays
+// in memory; large data goes to a temporary file, or to options.Cache where that is set, and is mapped from there.
+func Open(ctx context.Context, inputs []Input, tok *Tokenizer, o Options) (*Dataset, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	if len(inputs) == 0 {
+		return nil, errors.New("data: no source: set data.train")
+	}
+	d := &Dataset{options: o, users: new(atomic.Int32), stats: Stats{MaxToken: -1}}
+	d.users.Store(1)
+	resolved, err := resolve(ctx, inputs, &o)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBuilder(resolved, tok, &o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.abandon()
+	if err := b.build(ctx); err != nil {
+		return nil, err
+	}
+	d.store, d.sources, d.stats, d.fingerprint = b.store, b.sources, b.stats, b.fingerprint()
+	if d.stats.Documents == 0 {
+		d.store.close()
+		return nil, fmt.Errorf("data: %s: nothing to train on: %d rows, %d empty, %d without a label that counts",
+			inputs[0].Path, d.stats.Rows, d.stats.Empty, d.stats.NoLabels)
+	}
+	return d, nil
+}
+
+// Close gives the memory back; a data set that was split off keeps its own.
+func (d *Dataset) Close() error {
+	if d.users.Add(-1) == 0 {
+		return d.store.close()
+	}
+	return nil
+}
+
+// Len returns the number of documents.
+func (d *Dataset) Len() (n int) {
+	for i := range d.sources {
+		n += d.sources[i].len()
+	}
+	return n
+}
+
+// Example returns document i, in the order of the source.
+func (d *Dataset) Example(i int) Example {
+	doc := d.store.document(d.index(i))
+	return Example{Tokens: widen(doc.tokens), Labels: widen(doc.labels), Row: doc.row}
+}
+
+// index returns the store's index of document i.
+func (d *Dataset) index(i int) int {
+	for k := range d.sources {
+		s := &d.sources[k]
+		if i < s.len() {
+			return s.document(i)
+		}
+		i -= s.len()
+	}
+	panic(fmt.Sprintf("data: document %d of %d", i, d.Len()))
+}
+
+// Stats returns what became of the rows. For a data set that was split, documents, tokens and labels are its own.
+func (d *Dataset) Stats() Stats { return d.stats }
+
+// Fingerprint returns a hash of all tokens and labels, by which a resumed run knows its data.
+func (d *Dataset) Fingerprint() string { return d.fingerprint }
+
+// Lengths returns the tokens of each document.
+func (d *Dataset) Lengths() []int {
+	out := make([]int, 0, d.Len())
+	for k := range d.sources {
+		for i := range d.sources[k].len() {
+			out = append(out, d.store.length(d.sources[k].document(i)))
+		}
+	}
+	return out
+}
+
+// Split parts the data set by seed: of each source, fraction of the rows go to the second. All documents of a row stay
+// together. Both share memory; each is closed for itself, and d no longer is.
+func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, err error) {
+	if !(fraction > 0 && fraction < 1) {
+		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %v", fraction)
+	}
+	a, b := *d, *d
+	train, eval = &a, &b
+	train.sources, eval.sources = nil, nil
+	for k := range d.sources {
+		left, right := d.splitSource(&d.sources[k], fraction, mix(seed+uint64(k)))
+		train.sources, eval.sources = append(train.sources, left), append(eval.sources, right)
+	}
+	if train.Len() == 0 || eval.Len() == 0 {
+		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %d documents leaves one side empty", fraction, d.Len())
+	}
+	train.recount("train")
+	eval.recount("eval")
+	d.users.Add(1)
+	return train, eval, nil
+}
+
+// splitSource sends the documents of the first fraction of the shuffled rows to the right.
+func (d *Dataset) splitSource(s *source, fraction float64, seed uint64) (left, right source) {
+	left, right = *s, *s
+	left.picked, right.picked = []int32{}, []int32{}
+	var groups [][2]int // documents of one row
+	for i := range s.len() {
+		row := d.store.document(s.document(i)).row
+		if i == 0 || row != d.store.document(s.document(i-1)).row {
+			groups = append(groups, [2]int{i, i})
+		}
+		groups[len(groups)-1][1] = i + 1
+	}
+	order := newPermutation(len(groups), seed)
+	taken := int(math.Round(fraction * float64(len(groups))))
+	chosen := make([]bool, len(groups))
+	for i := range taken {
+		chosen[order.at(i)] = true
+	}
+	for k, g := range groups {
+		side := &left
+		if chosen[k] {
+			side = &right
+		}
+		for i := g[0]; i < g[1]; i++ {
+			side.picked = append(side.picked, int32(s.document(i)))
+		}
+	}
+	return left, right
+}
+
+// recount derives the counts of the kept documents.
+func (d *Dataset) recount(name string) {
+	s := Stats{Rows: d.stats.Rows, Empty: d.stats.Empty, NoLabels: d.stats.NoLabels, Truncated: d.stats.Truncated, CutTokens: d.stats.CutTokens, MaxToken: -1}
+	for k := range d.sources {
+		for i := range d.sources[k].len() {
+			doc := d.store.document(d.sources[k].document(i))
+			s.keep(doc.tokens, doc.labels)
+		}
+	}
+	d.stats = s
+	d.fingerprint = contentHash([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
+}
+
+// Duplicates counts the documents whose tokens are those of an earlier one.
+func (d *Dataset) Duplicates() (n int) {
+	seen := make(map[uint64]struct{}, d.Len())
+	for k := range d.sources {
+		for i := range d.sources[k].len() {
+			h := uint64(0)
+			for _, id := range d.store.document(d.sources[k].document(i)).tokens {
+				h = mix(h ^ uint64(uint32(id)))
+			}
+			if _, ok := seen[h]; ok {
+				n++
+			}
+			seen[h] = struct{}{}
+		}
+	}
+	return n
+}
+
+// weights returns how many documents of each source an epoch has.
+func (d *Dataset) weights() []int {
+	n := make([]int, len(d.sources))
+	for k := range d.sources {
+		n[k] = int(math.Round(d.sources[k].weight * float64(d.sources[k].len())))
+	}
+	return n
+}

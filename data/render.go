@@ -1,0 +1,276 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ignored is the label of a token that does not enter the loss.
+const ignored = -100
+
+// A renderer turns a row into tokens and labels. It is shared by all goroutines.
+type renderer interface {
+	// needs lists the columns it reads, given those there are; an error names one that is missing.
+	needs(path string, have []string) ([]string, error)
+	// row appends the tokens of row i to d.tokens, and to d.labels where not all of them count.
+	// false means that the row is null or empty.
+	row(b *block, i int, d *document) (bool, error)
+	// masks reports whether labels may differ from tokens.
+	masks() bool
+}
+
+// document is the buffer of the row at hand.
+type document struct {
+	tokens, labels []int32
+	scratch        []int32
+}
+
+// newRenderer chooses how rows are read: as token ids where there is a column of them, else as the options say.
+func newRenderer(path string, have []string, tok *Tokenizer, o *Options) (renderer, error) {
+	if slices.Contains(have, "input_ids") {
+		if ways := o.ways(); len(ways) > 0 {
+			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, ways[0])
+		}
+		return &idRows{have: have}, nil
+	}
+	if tok == nil {
+		return nil, fmt.Errorf("data: %s: no column input_ids, and no tokenizer to make ids from text", path)
+	}
+	end, err := endOfText(tok, o)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.Messages != "":
+		return newChatRows(tok, o, end)
+	case o.Completion != "":
+		prompt, err := parseField("prompt", o.Prompt)
+		if err != nil {
+			return nil, err
+		}
+		completion, err := parseField("completion", o.Completion)
+		if err != nil {
+			return nil, err
+		}
+		return &promptRows{tok, prompt, completion, end, o.CompletionOnlyLoss}, nil
+	case o.Template != "":
+		t, err := parseTemplate("template", o.Template)
+		if err != nil {
+			return nil, err
+		}
+		return &textRows{tok, field{key: "template", template: t}, end}, nil
+	}
+	return &textRows{tok, field{key: "dataset_text_field", column: o.DatasetTextField}, end}, nil
+}
+
+// endOfText returns the id that ends documents, −1 where none is added.
+func endOfText(tok *Tokenizer, o *Options) (int32, error) {
+	if !o.AddEOS {
+		return -1, nil
+	}
+	id, ok := tok.EOS()
+	if !ok {
+		return 0, fmt.Errorf("data.add_eos: the tokenizer has no end-of-text token: set eos_token in tokenizer_config.json, or add_eos: false")
+	}
+	return int32(id), nil
+}
+
+// field is a column or a template over the row.
+type field struct {
+	key      string
+	column   string
+	template *rowTemplate
+}
+
+// parseField takes text with braces for a template, anything else for a column; "" is an empty text in every row.
+func parseField(key, text string) (field, error) {
+	if !strings.Contains(text, "{{") {
+		return field{key: key, column: text}, nil
+	}
+	t, err := parseTemplate(key, text)
+	return field{key: key, template: t}, err
+}
+
+func (f *field) needs(path string, have []string) ([]string, error) {
+	names := []string{f.column}
+	if f.column == "" {
+		names = nil
+	}
+	if f.template != nil {
+		names = f.template.fields
+	}
+	for _, name := range names {
+		if !slices.Contains(have, name) {
+			return nil, fmt.Errorf("%w (data.%s)", columnError(path, name, have), f.key)
+		}
+	}
+	if f.template != nil && f.template.whole {
+		return have, nil
+	}
+	return names, nil
+}
+
+// text returns the field of row i; false where it is null.
+func (f *field) text(b *block, i int) (string, bool, error) {
+	if f.template != nil {
+		s, ok, err := f.template.render(b, i)
+		if err != nil {
+			err = fmt.Errorf("data.%s: %w", f.key, err)
+		}
+		return s, ok, err
+	}
+	if f.column == "" {
+		return "", true, nil
+	}
+	s, ok, err := b.columns[f.column].text(i)
+	if err != nil {
+		err = fmt.Errorf("column %q %w", f.column, err)
+	}
+	return s, ok, err
+}
+
+// textRows makes a document of one text; all its tokens count.
+type textRows struct {
+	tok   *Tokenizer
+	field field
+	end   int32
+}
+
+func (r *textRows) masks() bool { return false }
+
+func (r *textRows) needs(path string, have []string) ([]string, error) {
+	return r.field.needs(path, have)
+}
+
+func (r *textRows) row(b *block, i int, d *document) (bool, error) {
+	s, ok, err := r.field.text(b, i)
+	if err != nil || !ok || s == "" {
+		return false, err
+	}
+	d.tokens = endWith(r.tok.appendText(d.tokens, s), r.end)
+	return true, nil
+}
+
+// endWith appends end unless the ids end in it, or it is none.
+func endWith(ids []int32, end int32) []int32 {
+	if end < 0 || len(ids) > 0 && ids[len(ids)-1] == end {
+		return ids
+	}
+	return append(ids, end)
+}
+
+// promptRows makes a document of prompt and completion, tokenised as one text. Where only the completion counts, the
+// tokens that the prompt alone begins with are ignored: a token across the border belongs to the completion.
+type promptRows struct {
+	tok                *Tokenizer
+	prompt, completion field
+	end                int32
+	completionOnly     bool
+}
+
+func (r *promptRows) masks() bool { return r.completionOnly }
+
+func (r *promptRows) needs(path string, have []string) ([]string, error) {
+	prompt, err := r.prompt.needs(path, have)
+	if err != nil {
+		return nil, err
+	}
+	completion, err := r.completion.needs(path, have)
+	return sortedUnique(append(slices.Clone(prompt), completion...)), err
+}
+
+func (r *promptRows) row(b *block, i int, d *document) (bool, error) {
+	prompt, _, err := r.prompt.text(b, i)
+	if err != nil {
+		return false, err
+	}
+	completion, ok, err := r.completion.text(b, i)
+	if err != nil || !ok || prompt+completion == "" {
+		return false, err
+	}
+	d.tokens = endWith(r.tok.appendText(d.tokens, prompt+completion), r.end)
+	if !r.completionOnly {
+		return true, nil
+	}
+	d.labels = append(d.labels, d.tokens...)
+	if prompt == "" {
+		return true, nil
+	}
+	d.scratch = r.tok.appendText(d.scratch[:0], prompt)
+	for k := range min(len(d.scratch), len(d.tokens)) {
+		if d.scratch[k] != d.tokens[k] {
+			break
+		}
+		d.labels[k] = ignored
+	}
+	return true, nil
+}
+
+// idRows takes token ids as they are, with labels and attention_mask where the file has them. Masked positions are
+// dropped, not computed.
+type idRows struct {
+	have []string
+}
+
+func (r *idRows) masks() bool { return slices.Contains(r.have, "labels") }
+
+func (r *idRows) needs(path string, have []string) (names []string, err error) {
+	if !slices.Contains(have, "input_ids") {
+		return nil, columnError(path, "input_ids", have)
+	}
+	for _, name := range []string{"input_ids", "labels", "attention_mask"} {
+		if slices.Contains(have, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (r *idRows) row(b *block, i int, d *document) (ok bool, err error) {
+	read := func(name string, dst []int32) (out []int32, ok bool, err error) {
+		c, ok := b.columns[name]
+		if !ok {
+			return dst, false, nil
+		}
+		if out, ok, err = c.ints(dst, i); err != nil {
+			err = fmt.Errorf("column %q: %w", name, err)
+		}
+		return out, ok, err
+	}
+	if d.tokens, ok, err = read("input_ids", d.tokens); err != nil || !ok || len(d.tokens) == 0 {
+		return false, err
+	}
+	for _, id := range d.tokens {
+		if id < 0 {
+			return false, fmt.Errorf("column \"input_ids\": id %d is negative", id)
+		}
+	}
+	if d.labels, ok, err = read("labels", d.labels); err != nil {
+		return false, err
+	} else if !ok && r.masks() {
+		d.labels = append(d.labels, d.tokens...)
+	} else if ok && len(d.labels) != len(d.tokens) {
+		return false, fmt.Errorf("%d labels for %d input_ids", len(d.labels), len(d.tokens))
+	}
+	mask, ok, err := read("attention_mask", d.scratch[:0])
+	if err != nil || !ok {
+		return err == nil, err
+	}
+	if d.scratch = mask; len(mask) != len(d.tokens) {
+		return false, fmt.Errorf("attention_mask of %d for %d input_ids", len(mask), len(d.tokens))
+	}
+	kept := 0
+	for k, m := range mask {
+		if m == 0 {
+			continue
+		}
+		d.tokens[kept] = d.tokens[k]
+		if len(d.labels) > 0 {
+			d.labels[kept] = d.labels[k]
+		}
+		kept++
+	}
+	d.tokens, d.labels = d.tokens[:kept], d.labels[:min(kept, len(d.labels))]
+	return kept > 0, nil
+}
