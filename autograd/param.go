@@ -128,8 +128,8 @@ func (p *Param) Packed() *kernel.Packed {
 	return p.packed
 }
 
-// PackOnly packs a frozen matrix and drops Value, which halves the memory of a base model under an adapter. Products and
-// look-ups go on as before; whoever needs the numbers themselves calls [Param.Unpack].
+// PackOnly packs the frozen weight of a [Linear] or [Embedding] and drops Value, which halves the memory of a base model
+// under an adapter. Products and look-ups go on as before; whoever needs the numbers themselves calls [Param.Unpack].
 func (p *Param) PackOnly() {
 	if p.Trainable() || p.only != nil || len(p.Shape()) != 2 {
 		return
