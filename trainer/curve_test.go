@@ -1,0 +1,127 @@
+package trainer_test
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	ag "mambatrain/autograd"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+	"mambatrain/trainer"
+)
+
+// curveTolerance is what a right float32 run keeps to, relative to each loss and gradient norm of the peer's.
+const curveTolerance = 5e-6
+
+// curve is a deterministic training run of the peers: see testdata/train.
+type curve struct {
+	LR           float64   `json:"lr"`
+	WeightDecay  float64   `json:"weight_decay"`
+	WarmupSteps  float64   `json:"warmup_steps"`
+	MaxGradNorm  float64   `json:"max_grad_norm"`
+	Accumulate   int       `json:"accumulate"`
+	Steps        int       `json:"steps"`
+	Loss         []float64 `json:"loss"`
+	GradNorm     []float64 `json:"grad_norm"`
+	LearningRate []float64 `json:"learning_rate"`
+
+	batches fixed
+}
+
+func readCurve(t *testing.T, dir string) curve {
+	t.Helper()
+	var c curve
+	text, err := os.ReadFile(filepath.Join(dir, "curve.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	x, err := nn.OpenTensors(filepath.Join(dir, "batches.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	ids, shape := ints(t, x, "input_ids")
+	labels, _ := ints(t, x, "labels")
+	for i := range shape[0] {
+		var b trainer.Batch
+		n := shape[1] * shape[2]
+		b.Tokens, b.Labels = ids[i*n:(i+1)*n], labels[i*n:(i+1)*n]
+		for d := range shape[1] {
+			b.Starts = append(b.Starts, d*shape[2])
+		}
+		c.batches = append(c.batches, b)
+	}
+	return c
+}
+
+func ints(t *testing.T, x *nn.Tensors, name string) ([]int, []int) {
+	t.Helper()
+	v, ok := x.Tensor(name)
+	if !ok {
+		t.Fatalf("no tensor %s", name)
+	}
+	data, err := v.Ints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, v.Shape
+}
+
+// fixed gives out micro-batches in the order in which they stand.
+type fixed []trainer.Batch
+
+func (f fixed) Batches(int) (int, error)                                 { return len(f), nil }
+func (f fixed) Batch(_ context.Context, _, i int) (trainer.Batch, error) { return f[i], nil }
+
+// follow trains the parameters and holds every step against the curve.
+func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule string) {
+	t.Helper()
+	g := ag.NewGraph(ag.Options{Rows: len(c.batches[0].Tokens)})
+	prog, err := g.Compile(m.Loss(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := trainer.Defaults()
+	s.LearningRate, s.WeightDecay, s.WarmupSteps, s.MaxGradNorm = c.LR, c.WeightDecay, c.WarmupSteps, c.MaxGradNorm
+	s.GradientAccumulationSteps, s.MaxSteps, s.DecayRule = c.Accumulate, c.Steps, rule
+	step := 0
+	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: len(c.batches[0].Tokens), Train: c.batches, Observer: func(e trainer.Event) {
+		s, ok := e.(trainer.Stepped)
+		if !ok {
+			return
+		}
+		for what, v := range map[string][2]float64{"loss": {s.Loss, c.Loss[step]}, "gradient norm": {s.GradNorm, c.GradNorm[step]}, "learning rate": {s.LearningRate, c.LearningRate[step]}} {
+			if math.Abs(v[0]-v[1]) > curveTolerance*math.Abs(v[1]) {
+				t.Errorf("step %d: %s is %.9g, the peer's %.9g", step+1, what, v[0], v[1])
+			}
+		}
+		step++
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if step != c.Steps {
+		t.Errorf("%d steps, want %d", step, c.Steps)
+	}
+}
+
+func TestFullTrainingFollowsThePeer(t *testing.T) {
+	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
+		t.Fatal(err)
+	}
+	readCurve(t, "testdata/train/full").follow(t, m, m.Params(), "mamba")
+}
