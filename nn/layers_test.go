@@ -1,0 +1,200 @@
+package nn
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// sameAbs bounds the difference between a layer in a graph and the same layer applied directly, in float32.
+const sameAbs = 1e-5
+
+func param(name string, r *rand.Rand, shape ...int) *ag.Param {
+	p := ag.Zeros(name, shape...)
+	Normal(p, 0.5, r)
+	return p
+}
+
+// eval runs a graph of one layer on embeddings of the given width.
+func eval(t *testing.T, x []float32, width int, layer func(x ag.Var) ag.Var) []float32 {
+	t.Helper()
+	rows := len(x) / width
+	g := ag.NewGraph(ag.Options{Rows: rows})
+	y := layer(g.Embeds(width))
+	p, err := g.Compile(ag.Var{}, y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Eval(context.Background(), ag.Batch{Embeds: x, Starts: []int{0}}); err != nil {
+		t.Fatal(err)
+	}
+	return p.Float32s(y)
+}
+
+func close(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); !(d <= sameAbs*(1+math.Abs(float64(want[i])))) {
+			t.Fatalf("%s: element %d is %v, want %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+// TestLinear: graph, direct call, frozen and trainable weight, plain, with bias and with adapters agree with the
+// definition, which is computed in float64.
+func TestLinear(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	const rows, in, out, rank = 5, 13, 17, 3
+	x := random(rows * in)
+	adapters := map[string]*Adapter{
+		"plain":     nil,
+		"adapter":   {A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7},
+		"row group": {A: param("A", r, rank, in), B: param("B", r, 6, rank), Scale: 0.7, From: 4, To: 10},
+	}
+	for what, a := range adapters {
+		for _, bias := range []*ag.Param{nil, param("b", r, out)} {
+			for _, train := range []bool{false, true} {
+				l := &Linear{Weight: param("w", r, out, in), Bias: bias, Adapter: a}
+				if train {
+					l.Weight.Train()
+				}
+				want := linearByHand(l, x, rows)
+				got := make([]float32, rows*out)
+				l.Apply(kernel.Dense(got, rows, out), kernel.Dense(x, rows, in))
+				close(t, what+" applied", got, want)
+				close(t, what+" recorded", eval(t, x, in, l.Forward), want)
+			}
+		}
+	}
+}
+
+func linearByHand(l *Linear, x []float32, rows int) []float32 {
+	out, in := l.Out(), l.In()
+	y := make([]float32, rows*out)
+	for t := range rows {
+		for i := range out {
+			sum := 0.0
+			for j := range in {
+				sum += adaptedWeight(l, i, j) * float64(x[t*in+j])
+			}
+			if l.Bias != nil {
+				sum += float64(l.Bias.Float32s()[i])
+			}
+			y[t*out+i] = float32(sum)
+		}
+	}
+	return y
+}
+
+// adaptedWeight is W[i, j] + Scale·(B·A)[i, j].
+func adaptedWeight(l *Linear, i, j int) float64 {
+	w := float64(l.Weight.Float32s()[i*l.In()+j])
+	a := l.Adapter
+	if a == nil || a.To > 0 && (i < a.From || i >= a.To) {
+		return w
+	}
+	for k := range a.Rank() {
+		w += a.Scale * float64(a.B.Float32s()[(i-a.From)*a.Rank()+k]) * float64(a.A.Float32s()[k*l.In()+j])
+	}
+	return w
+}
+
+// TestDoRA: the adapted weight's rows have the norms that Magnitude says.
+func TestDoRA(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	const in, out, rank = 13, 17, 3
+	l := &Linear{Weight: param("w", r, out, in), Adapter: &Adapter{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}}
+	for range 2 { // again after the values have changed
+		x := make([]float32, in*in) // the identity: the rows of y are the columns of the adapted weight
+		for j := range in {
+			x[j*in+j] = 1
+		}
+		y := make([]float32, in*out)
+		l.Apply(kernel.Dense(y, in, out), kernel.Dense(x, in, in))
+		for i := range out {
+			square := 0.0
+			for j := range in {
+				square += float64(y[j*out+i]) * float64(y[j*out+i])
+			}
+			if want := math.Abs(float64(l.Adapter.Magnitude.Float32s()[i])); math.Abs(math.Sqrt(square)-want) > sameAbs {
+				t.Fatalf("row %d has norm %v, want %v", i, math.Sqrt(square), want)
+			}
+		}
+		Normal(l.Adapter.B, 1, r)
+		l.Adapter.Touch()
+	}
+}
+
+// TestEmbedding: direct lookup and graph agree with the definition, with and without an adapter.
+func TestEmbedding(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	const v, m, rank = 11, 6, 2
+	ids := []int{3, 3, 0, 10, 7}
+	e := &Embedding{Weight: param("e", r, v, m)}
+	for _, a := range []*Adapter{nil, {A: param("A", r, rank, v), B: param("B", r, m, rank), Scale: 1.5}} {
+		e.Adapter = a
+		want := make([]float32, len(ids)*m)
+		for t, id := range ids {
+			for j := range m {
+				x := float64(e.Weight.Float32s()[id*m+j])
+				if a != nil {
+					for k := range rank {
+						x += a.Scale * float64(a.A.Float32s()[k*v+id]) * float64(a.B.Float32s()[j*rank+k])
+					}
+				}
+				want[t*m+j] = float32(x)
+			}
+		}
+		got := make([]float32, len(ids)*m)
+		e.Apply(kernel.Dense(got, len(ids), m), ids)
+		close(t, "applied", got, want)
+
+		g := ag.NewGraph(ag.Options{Rows: len(ids)})
+		y := e.Forward(g.Tokens())
+		p, err := g.Compile(ag.Var{}, y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Eval(context.Background(), ag.Batch{Tokens: ids, Starts: []int{0}}); err != nil {
+			t.Fatal(err)
+		}
+		close(t, "recorded", p.Float32s(y), want)
+	}
+}
+
+// TestInitialisers: moments and bounds of large draws, and the same bits for the same source.
+func TestInitialisers(t *testing.T) {
+	const n = 200_000
+	sd := func(p *ag.Param) float64 {
+		sum := 0.0
+		for _, x := range p.Float32s() {
+			sum += float64(x) * float64(x)
+		}
+		return math.Sqrt(sum / n)
+	}
+	p, q := ag.Zeros("p", n), ag.Zeros("q", n)
+	Normal(p, 0.02, rand.New(rand.NewPCG(1, 2)))
+	Normal(q, 0.02, rand.New(rand.NewPCG(1, 2)))
+	for i := range n {
+		if p.Float32s()[i] != q.Float32s()[i] {
+			t.Fatal("the same source gives other draws")
+		}
+	}
+	// The deviation of an estimate from n draws is 1/√(2n) of it; four of them.
+	if got := sd(p); math.Abs(got-0.02) > 0.02*4/math.Sqrt(2*n) {
+		t.Errorf("standard deviation %v, want 0.02", got)
+	}
+	FanIn(p, 16, rand.New(rand.NewPCG(1, 2)))
+	for _, x := range p.Float32s() {
+		if math.Abs(float64(x)) > 0.25 {
+			t.Fatalf("%v lies outside ±1/√16", x)
+		}
+	}
+	if got, want := sd(p), 0.25/math.Sqrt(3); math.Abs(got-want) > 0.01*want {
+		t.Errorf("standard deviation %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,319 @@
+package nn
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	ag "mambatrain/autograd"
+)
+
+// raw writes a file with the given header and data behind it, unchecked.
+func raw(t testing.TB, header string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	b = append(append(b, header...), data...)
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func random(n int) []float32 {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return v
+}
+
+func open(t testing.TB, path string) *Tensors {
+	t.Helper()
+	f, err := OpenTensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// TestRoundTrip: what is written is read back, exactly in float32 and rounded to nearest in 16 bits.
+func TestRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	v := random(7 * 30001) // more than one piece
+	sources := []Source{
+		FromFloat32s("f32", []int{7, 30001}, v, F32), FromFloat32s("bf16", []int{7, 30001}, v, BF16),
+		FromFloat32s("f16", []int{30001, 7}, v, F16), FromInts("ints", []int{-100, 0, 1 << 40}),
+		FromFloat32s("none", []int{0, 3}, nil, F32),
+	}
+	if err := SaveTensors(path, sources, map[string]string{"kind": "test"}); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, path)
+	if f.Metadata["kind"] != "test" || f.Metadata["format"] != "pt" {
+		t.Errorf("metadata %v", f.Metadata)
+	}
+	const denormal = 0x1p-25 // half the smallest step of F16
+	// Half of the last place of an 8-bit and an 11-bit significand.
+	for name, rel := range map[string]float64{"f32": 0, "bf16": 1.0 / 256, "f16": 1.0 / 2048} {
+		x, _ := f.Tensor(name)
+		got, err := x.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if math.Abs(float64(got[i]-v[i])) > rel*math.Abs(float64(v[i])) && (name != "f16" || math.Abs(float64(got[i]-v[i])) > denormal) {
+				t.Fatalf("%s: element %d is %v, want %v", name, i, got[i], v[i])
+			}
+		}
+	}
+	x, _ := f.Tensor("ints")
+	if got, err := x.Ints(); err != nil || !slices.Equal(got, []int{-100, 0, 1 << 40}) {
+		t.Errorf("ints: %v, %v", got, err)
+	}
+}
+
+// TestParamTypes: a parameter kept in bfloat16 takes a BF16 tensor bit by bit and rounds others.
+func TestParamTypes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	v := random(300)
+	if err := SaveTensors(path, []Source{FromFloat32s("a", []int{20, 15}, v, BF16), FromFloat32s("b", []int{20, 15}, v, F32)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, path)
+	var bits [2][]uint16
+	for i, name := range []string{"a", "b"} {
+		x, _ := f.Tensor(name)
+		p, err := x.Param(name, BF16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bits[i] = p.BF16s()
+	}
+	if !slices.Equal(bits[0], bits[1]) {
+		t.Error("rounding on reading differs from rounding on writing")
+	}
+	x, _ := f.Tensor("b")
+	if err := x.Read(ag.Zeros("b", 15, 20)); err == nil || !strings.Contains(err.Error(), "[20 15], want [15 20]") {
+		t.Errorf("a wrong shape gives %v", err)
+	}
+}
+
+// TestDamagedFiles: each damage is reported with what is wrong, and no file makes the reader take memory that the file
+// does not have.
+func TestDamagedFiles(t *testing.T) {
+	four := make([]byte, 4)
+	for _, c := range []struct{ what, path, want string }{
+		{"too short", short(t), "not a safetensors file"},
+		{"header longer than the file", huge(t), "header of"},
+		{"no JSON", raw(t, "nonsense", nil), "header:"},
+		{"truncated data", raw(t, `{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, four), "truncated or damaged"},
+		{"shape beyond its bytes", raw(t, `{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4]}}`, four), "takes"},
+		{"overflowing shape", raw(t, `{"a":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`, four), "too large"},
+		{"wrapping to the right size", raw(t, `{"a":{"dtype":"F32","shape":[4294967296,4294967297],"data_offsets":[0,4]}}`, four), "too large"},
+		{"overlap", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, four), "begins at"},
+		{"gap", raw(t, `{"a":{"dtype":"I8","shape":[1],"data_offsets":[2,3]}}`, four), "begins at"},
+		{"rest", raw(t, `{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}`, four), "the file has"},
+		{"backwards", raw(t, `{"a":{"dtype":"I8","shape":[1],"data_offsets":[3,1]}}`, four), "bytes 3 to 1"},
+		{"unknown type", raw(t, `{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}`, four), "F7"},
+		{"a list instead of tensors", raw(t, `{"a":{"dtype":"F32","shape":[`+strings.Repeat("0,", 1<<16)+`0],"data_offsets":[0,0]}}`, nil), "values"},
+		{"missing", filepath.Join(t.TempDir(), "none"), "no such file"},
+	} {
+		f, err := OpenTensors(c.path)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.what, err, c.want)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
+
+func short(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "short")
+	os.WriteFile(path, []byte{1, 2, 3}, 0o666)
+	return path
+}
+
+// huge is a file whose header claims to be a gigabyte long.
+func huge(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "huge")
+	os.WriteFile(path, append(binary.LittleEndian.AppendUint64(nil, 1<<30), '{', '}'), 0o666)
+	return path
+}
+
+// TestShards: sharded weights are one checkpoint again, in the peers' layout, and a second save leaves nothing of the
+// first.
+func TestShards(t *testing.T) {
+	dir := t.TempDir()
+	var sources []Source
+	for _, name := range []string{"a", "b", "c", "d"} {
+		sources = append(sources, FromFloat32s(name, []int{5, 5}, random(25), F32))
+	}
+	if err := SaveShards(dir, sources, nil, 210); err != nil { // two tensors of 100 bytes each
+		t.Fatal(err)
+	}
+	if got := entries(t, dir); !slices.Equal(got, []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", IndexFile}) {
+		t.Fatalf("files %v", got)
+	}
+	b, _ := os.ReadFile(filepath.Join(dir, IndexFile))
+	if !strings.Contains(string(b), `"total_parameters": 100`) || !strings.Contains(string(b), `"total_size": 400`) {
+		t.Errorf("index %s", b)
+	}
+	f := open(t, dir)
+	if !slices.Equal(f.Names(), []string{"a", "b", "c", "d"}) || f.Bytes() != 400 {
+		t.Errorf("names %v, %d bytes", f.Names(), f.Bytes())
+	}
+	x, _ := f.Tensor("c")
+	if got, err := x.Float32s(); err != nil || !slices.Equal(got, random(25)) {
+		t.Errorf("c: %v, %v", got, err)
+	}
+	if err := SaveShards(dir, sources, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, dir); !slices.Equal(got, []string{WeightsFile}) {
+		t.Errorf("files after a save in one file: %v", got)
+	}
+}
+
+func entries(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range es {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// TestDamagedIndex: an index cannot lead out of its directory, and what it promises must be there.
+func TestDamagedIndex(t *testing.T) {
+	for index, want := range map[string]string{
+		`{"weight_map":{"a":"../x.safetensors"}}`:                   "plain file name",
+		`{"weight_map":{"a":"/etc/passwd"}}`:                        "plain file name",
+		`{"weight_map":{}}`:                                         "missing or empty",
+		`{"weight_map":{"a":"one.safetensors"}}`:                    "one.safetensors",
+		`{"weight_map":{"a":"x.safetensors","no":"y.safetensors"}}`: "y.safetensors",
+		`[]`: IndexFile,
+	} {
+		dir := t.TempDir()
+		os.WriteFile(filepath.Join(dir, IndexFile), []byte(index), 0o666)
+		SaveTensors(filepath.Join(dir, "x.safetensors"), []Source{FromInts("a", []int{1})}, nil)
+		if _, err := OpenTensors(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", index, err, want)
+		}
+	}
+}
+
+// TestSaveFails: a save that fails half-way leaves the old file and nothing else.
+func TestSaveFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.safetensors")
+	old := []Source{FromInts("a", []int{1, 2})}
+	if err := SaveTensors(path, old, nil); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(path)
+	broken := errors.New("disk on fire")
+	failing := FromFloat32s("b", []int{3}, nil, F32)
+	failing.Values = func() (any, error) { return nil, broken }
+	for _, sources := range [][]Source{
+		{FromInts("a", []int{7}), failing},
+		{FromFloat32s("short", []int{4}, make([]float32, 3), F32)},
+		{FromInts("a", nil), FromInts("a", nil)},
+		{{Name: "type", Shape: []int{1}, DType: "F7", Values: func() (any, error) { return []int{1}, nil }}},
+	} {
+		if err := func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("panic: %v", p)
+				}
+			}()
+			return SaveTensors(path, sources, nil)
+		}(); err == nil {
+			t.Error("no error")
+		}
+	}
+	if err := WriteFile(path, func(w io.Writer) error { w.Write([]byte("x")); return broken }); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	after, _ := os.ReadFile(path)
+	if !slices.Equal(before, after) || len(entries(t, dir)) != 1 {
+		t.Errorf("the old file changed or something was left over: %v", entries(t, dir))
+	}
+}
+
+// TestStreaming: writing and reading a checkpoint allocates no more than one tensor at a time, and reading float32
+// into a parameter allocates nothing for the data.
+func TestStreaming(t *testing.T) {
+	const n, each = 8, 1 << 20
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	var sources []Source
+	for i := range n {
+		sources = append(sources, Source{Name: string(rune('a' + i)), Shape: []int{each}, DType: BF16,
+			Values: func() (any, error) { return make([]float32, each), nil }})
+	}
+	if err := SaveTensors(path, sources, nil); err != nil {
+		t.Fatal(err)
+	}
+	f, p := open(t, path), ag.Zeros("p", each)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, name := range f.Names() {
+		x, _ := f.Tensor(name)
+		if err := x.Read(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	const perTensor = 2*chunk + 4096 // a piece in bytes, a piece in elements, and change
+	if got := after.TotalAlloc - before.TotalAlloc; got > n*perTensor {
+		t.Errorf("reading %d tensors of %d bytes allocated %d bytes", n, 2*each, got)
+	}
+}
+
+func FuzzOpenTensors(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, "seed")
+	SaveTensors(path, []Source{FromFloat32s("a", []int{2, 3}, random(6), F32), FromInts("b", []int{1}), FromFloat32s("c", []int{2}, random(2), F16)}, nil)
+	b, _ := os.ReadFile(path)
+	f.Add(b)
+	f.Add(b[:20])
+	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"))
+	f.Add([]byte("\x0c\x00\x00\x00\x00\x00\x00\x00{\"a\": null}   "))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(dir, "x")
+		if err := os.WriteFile(path, b, 0o666); err != nil {
+			t.Skip()
+		}
+		x, err := OpenTensors(path)
+		if err != nil {
+			return
+		}
+		defer x.Close()
+		total := int64(0)
+		for _, name := range x.Names() {
+			y, _ := x.Tensor(name)
+			total += y.Bytes()
+			if v, err := y.Float32s(); err == nil && len(v) != y.Size() {
+				t.Fatalf("%s: %d values of %d", name, len(v), y.Size())
+			}
+			y.Ints()
+		}
+		if total > int64(len(b)) {
+			t.Fatalf("%d bytes of tensors in a file of %d", total, len(b))
+		}
+	})
+}
