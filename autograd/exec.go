@@ -142,8 +142,8 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	if r.state != nil {
 		c.State = backing[T](r.state.dense)
 	}
-	if r.carry[0] != nil {
-		c.CarryIn, c.CarryOut = backing[T](r.carry[0]), backing[T](r.carry[1])
+	if r.carry != nil {
+		c.CarryIn, c.CarryOut = backing[T](r.carry.in), backing[T](r.carry.out)
 	}
 	return c
 }

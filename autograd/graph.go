@@ -238,7 +238,7 @@ func (g *Graph) record(r *record, shape []int) *value {
 		r.state = g.buffer([]int{n})
 	}
 	if n := r.exec.carrySize(r.shapes); n > 0 && g.opts.Carry {
-		r.carry = [2]*tensor.Dense{tensor.New(tensor.WithShape(n), tensor.Of(g.dtype())), tensor.New(tensor.WithShape(n), tensor.Of(g.dtype()))}
+		r.carry = g.newCarried(n)
 	}
 	g.records = append(g.records, r)
 	g.forward(r)

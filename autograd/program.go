@@ -297,8 +297,8 @@ func (p *Program) fill(b Batch) error {
 		}
 	}
 	if b.Continues {
-		for _, r := range g.records {
-			r.carry[0], r.carry[1] = r.carry[1], r.carry[0]
+		for _, c := range g.carries() {
+			c.turn()
 		}
 	}
 	return nil
@@ -339,10 +339,8 @@ func (p *Program) Bytes() int64 { return p.g.bytes() }
 
 func (g *Graph) bytes() int64 {
 	n := g.slab + g.scratch()
-	for _, r := range g.records {
-		if r.carry[0] != nil {
-			n += 2 * r.carry[0].Shape().TotalSize()
-		}
+	for _, c := range g.carries() {
+		n += 2 * c.in.Shape().TotalSize()
 	}
 	return int64(n) * int64(g.dtype().Size())
 }

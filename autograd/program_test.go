@@ -134,6 +134,38 @@ func TestCarryContinues(t *testing.T) {
 	}
 }
 
+// Truncated back-propagation through a carried state has the same bits with and without checkpointing, and goes on from
+// a state that was set aside as from one that was not.
+func TestCarryInTraining(t *testing.T) {
+	b := batch(30)
+	run := func(m modelOptions, disturb bool) ([]float32, float64) {
+		s := newSmall(t, ag.Options{Rows: 30, Carry: true}, m)
+		var sum float64
+		for i, cut := range [][2]int{{0, 11}, {11, 17}, {17, 30}} {
+			p := ag.Batch{Tokens: b.Tokens[cut[0]:cut[1]], Labels: b.Labels[cut[0]:cut[1]], Starts: []int{0}, Continues: i > 0}
+			if disturb {
+				aside := s.prog.Carried()
+				if _, err := s.prog.Eval(context.Background(), batch(4, 5)); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.prog.SetCarried(aside); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sum += step(t, s.prog, p).Sum
+		}
+		return s.grads(), sum
+	}
+	grads, sum := run(modelOptions{}, false)
+	for _, m := range []modelOptions{{}, {checkpoint: true}} {
+		for _, disturb := range []bool{false, true} {
+			if g, l := run(m, disturb); l != sum || !slices.Equal(g, grads) {
+				t.Fatalf("%+v, disturbed %v: loss %v, want %v, or gradients differ", m, disturb, l, sum)
+			}
+		}
+	}
+}
+
 // Eval measures what Step does, apart from dropout, and leaves the gradients alone.
 func TestEvalLeavesGradients(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 20}, modelOptions{checkpoint: true})

@@ -16,7 +16,7 @@ type record struct {
 	shapes  [][]int
 	out     *value
 	state   *buffer
-	carry   [2]*tensor.Dense // what the last run left, what this run leaves
+	carry   *carried
 	segment int
 
 	active bool    // the loss depends on it and a trainable parameter lies below

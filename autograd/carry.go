@@ -1,0 +1,53 @@
+package autograd
+
+import (
+	"fmt"
+
+	"gorgonia.org/tensor"
+)
+
+// carried is the state that an op hands from one run to the next.
+type carried struct{ in, out *tensor.Dense }
+
+func (g *Graph) newCarried(n int) *carried {
+	buf := func() *tensor.Dense { return tensor.New(tensor.WithShape(n), tensor.Of(g.dtype())) }
+	return &carried{buf(), buf()}
+}
+
+// turn makes what the last run left the input of the next one.
+func (c *carried) turn() { c.in, c.out = c.out, c.in }
+
+// Carried returns a copy of the state after the last row of the last run: the last inputs of every convolution and the
+// hidden state of every scan, in the order in which they were recorded. It is empty unless the graph carries state.
+func (p *Program) Carried() []float32 {
+	var all []float32
+	for _, c := range p.g.carries() {
+		all = append(all, c.out.Float32s()...)
+	}
+	return all
+}
+
+// SetCarried makes what [Program.Carried] once returned the state from which a batch that continues goes on.
+func (p *Program) SetCarried(state []float32) error {
+	n := 0
+	for _, c := range p.g.carries() {
+		n += c.out.Shape().TotalSize()
+	}
+	if n != len(state) {
+		return fmt.Errorf("autograd: carried state: got %d numbers, want %d", len(state), n)
+	}
+	for _, c := range p.g.carries() {
+		state = state[copy(c.out.Float32s(), state):]
+	}
+	return nil
+}
+
+func (g *Graph) carries() []*carried {
+	var all []*carried
+	for _, r := range g.records {
+		if r.carry != nil {
+			all = append(all, r.carry)
+		}
+	}
+	return all
+}
