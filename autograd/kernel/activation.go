@@ -20,9 +20,9 @@ const (
 func Activate[T Float](act Activation, y, x []T) {
 	switch act {
 	case SiLU:
-		mapElements(y, x, silu[T], vec.silu)
+		mapElements(y, x, silu[T], active.vec.silu)
 	case Sigmoid:
-		mapElements(y, x, sigmoid[T], vec.sigmoid)
+		mapElements(y, x, sigmoid[T], active.vec.sigmoid)
 	default:
 		mapElements(y, x, func(v T) T { return activate(act, v) }, nil)
 	}

@@ -5,6 +5,11 @@ package kernel
 func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·bᵀ", b.Rows, a.Cols)
 	c.check("c of a·bᵀ", a.Rows, b.Rows)
+	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
+		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: turnedRight{b32}, m: a.Rows, n: b.Rows, k: a.Cols}
+		p.run()
+		return
+	}
 	For(a.Rows, matmulGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			ai, ci := a.Row(i), c.Row(i)
@@ -31,6 +36,11 @@ func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 func MatMulNN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·b", a.Cols, b.Cols)
 	c.check("c of a·b", a.Rows, b.Cols)
+	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
+		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: rightOf(b32, a.Rows), m: a.Rows, n: b.Cols, k: a.Cols}
+		p.run()
+		return
+	}
 	For(a.Rows, matmulGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			ai := a.Row(i)
@@ -43,9 +53,53 @@ func MatMulNN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 func MatMulTN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of aᵀ·b", a.Rows, b.Cols)
 	c.check("c of aᵀ·b", a.Cols, b.Cols)
+	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
+		productTN(mode, c32, float32(alpha), a32, b32)
+		return
+	}
 	For(a.Cols, matmulGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			accumulate(mode, c.Row(i), b, func(l int) T { return alpha * a.Data[l*a.Stride+i] })
+		}
+	})
+}
+
+// as32Mats returns the operands as float32 if that is what they are.
+func as32Mats[T Float](c, a, b Mat[T]) (c32, a32, b32 Mat[float32], ok bool) {
+	if c32, ok = any(c).(Mat[float32]); ok {
+		a32, b32 = any(a).(Mat[float32]), any(b).(Mat[float32])
+	}
+	return
+}
+
+// rightOf is b as right operand of a product with rows rows.
+func rightOf(b Mat[float32], rows int) right {
+	if rows <= 2*active.height && b.Cols%16 == 0 {
+		return directRight{b}
+	}
+	return plainRight{b}
+}
+
+// skinny is the number of columns up to which aᵀ·b is better computed as (bᵀ·a)ᵀ: a tile is broad, not high.
+const skinny = 16
+
+// productTN is MatMulTN in float32.
+func productTN(mode Mode, c Mat[float32], alpha float32, a, b Mat[float32]) {
+	if b.Cols > skinny || a.Cols <= b.Cols {
+		p := product{mode: mode, c: c, a: left{mat: a, turned: true, alpha: alpha}, b: rightOf(b, a.Cols), m: a.Cols, n: b.Cols, k: a.Rows}
+		p.run()
+		return
+	}
+	buf := borrow(b.Cols * a.Cols)
+	defer giveBack(buf)
+	t := Dense(buf.data, b.Cols, a.Cols)
+	productTN(Set, t, alpha, b, a)
+	For(c.Rows, columnGrain, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			ci := c.Row(i)
+			for j := range ci {
+				put(mode, &ci[j], t.Data[j*t.Stride+i])
+			}
 		}
 	})
 }

@@ -9,27 +9,129 @@ type Adapter struct {
 // AdapterGrad names where BackwardLoRA adds the gradients of A and B; a zero Mat is not wanted.
 type AdapterGrad struct{ A, B Mat[float32] }
 
-// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and leaves z = x·Aᵀ (rows, r) for BackwardLoRA.
+// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and leaves z = x·Aᵀ (rows, r) for BackwardLoRA. The
+// adapter costs little, because it rides along: x is packed once for W and A, and a tile of y takes its share of the
+// second product while it is in cache, as r more steps of k.
 func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad Adapter, z Mat[float32]) {
-	MatMulNT(Set, z, 1, x, ad.A)
-	p.Forward(mode, y, x)
-	MatMulNT(Add, y, ad.Scale, z, ad.B)
+	rank := ad.A.Rows
+	ad.check(p)
+	z.check("lora z", x.Rows, rank)
+	q := p.forward(mode, y, x)
+	q.low = &lowRank{rank: rank, scale: ad.Scale, z: z}
+	if q.a.bf16 { // the adapter stays in float32, so it cannot share the packed x
+		MatMulNT(Set, z, 1, x, ad.A)
+	} else {
+		q.low.setFirst(turnedRight{ad.A}, p.In)
+	}
+	q.low.setSecond(turnedRight{ad.B}, p.Out)
+	q.run()
+	q.low.close()
 }
 
 // BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to g:
 // with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not wanted. z is what ForwardLoRA left.
 func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g AdapterGrad, dy, x, z Mat[float32], ad Adapter) {
 	rank := ad.A.Rows
-	dz := Dense(make([]float32, dy.Rows*rank), dy.Rows, rank)
-	MatMulNN(Set, dz, ad.Scale, dy, ad.B)
-	if !dx.Absent() {
-		p.Backward(mode, dx, dy)
-		MatMulNN(Add, dx, 1, dz, ad.A)
+	ad.check(p)
+	buf := borrow(dy.Rows * rank)
+	defer giveBack(buf)
+	dz := Dense(buf.data, dy.Rows, rank) // without Scale
+	switch {
+	case !dx.Absent():
+		q := p.backward(mode, dx, dy)
+		q.low = &lowRank{rank: rank, scale: ad.Scale, z: dz}
+		if q.a.bf16 {
+			MatMulNN(Set, dz, 1, dy, ad.B)
+		} else {
+			q.low.setFirst(plainRight{ad.B}, p.Out)
+		}
+		q.low.setSecond(plainRight{ad.A}, p.In)
+		q.run()
+		q.low.close()
+	case !g.A.Absent():
+		MatMulNN(Set, dz, 1, dy, ad.B)
 	}
 	if !g.A.Absent() {
-		MatMulTN(Add, g.A, 1, dz, x)
+		MatMulTN(Add, g.A, ad.Scale, dz, x)
 	}
 	if !g.B.Absent() {
 		MatMulTN(Add, g.B, ad.Scale, dy, z)
 	}
+}
+
+func (ad Adapter) check(p *Packed) {
+	ad.A.check("lora A", ad.A.Rows, p.In)
+	ad.B.check("lora B", p.Out, ad.A.Rows)
+}
+
+// lowRank is the adapter's share of a product c = a·b: c += scale·(a·first)·second, with z = a·first (m, rank) kept.
+type lowRank struct {
+	rank   int
+	scale  float32
+	z      Mat[float32]
+	first  *buffer // (k, rank) in panels of 32 columns, [k][32]; nil if z is known already
+	depth  int     // k
+	second *buffer // (rank, n) in panels, [rank][32]
+	zs     *buffer // scale·z in panels like those of a, [rank][height]
+}
+
+// prepack builds all panels of b (k, n).
+func prepack(b right, k, n int) *buffer {
+	buf := borrow((n + panel - 1) / panel * panel * k)
+	blocks := (k + kBlock - 1) / kBlock
+	Run((n+panel-1)/panel*blocks, func(t int) {
+		j, k0 := t/blocks, t%blocks*kBlock
+		b.panel(buf.data[(j*k+k0)*panel:], j, k0, min(kBlock, k-k0))
+	})
+	return buf
+}
+
+func (l *lowRank) setFirst(b right, k int) { l.first, l.depth = prepack(b, k, l.rank), k }
+
+func (l *lowRank) setSecond(b right, n int) {
+	l.second = prepack(b, l.rank, n)
+	l.zs = borrow(rowsPack * l.rank)
+}
+
+func (l *lowRank) close() {
+	for _, b := range []*buffer{l.first, l.second, l.zs} {
+		if b != nil {
+			giveBack(b)
+		}
+	}
+}
+
+// project computes rows [from, to) of z over the slab's steps, from the packed panel that holds them, and packs them when
+// these were the last.
+func (l *lowRank) project(s *slab, from, to int) {
+	if l.first != nil {
+		corner := borrow(16 * panel)
+		for j := 0; j*panel < l.rank; j++ {
+			l.projectPanel(s, from, to, j, corner.data)
+		}
+		giveBack(corner)
+	}
+	if s.k0+s.kn == s.k {
+		rows := rowPointers(l.z, s.r+from, to-from, 0)
+		packTurned(l.rank, &rows, to-from, l.scale, &l.zs.data[from*l.rank], to-from)
+	}
+}
+
+// projectPanel is columns [32·j, 32·j+32) of project.
+func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
+	width := min(panel, l.rank-j*panel)
+	tile := s.set.tile[to-from][(width+15)/16]
+	for k := 0; k < s.kn; k += kBlock {
+		kc := min(kBlock, s.kn-k)
+		tile(kc, &s.packed[k*s.rows+from*kc], &l.first.data[(j*l.depth+s.k0+k)*panel], panel, &corner[0], panel, k)
+	}
+	add := s.k0 // nothing to add to before the first slab
+	for r := from; r < to; r++ {
+		move(l.z.Row(s.r + r)[j*panel:], corner[(r-from)*panel:][:width], add)
+	}
+}
+
+// extend adds the adapter's share to a tile of c.
+func (l *lowRank) extend(s *slab, from, to, j, nv int, c *float32, ldc int) {
+	s.set.tile[to-from][nv](l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1)
 }

@@ -139,44 +139,131 @@ func (p *Packed) Unpack(w Mat[float32]) {
 	})
 }
 
-// Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y.
+// Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y. With a bfloat16 weight, x is rounded to bfloat16 where
+// the processor multiplies in that format; sums are float32.
 func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
-	x.check("forward x", x.Rows, p.In)
-	y.check("forward y", x.Rows, p.Out)
-	For(p.Out, panel, func(lo, hi int) {
-		w := make([]float32, p.In)
-		for o := lo; o < hi; o++ {
-			for i := range w {
-				w[i] = p.at(o, i)
-			}
-			for r := range x.Rows {
-				var s float32
-				for i, v := range x.Row(r) {
-					s += v * w[i]
-				}
-				put(mode, &y.Data[r*y.Stride+o], s)
-			}
-		}
-	})
+	q := p.forward(mode, y, x)
+	q.run()
 }
 
-// Backward computes dx (rows, in) = dy (rows, out)·W, or adds it to dx.
+func (p *Packed) forward(mode Mode, y, x Mat[float32]) product {
+	x.check("forward x", x.Rows, p.In)
+	y.check("forward y", x.Rows, p.Out)
+	half := p.multipliesBF16()
+	q := product{mode: mode, c: y, a: left{mat: x, alpha: 1, bf16: half}, b: forwardRight{p, half}, m: x.Rows, n: p.Out, k: p.In}
+	if half {
+		q.k = pairs(p.In)
+	}
+	return q
+}
+
+// Backward computes dx (rows, in) = dy (rows, out)·W, or adds it to dx. Rounding is as in Forward.
 func (p *Packed) Backward(mode Mode, dx, dy Mat[float32]) {
+	q := p.backward(mode, dx, dy)
+	q.run()
+}
+
+func (p *Packed) backward(mode Mode, dx, dy Mat[float32]) product {
 	dy.check("backward dy", dy.Rows, p.Out)
 	dx.check("backward dx", dy.Rows, p.In)
-	For(p.In, panel, func(lo, hi int) {
-		w := make([]float32, p.Out)
-		for i := lo; i < hi; i++ {
-			for o := range w {
-				w[o] = p.at(o, i)
-			}
-			for r := range dy.Rows {
-				var s float32
-				for o, v := range dy.Row(r) {
-					s += v * w[o]
-				}
-				put(mode, &dx.Data[r*dx.Stride+i], s)
-			}
+	half := p.multipliesBF16()
+	q := product{mode: mode, c: dx, a: left{mat: dy, alpha: 1, bf16: half}, b: backwardRight{p, half}, m: dy.Rows, n: p.In, k: p.Out}
+	if half {
+		q.k = pairs(p.Out)
+	}
+	return q
+}
+
+// multipliesBF16 reports whether products with p run in bfloat16.
+func (p *Packed) multipliesBF16() bool { return p.IsBF16() && active.tile16[1][1] != nil }
+
+// words views bfloat16 block b as 32-bit words, one pair each.
+func (p *Packed) words(b int) ([]float32, int) {
+	blk, w := p.block16(b)
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(blk))), len(blk)/2), w
+}
+
+// forwardRight is Wᵀ (in, out): the packed blocks as they are, widened if need be.
+type forwardRight struct {
+	*Packed
+	half bool // steps are pairs
+}
+
+func (f forwardRight) packs() bool { return f.IsBF16() && !f.half }
+
+func (f forwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
+	if !f.IsBF16() {
+		blk, w := f.block(j)
+		return &blk[k0*w], w
+	}
+	blk, w := f.words(j)
+	if f.half {
+		return &blk[k0*w], w
+	}
+	widenPairs(pairs(kc), &blk[k0/2*w], w, &scratch[0])
+	return &scratch[0], w
+}
+
+// backwardRight is W (out, in): its panels are turned out of the blocks, 32 × 32 elements at a time.
+type backwardRight struct {
+	*Packed
+	half bool
+}
+
+func (b backwardRight) packs() bool { return true }
+
+func (b backwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
+	per := panel // steps in a block of outputs
+	if b.half {
+		per = panel / 2
+	}
+	for k := 0; k < kc; k += per {
+		dst, blk, n := scratch[k*panel:], (k0+k)/per, min(per, kc-k)
+		switch {
+		case b.half:
+			b.turnPairs(dst, blk, j, n)
+		case b.IsBF16():
+			b.turnWidened(dst, scratch[kBlock*panel:], blk, j, n)
+		default:
+			w, width := b.block(blk)
+			turnBlock(dst, w[j*panel*width:], width, min(panel, b.In-j*panel), n)
 		}
-	})
+	}
+	return &scratch[0], panel
+}
+
+// turnBlock writes n rows of dst (n, 32) from the inputs rows of src (inputs, width).
+func turnBlock(dst, src []float32, width, inputs, n int) {
+	m := Mat[float32]{src, inputs, width, width}
+	for c := 0; c < inputs; c += 16 {
+		rows := rowPointers(m, c, min(16, inputs-c), 0)
+		packTurned(n, &rows, 16, 1, &dst[c], panel)
+	}
+}
+
+// turnWidened is turnBlock for a bfloat16 weight, by way of room, 32 × 32 elements.
+func (b backwardRight) turnWidened(dst, room []float32, blk, j, n int) {
+	w, width := b.words(blk)
+	inputs := min(panel, b.In-j*panel)
+	widenPairs(pairs(inputs), &w[j*panel/2*width], width, &room[0])
+	turnBlock(dst, room, width, inputs, n)
+}
+
+// turnPairs writes n rows of words of dst: pairs along the outputs, from blocks of pairs along the inputs.
+func (b backwardRight) turnPairs(dst []float32, blk, j, n int) {
+	w, width := b.words(blk)
+	src := w[j*panel/2*width:]
+	if b.In-j*panel >= panel {
+		packPairsTurned(min(width, 2*((n+7)/8*8)), &src[0], width, &dst[0])
+		return
+	}
+	words := unsafe.Slice((*uint32)(unsafe.Pointer(&dst[0])), n*panel)
+	from := unsafe.Slice((*uint32)(unsafe.Pointer(&src[0])), pairs(b.In-j*panel)*width)
+	for o := range n {
+		for i := range b.In - j*panel {
+			pair := from[i/2*width+2*o:][:2]
+			shift := 16 * (i % 2)
+			words[o*panel+i] = pair[0]>>shift&0xffff | pair[1]>>shift<<16
+		}
+	}
 }

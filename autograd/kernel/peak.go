@@ -14,7 +14,8 @@ const (
 // matrix kernels use, run for about d. On a set without bfloat16 arithmetic BFloat16 is the float32 peak, since weights
 // are widened there.
 func PeakFLOPS(format Format, d time.Duration) float64 {
-	return overThreads(d, func() float64 { return fmaBurst() })
+	burst := active.burst
+	return overThreads(d, func() float64 { return burst(format) })
 }
 
 // PeakBandwidth returns the bytes per second at which all threads together read a buffer of the given size from end to
@@ -26,7 +27,7 @@ func PeakBandwidth(bytes int, d time.Duration) float64 {
 	grain := max(len(buf)/(4*Threads()), 1<<10)
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		t := time.Now()
-		For(len(buf), grain, func(lo, hi int) { readSweep(buf[lo:hi]) })
+		For(len(buf), grain, func(lo, hi int) { active.sweep(buf[lo:hi]) })
 		best = max(best, float64(4*len(buf))/time.Since(t).Seconds())
 	}
 	return best
@@ -54,8 +55,8 @@ func overThreads(d time.Duration, burst func() float64) float64 {
 	return best
 }
 
-// fmaBurst runs a short loop of independent multiply-adds and returns how many operations that was.
-func fmaBurst() float64 {
+// burstGo is a short loop of independent multiply-adds; it returns how many operations that was.
+func burstGo(Format) float64 {
 	const turns = 4096
 	a := [8]float32{1, 2, 3, 4, 5, 6, 7, 8}
 	for range turns {
@@ -67,8 +68,8 @@ func fmaBurst() float64 {
 	return turns * 8 * 2
 }
 
-// readSweep reads every cache line of x.
-func readSweep(x []float32) {
+// sweepGo reads every cache line of x.
+func sweepGo(x []float32) {
 	var s0, s1, s2, s3 float32
 	for len(x) >= 64 {
 		s0 += x[0]

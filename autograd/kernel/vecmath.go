@@ -133,10 +133,10 @@ func softplus[T Float](x T) T {
 const elementGrain = 16384
 
 // Exp writes exp(x) to y, within 2 ulp in float32. y may be x, here and below.
-func Exp[T Float](y, x []T) { mapElements(y, x, exp[T], vec.exp) }
+func Exp[T Float](y, x []T) { mapElements(y, x, exp[T], active.vec.exp) }
 
 // Softplus writes log(1+exp(x)) to y, within 4 ulp in float32, and x where x > 20 as torch does.
-func Softplus[T Float](y, x []T) { mapElements(y, x, softplus[T], vec.softplus) }
+func Softplus[T Float](y, x []T) { mapElements(y, x, softplus[T], active.vec.softplus) }
 
 // mapElements applies fast where T is float32 and there is a fast form, else plain. y may be x.
 func mapElements[T Float](y, x []T, plain func(T) T, fast func(y, x []float32)) {
@@ -163,9 +163,7 @@ func as32[T Float](y, x []T) (y32, x32 []float32, ok bool) {
 	return y32, x32, ok
 }
 
-// vec holds the vector forms of elementwise float32 loops, nil where the kernel set has none.
-var vec vectorSet
-
+// vectorSet holds the vector forms of elementwise float32 loops, nil where the kernel set has none.
 type vectorSet struct {
 	exp, sigmoid, silu, softplus func(y, x []float32)
 }

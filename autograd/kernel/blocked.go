@@ -1,0 +1,274 @@
+package kernel
+
+import (
+	"sync"
+	"unsafe"
+)
+
+// Matrix products the fast way, after Goto & van de Geijn 2008 and BLIS: both operands are cut into panels that lie in
+// memory in the order in which a register tile reads them.
+//
+//   - A (m, k) is packed whole into panels up to 14 rows high, [k][rows]; a tile broadcasts its elements.
+//   - B (k, n) is cut into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored like
+//     that; others are packed as they are met.
+//   - k is cut every kBlock, so that a panel of B stays in the first-level cache while all panels of A pass over it.
+//
+// An element of C is one chain of multiply-adds in the order of k, broken every kBlock, whichever tile computes it and
+// whichever thread: results depend on the kernel set, not on the number of threads or the height of a panel.
+
+// tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Row l of a
+// follows its predecessor without gap, rows of b are ldb elements apart, rows of c ldc. For bfloat16 a step is a pair.
+type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int)
+
+const (
+	kBlock    = 256  // steps of k between two visits of C: 32 KiB of B
+	kPack     = 3072 // steps of k for which A is packed at a time, a multiple of kBlock
+	rowBlock  = 504  // rows of A whose kBlock columns share the second-level cache
+	rowsPack  = 1008 // rows of A packed at a time
+	tasksEach = 12   // tasks per thread: enough that a slow one does not hold up the end
+)
+
+// left is operand A: (m, k) row by row, or its transpose (k, m) if turned.
+type left struct {
+	mat    Mat[float32]
+	turned bool
+	alpha  float32 // multiplies it
+	bf16   bool    // round to bfloat16 pairs along k
+}
+
+// right is operand B (k, n).
+type right interface {
+	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch (kBlock·32 elements), and
+	// the distance of its rows.
+	panel(scratch []float32, j, k0, kc int) (b *float32, ldb int)
+	// packs reports whether panel builds rather than finds.
+	packs() bool
+}
+
+// product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
+type product struct {
+	set     *kernelSet
+	mode    Mode
+	c       Mat[float32]
+	a       left
+	b       right
+	m, n, k int
+	low     *lowRank // nil, or the adapter's share
+}
+
+// run computes it.
+func (p *product) run() {
+	p.set = active
+	if p.m == 0 || p.n == 0 {
+		return
+	}
+	if p.k == 0 {
+		if p.mode == Set {
+			for i := range p.m {
+				clear(p.c.Row(i))
+			}
+		}
+		return
+	}
+	for r := 0; r < p.m; r += rowsPack {
+		rows := min(rowsPack, p.m-r)
+		for k0 := 0; k0 < p.k; k0 += kPack {
+			p.slab(r, rows, k0, min(kPack, p.k-k0))
+		}
+	}
+}
+
+// slab multiplies rows [r, r+rows) over steps [k0, k0+kn).
+func (p *product) slab(r, rows, k0, kn int) {
+	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, panels: splitRows(rows, p.set.height)}
+	if p.m == 1 && !p.a.turned && !p.a.bf16 && p.a.alpha == 1 && p.low == nil {
+		s.packed = p.a.mat.Data[k0:] // one row is its own panel
+	} else {
+		buf := borrow(rows * kn)
+		defer giveBack(buf)
+		s.packed = buf.data
+		s.packA()
+	}
+	columns := (p.n + panel - 1) / panel
+	target := tasksEach * Threads()
+	if p.b.packs() {
+		target = 6 * Threads() // more cuts of the rows would pack B more often
+	}
+	bands := min(max((rows+rowBlock-1)/rowBlock, (target+columns-1)/columns), s.panels.count)
+	each := max(1, columns*bands/target)
+	groups := (columns + each - 1) / each
+	Run(bands*groups, func(t int) {
+		band, g := t%bands, t/bands
+		s.task(s.panels.count*band/bands, s.panels.count*(band+1)/bands, g*each, min(columns, (g+1)*each))
+	})
+}
+
+// rowPanels cuts rows into count panels of full height, but for the last two, which share what is left evenly: a tile of
+// seven rows or more keeps the multipliers busy, one of two does not.
+type rowPanels struct{ rows, height, count int }
+
+func splitRows(rows, height int) rowPanels {
+	return rowPanels{rows, height, (rows + height - 1) / height}
+}
+
+// start returns the first row of panel i; start(count) is the number of rows.
+func (p rowPanels) start(i int) int {
+	if i == p.count {
+		return p.rows
+	}
+	if i == p.count-1 && i > 0 {
+		return p.rows - (p.rows-(i-1)*p.height)/2
+	}
+	return i * p.height
+}
+
+// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·kBlock·rows; in it the
+// panel that starts at row r starts at r·(steps of the block).
+type slab struct {
+	*product
+	r, rows, k0, kn int
+	panels          rowPanels
+	packed          []float32
+}
+
+func (s *slab) packA() {
+	grain := max(1, 1<<15/(s.kn*s.set.height)) // panels per task: some 32 thousand elements
+	For(s.panels.count, grain, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			from, to := s.panels.start(i), s.panels.start(i+1)
+			for k := 0; k < s.kn; k += kBlock {
+				kc := min(kBlock, s.kn-k)
+				s.a.pack(s.packed[k*s.rows+from*kc:], s.r+from, to-from, s.k0+k, kc)
+			}
+			if s.low != nil {
+				s.low.project(s, from, to)
+			}
+		}
+	})
+}
+
+// task computes panels [p0, p1) × columns of B's panels [j0, j1). A lone panel takes B column by column, as it lies in
+// memory; several share each block of B.
+func (s *slab) task(p0, p1, j0, j1 int) {
+	scratch := borrow(kBlock*panel + panel*panel)
+	defer giveBack(scratch)
+	blocks := (s.kn + kBlock - 1) / kBlock
+	if p1-p0 == 1 {
+		for j := j0; j < j1; j++ {
+			for kb := range blocks {
+				s.strip(scratch.data, p0, p1, j, kb*kBlock)
+			}
+		}
+		return
+	}
+	for kb := range blocks {
+		for j := j0; j < j1; j++ {
+			s.strip(scratch.data, p0, p1, j, kb*kBlock)
+		}
+	}
+}
+
+// strip computes panels [p0, p1) × panel j of B over the block of steps at k.
+func (s *slab) strip(scratch []float32, p0, p1, j, k int) {
+	kc := min(kBlock, s.kn-k)
+	t := tileArgs{kc: kc, j: j, add: 1, last: s.k0+k+kc == s.k, corner: scratch[kBlock*panel:]}
+	if s.mode == Set && s.k0+k == 0 {
+		t.add = 0
+	}
+	t.b, t.ldb = s.b.panel(scratch, j, s.k0+k, kc)
+	for i := p0; i < p1; i++ {
+		t.from, t.to = s.panels.start(i), s.panels.start(i+1)
+		t.a = &s.packed[k*s.rows+t.from*kc]
+		s.tileOf(&t)
+	}
+}
+
+// tileArgs is one tile: rows [from, to) × panel j, kc steps. last says that these are the last of k, after which the
+// adapter adds its share.
+type tileArgs struct {
+	a, b             *float32
+	ldb, kc          int
+	from, to, j, add int
+	last             bool
+	corner           []float32
+}
+
+// tileOf computes one tile. One that would reach past the last column goes through corner.
+func (s *slab) tileOf(t *tileArgs) {
+	width := min(panel, s.n-t.j*panel)
+	nv := (width + 15) / 16
+	tile := s.set.tile[t.to-t.from][nv]
+	if s.a.bf16 {
+		tile = s.set.tile16[t.to-t.from][nv]
+	}
+	c, ldc, add := &s.c.Data[(s.r+t.from)*s.c.Stride+t.j*panel], s.c.Stride, t.add
+	if width < nv*16 {
+		c, ldc, add = &t.corner[0], panel, 0
+	}
+	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add)
+	if t.last && s.low != nil {
+		s.low.extend(s, t.from, t.to, t.j, nv, c, ldc)
+	}
+	if width < nv*16 {
+		for r := t.from; r < t.to; r++ {
+			move(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width], t.add)
+		}
+	}
+}
+
+// move copies src to dst, or adds it if add is not 0.
+func move(dst, src []float32, add int) {
+	if add == 0 {
+		copy(dst, src)
+		return
+	}
+	for i, v := range src {
+		dst[i] += v
+	}
+}
+
+// after returns the address n elements after p, which must be in the same array.
+func after(p *float32, n int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
+}
+
+// buffer is scratch memory that outlives the call that needed it.
+type buffer struct {
+	raw, data []float32
+}
+
+// scratch keeps returned buffers, sorted into powers of two, so that a steady state allocates nothing.
+var scratch struct {
+	sync.Mutex
+	free [48][]*buffer
+}
+
+// borrow returns a buffer of n elements with arbitrary content, at a cache line's start.
+func borrow(n int) *buffer {
+	class := 6
+	for 1<<class < n {
+		class++
+	}
+	scratch.Lock()
+	defer scratch.Unlock()
+	if f := scratch.free[class]; len(f) > 0 {
+		b := f[len(f)-1]
+		scratch.free[class] = f[:len(f)-1]
+		b.data = b.data[:n]
+		return b
+	}
+	raw := make([]float32, 1<<class+16)
+	skip := int(-uintptr(unsafe.Pointer(&raw[0])) & 63 / 4)
+	return &buffer{raw, raw[skip : skip+n : skip+1<<class]}
+}
+
+// giveBack ends the use of b.
+func giveBack(b *buffer) {
+	class := 6
+	for 1<<class < cap(b.data) {
+		class++
+	}
+	scratch.Lock()
+	scratch.free[class] = append(scratch.free[class], b)
+	scratch.Unlock()
+}

@@ -1,0 +1,272 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand"
+	"testing"
+)
+
+// gemmTol bounds the error of a float32 product of k terms against float64, in units of the result's rms: rounding grows
+// like √k·2⁻²⁴, far below it; one lost or doubled term is far above.
+const gemmTol = 2e-4
+
+// bf16Tol is gemmTol for activations rounded to bfloat16, 8 bits.
+const bf16Tol = 3e-2
+
+// sizes around every block border of the tiles: heights 2, 6, 14, widths 16 and 32, transposes of 16 and 32.
+var (
+	rowSizes   = []int{1, 2, 3, 5, 6, 7, 13, 14, 15, 16, 17, 27, 28, 29, 43, 100}
+	outerSizes = []int{1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 80, 97}
+	innerSizes = []int{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 65, 255, 256, 257, 300}
+)
+
+// someShapes calls f with every row size, and other sizes drawn to go with it.
+func someShapes(rng *rand.Rand, f func(m, n, k int)) {
+	for _, m := range rowSizes {
+		for range 6 {
+			f(m, outerSizes[rng.Intn(len(outerSizes))], innerSizes[rng.Intn(len(innerSizes))])
+		}
+	}
+}
+
+func gapped(rng *rand.Rand, rows, cols, gap int) Mat[float32] {
+	return Mat[float32]{random[float32](rng, rows*(cols+gap)), rows, cols, cols + gap}
+}
+
+func TestMatMul(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(1))
+		someShapes(rng, func(m, n, k int) {
+			for mode := Set; mode <= Add; mode++ {
+				gap := rng.Intn(3)
+				checkMatMul(t, "NT", mode, m, n, k, gapped(rng, m, k, gap), gapped(rng, n, k, gap), MatMulNT[float32], MatMulNT[float64])
+				checkMatMul(t, "NN", mode, m, n, k, gapped(rng, m, k, gap), gapped(rng, k, n, gap), MatMulNN[float32], MatMulNN[float64])
+				checkMatMul(t, "TN", mode, m, n, k, gapped(rng, k, m, gap), gapped(rng, k, n, gap), MatMulTN[float32], MatMulTN[float64])
+			}
+		})
+	})
+}
+
+type matmul[T Float] func(mode Mode, c Mat[T], alpha T, a, b Mat[T])
+
+func checkMatMul(t *testing.T, name string, mode Mode, m, n, k int, a, b Mat[float32], fast matmul[float32], plain matmul[float64]) {
+	t.Helper()
+	c, intact := guarded(m, n, 3)
+	for i := range m {
+		for j := range n {
+			c.Row(i)[j] = float32(i - j)
+		}
+	}
+	want := mat64(c)
+	fast(mode, c, 0.5, a, b)
+	plain(mode, want, 0.5, mat64(a), mat64(b))
+	label := fmt.Sprintf("%s mode %d m %d n %d k %d", name, mode, m, n, k)
+	nearMat(t, label, c, want, gemmTol)
+	if !intact() {
+		t.Fatalf("%s: wrote outside the result", label)
+	}
+}
+
+// The plain loops themselves, against the definition.
+func TestMatMulPlain(t *testing.T) {
+	rng := rand.New(rand.NewSource(2))
+	const m, n, k = 5, 7, 6
+	a, b := randomMat[float64](rng, m, k), randomMat[float64](rng, k, n)
+	want := make([]float64, m*n)
+	for i := range m {
+		for j := range n {
+			for l := range k {
+				want[i*n+j] += 2 * a.Row(i)[l] * b.Row(l)[j]
+			}
+		}
+	}
+	turn := func(x Mat[float64]) Mat[float64] {
+		y := Dense(make([]float64, x.Rows*x.Cols), x.Cols, x.Rows)
+		for i := range x.Rows {
+			for j, v := range x.Row(i) {
+				y.Row(j)[i] = v
+			}
+		}
+		return y
+	}
+	c := Dense(make([]float64, m*n), m, n)
+	MatMulNN(Set, c, 2, a, b)
+	near(t, "NN", c.Data, want, 1e-14)
+	MatMulNT(Set, c, 2, a, turn(b))
+	near(t, "NT", c.Data, want, 1e-14)
+	MatMulTN(Set, c, 2, turn(a), b)
+	near(t, "TN", c.Data, want, 1e-14)
+}
+
+// packings returns w packed in both formats, each with the weight it stands for.
+func packings(w Mat[float32]) map[string]*Packed {
+	h := make([]uint16, w.Rows*w.Cols)
+	for i := range w.Rows {
+		for j, v := range w.Row(i) {
+			h[i*w.Cols+j] = BF16(v)
+		}
+	}
+	return map[string]*Packed{"float32": Pack(w), "bf16": PackBF16(h, w.Rows, w.Cols)}
+}
+
+func (p *Packed) tolerance() float64 {
+	if p.multipliesBF16() {
+		return bf16Tol
+	}
+	return gemmTol
+}
+
+func TestPacked(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(3))
+		someShapes(rng, func(m, out, in int) {
+			for format, p := range packings(gapped(rng, out, in, 1)) {
+				w := Dense(make([]float32, out*in), out, in)
+				p.Unpack(w)
+				mode := Mode(rng.Intn(2))
+				label := fmt.Sprintf("%s mode %d rows %d out %d in %d ", format, mode, m, out, in)
+
+				x := gapped(rng, m, in, 2)
+				y, intact := guarded(m, out, 1)
+				for i := range m {
+					clear(y.Row(i))
+				}
+				want := mat64(y)
+				p.Forward(mode, y, x)
+				MatMulNT(mode, want, 1, mat64(x), mat64(w))
+				nearMat(t, label+"forward", y, want, p.tolerance())
+				if !intact() {
+					t.Fatalf("%s: wrote outside y", label)
+				}
+
+				dy := gapped(rng, m, out, 2)
+				dx, intact := guarded(m, in, 1)
+				for i := range m {
+					clear(dx.Row(i))
+				}
+				want = mat64(dx)
+				p.Backward(mode, dx, dy)
+				MatMulNN(mode, want, 1, mat64(dy), mat64(w))
+				nearMat(t, label+"backward", dx, want, p.tolerance())
+				if !intact() {
+					t.Fatalf("%s: wrote outside dx", label)
+				}
+			}
+		})
+	})
+}
+
+func TestPackedRoundTrip(t *testing.T) {
+	rng := rand.New(rand.NewSource(4))
+	for _, out := range outerSizes {
+		for _, in := range []int{1, 2, 31, 48, 65} {
+			w := gapped(rng, out, in, 2)
+			for format, p := range packings(w) {
+				got := Dense(make([]float32, out*in), out, in)
+				p.Unpack(got)
+				ids := []int{out - 1, 0, out / 2}
+				rows := Dense(make([]float32, len(ids)*in), len(ids), in)
+				p.Gather(rows, ids)
+				for i := range out {
+					for j, v := range w.Row(i) {
+						if format == "bf16" {
+							v = FromBF16(BF16(v))
+						}
+						if got.Row(i)[j] != v {
+							t.Fatalf("%s (%d, %d) of %d × %d: %g, want %g", format, i, j, out, in, got.Row(i)[j], v)
+						}
+					}
+				}
+				for r, id := range ids {
+					near(t, "gather", rows.Row(r), to64(got.Row(id)), 0)
+				}
+			}
+		}
+	}
+}
+
+func TestLoRA(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(5))
+		for _, rank := range []int{1, 4, 8, 16, 33, 64} {
+			for _, m := range []int{1, 13, 48, 101} {
+				for _, p := range packings(randomMat[float32](rng, 80, 97)) {
+					checkLoRA(t, rng, p, m, rank)
+				}
+			}
+		}
+	})
+}
+
+func checkLoRA(t *testing.T, rng *rand.Rand, p *Packed, m, rank int) {
+	t.Helper()
+	ad := Adapter{randomMat[float32](rng, rank, p.In), randomMat[float32](rng, p.Out, rank), 0.7}
+	x, dy := randomMat[float32](rng, m, p.In), randomMat[float32](rng, m, p.Out)
+	zeros := func(rows, cols int) Mat[float32] { return Dense(make([]float32, rows*cols), rows, cols) }
+	w := zeros(p.Out, p.In)
+	p.Unpack(w)
+	a64, b64, x64, dy64 := mat64(ad.A), mat64(ad.B), mat64(x), mat64(dy)
+	scale := float64(ad.Scale)
+	tol := 3 * p.tolerance()
+
+	y, z := zeros(m, p.Out), zeros(m, rank)
+	p.ForwardLoRA(Set, y, x, ad, z)
+	wantZ, wantY := mat64(zeros(m, rank)), mat64(y)
+	MatMulNT(Set, wantZ, 1, x64, a64)
+	MatMulNT(Set, wantY, 1, x64, mat64(w))
+	MatMulNT(Add, wantY, scale, wantZ, b64)
+	nearMat(t, "z", z, wantZ, gemmTol)
+	nearMat(t, "y", y, wantY, tol)
+
+	g := AdapterGrad{zeros(rank, p.In), zeros(p.Out, rank)}
+	dx := zeros(m, p.In)
+	p.BackwardLoRA(Set, dx, g, dy, x, z, ad)
+	wantDZ, wantDX := mat64(zeros(m, rank)), mat64(dx)
+	MatMulNN(Set, wantDZ, scale, dy64, b64)
+	MatMulNN(Set, wantDX, 1, dy64, mat64(w))
+	MatMulNN(Add, wantDX, 1, wantDZ, a64)
+	nearMat(t, "dx", dx, wantDX, tol)
+	wantA, wantB := mat64(zeros(rank, p.In)), mat64(zeros(p.Out, rank))
+	MatMulTN(Set, wantA, 1, wantDZ, x64)
+	MatMulTN(Set, wantB, scale, dy64, wantZ)
+	nearMat(t, "dA", g.A, wantA, gemmTol)
+	nearMat(t, "dB", g.B, wantB, gemmTol)
+
+	again := AdapterGrad{zeros(rank, p.In), zeros(p.Out, rank)}
+	p.BackwardLoRA(Set, Mat[float32]{}, again, dy, x, z, ad)
+	nearMat(t, "dA without dx", again.A, wantA, gemmTol)
+}
+
+func TestGEMMThreads(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(6))
+		x, w := randomMat[float32](rng, 75, 300), randomMat[float32](rng, 130, 300)
+		dy := randomMat[float32](rng, 75, 130)
+		ad := Adapter{randomMat[float32](rng, 8, 300), randomMat[float32](rng, 130, 8), 2}
+		for format, p := range packings(w) {
+			sameBits(t, format, func() []float32 {
+				y, z, dx := make([]float32, 75*130), make([]float32, 75*8), make([]float32, 75*300)
+				g := AdapterGrad{Dense(make([]float32, 8*300), 8, 300), Dense(make([]float32, 130*8), 130, 8)}
+				p.ForwardLoRA(Set, Dense(y, 75, 130), x, ad, Dense(z, 75, 8))
+				p.BackwardLoRA(Set, Dense(dx, 75, 300), g, dy, x, Dense(z, 75, 8), ad)
+				dw := make([]float32, 130*300)
+				MatMulTN(Set, Dense(dw, 130, 300), 1, dy, x)
+				return append(append(append(append(y, dx...), g.A.Data...), g.B.Data...), dw...)
+			})
+		}
+	})
+}
+
+// Steps of k beyond one packing, and rows beyond one, meet at the seams.
+func TestGEMMLarge(t *testing.T) {
+	rng := rand.New(rand.NewSource(7))
+	const m, n, k = rowsPack + 3, 33, kPack + 5
+	a, b := randomMat[float32](rng, m, k), randomMat[float32](rng, n, k)
+	c := Dense(make([]float32, m*n), m, n)
+	MatMulNT(Set, c, 1, a, b)
+	for _, i := range []int{0, rowsPack - 1, rowsPack, m - 1} {
+		for j := range n {
+			near(t, "element", c.Row(i)[j:j+1], []float64{dot(a.Row(i), b.Row(j))}, 1e-2)
+		}
+	}
+}

@@ -1,0 +1,463 @@
+// Command gemm writes the matrix kernels: register tiles, and the packing of their operands.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mambatrain/autograd/kernel/gen/asm"
+)
+
+const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc int, add int)"
+
+// tilePtrs are the arguments of a tile, strides already in bytes.
+type tilePtrs struct{ k, a, b, ldb, c, ldc reg.Register }
+
+func tileHead(name string, mr, vecBytes int) tilePtrs {
+	TEXT(name, NOSPLIT, tileArgs)
+	Pragma("noescape")
+	p := tilePtrs{
+		Load(Param("k"), GP64()), Load(Param("a"), GP64()), Load(Param("b"), GP64()),
+		Load(Param("ldb"), GP64()), Load(Param("c"), GP64()), Load(Param("ldc"), GP64()),
+	}
+	SHLQ(U8(2), p.ldb)
+	SHLQ(U8(2), p.ldc)
+	row := GP64()
+	MOVQ(p.c, row)
+	for i := 0; i < mr; i++ { // the tile of c is wanted last: have it fetched now
+		PREFETCHT0(Mem{Base: row})
+		PREFETCHT0(Mem{Base: row, Disp: vecBytes - 4})
+		if i < mr-1 {
+			ADDQ(p.ldc, row)
+		}
+	}
+	return p
+}
+
+// loops emits the walk over k: step(u) for u in [0, unroll), then singly.
+func (p tilePtrs) loops(unroll, mr int, step func(u int)) {
+	n := GP64()
+	MOVQ(p.k, n)
+	if unroll > 1 {
+		Label("many")
+		CMPQ(n, U8(unroll))
+		JLT(LabelRef("single"))
+		for u := 0; u < unroll; u++ {
+			step(u)
+			ADDQ(p.ldb, p.b)
+		}
+		ADDQ(U32(4*mr*unroll), p.a)
+		SUBQ(U8(unroll), n)
+		JMP(LabelRef("many"))
+	}
+	Label("single")
+	TESTQ(n, n)
+	JZ(LabelRef("store"))
+	step(0)
+	ADDQ(p.ldb, p.b)
+	ADDQ(U8(4*mr), p.a)
+	DECQ(n)
+	JMP(LabelRef("single"))
+	Label("store")
+}
+
+// finish adds c to the sums if asked to, and stores them.
+func (p tilePtrs) finish(mr, nv, bytes int, acc func(i, j int) reg.Register) {
+	add := Load(Param("add"), GP64())
+	TESTQ(add, add)
+	JZ(LabelRef("overwrite"))
+	row := GP64()
+	MOVQ(p.c, row)
+	for i := 0; i < mr; i++ {
+		for j := 0; j < nv; j++ {
+			VADDPS(Mem{Base: row, Disp: j * bytes}, acc(i, j), acc(i, j))
+		}
+		ADDQ(p.ldc, row)
+	}
+	Label("overwrite")
+	for i := 0; i < mr; i++ {
+		for j := 0; j < nv; j++ {
+			VMOVUPS(acc(i, j), Mem{Base: p.c, Disp: j * bytes})
+		}
+		ADDQ(p.ldc, p.c)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// unrollOf keeps about 28 multiply-adds in a turn of the loop.
+func unrollOf(mr, nv int) int { return max(1, min(8, 28/(mr*nv))) }
+
+// ahead is how many rows of b are prefetched: far for thin tiles, which wait for memory, near for thick ones.
+func ahead(mr int) int {
+	if mr <= 4 {
+		return 32
+	}
+	return 8
+}
+
+// tile emits c (mr × nv vectors) = or += Σ_k a[k][mr]ᵀ·b[k][…], a packed without gaps.
+func tile(v asm.ISA, mr, nv int) {
+	p := tileHead(fmt.Sprintf("tile%dx%d_%s", mr, nv*v.Lanes, v.Suffix), mr, nv*v.Bytes)
+	acc := make([]reg.VecVirtual, mr*nv)
+	for i := range acc {
+		acc[i] = v.Zero()
+	}
+	bv := make([]reg.VecVirtual, nv)
+	for j := range bv {
+		bv[j] = v.Vec()
+	}
+	x := v.Vec()
+	far := GP64()
+	IMUL3Q(U32(ahead(mr)), p.ldb, far)
+	p.loops(unrollOf(mr, nv), mr, func(u int) {
+		for j := range bv {
+			VMOVUPS(Mem{Base: p.b, Disp: j * v.Bytes}, bv[j])
+		}
+		for d := 0; d < nv*v.Bytes; d += 64 {
+			PREFETCHT0(Mem{Base: p.b, Index: far, Scale: 1, Disp: d})
+		}
+		for i := 0; i < mr; i++ {
+			VBROADCASTSS(Mem{Base: p.a, Disp: 4 * (u*mr + i)}, x)
+			for j := range bv {
+				VFMADD231PS(bv[j], x, acc[i*nv+j])
+			}
+		}
+	})
+	p.finish(mr, nv, v.Bytes, func(i, j int) reg.Register { return acc[i*nv+j] })
+}
+
+// tileBF16 is tile for operands of bfloat16 pairs: k counts pairs, strides count 32-bit words.
+func tileBF16(mr, nv int) {
+	p := tileHead(fmt.Sprintf("tile%dx%d_bf16", mr, nv*16), mr, nv*64)
+	for i := 0; i < mr*nv; i++ {
+		VPXORD(asm.Z[i], asm.Z[i], asm.Z[i])
+	}
+	far := GP64()
+	IMUL3Q(U32(ahead(mr)), p.ldb, far)
+	p.loops(unrollOf(mr, nv), mr, func(u int) {
+		for j := 0; j < nv; j++ {
+			VMOVUPS(Mem{Base: p.b, Disp: j * 64}, asm.Z[28+j])
+			PREFETCHT0(Mem{Base: p.b, Index: far, Scale: 1, Disp: j * 64})
+		}
+		for i := 0; i < mr; i++ {
+			VBROADCASTSS(Mem{Base: p.a, Disp: 4 * (u*mr + i)}, asm.Z[30])
+			for j := 0; j < nv; j++ {
+				asm.VDPBF16PS(28+j, 30, i*nv+j)
+			}
+		}
+	})
+	p.finish(mr, nv, 64, func(i, j int) reg.Register { return asm.Z[i*nv+j] })
+}
+
+// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16: k runs along the rows of the source.
+// All 16 pointers of rows must be valid; those from mr on are read and dropped.
+func packTurned() {
+	TEXT("packTurned512", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	rows := Load(Param("rows"), GP64())
+	keep := asm.LowMask(Load(Param("mr"), GP64()))
+	alpha := ZMM()
+	VBROADCASTSS(NewParamAddr("alpha", 24), alpha)
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	SHLQ(U8(2), ldd)
+	off := GP64()
+	XORQ(off, off)
+	var r, t [16]reg.Register
+	for i := range r {
+		r[i], t[i] = ZMM(), ZMM()
+	}
+	Label("loop")
+	in := asm.LowMask(k)
+	for i := range r {
+		p := GP64()
+		MOVQ(Mem{Base: rows, Disp: 8 * i}, p)
+		VMOVUPS_Z(Mem{Base: p, Index: off, Scale: 1}, in, r[i])
+		VMULPS(alpha, r[i], r[i])
+	}
+	asm.Transpose16(r, t)
+	storeColumns(r, keep, k, dst, ldd)
+	ADDQ(U8(64), off)
+	SUBQ(U8(16), k)
+	JGT(LabelRef("loop"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// storeColumns stores the 16 vectors under the mask, ldd bytes apart, and leaves for "done" after the k-th.
+func storeColumns(r [16]reg.Register, keep, k, dst, ldd reg.Register) {
+	for c := range r {
+		if keep != nil {
+			VMOVUPS(r[c], keep, Mem{Base: dst})
+		} else {
+			VMOVUPS(r[c], Mem{Base: dst})
+		}
+		ADDQ(ldd, dst)
+		if c < 15 {
+			CMPQ(k, U8(c+1))
+			JEQ(LabelRef("done"))
+		}
+	}
+}
+
+// packTurnedBF16 is packTurned with pairs along k rounded to bfloat16: dst[(l/2)·ldd + r] holds elements l and l+1.
+func packTurnedBF16() {
+	TEXT("packTurnedBF16", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	rows := Load(Param("rows"), GP64())
+	keep := asm.LowMask(Load(Param("mr"), GP64()))
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	SHLQ(U8(2), ldd)
+	off := GP64()
+	XORQ(off, off)
+	var r, t [16]reg.Register
+	for i := range r {
+		r[i], t[i] = asm.Z[i], asm.Z[16+i]
+	}
+	words := GP64()
+	Label("loop")
+	VBROADCASTSS(NewParamAddr("alpha", 24), asm.Z[31])
+	lo := asm.LowMask(k)
+	over := GP64()
+	zero := GP64()
+	XORQ(zero, zero)
+	MOVQ(k, over)
+	SUBQ(U8(16), over)
+	CMOVQLT(zero, over)
+	hi := asm.LowMask(over)
+	for i := range r {
+		p := GP64()
+		MOVQ(Mem{Base: rows, Disp: 8 * i}, p)
+		VMOVUPS_Z(Mem{Base: p, Index: off, Scale: 1}, lo, asm.Z[16])
+		VMOVUPS_Z(Mem{Base: p, Index: off, Scale: 1, Disp: 64}, hi, asm.Z[17])
+		VMULPS(asm.Z[31], asm.Z[16], asm.Z[16])
+		VMULPS(asm.Z[31], asm.Z[17], asm.Z[17])
+		asm.VCVTNE2PS2BF16(16, 17, i)
+	}
+	asm.Transpose16(r, t)
+	MOVQ(k, words)
+	INCQ(words)
+	SHRQ(U8(1), words)
+	storeColumns(r, keep, words, dst, ldd)
+	ADDQ(U8(128), off)
+	SUBQ(U8(32), k)
+	JGT(LabelRef("loop"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// packStraight emits dst[l·ldd + r] = alpha·src[l·lds + r] for l < k, r < w ≤ 32: k runs down the source.
+func packStraight() {
+	TEXT("packStraight512", NOSPLIT, "func(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	w := Load(Param("w"), GP64())
+	SHLQ(U8(2), lds)
+	lo := asm.LowMask(w)
+	zero := GP64()
+	XORQ(zero, zero)
+	SUBQ(U8(16), w)
+	CMOVQLT(zero, w)
+	hi := asm.LowMask(w)
+	alpha := ZMM()
+	VBROADCASTSS(NewParamAddr("alpha", 32), alpha)
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	SHLQ(U8(2), ldd)
+	Label("loop")
+	x, y := ZMM(), ZMM()
+	VMOVUPS_Z(Mem{Base: src}, lo, x)
+	VMOVUPS_Z(Mem{Base: src, Disp: 64}, hi, y)
+	PREFETCHT0(Mem{Base: src, Index: lds, Scale: 8})
+	PREFETCHT0(Mem{Base: src, Index: lds, Scale: 8, Disp: 64})
+	VMULPS(alpha, x, x)
+	VMULPS(alpha, y, y)
+	VMOVUPS(x, lo, Mem{Base: dst})
+	VMOVUPS(y, hi, Mem{Base: dst, Disp: 64})
+	ADDQ(lds, src)
+	ADDQ(ldd, dst)
+	DECQ(k)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// packPairsTurned emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block: src has 16 rows of lds words,
+// row i the inputs 2i and 2i+1 of each output; dst gets rows of 32 words, row o the outputs 2o and 2o+1 of each input.
+// k outputs, a multiple of 16, are turned.
+func packPairsTurned() {
+	TEXT("packPairsTurned", NOSPLIT, "func(k int, src *float32, lds int, dst *float32)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	dst := Load(Param("dst"), GP64())
+	SHLQ(U8(2), lds)
+	var r, t [16]reg.Register
+	for i := range r {
+		r[i], t[i] = ZMM(), ZMM()
+	}
+	// Unpacking words works inside 128 bits. Row i goes to the lane from which that leaves inputs in ascending order.
+	lane := [16]int{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15}
+	Label("loop")
+	p := GP64()
+	MOVQ(src, p)
+	for i := range r {
+		VMOVUPS(Mem{Base: p}, r[lane[i]])
+		if i < 15 {
+			ADDQ(lds, p)
+		}
+	}
+	asm.Transpose16(r, t)
+	for o := 0; o < 16; o += 2 {
+		lo, hi := ZMM(), ZMM()
+		VPUNPCKLWD(r[o+1], r[o], lo)
+		VPUNPCKHWD(r[o+1], r[o], hi)
+		VMOVUPS(lo, Mem{Base: dst, Disp: 64 * o})
+		VMOVUPS(hi, Mem{Base: dst, Disp: 64*o + 64})
+	}
+	ADDQ(U8(64), src)
+	ADDQ(U32(1024), dst)
+	SUBQ(U8(16), k)
+	JGT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// widenPairs emits dst[2l][w], dst[2l+1][w] = the two float32 halves of src[l][w], w = 16·nv words, for k rows of words.
+func widenPairs(v asm.ISA) {
+	TEXT("widenPairs"+v.Suffix, NOSPLIT, "func(k int, src *float32, w int, dst *float32)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	w := Load(Param("w"), GP64())
+	dst := Load(Param("dst"), GP64())
+	odd := GP64()
+	SHLQ(U8(2), w)
+	mask := v.Vec()
+	if v.Bytes == 64 {
+		VPTERNLOGD(U8(0xff), mask, mask, mask)
+	} else {
+		VPCMPEQD(mask, mask, mask)
+	}
+	VPSLLD(U8(16), mask, mask)
+	off := GP64()
+	Label("row")
+	LEAQ(Mem{Base: dst, Index: w, Scale: 1}, odd)
+	XORQ(off, off)
+	Label("vector")
+	x, y := v.Vec(), v.Vec()
+	VMOVUPS(Mem{Base: src, Index: off, Scale: 1}, x)
+	VPSLLD(U8(16), x, y)
+	if v.Bytes == 64 {
+		VPANDD(mask, x, x)
+	} else {
+		VPAND(mask, x, x)
+	}
+	VMOVUPS(y, Mem{Base: dst, Index: off, Scale: 1})
+	VMOVUPS(x, Mem{Base: odd, Index: off, Scale: 1})
+	ADDQ(U8(v.Bytes), off)
+	CMPQ(off, w)
+	JLT(LabelRef("vector"))
+	ADDQ(w, src)
+	LEAQ(Mem{Base: odd, Index: w, Scale: 1}, dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// burst emits an arithmetic-only loop for the peak meter: k turns of 24 independent multiply-adds.
+func burst(name string, v asm.ISA, bf16 bool) {
+	TEXT(name, NOSPLIT, "func(k int)")
+	k := Load(Param("k"), GP64())
+	n := 24
+	if v.Bytes == 32 {
+		n = 12
+	}
+	if bf16 {
+		for i := 0; i < 32; i++ {
+			VPXORD(asm.Z[i], asm.Z[i], asm.Z[i])
+		}
+		Label("loop")
+		for i := 0; i < n; i++ {
+			asm.VDPBF16PS(28, 30, i)
+		}
+	} else {
+		x, y := v.Zero(), v.Zero()
+		acc := make([]reg.VecVirtual, n)
+		for i := range acc {
+			acc[i] = v.Zero()
+		}
+		Label("loop")
+		for i := range acc {
+			VFMADD231PS(x, y, acc[i])
+		}
+	}
+	DECQ(k)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// sweep emits reads of n bytes, a multiple of 512, and nothing else.
+func sweep() {
+	TEXT("sweep256", NOSPLIT, "func(n int, x *float32)")
+	Pragma("noescape")
+	n := Load(Param("n"), GP64())
+	x := Load(Param("x"), GP64())
+	var acc [8]reg.VecVirtual
+	for i := range acc {
+		acc[i] = asm.AVX2.Zero()
+	}
+	Label("loop")
+	for i := 0; i < 16; i++ {
+		VORPS(Mem{Base: x, Disp: 32 * i}, acc[i%8], acc[i%8])
+		if i%2 == 0 {
+			PREFETCHT0(Mem{Base: x, Disp: 4096 + 32*i})
+		}
+	}
+	ADDQ(U32(512), x)
+	SUBQ(U32(512), n)
+	JGT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func main() {
+	ConstraintExpr("amd64")
+	for mr := 1; mr <= 14; mr++ {
+		for nv := 1; nv <= 2; nv++ {
+			tile(asm.AVX512, mr, nv)
+			tileBF16(mr, nv)
+		}
+	}
+	for mr := 1; mr <= 6; mr++ {
+		tile(asm.AVX2, mr, 2)
+	}
+	packTurned()
+	packTurnedBF16()
+	packStraight()
+	packPairsTurned()
+	widenPairs(asm.AVX512)
+	widenPairs(asm.AVX2)
+	burst("burst512", asm.AVX512, false)
+	burst("burst256", asm.AVX2, false)
+	burst("burstBF16", asm.AVX512, true)
+	sweep()
+	TEXT("pause", NOSPLIT, "func()")
+	PAUSE()
+	RET()
+	Generate()
+}

@@ -1,0 +1,130 @@
+package kernel
+
+import "golang.org/x/sys/cpu"
+
+//go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
+
+// machineSets lists the vector kernel sets of this processor, slowest first.
+func machineSets() []*kernelSet {
+	x := &cpu.X86
+	var sets []*kernelSet
+	if x.HasAVX2 && x.HasFMA && x.HasBMI2 {
+		sets = append(sets, &avx2Set)
+		if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ {
+			sets = append(sets, &avx512Set)
+			if x.HasAVX512BF16 {
+				sets = append(sets, &avx512bf16Set)
+			}
+		}
+	}
+	return sets
+}
+
+var avx2Set = kernelSet{
+	name:   "avx2",
+	height: 6,
+	tile: [15][3]tileFunc{
+		1: twice(tile1x16_256), 2: twice(tile2x16_256), 3: twice(tile3x16_256),
+		4: twice(tile4x16_256), 5: twice(tile5x16_256), 6: twice(tile6x16_256),
+	},
+	burst: burstOf(burst256, burst256, 12*8*2, 12*8*2),
+	sweep: sweepOf,
+}
+
+// twice builds the 32 wide tile from the 16 wide one.
+func twice(t tileFunc) [3]tileFunc {
+	return [3]tileFunc{1: t, 2: func(k int, a, b *float32, ldb int, c *float32, ldc, add int) {
+		t(k, a, b, ldb, c, ldc, add)
+		t(k, a, after(b, 16), ldb, after(c, 16), ldc, add)
+	}}
+}
+
+var avx512Set = kernelSet{
+	name:   "avx512",
+	height: 14,
+	tile: [15][3]tileFunc{
+		1: {nil, tile1x16_512, tile1x32_512}, 2: {nil, tile2x16_512, tile2x32_512},
+		3: {nil, tile3x16_512, tile3x32_512}, 4: {nil, tile4x16_512, tile4x32_512},
+		5: {nil, tile5x16_512, tile5x32_512}, 6: {nil, tile6x16_512, tile6x32_512},
+		7: {nil, tile7x16_512, tile7x32_512}, 8: {nil, tile8x16_512, tile8x32_512},
+		9: {nil, tile9x16_512, tile9x32_512}, 10: {nil, tile10x16_512, tile10x32_512},
+		11: {nil, tile11x16_512, tile11x32_512}, 12: {nil, tile12x16_512, tile12x32_512},
+		13: {nil, tile13x16_512, tile13x32_512}, 14: {nil, tile14x16_512, tile14x32_512},
+	},
+	wide:  true,
+	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
+	sweep: sweepOf,
+}
+
+var avx512bf16Set = kernelSet{
+	name:   "avx512bf16",
+	height: avx512Set.height,
+	tile:   avx512Set.tile,
+	tile16: [15][3]tileFunc{
+		1: {nil, tile1x16_bf16, tile1x32_bf16}, 2: {nil, tile2x16_bf16, tile2x32_bf16},
+		3: {nil, tile3x16_bf16, tile3x32_bf16}, 4: {nil, tile4x16_bf16, tile4x32_bf16},
+		5: {nil, tile5x16_bf16, tile5x32_bf16}, 6: {nil, tile6x16_bf16, tile6x32_bf16},
+		7: {nil, tile7x16_bf16, tile7x32_bf16}, 8: {nil, tile8x16_bf16, tile8x32_bf16},
+		9: {nil, tile9x16_bf16, tile9x32_bf16}, 10: {nil, tile10x16_bf16, tile10x32_bf16},
+		11: {nil, tile11x16_bf16, tile11x32_bf16}, 12: {nil, tile12x16_bf16, tile12x32_bf16},
+		13: {nil, tile13x16_bf16, tile13x32_bf16}, 14: {nil, tile14x16_bf16, tile14x32_bf16},
+	},
+	wide:  true,
+	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
+	sweep: sweepOf,
+}
+
+// burstTurns makes a burst last some microseconds: long against the call, short against any preemption.
+const burstTurns = 1000
+
+// burstOf wraps the arithmetic-only loops; flops32 and flops16 count one turn.
+func burstOf(f32, f16 func(k int), flops32, flops16 float64) func(Format) float64 {
+	return func(f Format) float64 {
+		if f == BFloat16 {
+			f16(burstTurns)
+			return burstTurns * flops16
+		}
+		f32(burstTurns)
+		return burstTurns * flops32
+	}
+}
+
+// sweepOf reads x but for a rest below 512 bytes.
+func sweepOf(x []float32) {
+	if n := len(x) / 128 * 128; n > 0 {
+		sweep256(n*4, &x[0])
+	}
+}
+
+// The packing of operands is called directly, not through kernelSet, so that its arguments stay on the stack.
+
+func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	if active.wide {
+		packTurned512(k, rows, height, alpha, dst, ldd)
+	} else {
+		packTurnedGo(k, rows, height, alpha, dst, ldd)
+	}
+}
+
+func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
+	if active.wide {
+		packStraight512(k, src, lds, width, alpha, dst, ldd)
+	} else {
+		packStraightGo(k, src, lds, width, alpha, dst, ldd)
+	}
+}
+
+func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	packTurnedBF16(k, rows, height, alpha, dst, ldd)
+}
+
+func widenPairs(k int, src *float32, words int, dst *float32) {
+	switch {
+	case active.wide:
+		widenPairs512(k, src, words, dst)
+	case active.height > genericSet.height:
+		widenPairs256(k, src, words, dst)
+	default:
+		widenPairsGo(k, src, words, dst)
+	}
+}

@@ -1,0 +1,25 @@
+//go:build !amd64
+
+package kernel
+
+// machineSets lists the vector kernel sets of this processor, slowest first: none outside amd64.
+func machineSets() []*kernelSet { return nil }
+
+// pause tells the processor that it runs a spin loop.
+func pause() {}
+
+func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	packTurnedGo(k, rows, height, alpha, dst, ldd)
+}
+
+func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
+	packStraightGo(k, src, lds, width, alpha, dst, ldd)
+}
+
+func widenPairs(k int, src *float32, words int, dst *float32) { widenPairsGo(k, src, words, dst) }
+
+// No kernel set here multiplies in bfloat16, so that these two are never reached.
+
+func packTurned16(int, *[16]*float32, int, float32, *float32, int) { panic("kernel: no bfloat16") }
+
+func packPairsTurned(int, *float32, int, *float32) { panic("kernel: no bfloat16") }

@@ -1,4 +1,0 @@
-package kernel
-
-// pause tells the processor that it runs a spin loop.
-func pause() {}
