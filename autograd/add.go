@@ -32,13 +32,18 @@ func (add[T]) Overwrites(int) bool { return true }
 
 // da = db = dy.
 func (add[T]) Backward(c *Call[T]) {
-	for i, d := range c.DIn {
-		switch {
-		case d.Absent():
-		case c.Mode(i) == kernel.Set:
-			kernel.CopyMat(d.Mat(), c.DOut.Mat())
-		default:
-			kernel.AddMat(d.Mat(), c.DOut.Mat())
-		}
+	pass(c, 0)
+	pass(c, 1)
+}
+
+// pass hands the gradient of the output on to input i as it is.
+func pass[T kernel.Float](c *Call[T], i int) {
+	d := c.DIn[i]
+	switch {
+	case d.Absent():
+	case c.Mode(i) == kernel.Set:
+		kernel.CopyMat(d.Mat(), c.DOut.Mat())
+	default:
+		kernel.AddMat(d.Mat(), c.DOut.Mat())
 	}
 }

@@ -97,6 +97,13 @@ func TestSelectiveScanGradLong(t *testing.T) {
 	}}, []int{11, d}, []int{11, d}, []int{11, 2 * n}, []int{d, n}, []int{d})
 }
 
+func TestNoiseGrad(t *testing.T) {
+	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
+		x := ag.Noise(lookup(g, p[0]), 5)
+		return ag.Add(x, ag.Noise(x, 3))
+	}, []int{11, 5})
+}
+
 func TestCrossEntropyGrad(t *testing.T) {
 	for name, smoothing := range map[string]float64{"plain": 0, "smoothed": 0.1} {
 		t.Run(name, func(t *testing.T) {

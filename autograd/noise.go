@@ -1,0 +1,48 @@
+package autograd
+
+import (
+	"math"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Noise returns x (rows, m) as it is, but in training runs with uniform noise of ±alpha/√(L·m) added to each element, where
+// L is the number of rows of the document in this run. Jain et al. 2023 (NEFTune), for the output of an embedding.
+func Noise(x Var, alpha float64) Var {
+	return Apply(noise[float32]{alpha}, noise[float64]{alpha}, x, x.Graph().first())
+}
+
+type noise[T kernel.Float] struct{ alpha float64 }
+
+func (noise[T]) Name() string { return "noise" }
+
+func (noise[T]) Shape(in [][]int) ([]int, error) { return in[0], nil }
+
+func (noise[T]) Saves([]bool) []bool { return []bool{false, false} }
+
+func (o noise[T]) Forward(c *Call[T]) {
+	y, m := c.Out.Mat(), c.Out.Shape[1]
+	kernel.CopyMat(y, c.In[0].Mat())
+	if !c.run.training {
+		return
+	}
+	for from := 0; from < c.Rows; {
+		to := from + 1
+		for to < c.Rows && c.In[1].Ints[to] == c.In[1].Ints[from] {
+			to++
+		}
+		size := o.alpha / math.Sqrt(float64((to-from)*m))
+		for i := from * m; i < to*m; i++ {
+			y.Data[i] += T(size * uniform(mix(c.Seed, uint64(i))))
+		}
+		from = to
+	}
+}
+
+// uniform turns 64 random bits into a number from −1 to 1.
+func uniform(bits uint64) float64 { return float64(bits>>11)/(1<<52) - 1 }
+
+func (noise[T]) Overwrites(int) bool { return true }
+
+// dx = dy.
+func (noise[T]) Backward(c *Call[T]) { pass(c, 0) }
