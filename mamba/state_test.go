@@ -1,0 +1,406 @@
+package mamba
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"mambatrain/autograd/kernel"
+)
+
+var ctx = context.Background()
+
+// small is a model with odd sizes, biases and an untied head.
+func small(t testing.TB) *Model {
+	t.Helper()
+	c := DefaultConfig()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.ConvKernel = 53, 20, 2, 5, 3
+	c.Expand, c.IntermediateSize, c.TimeStepRank, c.UseBias, c.TieWordEmbeddings = 1.5, 30, 3, true, false
+	m, err := New(c, InitHF, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(3, 4)) // biases start at zero, which would hide mistakes
+	for _, b := range m.Layers {
+		for _, v := range [][]float32{b.Mixer.InProj.Bias.Float32s(), b.Mixer.OutProj.Bias.Float32s(), b.Mixer.Conv1d.Bias.Float32s()} {
+			for i := range v {
+				v[i] = float32(0.3 * r.NormFloat64())
+			}
+		}
+	}
+	return m
+}
+
+func ids(r *rand.Rand, v, n int) []int {
+	x := make([]int, n)
+	for i := range x {
+		x[i] = r.IntN(v)
+	}
+	return x
+}
+
+// TestDecode compares a prompt and single steps after it, logits and states, with the reference.
+func TestDecode(t *testing.T) {
+	for _, model := range goldenModels {
+		m := loadGolden(t, model+"/model")
+		for _, c := range cases(t, model, "decode_*") {
+			t.Run(model+"/"+c, func(t *testing.T) {
+				f := golden(t, model, c+".safetensors")
+				all := sequences(t, f, "input_ids")
+				x, _ := f.Tensor("prefill.logits")
+				prompt := x.Shape[1]
+				out, err := m.Run(ctx, Input{IDs: columns(all, 0, prompt)}, Want{Logits: AllPositions})
+				if err != nil {
+					t.Fatal(err)
+				}
+				near(t, "prefill logits", out.Logits.Data, floats(t, f, "prefill.logits"))
+				nearStates(t, m, f.Names(), func(name string) []float32 { return floats(t, f, name) }, "prefill.", out.State)
+				d := m.NewDecoder(0)
+				for i := range len(all[0]) - prompt {
+					logits, err := d.Next(ctx, out.State, columns(all, prompt+i, prompt+i+1))
+					if err != nil {
+						t.Fatal(err)
+					}
+					near(t, name("logits of step %d", i), logits.Data, floats(t, f, name("step%d.logits", i)))
+				}
+				nearStates(t, m, f.Names(), func(name string) []float32 { return floats(t, f, name) }, "final.", out.State)
+			})
+		}
+	}
+}
+
+func columns(rows [][]int, from, to int) [][]int {
+	part := make([][]int, len(rows))
+	for i := range rows {
+		part[i] = rows[i][from:to]
+	}
+	return part
+}
+
+// nearStates compares a state with the reference's, which keeps one input of the convolution more, (d, k) transposed.
+func nearStates(t *testing.T, m *Model, names []string, read func(string) []float32, prefix string, s *State) {
+	t.Helper()
+	if !slices.Contains(names, prefix+"ssm_states.0") {
+		t.Fatalf("no states %s*", prefix)
+	}
+	d, k := m.Config.IntermediateSize, m.Config.ConvKernel
+	for l := range m.Layers {
+		near(t, name("%sssm_states.%d", prefix, l), s.SSM[l], read(name("%sssm_states.%d", prefix, l)))
+		all := read(name("%sconv_states.%d", prefix, l))
+		want := make([]float32, 0, len(s.Conv[l]))
+		for i := range s.Sequences() {
+			for j := 1; j < k; j++ {
+				for c := range d {
+					want = append(want, all[(i*d+c)*k+j])
+				}
+			}
+		}
+		near(t, name("%sconv_states.%d", prefix, l), s.Conv[l], want)
+	}
+}
+
+// TestPieces: a text cut at random places, in chunks of random size, ends in the state and the logits of one long run.
+// Token by token is the extreme case.
+func TestPieces(t *testing.T) {
+	m := small(t)
+	r := rand.New(rand.NewPCG(5, 6))
+	for round := range 30 {
+		text := ids(r, m.Config.VocabSize, 1+r.IntN(70))
+		whole, err := m.Run(ctx, Input{IDs: [][]int{text}}, Want{Logits: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, s := m.NewDecoder(1+r.IntN(9)), m.NewState(1)
+		var logits kernel.Mat[float32]
+		for rest := text; len(rest) > 0; {
+			n := 1
+			if round > 0 { // the first round goes token by token
+				n = 1 + r.IntN(len(rest))
+			}
+			if logits, err = d.Next(ctx, s, [][]int{rest[:n]}); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		within(t, "logits", logits.Data, whole.Logits.Data, selfAbs, selfAbs)
+		sameState(t, s, whole.State)
+	}
+}
+
+func sameState(t *testing.T, got, want *State) {
+	t.Helper()
+	for l := range want.Conv {
+		within(t, name("conv state %d", l), got.Conv[l], want.Conv[l], selfAbs, selfAbs)
+		within(t, name("scan state %d", l), got.SSM[l], want.SSM[l], selfAbs, selfAbs)
+	}
+	for i := range want.Tokens {
+		if !slices.Equal(got.Tokens[i], want.Tokens[i]) || got.Fed[i] != want.Fed[i] {
+			t.Errorf("sequence %d: %d of tokens %v, want %d of %v", i, got.Fed[i], got.Tokens[i], want.Fed[i], want.Tokens[i])
+		}
+	}
+}
+
+// TestTogether: sequences of unequal length in one batch, padded on either side with other tokens, give what each gives
+// alone, and so do further steps for all of them.
+func TestTogether(t *testing.T) {
+	m := small(t)
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 20 {
+		n, longest := 1+r.IntN(5), 0
+		texts := make([][]int, n)
+		for i := range texts {
+			texts[i] = ids(r, m.Config.VocabSize, 1+r.IntN(20))
+			longest = max(longest, len(texts[i]))
+		}
+		in := Input{}
+		for _, text := range texts {
+			row, mask := ids(r, m.Config.VocabSize, longest), make([]int, longest)
+			at := r.IntN(2) * (longest - len(text)) // left or right padding
+			for t, id := range text {
+				row[at+t], mask[at+t] = id, 1
+			}
+			in.IDs, in.Mask = append(in.IDs, row), append(in.Mask, mask)
+		}
+		together, err := m.Run(ctx, in, Want{Logits: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := make([][]int, n)
+		for i := range step {
+			step[i] = ids(r, m.Config.VocabSize, 1+r.IntN(3))
+		}
+		next, err := m.NewDecoder(4).Next(ctx, together.State, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range texts {
+			alone, err := m.Run(ctx, Input{IDs: [][]int{text}}, Want{Logits: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "logits in a batch", together.Logits.Row(i), alone.Logits.Data, selfAbs, selfAbs)
+			after, err := m.NewDecoder(0).Next(ctx, alone.State, [][]int{step[i]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "continued in a batch", next.Row(i), after.Data, selfAbs, selfAbs)
+			sameState(t, together.State.Select(i), alone.State)
+		}
+	}
+}
+
+// TestAllMasked: a sequence without a real position takes no part and keeps its state.
+func TestAllMasked(t *testing.T) {
+	m := small(t)
+	out, err := m.Run(ctx, Input{IDs: [][]int{{1, 2}, {3, 4}}, Mask: [][]int{{0, 0}, {1, 1}}}, Want{Logits: AllPositions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Places) != 2 || out.Places[0] != (Place{1, 0}) || out.State.Fed[0] != 0 {
+		t.Errorf("places %v, fed %v", out.Places, out.State.Fed)
+	}
+}
+
+// TestThreads: the number of threads changes no bit.
+func TestThreads(t *testing.T) {
+	m, text := small(t), ids(rand.New(rand.NewPCG(9, 9)), 53, 300)
+	defer kernel.SetThreads(kernel.Threads())
+	var want []float32
+	for _, threads := range []int{1, 2, 3, 8} {
+		kernel.SetThreads(threads)
+		out, err := m.Run(ctx, Input{IDs: [][]int{text}}, Want{Logits: AllPositions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = out.Logits.Data
+		}
+		if !slices.Equal(out.Logits.Data, want) {
+			t.Errorf("%d threads give other bits than 1", threads)
+		}
+	}
+}
+
+// TestStateFile: a state restored from a file goes on bit by bit like the one it was saved from.
+func TestStateFile(t *testing.T) {
+	m := small(t)
+	r := rand.New(rand.NewPCG(10, 11))
+	s, d := m.NewState(2), m.NewDecoder(0)
+	if err := d.Feed(ctx, s, [][]int{ids(r, 53, 9), ids(r, 53, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	s.Tokens[1] = append(s.Tokens[1], 7) // waits to be fed
+	path := filepath.Join(t.TempDir(), "state.safetensors")
+	if err := s.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := m.LoadState(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(restored.Fed, []int{9, 1}) || !slices.Equal(restored.Tokens[1], s.Tokens[1]) {
+		t.Fatalf("restored %v of %v", restored.Fed, restored.Tokens)
+	}
+	want, err := d.Next(ctx, s, [][]int{{5}, {6}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.NewDecoder(0).Next(ctx, restored, [][]int{{5}, {6}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Data, want.Data) {
+		t.Error("the restored state goes on differently")
+	}
+	if _, err := loadGolden(t, "base/model").LoadState(path); err == nil {
+		t.Error("a state of another model was accepted")
+	}
+}
+
+// TestStateCopies: copies share nothing.
+func TestStateCopies(t *testing.T) {
+	m := small(t)
+	s, d := m.NewState(2), m.NewDecoder(0)
+	feed := func(s *State, tokens ...[]int) {
+		t.Helper()
+		if err := d.Feed(ctx, s, tokens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	feed(s, []int{1, 2, 3}, []int{4})
+	c := s.Clone()
+	feed(s, []int{9}, nil)
+	sameState(t, s.Select(1), c.Select(1))
+	if slices.Equal(s.Select(0).SSM[0], c.Select(0).SSM[0]) {
+		t.Error("the copy went on with the original")
+	}
+	c.Set(1, s, 0)
+	sameState(t, c.Select(1, 1), s.Select(0, 0))
+}
+
+// TestConstantMemory: a long prompt takes no more memory than a short one, but for its token ids.
+func TestConstantMemory(t *testing.T) {
+	m := small(t)
+	d, s := m.NewDecoder(64), m.NewState(1)
+	text := ids(rand.New(rand.NewPCG(1, 1)), 53, 20_000)
+	if err := d.Feed(ctx, s, [][]int{text[:64]}); err != nil { // buffers are made here
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	if err := d.Feed(ctx, s, [][]int{text}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	const perToken = 8 * 2.5 // the id, in a slice that grows
+	if grown := int(after.HeapAlloc) - int(before.HeapAlloc); float64(grown) > perToken*float64(len(text))+1<<16 {
+		t.Errorf("the heap grew by %d bytes for %d tokens", grown, len(text))
+	}
+}
+
+// TestScore: documents of any length, cut anywhere, cost what the model's loss on each of them says.
+func TestScore(t *testing.T) {
+	m := small(t)
+	r := rand.New(rand.NewPCG(12, 13))
+	for range 10 {
+		docs := make([]Document, r.IntN(8))
+		for i := range docs {
+			docs[i].Tokens = ids(r, m.Config.VocabSize, r.IntN(30))
+			if r.IntN(2) == 0 {
+				docs[i].Labels = slices.Clone(docs[i].Tokens)
+				for j := range docs[i].Labels {
+					if r.IntN(3) == 0 {
+						docs[i].Labels[j] = -100
+					}
+				}
+			}
+		}
+		i := 0
+		for got, err := range m.Score(ctx, slices.Values(docs), ScoreOptions{Rows: 1 + r.IntN(40), PerToken: true}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkScore(t, m, docs[i], got)
+			i++
+		}
+		if i != len(docs) {
+			t.Fatalf("%d scores for %d documents", i, len(docs))
+		}
+	}
+}
+
+func checkScore(t *testing.T, m *Model, doc Document, got Score) {
+	t.Helper()
+	labels := doc.Labels
+	if labels == nil {
+		labels = doc.Tokens
+	}
+	out, err := m.Run(ctx, Input{IDs: [][]int{doc.Tokens}, Labels: [][]int{labels}}, Want{Logits: AllPositions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	correct := 0
+	for i := range max(0, len(doc.Tokens)-1) {
+		target := labels[i+1]
+		if d := got.PerToken[i+1] - out.TokenLoss[i]; d > selfAbs || d < -selfAbs {
+			t.Errorf("token %d costs %v, want %v", i+1, got.PerToken[i+1], out.TokenLoss[i])
+		}
+		if target >= 0 && argmax(out.Logits.Row(i)) == target {
+			correct++
+		}
+	}
+	if got.Tokens != out.Tokens || got.Correct != correct {
+		t.Errorf("%d tokens, %d correct; want %d and %d", got.Tokens, got.Correct, out.Tokens, correct)
+	}
+	if d := got.NLL - out.Loss*float64(out.Tokens); d > 1e-4 || d < -1e-4 {
+		t.Errorf("loss %v, want %v", got.NLL, out.Loss*float64(out.Tokens))
+	}
+}
+
+func argmax(x []float32) int {
+	b := 0
+	for i, v := range x {
+		if v > x[b] {
+			b = i
+		}
+	}
+	return b
+}
+
+// TestBadTokens: ids beyond the vocabulary are named, never looked up, and leave the state as it was.
+func TestBadTokens(t *testing.T) {
+	m := small(t)
+	s := m.NewState(1)
+	_, runErr := m.Run(ctx, Input{IDs: [][]int{{1, 53}}}, Want{})
+	_, labelErr := m.Run(ctx, Input{IDs: [][]int{{1, 2}}, Labels: [][]int{{1, 99}}}, Want{})
+	_, genErr := m.Generate(ctx, [][]int{{-1}}, m.DefaultGenerate())
+	_, emptyErr := m.Generate(ctx, [][]int{{}}, m.DefaultGenerate())
+	var scoreErr error
+	for _, err := range m.Score(ctx, slices.Values([]Document{{Tokens: []int{1, 2, 1000}}}), ScoreOptions{}) {
+		scoreErr = err
+	}
+	for i, err := range []error{runErr, labelErr, genErr, emptyErr, scoreErr, m.NewDecoder(0).Feed(ctx, s, [][]int{{53}})} {
+		if err == nil {
+			t.Errorf("call %d accepted a bad token", i)
+		}
+	}
+	if s.Fed[0] != 0 || len(s.Tokens[0]) != 0 {
+		t.Error("the state changed")
+	}
+}
+
+// TestInterrupted: a context that ends stops the work between chunks.
+func TestInterrupted(t *testing.T) {
+	m := small(t)
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := m.NewDecoder(2).Feed(done, m.NewState(1), [][]int{{1, 2, 3}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
