@@ -18,7 +18,8 @@ import (
 
 // tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Row l of a
 // follows its predecessor without gap, rows of b are ldb elements apart, rows of c ldc. For bfloat16 a step is a pair.
-type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int)
+// On the way it prefetches memory that later tiles want: next, advancing by step bytes with each l.
+type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
 	kBlock    = 256  // steps of k between two visits of C: 32 KiB of B
@@ -43,6 +44,9 @@ type right interface {
 	panel(scratch []float32, j, k0, kc int) (b *float32, ldb int)
 	// packs reports whether panel builds rather than finds.
 	packs() bool
+	// upcoming returns where in memory part i of n of what panel reads lies, and how many bytes it is; it is for prefetching
+	// and may be inexact.
+	upcoming(j, k0, kc, i, n int) (next *float32, bytes int)
 }
 
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
@@ -156,27 +160,38 @@ func (s *slab) task(p0, p1, j0, j1 int) {
 	if p1-p0 == 1 {
 		for j := j0; j < j1; j++ {
 			for kb := range blocks {
-				s.strip(scratch.data, p0, p1, j, kb*kBlock)
+				s.strip(scratch.data, p0, p1, j, j0, j1, kb*kBlock)
 			}
 		}
 		return
 	}
 	for kb := range blocks {
 		for j := j0; j < j1; j++ {
-			s.strip(scratch.data, p0, p1, j, kb*kBlock)
+			s.strip(scratch.data, p0, p1, j, j0, j1, kb*kBlock)
 		}
 	}
 }
 
-// strip computes panels [p0, p1) × panel j of B over the block of steps at k.
-func (s *slab) strip(scratch []float32, p0, p1, j, k int) {
+// strip computes panels [p0, p1) × panel j of B over the block of steps at k; the task's columns are [j0, j1).
+func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	kc := min(kBlock, s.kn-k)
 	t := tileArgs{kc: kc, j: j, add: 1, last: s.k0+k+kc == s.k, corner: scratch[kBlock*panel:]}
 	if s.mode == Set && s.k0+k == 0 {
 		t.add = 0
 	}
 	t.b, t.ldb = s.b.panel(scratch, j, s.k0+k, kc)
+	nextJ, nextK := j+1, k
+	if j+1 == j1 {
+		nextJ, nextK = j0, k+kBlock
+	}
+	ahead := nextK < s.kn && p1-p0 > 1
 	for i := p0; i < p1; i++ {
+		t.next, t.step = t.b, 0
+		if ahead {
+			var bytes int
+			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(kBlock, s.kn-nextK), i-p0, p1-p0)
+			t.step = (bytes + kc - 1) / kc
+		}
 		t.from, t.to = s.panels.start(i), s.panels.start(i+1)
 		t.a = &s.packed[k*s.rows+t.from*kc]
 		s.tileOf(&t)
@@ -191,6 +206,8 @@ type tileArgs struct {
 	from, to, j, add int
 	last             bool
 	corner           []float32
+	next             *float32
+	step             int
 }
 
 // tileOf computes one tile. One that would reach past the last column goes through corner.
@@ -205,7 +222,7 @@ func (s *slab) tileOf(t *tileArgs) {
 	if width < nv*16 {
 		c, ldc, add = &t.corner[0], panel, 0
 	}
-	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add)
+	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add, t.next, t.step)
 	if t.last && s.low != nil {
 		s.low.extend(s, t.from, t.to, t.j, nv, c, ldc)
 	}

@@ -4,66 +4,84 @@
 
 #include "textflag.h"
 
-// func tile1x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile1x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile1x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile1x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 4(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -72,10 +90,12 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z1
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z2
 	VFMADD231PS  Z1, Z2, Z0
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x04, CX
 	DECQ         AX
 	JMP          single
@@ -94,28 +114,30 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile1x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile1x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile1x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile1x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -124,8 +146,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 4(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -134,8 +158,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -144,8 +170,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -154,8 +182,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -164,8 +194,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -174,8 +206,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -184,8 +218,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -194,6 +230,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -202,7 +240,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -211,6 +249,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x04, CX
 	DECQ         AX
 	JMP          single
@@ -229,91 +269,109 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile1x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile1x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile1x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile1x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 4(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 8(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 12(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 20(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 28(CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -323,12 +381,14 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x04, CX
 	DECQ         AX
 	JMP          single
@@ -349,31 +409,33 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile1x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile1x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile1x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile1x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -388,10 +450,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 4(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -406,10 +470,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -424,10 +490,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -442,10 +510,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -460,10 +530,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -478,10 +550,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -496,10 +570,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -514,6 +590,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -522,9 +600,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -539,6 +617,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x04, CX
 	DECQ         AX
 	JMP          single
@@ -559,86 +639,104 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile2x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile2x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile2x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile2x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 4(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 12(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 20(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 28(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 36(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 44(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 52(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 60(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -647,12 +745,14 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z2
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z3
 	VFMADD231PS  Z2, Z3, Z0
 	VBROADCASTSS 4(CX), Z3
 	VFMADD231PS  Z2, Z3, Z1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x08, CX
 	DECQ         AX
 	JMP          single
@@ -675,32 +775,34 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile2x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile2x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile2x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile2x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -716,8 +818,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -733,8 +837,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -750,8 +856,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -767,8 +875,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -784,8 +894,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -801,8 +913,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -818,8 +932,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -835,6 +951,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -843,7 +961,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -859,6 +977,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x08, CX
 	DECQ         AX
 	JMP          single
@@ -881,36 +1001,38 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile2x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile2x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile2x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile2x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x07
 	JLT          single
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -918,10 +1040,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 8(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -929,10 +1053,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -940,10 +1066,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -951,10 +1079,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 32(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -962,10 +1092,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 40(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -973,10 +1105,12 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 48(CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -984,6 +1118,8 @@ many:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
 	SUBQ         $0x07, AX
 	JMP          many
@@ -993,8 +1129,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -1002,6 +1138,8 @@ single:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x08, CX
 	DECQ         AX
 	JMP          single
@@ -1028,36 +1166,38 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile2x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile2x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile2x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile2x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x07
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1085,10 +1225,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1116,10 +1258,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1147,10 +1291,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1178,10 +1324,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1209,10 +1357,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1240,10 +1390,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1271,6 +1423,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
 	SUBQ         $0x07, AX
 	JMP          many
@@ -1279,9 +1433,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1309,6 +1463,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x08, CX
 	DECQ         AX
 	JMP          single
@@ -1335,36 +1491,38 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile3x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile3x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile3x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile3x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 4(CX), Z4
@@ -1372,8 +1530,10 @@ many:
 	VBROADCASTSS 8(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 16(CX), Z4
@@ -1381,8 +1541,10 @@ many:
 	VBROADCASTSS 20(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 28(CX), Z4
@@ -1390,8 +1552,10 @@ many:
 	VBROADCASTSS 32(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 40(CX), Z4
@@ -1399,8 +1563,10 @@ many:
 	VBROADCASTSS 44(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 52(CX), Z4
@@ -1408,8 +1574,10 @@ many:
 	VBROADCASTSS 56(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 64(CX), Z4
@@ -1417,8 +1585,10 @@ many:
 	VBROADCASTSS 68(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 76(CX), Z4
@@ -1426,8 +1596,10 @@ many:
 	VBROADCASTSS 80(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 88(CX), Z4
@@ -1435,6 +1607,8 @@ many:
 	VBROADCASTSS 92(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -1443,7 +1617,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z4
 	VFMADD231PS  Z3, Z4, Z0
 	VBROADCASTSS 4(CX), Z4
@@ -1451,6 +1625,8 @@ single:
 	VBROADCASTSS 8(CX), Z4
 	VFMADD231PS  Z3, Z4, Z2
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
 	DECQ         AX
 	JMP          single
@@ -1477,36 +1653,38 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile3x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile3x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile3x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile3x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1529,8 +1707,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1553,8 +1733,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1577,8 +1759,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1601,8 +1785,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1625,8 +1811,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1649,8 +1837,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1673,8 +1863,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1697,6 +1889,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -1705,7 +1899,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1728,6 +1922,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
 	DECQ         AX
 	JMP          single
@@ -1754,41 +1950,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile3x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile3x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile3x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile3x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1799,10 +1997,12 @@ many:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 12(CX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1813,10 +2013,12 @@ many:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1827,10 +2029,12 @@ many:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 36(CX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1841,6 +2045,8 @@ many:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -1850,8 +2056,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1862,6 +2068,8 @@ single:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
 	DECQ         AX
 	JMP          single
@@ -1894,41 +2102,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile3x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile3x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile3x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile3x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -1969,10 +2179,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2013,10 +2225,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2057,10 +2271,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 36(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2101,6 +2317,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -2109,9 +2327,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2152,6 +2370,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
 	DECQ         AX
 	JMP          single
@@ -2184,40 +2404,42 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile4x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile4x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile4x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x07
 	JLT          single
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 4(CX), Z5
@@ -2227,8 +2449,10 @@ many:
 	VBROADCASTSS 12(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 20(CX), Z5
@@ -2238,8 +2462,10 @@ many:
 	VBROADCASTSS 28(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 36(CX), Z5
@@ -2249,8 +2475,10 @@ many:
 	VBROADCASTSS 44(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 52(CX), Z5
@@ -2260,8 +2488,10 @@ many:
 	VBROADCASTSS 60(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 68(CX), Z5
@@ -2271,8 +2501,10 @@ many:
 	VBROADCASTSS 76(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 84(CX), Z5
@@ -2282,8 +2514,10 @@ many:
 	VBROADCASTSS 92(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 96(CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 100(CX), Z5
@@ -2293,6 +2527,8 @@ many:
 	VBROADCASTSS 108(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x07, AX
 	JMP          many
@@ -2301,7 +2537,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z4
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z5
 	VFMADD231PS  Z4, Z5, Z0
 	VBROADCASTSS 4(CX), Z5
@@ -2311,6 +2547,8 @@ single:
 	VBROADCASTSS 12(CX), Z5
 	VFMADD231PS  Z4, Z5, Z3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JMP          single
@@ -2341,40 +2579,42 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile4x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile4x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile4x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x07
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2404,8 +2644,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2435,8 +2677,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2466,8 +2710,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2497,8 +2743,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2528,8 +2776,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2559,8 +2809,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 96(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2590,6 +2842,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x07, AX
 	JMP          many
@@ -2598,7 +2852,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2628,6 +2882,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JMP          single
@@ -2658,29 +2914,31 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile4x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile4x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile4x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2689,15 +2947,15 @@ TEXT ·tile4x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -2711,10 +2969,12 @@ many:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -2728,10 +2988,12 @@ many:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 32(CX), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -2745,6 +3007,8 @@ many:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -2754,8 +3018,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -2769,6 +3033,8 @@ single:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JMP          single
@@ -2807,29 +3073,31 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile4x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile4x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile4x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -2838,15 +3106,15 @@ TEXT ·tile4x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2900,10 +3168,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -2957,10 +3227,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3014,6 +3286,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -3022,9 +3296,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3078,6 +3352,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JMP          single
@@ -3116,44 +3392,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile5x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile5x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile5x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x05
 	JLT          single
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 4(CX), Z6
@@ -3165,8 +3443,10 @@ many:
 	VBROADCASTSS 16(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 24(CX), Z6
@@ -3178,8 +3458,10 @@ many:
 	VBROADCASTSS 36(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 44(CX), Z6
@@ -3191,8 +3473,10 @@ many:
 	VBROADCASTSS 56(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 64(CX), Z6
@@ -3204,8 +3488,10 @@ many:
 	VBROADCASTSS 76(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 84(CX), Z6
@@ -3217,6 +3503,8 @@ many:
 	VBROADCASTSS 96(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000064, CX
 	SUBQ         $0x05, AX
 	JMP          many
@@ -3225,7 +3513,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z6
 	VFMADD231PS  Z5, Z6, Z0
 	VBROADCASTSS 4(CX), Z6
@@ -3237,6 +3525,8 @@ single:
 	VBROADCASTSS 16(CX), Z6
 	VFMADD231PS  Z5, Z6, Z4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x14, CX
 	DECQ         AX
 	JMP          single
@@ -3271,44 +3561,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile5x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile5x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile5x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x05
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3345,8 +3637,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3383,8 +3677,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3421,8 +3717,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3459,8 +3757,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3497,6 +3797,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000064, CX
 	SUBQ         $0x05, AX
 	JMP          many
@@ -3505,7 +3807,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3542,6 +3844,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x14, CX
 	DECQ         AX
 	JMP          single
@@ -3576,32 +3880,34 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile5x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile5x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile5x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3612,15 +3918,15 @@ TEXT ·tile5x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z12
 	VFMADD231PS  Z10, Z12, Z0
 	VFMADD231PS  Z11, Z12, Z1
@@ -3637,10 +3943,12 @@ many:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 20(CX), Z12
 	VFMADD231PS  Z10, Z12, Z0
 	VFMADD231PS  Z11, Z12, Z1
@@ -3657,6 +3965,8 @@ many:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -3666,8 +3976,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z12
 	VFMADD231PS  Z10, Z12, Z0
 	VFMADD231PS  Z11, Z12, Z1
@@ -3684,6 +3994,8 @@ single:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x14, CX
 	DECQ         AX
 	JMP          single
@@ -3728,32 +4040,34 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile5x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile5x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile5x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile5x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -3764,15 +4078,15 @@ TEXT ·tile5x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3839,10 +4153,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3909,6 +4225,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -3917,9 +4235,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -3986,6 +4304,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x14, CX
 	DECQ         AX
 	JMP          single
@@ -4030,48 +4350,50 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile6x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile6x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile6x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z6
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS 4(CX), Z7
@@ -4085,8 +4407,10 @@ many:
 	VBROADCASTSS 20(CX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS 28(CX), Z7
@@ -4100,8 +4424,10 @@ many:
 	VBROADCASTSS 44(CX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS 52(CX), Z7
@@ -4115,8 +4441,10 @@ many:
 	VBROADCASTSS 68(CX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z6
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS 76(CX), Z7
@@ -4130,6 +4458,8 @@ many:
 	VBROADCASTSS 92(CX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -4138,7 +4468,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z6
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z7
 	VFMADD231PS  Z6, Z7, Z0
 	VBROADCASTSS 4(CX), Z7
@@ -4152,6 +4482,8 @@ single:
 	VBROADCASTSS 20(CX), Z7
 	VFMADD231PS  Z6, Z7, Z5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x18, CX
 	DECQ         AX
 	JMP          single
@@ -4190,48 +4522,50 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile6x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile6x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile6x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
 	VPXORD     Z3, Z3, Z3
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4275,8 +4609,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4320,8 +4656,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4365,8 +4703,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4410,6 +4750,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -4418,7 +4760,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4462,6 +4804,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x18, CX
 	DECQ         AX
 	JMP          single
@@ -4500,35 +4844,37 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile6x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile6x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile6x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4541,15 +4887,15 @@ TEXT ·tile6x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
@@ -4569,10 +4915,12 @@ many:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
@@ -4592,6 +4940,8 @@ many:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -4601,8 +4951,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
@@ -4622,6 +4972,8 @@ single:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x18, CX
 	DECQ         AX
 	JMP          single
@@ -4672,35 +5024,37 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile6x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile6x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile6x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile6x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -4713,15 +5067,15 @@ TEXT ·tile6x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4801,10 +5155,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4884,6 +5240,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -4892,9 +5250,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -4974,6 +5332,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x18, CX
 	DECQ         AX
 	JMP          single
@@ -5024,38 +5384,40 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile7x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile7x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile7x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5063,13 +5425,13 @@ TEXT ·tile7x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z8
 	VFMADD231PS  Z7, Z8, Z0
 	VBROADCASTSS 4(CX), Z8
@@ -5085,8 +5447,10 @@ many:
 	VBROADCASTSS 24(CX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z8
 	VFMADD231PS  Z7, Z8, Z0
 	VBROADCASTSS 32(CX), Z8
@@ -5102,8 +5466,10 @@ many:
 	VBROADCASTSS 52(CX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z8
 	VFMADD231PS  Z7, Z8, Z0
 	VBROADCASTSS 60(CX), Z8
@@ -5119,8 +5485,10 @@ many:
 	VBROADCASTSS 80(CX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z8
 	VFMADD231PS  Z7, Z8, Z0
 	VBROADCASTSS 88(CX), Z8
@@ -5136,6 +5504,8 @@ many:
 	VBROADCASTSS 108(CX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -5144,7 +5514,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z8
 	VFMADD231PS  Z7, Z8, Z0
 	VBROADCASTSS 4(CX), Z8
@@ -5160,6 +5530,8 @@ single:
 	VBROADCASTSS 24(CX), Z8
 	VFMADD231PS  Z7, Z8, Z6
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
 	DECQ         AX
 	JMP          single
@@ -5202,38 +5574,40 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile7x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile7x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile7x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5241,13 +5615,13 @@ TEXT ·tile7x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z4, Z4, Z4
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5298,8 +5672,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xf4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5350,8 +5726,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xf4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5402,8 +5780,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xf4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5454,6 +5834,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xf4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -5462,7 +5844,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5513,6 +5895,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xf4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
 	DECQ         AX
 	JMP          single
@@ -5555,38 +5939,40 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile7x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile7x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile7x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5601,15 +5987,15 @@ TEXT ·tile7x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z16
 	VFMADD231PS  Z14, Z16, Z0
 	VFMADD231PS  Z15, Z16, Z1
@@ -5632,10 +6018,12 @@ many:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 28(CX), Z16
 	VFMADD231PS  Z14, Z16, Z0
 	VFMADD231PS  Z15, Z16, Z1
@@ -5658,6 +6046,8 @@ many:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -5667,8 +6057,8 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z16
 	VFMADD231PS  Z14, Z16, Z0
 	VFMADD231PS  Z15, Z16, Z1
@@ -5691,6 +6081,8 @@ single:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
 	DECQ         AX
 	JMP          single
@@ -5747,38 +6139,40 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile7x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile7x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile7x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile7x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -5793,15 +6187,15 @@ TEXT ·tile7x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5894,10 +6288,12 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -5990,6 +6386,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -5998,9 +6396,9 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6093,6 +6491,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
 	DECQ         AX
 	JMP          single
@@ -6149,41 +6549,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile8x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile8x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile8x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6192,13 +6594,13 @@ TEXT ·tile8x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z8
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z9
 	VFMADD231PS  Z8, Z9, Z0
 	VBROADCASTSS 4(CX), Z9
@@ -6216,8 +6618,10 @@ many:
 	VBROADCASTSS 28(CX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z8
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z9
 	VFMADD231PS  Z8, Z9, Z0
 	VBROADCASTSS 36(CX), Z9
@@ -6235,8 +6639,10 @@ many:
 	VBROADCASTSS 60(CX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z8
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z9
 	VFMADD231PS  Z8, Z9, Z0
 	VBROADCASTSS 68(CX), Z9
@@ -6254,6 +6660,8 @@ many:
 	VBROADCASTSS 92(CX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -6262,7 +6670,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z8
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z9
 	VFMADD231PS  Z8, Z9, Z0
 	VBROADCASTSS 4(CX), Z9
@@ -6280,6 +6688,8 @@ single:
 	VBROADCASTSS 28(CX), Z9
 	VFMADD231PS  Z8, Z9, Z7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x20, CX
 	DECQ         AX
 	JMP          single
@@ -6326,41 +6736,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile8x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile8x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile8x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6369,13 +6781,13 @@ TEXT ·tile8x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z5, Z5, Z5
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6433,8 +6845,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6492,8 +6906,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6551,6 +6967,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xfc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -6559,7 +6977,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6617,6 +7035,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xfc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x20, CX
 	DECQ         AX
 	JMP          single
@@ -6663,41 +7083,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile8x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile8x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile8x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6714,15 +7136,15 @@ TEXT ·tile8x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z16
 	VMOVUPS      64(DX), Z17
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
@@ -6748,6 +7170,8 @@ single:
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x20, CX
 	DECQ         AX
 	JMP          single
@@ -6810,41 +7234,43 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile8x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile8x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile8x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -6861,15 +7287,15 @@ TEXT ·tile8x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z13, Z13, Z13
 	VPXORD     Z14, Z14, Z14
 	VPXORD     Z15, Z15, Z15
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -6975,6 +7401,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x20, CX
 	DECQ         AX
 	JMP          single
@@ -7037,44 +7465,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile9x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile9x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile9x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7084,13 +7514,13 @@ TEXT ·tile9x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z10
 	VFMADD231PS  Z9, Z10, Z0
 	VBROADCASTSS 4(CX), Z10
@@ -7110,8 +7540,10 @@ many:
 	VBROADCASTSS 32(CX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z10
 	VFMADD231PS  Z9, Z10, Z0
 	VBROADCASTSS 40(CX), Z10
@@ -7131,8 +7563,10 @@ many:
 	VBROADCASTSS 68(CX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z10
 	VFMADD231PS  Z9, Z10, Z0
 	VBROADCASTSS 76(CX), Z10
@@ -7152,6 +7586,8 @@ many:
 	VBROADCASTSS 104(CX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0000006c, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -7160,7 +7596,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z10
 	VFMADD231PS  Z9, Z10, Z0
 	VBROADCASTSS 4(CX), Z10
@@ -7180,6 +7616,8 @@ single:
 	VBROADCASTSS 32(CX), Z10
 	VFMADD231PS  Z9, Z10, Z8
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x24, CX
 	DECQ         AX
 	JMP          single
@@ -7230,44 +7668,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile9x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile9x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile9x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7277,13 +7717,13 @@ TEXT ·tile9x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z6, Z6, Z6
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -7348,8 +7788,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -7414,8 +7856,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -7480,6 +7924,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0000006c, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -7488,7 +7934,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -7553,6 +7999,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xc4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x24, CX
 	DECQ         AX
 	JMP          single
@@ -7603,44 +8051,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile9x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile9x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile9x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7659,15 +8109,15 @@ TEXT ·tile9x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z18
 	VMOVUPS      64(DX), Z19
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
@@ -7696,6 +8146,8 @@ single:
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x24, CX
 	DECQ         AX
 	JMP          single
@@ -7764,44 +8216,46 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile9x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile9x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile9x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile9x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -7820,15 +8274,15 @@ TEXT ·tile9x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z15, Z15, Z15
 	VPXORD     Z16, Z16, Z16
 	VPXORD     Z17, Z17, Z17
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -7947,6 +8401,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x24, CX
 	DECQ         AX
 	JMP          single
@@ -8015,47 +8471,49 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile10x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile10x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile10x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8066,13 +8524,13 @@ TEXT ·tile10x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z10
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z11
 	VFMADD231PS  Z10, Z11, Z0
 	VBROADCASTSS 4(CX), Z11
@@ -8094,8 +8552,10 @@ many:
 	VBROADCASTSS 36(CX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z10
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z11
 	VFMADD231PS  Z10, Z11, Z0
 	VBROADCASTSS 44(CX), Z11
@@ -8117,6 +8577,8 @@ many:
 	VBROADCASTSS 76(CX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000050, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -8125,7 +8587,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z10
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z11
 	VFMADD231PS  Z10, Z11, Z0
 	VBROADCASTSS 4(CX), Z11
@@ -8147,6 +8609,8 @@ single:
 	VBROADCASTSS 36(CX), Z11
 	VFMADD231PS  Z10, Z11, Z9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x28, CX
 	DECQ         AX
 	JMP          single
@@ -8201,47 +8665,49 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile10x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile10x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile10x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8252,13 +8718,13 @@ TEXT ·tile10x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -8330,8 +8796,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -8403,6 +8871,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000050, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -8411,7 +8881,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -8483,6 +8953,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x28, CX
 	DECQ         AX
 	JMP          single
@@ -8537,47 +9009,49 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile10x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile10x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile10x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8598,15 +9072,15 @@ TEXT ·tile10x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z20
 	VMOVUPS      64(DX), Z21
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
@@ -8638,6 +9112,8 @@ single:
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x28, CX
 	DECQ         AX
 	JMP          single
@@ -8712,47 +9188,49 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile10x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile10x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile10x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile10x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -8773,15 +9251,15 @@ TEXT ·tile10x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z17, Z17, Z17
 	VPXORD     Z18, Z18, Z18
 	VPXORD     Z19, Z19, Z19
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -8913,6 +9391,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x28, CX
 	DECQ         AX
 	JMP          single
@@ -8987,50 +9467,52 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile11x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile11x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile11x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9042,13 +9524,13 @@ TEXT ·tile11x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z12
 	VFMADD231PS  Z11, Z12, Z0
 	VBROADCASTSS 4(CX), Z12
@@ -9072,8 +9554,10 @@ many:
 	VBROADCASTSS 40(CX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 44(CX), Z12
 	VFMADD231PS  Z11, Z12, Z0
 	VBROADCASTSS 48(CX), Z12
@@ -9097,6 +9581,8 @@ many:
 	VBROADCASTSS 84(CX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000058, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -9105,7 +9591,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z12
 	VFMADD231PS  Z11, Z12, Z0
 	VBROADCASTSS 4(CX), Z12
@@ -9129,6 +9615,8 @@ single:
 	VBROADCASTSS 40(CX), Z12
 	VFMADD231PS  Z11, Z12, Z10
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
 	DECQ         AX
 	JMP          single
@@ -9187,50 +9675,52 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile11x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile11x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile11x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9242,13 +9732,13 @@ TEXT ·tile11x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z8, Z8, Z8
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -9327,8 +9817,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 44(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -9407,6 +9899,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000058, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -9415,7 +9909,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -9494,6 +9988,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xd4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
 	DECQ         AX
 	JMP          single
@@ -9552,50 +10048,52 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile11x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile11x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile11x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9618,15 +10116,15 @@ TEXT ·tile11x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z22
 	VMOVUPS      64(DX), Z23
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
@@ -9661,6 +10159,8 @@ single:
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
 	DECQ         AX
 	JMP          single
@@ -9741,50 +10241,52 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile11x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile11x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile11x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile11x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -9807,15 +10309,15 @@ TEXT ·tile11x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 	VPXORD     Z21, Z21, Z21
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -9960,6 +10462,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xed
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
 	DECQ         AX
 	JMP          single
@@ -10040,53 +10544,55 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile12x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile12x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile12x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10099,13 +10605,13 @@ TEXT ·tile12x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z12
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z13
 	VFMADD231PS  Z12, Z13, Z0
 	VBROADCASTSS 4(CX), Z13
@@ -10131,8 +10637,10 @@ many:
 	VBROADCASTSS 44(CX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z12
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z13
 	VFMADD231PS  Z12, Z13, Z0
 	VBROADCASTSS 52(CX), Z13
@@ -10158,6 +10666,8 @@ many:
 	VBROADCASTSS 92(CX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -10166,7 +10676,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z12
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z13
 	VFMADD231PS  Z12, Z13, Z0
 	VBROADCASTSS 4(CX), Z13
@@ -10192,6 +10702,8 @@ single:
 	VBROADCASTSS 44(CX), Z13
 	VFMADD231PS  Z12, Z13, Z11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x30, CX
 	DECQ         AX
 	JMP          single
@@ -10254,53 +10766,55 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile12x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile12x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile12x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10313,13 +10827,13 @@ TEXT ·tile12x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z9, Z9, Z9
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -10405,8 +10919,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -10492,6 +11008,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -10500,7 +11018,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -10586,6 +11104,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdc
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x30, CX
 	DECQ         AX
 	JMP          single
@@ -10648,53 +11168,55 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile12x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile12x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile12x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10719,15 +11241,15 @@ TEXT ·tile12x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z24
 	VMOVUPS      64(DX), Z25
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
@@ -10765,6 +11287,8 @@ single:
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x30, CX
 	DECQ         AX
 	JMP          single
@@ -10851,53 +11375,55 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile12x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile12x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile12x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile12x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -10922,15 +11448,15 @@ TEXT ·tile12x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z21, Z21, Z21
 	VPXORD     Z22, Z22, Z22
 	VPXORD     Z23, Z23, Z23
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -11088,6 +11614,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xfd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x30, CX
 	DECQ         AX
 	JMP          single
@@ -11174,56 +11702,58 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile13x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile13x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile13x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11237,13 +11767,13 @@ TEXT ·tile13x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z14
 	VFMADD231PS  Z13, Z14, Z0
 	VBROADCASTSS 4(CX), Z14
@@ -11271,8 +11801,10 @@ many:
 	VBROADCASTSS 48(CX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 52(CX), Z14
 	VFMADD231PS  Z13, Z14, Z0
 	VBROADCASTSS 56(CX), Z14
@@ -11300,6 +11832,8 @@ many:
 	VBROADCASTSS 100(CX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000068, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -11308,7 +11842,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z14
 	VFMADD231PS  Z13, Z14, Z0
 	VBROADCASTSS 4(CX), Z14
@@ -11336,6 +11870,8 @@ single:
 	VBROADCASTSS 48(CX), Z14
 	VFMADD231PS  Z13, Z14, Z12
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x34, CX
 	DECQ         AX
 	JMP          single
@@ -11402,56 +11938,58 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile13x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile13x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile13x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11465,13 +12003,13 @@ TEXT ·tile13x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z10, Z10, Z10
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -11564,8 +12102,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 52(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -11658,6 +12198,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000068, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -11666,7 +12208,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -11759,6 +12301,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xe4
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x34, CX
 	DECQ         AX
 	JMP          single
@@ -11825,56 +12369,58 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile13x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile13x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile13x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -11901,15 +12447,15 @@ TEXT ·tile13x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z23, Z23, Z23
 	VPXORD     Z24, Z24, Z24
 	VPXORD     Z25, Z25, Z25
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z26
 	VMOVUPS      64(DX), Z27
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
@@ -11950,6 +12496,8 @@ single:
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x34, CX
 	DECQ         AX
 	JMP          single
@@ -12042,56 +12590,58 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile13x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile13x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile13x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile13x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12118,15 +12668,15 @@ TEXT ·tile13x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z23, Z23, Z23
 	VPXORD     Z24, Z24, Z24
 	VPXORD     Z25, Z25, Z25
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -12297,6 +12847,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xcd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x34, CX
 	DECQ         AX
 	JMP          single
@@ -12389,59 +12941,61 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile14x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile14x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x16_512(SB), NOSPLIT, $0-56
+TEXT ·tile14x16_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12456,13 +13010,13 @@ TEXT ·tile14x16_512(SB), NOSPLIT, $0-56
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z14
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z15
 	VFMADD231PS  Z14, Z15, Z0
 	VBROADCASTSS 4(CX), Z15
@@ -12492,8 +13046,10 @@ many:
 	VBROADCASTSS 52(CX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z14
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z15
 	VFMADD231PS  Z14, Z15, Z0
 	VBROADCASTSS 60(CX), Z15
@@ -12523,6 +13079,8 @@ many:
 	VBROADCASTSS 108(CX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -12531,7 +13089,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z14
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z15
 	VFMADD231PS  Z14, Z15, Z0
 	VBROADCASTSS 4(CX), Z15
@@ -12561,6 +13119,8 @@ single:
 	VBROADCASTSS 52(CX), Z15
 	VFMADD231PS  Z14, Z15, Z13
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x38, CX
 	DECQ         AX
 	JMP          single
@@ -12631,59 +13191,61 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile14x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile14x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x16_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile14x16_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -12698,13 +13260,13 @@ TEXT ·tile14x16_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z11, Z11, Z11
 	VPXORD     Z12, Z12, Z12
 	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -12804,8 +13366,10 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -12905,6 +13469,8 @@ many:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -12913,7 +13479,7 @@ single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -13013,6 +13579,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xec
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x38, CX
 	DECQ         AX
 	JMP          single
@@ -13083,59 +13651,61 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile14x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile14x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x32_512(SB), NOSPLIT, $0-56
+TEXT ·tile14x32_512(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13164,15 +13734,15 @@ TEXT ·tile14x32_512(SB), NOSPLIT, $0-56
 	VPXORD     Z25, Z25, Z25
 	VPXORD     Z26, Z26, Z26
 	VPXORD     Z27, Z27, Z27
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   (DX)(R8*1)
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
@@ -13216,6 +13786,8 @@ single:
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x38, CX
 	DECQ         AX
 	JMP          single
@@ -13314,59 +13886,61 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile14x32_bf16(SB), NOSPLIT, $0-56
+TEXT ·tile14x32_bf16(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 124(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 124(R10)
 	VPXORD     Z0, Z0, Z0
 	VPXORD     Z1, Z1, Z1
 	VPXORD     Z2, Z2, Z2
@@ -13395,15 +13969,15 @@ TEXT ·tile14x32_bf16(SB), NOSPLIT, $0-56
 	VPXORD     Z25, Z25, Z25
 	VPXORD     Z26, Z26, Z26
 	VPXORD     Z27, Z27, Z27
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 single:
 	TESTQ        AX, AX
 	JZ           store
 	VMOVUPS      (DX), Z28
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
-	PREFETCHT0   64(DX)(R8*1)
+	PREFETCHT0   64(DX)(R10*1)
 	VBROADCASTSS (CX), Z30
 	BYTE         $0x62
 	BYTE         $0x92
@@ -13587,6 +14161,8 @@ single:
 	BYTE         $0x52
 	BYTE         $0xdd
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x38, CX
 	DECQ         AX
 	JMP          single
@@ -13685,83 +14261,101 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile1x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile1x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x08
 	JLT          single
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 4(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x08, AX
 	JMP          many
@@ -13771,11 +14365,13 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x04, CX
 	DECQ         AX
 	JMP          single
@@ -13796,35 +14392,37 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile2x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile2x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x07
 	JLT          single
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13832,9 +14430,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13842,9 +14442,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13852,9 +14454,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13862,9 +14466,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13872,9 +14478,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13882,9 +14490,11 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13892,6 +14502,8 @@ many:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
 	SUBQ         $0x07, AX
 	JMP          many
@@ -13901,7 +14513,7 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
@@ -13909,6 +14521,8 @@ single:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x08, CX
 	DECQ         AX
 	JMP          single
@@ -13935,40 +14549,42 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile3x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile3x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y5, Y5, Y5
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x04
 	JLT          single
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
@@ -13979,9 +14595,11 @@ many:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
@@ -13992,9 +14610,11 @@ many:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
@@ -14005,9 +14625,11 @@ many:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
@@ -14018,6 +14640,8 @@ many:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x04, AX
 	JMP          many
@@ -14027,7 +14651,7 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
@@ -14038,6 +14662,8 @@ single:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
 	DECQ         AX
 	JMP          single
@@ -14070,29 +14696,31 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile4x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile4x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile4x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile4x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -14101,14 +14729,14 @@ TEXT ·tile4x16_256(SB), NOSPLIT, $0-56
 	VXORPS     Y5, Y5, Y5
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
-	IMUL3Q     $0x00000020, BX, R8
+	IMUL3Q     $0x00000020, BX, R10
 
 many:
 	CMPQ         AX, $0x03
 	JLT          single
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
@@ -14122,9 +14750,11 @@ many:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
@@ -14138,9 +14768,11 @@ many:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
@@ -14154,6 +14786,8 @@ many:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x03, AX
 	JMP          many
@@ -14163,7 +14797,7 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
@@ -14177,6 +14811,8 @@ single:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x10, CX
 	DECQ         AX
 	JMP          single
@@ -14215,32 +14851,34 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile5x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile5x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -14251,14 +14889,14 @@ TEXT ·tile5x16_256(SB), NOSPLIT, $0-56
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y12
 	VFMADD231PS  Y10, Y12, Y0
 	VFMADD231PS  Y11, Y12, Y1
@@ -14275,9 +14913,11 @@ many:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Y12
 	VFMADD231PS  Y10, Y12, Y0
 	VFMADD231PS  Y11, Y12, Y1
@@ -14294,6 +14934,8 @@ many:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -14303,7 +14945,7 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y12
 	VFMADD231PS  Y10, Y12, Y0
 	VFMADD231PS  Y11, Y12, Y1
@@ -14320,6 +14962,8 @@ single:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x14, CX
 	DECQ         AX
 	JMP          single
@@ -14364,35 +15008,37 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+// func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile6x16_256(SB), NOSPLIT, $0-56
+TEXT ·tile6x16_256(SB), NOSPLIT, $0-72
 	MOVQ       k+0(FP), AX
 	MOVQ       a+8(FP), CX
 	MOVQ       b+16(FP), DX
 	MOVQ       ldb+24(FP), BX
 	MOVQ       c+32(FP), SI
 	MOVQ       ldc+40(FP), DI
+	MOVQ       next+56(FP), R8
+	MOVQ       step+64(FP), R9
 	SHLQ       $0x02, BX
 	SHLQ       $0x02, DI
-	MOVQ       SI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
-	ADDQ       DI, R8
-	PREFETCHT0 (R8)
-	PREFETCHT0 60(R8)
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 60(R10)
 	VXORPS     Y0, Y0, Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
@@ -14405,14 +15051,14 @@ TEXT ·tile6x16_256(SB), NOSPLIT, $0-56
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
-	IMUL3Q     $0x00000008, BX, R8
+	IMUL3Q     $0x00000008, BX, R10
 
 many:
 	CMPQ         AX, $0x02
 	JLT          single
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -14432,9 +15078,11 @@ many:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -14454,6 +15102,8 @@ many:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
 	SUBQ         $0x02, AX
 	JMP          many
@@ -14463,7 +15113,7 @@ single:
 	JZ           store
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
-	PREFETCHT0   (DX)(R8*1)
+	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
@@ -14483,6 +15133,8 @@ single:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
 	ADDQ         $0x18, CX
 	DECQ         AX
 	JMP          single

@@ -5,190 +5,190 @@
 package kernel
 
 //go:noescape
-func tile1x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile1x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile1x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile1x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile1x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile1x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile1x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile1x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile2x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile2x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile2x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile2x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile2x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile2x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile2x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile2x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile3x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile3x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile3x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile3x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile3x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile3x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile3x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile3x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile4x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile4x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile4x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile4x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile4x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile4x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile4x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile4x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile5x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile5x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile5x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile5x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile5x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile5x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile5x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile5x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile6x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile6x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile6x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile6x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile6x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile6x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile6x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile6x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile7x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile7x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile7x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile7x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile7x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile7x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile7x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile7x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile8x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile8x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile8x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile8x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile8x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile8x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile8x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile8x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile9x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile9x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile9x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile9x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile9x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile9x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile9x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile9x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile10x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile10x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile10x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile10x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile10x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile10x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile10x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile10x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile11x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile11x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile11x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile11x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile11x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile11x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile11x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile11x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile12x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile12x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile12x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile12x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile12x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile12x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile12x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile12x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile13x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile13x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile13x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile13x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile13x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile13x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile13x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile13x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile14x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile14x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile14x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile14x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile14x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile14x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile4x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile4x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int)
+func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
 func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)

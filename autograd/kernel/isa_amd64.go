@@ -33,9 +33,9 @@ var avx2Set = kernelSet{
 
 // twice builds the 32 wide tile from the 16 wide one.
 func twice(t tileFunc) [3]tileFunc {
-	return [3]tileFunc{1: t, 2: func(k int, a, b *float32, ldb int, c *float32, ldc, add int) {
-		t(k, a, b, ldb, c, ldc, add)
-		t(k, a, after(b, 16), ldb, after(c, 16), ldc, add)
+	return [3]tileFunc{1: t, 2: func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int) {
+		t(k, a, b, ldb, c, ldc, add, next, step)
+		t(k, a, after(b, 16), ldb, after(c, 16), ldc, add, b, 0)
 	}}
 }
 

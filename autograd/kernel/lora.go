@@ -123,7 +123,7 @@ func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
 	tile := s.set.tile[to-from][(width+15)/16]
 	for k := 0; k < s.kn; k += kBlock {
 		kc := min(kBlock, s.kn-k)
-		tile(kc, &s.packed[k*s.rows+from*kc], &l.first.data[(j*l.depth+s.k0+k)*panel], panel, &corner[0], panel, k)
+		tile(kc, &s.packed[k*s.rows+from*kc], &l.first.data[(j*l.depth+s.k0+k)*panel], panel, &corner[0], panel, k, &corner[0], 0)
 	}
 	add := s.k0 // nothing to add to before the first slab
 	for r := from; r < to; r++ {
@@ -133,5 +133,5 @@ func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
 
 // extend adds the adapter's share to a tile of c.
 func (l *lowRank) extend(s *slab, from, to, j, nv int, c *float32, ldc int) {
-	s.set.tile[to-from][nv](l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1)
+	s.set.tile[to-from][nv](l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1, c, 0)
 }

@@ -44,6 +44,15 @@ func (b plainRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 	return &scratch[0], panel
 }
 
+func (b plainRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	return upcomingRow(b.mat, k0+kc*i/n, j*panel)
+}
+
+// upcomingRow points at 32 columns of one row: strided panels are left to the packing's own prefetch.
+func upcomingRow(m Mat[float32], row, col int) (*float32, int) {
+	return &m.Data[row*m.Stride+min(col, m.Cols-1)], 4 * panel
+}
+
 // directRight is plainRight without packing, for products with so few rows that each panel is read but a few times.
 // Its last columns must not need more than there are: it is for n a multiple of 16.
 type directRight struct{ mat Mat[float32] }
@@ -52,6 +61,10 @@ func (b directRight) packs() bool { return false }
 
 func (b directRight) panel(_ []float32, j, k0, kc int) (*float32, int) {
 	return &b.mat.Data[k0*b.mat.Stride+j*panel], b.mat.Stride
+}
+
+func (b directRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	return upcomingRow(b.mat, k0+kc*i/n, j*panel)
 }
 
 // turnedRight is B (k, n) given as its transpose (n, k).
@@ -65,6 +78,11 @@ func (b turnedRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 		packTurned(kc, &rows, 16, 1, &scratch[c], panel)
 	}
 	return &scratch[0], panel
+}
+
+func (b turnedRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	row := j*panel + panel*i/n
+	return &b.mat.Data[min(row, b.mat.Rows-1)*b.mat.Stride+k0], 4 * kc
 }
 
 // packTurnedGo writes dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16: k runs along the rows of the source.
@@ -103,7 +121,7 @@ func widenPairsGo(k int, src *float32, words int, dst *float32) {
 
 // tileGo returns the plain form of a tile of height 1 or 2, four columns at a time: what fits in 16 registers.
 func tileGo(height, width int) tileFunc {
-	return func(k int, a, b *float32, ldb int, c *float32, ldc, add int) {
+	return func(k int, a, b *float32, ldb int, c *float32, ldc, add int, _ *float32, _ int) {
 		as := unsafe.Slice(a, k*height)
 		bs := unsafe.Slice(b, (k-1)*ldb+width)
 		cs := unsafe.Slice(c, (height-1)*ldc+width)

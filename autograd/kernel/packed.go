@@ -204,6 +204,22 @@ func (f forwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 	return &scratch[0], w
 }
 
+func (f forwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	var blk []float32
+	var w int
+	switch {
+	case !f.IsBF16():
+		blk, w = f.block(j)
+	case f.half:
+		blk, w = f.words(j)
+	default:
+		blk, w = f.words(j)
+		k0, kc = k0/2, pairs(kc)
+	}
+	part := (kc*w + n - 1) / n
+	return &blk[min(k0*w+i*part, len(blk)-1)], 4 * part
+}
+
 // backwardRight is W (out, in): its panels are turned out of the blocks, 32 × 32 elements at a time.
 type backwardRight struct {
 	*Packed
@@ -230,6 +246,21 @@ func (b backwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 		}
 	}
 	return &scratch[0], panel
+}
+
+func (b backwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	per := panel
+	if b.half {
+		per = panel / 2
+	}
+	blocks := (kc + per - 1) / per
+	blk := k0/per + min(i, blocks-1)
+	if b.IsBF16() {
+		w, width := b.words(blk)
+		return &w[min(j*panel/2*width, len(w)-1)], 2 * panel * width
+	}
+	w, width := b.block(blk)
+	return &w[min(j*panel*width, len(w)-1)], 4 * panel * width
 }
 
 // turnBlock writes n rows of dst (n, 32) from the inputs rows of src (inputs, width).

@@ -11,10 +11,10 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc int, add int)"
+const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)"
 
 // tilePtrs are the arguments of a tile, strides already in bytes.
-type tilePtrs struct{ k, a, b, ldb, c, ldc reg.Register }
+type tilePtrs struct{ k, a, b, ldb, c, ldc, next, step reg.Register }
 
 func tileHead(name string, mr, vecBytes int) tilePtrs {
 	TEXT(name, NOSPLIT, tileArgs)
@@ -22,6 +22,7 @@ func tileHead(name string, mr, vecBytes int) tilePtrs {
 	p := tilePtrs{
 		Load(Param("k"), GP64()), Load(Param("a"), GP64()), Load(Param("b"), GP64()),
 		Load(Param("ldb"), GP64()), Load(Param("c"), GP64()), Load(Param("ldc"), GP64()),
+		Load(Param("next"), GP64()), Load(Param("step"), GP64()),
 	}
 	SHLQ(U8(2), p.ldb)
 	SHLQ(U8(2), p.ldc)
@@ -47,7 +48,7 @@ func (p tilePtrs) loops(unroll, mr int, step func(u int)) {
 		JLT(LabelRef("single"))
 		for u := 0; u < unroll; u++ {
 			step(u)
-			ADDQ(p.ldb, p.b)
+			p.advance()
 		}
 		ADDQ(U32(4*mr*unroll), p.a)
 		SUBQ(U8(unroll), n)
@@ -57,11 +58,18 @@ func (p tilePtrs) loops(unroll, mr int, step func(u int)) {
 	TESTQ(n, n)
 	JZ(LabelRef("store"))
 	step(0)
-	ADDQ(p.ldb, p.b)
+	p.advance()
 	ADDQ(U8(4*mr), p.a)
 	DECQ(n)
 	JMP(LabelRef("single"))
 	Label("store")
+}
+
+// advance goes to the next row of b and asks for a piece of the memory that the tiles after this one will want.
+func (p tilePtrs) advance() {
+	ADDQ(p.ldb, p.b)
+	PREFETCHT1(Mem{Base: p.next})
+	ADDQ(p.step, p.next)
 }
 
 // finish adds c to the sums if asked to, and stores them.
