@@ -32,7 +32,7 @@ func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
 }
 
 func (o crossEntropy[T]) Forward(c *Call[T]) {
-	if !c.run.training {
+	if !c.Training {
 		o.chunks(c)
 	}
 }
@@ -117,11 +117,11 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 		kernel.MatMulNT(kernel.Add, logits, o.head.scale, z, c.In[4].Mat())
 	}
 	var dlogits kernel.Mat[T]
-	if c.run.training {
+	if c.Training {
 		dlogits = logits
 	}
 	o.sum(c, h, logits, dlogits)
-	if !c.run.training {
+	if !c.Training {
 		return
 	}
 	if d := c.DIn[0]; !d.Absent() {
@@ -155,7 +155,7 @@ func (o crossEntropy[T]) lowRank(c *Call[T], dx, dz, dlogits, x, z kernel.Mat[T]
 // sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
 func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {
 	loss := &c.run.loss
-	if !c.run.training {
+	if !c.Training {
 		best := make([]int, len(h.rows))
 		kernel.ArgMax(best, logits)
 		for i, target := range h.targets {

@@ -119,7 +119,7 @@ type fused struct {
 // fuse says whether this call can be one product: the weight is packed and the branch has neither dropout nor a group.
 func (o linear[T]) fuse(c *Call[T]) (fused, bool) {
 	p := packed[T](c.In[1])
-	if p == nil || c.In[3].Absent() || o.to > 0 || o.dropout > 0 && c.run.training {
+	if p == nil || c.In[3].Absent() || o.to > 0 || o.dropout > 0 && c.Training {
 		return fused{}, false
 	}
 	return fused{p, kernel.Adapter{A: f32(c.In[3].Mat()), B: f32(c.In[4].Mat()), Scale: float32(o.scale)}, f32(o.z(c))}, true
@@ -169,7 +169,7 @@ func (o linear[T]) backwardLowRank(c *Call[T]) {
 	}
 	switch {
 	case dx.Absent():
-	case o.dropout == 0 || !c.run.training:
+	case o.dropout == 0 || !c.Training:
 		kernel.MatMulNN(kernel.Add, dx.Mat(), 1, dz, c.In[3].Mat())
 	default:
 		d := kernel.Dense(scratch[:c.Rows*in], c.Rows, in)
@@ -181,7 +181,7 @@ func (o linear[T]) backwardLowRank(c *Call[T]) {
 
 // dropped returns the branch's input: x itself, or in training with dropout a copy in scratch memory.
 func (o linear[T]) dropped(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
-	if o.dropout == 0 || !c.run.training {
+	if o.dropout == 0 || !c.Training {
 		return x
 	}
 	d := kernel.Dense(c.Scratch(x.Rows*x.Cols), x.Rows, x.Cols)

@@ -23,7 +23,7 @@ func (noise[T]) Saves([]bool) []bool { return []bool{false, false} }
 func (o noise[T]) Forward(c *Call[T]) {
 	y, m := c.Out.Mat(), c.Out.Shape[1]
 	kernel.CopyMat(y, c.In[0].Mat())
-	if !c.run.training {
+	if !c.Training {
 		return
 	}
 	for from := 0; from < c.Rows; {

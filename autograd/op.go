@@ -93,6 +93,8 @@ type Call[T kernel.Float] struct {
 	// CarryIn is what the last run left, CarryOut what this one leaves; nil unless the graph carries state.
 	CarryIn, CarryOut []T
 
+	// Training says that a backward pass follows: that is when dropout drops.
+	Training bool
 	// Rows is the number of rows in this run.
 	Rows int
 	// Seed belongs to this application of the op in this run. A replay sees the same seed.

@@ -60,7 +60,7 @@ func (selectiveScan[T]) kernel(c *Call[T]) *kernel.Scan[T] {
 
 func (o selectiveScan[T]) Forward(c *Call[T]) {
 	var saved []T
-	if c.run.training {
+	if c.Training {
 		saved = c.State
 	}
 	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
