@@ -2,8 +2,12 @@ package mamba
 
 import (
 	"context"
+	"errors"
 	"math"
+	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -67,5 +71,222 @@ func TestSampling(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// sampling returns options with everything switched on.
+func sampling(m *Model) GenerateOptions {
+	o := m.DefaultGenerate()
+	o.DoSample, o.Temperature, o.TopK, o.TopP, o.Seed, o.MaxNewTokens = true, 0.9, 30, 0.95, 11, 20
+	o.RepetitionPenalty = 1.1
+	return o
+}
+
+// TestBatch: every prompt of a batch gives, token by token, what it gives alone, though texts end at different times.
+// Run with -race it also shows that generating in several goroutines shares nothing.
+func TestBatch(t *testing.T) {
+	m := small(t)
+	r := rand.New(rand.NewPCG(1, 5))
+	prompts := make([][]int, 7)
+	for i := range prompts {
+		prompts[i] = ids(r, m.Config.VocabSize, 1+r.IntN(12))
+	}
+	for what, o := range map[string]GenerateOptions{"greedy": m.DefaultGenerate(), "sampling": sampling(m)} {
+		o.EOS = ids(r, m.Config.VocabSize, 6) // some texts end early
+		together, err := m.Generate(context.Background(), prompts, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reasons := map[FinishReason]int{}
+		var wg sync.WaitGroup
+		for i := range prompts {
+			reasons[together[i].FinishReason]++
+			wg.Go(func() {
+				// A prompt's number decides its draws, so the prompts before it stay.
+				got, err := m.Generate(context.Background(), prompts[:i+1], o)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !slices.Equal(got[i].IDs, together[i].IDs) || got[i].FinishReason != together[i].FinishReason {
+					t.Errorf("%s: prompt %d gives %v (%s) among %d, %v (%s) among %d", what, i,
+						got[i].IDs, got[i].FinishReason, i+1, together[i].IDs, together[i].FinishReason, len(prompts))
+				}
+			})
+		}
+		wg.Wait()
+		if reasons[FinishEOS] == 0 || len(together[0].IDs) == 0 {
+			t.Errorf("%s: no text ended early: %v", what, reasons)
+		}
+	}
+}
+
+// TestSeed: a seed repeats a text, another one gives another.
+func TestSeed(t *testing.T) {
+	m := small(t)
+	o := sampling(m)
+	text := func() []int {
+		got, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got[0].IDs
+	}
+	first, again := text(), text()
+	o.Seed++
+	if other := text(); !slices.Equal(first, again) || slices.Equal(first, other) {
+		t.Errorf("seed 11: %v and %v; seed 12: %v", first, again, other)
+	}
+}
+
+// TestContinue: a text generated in two halves, the state kept in between, is the text generated at once, and so is one
+// that goes on from a clone.
+func TestContinue(t *testing.T) {
+	m := small(t)
+	o := m.DefaultGenerate()
+	o.EOS, o.MaxNewTokens = nil, 20
+	want, err := m.Generate(context.Background(), [][]int{{4, 5}, {6}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.MaxNewTokens, o.State = 10, m.NewState(2)
+	first, err := m.Generate(context.Background(), [][]int{{4, 5}, {6}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.State = o.State.Clone()
+	second, err := m.Generate(context.Background(), [][]int{nil, nil}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if got := append(first[i].IDs, second[i].IDs...); !slices.Equal(got, want[i].IDs) {
+			t.Errorf("prompt %d: in halves %v, at once %v", i, got, want[i].IDs)
+		}
+	}
+	if got := o.State.Tokens[1]; !slices.Equal(got, append([]int{6}, want[1].IDs...)) {
+		t.Errorf("the state has seen %v", got)
+	}
+}
+
+// TestStops: each way in which a text ends or is kept from ending.
+func TestStops(t *testing.T) {
+	m := small(t)
+	free := m.DefaultGenerate()
+	free.EOS, free.MaxNewTokens = nil, 12
+	all := generate(t, m, free).IDs
+	for what, c := range map[string]struct {
+		change func(*GenerateOptions)
+		want   []int
+		reason FinishReason
+	}{
+		"length": {func(o *GenerateOptions) {}, all, FinishLength},
+		"eos":    {func(o *GenerateOptions) { o.EOS = []int{50, all[0]} }, all[:1], FinishEOS},
+		"ignore": {func(o *GenerateOptions) { o.EOS, o.IgnoreEOS = []int{all[0]}, true }, all, FinishLength},
+		"stop":   {func(o *GenerateOptions) { o.Stop = func(_ int, ids []int) bool { return len(ids) == 5 } }, all[:5], FinishStop},
+	} {
+		o := free
+		c.change(&o)
+		if got := generate(t, m, o); !slices.Equal(got.IDs, c.want) || got.FinishReason != c.reason {
+			t.Errorf("%s: %v (%s), want %v (%s)", what, got.IDs, got.FinishReason, c.want, c.reason)
+		}
+	}
+	o := free
+	o.EOS, o.MinNewTokens = []int{all[0]}, 4
+	if got := generate(t, m, o); len(got.IDs) < 4 || slices.Contains(got.IDs[:3], all[0]) {
+		t.Errorf("at least 4 tokens: %v", got.IDs)
+	}
+	o = free
+	o.Suppress, o.Vocab = []int{all[0]}, 20
+	for _, id := range generate(t, m, o).IDs {
+		if id == all[0] || id >= 20 {
+			t.Errorf("id %d is suppressed or has no token", id)
+		}
+	}
+	o.Vocab, o.Suppress = 1, []int{0}
+	if _, err := m.Generate(context.Background(), [][]int{{1}}, o); err == nil {
+		t.Error("nothing is left to choose, but no error")
+	}
+}
+
+func generate(t *testing.T, m *Model, o GenerateOptions) Generated {
+	t.Helper()
+	got, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got[0]
+}
+
+// TestGenerateOptions: settings without a meaning are refused, all at once.
+func TestGenerateOptions(t *testing.T) {
+	m := small(t)
+	o := GenerateOptions{DoSample: true, MinP: 2, NumBeams: 3, Vocab: 1000}
+	_, err := m.Generate(context.Background(), [][]int{{1}}, o)
+	for _, want := range []string{"max new tokens", "repetition_penalty", "temperature", "top_p", "typical_p", "min_p", "num_beams", "1000 ids"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v\nwant one with %q", err, want)
+		}
+	}
+}
+
+// TestGenerateInterrupted: an interrupt ends the text, keeps what there is, and the state goes on from there.
+func TestGenerateInterrupted(t *testing.T) {
+	m := small(t)
+	o := m.DefaultGenerate()
+	o.EOS, o.MaxNewTokens = nil, 12
+	want := generate(t, m, o).IDs
+	ctx, cancel := context.WithCancel(context.Background())
+	o.State = m.NewState(1)
+	o.OnToken = func(_, id int) {
+		if id == want[3] {
+			cancel()
+		}
+	}
+	got, err := m.Generate(ctx, [][]int{{1, 2, 3}}, o)
+	cut := slices.Index(want, want[3]) + 1
+	if !errors.Is(err, context.Canceled) || !slices.Equal(got[0].IDs, want[:cut]) || got[0].FinishReason != FinishInterrupted {
+		t.Fatalf("%v, %v", got, err)
+	}
+	o.OnToken, o.MaxNewTokens = nil, 12-cut
+	got, err = m.Generate(context.Background(), [][]int{nil}, o)
+	if err != nil || !slices.Equal(got[0].IDs, want[cut:]) {
+		t.Errorf("then %v, want %v: %v", got[0].IDs, want[cut:], err)
+	}
+}
+
+// TestBeams: with as many beams as there are texts, beam search finds the most probable one; greedy need not.
+func TestBeams(t *testing.T) {
+	m := small(t)
+	o := m.DefaultGenerate()
+	o.EOS, o.MaxNewTokens, o.NumBeams = nil, 2, m.Config.VocabSize
+	got := generate(t, m, o).IDs
+	var docs []Document
+	for a := range m.Config.VocabSize {
+		for b := range m.Config.VocabSize {
+			docs = append(docs, Document{Tokens: []int{1, 2, 3, a, b}, Labels: []int{-100, -100, -100, a, b}})
+		}
+	}
+	bestText, bestLoss, i := []int(nil), math.Inf(1), 0
+	for s, err := range m.Score(context.Background(), slices.Values(docs), ScoreOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.NLL < bestLoss {
+			bestText, bestLoss = docs[i].Tokens[3:], s.NLL
+		}
+		i++
+	}
+	if !slices.Equal(got, bestText) {
+		t.Errorf("beams found %v, the best is %v", got, bestText)
+	}
+	o.EOS, o.MaxNewTokens, o.NumBeams = []int{bestText[0]}, 5, 4
+	o.State = m.NewState(1)
+	end := generate(t, m, o)
+	if end.FinishReason == FinishEOS && end.IDs[len(end.IDs)-1] != bestText[0] {
+		t.Errorf("ended by eos with %v", end.IDs)
+	}
+	if tokens := o.State.Tokens[0]; !slices.Equal(tokens[3:], end.IDs) || o.State.Fed[0] != len(tokens)-1 {
+		t.Errorf("the state has seen %d of %v after %v", o.State.Fed[0], tokens, end.IDs)
 	}
 }

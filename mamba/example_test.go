@@ -1,0 +1,151 @@
+package mamba_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/mamba"
+)
+
+const dir = "testdata/golden/base/model"
+
+func Example() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	o := m.DefaultGenerate()
+	o.MaxNewTokens, o.EOS = 6, nil
+	out, err := m.Generate(context.Background(), [][]int{{288, 5, 29, 4, 97, 163, 263}}, o)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(out[0].IDs, out[0].FinishReason)
+	// Output: [211 235 235 209 174 198] length
+}
+
+// A model is trained by running its loss forward and backward and changing its parameters by their gradients.
+func ExampleModel_Loss() {
+	c := mamba.DefaultConfig()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 16, 8, 1, 16, 1
+	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		if err := p.Train(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	g := ag.NewGraph(ag.Options{Rows: 32})
+	program, err := g.Compile(m.Loss(g))
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens := []int{3, 1, 4, 1, 5, 9, 2, 6, 2, 7, 1, 8}
+	batch := ag.Batch{Tokens: tokens, Labels: tokens, Starts: []int{0, 8}} // two documents
+	for step := range 61 {
+		loss, err := program.Step(context.Background(), ag.Step{Batch: batch, Scale: 1 / float64(batch.Counted())})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if step%60 == 0 {
+			fmt.Printf("step %d: %.0f nats per token\n", step, loss.Sum/float64(loss.Tokens))
+		}
+		for _, p := range m.Params() {
+			grad := p.GradFloat32s()
+			for i := range grad {
+				p.Float32s()[i] -= 1 * grad[i]
+			}
+			p.ZeroGrad()
+		}
+	}
+	// Output:
+	// step 0: 3 nats per token
+	// step 60: 0 nats per token
+}
+
+// Sequences of unequal length, padded on either side, are one batch; each gets what it gets alone.
+func ExampleModel_Run() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := m.Run(context.Background(), mamba.Input{
+		IDs:  [][]int{{7, 8, 9}, {0, 7, 8}},
+		Mask: [][]int{{1, 1, 1}, {0, 1, 1}},
+	}, mamba.Want{Logits: mamba.AllPositions})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for row, place := range out.Places {
+		fmt.Printf("sequence %d, position %d: %.2f\n", place.Sequence, place.Position, out.Logits.Row(row)[:2])
+	}
+	// Output:
+	// sequence 0, position 0: [-3.55 -2.31]
+	// sequence 0, position 1: [-3.80 -0.97]
+	// sequence 0, position 2: [-0.32 -1.24]
+	// sequence 1, position 1: [-3.55 -2.31]
+	// sequence 1, position 2: [-3.80 -0.97]
+}
+
+// A state remembers a text. It can be copied to try several continuations, and saved to be continued another day.
+func ExampleState() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, d, s := context.Background(), m.NewDecoder(0), m.NewState(1)
+	if err := d.Feed(ctx, s, [][]int{{288, 5, 29, 4, 97, 163}}); err != nil {
+		log.Fatal(err)
+	}
+	tmp, err := os.MkdirTemp("", "state")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(tmp)
+	path := filepath.Join(tmp, "prompt.safetensors")
+	if err := s.Save(path); err != nil {
+		log.Fatal(err)
+	}
+	restored, err := m.LoadState(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	both := restored.Select(0, 0)
+	logits, err := d.Next(ctx, both, [][]int{{263}, {17}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(both.Fed, "most likely next:", largest(logits.Row(0)))
+	// Output: [7 7] most likely next: 211
+}
+
+func largest(x []float32) int { return slices.Index(x, slices.Max(x)) }
+
+// Score reads documents of any length in constant memory.
+func ExampleModel_Score() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	docs := []mamba.Document{
+		{Tokens: []int{288, 5, 29, 4}},
+		{Tokens: []int{288, 5, 29, 4}, Labels: []int{-100, -100, -100, 4}}, // only the last token counts
+	}
+	for s, err := range m.Score(context.Background(), slices.Values(docs), mamba.ScoreOptions{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d tokens, %.2f nats\n", s.Tokens, s.NLL)
+	}
+	// Output:
+	// 3 tokens, 26.66 nats
+	// 1 tokens, 8.76 nats
+}

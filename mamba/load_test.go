@@ -1,0 +1,307 @@
+package mamba
+
+import (
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ag "mambatrain/autograd"
+	"mambatrain/nn"
+)
+
+// rewrite saves the base model's weights under other names or shapes beside a changed configuration.
+func rewrite(t testing.TB, change func(*Config), source func(nn.Tensor) []nn.Source) string {
+	t.Helper()
+	dir := t.TempDir()
+	c, err := LoadConfig("testdata/golden/base/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&c)
+	if err := c.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	f := golden(t, "base", "model")
+	var all []nn.Source
+	for _, n := range f.Names() {
+		x, _ := f.Tensor(n)
+		all = append(all, source(x)...)
+	}
+	if err := nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), all, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func same(x nn.Tensor) []nn.Source { return []nn.Source{nn.FromTensor(x.Name, x, x.DType)} }
+func unchanged(*Config)            {}
+
+// TestNames: bare names and the original ones are the same model.
+func TestNames(t *testing.T) {
+	want := loadGolden(t, "base/model")
+	for what, rename := range map[string]func(string) string{
+		"bare":     func(n string) string { return strings.TrimPrefix(n, "backbone.") },
+		"original": func(n string) string { return strings.Replace(n, "embeddings", "embedding", 1) },
+	} {
+		dir := rewrite(t, unchanged, func(x nn.Tensor) []nn.Source { return []nn.Source{nn.FromTensor(rename(x.Name), x, x.DType)} })
+		m, err := Load(dir, LoadOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		for i, p := range m.Params() {
+			q := want.Params()[i]
+			if p.Name != q.Name || !slices.Equal(p.Float32s(), q.Float32s()) {
+				t.Errorf("%s: %s differs from %s", what, p.Name, q.Name)
+			}
+		}
+	}
+}
+
+// TestHeads: the four cases of a head that is there or not, tied or not.
+func TestHeads(t *testing.T) {
+	untied := func(c *Config) { c.TieWordEmbeddings = false }
+	withHead := func(scale float32) func(nn.Tensor) []nn.Source {
+		return func(x nn.Tensor) []nn.Source {
+			if x.Name != tableName {
+				return same(x)
+			}
+			v, _ := x.Float32s()
+			for i := range v {
+				v[i] *= scale
+			}
+			return append(same(x), nn.FromFloat32s(headName, x.Shape, v, nn.F32))
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		dir    string
+		tied   bool
+		faulty bool
+	}{
+		{"absent, tied", rewrite(t, unchanged, same), true, false},
+		{"absent, untied", rewrite(t, untied, same), false, true},
+		{"equal, tied", rewrite(t, unchanged, withHead(1)), true, false},
+		{"different, tied", rewrite(t, unchanged, withHead(2)), false, false},
+		{"present, untied", rewrite(t, untied, withHead(1)), false, false},
+	} {
+		m, err := Load(c.dir, LoadOptions{})
+		if c.faulty {
+			if err == nil || !strings.Contains(err.Error(), "missing: lm_head.weight [300 64]") {
+				t.Errorf("%s: error %v", c.what, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		if m.Tied() != c.tied || m.Config.TieWordEmbeddings != c.tied {
+			t.Errorf("%s: tied %v", c.what, m.Tied())
+		}
+		dir := t.TempDir()
+		if err := m.Save(dir, SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if saved, err := LoadConfig(dir); err != nil || saved.TieWordEmbeddings != c.tied {
+			t.Errorf("%s: saved with tie %v, %v", c.what, saved.TieWordEmbeddings, err)
+		}
+	}
+}
+
+// TestLoadFaults: everything that does not fit is in one error, with both shapes.
+func TestLoadFaults(t *testing.T) {
+	dir := rewrite(t, unchanged, func(x nn.Tensor) []nn.Source {
+		switch x.Name {
+		case "backbone.layers.0.mixer.D":
+			return nil
+		case "backbone.layers.1.mixer.A_log":
+			return []nn.Source{nn.FromFloat32s(x.Name, []int{3}, make([]float32, 3), nn.F32)}
+		case "backbone.norm_f.weight":
+			return []nn.Source{nn.FromInts(x.Name, make([]int, 64)), nn.FromInts("surplus", []int{1})}
+		}
+		return same(x)
+	})
+	_, err := Load(dir, LoadOptions{})
+	for _, want := range []string{
+		"4 tensors do not fit", "missing: backbone.layers.0.mixer.D [128]",
+		"shape: backbone.layers.1.mixer.A_log is [3] in the file, [128 16] by config.json",
+		"type: backbone.norm_f.weight is I64", "unexpected: surplus [1]",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v\nwant one with %q", err, want)
+		}
+	}
+	if _, err := Load(rewrite(t, func(c *Config) { c.NumHiddenLayers = 16000 }, same), LoadOptions{}); err == nil || len(err.Error()) > 10_000 {
+		t.Errorf("a configuration of many layers gives an error of %d bytes", len(err.Error()))
+	}
+}
+
+// TestSave: a model that is saved and loaded is the same, in one file and in shards; 16-bit files keep what is
+// sensitive in float32.
+func TestSave(t *testing.T) {
+	m := small(t)
+	m.Config.Extra = nil
+	for _, o := range []SaveOptions{{}, {ShardBytes: 5000}} {
+		dir := filepath.Join(t.TempDir(), "new", "model")
+		if err := m.Save(dir, o); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Load(dir, LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range m.Params() {
+			if q := back.Params()[i]; p.Name != q.Name || !slices.Equal(p.Float32s(), q.Float32s()) {
+				t.Errorf("%s differs", p.Name)
+			}
+		}
+	}
+	dir := t.TempDir()
+	if err := m.Save(dir, SaveOptions{DType: nn.BF16}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := nn.OpenTensors(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, want := range map[string]nn.DType{
+		"backbone.layers.0.mixer.A_log": nn.F32, "backbone.layers.0.mixer.D": nn.F32, "backbone.norm_f.weight": nn.F32,
+		"backbone.layers.0.mixer.in_proj.weight": nn.BF16, tableName: nn.BF16, headName: nn.BF16,
+	} {
+		if x, _ := f.Tensor(name); x.DType != want {
+			t.Errorf("%s is %s, want %s", name, x.DType, want)
+		}
+	}
+	if c, _ := LoadConfig(dir); c.DType != "bfloat16" {
+		t.Errorf("dtype %q", c.DType)
+	}
+}
+
+// TestSaveFails: nothing is left of a directory that could not be filled.
+func TestSaveFails(t *testing.T) {
+	m := small(t)
+	m.Config.DType = "int3"
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := m.Save(dir, SaveOptions{}); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the directory is there")
+	}
+	blocked := t.TempDir()
+	if err := os.Mkdir(filepath.Join(blocked, nn.WeightsFile), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	m.Config.DType = "float32"
+	if err := m.Save(blocked, SaveOptions{}); err == nil {
+		t.Error("no error")
+	}
+	filepath.WalkDir(blocked, func(path string, d fs.DirEntry, _ error) error {
+		if !d.IsDir() {
+			t.Errorf("left over: %s", path)
+		}
+		return nil
+	})
+}
+
+// TestUntie: an untied head starts as the table and goes its own way.
+func TestUntie(t *testing.T) {
+	m := loadGolden(t, "base/model")
+	n := len(m.Params())
+	m.Untie()
+	if m.Tied() || len(m.Params()) != n+1 || !slices.Equal(m.Head.Weight.Float32s(), m.Embeddings.Weight.Float32s()) {
+		t.Fatal("the head is not a copy of the table")
+	}
+	m.Head.Weight.Float32s()[0]++
+	if m.Head.Weight.Float32s()[0] == m.Embeddings.Weight.Float32s()[0] {
+		t.Error("head and table share memory")
+	}
+}
+
+// TestInit: bounds and values of both initialisations, from the fields of the configuration.
+func TestInit(t *testing.T) {
+	c := DefaultConfig()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 400, 64, 4, 128, 4
+	c.TimeStepMin, c.TimeStepMax, c.TimeStepScale, c.TieWordEmbeddings = 0.002, 0.05, 3, false
+	limit := func(p *ag.Param) (l float64) {
+		for _, x := range p.Float32s() {
+			l = max(l, math.Abs(float64(x)))
+		}
+		return l
+	}
+	for scheme, wants := range map[Init]map[string]float64{
+		InitMambaSSM: {"in": 1 / math.Sqrt(64), "x": 1 / math.Sqrt(128), "out": 1 / math.Sqrt(128) / 2, "conv": 0.5, "bias": 0.5, "dt": 1.5},
+		InitHF:       {"out": 1 / math.Sqrt(128), "conv": 0.5, "bias": 0, "dt": 1.5},
+	} {
+		m, err := New(c, scheme, rand.New(rand.NewPCG(1, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := m.Layers[1].Mixer
+		for what, p := range map[string]*ag.Param{"in": x.InProj.Weight, "x": x.XProj.Weight, "out": x.OutProj.Weight, "conv": x.Conv1d.Weight, "bias": x.Conv1d.Bias, "dt": x.DTProj.Weight} {
+			want, bounded := wants[what]
+			if got := limit(p); bounded && (got > want || got < 0.9*want) {
+				t.Errorf("%s: %s reaches %v, want a uniform draw within %v", scheme, what, got, want)
+			}
+		}
+		for i, b := range x.DTProj.Bias.Float32s() {
+			if dt := math.Log1p(math.Exp(float64(b))); dt < 0.002*(1-1e-3) || dt > 0.05*(1+1e-3) {
+				t.Errorf("%s: Δ of channel %d starts at %v, want 0.002 to 0.05", scheme, i, dt)
+			}
+		}
+		if a := x.ALog.Float32s(); a[0] != 0 || math.Abs(float64(a[15])-math.Log(16)) > 1e-6 || a[16] != 0 {
+			t.Errorf("A_log %v", a[:17])
+		}
+		if got := rms(m.Embeddings.Weight.Float32s()); math.Abs(got-map[Init]float64{InitMambaSSM: 0.02, InitHF: 0.1}[scheme]) > 0.002 {
+			t.Errorf("%s: embeddings have deviation %v", scheme, got)
+		}
+	}
+	if _, err := New(c, "xavier", rand.New(rand.NewPCG(1, 1))); err == nil {
+		t.Error("an unknown scheme was accepted")
+	}
+}
+
+func rms(x []float32) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum / float64(len(x)))
+}
+
+// TestResize: old rows stay, new ones look like them, a tied head follows, and the model goes on.
+func TestResize(t *testing.T) {
+	for _, tied := range []bool{true, false} {
+		m := loadGolden(t, map[bool]string{true: "base/model", false: "variant/model"}[tied])
+		old, before := m.Config.VocabSize, slices.Clone(m.Embeddings.Weight.Float32s())
+		if err := m.Resize(old+40, rand.New(rand.NewPCG(1, 1))); err != nil {
+			t.Fatal(err)
+		}
+		after := m.Embeddings.Weight.Float32s()
+		if !slices.Equal(after[:len(before)], before) || m.Tied() != tied || m.Head.Out() != old+40 {
+			t.Errorf("tied %v: old rows changed or the head did not follow", tied)
+		}
+		if got, want := rms(after[len(before):]), rms(before); got < want/2 || got > 2*want {
+			t.Errorf("new rows are of size %v, old ones of %v", got, want)
+		}
+		if _, err := m.Generate(ctx, [][]int{{old + 39}}, m.DefaultGenerate()); err != nil {
+			t.Error(err)
+		}
+		if err := m.Resize(10, nil); err != nil || m.Head.Out() != 10 || m.Embeddings.Weight.Shape()[0] != 10 {
+			t.Errorf("shrinking: %v", err)
+		}
+		dir := t.TempDir()
+		if err := m.Save(dir, SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(dir, LoadOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
