@@ -4,33 +4,71 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"hash"
+	"os"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
+
+// spillTokens is how many tokens stay in memory: 64 MiB. More go to a file that is mapped.
+const spillTokens = 16 << 20
 
 // builder tokenises all sources into a store.
 type builder struct {
 	inputs  []resolvedInput
 	tok     *Tokenizer
 	options *Options
+	spill   int // tokens kept in memory
 	store   *store
+	file    *storeWriter // nil while all is in memory
 	sources []source
 	stats   Stats
 	digest  hash.Hash
+	known   string // fingerprint, where the data came from the cache
 }
 
-func newBuilder(inputs []resolvedInput, tok *Tokenizer, o *Options) (*builder, error) {
-	return &builder{inputs: inputs, tok: tok, options: o, stats: Stats{MaxToken: -1}, digest: sha256.New(),
-		store: &store{close: func() error { return nil }}}, nil
+func newBuilder(inputs []resolvedInput, tok *Tokenizer, o *Options) *builder {
+	return &builder{
+		inputs: inputs, tok: tok, options: o, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
+		store: &store{close: func() error { return nil }},
+	}
 }
 
-func (b *builder) abandon() {}
+// build fills the store: from the cache where it has this data, else from the sources.
+func (b *builder) build(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil && b.file != nil {
+			b.file.abandon()
+		}
+	}()
+	if b.options.Cache == "" {
+		if err := b.tokenise(ctx); err != nil || b.file == nil {
+			return err
+		}
+		b.store, err = b.file.finish()
+		return err
+	}
+	cache, err := newCache(ctx, b)
+	if err != nil {
+		return err
+	}
+	if cache.load(b) {
+		return nil
+	}
+	if b.file, err = newStoreWriter(b.options.Cache); err != nil {
+		return err
+	}
+	if err := b.tokenise(ctx); err != nil {
+		return err
+	}
+	return cache.save(b)
+}
 
-func (b *builder) build(ctx context.Context) error {
+func (b *builder) tokenise(ctx context.Context) error {
+	documents := 0
 	for _, in := range b.inputs {
-		first := b.store.count
 		t := tokeniser{files: in.files, tok: b.tok, options: b.options, memory: memory.DefaultAllocator}
 		if b.options.MaxTrainSamples > 0 {
 			if t.rows = b.options.MaxTrainSamples - b.stats.Rows; t.rows == 0 {
@@ -40,21 +78,43 @@ func (b *builder) build(ctx context.Context) error {
 		if err := t.run(ctx, b.sink); err != nil {
 			return err
 		}
-		b.sources = append(b.sources, source{weight: in.weight, first: first, count: b.store.count - first})
+		b.sources = append(b.sources, source{weight: in.weight, first: documents, count: b.stats.Documents - documents})
+		documents = b.stats.Documents
 	}
 	return nil
 }
 
+// sink takes the documents of one block, in the order of the source.
 func (b *builder) sink(c *chunk, s Stats) error {
 	b.stats.add(s)
-	b.store.append(c)
 	b.digest.Write(int32Bytes(c.tokens))
 	b.digest.Write(int32Bytes(c.labels))
 	b.digest.Write(int32Bytes(c.offsets))
+	if b.file == nil && b.stats.Tokens > b.spill {
+		var err error
+		if b.file, err = newStoreWriter(os.TempDir()); err != nil {
+			return fmt.Errorf("more than %d tokens go to a file: %w", b.spill, err)
+		}
+		for _, c := range b.store.chunks {
+			if err := b.file.write(c); err != nil {
+				return err
+			}
+		}
+		*b.store = store{}
+	}
+	if b.file != nil {
+		return b.file.write(c)
+	}
+	b.store.append(c)
 	return nil
 }
 
-func (b *builder) fingerprint() string { return hex.EncodeToString(b.digest.Sum(nil)) }
+func (b *builder) fingerprint() string {
+	if b.known != "" {
+		return b.known
+	}
+	return hex.EncodeToString(b.digest.Sum(nil))
+}
 
 // int32Bytes views numbers as bytes, in the machine's order.
 func int32Bytes(v []int32) []byte {

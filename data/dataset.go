@@ -56,27 +56,27 @@ func Open(ctx context.Context, inputs []Input, tok *Tokenizer, o Options) (*Data
 	if len(inputs) == 0 {
 		return nil, errors.New("data: no source: set data.train")
 	}
-	d := &Dataset{options: o, users: new(atomic.Int32), stats: Stats{MaxToken: -1}}
-	d.users.Store(1)
 	resolved, err := resolve(ctx, inputs, &o)
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBuilder(resolved, tok, &o)
-	if err != nil {
-		return nil, err
-	}
-	defer b.abandon()
+	b := newBuilder(resolved, tok, &o)
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	d.store, d.sources, d.stats, d.fingerprint = b.store, b.sources, b.stats, b.fingerprint()
+	d := newDataset(b)
 	if d.stats.Documents == 0 {
 		d.store.close()
 		return nil, fmt.Errorf("data: %s: nothing to train on: %d rows, %d empty, %d without a label that counts",
 			inputs[0].Path, d.stats.Rows, d.stats.Empty, d.stats.NoLabels)
 	}
 	return d, nil
+}
+
+func newDataset(b *builder) *Dataset {
+	d := &Dataset{options: *b.options, users: new(atomic.Int32), store: b.store, sources: b.sources, stats: b.stats, fingerprint: b.fingerprint()}
+	d.users.Store(1)
+	return d
 }
 
 // Close gives the memory back; a data set that was split off keeps its own.

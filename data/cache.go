@@ -1,0 +1,144 @@
+package data
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// cacheVersion changes whenever the same source would give other tokens or another file.
+const cacheVersion = "1"
+
+// cache keeps the tokenised form of one source under one setting: KEY.arrow, and KEY.json beside it, which is written
+// last and says what the other must be. Both appear whole, and two processes write the same bytes.
+type cache struct {
+	dir, key string
+}
+
+// cacheSummary is KEY.json.
+type cacheSummary struct {
+	Size        int64
+	CRC32C      uint32
+	Fingerprint string
+	Stats       Stats
+	Documents   []int // of each source
+	Check       string
+}
+
+// sum returns the hash of all the fields but Check.
+func (s cacheSummary) sum() string {
+	s.Check = ""
+	return contentHash(fmt.Appendf(nil, "%+v", s))
+}
+
+// newCache derives the key from the content of the sources, the tokenizer and the settings that tokens depend on.
+func newCache(ctx context.Context, b *builder) (*cache, error) {
+	if err := os.MkdirAll(b.options.Cache, 0o777); err != nil {
+		return nil, fmt.Errorf("data: cache: %w", err)
+	}
+	o := *b.options
+	o.Cache, o.Shuffle, o.Packing = "", false, false
+	settings, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	parts := [][]byte{[]byte(cacheVersion), settings}
+	if b.tok != nil {
+		parts = append(parts, []byte(b.tok.digest))
+	}
+	for _, in := range b.inputs {
+		parts = append(parts, []byte("source"))
+		for _, f := range in.files {
+			sum, err := fileHash(ctx, f.path)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, []byte(f.format), sum)
+		}
+	}
+	return &cache{b.options.Cache, contentHash(parts...)[:32]}, nil
+}
+
+// fileHash returns the SHA-256 of a file.
+func fileHash(ctx context.Context, path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
+		return nil, fmt.Errorf("data: %s: %w", path, err)
+	}
+	return h.Sum(nil), nil
+}
+
+// contextReader fails when ctx does.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+func (c *cache) path(ending string) string { return filepath.Join(c.dir, c.key+ending) }
+
+// load fills b from the cache. It reports false where there is nothing, or nothing to be trusted: then it is built anew.
+func (c *cache) load(b *builder) bool {
+	raw, err := os.ReadFile(c.path(".json"))
+	if err != nil {
+		return false
+	}
+	var s cacheSummary
+	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) {
+		return false
+	}
+	mapped, unmap, err := mapFile(c.path(".arrow"))
+	if err != nil {
+		return false
+	}
+	intact := int64(len(mapped)) == s.Size && crc32.Checksum(mapped, castagnoli) == s.CRC32C
+	st := &store{close: unmap}
+	if !intact || st.readMapped(mapped) != nil || st.count != s.Stats.Documents {
+		unmap()
+		return false
+	}
+	b.store, b.stats, b.known = st, s.Stats, s.Fingerprint
+	first := 0
+	for k, n := range s.Documents {
+		b.sources = append(b.sources, source{weight: b.inputs[k].weight, first: first, count: n})
+		first += n
+	}
+	return true
+}
+
+// save ends b's file and makes it the cache's.
+func (c *cache) save(b *builder) error {
+	if err := b.file.commit(c.path(".arrow")); err != nil {
+		return err
+	}
+	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}}
+	for _, source := range b.sources {
+		s.Documents = append(s.Documents, source.count)
+	}
+	s.Check = s.sum()
+	raw, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeWhole(c.path(".json"), append(raw, '\n')); err != nil {
+		return fmt.Errorf("data: cache: %w", err)
+	}
+	b.store, err = mapStore(c.path(".arrow"))
+	return err
+}

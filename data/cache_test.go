@@ -1,0 +1,112 @@
+package data
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// sameDocuments checks that two data sets hold the same.
+func sameDocuments(t *testing.T, got, want *Dataset) {
+	t.Helper()
+	if got.Len() != want.Len() || got.Stats() != want.Stats() || got.Fingerprint() != want.Fingerprint() {
+		t.Fatalf("%d documents, %+v, %.8s, want %d, %+v, %.8s", got.Len(), got.Stats(), got.Fingerprint(), want.Len(), want.Stats(), want.Fingerprint())
+	}
+	for i := range want.Len() {
+		g, w := got.Example(i), want.Example(i)
+		if !slices.Equal(g.Tokens, w.Tokens) || !slices.Equal(g.Labels, w.Labels) || g.Row != w.Row {
+			t.Fatalf("document %d: %+v, want %+v", i, g, w)
+		}
+	}
+}
+
+func promptRowsFile(t testing.TB) string {
+	return writeFile(t, "pairs.jsonl", `{"prompt":"What is a river?","completion":" A road."}
+{"prompt":"And the sea?","completion":" Where it ends, and where a good many others do."}
+{"prompt":"x","completion":null}
+`)
+}
+
+func promptOptions() Options {
+	o := DefaultOptions()
+	o.Prompt, o.Completion, o.MaxLength = "prompt", "completion", 8
+	return o
+}
+
+func TestSpillingChangesNothing(t *testing.T) {
+	o := promptOptions()
+	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
+	inputs, err := resolve(t.Context(), []Input{{Path: promptRowsFile(t)}}, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuilder(inputs, tinyTokenizer(t), &o)
+	b.spill = 1
+	if err := b.build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.file == nil {
+		t.Fatal("nothing was spilled")
+	}
+	got := newDataset(b)
+	sameDocuments(t, got, want)
+	if err := got.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.file.file.Name()); !os.IsNotExist(err) {
+		t.Errorf("the temporary file is left: %v", err)
+	}
+}
+
+func TestCache(t *testing.T) {
+	o := promptOptions()
+	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
+	o.Cache = t.TempDir()
+	for range 2 {
+		sameDocuments(t, open(t, promptRowsFile(t), tinyTokenizer(t), o), want)
+	}
+	files, err := filepath.Glob(filepath.Join(o.Cache, "*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("cache holds %v, want one .arrow and one .json", files)
+	}
+	other := o
+	other.MaxLength = 9
+	open(t, promptRowsFile(t), tinyTokenizer(t), other)
+	if files, _ := filepath.Glob(filepath.Join(o.Cache, "*")); len(files) != 4 {
+		t.Errorf("another max_length uses the same cache: %v", files)
+	}
+}
+
+// TestBrokenCacheIsRebuilt flips each byte of the cached file in turn, and cuts it.
+func TestBrokenCacheIsRebuilt(t *testing.T) {
+	o := promptOptions()
+	path, tok := promptRowsFile(t), tinyTokenizer(t)
+	want := open(t, path, tok, o)
+	o.Cache = t.TempDir()
+	open(t, path, tok, o)
+	for _, ending := range []string{".arrow", ".json"} {
+		files, _ := filepath.Glob(filepath.Join(o.Cache, "*"+ending))
+		whole, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < len(whole); at += 13 {
+			broken := slices.Clone(whole)
+			broken[at] ^= 0x10
+			if at%2 == 0 {
+				broken = broken[:at]
+			}
+			// The cache in use is mapped: a new file takes its place, as a copy or another process would do.
+			if err := writeWhole(files[0], broken); err != nil {
+				t.Fatal(err)
+			}
+			d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameDocuments(t, d, want)
+			d.Close()
+		}
+	}
+}
