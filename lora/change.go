@@ -1,0 +1,96 @@
+package lora
+
+import (
+	"math"
+	"slices"
+
+	"mambatrain/autograd/kernel"
+)
+
+// change is what an adapter does to one weight, its numbers read from memory or from a file.
+type change struct {
+	a, b      []float32
+	rank      int
+	scale     float64
+	magnitude []float32 // nil: plain LoRA
+	from, to  int       // the changed rows, 0 and 0: all
+	table     bool      // the weight is an embedding's
+}
+
+// fold adds share times the change to w (rows, cols) in float32. With a magnitude, the rows (a table's columns) of the
+// changed weight are brought to their norms before.
+func (c *change) fold(w []float32, rows, cols int, share float64) {
+	if c.to > 0 {
+		w, rows = w[c.from*cols:c.to*cols], c.to-c.from
+	}
+	if c.magnitude == nil {
+		c.add(kernel.Dense(w, rows, cols), share)
+		return
+	}
+	whole := slices.Clone(w)
+	c.add(kernel.Dense(whole, rows, cols), 1)
+	norms := c.norms(whole, rows, cols)
+	for i := range rows {
+		for j := range cols {
+			k := i
+			if c.table {
+				k = j
+			}
+			x := whole[i*cols+j]
+			if norms[k] > 0 {
+				x *= c.magnitude[k] / norms[k]
+			}
+			if share == 1 {
+				w[i*cols+j] = x
+			} else {
+				w[i*cols+j] += float32(share) * (x - w[i*cols+j])
+			}
+		}
+	}
+}
+
+// add adds share·Scale·B·A, for a table its transpose.
+func (c *change) add(w kernel.Mat[float32], share float64) {
+	alpha := float32(share * c.scale)
+	if !c.table {
+		kernel.MatMulNN(kernel.Add, w, alpha, kernel.Dense(c.b, w.Rows, c.rank), kernel.Dense(c.a, c.rank, w.Cols))
+		return
+	}
+	bt := make([]float32, len(c.b))
+	for j := range w.Cols {
+		for k := range c.rank {
+			bt[k*w.Cols+j] = c.b[j*c.rank+k]
+		}
+	}
+	kernel.MatMulTN(kernel.Add, w, alpha, kernel.Dense(c.a, c.rank, w.Rows), kernel.Dense(bt, c.rank, w.Cols))
+}
+
+func (c *change) norms(w []float32, rows, cols int) []float32 {
+	squares := make([]float64, len(c.magnitude))
+	for i := range rows {
+		for j, x := range w[i*cols : (i+1)*cols] {
+			k := i
+			if c.table {
+				k = j
+			}
+			squares[k] += float64(x) * float64(x)
+		}
+	}
+	norms := make([]float32, len(squares))
+	for i, s := range squares {
+		norms[i] = float32(math.Sqrt(s))
+	}
+	return norms
+}
+
+// change returns the layer's change of its weight as it is now.
+func (l *layer) change() *change {
+	c := &change{
+		a: l.adapter.A.Float32s(), b: l.adapter.B.Float32s(), rank: l.adapter.Rank(), scale: l.adapter.Scale,
+		from: l.adapter.From, to: l.adapter.To, table: l.Embedding != nil,
+	}
+	if l.adapter.Magnitude != nil {
+		c.magnitude = l.adapter.Magnitude.Float32s()
+	}
+	return c
+}

@@ -1,0 +1,207 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters
+// and LoraPlusRatio are our own.
+type Config struct {
+	R                 int              `yaml:"r" json:"r"`
+	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
+	LoraDropout       float64          `yaml:"lora_dropout" json:"lora_dropout"` // share of the branch's inputs; never on embeddings
+	TargetModules     Targets          `yaml:"target_modules" json:"target_modules"`
+	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole beside the adapters
+	ExcludeModules    Targets          `yaml:"exclude_modules" json:"exclude_modules"`
+	LayersToTransform Layers           `yaml:"layers_to_transform" json:"layers_to_transform"` // empty: all
+	RankPattern       Pattern[int]     `yaml:"rank_pattern" json:"rank_pattern"`
+	AlphaPattern      Pattern[float64] `yaml:"alpha_pattern" json:"alpha_pattern"`
+	Bias              string           `yaml:"bias" json:"bias"` // none | all | lora_only
+	UseRSLora         bool             `yaml:"use_rslora" json:"use_rslora"`
+	UseDora           bool             `yaml:"use_dora" json:"use_dora"`
+	InitLoraWeights   Init             `yaml:"init_lora_weights" json:"init_lora_weights"`
+	ModulesToSave     []string         `yaml:"modules_to_save" json:"modules_to_save"` // trained whole and saved
+	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B over that of A
+}
+
+// What Bias can say.
+const (
+	BiasNone     = "none"
+	BiasAll      = "all"
+	BiasLoraOnly = "lora_only"
+)
+
+// Init names how A and B begin.
+type Init string
+
+const (
+	// InitTrue is PEFT's default: A from U(±1/√in) and B zero; beside an embedding A zero and B from N(0, 1).
+	InitTrue Init = "true"
+	// InitGaussian draws A from N(0, 1/r²) instead; B is zero.
+	InitGaussian Init = "gaussian"
+	// InitPissa begins with the r largest singular components of the weight, which are taken out of it (Meng et al.
+	// 2024). Embeddings begin as with InitTrue. What is saved is a plain adapter of rank 2r for the unchanged weight.
+	InitPissa Init = "pissa"
+)
+
+// Defaults returns the settings of an empty lora block: PEFT's, and the targets of the model page's recipe.
+func Defaults() Config {
+	return Config{
+		R: 8, LoraAlpha: 8,
+		TargetModules:    Targets{Names: []string{"x_proj", "embeddings", "in_proj", "out_proj"}},
+		TargetParameters: []string{},
+		Bias:             BiasNone,
+		InitLoraWeights:  InitTrue,
+		ModulesToSave:    []string{},
+		LoraPlusRatio:    1,
+	}
+}
+
+// Fault is one wrong setting.
+type Fault struct {
+	Key     string // below lora, such as r or rank_pattern
+	Problem string // such as "must be at least 1, got 0"
+}
+
+// Faults lists everything that is wrong with the settings by themselves, in the order of the configuration. Whether the
+// names lead somewhere is seen by [Inject].
+func (c Config) Faults() []Fault {
+	var faults []Fault
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, Fault{key, fmt.Sprintf(format, args...)})
+	}
+	positive := func(key string, x float64) {
+		if !(x > 0) || math.IsInf(x, 0) {
+			fault(key, "must be positive, got %v", x)
+		}
+	}
+	if c.R < 1 {
+		fault("r", "must be at least 1, got %d", c.R)
+	}
+	positive("lora_alpha", c.LoraAlpha)
+	if !(c.LoraDropout >= 0 && c.LoraDropout < 1) {
+		fault("lora_dropout", "must be at least 0 and below 1, got %v", c.LoraDropout)
+	}
+	c.selectionFaults(fault)
+	for _, e := range c.RankPattern {
+		if e.Value < 1 {
+			fault("rank_pattern."+e.Key, "must be at least 1, got %d", e.Value)
+		}
+	}
+	for _, e := range c.AlphaPattern {
+		positive("alpha_pattern."+e.Key, e.Value)
+	}
+	if c.Bias != BiasNone && c.Bias != BiasAll && c.Bias != BiasLoraOnly {
+		fault("bias", "want none, all or lora_only, got %q", c.Bias)
+	}
+	if i := c.InitLoraWeights; i != InitTrue && i != InitGaussian && i != InitPissa {
+		fault("init_lora_weights", "want true, gaussian or pissa, got %q", i)
+	} else if i == InitPissa && c.UseDora {
+		fault("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
+	}
+	positive("lora_plus_ratio", c.LoraPlusRatio)
+	return faults
+}
+
+// selectionFaults reports what is wrong with the settings that name modules.
+func (c Config) selectionFaults(fault func(key, format string, args ...any)) {
+	if c.TargetModules.Empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
+		fault("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
+	}
+	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.AllLinear() {
+		fault("layers_to_transform", "has no meaning beside a regular expression in target_modules, which can say the layers itself")
+	}
+	for _, l := range c.LayersToTransform {
+		if l < 0 {
+			fault("layers_to_transform", "layers count from 0, got %d", l)
+		}
+	}
+	if c.ExcludeModules.AllLinear() {
+		fault("exclude_modules", "all-linear can only be a target")
+	}
+	for _, t := range []struct {
+		key string
+		Targets
+	}{{"target_modules", c.TargetModules}, {"exclude_modules", c.ExcludeModules}} {
+		if _, err := t.compile(); err != nil {
+			fault(t.key, "%v", err)
+		}
+		for _, name := range t.Names {
+			if name == "" {
+				fault(t.key, "holds an empty name")
+			}
+		}
+	}
+	for _, err := range []error{c.RankPattern.check(), c.AlphaPattern.check()} {
+		if err != nil {
+			fault("rank_pattern, alpha_pattern", "%v", err)
+		}
+	}
+}
+
+// Validate says everything that is wrong with the settings in one error, nil if nothing.
+func (c Config) Validate() error {
+	faults := c.Faults()
+	if len(faults) == 0 {
+		return nil
+	}
+	lines := make([]string, len(faults))
+	for i, f := range faults {
+		lines[i] = f.Key + ": " + f.Problem
+	}
+	return errors.New("lora: config: " + strings.Join(lines, "\n  "))
+}
+
+// Differences lists the settings in which c departs from saved, an adapter that is to be continued. Those that may
+// change between two runs, lora_dropout and lora_plus_ratio, and the initialisation, which is over, do not count.
+func (c Config) Differences(saved Config) []Fault {
+	var faults []Fault
+	for _, s := range []struct {
+		key        string
+		given, old any
+	}{
+		{"r", c.R, saved.R},
+		{"lora_alpha", c.LoraAlpha, saved.LoraAlpha},
+		{"target_modules", c.TargetModules.sorted(), saved.TargetModules.sorted()},
+		{"target_parameters", sorted(c.TargetParameters), sorted(saved.TargetParameters)},
+		{"exclude_modules", c.ExcludeModules.sorted(), saved.ExcludeModules.sorted()},
+		{"layers_to_transform", c.LayersToTransform, saved.LayersToTransform},
+		{"rank_pattern", c.RankPattern, saved.RankPattern},
+		{"alpha_pattern", c.AlphaPattern, saved.AlphaPattern},
+		{"bias", c.Bias, saved.Bias},
+		{"use_rslora", c.UseRSLora, saved.UseRSLora},
+		{"use_dora", c.UseDora, saved.UseDora},
+		{"modules_to_save", sorted(c.ModulesToSave), sorted(saved.ModulesToSave)},
+	} {
+		if given, old := fmt.Sprint(s.given), fmt.Sprint(s.old); given != old {
+			faults = append(faults, Fault{s.key, fmt.Sprintf("is %s, the adapter was made with %s", given, old)})
+		}
+	}
+	return faults
+}
+
+// scale is the factor of B·A for a module.
+func (c Config) scale(path string, rank int) float64 {
+	if alpha, ok := c.AlphaPattern.lookup(path); ok {
+		return c.factor(alpha, rank)
+	}
+	return c.factor(c.LoraAlpha, rank)
+}
+
+func (c Config) factor(alpha float64, rank int) float64 {
+	if c.UseRSLora {
+		return alpha / math.Sqrt(float64(rank))
+	}
+	return alpha / float64(rank)
+}
+
+// rank is r for a module.
+func (c Config) rank(path string) int {
+	if r, ok := c.RankPattern.lookup(path); ok {
+		return r
+	}
+	return c.R
+}

@@ -1,0 +1,270 @@
+package lora
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"gorgonia.org/tensor"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// Adapted is an adapter that belongs to a model: low-rank branches in some of its slots, and parameters of the base that
+// have values of their own beside it. While it is enabled, the model computes with it.
+type Adapted struct {
+	Config Config
+	// Matches counts what each name of the configuration hit; empty for an adapter that was loaded.
+	Matches []Match
+	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
+	Base string
+
+	model   nn.Module
+	layers  []*layer
+	whole   []*whole
+	enabled bool
+}
+
+// layer is one slot's adapter.
+type layer struct {
+	nn.Slot
+	adapter *nn.Adapter
+	start   *start // what InitPissa took out of the weight, nil otherwise
+}
+
+// whole is a parameter that the adapter replaces.
+type whole struct {
+	param     *ag.Param
+	base, own *tensor.Dense
+	frozen    bool // cannot be trained on, only used
+}
+
+// Untier is a model that can give its head a weight of its own.
+type Untier interface {
+	Untie()
+}
+
+// Inject puts fresh adapters into the slots of m that c selects, freezes the model and makes the adapters, and the
+// parameters that c wants whole, trainable. r decides their start. The base's own values are kept: [Adapted.Disable]
+// brings them back.
+//
+// A tied head is untied if the head or the table is to be saved whole, as PEFT does.
+func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s, err := choose(m, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.untie(m, c); err != nil {
+		return nil, err
+	}
+	a := &Adapted{Config: c, Matches: s.matches, model: m}
+	for _, t := range s.targets {
+		if t.Adapter() != nil {
+			return nil, fmt.Errorf("lora: %s: has an adapter already", t.Path)
+		}
+		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
+			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
+		}
+		l := newLayer(t, c)
+		l.initialise(c, r)
+		a.layers = append(a.layers, l)
+	}
+	for _, p := range s.whole {
+		a.whole = append(a.whole, &whole{param: p, base: p.Value, own: float32Copy(p)})
+	}
+	for _, p := range m.Params() {
+		p.Freeze()
+	}
+	if err := a.Enable(); err != nil {
+		return nil, err
+	}
+	return a, a.Train()
+}
+
+// untie separates a tied head from the table if one of them is to become different from the other.
+func (s *selection) untie(m nn.Module, c Config) error {
+	head := tiedHead(m)
+	if head.Linear == nil {
+		return nil
+	}
+	table := head.Weight()
+	saved := func(name string) bool {
+		return slices.ContainsFunc(c.ModulesToSave, func(module string) bool { return isInModule(name, module) })
+	}
+	onHead, onTable := saved(head.Path+".weight"), saved(table.Name)
+	// InitPissa takes a part out of the head's weight, which must not be missing in the table.
+	changed := c.InitLoraWeights == InitPissa && slices.ContainsFunc(s.targets, func(t target) bool { return t.Path == head.Path })
+	if !onHead && !onTable && !changed {
+		return nil
+	}
+	if err := untie(m, head); err != nil {
+		return err
+	}
+	if onHead {
+		s.addWhole(head.Weight())
+	}
+	return nil
+}
+
+// tiedHead returns the slot whose weight is another slot's, an empty slot if there is none.
+func tiedHead(m nn.Module) nn.Slot {
+	for _, s := range m.Slots() {
+		if s.Linear != nil && s.Weight().Name != s.Path+".weight" {
+			return s
+		}
+	}
+	return nn.Slot{}
+}
+
+func untie(m nn.Module, head nn.Slot) error {
+	u, ok := m.(Untier)
+	if !ok {
+		return fmt.Errorf("lora: %s: shares its weight with %s and has to be untied first", head.Path, head.Weight().Name)
+	}
+	u.Untie()
+	return nil
+}
+
+// float32Copy returns p's value in memory of its own.
+func float32Copy(p *ag.Param) *tensor.Dense {
+	v := make([]float32, p.Size())
+	if p.IsBF16() {
+		kernel.WidenBF16(v, p.BF16s())
+	} else {
+		copy(v, p.Float32s())
+	}
+	return tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(v))
+}
+
+// prefix stands before a parameter's name in a PEFT file.
+const prefix = "base_model.model."
+
+// newLayer makes the adapter of a target with A, B and the magnitude zero.
+func newLayer(t target, c Config) *layer {
+	r, w := c.rank(t.Path), t.Weight().Shape()
+	out, in := w[0], w[1]
+	if t.to > 0 {
+		out = t.to - t.from
+	}
+	a := &nn.Adapter{Scale: c.scale(t.Path, r), From: t.from, To: t.to}
+	name := prefix + t.Path
+	if t.Embedding != nil {
+		a.A, a.B = ag.Zeros(name+".lora_embedding_A", r, w[0]), ag.Zeros(name+".lora_embedding_B", w[1], r)
+		out = w[1]
+	} else {
+		a.A, a.B = ag.Zeros(name+".lora_A.weight", r, in), ag.Zeros(name+".lora_B.weight", out, r)
+		a.Dropout = c.LoraDropout
+	}
+	if c.UseDora {
+		a.Magnitude = ag.Zeros(name+".lora_magnitude_vector", out)
+	}
+	return &layer{Slot: t.Slot, adapter: a}
+}
+
+// Enable puts the adapter into its model. Another one must have been disabled before. Graphs recorded earlier keep what
+// they had.
+func (a *Adapted) Enable() error {
+	if a.enabled {
+		return nil
+	}
+	for _, l := range a.layers {
+		if l.Adapter() != nil {
+			return fmt.Errorf("lora: %s: another adapter is enabled; disable it first", l.Path)
+		}
+	}
+	for _, l := range a.layers {
+		l.start.remove(l)
+		l.SetAdapter(l.adapter)
+		l.adapter.Touch()
+	}
+	for _, w := range a.whole {
+		w.set(w.own)
+	}
+	a.enabled = true
+	return nil
+}
+
+// Disable takes the adapter out of its model, which computes as the base again: bit for bit, except that a weight from
+// which InitPissa took a part gets it back with the rounding of one float32 addition.
+func (a *Adapted) Disable() {
+	if !a.enabled {
+		return
+	}
+	for _, l := range a.layers {
+		l.SetAdapter(nil)
+		l.start.restore(l)
+	}
+	for _, w := range a.whole {
+		w.set(w.base)
+	}
+	a.enabled = false
+}
+
+// set exchanges the value. A gradient has the same shape and type for both and stays.
+func (w *whole) set(v *tensor.Dense) {
+	w.param.Value = v
+	w.param.Touch()
+}
+
+// Touch says that the values of the adapter's parameters have changed, after a training step for example, before the
+// model computes without a graph.
+func (a *Adapted) Touch() {
+	for _, l := range a.layers {
+		l.adapter.Touch()
+	}
+	for _, w := range a.whole {
+		w.param.Touch()
+	}
+}
+
+// Enabled says whether the model computes with the adapter.
+func (a *Adapted) Enabled() bool { return a.enabled }
+
+// Train makes all of the adapter's parameters trainable. The base stays frozen.
+func (a *Adapted) Train() error {
+	for _, w := range a.whole {
+		if w.frozen {
+			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained on", w.param.Name)
+		}
+	}
+	for _, p := range a.Params() {
+		if err := p.Train(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Params lists what the adapter trains: A, B and magnitudes in checkpoint order, then the parameters trained whole.
+func (a *Adapted) Params() []*ag.Param {
+	var ps []*ag.Param
+	for _, l := range a.layers {
+		ps = append(ps, l.adapter.Params()...)
+	}
+	for _, w := range a.whole {
+		ps = append(ps, w.param)
+	}
+	return ps
+}
+
+// Share returns the number of elements that the adapter trains and that of the model with it.
+func (a *Adapted) Share() (trainable, all int) {
+	for _, p := range a.model.Params() {
+		all += p.Size()
+	}
+	for _, l := range a.layers {
+		for _, p := range l.adapter.Params() {
+			all += p.Size()
+			trainable += p.Size()
+		}
+	}
+	for _, w := range a.whole {
+		trainable += w.param.Size()
+	}
+	return trainable, all
+}

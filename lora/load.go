@@ -1,0 +1,281 @@
+package lora
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+
+	"gorgonia.org/tensor"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// Load reads the adapter directory dir into m and enables it. It is frozen; [Adapted.Train] makes it trainable.
+func Load(dir string, m nn.Module) (*Adapted, error) {
+	d, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	a, err := d.Load(m)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.Enable()
+}
+
+// Load reads the adapter into memory as one for m, without enabling it, so that several can be loaded and switched.
+// Tensors that fit nothing in m are reported together.
+func (d *Directory) Load(m nn.Module) (*Adapted, error) {
+	a := &Adapted{Config: d.Config, Base: d.Base, model: m}
+	f := fitting{m: m, d: d}
+	for i := range d.modules {
+		f.module(&d.modules[i])
+	}
+	if err := f.wholes(); err != nil {
+		return nil, err
+	}
+	if len(f.faults) > 0 {
+		sort.Strings(f.faults)
+		return nil, fmt.Errorf("lora: %s does not fit the model:\n  %s", d.Path, strings.Join(f.faults, "\n  "))
+	}
+	if err := f.untie(); err != nil {
+		return nil, err
+	}
+	for _, t := range f.targets {
+		l, err := d.layer(t.target, t.module)
+		if err != nil {
+			return nil, err
+		}
+		a.layers = append(a.layers, l)
+	}
+	sort.SliceStable(a.layers, func(i, j int) bool { return f.place(a.layers[i]) < f.place(a.layers[j]) })
+	for _, w := range f.parameters {
+		own, err := w.own()
+		if err != nil {
+			return nil, err
+		}
+		a.whole = append(a.whole, &whole{param: w.param, base: w.param.Value, own: own, frozen: w.module != nil})
+	}
+	return a, nil
+}
+
+// fitting matches the tensors of a directory with a model.
+type fitting struct {
+	m          nn.Module
+	d          *Directory
+	targets    []fitTarget
+	parameters []fitWhole
+	heads      []wholeTensor // meant for a head that is tied until now
+	split      bool          // the head has to be untied
+	faults     []string
+}
+
+type fitTarget struct {
+	target
+	*module
+}
+
+// fitWhole is a parameter that gets the tensor's values, or its own changed by a module.
+type fitWhole struct {
+	param  *ag.Param
+	tensor nn.Tensor
+	module *module
+}
+
+func (f *fitting) fault(format string, args ...any) {
+	f.faults = append(f.faults, fmt.Sprintf(format, args...))
+}
+
+// find returns the one of the names that path is, or is the end of, -1 if there is none or more than one: adapters of a
+// model without head call backbone.layers.0 layers.0.
+func find(names []string, path string) int {
+	if i := slices.Index(names, path); i >= 0 {
+		return i
+	}
+	at := -1
+	for i, name := range names {
+		if endsIn(name, path) {
+			if at >= 0 {
+				return -1
+			}
+			at = i
+		}
+	}
+	return at
+}
+
+func (f *fitting) module(m *module) {
+	if m.parameter != "" {
+		f.onParameter(m)
+		return
+	}
+	slots := f.m.Slots()
+	names := make([]string, len(slots))
+	for i, s := range slots {
+		names[i] = s.Path
+	}
+	i := find(names, m.path)
+	if i < 0 {
+		f.fault("%s: the model has no such module; it has %s", m.path, describe(slots))
+		return
+	}
+	s, w := slots[i], slots[i].Weight().Shape()
+	in, out := w[1], w[0]
+	if s.Embedding != nil {
+		in, out = w[0], w[1]
+	}
+	switch {
+	case m.table != (s.Embedding != nil):
+		f.fault("%s: the adapter takes it for another kind of layer", m.path)
+	case m.a.Shape[1] != in || m.b.Shape[0] != out:
+		f.fault("%s: A is %v, B is %v, the model's weight is %v", m.path, m.a.Shape, m.b.Shape, w)
+	case slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == s.Path }):
+		f.fault("%s: is adapted twice", m.path)
+	default:
+		f.targets = append(f.targets, fitTarget{target{s, m.from, m.to}, m})
+	}
+}
+
+// onParameter handles A and B beside a parameter such as A_log: they are folded into it.
+func (f *fitting) onParameter(m *module) {
+	p := f.parameter(m.parameter)
+	if p == nil {
+		f.fault("%s: the model has no such parameter", m.parameter)
+		return
+	}
+	if s := p.Shape(); len(s) != 2 || m.a.Shape[1] != s[1] || m.b.Shape[0] != s[0] {
+		f.fault("%s: A is %v, B is %v, the model's parameter is %v", m.parameter, m.a.Shape, m.b.Shape, s)
+		return
+	}
+	f.parameters = append(f.parameters, fitWhole{param: p, module: m})
+}
+
+func (f *fitting) parameter(name string) *ag.Param {
+	params := f.m.Params()
+	names := make([]string, len(params))
+	for i, p := range params {
+		names[i] = p.Name
+	}
+	if i := find(names, name); i >= 0 {
+		return params[i]
+	}
+	return nil
+}
+
+// wholes matches the parameters that the file holds whole.
+func (f *fitting) wholes() error {
+	head := tiedHead(f.m)
+	for _, w := range f.d.whole {
+		p, tied := f.parameter(w.name), false
+		if p == nil && head.Linear != nil && endsIn(head.Path+".weight", w.name) {
+			p, tied = head.Weight(), true
+		}
+		if p == nil {
+			f.fault("%s: the model has no such parameter; it has %s", w.name, parameterNames(f.m.Params()))
+			continue
+		}
+		if !slices.Equal(p.Shape(), w.tensor.Shape) {
+			f.fault("%s: is %v, the model's is %v", w.name, w.tensor.Shape, p.Shape())
+			continue
+		}
+		if w.copied {
+			same, err := equalValues(p, w.tensor)
+			if err != nil {
+				return err
+			}
+			if same {
+				continue
+			}
+		}
+		if tied {
+			f.split = true
+			f.heads = append(f.heads, w)
+			continue
+		}
+		// A table that was trained as a module of its own leaves the head alone.
+		if head.Linear != nil && p == head.Weight() && !w.copied {
+			f.split = true
+		}
+		f.parameters = append(f.parameters, fitWhole{param: p, tensor: w.tensor})
+	}
+	return nil
+}
+
+// equalValues compares a parameter with a tensor in the parameter's precision.
+func equalValues(p *ag.Param, t nn.Tensor) (bool, error) {
+	v, err := t.Float32s()
+	if err != nil {
+		return false, err
+	}
+	if p.IsBF16() {
+		bits := make([]uint16, len(v))
+		kernel.ToBF16(bits, v)
+		return slices.Equal(bits, p.BF16s()), nil
+	}
+	return slices.Equal(v, p.Float32s()), nil
+}
+
+// untie gives a tied head the weight that the file has for it.
+func (f *fitting) untie() error {
+	head := tiedHead(f.m)
+	if pissaOnHead := f.d.pissa && slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == head.Path }); head.Linear == nil || !f.split && !pissaOnHead {
+		return nil
+	}
+	if err := untie(f.m, head); err != nil {
+		return err
+	}
+	for _, w := range f.heads {
+		f.parameters = append(f.parameters, fitWhole{param: head.Weight(), tensor: w.tensor})
+	}
+	return nil
+}
+
+// own returns the values that the parameter gets.
+func (w fitWhole) own() (*tensor.Dense, error) {
+	own := float32Copy(w.param)
+	v := own.Data().([]float32)
+	if w.module == nil {
+		return own, w.tensor.ReadFloat32s(v)
+	}
+	c, err := w.module.change()
+	if err != nil {
+		return nil, err
+	}
+	c.fold(v, own.Shape()[0], own.Shape()[1], 1)
+	return own, nil
+}
+
+// layer reads one module into the adapter of a slot.
+func (d *Directory) layer(t target, m *module) (*layer, error) {
+	c := d.Config
+	c.R, c.RankPattern = m.rank, nil
+	l := newLayer(t, c)
+	l.adapter.Scale = m.scale
+	from, err := m.change()
+	if err != nil {
+		return nil, err
+	}
+	if d.pissa && !m.table {
+		// Before training, A and B were what the weight lost. They are computed again, as PEFT does when it loads.
+		if t.Weight().IsBF16() {
+			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is bfloat16", t.Path)
+		}
+		l.start = takePrincipal(l, rand.New(rand.NewPCG(0, 0)))
+	}
+	copy(l.adapter.A.Float32s(), from.a)
+	copy(l.adapter.B.Float32s(), from.b)
+	if l.adapter.Magnitude != nil {
+		copy(l.adapter.Magnitude.Float32s(), from.magnitude)
+	}
+	return l, nil
+}
+
+// place is the layer's place in checkpoint order.
+func (f *fitting) place(l *layer) int {
+	return slices.IndexFunc(f.m.Slots(), func(s nn.Slot) bool { return s.Path == l.Path })
+}

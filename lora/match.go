@@ -1,0 +1,249 @@
+package lora
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/nn"
+)
+
+// Match says how many modules or parameters a name or pattern of the configuration hit.
+type Match struct {
+	Key     string // target_modules, target_parameters or modules_to_save
+	Pattern string
+	Count   int
+}
+
+// target is a slot that gets an adapter for the outputs from inclusive to exclusive; both 0 for all.
+type target struct {
+	nn.Slot
+	from, to int
+}
+
+// headPath is the output head's path in every Hugging Face language model. all-linear leaves it out.
+const headPath = "lm_head"
+
+// selection is what a configuration chooses from a model.
+type selection struct {
+	targets []target
+	whole   []*ag.Param
+	matches []Match
+}
+
+// choose resolves every name of the configuration. Names that lead nowhere are reported together, with those there are.
+func choose(m nn.Module, c Config) (*selection, error) {
+	s := &selection{}
+	var faults []string
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if err := s.chooseTargets(m, c, fault); err != nil {
+		return nil, err
+	}
+	params := m.Params()
+	s.choosePart(params, "target_parameters", c.TargetParameters, isParameter, fault)
+	s.choosePart(params, "modules_to_save", c.ModulesToSave, isInModule, fault)
+	s.chooseBiases(m, c)
+	for _, t := range s.targets {
+		if slices.Contains(s.whole, t.Weight()) && t.Path+".weight" == t.Weight().Name {
+			fault("%s: is to get an adapter and to be trained whole; choose one", t.Path)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("lora: config: %s", strings.Join(faults, "\n  "))
+	}
+	return s, nil
+}
+
+func (s *selection) chooseTargets(m nn.Module, c Config, fault func(string, ...any)) error {
+	included, err := c.TargetModules.compile()
+	if err != nil {
+		return fmt.Errorf("lora: target_modules: %w", err)
+	}
+	excluded, err := c.ExcludeModules.compile()
+	if err != nil {
+		return fmt.Errorf("lora: exclude_modules: %w", err)
+	}
+	names := c.TargetModules.Names
+	if p := c.TargetModules.Pattern; p != "" {
+		names = []string{p}
+	}
+	hits := make([]int, len(names))
+	for _, slot := range m.Slots() {
+		if _, no := excluded(slot.Path); no || !onLayer(slot.Path, c.LayersToTransform) {
+			continue
+		}
+		i, ok := included(slot.Path)
+		if c.TargetModules.AllLinear() {
+			i, ok = 0, slot.Linear != nil && slot.Path != headPath
+		}
+		if ok {
+			s.targets = append(s.targets, target{Slot: slot})
+			hits[i]++
+			continue
+		}
+		s.chooseGroups(slot, included, excluded, hits, fault)
+	}
+	for i, name := range names {
+		s.matches = append(s.matches, Match{"target_modules", name, hits[i]})
+		if hits[i] == 0 {
+			fault("target_modules: %q matches no module%s; there are %s", name, under(c), describe(m.Slots()))
+		}
+	}
+	return nil
+}
+
+// chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Groups side by side share one
+// adapter.
+func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int, fault func(string, ...any)) {
+	t, parts := target{Slot: slot}, []string{}
+	for _, g := range slot.Groups {
+		path := slot.Path + "." + g.Name
+		i, ok := included(path)
+		if _, no := excluded(path); !ok || no {
+			continue
+		}
+		hits[i]++
+		if len(parts) > 0 && g.From != t.to {
+			fault("target_modules: %s: %s and %s do not lie side by side; name what is between them too", slot.Path, parts[len(parts)-1], g.Name)
+		}
+		if len(parts) == 0 {
+			t.from = g.From
+		}
+		t.to, parts = g.To, append(parts, g.Name)
+	}
+	if len(parts) == 0 {
+		return
+	}
+	if t.from == 0 && t.to == slot.Linear.Out() {
+		t.from, t.to = 0, 0
+	}
+	s.targets = append(s.targets, t)
+}
+
+var layerNumber = regexp.MustCompile(`.*\.[^.]*\.(\d+)\.`)
+
+// onLayer says whether path lies in one of the layers; no layers mean all.
+func onLayer(path string, layers Layers) bool {
+	if len(layers) == 0 {
+		return true
+	}
+	m := layerNumber.FindStringSubmatch(path)
+	if m == nil {
+		return false
+	}
+	n, err := strconv.Atoi(m[1])
+	return err == nil && slices.Contains(layers, n)
+}
+
+// choosePart adds the parameters that hit accepts for one of the names.
+func (s *selection) choosePart(params []*ag.Param, key string, names []string, hit func(param, name string) bool, fault func(string, ...any)) {
+	for _, name := range names {
+		n := 0
+		for _, p := range params {
+			if hit(p.Name, name) {
+				n++
+				s.addWhole(p)
+			}
+		}
+		// A tied head has no parameter of its own yet.
+		if n == 0 && key == "modules_to_save" && name == headPath {
+			n = 1
+		}
+		s.matches = append(s.matches, Match{key, name, n})
+		if n == 0 {
+			fault("%s: %q matches nothing; there are %s", key, name, parameterNames(params))
+		}
+	}
+}
+
+func (s *selection) addWhole(p *ag.Param) {
+	if !slices.Contains(s.whole, p) {
+		s.whole = append(s.whole, p)
+	}
+}
+
+// isParameter says whether name is the parameter's name or its end, with or without .weight and .bias: conv1d is both
+// of the convolution's parameters.
+func isParameter(param, name string) bool {
+	return endsIn(param, name) || endsIn(modulePath(param), name)
+}
+
+// isInModule says whether the parameter belongs to a module of that name, or to one inside of it.
+func isInModule(param, name string) bool {
+	for path := param; ; {
+		i := strings.LastIndexByte(path, '.')
+		if i < 0 {
+			return false
+		}
+		if path = path[:i]; endsIn(path, name) {
+			return true
+		}
+	}
+}
+
+// modulePath is a parameter's name without .weight or .bias.
+func modulePath(param string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(param, ".weight"), ".bias")
+}
+
+func (s *selection) chooseBiases(m nn.Module, c Config) {
+	for _, p := range m.Params() {
+		if !strings.HasSuffix(p.Name, ".bias") {
+			continue
+		}
+		onTarget := slices.ContainsFunc(s.targets, func(t target) bool { return t.Path+".bias" == p.Name })
+		if c.Bias == BiasAll || c.Bias == BiasLoraOnly && onTarget {
+			s.addWhole(p)
+		}
+	}
+}
+
+// under says what narrows the choice of modules, for an error.
+func under(c Config) string {
+	var parts []string
+	if !c.ExcludeModules.Empty() {
+		parts = append(parts, "exclude_modules "+c.ExcludeModules.String())
+	}
+	if len(c.LayersToTransform) > 0 {
+		parts = append(parts, fmt.Sprintf("layers_to_transform %v", []int(c.LayersToTransform)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " under " + strings.Join(parts, " and ")
+}
+
+// describe lists slots by the ends of their paths, with an example of a whole one.
+func describe(slots []nn.Slot) string {
+	var names []string
+	add := func(name string) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, s := range slots {
+		end := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
+		add(end)
+		for _, g := range s.Groups {
+			add(end + "." + g.Name)
+		}
+	}
+	if len(slots) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ") + ", in full like " + slots[len(slots)/2].Path
+}
+
+func parameterNames(params []*ag.Param) string {
+	var names []string
+	for _, p := range params {
+		path := modulePath(p.Name)
+		if end := path[strings.LastIndexByte(path, '.')+1:]; !slices.Contains(names, end) {
+			names = append(names, end)
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,322 @@
+package lora
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mambatrain/nn"
+)
+
+// Directory is a PEFT adapter directory opened for reading. Only headers are in memory.
+type Directory struct {
+	Path   string
+	Config Config
+	// BaseModel is what the adapter says its base is, for people: a path or a Hugging Face id.
+	BaseModel string
+	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
+	Base string
+	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
+	PeftVersion string
+
+	file    *nn.Tensors
+	modules []module
+	whole   []wholeTensor
+	pissa   bool // PEFT's own unconverted form: the base loses its principal components first
+}
+
+// module is one adapted module of a file.
+type module struct {
+	path      string // as in the file; a model may have it under a longer one
+	table     bool
+	rank      int
+	scale     float64
+	a, b      nn.Tensor
+	magnitude nn.Tensor // without a name: none
+	from, to  int
+	parameter string // the parameter's own name where A and B stand beside a parameter, not a module
+}
+
+// wholeTensor replaces a parameter.
+type wholeTensor struct {
+	name   string
+	tensor nn.Tensor
+	// copied marks the base's own table or head, which PEFT saves when adapters sit on them.
+	copied bool
+}
+
+// maxConfig bounds adapter_config.json.
+const maxConfig = 4 << 20
+
+// Open reads the settings and the header of an adapter directory that any version of PEFT wrote. Tensors whose names
+// have no meaning are errors, and so are settings that would change the result in ways this package does not compute.
+func Open(dir string) (*Directory, error) {
+	b, err := readLimited(filepath.Join(dir, ConfigFile), maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("lora: adapter: %w", err)
+	}
+	p, err := parsePeft(b)
+	if err != nil {
+		return nil, fmt.Errorf("lora: %s: %w", filepath.Join(dir, ConfigFile), err)
+	}
+	path := filepath.Join(dir, WeightsFile)
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("lora: adapter: %w%s", err, torchHint(dir))
+	}
+	file, err := nn.OpenTensors(path)
+	if err != nil {
+		return nil, fmt.Errorf("lora: adapter: %w", err)
+	}
+	d := &Directory{Path: dir, Config: p.config(), PeftVersion: p.PeftVersion, file: file}
+	if p.BaseModel != nil {
+		d.BaseModel = *p.BaseModel
+	}
+	d.pissa = strings.HasPrefix(string(p.InitLoraWeights), string(InitPissa))
+	if err := d.read(p); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lora: %s: %w", path, err)
+	}
+	return d, nil
+}
+
+func readLimited(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s: %d bytes long, more than any adapter's settings", path, info.Size())
+	}
+	return os.ReadFile(path)
+}
+
+func torchHint(dir string) string {
+	if _, err := os.Stat(filepath.Join(dir, "adapter_model.bin")); err != nil {
+		return ""
+	}
+	return "; adapter_model.bin is a torch file, which has to be saved again with safe_serialization"
+}
+
+// Close closes the file.
+func (d *Directory) Close() error { return d.file.Close() }
+
+// read sorts the file's tensors into modules and whole parameters and applies our own record.
+func (d *Directory) read(p readConfig) error {
+	var rec record
+	if text, ok := d.file.Metadata[recordKey]; ok {
+		if err := json.Unmarshal([]byte(text), &rec); err != nil {
+			return fmt.Errorf("header: %s: %w", recordKey, err)
+		}
+		d.adopt(rec)
+	}
+	found, order := map[string]*module{}, []string{}
+	adapterName := ""
+	var faults []string
+	for _, name := range d.file.Names() {
+		t, _ := d.file.Tensor(name)
+		k := parseKey(name)
+		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
+			k.fault = fmt.Sprintf("belongs to adapter %q, others to %q", k.adapter, adapterName)
+		}
+		if k.fault != "" {
+			faults = append(faults, name+": "+k.fault)
+			continue
+		}
+		if k.adapter != "" {
+			adapterName = k.adapter
+		}
+		if k.part == "" {
+			d.whole = append(d.whole, wholeTensor{k.path, t, d.isCopy(k)})
+			continue
+		}
+		m := found[k.path]
+		if m == nil {
+			m = &module{path: k.path}
+			found[k.path], order = m, append(order, k.path)
+		}
+		m.put(k.part, t)
+	}
+	slices.Sort(order)
+	for _, path := range order {
+		m := found[path]
+		if fault := m.complete(p, rec.Groups[path]); fault != "" {
+			faults = append(faults, path+": "+fault)
+		}
+		d.modules = append(d.modules, *m)
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), strings.Join(faults, "\n  "))
+	}
+	if len(d.modules)+len(d.whole) == 0 {
+		return fmt.Errorf("holds no tensors")
+	}
+	return nil
+}
+
+// adopt takes from our record what adapter_config.json cannot say.
+func (d *Directory) adopt(rec record) {
+	d.Base = rec.Base
+	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
+	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
+	d.Config.InitLoraWeights = rec.Config.InitLoraWeights
+}
+
+// isCopy says whether a whole tensor is only the base's table or head.
+func (d *Directory) isCopy(k key) bool {
+	module, ok := strings.CutSuffix(k.path, ".weight")
+	saved := slices.ContainsFunc(d.Config.ModulesToSave, func(name string) bool { return isInModule(k.path, name) })
+	return ok && !saved && (endsIn(module, headPath) || endsIn(module, "embeddings"))
+}
+
+// key is a tensor's name taken apart.
+type key struct {
+	path    string // of the module, or of the whole parameter
+	part    string // "", lora_A, lora_B, lora_embedding_A, lora_embedding_B or lora_magnitude_vector
+	adapter string // the adapter's name, "" in files that leave it out
+	fault   string
+}
+
+// parseKey reads a name such as base_model.model.lm_head.lora_A.default.weight.
+func parseKey(name string) key {
+	for strings.HasPrefix(name, prefix) {
+		name = name[len(prefix):]
+	}
+	parts := strings.Split(name, ".")
+	at := slices.IndexFunc(parts, func(s string) bool { return strings.HasPrefix(s, "lora_") })
+	if at < 0 {
+		return wholeKey(parts)
+	}
+	k := key{path: strings.Join(without(parts[:at], "base_layer"), "."), part: parts[at]}
+	tail := parts[at+1:]
+	switch k.part {
+	case "lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector":
+	default:
+		k.fault = "is no part of an adapter that is known here"
+		return k
+	}
+	if len(tail) > 0 && tail[len(tail)-1] == "bias" {
+		k.fault = "lora_bias: B has a bias of its own; merge it with peft"
+		return k
+	}
+	if len(tail) > 0 && tail[len(tail)-1] == "weight" {
+		tail = tail[:len(tail)-1]
+	}
+	switch len(tail) {
+	case 0:
+	case 1:
+		k.adapter = tail[0]
+	default:
+		k.fault = "ends in an unknown way"
+	}
+	return k
+}
+
+func wholeKey(parts []string) key {
+	if slices.Contains(parts, "token_adapter") {
+		return key{fault: "trainable tokens are not read; merge it with peft"}
+	}
+	parts = without(parts, "base_layer")
+	k := key{}
+	if i := slices.Index(parts, "modules_to_save"); i >= 0 {
+		rest := parts[i+1:]
+		if len(rest) > 1 {
+			k.adapter, rest = rest[0], rest[1:]
+		}
+		parts = append(slices.Clone(parts[:i]), rest...)
+	}
+	k.path = strings.Join(parts, ".")
+	return k
+}
+
+func without(parts []string, drop string) []string {
+	return slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == drop })
+}
+
+func (m *module) put(part string, t nn.Tensor) {
+	switch part {
+	case "lora_A":
+		m.a = t
+	case "lora_B":
+		m.b = t
+	case "lora_embedding_A":
+		m.a, m.table = t, true
+	case "lora_embedding_B":
+		m.b, m.table = t, true
+	case "lora_magnitude_vector":
+		m.magnitude = t
+	}
+}
+
+// complete checks the module's tensors against each other and the settings, and says what is wrong.
+func (m *module) complete(p readConfig, group [2]int) string {
+	a, b := m.a, m.b
+	if a.Name == "" || b.Name == "" {
+		return "one of A and B is missing"
+	}
+	if strings.Contains(a.Name, "lora_embedding_") != strings.Contains(b.Name, "lora_embedding_") {
+		return "A and B are of different kinds"
+	}
+	if len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[0] != b.Shape[1] {
+		return fmt.Sprintf("A is %v, B is %v: want (r, in) and (out, r)", a.Shape, b.Shape)
+	}
+	c := p.config()
+	m.rank = a.Shape[0]
+	m.scale = c.scale(m.path, m.rank)
+	if want := c.rank(m.path); want != m.rank {
+		return fmt.Sprintf("A and B have rank %d, %s says %d", m.rank, ConfigFile, want)
+	}
+	if m.from, m.to = group[0], group[1]; m.from < 0 || m.to < m.from || m.to > b.Shape[0] {
+		return fmt.Sprintf("row group %v does not fit B, which is %v", group, b.Shape)
+	}
+	if m.magnitude.Name != "" && !p.UseDora || m.magnitude.Name == "" && p.UseDora {
+		return fmt.Sprintf("use_dora is %v in %s, but the magnitude says otherwise", p.UseDora, ConfigFile)
+	}
+	if m.magnitude.Name != "" && !slices.Equal(m.magnitude.Shape, b.Shape[:1]) {
+		return fmt.Sprintf("magnitude is %v, B is %v", m.magnitude.Shape, b.Shape)
+	}
+	if len(p.TargetParameters) > 0 && !m.table {
+		m.parameter = targetParameter(m.path, p.TargetParameters)
+	}
+	return ""
+}
+
+// targetParameter returns the parameter of the module at path that PEFT's target_parameters name, "" if none.
+func targetParameter(path string, names []string) string {
+	for _, name := range names {
+		i := strings.LastIndexByte(name, '.')
+		if i < 0 {
+			continue
+		}
+		if endsIn(path, name[:i]) && name[i+1:] != "weight" {
+			return path + name[i:]
+		}
+	}
+	return ""
+}
+
+// change reads the module's numbers.
+func (m *module) change() (*change, error) {
+	c := &change{rank: m.rank, scale: m.scale, from: m.from, to: m.to, table: m.table}
+	var err error
+	if c.a, err = m.a.Float32s(); err != nil {
+		return nil, err
+	}
+	if c.b, err = m.b.Float32s(); err != nil {
+		return nil, err
+	}
+	if m.magnitude.Name != "" {
+		if c.magnitude, err = m.magnitude.Float32s(); err != nil {
+			return nil, err
+		}
+	}
+	if m.to > 0 {
+		c.b = c.b[m.from*m.rank : m.to*m.rank]
+		if c.magnitude != nil {
+			c.magnitude = c.magnitude[m.from:m.to]
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,207 @@
+package lora
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Names of the files in an adapter directory.
+const (
+	ConfigFile  = "adapter_config.json"
+	WeightsFile = "adapter_model.safetensors"
+)
+
+// peftConfig is what every version of PEFT since 0.9 understands of adapter_config.json: what we write. Older ones
+// refuse files with keys that they do not know, so there are no others.
+type peftConfig struct {
+	AlphaPattern    Pattern[float64] `json:"alpha_pattern"`
+	BaseModel       *string          `json:"base_model_name_or_path"`
+	Bias            string           `json:"bias"`
+	FanInFanOut     bool             `json:"fan_in_fan_out"`
+	InferenceMode   bool             `json:"inference_mode"`
+	InitLoraWeights Init             `json:"init_lora_weights"`
+	LayersPattern   json.RawMessage  `json:"layers_pattern"`
+	Layers          Layers           `json:"layers_to_transform"`
+	LoraAlpha       float64          `json:"lora_alpha"`
+	LoraDropout     float64          `json:"lora_dropout"`
+	ModulesToSave   []string         `json:"modules_to_save"`
+	PeftType        string           `json:"peft_type"`
+	R               int              `json:"r"`
+	RankPattern     Pattern[int]     `json:"rank_pattern"`
+	Revision        *string          `json:"revision"`
+	TargetModules   Targets          `json:"target_modules"`
+	TaskType        *string          `json:"task_type"`
+	UseDora         bool             `json:"use_dora"`
+	UseRSLora       bool             `json:"use_rslora"`
+}
+
+// readConfig are the keys that are read beyond those that are written.
+type readConfig struct {
+	peftConfig
+	ExcludeModules   Targets  `json:"exclude_modules"`
+	TargetParameters []string `json:"target_parameters"`
+	PeftVersion      string   `json:"peft_version"`
+}
+
+// parsePeft reads adapter_config.json as any version of PEFT writes it. Keys whose meaning would be lost are errors.
+func parsePeft(b []byte) (readConfig, error) {
+	c := readConfig{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, err
+	}
+	var faults []string
+	if !strings.EqualFold(c.PeftType, "LORA") {
+		faults = append(faults, fmt.Sprintf("peft_type: %q is another method; LORA is read", c.PeftType))
+	}
+	for _, key := range slices.Sorted(mapKeys(raw)) {
+		if why, ok := foreign[key]; ok && !absent(raw[key]) {
+			faults = append(faults, fmt.Sprintf("%s: %s; merge it with peft", key, why))
+		}
+	}
+	if !knownInit(c.InitLoraWeights) {
+		faults = append(faults, fmt.Sprintf("init_lora_weights: %s changes the base's weights, so the adapter fits only the changed base; "+
+			"save it with path_initial_model_for_weight_conversion", c.InitLoraWeights))
+	}
+	if len(faults) > 0 {
+		return c, fmt.Errorf("%s", strings.Join(faults, "\n  "))
+	}
+	return c, nil
+}
+
+func mapKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// foreign are the settings of PEFT that change what an adapter computes in ways that are not available here.
+var foreign = map[string]string{
+	"alora_invocation_tokens": "the adapter is active after certain tokens only",
+	"arrow_config":            "the adapter is a router between others",
+	"layer_replication":       "layers are repeated",
+	"lora_bias":               "B has a bias of its own",
+	"megatron_config":         "the weights are split over machines",
+	"monteclora_config":       "the adapter is drawn at random",
+	"trainable_token_indices": "single rows of the table are trained",
+	"use_bdlora":              "A or B is block-diagonal",
+	"use_qalora":              "the branch's inputs are pooled",
+	"velora_config":           "the branch's inputs are compressed",
+}
+
+// absent says that a value is null, false, zero or empty.
+func absent(b json.RawMessage) bool {
+	return slices.Contains([]string{"null", "false", "0", "{}", "[]", `""`}, strings.TrimSpace(string(b)))
+}
+
+// knownInit says whether an initialisation leaves the base as it is or can be repeated.
+func knownInit(i Init) bool {
+	switch i {
+	case InitTrue, InitGaussian, InitPissa, "false", "null", "orthogonal", "eva":
+		return true
+	}
+	return strings.HasPrefix(string(i), "pissa_niter_")
+}
+
+// config returns the settings in our own terms.
+func (p readConfig) config() Config {
+	c := Defaults()
+	c.R, c.LoraAlpha, c.LoraDropout = p.R, p.LoraAlpha, p.LoraDropout
+	c.TargetModules, c.ExcludeModules, c.LayersToTransform = p.TargetModules, p.ExcludeModules, p.Layers
+	c.RankPattern, c.AlphaPattern = p.RankPattern, p.AlphaPattern
+	c.Bias, c.UseRSLora, c.UseDora = p.Bias, p.UseRSLora, p.UseDora
+	c.ModulesToSave = append([]string{}, p.ModulesToSave...)
+	return c
+}
+
+// record is what we note in the header of the weights beyond what PEFT knows: readers that do not know it ignore it.
+type record struct {
+	Base   string            `json:"base,omitempty"` // fingerprint of the base's weights
+	Config Config            `json:"config"`         // as the user gave it
+	Groups map[string][2]int `json:"row_groups,omitempty"`
+}
+
+// recordKey is where the record stands in the header's free text.
+const recordKey = "mamba_train"
+
+// peftConfig returns the adapter's settings as PEFT has to read them.
+func (a *Adapted) peftConfig(o SaveOptions) peftConfig {
+	c := a.Config
+	task := "CAUSAL_LM"
+	p := peftConfig{
+		Bias: c.Bias, InferenceMode: true, InitLoraWeights: InitTrue, Layers: c.LayersToTransform,
+		LoraAlpha: c.LoraAlpha, LoraDropout: c.LoraDropout, ModulesToSave: c.ModulesToSave, PeftType: "LORA", R: c.R,
+		TargetModules: a.fileTargets(), TaskType: &task, UseDora: c.UseDora, UseRSLora: c.UseRSLora,
+		RankPattern: c.RankPattern, AlphaPattern: c.AlphaPattern,
+	}
+	if o.BaseModel != "" {
+		p.BaseModel = &o.BaseModel
+	}
+	if len(p.ModulesToSave) == 0 {
+		p.ModulesToSave = nil
+	}
+	a.restate(&p)
+	return p
+}
+
+// restate adds to the patterns what makes PEFT compute every layer's rank and scale, where the settings alone do not:
+// InitPissa doubles ranks. Full paths come first, since the first hit wins.
+func (a *Adapted) restate(p *peftConfig) {
+	doubled := func(l *layer) bool { return l.start != nil }
+	if !slices.ContainsFunc(a.layers, doubled) {
+		return
+	}
+	var ranks Pattern[int]
+	var alphas Pattern[float64]
+	p.R, p.LoraAlpha, p.UseRSLora = 2*p.R, 2*float64(p.R)*a.Config.factor(p.LoraAlpha, p.R), false
+	for _, l := range a.layers {
+		r := l.adapter.Rank()
+		if doubled(l) {
+			r *= 2
+		}
+		alpha := l.adapter.Scale * float64(r)
+		if r != p.R {
+			ranks = append(ranks, Entry[int]{escape(l.Path), r})
+		}
+		if alpha != p.LoraAlpha {
+			alphas = append(alphas, Entry[float64]{escape(l.Path), alpha})
+		}
+	}
+	p.RankPattern, p.AlphaPattern = ranks, alphas
+}
+
+// fileTargets names the adapted modules for PEFT, which knows neither row groups nor, in all versions, exclude_modules
+// and all-linear.
+func (a *Adapted) fileTargets() Targets {
+	grouped := slices.ContainsFunc(a.layers, func(l *layer) bool { return l.adapter.To > 0 })
+	t := a.Config.TargetModules
+	if !grouped && !t.AllLinear() && a.Config.ExcludeModules.Empty() {
+		return t
+	}
+	var ends, paths []string
+	for _, l := range a.layers {
+		paths = append(paths, l.Path)
+		if end := l.Path[strings.LastIndexByte(l.Path, '.')+1:]; !slices.Contains(ends, end) {
+			ends = append(ends, end)
+		}
+	}
+	for _, s := range a.model.Slots() {
+		hit := slices.ContainsFunc(ends, func(end string) bool { return endsIn(s.Path, end) })
+		if hit && onLayer(s.Path, a.Config.LayersToTransform) && !slices.Contains(paths, s.Path) {
+			return Targets{Names: paths}
+		}
+	}
+	return Targets{Names: ends}
+}
+
+// escape makes a path a regular expression for itself.
+func escape(path string) string { return strings.ReplaceAll(path, ".", `\.`) }

@@ -1,0 +1,190 @@
+package lora
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+
+	"mambatrain/autograd/kernel"
+)
+
+// start is the part of a weight that InitPissa moved into the adapter: while the adapter is enabled, the weight is
+// smaller by Scale·B·A.
+type start struct {
+	change
+}
+
+// takePrincipal sets A and B to √(S/Scale)·Vᵀ and U·√(S/Scale) of the weight's r largest singular components. Meng et al.
+// 2024. Where the weight has fewer than r, the rest begins as with InitTrue.
+func takePrincipal(l *layer, r *rand.Rand) *start {
+	w, from, to := l.Weight(), l.adapter.From, l.adapter.To
+	cols := w.Shape()[1]
+	if to == 0 {
+		to = w.Shape()[0]
+	}
+	x := kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols)
+	a, b, rank := l.adapter.A.Float32s(), l.adapter.B.Float32s(), l.adapter.Rank()
+	u, s, vt := principal(x, rank, r)
+	bound := 1 / math.Sqrt(float64(cols))
+	for k := range rank {
+		f := 0.0
+		if k < len(s) {
+			f = math.Sqrt(s[k] / l.adapter.Scale)
+		}
+		for j := range cols {
+			if f > 0 {
+				a[k*cols+j] = float32(f * float64(vt.Row(k)[j]))
+			} else {
+				a[k*cols+j] = float32(bound * (2*r.Float64() - 1))
+			}
+		}
+		for i := range x.Rows {
+			if f > 0 {
+				b[i*rank+k] = float32(f * float64(u.Row(i)[k]))
+			}
+		}
+	}
+	c := l.change()
+	c.a, c.b = slices.Clone(c.a), slices.Clone(c.b)
+	return &start{*c}
+}
+
+// remove takes the part out of l's weight; nil does nothing.
+func (s *start) remove(l *layer) { s.addTo(l, -1) }
+
+// restore puts it back.
+func (s *start) restore(l *layer) { s.addTo(l, 1) }
+
+func (s *start) addTo(l *layer, share float64) {
+	if s == nil {
+		return
+	}
+	w := l.Weight()
+	s.fold(w.Float32s(), w.Shape()[0], w.Shape()[1], share)
+	w.Touch()
+}
+
+// plain returns the adapter as one for the unchanged weight, of twice the rank: [A; A₀] and [B, −B₀].
+func (s *start) plain(c *change) (a, b []float32) {
+	a = slices.Concat(c.a, s.a)
+	b = make([]float32, 0, 2*len(c.b))
+	for i := 0; i < len(c.b); i += c.rank {
+		b = append(b, c.b[i:i+c.rank]...)
+		for _, x := range s.b[i : i+c.rank] {
+			b = append(b, -x)
+		}
+	}
+	return a, b
+}
+
+// principal approximates the largest singular components of w (n, k): u (n, p), s and vt (p, k) with p at most rank. It
+// multiplies w with a random matrix and with itself. Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1.
+func principal(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
+	const more, rounds = 8, 12
+	p := min(rank+more, w.Rows, w.Cols)
+	q, z := matrix(w.Rows, p), matrix(w.Cols, p)
+	for i := range z.Data {
+		z.Data[i] = float32(r.NormFloat64())
+	}
+	for range rounds {
+		kernel.MatMulNN(kernel.Set, q, 1, w, z)
+		orthonormalise(q)
+		kernel.MatMulTN(kernel.Set, z, 1, w, q)
+		orthonormalise(z)
+	}
+	kernel.MatMulNN(kernel.Set, q, 1, w, z)
+	orthonormalise(q)
+	// w ≈ q·b with b = qᵀ·w (p, k), whose left singular vectors and values are those of b·bᵀ.
+	b, gram := matrix(p, w.Cols), matrix(p, p)
+	kernel.MatMulTN(kernel.Set, b, 1, q, w)
+	kernel.MatMulNT(kernel.Set, gram, 1, b, b)
+	vectors, s := eigen(gram)
+	s = s[:min(rank, p)]
+	u, vt = matrix(w.Rows, p), matrix(p, w.Cols)
+	kernel.MatMulNN(kernel.Set, u, 1, q, vectors)
+	kernel.MatMulTN(kernel.Set, vt, 1, vectors, b)
+	for i, x := range s {
+		for j := range vt.Cols {
+			if x > 0 {
+				vt.Row(i)[j] /= float32(x)
+			}
+		}
+	}
+	return u, s, vt
+}
+
+func matrix(rows, cols int) kernel.Mat[float32] {
+	return kernel.Dense(make([]float32, rows*cols), rows, cols)
+}
+
+// eigen returns the eigenvectors of a symmetric positive matrix as columns and the roots of its eigenvalues, largest
+// first. Roots below the noise of float32 are 0.
+func eigen(g kernel.Mat[float32]) (kernel.Mat[float32], []float64) {
+	sym := mat.NewSymDense(g.Rows, nil)
+	for i := range g.Rows {
+		for j := i; j < g.Cols; j++ {
+			sym.SetSym(i, j, float64(g.Row(i)[j]))
+		}
+	}
+	var e mat.EigenSym
+	roots := make([]float64, g.Rows)
+	vectors := matrix(g.Rows, g.Rows)
+	if !e.Factorize(sym, true) {
+		return vectors, roots
+	}
+	var q mat.Dense
+	e.VectorsTo(&q)
+	values := e.Values(nil)
+	largest := math.Max(values[len(values)-1], 0)
+	for j := range roots {
+		from := len(roots) - 1 - j
+		if x := values[from]; x > 1e-12*largest {
+			roots[j] = math.Sqrt(x)
+		}
+		for i := range g.Rows {
+			vectors.Row(i)[j] = float32(q.At(i, from))
+		}
+	}
+	return vectors, roots
+}
+
+// orthonormalise makes the columns of q orthonormal by Gram and Schmidt's method, twice over for accuracy. A column that
+// depends on those before it becomes zero.
+func orthonormalise(q kernel.Mat[float32]) {
+	cols := make([][]float64, q.Cols)
+	for j := range cols {
+		c := make([]float64, q.Rows)
+		for i := range c {
+			c[i] = float64(q.Row(i)[j])
+		}
+		before := math.Sqrt(dot(c, c))
+		for range 2 {
+			for _, o := range cols[:j] {
+				f := dot(c, o)
+				for i := range c {
+					c[i] -= f * o[i]
+				}
+			}
+		}
+		n := math.Sqrt(dot(c, c))
+		for i := range c {
+			if n <= 1e-10*before {
+				c[i] = 0
+			} else {
+				c[i] /= n
+			}
+			q.Row(i)[j] = float32(c[i])
+		}
+		cols[j] = c
+	}
+}
+
+func dot(a, b []float64) float64 {
+	s := 0.0
+	for i, x := range a {
+		s += x * b[i]
+	}
+	return s
+}

@@ -1,0 +1,306 @@
+package lora_test
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	ag "mambatrain/autograd"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+// mergedLogits bounds how far the logits of a merged model may be from those of the adapted one: the same sums in
+// another order, in float32.
+const mergedLogits = 1e-5
+
+// tiny returns a small model with weights from r; the head is tied or not, with biases or not, by chance.
+func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
+	t.Helper()
+	c := mamba.DefaultConfig()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = 23+r.IntN(9), 12+r.IntN(9), 2, 3+r.IntN(4)
+	c.IntermediateSize, c.TimeStepRank, c.ConvKernel = 2*c.HiddenSize, 2+r.IntN(3), 2+r.IntN(3)
+	c.TieWordEmbeddings, c.UseBias = r.IntN(2) == 0, r.IntN(2) == 0
+	m, err := mamba.New(c, mamba.InitMambaSSM, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// randomConfig draws settings of every kind.
+func randomConfig(r *rand.Rand) lora.Config {
+	c := lora.Defaults()
+	c.R, c.LoraAlpha = 1+r.IntN(5), float64(1+r.IntN(16))
+	names := []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head"}
+	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	c.TargetModules.Names = names[:1+r.IntN(len(names))]
+	switch r.IntN(6) {
+	case 0:
+		c.TargetModules = lora.Targets{Pattern: "all-linear"}
+	case 1:
+		c.TargetModules = lora.Targets{Pattern: `.*\.[01]\.mixer\.(in|out)_proj`}
+	case 2:
+		c.TargetModules.Names = []string{"in_proj.x", "x_proj.B", "x_proj.C"}
+	}
+	if r.IntN(3) == 0 && c.TargetModules.Pattern == "" && !slices.Contains(names[:len(c.TargetModules.Names)], "embeddings") &&
+		!slices.Contains(c.TargetModules.Names, "lm_head") && !slices.Contains(c.TargetModules.Names, "embeddings") {
+		c.LayersToTransform = lora.Layers{1}
+	}
+	if r.IntN(3) == 0 {
+		c.RankPattern = lora.Pattern[int]{{Key: "in_proj", Value: 3}, {Key: `.*_proj`, Value: 2}}
+	}
+	if r.IntN(3) == 0 {
+		c.AlphaPattern = lora.Pattern[float64]{{Key: `layers\.1\.mixer\.\w+`, Value: 5}}
+	}
+	c.UseRSLora = r.IntN(3) == 0
+	c.Bias = []string{"none", "all", "lora_only"}[r.IntN(3)]
+	c.InitLoraWeights = []lora.Init{lora.InitTrue, lora.InitGaussian, lora.InitPissa}[r.IntN(3)]
+	c.UseDora = c.InitLoraWeights != lora.InitPissa && r.IntN(3) == 0
+	if r.IntN(3) == 0 {
+		c.TargetParameters = []string{"A_log", "conv1d"}
+	}
+	if r.IntN(3) == 0 {
+		c.ModulesToSave = []string{[]string{"norm_f", "lm_head", "embeddings"}[r.IntN(3)]}
+		end := c.ModulesToSave[0]
+		c.TargetModules.Names = slices.DeleteFunc(slices.Clone(c.TargetModules.Names), func(n string) bool { return n == end })
+	}
+	if c.TargetModules.Empty() {
+		c.TargetModules.Names = []string{"out_proj"}
+	}
+	return c
+}
+
+// stir moves every parameter of the adapter away from its start, as training does.
+func stir(a *lora.Adapted, r *rand.Rand) {
+	for _, p := range a.Params() {
+		for i, v := 0, p.Float32s(); i < len(v); i++ {
+			v[i] += 0.05 * float32(r.NormFloat64())
+		}
+		p.Touch()
+	}
+	a.Touch()
+}
+
+func probe(m *mamba.Model, r *rand.Rand) [][]int {
+	ids := make([]int, 40)
+	for i := range ids {
+		ids[i] = r.IntN(m.Config.VocabSize)
+	}
+	return [][]int{ids[:29], ids[29:]}
+}
+
+func clone(t *testing.T, m *mamba.Model) *mamba.Model {
+	t.Helper()
+	dir := t.TempDir()
+	if err := m.Save(dir, mamba.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// For any settings: a new adapter changes nothing; what is saved loads with the same bits and computes the same; the
+// base comes back when it is disabled; merging changes nothing.
+func TestLifeOfAnAdapter(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		m, c := tiny(t, r), randomConfig(r)
+		base, ids := clone(t, m), probe(m, r)
+		plain := directLogits(t, m, ids)
+		a, err := lora.Inject(m, c, r)
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%+v", seed, err, c)
+		}
+		near(t, "fresh adapter", directLogits(t, m, ids), plain, mergedLogits, mergedLogits)
+		stir(a, r)
+		adapted := directLogits(t, m, ids)
+
+		dir := filepath.Join(t.TempDir(), "adapter")
+		if err := a.Save(dir, lora.SaveOptions{BaseModel: "some/base"}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		again, err := lora.Load(dir, base)
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%+v", seed, err, c)
+		}
+		near(t, "loaded adapter", directLogits(t, base, ids), adapted, mergedLogits, mergedLogits)
+		if diff := c.Differences(again.Config); c.InitLoraWeights != lora.InitPissa && len(diff) > 0 {
+			t.Errorf("seed %d: settings changed on the way: %v", seed, diff)
+		}
+		twice := filepath.Join(t.TempDir(), "again")
+		if err := again.Save(twice, lora.SaveOptions{BaseModel: "some/base"}); err != nil {
+			t.Fatal(err)
+		}
+		if c.InitLoraWeights != lora.InitPissa {
+			sameFile(t, filepath.Join(dir, lora.WeightsFile), filepath.Join(twice, lora.WeightsFile))
+		}
+
+		a.Disable()
+		tolerance := 0.0
+		if c.InitLoraWeights == lora.InitPissa {
+			tolerance = mergedLogits
+		}
+		near(t, "disabled adapter", directLogits(t, m, ids), plain, tolerance, tolerance)
+		if err := a.Enable(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Merge(); err != nil {
+			t.Fatal(err)
+		}
+		near(t, "merged adapter", directLogits(t, m, ids), adapted, mergedLogits, mergedLogits)
+		near(t, "merged and saved model", directLogits(t, clone(t, m), ids), adapted, mergedLogits, mergedLogits)
+		if t.Failed() {
+			t.Fatalf("seed %d: %+v", seed, c)
+		}
+	}
+}
+
+// Every target trains: after one step with A and B away from zero, no gradient is zero everywhere.
+func TestEveryTargetTrains(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, dora := range []bool{false, true} {
+		for _, target := range []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head", "in_proj.x", "in_proj.z", "x_proj.dt", "x_proj.B", "x_proj.C"} {
+			m := tiny(t, r)
+			c := lora.Defaults()
+			c.R, c.UseDora, c.TargetModules = 2, dora, lora.Targets{Names: []string{target}}
+			c.TargetParameters = []string{"A_log", "D", "conv1d"}
+			a, err := lora.Inject(m, c, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stir(a, r)
+			step(t, m, probe(m, r), 1)
+			for _, p := range a.Params() {
+				if !slices.ContainsFunc(p.GradFloat32s(), func(x float32) bool { return x != 0 }) {
+					t.Errorf("%s, DoRA %v: gradient of %s is zero", target, dora, p.Name)
+				}
+			}
+			for _, p := range m.Params() {
+				if p.Trainable() != slices.Contains(a.Params(), p) {
+					t.Errorf("%s: %s: trainable is %v", target, p.Name, p.Trainable())
+				}
+			}
+		}
+	}
+}
+
+// step runs one training step on documents of ids.
+func step(t *testing.T, m *mamba.Model, documents [][]int, seed uint64) ag.Loss {
+	t.Helper()
+	var b ag.Batch
+	for _, ids := range documents {
+		b.Starts = append(b.Starts, len(b.Tokens))
+		b.Tokens, b.Labels = append(b.Tokens, ids...), append(b.Labels, ids...)
+	}
+	g := ag.NewGraph(ag.Options{Rows: len(b.Tokens)})
+	prog, err := g.Compile(m.Loss(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := prog.Step(context.Background(), ag.Step{Batch: b, Scale: 1 / float64(b.Counted()), Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Dropout drops the same elements when activations are computed again.
+func TestDropoutReplays(t *testing.T) {
+	for seed := range uint64(4) {
+		var grads [2][]float32
+		for i, checkpointing := range []bool{false, true} {
+			r := rand.New(rand.NewPCG(seed, 9))
+			m := tiny(t, r)
+			m.Checkpointing = checkpointing
+			c := lora.Defaults()
+			c.LoraDropout, c.UseDora = 0.4, seed%2 == 1
+			c.TargetModules.Names = append(c.TargetModules.Names, "dt_proj")
+			a, err := lora.Inject(m, c, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stir(a, r)
+			step(t, m, probe(m, r), seed)
+			for _, p := range a.Params() {
+				grads[i] = append(grads[i], p.GradFloat32s()...)
+			}
+		}
+		if !slices.Equal(grads[0], grads[1]) {
+			t.Errorf("seed %d: gradients with checkpointing differ", seed)
+		}
+	}
+}
+
+// A name that leads nowhere is an error that says which names there are; all of them are reported at once.
+func TestNamesThatLeadNowhere(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	m := tiny(t, r)
+	c := lora.Defaults()
+	c.TargetModules.Names = []string{"in_proj", "q_proj", "in_proj.y"}
+	c.TargetParameters = []string{"A"}
+	c.ModulesToSave = []string{"classifier"}
+	_, err := lora.Inject(m, c, r)
+	for _, want := range []string{`"q_proj" matches no module`, `"in_proj.y"`, "x_proj.dt", `target_parameters: "A"`, "A_log", `modules_to_save: "classifier"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not say %s", err, want)
+		}
+	}
+	for _, s := range m.Slots() {
+		if s.Adapter() != nil {
+			t.Errorf("%s: has an adapter after the error", s.Path)
+		}
+	}
+}
+
+// A fresh adapter starts as PEFT starts it.
+func TestInit(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	m := tiny(t, r)
+	c := lora.Defaults()
+	c.R = 400 // for statistics
+	if _, err := lora.Inject(m, c, r); err != nil {
+		t.Fatal(err)
+	}
+	s := m.Slots()[1]
+	bound := 1 / math.Sqrt(float64(s.Linear.In()))
+	largest, sum := 0.0, 0.0
+	for _, x := range s.Adapter().A.Float32s() {
+		largest, sum = math.Max(largest, math.Abs(float64(x))), sum+float64(x)
+	}
+	if largest > bound || largest < 0.99*bound || math.Abs(sum) > 0.05*bound*float64(s.Adapter().A.Size()) {
+		t.Errorf("A of %s reaches %v, want ±%v", s.Path, largest, bound)
+	}
+	e := m.Slots()[0].Adapter()
+	if zero(e.A) != true || zero(e.B) != false || zero(s.Adapter().B) != true {
+		t.Errorf("an embedding begins with A zero, a projection with B zero")
+	}
+}
+
+func zero(p *ag.Param) bool {
+	return !slices.ContainsFunc(p.Float32s(), func(x float32) bool { return x != 0 })
+}
+
+func sameFile(t *testing.T, a, b string) {
+	t.Helper()
+	x, y := openTensors(t, a), openTensors(t, b)
+	if !slices.Equal(x.Names(), y.Names()) {
+		t.Errorf("%s and %s hold different tensors", a, b)
+		return
+	}
+	for _, name := range x.Names() {
+		s, _ := x.Tensor(name)
+		u, _ := y.Tensor(name)
+		if same, err := nn.Equal(s, u); err != nil || !same {
+			t.Errorf("%s: differs between %s and %s (%v)", name, a, b, err)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package lora
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mambatrain/nn"
+)
+
+// SaveOptions say what an adapter directory tells about its base.
+type SaveOptions struct {
+	// BaseModel is the base's path or Hugging Face id, for people and for peft; "" is left out.
+	BaseModel string
+}
+
+// Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors and
+// then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit;
+// after an error neither file is left.
+func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("lora: save: %w", err)
+	}
+	config, err := json.MarshalIndent(a.peftConfig(o), "", "  ")
+	if err != nil {
+		return fmt.Errorf("lora: save: %w", err)
+	}
+	metadata, err := a.record()
+	if err != nil {
+		return fmt.Errorf("lora: save: %w", err)
+	}
+	sources := a.sources()
+	defer func() {
+		if err != nil {
+			os.Remove(filepath.Join(dir, ConfigFile))
+			os.Remove(filepath.Join(dir, WeightsFile))
+		}
+	}()
+	if err := nn.SaveTensors(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
+		return err
+	}
+	if err := nn.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(append(config, '\n'))
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := a.verify(dir, sources); err != nil {
+		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, err)
+	}
+	return nil
+}
+
+func (a *Adapted) record() (map[string]string, error) {
+	r := record{Base: a.Base, Config: a.Config, Groups: map[string][2]int{}}
+	for _, l := range a.layers {
+		if l.adapter.To > 0 {
+			r.Groups[l.Path] = [2]int{l.adapter.From, l.adapter.To}
+		}
+	}
+	b, err := json.Marshal(r)
+	return map[string]string{recordKey: string(b)}, err
+}
+
+// sources lists the tensors of the file: those of the layers under their names, and the whole parameters.
+func (a *Adapted) sources() []nn.Source {
+	var list []nn.Source
+	add := func(name string, v []float32, shape ...int) {
+		list = append(list, nn.FromFloat32s(name, shape, v, nn.F32))
+	}
+	for _, l := range a.layers {
+		A, B, c := l.adapter.A, l.adapter.B, l.change()
+		r, b := c.rank, c.b
+		if l.start != nil {
+			c.a, b = l.start.plain(c)
+			r *= 2
+		}
+		out := B.Shape()[0]
+		if c.to > 0 {
+			out = l.Linear.Out()
+			b = widen(b, r, c.from, c.to, out)
+		}
+		add(A.Name, c.a, r, A.Shape()[1])
+		add(B.Name, b, out, r)
+		if m := l.adapter.Magnitude; m != nil {
+			magnitude := c.magnitude
+			if c.to > 0 {
+				magnitude = l.allMagnitudes()
+			}
+			add(m.Name, magnitude, len(magnitude))
+		}
+	}
+	for _, w := range a.whole {
+		add(a.fileName(w.param.Name), w.own.Float32s(), w.param.Shape()...)
+	}
+	return list
+}
+
+// widen lays the rows of a row group's B out among zeros for the others, which is the same adapter to PEFT.
+func widen(b []float32, rank, from, to, out int) []float32 {
+	all := make([]float32, out*rank)
+	copy(all[from*rank:to*rank], b)
+	return all
+}
+
+// allMagnitudes are those of all the layer's rows: outside the row group the norms that the rows have.
+func (l *layer) allMagnitudes() []float32 {
+	all := layer{Slot: l.Slot, adapter: &nn.Adapter{}}
+	norms := all.norms()
+	copy(norms[l.adapter.From:l.adapter.To], l.adapter.Magnitude.Float32s())
+	return norms
+}
+
+// fileName is a whole parameter's name in the file. PEFT moves the bias of an adapted layer one level down.
+func (a *Adapted) fileName(param string) string {
+	if path, ok := strings.CutSuffix(param, ".bias"); ok && slices.ContainsFunc(a.layers, func(l *layer) bool { return l.Path == path }) {
+		return prefix + path + ".base_layer.bias"
+	}
+	return prefix + param
+}
+
+// verify opens dir and compares it with what was to be written.
+func (a *Adapted) verify(dir string, sources []nn.Source) error {
+	d, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if len(d.modules) != len(a.layers) || len(d.whole) != len(a.whole) {
+		return fmt.Errorf("%d adapters and %d parameters, want %d and %d", len(d.modules), len(d.whole), len(a.layers), len(a.whole))
+	}
+	if diff := d.Config.Differences(a.fileConfig(d.Config)); len(diff) > 0 {
+		return fmt.Errorf("%s: %s", diff[0].Key, diff[0].Problem)
+	}
+	var errs []error
+	for _, s := range sources {
+		errs = append(errs, same(d.file, s))
+	}
+	for _, m := range d.modules {
+		if i := slices.IndexFunc(a.layers, func(l *layer) bool { return l.Path == m.path }); i < 0 {
+			errs = append(errs, fmt.Errorf("%s: is no adapter of ours", m.path))
+		} else if want := a.layers[i].adapter.Scale; math.Abs(m.scale-want) > 1e-12*want {
+			errs = append(errs, fmt.Errorf("%s: scale %v, want %v", m.path, m.scale, want))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fileConfig is what reading back has to yield: where ranks are doubled, the file says so.
+func (a *Adapted) fileConfig(read Config) Config {
+	c := a.Config
+	if slices.ContainsFunc(a.layers, func(l *layer) bool { return l.start != nil }) {
+		c.R, c.LoraAlpha, c.UseRSLora, c.RankPattern, c.AlphaPattern = read.R, read.LoraAlpha, read.UseRSLora, read.RankPattern, read.AlphaPattern
+	}
+	return c
+}
+
+// same compares a tensor in the file with its source, bit for bit.
+func same(file *nn.Tensors, s nn.Source) error {
+	t, ok := file.Tensor(s.Name)
+	if !ok {
+		return fmt.Errorf("%s: is missing", s.Name)
+	}
+	got, err := t.Float32s()
+	if err != nil {
+		return err
+	}
+	v, err := s.Values()
+	if err != nil {
+		return err
+	}
+	want := v.([]float32)
+	equal := func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }
+	if !slices.Equal(t.Shape, s.Shape) || !slices.EqualFunc(got, want, equal) {
+		return fmt.Errorf("%s: differs", s.Name)
+	}
+	return nil
+}
