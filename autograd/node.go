@@ -24,6 +24,9 @@ type node struct {
 	bufs  []*buffer // the memory that do touches
 	pos   int       // its place on the tape
 
+	adds      []*Param // parameters to whose gradient do adds
+	completes []*Param // those of them that no later node adds to
+
 	do      func(in []G.Value) (G.Value, error)
 	diffWRT func() []bool
 	symDiff func(in G.Nodes, grad *G.Node) (G.Nodes, error)
@@ -79,7 +82,12 @@ func (n *node) Do(in ...G.Value) (v G.Value, err error) {
 			return nil, err
 		}
 	}
-	return n.do(in)
+	if v, err = n.do(in); err == nil && n.g.run.ready != nil {
+		for _, p := range n.completes {
+			n.g.run.ready(p)
+		}
+	}
+	return v, err
 }
 
 func (n *node) InferShape(...G.DimSizer) (tensor.Shape, error) {

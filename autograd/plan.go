@@ -61,9 +61,27 @@ func (g *Graph) plan() error {
 			}
 		}
 	}
+	complete(nodes)
 	g.extendSums(nodes)
 	g.slab = place(g.planned())
 	return nil
+}
+
+// complete finds, for each parameter, the node after which its gradient is whole.
+func complete(nodes G.Nodes) {
+	seen := map[*Param]bool{}
+	for _, n := range slices.Backward(nodes) {
+		o, ours := n.Op().(*node)
+		if !ours {
+			continue
+		}
+		for _, p := range o.adds {
+			if !seen[p] {
+				seen[p] = true
+				o.completes = append(o.completes, p)
+			}
+		}
+	}
 }
 
 // planned are the buffers that need a place: those that some node touches.

@@ -28,6 +28,9 @@ type Step struct {
 	Scale float64
 	// Seed decides what is random in this run, such as dropout.
 	Seed uint64
+	// Ready, if not nil, is called once for each trainable parameter of the program as soon as its gradient is whole, on
+	// the goroutine that runs the ops: the run does not touch that gradient any more. After an error calls may be missing.
+	Ready func(*Param)
 }
 
 // Loss is what a run measured.
@@ -50,6 +53,7 @@ type run struct {
 	scale    float64
 	seed     uint64
 	training bool
+	ready    func(*Param)
 	loss     Loss
 }
 
@@ -220,7 +224,7 @@ func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if p.step == nil {
 		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
 	}
-	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, training: true, loss: p.g.run.loss}
+	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, training: true, ready: s.Ready, loss: p.g.run.loss}
 	return p.run(p.step, s.Batch)
 }
 

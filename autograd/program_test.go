@@ -166,6 +166,28 @@ func TestCarryInTraining(t *testing.T) {
 	}
 }
 
+// Ready is called once for each parameter, when its gradient is what it is after the run.
+func TestReady(t *testing.T) {
+	for _, m := range []modelOptions{{}, {checkpoint: true}} {
+		s := newSmall(t, ag.Options{Rows: 20}, m)
+		early := map[*ag.Param][]float32{}
+		_, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(8, 12), Scale: 1, Ready: func(p *ag.Param) {
+			if early[p] != nil {
+				t.Errorf("%s was ready twice", p.Name)
+			}
+			early[p] = slices.Clone(p.GradFloat32s())
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range s.params {
+			if !slices.Equal(early[p], p.GradFloat32s()) {
+				t.Errorf("a gradient of shape %v changed after it was ready", p.Shape())
+			}
+		}
+	}
+}
+
 // Eval measures what Step does, apart from dropout, and leaves the gradients alone.
 func TestEvalLeavesGradients(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 20}, modelOptions{checkpoint: true})

@@ -120,6 +120,7 @@ func (b *backward) want(n *node, i int, v *value) {
 	switch gr := &v.grad; {
 	case v.param != nil:
 		b.din[i] = b.g.fixed(v.param.Grad)
+		n.adds = append(n.adds, v.param)
 	case gr.owner == b.record || b.chained(v):
 		if gr.buf == nil {
 			gr.buf, b.fresh[i] = b.g.buffer(v.shape), true
