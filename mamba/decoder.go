@@ -12,8 +12,8 @@ import (
 const DefaultChunk = 512
 
 // Decoder runs a model forward without a graph: any number of new tokens for each sequence of a [State], in pieces of a
-// fixed number of rows, so that a prompt of any length takes constant memory. It sees the parameters as they are at the
-// time of a call. A Decoder serves one goroutine; several may share a model.
+// fixed number of rows, so that a prompt of any length takes constant memory. A Decoder serves one goroutine; several may
+// share a model. It is made anew after the model's parameters have changed.
 type Decoder struct {
 	m     *Model
 	chunk int
@@ -35,9 +35,14 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 	if chunk <= 0 {
 		chunk = DefaultChunk
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, s := range m.Slots() {
 		if a := s.Adapter(); a != nil {
 			a.Touch()
+		}
+		if w := s.Weight(); !w.Trainable() {
+			w.Packed() // now, so that decoders in several goroutines only read it
 		}
 	}
 	return &Decoder{m: m, chunk: chunk}

@@ -46,12 +46,16 @@ type GenerateOptions struct {
 	State *State
 }
 
-// DefaultGenerate returns greedy decoding of 50 tokens that ends at one of m's eos ids. The sampling controls stand at
-// transformers' defaults and take effect with DoSample.
+// DefaultGenerate returns greedy decoding of 50 tokens that ends at one of m's eos ids, those of generation_config.json
+// where the model has that file. The sampling controls stand at transformers' defaults and take effect with DoSample.
 func (m *Model) DefaultGenerate() GenerateOptions {
+	eos := m.eos
+	if eos == nil {
+		eos = m.Config.EOSTokenID
+	}
 	return GenerateOptions{
 		MaxNewTokens: 50, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1, RepetitionPenalty: 1, NumBeams: 1, LengthPenalty: 1,
-		EOS: slices.Clone(m.Config.EOSTokenID),
+		EOS: slices.Clone(eos),
 	}
 }
 

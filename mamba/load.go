@@ -1,7 +1,11 @@
 package mamba
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -10,11 +14,17 @@ import (
 	"mambatrain/nn"
 )
 
+// GenerationConfigFile is the name of the optional file with transformers' defaults for generation.
+const GenerationConfigFile = "generation_config.json"
+
 // LoadOptions say how weights are kept in memory.
 type LoadOptions struct {
 	// BF16 keeps the projections and the embedding table in bfloat16. They cannot be trained then. A_log, D, norms,
 	// biases and the convolution are always float32.
 	BF16 bool
+	// Packed keeps the projections and the table in the kernels' own layout only, each packed as soon as it is read: half
+	// the memory, for a model that is run or carries adapters. See [ag.Param.PackOnly].
+	Packed bool
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
@@ -34,7 +44,38 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 		return nil, err
 	}
 	defer t.Close()
-	return load(c, t, o)
+	m, err := load(c, t, o)
+	if err != nil {
+		return nil, err
+	}
+	m.eos, err = generationEOS(dir)
+	return m, err
+}
+
+// generationEOS reads the ids that end a text from generation_config.json, which wins over config.json as in
+// transformers. It returns nil where the file is absent or silent.
+func generationEOS(dir string) ([]int, error) {
+	path := filepath.Join(dir, GenerationConfigFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mamba: %w", err)
+	}
+	var g struct {
+		EOS json.RawMessage `json:"eos_token_id"`
+	}
+	if err := json.Unmarshal(b, &g); err != nil {
+		return nil, fmt.Errorf("mamba: %s: %w", path, err)
+	}
+	var eos TokenIDs
+	if len(g.EOS) > 0 {
+		if err := eos.parse(g.EOS); err != nil {
+			return nil, fmt.Errorf("mamba: %s: eos_token_id: want a whole number, a list of them or null, got %s", path, shorten(g.EOS))
+		}
+	}
+	return eos, nil
 }
 
 func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
@@ -52,6 +93,9 @@ func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
 		}
 		var p *ag.Param
 		p, err = found[name].Param(name, as)
+		if err == nil && o.Packed && isMatrix(name, shape) {
+			p.PackOnly()
+		}
 		return p
 	})
 	if err != nil {

@@ -305,3 +305,60 @@ func TestResize(t *testing.T) {
 		}
 	}
 }
+
+// TestPacked: a model whose weights are in the kernels' layout only runs, saves and unties like any other.
+func TestPacked(t *testing.T) {
+	for _, o := range []LoadOptions{{Packed: true}, {Packed: true, BF16: true}} {
+		dir := "testdata/golden/formats/bf16"
+		m, err := Load(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := Load(dir, LoadOptions{BF16: o.BF16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Embeddings.Weight.Value != nil {
+			t.Error("the table has a plain copy")
+		}
+		saved := t.TempDir()
+		if err := m.Save(saved, SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Load(saved, LoadOptions{BF16: o.BF16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Untie()
+		want := generate(t, plain, plain.DefaultGenerate()).IDs
+		for what, other := range map[string]*Model{"packed and untied": m, "saved from packed": back} {
+			if got := generate(t, other, other.DefaultGenerate()).IDs; !slices.Equal(got, want) {
+				t.Errorf("%+v: %s gives %v, want %v", o, what, got, want)
+			}
+		}
+	}
+}
+
+// TestGenerationConfig: its eos ids win over those of config.json, and a damaged one is an error.
+func TestGenerationConfig(t *testing.T) {
+	dir := rewrite(t, unchanged, same)
+	path := filepath.Join(dir, GenerationConfigFile)
+	for content, want := range map[string][]int{`{"eos_token_id":[5,6]}`: {5, 6}, `{"eos_token_id":7}`: {7}, `{"do_sample":true}`: {0}, `{"eos_token_id":"x"}`: nil, `{`: nil} {
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Load(dir, LoadOptions{})
+		if want == nil {
+			if err == nil || !strings.Contains(err.Error(), GenerationConfigFile) {
+				t.Errorf("%s: error %v", content, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.DefaultGenerate().EOS; !slices.Equal(got, want) {
+			t.Errorf("%s: eos %v, want %v", content, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package mamba
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"gorgonia.org/tensor"
 
@@ -28,7 +29,12 @@ type Model struct {
 	// LabelSmoothing is the share of each label's probability that Loss spreads over the whole vocabulary.
 	LabelSmoothing float64
 
+	// NeftuneAlpha is the strength of the noise that graphs add to embeddings while training; 0: none. See [ag.Noise].
+	NeftuneAlpha float64
+
 	params []*ag.Param
+	eos    []int      // of generation_config.json; nil: Config's
+	mu     sync.Mutex // held while weights are packed
 }
 
 // Block is x + mixer(norm(x)).
@@ -70,7 +76,11 @@ func (b *Block) Forward(x ag.Var) ag.Var {
 // Forward records the model up to its last norm, from the batch's token ids. It returns the hidden states (rows, m) as
 // transformers counts them: one after each block, and the last norm's output at the end.
 func (m *Model) Forward(g *ag.Graph) []ag.Var {
-	return m.forward(m.Embeddings.Forward(g.Tokens()))
+	x := m.Embeddings.Forward(g.Tokens())
+	if m.NeftuneAlpha > 0 {
+		x = ag.Noise(x, m.NeftuneAlpha)
+	}
+	return m.forward(x)
 }
 
 // ForwardEmbeds is Forward from the batch's embeddings instead of its ids.
@@ -112,6 +122,7 @@ func (m *Model) Untie() {
 		return
 	}
 	table := m.Embeddings.Weight
+	table.Unpack()
 	m.Head.Weight = ag.NewParam(headName, table.Value.Clone().(*tensor.Dense))
 	m.params = append(m.params, m.Head.Weight)
 	m.Config.TieWordEmbeddings = false

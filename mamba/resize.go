@@ -26,6 +26,7 @@ func (m *Model) Resize(v int, r *rand.Rand) error {
 		if p.IsBF16() {
 			return fmt.Errorf("mamba: resize: %s is kept in bfloat16; load the model in float32", p.Name)
 		}
+		p.Unpack()
 	}
 	m.Embeddings.Weight = m.replace(m.Embeddings.Weight, v, r)
 	if tied {

@@ -33,7 +33,14 @@ type Source struct {
 
 // FromParam is p under its own name, to be written as type as. It reads p when its turn comes.
 func FromParam(p *ag.Param, as DType) Source {
-	return Source{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) { return p.Value.Data(), nil }}
+	return Source{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) {
+		if p.Value != nil {
+			return p.Value.Data(), nil
+		}
+		v, shape := make([]float32, p.Size()), p.Shape() // kept in the kernels' layout only
+		p.Packed().Unpack(kernel.Dense(v, shape[0], shape[1]))
+		return v, nil
+	}}
 }
 
 // FromFloat32s is a tensor of values that are at hand.

@@ -1,0 +1,62 @@
+package mamba
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// preset130m is a model of the smallest published size with two of its 24 layers: what a layer and the head take there,
+// without half a gigabyte of random weights.
+func preset130m(b *testing.B) *Model {
+	b.Helper()
+	c, err := Preset("130m")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.NumHiddenLayers = 2
+	m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, s := range m.Slots() {
+		s.Weight().PackOnly()
+	}
+	return m
+}
+
+// BenchmarkDecode steps a batch of sequences by one token each; the bytes are the weights, each read once a step.
+func BenchmarkDecode(b *testing.B) {
+	m := preset130m(b)
+	weights := int64(0)
+	for _, p := range m.Params() {
+		weights += 4 * int64(p.Size())
+	}
+	for _, sequences := range []int{1, 4} {
+		b.Run(name("sequences=%d", sequences), func(b *testing.B) {
+			d, s := m.NewDecoder(0), m.NewState(sequences)
+			step := make([][]int, sequences)
+			for i := range step {
+				step[i] = []int{1 + i}
+			}
+			b.SetBytes(weights)
+			for b.Loop() {
+				if _, err := d.Next(ctx, s, step); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPrefill feeds a chunk of a prompt.
+func BenchmarkPrefill(b *testing.B) {
+	m := preset130m(b)
+	d, s := m.NewDecoder(0), m.NewState(1)
+	text := [][]int{ids(rand.New(rand.NewPCG(1, 1)), m.Config.VocabSize, DefaultChunk)}
+	for b.Loop() {
+		if err := d.Feed(ctx, s, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(DefaultChunk*b.N)/b.Elapsed().Seconds(), "tokens/s")
+}
