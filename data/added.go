@@ -47,7 +47,9 @@ func (t *Tokenizer) addTokens(list []addedToken) {
 // matcher finds the leftmost added token, and of those that start there the longest. It is a trie over bytes.
 type matcher struct {
 	nodes  []matchNode
-	starts [256]bool // bytes that some token starts with
+	starts [256]bool           // bytes that some token starts with
+	single [256]bool           // tokens of one byte
+	pairs  [256 * 256 / 8]byte // a bit for each two bytes that some token starts with: spares most looks into the trie
 }
 
 type matchNode struct {
@@ -60,6 +62,11 @@ func (m *matcher) add(a addedToken) {
 		m.nodes = []matchNode{{next: map[byte]int32{}}}
 	}
 	m.starts[a.Content[0]] = true
+	if len(a.Content) == 1 {
+		m.single[a.Content[0]] = true
+	} else {
+		m.pairs[int(a.Content[0])<<5|int(a.Content[1])>>3] |= 1 << (a.Content[1] & 7)
+	}
 	at := int32(0)
 	for i := range len(a.Content) {
 		child, ok := m.nodes[at].next[a.Content[i]]
@@ -71,6 +78,11 @@ func (m *matcher) add(a addedToken) {
 		at = child
 	}
 	m.nodes[at].token = &a
+}
+
+// mayStart reports whether some token starts with the first two bytes of s, or is its first.
+func (m *matcher) mayStart(s string) bool {
+	return len(s) > 1 && m.pairs[int(s[0])<<5|int(s[1])>>3]>>(s[1]&7)&1 != 0 || m.single[s[0]]
 }
 
 // longest returns the longest token that s starts with, or nil.
@@ -98,7 +110,10 @@ func (m *matcher) split(s string, emit func(lo, hi int, id int32)) {
 				i++
 				continue
 			}
-			a := m.longest(s[i:])
+			var a *addedToken
+			if m.mayStart(s[i:]) {
+				a = m.longest(s[i:])
+			}
 			if a == nil {
 				i++
 				continue

@@ -1,5 +1,10 @@
 package data
 
+import (
+	"hash/maphash"
+	"strings"
+)
+
 // shortWord is the length in bytes up to which merging in place beats a heap.
 const shortWord = 64
 
@@ -28,12 +33,14 @@ func (t *Tokenizer) appendWord(ids []int32, w string, words *wordCache) []int32 
 	if len(w) > shortWord {
 		return t.mergeLong(ids, w)
 	}
-	if known, ok := words.lookup(w); ok {
-		return append(ids, known...)
+	slot := words.slot(w)
+	if slot.word == w {
+		return append(ids, slot.ids...)
 	}
 	start := len(ids)
 	ids = t.mergeShort(ids, w)
-	words.store(w, ids[start:])
+	slot.word = strings.Clone(w) // w may lie in a buffer that is used again
+	slot.ids = append(slot.ids[:0], ids[start:]...)
 	return ids
 }
 
@@ -222,28 +229,26 @@ func (t *pairTable) get(a, b int32) mergeRule {
 	}
 }
 
-// wordCache remembers the ids of words. One goroutine uses it at a time.
+// wordCache remembers the ids of words: a table in which a word has one place, and the latest to come there stays.
+// One goroutine uses it at a time.
 type wordCache struct {
-	at  map[string][2]int32 // word → its ids' bounds in ids
-	ids []int32
+	seed  maphash.Seed
+	slots []cachedWord
 }
 
-// cachedWords bounds the cache: text repeats its words, a hash dump does not.
-const cachedWords = 1 << 16
-
-func newWordCache() *wordCache { return &wordCache{at: map[string][2]int32{}} }
-
-func (c *wordCache) lookup(w string) ([]int32, bool) {
-	at, ok := c.at[w]
-	return c.ids[at[0]:at[1]], ok
+type cachedWord struct {
+	word string
+	ids  []int32
 }
 
-func (c *wordCache) store(w string, ids []int32) {
-	if len(c.at) >= cachedWords {
-		clear(c.at)
-		c.ids = c.ids[:0]
-	}
-	start := int32(len(c.ids))
-	c.ids = append(c.ids, ids...)
-	c.at[string([]byte(w))] = [2]int32{start, int32(len(c.ids))} // a copy: w may lie in a buffer that is used again
+// cacheSlots is a power of two: with 32 bytes of words and ids each, a cache stays around a megabyte.
+const cacheSlots = 1 << 15
+
+func newWordCache() *wordCache {
+	return &wordCache{maphash.MakeSeed(), make([]cachedWord, cacheSlots)}
+}
+
+// slot returns the place of w: its ids, if its word is w.
+func (c *wordCache) slot(w string) *cachedWord {
+	return &c.slots[maphash.String(c.seed, w)&(cacheSlots-1)]
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
-// spillTokens is how many tokens stay in memory: 64 MiB. More go to a file that is mapped.
-const spillTokens = 16 << 20
+// spillTokens is how many tokens stay in memory: 32 MiB. More go to a file that is mapped.
+const spillTokens = 8 << 20
 
 // builder tokenises all sources into a store.
 type builder struct {

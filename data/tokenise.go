@@ -89,8 +89,9 @@ func (t *tokeniser) run(ctx context.Context, sink func(*chunk, Stats) error) err
 	})
 	for range workers {
 		group.Go(func() error {
+			var s scratch
 			for j := range jobs {
-				j.done <- t.work(j)
+				j.done <- t.work(j, &s)
 			}
 			return nil
 		})
@@ -172,8 +173,14 @@ func (t *tokeniser) readFile(ctx context.Context, f *sourceFile, first int, hand
 	}
 }
 
+// scratch is what a worker uses again for each block.
+type scratch struct {
+	document document
+	chunk    chunk
+}
+
 // work renders the rows of a block.
-func (t *tokeniser) work(j job) (out tokenised) {
+func (t *tokeniser) work(j job, s *scratch) (out tokenised) {
 	b := j.block
 	defer b.release()
 	if b.decode != nil {
@@ -181,12 +188,12 @@ func (t *tokeniser) work(j job) (out tokenised) {
 			return tokenised{err: err}
 		}
 	}
-	out.chunk = &chunk{offsets: []int32{0}}
+	out.chunk = s.chunk.reset()
 	out.stats = Stats{Rows: b.rows, MaxToken: -1}
-	var d document
+	d := &s.document
 	for i := range b.rows {
 		d.tokens, d.labels = d.tokens[:0], d.labels[:0]
-		ok, err := j.renderer.row(b, i, &d)
+		ok, err := j.renderer.row(b, i, d)
 		if err != nil {
 			return tokenised{err: fmt.Errorf("data: %s: %w", b.at(i), err)}
 		}
@@ -198,12 +205,12 @@ func (t *tokeniser) work(j job) (out tokenised) {
 			out.chunk.add(d.tokens, d.labels, int64(b.first+i), 0)
 			out.stats.keep(d.tokens, d.tokens)
 		case ok:
-			if err := t.keep(&out, &d, b, i); err != nil {
+			if err := t.keep(&out, d, b, i); err != nil {
 				return tokenised{err: err}
 			}
 		}
 	}
-	out.chunk.compact(j.renderer.masks())
+	out.chunk = out.chunk.clone(j.renderer.masks())
 	return out
 }
 
@@ -272,14 +279,20 @@ func (s *Stats) keep(tokens, labels []int32) {
 	}
 }
 
-// compact drops what a chunk does not need and the spare room of what it does.
-func (c *chunk) compact(masks bool) {
-	c.tokens, c.offsets, c.rows = slices.Clone(c.tokens), slices.Clone(c.offsets), slices.Clone(c.rows)
-	c.labels = slices.Clone(c.labels)
-	if len(c.labels) == 0 || !masks {
-		c.labels = nil
+// reset empties a chunk and keeps its room.
+func (c *chunk) reset() *chunk {
+	*c = chunk{c.tokens[:0], c.labels[:0], append(c.offsets[:0], 0), c.rows[:0], c.parts[:0]}
+	return c
+}
+
+// clone returns a copy without spare room and without what is not needed.
+func (c *chunk) clone(masks bool) *chunk {
+	out := &chunk{tokens: slices.Clone(c.tokens), offsets: slices.Clone(c.offsets), rows: slices.Clone(c.rows)}
+	if masks && len(c.labels) > 0 {
+		out.labels = slices.Clone(c.labels)
 	}
-	if !slices.Contains(c.parts, 1) {
-		c.parts = nil
+	if slices.Contains(c.parts, 1) {
+		out.parts = slices.Clone(c.parts)
 	}
+	return out
 }

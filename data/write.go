@@ -131,7 +131,7 @@ func (w *parquetTokens) open(fields ...string) (err error) {
 		columns = append(columns, arrow.Field{Name: name, Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)})
 	}
 	w.schema = arrow.NewSchema(columns, nil)
-	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy))
+	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithDictionaryDefault(false))
 	w.file, err = pqarrow.NewFileWriter(w.schema, plainWriter{w.out}, properties, pqarrow.DefaultWriterProps())
 	return err
 }
