@@ -79,7 +79,7 @@ func generationEOS(dir string) ([]int, error) {
 }
 
 func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
-	found, err := match(&c, t)
+	found, err := match(&c, checkpointOf(t))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,8 @@ func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
 			as = nn.BF16
 		}
 		var p *ag.Param
-		p, err = found[name].Param(name, as)
+		x, _ := t.Tensor(found[name])
+		p, err = x.Param(name, as)
 		if err == nil && o.Packed && isMatrix(name, shape) {
 			p.PackOnly()
 		}
@@ -110,57 +111,87 @@ func isMatrix(name string, shape []int) bool {
 	return len(shape) == 2 && !strings.HasSuffix(name, ".A_log")
 }
 
-// match finds the tensor of each parameter that c asks for and settles whether the head is tied.
-func match(c *Config, t *nn.Tensors) (map[string]nn.Tensor, error) {
+// checkpoint is what matching needs of a weight file, whatever its format.
+type checkpoint struct {
+	path   string
+	names  []string
+	tensor func(name string) (stored, bool)
+	equal  func(a, b string) (bool, error) // whether two tensors hold the same
+}
+
+// stored is one tensor of a checkpoint.
+type stored struct {
+	name  string
+	dtype nn.DType
+	shape []int
+}
+
+func checkpointOf(t *nn.Tensors) checkpoint {
+	return checkpoint{
+		path: t.Path(), names: t.Names(),
+		tensor: func(name string) (stored, bool) {
+			x, ok := t.Tensor(name)
+			return stored{x.Name, x.DType, x.Shape}, ok
+		},
+		equal: func(a, b string) (bool, error) {
+			x, _ := t.Tensor(a)
+			y, _ := t.Tensor(b)
+			return nn.Equal(x, y)
+		},
+	}
+}
+
+// match finds the tensor of each parameter that c asks for, by the name it has in the checkpoint, and settles whether
+// the head is tied.
+func match(c *Config, t checkpoint) (map[string]string, error) {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	found, used := map[string]nn.Tensor{}, map[string]bool{}
+	found, used := map[string]string{}, map[string]bool{}
 	find := func(name string, shape ...int) *ag.Param {
-		x, ok := lookup(t, name)
-		used[x.Name] = true
+		x, ok := t.lookup(name)
+		used[x.name] = true
 		switch {
 		case !ok && name == headName:
 			fault("missing: %s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
 		case !ok:
 			fault("missing: %s %v", name, shape)
-		case !slices.Equal(x.Shape, shape):
-			fault("shape: %s is %v in the file, %v by config.json", x.Name, x.Shape, shape)
-		case x.DType != nn.F32 && x.DType != nn.BF16 && x.DType != nn.F16:
-			fault("type: %s is %s, want F32, BF16 or F16", x.Name, x.DType)
+		case !slices.Equal(x.shape, shape):
+			fault("shape: %s is %v in the file, %v by config.json", x.name, x.shape, shape)
+		case x.dtype != nn.F32 && x.dtype != nn.BF16 && x.dtype != nn.F16:
+			fault("type: %s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
-		found[name] = x
+		found[name] = x.name
 		return nil
 	}
-	if err := settleHead(c, t, used); err != nil {
+	if err := t.settleHead(c, used); err != nil {
 		return nil, err
 	}
 	build(*c, find)
-	for _, name := range t.Names() {
+	for _, name := range t.names {
 		if !used[name] {
-			x, _ := t.Tensor(name)
-			fault("unexpected: %s %v", name, x.Shape)
+			x, _ := t.tensor(name)
+			fault("unexpected: %s %v", name, x.shape)
 		}
 	}
 	if len(faults) > 0 {
 		sort.Strings(faults)
-		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.Path(), len(faults), abridge(faults))
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), abridge(faults))
 	}
 	return found, nil
 }
 
-// settleHead clears TieWordEmbeddings when the file has a head that differs from the table, and marks one that only
-// repeats the table as used.
-func settleHead(c *Config, t *nn.Tensors, used map[string]bool) error {
-	head, ok := t.Tensor(headName)
-	if !ok || !c.TieWordEmbeddings {
+// settleHead clears TieWordEmbeddings when the checkpoint has a head that differs from the table, and marks one that
+// only repeats the table as used.
+func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
+	if _, ok := t.tensor(headName); !ok || !c.TieWordEmbeddings {
 		return nil
 	}
-	table, ok := lookup(t, tableName)
+	table, ok := t.lookup(tableName)
 	if !ok {
 		used[headName] = true
 		return nil
 	}
-	same, err := nn.Equal(head, table)
+	same, err := t.equal(headName, table.name)
 	if err != nil {
 		return fmt.Errorf("mamba: %w", err)
 	}
@@ -170,17 +201,17 @@ func settleHead(c *Config, t *nn.Tensors, used map[string]bool) error {
 }
 
 // lookup finds a parameter's tensor under its own name, without the prefix, or under its original name.
-func lookup(t *nn.Tensors, name string) (nn.Tensor, bool) {
+func (t checkpoint) lookup(name string) (stored, bool) {
 	names := []string{name}
 	if name == tableName {
 		names = append(names, "backbone.embedding.weight", "embedding.weight")
 	}
 	for _, n := range append(names, strings.TrimPrefix(name, "backbone.")) {
-		if x, ok := t.Tensor(n); ok {
+		if x, ok := t.tensor(n); ok {
 			return x, true
 		}
 	}
-	return nn.Tensor{}, false
+	return stored{}, false
 }
 
 // abridge joins the lines of a long report and says how many it leaves out.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	ag "mambatrain/autograd"
 	"mambatrain/nn"
 )
 
@@ -23,23 +24,35 @@ type SaveOptions struct {
 // Save writes config.json and the weights to dir, which is made if it does not exist, as transformers reads them.
 // Adapters are not written. config.json comes last, so that a directory without it is one that was not finished; after
 // an error nothing that Save wrote into a new directory is left.
-func (m *Model) Save(dir string, o SaveOptions) (err error) {
+func (m *Model) Save(dir string, o SaveOptions) error {
 	c := m.Config
 	c.TieWordEmbeddings = m.Tied()
+	params := make(map[string]*ag.Param, len(m.params))
+	for _, p := range m.params {
+		params[p.Name] = p
+	}
+	return save(dir, c, o, func(name string, _ []int, as nn.DType) nn.Source { return nn.FromParam(params[name], as) })
+}
+
+// save writes the model that c describes, each tensor as source gives it for its name, shape and type in the file.
+func save(dir string, c Config, o SaveOptions, source func(name string, shape []int, as nn.DType) nn.Source) error {
 	if o.DType == "" {
-		if o.DType, err = nn.ParseDType(orFloat32(c.DType)); err != nil {
+		d, err := nn.ParseDType(orFloat32(c.DType))
+		if err != nil {
 			return fmt.Errorf("mamba: save: %w", err)
 		}
+		o.DType = d
 	}
 	c.DType = o.DType.TorchName()
-	sources := make([]nn.Source, len(m.params))
-	for i, p := range m.params {
-		as := o.DType
-		if len(p.Shape()) < 2 || !isMatrix(p.Name, p.Shape()) && len(p.Shape()) == 2 {
-			as = nn.F32
+	var sources []nn.Source
+	build(c, func(name string, shape ...int) *ag.Param {
+		as := nn.F32
+		if isMatrix(name, shape) || len(shape) == 3 { // the convolution, which is not sensitive
+			as = o.DType
 		}
-		sources[i] = nn.FromParam(p, as)
-	}
+		sources = append(sources, source(name, shape, as))
+		return nil
+	})
 	return intoDir(dir, func() error {
 		if err := nn.SaveShards(dir, sources, o.Metadata, o.ShardBytes); err != nil {
 			return err
