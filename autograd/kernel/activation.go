@@ -32,6 +32,13 @@ func Activate[T Float](act Activation, y, x []T) {
 func ActivateGrad[T Float](act Activation, dx, dy, x []T) {
 	dx, dy = dx[:len(x)], dy[:len(x)]
 	For(len(x), elementGrain, func(lo, hi int) {
+		if active.vec.siluGrad != nil && is32[T]() && act == SiLU {
+			buf := borrow(hi - lo)
+			apply3(active.vec.siluGrad, buf.data, f32s(dy[lo:hi]), f32s(x[lo:hi]))
+			add(f32s(dx[lo:hi]), buf.data)
+			giveBack(buf)
+			return
+		}
 		for i := lo; i < hi; i++ {
 			dx[i] += dy[i] * derivative(act, x[i])
 		}

@@ -1,6 +1,9 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // AdamWStep is one step's constants. Loshchilov & Hutter 2019, with torch's conventions: eps is added outside the bias
 // correction's root, decay multiplies the weight before the update.
@@ -23,7 +26,7 @@ func AdamW[T Float](w, g, m, v []T, h AdamWStep) {
 	})
 }
 
-// adamW holds AdamWStep's constants as the inner loop wants them.
+// adamW holds AdamWStep's constants as the inner loop wants them; the vector loop reads the fields in this order.
 type adamW[T Float] struct {
 	scale, beta1, rest1, beta2, rest2, keep, rate, root, eps T
 }
@@ -41,7 +44,13 @@ func newAdamW[T Float](h AdamWStep) adamW[T] {
 }
 
 func (k *adamW[T]) update(w, g, m, v []T) {
-	for i := range w {
+	n := 0
+	if f := active.vec.adamw; f != nil && is32[T]() {
+		if n = len(w) &^ (vectorStep - 1); n > 0 {
+			f(n, &f32s(w)[0], &f32s(g)[0], &f32s(m)[0], &f32s(v)[0], (*float32)(unsafe.Pointer(k)))
+		}
+	}
+	for i := n; i < len(w); i++ {
 		gi := g[i] * k.scale
 		m[i] = k.beta1*m[i] + k.rest1*gi
 		v[i] = k.beta2*v[i] + k.rest2*gi*gi

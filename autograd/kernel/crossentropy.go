@@ -54,35 +54,6 @@ func crossEntropyRow[T Float](grad, x []T, target int, scale T, smoothing float6
 	return loss
 }
 
-// maxOf returns the largest element; NaNs spread.
-func maxOf[T Float](x []T) T {
-	top := x[0]
-	for _, v := range x {
-		top = max(top, v)
-	}
-	return top
-}
-
-// expSum returns Σ exp(x−shift) and, if e is not nil, stores the terms in it.
-func expSum[T Float](e, x []T, shift T) float64 {
-	var sum float64
-	for i, v := range x {
-		p := exp(v - shift)
-		sum += float64(p)
-		if e != nil {
-			e[i] = p
-		}
-	}
-	return sum
-}
-
-// scaleShift writes x = x·k + c.
-func scaleShift[T Float](x []T, k, c T) {
-	for i := range x {
-		x[i] = x[i]*k + c
-	}
-}
-
 // ArgMax writes to dst[i] the first column of row i's largest element.
 func ArgMax[T Float](dst []int, x Mat[T]) {
 	For(x.Rows, 1, func(lo, hi int) {

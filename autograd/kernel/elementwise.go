@@ -4,9 +4,7 @@ package kernel
 func AddTo[T Float](y, x []T) {
 	y = y[:len(x)]
 	For(len(x), elementGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			y[i] += x[i]
-		}
+		add(y[lo:hi], x[lo:hi])
 	})
 }
 
@@ -15,10 +13,7 @@ func AddMat[T Float](y, x Mat[T]) {
 	y.check("add y", x.Rows, x.Cols)
 	For(x.Rows, rowGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			yi := y.Row(i)
-			for j, v := range x.Row(i) {
-				yi[j] += v
-			}
+			add(y.Row(i), x.Row(i))
 		}
 	})
 }
@@ -26,9 +21,7 @@ func AddMat[T Float](y, x Mat[T]) {
 // Scale multiplies x by k.
 func Scale[T Float](x []T, k T) {
 	For(len(x), elementGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			x[i] *= k
-		}
+		scaleShift(x[lo:hi], k, 0)
 	})
 }
 

@@ -3,6 +3,7 @@ package kernel
 import "golang.org/x/sys/cpu"
 
 //go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./vecmath -out ../vecmath_amd64.s -stubs ../vecmath_stub_amd64.go -pkg kernel
 
 // machineSets lists the vector kernel sets of this processor, slowest first.
 func machineSets() []*kernelSet {
@@ -29,6 +30,7 @@ var avx2Set = kernelSet{
 	},
 	burst: burstOf(burst256, burst256, 12*8*2, 12*8*2),
 	sweep: sweepOf,
+	vec:   vectors256,
 }
 
 // twice builds the 32 wide tile from the 16 wide one.
@@ -54,6 +56,7 @@ var avx512Set = kernelSet{
 	wide:  true,
 	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
 	sweep: sweepOf,
+	vec:   vectors512,
 }
 
 var avx512bf16Set = kernelSet{
@@ -72,6 +75,7 @@ var avx512bf16Set = kernelSet{
 	wide:  true,
 	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
 	sweep: sweepOf,
+	vec:   vectors512,
 }
 
 // burstTurns makes a burst last some microseconds: long against the call, short against any preemption.
@@ -127,4 +131,56 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	default:
 		widenPairsGo(k, src, words, dst)
 	}
+}
+
+var vectors256 = vectorSet{
+	exp:          exp256,
+	sigmoid:      sigmoid256,
+	silu:         silu256,
+	softplus:     softplus256,
+	add:          add256,
+	siluGrad:     siluGrad256,
+	gate:         gate256,
+	addGated:     addGated256,
+	mul:          mul256,
+	mulAdd:       mulAdd256,
+	gateGrad:     gateGrad256,
+	scaleShift:   scaleShift256,
+	scaleBy:      scaleBy256,
+	mulAddScaled: mulAddScaled256,
+	rmsGrad:      rmsGrad256,
+	dot:          dot256,
+	dot3:         dot3256,
+	max:          max256,
+	expSum:       expSum256,
+	expSumStore:  expSumStore256,
+	adamw:        adamw256,
+	conv4:        conv4_256,
+	convGrad4:    convGrad4_256,
+}
+
+var vectors512 = vectorSet{
+	exp:          exp512,
+	sigmoid:      sigmoid512,
+	silu:         silu512,
+	softplus:     softplus512,
+	add:          add512,
+	siluGrad:     siluGrad512,
+	gate:         gate512,
+	addGated:     addGated512,
+	mul:          mul512,
+	mulAdd:       mulAdd512,
+	gateGrad:     gateGrad512,
+	scaleShift:   scaleShift512,
+	scaleBy:      scaleBy512,
+	mulAddScaled: mulAddScaled512,
+	rmsGrad:      rmsGrad512,
+	dot:          dot512,
+	dot3:         dot3512,
+	max:          max512,
+	expSum:       expSum512,
+	expSumStore:  expSumStore512,
+	adamw:        adamw512,
+	conv4:        conv4_512,
+	convGrad4:    convGrad4_512,
 }

@@ -25,19 +25,14 @@ func inverseRMS[T Float](x []T, eps float64) float64 {
 // scaleBy writes y = x ∘ w · s.
 func scaleBy[T Float](y, x, w []T, s T) {
 	y, w = y[:len(x)], w[:len(x)]
+	if f := active.vec.scaleBy; f != nil && is32[T]() {
+		g := func(n int, y, x, w *float32) { f(n, y, x, w, float32(s)) }
+		apply3(g, f32s(y), f32s(x), f32s(w))
+		return
+	}
 	for j, v := range x {
 		y[j] = v * s * w[j]
 	}
-}
-
-// dot returns Σ a·b in float64.
-func dot[T Float](a, b []T) float64 {
-	var s float64
-	b = b[:len(a)]
-	for i, v := range a {
-		s += float64(v) * float64(b[i])
-	}
-	return s
 }
 
 // RMSNormGrad adds the gradients of RMSNorm to dx (rows, m) and dw (m); a zero dx or nil dw is not wanted.
@@ -61,11 +56,14 @@ func RMSNormGrad[T Float](dx Mat[T], dw []T, dy, x Mat[T], w []T, eps float64) {
 		return
 	}
 	For(m, columnGrain, func(lo, hi int) {
-		sum := make([]float64, hi-lo)
-		for i := range rows {
-			xi, gi := x.Row(i)[lo:hi], dy.Row(i)[lo:hi]
-			for j := range sum {
-				sum[j] += float64(gi[j] * xi[j] * inv[i])
+		part, sum := make([]T, hi-lo), make([]float64, hi-lo)
+		for from := 0; from < rows; from += rowsSummed {
+			clear(part)
+			for i := from; i < min(rows, from+rowsSummed); i++ {
+				mulAddScaled(part, dy.Row(i)[lo:hi], x.Row(i)[lo:hi], inv[i])
+			}
+			for j, v := range part {
+				sum[j] += float64(v)
 			}
 		}
 		for j, s := range sum {
@@ -77,12 +75,34 @@ func RMSNormGrad[T Float](dx Mat[T], dw []T, dy, x Mat[T], w []T, eps float64) {
 // columnGrain is how many columns one task takes where a sum runs down the rows.
 const columnGrain = 128
 
+// rowsSummed is how many rows a sum down the rows takes at the element's own precision before it goes into a float64.
+const rowsSummed = 64
+
+// mulAddScaled writes y += a·b·s.
+func mulAddScaled[T Float](y, a, b []T, s T) {
+	if f := active.vec.mulAddScaled; f != nil && is32[T]() {
+		g := func(n int, y, a, b *float32) { f(n, y, a, b, float32(s)) }
+		apply3(g, f32s(y), f32s(a), f32s(b))
+		return
+	}
+	for j := range y {
+		y[j] += a[j] * b[j] * s
+	}
+}
+
 func rmsNormGradRow[T Float](dx, dy, x, w []T, s T) {
+	n := len(x)
+	if v := &active.vec; v.rmsGrad != nil && is32[T]() && n%vectorStep == 0 {
+		x, dy, w := &f32s(x)[0], &f32s(dy)[0], &f32s(w)[0]
+		c := v.dot3(n, w, dy, x)
+		v.rmsGrad(n, &f32s(dx)[0], dy, x, w, float32(s), float32(s*s*s*T(c/float64(n))))
+		return
+	}
 	var c float64
 	for j, v := range x {
 		c += float64(w[j] * dy[j] * v)
 	}
-	k := s * s * s * T(c/float64(len(x)))
+	k := s * s * s * T(c/float64(n))
 	for j, v := range x {
 		dx[j] += s*w[j]*dy[j] - k*v
 	}

@@ -139,31 +139,15 @@ func Exp[T Float](y, x []T) { mapElements(y, x, exp[T], active.vec.exp) }
 func Softplus[T Float](y, x []T) { mapElements(y, x, softplus[T], active.vec.softplus) }
 
 // mapElements applies fast where T is float32 and there is a fast form, else plain. y may be x.
-func mapElements[T Float](y, x []T, plain func(T) T, fast func(y, x []float32)) {
+func mapElements[T Float](y, x []T, plain func(T) T, fast func(n int, y, x *float32)) {
 	y = y[:len(x)]
 	For(len(x), elementGrain, func(lo, hi int) {
-		if fast != nil {
-			if y32, x32, ok := as32(y[lo:hi], x[lo:hi]); ok {
-				fast(y32, x32)
-				return
-			}
+		if fast != nil && is32[T]() {
+			apply2(fast, f32s(y[lo:hi]), f32s(x[lo:hi]))
+			return
 		}
 		for i := lo; i < hi; i++ {
 			y[i] = plain(x[i])
 		}
 	})
-}
-
-// as32 returns y and x as float32 slices if that is what they are.
-func as32[T Float](y, x []T) (y32, x32 []float32, ok bool) {
-	y32, ok = any(y).([]float32)
-	if ok {
-		x32 = any(x).([]float32)
-	}
-	return y32, x32, ok
-}
-
-// vectorSet holds the vector forms of elementwise float32 loops, nil where the kernel set has none.
-type vectorSet struct {
-	exp, sigmoid, silu, softplus func(y, x []float32)
 }

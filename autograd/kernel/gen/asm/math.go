@@ -1,0 +1,229 @@
+package asm
+
+import (
+	"fmt"
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// constants that have been emitted, by bits.
+var constants = map[uint32]Mem{}
+
+// Const returns the address of a vector of AVX2's width filled with x. AVX-512 code broadcasts from it.
+func Const(x float32) Mem { return ConstBits(math.Float32bits(x)) }
+
+// ConstBits is Const by bit pattern.
+func ConstBits(bits uint32) Mem {
+	if m, ok := constants[bits]; ok {
+		return m
+	}
+	m := GLOBL(fmt.Sprintf("c%08x", bits), RODATA|NOPTR)
+	for i := 0; i < 8; i++ {
+		DATA(4*i, U32(bits))
+	}
+	constants[bits] = m
+	return m
+}
+
+// Splat returns a register filled with x.
+func (v ISA) Splat(x float32) reg.VecVirtual {
+	r := v.Vec()
+	VBROADCASTSS(Const(x), r)
+	return r
+}
+
+func (v ISA) wide() bool { return v.Bytes == 64 }
+
+// MulC sets dst = x·c.
+func (v ISA) MulC(c float32, x, dst reg.Register) {
+	if v.wide() {
+		VMULPS_BCST(Const(c), x, dst)
+	} else {
+		VMULPS(Const(c), x, dst)
+	}
+}
+
+// AddC sets dst = x + c.
+func (v ISA) AddC(c float32, x, dst reg.Register) {
+	if v.wide() {
+		VADDPS_BCST(Const(c), x, dst)
+	} else {
+		VADDPS(Const(c), x, dst)
+	}
+}
+
+// MulAddC sets acc = acc·x + c, one step of Horner's rule.
+func (v ISA) MulAddC(c float32, x, acc reg.Register) {
+	if v.wide() {
+		VFMADD213PS_BCST(Const(c), x, acc)
+	} else {
+		VFMADD213PS(Const(c), x, acc)
+	}
+}
+
+// SubMulC sets acc = acc − x·c.
+func (v ISA) SubMulC(c float32, x, acc reg.Register) {
+	if v.wide() {
+		VFNMADD231PS_BCST(Const(c), x, acc)
+	} else {
+		VFNMADD231PS(Const(c), x, acc)
+	}
+}
+
+// AddMulC sets acc = acc + x·c.
+func (v ISA) AddMulC(c float32, x, acc reg.Register) {
+	if v.wide() {
+		VFMADD231PS_BCST(Const(c), x, acc)
+	} else {
+		VFMADD231PS(Const(c), x, acc)
+	}
+}
+
+// AndBits and OrBits set dst = x op bits.
+func (v ISA) AndBits(bits uint32, x, dst reg.Register) {
+	if v.wide() {
+		VPANDD_BCST(ConstBits(bits), x, dst)
+	} else {
+		VPAND(ConstBits(bits), x, dst)
+	}
+}
+
+func (v ISA) OrBits(bits uint32, x, dst reg.Register) {
+	if v.wide() {
+		VPORD_BCST(ConstBits(bits), x, dst)
+	} else {
+		VPOR(ConstBits(bits), x, dst)
+	}
+}
+
+// Round sets dst to the nearest integers of x.
+func (v ISA) Round(x, dst reg.Register) {
+	if v.wide() {
+		VRNDSCALEPS(U8(8), x, dst)
+	} else {
+		VROUNDPS(U8(8), x, dst)
+	}
+}
+
+// Copy returns a copy of x.
+func (v ISA) Copy(x reg.Register) reg.VecVirtual {
+	r := v.Vec()
+	VMOVAPS(x, r)
+	return r
+}
+
+// Scale2 sets dst = p·2^n for integral n, denormals and overflow included.
+func (v ISA) Scale2(p, n, dst reg.Register) {
+	if v.wide() {
+		VSCALEFPS(n, p, dst)
+		return
+	}
+	// In two halves, because 2^n alone may not be a number.
+	whole, half := v.Vec(), v.Vec()
+	VCVTPS2DQ(n, whole)
+	VPSRAD(U8(1), whole, half)
+	VPSUBD(half, whole, whole)
+	for _, e := range []reg.Register{half, whole} {
+		VPADDD(ConstBits(127), e, e)
+		VPSLLD(U8(23), e, e)
+	}
+	VMULPS(half, p, dst)
+	VMULPS(whole, dst, dst)
+}
+
+// ExpParts returns exp(x) as p·2^n; x is consumed. See reduce32 in vecmath.go.
+func (v ISA) ExpParts(x reg.Register) (p, n reg.VecVirtual) {
+	const bound = 150
+	VMAXPS(x, v.Splat(-bound), x) // a NaN in x, the second source, passes
+	VMINPS(x, v.Splat(bound), x)
+	n, p = v.Vec(), v.Vec()
+	v.MulC(math.Log2E, x, n)
+	v.Round(n, n)
+	v.SubMulC(0.693359375, n, x)
+	v.SubMulC(-2.12194440054690582e-4, n, x)
+	VBROADCASTSS(Const(1.9875691500e-4), p)
+	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
+		v.MulAddC(c, x, p)
+	}
+	square := v.Vec()
+	VMULPS(x, x, square)
+	VFMADD213PS(x, square, p)
+	v.AddC(1, p, p)
+	return p, n
+}
+
+// Exp returns exp(x); x is consumed.
+func (v ISA) Exp(x reg.Register) reg.VecVirtual {
+	p, n := v.ExpParts(x)
+	v.Scale2(p, n, p)
+	return p
+}
+
+// Gated returns y·σ(x), as gated32 in vecmath.go does; y may be nil for 1. x is kept.
+func (v ISA) Gated(x, y reg.Register) reg.VecVirtual {
+	t := v.Vec()
+	v.OrBits(1<<31, x, t) // −|x|
+	p, n := v.ExpParts(t)
+	d := v.Vec()
+	v.Scale2(p, n, d)
+	v.AddC(1, d, d)
+	num := v.Splat(1)
+	if y != nil {
+		VMOVAPS(y, num)
+	}
+	if v.wide() {
+		neg := K()
+		VPMOVD2M(x, neg)
+		VMULPS(p, num, neg, num)
+		VDIVPS(d, num, num)
+		VSCALEFPS(n, num, neg, num)
+		return num
+	}
+	small := v.Vec()
+	VMULPS(p, num, small)
+	VBLENDVPS(x, small, num, num)
+	VDIVPS(d, num, num)
+	v.Scale2(num, n, small)
+	VBLENDVPS(x, small, num, num)
+	return num
+}
+
+// Softplus returns log(1+exp(x)), as softplus32 in vecmath.go does; x is consumed.
+func (v ISA) Softplus(x reg.Register) reg.VecVirtual {
+	t := v.Vec()
+	v.OrBits(1<<31, x, t)
+	e := v.Exp(t)
+	s, q, l := v.Vec(), v.Vec(), v.Vec()
+	v.AddC(2, e, s)
+	VDIVPS(s, e, s)
+	VMULPS(s, s, q)
+	VBROADCASTSS(Const(0.24393906785965055), l)
+	for _, c := range []float32{0.21398560841179093, 0.2862020737894481, 0.3999871124790153, 0.6666667902641993, 1.9999999998090063} {
+		v.MulAddC(c, q, l)
+	}
+	VMULPS(s, l, l)
+	VMAXPS(x, v.Zero(), x)
+	VADDPS(x, l, l)
+	return l
+}
+
+// Exp2 returns 2^x for x ≤ 0 or so, exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant
+// for loops that can fold the factor log₂e into x beforehand.
+func (v ISA) Exp2(x reg.Register) reg.VecVirtual {
+	n, p := v.Vec(), v.Vec()
+	v.Round(x, n)
+	VSUBPS(n, x, x)
+	VBROADCASTSS(Const(Exp2Coefficients[4]), p)
+	for i := 3; i >= 0; i-- {
+		v.MulAddC(Exp2Coefficients[i], x, p)
+	}
+	v.MulAddC(1, x, p)
+	v.Scale2(p, n, p)
+	return p
+}
+
+// Exp2Coefficients of (2^f − 1)/f on [−½, ½], by interpolation in Chebyshev nodes.
+var Exp2Coefficients = [5]float32{0.6931471805599453, 0.24022349038020266, 0.055503810137964335, 0.009666368515389136, 0.001338130253735517}

@@ -1,0 +1,381 @@
+// Command vecmath writes the elementwise kernels: loops over n elements, n a multiple of 16.
+package main
+
+import (
+	"strings"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mambatrain/autograd/kernel/gen/asm"
+)
+
+// loop is one elementwise kernel under construction.
+type loop struct {
+	asm.ISA
+	ptrs map[string]reg.Register
+	off  reg.Register
+}
+
+// at addresses the current elements of the slice called name.
+func (l loop) at(name string) Mem { return Mem{Base: l.ptrs[name], Index: l.off, Scale: 1} }
+
+// load returns the current elements of the slice called name.
+func (l loop) load(name string) reg.VecVirtual {
+	r := l.Vec()
+	VMOVUPS(l.at(name), r)
+	return r
+}
+
+func (l loop) store(r reg.Register, name string) { VMOVUPS(r, l.at(name)) }
+
+// elementwise emits func name(n int, slices… *float32, scalars… float32) [result]: body runs once per vector. before runs
+// ahead of the loop with the broadcast scalars, after behind it.
+func elementwise(v asm.ISA, name, slices, scalars string, body func(l loop, s []reg.VecVirtual)) {
+	reduce(v, name, slices, scalars, "", nil, body, nil)
+}
+
+func reduce(v asm.ISA, name, slices, scalars, result string, before func(l loop, s []reg.VecVirtual), body func(l loop, s []reg.VecVirtual), after func(l loop)) {
+	sig := "func(n int"
+	if slices != "" {
+		sig += ", " + slices + " *float32"
+	}
+	if scalars != "" {
+		sig += ", " + scalars + " float32"
+	}
+	TEXT(name+v.Suffix, NOSPLIT, sig+")"+result)
+	Pragma("noescape")
+	n := Load(Param("n"), GP64())
+	l := loop{v, map[string]reg.Register{}, GP64()}
+	for _, p := range strings.Split(slices, ", ") {
+		l.ptrs[p] = Load(Param(p), GP64())
+	}
+	var s []reg.VecVirtual
+	if scalars != "" {
+		for _, c := range strings.Split(scalars, ", ") {
+			a, err := Param(c).Resolve()
+			if err != nil {
+				panic(err)
+			}
+			r := v.Vec()
+			VBROADCASTSS(a.Addr, r)
+			s = append(s, r)
+		}
+	}
+	SHLQ(U8(2), n)
+	XORQ(l.off, l.off)
+	if before != nil {
+		before(l, s)
+	}
+	Label("loop")
+	body(l, s)
+	ADDQ(U8(v.Bytes), l.off)
+	CMPQ(l.off, n)
+	JLT(LabelRef("loop"))
+	if after != nil {
+		after(l)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// fold leaves the combination of all lanes of x, float32 or float64, in lane 0 of an X register.
+func fold(v asm.ISA, x reg.VecVirtual, op func(a, b, dst Op), double bool) reg.Register {
+	if v.Bytes == 64 {
+		h := YMM()
+		VEXTRACTF64X4(U8(1), x, h)
+		op(x.AsY(), h, h)
+		x = h
+	}
+	lo := XMM()
+	VEXTRACTF128(U8(1), x.AsY(), lo)
+	op(x.AsX(), lo, lo)
+	t := XMM()
+	VPERMILPD(U8(1), lo, t)
+	op(t, lo, lo)
+	if !double {
+		VPERMILPS(U8(1), lo, t)
+		op(t, lo, lo)
+	}
+	return lo
+}
+
+// siluSlope returns σ(x)·(1 + x·(1 − σ(x))).
+func siluSlope(v asm.ISA, x reg.Register) reg.VecVirtual {
+	s := v.Gated(x, nil)
+	t := v.Splat(1)
+	VSUBPS(s, t, t)
+	VMULPS(x, t, t)
+	v.AddC(1, t, t)
+	VMULPS(s, t, t)
+	return t
+}
+
+func functions(v asm.ISA) {
+	elementwise(v, "exp", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Exp(l.load("x")), "y") })
+	elementwise(v, "sigmoid", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Gated(l.load("x"), nil), "y") })
+	elementwise(v, "silu", "y, x", "", func(l loop, _ []reg.VecVirtual) {
+		x := l.load("x")
+		l.store(v.Gated(x, x), "y")
+	})
+	elementwise(v, "softplus", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Softplus(l.load("x")), "y") })
+	elementwise(v, "siluGrad", "y, gy, x", "", func(l loop, _ []reg.VecVirtual) {
+		t := siluSlope(v, l.load("x"))
+		VMULPS(l.at("gy"), t, t)
+		l.store(t, "y")
+	})
+	// y = x·silu(z)
+	elementwise(v, "gate", "y, x, z", "", func(l loop, _ []reg.VecVirtual) {
+		z, p := l.load("z"), v.Vec()
+		VMULPS(l.at("x"), z, p)
+		l.store(v.Gated(z, p), "y")
+	})
+	// dz += g·y·silu′(z), g = g·silu(z)
+	elementwise(v, "gateGrad", "gy, dz, y, z", "", func(l loop, _ []reg.VecVirtual) {
+		z := l.load("z")
+		s, t, g := v.Gated(z, nil), v.Splat(1), l.load("gy")
+		VSUBPS(s, t, t)
+		VMULPS(z, t, t)
+		v.AddC(1, t, t)
+		VMULPS(s, t, t)
+		VMULPS(g, t, t)
+		VMULPS(l.at("y"), t, t)
+		VADDPS(l.at("dz"), t, t)
+		l.store(t, "dz")
+		VMULPS(z, s, s)
+		VMULPS(g, s, s)
+		l.store(s, "gy")
+	})
+	// y += x·σ(z)
+	elementwise(v, "addGated", "y, x, z", "", func(l loop, _ []reg.VecVirtual) {
+		t := v.Gated(l.load("z"), l.load("x"))
+		VADDPS(l.at("y"), t, t)
+		l.store(t, "y")
+	})
+}
+
+func arithmetic(v asm.ISA) {
+	elementwise(v, "add", "y, x", "", func(l loop, _ []reg.VecVirtual) {
+		t := l.load("x")
+		VADDPS(l.at("y"), t, t)
+		l.store(t, "y")
+	})
+	// y = a·b
+	elementwise(v, "mul", "y, a, b", "", func(l loop, _ []reg.VecVirtual) {
+		t := l.load("a")
+		VMULPS(l.at("b"), t, t)
+		l.store(t, "y")
+	})
+	// y += a·b
+	elementwise(v, "mulAdd", "y, a, b", "", func(l loop, _ []reg.VecVirtual) {
+		t, y := l.load("a"), l.load("y")
+		VFMADD231PS(l.at("b"), t, y)
+		l.store(y, "y")
+	})
+	// y = x·k + c
+	elementwise(v, "scaleShift", "y, x", "k, c", func(l loop, s []reg.VecVirtual) {
+		t := l.load("x")
+		VFMADD213PS(s[1], s[0], t)
+		l.store(t, "y")
+	})
+	// y = x·s·w
+	elementwise(v, "scaleBy", "y, x, w", "s", func(l loop, s []reg.VecVirtual) {
+		t := l.load("x")
+		VMULPS(s[0], t, t)
+		VMULPS(l.at("w"), t, t)
+		l.store(t, "y")
+	})
+	// dx += s·w·dy − k·x
+	elementwise(v, "rmsGrad", "dx, dy, x, w", "s, k", func(l loop, s []reg.VecVirtual) {
+		t, y := l.load("w"), l.load("dx")
+		VMULPS(l.at("dy"), t, t)
+		VFMADD231PS(s[0], t, y)
+		VFNMADD231PS(l.at("x"), s[1], y)
+		l.store(y, "dx")
+	})
+	// y += a·b·s
+	elementwise(v, "mulAddScaled", "y, a, b", "s", func(l loop, s []reg.VecVirtual) {
+		t, y := l.load("a"), l.load("y")
+		VMULPS(s[0], t, t)
+		VFMADD231PS(l.at("b"), t, y)
+		l.store(y, "y")
+	})
+}
+
+// reductions return one number. Products are summed in float64.
+func reductions(v asm.ISA) {
+	half := func(m Mem, i int) Mem { m.Disp += i * v.Bytes / 2; return m }
+	var sums [2]reg.VecVirtual
+	zeroSums := func(loop, []reg.VecVirtual) { sums = [2]reg.VecVirtual{v.Zero(), v.Zero()} }
+	storeSums := func(loop) {
+		VADDPD(sums[0], sums[1], sums[0])
+		Store(fold(v, sums[0], func(a, b, d Op) { VADDPD(a, b, d) }, true), ReturnIndex(0))
+	}
+	// Σ a·b
+	reduce(v, "dot", "a, b", "", " float64", zeroSums, func(l loop, _ []reg.VecVirtual) {
+		for i := range sums {
+			x, y := v.Vec(), v.Vec()
+			VCVTPS2PD(half(l.at("a"), i), x)
+			VCVTPS2PD(half(l.at("b"), i), y)
+			VFMADD231PD(x, y, sums[i])
+		}
+	}, storeSums)
+	// Σ (a·b)·c, the first product in float32
+	reduce(v, "dot3", "a, b, c", "", " float64", zeroSums, func(l loop, _ []reg.VecVirtual) {
+		for i := range sums {
+			x, y, z := halfVec(v), v.Vec(), v.Vec()
+			VMOVUPS(half(l.at("a"), i), x)
+			VMULPS(half(l.at("b"), i), x, x)
+			VCVTPS2PD(x, y)
+			VCVTPS2PD(half(l.at("c"), i), z)
+			VFMADD231PD(y, z, sums[i])
+		}
+	}, storeSums)
+
+	var top reg.VecVirtual
+	reduce(v, "max", "x", "", " float32", func(l loop, _ []reg.VecVirtual) { top = l.load("x") },
+		func(l loop, _ []reg.VecVirtual) { VMAXPS(l.at("x"), top, top) },
+		func(loop) {
+			Store(fold(v, top, func(a, b, d Op) { VMAXPS(a, b, d) }, false), ReturnIndex(0))
+		})
+
+	// e = exp(x − shift), and their sum
+	var sum reg.VecVirtual
+	zero := func(loop, []reg.VecVirtual) { sum = v.Zero() }
+	total := func(loop) {
+		Store(fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), ReturnIndex(0))
+	}
+	reduce(v, "expSumStore", "e, x", "shift", " float32", zero, func(l loop, s []reg.VecVirtual) {
+		t := l.load("x")
+		VSUBPS(s[0], t, t)
+		t = v.Exp(t)
+		VADDPS(t, sum, sum)
+		l.store(t, "e")
+	}, total)
+	reduce(v, "expSum", "x", "shift", " float32", zero, func(l loop, s []reg.VecVirtual) {
+		t := l.load("x")
+		VSUBPS(s[0], t, t)
+		VADDPS(v.Exp(t), sum, sum)
+	}, total)
+}
+
+func halfVec(v asm.ISA) reg.VecVirtual {
+	if v.Bytes == 64 {
+		return YMM()
+	}
+	return XMM()
+}
+
+// taps emits the convolution's loops for a width of four.
+func taps(v asm.ISA) {
+	// y = b + Σ_j w_j·x_j; row j of w starts ldw elements after its predecessor
+	rows := func(l loop, name string) [4]reg.Register {
+		p := [4]reg.Register{l.ptrs[name]}
+		for j := 1; j < 4; j++ {
+			p[j] = GP64()
+			MOVQ(p[j-1], p[j])
+			ADDQ(l.ptrs["ld"], p[j])
+		}
+		return p
+	}
+	var w [4]reg.Register
+	prepare := func(l loop, _ []reg.VecVirtual) {
+		l.ptrs["ld"] = Load(Param("ldw"), GP64())
+		SHLQ(U8(2), l.ptrs["ld"])
+		w = rows(l, "w")
+	}
+	tapLoop(v, "conv4", "y, b, w, x0, x1, x2, x3", prepare, func(l loop, _ []reg.VecVirtual) {
+		y := l.load("b")
+		for j, x := range []string{"x0", "x1", "x2", "x3"} {
+			t := l.load(x)
+			VFMADD231PS(Mem{Base: w[j], Index: l.off, Scale: 1}, t, y)
+		}
+		l.store(y, "y")
+	})
+	// w_j += g·x_j
+	tapLoop(v, "convGrad4", "gy, w, x0, x1, x2, x3", prepare, func(l loop, _ []reg.VecVirtual) {
+		g := l.load("gy")
+		for j, x := range []string{"x0", "x1", "x2", "x3"} {
+			m := Mem{Base: w[j], Index: l.off, Scale: 1}
+			t := v.Vec()
+			VMOVUPS(m, t)
+			VFMADD231PS(l.at(x), g, t)
+			VMOVUPS(t, m)
+		}
+	})
+}
+
+// tapLoop is elementwise with a last argument ldw.
+func tapLoop(v asm.ISA, name, slices string, before func(loop, []reg.VecVirtual), body func(loop, []reg.VecVirtual)) {
+	TEXT(name+"_"+v.Suffix, NOSPLIT, "func(n int, "+slices+" *float32, ldw int)")
+	Pragma("noescape")
+	n := Load(Param("n"), GP64())
+	l := loop{v, map[string]reg.Register{}, GP64()}
+	for _, p := range strings.Split(slices, ", ") {
+		l.ptrs[p] = Load(Param(p), GP64())
+	}
+	SHLQ(U8(2), n)
+	XORQ(l.off, l.off)
+	before(l, nil)
+	Label("loop")
+	body(l, nil)
+	ADDQ(U8(v.Bytes), l.off)
+	CMPQ(l.off, n)
+	JLT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// adamw emits the update of adamw.go; k holds adamW's nine constants in order.
+func adamw(v asm.ISA) {
+	TEXT("adamw"+v.Suffix, NOSPLIT, "func(n int, w, gy, m, v, k *float32)")
+	Pragma("noescape")
+	n := Load(Param("n"), GP64())
+	l := loop{v, map[string]reg.Register{}, GP64()}
+	for _, p := range []string{"w", "gy", "m", "v", "k"} {
+		l.ptrs[p] = Load(Param(p), GP64())
+	}
+	SHLQ(U8(2), n)
+	XORQ(l.off, l.off)
+	var k [9]reg.VecVirtual
+	for i := range k {
+		k[i] = v.Vec()
+		VBROADCASTSS(Mem{Base: l.ptrs["k"], Disp: 4 * i}, k[i])
+	}
+	scale, beta1, rest1, beta2, rest2, keep, rate, root, eps := k[0], k[1], k[2], k[3], k[4], k[5], k[6], k[7], k[8]
+	Label("loop")
+	g, t, u := l.load("gy"), v.Vec(), v.Vec()
+	VMULPS(scale, g, g)
+	VMULPS(l.at("m"), beta1, t)
+	VFMADD231PS(g, rest1, t)
+	l.store(t, "m")
+	VMULPS(g, g, g)
+	VMULPS(l.at("v"), beta2, u)
+	VFMADD231PS(g, rest2, u)
+	l.store(u, "v")
+	VSQRTPS(u, u)
+	VFMADD213PS(eps, root, u)
+	VMULPS(rate, t, t)
+	VDIVPS(u, t, t)
+	VMULPS(l.at("w"), keep, u)
+	VSUBPS(t, u, u)
+	l.store(u, "w")
+	ADDQ(U8(v.Bytes), l.off)
+	CMPQ(l.off, n)
+	JLT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func main() {
+	ConstraintExpr("amd64")
+	for _, v := range []asm.ISA{asm.AVX512, asm.AVX2} {
+		functions(v)
+		arithmetic(v)
+		reductions(v)
+		taps(v)
+		adamw(v)
+	}
+	Generate()
+}
