@@ -6,6 +6,7 @@ import (
 	"math"
 
 	ag "mambatrain/autograd"
+	"mambatrain/data"
 )
 
 // Source gives out the micro-batches of a data set by number. What it returns depends on the numbers alone, so that a run
@@ -13,9 +14,28 @@ import (
 type Source interface {
 	// Batches is the number of micro-batches in an epoch, counted from 0. Epochs may differ where packing depends on order.
 	Batches(epoch int) (int, error)
-	// Batch returns a micro-batch: whole documents end to end, of which the first may go on from the batch before and the
-	// last may go on in the next. The caller may keep it, but not change it.
-	Batch(ctx context.Context, epoch, index int) (ag.Batch, error)
+	// Batch returns a micro-batch: documents end to end. The caller may keep it, but not change it.
+	Batch(ctx context.Context, epoch, index int) (Batch, error)
+}
+
+// Batch is a micro-batch.
+type Batch struct {
+	ag.Batch
+	// Carry is nil unless state is carried over. Then it holds, for each document, which document of the micro-batch before
+	// it goes on from, or −1 for a new one.
+	Carry []int
+}
+
+// FromLoader is the source of a data loader's micro-batches.
+func FromLoader(l *data.Loader) Source { return loader{l} }
+
+type loader struct{ l *data.Loader }
+
+func (s loader) Batches(int) (int, error) { return s.l.Total(), nil }
+
+func (s loader) Batch(_ context.Context, epoch, index int) (Batch, error) {
+	b := s.l.At(epoch, index)
+	return Batch{ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, b.Carry}, nil
 }
 
 // plan lays the optimiser steps of a run over the epochs. The last step of an epoch may have fewer micro-batches.
@@ -110,25 +130,36 @@ type part struct {
 	seed  uint64
 	micro int // the micro-batch that it comes from, in the epoch
 	count int // labels that enter the loss
+	lane  int // where state is carried over, the document's place in its micro-batch; else −1
+	after int // the document of the micro-batch before that it goes on from
 }
 
-// cut splits a micro-batch into parts of whole documents that fit the given number of rows, in order.
-func cut(b ag.Batch, rows int) ([]ag.Batch, error) {
-	if len(b.Tokens) <= rows {
-		return []ag.Batch{b}, nil
+// cut splits a micro-batch into parts of whole documents that fit the given number of rows, in order. Where state is
+// carried over, each document is a part of its own.
+func cut(b Batch, rows int) ([]part, error) {
+	var parts []part
+	add := func(from, to int) {
+		p := part{Batch: slice(b.Batch, from, to), lane: -1}
+		if b.Carry != nil {
+			p.lane, p.after, p.Continues = from, b.Carry[from], b.Carry[from] >= 0
+		}
+		p.count = p.Counted()
+		parts = append(parts, p)
 	}
-	var parts []ag.Batch
 	from := 0 // the first document of the part
 	for d := range b.Starts {
-		if n := end(b, d) - b.Starts[d]; n > rows {
+		if n := end(b.Batch, d) - b.Starts[d]; n > rows {
 			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, max_tokens computes %d at once", d, n, rows)
 		}
-		if end(b, d)-b.Starts[from] > rows {
-			parts = append(parts, slice(b, from, d))
+		if d > from && (b.Carry != nil || end(b.Batch, d)-b.Starts[from] > rows) {
+			add(from, d)
 			from = d
 		}
 	}
-	return append(parts, slice(b, from, len(b.Starts))), nil
+	if len(b.Starts) > 0 {
+		add(from, len(b.Starts))
+	}
+	return parts, nil
 }
 
 // end is the row after document d.
@@ -148,10 +179,6 @@ func slice(b ag.Batch, from, to int) ag.Batch {
 	}
 	for _, start := range b.Starts[from:to] {
 		s.Starts = append(s.Starts, start-lo)
-	}
-	s.Continues = b.Continues && from == 0
-	if to == len(b.Starts) {
-		s.Next, s.HasNext = b.Next, b.HasNext
 	}
 	return s
 }

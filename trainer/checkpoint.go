@@ -17,15 +17,6 @@ import (
 // OptimizerFile holds the optimiser's memory in a checkpoint, as safetensors; torch's own form is a pickle.
 const OptimizerFile = "optimizer.safetensors"
 
-// carrier is a program that keeps the last state of a document that goes on in the next batch.
-type carrier interface {
-	Carried() []float32
-	SetCarried([]float32) error
-}
-
-// carriedName is the state's tensor in OptimizerFile.
-const carriedName = "mamba_train.carried"
-
 // begin brings the run to where it starts: the beginning, or the state of the newest checkpoint. done says that nothing
 // is left to do.
 func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
@@ -34,7 +25,7 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 			return done, err
 		}
 	}
-	t.task.Observer(Started{t.Overview()})
+	t.task.Observer(Started{t.Overview(), slices.Clone(t.state.LogHistory)})
 	if t.progress.EvalDue {
 		if err := t.evaluate(ctx); err != nil {
 			return false, err
@@ -101,6 +92,10 @@ func (t *Trainer) resume(c *Checkpoint, damaged []error) error {
 	}
 	ahead := t.state
 	t.adopt(c.State)
+	if t.state.BestModelCheckpoint != nil { // the directory may have been moved
+		dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))
+		t.state.BestModelCheckpoint = &dir
+	}
 	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
 	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
 	t.task.Observer(Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed})
@@ -186,11 +181,7 @@ func (t *Trainer) writeOptimizer(path string) error {
 	for _, m := range t.optimizer.Memory() {
 		list = append(list, nn.FromFloat32s(m.Name, m.Shape, m.Data, nn.F32))
 	}
-	if c, ok := t.task.Program.(carrier); ok {
-		if x := c.Carried(); len(x) > 0 {
-			list = append(list, nn.FromFloat32s(carriedName, []int{len(x)}, x, nn.F32))
-		}
-	}
+	list = append(list, t.carried.sources()...)
 	return nn.SaveTensors(path, list, map[string]string{"optim": t.Optim})
 }
 
@@ -213,16 +204,8 @@ func (t *Trainer) readOptimizer(path string, updates int) error {
 	if err != nil {
 		return err
 	}
-	c, ok := t.task.Program.(carrier)
-	x, stored := f.Tensor(carriedName)
-	if !ok || !stored {
-		return nil
-	}
-	state, err := x.Float32s()
-	if err != nil {
-		return err
-	}
-	return c.SetCarried(state)
+	t.carried, err = readStates(f)
+	return err
 }
 
 // fingerprint is a checksum of names and values.
@@ -301,7 +284,15 @@ func (t *Trainer) writeResult() error {
 	if o == nil || t.task.Comm.Rank() != 0 {
 		return nil
 	}
-	files, err := o.publish(t.task.Save)
+	files, err := o.publish(func(dir string) error {
+		if err := t.task.Save(dir); err != nil {
+			return err
+		}
+		if t.task.Publish == nil {
+			return nil
+		}
+		return t.task.Publish(dir, t.state)
+	})
 	if err != nil {
 		return fmt.Errorf("trainer: result: %w", err)
 	}

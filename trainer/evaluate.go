@@ -77,6 +77,7 @@ func (s tally) score() Score {
 // evaluateShare runs this rank's micro-batches and returns the sums of all ranks.
 func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Communicator, progress func(done, total int)) (tally, error) {
 	var s tally
+	var carried states
 	n, err := src.Batches(0)
 	if err != nil {
 		return s, fmt.Errorf("trainer: evaluation: %w", err)
@@ -85,7 +86,7 @@ func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Co
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
-		if err := s.add(ctx, p, src, rows, i); err != nil {
+		if err := s.add(ctx, p, src, rows, i, &carried); err != nil {
 			return s, fmt.Errorf("trainer: evaluation: micro-batch %d: %w", i, err)
 		}
 		if progress != nil {
@@ -98,7 +99,7 @@ func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Co
 }
 
 // add evaluates micro-batch i.
-func (s *tally) add(ctx context.Context, p Program, src Source, rows, i int) error {
+func (s *tally) add(ctx context.Context, p Program, src Source, rows, i int, carried *states) error {
 	b, err := src.Batch(ctx, 0, i)
 	if err != nil {
 		return err
@@ -107,12 +108,15 @@ func (s *tally) add(ctx context.Context, p Program, src Source, rows, i int) err
 	if err != nil {
 		return err
 	}
-	for _, b := range parts {
-		l, err := p.Eval(ctx, b)
+	for _, part := range parts {
+		err := carried.through(p, part, func() error {
+			l, err := p.Eval(ctx, part.Batch)
+			s.loss, s.tokens, s.correct = s.loss+l.Sum, s.tokens+float64(l.Tokens), s.correct+float64(l.Correct)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		s.loss, s.tokens, s.correct = s.loss+l.Sum, s.tokens+float64(l.Tokens), s.correct+float64(l.Correct)
 	}
 	return nil
 }

@@ -42,8 +42,11 @@ type Memories struct {
 func (m Memories) Total() int64 { return m.Weights + m.Gradients + m.Optimizer + m.Activations }
 
 type (
-	// Started comes before the first step.
-	Started struct{ Overview }
+	// Started comes before the first step of this process, with the rows of those made before.
+	Started struct {
+		Overview
+		History []Row
+	}
 
 	// Resumed says from where a run goes on, and which newer checkpoints could not be used.
 	Resumed struct {

@@ -63,10 +63,8 @@ func (t *Trainer) inspect(ctx context.Context, s stepped, parts []part) (*NonFin
 // locate runs the step's parts again, one by one, to find the first that goes wrong.
 func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
 	fault := &NonFinite{Step: t.state.GlobalStep + 1, Epoch: s.place.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
+	t.carried = s.carried
 	for _, p := range parts {
-		if p.Continues {
-			continue // its start was the state before this step, which is gone
-		}
 		t.zeroGradients()
 		loss, err := t.backward(ctx, p, s.tokens)
 		if err != nil {

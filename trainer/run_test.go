@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -44,10 +45,15 @@ func newRun() *run {
 	return r
 }
 
+// hasty is the disk without waiting for it.
+type hasty struct{ Disk }
+
+func (hasty) Sync(string) error { return nil }
+
 // start runs in dir, which may be "" for no output.
 func (r *run) start(ctx context.Context, dir string, mode Mode) (Result, error) {
 	if dir != "" {
-		out, err := OpenOutput(Disk{}, dir, mode)
+		out, err := OpenOutput(hasty{}, dir, mode)
 		if err != nil {
 			return Result{}, err
 		}
@@ -102,8 +108,8 @@ func results(t *testing.T, dir string) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The best checkpoint is named by its path.
-		files[name] = bytes.ReplaceAll(b, []byte(dir), []byte("DIR"))
+		// The best checkpoint is named by its path, and not at all if it could not be written.
+		files[name] = regexp.MustCompile(`"best_model_checkpoint": .*`).ReplaceAll(b, nil)
 	}
 	return files
 }

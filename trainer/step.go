@@ -18,6 +18,7 @@ type stepped struct {
 	input   int     // rows
 	norm    float64 // of the gradient, before clipping
 	rate    float64
+	carried states // what was carried over when the step began
 	skipped bool
 	time    time.Duration
 }
@@ -65,10 +66,11 @@ func (t *Trainer) read(ctx context.Context) (stepped, []part, error) {
 		if err != nil {
 			return s, nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, pl.epoch)
 		}
-		for j, c := range cuts {
-			parts = append(parts, part{Batch: c, seed: mix(t.task.Seed, pl.epoch, i, j), micro: i, count: c.Counted()})
-			s.tokens += parts[len(parts)-1].count
-			s.input += len(c.Tokens)
+		for j, p := range cuts {
+			p.seed, p.micro = mix(t.task.Seed, pl.epoch, i, j), i
+			s.tokens += p.count
+			s.input += len(p.Tokens)
+			parts = append(parts, p)
 		}
 	}
 	counts := []float64{float64(s.tokens), float64(s.input)}
@@ -80,6 +82,7 @@ func (t *Trainer) read(ctx context.Context) (stepped, []part, error) {
 // accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks.
 func (t *Trainer) accumulate(ctx context.Context, s *stepped, parts []part) error {
 	t.zeroGradients()
+	s.carried = t.carried
 	sums := []float64{0}
 	for _, p := range parts {
 		loss, err := t.backward(ctx, p, s.tokens)
@@ -99,8 +102,11 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepped, parts []part) erro
 }
 
 // backward runs one part of a step with the given number of counted labels.
-func (t *Trainer) backward(ctx context.Context, p part, tokens int) (ag.Loss, error) {
-	loss, err := t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed})
+func (t *Trainer) backward(ctx context.Context, p part, tokens int) (loss ag.Loss, err error) {
+	err = t.carried.through(t.task.Program, p, func() (err error) {
+		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed})
+		return err
+	})
 	if err != nil {
 		return loss, fmt.Errorf("trainer: step %d: micro-batch %d: %w", t.state.GlobalStep+1, p.micro, err)
 	}

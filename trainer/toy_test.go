@@ -5,12 +5,23 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"testing"
 	"time"
 
 	ag "mambatrain/autograd"
 	"mambatrain/nn"
 )
+
+// TestMain moves temporary directories to memory where it can: the tests wait for the disk thousands of times.
+func TestMain(m *testing.M) {
+	if dir, err := os.MkdirTemp("/dev/shm", ""); err == nil {
+		os.Setenv("TMPDIR", dir)
+		defer os.RemoveAll(dir)
+	}
+	m.Run()
+}
 
 // toy is a bigram model with dropout, differentiated by hand: logits of the next token = table[token] + bias. It is small
 // enough for a run to be repeated hundreds of times.
@@ -159,7 +170,7 @@ func (d *documents) Batches(epoch int) (int, error) {
 	return (len(d.docs) + d.size(epoch) - 1) / d.size(epoch), nil
 }
 
-func (d *documents) Batch(_ context.Context, epoch, index int) (ag.Batch, error) {
+func (d *documents) Batch(_ context.Context, epoch, index int) (Batch, error) {
 	order := rand.New(rand.NewPCG(d.seed, uint64(epoch))).Perm(len(d.docs))
 	n := d.size(epoch)
 	var b ag.Batch
@@ -173,7 +184,7 @@ func (d *documents) Batch(_ context.Context, epoch, index int) (ag.Batch, error)
 			b.Tokens, b.Labels = append(b.Tokens, id), append(b.Labels, label)
 		}
 	}
-	return b, nil
+	return Batch{Batch: b}, nil
 }
 
 // frozenClock makes what depends on time the same in every run.

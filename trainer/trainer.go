@@ -33,6 +33,9 @@ type Task struct {
 	// Save writes the weights and whatever makes the directory complete in itself. Load reads back what Save wrote.
 	Save func(dir string) error
 	Load func(dir string) error
+	// Publish adds to a directory that holds the final weights what else belongs to a result, such as a model card and
+	// plots. It may be nil.
+	Publish func(dir string, st *State) error
 	// Sample continues a prompt at evaluations. It may be nil.
 	Sample func(ctx context.Context, prompt string) (string, error)
 	// Output is where checkpoints and results go; nil writes nothing.
@@ -60,9 +63,10 @@ type Trainer struct {
 	plan      *plan
 	state     *State
 	progress  *Progress // part of state
-	start     int       // the step at which this process began
-	best      bool      // the last evaluation was the best
-	stop      string    // why the run ends early
+	carried   states
+	start     int    // the step at which this process began
+	best      bool   // the last evaluation was the best
+	stop      string // why the run ends early
 
 	interrupted bool // a rank has been asked to stop
 }

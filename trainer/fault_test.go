@@ -1,0 +1,419 @@
+//go:build unix
+
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// faultFS is the disk with a counter of operations: from one operation on some may fail, or the plug is pulled. It knows
+// what would survive that: contents that were synchronised under names whose directory was.
+type faultFS struct {
+	Disk
+	ops    int
+	before func(op int, write bool) error // asked before every operation
+	log    []string
+
+	ids      map[uint64]int // of inodes on the real disk; a removed inode's number may come again
+	last     int
+	contents map[int][]byte         // of files, when last synchronised
+	names    map[int]map[string]int // in directories, when last synchronised
+	locks    []io.Closer
+}
+
+// unplugged is the panic that stands for a power cut.
+type unplugged struct{}
+
+func newFaultFS(before func(op int, write bool) error) *faultFS {
+	return &faultFS{before: before, ids: map[uint64]int{}, contents: map[int][]byte{}, names: map[int]map[string]int{}}
+}
+
+func (f *faultFS) op(write bool, what string, paths ...string) error {
+	f.ops++
+	f.log = append(f.log, fmt.Sprint(what, paths))
+	if f.before == nil {
+		return nil
+	}
+	if err := f.before(f.ops, write); err != nil {
+		return &fs.PathError{Op: what, Path: paths[0], Err: err}
+	}
+	return nil
+}
+
+func (f *faultFS) MkdirAll(dir string) error {
+	if err := f.op(true, "mkdir", dir); err != nil {
+		return err
+	}
+	return f.Disk.MkdirAll(dir)
+}
+
+func (f *faultFS) Write(path string, data []byte) error {
+	if err := f.op(true, "write", path); err != nil {
+		f.Disk.Write(path, data[:len(data)/2]) // a full disk leaves a part behind
+		return err
+	}
+	return f.Disk.Write(path, data)
+}
+
+func (f *faultFS) Append(path string) (io.WriteCloser, error) {
+	if err := f.op(true, "append", path); err != nil {
+		return nil, err
+	}
+	return f.Disk.Append(path)
+}
+
+func (f *faultFS) Open(path string) (io.ReadCloser, error) {
+	if err := f.op(false, "open", path); err != nil {
+		return nil, err
+	}
+	return f.Disk.Open(path)
+}
+
+func (f *faultFS) ReadDir(dir string) ([]fs.DirEntry, error) {
+	if err := f.op(false, "readdir", dir); err != nil {
+		return nil, err
+	}
+	return f.Disk.ReadDir(dir)
+}
+
+func (f *faultFS) Rename(from, to string) error {
+	if err := f.op(true, "rename", from, to); err != nil {
+		return err
+	}
+	f.forget(to)
+	return f.Disk.Rename(from, to)
+}
+
+func (f *faultFS) RemoveAll(path string) error {
+	if err := f.op(true, "remove", path); err != nil {
+		return err
+	}
+	f.forget(path)
+	return f.Disk.RemoveAll(path)
+}
+
+func (f *faultFS) Lock(path string) (io.Closer, error) {
+	if err := f.op(true, "lock", path); err != nil {
+		return nil, err
+	}
+	l, err := f.Disk.Lock(path)
+	if err == nil {
+		f.locks = append(f.locks, l)
+	}
+	return l, err
+}
+
+func (f *faultFS) Sync(path string) error {
+	if err := f.op(true, "sync", path); err != nil {
+		return err
+	}
+	id := f.id(path)
+	if entries, err := os.ReadDir(path); err == nil {
+		f.names[id] = map[string]int{}
+		for _, e := range entries {
+			f.names[id][e.Name()] = f.id(filepath.Join(path, e.Name()))
+		}
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	f.contents[id] = b
+	return err
+}
+
+// id numbers the files and directories that have existed.
+func (f *faultFS) id(path string) int {
+	s, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	ino := s.Sys().(*syscall.Stat_t).Ino
+	if f.ids[ino] == 0 {
+		f.last++
+		f.ids[ino] = f.last
+	}
+	return f.ids[ino]
+}
+
+// forget frees the inode numbers below path.
+func (f *faultFS) forget(path string) {
+	filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
+		if s, err := os.Stat(p); err == nil {
+			delete(f.ids, s.Sys().(*syscall.Stat_t).Ino)
+		}
+		return nil
+	})
+}
+
+// survive writes to dir what a power cut leaves of root.
+func (f *faultFS) survive(root, dir string) error { return f.rebuild(f.id(root), dir) }
+
+func (f *faultFS) rebuild(id int, path string) error {
+	names, isDir := f.names[id]
+	if b, synced := f.contents[id]; synced && !isDir {
+		return os.WriteFile(path, b, 0o666)
+	}
+	if err := os.MkdirAll(path, 0o777); err != nil {
+		return err
+	}
+	for name, child := range names {
+		if _, isDir := f.names[child]; !isDir && f.contents[child] == nil {
+			// Never synchronised: the name is there, the contents are not.
+			if err := os.WriteFile(filepath.Join(path, name), nil, 0o666); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := f.rebuild(child, filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *faultFS) close() {
+	for _, l := range f.locks {
+		l.Close()
+	}
+}
+
+// newSmallRun is a run of 5 steps with 3 checkpoints of which 1 is kept.
+func newSmallRun() *run {
+	r := newRun()
+	r.NumTrainEpochs, r.SaveSteps, r.SaveTotalLimit = 1, 2, 1
+	return r
+}
+
+// on starts a run on a file system, and says whether the plug was pulled.
+func (r *run) on(f *faultFS, dir string, mode Mode) (res Result, err error, cut bool) {
+	defer f.close()
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(unplugged); !ok {
+				panic(p)
+			}
+			cut = true
+		}
+	}()
+	out, err := OpenOutput(f, dir, mode)
+	if err != nil {
+		return Result{}, err, false
+	}
+	r.task.Output = out
+	t, err := New(r.Settings, r.task)
+	if err != nil {
+		return Result{}, err, false
+	}
+	res, err = t.Run(context.Background())
+	return res, err, false
+}
+
+// countOps is the number of operations of a run that nothing disturbs, and its results.
+func countOps(t *testing.T) (int, map[string][]byte) {
+	f, dir := newFaultFS(nil), t.TempDir()
+	if _, err, _ := newSmallRun().on(f, dir, Fresh); err != nil {
+		t.Fatal(err)
+	}
+	return f.ops, results(t, dir)
+}
+
+// TestPowerCutAtEveryOperation pulls the plug before each operation. What is left, be it all that was done (the process
+// was killed) or only what was synchronised (the machine was), goes on to the same result.
+func TestPowerCutAtEveryOperation(t *testing.T) {
+	ops, want := countOps(t)
+	for n := 1; n <= ops; n++ {
+		f, dir, left := newFaultFS(func(op int, _ bool) error {
+			if op == n {
+				panic(unplugged{})
+			}
+			return nil
+		}), t.TempDir(), t.TempDir()
+		if _, err, cut := newSmallRun().on(f, dir, Fresh); !cut {
+			t.Fatalf("operation %d: the plug was not pulled, %v", n, err)
+		}
+		at := fmt.Sprintf("operation %d of %d, %s", n, ops, strings.ReplaceAll(f.log[n-1], dir, ""))
+		if err := f.survive(dir, left); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []string{left, dir} {
+			newSmallRun().must(t, d, Resume)
+			sameResults(t, at, results(t, d), want)
+			if junk, _ := filepath.Glob(filepath.Join(d, temporary+"*")); len(junk) > 0 {
+				t.Errorf("%s: left over: %v", at, junk)
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestFailuresOfTheDisk makes operations fail: one, some in a row, or all that write from one on. The run goes on or stops
+// with an error that names the cause, and afterwards it can be finished.
+func TestFailuresOfTheDisk(t *testing.T) {
+	ops, want := countOps(t)
+	for name, c := range map[string]struct {
+		count int
+		err   error
+	}{"one": {1, syscall.EIO}, "full for a while": {8, syscall.ENOSPC}, "read-only from then on": {1 << 30, syscall.EROFS}} {
+		for n := 1; n <= ops; n++ {
+			failed := 0
+			f, dir := newFaultFS(func(op int, write bool) error {
+				if op >= n && op < n+c.count && (write || c.count == 1) {
+					failed++
+					return c.err
+				}
+				return nil
+			}), t.TempDir()
+			r := newSmallRun()
+			_, err, _ := r.on(f, dir, Fresh)
+			at := fmt.Sprintf("%s: operation %d, %s", name, n, strings.ReplaceAll(f.log[min(n, len(f.log))-1], dir, ""))
+			switch {
+			case err != nil && (!errors.Is(err, c.err) || strings.Contains(err.Error(), "\n")):
+				t.Errorf("%s: error %v", at, err)
+			case err == nil && failed > 0 && c.count > 1<<20:
+				t.Errorf("%s: the run says that it has finished", at)
+			}
+			newSmallRun().must(t, dir, Resume)
+			sameResults(t, at, results(t, dir), want)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+// TestAFullDiskDoesNotEndTheRun fills the disk for the time of one checkpoint.
+func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
+	r := newRun()
+	save, calls := r.task.Save, 0
+	r.task.Save = func(dir string) error {
+		if calls++; calls == 2 {
+			os.WriteFile(filepath.Join(dir, "half"), []byte("of a file"), 0o666)
+			return fmt.Errorf("model.safetensors: %w", syscall.ENOSPC)
+		}
+		return save(dir)
+	}
+	dir := t.TempDir()
+	r.must(t, dir, Fresh)
+	var faults, saved []string
+	for _, e := range r.events {
+		switch e := e.(type) {
+		case SaveFailed:
+			faults = append(faults, e.Err.Error())
+		case Saved:
+			saved = append(saved, filepath.Base(e.Dir))
+		}
+	}
+	if got, want := fmt.Sprint(faults), "[trainer: checkpoint of step 8: model.safetensors: no space left on device]"; got != want {
+		t.Errorf("failures %v, want %v", got, want)
+	}
+	if got, want := fmt.Sprint(saved), "[checkpoint-4 checkpoint-12 checkpoint-14]"; got != want {
+		t.Errorf("saved %v, want %v", got, want)
+	}
+	if junk, _ := filepath.Glob(filepath.Join(dir, temporary+"*")); len(junk) > 0 {
+		t.Errorf("left over: %v", junk)
+	}
+}
+
+// TestADamagedCheckpointIsNamedAndPassedOver changes the newest checkpoint in every way that a disk can.
+func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
+	straight := t.TempDir()
+	newRun().must(t, straight, Fresh)
+	want := results(t, straight)
+	for what, damage := range map[string]func(dir string) error{
+		"a byte of the weights has flipped": func(dir string) error { return flip(filepath.Join(dir, "model.safetensors")) },
+		"a byte of the state has flipped":   func(dir string) error { return flip(filepath.Join(dir, StateFile)) },
+		"the optimiser's file is short":     func(dir string) error { return os.Truncate(filepath.Join(dir, OptimizerFile), 100) },
+		"the optimiser's file is gone":      func(dir string) error { return os.Remove(filepath.Join(dir, OptimizerFile)) },
+		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, ManifestFile)) },
+		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, ManifestFile), 0) },
+		"the manifest lists nothing":        func(dir string) error { return os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o666) },
+	} {
+		dir := t.TempDir()
+		newRun().stopAfter(t, dir, Fresh, isStep, 9) // saved at 4, 8 and 9
+		newest := filepath.Join(dir, "checkpoint-9")
+		if err := damage(newest); err != nil {
+			t.Fatal(err)
+		}
+		r := newRun()
+		r.must(t, dir, Resume)
+		sameResults(t, what, results(t, dir), want)
+		resumed, ok := r.events[0].(Resumed)
+		if !ok || resumed.Step != 8 || len(resumed.Damaged) != 1 || !strings.Contains(resumed.Damaged[0].Error(), newest+": damaged: ") {
+			t.Errorf("%s: first event %#v", what, r.events[0])
+		}
+	}
+}
+
+func flip(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	b[len(b)-5] ^= 1
+	return os.WriteFile(path, b, 0o666)
+}
+
+func TestOnlyDamagedCheckpoints(t *testing.T) {
+	dir := t.TempDir()
+	newRun().stopAfter(t, dir, Fresh, isStep, 2)
+	if err := flip(filepath.Join(dir, "checkpoint-2", "model.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newRun().start(context.Background(), dir, Resume)
+	if err == nil || !strings.Contains(err.Error(), "checkpoint-2: damaged: model.safetensors") || !strings.Contains(err.Error(), "--overwrite begins anew") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// lostData is data whose file vanishes.
+type lostData struct {
+	Source
+	until int
+}
+
+func (d *lostData) Batch(ctx context.Context, epoch, i int) (Batch, error) {
+	if d.until--; d.until < 0 {
+		return Batch{}, fs.ErrNotExist
+	}
+	return d.Source.Batch(ctx, epoch, i)
+}
+
+func TestVanishedData(t *testing.T) {
+	dir := t.TempDir()
+	r := newRun()
+	r.task.Train = &lostData{r.task.Train, 11}
+	_, err := r.start(context.Background(), dir, Fresh)
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "step 6: micro-batch 1 of epoch 1") {
+		t.Errorf("got %v", err)
+	}
+	straight := t.TempDir()
+	newRun().must(t, straight, Fresh)
+	newRun().must(t, dir, Resume)
+	sameResults(t, "after the data came back", results(t, dir), results(t, straight))
+}
+
+// TestInterruptionInASave asks the run to stop while a checkpoint is being written.
+func TestInterruptionInASave(t *testing.T) {
+	straight, dir := t.TempDir(), t.TempDir()
+	newRun().must(t, straight, Fresh)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := newRun()
+	r.task.Save = func(dir string) error { cancel(); return r.model.save(dir) }
+	_, err := r.start(ctx, dir, Fresh)
+	var i *Interrupted
+	if !errors.As(err, &i) || i.Step != 4 || i.Err != nil {
+		t.Fatalf("got %v", err)
+	}
+	newRun().must(t, dir, Resume)
+	sameResults(t, "interrupted in a save", results(t, dir), results(t, straight))
+}

@@ -1,0 +1,71 @@
+package trainer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Journal writes every row of the history as a line of JSON, as it comes.
+type Journal struct {
+	fs   FS
+	path string
+	w    io.WriteCloser
+	err  error
+}
+
+// NewJournal returns a journal whose file is made when the run starts. In a run that goes on, the file is brought back to
+// the rows that its checkpoint knows.
+func NewJournal(f FS, path string) *Journal { return &Journal{fs: f, path: path} }
+
+// Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
+func (j *Journal) Observe(e Event) {
+	if j.err != nil {
+		return
+	}
+	switch e := e.(type) {
+	case Started:
+		j.open(e.History)
+	case Logged:
+		j.line(e.Row)
+	case Evaluated:
+		j.line(e.Row)
+	}
+}
+
+// Close ends the file and returns the first error of all.
+func (j *Journal) Close() error {
+	err := j.err
+	if j.w != nil {
+		if cerr := j.w.Close(); err == nil {
+			err = cerr
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("trainer: %s: %w", j.path, err)
+	}
+	return nil
+}
+
+func (j *Journal) open(history []Row) {
+	var b bytes.Buffer
+	for _, r := range history {
+		line, _ := json.Marshal(r)
+		b.Write(append(line, '\n'))
+	}
+	if j.err = writeAtomic(j.fs, j.path, b.Bytes()); j.err == nil {
+		j.w, j.err = j.fs.Append(j.path)
+	}
+}
+
+func (j *Journal) line(r Row) {
+	if j.w == nil {
+		return
+	}
+	line, err := json.Marshal(r)
+	if err == nil {
+		_, err = j.w.Write(append(line, '\n'))
+	}
+	j.err = err
+}

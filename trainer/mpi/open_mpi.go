@@ -1,0 +1,35 @@
+//go:build mpi && linux && (amd64 || arm64)
+
+package mpi
+
+import (
+	"os"
+
+	"mambatrain/trainer"
+)
+
+// Open joins the other ranks if a launcher has started several. Its error is an *ErrRefused if that cannot be. A process
+// alone loads no library.
+func Open(o Options) (trainer.Communicator, error) {
+	l := detect(os.LookupEnv)
+	if l.size <= 1 {
+		return trainer.Alone{}, nil
+	}
+	c, err := start(func() (library, error) {
+		before := readHandlers() // UCX takes signals as soon as it is loaded
+		lib, err := load(l, o.Library)
+		if err != nil {
+			return nil, err
+		}
+		err = lib.initialise()
+		before.restore()
+		return lib, err
+	}, l, o)
+	if err != nil {
+		return nil, err
+	}
+	if line := l.tooFewCores(); line != "" {
+		c.options.Print(Prefix(c) + line)
+	}
+	return c, nil
+}

@@ -1,0 +1,165 @@
+package trainer
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/plotutil"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// History is the log_history of a run under the name that a plot shows.
+type History struct {
+	Name string
+	Rows []Row
+}
+
+const (
+	plotWidth  = 8 * vg.Inch
+	plotHeight = 9 * vg.Inch
+)
+
+// Plot draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
+// "svg" or "png". Several runs lie over each other, told apart by colour; evaluations are dashed.
+func Plot(w io.Writer, format string, runs ...History) error {
+	panels, err := drawPanels(runs)
+	if err != nil {
+		return fmt.Errorf("trainer: plot: %w", err)
+	}
+	var canvas interface {
+		vg.CanvasSizer
+		io.WriterTo
+	}
+	switch format {
+	case "svg":
+		canvas = vgsvg.New(plotWidth, plotHeight)
+	case "png":
+		canvas = vgimg.PngCanvas{Canvas: vgimg.New(plotWidth, plotHeight)}
+	default:
+		return fmt.Errorf("trainer: plot: format %q, want svg or png", format)
+	}
+	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadX: vg.Millimeter, PadY: 4 * vg.Millimeter, PadTop: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter}
+	for i, row := range plot.Align(panels, tiles, draw.New(canvas)) {
+		panels[i][0].Draw(row[0])
+	}
+	_, err = canvas.WriteTo(w)
+	return err
+}
+
+// drawPanels returns one column of plots.
+func drawPanels(runs []History) ([][]*plot.Plot, error) {
+	loss, rate, norm := panel("loss (nats per token)"), panel("learning rate"), panel("gradient norm")
+	for i, run := range runs {
+		for j, key := range lossKeys(run.Rows) {
+			c := i
+			if len(runs) == 1 {
+				c = j // one run: a colour for each curve
+			}
+			if err := curve(loss, run, key, c, label(run.Name, key, len(runs))); err != nil {
+				return nil, err
+			}
+		}
+		if err := curve(rate, run, "learning_rate", i, ""); err != nil {
+			return nil, err
+		}
+		if err := curve(norm, run, "grad_norm", i, ""); err != nil {
+			return nil, err
+		}
+	}
+	norm.X.Label.Text = "step"
+	return [][]*plot.Plot{{loss}, {rate}, {norm}}, nil
+}
+
+func panel(title string) *plot.Plot {
+	p := plot.New()
+	p.Y.Label.Text = title
+	p.Legend.Top = true
+	p.Add(plotter.NewGrid())
+	return p
+}
+
+// lossKeys lists the losses that the rows hold: training first, then evaluations by name.
+func lossKeys(rows []Row) []string {
+	found := map[string]bool{}
+	for _, r := range rows {
+		for k := range r {
+			if isEvalKey(k) && strings.HasSuffix(k, "_loss") {
+				found[k] = true
+			}
+		}
+	}
+	return append([]string{"loss"}, slices.Sorted(maps.Keys(found))...)
+}
+
+func label(run, key string, runs int) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(key, "eval_"), "_loss")
+	switch {
+	case key == "loss":
+		name = "training"
+	case key == "eval_loss":
+		name = "evaluation"
+	default:
+		name = "evaluation " + name
+	}
+	if runs > 1 {
+		return run + ", " + name
+	}
+	return name
+}
+
+// curve adds the values of a key to a panel, if there are any.
+func curve(p *plot.Plot, run History, key string, colour int, legend string) error {
+	var points plotter.XYs
+	for _, r := range run.Rows {
+		if y, ok := r[key]; ok && finite(y) {
+			points = append(points, plotter.XY{X: r["step"], Y: y})
+		}
+	}
+	if len(points) == 0 {
+		return nil
+	}
+	line, dots, err := plotter.NewLinePoints(points)
+	if err != nil {
+		return err
+	}
+	line.Color, line.Width = palette(colour), vg.Points(1.5)
+	if isEvalKey(key) {
+		line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
+	}
+	dots.Color, dots.Shape, dots.Radius = line.Color, draw.CircleGlyph{}, vg.Points(1.5)
+	p.Add(line)
+	if isEvalKey(key) || len(points) < 40 {
+		p.Add(dots)
+	}
+	if legend != "" {
+		p.Legend.Add(legend, line)
+	}
+	return nil
+}
+
+func palette(i int) color.Color { return plotutil.DarkColors[i%len(plotutil.DarkColors)] }
+
+// WritePlots puts loss.svg and loss.png into dir.
+func WritePlots(dir string, run History) error {
+	for _, format := range []string{"svg", "png"} {
+		var b bytes.Buffer
+		if err := Plot(&b, format, run); err != nil {
+			return err
+		}
+		if err := (Disk{}).Write(filepath.Join(dir, "loss."+format), b.Bytes()); err != nil {
+			return fmt.Errorf("trainer: plot: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package trainer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TensorBoard writes the rows of the history and the sampled texts as an event file: records of TensorFlow's Event
+// message (core/util/event.proto), framed as TFRecord.
+type TensorBoard struct {
+	w   io.WriteCloser
+	now func() time.Time
+	err error
+}
+
+// NewTensorBoard begins an event file in dir. A run that goes on begins another one beside it.
+func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error) {
+	if err := f.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	at := now()
+	name := fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d", at.Unix(), filepath.Base(host), os.Getpid(), at.Nanosecond())
+	w, err := f.Append(filepath.Join(dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
+	}
+	b := &TensorBoard{w: w, now: now}
+	b.event(0, message{}.text(eventVersion, "brain.Event:2"))
+	return b, b.err
+}
+
+// Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
+func (b *TensorBoard) Observe(e Event) {
+	switch e := e.(type) {
+	case Resumed:
+		// Events of later steps, which the run makes again, are to be forgotten.
+		b.event(e.Step+1, message{}.inner(eventSession, message{}.number(sessionStatus, sessionStart)))
+	case Logged:
+		b.row(e.Row)
+	case Evaluated:
+		b.row(e.Row)
+	case Sampled:
+		if e.Err == nil {
+			b.event(e.Step, message{}.inner(eventSummary, message{}.inner(summaryValue, textValue("samples/"+e.Prompt, e.Text))))
+		}
+	}
+}
+
+// Close ends the file and returns the first error of all.
+func (b *TensorBoard) Close() error {
+	err := b.w.Close()
+	if b.err != nil {
+		err = b.err
+	}
+	if err != nil {
+		return fmt.Errorf("trainer: tensorboard: %w", err)
+	}
+	return nil
+}
+
+// row writes one scalar for each number, under transformers' tags: eval/… for evaluations, else train/….
+func (b *TensorBoard) row(r Row) {
+	var summary message
+	for _, k := range slices.Sorted(maps.Keys(r)) {
+		if k == "step" {
+			continue
+		}
+		tag := "train/" + k
+		if rest, ok := strings.CutPrefix(k, "eval_"); ok {
+			tag = "eval/" + rest
+		}
+		summary = summary.inner(summaryValue, message{}.text(valueTag, tag).float(valueSimple, float32(r[k])))
+	}
+	b.event(int(r["step"]), message{}.inner(eventSummary, summary))
+}
+
+// textValue is a value for the text plugin: a tensor of one string.
+func textValue(tag, text string) message {
+	plugin := message{}.inner(metadataPlugin, message{}.text(pluginName, "text"))
+	shape := message{}.inner(shapeDim, message{}.number(dimSize, 1))
+	tensor := message{}.number(tensorType, typeString).inner(tensorShape, shape).text(tensorString, text)
+	return message{}.text(valueTag, tag).inner(valueTensor, tensor).inner(valueMetadata, plugin)
+}
+
+func (b *TensorBoard) event(step int, rest message) {
+	if b.err != nil {
+		return
+	}
+	seconds := float64(b.now().UnixMicro()) / 1e6
+	e := message{}.double(eventTime, seconds).number(eventStep, step)
+	_, b.err = b.w.Write(record(append(e, rest...)))
+}
+
+// castagnoli is the table of CRC-32C.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// record frames an event: its length, the length's checksum, the event, the event's checksum.
+func record(data []byte) []byte {
+	sum := func(b []byte) uint32 {
+		c := crc32.Checksum(b, castagnoli)
+		return (c>>15 | c<<17) + 0xa282ead8 // TFRecord's mask
+	}
+	b := binary.LittleEndian.AppendUint64(nil, uint64(len(data)))
+	b = binary.LittleEndian.AppendUint32(b, sum(b))
+	b = append(b, data...)
+	return binary.LittleEndian.AppendUint32(b, sum(data))
+}
+
+// Field numbers of the messages that are written.
+const (
+	eventTime, eventStep, eventVersion, eventSummary, eventSession = 1, 2, 3, 5, 7
+	sessionStatus, sessionStart                                    = 1, 1
+	summaryValue                                                   = 1
+	valueTag, valueSimple, valueTensor, valueMetadata              = 1, 2, 8, 9
+	metadataPlugin, pluginName                                     = 1, 1
+	tensorType, tensorShape, tensorString, typeString              = 1, 2, 8, 7
+	shapeDim, dimSize                                              = 2, 1
+)
+
+// message is an encoded protocol buffer. Its methods append a field.
+type message []byte
+
+func (m message) key(field, wire int) message { return binary.AppendUvarint(m, uint64(field<<3|wire)) }
+
+func (m message) number(field, v int) message {
+	return binary.AppendUvarint(m.key(field, 0), uint64(v))
+}
+
+func (m message) double(field int, v float64) message {
+	return binary.LittleEndian.AppendUint64(m.key(field, 1), math.Float64bits(v))
+}
+
+func (m message) float(field int, v float32) message {
+	return binary.LittleEndian.AppendUint32(m.key(field, 5), math.Float32bits(v))
+}
+
+func (m message) inner(field int, v message) message {
+	return append(binary.AppendUvarint(m.key(field, 2), uint64(len(v))), v...)
+}
+
+func (m message) text(field int, v string) message { return m.inner(field, message(v)) }
