@@ -10,7 +10,11 @@ import (
 // (r, v) and B (m, r); y is (rows, m). Dropout does not apply, as in PEFT. An id beyond the table ends the run with an
 // error.
 func Embedding(table, ids Var, lr LowRank) Var {
-	return Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
+	y := Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
+	if !lr.Magnitude.IsZero() {
+		return rescale(y, table, Var{}, lr, alongColumns)
+	}
+	return y
 }
 
 type embedding[T kernel.Float] struct{ scale T }

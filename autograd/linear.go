@@ -17,12 +17,19 @@ type LowRank struct {
 	Dropout float64
 	// From and To limit the branch to these outputs; B then has To−From rows. Zero for both means all.
 	From, To int
+	// Magnitude makes the branch DoRA (Liu et al. 2024): the adapted weight is rescaled so that its rows, for a table its
+	// columns, have these norms. It has one number for each output of the branch, and is absent for plain LoRA.
+	Magnitude Var
 }
 
 // Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The bias
 // and the adapter may be absent.
 func Linear(x, w, b Var, lr LowRank) Var {
-	return Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, b, lr.A, lr.B)
+	if lr.Magnitude.IsZero() {
+		return Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, b, lr.A, lr.B)
+	}
+	y := Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, Var{}, lr.A, lr.B)
+	return rescale(y, w, b, lr, alongRows)
 }
 
 type linear[T kernel.Float] struct {
@@ -76,7 +83,7 @@ func (linear[T]) ScratchSize(in [][]int) int {
 
 func (linear[T]) Saves(need []bool) []bool {
 	dx, dw, da, db := need[0], need[1], need[3], need[4]
-	return []bool{dw || da, dx, false, dx, dx || da || db}
+	return []bool{dw || da, dx, false, dx || da || db, dx || da || db}
 }
 
 func (o linear[T]) Forward(c *Call[T]) {

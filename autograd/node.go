@@ -98,10 +98,12 @@ func (n *node) InferShape(...G.DimSizer) (tensor.Shape, error) {
 }
 
 func (n *node) DiffWRT(inputs int) []bool {
-	if n.diffWRT == nil {
-		return make([]bool, inputs)
+	if n.diffWRT != nil {
+		if wrt := n.diffWRT(); len(wrt) == inputs {
+			return wrt
+		}
 	}
-	return n.diffWRT()
+	return make([]bool, inputs) // an empty list would mean that what lies below is out of reach
 }
 
 func (n *node) SymDiff(in G.Nodes, _, grad *G.Node) (G.Nodes, error) { return n.symDiff(in, grad) }

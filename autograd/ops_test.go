@@ -122,10 +122,10 @@ func block(g *ag.Graph, x ag.Var, p []ag.Var, dropout float64) ag.Var {
 	s := ag.Linear(u, p[4], ag.Var{}, ag.LowRank{})
 	dt := ag.Linear(ag.Columns(s, 0, r), p[5], p[6], ag.LowRank{})
 	y := ag.SelectiveScan(ag.ScanInput{U: u, DT: dt, X: s, Z: xz, ALog: p[7], D: p[8]})
-	return ag.Add(x, ag.Linear(y, p[11], ag.Var{}, ag.LowRank{}))
+	return ag.Add(x, ag.Linear(y, p[11], ag.Var{}, ag.LowRank{A: p[12], B: p[13], Scale: 1}))
 }
 
-var blockShapes = [][]int{{4}, {12, 4}, {6, 1, 4}, {6}, {8, 6}, {6, 2}, {6}, {6, 3}, {6}, {2, 4}, {12, 2}, {4, 6}}
+var blockShapes = [][]int{{4}, {12, 4}, {6, 1, 4}, {6}, {8, 6}, {6, 2}, {6}, {6, 3}, {6}, {2, 4}, {12, 2}, {4, 6}, {2, 6}, {4, 2}}
 
 // shape of a model in miniature.
 type modelOptions struct {

@@ -42,6 +42,25 @@ func TestFrozenEqualsTrainable(t *testing.T) {
 	}
 }
 
+// An adapter on the first projection, with nothing to train below it.
+func TestAdapterOnFrozenGround(t *testing.T) {
+	table, w, a, b := param(t, "table", 1, 11, 20), param(t, "w", 2, 35, 20), param(t, "a", 3, 4, 20), param(t, "b", 4, 35, 4)
+	head := param(t, "head", 6, 11, 35)
+	run := func() []float32 {
+		a.ZeroGrad()
+		b.ZeroGrad()
+		g := ag.NewGraph(ag.Options{Rows: 30})
+		y := ag.Linear(lookup(g, g.Param(table)), g.Param(w), ag.Var{}, ag.LowRank{A: g.Param(a), B: g.Param(b), Scale: 2})
+		step(t, compile(t, g, ag.CrossEntropy(y, g.Param(head), ag.LowRank{}, ag.LossOptions{})), batch(13, 9))
+		return append(slices.Clone(a.GradFloat32s()), b.GradFloat32s()...)
+	}
+	want := run()
+	for _, p := range []*ag.Param{table, w, head} {
+		p.Freeze()
+	}
+	near(t, "gradients", run(), want)
+}
+
 func TestUnpackRestoresBits(t *testing.T) {
 	p := param(t, "w", 1, 37, 19)
 	p.Freeze()

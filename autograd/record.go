@@ -81,6 +81,9 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	n := &node{g: g, name: "∂" + r.exec.name(), dtype: g.dtype(), in: []*G.Node{grad}}
 	n.touch(b.source.state, r.out.grad.buf)
 	b.save(n)
+	if b.source != r && b.source.state != nil && b.source.state != r.state {
+		n.in = append(n.in, b.source.out.node) // nobody else may ask for a replay that is made for its state alone
+	}
 	for i, v := range r.in {
 		if v != nil && v.need {
 			b.want(n, i, v)
