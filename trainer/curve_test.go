@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn"
 	"mambatrain/trainer"
@@ -124,4 +125,22 @@ func TestFullTrainingFollowsThePeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	readCurve(t, "testdata/train/full").follow(t, m, m.Params(), "mamba")
+}
+
+func TestLoRATrainingFollowsThePeer(t *testing.T) {
+	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		p.Freeze()
+	}
+	a, err := lora.Load("testdata/train/lora/adapter_init", m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Train(); err != nil {
+		t.Fatal(err)
+	}
+	readCurve(t, "testdata/train/lora").follow(t, m, append(m.Params(), a.Params()...), "mamba")
 }
