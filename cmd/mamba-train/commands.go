@@ -1,0 +1,13 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands lists the commands in the order of the help text.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.trainCommand(),
+		a.generateCommand(),
+		a.initCommand(),
+		a.versionCommand(),
+	}
+}

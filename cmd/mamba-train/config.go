@@ -1,0 +1,110 @@
+package main
+
+import (
+	"time"
+
+	"mambatrain/data"
+	"mambatrain/lora"
+	"mambatrain/trainer"
+)
+
+// Config is the whole configuration of a training run; its fields are the keys of the YAML file. [Defaults] says what
+// absent keys mean, configs/reference.yaml explains each.
+type Config struct {
+	Model                 string             `yaml:"model"`
+	Adapter               string             `yaml:"adapter"`
+	OutputDir             string             `yaml:"output_dir"`
+	Seed                  int                `yaml:"seed"`
+	Threads               int                `yaml:"threads"` // 0 = all cores
+	Precision             string             `yaml:"precision"`
+	MaxTokens             int                `yaml:"max_tokens"`   // 0 = chosen from data and memory
+	MemoryLimit           byteSize           `yaml:"memory_limit"` // 0 = what the machine has
+	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
+	Init                  string             `yaml:"init"`
+	Data                  DataConfig         `yaml:"data"`
+	Train                 trainer.Settings   `yaml:"train"`
+	LoRA                  *lora.Config       `yaml:"lora,omitempty"`        // nil = full training
+	Distributed           *DistributedConfig `yaml:"distributed,omitempty"` // nil = one process
+}
+
+// DataConfig is the data section: where rows come from and how they become documents.
+type DataConfig struct {
+	Train              sources  `yaml:"train"`
+	Eval               evalSets `yaml:"eval"`
+	EvalFraction       float64  `yaml:"eval_fraction"`
+	Format             string   `yaml:"format"`
+	MaxTrainSamples    int      `yaml:"max_train_samples"` // 0 = all
+	DatasetTextField   string   `yaml:"dataset_text_field"`
+	Template           string   `yaml:"template"`
+	Prompt             string   `yaml:"prompt"`
+	Completion         string   `yaml:"completion"`
+	CompletionOnlyLoss bool     `yaml:"completion_only_loss"`
+	Messages           string   `yaml:"messages"`
+	AssistantOnlyLoss  bool     `yaml:"assistant_only_loss"`
+	MaxLength          int      `yaml:"max_length"` // tokens
+	Truncation         string   `yaml:"truncation"`
+	AddEOS             bool     `yaml:"add_eos"`
+	Shuffle            bool     `yaml:"shuffle"`
+	Packing            bool     `yaml:"packing"`
+	CarryState         bool     `yaml:"carry_state"`
+	Cache              string   `yaml:"cache"`
+}
+
+// DistributedConfig is the distributed section: a data-parallel run under MPI.
+type DistributedConfig struct {
+	Timeout        time.Duration `yaml:"timeout"`
+	Reduce         string        `yaml:"reduce"`
+	Shards         int           `yaml:"shards"` // 0 = the number of ranks
+	BucketMB       int           `yaml:"bucket_mb"`
+	ShardOptimizer bool          `yaml:"shard_optimizer"`
+	Library        string        `yaml:"library"`
+}
+
+// Defaults returns the configuration of an empty file. model, data.train and output_dir have no default.
+func Defaults() Config {
+	d := data.DefaultOptions()
+	return Config{
+		Seed:      42,
+		Precision: "float32",
+		Init:      "mamba_ssm",
+		Data: DataConfig{
+			Format:             d.Format,
+			DatasetTextField:   d.DatasetTextField,
+			CompletionOnlyLoss: d.CompletionOnlyLoss,
+			MaxLength:          d.MaxLength,
+			Truncation:         d.Truncation,
+			AddEOS:             d.AddEOS,
+			Shuffle:            d.Shuffle,
+		},
+		Train: trainer.Defaults(),
+	}
+}
+
+// defaultLoRA returns what an empty lora section means: the recipe of the Hugging Face model page.
+func defaultLoRA() *lora.Config {
+	c := lora.Defaults()
+	c.LayersToTransform = lora.Layers{}
+	return &c
+}
+
+// defaultDistributed returns what an empty distributed section means.
+func defaultDistributed() *DistributedConfig {
+	return &DistributedConfig{Timeout: 10 * time.Minute, Reduce: "ordered", BucketMB: 4}
+}
+
+// withSections returns the defaults with every optional section present.
+func withSections() *Config {
+	c := Defaults()
+	c.LoRA, c.Distributed = defaultLoRA(), defaultDistributed()
+	return &c
+}
+
+// options returns the data section as package data reads it.
+func (d DataConfig) options() data.Options {
+	return data.Options{
+		Format: d.Format, MaxTrainSamples: d.MaxTrainSamples, DatasetTextField: d.DatasetTextField, Template: d.Template,
+		Prompt: d.Prompt, Completion: d.Completion, CompletionOnlyLoss: d.CompletionOnlyLoss,
+		Messages: d.Messages, AssistantOnlyLoss: d.AssistantOnlyLoss, MaxLength: d.MaxLength, Truncation: d.Truncation,
+		AddEOS: d.AddEOS, Shuffle: d.Shuffle, Packing: d.Packing, CarryState: d.CarryState, Cache: d.Cache,
+	}
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// setting is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
+type setting struct {
+	path  string
+	place reflect.Value
+}
+
+// settings lists the keys of c in the order of the file. Sections that are nil are left out.
+func settings(c *Config) []setting { return settingsOf("", reflect.ValueOf(c).Elem()) }
+
+func settingsOf(prefix string, section reflect.Value) (list []setting) {
+	for i := range section.NumField() {
+		name, _, _ := strings.Cut(section.Type().Field(i).Tag.Get("yaml"), ",")
+		path, place := prefix+name, section.Field(i)
+		if place.Kind() == reflect.Pointer {
+			if place.IsNil() {
+				continue
+			}
+			place = place.Elem()
+		}
+		if _, value := place.Addr().Interface().(yaml.Unmarshaler); place.Kind() == reflect.Struct && !value {
+			list = append(list, settingsOf(path+".", place)...)
+			continue
+		}
+		list = append(list, setting{path, place})
+	}
+	return list
+}
+
+// schema knows which keys there are.
+type schema struct {
+	settings map[string]reflect.Type
+	sections map[string]bool // "" is the document
+	paths    []string        // of settings, in order
+}
+
+// optionalSections mean something else when they are absent than when they are empty.
+var optionalSections = []string{"lora", "distributed"}
+
+func newSchema() schema {
+	s := schema{map[string]reflect.Type{}, map[string]bool{"": true}, nil}
+	for _, k := range settings(withSections()) {
+		s.settings[k.path] = k.place.Type()
+		s.paths = append(s.paths, k.path)
+		if section, _, ok := strings.Cut(k.path, "."); ok {
+			s.sections[section] = true
+		}
+	}
+	return s
+}
+
+// fault is one thing that is wrong with the configuration.
+type fault struct {
+	origin  string // the file, or the variable or flag that set the value
+	path    string
+	problem string
+}
+
+func (f fault) Error() string {
+	parts := []string{f.problem}
+	if f.path != "" {
+		parts = append([]string{f.path}, parts...)
+	}
+	if f.origin != "" {
+		parts = append([]string{f.origin}, parts...)
+	}
+	return strings.Join(parts, ": ")
+}
+
+// faultList collects faults.
+type faultList []fault
+
+func (l *faultList) add(origin, path, format string, args ...any) {
+	*l = append(*l, fault{origin, path, fmt.Sprintf(format, args...)})
+}
+
+// addErrors adds err, or each of the errors that it joins.
+func (l *faultList) addErrors(origin, path string, err error) {
+	if err == nil {
+		return
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range many.Unwrap() {
+			l.addErrors(origin, path, e)
+		}
+		return
+	}
+	text := err.Error()
+	if strings.HasPrefix(text, "[") { // an index belongs to the path
+		index, problem, _ := strings.Cut(text, ": ")
+		path, text = path+index, problem
+	}
+	l.add(origin, path, "%s", text)
+}
+
+// err returns the faults as one error of wrong use, nil if there are none.
+func (l faultList) err() error {
+	var errs []error
+	for _, f := range l {
+		errs = append(errs, f)
+	}
+	return misuse(errors.Join(errs...))
+}
+
+// fileSettings is what a configuration file says: a node for each key that it names, and which optional sections it has.
+type fileSettings struct {
+	nodes    map[string]*yaml.Node
+	sections map[string]bool
+}
+
+// readFile reads a configuration file and adds to faults what is not a key of the configuration or stands there twice.
+func (s schema) readFile(path string, faults *faultList) fileSettings {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		faults.add("", "", "%v", err)
+		return fileSettings{}
+	}
+	return s.read(raw, path, faults)
+}
+
+func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings {
+	found := fileSettings{map[string]*yaml.Node{}, map[string]bool{}}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	var doc, more yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return found
+	} else if err != nil {
+		faults.add(origin, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return found
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		faults.add(origin, "", "holds more than one document")
+	}
+	if root := resolve(doc.Content[0]); !isNull(root) {
+		s.readSection(root, "", origin, &found, faults)
+	}
+	return found
+}
+
+// readSection sorts the keys of a section into found.
+func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *faultList) {
+	if n.Kind != yaml.MappingNode {
+		faults.add(origin, section, "%v", unwanted("keys with values", n))
+		return
+	}
+	seen := map[string]bool{}
+	for key, v := range pairs(n) {
+		path := strings.TrimPrefix(section+"."+key.Value, ".")
+		switch {
+		case seen[path]:
+			faults.add(origin, path, "stands there twice, again in line %d", key.Line)
+		case s.sections[path] && isNull(v):
+			// "lora:" is an empty section, "lora: null" is none.
+			found.sections[path] = v.Value == ""
+		case s.sections[path]:
+			found.sections[path] = true
+			s.readSection(v, path, origin, found, faults)
+		case s.settings[path] != nil:
+			found.nodes[path] = v
+		default:
+			faults.add(origin, path, "%s", s.unknown(section, key.Value))
+		}
+		seen[path] = true
+	}
+}
+
+// elsewhere says what to do about keys of the peers that have no counterpart of the same name.
+var elsewhere = map[string]string{
+	"task_type":                   "leave it out: it is always CAUSAL_LM",
+	"warmup_ratio":                "write train.warmup_steps: a value below 1 is a share of all steps",
+	"eval_strategy":               "write train.eval_steps: 0 evaluates after each epoch",
+	"evaluation_strategy":         "write train.eval_steps: 0 evaluates after each epoch",
+	"save_strategy":               "write train.save_steps: 0 writes no checkpoints",
+	"logging_strategy":            "write train.logging_steps",
+	"bf16":                        "write precision: bf16",
+	"fp16":                        "leave it out: activations are float32",
+	"dataloader_num_workers":      "leave it out: reading runs ahead by itself",
+	"gradient_checkpointing":      "it stands at the top level",
+	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
+	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",
+	"padding_free":                "leave it out: padding is never computed",
+	"modules_to_not_convert":      "leave it out: weights are not quantised",
+	"metric_for_best_model_scope": "write train.metric_for_best_model",
+}
+
+// unknown says that there is no such key and which may have been meant.
+func (s schema) unknown(section, key string) string {
+	siblings, same := []string{}, ""
+	for _, p := range append(s.paths, sortedKeys(s.sections)...) {
+		in, last := "", p
+		if i := strings.LastIndexByte(p, '.'); i >= 0 {
+			in, last = p[:i], p[i+1:]
+		}
+		if in == section && p != "" {
+			siblings = append(siblings, last)
+		}
+		if last == key {
+			same = p
+		}
+	}
+	switch near := nearest(key, siblings); {
+	case same != "":
+		return "unknown key; did you mean " + same + "?"
+	case elsewhere[key] != "":
+		return "unknown key; " + elsewhere[key]
+	case near != "":
+		return "unknown key; did you mean " + near + "?"
+	}
+	return "unknown key; configs/reference.yaml lists all" + s.farther(key)
+}
+
+// farther looks for a near miss in all sections.
+func (s schema) farther(key string) string {
+	lasts, full := []string{}, map[string]string{}
+	for _, p := range s.paths {
+		last := p[strings.LastIndexByte(p, '.')+1:]
+		lasts, full[last] = append(lasts, last), p
+	}
+	if near := nearest(key, lasts); near != "" {
+		return "; did you mean " + full[near] + "?"
+	}
+	return ""
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+// work counts the floating-point operations of matrix products: 2·m·n·k for each product that is needed. Look-ups, the
+// scan, the convolution, norms and everything else element by element are not counted.
+type work struct{ forward, backward float64 }
+
+func (w work) total() float64 { return w.forward + w.backward }
+
+// workOf counts one pass over documents of rows tokens in all, of which labels have something to predict. Backward
+// counts the gradients that the trainable parameters ask for: no weight that is frozen has one, and no input below the
+// first thing that trains.
+func workOf(m *mamba.Model, rows, labels int) (w work) {
+	below := false // something below trains, so that the gradient has to get there
+	w.lookup(m, rows, &below)
+	for _, b := range m.Layers {
+		w.norm(b.Norm.Weight.Trainable(), &below)
+		x := b.Mixer
+		w.linear(x.InProj, rows, &below)
+		w.norm(x.Conv1d.Weight.Trainable() || x.Conv1d.Bias != nil && x.Conv1d.Bias.Trainable(), &below)
+		w.linear(x.XProj, rows, &below)
+		w.linear(x.DTProj, rows, &below)
+		w.norm(x.ALog.Trainable() || x.D.Trainable(), &below)
+		w.linear(x.OutProj, rows, &below)
+	}
+	w.norm(m.NormF.Weight.Trainable(), &below)
+	w.linear(m.Head, labels, &below)
+	return w
+}
+
+// norm stands for an operation without a matrix product.
+func (w *work) norm(trains bool, below *bool) { *below = *below || trains }
+
+// lookup counts the embedding table's adapter; the table itself is only read.
+func (w *work) lookup(m *mamba.Model, rows int, below *bool) {
+	e := m.Embeddings
+	*below = e.Weight.Trainable()
+	if e.Adapter == nil {
+		return
+	}
+	product := 2 * float64(rows) * float64(e.Adapter.Rank()) * float64(m.Config.HiddenSize)
+	w.forward += product
+	if e.Adapter.B.Trainable() {
+		w.backward += product // dB
+	}
+	if e.Adapter.A.Trainable() {
+		w.backward += product // the gradient of A's rows
+	}
+	*below = *below || e.Adapter.A.Trainable() || e.Adapter.B.Trainable()
+}
+
+// linear counts a projection and its adapter. Its input has a gradient if anything below trains.
+func (w *work) linear(l *nn.Linear, rows int, below *bool) {
+	inputs, out, in := *below, float64(l.Out()), float64(l.In())
+	product := 2 * float64(rows) * out * in
+	w.forward += product
+	if inputs {
+		w.backward += product
+	}
+	if l.Weight.Trainable() {
+		w.backward += product
+	}
+	*below = *below || l.Weight.Trainable() || l.Bias != nil && l.Bias.Trainable()
+	a := l.Adapter
+	if a == nil {
+		return
+	}
+	if a.To > 0 {
+		out = float64(a.To - a.From)
+	}
+	down, up := 2*float64(rows)*float64(a.Rank())*in, 2*float64(rows)*float64(a.Rank())*out
+	w.forward += down + up
+	if !a.A.Trainable() && !a.B.Trainable() && !inputs {
+		return
+	}
+	w.backward += up // the gradient of x·Aᵀ
+	if inputs {
+		w.backward += down
+	}
+	if a.A.Trainable() {
+		w.backward += down
+	}
+	if a.B.Trainable() {
+		w.backward += up
+	}
+	*below = *below || a.A.Trainable() || a.B.Trainable()
+}

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/data"
+	"mambatrain/mamba"
+)
+
+type generateFlags struct {
+	modelFlags
+	prompt, promptIDs, prompts string
+	interactive                bool
+	state                      string
+	stop                       []string
+	options                    mamba.GenerateOptions
+}
+
+func (a *app) generateCommand() *cobra.Command {
+	f := generateFlags{options: (&mamba.Model{}).DefaultGenerate()}
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Continue a text",
+		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A good friend"
+  mamba-train generate --adapter runs/quickstart --do-sample --temperature 0.8 --seed 3 --prompt "The sea"
+  mamba-train generate --model DIR --prompts prompts.txt --json
+  mamba-train generate --model DIR --interactive`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.generate(cmd, f) },
+	}
+	fl, o := cmd.Flags(), &f.options
+	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
+	fl.StringVar(&f.adapter, "adapter", "", "adapter directory")
+	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input")
+	fl.StringVar(&f.promptIDs, "prompt-ids", "", "token ids to continue: 1,2,3")
+	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue, one a line")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "read prompts from the terminal, turn by turn")
+	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most")
+	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "tokens to add at least")
+	fl.BoolVar(&o.DoSample, "do-sample", false, "draw tokens by their probability; else the most probable one")
+	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "below 1 favours probable tokens")
+	fl.IntVar(&o.TopK, "top-k", o.TopK, "draw from the k most probable tokens; 0 = from all")
+	fl.Float64Var(&o.TopP, "top-p", o.TopP, "draw from the most probable tokens that make up this share")
+	fl.Float64Var(&o.MinP, "min-p", 0, "leave out tokens below this share of the most probable one")
+	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "draw from the most typical tokens that make up this share")
+	fl.Uint64Var(&o.Seed, "seed", 42, "seed of what is drawn")
+	fl.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "above 1 makes tokens that have occurred less probable")
+	fl.IntVar(&o.NoRepeatNGramSize, "no-repeat-ngram-size", 0, "let no run of so many tokens occur twice; 0 = off")
+	fl.IntVar(&o.NumBeams, "num-beams", o.NumBeams, "beam search with so many beams")
+	fl.StringArrayVar(&f.stop, "stop", nil, "end before this text; may be repeated")
+	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "go on after the end-of-text token")
+	fl.StringVar(&f.state, "state", "", "file to continue from, if there is one, and to leave the state in")
+	a.precisionFlag(cmd)
+	cmd.MarkFlagsMutuallyExclusive("prompt", "prompt-ids", "prompts", "interactive")
+	cmd.MarkFlagsMutuallyExclusive("state", "prompts")
+	return cmd
+}
+
+func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
+	if !f.interactive && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
+		return misusef("--prompt, --prompt-ids, --prompts or --interactive must be given (%s --help)", cmd.CommandPath())
+	}
+	if f.interactive && a.json {
+		return misusef("--interactive and --json exclude each other")
+	}
+	m, err := f.open(a)
+	if err != nil {
+		return err
+	}
+	w, err := newWriter(m, f)
+	if err != nil {
+		return err
+	}
+	if f.interactive {
+		return a.converse(m, w, f.state)
+	}
+	prompts, shown, err := f.read(a.in, m)
+	if err != nil {
+		return err
+	}
+	if w.options.State, err = readState(m, f.state, len(prompts)); err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	live := !a.json && len(prompts) == 1 && m.tokenizer != nil && f.options.NumBeams <= 1
+	if live {
+		w.stream(a.out)
+		fmt.Fprint(a.out, shown[0])
+	}
+	began := time.Now()
+	texts, err := w.generate(ctx, prompts)
+	if err != nil {
+		if live {
+			fmt.Fprintln(a.out)
+		}
+		return signalled(ctx, err)
+	}
+	if err := saveState(w.options.State, f.state); err != nil {
+		return err
+	}
+	return a.printTexts(texts, shown, live, f.prompts != "", time.Since(began))
+}
+
+// read returns the prompts as ids and as they are shown.
+func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []string, err error) {
+	switch {
+	case f.promptIDs != "":
+		ids, err := parseIDs(f.promptIDs)
+		return [][]int{ids}, []string{""}, err
+	case f.prompts != "":
+		shown, err = readLines(f.prompts)
+	case f.prompt == "-":
+		var b []byte
+		b, err = io.ReadAll(in)
+		shown = []string{string(b)}
+	case f.prompt == "" && f.state != "" && m.tokenizer == nil:
+		return [][]int{nil}, []string{""}, nil
+	default:
+		shown = []string{f.prompt}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, text := range shown {
+		if text == "" && f.state != "" {
+			prompts = append(prompts, nil)
+			continue
+		}
+		ids, err := m.encode(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		prompts = append(prompts, ids)
+	}
+	return prompts, shown, nil
+}
+
+func parseIDs(list string) ([]int, error) {
+	var ids []int
+	for _, s := range strings.Split(list, ",") {
+		id, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil {
+			return nil, misusef("--prompt-ids: want whole numbers with commas between, got %q", s)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func readLines(path string) (lines []string, err error) {
+	if err := exists("--prompts", path); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return nil, misusef("--prompts %s: no prompts in it", path)
+	}
+	return lines, nil
+}
+
+// writer turns prompts into texts.
+type writer struct {
+	m       *loaded
+	options mamba.GenerateOptions
+	stops   []string
+	tokens  int // new ones, of the last call
+}
+
+// text is what followed a prompt.
+type text struct {
+	IDs             []int   `json:"ids"`
+	Text            string  `json:"text"`
+	FinishReason    string  `json:"finish_reason"`
+	PromptTokens    int     `json:"prompt_tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second,omitempty"`
+}
+
+func newWriter(m *loaded, f generateFlags) (*writer, error) {
+	w := &writer{m: m, options: f.options, stops: f.stop}
+	w.options.EOS = m.DefaultGenerate().EOS
+	w.options.Vocab, w.options.Suppress = m.vocabulary()
+	if len(w.stops) == 0 {
+		return w, nil
+	}
+	if err := m.needTokenizer("--stop"); err != nil {
+		return nil, err
+	}
+	for _, s := range w.stops {
+		if s == "" {
+			return nil, misusef("--stop: must not be empty")
+		}
+	}
+	w.options.Stop = func(_ int, ids []int) bool {
+		_, found := w.cut(w.m.tokenizer.DecodeText(ids))
+		return found
+	}
+	return w, nil
+}
+
+// cut ends a text before the first of the stop texts.
+func (w *writer) cut(s string) (string, bool) {
+	end := len(s)
+	for _, stop := range w.stops {
+		if i := strings.Index(s, stop); i >= 0 {
+			end = min(end, i)
+		}
+	}
+	return s[:end], end < len(s)
+}
+
+// generate continues the prompts.
+func (w *writer) generate(ctx context.Context, prompts [][]int) ([]text, error) {
+	out, err := w.m.Generate(ctx, prompts, w.options)
+	texts := make([]text, len(out))
+	w.tokens = 0
+	for i, g := range out {
+		texts[i] = text{IDs: append([]int{}, g.IDs...), FinishReason: string(g.FinishReason), PromptTokens: g.PromptTokens}
+		if w.m.tokenizer != nil {
+			texts[i].Text, _ = w.cut(w.m.tokenizer.DecodeText(g.IDs))
+		}
+		w.tokens += len(g.IDs)
+	}
+	return texts, err
+}
+
+// stream writes the text as it comes, in whole characters. What may be the beginning of a stop text is held back.
+func (w *writer) stream(out io.Writer) {
+	s := &streamed{text: w.m.tokenizer.Stream(), w: w, out: out}
+	w.options.OnToken = func(_, id int) { s.next(id) }
+}
+
+type streamed struct {
+	text *data.TextStream
+	w    *writer
+	out  io.Writer
+	held string
+	done bool
+}
+
+func (s *streamed) next(id int) {
+	if s.done {
+		return
+	}
+	s.held += s.text.Next(id)
+	whole, found := s.w.cut(s.held)
+	if s.done = found; found {
+		fmt.Fprint(s.out, whole)
+		return
+	}
+	keep := 0
+	for _, stop := range s.w.stops {
+		for n := min(len(stop)-1, len(s.held)); n > keep; n-- {
+			if strings.HasSuffix(s.held, stop[:n]) {
+				keep = n
+			}
+		}
+	}
+	fmt.Fprint(s.out, s.held[:len(s.held)-keep])
+	s.held = s.held[len(s.held)-keep:]
+}
+
+// rest writes what was held back when the text has ended.
+func (s *streamed) rest() {
+	if !s.done {
+		fmt.Fprint(s.out, s.held+s.text.Rest())
+	}
+}
+
+// printTexts prints what has not been streamed.
+func (a *app) printTexts(texts []text, shown []string, live, several bool, took time.Duration) error {
+	tokens := 0
+	for _, t := range texts {
+		tokens += len(t.IDs)
+	}
+	rate := float64(tokens) / max(took.Seconds(), 1e-9)
+	switch {
+	case live:
+		fmt.Fprintln(a.out)
+	case a.json && several:
+		return a.result(struct {
+			Results         []text  `json:"results"`
+			TokensPerSecond float64 `json:"tokens_per_second"`
+		}{texts, rate}, "")
+	case a.json:
+		texts[0].TokensPerSecond = rate
+		return a.result(texts[0], "")
+	default:
+		for i, t := range texts {
+			if t.Text == "" && len(t.IDs) > 0 {
+				t.Text = joinInts(t.IDs)
+			}
+			fmt.Fprintln(a.out, shown[i]+t.Text)
+		}
+	}
+	a.say("%s in %s, %.1f tokens/s", counted(tokens, "token"), duration(took), rate)
+	return nil
+}
+
+func joinInts(ids []int) string {
+	s, _ := json.Marshal(ids)
+	return strings.Trim(string(s), "[]")
+}
+
+// readState loads the state that prompts go on from; nil without a file.
+func readState(m *loaded, path string, sequences int) (*mamba.State, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return m.NewState(sequences), nil
+	}
+	return m.LoadState(path)
+}
+
+func saveState(s *mamba.State, path string) error {
+	if path == "" {
+		return nil
+	}
+	return s.Save(path)
+}
+
+// converse reads prompts line by line and answers each, going on from where the last answer ended. An interrupt ends
+// the answer under way; the end of input ends the program.
+func (a *app) converse(m *loaded, w *writer, statePath string) error {
+	if err := m.needTokenizer("--interactive"); err != nil {
+		return err
+	}
+	var err error
+	if w.options.State, err = readState(m, statePath, 1); err != nil {
+		return err
+	}
+	prompt := ""
+	if isTerminal(a.in) {
+		a.say("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.")
+		prompt = "> "
+	}
+	interrupts := newInterrupts()
+	defer interrupts.stop()
+	lines := bufio.NewScanner(a.in)
+	lines.Buffer(nil, 1<<24)
+	for fmt.Fprint(a.err, prompt); lines.Scan(); fmt.Fprint(a.err, prompt) {
+		if lines.Text() == "" && len(w.options.State.Tokens[0]) == w.options.State.Fed[0] {
+			continue
+		}
+		if err := a.answer(interrupts, m, w, lines.Text()); err != nil {
+			return err
+		}
+	}
+	if prompt != "" {
+		fmt.Fprintln(a.err)
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	return saveState(w.options.State, statePath)
+}
+
+func (a *app) answer(interrupts *interrupts, m *loaded, w *writer, line string) error {
+	ids, err := m.encode(line)
+	if err != nil {
+		return err
+	}
+	ctx, done := interrupts.during()
+	defer done()
+	w.stream(a.out)
+	_, err = w.generate(ctx, [][]int{ids})
+	fmt.Fprintln(a.out)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/mamba"
+)
+
+// initStream is the second seed of the generator that draws initial weights, so that they do not repeat what the same
+// seed draws elsewhere.
+const initStream = 0x696e6974
+
+type initFlags struct {
+	preset, config, output, tokenizer, scheme string
+	seed                                      uint64
+	force                                     bool
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var f initFlags
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make a model with fresh weights, to train it from scratch",
+		Example: `  mamba-train init --preset 130m --output models/new --tokenizer models/mamba-130m-hf
+  mamba-train init --config config.json --output models/tiny --seed 1`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.initModel(f) },
+	}
+	cmd.Flags().StringVar(&f.preset, "preset", "", "published size: 130m, 370m, 790m, 1.4b or 2.8b")
+	cmd.Flags().StringVar(&f.config, "config", "", "config.json, or a directory that holds one")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to make")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "directory whose tokenizer files are copied")
+	cmd.Flags().StringVar(&f.scheme, "init", string(mamba.InitMambaSSM), "mamba_ssm (the authors') or hf (transformers')")
+	cmd.Flags().Uint64Var(&f.seed, "seed", 42, "seed of the weights")
+	cmd.Flags().BoolVar(&f.force, "force", false, "replace files in an output directory that is not empty")
+	needFlags(cmd, "output")
+	cmd.MarkFlagsMutuallyExclusive("preset", "config")
+	cmd.MarkFlagsOneRequired("preset", "config")
+	return cmd
+}
+
+// written is what commands print that write a model.
+type written struct {
+	Output  string `json:"output"`
+	Tensors int    `json:"tensors"`
+}
+
+func (a *app) initModel(f initFlags) error {
+	c, err := f.modelConfig()
+	if err != nil {
+		return misuse(err)
+	}
+	if !slices.Contains([]mamba.Init{mamba.InitMambaSSM, mamba.InitHF}, mamba.Init(f.scheme)) {
+		return misusef("--init must be mamba_ssm or hf, got %q", f.scheme)
+	}
+	if f.tokenizer != "" {
+		if err := exists("tokenizer", f.tokenizer); err != nil {
+			return err
+		}
+	}
+	if err := checkOutput(f.output, policy(f.force)); err != nil {
+		return err
+	}
+	m, err := mamba.New(c, mamba.Init(f.scheme), rand.New(rand.NewPCG(f.seed, initStream)))
+	if err != nil {
+		return err
+	}
+	err = stage(f.output, policy(f.force), func(tmp string) error {
+		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: defaultShardBytes}); err != nil {
+			return err
+		}
+		return copyTokenizer(tmp, f.tokenizer)
+	})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, p := range m.Params() {
+		n += p.Size()
+	}
+	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, count(n), len(m.Params()))
+	return a.result(written{f.output, len(m.Params())}, text)
+}
+
+func (f initFlags) modelConfig() (mamba.Config, error) {
+	if f.preset != "" {
+		c, err := mamba.Preset(strings.TrimPrefix(f.preset, "mamba-"))
+		return c, err
+	}
+	return mamba.LoadConfig(f.config)
+}

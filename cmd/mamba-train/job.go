@@ -1,0 +1,432 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/data"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+	"mambatrain/trainer"
+)
+
+// Second seeds of the generators that draw from the run's seed, one for each use.
+const (
+	adapterStream = 0x6c6f7261
+	splitStream   = 0x73706c6974
+)
+
+// job is a training run that is being put together.
+type job struct {
+	app       *app
+	config    *Config
+	modelDir  string
+	model     *mamba.Model
+	adapted   *lora.Adapted // nil: full training
+	tokenizer *data.Tokenizer
+	scratch   bool // the weights are fresh
+
+	train    *data.Dataset
+	loader   *data.Loader
+	evals    []trainer.EvalSet
+	datasets []*data.Dataset
+
+	rows     int // capacity of the graph
+	program  *ag.Program
+	output   *trainer.Output
+	madeDir  bool
+	ran      bool // the trainer has begun: what is in the output directory stays
+	progress *progress
+	board    *trainer.TensorBoard
+}
+
+// prepare loads model and data and chooses the number of rows that are computed at once. It writes nothing.
+func prepare(ctx context.Context, a *app, c *Config) (j *job, err error) {
+	j = &job{app: a, config: c}
+	defer func() {
+		if err != nil {
+			j.close()
+		}
+	}()
+	if err := j.loadModel(); err != nil {
+		return j, err
+	}
+	if err := j.adapt(); err != nil {
+		return j, err
+	}
+	if err := j.loadData(ctx); err != nil {
+		return j, err
+	}
+	j.rows = c.MaxTokens
+	if j.rows == 0 {
+		j.rows, err = j.chooseRows()
+	}
+	j.progress = newProgress(a)
+	return j, err
+}
+
+// loadModel reads the base model, or makes one where the directory has a configuration and no weights.
+func (j *job) loadModel() (err error) {
+	c := j.config
+	if j.modelDir, err = modelDirectory(c.Model); err != nil {
+		return err
+	}
+	if j.scratch = !hasWeights(j.modelDir); j.scratch && (c.LoRA != nil || c.Adapter != "") {
+		return misusef("model %s has no %s: an adapter needs a trained base", j.modelDir, nn.WeightsFile)
+	}
+	if j.scratch {
+		cfg, err := mamba.LoadConfig(j.modelDir)
+		if err != nil {
+			return err
+		}
+		j.model, err = mamba.New(cfg, mamba.Init(c.Init), rand.New(rand.NewPCG(uint64(c.Seed), initStream)))
+		if err != nil {
+			return err
+		}
+	} else if j.model, err = mamba.Load(j.modelDir, mamba.LoadOptions{BF16: c.Precision == "bf16"}); err != nil {
+		return err
+	}
+	j.model.Checkpointing = c.GradientCheckpointing
+	j.model.LabelSmoothing = c.Train.LabelSmoothingFactor
+	j.tokenizer, err = openTokenizer(j.modelDir)
+	return err
+}
+
+// adapt puts the adapter into the model, or selects what full training trains.
+func (j *job) adapt() (err error) {
+	c := j.config
+	switch {
+	case c.Adapter != "":
+		return j.continueAdapter()
+	case c.LoRA == nil:
+		return misuse(trainer.SelectTrainable(j.model.Params(), c.Train.Trainable))
+	}
+	j.adapted, err = lora.Inject(j.model, *c.LoRA, rand.New(rand.NewPCG(uint64(c.Seed), adapterStream)))
+	return misuse(err)
+}
+
+// continueAdapter trains an adapter further. A lora section beside it must say what the adapter is.
+func (j *job) continueAdapter() error {
+	c := j.config
+	dir, err := adapterDirectory(c.Adapter)
+	if err != nil {
+		return err
+	}
+	for _, p := range j.model.Params() {
+		p.Freeze()
+	}
+	if j.adapted, err = loadAdapter(j.model, dir); err != nil {
+		return err
+	}
+	if c.LoRA != nil {
+		var faults faultList
+		for _, f := range c.LoRA.Differences(j.adapted.Config) {
+			faults.add("", "lora."+f.Key, "%s", f.Problem)
+		}
+		if err := faults.err(); err != nil {
+			return err
+		}
+		j.adapted.Config.LoraDropout, j.adapted.Config.LoraPlusRatio = c.LoRA.LoraDropout, c.LoRA.LoraPlusRatio
+	}
+	return j.adapted.Train()
+}
+
+// loadData opens the training data and the sets to evaluate on.
+func (j *job) loadData(ctx context.Context) error {
+	c := j.config
+	all, err := j.dataset(ctx, c.Data.Train, c.Data.options())
+	if err != nil {
+		return err
+	}
+	j.train = all
+	evalOptions := c.Data.options()
+	evalOptions.Shuffle, evalOptions.MaxTrainSamples, evalOptions.CarryState = false, 0, false
+	if c.Data.EvalFraction > 0 {
+		train, eval, err := all.Split(c.Data.EvalFraction, uint64(c.Seed)+splitStream)
+		if err != nil {
+			return misuse(err)
+		}
+		j.datasets = []*data.Dataset{train, eval}
+		j.train = train
+		if err := j.addEval("", eval); err != nil {
+			return err
+		}
+	}
+	for _, set := range c.Data.Eval {
+		d, err := j.dataset(ctx, set.Sources, evalOptions)
+		if err != nil {
+			return err
+		}
+		if err := j.addEval(set.Name, d); err != nil {
+			return err
+		}
+	}
+	j.loader, err = j.train.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
+	return err
+}
+
+// dataset opens one data set and checks its ids against the model.
+func (j *job) dataset(ctx context.Context, in sources, o data.Options) (*data.Dataset, error) {
+	d, err := data.Open(ctx, in, j.tokenizer, o)
+	if err != nil {
+		return nil, err
+	}
+	j.datasets = append(j.datasets, d)
+	if s, v := d.Stats(), j.model.Config.VocabSize; s.MaxToken >= v {
+		return nil, fmt.Errorf("data %s: token id %d is beyond the model's vocabulary of %d", in[0].Path, s.MaxToken, v)
+	}
+	return d, nil
+}
+
+func (j *job) addEval(name string, d *data.Dataset) error {
+	l, err := d.Loader(data.LoaderOptions{BatchSize: j.config.Train.PerDeviceEvalBatchSize})
+	if err != nil {
+		return err
+	}
+	j.evals = append(j.evals, trainer.EvalSet{Name: name, Source: trainer.FromLoader(l)})
+	return nil
+}
+
+// open takes the output directory. A run that goes on keeps the number of rows that it began with.
+func (j *job) open(mode trainer.Mode) (err error) {
+	_, err = os.Stat(j.config.OutputDir)
+	j.madeDir = errors.Is(err, os.ErrNotExist)
+	if j.output, err = trainer.OpenOutput(trainer.Disk{}, j.config.OutputDir, mode); err != nil {
+		return err
+	}
+	if mode != trainer.Resume {
+		return nil
+	}
+	checkpoint, _ := j.output.Checkpoint()
+	state := j.output.Finished()
+	if checkpoint != nil {
+		state = checkpoint.State
+	}
+	if state == nil {
+		j.app.say("%s holds no checkpoint: the run starts from the beginning", j.config.OutputDir)
+		return nil
+	}
+	if j.config.MaxTokens == 0 {
+		j.rows = state.Progress().Rows
+	}
+	return nil
+}
+
+// compile builds the program that computes losses and gradients.
+func (j *job) compile() (err error) {
+	j.packFrozen()
+	g := ag.NewGraph(ag.Options{Rows: j.rows, Carry: j.config.Data.CarryState})
+	j.program, err = g.Compile(j.model.Loss(g))
+	return err
+}
+
+// packFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
+func (j *job) packFrozen() {
+	for _, s := range j.model.Slots() {
+		if w := s.Weight(); !w.Trainable() {
+			w.PackOnly()
+		}
+	}
+}
+
+// trainer joins everything to a run.
+func (j *job) trainer(force bool) (*trainer.Trainer, error) {
+	c := j.config
+	task := trainer.Task{
+		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals,
+		Save: j.save, Load: j.load, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(), Force: force,
+		Observer: j.observer(),
+	}
+	if j.adapted != nil {
+		task.LoRAPlusRatio = j.adapted.Config.LoraPlusRatio
+	}
+	if len(c.Train.SamplePrompts) > 0 {
+		if j.tokenizer == nil {
+			return nil, misusef("train.sample_prompts: model %s has no tokenizer.json", j.modelDir)
+		}
+		task.Sample = j.sample
+	}
+	t, err := trainer.New(c.Train, task)
+	if err != nil {
+		return nil, err
+	}
+	j.ran = true
+	j.printHeader(t.Overview())
+	return t, nil
+}
+
+// params are all parameters of model and adapter.
+func (j *job) params() []*ag.Param {
+	all := j.model.Params()
+	if j.adapted == nil {
+		return all
+	}
+	seen := map[*ag.Param]bool{}
+	for _, p := range all {
+		seen[p] = true
+	}
+	for _, p := range j.adapted.Params() {
+		if !seen[p] {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// identity is what must not change within a run, beside what the trainer knows.
+func (j *job) identity() map[string]string {
+	c := j.config
+	id := map[string]string{
+		"data":                   j.train.Fingerprint(),
+		"data.shuffle":           fmt.Sprint(c.Data.Shuffle),
+		"data.packing":           fmt.Sprint(c.Data.Packing),
+		"data.carry_state":       fmt.Sprint(c.Data.CarryState),
+		"precision":              c.Precision,
+		"gradient_checkpointing": fmt.Sprint(c.GradientCheckpointing),
+	}
+	if j.scratch {
+		id["init"] = c.Init
+	}
+	if j.adapted != nil {
+		l := j.adapted.Config
+		id["lora"] = fmt.Sprintf("r %d, alpha %v, dropout %v, targets %v, parameters %v, exclude %v, layers %v, ranks %v, alphas %v, bias %s, rslora %v, dora %v, init %s, whole %v",
+			l.R, l.LoraAlpha, l.LoraDropout, l.TargetModules, l.TargetParameters, l.ExcludeModules, l.LayersToTransform,
+			l.RankPattern, l.AlphaPattern, l.Bias, l.UseRSLora, l.UseDora, l.InitLoraWeights, l.ModulesToSave)
+	}
+	return id
+}
+
+// save writes the weights and what makes the directory complete in itself.
+func (j *job) save(dir string) error {
+	var err error
+	if j.adapted != nil {
+		err = j.adapted.Save(dir, lora.SaveOptions{BaseModel: j.config.Model})
+	} else {
+		err = j.model.Save(dir, mamba.SaveOptions{DType: nn.F32, ShardBytes: defaultShardBytes})
+	}
+	if err != nil {
+		return err
+	}
+	text, err := j.config.yaml()
+	if err != nil {
+		return err
+	}
+	err = nn.WriteFile(filepath.Join(dir, "config.yaml"), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return copyTokenizer(dir, j.modelDir)
+}
+
+// load reads back what save wrote.
+func (j *job) load(dir string) error {
+	if j.adapted != nil {
+		return readBack(filepath.Join(dir, lora.WeightsFile), j.adapted.Params())
+	}
+	return readBack(dir, j.model.Params())
+}
+
+// sample continues a prompt with the model as it is.
+func (j *job) sample(ctx context.Context, prompt string) (string, error) {
+	l := loaded{Model: j.model, dir: j.modelDir, tokenizer: j.tokenizer}
+	ids, err := l.encode(prompt)
+	if err != nil {
+		return "", err
+	}
+	o := j.model.DefaultGenerate()
+	o.Vocab, o.Suppress = l.vocabulary()
+	out, err := j.model.Generate(ctx, [][]int{ids}, o)
+	if err != nil {
+		return "", err
+	}
+	return j.tokenizer.DecodeText(out[0].IDs), nil
+}
+
+// observer joins those who watch the run.
+func (j *job) observer() trainer.Observer {
+	return trainer.Observers(j.progress.observe, j.startLogs)
+}
+
+// startLogs opens the TensorBoard file when the run starts, so that a finished run is left unchanged.
+func (j *job) startLogs(e trainer.Event) {
+	if _, ok := e.(trainer.Started); ok && j.board == nil {
+		dir := j.config.Train.LoggingDir
+		if dir == "" {
+			dir = filepath.Join(j.config.OutputDir, "logs")
+		}
+		board, err := trainer.NewTensorBoard(trainer.Disk{}, dir, now)
+		if err != nil {
+			j.app.warn("%v", err)
+			return
+		}
+		j.board = board
+	}
+	if j.board != nil {
+		j.board.Observe(e)
+	}
+}
+
+// finish writes what is drawn from the whole run.
+func (j *job) finish(r trainer.Result) error {
+	if r.AlreadyFinished {
+		return nil
+	}
+	dir := j.config.OutputDir
+	if err := trainer.WritePlots(dir, trainer.History{Name: filepath.Base(dir), Rows: r.State.LogHistory}); err != nil {
+		j.app.warn("%v", err)
+	}
+	return j.writeModelCard(dir, r)
+}
+
+// resultFiles names the most important files of the result.
+func (j *job) resultFiles() string {
+	if j.adapted != nil {
+		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
+	}
+	return strings.Join([]string{nn.WeightsFile, mamba.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
+}
+
+// nextCommand is what to type next.
+func (j *job) nextCommand() string {
+	dir := j.config.OutputDir
+	switch {
+	case j.adapted != nil:
+		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
+	case j.tokenizer != nil:
+		return fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", dir)
+	}
+	return fmt.Sprintf("mamba-train generate --model %s --prompt-ids 1,2,3", dir)
+}
+
+// close gives everything back. A directory that was made for a run that never began is removed.
+func (j *job) close() {
+	if j.board != nil {
+		if err := j.board.Close(); err != nil {
+			j.app.warn("%v", err)
+		}
+	}
+	if j.output != nil {
+		j.output.Close()
+		if j.madeDir && !j.ran {
+			os.Remove(filepath.Join(j.config.OutputDir, ".lock"))
+			os.Remove(j.config.OutputDir)
+		}
+	}
+	if j.loader != nil {
+		j.loader.Close()
+	}
+	for _, d := range j.datasets {
+		d.Close()
+	}
+}

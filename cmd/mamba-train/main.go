@@ -1,0 +1,6 @@
+// Mamba-train trains, LoRA fine-tunes, evaluates, runs and exports Mamba language models on any CPU.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:])) }

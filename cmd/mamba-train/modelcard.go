@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mambatrain/nn"
+	"mambatrain/trainer"
+)
+
+// writeModelCard writes README.md: what was trained on what, with which settings, and how it went.
+func (j *job) writeModelCard(dir string, r trainer.Result) error {
+	var b strings.Builder
+	c := j.config
+	title := filepath.Base(dir)
+	library := "transformers"
+	if j.adapted != nil {
+		library = "peft"
+	}
+	fmt.Fprintf(&b, "---\nbase_model: %q\nlibrary_name: %s\npipeline_tag: text-generation\ntags: [mamba, mamba-train]\n---\n\n# %s\n\n", c.Model, library, title)
+	switch {
+	case j.adapted != nil:
+		fmt.Fprintf(&b, "A LoRA adapter (r %d on %v) for `%s`", j.adapted.Config.R, j.adapted.Config.TargetModules, c.Model)
+	case j.scratch:
+		fmt.Fprintf(&b, "A Mamba model trained from scratch with the sizes of `%s`", c.Model)
+	default:
+		fmt.Fprintf(&b, "`%s`, fine-tuned", c.Model)
+	}
+	s := j.train.Stats()
+	fmt.Fprintf(&b, ", trained with mamba-train on %s (%s).\n\n", j.describeSources(), counted(s.Tokens, "token"))
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n| training loss | %.4f |\n", r.Steps, r.TrainLoss)
+	for _, k := range slices.Sorted(maps.Keys(r.Eval)) {
+		fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(k, "_", " "), significant(r.Eval[k], 5))
+	}
+	b.WriteString("\n![loss](loss.svg)\n\nSettings (config.yaml):\n\n```yaml\n")
+	text, err := c.yaml()
+	if err != nil {
+		return err
+	}
+	b.Write(text)
+	b.WriteString("```\n")
+	return nn.WriteFile(filepath.Join(dir, "README.md"), func(w io.Writer) error {
+		_, err := io.WriteString(w, b.String())
+		return err
+	})
+}
+
+func (j *job) describeSources() string {
+	paths := make([]string, len(j.config.Data.Train))
+	for i, in := range j.config.Data.Train {
+		paths[i] = "`" + in.Path + "`"
+	}
+	return strings.Join(paths, ", ")
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/trainer"
+)
+
+// progress shows how a run gets on: one line that changes on a terminal, a line for each logged row elsewhere.
+type progress struct {
+	app      *app
+	terminal bool
+	bar      *progressbar.ProgressBar
+	rate     rate
+	loss     float64 // of the last steps, smoothed
+	peak     float64 // FLOP/s, 0 = not measured
+	perRow   float64 // FLOP of one input token
+	steps    int
+}
+
+func newProgress(a *app) *progress {
+	return &progress{app: a, terminal: isTerminal(a.err) && !a.quiet}
+}
+
+// rate is tokens per second over the last steps.
+type rate struct {
+	tokens, rows, seconds float64
+}
+
+// memoryOfRate is the share of the past that each step leaves in a rate.
+const memoryOfRate = 0.95
+
+func (r *rate) add(tokens, rows int, took time.Duration) {
+	r.tokens = memoryOfRate*r.tokens + float64(tokens)
+	r.rows = memoryOfRate*r.rows + float64(rows)
+	r.seconds = memoryOfRate*r.seconds + took.Seconds()
+}
+
+func (r *rate) tokensPerSecond() float64 { return r.tokens / max(r.seconds, 1e-9) }
+
+func (p *progress) observe(e trainer.Event) {
+	switch e := e.(type) {
+	case trainer.Started:
+		p.start(e.Overview)
+	case trainer.Resumed:
+		p.resumed(e)
+	case trainer.Stepped:
+		p.step(e)
+	case trainer.Logged:
+		p.row(e.Row)
+	case trainer.Evaluating:
+		if p.bar != nil {
+			p.bar.Describe(fmt.Sprintf("evaluating %s %d/%d", e.Set, e.Done, e.Total))
+		}
+	case trainer.Evaluated:
+		p.evaluated(e)
+	case trainer.Sampled:
+		p.sampled(e)
+	case trainer.Saved:
+		p.app.detail("saved %s in %s", e.Dir, duration(e.Time))
+	case trainer.SaveFailed:
+		p.aside(func() { p.app.warn("step %d: %v; the run goes on", e.Step, e.Err) })
+	case trainer.Skipped:
+		p.aside(func() { p.app.warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
+	case trainer.NoGradient:
+		p.aside(func() { p.app.warn("no gradient reaches %s", abridged(e.Names)) })
+	case trainer.Stopping:
+		p.aside(func() { p.app.say("stopping after step %d: %s", e.Step, e.Reason) })
+	}
+}
+
+// abridged names a few and counts the rest.
+func abridged(names []string) string {
+	const most = 4
+	text := ""
+	for i, n := range names[:min(most, len(names))] {
+		if i > 0 {
+			text += ", "
+		}
+		text += n
+	}
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+func (p *progress) start(o trainer.Overview) {
+	p.steps = o.Steps
+	if !p.terminal {
+		return
+	}
+	p.bar = progressbar.NewOptions(o.Steps,
+		progressbar.OptionSetWriter(p.app.err), progressbar.OptionSetPredictTime(true), progressbar.OptionShowCount(),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish(),
+		progressbar.OptionUseANSICodes(true), progressbar.OptionFullWidth(),
+	)
+	p.bar.Set(o.StartStep)
+}
+
+func (p *progress) resumed(e trainer.Resumed) {
+	for _, d := range e.Damaged {
+		p.app.warn("%v; an older checkpoint is used", d)
+	}
+	for _, c := range e.Changed {
+		p.app.warn("changed since the checkpoint: %v", c)
+	}
+	p.app.say("%-9s step %d, %s", "resumes", e.Step, e.Dir)
+}
+
+func (p *progress) step(e trainer.Stepped) {
+	p.rate.add(e.Tokens, e.InputTokens, e.Time)
+	if p.loss == 0 {
+		p.loss = e.Loss
+	}
+	p.loss += 0.1 * (e.Loss - p.loss)
+	if p.bar == nil {
+		return
+	}
+	share := ""
+	if p.peak > 0 {
+		share = ", " + percent(p.rate.rows*p.perRow/max(p.rate.seconds, 1e-9)/p.peak) + " of peak"
+	}
+	p.bar.Describe(fmt.Sprintf("loss %.4f, %.0f tokens/s%s", p.loss, p.rate.tokensPerSecond(), share))
+	p.bar.Set(e.Step)
+}
+
+// row prints a logged row where there is no terminal, and on one under --verbose.
+func (p *progress) row(r trainer.Row) {
+	loss, ok := r["loss"]
+	if !ok || p.terminal && !p.app.verbose {
+		return
+	}
+	p.aside(func() {
+		p.app.say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s left",
+			int(r["step"]), p.steps, r["epoch"], loss, r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.left(int(r["step"])))
+	})
+}
+
+// left is the time that the remaining steps take at the present rate.
+func (p *progress) left(step int) string {
+	perStep := p.rate.seconds * (1 - memoryOfRate)
+	return duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
+}
+
+func (p *progress) evaluated(e trainer.Evaluated) {
+	best := ""
+	if e.Best {
+		best = "  (best)"
+	}
+	p.aside(func() {
+		text := fmt.Sprintf("step %d/%d", int(e.Row["step"]), p.steps)
+		for _, k := range sortedKeys(e.Row) {
+			if len(k) > 5 && k[:5] == "eval_" {
+				text += fmt.Sprintf("  %s %s", k, significant(e.Row[k], 5))
+			}
+		}
+		p.app.say("%s%s", text, best)
+	})
+}
+
+func (p *progress) sampled(e trainer.Sampled) {
+	p.aside(func() {
+		if e.Err != nil {
+			p.app.warn("sample %q: %v", e.Prompt, e.Err)
+			return
+		}
+		p.app.say("sample: %s%s", e.Prompt, e.Text)
+	})
+}
+
+// aside prints something between two states of the bar.
+func (p *progress) aside(print func()) {
+	if p.bar == nil {
+		print()
+		return
+	}
+	p.bar.Clear()
+	print()
+	p.bar.RenderBlank()
+}
+
+// end takes the bar away.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Clear()
+		p.bar = nil
+	}
+}
+
+// measure finds the peak, so that the bar can tell the share of it.
+func (p *progress) measure(perRow float64, format kernel.Format) {
+	if p.terminal {
+		p.perRow, p.peak = perRow, kernel.PeakFLOPS(format, peakTime)
+	}
+}

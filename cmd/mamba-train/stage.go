@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mambatrain/nn"
+)
+
+// tokenizerFiles travel with a model, byte for byte.
+var tokenizerFiles = []string{
+	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+	"chat_template.jinja",
+}
+
+// whatIsThere says how a command treats an output directory that is not empty.
+type whatIsThere int
+
+const (
+	refuseWhatIsThere  whatIsThere = iota
+	replaceWhatIsThere             // files of the same name are replaced, others stay
+)
+
+func policy(force bool) whatIsThere {
+	if force {
+		return replaceWhatIsThere
+	}
+	return refuseWhatIsThere
+}
+
+// checkOutput says whether dir may be written to, before anything expensive is done.
+func checkOutput(dir string, p whatIsThere) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return misuse(fmt.Errorf("--output: %w", err))
+	case len(entries) > 0 && p == refuseWhatIsThere:
+		return misusef("--output %s is not empty; --force replaces its files", dir)
+	}
+	return nil
+}
+
+// stage lets fill write into a new directory beside dir and moves the result into place, so that a directory that was
+// not finished never stands under its name.
+func stage(dir string, p whatIsThere, fill func(tmp string) error) (err error) {
+	if err := checkOutput(dir, p); err != nil {
+		return err
+	}
+	dir = filepath.Clean(dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".tmp-"+filepath.Base(dir)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := fill(tmp); err != nil {
+		return err
+	}
+	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return os.Rename(tmp, dir) // dir was absent or empty
+	}
+	return moveInto(tmp, dir)
+}
+
+// moveInto moves the files of from into dir and removes weights there that would now be read beside or instead of them.
+func moveInto(from, dir string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "model*.safetensors*"))
+	if err != nil || !slices.Contains(names, nn.WeightsFile) && !slices.Contains(names, nn.IndexFile) {
+		return err
+	}
+	for _, path := range old {
+		if !slices.Contains(names, filepath.Base(path)) {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyTokenizer copies the tokenizer's files from the first directory that has any.
+func copyTokenizer(to string, from ...string) error {
+	for _, dir := range from {
+		if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err != nil {
+			continue
+		}
+		for _, name := range tokenizerFiles {
+			if err := copyFile(filepath.Join(to, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+func copyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o666)
+}
+
+// countTensors returns the number of tensors that a directory's weights have.
+func countTensors(dir string) (int, error) {
+	t, err := nn.OpenTensors(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer t.Close()
+	return len(t.Names()), nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/autograd/kernel"
+)
+
+type versionInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+	Kernels  string `json:"kernels"`
+	Threads  int    `json:"threads"`
+	CPUs     int    `json:"cpus"`
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version, how it was built and the kernels in use",
+		Example: "  mamba-train version --json",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			v := buildVersion()
+			text := fmt.Sprintf("mamba-train %s\nbuilt with   %s for %s\nkernels      %s, %d threads", v.Version, v.Go, v.Platform, v.Kernels, v.Threads)
+			if v.Revision != "" {
+				text += "\nrevision     " + v.Revision
+			}
+			return a.result(v, text)
+		},
+	}
+}
+
+func buildVersion() versionInfo {
+	v := versionInfo{
+		Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Kernels: kernel.ISA(), Threads: kernel.Threads(), CPUs: runtime.NumCPU(),
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if m := info.Main.Version; m != "" && m != "(devel)" {
+		v.Version = m
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
