@@ -18,7 +18,8 @@ var allowed = map[string][]string{
 	"lora":              {"nn", "autograd", "autograd/kernel"},
 	"data":              nil,
 	"trainer":           {"nn", "autograd", "autograd/kernel", "data"},
-	"cmd/mamba-train":   {"nn", "mamba", "lora", "data", "trainer", "autograd", "autograd/kernel"},
+	"trainer/mpi":       {"trainer", "autograd/kernel"},
+	"cmd/mamba-train":   {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel"},
 }
 
 // keepers lists libraries that only some packages may know.
@@ -28,6 +29,7 @@ var keepers = map[string][]string{
 	"github.com/spf13/viper":            {"cmd/mamba-train"},
 	"github.com/apache/arrow/":          {"data"},
 	"github.com/nlpodyssey/safetensors": {"nn"},
+	"github.com/ebitengine/purego":      {"trainer/mpi"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

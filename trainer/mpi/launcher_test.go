@@ -1,0 +1,64 @@
+package mpi
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func environment(pairs ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, p := range pairs {
+			if k, v, _ := strings.Cut(p, "="); k == name {
+				return v, true
+			}
+		}
+		return "", false
+	}
+}
+
+func TestDetect(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want launched
+	}{
+		{nil, launched{size: 1}},
+		{[]string{"OMPI_COMM_WORLD_RANK=2", "OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_LOCAL_SIZE=2"}, launched{"Open MPI's mpirun", 2, 4, 2, openMPI}},
+		{[]string{"PMI_RANK=0", "PMI_SIZE=3"}, launched{"MPICH's mpiexec", 0, 3, 0, mpich}},
+		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2"}, launched{"srun", 1, 2, 0, anyKin}},
+		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2", "PMIX_RANK=1"}, launched{"srun", 1, 2, 0, openMPI}},
+		// A batch script is one process of a job with four tasks.
+		{[]string{"SLURM_PROCID=0", "SLURM_NTASKS=4"}, launched{size: 1}},
+		// mpirun within a job step: the inner launcher counts.
+		{[]string{"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"}, launched{"Open MPI's mpirun", 1, 2, 0, openMPI}},
+		{[]string{"PMI_RANK=x", "PMI_SIZE=3"}, launched{size: 1}},
+	} {
+		if got := detect(environment(c.env...)); got != c.want {
+			t.Errorf("%v: got %+v, want %+v", c.env, got, c.want)
+		}
+	}
+}
+
+// loner is a library that does not belong to the launcher: it knows of one process only.
+type loner struct{ library }
+
+func (loner) version() string    { return "other MPI" }
+func (loner) rank() (int, error) { return 0, nil }
+func (loner) size() (int, error) { return 1, nil }
+func (loner) finalize() error    { return nil }
+
+func TestForeignLibraryIsRefused(t *testing.T) {
+	_, err := start(func() (library, error) { return loner{}, nil }, launched{name: "mpirun", rank: 1, size: 4}, Options{})
+	var refused *ErrRefused
+	if !errors.As(err, &refused) || refused.ExitCode() != 69 || !strings.Contains(err.Error(), "rank 1 of 4") {
+		t.Errorf("got %v, want a refusal that names both sides", err)
+	}
+}
+
+func TestCountCores(t *testing.T) {
+	for list, want := range map[string]int{"0": 1, "0-3\n": 4, "0-1,8,10-12": 6, "": 0, "a-b": 0, "3-1": 0} {
+		if got := countCores(list); got != want {
+			t.Errorf("%q: got %d, want %d", list, got, want)
+		}
+	}
+}

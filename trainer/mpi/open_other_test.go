@@ -1,0 +1,17 @@
+//go:build !mpi
+
+package mpi
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestBuildWithoutMPIRefusesToBeOneOfSeveral(t *testing.T) {
+	if c, err := openAlone(launched{size: 1}); err != nil || c.Size() != 1 {
+		t.Errorf("alone: got %v, %v", c, err)
+	}
+	if _, err := openAlone(launched{name: "mpirun", rank: 1, size: 2}); err == nil || !strings.Contains(err.Error(), "-tags mpi") {
+		t.Errorf("one of two: got %v, want a refusal that names the other build", err)
+	}
+}
