@@ -75,7 +75,8 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 		a.layers = append(a.layers, l)
 	}
 	for _, p := range s.whole {
-		a.whole = append(a.whole, &whole{param: p, base: p.Value, own: float32Copy(p)})
+		own := float32Copy(p)
+		a.whole = append(a.whole, &whole{param: p, base: p.Value, own: own})
 	}
 	for _, p := range m.Params() {
 		p.Freeze()
@@ -132,6 +133,7 @@ func untie(m nn.Module, head nn.Slot) error {
 
 // float32Copy returns p's value in memory of its own.
 func float32Copy(p *ag.Param) *tensor.Dense {
+	p.Unpack()
 	v := make([]float32, p.Size())
 	if p.IsBF16() {
 		kernel.WidenBF16(v, p.BF16s())

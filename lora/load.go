@@ -55,7 +55,7 @@ func (d *Directory) Load(m nn.Module) (*Adapted, error) {
 	}
 	sort.SliceStable(a.layers, func(i, j int) bool { return f.place(a.layers[i]) < f.place(a.layers[j]) })
 	for _, w := range f.parameters {
-		own, err := w.own()
+		own, err := w.own() // unpacks the parameter
 		if err != nil {
 			return nil, err
 		}
@@ -212,6 +212,7 @@ func equalValues(p *ag.Param, t nn.Tensor) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	p.Unpack()
 	if p.IsBF16() {
 		bits := make([]uint16, len(v))
 		kernel.ToBF16(bits, v)

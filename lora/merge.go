@@ -29,6 +29,7 @@ func (a *Adapted) Merge() error {
 	}
 	for _, l := range a.layers {
 		w := l.Weight()
+		w.Unpack()
 		if w.IsBF16() {
 			w.Value = float32Copy(w)
 		}
@@ -60,6 +61,7 @@ func (d *Directory) Unmerge(m nn.Module, base *nn.Tensors) error {
 			return fmt.Errorf("lora: unmerge: %s has no %s", base.Path(), w.param.Name)
 		}
 		t, _ := base.Tensor(names[i])
+		w.param.Unpack()
 		if w.param.IsBF16() {
 			w.param.Value = tensor.New(tensor.WithShape(w.param.Shape()...), tensor.Of(tensor.Float32))
 		}

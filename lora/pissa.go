@@ -16,39 +16,44 @@ type start struct {
 	change
 }
 
-// takePrincipal sets A and B to √(S/Scale)·Vᵀ and U·√(S/Scale) of the weight's r largest singular components. Meng et al.
-// 2024. Where the weight has fewer than r, the rest begins as with InitTrue.
+// takePrincipal gives A and B the largest singular components of l's weight.
 func takePrincipal(l *layer, r *rand.Rand) *start {
 	w, from, to := l.Weight(), l.adapter.From, l.adapter.To
 	cols := w.Shape()[1]
 	if to == 0 {
 		to = w.Shape()[0]
 	}
-	x := kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols)
-	a, b, rank := l.adapter.A.Float32s(), l.adapter.B.Float32s(), l.adapter.Rank()
-	u, s, vt := principal(x, rank, r)
-	bound := 1 / math.Sqrt(float64(cols))
+	w.Unpack()
+	c := l.change()
+	a, b := principalPair(kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols), c.rank, c.scale, r)
+	copy(c.a, a)
+	copy(c.b, b)
+	c.a, c.b = a, b
+	return &start{*c}
+}
+
+// principalPair returns √(S/scale)·Vᵀ and U·√(S/scale) of the rank largest singular components of w. Meng et al. 2024.
+// Where w has fewer, the rest begins as with InitTrue.
+func principalPair(w kernel.Mat[float32], rank int, scale float64, r *rand.Rand) (a, b []float32) {
+	a, b = make([]float32, rank*w.Cols), make([]float32, w.Rows*rank)
+	u, s, vt := principal(w, rank, r)
+	bound := 1 / math.Sqrt(float64(w.Cols))
 	for k := range rank {
-		f := 0.0
-		if k < len(s) {
-			f = math.Sqrt(s[k] / l.adapter.Scale)
-		}
-		for j := range cols {
-			if f > 0 {
-				a[k*cols+j] = float32(f * float64(vt.Row(k)[j]))
-			} else {
-				a[k*cols+j] = float32(bound * (2*r.Float64() - 1))
+		if k >= len(s) || s[k] == 0 {
+			for j := range w.Cols {
+				a[k*w.Cols+j] = float32(bound * (2*r.Float64() - 1))
 			}
+			continue
 		}
-		for i := range x.Rows {
-			if f > 0 {
-				b[i*rank+k] = float32(f * float64(u.Row(i)[k]))
-			}
+		f := float32(math.Sqrt(s[k] / scale))
+		for j, v := range vt.Row(k) {
+			a[k*w.Cols+j] = f * v
+		}
+		for i := range w.Rows {
+			b[i*rank+k] = f * u.Row(i)[k]
 		}
 	}
-	c := l.change()
-	c.a, c.b = slices.Clone(c.a), slices.Clone(c.b)
-	return &start{*c}
+	return a, b
 }
 
 // remove takes the part out of l's weight; nil does nothing.
@@ -62,6 +67,7 @@ func (s *start) addTo(l *layer, share float64) {
 		return
 	}
 	w := l.Weight()
+	w.Unpack()
 	s.fold(w.Float32s(), w.Shape()[0], w.Shape()[1], share)
 	w.Touch()
 }

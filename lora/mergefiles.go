@@ -1,0 +1,288 @@
+package lora
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// Weighted is one adapter of several that are merged, with its share in the result: 1 for the whole of it.
+type Weighted struct {
+	*Directory
+	Weight float64
+}
+
+// Tie names the head and the table of a model whose head is its table, such as lm_head.weight and
+// backbone.embeddings.weight. The zero Tie says that the two are separate.
+type Tie struct{ Head, Table string }
+
+// MergeOptions describe the base of a merge and the result.
+type MergeOptions struct {
+	Tie Tie
+	// DType says how a tensor is written, given its own type in the base; nil keeps that.
+	DType func(name string, shape []int, own nn.DType) nn.DType
+}
+
+// Merged is a merge that has been checked and is carried out while its tensors are written, one at a time.
+type Merged struct {
+	// Sources are all tensors of the merged model under the base's names, for [nn.SaveShards].
+	Sources []nn.Source
+	// Changed names the tensors that differ from the base's.
+	Changed []string
+	// Untied says that the head has become a tensor of its own: the configuration must say tie_word_embeddings: false.
+	Untied bool
+}
+
+// MergeFiles plans the merge of adapters into the weight files base: W + Σ Weight·(W of the adapter − W), computed in
+// float32 whatever the types are. Everything is checked before the first tensor is read: an adapter that does not fit
+// is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
+// written.
+func MergeFiles(base *nn.Tensors, o MergeOptions, adapters ...Weighted) (*Merged, error) {
+	p := plan{base: base, tie: o.Tie, edits: map[string]*edit{}}
+	for _, a := range adapters {
+		p.add(a)
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	if len(p.faults) > 0 {
+		sort.Strings(p.faults)
+		return nil, fmt.Errorf("lora: merge: the adapter does not fit %s:\n  %s", base.Path(), strings.Join(p.faults, "\n  "))
+	}
+	return p.sources(o), nil
+}
+
+// plan collects what happens to each tensor of the base.
+type plan struct {
+	base   *nn.Tensors
+	tie    Tie
+	edits  map[string]*edit
+	faults []string
+	err    error
+}
+
+// edit is what happens to one tensor.
+type edit struct {
+	name  string
+	from  nn.Tensor // its values in the base
+	steps []step
+}
+
+// step is one adapter's part in an edit: it replaces the tensor or changes it.
+type step struct {
+	weight  float64
+	replace *nn.Tensor
+	module  *module
+	pissa   bool
+}
+
+func (p *plan) fault(format string, args ...any) {
+	p.faults = append(p.faults, fmt.Sprintf(format, args...))
+}
+
+// edit finds the tensor that the adapter means by name. A tied head that the files leave out begins as the table.
+func (p *plan) edit(name string) *edit {
+	names := p.base.Names()
+	if i := find(names, name); i >= 0 {
+		name = names[i]
+	} else if p.tie.Head != "" && endsIn(p.tie.Head, name) {
+		name = p.tie.Head
+	} else {
+		return nil
+	}
+	if e := p.edits[name]; e != nil {
+		return e
+	}
+	from, ok := p.base.Tensor(name)
+	if !ok {
+		if i := find(names, p.tie.Table); i >= 0 {
+			from, _ = p.base.Tensor(names[i])
+		}
+	}
+	e := &edit{name: name, from: from}
+	p.edits[name] = e
+	return e
+}
+
+func (p *plan) add(a Weighted) {
+	for i := range a.modules {
+		m := &a.modules[i]
+		name := m.path + ".weight"
+		if m.parameter != "" {
+			name = m.parameter
+		}
+		e := p.edit(name)
+		if e == nil {
+			p.fault("%s: the base has no such tensor", name)
+			continue
+		}
+		if w := e.from.Shape; len(w) != 2 || m.a.Shape[1] != w[m.inputAxis()] || m.b.Shape[0] != w[1-m.inputAxis()] {
+			p.fault("%s: A is %v, B is %v, the base's tensor is %v", name, m.a.Shape, m.b.Shape, w)
+			continue
+		}
+		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: a.pissa && !m.table})
+	}
+	for i := range a.whole {
+		p.addWhole(a, &a.whole[i])
+	}
+}
+
+// inputAxis is the axis of the weight that A runs along.
+func (m *module) inputAxis() int {
+	if m.table {
+		return 0
+	}
+	return 1
+}
+
+func (p *plan) addWhole(a Weighted, w *wholeTensor) {
+	e := p.edit(w.name)
+	switch {
+	case e == nil:
+		p.fault("%s: the base has no such tensor", w.name)
+		return
+	case !slices.Equal(e.from.Shape, w.tensor.Shape):
+		p.fault("%s: is %v, the base's is %v", w.name, w.tensor.Shape, e.from.Shape)
+		return
+	}
+	if w.copied {
+		same, err := equalTensors(e.from, w.tensor)
+		if err != nil {
+			p.err = err
+			return
+		}
+		if same {
+			return
+		}
+		// A table that was saved because it differs is the head's too where the two are tied.
+		if p.tie.Head != "" && endsIn(e.name, p.tie.Table) {
+			if head := p.edit(p.tie.Head); head != nil {
+				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor})
+			}
+		}
+	}
+	e.steps = append(e.steps, step{weight: a.Weight, replace: &w.tensor})
+}
+
+// equalTensors compares values, whatever the types.
+func equalTensors(x, y nn.Tensor) (bool, error) {
+	a, err := x.Float32s()
+	if err != nil {
+		return false, err
+	}
+	b, err := y.Float32s()
+	return slices.Equal(a, b), err
+}
+
+// sources lists the merged model's tensors in the order of the base's names, a new head last.
+func (p *plan) sources(o MergeOptions) *Merged {
+	m := &Merged{}
+	add := func(name string, from nn.Tensor, values func() (any, error)) {
+		as := from.DType
+		if o.DType != nil {
+			as = o.DType(name, from.Shape, from.DType)
+		}
+		s := nn.FromTensor(name, from, as)
+		if values != nil {
+			s.Values = values
+			m.Changed = append(m.Changed, name)
+		}
+		m.Sources = append(m.Sources, s)
+	}
+	names := slices.Clone(p.base.Names())
+	table, head := p.tied()
+	if m.Untied = table != nil || head != nil; m.Untied && !slices.Contains(names, p.tie.Head) {
+		names = append(names, p.tie.Head)
+		p.edit(p.tie.Head)
+	}
+	for _, name := range names {
+		e := p.edits[name]
+		if e == nil || len(e.steps) == 0 {
+			from, ok := p.base.Tensor(name)
+			if !ok {
+				from = e.from
+			}
+			add(name, from, nil)
+			continue
+		}
+		add(name, e.from, e.values)
+	}
+	return m
+}
+
+// tied returns the edits of table and head, nil where nothing happens to them or the two stay the same.
+func (p *plan) tied() (table, head *edit) {
+	if p.tie.Head == "" {
+		return nil, nil
+	}
+	for name, e := range p.edits {
+		switch {
+		case len(e.steps) == 0:
+		case name == p.tie.Head:
+			head = e
+		case endsIn(p.tie.Table, name) || endsIn(name, p.tie.Table):
+			table = e
+		}
+	}
+	if table != nil && head != nil && slices.Equal(table.steps, head.steps) {
+		return nil, nil
+	}
+	return table, head
+}
+
+// values computes the merged tensor.
+func (e *edit) values() (any, error) {
+	w, err := e.from.Float32s()
+	if err != nil {
+		return nil, err
+	}
+	if len(e.steps) == 1 {
+		return w, e.steps[0].apply(w, e.from.Shape, e.steps[0].weight)
+	}
+	// Every adapter changes the base's weight, not what others have made of it.
+	sum := slices.Clone(w)
+	for _, s := range e.steps {
+		one := slices.Clone(w)
+		if err := s.apply(one, e.from.Shape, 1); err != nil {
+			return nil, err
+		}
+		for i, x := range one {
+			sum[i] += float32(s.weight) * (x - w[i])
+		}
+	}
+	return sum, nil
+}
+
+// apply adds share times the step's change to w.
+func (s step) apply(w []float32, shape []int, share float64) error {
+	if s.replace != nil {
+		own, err := s.replace.Float32s()
+		if err != nil {
+			return err
+		}
+		for i, x := range own {
+			if share == 1 {
+				w[i] = x
+			} else {
+				w[i] += float32(share) * (x - w[i])
+			}
+		}
+		return nil
+	}
+	c, err := s.module.change()
+	if err != nil {
+		return err
+	}
+	if s.pissa {
+		lost := *c
+		lost.a, lost.b = principalPair(kernel.Dense(w, shape[0], shape[1]), c.rank, c.scale, rand.New(rand.NewPCG(0, 0)))
+		lost.fold(w, shape[0], shape[1], -share)
+	}
+	c.fold(w, shape[0], shape[1], share)
+	return nil
+}
