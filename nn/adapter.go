@@ -50,7 +50,7 @@ func (a *Adapter) record(g *ag.Graph) ag.LowRank {
 	if a == nil {
 		return ag.LowRank{}
 	}
-	return ag.LowRank{A: g.Param(a.A), B: g.Param(a.B), Scale: a.Scale, Dropout: a.Dropout, From: a.From, To: a.To}
+	return ag.LowRank{A: g.Param(a.A), B: g.Param(a.B), Scale: a.Scale, Dropout: a.Dropout, Magnitude: g.Param(a.Magnitude), From: a.From, To: a.To}
 }
 
 // apply adds the branch of a Linear with weight w to y = x·Wᵀ.
