@@ -411,6 +411,9 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	for _, f := range c.fields() {
 		out[f.name] = f.place
 	}
+	if c.DType == "" {
+		delete(out, "dtype")
+	}
 	// Expand is a whole number in every published file and is written as one where it is.
 	if c.Expand == math.Trunc(c.Expand) && math.Abs(c.Expand) < maxSize {
 		out["expand"] = int(c.Expand)

@@ -59,7 +59,7 @@ func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 	}
 	faults := append(o.faults(), s.faults(o.SSM)...)
 	c := DefaultConfig()
-	c.HiddenSize, c.NumHiddenLayers, c.VocabSize = o.DModel, o.NLayer, o.VocabSize
+	c.DType, c.HiddenSize, c.NumHiddenLayers, c.VocabSize = "", o.DModel, o.NLayer, o.VocabSize
 	if o.PadMultiple > 1 && o.VocabSize > 0 && o.VocabSize < maxSize && o.PadMultiple < maxSize {
 		c.VocabSize = (o.VocabSize + o.PadMultiple - 1) / o.PadMultiple * o.PadMultiple
 	}

@@ -1,0 +1,149 @@
+package mamba
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// TokenizerFile is the name of a model's tokenizer in its directory.
+const TokenizerFile = "tokenizer.json"
+
+// tokenizerJSON is the part of tokenizer.json that a GGUF file repeats.
+type tokenizerJSON struct {
+	Model struct {
+		Type   string            `json:"type"`
+		Vocab  map[string]int    `json:"vocab"`
+		Merges []json.RawMessage `json:"merges"` // "a b" or ["a", "b"]
+		Unk    *string           `json:"unk_token"`
+	} `json:"model"`
+	Added []struct {
+		ID      int    `json:"id"`
+		Content string `json:"content"`
+		Special bool   `json:"special"`
+	} `json:"added_tokens"`
+	PreTokenizer preTokenizer `json:"pre_tokenizer"`
+}
+
+type preTokenizer struct {
+	Type     string `json:"type"`
+	Prefix   bool   `json:"add_prefix_space"`
+	UseRegex *bool  `json:"use_regex"` // absent: true
+}
+
+// llama.cpp's kinds of tokens.
+const (
+	tokenNormal, tokenControl, tokenUserDefined, tokenUnused int32 = 1, 3, 4, 5
+)
+
+// tokenizer sets the keys of the vocabulary in dir, or says that there is none.
+func (g *ggufFile) tokenizer(dir string, c Config) error {
+	path := filepath.Join(dir, TokenizerFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		g.set("tokenizer.ggml.model", "no_vocab")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mamba: gguf: %w", err)
+	}
+	var t tokenizerJSON
+	if err := json.Unmarshal(b, &t); err != nil {
+		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
+	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
+	}
+	tokens, kinds, err := t.tokens(c.VocabSize)
+	if err != nil {
+		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
+	}
+	merges, err := t.merges()
+	if err != nil {
+		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
+	}
+	g.set("tokenizer.ggml.model", "gpt2")
+	g.set("tokenizer.ggml.pre", "gpt-2") // GPT-NeoX splits texts as GPT-2 does
+	g.set("tokenizer.ggml.tokens", tokens)
+	g.set("tokenizer.ggml.token_type", kinds)
+	g.set("tokenizer.ggml.merges", merges)
+	g.specials(t, c)
+	return nil
+}
+
+// check refuses what llama.cpp's byte-level BPE cannot express.
+func (t tokenizerJSON) check() error {
+	p := t.PreTokenizer
+	if t.Model.Type != "BPE" || p.Type != "ByteLevel" || p.UseRegex != nil && !*p.UseRegex {
+		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 does can be exported", t.Model.Type, p.Type)
+	}
+	return nil
+}
+
+// tokens lists the texts and kinds of all v ids; ids without a token are marked unused.
+func (t tokenizerJSON) tokens(v int) ([]string, []int32, error) {
+	tokens, kinds := make([]string, v), make([]int32, v)
+	for i := range tokens {
+		tokens[i], kinds[i] = fmt.Sprintf("[PAD%d]", i), tokenUnused
+	}
+	put := func(id int, text string, kind int32) error {
+		if id < 0 || id >= v {
+			return fmt.Errorf("token %q has id %d, the model has %d", text, id, v)
+		}
+		tokens[id], kinds[id] = text, kind
+		return nil
+	}
+	for text, id := range t.Model.Vocab {
+		if err := put(id, text, tokenNormal); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, a := range t.Added {
+		kind := tokenUserDefined
+		if a.Special {
+			kind = tokenControl
+		}
+		if err := put(a.ID, a.Content, kind); err != nil {
+			return nil, nil, err
+		}
+	}
+	return tokens, kinds, nil
+}
+
+func (t tokenizerJSON) merges() ([]string, error) {
+	merges := make([]string, len(t.Model.Merges))
+	for i, raw := range t.Model.Merges {
+		var pair []string
+		if json.Unmarshal(raw, &merges[i]) == nil {
+			continue
+		}
+		if err := json.Unmarshal(raw, &pair); err != nil || len(pair) != 2 {
+			return nil, fmt.Errorf("merge %d: want two tokens, got %s", i, shorten(raw))
+		}
+		merges[i] = strings.Join(pair, " ")
+	}
+	return merges, nil
+}
+
+// specials sets the ids with a role.
+func (g *ggufFile) specials(t tokenizerJSON, c Config) {
+	set := func(role string, id int) {
+		if id >= 0 && id < c.VocabSize {
+			g.set("tokenizer.ggml."+role+"_token_id", uint32(id))
+		}
+	}
+	set("bos", c.BOSTokenID)
+	if len(c.EOSTokenID) > 0 {
+		set("eos", c.EOSTokenID[0])
+	}
+	if t.Model.Unk != nil {
+		if id, ok := t.Model.Vocab[*t.Model.Unk]; ok {
+			set("unknown", id)
+		}
+	}
+	set("padding", c.PadTokenID)
+	g.set("tokenizer.ggml.add_bos_token", false)
+}

@@ -1,0 +1,287 @@
+package mamba
+
+import (
+	"archive/zip"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"sort"
+	"strings"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// torchFile is a checkpoint written by torch.save: a zip archive with a pickle that describes tensors and, beside it,
+// one stored (never compressed) entry for each block of memory.
+type torchFile struct {
+	path    string
+	size    int64
+	zip     *zip.ReadCloser
+	names   []string
+	tensors map[string]torchTensor
+	data    map[string]*zip.File // storages by key
+}
+
+// storageTypes are the element types that can be converted; the others are listed with a fault.
+var storageTypes = map[string]nn.DType{"FloatStorage": nn.F32, "HalfStorage": nn.F16, "BFloat16Storage": nn.BF16}
+
+// maxPickle bounds the description of the tensors, some 200 bytes each.
+const maxPickle = 64 << 20
+
+// openTorch reads the description of every tensor and checks it against the blocks that are there.
+func openTorch(file string) (*torchFile, error) {
+	z, err := zip.OpenReader(file)
+	if errors.Is(err, zip.ErrFormat) {
+		return nil, fmt.Errorf("mamba: %s: is not a zip archive; files of torch before 1.6 have to be saved again by a newer one", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mamba: %w", err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		z.Close()
+		return nil, fmt.Errorf("mamba: %w", err)
+	}
+	t := &torchFile{path: file, size: info.Size(), zip: z, tensors: map[string]torchTensor{}, data: map[string]*zip.File{}}
+	if err := t.read(); err != nil {
+		z.Close()
+		return nil, fmt.Errorf("mamba: %s: %w", file, err)
+	}
+	return t, nil
+}
+
+func (t *torchFile) Close() error { return t.zip.Close() }
+
+func (t *torchFile) read() error {
+	var program *zip.File
+	for _, f := range t.zip.File {
+		dir, base := path.Split(f.Name)
+		switch {
+		case base == "data.pkl":
+			program = f
+		case base == "byteorder":
+			if order, err := readEntry(f, 16); err != nil || strings.TrimSpace(string(order)) != "little" {
+				return fmt.Errorf("byte order %q: want little", order)
+			}
+		case path.Base(path.Clean(dir)) == "data":
+			t.data[base] = f
+		}
+	}
+	if program == nil {
+		return errors.New("has no data.pkl: it is not a file of torch.save")
+	}
+	r, err := program.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	object, err := unpickle(io.LimitReader(r, maxPickle))
+	if err != nil {
+		return err
+	}
+	d, ok := object.(*dict)
+	if !ok {
+		return fmt.Errorf("holds a %T, want a dictionary of tensors", object)
+	}
+	return t.take(d)
+}
+
+// take lists the tensors of a state dictionary; one wrapped in "state_dict" or "model" is unwrapped.
+func (t *torchFile) take(d *dict) error {
+	for _, wrapper := range []string{"state_dict", "model"} {
+		if inner, ok := d.values[wrapper].(*dict); ok {
+			d = inner
+		}
+	}
+	var faults []string
+	for _, name := range d.keys {
+		x, ok := d.values[name].(torchTensor)
+		if !ok {
+			continue // numbers and the like beside the weights
+		}
+		if err := t.check(x); err != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v", name, err))
+		}
+		t.names, t.tensors[name] = append(t.names, name), x
+	}
+	sort.Strings(t.names)
+	sort.Strings(faults)
+	if len(faults) > 0 {
+		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), abridge(faults))
+	}
+	if len(t.names) == 0 {
+		return errors.New("holds no tensors")
+	}
+	return nil
+}
+
+// check compares a tensor with its storage and the storage with its bytes. Types that cannot be converted are left to
+// [match], which names them.
+func (t *torchFile) check(x torchTensor) error {
+	f, ok := t.data[x.storage.key]
+	if !ok {
+		return fmt.Errorf("storage %q is missing", x.storage.key)
+	}
+	size := int64(storageTypes[x.storage.kind].Size())
+	if size == 0 {
+		return nil
+	}
+	all := x.storage.elements
+	bytes := f.UncompressedSize64
+	if f.Method != zip.Store || f.CompressedSize64 != bytes || bytes > uint64(t.size) || all > t.size || bytes != uint64(all*size) {
+		return fmt.Errorf("storage %q has %d bytes, want %d elements of %s, uncompressed", x.storage.key, bytes, all, x.storage.kind)
+	}
+	n, last := int64(1), x.offset // elements, and the place of the last one
+	inside := x.offset <= all
+	for i, dim := range x.size {
+		if inside = inside && (dim < 1 || n <= all/dim) && (dim < 2 || last < all && x.stride[i] <= (all-1-last)/(dim-1)); !inside {
+			break
+		}
+		n *= dim
+		last += max(0, dim-1) * x.stride[i]
+	}
+	if !inside || n > 0 && last >= all {
+		return fmt.Errorf("shape %v with strides %v from %d exceeds its storage of %d", x.size, x.stride, x.offset, all)
+	}
+	return nil
+}
+
+func (t *torchFile) checkpoint() checkpoint {
+	return checkpoint{
+		path: t.path, names: t.names,
+		tensor: func(name string) (stored, bool) {
+			x, ok := t.tensors[name]
+			s := stored{name: name, dtype: storageTypes[x.storage.kind]}
+			if s.dtype == "" {
+				s.dtype = nn.DType(x.storage.kind)
+			}
+			for _, dim := range x.size {
+				s.shape = append(s.shape, int(dim))
+			}
+			return s, ok
+		},
+		equal: t.equal,
+	}
+}
+
+// equal compares two tensors. A tied head usually is the table's very storage.
+func (t *torchFile) equal(a, b string) (bool, error) {
+	x, y := t.tensors[a], t.tensors[b]
+	if fmt.Sprint(x.size) != fmt.Sprint(y.size) {
+		return false, nil
+	}
+	if x.storage == y.storage && x.offset == y.offset && fmt.Sprint(x.stride) == fmt.Sprint(y.stride) {
+		return true, nil
+	}
+	v, err := t.float32s(a)
+	if err != nil {
+		return false, err
+	}
+	w, err := t.float32s(b)
+	if err != nil {
+		return false, err
+	}
+	for i := range v {
+		if v[i] != w[i] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// float32s reads a tensor in row-major order.
+func (t *torchFile) float32s(name string) ([]float32, error) {
+	x := t.tensors[name]
+	all, err := t.storage(x.storage)
+	if err != nil {
+		return nil, fmt.Errorf("mamba: %s: tensor %s: %w", t.path, name, err)
+	}
+	n := int64(1)
+	for _, dim := range x.size {
+		n *= dim
+	}
+	if n == 0 || contiguous(x) {
+		return all[x.offset:][:n], nil
+	}
+	v := make([]float32, n)
+	index := make([]int64, len(x.size))
+	at := x.offset
+	for i := range v {
+		v[i] = all[at]
+		for d := len(index) - 1; d >= 0; d-- { // the next index, as an odometer
+			index[d]++
+			at += x.stride[d]
+			if index[d] < x.size[d] {
+				break
+			}
+			at -= x.size[d] * x.stride[d]
+			index[d] = 0
+		}
+	}
+	return v, nil
+}
+
+func contiguous(x torchTensor) bool {
+	step := int64(1)
+	for d := len(x.size) - 1; d >= 0; d-- {
+		if x.size[d] != 1 && x.stride[d] != step {
+			return false
+		}
+		step *= x.size[d]
+	}
+	return true
+}
+
+// storage reads a block of memory as float32.
+func (t *torchFile) storage(s torchStorage) ([]float32, error) {
+	r, err := t.data[s.key].Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	v := make([]float32, s.elements)
+	size := storageTypes[s.kind].Size()
+	buf, bits := make([]byte, 1<<16), make([]uint16, 1<<15)
+	for at := 0; at < len(v); {
+		n := min(len(v)-at, len(buf)/size)
+		if _, err := io.ReadFull(r, buf[:n*size]); err != nil {
+			return nil, truncated(err)
+		}
+		decode(v[at:at+n], buf[:n*size], bits, storageTypes[s.kind])
+		at += n
+	}
+	if _, err := r.Read(buf[:1]); !errors.Is(err, io.EOF) { // the end is where the archive checks its sum
+		return nil, fmt.Errorf("storage %s: %w", s.key, err)
+	}
+	return v, nil
+}
+
+func decode(v []float32, b []byte, bits []uint16, dtype nn.DType) {
+	if dtype == nn.F32 {
+		for i := range v {
+			v[i] = math.Float32frombits(uint32(b[4*i]) | uint32(b[4*i+1])<<8 | uint32(b[4*i+2])<<16 | uint32(b[4*i+3])<<24)
+		}
+		return
+	}
+	for i := range v {
+		bits[i] = uint16(b[2*i]) | uint16(b[2*i+1])<<8
+	}
+	if dtype == nn.BF16 {
+		kernel.WidenBF16(v, bits[:len(v)])
+	} else {
+		kernel.WidenFP16(v, bits[:len(v)])
+	}
+}
+
+func readEntry(f *zip.File, limit int64) ([]byte, error) {
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, limit))
+}
