@@ -37,13 +37,14 @@ func newRenderer(path string, have []string, tok *Tokenizer, o *Options) (render
 	if tok == nil {
 		return nil, fmt.Errorf("data: %s: no column input_ids, and no tokenizer to make ids from text", path)
 	}
+	if o.Messages != "" {
+		return newChatRows(tok, o)
+	}
 	end, err := endOfText(tok, o)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case o.Messages != "":
-		return newChatRows(tok, o, end)
 	case o.Completion != "":
 		prompt, err := parseField("prompt", o.Prompt)
 		if err != nil {
