@@ -24,7 +24,7 @@ func newChatRows(tok *Tokenizer, o *Options) (renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.AssistantOnlyLoss && !template.marks {
+	if o.AssistantOnlyLoss && !template.marks.Load() {
 		return nil, fmt.Errorf("data.assistant_only_loss: the chat template marks no answers: want {%% generation %%} … {%% endgeneration %%} around them")
 	}
 	return &chatRows{tok, template, o.Messages, o.AssistantOnlyLoss}, nil

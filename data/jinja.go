@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/config"
@@ -26,7 +27,7 @@ import (
 type chatTemplate struct {
 	source string
 	tokens map[string]string
-	marks  bool // it has {% generation %}
+	marks  atomic.Bool // it has {% generation %}
 	ready  sync.Pool
 }
 
@@ -118,7 +119,8 @@ func (c *chatTemplate) parseGeneration(p, args *parser.Parser) (nodes.ControlStr
 	if !args.End() {
 		return nil, args.Error("generation takes no arguments", nil)
 	}
-	g.body, c.marks = body, true
+	g.body = body
+	c.marks.Store(true)
 	return g, nil
 }
 
