@@ -162,13 +162,18 @@ func (c *Comm) Barrier() error {
 	return c.do(job{name: "barrier", waits: true, run: c.lib.barrier})
 }
 
-// abortPatience is how long a call under way may keep MPI_Abort waiting.
-const abortPatience = 5 * time.Second
+const (
+	// abortPatience is how long a call under way may keep MPI_Abort waiting.
+	abortPatience = 5 * time.Second
+	// lastWords is the time that a launcher has to pass the message on: MPICH's drops what it has not read when it ends a job.
+	lastWords = 200 * time.Millisecond
+)
 
 // Abort prints the message and ends all ranks with the exit code. It does not return, unless Options.Exit does.
 func (c *Comm) Abort(code int, message string) {
 	c.options.Print(Prefix(c) + message)
 	if !c.closed.Swap(true) {
+		time.Sleep(lastWords)
 		deadline := time.After(abortPatience)
 		j := &job{name: "abort", done: make(chan error, 1), run: func() error {
 			c.lib.abort(code)

@@ -1,0 +1,337 @@
+//go:build mpi && linux && (amd64 || arm64)
+
+package mpi
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"mambatrain/trainer"
+)
+
+// These tests start themselves under the launchers that are installed. Without one they are skipped, unless
+// MAMBA_REQUIRE_MPI=1 says that it must be there.
+
+const programVariable = "MAMBA_MPI_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if p, ok := programs[os.Getenv(programVariable)]; ok {
+		os.Exit(asRank(p))
+	}
+	os.Exit(m.Run())
+}
+
+// programs are what a rank may do.
+var programs = map[string]func(c trainer.Communicator) error{
+	"sums":    printSums,
+	"loop":    reduceForever,
+	"signals": reduceUnderSignals,
+	"abort":   abortOne,
+}
+
+func asRank(program func(c trainer.Communicator) error) int {
+	timeout, _ := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_TIMEOUT"))
+	c, err := Open(Options{Library: os.Getenv("MAMBA_MPI_TEST_LIBRARY"), Timeout: timeout})
+	if err == nil {
+		err = program(c)
+	}
+	if err == nil {
+		err = c.Close()
+	}
+	var coded interface{ ExitCode() int }
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coded):
+		fmt.Fprintln(os.Stderr, err)
+		return coded.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+const realElements = 1_100_001 // more than a bucket, and not a multiple of any number of ranks
+
+// printSums prints a checksum of the sum that each way of making it gives.
+func printSums(c trainer.Communicator) error {
+	mc := c.(*Comm)
+	all, parts := gradients(c.Rank(), realElements), gradients(c.Rank(), 100_001)
+	if err := errors.Join(c.AllReduce(all), mc.ReduceScatter(parts), mc.AllGather(parts)); err != nil {
+		return err
+	}
+	sum, largest, text := []float64{1, float64(c.Rank())}, []float64{float64(c.Rank())}, []byte{byte(c.Rank())}
+	if err := errors.Join(c.AllReduceSum(sum), c.AllReduceMax(largest), c.Broadcast(text, c.Size()-1), c.Barrier()); err != nil {
+		return err
+	}
+	n := float64(c.Size())
+	if sum[0] != n || sum[1] != n*(n-1)/2 || largest[0] != n-1 || text[0] != byte(n-1) {
+		return fmt.Errorf("got sums %v, largest %v, broadcast %v", sum, largest, text)
+	}
+	fmt.Printf("sum %s %s\n", checksum(all), checksum(parts))
+	return nil
+}
+
+func checksum(x []float32) string {
+	h := fnv.New64a()
+	var b [4]byte
+	for _, v := range x {
+		bits := math.Float32bits(v)
+		b = [4]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)}
+		h.Write(b[:])
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+func reduceForever(c trainer.Communicator) error {
+	fmt.Printf("pid %d %d\n", c.Rank(), os.Getpid())
+	for x := make([]float32, 1<<18); ; {
+		if err := c.AllReduce(x); err != nil {
+			return err
+		}
+	}
+}
+
+func abortOne(c trainer.Communicator) error {
+	if c.Rank() == 1 {
+		c.Abort(3, "the disk is full")
+	}
+	return c.Barrier()
+}
+
+// reduceUnderSignals checks that the Go runtime's handlers work with the library's code on the stack: SIGUSR1 comes a
+// thousand times a second, nil pointers are dereferenced and recovered from, and the collector runs.
+func reduceUnderSignals(c trainer.Communicator) error {
+	got := make(chan os.Signal, 1024)
+	signal.Notify(got, syscall.SIGUSR1)
+	var received atomic.Int64
+	stop := make(chan struct{})
+	go func() {
+		for range got {
+			received.Add(1)
+		}
+	}()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+				recoverFromNil()
+				runtime.GC()
+			}
+		}
+	}()
+	for range 300 {
+		x := make([]float32, 10_000)
+		for i := range x {
+			x[i] = float32(c.Rank() + 1)
+		}
+		if err := c.AllReduce(x); err != nil {
+			return err
+		}
+		if want := float32(c.Size() * (c.Size() + 1) / 2); x[0] != want || x[len(x)-1] != want {
+			return fmt.Errorf("sum is %v … %v, want %v", x[0], x[len(x)-1], want)
+		}
+	}
+	close(stop)
+	if received.Load() == 0 {
+		return errors.New("no signal came through")
+	}
+	return nil
+}
+
+func recoverFromNil() {
+	defer func() { recover() }()
+	var p *int
+	*p++
+}
+
+// launcher is an installed mpirun and the library that belongs to it.
+type launcher struct{ name, path, library string }
+
+func installed(t *testing.T) []launcher {
+	t.Helper()
+	var list []launcher
+	for _, l := range []launcher{{"openmpi", "mpirun.openmpi", "libmpi.so.40"}, {"mpich", "mpirun.mpich", "libmpich.so.12"}} {
+		if p, err := exec.LookPath(l.path); err == nil {
+			list = append(list, launcher{l.name, p, l.library})
+		}
+	}
+	if len(list) > 0 {
+		return list
+	}
+	if os.Getenv("MAMBA_REQUIRE_MPI") == "1" {
+		t.Fatal("neither mpirun.openmpi nor mpirun.mpich is installed")
+	}
+	t.Skip("neither mpirun.openmpi nor mpirun.mpich is installed")
+	return nil
+}
+
+// command starts a program on several ranks.
+func (l launcher) command(ranks int, program string, env ...string) *exec.Cmd {
+	args := []string{"-np", strconv.Itoa(ranks)}
+	if l.name == "openmpi" {
+		args = append(args, "--oversubscribe", "--bind-to", "none")
+	}
+	cmd := exec.Command(l.path, append(args, os.Args[0])...)
+	cmd.Env = append(os.Environ(), "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", programVariable+"="+program)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// code waits for cmd to end by itself within the time and returns its exit code.
+func code(t *testing.T, cmd *exec.Cmd, limit time.Duration) int {
+	t.Helper()
+	timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	began := time.Now()
+	err := cmd.Wait()
+	if time.Since(began) >= limit {
+		t.Errorf("%v: still running after %v", cmd.Args, limit)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+// run returns the exit code and all output of a program that ends by itself.
+func (l launcher) run(t *testing.T, limit time.Duration, ranks int, program string, env ...string) (int, string) {
+	t.Helper()
+	cmd := l.command(ranks, program, env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return code(t, cmd, limit), out.String()
+}
+
+// Any library and any launcher give the bits of the tree.
+func TestRealSums(t *testing.T) {
+	for _, l := range installed(t) {
+		for _, ranks := range []int{2, 3, 4} {
+			var all, parts [][]float32
+			for r := range ranks {
+				all, parts = append(all, gradients(r, realElements)), append(parts, gradients(r, 100_001))
+			}
+			want := fmt.Sprintf("sum %s %s\n", checksum(treeOf(all)), checksum(treeOf(parts)))
+			rc, out := l.run(t, 30*time.Second, ranks, "sums")
+			if rc != 0 || strings.Count(out, want) != ranks {
+				t.Errorf("%s, %d ranks: exit code %d, want 0 and %d times %q, got\n%s", l.name, ranks, rc, ranks, want, out)
+			}
+		}
+	}
+}
+
+func TestRealSignals(t *testing.T) {
+	for _, l := range installed(t) {
+		if rc, out := l.run(t, 30*time.Second, 2, "signals"); rc != 0 {
+			t.Errorf("%s: exit code %d\n%s", l.name, rc, out)
+		}
+	}
+}
+
+func TestRealAbort(t *testing.T) {
+	for _, l := range installed(t) {
+		rc, out := l.run(t, 10*time.Second, 2, "abort")
+		if rc != 3 || !strings.Contains(out, "the disk is full") {
+			t.Errorf("%s: exit code %d, want 3 and the reason, got\n%s", l.name, rc, out)
+		}
+	}
+}
+
+// A library that belongs to another launcher would run as many jobs of one rank each.
+func TestRealForeignLibraryIsRefused(t *testing.T) {
+	list := installed(t)
+	if len(list) < 2 {
+		t.Skip("needs two MPIs")
+	}
+	for i, l := range list {
+		rc, out := l.run(t, 20*time.Second, 2, "sums", "MAMBA_MPI_TEST_LIBRARY="+list[1-i].library)
+		if rc != 69 || !strings.Contains(out, "do not belong together") {
+			t.Errorf("%s with %s: exit code %d, want 69, got\n%s", l.name, list[1-i].library, rc, out)
+		}
+	}
+}
+
+// loop starts ranks that reduce forever, and returns their process numbers.
+func (l launcher) loop(t *testing.T, ranks int, env ...string) (*exec.Cmd, []int, *bytes.Buffer) {
+	t.Helper()
+	cmd, stderr := l.command(ranks, "loop", env...), &bytes.Buffer{}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pids := make([]int, ranks)
+	lines := bufio.NewScanner(out)
+	for range ranks {
+		var rank, pid int
+		if !lines.Scan() {
+			cmd.Wait()
+			t.Fatalf("%s: the ranks did not start\n%s", l.name, stderr)
+		}
+		if _, err := fmt.Sscanf(lines.Text(), "pid %d %d", &rank, &pid); err != nil {
+			t.Fatalf("%s: %q: %v", l.name, lines.Text(), err)
+		}
+		pids[rank] = pid
+	}
+	go io.Copy(io.Discard, out)
+	time.Sleep(200 * time.Millisecond)
+	return cmd, pids, stderr
+}
+
+func TestRealKilledRankEndsTheJob(t *testing.T) {
+	for _, l := range installed(t) {
+		cmd, pids, _ := l.loop(t, 2)
+		syscall.Kill(pids[1], syscall.SIGKILL)
+		if rc := code(t, cmd, 10*time.Second); rc == 0 {
+			t.Errorf("%s: exit code 0 after a rank was killed", l.name)
+		}
+		for deadline := time.Now().Add(3 * time.Second); running(pids[0]); time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("%s: the other rank still runs", l.name)
+				break
+			}
+		}
+	}
+}
+
+// running says whether the process is more than an entry that nobody has collected yet.
+func running(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(b, []byte(") Z "))
+}
+
+func TestRealStoppedRankEndsTheJob(t *testing.T) {
+	for _, l := range installed(t) {
+		cmd, pids, stderr := l.loop(t, 2, "MAMBA_MPI_TEST_TIMEOUT=1s")
+		syscall.Kill(pids[1], syscall.SIGSTOP)
+		if rc := code(t, cmd, 15*time.Second); rc != 75 || !strings.Contains(stderr.String(), "has not finished in 1s") {
+			t.Errorf("%s: exit code %d, want 75 and the reason, got\n%s", l.name, rc, stderr)
+		}
+		syscall.Kill(pids[1], syscall.SIGKILL)
+	}
+}
