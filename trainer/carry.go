@@ -3,14 +3,13 @@ package trainer
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"mambatrain/nn"
 )
 
 // Carrier is a program that starts a document from a given state.
 type Carrier interface {
-	// Carried returns the state after the last row of the last run. The next run overwrites it.
+	// Carried returns a copy of the state after the last row of the last run.
 	Carried() []float32
 	// SetCarried makes it the state from which a batch that continues starts.
 	SetCarried([]float32) error
@@ -44,7 +43,7 @@ func (s *states) through(p Program, part part, run func() error) error {
 	if err := run(); err != nil {
 		return err
 	}
-	s.now = append(s.now[:part.lane:part.lane], slices.Clone(c.Carried()))
+	s.now = append(s.now[:part.lane:part.lane], c.Carried())
 	return nil
 }
 

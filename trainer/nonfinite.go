@@ -80,7 +80,7 @@ func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFini
 
 func (t *Trainer) badTensor() string {
 	for _, p := range t.task.Params {
-		if !p.IsBF16() && !kernel.AllFinite(p.Float32s()) {
+		if p.Trainable() && !kernel.AllFinite(p.Float32s()) { // frozen ones were finite when they were read
 			return p.Name
 		}
 	}

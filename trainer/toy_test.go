@@ -16,6 +16,9 @@ import (
 
 // TestMain moves temporary directories to memory where it can: the tests wait for the disk thousands of times.
 func TestMain(m *testing.M) {
+	if os.Getenv(killEnv) != "" {
+		beVictim()
+	}
 	if dir, err := os.MkdirTemp("/dev/shm", ""); err == nil {
 		os.Setenv("TMPDIR", dir)
 		defer os.RemoveAll(dir)
@@ -31,6 +34,7 @@ type toy struct {
 	dropout     float64
 	poison      func(runs int) float32 // added to a weight's gradient; nil = nothing
 	runs        int
+	state       float32 // what a document hands on: a count of rows, which scales the loss
 	carried     []float32
 }
 
@@ -69,16 +73,29 @@ func (m *toy) Step(_ context.Context, s ag.Step) (ag.Loss, error) {
 	return l, nil
 }
 
+func (m *toy) Carried() []float32 { return []float32{m.state} }
+
+func (m *toy) SetCarried(s []float32) error {
+	m.state = s[0]
+	return nil
+}
+
 func (m *toy) Eval(_ context.Context, b ag.Batch) (ag.Loss, error) { return m.each(b, nil, 0), nil }
 
 // each visits every pair of tokens within a document; mask draws the dropout of a row.
 func (m *toy) each(b ag.Batch, mask func() []float32, scale float64) ag.Loss {
 	var l ag.Loss
+	if !b.Continues {
+		m.state = 0
+	}
+	weight := 1 + float64(m.state)/100
+	m.state += float32(len(b.Tokens))
+	scale *= weight
 	for d := range b.Starts {
 		for t := b.Starts[d] + 1; t < end(b, d); t++ {
 			if b.Labels[t] >= 0 {
 				l.Tokens++
-				l.Sum += m.pair(b.Tokens[t-1], b.Labels[t], mask, scale)
+				l.Sum += weight * m.pair(b.Tokens[t-1], b.Labels[t], mask, scale)
 			}
 		}
 	}

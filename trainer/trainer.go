@@ -316,12 +316,12 @@ func (t *Trainer) Overview() Overview {
 func (t *Trainer) memory() Memories {
 	m := Memories{Optimizer: OptimizerBytes(t.Settings, t.task.Params)}
 	for _, p := range t.task.Params {
-		n := p.Bytes()
+		m.Weights += p.Bytes()
 		if p.Trainable() {
-			n /= 2
-			m.Gradients += n
+			gradient := 4 * int64(p.Size())
+			m.Gradients += gradient
+			m.Weights -= gradient
 		}
-		m.Weights += n
 	}
 	if b, ok := t.task.Program.(interface{ Bytes() int64 }); ok {
 		m.Activations = b.Bytes()

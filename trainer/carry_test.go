@@ -1,0 +1,80 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	ag "mambatrain/autograd"
+)
+
+// lanes cuts long documents into pieces of 3 tokens: micro-batch i holds the i-th piece of each document that has one.
+type lanes struct{ docs [][]int }
+
+func (l lanes) Batches(int) (int, error) { return 4, nil }
+
+func (l lanes) Batch(_ context.Context, epoch, i int) (Batch, error) {
+	b := Batch{Carry: []int{}}
+	before := 0 // documents of the micro-batch before that have been passed
+	for _, d := range l.docs {
+		had := i > 0 && len(d) > 3*(i-1)
+		if len(d) > 3*i {
+			b.Starts = append(b.Starts, len(b.Tokens))
+			piece := d[3*i : min(len(d), 3*i+3)]
+			b.Tokens, b.Labels = append(b.Tokens, piece...), append(b.Labels, piece...)
+			if had {
+				b.Carry = append(b.Carry, before)
+			} else {
+				b.Carry = append(b.Carry, -1)
+			}
+		}
+		if had {
+			before++
+		}
+	}
+	return b, nil
+}
+
+func newCarryRun() *run {
+	r := newRun()
+	r.task.Train = lanes{[][]int{{1, 2, 3, 4}, {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, {6, 5, 4, 3, 2, 1, 0}, {2, 2}}}
+	r.EvalSteps = 1 // evaluations must not touch what is carried
+	return r
+}
+
+// spy notes the state that each continuing part starts from.
+type spy struct {
+	*toy
+	starts []float32
+}
+
+func (s *spy) Step(ctx context.Context, st ag.Step) (ag.Loss, error) {
+	if st.Continues {
+		s.starts = append(s.starts, s.state)
+	}
+	return s.toy.Step(ctx, st)
+}
+
+func TestStateFollowsItsDocument(t *testing.T) {
+	r := newCarryRun()
+	s := &spy{toy: r.model}
+	r.task.Program, r.NumTrainEpochs = s, 1
+	r.must(t, "", Fresh)
+	// Rows before each piece that goes on: of the documents of 4, 11 and 7; of 11 and 7; of 11.
+	if want := []float32{3, 3, 3, 6, 6, 9}; !slices.Equal(s.starts, want) {
+		t.Errorf("states %v, want %v", s.starts, want)
+	}
+}
+
+func TestCarriedStateIsResumed(t *testing.T) {
+	straight := t.TempDir()
+	steps := newCarryRun().must(t, straight, Fresh).Steps
+	want := results(t, straight)
+	for stop := 1; stop < steps; stop++ {
+		dir := t.TempDir()
+		newCarryRun().stopAfter(t, dir, Fresh, isStep, stop)
+		newCarryRun().must(t, dir, Resume)
+		sameResults(t, fmt.Sprintf("stopped after step %d", stop), results(t, dir), want)
+	}
+}
