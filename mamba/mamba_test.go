@@ -87,6 +87,9 @@ func within(t testing.TB, what string, got, want []float32, abs, rel float64) {
 	}
 	worst, at := 0.0, -1
 	for i := range got {
+		if got[i] == want[i] {
+			continue
+		}
 		d := math.Abs(float64(got[i])-float64(want[i])) / (abs + rel*math.Abs(float64(want[i])))
 		if d > worst || math.IsNaN(d) {
 			worst, at = d, i

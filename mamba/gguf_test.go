@@ -1,0 +1,258 @@
+package mamba
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"mambatrain/autograd/kernel"
+)
+
+// ggufSum is a relative bound for a sum that numpy and the test add in another order.
+const ggufSum = 1e-6
+
+// ggufGolden is golden.json: what the reference reader, the Python package gguf, sees in a file; see golden.py.
+type ggufGolden struct {
+	Keys []struct {
+		Key   string
+		Types []string
+		Value any
+	}
+	Tensors []struct {
+		Name, Type string
+		Dims       []int
+		Offset     int
+		Sum, Last  float64
+	}
+}
+
+// exported writes the base model of the reference with a small tokenizer as GGUF.
+func exported(t *testing.T, as GGUFType) string {
+	t.Helper()
+	dir := t.TempDir()
+	for from, to := range map[string]string{
+		"testdata/golden/base/model/config.json": ConfigFile, "testdata/golden/base/model/model.safetensors": "model.safetensors",
+		"testdata/gguf/tokenizer.json": TokenizerFile,
+	} {
+		copyFile(t, from, filepath.Join(dir, to))
+	}
+	file := filepath.Join(dir, "model.gguf")
+	n, err := ExportGGUF(dir, file, GGUFOptions{Type: as, Name: "golden"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != 32 {
+		t.Errorf("%d tensors, want 32", n)
+	}
+	return file
+}
+
+// TestGGUF: the keys, the tensors and the numbers in them are what the reference reader saw in the same file.
+func TestGGUF(t *testing.T) {
+	b, err := os.ReadFile("testdata/gguf/golden.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want ggufGolden
+	if err := json.Unmarshal(b, &want); err != nil {
+		t.Fatal(err)
+	}
+	r := readGGUF(t, exported(t, GGUFQ8))
+	if len(r.keys) != len(want.Keys) || len(r.tensors) != len(want.Tensors) {
+		t.Fatalf("%d keys, %d tensors; want %d and %d", len(r.keys), len(r.tensors), len(want.Keys), len(want.Tensors))
+	}
+	for i, k := range want.Keys {
+		if r.keys[i] != k.Key || !reflect.DeepEqual(r.values[i], k.Value) {
+			t.Errorf("key %d: %s = %v, want %s = %v", i, r.keys[i], r.values[i], k.Key, k.Value)
+		}
+	}
+	for i, w := range want.Tensors {
+		got := r.tensors[i]
+		if got.name != w.Name || got.kind != w.Type || !reflect.DeepEqual(got.dims, w.Dims) || r.data+got.offset != w.Offset {
+			t.Errorf("tensor %d: %s %s %v at %d, want %s %s %v at %d", i, got.name, got.kind, got.dims, r.data+got.offset, w.Name, w.Type, w.Dims, w.Offset)
+			continue
+		}
+		v := r.decode(got)
+		sum := 0.0
+		for _, x := range v {
+			sum += math.Abs(float64(x))
+		}
+		if math.Abs(sum-w.Sum) > ggufSum*w.Sum || math.Abs(float64(v[len(v)-1])-w.Last) > ggufSum {
+			t.Errorf("%s: |sum| %v, last %v; want %v and %v", w.Name, sum, v[len(v)-1], w.Sum, w.Last)
+		}
+	}
+}
+
+// TestGGUFTypes: every type keeps the weights to its precision; what is sensitive stays float32.
+func TestGGUFTypes(t *testing.T) {
+	m := loadGolden(t, "base/model")
+	table := m.Embeddings.Weight.Float32s()
+	a := m.Layers[1].Mixer.ALog.Float32s()
+	for as, rel := range map[GGUFType]float64{GGUFF32: 0, GGUFF16: 1.0 / 2048, GGUFBF16: 1.0 / 256, GGUFQ8: 1.0 / 254} {
+		r := readGGUF(t, exported(t, as))
+		top := 0.0
+		for _, x := range table {
+			top = max(top, math.Abs(float64(x)))
+		}
+		within(t, string(as)+" table", r.decode(r.tensors[0]), table, rel*top, 0)
+		for _, x := range r.tensors {
+			if x.name != "blk.1.ssm_a" {
+				continue
+			}
+			for i, v := range r.decode(x) {
+				if want := -math.Exp(float64(a[i])); math.Abs(float64(v)-want) > 1e-6*math.Abs(want) {
+					t.Fatalf("A %d is %v, want %v", i, v, want)
+				}
+			}
+		}
+	}
+}
+
+// TestGGUFRefuses what llama.cpp's Mamba cannot express, by the name of the setting.
+func TestGGUFRefuses(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "x.gguf")
+	for dir, wants := range map[string][]string{
+		"testdata/golden/variant/model": {"intermediate_size", "use_bias"},
+		"testdata/golden/nobias/model":  {"hidden_act"},
+		"testdata/golden/none":          {"config"},
+	} {
+		_, err := ExportGGUF(dir, to, GGUFOptions{})
+		for _, want := range wants {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v, want one with %q", dir, err, want)
+			}
+		}
+	}
+	if _, err := ExportGGUF("testdata/golden/base/model", to, GGUFOptions{Type: "Q2_K"}); err == nil {
+		t.Error("an unknown type was accepted")
+	}
+	dir := rewrite(t, unchanged, same)
+	for content, want := range map[string]string{
+		`{"model":{"type":"Unigram"}}`: "Unigram", `{`: TokenizerFile,
+		`{"model":{"type":"BPE","vocab":{"a":300}},"pre_tokenizer":{"type":"ByteLevel"}}`:     "id 300",
+		`{"model":{"type":"BPE","merges":[["a"]]},"pre_tokenizer":{"type":"ByteLevel"}}`:      "merge 0",
+		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"ByteLevel","use_regex":false}}`:     "splits as GPT-2",
+		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[null]}}`: "Sequence",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, TokenizerFile), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ExportGGUF(dir, to, GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", content, err, want)
+		}
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("something was written")
+	}
+}
+
+// ggufContents is a file as the test reads it.
+type ggufContents struct {
+	b       []byte
+	keys    []string
+	values  []any // as JSON has them
+	tensors []ggufFound
+	data    int
+}
+
+type ggufFound struct {
+	name, kind string
+	dims       []int
+	offset     int
+}
+
+type ggufReader struct{ *bytes.Reader }
+
+func (r ggufReader) u32() (x uint32) { binary.Read(r, binary.LittleEndian, &x); return x }
+func (r ggufReader) u64() (x uint64) { binary.Read(r, binary.LittleEndian, &x); return x }
+
+func (r ggufReader) text() string {
+	b := make([]byte, r.u64())
+	r.Read(b)
+	return string(b)
+}
+
+func (r ggufReader) value(kind uint32) any {
+	switch kind {
+	case 4:
+		return float64(r.u32())
+	case 5:
+		return float64(int32(r.u32()))
+	case 6:
+		return float64(math.Float32frombits(r.u32()))
+	case 7:
+		b, _ := r.ReadByte()
+		return b == 1
+	case 8:
+		return r.text()
+	case 9:
+		of := r.u32()
+		items := make([]any, r.u64())
+		for i := range items {
+			items[i] = r.value(of)
+		}
+		return items
+	}
+	panic(fmt.Sprintf("type %d", kind))
+}
+
+func readGGUF(t *testing.T, path string) *ggufContents {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ggufReader{bytes.NewReader(b)}
+	if magic := r.u32(); magic != binary.LittleEndian.Uint32([]byte("GGUF")) {
+		t.Fatalf("magic %x", magic)
+	}
+	if version := r.u32(); version != 3 {
+		t.Fatalf("version %d", version)
+	}
+	c := &ggufContents{b: b}
+	tensors, keys := int(r.u64()), int(r.u64())
+	for range keys {
+		c.keys = append(c.keys, r.text())
+		c.values = append(c.values, r.value(r.u32()))
+	}
+	for range tensors {
+		x := ggufFound{name: r.text()}
+		for range r.u32() {
+			x.dims = append(x.dims, int(r.u64()))
+		}
+		x.kind = map[uint32]string{0: "F32", 1: "F16", 8: "Q8_0", 30: "BF16"}[r.u32()]
+		x.offset = int(r.u64())
+		c.tensors = append(c.tensors, x)
+	}
+	c.data = (len(b) - r.Len() + 31) / 32 * 32
+	return c
+}
+
+func (c *ggufContents) decode(x ggufFound) []float32 {
+	n := 1
+	for _, dim := range x.dims {
+		n *= dim
+	}
+	v, b := make([]float32, n), c.b[c.data+x.offset:]
+	for i := range v {
+		switch x.kind {
+		case "F32":
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		case "F16":
+			v[i] = kernel.FromFP16(binary.LittleEndian.Uint16(b[2*i:]))
+		case "BF16":
+			v[i] = kernel.FromBF16(binary.LittleEndian.Uint16(b[2*i:]))
+		case "Q8_0":
+			block := b[i/32*34:]
+			v[i] = kernel.FromFP16(binary.LittleEndian.Uint16(block)) * float32(int8(block[2+i%32]))
+		}
+	}
+	return v
+}
