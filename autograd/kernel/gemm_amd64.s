@@ -15748,39 +15748,88 @@ TEXT ·packStraight512(SB), NOSPLIT, $0-56
 	MOVQ         lds+16(FP), DX
 	MOVQ         w+24(FP), BX
 	SHLQ         $0x02, DX
-	MOVQ         $0xffffffff, SI
-	MOVQ         $0x00000010, DI
-	CMPQ         BX, DI
-	CMOVQLT      BX, DI
-	BZHIQ        DI, SI, SI
-	KMOVW        SI, K1
-	XORQ         SI, SI
-	SUBQ         $0x10, BX
-	CMOVQLT      SI, BX
-	MOVQ         $0xffffffff, SI
-	MOVQ         $0x00000010, DI
-	CMPQ         BX, DI
-	CMOVQLT      BX, DI
-	BZHIQ        DI, SI, SI
-	KMOVW        SI, K2
 	VBROADCASTSS alpha+32(FP), Z0
-	MOVQ         dst+40(FP), BX
-	MOVQ         ldd+48(FP), SI
-	SHLQ         $0x02, SI
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	SHLQ         $0x02, DI
+	LEAQ         (DX)(DX*2), R8
+	SHLQ         $0x02, R8
+	CMPQ         BX, $0x10
+	JEQ          one
+	JLT          less
+	CMPQ         BX, $0x20
+	JEQ          two
+	SUBQ         $0x10, BX
+	MOVQ         $0xffffffff, R9
+	MOVQ         $0x00000010, R10
+	CMPQ         BX, R10
+	CMOVQLT      BX, R10
+	BZHIQ        R10, R9, R9
+	KMOVW        R9, K1
 
-loop:
-	VMOVUPS.Z  (CX), K1, Z1
-	VMOVUPS.Z  64(CX), K2, Z2
-	PREFETCHT0 (CX)(DX*8)
-	PREFETCHT0 64(CX)(DX*8)
+more:
+	PREFETCHT0 (CX)(R8*1)
+	VMULPS     (CX), Z0, Z1
+	VMOVUPS    Z1, (SI)
+	PREFETCHT0 64(CX)(R8*1)
+	VMOVUPS.Z  64(CX), K1, Z1
 	VMULPS     Z0, Z1, Z1
-	VMULPS     Z0, Z2, Z2
-	VMOVUPS    Z1, K1, (BX)
-	VMOVUPS    Z2, K2, 64(BX)
+	VMOVUPS    Z1, K1, 64(SI)
+	PREFETCHT0 128(CX)
 	ADDQ       DX, CX
-	ADDQ       SI, BX
+	ADDQ       DI, SI
 	DECQ       AX
-	JNZ        loop
+	JNZ        more
+	VZEROUPPER
+	RET
+
+two:
+twoRows:
+	PREFETCHT0 (CX)(R8*1)
+	VMULPS     (CX), Z0, Z1
+	VMOVUPS    Z1, (SI)
+	PREFETCHT0 64(CX)(R8*1)
+	VMULPS     64(CX), Z0, Z1
+	VMOVUPS    Z1, 64(SI)
+	PREFETCHT0 128(CX)
+	ADDQ       DX, CX
+	ADDQ       DI, SI
+	DECQ       AX
+	JNZ        twoRows
+	VZEROUPPER
+	RET
+
+less:
+	MOVQ    $0xffffffff, R9
+	MOVQ    $0x00000010, R10
+	CMPQ    BX, R10
+	CMOVQLT BX, R10
+	BZHIQ   R10, R9, R9
+	KMOVW   R9, K1
+
+lessRows:
+	PREFETCHT0 (CX)(R8*1)
+	VMOVUPS.Z  (CX), K1, Z1
+	VMULPS     Z0, Z1, Z1
+	VMOVUPS    Z1, K1, (SI)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	ADDQ       DI, SI
+	DECQ       AX
+	JNZ        lessRows
+	VZEROUPPER
+	RET
+
+one:
+oneRows:
+	PREFETCHT0 (CX)(R8*1)
+	VMULPS     (CX), Z0, Z1
+	VMOVUPS    Z1, (SI)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	ADDQ       DI, SI
+	DECQ       AX
+	JNZ        oneRows
 	VZEROUPPER
 	RET
 

@@ -1,9 +1,14 @@
 package kernel
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./vecmath -out ../vecmath_amd64.s -stubs ../vecmath_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./scan -out ../scan_amd64.s -stubs ../scan_stub_amd64.go -pkg kernel
 
 // machineSets lists the vector kernel sets of this processor, slowest first.
 func machineSets() []*kernelSet {
@@ -54,6 +59,7 @@ var avx512Set = kernelSet{
 		13: {nil, tile13x16_512, tile13x32_512}, 14: {nil, tile14x16_512, tile14x32_512},
 	},
 	wide:  true,
+	scan:  true,
 	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
 	sweep: sweepOf,
 	vec:   vectors512,
@@ -73,6 +79,7 @@ var avx512bf16Set = kernelSet{
 		13: {nil, tile13x16_bf16, tile13x32_bf16}, 14: {nil, tile14x16_bf16, tile14x32_bf16},
 	},
 	wide:  true,
+	scan:  true,
 	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
 	sweep: sweepOf,
 	vec:   vectors512,
@@ -132,6 +139,39 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 		widenPairsGo(k, src, words, dst)
 	}
 }
+
+// The recurrences of the scan, in steps of the states that a kernel holds.
+
+func scanForward(a scanArgs, n int) {
+	if n == 16 {
+		scanForward16_512((*byte)(unsafe.Pointer(&a)))
+		return
+	}
+	for j := 0; j < n; j += 8 {
+		part := a.shift(j)
+		scanForward8_512((*byte)(unsafe.Pointer(&part)))
+	}
+}
+
+func scanStates(a scanArgs, n int) {
+	if n == 16 {
+		scanStates16_512((*byte)(unsafe.Pointer(&a)))
+		return
+	}
+	for j := 0; j < n; j += 8 {
+		part := a.shift(j)
+		scanStates8_512((*byte)(unsafe.Pointer(&part)))
+	}
+}
+
+func scanBackward(a scanArgs, n int) {
+	for j := 0; j < n; j += 8 {
+		part := a.shift(j)
+		scanBackward8_512((*byte)(unsafe.Pointer(&part)))
+	}
+}
+
+func addRows(k int, dst *float32, ldd, w int, src *float32) { addRows512(k, dst, ldd, w, src) }
 
 var vectors256 = vectorSet{
 	exp:          exp256,

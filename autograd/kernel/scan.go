@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // Scan is the selective scan of Mamba with everything around it that is elementwise, over documents laid end to end:
 //
 //	Δ = softplus(dt),  A = −exp(A_log)
@@ -52,6 +54,10 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 	rows, d, n := s.sizes()
 	s.check()
 	y.check("scan y", rows, d)
+	if s.vector() {
+		s.forwardVec(*(*Mat[float32])(unsafe.Pointer(&y)), f32s(saved), f32s(hOut))
+		return
+	}
 	For(d, scanBlock, func(lo, hi int) {
 		h := make([]T, n)
 		for c := lo; c < hi; c++ {
@@ -62,6 +68,12 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 			}
 		}
 	})
+}
+
+// vector reports whether scanvec.go's form is there and fits.
+func (s *Scan[T]) vector() bool {
+	rows, d, n := s.sizes()
+	return is32[T]() && active.scan && n%8 == 0 && rows > 0 && d > 0
 }
 
 // start sets h to the state of channel c before row 0.
@@ -122,6 +134,10 @@ func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved []T) {
 	rows, d, n := s.sizes()
 	s.check()
 	dy.check("scan dy", rows, d)
+	if s.vector() {
+		s.backwardVec(*(*ScanGrad[float32])(unsafe.Pointer(&g)), *(*Mat[float32])(unsafe.Pointer(&dy)), f32s(saved))
+		return
+	}
 	blocks := (d + scanBlock - 1) / scanBlock
 	part := make([]T, blocks*rows*2*n) // per block of channels, row by row: dB, dC
 	For(d, scanBlock, func(lo, hi int) {

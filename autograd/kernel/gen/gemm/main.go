@@ -272,31 +272,54 @@ func packStraight() {
 	lds := Load(Param("lds"), GP64())
 	w := Load(Param("w"), GP64())
 	SHLQ(U8(2), lds)
-	lo := asm.LowMask(w)
-	zero := GP64()
-	XORQ(zero, zero)
-	SUBQ(U8(16), w)
-	CMOVQLT(zero, w)
-	hi := asm.LowMask(w)
 	alpha := ZMM()
 	VBROADCASTSS(NewParamAddr("alpha", 32), alpha)
 	dst := Load(Param("dst"), GP64())
 	ldd := Load(Param("ldd"), GP64())
 	SHLQ(U8(2), ldd)
-	Label("loop")
-	x, y := ZMM(), ZMM()
-	VMOVUPS_Z(Mem{Base: src}, lo, x)
-	VMOVUPS_Z(Mem{Base: src, Disp: 64}, hi, y)
-	PREFETCHT0(Mem{Base: src, Index: lds, Scale: 8})
-	PREFETCHT0(Mem{Base: src, Index: lds, Scale: 8, Disp: 64})
-	VMULPS(alpha, x, x)
-	VMULPS(alpha, y, y)
-	VMOVUPS(x, lo, Mem{Base: dst})
-	VMOVUPS(y, hi, Mem{Base: dst, Disp: 64})
+	far := GP64()
+	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, far)
+	SHLQ(U8(2), far) // twelve rows
+
+	CMPQ(w, U8(16))
+	JEQ(LabelRef("one"))
+	JLT(LabelRef("less"))
+	CMPQ(w, U8(32))
+	JEQ(LabelRef("two"))
+	SUBQ(U8(16), w)
+	m := asm.LowMask(w)
+	straightRows("more", 2, m, k, src, lds, far, alpha, dst, ldd)
+	Label("two")
+	straightRows("twoRows", 2, nil, k, src, lds, far, alpha, dst, ldd)
+	Label("less")
+	m = asm.LowMask(w)
+	straightRows("lessRows", 1, m, k, src, lds, far, alpha, dst, ldd)
+	Label("one")
+	straightRows("oneRows", 1, nil, k, src, lds, far, alpha, dst, ldd)
+}
+
+// straightRows emits packStraight's loop for n vectors, the last under the mask if there is one, and returns. What lies
+// beyond the row's piece is likely to be wanted next: it is prefetched, as are the rows to come.
+func straightRows(label string, n int, m reg.Register, k, src, lds, far, alpha, dst, ldd reg.Register) {
+	Label(label)
+	for i := 0; i < n; i++ {
+		x := ZMM()
+		at, to := Mem{Base: src, Disp: 64 * i}, Mem{Base: dst, Disp: 64 * i}
+		PREFETCHT0(Mem{Base: src, Index: far, Scale: 1, Disp: 64 * i})
+		if m != nil && i == n-1 {
+			VMOVUPS_Z(at, m, x)
+			VMULPS(alpha, x, x)
+			VMOVUPS(x, m, to)
+		} else {
+			VMULPS(at, alpha, x)
+			VMOVUPS(x, to)
+		}
+	}
+	PREFETCHT0(Mem{Base: src, Disp: 64 * n})
 	ADDQ(lds, src)
 	ADDQ(ldd, dst)
 	DECQ(k)
-	JNZ(LabelRef("loop"))
+	JNZ(LabelRef(label))
 	VZEROUPPER()
 	RET()
 }
