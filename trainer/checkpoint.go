@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc64"
+	"hash/crc32"
 	"math"
 	"path/filepath"
 	"slices"
@@ -208,9 +208,10 @@ func (t *Trainer) readOptimizer(path string, updates int) error {
 	return err
 }
 
-// fingerprint is a checksum of names and values.
+// fingerprint is a checksum of names and values. It catches a Load that does not bring back what Save was given; against
+// damaged files there is the manifest.
 func fingerprint(params []*ag.Param) string {
-	h, buf := crc64.New(crc64.MakeTable(crc64.ECMA)), make([]byte, 0, 1<<14)
+	h, buf := crc32.New(castagnoli), make([]byte, 0, 1<<14)
 	for _, p := range params {
 		h.Write([]byte(p.Name))
 		for w := range slices.Chunk(p.Float32s(), 1<<12) {
@@ -221,7 +222,7 @@ func fingerprint(params []*ag.Param) string {
 			h.Write(buf)
 		}
 	}
-	return fmt.Sprintf("%016x", h.Sum64())
+	return fmt.Sprintf("%08x", h.Sum32())
 }
 
 // interrupt saves the run where it stands.
@@ -251,13 +252,16 @@ func (t *Trainer) finish() (Result, error) {
 	return r, nil
 }
 
+// loadBest brings back the weights of the best evaluation. If their checkpoint cannot be used, the result of a long run
+// is not given up: the last weights stay.
 func (t *Trainer) loadBest() error {
 	if !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
 		return nil
 	}
 	dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))
 	if err := verify(t.task.Output.fs, dir); err != nil {
-		return fmt.Errorf("trainer: the best model: %s: %w", dir, err)
+		t.task.Observer(BestLost{*t.state.BestGlobalStep, err})
+		return nil
 	}
 	if err := t.task.Load(dir); err != nil {
 		return fmt.Errorf("trainer: the best model: %s: %w", dir, err)

@@ -103,6 +103,12 @@ type (
 		Err  error
 	}
 
+	// BestLost says that load_best_model_at_end could not be followed, and that the result holds the last weights instead.
+	BestLost struct {
+		Step int
+		Err  error
+	}
+
 	// Skipped says that a step was dropped because it was not finite.
 	Skipped struct {
 		Err   *NonFinite
@@ -131,6 +137,7 @@ func (Evaluated) event()  {}
 func (Sampled) event()    {}
 func (Saved) event()      {}
 func (SaveFailed) event() {}
+func (BestLost) event()   {}
 func (Skipped) event()    {}
 func (NoGradient) event() {}
 func (Stopping) event()   {}

@@ -24,8 +24,16 @@ const (
 // victims are configurations of long enough runs.
 var victims = []func() *run{
 	func() *run { r := newRun(); r.SaveSteps, r.SaveTotalLimit, r.NumTrainEpochs = 1, 1, 12; return r },
-	func() *run { r := newRun(); r.SaveSteps, r.LoadBestModelAtEnd, r.EvalSteps, r.NumTrainEpochs = 3, true, 2, 12; return r },
-	func() *run { r := newRun(); r.SaveSteps, r.Optim, r.SaveTotalLimit, r.NumTrainEpochs = 2, "adafactor", 2, 12; return r },
+	func() *run {
+		r := newRun()
+		r.SaveSteps, r.LoadBestModelAtEnd, r.EvalSteps, r.NumTrainEpochs = 3, true, 2, 12
+		return r
+	},
+	func() *run {
+		r := newRun()
+		r.SaveSteps, r.Optim, r.SaveTotalLimit, r.NumTrainEpochs = 2, "adafactor", 2, 12
+		return r
+	},
 	func() *run { r := newCarryRun(); r.SaveSteps, r.Optim, r.NumTrainEpochs = 1, "lion", 30; return r },
 }
 

@@ -1,0 +1,138 @@
+package trainer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+	"mambatrain/trainer"
+)
+
+// tuning is a LoRA run of the small Mamba with dropout, noise on embeddings, label smoothing and checkpointed layers, 6 steps long.
+type tuning struct {
+	settings trainer.Settings
+	task     trainer.Task
+}
+
+func newTuning(t *testing.T) *tuning {
+	t.Helper()
+	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.LabelSmoothing, m.Checkpointing, m.NeftuneAlpha = 0.1, true, 5
+	c := lora.Defaults()
+	c.LoraDropout = 0.2
+	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(3, 4)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := readCurve(t, "testdata/train/lora").batches
+	g := ag.NewGraph(ag.Options{Rows: len(batches[0].Tokens)})
+	prog, err := g.Compile(m.Loss(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &tuning{settings: trainer.Defaults()}
+	r.settings.GradientAccumulationSteps, r.settings.MaxSteps, r.settings.LearningRate = 2, 6, 1e-2
+	r.settings.SaveSteps, r.settings.LoggingSteps = 2, 1
+	params := a.Params()
+	r.task = trainer.Task{
+		Params: params, Program: prog, Rows: len(batches[0].Tokens), Train: batches, Seed: 7,
+		Now: func() time.Time { return time.Time{} },
+		Save: func(dir string) error {
+			var list []nn.Source
+			for _, p := range params {
+				list = append(list, nn.FromParam(p, nn.F32))
+			}
+			return nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), list, nil)
+		},
+		Load: func(dir string) error {
+			f, err := nn.OpenTensors(dir)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			for _, p := range params {
+				x, ok := f.Tensor(p.Name)
+				if !ok {
+					return fmt.Errorf("%s is missing", p.Name)
+				}
+				if err := x.Read(p); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	return r
+}
+
+// run trains in dir, and stops after the given step unless that is 0.
+func (r *tuning) run(t *testing.T, dir string, mode trainer.Mode, stop int) {
+	t.Helper()
+	out, err := trainer.OpenOutput(trainer.Disk{}, dir, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.task.Output = out
+	r.task.Observer = func(e trainer.Event) {
+		if s, ok := e.(trainer.Stepped); ok && s.Step == stop {
+			cancel()
+		}
+	}
+	tr, err := trainer.New(r.settings, r.task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.Run(ctx); err != nil && !(stop > 0 && errors.Is(err, context.Canceled)) {
+		t.Fatal(err)
+	}
+}
+
+// outcome is the bytes of weights and state.
+func outcome(t *testing.T, dir string) []byte {
+	t.Helper()
+	var all []byte
+	for _, name := range []string{nn.WeightsFile, trainer.StateFile} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
+// TestMambaResumesBitForBit also changes the number of threads at the stop.
+func TestMambaResumesBitForBit(t *testing.T) {
+	defer kernel.SetThreads(0)
+	straight := t.TempDir()
+	kernel.SetThreads(1)
+	newTuning(t).run(t, straight, trainer.Fresh, 0)
+	want := outcome(t, straight)
+	for stop := 1; stop <= 5; stop += 2 {
+		dir := t.TempDir()
+		kernel.SetThreads(2)
+		newTuning(t).run(t, dir, trainer.Fresh, stop)
+		kernel.SetThreads(1 + stop%3)
+		newTuning(t).run(t, dir, trainer.Resume, 0)
+		if !bytes.Equal(outcome(t, dir), want) {
+			t.Errorf("stopped after step %d: not the result of the straight run on one thread", stop)
+		}
+	}
+}

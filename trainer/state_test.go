@@ -1,0 +1,117 @@
+package trainer
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestStateHasTransformersKeys: its TrainerState is built from the file's keys and takes no other.
+func TestStateHasTransformersKeys(t *testing.T) {
+	dir := t.TempDir()
+	newRun().must(t, dir, Fresh)
+	b, err := os.ReadFile(filepath.Join(dir, StateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"best_global_step", "best_metric", "best_model_checkpoint", "epoch", "eval_steps", "global_step", "is_hyper_param_search",
+		"is_local_process_zero", "is_world_process_zero", "log_history", "logging_steps", "max_steps", "num_input_tokens_seen",
+		"num_train_epochs", "save_steps", "stateful_callbacks", "total_flos", "train_batch_size", "trial_name", "trial_params",
+	}
+	if got := slices.Sorted(maps.Keys(m)); !slices.Equal(got, want) {
+		t.Errorf("keys %v, want %v", got, want)
+	}
+	if s, err := ParseState(b); err != nil || s.GlobalStep != 14 || s.Epoch != 3 || len(s.LogHistory) != len(m["log_history"].([]any)) {
+		t.Errorf("read back: %+v, %v", s, err)
+	}
+}
+
+func TestRowsKeepTheirNumbers(t *testing.T) {
+	want := Row{"loss": 1.0 / 3, "step": 1e6, "bad": math.NaN(), "tiny": 5e-324}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Row
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range want {
+		if got[k] != v && !(math.IsNaN(got[k]) && math.IsNaN(v)) {
+			t.Errorf("%s: %v, want %v (%s)", k, got[k], v, b)
+		}
+	}
+}
+
+func FuzzParseState(f *testing.F) {
+	f.Add([]byte(`{"log_history":[{"loss":1,"step":2},{"eval_loss":null}],"stateful_callbacks":{"mamba_train":{"attributes":{"updates":3}}}}`))
+	f.Add([]byte(`{"log_history":[{"loss":"NaN"}],"stateful_callbacks":{"TrainerControl":{"args":{}}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := ParseState(b)
+		if err != nil {
+			return
+		}
+		again, err := s.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseState(again); err != nil {
+			t.Fatalf("what was written cannot be read: %v", err)
+		}
+	})
+}
+
+func TestRehearsalChangesNothing(t *testing.T) {
+	straight := t.TempDir()
+	newRun().must(t, straight, Fresh)
+	dir := t.TempDir()
+	out, err := OpenOutput(hasty{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	r, ticks := newRun(), 0
+	r.task.Output = out
+	r.task.Now = func() time.Time { ticks++; return time.Unix(int64(ticks), 0) }
+	tr, err := New(r.Settings, r.task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tr.Rehearse(context.Background())
+	if err != nil || got.Batches != 2 || got.Labels == 0 || got.Time < time.Second {
+		t.Errorf("rehearsal %+v, %v", got, err)
+	}
+	tr.task.Now = frozenClock
+	if _, err := tr.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	sameResults(t, "after a rehearsal", results(t, dir), results(t, straight))
+}
+
+func TestALostBestModelDoesNotEndTheRun(t *testing.T) {
+	r := newRun()
+	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0
+	r.EvalSteps, r.SaveSteps, r.LoadBestModelAtEnd = 1, 0, true
+	dir := t.TempDir()
+	r.onEvent = func(e Event) {
+		if s, ok := e.(Saved); ok {
+			os.Remove(filepath.Join(s.Dir, "model.safetensors"))
+		}
+	}
+	res := r.must(t, dir, Fresh)
+	lost := slices.IndexFunc(r.events, func(e Event) bool { _, ok := e.(BestLost); return ok })
+	if lost < 0 || res.Steps != 14 {
+		t.Errorf("event %d, steps %d", lost, res.Steps)
+	}
+}
