@@ -44,7 +44,18 @@ func (c Conv[T]) tapRow(x Mat[T], carry []T, t, first int) []T {
 // Forward writes the convolution of x to y. y must not overlap x.
 func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 	y.check("conv y", x.Rows, x.Cols)
-	For(x.Cols, convGrain, func(lo, hi int) {
+	from := 0
+	if v, ok := c.vector(); ok {
+		from = x.Cols &^ (vectorStep - 1)
+		y32, x32 := f32Mat(y), f32Mat(x)
+		For(from, convBlock, func(lo, hi int) {
+			k := newConvWork(v, x32, first, f32s(carry), lo, hi-lo)
+			k.forward(y32)
+			giveBack(k.buf)
+		})
+	}
+	For(x.Cols-from, convGrain, func(lo, hi int) {
+		lo, hi = lo+from, hi+from
 		pre := make([]T, hi-lo)
 		for t := range x.Rows {
 			c.preactivate(pre, x, first, carry, t, lo, hi)
@@ -96,7 +107,29 @@ func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 // It recomputes the pre-activation from x. No gradient flows into carry.
 func (c Conv[T]) Backward(dx Mat[T], dw, db []T, dy, x Mat[T], first []int, carry []T) {
 	dy.check("conv dy", x.Rows, x.Cols)
-	For(x.Cols, convGrain, func(lo, hi int) {
+	from := 0
+	if v, ok := c.vector(); ok {
+		from = x.Cols &^ (vectorStep - 1)
+		dx32, dy32, x32 := f32Mat(dx), f32Mat(dy), f32Mat(x)
+		For(from, convBlock, func(lo, hi int) {
+			k := newConvWork(v, x32, first, f32s(carry), lo, hi-lo)
+			k.dx = dx32
+			k.backward(dw != nil, db != nil, dy32)
+			for i := range hi - lo {
+				for j := range 4 {
+					if dw != nil {
+						dw[(lo+i)*4+j] += T(k.dw[j*k.n+i])
+					}
+				}
+				if db != nil {
+					db[lo+i] += T(k.db[i])
+				}
+			}
+			giveBack(k.buf)
+		})
+	}
+	For(x.Cols-from, convGrain, func(lo, hi int) {
+		lo, hi = lo+from, hi+from
 		g := make([]T, hi-lo)
 		for t := range x.Rows {
 			c.preactivate(g, x, first, carry, t, lo, hi)

@@ -68,6 +68,171 @@ func TestConvCarry(t *testing.T) {
 	near(t, "row by row", got, want, 0)
 }
 
+// opTol bounds a float32 elementwise kernel against the float64 loop in units of the result's rms.
+const opTol = 1e-4
+
+func TestConvFloat32(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(3))
+		for _, d := range []int{1, 15, 16, 17, 48, 130, 300} {
+			for _, k := range []int{2, 4} {
+				for _, act := range []Activation{SiLU, Identity, GELU} {
+					for _, first := range [][]int{nil, documents(0, 1, 2, 3, 4, 5, 1), documents(1, 6, 4), documents(5, 2)} {
+						checkConv(t, rng, Conv[float32]{random[float32](rng, d*k), random[float32](rng, d), k, act}, d, first)
+					}
+				}
+			}
+		}
+	})
+}
+
+func checkConv(t *testing.T, rng *rand.Rand, c Conv[float32], d int, first []int) {
+	t.Helper()
+	rows := len(first)
+	if first == nil {
+		rows = 11
+	}
+	if rng.Intn(3) == 0 {
+		c.Bias = nil
+	}
+	plain := Conv[float64]{to64(c.W), nil, c.K, c.Act}
+	if c.Bias != nil {
+		plain.Bias = to64(c.Bias)
+	}
+	x, dy, carry := gapped(rng, rows, d, 7), gapped(rng, rows, d, 1), random[float32](rng, (c.K-1)*d)
+	y, yIntact := guarded(rows, d, 2)
+	want := mat64(y)
+	c.Forward(y, x, first, carry)
+	plain.Forward(want, mat64(x), first, to64(carry))
+	nearMat(t, "y", y, want, opTol)
+
+	dx, dxIntact := guarded(rows, d, 3)
+	wantDX := mat64(dx)
+	dw, db, wantDW, wantDB := make([]float32, d*c.K), make([]float32, d), make([]float64, d*c.K), make([]float64, d)
+	c.Backward(dx, dw, db, dy, x, first, carry)
+	plain.Backward(wantDX, wantDW, wantDB, mat64(dy), mat64(x), first, to64(carry))
+	nearMat(t, "dx", dx, wantDX, opTol)
+	near(t, "dw", dw, wantDW, opTol)
+	near(t, "db", db, wantDB, opTol)
+	if !yIntact() || !dxIntact() {
+		t.Fatalf("d %d: wrote outside a result", d)
+	}
+}
+
+func TestRMSNormFloat32(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(4))
+		for m := 1; m < 70; m++ {
+			const rows = 9
+			x, w, dy := gapped(rng, rows, m, 1), random[float32](rng, m), gapped(rng, rows, m, 1)
+			y, yIntact := guarded(rows, m, 2)
+			dx, dxIntact := guarded(rows, m, 2)
+			want, wantDX := mat64(y), mat64(dx)
+			dw, wantDW := make([]float32, m), make([]float64, m)
+			RMSNorm(y, x, w, 1e-5)
+			RMSNorm(want, mat64(x), to64(w), 1e-5)
+			nearMat(t, "y", y, want, opTol)
+			RMSNormGrad(dx, dw, dy, x, w, 1e-5)
+			RMSNormGrad(wantDX, wantDW, mat64(dy), mat64(x), to64(w), 1e-5)
+			nearMat(t, "dx", dx, wantDX, opTol)
+			near(t, "dw", dw, wantDW, opTol)
+			if !yIntact() || !dxIntact() {
+				t.Fatalf("m %d: wrote outside a result", m)
+			}
+		}
+	})
+}
+
+func TestCrossEntropyFloat32(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(5))
+		for _, v := range []int{1, 2, 15, 16, 17, 31, 33, 1000, 1024, 2055} {
+			const rows = 4
+			x := gapped(rng, rows, v, 1)
+			targets := []int{0, v - 1, -1, v / 2}
+			nll, wantNLL := make([]float64, rows), make([]float64, rows)
+			g, intact := guarded(rows, v, 3)
+			want := mat64(g)
+			CrossEntropy(wantNLL, want, mat64(x), targets, 0.25, 0.1)
+			CrossEntropy(nll, g, x, targets, 0.25, 0.1)
+			near(t, "nll", nll, wantNLL, opTol)
+			nearMat(t, "gradient", g, want, opTol)
+			CrossEntropy(nll, x, x, targets, 0.25, 0.1)
+			nearMat(t, "gradient in place", x, want, opTol)
+			if !intact() {
+				t.Fatalf("v %d: wrote outside the gradient", v)
+			}
+		}
+	})
+}
+
+// Elementwise kernels of every length around the vector width, against their loops.
+func TestElementwiseLengths(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(6))
+		for n := 1; n < 70; n++ {
+			x := random[float32](rng, n)
+			y, intact := guarded(1, n, 0)
+			for name, f := range map[string]struct {
+				fast  func(y, x []float32)
+				plain func(y, x []float64)
+			}{
+				"exp":      {Exp[float32], Exp[float64]},
+				"softplus": {Softplus[float32], Softplus[float64]},
+				"silu":     {func(y, x []float32) { Activate(SiLU, y, x) }, func(y, x []float64) { Activate(SiLU, y, x) }},
+				"sigmoid":  {func(y, x []float32) { Activate(Sigmoid, y, x) }, func(y, x []float64) { Activate(Sigmoid, y, x) }},
+				"add":      {AddTo[float32], AddTo[float64]},
+				"grad": {func(y, x []float32) { ActivateGrad(SiLU, y, x, x) },
+					func(y, x []float64) { ActivateGrad(SiLU, y, x, x) }},
+			} {
+				want := to64(y.Data)
+				f.fast(y.Data, x)
+				f.plain(want, to64(x))
+				near(t, name, y.Data, want, opTol)
+			}
+			if !intact() {
+				t.Fatalf("n %d: wrote outside the result", n)
+			}
+			if got, want := SumSquares(x), dot(to64(x), to64(x)); math.Abs(got-want) > 1e-9*want {
+				t.Fatalf("n %d: sum of squares %g, want %g", n, got, want)
+			}
+		}
+	})
+}
+
+func TestAdamWFloat32(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(7))
+		for n := 1; n < 40; n++ {
+			w, g, m, v := random[float32](rng, n), random[float32](rng, n), random[float32](rng, n), make([]float32, n)
+			w64, m64, v64 := to64(w), to64(m), to64(v)
+			h := AdamWStep{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, WeightDecay: 0.1, Step: 3, GradScale: 2}
+			AdamW(w, g, m, v, h)
+			AdamW(w64, to64(g), m64, v64, h)
+			near(t, "w", w, w64, opTol)
+			near(t, "m", m, m64, opTol)
+			near(t, "v", v, v64, opTol)
+		}
+	})
+}
+
+func TestOpsThreads(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(8))
+		const rows, d = 150, 333
+		x, dy := randomMat[float32](rng, rows, d), randomMat[float32](rng, rows, d)
+		w := random[float32](rng, d)
+		c := Conv[float32]{random[float32](rng, 4*d), w, 4, SiLU}
+		sameBits(t, "ops", func() []float32 {
+			y, dx, dw, cw := make([]float32, rows*d), make([]float32, rows*d), make([]float32, d), make([]float32, 4*d)
+			RMSNorm(Dense(y, rows, d), x, w, 1e-5)
+			RMSNormGrad(Dense(dx, rows, d), dw, dy, x, w, 1e-5)
+			c.Backward(Dense(dx, rows, d), cw, dw, dy, x, nil, nil)
+			return append(append(append(y, dx...), dw...), float32(SumSquares(x.Data)))
+		})
+	})
+}
+
 func TestCrossEntropyGrad(t *testing.T) {
 	rng := rand.New(rand.NewSource(4))
 	const rows, v = 4, 9

@@ -35,6 +35,11 @@ func f32s[T Float](x []T) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
+// f32Mat is f32s for views.
+func f32Mat[T Float](m Mat[T]) Mat[float32] {
+	return Mat[float32]{f32s(m.Data), m.Rows, m.Cols, m.Stride}
+}
+
 // spare copies the last few elements of each slice to a row of 16 and runs f on the rows; the first outs rows are copied
 // back. Going through the same code keeps an element's bits independent of where it lies.
 func spare(from, outs int, f func(row func(i int) *float32), slices ...[]float32) {
