@@ -37,8 +37,8 @@ type layer struct {
 // whole is a parameter that the adapter replaces.
 type whole struct {
 	param     *ag.Param
-	base, own *tensor.Dense
-	frozen    bool // cannot be trained on, only used
+	base, own *tensor.Dense // base while the adapter is enabled
+	frozen    bool          // cannot be trained on, only used
 }
 
 // Untier is a model that can give its head a weight of its own.
@@ -55,6 +55,9 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if err := unadapted(m); err != nil {
+		return nil, err
+	}
 	s, err := choose(m, c)
 	if err != nil {
 		return nil, err
@@ -64,9 +67,6 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 	}
 	a := &Adapted{Config: c, Matches: s.matches, model: m}
 	for _, t := range s.targets {
-		if t.Adapter() != nil {
-			return nil, fmt.Errorf("lora: %s: has an adapter already", t.Path)
-		}
 		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
 		}
@@ -75,8 +75,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 		a.layers = append(a.layers, l)
 	}
 	for _, p := range s.whole {
-		own := float32Copy(p)
-		a.whole = append(a.whole, &whole{param: p, base: p.Value, own: own})
+		a.whole = append(a.whole, &whole{param: p, own: float32Copy(p)})
 	}
 	for _, p := range m.Params() {
 		p.Freeze()
@@ -85,6 +84,16 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 		return nil, err
 	}
 	return a, a.Train()
+}
+
+// unadapted says which adapter is enabled in m: another one has to begin from the base.
+func unadapted(m nn.Module) error {
+	for _, s := range m.Slots() {
+		if s.Adapter() != nil {
+			return fmt.Errorf("lora: %s: has an adapter already; disable it first", s.Path)
+		}
+	}
+	return nil
 }
 
 // untie separates a tied head from the table if one of them is to become different from the other.
@@ -174,10 +183,8 @@ func (a *Adapted) Enable() error {
 	if a.enabled {
 		return nil
 	}
-	for _, l := range a.layers {
-		if l.Adapter() != nil {
-			return fmt.Errorf("lora: %s: another adapter is enabled; disable it first", l.Path)
-		}
+	if err := unadapted(a.model); err != nil {
+		return err
 	}
 	for _, l := range a.layers {
 		l.start.remove(l)
@@ -185,6 +192,8 @@ func (a *Adapted) Enable() error {
 		l.adapter.Touch()
 	}
 	for _, w := range a.whole {
+		w.param.Unpack()
+		w.base = w.param.Value
 		w.set(w.own)
 	}
 	a.enabled = true

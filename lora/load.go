@@ -28,9 +28,12 @@ func Load(dir string, m nn.Module) (*Adapted, error) {
 	return a, a.Enable()
 }
 
-// Load reads the adapter into memory as one for m, without enabling it, so that several can be loaded and switched.
-// Tensors that fit nothing in m are reported together.
+// Load reads the adapter into memory as one for m, without enabling it, so that several can be loaded and switched; none
+// may be enabled meanwhile. Tensors that fit nothing in m are reported together.
 func (d *Directory) Load(m nn.Module) (*Adapted, error) {
+	if err := unadapted(m); err != nil {
+		return nil, err
+	}
 	a := &Adapted{Config: d.Config, Base: d.Base, model: m}
 	f := fitting{m: m, d: d}
 	for i := range d.modules {
@@ -55,11 +58,11 @@ func (d *Directory) Load(m nn.Module) (*Adapted, error) {
 	}
 	sort.SliceStable(a.layers, func(i, j int) bool { return f.place(a.layers[i]) < f.place(a.layers[j]) })
 	for _, w := range f.parameters {
-		own, err := w.own() // unpacks the parameter
+		own, err := w.own()
 		if err != nil {
 			return nil, err
 		}
-		a.whole = append(a.whole, &whole{param: w.param, base: w.param.Value, own: own, frozen: w.module != nil})
+		a.whole = append(a.whole, &whole{param: w.param, own: own, frozen: w.module != nil})
 	}
 	return a, nil
 }

@@ -1,0 +1,118 @@
+package lora
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Support says how far a reader gets with an adapter.
+type Support string
+
+// A reader loads the adapter and computes what it means, or only a part of that, or refuses it.
+const (
+	Works  Support = "yes"
+	Partly Support = "partly"
+	Fails  Support = "no"
+)
+
+// Verdict is what one reader makes of an adapter.
+type Verdict struct {
+	Reader  string
+	Support Support
+	Why     string // "" where it works
+	Instead string // the way out, "" where it works
+}
+
+// mergeInstead is the way out that always exists.
+const mergeInstead = "merge the adapter and load the merged model"
+
+// Compatibility says which readers can load the adapter and what to do otherwise. The facts are those of peft up to
+// 0.21, transformers up to 5.23 and llama.cpp of 2026.
+func (d *Directory) Compatibility(tie Tie) []Verdict {
+	return []Verdict{
+		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie),
+	}
+}
+
+// targets lists the last parts of the adapted modules' paths.
+func (d *Directory) targets() []string {
+	var ends []string
+	for _, m := range d.modules {
+		if end := m.path[strings.LastIndexByte(m.path, '.')+1:]; !slices.Contains(ends, end) {
+			ends = append(ends, end)
+		}
+	}
+	return ends
+}
+
+func (d *Directory) oldPeft() Verdict {
+	v := Verdict{Reader: "peft 0.9 to 0.15", Support: Works}
+	hasTable := slices.ContainsFunc(d.modules, func(m module) bool { return m.table })
+	switch {
+	case len(d.modules) == 0:
+		v.Support, v.Why, v.Instead = Fails, "no module has an adapter, only parameters are replaced", mergeInstead
+	case slices.ContainsFunc(d.modules, func(m module) bool { return m.parameter != "" }):
+		v.Support, v.Why, v.Instead = Fails, "adapters on parameters (target_parameters) came with 0.17", "use a newer peft, or "+mergeInstead
+	case d.Config.UseDora && hasTable:
+		v.Support, v.Why, v.Instead = Partly, "DoRA on embeddings came with 0.13", "use 0.13 or newer"
+	}
+	return v
+}
+
+func (d *Directory) newPeft() Verdict {
+	v := Verdict{Reader: "peft 0.16 and newer", Support: Works}
+	var refused []string
+	for _, end := range d.targets() {
+		if end == "out_proj" || end == "conv1d" {
+			refused = append(refused, end)
+		}
+	}
+	switch {
+	case len(d.modules) == 0:
+		v.Support, v.Why, v.Instead = Fails, "no module has an adapter, only parameters are replaced", mergeInstead
+	case len(refused) > 0:
+		v.Support = Fails
+		v.Why = fmt.Sprintf("it refuses adapters on %s of Mamba models", strings.Join(refused, " and "))
+		v.Instead = "use peft 0.15, train without that target, or " + mergeInstead
+	}
+	return v
+}
+
+// transformers computes Δ from dt_proj's weight directly, past the adapter.
+func (d *Directory) transformers() Verdict {
+	v := Verdict{Reader: "transformers 5.15.1 and newer, through peft", Support: Works}
+	if slices.Contains(d.targets(), "dt_proj") {
+		v.Support, v.Why, v.Instead = Partly, "its Mamba ignores adapters on dt_proj", mergeInstead
+	}
+	return v
+}
+
+func (d *Directory) peftMerge(tie Tie) Verdict {
+	v := Verdict{Reader: "peft's merge_and_unload", Support: Works}
+	var shared []string
+	for _, m := range d.modules {
+		if m.table || endsIn(m.path, headPath) {
+			shared = append(shared, m.path)
+		}
+	}
+	if tie.Head != "" && len(shared) > 0 {
+		v.Support = Fails
+		v.Why = fmt.Sprintf("the head is tied to the table, and a change of %s would get into both", strings.Join(shared, " and "))
+		v.Instead = "merge with mamba-train, which unties the head"
+	}
+	return v
+}
+
+func (d *Directory) llamaCPP(tie Tie) Verdict {
+	v := Verdict{Reader: "llama.cpp (--lora, after export --format gguf)", Support: Works}
+	if faults := d.ggufFaults(tie); len(faults) > 0 {
+		const most = 3
+		more := ""
+		if n := len(faults) - most; n > 0 {
+			faults, more = faults[:most], fmt.Sprintf(" and %d more", n)
+		}
+		v.Support, v.Why, v.Instead = Fails, strings.Join(faults, "; ")+more, "merge the adapter and export the merged model as GGUF"
+	}
+	return v
+}

@@ -1,0 +1,605 @@
+package lora_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+var tied = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
+
+// tieOf is the tie of a model directory.
+func tieOf(t *testing.T, dir string) lora.Tie {
+	t.Helper()
+	c, err := mamba.LoadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.TieWordEmbeddings {
+		return tied
+	}
+	return lora.Tie{}
+}
+
+// mergeDirs merges adapters into the model directory base and returns the merged directory.
+func mergeDirs(t *testing.T, base string, adapters ...lora.Weighted) (string, *lora.Merged) {
+	t.Helper()
+	m, err := lora.MergeFiles(openTensors(t, base), lora.MergeOptions{Tie: tieOf(t, base)}, adapters...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := nn.SaveShards(dir, m.Sources, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := mamba.LoadConfig(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.TieWordEmbeddings = c.TieWordEmbeddings && !m.Untied
+	if err := c.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir, m
+}
+
+func openDir(t *testing.T, dir string) *lora.Directory {
+	t.Helper()
+	d, err := lora.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func load(t *testing.T, dir string) *mamba.Model {
+	t.Helper()
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Merging files gives the golden weights, and the golden logits once they are loaded as a model.
+func TestGoldenMergeOfFiles(t *testing.T) {
+	for name, base := range goldenCases {
+		dir := filepath.Join("testdata", "golden", name)
+		merged, plan := mergeDirs(t, filepath.Join("testdata", "models", base), lora.Weighted{Directory: openDir(t, filepath.Join(dir, "adapter")), Weight: 1})
+		want := openTensors(t, filepath.Join(dir, "merged.safetensors"))
+		got := openTensors(t, merged)
+		for _, n := range want.Names() {
+			near(t, name+" "+n, floats(t, got, n), floats(t, want, n), mergedAbs, 0)
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(plan.Changed)), want.Names()) {
+			t.Errorf("%s: changed %v, want %v", name, plan.Changed, want.Names())
+		}
+		if untied := base == "base" && slices.Contains(want.Names(), tied.Table); plan.Untied != untied {
+			t.Errorf("%s: untied %v, want %v", name, plan.Untied, untied)
+		}
+		compareDirect(t, load(t, merged), openTensors(t, filepath.Join(dir, "forward.safetensors")))
+	}
+}
+
+// saved saves a model and a stirred adapter on it and returns their directories with the adapted logits of ids.
+func saved(t *testing.T, r *rand.Rand, m *mamba.Model, c lora.Config, ids [][]int) (adapter string, logits []float32) {
+	t.Helper()
+	a, err := lora.Inject(m, c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, r)
+	adapter = filepath.Join(t.TempDir(), "adapter")
+	if err := a.Save(adapter, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return adapter, directLogits(t, m, ids)
+}
+
+// For any settings: merged files compute as the adapter does, and unmerging gives the base back bit for bit.
+func TestFilesForAnyConfig(t *testing.T) {
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		m, c := tiny(t, r), randomConfig(r)
+		base, ids := t.TempDir(), probe(m, r)
+		if err := m.Save(base, mamba.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		tie := tieOf(t, base)
+		adapter, logits := saved(t, r, m, c, ids)
+		w := lora.Weighted{Directory: openDir(t, adapter), Weight: 1}
+		dir, _ := mergeDirs(t, base, w)
+		near(t, "merged files", directLogits(t, load(t, dir), ids), logits, mergedLogits, mergedLogits)
+
+		files, old := openTensors(t, dir), openTensors(t, base)
+		back, err := lora.UnmergeFiles(files, old, tie, w)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		path := filepath.Join(t.TempDir(), nn.WeightsFile)
+		if err := nn.SaveTensors(path, back, nil); err != nil {
+			t.Fatal(err)
+		}
+		sameFile(t, path, base)
+		if _, err := lora.UnmergeFiles(old, old, tie, w); err == nil || !strings.Contains(err.Error(), "differs by up to") && !strings.Contains(err.Error(), "is missing") {
+			t.Errorf("seed %d: unmerging what was never merged: %v", seed, err)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d: %+v", seed, c)
+		}
+	}
+}
+
+// Two adapters merge by their shares: the change of each weight is the sum of the changes, times the shares.
+func TestMergeByShares(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		m := tiny(t, r)
+		base := t.TempDir()
+		if err := m.Save(base, mamba.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		shares, dirs := []float64{0.75, -0.5}, make([]string, 2)
+		var weighted []lora.Weighted
+		var alone []*nn.Tensors
+		for i := range dirs {
+			c := randomConfig(r)
+			c.TargetModules, c.InitLoraWeights, c.LayersToTransform = lora.Targets{Names: []string{"in_proj", "embeddings", "out_proj"}}, lora.InitTrue, nil
+			c.ModulesToSave = []string{"norm_f"}
+			dirs[i], _ = saved(t, r, load(t, base), c, probe(m, r))
+			w := lora.Weighted{Directory: openDir(t, dirs[i]), Weight: 1}
+			one, _ := mergeDirs(t, base, w)
+			alone = append(alone, openTensors(t, one))
+			w.Weight = shares[i]
+			weighted = append(weighted, w)
+		}
+		both, _ := mergeDirs(t, base, weighted...)
+		got, old := openTensors(t, both), openTensors(t, base)
+		for _, name := range old.Names() {
+			want := floats(t, old, name)
+			for i, file := range alone {
+				start := floats(t, old, name)
+				for k, x := range floats(t, file, name) {
+					want[k] += float32(shares[i]) * (x - start[k])
+				}
+			}
+			near(t, name, floats(t, got, name), want, 1e-5, 1e-5)
+		}
+	}
+}
+
+// Several adapters live beside one model and take turns.
+func TestSwitching(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	m := tiny(t, r)
+	base, ids := t.TempDir(), probe(m, r)
+	if err := m.Save(base, mamba.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	plain := directLogits(t, m, ids)
+	var adapters []*lora.Adapted
+	var want [][]float32
+	for range 3 {
+		c := randomConfig(r)
+		c.InitLoraWeights, c.Bias = lora.InitTrue, lora.BiasAll
+		dir, logits := saved(t, r, load(t, base), c, ids)
+		a, err := openDir(t, dir).Load(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		adapters, want = append(adapters, a), append(want, logits)
+	}
+	for _, i := range []int{2, 0, 1, 0} {
+		if err := adapters[i].Enable(); err != nil {
+			t.Fatal(err)
+		}
+		near(t, "switched to another adapter", directLogits(t, m, ids), want[i], mergedLogits, mergedLogits)
+		if err := adapters[(i+1)%3].Enable(); err == nil {
+			t.Error("a second adapter was enabled beside the first")
+		}
+		adapters[i].Disable()
+		near(t, "base between adapters", directLogits(t, m, ids), plain, 0, 0)
+	}
+}
+
+// Adapters are read whatever version of PEFT named their tensors.
+func TestSpellings(t *testing.T) {
+	from := filepath.Join("testdata", "golden", "seed_recipe")
+	want := openTensors(t, filepath.Join(from, "forward.safetensors"))
+	for name, rename := range map[string]func(string) string{
+		"with the adapter's name": func(n string) string {
+			n = strings.Replace(n, ".lora_A.weight", ".lora_A.default.weight", 1)
+			n = strings.Replace(n, ".lora_B.weight", ".lora_B.default.weight", 1)
+			if strings.Contains(n, "lora_embedding") {
+				n += ".default"
+			}
+			return n
+		},
+		"without prefix":   func(n string) string { return strings.TrimPrefix(n, "base_model.model.") },
+		"without backbone": func(n string) string { return strings.Replace(n, "backbone.", "", 1) },
+		"wrapped parents":  func(n string) string { return strings.Replace(n, ".mixer.", ".mixer.base_layer.", 1) },
+	} {
+		dir := rewrite(t, filepath.Join(from, "adapter"), rename, nil)
+		m := model(t, "base")
+		if _, err := lora.Load(dir, m); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		compareDirect(t, m, want)
+		merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+		compareDirect(t, load(t, merged), want)
+	}
+}
+
+// rewrite copies an adapter directory, renames its tensors and adds others.
+func rewrite(t *testing.T, from string, rename func(string) string, add []nn.Source) string {
+	t.Helper()
+	dir := t.TempDir()
+	copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
+	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
+	sources := slices.Clone(add)
+	for _, name := range file.Names() {
+		x, _ := file.Tensor(name)
+		if rename != nil {
+			name = rename(name)
+		}
+		sources = append(sources, nn.FromTensor(name, x, x.DType))
+	}
+	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), sources, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// PEFT saves the table and the head beside adapters on them: copies of the base are nothing new, others are used, and a
+// head of its own unties the model.
+func TestSavedTablesAndHeads(t *testing.T) {
+	from, base := filepath.Join("testdata", "golden", "seed_recipe", "adapter"), filepath.Join("testdata", "models", "base")
+	table := floats(t, openTensors(t, base), tied.Table)
+	source := func(name string, v []float32) nn.Source { return nn.FromFloat32s(name, []int{300, 64}, v, nn.F32) }
+	other := slices.Clone(table)
+	for i := range other {
+		other[i] *= 1.5
+	}
+	plain := model(t, "base")
+	if _, err := lora.Load(from, plain); err != nil {
+		t.Fatal(err)
+	}
+	ids := [][]int{{1, 2, 3, 4, 5}}
+	want := directLogits(t, plain, ids)
+	for _, c := range []struct {
+		name string
+		add  nn.Source
+		same bool
+		tied bool
+	}{
+		{"copy of the table", source("base_model.model.backbone.embeddings.base_layer.weight", table), true, true},
+		{"copy as the head", source("base_model.model.lm_head.base_layer.weight", table), true, true},
+		{"another table", source("base_model.model.backbone.embeddings.weight", other), false, true},
+		{"another head", source("base_model.model.lm_head.weight", other), false, false},
+	} {
+		dir := rewrite(t, from, nil, []nn.Source{c.add})
+		m := load(t, base)
+		a, err := lora.Load(dir, m)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		got := directLogits(t, m, ids)
+		if slices.Equal(got, want) != c.same {
+			t.Errorf("%s: same logits as without it: %v, want %v", c.name, !c.same, c.same)
+		}
+		if m.Tied() != c.tied {
+			t.Errorf("%s: tied %v, want %v", c.name, m.Tied(), c.tied)
+		}
+		merged, plan := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+		near(t, c.name, directLogits(t, load(t, merged), ids), got, mergedLogits, mergedLogits)
+		if !plan.Untied {
+			t.Errorf("%s: the table was adapted, but the head stayed tied", c.name)
+		}
+		if err := a.Merge(); err != nil {
+			t.Fatal(err)
+		}
+		near(t, c.name+", merged in memory", directLogits(t, m, ids), got, mergedLogits, mergedLogits)
+	}
+}
+
+// An adapter on the parameter A_log itself, as PEFT's target_parameters makes it, is folded into the parameter.
+func TestAdapterOnParameter(t *testing.T) {
+	base := filepath.Join("testdata", "models", "base")
+	m := load(t, base)
+	a := m.Layers[0].Mixer.ALog
+	e, n, r := a.Shape()[0], a.Shape()[1], 2
+	rng := rand.New(rand.NewPCG(1, 7))
+	values := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(rng.NormFloat64())
+		}
+		return v
+	}
+	A, B := values(r*n), values(e*r)
+	want := slices.Clone(a.Float32s())
+	for i := range e {
+		for j := range n {
+			for k := range r {
+				want[i*n+j] += 3 * B[i*r+k] * A[k*n+j]
+			}
+		}
+	}
+	dir := t.TempDir()
+	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), []nn.Source{
+		nn.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_A.weight", []int{r, n}, A, nn.F32),
+		nn.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_B.weight", []int{e, r}, B, nn.F32),
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	writeConfig(t, dir, map[string]any{"peft_type": "LORA", "r": r, "lora_alpha": 6, "target_parameters": []string{"mixer.A_log"}})
+	adapted, err := lora.Load(dir, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "A_log", a.Float32s(), want, 1e-5, 1e-6)
+	if err := adapted.Train(); err == nil {
+		t.Error("an adapter on a parameter was made trainable")
+	}
+	merged, _ := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+	near(t, "merged A_log", floats(t, openTensors(t, merged), a.Name), want, 1e-5, 1e-6)
+}
+
+func writeConfig(t *testing.T, dir string, c map[string]any) {
+	t.Helper()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, lora.ConfigFile), b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an adapter says and is not understood is an error, never left out.
+func TestRefusals(t *testing.T) {
+	from := filepath.Join("testdata", "golden", "linear_only", "adapter")
+	extra := func(name string, shape ...int) []nn.Source {
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		return []nn.Source{nn.FromFloat32s(name, shape, make([]float32, n), nn.F32)}
+	}
+	for name, c := range map[string]struct {
+		add    []nn.Source
+		rename func(string) string
+		config map[string]any
+		want   string
+	}{
+		"unknown module": {rename: func(n string) string { return strings.Replace(n, "x_proj", "q_proj", 1) }, want: "no such"},
+		"unknown parameter": {add: extra("base_model.model.backbone.bell.weight", 3),
+			want: "no such"},
+		"unknown part":        {add: extra("base_model.model.lm_head.lora_C.weight", 3, 3), want: "no part of an adapter"},
+		"bias of B":           {add: extra("base_model.model.lm_head.lora_B.bias", 3), want: "lora_bias"},
+		"trainable tokens":    {add: extra("base_model.model.backbone.embeddings.token_adapter.trainable_tokens_delta", 1, 64), want: "trainable tokens"},
+		"half an adapter":     {add: extra("base_model.model.lm_head.lora_A.weight", 4, 64), want: "one of A and B is missing"},
+		"two adapters":        {add: append(extra("base_model.model.lm_head.lora_A.x.weight", 4, 64), extra("base_model.model.lm_head.lora_B.y.weight", 300, 4)...), want: `belongs to adapter "y"`},
+		"wrong shape":         {add: append(extra("base_model.model.lm_head.lora_A.weight", 4, 63), extra("base_model.model.lm_head.lora_B.weight", 300, 4)...), want: "[4 63]"},
+		"shape of a whole":    {add: extra("base_model.model.backbone.norm_f.weight", 63), want: "[63]"},
+		"rank of another":     {config: map[string]any{"r": 5}, want: "have rank 4, adapter_config.json says 5"},
+		"another method":      {config: map[string]any{"peft_type": "IA3"}, want: `"IA3" is another method`},
+		"a changed base":      {config: map[string]any{"init_lora_weights": "olora"}, want: "olora changes the base's weights"},
+		"a missing magnitude": {config: map[string]any{"use_dora": true}, want: "magnitude says otherwise"},
+		"a feature of others": {config: map[string]any{"use_bdlora": map[string]any{"x": 1}}, want: "use_bdlora"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := rewrite(t, from, c.rename, c.add)
+			if c.config != nil {
+				config := map[string]any{"peft_type": "LORA", "r": 4, "lora_alpha": 32, "target_modules": []string{"in_proj", "x_proj"}}
+				for k, v := range c.config {
+					config[k] = v
+				}
+				writeConfig(t, dir, config)
+			}
+			m := model(t, "base")
+			if _, err := lora.Load(dir, m); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("loading: got error %v, want one with %q", err, c.want)
+			}
+			for _, s := range m.Slots() {
+				if s.Adapter() != nil {
+					t.Errorf("%s: has an adapter after the error", s.Path)
+				}
+			}
+			d, err := lora.Open(dir)
+			if err == nil {
+				defer d.Close()
+				_, err = lora.MergeFiles(openTensors(t, filepath.Join("testdata", "models", "base")), lora.MergeOptions{Tie: tied}, lora.Weighted{Directory: d, Weight: 1})
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("merging: got error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// An adapter knows the weights that it was trained on, however they are stored.
+func TestFingerprint(t *testing.T) {
+	base := filepath.Join("testdata", "models", "base")
+	one, err := lora.Fingerprint(openTensors(t, base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := load(t, base)
+	sharded := t.TempDir()
+	if err := m.Save(sharded, mamba.SaveOptions{ShardBytes: 50_000}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := lora.Fingerprint(openTensors(t, sharded)); err != nil || again != one {
+		t.Errorf("the fingerprint of the sharded model is %s, want %s (%v)", again, one, err)
+	}
+	a, err := lora.Inject(m, lora.Defaults(), rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Base = one
+	dir := t.TempDir()
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m.NormF.Weight.Float32s()[0] += 1e-6
+	other := t.TempDir()
+	if err := m.Save(other, mamba.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	two, err := lora.Fingerprint(openTensors(t, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := openDir(t, dir)
+	if err := d.CheckBase(one); err != nil {
+		t.Error(err)
+	}
+	if err := d.CheckBase(two); err == nil || !strings.Contains(err.Error(), "was trained on other weights") {
+		t.Errorf("another base passes: %v", err)
+	}
+}
+
+// The GGUF file holds A and B as llama.cpp multiplies them: alpha/r·B·A is the change of the weight, and beside the table
+// A is laid out by token.
+func TestGGUF(t *testing.T) {
+	for _, name := range []string{"variant_untied", "patterns", "rslora"} {
+		d := openDir(t, filepath.Join("testdata", "golden", name, "adapter"))
+		path := filepath.Join(t.TempDir(), "adapter.gguf")
+		tie := tied
+		if name == "variant_untied" {
+			tie = lora.Tie{}
+		}
+		err := d.WriteGGUF(path, tie)
+		if name == "rslora" {
+			if err == nil || !strings.Contains(err.Error(), "backbone.embeddings: the head is tied") {
+				t.Errorf("%s: got %v, want a refusal for the tied head", name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := readGGUF(t, path)
+		if f.text["general.type"] != "adapter" || f.text["adapter.type"] != "lora" || f.text["general.architecture"] != "mamba" {
+			t.Errorf("%s: keys %v", name, f.text)
+		}
+		base := openTensors(t, filepath.Join("testdata", "models", goldenCases[name]))
+		merged := openTensors(t, filepath.Join("testdata", "golden", name, "merged.safetensors"))
+		for _, weight := range merged.Names() {
+			x, _ := merged.Tensor(weight)
+			change := f.change(t, ggufNames.Replace(weight), x.Shape)
+			old := floats(t, base, weight)
+			for i, w := range floats(t, merged, weight) {
+				change[i] -= w - old[i]
+			}
+			near(t, name+" "+weight, change, make([]float32, len(change)), 2e-6, 0)
+		}
+		if len(f.tensors) != 2*len(merged.Names()) {
+			t.Errorf("%s: %d tensors, want A and B of %d", name, len(f.tensors), len(merged.Names()))
+		}
+	}
+}
+
+var ggufNames = strings.NewReplacer("backbone.embeddings", "token_embd", "lm_head", "output", "backbone.layers", "blk", "mixer.in_proj", "ssm_in",
+	"mixer.x_proj", "ssm_x", "mixer.dt_proj", "ssm_dt", "mixer.out_proj", "ssm_out")
+
+// ggufFile is a GGUF file as llama.cpp reads it: dims fastest first.
+type ggufFile struct {
+	text    map[string]string
+	alpha   float32
+	tensors map[string]ggufTensor
+}
+
+type ggufTensor struct {
+	ne     [2]int
+	values []float32
+}
+
+// change multiplies the two tensors of a weight out.
+func (f ggufFile) change(t *testing.T, name string, shape []int) []float32 {
+	t.Helper()
+	a, b := f.tensors[name+".lora_a"], f.tensors[name+".lora_b"]
+	r := b.ne[0]
+	d := make([]float32, shape[0]*shape[1])
+	for i := range shape[0] {
+		for j := range shape[1] {
+			for k := range r {
+				if name == "token_embd.weight" {
+					d[i*shape[1]+j] += f.alpha / float32(r) * a.values[i*a.ne[0]+k] * b.values[j*r+k]
+				} else {
+					d[i*shape[1]+j] += f.alpha / float32(r) * b.values[i*r+k] * a.values[k*a.ne[0]+j]
+				}
+			}
+		}
+	}
+	return d
+}
+
+func readGGUF(t *testing.T, path string) ggufFile {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	u32 := func() uint32 { at += 4; return binary.LittleEndian.Uint32(b[at-4:]) }
+	u64 := func() int { at += 8; return int(binary.LittleEndian.Uint64(b[at-8:])) }
+	str := func() string { n := u64(); at += n; return string(b[at-n : at]) }
+	if string(b[:4]) != "GGUF" {
+		t.Fatalf("%s: no GGUF file", path)
+	}
+	at = 4
+	if v := u32(); v != 3 {
+		t.Fatalf("%s: version %d", path, v)
+	}
+	tensors, keys := u64(), u64()
+	f := ggufFile{text: map[string]string{}, tensors: map[string]ggufTensor{}}
+	for range keys {
+		switch key := str(); u32() {
+		case 8:
+			f.text[key] = str()
+		case 6:
+			f.alpha = math.Float32frombits(u32())
+		}
+	}
+	type place struct {
+		name   string
+		ne     [2]int
+		offset int
+	}
+	var places []place
+	for range tensors {
+		p := place{name: str()}
+		if dims := u32(); dims != 2 {
+			t.Fatalf("%s: %d dimensions", p.name, dims)
+		}
+		p.ne = [2]int{u64(), u64()}
+		if kind := u32(); kind != 0 {
+			t.Fatalf("%s: type %d", p.name, kind)
+		}
+		p.offset = u64()
+		places = append(places, p)
+	}
+	data := (at + 31) / 32 * 32
+	for _, p := range places {
+		v := make([]float32, p.ne[0]*p.ne[1])
+		for i := range v {
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[data+p.offset+4*i:]))
+		}
+		f.tensors[p.name] = ggufTensor{p.ne, v}
+	}
+	return f
+}

@@ -1,0 +1,93 @@
+package lora
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// UnmergeFiles undoes MergeFiles: it returns the tensors of base, bit for bit, once it has seen that merged is what the
+// adapters make of them. Rounding in merged's types is allowed for; any other difference is an error that names the
+// tensors, because merged has then been changed since, or comes from another base.
+func UnmergeFiles(merged, base *nn.Tensors, tie Tie, adapters ...Weighted) ([]nn.Source, error) {
+	m, err := MergeFiles(base, MergeOptions{Tie: tie}, adapters...)
+	if err != nil {
+		return nil, err
+	}
+	var faults []string
+	names := merged.Names()
+	for _, s := range m.Sources {
+		i := find(names, s.Name)
+		if i < 0 {
+			faults = append(faults, s.Name+": is missing")
+			continue
+		}
+		fault, err := differs(merged, names[i], s)
+		if err != nil {
+			return nil, err
+		}
+		if fault != "" {
+			faults = append(faults, s.Name+": "+fault)
+		}
+		names = slices.Delete(slices.Clone(names), i, i+1)
+	}
+	for _, name := range names {
+		faults = append(faults, name+": is not in the base")
+	}
+	if len(faults) > 0 {
+		sort.Strings(faults)
+		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), strings.Join(faults, "\n  "))
+	}
+	var sources []nn.Source
+	for _, name := range base.Names() {
+		t, _ := base.Tensor(name)
+		sources = append(sources, nn.FromTensor(name, t, t.DType))
+	}
+	return sources, nil
+}
+
+// unmergeTolerance is what a merged value may be off: one rounding of the type it is kept in, and that of the float32
+// sum, relative to the tensor's largest value.
+var unmergeTolerance = map[nn.DType]float64{nn.F32: 1e-6, nn.BF16: 1.0 / 256, nn.F16: 1.0 / 1024}
+
+// differs compares a merged tensor in its file with what it has to be.
+func differs(merged *nn.Tensors, name string, s nn.Source) (string, error) {
+	t, _ := merged.Tensor(name)
+	if !slices.Equal(t.Shape, s.Shape) {
+		return fmt.Sprintf("is %v, want %v", t.Shape, s.Shape), nil
+	}
+	got, err := t.Float32s()
+	if err != nil {
+		return "", err
+	}
+	v, err := s.Values()
+	if err != nil {
+		return "", err
+	}
+	want := widened(v)
+	largest, off := 0.0, 0.0
+	for i, w := range want {
+		largest = max(largest, math.Abs(float64(w)))
+		off = max(off, math.Abs(float64(w)-float64(got[i])))
+	}
+	if !(off <= unmergeTolerance[t.DType]*largest) {
+		return fmt.Sprintf("differs by up to %.3g", off), nil
+	}
+	return "", nil
+}
+
+// widened returns values of a source as float32.
+func widened(v any) []float32 {
+	bits, ok := v.([]uint16)
+	if !ok {
+		return v.([]float32)
+	}
+	w := make([]float32, len(bits))
+	kernel.WidenBF16(w, bits)
+	return w
+}
