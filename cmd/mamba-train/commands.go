@@ -6,6 +6,8 @@ import "github.com/spf13/cobra"
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.trainCommand(),
+		a.evalCommand(),
+		a.mergeCommand(),
 		a.generateCommand(),
 		a.initCommand(),
 		a.versionCommand(),

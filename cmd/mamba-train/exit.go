@@ -60,7 +60,7 @@ func exitCode(err error) int {
 		return exitSignalBase + int(syscall.SIGINT)
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, new(misused)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked):
+	case errors.As(err, new(misused)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked), errors.Is(err, trainer.ErrChanged):
 		return exitMisuse
 	case errors.Is(err, context.Canceled):
 		return exitSignalBase + int(syscall.SIGINT)

@@ -96,11 +96,12 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	defer stop()
 	live := !a.json && len(prompts) == 1 && m.tokenizer != nil && f.options.NumBeams <= 1
 	if live {
-		w.stream(a.out)
 		fmt.Fprint(a.out, shown[0])
+		w.stream(a.out)
 	}
 	began := time.Now()
 	texts, err := w.generate(ctx, prompts)
+	w.endStream()
 	if err != nil {
 		if live {
 			fmt.Fprintln(a.out)
@@ -183,7 +184,7 @@ type writer struct {
 	m       *loaded
 	options mamba.GenerateOptions
 	stops   []string
-	tokens  int // new ones, of the last call
+	live    *streamed // nil: texts are not streamed
 }
 
 // text is what followed a prompt.
@@ -232,21 +233,27 @@ func (w *writer) cut(s string) (string, bool) {
 func (w *writer) generate(ctx context.Context, prompts [][]int) ([]text, error) {
 	out, err := w.m.Generate(ctx, prompts, w.options)
 	texts := make([]text, len(out))
-	w.tokens = 0
 	for i, g := range out {
 		texts[i] = text{IDs: append([]int{}, g.IDs...), FinishReason: string(g.FinishReason), PromptTokens: g.PromptTokens}
 		if w.m.tokenizer != nil {
 			texts[i].Text, _ = w.cut(w.m.tokenizer.DecodeText(g.IDs))
 		}
-		w.tokens += len(g.IDs)
 	}
 	return texts, err
 }
 
 // stream writes the text as it comes, in whole characters. What may be the beginning of a stop text is held back.
 func (w *writer) stream(out io.Writer) {
-	s := &streamed{text: w.m.tokenizer.Stream(), w: w, out: out}
-	w.options.OnToken = func(_, id int) { s.next(id) }
+	w.live = &streamed{text: w.m.tokenizer.Stream(), w: w, out: out}
+	w.options.OnToken = func(_, id int) { w.live.next(id) }
+}
+
+// endStream writes what was held back when the text has ended.
+func (w *writer) endStream() {
+	if s := w.live; s != nil && !s.done {
+		fmt.Fprint(s.out, s.held+s.text.Rest())
+	}
+	w.live = nil
 }
 
 type streamed struct {
@@ -277,13 +284,6 @@ func (s *streamed) next(id int) {
 	}
 	fmt.Fprint(s.out, s.held[:len(s.held)-keep])
 	s.held = s.held[len(s.held)-keep:]
-}
-
-// rest writes what was held back when the text has ended.
-func (s *streamed) rest() {
-	if !s.done {
-		fmt.Fprint(s.out, s.held+s.text.Rest())
-	}
 }
 
 // printTexts prints what has not been streamed.
@@ -384,6 +384,7 @@ func (a *app) answer(interrupts *interrupts, m *loaded, w *writer, line string) 
 	defer done()
 	w.stream(a.out)
 	_, err = w.generate(ctx, [][]int{ids})
+	w.endStream()
 	fmt.Fprintln(a.out)
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/data"
 	"mambatrain/mamba"
@@ -13,7 +14,7 @@ import (
 )
 
 // printHeader says what the run is before its first step.
-func (j *job) printHeader(o trainer.Overview) {
+func (j *job) printHeader(ctx context.Context, o trainer.Overview) {
 	c, s := j.config, j.train.Stats()
 	j.line("model", "%s: %s", c.Model, describeModel(j.model.Config))
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
@@ -23,7 +24,7 @@ func (j *job) printHeader(o trainer.Overview) {
 	m := o.Memory
 	j.line("memory", "about %v: %s", byteSize(m.Total()+ownMemory), parts(m))
 	j.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), count(j.rows))
-	if t := j.estimateTime(o); t > 0 {
+	if t := j.estimateTime(ctx, o); t > 0 {
 		j.line("time", "about %s", duration(t))
 	}
 	j.line("output", "%s", c.OutputDir)
@@ -104,32 +105,39 @@ func (j *job) describeMatches() {
 	}
 }
 
-// Figures of the time estimate: how long the peak is measured, and the share of it that a step is known to reach.
-const (
-	peakTime    = 60 * time.Millisecond
-	usualShare  = 0.65
-	slowestRate = 1e6
-)
+// peakTime is how long the arithmetic peak is measured.
+const peakTime = 60 * time.Millisecond
 
-// estimateTime is the work of all steps over what the machine can do.
-func (j *job) estimateTime(o trainer.Overview) time.Duration {
-	s := j.train.Stats()
-	perDocument := float64(s.Tokens) / float64(max(1, s.Documents))
-	rows := perDocument * float64(j.config.Train.PerDeviceTrainBatchSize*o.BatchesPerStep)
-	if j.config.Data.Packing {
-		rows = float64(s.Tokens) / float64(max(1, o.StepsPerEpoch))
+// perRow is the floating-point work of one input token.
+func (j *job) perRow() float64 {
+	const rows = 1000 // work is proportional to them
+	return workOf(j.model, rows, rows).total() / rows
+}
+
+// estimateTime times the first micro-batch forward and takes the rest of a step from the share of work that it is.
+func (j *job) estimateTime(ctx context.Context, o trainer.Overview) time.Duration {
+	b := j.loader.At(0, 0)
+	batch := ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}
+	if len(b.Tokens) > j.rows {
+		n := j.rows
+		batch = ag.Batch{Tokens: b.Tokens[:n], Labels: b.Labels[:n], Starts: []int{0}}
 	}
-	const unit = 1000 // rows; work is proportional to them
-	w := workOf(j.model, unit, unit)
+	forward := time.Duration(0)
+	for range 2 { // the first run warms up
+		began := time.Now()
+		if _, err := j.program.Eval(ctx, batch); err != nil {
+			return 0
+		}
+		forward = time.Since(began)
+	}
+	w := workOf(j.model, len(batch.Tokens), len(batch.Tokens))
 	if j.config.GradientCheckpointing {
 		w.backward += w.forward
 	}
-	rate := kernel.PeakFLOPS(j.format(), peakTime) * usualShare
-	if rate < slowestRate {
-		return 0
-	}
-	steps := float64(o.Steps - o.StartStep)
-	return time.Duration(w.total() / unit * rows * steps / rate * float64(time.Second))
+	s := j.train.Stats()
+	perEpoch := float64(s.Tokens) / float64(len(batch.Tokens)) // batches like the first one
+	epochs := float64(o.Steps-o.StartStep) / float64(max(1, o.StepsPerEpoch))
+	return time.Duration(float64(forward) * w.total() / w.forward * perEpoch * epochs)
 }
 
 func (j *job) format() kernel.Format {
@@ -141,20 +149,17 @@ func (j *job) format() kernel.Format {
 
 // dryRun prints the header and the first batches, and stops there.
 func (j *job) dryRun(ctx context.Context) error {
-	m, err := j.estimate(j.rows)
-	if err != nil {
+	if err := j.compile(); err != nil {
 		return err
 	}
-
 	t, err := trainer.New(j.config.Train, trainer.Task{
-		Params: j.params(), Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals, LoRAPlusRatio: 1,
+		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals, LoRAPlusRatio: 1,
 	})
 	if err != nil {
 		return err
 	}
 	o := t.Overview()
-	o.Memory = m
-	j.printHeader(o)
+	j.printHeader(ctx, o)
 	for i := range min(2, j.loader.Total()) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -173,7 +178,7 @@ func (j *job) dryRun(ctx context.Context) error {
 	}
 	return j.app.result(dryResult{
 		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.train.Stats().Tokens,
-		Memory: m.Total() + ownMemory, Seconds: j.estimateTime(o).Seconds(), MaxTokens: j.rows,
+		Memory: o.Memory.Total() + ownMemory, Seconds: j.estimateTime(ctx, o).Seconds(), MaxTokens: j.rows,
 	}, "")
 }
 

@@ -74,7 +74,7 @@ func (a *app) initModel(f initFlags) error {
 		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: defaultShardBytes}); err != nil {
 			return err
 		}
-		return copyTokenizer(tmp, f.tokenizer)
+		return copyCompany(tmp, f.tokenizer)
 	})
 	if err != nil {
 		return err

@@ -109,8 +109,21 @@ func (j *job) adapt() (err error) {
 	case c.LoRA == nil:
 		return misuse(trainer.SelectTrainable(j.model.Params(), c.Train.Trainable))
 	}
-	j.adapted, err = lora.Inject(j.model, *c.LoRA, rand.New(rand.NewPCG(uint64(c.Seed), adapterStream)))
-	return misuse(err)
+	if j.adapted, err = lora.Inject(j.model, *c.LoRA, rand.New(rand.NewPCG(uint64(c.Seed), adapterStream))); err != nil {
+		return misuse(err)
+	}
+	return j.recordBase()
+}
+
+// recordBase notes in the adapter which weights it belongs to.
+func (j *job) recordBase() error {
+	t, err := nn.OpenTensors(j.modelDir)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	j.adapted.Base, err = lora.Fingerprint(t)
+	return err
 }
 
 // continueAdapter trains an adapter further. A lora section beside it must say what the adapter is.
@@ -222,6 +235,9 @@ func (j *job) open(mode trainer.Mode) (err error) {
 
 // compile builds the program that computes losses and gradients.
 func (j *job) compile() (err error) {
+	if err := j.checkMemory(); err != nil {
+		return err
+	}
 	j.packFrozen()
 	g := ag.NewGraph(ag.Options{Rows: j.rows, Carry: j.config.Data.CarryState})
 	j.program, err = g.Compile(j.model.Loss(g))
@@ -258,8 +274,6 @@ func (j *job) trainer(force bool) (*trainer.Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.ran = true
-	j.printHeader(t.Overview())
 	return t, nil
 }
 
@@ -326,7 +340,7 @@ func (j *job) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return copyTokenizer(dir, j.modelDir)
+	return copyCompany(dir, j.modelDir)
 }
 
 // load reads back what save wrote.
@@ -339,6 +353,9 @@ func (j *job) load(dir string) error {
 
 // sample continues a prompt with the model as it is.
 func (j *job) sample(ctx context.Context, prompt string) (string, error) {
+	if j.adapted != nil {
+		j.adapted.Touch() // the steps have changed it
+	}
 	l := loaded{Model: j.model, dir: j.modelDir, tokenizer: j.tokenizer}
 	ids, err := l.encode(prompt)
 	if err != nil {
@@ -355,7 +372,16 @@ func (j *job) sample(ctx context.Context, prompt string) (string, error) {
 
 // observer joins those who watch the run.
 func (j *job) observer() trainer.Observer {
-	return trainer.Observers(j.progress.observe, j.startLogs)
+	return trainer.Observers(j.begun, j.progress.observe, j.startLogs)
+}
+
+// begun prints the header when the run has looked at its directory and is about to make its first step.
+func (j *job) begun(e trainer.Event) {
+	if e, ok := e.(trainer.Started); ok {
+		j.ran = true
+		j.printHeader(context.Background(), e.Overview)
+		j.progress.measure(j.perRow(), j.format())
+	}
 }
 
 // startLogs opens the TensorBoard file when the run starts, so that a finished run is left unchanged.

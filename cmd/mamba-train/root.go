@@ -61,10 +61,6 @@ func (a *app) root() *cobra.Command {
   mamba-train generate --model runs/quickstart-merged --prompt "A good friend"`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			a.began = true
-			return a.applyCommon(cmd)
-		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(flagError(cmd, err)) })
 	f := root.PersistentFlags()
@@ -73,8 +69,27 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more detail")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0 = all cores")
 	root.AddCommand(a.commands()...)
+	a.takeOver(root)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root
+}
+
+// takeOver marks, in every command below parent, the moment at which its command line has been read.
+func (a *app) takeOver(parent *cobra.Command) {
+	for _, cmd := range parent.Commands() {
+		a.takeOver(cmd)
+		run := cmd.RunE
+		if run == nil {
+			continue
+		}
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			if err := a.applyCommon(cmd); err != nil {
+				return err
+			}
+			return run(cmd, args)
+		}
+	}
 }
 
 // applyCommon checks the common flags and sets what is global to the process.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mamba-train": main})
+}
+
+// Scripts run the program as a user does. Each begins with a tiny model in $TINY, its tokenizer and data in $ROOT.
+func TestScripts(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiny := tinyModel(t, root)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ROOT", root)
+			env.Setenv("TINY", tiny)
+			env.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":    runCode,
+			"cutfile": cutFile,
+		},
+	})
+}
+
+// tinyModel makes a model of a few thousand parameters with the quick start's tokenizer.
+func tinyModel(t *testing.T, root string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "tiny")
+	config := writeFile(t, "config.json", `{"model_type":"mamba","vocab_size":1024,"hidden_size":16,"num_hidden_layers":2,"state_size":4}`)
+	if code := run([]string{"init", "--quiet", "--config", config, "--output", dir, "--tokenizer", filepath.Join(root, "configs/quickstart/base")}); code != 0 {
+		t.Fatal("init:", code)
+	}
+	return dir
+}
+
+// runCode runs the program and checks its exit code: code 2 train -c x.yaml. No outcome may look like a stack trace.
+func runCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N arguments…")
+	}
+	err := ts.Exec("mamba-train", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("mamba-train %s: exit code %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+	for _, trace := range []string{"goroutine ", "panic:", ".go:"} {
+		if strings.Contains(ts.ReadFile("stderr"), trace) {
+			ts.Fatalf("the message holds a stack trace")
+		}
+	}
+}
+
+// cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.
+func cutFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: cutfile FILE")
+	}
+	path := ts.MkAbs(args[0])
+	info, err := os.Stat(path)
+	ts.Check(err)
+	ts.Check(os.Truncate(path, info.Size()/2))
+}
