@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,16 +56,14 @@ func newSourceFile(path, format string) (*sourceFile, error) {
 	return &sourceFile{path: path, format: format, size: info.Size()}, nil
 }
 
-// inputFiles lists the files that path names, in order.
+// inputFiles lists the files that path names, in order. A path that is there counts before a Hugging Face id.
 func inputFiles(ctx context.Context, path string) ([]string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
-		return directoryFiles(path, "")
+		return directoryFiles(path, splitRequest{})
 	case err == nil:
 		return []string{path}, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("data: %w", err)
 	}
 	if strings.ContainsAny(path, "*?[") {
 		found, err := filepath.Glob(path)
@@ -78,40 +75,95 @@ func inputFiles(ctx context.Context, path string) ([]string, error) {
 		}
 		return found, nil
 	}
-	return nil, fmt.Errorf("data: %s: no such file or directory", path)
+	id, request, err := parseSource(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(id); err == nil && info.IsDir() {
+		return directoryFiles(id, request)
+	}
+	if !IsHubID(id) || slices.ContainsFunc(directoryFormats, func(ending string) bool { return strings.HasSuffix(id, ending) }) {
+		return nil, fmt.Errorf("data: %s: no such file or directory", path)
+	}
+	return hubDatasetFiles(ctx, NewHub(), id, request)
 }
 
-// directoryFormats are the endings looked for in a directory; the first that is there counts, the rest is company.
-var directoryFormats = []string{".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".csv", ".tsv", ".txt", ".json"}
-
-// directoryFiles lists the data files of a directory and those below it.
-func directoryFiles(dir, split string) ([]string, error) {
-	byEnding := map[string][]string{}
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(e.Name(), ".") && path != dir {
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		for _, ending := range directoryFormats {
-			if !e.IsDir() && strings.HasSuffix(e.Name(), ending) {
-				byEnding[ending] = append(byEnding[ending], path)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
+// parseSource cuts id, id:split or id:config:split.
+func parseSource(path string) (id string, r splitRequest, err error) {
+	start := len(filepath.VolumeName(path))
+	parts := strings.Split(path[start:], ":")
+	switch len(parts) {
+	case 1:
+	case 2:
+		r.split = parts[1]
+	case 3:
+		r.config, r.split = parts[1], parts[2]
+	default:
+		return "", r, fmt.Errorf("data: %s: want id, id:split or id:config:split", path)
 	}
-	for _, ending := range directoryFormats {
-		if files := byEnding[ending]; len(files) > 0 {
-			slices.Sort(files)
+	return path[:start] + parts[0], r, nil
+}
+
+// convertedRevision is where Hugging Face keeps its own Parquet copy of data sets in other forms.
+const convertedRevision = "refs/convert/parquet"
+
+// hubDatasetFiles returns the files of a data set on the hub: its own, else the hub's Parquet copy.
+func hubDatasetFiles(ctx context.Context, h *Hub, id string, r splitRequest) ([]string, error) {
+	var fault error
+	for _, revision := range []string{"main", convertedRevision} {
+		files, err := hubRevisionFiles(ctx, h, id, revision, r)
+		if err == nil {
 			return files, nil
 		}
+		if fault == nil {
+			fault = err
+		}
+		var none *noFilesError
+		if !errors.As(err, &none) {
+			break
+		}
 	}
-	return nil, fmt.Errorf("data: %s: no file ends in %s", dir, strings.Join(directoryFormats, ", "))
+	return nil, fault
+}
+
+func hubRevisionFiles(ctx context.Context, h *Hub, id, revision string, r splitRequest) ([]string, error) {
+	const card = "README.md"
+	request := HubRequest{Kind: HubDataset, ID: id, Revision: revision}
+	request.Want = func(name string) bool { return name == card }
+	readme := ""
+	if dir, err := h.Fetch(ctx, request); err == nil {
+		raw, _ := os.ReadFile(filepath.Join(dir, card))
+		readme = string(raw)
+	}
+	var fault error
+	if revision == convertedRevision && r.config == "" {
+		r.config = "default" // each configuration has a directory there
+	}
+	choose := func(names []string) []string {
+		var chosen []string
+		chosen, fault = r.choose(names, readme)
+		return chosen
+	}
+	request.Want = func(name string) bool { return len(dataFiles([]string{name})) > 0 }
+	request.Choose = choose
+	request.Enough = func(names []string) bool {
+		chosen := choose(names)
+		return len(chosen) > 0 && allShards(chosen)
+	}
+	dir, err := h.Fetch(ctx, request)
+	if fault != nil {
+		return nil, fmt.Errorf("data: data set %s: %w", id, fault)
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, names := h.repository(&request).cached()
+	chosen, err := r.choose(names, readme)
+	if err != nil {
+		return nil, fmt.Errorf("data: data set %s: %w", id, err)
+	}
+	for i, n := range chosen {
+		chosen[i] = filepath.Join(dir, filepath.FromSlash(n))
+	}
+	return chosen, nil
 }

@@ -1,0 +1,235 @@
+package data
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// downloadTries is how often a broken download is taken up again, after waits of 1, 2, 4 … times downloadWait.
+const downloadTries = 5
+
+var downloadWait = time.Second
+
+// fetch brings a file into the snapshot of a commit: a link to blobs/HASH, as Hugging Face's own cache has it.
+func (r *hubRepository) fetch(ctx context.Context, commit string, f hubFile) error {
+	link := filepath.Join(r.snapshot(commit), filepath.FromSlash(f.Name))
+	if _, err := os.Stat(link); err == nil {
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(r.dir, "blobs"), 0o777), os.MkdirAll(filepath.Dir(link), 0o777)); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	d := download{hub: r.Hub, name: f.Name, size: -1, hash: f.BlobID, address: r.fileAddress(commit, f.Name)}
+	if f.LFS != nil {
+		d.hash, d.size = f.LFS.SHA256, f.LFS.Size
+	} else if f.Size != nil {
+		d.size = *f.Size
+	}
+	if _, ok := d.checker(); !ok {
+		d.hash = contentHash([]byte(commit), []byte(f.Name)) // nothing to check by, but a name of its own
+		d.unchecked = true
+	}
+	blob := filepath.Join(r.dir, "blobs", d.hash)
+	if _, err := os.Stat(blob); err != nil {
+		if err := d.run(ctx, blob); err != nil {
+			return fmt.Errorf("data: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
+		}
+	}
+	return linkFile(blob, link)
+}
+
+func (r *hubRepository) fileAddress(commit, name string) string {
+	base := r.Endpoint + "/"
+	if r.request.Kind == HubDataset {
+		base += "datasets/"
+	}
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return base + r.request.ID + "/resolve/" + url.PathEscape(commit) + "/" + strings.Join(parts, "/")
+}
+
+// linkFile makes link point to blob, relatively, so that the cache can be moved; where links are not to be had, the
+// file is copied.
+func linkFile(blob, link string) error {
+	target, err := filepath.Rel(filepath.Dir(link), blob)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	os.Remove(link)
+	if err := os.Symlink(target, link); err == nil || errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	in, err := os.Open(blob)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	defer in.Close()
+	out, err := createBeside(filepath.Dir(link))
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.abandon()
+		return fmt.Errorf("data: %s: %w", link, err)
+	}
+	return out.commit(link)
+}
+
+// download is one file on its way.
+type download struct {
+	hub       *Hub
+	name      string
+	address   string
+	size      int64  // −1 = not known
+	hash      string // SHA-256 of the content, or Git's SHA-1 of it
+	unchecked bool
+}
+
+// checker returns what computes d.hash, and false where the hash is neither of the two.
+func (d *download) checker() (hash.Hash, bool) {
+	if _, err := hex.DecodeString(d.hash); err != nil {
+		return nil, false
+	}
+	switch len(d.hash) {
+	case 2 * sha256.Size:
+		return sha256.New(), true
+	case 2 * sha1.Size:
+		if d.size < 0 {
+			return nil, false
+		}
+		h := sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", d.size)
+		return h, true
+	}
+	return nil, false
+}
+
+// run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it.
+func (d *download) run(ctx context.Context, blob string) error {
+	part := blob + ".incomplete"
+	var err error
+	for try := range downloadTries {
+		if try > 0 {
+			select {
+			case <-time.After(downloadWait << (try - 1)):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err = d.more(ctx, part); err == nil {
+			if err = d.check(part); err == nil {
+				return os.Rename(part, blob)
+			}
+			os.Remove(part) // damaged: the next try starts anew
+		}
+		if ctx.Err() != nil || !worthAnotherTry(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("given up after %d tries: %w", downloadTries, err)
+}
+
+// worthAnotherTry tells a network that failed from a server that refused.
+func worthAnotherTry(err error) bool {
+	var status *hubStatusError
+	if errors.As(err, &status) {
+		return status.code >= 500 || status.code == http.StatusTooManyRequests
+	}
+	var path *os.PathError
+	return !errors.As(err, &path)
+}
+
+// more appends what is missing to part.
+func (d *download) more(ctx context.Context, part string) error {
+	out, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	have, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if d.size >= 0 && have > d.size || d.size < 0 && d.unchecked {
+		have = 0
+	}
+	if d.size >= 0 && have == d.size {
+		return nil
+	}
+	answer, err := d.hub.get(ctx, d.address, have)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusOK {
+		have = 0 // the server sends all of it again
+	}
+	if err := out.Truncate(have); err != nil {
+		return err
+	}
+	if _, err := out.Seek(have, io.SeekStart); err != nil {
+		return err
+	}
+	total := d.size
+	if total < 0 && answer.ContentLength >= 0 {
+		total = have + answer.ContentLength
+	}
+	n, err := io.Copy(out, &progressReader{answer.Body, d, have, total})
+	if err == nil && total >= 0 && have+n != total {
+		err = fmt.Errorf("%d bytes, want %d: %w", have+n, total, io.ErrUnexpectedEOF)
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	return err
+}
+
+// progressReader reports how far a download is.
+type progressReader struct {
+	io.Reader
+	download    *download
+	done, total int64
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.done += int64(n)
+	if r.download.hub.Progress != nil && n > 0 {
+		r.download.hub.Progress(r.download.name, r.done, r.total)
+	}
+	return n, err
+}
+
+// check compares the hash of part with what the hub says.
+func (d *download) check(part string) error {
+	if d.unchecked {
+		return nil
+	}
+	h, _ := d.checker()
+	f, err := os.Open(part)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != d.hash {
+		return fmt.Errorf("damaged: the hash is %.12s…, want %.12s…", got, d.hash)
+	}
+	return nil
+}
