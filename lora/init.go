@@ -16,7 +16,7 @@ func (l *layer) initialise(c Config, r *rand.Rand) {
 	case l.Embedding != nil:
 		nn.Normal(b, 1, r)
 	case c.InitLoraWeights == InitPissa:
-		l.start = takePrincipal(l, r)
+		l.start = takePrincipal(l, approximate, r)
 	case c.InitLoraWeights == InitGaussian:
 		nn.Normal(a, 1/float64(a.Shape()[0]), r)
 	default:

@@ -2,7 +2,6 @@ package lora
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sort"
 	"strings"
@@ -269,7 +268,7 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 		if t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is bfloat16", t.Path)
 		}
-		l.start = takePrincipal(l, rand.New(rand.NewPCG(0, 0)))
+		l.start = takePrincipal(l, exact, nil)
 	}
 	copy(l.adapter.A.Float32s(), from.a)
 	copy(l.adapter.B.Float32s(), from.b)

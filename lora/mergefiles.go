@@ -2,7 +2,6 @@ package lora
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sort"
 	"strings"
@@ -280,7 +279,7 @@ func (s step) apply(w []float32, shape []int, share float64) error {
 	}
 	if s.pissa {
 		lost := *c
-		lost.a, lost.b = principalPair(kernel.Dense(w, shape[0], shape[1]), c.rank, c.scale, rand.New(rand.NewPCG(0, 0)))
+		lost.a, lost.b = principalPair(kernel.Dense(w, shape[0], shape[1]), c.rank, c.scale, exact, nil)
 		lost.fold(w, shape[0], shape[1], -share)
 	}
 	c.fold(w, shape[0], shape[1], share)

@@ -74,7 +74,7 @@ func Open(dir string) (*Directory, error) {
 	if p.BaseModel != nil {
 		d.BaseModel = *p.BaseModel
 	}
-	d.pissa = strings.HasPrefix(string(p.InitLoraWeights), string(InitPissa))
+	d.pissa = p.InitLoraWeights == InitPissa
 	if err := d.read(p); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("lora: %s: %w", path, err)

@@ -109,7 +109,7 @@ func knownInit(i Init) bool {
 	case InitTrue, InitGaussian, InitPissa, "false", "null", "orthogonal", "eva":
 		return true
 	}
-	return strings.HasPrefix(string(i), "pissa_niter_")
+	return false
 }
 
 // config returns the settings in our own terms.

@@ -16,8 +16,8 @@ type start struct {
 	change
 }
 
-// takePrincipal gives A and B the largest singular components of l's weight.
-func takePrincipal(l *layer, r *rand.Rand) *start {
+// takePrincipal gives A and B the largest singular components of l's weight, as decompose finds them.
+func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *start {
 	w, from, to := l.Weight(), l.adapter.From, l.adapter.To
 	cols := w.Shape()[1]
 	if to == 0 {
@@ -25,7 +25,7 @@ func takePrincipal(l *layer, r *rand.Rand) *start {
 	}
 	w.Unpack()
 	c := l.change()
-	a, b := principalPair(kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols), c.rank, c.scale, r)
+	a, b := principalPair(kernel.Dense(w.Float32s()[from*cols:to*cols], to-from, cols), c.rank, c.scale, decompose, r)
 	copy(c.a, a)
 	copy(c.b, b)
 	c.a, c.b = a, b
@@ -34,14 +34,16 @@ func takePrincipal(l *layer, r *rand.Rand) *start {
 
 // principalPair returns √(S/scale)·Vᵀ and U·√(S/scale) of the rank largest singular components of w. Meng et al. 2024.
 // Where w has fewer, the rest begins as with InitTrue.
-func principalPair(w kernel.Mat[float32], rank int, scale float64, r *rand.Rand) (a, b []float32) {
+func principalPair(w kernel.Mat[float32], rank int, scale float64, decompose decomposition, r *rand.Rand) (a, b []float32) {
 	a, b = make([]float32, rank*w.Cols), make([]float32, w.Rows*rank)
-	u, s, vt := principal(w, rank, r)
+	u, s, vt := decompose(w, rank, r)
 	bound := 1 / math.Sqrt(float64(w.Cols))
 	for k := range rank {
 		if k >= len(s) || s[k] == 0 {
 			for j := range w.Cols {
-				a[k*w.Cols+j] = float32(bound * (2*r.Float64() - 1))
+				if r != nil {
+					a[k*w.Cols+j] = float32(bound * (2*r.Float64() - 1))
+				}
 			}
 			continue
 		}
@@ -85,10 +87,14 @@ func (s *start) plain(c *change) (a, b []float32) {
 	return a, b
 }
 
-// principal approximates the largest singular components of w (n, k): u (n, p), s and vt (p, k) with p at most rank. It
-// multiplies w with a random matrix and with itself. Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1.
-func principal(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
-	const more, rounds = 8, 12
+// A decomposition returns the rank largest singular components of w (n, k), or fewer if it has fewer: u (n, p), s and vt
+// (p, k).
+type decomposition func(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32])
+
+// approximate multiplies w with a random matrix and with itself (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1).
+// That is fast and enough to begin from: whatever is taken out of the weight is in the adapter.
+func approximate(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
+	const more, rounds = 8, 6
 	p := min(rank+more, w.Rows, w.Cols)
 	q, z := matrix(w.Rows, p), matrix(w.Cols, p)
 	for i := range z.Data {
@@ -125,9 +131,54 @@ func matrix(rows, cols int) kernel.Mat[float32] {
 	return kernel.Dense(make([]float32, rows*cols), rows, cols)
 }
 
+// exact computes the decomposition from w·wᵀ or wᵀ·w in double precision: what an adapter needs that was made from the
+// exact components by others. The time grows with the third power of w's smaller side.
+func exact(w kernel.Mat[float32], rank int, _ *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
+	x := kernel.Dense(make([]float64, w.Rows*w.Cols), w.Rows, w.Cols)
+	for i := range w.Rows {
+		for j, v := range w.Row(i) {
+			x.Row(i)[j] = float64(v)
+		}
+	}
+	p := min(w.Rows, w.Cols)
+	gram := kernel.Dense(make([]float64, p*p), p, p)
+	u, vt = matrix(w.Rows, p), matrix(p, w.Cols)
+	if w.Rows <= w.Cols {
+		kernel.MatMulNT(kernel.Set, gram, 1, x, x)
+		u, s = eigen(gram)
+		kernel.MatMulTN(kernel.Set, vt, 1, u, w)
+	} else {
+		kernel.MatMulTN(kernel.Set, gram, 1, x, x)
+		var v kernel.Mat[float32]
+		v, s = eigen(gram)
+		kernel.MatMulNN(kernel.Set, u, 1, w, v)
+		transpose(vt, v)
+	}
+	for i, y := range s {
+		for j := range max(w.Rows, w.Cols) {
+			switch {
+			case y == 0:
+			case w.Rows <= w.Cols:
+				vt.Row(i)[j] /= float32(y)
+			default:
+				u.Row(j)[i] /= float32(y)
+			}
+		}
+	}
+	return u, s[:min(rank, p)], vt
+}
+
+func transpose(y, x kernel.Mat[float32]) {
+	for i := range x.Rows {
+		for j, v := range x.Row(i) {
+			y.Row(j)[i] = v
+		}
+	}
+}
+
 // eigen returns the eigenvectors of a symmetric positive matrix as columns and the roots of its eigenvalues, largest
 // first. Roots below the noise of float32 are 0.
-func eigen(g kernel.Mat[float32]) (kernel.Mat[float32], []float64) {
+func eigen[T kernel.Float](g kernel.Mat[T]) (kernel.Mat[float32], []float64) {
 	sym := mat.NewSymDense(g.Rows, nil)
 	for i := range g.Rows {
 		for j := i; j < g.Cols; j++ {

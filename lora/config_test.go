@@ -1,0 +1,147 @@
+package lora_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/lora"
+)
+
+// All faults are reported, each under its key.
+func TestFaults(t *testing.T) {
+	c := lora.Config{
+		LoraDropout: 1, TargetModules: lora.Targets{Pattern: "("}, ExcludeModules: lora.Targets{Pattern: "all-linear"}, LayersToTransform: lora.Layers{-1},
+		RankPattern: lora.Pattern[int]{{Key: "a", Value: 0}, {Key: "[", Value: 1}}, AlphaPattern: lora.Pattern[float64]{{Key: "b", Value: -1}},
+		Bias: "some", InitLoraWeights: "olora",
+	}
+	err := c.Validate()
+	for _, want := range []string{
+		"r: must be at least 1, got 0", "lora_alpha: must be positive", "lora_dropout: must be at least 0 and below 1", "target_modules: \"(\" is not a regular",
+		"exclude_modules: all-linear", "layers count from 0, got -1", "rank_pattern.a: must be", "\"[\" is not", "alpha_pattern.b: must be positive",
+		`bias: want none, all or lora_only, got "some"`, "init_lora_weights: want true, gaussian or pissa", "lora_plus_ratio: must be positive",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\ndoes not say %s", err, want)
+		}
+	}
+	if err := lora.Defaults().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The block of the documentation reads as what it says, and comes back from what is written.
+func TestYAML(t *testing.T) {
+	c := lora.Defaults()
+	text := `
+r: 16
+lora_alpha: 24
+lora_dropout: 0.05
+target_modules: '.*\.(in_proj|x_proj)'
+target_parameters: [A_log]
+exclude_modules: [lm_head]
+layers_to_transform: 3
+rank_pattern: {z: 4, a.B: 8}
+alpha_pattern: {x_proj: 1.5}
+bias: lora_only
+use_rslora: true
+init_lora_weights: gaussian
+lora_plus_ratio: 4
+`
+	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	want := lora.Config{
+		R: 16, LoraAlpha: 24, LoraDropout: 0.05, TargetModules: lora.Targets{Pattern: `.*\.(in_proj|x_proj)`}, TargetParameters: []string{"A_log"},
+		ExcludeModules: lora.Targets{Names: []string{"lm_head"}}, LayersToTransform: lora.Layers{3},
+		RankPattern: lora.Pattern[int]{{Key: "z", Value: 4}, {Key: "a.B", Value: 8}}, AlphaPattern: lora.Pattern[float64]{{Key: "x_proj", Value: 1.5}},
+		Bias: "lora_only", UseRSLora: true, InitLoraWeights: lora.InitGaussian, ModulesToSave: []string{}, LoraPlusRatio: 4,
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	for _, c := range []lora.Config{c, lora.Defaults()} {
+		b, err := yaml.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again lora.Config
+		if err := yaml.Unmarshal(b, &again); err != nil {
+			t.Fatal(err)
+		}
+		if len(again.Differences(c)) > 0 || again.InitLoraWeights != c.InitLoraWeights {
+			t.Errorf("%s\nreads as %+v", b, again)
+		}
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	saved, c := lora.Defaults(), lora.Defaults()
+	c.TargetModules.Names = []string{"out_proj", "in_proj", "embeddings", "x_proj"}
+	c.LoraDropout, c.LoraPlusRatio = 0.5, 3
+	if d := c.Differences(saved); len(d) > 0 {
+		t.Errorf("the same adapter in another order differs: %v", d)
+	}
+	c.R, c.UseDora = 4, true
+	if d := c.Differences(saved); len(d) != 2 || d[0].Key != "r" || d[1].Key != "use_dora" {
+		t.Errorf("got %v, want r and use_dora", d)
+	}
+}
+
+// What is written has the keys that old versions of PEFT know, and no others.
+func TestKeysOfAdapterConfig(t *testing.T) {
+	m := model(t, "base")
+	a, err := lora.Load(filepath.Join("testdata", "golden", "patterns", "adapter"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := a.Save(dir, lora.SaveOptions{BaseModel: "state-spaces/mamba-130m-hf"}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"alpha_pattern": map[string]any{"x_proj": 40.0}, "base_model_name_or_path": "state-spaces/mamba-130m-hf", "bias": "none", "fan_in_fan_out": false,
+		"inference_mode": true, "init_lora_weights": true, "layers_pattern": nil, "layers_to_transform": nil, "lora_alpha": 16.0, "lora_dropout": 0.0,
+		"modules_to_save": nil, "peft_type": "LORA", "r": 8.0, "rank_pattern": map[string]any{"in_proj": 4.0}, "revision": nil,
+		"target_modules": `.*\.(in_proj|x_proj)$`, "task_type": "CAUSAL_LM", "use_dora": false, "use_rslora": false,
+	}
+	b, err := os.ReadFile(filepath.Join(dir, lora.ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Who can read what, by the facts about the peers.
+func TestCompatibility(t *testing.T) {
+	tie := lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
+	for name, want := range map[string][]lora.Support{
+		// peft 0.9–0.15, 0.16 and newer, transformers, peft's merge, llama.cpp
+		"seed_recipe": {lora.Works, lora.Fails, lora.Works, lora.Fails, lora.Fails},
+		"linear_only": {lora.Works, lora.Works, lora.Works, lora.Works, lora.Works},
+		"dora":        {lora.Works, lora.Fails, lora.Works, lora.Works, lora.Fails},
+	} {
+		d := openDir(t, filepath.Join("testdata", "golden", name, "adapter"))
+		var got []lora.Support
+		for _, v := range d.Compatibility(tie) {
+			got = append(got, v.Support)
+			if (v.Support == lora.Works) != (v.Why == "" && v.Instead == "") {
+				t.Errorf("%s: %+v: what does not work needs a reason and a way out", name, v)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package lora_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+// An adapter works on a base in bfloat16 and on one that is packed only. Against the float32 base that holds the same
+// values, a bfloat16 one differs by what the processor rounds in its products.
+func TestFormsOfTheBase(t *testing.T) {
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 12))
+		c := randomConfig(r)
+		if c.InitLoraWeights == lora.InitPissa {
+			c.InitLoraWeights = lora.InitTrue
+		}
+		m := tiny(t, r)
+		base, ids := t.TempDir(), probe(m, r)
+		if err := m.Save(base, mamba.SaveOptions{DType: nn.BF16}); err != nil {
+			t.Fatal(err)
+		}
+		adapter, want := saved(t, r, load(t, base), c, ids)
+		for _, o := range []mamba.LoadOptions{{Packed: true}, {BF16: true}, {BF16: true, Packed: true}} {
+			tolerance := mergedLogits
+			if o.BF16 {
+				tolerance = 0.05
+			}
+			m, err := mamba.Load(base, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := lora.Load(adapter, m)
+			if err != nil {
+				t.Fatalf("seed %d %+v: %v", seed, o, err)
+			}
+			near(t, "adapted", directLogits(t, m, ids), want, tolerance, tolerance)
+			if err := a.Train(); err != nil {
+				t.Fatalf("seed %d %+v: %v", seed, o, err)
+			}
+			step(t, m, ids, 1)
+			if err := a.Merge(); err != nil {
+				t.Fatal(err)
+			}
+			near(t, "merged", directLogits(t, m, ids), want, tolerance, tolerance)
+			if t.Failed() {
+				t.Fatalf("seed %d %+v: %+v", seed, o, c)
+			}
+		}
+	}
+}
+
+// An adapter that peft saved without converting it, with init_lora_weights: pissa, belongs to the base less its principal
+// components: loading takes them out again, and merging gives the weight W − B₀A₀ + BA.
+func TestForeignPissa(t *testing.T) {
+	const rank, path = 8, "backbone.layers.1.mixer.in_proj"
+	base, r := filepath.Join("testdata", "models", "base"), rand.New(rand.NewPCG(1, 9))
+	w := floats(t, openTensors(t, base), path+".weight")
+	out, in := 256, 64
+	x := mat.NewDense(out, in, nil)
+	for i, v := range w {
+		x.Set(i/in, i%in, float64(v))
+	}
+	var svd mat.SVD
+	if !svd.Factorize(x, mat.SVDThin) {
+		t.Fatal("no decomposition")
+	}
+	var u, v mat.Dense
+	svd.UTo(&u)
+	svd.VTo(&v)
+	for k, s := range svd.Values(nil)[:rank] {
+		for i := range out {
+			for j := range in {
+				x.Set(i, j, x.At(i, j)-u.At(i, k)*s*v.At(j, k))
+			}
+		}
+	}
+	a, b := make([]float32, rank*in), make([]float32, out*rank)
+	for i := range a {
+		a[i] = float32(0.2 * r.NormFloat64())
+	}
+	for i := range b {
+		b[i] = float32(0.1 * r.NormFloat64())
+	}
+	want := make([]float32, len(w))
+	for i := range want {
+		sum := x.At(i/in, i%in)
+		for k := range rank {
+			sum += 2 * float64(b[i/in*rank+k]) * float64(a[k*in+i%in])
+		}
+		want[i] = float32(sum)
+	}
+	dir := t.TempDir()
+	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), []nn.Source{
+		nn.FromFloat32s("base_model.model."+path+".lora_A.weight", []int{rank, in}, a, nn.F32),
+		nn.FromFloat32s("base_model.model."+path+".lora_B.weight", []int{out, rank}, b, nn.F32),
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	writeConfig(t, dir, map[string]any{"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": []string{path}, "init_lora_weights": "pissa"})
+
+	m := load(t, base)
+	loaded, err := lora.Load(dir, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := probe(m, r)
+	logits := directLogits(t, m, ids)
+	merged, _ := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+	near(t, "merged weight", floats(t, openTensors(t, merged), path+".weight"), want, 1e-5, 0)
+	near(t, "logits of the merged files", directLogits(t, load(t, merged), ids), logits, mergedLogits, mergedLogits)
+
+	// Saved again it is a plain adapter for the unchanged base.
+	plain := t.TempDir()
+	if err := loaded.Save(plain, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := openDir(t, plain); d.Config.R != 2*rank || d.Config.LoraAlpha != 4*rank {
+		t.Errorf("saved with rank %d and alpha %v, want %d and %d", d.Config.R, d.Config.LoraAlpha, 2*rank, 4*rank)
+	}
+	again := load(t, base)
+	if _, err := lora.Load(plain, again); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "saved as a plain adapter", directLogits(t, again, ids), logits, mergedLogits, mergedLogits)
+}
+
+// A probe sees a difference, and one that is not a number.
+func TestProbe(t *testing.T) {
+	ids := lora.ProbeIDs(50, lora.ProbeTokens)
+	if len(ids) != lora.ProbeTokens || !slices.Equal(ids, lora.ProbeIDs(50, lora.ProbeTokens)) || slices.Max(ids) >= 50 || slices.Min(ids) < 0 {
+		t.Errorf("probe %v", ids)
+	}
+	logits := func(v ...float32) lora.Scorer {
+		return lora.ScorerFunc(func([]int) ([]float32, error) { return v, nil })
+	}
+	for _, c := range []struct {
+		a, b lora.Scorer
+		want float64
+	}{
+		{logits(1, 2), logits(1, 2), 0},
+		{logits(1, 2), logits(1.5, 1.75), 0.5},
+		{logits(1, float32(math.NaN())), logits(1, 2), math.Inf(1)},
+	} {
+		if got, err := lora.Compare(c.a, c.b, ids); err != nil || got != c.want {
+			t.Errorf("got %v (%v), want %v", got, err, c.want)
+		}
+	}
+	if _, err := lora.Compare(logits(1), logits(1, 2), ids); err == nil {
+		t.Error("different vocabularies pass")
+	}
+}
