@@ -10,6 +10,7 @@ func (a *app) commands() []*cobra.Command {
 		a.mergeCommand(),
 		a.generateCommand(),
 		a.initCommand(),
+		a.benchCommand(),
 		a.versionCommand(),
 	}
 }

@@ -238,15 +238,15 @@ func (j *job) compile() (err error) {
 	if err := j.checkMemory(); err != nil {
 		return err
 	}
-	j.packFrozen()
+	packFrozen(j.model)
 	g := ag.NewGraph(ag.Options{Rows: j.rows, Carry: j.config.Data.CarryState})
 	j.program, err = g.Compile(j.model.Loss(g))
 	return err
 }
 
 // packFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
-func (j *job) packFrozen() {
-	for _, s := range j.model.Slots() {
+func packFrozen(m *mamba.Model) {
+	for _, s := range m.Slots() {
 		if w := s.Weight(); !w.Trainable() {
 			w.PackOnly()
 		}

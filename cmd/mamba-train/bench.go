@@ -1,0 +1,385 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+type benchFlags struct {
+	preset        string
+	mode          string
+	tokens        int
+	documents     int
+	steps         int
+	checkpointing bool
+}
+
+// benchModes are what bench can measure.
+var benchModes = []string{"lora", "full", "forward", "prefill", "decode", "allreduce"}
+
+func (a *app) benchCommand() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure speed and memory against what the machine can do",
+		Long: `Measure speed and memory on random weights of a published size, and the machine's own peak beside it.
+
+  lora     a training step of the model page's recipe: r 8 on x_proj, embeddings, in_proj, out_proj, with optimiser
+  full     a training step of all weights
+  forward  the loss of a batch
+  prefill  a prompt, up to the logits for the token after it
+  decode   one token after the other
+  allreduce  the sums over ranks (mpi build, under mpirun)
+
+Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix product that the mode needs; look-ups,
+the scan, the convolution, norms, the loss and what gradient checkpointing repeats are not counted. Peak: an
+arithmetic-only loop of the same instruction on the same threads, measured between the steps. For decode, efficiency is
+bytes of weights per second over those of a read-only sweep through as much memory.
+The first step is not counted; the others give the median.`,
+		Example: `  mamba-train bench --mode lora --tokens 192 --documents 4
+  mamba-train bench --preset 370m --mode forward --precision bf16 --json
+  mamba-train bench --mode decode --tokens 32`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.bench(f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.preset, "preset", "130m", "130m, 370m, 790m, 1.4b or 2.8b")
+	fl.StringVar(&f.mode, "mode", "lora", strings.Join(benchModes, ", "))
+	fl.IntVar(&f.tokens, "tokens", 512, "tokens of a step in all documents together; with decode, tokens to produce")
+	fl.IntVar(&f.documents, "documents", 1, "documents that the tokens belong to")
+	fl.IntVar(&f.steps, "steps", 5, "steps that are counted")
+	fl.BoolVar(&f.checkpointing, "gradient-checkpointing", false, "compute activations again in the backward pass")
+	a.precisionFlag(cmd)
+	return cmd
+}
+
+// benchResult is what bench prints with --json.
+type benchResult struct {
+	Mode            string  `json:"mode"`
+	Preset          string  `json:"preset"`
+	Precision       string  `json:"precision"`
+	Tokens          int     `json:"tokens"`
+	Documents       int     `json:"documents"`
+	Steps           int     `json:"steps"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	StepSeconds     float64 `json:"step_seconds"`
+	GFLOPS          float64 `json:"gflops,omitempty"`
+	PeakGFLOPS      float64 `json:"peak_gflops,omitempty"`
+	BytesPerSecond  float64 `json:"bytes_per_second,omitempty"`
+	PeakBytes       float64 `json:"peak_bytes_per_second,omitempty"`
+	Efficiency      float64 `json:"efficiency"`
+	PeakRSS         int64   `json:"peak_rss_bytes"`
+	Kernels         string  `json:"kernels"`
+	Threads         int     `json:"threads"`
+	Parameters      int     `json:"parameters"`
+	Trainable       int     `json:"trainable"`
+	Checkpointing   bool    `json:"gradient_checkpointing"`
+}
+
+func (f benchFlags) check() error {
+	switch {
+	case !slices.Contains(benchModes, f.mode):
+		return misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, didYouMean(f.mode, benchModes))
+	case f.documents < 1 || f.tokens < 2*f.documents:
+		return misusef("--tokens %d in --documents %d: each document needs two tokens", f.tokens, f.documents)
+	case f.steps < 1:
+		return misusef("--steps must be at least 1, got %d", f.steps)
+	}
+	return nil
+}
+
+func (a *app) bench(f benchFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	if f.mode == "allreduce" {
+		return a.benchAllReduce()
+	}
+	b, err := newBenchmark(a, f)
+	if err != nil {
+		return err
+	}
+	run := map[string]func(context.Context) error{
+		"lora": b.train, "full": b.train, "forward": b.forward, "prefill": b.prefill, "decode": b.decode,
+	}[f.mode]
+	if err := run(ctx); err != nil {
+		return signalled(ctx, err)
+	}
+	r := b.result()
+	return a.result(r, r.text())
+}
+
+// benchmark is a model with random weights and what has been measured on it.
+type benchmark struct {
+	benchFlags
+	precision string
+	model     *mamba.Model
+	work      float64 // floating-point operations of a step
+	times     []time.Duration
+	peaks     []float64 // FLOP/s or bytes/s, measured between the steps
+	bytes     float64   // of weights read in a step; only in decode
+	rss       int64
+	trainable int
+}
+
+// benchSeed decides weights and tokens. Speed does not depend on it.
+const benchSeed = 1
+
+func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
+	c, err := mamba.Preset(f.preset)
+	if err != nil {
+		return nil, misuse(err)
+	}
+	a.detail("drawing random weights")
+	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(benchSeed, initStream)))
+	if err != nil {
+		return nil, err
+	}
+	m.Checkpointing = f.checkpointing
+	b := &benchmark{benchFlags: f, precision: a.precision, model: m}
+	if a.precision == "bf16" {
+		if f.mode == "full" {
+			return nil, misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
+		}
+		if err := narrow(m); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.
+func (b *benchmark) pack() {
+	percent := debug.SetGCPercent(10)
+	defer debug.SetGCPercent(percent)
+	packFrozen(b.model)
+	debug.FreeOSMemory()
+}
+
+// batch returns documents of random tokens.
+func (b *benchmark) batch() ag.Batch {
+	r := rand.New(rand.NewPCG(benchSeed, benchSeed))
+	var batch ag.Batch
+	for t := range b.tokens {
+		if t*b.documents%b.tokens < b.documents && len(batch.Starts) < b.documents {
+			batch.Starts = append(batch.Starts, t)
+		}
+		batch.Tokens = append(batch.Tokens, r.IntN(b.model.Config.VocabSize))
+	}
+	batch.Labels = batch.Tokens
+	return batch
+}
+
+// fixed is a data set of one micro-batch.
+type fixed struct{ batch ag.Batch }
+
+func (f fixed) Batches(int) (int, error) { return 1, nil }
+
+func (f fixed) Batch(context.Context, int, int) (trainer.Batch, error) {
+	return trainer.Batch{Batch: f.batch}, nil
+}
+
+// train measures the steps of a real run.
+func (b *benchmark) train(ctx context.Context) error {
+	params, ratio := b.model.Params(), 1.0
+	if b.mode == "lora" {
+		adapted, err := lora.Inject(b.model, lora.Defaults(), rand.New(rand.NewPCG(benchSeed, adapterStream)))
+		if err != nil {
+			return err
+		}
+		b.pack()
+		params = append(params, adapted.Params()...)
+	} else if err := trainer.SelectTrainable(params, nil); err != nil {
+		return err
+	}
+	batch := b.batch()
+	b.count(workOf(b.model, b.tokens, batch.Counted()).total(), params)
+	g := ag.NewGraph(ag.Options{Rows: b.tokens})
+	program, err := g.Compile(b.model.Loss(g))
+	if err != nil {
+		return err
+	}
+	s := trainer.Defaults()
+	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
+	t, err := trainer.New(s, trainer.Task{
+		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch}, LoRAPlusRatio: ratio,
+		Observer: func(e trainer.Event) {
+			if e, ok := e.(trainer.Stepped); ok {
+				b.add(e.Time)
+				b.measurePeak()
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = t.Run(ctx)
+	return err
+}
+
+// forward measures the loss of a batch without gradients.
+func (b *benchmark) forward(ctx context.Context) error {
+	b.pack()
+	batch := b.batch()
+	b.count(workOf(b.model, b.tokens, batch.Counted()).forward, b.model.Params())
+	g := ag.NewGraph(ag.Options{Rows: b.tokens})
+	program, err := g.Compile(b.model.Loss(g))
+	if err != nil {
+		return err
+	}
+	return b.repeat(ctx, func() error {
+		_, err := program.Eval(ctx, batch)
+		return err
+	})
+}
+
+// prefill measures the way from prompts to the logits of their next tokens.
+func (b *benchmark) prefill(ctx context.Context) error {
+	b.pack()
+	batch := b.batch()
+	b.count(workOf(b.model, b.tokens, b.documents).forward, b.model.Params())
+	prompts := make([][]int, b.documents)
+	for i, from := range batch.Starts {
+		to := b.tokens
+		if i+1 < b.documents {
+			to = batch.Starts[i+1]
+		}
+		prompts[i] = batch.Tokens[from:to]
+	}
+	d := b.model.NewDecoder(0)
+	return b.repeat(ctx, func() error {
+		_, err := d.Next(ctx, b.model.NewState(b.documents), prompts)
+		return err
+	})
+}
+
+// repeat measures one step more than is counted.
+func (b *benchmark) repeat(ctx context.Context, step func() error) error {
+	for range b.steps + 1 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := step(); err != nil {
+			return err
+		}
+		b.add(time.Since(began))
+		b.measurePeak()
+	}
+	return nil
+}
+
+// decode measures single tokens. Each step produces tokens one after the other for all documents at once; between the
+// steps memory is swept.
+func (b *benchmark) decode(ctx context.Context) error {
+	b.pack()
+	b.count(0, b.model.Params())
+	for _, p := range b.model.Params() {
+		b.bytes += float64(p.Bytes())
+	}
+	d, state := b.model.NewDecoder(0), b.model.NewState(b.documents)
+	next := make([][]int, b.documents)
+	for i := range next {
+		next[i] = []int{i + 1}
+	}
+	perStep := b.tokens / b.documents
+	for i := range b.steps + 1 {
+		began := time.Now()
+		for range perStep {
+			if _, err := d.Next(ctx, state, next); err != nil {
+				return err
+			}
+		}
+		b.add(time.Since(began))
+		if i == 0 {
+			b.rss = peakRSS() // the sweep's own buffer does not count
+		}
+		b.peaks = append(b.peaks, kernel.PeakBandwidth(int(b.bytes), sweepTime))
+		runtime.GC()
+	}
+	b.bytes *= float64(perStep)
+	return nil
+}
+
+// How long peaks are measured between two steps.
+const (
+	sweepTime = 300 * time.Millisecond
+	burstTime = 100 * time.Millisecond
+)
+
+func (b *benchmark) add(t time.Duration) { b.times = append(b.times, t) }
+
+func (b *benchmark) measurePeak() {
+	format := kernel.Float32
+	if b.precision == "bf16" {
+		format = kernel.BFloat16
+	}
+	b.peaks = append(b.peaks, kernel.PeakFLOPS(format, burstTime))
+}
+
+func (b *benchmark) count(work float64, params []*ag.Param) {
+	b.work = work
+	for _, p := range params {
+		if p.Trainable() {
+			b.trainable += p.Size()
+		}
+	}
+}
+
+func median[T time.Duration | float64](v []T) T {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	n := len(v)
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
+
+func (b *benchmark) result() benchResult {
+	const giga = 1e9
+	seconds, peak := median(b.times[1:]).Seconds(), median(b.peaks)
+	r := benchResult{
+		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens, Documents: b.documents, Steps: b.steps,
+		TokensPerSecond: float64(b.tokens) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
+		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing,
+	}
+	for _, p := range b.model.Params() {
+		r.Parameters += p.Size()
+	}
+	if r.PeakRSS == 0 {
+		r.PeakRSS = peakRSS()
+	}
+	if b.mode == "decode" {
+		r.BytesPerSecond, r.PeakBytes = b.bytes/seconds, peak
+		r.Efficiency = r.BytesPerSecond / peak
+		return r
+	}
+	r.GFLOPS, r.PeakGFLOPS = b.work/seconds/giga, peak/giga
+	r.Efficiency = r.GFLOPS / r.PeakGFLOPS
+	return r
+}
+
+func (r benchResult) text() string {
+	text := fmt.Sprintf("%s, mamba-%s, %s, %d tokens in %d documents, %s kernels, %d threads\n", r.Mode, r.Preset, r.Precision, r.Tokens, r.Documents, r.Kernels, r.Threads)
+	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
+	if r.Mode == "decode" {
+		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, percent(r.Efficiency))
+	} else {
+		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, percent(r.Efficiency))
+	}
+	return text + fmt.Sprintf("peak memory %v", byteSize(r.PeakRSS))
+}
