@@ -62,7 +62,7 @@ type scanGroup struct {
 	dt, u, y, skip   []float32 // planes; skip is D on every row
 	dh, da           []float32 // (n, 16), and the following are there backward only
 	gy, du, ddt      []float32 // planes
-	z, dz, dD        []float32 // planes
+	z, dz, dD, slope []float32 // planes
 	hs, es           []float32 // (rows of a chunk + runs, n, 16)
 	part             []float32 // (rows, n/8, 16), shared by the block
 	nextRow, nextCol int       // the group that follows: its rows as a distance, its first column
@@ -77,7 +77,7 @@ func carve(s *[]float32, n int) []float32 {
 
 // forwardSize and backwardSize are the elements of scratch that a group needs.
 func forwardSize(n int) int  { return 3*n*scanLanes + 4*scanPlane }
-func backwardSize(n int) int { return forwardSize(n) + 2*n*scanLanes + 6*scanPlane }
+func backwardSize(n int) int { return forwardSize(n) + 2*n*scanLanes + 7*scanPlane }
 
 // newScanGroup prepares channels [lo, hi) in scratch, which it clears.
 func (s *Scan[T]) newScanGroup(lo, hi int, scratch []float32) *scanGroup {
@@ -92,7 +92,7 @@ func (s *Scan[T]) newScanGroup(lo, hi int, scratch []float32) *scanGroup {
 	}
 	if len(scratch) > 0 {
 		g.dh, g.da = carve(&scratch, size), carve(&scratch, size)
-		for _, p := range []*[]float32{&g.gy, &g.du, &g.ddt, &g.z, &g.dz, &g.dD} {
+		for _, p := range []*[]float32{&g.gy, &g.du, &g.ddt, &g.z, &g.dz, &g.dD, &g.slope} {
 			*p = carve(&scratch, scanPlane)
 		}
 	}
@@ -135,12 +135,16 @@ func (g *scanGroup) pick(plane []float32, m Mat[float32], t0, t1 int) {
 	packStraight(t1-t0, &m.Data[t0*m.Stride+g.lo], m.Stride, g.hi-g.lo, 1, &plane[0], scanLanes)
 }
 
-// load brings in rows [t0, t1): Δ, u, and y = D∘u.
+// load brings in rows [t0, t1): Δ, u, and y = D∘u; for the way back also dΔ/ddt.
 func (g *scanGroup) load(t0, t1 int) {
 	v, n := &active.vec, (t1-t0)*scanLanes
 	g.pick(g.dt, g.DT, t0, t1)
 	g.pick(g.u, g.U, t0, t1)
-	v.softplus(n, &g.dt[0], &g.dt[0])
+	if g.slope == nil {
+		v.softplus(n, &g.dt[0], &g.dt[0])
+	} else {
+		v.softplusSlope(n, &g.dt[0], &g.slope[0], &g.dt[0])
+	}
 	v.mul(n, &g.y[0], &g.u[0], &g.skip[0])
 }
 
@@ -332,10 +336,8 @@ func (g *scanGroup) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, 
 	}
 	g.deliver(grad.U, g.du, t0, t1)
 	if !grad.DT.Absent() {
-		g.pick(g.dt, g.DT, t0, t1) // the slope of softplus is σ
-		clear(g.du[:size])
-		v.addGated(size, &g.du[0], &g.ddt[0], &g.dt[0])
-		g.deliver(grad.DT, g.du, t0, t1)
+		v.mul(size, &g.ddt[0], &g.ddt[0], &g.slope[0])
+		g.deliver(grad.DT, g.ddt, t0, t1)
 	}
 }
 

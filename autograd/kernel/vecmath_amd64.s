@@ -15,10 +15,10 @@ TEXT ·exp512(SB), NOSPLIT, $0-24
 
 loop:
 	VMOVUPS           (BX)(CX*1), Z0
-	VBROADCASTSS      cc3160000<>+0(SB), Z1
-	VMAXPS            Z0, Z1, Z0
 	VBROADCASTSS      c43160000<>+0(SB), Z1
 	VMINPS            Z0, Z1, Z0
+	VBROADCASTSS      cc3160000<>+0(SB), Z1
+	VMAXPS            Z0, Z1, Z0
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z0, Z1
 	VRNDSCALEPS       $0x08, Z1, Z1
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z1, Z0
@@ -40,16 +40,6 @@ loop:
 	VZEROUPPER
 	RET
 
-DATA cc3160000<>+0(SB)/4, $0xc3160000
-DATA cc3160000<>+4(SB)/4, $0xc3160000
-DATA cc3160000<>+8(SB)/4, $0xc3160000
-DATA cc3160000<>+12(SB)/4, $0xc3160000
-DATA cc3160000<>+16(SB)/4, $0xc3160000
-DATA cc3160000<>+20(SB)/4, $0xc3160000
-DATA cc3160000<>+24(SB)/4, $0xc3160000
-DATA cc3160000<>+28(SB)/4, $0xc3160000
-GLOBL cc3160000<>(SB), RODATA|NOPTR, $32
-
 DATA c43160000<>+0(SB)/4, $0x43160000
 DATA c43160000<>+4(SB)/4, $0x43160000
 DATA c43160000<>+8(SB)/4, $0x43160000
@@ -59,6 +49,16 @@ DATA c43160000<>+20(SB)/4, $0x43160000
 DATA c43160000<>+24(SB)/4, $0x43160000
 DATA c43160000<>+28(SB)/4, $0x43160000
 GLOBL c43160000<>(SB), RODATA|NOPTR, $32
+
+DATA cc3160000<>+0(SB)/4, $0xc3160000
+DATA cc3160000<>+4(SB)/4, $0xc3160000
+DATA cc3160000<>+8(SB)/4, $0xc3160000
+DATA cc3160000<>+12(SB)/4, $0xc3160000
+DATA cc3160000<>+16(SB)/4, $0xc3160000
+DATA cc3160000<>+20(SB)/4, $0xc3160000
+DATA cc3160000<>+24(SB)/4, $0xc3160000
+DATA cc3160000<>+28(SB)/4, $0xc3160000
+GLOBL cc3160000<>(SB), RODATA|NOPTR, $32
 
 DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
 DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
@@ -174,8 +174,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
 	VBROADCASTSS      cc3160000<>+0(SB), Z2
 	VMAXPS            Z1, Z2, Z1
-	VBROADCASTSS      c43160000<>+0(SB), Z2
-	VMINPS            Z1, Z2, Z1
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
 	VRNDSCALEPS       $0x08, Z2, Z2
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
@@ -194,7 +192,11 @@ loop:
 	VBROADCASTSS      c3f800000<>+0(SB), Z4
 	VPMOVD2M          Z0, K1
 	VMULPS            Z3, Z4, K1, Z4
-	VDIVPS            Z1, Z4, Z4
+	VBROADCASTSS      c3f800000<>+0(SB), Z3
+	VRCP14PS          Z1, Z0
+	VFNMADD231PS      Z1, Z0, Z3
+	VFMADD132PS       Z0, Z0, Z3
+	VMULPS            Z3, Z4, Z4
 	VSCALEFPS         Z2, Z4, K1, Z4
 	VMOVUPS           Z4, (DX)(CX*1)
 	ADDQ              $0x40, CX
@@ -227,8 +229,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
 	VBROADCASTSS      cc3160000<>+0(SB), Z2
 	VMAXPS            Z1, Z2, Z1
-	VBROADCASTSS      c43160000<>+0(SB), Z2
-	VMINPS            Z1, Z2, Z1
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
 	VRNDSCALEPS       $0x08, Z2, Z2
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
@@ -248,7 +248,11 @@ loop:
 	VMOVAPS           Z0, Z4
 	VPMOVD2M          Z0, K1
 	VMULPS            Z3, Z4, K1, Z4
-	VDIVPS            Z1, Z4, Z4
+	VBROADCASTSS      c3f800000<>+0(SB), Z3
+	VRCP14PS          Z1, Z0
+	VFNMADD231PS      Z1, Z0, Z3
+	VFMADD132PS       Z0, Z0, Z3
+	VMULPS            Z3, Z4, Z4
 	VSCALEFPS         Z2, Z4, K1, Z4
 	VMOVUPS           Z4, (DX)(CX*1)
 	ADDQ              $0x40, CX
@@ -271,8 +275,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
 	VBROADCASTSS      cc3160000<>+0(SB), Z2
 	VMAXPS            Z1, Z2, Z1
-	VBROADCASTSS      c43160000<>+0(SB), Z2
-	VMINPS            Z1, Z2, Z1
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
 	VRNDSCALEPS       $0x08, Z2, Z2
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
@@ -288,7 +290,11 @@ loop:
 	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z4
 	VSCALEFPS         Z2, Z4, Z4
 	VADDPS.BCST       c40000000<>+0(SB), Z4, Z1
-	VDIVPS            Z1, Z4, Z1
+	VBROADCASTSS      c3f800000<>+0(SB), Z5
+	VRCP14PS          Z1, Z2
+	VFNMADD231PS      Z1, Z2, Z5
+	VFMADD132PS       Z2, Z2, Z5
+	VMULPS            Z5, Z4, Z1
 	VMULPS            Z1, Z1, Z2
 	VBROADCASTSS      c3e79cb2a<>+0(SB), Z4
 	VFMADD213PS.BCST  c3e5b1f0b<>+0(SB), Z2, Z4
@@ -382,8 +388,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
 	VBROADCASTSS      cc3160000<>+0(SB), Z2
 	VMAXPS            Z1, Z2, Z1
-	VBROADCASTSS      c43160000<>+0(SB), Z2
-	VMINPS            Z1, Z2, Z1
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
 	VRNDSCALEPS       $0x08, Z2, Z2
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
@@ -402,7 +406,11 @@ loop:
 	VBROADCASTSS      c3f800000<>+0(SB), Z4
 	VPMOVD2M          Z0, K1
 	VMULPS            Z3, Z4, K1, Z4
-	VDIVPS            Z1, Z4, Z4
+	VBROADCASTSS      c3f800000<>+0(SB), Z5
+	VRCP14PS          Z1, Z3
+	VFNMADD231PS      Z1, Z3, Z5
+	VFMADD132PS       Z3, Z3, Z5
+	VMULPS            Z5, Z4, Z4
 	VSCALEFPS         Z2, Z4, K1, Z4
 	VBROADCASTSS      c3f800000<>+0(SB), Z1
 	VSUBPS            Z4, Z1, Z1
@@ -411,6 +419,69 @@ loop:
 	VMULPS            Z4, Z1, Z1
 	VMULPS            (BX)(CX*1), Z1, Z1
 	VMOVUPS           Z1, (DX)(CX*1)
+	ADDQ              $0x40, CX
+	CMPQ              CX, AX
+	JLT               loop
+	VZEROUPPER
+	RET
+
+// func softplusSlope512(n int, y *float32, s *float32, x *float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·softplusSlope512(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ y+8(FP), DX
+	MOVQ s+16(FP), BX
+	MOVQ x+24(FP), SI
+	SHLQ $0x02, AX
+	XORQ CX, CX
+
+loop:
+	VMOVUPS           (SI)(CX*1), Z0
+	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
+	VBROADCASTSS      cc3160000<>+0(SB), Z2
+	VMAXPS            Z1, Z2, Z1
+	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
+	VRNDSCALEPS       $0x08, Z2, Z2
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z2, Z1
+	VBROADCASTSS      c39506967<>+0(SB), Z4
+	VFMADD213PS.BCST  c3ab743ce<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  c3c088908<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  c3d2aa9c1<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  c3e2aaaaa<>+0(SB), Z1, Z4
+	VFMADD213PS.BCST  c3f000000<>+0(SB), Z1, Z4
+	VMULPS            Z1, Z1, Z5
+	VFMADD213PS       Z1, Z5, Z4
+	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z4
+	VSCALEFPS         Z2, Z4, Z4
+	VBROADCASTSS      c3f800000<>+0(SB), Z2
+	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z1
+	VPMOVD2M          Z0, K1
+	VMOVAPS           Z4, K1, Z2
+	VBROADCASTSS      c3f800000<>+0(SB), Z6
+	VRCP14PS          Z1, Z5
+	VFNMADD231PS      Z1, Z5, Z6
+	VFMADD132PS       Z5, Z5, Z6
+	VMULPS            Z6, Z2, Z1
+	VADDPS.BCST       c40000000<>+0(SB), Z4, Z2
+	VBROADCASTSS      c3f800000<>+0(SB), Z6
+	VRCP14PS          Z2, Z5
+	VFNMADD231PS      Z2, Z5, Z6
+	VFMADD132PS       Z5, Z5, Z6
+	VMULPS            Z6, Z4, Z2
+	VMULPS            Z2, Z2, Z4
+	VBROADCASTSS      c3e79cb2a<>+0(SB), Z5
+	VFMADD213PS.BCST  c3e5b1f0b<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  c3e928914<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  c3ecccb1c<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  c3f2aaaad<>+0(SB), Z4, Z5
+	VFMADD213PS.BCST  c40000000<>+0(SB), Z4, Z5
+	VMULPS            Z2, Z5, Z5
+	VPXORD            Z3, Z3, Z3
+	VMAXPS            Z0, Z3, Z0
+	VADDPS            Z0, Z5, Z5
+	VMOVUPS           Z5, (DX)(CX*1)
+	VMOVUPS           Z1, (BX)(CX*1)
 	ADDQ              $0x40, CX
 	CMPQ              CX, AX
 	JLT               loop
@@ -433,8 +504,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z2
 	VBROADCASTSS      cc3160000<>+0(SB), Z3
 	VMAXPS            Z2, Z3, Z2
-	VBROADCASTSS      c43160000<>+0(SB), Z3
-	VMINPS            Z2, Z3, Z2
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z2, Z3
 	VRNDSCALEPS       $0x08, Z3, Z3
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z3, Z2
@@ -454,7 +523,11 @@ loop:
 	VMOVAPS           Z1, Z5
 	VPMOVD2M          Z0, K1
 	VMULPS            Z4, Z5, K1, Z5
-	VDIVPS            Z2, Z5, Z5
+	VBROADCASTSS      c3f800000<>+0(SB), Z1
+	VRCP14PS          Z2, Z0
+	VFNMADD231PS      Z2, Z0, Z1
+	VFMADD132PS       Z0, Z0, Z1
+	VMULPS            Z1, Z5, Z5
 	VSCALEFPS         Z3, Z5, K1, Z5
 	VMOVUPS           Z5, (DX)(CX*1)
 	ADDQ              $0x40, CX
@@ -479,8 +552,6 @@ loop:
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
 	VBROADCASTSS      cc3160000<>+0(SB), Z2
 	VMAXPS            Z1, Z2, Z1
-	VBROADCASTSS      c43160000<>+0(SB), Z2
-	VMINPS            Z1, Z2, Z1
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
 	VRNDSCALEPS       $0x08, Z2, Z2
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
@@ -499,7 +570,11 @@ loop:
 	VBROADCASTSS      c3f800000<>+0(SB), Z4
 	VPMOVD2M          Z0, K1
 	VMULPS            Z3, Z4, K1, Z4
-	VDIVPS            Z1, Z4, Z4
+	VBROADCASTSS      c3f800000<>+0(SB), Z5
+	VRCP14PS          Z1, Z3
+	VFNMADD231PS      Z1, Z3, Z5
+	VFMADD132PS       Z3, Z3, Z5
+	VMULPS            Z5, Z4, Z4
 	VSCALEFPS         Z2, Z4, K1, Z4
 	VBROADCASTSS      c3f800000<>+0(SB), Z1
 	VMOVUPS           (DX)(CX*1), Z2
@@ -514,53 +589,6 @@ loop:
 	VMULPS            Z0, Z4, Z4
 	VMULPS            Z2, Z4, Z4
 	VMOVUPS           Z4, (DX)(CX*1)
-	ADDQ              $0x40, CX
-	CMPQ              CX, AX
-	JLT               loop
-	VZEROUPPER
-	RET
-
-// func addGated512(n int, y *float32, x *float32, z *float32)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·addGated512(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), AX
-	MOVQ y+8(FP), DX
-	MOVQ x+16(FP), BX
-	MOVQ z+24(FP), SI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS           (SI)(CX*1), Z0
-	VMOVUPS           (BX)(CX*1), Z1
-	VPORD.BCST        c80000000<>+0(SB), Z0, Z2
-	VBROADCASTSS      cc3160000<>+0(SB), Z3
-	VMAXPS            Z2, Z3, Z2
-	VBROADCASTSS      c43160000<>+0(SB), Z3
-	VMINPS            Z2, Z3, Z2
-	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z2, Z3
-	VRNDSCALEPS       $0x08, Z3, Z3
-	VFNMADD231PS.BCST c3f318000<>+0(SB), Z3, Z2
-	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z3, Z2
-	VBROADCASTSS      c39506967<>+0(SB), Z4
-	VFMADD213PS.BCST  c3ab743ce<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST  c3c088908<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST  c3d2aa9c1<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST  c3e2aaaaa<>+0(SB), Z2, Z4
-	VFMADD213PS.BCST  c3f000000<>+0(SB), Z2, Z4
-	VMULPS            Z2, Z2, Z5
-	VFMADD213PS       Z2, Z5, Z4
-	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z4
-	VSCALEFPS         Z3, Z4, Z2
-	VADDPS.BCST       c3f800000<>+0(SB), Z2, Z2
-	VBROADCASTSS      c3f800000<>+0(SB), Z5
-	VMOVAPS           Z1, Z5
-	VPMOVD2M          Z0, K1
-	VMULPS            Z4, Z5, K1, Z5
-	VDIVPS            Z2, Z5, Z5
-	VSCALEFPS         Z3, Z5, K1, Z5
-	VADDPS            (DX)(CX*1), Z5, Z5
-	VMOVUPS           Z5, (DX)(CX*1)
 	ADDQ              $0x40, CX
 	CMPQ              CX, AX
 	JLT               loop
@@ -828,10 +856,10 @@ TEXT ·expSumStore512(SB), NOSPLIT, $0-36
 loop:
 	VMOVUPS           (BX)(CX*1), Z2
 	VSUBPS            Z0, Z2, Z2
-	VBROADCASTSS      cc3160000<>+0(SB), Z3
-	VMAXPS            Z2, Z3, Z2
 	VBROADCASTSS      c43160000<>+0(SB), Z3
 	VMINPS            Z2, Z3, Z2
+	VBROADCASTSS      cc3160000<>+0(SB), Z3
+	VMAXPS            Z2, Z3, Z2
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z2, Z3
 	VRNDSCALEPS       $0x08, Z3, Z3
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z3, Z2
@@ -876,10 +904,10 @@ TEXT ·expSum512(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS           (DX)(CX*1), Z2
 	VSUBPS            Z0, Z2, Z2
-	VBROADCASTSS      cc3160000<>+0(SB), Z3
-	VMAXPS            Z2, Z3, Z2
 	VBROADCASTSS      c43160000<>+0(SB), Z3
 	VMINPS            Z2, Z3, Z2
+	VBROADCASTSS      cc3160000<>+0(SB), Z3
+	VMAXPS            Z2, Z3, Z2
 	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z2, Z3
 	VRNDSCALEPS       $0x08, Z3, Z3
 	VFNMADD231PS.BCST c3f318000<>+0(SB), Z3, Z2
@@ -1045,10 +1073,10 @@ TEXT ·exp256(SB), NOSPLIT, $0-24
 
 loop:
 	VMOVUPS      (BX)(CX*1), Y0
-	VBROADCASTSS cc3160000<>+0(SB), Y1
-	VMAXPS       Y0, Y1, Y0
 	VBROADCASTSS c43160000<>+0(SB), Y1
 	VMINPS       Y0, Y1, Y0
+	VBROADCASTSS cc3160000<>+0(SB), Y1
+	VMAXPS       Y0, Y1, Y0
 	VMULPS       c3fb8aa3b<>+0(SB), Y0, Y1
 	VROUNDPS     $0x08, Y1, Y1
 	VFNMADD231PS c3f318000<>+0(SB), Y1, Y0
@@ -1102,8 +1130,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
-	VBROADCASTSS c43160000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
 	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
 	VROUNDPS     $0x08, Y2, Y2
 	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
@@ -1162,8 +1188,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
-	VBROADCASTSS c43160000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
 	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
 	VROUNDPS     $0x08, Y2, Y2
 	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
@@ -1223,8 +1247,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
-	VBROADCASTSS c43160000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
 	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
 	VROUNDPS     $0x08, Y2, Y2
 	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
@@ -1282,8 +1304,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
-	VBROADCASTSS c43160000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
 	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
 	VROUNDPS     $0x08, Y2, Y2
 	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
@@ -1334,6 +1354,68 @@ loop:
 	VZEROUPPER
 	RET
 
+// func softplusSlope256(n int, y *float32, s *float32, x *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softplusSlope256(SB), NOSPLIT, $0-32
+	MOVQ n+0(FP), AX
+	MOVQ y+8(FP), DX
+	MOVQ s+16(FP), BX
+	MOVQ x+24(FP), SI
+	SHLQ $0x02, AX
+	XORQ CX, CX
+
+loop:
+	VMOVUPS      (SI)(CX*1), Y0
+	VPOR         c80000000<>+0(SB), Y0, Y1
+	VBROADCASTSS cc3160000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
+	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y1
+	VBROADCASTSS c39506967<>+0(SB), Y3
+	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y3
+	VFMADD213PS  c3c088908<>+0(SB), Y1, Y3
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y3
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f000000<>+0(SB), Y1, Y3
+	VMULPS       Y1, Y1, Y4
+	VFMADD213PS  Y1, Y4, Y3
+	VADDPS       c3f800000<>+0(SB), Y3, Y3
+	VCVTPS2DQ    Y2, Y1
+	VPSRAD       $0x01, Y1, Y2
+	VPSUBD       Y2, Y1, Y1
+	VPADDD       c0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       c0000007f<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VADDPS       c3f800000<>+0(SB), Y3, Y1
+	VBLENDVPS    Y0, Y3, Y2, Y2
+	VDIVPS       Y1, Y2, Y1
+	VADDPS       c40000000<>+0(SB), Y3, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y2, Y2, Y3
+	VBROADCASTSS c3e79cb2a<>+0(SB), Y4
+	VFMADD213PS  c3e5b1f0b<>+0(SB), Y3, Y4
+	VFMADD213PS  c3e928914<>+0(SB), Y3, Y4
+	VFMADD213PS  c3ecccb1c<>+0(SB), Y3, Y4
+	VFMADD213PS  c3f2aaaad<>+0(SB), Y3, Y4
+	VFMADD213PS  c40000000<>+0(SB), Y3, Y4
+	VMULPS       Y2, Y4, Y4
+	VXORPS       Y2, Y2, Y2
+	VMAXPS       Y0, Y2, Y0
+	VADDPS       Y0, Y4, Y4
+	VMOVUPS      Y4, (DX)(CX*1)
+	VMOVUPS      Y1, (BX)(CX*1)
+	ADDQ         $0x20, CX
+	CMPQ         CX, AX
+	JLT          loop
+	VZEROUPPER
+	RET
+
 // func gate256(n int, y *float32, x *float32, z *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·gate256(SB), NOSPLIT, $0-32
@@ -1350,8 +1432,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y2
 	VBROADCASTSS cc3160000<>+0(SB), Y3
 	VMAXPS       Y2, Y3, Y2
-	VBROADCASTSS c43160000<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y2
 	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y3
 	VROUNDPS     $0x08, Y3, Y3
 	VFNMADD231PS c3f318000<>+0(SB), Y3, Y2
@@ -1413,8 +1493,6 @@ loop:
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
-	VBROADCASTSS c43160000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
 	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
 	VROUNDPS     $0x08, Y2, Y2
 	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
@@ -1465,70 +1543,6 @@ loop:
 	VMULPS       Y0, Y4, Y4
 	VMULPS       Y2, Y4, Y4
 	VMOVUPS      Y4, (DX)(CX*1)
-	ADDQ         $0x20, CX
-	CMPQ         CX, AX
-	JLT          loop
-	VZEROUPPER
-	RET
-
-// func addGated256(n int, y *float32, x *float32, z *float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·addGated256(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), AX
-	MOVQ y+8(FP), DX
-	MOVQ x+16(FP), BX
-	MOVQ z+24(FP), SI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS      (SI)(CX*1), Y0
-	VMOVUPS      (BX)(CX*1), Y1
-	VPOR         c80000000<>+0(SB), Y0, Y2
-	VBROADCASTSS cc3160000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y2
-	VBROADCASTSS c43160000<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y2
-	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS c3f318000<>+0(SB), Y3, Y2
-	VFNMADD231PS cb95e8083<>+0(SB), Y3, Y2
-	VBROADCASTSS c39506967<>+0(SB), Y4
-	VFMADD213PS  c3ab743ce<>+0(SB), Y2, Y4
-	VFMADD213PS  c3c088908<>+0(SB), Y2, Y4
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y2, Y4
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y2, Y4
-	VFMADD213PS  c3f000000<>+0(SB), Y2, Y4
-	VMULPS       Y2, Y2, Y5
-	VFMADD213PS  Y2, Y5, Y4
-	VADDPS       c3f800000<>+0(SB), Y4, Y4
-	VCVTPS2DQ    Y3, Y5
-	VPSRAD       $0x01, Y5, Y2
-	VPSUBD       Y2, Y5, Y5
-	VPADDD       c0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       c0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y2, Y4, Y2
-	VMULPS       Y5, Y2, Y2
-	VADDPS       c3f800000<>+0(SB), Y2, Y2
-	VBROADCASTSS c3f800000<>+0(SB), Y5
-	VMOVAPS      Y1, Y5
-	VMULPS       Y4, Y5, Y1
-	VBLENDVPS    Y0, Y1, Y5, Y5
-	VDIVPS       Y2, Y5, Y5
-	VCVTPS2DQ    Y3, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       c0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       c0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y1, Y5, Y1
-	VMULPS       Y2, Y1, Y1
-	VBLENDVPS    Y0, Y1, Y5, Y5
-	VADDPS       (DX)(CX*1), Y5, Y5
-	VMOVUPS      Y5, (DX)(CX*1)
 	ADDQ         $0x20, CX
 	CMPQ         CX, AX
 	JLT          loop
@@ -1790,10 +1804,10 @@ TEXT ·expSumStore256(SB), NOSPLIT, $0-36
 loop:
 	VMOVUPS      (BX)(CX*1), Y2
 	VSUBPS       Y0, Y2, Y2
-	VBROADCASTSS cc3160000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y2
 	VBROADCASTSS c43160000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y2
+	VBROADCASTSS cc3160000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
 	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y3
 	VROUNDPS     $0x08, Y3, Y3
 	VFNMADD231PS c3f318000<>+0(SB), Y3, Y2
@@ -1844,10 +1858,10 @@ TEXT ·expSum256(SB), NOSPLIT, $0-28
 loop:
 	VMOVUPS      (DX)(CX*1), Y2
 	VSUBPS       Y0, Y2, Y2
-	VBROADCASTSS cc3160000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y2
 	VBROADCASTSS c43160000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y2
+	VBROADCASTSS cc3160000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
 	VMULPS       c3fb8aa3b<>+0(SB), Y2, Y3
 	VROUNDPS     $0x08, Y3, Y3
 	VFNMADD231PS c3f318000<>+0(SB), Y3, Y2

@@ -134,11 +134,12 @@ func (v ISA) Scale2(p, n, dst reg.Register) {
 	VMULPS(whole, dst, dst)
 }
 
-// ExpParts returns exp(x) as p·2^n; x is consumed. See reduce32 in vecmath.go.
+// expBound is beyond what float32 can express as exp(x), denormals included.
+const expBound = 150
+
+// ExpParts returns exp(x) as p·2^n for x ≤ 150; x is consumed. See reduce32 in vecmath.go.
 func (v ISA) ExpParts(x reg.Register) (p, n reg.VecVirtual) {
-	const bound = 150
-	VMAXPS(x, v.Splat(-bound), x) // a NaN in x, the second source, passes
-	VMINPS(x, v.Splat(bound), x)
+	VMAXPS(x, v.Splat(-expBound), x) // a NaN in x, the second source, passes
 	n, p = v.Vec(), v.Vec()
 	v.MulC(math.Log2E, x, n)
 	v.Round(n, n)
@@ -155,8 +156,23 @@ func (v ISA) ExpParts(x reg.Register) (p, n reg.VecVirtual) {
 	return p, n
 }
 
+// Divide sets dst = x/d for d between 1 and 3, where a reciprocal estimate with one Newton step, four instructions, is as
+// good as a division, which takes the time of ten.
+func (v ISA) Divide(d, x, dst reg.Register) {
+	if !v.wide() {
+		VDIVPS(d, x, dst)
+		return
+	}
+	r, t := v.Vec(), v.Splat(1)
+	VRCP14PS(d, r)
+	VFNMADD231PS(d, r, t) // t = 1 − d·r
+	VFMADD132PS(r, r, t)  // t = t·r + r
+	VMULPS(t, x, dst)
+}
+
 // Exp returns exp(x); x is consumed.
 func (v ISA) Exp(x reg.Register) reg.VecVirtual {
+	VMINPS(x, v.Splat(expBound), x) // a NaN in x, the second source, passes
 	p, n := v.ExpParts(x)
 	v.Scale2(p, n, p)
 	return p
@@ -178,7 +194,7 @@ func (v ISA) Gated(x, y reg.Register) reg.VecVirtual {
 		neg := K()
 		VPMOVD2M(x, neg)
 		VMULPS(p, num, neg, num)
-		VDIVPS(d, num, num)
+		v.Divide(d, num, num)
 		VSCALEFPS(n, num, neg, num)
 		return num
 	}
@@ -193,12 +209,42 @@ func (v ISA) Gated(x, y reg.Register) reg.VecVirtual {
 
 // Softplus returns log(1+exp(x)), as softplus32 in vecmath.go does; x is consumed.
 func (v ISA) Softplus(x reg.Register) reg.VecVirtual {
+	e := v.expNegAbs(x)
+	return v.softplusOf(e, x)
+}
+
+// SoftplusSlope returns log(1+exp(x)) and its derivative σ(x), which loses relative precision where exp(x) is denormal; x is
+// consumed.
+func (v ISA) SoftplusSlope(x reg.Register) (y, slope reg.VecVirtual) {
+	e := v.expNegAbs(x)
+	d, one := v.Vec(), v.Splat(1)
+	v.AddC(1, e, d)
+	slope = v.Vec()
+	if v.wide() {
+		neg := K()
+		VPMOVD2M(x, neg)
+		VMOVAPS(e, neg, one)
+	} else {
+		VBLENDVPS(x, e, one, one)
+	}
+	v.Divide(d, one, slope)
+	return v.softplusOf(e, x), slope
+}
+
+// expNegAbs returns exp(−|x|).
+func (v ISA) expNegAbs(x reg.Register) reg.VecVirtual {
 	t := v.Vec()
 	v.OrBits(1<<31, x, t)
-	e := v.Exp(t)
+	p, n := v.ExpParts(t)
+	v.Scale2(p, n, p)
+	return p
+}
+
+// softplusOf returns max(x, 0) + log1p(e); x is consumed.
+func (v ISA) softplusOf(e, x reg.Register) reg.VecVirtual {
 	s, q, l := v.Vec(), v.Vec(), v.Vec()
 	v.AddC(2, e, s)
-	VDIVPS(s, e, s)
+	v.Divide(s, e, s)
 	VMULPS(s, s, q)
 	VBROADCASTSS(Const(0.24393906785965055), l)
 	for _, c := range []float32{0.21398560841179093, 0.2862020737894481, 0.3999871124790153, 0.6666667902641993, 1.9999999998090063} {

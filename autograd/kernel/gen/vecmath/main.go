@@ -125,6 +125,12 @@ func functions(v asm.ISA) {
 		VMULPS(l.at("gy"), t, t)
 		l.store(t, "y")
 	})
+	// y = softplus(x), s = σ(x)
+	elementwise(v, "softplusSlope", "y, s, x", "", func(l loop, _ []reg.VecVirtual) {
+		y, slope := v.SoftplusSlope(l.load("x"))
+		l.store(y, "y")
+		l.store(slope, "s")
+	})
 	// y = x·silu(z)
 	elementwise(v, "gate", "y, x, z", "", func(l loop, _ []reg.VecVirtual) {
 		z, p := l.load("z"), v.Vec()
@@ -146,12 +152,6 @@ func functions(v asm.ISA) {
 		VMULPS(z, s, s)
 		VMULPS(g, s, s)
 		l.store(s, "gy")
-	})
-	// y += x·σ(z)
-	elementwise(v, "addGated", "y, x, z", "", func(l loop, _ []reg.VecVirtual) {
-		t := v.Gated(l.load("z"), l.load("x"))
-		VADDPS(l.at("y"), t, t)
-		l.store(t, "y")
 	})
 }
 
