@@ -1,6 +1,7 @@
 package mamba
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -92,7 +93,7 @@ type candidate struct {
 // candidates lists the n best continuations of one beam.
 func candidates(scores []float64, row int, base float64, n int) []candidate {
 	ids := alive(scores)
-	sort.SliceStable(ids, func(i, j int) bool { return scores[ids[i]] > scores[ids[j]] })
+	slices.SortFunc(ids, func(a, b int) int { return cmp.Or(cmp.Compare(scores[b], scores[a]), cmp.Compare(a, b)) })
 	var cs []candidate
 	for _, id := range ids[:min(n, len(ids))] {
 		cs = append(cs, candidate{row, id, base + scores[id]})

@@ -60,3 +60,20 @@ func BenchmarkPrefill(b *testing.B) {
 	}
 	b.ReportMetric(float64(DefaultChunk*b.N)/b.Elapsed().Seconds(), "tokens/s")
 }
+
+// BenchmarkChoose draws from a published vocabulary with the usual controls.
+func BenchmarkChoose(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	logits := make([]float64, 50280)
+	for i := range logits {
+		logits[i] = 3 * r.NormFloat64()
+	}
+	scores, seen := make([]float64, len(logits)), ids(r, len(logits), 200)
+	o := GenerateOptions{DoSample: true, Temperature: 0.8, TopK: 50, TopP: 0.95, TypicalP: 1, RepetitionPenalty: 1.1}
+	for b.Loop() {
+		copy(scores, logits)
+		if _, err := o.choose(scores, seen, 1, r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

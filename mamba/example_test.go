@@ -50,13 +50,13 @@ func ExampleModel_Loss() {
 	}
 	tokens := []int{3, 1, 4, 1, 5, 9, 2, 6, 2, 7, 1, 8}
 	batch := ag.Batch{Tokens: tokens, Labels: tokens, Starts: []int{0, 8}} // two documents
-	for step := range 61 {
+	for step := range 301 {
 		loss, err := program.Step(context.Background(), ag.Step{Batch: batch, Scale: 1 / float64(batch.Counted())})
 		if err != nil {
 			log.Fatal(err)
 		}
-		if step%60 == 0 {
-			fmt.Printf("step %d: %.0f nats per token\n", step, loss.Sum/float64(loss.Tokens))
+		if step%300 == 0 {
+			fmt.Printf("step %d: %.1f nats per token\n", step, loss.Sum/float64(loss.Tokens))
 		}
 		for _, p := range m.Params() {
 			grad := p.GradFloat32s()
@@ -67,8 +67,8 @@ func ExampleModel_Loss() {
 		}
 	}
 	// Output:
-	// step 0: 3 nats per token
-	// step 60: 0 nats per token
+	// step 0: 2.8 nats per token
+	// step 300: 0.0 nats per token
 }
 
 // Sequences of unequal length, padded on either side, are one batch; each gets what it gets alone.

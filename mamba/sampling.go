@@ -1,10 +1,10 @@
 package mamba
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 )
 
 // The controls below change a row of scores, one for each token id, in the order in which [GenerateOptions] applies
@@ -65,11 +65,19 @@ func topK(scores []float64, k int) {
 	if k <= 0 || k >= len(scores) {
 		return
 	}
-	order := slices.Clone(scores)
-	slices.Sort(order)
-	least := order[len(order)-k]
+	top := make([]float64, 0, k+1) // the k highest so far, ascending
+	for _, s := range scores {
+		if len(top) == k && s <= top[0] {
+			continue
+		}
+		at, _ := slices.BinarySearch(top, s)
+		top = slices.Insert(top, at, s)
+		if len(top) > k {
+			top = slices.Delete(top, 0, 1)
+		}
+	}
 	for i, s := range scores {
-		if s < least {
+		if s < top[0] {
 			scores[i] = math.Inf(-1)
 		}
 	}
@@ -82,7 +90,7 @@ func topP(scores []float64, p float64) {
 	}
 	probs := softmax(scores)
 	order := alive(scores)
-	sort.SliceStable(order, func(i, j int) bool { return scores[order[i]] < scores[order[j]] })
+	sortBy(order, scores)
 	sum := 0.0
 	for _, id := range order[:len(order)-1] {
 		if sum += probs[id]; sum > 1-p {
@@ -122,7 +130,7 @@ func typicalP(scores []float64, p float64) {
 	for _, id := range order {
 		distance[id] = math.Abs(-math.Log(probs[id]) - entropy)
 	}
-	sort.SliceStable(order, func(i, j int) bool { return distance[order[i]] < distance[order[j]] })
+	sortBy(order, distance)
 	last, sum := 0, 0.0 // the last id kept is the one with which the sum reaches p
 	for last < len(order)-1 {
 		if sum += probs[order[last]]; sum >= p {
@@ -135,6 +143,11 @@ func typicalP(scores []float64, p float64) {
 			scores[id] = math.Inf(-1)
 		}
 	}
+}
+
+// sortBy sorts ids by ascending key, equal ones by id.
+func sortBy(ids []int, key []float64) {
+	slices.SortFunc(ids, func(a, b int) int { return cmp.Or(cmp.Compare(key[a], key[b]), cmp.Compare(a, b)) })
 }
 
 // alive lists the ids that have not been removed.
