@@ -172,8 +172,8 @@ func (t *Tokenizer) trimSpans(ids []int32, spans []Span) {
 			end = end[:len(end)-n]
 		}
 		s := &spans[i]
-		if lead > 0 && t.prefix && s.Start == 0 {
-			lead--
+		if lead == 1 && t.trimKeeps && (i == 0 || s.Start == 0) {
+			lead = 0
 		}
 		s.Start = min(s.Start+lead, s.End)
 		if tail > 0 && s.End >= tail {

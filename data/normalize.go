@@ -8,7 +8,7 @@ import (
 )
 
 // normalText is a text after normalization. chars is nil where nothing changed; else it holds, for each character of
-// text in order, its first byte and the bytes of the original that it came from.
+// text in order, its first byte and the character of the original that it came from: the first, where it came from several.
 type normalText struct {
 	text  string
 	chars []charOrigin
@@ -54,11 +54,12 @@ func isASCII(s string) bool {
 	return true
 }
 
-// composing is a character on its way through NFC, with its canonical combining class and the bytes it came from.
+// composing is a character on its way through NFC. change is how many characters more there are than in the original,
+// with it, by which the reference keeps track of where characters come from.
 type composing struct {
 	r      rune
 	class  uint8
-	lo, hi int
+	change int
 }
 
 // compose is Unicode's canonical composition, UAX 15. norm.NFC itself puts U+034F into runs of more than 30 marks
@@ -67,8 +68,19 @@ func compose(s string) normalText {
 	chars := composePairs(decompose(s))
 	out := normalText{chars: make([]charOrigin, 0, len(chars))}
 	text := make([]byte, 0, len(s)+8)
+	from := charOrigin{} // the original's character that the last one came from
+	next := 0
 	for _, c := range chars {
-		out.chars = append(out.chars, charOrigin{len(text), c.lo, c.hi})
+		if c.change <= 0 {
+			_, n := utf8.DecodeRuneInString(s[next:])
+			from.lo, from.hi = next, next+n
+			for range 1 - c.change {
+				_, n := utf8.DecodeRuneInString(s[next:])
+				next += n
+			}
+		}
+		from.at = len(text)
+		out.chars = append(out.chars, from)
 		text = utf8.AppendRune(text, c.r)
 	}
 	out.text = string(text)
@@ -79,13 +91,14 @@ func compose(s string) normalText {
 func decompose(s string) []composing {
 	chars := make([]composing, 0, len(s))
 	for at, r := range s {
-		end := at + utf8.RuneLen(r)
-		parts := s[at:end]
+		parts := s[at : at+utf8.RuneLen(r)]
 		if !isLaterMark(r) {
 			parts = norm.NFD.String(parts)
 		}
+		change := 0
 		for _, p := range parts {
-			c := composing{p, combiningClass(p), at, end}
+			c := composing{p, combiningClass(p), change}
+			change = 1
 			i := len(chars)
 			for c.class > 0 && i > 0 && chars[i-1].class > c.class {
 				i--
@@ -107,7 +120,7 @@ func composePairs(chars []composing) []composing {
 		if starter >= 0 && (adjacent || before < c.class) {
 			if r, ok := composePair(out[starter].r, c.r); ok {
 				out[starter].r = r
-				out[starter].lo, out[starter].hi = min(out[starter].lo, c.lo), max(out[starter].hi, c.hi)
+				out[starter].change += c.change - 1
 				continue
 			}
 		}

@@ -159,7 +159,7 @@ func (t *Tokenizer) setPostProcessor(c *component) error {
 	case c == nil:
 		return nil
 	case c.Type == "ByteLevel":
-		t.trim = c.TrimOffsets
+		t.trim, t.trimKeeps = c.TrimOffsets, c.AddPrefixSpace
 		return nil
 	case c.Type == "Sequence":
 		for i := range c.Processors {

@@ -108,6 +108,25 @@ func TestGoldenNeoX(t *testing.T) {
 	}
 }
 
+// TestSpans compares with the offsets of the Rust library, turned into bytes.
+func TestSpans(t *testing.T) {
+	type golden struct {
+		Text  []byte `json:"text_b64"`
+		Spans [][2]int
+	}
+	tok := tinyTokenizer(t)
+	for i, c := range jsonLines[golden](t, "testdata/spans_golden.jsonl") {
+		_, spans := tok.EncodeSpans(string(c.Text))
+		var got [][2]int
+		for _, s := range spans {
+			got = append(got, [2]int{s.Start, s.End})
+		}
+		if !slices.Equal(got, c.Spans) {
+			t.Errorf("text %d, %q: spans %v, want %v", i, c.Text, got, c.Spans)
+		}
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
 	tok := loadTokenizer(b, testData(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
 	raw, err := os.ReadFile(testData(b, "tinyshakespeare/input.txt"))
