@@ -362,3 +362,29 @@ func TestGenerationConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowBF16: narrowing a model gives the bits that loading it in bfloat16 gives.
+func TestNarrowBF16(t *testing.T) {
+	m := loadGolden(t, "base/model")
+	if err := m.NarrowBF16(); err != nil {
+		t.Fatal(err)
+	}
+	want, err := Load("testdata/golden/base/model", LoadOptions{BF16: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range m.Params() {
+		q := want.Params()[i]
+		if p.IsBF16() != q.IsBF16() || p.IsBF16() && !slices.Equal(p.BF16s(), q.BF16s()) {
+			t.Errorf("%s differs", p.Name)
+		}
+	}
+	if !m.Tied() || !m.Head.Weight.IsBF16() {
+		t.Error("the head is no longer the table")
+	}
+	trained := loadGolden(t, "base/model")
+	trained.Head.Weight.Train()
+	if err := trained.NarrowBF16(); err == nil || trained.Layers[0].Mixer.InProj.Weight.IsBF16() {
+		t.Errorf("a weight that trains: error %v", err)
+	}
+}
