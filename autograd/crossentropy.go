@@ -41,8 +41,9 @@ func (o crossEntropy[T]) Forward(c *Call[T]) {
 // dW = dlogitsᵀ·x as in [Linear].
 func (o crossEntropy[T]) Backward(c *Call[T]) { o.chunks(c) }
 
-// chunkBytes bounds the memory of one chunk's logits.
-const chunkBytes = 32 << 20
+// chunkBytes bounds the memory of one chunk's logits: 256 rows of a vocabulary of 50,280 in float32. The backward product
+// reads the whole head once for each chunk, so fewer would be slower.
+const chunkBytes = 52 << 20
 
 // headChunk is the memory for one chunk of rows.
 type headChunk[T kernel.Float] struct {
@@ -50,22 +51,27 @@ type headChunk[T kernel.Float] struct {
 	rows, targets        []int
 }
 
-// chunks computes the loss of every counted row, and its gradients if somebody wants them.
+// chunks computes the loss of every counted row, and its gradients if somebody wants them. The chunks are equally long.
 func (o crossEntropy[T]) chunks(c *Call[T]) {
 	v := c.In[1].Shape[0]
-	h := o.allocate(c, chunkRows[T](c.Rows, v))
+	var rows, targets []int
 	for t, target := range c.In[2].Ints {
 		if target >= v {
 			c.Fail("label %d after row %d is outside the vocabulary of %d", target, t, v)
 			return
 		}
 		if target >= 0 {
-			h.rows, h.targets = append(h.rows, t), append(h.targets, target)
+			rows, targets = append(rows, t), append(targets, target)
 		}
-		if len(h.rows) == h.x.Rows || t == c.Rows-1 && len(h.rows) > 0 {
-			o.chunk(c, h)
-			h.rows, h.targets = h.rows[:0], h.targets[:0]
-		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	h := o.allocate(c, chunkRows[T](len(rows), v))
+	for from := 0; from < len(rows); from += h.x.Rows {
+		to := min(from+h.x.Rows, len(rows))
+		h.rows, h.targets = rows[from:to], targets[from:to]
+		o.chunk(c, h)
 	}
 }
 
@@ -77,14 +83,19 @@ func elementSize[T kernel.Float]() uintptr {
 	return 8
 }
 
-// chunkRows is how many rows make a chunk.
+// mostRows is how many rows a chunk may have.
+func mostRows[T kernel.Float](v int) int { return max(16, chunkBytes/(v*int(elementSize[T]()))) }
+
+// chunkRows is how many of the counted rows make a chunk.
 func chunkRows[T kernel.Float](rows, v int) int {
-	return min(rows, max(16, chunkBytes/(v*int(elementSize[T]()))))
+	limit := mostRows[T](v)
+	chunks := (rows + limit - 1) / limit
+	return (rows + chunks - 1) / chunks
 }
 
 func (o crossEntropy[T]) ScratchSize(in [][]int) int {
 	v, m, r := o.sizes(in[1], in[3])
-	return chunkRows[T](in[0][0], v) * (2*m + v + 2*r)
+	return min(in[0][0], mostRows[T](v)) * (2*m + v + 2*r)
 }
 
 // sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
@@ -103,7 +114,7 @@ func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
 		s = s[n*cols:]
 		return mat
 	}
-	return &headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), z: cut(r), dz: cut(r), rows: make([]int, 0, n), targets: make([]int, 0, n)}
+	return &headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), z: cut(r), dz: cut(r)}
 }
 
 // chunk gathers the counted rows, so that others cost nothing, and adds their loss and gradients.
