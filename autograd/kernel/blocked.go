@@ -11,9 +11,10 @@ import (
 //   - A (m, k) is packed whole into panels up to 14 rows high, [k][rows]; a tile broadcasts its elements.
 //   - B (k, n) is cut into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored like
 //     that; others are packed as they are met.
-//   - k is cut every kBlock, so that a panel of B stays in the first-level cache while all panels of A pass over it.
+//   - k is cut every kBlock, so that a panel of B stays in the first-level cache while all panels of A pass over it. Where A
+//     is so low that B is not worth packing, the cuts are narrower: B is then read in place, some rows at a time.
 //
-// An element of C is one chain of multiply-adds in the order of k, broken every kBlock, whichever tile computes it and
+// An element of C is one chain of multiply-adds in the order of k, broken at each cut, whichever tile computes it and
 // whichever thread: results depend on the kernel set, not on the number of threads or the height of a panel.
 
 // tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Row l of a
@@ -25,6 +26,7 @@ const (
 	kBlock    = 256  // steps of k between two visits of C: 32 KiB of B
 	kPack     = 3072 // steps of k for which A is packed at a time, a multiple of kBlock
 	rowBlock  = 504  // rows of A whose kBlock columns share the second-level cache
+	kDirect   = 32   // kBlock for a B read in place: rows whose pages the first-level translation buffer holds
 	rowsPack  = 1008 // rows of A packed at a time
 	tasksEach = 12   // tasks per thread: enough that a slow one does not hold up the end
 )
@@ -52,6 +54,7 @@ type right interface {
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set     *kernelSet
+	block   int // kBlock or kDirect
 	mode    Mode
 	c       Mat[float32]
 	a       left
@@ -62,7 +65,10 @@ type product struct {
 
 // run computes it.
 func (p *product) run() {
-	p.set = active
+	p.set, p.block = active, kBlock
+	if _, ok := p.b.(directRight); ok {
+		p.block = kDirect
+	}
 	if p.m == 0 || p.n == 0 {
 		return
 	}
@@ -97,6 +103,8 @@ func (p *product) slab(r, rows, k0, kn int) {
 	target := tasksEach * Threads()
 	if p.b.packs() {
 		target = 6 * Threads() // more cuts of the rows would pack B more often
+	} else if p.block == kDirect {
+		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
 	bands := min(max((rows+rowBlock-1)/rowBlock, (target+columns-1)/columns), s.panels.count)
 	each := max(1, columns*bands/target)
@@ -126,7 +134,7 @@ func (p rowPanels) start(i int) int {
 	return i * p.height
 }
 
-// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·kBlock·rows; in it the
+// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows; in it the
 // panel that starts at row r starts at r·(steps of the block).
 type slab struct {
 	*product
@@ -140,8 +148,8 @@ func (s *slab) packA() {
 	For(s.panels.count, grain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			from, to := s.panels.start(i), s.panels.start(i+1)
-			for k := 0; k < s.kn; k += kBlock {
-				kc := min(kBlock, s.kn-k)
+			for k := 0; k < s.kn; k += s.block {
+				kc := min(s.block, s.kn-k)
 				s.a.pack(s.packed[k*s.rows+from*kc:], s.r+from, to-from, s.k0+k, kc)
 			}
 			if s.low != nil {
@@ -151,30 +159,30 @@ func (s *slab) packA() {
 	})
 }
 
-// task computes panels [p0, p1) × columns of B's panels [j0, j1). A lone panel takes B column by column, as it lies in
-// memory; several share each block of B.
+// task computes panels [p0, p1) × columns of B's panels [j0, j1). A lone panel takes packed B column by column, as it
+// lies in memory; several share each block of B.
 func (s *slab) task(p0, p1, j0, j1 int) {
 	scratch := borrow(kBlock*panel + panel*panel)
 	defer giveBack(scratch)
-	blocks := (s.kn + kBlock - 1) / kBlock
-	if p1-p0 == 1 {
+	blocks := (s.kn + s.block - 1) / s.block
+	if p1-p0 == 1 && s.block == kBlock {
 		for j := j0; j < j1; j++ {
 			for kb := range blocks {
-				s.strip(scratch.data, p0, p1, j, j0, j1, kb*kBlock)
+				s.strip(scratch.data, p0, p1, j, j0, j1, kb*s.block)
 			}
 		}
 		return
 	}
 	for kb := range blocks {
 		for j := j0; j < j1; j++ {
-			s.strip(scratch.data, p0, p1, j, j0, j1, kb*kBlock)
+			s.strip(scratch.data, p0, p1, j, j0, j1, kb*s.block)
 		}
 	}
 }
 
 // strip computes panels [p0, p1) × panel j of B over the block of steps at k; the task's columns are [j0, j1).
 func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
-	kc := min(kBlock, s.kn-k)
+	kc := min(s.block, s.kn-k)
 	t := tileArgs{kc: kc, j: j, add: 1, last: s.k0+k+kc == s.k, corner: scratch[kBlock*panel:]}
 	if s.mode == Set && s.k0+k == 0 {
 		t.add = 0
@@ -182,14 +190,14 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	t.b, t.ldb = s.b.panel(scratch, j, s.k0+k, kc)
 	nextJ, nextK := j+1, k
 	if j+1 == j1 {
-		nextJ, nextK = j0, k+kBlock
+		nextJ, nextK = j0, k+s.block
 	}
-	ahead := nextK < s.kn && p1-p0 > 1
+	ahead := nextK < s.kn && (p1-p0 > 1 || s.block == kDirect)
 	for i := p0; i < p1; i++ {
 		t.next, t.step = t.b, 0
 		if ahead {
 			var bytes int
-			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(kBlock, s.kn-nextK), i-p0, p1-p0)
+			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(s.block, s.kn-nextK), i-p0, p1-p0)
 			t.step = (bytes + kc - 1) / kc
 		}
 		t.from, t.to = s.panels.start(i), s.panels.start(i+1)

@@ -121,8 +121,8 @@ func (l *lowRank) project(s *slab, from, to int) {
 func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
 	width := min(panel, l.rank-j*panel)
 	tile := s.set.tile[to-from][(width+15)/16]
-	for k := 0; k < s.kn; k += kBlock {
-		kc := min(kBlock, s.kn-k)
+	for k := 0; k < s.kn; k += s.block {
+		kc := min(s.block, s.kn-k)
 		tile(kc, &s.packed[k*s.rows+from*kc], &l.first.data[(j*l.depth+s.k0+k)*panel], panel, &corner[0], panel, k, &corner[0], 0)
 	}
 	add := s.k0 // nothing to add to before the first slab

@@ -64,7 +64,7 @@ func (b directRight) panel(_ []float32, j, k0, kc int) (*float32, int) {
 }
 
 func (b directRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
-	return upcomingRow(b.mat, k0+kc*i/n, j*panel)
+	return &b.mat.Data[k0*b.mat.Stride+j*panel], 4 * b.mat.Stride * kc
 }
 
 // turnedRight is B (k, n) given as its transpose (n, k).
