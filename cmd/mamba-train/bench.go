@@ -108,6 +108,9 @@ func (a *app) bench(f benchFlags) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
+	if f.mode == "full" && a.precision == "bf16" {
+		return misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
+	}
 	if f.mode == "allreduce" {
 		return a.benchAllReduce()
 	}
@@ -151,17 +154,13 @@ func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Checkpointing = f.checkpointing
-	b := &benchmark{benchFlags: f, precision: a.precision, model: m}
 	if a.precision == "bf16" {
-		if f.mode == "full" {
-			return nil, misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
-		}
-		if err := narrow(m); err != nil {
+		if err := m.NarrowBF16(); err != nil {
 			return nil, err
 		}
 	}
-	return b, nil
+	m.Checkpointing = f.checkpointing
+	return &benchmark{benchFlags: f, precision: a.precision, model: m}, nil
 }
 
 // pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.

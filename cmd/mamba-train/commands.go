@@ -2,15 +2,21 @@ package main
 
 import "github.com/spf13/cobra"
 
-// commands lists the commands in the order of the help text.
+// commands lists the commands of the program.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.trainCommand(),
 		a.evalCommand(),
-		a.mergeCommand(),
 		a.generateCommand(),
+		a.mergeCommand(),
+		a.unmergeCommand(),
+		a.convertCommand(),
+		a.exportCommand(),
 		a.initCommand(),
+		a.dataCommand(),
 		a.benchCommand(),
+		a.plotCommand(),
+		a.graphCommand(),
 		a.versionCommand(),
 	}
 }

@@ -27,6 +27,8 @@ func envName(path string) string {
 type configSource struct {
 	file string   // a YAML file, "" for none
 	sets []string // key.path=value, as of --set
+	// section limits the check of meaning to one section, for commands that use no other; "" checks all.
+	section string
 }
 
 // given is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
@@ -65,6 +67,9 @@ func loadConfig(src configSource) (*Config, error) {
 	}
 	if len(faults) == 0 {
 		c.check(func(path, format string, args ...any) {
+			if src.section != "" && !strings.HasPrefix(path, src.section+".") {
+				return
+			}
 			origin, ok := origins[strings.TrimRight(path, "[]0123456789")]
 			if !ok {
 				origin = src.file
@@ -220,10 +225,11 @@ func mark(sections map[string]bool, path string) {
 	}
 }
 
-// parse reads the text of a value for a key. A text is taken as it stands, anything else is YAML.
+// parse reads the text of a value for a key. A text is taken as it stands, and so is anything with forms of its own that
+// does not begin as a list or a map: a path may begin with a star, which is an alias in YAML. The rest is YAML.
 func (s schema) parse(path, text string) (*yaml.Node, error) {
 	_, own := reflect.New(s.settings[path]).Interface().(nodeReader)
-	if s.settings[path].Kind() == reflect.String && !own {
+	if own && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "{") || s.settings[path].Kind() == reflect.String && !own {
 		return textNode(text), nil
 	}
 	return parseText(text)

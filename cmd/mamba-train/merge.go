@@ -104,6 +104,9 @@ func (a *app) merge(f mergeFlags) error {
 	if err := m.open(f); err != nil {
 		return err
 	}
+	if m.tied, err = isTied(m); err != nil {
+		return err
+	}
 	if err := m.checkBase(f.force); err != nil {
 		return err
 	}
@@ -198,7 +201,6 @@ func (m *merger) runAdapted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.tied = model.Tied()
 	m.probe = lora.ProbeIDs(m.config.VocabSize, lora.ProbeTokens)
 	if len(m.adapters) > 1 || m.adapters[0].Weight != 1 {
 		return nil
@@ -226,7 +228,7 @@ func logits(ctx context.Context, model *mamba.Model, ids []int) ([]float32, erro
 func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err error) {
 	o := lora.MergeOptions{}
 	if m.tied {
-		o.Tie = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
+		o.Tie = tiedHead
 	}
 	if m.options.DType != "" {
 		o.DType = func(name string, shape []int, own nn.DType) nn.DType { return storedAs(name, shape, m.options.DType) }

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/nn"
+	"mambatrain/trainer"
+)
+
+func (a *app) plotCommand() *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "plot RUN…",
+		Short: "Draw loss, learning rate and gradient norm of one or several runs",
+		Example: `  mamba-train plot runs/quickstart
+  mamba-train plot runs/a runs/b --output compare.png`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return misusef("name the output directory of at least one run (%s --help)", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, runs []string) error { return a.plot(runs, output) },
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "file to write: .svg or .png")
+	return cmd
+}
+
+func (a *app) plot(runs []string, output string) error {
+	format := strings.TrimPrefix(filepath.Ext(output), ".")
+	if format != "svg" && format != "png" {
+		return misusef("--output must end in .svg or .png, got %q", output)
+	}
+	var histories []trainer.History
+	for _, dir := range runs {
+		rows, err := history(dir)
+		if err != nil {
+			return err
+		}
+		histories = append(histories, trainer.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
+	}
+	err := nn.WriteFile(output, func(w io.Writer) error { return trainer.Plot(w, format, histories...) })
+	if err != nil {
+		return err
+	}
+	return a.result(map[string]any{"output": output, "runs": len(runs)}, "wrote "+output)
+}
+
+// history reads the rows of a run: of its result, or of its newest checkpoint.
+func history(dir string) ([]trainer.Row, error) {
+	if err := exists("run", dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, trainer.StateFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		var newest fs.FileInfo
+		found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", trainer.StateFile))
+		for _, f := range found {
+			if info, err := os.Stat(f); err == nil && (newest == nil || info.ModTime().After(newest.ModTime())) {
+				newest, path = info, f
+			}
+		}
+		b, err = os.ReadFile(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, misusef("run %s: no %s in it or in a checkpoint", dir, trainer.StateFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	state, err := trainer.ParseState(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return state.LogHistory, nil
+}
