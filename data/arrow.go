@@ -118,7 +118,7 @@ func (r *arrowReader) close() error {
 
 // recordBlock wraps a record, which it takes over.
 func recordBlock(f *sourceFile, record arrow.Record) *block {
-	b := &block{file: f, rows: int(record.NumRows()), columns: make(map[string]column, record.NumCols()), free: record.Release}
+	b := &block{arrow: true, file: f, rows: int(record.NumRows()), columns: make(map[string]column, record.NumCols()), free: record.Release}
 	for i, field := range record.Schema().Fields() {
 		b.columns[field.Name] = arrowColumn{record.Column(i)}
 	}

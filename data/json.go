@@ -68,11 +68,16 @@ func openJSONArray(f *sourceFile) (*jsonReader, error) {
 		file.Close()
 		return nil, fmt.Errorf("data: %s: want an array of objects", f.path)
 	}
+	ended := false
 	r.more = func() ([]byte, error) {
+		if ended {
+			return nil, io.EOF
+		}
 		if !elements.More() {
 			if _, err := elements.Token(); err != nil {
 				return nil, fmt.Errorf("the array does not end: %w", unexpectedEnd(err))
 			}
+			ended = true
 			return nil, io.EOF
 		}
 		r.number++

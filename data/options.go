@@ -16,7 +16,7 @@ type Input struct {
 // Options say how rows become documents. The fields are the keys of the configuration's `data` section.
 type Options struct {
 	Format             string // auto, parquet, arrow, jsonl, json, csv, text (text:paragraph, text:line, text:file)
-	MaxTrainSamples    int    // documents taken from the start of the source; 0 = all
+	MaxTrainSamples    int    // rows read, from the start of the first source on; 0 = all
 	DatasetTextField   string // a column
 	Template           string // text/template over the row, instead of the column
 	Prompt             string // column or template; its tokens are not counted

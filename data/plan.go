@@ -98,11 +98,16 @@ func newBins(d *Dataset, o LoaderOptions) *bins {
 		documents[i] = int32(order.document(i))
 		longest = max(longest, d.store.length(int(documents[i])))
 	}
-	if d.options.MaxLength > 0 {
-		longest = d.options.MaxLength
-	}
-	bin := packBestFit(documents, func(k int32) int { return d.store.length(int(k)) }, o.BatchSize*longest)
+	bin := packBestFit(documents, func(k int32) int { return d.store.length(int(k)) }, d.batchRows(o.BatchSize, longest))
 	return gatherBins(documents, bin, e)
+}
+
+// batchRows returns how many rows a packed micro-batch may have, if longest is the longest document.
+func (d *Dataset) batchRows(size, longest int) int {
+	if d.options.MaxLength > 0 {
+		return size * max(d.options.MaxLength, longest)
+	}
+	return size * longest
 }
 
 // gatherBins lays the documents of each bin side by side, in the order they came.

@@ -25,6 +25,18 @@ type block struct {
 	place   func(i int) string // where row i stands, for messages: "line 17"
 	decode  func(*block) error // turns raw rows into columns: left to whoever works on the block, so that it runs in parallel
 	free    func()
+	arrow   bool // its columns are Arrow arrays
+}
+
+// recovered turns a panic over damaged Arrow data into an error: arrow takes the lengths in a file on trust and checks
+// them late. It is deferred around whatever reads the values of b. Other panics go on.
+func (b *block) recovered(err *error) {
+	if !b.arrow {
+		return
+	}
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("data: %s: damaged: %v", b.at(0), p)
+	}
 }
 
 // at names row i of the block: file and place.

@@ -183,6 +183,7 @@ type scratch struct {
 func (t *tokeniser) work(j job, s *scratch) (out tokenised) {
 	b := j.block
 	defer b.release()
+	defer b.recovered(&out.err)
 	if b.decode != nil {
 		if err := b.decode(b); err != nil {
 			return tokenised{err: err}

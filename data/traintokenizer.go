@@ -134,9 +134,10 @@ type textRenderer interface {
 	texts(b *block, i int) ([]string, error)
 }
 
-func countBlock(j job, tok *Tokenizer, counts map[string]int) error {
+func countBlock(j job, tok *Tokenizer, counts map[string]int) (err error) {
 	b := j.block
 	defer b.release()
+	defer b.recovered(&err)
 	r, ok := j.renderer.(textRenderer)
 	if !ok {
 		return fmt.Errorf("data: %s: token ids, want text to train a tokenizer on", b.file.path)

@@ -1,0 +1,130 @@
+package data
+
+import (
+	"math"
+	"slices"
+)
+
+// Report is what `data stats` shows of a data set and the micro-batches made of it.
+type Report struct {
+	Stats
+	Duplicates int // documents whose tokens are those of an earlier one
+
+	Batches     int // micro-batches of an epoch
+	EpochTokens int // input tokens of an epoch: with weights not those of the data set
+	EpochLabels int // labels of an epoch that enter the loss
+	PaddedRows  int // rows of an epoch if each micro-batch were padded to its longest document
+	BudgetRows  int // with packing: rows that the micro-batches of an epoch could hold, else 0
+
+	MeanLength float64
+	Quantiles  []Quantile
+	Histogram  []LengthBin
+}
+
+// Quantile says that a share of the documents has at most Length tokens.
+type Quantile struct {
+	Share  float64
+	Length int
+}
+
+// LengthBin counts the documents of From to To tokens, both included.
+type LengthBin struct{ From, To, Documents int }
+
+// PaddingSaved returns the share of rows that padding would have added and is not computed, 0 to 1.
+func (r *Report) PaddingSaved() float64 {
+	if r.PaddedRows == 0 {
+		return 0
+	}
+	return 1 - float64(r.EpochTokens)/float64(r.PaddedRows)
+}
+
+// Report makes up all micro-batches of the first epoch and counts.
+func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
+	l, err := d.Loader(o)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Stats: d.stats, Duplicates: d.Duplicates(), Batches: l.total}
+	var documents []int
+	for i := range l.total {
+		documents = l.plan.batch(0, i, documents[:0])
+		longest := 0
+		for _, k := range documents {
+			doc := d.store.document(k)
+			longest = max(longest, len(doc.tokens))
+			r.EpochTokens += len(doc.tokens)
+			r.EpochLabels += counted(doc.labels)
+		}
+		r.PaddedRows += longest * len(documents)
+	}
+	lengths := d.Lengths()
+	slices.Sort(lengths)
+	if d.options.Packing {
+		r.BudgetRows = l.total * d.batchRows(o.BatchSize, lengths[len(lengths)-1])
+	}
+	for _, n := range lengths {
+		r.MeanLength += float64(n) / float64(len(lengths))
+	}
+	for _, share := range []float64{0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1} {
+		at := int(math.Ceil(share*float64(len(lengths)))) - 1
+		r.Quantiles = append(r.Quantiles, Quantile{share, lengths[max(at, 0)]})
+	}
+	r.Histogram = histogram(lengths)
+	return r, nil
+}
+
+// histogramBins is about how many bins a histogram has.
+const histogramBins = 20
+
+// histogram counts sorted lengths in bins of one width: 1, 2 or 5 times a power of ten.
+func histogram(lengths []int) (bins []LengthBin) {
+	longest := lengths[len(lengths)-1]
+	width := 1
+	for step := 0; longest/width >= histogramBins; step++ {
+		width = []int{1, 2, 5}[step%3]
+		for range step / 3 {
+			width *= 10
+		}
+	}
+	for from := 0; from <= longest; from += width {
+		bins = append(bins, LengthBin{From: from, To: from + width - 1})
+	}
+	for _, n := range lengths {
+		bins[n/width].Documents++
+	}
+	return bins
+}
+
+// Segment is a run of rows of one document that all count or all do not.
+type Segment struct {
+	Document int // within the batch
+	First    int // row of the batch
+	Rows     int
+	Counted  bool // the loss has these rows' labels
+	Text     string
+}
+
+// Segments returns the rows of a batch as text, cut where a document begins and where labels begin or cease to count.
+func (t *Tokenizer) Segments(b Batch) (out []Segment) {
+	document := -1
+	for i := range b.Tokens {
+		first := document+1 < len(b.Starts) && b.Starts[document+1] == i
+		if first {
+			document++
+		}
+		counts := b.Labels[i] != ignored && !first
+		// The first row is predicted by nothing: where the rest counts it is no mask, and goes with it.
+		if first && b.Labels[i] != ignored && (i+1 == len(b.Tokens) || b.Labels[i+1] != ignored) {
+			counts = true
+		}
+		if first || out[len(out)-1].Counted != counts {
+			out = append(out, Segment{Document: document, First: i, Counted: counts})
+		}
+		out[len(out)-1].Rows++
+	}
+	for i := range out {
+		s := &out[i]
+		s.Text = t.Decode(b.Tokens[s.First : s.First+s.Rows])
+	}
+	return out
+}
