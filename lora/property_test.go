@@ -36,7 +36,8 @@ func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 // randomConfig draws settings of every kind.
 func randomConfig(r *rand.Rand) lora.Config {
 	c := lora.Defaults()
-	c.R, c.LoraAlpha = 1+r.IntN(5), float64(1+r.IntN(16))
+	c.R = 1 + r.IntN(5)
+	c.LoraAlpha = float64(c.R) * (0.5 + 2*r.Float64())
 	names := []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head"}
 	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	c.TargetModules.Names = names[:1+r.IntN(len(names))]
@@ -160,6 +161,48 @@ func TestLifeOfAnAdapter(t *testing.T) {
 		near(t, "merged and saved model", directLogits(t, clone(t, m), ids), adapted, mergedLogits, mergedLogits)
 		if t.Failed() {
 			t.Fatalf("seed %d: %+v", seed, c)
+		}
+	}
+}
+
+// A run that goes on from a checkpoint has the same bits as one that never stopped, whatever the settings.
+func TestRestore(t *testing.T) {
+	for seed := range uint64(25) {
+		inject := func() (*mamba.Model, *lora.Adapted) {
+			r := rand.New(rand.NewPCG(seed, 4))
+			m, c := tiny(t, r), randomConfig(r)
+			a, err := lora.Inject(m, c, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m, a
+		}
+		m, a := inject()
+		r := rand.New(rand.NewPCG(seed, 5))
+		stir(a, r)
+		dir := t.TempDir()
+		if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		again, b := inject()
+		if err := b.Restore(dir); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for i, p := range a.Params() {
+			if q := b.Params()[i]; !slices.Equal(p.Float32s(), q.Float32s()) {
+				t.Errorf("seed %d: %s is not restored", seed, p.Name)
+			}
+		}
+		ids := probe(m, r)
+		near(t, "restored logits", directLogits(t, again, ids), directLogits(t, m, ids), 0, 0)
+		c := lora.Defaults()
+		c.R, c.TargetModules = 7, lora.Targets{Names: []string{"in_proj"}}
+		other, err := lora.Inject(clone(t, m), c, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Restore(dir); err == nil || !strings.Contains(err.Error(), "was not saved from this adapter") {
+			t.Errorf("seed %d: restored another adapter: %v", seed, err)
 		}
 	}
 }

@@ -1,0 +1,130 @@
+package lora
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Restore gives the adapter the values that Save wrote to dir, bit for bit: the way back from a checkpoint of the same
+// run. The adapter must have been made with the same settings for the same base. Whatever is missing, or there besides,
+// is an error, and the adapter is unchanged then.
+func (a *Adapted) Restore(dir string) error {
+	d, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	r := restoring{d: d, changes: make([]*change, len(a.layers)), values: make([][]float32, len(a.whole))}
+	r.layers(a)
+	r.wholes(a)
+	if len(r.faults) > 0 {
+		sort.Strings(r.faults)
+		return fmt.Errorf("lora: %s was not saved from this adapter:\n  %s", dir, strings.Join(r.faults, "\n  "))
+	}
+	for i, l := range a.layers {
+		l.restore(r.changes[i], a.enabled)
+	}
+	for i, w := range a.whole {
+		copy(w.own.Float32s(), r.values[i])
+	}
+	a.Touch()
+	return nil
+}
+
+// restoring is what has been read and found wrong.
+type restoring struct {
+	d       *Directory
+	changes []*change   // of each layer
+	values  [][]float32 // of each whole parameter
+	faults  []string
+}
+
+func (r *restoring) fault(name, format string, args ...any) {
+	r.faults = append(r.faults, name+": "+fmt.Sprintf(format, args...))
+}
+
+func (r *restoring) layers(a *Adapted) {
+	left := slices.Clone(r.d.modules)
+	for i, l := range a.layers {
+		k := slices.IndexFunc(left, func(m module) bool { return m.path == l.Path })
+		if k < 0 {
+			r.fault(l.Path, "is missing")
+			continue
+		}
+		m := left[k]
+		left = slices.Delete(left, k, k+1)
+		c, err := m.change()
+		switch want := l.change(); {
+		case err != nil:
+			r.fault(l.Path, "%v", err)
+		case l.start != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
+			l.start == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
+			r.fault(l.Path, "A and B have %d and %d elements with rank %d, which is another adapter", len(c.a), len(c.b), c.rank)
+		}
+		r.changes[i] = c
+	}
+	for _, m := range left {
+		r.fault(m.path, "is not adapted here")
+	}
+}
+
+func (r *restoring) wholes(a *Adapted) {
+	left := slices.Clone(r.d.whole)
+	for i, w := range a.whole {
+		k := slices.IndexFunc(left, func(t wholeTensor) bool { return t.name == w.param.Name })
+		if k < 0 {
+			r.fault(w.param.Name, "is missing")
+			continue
+		}
+		t := left[k].tensor
+		left = slices.Delete(left, k, k+1)
+		if !slices.Equal(t.Shape, w.param.Shape()) {
+			r.fault(w.param.Name, "is %v, want %v", t.Shape, w.param.Shape())
+			continue
+		}
+		v, err := t.Float32s()
+		if err != nil {
+			r.fault(w.param.Name, "%v", err)
+		}
+		r.values[i] = v
+	}
+	for _, t := range left {
+		r.fault(t.name, "is not replaced here")
+	}
+}
+
+// restore takes the values of c. Where the weight began without its principal components, c is the adapter for the whole
+// weight: see [start.plain].
+func (l *layer) restore(c *change, enabled bool) {
+	if l.start != nil {
+		c = l.start.split(l, c, enabled)
+	}
+	copy(l.adapter.A.Float32s(), c.a)
+	copy(l.adapter.B.Float32s(), c.b)
+	if l.adapter.Magnitude != nil {
+		copy(l.adapter.Magnitude.Float32s(), c.magnitude)
+	}
+}
+
+// split undoes plain. What the weight has lost becomes what the file says, should it have been computed differently.
+func (s *start) split(l *layer, c *change, enabled bool) *change {
+	r := s.rank
+	own, lost := &change{a: c.a[:len(s.a)]}, change{a: c.a[len(s.a):]}
+	for i := 0; i < len(c.b); i += 2 * r {
+		own.b = append(own.b, c.b[i:i+r]...)
+		for _, x := range c.b[i+r : i+2*r] {
+			lost.b = append(lost.b, -x)
+		}
+	}
+	if slices.Equal(lost.a, s.a) && slices.Equal(lost.b, s.b) {
+		return own
+	}
+	if enabled {
+		s.restore(l)
+		defer s.remove(l)
+	}
+	s.a, s.b = slices.Clone(lost.a), lost.b
+	return own
+}
