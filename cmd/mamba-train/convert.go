@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -52,9 +53,11 @@ func (a *app) convert(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	dir, err := modelDirectory(f.model)
+	ctx, stop := interruptible()
+	defer stop()
+	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	r := written{Output: f.output}
 	err = stage(f.output, policy(f.force), func(tmp string) error {
@@ -106,10 +109,12 @@ func (a *app) export(f convertFlags) error {
 	if !f.force && exists("", f.output) == nil {
 		return misusef("--output %s is there already; --force replaces it", f.output)
 	}
+	ctx, stop := interruptible()
+	defer stop()
 	if f.adapter != "" {
-		return a.exportAdapter(f)
+		return signalled(ctx, a.exportAdapter(ctx, f))
 	}
-	dir, err := modelDirectory(f.model)
+	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
 		return err
 	}
@@ -121,7 +126,7 @@ func (a *app) export(f convertFlags) error {
 	return a.result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }
 
-func (a *app) exportAdapter(f convertFlags) error {
+func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	dir, err := adapterDirectory(f.adapter)
 	if err != nil {
 		return err
@@ -131,7 +136,7 @@ func (a *app) exportAdapter(f convertFlags) error {
 		return err
 	}
 	defer d.Close()
-	base, err := modelFlags{f.model, f.adapter}.base()
+	base, err := modelFlags{f.model, f.adapter}.base(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -146,8 +151,8 @@ func (a *app) exportAdapter(f convertFlags) error {
 }
 
 // base is the model directory that the flags lead to.
-func (f modelFlags) base() (string, error) {
-	dir, _, err := f.directories()
+func (f modelFlags) base(ctx context.Context, a *app) (string, error) {
+	dir, _, err := f.directories(ctx, a)
 	return dir, err
 }
 
@@ -186,13 +191,15 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	dir, err := modelDirectory(f.model)
+	ctx, stop := interruptible()
+	defer stop()
+	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	m := &merger{}
 	defer m.close()
-	if err := m.open(mergeFlags{model: f.base, adapters: f.adapters}); err != nil {
+	if err := m.open(ctx, a, mergeFlags{model: f.base, adapters: f.adapters}); err != nil {
 		return err
 	}
 	if m.tied, err = isTied(m); err != nil {

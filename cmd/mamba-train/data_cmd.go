@@ -58,7 +58,7 @@ func (f *dataFlags) add(cmd *cobra.Command, defaults map[string]string) {
 }
 
 // load reads the configuration that the flags describe and the tokenizer; nil if the data needs none and there is none.
-func (f *dataFlags) load() (*Config, *data.Tokenizer, error) {
+func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer, error) {
 	src := configSource{file: f.config, section: "data"}
 	for _, k := range settings(withSections()) {
 		if v := f.values[k.path]; v != nil && *v != "" {
@@ -71,7 +71,7 @@ func (f *dataFlags) load() (*Config, *data.Tokenizer, error) {
 	}
 	dir := f.tokenizer
 	if dir == "" && c.Model != "" {
-		if dir, err = resolveModel(c.Model); err != nil {
+		if dir, err = a.resolveModel(ctx, c.Model); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -86,8 +86,8 @@ func (f *dataFlags) load() (*Config, *data.Tokenizer, error) {
 }
 
 // open opens the data set.
-func (f *dataFlags) open(ctx context.Context) (*Config, *data.Dataset, *data.Tokenizer, error) {
-	c, t, err := f.load()
+func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *data.Tokenizer, error) {
+	c, t, err := f.load(ctx, a)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -119,7 +119,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	c, t, err := f.load()
+	c, t, err := f.load(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (a *app) trainTokenizerCommand() *cobra.Command {
 func (a *app) trainTokenizer(f dataFlags, o data.TokenizerOptions, output string) error {
 	ctx, stop := interruptible()
 	defer stop()
-	c, _, err := f.load()
+	c, _, err := f.load(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func (a *app) eval(f evalFlags) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	m, err := f.open(a)
+	m, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -74,15 +74,18 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if f.interactive && a.json {
 		return misusef("--interactive and --json exclude each other")
 	}
-	m, err := f.open(a)
+	ctx, stop := interruptible()
+	defer stop()
+	m, err := f.open(ctx, a)
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	w, err := newWriter(m, f)
 	if err != nil {
 		return err
 	}
 	if f.interactive {
+		stop() // from here on an interrupt ends an answer
 		return a.converse(m, w, f.state)
 	}
 	prompts, shown, err := f.read(a.in, m)
@@ -92,8 +95,6 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if w.options.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
-	defer stop()
 	live := !a.json && len(prompts) == 1 && m.tokenizer != nil && f.options.NumBeams <= 1
 	if live {
 		fmt.Fprint(a.out, shown[0])

@@ -1,56 +1,91 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
+	"path"
+	"slices"
 	"strings"
+
+	"github.com/schollz/progressbar/v3"
+
+	"mambatrain/data"
+	"mambatrain/mamba"
+	"mambatrain/nn"
 )
 
-// hubID is the form of a Hugging Face id: owner/name.
-var hubID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
-
-// resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache.
-func resolveModel(name string) (string, error) {
+// resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched.
+func (a *app) resolveModel(ctx context.Context, name string) (string, error) {
 	if _, err := os.Stat(name); err == nil {
 		return name, nil
 	}
-	if !hubID.MatchString(name) {
+	if !data.IsHubID(name) || !strings.Contains(name, "/") {
 		return "", misusef("model %s: no such directory", name)
 	}
-	if dir, ok := cachedSnapshot("models", name); ok {
-		return dir, nil
-	}
-	return "", misusef("model %s: no such directory, and not in the Hugging Face cache %s; download it there (hf download %s) or name a directory", name, hubCache(), name)
-}
-
-// cachedSnapshot returns the directory that holds the main revision of a repository in the local cache.
-func cachedSnapshot(kind, id string) (string, bool) {
-	repo := filepath.Join(hubCache(), kind+"--"+strings.ReplaceAll(id, "/", "--"))
-	commit, err := os.ReadFile(filepath.Join(repo, "refs", "main"))
+	h := data.NewHub()
+	meter := &downloads{app: a}
+	h.Progress = meter.report
+	dir, err := h.Fetch(ctx, data.HubRequest{Kind: data.HubModel, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	meter.end()
 	if err != nil {
-		return "", false
+		return "", fmt.Errorf("model %s: no such directory, and as a Hugging Face id: %w", name, err)
 	}
-	dir := filepath.Join(repo, "snapshots", strings.TrimSpace(string(commit)))
-	info, err := os.Stat(dir)
-	return dir, err == nil && info.IsDir()
+	return dir, nil
 }
 
-// hubCache is where the Hugging Face libraries keep what they download.
-func hubCache() string {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir
+// isModelFile says which files of a repository are fetched.
+func isModelFile(name string) bool {
+	if path.Dir(name) != "." {
+		return false
 	}
-	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return filepath.Join(dir, "hub")
+	return slices.Contains(tokenizerFiles, name) || name == mamba.ConfigFile || name == mamba.GenerationConfigFile ||
+		name == mamba.TorchFile || strings.HasSuffix(name, ".safetensors") || name == nn.IndexFile
+}
+
+// isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
+func isWholeModel(names []string) bool {
+	weights := slices.Contains(names, nn.WeightsFile) || slices.Contains(names, nn.IndexFile) || slices.Contains(names, mamba.TorchFile)
+	return weights && slices.Contains(names, mamba.ConfigFile)
+}
+
+// preferSafetensors leaves torch's file out where the same weights come as safetensors.
+func preferSafetensors(names []string) []string {
+	if !slices.Contains(names, nn.WeightsFile) && !slices.Contains(names, nn.IndexFile) {
+		return names
 	}
-	base := os.Getenv("XDG_CACHE_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			home = "."
+	return slices.DeleteFunc(names, func(n string) bool { return n == mamba.TorchFile })
+}
+
+// downloads shows how downloads get on: a bar for each file on a terminal, a line for each elsewhere.
+type downloads struct {
+	app  *app
+	file string
+	bar  *progressbar.ProgressBar
+}
+
+func (d *downloads) report(file string, done, total int64) {
+	if d.app.quiet {
+		return
+	}
+	if file != d.file {
+		d.end()
+		d.file = file
+		if !isTerminal(d.app.err) {
+			d.app.say("fetching %s (%v)", file, byteSize(max(0, total)))
+			return
 		}
-		base = filepath.Join(home, ".cache")
+		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(d.app.err), progressbar.OptionShowBytes(true),
+			progressbar.OptionSetDescription(file), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))
 	}
-	return filepath.Join(base, "huggingface", "hub")
+	if d.bar != nil {
+		d.bar.Set64(done)
+	}
+}
+
+func (d *downloads) end() {
+	if d.bar != nil {
+		d.bar.Clear()
+		d.bar = nil
+	}
 }

@@ -40,7 +40,7 @@ type shownRow struct {
 func (a *app) inspect(f dataFlags, rows, batch int) error {
 	ctx, stop := interruptible()
 	defer stop()
-	c, d, t, err := f.open(ctx)
+	c, d, t, err := f.open(ctx, a)
 	if err != nil {
 		return signalled(ctx, err)
 	}

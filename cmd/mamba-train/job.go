@@ -56,7 +56,7 @@ func prepare(ctx context.Context, a *app, c *Config) (j *job, err error) {
 			j.close()
 		}
 	}()
-	if err := j.loadModel(); err != nil {
+	if err := j.loadModel(ctx); err != nil {
 		return j, err
 	}
 	if err := j.adapt(); err != nil {
@@ -74,9 +74,9 @@ func prepare(ctx context.Context, a *app, c *Config) (j *job, err error) {
 }
 
 // loadModel reads the base model, or makes one where the directory has a configuration and no weights.
-func (j *job) loadModel() (err error) {
+func (j *job) loadModel(ctx context.Context) (err error) {
 	c := j.config
-	if j.modelDir, err = modelDirectory(c.Model); err != nil {
+	if j.modelDir, err = j.app.modelDirectory(ctx, c.Model); err != nil {
 		return err
 	}
 	if j.scratch = !hasWeights(j.modelDir); j.scratch && (c.LoRA != nil || c.Adapter != "") {

@@ -101,7 +101,7 @@ func (a *app) merge(f mergeFlags) error {
 	defer stop()
 	m := &merger{options: o}
 	defer m.close()
-	if err := m.open(f); err != nil {
+	if err := m.open(ctx, a, f); err != nil {
 		return err
 	}
 	if m.tied, err = isTied(m); err != nil {
@@ -126,7 +126,7 @@ func (a *app) merge(f mergeFlags) error {
 }
 
 // open opens the base and the adapters.
-func (m *merger) open(f mergeFlags) (err error) {
+func (m *merger) open(ctx context.Context, a *app, f mergeFlags) (err error) {
 	for _, arg := range f.adapters {
 		dir, share, err := splitShare(arg)
 		if err != nil {
@@ -147,7 +147,7 @@ func (m *merger) open(f mergeFlags) (err error) {
 			return misusef("adapter %s does not say what its base is: name it with --model", m.adapters[0].Path)
 		}
 	}
-	if m.base, err = modelDirectory(name); err != nil {
+	if m.base, err = a.modelDirectory(ctx, name); err != nil {
 		return err
 	}
 	if m.config, err = mamba.LoadConfig(m.base); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,8 +28,8 @@ type loaded struct {
 }
 
 // open loads the model, its tokenizer, and the adapter into it. Without --model the adapter's base is taken.
-func (f modelFlags) open(a *app) (*loaded, error) {
-	dir, adapterDir, err := f.directories()
+func (f modelFlags) open(ctx context.Context, a *app) (*loaded, error) {
+	dir, adapterDir, err := f.directories(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (f modelFlags) open(a *app) (*loaded, error) {
 }
 
 // directories finds the directories that the flags name.
-func (f modelFlags) directories() (model, adapter string, err error) {
+func (f modelFlags) directories(ctx context.Context, a *app) (model, adapter string, err error) {
 	if f.adapter != "" {
 		if adapter, err = adapterDirectory(f.adapter); err != nil {
 			return "", "", err
@@ -63,13 +64,13 @@ func (f modelFlags) directories() (model, adapter string, err error) {
 	if name == "" {
 		return "", "", misusef("--model or --adapter must be given")
 	}
-	model, err = modelDirectory(name)
+	model, err = a.modelDirectory(ctx, name)
 	return model, adapter, err
 }
 
 // modelDirectory finds a model by path or Hugging Face id. A directory that holds an adapter only is told apart.
-func modelDirectory(name string) (string, error) {
-	dir, err := resolveModel(name)
+func (a *app) modelDirectory(ctx context.Context, name string) (string, error) {
+	dir, err := a.resolveModel(ctx, name)
 	if err != nil {
 		return "", err
 	}

@@ -25,11 +25,11 @@ func interruptible() (ctx context.Context, stop func()) {
 			os.Exit(exitCode(stopped{s, caught{s}}))
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		signal.Stop(signals)
 		close(signals)
 		cancel(nil)
-	}
+	})
 }
 
 // caught is the cause of a context that a signal has ended.

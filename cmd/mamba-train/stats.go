@@ -59,7 +59,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	c, d, _, err := f.open(ctx)
+	c, d, _, err := f.open(ctx, a)
 	if err != nil {
 		return signalled(ctx, err)
 	}
