@@ -185,7 +185,7 @@ func (r *jsonReader) decode(b *block, rows *rawRows) error {
 		values[k] = make(valueColumn, b.rows)
 		b.columns[name] = values[k]
 	}
-	for i := range rows.text {
+	for i := range b.rows { // max_train_samples may want fewer than were read
 		var row map[string]json.RawMessage
 		if err := r.parse(rows, i, &row); err != nil {
 			return err

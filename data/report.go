@@ -62,9 +62,11 @@ func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
 	if d.options.Packing {
 		r.BudgetRows = l.total * d.batchRows(o.BatchSize, lengths[len(lengths)-1])
 	}
+	sum := 0
 	for _, n := range lengths {
-		r.MeanLength += float64(n) / float64(len(lengths))
+		sum += n
 	}
+	r.MeanLength = float64(sum) / float64(len(lengths))
 	for _, share := range []float64{0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1} {
 		at := int(math.Ceil(share*float64(len(lengths)))) - 1
 		r.Quantiles = append(r.Quantiles, Quantile{share, lengths[max(at, 0)]})

@@ -1,0 +1,243 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// epochRows returns the source rows of an epoch, sorted.
+func epochRows(l *Loader, epoch int) (rows []int) {
+	for i := range l.Total() {
+		rows = append(rows, l.At(epoch, i).Rows...)
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+func TestWeightsMixSources(t *testing.T) {
+	var inputs []Input
+	for k, weight := range []float64{1, 2.5, 0.5} {
+		var b strings.Builder
+		for i := range 20 {
+			fmt.Fprintf(&b, "{\"input_ids\":[%d,%d]}\n", k*100, i)
+		}
+		inputs = append(inputs, Input{writeFile(t, "ids.jsonl", b.String()), weight})
+	}
+	d, err := Open(t.Context(), inputs, nil, DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, packing := range []bool{false, true} {
+		d.options.Packing = packing
+		l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 5})
+		seen := map[[3]int]int{} // epoch, source, row
+		perSource := map[[2]int]int{}
+		for epoch := range 2 {
+			for i := range l.Total() {
+				b := l.At(epoch, i)
+				for k, start := range b.Starts {
+					source := b.Tokens[start] / 100
+					seen[[3]int{epoch, source, b.Rows[k]}]++
+					perSource[[2]int{epoch, source}]++
+				}
+			}
+		}
+		var halves [2][]int
+		for epoch := range 2 {
+			for source, want := range []int{20, 50, 10} {
+				if got := perSource[[2]int{epoch, source}]; got != want {
+					t.Errorf("packing %v: source %d has %d documents in epoch %d, want %d", packing, source, got, epoch, want)
+				}
+			}
+			for row := range 20 {
+				if n := seen[[3]int{epoch, 1, row}]; n != 2 && n != 3 {
+					t.Errorf("packing %v: weight 2.5 gives row %d %d times", packing, row, n)
+				}
+				if seen[[3]int{epoch, 2, row}] > 0 {
+					halves[epoch] = append(halves[epoch], row)
+				}
+			}
+		}
+		if same := slices.Equal(halves[0], halves[1]); same != packing {
+			t.Errorf("packing %v: epochs have the same half of weight 0.5: %v", packing, same)
+		}
+	}
+}
+
+func TestOrderDependsOnSeedOnly(t *testing.T) {
+	d := open(t, idRowsFile(t, 60), nil, DefaultOptions())
+	order := func(seed uint64) (rows []int) {
+		l := newLoader(t, d, LoaderOptions{BatchSize: 7, Seed: seed})
+		for i := range l.Total() {
+			rows = append(rows, l.At(3, i).Rows...)
+		}
+		return rows
+	}
+	if !slices.Equal(order(1), order(1)) {
+		t.Error("one seed gives two orders")
+	}
+	if slices.Equal(order(1), order(2)) {
+		t.Error("two seeds give one order")
+	}
+	d.options.Shuffle = false
+	if got := order(1); !slices.IsSorted(got) {
+		t.Errorf("without shuffle the order is %v", got)
+	}
+}
+
+func TestPackingIsTight(t *testing.T) {
+	o := DefaultOptions()
+	o.Packing, o.MaxLength = true, 64
+	d := open(t, idRowsFile(t, 500), nil, o)
+	l := newLoader(t, d, LoaderOptions{BatchSize: 2, Seed: 1})
+	least := (d.Stats().Tokens + 127) / 128
+	if l.Total() > least+1 {
+		t.Errorf("%d batches, %d would hold all tokens", l.Total(), least)
+	}
+}
+
+// TestLanesCarryState follows each document over the micro-batches by Batch.Carry.
+func TestLanesCarryState(t *testing.T) {
+	var b strings.Builder
+	want := map[int]int{} // row → tokens
+	for i := range 30 {
+		want[i] = 2 + i*7%23
+		fmt.Fprintf(&b, "{\"input_ids\":%s}\n", asJSON(t, slices.Repeat([]int{i}, want[i])))
+	}
+	o := DefaultOptions()
+	o.Truncation, o.MaxLength, o.CarryState = "split", 4, true
+	d := open(t, writeFile(t, "ids.jsonl", b.String()), nil, o)
+	l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 9})
+	for epoch := range 2 {
+		got := map[int]int{}
+		var before Batch
+		for i := range l.Total() {
+			b := l.At(epoch, i)
+			if b.Documents() > 3 || len(b.Carry) != b.Documents() {
+				t.Fatalf("%d documents, carry %v", b.Documents(), b.Carry)
+			}
+			for k, row := range b.Rows {
+				if from := b.Carry[k]; from >= 0 && before.Rows[from] != row {
+					t.Errorf("batch %d: row %d goes on from row %d", i, row, before.Rows[from])
+				} else if from < 0 && got[row] > 0 {
+					t.Errorf("batch %d: row %d goes on from nothing", i, row)
+				}
+				end := len(b.Tokens)
+				if k+1 < len(b.Starts) {
+					end = b.Starts[k+1]
+				}
+				got[row] += end - b.Starts[k]
+			}
+			before = b
+		}
+		for row, n := range want {
+			if got[row] != n {
+				t.Errorf("epoch %d: row %d has %d tokens, want %d", epoch, row, got[row], n)
+			}
+		}
+	}
+}
+
+func TestSplit(t *testing.T) {
+	o := DefaultOptions()
+	o.Truncation, o.MaxLength = "split", 5
+	d, err := Open(t.Context(), []Input{{Path: idRowsFile(t, 100)}}, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train, eval, err := d.Split(0.2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := slices.Compact(epochRows(newLoader(t, train, LoaderOptions{BatchSize: 1}), 0))
+	b := slices.Compact(epochRows(newLoader(t, eval, LoaderOptions{BatchSize: 1}), 0))
+	if len(a) != 80 || len(b) != 20 {
+		t.Errorf("%d and %d rows, want 80 and 20", len(a), len(b))
+	}
+	for _, row := range b {
+		if slices.Contains(a, row) {
+			t.Errorf("row %d is on both sides", row)
+		}
+	}
+	if n := train.Stats().Tokens + eval.Stats().Tokens; n != d.Stats().Tokens {
+		t.Errorf("the sides have %d tokens, want %d", n, d.Stats().Tokens)
+	}
+	if train.Fingerprint() == d.Fingerprint() || train.Fingerprint() == eval.Fingerprint() {
+		t.Error("different data has one fingerprint")
+	}
+	if err := train.Close(); err != nil {
+		t.Error(err)
+	}
+	eval.Example(0)
+	if err := eval.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := d.Split(1, 0); err == nil {
+		t.Error("a fraction of 1 is taken")
+	}
+}
+
+func TestMaxTrainSamples(t *testing.T) {
+	o := DefaultOptions()
+	o.MaxTrainSamples = 30
+	inputs := []Input{{Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}}
+	d, err := Open(t.Context(), inputs, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if s := d.Stats(); s.Rows != 30 || s.Documents != 30 {
+		t.Errorf("%+v, want 30 rows", s)
+	}
+}
+
+func TestReport(t *testing.T) {
+	d := open(t, idRowsFile(t, 38), nil, DefaultOptions())
+	r, err := d.Report(LoaderOptions{BatchSize: 4, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := 2 * (2 + 20) * 19 / 2 // each length from 2 to 20 twice
+	if r.EpochTokens != tokens || r.EpochLabels != tokens-38 || r.Batches != 10 || r.Longest != 20 || r.MeanLength != 11 {
+		t.Errorf("%+v", r)
+	}
+	if r.PaddedRows <= tokens || r.PaddingSaved() <= 0 || r.PaddingSaved() >= 1 {
+		t.Errorf("%d padded rows, saved %v", r.PaddedRows, r.PaddingSaved())
+	}
+	n := 0
+	for _, bin := range r.Histogram {
+		n += bin.Documents
+	}
+	if n != 38 || len(r.Histogram) > histogramBins+1 {
+		t.Errorf("a histogram of %d documents in %d bins", n, len(r.Histogram))
+	}
+	if r.Quantiles[2] != (Quantile{0.5, 11}) {
+		t.Errorf("median %+v, want 11", r.Quantiles[2])
+	}
+	twice := writeFile(t, "ids.jsonl", "{\"input_ids\":[1,2]}\n{\"input_ids\":[1,2]}\n{\"input_ids\":[2,1]}\n")
+	if n := open(t, twice, nil, DefaultOptions()).Duplicates(); n != 1 {
+		t.Errorf("%d duplicates, want 1", n)
+	}
+}
+
+func TestSegments(t *testing.T) {
+	o := promptOptions()
+	o.MaxLength, o.Shuffle = 64, false
+	tok := tinyTokenizer(t)
+	d := open(t, promptRowsFile(t), tok, o)
+	b := newLoader(t, d, LoaderOptions{BatchSize: 2}).At(0, 0)
+	var got []string
+	for _, s := range tok.Segments(b) {
+		got = append(got, fmt.Sprintf("%d %v %s", s.Document, s.Counted, s.Text))
+	}
+	want := []string{
+		"0 false What is a river?", "0 true  A road.<|endoftext|>",
+		"1 false And the sea?", "1 true  Where it ends, and where a good many others do.<|endoftext|>",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("segments %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,116 @@
+package data
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTemplates(t *testing.T) {
+	path := writeFile(t, "quotes.jsonl", `{"quote":"Be brief.","author":"A. Nonymous","tags":["wit","style"],"year":1999}
+{"quote":null,"author":null,"tags":null,"year":null}
+{"quote":"Again.","author":null,"tags":[],"year":2000}
+`)
+	for template, want := range map[string][]string{
+		`{{.quote}} — {{.author}}`:                                          {"Be brief. — A. Nonymous", "Again. — "},
+		`{{.quote}}{{if .author}} ({{.author}}){{end}}`:                     {"Be brief. (A. Nonymous)", "Again."},
+		`{{join .tags ", "}}: {{.quote}}`:                                   {"wit, style: Be brief.", ": Again."},
+		`{{.quote}}{{range .tags}} #{{.}}{{end}}`:                           {"Be brief. #wit #style", "Again."},
+		`{{upper .quote}} {{.year}}`:                                        {"BE BRIEF. 1999", "AGAIN. 2000"},
+		`{{default "unknown" .author}}: {{.quote}}`:                         {"A. Nonymous: Be brief.", "unknown: Again."},
+		`{{with .author}}{{$.quote}} {{.}}{{end}}`:                          {"Be brief. A. Nonymous"},
+		`{{index . "quote"}} {{json .tags}}`:                                {`Be brief. ["wit","style"]`, "Again. []"},
+		`{{define "x"}}<{{.}}>{{end}}{{template "x" .quote}}{{trim " z "}}`: {"<Be brief.>z", "<Again.>z"},
+	} {
+		o := DefaultOptions()
+		o.Template = template
+		t.Run(template, func(t *testing.T) { checkTexts(t, texts(t, path, o), want...) })
+	}
+}
+
+func TestPromptOfTemplates(t *testing.T) {
+	path := writeFile(t, "rows.jsonl", `{"q":"What is a river?","a":"A road."}`)
+	o := DefaultOptions()
+	o.Prompt, o.Completion = "Question: {{.q}}\nAnswer:", " {{.a}}"
+	tok := tinyTokenizer(t)
+	e := open(t, path, tok, o).Example(0)
+	prompt := tok.Encode("Question: What is a river?\nAnswer:")
+	for i, l := range e.Labels {
+		if masked := i < len(prompt); masked != (l == ignored) {
+			t.Errorf("label %d is %d, the prompt has %d tokens", i, l, len(prompt))
+		}
+	}
+	if got, want := tok.Decode(e.Tokens), "Question: What is a river?\nAnswer: A road.<|endoftext|>"; got != want {
+		t.Errorf("text %q, want %q", got, want)
+	}
+}
+
+func TestPretokenisedRows(t *testing.T) {
+	path := writeFile(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
+{"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}
+{"input_ids":[1,2,3],"labels":[9,-100,-100]}
+{"input_ids":[4],"attention_mask":[true]}
+{"input_ids":[]}
+`)
+	_, err := Open(t.Context(), []Input{{Path: path}}, nil, DefaultOptions())
+	if err == nil || !strings.Contains(err.Error(), "line 4") {
+		t.Errorf("a truth value as mask: %v", err)
+	}
+	path = writeFile(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
+{"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}
+{"input_ids":[1,2,3],"labels":[9,-100,-100]}
+{"input_ids":[4],"attention_mask":[1]}
+{"input_ids":[]}
+`)
+	d := open(t, path, nil, DefaultOptions())
+	want := []Example{
+		{Tokens: []int{6, 7, 8}, Labels: []int{-100, 7, 8}, Row: 0},
+		{Tokens: []int{1, 2}, Labels: []int{1, 2}, Row: 1},
+	}
+	if d.Len() != len(want) {
+		t.Fatalf("%d documents, want %d", d.Len(), len(want))
+	}
+	for i, w := range want {
+		if got := asJSON(t, d.Example(i)); got != asJSON(t, w) {
+			t.Errorf("document %d: %s, want %s", i, got, asJSON(t, w))
+		}
+	}
+	if s := d.Stats(); s.NoLabels != 2 || s.Empty != 1 || s.Labels != 3 || s.MaxToken != 8 {
+		t.Errorf("%+v, want 2 without labels, 1 empty, 3 labels, largest token 8", s)
+	}
+}
+
+func TestSplittingDocuments(t *testing.T) {
+	path := writeFile(t, "ids.jsonl", `{"input_ids":[1,2,3,4,5,6,7]}
+{"input_ids":[8,9]}
+`)
+	o := DefaultOptions()
+	o.Truncation, o.MaxLength = "split", 3
+	d := open(t, path, nil, o)
+	// The last part, a single token, has nothing that predicts it.
+	want := [][]int{{1, 2, 3}, {4, 5, 6}, {8, 9}}
+	for i := range d.Len() {
+		if got := asJSON(t, d.Example(i).Tokens); i >= len(want) || got != asJSON(t, want[i]) {
+			t.Errorf("document %d: %s", i, got)
+		}
+	}
+	if s := d.Stats(); d.Len() != 3 || s.Truncated != 1 || s.NoLabels != 1 || s.Rows != 2 {
+		t.Errorf("%d documents, %+v", d.Len(), s)
+	}
+}
+
+func TestOptionFaults(t *testing.T) {
+	o := Options{Format: "xml", Truncation: "middle", MaxLength: -1, Prompt: "p", Template: "{{.x}}", Messages: "m", CarryState: true, MaxTrainSamples: -2}
+	err := o.Check()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, key := range []string{"data.format", "data.truncation", "data.max_length", "data.completion", "data.template", "data.carry_state", "data.max_train_samples"} {
+		if !strings.Contains(err.Error(), key) {
+			t.Errorf("no fault of %s in %q", key, err)
+		}
+	}
+	fine := DefaultOptions()
+	if err := fine.Check(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+}
