@@ -15,7 +15,7 @@ type kernelSet struct {
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.
 	tile16 [15][3]tileFunc
 	wide   bool // AVX-512 packing
-	scan   bool // the kernels of gen/scan
+	scan   int  // lanes of the kernels of gen/scan, 0 without them
 	burst  func(format Format) (flops float64)
 	sweep  func(x []float32)
 	vec    vectorSet

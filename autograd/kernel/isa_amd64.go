@@ -35,6 +35,7 @@ var avx2Set = kernelSet{
 	},
 	burst: burstOf(burst256, burst256, 12*8*2, 12*8*2),
 	sweep: sweepOf,
+	scan:  8,
 	vec:   vectors256,
 }
 
@@ -59,7 +60,7 @@ var avx512Set = kernelSet{
 		13: {nil, tile13x16_512, tile13x32_512}, 14: {nil, tile14x16_512, tile14x32_512},
 	},
 	wide:  true,
-	scan:  true,
+	scan:  16,
 	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
 	sweep: sweepOf,
 	vec:   vectors512,
@@ -79,7 +80,7 @@ var avx512bf16Set = kernelSet{
 		13: {nil, tile13x16_bf16, tile13x32_bf16}, 14: {nil, tile14x16_bf16, tile14x32_bf16},
 	},
 	wide:  true,
-	scan:  true,
+	scan:  16,
 	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
 	sweep: sweepOf,
 	vec:   vectors512,
@@ -140,38 +141,51 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	}
 }
 
-// The recurrences of the scan, in steps of the states that a kernel holds.
-
-func scanForward(a scanArgs, n int) {
-	if n == 16 {
-		scanForward16_512((*byte)(unsafe.Pointer(&a)))
-		return
+// scanRun runs one pass of the recurrence in steps of the states and channels that its kernel holds. The kernels are called
+// by name so that their arguments stay on the stack.
+func scanRun(pass scanPass, a scanArgs, n int) {
+	states, channels := 8, scanLanes
+	switch {
+	case !active.wide && pass == backwardPass:
+		states, channels = 4, 8
+	case !active.wide:
+		channels = 8
+	case n == 16 && pass != backwardPass:
+		states = 16
 	}
-	for j := 0; j < n; j += 8 {
-		part := a.shift(j)
-		scanForward8_512((*byte)(unsafe.Pointer(&part)))
+	for lane := 0; lane < scanLanes; lane += channels {
+		for j := 0; j < n; j += states {
+			part := a.lanes(lane).shift(j)
+			p := (*byte)(unsafe.Pointer(&part))
+			switch {
+			case active.wide && pass == backwardPass:
+				scanBackward8_512(p)
+			case states == 16 && pass == forwardPass:
+				scanForward16_512(p)
+			case states == 16:
+				scanStates16_512(p)
+			case active.wide && pass == forwardPass:
+				scanForward8_512(p)
+			case active.wide:
+				scanStates8_512(p)
+			case pass == forwardPass:
+				scanForward8_256(p)
+			case pass == statesPass:
+				scanStates8_256(p)
+			default:
+				scanBackward4_256(p)
+			}
+		}
 	}
 }
 
-func scanStates(a scanArgs, n int) {
-	if n == 16 {
-		scanStates16_512((*byte)(unsafe.Pointer(&a)))
-		return
-	}
-	for j := 0; j < n; j += 8 {
-		part := a.shift(j)
-		scanStates8_512((*byte)(unsafe.Pointer(&part)))
+func addRows(k int, dst *float32, ldd, w int, src *float32) {
+	if active.wide {
+		addRows512(k, dst, ldd, w, src)
+	} else {
+		addRowsGo(k, dst, ldd, w, src)
 	}
 }
-
-func scanBackward(a scanArgs, n int) {
-	for j := 0; j < n; j += 8 {
-		part := a.shift(j)
-		scanBackward8_512((*byte)(unsafe.Pointer(&part)))
-	}
-}
-
-func addRows(k int, dst *float32, ldd, w int, src *float32) { addRows512(k, dst, ldd, w, src) }
 
 var vectors256 = vectorSet{
 	exp:           exp256,

@@ -25,11 +25,6 @@ func packTurned16(int, *[16]*float32, int, float32, *float32, int) { panic("kern
 func packPairsTurned(int, *float32, int, *float32) { panic("kernel: no bfloat16") }
 
 // No kernel set here has a vector form of the scan.
+func scanRun(scanPass, scanArgs, int) { panic("kernel: no vector scan") }
 
-func scanForward(scanArgs, int) { panic("kernel: no vector scan") }
-
-func scanStates(scanArgs, int) { panic("kernel: no vector scan") }
-
-func scanBackward(scanArgs, int) { panic("kernel: no vector scan") }
-
-func addRows(int, *float32, int, int, *float32) { panic("kernel: no vector scan") }
+func addRows(k int, dst *float32, ldd, w int, src *float32) { addRowsGo(k, dst, ldd, w, src) }

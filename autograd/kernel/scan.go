@@ -73,7 +73,7 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 // vector reports whether scanvec.go's form is there and fits.
 func (s *Scan[T]) vector() bool {
 	rows, d, n := s.sizes()
-	return is32[T]() && active.scan && n%8 == 0 && rows > 0 && d > 0
+	return is32[T]() && active.scan > 0 && n%8 == 0 && rows > 0 && d > 0
 }
 
 // start sets h to the state of channel c before row 0.

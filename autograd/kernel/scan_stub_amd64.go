@@ -20,4 +20,13 @@ func scanStates8_512(p *byte)
 func scanBackward8_512(p *byte)
 
 //go:noescape
+func scanForward8_256(p *byte)
+
+//go:noescape
+func scanStates8_256(p *byte)
+
+//go:noescape
+func scanBackward4_256(p *byte)
+
+//go:noescape
 func addRows512(k int, dst *float32, ldd int, w int, src *float32)

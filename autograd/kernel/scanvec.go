@@ -20,16 +20,30 @@ type scanArgs struct {
 	ldh         int
 	gy, du, ddt *float32 // planes
 	da          *float32 // (n, 16)
-	part        *float32 // (n/8, 16) per row, ldpart apart: dB and dC of eight states
+	part        *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel holds, in turns
 	ldpart      int
 	next        [4]scanNext
 }
 
-// scanNext is a column of memory that will be wanted soon: a kernel prefetches one line per row.
+// scanNext is a column of memory that will be wanted soon: a kernel prefetches one line per row and moves at on, past the
+// end perhaps, which is why it must not look like a pointer to the garbage collector.
 type scanNext struct {
-	at     *float32
+	at     uintptr
 	stride int
 }
+
+func nextOf(m Mat[float32], row, col, stride int) scanNext {
+	return scanNext{uintptr(unsafe.Pointer(&m.Data[row*m.Stride+col])), 4 * stride}
+}
+
+// scanPass is one of the kernels' three jobs: the recurrence, the same keeping every state, and the way back.
+type scanPass uint8
+
+const (
+	forwardPass scanPass = iota
+	statesPass
+	backwardPass
+)
 
 const (
 	scanLanes = 16                    // channels of a group
@@ -64,7 +78,7 @@ type scanGroup struct {
 	gy, du, ddt      []float32 // planes
 	z, dz, dD, slope []float32 // planes
 	hs, es           []float32 // (rows of a chunk + runs, n, 16)
-	part             []float32 // (rows, n/8, 16), shared by the block
+	part             []float32 // (rows, 2·n), shared by the block
 	nextRow, nextCol int       // the group that follows: its rows as a distance, its first column
 }
 
@@ -151,11 +165,12 @@ func (g *scanGroup) load(t0, t1 int) {
 // args points at row t of the chunk that starts at row t0.
 func (g *scanGroup) args(t, t0, rows int) scanArgs {
 	o := (t - t0) * scanLanes
+	still := nextOf(Mat[float32]{Data: g.h}, 0, 0, 0)
 	return scanArgs{
 		rows: rows, dt: &g.dt[o], u: &g.u[o], y: &g.y[o],
 		b: &g.B.Data[t*g.B.Stride], c: &g.C.Data[t*g.C.Stride], ldb: 4 * g.B.Stride, ldc: 4 * g.C.Stride,
 		a: &g.a2[0], h: &g.h[0],
-		next: [4]scanNext{{at: &g.h[0]}, {at: &g.h[0]}, {at: &g.h[0]}, {at: &g.h[0]}},
+		next: [4]scanNext{still, still, still, still},
 	}
 }
 
@@ -165,7 +180,7 @@ func (a *scanArgs) ahead(g *scanGroup, t int, ms ...Mat[float32]) {
 	row, col := t+g.nextRow, g.nextCol
 	for i, m := range ms {
 		if row >= 0 && row < m.Rows {
-			a.next[i] = scanNext{&m.Data[row*m.Stride+col], 4 * m.Stride}
+			a.next[i] = nextOf(m, row, col, m.Stride)
 		}
 	}
 }
@@ -181,6 +196,27 @@ func (a scanArgs) shift(j int) scanArgs {
 		a.part, a.da = after(a.part, 2*j), after(a.da, n)
 	}
 	return a
+}
+
+// lanes moves the arguments to the channels from l on.
+func (a scanArgs) lanes(l int) scanArgs {
+	if l == 0 {
+		return a
+	}
+	for _, p := range [...]**float32{&a.dt, &a.u, &a.y, &a.a, &a.h, &a.hs, &a.es, &a.gy, &a.du, &a.ddt, &a.da} {
+		if *p != nil {
+			*p = after(*p, l)
+		}
+	}
+	return a
+}
+
+// addRowsGo adds src (k, 16) to the first w ≤ 16 columns of k rows of dst, ldd apart.
+func addRowsGo(k int, dst *float32, ldd, w int, src *float32) {
+	d, s := unsafe.Slice(dst, (k-1)*ldd+w), unsafe.Slice(src, k*scanLanes)
+	for t := range k {
+		add(d[t*ldd:][:w], s[t*scanLanes:][:w])
+	}
 }
 
 // forwardVec is Forward for float32, n a multiple of eight.
@@ -218,7 +254,7 @@ func (g *scanGroup) forward(rs []run, t0 int) {
 		}
 		a := g.args(r.lo, t0, r.hi-r.lo)
 		a.ahead(g, r.lo, g.DT, g.U, g.Z)
-		scanForward(a, g.n)
+		scanRun(forwardPass, a, g.n)
 	}
 }
 
@@ -294,6 +330,7 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 
 // sumScanParts adds the blocks' shares of dB and dC, in ascending order.
 func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
+	states := active.scan / 2 // of which a kernel stores dB and dC together
 	For(rows, rowGrain, func(lo, hi int) {
 		sum := make([]float32, 2*n)
 		for t := lo; t < hi; t++ {
@@ -302,12 +339,12 @@ func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
 				active.vec.add(2*n, &sum[0], &part[(i*rows+t)*2*n])
 			}
 			for j := range n {
-				at := j/8*16 + j%8
+				at := j/states*2*states + j%states
 				if !grad.B.Absent() {
 					grad.B.Row(t)[j] += sum[at]
 				}
 				if !grad.C.Absent() {
-					grad.C.Row(t)[j] += sum[at+8]
+					grad.C.Row(t)[j] += sum[at+states]
 				}
 			}
 		}
@@ -356,7 +393,7 @@ func (g *scanGroup) states(dy Mat[float32], rs []run, t0 int) {
 		a := g.args(r.lo, t0, r.hi-r.lo)
 		a.hs, a.es, a.ldh = &g.hs[o+size], &g.es[o+size], 4*size
 		a.ahead(g, r.lo, g.DT, g.U, dy, g.Z)
-		scanStates(a, g.n)
+		scanRun(statesPass, a, g.n)
 	}
 }
 
@@ -371,10 +408,10 @@ func (g *scanGroup) backRun(grad ScanGrad[float32], r run, i, t0 int) {
 	a.part, a.ldpart = &g.part[last*2*g.n], 4*2*g.n
 	for i, m := range []Mat[float32]{grad.U, grad.DT} { // about to be added to
 		if !m.Absent() {
-			a.next[i] = scanNext{&m.Data[last*m.Stride+g.lo], -4 * m.Stride}
+			a.next[i] = nextOf(m, last, g.lo, -m.Stride)
 		}
 	}
-	scanBackward(a, g.n)
+	scanRun(backwardPass, a, g.n)
 	if r.reset {
 		clear(g.dh)
 	}

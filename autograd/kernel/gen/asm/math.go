@@ -260,6 +260,9 @@ func (v ISA) softplusOf(e, x reg.Register) reg.VecVirtual {
 // for loops that can fold the factor log₂e into x beforehand.
 func (v ISA) Exp2(x reg.Register) reg.VecVirtual {
 	n, p := v.Vec(), v.Vec()
+	if !v.wide() {
+		VMAXPS(Const(-126), x, x)
+	}
 	v.Round(x, n)
 	VSUBPS(n, x, x)
 	VBROADCASTSS(Const(Exp2Coefficients[4]), p)
@@ -267,7 +270,14 @@ func (v ISA) Exp2(x reg.Register) reg.VecVirtual {
 		v.MulAddC(Exp2Coefficients[i], x, p)
 	}
 	v.MulAddC(1, x, p)
-	v.Scale2(p, n, p)
+	if v.wide() {
+		VSCALEFPS(n, p, p)
+		return p
+	}
+	// Adding n to the exponent is enough where neither side is denormal.
+	VCVTPS2DQ(n, n)
+	VPSLLD(U8(23), n, n)
+	VPADDD(n, p, p)
 	return p
 }
 

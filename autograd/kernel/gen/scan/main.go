@@ -36,6 +36,10 @@ const (
 	next
 )
 
+// rowBytes is the distance of rows in planes and of states in arrays of states: a group is 16 channels wide, which a
+// narrower vector takes in two goes.
+const rowBytes = 64
+
 // nexts is the number of places that a kernel prefetches row by row: address and stride each, from next on.
 const nexts = 4
 
@@ -100,7 +104,7 @@ func forward(v asm.ISA, states int, keep bool) {
 	st := make([]reg.VecVirtual, states)
 	for i := range st {
 		st[i] = v.Vec()
-		VMOVUPS(Mem{Base: hp, Disp: v.Bytes * i}, st[i])
+		VMOVUPS(Mem{Base: hp, Disp: rowBytes * i}, st[i])
 	}
 	coef := horner(v)
 	Label("row")
@@ -111,21 +115,21 @@ func forward(v asm.ISA, states int, keep bool) {
 	g.prefetch()
 	for i := range st {
 		x, w := v.Vec(), v.Vec()
-		VMULPS(Mem{Base: ap, Disp: v.Bytes * i}, d, x)
+		VMULPS(Mem{Base: ap, Disp: rowBytes * i}, d, x)
 		x = coef(x)
 		if keep {
-			VMOVUPS(x, Mem{Base: esp, Disp: v.Bytes * i})
+			VMOVUPS(x, Mem{Base: esp, Disp: rowBytes * i})
 		}
 		mulBroadcast(v, Mem{Base: bp, Disp: 4 * i}, in, w)
 		VFMADD213PS(w, x, st[i])
 		if keep {
-			VMOVUPS(st[i], Mem{Base: hsp, Disp: v.Bytes * i})
+			VMOVUPS(st[i], Mem{Base: hsp, Disp: rowBytes * i})
 		}
 		fmaBroadcast(v, Mem{Base: cp, Disp: 4 * i}, st[i], out)
 	}
 	VMOVUPS(out, Mem{Base: yp})
 	for _, p := range []reg.GPVirtual{dtp, up, yp} {
-		ADDQ(U8(v.Bytes), p)
+		ADDQ(U8(rowBytes), p)
 	}
 	ADDQ(Mem{Base: g.p, Disp: ldb}, bp)
 	ADDQ(Mem{Base: g.p, Disp: ldc}, cp)
@@ -136,7 +140,7 @@ func forward(v asm.ISA, states int, keep bool) {
 	DECQ(n)
 	JNZ(LabelRef("row"))
 	for i := range st {
-		VMOVUPS(st[i], Mem{Base: hp, Disp: v.Bytes * i})
+		VMOVUPS(st[i], Mem{Base: hp, Disp: rowBytes * i})
 	}
 	VZEROUPPER()
 	RET()
@@ -167,14 +171,20 @@ func horner(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 	}
 }
 
-// summing turns 16 vectors into one whose lane i is the sum of the lanes of the i-th, in the order of order.
+// summing turns eight vectors into one whose lane i of each 256 bits is the sum of the i-th's lanes there, if they come in
+// the order given by eights.
 type summing struct {
-	high, pair, odd reg.OpmaskVirtual
+	asm.ISA
+	high, pair, odd reg.Register // masks of the lanes that come from the second of two vectors
 	pending         [3]*reg.VecVirtual
 }
 
-// order is the order in which a tree wants its eight vectors.
-var order = [8]int{0, 4, 2, 6, 1, 5, 3, 7}
+func newSumming(v asm.ISA) summing {
+	if v.Bytes == 64 {
+		return summing{ISA: v, high: mask(0xff00), pair: mask(0xcccc), odd: mask(0xaaaa)}
+	}
+	return summing{ISA: v}
+}
 
 func mask(bits uint32) reg.OpmaskVirtual {
 	r, k := GP32(), K()
@@ -183,8 +193,7 @@ func mask(bits uint32) reg.OpmaskVirtual {
 	return k
 }
 
-// add takes the next vector; after the eighth it returns the tree's result: the sums in lanes 4–7 and 0–3 of both 256-bit
-// halves still apart.
+// add takes the next vector; after the eighth it returns the result.
 func (s *summing) add(x reg.VecVirtual) (reg.VecVirtual, bool) {
 	merge := []func(a, b reg.VecVirtual) reg.VecVirtual{s.halves, s.quads, s.singles}
 	for level := range merge {
@@ -199,53 +208,77 @@ func (s *summing) add(x reg.VecVirtual) (reg.VecVirtual, bool) {
 	return x, true
 }
 
-// halves returns a's two halves added in the lower half, b's in the upper.
+// blend sets dst to a, with b in the lanes of the mask: k, or bits for AVX2.
+func (s *summing) blend(k reg.Register, bits uint8, b, a, dst reg.VecVirtual) {
+	if s.Bytes == 64 {
+		VBLENDMPS(b, a, k, dst)
+	} else {
+		VBLENDPS(U8(bits), b, a, dst)
+	}
+}
+
+// halves returns a's two halves added in the lower half, b's in the upper. It may overwrite a, as may the next two.
 func (s *summing) halves(a, b reg.VecVirtual) reg.VecVirtual {
-	t := ZMM()
-	VSHUFF32X4(U8(0x4e), b, a, t)
-	VBLENDMPS(b, a, s.high, a)
+	t := s.Vec()
+	if s.Bytes == 64 {
+		VSHUFF32X4(U8(0x4e), b, a, t)
+	} else {
+		VPERM2F128(U8(0x21), b, a, t)
+	}
+	s.blend(s.high, 0xf0, b, a, a)
 	VADDPS(a, t, t)
 	return t
 }
 
 // quads does the same to the halves of each 128 bits.
 func (s *summing) quads(a, b reg.VecVirtual) reg.VecVirtual {
-	t := ZMM()
+	t := s.Vec()
 	VSHUFPS(U8(0x4e), b, a, t)
-	VBLENDMPS(b, a, s.pair, a)
+	s.blend(s.pair, 0xcc, b, a, a)
 	VADDPS(a, t, t)
 	return t
 }
 
 // singles does the same to neighbours.
 func (s *summing) singles(a, b reg.VecVirtual) reg.VecVirtual {
-	t := ZMM()
-	VBLENDMPS(a, b, s.odd, t)
+	t := s.Vec()
+	s.blend(s.odd, 0xaa, a, b, t)
 	VPERMILPS(U8(0xb1), t, t)
-	VBLENDMPS(b, a, s.odd, a)
+	s.blend(s.odd, 0xaa, b, a, a)
 	VADDPS(a, t, t)
 	return t
 }
 
-// backward emits the way back over a run of rows for eight states; pointers stand at the last row. With dh the gradient of
+// eights is the order in which a summing wants eight vectors.
+var eights = [8]int{0, 4, 2, 6, 1, 5, 3, 7}
+
+// backward emits the way back over a run of rows for some states; pointers stand at the last row. With dh the gradient of
 // the state: dh += C·gy, dB = Σ dh·dt·u, dC = Σ gy·h (over channels, added to part as [dB | dC]), dh = dh·e,
 // q = dh·h(before), da += q·dt, du += dt·Σ dh·B, ddt += u·Σ dh·B + Σ q·a.
-func backward() {
-	const states = 8
-	v := asm.AVX512
+//
+// AVX-512 takes eight states, each sum over channels in a tree of its own, joined at the end; AVX2 takes four, whose dB and
+// dC share one tree, and keeps da in memory for want of registers.
+func backward(v asm.ISA) {
+	states := v.Lanes / 2
+	wide := v.Bytes == 64
 	g := head("scanBackward", v.Suffix, states)
 	n, bp, cp := g.get(rows), g.get(b), g.get(c)
 	ap, dhp, hsp, esp := g.get(a), g.get(h), g.get(hs), g.get(es)
-	pp := g.get(part)
-	tree := [2]summing{}
-	tree[0].high, tree[0].pair, tree[0].odd = mask(0xff00), mask(0xcccc), mask(0xaaaa)
-	tree[1] = tree[0]
+	pp, dap := g.get(part), g.get(da)
+	trees := []summing{newSumming(v)}
+	order := []int{0, 2, 1, 3}
+	if wide {
+		trees = append(trees, trees[0])
+		order = eights[:]
+	}
 	dh, dA := make([]reg.VecVirtual, states), make([]reg.VecVirtual, states)
-	dap := g.get(da)
 	for i := range dh {
-		dh[i], dA[i] = v.Vec(), v.Vec()
-		VMOVUPS(Mem{Base: dhp, Disp: 64 * i}, dh[i])
-		VMOVUPS(Mem{Base: dap, Disp: 64 * i}, dA[i])
+		dh[i] = v.Vec()
+		VMOVUPS(Mem{Base: dhp, Disp: rowBytes * i}, dh[i])
+		if wide {
+			dA[i] = v.Vec()
+			VMOVUPS(Mem{Base: dap, Disp: rowBytes * i}, dA[i])
+		}
 	}
 	before := GP64() // the states before the row; hsp points behind it
 	off := GP64()
@@ -261,33 +294,42 @@ func backward() {
 	VMOVUPS(at(dt), d)
 	VMULPS(at(u), d, in)
 	g.prefetch()
-	var half [2]reg.VecVirtual
+	var sums []reg.VecVirtual
 	for _, i := range order {
-		fmaBroadcast(v, Mem{Base: cp, Disp: 4 * i}, dy, dh[i])
-		add := func(k int, x reg.VecVirtual) {
-			if r, done := tree[k].add(x); done {
-				half[k] = r
+		add := func(tree int, x reg.VecVirtual) {
+			if r, done := trees[tree%len(trees)].add(x); done {
+				sums = append(sums, r)
 			}
 		}
+		fmaBroadcast(v, Mem{Base: cp, Disp: 4 * i}, dy, dh[i])
 		x := v.Vec()
 		VMULPS(in, dh[i], x)
 		add(0, x)
 		w := v.Vec()
-		VMULPS(Mem{Base: hsp, Disp: 64 * i}, dy, w)
+		VMULPS(Mem{Base: hsp, Disp: rowBytes * i}, dy, w)
 		add(1, w)
 		q := v.Vec()
 		fmaBroadcast(v, Mem{Base: bp, Disp: 4 * i}, dh[i], sumB)
-		VMULPS(Mem{Base: esp, Disp: 64 * i}, dh[i], dh[i])
-		VMULPS(Mem{Base: before, Disp: 64 * i}, dh[i], q)
-		VFMADD231PS(Mem{Base: ap, Disp: 64 * i}, q, sumA)
-		VFMADD231PS(q, d, dA[i])
+		VMULPS(Mem{Base: esp, Disp: rowBytes * i}, dh[i], dh[i])
+		VMULPS(Mem{Base: before, Disp: rowBytes * i}, dh[i], q)
+		VFMADD231PS(Mem{Base: ap, Disp: rowBytes * i}, q, sumA)
+		if wide {
+			VFMADD231PS(q, d, dA[i])
+		} else {
+			m := Mem{Base: dap, Disp: rowBytes * i}
+			VFMADD213PS(m, d, q)
+			VMOVUPS(q, m)
+		}
 	}
-	t, w := v.Vec(), v.Vec()
-	VSHUFF32X4(U8(0x88), half[1], half[0], t)
-	VSHUFF32X4(U8(0xdd), half[1], half[0], w)
-	VADDPS(w, t, t)
-	VADDPS(Mem{Base: pp}, t, t)
-	VMOVUPS(t, Mem{Base: pp})
+	if wide {
+		t, w := v.Vec(), v.Vec()
+		VSHUFF32X4(U8(0x88), sums[1], sums[0], t)
+		VSHUFF32X4(U8(0xdd), sums[1], sums[0], w)
+		VADDPS(w, t, t)
+		sums[0] = t
+	}
+	VADDPS(Mem{Base: pp}, sums[0], sums[0])
+	VMOVUPS(sums[0], Mem{Base: pp})
 
 	VFMADD231PS(at(u), sumB, sumA)
 	VADDPS(at(ddt), sumA, sumA)
@@ -295,7 +337,7 @@ func backward() {
 	VFMADD213PS(at(du), d, sumB)
 	VMOVUPS(sumB, at(du))
 
-	SUBQ(U8(v.Bytes), off)
+	SUBQ(U8(rowBytes), off)
 	SUBQ(Mem{Base: g.p, Disp: ldb}, bp)
 	SUBQ(Mem{Base: g.p, Disp: ldc}, cp)
 	SUBQ(Mem{Base: g.p, Disp: ldh}, esp)
@@ -303,11 +345,12 @@ func backward() {
 	SUBQ(Mem{Base: g.p, Disp: ldpart}, pp)
 	DECQ(n)
 	JNZ(LabelRef("row"))
-	dap = g.get(da)
 	dhp = g.get(h)
 	for i := range dh {
-		VMOVUPS(dh[i], Mem{Base: dhp, Disp: 64 * i})
-		VMOVUPS(dA[i], Mem{Base: dap, Disp: 64 * i})
+		VMOVUPS(dh[i], Mem{Base: dhp, Disp: rowBytes * i})
+		if wide {
+			VMOVUPS(dA[i], Mem{Base: dap, Disp: rowBytes * i})
+		}
 	}
 	VZEROUPPER()
 	RET()
@@ -341,7 +384,10 @@ func main() {
 	forward(asm.AVX512, 16, true)
 	forward(asm.AVX512, 8, false)
 	forward(asm.AVX512, 8, true)
-	backward()
+	backward(asm.AVX512)
+	forward(asm.AVX2, 8, false)
+	forward(asm.AVX2, 8, true)
+	backward(asm.AVX2)
 	addRows()
 	Generate()
 }
