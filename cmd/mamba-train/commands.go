@@ -17,6 +17,7 @@ func (a *app) commands() []*cobra.Command {
 		a.benchCommand(),
 		a.plotCommand(),
 		a.graphCommand(),
+		a.doctorCommand(),
 		a.versionCommand(),
 	}
 }

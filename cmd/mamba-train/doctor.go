@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/cpu"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	model := ""
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check the machine, the kernels and a model directory",
+		Example: `  mamba-train doctor
+  mamba-train doctor --model models/mamba-130m-hf`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.doctor(model) },
+	}
+	cmd.Flags().StringVarP(&model, "model", "m", "", "model directory or Hugging Face id to check too")
+	return cmd
+}
+
+// doctorResult is what doctor prints with --json.
+type doctorResult struct {
+	versionInfo
+	Features  []string      `json:"cpu_features"`
+	Memory    int64         `json:"memory_bytes"`
+	GFLOPS    float64       `json:"peak_gflops"`
+	GFLOPS16  float64       `json:"peak_gflops_bf16"`
+	Bandwidth float64       `json:"peak_bytes_per_second"`
+	Kernels   []kernelCheck `json:"kernel_checks"`
+	Model     *modelCheck   `json:"model,omitempty"`
+}
+
+type kernelCheck struct {
+	Name       string  `json:"name"`
+	OK         bool    `json:"ok"`
+	Difference float64 `json:"difference"` // largest, relative to the largest value
+	Rate       float64 `json:"rate"`
+	Unit       string  `json:"unit"`
+}
+
+type modelCheck struct {
+	Dir       string `json:"dir"`
+	Tensors   int    `json:"tensors"`
+	Bytes     int64  `json:"bytes"`
+	Tokenizer bool   `json:"tokenizer"`
+}
+
+// How doctor measures bandwidth: a buffer far beyond the caches.
+const sweepBytes = 256 << 20
+
+func (a *app) doctor(model string) error {
+	ctx, stop := interruptible()
+	defer stop()
+	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: machineMemory()}
+	r.GFLOPS = kernel.PeakFLOPS(kernel.Float32, sweepTime) / 1e9
+	r.GFLOPS16 = kernel.PeakFLOPS(kernel.BFloat16, sweepTime) / 1e9
+	r.Bandwidth = kernel.PeakBandwidth(sweepBytes, sweepTime)
+	var faults []string
+	for _, t := range selfTests() {
+		d, rate := t.run()
+		c := kernelCheck{t.name, d <= testLimit, d, rate, t.unit}
+		if r.Kernels = append(r.Kernels, c); !c.OK {
+			faults = append(faults, fmt.Sprintf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", t.name, d))
+		}
+	}
+	if model != "" {
+		dir, err := a.modelDirectory(ctx, model)
+		if err != nil {
+			return signalled(ctx, err)
+		}
+		if r.Model, err = checkModel(dir); err != nil {
+			faults = append(faults, err.Error())
+		}
+	}
+	if err := a.result(r, r.text()); err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return errors.New(strings.Join(faults, "\n"))
+	}
+	a.say("all is well")
+	return nil
+}
+
+// checkModel loads everything of a model directory.
+func checkModel(dir string) (*modelCheck, error) {
+	t, err := nn.OpenTensors(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	c := &modelCheck{Dir: dir, Tensors: len(t.Names()), Bytes: t.Bytes()}
+	if _, err := mamba.Load(dir, mamba.LoadOptions{}); err != nil {
+		return c, err
+	}
+	tokenizer, err := openTokenizer(dir)
+	c.Tokenizer = tokenizer != nil
+	return c, err
+}
+
+// cpuFeatures lists the instruction sets that matter to the kernels.
+func cpuFeatures() []string {
+	list := []string{}
+	for _, f := range []struct {
+		name string
+		has  bool
+	}{
+		{"avx2", cpu.X86.HasAVX2}, {"fma", cpu.X86.HasFMA}, {"avx512f", cpu.X86.HasAVX512F}, {"avx512bw", cpu.X86.HasAVX512BW},
+		{"avx512vl", cpu.X86.HasAVX512VL}, {"avx512bf16", cpu.X86.HasAVX512BF16}, {"asimd", cpu.ARM64.HasASIMD},
+		{"sve", cpu.ARM64.HasSVE},
+	} {
+		if f.has {
+			list = append(list, f.name)
+		}
+	}
+	return list
+}
+
+func (r doctorResult) text() string {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%-15s "+format+"\n", append([]any{label}, args...)...)
+	}
+	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, byteSize(r.Memory))
+	line("features", "%s", strings.Join(r.Features, " "))
+	line("kernels", "%s on %d threads", r.versionInfo.Kernels, r.Threads)
+	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
+	for _, k := range r.Kernels {
+		verdict := "ok"
+		if !k.OK {
+			verdict = "WRONG"
+		}
+		line(k.Name, "%s, differs by %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
+	}
+	if m := r.Model; m != nil {
+		line("model", "%s: %d tensors, %v, tokenizer %v", m.Dir, m.Tensors, byteSize(m.Bytes), m.Tokenizer)
+	}
+	return b.String()
+}
