@@ -91,7 +91,8 @@ func TestBatch(t *testing.T) {
 	for i := range prompts {
 		prompts[i] = ids(r, m.Config.VocabSize, 1+r.IntN(12))
 	}
-	for what, o := range map[string]GenerateOptions{"greedy": m.DefaultGenerate(), "sampling": sampling(m)} {
+	for _, o := range []GenerateOptions{m.DefaultGenerate(), sampling(m)} {
+		what := name("sampling=%v", o.DoSample)
 		o.EOS = ids(r, m.Config.VocabSize, 6) // some texts end early
 		together, err := m.Generate(context.Background(), prompts, o)
 		if err != nil {
@@ -136,6 +137,13 @@ func TestSeed(t *testing.T) {
 	o.Seed++
 	if other := text(); !slices.Equal(first, again) || slices.Equal(first, other) {
 		t.Errorf("seed 11: %v and %v; seed 12: %v", first, again, other)
+	}
+	twice, err := m.Generate(context.Background(), [][]int{{1, 2, 3}, {1, 2, 3}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Equal(twice[0].IDs, twice[1].IDs) {
+		t.Error("one prompt given twice draws the same text twice")
 	}
 }
 
@@ -192,9 +200,12 @@ func TestStops(t *testing.T) {
 		}
 	}
 	o := free
-	o.EOS, o.MinNewTokens = []int{all[0]}, 4
-	if got := generate(t, m, o); len(got.IDs) < 4 || slices.Contains(got.IDs[:3], all[0]) {
-		t.Errorf("at least 4 tokens: %v", got.IDs)
+	o.EOS, o.MinNewTokens = make([]int, m.Config.VocabSize-1), 4 // every id but the last ends the text
+	for id := range o.EOS {
+		o.EOS[id] = id
+	}
+	if got := generate(t, m, o); len(got.IDs) < 5 || slices.Min(got.IDs[:4]) != m.Config.VocabSize-1 {
+		t.Errorf("no end before 4 tokens: %v", got.IDs)
 	}
 	o = free
 	o.Suppress, o.Vocab = []int{all[0]}, 20
@@ -288,5 +299,29 @@ func TestBeams(t *testing.T) {
 	}
 	if tokens := o.State.Tokens[0]; !slices.Equal(tokens[3:], end.IDs) || o.State.Fed[0] != len(tokens)-1 {
 		t.Errorf("the state has seen %d of %v after %v", o.State.Fed[0], tokens, end.IDs)
+	}
+}
+
+// TestStatesOfABatch: texts that leave the batch at different times each leave the state that their own tokens make.
+func TestStatesOfABatch(t *testing.T) {
+	m := small(t)
+	o := m.DefaultGenerate()
+	o.EOS, o.MaxNewTokens, o.State = nil, 9, m.NewState(3)
+	o.Stop = func(prompt int, tokens []int) bool { return len(tokens) == 3*(3-prompt) } // the last prompt first
+	out, err := m.Generate(context.Background(), [][]int{{1}, {2, 3}, {4, 5, 6}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range o.State.Tokens {
+		if len(out[i].IDs) != 3*(3-i) || !slices.Equal(text[i+1:], out[i].IDs) || o.State.Fed[i] != len(text)-1 {
+			t.Fatalf("prompt %d: %d of %v after %v", i, o.State.Fed[i], text, out[i].IDs)
+		}
+		alone := m.NewState(1)
+		if err := m.NewDecoder(0).Feed(context.Background(), alone, [][]int{text[:len(text)-1]}); err != nil {
+			t.Fatal(err)
+		}
+		got := o.State.Select(i)
+		got.Tokens[0] = got.Tokens[0][:got.Fed[0]]
+		sameState(t, got, alone)
 	}
 }

@@ -308,8 +308,8 @@ func TestConstantMemory(t *testing.T) {
 func TestScore(t *testing.T) {
 	m := small(t)
 	r := rand.New(rand.NewPCG(12, 13))
-	for range 10 {
-		docs := make([]Document, r.IntN(8))
+	for round := range 10 {
+		docs := make([]Document, 1+r.IntN(8))
 		for i := range docs {
 			docs[i].Tokens = ids(r, m.Config.VocabSize, r.IntN(30))
 			if r.IntN(2) == 0 {
@@ -322,7 +322,7 @@ func TestScore(t *testing.T) {
 			}
 		}
 		i := 0
-		for got, err := range m.Score(ctx, slices.Values(docs), ScoreOptions{Rows: 1 + r.IntN(40), PerToken: true}) {
+		for got, err := range m.Score(ctx, slices.Values(docs), ScoreOptions{Rows: 1 + r.IntN(1+4*round), PerToken: true}) {
 			if err != nil {
 				t.Fatal(err)
 			}
