@@ -168,14 +168,30 @@ func (c Conv[T]) spread(dx Mat[T], dw, g []T, x Mat[T], first []int, carry []T, 
 // (batch, k−1, d), the inputs before, oldest first, are shifted in place.
 func (c Conv[T]) Step(y, x Mat[T], taps []T) {
 	d, n := x.Cols, (c.K-1)*x.Cols
+	y.check("conv y", x.Rows, d)
 	For(x.Rows, 1, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
-			own := taps[b*n : (b+1)*n]
-			c.Forward(y.Slice(b, b+1, 0, d), x.Slice(b, b+1, 0, d), []int{1 - c.K}, own)
-			if n > 0 {
-				copy(own, own[d:])
-				copy(own[n-d:], x.Row(b))
-			}
+			c.stepRow(y.Row(b), x.Row(b), taps[b*n:(b+1)*n])
 		}
 	})
+}
+
+func (c Conv[T]) stepRow(y, x, taps []T) {
+	d, k := len(x), c.K
+	for i, v := range x {
+		w := c.W[i*k : (i+1)*k]
+		s := v * w[k-1]
+		for j, t := 0, i; j < k-1; j, t = j+1, t+d {
+			s += w[j] * taps[t]
+		}
+		if c.Bias != nil {
+			s += c.Bias[i]
+		}
+		y[i] = s
+	}
+	if k > 1 {
+		copy(taps, taps[d:])
+		copy(taps[(k-2)*d:], x)
+	}
+	Activate(c.Act, y, y)
 }

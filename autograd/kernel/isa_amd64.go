@@ -209,6 +209,7 @@ var vectors256 = vectorSet{
 	expSum:        expSum256,
 	expSumStore:   expSumStore256,
 	adamw:         adamw256,
+	step16:        step16_256,
 	conv4:         conv4_256,
 	convGrad4:     convGrad4_256,
 }
@@ -235,6 +236,7 @@ var vectors512 = vectorSet{
 	expSum:        expSum512,
 	expSumStore:   expSumStore512,
 	adamw:         adamw512,
+	step16:        step16_512,
 	conv4:         conv4_512,
 	convGrad4:     convGrad4_512,
 }

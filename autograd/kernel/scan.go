@@ -261,16 +261,34 @@ func (s *Scan[T]) rowBackward(g ScanGrad[T], dy Mat[T], w *scanWalk[T], part []T
 // whose state h[i] of h (batch, d, n) is advanced in place. y is (batch, d); First and H0 are not read.
 func (s *Scan[T]) Step(y Mat[T], h []T) {
 	batch, d, n := s.sizes()
-	for i := range batch {
-		own := h[i*d*n : (i+1)*d*n]
-		one := Scan[T]{
-			U: s.U.Slice(i, i+1, 0, d), DT: s.DT.Slice(i, i+1, 0, d),
-			B: s.B.Slice(i, i+1, 0, n), C: s.C.Slice(i, i+1, 0, n),
-			ALog: s.ALog, D: s.D, First: []int{-1}, H0: own,
+	s.check()
+	y.check("scan y", batch, d)
+	For(d, stepBlock, func(lo, hi int) {
+		for i := range batch {
+			s.stepRow(y.Row(i)[lo:hi], h[(i*d+lo)*n:(i*d+hi)*n], i, lo, hi)
 		}
+	})
+}
+
+// stepBlock is how many channels of a step one task takes.
+const stepBlock = 256
+
+// stepRow advances channels [lo, hi) of sequence i.
+func (s *Scan[T]) stepRow(y, h []T, i, lo, hi int) {
+	n := s.B.Cols
+	if is32[T]() && active.vec.step16 != nil && n == 16 && (hi-lo)%vectorStep == 0 {
+		stepRowVec((*Scan[float32])(unsafe.Pointer(s)), f32s(y), f32s(h), i, lo, hi)
+		return
+	}
+	a := make([]T, n)
+	for c := lo; c < hi; c++ {
+		for j := range a {
+			a[j] = -exp(s.ALog[c*n+j])
+		}
+		v := s.step(h[(c-lo)*n:(c-lo+1)*n], a, i, c) + s.skip(c)*s.U.Row(i)[c]
 		if !s.Z.Absent() {
-			one.Z = s.Z.Slice(i, i+1, 0, d)
+			v *= silu(s.Z.Row(i)[c])
 		}
-		one.Forward(y.Slice(i, i+1, 0, d), nil, own)
+		y[c-lo] = v
 	}
 }

@@ -30,3 +30,9 @@ func scanBackward4_256(p *byte)
 
 //go:noescape
 func addRows512(k int, dst *float32, ldd int, w int, src *float32)
+
+//go:noescape
+func step16_512(d int, y *float32, h *float32, alog *float32, delta *float32, in *float32, b *float32, c *float32)
+
+//go:noescape
+func step16_256(d int, y *float32, h *float32, alog *float32, delta *float32, in *float32, b *float32, c *float32)

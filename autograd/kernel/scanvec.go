@@ -45,10 +45,11 @@ const (
 	backwardPass
 )
 
-const (
-	scanLanes = 16                    // channels of a group
-	scanPlane = scanChunk * scanLanes // elements of a plane
-)
+// scanLanes is the number of channels of a group.
+const scanLanes = 16
+
+// planeSize is the number of elements of a plane.
+func planeSize(rows int) int { return min(rows, scanChunk) * scanLanes }
 
 // run is rows [lo, hi) of which only the first may start a document.
 type run struct {
@@ -90,24 +91,26 @@ func carve(s *[]float32, n int) []float32 {
 }
 
 // forwardSize and backwardSize are the elements of scratch that a group needs.
-func forwardSize(n int) int  { return 3*n*scanLanes + 4*scanPlane }
-func backwardSize(n int) int { return forwardSize(n) + 2*n*scanLanes + 7*scanPlane }
+func forwardSize(rows, n int) int { return 3*n*scanLanes + 4*planeSize(rows) }
+func backwardSize(rows, n int) int {
+	return forwardSize(rows, n) + 2*n*scanLanes + 7*planeSize(rows)
+}
 
 // newScanGroup prepares channels [lo, hi) in scratch, which it clears.
 func (s *Scan[T]) newScanGroup(lo, hi int, scratch []float32) *scanGroup {
 	g := &scanGroup{Scan: (*Scan[float32])(unsafe.Pointer(s)), lo: lo, hi: hi, n: s.B.Cols}
 	clear(scratch) // lanes without a channel stay zero
-	size := g.n * scanLanes
+	size, plane := g.n*scanLanes, planeSize(s.U.Rows)
 	for _, p := range []*[]float32{&g.a, &g.a2, &g.h} {
 		*p = carve(&scratch, size)
 	}
 	for _, p := range []*[]float32{&g.dt, &g.u, &g.y, &g.skip} {
-		*p = carve(&scratch, scanPlane)
+		*p = carve(&scratch, plane)
 	}
 	if len(scratch) > 0 {
 		g.dh, g.da = carve(&scratch, size), carve(&scratch, size)
 		for _, p := range []*[]float32{&g.gy, &g.du, &g.ddt, &g.z, &g.dz, &g.dD, &g.slope} {
-			*p = carve(&scratch, scanPlane)
+			*p = carve(&scratch, plane)
 		}
 	}
 	for c := range hi - lo {
@@ -123,7 +126,7 @@ func (s *Scan[T]) newScanGroup(lo, hi int, scratch []float32) *scanGroup {
 	active.vec.scaleShift(size, &g.a2[0], &g.a2[0], -math.Log2E, 0)
 	if g.D != nil {
 		copy(g.skip, g.D[lo:hi])
-		for n := scanLanes; n < scanPlane; n *= 2 {
+		for n := scanLanes; n < plane; n *= 2 {
 			copy(g.skip[n:], g.skip[:n])
 		}
 	}
@@ -223,9 +226,9 @@ func addRowsGo(k int, dst *float32, ldd, w int, src *float32) {
 func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 	rows, d, n := s.sizes()
 	For(d, scanBlock, func(lo, hi int) {
-		buf := borrow(scanBlock / scanLanes * forwardSize(n))
+		buf := borrow(scanBlock / scanLanes * forwardSize(rows, n))
 		defer giveBack(buf)
-		gs := s.groups(lo, hi, scanChunk, forwardSize(n), buf.data)
+		gs := s.groups(lo, hi, scanChunk, forwardSize(rows, n), buf.data)
 		for t0 := 0; t0 < rows; t0 += scanChunk {
 			t1 := min(rows, t0+scanChunk)
 			rs := runs(s.First, t0, t1)
@@ -309,9 +312,9 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 		clear(own)
 		count := scanBlock / scanLanes
 		room := 4 * scanChunk * n * scanLanes // states of a chunk, one more row per run
-		buf := borrow(count*backwardSize(n) + room)
+		buf := borrow(count*backwardSize(rows, n) + room)
 		defer giveBack(buf)
-		gs := s.groups(lo, hi, -scanChunk, backwardSize(n), buf.data[room:])
+		gs := s.groups(lo, hi, -scanChunk, backwardSize(rows, n), buf.data[room:])
 		for t0 := (rows - 1) / scanChunk * scanChunk; t0 >= 0; t0 -= scanChunk {
 			t1 := min(rows, t0+scanChunk)
 			rs := runs(s.First, t0, t1)
@@ -430,7 +433,7 @@ func (g *scanGroup) finish(grad ScanGrad[float32]) {
 		lane := c - g.lo
 		if grad.D != nil {
 			var s float32
-			for t := range scanChunk {
+			for t := range min(g.U.Rows, scanChunk) {
 				s += g.dD[t*scanLanes+lane]
 			}
 			grad.D[c] += s
@@ -441,5 +444,23 @@ func (g *scanGroup) finish(grad ScanGrad[float32]) {
 				grad.ALog[c*g.n+j] += g.da[o] * g.a[o]
 			}
 		}
+	}
+}
+
+// stepRowVec is stepRow for 16 states, which lie side by side: here a vector is one channel.
+func stepRowVec(s *Scan[float32], y, h []float32, i, lo, hi int) {
+	v, n := &active.vec, hi-lo
+	buf := borrow(2 * n)
+	defer giveBack(buf)
+	delta, in := &buf.data[0], &buf.data[n]
+	u := &s.U.Row(i)[lo]
+	v.softplus(n, delta, &s.DT.Row(i)[lo])
+	v.mul(n, in, delta, u)
+	v.step16(n, &y[0], &h[0], &s.ALog[lo*16], delta, in, &s.B.Row(i)[0], &s.C.Row(i)[0])
+	if s.D != nil {
+		v.mulAdd(n, &y[0], u, &s.D[lo])
+	}
+	if !s.Z.Absent() {
+		v.gate(n, &y[0], &y[0], &s.Z.Row(i)[lo])
 	}
 }

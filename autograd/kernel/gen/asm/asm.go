@@ -101,3 +101,24 @@ func LowMask(n reg.Register) reg.OpmaskVirtual {
 	KMOVW(bits.As32(), k)
 	return k
 }
+
+// Fold leaves the combination of all lanes of x, float32 or float64, in lane 0 of an X register.
+func Fold(v ISA, x reg.VecVirtual, op func(a, b, dst Op), double bool) reg.Register {
+	if v.Bytes == 64 {
+		h := YMM()
+		VEXTRACTF64X4(U8(1), x, h)
+		op(x.AsY(), h, h)
+		x = h
+	}
+	lo := XMM()
+	VEXTRACTF128(U8(1), x.AsY(), lo)
+	op(x.AsX(), lo, lo)
+	t := XMM()
+	VPERMILPD(U8(1), lo, t)
+	op(t, lo, lo)
+	if !double {
+		VPERMILPS(U8(1), lo, t)
+		op(t, lo, lo)
+	}
+	return lo
+}

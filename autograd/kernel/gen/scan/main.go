@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -356,6 +357,47 @@ func backward(v asm.ISA) {
 	RET()
 }
 
+// step emits one row for 16 states that lie side by side, channel by channel: h = exp(−exp(A_log)·Δ)·h + in·B, y = Σ C·h.
+func step(v asm.ISA) {
+	TEXT("step16_"+v.Suffix, NOSPLIT, "func(d int, y, h, alog, delta, in, b, c *float32)")
+	Pragma("noescape")
+	load := func(name string) reg.Register { return Load(Param(name), GP64()) }
+	d, yp, hp, ap, dp, ip, bp, cp := load("d"), load("y"), load("h"), load("alog"), load("delta"), load("in"), load("b"), load("c")
+	vectors := 16 / v.Lanes
+	bs, cs := make([]reg.VecVirtual, vectors), make([]reg.VecVirtual, vectors)
+	for i := range bs {
+		bs[i], cs[i] = v.Vec(), v.Vec()
+		VMOVUPS(Mem{Base: bp, Disp: i * v.Bytes}, bs[i])
+		VMOVUPS(Mem{Base: cp, Disp: i * v.Bytes}, cs[i])
+	}
+	Label("channel")
+	delta, in, sum := v.Vec(), v.Vec(), v.Zero()
+	VBROADCASTSS(Mem{Base: dp}, delta)
+	v.MulC(-math.Log2E, delta, delta)
+	VBROADCASTSS(Mem{Base: ip}, in)
+	for i := range bs {
+		x, w := v.Vec(), v.Vec()
+		VMOVUPS(Mem{Base: ap, Disp: i * v.Bytes}, x)
+		x = v.Exp(x)
+		VMULPS(delta, x, x)
+		x = v.Exp2(x)
+		VMULPS(bs[i], in, w)
+		VFMADD231PS(Mem{Base: hp, Disp: i * v.Bytes}, x, w)
+		VMOVUPS(w, Mem{Base: hp, Disp: i * v.Bytes})
+		VFMADD231PS(cs[i], w, sum)
+	}
+	VMOVSS(asm.Fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), Mem{Base: yp})
+	for _, p := range []reg.Register{yp, dp, ip} {
+		ADDQ(U8(4), p)
+	}
+	ADDQ(U8(64), hp)
+	ADDQ(U8(64), ap)
+	DECQ(d)
+	JNZ(LabelRef("channel"))
+	VZEROUPPER()
+	RET()
+}
+
 // addRows emits dst[t·ldd + i] += src[16·t + i] for t < k, i < w ≤ 16.
 func addRows() {
 	TEXT("addRows512", NOSPLIT, "func(k int, dst *float32, ldd, w int, src *float32)")
@@ -389,5 +431,7 @@ func main() {
 	forward(asm.AVX2, 8, true)
 	backward(asm.AVX2)
 	addRows()
+	step(asm.AVX512)
+	step(asm.AVX2)
 	Generate()
 }

@@ -80,27 +80,6 @@ func reduce(v asm.ISA, name, slices, scalars, result string, before func(l loop,
 	RET()
 }
 
-// fold leaves the combination of all lanes of x, float32 or float64, in lane 0 of an X register.
-func fold(v asm.ISA, x reg.VecVirtual, op func(a, b, dst Op), double bool) reg.Register {
-	if v.Bytes == 64 {
-		h := YMM()
-		VEXTRACTF64X4(U8(1), x, h)
-		op(x.AsY(), h, h)
-		x = h
-	}
-	lo := XMM()
-	VEXTRACTF128(U8(1), x.AsY(), lo)
-	op(x.AsX(), lo, lo)
-	t := XMM()
-	VPERMILPD(U8(1), lo, t)
-	op(t, lo, lo)
-	if !double {
-		VPERMILPS(U8(1), lo, t)
-		op(t, lo, lo)
-	}
-	return lo
-}
-
 // siluSlope returns σ(x)·(1 + x·(1 − σ(x))).
 func siluSlope(v asm.ISA, x reg.Register) reg.VecVirtual {
 	s := v.Gated(x, nil)
@@ -210,7 +189,7 @@ func reductions(v asm.ISA) {
 	zeroSums := func(loop, []reg.VecVirtual) { sums = [2]reg.VecVirtual{v.Zero(), v.Zero()} }
 	storeSums := func(loop) {
 		VADDPD(sums[0], sums[1], sums[0])
-		Store(fold(v, sums[0], func(a, b, d Op) { VADDPD(a, b, d) }, true), ReturnIndex(0))
+		Store(asm.Fold(v, sums[0], func(a, b, d Op) { VADDPD(a, b, d) }, true), ReturnIndex(0))
 	}
 	// Σ a·b
 	reduce(v, "dot", "a, b", "", " float64", zeroSums, func(l loop, _ []reg.VecVirtual) {
@@ -237,14 +216,14 @@ func reductions(v asm.ISA) {
 	reduce(v, "max", "x", "", " float32", func(l loop, _ []reg.VecVirtual) { top = l.load("x") },
 		func(l loop, _ []reg.VecVirtual) { VMAXPS(l.at("x"), top, top) },
 		func(loop) {
-			Store(fold(v, top, func(a, b, d Op) { VMAXPS(a, b, d) }, false), ReturnIndex(0))
+			Store(asm.Fold(v, top, func(a, b, d Op) { VMAXPS(a, b, d) }, false), ReturnIndex(0))
 		})
 
 	// e = exp(x − shift), and their sum
 	var sum reg.VecVirtual
 	zero := func(loop, []reg.VecVirtual) { sum = v.Zero() }
 	total := func(loop) {
-		Store(fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), ReturnIndex(0))
+		Store(asm.Fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), ReturnIndex(0))
 	}
 	reduce(v, "expSumStore", "e, x", "shift", " float32", zero, func(l loop, s []reg.VecVirtual) {
 		t := l.load("x")
