@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,78 +46,71 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 		return signalled(ctx, err)
 	}
 	defer d.Close()
-	shown, err := choose(c, d, rows, batch)
-	if err != nil {
-		return err
+	b := firstDocuments(d, rows)
+	if batch >= 0 {
+		l, err := d.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		if batch >= l.Total() {
+			return misusef("--batch %d: an epoch has %s micro-batches, from 0", batch, count(l.Total()))
+		}
+		b = l.At(0, batch)
 	}
 	var text strings.Builder
+	shown := make([]shownRow, b.Documents())
 	for i := range shown {
+		one := document(b, i)
+		shown[i] = shownRow{Row: one.Rows[0], IDs: one.Tokens, Labels: one.Labels}
 		if t != nil {
-			shown[i].Text = t.Decode(shown[i].IDs)
+			shown[i].Text = t.Decode(one.Tokens)
 		}
-		a.show(&text, &shown[i], t)
+		a.show(&text, one, t)
 	}
 	return a.result(map[string]any{"rows": shown}, text.String())
 }
 
-// choose takes the first documents, or those of a micro-batch.
-func choose(c *Config, d *data.Dataset, rows, batch int) (shown []shownRow, err error) {
-	if batch < 0 {
-		for i := range min(rows, d.Len()) {
-			e := d.Example(i)
-			shown = append(shown, shownRow{Row: e.Row, IDs: e.Tokens, Labels: e.Labels})
-		}
-		return shown, nil
+// firstDocuments lays the first documents of a data set end to end.
+func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
+	for i := range min(n, d.Len()) {
+		e := d.Example(i)
+		b.Starts, b.Rows = append(b.Starts, len(b.Tokens)), append(b.Rows, e.Row)
+		b.Tokens, b.Labels = append(b.Tokens, e.Tokens...), append(b.Labels, e.Labels...)
 	}
-	l, err := d.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
-	if err != nil {
-		return nil, err
+	return b
+}
+
+// document returns document i of a batch as a batch of its own.
+func document(b data.Batch, i int) data.Batch {
+	from, to := b.Starts[i], len(b.Tokens)
+	if i+1 < len(b.Starts) {
+		to = b.Starts[i+1]
 	}
-	defer l.Close()
-	if batch >= l.Total() {
-		return nil, misusef("--batch %d: an epoch has %s micro-batches", batch, count(l.Total()))
-	}
-	b := l.At(0, batch)
-	for i, from := range b.Starts {
-		to := len(b.Tokens)
-		if i+1 < len(b.Starts) {
-			to = b.Starts[i+1]
-		}
-		shown = append(shown, shownRow{Row: b.Rows[i], IDs: b.Tokens[from:to], Labels: b.Labels[from:to]})
-	}
-	return shown, nil
+	return data.Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Rows: b.Rows[i : i+1]}
 }
 
 // show writes a document for people: its text with the masked parts set apart, and under --verbose ids and labels.
-func (a *app) show(out *strings.Builder, r *shownRow, t *data.Tokenizer) {
-	counts := 0
-	for _, l := range r.Labels[min(1, len(r.Labels)):] {
-		if l >= 0 {
-			counts++
+func (a *app) show(out *strings.Builder, b data.Batch, t *data.Tokenizer) {
+	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], counted(len(b.Tokens), "token"), counted(b.Counted(), "label"))
+	if t != nil {
+		for _, s := range t.Segments(b) {
+			if !s.Counted {
+				s.Text = a.setApart(s.Text)
+			}
+			out.WriteString(s.Text)
 		}
+		out.WriteString("\n")
 	}
-	fmt.Fprintf(out, "── row %d: %s, %s ──\n", r.Row, counted(len(r.IDs), "token"), counted(counts, "label"))
-	for from := 0; from < len(r.IDs) && t != nil; {
-		to, masked := from+1, r.Labels[from] < 0
-		for to < len(r.IDs) && (r.Labels[to] < 0) == masked {
-			to++
-		}
-		part := t.Decode(r.IDs[from:to])
-		if masked {
-			part = a.setApart(part)
-		}
-		out.WriteString(part)
-		from = to
-	}
-	out.WriteString("\n")
 	if a.verbose || t == nil {
-		fmt.Fprintf(out, "ids    %v\nlabels %v\n", r.IDs, r.Labels)
+		fmt.Fprintf(out, "ids    %v\nlabels %v\n", b.Tokens, b.Labels)
 	}
 }
 
+// setApart marks text: faint on a terminal, in brackets elsewhere and with NO_COLOR.
 func (a *app) setApart(text string) string {
-	if faint := dim(text); faint != text && isTerminal(a.out) {
-		return faint
+	if isTerminal(a.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
+		return "\x1b[2m" + text + "\x1b[22m"
 	}
 	return "⟨" + text + "⟩"
 }

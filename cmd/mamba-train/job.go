@@ -346,7 +346,7 @@ func (j *job) save(dir string) error {
 // load reads back what save wrote.
 func (j *job) load(dir string) error {
 	if j.adapted != nil {
-		return readBack(filepath.Join(dir, lora.WeightsFile), j.adapted.Params())
+		return j.adapted.Restore(dir)
 	}
 	return readBack(dir, j.model.Params())
 }

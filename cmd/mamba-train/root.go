@@ -163,14 +163,6 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// dim wraps text in the terminal's faint style, unless NO_COLOR is set.
-func dim(text string) string {
-	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return text
-	}
-	return "\x1b[2m" + text + "\x1b[22m"
-}
-
 // flagError adds the flag that was probably meant.
 func flagError(cmd *cobra.Command, err error) error {
 	text := err.Error()

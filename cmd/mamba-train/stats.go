@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,22 +34,33 @@ func (a *app) statsCommand() *cobra.Command {
 
 // statsResult is what data stats prints with --json.
 type statsResult struct {
-	Rows          int     `json:"rows"`
-	Documents     int     `json:"documents"`
-	Empty         int     `json:"empty"`
-	NoLabels      int     `json:"no_labels"`
-	Truncated     int     `json:"truncated"`
-	CutTokens     int     `json:"cut_tokens"`
-	Tokens        int     `json:"tokens"` // input tokens of an epoch
-	Labels        int     `json:"labels"` // labels that enter the loss
-	Longest       int     `json:"longest"`
-	Mean          float64 `json:"mean_length"`
-	Median        float64 `json:"median_length"`
-	Duplicates    int     `json:"duplicates"`
-	Batches       int     `json:"micro_batches"`
-	PaddingSaved  float64 `json:"padding_saved"` // share of a padded epoch's positions that would have been padding
-	LengthBuckets []int   `json:"length_buckets"`
-	BucketWidth   int     `json:"bucket_width"`
+	Rows         int         `json:"rows"`
+	Documents    int         `json:"documents"`
+	Empty        int         `json:"empty"`
+	NoLabels     int         `json:"no_labels"`
+	Duplicates   int         `json:"duplicates"`
+	Truncated    int         `json:"truncated"`
+	CutTokens    int         `json:"cut_tokens"`
+	Batches      int         `json:"micro_batches"`
+	Tokens       int         `json:"tokens"` // input tokens of an epoch
+	Labels       int         `json:"labels"` // of an epoch, that enter the loss
+	Longest      int         `json:"longest"`
+	Mean         float64     `json:"mean_length"`
+	PaddingSaved float64     `json:"padding_saved"`
+	Filled       float64     `json:"filled,omitempty"` // with packing: share of the row budget that is used
+	Quantiles    []quantile  `json:"quantiles"`
+	Histogram    []lengthBin `json:"histogram"`
+}
+
+type quantile struct {
+	Share  float64 `json:"share"`
+	Length int     `json:"length"`
+}
+
+type lengthBin struct {
+	From      int `json:"from"`
+	To        int `json:"to"`
+	Documents int `json:"documents"`
 }
 
 func (a *app) stats(f dataFlags, picture string) error {
@@ -64,63 +74,35 @@ func (a *app) stats(f dataFlags, picture string) error {
 		return signalled(ctx, err)
 	}
 	defer d.Close()
-	r, err := measure(c, d)
+	report, err := d.Report(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
 	if err != nil {
 		return err
 	}
 	if picture != "" {
-		if err := drawLengths(picture, d.Lengths()); err != nil {
+		if err := drawLengths(picture, report.Histogram); err != nil {
 			return err
 		}
 	}
+	r := summarise(report)
 	return a.result(r, r.text())
 }
 
-func measure(c *Config, d *data.Dataset) (statsResult, error) {
-	s, lengths := d.Stats(), d.Lengths()
-	slices.Sort(lengths)
-	n := len(lengths)
+func summarise(p *data.Report) statsResult {
 	r := statsResult{
-		Rows: s.Rows, Documents: s.Documents, Empty: s.Empty, NoLabels: s.NoLabels, Truncated: s.Truncated,
-		CutTokens: s.CutTokens, Tokens: s.Tokens, Labels: s.Labels, Longest: s.Longest, Duplicates: d.Duplicates(),
-		Mean: float64(s.Tokens) / float64(n), Median: float64(lengths[(n-1)/2]+lengths[n/2]) / 2,
+		Rows: p.Rows, Documents: p.Documents, Empty: p.Empty, NoLabels: p.NoLabels, Duplicates: p.Duplicates,
+		Truncated: p.Truncated, CutTokens: p.CutTokens, Batches: p.Batches, Tokens: p.EpochTokens, Labels: p.EpochLabels,
+		Longest: p.Longest, Mean: p.MeanLength, PaddingSaved: p.PaddingSaved(),
 	}
-	l, err := d.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
-	if err != nil {
-		return r, err
+	if p.BudgetRows > 0 {
+		r.Filled = float64(p.EpochTokens) / float64(p.BudgetRows)
 	}
-	defer l.Close()
-	r.Batches = l.Total()
-	real, padded := 0, 0
-	for i := range r.Batches {
-		b := l.At(0, i)
-		longest := 0
-		for k, from := range b.Starts {
-			to := len(b.Tokens)
-			if k+1 < len(b.Starts) {
-				to = b.Starts[k+1]
-			}
-			longest = max(longest, to-from)
-		}
-		real += len(b.Tokens)
-		padded += longest * len(b.Starts)
+	for _, q := range p.Quantiles {
+		r.Quantiles = append(r.Quantiles, quantile(q))
 	}
-	r.PaddingSaved = 1 - float64(real)/math.Max(1, float64(padded))
-	r.buckets(lengths)
-	return r, nil
-}
-
-// buckets counts lengths in at most 16 buckets of a round width.
-func (r *statsResult) buckets(lengths []int) {
-	const most = 16
-	r.BucketWidth = 1
-	for r.Longest/r.BucketWidth >= most {
-		r.BucketWidth *= 2
+	for _, b := range p.Histogram {
+		r.Histogram = append(r.Histogram, lengthBin(b))
 	}
-	r.LengthBuckets = make([]int, r.Longest/r.BucketWidth+1)
-	for _, n := range lengths {
-		r.LengthBuckets[n/r.BucketWidth]++
-	}
+	return r
 }
 
 func (r statsResult) text() string {
@@ -129,37 +111,40 @@ func (r statsResult) text() string {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{label}, args...)...)
 	}
 	line("rows", "%s, of which %s empty and %s without labels", count(r.Rows), count(r.Empty), count(r.NoLabels))
-	line("documents", "%s, %s duplicates", count(r.Documents), count(r.Duplicates))
-	line("tokens", "%s an epoch, %s enter the loss", count(r.Tokens), count(r.Labels))
-	line("length", "mean %.1f, median %.1f, longest %s", r.Mean, r.Median, count(r.Longest))
+	line("documents", "%s, of which %s repeat an earlier one", count(r.Documents), count(r.Duplicates))
+	line("epoch", "%s tokens in %s micro-batches, %s labels enter the loss", count(r.Tokens), count(r.Batches), count(r.Labels))
 	line("cut", "%s documents (%s), %s tokens lost", count(r.Truncated), percent(float64(r.Truncated)/float64(r.Documents)), count(r.CutTokens))
-	line("batches", "%s an epoch", count(r.Batches))
 	line("padding", "%s of a padded epoch would have been padding", percent(r.PaddingSaved))
+	if r.Filled > 0 {
+		line("packing", "%s of the rows are filled", percent(r.Filled))
+	}
+	line("length", "mean %.1f, longest %s", r.Mean, count(r.Longest))
+	for _, q := range r.Quantiles {
+		line("", "%3.0f %% of the documents have at most %s", 100*q.Share, count(q.Length))
+	}
 	const width = 50
-	top := slices.Max(r.LengthBuckets)
-	for i, n := range r.LengthBuckets {
-		bar := strings.Repeat("█", int(math.Round(width*float64(n)/float64(top))))
-		line(fmt.Sprintf("%5d–%d", i*r.BucketWidth, (i+1)*r.BucketWidth-1), "%s %s", bar, count(n))
+	top := 1
+	for _, bin := range r.Histogram {
+		top = max(top, bin.Documents)
+	}
+	for _, bin := range r.Histogram {
+		bar := strings.Repeat("█", int(math.Ceil(width*float64(bin.Documents)/float64(top))))
+		line(fmt.Sprintf("%5d–%d", bin.From, bin.To), "%s %s", bar, count(bin.Documents))
 	}
 	return b.String()
 }
 
 // drawLengths draws a histogram of document lengths.
-func drawLengths(path string, lengths []int) error {
-	values := make(plotter.Values, len(lengths))
-	for i, n := range lengths {
-		values[i] = float64(n)
+func drawLengths(path string, bins []data.LengthBin) error {
+	h := &plotter.Histogram{LineStyle: plotter.DefaultLineStyle}
+	for _, b := range bins {
+		h.Bins = append(h.Bins, plotter.HistogramBin{Min: float64(b.From), Max: float64(b.To + 1), Weight: float64(b.Documents)})
 	}
-	const bars = 40
-	h, err := plotter.NewHist(values, bars)
-	if err != nil {
-		return err
-	}
+	h.Width = h.Bins[0].Max - h.Bins[0].Min
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "tokens", "documents"
 	p.Add(h)
-	format := strings.TrimPrefix(filepath.Ext(path), ".")
-	picture, err := p.WriterTo(6*vg.Inch, 4*vg.Inch, format)
+	picture, err := p.WriterTo(6*vg.Inch, 4*vg.Inch, strings.TrimPrefix(filepath.Ext(path), "."))
 	if err != nil {
 		return err
 	}
