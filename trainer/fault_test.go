@@ -94,6 +94,18 @@ func (f *faultFS) Rename(from, to string) error {
 }
 
 func (f *faultFS) RemoveAll(path string) error {
+	defer func() {
+		if p := recover(); p != nil { // the plug was pulled halfway
+			filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					os.Remove(file)
+					return fs.SkipAll
+				}
+				return nil
+			})
+			panic(p)
+		}
+	}()
 	if err := f.op(true, "remove", path); err != nil {
 		return err
 	}
@@ -185,11 +197,50 @@ func (f *faultFS) close() {
 	}
 }
 
-// newSmallRun is a run of 5 steps with 3 checkpoints of which 1 is kept.
+// newSmallRun is a run of 5 steps with 3 checkpoints of which 1 is kept, and with a file in a directory of its own.
 func newSmallRun() *run {
 	r := newRun()
 	r.NumTrainEpochs, r.SaveSteps, r.SaveTotalLimit = 1, 2, 1
+	notes := filepath.Join("more", "notes.txt")
+	r.task.Save = func(dir string) error {
+		if err := os.MkdirAll(filepath.Join(dir, "more"), 0o777); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, notes), []byte("notes"), 0o666); err != nil {
+			return err
+		}
+		return r.model.save(dir)
+	}
+	r.task.Load = func(dir string) error {
+		if b, err := os.ReadFile(filepath.Join(dir, notes)); err != nil || string(b) != "notes" {
+			return fmt.Errorf("%s: %q, %v", notes, b, err)
+		}
+		return r.model.load(dir)
+	}
 	return r
+}
+
+// lastSaved is the step of the last checkpoint that the run has said to be complete.
+func (r *run) lastSaved() int {
+	step := 0
+	for _, e := range r.events {
+		if s, ok := e.(Saved); ok {
+			step = s.Step
+		}
+	}
+	return step
+}
+
+// resumedAt is the step from which the run went on, 0 if it began, or that of a run which had finished.
+func (r *run) resumedAt(t *testing.T, dir string) int {
+	t.Helper()
+	if r.must(t, dir, Resume).AlreadyFinished {
+		return 5
+	}
+	if e, ok := r.events[0].(Resumed); ok {
+		return e.Step
+	}
+	return 0
 }
 
 // on starts a run on a file system, and says whether the plug was pulled.
@@ -229,23 +280,29 @@ func countOps(t *testing.T) (int, map[string][]byte) {
 // was killed) or only what was synchronised (the machine was), goes on to the same result.
 func TestPowerCutAtEveryOperation(t *testing.T) {
 	ops, want := countOps(t)
-	for n := 1; n <= ops; n++ {
+	for n := 1; n <= ops+1; n++ { // the last time after the end
 		f, dir, left := newFaultFS(func(op int, _ bool) error {
 			if op == n {
 				panic(unplugged{})
 			}
 			return nil
 		}), t.TempDir(), t.TempDir()
-		if _, err, cut := newSmallRun().on(f, dir, Fresh); !cut {
+		first := newSmallRun()
+		if _, err, cut := first.on(f, dir, Fresh); !cut && n <= ops {
 			t.Fatalf("operation %d: the plug was not pulled, %v", n, err)
 		}
-		at := fmt.Sprintf("operation %d of %d, %s", n, ops, strings.ReplaceAll(f.log[n-1], dir, ""))
+		at := fmt.Sprintf("operation %d of %d, %s", n, ops, strings.ReplaceAll(f.log[min(n, ops)-1], dir, ""))
 		if err := f.survive(dir, left); err != nil {
 			t.Fatal(err)
 		}
 		for _, d := range []string{left, dir} {
-			newSmallRun().must(t, d, Resume)
+			if from := newSmallRun().resumedAt(t, d); from < first.lastSaved() {
+				t.Errorf("%s: resumed from step %d, step %d had been saved", at, from, first.lastSaved())
+			}
 			sameResults(t, at, results(t, d), want)
+			if b, err := os.ReadFile(filepath.Join(d, "more", "notes.txt")); string(b) != "notes" {
+				t.Errorf("%s: the result's notes: %q, %v", at, b, err)
+			}
 			if junk, _ := filepath.Glob(filepath.Join(d, temporary+"*")); len(junk) > 0 {
 				t.Errorf("%s: left over: %v", at, junk)
 			}

@@ -198,6 +198,15 @@ func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
 	}
 }
 
+func TestClipping(t *testing.T) {
+	for _, c := range []struct{ limit, norm, want float64 }{{1, 0.5, 1}, {1, 4, 1 / (4 + 1e-6)}, {0, 4, 1}, {2, 1e-9, 1}} {
+		tr := &Trainer{Settings: Settings{MaxGradNorm: c.limit}}
+		if got := tr.clip(c.norm); got != c.want {
+			t.Errorf("norm %v, limit %v: factor %v, want %v", c.norm, c.limit, got, c.want)
+		}
+	}
+}
+
 func TestHistoryRows(t *testing.T) {
 	r := newRun()
 	res := r.must(t, t.TempDir(), Fresh)
@@ -301,7 +310,7 @@ func TestAFinishedRunStaysAsItIs(t *testing.T) {
 func TestEarlyStoppingAndBestModel(t *testing.T) {
 	r := newRun()
 	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0 // overshoots at once
-	r.EvalSteps, r.SaveSteps, r.SaveTotalLimit, r.EarlyStoppingPatience, r.LoadBestModelAtEnd = 1, 0, 1, 3, true
+	r.EvalSteps, r.SaveSteps, r.SaveTotalLimit, r.EarlyStoppingPatience, r.LoadBestModelAtEnd = 1, 1, 1, 3, true
 	var at []float32
 	r.onEvent = func(e Event) {
 		if ev, ok := e.(Evaluated); ok && ev.Best {
