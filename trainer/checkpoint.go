@@ -20,10 +20,11 @@ const OptimizerFile = "optimizer.safetensors"
 // begin brings the run to where it starts: the beginning, or the state of the newest checkpoint. done says that nothing
 // is left to do.
 func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
-	if t.task.Output != nil {
-		if done, err := t.recall(); done || err != nil {
-			return done, err
-		}
+	if err := t.agree(); err != nil {
+		return false, err
+	}
+	if done, err := t.recall(); done || err != nil {
+		return done, err
 	}
 	t.task.Observer(Started{t.Overview(), slices.Clone(t.state.LogHistory)})
 	if t.progress.EvalDue {
@@ -38,23 +39,55 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// recall looks at what an output directory that was opened to resume holds.
+// recall goes on from what an output directory that was opened to resume holds.
 func (t *Trainer) recall() (done bool, err error) {
+	var f found
+	var from *Resumed
+	if t.task.Output != nil {
+		f.Saves = true
+		if f.Done, from, err = t.look(); err != nil {
+			return false, err
+		}
+		f.Resumed = from != nil
+	}
+	if f, err = t.share(f); err != nil {
+		return false, err
+	}
+	t.saves = f.Saves
+	if !f.Resumed {
+		return f.Done, nil
+	}
+	dir := ""
+	if from != nil {
+		dir = from.Dir
+	}
+	if err := t.readOptimizer(dir); err != nil {
+		return false, fmt.Errorf("trainer: %s: %w", dir, err)
+	}
+	if from != nil {
+		t.task.Observer(*from)
+	}
+	return f.Done, nil
+}
+
+// look finds a finished run, or reads weights and state of the newest checkpoint.
+func (t *Trainer) look() (done bool, from *Resumed, err error) {
 	checkpoint, damaged := t.task.Output.Checkpoint()
 	if st := t.task.Output.Finished(); st != nil {
 		changed := changes(st.Progress().Settings, t.progress.Settings)
 		switch {
 		case len(changed) == 0:
 			t.adopt(st)
-			return true, nil
+			return true, nil, nil
 		case checkpoint == nil && !t.task.Force:
-			return false, refuse(t.task.Output.Dir, changed)
+			return false, nil, refuse(t.task.Output.Dir, changed)
 		}
 	}
 	if checkpoint == nil {
-		return false, nil
+		return false, nil, nil
 	}
-	return false, t.resume(checkpoint, damaged)
+	from, err = t.resume(checkpoint, damaged)
+	return false, from, err
 }
 
 // refuse lists the settings that have changed since dir was written.
@@ -74,32 +107,24 @@ func (t *Trainer) adopt(st *State) {
 	t.progress.Settings, t.progress.Rows, t.progress.Ranks = is.Settings, is.Rows, is.Ranks
 }
 
-// resume continues a checkpoint: settings must be the same, and weights and optimiser come back bit for bit.
-func (t *Trainer) resume(c *Checkpoint, damaged []error) error {
+// resume continues a checkpoint: settings must be the same, and weights come back bit for bit.
+func (t *Trainer) resume(c *Checkpoint, damaged []error) (*Resumed, error) {
 	was := c.State.Progress()
 	changed := changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
-		return refuse(c.Dir, changed)
+		return nil, refuse(c.Dir, changed)
 	}
 	if err := t.task.Load(c.Dir); err != nil {
-		return fmt.Errorf("trainer: %s: %w", c.Dir, err)
+		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)
 	}
 	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
-		return fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
-	}
-	if err := t.readOptimizer(filepath.Join(c.Dir, OptimizerFile), was.Updates); err != nil {
-		return fmt.Errorf("trainer: %s: %w", c.Dir, err)
+		return nil, fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
 	}
 	ahead := t.state
 	t.adopt(c.State)
-	if t.state.BestModelCheckpoint != nil { // the directory may have been moved
-		dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))
-		t.state.BestModelCheckpoint = &dir
-	}
 	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
 	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
-	t.task.Observer(Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed})
-	return nil
+	return &Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}, nil
 }
 
 // ErrChanged says that a run cannot go on because its settings are others than when it was saved.
@@ -108,7 +133,7 @@ var ErrChanged = errors.New("these settings have changed since it was written")
 // checkpointDue says whether the state after this step is saved: every save_steps, at the end, and a best model that is to
 // be loaded again.
 func (t *Trainer) checkpointDue() bool {
-	if t.task.Output == nil || t.progress.EvalDue {
+	if !t.saves || t.progress.EvalDue {
 		return false // an interrupted evaluation saves by itself
 	}
 	step := t.state.GlobalStep
@@ -135,18 +160,18 @@ func (t *Trainer) checkpoint() {
 	}
 }
 
-// save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes.
-func (t *Trainer) save() (string, error) {
-	if t.task.Comm.Rank() != 0 {
-		return "", nil
+// save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes; the others assist.
+func (t *Trainer) save() (dir string, err error) {
+	if t.task.Comm.Rank() > 0 {
+		return "", t.assist()
 	}
+	defer func() { err = errors.Join(err, t.dismiss()) }()
 	o, step, before := t.task.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
 	if t.isBest(step) && t.checkpointDue() { // one that an interruption causes would not exist in the straight run
 		dir := filepath.Join(o.Dir, checkpointName(step))
 		t.state.BestModelCheckpoint = &dir
 	}
-	dir, err := o.write(step, t.fill)
-	if err != nil {
+	if dir, err = o.write(step, t.fill); err != nil {
 		t.state.BestModelCheckpoint = before
 		return "", fmt.Errorf("trainer: checkpoint of step %d: %w", step, err)
 	}
@@ -178,20 +203,25 @@ func (t *Trainer) fill(dir string) error {
 
 func (t *Trainer) writeOptimizer(path string) error {
 	var list []nn.Source
-	for _, m := range t.optimizer.Memory() {
-		list = append(list, nn.FromFloat32s(m.Name, m.Shape, m.Data, nn.F32))
+	for i, m := range t.optimizer.remembered() {
+		list = append(list, nn.Source{Name: m.Name, Shape: m.Shape, DType: nn.F32, Values: func() (any, error) { return t.collect(i, m) }})
 	}
 	list = append(list, t.carried.sources()...)
 	return nn.SaveTensors(path, list, map[string]string{"optim": t.Optim})
 }
 
-func (t *Trainer) readOptimizer(path string, updates int) error {
-	f, err := nn.OpenTensors(path)
+// readOptimizer reads what the optimiser remembered, on rank 0, and hands it to the others.
+func (t *Trainer) readOptimizer(dir string) error {
+	t.optimizer.steps = t.progress.Updates
+	if t.task.Comm.Rank() > 0 {
+		return t.scatter(func(remembered, []float32) error { return nil })
+	}
+	f, err := nn.OpenTensors(filepath.Join(dir, OptimizerFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = t.optimizer.Restore(updates, func(m Memory) error {
+	err = t.scatter(func(m remembered, data []float32) error {
 		x, ok := f.Tensor(m.Name)
 		if !ok {
 			return fmt.Errorf("%s: %s is missing", OptimizerFile, m.Name)
@@ -199,7 +229,7 @@ func (t *Trainer) readOptimizer(path string, updates int) error {
 		if !slices.Equal(x.Shape, m.Shape) {
 			return fmt.Errorf("%s: %s has shape %v, want %v", OptimizerFile, m.Name, x.Shape, m.Shape)
 		}
-		return x.ReadFloat32s(m.Data)
+		return x.ReadFloat32s(data)
 	})
 	if err != nil {
 		return err
@@ -228,9 +258,9 @@ func fingerprint(params []*ag.Param) string {
 // interrupt saves the run where it stands.
 func (t *Trainer) interrupt() error {
 	i := &Interrupted{Step: t.state.GlobalStep}
-	if t.task.Output != nil {
+	if t.saves {
 		i.Checkpoint, i.Err = t.save()
-		if i.Err == nil {
+		if i.Err == nil && i.Checkpoint != "" {
 			t.task.Observer(Saved{Step: i.Step, Dir: i.Checkpoint})
 		}
 	}
@@ -255,7 +285,7 @@ func (t *Trainer) finish() (Result, error) {
 // loadBest brings back the weights of the best evaluation. If their checkpoint cannot be used, the result of a long run
 // is not given up: the last weights stay.
 func (t *Trainer) loadBest() error {
-	if !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
+	if t.task.Output == nil || !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
 		return nil
 	}
 	dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))

@@ -74,28 +74,38 @@ func (s tally) score() Score {
 	return Score{Loss: mean, Perplexity: math.Exp(mean), Accuracy: s.correct / max(1, s.tokens), Tokens: int(s.tokens)}
 }
 
-// evaluateShare runs this rank's micro-batches and returns the sums of all ranks.
+// evaluateShare runs this rank's micro-batches and returns the sums of all ranks. Each micro-batch has a slot of its own
+// in the sums, so that they do not depend on the number of ranks.
 func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Communicator, progress func(done, total int)) (tally, error) {
-	var s tally
-	var carried states
 	n, err := src.Batches(0)
 	if err != nil {
-		return s, fmt.Errorf("trainer: evaluation: %w", err)
+		return tally{}, fmt.Errorf("trainer: evaluation: %w", err)
 	}
+	var carried states
+	loss, tokens, correct := make([]float64, n), make([]float64, n), make([]float64, n)
 	for i := comm.Rank(); i < n; i += comm.Size() {
 		if err := ctx.Err(); err != nil {
-			return s, err
+			return tally{}, err
 		}
+		var s tally
 		if err := s.add(ctx, p, src, rows, i, &carried); err != nil {
 			return s, fmt.Errorf("trainer: evaluation: micro-batch %d: %w", i, err)
 		}
+		loss[i], tokens[i], correct[i] = s.loss, s.tokens, s.correct
 		if progress != nil {
 			progress(i+1, n)
 		}
 	}
-	sums := []float64{s.loss, s.tokens, s.correct}
-	err = comm.AllReduceSum(sums)
-	return tally{sums[0], sums[1], sums[2]}, err
+	var s tally
+	for _, sum := range []struct {
+		to    *float64
+		slots []float64
+	}{{&s.loss, loss}, {&s.tokens, tokens}, {&s.correct, correct}} {
+		if *sum.to, err = sumSlots(comm, sum.slots); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }
 
 // add evaluates micro-batch i.

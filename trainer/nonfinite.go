@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	ag "mambatrain/autograd"
@@ -38,12 +39,14 @@ func (e *NonFinite) Error() string {
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // inspect returns what is not finite in the step, if the policy is to skip it, and an error if it is to stop.
-func (t *Trainer) inspect(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
+func (t *Trainer) inspect(ctx context.Context, s stepped, shards [][]part) (*NonFinite, error) {
 	p := t.progress
 	if finite(s.sum) && finite(s.norm) {
 		p.SkipInRow = 0
 		return nil, nil
 	}
+	parts := slices.Concat(shards...)
+	slices.SortStableFunc(parts, func(a, b part) int { return a.micro - b.micro })
 	fault, err := t.locate(ctx, s, parts)
 	if err != nil {
 		return nil, err
@@ -65,8 +68,8 @@ func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFini
 	fault := &NonFinite{Step: t.state.GlobalStep + 1, Epoch: s.place.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
 	t.carried = s.carried
 	for _, p := range parts {
-		t.zeroGradients()
-		loss, err := t.backward(ctx, p, s.tokens)
+		t.reducer.zero()
+		loss, err := t.backward(ctx, p, s.tokens, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +78,7 @@ func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFini
 			break
 		}
 	}
-	return fault, nil
+	return fault, t.earliest(fault)
 }
 
 func (t *Trainer) badTensor() string {

@@ -9,9 +9,12 @@ import (
 
 // Optimizer updates parameters from their gradients and keeps what it remembers about each.
 type Optimizer struct {
-	rule  rule
-	cells []*cell
-	steps int
+	rule   rule
+	params []*ag.Param
+	cells  []*cell
+	steps  int
+
+	decayed []string
 }
 
 // rule is one algorithm, working on one parameter at a time.
@@ -29,9 +32,10 @@ type hyper struct {
 	step        int     // counts from 1
 }
 
-// cell is a parameter and what is remembered about it, in the order of rule.memory.
+// cell is a parameter, or the part of it that this rank updates, and what is remembered about it, in the order of
+// rule.memory.
 type cell struct {
-	param       *ag.Param
+	extent
 	rate, decay float64
 	memory      []Memory
 }
@@ -60,6 +64,11 @@ func OptimizerNames() []string { return []string{"adamw", "sgd", "lion", "adafac
 // NewOptimizer returns the optimiser that the settings ask for, with nothing remembered yet. A name that two parameters
 // share is an error.
 func NewOptimizer(s Settings, groups []Group) (*Optimizer, error) {
+	return newOptimizer(s, groups, func(p *ag.Param) []extent { return []extent{{p, 0, p.Size()}} })
+}
+
+// newOptimizer returns an optimiser of the parts of parameters that owned returns.
+func newOptimizer(s Settings, groups []Group, owned func(*ag.Param) []extent) (*Optimizer, error) {
 	newRule, ok := rules[s.Optim]
 	if !ok {
 		return nil, fmt.Errorf("trainer: optimiser: %q is unknown", s.Optim)
@@ -71,16 +80,27 @@ func NewOptimizer(s Settings, groups []Group) (*Optimizer, error) {
 				return nil, fmt.Errorf("trainer: optimiser: two parameters are named %s", p.Name)
 			}
 			seen[p.Name] = true
-			o.cells = append(o.cells, &cell{param: p, rate: g.Rate, decay: g.Decay, memory: allocate(p, o.rule)})
+			o.params = append(o.params, p)
+			if g.Decay != 0 {
+				o.decayed = append(o.decayed, p.Name)
+			}
+			for _, part := range owned(p) {
+				o.cells = append(o.cells, &cell{extent: part, rate: g.Rate, decay: g.Decay, memory: allocate(part, o.rule)})
+			}
 		}
 	}
 	return o, nil
 }
 
-func allocate(p *ag.Param, r rule) []Memory {
-	ms := r.memory(p.Shape())
+// allocate returns the memory for a parameter or, with a rule that works element by element, for a part of it.
+func allocate(s extent, r rule) []Memory {
+	shape := s.param.Shape()
+	if n := s.to - s.from; n < s.param.Size() {
+		shape = []int{n}
+	}
+	ms := r.memory(shape)
 	for i := range ms {
-		ms[i].Name = p.Name + "." + ms[i].Name
+		ms[i].Name = s.param.Name + "." + ms[i].Name
 		ms[i].Data = make([]float32, volume(ms[i].Shape))
 	}
 	return ms
@@ -116,23 +136,17 @@ func OptimizerBytes(s Settings, params []*ag.Param) int64 {
 func (o *Optimizer) Step(rate, scale float64) {
 	o.steps++
 	for _, c := range o.cells {
-		o.rule.update(c, c.param.Float32s(), c.param.GradFloat32s(), hyper{rate * c.rate, c.decay, float32(scale), o.steps})
+		o.rule.update(c, c.value(), c.grad(), hyper{rate * c.rate, c.decay, float32(scale), o.steps})
 	}
 }
 
 // Params lists the parameters in the order of their groups.
-func (o *Optimizer) Params() []*ag.Param {
-	ps := make([]*ag.Param, len(o.cells))
-	for i, c := range o.cells {
-		ps[i] = c.param
-	}
-	return ps
-}
+func (o *Optimizer) Params() []*ag.Param { return slices.Clone(o.params) }
 
 // Steps counts the updates made.
 func (o *Optimizer) Steps() int { return o.steps }
 
-// Memory lists everything remembered. The data is the optimiser's own.
+// Memory lists everything remembered on this rank. The data is the optimiser's own.
 func (o *Optimizer) Memory() []Memory {
 	var ms []Memory
 	for _, c := range o.cells {
@@ -152,13 +166,45 @@ func (o *Optimizer) Restore(steps int, read func(Memory) error) error {
 	return nil
 }
 
-// Decayed lists the names of the parameters that weight decay applies to.
-func (o *Optimizer) Decayed() []string {
-	var names []string
+// remembered is a tensor about a whole parameter, and the parts of it that are kept here.
+type remembered struct {
+	Memory // without Data
+	param  *ag.Param
+	parts  []kept
+}
+
+// kept is a part that begins at an element of the whole.
+type kept struct {
+	from int
+	data []float32
+}
+
+// remembered lists the tensors of all parameters in an order that is the same on all ranks.
+func (o *Optimizer) remembered() []remembered {
+	cells := map[*ag.Param][]*cell{}
 	for _, c := range o.cells {
-		if c.decay != 0 {
-			names = append(names, c.param.Name)
+		cells[c.param] = append(cells[c.param], c)
+	}
+	var list []remembered
+	for _, p := range o.params {
+		for i, m := range o.rule.memory(p.Shape()) {
+			r := remembered{Memory: Memory{Name: p.Name + "." + m.Name, Shape: m.Shape}, param: p}
+			for _, c := range cells[p] {
+				r.parts = append(r.parts, kept{c.from, c.memory[i].Data})
+			}
+			list = append(list, r)
 		}
 	}
-	return slices.Sorted(slices.Values(names))
+	return list
 }
+
+// whole is the tensor's data if all of it is kept here, else nil.
+func (r remembered) whole() []float32 {
+	if n := volume(r.Shape); len(r.parts) == 1 && len(r.parts[0].data) == n {
+		return r.parts[0].data
+	}
+	return nil
+}
+
+// Decayed lists the names of the parameters that weight decay applies to.
+func (o *Optimizer) Decayed() []string { return slices.Sorted(slices.Values(o.decayed)) }

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,8 @@ type Rehearsal struct {
 // Rehearse reads the micro-batches of the next step and runs the first part of them forward and backward twice, to learn
 // how long a step takes. Nothing is updated.
 func (t *Trainer) Rehearse(ctx context.Context) (Rehearsal, error) {
-	s, parts, err := t.read(ctx)
+	s, shards, err := t.read(ctx)
+	parts := slices.Concat(shards...)
 	r := Rehearsal{Batches: s.place.to - s.place.from, Rows: s.input, Labels: s.tokens}
 	if err != nil || len(parts) == 0 {
 		return r, err
@@ -22,12 +24,12 @@ func (t *Trainer) Rehearse(ctx context.Context) (Rehearsal, error) {
 	before := t.carried
 	defer func() {
 		t.carried = before
-		t.zeroGradients()
+		t.reducer.zero()
 	}()
 	var took time.Duration
 	for range 2 { // the first run pays for memory that the second finds
 		began := t.task.Now()
-		if _, err := t.backward(ctx, parts[0], s.tokens); err != nil {
+		if _, err := t.backward(ctx, parts[0], s.tokens, nil); err != nil {
 			return r, err
 		}
 		took = t.task.Now().Sub(began)

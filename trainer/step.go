@@ -28,20 +28,23 @@ type stepped struct {
 func (t *Trainer) step(ctx context.Context) (stepped, error) {
 	began := t.task.Now()
 	ctx = context.WithoutCancel(ctx) // a step that was begun is finished
-	s, parts, err := t.read(ctx)
+	s, shards, err := t.read(ctx)
 	if err != nil {
 		return s, err
 	}
-	if err := t.accumulate(ctx, &s, parts); err != nil {
+	if err := t.accumulate(ctx, &s, shards); err != nil {
 		return s, err
 	}
 	s.rate = t.LearningRate * t.schedule(t.state.GlobalStep)
-	fault, err := t.inspect(ctx, s, parts)
+	fault, err := t.inspect(ctx, s, shards)
 	if err != nil {
 		return s, err
 	}
 	if fault == nil {
 		t.optimizer.Step(s.rate, t.clip(s.norm))
+		if err := t.reducer.spread(); err != nil {
+			return s, err
+		}
 	}
 	s.skipped = fault != nil
 	t.advance(s)
@@ -49,74 +52,93 @@ func (t *Trainer) step(ctx context.Context) (stepped, error) {
 	return s, nil
 }
 
-// read fetches this rank's micro-batches of the step and counts the labels of all ranks.
-func (t *Trainer) read(ctx context.Context) (stepped, []part, error) {
+// read fetches this rank's micro-batches of the step, by shard, and counts the labels of all ranks.
+func (t *Trainer) read(ctx context.Context) (stepped, [][]part, error) {
 	pl, err := t.plan.at(t.state.GlobalStep)
 	s := stepped{place: pl}
 	if err != nil {
 		return s, nil, err
 	}
-	var parts []part
-	for i := pl.from + t.task.Comm.Rank(); i < pl.to; i += t.task.Comm.Size() {
-		b, err := t.task.Train.Batch(ctx, pl.epoch, i)
-		if err != nil {
-			return s, nil, fmt.Errorf("trainer: step %d: micro-batch %d of epoch %d: %w", t.state.GlobalStep+1, i, pl.epoch, err)
-		}
-		cuts, err := cut(b, t.task.Rows)
-		if err != nil {
-			return s, nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, pl.epoch)
-		}
-		for j, p := range cuts {
-			p.seed, p.micro = mix(t.task.Seed, pl.epoch, i, j), i
-			s.tokens += p.count
-			s.input += len(p.Tokens)
-			parts = append(parts, p)
+	shards := make([][]part, t.reducer.shards)
+	for shard := range shards {
+		for i := pl.from + t.firstShard() + shard; i < pl.to; i += t.task.Shards {
+			parts, err := t.parts(ctx, pl.epoch, i)
+			if err != nil {
+				return s, nil, err
+			}
+			for _, p := range parts {
+				s.tokens += p.count
+				s.input += len(p.Tokens)
+			}
+			shards[shard] = append(shards[shard], parts...)
 		}
 	}
 	counts := []float64{float64(s.tokens), float64(s.input)}
 	err = t.task.Comm.AllReduceSum(counts)
 	s.tokens, s.input = int(counts[0]), int(counts[1])
-	return s, parts, err
+	return s, shards, err
+}
+
+// firstShard is the first of this rank's shards.
+func (t *Trainer) firstShard() int { return t.task.Comm.Rank() * t.reducer.shards }
+
+// parts reads micro-batch i of an epoch.
+func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
+	b, err := t.task.Train.Batch(ctx, epoch, i)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: step %d: micro-batch %d of epoch %d: %w", t.state.GlobalStep+1, i, epoch, err)
+	}
+	if b.Carry != nil && t.task.Shards > 1 {
+		return nil, &RanksError{"data.carry_state: a micro-batch that goes on from the one before cannot be computed beside it: it needs distributed.shards: 1"}
+	}
+	parts, err := cut(b, t.task.Rows)
+	if err != nil {
+		return nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, epoch)
+	}
+	for j := range parts {
+		parts[j].seed, parts[j].micro = mix(t.task.Seed, epoch, i, j), i
+	}
+	return parts, nil
 }
 
 // accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks.
-func (t *Trainer) accumulate(ctx context.Context, s *stepped, parts []part) error {
-	t.zeroGradients()
+func (t *Trainer) accumulate(ctx context.Context, s *stepped, shards [][]part) error {
 	s.carried = t.carried
-	sums := []float64{0}
-	for _, p := range parts {
-		loss, err := t.backward(ctx, p, s.tokens)
-		if err != nil {
-			return err
+	t.reducer.begin()
+	losses := make([]float64, t.task.Shards)
+	for i, parts := range shards {
+		for j, p := range parts {
+			last := i == len(shards)-1 && j == len(parts)-1
+			loss, err := t.backward(ctx, p, s.tokens, t.reducer.ready(last))
+			if err != nil {
+				t.reducer.abandon()
+				return err
+			}
+			losses[t.firstShard()+i] += loss.Sum
 		}
-		sums[0] += loss.Sum
+		t.reducer.shardDone()
 	}
-	for _, p := range t.optimizer.Params() {
-		if err := t.task.Comm.AllReduce(p.GradFloat32s()); err != nil {
-			return err
-		}
+	err := t.reducer.finish()
+	if err != nil {
+		return err
 	}
-	err := t.task.Comm.AllReduceSum(sums)
-	s.sum, s.norm = sums[0], gradNorm(t.optimizer.Params())
+	if s.sum, err = sumSlots(t.task.Comm, losses); err != nil {
+		return err
+	}
+	s.norm, err = t.reducer.norm()
 	return err
 }
 
-// backward runs one part of a step with the given number of counted labels.
-func (t *Trainer) backward(ctx context.Context, p part, tokens int) (loss ag.Loss, err error) {
+// backward runs one part of a step with the given number of counted labels. ready may be nil.
+func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param)) (loss ag.Loss, err error) {
 	err = t.carried.through(t.task.Program, p, func() (err error) {
-		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed})
+		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, Ready: ready})
 		return err
 	})
 	if err != nil {
 		return loss, fmt.Errorf("trainer: step %d: micro-batch %d: %w", t.state.GlobalStep+1, p.micro, err)
 	}
 	return loss, nil
-}
-
-func (t *Trainer) zeroGradients() {
-	for _, p := range t.optimizer.Params() {
-		p.ZeroGrad()
-	}
 }
 
 // gradNorm is the Euclidean length of all gradients together, summed in double precision.

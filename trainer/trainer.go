@@ -48,10 +48,22 @@ type Task struct {
 	Identity map[string]string
 	// Force goes on although settings have changed.
 	Force bool
-	// Observer may be nil, as may Comm and Now.
+	// Observer may be nil, as may Now. Only rank 0's observer is told of events.
 	Observer Observer
-	Comm     Communicator
 	Now      func() time.Time
+
+	// Comm joins the ranks of a run on several; nil = a process by itself. Only rank 0 has Output.
+	Comm Communicator
+	// Shards is how many micro-batches are computed side by side in a step, as if by as many ranks, and the multiple of
+	// gradient_accumulation_steps that a step takes. Each rank has 1, 2, 4 … of them; 0 = one each. The result depends on
+	// the shards and not on the ranks.
+	Shards int
+	// ShardOptimizer divides the optimiser's memory for large tensors among the ranks.
+	ShardOptimizer bool
+	// BucketBytes is how much of the gradient is reduced in one call; 0 = 4 MiB.
+	BucketBytes int
+	// Facts must be the same on all ranks, beside what Identity holds: the program's version, say.
+	Facts map[string]string
 }
 
 // Trainer is one run.
@@ -59,16 +71,17 @@ type Trainer struct {
 	Settings
 	task      Task
 	optimizer *Optimizer
+	reducer   *reducer
 	schedule  Schedule
 	plan      *plan
 	state     *State
 	progress  *Progress // part of state
 	carried   states
-	start     int    // the step at which this process began
 	best      bool   // the last evaluation was the best
 	stop      string // why the run ends early
 
 	interrupted bool // a rank has been asked to stop
+	saves       bool // rank 0 has an output directory
 }
 
 // Result is what a run came to.
@@ -114,13 +127,13 @@ func New(s Settings, t Task) (*Trainer, error) {
 		return nil, err
 	}
 	var err error
-	if tr.optimizer, err = NewOptimizer(s, Groups(t.Params, s, tr.task.LoRAPlusRatio)); err != nil {
+	if err := tr.divide(); err != nil {
 		return nil, err
 	}
-	if len(tr.optimizer.cells) == 0 {
+	if len(tr.optimizer.params) == 0 {
 		return nil, errors.New("trainer: no parameter is trainable")
 	}
-	if tr.plan, err = newPlan(t.Train, s, s.GradientAccumulationSteps*tr.task.Comm.Size()); err != nil {
+	if tr.plan, err = newPlan(t.Train, s, s.GradientAccumulationSteps*tr.task.Shards); err != nil {
 		return nil, err
 	}
 	if tr.schedule, err = NewSchedule(s, tr.plan.steps); err != nil {
@@ -139,8 +152,40 @@ func (t Task) withDefaults() Task {
 	if t.Now == nil {
 		t.Now = time.Now
 	}
+	if t.Shards == 0 {
+		t.Shards = t.Comm.Size()
+	}
+	if t.BucketBytes == 0 {
+		t.BucketBytes = defaultBucketBytes
+	}
+	if t.Comm.Rank() > 0 {
+		t.Observer = nil
+	}
 	t.Observer = Observers(t.Observer)
 	return t
+}
+
+// divide makes the optimiser of this rank's part of the parameters, and what adds up their gradients.
+func (t *Trainer) divide() error {
+	if err := t.checkRanks(); err != nil {
+		return err
+	}
+	c := t.task.Comm
+	var trainable []*ag.Param
+	for _, p := range t.task.Params {
+		if p.Trainable() {
+			trainable = append(trainable, p)
+		}
+	}
+	l := newLayout(trainable, t.task.BucketBytes, t.task.ShardOptimizer && c.Size() > 1)
+	groups := Groups(t.task.Params, t.Settings, t.task.LoRAPlusRatio)
+	var err error
+	t.optimizer, err = newOptimizer(t.Settings, groups, func(p *ag.Param) []extent { return l.owned(p, c.Rank(), c.Size()) })
+	if err != nil {
+		return err
+	}
+	t.reducer = newReducer(l, t.optimizer.Params(), c, t.task.Shards/c.Size())
+	return nil
 }
 
 // check names what the settings ask for and the task does not have.
@@ -148,7 +193,7 @@ func (t *Trainer) check() error {
 	c := &checker{}
 	metrics := evalMetrics(t.task.Eval)
 	c.need(!t.LoadBestModelAtEnd || len(t.task.Eval) > 0, "load_best_model_at_end", "needs eval data")
-	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil, "load_best_model_at_end", "needs an output directory")
+	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "load_best_model_at_end", "needs an output directory")
 	c.need(t.EarlyStoppingPatience == 0 || len(t.task.Eval) > 0, "early_stopping_patience", "needs eval data")
 	c.need(len(t.task.Eval) == 0 || slices.Contains(metrics, t.metric()), "metric_for_best_model", "must be one of %v, got %q", metrics, t.MetricForBestModel)
 	var errs []error
@@ -180,7 +225,7 @@ func (t *Trainer) identity() map[string]string {
 	s := t.Settings
 	for key, v := range map[string]any{
 		"max_steps": s.MaxSteps, "per_device_train_batch_size": s.PerDeviceTrainBatchSize,
-		"gradient_accumulation_steps": s.GradientAccumulationSteps * t.task.Comm.Size(), "learning_rate": s.LearningRate,
+		"gradient_accumulation_steps": s.GradientAccumulationSteps * t.task.Shards, "learning_rate": s.LearningRate,
 		"lr_scheduler_type": s.LRSchedulerType, "lr_scheduler_kwargs": s.LRSchedulerKwargs, "warmup_steps": s.WarmupSteps,
 		"weight_decay": s.WeightDecay, "decay_rule": s.DecayRule, "optim": s.Optim, "adam_beta1": s.AdamBeta1,
 		"adam_beta2": s.AdamBeta2, "adam_epsilon": s.AdamEpsilon, "momentum": s.Momentum, "nesterov": s.Nesterov,
@@ -314,7 +359,10 @@ func (t *Trainer) Overview() Overview {
 }
 
 func (t *Trainer) memory() Memories {
-	m := Memories{Optimizer: OptimizerBytes(t.Settings, t.task.Params)}
+	var m Memories
+	for _, x := range t.optimizer.Memory() {
+		m.Optimizer += 4 * int64(len(x.Data))
+	}
 	for _, p := range t.task.Params {
 		m.Weights += p.Bytes()
 		if p.Trainable() {
@@ -323,6 +371,7 @@ func (t *Trainer) memory() Memories {
 			m.Weights -= gradient
 		}
 	}
+	m.Gradients *= int64(1 + treeHeight(t.reducer.shards)) // sums of shards wait for their neighbours
 	if b, ok := t.task.Program.(interface{ Bytes() int64 }); ok {
 		m.Activations = b.Bytes()
 	}

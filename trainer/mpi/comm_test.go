@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mambatrain/trainer"
 )
 
 // together runs f on every rank and returns the errors by rank.
@@ -63,8 +65,8 @@ func sameBits(a, b []float32) bool {
 
 func TestOrderedSumIsTheTree(t *testing.T) {
 	for ranks := 1; ranks <= 9; ranks++ {
-		comms := InProcess(ranks, Options{BucketBytes: 4 * 64})
-		for _, n := range []int{0, 1, ranks, 63, 64, 65, 200} {
+		comms := InProcess(ranks, Options{BucketBytes: 4 * 60_000})
+		for _, n := range []int{0, 1, ranks, 63, 64, 65, 200, 3 << 16, 200_001} {
 			var parts [][]float32
 			for r := range ranks {
 				parts = append(parts, gradients(r, n))
@@ -81,7 +83,7 @@ func TestOrderedSumIsTheTree(t *testing.T) {
 				if err := c.ReduceScatter(own); err != nil {
 					return err
 				}
-				lo, hi := Share(n, c.Rank(), ranks)
+				lo, hi := trainer.Share(n, c.Rank(), ranks)
 				if !sameBits(own[lo:hi], want[lo:hi]) {
 					t.Errorf("%d ranks, %d elements: the share of rank %d differs from the tree", ranks, n, c.Rank())
 				}
@@ -117,24 +119,6 @@ func TestShardsOnFewerRanksHaveTheSameBits(t *testing.T) {
 			}
 			return nil
 		})
-	}
-}
-
-func TestShareCoversAll(t *testing.T) {
-	for n := range 40 {
-		for size := 1; size < 9; size++ {
-			next := 0
-			for r := range size {
-				lo, hi := Share(n, r, size)
-				if lo != next || hi < lo {
-					t.Fatalf("%d elements, rank %d of %d: share [%d, %d) after %d", n, r, size, lo, hi, next)
-				}
-				next = hi
-			}
-			if next != n {
-				t.Fatalf("%d elements over %d ranks: shares end at %d", n, size, next)
-			}
-		}
 	}
 }
 

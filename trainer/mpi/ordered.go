@@ -2,6 +2,7 @@ package mpi
 
 import (
 	"mambatrain/autograd/kernel"
+	"mambatrain/trainer"
 )
 
 // AllReduce replaces x by its sum over all ranks, in buckets: one call for 520 MB takes several times as long as 130
@@ -36,7 +37,7 @@ func (c *Comm) reduceNative(x []float32) error {
 // reduceOrdered gives each rank a part of x from all ranks to add up, and then all ranks the sums. As much travels as in
 // a ring, 2·(P−1)/P of x for each of P ranks.
 func (c *Comm) reduceOrdered(x []float32) error {
-	sum, padded, err := c.scatter(x)
+	sum, padded, err := c.scatter(x, (len(x)+c.size-1)/c.size)
 	if err != nil {
 		return err
 	}
@@ -49,10 +50,9 @@ func (c *Comm) reduceOrdered(x []float32) error {
 	return nil
 }
 
-// scatter returns the ordered sum of this rank's part of x, and x lengthened to a multiple of the number of ranks: x
-// itself if it is one.
-func (c *Comm) scatter(x []float32) (sum, padded []float32, err error) {
-	part := (len(x) + c.size - 1) / c.size
+// scatter cuts x into a part of the given length for each rank and returns the ordered sum of this rank's, and x
+// lengthened to what the parts have together: x itself if it is as long.
+func (c *Comm) scatter(x []float32, part int) (sum, padded []float32, err error) {
 	padded = x
 	if part*c.size > len(x) {
 		c.pad = grow(c.pad, part*c.size)
@@ -78,30 +78,30 @@ func addTree(x []float32, part int) {
 	}
 }
 
-// ReduceScatter leaves the ordered sum over all ranks in this rank's share of x, see [Share]. The rest of x is as before.
+// ReduceScatter leaves the ordered sum over all ranks in this rank's share of x, see [trainer.Share]. The rest of x is as before.
 func (c *Comm) ReduceScatter(x []float32) error {
 	if len(x) == 0 {
 		return nil
 	}
 	return c.do(job{name: "reduce-scatter", run: func() error {
-		sum, _, err := c.scatter(x)
+		sum, _, err := c.scatter(x, trainer.SharePart(len(x), c.size))
 		if err != nil {
 			return err
 		}
-		lo, hi := Share(len(x), c.rank, c.size)
+		lo, hi := trainer.Share(len(x), c.rank, c.size)
 		copy(x[lo:hi], sum)
 		return nil
 	}})
 }
 
-// AllGather fills x from the shares of all ranks, see [Share].
+// AllGather fills x from the shares of all ranks, see [trainer.Share].
 func (c *Comm) AllGather(x []float32) error {
 	if len(x) == 0 {
 		return nil
 	}
 	return c.do(job{name: "all-gather", run: func() error {
-		part := (len(x) + c.size - 1) / c.size
-		lo, hi := Share(len(x), c.rank, c.size)
+		part := trainer.SharePart(len(x), c.size)
+		lo, hi := trainer.Share(len(x), c.rank, c.size)
 		c.pad = grow(c.pad, part)
 		clear(c.pad[copy(c.pad, x[lo:hi]):])
 		if part*c.size == len(x) {

@@ -1,0 +1,322 @@
+package mpi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	ag "mambatrain/autograd"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+	"mambatrain/trainer"
+	"mambatrain/trainer/mpi"
+)
+
+// vocabulary and hidden make an embedding of more than one share, and enough buckets for the overlap with the backward pass.
+const (
+	vocabulary = 1100
+	hidden     = 128
+)
+
+// quotes are ragged documents, the same on every rank.
+type quotes struct{}
+
+func (quotes) Batches(int) (int, error) { return 11, nil }
+
+func (quotes) Batch(_ context.Context, epoch, i int) (trainer.Batch, error) {
+	r := rand.New(rand.NewPCG(uint64(epoch), uint64(i)))
+	var b ag.Batch
+	for range 1 + r.IntN(2) {
+		b.Starts = append(b.Starts, len(b.Tokens))
+		for range 2 + r.IntN(5) {
+			b.Tokens = append(b.Tokens, r.IntN(vocabulary))
+		}
+	}
+	b.Labels = b.Tokens
+	return trainer.Batch{Batch: b}, nil
+}
+
+// run is a training run on several ranks.
+type run struct {
+	lora     bool
+	settings trainer.Settings
+	change   func(rank int, t *trainer.Task)
+	stop     int // the step after which rank 1 is asked to stop, 0 = none
+}
+
+func newRun() *run {
+	r := &run{settings: trainer.Defaults(), change: func(int, *trainer.Task) {}}
+	r.settings.MaxSteps, r.settings.SaveSteps, r.settings.LoggingSteps, r.settings.LearningRate = 4, 2, 1, 1e-2
+	return r
+}
+
+// task builds one rank's own model.
+func (r *run) task(t *testing.T) trainer.Task {
+	c := mamba.DefaultConfig()
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = vocabulary, hidden, 2, 4
+	c.IntermediateSize, c.TimeStepRank = 2*hidden, 8
+	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := m.Params()
+	if r.lora {
+		l := lora.Defaults()
+		l.LoraDropout = 0.2
+		a, err := lora.Inject(m, l, rand.New(rand.NewPCG(3, 4)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		params = append(params, a.Params()...)
+	} else if err := trainer.SelectTrainable(params, nil); err != nil {
+		t.Fatal(err)
+	}
+	g := ag.NewGraph(ag.Options{Rows: 16})
+	prog, err := g.Compile(m.Loss(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trainable []*ag.Param
+	for _, p := range params {
+		if p.Trainable() {
+			trainable = append(trainable, p)
+		}
+	}
+	return trainer.Task{
+		Params: params, Program: prog, Rows: 16, Train: quotes{}, Eval: []trainer.EvalSet{{Source: quotes{}}}, Seed: 7,
+		Now:  func() time.Time { return time.Time{} },
+		Save: func(dir string) error { return save(dir, trainable) }, Load: func(dir string) error { return load(dir, trainable) },
+	}
+}
+
+func save(dir string, params []*ag.Param) error {
+	var list []nn.Source
+	for _, p := range params {
+		list = append(list, nn.FromParam(p, nn.F32))
+	}
+	return nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), list, nil)
+}
+
+func load(dir string, params []*ag.Param) error {
+	f, err := nn.OpenTensors(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range params {
+		x, ok := f.Tensor(p.Name)
+		if !ok {
+			return fmt.Errorf("%s is missing", p.Name)
+		}
+		if err := x.Read(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// on trains on as many ranks and returns the error of each.
+func (r *run) on(t *testing.T, ranks int, dir string, mode trainer.Mode) []error {
+	t.Helper()
+	out, err := trainer.OpenOutput(trainer.Disk{}, dir, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	comms := []trainer.Communicator{trainer.Alone{}}
+	if ranks > 1 {
+		comms = nil
+		for _, c := range mpi.InProcess(ranks, mpi.Options{}) {
+			comms = append(comms, c)
+		}
+	}
+	errs := make([]error, ranks)
+	var wg sync.WaitGroup
+	for i, c := range comms {
+		wg.Go(func() { errs[i] = r.rank(t, c, out) })
+	}
+	wg.Wait()
+	return errs
+}
+
+func (r *run) rank(t *testing.T, c trainer.Communicator, out *trainer.Output) error {
+	task := r.task(t)
+	task.Comm, task.Shards, task.BucketBytes = c, 4, 1<<18
+	if c.Rank() == 0 {
+		task.Output = out
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	task.Observer = func(e trainer.Event) {
+		if s, ok := e.(trainer.Stepped); ok && s.Step == r.stop {
+			cancel()
+		}
+	}
+	r.change(c.Rank(), &task)
+	tr, err := trainer.New(r.settings, task)
+	if err != nil {
+		return err
+	}
+	_, err = tr.Run(ctx)
+	return errors.Join(err, c.Close())
+}
+
+// outcome is weights, losses and evaluations of a finished run.
+func outcome(t *testing.T, dir string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, name := range []string{nn.WeightsFile, trainer.StateFile} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if !strings.Contains(line, `"ranks":`) && !strings.Contains(line, `"best_model_checkpoint":`) { // a path
+				all.WriteString(line)
+			}
+		}
+	}
+	return all.String()
+}
+
+func mustAll(t *testing.T, what string, errs []error) {
+	t.Helper()
+	for i, err := range errs {
+		if err != nil {
+			t.Fatalf("%s: rank %d: %v", what, i, err)
+		}
+	}
+}
+
+func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		setup func(*run)
+	}{
+		{"full", func(r *run) {}},
+		{"lora", func(r *run) { r.lora = true }},
+		{"sharded optimiser", func(r *run) { r.change = func(_ int, t *trainer.Task) { t.ShardOptimizer = true } }},
+	} {
+		alone := newRun()
+		alone.lora = c.name == "lora"
+		dir := t.TempDir()
+		mustAll(t, c.name, alone.on(t, 1, dir, trainer.Fresh))
+		want := outcome(t, dir)
+		for _, ranks := range []int{2, 4} {
+			r, dir := newRun(), t.TempDir()
+			c.setup(r)
+			what := fmt.Sprintf("%s, %d ranks", c.name, ranks)
+			mustAll(t, what, r.on(t, ranks, dir, trainer.Fresh))
+			if outcome(t, dir) != want {
+				t.Errorf("%s: not the bits of one process", what)
+			}
+		}
+	}
+}
+
+// A run goes on with another number of ranks, and with the optimiser divided or not, as if nothing had happened. Only
+// rank 0 sees the checkpoint.
+func TestResumeOnOtherRanks(t *testing.T) {
+	dir := t.TempDir()
+	mustAll(t, "straight", newRun().on(t, 1, dir, trainer.Fresh))
+	want := outcome(t, dir)
+	divided := func(_ int, t *trainer.Task) { t.ShardOptimizer = true }
+	for _, c := range []struct {
+		before, after         int
+		changeThen, changeNow func(int, *trainer.Task)
+	}{
+		{2, 4, divided, divided},
+		{4, 1, divided, newRun().change},
+		{1, 2, newRun().change, divided},
+	} {
+		r, dir := newRun(), t.TempDir()
+		r.change, r.stop = c.changeThen, 3
+		for i, err := range r.on(t, c.before, dir, trainer.Fresh) {
+			var stopped *trainer.Interrupted
+			if !errors.As(err, &stopped) || stopped.Step != 3 || stopped.Err != nil {
+				t.Fatalf("%d ranks: rank %d: got %v, want an interruption after step 3", c.before, i, err)
+			}
+		}
+		r = newRun()
+		r.change = c.changeNow
+		mustAll(t, "resumed", r.on(t, c.after, dir, trainer.Resume))
+		if outcome(t, dir) != want {
+			t.Errorf("from %d to %d ranks: not the bits of the straight run", c.before, c.after)
+		}
+		mustAll(t, "finished", r.on(t, c.before, dir, trainer.Resume))
+	}
+}
+
+func TestRanksMustAgree(t *testing.T) {
+	for name, change := range map[string]func(*trainer.Task){
+		"version": func(t *trainer.Task) { t.Facts = map[string]string{"version": "2"} },
+		"data":    func(t *trainer.Task) { t.Identity = map[string]string{"data": "other"} },
+		"weights": func(t *trainer.Task) { t.Params[3].Float32s()[0]++ },
+		"seed":    func(t *trainer.Task) { t.Seed++ },
+	} {
+		r := newRun()
+		r.change = func(rank int, t *trainer.Task) {
+			t.Facts, t.Identity = map[string]string{"version": "1"}, map[string]string{"data": "same"}
+			if rank == 2 {
+				change(t)
+			}
+		}
+		for i, err := range r.on(t, 4, t.TempDir(), trainer.Fresh) {
+			var disagree *trainer.RanksError
+			if !errors.As(err, &disagree) || !strings.Contains(err.Error(), "rank 2") || !strings.Contains(err.Error(), name+": rank 0") {
+				t.Errorf("%s: rank %d: got %v, want what rank 2 has", name, i, err)
+			}
+		}
+	}
+}
+
+func TestShardsMustFitRanks(t *testing.T) {
+	for _, c := range []struct{ shards, ranks int }{{2, 4}, {4, 3}, {6, 2}} {
+		r := newRun()
+		r.change = func(_ int, t *trainer.Task) { t.Shards = c.shards }
+		for i, err := range r.on(t, c.ranks, t.TempDir(), trainer.Fresh) {
+			var refused *trainer.RanksError
+			if !errors.As(err, &refused) || refused.ExitCode() != 2 {
+				t.Errorf("%d shards, %d ranks: rank %d: got %v", c.shards, c.ranks, i, err)
+			}
+		}
+	}
+}
+
+// bursting makes the loss of one micro-batch infinite.
+type bursting struct {
+	trainer.Program
+	at []int // its tokens
+}
+
+func (p bursting) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
+	l, err := p.Program.Step(ctx, s)
+	if slices.Equal(s.Tokens, p.at) {
+		l.Sum = math.Inf(1)
+	}
+	return l, err
+}
+
+// The fault is that of the micro-batch, whichever rank has computed it.
+func TestNonFiniteIsReportedAlike(t *testing.T) {
+	const micro = 6 // of the second step, on the second rank
+	b, _ := quotes{}.Batch(context.Background(), 0, micro)
+	r := newRun()
+	r.change = func(_ int, t *trainer.Task) { t.Program = bursting{t.Program, b.Tokens} }
+	for i, err := range r.on(t, 2, t.TempDir(), trainer.Fresh) {
+		var fault *trainer.NonFinite
+		if !errors.As(err, &fault) || fault.Step != 2 || fault.Batch != micro || !math.IsInf(fault.Loss, 1) {
+			t.Errorf("rank %d: got %v, want micro-batch %d of step 2", i, err, micro)
+		}
+	}
+}

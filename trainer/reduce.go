@@ -1,0 +1,320 @@
+package trainer
+
+import (
+	"math"
+	"math/bits"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// extent is the elements [from, to) of a parameter.
+type extent struct {
+	param    *ag.Param
+	from, to int
+}
+
+func (s extent) grad() []float32  { return s.param.GradFloat32s()[s.from:s.to] }
+func (s extent) value() []float32 { return s.param.Float32s()[s.from:s.to] }
+
+// bucket is a piece of the gradient that is reduced in one call: a part of a large parameter, or several small ones,
+// which are small enough to be copied together.
+type bucket struct {
+	extents []extent
+	shared  bool // the ranks divide it: each has the sum of its share only, and updates that
+	missing int  // parameters whose gradient is not complete
+}
+
+// layout is how the gradient is cut into buckets, in the order in which backward passes complete it, which is from the
+// last parameter to the first.
+type layout struct {
+	buckets []*bucket
+	of      map[*ag.Param][]*bucket
+}
+
+const (
+	// defaultBucketBytes is as much as travels well in one call.
+	defaultBucketBytes = 4 << 20
+	// onceBuckets is the number of buckets up to which all is reduced in one go after the backward pass: an adapter's
+	// gradient travels faster than a thread can be woken for each of its pieces.
+	onceBuckets = 4
+)
+
+// newLayout cuts the gradients of params into buckets of about the given bytes. shard lets the ranks divide large ones.
+func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
+	l := &layout{of: map[*ag.Param][]*bucket{}}
+	limit := max(1, (bytes/4+shareGrain-1)/shareGrain) * shareGrain
+	var small *bucket // being filled
+	room := 0
+	for i := len(params) - 1; i >= 0; i-- {
+		p, n := params[i], params[i].Size()
+		if n >= shareGrain {
+			for at := 0; at < n; at += limit {
+				l.add(&bucket{shared: shard}, extent{p, at, min(n, at+limit)})
+			}
+			continue
+		}
+		if small == nil || room < n {
+			small, room = &bucket{}, limit
+		}
+		room -= n
+		l.add(small, extent{p, 0, n})
+	}
+	return l
+}
+
+func (l *layout) add(b *bucket, s extent) {
+	if len(b.extents) == 0 {
+		l.buckets = append(l.buckets, b)
+	}
+	b.extents = append(b.extents, s)
+	l.of[s.param] = append(l.of[s.param], b)
+}
+
+// owned returns the parts of p that this rank updates: all of it unless the ranks divide it.
+func (l *layout) owned(p *ag.Param, rank, size int) []extent {
+	if !l.of[p][0].shared {
+		return []extent{{p, 0, p.Size()}}
+	}
+	var own []extent
+	for _, b := range l.of[p] {
+		s := b.extents[0]
+		lo, hi := Share(s.to-s.from, rank, size)
+		if lo < hi {
+			own = append(own, extent{p, s.from + lo, s.from + hi})
+		}
+	}
+	return own
+}
+
+// reducer adds up the gradient of a step: this rank's shards one after the other, and then all ranks', along one tree of
+// pairs. A step that is cut into 8 shards therefore has the same gradient, bit for bit, on 1, 2, 4 and 8 ranks.
+type reducer struct {
+	*layout
+	comm   Communicator
+	params []*ag.Param
+	shards int // of this rank, a power of two
+	done   int // of them
+	// sums are those of 1, 2, 4 … shards that wait for their neighbours, and at is where a parameter is in each.
+	sums [][]float32
+	at   map[*ag.Param]int
+	size int
+
+	packed    []float32
+	complete  chan *ag.Param // while buckets are reduced beside the backward pass, else nil
+	finished  chan error
+	abandoned bool
+	next      int // the first bucket that has not been reduced
+}
+
+func newReducer(l *layout, params []*ag.Param, comm Communicator, shards int) *reducer {
+	r := &reducer{layout: l, comm: comm, params: params, shards: shards, at: map[*ag.Param]int{}}
+	for _, p := range params {
+		r.at[p] = r.size
+		r.size += p.Size()
+	}
+	return r
+}
+
+// begin starts a step from gradients of zeros.
+func (r *reducer) begin() {
+	r.done = 0
+	r.zero()
+}
+
+func (r *reducer) zero() {
+	for _, p := range r.params {
+		p.ZeroGrad()
+	}
+}
+
+// ready returns what a backward pass is to call for each gradient that is complete, or nil. last says that the pass is
+// this rank's last one of the step, from where on buckets are reduced while the layers below are still computed.
+func (r *reducer) ready(last bool) func(*ag.Param) {
+	if !last || r.comm.Size() == 1 || len(r.buckets) <= onceBuckets {
+		return nil
+	}
+	complete := make(chan *ag.Param, len(r.params))
+	r.complete, r.finished = complete, make(chan error, 1)
+	r.reset()
+	go func() { r.finished <- r.follow(complete) }()
+	return func(p *ag.Param) { complete <- p }
+}
+
+func (r *reducer) reset() {
+	r.next, r.abandoned = 0, false
+	for _, b := range r.buckets {
+		b.missing = len(b.extents)
+	}
+}
+
+// follow reduces the buckets, in order on all ranks, as their parameters come in. Those that never come are complete at
+// the end: no backward pass reaches them.
+func (r *reducer) follow(complete <-chan *ag.Param) error {
+	came := map[*ag.Param]bool{}
+	for p := range complete {
+		came[p] = true
+		if err := r.completed(p); err != nil {
+			return err
+		}
+	}
+	if r.abandoned {
+		return nil
+	}
+	for _, p := range r.params {
+		if !came[p] {
+			if err := r.completed(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// completed adds the earlier shards to p's gradient and reduces what this makes possible.
+func (r *reducer) completed(p *ag.Param) error {
+	r.addEarlier(p)
+	for _, b := range r.of[p] {
+		b.missing--
+	}
+	for ; r.next < len(r.buckets) && r.buckets[r.next].missing == 0; r.next++ {
+		if err := r.reduce(r.buckets[r.next]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shardDone ends one of this rank's shards: its gradient is added to that of the shard before, pairs to pairs and so on.
+// The last one's is left for finish.
+func (r *reducer) shardDone() {
+	r.done++
+	if r.done == r.shards {
+		return
+	}
+	levels := treeHeight(r.done) // of the tree that this shard completes
+	for _, p := range r.params {
+		r.addLevels(p, levels)
+	}
+	r.keep(levels)
+}
+
+// keep stores the gradient as the sum of 2^level shards and clears it.
+func (r *reducer) keep(level int) {
+	if level == len(r.sums) {
+		r.sums = append(r.sums, make([]float32, r.size))
+	}
+	for _, p := range r.params {
+		copy(r.sums[level][r.at[p]:], p.GradFloat32s())
+	}
+	r.zero()
+}
+
+// addEarlier adds the sums of all earlier shards to the gradient of the last one.
+func (r *reducer) addEarlier(p *ag.Param) { r.addLevels(p, treeHeight(r.shards)) }
+
+// addLevels adds the stored sums of the levels below the given one to p's gradient.
+func (r *reducer) addLevels(p *ag.Param, levels int) {
+	for _, sum := range r.sums[:levels] {
+		kernel.AddTo(p.GradFloat32s(), sum[r.at[p]:][:p.Size()])
+	}
+}
+
+// treeHeight is log₂ of a power of two: the number of sums that wait in a tree of as many shards.
+func treeHeight(shards int) int { return bits.TrailingZeros(uint(shards)) }
+
+// finish completes the sum over all shards of all ranks.
+func (r *reducer) finish() error {
+	if r.complete != nil {
+		close(r.complete)
+		r.complete = nil
+		return <-r.finished
+	}
+	r.reset()
+	none := make(chan *ag.Param)
+	close(none)
+	return r.follow(none)
+}
+
+// abandon gives up a step that has failed.
+func (r *reducer) abandon() {
+	if r.complete != nil {
+		r.abandoned = true
+		close(r.complete)
+		r.complete = nil
+		<-r.finished
+	}
+}
+
+// reduce sums a bucket over all ranks.
+func (r *reducer) reduce(b *bucket) error {
+	if len(b.extents) == 1 {
+		if b.shared {
+			return r.comm.ReduceScatter(b.extents[0].grad())
+		}
+		return r.comm.AllReduce(b.extents[0].grad())
+	}
+	r.packed = r.packed[:0]
+	for _, s := range b.extents {
+		r.packed = append(r.packed, s.grad()...)
+	}
+	if err := r.comm.AllReduce(r.packed); err != nil {
+		return err
+	}
+	rest := r.packed
+	for _, s := range b.extents {
+		rest = rest[copy(s.grad(), rest):]
+	}
+	return nil
+}
+
+// norm is the Euclidean length of the whole gradient, summed in double precision. Where ranks divide it, each sums its
+// share in the pieces that kernel.SumSquares would sum apart: the bits are those of the undivided gradient.
+func (r *reducer) norm() (float64, error) {
+	first, grains := map[*ag.Param]int{}, 0
+	for _, p := range r.params {
+		if r.of[p][0].shared {
+			first[p] = grains
+			grains += (p.Size() + shareGrain - 1) / shareGrain
+		}
+	}
+	pieces := make([]float64, grains)
+	for _, b := range r.buckets {
+		if !b.shared {
+			continue
+		}
+		s := b.extents[0]
+		lo, hi := Share(s.to-s.from, r.comm.Rank(), r.comm.Size())
+		for at := lo; at < hi; at += shareGrain {
+			pieces[first[s.param]+(s.from+at)/shareGrain] = kernel.SumSquares(s.grad()[at:min(hi, at+shareGrain)])
+		}
+	}
+	if err := r.comm.AllReduceSum(pieces); err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for _, p := range r.params {
+		if !r.of[p][0].shared {
+			total += kernel.SumSquares(p.GradFloat32s())
+			continue
+		}
+		sum := 0.0
+		for _, x := range pieces[first[p]:][:(p.Size()+shareGrain-1)/shareGrain] {
+			sum += x
+		}
+		total += sum
+	}
+	return math.Sqrt(total), nil
+}
+
+// spread gives every rank the weights that the others have updated.
+func (r *reducer) spread() error {
+	for _, b := range r.buckets {
+		if b.shared {
+			if err := r.comm.AllGather(b.extents[0].value()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
