@@ -11,11 +11,11 @@ func (a *left) pack(dst []float32, r, height, k0, kc int) {
 		packStraight(kc, &a.mat.Data[k0*a.mat.Stride+r], a.mat.Stride, height, a.alpha, &dst[0], height)
 		return
 	}
-	packRows(a, dst, r, height, k0, kc)
+	packAlong(a, dst, r, height, k0, kc)
 }
 
-// packRows packs rows that run along k.
-func packRows(a *left, dst []float32, r, height, k0, kc int) {
+// packAlong packs rows that run along k.
+func packAlong(a *left, dst []float32, r, height, k0, kc int) {
 	if a.bf16 {
 		rows := rowPointers(a.mat, r, height, 2*k0)
 		packTurned16(min(2*kc, a.mat.Cols-2*k0), &rows, height, a.alpha, &dst[0], height)

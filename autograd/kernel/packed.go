@@ -104,14 +104,21 @@ func (p *Packed) IsBF16() bool { return p.b16 != nil }
 // Bytes returns the memory the weight takes.
 func (p *Packed) Bytes() int { return len(p.f32)*int(unsafe.Sizeof(float32(0))) + len(p.b16)*2 }
 
-// at returns weight (o, i).
-func (p *Packed) at(o, i int) float32 {
-	if p.IsBF16() {
-		blk, w := p.block16(o / panel)
-		return FromBF16(blk[i/2*2*w+o%panel*2+i%2])
+// row writes row o of the weight to dst.
+func (p *Packed) row(dst []float32, o int) {
+	if !p.IsBF16() {
+		blk, w := p.block(o / panel)
+		at := o % panel
+		for i := range dst {
+			dst[i] = blk[at]
+			at += w
+		}
+		return
 	}
-	blk, w := p.block(o / panel)
-	return blk[i*w+o%panel]
+	blk, w := p.block16(o / panel)
+	for i := range dst {
+		dst[i] = FromBF16(blk[i/2*2*w+o%panel*2+i%2])
+	}
 }
 
 // Gather writes row ids[i] of the weight to row i of y (len(ids), in): the embedding of a model whose head is tied to it.
@@ -119,10 +126,7 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 	y.check("gather y", len(ids), p.In)
 	For(len(ids), rowGrain, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			dst := y.Row(r)
-			for i := range dst {
-				dst[i] = p.at(ids[r], i)
-			}
+			p.row(y.Row(r), ids[r])
 		}
 	})
 }
@@ -131,10 +135,8 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 func (p *Packed) Unpack(w Mat[float32]) {
 	w.check("unpack w", p.Out, p.In)
 	For(p.Out, panel, func(lo, hi int) {
-		for i := range p.In {
-			for o := lo; o < hi; o++ {
-				w.Data[o*w.Stride+i] = p.at(o, i)
-			}
+		for o := lo; o < hi; o++ {
+			p.row(w.Row(o), o)
 		}
 	})
 }

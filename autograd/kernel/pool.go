@@ -48,17 +48,18 @@ var pool struct {
 	workers atomic.Pointer[[]*worker]
 }
 
-// Threads returns how many threads kernels use: GOMAXPROCS unless SetThreads said otherwise.
-func Threads() int {
-	if n := pool.threads.Load(); n > 0 {
-		return int(n)
-	}
-	return runtime.GOMAXPROCS(0)
-}
+func init() { SetThreads(0) }
 
-// SetThreads sets how many threads kernels use from the next call on; n < 1 returns to GOMAXPROCS. No result depends on it.
+// Threads returns how many threads kernels use: what GOMAXPROCS was at the start, unless SetThreads said otherwise.
+func Threads() int { return int(pool.threads.Load()) }
+
+// SetThreads sets how many threads kernels use from the next call on; n < 1 takes the current GOMAXPROCS. No result depends
+// on it.
 func SetThreads(n int) {
-	pool.threads.Store(int32(max(0, min(n, maxThreads))))
+	if n < 1 {
+		n = runtime.GOMAXPROCS(0) // takes the scheduler's lock: not for the spin loop below
+	}
+	pool.threads.Store(int32(min(n, maxThreads)))
 }
 
 // Run calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when all are

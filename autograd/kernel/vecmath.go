@@ -16,10 +16,13 @@ const (
 	ln2Lo = -2.12194440054690582e-4 // ln 2 − ln2Hi
 )
 
+// roundBias is 1.5·2²³: adding it to a small float32 leaves no bits for a fraction, so that taking it off again rounds.
+const roundBias = 12582912
+
 // reduce32 splits exp(x) = p·2^n with p in [√½, √2]: Cody and Waite's two-step reduction and a polynomial of degree six.
 func reduce32(x float32) (p, n float32) {
 	x = max(-150, min(x, 150))
-	n = float32(math.RoundToEven(float64(x * math.Log2E)))
+	n = float32(x*math.Log2E+roundBias) - roundBias
 	r := x - n*ln2Hi - n*ln2Lo
 	p = 1.9875691500e-4
 	p = p*r + 1.3981999507e-3
