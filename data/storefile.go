@@ -231,7 +231,7 @@ func fileMessages(file []byte) ([]byte, error) {
 	if start > end {
 		return nil, errors.New("not an Arrow file")
 	}
-	return file[start:end], nil
+	return file[start:end:end], nil // no slice of it reaches into the footer
 }
 
 // arrowMessage is a record batch in place: its buffers point into the file, where arrow's own readers copy.
@@ -252,10 +252,11 @@ func parseMessage(b []byte) (m arrowMessage, size int, err error) {
 		return m, 0, errors.New("not an Arrow message")
 	}
 	length := int(binary.LittleEndian.Uint32(b[4:]))
-	metadata := b[prefix : prefix+length]
+	metadata := b[prefix : prefix+length : prefix+length]
 	message := flatTable{flatbuffers.Table{Bytes: metadata, Pos: flatbuffers.GetUOffsetT(metadata)}}
 	body := b[prefix+length:]
-	body = body[:message.int64(3)]
+	n := message.int64(3)
+	body = body[:n:n]
 	size = prefix + length + len(body)
 	if message.byte(1) == messageSchema {
 		return m, size, nil
