@@ -1,0 +1,108 @@
+package lora_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"mambatrain/lora"
+)
+
+// Names choose the modules that they choose in PEFT.
+func TestTargets(t *testing.T) {
+	names := func(n ...string) lora.Targets { return lora.Targets{Names: n} }
+	regex := func(p string) lora.Targets { return lora.Targets{Pattern: p} }
+	l := func(layer, name string) string { return "backbone.layers." + layer + ".mixer." + name }
+	for _, c := range []struct {
+		targets, exclude lora.Targets
+		layers           lora.Layers
+		want             []string // paths of two layers' model; an error's part if it begins with !
+	}{
+		{targets: names("x_proj"), want: []string{l("0", "x_proj"), l("1", "x_proj")}},
+		{targets: names("proj"), want: []string{`!"proj" matches no module`}},
+		{targets: names("mixer.x_proj", l("1", "in_proj")), want: []string{l("0", "x_proj"), l("1", "in_proj"), l("1", "x_proj")}},
+		{targets: names("embeddings", "lm_head"), want: []string{"backbone.embeddings", "lm_head"}},
+		{targets: names("x_proj"), layers: lora.Layers{1}, want: []string{l("1", "x_proj")}},
+		{targets: names("x_proj", "embeddings"), layers: lora.Layers{1}, want: []string{`!"embeddings" matches no module under layers_to_transform [1]`}},
+		{targets: names("x_proj"), layers: lora.Layers{2}, want: []string{`!"x_proj" matches no module under layers_to_transform [2]`}},
+		{targets: regex("all-linear"), exclude: names("in_proj", "dt_proj", "out_proj"), want: []string{l("0", "x_proj"), l("1", "x_proj")}},
+		{targets: regex("ALL-LINEAR"), exclude: regex(`.*\.0\..*|.*(in|out)_proj`), want: []string{l("1", "x_proj"), l("1", "dt_proj")}},
+		{targets: regex("all-linear"), exclude: regex(`.*`), want: []string{`!"all-linear" matches no module under exclude_modules .*`}},
+		{targets: regex(`.*\.(x|dt)_proj`), want: []string{l("0", "x_proj"), l("0", "dt_proj"), l("1", "x_proj"), l("1", "dt_proj")}},
+		{targets: regex(`(?!.*layers\.0).*\.x_proj`), want: []string{l("1", "x_proj")}},
+		{targets: regex(`x_proj`), want: []string{`!"x_proj" matches no module`}},
+		{targets: names("x_proj.dt", "x_proj.B"), exclude: names("layers.0.mixer.x_proj"), want: []string{l("1", "x_proj")}},
+		{targets: names("x_proj.dt", "x_proj.C"), want: []string{"!dt and C do not lie side by side"}},
+		{targets: names("in_proj", "in_proj.x"), want: []string{`!"in_proj.x" matches no module`}},
+	} {
+		m := tiny(t, rand.New(rand.NewPCG(1, 1)))
+		config := lora.Defaults()
+		config.TargetModules, config.ExcludeModules, config.LayersToTransform = c.targets, c.exclude, c.layers
+		_, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1)))
+		if part, fails := strings.CutPrefix(c.want[0], "!"); fails {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%v without %v: got error %v, want one with %s", c.targets, c.exclude, err, part)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v without %v: %v", c.targets, c.exclude, err)
+			continue
+		}
+		var got []string
+		for _, s := range m.Slots() {
+			if s.Adapter() != nil {
+				got = append(got, s.Path)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v without %v: got %v, want %v", c.targets, c.exclude, got, c.want)
+		}
+	}
+}
+
+// Parts of a projection get an adapter for their rows, parts side by side a common one, all parts a plain one.
+func TestRowGroups(t *testing.T) {
+	for _, c := range []struct {
+		names    []string
+		from, to int // in units of r, n: see below
+	}{
+		{[]string{"x_proj.dt"}, 0, 1}, {[]string{"x_proj.B"}, 1, 2}, {[]string{"x_proj.C", "x_proj.B"}, 1, 3}, {[]string{"x_proj.dt", "x_proj.B", "x_proj.C"}, 0, 0},
+	} {
+		m := tiny(t, rand.New(rand.NewPCG(2, 1)))
+		r, n := m.Config.TimeStepRank, m.Config.StateSize
+		bounds := []int{0, r, r + n, r + 2*n}
+		config := lora.Defaults()
+		config.TargetModules.Names = c.names
+		if _, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1))); err != nil {
+			t.Fatal(err)
+		}
+		a := m.Layers[0].Mixer.XProj.Adapter
+		if a.From != bounds[c.from] || a.To != bounds[c.to] {
+			t.Errorf("%v: rows %d to %d, want %d to %d", c.names, a.From, a.To, bounds[c.from], bounds[c.to])
+		}
+	}
+}
+
+// The first pattern that matches gives rank and alpha; a key matches the end of a path.
+func TestPatterns(t *testing.T) {
+	m := tiny(t, rand.New(rand.NewPCG(3, 1)))
+	c := lora.Defaults()
+	c.RankPattern = lora.Pattern[int]{{Key: `layers\.0\.mixer\.in_proj`, Value: 2}, {Key: "in_proj", Value: 3}, {Key: "n_proj", Value: 5}}
+	c.AlphaPattern = lora.Pattern[float64]{{Key: "(x|out)_proj", Value: 32}, {Key: "x_proj", Value: 1}}
+	if _, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 1))); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []struct {
+		layer int
+		end   string
+		rank  int
+		scale float64
+	}{{0, "in_proj", 2, 4}, {1, "in_proj", 3, 8. / 3}, {0, "x_proj", 8, 4}, {1, "out_proj", 8, 4}} {
+		a := map[string]int{"in_proj": 1, "x_proj": 2, "out_proj": 4}[w.end] + 4*w.layer
+		if got := m.Slots()[a].Adapter(); got.Rank() != w.rank || got.Scale != w.scale {
+			t.Errorf("%s: rank %d, scale %v, want %d and %v", m.Slots()[a].Path, got.Rank(), got.Scale, w.rank, w.scale)
+		}
+	}
+}
