@@ -58,7 +58,7 @@ type Config struct {
 	UseCache           bool
 	UseMambapy         bool
 	UseAssociativeScan bool
-	DType              string // float32 | bfloat16 | float16: the type of the weights in the files
+	DType              string // float32 | bfloat16 | float16: the type of the weights in the files; "": not said
 	Architectures      []string
 
 	// Extra holds the keys that Config does not know, as they were read.
@@ -134,7 +134,7 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults []string) {
 		raw["dtype"] = raw["torch_dtype"]
 	}
 	delete(raw, "torch_dtype")
-	c.TimeStepRank, c.IntermediateSize = 0, 0
+	c.TimeStepRank, c.IntermediateSize, c.DType = 0, 0, ""
 	for _, f := range c.fields() {
 		b, ok := raw[f.name]
 		delete(raw, f.name)

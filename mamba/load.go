@@ -83,6 +83,10 @@ func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.DType == "" { // not said: the weights tell
+		x, _ := t.Tensor(found[tableName])
+		c.DType = x.DType.TorchName()
+	}
 	m := build(c, func(name string, shape ...int) *ag.Param {
 		if err != nil {
 			return nil
