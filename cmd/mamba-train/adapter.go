@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
@@ -19,6 +18,25 @@ func loadAdapter(m *mamba.Model, dir string) (*lora.Adapted, error) {
 	return adapted, nil
 }
 
+// readsNoWeights says whether an adapter leaves the numbers of its base alone, so that the base may be kept in the
+// kernels' layout only: it takes nothing out of a weight, measures none and replaces none.
+func readsNoWeights(c lora.Config) bool {
+	return c.InitLoraWeights != lora.InitPissa && !c.UseDora && len(c.ModulesToSave) == 0 && len(c.TargetParameters) == 0
+}
+
+// canPack says whether the base of an adapter directory, "" for none, may be loaded in the kernels' layout.
+func canPack(adapter string) (bool, error) {
+	if adapter == "" {
+		return true, nil
+	}
+	d, err := lora.Open(adapter)
+	if err != nil {
+		return false, fmt.Errorf("adapter %s: %w", adapter, err)
+	}
+	defer d.Close()
+	return readsNoWeights(d.Config), nil
+}
+
 // baseOf returns the model that an adapter says it belongs to.
 func baseOf(dir string) (string, error) {
 	d, err := lora.Open(dir)
@@ -32,9 +50,9 @@ func baseOf(dir string) (string, error) {
 	return d.BaseModel, nil
 }
 
-// readBack fills parameters with what a checkpoint holds under their names.
-func readBack(path string, params []*ag.Param) error {
-	t, err := nn.OpenTensors(path)
+// readBack fills parameters with what the weights of a checkpoint hold under their names.
+func readBack(dir string, params []*ag.Param) error {
+	t, err := nn.OpenTensors(dir)
 	if err != nil {
 		return err
 	}
@@ -42,7 +60,7 @@ func readBack(path string, params []*ag.Param) error {
 	for _, p := range params {
 		x, ok := t.Tensor(p.Name)
 		if !ok {
-			return fmt.Errorf("%s: %s is missing", filepath.Base(path), p.Name)
+			return fmt.Errorf("%s is missing", p.Name)
 		}
 		if err := x.Read(p); err != nil {
 			return err

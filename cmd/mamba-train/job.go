@@ -91,13 +91,20 @@ func (j *job) loadModel(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-	} else if j.model, err = mamba.Load(j.modelDir, mamba.LoadOptions{BF16: c.Precision == "bf16"}); err != nil {
+	} else if j.model, err = mamba.Load(j.modelDir, j.loadOptions()); err != nil {
 		return err
 	}
 	j.model.Checkpointing = c.GradientCheckpointing
 	j.model.LabelSmoothing = c.Train.LabelSmoothingFactor
+	j.model.NeftuneAlpha = c.Train.NeftuneNoiseAlpha
 	j.tokenizer, err = openTokenizer(j.modelDir)
 	return err
+}
+
+// loadOptions keep a base that only plain adapters stand beside in the kernels' layout from the start.
+func (j *job) loadOptions() mamba.LoadOptions {
+	c := j.config
+	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: c.LoRA != nil && c.Adapter == "" && readsNoWeights(*c.LoRA)}
 }
 
 // adapt puts the adapter into the model, or selects what full training trains.

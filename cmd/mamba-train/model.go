@@ -34,7 +34,11 @@ func (f modelFlags) open(ctx context.Context, a *app) (*loaded, error) {
 		return nil, err
 	}
 	a.detail("loading %s", dir)
-	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: a.precision == "bf16"})
+	packed, err := canPack(adapterDir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: a.precision == "bf16", Packed: packed})
 	if err != nil {
 		return nil, err
 	}
