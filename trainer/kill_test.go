@@ -78,14 +78,16 @@ func TestKilledProcesses(t *testing.T) {
 	}
 	for round := 0; kills > 0; round++ {
 		i, dir := round%len(victims), filepath.Join(t.TempDir(), "run")
-		for { // until a run is faster than its killer
+		for { // until a run is faster than its killer, or all kills have been made
 			c := victim(i, dir)
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			timer := time.AfterFunc(time.Duration(r.Int64N(int64(took[i]))), func() { c.Process.Kill() })
+			if kills > 0 {
+				timer := time.AfterFunc(time.Duration(r.Int64N(int64(took[i]))), func() { c.Process.Kill() })
+				defer timer.Stop()
+			}
 			err := c.Wait()
-			timer.Stop()
 			if err == nil {
 				break
 			}
