@@ -89,7 +89,7 @@ type HubRequest struct {
 // on where they were broken off, are checked against the repository's hashes, and appear whole.
 func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 	if !IsHubID(r.ID) {
-		return "", fmt.Errorf("data: %q is no repository name, want owner/name", r.ID)
+		return "", notFound("data: %q is no repository name, want owner/name", r.ID)
 	}
 	if r.Revision == "" {
 		r.Revision = "main"
@@ -99,7 +99,7 @@ func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 		return dir, nil
 	}
 	if h.Offline {
-		return "", fmt.Errorf("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
+		return "", notFound("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
 	}
 	listing, err := repo.list(ctx)
 	if err != nil {
@@ -120,7 +120,8 @@ func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 // noFilesError says that a repository is there, but nothing in it is wanted.
 type noFilesError struct{ message string }
 
-func (e *noFilesError) Error() string { return e.message }
+func (e *noFilesError) Error() string        { return e.message }
+func (e *noFilesError) Is(target error) bool { return target == ErrNotFound }
 
 // hubRepository is a repository in the cache and on the hub.
 type hubRepository struct {
@@ -278,6 +279,11 @@ type hubStatusError struct {
 }
 
 func (e *hubStatusError) Error() string { return e.message }
+
+// Is takes what the hub does not know, or does not admit to, for a name that leads nowhere.
+func (e *hubStatusError) Is(target error) bool {
+	return target == ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
+}
 
 // get asks for the bytes of address from one on.
 func (h *Hub) get(ctx context.Context, address string, from int64) (*http.Response, error) {

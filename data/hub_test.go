@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -244,7 +245,7 @@ func TestHubErrors(t *testing.T) {
 		c.Token = x.token
 		r := wantAll()
 		r.ID = x.id
-		if _, err := c.Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), x.want) {
+		if _, err := c.Fetch(t.Context(), r); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: error %v, want one with %q", x.id, err, x.want)
 		}
 	}

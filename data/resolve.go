@@ -71,7 +71,7 @@ func inputFiles(ctx context.Context, path string) ([]string, error) {
 			return nil, fmt.Errorf("data: %s: %w", path, err)
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("data: %s: no file matches", path)
+			return nil, notFound("data: %s: no file matches", path)
 		}
 		return found, nil
 	}
@@ -83,7 +83,7 @@ func inputFiles(ctx context.Context, path string) ([]string, error) {
 		return directoryFiles(id, request)
 	}
 	if !IsHubID(id) || slices.ContainsFunc(directoryFormats, func(ending string) bool { return strings.HasSuffix(id, ending) }) {
-		return nil, fmt.Errorf("data: %s: no such file or directory", path)
+		return nil, notFound("data: %s: no such file or directory", path)
 	}
 	return hubDatasetFiles(ctx, NewHub(), id, request)
 }

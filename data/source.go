@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -188,7 +187,7 @@ func columnError(path, name string, have []string) error {
 	if near := nearest(name, have); near != "" {
 		message += fmt.Sprintf(", did you mean %q?", near)
 	}
-	return errors.New(message + " Columns: " + strings.Join(have, ", "))
+	return notFound("%s Columns: %s", message, strings.Join(have, ", "))
 }
 
 // nearest returns the candidate that is fewest edits away from name, "" if none is near.

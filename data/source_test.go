@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -170,6 +171,9 @@ func TestSourceFaults(t *testing.T) {
 			t.Errorf("%s %q: no error", c.name, c.content)
 			continue
 		}
+		if missing := strings.Contains(err.Error(), "no column"); missing != errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: ErrNotFound is %v", err, !missing)
+		}
 		for _, part := range append(c.want, "data") {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%s %q: error %q has no %q", c.name, c.content, err, part)
@@ -177,8 +181,9 @@ func TestSourceFaults(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{"no/such/file.parquet": "no such file", "none-*.jsonl": "no file matches"} {
-		if _, err := Open(t.Context(), []Input{{Path: path}}, tok, DefaultOptions()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want one with %q", path, err, want)
+		_, err := Open(t.Context(), []Input{{Path: path}}, tok, DefaultOptions())
+		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want ErrNotFound with %q", path, err, want)
 		}
 	}
 }
@@ -278,5 +283,28 @@ func TestParquetMemory(t *testing.T) {
 			defer b.release() // after the reader's close: a worker may still have it
 		}
 		r.close()
+	}
+}
+
+func TestRows(t *testing.T) {
+	inputs := []Input{
+		{Path: writeFile(t, "a.jsonl", `{"q":"x","n":1,"list":["a",{"b":null}]}`+"\n{\"q\":null}\n")},
+		{Path: writeFile(t, "b.csv", "q,n\ny,2\n")},
+	}
+	var got []string
+	for row, err := range Rows(t.Context(), inputs, DefaultOptions()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, asJSON(t, row))
+	}
+	checkTexts(t, got, `{"list":["a",{"b":null}],"n":1,"q":"x"}`, `{"list":null,"n":null,"q":null}`, `{"n":"2","q":"y"}`)
+	bad := []Input{{Path: writeFile(t, "a.jsonl", "{\"q\":1}\n{")}}
+	last := error(nil)
+	for _, err := range Rows(t.Context(), bad, DefaultOptions()) {
+		last = err
+	}
+	if last == nil || !strings.Contains(last.Error(), "line 2") {
+		t.Errorf("error %v, want one of line 2", last)
 	}
 }

@@ -54,7 +54,7 @@ func (r splitRequest) choose(names []string, readme string) ([]string, error) {
 		if len(within) > 0 {
 			names = within
 		} else if r.config != "default" {
-			return nil, fmt.Errorf("no configuration %q among %s", r.config, strings.Join(names, ", "))
+			return nil, notFound("no configuration %q among %s", r.config, strings.Join(names, ", "))
 		}
 	}
 	want := r.split
@@ -78,7 +78,7 @@ func (r splitRequest) choose(names []string, readme string) ([]string, error) {
 	case r.split == "" || r.split == "train" && len(have) == 1 && len(have[""]) > 0:
 		return names, nil // files that tell no split are train
 	}
-	return nil, fmt.Errorf("no split %q among %s", r.split, strings.Join(names, ", "))
+	return nil, notFound("no split %q among %s", r.split, strings.Join(names, ", "))
 }
 
 // directoryFormats are the endings looked for in a directory or repository; the first that is there counts, the rest is
@@ -129,7 +129,7 @@ func (r splitRequest) fromCard(names []string, readme string) (found []string, o
 		}
 	}
 	if chosen < 0 {
-		return nil, true, fmt.Errorf("want one of its configurations as id:configuration:split: %s", strings.Join(have, ", "))
+		return nil, true, notFound("want one of its configurations as id:configuration:split: %s", strings.Join(have, ", "))
 	}
 	patterns := splitPatterns(&configs[chosen].DataFiles)
 	if len(patterns) == 0 {
@@ -149,7 +149,7 @@ func (r splitRequest) fromCard(names []string, readme string) (found []string, o
 		}
 	}
 	if len(found) == 0 {
-		return nil, true, fmt.Errorf("no file of split %q in configuration %q", want, configs[chosen].Name)
+		return nil, true, notFound("no file of split %q in configuration %q", want, configs[chosen].Name)
 	}
 	return found, true, nil
 }
@@ -270,7 +270,7 @@ func directoryFiles(dir string, r splitRequest) ([]string, error) {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	if len(dataFiles(names)) == 0 {
-		return nil, fmt.Errorf("data: %s: no file ends in %s", dir, strings.Join(directoryFormats, ", "))
+		return nil, notFound("data: %s: no file ends in %s", dir, strings.Join(directoryFormats, ", "))
 	}
 	readme, _ := os.ReadFile(filepath.Join(dir, "README.md"))
 	chosen, err := r.choose(names, string(readme))

@@ -43,6 +43,9 @@ func LoadTokenizer(path string) (*Tokenizer, error) {
 		file = filepath.Join(path, "tokenizer.json")
 	}
 	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound("data: tokenizer: no file %s", file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("data: tokenizer: %w", err)
 	}
