@@ -47,12 +47,8 @@ func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 	from := 0
 	if v, ok := c.vector(); ok {
 		from = x.Cols &^ (vectorStep - 1)
-		y32, x32 := f32Mat(y), f32Mat(x)
-		For(from, convBlock, func(lo, hi int) {
-			k := newConvWork(v, x32, first, f32s(carry), lo, hi-lo)
-			k.forward(y32)
-			giveBack(k.buf)
-		})
+		k := convWork{Conv: v, x: f32Mat(x), y: f32Mat(y), first: first, carry: f32s(carry), n: from}
+		k.run(k.forward)
 	}
 	For(x.Cols-from, convGrain, func(lo, hi int) {
 		lo, hi = lo+from, hi+from
@@ -110,23 +106,8 @@ func (c Conv[T]) Backward(dx Mat[T], dw, db []T, dy, x Mat[T], first []int, carr
 	from := 0
 	if v, ok := c.vector(); ok {
 		from = x.Cols &^ (vectorStep - 1)
-		dx32, dy32, x32 := f32Mat(dx), f32Mat(dy), f32Mat(x)
-		For(from, convBlock, func(lo, hi int) {
-			k := newConvWork(v, x32, first, f32s(carry), lo, hi-lo)
-			k.dx = dx32
-			k.backward(dw != nil, db != nil, dy32)
-			for i := range hi - lo {
-				for j := range 4 {
-					if dw != nil {
-						dw[(lo+i)*4+j] += T(k.dw[j*k.n+i])
-					}
-				}
-				if db != nil {
-					db[lo+i] += T(k.db[i])
-				}
-			}
-			giveBack(k.buf)
-		})
+		k := convWork{Conv: v, x: f32Mat(x), dx: f32Mat(dx), dy: f32Mat(dy), first: first, carry: f32s(carry), n: from}
+		k.backwardVec(f32s(dw), f32s(db))
 	}
 	For(x.Cols-from, convGrain, func(lo, hi int) {
 		lo, hi = lo+from, hi+from

@@ -1,24 +1,23 @@
 package kernel
 
-// The vector form of the convolution, for float32 and four taps: a block of channels walks the rows, each row one pass over
-// the four input rows that it needs, where rows outside the document are a row of zeros.
+// The vector form of the convolution, for float32 and four taps: a task takes some rows of some channels, row by row, each
+// one pass over the four input rows that it needs, where rows outside the document are a row of zeros.
 
-// convBlock is the number of channels of a block: its rows stay in the first-level cache.
-const convBlock = 128
+const (
+	convChannels = 512 // of a task: four input rows and the taps stay in the first-level cache
+	convRows     = 32  // of a task; backward computes three more
+)
 
-// convWork is what one block of channels [lo, lo+n) works with; n is a multiple of vectorStep.
+// convWork is one convolution, forward or backward, over n channels, a multiple of vectorStep.
 type convWork struct {
 	Conv[float32]
-	x, dx  Mat[float32]
-	first  []int
-	carry  []float32
-	lo, n  int
-	buf    *buffer
-	w      []float32 // (4, n), taps by row
-	bias   []float32
-	zero   []float32
-	pre, g []float32 // one row, and the last four rows' gradients
-	dw, db []float32 // (4, n) and (n)
+	x, y, dx, dy Mat[float32]
+	first        []int
+	carry        []float32
+	n            int
+	w            []float32 // (4, n), taps by row
+	bias, zero   []float32
+	part         []float32 // (tasks along the rows, 5, n): dw by taps, db; nil if neither is wanted
 }
 
 // vector reports whether there is a vector form for this convolution, and returns it as float32.
@@ -29,44 +28,47 @@ func (c Conv[T]) vector() (Conv[float32], bool) {
 	return Conv[float32]{f32s(c.W), f32s(c.Bias), c.K, c.Act}, true
 }
 
-func newConvWork(c Conv[float32], x Mat[float32], first []int, carry []float32, lo, n int) *convWork {
-	k := &convWork{Conv: c, x: x, first: first, carry: carry, lo: lo, n: n, buf: borrow(16 * n)}
-	rest := k.buf.data
-	clear(rest)
-	k.w, k.bias, k.zero, k.pre = carve(&rest, 4*n), carve(&rest, n), carve(&rest, n), carve(&rest, n)
-	k.g, k.dw, k.db = carve(&rest, 4*n), carve(&rest, 4*n), carve(&rest, n)
+// run calls f for each task's rows [t0, t1) and channels [lo, hi), with the taps in order.
+func (k *convWork) run(f func(t0, t1, lo, hi int)) {
+	n := k.n
+	buf := borrow(6 * n)
+	defer giveBack(buf)
+	clear(buf.data)
+	k.w, k.bias, k.zero = buf.data[:4*n], buf.data[4*n:5*n], buf.data[5*n:]
 	for i := range n {
 		for j := range 4 {
-			k.w[j*n+i] = c.W[(lo+i)*4+j]
+			k.w[j*n+i] = k.W[i*4+j]
 		}
 	}
-	if c.Bias != nil {
-		copy(k.bias, c.Bias[lo:lo+n])
-	}
-	return k
+	copy(k.bias, k.Bias)
+	bands, blocks := (k.x.Rows+convRows-1)/convRows, (n+convChannels-1)/convChannels
+	Run(bands*blocks, func(task int) {
+		t, c := task/blocks*convRows, task%blocks*convChannels
+		f(t, min(k.x.Rows, t+convRows), c, min(n, c+convChannels))
+	})
 }
 
-// tap returns the address of the block's part of input row t, for a row whose document starts at first.
-func (k *convWork) tap(t, first int) *float32 {
+// tap returns the address of channel lo of input row t, for a row whose document starts at first.
+func (k *convWork) tap(t, first, lo int) *float32 {
 	if row := k.tapRow(k.x, k.carry, t, first); row != nil {
-		return &row[k.lo]
+		return &row[lo]
 	}
 	return &k.zero[0]
 }
 
-// convolve writes the pre-activation of row t.
-func (k *convWork) convolve(y *float32, t int) {
+// convolve writes the pre-activation of row t, channels from lo on, to y.
+func (k *convWork) convolve(y []float32, t, lo int) {
 	f := firstRow(k.first, t)
-	active.vec.conv4(k.n, y, &k.bias[0], &k.w[0], k.tap(t-3, f), k.tap(t-2, f), k.tap(t-1, f), k.tap(t, f), k.n)
+	active.vec.conv4(len(y), &y[0], &k.bias[lo], &k.w[lo], k.tap(t-3, f, lo), k.tap(t-2, f, lo), k.tap(t-1, f, lo), k.tap(t, f, lo), k.n)
 }
 
-// forward writes the block's part of y.
-func (k *convWork) forward(y Mat[float32]) {
-	for t := range k.x.Rows {
-		out := y.Row(t)[k.lo : k.lo+k.n]
-		k.convolve(&out[0], t)
+// forward writes one task's part of y.
+func (k *convWork) forward(t0, t1, lo, hi int) {
+	for t := t0; t < t1; t++ {
+		out := k.y.Row(t)[lo:hi]
+		k.convolve(out, t, lo)
 		if k.Act == SiLU {
-			active.vec.silu(k.n, &out[0], &out[0])
+			active.vec.silu(len(out), &out[0], &out[0])
 			continue
 		}
 		for i, v := range out {
@@ -75,54 +77,109 @@ func (k *convWork) forward(y Mat[float32]) {
 	}
 }
 
-// backward adds the block's part of the gradients to k.dx, k.dw and k.db.
-func (k *convWork) backward(dw, db bool, dy Mat[float32]) {
-	v := &active.vec
-	for t := range k.x.Rows {
-		f := firstRow(k.first, t)
-		g, up := k.slot(t), dy.Row(t)[k.lo:k.lo+k.n]
-		k.convolve(&k.pre[0], t)
-		k.slope(g, up)
-		if dw {
-			v.convGrad4(k.n, &g[0], &k.dw[0], k.tap(t-3, f), k.tap(t-2, f), k.tap(t-1, f), k.tap(t, f), k.n)
+// convBack is one task on its way back.
+type convBack struct {
+	*convWork
+	t0, t1, lo, hi int
+	pre            []float32
+	g              []float32 // the pre-activation gradients of the last four rows
+}
+
+// backward adds one task's part of dx, and leaves its share of dw and db in part.
+func (k *convWork) backward(t0, t1, lo, hi int) {
+	n := hi - lo
+	buf := borrow(5 * n)
+	defer giveBack(buf)
+	b := convBack{k, t0, t1, lo, hi, buf.data[:n], buf.data[n:]}
+	end := t1
+	if !k.dx.Absent() {
+		end = min(k.x.Rows, t1+3) // the task's last inputs are taps of these rows too
+	}
+	for t := t0; t < end; t++ {
+		b.slope(t)
+		if k.part != nil && t < t1 {
+			b.weightGrad(t)
 		}
-		if db {
-			v.add(k.n, &k.db[0], &g[0])
-		}
-		if k.dx.Absent() {
-			continue
-		}
-		last := t+1 == k.x.Rows || firstRow(k.first, t+1) == t+1
-		for s := t - 3; s <= t; s++ {
-			if s >= max(f, 0) && (s == t-3 || last) {
-				k.inputGrad(s, t)
-			}
+		if !k.dx.Absent() {
+			b.inputGrads(t)
 		}
 	}
 }
 
 // slot is where the pre-activation gradient of row t is kept until row t+3.
-func (k *convWork) slot(t int) []float32 { return k.g[t%4*k.n : (t%4+1)*k.n] }
+func (b *convBack) slot(t int) []float32 {
+	n := b.hi - b.lo
+	return b.g[t%4*n : (t%4+1)*n]
+}
 
-// slope turns the pre-activation into g = dy·act′.
-func (k *convWork) slope(g, dy []float32) {
-	if k.Act == SiLU {
-		active.vec.siluGrad(k.n, &g[0], &dy[0], &k.pre[0])
+// slope computes row t's pre-activation gradient, dy·act′.
+func (b *convBack) slope(t int) {
+	g, dy := b.slot(t), b.dy.Row(t)[b.lo:b.hi]
+	b.convolve(b.pre, t, b.lo)
+	if b.Act == SiLU {
+		active.vec.siluGrad(len(g), &g[0], &dy[0], &b.pre[0])
 		return
 	}
-	for i, v := range k.pre {
-		g[i] = dy[i] * derivative(k.Act, v)
+	for i, v := range b.pre {
+		g[i] = dy[i] * derivative(b.Act, v)
 	}
 }
 
-// inputGrad adds to dx of row s what the rows s … s+3 of its document, of which end is the last so far, send back.
-func (k *convWork) inputGrad(s, end int) {
-	from := func(t int) *float32 {
-		if t > end {
-			return &k.zero[0]
+// weightGrad adds row t's share of dw and db.
+func (b *convBack) weightGrad(t int) {
+	v, f, lo, n := &active.vec, firstRow(b.first, t), b.lo, b.n
+	own := b.part[b.t0/convRows*5*n:]
+	g := b.slot(t)
+	v.convGrad4(len(g), &g[0], &own[lo], b.tap(t-3, f, lo), b.tap(t-2, f, lo), b.tap(t-1, f, lo), b.tap(t, f, lo), n)
+	v.add(len(g), &own[4*n+lo], &g[0])
+}
+
+// inputGrads adds to dx of every row that row t completes: row t−3, and those after it if t is the last of its document.
+func (b *convBack) inputGrads(t int) {
+	f := max(firstRow(b.first, t), b.t0)
+	last := t+1 == b.x.Rows || firstRow(b.first, t+1) == t+1
+	for s := max(t-3, f); s <= t && s < b.t1; s++ {
+		if s == t-3 || last {
+			b.inputGrad(s, t)
 		}
-		return &k.slot(t)[0]
 	}
-	dx := &k.dx.Row(s)[k.lo]
-	active.vec.conv4(k.n, dx, dx, &k.w[0], from(s+3), from(s+2), from(s+1), from(s), k.n)
+}
+
+// inputGrad adds to dx of row s what the rows s … s+3 of its document, of which last is the last so far, send back.
+func (b *convBack) inputGrad(s, last int) {
+	from := func(t int) *float32 {
+		if t > last {
+			return &b.zero[0]
+		}
+		return &b.slot(t)[0]
+	}
+	dx := &b.dx.Row(s)[b.lo]
+	active.vec.conv4(b.hi-b.lo, dx, dx, &b.w[b.lo], from(s+3), from(s+2), from(s+1), from(s), b.n)
+}
+
+// backwardVec is Backward for the first n channels, in float32.
+func (k *convWork) backwardVec(dw, db []float32) {
+	bands := (k.x.Rows + convRows - 1) / convRows
+	if dw == nil && db == nil {
+		k.run(k.backward)
+		return
+	}
+	buf := borrow(bands * 5 * k.n)
+	defer giveBack(buf)
+	clear(buf.data)
+	k.part = buf.data
+	k.run(k.backward)
+	for band := range bands {
+		own := k.part[band*5*k.n:]
+		for i := range k.n {
+			for j := range 4 {
+				if dw != nil {
+					dw[i*4+j] += own[j*k.n+i]
+				}
+			}
+			if db != nil {
+				db[i] += own[4*k.n+i]
+			}
+		}
+	}
 }
