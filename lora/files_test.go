@@ -192,7 +192,8 @@ func TestSwitching(t *testing.T) {
 	var want [][]float32
 	for range 3 {
 		c := randomConfig(r)
-		c.InitLoraWeights, c.Bias = lora.InitTrue, lora.BiasAll
+		c.InitLoraWeights, c.Bias, c.ModulesToSave = lora.InitTrue, lora.BiasAll, []string{"lm_head"}
+		c.TargetModules = lora.Targets{Names: []string{"in_proj", "embeddings"}}
 		dir, logits := saved(t, r, load(t, base), c, ids)
 		a, err := openDir(t, dir).Load(m)
 		if err != nil {
@@ -205,6 +206,11 @@ func TestSwitching(t *testing.T) {
 			t.Fatal(err)
 		}
 		near(t, "switched to another adapter", directLogits(t, m, ids), want[i], mergedLogits, mergedLogits)
+		for _, s := range m.Slots() {
+			s.Weight().PackOnly()
+		}
+		adapters[i].Touch()
+		near(t, "with packed weights", directLogits(t, m, ids), want[i], mergedLogits, mergedLogits)
 		if err := adapters[(i+1)%3].Enable(); err == nil {
 			t.Error("a second adapter was enabled beside the first")
 		}
@@ -602,4 +608,55 @@ func readGGUF(t *testing.T, path string) ggufFile {
 		f.tensors[p.name] = ggufTensor{p.ne, v}
 	}
 	return f
+}
+
+// Every tensor has the name and shape that PEFT gives it; what PEFT has no name for is called as the base calls it.
+func TestNamesInFile(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	m := tiny(t, r)
+	c := lora.Defaults()
+	c.R, c.UseDora, c.Bias = 2, true, lora.BiasAll
+	c.TargetModules.Names = []string{"dt_proj", "embeddings", "in_proj.z"}
+	c.TargetParameters, c.ModulesToSave, c.LayersToTransform = []string{"layers.1.mixer.A_log", "layers.1.mixer.D"}, []string{"norm_f"}, nil
+	a, err := lora.Inject(m, c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stir(a, r)
+	dir := t.TempDir()
+	if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h, d, v, rank := m.Config.HiddenSize, m.Config.IntermediateSize, m.Config.VocabSize, m.Config.TimeStepRank
+	want := map[string][]int{
+		"backbone.embeddings.lora_embedding_A": {2, v}, "backbone.embeddings.lora_embedding_B": {h, 2}, "backbone.embeddings.lora_magnitude_vector": {h},
+		"backbone.norm_f.weight": {h}, "backbone.layers.1.mixer.A_log": {d, m.Config.StateSize}, "backbone.layers.1.mixer.D": {d},
+	}
+	for _, layer := range []string{"backbone.layers.0.mixer.", "backbone.layers.1.mixer."} {
+		for name, shape := range map[string][]int{
+			"dt_proj.lora_A.weight": {2, rank}, "dt_proj.lora_B.weight": {d, 2}, "dt_proj.lora_magnitude_vector": {d}, "dt_proj.base_layer.bias": {d},
+			"in_proj.lora_A.weight": {2, h}, "in_proj.lora_B.weight": {2 * d, 2}, "in_proj.lora_magnitude_vector": {2 * d}, "conv1d.bias": {d},
+		} {
+			want[layer+name] = shape
+		}
+		if m.Config.UseBias {
+			want[layer+"in_proj.base_layer.bias"], want[layer+"out_proj.bias"] = []int{2 * d}, []int{h}
+		}
+	}
+	file := openTensors(t, filepath.Join(dir, lora.WeightsFile))
+	for _, name := range file.Names() {
+		x, _ := file.Tensor(name)
+		key := strings.TrimPrefix(name, "base_model.model.")
+		if !slices.Equal(x.Shape, want[key]) {
+			t.Errorf("%s: is %v, want %v", name, x.Shape, want[key])
+		}
+		delete(want, key)
+	}
+	for name := range want {
+		t.Errorf("%s: is missing", name)
+	}
+	b := floats(t, file, "base_model.model.backbone.layers.0.mixer.in_proj.lora_B.weight")
+	if slices.ContainsFunc(b[:2*d], func(x float32) bool { return x != 0 }) || !slices.ContainsFunc(b[2*d:], func(x float32) bool { return x != 0 }) {
+		t.Error("B of a row group is not zero outside of it, or zero inside")
+	}
 }

@@ -218,6 +218,7 @@ func (a *Adapted) Disable() {
 
 // set exchanges the value. A gradient has the same shape and type for both and stays.
 func (w *whole) set(v *tensor.Dense) {
+	w.param.Unpack()
 	w.param.Value = v
 	w.param.Touch()
 }
@@ -229,7 +230,9 @@ func (a *Adapted) Touch() {
 		l.adapter.Touch()
 	}
 	for _, w := range a.whole {
-		w.param.Touch()
+		if a.enabled {
+			w.set(w.own)
+		}
 	}
 }
 
