@@ -237,6 +237,8 @@ func (c *Config) fields() []field {
 	}
 }
 
+var errNull = errors.New("null")
+
 // parse reads a value into the field and says what is wrong with it, "" if nothing.
 func (f field) parse(b json.RawMessage) string {
 	null := string(b) == "null"
@@ -267,8 +269,17 @@ func (f field) parse(b json.RawMessage) string {
 		want = "a string"
 		err = json.Unmarshal(b, p)
 	}
-	_, nullable := map[string]bool{"architectures": true, "dtype": true, "eos_token_id": true, "bos_token_id": true, "pad_token_id": true}[f.name]
-	if err != nil || null && !nullable {
+	switch f.place.(type) {
+	case *int, *float64, *bool:
+		if null {
+			err = errNull
+		}
+	case *string:
+		if null && f.name != "dtype" {
+			err = errNull
+		}
+	}
+	if err != nil {
 		return fmt.Sprintf("want %s, got %s", want, shorten(b))
 	}
 	return ""
