@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// LogsDir is where event files are, below the output directory, unless logging_dir names another place.
+const LogsDir = "logs"
+
 const (
 	lockName         = ".lock"
 	temporary        = ".tmp-" // names of what is being written or removed begin with it
@@ -109,6 +112,12 @@ func (o *Output) clear() error {
 	}
 	for _, step := range steps {
 		remove = append(remove, checkpointName(step))
+	}
+	logs, _ := o.fs.ReadDir(filepath.Join(o.Dir, LogsDir)) // most often there are none
+	for _, e := range logs {
+		if strings.HasPrefix(e.Name(), eventsPrefix) {
+			remove = append(remove, filepath.Join(LogsDir, e.Name()))
+		}
 	}
 	for _, name := range remove {
 		if err := o.remove(name); err != nil {

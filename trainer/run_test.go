@@ -351,11 +351,18 @@ func TestOutputDirectoryRules(t *testing.T) {
 		t.Errorf("a second fresh run: got %v, want ErrNotEmpty", err)
 	}
 	os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o666)
+	board, err := NewTensorBoard(Disk{}, filepath.Join(dir, LogsDir), frozenClock)
+	if err != nil || board.Close() != nil {
+		t.Fatal(err)
+	}
 	r := newRun()
 	r.SaveSteps = 0
 	r.must(t, dir, Overwrite)
 	if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) > 0 {
 		t.Errorf("checkpoints of the earlier run are left: %v", found)
+	}
+	if found, _ := filepath.Glob(filepath.Join(dir, LogsDir, "*")); len(found) > 0 {
+		t.Errorf("events of the earlier run are left: %v", found)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
 		t.Errorf("a file of the user is gone: %v", err)

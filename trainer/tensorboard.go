@@ -22,6 +22,9 @@ type TensorBoard struct {
 	err error
 }
 
+// eventsPrefix is how TensorBoard knows an event file.
+const eventsPrefix = "events.out.tfevents."
+
 // NewTensorBoard begins an event file in dir. A run that goes on begins another one beside it.
 func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error) {
 	if err := f.MkdirAll(dir); err != nil {
@@ -32,7 +35,7 @@ func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error
 		host = "localhost"
 	}
 	at := now()
-	name := fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d", at.Unix(), filepath.Base(host), os.Getpid(), at.Nanosecond())
+	name := fmt.Sprintf(eventsPrefix+"%010d.%s.%d.%d", at.Unix(), filepath.Base(host), os.Getpid(), at.Nanosecond())
 	w, err := f.Append(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
