@@ -143,3 +143,30 @@ func benchmarkTokenise(b *testing.B, size int) {
 		})
 	}
 }
+
+// BenchmarkBatch makes a micro-batch of eight documents: what a step waits for where nothing is read ahead.
+func BenchmarkBatch(b *testing.B) {
+	d := open(b, idRowsFile(b, 2000), nil, DefaultOptions())
+	l, err := d.Loader(LoaderOptions{BatchSize: 8, Seed: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; b.Loop(); i++ {
+		l.At(0, i%l.Total())
+	}
+}
+
+// BenchmarkOpenQuotes reads and tokenises the 2,123 quotes: what a run waits for before its first step.
+func BenchmarkOpenQuotes(b *testing.B) {
+	tok := loadTokenizer(b, testData(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
+	o := DefaultOptions()
+	o.Template = "{{.quote}} — {{.author}}"
+	path := testData(b, "english_quotes/train-00000-of-00001.parquet")
+	for b.Loop() {
+		d, err := Open(b.Context(), []Input{{Path: path}}, tok, o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		d.Close()
+	}
+}

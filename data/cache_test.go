@@ -1,10 +1,15 @@
 package data
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // sameDocuments checks that two data sets hold the same.
@@ -75,6 +80,46 @@ func TestCache(t *testing.T) {
 	open(t, promptRowsFile(t), tinyTokenizer(t), other)
 	if files, _ := filepath.Glob(filepath.Join(o.Cache, "*")); len(files) != 4 {
 		t.Errorf("another max_length uses the same cache: %v", files)
+	}
+}
+
+func TestCacheIsBuiltAtOnce(t *testing.T) {
+	o, tok, path := promptOptions(), tinyTokenizer(t), promptRowsFile(t)
+	want := open(t, path, tok, o)
+	o.Cache = t.TempDir()
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer d.Close()
+			if d.Fingerprint() != want.Fingerprint() || d.Len() != want.Len() {
+				t.Errorf("%d documents, %.8s", d.Len(), d.Fingerprint())
+			}
+		})
+	}
+	group.Wait()
+	if files, err := filepath.Glob(filepath.Join(o.Cache, ".*")); err != nil || len(files) > 0 {
+		t.Errorf("%v is left behind, %v", files, err)
+	}
+}
+
+// TestCancelling stops a build half-way: nothing may be left.
+func TestCancelling(t *testing.T) {
+	o := DefaultOptions()
+	o.Cache = t.TempDir()
+	path := writeFile(t, "rows.jsonl", strings.Repeat("{\"text\":\"small steps, taken daily\"}\n", 50000))
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	_, err := Open(ctx, []Input{{Path: path}}, tinyTokenizer(t), o)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	if files, _ := os.ReadDir(o.Cache); len(files) > 0 {
+		t.Errorf("%v is left behind", files)
 	}
 }
 

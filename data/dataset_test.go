@@ -137,6 +137,29 @@ func asJSON(t testing.TB, v any) string {
 	return string(raw)
 }
 
+func TestParquetWithoutRowsOrWithOneColumn(t *testing.T) {
+	if rows := readRows(t, testData(t, "english_quotes/variants/empty.parquet"), "quote"); len(rows) != 0 {
+		t.Errorf("%d rows, want none", len(rows))
+	}
+	path := testData(t, "english_quotes/variants/text_only.parquet")
+	f, err := newSourceFile(path, "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.open(checkedMemory(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := r.columns(); !slices.Equal(names, []string{"text"}) {
+		t.Errorf("columns %q, want text", names)
+	}
+	r.close()
+	d := open(t, path, tinyTokenizer(t), DefaultOptions())
+	if s := d.Stats(); s.Documents+s.Empty+s.NoLabels != s.Rows || s.Documents == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // readRows returns the named values of each row of a file, as JSON.
 func readRows(t testing.TB, path string, names ...string) (rows []string) {
 	t.Helper()

@@ -71,6 +71,7 @@ type patternSplitter struct {
 	behavior string
 }
 
+// newPatternSplitter compiles a pattern. Its \p{…} are Unicode 15's, as Go knows them; the scanners have 16's.
 func newPatternSplitter(pattern, behavior string, side matchSide) (splitter, error) {
 	switch behavior {
 	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous":

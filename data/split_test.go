@@ -81,6 +81,7 @@ func TestUnknownFeaturesAreRefused(t *testing.T) {
 		{`"type":"BPE"`, `"type":"WordPiece"`, "WordPiece"},
 		{`"merges":`, `"byte_fallback":true,"merges":`, "byte_fallback"},
 		{`"merges":`, `"dropout":0.1,"merges":`, "dropout"},
+		{`"merges":`, `"unk_token":"a","merges":`, "unk_token"},
 		{`"merges":`, `"end_of_word_suffix":"</w>","merges":`, "end_of_word_suffix"},
 		{`"normalizer":null`, `"normalizer":{"type":"NFKC"}`, "NFKC"},
 		{`"normalizer":null`, `"normalizer":{"type":"Sequence","normalizers":[{"type":"Lowercase"}]}`, "Lowercase"},

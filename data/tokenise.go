@@ -211,7 +211,10 @@ func (t *tokeniser) work(j job, s *scratch) (out tokenised) {
 			}
 		}
 	}
-	out.chunk = out.chunk.clone(j.renderer.masks())
+	if !j.renderer.masks() {
+		out.chunk.labels = nil
+	}
+	out.chunk = out.chunk.clone()
 	return out
 }
 
@@ -286,10 +289,10 @@ func (c *chunk) reset() *chunk {
 	return c
 }
 
-// clone returns a copy without spare room and without what is not needed.
-func (c *chunk) clone(masks bool) *chunk {
+// clone returns a copy without spare room and without columns that say nothing.
+func (c *chunk) clone() *chunk {
 	out := &chunk{tokens: slices.Clone(c.tokens), offsets: slices.Clone(c.offsets), rows: slices.Clone(c.rows)}
-	if masks && len(c.labels) > 0 {
+	if len(c.labels) > 0 {
 		out.labels = slices.Clone(c.labels)
 	}
 	if slices.Contains(c.parts, 1) {

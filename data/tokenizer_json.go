@@ -41,6 +41,7 @@ type bpeModel struct {
 	Dropout      *float64         `json:"dropout"`
 	Prefix       *string          `json:"continuing_subword_prefix"`
 	Suffix       *string          `json:"end_of_word_suffix"`
+	Unknown      *string          `json:"unk_token"`
 	ByteFallback bool             `json:"byte_fallback"`
 	IgnoreMerges bool             `json:"ignore_merges"`
 	Vocab        map[string]int32 `json:"vocab"`
@@ -69,6 +70,9 @@ func (t *Tokenizer) parse(raw []byte) error {
 	}
 	if t.vocab, err = newVocabulary(m, f.Added); err != nil {
 		return err
+	}
+	if m.Unknown != nil && !t.vocab.complete {
+		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not known", *m.Unknown)
 	}
 	if t.merges, err = parseMerges(m.Merges, t.vocab); err != nil {
 		return err
