@@ -11,6 +11,9 @@ import (
 // an adapted Embedding, to the norms that the magnitude says, y·Magnitude/‖W + Scale·B·A‖ + b. The norm runs along the
 // rows of a Linear's weight, along the columns of a table. For the backward pass it is a constant, as section 4.3 of the
 // paper proposes and PEFT does it.
+//
+// Dropout reaches the low-rank branch alone. PEFT drops inputs of (Magnitude/‖·‖ − 1)·W·x too, at the price of a second
+// product with W; both have the same expectation.
 func rescale(y, w, b Var, lr LowRank, axis normAxis) Var {
 	g := y.Graph()
 	o := dora[float64]{lr.Scale, axis, lr.From, lr.To}

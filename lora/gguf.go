@@ -22,9 +22,13 @@ func (d *Directory) WriteGGUF(path string, tie Tie) error {
 	g.text("general.architecture", "mamba")
 	g.text("general.type", "adapter")
 	g.text("adapter.type", "lora")
-	g.number("adapter.lora.alpha", float32(d.Config.LoraAlpha))
+	alpha := d.Config.LoraAlpha
+	if alpha == 0 { // to llama.cpp 0 says that B·A is not scaled
+		alpha = 1
+	}
+	g.number("adapter.lora.alpha", float32(alpha))
 	for i := range d.modules {
-		g.add(&d.modules[i], d.Config.LoraAlpha)
+		g.add(&d.modules[i], alpha)
 	}
 	return nn.WriteFile(path, g.write)
 }
