@@ -234,6 +234,7 @@ func TestSpellings(t *testing.T) {
 		},
 		"without prefix":   func(n string) string { return strings.TrimPrefix(n, "base_model.model.") },
 		"without backbone": func(n string) string { return strings.Replace(n, "backbone.", "", 1) },
+		"one more parent":  func(n string) string { return strings.Replace(n, "backbone.", "wrapped.backbone.", 1) },
 		"wrapped parents":  func(n string) string { return strings.Replace(n, ".mixer.", ".mixer.base_layer.", 1) },
 	} {
 		dir := rewrite(t, filepath.Join(from, "adapter"), rename, nil)
@@ -245,6 +246,60 @@ func TestSpellings(t *testing.T) {
 		compareDirect(t, m, want)
 		merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Weighted{Directory: openDir(t, dir), Weight: 1})
 		compareDirect(t, load(t, merged), want)
+	}
+}
+
+// A base whose tensors have no common parent, as a model without head has them, merges all the same.
+func TestBaseWithoutBackbone(t *testing.T) {
+	from, base := filepath.Join("testdata", "golden", "seed_recipe"), t.TempDir()
+	copyFile(t, filepath.Join("testdata", "models", "base", mamba.ConfigFile), filepath.Join(base, mamba.ConfigFile))
+	file := openTensors(t, filepath.Join("testdata", "models", "base"))
+	var sources []nn.Source
+	for _, name := range file.Names() {
+		x, _ := file.Tensor(name)
+		sources = append(sources, nn.FromTensor(strings.TrimPrefix(name, "backbone."), x, x.DType))
+	}
+	if err := nn.SaveShards(base, sources, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	merged, plan := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, filepath.Join(from, "adapter")), Weight: 1})
+	if !plan.Untied {
+		t.Error("the head stayed tied to the adapted table")
+	}
+	compareDirect(t, load(t, merged), openTensors(t, filepath.Join(from, "forward.safetensors")))
+}
+
+// A save that fails leaves the old adapter, or none, but never a mixture.
+func TestSaveFails(t *testing.T) {
+	m := model(t, "base")
+	a, err := lora.Load(filepath.Join("testdata", "golden", "linear_only", "adapter"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blocked := range []string{lora.WeightsFile, lora.ConfigFile} {
+		dir := t.TempDir()
+		if err := a.Save(dir, lora.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		// A directory with something in it cannot be replaced by a file.
+		if err := os.Remove(filepath.Join(dir, blocked)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, blocked, "x"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Save(dir, lora.SaveOptions{}); err == nil {
+			t.Errorf("saved over %s, which is a directory", blocked)
+		}
+		var left []string
+		for _, name := range []string{lora.WeightsFile, lora.ConfigFile} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
+				left = append(left, name)
+			}
+		}
+		if want := map[string]int{lora.WeightsFile: 1, lora.ConfigFile: 0}[blocked]; len(left) != want {
+			t.Errorf("%s blocked: %v is left, want %d files", blocked, left, want)
+		}
 	}
 }
 

@@ -93,22 +93,20 @@ func (f *fitting) fault(format string, args ...any) {
 	f.faults = append(f.faults, fmt.Sprintf(format, args...))
 }
 
-// find returns the one of the names that path is, or is the end of, -1 if there is none or more than one: adapters of a
-// model without head call backbone.layers.0 layers.0.
+// find returns the place of path among the names, -1 if it is not there. A first component may be missing on either side:
+// what a model without head calls layers.0 is backbone.layers.0 in one with a head.
 func find(names []string, path string) int {
 	if i := slices.Index(names, path); i >= 0 {
 		return i
 	}
-	at := -1
-	for i, name := range names {
-		if endsIn(name, path) {
-			if at >= 0 {
-				return -1
-			}
-			at = i
-		}
-	}
-	return at
+	return slices.IndexFunc(names, func(name string) bool { return sameName(name, path) })
+}
+
+// sameName says whether a and b differ at most in a first component that only one of them has.
+func sameName(a, b string) bool {
+	_, shortA, _ := strings.Cut(a, ".")
+	_, shortB, _ := strings.Cut(b, ".")
+	return a == b || a == shortB || b == shortA
 }
 
 func (f *fitting) module(m *module) {
@@ -174,7 +172,7 @@ func (f *fitting) wholes() error {
 	head := tiedHead(f.m)
 	for _, w := range f.d.whole {
 		p, tied := f.parameter(w.name), false
-		if p == nil && head.Linear != nil && endsIn(head.Path+".weight", w.name) {
+		if p == nil && head.Linear != nil && sameName(head.Path+".weight", w.name) {
 			p, tied = head.Weight(), true
 		}
 		if p == nil {

@@ -89,7 +89,7 @@ func (p *plan) edit(name string) *edit {
 	names := p.base.Names()
 	if i := find(names, name); i >= 0 {
 		name = names[i]
-	} else if p.tie.Head != "" && endsIn(p.tie.Head, name) {
+	} else if p.tie.Head != "" && sameName(p.tie.Head, name) {
 		name = p.tie.Head
 	} else {
 		return nil
@@ -159,7 +159,7 @@ func (p *plan) addWhole(a Weighted, w *wholeTensor) {
 			return
 		}
 		// A table that was saved because it differs is the head's too where the two are tied.
-		if p.tie.Head != "" && endsIn(e.name, p.tie.Table) {
+		if p.tie.Head != "" && sameName(e.name, p.tie.Table) {
 			if head := p.edit(p.tie.Head); head != nil {
 				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor})
 			}
@@ -224,7 +224,7 @@ func (p *plan) tied() (table, head *edit) {
 		case len(e.steps) == 0:
 		case name == p.tie.Head:
 			head = e
-		case endsIn(p.tie.Table, name) || endsIn(name, p.tie.Table):
+		case sameName(name, p.tie.Table):
 			table = e
 		}
 	}

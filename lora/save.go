@@ -21,8 +21,8 @@ type SaveOptions struct {
 }
 
 // Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors and
-// then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit;
-// after an error neither file is left.
+// then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
+// an error there is what was there before, or neither file.
 func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("lora: save: %w", err)
@@ -36,15 +36,15 @@ func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
 		return fmt.Errorf("lora: save: %w", err)
 	}
 	sources := a.sources()
+	if err := nn.SaveTensors(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
+		return err
+	}
 	defer func() {
-		if err != nil {
+		if err != nil { // the weights are new, and settings that may be old do not belong to them
 			os.Remove(filepath.Join(dir, ConfigFile))
 			os.Remove(filepath.Join(dir, WeightsFile))
 		}
 	}()
-	if err := nn.SaveTensors(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
-		return err
-	}
 	if err := nn.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(append(config, '\n'))
 		return err
