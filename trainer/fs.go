@@ -45,25 +45,24 @@ func (Disk) Append(path string) (io.WriteCloser, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 }
 
-// Sync of a directory is left out where the system has no such thing.
+// Sync of a directory does nothing where the system has no such thing.
 func (Disk) Sync(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, syscall.EISDIR) || runtime.GOOS == "windows" && err != nil {
-		if f, err = os.Open(path); err == nil {
-			return ignoreUnsupported(errors.Join(f.Sync(), f.Close()))
-		}
+	mode := os.O_RDONLY
+	if runtime.GOOS == "windows" {
+		mode = os.O_RDWR // FlushFileBuffers wants it; directories cannot be opened so
 	}
+	f, err := os.OpenFile(path, mode, 0)
 	if err != nil {
+		if info, serr := os.Stat(path); serr == nil && info.IsDir() && mode == os.O_RDWR {
+			return nil
+		}
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-func ignoreUnsupported(err error) error {
-	if runtime.GOOS == "windows" || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		return nil
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // a file system that cannot
 	}
-	return err
+	return errors.Join(err, f.Close())
 }
 
 // writeAtomic replaces the file at path: a reader, and a restart after a crash, see the old contents or the new.

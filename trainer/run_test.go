@@ -452,3 +452,22 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 		t.Errorf("named %v, want %v", got, want)
 	}
 }
+
+// deaf is a communicator whose other ranks are gone.
+type deaf struct{ Alone }
+
+var errDeaf = errors.New("rank 1 is gone")
+
+func (deaf) AllReduceMax([]float64) error { return errDeaf }
+
+func TestALostRankIsNotTheEnd(t *testing.T) {
+	r := newRun()
+	r.task.Comm = deaf{}
+	dir := t.TempDir()
+	if _, err := r.start(context.Background(), dir, Fresh); !errors.Is(err, errDeaf) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, StateFile)); err == nil {
+		t.Error("a run without steps has been called finished")
+	}
+}

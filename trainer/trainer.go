@@ -80,8 +80,9 @@ type Trainer struct {
 	best      bool   // the last evaluation was the best
 	stop      string // why the run ends early
 
-	interrupted bool // a rank has been asked to stop
-	saves       bool // rank 0 has an output directory
+	interrupted bool  // a rank has been asked to stop
+	lost        error // the other ranks cannot be reached
+	saves       bool  // rank 0 has an output directory
 }
 
 // Result is what a run came to.
@@ -269,7 +270,10 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 			t.checkpoint()
 		}
 	}
-	if t.interrupted || t.progress.EvalDue {
+	switch {
+	case t.lost != nil:
+		return Result{}, t.lost
+	case t.interrupted || t.progress.EvalDue:
 		return Result{}, t.interrupt()
 	}
 	return t.finish()
@@ -284,11 +288,9 @@ func (t *Trainer) asked(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		flag[0] = 1
 	}
-	if err := t.task.Comm.AllReduceMax(flag); err != nil {
-		return true
-	}
+	t.lost = t.task.Comm.AllReduceMax(flag)
 	t.interrupted = flag[0] > 0
-	return t.interrupted
+	return t.interrupted || t.lost != nil
 }
 
 // log adds a step to the running sums and, every logging_steps, a row to the history.
