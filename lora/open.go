@@ -118,6 +118,9 @@ func (d *Directory) read(p readConfig) error {
 	for _, name := range d.file.Names() {
 		t, _ := d.file.Tensor(name)
 		k := parseKey(name)
+		if k.fault == "" && t.DType != nn.F32 && t.DType != nn.BF16 && t.DType != nn.F16 {
+			k.fault = fmt.Sprintf("is %s, want F32, BF16 or F16", t.DType)
+		}
 		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
 			k.fault = fmt.Sprintf("belongs to adapter %q, others to %q", k.adapter, adapterName)
 		}
@@ -259,7 +262,7 @@ func (m *module) complete(p readConfig, group [2]int) string {
 	if strings.Contains(a.Name, "lora_embedding_") != strings.Contains(b.Name, "lora_embedding_") {
 		return "A and B are of different kinds"
 	}
-	if len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[0] != b.Shape[1] {
+	if len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[0] != b.Shape[1] || a.Shape[0] == 0 {
 		return fmt.Sprintf("A is %v, B is %v: want (r, in) and (out, r)", a.Shape, b.Shape)
 	}
 	c := p.config()
@@ -268,7 +271,7 @@ func (m *module) complete(p readConfig, group [2]int) string {
 	if want := c.rank(m.path); want != m.rank {
 		return fmt.Sprintf("A and B have rank %d, %s says %d", m.rank, ConfigFile, want)
 	}
-	if m.from, m.to = group[0], group[1]; m.from < 0 || m.to < m.from || m.to > b.Shape[0] {
+	if m.from, m.to = group[0], group[1]; m.from < 0 || m.to < m.from || m.to > b.Shape[0] || m.table && m.to > 0 {
 		return fmt.Sprintf("row group %v does not fit B, which is %v", group, b.Shape)
 	}
 	if m.magnitude.Name != "" && !p.UseDora || m.magnitude.Name == "" && p.UseDora {
