@@ -12,6 +12,9 @@ import (
 // find their workers awake, an idle process burns nothing.
 const spinTime = 100 * time.Microsecond
 
+// patience is how many turns, some milliseconds, the caller spins for the last tasks before it sleeps between looks.
+const patience = 1 << 17
+
 // maxThreads bounds SetThreads; beyond it lies a typing error, not a machine.
 const maxThreads = 1024
 
@@ -77,6 +80,9 @@ func Run(tasks int, task func(int)) {
 	publish(r, min(Threads(), tasks)-1)
 	r.work()
 	for i := 0; r.done.Load() < r.tasks; i++ {
+		if i > patience {
+			time.Sleep(spinTime) // the straggler has lost its processor, perhaps to this loop
+		}
 		breathe(i)
 	}
 	pool.current.Store(nil)

@@ -237,7 +237,7 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 					g.save(saved[t0/scanChunk*d*n:])
 				}
 				g.load(t0, t1)
-				g.forward(rs, t0)
+				g.forward(y, rs, t0)
 				g.emit(y, t0, t1)
 			}
 		}
@@ -250,13 +250,14 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 }
 
 // forward takes the state over the runs of the chunk that starts at row t0.
-func (g *scanGroup) forward(rs []run, t0 int) {
+func (g *scanGroup) forward(y Mat[float32], rs []run, t0 int) {
 	for _, r := range rs {
 		if r.reset {
 			clear(g.h)
 		}
 		a := g.args(r.lo, t0, r.hi-r.lo)
 		a.ahead(g, r.lo, g.DT, g.U, g.Z)
+		a.next[3] = nextOf(y, r.lo, g.lo, y.Stride) // about to be written
 		scanRun(forwardPass, a, g.n)
 	}
 }
