@@ -334,6 +334,8 @@ const (
 	maxSize   = 1 << 26
 	maxLayers = 1 << 14
 	maxKernel = 1 << 10
+	// maxTensor is the largest tensor, in elements: 32 GiB of float32.
+	maxTensor = 1 << 33
 )
 
 // Validate says everything that is wrong with the configuration, nil if a model can be made of it.
@@ -357,6 +359,14 @@ func (c Config) faults() (faults []string) {
 	} {
 		if s.got < 1 || s.got > s.max {
 			fault("%s: must be between 1 and %d, got %d", s.name, s.max, s.got)
+		}
+	}
+	if len(faults) == 0 {
+		h, d, n, r := c.HiddenSize, c.IntermediateSize, c.StateSize, c.TimeStepRank
+		for _, t := range [][2]int{{c.VocabSize, h}, {2 * d, h}, {r + 2*n, d}, {d, c.ConvKernel}} {
+			if t[0] > maxTensor/t[1] {
+				fault("sizes: a tensor of %d × %d is larger than any model's", t[0], t[1])
+			}
 		}
 	}
 	if _, ok := activations[c.HiddenAct]; !ok {

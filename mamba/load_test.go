@@ -388,3 +388,28 @@ func TestNarrowBF16(t *testing.T) {
 		t.Errorf("a weight that trains: error %v", err)
 	}
 }
+
+// TestOutline: the outline of the largest published model has its parameters and slots, and hardly any memory.
+func TestOutline(t *testing.T) {
+	c, err := Preset("2.8b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bf16 := range []bool{false, true} {
+		m, err := Outline(c, LoadOptions{BF16: bf16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, p := range m.Params() {
+			n += p.Size()
+		}
+		if n != 2_768_345_600 || len(m.Slots()) != 2+4*64 || m.Layers[0].Mixer.InProj.Weight.IsBF16() != bf16 {
+			t.Errorf("%d parameters, %d slots", n, len(m.Slots()))
+		}
+	}
+	c.VocabSize, c.HiddenSize = maxSize, maxSize
+	if _, err := Outline(c, LoadOptions{}); err == nil || !strings.Contains(err.Error(), "larger than any model") {
+		t.Errorf("error %v", err)
+	}
+}
