@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 )
 
 // raw writes a file with the given header and data behind it, unchecked.
@@ -285,6 +286,8 @@ func TestStreaming(t *testing.T) {
 }
 
 func FuzzOpenTensors(f *testing.F) {
+	kernel.SetThreads(1) // nothing here is large enough to share
+	f.Cleanup(func() { kernel.SetThreads(0) })
 	dir := f.TempDir()
 	path := filepath.Join(dir, "seed")
 	SaveTensors(path, []Source{FromFloat32s("a", []int{2, 3}, random(6), F32), FromInts("b", []int{1}), FromFloat32s("c", []int{2}, random(2), F16)}, nil)
