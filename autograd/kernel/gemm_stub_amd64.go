@@ -194,6 +194,9 @@ func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, a
 func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
+func turnSquares512(k int, src *float32, lds int, dst *float32, ldd int)
+
+//go:noescape
 func packTurnedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape

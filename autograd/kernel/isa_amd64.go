@@ -118,6 +118,14 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	}
 }
 
+func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+	if active.wide {
+		turnSquares512(k, src, lds, dst, ldd)
+	} else {
+		turnSquaresGo(k, src, lds, dst, ldd)
+	}
+}
+
 func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
 	if active.wide {
 		packStraight512(k, src, lds, width, alpha, dst, ldd)

@@ -12,6 +12,10 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	packTurnedGo(k, rows, height, alpha, dst, ldd)
 }
 
+func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+	turnSquaresGo(k, src, lds, dst, ldd)
+}
+
 func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
 	packStraightGo(k, src, lds, width, alpha, dst, ldd)
 }

@@ -74,7 +74,12 @@ func (b turnedRight) packs() bool { return true }
 
 func (b turnedRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 	for c := 0; c < panel && j*panel+c < b.mat.Rows; c += 16 {
-		rows := rowPointers(b.mat, j*panel+c, min(16, b.mat.Rows-j*panel-c), k0)
+		row := j*panel + c
+		if kc%16 == 0 && b.mat.Rows-row >= 16 {
+			turnSquares(kc, &b.mat.Data[row*b.mat.Stride+k0], b.mat.Stride, &scratch[c], panel)
+			continue
+		}
+		rows := rowPointers(b.mat, row, min(16, b.mat.Rows-row), k0)
 		packTurned(kc, &rows, 16, 1, &scratch[c], panel)
 	}
 	return &scratch[0], panel
@@ -92,6 +97,17 @@ func packTurnedGo(k int, rows *[16]*float32, height int, alpha float32, dst *flo
 		src := unsafe.Slice(rows[r], k)
 		for l, v := range src {
 			d[l*ldd+r] = alpha * v
+		}
+	}
+}
+
+// turnSquaresGo writes dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16.
+func turnSquaresGo(k int, src *float32, lds int, dst *float32, ldd int) {
+	s, d := unsafe.Slice(src, 15*lds+k), unsafe.Slice(dst, (k-1)*ldd+16)
+	for l := range k {
+		to := d[l*ldd:][:16]
+		for r := range to {
+			to[r] = s[r*lds+l]
 		}
 	}
 }

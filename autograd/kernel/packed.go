@@ -269,6 +269,10 @@ func (b backwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 func turnBlock(dst, src []float32, width, inputs, n int) {
 	m := Mat[float32]{src, inputs, width, width}
 	for c := 0; c < inputs; c += 16 {
+		if n%16 == 0 && inputs-c >= 16 {
+			turnSquares(n, &src[c*width], width, &dst[c], panel)
+			continue
+		}
 		rows := rowPointers(m, c, min(16, inputs-c), 0)
 		packTurned(n, &rows, 16, 1, &dst[c], panel)
 	}

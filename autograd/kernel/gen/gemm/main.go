@@ -198,6 +198,46 @@ func packTurned() {
 	RET()
 }
 
+// turnSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 16: packTurned without edges, for weights.
+func turnSquares() {
+	TEXT("turnSquares512", NOSPLIT, "func(k int, src *float32, lds int, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	SHLQ(U8(2), lds)
+	SHLQ(U8(2), ldd)
+	lds3, ldd3 := GP64(), GP64()
+	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
+	LEAQ(Mem{Base: ldd, Index: ldd, Scale: 2}, ldd3)
+	var r, t [16]reg.Register
+	for i := range r {
+		r[i], t[i] = ZMM(), ZMM()
+	}
+	p := GP64()
+	each := func(base, ld, ld3 reg.Register, f func(i int, m Mem)) {
+		for i := 0; i < 16; i += 4 {
+			f(i, Mem{Base: base})
+			f(i+1, Mem{Base: base, Index: ld, Scale: 1})
+			f(i+2, Mem{Base: base, Index: ld, Scale: 2})
+			f(i+3, Mem{Base: base, Index: ld3, Scale: 1})
+			LEAQ(Mem{Base: base, Index: ld, Scale: 4}, base)
+		}
+	}
+	Label("loop")
+	MOVQ(src, p)
+	each(p, lds, lds3, func(i int, m Mem) { VMOVUPS(m, r[i]) })
+	asm.Transpose16(r, t)
+	each(dst, ldd, ldd3, func(i int, m Mem) { VMOVUPS(r[i], m) })
+	ADDQ(U8(64), src)
+	SUBQ(U8(16), k)
+	JGT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 // storeColumns stores the 16 vectors under the mask, ldd bytes apart, and leaves for "done" after the k-th.
 func storeColumns(r [16]reg.Register, keep, k, dst, ldd reg.Register) {
 	for c := range r {
@@ -478,6 +518,7 @@ func main() {
 		tile(asm.AVX2, mr, 2)
 	}
 	packTurned()
+	turnSquares()
 	packTurnedBF16()
 	packStraight()
 	packPairsTurned()
