@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -115,7 +114,7 @@ func openTokenizer(dirs ...string) (*data.Tokenizer, error) {
 			continue
 		}
 		t, err := data.LoadTokenizer(dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, data.ErrNotFound) {
 			continue
 		}
 		return t, err
