@@ -17,7 +17,10 @@ import (
 )
 
 // RanksError says why ranks cannot train together.
-type RanksError struct{ Problem string }
+type RanksError struct {
+	Problem string
+	All     bool // every rank has this error
+}
 
 func (e *RanksError) Error() string { return "trainer: ranks: " + e.Problem }
 
@@ -31,11 +34,11 @@ func (t *Trainer) checkRanks() error {
 	each := shards / ranks
 	switch {
 	case shards < ranks:
-		return &RanksError{fmt.Sprintf("distributed.shards: %d shards are too few for %d ranks", shards, ranks)}
+		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards are too few for %d ranks", shards, ranks)}
 	case shards%ranks != 0 || each&(each-1) != 0:
-		return &RanksError{fmt.Sprintf("distributed.shards: %d shards cannot be divided over %d ranks: each needs 1, 2, 4, 8 … of them", shards, ranks)}
+		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards cannot be divided over %d ranks: each needs 1, 2, 4, 8 … of them", shards, ranks)}
 	case t.task.ShardOptimizer && t.Optim == "adafactor":
-		return &RanksError{"distributed.shard_optimizer: adafactor looks at whole tensors, and keeps little that could be divided"}
+		return &RanksError{Problem: "distributed.shard_optimizer: adafactor looks at whole tensors, and keeps little that could be divided"}
 	}
 	return nil
 }
@@ -86,7 +89,7 @@ func (t *Trainer) report(differences []Change) error {
 	if err != nil {
 		return err
 	}
-	return &RanksError{problem}
+	return &RanksError{problem, true}
 }
 
 // weightsChecksum covers all parameters, frozen ones too: two ranks with different base models would train nonsense.

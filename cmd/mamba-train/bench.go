@@ -112,7 +112,7 @@ func (a *app) bench(f benchFlags) error {
 		return misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
 	}
 	if f.mode == "allreduce" {
-		return a.benchAllReduce()
+		return a.benchAllReduce(f.steps)
 	}
 	b, err := newBenchmark(a, f)
 	if err != nil {

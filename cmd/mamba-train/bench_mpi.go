@@ -1,6 +1,58 @@
 package main
 
-// benchAllReduce measures sums over ranks.
-func (a *app) benchAllReduce() error {
-	return misusef("--mode allreduce needs the mpi build and several ranks: mpirun -n 2 mamba-train bench --mode allreduce")
+import (
+	"fmt"
+	"strings"
+
+	"mambatrain/trainer/mpi"
+)
+
+// allReduceBytes are the sizes that are summed: a stop flag, an adapter's gradient and a small model's, and one between.
+var allReduceBytes = []int{4, 4 << 20, 64 << 20, 512 << 20}
+
+// allReduceResult is what bench --mode allreduce prints with --json.
+type allReduceResult struct {
+	Mode      string       `json:"mode"`
+	Ranks     int          `json:"ranks"`
+	Library   string       `json:"library"`
+	AllReduce []mpi.Timing `json:"allreduce"`
+	PeakRSS   int64        `json:"peak_rss_bytes"`
+}
+
+// benchAllReduce measures sums over ranks, the way a training step sums gradients.
+func (a *app) benchAllReduce(repetitions int) error {
+	c, err := loadConfig(configSource{section: "distributed"})
+	if err != nil {
+		return err
+	}
+	comm, err := a.join(c.Distributed, a.threads)
+	if err != nil {
+		return err
+	}
+	all, ok := comm.(*mpi.Comm)
+	if !ok {
+		return misusef("--mode allreduce needs several ranks: mpirun -n 2 --bind-to none mamba-train bench --mode allreduce (in the build made with -tags mpi)")
+	}
+	list, err := mpi.Measure(comm, repetitions, allReduceBytes...)
+	if err != nil {
+		comm.Abort(exitCode(err), message(err))
+	}
+	r := allReduceResult{"allreduce", comm.Size(), all.Version(), list, peakRSS()}
+	if err := comm.Close(); err != nil || comm.Rank() > 0 {
+		return err
+	}
+	return a.result(r, r.text())
+}
+
+func (r allReduceResult) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d ranks, %s\n", r.Ranks, r.Library)
+	for _, t := range r.AllReduce {
+		fmt.Fprintf(&b, "%10v  %10.3f ms", byteSize(t.Bytes), 1000*t.Seconds)
+		if t.Bytes > 1024 {
+			fmt.Fprintf(&b, "  %8.2f GB/s", float64(t.Bytes)/t.Seconds/1e9)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }

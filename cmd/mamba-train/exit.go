@@ -51,7 +51,7 @@ func exitCode(err error) int {
 	var signal stopped
 	var coded interface{ ExitCode() int }
 	switch {
-	case err == nil:
+	case err == nil, errors.As(err, new(saved)):
 		return exitDone
 	case errors.As(err, &signal):
 		if n, ok := signal.signal.(syscall.Signal); ok {

@@ -154,6 +154,7 @@ func (j *job) dryRun(ctx context.Context) error {
 	}
 	t, err := trainer.New(j.config.Train, trainer.Task{
 		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals, LoRAPlusRatio: 1,
+		Shards: j.shards(),
 	})
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ type job struct {
 	evals    []trainer.EvalSet
 	datasets []*data.Dataset
 
+	comm     trainer.Communicator
 	rows     int // capacity of the graph
 	program  *ag.Program
 	output   *trainer.Output
@@ -50,7 +51,7 @@ type job struct {
 
 // prepare loads model and data and chooses the number of rows that are computed at once. It writes nothing.
 func prepare(ctx context.Context, a *app, c *Config) (j *job, err error) {
-	j = &job{app: a, config: c}
+	j = &job{app: a, config: c, comm: trainer.Alone{}}
 	defer func() {
 		if err != nil {
 			j.close()
@@ -215,8 +216,11 @@ func (j *job) addEval(name string, d *data.Dataset) error {
 	return nil
 }
 
-// open takes the output directory. A run that goes on keeps the number of rows that it began with.
+// open takes the output directory, which is rank 0's. A run that goes on keeps the number of rows that it began with.
 func (j *job) open(mode trainer.Mode) (err error) {
+	if j.comm.Rank() > 0 {
+		return nil
+	}
 	_, err = os.Stat(j.config.OutputDir)
 	j.madeDir = errors.Is(err, os.ErrNotExist)
 	if j.output, err = trainer.OpenOutput(trainer.Disk{}, j.config.OutputDir, mode); err != nil {
@@ -268,6 +272,11 @@ func (j *job) trainer(force bool) (*trainer.Trainer, error) {
 		Save: j.save, Load: j.load, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(), Force: force,
 		Observer: j.observer(),
 	}
+	task.Shards = j.shards()
+	if d := c.Distributed; d != nil {
+		task.ShardOptimizer, task.BucketBytes = d.ShardOptimizer, d.BucketMB<<20
+	}
+	task.Comm, task.Facts = j.comm, map[string]string{"version": buildVersion().identity()}
 	if j.adapted != nil {
 		task.LoRAPlusRatio = j.adapted.Config.LoraPlusRatio
 	}
@@ -282,6 +291,14 @@ func (j *job) trainer(force bool) (*trainer.Trainer, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// shards is how many micro-batches a step computes side by side.
+func (j *job) shards() int {
+	if d := j.config.Distributed; d != nil && d.Shards > 0 {
+		return d.Shards
+	}
+	return j.comm.Size()
 }
 
 // params are all parameters of model and adapter.

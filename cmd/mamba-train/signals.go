@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// interruptible returns a context that ends with the first SIGINT or SIGTERM, whose cause tells which. The second one
-// ends the process at once; files are never written in place, so nothing on disk is damaged by it.
-func interruptible() (ctx context.Context, stop func()) {
+// interruptible returns a context that ends with the first SIGINT or SIGTERM, or one of the others, whose cause tells
+// which. The second one ends the process at once; files are never written in place, so nothing on disk is damaged by it.
+func interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, append(others, syscall.SIGINT, syscall.SIGTERM)...)
 	go func() {
 		s, ok := <-signals
 		if !ok {

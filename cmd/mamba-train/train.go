@@ -70,16 +70,14 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	if err != nil {
 		return err
 	}
-	if mode == trainer.Fresh && !f.dry {
-		if err := mustBeEmpty(c.OutputDir); err != nil {
-			return err
-		}
-	}
 	a.setThreads(c.Threads)
-	ctx, stop := interruptible()
+	comm, err := a.join(c.Distributed, c.Threads)
+	if err != nil {
+		return err
+	}
+	ctx, stop := trainingContext(comm)
 	defer stop()
-	err = a.runTraining(ctx, c, mode, f)
-	return signalled(ctx, err)
+	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, mode, f))
 }
 
 func (f trainFlags) mode() (trainer.Mode, error) {
@@ -112,16 +110,28 @@ func mustBeEmpty(dir string) error {
 }
 
 // runTraining is a training run from the configuration to the result.
-func (a *app) runTraining(ctx context.Context, c *Config, mode trainer.Mode, f trainFlags) (err error) {
+func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communicator, mode trainer.Mode, f trainFlags) (err error) {
+	if mode == trainer.Fresh && !f.dry && comm.Rank() == 0 {
+		if err := mustBeEmpty(c.OutputDir); err != nil {
+			return err
+		}
+	}
+	if f.dry && comm.Rank() > 0 {
+		return nil
+	}
 	j, err := prepare(ctx, a, c)
 	if err != nil {
 		return err
 	}
 	defer j.close()
+	j.comm = comm
 	if f.dry {
 		return j.dryRun(ctx)
 	}
 	if err := j.open(mode); err != nil {
+		return err
+	}
+	if j.rows, err = trainer.FromRank(comm, 0, j.rows); err != nil { // machines may differ in memory
 		return err
 	}
 	if err := j.compile(); err != nil {
@@ -136,6 +146,9 @@ func (a *app) runTraining(ctx context.Context, c *Config, mode trainer.Mode, f t
 	if err != nil {
 		return a.explainStop(ctx, c, err)
 	}
+	if comm.Rank() > 0 {
+		return nil
+	}
 	if err := j.finish(result); err != nil {
 		return err
 	}
@@ -148,12 +161,24 @@ func (a *app) explainStop(ctx context.Context, c *Config, err error) error {
 	if !errors.As(err, &i) {
 		return err
 	}
-	cause := context.Cause(ctx)
+	var cause any = context.Cause(ctx)
+	if cause == nil {
+		cause = "stopped on another rank"
+	}
 	if i.Err != nil {
 		return fmt.Errorf("%v after step %d, and the checkpoint could not be written: %w", cause, i.Step, i.Err)
 	}
-	return fmt.Errorf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir)
+	return explained{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir), err}
 }
+
+// explained is an error in other words.
+type explained struct {
+	text string
+	error
+}
+
+func (e explained) Error() string { return e.text }
+func (e explained) Unwrap() error { return e.error }
 
 // trainResult is what train prints with --json.
 type trainResult struct {

@@ -38,6 +38,11 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
+// identity is what must be the same on all ranks of a run.
+func (v versionInfo) identity() string {
+	return fmt.Sprintf("%s %s (%s, %s)", v.Version, v.Revision, v.Go, v.Platform)
+}
+
 func buildVersion() versionInfo {
 	v := versionInfo{
 		Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,

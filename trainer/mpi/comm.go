@@ -19,6 +19,7 @@ type Comm struct {
 	jobs       chan *job
 	watch      watchdog
 	closed     atomic.Bool
+	cores      int
 
 	recv []float32 // what comes from the other ranks
 	pad  []float32 // a copy of a bucket whose length the number of ranks does not divide
@@ -119,6 +120,9 @@ func (c *Comm) Rank() int { return c.rank }
 
 // Size is the number of ranks.
 func (c *Comm) Size() int { return c.size }
+
+// Cores is how many of this host's cores are for this rank where several share them; 0 = all that the process may use.
+func (c *Comm) Cores() int { return c.cores }
 
 // Version names the library.
 func (c *Comm) Version() string { return c.lib.version() }

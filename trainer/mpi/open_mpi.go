@@ -28,6 +28,7 @@ func Open(o Options) (trainer.Communicator, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.cores = l.cores()
 	if line := l.tooFewCores(); line != "" {
 		c.options.Print(Prefix(c) + line)
 	}

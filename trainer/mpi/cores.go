@@ -1,3 +1,5 @@
+//go:build mpi && linux && (amd64 || arm64)
+
 package mpi
 
 import (
@@ -20,6 +22,18 @@ func (l launched) tooFewCores() string {
 		return ""
 	}
 	return fmt.Sprintf("%s has bound this rank to %d of %d cores: start it with --bind-to none", l.name, have, onlineCores())
+}
+
+// cores is this rank's part of the host's cores, unless the process may not use more anyway.
+func (l launched) cores() int {
+	if l.local < 2 {
+		return 0
+	}
+	share := max(1, onlineCores()/l.local)
+	if runtime.GOMAXPROCS(0) <= share {
+		return 0
+	}
+	return share
 }
 
 // onlineCores is the number of cores of the host or of the container's set of them.

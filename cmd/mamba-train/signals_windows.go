@@ -1,0 +1,6 @@
+package main
+
+import "os"
+
+// saveSignal is the signal that Windows does not have.
+var saveSignal os.Signal
