@@ -14,6 +14,7 @@ func (a *app) commands() []*cobra.Command {
 		a.exportCommand(),
 		a.initCommand(),
 		a.dataCommand(),
+		a.infoCommand(),
 		a.benchCommand(),
 		a.plotCommand(),
 		a.graphCommand(),

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -254,23 +252,4 @@ func TestReferenceIsTheDefaults(t *testing.T) {
 			t.Errorf("%s: reference has %v, default is %v", k.path, fresh, k.place)
 		}
 	}
-}
-
-// Each configuration that is shipped loads; what it names beside the hub is there.
-func TestShippedConfigurationsLoad(t *testing.T) {
-	for _, path := range shipped(t) {
-		if _, err := loadConfig(configSource{file: path}); err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}
-
-// shipped lists the configurations in configs, without the reference, which leaves open what must be given.
-func shipped(t *testing.T) []string {
-	t.Helper()
-	all, err := filepath.Glob("../../configs/*.yaml")
-	if err != nil || len(all) < 3 {
-		t.Fatal(all, err)
-	}
-	return slices.DeleteFunc(all, func(p string) bool { return filepath.Base(p) == "reference.yaml" })
 }

@@ -20,7 +20,7 @@ func (j *job) printHeader(ctx context.Context, o trainer.Overview) {
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
 	j.line("trains", "%s of %s parameters (%s)%s", count(o.Trainable), count(o.Parameters), percent(share), j.describeAdapter())
 	j.line("data", "%s", j.describeData(s))
-	j.line("steps", "%s: %d epochs of %d, %s each%s", count(o.Steps), o.Epochs, o.StepsPerEpoch, j.describeBatch(o), j.describeStart(o))
+	j.line("steps", "%s: %s of %d, %s each%s", count(o.Steps), counted(o.Epochs, "epoch"), o.StepsPerEpoch, j.describeBatch(o), j.describeStart(o))
 	m := o.Memory
 	j.line("memory", "about %v: %s", byteSize(m.Total()+ownMemory), parts(m))
 	j.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), count(j.rows))

@@ -89,3 +89,16 @@ func (d *downloads) end() {
 		d.bar = nil
 	}
 }
+
+// cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
+func cachedModel(id string) (string, bool) {
+	if !data.IsHubID(id) || !strings.Contains(id, "/") {
+		return "", false
+	}
+	h := data.NewHub()
+	h.Offline = true
+	dir, err := h.Fetch(context.Background(), data.HubRequest{
+		Kind: data.HubModel, ID: id, Want: func(name string) bool { return name == mamba.ConfigFile },
+	})
+	return dir, err == nil
+}

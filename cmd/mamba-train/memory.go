@@ -15,18 +15,20 @@ const usualRows = 2048
 // of the kernels and data.
 const ownMemory = 48 << 20
 
-// chooseRows picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or
-// than fits into memory; and never fewer than the longest document has.
+// chooseRows picks how many rows are computed at once, for the data that the job has.
 func (j *job) chooseRows() (int, error) {
-	longest, largest := j.lengths()
+	rows, _, err := j.fit(j.lengths())
+	return rows, err
+}
+
+// fit picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or than
+// fits into memory; and never fewer than the longest document has.
+func (j *job) fit(longest, largest int) (int, trainer.Memories, error) {
 	rows := min(largest, max(longest, usualRows))
 	for {
 		m, err := j.estimate(rows)
-		if err != nil {
-			return 0, err
-		}
-		if rows == longest || m.Total()+ownMemory <= j.limit() {
-			return rows, nil
+		if err != nil || rows == longest || m.Total()+ownMemory <= j.limit() {
+			return rows, m, err
 		}
 		rows = max(longest, rows/2)
 	}

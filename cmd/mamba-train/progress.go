@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -155,7 +156,7 @@ func (p *progress) evaluated(e trainer.Evaluated) {
 	p.aside(func() {
 		text := fmt.Sprintf("step %d/%d", int(e.Row["step"]), p.steps)
 		for _, k := range sortedKeys(e.Row) {
-			if len(k) > 5 && k[:5] == "eval_" {
+			if shownMetric(k) {
 				text += fmt.Sprintf("  %s %s", k, significant(e.Row[k], 5))
 			}
 		}
@@ -171,6 +172,11 @@ func (p *progress) sampled(e trainer.Sampled) {
 		}
 		p.app.say("sample: %s%s", e.Prompt, e.Text)
 	})
+}
+
+// shownMetric leaves out of a line what only the history needs.
+func shownMetric(key string) bool {
+	return strings.HasPrefix(key, "eval_") && (strings.HasSuffix(key, "_loss") || strings.HasSuffix(key, "perplexity") || strings.HasSuffix(key, "accuracy"))
 }
 
 // aside prints something between two states of the bar.

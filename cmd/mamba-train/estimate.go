@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+// estimated is what is known of a run without its weights and its data.
+type estimated struct {
+	Parameters int
+	Trainable  int
+	Rows       int // computed at once
+	Memory     trainer.Memories
+}
+
+// estimateRun works out parameters and memory of a configuration from the model's sizes alone. Documents are taken to be
+// as long as they may be, so that the run itself can only need less.
+func estimateRun(c *Config, sizes mamba.Config) (estimated, error) {
+	j, err := outline(c, sizes)
+	if err != nil {
+		return estimated{}, err
+	}
+	e := estimated{}
+	e.Parameters, e.Trainable = j.size()
+	e.Rows, e.Memory, err = j.fit(c.longest(), c.largest())
+	return e, err
+}
+
+// outline returns the job of a configuration with a model that has sizes and no numbers.
+func outline(c *Config, sizes mamba.Config) (*job, error) {
+	m, err := mamba.Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
+	if err != nil {
+		return nil, err
+	}
+	m.Checkpointing = c.GradientCheckpointing
+	j := &job{config: c, model: m}
+	if c.LoRA != nil {
+		j.adapted, err = lora.Inject(m, *c.LoRA, rand.New(rand.NewPCG(0, 0)))
+		return j, misuse(err)
+	}
+	for _, p := range m.Params() {
+		p.Grad = p.Value // trainable, without memory of its own
+	}
+	return j, misuse(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
+}
+
+// size counts the elements of all parameters and of those that train.
+func (j *job) size() (all, trainable int) {
+	for _, p := range j.params() {
+		all += p.Size()
+		if p.Trainable() {
+			trainable += p.Size()
+		}
+	}
+	return all, trainable
+}
+
+// longest is the most tokens that a document can have.
+func (c *Config) longest() int {
+	if c.Data.MaxLength > 0 {
+		return c.Data.MaxLength
+	}
+	return usualRows
+}
+
+// largest is the most rows that a micro-batch can have.
+func (c *Config) largest() int {
+	if c.Data.CarryState {
+		return c.longest()
+	}
+	return c.longest() * c.Train.PerDeviceTrainBatchSize
+}
+
+// presetName finds a published size in the name of a model.
+var presetName = regexp.MustCompile(`(?i)\b(130m|370m|790m|1\.4b|2\.8b)\b`)
+
+// sizesOf returns the sizes of the model that a configuration names: from its directory or the local cache, else by its
+// name, so that a run can be planned before its model is there.
+func sizesOf(model string) (mamba.Config, error) {
+	if has(model, mamba.ConfigFile) {
+		return mamba.LoadConfig(model)
+	}
+	if dir, ok := cachedModel(model); ok {
+		return mamba.LoadConfig(dir)
+	}
+	if size := presetName.FindString(model); size != "" {
+		return mamba.Preset(size)
+	}
+	if _, err := os.Stat(model); errors.Is(err, os.ErrNotExist) {
+		return mamba.Config{}, misusef("model %s: no such directory, not in the local cache, and its name tells no size (130m … 2.8b)", model)
+	}
+	return mamba.Config{}, misusef("model %s: no %s in it", filepath.Clean(model), mamba.ConfigFile)
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn"
+)
+
+type infoFlags struct {
+	model, adapter, config string
+	sets                   []string
+}
+
+func (a *app) infoCommand() *cobra.Command {
+	var f infoFlags
+	cmd := &cobra.Command{
+		Use:   "info",
+		Short: "Tell the sizes of a model, who can load an adapter, or what a run will need",
+		Example: `  mamba-train info --model models/mamba-130m-hf
+  mamba-train info --adapter runs/quickstart
+  mamba-train info -c configs/english-quotes.yaml`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.info(f) },
+	}
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory, Hugging Face id, or a published size such as 130m")
+	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory")
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the run; may be repeated")
+	cmd.MarkFlagsOneRequired("model", "adapter", "config")
+	cmd.MarkFlagsMutuallyExclusive("model", "config")
+	cmd.MarkFlagsMutuallyExclusive("adapter", "config")
+	return cmd
+}
+
+func (a *app) info(f infoFlags) error {
+	ctx, stop := interruptible()
+	defer stop()
+	switch {
+	case f.config != "":
+		return a.infoRun(f)
+	case f.adapter != "":
+		return signalled(ctx, a.infoAdapter(ctx, f))
+	}
+	return signalled(ctx, a.infoModel(ctx, f.model))
+}
+
+// modelInfo is what info prints of a model with --json. Memory is that of the weights as generation keeps them.
+type modelInfo struct {
+	Model      string `json:"model"`
+	Parameters int    `json:"parameters"`
+	Trainable  int    `json:"trainable"`
+	Memory     int64  `json:"memory_bytes"`
+	FileBytes  int64  `json:"file_bytes,omitempty"`
+	DType      string `json:"dtype,omitempty"`
+	Layers     int    `json:"num_hidden_layers"`
+	Hidden     int    `json:"hidden_size"`
+	Inner      int    `json:"intermediate_size"`
+	State      int    `json:"state_size"`
+	Vocab      int    `json:"vocab_size"`
+	Tied       bool   `json:"tie_word_embeddings"`
+	Sequence   int64  `json:"state_bytes"` // of one sequence
+}
+
+func (a *app) infoModel(ctx context.Context, name string) error {
+	sizes, dir, err := a.lookUp(ctx, name)
+	if err != nil {
+		return err
+	}
+	m, err := mamba.Outline(sizes, mamba.LoadOptions{})
+	if err != nil {
+		return err
+	}
+	c := m.Config
+	r := modelInfo{
+		Model: name, DType: c.DType, Layers: c.NumHiddenLayers, Hidden: c.HiddenSize, Inner: c.IntermediateSize,
+		State: c.StateSize, Vocab: c.VocabSize, Tied: m.Tied(), Sequence: stateBytes(c),
+	}
+	for _, p := range m.Params() {
+		r.Parameters += p.Size()
+	}
+	const float32Bytes = 4
+	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
+	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), count(r.Parameters), byteSize(r.Memory))
+	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, head tied %v", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel, r.Tied)
+	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", byteSize(r.Sequence))
+	switch t, err := nn.OpenTensors(dir); {
+	case err == nil:
+		defer t.Close()
+		r.FileBytes = t.Bytes()
+		text += fmt.Sprintf("\nfiles        %s, %v, %s", counted(len(t.Names()), "tensor"), byteSize(r.FileBytes), c.DType)
+	case dir == "" || errors.Is(err, fs.ErrNotExist):
+		text += "\nfiles        no weights"
+	default:
+		return err
+	}
+	return a.result(r, text)
+}
+
+// lookUp finds a model's sizes, and its directory if it has one.
+func (a *app) lookUp(ctx context.Context, name string) (mamba.Config, string, error) {
+	if c, err := mamba.Preset(name); err == nil {
+		return c, "", nil
+	}
+	dir, err := a.modelDirectory(ctx, name)
+	if err != nil {
+		return mamba.Config{}, "", err
+	}
+	c, err := mamba.LoadConfig(dir)
+	return c, dir, err
+}
+
+// stateBytes is the memory of one sequence's state.
+func stateBytes(c mamba.Config) int64 {
+	const float32Bytes = 4
+	return float32Bytes * int64(c.NumHiddenLayers) * int64(c.IntermediateSize) * int64(c.StateSize+c.ConvKernel-1)
+}
+
+// adapterInfo is what info prints of an adapter with --json.
+type adapterInfo struct {
+	Adapter    string    `json:"adapter"`
+	Base       string    `json:"base_model"`
+	Parameters int       `json:"parameters"` // of the base
+	Trainable  int       `json:"trainable"`  // of the adapter
+	Memory     int64     `json:"memory_bytes"`
+	R          int       `json:"r"`
+	Targets    string    `json:"target_modules"`
+	Readers    []verdict `json:"readers"`
+}
+
+type verdict struct {
+	Reader  string `json:"reader"`
+	Support string `json:"support"`
+	Why     string `json:"why,omitempty"`
+	Instead string `json:"instead,omitempty"`
+}
+
+func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
+	dir, err := adapterDirectory(f.adapter)
+	if err != nil {
+		return err
+	}
+	d, err := lora.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	r := adapterInfo{Adapter: f.adapter, Base: d.BaseModel, R: d.Config.R, Targets: d.Config.TargetModules.String()}
+	tie := tiedHead
+	name := f.model
+	if name == "" {
+		name = d.BaseModel
+	}
+	if sizes, err := sizesOf(name); err == nil {
+		if !sizes.TieWordEmbeddings {
+			tie = lora.Tie{}
+		}
+		if m, err := mamba.Outline(sizes, mamba.LoadOptions{}); err == nil {
+			for _, p := range m.Params() {
+				r.Parameters += p.Size()
+			}
+		}
+	}
+	t, err := nn.OpenTensors(dir + "/" + lora.WeightsFile)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	r.Memory = t.Bytes()
+	for _, n := range t.Names() {
+		x, _ := t.Tensor(n)
+		r.Trainable += x.Size()
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, count(r.Trainable), byteSize(r.Memory))
+	for _, v := range d.Compatibility(tie) {
+		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
+		fmt.Fprintf(&text, "%-24s %s", v.Reader, v.Support)
+		if v.Why != "" {
+			fmt.Fprintf(&text, ": %s; %s", v.Why, v.Instead)
+		}
+		text.WriteByte('\n')
+	}
+	return a.result(r, text.String())
+}
+
+// runInfo is what info -c prints with --json.
+type runInfo struct {
+	Model       string `json:"model"`
+	Parameters  int    `json:"parameters"`
+	Trainable   int    `json:"trainable"`
+	Memory      int64  `json:"memory_bytes"`
+	Weights     int64  `json:"weights_bytes"`
+	Gradients   int64  `json:"gradients_bytes"`
+	Optimizer   int64  `json:"optimizer_bytes"`
+	Activations int64  `json:"activations_bytes"`
+	MaxTokens   int    `json:"max_tokens"`
+	Limit       int64  `json:"limit_bytes"`
+	Fits        bool   `json:"fits"`
+}
+
+func (a *app) infoRun(f infoFlags) error {
+	c, err := loadConfig(configSource{file: f.config, sets: f.sets})
+	if err != nil {
+		return err
+	}
+	sizes, err := sizesOf(c.Model)
+	if err != nil {
+		return err
+	}
+	e, err := estimateRun(c, sizes)
+	if err != nil {
+		return err
+	}
+	limit := (&job{config: c}).limit()
+	m := e.Memory
+	r := runInfo{
+		Model: c.Model, Parameters: e.Parameters, Trainable: e.Trainable, Memory: m.Total() + ownMemory, Weights: m.Weights,
+		Gradients: m.Gradients, Optimizer: m.Optimizer, Activations: m.Activations, MaxTokens: e.Rows, Limit: limit,
+	}
+	r.Fits = r.Memory <= limit
+	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), count(e.Trainable), count(e.Parameters), percent(float64(e.Trainable)/float64(e.Parameters)))
+	text += fmt.Sprintf("\nmemory       at most about %v: %s", byteSize(r.Memory), parts(m))
+	text += fmt.Sprintf("\nrows         up to %s at once", count(e.Rows))
+	text += fmt.Sprintf("\nlimit        %v, the run %s", byteSize(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
+	return a.result(r, text)
+}
