@@ -13,7 +13,12 @@ func TestRunEveryTaskOnce(t *testing.T) {
 		SetThreads(threads)
 		for _, tasks := range []int{0, 1, 2, 3, 17, 1000} {
 			count := make([]atomic.Int32, tasks)
-			Run(tasks, func(i int) { count[i].Add(1) })
+			Run(tasks, func(i int) {
+				if tasks < 20 {
+					time.Sleep(50 * time.Microsecond) // a Run that does not wait for the last task is found out
+				}
+				count[i].Add(1)
+			})
 			for i := range count {
 				if n := count[i].Load(); n != 1 {
 					t.Fatalf("%d threads: task %d of %d ran %d times", threads, i, tasks, n)
