@@ -26,7 +26,7 @@ type Options struct {
 	AssistantOnlyLoss  bool
 	MaxLength          int    // tokens of a document; 0 = no limit
 	Truncation         string // keep_start, split, error
-	AddEOS             bool   // end each document with the end-of-text token, where it does not already
+	AddEOS             bool   // end each document with the end-of-text token, where it does not already; chats end as their template says
 	Shuffle            bool
 	Packing            bool
 	CarryState         bool
