@@ -9,7 +9,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// beMain makes the test binary be the program.
+const beMain = "MAMBA_TRAIN_BE_MAIN"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(beMain) != "" {
+		os.Unsetenv(beMain)
+		main()
+	}
 	testscript.Main(m, map[string]func(){"mamba-train": main})
 }
 

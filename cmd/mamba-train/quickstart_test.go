@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"mambatrain/data"
+	"mambatrain/trainer"
+)
+
+// The quick start as the README has it: train, merge, generate. The loss falls by a tenth at least, and nine words of ten
+// that are generated are words of the training texts.
+func TestQuickstart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for some seconds")
+	}
+	t.Chdir("../..")
+	dir := filepath.Join(t.TempDir(), "run")
+	mambaTrain(t, "train", "--quiet", "-c", "configs/quickstart.yaml", "--set", "output_dir="+dir)
+	rows := lossRows(t, dir)
+	if first, last := rows[0]["loss"], rows[len(rows)-1]["loss"]; !(last < 0.9*first) {
+		t.Errorf("loss went from %.4f to %.4f, want a tenth less", first, last)
+	}
+
+	var merged mergeResult
+	decodeJSON(t, mambaTrain(t, "merge", "--json", "--adapter", dir, "--output", dir+"-merged"), &merged)
+	if !merged.UntiedHead || merged.MaxDiff == nil || *merged.MaxDiff > 1e-3 {
+		t.Errorf("merge: %+v", merged)
+	}
+
+	known := knownWords(t)
+	words, right := 0, 0
+	for _, prompt := range []string{"A good friend", "The sea", "When the old man", "Never", "A letter", "Bread"} {
+		var text text
+		decodeJSON(t, mambaTrain(t, "generate", "--json", "--model", dir+"-merged", "--prompt", prompt), &text)
+		for _, w := range wordsOf(text.Text) {
+			words++
+			if known[w] {
+				right++
+			}
+		}
+		if text.FinishReason != "eos" {
+			t.Errorf("%q goes on %q and does not end", prompt, text.Text)
+		}
+	}
+	if words < 20 || right*10 < words*9 {
+		t.Errorf("%d of %d words are known", right, words)
+	}
+}
+
+// mambaTrain runs the program and returns its standard output.
+func mambaTrain(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), beMain+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("mamba-train %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+func decodeJSON(t *testing.T, b []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("%v in %s", err, b)
+	}
+}
+
+// lossRows are the training rows of a run's history.
+func lossRows(t *testing.T, dir string) (rows []trainer.Row) {
+	t.Helper()
+	all, err := history(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if _, ok := r["loss"]; ok {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+var word = regexp.MustCompile(`[a-z]+`)
+
+func wordsOf(s string) []string { return word.FindAllString(strings.ToLower(s), -1) }
+
+func knownWords(t *testing.T) map[string]bool {
+	t.Helper()
+	known := map[string]bool{}
+	in := []data.Input{{Path: "configs/quickstart/quotes.parquet"}}
+	for row, err := range data.Rows(t.Context(), in, data.DefaultOptions()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range wordsOf(row["quote"].(string)) {
+			known[w] = true
+		}
+	}
+	return known
+}
