@@ -16,7 +16,7 @@ type LossOptions struct {
 // rows only. While training, the chunk's gradient is computed as long as its logits are there, in the backward pass, so
 // the head's product is computed once. The numbers are returned as the [Loss] of the run.
 func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
-	return Apply(crossEntropy[float32]{newLinear[float32](lr), o.Smoothing}, crossEntropy[float64]{newLinear[float64](lr), o.Smoothing}, x, w, x.Graph().labels(), lr.A, lr.B)
+	return Apply(crossEntropy[float32]{newLinear[float32](lr), o.Smoothing}, crossEntropy[float64]{newLinear[float64](lr), o.Smoothing}, x, w, x.Graph().labels(), lr.A, lr.B, lr.Magnitude)
 }
 
 type crossEntropy[T kernel.Float] struct {
@@ -48,7 +48,9 @@ const chunkBytes = 52 << 20
 // headChunk is the memory for one chunk of rows.
 type headChunk[T kernel.Float] struct {
 	x, dx, logits, z, dz kernel.Mat[T]
+	branch               kernel.Mat[T] // the adapter's inputs and their gradient, where dropout makes them different
 	rows, targets        []int
+	dora                 *headDora[T] // nil: plain LoRA
 }
 
 // chunks computes the loss of every counted row, and its gradients if somebody wants them. The chunks are equally long.
@@ -95,7 +97,8 @@ func chunkRows[T kernel.Float](rows, v int) int {
 
 func (o crossEntropy[T]) ScratchSize(in [][]int) int {
 	v, m, r := o.sizes(in[1], in[3])
-	return min(in[0][0], mostRows[T](v)) * (2*m + v + 2*r)
+	n := min(in[0][0], mostRows[T](v))
+	return n*(3*m+v+2*r) + headDoraSize(n, in[1], in[3], in[5])
 }
 
 // sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
@@ -108,13 +111,17 @@ func (crossEntropy[T]) sizes(w, a []int) (v, m, r int) {
 
 func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
 	v, m, r := o.sizes(c.In[1].Shape, c.In[3].Shape)
-	s := c.Scratch(n * (2*m + v + 2*r))
+	s := c.Scratch(n*(3*m+v+2*r) + headDoraSize(n, c.In[1].Shape, c.In[3].Shape, c.In[5].Shape))
 	cut := func(cols int) kernel.Mat[T] {
 		mat := kernel.Dense(s[:n*cols], n, cols)
 		s = s[n*cols:]
 		return mat
 	}
-	return &headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), z: cut(r), dz: cut(r)}
+	h := &headChunk[T]{x: cut(m), dx: cut(m), branch: cut(m), logits: cut(v), z: cut(r), dz: cut(r)}
+	if !c.In[5].Absent() {
+		h.dora = newHeadDora(c, o.head.scale, n, s)
+	}
+	return h
 }
 
 // chunk gathers the counted rows, so that others cost nothing, and adds their loss and gradients.
@@ -123,10 +130,13 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 	x, dx, logits, z, dz := top(h.x, n), top(h.dx, n), top(h.logits, n), top(h.z, n), top(h.dz, n)
 	kernel.Gather(x, c.In[0].Mat(), h.rows)
 	project(kernel.Set, logits, x, c.In[1])
+	branch := x
 	if z.Cols > 0 {
-		kernel.MatMulNT(kernel.Set, z, 1, x, c.In[3].Mat())
+		branch = o.dropped(c, h, x)
+		kernel.MatMulNT(kernel.Set, z, 1, branch, c.In[3].Mat())
 		kernel.MatMulNT(kernel.Add, logits, o.head.scale, z, c.In[4].Mat())
 	}
+	h.dora.rescale(logits)
 	var dlogits kernel.Mat[T]
 	if c.Training {
 		dlogits = logits
@@ -135,6 +145,7 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 	if !c.Training {
 		return
 	}
+	h.dora.backward(c.DIn[5], logits)
 	if d := c.DIn[0]; !d.Absent() {
 		projectBack(kernel.Set, dx, logits, c.In[1])
 	}
@@ -142,7 +153,7 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 		kernel.MatMulTN(kernel.Add, d.Mat(), 1, logits, x)
 	}
 	if z.Cols > 0 {
-		o.lowRank(c, dx, dz, logits, x, z)
+		o.lowRank(c, h, dx, dz, logits, branch, z)
 	}
 	if d := c.DIn[0]; !d.Absent() {
 		kernel.ScatterAdd(d.Mat(), dx, h.rows)
@@ -150,7 +161,7 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 }
 
 // lowRank adds the gradients of the head's adapter and its part of dx.
-func (o crossEntropy[T]) lowRank(c *Call[T], dx, dz, dlogits, x, z kernel.Mat[T]) {
+func (o crossEntropy[T]) lowRank(c *Call[T], h *headChunk[T], dx, dz, dlogits, x, z kernel.Mat[T]) {
 	kernel.MatMulNN(kernel.Set, dz, o.head.scale, dlogits, c.In[4].Mat())
 	if d := c.DIn[4]; !d.Absent() {
 		kernel.MatMulTN(kernel.Add, d.Mat(), o.head.scale, dlogits, z)
@@ -158,10 +169,30 @@ func (o crossEntropy[T]) lowRank(c *Call[T], dx, dz, dlogits, x, z kernel.Mat[T]
 	if d := c.DIn[3]; !d.Absent() {
 		kernel.MatMulTN(kernel.Add, d.Mat(), 1, dz, x)
 	}
-	if !c.DIn[0].Absent() {
+	switch {
+	case c.DIn[0].Absent():
+	case o.head.dropout == 0:
 		kernel.MatMulNN(kernel.Add, dx, 1, dz, c.In[3].Mat())
+	default:
+		d := top(h.branch, dx.Rows)
+		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
+		drop(d, d, o.head.dropout, h.seed(c))
+		kernel.AddMat(dx, d)
 	}
 }
+
+// dropped returns the adapter's inputs for a chunk: x itself, or in training with dropout a copy.
+func (o crossEntropy[T]) dropped(c *Call[T], h *headChunk[T], x kernel.Mat[T]) kernel.Mat[T] {
+	if o.head.dropout == 0 || !c.Training {
+		return x
+	}
+	d := top(h.branch, x.Rows)
+	drop(d, x, o.head.dropout, h.seed(c))
+	return d
+}
+
+// seed is the chunk's own.
+func (h *headChunk[T]) seed(c *Call[T]) uint64 { return mix(c.Seed, uint64(h.rows[0])) }
 
 // sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
 func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {
