@@ -111,6 +111,7 @@ func TestLanesCarryState(t *testing.T) {
 	o.Truncation, o.MaxLength, o.CarryState = "split", 4, true
 	d := open(t, writeFile(t, "ids.jsonl", b.String()), nil, o)
 	l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 9})
+	var orders [2][]int
 	for epoch := range 2 {
 		got := map[int]int{}
 		var before Batch
@@ -132,12 +133,16 @@ func TestLanesCarryState(t *testing.T) {
 				got[row] += end - b.Starts[k]
 			}
 			before = b
+			orders[epoch] = append(orders[epoch], b.Rows...)
 		}
 		for row, n := range want {
 			if got[row] != n {
 				t.Errorf("epoch %d: row %d has %d tokens, want %d", epoch, row, got[row], n)
 			}
 		}
+	}
+	if slices.Equal(orders[0], orders[1]) {
+		t.Error("two epochs have one order")
 	}
 }
 
