@@ -35,7 +35,6 @@ type toy struct {
 	poison      func(runs int) float32 // added to a weight's gradient; nil = nothing
 	runs        int
 	state       float32 // what a document hands on: a count of rows, which scales the loss
-	carried     []float32
 }
 
 func newToy(words int, dropout float64) *toy {
