@@ -12,8 +12,8 @@ import (
 // find their workers awake, an idle process burns nothing.
 const spinTime = 100 * time.Microsecond
 
-// patience is how many turns, some milliseconds, the caller spins for the last tasks before it sleeps between looks.
-const patience = 1 << 17
+// patience is how many turns, about a millisecond, the caller spins for the last tasks before it sleeps between looks.
+const patience = 1 << 15
 
 // maxThreads bounds SetThreads; beyond it lies a typing error, not a machine.
 const maxThreads = 1024
@@ -174,10 +174,12 @@ func (w *worker) await(last *region, id int) *region {
 	}
 }
 
-// breathe is one turn of a spin loop: mostly a processor pause, now and then a chance for other goroutines.
+// breathe is one turn of a spin loop: mostly a processor pause, now and then a chance for other goroutines. Not more often:
+// the scheduler's lock that Gosched takes ends in sched_yield when contended, for which a busy Linux makes the whole process
+// wait.
 func breathe(i int) {
 	pause()
-	if i%32 == 31 {
+	if i%1024 == 1023 {
 		runtime.Gosched()
 	}
 }
