@@ -299,7 +299,9 @@ func (t *TokenIDs) parse(b json.RawMessage) error {
 	if err := json.Unmarshal(b, &ids); err != nil {
 		return err
 	}
-	*t = ids
+	if *t = ids; len(ids) == 0 { // an empty list says what null says
+		*t = nil
+	}
 	return nil
 }
 

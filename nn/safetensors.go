@@ -55,7 +55,8 @@ type Tensor struct {
 	DType DType
 	Shape []int
 
-	file   *os.File
+	data   io.ReaderAt
+	path   string
 	offset int64
 }
 
@@ -154,7 +155,7 @@ func (t *Tensors) openFile(path string) error {
 		if _, twice := t.byName[x.Name]; twice {
 			return fmt.Errorf("nn: %s: tensor %s: is in another shard too", path, x.Name)
 		}
-		x.file = f
+		x.data, x.path = f, path
 		t.byName[x.Name] = x
 		t.names = append(t.names, x.Name)
 	}
@@ -196,7 +197,7 @@ func (t *Tensors) openShards(path string) error {
 	}
 	var missing []string
 	for name, shard := range index.WeightMap {
-		if x, ok := t.byName[name]; !ok || filepath.Base(x.file.Name()) != shard {
+		if x, ok := t.byName[name]; !ok || filepath.Base(x.path) != shard {
 			missing = append(missing, name+" in "+shard)
 		}
 	}
@@ -409,8 +410,8 @@ func (x Tensor) Ints() ([]int, error) {
 }
 
 func (x Tensor) readAt(b []byte, at int64) error {
-	if _, err := x.file.ReadAt(b, x.offset+at); err != nil {
-		return fmt.Errorf("nn: %s: tensor %s: %w", x.file.Name(), x.Name, err)
+	if _, err := x.data.ReadAt(b, x.offset+at); err != nil {
+		return fmt.Errorf("nn: %s: tensor %s: %w", x.path, x.Name, err)
 	}
 	return nil
 }
