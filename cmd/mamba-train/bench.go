@@ -150,6 +150,7 @@ func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
 		return nil, misuse(err)
 	}
 	a.detail("drawing random weights")
+	beFrugal()
 	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(benchSeed, initStream)))
 	if err != nil {
 		return nil, err
@@ -165,8 +166,6 @@ func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
 
 // pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.
 func (b *benchmark) pack() {
-	percent := debug.SetGCPercent(10)
-	defer debug.SetGCPercent(percent)
 	packFrozen(b.model)
 	debug.FreeOSMemory()
 }

@@ -52,6 +52,7 @@ type job struct {
 // prepare loads model and data and chooses the number of rows that are computed at once. It writes nothing.
 func prepare(ctx context.Context, a *app, c *Config) (j *job, err error) {
 	j = &job{app: a, config: c, comm: trainer.Alone{}}
+	beFrugal()
 	defer func() {
 		if err != nil {
 			j.close()

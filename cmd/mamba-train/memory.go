@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	ag "mambatrain/autograd"
@@ -13,7 +14,7 @@ const usualRows = 2048
 
 // ownMemory is what the program holds beside weights, gradients, optimiser and activations: the runtime, packing buffers
 // of the kernels and data.
-const ownMemory = 48 << 20
+const ownMemory = 64 << 20
 
 // chooseRows picks how many rows are computed at once, for the data that the job has.
 func (j *job) chooseRows() (int, error) {
@@ -123,3 +124,11 @@ func (j *job) saving(longest int) string {
 	}
 	return fmt.Sprintf("try a data.max_length below %d", longest)
 }
+
+// frugalGC is the garbage, in percent of what lives, that is collected at. Nearly all memory of a model lives for the
+// whole run, so that collecting often costs little, while the usual 100 would let the memory double while weights are
+// read and packed.
+const frugalGC = 10
+
+// beFrugal makes the process collect garbage early.
+func beFrugal() { debug.SetGCPercent(frugalGC) }

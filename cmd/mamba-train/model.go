@@ -33,6 +33,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*loaded, error) {
 		return nil, err
 	}
 	a.detail("loading %s", dir)
+	beFrugal()
 	packed, err := canPack(adapterDir)
 	if err != nil {
 		return nil, err

@@ -27,15 +27,16 @@ func newProgress(a *app) *progress {
 	return &progress{app: a, terminal: isTerminal(a.err) && !a.quiet}
 }
 
-// rate is tokens per second over the last steps.
+// rate is what the last steps did, the more recent the more it counts.
 type rate struct {
-	tokens, rows, seconds float64
+	steps, tokens, rows, seconds float64
 }
 
 // memoryOfRate is the share of the past that each step leaves in a rate.
 const memoryOfRate = 0.95
 
 func (r *rate) add(tokens, rows int, took time.Duration) {
+	r.steps = memoryOfRate*r.steps + 1
 	r.tokens = memoryOfRate*r.tokens + float64(tokens)
 	r.rows = memoryOfRate*r.rows + float64(rows)
 	r.seconds = memoryOfRate*r.seconds + took.Seconds()
@@ -144,7 +145,7 @@ func (p *progress) row(r trainer.Row) {
 
 // left is the time that the remaining steps take at the present rate.
 func (p *progress) left(step int) string {
-	perStep := p.rate.seconds * (1 - memoryOfRate)
+	perStep := p.rate.seconds / max(p.rate.steps, 1)
 	return duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
 }
 

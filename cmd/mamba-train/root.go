@@ -70,6 +70,7 @@ func (a *app) root() *cobra.Command {
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0 = all cores")
 	root.AddCommand(a.commands()...)
 	a.takeOver(root)
+	completions(root)
 	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return root
 }

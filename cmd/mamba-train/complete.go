@@ -1,0 +1,38 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// complete tells the shell which values a flag takes.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // the flag does not exist: a mistake in this package
+	}
+}
+
+// completions registers the values of all flags that take a word from a list.
+func completions(root *cobra.Command) {
+	words := map[string][]string{
+		"precision": {"float32", "bf16"},
+		"dtype":     {"float32", "bfloat16", "float16"},
+		"preset":    {"130m", "370m", "790m", "1.4b", "2.8b"},
+		"mode":      benchModes,
+		"init":      {"mamba_ssm", "hf"},
+		"type":      {"F32", "F16", "BF16", "Q8_0"},
+		"resume":    {"force"},
+		"set":       newSchema().paths,
+	}
+	for _, cmd := range root.Commands() {
+		completions(cmd)
+		for flag, values := range words {
+			if cmd.Flags().Lookup(flag) != nil {
+				complete(cmd, flag, values...)
+			}
+		}
+		if cmd.Flags().Lookup("config") != nil && cmd.Name() != "init" {
+			if err := cmd.MarkFlagFilename("config", "yaml", "yml"); err != nil {
+				panic(err)
+			}
+		}
+	}
+}
