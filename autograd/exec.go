@@ -92,7 +92,7 @@ func (e *executor[T]) backward(b *backward, in []G.Value) error {
 		}
 		c.DIn[i] = arrayIn[T](v, b.din[i])
 		if b.fresh[i] {
-			if e.overwrites(i) {
+			if b.sets[i] {
 				c.modes[i] = kernel.Set
 			} else {
 				clear(c.DIn[i].Data)

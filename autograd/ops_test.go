@@ -89,6 +89,15 @@ func TestSelectiveScanGrad(t *testing.T) {
 	}
 }
 
+// One value in several places: its gradients meet in one memory.
+func TestSelectiveScanOfOneValue(t *testing.T) {
+	const d, n = 6, 3
+	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
+		x := lookup(g, p[0])
+		return ag.SelectiveScan(ag.ScanInput{U: x, DT: x, X: x, Z: x, ALog: p[1], D: p[2]})
+	}, []int{11, d}, []int{d, n}, []int{d})
+}
+
 // A document longer than a chunk of the scan's saved states.
 func TestSelectiveScanGradLong(t *testing.T) {
 	const d, n = 2, 3

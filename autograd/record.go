@@ -71,13 +71,14 @@ type backward struct {
 	saved  []int   // for each input its place among the node's inputs, -1 if it is not read
 	din    []*buffer
 	fresh  []bool // din holds nothing yet
+	sets   []bool // and the op will overwrite it
 }
 
 // differentiate is r's SymDiff: it adds one backward node, and for every gradient that Gorgonia is to pass on a node
 // that takes it from there.
 func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	g := r.g
-	b := &backward{record: r, source: g.replayed(r), saved: make([]int, len(r.in)), din: make([]*buffer, len(r.in)), fresh: make([]bool, len(r.in))}
+	b := &backward{record: r, source: g.replayed(r), saved: make([]int, len(r.in)), din: make([]*buffer, len(r.in)), fresh: make([]bool, len(r.in)), sets: make([]bool, len(r.in))}
 	n := &node{g: g, name: "∂" + r.exec.name(), dtype: g.dtype(), in: []*G.Node{grad}}
 	n.touch(b.source.state, r.out.grad.buf)
 	b.save(n)
@@ -87,6 +88,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	for i, v := range r.in {
 		if v != nil && v.need {
 			b.want(n, i, v)
+			b.sets[i] = b.fresh[i] && r.exec.overwrites(i) && r.count(v) == 1
 		}
 	}
 	n.do = func(in []G.Value) (G.Value, error) {
@@ -116,6 +118,17 @@ func (b *backward) save(n *node) {
 			n.touch(v.buf)
 		}
 	}
+}
+
+// count is how many of r's inputs are v. Two gradients in one memory have to be added.
+func (r *record) count(v *value) int {
+	n := 0
+	for _, in := range r.in {
+		if in == v {
+			n++
+		}
+	}
+	return n
 }
 
 // want finds the memory for the gradient of input i.

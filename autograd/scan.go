@@ -66,6 +66,8 @@ func (o selectiveScan[T]) Forward(c *Call[T]) {
 	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
 }
 
+func (selectiveScan[T]) Overwrites(i int) bool { return i == 0 || i == 1 || i == 3 }
+
 // With g the gradient before the gate and λ(t) = ∂L/∂h(t), from the last row of each document to its first:
 //
 //	λ(t) = g(t)·C(t) + exp(Δ(t+1)·A)∘λ(t+1)
@@ -78,11 +80,15 @@ func (o selectiveScan[T]) Forward(c *Call[T]) {
 func (o selectiveScan[T]) Backward(c *Call[T]) {
 	n, d := c.In[4].Shape[1], c.In[4].Shape[0]
 	g := kernel.ScanGrad[T]{U: c.DIn[0].Mat(), DT: c.DIn[1].Mat(), ALog: c.DIn[4].Data, D: c.DIn[5].Data}
+	g.Fresh.U, g.Fresh.DT, g.Fresh.Z = c.Mode(0) == kernel.Set, c.Mode(1) == kernel.Set, c.Mode(3) == kernel.Set
 	if x := c.DIn[2]; !x.Absent() {
 		g.B, g.C = lastColumns(x, 2*n, n), lastColumns(x, n, 0)
 	}
 	if z := c.DIn[3]; !z.Absent() {
 		g.Z = lastColumns(z, d, 0)
+		if g.Fresh.Z {
+			kernel.ClearMat(z.Columns(0, width(z.Shape)-d))
+		}
 	}
 	o.kernel(c).Backward(g, c.DOut.Mat(), c.State)
 }

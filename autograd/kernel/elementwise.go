@@ -8,6 +8,15 @@ func AddTo[T Float](y, x []T) {
 	})
 }
 
+// ClearMat sets x to zero.
+func ClearMat[T Float](x Mat[T]) {
+	For(x.Rows, rowGrain, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			clear(x.Row(i))
+		}
+	})
+}
+
 // AddMat adds x to y, both (rows, cols).
 func AddMat[T Float](y, x Mat[T]) {
 	y.check("add y", x.Rows, x.Cols)

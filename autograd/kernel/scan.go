@@ -25,6 +25,8 @@ type Scan[T Float] struct {
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
 	ALog, D        []T
+	// Fresh says which of the largest hold nothing yet: they are overwritten, which spares clearing and reading them.
+	Fresh struct{ U, DT, Z bool }
 }
 
 // scanChunk is how many rows lie between two saved states: backward recomputes the states of one chunk at a time.
@@ -137,6 +139,11 @@ func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved []T) {
 	if s.vector() {
 		s.backwardVec(*(*ScanGrad[float32])(unsafe.Pointer(&g)), *(*Mat[float32])(unsafe.Pointer(&dy)), f32s(saved))
 		return
+	}
+	for m, fresh := range map[*Mat[T]]bool{&g.U: g.Fresh.U, &g.DT: g.Fresh.DT, &g.Z: g.Fresh.Z} {
+		if fresh {
+			ClearMat(*m)
+		}
 	}
 	blocks := (d + scanBlock - 1) / scanBlock
 	part := make([]T, blocks*rows*2*n) // per block of channels, row by row: dB, dC

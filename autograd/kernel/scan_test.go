@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"math/rand"
 	"testing"
 )
@@ -31,7 +32,7 @@ func TestScanGrad(t *testing.T) {
 			return dot(y, w)
 		}
 		like := func(m Mat[float64]) Mat[float64] { return Dense(make([]float64, m.Rows*m.Cols), m.Rows, m.Cols) }
-		g := ScanGrad[float64]{like(s.U), like(s.DT), like(s.B), like(s.C), like(s.Z), make([]float64, d*n), make([]float64, d)}
+		g := ScanGrad[float64]{U: like(s.U), DT: like(s.DT), B: like(s.B), C: like(s.C), Z: like(s.Z), ALog: make([]float64, d*n), D: make([]float64, d)}
 		saved := make([]float64, ScanSaved(rows, d, n))
 		s.Forward(like(s.U), saved, nil)
 		s.Backward(g, Dense(w, rows, d), saved)
@@ -166,6 +167,9 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 	near(t, "h", h, wantH, scanTol)
 	dy := randomMat[float64](rng, rows, d)
 	g, want := scanGrads(s)
+	g.Fresh.U, want.Fresh.U = spoil(rng, g.U), spoil(rng, want.U)
+	g.Fresh.DT, want.Fresh.DT = spoil(rng, g.DT), spoil(rng, want.DT)
+	g.Fresh.Z, want.Fresh.Z = spoil(rng, g.Z), spoil(rng, want.Z)
 	s.Backward(want, dy, wantSaved)
 	f.Backward(g.ScanGrad, mat32(dy), saved)
 	nearMat(t, "du", g.U, want.U, scanTol)
@@ -182,6 +186,19 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 			t.Fatalf("d %d n %d: wrote outside a result", d, n)
 		}
 	}
+}
+
+// spoil fills m with what must be overwritten, every other time, and says whether it has.
+func spoil[T Float](rng *rand.Rand, m Mat[T]) bool {
+	if rng.Intn(2) == 0 {
+		return false
+	}
+	for i := range m.Rows {
+		for j := range m.Row(i) {
+			m.Row(i)[j] = T(math.NaN())
+		}
+	}
+	return true
 }
 
 type guardedGrads struct {

@@ -332,16 +332,22 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 	sumScanParts(grad, part.data, blocks, rows, n)
 }
 
+// partGrain is how many rows of dB and dC one task sums over the blocks.
+const partGrain = 64
+
 // sumScanParts adds the blocks' shares of dB and dC, in ascending order.
 func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
 	states := active.scan / 2 // of which a kernel stores dB and dC together
-	For(rows, rowGrain, func(lo, hi int) {
-		sum := make([]float32, 2*n)
+	For(rows, partGrain, func(lo, hi int) {
+		size := (hi - lo) * 2 * n
+		buf := borrow(size)
+		defer giveBack(buf)
+		clear(buf.data)
+		for i := range blocks {
+			active.vec.add(size, &buf.data[0], &part[(i*rows+lo)*2*n])
+		}
 		for t := lo; t < hi; t++ {
-			clear(sum)
-			for i := range blocks {
-				active.vec.add(2*n, &sum[0], &part[(i*rows+t)*2*n])
-			}
+			sum := buf.data[(t-lo)*2*n:][:2*n]
 			for j := range n {
 				at := j/states*2*states + j%states
 				if !grad.B.Absent() {
@@ -365,7 +371,7 @@ func (g *scanGroup) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, 
 		g.pick(g.z, g.Z, t0, t1)
 		clear(g.dz[:size])
 		v.gateGrad(size, &g.gy[0], &g.dz[0], &g.y[0], &g.z[0])
-		g.deliver(grad.Z, g.dz, t0, t1)
+		g.deliver(grad.Z, grad.Fresh.Z, g.dz, t0, t1)
 	}
 	v.mul(size, &g.du[0], &g.gy[0], &g.skip[0])
 	if grad.D != nil {
@@ -375,10 +381,10 @@ func (g *scanGroup) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, 
 	for i := len(rs) - 1; i >= 0; i-- {
 		g.backRun(grad, rs[i], i, t0)
 	}
-	g.deliver(grad.U, g.du, t0, t1)
+	g.deliver(grad.U, grad.Fresh.U, g.du, t0, t1)
 	if !grad.DT.Absent() {
 		v.mul(size, &g.ddt[0], &g.ddt[0], &g.slope[0])
-		g.deliver(grad.DT, g.ddt, t0, t1)
+		g.deliver(grad.DT, grad.Fresh.DT, g.ddt, t0, t1)
 	}
 }
 
@@ -421,9 +427,13 @@ func (g *scanGroup) backRun(grad ScanGrad[float32], r run, i, t0 int) {
 	}
 }
 
-// deliver adds a plane to the group's columns of rows [t0, t1) of m, if wanted.
-func (g *scanGroup) deliver(m Mat[float32], plane []float32, t0, t1 int) {
-	if !m.Absent() {
+// deliver adds a plane to the group's columns of rows [t0, t1) of m, if wanted, or writes it there if m is fresh.
+func (g *scanGroup) deliver(m Mat[float32], fresh bool, plane []float32, t0, t1 int) {
+	switch {
+	case m.Absent():
+	case fresh:
+		packStraight(t1-t0, &plane[0], scanLanes, g.hi-g.lo, 1, &m.Data[t0*m.Stride+g.lo], m.Stride)
+	default:
 		addRows(t1-t0, &m.Data[t0*m.Stride+g.lo], m.Stride, g.hi-g.lo, &plane[0])
 	}
 }
