@@ -411,6 +411,38 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	}
 }
 
+// TestDamagedCheckpointsDoNotPushOutGoodOnes resumes below damaged checkpoints, whose steps are higher than those of the
+// first ones it writes: after each save that one and the ones before it are there, as many as the limit says.
+func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
+	for _, c := range []struct{ limit, saveSteps int }{{1, 1}, {1, 4}, {2, 1}, {2, 3}, {3, 1}} {
+		dir := t.TempDir()
+		newRun().stopAfter(t, dir, Fresh, isStep, 9) // saved at 4, 8 and 9
+		for _, name := range []string{"checkpoint-8", "checkpoint-9"} {
+			if err := flip(filepath.Join(dir, name, "model.safetensors")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, good := newRun(), []int{4}
+		r.SaveTotalLimit, r.SaveSteps = c.limit, c.saveSteps
+		r.onEvent = func(e Event) {
+			s, ok := e.(Saved)
+			if !ok {
+				return
+			}
+			good = append(good, s.Step)
+			for _, step := range good[max(0, len(good)-c.limit):] {
+				if err := verify(Disk{}, filepath.Join(dir, checkpointName(step))); err != nil {
+					t.Errorf("limit %d: after the save of step %d: checkpoint %d: %v", c.limit, s.Step, step, err)
+				}
+			}
+			if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) != min(c.limit, len(good)) {
+				t.Errorf("limit %d: after the save of step %d: %v", c.limit, s.Step, found)
+			}
+		}
+		r.must(t, dir, Resume)
+	}
+}
+
 func flip(path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {

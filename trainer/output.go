@@ -38,7 +38,7 @@ type Output struct {
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
-	whole    map[int]bool // steps whose checkpoints this process has written or verified
+	whole    map[int]bool // of steps whose checkpoints this process has written or verified; false: damaged
 }
 
 // Checkpoint is a checkpoint that has been verified.
@@ -155,6 +155,7 @@ func (o *Output) inspect() error {
 			o.newest, o.whole[step] = c, true
 			return nil
 		}
+		o.whole[step] = false
 		o.damaged = append(o.damaged, fmt.Errorf("trainer: %s: damaged: %w", dir, err))
 	}
 	if len(o.damaged) > 0 && o.finished == nil {
@@ -258,14 +259,21 @@ func (o *Output) stage(tmp string, fill func(dir string) error) error {
 	return err
 }
 
-// prune removes the oldest checkpoints beyond the limit (0 = none), but neither the newest nor those to keep.
+// prune removes the oldest checkpoints beyond the limit (0 = none), but none of those to keep. Damaged ones go first and
+// do not count: they are often newer than where the run goes on, and must not push out what it can resume from.
 func (o *Output) prune(limit int, keep ...int) error {
 	steps, err := o.steps()
 	if err != nil || limit == 0 {
 		return err
 	}
-	for i, step := range steps {
-		if i < limit || slices.Contains(keep, step) {
+	counted := 0
+	for _, step := range steps {
+		whole, known := o.whole[step]
+		usable := whole || !known
+		if usable {
+			counted++
+		}
+		if usable && counted <= limit || slices.Contains(keep, step) {
 			continue
 		}
 		if err := o.remove(checkpointName(step)); err != nil {
