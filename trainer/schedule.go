@@ -84,6 +84,30 @@ func scheduleFaults(s Settings) []Fault {
 	return faults
 }
 
+// argumentRange is what a number in lr_scheduler_kwargs may be.
+type argumentRange struct {
+	most  float64 // the least is 0
+	count bool    // a whole number
+}
+
+var argumentRanges = map[string]argumentRange{
+	"lr_end":           {most: math.MaxFloat64},
+	"power":            {most: math.MaxFloat64},
+	"timescale":        {most: maxCount, count: true},
+	"num_cycles":       {most: maxCount},
+	"min_lr":           {most: math.MaxFloat64},
+	"min_lr_rate":      {most: 1},
+	"num_decay_steps":  {most: maxCount, count: true},
+	"num_stable_steps": {most: maxCount, count: true},
+	"min_lr_ratio":     {most: 1},
+}
+
+func (c *checker) argument(key string, r argumentRange, v float64) {
+	c.notNegative(key, v)
+	c.need(v <= r.most, key, "must be at most %v, got %v", r.most, v)
+	c.need(!r.count || v == math.Trunc(v), key, "must be a whole number, got %v", v)
+}
+
 // newSpan reads lr_scheduler_kwargs.
 func newSpan(s Settings, k kindOfSchedule) (span, []Fault) {
 	sp := span{peak: s.LearningRate, arg: args{}, shape: map[string]string{}}
@@ -101,8 +125,12 @@ func newSpan(s Settings, k kindOfSchedule) (span, []Fault) {
 			sp.shape[name] = x
 		default:
 			f, ok := number(v)
+			ok = ok && finite(f)
 			c.need(isNumber, key, "is not an argument of lr_scheduler_type: %s, which takes %v", s.LRSchedulerType, k.names())
-			c.need(ok && !math.IsInf(f, 0) && !math.IsNaN(f), key, "must be a number, got %v", v)
+			c.need(ok, key, "must be a number, got %v", v)
+			if ok && isNumber {
+				c.argument(key, argumentRanges[name], f)
+			}
 			sp.arg[name] = f
 		}
 	}
@@ -204,6 +232,9 @@ func inverseSqrt(s span) Schedule {
 func checkFloor(s span) string {
 	if math.IsNaN(s.arg["min_lr"]) == math.IsNaN(s.arg["min_lr_rate"]) {
 		return "cosine_with_min_lr needs one of min_lr and min_lr_rate"
+	}
+	if s.arg["min_lr"] > s.peak {
+		return fmt.Sprintf("min_lr %v must not be above learning_rate %v", s.arg["min_lr"], s.peak)
 	}
 	return ""
 }

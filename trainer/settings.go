@@ -72,6 +72,10 @@ func Defaults() Settings {
 	}
 }
 
+// maxCount is the most that a number of steps, epochs or documents may be: more than any run needs, and little enough for
+// products of two to stay exact.
+const maxCount = 1_000_000_000
+
 // Fault is one wrong setting.
 type Fault struct {
 	Key     string // below train, such as learning_rate or lr_scheduler_kwargs.power
@@ -156,5 +160,6 @@ func (c *checker) oneOf(key, v string, known []string) {
 
 func (c *checker) warmup(v float64) {
 	c.notNegative("warmup_steps", v)
+	c.need(!(v > maxCount), "warmup_steps", "must be at most %d, got %v", maxCount, v)
 	c.need(!(v >= 1) || v == math.Trunc(v), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", v)
 }

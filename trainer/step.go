@@ -28,6 +28,10 @@ type stepped struct {
 func (t *Trainer) step(ctx context.Context) (stepped, error) {
 	began := t.task.Now()
 	ctx = context.WithoutCancel(ctx) // a step that was begun is finished
+	rate := t.LearningRate * t.schedule(t.state.GlobalStep)
+	if !finite(rate) || rate < 0 { // it would be the end of the weights
+		return stepped{}, fmt.Errorf("trainer: step %d: lr_scheduler_type %s gives a learning rate of %v", t.state.GlobalStep+1, t.LRSchedulerType, rate)
+	}
 	s, shards, err := t.read(ctx)
 	if err != nil {
 		return s, err
@@ -35,7 +39,7 @@ func (t *Trainer) step(ctx context.Context) (stepped, error) {
 	if err := t.accumulate(ctx, &s, shards); err != nil {
 		return s, err
 	}
-	s.rate = t.LearningRate * t.schedule(t.state.GlobalStep)
+	s.rate = rate
 	fault, err := t.inspect(ctx, s, shards)
 	if err != nil {
 		return s, err
