@@ -176,7 +176,7 @@ func (o crossEntropy[T]) lowRank(c *Call[T], h *headChunk[T], dx, dz, dlogits, x
 	default:
 		d := top(h.branch, dx.Rows)
 		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
-		drop(d, d, o.head.dropout, h.seed(c))
+		drop(c, d, d, o.head.dropout, h.rows)
 		kernel.AddMat(dx, d)
 	}
 }
@@ -187,12 +187,9 @@ func (o crossEntropy[T]) dropped(c *Call[T], h *headChunk[T], x kernel.Mat[T]) k
 		return x
 	}
 	d := top(h.branch, x.Rows)
-	drop(d, x, o.head.dropout, h.seed(c))
+	drop(c, d, x, o.head.dropout, h.rows)
 	return d
 }
-
-// seed is the chunk's own.
-func (h *headChunk[T]) seed(c *Call[T]) uint64 { return mix(c.Seed, uint64(h.rows[0])) }
 
 // sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
 func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {

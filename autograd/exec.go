@@ -137,7 +137,8 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 		c.In, c.DIn, c.modes = make([]Array[T], len(r.in)), make([]Array[T], len(r.in)), make([]kernel.Mode, len(r.in))
 	}
 	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
-	c.Training, c.Rows, c.Seed = r.g.run.training, r.g.run.rows, mix(r.g.run.seed, uint64(r.id))
+	run := &r.g.run
+	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, mix(run.seed, uint64(r.id)), run.first
 	c.State, c.CarryIn, c.CarryOut = nil, nil, nil
 	if r.state != nil {
 		c.State = backing[T](r.state.dense)

@@ -181,7 +181,7 @@ func (o linear[T]) backwardLowRank(c *Call[T]) {
 	default:
 		d := kernel.Dense(scratch[:c.Rows*in], c.Rows, in)
 		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
-		drop(d, d, o.dropout, c.Seed)
+		drop(c, d, d, o.dropout, nil)
 		kernel.AddMat(dx.Mat(), d)
 	}
 }
@@ -192,6 +192,6 @@ func (o linear[T]) dropped(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
 		return x
 	}
 	d := kernel.Dense(c.Scratch(x.Rows*x.Cols), x.Rows, x.Cols)
-	drop(d, x, o.dropout, c.Seed)
+	drop(c, d, x, o.dropout, nil)
 	return d
 }

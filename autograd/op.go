@@ -99,6 +99,8 @@ type Call[T kernel.Float] struct {
 	Rows int
 	// Seed belongs to this application of the op in this run. A replay sees the same seed.
 	Seed uint64
+	// FirstRow is added to a row's number where something random depends on it: see [Step].
+	FirstRow int
 
 	run   *run
 	modes []kernel.Mode

@@ -28,6 +28,9 @@ type Step struct {
 	Scale float64
 	// Seed decides what is random in this run, such as dropout.
 	Seed uint64
+	// FirstRow is where this batch begins in a larger one that runs in parts: with one Seed for all parts, dropout and
+	// noise are those of the whole.
+	FirstRow int
 	// Ready, if not nil, is called once for each trainable parameter of the program as soon as its gradient is whole, on
 	// the goroutine that runs the ops: the run does not touch that gradient any more. After an error calls may be missing.
 	Ready func(*Param)
@@ -52,6 +55,7 @@ type run struct {
 	pos      int // place on the tape
 	scale    float64
 	seed     uint64
+	first    int // row of the whole that row 0 of this batch is
 	training bool
 	ready    func(*Param)
 	loss     Loss
@@ -224,7 +228,7 @@ func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if p.step == nil {
 		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
 	}
-	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, training: true, ready: s.Ready, loss: p.g.run.loss}
+	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, first: s.FirstRow, training: true, ready: s.Ready, loss: p.g.run.loss}
 	return p.run(p.step, s.Batch)
 }
 

@@ -166,6 +166,27 @@ func TestCarryInTraining(t *testing.T) {
 	}
 }
 
+// A batch in parts draws the same dropout as the whole.
+func TestPartsDropAlike(t *testing.T) {
+	o, m := ag.Options{Rows: 64}, modelOptions{dropout: 0.5}
+	whole, parts := newSmall(t, o, m), newSmall(t, o, m)
+	b := batch(9, 1, 14, 5)
+	want := step(t, whole.prog, b).Sum
+	var got float64
+	row := 0
+	for _, d := range slicesOf(b) {
+		l, err := parts.prog.Step(context.Background(), ag.Step{Batch: d, Scale: 1, Seed: 3, FirstRow: row})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, row = got+l.Sum, row+len(d.Tokens)
+	}
+	if math.Abs(got-want) > roundTolerance*want {
+		t.Fatalf("in parts: %v, whole: %v", got, want)
+	}
+	near(t, "gradients", parts.grads(), whole.grads())
+}
+
 // Ready is called once for each parameter, when its gradient is what it is after the run.
 func TestReady(t *testing.T) {
 	for _, m := range []modelOptions{{}, {checkpoint: true}} {
