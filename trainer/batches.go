@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	ag "mambatrain/autograd"
 	"mambatrain/data"
@@ -33,18 +34,25 @@ type loader struct{ l *data.Loader }
 
 func (s loader) Batches(int) (int, error) { return s.l.Total(), nil }
 
+func (s loader) epochsAreEqual() {}
+
 func (s loader) Batch(_ context.Context, epoch, index int) (Batch, error) {
 	b := s.l.At(epoch, index)
 	return Batch{ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, b.Carry}, nil
 }
+
+// uniform marks a Source whose epochs have equally many micro-batches, so that no epoch has to be looked at to know where
+// a later one begins.
+type uniform interface{ epochsAreEqual() }
 
 // plan lays the optimiser steps of a run over the epochs. The last step of an epoch may have fewer micro-batches.
 type plan struct {
 	source  Source
 	perStep int // micro-batches of a full step
 	steps   int // of the whole run
-	first   []int
-	batches []int
+	equal   bool
+	batches []int // of each epoch that is known; where they are equal, of the first
+	first   []int // step of each of these epochs, and of the one after
 }
 
 // place is where a step finds its micro-batches.
@@ -63,28 +71,33 @@ func (p place) ends() bool { return p.to == p.of }
 // newPlan works out the number of steps: max_steps, or as many as the epochs have.
 func newPlan(src Source, s Settings, perStep int) (*plan, error) {
 	p := &plan{source: src, perStep: perStep, first: []int{0}}
+	_, p.equal = src.(uniform)
 	if s.MaxSteps > 0 {
 		p.steps = s.MaxSteps
 		return p, p.extend(0)
 	}
 	whole := int(s.NumTrainEpochs)
-	for e := range whole {
-		if err := p.extend(e); err != nil {
-			return nil, err
-		}
+	if err := p.extend(max(0, whole-1)); err != nil {
+		return nil, err
 	}
-	p.steps = p.first[whole]
 	if rest := s.NumTrainEpochs - float64(whole); rest > 0 {
 		if err := p.extend(whole); err != nil {
 			return nil, err
 		}
-		p.steps += int(math.Ceil(rest * float64(p.inEpoch(whole))))
+		p.steps = int(math.Ceil(rest * float64(p.inEpoch(whole))))
+	}
+	p.steps += p.start(whole)
+	if p.steps > maxCount {
+		return nil, Fault{"num_train_epochs", fmt.Sprintf("%v epochs make %d steps, and a run has at most %d", s.NumTrainEpochs, p.steps, maxCount)}
 	}
 	return p, nil
 }
 
 // extend learns the sizes of the epochs up to the given one.
 func (p *plan) extend(epoch int) error {
+	if p.equal {
+		epoch = 0
+	}
 	for e := len(p.batches); e <= epoch; e++ {
 		n, err := p.source.Batches(e)
 		if err != nil {
@@ -94,13 +107,21 @@ func (p *plan) extend(epoch int) error {
 			return fmt.Errorf("trainer: data: epoch %d has no micro-batches", e)
 		}
 		p.batches = append(p.batches, n)
-		p.first = append(p.first, p.first[e]+(n+p.perStep-1)/p.perStep)
+		p.first = append(p.first, p.first[e]+(n-1)/p.perStep+1)
 	}
 	return nil
 }
 
+// start is the first step of an epoch that is known, or of the one after.
+func (p *plan) start(epoch int) int {
+	if p.equal {
+		return epoch * p.first[1]
+	}
+	return p.first[epoch]
+}
+
 // inEpoch is the number of steps in an epoch that is known.
-func (p *plan) inEpoch(epoch int) int { return p.first[epoch+1] - p.first[epoch] }
+func (p *plan) inEpoch(epoch int) int { return p.start(epoch+1) - p.start(epoch) }
 
 // epochs is the number of epochs that the run touches.
 func (p *plan) epochs() (int, error) {
@@ -110,18 +131,32 @@ func (p *plan) epochs() (int, error) {
 
 // at finds the micro-batches of a step, counted from 0.
 func (p *plan) at(step int) (place, error) {
-	e := 0
-	for {
-		if err := p.extend(e); err != nil {
-			return place{}, err
-		}
-		if step < p.first[e+1] {
-			break
-		}
-		e++
+	e, err := p.epochOf(step)
+	if err != nil {
+		return place{}, err
 	}
-	from := (step - p.first[e]) * p.perStep
-	return place{epoch: e, from: from, to: min(from+p.perStep, p.batches[e]), of: p.batches[e]}, nil
+	from, of := (step-p.start(e))*p.perStep, p.batches[0]
+	if !p.equal {
+		of = p.batches[e]
+	}
+	return place{epoch: e, from: from, to: min(from+p.perStep, of), of: of}, nil
+}
+
+// epochOf finds the epoch of a step, and learns what there is to know up to it.
+func (p *plan) epochOf(step int) (int, error) {
+	if err := p.extend(0); err != nil {
+		return 0, err
+	}
+	if p.equal {
+		return step / p.first[1], nil
+	}
+	for step >= p.first[len(p.batches)] {
+		if err := p.extend(len(p.batches)); err != nil {
+			return 0, err
+		}
+	}
+	after, _ := slices.BinarySearch(p.first, step+1) // the first epoch that begins after the step
+	return after - 1, nil
 }
 
 // part is documents that are computed at once, and the random numbers that they see.

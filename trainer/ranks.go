@@ -27,12 +27,17 @@ func (e *RanksError) Error() string { return "trainer: ranks: " + e.Problem }
 // ExitCode is the process's exit code: wrong use.
 func (e *RanksError) ExitCode() int { return 2 }
 
+// maxShards is far more than there are ranks to divide them over.
+const maxShards = 1 << 16
+
 // checkRanks says whether the shards of a step can be divided over the ranks so that sums keep their bits: each rank
 // needs a whole subtree of the tree of pairs.
 func (t *Trainer) checkRanks() error {
 	shards, ranks := t.task.Shards, t.task.Comm.Size()
 	each := shards / ranks
 	switch {
+	case shards > maxShards:
+		return &RanksError{Problem: fmt.Sprintf("distributed.shards: must be at most %d, got %d", maxShards, shards)}
 	case shards < ranks:
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards are too few for %d ranks", shards, ranks)}
 	case shards%ranks != 0 || each&(each-1) != 0:

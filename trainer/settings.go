@@ -96,11 +96,15 @@ func (s Settings) Validate() error {
 // Faults lists everything that is wrong with the settings, in the order of the configuration.
 func (s Settings) Faults() []Fault {
 	c := &checker{}
-	c.need(s.MaxSteps > 0 || s.NumTrainEpochs > 0 && !math.IsInf(s.NumTrainEpochs, 0), "num_train_epochs", "must be positive, got %v", s.NumTrainEpochs)
+	if s.MaxSteps <= 0 {
+		c.need(s.NumTrainEpochs > 0, "num_train_epochs", "must be positive, got %v", s.NumTrainEpochs)
+		c.atMost("num_train_epochs", s.NumTrainEpochs)
+	}
 	c.need(s.MaxSteps == -1 || s.MaxSteps > 0, "max_steps", "must be positive, or -1 for none, got %d", s.MaxSteps)
-	c.atLeast("per_device_train_batch_size", s.PerDeviceTrainBatchSize, 1)
-	c.atLeast("per_device_eval_batch_size", s.PerDeviceEvalBatchSize, 1)
-	c.atLeast("gradient_accumulation_steps", s.GradientAccumulationSteps, 1)
+	c.atMost("max_steps", float64(s.MaxSteps))
+	c.count("per_device_train_batch_size", s.PerDeviceTrainBatchSize)
+	c.count("per_device_eval_batch_size", s.PerDeviceEvalBatchSize)
+	c.count("gradient_accumulation_steps", s.GradientAccumulationSteps)
 	c.need(s.LearningRate > 0 && !math.IsInf(s.LearningRate, 0), "learning_rate", "must be positive, got %v", s.LearningRate)
 	c.warmup(s.WarmupSteps)
 	c.oneOf("lr_scheduler_type", s.LRSchedulerType, ScheduleNames())
@@ -146,6 +150,15 @@ func (c *checker) atLeast(key string, v, least int) {
 	c.need(v >= least, key, "must be at least %d, got %d", least, v)
 }
 
+func (c *checker) count(key string, v int) {
+	c.atLeast(key, v, 1)
+	c.atMost(key, float64(v))
+}
+
+func (c *checker) atMost(key string, v float64) {
+	c.need(!(v > maxCount), key, "must be at most %d, got %v", maxCount, v)
+}
+
 func (c *checker) notNegative(key string, v float64) {
 	c.need(v >= 0 && !math.IsInf(v, 0), key, "must not be negative, got %v", v)
 }
@@ -160,6 +173,6 @@ func (c *checker) oneOf(key, v string, known []string) {
 
 func (c *checker) warmup(v float64) {
 	c.notNegative("warmup_steps", v)
-	c.need(!(v > maxCount), "warmup_steps", "must be at most %d, got %v", maxCount, v)
+	c.atMost("warmup_steps", v)
 	c.need(!(v >= 1) || v == math.Trunc(v), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", v)
 }

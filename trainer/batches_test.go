@@ -1,0 +1,113 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+// even is a source of equally long epochs that counts how often it is asked for their length.
+type even struct {
+	batches int
+	asked   *int
+}
+
+func (e even) Batches(int) (int, error) {
+	*e.asked++
+	return e.batches, nil
+}
+
+func (even) Batch(context.Context, int, int) (Batch, error) { return Batch{}, nil }
+
+// known is an even source that says so.
+type known struct{ even }
+
+func (known) epochsAreEqual() {}
+
+func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
+	for batches := 1; batches <= 7; batches++ {
+		for perStep := 1; perStep <= 9; perStep++ {
+			for _, epochs := range []float64{0.01, 0.5, 1, 2.3, 4} {
+				s, asked := Settings{NumTrainEpochs: epochs}, 0
+				want, err := newPlan(even{batches, &asked}, s, perStep)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := newPlan(known{even{batches, &asked}}, s, perStep)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.steps != want.steps {
+					t.Fatalf("%v epochs of %d in steps of %d: %d steps, want %d", epochs, batches, perStep, got.steps, want.steps)
+				}
+				for step := range got.steps + 3 {
+					g, gerr := got.at(step)
+					w, werr := want.at(step)
+					if g != w || gerr != nil || werr != nil {
+						t.Errorf("%d in steps of %d: step %d at %+v, want %+v (%v, %v)", batches, perStep, step, g, w, gerr, werr)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(*Settings)
+		steps  int
+	}{
+		"epochs":       {func(s *Settings) { s.NumTrainEpochs = maxCount }, maxCount},
+		"steps":        {func(s *Settings) { s.MaxSteps = maxCount }, maxCount},
+		"accumulation": {func(s *Settings) { s.GradientAccumulationSteps = maxCount }, 3},
+	} {
+		asked := 0
+		r := newRun()
+		r.task.Train, r.GradientAccumulationSteps = known{even{5, &asked}}, 8
+		c.change(&r.Settings)
+		tr, err := New(r.Settings, r.task)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if tr.plan.steps != c.steps || asked > 1 {
+			t.Errorf("%s: %d steps, want %d; asked for the length of %d epochs", what, tr.plan.steps, c.steps, asked)
+		}
+		if p, err := tr.plan.at(c.steps - 1); err != nil || p != (place{epoch: c.steps - 1, to: 5, of: 5}) {
+			t.Errorf("%s: the last step is at %+v, %v", what, p, err)
+		}
+	}
+}
+
+func TestRunsThatAreTooLong(t *testing.T) {
+	for key, change := range map[string]func(*Settings){
+		"num_train_epochs":            func(s *Settings) { s.NumTrainEpochs = 1e30 },
+		"max_steps":                   func(s *Settings) { s.MaxSteps = math.MaxInt },
+		"per_device_train_batch_size": func(s *Settings) { s.PerDeviceTrainBatchSize = math.MaxInt },
+		"per_device_eval_batch_size":  func(s *Settings) { s.PerDeviceEvalBatchSize = math.MaxInt },
+		"gradient_accumulation_steps": func(s *Settings) { s.GradientAccumulationSteps = math.MaxInt },
+		"warmup_steps":                func(s *Settings) { s.WarmupSteps = 1e30 },
+	} {
+		s := Defaults()
+		change(&s)
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "train."+key+": must be at most 1000000000, got ") {
+			t.Errorf("%s: got %v", key, err)
+		}
+	}
+	asked := 0
+	_, err := newPlan(known{even{5, &asked}}, Settings{NumTrainEpochs: maxCount}, 4)
+	var fault Fault
+	if !errors.As(err, &fault) || fault.Key != "num_train_epochs" {
+		t.Errorf("two steps in each of 1e9 epochs: %v", err)
+	}
+}
+
+func TestThereIsAnEndToShards(t *testing.T) {
+	r := newRun()
+	r.task.Shards = 1 << 62
+	var refused *RanksError
+	if _, err := New(r.Settings, r.task); !errors.As(err, &refused) || !strings.Contains(err.Error(), "distributed.shards: must be at most ") {
+		t.Errorf("got %v", err)
+	}
+}
