@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// What the documents name is there: commands with their flags, files, keys, variables and tests.
+func TestDocuments(t *testing.T) {
+	t.Chdir("../..")
+	c := newDocChecker(t)
+	for _, path := range documentFiles(t) {
+		t.Run(path, func(t *testing.T) {
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := string(raw)
+			c.links(t, path, text)
+			commands := 0
+			for _, code := range codeOf(text) {
+				commands += c.code(t, code)
+			}
+			if all := len(leaves((&app{}).root())); path == "README.md" && commands < all {
+				t.Errorf("found only %d commands, want %d at least", commands, all)
+			}
+		})
+	}
+}
+
+// The README shows each command once at least.
+func TestReadmeShowsEveryCommand(t *testing.T) {
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range leaves((&app{}).root()) {
+		if !bytes.Contains(raw, []byte("`"+cmd.CommandPath()+" ")) {
+			t.Errorf("README.md has no example of %s", cmd.CommandPath())
+		}
+	}
+}
+
+// The README's program compiles.
+func TestReadmeExampleBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the Go compiler")
+	}
+	t.Chdir("../..")
+	raw, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := regexp.MustCompile("(?s)\n```go\npackage main\n(.*?)```\n").FindSubmatch(raw)
+	if source == nil {
+		t.Fatal("README.md has no Go program")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "main.go")
+	place, err := filepath.Abs("cmd/readme-example/main.go") // nothing is written there
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{place: file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := append([]byte("package example\n"), source[1]...) // not main, so that nothing is linked
+	if err := errors.Join(os.WriteFile(file, program, 0o666), os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "./cmd/readme-example").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// documentFiles lists what users read, by paths from the module's root.
+func documentFiles(t *testing.T) []string {
+	t.Helper()
+	list := []string{"README.md"}
+	for _, pattern := range []string{"docs/*.md", ".github/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, found, err)
+		}
+		list = append(list, found...)
+	}
+	return list
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	inline  = regexp.MustCompile("`([^`\n]+)`")
+	linkTo  = regexp.MustCompile(`\]\(([^)\s#]+)[^)]*\)`)
+	shWord  = regexp.MustCompile(`"[^"]*"|'[^']*'|[^\s"']+`)
+	keyWord = regexp.MustCompile(`^(data|train|lora|distributed)\.[a-z_0-9]+$`)
+	envWord = regexp.MustCompile(`\bMAMBA_TRAIN_[A-Z_]+`)
+	ourTest = regexp.MustCompile(`^(Test|Fuzz)[A-Z]\w+$`)
+)
+
+// codeOf returns the lines of shell in blocks, and the code spans outside them; programs and YAML have tests of their own.
+func codeOf(text string) (list []string) {
+	for _, m := range fence.FindAllStringSubmatch(text, -1) {
+		if m[1] == "" || m[1] == "sh" || m[1] == "bash" {
+			list = append(list, strings.Split(m[2], "\n")...)
+		}
+	}
+	text = fence.ReplaceAllString(text, "")
+	for line := range strings.Lines(text) {
+		if block, ok := strings.CutPrefix(line, "    "); ok {
+			list = append(list, strings.TrimSpace(block))
+			continue
+		}
+		for _, m := range inline.FindAllStringSubmatch(line, -1) {
+			list = append(list, m[1])
+		}
+	}
+	return list
+}
+
+// docChecker knows what there is.
+type docChecker struct {
+	keys  map[string]bool // of the configuration
+	env   map[string]bool
+	tests map[string]bool
+}
+
+func newDocChecker(t *testing.T) *docChecker {
+	c := &docChecker{map[string]bool{}, map[string]bool{}, testNames(t)}
+	for _, s := range settings(withSections()) {
+		c.keys[s.path], c.env[envName(s.path)] = true, true
+	}
+	for _, name := range notConfiguration {
+		c.env[name] = true
+	}
+	return c
+}
+
+// testNames lists the module's tests.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(raw, -1) {
+			names[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// links checks that relative links lead somewhere.
+func (c *docChecker) links(t *testing.T, document, text string) {
+	for _, m := range linkTo.FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(m[1], "://") {
+			mustExist(t, filepath.Join(filepath.Dir(document), m[1]))
+		}
+	}
+}
+
+func mustExist(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("%s is named and not there", path)
+	}
+}
+
+// code checks a line or span and returns the number of our commands in it.
+func (c *docChecker) code(t *testing.T, code string) (commands int) {
+	for _, name := range envWord.FindAllString(code, -1) {
+		if !c.env[name] && !strings.HasSuffix(name, "_") {
+			t.Errorf("%s sets no key (in %q)", name, code)
+		}
+	}
+	words := shWord.FindAllString(code, -1)
+	for i, w := range words {
+		w = strings.Trim(w, `"'`)
+		switch {
+		case keyWord.MatchString(w) && !c.keys[w]:
+			t.Errorf("%s is no key (in %q)", w, code)
+		case ourTest.MatchString(w) && !c.tests[w]:
+			t.Errorf("there is no test %s", w)
+		case w == "mamba-train" && !startsBuild(words[:i]), w == "./cmd/mamba-train" && i > 0 && words[i-1] == "run":
+			c.command(t, code, words[i+1:])
+			commands++
+		}
+		if path := inModule(w); path != "" {
+			mustExist(t, path)
+		}
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "--") {
+		flagSomewhere(t, words[0])
+	}
+	return commands
+}
+
+// startsBuild says that the word after words is what go build writes, or the name of something else.
+func startsBuild(words []string) bool {
+	return len(words) > 0 && slices.Contains([]string{"-o", "name:"}, strings.TrimLeft(words[len(words)-1], "{"))
+}
+
+// inModule returns the path that a word names if it lies in the module; "" if it does not, or is a pattern.
+func inModule(word string) string {
+	word = strings.TrimPrefix(strings.TrimSuffix(strings.TrimRight(word, ".,;:"), "/"), "mambatrain/")
+	word = strings.TrimPrefix(word, "./")
+	top, _, below := strings.Cut(word, "/")
+	if !below || strings.ContainsAny(word, "*<…{") {
+		return ""
+	}
+	switch top {
+	case "autograd", "nn", "mamba", "lora", "trainer", "data", "cmd", "configs", "docs", ".ci", ".github":
+		return word
+	}
+	return ""
+}
+
+// command checks the words after mamba-train: the command, its flags, the keys that --set names.
+func (c *docChecker) command(t *testing.T, code string, words []string) {
+	var args []string
+	for _, w := range words {
+		if slices.Contains([]string{"|", "&&", ";", ">", "#", "…"}, w) {
+			break
+		}
+		args = append(args, strings.ReplaceAll(strings.Trim(w, `"'`), "…", "x"))
+	}
+	root := (&app{}).root()
+	root.InitDefaultCompletionCmd()
+	cmd, rest, err := root.Find(args)
+	if err != nil {
+		t.Errorf("%s: %v", code, err)
+		return
+	}
+	if err := cmd.ParseFlags(rest); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		t.Errorf("%s: %v", code, err)
+		return
+	}
+	if len(rest) > 0 && !slices.Contains(rest, "--help") {
+		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateArgs(cmd.Flags().Args())); err != nil {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	if f := cmd.Flags().Lookup("set"); f != nil {
+		for _, s := range f.Value.(pflag.SliceValue).GetSlice() {
+			if key, _, _ := strings.Cut(s, "="); !c.keys[key] {
+				t.Errorf("%s: %s is no key", code, key)
+			}
+		}
+	}
+}
+
+// flagSomewhere checks that some command has the flag of a span that names no command.
+func flagSomewhere(t *testing.T, word string) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+	if slices.Contains(launcherFlags, name) {
+		return
+	}
+	for _, cmd := range leaves((&app{}).root()) {
+		if name == "help" || cmd.Flags().Lookup(name) != nil || cmd.InheritedFlags().Lookup(name) != nil {
+			return
+		}
+	}
+	t.Errorf("no command has a flag --%s", name)
+}
+
+// launcherFlags belong to mpirun and srun.
+var launcherFlags = []string{"bind-to", "map-by", "mca", "mpi", "oversubscribe", "requeue", "signal", "allow-run-as-root", "hostfile"}
+
+// leaves lists the commands that do something themselves.
+func leaves(cmd *cobra.Command) (list []*cobra.Command) {
+	if !cmd.HasSubCommands() && !cmd.Hidden {
+		return []*cobra.Command{cmd}
+	}
+	for _, sub := range cmd.Commands() {
+		list = append(list, leaves(sub)...)
+	}
+	return list
+}
