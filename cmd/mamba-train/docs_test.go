@@ -27,7 +27,7 @@ func TestDocuments(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := string(raw)
-			c.links(t, path, text)
+			checkLinks(t, path, text)
 			commands := 0
 			for _, code := range codeOf(text) {
 				commands += c.code(t, code)
@@ -169,8 +169,8 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// links checks that relative links lead somewhere.
-func (c *docChecker) links(t *testing.T, document, text string) {
+// checkLinks checks that relative links lead somewhere.
+func checkLinks(t *testing.T, document, text string) {
 	for _, m := range linkTo.FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(m[1], "://") {
 			mustExist(t, filepath.Join(filepath.Dir(document), m[1]))
