@@ -35,12 +35,17 @@ func evalMetrics(sets []EvalSet) []string {
 
 func isEvalKey(k string) bool { return strings.HasPrefix(k, "eval_") }
 
-// metric is metric_for_best_model with the prefix that transformers lets one leave out.
+// metric is metric_for_best_model with the prefix that transformers lets one leave out. Where sets have names, eval_loss
+// is the loss on the first of them.
 func (t *Trainer) metric() string {
-	if isEvalKey(t.MetricForBestModel) {
-		return t.MetricForBestModel
+	name := t.MetricForBestModel
+	if !isEvalKey(name) {
+		name = "eval_" + name
 	}
-	return "eval_" + t.MetricForBestModel
+	if sets := t.task.Eval; len(sets) > 0 && name == (EvalSet{}).key("loss") {
+		return sets[0].key("loss")
+	}
+	return name
 }
 
 // better says whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
@@ -163,7 +168,9 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 	}
 	t.progress.EvalDue = false
 	t.state.LogHistory = append(t.state.LogHistory, row)
-	t.judge(row[t.metric()])
+	if value, ok := row[t.metric()]; ok {
+		t.judge(value)
+	}
 	t.task.Observer(Evaluated{Row: row, Best: t.best})
 	t.sample(ctx)
 	return nil

@@ -248,7 +248,8 @@ func TestRunsThatCannotStart(t *testing.T) {
 		want   string
 	}{
 		"no data for the best model": {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: needs eval data"},
-		"an unknown metric":          {func(r *run) { r.MetricForBestModel = "bleu" }, "train.metric_for_best_model: must be one of"},
+		"an unknown best":            {func(r *run) { r.MetricForBestModel, r.LoadBestModelAtEnd = "bleu", true }, "train.metric_for_best_model: must be one of eval_short_loss, "},
+		"an unknown gain":            {func(r *run) { r.MetricForBestModel, r.EarlyStoppingPatience = "bleu", 2 }, "train.metric_for_best_model: must be one of eval_short_loss, "},
 		"nothing trainable":          {func(r *run) { r.model.table.Freeze(); r.model.bias.Freeze() }, "no parameter is trainable"},
 		"an empty epoch":             {func(r *run) { r.task.Train = newDocuments(0, 7, 2) }, "epoch 0 has no micro-batches"},
 		"a long document":            {func(r *run) { r.task.Rows = 5 }, "max_tokens computes 5 at once"},
@@ -327,6 +328,28 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 	}
 	if _, err := os.Stat(*res.State.BestModelCheckpoint); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTheMetricOfSeveralSets trains with the default, which names no set, and with a metric that nothing asks for.
+func TestTheMetricOfSeveralSets(t *testing.T) {
+	for _, loadBest := range []bool{false, true} {
+		r := newRun()
+		r.MetricForBestModel, r.LoadBestModelAtEnd = Defaults().MetricForBestModel, loadBest
+		best := math.Inf(1)
+		r.onEvent = func(e Event) {
+			if ev, ok := e.(Evaluated); ok {
+				best = min(best, ev.Row["eval_short_loss"])
+			}
+		}
+		if res := r.must(t, t.TempDir(), Fresh); *res.State.BestMetric != best {
+			t.Errorf("the best metric is %v, the least loss on the first set %v", *res.State.BestMetric, best)
+		}
+	}
+	r := newRun()
+	r.MetricForBestModel = "bleu"
+	if res := r.must(t, t.TempDir(), Fresh); res.State.BestMetric != nil {
+		t.Errorf("a metric that does not exist is best at %v", *res.State.BestMetric)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -192,11 +193,12 @@ func (t *Trainer) divide() error {
 // check names what the settings ask for and the task does not have.
 func (t *Trainer) check() error {
 	c := &checker{}
-	metrics := evalMetrics(t.task.Eval)
 	c.need(!t.LoadBestModelAtEnd || len(t.task.Eval) > 0, "load_best_model_at_end", "needs eval data")
 	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "load_best_model_at_end", "needs an output directory")
 	c.need(t.EarlyStoppingPatience == 0 || len(t.task.Eval) > 0, "early_stopping_patience", "needs eval data")
-	c.need(len(t.task.Eval) == 0 || slices.Contains(metrics, t.metric()), "metric_for_best_model", "must be one of %v, got %q", metrics, t.MetricForBestModel)
+	if metrics := evalMetrics(t.task.Eval); len(metrics) > 0 && (t.LoadBestModelAtEnd || t.EarlyStoppingPatience > 0) {
+		c.need(slices.Contains(metrics, t.metric()), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), t.MetricForBestModel)
+	}
 	var errs []error
 	for _, f := range c.faults {
 		errs = append(errs, f)
