@@ -283,18 +283,37 @@ func (t *Trainer) finish() (Result, error) {
 }
 
 // loadBest brings back the weights of the best evaluation. If their checkpoint cannot be used, the result of a long run
-// is not given up: the last weights stay.
+// is not given up: it holds the last weights, and its state names no best checkpoint.
 func (t *Trainer) loadBest() error {
-	if t.task.Output == nil || !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
+	o := t.task.Output
+	if o == nil || !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
 		return nil
 	}
-	dir := filepath.Join(t.task.Output.Dir, checkpointName(*t.state.BestGlobalStep))
-	if err := verify(t.task.Output.fs, dir); err != nil {
-		t.task.Observer(BestLost{*t.state.BestGlobalStep, err})
-		return nil
+	dir := filepath.Join(o.Dir, checkpointName(*t.state.BestGlobalStep))
+	err := verify(o.fs, dir)
+	if err == nil {
+		if err = t.task.Load(dir); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("trainer: the best model: %s: %w", dir, err)
+		if again := t.loadLast(); again != nil { // the weights may be half the best ones and half the last
+			return errors.Join(err, again)
+		}
+	}
+	t.state.BestModelCheckpoint = nil
+	t.task.Observer(BestLost{*t.state.BestGlobalStep, err})
+	return nil
+}
+
+// loadLast brings back the weights of the last step from its checkpoint.
+func (t *Trainer) loadLast() error {
+	step := t.state.GlobalStep
+	dir := filepath.Join(t.task.Output.Dir, checkpointName(step))
+	if !t.task.Output.whole[step] {
+		return fmt.Errorf("trainer: the last weights: there is no %s", dir)
 	}
 	if err := t.task.Load(dir); err != nil {
-		return fmt.Errorf("trainer: the best model: %s: %w", dir, err)
+		return fmt.Errorf("trainer: the last weights: %s: %w", dir, err)
 	}
 	return nil
 }

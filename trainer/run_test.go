@@ -309,9 +309,8 @@ func TestAFinishedRunStaysAsItIs(t *testing.T) {
 }
 
 func TestEarlyStoppingAndBestModel(t *testing.T) {
-	r := newRun()
-	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0 // overshoots at once
-	r.EvalSteps, r.SaveSteps, r.SaveTotalLimit, r.EarlyStoppingPatience, r.LoadBestModelAtEnd = 1, 1, 1, 3, true
+	r := newOvershoot()
+	r.SaveTotalLimit = 1
 	var at []float32
 	r.onEvent = func(e Event) {
 		if ev, ok := e.(Evaluated); ok && ev.Best {
@@ -328,6 +327,62 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 	}
 	if _, err := os.Stat(*res.State.BestModelCheckpoint); err != nil {
 		t.Error(err)
+	}
+}
+
+// newOvershoot is a run whose best evaluation is well before its last.
+func newOvershoot() *run {
+	r := newRun()
+	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0
+	r.EvalSteps, r.SaveSteps, r.EarlyStoppingPatience, r.LoadBestModelAtEnd = 1, 1, 3, true
+	return r
+}
+
+// TestALostBestModelLeavesTheLast damages the best checkpoint, or lets it fail halfway through being read. The result
+// holds the last weights, says so, and does not claim the checkpoint as its own.
+func TestALostBestModelLeavesTheLast(t *testing.T) {
+	for _, what := range []string{"damaged", "unreadable"} {
+		dir := t.TempDir()
+		r, unreadable := newOvershoot(), ""
+		r.task.Load = func(from string) error {
+			if from != unreadable {
+				return r.model.load(from)
+			}
+			clear(r.model.table.Float32s()[:9])
+			return errors.New("read error")
+		}
+		var last []float32
+		var lost []Event
+		best := 0
+		r.onEvent = func(e Event) {
+			switch e := e.(type) {
+			case Evaluated:
+				if e.Best {
+					best = int(e.Row["step"])
+				}
+			case Stopping:
+				last = slices.Clone(r.model.table.Float32s())
+				if unreadable = filepath.Join(dir, checkpointName(best)); what == "damaged" {
+					os.Remove(filepath.Join(unreadable, "model.safetensors"))
+				}
+			case BestLost:
+				lost = append(lost, e)
+			}
+		}
+		res, err := r.start(context.Background(), dir, Fresh)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if len(lost) != 1 || lost[0].(BestLost).Step != best {
+			t.Errorf("%s: events %v, want one of step %d", what, lost, best)
+		}
+		if !slices.Equal(r.model.table.Float32s(), last) {
+			t.Errorf("%s: the result does not hold the last weights", what)
+		}
+		if c := res.State.BestModelCheckpoint; c != nil {
+			t.Errorf("%s: the state names %s", what, *c)
+		}
 	}
 }
 
