@@ -318,3 +318,12 @@ func FuzzReadHeader(f *testing.F) {
 		}
 	})
 }
+
+// A file that cannot be written is named as the caller named it, not by the temporary one beside it.
+func TestWriteFileNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "x.bin")
+	err := WriteFile(path, func(io.Writer) error { return nil })
+	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "nn: "+path+": ") || strings.Contains(err.Error(), ".tmp") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -287,7 +288,7 @@ func WriteFile(path string, fill func(w io.Writer) error) (err error) {
 	tmp := filepath.Join(dir, fmt.Sprintf(".%s.%016x.tmp", strings.TrimPrefix(base, "."), rand.Uint64()))
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return fmt.Errorf("nn: %w", err)
+		return fmt.Errorf("nn: %s: %w", path, reason(err))
 	}
 	defer func() {
 		if err != nil {
@@ -303,10 +304,23 @@ func WriteFile(path string, fill func(w io.Writer) error) (err error) {
 		return fmt.Errorf("nn: %s: %w", path, err)
 	}
 	if err = os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("nn: %w", err)
+		return fmt.Errorf("nn: %s: %w", path, reason(err))
 	}
 	syncDir(dir)
 	return nil
+}
+
+// reason is what the system says of a temporary file, without the file's name, which means nothing to anybody.
+func reason(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }
 
 // syncDir makes a rename last through a power cut where the system allows a directory to be synchronised; elsewhere
