@@ -75,6 +75,11 @@ func (o *Options) Check() error {
 	if o.CarryState && o.Packing {
 		fault("carry_state", "not with packing: the parts of a document follow each other over micro-batches")
 	}
+	for _, t := range []struct{ key, text string }{{"template", o.Template}, {"prompt", o.Prompt}, {"completion", o.Completion}} {
+		if _, err := parseField(t.key, t.text); err != nil {
+			faults = append(faults, err)
+		}
+	}
 	return errors.Join(faults...)
 }
 

@@ -183,11 +183,11 @@ func skipByteOrderMark(in *bufio.Reader) {
 
 // columnError says that a column is not there, which are, and which was probably meant.
 func columnError(path, name string, have []string) error {
-	message := fmt.Sprintf("data: %s: no column %q", path, name)
+	hint := ";"
 	if near := nearest(name, have); near != "" {
-		message += fmt.Sprintf(", did you mean %q?", near)
+		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
-	return notFound("%s Columns: %s", message, strings.Join(have, ", "))
+	return notFound("data: %s: no column %q%s columns: %s", path, name, hint, strings.Join(have, ", "))
 }
 
 // nearest returns the candidate that is fewest edits away from name, "" if none is near.
