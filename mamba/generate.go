@@ -80,7 +80,7 @@ type Generated struct {
 // Generate continues prompts, all in one batch from which texts that are finished leave. Each prompt gives what it
 // would give alone. When ctx ends it returns what there is, with ctx's error.
 func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions) ([]Generated, error) {
-	if err := o.check(m); err != nil {
+	if err := errors.Join(o.Check(), o.fits(m)); err != nil {
 		return nil, err
 	}
 	state := o.State
@@ -118,8 +118,8 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	return out, b.run(ctx)
 }
 
-// check says what is wrong with the options.
-func (o GenerateOptions) check(m *Model) error {
+// Check returns everything that is wrong with the options for any model, joined, or nil.
+func (o GenerateOptions) Check() error {
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("mamba: generate: "+format, args...))
@@ -152,10 +152,15 @@ func (o GenerateOptions) check(m *Model) error {
 	if o.NumBeams < 1 || o.NumBeams > 1 && o.DoSample {
 		fault("num_beams: must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
 	}
-	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
-		fault("%d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
-	}
 	return errors.Join(faults...)
+}
+
+// fits says what is wrong with the options for m.
+func (o GenerateOptions) fits(m *Model) error {
+	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
+		return fmt.Errorf("mamba: generate: %d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
+	}
+	return nil
 }
 
 // prefill gives the prompts to the state and feeds them all but their last token, which the first step of decoding

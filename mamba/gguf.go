@@ -26,6 +26,14 @@ const (
 	GGUFQ8   GGUFType = "Q8_0"
 )
 
+// Check says whether t is one of the types that can be written.
+func (t GGUFType) Check() error {
+	if _, ok := ggufTypes[t]; !ok {
+		return fmt.Errorf("mamba: gguf: type %q: want F32, F16, BF16 or Q8_0", t)
+	}
+	return nil
+}
+
 // ggufType is what the format says of a type: its number, its number as the type of a whole file, and the size of a
 // block of elements.
 type ggufType struct {
@@ -53,8 +61,8 @@ func ExportGGUF(from, file string, o GGUFOptions) (int, error) {
 	if o.Type == "" {
 		o.Type = GGUFF16
 	}
-	if _, ok := ggufTypes[o.Type]; !ok {
-		return 0, fmt.Errorf("mamba: gguf: type %q: want F32, F16, BF16 or Q8_0", o.Type)
+	if err := o.Type.Check(); err != nil {
+		return 0, err
 	}
 	c, err := LoadConfig(from)
 	if err != nil {
