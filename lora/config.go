@@ -66,6 +66,9 @@ type Fault struct {
 	Problem string // such as "must be at least 1, got 0"
 }
 
+// maxRank is above what any matrix of a published model can use.
+const maxRank = 1 << 16
+
 // Faults lists everything that is wrong with the settings by themselves, in the order of the configuration. Whether the
 // names lead somewhere is seen by [Inject].
 func (c Config) Faults() []Fault {
@@ -78,18 +81,21 @@ func (c Config) Faults() []Fault {
 			fault(key, "must be positive, got %v", x)
 		}
 	}
-	if c.R < 1 {
-		fault("r", "must be at least 1, got %d", c.R)
+	rank := func(key string, r int) {
+		if r < 1 {
+			fault(key, "must be at least 1, got %d", r)
+		} else if r > maxRank {
+			fault(key, "must be at most %d, got %d", maxRank, r)
+		}
 	}
+	rank("r", c.R)
 	positive("lora_alpha", c.LoraAlpha)
 	if !(c.LoraDropout >= 0 && c.LoraDropout < 1) {
 		fault("lora_dropout", "must be at least 0 and below 1, got %v", c.LoraDropout)
 	}
 	c.selectionFaults(fault)
 	for _, e := range c.RankPattern {
-		if e.Value < 1 {
-			fault("rank_pattern."+e.Key, "must be at least 1, got %d", e.Value)
-		}
+		rank("rank_pattern."+e.Key, e.Value)
 	}
 	for _, e := range c.AlphaPattern {
 		positive("alpha_pattern."+e.Key, e.Value)

@@ -33,6 +33,10 @@ func TestFaults(t *testing.T) {
 	if err := lora.Defaults().Validate(); err != nil {
 		t.Error(err)
 	}
+	c = lora.Defaults()
+	if c.R = 1 << 40; c.Validate() == nil { // r times a width would not fit into an int
+		t.Error("r 2^40 is taken")
+	}
 }
 
 // The block of the documentation reads as what it says, and comes back from what is written.

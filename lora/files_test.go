@@ -543,7 +543,7 @@ func TestGGUF(t *testing.T) {
 		if name == "variant_untied" {
 			tie = lora.Tie{}
 		}
-		err := d.WriteGGUF(path, tie)
+		tensors, err := d.WriteGGUF(path, tie)
 		if name == "rslora" {
 			if err == nil || !strings.Contains(err.Error(), "backbone.embeddings: the head is tied") {
 				t.Errorf("%s: got %v, want a refusal for the tied head", name, err)
@@ -568,8 +568,8 @@ func TestGGUF(t *testing.T) {
 			}
 			near(t, name+" "+weight, change, make([]float32, len(change)), 2e-6, 0)
 		}
-		if len(f.tensors) != 2*len(merged.Names()) {
-			t.Errorf("%s: %d tensors, want A and B of %d", name, len(f.tensors), len(merged.Names()))
+		if len(f.tensors) != 2*len(merged.Names()) || tensors != len(f.tensors) {
+			t.Errorf("%s: %d tensors, %d by its word, want A and B of %d", name, len(f.tensors), tensors, len(merged.Names()))
 		}
 	}
 }

@@ -13,10 +13,10 @@ import (
 
 // WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora. What llama.cpp cannot express is refused by name:
 // DoRA, parameters that are replaced whole, and, with a tied head, adapters on the table or the head, since llama.cpp
-// has one tensor for both and would take the table's adapter for the head's.
-func (d *Directory) WriteGGUF(path string, tie Tie) error {
+// has one tensor for both and would take the table's adapter for the head's. It returns the number of tensors.
+func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
-		return fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", strings.Join(faults, "\n  "))
+		return 0, fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", strings.Join(faults, "\n  "))
 	}
 	g := gguf{}
 	g.text("general.architecture", "mamba")
@@ -30,7 +30,7 @@ func (d *Directory) WriteGGUF(path string, tie Tie) error {
 	for i := range d.modules {
 		g.add(&d.modules[i], alpha)
 	}
-	return nn.WriteFile(path, g.write)
+	return len(g.tensors), nn.WriteFile(path, g.write)
 }
 
 // ggufFaults lists what llama.cpp has no place for.

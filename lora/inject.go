@@ -155,18 +155,50 @@ func float32Copy(p *ag.Param) *tensor.Dense {
 // prefix stands before a parameter's name in a PEFT file.
 const prefix = "base_model.model."
 
+// sizes returns the width of what a target takes in and gives out.
+func (t target) sizes() (in, out int) {
+	w := t.Weight().Shape()
+	switch {
+	case t.Embedding != nil:
+		return w[0], w[1]
+	case t.to > 0:
+		return w[1], t.to - t.from
+	}
+	return w[1], w[0]
+}
+
+// Size returns the number of elements that [Inject] would make for m: those of A, B and the magnitudes, and of the
+// parameters that are kept whole, a tied head aside. It allocates none of them.
+func Size(m nn.Module, c Config) (int, error) {
+	if err := c.Validate(); err != nil {
+		return 0, err
+	}
+	s, err := choose(m, c)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, t := range s.targets {
+		in, out := t.sizes()
+		n += c.rank(t.Path) * (in + out)
+		if c.UseDora {
+			n += out
+		}
+	}
+	for _, p := range s.whole {
+		n += p.Size()
+	}
+	return n, nil
+}
+
 // newLayer makes the adapter of a target with A, B and the magnitude zero.
 func newLayer(t target, c Config) *layer {
-	r, w := c.rank(t.Path), t.Weight().Shape()
-	out, in := w[0], w[1]
-	if t.to > 0 {
-		out = t.to - t.from
-	}
+	r := c.rank(t.Path)
+	in, out := t.sizes()
 	a := &nn.Adapter{Scale: c.scale(t.Path, r), From: t.from, To: t.to}
 	name := prefix + t.Path
 	if t.Embedding != nil {
-		a.A, a.B = ag.Zeros(name+".lora_embedding_A", r, w[0]), ag.Zeros(name+".lora_embedding_B", w[1], r)
-		out = w[1]
+		a.A, a.B = ag.Zeros(name+".lora_embedding_A", r, in), ag.Zeros(name+".lora_embedding_B", out, r)
 	} else {
 		a.A, a.B = ag.Zeros(name+".lora_A.weight", r, in), ag.Zeros(name+".lora_B.weight", out, r)
 		a.Dropout = c.LoraDropout

@@ -347,3 +347,27 @@ func sameFile(t *testing.T, a, b string) {
 		}
 	}
 }
+
+// Size says beforehand how many elements an adapter will have.
+func TestSize(t *testing.T) {
+	r := rand.New(rand.NewPCG(31, 1))
+	for range 40 {
+		m, c := tiny(t, r), randomConfig(r)
+		c.ModulesToSave = nil // saving a tied head whole unties it first
+		want, wrong := lora.Size(m, c)
+		a, err := lora.Inject(m, c, r)
+		if (err == nil) != (wrong == nil) {
+			t.Fatalf("%+v: Size says %v, Inject %v", c, wrong, err)
+		}
+		if err != nil {
+			continue
+		}
+		got := 0
+		for _, p := range a.Params() {
+			got += p.Size()
+		}
+		if got != want {
+			t.Errorf("%+v: %d elements, Size says %d", c, got, want)
+		}
+	}
+}

@@ -106,6 +106,10 @@ func (a *app) export(f convertFlags) error {
 	case f.format != "gguf":
 		return misusef("--format must be hf or gguf, got %q", f.format)
 	}
+	o := mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: filepath.Base(f.model)}
+	if err := misuse(o.Type.Check()); err != nil {
+		return err
+	}
 	if !f.force && exists("", f.output) == nil {
 		return misusef("--output %s is there already; --force replaces it", f.output)
 	}
@@ -118,7 +122,6 @@ func (a *app) export(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	o := mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: filepath.Base(f.model)}
 	n, err := mamba.ExportGGUF(dir, f.output, o)
 	if err != nil {
 		return err
@@ -144,10 +147,11 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := d.WriteGGUF(f.output, tie); err != nil {
+	n, err := d.WriteGGUF(f.output, tie)
+	if err != nil {
 		return err
 	}
-	return a.result(written{Output: f.output}, "wrote "+f.output)
+	return a.result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }
 
 // base is the model directory that the flags lead to.
