@@ -74,6 +74,9 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if f.interactive && a.json {
 		return misusef("--interactive and --json exclude each other")
 	}
+	if err := misuse(f.options.Check()); err != nil {
+		return err
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	m, err := f.open(ctx, a)
@@ -112,14 +115,20 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err := saveState(w.options.State, f.state); err != nil {
 		return err
 	}
-	return a.printTexts(texts, shown, live, f.prompts != "", time.Since(began))
+	took := time.Since(began)
+	if m.tokenizer == nil {
+		for i := range texts {
+			shown[i] = joinInts(texts[i].IDs)
+		}
+	}
+	return a.printTexts(texts, shown, live, f.prompts != "", took)
 }
 
 // read returns the prompts as ids and as they are shown.
 func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []string, err error) {
 	switch {
 	case f.promptIDs != "":
-		ids, err := parseIDs(f.promptIDs)
+		ids, err := parseIDs(f.promptIDs, m.Config.VocabSize)
 		return [][]int{ids}, []string{""}, err
 	case f.prompts != "":
 		shown, err = readLines(f.prompts)
@@ -149,12 +158,16 @@ func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []s
 	return prompts, shown, nil
 }
 
-func parseIDs(list string) ([]int, error) {
+// parseIDs reads ids of a vocabulary of the given size.
+func parseIDs(list string, vocabulary int) ([]int, error) {
 	var ids []int
 	for _, s := range strings.Split(list, ",") {
 		id, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil {
 			return nil, misusef("--prompt-ids: want whole numbers with commas between, got %q", s)
+		}
+		if id < 0 || id >= vocabulary {
+			return nil, misusef("--prompt-ids: %d is outside the vocabulary of %d", id, vocabulary)
 		}
 		ids = append(ids, id)
 	}
@@ -307,9 +320,6 @@ func (a *app) printTexts(texts []text, shown []string, live, several bool, took 
 		return a.result(texts[0], "")
 	default:
 		for i, t := range texts {
-			if t.Text == "" && len(t.IDs) > 0 {
-				t.Text = joinInts(t.IDs)
-			}
 			fmt.Fprintln(a.out, shown[i]+t.Text)
 		}
 	}
@@ -349,6 +359,9 @@ func (a *app) converse(m *loaded, w *writer, statePath string) error {
 	var err error
 	if w.options.State, err = readState(m, statePath, 1); err != nil {
 		return err
+	}
+	if w.options.State == nil {
+		w.options.State = m.NewState(1) // an answer goes on from the one before, whether or not a file keeps it
 	}
 	prompt := ""
 	if isTerminal(a.in) {
