@@ -66,6 +66,10 @@ func (p *progress) observe(e trainer.Event) {
 		p.app.detail("saved %s in %s", e.Dir, duration(e.Time))
 	case trainer.SaveFailed:
 		p.aside(func() { p.app.warn("step %d: %v; the run goes on", e.Step, e.Err) })
+	case trainer.BestLost:
+		p.aside(func() {
+			p.app.warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)
+		})
 	case trainer.Skipped:
 		p.aside(func() { p.app.warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
 	case trainer.NoGradient:

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"mambatrain/trainer"
+)
+
+// What a run gives up is told, even to those who want it quiet.
+func TestLossesAreTold(t *testing.T) {
+	for want, e := range map[string]trainer.Event{
+		"step 7: disk full; the run goes on":                             trainer.SaveFailed{Step: 7, Err: errors.New("disk full")},
+		"the best model, of step 3, cannot be read: checkpoint-3 is cut": trainer.BestLost{Step: 3, Err: errors.New("checkpoint-3 is cut")},
+		"no gradient reaches w":                                          trainer.NoGradient{Names: []string{"w"}},
+	} {
+		var out strings.Builder
+		newProgress(&app{err: &out, quiet: true}).observe(e)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%T: %q, want %q", e, out.String(), want)
+		}
+	}
+}
