@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -61,8 +62,8 @@ func evalDefaults() data.Options {
 
 // evalResult is what eval prints with --json.
 type evalResult struct {
-	Loss       float64               `json:"loss"`
-	Perplexity float64               `json:"perplexity"`
+	Loss       finite                `json:"loss"`
+	Perplexity finite                `json:"perplexity"`
 	Tokens     int                   `json:"tokens"`
 	Rows       int                   `json:"rows"`
 	Accuracy   float64               `json:"mean_token_accuracy"`
@@ -71,10 +72,10 @@ type evalResult struct {
 
 // rowLoss is a line of the per-row file.
 type rowLoss struct {
-	Row    int     `json:"row"`
-	NLL    float64 `json:"nll"` // nats, summed over the row
-	Tokens int     `json:"tokens"`
-	Set    string  `json:"data,omitempty"`
+	Row    int    `json:"row"`
+	NLL    finite `json:"nll"` // nats, summed over the row
+	Tokens int    `json:"tokens"`
+	Set    string `json:"data,omitempty"`
 }
 
 // losses sums up what an evaluation has found.
@@ -87,7 +88,7 @@ type losses struct {
 func (l losses) result() evalResult {
 	mean := l.nll / math.Max(1, float64(l.tokens))
 	return evalResult{
-		Loss: mean, Perplexity: math.Exp(mean), Tokens: l.tokens, Rows: len(l.rows),
+		Loss: finite(mean), Perplexity: finite(math.Exp(mean)), Tokens: l.tokens, Rows: len(l.rows),
 		Accuracy: float64(l.correct) / math.Max(1, float64(l.tokens)),
 	}
 }
@@ -95,6 +96,11 @@ func (l losses) result() evalResult {
 func (a *app) eval(f evalFlags) error {
 	if err := misuse(f.options.Check()); err != nil {
 		return err
+	}
+	if f.perRow != "" {
+		if err := exists("--per-row", filepath.Dir(f.perRow)); err != nil {
+			return err
+		}
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -165,7 +171,7 @@ func (a *app) score(ctx context.Context, m *loaded, path string, o data.Options)
 			return l, fmt.Errorf("data %s: %w", path, err)
 		}
 		row := &l.rows[d.Example(i).Row]
-		row.NLL += score.NLL
+		row.NLL += finite(score.NLL)
 		row.Tokens += score.Tokens
 		l.nll += score.NLL
 		l.tokens += score.Tokens

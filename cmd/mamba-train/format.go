@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,6 +12,17 @@ import (
 )
 
 const defaultShardBytes = nn.DefaultShardBytes
+
+// finite is a number that is null in JSON where it is infinite or none, for which JSON has no other word.
+type finite float64
+
+// MarshalJSON implements [json.Marshaler].
+func (x finite) MarshalJSON() ([]byte, error) {
+	if v := float64(x); math.IsNaN(v) || math.IsInf(v, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(x))
+}
 
 // count writes a number with commas between groups of three digits.
 func count(n int) string {

@@ -70,11 +70,11 @@ func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 
 // mergeResult is what merge prints with --json.
 type mergeResult struct {
-	Output     string   `json:"output"`
-	Tensors    int      `json:"tensors"`
-	Changed    int      `json:"changed"`
-	UntiedHead bool     `json:"untied_head"`
-	MaxDiff    *float64 `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
+	Output     string  `json:"output"`
+	Tensors    int     `json:"tensors"`
+	Changed    int     `json:"changed"`
+	UntiedHead bool    `json:"untied_head"`
+	MaxDiff    *finite `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
 }
 
 // merger is a merge that is being put together.
@@ -280,7 +280,8 @@ func (m *merger) prove(ctx context.Context, dir string, r *mergeResult) error {
 	if err != nil {
 		return err
 	}
-	r.MaxDiff = &d
+	diff := finite(d)
+	r.MaxDiff = &diff
 	largest := 0.0
 	for _, x := range m.logits {
 		largest = max(largest, math.Abs(float64(x)))
