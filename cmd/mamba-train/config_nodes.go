@@ -43,6 +43,25 @@ func value(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
+// repeated says which keys stand twice in a mapping, or in one below it.
+func repeated(n *yaml.Node) error {
+	var errs []error
+	for _, child := range n.Content {
+		errs = append(errs, repeated(child))
+	}
+	if n.Kind != yaml.MappingNode {
+		return errors.Join(errs...)
+	}
+	seen := map[string]bool{}
+	for key := range pairs(n) {
+		if seen[key.Value] {
+			errs = append(errs, fmt.Errorf("%s: stands there twice, again in line %d", key.Value, key.Line))
+		}
+		seen[key.Value] = true
+	}
+	return errors.Join(errs...)
+}
+
 func textNode(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
@@ -102,6 +121,9 @@ func texts(n *yaml.Node) ([]string, error) {
 // to a whole one, and no text is taken for a number.
 func decode(n *yaml.Node, dst reflect.Value) error {
 	n = resolve(n)
+	if err := repeated(n); err != nil {
+		return err
+	}
 	if r, ok := dst.Addr().Interface().(nodeReader); ok {
 		if isNull(n) {
 			return unwanted("a value", n)

@@ -81,6 +81,10 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer,
 	if err := exists("tokenizer", dir); err != nil {
 		return nil, nil, err
 	}
+	if f.tokenizer == "" {
+		t, err := openTokenizer(dir) // a model for rows of ids needs none
+		return c, t, err
+	}
 	t, err := data.LoadTokenizer(dir)
 	return c, t, err
 }

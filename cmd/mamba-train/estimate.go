@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -33,22 +34,85 @@ func estimateRun(c *Config, sizes mamba.Config) (estimated, error) {
 	return e, err
 }
 
-// outline returns the job of a configuration with a model that has sizes and no numbers.
+// outline returns the job of a configuration with a model that has sizes and no numbers, and its adapter.
 func outline(c *Config, sizes mamba.Config) (*job, error) {
+	j, err := outlineBase(c, sizes)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.adapter()
+	if l == nil || err != nil {
+		return j, err
+	}
+	m, err := j.adapterMemory(*l)
+	if err != nil {
+		return nil, err
+	}
+	if most := machineLimit(); m.Total() > most { // its start is drawn even here
+		return nil, misusef("lora.r: the adapter alone takes %v and the machine has %v", byteSize(m.Total()), byteSize(most))
+	}
+	j.adapted, err = lora.Inject(j.model, *l, rand.New(rand.NewPCG(0, 0)))
+	return j, misuse(err)
+}
+
+// outlineBase is outline without the adapter.
+func outlineBase(c *Config, sizes mamba.Config) (*job, error) {
 	m, err := mamba.Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
 	if err != nil {
 		return nil, err
 	}
 	m.Checkpointing = c.GradientCheckpointing
 	j := &job{config: c, model: m}
-	if c.LoRA != nil {
-		j.adapted, err = lora.Inject(m, *c.LoRA, rand.New(rand.NewPCG(0, 0)))
-		return j, misuse(err)
+	if c.LoRA != nil || c.Adapter != "" {
+		return j, nil
 	}
 	for _, p := range m.Params() {
 		p.Grad = p.Value // trainable, without memory of its own
 	}
 	return j, misuse(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
+}
+
+// adapter returns the settings of the adapter that is trained, nil for full training.
+func (c *Config) adapter() (*lora.Config, error) {
+	if c.Adapter == "" {
+		return c.LoRA, nil
+	}
+	dir, err := adapterDirectory(c.Adapter)
+	if err != nil {
+		return nil, err
+	}
+	d, err := lora.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("adapter %s: %w", dir, err)
+	}
+	defer d.Close()
+	return &d.Config, nil
+}
+
+// adapterMemory is what a fresh adapter takes, without the optimiser's numbers for it.
+func (j *job) adapterMemory(l lora.Config) (trainer.Memories, error) {
+	n, err := lora.Size(j.model, l)
+	const float32Bytes = 4
+	bytes := float32Bytes * int64(n)
+	return trainer.Memories{Weights: bytes, Gradients: bytes}, misuse(err)
+}
+
+// checkStanding refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.
+func checkStanding(c *Config, sizes mamba.Config) error {
+	j, err := outlineBase(c, sizes)
+	if err != nil {
+		return err
+	}
+	m, saving := j.standing(), "train an adapter (lora) or a smaller model"
+	if c.LoRA != nil && c.Adapter == "" {
+		a, err := j.adapterMemory(*c.LoRA)
+		if err != nil {
+			return err
+		}
+		m.Weights, m.Gradients = m.Weights+a.Weights, m.Gradients+a.Gradients
+		saving = "try a smaller lora.r or precision: bf16"
+	}
+	return j.refuse(m, saving)
 }
 
 // size counts the elements of all parameters and of those that train.

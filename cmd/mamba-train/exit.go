@@ -61,7 +61,7 @@ func exitCode(err error) int {
 		return exitSignalBase + int(syscall.SIGINT)
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, new(misused)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked), errors.Is(err, trainer.ErrChanged),
+	case errors.As(err, new(misused)), errors.As(err, new(trainer.Fault)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked), errors.Is(err, trainer.ErrChanged),
 		errors.Is(err, data.ErrNotFound):
 		return exitMisuse
 	case errors.Is(err, context.Canceled):

@@ -152,10 +152,11 @@ func (j *job) dryRun(ctx context.Context) error {
 	if err := j.compile(); err != nil {
 		return err
 	}
-	t, err := trainer.New(j.config.Train, trainer.Task{
-		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals, LoRAPlusRatio: 1,
-		Shards: j.shards(),
-	})
+	task, err := j.task()
+	if err != nil {
+		return err
+	}
+	t, err := trainer.New(withoutOutput(j.config.Train), task)
 	if err != nil {
 		return err
 	}
@@ -181,6 +182,15 @@ func (j *job) dryRun(ctx context.Context) error {
 		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.train.Stats().Tokens,
 		Memory: o.Memory.Total() + ownMemory, Seconds: j.estimateTime(ctx, o).Seconds(), MaxTokens: j.rows,
 	}, "")
+}
+
+// withoutOutput returns settings for a run that has nowhere to keep its best model. Early stopping, which needs the same
+// data and the same metric, stands in, so that both are checked.
+func withoutOutput(s trainer.Settings) trainer.Settings {
+	if s.LoadBestModelAtEnd {
+		s.LoadBestModelAtEnd, s.EarlyStoppingPatience = false, max(1, s.EarlyStoppingPatience)
+	}
+	return s
 }
 
 // dryResult is what train --dry-run --json prints.

@@ -62,6 +62,9 @@ func (a *app) initModel(f initFlags) error {
 		if err := exists("tokenizer", f.tokenizer); err != nil {
 			return err
 		}
+		if !has(f.tokenizer, tokenizerFiles[0]) {
+			return misusef("--tokenizer %s: no %s in it", f.tokenizer, tokenizerFiles[0])
+		}
 	}
 	if err := checkOutput(f.output, policy(f.force)); err != nil {
 		return err

@@ -84,12 +84,15 @@ func (j *job) loadModel(ctx context.Context) (err error) {
 	if j.scratch = !hasWeights(j.modelDir); j.scratch && (c.LoRA != nil || c.Adapter != "") {
 		return misusef("model %s has no %s: an adapter needs a trained base", j.modelDir, nn.WeightsFile)
 	}
+	sizes, err := mamba.LoadConfig(j.modelDir)
+	if err != nil {
+		return err
+	}
+	if err := checkStanding(c, sizes); err != nil {
+		return err
+	}
 	if j.scratch {
-		cfg, err := mamba.LoadConfig(j.modelDir)
-		if err != nil {
-			return err
-		}
-		j.model, err = mamba.New(cfg, mamba.Init(c.Init), rand.New(rand.NewPCG(uint64(c.Seed), initStream)))
+		j.model, err = mamba.New(sizes, mamba.Init(c.Init), rand.New(rand.NewPCG(uint64(c.Seed), initStream)))
 		if err != nil {
 			return err
 		}
@@ -265,12 +268,12 @@ func packFrozen(m *mamba.Model) {
 	}
 }
 
-// trainer joins everything to a run.
-func (j *job) trainer(force bool) (*trainer.Trainer, error) {
+// task joins everything to what a run works on.
+func (j *job) task() (trainer.Task, error) {
 	c := j.config
 	task := trainer.Task{
 		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals,
-		Save: j.save, Load: j.load, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(), Force: force,
+		Save: j.save, Load: j.load, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(),
 		Observer: j.observer(),
 	}
 	task.Shards = j.shards()
@@ -283,15 +286,11 @@ func (j *job) trainer(force bool) (*trainer.Trainer, error) {
 	}
 	if len(c.Train.SamplePrompts) > 0 {
 		if j.tokenizer == nil {
-			return nil, misusef("train.sample_prompts: model %s has no tokenizer.json", j.modelDir)
+			return task, misusef("train.sample_prompts: model %s has no tokenizer.json", j.modelDir)
 		}
 		task.Sample = j.sample
 	}
-	t, err := trainer.New(c.Train, task)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return task, nil
 }
 
 // shards is how many micro-batches a step computes side by side.

@@ -62,7 +62,14 @@ func (j *job) lengths() (longest, largest int) {
 func (j *job) estimate(rows int) (trainer.Memories, error) {
 	g := ag.NewGraph(ag.Options{Rows: rows, Carry: j.config.Data.CarryState})
 	activations, err := g.Estimate(j.model.Loss(g))
-	m := trainer.Memories{Optimizer: trainer.OptimizerBytes(j.config.Train, j.params()), Activations: activations}
+	m := j.standing()
+	m.Activations = activations
+	return m, err
+}
+
+// standing returns the memory of what lasts for the whole run.
+func (j *job) standing() trainer.Memories {
+	m := trainer.Memories{Optimizer: trainer.OptimizerBytes(j.config.Train, j.params())}
 	for _, p := range j.params() {
 		bytes := int64(4 * p.Size())
 		if p.IsBF16() {
@@ -73,7 +80,7 @@ func (j *job) estimate(rows int) (trainer.Memories, error) {
 			m.Gradients += bytes
 		}
 	}
-	return m, err
+	return m
 }
 
 // limit is the memory that the run may use.
@@ -81,6 +88,11 @@ func (j *job) limit() int64 {
 	if j.config.MemoryLimit > 0 {
 		return int64(j.config.MemoryLimit)
 	}
+	return machineLimit()
+}
+
+// machineLimit is the memory that a run may use where no limit is set.
+func machineLimit() int64 {
 	if m := machineMemory(); m > 0 {
 		return m / 10 * 9
 	}
@@ -97,6 +109,11 @@ func (j *job) checkMemory() error {
 	if err != nil {
 		return err
 	}
+	return j.refuse(m, j.saving(longest))
+}
+
+// refuse makes memory beyond the limit an error of wrong use that says how the run would become smaller.
+func (j *job) refuse(m trainer.Memories, saving string) error {
 	need := m.Total() + ownMemory
 	if need <= j.limit() {
 		return nil
@@ -105,7 +122,7 @@ func (j *job) checkMemory() error {
 	if j.config.MemoryLimit > 0 {
 		what = "memory_limit is"
 	}
-	return misusef("memory: the run needs about %v and %s %v: %s; %s", byteSize(need), what, byteSize(j.limit()), parts(m), j.saving(longest))
+	return misusef("memory: the run needs about %v and %s %v: %s; %s", byteSize(need), what, byteSize(j.limit()), parts(m), saving)
 }
 
 // parts lists where memory goes.

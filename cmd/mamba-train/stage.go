@@ -11,7 +11,7 @@ import (
 	"mambatrain/nn"
 )
 
-// tokenizerFiles travel with a model, byte for byte.
+// tokenizerFiles travel with a model, byte for byte. The first is the tokenizer itself.
 var tokenizerFiles = []string{
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 	"chat_template.jinja",
@@ -103,7 +103,7 @@ func moveInto(from, dir string) error {
 // copyTokenizer copies the tokenizer's files from the first directory that has any.
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
-		if _, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, tokenizerFiles[0])); err != nil {
 			continue
 		}
 		for _, name := range tokenizerFiles {

@@ -137,7 +137,12 @@ func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communica
 	if err := j.compile(); err != nil {
 		return err
 	}
-	t, err := j.trainer(f.resume == "force")
+	task, err := j.task()
+	if err != nil {
+		return err
+	}
+	task.Force = f.resume == "force"
+	t, err := trainer.New(c.Train, task)
 	if err != nil {
 		return err
 	}
@@ -182,22 +187,23 @@ func (e explained) Unwrap() error { return e.error }
 
 // trainResult is what train prints with --json.
 type trainResult struct {
-	OutputDir       string   `json:"output_dir"`
-	Steps           int      `json:"steps"`
-	TrainLoss       float64  `json:"train_loss"`
-	EvalLoss        *float64 `json:"eval_loss"`
-	Tokens          int      `json:"tokens"`
-	TokensPerSecond float64  `json:"tokens_per_second"`
-	PeakRSS         int64    `json:"peak_rss_bytes"`
+	OutputDir       string  `json:"output_dir"`
+	Steps           int     `json:"steps"`
+	TrainLoss       finite  `json:"train_loss"`
+	EvalLoss        *finite `json:"eval_loss"`
+	Tokens          int     `json:"tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	PeakRSS         int64   `json:"peak_rss_bytes"`
 }
 
 func (a *app) reportRun(c *Config, j *job, r trainer.Result) error {
 	out := trainResult{
-		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: r.TrainLoss, Tokens: r.Tokens,
+		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: finite(r.TrainLoss), Tokens: r.Tokens,
 		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(),
 	}
 	if loss, ok := r.Eval["eval_loss"]; ok {
-		out.EvalLoss = &loss
+		eval := finite(loss)
+		out.EvalLoss = &eval
 	}
 	switch {
 	case r.AlreadyFinished:
