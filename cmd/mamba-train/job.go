@@ -408,9 +408,10 @@ func (j *job) begun(e trainer.Event) {
 	}
 }
 
-// startLogs opens the TensorBoard file when the run starts, so that a finished run is left unchanged.
+// startLogs opens the TensorBoard file when the run goes on or starts, so that a finished run is left unchanged.
 func (j *job) startLogs(e trainer.Event) {
-	if _, ok := e.(trainer.Started); ok && j.board == nil {
+	_, resumed := e.(trainer.Resumed)
+	if _, started := e.(trainer.Started); (started || resumed) && j.board == nil {
 		dir := j.config.Train.LoggingDir
 		if dir == "" {
 			dir = filepath.Join(j.config.OutputDir, "logs")
