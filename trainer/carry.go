@@ -3,7 +3,9 @@ package trainer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"mambatrain/autograd/kernel"
 	"mambatrain/nn"
 )
 
@@ -45,6 +47,18 @@ func (s *states) through(p Program, part part, run func() error) error {
 	}
 	s.now = append(s.now[:part.lane:part.lane], c.Carried())
 	return nil
+}
+
+// mended are the states with zeros, as at a document's beginning, for each that is not finite: carried on, it would spoil
+// the rest of its document.
+func (s states) mended() states {
+	m := states{now: slices.Clone(s.now)}
+	for i, x := range m.now {
+		if !kernel.AllFinite(x) {
+			m.now[i] = make([]float32, len(x))
+		}
+	}
+	return m
 }
 
 // sources are the states as tensors of a checkpoint.

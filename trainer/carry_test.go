@@ -3,6 +3,7 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -64,6 +65,34 @@ func TestStateFollowsItsDocument(t *testing.T) {
 	// Rows before each piece that goes on: of the documents of 4, 11 and 7; of 11 and 7; of 11.
 	if want := []float32{3, 3, 3, 6, 6, 9}; !slices.Equal(s.starts, want) {
 		t.Errorf("states %v, want %v", s.starts, want)
+	}
+}
+
+// TestASkippedStepCarriesItsStatesOn makes the second of the seven documents in the first step go wrong: its gradient, or
+// its state as well, which then begins anew.
+func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
+	nan := float32(math.NaN())
+	for what, c := range map[string]struct {
+		add  float32 // to the state
+		want []float32
+	}{"a gradient": {0, []float32{6, 6, 9}}, "a state": {nan, []float32{0, 6, 3}}} {
+		r := newCarryRun()
+		s := &spy{toy: r.model}
+		r.task.Program, r.NumTrainEpochs, r.OnNonfinite = s, 1, "skip"
+		r.model.poison = func(n int) float32 {
+			if n != 2 && n != 9 { // run 9 is the second document again
+				return 0
+			}
+			r.model.state += c.add
+			return nan
+		}
+		res := r.must(t, "", Fresh)
+		if n := res.State.Progress().SkipTotal; n != 1 {
+			t.Errorf("%s: %d steps skipped, want 1", what, n)
+		}
+		if got := s.starts[len(s.starts)-3:]; !slices.Equal(got, c.want) {
+			t.Errorf("%s: the next step starts from %v, want %v", what, got, c.want)
+		}
 	}
 }
 

@@ -63,9 +63,12 @@ func (t *Trainer) inspect(ctx context.Context, s stepped, shards [][]part) (*Non
 	return fault, nil
 }
 
-// locate runs the step's parts again, one by one, to find the first that goes wrong.
+// locate runs the step's parts again, one by one, to find the first that goes wrong. What is carried over stays what all
+// of them have left.
 func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
 	fault := &NonFinite{Step: t.state.GlobalStep + 1, Epoch: s.place.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
+	after := t.carried
+	defer func() { t.carried = after.mended() }()
 	t.carried = s.carried
 	for _, p := range parts {
 		t.reducer.zero()
