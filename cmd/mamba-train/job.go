@@ -273,7 +273,7 @@ func (j *job) task() (trainer.Task, error) {
 	c := j.config
 	task := trainer.Task{
 		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals,
-		Save: j.save, Load: j.load, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(),
+		Save: j.save, Load: j.load, Publish: j.publish, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(),
 		Observer: j.observer(),
 	}
 	task.Shards = j.shards()
@@ -428,16 +428,13 @@ func (j *job) startLogs(e trainer.Event) {
 	}
 }
 
-// finish writes what is drawn from the whole run.
-func (j *job) finish(r trainer.Result) error {
-	if r.AlreadyFinished {
-		return nil
-	}
-	dir := j.config.OutputDir
-	if err := trainer.WritePlots(dir, trainer.History{Name: filepath.Base(dir), Rows: r.State.LogHistory}); err != nil {
+// publish adds to the result what is drawn from the whole run.
+func (j *job) publish(dir string, st *trainer.State) error {
+	name := filepath.Base(j.config.OutputDir)
+	if err := trainer.WritePlots(dir, trainer.History{Name: name, Rows: st.LogHistory}); err != nil {
 		j.app.warn("%v", err)
 	}
-	return j.writeModelCard(dir, r)
+	return j.writeModelCard(dir, name, st)
 }
 
 // resultFiles names the most important files of the result.

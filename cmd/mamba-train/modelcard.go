@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,10 +12,9 @@ import (
 )
 
 // writeModelCard writes README.md: what was trained on what, with which settings, and how it went.
-func (j *job) writeModelCard(dir string, r trainer.Result) error {
+func (j *job) writeModelCard(dir, title string, st *trainer.State) error {
 	var b strings.Builder
 	c := j.config
-	title := filepath.Base(dir)
 	library := "transformers"
 	if j.adapted != nil {
 		library = "peft"
@@ -32,9 +30,12 @@ func (j *job) writeModelCard(dir string, r trainer.Result) error {
 	}
 	s := j.train.Stats()
 	fmt.Fprintf(&b, ", trained with mamba-train on %s (%s).\n\n", j.describeSources(), counted(s.Tokens, "token"))
-	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n| training loss | %.4f |\n", r.Steps, r.TrainLoss)
-	for _, k := range slices.Sorted(maps.Keys(r.Eval)) {
-		fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(k, "_", " "), significant(r.Eval[k], 5))
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n| training loss | %.4f |\n", st.GlobalStep, lastWith("train_loss", st.LogHistory)["train_loss"])
+	eval := lastWith("eval_", st.LogHistory)
+	for _, k := range sortedKeys(eval) {
+		if strings.HasPrefix(k, "eval_") {
+			fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(k, "_", " "), significant(eval[k], 5))
+		}
 	}
 	b.WriteString("\n![loss](loss.svg)\n\nSettings (config.yaml):\n\n```yaml\n")
 	text, err := c.yaml()
@@ -47,6 +48,18 @@ func (j *job) writeModelCard(dir string, r trainer.Result) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	})
+}
+
+// lastWith returns the last row of a history that has a value whose name begins with prefix.
+func lastWith(prefix string, history []trainer.Row) trainer.Row {
+	for _, row := range slices.Backward(history) {
+		for k := range row {
+			if strings.HasPrefix(k, prefix) {
+				return row
+			}
+		}
+	}
+	return nil
 }
 
 func (j *job) describeSources() string {

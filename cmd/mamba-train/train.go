@@ -154,9 +154,6 @@ func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communica
 	if comm.Rank() > 0 {
 		return nil
 	}
-	if err := j.finish(result); err != nil {
-		return err
-	}
 	return a.reportRun(c, j, result)
 }
 
