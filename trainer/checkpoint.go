@@ -79,8 +79,8 @@ func (t *Trainer) look() (done bool, from *Resumed, err error) {
 		case len(changed) == 0:
 			t.adopt(st)
 			return true, nil, nil
-		case checkpoint == nil && !t.task.Force:
-			return false, nil, refuse(t.task.Output.Dir, changed)
+		case checkpoint == nil:
+			return false, nil, refuse(t.task.Output.Dir, "no checkpoint is left to go on from, --overwrite begins anew", changed)
 		}
 	}
 	if checkpoint == nil {
@@ -90,9 +90,9 @@ func (t *Trainer) look() (done bool, from *Resumed, err error) {
 	return false, from, err
 }
 
-// refuse lists the settings that have changed since dir was written.
-func refuse(dir string, changed []Change) error {
-	err := fmt.Errorf("trainer: %s: %w; --resume=force goes on nevertheless", dir, ErrChanged)
+// refuse lists the settings that have changed since dir was written, and says what can be done.
+func refuse(dir, remedy string, changed []Change) error {
+	err := fmt.Errorf("trainer: %s: %w; %s", dir, ErrChanged, remedy)
 	for _, c := range changed {
 		err = fmt.Errorf("%w\n  %v", err, c)
 	}
@@ -112,7 +112,7 @@ func (t *Trainer) resume(c *Checkpoint, damaged []error) (*Resumed, error) {
 	was := c.State.Progress()
 	changed := changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
-		return nil, refuse(c.Dir, changed)
+		return nil, refuse(c.Dir, "--resume=force goes on nevertheless", changed)
 	}
 	if err := t.task.Load(c.Dir); err != nil {
 		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)

@@ -308,6 +308,24 @@ func TestAFinishedRunStaysAsItIs(t *testing.T) {
 	sameResults(t, "second run", results(t, dir), want)
 }
 
+// TestAFinishedRunWithoutCheckpointsIsNotBegunAnew changes a setting of a run whose result is all that is left of it.
+func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
+	dir := t.TempDir()
+	r := newRun()
+	r.SaveSteps = 0
+	r.must(t, dir, Fresh)
+	want := results(t, dir)
+	for _, force := range []bool{false, true} {
+		r := newRun()
+		r.SaveSteps, r.LearningRate, r.task.Force = 0, 0.01, force
+		_, err := r.start(context.Background(), dir, Resume)
+		if !errors.Is(err, ErrChanged) || !bytes.Contains([]byte(err.Error()), []byte("no checkpoint is left to go on from, --overwrite begins anew\n  train.learning_rate: was 0.05, is 0.01")) {
+			t.Errorf("force %v: got %v", force, err)
+		}
+	}
+	sameResults(t, "refused", results(t, dir), want)
+}
+
 func TestEarlyStoppingAndBestModel(t *testing.T) {
 	r := newOvershoot()
 	r.SaveTotalLimit = 1
