@@ -326,6 +326,19 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 	sameResults(t, "refused", results(t, dir), want)
 }
 
+// TestTheResultIsThatOfTheLastEvaluation lets the model diverge after its first evaluation.
+func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
+	r := newRun()
+	r.onEvent = func(e Event) {
+		if s, ok := e.(Stepped); ok && s.Step == s.Steps {
+			r.model.table.Float32s()[0] = float32(math.NaN())
+		}
+	}
+	if res := r.must(t, "", Fresh); len(res.Eval) == 0 || res.Eval["eval_long_loss"] != 0 {
+		t.Errorf("got %v, want no loss but the other metrics", res.Eval)
+	}
+}
+
 func TestEarlyStoppingAndBestModel(t *testing.T) {
 	r := newOvershoot()
 	r.SaveTotalLimit = 1

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -91,7 +90,7 @@ type Result struct {
 	State           *State
 	Steps           int
 	TrainLoss       float64            // nats per counted token, over the whole run
-	Eval            map[string]float64 // the last evaluation; empty without one
+	Eval            map[string]float64 // the last evaluation's metrics, as far as they are finite; empty without one
 	Tokens          int                // counted labels
 	TokensPerSecond float64            // counted labels over the time of training steps
 	StopReason      string             // why it ended before its last step, if so
@@ -389,12 +388,22 @@ func (t *Trainer) result(alreadyFinished bool) Result {
 		State: t.state, Steps: t.state.GlobalStep, TrainLoss: mean(p.RunLoss, p.RunTokens), Tokens: p.NumTokens,
 		TokensPerSecond: perSecond(p.RunTokens, p.RunSeconds), StopReason: t.stop, AlreadyFinished: alreadyFinished, Eval: map[string]float64{},
 	}
-	for _, row := range slices.Backward(t.state.LogHistory) {
-		for k, v := range row {
-			if _, known := r.Eval[k]; isEvalKey(k) && !known && !math.IsNaN(v) {
-				r.Eval[k] = v
-			}
+	for k, v := range t.lastEvaluation() {
+		if isEvalKey(k) && finite(v) {
+			r.Eval[k] = v
 		}
 	}
 	return r
+}
+
+// lastEvaluation is the newest row of the history with an evaluation's metrics, or nil.
+func (t *Trainer) lastEvaluation() Row {
+	for _, row := range slices.Backward(t.state.LogHistory) {
+		for k := range row {
+			if isEvalKey(k) {
+				return row
+			}
+		}
+	}
+	return nil
 }
