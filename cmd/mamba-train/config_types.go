@@ -46,6 +46,9 @@ func (s *sources) readNode(n *yaml.Node) error {
 	return errors.Join(errs...)
 }
 
+// maxWeight bounds the share of a data set, whose rows are counted by it.
+const maxWeight = 1e6
+
 // readInput reads a path or {path, weight}.
 func readInput(n *yaml.Node) (in data.Input, err error) {
 	const want = "a path, an id or {path: …, weight: …}"
@@ -61,8 +64,8 @@ func readInput(n *yaml.Node) (in data.Input, err error) {
 		case key.Value == "path" && value.Tag == "!!str":
 			in.Path = value.Value
 		case key.Value == "weight" && (value.Tag == "!!int" || value.Tag == "!!float"):
-			if in.Weight, err = strconv.ParseFloat(value.Value, 64); err != nil || !(in.Weight > 0) || math.IsInf(in.Weight, 0) {
-				return in, fmt.Errorf("weight must be positive, got %s", value.Value)
+			if in.Weight, err = strconv.ParseFloat(value.Value, 64); err != nil || !(in.Weight > 0 && in.Weight <= maxWeight) {
+				return in, fmt.Errorf("weight must be above 0 and at most %g, got %s", maxWeight, value.Value)
 			}
 		case key.Value == "path" || key.Value == "weight":
 			return in, fmt.Errorf("%s: %w", key.Value, unwanted(map[string]string{"path": "text", "weight": "a number"}[key.Value], value))

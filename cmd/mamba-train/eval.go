@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,11 @@ func (l losses) result() evalResult {
 func (a *app) eval(f evalFlags) error {
 	if err := misuse(f.options.Check()); err != nil {
 		return err
+	}
+	for i, path := range f.data {
+		if slices.Contains(f.data[:i], path) {
+			return misusef("--data %s is given twice", path)
+		}
 	}
 	if f.perRow != "" {
 		if err := exists("--per-row", filepath.Dir(f.perRow)); err != nil {

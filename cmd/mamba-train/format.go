@@ -43,7 +43,11 @@ func count(n int) string {
 
 // counted is a number with its noun: 1 row, 2 rows.
 func counted(n int, noun string) string {
-	if n != 1 {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "ch"):
+		noun += "es"
+	default:
 		noun += "s"
 	}
 	return count(n) + " " + noun

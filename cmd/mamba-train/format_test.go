@@ -6,6 +6,14 @@ import (
 	"testing"
 )
 
+func TestCounted(t *testing.T) {
+	for want, got := range map[string]string{"1 batch": counted(1, "batch"), "2 batches": counted(2, "batch"), "1,000 rows": counted(1000, "row")} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // A result is printed whatever its numbers are.
 func TestNumbersThatAreNotFinite(t *testing.T) {
 	for x, want := range map[finite]string{1.5: "1.5", finite(math.Inf(1)): "null", finite(math.Inf(-1)): "null", finite(math.NaN()): "null"} {

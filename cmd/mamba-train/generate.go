@@ -98,10 +98,11 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if w.options.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
+	out := &keepError{to: a.out}
 	live := !a.json && len(prompts) == 1 && m.tokenizer != nil && f.options.NumBeams <= 1
 	if live {
-		fmt.Fprint(a.out, shown[0])
-		w.stream(a.out)
+		fmt.Fprint(out, shown[0])
+		w.stream(out)
 	}
 	began := time.Now()
 	texts, err := w.generate(ctx, prompts)
@@ -111,6 +112,9 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 			fmt.Fprintln(a.out)
 		}
 		return signalled(ctx, err)
+	}
+	if out.err != nil {
+		return out.err
 	}
 	if err := saveState(w.options.State, f.state); err != nil {
 		return err
@@ -270,6 +274,19 @@ func (w *writer) endStream() {
 	w.live = nil
 }
 
+// keepError writes to another writer until that fails, and keeps why.
+type keepError struct {
+	to  io.Writer
+	err error
+}
+
+func (k *keepError) Write(b []byte) (n int, err error) {
+	if k.err == nil {
+		n, k.err = k.to.Write(b)
+	}
+	return n, k.err
+}
+
 type streamed struct {
 	text *data.TextStream
 	w    *writer
@@ -309,7 +326,9 @@ func (a *app) printTexts(texts []text, shown []string, live, several bool, took 
 	rate := float64(tokens) / max(took.Seconds(), 1e-9)
 	switch {
 	case live:
-		fmt.Fprintln(a.out)
+		if _, err := fmt.Fprintln(a.out); err != nil {
+			return err
+		}
 	case a.json && several:
 		return a.result(struct {
 			Results         []text  `json:"results"`
@@ -320,7 +339,9 @@ func (a *app) printTexts(texts []text, shown []string, live, several bool, took 
 		return a.result(texts[0], "")
 	default:
 		for i, t := range texts {
-			fmt.Fprintln(a.out, shown[i]+t.Text)
+			if _, err := fmt.Fprintln(a.out, shown[i]+t.Text); err != nil {
+				return err
+			}
 		}
 	}
 	a.say("%s in %s, %.1f tokens/s", counted(tokens, "token"), duration(took), rate)

@@ -73,7 +73,7 @@ func (j *job) describeData(s data.Stats) string {
 		n, _ := e.Source.Batches(0)
 		text += "; eval " + strings.TrimSpace(e.Name+" "+counted(n, "batch"))
 	}
-	return strings.ReplaceAll(text, "batchs", "batches")
+	return text
 }
 
 func (j *job) describeBatch(o trainer.Overview) string {
