@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,9 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 		return misusef("--interactive and --json exclude each other")
 	}
 	if err := misuse(f.options.Check()); err != nil {
+		return err
+	}
+	if err := checkState(f.state); err != nil {
 		return err
 	}
 	ctx, stop := interruptible()
@@ -362,6 +366,17 @@ func readState(m *loaded, path string, sequences int) (*mamba.State, error) {
 		return m.NewState(sequences), nil
 	}
 	return m.LoadState(path)
+}
+
+// checkState says whether a state can be left at path, before anything is done.
+func checkState(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return misusef("--state %s is a directory", path)
+	}
+	return exists("--state", filepath.Dir(path))
 }
 
 func saveState(s *mamba.State, path string) error {
