@@ -155,17 +155,6 @@ func (o *Optimizer) Memory() []Memory {
 	return ms
 }
 
-// Restore continues after the given number of steps with what was remembered then. read fills the data of one tensor.
-func (o *Optimizer) Restore(steps int, read func(Memory) error) error {
-	for _, m := range o.Memory() {
-		if err := read(m); err != nil {
-			return fmt.Errorf("trainer: optimiser: %w", err)
-		}
-	}
-	o.steps = steps
-	return nil
-}
-
 // remembered is a tensor about a whole parameter, and the parts of it that are kept here.
 type remembered struct {
 	Memory // without Data
