@@ -60,7 +60,7 @@ func (a *app) convert(f convertFlags) error {
 		return signalled(ctx, err)
 	}
 	r := written{Output: f.output}
-	err = stage(f.output, policy(f.force), func(tmp string) error {
+	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
 		if _, err := mamba.Convert(dir, tmp, o); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (a *app) convert(f convertFlags) error {
 		return copyCompany(tmp, dir)
 	})
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	return a.result(r, fmt.Sprintf("wrote %s: %d tensors", r.Output, r.Tensors))
 }
@@ -222,7 +222,7 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	err = stage(f.output, policy(f.force), func(tmp string) error {
+	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
 		if err := nn.SaveShards(tmp, list, nil, o.ShardBytes); err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (a *app) unmerge(f convertFlags) error {
 		return copyCompany(tmp, m.base, dir)
 	})
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	return a.result(written{f.output, len(list)}, fmt.Sprintf("wrote %s: %d tensors, as in %s", f.output, len(list), m.base))
 }

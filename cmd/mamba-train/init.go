@@ -69,18 +69,20 @@ func (a *app) initModel(f initFlags) error {
 	if err := checkOutput(f.output, policy(f.force)); err != nil {
 		return err
 	}
+	ctx, stop := interruptible()
+	defer stop()
 	m, err := mamba.New(c, mamba.Init(f.scheme), rand.New(rand.NewPCG(f.seed, initStream)))
 	if err != nil {
 		return err
 	}
-	err = stage(f.output, policy(f.force), func(tmp string) error {
+	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
 		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: defaultShardBytes}); err != nil {
 			return err
 		}
 		return copyCompany(tmp, f.tokenizer)
 	})
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	n := 0
 	for _, p := range m.Params() {

@@ -114,7 +114,7 @@ func (a *app) merge(f mergeFlags) error {
 		return signalled(ctx, err)
 	}
 	var r mergeResult
-	err = stage(f.output, policy(f.force), func(tmp string) (err error) {
+	err = stage(ctx, f.output, policy(f.force), func(tmp string) (err error) {
 		r, err = m.write(ctx, tmp)
 		return err
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,8 +48,8 @@ func checkOutput(dir string, p whatIsThere) error {
 }
 
 // stage lets fill write into a new directory beside dir and moves the result into place, so that a directory that was
-// not finished never stands under its name.
-func stage(dir string, p whatIsThere, fill func(tmp string) error) (err error) {
+// not finished never stands under its name. When ctx has ended by then, nothing is left.
+func stage(ctx context.Context, dir string, p whatIsThere, fill func(tmp string) error) (err error) {
 	if err := checkOutput(dir, p); err != nil {
 		return err
 	}
@@ -65,6 +66,9 @@ func stage(dir string, p whatIsThere, fill func(tmp string) error) (err error) {
 		return err
 	}
 	if err := fill(tmp); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
