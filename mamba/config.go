@@ -433,6 +433,9 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	}
 	for _, f := range c.fields() {
 		out[f.name] = f.place
+		if x, ok := f.place.(*float64); ok {
+			out[f.name] = decimal(*x)
+		}
 	}
 	if c.DType == "" {
 		delete(out, "dtype")
@@ -442,6 +445,18 @@ func (c Config) MarshalJSON() ([]byte, error) {
 		out["expand"] = int(c.Expand)
 	}
 	return json.Marshal(out)
+}
+
+// decimal is a number that JSON readers with types take for a float even where it is whole: transformers refuses a
+// time_step_scale of 1.
+type decimal float64
+
+func (d decimal) MarshalJSON() ([]byte, error) {
+	b, err := json.Marshal(float64(d))
+	if err == nil && !bytes.ContainsAny(b, ".e") {
+		b = append(b, ".0"...)
+	}
+	return b, err
 }
 
 // Save writes the configuration to dir as config.json, whole or not at all.

@@ -174,3 +174,16 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// transformers checks the types of its fields: whole floats need a decimal point, counts must not have one.
+func TestWholeFloatsKeepTheirPoint(t *testing.T) {
+	b, err := json.Marshal(DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"time_step_scale":1.0`, `"expand":2`, `"layer_norm_epsilon":0.00001`, `"hidden_size":768`} {
+		if !strings.Contains(string(b), want+",") {
+			t.Errorf("%s is missing in %s", want, b)
+		}
+	}
+}
