@@ -159,10 +159,12 @@ func (p *plan) epochOf(step int) (int, error) {
 	return after - 1, nil
 }
 
-// part is documents that are computed at once, and the random numbers that they see.
+// part is documents that are computed at once, and the random numbers that they see: those of the micro-batch, whatever
+// parts it runs in.
 type part struct {
 	ag.Batch
 	seed  uint64
+	first int // the micro-batch's row that row 0 is
 	micro int // the micro-batch that it comes from, in the epoch
 	count int // labels that enter the loss
 	lane  int // where state is carried over, the document's place in its micro-batch; else −1

@@ -99,8 +99,11 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, epoch)
 	}
+	first := 0
 	for j := range parts {
-		parts[j].seed, parts[j].micro = mix(t.task.Seed, epoch, i, j), i
+		p := &parts[j]
+		p.seed, p.first, p.micro = mix(t.task.Seed, epoch, i), first, i
+		first += len(p.Tokens)
 	}
 	return parts, nil
 }
@@ -136,7 +139,7 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepped, shards [][]part) e
 // backward runs one part of a step with the given number of counted labels. ready may be nil.
 func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param)) (loss ag.Loss, err error) {
 	err = t.carried.through(t.task.Program, p, func() (err error) {
-		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, Ready: ready})
+		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, FirstRow: p.first, Ready: ready})
 		return err
 	})
 	if err != nil {
