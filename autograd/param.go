@@ -3,6 +3,7 @@ package autograd
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"gorgonia.org/tensor"
 
@@ -20,8 +21,9 @@ type Param struct {
 	// Grad has the shape and type of Value. Backward passes add to it. It is nil while the parameter is frozen.
 	Grad *tensor.Dense
 
-	packed *kernel.Packed
-	only   *packedOnly
+	packing sync.Mutex // of programs that share the parameter
+	packed  *kernel.Packed
+	only    *packedOnly
 }
 
 // packedOnly remembers what Value said while it is gone.
@@ -117,6 +119,8 @@ func (p *Param) ZeroGrad() {
 // Packed returns a frozen (out, in) weight in the kernels' own layout. It is made at the first call and kept; whoever
 // changes Value afterwards must call [Param.Touch].
 func (p *Param) Packed() *kernel.Packed {
+	p.packing.Lock()
+	defer p.packing.Unlock()
 	if p.packed == nil {
 		out, in := p.Shape()[0], p.Size()/p.Shape()[0]
 		if p.IsBF16() {
