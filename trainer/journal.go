@@ -7,6 +7,9 @@ import (
 	"io"
 )
 
+// JournalFile is the journal's name in an output directory.
+const JournalFile = "log.jsonl"
+
 // Journal writes every row of the history as a line of JSON, as it comes.
 type Journal struct {
 	fs   FS

@@ -98,7 +98,7 @@ func (o *Output) prepare(mode Mode) error {
 
 // clear removes what an earlier run has written, and nothing else: a mistyped output_dir must not cost more.
 func (o *Output) clear() error {
-	remove := []string{StateFile}
+	remove := []string{StateFile, JournalFile}
 	if st, err := o.readState(o.Dir); err == nil {
 		for _, name := range st.Progress().Files {
 			if filepath.IsLocal(name) {

@@ -2,43 +2,37 @@ package trainer
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
-// Rehearsal is a step that was looked at before the run.
-type Rehearsal struct {
-	Batches, Rows, Labels int           // of the whole step, over all ranks
-	Time                  time.Duration // what the step will take, from the time of one of its parts
-}
+// quick is how long a rehearsal may take to be worth a second one.
+const quick = time.Second
 
-// Rehearse reads the micro-batches of the next step and runs the first part of them forward and backward twice, to learn
-// how long a step takes. Nothing is updated.
-func (t *Trainer) Rehearse(ctx context.Context) (Rehearsal, error) {
-	s, shards, err := t.read(ctx)
-	parts := slices.Concat(shards...)
-	r := Rehearsal{Batches: s.place.to - s.place.from, Rows: s.input, Labels: s.tokens}
+// Rehearse runs the first part of this rank's next step forward and backward, to learn how long a step takes, and returns
+// the part's rows and its time. Nothing is updated and no other rank is asked.
+func (t *Trainer) Rehearse(ctx context.Context) (rows int, took time.Duration, err error) {
+	next, err := t.plan.at(t.state.GlobalStep)
+	if err != nil {
+		return 0, 0, err
+	}
+	first := next.from + t.firstShard()
+	if first >= next.to { // the others have all of it
+		return 0, 0, nil
+	}
+	parts, err := t.parts(ctx, next.epoch, first)
 	if err != nil || len(parts) == 0 {
-		return r, err
+		return 0, 0, err
 	}
 	before := t.carried
-	defer func() {
-		t.carried = before
-		t.reducer.zero()
-	}()
-	var took time.Duration
-	for range 2 { // the first run pays for memory that the second finds
+	defer t.reducer.zero()
+	for range 2 { // the first time pays for memory that the second finds
 		began := t.task.Now()
-		if _, err := t.backward(ctx, parts[0], s.tokens, nil); err != nil {
-			return r, err
-		}
+		_, err = t.backward(ctx, parts[0], parts[0].count, nil)
 		took = t.task.Now().Sub(began)
 		t.carried = before
+		if err != nil || took > quick {
+			break
+		}
 	}
-	rows := 0
-	for _, p := range parts {
-		rows += len(p.Tokens)
-	}
-	r.Time = time.Duration(float64(took) * float64(rows) / float64(len(parts[0].Tokens)))
-	return r, nil
+	return len(parts[0].Tokens), took, err
 }

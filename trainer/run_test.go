@@ -464,9 +464,13 @@ func TestOutputDirectoryRules(t *testing.T) {
 	if err != nil || board.Close() != nil {
 		t.Fatal(err)
 	}
+	os.WriteFile(filepath.Join(dir, JournalFile), []byte("{}\n"), 0o666)
 	r := newRun()
 	r.SaveSteps = 0
 	r.must(t, dir, Overwrite)
+	if _, err := os.Stat(filepath.Join(dir, JournalFile)); err == nil {
+		t.Error("the journal of the earlier run is left")
+	}
 	if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) > 0 {
 		t.Errorf("checkpoints of the earlier run are left: %v", found)
 	}

@@ -41,8 +41,10 @@ func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error
 		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
 	}
 	b := &TensorBoard{w: w, now: now}
-	b.event(0, message{}.text(eventVersion, "brain.Event:2"))
-	return b, b.err
+	if b.event(0, message{}.text(eventVersion, "brain.Event:2")); b.err != nil {
+		return nil, b.Close()
+	}
+	return b, nil
 }
 
 // Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.

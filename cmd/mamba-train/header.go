@@ -3,18 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
-	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/data"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
 )
 
-// printHeader says what the run is before its first step.
-func (j *job) printHeader(ctx context.Context, o trainer.Overview) {
+// printHeader says what the run is before its first step, and returns how long it will take, 0 where that is not known.
+func (j *job) printHeader(ctx context.Context, o trainer.Overview) time.Duration {
 	c, s := j.config, j.train.Stats()
 	j.line("model", "%s: %s", c.Model, describeModel(j.model.Config))
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
@@ -24,14 +24,16 @@ func (j *job) printHeader(ctx context.Context, o trainer.Overview) {
 	m := o.Memory
 	j.line("memory", "about %v: %s", byteSize(m.Total()+ownMemory), parts(m))
 	j.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), count(j.rows))
-	if t := j.estimateTime(ctx, o); t > 0 {
-		j.line("time", "about %s", duration(t))
+	left := j.estimateTime(ctx, o)
+	if left > 0 {
+		j.line("time", "about %s", duration(left))
 	}
 	j.line("output", "%s", c.OutputDir)
 	if len(o.Decayed) > 0 {
 		j.app.detail("%-9s %s", "decayed", strings.Join(o.Decayed, ", "))
 	}
 	j.describeMatches()
+	return left
 }
 
 func (j *job) line(label, format string, args ...any) {
@@ -114,30 +116,15 @@ func (j *job) perRow() float64 {
 	return workOf(j.model, rows, rows).total() / rows
 }
 
-// estimateTime times the first micro-batch forward and takes the rest of a step from the share of work that it is.
+// estimateTime is the time of the remaining steps without evaluations, by the first rows of the next one.
 func (j *job) estimateTime(ctx context.Context, o trainer.Overview) time.Duration {
-	b := j.loader.At(0, 0)
-	batch := ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}
-	if len(b.Tokens) > j.rows {
-		n := j.rows
-		batch = ag.Batch{Tokens: b.Tokens[:n], Labels: b.Labels[:n], Starts: []int{0}}
+	rows, took, err := j.trainer.Rehearse(ctx)
+	if err != nil || rows == 0 {
+		return 0 // the step itself will tell what is wrong
 	}
-	forward := time.Duration(0)
-	for range 2 { // the first run warms up
-		began := time.Now()
-		if _, err := j.program.Eval(ctx, batch); err != nil {
-			return 0
-		}
-		forward = time.Since(began)
-	}
-	w := workOf(j.model, len(batch.Tokens), len(batch.Tokens))
-	if j.config.GradientCheckpointing {
-		w.backward += w.forward
-	}
-	s := j.train.Stats()
-	perEpoch := float64(s.Tokens) / float64(len(batch.Tokens)) // batches like the first one
 	epochs := float64(o.Steps-o.StartStep) / float64(max(1, o.StepsPerEpoch))
-	return time.Duration(float64(forward) * w.total() / w.forward * perEpoch * epochs)
+	all := epochs * float64(j.train.Stats().Tokens) / float64(rows*o.Ranks) * float64(took)
+	return time.Duration(min(all, math.MaxInt64/2))
 }
 
 func (j *job) format() kernel.Format {
@@ -156,12 +143,11 @@ func (j *job) dryRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := trainer.New(withoutOutput(j.config.Train), task)
-	if err != nil {
+	if j.trainer, err = trainer.New(withoutOutput(j.config.Train), task); err != nil {
 		return err
 	}
-	o := t.Overview()
-	j.printHeader(ctx, o)
+	o := j.trainer.Overview()
+	left := j.printHeader(ctx, o)
 	for i := range min(2, j.loader.Total()) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -180,7 +166,7 @@ func (j *job) dryRun(ctx context.Context) error {
 	}
 	return j.app.result(dryResult{
 		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.train.Stats().Tokens,
-		Memory: o.Memory.Total() + ownMemory, Seconds: j.estimateTime(ctx, o).Seconds(), MaxTokens: j.rows,
+		Memory: o.Memory.Total() + ownMemory, Seconds: left.Seconds(), MaxTokens: j.rows,
 	}, "")
 }
 

@@ -45,8 +45,15 @@ type job struct {
 	output   *trainer.Output
 	madeDir  bool
 	ran      bool // the trainer has begun: what is in the output directory stays
+	trainer  *trainer.Trainer
 	progress *progress
-	board    *trainer.TensorBoard
+	logs     []runLog // empty until the run has begun
+}
+
+// runLog is a file that follows a run.
+type runLog interface {
+	Observe(trainer.Event)
+	Close() error
 }
 
 // prepare loads model and data and chooses the number of rows that are computed at once. It writes nothing.
@@ -396,36 +403,44 @@ func (j *job) sample(ctx context.Context, prompt string) (string, error) {
 
 // observer joins those who watch the run.
 func (j *job) observer() trainer.Observer {
-	return trainer.Observers(j.begun, j.progress.observe, j.startLogs)
+	return trainer.Observers(j.begun, j.progress.observe, j.keepLogs)
 }
 
 // begun prints the header when the run has looked at its directory and is about to make its first step.
 func (j *job) begun(e trainer.Event) {
 	if e, ok := e.(trainer.Started); ok {
 		j.ran = true
-		j.printHeader(context.Background(), e.Overview)
+		if !j.app.quiet {
+			j.printHeader(context.Background(), e.Overview)
+		}
 		j.progress.measure(j.perRow(), j.format())
 	}
 }
 
-// startLogs opens the TensorBoard file when the run goes on or starts, so that a finished run is left unchanged.
-func (j *job) startLogs(e trainer.Event) {
+// keepLogs writes the journal and the TensorBoard file. They are opened when the run goes on or starts, so that a finished
+// one is left unchanged.
+func (j *job) keepLogs(e trainer.Event) {
 	_, resumed := e.(trainer.Resumed)
-	if _, started := e.(trainer.Started); (started || resumed) && j.board == nil {
-		dir := j.config.Train.LoggingDir
-		if dir == "" {
-			dir = filepath.Join(j.config.OutputDir, "logs")
-		}
-		board, err := trainer.NewTensorBoard(trainer.Disk{}, dir, now)
-		if err != nil {
-			j.app.warn("%v", err)
-			return
-		}
-		j.board = board
+	if _, started := e.(trainer.Started); (started || resumed) && len(j.logs) == 0 {
+		j.openLogs()
 	}
-	if j.board != nil {
-		j.board.Observe(e)
+	for _, log := range j.logs {
+		log.Observe(e)
 	}
+}
+
+func (j *job) openLogs() {
+	j.logs = append(j.logs, trainer.NewJournal(trainer.Disk{}, filepath.Join(j.config.OutputDir, trainer.JournalFile)))
+	dir := j.config.Train.LoggingDir
+	if dir == "" {
+		dir = filepath.Join(j.config.OutputDir, trainer.LogsDir)
+	}
+	board, err := trainer.NewTensorBoard(trainer.Disk{}, dir, now)
+	if err != nil {
+		j.app.warn("%v", err)
+		return
+	}
+	j.logs = append(j.logs, board)
 }
 
 // publish adds to the result what is drawn from the whole run.
@@ -459,8 +474,8 @@ func (j *job) nextCommand() string {
 
 // close gives everything back. A directory that was made for a run that never began is removed.
 func (j *job) close() {
-	if j.board != nil {
-		if err := j.board.Close(); err != nil {
+	for _, log := range j.logs {
+		if err := log.Close(); err != nil {
 			j.app.warn("%v", err)
 		}
 	}

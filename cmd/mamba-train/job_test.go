@@ -13,8 +13,8 @@ import (
 func TestResumedCurvesDoNotOverlap(t *testing.T) {
 	dir := t.TempDir()
 	j := &job{app: &app{err: os.Stderr}, config: &Config{OutputDir: dir}}
-	j.startLogs(trainer.Resumed{Step: 7})
-	j.startLogs(trainer.Started{})
+	j.keepLogs(trainer.Resumed{Step: 7})
+	j.keepLogs(trainer.Started{})
 	j.close()
 	files, err := filepath.Glob(filepath.Join(dir, "logs", "*"))
 	if err != nil || len(files) != 1 {

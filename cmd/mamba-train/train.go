@@ -142,11 +142,10 @@ func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communica
 		return err
 	}
 	task.Force = f.resume == "force"
-	t, err := trainer.New(c.Train, task)
-	if err != nil {
+	if j.trainer, err = trainer.New(c.Train, task); err != nil {
 		return err
 	}
-	result, err := t.Run(ctx)
+	result, err := j.trainer.Run(ctx)
 	j.progress.end()
 	if err != nil {
 		return a.explainStop(ctx, c, err)

@@ -18,6 +18,7 @@ type Comm struct {
 	options    Options
 	jobs       chan *job
 	watch      watchdog
+	heart      *heartbeat
 	closed     atomic.Bool
 	cores      int
 
@@ -40,7 +41,7 @@ type job struct {
 // start opens the library on a thread of its own, MPI_THREAD_FUNNELED, and joins the other ranks.
 func start(open func() (library, error), l launched, o Options) (*Comm, error) {
 	c := &Comm{host: hostName(), options: o.withDefaults(), jobs: make(chan *job)}
-	c.rank, c.size = l.rank, l.size
+	c.rank, c.size, c.heart = l.rank, l.size, newHeartbeat(c.options.Silence)
 	ready := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -54,10 +55,22 @@ func start(open func() (library, error), l launched, o Options) (*Comm, error) {
 		return nil, err
 	}
 	go c.watch.run(c.options.Timeout, func(j *job, limit time.Duration) {
-		c.options.Print(fmt.Sprintf("%s%s has not finished in %v: another rank is stuck, lost or cut off; start again with --resume", Prefix(c), j.name, limit))
-		c.options.Exit(exitLost)
+		c.lost(fmt.Sprintf("%s has not finished in %v: another rank is stuck, lost or cut off", j.name, limit))
 	})
+	peers, err := c.meet()
+	if err != nil {
+		return nil, err
+	}
+	c.heart.watch(peers, c.lost)
 	return c, nil
+}
+
+// lost ends this process because another rank will not come any more. MPI is not asked: its thread may be waiting for
+// that rank.
+func (c *Comm) lost(reason string) {
+	c.options.Print(fmt.Sprintf("%s%s; start again with --resume", Prefix(c), reason))
+	c.heart.stop(failing)
+	c.options.Exit(exitLost)
 }
 
 // join compares what the launcher promised with what the library found: one that belongs to another launcher knows of no
@@ -176,6 +189,7 @@ const (
 // Abort prints the message and ends all ranks with the exit code. It does not return, unless Options.Exit does.
 func (c *Comm) Abort(code int, message string) {
 	c.options.Print(Prefix(c) + message)
+	c.heart.stop(failing)
 	if !c.closed.Swap(true) {
 		time.Sleep(lastWords)
 		deadline := time.After(abortPatience)
@@ -202,6 +216,7 @@ func (c *Comm) Close() error {
 	}
 	err := c.do(job{name: "finalize", waits: true, run: c.lib.finalize})
 	c.closed.Store(true)
+	c.heart.stop(finished)
 	return err
 }
 

@@ -13,6 +13,9 @@ type Options struct {
 	// Timeout is the longest that one collective call may take; 0 = 10 minutes. It must be longer than rank 0 needs for
 	// a checkpoint, for which the others wait.
 	Timeout time.Duration
+	// Silence is how long the heartbeat of another rank may fail to come, in time that this rank was running itself;
+	// 0 = 20 seconds.
+	Silence time.Duration
 	// Native leaves the additions to MPI_Allreduce. It scales to more ranks; the bits depend on library and placement.
 	Native bool
 	// BucketBytes is how much is reduced in one call; 0 = 4 MiB.
@@ -25,12 +28,16 @@ type Options struct {
 
 const (
 	defaultTimeout = 10 * time.Minute
+	defaultSilence = silentBeats * time.Second
 	defaultBucket  = 4 << 20
 )
 
 func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
+	}
+	if o.Silence == 0 {
+		o.Silence = defaultSilence
 	}
 	if o.BucketBytes < 4 {
 		o.BucketBytes = defaultBucket
