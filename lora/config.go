@@ -161,30 +161,50 @@ func (c Config) Validate() error {
 	return errors.New("lora: config: " + strings.Join(lines, "\n  "))
 }
 
+// Setting is one setting as text.
+type Setting struct {
+	Key   string // below lora, such as r or rank_pattern
+	Value string
+}
+
+// Settings lists what decides an adapter's numbers, in the order of the configuration. Lists of names are sorted, so that
+// equal settings have equal texts. lora_plus_ratio is not among them: it belongs to the optimiser.
+func (c Config) Settings() []Setting {
+	list := []Setting{}
+	for _, s := range []struct {
+		key   string
+		value any
+	}{
+		{"r", c.R},
+		{"lora_alpha", c.LoraAlpha},
+		{"lora_dropout", c.LoraDropout},
+		{"target_modules", c.TargetModules.sorted()},
+		{"target_parameters", sorted(c.TargetParameters)},
+		{"exclude_modules", c.ExcludeModules.sorted()},
+		{"layers_to_transform", c.LayersToTransform},
+		{"rank_pattern", c.RankPattern},
+		{"alpha_pattern", c.AlphaPattern},
+		{"bias", c.Bias},
+		{"use_rslora", c.UseRSLora},
+		{"use_dora", c.UseDora},
+		{"init_lora_weights", c.InitLoraWeights},
+		{"modules_to_save", sorted(c.ModulesToSave)},
+	} {
+		list = append(list, Setting{s.key, fmt.Sprint(s.value)})
+	}
+	return list
+}
+
 // Differences lists the settings in which c departs from saved, an adapter that is to be continued. Those that may
 // change between two runs, lora_dropout and lora_plus_ratio, and the initialisation, which is over, do not count.
 func (c Config) Differences(saved Config) []Fault {
 	var faults []Fault
-	for _, s := range []struct {
-		key        string
-		given, old any
-	}{
-		{"r", c.R, saved.R},
-		{"lora_alpha", c.LoraAlpha, saved.LoraAlpha},
-		{"target_modules", c.TargetModules.sorted(), saved.TargetModules.sorted()},
-		{"target_parameters", sorted(c.TargetParameters), sorted(saved.TargetParameters)},
-		{"exclude_modules", c.ExcludeModules.sorted(), saved.ExcludeModules.sorted()},
-		{"layers_to_transform", c.LayersToTransform, saved.LayersToTransform},
-		{"rank_pattern", c.RankPattern, saved.RankPattern},
-		{"alpha_pattern", c.AlphaPattern, saved.AlphaPattern},
-		{"bias", c.Bias, saved.Bias},
-		{"use_rslora", c.UseRSLora, saved.UseRSLora},
-		{"use_dora", c.UseDora, saved.UseDora},
-		{"modules_to_save", sorted(c.ModulesToSave), sorted(saved.ModulesToSave)},
-	} {
-		if given, old := fmt.Sprint(s.given), fmt.Sprint(s.old); given != old {
-			faults = append(faults, Fault{s.key, fmt.Sprintf("is %s, the adapter was made with %s", given, old)})
+	old := saved.Settings()
+	for i, given := range c.Settings() {
+		if given.Key == "lora_dropout" || given.Key == "init_lora_weights" || given == old[i] {
+			continue
 		}
+		faults = append(faults, Fault{given.Key, fmt.Sprintf("is %s, the adapter was made with %s", given.Value, old[i].Value)})
 	}
 	return faults
 }

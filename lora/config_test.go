@@ -97,6 +97,19 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
+// Every setting is told apart, but for the one that belongs to the optimiser.
+func TestSettingsAreComplete(t *testing.T) {
+	listed := map[string]bool{"lora_plus_ratio": true}
+	for _, s := range lora.Defaults().Settings() {
+		listed[s.Key] = true
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[lora.Config]()) {
+		if key := f.Tag.Get("yaml"); !listed[key] {
+			t.Errorf("%s (%s) is not among the settings", f.Name, key)
+		}
+	}
+}
+
 // What is written has the keys that old versions of PEFT know, and no others.
 func TestKeysOfAdapterConfig(t *testing.T) {
 	m := model(t, "base")

@@ -32,7 +32,7 @@ func (a *app) evalCommand() *cobra.Command {
 		Use:   "eval",
 		Short: "Measure loss, perplexity and accuracy on a data set",
 		Example: `  mamba-train eval --model configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote
-  mamba-train eval --adapter runs/quickstart --data quotes.parquet --field quote --per-row rows.jsonl
+  mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
   mamba-train eval --model DIR --data questions.jsonl --choices`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.eval(f) },
@@ -47,7 +47,7 @@ func (a *app) evalCommand() *cobra.Command {
 	fl.StringVar(&o.Completion, "completion-field", "", "column or template whose tokens count")
 	fl.IntVar(&o.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
 	fl.StringVar(&o.Format, "format", o.Format, "auto, parquet, arrow, jsonl, json, csv or text")
-	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file")
+	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
 	needFlags(cmd, "data")

@@ -33,7 +33,7 @@ func (a *app) generateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Continue a text",
-		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A good friend"
+		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A friend"
   mamba-train generate --adapter runs/quickstart --do-sample --temperature 0.8 --seed 3 --prompt "The sea"
   mamba-train generate --model DIR --prompts prompts.txt --json
   mamba-train generate --model DIR --interactive`,

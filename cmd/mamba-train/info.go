@@ -89,7 +89,8 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	const float32Bytes = 4
 	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
 	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), count(r.Parameters), byteSize(r.Memory))
-	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, head tied %v", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel, r.Tied)
+	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, %s", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel,
+		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
 	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", byteSize(r.Sequence))
 	switch t, err := nn.OpenTensors(dir); {
 	case err == nil:

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,8 @@ func (a *app) inspectCommand() *cobra.Command {
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.inspect(f, rows, batch) },
 	}
-	f.add(cmd, nil)
+	f.addTokenizer(cmd)
+	f.add(cmd, slices.Concat(sourceFlags, labelFlags, batchFlags)...)
 	cmd.Flags().IntVar(&rows, "rows", rows, "rows to show")
 	cmd.Flags().IntVar(&batch, "batch", batch, "micro-batch to show instead, from 0")
 	return cmd

@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 		Short: "Train, fine-tune, run and export Mamba language models on any CPU",
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
-  mamba-train generate --model runs/quickstart-merged --prompt "A good friend"`,
+  mamba-train generate --model runs/quickstart-merged --prompt "A friend"`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

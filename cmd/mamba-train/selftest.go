@@ -24,6 +24,9 @@ const (
 	testState = 16
 )
 
+// gigaflops is the unit of the products, which can be held against the machine's peak.
+const gigaflops = "GFLOP/s"
+
 // testLimit is the largest difference, relative to the largest value, that rounding explains.
 const testLimit = 2e-5
 
@@ -31,8 +34,8 @@ func selfTests() []selfTest {
 	const operations = 2 * testRows * testInner * testInner
 	const elements = testRows * testInner
 	return []selfTest{
-		{"matrix product", product[float32], product[float64], operations / 1e9, "GFLOP/s"},
-		{"packed product", packed, product[float64], operations / 1e9, "GFLOP/s"},
+		{"matrix product", product[float32], product[float64], operations / 1e9, gigaflops},
+		{"packed product", packed, product[float64], operations / 1e9, gigaflops},
 		{"convolution", convolve[float32], convolve[float64], elements / 1e6, "M elements/s"},
 		{"scan", scan[float32], scan[float64], elements * testState / 1e6, "M updates/s"},
 		{"norm", norm[float32], norm[float64], elements / 1e6, "M elements/s"},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,11 +24,12 @@ func (a *app) statsCommand() *cobra.Command {
 		Use:   "stats",
 		Short: "Count documents, tokens, lengths, duplicates, and what padding would have cost",
 		Example: `  mamba-train data stats -c configs/quickstart.yaml
-  mamba-train data stats --tokenizer DIR --data 'corpus/*.parquet' --field text --plot lengths.svg`,
+  mamba-train data stats --tokenizer configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote --plot runs/lengths.svg`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.stats(f, picture) },
 	}
-	f.add(cmd, nil)
+	f.addTokenizer(cmd)
+	f.add(cmd, slices.Concat(sourceFlags, labelFlags, batchFlags)...)
 	cmd.Flags().StringVar(&picture, "plot", "", "draw the histogram of lengths to this .svg or .png")
 	return cmd
 }
@@ -61,6 +63,14 @@ type lengthBin struct {
 	From      int `json:"from"`
 	To        int `json:"to"`
 	Documents int `json:"documents"`
+}
+
+// label is the lengths that a bin counts.
+func (b lengthBin) label() string {
+	if b.From == b.To {
+		return fmt.Sprintf("%5d", b.From)
+	}
+	return fmt.Sprintf("%5d–%d", b.From, b.To)
 }
 
 func (a *app) stats(f dataFlags, picture string) error {
@@ -129,7 +139,7 @@ func (r statsResult) text() string {
 	}
 	for _, bin := range r.Histogram {
 		bar := strings.Repeat("█", int(math.Ceil(width*float64(bin.Documents)/float64(top))))
-		line(fmt.Sprintf("%5d–%d", bin.From, bin.To), "%s %s", bar, count(bin.Documents))
+		line(bin.label(), "%s %s", bar, count(bin.Documents))
 	}
 	return b.String()
 }

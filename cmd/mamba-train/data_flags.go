@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/data"
+)
+
+// dataFlag is a flag for a key of the configuration's data section.
+type dataFlag struct{ key, name, usage string }
+
+// The flags of the data commands, by what they decide: texts, labels, micro-batches. A command offers those whose keys it
+// reads. Chats are not among the texts: they need a tokenizer with a chat template.
+var (
+	sourceFlags = []dataFlag{
+		{"data.train", "data", "file, glob, directory or Hugging Face id"},
+		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
+		{"data.max_train_samples", "max-train-samples", "rows that are read; 0 = all"},
+		{"data.dataset_text_field", "field", "column of texts"},
+		{"data.template", "template", "text/template over the row, instead of --field"},
+		{"data.prompt", "prompt", "column or template that comes before --completion"},
+		{"data.completion", "completion", "column or template, instead of --field"},
+	}
+	labelFlags = []dataFlag{
+		{"data.messages", "messages", "column of chat messages, instead of --field"},
+		{"data.completion_only_loss", "completion-only-loss", "leave prompts out of the loss"},
+		{"data.assistant_only_loss", "assistant-only-loss", "count the answers of chats only"},
+		{"data.add_eos", "add-eos", "end each document with the end-of-text token"},
+	}
+	batchFlags = []dataFlag{
+		{"data.max_length", "max-length", "tokens of a document; 0 = no limit"},
+		{"data.truncation", "truncation", "what is done to longer ones: keep_start, split or error"},
+		{"data.shuffle", "shuffle", "order by seed"},
+		{"data.packing", "packing", "fill each micro-batch with whole documents"},
+		{"data.carry_state", "carry-state", "let the parts of a split document follow each other"},
+		{"data.cache", "cache", "directory of tokenised data"},
+	}
+)
+
+// dataFlags name data and a tokenizer: by a configuration file, by flags, or by both, where flags win.
+type dataFlags struct {
+	config    string
+	tokenizer string
+	values    map[string]*keyValue // by key of the configuration
+}
+
+// add adds -c and the given flags, which begin with what the configuration means where it leaves them out.
+func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file whose data section says what no flag says")
+	f.values = map[string]*keyValue{}
+	for _, k := range settings(withSections()) {
+		i := slices.IndexFunc(flags, func(flag dataFlag) bool { return flag.key == k.path })
+		if i < 0 {
+			continue
+		}
+		v := &keyValue{kind: k.place.Kind().String()}
+		if v.text = fmt.Sprint(k.place.Interface()); v.kind != "bool" && v.kind != "int" {
+			v.kind, v.text = "string", strings.Trim(v.text, "[]")
+		}
+		short := ""
+		if flags[i].name == "data" {
+			short = "d"
+		}
+		added := cmd.Flags().VarPF(v, flags[i].name, short, flags[i].usage)
+		if v.kind == "bool" {
+			added.NoOptDefVal = "true"
+		}
+		f.values[k.path] = v
+	}
+}
+
+// addTokenizer adds --tokenizer.
+func (f *dataFlags) addTokenizer(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "directory with tokenizer.json; default: the configuration's model")
+}
+
+// force gives a flag a value that wins over the configuration's where the flag is not given.
+func (f *dataFlags) force(cmd *cobra.Command, name, text string) {
+	flag := cmd.Flags().Lookup(name)
+	*flag.Value.(*keyValue) = keyValue{text: text, kind: flag.Value.Type(), given: true}
+	flag.DefValue = text
+}
+
+// keyValue is the text of a flag that the configuration's own reader will read.
+type keyValue struct {
+	text, kind string
+	given      bool
+}
+
+func (v *keyValue) String() string { return v.text }
+func (v *keyValue) Type() string   { return v.kind }
+
+func (v *keyValue) Set(text string) error {
+	v.text, v.given = text, true
+	return nil
+}
+
+// read reads the configuration that the flags describe.
+func (f *dataFlags) read() (*Config, error) {
+	src := configSource{file: f.config, section: "data"}
+	for _, key := range sortedKeys(f.values) {
+		if v := f.values[key]; v.given {
+			src.sets = append(src.sets, key+"="+v.text)
+		}
+	}
+	return loadConfig(src)
+}
+
+// load reads the configuration and the tokenizer; nil if the data needs none and there is none.
+func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer, error) {
+	c, err := f.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.tokenizer != "" {
+		if err := exists("tokenizer", f.tokenizer); err != nil {
+			return nil, nil, err
+		}
+		t, err := data.LoadTokenizer(f.tokenizer)
+		return c, t, err
+	}
+	if c.Model == "" {
+		return c, nil, nil
+	}
+	dir, err := a.resolveModel(ctx, c.Model)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := openTokenizer(dir) // a model for rows of ids needs none
+	return c, t, err
+}
+
+// open opens the data set.
+func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *data.Tokenizer, error) {
+	c, t, err := f.load(ctx, a)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	d, err := data.Open(ctx, c.Data.Train, t, c.Data.options())
+	return c, d, t, err
+}
