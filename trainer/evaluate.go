@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	ag "mambatrain/autograd"
@@ -22,12 +23,26 @@ func (e EvalSet) key(metric string) string {
 	return "eval_" + e.Name + "_" + metric
 }
 
+// EvaluationFaults lists what the settings ask of evaluations on sets of these names that these do not give. A single set
+// is named "".
+func (s Settings) EvaluationFaults(sets []string) []Fault {
+	c, deciding := &checker{}, s.LoadBestModelAtEnd || s.EarlyStoppingPatience > 0
+	if len(sets) == 0 {
+		const missing = "needs data to evaluate on: data.eval or data.eval_fraction"
+		c.need(!s.LoadBestModelAtEnd, "load_best_model_at_end", missing)
+		c.need(s.EarlyStoppingPatience <= 0, "early_stopping_patience", missing)
+	} else if metrics := evalMetrics(sets); deciding {
+		c.need(slices.Contains(metrics, s.metricOn(sets[0])), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), s.MetricForBestModel)
+	}
+	return c.faults
+}
+
 // evalMetrics lists what metric_for_best_model may be.
-func evalMetrics(sets []EvalSet) []string {
+func evalMetrics(sets []string) []string {
 	var keys []string
-	for _, e := range sets {
+	for _, name := range sets {
 		for _, m := range []string{"loss", "perplexity", "mean_token_accuracy"} {
-			keys = append(keys, e.key(m))
+			keys = append(keys, EvalSet{Name: name}.key(m))
 		}
 	}
 	return keys
@@ -35,18 +50,21 @@ func evalMetrics(sets []EvalSet) []string {
 
 func isEvalKey(k string) bool { return strings.HasPrefix(k, "eval_") }
 
-// metric is metric_for_best_model with the prefix that transformers lets one leave out. Where sets have names, eval_loss
+// metricOn is metric_for_best_model with the prefix that transformers lets one leave out. Where sets have names, eval_loss
 // is the loss on the first of them.
-func (t *Trainer) metric() string {
-	name := t.MetricForBestModel
+func (s Settings) metricOn(firstSet string) string {
+	name := s.MetricForBestModel
 	if !isEvalKey(name) {
 		name = "eval_" + name
 	}
-	if sets := t.task.Eval; len(sets) > 0 && name == (EvalSet{}).key("loss") {
-		return sets[0].key("loss")
+	if name == (EvalSet{}).key("loss") {
+		return EvalSet{Name: firstSet}.key("loss")
 	}
 	return name
 }
+
+// metric is what decides which model is the best. There is something to evaluate on.
+func (t *Trainer) metric() string { return t.metricOn(t.task.Eval[0].Name) }
 
 // better says whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
 func (t *Trainer) better(a, b float64) bool {

@@ -247,7 +247,7 @@ func TestRunsThatCannotStart(t *testing.T) {
 		change func(*run)
 		want   string
 	}{
-		"no data for the best model": {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: needs eval data"},
+		"no data for the best model": {func(r *run) { r.task.Eval, r.LoadBestModelAtEnd = nil, true }, "train.load_best_model_at_end: needs data to evaluate on"},
 		"an unknown best":            {func(r *run) { r.MetricForBestModel, r.LoadBestModelAtEnd = "bleu", true }, "train.metric_for_best_model: must be one of eval_short_loss, "},
 		"an unknown gain":            {func(r *run) { r.MetricForBestModel, r.EarlyStoppingPatience = "bleu", 2 }, "train.metric_for_best_model: must be one of eval_short_loss, "},
 		"nothing trainable":          {func(r *run) { r.model.table.Freeze(); r.model.bias.Freeze() }, "no parameter is trainable"},

@@ -85,13 +85,7 @@ type Fault struct {
 func (f Fault) Error() string { return "train." + f.Key + ": " + f.Problem }
 
 // Validate returns every fault of the settings, joined, or nil.
-func (s Settings) Validate() error {
-	var errs []error
-	for _, f := range s.Faults() {
-		errs = append(errs, f)
-	}
-	return errors.Join(errs...)
-}
+func (s Settings) Validate() error { return (&checker{s.Faults()}).err() }
 
 // Faults lists everything that is wrong with the settings, in the order of the configuration.
 func (s Settings) Faults() []Fault {
@@ -139,6 +133,15 @@ func (s Settings) Faults() []Fault {
 type checker struct{ faults []Fault }
 
 func (c *checker) add(f ...Fault) { c.faults = append(c.faults, f...) }
+
+// err returns the faults, joined, or nil.
+func (c *checker) err() error {
+	var errs []error
+	for _, f := range c.faults {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
 
 func (c *checker) need(ok bool, key, format string, args ...any) {
 	if !ok {

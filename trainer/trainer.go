@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -191,18 +190,13 @@ func (t *Trainer) divide() error {
 
 // check names what the settings ask for and the task does not have.
 func (t *Trainer) check() error {
-	c := &checker{}
-	c.need(!t.LoadBestModelAtEnd || len(t.task.Eval) > 0, "load_best_model_at_end", "needs eval data")
+	var names []string
+	for _, set := range t.task.Eval {
+		names = append(names, set.Name)
+	}
+	c := &checker{t.EvaluationFaults(names)}
 	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "load_best_model_at_end", "needs an output directory")
-	c.need(t.EarlyStoppingPatience == 0 || len(t.task.Eval) > 0, "early_stopping_patience", "needs eval data")
-	if metrics := evalMetrics(t.task.Eval); len(metrics) > 0 && (t.LoadBestModelAtEnd || t.EarlyStoppingPatience > 0) {
-		c.need(slices.Contains(metrics, t.metric()), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), t.MetricForBestModel)
-	}
-	var errs []error
-	for _, f := range c.faults {
-		errs = append(errs, f)
-	}
-	return errors.Join(errs...)
+	return c.err()
 }
 
 func (t *Trainer) newState() error {

@@ -14,15 +14,8 @@ type report func(path, format string, args ...any)
 func (c *Config) check(wrong report) {
 	c.checkTop(wrong)
 	c.Data.check(wrong)
-	for _, f := range c.Train.Faults() {
+	for _, f := range append(c.Train.Faults(), c.Train.EvaluationFaults(c.Data.evalNames())...) {
 		wrong("train."+f.Key, "%s", f.Problem)
-	}
-	hasEval := len(c.Data.Eval) > 0 || c.Data.EvalFraction > 0
-	if c.Train.LoadBestModelAtEnd && !hasEval {
-		wrong("train.load_best_model_at_end", "needs data.eval or data.eval_fraction")
-	}
-	if c.Train.EarlyStoppingPatience > 0 && !hasEval {
-		wrong("train.early_stopping_patience", "needs data.eval or data.eval_fraction")
 	}
 	if c.LoRA != nil {
 		for _, f := range c.LoRA.Faults() {
@@ -51,6 +44,17 @@ func (c *Config) checkTop(wrong report) {
 	if c.LoRA != nil && len(c.Train.Trainable) > 0 {
 		wrong("train.trainable", "belongs to full training; beside lora use lora.modules_to_save or lora.target_parameters")
 	}
+}
+
+// evalNames are the names of the sets to evaluate on.
+func (d DataConfig) evalNames() (names []string) {
+	for _, set := range d.Eval {
+		names = append(names, set.Name)
+	}
+	if d.EvalFraction > 0 {
+		names = append(names, "")
+	}
+	return names
 }
 
 func (d DataConfig) check(wrong report) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"reflect"
@@ -39,12 +40,15 @@ type given struct {
 }
 
 // loadConfig reads the configuration: defaults, overridden by the file, that by the environment and that by --set. All
-// faults of form are reported at once; where the form is right, all faults of meaning.
+// faults, of form and of meaning, are reported at once.
 func loadConfig(src configSource) (*Config, error) {
 	var faults faultList
 	s, v, sections := newSchema(), viper.New(), map[string]bool{}
 	if src.file != "" {
 		f := s.readFile(src.file, &faults)
+		if f.nodes == nil {
+			return nil, faults.err()
+		}
 		maps.Copy(sections, f.sections)
 		nested := map[string]any{}
 		for path, node := range f.nodes {
@@ -65,19 +69,37 @@ func loadConfig(src configSource) (*Config, error) {
 	if !sections["distributed"] {
 		c.Distributed = nil
 	}
-	if len(faults) == 0 {
-		c.check(func(path, format string, args ...any) {
-			if src.section != "" && !strings.HasPrefix(path, src.section+".") {
-				return
-			}
-			origin, ok := origins[strings.TrimRight(path, "[]0123456789")]
+	form := faults
+	c.check(func(path, format string, args ...any) {
+		if problem := fmt.Sprintf(format, args...); src.wants(path) && !form.explain(path, problem) {
+			origin, ok := origins[withoutIndex(path)]
 			if !ok {
 				origin = src.file
 			}
-			faults.add(origin, path, format, args...)
-		})
-	}
+			faults.add(origin, path, "%s", problem)
+		}
+	})
 	return c, faults.err()
+}
+
+// wants says whether a key is in the section that is used.
+func (src configSource) wants(path string) bool {
+	return src.section == "" || strings.HasPrefix(path, src.section+".")
+}
+
+// explain says whether a fault of meaning only follows from these: it is of a key that could not be read, or needs one.
+func (l faultList) explain(path, problem string) bool {
+	return slices.ContainsFunc(l, func(f fault) bool {
+		key := withoutIndex(f.path)
+		return key != "" && (withoutIndex(path) == key || strings.HasPrefix(path, key+".") ||
+			strings.Contains(key, ".") && strings.Contains(problem, key))
+	})
+}
+
+// withoutIndex is the key that a path such as train.trainable[1] belongs to.
+func withoutIndex(path string) string {
+	key, _, _ := strings.Cut(path, "[")
+	return key
 }
 
 // fill sets what was given and says who gave it.

@@ -122,6 +122,7 @@ type fileSettings struct {
 }
 
 // readFile reads a configuration file and adds to faults what is not a key of the configuration or stands there twice.
+// Of a file that cannot be read at all it returns no nodes.
 func (s schema) readFile(path string, faults *faultList) fileSettings {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -139,13 +140,17 @@ func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings 
 		return found
 	} else if err != nil {
 		faults.add(origin, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
-		return found
+		return fileSettings{}
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		faults.add(origin, "", "holds more than one document")
 	}
-	if root := resolve(doc.Content[0]); !isNull(root) {
+	switch root := resolve(doc.Content[0]); {
+	case root.Kind == yaml.MappingNode:
 		s.readSection(root, "", origin, &found, faults)
+	case !isNull(root):
+		faults.add(origin, "", "%v", unwanted("keys with values", root))
+		return fileSettings{}
 	}
 	return found
 }
@@ -198,14 +203,14 @@ var elsewhere = map[string]string{
 
 // unknown says that there is no such key and which may have been meant.
 func (s schema) unknown(section, key string) string {
-	siblings, same := []string{}, ""
+	siblings, full, same := []string{}, map[string]string{}, ""
 	for _, p := range append(s.paths, sortedKeys(s.sections)...) {
 		in, last := "", p
 		if i := strings.LastIndexByte(p, '.'); i >= 0 {
 			in, last = p[:i], p[i+1:]
 		}
 		if in == section && p != "" {
-			siblings = append(siblings, last)
+			siblings, full[last] = append(siblings, last), p
 		}
 		if last == key {
 			same = p
@@ -217,7 +222,7 @@ func (s schema) unknown(section, key string) string {
 	case elsewhere[key] != "":
 		return "unknown key; " + elsewhere[key]
 	case near != "":
-		return "unknown key; did you mean " + near + "?"
+		return "unknown key; did you mean " + full[near] + "?"
 	}
 	return "unknown key; configs/reference.yaml lists all" + s.farther(key)
 }

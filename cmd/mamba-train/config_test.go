@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,7 +42,7 @@ lora:
 	for _, want := range []string{
 		"c.yaml: learning_rate: unknown key; did you mean train.learning_rate?",
 		"c.yaml: modle: unknown key; did you mean model?",
-		"c.yaml: train.learnin_rate: unknown key; did you mean learning_rate?",
+		"c.yaml: train.learnin_rate: unknown key; did you mean train.learning_rate?",
 		"c.yaml: train.warmup_ratio: unknown key; write train.warmup_steps",
 		"c.yaml: train.save_steps: want a whole number, got 1.5",
 		`c.yaml: train.logging_steps: want a whole number, got "10"`,
@@ -71,9 +73,37 @@ precision: bf16
 `)
 	for _, want := range []string{
 		"c.yaml: model: must be given", "c.yaml: output_dir: must be given", "c.yaml: data.train: must be given",
-		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: needs data.eval",
+		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: needs data to evaluate on",
 		"c.yaml: data.truncation: want", "c.yaml: data.template: given with messages", "c.yaml: precision: bf16 is for frozen weights",
 	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in:\n%v", want, err)
+		}
+	}
+}
+
+var fromFile = regexp.MustCompile(`(?m)^\S+c\.yaml`)
+
+// One misspelt key hides no value that makes no sense, and a value that cannot be read brings no fault beside its own.
+func TestFaultsOfFormAndMeaningTogether(t *testing.T) {
+	_, err := loadText(t, `
+output_dir: o
+data: {train: 5, eval: [1], eval_fracton: 0.1}
+train: {learning_rate: -0.1, load_best_model_at_end: true, optim: 3}
+`, "train.warmup_stps=3", "train.adam_beta1=2")
+	const want = `c.yaml: data.eval_fracton: unknown key; did you mean data.eval_fraction?
+--set train.warmup_stps=3: unknown key; did you mean train.warmup_steps?
+c.yaml: data.train: want a path, an id or {path: …, weight: …}, got 5
+c.yaml: data.eval[0]: want a path, an id or {path: …, weight: …}, got 1
+c.yaml: train.optim: want text, got 3: put it in quotes
+c.yaml: model: must be given
+c.yaml: train.learning_rate: must be positive, got -0.1
+--set train.adam_beta1=2: train.adam_beta1: must be at least 0 and below 1, got 2`
+	if got := fromFile.ReplaceAllString(fmt.Sprint(err), "c.yaml"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	_, err = loadText(t, minimal+"train: {learning_rate: -1, load_best_model_at_end: true}\n", "data.eval={a: x, b: y}", "train.metric_for_best_model=eval_c_loss")
+	for _, want := range []string{"train.learning_rate: must be positive", "train.metric_for_best_model: must be one of eval_a_loss"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in:\n%v", want, err)
 		}

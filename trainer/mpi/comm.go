@@ -216,8 +216,12 @@ func (c *Comm) Close() error {
 	}
 	err := c.do(job{name: "finalize", waits: true, run: c.lib.finalize})
 	c.closed.Store(true)
+	if err != nil {
+		c.heart.stop(failing)
+		return err
+	}
 	c.heart.stop(finished)
-	return err
+	return nil
 }
 
 // Hurry shortens the time that a reduction may take to seconds: when a scheduler has announced the end, the remaining

@@ -9,8 +9,7 @@ import (
 // InProcess returns the communicators of n ranks that live in this process and exchange through memory, for tests of
 // what runs on several ranks. Calls that do not match are errors. After Abort every call fails.
 func InProcess(n int, o Options) []*Comm {
-	r := &room{ranks: make([]call, n)}
-	r.all = sync.NewCond(&r.mu)
+	r := newRoom(n)
 	comms := make([]*Comm, n)
 	var wg sync.WaitGroup
 	for i := range comms {
@@ -31,6 +30,12 @@ type room struct {
 	arrived int
 	round   int
 	aborted error
+}
+
+func newRoom(ranks int) *room {
+	r := &room{ranks: make([]call, ranks)}
+	r.all = sync.NewCond(&r.mu)
+	return r
 }
 
 // call is what a rank brings along.

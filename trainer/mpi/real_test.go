@@ -46,7 +46,8 @@ var programs = map[string]func(c trainer.Communicator) error{
 
 func asRank(program func(c trainer.Communicator) error) int {
 	timeout, _ := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_TIMEOUT"))
-	c, err := Open(Options{Library: os.Getenv("MAMBA_MPI_TEST_LIBRARY"), Timeout: timeout})
+	silence, _ := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_SILENCE"))
+	c, err := Open(Options{Library: os.Getenv("MAMBA_MPI_TEST_LIBRARY"), Timeout: timeout, Silence: silence})
 	if err == nil {
 		err = program(c)
 	}
@@ -327,11 +328,39 @@ func running(pid int) bool {
 
 func TestRealStoppedRankEndsTheJob(t *testing.T) {
 	for _, l := range installed(t) {
-		cmd, pids, stderr := l.loop(t, 2, "MAMBA_MPI_TEST_TIMEOUT=1s")
-		syscall.Kill(pids[1], syscall.SIGSTOP)
-		if rc := code(t, cmd, 15*time.Second); rc != 75 || !strings.Contains(stderr.String(), "has not finished in 1s") {
-			t.Errorf("%s: exit code %d, want 75 and the reason, got\n%s", l.name, rc, stderr)
+		for limit, reason := range map[string]string{
+			"MAMBA_MPI_TEST_TIMEOUT=1s": "has not finished in 1s",
+			"MAMBA_MPI_TEST_SILENCE=2s": "rank 1 on " + hostName() + " has been silent for 2s",
+		} {
+			cmd, pids, stderr := l.loop(t, 2, limit)
+			syscall.Kill(pids[1], syscall.SIGSTOP)
+			if rc := code(t, cmd, 15*time.Second); rc != 75 || !strings.Contains(stderr.String(), reason) {
+				t.Errorf("%s, %s: exit code %d, want 75 and the reason, got\n%s", l.name, limit, rc, stderr)
+			}
+			syscall.Kill(pids[1], syscall.SIGKILL)
 		}
-		syscall.Kill(pids[1], syscall.SIGKILL)
+	}
+}
+
+// A scheduler may suspend a job as a whole, for longer than a rank may be silent, and continue it one rank after the other.
+func TestRealSuspendedJobGoesOn(t *testing.T) {
+	for _, l := range installed(t) {
+		cmd, pids, stderr := l.loop(t, 3, "MAMBA_MPI_TEST_SILENCE=3s")
+		for range 2 {
+			for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+				for _, pid := range pids {
+					syscall.Kill(pid, signal)
+					time.Sleep(300 * time.Millisecond)
+				}
+				time.Sleep(4 * time.Second)
+			}
+		}
+		for rank, pid := range pids {
+			if !running(pid) {
+				t.Errorf("%s: rank %d has ended: %s", l.name, rank, stderr)
+			}
+		}
+		cmd.Process.Signal(syscall.SIGTERM)
+		code(t, cmd, 10*time.Second)
 	}
 }
