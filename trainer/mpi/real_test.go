@@ -345,8 +345,9 @@ func TestRealStoppedRankEndsTheJob(t *testing.T) {
 // A scheduler may suspend a job as a whole, for longer than a rank may be silent, and continue it one rank after the other.
 func TestRealSuspendedJobGoesOn(t *testing.T) {
 	for _, l := range installed(t) {
-		cmd, pids, stderr := l.loop(t, 3, "MAMBA_MPI_TEST_SILENCE=3s")
-		for range 2 {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel() // it waits
+			cmd, pids, stderr := l.loop(t, 3, "MAMBA_MPI_TEST_SILENCE=3s")
 			for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
 				for _, pid := range pids {
 					syscall.Kill(pid, signal)
@@ -354,13 +355,13 @@ func TestRealSuspendedJobGoesOn(t *testing.T) {
 				}
 				time.Sleep(4 * time.Second)
 			}
-		}
-		for rank, pid := range pids {
-			if !running(pid) {
-				t.Errorf("%s: rank %d has ended: %s", l.name, rank, stderr)
+			for rank, pid := range pids {
+				if !running(pid) {
+					t.Errorf("rank %d has ended: %s", rank, stderr)
+				}
 			}
-		}
-		cmd.Process.Signal(syscall.SIGTERM)
-		code(t, cmd, 10*time.Second)
+			cmd.Process.Signal(syscall.SIGINT)
+			code(t, cmd, 10*time.Second)
+		})
 	}
 }
