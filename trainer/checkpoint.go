@@ -104,7 +104,7 @@ func (t *Trainer) adopt(st *State) {
 	is := *t.progress
 	t.state = st.clone()
 	t.progress = t.state.Progress()
-	t.progress.Settings, t.progress.Rows, t.progress.Ranks = is.Settings, is.Rows, is.Ranks
+	t.progress.Settings, t.progress.Rows, t.progress.Ranks, t.progress.Kernels = is.Settings, is.Rows, is.Ranks, is.Kernels
 }
 
 // resume continues a checkpoint: settings must be the same, and weights come back bit for bit.
@@ -120,11 +120,15 @@ func (t *Trainer) resume(c *Checkpoint, damaged []error) (*Resumed, error) {
 	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
 		return nil, fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
 	}
+	resumed := &Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
+	if is := t.progress.Kernels; was.Kernels != "" && was.Kernels != is {
+		resumed.Kernels = &Change{"kernels", was.Kernels, is}
+	}
 	ahead := t.state
 	t.adopt(c.State)
 	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
 	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
-	return &Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}, nil
+	return resumed, nil
 }
 
 // ErrChanged says that a run cannot go on because its settings are others than when it was saved.

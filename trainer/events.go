@@ -54,6 +54,7 @@ type (
 		Dir     string
 		Damaged []error
 		Changed []Change // settings that differ and were forced
+		Kernels *Change  // nil where the same kernels go on; others round otherwise
 	}
 
 	// Stepped comes after every optimiser step.

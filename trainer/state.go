@@ -69,6 +69,7 @@ type Progress struct {
 	Ranks            int      `json:"ranks"`
 	Weights          string   `json:"weights"` // fingerprint of the trainable parameters
 	Settings         settings `json:"settings"`
+	Kernels          string   `json:"kernels"`         // that computed the last steps
 	Files            []string `json:"files,omitempty"` // the result's files in the output directory
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 )
 
 // Program computes losses and gradients; *autograd.Program is one.
@@ -210,7 +211,7 @@ func (t *Trainer) newState() error {
 		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.PerDeviceTrainBatchSize,
 	}
 	t.progress = t.state.Progress()
-	*t.progress = Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity()}
+	*t.progress = Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
 	return nil
 }
 

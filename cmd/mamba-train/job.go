@@ -341,10 +341,9 @@ func (j *job) identity() map[string]string {
 		id["init"] = c.Init
 	}
 	if j.adapted != nil {
-		l := j.adapted.Config
-		id["lora"] = fmt.Sprintf("r %d, alpha %v, dropout %v, targets %v, parameters %v, exclude %v, layers %v, ranks %v, alphas %v, bias %s, rslora %v, dora %v, init %s, whole %v",
-			l.R, l.LoraAlpha, l.LoraDropout, l.TargetModules, l.TargetParameters, l.ExcludeModules, l.LayersToTransform,
-			l.RankPattern, l.AlphaPattern, l.Bias, l.UseRSLora, l.UseDora, l.InitLoraWeights, l.ModulesToSave)
+		for _, s := range j.adapted.Config.Settings() {
+			id["lora."+s.Key] = s.Value
+		}
 	}
 	return id
 }

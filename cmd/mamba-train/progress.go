@@ -116,6 +116,9 @@ func (p *progress) resumed(e trainer.Resumed) {
 		p.app.warn("changed since the checkpoint: %v", c)
 	}
 	p.app.say("%-9s step %d, %s", "resumes", e.Step, e.Dir)
+	if k := e.Kernels; k != nil {
+		p.app.say("%-9s %s until now, %s from here on: the last bits differ from those of a straight run", k.Key, k.Was, k.Is)
+	}
 }
 
 func (p *progress) step(e trainer.Stepped) {

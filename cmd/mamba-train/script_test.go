@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"mambatrain/autograd/kernel"
 )
 
 // beMain makes the test binary be the program.
@@ -35,6 +38,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TINY", tiny)
 			env.Setenv("NO_COLOR", "1")
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "vector" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return kernel.ISA() != "generic", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":    runCode,
