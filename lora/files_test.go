@@ -1,6 +1,7 @@
 package lora_test
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"math"
@@ -123,7 +124,7 @@ func TestFilesForAnyConfig(t *testing.T) {
 		near(t, "merged files", directLogits(t, load(t, dir), ids), logits, mergedLogits, mergedLogits)
 
 		files, old := openTensors(t, dir), openTensors(t, base)
-		back, err := lora.UnmergeFiles(files, old, tie, w)
+		back, err := lora.UnmergeFiles(context.Background(), files, old, tie, w)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -132,7 +133,7 @@ func TestFilesForAnyConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameFile(t, path, base)
-		if _, err := lora.UnmergeFiles(old, old, tie, w); err == nil || !strings.Contains(err.Error(), "differs by up to") && !strings.Contains(err.Error(), "is missing") {
+		if _, err := lora.UnmergeFiles(context.Background(), old, old, tie, w); err == nil || !strings.Contains(err.Error(), "differs by up to") && !strings.Contains(err.Error(), "is missing") {
 			t.Errorf("seed %d: unmerging what was never merged: %v", seed, err)
 		}
 		if t.Failed() {

@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -14,7 +15,7 @@ import (
 // UnmergeFiles undoes MergeFiles: it returns the tensors of base, bit for bit, once it has seen that merged is what the
 // adapters make of them. Rounding in merged's types is allowed for; any other difference is an error that names the
 // tensors, because merged has then been changed since, or comes from another base.
-func UnmergeFiles(merged, base *nn.Tensors, tie Tie, adapters ...Weighted) ([]nn.Source, error) {
+func UnmergeFiles(ctx context.Context, merged, base *nn.Tensors, tie Tie, adapters ...Weighted) ([]nn.Source, error) {
 	m, err := MergeFiles(base, MergeOptions{Tie: tie}, adapters...)
 	if err != nil {
 		return nil, err
@@ -22,6 +23,9 @@ func UnmergeFiles(merged, base *nn.Tensors, tie Tie, adapters ...Weighted) ([]nn
 	var faults []string
 	names := merged.Names()
 	for _, s := range m.Sources {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		i := find(names, s.Name)
 		if i < 0 {
 			faults = append(faults, s.Name+": is missing")

@@ -1,6 +1,7 @@
 package mamba
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,8 +20,24 @@ type weights struct {
 	close    func() error
 }
 
-// openWeights opens the weights in a directory: safetensors or, where there are none, a torch file.
-func openWeights(dir string) (*weights, error) {
+// openWeights opens the weights in a directory: safetensors or, where there are none, a torch file. They can be read
+// until ctx ends.
+func openWeights(ctx context.Context, dir string) (*weights, error) {
+	w, err := openEither(dir)
+	if err != nil {
+		return nil, err
+	}
+	read := w.float32s
+	w.float32s = func(name string) ([]float32, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return read(name)
+	}
+	return w, nil
+}
+
+func openEither(dir string) (*weights, error) {
 	t, err := nn.OpenTensors(dir)
 	if err == nil {
 		return &weights{checkpointOf(t), func(name string) ([]float32, error) {
@@ -45,12 +62,12 @@ func openWeights(dir string) (*weights, error) {
 // that can build tensors only and runs nothing. It returns the configuration that was read.
 //
 // What is not Mamba-1, and every tensor that does not fit the configuration, is refused as by [Load].
-func Convert(from, to string, o SaveOptions) (Config, error) {
+func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error) {
 	c, err := LoadConfig(from)
 	if err != nil {
 		return c, err
 	}
-	w, err := openWeights(from)
+	w, err := openWeights(ctx, from)
 	if err != nil {
 		return c, err
 	}

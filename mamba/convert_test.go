@@ -3,7 +3,9 @@ package mamba
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"os"
@@ -28,7 +30,7 @@ var originalOrder = []string{"mixer.A_log", "mixer.D", "mixer.in_proj.weight", "
 // transposed and shifted tensor read in order, half precision widened, the repeated head recognised as tied.
 func TestConvert(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hf")
-	c, err := Convert(original, dir, SaveOptions{})
+	c, err := Convert(context.Background(), original, dir, SaveOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func tensorNumber(t *testing.T, name string) int {
 // TestConvertFormats: a Hugging Face directory is written anew in another type and in shards.
 func TestConvertFormats(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Convert("testdata/golden/base/model", dir, SaveOptions{DType: nn.BF16, ShardBytes: 100_000}); err != nil {
+	if _, err := Convert(context.Background(), "testdata/golden/base/model", dir, SaveOptions{DType: nn.BF16, ShardBytes: 100_000}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, nn.IndexFile)); err != nil {
@@ -102,7 +104,7 @@ func TestConvertFaults(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(from, ConfigFile), []byte(c.config), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Convert(from, to, SaveOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Convert(context.Background(), from, to, SaveOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v\nwant one with %q", what, err, c.want)
 		}
 		if _, err := os.Stat(to); err == nil {
@@ -261,7 +263,7 @@ func FuzzUnpickle(f *testing.F) {
 // TestOriginalLoads: original names in safetensors load without conversion, with the original configuration.
 func TestOriginalLoads(t *testing.T) {
 	hf, dir := filepath.Join(t.TempDir(), "hf"), t.TempDir()
-	if _, err := Convert(original, hf, SaveOptions{}); err != nil {
+	if _, err := Convert(context.Background(), original, hf, SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := nn.OpenTensors(hf)
@@ -288,5 +290,43 @@ func TestOriginalLoads(t *testing.T) {
 	}
 	if err := m.Save(t.TempDir(), SaveOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// ending is a context that ends at the n-th question whether it has ended.
+type ending struct {
+	context.Context
+	n *int
+}
+
+func (e ending) Err() error {
+	if *e.n--; *e.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// An interrupt is heeded between two tensors, and leaves nothing.
+func TestConvertAndExportEndWithTheirContext(t *testing.T) {
+	const model = "testdata/golden/base/model"
+	for name, write := range map[string]func(ctx context.Context, to string) error{
+		"convert": func(ctx context.Context, to string) error {
+			_, err := Convert(ctx, model, to, SaveOptions{ShardBytes: 100_000})
+			return err
+		},
+		"export": func(ctx context.Context, to string) error {
+			_, err := ExportGGUF(ctx, model, to, GGUFOptions{})
+			return err
+		},
+	} {
+		for _, n := range []int{0, 1, 9} {
+			dir := t.TempDir()
+			if err := write(ending{context.Background(), &n}, filepath.Join(dir, "out")); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			if left, _ := os.ReadDir(dir); len(left) > 0 {
+				t.Errorf("%s: %v is left", name, left)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package mamba
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -57,7 +58,7 @@ type GGUFOptions struct {
 // The file appears whole or not at all; one tensor is in memory at a time. Models that llama.cpp's Mamba cannot express
 // are refused: other expansions than 2, biases on the projections, other activations than SiLU, and tokenizers that are
 // not byte-level BPE. It returns the number of tensors.
-func ExportGGUF(from, file string, o GGUFOptions) (int, error) {
+func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, error) {
 	if o.Type == "" {
 		o.Type = GGUFF16
 	}
@@ -71,7 +72,7 @@ func ExportGGUF(from, file string, o GGUFOptions) (int, error) {
 	if err := ggufFits(c); err != nil {
 		return 0, err
 	}
-	w, err := openWeights(from)
+	w, err := openWeights(ctx, from)
 	if err != nil {
 		return 0, err
 	}

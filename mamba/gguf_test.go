@@ -2,6 +2,7 @@ package mamba
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -44,7 +45,7 @@ func exported(t *testing.T, as GGUFType) string {
 		copyFile(t, from, filepath.Join(dir, to))
 	}
 	file := filepath.Join(dir, "model.gguf")
-	n, err := ExportGGUF(dir, file, GGUFOptions{Type: as, Name: "golden"})
+	n, err := ExportGGUF(context.Background(), dir, file, GGUFOptions{Type: as, Name: "golden"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,14 +124,14 @@ func TestGGUFRefuses(t *testing.T) {
 		"testdata/golden/nobias/model":  {"hidden_act"},
 		"testdata/golden/none":          {"config"},
 	} {
-		_, err := ExportGGUF(dir, to, GGUFOptions{})
+		_, err := ExportGGUF(context.Background(), dir, to, GGUFOptions{})
 		for _, want := range wants {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: error %v, want one with %q", dir, err, want)
 			}
 		}
 	}
-	if _, err := ExportGGUF("testdata/golden/base/model", to, GGUFOptions{Type: "Q2_K"}); err == nil {
+	if _, err := ExportGGUF(context.Background(), "testdata/golden/base/model", to, GGUFOptions{Type: "Q2_K"}); err == nil {
 		t.Error("an unknown type was accepted")
 	}
 	dir := rewrite(t, unchanged, same)
@@ -144,7 +145,7 @@ func TestGGUFRefuses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, TokenizerFile), []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ExportGGUF(dir, to, GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ExportGGUF(context.Background(), dir, to, GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", content, err, want)
 		}
 	}

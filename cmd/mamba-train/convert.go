@@ -61,7 +61,7 @@ func (a *app) convert(f convertFlags) error {
 	}
 	r := written{Output: f.output}
 	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
-		if _, err := mamba.Convert(dir, tmp, o); err != nil {
+		if _, err := mamba.Convert(ctx, dir, tmp, o); err != nil {
 			return err
 		}
 		if r.Tensors, err = countTensors(tmp); err != nil {
@@ -120,11 +120,15 @@ func (a *app) export(f convertFlags) error {
 	}
 	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
-	n, err := mamba.ExportGGUF(dir, f.output, o)
-	if err != nil {
+	n := 0
+	err = stageFile(ctx, f.output, func(tmp string) (err error) {
+		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
 		return err
+	})
+	if err != nil {
+		return signalled(ctx, err)
 	}
 	return a.result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }
@@ -147,7 +151,11 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	n, err := d.WriteGGUF(f.output, tie)
+	n := 0
+	err = stageFile(ctx, f.output, func(tmp string) (err error) {
+		n, err = d.WriteGGUF(tmp, tie)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -204,7 +212,7 @@ func (a *app) unmerge(f convertFlags) error {
 	m := &merger{}
 	defer m.close()
 	if err := m.open(ctx, a, mergeFlags{model: f.base, adapters: f.adapters}); err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	if m.tied, err = isTied(m); err != nil {
 		return err
@@ -218,12 +226,12 @@ func (a *app) unmerge(f convertFlags) error {
 	if m.tied {
 		tie = tiedHead
 	}
-	list, err := lora.UnmergeFiles(merged, m.tensors, tie, m.adapters...)
+	list, err := lora.UnmergeFiles(ctx, merged, m.tensors, tie, m.adapters...)
 	if err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
-		if err := nn.SaveShards(tmp, list, nil, o.ShardBytes); err != nil {
+		if err := nn.SaveShards(tmp, until(ctx, list), nil, o.ShardBytes); err != nil {
 			return err
 		}
 		if err := m.config.Save(tmp); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -43,8 +44,8 @@ type job struct {
 	rows     int // capacity of the graph
 	program  *ag.Program
 	output   *trainer.Output
-	madeDir  bool
-	ran      bool // the trainer has begun: what is in the output directory stays
+	made     []string // directories that were not there before, the innermost first
+	ran      bool     // the trainer has begun: what is in the output directory stays
 	trainer  *trainer.Trainer
 	progress *progress
 	logs     []runLog // empty until the run has begun
@@ -232,8 +233,7 @@ func (j *job) open(mode trainer.Mode) (err error) {
 	if j.comm.Rank() > 0 {
 		return nil
 	}
-	_, err = os.Stat(j.config.OutputDir)
-	j.madeDir = errors.Is(err, os.ErrNotExist)
+	j.made = missing(j.config.OutputDir)
 	if j.output, err = trainer.OpenOutput(trainer.Disk{}, j.config.OutputDir, mode); err != nil {
 		return err
 	}
@@ -253,6 +253,16 @@ func (j *job) open(mode trainer.Mode) (err error) {
 		j.rows = state.Progress().Rows
 	}
 	return nil
+}
+
+// missing lists the directories that making dir makes, the innermost first.
+func missing(dir string) (list []string) {
+	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return list
+		}
+		list = append(list, dir)
+	}
 }
 
 // compile builds the program that computes losses and gradients.
@@ -471,7 +481,7 @@ func (j *job) nextCommand() string {
 	return fmt.Sprintf("mamba-train generate --model %s --prompt-ids 1,2,3", dir)
 }
 
-// close gives everything back. A directory that was made for a run that never began is removed.
+// close gives everything back. Directories that were made for a run that never began are removed.
 func (j *job) close() {
 	for _, log := range j.logs {
 		if err := log.Close(); err != nil {
@@ -480,9 +490,11 @@ func (j *job) close() {
 	}
 	if j.output != nil {
 		j.output.Close()
-		if j.madeDir && !j.ran {
+		if len(j.made) > 0 && !j.ran {
 			os.Remove(filepath.Join(j.config.OutputDir, ".lock"))
-			os.Remove(j.config.OutputDir)
+			for _, dir := range j.made {
+				os.Remove(dir)
+			}
 		}
 	}
 	if j.loader != nil {

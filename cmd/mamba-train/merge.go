@@ -102,7 +102,7 @@ func (a *app) merge(f mergeFlags) error {
 	m := &merger{options: o}
 	defer m.close()
 	if err := m.open(ctx, a, f); err != nil {
-		return err
+		return signalled(ctx, err)
 	}
 	if m.tied, err = isTied(m); err != nil {
 		return err
@@ -237,7 +237,7 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 	if err != nil {
 		return r, err
 	}
-	if err := nn.SaveShards(dir, merged.Sources, nil, m.options.ShardBytes); err != nil {
+	if err := nn.SaveShards(dir, until(ctx, merged.Sources), nil, m.options.ShardBytes); err != nil {
 		return r, err
 	}
 	c := m.config

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(beMain)
 		main()
 	}
+	if path := os.Getenv(beStuck); path != "" {
+		stuck(path)
+	}
 	testscript.Main(m, map[string]func(){"mamba-train": main})
 }
 

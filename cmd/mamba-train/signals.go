@@ -2,17 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
+
+	"mambatrain/nn"
 )
 
 // interruptible returns a context that ends with the first SIGINT or SIGTERM, or one of the others, whose cause tells
-// which. The second one ends the process at once; files are never written in place, so nothing on disk is damaged by it.
+// which. The second one ends the process at once, after removing what leftover was told of; files are never written in
+// place, so nothing on disk is damaged by it.
 func interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+	left := &leftovers{}
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), leftoversOf{}, left))
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, append(others, syscall.SIGINT, syscall.SIGTERM)...)
 	go func() {
@@ -22,6 +28,7 @@ func interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
 		}
 		cancel(caught{s})
 		if s, ok = <-signals; ok {
+			left.remove()
 			os.Exit(exitCode(stopped{s, caught{s}}))
 		}
 	}()
@@ -30,6 +37,35 @@ func interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
 		close(signals)
 		cancel(nil)
 	})
+}
+
+// leftovers are directories that must not outlive the process.
+type leftovers struct {
+	mu   sync.Mutex
+	dirs []string
+}
+
+type leftoversOf struct{} // their key in a context
+
+// leftover makes sure that a temporary directory is removed: by what it returns, or by the signal that ends the process.
+func leftover(ctx context.Context, dir string) (remove func()) {
+	if left, ok := ctx.Value(leftoversOf{}).(*leftovers); ok {
+		left.mu.Lock()
+		left.dirs = append(left.dirs, dir)
+		left.mu.Unlock()
+	}
+	return func() { os.RemoveAll(dir) }
+}
+
+func (l *leftovers) remove() {
+	l.mu.Lock()
+	for _, dir := range l.dirs {
+		for range 3 { // a file may be made in it meanwhile
+			if os.RemoveAll(dir) == nil {
+				break
+			}
+		}
+	}
 }
 
 // caught is the cause of a context that a signal has ended.
@@ -43,10 +79,24 @@ func signalled(ctx context.Context, err error) error {
 	if !ok || err == nil {
 		return err
 	}
-	if err == context.Canceled || err == ctx.Err() {
+	if errors.Is(err, context.Canceled) {
 		err = c
 	}
 	return stopped{c.signal, err}
+}
+
+// until makes the writing of tensors stop where ctx ends.
+func until(ctx context.Context, tensors []nn.Source) []nn.Source {
+	list := slices.Clone(tensors)
+	for i, s := range list {
+		list[i].Values = func() (any, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return s.Values()
+		}
+	}
+	return list
 }
 
 // interrupts turns SIGINT into the end of what is under way instead of the end of the program.

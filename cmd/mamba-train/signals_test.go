@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mambatrain/nn"
 )
 
 // A signal ends a run after the step under way: the run is saved, says how to go on, and its exit code names the signal.
@@ -56,5 +59,66 @@ func TestSignalsSaveTheRun(t *testing.T) {
 		if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", "adapter_model.safetensors")); len(found) != 1 {
 			t.Errorf("%v: checkpoints %v", signal, found)
 		}
+	}
+}
+
+// beStuck makes the test binary be a command that writes its result to that path and never gets done.
+const beStuck = "MAMBA_TRAIN_BE_STUCK"
+
+func stuck(path string) {
+	ctx, stop := interruptible()
+	defer stop()
+	_ = stage(ctx, path, refuseWhatIsThere, func(tmp string) error {
+		if err := os.WriteFile(filepath.Join(tmp, "half"), []byte("a"), 0o666); err != nil {
+			return err
+		}
+		os.Stdout.WriteString("writing\n")
+		<-ctx.Done()
+		os.Stdout.WriteString("asked\n")
+		select {}
+	})
+}
+
+// A second signal ends the process where the first one is not heeded, and what was half written goes with it.
+func TestTheSecondSignalLeavesNothing(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send")
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), beStuck+"="+filepath.Join(dir, "out"))
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	for lines := bufio.NewScanner(stdout); lines.Scan(); { // one signal for each line
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 143 {
+		t.Errorf("ended with %v, want exit code 143", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// The writing of tensors stops at the first one after an interrupt.
+func TestWritingStopsWhereTheContextEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	list := until(ctx, []nn.Source{nn.FromInts("a", []int{1}), nn.FromInts("b", []int{2})})
+	if _, err := list[0].Values(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := nn.SaveTensors(path, list, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

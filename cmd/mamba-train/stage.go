@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"mambatrain/nn"
+	"mambatrain/trainer"
 )
 
 // tokenizerFiles travel with a model, byte for byte. The first is the tokenizer itself.
@@ -49,19 +50,39 @@ func checkOutput(dir string, p whatIsThere) error {
 
 // stage lets fill write into a new directory beside dir and moves the result into place, so that a directory that was
 // not finished never stands under its name. When ctx has ended by then, nothing is left.
-func stage(ctx context.Context, dir string, p whatIsThere, fill func(tmp string) error) (err error) {
+func stage(ctx context.Context, dir string, p whatIsThere, fill func(tmp string) error) error {
 	if err := checkOutput(dir, p); err != nil {
 		return err
 	}
 	dir = filepath.Clean(dir)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+	return beside(ctx, dir, fill, func(tmp string) error {
+		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+			return os.Rename(tmp, dir) // dir was absent or empty
+		}
+		return moveInto(tmp, dir)
+	})
+}
+
+// stageFile does for one file what stage does for a directory.
+func stageFile(ctx context.Context, path string, fill func(tmp string) error) error {
+	name := filepath.Base(path)
+	return beside(ctx, path, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp string) error {
+		return os.Rename(filepath.Join(tmp, name), path)
+	})
+}
+
+// beside lets fill write into a temporary directory next to path, and then lets place move what it wrote. The directory
+// is gone afterwards, whatever happens.
+func beside(ctx context.Context, path string, fill, place func(tmp string) error) error {
+	parent := filepath.Dir(path)
+	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".tmp-"+filepath.Base(dir)+"-")
+	tmp, err := os.MkdirTemp(parent, ".tmp-"+filepath.Base(path)+"-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer leftover(ctx, tmp)()
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
@@ -71,10 +92,10 @@ func stage(ctx context.Context, dir string, p whatIsThere, fill func(tmp string)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-		return os.Rename(tmp, dir) // dir was absent or empty
+	if err := place(tmp); err != nil {
+		return err
 	}
-	return moveInto(tmp, dir)
+	return trainer.Disk{}.Sync(parent)
 }
 
 // moveInto moves the files of from into dir and removes weights there that would now be read beside or instead of them.
