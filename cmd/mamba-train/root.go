@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"mambatrain/autograd/kernel"
@@ -29,7 +28,8 @@ type app struct {
 
 // run executes a command line and returns the exit code. Whatever goes wrong becomes a message here, and never a trace.
 func run(args []string) (code int) {
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	out := &keepError{to: os.Stdout}
+	a := &app{in: os.Stdin, out: out, err: os.Stderr}
 	defer func() {
 		if r := recover(); r != nil {
 			fmt.Fprintf(a.err, "mamba-train: internal error: %v\nPlease report it with the command line and the output of mamba-train version.\n", r)
@@ -43,10 +43,13 @@ func run(args []string) (code int) {
 	root.SetErr(a.err)
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
+		a.began, err = true, out.err // help is written by cobra, which does not look
+	}
+	if err == nil {
 		return exitDone
 	}
 	if !a.began {
-		err = misuse(err)
+		err = misuse(inOurWords(err))
 	}
 	fmt.Fprintf(a.err, "mamba-train: %s\n", message(err))
 	return exitCode(err)
@@ -54,8 +57,9 @@ func run(args []string) (code int) {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "mamba-train",
-		Short: "Train, fine-tune, run and export Mamba language models on any CPU",
+		Use:     "mamba-train",
+		Short:   "Train, fine-tune, run and export Mamba language models on any CPU",
+		Version: buildVersion().Version,
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
   mamba-train generate --model runs/quickstart-merged --prompt "A friend"`,
@@ -71,7 +75,8 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.commands()...)
 	a.takeOver(root)
 	completions(root)
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
+	root.SetHelpCommand(a.helpCommand())
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return root
 }
 
@@ -160,25 +165,11 @@ func (a *app) result(v any, text string) error {
 
 // isTerminal says whether a stream is one; progress and colours are for terminals only.
 func isTerminal(stream any) bool {
+	if k, ok := stream.(*keepError); ok {
+		stream = k.to
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// flagError adds the flag that was probably meant.
-func flagError(cmd *cobra.Command, err error) error {
-	text := err.Error()
-	name, ok := strings.CutPrefix(text, "unknown flag: --")
-	if !ok {
-		return fmt.Errorf("%s (%s --help)", text, cmd.CommandPath())
-	}
-	name, _, _ = strings.Cut(name, "=")
-	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	hint := ""
-	if near := nearest(name, names); near != "" {
-		hint = "; did you mean --" + near + "?"
-	}
-	return fmt.Errorf("unknown flag --%s%s (%s --help)", name, hint, cmd.CommandPath())
 }
 
 // noArguments refuses arguments that are no flags.
