@@ -86,11 +86,19 @@ func (s *selection) chooseTargets(m nn.Module, c Config, fault func(string, ...a
 		}
 		s.chooseGroups(slot, included, excluded, hits, fault)
 	}
+	var missed []string
 	for i, name := range names {
 		s.matches = append(s.matches, Match{"target_modules", name, hits[i]})
 		if hits[i] == 0 {
-			fault("target_modules: %q matches no module%s; there are %s", name, under(c), describe(m.Slots()))
+			missed = append(missed, strconv.Quote(name))
 		}
+	}
+	if len(missed) > 0 {
+		verb := "matches"
+		if len(missed) > 1 {
+			verb = "match"
+		}
+		fault("target_modules: %s %s no module%s; there are %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
 	}
 	return nil
 }

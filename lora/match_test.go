@@ -21,6 +21,8 @@ func TestTargets(t *testing.T) {
 	}{
 		{targets: names("x_proj"), want: []string{l("0", "x_proj"), l("1", "x_proj")}},
 		{targets: names("proj"), want: []string{`!"proj" matches no module`}},
+		{targets: names("proj", "x_proj", "poj"), want: []string{`!"proj", "poj" match no module`}},
+		{targets: regex("(["), want: []string{"!error parsing regexp: unterminated [] set in `([`"}},
 		{targets: names("mixer.x_proj", l("1", "in_proj")), want: []string{l("0", "x_proj"), l("1", "in_proj"), l("1", "x_proj")}},
 		{targets: names("embeddings", "lm_head"), want: []string{"backbone.embeddings", "lm_head"}},
 		{targets: names("x_proj"), layers: lora.Layers{1}, want: []string{l("1", "x_proj")}},

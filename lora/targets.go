@@ -66,7 +66,11 @@ func endsIn(path, name string) bool {
 // compile reads a regular expression that has to match a whole path. The syntax is that of Python, where lookaround is
 // common, and not Go's.
 func compile(expr string) (*regexp2.Regexp, error) {
-	re, err := regexp2.Compile(`\A(?:` + expr + `)\z`)
+	_, err := regexp2.Compile(expr) // by itself first: a message about it must not show what is put around it
+	var re *regexp2.Regexp
+	if err == nil {
+		re, err = regexp2.Compile(`\A(?:` + expr + `)\z`)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%q is not a regular expression: %w", expr, err)
 	}
