@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"mamba":             {"nn", "autograd", "autograd/kernel"},
 	"lora":              {"nn", "autograd", "autograd/kernel"},
 	"data":              nil,
+	"data/hubtest":      nil,
 	"trainer":           {"nn", "autograd", "autograd/kernel", "data"},
 	"trainer/mpi":       {"trainer", "autograd/kernel"},
 	"cmd/mamba-train":   {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel"},

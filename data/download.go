@@ -14,13 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
-
-// downloadTries is how often a broken download is taken up again, after waits of 1, 2, 4 … times downloadWait.
-const downloadTries = 5
-
-var downloadWait = time.Second
 
 // fetch brings a file into the snapshot of a commit: a link to blobs/HASH, as Hugging Face's own cache has it.
 func (r *hubRepository) fetch(ctx context.Context, commit string, f hubFile) error {
@@ -43,7 +37,8 @@ func (r *hubRepository) fetch(ctx context.Context, commit string, f hubFile) err
 	}
 	blob := filepath.Join(r.dir, "blobs", d.hash)
 	if _, err := os.Stat(blob); err != nil {
-		if err := d.run(ctx, blob); err != nil {
+		lock := filepath.Join(r.Cache, ".locks", filepath.Base(r.dir), d.hash+".lock")
+		if err := d.run(ctx, blob, lock); err != nil {
 			return fmt.Errorf("data: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
 		}
 	}
@@ -118,39 +113,32 @@ func (d *download) checker() (hash.Hash, bool) {
 	return nil, false
 }
 
-// run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it.
-func (d *download) run(ctx context.Context, blob string) error {
+// run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it. One process at a time
+// does: the lock is where Python's hub library has it, too.
+func (d *download) run(ctx context.Context, blob, lock string) error {
+	unlock, err := lockFile(ctx, lock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(blob); err == nil {
+		return nil // another process was first
+	}
 	part := blob + ".incomplete"
-	var err error
-	for try := range downloadTries {
-		if try > 0 {
-			select {
-			case <-time.After(downloadWait << (try - 1)):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		if err = d.more(ctx, part); err == nil {
-			if err = d.check(part); err == nil {
-				return os.Rename(part, blob)
-			}
-			os.Remove(part) // damaged: the next try starts anew
-		}
-		if ctx.Err() != nil || !worthAnotherTry(err) {
+	err = d.hub.persist(ctx, func() error {
+		if err := d.more(ctx, part); err != nil {
 			return err
 		}
+		if err := d.check(part); err != nil {
+			os.Remove(part) // damaged: the next try starts anew
+			return err
+		}
+		return os.Rename(part, blob)
+	})
+	if info, missing := os.Stat(part); err != nil && missing == nil && info.Size() > 0 {
+		return fmt.Errorf("%w; the same command goes on after %d bytes", err, info.Size())
 	}
-	return fmt.Errorf("given up after %d tries: %w", downloadTries, err)
-}
-
-// worthAnotherTry tells a network that failed from a server that refused.
-func worthAnotherTry(err error) bool {
-	var status *hubStatusError
-	if errors.As(err, &status) {
-		return status.code >= 500 || status.code == http.StatusTooManyRequests
-	}
-	var path *os.PathError
-	return !errors.As(err, &path)
+	return err
 }
 
 // more appends what is missing to part.
@@ -171,6 +159,10 @@ func (d *download) more(ctx context.Context, part string) error {
 		return nil
 	}
 	answer, err := d.hub.get(ctx, d.address, have)
+	var status *hubStatusError
+	if errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable {
+		return errors.Join(err, out.Truncate(0)) // what is there is longer than the file
+	}
 	if err != nil {
 		return err
 	}
@@ -188,14 +180,25 @@ func (d *download) more(ctx context.Context, part string) error {
 	if total < 0 && answer.ContentLength >= 0 {
 		total = have + answer.ContentLength
 	}
-	n, err := io.Copy(out, &progressReader{answer.Body, d, have, total})
+	body := io.Reader(&progressReader{answer.Body, d, have, total})
+	if total >= 0 {
+		body = io.LimitReader(body, total-have+1) // one byte more shows that it is too long
+	}
+	n, err := io.Copy(out, body)
 	if err == nil && total >= 0 && have+n != total {
-		err = fmt.Errorf("%d bytes, want %d: %w", have+n, total, io.ErrUnexpectedEOF)
+		err = wrongSize(have+n, total)
 	}
 	if err == nil {
 		err = out.Sync()
 	}
 	return err
+}
+
+func wrongSize(got, want int64) error {
+	if got > want {
+		return fmt.Errorf("damaged: more than the %d bytes that the hub tells", want)
+	}
+	return fmt.Errorf("%d bytes, want %d: %w", got, want, io.ErrUnexpectedEOF)
 }
 
 // progressReader reports how far a download is.

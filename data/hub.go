@@ -2,7 +2,6 @@ package data
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,7 +45,7 @@ func NewHub() *Hub {
 		home = filepath.Join(base, "huggingface")
 	}
 	h := &Hub{
-		Endpoint: strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"), Token: os.Getenv("HF_TOKEN"),
+		Endpoint: strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"), Token: strings.TrimSpace(os.Getenv("HF_TOKEN")),
 		Cache: os.Getenv("HF_HUB_CACHE"), Client: http.DefaultClient,
 	}
 	if h.Endpoint == "" {
@@ -236,7 +235,7 @@ func (r *hubRepository) list(ctx context.Context) (*hubListing, error) {
 	var listing hubListing
 	var err error
 	for _, address := range addresses {
-		if err = r.getJSON(ctx, address, &listing); err == nil {
+		if err = r.persist(ctx, func() error { return adviseReach(r.getJSON(ctx, address, &listing)) }); err == nil {
 			break
 		}
 		var status *hubStatusError
@@ -254,69 +253,4 @@ func (r *hubRepository) list(ctx context.Context) (*hubListing, error) {
 		return nil, fmt.Errorf("data: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
 	}
 	return &listing, nil
-}
-
-// maxListing bounds an answer of the hub's API.
-const maxListing = 256 << 20
-
-func (h *Hub) getJSON(ctx context.Context, address string, into any) error {
-	answer, err := h.get(ctx, address, 0)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	d := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing))
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("%s: %w", address, err)
-	}
-	return nil
-}
-
-// hubStatusError is an answer that is not the file.
-type hubStatusError struct {
-	code    int
-	message string
-}
-
-func (e *hubStatusError) Error() string { return e.message }
-
-// Is takes what the hub does not know, or does not admit to, for a name that leads nowhere.
-func (e *hubStatusError) Is(target error) bool {
-	return target == ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
-}
-
-// get asks for the bytes of address from one on.
-func (h *Hub) get(ctx context.Context, address string, from int64) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("User-Agent", "mamba-train")
-	request.Header.Set("Accept-Encoding", "identity")
-	if h.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+h.Token)
-	}
-	if from > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
-	}
-	client := h.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
-		return answer, nil
-	}
-	answer.Body.Close()
-	hint := ""
-	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		hint = ": private, gated or not there; HF_TOKEN must belong to an account that may read it"
-	case http.StatusNotFound:
-		hint = ": no such repository, revision or file"
-	}
-	return nil, &hubStatusError{answer.StatusCode, fmt.Sprintf("%s: %s%s", address, answer.Status, hint)}
 }

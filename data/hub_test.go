@@ -2,14 +2,10 @@ package data
 
 import (
 	"bytes"
-	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,123 +13,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mambatrain/data/hubtest"
 )
 
-// fakeHub serves one data set, org/quotes, and one model, org/model, as Hugging Face does: large files by a redirect to
-// another host.
-type fakeHub struct {
-	*httptest.Server
-	content *httptest.Server
-	files   map[string][]byte
-	large   map[string]bool
-	token   string // wanted, "" = none
-
-	mu       sync.Mutex
-	requests []string
-	break1   map[string]int // the next answer for a file breaks off after so many bytes
-	damage   map[string]bool
-	leaked   bool // the token was sent to the host of the content
-}
-
-const fakeCommit = "0123456789abcdef0123456789abcdef01234567"
-
-func newFakeHub(t testing.TB, files map[string][]byte) *fakeHub {
-	h := &fakeHub{files: files, large: map[string]bool{}, break1: map[string]int{}, damage: map[string]bool{}}
-	h.Server = httptest.NewServer(http.HandlerFunc(h.serve))
-	h.content = httptest.NewServer(http.HandlerFunc(h.serveContent))
-	t.Cleanup(h.Close)
-	t.Cleanup(h.content.Close)
-	wait := downloadWait
-	downloadWait = time.Millisecond
-	t.Cleanup(func() { downloadWait = wait })
-	return h
-}
-
-// client returns a Hub with an empty cache of its own.
-func (h *fakeHub) client(t testing.TB) *Hub {
-	return &Hub{Endpoint: h.URL, Token: h.token, Cache: t.TempDir(), Client: http.DefaultClient}
-}
-
-func (h *fakeHub) serve(w http.ResponseWriter, r *http.Request) {
-	h.mu.Lock()
-	h.requests = append(h.requests, r.URL.Path)
-	h.mu.Unlock()
-	if h.token != "" && r.Header.Get("Authorization") != "Bearer "+h.token {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	for _, kind := range []string{"datasets/org/quotes", "models/org/model"} {
-		if r.URL.Path == "/api/"+kind+"/revision/main" {
-			h.list(w)
-			return
-		}
-		name, ok := strings.CutPrefix(r.URL.Path, "/"+strings.TrimPrefix(kind, "models/")+"/resolve/"+fakeCommit+"/")
-		if ok && h.files[name] != nil {
-			if h.large[name] {
-				http.Redirect(w, r, strings.Replace(h.content.URL, "127.0.0.1", "localhost", 1)+"/"+name, http.StatusFound)
-				return
-			}
-			h.send(w, r, name)
-			return
-		}
-	}
-	w.WriteHeader(http.StatusNotFound)
-}
-
-func (h *fakeHub) serveContent(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Authorization") != "" {
-		h.leaked = true
-	}
-	h.send(w, r, strings.TrimPrefix(r.URL.Path, "/"))
-}
-
-func (h *fakeHub) send(w http.ResponseWriter, r *http.Request, name string) {
-	h.mu.Lock()
-	limit, broken := h.break1[name]
-	delete(h.break1, name)
-	content := h.files[name]
-	if h.damage[name] {
-		content = bytes.ToUpper(content)
-	}
-	h.requests = append(h.requests, name+" "+r.Header.Get("Range"))
-	h.mu.Unlock()
-	if broken {
-		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
-		w.Write(content[:limit])
-		return
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-}
-
-func (h *fakeHub) list(w http.ResponseWriter) {
-	var siblings []map[string]any
-	for name, content := range h.files {
-		git := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))
-		f := map[string]any{"rfilename": name, "size": len(content), "blobId": hex.EncodeToString(git[:])}
-		if h.large[name] {
-			sum := sha256.Sum256(content)
-			f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": len(content)}
-		}
-		siblings = append(siblings, f)
-	}
-	json.NewEncoder(w).Encode(map[string]any{"sha": fakeCommit, "siblings": siblings})
-}
-
-// asked returns the requests whose text contains part.
-func (h *fakeHub) asked(part string) (found []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.requests {
-		if strings.Contains(r, part) {
-			found = append(found, r)
-		}
-	}
-	return found
-}
-
-func quotesRepository() map[string][]byte {
+func quotesRepository() hubtest.Repository {
 	row := func(s string) []byte { return fmt.Appendf(nil, "{\"text\":%q}\n", strings.Repeat(s+" ", 40)) }
-	return map[string][]byte{
+	return hubtest.Repository{
 		"README.md":                            []byte("---\nlicense: mit\n---\n# Quotes"),
 		"data/train-00000-of-00002.jsonl":      row("one"),
 		"data/train-00001-of-00002.jsonl":      row("two"),
@@ -141,14 +27,26 @@ func quotesRepository() map[string][]byte {
 	}
 }
 
+// newHub starts a hub with the data set org/quotes and the model org/model.
+func newHub(t *testing.T, model hubtest.Repository) *hubtest.Hub {
+	wait, quiet := downloadWait, silence
+	downloadWait, silence = time.Millisecond, 200*time.Millisecond
+	t.Cleanup(func() { downloadWait, silence = wait, quiet })
+	return hubtest.New(t, map[string]hubtest.Repository{"datasets/org/quotes": quotesRepository(), "models/org/model": model})
+}
+
+// client returns a Hub with an empty cache of its own.
+func client(t *testing.T, h *hubtest.Hub) *Hub {
+	return &Hub{Endpoint: h.URL, Token: h.Token, Cache: t.TempDir()}
+}
+
 func TestHubDataset(t *testing.T) {
-	h := newFakeHub(t, quotesRepository())
-	h.large["data/train-00000-of-00002.jsonl"] = true
-	h.token = "secret"
-	c := h.client(t)
+	h := newHub(t, nil)
+	h.Token = "secret"
+	cache := t.TempDir()
 	t.Setenv("HF_ENDPOINT", h.URL+"/")
-	t.Setenv("HF_TOKEN", "secret")
-	t.Setenv("HF_HUB_CACHE", c.Cache)
+	t.Setenv("HF_TOKEN", "secret\n")
+	t.Setenv("HF_HUB_CACHE", cache)
 	t.Setenv("HF_HUB_OFFLINE", "")
 	tok, o := tinyTokenizer(t), DefaultOptions()
 	for range 2 { // the second time from the cache
@@ -159,28 +57,18 @@ func TestHubDataset(t *testing.T) {
 			t.Errorf("validation is %q", tok.Decode(e.Tokens))
 		}
 	}
-	if h.leaked {
-		t.Error("the token went to another host")
-	}
-	if n := len(h.asked("train-00000-of-00002.jsonl ")); n != 1 {
+	if n := len(h.Asked("train-00000-of-00002.jsonl")); n != 1 {
 		t.Errorf("the first file was sent %d times", n)
-	}
-	link, err := os.Readlink(filepath.Join(c.Cache, "datasets--org--quotes", "snapshots", fakeCommit, "data", "train-00000-of-00002.jsonl"))
-	if err != nil || !strings.HasPrefix(link, filepath.Join("..", "..", "..", "blobs")) {
-		t.Errorf("the snapshot's file is a link to %q, %v", link, err)
 	}
 	h.Close()
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	if n := open(t, "org/quotes:train", tok, o).Len(); n != 2 {
 		t.Errorf("offline: %d documents, want 2", n)
 	}
-	_, err = Open(t.Context(), []Input{{Path: "org/other"}}, tok, o)
-	if err == nil || !strings.Contains(err.Error(), "HF_HUB_OFFLINE") {
-		t.Errorf("offline, not in the cache: %v", err)
-	}
-	_, err = Open(t.Context(), []Input{{Path: "org/quotes:tset"}}, tok, o)
-	if err == nil || !strings.Contains(err.Error(), "tset") {
-		t.Errorf("no such split: %v", err)
+	for path, want := range map[string]string{"org/other": "HF_HUB_OFFLINE", "org/quotes:tset": "tset"} {
+		if _, err := Open(t.Context(), []Input{{Path: path}}, tok, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("offline, %s: %v, want an error with %q", path, err, want)
+		}
 	}
 }
 
@@ -189,65 +77,230 @@ func wantAll() HubRequest {
 	return HubRequest{Kind: HubModel, ID: "org/model", Want: func(string) bool { return true }}
 }
 
-func TestHubResumesAndChecks(t *testing.T) {
-	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<12)
-	files := map[string][]byte{"model.safetensors": big, "sub/config.json": []byte(`{"a": 1}`)}
-	h := newFakeHub(t, files)
-	h.large["model.safetensors"] = true
-	h.break1["model.safetensors"] = 40000
-	c := h.client(t)
-	var last int64
-	c.Progress = func(_ string, done, total int64) { last = done }
-	dir, err := c.Fetch(t.Context(), wantAll())
-	if err != nil {
-		t.Fatal(err)
+// bigModel is a repository with a large file and a small one in a folder.
+func bigModel() hubtest.Repository {
+	return hubtest.Repository{
+		"model.safetensors": bytes.Repeat([]byte("0123456789abcdef"), 1<<12),
+		"sub/config.json":   []byte(`{"a": 1}`),
 	}
-	for name, want := range files {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+}
+
+// sameFiles checks that a snapshot holds a repository and that nothing of its download is left.
+func sameFiles(t *testing.T, cache, dir string, want hubtest.Repository) {
+	t.Helper()
+	for name, content := range want {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s: %d bytes, want %d, %v", name, len(got), len(content), err)
 		}
 	}
-	if r := h.asked("bytes=40000-"); len(r) != 1 {
-		t.Errorf("the broken download was not taken up where it stopped: %q", h.requests)
-	}
-	if last == 0 {
-		t.Error("no progress was reported")
-	}
-	if left, _ := filepath.Glob(filepath.Join(c.Cache, "*", "*", "*.incomplete")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(cache, "*", "*", "*.incomplete")); len(left) > 0 {
 		t.Errorf("%v is left", left)
 	}
 }
 
-func TestHubRefusesDamage(t *testing.T) {
-	for _, large := range []bool{true, false} {
-		h := newFakeHub(t, map[string][]byte{"model.safetensors": []byte("abcdef")})
-		h.large["model.safetensors"], h.damage["model.safetensors"] = large, true
-		c := h.client(t)
-		if _, err := c.Fetch(t.Context(), wantAll()); err == nil || !strings.Contains(err.Error(), "hash") {
-			t.Errorf("large %v: error %v, want one about the hash", large, err)
-		}
-		if found, _ := filepath.Glob(filepath.Join(c.Cache, "*", "snapshots", "*", "*")); len(found) > 0 {
-			t.Errorf("a damaged file is in the snapshot: %v", found)
+// The cache has Hugging Face's layout: refs/main names the commit, the snapshot's files are relative links to blobs that
+// are named by their hashes.
+func TestHubCacheLayout(t *testing.T) {
+	h := newHub(t, bigModel())
+	c := client(t, h)
+	dir, err := c.Fetch(t.Context(), wantAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(c.Cache, "models--org--model")
+	if want := filepath.Join(root, "snapshots", hubtest.Commit); dir != want {
+		t.Errorf("the snapshot is %s, want %s", dir, want)
+	}
+	if ref, err := os.ReadFile(filepath.Join(root, "refs", "main")); err != nil || string(ref) != hubtest.Commit {
+		t.Errorf("refs/main is %q, %v", ref, err)
+	}
+	blobs, err := os.ReadDir(filepath.Join(root, "blobs"))
+	if err != nil || len(blobs) != 2 {
+		t.Fatalf("blobs: %v, %v", blobs, err)
+	}
+	const sha256, gitSHA1 = 64, 40
+	for name, length := range map[string]int{"model.safetensors": sha256, "sub/config.json": gitSHA1} {
+		up := strings.Repeat("../", 2+strings.Count(name, "/"))
+		link, err := os.Readlink(filepath.Join(dir, name))
+		if rest, ok := strings.CutPrefix(filepath.ToSlash(link), up+"blobs/"); err != nil || !ok || len(rest) != length {
+			t.Errorf("%s is a link to %q, %v", name, link, err)
 		}
 	}
 }
 
-func TestHubErrors(t *testing.T) {
-	h := newFakeHub(t, quotesRepository())
-	h.token = "secret"
-	c := h.client(t)
-	for _, x := range []struct{ token, id, want string }{
-		{"wrong", "org/model", "HF_TOKEN"},
-		{"secret", "org/nothing", "no such repository"},
-		{"secret", "a/b/c", "owner/name"},
-		{"secret", "../etc", "owner/name"},
+// Whatever a network or a busy server does for a while, the files arrive whole.
+func TestHubSurvives(t *testing.T) {
+	for what, c := range map[string]struct {
+		file   string
+		faults []hubtest.Fault
+		ranges []string // asked for, where that matters
+	}{
+		"a cut connection":                     {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, []string{"bytes=40000-", "bytes=45000-"}},
+		"cut, then the server sends all of it": {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Whole}, []string{"bytes=40000-"}},
+		"a cut small file":                     {"sub/config.json", []hubtest.Fault{hubtest.Cut(3)}, nil},
+		"too short":                            {"model.safetensors", []hubtest.Fault{hubtest.Resize(100)}, nil},
+		"too long":                             {"model.safetensors", []hubtest.Fault{hubtest.Resize(1 << 17)}, nil},
+		"damaged":                              {"model.safetensors", []hubtest.Fault{hubtest.Damage, hubtest.Damage}, nil},
+		"a damaged small file":                 {"sub/config.json", []hubtest.Fault{hubtest.Damage}, nil},
+		"damaged behind a cut":                 {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Damage}, nil},
+		"429":                                  {"model.safetensors", []hubtest.Fault{hubtest.Status(429), hubtest.Status(429, "Retry-After", "0")}, nil},
+		"503":                                  {"sub/config.json", []hubtest.Fault{hubtest.Status(503)}, nil},
+		"a range that is refused":              {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Status(416)}, nil},
+		"silence":                              {"model.safetensors", []hubtest.Fault{hubtest.Silent}, nil},
+		"silence in the middle":                {"model.safetensors", []hubtest.Fault{hubtest.Stall(40000)}, []string{"bytes=40000-"}},
+		"429 on the listing":                   {hubtest.Listing, []hubtest.Fault{hubtest.Status(429)}, nil},
+		"a cut listing":                        {hubtest.Listing, []hubtest.Fault{hubtest.Cut(20)}, nil},
 	} {
-		c.Token = x.token
-		r := wantAll()
-		r.ID = x.id
-		if _, err := c.Fetch(t.Context(), r); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), x.want) {
-			t.Errorf("%s: error %v, want one with %q", x.id, err, x.want)
+		t.Run(what, func(t *testing.T) {
+			files := bigModel()
+			h := newHub(t, files)
+			h.Fail(c.file, c.faults...)
+			hub := client(t, h)
+			last := map[string]int64{}
+			hub.Progress = func(file string, done, total int64) { last[file] = done }
+			dir, err := hub.Fetch(t.Context(), wantAll())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameFiles(t, hub.Cache, dir, files)
+			for _, r := range c.ranges {
+				if len(h.Asked(c.file+" "+r)) != 1 {
+					t.Errorf("%s was not asked for: %q", r, h.Asked(""))
+				}
+			}
+			if n := int64(len(files["model.safetensors"])); last["model.safetensors"] != n {
+				t.Errorf("progress ended at %d of %d", last["model.safetensors"], n)
+			}
+		})
+	}
+}
+
+// A download that a process did not end is taken up by the next one, and by one of several that want it at once.
+func TestHubTakesUpDownloads(t *testing.T) {
+	files := bigModel()
+	h := newHub(t, files)
+	for range downloadTries {
+		h.Fail("model.safetensors", hubtest.Cut(8000))
+	}
+	c := client(t, h)
+	_, err := c.Fetch(t.Context(), wantAll())
+	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "goes on after 40000 bytes") || errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			dir, err := (&Hub{Endpoint: h.URL, Cache: c.Cache}).Fetch(context.Background(), wantAll())
+			if err != nil {
+				t.Error(err)
+			}
+			sameFiles(t, c.Cache, dir, files)
+		})
+	}
+	both.Wait()
+	if n := len(h.Asked("bytes=40000-")); n != 1 {
+		t.Errorf("the rest was asked for %d times: %q", n, h.Asked(""))
+	}
+}
+
+// What stays wrong is an error that says so, and nothing of it reaches the snapshot.
+func TestHubErrors(t *testing.T) {
+	always := func(f hubtest.Fault) []hubtest.Fault { return slices.Repeat([]hubtest.Fault{f}, 2*downloadTries) }
+	for what, c := range map[string]struct {
+		id, token, file string
+		faults          []hubtest.Fault
+		want            string
+		lost            bool // a name that leads nowhere
+	}{
+		"a wrong token":           {token: "wrong", want: "401 Unauthorized: private, gated or not there; HF_TOKEN", lost: true},
+		"no token":                {token: "", want: "HF_TOKEN", lost: true},
+		"a gated file":            {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(403)), want: "403 Forbidden", lost: true},
+		"no such model":           {token: "secret", id: "org/nothing", want: "no such repository", lost: true},
+		"no name":                 {token: "secret", id: "a/b/c", want: "owner/name", lost: true},
+		"a path":                  {token: "secret", id: "../etc", want: "owner/name", lost: true},
+		"a file that is gone":     {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(404)), want: "no such repository, revision or file", lost: true},
+		"no hub":                  {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{page}, want: "does HF_ENDPOINT name a hub?", lost: true},
+		"a silent hub":            {token: "secret", file: hubtest.Listing, faults: always(hubtest.Silent), want: "no answer; it is not in the cache either", lost: true},
+		"a busy hub":              {token: "secret", file: hubtest.Listing, faults: always(hubtest.Status(429)), want: "429 Too Many Requests: try again later"},
+		"damage":                  {token: "secret", file: "model.safetensors", faults: always(hubtest.Damage), want: "damaged: the hash is"},
+		"damage of a small file":  {token: "secret", file: "sub/config.json", faults: always(hubtest.Damage), want: "damaged: the hash is"},
+		"a longer file":           {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(99)), want: "damaged: more than the 8 bytes"},
+		"a shorter file":          {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(2)), want: "2 bytes, want 8"},
+		"a redirect that circles": {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(302, "Location", "")), want: "sub/config.json"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHub(t, bigModel())
+			h.Token = "secret"
+			h.Fail(c.file, c.faults...)
+			hub, r := client(t, h), wantAll()
+			hub.Token = c.token
+			if c.id != "" {
+				r.ID = c.id
+			}
+			_, err := hub.Fetch(t.Context(), r)
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("error %v, want one with %q", err, c.want)
+			}
+			if errors.Is(err, ErrNotFound) != c.lost {
+				t.Errorf("not found: %v, want %v (%v)", !c.lost, c.lost, err)
+			}
+			if bad, _ := filepath.Glob(filepath.Join(hub.Cache, "*", "snapshots", "*", c.file)); c.file != "" && len(bad) > 0 {
+				t.Errorf("%v is in the snapshot", bad)
+			}
+		})
+	}
+}
+
+// page is what a host answers that is no hub.
+func page(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, "<!doctype html>") }
+
+// Nobody answers at the address: one line says so at once, and it is a name that leads nowhere.
+func TestHubUnreachable(t *testing.T) {
+	h := newHub(t, bigModel())
+	h.Close()
+	downloadWait = time.Hour // nobody waits for it
+	for _, c := range []struct{ endpoint, want string }{
+		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is not in the cache either: check the network, set HF_ENDPOINT"},
+		{"http://nowhere.invalid", "cannot reach http://nowhere.invalid: "},
+	} {
+		hub := &Hub{Endpoint: c.endpoint, Cache: t.TempDir()}
+		_, err := hub.Fetch(t.Context(), wantAll())
+		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+}
+
+// A repository that was renamed is found under its old name, and the token goes to the endpoint's host only.
+func TestHubRedirects(t *testing.T) {
+	files := bigModel()
+	h := newHub(t, files)
+	h.Token = "secret"
+	h.Move("old/name", "org/model")
+	c, r := client(t, h), wantAll()
+	r.ID = "old/name"
+	dir, err := c.Fetch(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, c.Cache, dir, files)
+	if !strings.Contains(dir, "models--old--name") {
+		t.Errorf("the cache is %s, want it under the name that was asked for", dir)
+	}
+	if h.Leaked() {
+		t.Error("the token went to another host")
+	}
+}
+
+// A user may interrupt a download at any time.
+func TestHubInterrupted(t *testing.T) {
+	h := newHub(t, bigModel())
+	silence = time.Hour
+	h.Fail("model.safetensors", hubtest.Stall(40000))
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	if _, err := client(t, h).Fetch(ctx, wantAll()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	Packing            bool
 	CarryState         bool
 	Cache              string // directory of tokenised data
+	Hub                *Hub   `json:"-"` // where ids are looked for; nil = [NewHub]
 }
 
 // DefaultOptions returns the documented defaults.

@@ -23,7 +23,7 @@ func resolve(ctx context.Context, inputs []Input, o *Options) ([]resolvedInput, 
 		if in.Weight < 0 {
 			return nil, fmt.Errorf("data: %s: weight %v, want above 0", in.Path, in.Weight)
 		}
-		paths, err := inputFiles(ctx, in.Path)
+		paths, err := inputFiles(ctx, o.Hub, in.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func newSourceFile(path, format string) (*sourceFile, error) {
 }
 
 // inputFiles lists the files that path names, in order. A path that is there counts before a Hugging Face id.
-func inputFiles(ctx context.Context, path string) ([]string, error) {
+func inputFiles(ctx context.Context, h *Hub, path string) ([]string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
@@ -85,7 +85,10 @@ func inputFiles(ctx context.Context, path string) ([]string, error) {
 	if !IsHubID(id) || slices.ContainsFunc(directoryFormats, func(ending string) bool { return strings.HasSuffix(id, ending) }) {
 		return nil, notFound("data: %s: no such file or directory", path)
 	}
-	return hubDatasetFiles(ctx, NewHub(), id, request)
+	if h == nil {
+		h = NewHub()
+	}
+	return hubDatasetFiles(ctx, h, id, request)
 }
 
 // parseSource cuts id, id:split or id:config:split.

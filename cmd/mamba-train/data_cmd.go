@@ -51,7 +51,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	if err != nil {
 		return err
 	}
-	s, err := data.WriteTokens(ctx, c.Data.Train, t, c.Data.options(), output)
+	s, err := data.WriteTokens(ctx, c.Data.Train, t, a.dataOptions(c), output)
 	if err != nil {
 		return signalled(ctx, err)
 	}
@@ -89,7 +89,7 @@ func (a *app) trainTokenizer(f dataFlags, o data.TokenizerOptions, output string
 	if err != nil {
 		return err
 	}
-	t, err := data.TrainTokenizer(ctx, c.Data.Train, c.Data.options(), o, output)
+	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataOptions(c), o, output)
 	if err != nil {
 		return signalled(ctx, err)
 	}

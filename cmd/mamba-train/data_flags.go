@@ -141,6 +141,6 @@ func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	d, err := data.Open(ctx, c.Data.Train, t, c.Data.options())
+	d, err := data.Open(ctx, c.Data.Train, t, a.dataOptions(c))
 	return c, d, t, err
 }

@@ -108,6 +108,7 @@ func (a *app) eval(f evalFlags) error {
 			return err
 		}
 	}
+	f.options.Hub = a.hub()
 	ctx, stop := interruptible()
 	defer stop()
 	m, err := f.open(ctx, a)

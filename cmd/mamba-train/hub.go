@@ -23,13 +23,9 @@ func (a *app) resolveModel(ctx context.Context, name string) (string, error) {
 	if !data.IsHubID(name) || !strings.Contains(name, "/") {
 		return "", misusef("model %s: no such directory", name)
 	}
-	h := data.NewHub()
-	meter := &downloads{app: a}
-	h.Progress = meter.report
-	dir, err := h.Fetch(ctx, data.HubRequest{Kind: data.HubModel, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
-	meter.end()
+	dir, err := a.hub().Fetch(ctx, data.HubRequest{Kind: data.HubModel, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
 	if err != nil {
-		return "", fmt.Errorf("model %s: no such directory, and as a Hugging Face id: %w", name, err)
+		return "", fmt.Errorf("no directory %s; %w", name, err)
 	}
 	return dir, nil
 }
@@ -57,32 +53,49 @@ func preferSafetensors(names []string) []string {
 	return slices.DeleteFunc(names, func(n string) bool { return n == mamba.TorchFile })
 }
 
+// hub returns the hub that the environment names; it shows how downloads get on.
+func (a *app) hub() *data.Hub {
+	h := data.NewHub()
+	h.Progress = func(file string, done, total int64) { a.downloads.report(a, file, done, total) }
+	return h
+}
+
+// dataOptions are the options of a data section, for data that the hub may have.
+func (a *app) dataOptions(c *Config) data.Options {
+	o := c.Data.options()
+	o.Hub = a.hub()
+	return o
+}
+
 // downloads shows how downloads get on: a bar for each file on a terminal, a line for each elsewhere.
 type downloads struct {
-	app  *app
 	file string
 	bar  *progressbar.ProgressBar
 }
 
-func (d *downloads) report(file string, done, total int64) {
-	if d.app.quiet {
+func (d *downloads) report(a *app, file string, done, total int64) {
+	if a.quiet {
 		return
 	}
 	if file != d.file {
 		d.end()
 		d.file = file
-		if !isTerminal(d.app.err) {
-			d.app.say("fetching %s (%v)", file, byteSize(max(0, total)))
+		if !isTerminal(a.err) {
+			a.say("fetching %s (%v)", file, byteSize(max(0, total)))
 			return
 		}
-		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(d.app.err), progressbar.OptionShowBytes(true),
+		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.err), progressbar.OptionShowBytes(true),
 			progressbar.OptionSetDescription(file), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))
 	}
 	if d.bar != nil {
 		d.bar.Set64(done)
 	}
+	if done == total {
+		d.end()
+	}
 }
 
+// end takes the bar away, also that of a download that was broken off.
 func (d *downloads) end() {
 	if d.bar != nil {
 		d.bar.Clear()

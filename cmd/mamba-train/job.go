@@ -175,12 +175,12 @@ func (j *job) continueAdapter() error {
 // loadData opens the training data and the sets to evaluate on.
 func (j *job) loadData(ctx context.Context) error {
 	c := j.config
-	all, err := j.dataset(ctx, c.Data.Train, c.Data.options())
+	all, err := j.dataset(ctx, c.Data.Train, j.app.dataOptions(c))
 	if err != nil {
 		return err
 	}
 	j.train = all
-	evalOptions := c.Data.options()
+	evalOptions := j.app.dataOptions(c)
 	evalOptions.Shuffle, evalOptions.MaxTrainSamples, evalOptions.CarryState = false, 0, false
 	if c.Data.EvalFraction > 0 {
 		train, eval, err := all.Split(c.Data.EvalFraction, uint64(c.Seed)+splitStream)

@@ -23,7 +23,8 @@ type app struct {
 	threads              int
 	precision            string
 
-	began bool // a command has taken over from the command line's reading
+	downloads downloads
+	began     bool // a command has taken over from the command line's reading
 }
 
 // run executes a command line and returns the exit code. Whatever goes wrong becomes a message here, and never a trace.
@@ -42,6 +43,7 @@ func run(args []string) (code int) {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(context.Background())
+	a.downloads.end()
 	if err == nil {
 		a.began, err = true, out.err // help is written by cobra, which does not look
 	}

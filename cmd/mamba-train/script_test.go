@@ -10,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/data/hubtest"
 )
 
 // beMain makes the test binary be the program.
@@ -26,13 +27,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mamba-train": main})
 }
 
-// Scripts run the program as a user does. Each begins with a tiny model in $TINY, its tokenizer and data in $ROOT.
+// Scripts run the program as a user does. Each begins with a tiny model in $TINY, its tokenizer and data in $ROOT, and a
+// hub of its own that has the recipe's model, tiny again, and its data set.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tiny := tinyModel(t, root)
+	hub := hubtest.New(t, map[string]hubtest.Repository{
+		"models/state-spaces/mamba-130m-hf": repository(t, tiny),
+		"datasets/Abirate/english_quotes":   {"data/train-00000-of-00001.parquet": readFile(t, filepath.Join(root, "configs/quickstart/quotes.parquet"))},
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -40,6 +46,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ROOT", root)
 			env.Setenv("TINY", tiny)
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("HF_ENDPOINT", hub.URL) // no script asks the real one
+			env.Setenv("HF_HOME", filepath.Join(env.WorkDir, "hf"))
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
@@ -53,6 +61,29 @@ func TestScripts(t *testing.T) {
 			"cutfile": cutFile,
 		},
 	})
+}
+
+// repository reads the files of a directory.
+func repository(t *testing.T, dir string) hubtest.Repository {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := hubtest.Repository{}
+	for _, e := range entries {
+		r[e.Name()] = readFile(t, filepath.Join(dir, e.Name()))
+	}
+	return r
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // tinyModel makes a model of a few thousand parameters with the quick start's tokenizer.

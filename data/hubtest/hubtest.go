@@ -1,0 +1,240 @@
+// Package hubtest is a Hugging Face hub for tests: a local server that lists and sends repositories as the real one does,
+// large files by a redirect to another host, and that fails in the ways in which networks and mirrors do.
+package hubtest
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Commit is the commit of every repository's main.
+const Commit = "0123456789abcdef0123456789abcdef01234567"
+
+// Repository is the files of a repository by name.
+type Repository map[string][]byte
+
+// Hub serves repositories until the test ends.
+type Hub struct {
+	URL   string // what HF_ENDPOINT is set to
+	Token string // that requests must bring, "" = none
+
+	repositories map[string]Repository // by models/owner/name or datasets/owner/name
+	api, content *httptest.Server
+
+	mu       sync.Mutex
+	moved    map[string]string
+	faults   map[string][]Fault
+	requests []string
+	leaked   bool
+}
+
+// Listing is the name under which faults of the list of files are injected.
+const Listing = "listing"
+
+// New starts a hub with repositories by their names models/owner/name and datasets/owner/name.
+func New(t testing.TB, repositories map[string]Repository) *Hub {
+	h := &Hub{repositories: repositories, moved: map[string]string{}, faults: map[string][]Fault{}}
+	h.api = httptest.NewServer(http.HandlerFunc(h.serve))
+	h.content = httptest.NewServer(http.HandlerFunc(h.serveContent))
+	h.URL = h.api.URL
+	t.Cleanup(h.Close)
+	return h
+}
+
+// Close shuts the hub down, which is also what an unreachable one is.
+func (h *Hub) Close() {
+	h.api.CloseClientConnections()
+	h.content.CloseClientConnections()
+	h.api.Close()
+	h.content.Close()
+}
+
+// Move redirects a repository's old name to its new one, as the hub does after a rename.
+func (h *Hub) Move(from, to string) { h.moved[from] = to }
+
+// Fault is an answer other than the file; content is what the answer should have been.
+type Fault func(w http.ResponseWriter, r *http.Request, content []byte)
+
+// Fail lets the next answers for a file, named by its path in its repository, or for the [Listing] be faults, in order.
+func (h *Hub) Fail(name string, faults ...Fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.faults[name] = append(h.faults[name], faults...)
+}
+
+// Cut breaks the connection after n bytes of the answer.
+func Cut(n int) Fault {
+	return func(w http.ResponseWriter, r *http.Request, content []byte) {
+		http.ServeContent(&cutter{w, n}, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// cutter writes so many bytes and no more.
+type cutter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b[:min(len(b), c.left)])
+	if c.left -= n; c.left == 0 {
+		c.ResponseWriter.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return n, err
+}
+
+// Resize sends n bytes as if the file had that many.
+func Resize(n int) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, content []byte) {
+		w.Write(bytes.Repeat(content, n/len(content)+1)[:n])
+	}
+}
+
+// Damage sends as many bytes as the file has, with one of them changed.
+func Damage(w http.ResponseWriter, _ *http.Request, content []byte) {
+	content = slices.Clone(content)
+	content[len(content)/2] ^= 1
+	w.Write(content)
+}
+
+// Whole sends the whole file, whatever part of it was asked for.
+func Whole(w http.ResponseWriter, _ *http.Request, content []byte) { w.Write(content) }
+
+// Status answers with a code and header lines, given in pairs of key and value.
+func Status(code int, header ...string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(code)
+	}
+}
+
+// Silent accepts the request and says nothing until the client gives up.
+func Silent(_ http.ResponseWriter, r *http.Request, _ []byte) { <-r.Context().Done() }
+
+// Stall sends n bytes and then nothing until the client gives up.
+func Stall(n int) Fault {
+	return func(w http.ResponseWriter, r *http.Request, content []byte) {
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		w.Write(content[:n])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}
+}
+
+// Asked returns the requests, as path and range, that contain part.
+func (h *Hub) Asked(part string) (found []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.requests {
+		if strings.Contains(r, part) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// Leaked says that the token was sent to the host of the large files.
+func (h *Hub) Leaked() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.leaked
+}
+
+// IsLarge says which files are sent by a redirect and hashed by SHA-256, as Git LFS does.
+func IsLarge(name string) bool {
+	return slices.Contains([]string{".safetensors", ".bin", ".parquet"}, path.Ext(name))
+}
+
+func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
+	if h.Token != "" && r.Header.Get("Authorization") != "Bearer "+h.Token {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	for from, to := range h.moved {
+		if strings.Contains(r.URL.Path, from+"/") {
+			http.Redirect(w, r, strings.Replace(r.URL.RequestURI(), from, to, 1), http.StatusTemporaryRedirect)
+			return
+		}
+	}
+	for repository, files := range h.repositories {
+		if r.URL.Path == "/api/"+repository+"/revision/main" {
+			h.answer(w, r, Listing, list(files))
+			return
+		}
+		name, ok := strings.CutPrefix(r.URL.Path, "/"+strings.TrimPrefix(repository, "models/")+"/resolve/"+Commit+"/")
+		if !ok || files[name] == nil {
+			continue
+		}
+		if IsLarge(name) {
+			host := strings.Replace(h.content.URL, "127.0.0.1", "localhost", 1)
+			http.Redirect(w, r, host+"/"+repository+"/"+name, http.StatusFound)
+			return
+		}
+		h.answer(w, r, name, files[name])
+		return
+	}
+	w.WriteHeader(http.StatusNotFound)
+}
+
+func (h *Hub) serveContent(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Authorization") != "" {
+		h.mu.Lock()
+		h.leaked = true
+		h.mu.Unlock()
+	}
+	for repository, files := range h.repositories {
+		if name, ok := strings.CutPrefix(r.URL.Path, "/"+repository+"/"); ok {
+			h.answer(w, r, name, files[name])
+		}
+	}
+}
+
+// answer sends content, or what the next fault for its name makes of it.
+func (h *Hub) answer(w http.ResponseWriter, r *http.Request, name string, content []byte) {
+	h.mu.Lock()
+	h.requests = append(h.requests, strings.TrimSpace(r.URL.Path+" "+r.Header.Get("Range")))
+	var fault Fault
+	if queue := h.faults[name]; len(queue) > 0 {
+		fault, h.faults[name] = queue[0], queue[1:]
+	}
+	h.mu.Unlock()
+	if fault != nil {
+		fault(w, r, content)
+		return
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}
+
+// list is what the hub's API says of a revision.
+func list(files Repository) []byte {
+	siblings := []map[string]any{}
+	for name, content := range files {
+		git := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))
+		f := map[string]any{"rfilename": name, "size": len(content), "blobId": hex.EncodeToString(git[:])}
+		if IsLarge(name) {
+			sum := sha256.Sum256(content)
+			f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": len(content)}
+		}
+		siblings = append(siblings, f)
+	}
+	b, err := json.Marshal(map[string]any{"sha": Commit, "siblings": siblings})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
