@@ -115,7 +115,7 @@ func (c *Call[T]) Mode(i int) kernel.Mode { return c.modes[i] }
 // memory.
 func (c *Call[T]) Scratch(n int) []T {
 	if cap(*c.tmp) < n {
-		*c.tmp = make([]T, n)
+		*c.tmp = kernel.Make[T](n)
 	}
 	return (*c.tmp)[:n]
 }

@@ -39,7 +39,15 @@ func NewParam(name string, value *tensor.Dense) *Param {
 
 // Zeros returns a frozen float32 parameter filled with zeros.
 func Zeros(name string, shape ...int) *Param {
-	return NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.Of(tensor.Float32)))
+	return NewParam(name, zeros(tensor.Float32, shape))
+}
+
+// zeros returns a tensor of zeros, in memory that suits the kernels.
+func zeros(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
+	if of != tensor.Float32 {
+		return tensor.New(tensor.WithShape(shape...), tensor.Of(of))
+	}
+	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(kernel.Make[float32](shape.TotalSize())))
 }
 
 // Train makes the parameter trainable: it gets a gradient of zeros unless it has one. A bfloat16 parameter cannot train.
@@ -49,7 +57,7 @@ func (p *Param) Train() error {
 	}
 	p.Unpack()
 	if p.Grad == nil {
-		p.Grad = tensor.New(tensor.WithShape(p.Shape()...), tensor.Of(p.Value.Dtype()))
+		p.Grad = zeros(p.Value.Dtype(), p.Shape())
 		p.packed = nil
 	}
 	return nil

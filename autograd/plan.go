@@ -153,12 +153,12 @@ func (g *Graph) bind() {
 		g.tmp64 = make([]float64, g.scratch())
 	} else {
 		bindSlab[float32](g.planned(), g.slab)
-		g.tmp32 = make([]float32, g.scratch())
+		g.tmp32 = kernel.Make[float32](g.scratch())
 	}
 }
 
 func bindSlab[T kernel.Float](bs []*buffer, n int) {
-	slab := make([]T, n)
+	slab := kernel.Make[T](n)
 	for _, b := range bs {
 		part := slab[b.offset : b.offset+b.size() : b.offset+b.size()]
 		shape := b.shape

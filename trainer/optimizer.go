@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 )
 
 // Optimizer updates parameters from their gradients and keeps what it remembers about each.
@@ -101,7 +102,7 @@ func allocate(s extent, r rule) []Memory {
 	ms := r.memory(shape)
 	for i := range ms {
 		ms[i].Name = s.param.Name + "." + ms[i].Name
-		ms[i].Data = make([]float32, volume(ms[i].Shape))
+		ms[i].Data = kernel.Make[float32](volume(ms[i].Shape))
 	}
 	return ms
 }

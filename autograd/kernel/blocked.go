@@ -11,8 +11,8 @@ import (
 //   - A (m, k) is packed whole into panels up to 14 rows high, [k][rows]; a tile broadcasts its elements.
 //   - B (k, n) is cut into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored like
 //     that; others are packed as they are met.
-//   - k is cut every kBlock, so that a panel of B stays in the first-level cache while all panels of A pass over it. Where A
-//     is so low that B is not worth packing, the cuts are narrower: B is then read in place, some rows at a time.
+//   - k is cut into blocks, so that a panel of A and one of B stay in the nearer caches while all panels of A pass over it.
+//     Where A is so low that B is not worth packing, the cuts are narrower: B is then read in place, some rows at a time.
 //
 // An element of C is one chain of multiply-adds in the order of k, broken at each cut, whichever tile computes it and
 // whichever thread: results depend on the kernel set, not on the number of threads or the height of a panel.
@@ -23,12 +23,13 @@ import (
 type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
-	kBlock    = 256  // steps of k between two visits of C: 32 KiB of B
-	kPack     = 3072 // steps of k for which A is packed at a time, a multiple of kBlock
-	rowBlock  = 504  // rows of A whose kBlock columns share the second-level cache
-	kDirect   = 32   // kBlock for a B read in place: rows whose pages the first-level translation buffer holds
-	rowsPack  = 1008 // rows of A packed at a time
-	tasksEach = 12   // tasks per thread: enough that a slow one does not hold up the end
+	kBlock    = 384          // steps of k between two visits of C where B is packed as it is met: 48 KiB of B
+	kLong     = 768          // the same for a B that lies packed in memory: fewer visits pay more than a nearer B
+	kDirect   = 32           // the same for a B read in place: rows whose pages the first-level translation buffer holds
+	kPack     = 3072         // steps of k for which A is packed at a time, a multiple of those above
+	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
+	rowsPack  = 1008         // rows of A packed at a time
+	tasksEach = 12           // tasks per thread: enough that a slow one does not hold up the end
 )
 
 // left is operand A: (m, k) row by row, or its transpose (k, m) if turned.
@@ -54,7 +55,7 @@ type right interface {
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set     *kernelSet
-	block   int // kBlock or kDirect
+	block   int // kBlock, kLong or kDirect
 	mode    Mode
 	c       Mat[float32]
 	a       left
@@ -65,8 +66,10 @@ type product struct {
 
 // run computes it.
 func (p *product) run() {
-	p.set, p.block = active, kBlock
-	if _, ok := p.b.(directRight); ok {
+	p.set, p.block = active, kLong
+	if p.b.packs() {
+		p.block = kBlock
+	} else if _, ok := p.b.(directRight); ok {
 		p.block = kDirect
 	}
 	if p.m == 0 || p.n == 0 {
@@ -106,7 +109,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	} else if p.block == kDirect {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
-	bands := min(max((rows+rowBlock-1)/rowBlock, (target+columns-1)/columns), s.panels.count)
+	bands := min(max((rows*p.block+aBlock-1)/aBlock, (target+columns-1)/columns), s.panels.count)
 	each := max(1, columns*bands/target)
 	groups := (columns + each - 1) / each
 	Run(bands*groups, func(t int) {
@@ -165,7 +168,7 @@ func (s *slab) task(p0, p1, j0, j1 int) {
 	scratch := borrow(kBlock*panel + panel*panel)
 	defer giveBack(scratch)
 	blocks := (s.kn + s.block - 1) / s.block
-	if p1-p0 == 1 && s.block == kBlock {
+	if p1-p0 == 1 && s.block != kDirect {
 		for j := j0; j < j1; j++ {
 			for kb := range blocks {
 				s.strip(scratch.data, p0, p1, j, j0, j1, kb*s.block)
@@ -282,7 +285,7 @@ func borrow(n int) *buffer {
 		b.data = b.data[:n]
 		return b
 	}
-	raw := make([]float32, 1<<class+16)
+	raw := Make[float32](1<<class + 16)
 	skip := int(-uintptr(unsafe.Pointer(&raw[0])) & 63 / 4)
 	return &buffer{raw, raw[skip : skip+n : skip+1<<class]}
 }

@@ -36,7 +36,7 @@ func Pack(w Mat[float32]) *Packed {
 // PackRows packs a weight (out, in) that row delivers one row at a time, in ascending order, so that it never has to be
 // in memory unpacked. An error of row ends it and is returned.
 func PackRows(out, in int, row func(o int, dst []float32) error) (*Packed, error) {
-	p := &Packed{Out: out, In: in, f32: make([]float32, paddedWidth(out)*in)}
+	p := &Packed{Out: out, In: in, f32: Make[float32](paddedWidth(out) * in)}
 	buf := make([]float32, panel*in)
 	for o := 0; o < out; o += panel {
 		n := min(panel, out-o)
@@ -59,7 +59,7 @@ func PackRows(out, in int, row func(o int, dst []float32) error) (*Packed, error
 
 // PackBF16 packs a weight (out, in) whose elements are bfloat16 bits, row by row without gaps.
 func PackBF16(w []uint16, out, in int) *Packed {
-	p := &Packed{Out: out, In: in, b16: make([]uint16, paddedWidth(out)*2*pairs(in))}
+	p := &Packed{Out: out, In: in, b16: Make[uint16](paddedWidth(out) * 2 * pairs(in))}
 	For((out+panel-1)/panel, 1, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
 			blk, width := p.block16(b)

@@ -1,0 +1,18 @@
+package kernel
+
+import "testing"
+
+func TestMakeGivesZeros(t *testing.T) {
+	for _, n := range []int{0, 1, largeArray/4 - 1, largeArray / 4, largeArray} {
+		x := Make[float32](n)
+		if len(x) != n {
+			t.Fatalf("length %d, want %d", len(x), n)
+		}
+		for i, v := range x {
+			if v != 0 {
+				t.Fatalf("element %d of %d is %v", i, n, v)
+			}
+		}
+		Fill(x, 1) // the whole array is ours to write
+	}
+}
