@@ -70,6 +70,9 @@ func start(open func() (library, error), l launched, o Options) (*Comm, error) {
 func (c *Comm) lost(reason string) {
 	c.options.Print(fmt.Sprintf("%s%s; start again with --resume", Prefix(c), reason))
 	c.heart.stop(failing)
+	if c.heart.cutOff() {
+		endLauncher()
+	}
 	c.options.Exit(exitLost)
 }
 

@@ -3,6 +3,7 @@ package mpi
 import (
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ const (
 	silentBeats = 20
 	// farewellBeats is the time that a launcher has to end this process after a peer has said that it fails.
 	farewellBeats = 5
+	// onTheWay is how many beats a network may hold.
+	onTheWay = 3
 )
 
 func newHeartbeat(silence time.Duration) *heartbeat {
@@ -91,6 +94,13 @@ func (h *heartbeat) stop(last word) {
 	})
 }
 
+// cutOff says whether the host of a peer is.
+func (h *heartbeat) cutOff() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.peers, (*peer).cutOff)
+}
+
 // peer is the other end of a connection.
 type peer struct {
 	rank int
@@ -138,7 +148,14 @@ func (p *peer) beat(every time.Duration) string {
 	case w == failing && p.silent >= farewellBeats:
 		return fmt.Sprintf("rank %d on %s has given up", p.rank, p.host)
 	case w == alive && p.silent >= silentBeats:
-		return fmt.Sprintf("rank %d on %s has been silent for %v: it is stopped, or its host is down or cut off", p.rank, p.host, silentBeats*every)
+		why := "it is stopped or hangs"
+		if p.cutOff() {
+			why = "its host is down or cut off"
+		}
+		return fmt.Sprintf("rank %d on %s has been silent for %v: %s", p.rank, p.host, silentBeats*every, why)
 	}
 	return ""
 }
+
+// cutOff says whether nothing arrives at the peer's host. A process that is stopped still has a kernel that acknowledges.
+func (p *peer) cutOff() bool { return unacknowledged(p.conn) > onTheWay }

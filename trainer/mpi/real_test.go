@@ -42,6 +42,7 @@ var programs = map[string]func(c trainer.Communicator) error{
 	"loop":    reduceForever,
 	"signals": reduceUnderSignals,
 	"abort":   abortOne,
+	"tired":   tired,
 }
 
 func asRank(program func(c trainer.Communicator) error) int {
@@ -112,6 +113,14 @@ func abortOne(c trainer.Communicator) error {
 		c.Abort(3, "the disk is full")
 	}
 	return c.Barrier()
+}
+
+// tired makes rank 0 end a launcher that does not end by itself.
+func tired(c trainer.Communicator) error {
+	if c.Rank() == 0 {
+		endLauncher()
+	}
+	select {}
 }
 
 // reduceUnderSignals checks that the Go runtime's handlers work with the library's code on the stack: SIGUSR1 comes a
@@ -256,6 +265,14 @@ func TestRealAbort(t *testing.T) {
 		rc, out := l.run(t, 10*time.Second, 2, "abort")
 		if rc != 3 || !strings.Contains(out, "the disk is full") {
 			t.Errorf("%s: exit code %d, want 3 and the reason, got\n%s", l.name, rc, out)
+		}
+	}
+}
+
+func TestRealLauncherIsEnded(t *testing.T) {
+	for _, l := range installed(t) {
+		if rc, out := l.run(t, 10*time.Second, 2, "tired"); rc == 0 {
+			t.Errorf("%s: exit code 0, got\n%s", l.name, out)
 		}
 	}
 }

@@ -1,0 +1,59 @@
+package mpi
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// unacknowledged is the number of bytes that were written to conn and have not arrived, tcp(7); 0 if that is unknown.
+func unacknowledged(conn net.Conn) int {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n
+}
+
+// endLauncher kills the launcher if it runs on this host. Left alone it would wait for its daemon on a host that is cut
+// off until TCP gives up, 15 minutes by default. It does the same when it is asked to end.
+func endLauncher() {
+	if pid := launcherProcess(); pid != 0 {
+		time.Sleep(lastWords)
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// launcherProcess is the next launcher among this process's ancestors, 0 if there is none: on other hosts ranks descend
+// from daemons.
+func launcherProcess() int {
+	for pid := os.Getppid(); pid > 1; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0
+		}
+		name, rest, _ := strings.Cut(string(stat), ") ") // pid (name) state parent …
+		_, name, _ = strings.Cut(name, "(")
+		for _, launcher := range []string{"mpirun", "mpiexec", "orterun", "prterun"} {
+			if strings.HasPrefix(name, launcher) {
+				return pid
+			}
+		}
+		var state string
+		if _, err := fmt.Sscan(rest, &state, &pid); err != nil {
+			return 0
+		}
+	}
+	return 0
+}
