@@ -332,10 +332,10 @@ func TestChooseSplit(t *testing.T) {
 }
 
 func TestAllShards(t *testing.T) {
-	if !allShards([]string{"a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.parquet"}) {
+	if !AllShards([]string{"a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.parquet"}) {
 		t.Error("two of two are not all")
 	}
-	if allShards([]string{"a-00000-of-00002.parquet"}) {
+	if AllShards([]string{"a-00000-of-00002.parquet"}) {
 		t.Error("one of two is all")
 	}
 }

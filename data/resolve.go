@@ -151,7 +151,7 @@ func hubRevisionFiles(ctx context.Context, h *Hub, id, revision string, r splitR
 	request.Choose = choose
 	request.Enough = func(names []string) bool {
 		chosen := choose(names)
-		return len(chosen) > 0 && allShards(chosen)
+		return len(chosen) > 0 && AllShards(chosen)
 	}
 	dir, err := h.Fetch(ctx, request)
 	if fault != nil {

@@ -226,8 +226,8 @@ func matchPath(pattern, name string) bool {
 // shardName is the end of a name such as train-00000-of-00005.parquet.
 var shardName = regexp.MustCompile(`^(.*)-(\d+)-of-(\d+)(\.\w+)+$`)
 
-// allShards reports whether no shard is missing of those whose names tell how many there are.
-func allShards(names []string) bool {
+// AllShards reports whether no shard is missing of those whose names tell how many there are.
+func AllShards(names []string) bool {
 	have := map[string]int{}
 	want := map[string]string{}
 	for _, n := range names {

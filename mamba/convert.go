@@ -10,9 +10,6 @@ import (
 	"mambatrain/nn"
 )
 
-// TorchFile is the name of a checkpoint's weights in torch's own format.
-const TorchFile = "pytorch_model.bin"
-
 // weights are a checkpoint that is open for reading, one tensor at a time.
 type weights struct {
 	checkpoint
@@ -20,7 +17,7 @@ type weights struct {
 	close    func() error
 }
 
-// openWeights opens the weights in a directory: safetensors or, where there are none, a torch file. They can be read
+// openWeights opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
 // until ctx ends.
 func openWeights(ctx context.Context, dir string) (*weights, error) {
 	w, err := openEither(dir)
@@ -45,21 +42,31 @@ func openEither(dir string) (*weights, error) {
 			return x.Float32s()
 		}, t.Close}, nil
 	}
-	file := filepath.Join(dir, TorchFile)
-	if _, there := os.Stat(file); !errors.Is(err, os.ErrNotExist) || there != nil {
+	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	z, err := openTorch(file)
+	var w *torchWeights
+	switch file, index := filepath.Join(dir, TorchFile), filepath.Join(dir, TorchIndexFile); {
+	case isThere(file):
+		w, err = openTorchFile(file)
+	case isThere(index):
+		w, err = openTorchShards(index)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &weights{z.checkpoint(), z.float32s, z.Close}, nil
+	return &weights{w.checkpoint(), w.float32s, w.Close}, nil
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Convert reads the checkpoint in directory from and writes it to directory to as transformers reads it, one tensor in
 // memory at a time. The checkpoint may be an original one of state-spaces (config.json with d_model, n_layer and ssm_cfg,
-// weights in pytorch_model.bin) or a Hugging Face one, whose type and shards o changes. A torch file is read by a reader
-// that can build tensors only and runs nothing. It returns the configuration that was read.
+// weights in pytorch_model.bin) or a Hugging Face one, whose type and shards o changes. Torch's files, one or several with
+// an index, are read by a reader that can build tensors only and runs nothing. It returns the configuration that was read.
 //
 // What is not Mamba-1, and every tensor that does not fit the configuration, is refused as by [Load].
 func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error) {

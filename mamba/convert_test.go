@@ -72,6 +72,68 @@ func tensorNumber(t *testing.T, name string) int {
 	return 1 + 10*int(rest[0]-'0') + slices.Index(originalOrder, rest[2:])
 }
 
+// TestConvertShards: a checkpoint that torch itself wrote in two files has the same numbers; a shard that is missing, or
+// does not hold what the index says, is named.
+func TestConvertShards(t *testing.T) {
+	const sharded = "testdata/sharded"
+	dir := filepath.Join(t.TempDir(), "hf")
+	c, err := Convert(context.Background(), sharded, dir, SaveOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.TieWordEmbeddings {
+		t.Error("a head that repeats the table of another shard is not tied")
+	}
+	m, err := Load(dir, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Params() {
+		i := tensorNumber(t, p.Name)
+		for j, got := range p.Float32s() {
+			if got != float32(originalValue(i, j)) {
+				t.Fatalf("%s: element %d is %v, want %v", p.Name, j, got, originalValue(i, j))
+			}
+		}
+	}
+	const first, second = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
+	for what, c := range map[string]struct{ as, want string }{
+		"missing":          {"", "no such file"},
+		"the first again":  {first, "is in another shard too"},
+		"something else":   {ConfigFile, "not a zip archive"},
+		"a wrong index":    {second, "tensors that are not where the index says:\n  backbone.layers.1.mixer.E in " + second},
+		"a path elsewhere": {second, `"../` + second + `" is not a plain file name`},
+	} {
+		from := t.TempDir()
+		for _, name := range []string{ConfigFile, TorchIndexFile, first} {
+			copyFile(t, filepath.Join(sharded, name), filepath.Join(from, name))
+		}
+		if c.as != "" {
+			copyFile(t, filepath.Join(sharded, c.as), filepath.Join(from, second))
+		}
+		switch what {
+		case "a wrong index":
+			replaceIn(t, filepath.Join(from, TorchIndexFile), "backbone.layers.1.mixer.D", "backbone.layers.1.mixer.E")
+		case "a path elsewhere":
+			replaceIn(t, filepath.Join(from, TorchIndexFile), `"`+second, `"../`+second)
+		}
+		if _, err := Convert(context.Background(), from, filepath.Join(from, "to"), SaveOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", what, err, c.want)
+		}
+	}
+}
+
+func replaceIn(t *testing.T, path, old, new string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, bytes.ReplaceAll(b, []byte(old), []byte(new)), 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestConvertFormats: a Hugging Face directory is written anew in another type and in shards.
 func TestConvertFormats(t *testing.T) {
 	dir := t.TempDir()
@@ -248,7 +310,7 @@ func FuzzUnpickle(f *testing.F) {
 			return
 		}
 		for _, name := range file.names {
-			s, _ := file.checkpoint().tensor(name)
+			s := file.describe(name)
 			n := 1
 			for _, dim := range s.shape {
 				n *= dim

@@ -150,47 +150,17 @@ func (t *torchFile) check(x torchTensor) error {
 	return nil
 }
 
-func (t *torchFile) checkpoint() checkpoint {
-	return checkpoint{
-		path: t.path, names: t.names,
-		tensor: func(name string) (stored, bool) {
-			x, ok := t.tensors[name]
-			s := stored{name: name, dtype: storageTypes[x.storage.kind]}
-			if s.dtype == "" {
-				s.dtype = nn.DType(x.storage.kind)
-			}
-			for _, dim := range x.size {
-				s.shape = append(s.shape, int(dim))
-			}
-			return s, ok
-		},
-		equal: t.equal,
+// describe returns a tensor's name, type and shape.
+func (t *torchFile) describe(name string) stored {
+	x := t.tensors[name]
+	s := stored{name: name, dtype: storageTypes[x.storage.kind]}
+	if s.dtype == "" {
+		s.dtype = nn.DType(x.storage.kind)
 	}
-}
-
-// equal compares two tensors. A tied head usually is the table's very storage.
-func (t *torchFile) equal(a, b string) (bool, error) {
-	x, y := t.tensors[a], t.tensors[b]
-	if fmt.Sprint(x.size) != fmt.Sprint(y.size) {
-		return false, nil
+	for _, dim := range x.size {
+		s.shape = append(s.shape, int(dim))
 	}
-	if x.storage == y.storage && x.offset == y.offset && fmt.Sprint(x.stride) == fmt.Sprint(y.stride) {
-		return true, nil
-	}
-	v, err := t.float32s(a)
-	if err != nil {
-		return false, err
-	}
-	w, err := t.float32s(b)
-	if err != nil {
-		return false, err
-	}
-	for i := range v {
-		if v[i] != w[i] {
-			return false, nil
-		}
-	}
-	return true, nil
+	return s
 }
 
 // float32s reads a tensor in row-major order.

@@ -167,45 +167,21 @@ func (t *Tensors) openFile(path string) error {
 
 // openShards opens every file that the index names and checks that each tensor is where the index says.
 func (t *Tensors) openShards(path string) error {
-	b, err := readSmall(path, maxHeader)
+	index, err := ReadIndex(path)
 	if err != nil {
-		return fmt.Errorf("nn: weights: %w", err)
+		return err
 	}
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(b, &index); err != nil {
-		return fmt.Errorf("nn: %s: %w", path, err)
-	}
-	if len(index.WeightMap) == 0 {
-		return fmt.Errorf("nn: %s: weight_map is missing or empty", path)
-	}
-	var shards []string
-	for name, shard := range index.WeightMap {
-		if shard != filepath.Base(shard) || !filepath.IsLocal(shard) {
-			return fmt.Errorf("nn: %s: tensor %s: %q is not a plain file name", path, name, shard)
-		}
-		if !slices.Contains(shards, shard) {
-			shards = append(shards, shard)
-		}
-	}
-	sort.Strings(shards)
-	for _, shard := range shards {
+	for _, shard := range index.Shards() {
 		if err := t.openFile(filepath.Join(filepath.Dir(path), shard)); err != nil {
 			return err
 		}
 	}
-	var missing []string
-	for name, shard := range index.WeightMap {
-		if x, ok := t.byName[name]; !ok || filepath.Base(x.path) != shard {
-			missing = append(missing, name+" in "+shard)
+	return index.Check(func(name string) string {
+		if x, ok := t.byName[name]; ok {
+			return filepath.Base(x.path)
 		}
-	}
-	if len(missing) > 0 {
-		sort.Strings(missing)
-		return fmt.Errorf("nn: %s: tensors that are not where the index says:\n  %s", path, strings.Join(missing, "\n  "))
-	}
-	return nil
+		return ""
+	})
 }
 
 // readHeader parses the header of a safetensors file of the given size and checks it: tensors fill the rest of the

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -36,21 +37,28 @@ func isModelFile(name string) bool {
 		return false
 	}
 	return slices.Contains(tokenizerFiles, name) || name == mamba.ConfigFile || name == mamba.GenerationConfigFile ||
-		name == mamba.TorchFile || strings.HasSuffix(name, ".safetensors") || name == nn.IndexFile
+		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == nn.IndexFile
+}
+
+func isTorchFile(name string) bool {
+	shard, _ := path.Match("pytorch_model-*-of-*.bin", name)
+	return shard || name == mamba.TorchFile || name == mamba.TorchIndexFile
 }
 
 // isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
 func isWholeModel(names []string) bool {
-	weights := slices.Contains(names, nn.WeightsFile) || slices.Contains(names, nn.IndexFile) || slices.Contains(names, mamba.TorchFile)
-	return weights && slices.Contains(names, mamba.ConfigFile)
+	has := func(name string) bool { return slices.Contains(names, name) }
+	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && data.AllShards(names)
+	weights := has(nn.WeightsFile) || has(mamba.TorchFile) || (has(nn.IndexFile) || has(mamba.TorchIndexFile)) && shards
+	return weights && has(mamba.ConfigFile)
 }
 
-// preferSafetensors leaves torch's file out where the same weights come as safetensors.
+// preferSafetensors leaves torch's files out where the same weights come as safetensors.
 func preferSafetensors(names []string) []string {
 	if !slices.Contains(names, nn.WeightsFile) && !slices.Contains(names, nn.IndexFile) {
 		return names
 	}
-	return slices.DeleteFunc(names, func(n string) bool { return n == mamba.TorchFile })
+	return slices.DeleteFunc(names, isTorchFile)
 }
 
 // hub returns the hub that the environment names; it shows how downloads get on.
@@ -85,7 +93,7 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 			return
 		}
 		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.err), progressbar.OptionShowBytes(true),
-			progressbar.OptionSetDescription(file), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))
+			progressbar.OptionSetDescription(file), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true), progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	if d.bar != nil {
 		d.bar.Set64(done)

@@ -1,0 +1,61 @@
+package nn
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Index says in which file each tensor of a checkpoint in shards is.
+type Index struct {
+	path  string
+	files map[string]string // by tensor
+}
+
+// ReadIndex reads an index as transformers writes it, of safetensors files or of torch's.
+func ReadIndex(path string) (*Index, error) {
+	b, err := readSmall(path, maxHeader)
+	if err != nil {
+		return nil, fmt.Errorf("nn: weights: %w", err)
+	}
+	var raw struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return nil, fmt.Errorf("nn: %s: %w", path, err)
+	}
+	if len(raw.WeightMap) == 0 {
+		return nil, fmt.Errorf("nn: %s: weight_map is missing or empty", path)
+	}
+	for name, file := range raw.WeightMap {
+		if file != filepath.Base(file) || !filepath.IsLocal(file) {
+			return nil, fmt.Errorf("nn: %s: tensor %s: %q is not a plain file name", path, name, file)
+		}
+	}
+	return &Index{path, raw.WeightMap}, nil
+}
+
+// Shards lists the files, which stand beside the index, in alphabetical order.
+func (x *Index) Shards() []string {
+	return slices.Compact(slices.Sorted(maps.Values(x.files)))
+}
+
+// Check compares the index with the shards: where returns the file that holds a tensor, "" for none. The error names every
+// tensor that is not where the index says.
+func (x *Index) Check(where func(tensor string) string) error {
+	var missing []string
+	for name, file := range x.files {
+		if where(name) != file {
+			missing = append(missing, name+" in "+file)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	sort.Strings(missing)
+	return fmt.Errorf("nn: %s: tensors that are not where the index says:\n  %s", x.path, strings.Join(missing, "\n  "))
+}
