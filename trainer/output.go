@@ -18,6 +18,8 @@ const (
 	lockName         = ".lock"
 	temporary        = ".tmp-" // names of what is being written or removed begin with it
 	checkpointPrefix = "checkpoint-"
+	gone             = "gone-"
+	resultName       = "result"
 )
 
 // Mode is how a run treats what its output directory holds.
@@ -70,30 +72,56 @@ func OpenOutput(f FS, dir string, mode Mode) (*Output, error) {
 // ErrNotEmpty says that the output directory holds something and nobody said what to do with it.
 var ErrNotEmpty = errors.New("is not empty")
 
+// CheckFresh says whether a Fresh run may go into dir, before any time is spent on what the run needs.
+func CheckFresh(f FS, dir string) error {
+	entries, err := f.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("trainer: output_dir: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != lockName && !isLeftover(e.Name()) {
+			return fmt.Errorf("trainer: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", dir, ErrNotEmpty)
+		}
+	}
+	return nil
+}
+
 func (o *Output) prepare(mode Mode) error {
+	if mode == Fresh {
+		if err := CheckFresh(o.fs, o.Dir); err != nil {
+			return err
+		}
+	}
 	entries, err := o.fs.ReadDir(o.Dir)
 	if err != nil {
 		return fmt.Errorf("trainer: output_dir: %w", err)
 	}
-	kept := 0
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), temporary) { // left by a run that was killed
+		if isLeftover(e.Name()) {
 			if err := o.fs.RemoveAll(filepath.Join(o.Dir, e.Name())); err != nil {
 				return fmt.Errorf("trainer: output_dir: %w", err)
 			}
-		} else if e.Name() != lockName {
-			kept++
 		}
 	}
-	switch {
-	case mode == Fresh && kept > 0:
-		return fmt.Errorf("trainer: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", o.Dir, ErrNotEmpty)
-	case mode == Overwrite:
+	switch mode {
+	case Overwrite:
 		return o.clear()
-	case mode == Resume:
+	case Resume:
 		return o.inspect()
 	}
 	return nil
+}
+
+// isLeftover says whether a name in an output directory is what a run that was killed has left half written or half
+// removed.
+func isLeftover(name string) bool {
+	rest, ok := strings.CutPrefix(name, temporary)
+	return ok && slices.ContainsFunc([]string{checkpointPrefix, gone, resultName, StateFile, JournalFile}, func(ours string) bool {
+		return strings.HasPrefix(rest, ours)
+	})
 }
 
 // clear removes what an earlier run has written, and nothing else: a mistyped output_dir must not cost more.
@@ -129,14 +157,14 @@ func (o *Output) clear() error {
 
 // remove makes a file or directory vanish in one stroke and then deletes it.
 func (o *Output) remove(name string) error {
-	gone := filepath.Join(o.Dir, temporary+"gone-"+strings.ReplaceAll(name, string(filepath.Separator), "-"))
-	if err := o.fs.Rename(filepath.Join(o.Dir, name), gone); err != nil {
+	tmp := filepath.Join(o.Dir, temporary+gone+strings.ReplaceAll(name, string(filepath.Separator), "-"))
+	if err := o.fs.Rename(filepath.Join(o.Dir, name), tmp); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	}
-	return o.fs.RemoveAll(gone)
+	return o.fs.RemoveAll(tmp)
 }
 
 // inspect looks for a finished run and for the newest checkpoint that is whole.
@@ -286,7 +314,7 @@ func (o *Output) prune(limit int, keep ...int) error {
 // publish moves what fill puts into a directory to the output directory, file by file, and returns their names. Files
 // appear whole; trainer_state.json, which the caller writes afterwards, says that all of them are there.
 func (o *Output) publish(fill func(dir string) error) ([]string, error) {
-	tmp := filepath.Join(o.Dir, temporary+"result")
+	tmp := filepath.Join(o.Dir, temporary+resultName)
 	if err := o.stage(tmp, fill); err != nil {
 		return nil, err
 	}

@@ -482,6 +482,34 @@ func TestOutputDirectoryRules(t *testing.T) {
 	}
 }
 
+// What a killed run left half written is in nobody's way; a file of somebody else that looks like it stays.
+func TestLeftoversAreTheRunsOwn(t *testing.T) {
+	dir := t.TempDir()
+	leftover, notes := filepath.Join(dir, temporary+checkpointName(3)), filepath.Join(dir, temporary+"notes")
+	if err := os.Mkdir(leftover, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	out, err := OpenOutput(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	if _, err := os.Stat(leftover); err == nil {
+		t.Error("a checkpoint that was half written is left")
+	}
+	os.WriteFile(notes, nil, 0o666)
+	if err := CheckFresh(Disk{}, dir); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("got %v, want ErrNotEmpty", err)
+	}
+	if out, err = OpenOutput(Disk{}, dir, Overwrite); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	if _, err := os.Stat(notes); err != nil {
+		t.Errorf("a file of the user is gone: %v", err)
+	}
+}
+
 func TestTwoRunsInOneDirectory(t *testing.T) {
 	dir := t.TempDir()
 	out, err := OpenOutput(Disk{}, dir, Fresh)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,27 +90,10 @@ func (f trainFlags) mode() (trainer.Mode, error) {
 	return 0, misusef("--resume takes no value or force, got %q", f.resume)
 }
 
-// mustBeEmpty refuses an output directory that holds something before any time is spent on model and data.
-func mustBeEmpty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return misuse(fmt.Errorf("output_dir: %w", err))
-	}
-	for _, e := range entries {
-		if e.Name() != ".lock" {
-			return misusef("output_dir %s is not empty: --resume continues the run in it, --overwrite replaces it", dir)
-		}
-	}
-	return nil
-}
-
 // runTraining is a training run from the configuration to the result.
 func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communicator, mode trainer.Mode, f trainFlags) (err error) {
 	if mode == trainer.Fresh && !f.dry && comm.Rank() == 0 {
-		if err := mustBeEmpty(c.OutputDir); err != nil {
+		if err := misuse(trainer.CheckFresh(trainer.Disk{}, c.OutputDir)); err != nil {
 			return err
 		}
 	}
