@@ -129,7 +129,7 @@ func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
 	n := len(h.rows)
 	x, dx, logits, z, dz := top(h.x, n), top(h.dx, n), top(h.logits, n), top(h.z, n), top(h.dz, n)
 	kernel.Gather(x, c.In[0].Mat(), h.rows)
-	project(kernel.Set, logits, x, c.In[1])
+	project(logits, x, c.In[1], nil)
 	branch := x
 	if z.Cols > 0 {
 		branch = o.dropped(c, h, x)

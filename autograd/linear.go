@@ -90,13 +90,13 @@ func (o linear[T]) Forward(c *Call[T]) {
 	x, y := c.In[0].Mat(), c.Out.Mat()
 	if f, ok := o.fuse(c); ok {
 		f.w.ForwardLoRA(kernel.Set, f32(y), f32(x), f.adapter, f.z)
-	} else {
-		project(kernel.Set, y, x, c.In[1])
-		o.forwardLowRank(c)
+		if b := c.In[2]; !b.Absent() {
+			kernel.AddRow(y, b.Data)
+		}
+		return
 	}
-	if b := c.In[2]; !b.Absent() {
-		kernel.AddRow(y, b.Data)
-	}
+	project(y, x, c.In[1], c.In[2].Data)
+	o.forwardLowRank(c)
 }
 
 func (o linear[T]) forwardLowRank(c *Call[T]) {

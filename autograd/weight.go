@@ -5,13 +5,21 @@ import "mambatrain/autograd/kernel"
 // A weight multiplies in one of two forms: packed once for the kernels if it is frozen float32 or bfloat16, as it stands
 // if it trains or in double precision.
 
-// project computes y (+)= x·Wᵀ for w (out, in).
-func project[T kernel.Float](mode kernel.Mode, y, x kernel.Mat[T], w Array[T]) {
-	if p := packed[T](w); p != nil {
-		p.Forward(mode, f32(y), f32(x))
+// project computes y = x·Wᵀ + bias for w (out, in). The bias may be nil.
+func project[T kernel.Float](y, x kernel.Mat[T], w Array[T], bias []T) {
+	p := packed[T](w)
+	switch {
+	case p != nil && bias != nil:
+		p.ForwardBias(f32(y), f32(x), any(bias).([]float32))
+		return
+	case p != nil:
+		p.Forward(kernel.Set, f32(y), f32(x))
 		return
 	}
-	kernel.MatMulNT(mode, y, 1, x, w.Mat())
+	kernel.MatMulNT(kernel.Set, y, 1, x, w.Mat())
+	if bias != nil {
+		kernel.AddRow(y, bias)
+	}
 }
 
 // projectBack computes dx (+)= dy·W for w (out, in).

@@ -157,7 +157,7 @@ func (d *Decoder) reserve(rows int) {
 		{&b.x, c.HiddenSize}, {&b.norm, c.HiddenSize}, {&b.xz, 2 * c.IntermediateSize}, {&b.u, c.IntermediateSize},
 		{&b.dtBC, c.TimeStepRank + 2*c.StateSize}, {&b.dt, c.IntermediateSize}, {&b.y, c.IntermediateSize},
 	} {
-		*r.m = kernel.Dense(make([]float32, rows*r.width), rows, r.width)
+		*r.m = kernel.Dense(kernel.Make[float32](rows*r.width), rows, r.width)
 	}
 	b.continued = make([]int, rows)
 	for t := range b.continued {
@@ -190,8 +190,7 @@ func (d *Decoder) blocks(s *State, spans []span, first []int, x kernel.Mat[float
 	for l, b := range d.m.Layers {
 		b.Norm.Apply(norm, x)
 		y := d.mixer(b.Mixer, s, l, spans, first, norm)
-		b.Mixer.OutProj.Apply(norm, y)
-		kernel.AddMat(x, norm)
+		b.Mixer.OutProj.ApplyTo(x, y)
 		if after != nil {
 			after(l)
 		}

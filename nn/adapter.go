@@ -84,8 +84,11 @@ func (a *Adapter) lookup(w *ag.Param, y kernel.Mat[float32], ids []int) {
 	a.rescale(y, func() []float32 { return a.embeddingRatio(w) })
 }
 
+// rescales says whether the adapter changes what is there already, instead of adding to it.
+func (a *Adapter) rescales() bool { return a != nil && a.Magnitude != nil }
+
 func (a *Adapter) rescale(y kernel.Mat[float32], ratio func() []float32) {
-	if a.Magnitude == nil {
+	if !a.rescales() {
 		return
 	}
 	a.mu.Lock()

@@ -26,27 +26,37 @@ func (l *Linear) Forward(x ag.Var) ag.Var {
 
 // Apply writes the layer's output for x (rows, in) to y (rows, out). Rows do not influence each other.
 func (l *Linear) Apply(y, x kernel.Mat[float32]) {
-	applyWeight(l.Weight, y, x)
-	l.Adapter.apply(l.Weight, y, x)
-	if l.Bias == nil {
+	if l.Bias != nil && l.Adapter == nil && !l.Weight.Trainable() {
+		l.Weight.Packed().ForwardBias(y, x, l.Bias.Float32s())
 		return
 	}
-	bias := l.Bias.Float32s()
-	for t := range y.Rows {
-		row := y.Row(t)
-		for i, b := range bias {
-			row[i] += b
-		}
+	l.multiply(kernel.Set, y, x)
+	l.Adapter.apply(l.Weight, y, x)
+	if l.Bias != nil {
+		kernel.AddRow(y, l.Bias.Float32s())
 	}
 }
 
-// A frozen weight is multiplied from its packed copy; one that trains changes at every step and is read where it lies.
-func applyWeight(w *ag.Param, y, x kernel.Mat[float32]) {
-	if w.Trainable() {
-		kernel.MatMulNT(kernel.Set, y, 1, x, kernel.Dense(w.Float32s(), w.Shape()[0], w.Shape()[1]))
+// ApplyTo adds the layer's output for x (rows, in) to y (rows, out).
+func (l *Linear) ApplyTo(y, x kernel.Mat[float32]) {
+	if l.Bias != nil || l.Adapter.rescales() {
+		own := kernel.Dense(make([]float32, y.Rows*y.Cols), y.Rows, y.Cols)
+		l.Apply(own, x)
+		kernel.AddMat(y, own)
 		return
 	}
-	w.Packed().Forward(kernel.Set, y, x)
+	l.multiply(kernel.Add, y, x)
+	l.Adapter.apply(l.Weight, y, x)
+}
+
+// multiply computes y = x·Wᵀ or adds it to y. A frozen weight is read from its packed copy; one that trains changes at
+// every step and is read where it lies.
+func (l *Linear) multiply(mode kernel.Mode, y, x kernel.Mat[float32]) {
+	if l.Weight.Trainable() {
+		kernel.MatMulNT(mode, y, 1, x, matrix(l.Weight))
+		return
+	}
+	l.Weight.Packed().Forward(mode, y, x)
 }
 
 // CrossEntropy records the layer as a language model's head on hidden states x (rows, in), together with the loss of

@@ -61,7 +61,8 @@ type product struct {
 	a       left
 	b       right
 	m, n, k int
-	low     *lowRank // nil, or the adapter's share
+	low     *lowRank  // nil, or the adapter's share
+	bias    []float32 // nil, or what is added to each row: n, padded to whole vectors
 }
 
 // run computes it.
@@ -209,6 +210,8 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	}
 }
 
+var ones = [16]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+
 // tileArgs is one tile: rows [from, to) × panel j, kc steps. last says that these are the last of k, after which the
 // adapter adds its share.
 type tileArgs struct {
@@ -236,6 +239,9 @@ func (s *slab) tileOf(t *tileArgs) {
 	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add, t.next, t.step)
 	if t.last && s.low != nil {
 		s.low.extend(s, t.from, t.to, t.j, nv, c, ldc)
+	}
+	if t.last && s.bias != nil { // one more step of k, with ones for a
+		s.set.tile[t.to-t.from][nv](1, &ones[0], &s.bias[t.j*panel], panel, c, ldc, 1, c, 0)
 	}
 	if width < nv*16 {
 		for r := t.from; r < t.to; r++ {

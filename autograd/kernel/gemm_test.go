@@ -139,6 +139,16 @@ func TestPacked(t *testing.T) {
 					t.Fatalf("%s: wrote outside y", label)
 				}
 
+				bias := randomMat[float32](rng, 1, out).Data
+				p.Forward(Set, y, x)
+				AddRow(y, bias)
+				want = mat64(y)
+				p.ForwardBias(y, x, bias)
+				nearMat(t, label+"forward with bias", y, want, 0)
+				if !intact() {
+					t.Fatalf("%s: wrote outside y", label)
+				}
+
 				dy := gapped(rng, m, out, 2)
 				dx, intact := guarded(m, in, 1)
 				for i := range m {

@@ -148,6 +148,16 @@ func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
 	q.run()
 }
 
+// ForwardBias computes y (rows, out) = x (rows, in)·Wᵀ + bias, rounding as in Forward.
+func (p *Packed) ForwardBias(y, x Mat[float32], bias []float32) {
+	buf := borrow(paddedWidth(p.Out))
+	defer giveBack(buf)
+	clear(buf.data[copy(buf.data, bias[:p.Out]):])
+	q := p.forward(Set, y, x)
+	q.bias = buf.data
+	q.run()
+}
+
 func (p *Packed) forward(mode Mode, y, x Mat[float32]) product {
 	x.check("forward x", x.Rows, p.In)
 	y.check("forward y", x.Rows, p.Out)
