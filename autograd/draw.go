@@ -84,18 +84,13 @@ func drawn(n *G.Node, v *value) DrawnNode {
 func (d Drawing) DOT(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("digraph model {\n\trankdir=BT;\n\tnode [fontname=\"sans-serif\", fontsize=11];\n")
-	style := map[Kind]string{
-		Input:     "shape=ellipse, style=filled, fillcolor=\"#fff3c4\"",
-		Parameter: "shape=ellipse, style=filled, fillcolor=\"#dbeafe\"",
-		Operation: "shape=box, style=\"filled,rounded\", fillcolor=\"#ffffff\"",
-		Gradient:  "shape=box, style=\"filled,rounded\", fillcolor=\"#f3e8ff\"",
-	}
+	outline := map[Kind]string{Input: "ellipse", Parameter: "ellipse", Operation: "box", Gradient: "box"}
 	for i, n := range d.Nodes {
 		label := n.Name
 		if n.Shape != nil {
-			label += "\n" + strings.ReplaceAll(strings.Trim(fmt.Sprint(n.Shape), "[]"), " ", " × ")
+			label += "\n" + measures(n.Shape)
 		}
-		fmt.Fprintf(&b, "\tn%d [label=%q, %s];\n", i, label, style[n.Kind])
+		fmt.Fprintf(&b, "\tn%d [label=%q, shape=%s, style=\"filled,rounded\", fillcolor=%q];\n", i, label, outline[n.Kind], kindColour[n.Kind])
 	}
 	for i, n := range d.Nodes {
 		for _, in := range n.In {

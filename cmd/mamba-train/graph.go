@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +21,7 @@ type graphFlags struct {
 	rows     int
 	backward bool
 	lora     bool
+	format   string
 	output   string
 }
 
@@ -26,9 +29,10 @@ func (a *app) graphCommand() *cobra.Command {
 	var f graphFlags
 	cmd := &cobra.Command{
 		Use:   "graph",
-		Short: "Draw the computation graph of a Mamba model as DOT, for Graphviz",
-		Example: `  mamba-train graph | dot -Tsvg > block.svg
-  mamba-train graph --lora --backward --output step.dot`,
+		Short: "Draw the computation graph of a Mamba model as SVG, or as DOT for Graphviz",
+		Example: `  mamba-train graph --output block.svg
+  mamba-train graph --lora --backward --output step.svg
+  mamba-train graph --layers 2 --format dot | dot -Tpdf > layers.pdf`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.graph(f) },
 	}
@@ -36,6 +40,7 @@ func (a *app) graphCommand() *cobra.Command {
 	cmd.Flags().IntVar(&f.rows, "rows", 8, "rows of the batch")
 	cmd.Flags().BoolVar(&f.backward, "backward", false, "with the gradients")
 	cmd.Flags().BoolVar(&f.lora, "lora", false, "with the adapters of the recipe")
+	cmd.Flags().StringVar(&f.format, "format", "", "svg or dot; default: as the output's name ends, else dot")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "file to write; default: standard output")
 	return cmd
 }
@@ -43,6 +48,12 @@ func (a *app) graphCommand() *cobra.Command {
 func (a *app) graph(f graphFlags) error {
 	if f.layers < 1 || f.rows < 1 {
 		return misusef("--layers and --rows must be at least 1, got %d and %d", f.layers, f.rows)
+	}
+	if f.format == "" && filepath.Ext(f.output) == ".svg" {
+		f.format = "svg"
+	}
+	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
+		return misusef("--format must be svg or dot, got %q", f.format)
 	}
 	c := mamba.DefaultConfig()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
@@ -70,10 +81,14 @@ func (a *app) graph(f graphFlags) error {
 		return err
 	}
 	d := g.Draw()
-	if f.output == "" {
-		return d.DOT(a.out)
+	write := d.DOT
+	if f.format == "svg" {
+		write = d.SVG
 	}
-	if err := nn.WriteFile(f.output, func(w io.Writer) error { return d.DOT(w) }); err != nil {
+	if f.output == "" {
+		return write(a.out)
+	}
+	if err := nn.WriteFile(f.output, func(w io.Writer) error { return write(w) }); err != nil {
 		return err
 	}
 	return a.result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))
