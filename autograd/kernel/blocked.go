@@ -29,7 +29,7 @@ const (
 	kPack     = 3072         // steps of k for which A is packed at a time, a multiple of those above
 	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
 	rowsPack  = 1008         // rows of A packed at a time
-	tasksEach = 12           // tasks per thread: enough that a slow one does not hold up the end
+	tasksEach = 12           // tasks per thread
 )
 
 // left is operand A: (m, k) row by row, or its transpose (k, m) if turned.
@@ -111,12 +111,32 @@ func (p *product) slab(r, rows, k0, kn int) {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
 	bands := min(max((rows*p.block+aBlock-1)/aBlock, (target+columns-1)/columns), s.panels.count)
-	each := max(1, columns*bands/target)
-	groups := (columns + each - 1) / each
-	Run(bands*groups, func(t int) {
-		band, g := t%bands, t/bands
-		s.task(s.panels.count*band/bands, s.panels.count*(band+1)/bands, g*each, min(columns, (g+1)*each))
+	groups := taper{columns, 2 * Threads()}
+	Run(bands*groups.count(), func(t int) {
+		band := t % bands
+		j0, j1 := groups.piece(t / bands)
+		s.task(s.panels.count*band/bands, s.panels.count*(band+1)/bands, j0, j1)
 	})
+}
+
+// taper cuts [0, n) into pieces, each one share of what is left: long ones first, which use caches well, short ones at the
+// end, so that no thread waits long for the last.
+type taper struct{ n, shares int }
+
+func (t taper) next(at int) int { return at + max(1, (t.n-at)/t.shares) }
+
+func (t taper) count() (pieces int) {
+	for at := 0; at < t.n; at = t.next(at) {
+		pieces++
+	}
+	return pieces
+}
+
+func (t taper) piece(i int) (lo, hi int) {
+	for range i {
+		lo = t.next(lo)
+	}
+	return lo, t.next(lo)
 }
 
 // rowPanels cuts rows into count panels of full height, but for the last two, which share what is left evenly: a tile of
