@@ -3,6 +3,7 @@ package trainer
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
@@ -44,31 +45,34 @@ const (
 func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 	l := &layout{of: map[*ag.Param][]*bucket{}}
 	limit := max(1, (bytes/4+shareGrain-1)/shareGrain) * shareGrain
-	var small *bucket // being filled
-	room := 0
-	for i := len(params) - 1; i >= 0; i-- {
-		p, n := params[i], params[i].Size()
+	small, room := &bucket{}, limit // the bucket of small parameters that is being filled
+	for _, p := range slices.Backward(params) {
+		n := p.Size()
 		if n >= shareGrain {
 			for at := 0; at < n; at += limit {
-				l.add(&bucket{shared: shard}, extent{p, at, min(n, at+limit)})
+				l.add(&bucket{extents: []extent{{p, at, min(n, at+limit)}}, shared: shard})
 			}
 			continue
 		}
-		if small == nil || room < n {
+		if room < n {
+			l.add(small)
 			small, room = &bucket{}, limit
 		}
 		room -= n
-		l.add(small, extent{p, 0, n})
+		small.extents = append(small.extents, extent{p, 0, n})
+	}
+	if len(small.extents) > 0 {
+		l.add(small)
 	}
 	return l
 }
 
-func (l *layout) add(b *bucket, s extent) {
-	if len(b.extents) == 0 {
-		l.buckets = append(l.buckets, b)
+// add appends a bucket that is full: its place is after its last parameter's, for those behind it wait until it is complete.
+func (l *layout) add(b *bucket) {
+	l.buckets = append(l.buckets, b)
+	for _, s := range b.extents {
+		l.of[s.param] = append(l.of[s.param], b)
 	}
-	b.extents = append(b.extents, s)
-	l.of[s.param] = append(l.of[s.param], b)
 }
 
 // owned returns the parts of p that this rank updates: all of it unless the ranks divide it.
