@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"unsafe"
-
 	"golang.org/x/sys/cpu"
 )
 
@@ -149,102 +147,52 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	}
 }
 
-// scanRun runs one pass of the recurrence in steps of the states and channels that its kernel holds. The kernels are called
-// by name so that their arguments stay on the stack.
-func scanRun(pass scanPass, a scanArgs, n int) {
-	states, channels := 8, scanLanes
-	switch {
-	case !active.wide && pass == backwardPass:
-		states, channels = 4, 8
-	case !active.wide:
-		channels = 8
-	case n == 16 && pass != backwardPass:
-		states = 16
-	}
-	for lane := 0; lane < scanLanes; lane += channels {
-		for j := 0; j < n; j += states {
-			part := a.lanes(lane).shift(j)
-			p := (*byte)(unsafe.Pointer(&part))
-			switch {
-			case active.wide && pass == backwardPass:
-				scanBackward8_512(p)
-			case states == 16 && pass == forwardPass:
-				scanForward16_512(p)
-			case states == 16:
-				scanStates16_512(p)
-			case active.wide && pass == forwardPass:
-				scanForward8_512(p)
-			case active.wide:
-				scanStates8_512(p)
-			case pass == forwardPass:
-				scanForward8_256(p)
-			case pass == statesPass:
-				scanStates8_256(p)
-			default:
-				scanBackward4_256(p)
-			}
-		}
-	}
-}
-
-func addRows(k int, dst *float32, ldd, w int, src *float32) {
-	if active.wide {
-		addRows512(k, dst, ldd, w, src)
-	} else {
-		addRowsGo(k, dst, ldd, w, src)
-	}
-}
-
 var vectors256 = vectorSet{
-	exp:           exp256,
-	sigmoid:       sigmoid256,
-	silu:          silu256,
-	softplus:      softplus256,
-	add:           add256,
-	siluGrad:      siluGrad256,
-	gate:          gate256,
-	softplusSlope: softplusSlope256,
-	mul:           mul256,
-	mulAdd:        mulAdd256,
-	gateGrad:      gateGrad256,
-	scaleShift:    scaleShift256,
-	scaleBy:       scaleBy256,
-	mulAddScaled:  mulAddScaled256,
-	rmsGrad:       rmsGrad256,
-	dot:           dot256,
-	dot3:          dot3256,
-	max:           max256,
-	expSum:        expSum256,
-	expSumStore:   expSumStore256,
-	adamw:         adamw256,
-	step16:        step16_256,
-	conv4:         conv4_256,
-	convGrad4:     convGrad4_256,
+	exp:          exp256,
+	sigmoid:      sigmoid256,
+	silu:         silu256,
+	softplus:     softplus256,
+	add:          add256,
+	siluGrad:     siluGrad256,
+	gate:         gate256,
+	mul:          mul256,
+	mulAdd:       mulAdd256,
+	scaleShift:   scaleShift256,
+	scaleBy:      scaleBy256,
+	mulAddScaled: mulAddScaled256,
+	rmsGrad:      rmsGrad256,
+	dot:          dot256,
+	dot3:         dot3256,
+	max:          max256,
+	expSum:       expSum256,
+	expSumStore:  expSumStore256,
+	adamw:        adamw256,
+	step16:       step16_256,
+	conv4:        conv4_256,
+	convGrad4:    convGrad4_256,
 }
 
 var vectors512 = vectorSet{
-	exp:           exp512,
-	sigmoid:       sigmoid512,
-	silu:          silu512,
-	softplus:      softplus512,
-	add:           add512,
-	siluGrad:      siluGrad512,
-	gate:          gate512,
-	softplusSlope: softplusSlope512,
-	mul:           mul512,
-	mulAdd:        mulAdd512,
-	gateGrad:      gateGrad512,
-	scaleShift:    scaleShift512,
-	scaleBy:       scaleBy512,
-	mulAddScaled:  mulAddScaled512,
-	rmsGrad:       rmsGrad512,
-	dot:           dot512,
-	dot3:          dot3512,
-	max:           max512,
-	expSum:        expSum512,
-	expSumStore:   expSumStore512,
-	adamw:         adamw512,
-	step16:        step16_512,
-	conv4:         conv4_512,
-	convGrad4:     convGrad4_512,
+	exp:          exp512,
+	sigmoid:      sigmoid512,
+	silu:         silu512,
+	softplus:     softplus512,
+	add:          add512,
+	siluGrad:     siluGrad512,
+	gate:         gate512,
+	mul:          mul512,
+	mulAdd:       mulAdd512,
+	scaleShift:   scaleShift512,
+	scaleBy:      scaleBy512,
+	mulAddScaled: mulAddScaled512,
+	rmsGrad:      rmsGrad512,
+	dot:          dot512,
+	dot3:         dot3512,
+	max:          max512,
+	expSum:       expSum512,
+	expSumStore:  expSumStore512,
+	adamw:        adamw512,
+	step16:       step16_512,
+	conv4:        conv4_512,
+	convGrad4:    convGrad4_512,
 }

@@ -27,8 +27,3 @@ func widenPairs(k int, src *float32, words int, dst *float32) { widenPairsGo(k, 
 func packTurned16(int, *[16]*float32, int, float32, *float32, int) { panic("kernel: no bfloat16") }
 
 func packPairsTurned(int, *float32, int, *float32) { panic("kernel: no bfloat16") }
-
-// No kernel set here has a vector form of the scan.
-func scanRun(scanPass, scanArgs, int) { panic("kernel: no vector scan") }
-
-func addRows(k int, dst *float32, ldd, w int, src *float32) { addRowsGo(k, dst, ldd, w, src) }

@@ -5,19 +5,49 @@
 package kernel
 
 //go:noescape
-func scanForward16_512(p *byte)
-
-//go:noescape
-func scanStates16_512(p *byte)
-
-//go:noescape
 func scanForward8_512(p *byte)
 
 //go:noescape
 func scanStates8_512(p *byte)
 
 //go:noescape
+func scanForward16_512(p *byte)
+
+//go:noescape
+func scanStates16_512(p *byte)
+
+//go:noescape
+func scanBackward16_512(p *byte)
+
+//go:noescape
+func scanBackwardA16_512(p *byte)
+
+//go:noescape
 func scanBackward8_512(p *byte)
+
+//go:noescape
+func scanBackwardA8_512(p *byte)
+
+//go:noescape
+func scanInputs_512(p *byte)
+
+//go:noescape
+func scanSlopes_512(p *byte)
+
+//go:noescape
+func scanSkip_512(p *byte)
+
+//go:noescape
+func scanGate_512(p *byte)
+
+//go:noescape
+func scanGateGrads_512(p *byte)
+
+//go:noescape
+func scanDeliver_512(p *byte)
+
+//go:noescape
+func step16_512(d int, y *float32, h *float32, alog *float32, delta *float32, in *float32, b *float32, c *float32)
 
 //go:noescape
 func scanForward8_256(p *byte)
@@ -29,10 +59,25 @@ func scanStates8_256(p *byte)
 func scanBackward4_256(p *byte)
 
 //go:noescape
-func addRows512(k int, dst *float32, ldd int, w int, src *float32)
+func scanBackwardA4_256(p *byte)
 
 //go:noescape
-func step16_512(d int, y *float32, h *float32, alog *float32, delta *float32, in *float32, b *float32, c *float32)
+func scanInputs_256(p *byte)
+
+//go:noescape
+func scanSlopes_256(p *byte)
+
+//go:noescape
+func scanSkip_256(p *byte)
+
+//go:noescape
+func scanGate_256(p *byte)
+
+//go:noescape
+func scanGateGrads_256(p *byte)
+
+//go:noescape
+func scanDeliver_256(p *byte)
 
 //go:noescape
 func step16_256(d int, y *float32, h *float32, alog *float32, delta *float32, in *float32, b *float32, c *float32)

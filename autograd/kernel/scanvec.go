@@ -5,51 +5,110 @@ import (
 	"unsafe"
 )
 
-// The vector form of the scan works on groups of 16 channels, one to a lane, a chunk of rows at a time. The group's inputs
-// are brought into planes, (rows of the chunk, 16) without gaps, over which Δ and the gate run as elementwise loops; the
-// recurrence is one kernel that keeps the states in registers over a run of rows, that is until a document starts anew.
+// The vector form of the scan takes a block of 64 channels through the rows, a chunk at a time. A chunk has a record per row.
+// Elementwise passes, which read and write the matrices themselves, fill it with what the recurrence wants and take away what
+// it leaves; in between, the recurrence runs over the block's groups of 16 channels, one to a lane, with the states in
+// registers. A chunk is short enough for its records and states to stay in the caches.
 
-// scanArgs is what the kernels of gen/scan read, by offset. Strides are in bytes.
-type scanArgs struct {
-	rows        int
-	dt, u, y    *float32 // planes
-	b, c        *float32
-	ldb, ldc    int
-	a, h        *float32 // (n, 16): A·log₂e forward, A backward; the state forward, its gradient backward
-	hs, es      *float32 // (n, 16) per row, ldh apart: the state after it, and exp(Δ∘A)
-	ldh         int
-	gy, du, ddt *float32 // planes
-	da          *float32 // (n, 16)
-	part        *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel holds, in turns
-	ldpart      int
-	next        [4]scanNext
+// scanLanes is the number of channels of a group.
+const scanLanes = 16
+
+// scanRecord is one row of a block: Δ, Δ∘u and C·h; for the way back also σ(dt), dy∘silu(z), dy∘silu′(z), Σ dh∘B, and the
+// part of dΔ that comes through exp(Δ∘A). The kernels of gen/scan know where each lies.
+type scanRecord struct {
+	delta, input, out, slope, gy, gz, sumB, sumA [scanBlock]float32
+	// Makes a record an odd number of cache lines, lest the same field of all rows fall into few sets of the cache.
+	_ [scanLanes]float32
 }
 
-// scanNext is a column of memory that will be wanted soon: a kernel prefetches one line per row and moves at on, past the
-// end perhaps, which is why it must not look like a pointer to the garbage collector.
+const recordSize = int(unsafe.Sizeof(scanRecord{}) / 4)
+
+// scanArgs is what the kernels of the recurrence read, by offset. Strides are in bytes; rows go upwards, backward downwards.
+type scanArgs struct {
+	rows     int
+	row      *float32 // the group's columns of the first row's record
+	b, c     *float32
+	ldb, ldc int
+	a, h     *float32 // (n, 16): A·log₂e forward, A backward; the state forward, its gradient backward
+	hs       *float32 // (n, 2, 16) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
+	ldh      int
+	da       *float32 // (n, 16)
+	part     *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel joins, in turns
+	ldpart   int
+	next     [4]scanNext
+}
+
+// scanNext is a column of memory that will be wanted soon: a kernel prefetches a line of it with each row and moves at
+// on, past the end perhaps, which is why it must not look like a pointer to the garbage collector.
 type scanNext struct {
 	at     uintptr
 	stride int
 }
 
-func nextOf(m Mat[float32], row, col, stride int) scanNext {
-	return scanNext{uintptr(unsafe.Pointer(&m.Data[row*m.Stride+col])), 4 * stride}
+// shift moves the arguments to the states from j on.
+func (a scanArgs) shift(j int) scanArgs {
+	a.b, a.c = after(a.b, j), after(a.c, j)
+	for _, p := range [...]**float32{&a.a, &a.h, &a.da} {
+		if *p != nil {
+			*p = after(*p, j*scanLanes)
+		}
+	}
+	if a.hs != nil {
+		a.hs = after(a.hs, 2*j*scanLanes)
+	}
+	if a.part != nil {
+		a.part = after(a.part, 2*j)
+	}
+	return a
 }
 
-// scanPass is one of the kernels' three jobs: the recurrence, the same keeping every state, and the way back.
+// lanes moves the arguments to the channels from l on.
+func (a scanArgs) lanes(l int) scanArgs {
+	for _, p := range [...]**float32{&a.row, &a.a, &a.h, &a.hs, &a.da} {
+		if *p != nil {
+			*p = after(*p, l)
+		}
+	}
+	return a
+}
+
+// scanPass is one of the recurrence's jobs: forward, the same keeping every state, and the way back, without and with the
+// gradient of A.
 type scanPass uint8
 
 const (
 	forwardPass scanPass = iota
 	statesPass
 	backwardPass
+	backwardAPass
 )
 
-// scanLanes is the number of channels of a group.
-const scanLanes = 16
+// scanEdge is what the elementwise passes read, by offset.
+type scanEdge struct {
+	rows                         int
+	row                          *scanRecord
+	dt, u, z, gy, y, du, ddt, dz scanColumn
+	skip, dSkip                  *float32 // (64)
+	keepU, keepDT, keepZ         int      // all bits set to add to a gradient, none to overwrite it
+}
 
-// planeSize is the number of elements of a plane.
-func planeSize(rows int) int { return min(rows, scanChunk) * scanLanes }
+// scanColumn is the block's columns of a matrix: their address in the first row, and the distance of rows in bytes.
+type scanColumn struct {
+	at     *float32
+	stride int
+}
+
+// edgePass is one of the elementwise passes, see gen/scan/edges.go.
+type edgePass uint8
+
+const (
+	inputsPass edgePass = iota
+	slopesPass
+	skipPass
+	gatePass
+	gateGradsPass
+	deliverPass
+)
 
 // run is rows [lo, hi) of which only the first may start a document.
 type run struct {
@@ -69,18 +128,27 @@ func runs(first []int, t0, t1 int) []run {
 	return out
 }
 
-// scanGroup is the scratch of one group of channels [lo, hi).
-type scanGroup struct {
+// cutRows cuts all rows into chunks, and those into runs.
+func cutRows(first []int, rows int) [][]run {
+	var chunks [][]run
+	for t0 := 0; t0 < rows; t0 += scanChunk {
+		chunks = append(chunks, runs(first, t0, min(rows, t0+scanChunk)))
+	}
+	return chunks
+}
+
+// scanPart is a block of channels [lo, hi) on its way through the rows.
+type scanPart struct {
 	*Scan[float32]
-	lo, hi, n        int
-	a, a2, h         []float32 // (n, 16)
-	dt, u, y, skip   []float32 // planes; skip is D on every row
-	dh, da           []float32 // (n, 16), and the following are there backward only
-	gy, du, ddt      []float32 // planes
-	z, dz, dD, slope []float32 // planes
-	hs, es           []float32 // (rows of a chunk + runs, n, 16)
-	part             []float32 // (rows, 2·n), shared by the block
-	nextRow, nextCol int       // the group that follows: its rows as a distance, its first column
+	lo, hi, n int
+	records   []scanRecord
+	a, a2, h  []float32 // (groups, n, 16)
+	skip      []float32 // D, or zeros
+	spare     []float32 // (64), to be written where nothing is wanted
+	pads      []float32 // copies of matrices' columns, (chunk, 64) each, if the block is not full
+	args      scanArgs
+	edge      scanEdge
+	scanGradPart
 }
 
 // carve cuts the next n elements off the front of s.
@@ -90,372 +158,235 @@ func carve(s *[]float32, n int) []float32 {
 	return head
 }
 
-// forwardSize and backwardSize are the elements of scratch that a group needs.
-func forwardSize(rows, n int) int { return 3*n*scanLanes + 4*planeSize(rows) }
-func backwardSize(rows, n int) int {
-	return forwardSize(rows, n) + 2*n*scanLanes + 7*planeSize(rows)
+// A task takes neighbouring blocks through the rows together, chunk by chunk: what it reads of a row lies side by side then,
+// on fewer pages and in more sets of the caches. How many blocks does not matter to the result.
+const taskBlocks = 2
+
+// blocksPerTask leaves each thread two tasks at least.
+func blocksPerTask(blocks int) int { return max(1, min(taskBlocks, blocks/(2*Threads()))) }
+
+// sharedSize and forwardSize are the numbers of elements of scratch that a task's blocks need together and that each needs
+// for itself.
+const sharedSize = scanChunk*recordSize + padCount*scanChunk*scanBlock
+
+func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }
+
+// newScanPart prepares channels [lo, hi) in scratch; shared it may share with other blocks.
+func (s *Scan[T]) newScanPart(lo, hi int, shared []float32, scratch *[]float32) *scanPart {
+	b := &scanPart{Scan: (*Scan[float32])(unsafe.Pointer(s)), lo: lo, hi: hi, n: s.B.Cols}
+	b.records = unsafe.Slice((*scanRecord)(unsafe.Pointer(&shared[0])), scanChunk)
+	b.pads = shared[scanChunk*recordSize:]
+	size := b.n * scanBlock
+	states := carve(scratch, forwardSize(b.n))
+	clear(states) // lanes without a channel stay zero
+	b.a, b.a2, b.h = carve(&states, size), carve(&states, size), carve(&states, size)
+	b.skip, b.spare = carve(&states, scanBlock), states
+	b.enter(b.a2, b.ALog)
+	if b.H0 != nil {
+		b.enter(b.h, b.H0)
+	}
+	copy(b.skip, b.D[min(lo, len(b.D)):min(hi, len(b.D))])
+	active.vec.exp(size, &b.a2[0], &b.a2[0])
+	active.vec.scaleShift(size, &b.a[0], &b.a2[0], -1, 0)
+	active.vec.scaleShift(size, &b.a2[0], &b.a2[0], -math.Log2E, 0)
+	b.edge.skip = &b.skip[0]
+	return b
 }
 
-// newScanGroup prepares channels [lo, hi) in scratch, which it clears.
-func (s *Scan[T]) newScanGroup(lo, hi int, scratch []float32) *scanGroup {
-	g := &scanGroup{Scan: (*Scan[float32])(unsafe.Pointer(s)), lo: lo, hi: hi, n: s.B.Cols}
-	clear(scratch) // lanes without a channel stay zero
-	size, plane := g.n*scanLanes, planeSize(s.U.Rows)
-	for _, p := range []*[]float32{&g.a, &g.a2, &g.h} {
-		*p = carve(&scratch, size)
-	}
-	for _, p := range []*[]float32{&g.dt, &g.u, &g.y, &g.skip} {
-		*p = carve(&scratch, plane)
-	}
-	if len(scratch) > 0 {
-		g.dh, g.da = carve(&scratch, size), carve(&scratch, size)
-		for _, p := range []*[]float32{&g.gy, &g.du, &g.ddt, &g.z, &g.dz, &g.dD, &g.slope} {
-			*p = carve(&scratch, plane)
+// groups is the number of groups that have channels.
+func (b *scanPart) groups() int { return (b.hi - b.lo + scanLanes - 1) / scanLanes }
+
+// group returns group g's part of an array (groups, n, 16).
+func (b *scanPart) group(s []float32, g int) []float32 {
+	return s[g*b.n*scanLanes : (g+1)*b.n*scanLanes]
+}
+
+// enter brings the block's rows of m (d, n) into the order of the registers, (groups, n, 16), and leave takes them back.
+func (b *scanPart) enter(s, m []float32) {
+	for c := range b.hi - b.lo {
+		to := b.group(s, c/scanLanes)[c%scanLanes:]
+		for j, v := range m[(b.lo+c)*b.n:][:b.n] {
+			to[j*scanLanes] = v
 		}
 	}
-	for c := range hi - lo {
-		for j := range g.n {
-			g.a2[j*scanLanes+c] = g.ALog[(lo+c)*g.n+j]
-			if g.H0 != nil {
-				g.h[j*scanLanes+c] = g.H0[(lo+c)*g.n+j]
-			}
+}
+
+func (b *scanPart) leave(s, m []float32) {
+	for c := range b.hi - b.lo {
+		from := b.group(s, c/scanLanes)[c%scanLanes:]
+		for j := range b.n {
+			m[(b.lo+c)*b.n+j] = from[j*scanLanes]
 		}
 	}
-	active.vec.exp(size, &g.a2[0], &g.a2[0])
-	active.vec.scaleShift(size, &g.a[0], &g.a2[0], -1, 0)
-	active.vec.scaleShift(size, &g.a2[0], &g.a2[0], -math.Log2E, 0)
-	if g.D != nil {
-		copy(g.skip, g.D[lo:hi])
-		for n := scanLanes; n < plane; n *= 2 {
-			copy(g.skip[n:], g.skip[:n])
-		}
-	}
-	return g
 }
 
-// groups cuts the block [lo, hi) into groups and gives each size elements of scratch. Chunks follow each
-// other at a distance of step rows.
-func (s *Scan[T]) groups(lo, hi, step, size int, scratch []float32) []*scanGroup {
-	var all []*scanGroup
-	for c := lo; c < hi; c += scanLanes {
-		g := s.newScanGroup(c, min(hi, c+scanLanes), carve(&scratch, size))
-		g.nextCol = g.hi
-		all = append(all, g)
-	}
-	last := all[len(all)-1]
-	last.nextRow, last.nextCol = step, lo
-	return all
-}
+// full reports whether each lane has a channel.
+func (b *scanPart) full() bool { return b.hi-b.lo == scanBlock }
 
-// pick brings the group's columns of rows [t0, t1) of m into a plane.
-func (g *scanGroup) pick(plane []float32, m Mat[float32], t0, t1 int) {
-	packStraight(t1-t0, &m.Data[t0*m.Stride+g.lo], m.Stride, g.hi-g.lo, 1, &plane[0], scanLanes)
-}
-
-// load brings in rows [t0, t1): Δ, u, and y = D∘u; for the way back also dΔ/ddt.
-func (g *scanGroup) load(t0, t1 int) {
-	v, n := &active.vec, (t1-t0)*scanLanes
-	g.pick(g.dt, g.DT, t0, t1)
-	g.pick(g.u, g.U, t0, t1)
-	if g.slope == nil {
-		v.softplus(n, &g.dt[0], &g.dt[0])
+// save writes the states to a chunk's part of saved, and restore reads them back. A full block lies as in the registers.
+func (b *scanPart) save(saved []float32) {
+	if b.full() {
+		copy(saved[b.lo*b.n:], b.h)
 	} else {
-		v.softplusSlope(n, &g.dt[0], &g.slope[0], &g.dt[0])
-	}
-	v.mul(n, &g.y[0], &g.u[0], &g.skip[0])
-}
-
-// args points at row t of the chunk that starts at row t0.
-func (g *scanGroup) args(t, t0, rows int) scanArgs {
-	o := (t - t0) * scanLanes
-	still := nextOf(Mat[float32]{Data: g.h}, 0, 0, 0)
-	return scanArgs{
-		rows: rows, dt: &g.dt[o], u: &g.u[o], y: &g.y[o],
-		b: &g.B.Data[t*g.B.Stride], c: &g.C.Data[t*g.C.Stride], ldb: 4 * g.B.Stride, ldc: 4 * g.C.Stride,
-		a: &g.a2[0], h: &g.h[0],
-		next: [4]scanNext{still, still, still, still},
+		b.leave(b.h, saved)
 	}
 }
 
-// ahead has the kernel prefetch what the group after this one, or the first group of the next chunk, will read of ms at
-// the kernel's rows.
-func (a *scanArgs) ahead(g *scanGroup, t int, ms ...Mat[float32]) {
-	row, col := t+g.nextRow, g.nextCol
-	for i, m := range ms {
-		if row >= 0 && row < m.Rows {
-			a.next[i] = nextOf(m, row, col, m.Stride)
+func (b *scanPart) restore(saved []float32) {
+	if b.full() {
+		copy(b.h, saved[b.lo*b.n:])
+	} else {
+		b.enter(b.h, saved)
+	}
+}
+
+// A block that is not full works on copies of its columns, so that the passes need not mind where it ends.
+const (
+	padDT = iota
+	padU
+	padZ
+	padGy
+	padY
+	padDU
+	padDDT
+	padDZ
+	padCount
+)
+
+func (b *scanPart) pad(i int) []float32 { return b.pads[i*scanChunk*scanBlock:][:scanChunk*scanBlock] }
+
+// from returns the columns of m from row t0 on, to be read up to row t1; pad is the copy that a block that is not full makes.
+func (b *scanPart) from(m Mat[float32], t0, t1, pad int) scanColumn {
+	if b.full() {
+		return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}
+	}
+	p := b.pad(pad)
+	clear(p)
+	for t := t0; t < t1; t++ {
+		copy(p[(t-t0)*scanBlock:], m.Row(t)[b.lo:b.hi])
+	}
+	return scanColumn{&p[0], 4 * scanBlock}
+}
+
+// to returns the columns of m from row t0 on, to be written, and what to do with them: all bits set to add to them. settle
+// is to be called afterwards.
+func (b *scanPart) to(m Mat[float32], fresh bool, t0, pad int) (c scanColumn, keep int) {
+	switch {
+	case m.Absent():
+		return scanColumn{&b.spare[0], 0}, 0
+	case !b.full():
+		return scanColumn{&b.pad(pad)[0], 4 * scanBlock}, 0
+	case !fresh:
+		keep = -1
+	}
+	return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}, keep
+}
+
+// settle brings rows [t0, t1) of what was written to a copy to m.
+func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
+	if b.full() || m.Absent() {
+		return
+	}
+	for t := t0; t < t1; t++ {
+		to, p := m.Row(t)[b.lo:b.hi], b.pad(pad)[(t-t0)*scanBlock:]
+		if fresh {
+			clear(to)
 		}
+		add(to, p[:len(to)])
 	}
 }
 
-// shift moves the arguments to the states from j on.
-func (a scanArgs) shift(j int) scanArgs {
-	n := j * scanLanes
-	a.b, a.c, a.a, a.h = after(a.b, j), after(a.c, j), after(a.a, n), after(a.h, n)
-	if a.hs != nil {
-		a.hs, a.es = after(a.hs, n), after(a.es, n)
+// place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if t is no row.
+func (b *scanPart) place(m Mat[float32], g, t, step int) scanNext {
+	if m.Absent() || t < 0 || t >= m.Rows {
+		return scanNext{uintptr(unsafe.Pointer(&b.spare[0])), 0}
 	}
-	if a.part != nil {
-		a.part, a.da = after(a.part, 2*j), after(a.da, n)
-	}
+	return scanNext{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*scanLanes])), 4 * step * m.Stride}
+}
+
+// load starts on rows [t0, t1): Δ and Δ∘u come into the records, by inputsPass or slopesPass.
+func (b *scanPart) load(pass edgePass, t0, t1 int) {
+	e := &b.edge
+	e.rows, e.row = t1-t0, &b.records[0]
+	e.dt, e.u = b.from(b.DT, t0, t1, padDT), b.from(b.U, t0, t1, padU)
+	scanEdgeRun(pass, e)
+}
+
+// at points the arguments at group g of row t, in the chunk that starts at row t0, for a run of so many rows.
+func (b *scanPart) at(g, t, t0, rows int) *scanArgs {
+	a := &b.args
+	a.rows, a.row = rows, &b.records[t-t0].delta[g*scanLanes]
+	a.b, a.c = &b.B.Data[t*b.B.Stride], &b.C.Data[t*b.C.Stride]
+	a.ldb, a.ldc = 4*b.B.Stride, 4*b.C.Stride
+	a.a, a.h = &b.group(b.a2, g)[0], &b.group(b.h, g)[0]
 	return a
 }
 
-// lanes moves the arguments to the channels from l on.
-func (a scanArgs) lanes(l int) scanArgs {
-	if l == 0 {
-		return a
-	}
-	for _, p := range [...]**float32{&a.dt, &a.u, &a.y, &a.a, &a.h, &a.hs, &a.es, &a.gy, &a.du, &a.ddt, &a.da} {
-		if *p != nil {
-			*p = after(*p, l)
-		}
-	}
-	return a
-}
+// whole reports whether the kernels hold all states at a time: they overwrite sums over the states then, which otherwise
+// start from zero.
+func (b *scanPart) whole() bool { return active.wide && b.n == 16 }
 
-// addRowsGo adds src (k, 16) to the first w ≤ 16 columns of k rows of dst, ldd apart.
-func addRowsGo(k int, dst *float32, ldd, w int, src *float32) {
-	d, s := unsafe.Slice(dst, (k-1)*ldd+w), unsafe.Slice(src, k*scanLanes)
-	for t := range k {
-		add(d[t*ldd:][:w], s[t*scanLanes:][:w])
+func (b *scanPart) clearOut() {
+	for i := range b.records {
+		clear(b.records[i].out[:])
 	}
 }
 
 // forwardVec is Forward for float32, n a multiple of eight.
 func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 	rows, d, n := s.sizes()
-	For(d, scanBlock, func(lo, hi int) {
-		buf := borrow(scanBlock / scanLanes * forwardSize(rows, n))
+	chunks := cutRows(s.First, rows)
+	blocks := (d + scanBlock - 1) / scanBlock
+	For(blocks, blocksPerTask(blocks), func(from, to int) {
+		buf := borrow(sharedSize + (to-from)*forwardSize(n))
 		defer giveBack(buf)
-		gs := s.groups(lo, hi, scanChunk, forwardSize(rows, n), buf.data)
-		for t0 := 0; t0 < rows; t0 += scanChunk {
-			t1 := min(rows, t0+scanChunk)
-			rs := runs(s.First, t0, t1)
-			for _, g := range gs {
+		scratch := buf.data
+		shared := carve(&scratch, sharedSize)
+		bs := make([]*scanPart, to-from)
+		for i := range bs {
+			lo := (from + i) * scanBlock
+			bs[i] = s.newScanPart(lo, min(d, lo+scanBlock), shared, &scratch)
+		}
+		for i, rs := range chunks {
+			for _, b := range bs {
 				if saved != nil {
-					g.save(saved[t0/scanChunk*d*n:])
+					b.save(saved[i*d*n : (i+1)*d*n])
 				}
-				g.load(t0, t1)
-				g.forward(y, rs, t0)
-				g.emit(y, t0, t1)
+				b.forward(y, rs, i*scanChunk, min(rows, (i+1)*scanChunk))
 			}
 		}
 		if hOut != nil {
-			for _, g := range gs {
-				g.leave(hOut)
+			for _, b := range bs {
+				b.leave(b.h, hOut)
 			}
 		}
 	})
 }
 
-// forward takes the state over the runs of the chunk that starts at row t0.
-func (g *scanGroup) forward(y Mat[float32], rs []run, t0 int) {
+// forward takes the block over rows [t0, t1), cut into rs.
+func (b *scanPart) forward(y Mat[float32], rs []run, t0, t1 int) {
+	b.load(inputsPass, t0, t1)
+	if !b.whole() {
+		b.clearOut()
+	}
 	for _, r := range rs {
 		if r.reset {
-			clear(g.h)
+			clear(b.h)
 		}
-		a := g.args(r.lo, t0, r.hi-r.lo)
-		a.ahead(g, r.lo, g.DT, g.U, g.Z)
-		a.next[3] = nextOf(y, r.lo, g.lo, y.Stride) // about to be written
-		scanRun(forwardPass, a, g.n)
-	}
-}
-
-// emit gates the chunk's y and writes it out.
-func (g *scanGroup) emit(y Mat[float32], t0, t1 int) {
-	if !g.Z.Absent() {
-		g.pick(g.dt, g.Z, t0, t1) // Δ is used up
-		active.vec.gate((t1-t0)*scanLanes, &g.y[0], &g.y[0], &g.dt[0])
-	}
-	packStraight(t1-t0, &g.y[0], scanLanes, g.hi-g.lo, 1, &y.Data[t0*y.Stride+g.lo], y.Stride)
-}
-
-// leave writes the state to h (d, n).
-func (g *scanGroup) leave(h []float32) {
-	for c := g.lo; c < g.hi; c++ {
-		for j := range g.n {
-			h[c*g.n+j] = g.h[j*scanLanes+c-g.lo]
+		for g := range b.groups() {
+			a := b.at(g, r.lo, t0, r.hi-r.lo)
+			t := r.lo + scanChunk
+			a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(y, g, r.lo, 1)}
+			scanRun(forwardPass, a, b.n)
 		}
 	}
-}
-
-// save writes the state to the chunk's part of saved, and restore reads it back. A whole group lies as in the registers, a
-// partial one channel by channel, so that both fit in d·n.
-func (g *scanGroup) save(saved []float32) {
-	if g.hi-g.lo < scanLanes {
-		g.leave(saved)
-		return
+	e, pass := &b.edge, skipPass
+	if !b.Z.Absent() {
+		e.z, pass = b.from(b.Z, t0, t1, padZ), gatePass
 	}
-	copy(saved[g.lo*g.n:g.hi*g.n], g.h)
-}
-
-func (g *scanGroup) restore(saved []float32) {
-	if g.hi-g.lo == scanLanes {
-		copy(g.h, saved[g.lo*g.n:g.hi*g.n])
-		return
-	}
-	for c := g.lo; c < g.hi; c++ {
-		for j := range g.n {
-			g.h[j*scanLanes+c-g.lo] = saved[c*g.n+j]
-		}
-	}
-}
-
-// backwardVec is Backward for float32, n a multiple of eight.
-func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []float32) {
-	rows, d, n := s.sizes()
-	blocks := (d + scanBlock - 1) / scanBlock
-	part := borrow(blocks * rows * 2 * n)
-	defer giveBack(part)
-	For(d, scanBlock, func(lo, hi int) {
-		own := part.data[lo/scanBlock*rows*2*n:][:rows*2*n]
-		clear(own)
-		count := scanBlock / scanLanes
-		room := 4 * scanChunk * n * scanLanes // states of a chunk, one more row per run
-		buf := borrow(count*backwardSize(rows, n) + room)
-		defer giveBack(buf)
-		gs := s.groups(lo, hi, -scanChunk, backwardSize(rows, n), buf.data[room:])
-		for t0 := (rows - 1) / scanChunk * scanChunk; t0 >= 0; t0 -= scanChunk {
-			t1 := min(rows, t0+scanChunk)
-			rs := runs(s.First, t0, t1)
-			for _, g := range gs {
-				g.hs, g.es, g.part = buf.data[:room/2], buf.data[room/2:room], own
-				g.restore(saved[t0/scanChunk*d*n:])
-				g.back(grad, dy, rs, t0, t1)
-			}
-		}
-		for _, g := range gs {
-			g.finish(grad)
-		}
-	})
-	sumScanParts(grad, part.data, blocks, rows, n)
-}
-
-// partGrain is how many rows of dB and dC one task sums over the blocks.
-const partGrain = 64
-
-// sumScanParts adds the blocks' shares of dB and dC, in ascending order.
-func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
-	states := active.scan / 2 // of which a kernel stores dB and dC together
-	For(rows, partGrain, func(lo, hi int) {
-		size := (hi - lo) * 2 * n
-		buf := borrow(size)
-		defer giveBack(buf)
-		clear(buf.data)
-		for i := range blocks {
-			active.vec.add(size, &buf.data[0], &part[(i*rows+lo)*2*n])
-		}
-		for t := lo; t < hi; t++ {
-			sum := buf.data[(t-lo)*2*n:][:2*n]
-			for j := range n {
-				at := j/states*2*states + j%states
-				if !grad.B.Absent() {
-					grad.B.Row(t)[j] += sum[at]
-				}
-				if !grad.C.Absent() {
-					grad.C.Row(t)[j] += sum[at+states]
-				}
-			}
-		}
-	})
-}
-
-// back takes rows [t0, t1), cut into rs, back: the states first, forward again, then the gradients.
-func (g *scanGroup) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, t1 int) {
-	v, size := &active.vec, (t1-t0)*scanLanes
-	g.load(t0, t1)
-	g.pick(g.gy, dy, t0, t1)
-	g.states(dy, rs, t0)
-	if !g.Z.Absent() {
-		g.pick(g.z, g.Z, t0, t1)
-		clear(g.dz[:size])
-		v.gateGrad(size, &g.gy[0], &g.dz[0], &g.y[0], &g.z[0])
-		g.deliver(grad.Z, grad.Fresh.Z, g.dz, t0, t1)
-	}
-	v.mul(size, &g.du[0], &g.gy[0], &g.skip[0])
-	if grad.D != nil {
-		v.mulAdd(size, &g.dD[0], &g.gy[0], &g.u[0])
-	}
-	clear(g.ddt[:size])
-	for i := len(rs) - 1; i >= 0; i-- {
-		g.backRun(grad, rs[i], i, t0)
-	}
-	g.deliver(grad.U, grad.Fresh.U, g.du, t0, t1)
-	if !grad.DT.Absent() {
-		v.mul(size, &g.ddt[0], &g.ddt[0], &g.slope[0])
-		g.deliver(grad.DT, grad.Fresh.DT, g.ddt, t0, t1)
-	}
-}
-
-// rowState is where the state before row t is kept; those after the rows of run i follow.
-func (g *scanGroup) rowState(i, t, t0 int) int { return (t - t0 + i) * g.n * scanLanes }
-
-// states recomputes y and every state of the chunk.
-func (g *scanGroup) states(dy Mat[float32], rs []run, t0 int) {
-	size := g.n * scanLanes
-	for i, r := range rs {
-		if r.reset {
-			clear(g.h)
-		}
-		o := g.rowState(i, r.lo, t0)
-		copy(g.hs[o:], g.h)
-		a := g.args(r.lo, t0, r.hi-r.lo)
-		a.hs, a.es, a.ldh = &g.hs[o+size], &g.es[o+size], 4*size
-		a.ahead(g, r.lo, g.DT, g.U, dy, g.Z)
-		scanRun(statesPass, a, g.n)
-	}
-}
-
-// backRun takes run i back.
-func (g *scanGroup) backRun(grad ScanGrad[float32], r run, i, t0 int) {
-	last := r.hi - 1
-	a := g.args(last, t0, r.hi-r.lo)
-	o, p := g.rowState(i, r.hi, t0), (last-t0)*scanLanes
-	a.hs, a.es, a.ldh = &g.hs[o], &g.es[o], 4*g.n*scanLanes
-	a.a, a.h, a.da = &g.a[0], &g.dh[0], &g.da[0]
-	a.gy, a.du, a.ddt = &g.gy[p], &g.du[p], &g.ddt[p]
-	a.part, a.ldpart = &g.part[last*2*g.n], 4*2*g.n
-	for i, m := range []Mat[float32]{grad.U, grad.DT} { // about to be added to
-		if !m.Absent() {
-			a.next[i] = nextOf(m, last, g.lo, -m.Stride)
-		}
-	}
-	scanRun(backwardPass, a, g.n)
-	if r.reset {
-		clear(g.dh)
-	}
-}
-
-// deliver adds a plane to the group's columns of rows [t0, t1) of m, if wanted, or writes it there if m is fresh.
-func (g *scanGroup) deliver(m Mat[float32], fresh bool, plane []float32, t0, t1 int) {
-	switch {
-	case m.Absent():
-	case fresh:
-		packStraight(t1-t0, &plane[0], scanLanes, g.hi-g.lo, 1, &m.Data[t0*m.Stride+g.lo], m.Stride)
-	default:
-		addRows(t1-t0, &m.Data[t0*m.Stride+g.lo], m.Stride, g.hi-g.lo, &plane[0])
-	}
-}
-
-// finish delivers what was summed over all rows.
-func (g *scanGroup) finish(grad ScanGrad[float32]) {
-	for c := g.lo; c < g.hi; c++ {
-		lane := c - g.lo
-		if grad.D != nil {
-			var s float32
-			for t := range min(g.U.Rows, scanChunk) {
-				s += g.dD[t*scanLanes+lane]
-			}
-			grad.D[c] += s
-		}
-		if grad.ALog != nil {
-			for j := range g.n {
-				o := j*scanLanes + lane
-				grad.ALog[c*g.n+j] += g.da[o] * g.a[o]
-			}
-		}
-	}
+	e.y, _ = b.to(y, true, t0, padY)
+	scanEdgeRun(pass, e)
+	b.settle(y, true, t0, t1, padY)
 }
 
 // stepRowVec is stepRow for 16 states, which lie side by side: here a vector is one channel.

@@ -244,7 +244,6 @@ loop:
 	VADDPS.BCST       c3f800000<>+0(SB), Z3, Z3
 	VSCALEFPS         Z2, Z3, Z1
 	VADDPS.BCST       c3f800000<>+0(SB), Z1, Z1
-	VBROADCASTSS      c3f800000<>+0(SB), Z4
 	VMOVAPS           Z0, Z4
 	VPMOVD2M          Z0, K1
 	VMULPS            Z3, Z4, K1, Z4
@@ -425,69 +424,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func softplusSlope512(n int, y *float32, s *float32, x *float32)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·softplusSlope512(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), AX
-	MOVQ y+8(FP), DX
-	MOVQ s+16(FP), BX
-	MOVQ x+24(FP), SI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS           (SI)(CX*1), Z0
-	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
-	VBROADCASTSS      cc3160000<>+0(SB), Z2
-	VMAXPS            Z1, Z2, Z1
-	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
-	VRNDSCALEPS       $0x08, Z2, Z2
-	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
-	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z2, Z1
-	VBROADCASTSS      c39506967<>+0(SB), Z4
-	VFMADD213PS.BCST  c3ab743ce<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST  c3c088908<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST  c3d2aa9c1<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST  c3e2aaaaa<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST  c3f000000<>+0(SB), Z1, Z4
-	VMULPS            Z1, Z1, Z5
-	VFMADD213PS       Z1, Z5, Z4
-	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z4
-	VSCALEFPS         Z2, Z4, Z4
-	VBROADCASTSS      c3f800000<>+0(SB), Z2
-	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z1
-	VPMOVD2M          Z0, K1
-	VMOVAPS           Z4, K1, Z2
-	VBROADCASTSS      c3f800000<>+0(SB), Z6
-	VRCP14PS          Z1, Z5
-	VFNMADD231PS      Z1, Z5, Z6
-	VFMADD132PS       Z5, Z5, Z6
-	VMULPS            Z6, Z2, Z1
-	VADDPS.BCST       c40000000<>+0(SB), Z4, Z2
-	VBROADCASTSS      c3f800000<>+0(SB), Z6
-	VRCP14PS          Z2, Z5
-	VFNMADD231PS      Z2, Z5, Z6
-	VFMADD132PS       Z5, Z5, Z6
-	VMULPS            Z6, Z4, Z2
-	VMULPS            Z2, Z2, Z4
-	VBROADCASTSS      c3e79cb2a<>+0(SB), Z5
-	VFMADD213PS.BCST  c3e5b1f0b<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST  c3e928914<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST  c3ecccb1c<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST  c3f2aaaad<>+0(SB), Z4, Z5
-	VFMADD213PS.BCST  c40000000<>+0(SB), Z4, Z5
-	VMULPS            Z2, Z5, Z5
-	VPXORD            Z3, Z3, Z3
-	VMAXPS            Z0, Z3, Z0
-	VADDPS            Z0, Z5, Z5
-	VMOVUPS           Z5, (DX)(CX*1)
-	VMOVUPS           Z1, (BX)(CX*1)
-	ADDQ              $0x40, CX
-	CMPQ              CX, AX
-	JLT               loop
-	VZEROUPPER
-	RET
-
 // func gate512(n int, y *float32, x *float32, z *float32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·gate512(SB), NOSPLIT, $0-32
@@ -519,76 +455,16 @@ loop:
 	VADDPS.BCST       c3f800000<>+0(SB), Z4, Z4
 	VSCALEFPS         Z3, Z4, Z2
 	VADDPS.BCST       c3f800000<>+0(SB), Z2, Z2
-	VBROADCASTSS      c3f800000<>+0(SB), Z5
-	VMOVAPS           Z1, Z5
+	VMOVAPS           Z1, Z1
 	VPMOVD2M          Z0, K1
-	VMULPS            Z4, Z5, K1, Z5
-	VBROADCASTSS      c3f800000<>+0(SB), Z1
-	VRCP14PS          Z2, Z0
-	VFNMADD231PS      Z2, Z0, Z1
-	VFMADD132PS       Z0, Z0, Z1
-	VMULPS            Z1, Z5, Z5
-	VSCALEFPS         Z3, Z5, K1, Z5
-	VMOVUPS           Z5, (DX)(CX*1)
-	ADDQ              $0x40, CX
-	CMPQ              CX, AX
-	JLT               loop
-	VZEROUPPER
-	RET
-
-// func gateGrad512(n int, gy *float32, dz *float32, y *float32, z *float32)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gateGrad512(SB), NOSPLIT, $0-40
-	MOVQ n+0(FP), AX
-	MOVQ gy+8(FP), DX
-	MOVQ dz+16(FP), BX
-	MOVQ y+24(FP), SI
-	MOVQ z+32(FP), DI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS           (DI)(CX*1), Z0
-	VPORD.BCST        c80000000<>+0(SB), Z0, Z1
-	VBROADCASTSS      cc3160000<>+0(SB), Z2
-	VMAXPS            Z1, Z2, Z1
-	VMULPS.BCST       c3fb8aa3b<>+0(SB), Z1, Z2
-	VRNDSCALEPS       $0x08, Z2, Z2
-	VFNMADD231PS.BCST c3f318000<>+0(SB), Z2, Z1
-	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z2, Z1
-	VBROADCASTSS      c39506967<>+0(SB), Z3
-	VFMADD213PS.BCST  c3ab743ce<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST  c3c088908<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST  c3d2aa9c1<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST  c3e2aaaaa<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST  c3f000000<>+0(SB), Z1, Z3
-	VMULPS            Z1, Z1, Z4
-	VFMADD213PS       Z1, Z4, Z3
-	VADDPS.BCST       c3f800000<>+0(SB), Z3, Z3
-	VSCALEFPS         Z2, Z3, Z1
-	VADDPS.BCST       c3f800000<>+0(SB), Z1, Z1
+	VMULPS            Z4, Z1, K1, Z1
 	VBROADCASTSS      c3f800000<>+0(SB), Z4
-	VPMOVD2M          Z0, K1
-	VMULPS            Z3, Z4, K1, Z4
-	VBROADCASTSS      c3f800000<>+0(SB), Z5
-	VRCP14PS          Z1, Z3
-	VFNMADD231PS      Z1, Z3, Z5
-	VFMADD132PS       Z3, Z3, Z5
-	VMULPS            Z5, Z4, Z4
-	VSCALEFPS         Z2, Z4, K1, Z4
-	VBROADCASTSS      c3f800000<>+0(SB), Z1
-	VMOVUPS           (DX)(CX*1), Z2
-	VSUBPS            Z4, Z1, Z1
-	VMULPS            Z0, Z1, Z1
-	VADDPS.BCST       c3f800000<>+0(SB), Z1, Z1
+	VRCP14PS          Z2, Z0
+	VFNMADD231PS      Z2, Z0, Z4
+	VFMADD132PS       Z0, Z0, Z4
 	VMULPS            Z4, Z1, Z1
-	VMULPS            Z2, Z1, Z1
-	VMULPS            (SI)(CX*1), Z1, Z1
-	VADDPS            (BX)(CX*1), Z1, Z1
-	VMOVUPS           Z1, (BX)(CX*1)
-	VMULPS            Z0, Z4, Z4
-	VMULPS            Z2, Z4, Z4
-	VMOVUPS           Z4, (DX)(CX*1)
+	VSCALEFPS         Z3, Z1, K1, Z1
+	VMOVUPS           Z1, (DX)(CX*1)
 	ADDQ              $0x40, CX
 	CMPQ              CX, AX
 	JLT               loop
@@ -1211,7 +1087,6 @@ loop:
 	VMULPS       Y1, Y3, Y1
 	VMULPS       Y4, Y1, Y1
 	VADDPS       c3f800000<>+0(SB), Y1, Y1
-	VBROADCASTSS c3f800000<>+0(SB), Y4
 	VMOVAPS      Y0, Y4
 	VMULPS       Y3, Y4, Y3
 	VBLENDVPS    Y0, Y3, Y4, Y4
@@ -1354,68 +1229,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func softplusSlope256(n int, y *float32, s *float32, x *float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·softplusSlope256(SB), NOSPLIT, $0-32
-	MOVQ n+0(FP), AX
-	MOVQ y+8(FP), DX
-	MOVQ s+16(FP), BX
-	MOVQ x+24(FP), SI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS      (SI)(CX*1), Y0
-	VPOR         c80000000<>+0(SB), Y0, Y1
-	VBROADCASTSS cc3160000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y1
-	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y1
-	VBROADCASTSS c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y1, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y1
-	VPSRAD       $0x01, Y1, Y2
-	VPSUBD       Y2, Y1, Y1
-	VPADDD       c0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       c0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y2, Y3, Y3
-	VMULPS       Y1, Y3, Y3
-	VBROADCASTSS c3f800000<>+0(SB), Y2
-	VADDPS       c3f800000<>+0(SB), Y3, Y1
-	VBLENDVPS    Y0, Y3, Y2, Y2
-	VDIVPS       Y1, Y2, Y1
-	VADDPS       c40000000<>+0(SB), Y3, Y2
-	VDIVPS       Y2, Y3, Y2
-	VMULPS       Y2, Y2, Y3
-	VBROADCASTSS c3e79cb2a<>+0(SB), Y4
-	VFMADD213PS  c3e5b1f0b<>+0(SB), Y3, Y4
-	VFMADD213PS  c3e928914<>+0(SB), Y3, Y4
-	VFMADD213PS  c3ecccb1c<>+0(SB), Y3, Y4
-	VFMADD213PS  c3f2aaaad<>+0(SB), Y3, Y4
-	VFMADD213PS  c40000000<>+0(SB), Y3, Y4
-	VMULPS       Y2, Y4, Y4
-	VXORPS       Y2, Y2, Y2
-	VMAXPS       Y0, Y2, Y0
-	VADDPS       Y0, Y4, Y4
-	VMOVUPS      Y4, (DX)(CX*1)
-	VMOVUPS      Y1, (BX)(CX*1)
-	ADDQ         $0x20, CX
-	CMPQ         CX, AX
-	JLT          loop
-	VZEROUPPER
-	RET
-
 // func gate256(n int, y *float32, x *float32, z *float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·gate256(SB), NOSPLIT, $0-32
@@ -1455,94 +1268,21 @@ loop:
 	VMULPS       Y2, Y4, Y2
 	VMULPS       Y5, Y2, Y2
 	VADDPS       c3f800000<>+0(SB), Y2, Y2
-	VBROADCASTSS c3f800000<>+0(SB), Y5
-	VMOVAPS      Y1, Y5
-	VMULPS       Y4, Y5, Y1
-	VBLENDVPS    Y0, Y1, Y5, Y5
-	VDIVPS       Y2, Y5, Y5
+	VMOVAPS      Y1, Y1
+	VMULPS       Y4, Y1, Y4
+	VBLENDVPS    Y0, Y4, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
 	VCVTPS2DQ    Y3, Y2
-	VPSRAD       $0x01, Y2, Y1
-	VPSUBD       Y1, Y2, Y2
-	VPADDD       c0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
+	VPSRAD       $0x01, Y2, Y3
+	VPSUBD       Y3, Y2, Y2
+	VPADDD       c0000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
 	VPADDD       c0000007f<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y1, Y5, Y1
-	VMULPS       Y2, Y1, Y1
-	VBLENDVPS    Y0, Y1, Y5, Y5
-	VMOVUPS      Y5, (DX)(CX*1)
-	ADDQ         $0x20, CX
-	CMPQ         CX, AX
-	JLT          loop
-	VZEROUPPER
-	RET
-
-// func gateGrad256(n int, gy *float32, dz *float32, y *float32, z *float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·gateGrad256(SB), NOSPLIT, $0-40
-	MOVQ n+0(FP), AX
-	MOVQ gy+8(FP), DX
-	MOVQ dz+16(FP), BX
-	MOVQ y+24(FP), SI
-	MOVQ z+32(FP), DI
-	SHLQ $0x02, AX
-	XORQ CX, CX
-
-loop:
-	VMOVUPS      (DI)(CX*1), Y0
-	VPOR         c80000000<>+0(SB), Y0, Y1
-	VBROADCASTSS cc3160000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y1
-	VMULPS       c3fb8aa3b<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS c3f318000<>+0(SB), Y2, Y1
-	VFNMADD231PS cb95e8083<>+0(SB), Y2, Y1
-	VBROADCASTSS c39506967<>+0(SB), Y3
-	VFMADD213PS  c3ab743ce<>+0(SB), Y1, Y3
-	VFMADD213PS  c3c088908<>+0(SB), Y1, Y3
-	VFMADD213PS  c3d2aa9c1<>+0(SB), Y1, Y3
-	VFMADD213PS  c3e2aaaaa<>+0(SB), Y1, Y3
-	VFMADD213PS  c3f000000<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VFMADD213PS  Y1, Y4, Y3
-	VADDPS       c3f800000<>+0(SB), Y3, Y3
-	VCVTPS2DQ    Y2, Y4
-	VPSRAD       $0x01, Y4, Y1
-	VPSUBD       Y1, Y4, Y4
-	VPADDD       c0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       c0000007f<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y1, Y3, Y1
-	VMULPS       Y4, Y1, Y1
-	VADDPS       c3f800000<>+0(SB), Y1, Y1
-	VBROADCASTSS c3f800000<>+0(SB), Y4
-	VMULPS       Y3, Y4, Y3
-	VBLENDVPS    Y0, Y3, Y4, Y4
-	VDIVPS       Y1, Y4, Y4
-	VCVTPS2DQ    Y2, Y1
-	VPSRAD       $0x01, Y1, Y2
-	VPSUBD       Y2, Y1, Y1
-	VPADDD       c0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       c0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y2, Y4, Y3
-	VMULPS       Y1, Y3, Y3
-	VBLENDVPS    Y0, Y3, Y4, Y4
-	VBROADCASTSS c3f800000<>+0(SB), Y1
-	VMOVUPS      (DX)(CX*1), Y2
-	VSUBPS       Y4, Y1, Y1
-	VMULPS       Y0, Y1, Y1
-	VADDPS       c3f800000<>+0(SB), Y1, Y1
-	VMULPS       Y4, Y1, Y1
-	VMULPS       Y2, Y1, Y1
-	VMULPS       (SI)(CX*1), Y1, Y1
-	VADDPS       (BX)(CX*1), Y1, Y1
-	VMOVUPS      Y1, (BX)(CX*1)
-	VMULPS       Y0, Y4, Y4
+	VMULPS       Y3, Y1, Y4
 	VMULPS       Y2, Y4, Y4
-	VMOVUPS      Y4, (DX)(CX*1)
+	VBLENDVPS    Y0, Y4, Y1, Y1
+	VMOVUPS      Y1, (DX)(CX*1)
 	ADDQ         $0x20, CX
 	CMPQ         CX, AX
 	JLT          loop

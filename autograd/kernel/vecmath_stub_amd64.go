@@ -20,13 +20,7 @@ func softplus512(n int, y *float32, x *float32)
 func siluGrad512(n int, y *float32, gy *float32, x *float32)
 
 //go:noescape
-func softplusSlope512(n int, y *float32, s *float32, x *float32)
-
-//go:noescape
 func gate512(n int, y *float32, x *float32, z *float32)
-
-//go:noescape
-func gateGrad512(n int, gy *float32, dz *float32, y *float32, z *float32)
 
 //go:noescape
 func add512(n int, y *float32, x *float32)
@@ -89,13 +83,7 @@ func softplus256(n int, y *float32, x *float32)
 func siluGrad256(n int, y *float32, gy *float32, x *float32)
 
 //go:noescape
-func softplusSlope256(n int, y *float32, s *float32, x *float32)
-
-//go:noescape
 func gate256(n int, y *float32, x *float32, z *float32)
-
-//go:noescape
-func gateGrad256(n int, gy *float32, dz *float32, y *float32, z *float32)
 
 //go:noescape
 func add256(n int, y *float32, x *float32)

@@ -9,9 +9,7 @@ type vectorSet struct {
 	add                          func(n int, y, x *float32)                             // y += x
 	siluGrad                     func(n int, y, g, x *float32)                          // y = g·silu′(x)
 	gate                         func(n int, y, x, z *float32)                          // y = x·silu(z)
-	softplusSlope                func(n int, y, s, x *float32)                          // y = softplus(x), s = σ(x)
 	mul, mulAdd                  func(n int, y, a, b *float32)                          // y = a·b, y += a·b
-	gateGrad                     func(n int, g, dz, y, z *float32)                      // dz += g·y·silu′(z), g = g·silu(z)
 	scaleShift                   func(n int, y, x *float32, k, c float32)               // y = x·k + c
 	scaleBy                      func(n int, y, x, w *float32, s float32)               // y = x·s·w
 	mulAddScaled                 func(n int, y, a, b *float32, s float32)               // y += a·b·s

@@ -63,6 +63,13 @@ func VDPBF16PS(b, a, dst int) { evex(2, 0x52, b, a, dst) }
 // VCVTNE2PS2BF16 rounds two float32 vectors to bfloat16: lo into the lower half of dst, hi into the upper.
 func VCVTNE2PS2BF16(lo, hi, dst int) { evex(3, 0x72, lo, hi, dst) }
 
+// PREFETCHWAX fetches the line at the address in RAX for writing. The Go assembler lacks the instruction.
+func PREFETCHWAX() {
+	for _, c := range []int{0x0f, 0x0d, 0x08} {
+		Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(c)}})
+	}
+}
+
 // Transpose16 transposes the 16 × 16 dwords in r in place, with the 16 registers in t as room. It takes 64 shuffles.
 func Transpose16[R Op](r, t [16]R) {
 	for i := 0; i < 16; i += 2 { // pairs of rows interleaved by dword

@@ -137,128 +137,174 @@ func (v ISA) Scale2(p, n, dst reg.Register) {
 // expBound is beyond what float32 can express as exp(x), denormals included.
 const expBound = 150
 
-// ExpParts returns exp(x) as p·2^n for x ≤ 150; x is consumed. See reduce32 in vecmath.go.
-func (v ISA) ExpParts(x reg.Register) (p, n reg.VecVirtual) {
-	VMAXPS(x, v.Splat(-expBound), x) // a NaN in x, the second source, passes
-	n, p = v.Vec(), v.Vec()
-	v.MulC(math.Log2E, x, n)
-	v.Round(n, n)
-	v.SubMulC(0.693359375, n, x)
-	v.SubMulC(-2.12194440054690582e-4, n, x)
-	VBROADCASTSS(Const(1.9875691500e-4), p)
-	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
-		v.MulAddC(c, x, p)
+// Row is several vectors on which the functions below do the same, one step for all before the next: their long chains of
+// dependent instructions then hide each other's latency, where one after the other only few would be in flight.
+type Row []reg.VecVirtual
+
+// NewRow returns n fresh vectors.
+func (v ISA) NewRow(n int) Row {
+	r := make(Row, n)
+	for i := range r {
+		r[i] = v.Vec()
 	}
-	square := v.Vec()
-	VMULPS(x, x, square)
-	VFMADD213PS(x, square, p)
-	v.AddC(1, p, p)
+	return r
+}
+
+// SplatRow returns n copies of x.
+func (v ISA) SplatRow(n int, x float32) Row {
+	r := make(Row, n)
+	r[0] = v.Splat(x)
+	for i := 1; i < n; i++ {
+		r[i] = v.Copy(r[0])
+	}
+	return r
+}
+
+// each calls f for the vectors' indices.
+func (r Row) each(f func(i int)) {
+	for i := range r {
+		f(i)
+	}
+}
+
+// ExpParts returns exp(x) as p·2^n for x ≤ 150; x is consumed. See reduce32 in vecmath.go.
+func (v ISA) ExpParts(x Row) (p, n Row) {
+	least := v.Splat(-expBound)
+	x.each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
+	n = v.NewRow(len(x))
+	x.each(func(i int) { v.MulC(math.Log2E, x[i], n[i]) })
+	x.each(func(i int) { v.Round(n[i], n[i]) })
+	x.each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
+	x.each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
+	p = v.SplatRow(len(x), 1.9875691500e-4)
+	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
+		x.each(func(i int) { v.MulAddC(c, x[i], p[i]) })
+	}
+	x.each(func(i int) {
+		square := v.Vec()
+		VMULPS(x[i], x[i], square)
+		VFMADD213PS(x[i], square, p[i])
+	})
+	x.each(func(i int) { v.AddC(1, p[i], p[i]) })
 	return p, n
 }
 
 // Divide sets dst = x/d for d between 1 and 3, where a reciprocal estimate with one Newton step, four instructions, is as
 // good as a division, which takes the time of ten.
-func (v ISA) Divide(d, x, dst reg.Register) {
+func (v ISA) Divide(d, x, dst Row) {
 	if !v.wide() {
-		VDIVPS(d, x, dst)
+		d.each(func(i int) { VDIVPS(d[i], x[i], dst[i]) })
 		return
 	}
-	r, t := v.Vec(), v.Splat(1)
-	VRCP14PS(d, r)
-	VFNMADD231PS(d, r, t) // t = 1 − d·r
-	VFMADD132PS(r, r, t)  // t = t·r + r
-	VMULPS(t, x, dst)
+	r, t := v.NewRow(len(d)), v.SplatRow(len(d), 1)
+	d.each(func(i int) { VRCP14PS(d[i], r[i]) })
+	d.each(func(i int) { VFNMADD231PS(d[i], r[i], t[i]) }) // t = 1 − d·r
+	d.each(func(i int) { VFMADD132PS(r[i], r[i], t[i]) })  // t = t·r + r
+	d.each(func(i int) { VMULPS(t[i], x[i], dst[i]) })
 }
 
 // Exp returns exp(x); x is consumed.
-func (v ISA) Exp(x reg.Register) reg.VecVirtual {
+func (v ISA) Exp(x reg.VecVirtual) reg.VecVirtual {
 	VMINPS(x, v.Splat(expBound), x) // a NaN in x, the second source, passes
-	p, n := v.ExpParts(x)
-	v.Scale2(p, n, p)
-	return p
+	p, n := v.ExpParts(Row{x})
+	v.Scale2(p[0], n[0], p[0])
+	return p[0]
 }
 
 // Gated returns y·σ(x), as gated32 in vecmath.go does; y may be nil for 1. x is kept.
-func (v ISA) Gated(x, y reg.Register) reg.VecVirtual {
-	t := v.Vec()
-	v.OrBits(1<<31, x, t) // −|x|
+func (v ISA) Gated(x, y Row) Row {
+	t := v.NewRow(len(x))
+	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) }) // −|x|
 	p, n := v.ExpParts(t)
-	d := v.Vec()
-	v.Scale2(p, n, d)
-	v.AddC(1, d, d)
-	num := v.Splat(1)
-	if y != nil {
-		VMOVAPS(y, num)
-	}
+	d := v.NewRow(len(x))
+	x.each(func(i int) { v.Scale2(p[i], n[i], d[i]) })
+	x.each(func(i int) { v.AddC(1, d[i], d[i]) })
+	num := make(Row, len(x))
+	x.each(func(i int) {
+		if y != nil {
+			num[i] = v.Copy(y[i])
+		} else {
+			num[i] = v.Splat(1)
+		}
+	})
 	if v.wide() {
-		neg := K()
-		VPMOVD2M(x, neg)
-		VMULPS(p, num, neg, num)
+		neg := make([]reg.OpmaskVirtual, len(x))
+		x.each(func(i int) {
+			neg[i] = K()
+			VPMOVD2M(x[i], neg[i])
+			VMULPS(p[i], num[i], neg[i], num[i])
+		})
 		v.Divide(d, num, num)
-		VSCALEFPS(n, num, neg, num)
+		x.each(func(i int) { VSCALEFPS(n[i], num[i], neg[i], num[i]) })
 		return num
 	}
-	small := v.Vec()
-	VMULPS(p, num, small)
-	VBLENDVPS(x, small, num, num)
-	VDIVPS(d, num, num)
-	v.Scale2(num, n, small)
-	VBLENDVPS(x, small, num, num)
+	x.each(func(i int) {
+		small := v.Vec()
+		VMULPS(p[i], num[i], small)
+		VBLENDVPS(x[i], small, num[i], num[i])
+		VDIVPS(d[i], num[i], num[i])
+		v.Scale2(num[i], n[i], small)
+		VBLENDVPS(x[i], small, num[i], num[i])
+	})
 	return num
 }
 
 // Softplus returns log(1+exp(x)), as softplus32 in vecmath.go does; x is consumed.
-func (v ISA) Softplus(x reg.Register) reg.VecVirtual {
+func (v ISA) Softplus(x Row) Row {
 	e := v.expNegAbs(x)
 	return v.softplusOf(e, x)
 }
 
 // SoftplusSlope returns log(1+exp(x)) and its derivative σ(x), which loses relative precision where exp(x) is denormal; x is
 // consumed.
-func (v ISA) SoftplusSlope(x reg.Register) (y, slope reg.VecVirtual) {
+func (v ISA) SoftplusSlope(x Row) (y, slope Row) {
 	e := v.expNegAbs(x)
-	d, one := v.Vec(), v.Splat(1)
-	v.AddC(1, e, d)
-	slope = v.Vec()
-	if v.wide() {
-		neg := K()
-		VPMOVD2M(x, neg)
-		VMOVAPS(e, neg, one)
-	} else {
-		VBLENDVPS(x, e, one, one)
-	}
-	v.Divide(d, one, slope)
-	return v.softplusOf(e, x), slope
+	d, num := v.NewRow(len(x)), v.SplatRow(len(x), 1)
+	x.each(func(i int) {
+		v.AddC(1, e[i], d[i])
+		if v.wide() {
+			neg := K()
+			VPMOVD2M(x[i], neg)
+			VMOVAPS(e[i], neg, num[i])
+		} else {
+			VBLENDVPS(x[i], e[i], num[i], num[i])
+		}
+	})
+	v.Divide(d, num, num)
+	return v.softplusOf(e, x), num
 }
 
 // expNegAbs returns exp(−|x|).
-func (v ISA) expNegAbs(x reg.Register) reg.VecVirtual {
-	t := v.Vec()
-	v.OrBits(1<<31, x, t)
+func (v ISA) expNegAbs(x Row) Row {
+	t := v.NewRow(len(x))
+	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) })
 	p, n := v.ExpParts(t)
-	v.Scale2(p, n, p)
+	x.each(func(i int) { v.Scale2(p[i], n[i], p[i]) })
 	return p
 }
 
 // softplusOf returns max(x, 0) + log1p(e); x is consumed.
-func (v ISA) softplusOf(e, x reg.Register) reg.VecVirtual {
-	s, q, l := v.Vec(), v.Vec(), v.Vec()
-	v.AddC(2, e, s)
+func (v ISA) softplusOf(e, x Row) Row {
+	s, q := v.NewRow(len(x)), v.NewRow(len(x))
+	x.each(func(i int) { v.AddC(2, e[i], s[i]) })
 	v.Divide(s, e, s)
-	VMULPS(s, s, q)
-	VBROADCASTSS(Const(0.24393906785965055), l)
+	x.each(func(i int) { VMULPS(s[i], s[i], q[i]) })
+	l := v.SplatRow(len(x), 0.24393906785965055)
 	for _, c := range []float32{0.21398560841179093, 0.2862020737894481, 0.3999871124790153, 0.6666667902641993, 1.9999999998090063} {
-		v.MulAddC(c, q, l)
+		x.each(func(i int) { v.MulAddC(c, q[i], l[i]) })
 	}
-	VMULPS(s, l, l)
-	VMAXPS(x, v.Zero(), x)
-	VADDPS(x, l, l)
+	x.each(func(i int) { VMULPS(s[i], l[i], l[i]) })
+	zero := v.Zero()
+	x.each(func(i int) {
+		VMAXPS(x[i], zero, x[i])
+		VADDPS(x[i], l[i], l[i])
+	})
 	return l
 }
 
 // Exp2 returns 2^x for x ≤ 0 or so, exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant
 // for loops that can fold the factor log₂e into x beforehand.
-func (v ISA) Exp2(x reg.Register) reg.VecVirtual {
+func (v ISA) Exp2(x reg.VecVirtual) reg.VecVirtual {
 	n, p := v.Vec(), v.Vec()
 	if !v.wide() {
 		VMAXPS(Const(-126), x, x)

@@ -81,8 +81,8 @@ func reduce(v asm.ISA, name, slices, scalars, result string, before func(l loop,
 }
 
 // siluSlope returns σ(x)·(1 + x·(1 − σ(x))).
-func siluSlope(v asm.ISA, x reg.Register) reg.VecVirtual {
-	s := v.Gated(x, nil)
+func siluSlope(v asm.ISA, x reg.VecVirtual) reg.VecVirtual {
+	s := v.Gated(asm.Row{x}, nil)[0]
 	t := v.Splat(1)
 	VSUBPS(s, t, t)
 	VMULPS(x, t, t)
@@ -93,44 +93,22 @@ func siluSlope(v asm.ISA, x reg.Register) reg.VecVirtual {
 
 func functions(v asm.ISA) {
 	elementwise(v, "exp", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Exp(l.load("x")), "y") })
-	elementwise(v, "sigmoid", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Gated(l.load("x"), nil), "y") })
+	elementwise(v, "sigmoid", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Gated(asm.Row{l.load("x")}, nil)[0], "y") })
 	elementwise(v, "silu", "y, x", "", func(l loop, _ []reg.VecVirtual) {
 		x := l.load("x")
-		l.store(v.Gated(x, x), "y")
+		l.store(v.Gated(asm.Row{x}, asm.Row{x})[0], "y")
 	})
-	elementwise(v, "softplus", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Softplus(l.load("x")), "y") })
+	elementwise(v, "softplus", "y, x", "", func(l loop, _ []reg.VecVirtual) { l.store(v.Softplus(asm.Row{l.load("x")})[0], "y") })
 	elementwise(v, "siluGrad", "y, gy, x", "", func(l loop, _ []reg.VecVirtual) {
 		t := siluSlope(v, l.load("x"))
 		VMULPS(l.at("gy"), t, t)
 		l.store(t, "y")
 	})
-	// y = softplus(x), s = σ(x)
-	elementwise(v, "softplusSlope", "y, s, x", "", func(l loop, _ []reg.VecVirtual) {
-		y, slope := v.SoftplusSlope(l.load("x"))
-		l.store(y, "y")
-		l.store(slope, "s")
-	})
 	// y = x·silu(z)
 	elementwise(v, "gate", "y, x, z", "", func(l loop, _ []reg.VecVirtual) {
 		z, p := l.load("z"), v.Vec()
 		VMULPS(l.at("x"), z, p)
-		l.store(v.Gated(z, p), "y")
-	})
-	// dz += g·y·silu′(z), g = g·silu(z)
-	elementwise(v, "gateGrad", "gy, dz, y, z", "", func(l loop, _ []reg.VecVirtual) {
-		z := l.load("z")
-		s, t, g := v.Gated(z, nil), v.Splat(1), l.load("gy")
-		VSUBPS(s, t, t)
-		VMULPS(z, t, t)
-		v.AddC(1, t, t)
-		VMULPS(s, t, t)
-		VMULPS(g, t, t)
-		VMULPS(l.at("y"), t, t)
-		VADDPS(l.at("dz"), t, t)
-		l.store(t, "dz")
-		VMULPS(z, s, s)
-		VMULPS(g, s, s)
-		l.store(s, "gy")
+		l.store(v.Gated(asm.Row{z}, asm.Row{p})[0], "y")
 	})
 }
 

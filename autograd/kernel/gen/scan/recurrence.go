@@ -1,0 +1,421 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mambatrain/autograd/kernel/gen/asm"
+)
+
+// Offsets of scanArgs' fields, in their order.
+const (
+	rows = 8 * iota
+	row
+	b
+	c
+	ldb
+	ldc
+	a
+	h
+	hs
+	ldh
+	da
+	part
+	ldpart
+	next
+)
+
+// nexts is the number of places whose rows a kernel prefetches as it goes: address and stride each, from next on.
+const nexts = 4
+
+// prefetch asks for one row at each of the places and moves them on. The last written of them are to be written.
+func (a args) prefetch(written int) {
+	p := reg.RAX // known to the instruction that is encoded by hand
+	for i := 0; i < nexts; i++ {
+		MOVQ(at(a.p, next+16*i), p)
+		if i < nexts-written {
+			PREFETCHT0(Mem{Base: p})
+		} else {
+			asm.PREFETCHWAX()
+		}
+		ADDQ(at(a.p, next+16*i+8), p)
+		MOVQ(p, at(a.p, next+16*i))
+	}
+}
+
+// at addresses a field of the record that r points to.
+func at(r reg.Register, field int) Mem { return Mem{Base: r, Disp: field} }
+
+// state addresses state i of an array of states, kept one of the states kept by row, and its exponential.
+func state(r reg.Register, i int) Mem      { return Mem{Base: r, Disp: stateBytes * i} }
+func kept(r reg.Register, i int) Mem       { return Mem{Base: r, Disp: 2 * stateBytes * i} }
+func keptFactor(r reg.Register, i int) Mem { return Mem{Base: r, Disp: 2*stateBytes*i + stateBytes} }
+
+// element addresses element i of a row of float32.
+func element(r reg.Register, i int) Mem { return Mem{Base: r, Disp: 4 * i} }
+
+// whole reports whether a kernel of so many states does all that a model has, so that it may overwrite sums over the states
+// where others add to them.
+func whole(states int) bool { return states == 16 }
+
+// mulBroadcast sets dst = x·m, m one float32 for all lanes.
+func mulBroadcast(v asm.ISA, m Mem, x, dst reg.Register) {
+	if v.Bytes == 64 {
+		VMULPS_BCST(m, x, dst)
+		return
+	}
+	VBROADCASTSS(m, dst)
+	VMULPS(x, dst, dst)
+}
+
+// fmaBroadcast adds x·m to acc.
+func fmaBroadcast(v asm.ISA, m Mem, x, acc reg.Register) {
+	if v.Bytes == 64 {
+		VFMADD231PS_BCST(m, x, acc)
+		return
+	}
+	t := v.Vec()
+	VBROADCASTSS(m, t)
+	VFMADD231PS(x, t, acc)
+}
+
+// forward emits h = exp2(Δ·a)·h + Δ·u·B, out (+)= C·h; with keep it also stores h and the exponentials of every row.
+func forward(v asm.ISA, states int, keep bool) {
+	name := "scanForward"
+	if keep {
+		name = "scanStates"
+	}
+	g := head(fmt.Sprint(name, states), v.Suffix)
+	n, rp, bp, cp := g.get(rows), g.get(row), g.get(b), g.get(c)
+	ap, hp := g.get(a), g.get(h)
+	var hsp reg.GPVirtual
+	if keep {
+		hsp = g.get(hs)
+	}
+	st := make([]reg.VecVirtual, states)
+	for i := range st {
+		st[i] = v.Vec()
+		VMOVUPS(state(hp, i), st[i])
+		if keep {
+			VMOVUPS(st[i], kept(hsp, i))
+		}
+	}
+	if keep {
+		ADDQ(at(g.p, ldh), hsp)
+	}
+	exp2 := factor(v)
+	Label("row")
+	d, in, sum := v.Vec(), v.Vec(), v.Zero()
+	VMOVUPS(at(rp, delta), d)
+	VMOVUPS(at(rp, input), in)
+	if !whole(states) {
+		VMOVUPS(at(rp, out), sum)
+	}
+	if keep {
+		g.prefetch(0)
+	} else {
+		g.prefetch(1)
+	}
+	for i := range st {
+		x, w := v.Vec(), v.Vec()
+		VMULPS(state(ap, i), d, x)
+		x = exp2(x)
+		if keep {
+			VMOVUPS(x, keptFactor(hsp, i))
+		}
+		mulBroadcast(v, element(bp, i), in, w)
+		VFMADD213PS(w, x, st[i])
+		if keep {
+			VMOVUPS(st[i], kept(hsp, i))
+		}
+		fmaBroadcast(v, element(cp, i), st[i], sum)
+	}
+	VMOVUPS(sum, at(rp, out))
+	ADDQ(U32(recordBytes), rp)
+	ADDQ(at(g.p, ldb), bp)
+	ADDQ(at(g.p, ldc), cp)
+	if keep {
+		ADDQ(at(g.p, ldh), hsp)
+	}
+	DECQ(n)
+	JNZ(LabelRef("row"))
+	for i := range st {
+		VMOVUPS(st[i], state(hp, i))
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// factor returns a function that emits 2^x for x ≤ 0, exact at 0; x is consumed. With AVX-512 that is a table of 2^(k/32)
+// in two registers and a polynomial of degree two: x = k/32 + r, where the sum with 1.5·2^18 has k in its low bits, and
+//
+//	2^r = 1 + r·(c1 + c2·r), |r| ≤ 1/64, off by at most 5.3e-8
+//
+// for c1 + c2·r the tangent at 0 of (2^r − 1)/r, moved so that the cubic term's error has the shape of a Chebyshev polynomial.
+// The shorter polynomial is worth it since the multiply-adds are what the loop waits for.
+func factor(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
+	if v.Bytes != 64 {
+		return v.Exp2
+	}
+	const ln2 = math.Ln2
+	shift, c1, c2 := v.Splat(1.5*(1<<18)), v.Splat(ln2+ln2*ln2*ln2/6*0.75/(64*64)), v.Splat(ln2*ln2/2)
+	low, high := v.Vec(), v.Vec()
+	table := powers()
+	VMOVUPS(table, low)
+	VMOVUPS(table.Offset(64), high)
+	return func(x reg.VecVirtual) reg.VecVirtual {
+		p, n, q := v.Vec(), v.Vec(), v.Copy(c2)
+		VADDPS(shift, x, p)
+		VSUBPS(shift, p, n)
+		VSUBPS(n, x, x)
+		VPERMI2PS(high, low, p)
+		VFMADD213PS(c1, x, q)
+		VMULPS(p, x, x)
+		VFMADD231PS(q, x, p)
+		VSCALEFPS(n, p, p) // by 2 to the power of ⌊n⌋
+		return p
+	}
+}
+
+// powers is the table of 2^(k/32).
+var powers = sync.OnceValue(func() Mem {
+	m := GLOBL("powers", RODATA|NOPTR)
+	for k := range 32 {
+		DATA(4*k, U32(math.Float32bits(float32(math.Exp2(float64(k)/32)))))
+	}
+	return m
+})
+
+// summing turns eight vectors into one whose lane i of each 256 bits is the sum of the i-th's lanes there, if they come in
+// the order given by eights.
+type summing struct {
+	asm.ISA
+	high, pair, odd reg.Register // masks of the lanes that come from the second of two vectors
+	pending         [3]*reg.VecVirtual
+}
+
+func newSumming(v asm.ISA) summing {
+	if v.Bytes == 64 {
+		return summing{ISA: v, high: mask(0xff00), pair: mask(0xcccc), odd: mask(0xaaaa)}
+	}
+	return summing{ISA: v}
+}
+
+func mask(bits uint32) reg.OpmaskVirtual {
+	r, k := GP32(), K()
+	MOVL(U32(bits), r)
+	KMOVW(r, k)
+	return k
+}
+
+// add takes the next vector, or a pair of vectors merged already if level is 1; after the last it returns the result.
+func (s *summing) add(level int, x reg.VecVirtual) (reg.VecVirtual, bool) {
+	merge := []func(a, b reg.VecVirtual) reg.VecVirtual{s.halves, s.quads, s.singles}
+	for ; level < len(merge); level++ {
+		if s.pending[level] == nil {
+			s.pending[level] = &x
+			return nil, false
+		}
+		first := *s.pending[level]
+		s.pending[level] = nil
+		x = merge[level](first, x)
+	}
+	return x, true
+}
+
+// take replaces the lanes of a in the mask, k or bits for AVX2, by b's.
+func (s *summing) take(k reg.Register, bits uint8, b Op, a reg.VecVirtual) {
+	if s.Bytes == 64 {
+		VMOVUPS(b, k, a)
+	} else {
+		VBLENDPS(U8(bits), b, a, a)
+	}
+}
+
+// halves returns a's two halves added in the lower half, b's in the upper. It may overwrite a, as may the next two.
+func (s *summing) halves(a, b reg.VecVirtual) reg.VecVirtual {
+	t := s.crossed(a, b)
+	s.take(s.high, 0xf0, b, a)
+	VADDPS(a, t, t)
+	return t
+}
+
+// crossed returns a's upper half and b's lower.
+func (s *summing) crossed(a reg.VecVirtual, b Op) reg.VecVirtual {
+	t := s.Vec()
+	if s.Bytes == 64 {
+		VSHUFF32X4(U8(0x4e), b, a, t)
+	} else {
+		VPERM2F128(U8(0x21), b, a, t)
+	}
+	return t
+}
+
+// products is halves of a·m and b·m, turned being m with its halves exchanged: the merge comes first, then the products.
+func (s *summing) products(a reg.VecVirtual, b Op, m, turned reg.VecVirtual) reg.VecVirtual {
+	t, u := s.crossed(a, b), s.Copy(a)
+	s.take(s.high, 0xf0, b, u)
+	VMULPS(m, u, u)
+	VFMADD231PS(turned, t, u)
+	return u
+}
+
+// quads does the same as halves to the halves of each 128 bits.
+func (s *summing) quads(a, b reg.VecVirtual) reg.VecVirtual {
+	t := s.Vec()
+	VSHUFPS(U8(0x4e), b, a, t)
+	s.take(s.pair, 0xcc, b, a)
+	VADDPS(a, t, t)
+	return t
+}
+
+// singles does the same to neighbours.
+func (s *summing) singles(a, b reg.VecVirtual) reg.VecVirtual {
+	t := s.Copy(b)
+	s.take(s.odd, 0xaa, a, t)
+	VPERMILPS(U8(0xb1), t, t)
+	s.take(s.odd, 0xaa, b, a)
+	VADDPS(a, t, t)
+	return t
+}
+
+// eights is the order in which a summing wants eight vectors.
+var eights = [8]int{0, 4, 2, 6, 1, 5, 3, 7}
+
+// way is the way back under construction.
+type way struct {
+	asm.ISA
+	keepA                    bool
+	bp, cp, ap, dap          reg.GPVirtual
+	hsp, before, rp, pp      reg.GPVirtual
+	dh                       []reg.VecVirtual
+	gy, in, gyT, inT, sB, sA reg.VecVirtual
+}
+
+// backward emits the way back over a run of rows for some states; pointers stand at the last row. With dh the gradient of
+// the state: dh += C·gy, dB = Σ dh·Δ·u, dC = Σ gy·h (over channels, added to part as [dB | dC]), dh = dh·e,
+// q = dh·h(before), sumB (+)= Σ dh·B, sumA (+)= Σ q·a, and da += q·Δ if that is wanted.
+//
+// AVX-512 takes eight states at a time, each sum over channels in a tree of its own, joined at the end; AVX2 takes four,
+// whose dB and dC share one tree.
+func backward(v asm.ISA, states int, keepA bool) {
+	name := "scanBackward"
+	if keepA {
+		name = "scanBackwardA"
+	}
+	g := head(fmt.Sprint(name, states), v.Suffix)
+	n, dhp := g.get(rows), g.get(h)
+	k := way{ISA: v, keepA: keepA, bp: g.get(b), cp: g.get(c), ap: g.get(a), hsp: g.get(hs), before: GP64(), rp: g.get(row), pp: g.get(part)}
+	if keepA {
+		k.dap = g.get(da)
+	}
+	tree := newSumming(v)
+	k.dh = make([]reg.VecVirtual, states)
+	for i := range k.dh {
+		k.dh[i] = v.Vec()
+		VMOVUPS(state(dhp, i), k.dh[i])
+	}
+	Label("row")
+	MOVQ(k.hsp, k.before) // the states before the row; hsp points behind it
+	SUBQ(at(g.p, ldh), k.before)
+	k.gy, k.in, k.sA, k.sB = v.Vec(), v.Vec(), v.Zero(), v.Zero()
+	VMOVUPS(at(k.rp, gy), k.gy)
+	VMOVUPS(at(k.rp, input), k.in)
+	g.prefetch(3)
+	if v.Bytes == 64 {
+		k.gyT, k.inT = tree.crossed(k.gy, k.gy), tree.crossed(k.in, k.in)
+		for i := 0; i < states; i += 8 {
+			k.eight(tree, i)
+		}
+	} else {
+		k.four(tree)
+	}
+	if !whole(states) {
+		VADDPS(at(k.rp, sumB), k.sB, k.sB)
+		VADDPS(at(k.rp, sumA), k.sA, k.sA)
+	}
+	VMOVUPS(k.sB, at(k.rp, sumB))
+	VMOVUPS(k.sA, at(k.rp, sumA))
+	SUBQ(U32(recordBytes), k.rp)
+	SUBQ(at(g.p, ldb), k.bp)
+	SUBQ(at(g.p, ldc), k.cp)
+	MOVQ(k.before, k.hsp)
+	SUBQ(at(g.p, ldpart), k.pp)
+	DECQ(n)
+	JNZ(LabelRef("row"))
+	for i := range k.dh {
+		VMOVUPS(k.dh[i], state(dhp, i))
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// enter adds what row i's output sends back to state i, and state i's part of Σ dh·B.
+func (k *way) enter(i int) {
+	fmaBroadcast(k.ISA, element(k.cp, i), k.gy, k.dh[i])
+	fmaBroadcast(k.ISA, element(k.bp, i), k.dh[i], k.sB)
+}
+
+// leave takes the gradient of state i to the row before.
+func (k *way) leave(i int) {
+	q := k.Vec()
+	VMULPS(keptFactor(k.hsp, i), k.dh[i], k.dh[i])
+	VMULPS(kept(k.before, i), k.dh[i], q)
+	VFMADD231PS(state(k.ap, i), q, k.sA)
+	if k.keepA {
+		d := k.Vec()
+		VMOVUPS(at(k.rp, delta), d)
+		VFMADD213PS(state(k.dap, i), d, q)
+		VMOVUPS(q, state(k.dap, i))
+	}
+}
+
+// eight emits eight states from i on. The two of a pair are merged before they are multiplied.
+func (k *way) eight(tree summing, i int) {
+	dB, dC := tree, tree
+	var x, w reg.VecVirtual
+	for p := 0; p < 8; p += 2 {
+		first, second := i+eights[p], i+eights[p+1]
+		k.enter(first)
+		k.enter(second)
+		x, _ = dB.add(1, dB.products(k.dh[first], k.dh[second], k.in, k.inT))
+		after := k.Vec()
+		VMOVUPS(kept(k.hsp, first), after)
+		w, _ = dC.add(1, dC.products(after, kept(k.hsp, second), k.gy, k.gyT))
+		k.leave(first)
+		k.leave(second)
+	}
+	t := k.Vec()
+	VSHUFF32X4(U8(0x88), w, x, t)
+	VSHUFF32X4(U8(0xdd), w, x, x)
+	VADDPS(x, t, t)
+	k.deliver(t, 8*i)
+}
+
+// four emits all four states of a kernel.
+func (k *way) four(tree summing) {
+	for _, i := range []int{0, 2, 1, 3} {
+		k.enter(i)
+		x := k.Vec()
+		VMULPS(k.in, k.dh[i], x)
+		tree.add(0, x)
+		w := k.Vec()
+		VMULPS(kept(k.hsp, i), k.gy, w)
+		if sum, done := tree.add(0, w); done {
+			k.deliver(sum, 0)
+		}
+		k.leave(i)
+	}
+}
+
+// deliver adds a vector of dB and dC to part.
+func (k *way) deliver(x reg.VecVirtual, offset int) {
+	m := Mem{Base: k.pp, Disp: offset}
+	VADDPS(m, x, x)
+	VMOVUPS(x, m)
+}
