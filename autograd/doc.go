@@ -18,9 +18,16 @@
 //
 // # Writing an operation
 //
-// An operation is a type with the five methods of [Op]: its name, its shape rule, which inputs its backward pass reads,
-// forward and backward. [Apply] records it. Backward adds to the gradients it is handed and skips those that are absent
-// because nothing trainable lies below that input. See rmsnorm.go for a small one.
+// An operation is a type with the four methods of [Op]: its name, its shape rule, forward and backward. It is generic over
+// the precision: training runs it in float32, [mambatrain/autograd/gradtest.Check] in float64 to compare its gradients
+// with central differences. [Apply] records it. Forward fills all of its output, whose memory holds anything before;
+// Backward adds to the gradients it is handed and skips those that are absent because nothing trainable lies below that
+// input. What an operation wants beyond that it says by a further method: [Saver], [Stateful], [Scratcher],
+// [Overwriter], [Carrier]. A loop over rows uses all threads through kernel.For. The example of a new operation is a
+// whole one with its check.
+//
+// A layer is a struct of [Param] objects with a method that records it: g.Param turns a Param into a [Var]. Package nn
+// has the layers of a Mamba model and an example of a new one.
 //
 // # How it runs on Gorgonia
 //

@@ -10,12 +10,35 @@ import (
 	"slices"
 
 	ag "mambatrain/autograd"
+	"mambatrain/data"
 	"mambatrain/mamba"
 )
 
 const dir = "testdata/golden/base/model"
 
+// Load a model with its tokenizer, and let it continue a text.
 func Example() {
+	const dir = "../configs/quickstart/base"
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tok, err := data.LoadTokenizer(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	o := m.DefaultGenerate() // greedy; o.DoSample draws
+	o.MaxNewTokens = 5
+	out, err := m.Generate(context.Background(), [][]int{tok.Encode("To be, or not to")}, o)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%q %s\n", tok.DecodeText(out[0].IDs), out[0].FinishReason)
+	// Output: " me and tell." eos
+}
+
+// Prompts and results are token ids.
+func ExampleModel_Generate() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
 		log.Fatal(err)

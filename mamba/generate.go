@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// GenerateOptions say how text is continued. [DefaultGenerate] returns transformers' defaults; the fields keep
+// GenerateOptions say how text is continued. [Model.DefaultGenerate] returns transformers' defaults; the fields keep
 // transformers' meaning and are applied in its order: penalties and bans first, then, when sampling, temperature,
 // top-k, top-p, min-p and typical-p.
 type GenerateOptions struct {

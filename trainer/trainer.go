@@ -40,6 +40,8 @@ type Task struct {
 	Sample func(ctx context.Context, prompt string) (string, error)
 	// Output is where checkpoints and results go; nil writes nothing.
 	Output *Output
+	// Schedule replaces the one that Settings name; nil = that one. Identity should tell it from others.
+	Schedule Schedule
 	// Seed decides dropout and noise, together with the micro-batch's number.
 	Seed uint64
 	// LoRAPlusRatio is the learning rate of B over that of A; 0 stands for 1.
@@ -137,8 +139,10 @@ func New(s Settings, t Task) (*Trainer, error) {
 	if tr.plan, err = newPlan(t.Train, s, s.GradientAccumulationSteps*tr.task.Shards); err != nil {
 		return nil, err
 	}
-	if tr.schedule, err = NewSchedule(s, tr.plan.steps); err != nil {
-		return nil, err
+	if tr.schedule = t.Schedule; tr.schedule == nil {
+		if tr.schedule, err = NewSchedule(s, tr.plan.steps); err != nil {
+			return nil, err
+		}
 	}
 	return tr, tr.newState()
 }

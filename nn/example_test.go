@@ -1,0 +1,99 @@
+package nn_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"math/rand/v2"
+
+	ag "mambatrain/autograd"
+	"mambatrain/lora"
+	"mambatrain/nn"
+)
+
+// Bottleneck is a layer of one's own: x + W₂·norm(W₁·x), through fewer features and back.
+type Bottleneck struct {
+	Down, Up *nn.Linear
+	Norm     *nn.RMSNorm
+}
+
+// NewBottleneck draws the weights of a layer for m features that goes through n of them.
+func NewBottleneck(path string, m, n int, r *rand.Rand) *Bottleneck {
+	b := &Bottleneck{
+		Down: &nn.Linear{Weight: ag.Zeros(path+".down.weight", n, m)},
+		Up:   &nn.Linear{Weight: ag.Zeros(path+".up.weight", m, n)},
+		Norm: &nn.RMSNorm{Weight: ag.Zeros(path+".norm.weight", n), Eps: 1e-5},
+	}
+	nn.FanIn(b.Down.Weight, m, r)
+	nn.FanIn(b.Up.Weight, n, r)
+	nn.Constant(b.Norm.Weight, 1)
+	return b
+}
+
+// Forward records the layer for x (rows, m). Nothing is checked here: a wrong size sticks to the graph.
+func (b *Bottleneck) Forward(x ag.Var) ag.Var {
+	return ag.Add(x, b.Up.Forward(b.Norm.Forward(b.Down.Forward(x))))
+}
+
+// Tiny is a language model with the layer between its table and its head. Its two methods are what adapters and
+// optimisers ask of a model.
+type Tiny struct {
+	Table *nn.Embedding
+	Layer *Bottleneck
+}
+
+// Params lists every parameter once.
+func (t *Tiny) Params() []*ag.Param {
+	return []*ag.Param{t.Table.Weight, t.Layer.Down.Weight, t.Layer.Norm.Weight, t.Layer.Up.Weight}
+}
+
+// Slots lists where adapters may sit.
+func (t *Tiny) Slots() []nn.Slot {
+	return []nn.Slot{{Path: "layer.down", Linear: t.Layer.Down}, {Path: "layer.up", Linear: t.Layer.Up}}
+}
+
+// Loss records the model: its head is the table again.
+func (t *Tiny) Loss(g *ag.Graph) ag.Var {
+	head := &nn.Linear{Weight: t.Table.Weight}
+	return head.CrossEntropy(t.Layer.Forward(t.Table.Forward(g.Tokens())), ag.LossOptions{})
+}
+
+// A layer is a struct of parameters and a Forward that records it. A model of such layers is trained like any other, and
+// carries adapters by the paths of its slots.
+func Example_newLayer() {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := &Tiny{Table: &nn.Embedding{Weight: ag.Zeros("table.weight", 16, 8)}, Layer: NewBottleneck("layer", 8, 4, r)}
+	nn.Normal(m.Table.Weight, 1, r)
+
+	c := lora.Defaults()
+	c.R, c.TargetModules = 2, lora.Targets{Names: []string{"down", "up"}}
+	adapted, err := lora.Inject(m, c, r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := adapted.Train(); err != nil {
+		log.Fatal(err)
+	}
+	g := ag.NewGraph(ag.Options{Rows: 8})
+	program, err := g.Compile(m.Loss(g))
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens := []int{3, 1, 4, 1, 5, 9, 2, 6}
+	loss, err := program.Step(context.Background(), ag.Step{Batch: ag.Batch{Tokens: tokens, Labels: tokens, Starts: []int{0}}, Scale: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(loss.Tokens, "labels, gradients of:")
+	for _, p := range program.Params() {
+		if p.Trainable() {
+			fmt.Println(p.Name, p.Shape())
+		}
+	}
+	// Output:
+	// 7 labels, gradients of:
+	// base_model.model.layer.down.lora_A.weight [2 8]
+	// base_model.model.layer.down.lora_B.weight [4 2]
+	// base_model.model.layer.up.lora_A.weight [2 4]
+	// base_model.model.layer.up.lora_B.weight [8 2]
+}

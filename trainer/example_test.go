@@ -1,0 +1,83 @@
+package trainer_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	ag "mambatrain/autograd"
+	"mambatrain/data"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+// LoRA on rows of your own: read them, put adapters into a model, train, save what peft reads. Checkpoints, evaluation and
+// going on after a stop are further fields of Task and Settings.
+func Example() {
+	const base = "../configs/quickstart/base"
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "own-rows")
+	check(err)
+	defer os.RemoveAll(dir)
+	rows := filepath.Join(dir, "rows.jsonl")
+	check(os.WriteFile(rows, []byte(`{"ask":"Who keeps the lamp?","answer":" The owl."}
+{"ask":"Who keeps the door?","answer":" The cat."}
+`), 0o666))
+
+	tok, err := data.LoadTokenizer(base)
+	check(err)
+	o := data.DefaultOptions()
+	o.Prompt, o.Completion = "ask", "answer" // the loss is that of the answers
+	set, err := data.Open(ctx, []data.Input{{Path: rows}}, tok, o)
+	check(err)
+	defer set.Close()
+	loader, err := set.Loader(data.LoaderOptions{BatchSize: 2, Seed: 42})
+	check(err)
+	defer loader.Close()
+
+	model, err := mamba.Load(base, mamba.LoadOptions{})
+	check(err)
+	adapter, err := lora.Inject(model, lora.Defaults(), rand.New(rand.NewPCG(42, 0)))
+	check(err)
+	check(adapter.Train())
+	const capacity = 64 // rows of the largest micro-batch
+	g := ag.NewGraph(ag.Options{Rows: capacity})
+	program, err := g.Compile(model.Loss(g))
+	check(err)
+
+	s := trainer.Defaults()
+	s.MaxSteps, s.LearningRate, s.LoggingSteps = 30, 1e-2, 10
+	run, err := trainer.New(s, trainer.Task{
+		Params: adapter.Params(), Program: program, Rows: capacity, Train: trainer.FromLoader(loader), Seed: 42,
+		Observer: func(e trainer.Event) {
+			if e, ok := e.(trainer.Logged); ok && e.Row["loss"] > 0 {
+				fmt.Printf("step %v, loss below 1: %v\n", e.Row["step"], e.Row["loss"] < 1)
+			}
+		},
+	})
+	check(err)
+	_, err = run.Run(ctx)
+	check(err)
+	check(adapter.Save(filepath.Join(dir, "adapter"), lora.SaveOptions{BaseModel: base}))
+
+	how := model.DefaultGenerate()
+	how.MaxNewTokens = 10
+	out, err := model.Generate(ctx, [][]int{tok.Encode("Who keeps the lamp?")}, how)
+	check(err)
+	fmt.Printf("%q\n", tok.DecodeText(out[0].IDs))
+	// Output:
+	// step 10, loss below 1: true
+	// step 20, loss below 1: true
+	// step 30, loss below 1: true
+	// " The owl."
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
