@@ -84,6 +84,11 @@ func (p *product) run() {
 		}
 		return
 	}
+	if s, ok := p.b.(shareable); ok && p.m > rowsPack {
+		buf := prepack(s, p.k, p.n)
+		defer giveBack(buf)
+		p.b, p.block = prepacked{buf.data, p.k}, kLong
+	}
 	for r := 0; r < p.m; r += rowsPack {
 		rows := min(rowsPack, p.m-r)
 		for k0 := 0; k0 < p.k; k0 += kPack {
@@ -158,6 +163,14 @@ func (p rowPanels) start(i int) int {
 	return i * p.height
 }
 
+// alike returns how many panels from i on, up to hi, are as high as panel i.
+func (p rowPanels) alike(i, hi int) int {
+	if full := p.count - 2; i < full {
+		return min(hi, full) - i
+	}
+	return 1
+}
+
 // slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows; in it the
 // panel that starts at row r starts at r·(steps of the block).
 type slab struct {
@@ -170,14 +183,18 @@ type slab struct {
 func (s *slab) packA() {
 	grain := max(1, 1<<15/(s.kn*s.set.height)) // panels per task: some 32 thousand elements
 	For(s.panels.count, grain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			from, to := s.panels.start(i), s.panels.start(i+1)
+		for i := lo; i < hi; {
+			n := s.panels.alike(i, hi)
+			from, height := s.panels.start(i), s.panels.start(i+1)-s.panels.start(i)
 			for k := 0; k < s.kn; k += s.block {
 				kc := min(s.block, s.kn-k)
-				s.a.pack(s.packed[k*s.rows+from*kc:], s.r+from, to-from, s.k0+k, kc)
+				s.a.pack(s.packed[k*s.rows+from*kc:], s.r+from, n, height, s.k0+k, kc)
 			}
-			if s.low != nil {
-				s.low.project(s, from, to)
+			i += n
+		}
+		if s.low != nil {
+			for i := lo; i < hi; i++ {
+				s.low.project(s, s.panels.start(i), s.panels.start(i+1))
 			}
 		}
 	})

@@ -15958,6 +15958,47 @@ oneRows:
 	VZEROUPPER
 	RET
 
+// func packPanels512(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·packPanels512(SB), NOSPLIT, $0-64
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         mr+32(FP), SI
+	VBROADCASTSS alpha+40(FP), Z0
+	MOVQ         dst+48(FP), DI
+	MOVQ         ldp+56(FP), R8
+	MOVQ         $0xffffffff, R9
+	MOVQ         $0x00000010, R10
+	CMPQ         SI, R10
+	CMOVQLT      SI, R10
+	BZHIQ        R10, R9, R9
+	KMOVW        R9, K1
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+row:
+	MOVQ CX, R9
+	MOVQ DI, R10
+	MOVQ BX, R11
+
+panel:
+	VMOVUPS.Z (R9), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (R10)
+	ADDQ      SI, R9
+	ADDQ      R8, R10
+	DECQ      R11
+	JNZ       panel
+	ADDQ      DX, CX
+	ADDQ      SI, DI
+	DECQ      AX
+	JNZ       row
+	VZEROUPPER
+	RET
+
 // func packPairsTurned(k int, src *float32, lds int, dst *float32)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·packPairsTurned(SB), NOSPLIT, $0-32

@@ -203,6 +203,9 @@ func packTurnedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float
 func packStraight512(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
+func packPanels512(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+
+//go:noescape
 func packPairsTurned(k int, src *float32, lds int, dst *float32)
 
 //go:noescape

@@ -272,11 +272,27 @@ func TestGEMMLarge(t *testing.T) {
 	rng := rand.New(rand.NewSource(7))
 	const m, n, k = rowsPack + 3, 33, kPack + 5
 	a, b := randomMat[float32](rng, m, k), randomMat[float32](rng, n, k)
-	c := Dense(make([]float32, m*n), m, n)
-	MatMulNT(Set, c, 1, a, b)
-	for _, i := range []int{0, rowsPack - 1, rowsPack, m - 1} {
-		for j := range n {
-			near(t, "element", c.Row(i)[j:j+1], []float64{dot(a.Row(i), b.Row(j))}, 1e-2)
+	turn := func(x Mat[float32]) Mat[float32] {
+		y := Dense(make([]float32, x.Rows*x.Cols), x.Cols, x.Rows)
+		for i := range x.Rows {
+			for j, v := range x.Row(i) {
+				y.Row(j)[i] = v
+			}
+		}
+		return y
+	}
+	at, bt := turn(a), turn(b)
+	for name, multiply := range map[string]func(c Mat[float32]){
+		"NT": func(c Mat[float32]) { MatMulNT(Set, c, 1, a, b) },
+		"NN": func(c Mat[float32]) { MatMulNN(Set, c, 1, a, bt) },
+		"TN": func(c Mat[float32]) { MatMulTN(Set, c, 1, at, bt) },
+	} {
+		c := Dense(make([]float32, m*n), m, n)
+		multiply(c)
+		for _, i := range []int{0, rowsPack - 1, rowsPack, m - 1} {
+			for j := range n {
+				near(t, name, c.Row(i)[j:j+1], []float64{dot(a.Row(i), b.Row(j))}, 1e-2)
+			}
 		}
 	}
 }

@@ -132,6 +132,14 @@ func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float
 	}
 }
 
+func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *float32, ldp int) {
+	if active.wide {
+		packPanels512(k, src, lds, n, height, alpha, dst, ldp)
+	} else {
+		packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
+	}
+}
+
 func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	packTurnedBF16(k, rows, height, alpha, dst, ldd)
 }

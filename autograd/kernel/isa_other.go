@@ -20,6 +20,10 @@ func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float
 	packStraightGo(k, src, lds, width, alpha, dst, ldd)
 }
 
+func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *float32, ldp int) {
+	packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
+}
+
 func widenPairs(k int, src *float32, words int, dst *float32) { widenPairsGo(k, src, words, dst) }
 
 // No kernel set here multiplies in bfloat16, so that these two are never reached.

@@ -75,17 +75,6 @@ type lowRank struct {
 	zs     *buffer // scale·z in panels like those of a, [rank][height]
 }
 
-// prepack builds all panels of b (k, n).
-func prepack(b right, k, n int) *buffer {
-	buf := borrow((n + panel - 1) / panel * panel * k)
-	blocks := (k + kBlock - 1) / kBlock
-	Run((n+panel-1)/panel*blocks, func(t int) {
-		j, k0 := t/blocks, t%blocks*kBlock
-		b.panel(buf.data[(j*k+k0)*panel:], j, k0, min(kBlock, k-k0))
-	})
-	return buf
-}
-
 func (l *lowRank) setFirst(b right, k int) { l.first, l.depth = prepack(b, k, l.rank), k }
 
 func (l *lowRank) setSecond(b right, n int) {

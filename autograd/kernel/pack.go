@@ -5,13 +5,15 @@ import (
 	"unsafe"
 )
 
-// pack writes rows [r, r+height) of A over steps [k0, k0+kc) to dst as [kc][height].
-func (a *left) pack(dst []float32, r, height, k0, kc int) {
+// pack writes n panels of height rows, the first of which is row r of A, over steps [k0, k0+kc) to dst, each as [kc][height].
+func (a *left) pack(dst []float32, r, n, height, k0, kc int) {
 	if a.turned {
-		packStraight(kc, &a.mat.Data[k0*a.mat.Stride+r], a.mat.Stride, height, a.alpha, &dst[0], height)
+		packPanels(kc, &a.mat.Data[k0*a.mat.Stride+r], a.mat.Stride, n, height, a.alpha, &dst[0], kc*height)
 		return
 	}
-	packAlong(a, dst, r, height, k0, kc)
+	for i := range n {
+		packAlong(a, dst[i*kc*height:], r+i*height, height, k0, kc)
+	}
 }
 
 // packAlong packs rows that run along k.
@@ -90,6 +92,43 @@ func (b turnedRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &b.mat.Data[min(row, b.mat.Rows-1)*b.mat.Stride+k0], 4 * kc
 }
 
+// shareable is a B that is packed once for all if A is high: it would be packed again for each band of A's rows.
+type shareable interface {
+	right
+	shareable()
+}
+
+func (plainRight) shareable()  {}
+func (turnedRight) shareable() {}
+
+// prepack builds all panels of b (k, n), one behind the other.
+func prepack(b right, k, n int) *buffer {
+	buf := borrow((n + panel - 1) / panel * panel * k)
+	blocks := (k + kBlock - 1) / kBlock
+	Run((n+panel-1)/panel*blocks, func(t int) {
+		j, k0 := t/blocks, t%blocks*kBlock
+		b.panel(buf.data[(j*k+k0)*panel:], j, k0, min(kBlock, k-k0))
+	})
+	return buf
+}
+
+// prepacked is what prepack leaves, k steps deep.
+type prepacked struct {
+	data []float32
+	k    int
+}
+
+func (prepacked) packs() bool { return false }
+
+func (b prepacked) panel(_ []float32, j, k0, _ int) (*float32, int) {
+	return &b.data[(j*b.k+k0)*panel], panel
+}
+
+func (b prepacked) upcoming(j, k0, kc, i, n int) (*float32, int) {
+	part := (kc*panel + n - 1) / n
+	return &b.data[min((j*b.k+k0)*panel+i*part, len(b.data)-1)], 4 * part
+}
+
 // packTurnedGo writes dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16: k runs along the rows of the source.
 func packTurnedGo(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	d := unsafe.Slice(dst, (k-1)*ldd+height)
@@ -119,6 +158,19 @@ func packStraightGo(k int, src *float32, lds, width int, alpha float32, dst *flo
 		to := d[l*ldd:][:width]
 		for r, v := range s[l*lds:][:width] {
 			to[r] = alpha * v
+		}
+	}
+}
+
+// packPanelsGo writes dst[p·ldp + l·height + r] = alpha·src[l·lds + p·height + r] for p < n, l < k, r < height ≤ 16.
+func packPanelsGo(k int, src *float32, lds, n, height int, alpha float32, dst *float32, ldp int) {
+	s, d := unsafe.Slice(src, (k-1)*lds+n*height), unsafe.Slice(dst, (n-1)*ldp+k*height)
+	for l := range k {
+		for p := range n {
+			to := d[p*ldp+l*height:][:height]
+			for r, v := range s[l*lds+p*height:][:height] {
+				to[r] = alpha * v
+			}
 		}
 	}
 }

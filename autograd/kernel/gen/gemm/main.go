@@ -364,6 +364,46 @@ func straightRows(label string, n int, m reg.Register, k, src, lds, far, alpha, 
 	RET()
 }
 
+// packPanels emits, for each of n panels p side by side, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k,
+// r < mr ≤ 16: all panels row by row, so that no row of src is fetched twice.
+func packPanels() {
+	TEXT("packPanels512", NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	n := Load(Param("n"), GP64())
+	mr := Load(Param("mr"), GP64())
+	alpha := ZMM()
+	VBROADCASTSS(NewParamAddr("alpha", 40), alpha)
+	dst := Load(Param("dst"), GP64())
+	ldp := Load(Param("ldp"), GP64())
+	keep := asm.LowMask(mr)
+	for _, r := range []reg.Register{lds, mr, ldp} {
+		SHLQ(U8(2), r)
+	}
+	from, to, left := GP64(), GP64(), GP64()
+	Label("row")
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	MOVQ(n, left)
+	Label("panel")
+	x := ZMM()
+	VMOVUPS_Z(Mem{Base: from}, keep, x)
+	VMULPS(alpha, x, x)
+	VMOVUPS(x, keep, Mem{Base: to})
+	ADDQ(mr, from)
+	ADDQ(ldp, to)
+	DECQ(left)
+	JNZ(LabelRef("panel"))
+	ADDQ(lds, src)
+	ADDQ(mr, dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
 // packPairsTurned emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block: src has 16 rows of lds words,
 // row i the inputs 2i and 2i+1 of each output; dst gets rows of 32 words, row o the outputs 2o and 2o+1 of each input.
 // k outputs, a multiple of 16, are turned.
@@ -521,6 +561,7 @@ func main() {
 	turnSquares()
 	packTurnedBF16()
 	packStraight()
+	packPanels()
 	packPairsTurned()
 	widenPairs(asm.AVX512)
 	widenPairs(asm.AVX2)
