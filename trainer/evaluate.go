@@ -16,7 +16,8 @@ type EvalSet struct {
 	Source Source // its epoch 0 is used
 }
 
-func (e EvalSet) key(metric string) string {
+// Key is the name of a metric such as loss in the history.
+func (e EvalSet) Key(metric string) string {
 	if e.Name == "" {
 		return "eval_" + metric
 	}
@@ -42,7 +43,7 @@ func evalMetrics(sets []string) []string {
 	var keys []string
 	for _, name := range sets {
 		for _, m := range []string{"loss", "perplexity", "mean_token_accuracy"} {
-			keys = append(keys, EvalSet{Name: name}.key(m))
+			keys = append(keys, EvalSet{Name: name}.Key(m))
 		}
 	}
 	return keys
@@ -57,8 +58,8 @@ func (s Settings) metricOn(firstSet string) string {
 	if !isEvalKey(name) {
 		name = "eval_" + name
 	}
-	if name == (EvalSet{}).key("loss") {
-		return EvalSet{Name: firstSet}.key("loss")
+	if name == (EvalSet{}).Key("loss") {
+		return EvalSet{Name: firstSet}.Key("loss")
 	}
 	return name
 }
@@ -206,12 +207,12 @@ func (t *Trainer) measure(ctx context.Context) (Row, error) {
 			return nil, err
 		}
 		score, seconds := sums.score(), t.task.Now().Sub(began).Seconds()
-		row[set.key("loss")] = score.Loss
-		row[set.key("perplexity")] = score.Perplexity
-		row[set.key("mean_token_accuracy")] = score.Accuracy
-		row[set.key("num_tokens")] = float64(score.Tokens)
-		row[set.key("runtime")] = seconds
-		row[set.key("tokens_per_second")] = perSecond(score.Tokens, seconds)
+		row[set.Key("loss")] = score.Loss
+		row[set.Key("perplexity")] = score.Perplexity
+		row[set.Key("mean_token_accuracy")] = score.Accuracy
+		row[set.Key("num_tokens")] = float64(score.Tokens)
+		row[set.Key("runtime")] = seconds
+		row[set.Key("tokens_per_second")] = perSecond(score.Tokens, seconds)
 	}
 	return row, nil
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"mambatrain/nn"
+	"mambatrain/trainer"
 )
 
 // interruptible returns a context that ends with the first SIGINT or SIGTERM, or one of the others, whose cause tells
@@ -79,7 +80,7 @@ func signalled(ctx context.Context, err error) error {
 	if !ok || err == nil {
 		return err
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.Interrupted)) { // that says where it stands
 		err = c
 	}
 	return stopped{c.signal, err}

@@ -167,7 +167,7 @@ type trainResult struct {
 	OutputDir       string  `json:"output_dir"`
 	Steps           int     `json:"steps"`
 	TrainLoss       finite  `json:"train_loss"`
-	EvalLoss        *finite `json:"eval_loss"`
+	EvalLoss        *finite `json:"eval_loss"` // of the first set
 	Tokens          int     `json:"tokens"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	PeakRSS         int64   `json:"peak_rss_bytes"`
@@ -178,9 +178,11 @@ func (a *app) reportRun(c *Config, j *job, r trainer.Result) error {
 		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: finite(r.TrainLoss), Tokens: r.Tokens,
 		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(),
 	}
-	if loss, ok := r.Eval["eval_loss"]; ok {
-		eval := finite(loss)
-		out.EvalLoss = &eval
+	if sets := c.Data.evalNames(); len(sets) > 0 {
+		if loss, ok := r.Eval[trainer.EvalSet{Name: sets[0]}.Key("loss")]; ok {
+			eval := finite(loss)
+			out.EvalLoss = &eval
+		}
 	}
 	switch {
 	case r.AlreadyFinished:
