@@ -104,6 +104,7 @@ type reducer struct {
 	at   map[*ag.Param]int
 	size int
 
+	overlap   bool // reduce buckets beside the backward pass
 	packed    []float32
 	complete  chan *ag.Param // while buckets are reduced beside the backward pass, else nil
 	finished  chan error
@@ -135,7 +136,7 @@ func (r *reducer) zero() {
 // ready returns what a backward pass is to call for each gradient that is complete, or nil. last says that the pass is
 // this rank's last one of the step, from where on buckets are reduced while the layers below are still computed.
 func (r *reducer) ready(last bool) func(*ag.Param) {
-	if !last || r.comm.Size() == 1 || len(r.buckets) <= onceBuckets {
+	if !last || !r.overlap || r.comm.Size() == 1 || len(r.buckets) <= onceBuckets {
 		return nil
 	}
 	complete := make(chan *ag.Param, len(r.params))

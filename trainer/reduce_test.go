@@ -54,6 +54,7 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	}
 	comm := &counter{}
 	r := newReducer(newLayout(params, defaultBucketBytes, false), params, comm, 1)
+	r.overlap = true
 	r.begin()
 	ready := r.ready(true)
 	half := len(params) / 2

@@ -64,6 +64,9 @@ type Task struct {
 	ShardOptimizer bool
 	// BucketBytes is how much of the gradient is reduced in one call; 0 = 4 MiB.
 	BucketBytes int
+	// Overlap makes sums while the backward pass is still under way. It pays where a core is left for the communicator:
+	// the kernels lose more than the time of the sums if they have to share theirs.
+	Overlap bool
 	// Facts must be the same on all ranks, beside what Identity holds: the program's version, say.
 	Facts map[string]string
 }
@@ -190,6 +193,7 @@ func (t *Trainer) divide() error {
 		return err
 	}
 	t.reducer = newReducer(l, t.optimizer.Params(), c, t.task.Shards/c.Size())
+	t.reducer.overlap = t.task.Overlap
 	return nil
 }
 

@@ -45,6 +45,8 @@ func (a *app) benchCommand() *cobra.Command {
   decode   one token after the other
   allreduce  the sums over ranks (mpi build, under mpirun)
 
+Under mpirun, lora and full measure a data-parallel step: each rank computes its part of the documents.
+
 Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix product that the mode needs; look-ups,
 the scan, the convolution, norms, the loss and what gradient checkpointing repeats are not counted. Peak: an
 arithmetic-only loop of the same instruction on the same threads, measured between the steps. For decode, efficiency is
@@ -52,7 +54,8 @@ bytes of weights per second over those of a read-only sweep through as much memo
 The first step is not counted; the others give the median.`,
 		Example: `  mamba-train bench --mode lora --tokens 192 --documents 4
   mamba-train bench --preset 370m --mode forward --precision bf16 --json
-  mamba-train bench --mode decode --tokens 32`,
+  mamba-train bench --mode decode --tokens 32
+  mpirun -np 2 --bind-to none mamba-train bench --mode lora --tokens 1024 --documents 4`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.bench(f) },
 	}
@@ -84,7 +87,8 @@ type benchResult struct {
 	Efficiency      float64 `json:"efficiency"`
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Kernels         string  `json:"kernels"`
-	Threads         int     `json:"threads"`
+	Threads         int     `json:"threads"` // of a rank
+	Ranks           int     `json:"ranks"`
 	Parameters      int     `json:"parameters"`
 	Trainable       int     `json:"trainable"`
 	Checkpointing   bool    `json:"gradient_checkpointing"`
@@ -114,23 +118,40 @@ func (a *app) bench(f benchFlags) error {
 	if f.mode == "allreduce" {
 		return a.benchAllReduce(f.steps)
 	}
-	b, err := newBenchmark(a, f)
+	comm, err := a.joinBench(f.mode)
 	if err != nil {
 		return err
+	}
+	b, err := newBenchmark(a, f, comm)
+	if err != nil {
+		return a.leave(ctx, comm, err)
 	}
 	run := map[string]func(context.Context) error{
 		"lora": b.train, "full": b.train, "forward": b.forward, "prefill": b.prefill, "decode": b.decode,
 	}[f.mode]
-	if err := run(ctx); err != nil {
-		return signalled(ctx, err)
+	if err := a.leave(ctx, comm, run(ctx)); err != nil || comm.Rank() > 0 {
+		return err
 	}
 	r := b.result()
 	return a.result(r, r.text())
 }
 
-// benchmark is a model with random weights and what has been measured on it.
+// joinBench joins the ranks for what they do together.
+func (a *app) joinBench(mode string) (trainer.Communicator, error) {
+	if mode != "lora" && mode != "full" {
+		return trainer.Alone{}, nil
+	}
+	c, err := loadConfig(configSource{section: "distributed"})
+	if err != nil {
+		return nil, err
+	}
+	return a.join(c.Distributed, a.threads)
+}
+
+// benchmark is a model with random weights and what has been measured on it. tokens and documents are those of this rank.
 type benchmark struct {
 	benchFlags
+	comm      trainer.Communicator
 	precision string
 	model     *mamba.Model
 	work      float64 // floating-point operations of a step
@@ -144,7 +165,11 @@ type benchmark struct {
 // benchSeed decides weights and tokens. Speed does not depend on it.
 const benchSeed = 1
 
-func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
+func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, error) {
+	if ranks := comm.Size(); f.documents%ranks != 0 || f.tokens%ranks != 0 {
+		return nil, misusef("--tokens %d in --documents %d: cannot be divided over %d ranks", f.tokens, f.documents, ranks)
+	}
+	f.tokens, f.documents = f.tokens/comm.Size(), f.documents/comm.Size()
 	c, err := mamba.Preset(f.preset)
 	if err != nil {
 		return nil, misuse(err)
@@ -161,7 +186,7 @@ func newBenchmark(a *app, f benchFlags) (*benchmark, error) {
 		}
 	}
 	m.Checkpointing = f.checkpointing
-	return &benchmark{benchFlags: f, precision: a.precision, model: m}, nil
+	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m}, nil
 }
 
 // pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.
@@ -184,10 +209,13 @@ func (b *benchmark) batch() ag.Batch {
 	return batch
 }
 
-// fixed is a data set of one micro-batch.
-type fixed struct{ batch ag.Batch }
+// fixed is a data set of the same micro-batch for each rank.
+type fixed struct {
+	batch ag.Batch
+	ranks int
+}
 
-func (f fixed) Batches(int) (int, error) { return 1, nil }
+func (f fixed) Batches(int) (int, error) { return f.ranks, nil }
 
 func (f fixed) Batch(context.Context, int, int) (trainer.Batch, error) {
 	return trainer.Batch{Batch: f.batch}, nil
@@ -216,7 +244,7 @@ func (b *benchmark) train(ctx context.Context) error {
 	s := trainer.Defaults()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
 	t, err := trainer.New(s, trainer.Task{
-		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch}, LoRAPlusRatio: ratio,
+		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: spareCore(b.comm),
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.Stepped); ok {
 				b.add(e.Time)
@@ -349,10 +377,11 @@ func median[T time.Duration | float64](v []T) T {
 
 func (b *benchmark) result() benchResult {
 	const giga = 1e9
-	seconds, peak := median(b.times[1:]).Seconds(), median(b.peaks)
+	ranks := b.comm.Size()
+	seconds, work, peak := median(b.times[1:]).Seconds(), b.work*float64(ranks), median(b.peaks)*float64(ranks)
 	r := benchResult{
-		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens, Documents: b.documents, Steps: b.steps,
-		TokensPerSecond: float64(b.tokens) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
+		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
+		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
 		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing,
 	}
 	for _, p := range b.model.Params() {
@@ -366,13 +395,18 @@ func (b *benchmark) result() benchResult {
 		r.Efficiency = r.BytesPerSecond / peak
 		return r
 	}
-	r.GFLOPS, r.PeakGFLOPS = b.work/seconds/giga, peak/giga
+	r.GFLOPS, r.PeakGFLOPS = work/seconds/giga, peak/giga
 	r.Efficiency = r.GFLOPS / r.PeakGFLOPS
 	return r
 }
 
 func (r benchResult) text() string {
-	text := fmt.Sprintf("%s, mamba-%s, %s, %d tokens in %d documents, %s kernels, %d threads\n", r.Mode, r.Preset, r.Precision, r.Tokens, r.Documents, r.Kernels, r.Threads)
+	text := fmt.Sprintf("%s, mamba-%s, %s, %d tokens in %d documents, %s kernels, ", r.Mode, r.Preset, r.Precision, r.Tokens, r.Documents, r.Kernels)
+	if r.Ranks > 1 {
+		text += fmt.Sprintf("%d ranks with %s each\n", r.Ranks, counted(r.Threads, "thread"))
+	} else {
+		text += fmt.Sprintf("%d threads\n", r.Threads)
+	}
 	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
 	if r.Mode == "decode" {
 		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, percent(r.Efficiency))

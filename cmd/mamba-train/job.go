@@ -297,7 +297,7 @@ func (j *job) task() (trainer.Task, error) {
 	if d := c.Distributed; d != nil {
 		task.ShardOptimizer, task.BucketBytes = d.ShardOptimizer, d.BucketMB<<20
 	}
-	task.Comm, task.Facts = j.comm, map[string]string{"version": buildVersion().identity()}
+	task.Comm, task.Overlap, task.Facts = j.comm, spareCore(j.comm), map[string]string{"version": buildVersion().identity()}
 	if j.adapted != nil {
 		task.LoRAPlusRatio = j.adapted.Config.LoraPlusRatio
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 
 	"mambatrain/autograd/kernel"
@@ -35,6 +36,19 @@ func (a *app) join(d *DistributedConfig, threads int) (trainer.Communicator, err
 		a.err = prefixed{stderr, mpi.Prefix(comm)}
 	}
 	return comm, nil
+}
+
+// spareCore says whether this rank has a core beside those of the kernels, for the thread that makes MPI calls.
+func spareCore(comm trainer.Communicator) bool {
+	c, ok := comm.(*mpi.Comm)
+	if !ok {
+		return false
+	}
+	own := c.Cores()
+	if own == 0 {
+		own = runtime.GOMAXPROCS(0)
+	}
+	return kernel.Threads() < own
 }
 
 // prefixed writes every message after a prefix.

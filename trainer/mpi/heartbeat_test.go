@@ -27,7 +27,7 @@ func (f *farewell) mustEnd(t *testing.T, ranks int) string {
 			if code != 75 {
 				t.Errorf("exit code %d, want 75: %s", code, f.text())
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("%d of %d ranks have ended: %s", i, ranks, f.text())
 		}
 	}

@@ -151,7 +151,7 @@ func (r *run) on(t *testing.T, ranks int, dir string, mode trainer.Mode) []error
 
 func (r *run) rank(t *testing.T, c trainer.Communicator, out *trainer.Output) error {
 	task := r.task(t)
-	task.Comm, task.Shards, task.BucketBytes = c, 4, 1<<18
+	task.Comm, task.Shards, task.BucketBytes, task.Overlap = c, 4, 1<<18, c.Size() == 2
 	if c.Rank() == 0 {
 		task.Output = out
 	}
