@@ -6,31 +6,31 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"slices"
 
 	"mambatrain/nn"
 )
 
 // Fingerprint returns a hash of a model's weight files: of names, shapes and values as float32 numbers. It does not
 // depend on how the tensors are spread over files, nor on the type of their elements as long as no value is rounded.
-// One tensor is in memory at a time.
+// A small piece of one tensor is in memory at a time.
 func Fingerprint(t *nn.Tensors) (string, error) {
 	h := sha256.New()
 	var buf []byte
 	for _, name := range t.Names() {
 		x, _ := t.Tensor(name)
-		v, err := x.Float32s()
+		fmt.Fprintf(h, "%q %v\n", name, x.Shape)
+		err := x.Pieces(func(v []float32) {
+			for w := range slices.Chunk(v, 1<<14) {
+				buf = buf[:0]
+				for _, f := range w {
+					buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(f))
+				}
+				h.Write(buf)
+			}
+		})
 		if err != nil {
 			return "", err
-		}
-		fmt.Fprintf(h, "%q %v\n", name, x.Shape)
-		for len(v) > 0 {
-			n := min(len(v), 1<<14)
-			buf = buf[:0]
-			for _, f := range v[:n] {
-				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(f))
-			}
-			h.Write(buf)
-			v = v[n:]
 		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil

@@ -305,6 +305,37 @@ func (x Tensor) Float32s() ([]float32, error) {
 	return v, x.ReadFloat32s(v)
 }
 
+// Pieces reads the tensor a piece at a time, in order. use must not keep what it is given.
+func (x Tensor) Pieces(use func(v []float32)) error {
+	if err := x.floating(); err != nil {
+		return err
+	}
+	v := make([]float32, min(chunk/2, x.Size()))
+	if x.DType != F32 {
+		return x.pieces16(func(_ int, bits []uint16) {
+			x.widen()(v[:len(bits)], bits)
+			use(v[:len(bits)])
+		})
+	}
+	for at := 0; at < x.Size(); at += len(v) {
+		v = v[:min(len(v), x.Size()-at)]
+		if err := x.readAt(float32Bytes(v), int64(4*at)); err != nil {
+			return err
+		}
+		fromLittleEndian32(v)
+		use(v)
+	}
+	return nil
+}
+
+// widen is how the 16-bit type becomes float32.
+func (x Tensor) widen() func(dst []float32, bits []uint16) {
+	if x.DType == F16 {
+		return kernel.WidenFP16
+	}
+	return kernel.WidenBF16
+}
+
 func (x Tensor) floating() error {
 	switch x.DType {
 	case F32, BF16, F16:
@@ -328,10 +359,7 @@ func (x Tensor) ReadFloat32s(dst []float32) error {
 		fromLittleEndian32(dst)
 		return nil
 	}
-	widen := kernel.WidenBF16
-	if x.DType == F16 {
-		widen = kernel.WidenFP16
-	}
+	widen := x.widen()
 	return x.pieces16(func(at int, bits []uint16) { widen(dst[at:at+len(bits)], bits) })
 }
 

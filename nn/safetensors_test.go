@@ -327,3 +327,33 @@ func TestWriteFileNamesTheFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A tensor read in pieces is the tensor, whatever its type and length.
+func TestPieces(t *testing.T) {
+	for _, n := range []int{1, 1<<17 - 1, 1 << 17, 1<<17 + 3, 300_000} {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(i%509) / 4
+		}
+		for _, as := range []DType{F32, BF16, F16} {
+			path := filepath.Join(t.TempDir(), "x.safetensors")
+			if err := SaveTensors(path, []Source{FromFloat32s("x", []int{n}, v, as)}, nil); err != nil {
+				t.Fatal(err)
+			}
+			f, err := OpenTensors(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			x, _ := f.Tensor("x")
+			want, err := x.Float32s()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []float32
+			if err := x.Pieces(func(p []float32) { got = append(got, p...) }); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%d elements of %s: %d read, %v", n, as, len(got), err)
+			}
+		}
+	}
+}
