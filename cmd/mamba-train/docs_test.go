@@ -283,7 +283,7 @@ func flagSomewhere(t *testing.T, word string) {
 }
 
 // launcherFlags belong to mpirun and srun.
-var launcherFlags = []string{"bind-to", "map-by", "mca", "mpi", "oversubscribe", "requeue", "signal", "allow-run-as-root", "hostfile"}
+var launcherFlags = []string{"bind-to", "cpus-per-task", "dependency", "map-by", "mca", "mpi", "oversubscribe", "requeue", "signal", "allow-run-as-root", "hostfile"}
 
 // leaves lists the commands that do something themselves.
 func leaves(cmd *cobra.Command) (list []*cobra.Command) {
