@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -324,6 +326,13 @@ func TestWriteFileNamesTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none", "x.bin")
 	err := WriteFile(path, func(io.Writer) error { return nil })
 	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "nn: "+path+": ") || strings.Contains(err.Error(), ".tmp") {
+		t.Errorf("error %v", err)
+	}
+	full := &fs.PathError{Op: "write", Path: ".x.bin.1.tmp", Err: syscall.ENOSPC}
+	if err := ofFile("x.bin", ".x.bin.1.tmp", full); !errors.Is(err, syscall.ENOSPC) || err.Error() != "nn: x.bin: "+syscall.ENOSPC.Error() {
+		t.Errorf("error %v", err)
+	}
+	if err := ofFile("x.bin", "other", full); err != full {
 		t.Errorf("error %v", err)
 	}
 }

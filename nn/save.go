@@ -298,16 +298,25 @@ func WriteFile(path string, fill func(w io.Writer) error) (err error) {
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
 	if err = fill(w); err != nil {
-		return err
+		return ofFile(path, tmp, err)
 	}
 	if err = errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("nn: %s: %w", path, err)
+		return ofFile(path, tmp, err)
 	}
 	if err = os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("nn: %s: %w", path, reason(err))
 	}
 	syncDir(dir)
 	return nil
+}
+
+// ofFile is an error of the temporary file as one of the file that it was to become; others stay as they are.
+func ofFile(path, tmp string, err error) error {
+	var failed *fs.PathError
+	if errors.As(err, &failed) && failed.Path == tmp {
+		return fmt.Errorf("nn: %s: %w", path, failed.Err)
+	}
+	return err
 }
 
 // reason is what the system says of a temporary file, without the file's name, which means nothing to anybody.
