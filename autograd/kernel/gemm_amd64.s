@@ -15392,6 +15392,152 @@ done:
 	VZEROUPPER
 	RET
 
+// func packTurned256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
+// Requires: AVX
+TEXT ·packTurned256(SB), NOSPLIT, $0-40
+	MOVQ k+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ dst+24(FP), DX
+	MOVQ ldd+32(FP), BX
+	SHLQ $0x02, BX
+	XORQ SI, SI
+
+loop:
+	VBROADCASTSS alpha+16(FP), Y1
+	MOVQ         (CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y0
+	MOVQ         8(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y2
+	MOVQ         16(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y4
+	MOVQ         24(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y6
+	MOVQ         32(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y8
+	MOVQ         40(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y10
+	MOVQ         48(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y12
+	MOVQ         56(CX), DI
+	VMULPS       (DI)(SI*1), Y1, Y14
+	VUNPCKLPS    Y2, Y0, Y1
+	VUNPCKHPS    Y2, Y0, Y3
+	VUNPCKLPS    Y6, Y4, Y5
+	VUNPCKHPS    Y6, Y4, Y7
+	VUNPCKLPS    Y10, Y8, Y9
+	VUNPCKHPS    Y10, Y8, Y11
+	VUNPCKLPS    Y14, Y12, Y13
+	VUNPCKHPS    Y14, Y12, Y14
+	VUNPCKLPD    Y5, Y1, Y0
+	VUNPCKHPD    Y5, Y1, Y2
+	VUNPCKLPD    Y7, Y3, Y4
+	VUNPCKHPD    Y7, Y3, Y6
+	VUNPCKLPD    Y13, Y9, Y8
+	VUNPCKHPD    Y13, Y9, Y10
+	VUNPCKLPD    Y14, Y11, Y12
+	VUNPCKHPD    Y14, Y11, Y14
+	VPERM2F128   $0x20, Y8, Y0, Y1
+	VPERM2F128   $0x31, Y8, Y0, Y9
+	VPERM2F128   $0x20, Y10, Y2, Y3
+	VPERM2F128   $0x31, Y10, Y2, Y11
+	VPERM2F128   $0x20, Y12, Y4, Y5
+	VPERM2F128   $0x31, Y12, Y4, Y13
+	VPERM2F128   $0x20, Y14, Y6, Y7
+	VPERM2F128   $0x31, Y14, Y6, Y14
+	VMOVAPS      Y1, Y0
+	VMOVAPS      Y3, Y2
+	VMOVAPS      Y5, Y4
+	VMOVAPS      Y7, Y6
+	VMOVAPS      Y9, Y8
+	VMOVAPS      Y11, Y10
+	VMOVAPS      Y13, Y12
+	VMOVAPS      Y14, Y14
+	VMOVUPS      Y0, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y2, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y4, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y12, (DX)
+	ADDQ         BX, DX
+	VMOVUPS      Y14, (DX)
+	ADDQ         BX, DX
+	ADDQ         $0x20, SI
+	SUBQ         $0x08, AX
+	JGT          loop
+	VZEROUPPER
+	RET
+
+// func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+// Requires: AVX
+TEXT ·packPanels256(SB), NOSPLIT, $0-64
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         mr+32(FP), SI
+	VBROADCASTSS alpha+40(FP), Y0
+	MOVQ         dst+48(FP), DI
+	MOVQ         ldp+56(FP), R8
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+row:
+	MOVQ CX, R9
+	MOVQ DI, R10
+	MOVQ BX, R11
+
+panel:
+	VMULPS  (R9), Y0, Y1
+	VMOVUPS Y1, (R10)
+	ADDQ    SI, R9
+	ADDQ    R8, R10
+	DECQ    R11
+	JNZ     panel
+	ADDQ    DX, CX
+	ADDQ    SI, DI
+	DECQ    AX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func packStraight256(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
+// Requires: AVX
+TEXT ·packStraight256(SB), NOSPLIT, $0-56
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         w+24(FP), BX
+	VBROADCASTSS alpha+32(FP), Y0
+	MOVQ         dst+40(FP), SI
+	MOVQ         ldd+48(FP), DI
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, BX
+	SHLQ         $0x02, DI
+
+row:
+	XORQ R8, R8
+
+vector:
+	VMULPS  (CX)(R8*1), Y0, Y1
+	VMOVUPS Y1, (SI)(R8*1)
+	ADDQ    $0x20, R8
+	CMPQ    R8, BX
+	JLT     vector
+	ADDQ    DX, CX
+	ADDQ    DI, SI
+	DECQ    AX
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func turnSquares512(k int, src *float32, lds int, dst *float32, ldd int)
 // Requires: AVX, AVX512F
 TEXT ·turnSquares512(SB), NOSPLIT, $0-40

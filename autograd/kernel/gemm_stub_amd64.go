@@ -194,6 +194,15 @@ func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, a
 func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
+func packTurned256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
+
+//go:noescape
+func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+
+//go:noescape
+func packStraight256(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
+
+//go:noescape
 func turnSquares512(k int, src *float32, lds int, dst *float32, ldd int)
 
 //go:noescape

@@ -96,6 +96,27 @@ func Transpose16[R Op](r, t [16]R) {
 	}
 }
 
+// Transpose8 transposes the 8 × 8 dwords in r in place, with the 8 registers in t as room. It takes 24 shuffles.
+func Transpose8(r, t [8]reg.Register) {
+	for i := 0; i < 8; i += 2 { // pairs of rows interleaved by dword
+		VUNPCKLPS(r[i+1], r[i], t[i])
+		VUNPCKHPS(r[i+1], r[i], t[i+1])
+	}
+	for i := 0; i < 8; i += 4 { // by qword: r[i+c] is column c (mod 4) of rows i … i+3
+		VUNPCKLPD(t[i+2], t[i], r[i])
+		VUNPCKHPD(t[i+2], t[i], r[i+1])
+		VUNPCKLPD(t[i+3], t[i+1], r[i+2])
+		VUNPCKHPD(t[i+3], t[i+1], r[i+3])
+	}
+	for c := 0; c < 4; c++ { // by 128 bits
+		VPERM2F128(U8(0x20), r[c+4], r[c], t[c])
+		VPERM2F128(U8(0x31), r[c+4], r[c], t[c+4])
+	}
+	for c := range r {
+		VMOVAPS(t[c], r[c])
+	}
+}
+
 // LowMask sets the low n bits of a fresh mask register, n in 0 … 16 (larger counts as 16).
 func LowMask(n reg.Register) reg.OpmaskVirtual {
 	bits, cap := GP64(), GP64()

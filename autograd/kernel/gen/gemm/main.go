@@ -198,6 +198,41 @@ func packTurned() {
 	RET()
 }
 
+// packTurnedNarrow emits packTurned for eight rows and no edges: k is a multiple of 8, and eight elements are stored at
+// each dst[l·ldd], whatever the height.
+func packTurnedNarrow() {
+	TEXT("packTurned256", NOSPLIT, "func(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	rows := Load(Param("rows"), GP64())
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	SHLQ(U8(2), ldd)
+	off := GP64()
+	XORQ(off, off)
+	var r, t [8]reg.Register
+	for i := range r {
+		r[i], t[i] = YMM(), YMM()
+	}
+	Label("loop")
+	VBROADCASTSS(NewParamAddr("alpha", 16), t[0])
+	for i := range r {
+		p := GP64()
+		MOVQ(Mem{Base: rows, Disp: 8 * i}, p)
+		VMULPS(Mem{Base: p, Index: off, Scale: 1}, t[0], r[i])
+	}
+	asm.Transpose8(r, t)
+	for c := range r {
+		VMOVUPS(r[c], Mem{Base: dst})
+		ADDQ(ldd, dst)
+	}
+	ADDQ(U8(32), off)
+	SUBQ(U8(8), k)
+	JGT(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 // turnSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 16: packTurned without edges, for weights.
 func turnSquares() {
 	TEXT("turnSquares512", NOSPLIT, "func(k int, src *float32, lds int, dst *float32, ldd int)")
@@ -404,6 +439,76 @@ func packPanels() {
 	RET()
 }
 
+// packPanelsNarrow emits packPanels without edges: eight elements are read and stored for each row, whatever the height.
+func packPanelsNarrow() {
+	TEXT("packPanels256", NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	n := Load(Param("n"), GP64())
+	mr := Load(Param("mr"), GP64())
+	alpha := YMM()
+	VBROADCASTSS(NewParamAddr("alpha", 40), alpha)
+	dst := Load(Param("dst"), GP64())
+	ldp := Load(Param("ldp"), GP64())
+	for _, r := range []reg.Register{lds, mr, ldp} {
+		SHLQ(U8(2), r)
+	}
+	from, to, left := GP64(), GP64(), GP64()
+	Label("row")
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	MOVQ(n, left)
+	Label("panel")
+	x := YMM()
+	VMULPS(Mem{Base: from}, alpha, x)
+	VMOVUPS(x, Mem{Base: to})
+	ADDQ(mr, from)
+	ADDQ(ldp, to)
+	DECQ(left)
+	JNZ(LabelRef("panel"))
+	ADDQ(lds, src)
+	ADDQ(mr, dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// packStraightNarrow emits packStraight for a width that is a multiple of 8.
+func packStraightNarrow() {
+	TEXT("packStraight256", NOSPLIT, "func(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)")
+	Pragma("noescape")
+	k := Load(Param("k"), GP64())
+	src := Load(Param("src"), GP64())
+	lds := Load(Param("lds"), GP64())
+	w := Load(Param("w"), GP64())
+	alpha := YMM()
+	VBROADCASTSS(NewParamAddr("alpha", 32), alpha)
+	dst := Load(Param("dst"), GP64())
+	ldd := Load(Param("ldd"), GP64())
+	for _, r := range []reg.Register{lds, w, ldd} {
+		SHLQ(U8(2), r)
+	}
+	off := GP64()
+	Label("row")
+	XORQ(off, off)
+	Label("vector")
+	x := YMM()
+	VMULPS(Mem{Base: src, Index: off, Scale: 1}, alpha, x)
+	VMOVUPS(x, Mem{Base: dst, Index: off, Scale: 1})
+	ADDQ(U8(32), off)
+	CMPQ(off, w)
+	JLT(LabelRef("vector"))
+	ADDQ(lds, src)
+	ADDQ(ldd, dst)
+	DECQ(k)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
 // packPairsTurned emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block: src has 16 rows of lds words,
 // row i the inputs 2i and 2i+1 of each output; dst gets rows of 32 words, row o the outputs 2o and 2o+1 of each input.
 // k outputs, a multiple of 16, are turned.
@@ -558,6 +663,9 @@ func main() {
 		tile(asm.AVX2, mr, 2)
 	}
 	packTurned()
+	packTurnedNarrow()
+	packPanelsNarrow()
+	packStraightNarrow()
 	turnSquares()
 	packTurnedBF16()
 	packStraight()
