@@ -9,6 +9,7 @@
 // of pairs. Their bits depend neither on the library nor on where the ranks run, and a run with 8 shards has the same
 // ones on 1, 2, 4 or 8 ranks.
 //
-// MPI has no notion of a rank that hangs. A watchdog therefore ends the process when a collective call takes longer
-// than the time allowed, which makes the launcher end the others.
+// MPI has no notion of a rank that will never come. Two things end the process then, with exit code 75, which makes the
+// launcher end the others: a heartbeat beside MPI, that a stopped, dead or cut-off process does not keep up, and a
+// watchdog over collective calls that take longer than the time allowed.
 package mpi
