@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // scanGradPart is what a block carries on its way back.
 type scanGradPart struct {
 	dh, da []float32 // (groups, n, 16)
@@ -140,7 +142,7 @@ func (b *scanPart) states(g int, dy Mat[float32], rs []run, t0 int) {
 		a := b.at(g, r.lo, t0, r.hi-r.lo)
 		a.hs, a.ldh = &b.hs[b.kept(i, r.lo, t0)], 4*2*b.n*scanLanes
 		t := r.lo - scanChunk
-		a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(dy, g, t, 1)}
+		a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(dy, g, t, 1), {}}
 		scanRun(statesPass, a, b.n)
 	}
 }
@@ -152,12 +154,21 @@ func (b *scanPart) backRun(grad ScanGrad[float32], g int, r run, i, t0 int) {
 	a.hs = &b.hs[b.kept(i, r.hi, t0)]
 	a.a, a.h, a.da = &b.group(b.a, g)[0], &b.group(b.dh, g)[0], &b.group(b.da, g)[0]
 	a.part, a.ldpart = &b.dBC[last*2*b.n], 4*2*b.n
-	a.next = [...]scanNext{b.place(Mat[float32]{}, g, last, 0), b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1)}
+	a.next = [...]scanNext{b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1), b.placePart(g, last-scanChunk), {}}
 	scanRun(b.pass, a, b.n)
 	a.da, a.part = nil, nil
 	if r.reset {
 		clear(b.group(b.dh, g)) // what follows a reset has no say in the document before
 	}
+}
+
+// placePart is a place of the rows of dB and dC that will be cleared next, down from row t: the groups take turns at a row's
+// cache lines.
+func (b *scanPart) placePart(g, t int) scanNext {
+	if t < 0 {
+		return b.nowhere()
+	}
+	return scanNext{uintptr(unsafe.Pointer(&b.dBC[t*2*b.n+g*scanLanes%(2*b.n)])), -4 * 2 * b.n}
 }
 
 // finish delivers what was summed over all rows.

@@ -35,7 +35,7 @@ type scanArgs struct {
 	da       *float32 // (n, 16)
 	part     *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel joins, in turns
 	ldpart   int
-	next     [4]scanNext
+	next     [5]scanNext
 }
 
 // scanNext is a column of memory that will be wanted soon: a kernel prefetches a line of it with each row and moves at
@@ -299,10 +299,22 @@ func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
 // place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if t is no row.
 func (b *scanPart) place(m Mat[float32], g, t, step int) scanNext {
 	if m.Absent() || t < 0 || t >= m.Rows {
-		return scanNext{uintptr(unsafe.Pointer(&b.spare[0])), 0}
+		return b.nowhere()
 	}
 	return scanNext{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*scanLanes])), 4 * step * m.Stride}
 }
+
+// placeSaved is where group g's states go when they are saved next, a line to each row from row t on.
+func (b *scanPart) placeSaved(saved []float32, g, t int) scanNext {
+	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*scanLanes
+	if o >= len(saved) {
+		return b.nowhere()
+	}
+	return scanNext{uintptr(unsafe.Pointer(&saved[o])), 4 * scanLanes}
+}
+
+// nowhere is a place that is there already.
+func (b *scanPart) nowhere() scanNext { return scanNext{uintptr(unsafe.Pointer(&b.spare[0])), 0} }
 
 // load starts on rows [t0, t1): Δ and Δ∘u come into the records, by inputsPass or slopesPass.
 func (b *scanPart) load(pass edgePass, t0, t1 int) {
@@ -352,7 +364,7 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 				if saved != nil {
 					b.save(saved[i*d*n : (i+1)*d*n])
 				}
-				b.forward(y, rs, i*scanChunk, min(rows, (i+1)*scanChunk))
+				b.forward(y, saved, rs, i*scanChunk, min(rows, (i+1)*scanChunk))
 			}
 		}
 		if hOut != nil {
@@ -364,7 +376,7 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 }
 
 // forward takes the block over rows [t0, t1), cut into rs.
-func (b *scanPart) forward(y Mat[float32], rs []run, t0, t1 int) {
+func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int) {
 	b.load(inputsPass, t0, t1)
 	if !b.whole() {
 		b.clearOut()
@@ -376,7 +388,7 @@ func (b *scanPart) forward(y Mat[float32], rs []run, t0, t1 int) {
 		for g := range b.groups() {
 			a := b.at(g, r.lo, t0, r.hi-r.lo)
 			t := r.lo + scanChunk
-			a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(y, g, r.lo, 1)}
+			a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(y, g, r.lo, 1), b.placeSaved(saved, g, t)}
 			scanRun(forwardPass, a, b.n)
 		}
 	}

@@ -3,6 +3,7 @@ package asm
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -167,10 +168,47 @@ func (r Row) each(f func(i int)) {
 	}
 }
 
-// ExpParts returns exp(x) as p·2^n for x ≤ 150; x is consumed. See reduce32 in vecmath.go.
+// powers is the table of 2^(k/32).
+var powers = sync.OnceValue(func() Mem {
+	m := GLOBL("powers", RODATA|NOPTR)
+	for k := range 32 {
+		DATA(4*k, U32(math.Float32bits(float32(math.Exp2(float64(k)/32)))))
+	}
+	return m
+})
+
+// Powers returns the table of 2^(k/32) in two AVX-512 registers. The sum of a small number with PowersShift rounds it to
+// whole 32nds and has k in its low bits.
+func (v ISA) Powers() (low, high reg.VecVirtual) {
+	low, high = v.Vec(), v.Vec()
+	VMOVUPS(powers(), low)
+	VMOVUPS(powers().Offset(64), high)
+	return low, high
+}
+
+// PowersShift is 1.5·2^18, see Powers.
+const PowersShift = 1.5 * (1 << 18)
+
+// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 does as reduce32 in vecmath.go; AVX-512 rounds n to
+// 32nds, whose fractions' powers come from a table, so that a polynomial of degree three will do, half as long a chain.
 func (v ISA) ExpParts(x Row) (p, n Row) {
 	least := v.Splat(-expBound)
 	x.each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
+	if v.wide() {
+		p, n = v.SplatRow(len(x), math.Log2E), v.NewRow(len(x))
+		x.each(func(i int) { v.MulAddC(PowersShift, x[i], p[i]) })
+		x.each(func(i int) { v.AddC(-PowersShift, p[i], n[i]) })
+		x.each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
+		x.each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
+		q := v.SplatRow(len(x), 1./6)
+		x.each(func(i int) { v.MulAddC(0.5, x[i], q[i]) })
+		x.each(func(i int) { v.MulAddC(1, x[i], q[i]) })
+		low, high := v.Powers()
+		x.each(func(i int) { VPERMI2PS(high, low, p[i]) })
+		x.each(func(i int) { VMULPS(p[i], x[i], x[i]) })
+		x.each(func(i int) { VFMADD231PS(q[i], x[i], p[i]) })
+		return p, n
+	}
 	n = v.NewRow(len(x))
 	x.each(func(i int) { v.MulC(math.Log2E, x[i], n[i]) })
 	x.each(func(i int) { v.Round(n[i], n[i]) })

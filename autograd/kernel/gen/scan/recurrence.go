@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"sync"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -30,15 +29,13 @@ const (
 	next
 )
 
-// nexts is the number of places whose rows a kernel prefetches as it goes: address and stride each, from next on.
-const nexts = 4
-
-// prefetch asks for one row at each of the places and moves them on. The last written of them are to be written.
-func (a args) prefetch(written int) {
+// prefetch asks for one row at each of the places that scanArgs.next names, address and stride each, and moves them on: first
+// those to be read, then those to be written.
+func (a args) prefetch(read, written int) {
 	p := reg.RAX // known to the instruction that is encoded by hand
-	for i := 0; i < nexts; i++ {
+	for i := 0; i < read+written; i++ {
 		MOVQ(at(a.p, next+16*i), p)
-		if i < nexts-written {
+		if i < read {
 			PREFETCHT0(Mem{Base: p})
 		} else {
 			asm.PREFETCHWAX()
@@ -117,9 +114,9 @@ func forward(v asm.ISA, states int, keep bool) {
 		VMOVUPS(at(rp, out), sum)
 	}
 	if keep {
-		g.prefetch(0)
+		g.prefetch(4, 0)
 	} else {
-		g.prefetch(1)
+		g.prefetch(3, 2)
 	}
 	for i := range st {
 		x, w := v.Vec(), v.Vec()
@@ -163,11 +160,8 @@ func factor(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 		return v.Exp2
 	}
 	const ln2 = math.Ln2
-	shift, c1, c2 := v.Splat(1.5*(1<<18)), v.Splat(ln2+ln2*ln2*ln2/6*0.75/(64*64)), v.Splat(ln2*ln2/2)
-	low, high := v.Vec(), v.Vec()
-	table := powers()
-	VMOVUPS(table, low)
-	VMOVUPS(table.Offset(64), high)
+	shift, c1, c2 := v.Splat(asm.PowersShift), v.Splat(ln2+ln2*ln2*ln2/6*0.75/(64*64)), v.Splat(ln2*ln2/2)
+	low, high := v.Powers()
 	return func(x reg.VecVirtual) reg.VecVirtual {
 		p, n, q := v.Vec(), v.Vec(), v.Copy(c2)
 		VADDPS(shift, x, p)
@@ -181,15 +175,6 @@ func factor(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 		return p
 	}
 }
-
-// powers is the table of 2^(k/32).
-var powers = sync.OnceValue(func() Mem {
-	m := GLOBL("powers", RODATA|NOPTR)
-	for k := range 32 {
-		DATA(4*k, U32(math.Float32bits(float32(math.Exp2(float64(k)/32)))))
-	}
-	return m
-})
 
 // summing turns eight vectors into one whose lane i of each 256 bits is the sum of the i-th's lanes there, if they come in
 // the order given by eights.
@@ -326,7 +311,7 @@ func backward(v asm.ISA, states int, keepA bool) {
 	k.gy, k.in, k.sA, k.sB = v.Vec(), v.Vec(), v.Zero(), v.Zero()
 	VMOVUPS(at(k.rp, gy), k.gy)
 	VMOVUPS(at(k.rp, input), k.in)
-	g.prefetch(3)
+	g.prefetch(0, 4)
 	if v.Bytes == 64 {
 		k.gyT, k.inT = tree.crossed(k.gy, k.gy), tree.crossed(k.in, k.in)
 		for i := 0; i < states; i += 8 {
