@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
@@ -16,6 +18,29 @@ func loadAdapter(m *mamba.Model, dir string) (*lora.Adapted, error) {
 		return nil, fmt.Errorf("adapter %s: %w", dir, err)
 	}
 	return adapted, nil
+}
+
+// targetError is the error of an adapter that cannot be put into a model's slots, with the modules that were probably
+// meant by targets that name none of them; nil stays nil.
+func targetError(err error, names []string, slots []nn.Slot) error {
+	if err == nil {
+		return nil
+	}
+	var there []string
+	for _, s := range slots {
+		last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
+		there = append(there, s.Path, last)
+		for _, g := range s.Groups {
+			there = append(there, last+"."+g.Name)
+		}
+	}
+	hint := ""
+	for _, name := range names {
+		if !slices.Contains(there, name) {
+			hint += didYouMean(name, there)
+		}
+	}
+	return misusef("%w%s", err, hint)
 }
 
 // readsNoWeights says whether an adapter leaves the numbers of its base alone, so that the base may be kept in the

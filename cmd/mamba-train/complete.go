@@ -1,10 +1,18 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"strings"
 
-// complete tells the shell which values a flag takes.
+	"github.com/spf13/cobra"
+)
+
+// complete tells the shell which values a flag takes. After one that ends in = no space follows.
 func complete(cmd *cobra.Command, flag string, values ...string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	how := cobra.ShellCompDirectiveNoFileComp
+	if strings.HasSuffix(values[0], "=") {
+		how |= cobra.ShellCompDirectiveNoSpace
+	}
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
 	if err != nil {
 		panic(err) // the flag does not exist: a mistake in this package
 	}
@@ -12,6 +20,10 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 
 // completions registers the values of all flags that take a word from a list.
 func completions(root *cobra.Command) {
+	keys := newSchema().paths
+	for i := range keys {
+		keys[i] += "="
+	}
 	words := map[string][]string{
 		"precision": {"float32", "bf16"},
 		"dtype":     {"float32", "bfloat16", "float16"},
@@ -20,10 +32,17 @@ func completions(root *cobra.Command) {
 		"init":      {"mamba_ssm", "hf"},
 		"type":      {"F32", "F16", "BF16", "Q8_0"},
 		"resume":    {"force"},
-		"set":       newSchema().paths,
+		"set":       keys,
+
+		"truncation": {"keep_start", "split", "error"},
 	}
+	formats := map[string][]string{"export": {"hf", "gguf"}, "graph": {"svg", "dot"}} // the others read data
 	for _, cmd := range root.Commands() {
 		completions(cmd)
+		words["format"] = formats[cmd.Name()]
+		if words["format"] == nil {
+			words["format"] = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text"}
+		}
 		for flag, values := range words {
 			if cmd.Flags().Lookup(flag) != nil {
 				complete(cmd, flag, values...)

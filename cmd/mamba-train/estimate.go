@@ -94,7 +94,7 @@ func (j *job) adapterMemory(l lora.Config) (trainer.Memories, error) {
 	n, err := lora.Size(j.model, l)
 	const float32Bytes = 4
 	bytes := float32Bytes * int64(n)
-	return trainer.Memories{Weights: bytes, Gradients: bytes}, misuse(err)
+	return trainer.Memories{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, j.model.Slots())
 }
 
 // checkStanding refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.

@@ -37,12 +37,24 @@ func flagError(cmd *cobra.Command, err error) error {
 var (
 	missingFlags   = regexp.MustCompile(`^required flag\(s\) (.+) not set$`)
 	eitherFlag     = regexp.MustCompile(`^at least one of the flags in the group \[(.+)\] is required$`)
+	unknownCommand = regexp.MustCompile(`^unknown command "(.+)" for "mamba-train ?(.*)"`)
 	exclusiveFlags = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
 )
 
-// inOurWords is an error of the command line as this program says it.
-func inOurWords(err error) error {
+// inOurWords is an error of the command line below root as this program says it.
+func inOurWords(root *cobra.Command, err error) error {
 	text := err.Error()
+	if m := unknownCommand.FindStringSubmatch(text); m != nil {
+		parent, _, err := root.Find(strings.Fields(m[2]))
+		if err != nil {
+			return err
+		}
+		var names []string
+		for _, cmd := range parent.Commands() {
+			names = append(names, cmd.Name())
+		}
+		return fmt.Errorf("unknown command %q%s (%s --help)", m[1], didYouMean(m[1], names), parent.CommandPath())
+	}
 	if m := missingFlags.FindStringSubmatch(text); m != nil {
 		return fmt.Errorf("--%s must be given", strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " and --"))
 	}

@@ -51,7 +51,7 @@ func run(args []string) (code int) {
 		return exitDone
 	}
 	if !a.began {
-		err = misuse(inOurWords(err))
+		err = misuse(inOurWords(root, err))
 	}
 	fmt.Fprintf(a.err, "mamba-train: %s\n", message(err))
 	return exitCode(err)
