@@ -421,8 +421,8 @@ func (j *job) begun(e trainer.Event) {
 		j.ran = true
 		if !j.app.quiet {
 			j.printHeader(context.Background(), e.Overview)
+			j.progress.measure(j.perRow(), j.format())
 		}
-		j.progress.measure(j.perRow(), j.format())
 	}
 }
 

@@ -18,7 +18,7 @@ type progress struct {
 	bar      *progressbar.ProgressBar
 	rate     rate
 	loss     float64 // of the last steps, smoothed
-	peak     float64 // FLOP/s, 0 = not measured
+	peak     float64 // FLOP/s
 	perRow   float64 // FLOP of one input token
 	steps    int
 }
@@ -130,12 +130,13 @@ func (p *progress) step(e trainer.Stepped) {
 	if p.bar == nil {
 		return
 	}
-	share := ""
-	if p.peak > 0 {
-		share = ", " + percent(p.rate.rows*p.perRow/max(p.rate.seconds, 1e-9)/p.peak) + " of peak"
-	}
-	p.bar.Describe(fmt.Sprintf("loss %.4f, %.0f tokens/s%s", p.loss, p.rate.tokensPerSecond(), share))
+	p.bar.Describe(fmt.Sprintf("loss %.4f, %.0f tokens/s, %s of peak", p.loss, p.rate.tokensPerSecond(), p.share()))
 	p.bar.Set(e.Step)
+}
+
+// share is the part of the machine's arithmetic peak that the last steps have reached.
+func (p *progress) share() string {
+	return percent(p.rate.rows * p.perRow / max(p.rate.seconds, 1e-9) / max(p.peak, 1))
 }
 
 // row prints a logged row where there is no terminal, and on one under --verbose.
@@ -145,8 +146,8 @@ func (p *progress) row(r trainer.Row) {
 		return
 	}
 	p.aside(func() {
-		p.app.say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s left",
-			int(r["step"]), p.steps, r["epoch"], loss, r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.left(int(r["step"])))
+		p.app.say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left",
+			int(r["step"]), p.steps, r["epoch"], loss, r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
 	})
 }
 
@@ -206,9 +207,7 @@ func (p *progress) end() {
 	}
 }
 
-// measure finds the peak, so that the bar can tell the share of it.
+// measure finds the peak, so that the share of it can be told.
 func (p *progress) measure(perRow float64, format kernel.Format) {
-	if p.terminal {
-		p.perRow, p.peak = perRow, kernel.PeakFLOPS(format, peakTime)
-	}
+	p.perRow, p.peak = perRow, kernel.PeakFLOPS(format, peakTime)
 }
