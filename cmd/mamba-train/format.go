@@ -45,7 +45,7 @@ func count(n int) string {
 func counted(n int, noun string) string {
 	switch {
 	case n == 1:
-	case strings.HasSuffix(noun, "ch"):
+	case strings.HasSuffix(noun, "tch"):
 		noun += "es"
 	default:
 		noun += "s"

@@ -7,7 +7,7 @@ import (
 )
 
 func TestCounted(t *testing.T) {
-	for want, got := range map[string]string{"1 batch": counted(1, "batch"), "2 batches": counted(2, "batch"), "1,000 rows": counted(1000, "row")} {
+	for want, got := range map[string]string{"1 batch": counted(1, "batch"), "2 batches": counted(2, "batch"), "3 epochs": counted(3, "epoch"), "1,000 rows": counted(1000, "row")} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
