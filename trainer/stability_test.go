@@ -27,8 +27,8 @@ const recipe = 2e-3
 // first. Softplus, the state and every sum are what could overflow. Places of the grid have one of three seeds, and long
 // documents only the highest rate; TRAINER_TEST_STEPS=8 goes over all of it and makes eight times the steps.
 func TestTrainingStaysFiniteWhereDoublesDo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("18 runs")
+	if testing.Short() || raceDetector {
+		t.Skip("14 runs of long loops")
 	}
 	longer, err := strconv.Atoi(os.Getenv("TRAINER_TEST_STEPS"))
 	all := err == nil
