@@ -84,7 +84,7 @@ func ExampleModel_Loss() {
 		for _, p := range m.Params() {
 			grad := p.GradFloat32s()
 			for i := range grad {
-				p.Float32s()[i] -= 1 * grad[i]
+				p.Float32s()[i] -= 0.2 * grad[i]
 			}
 			p.ZeroGrad()
 		}
