@@ -7,6 +7,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/splitmix"
 )
 
 // executor implements runner in the arithmetic of T. One Call serves forward and backward, so that a run allocates
@@ -149,11 +150,7 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	return c
 }
 
-// mix turns the seed of a run and the number of an op into a seed of their own (the finaliser of SplitMix64, Steele
-// et al. 2014).
+// mix turns the seed of a run and the number of an op into a seed of their own.
 func mix(seed, id uint64) uint64 {
-	z := seed + id*0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return bits.RotateLeft64(z^z>>31, 17)
+	return bits.RotateLeft64(splitmix.Mix(seed+id*splitmix.Gamma), 17)
 }

@@ -1,6 +1,10 @@
 package data
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"mambatrain/internal/splitmix"
+)
 
 // permutation is a bijection of [0, n) that needs no memory: four Feistel rounds over the smallest even number of bits
 // that holds n, walked on until the result lies below n (Black & Rogaway 2002). The expected walk is below four steps.
@@ -43,10 +47,5 @@ func (p *permutation) rounds(x uint64) uint64 {
 	return left<<p.half | right
 }
 
-// mix is the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
-func mix(x uint64) uint64 {
-	x += 0x9E3779B97F4A7C15
-	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
-	x = (x ^ x>>27) * 0x94D049BB133111EB
-	return x ^ x>>31
-}
+// mix scrambles x, also 0.
+func mix(x uint64) uint64 { return splitmix.Mix(x + splitmix.Gamma) }

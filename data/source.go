@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"mambatrain/internal/spelling"
 )
 
 // A block is a run of consecutive rows of one file, as a reader hands them out. Whoever takes a block releases it.
@@ -184,44 +186,10 @@ func skipByteOrderMark(in *bufio.Reader) {
 // columnError says that a column is not there, which are, and which was probably meant.
 func columnError(path, name string, have []string) error {
 	hint := ";"
-	if near := nearest(name, have); near != "" {
+	if near := spelling.Nearest(name, have); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
 	return notFound("data: %s: no column %q%s columns: %s", path, name, hint, strings.Join(have, ", "))
-}
-
-// nearest returns the candidate that is fewest edits away from name, "" if none is near.
-func nearest(name string, candidates []string) string {
-	best, found := len(name)/3+2, ""
-	for _, c := range candidates {
-		if strings.EqualFold(c, name) {
-			return c
-		}
-		if d := editDistance(name, c); d < best {
-			best, found = d, c
-		}
-	}
-	return found
-}
-
-// editDistance is Levenshtein's, over bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 // sortedUnique returns the names in order, each once.

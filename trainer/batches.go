@@ -8,6 +8,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/data"
+	"mambatrain/internal/splitmix"
 )
 
 // Source gives out the micro-batches of a data set by number. What it returns depends on the numbers alone, so that a run
@@ -220,13 +221,10 @@ func slice(b ag.Batch, from, to int) ag.Batch {
 	return s
 }
 
-// mix folds the numbers into one seed, by SplitMix64 (Steele et al. 2014).
+// mix folds the numbers into one seed.
 func mix(seed uint64, xs ...int) uint64 {
 	for _, x := range xs {
-		seed = seed*0x9e3779b97f4a7c15 + uint64(x) + 0x9e3779b97f4a7c15
-		seed = (seed ^ seed>>30) * 0xbf58476d1ce4e5b9
-		seed = (seed ^ seed>>27) * 0x94d049bb133111eb
-		seed ^= seed >> 31
+		seed = splitmix.Mix(seed*splitmix.Gamma + uint64(x) + splitmix.Gamma)
 	}
 	return seed
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/spelling"
 )
 
 // setting is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
@@ -216,7 +218,7 @@ func (s schema) unknown(section, key string) string {
 			same = p
 		}
 	}
-	switch near := nearest(key, siblings); {
+	switch near := spelling.Nearest(key, siblings); {
 	case same != "":
 		return "unknown key; did you mean " + same + "?"
 	case elsewhere[key] != "":
@@ -234,7 +236,7 @@ func (s schema) farther(key string) string {
 		last := p[strings.LastIndexByte(p, '.')+1:]
 		lasts, full[last] = append(lasts, last), p
 	}
-	if near := nearest(key, lasts); near != "" {
+	if near := spelling.Nearest(key, lasts); near != "" {
 		return "; did you mean " + full[near] + "?"
 	}
 	return ""

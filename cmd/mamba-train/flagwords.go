@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"mambatrain/internal/spelling"
 )
 
 // flagError says what is wrong with a flag, and which one was probably meant.
@@ -26,7 +28,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		text = "unknown flag --" + name
-		if near := nearest(name, names); near != "" {
+		if near := spelling.Nearest(name, names); near != "" {
 			text += "; did you mean --" + near + "?"
 		}
 	}

@@ -1,50 +1,10 @@
 package main
 
-import "strings"
-
-// nearest returns the candidate that is the fewest edits away from word, "" if none is near enough to have been meant.
-func nearest(word string, candidates []string) string {
-	best, found := max(len(word)/3, 1)+1, ""
-	for _, c := range candidates {
-		if strings.EqualFold(strings.ReplaceAll(c, "-", "_"), strings.ReplaceAll(word, "-", "_")) {
-			return c
-		}
-		if d := editDistance(word, c); d < best {
-			best, found = d, c
-		}
-	}
-	return found
-}
-
-// editDistance counts insertions, deletions, replacements and swaps of neighbours between two words (optimal string
-// alignment).
-func editDistance(a, b string) int {
-	d := make([][]int, len(a)+1)
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
-}
+import "mambatrain/internal/spelling"
 
 // didYouMean is "; did you mean x?", or "" where nothing is near.
 func didYouMean(word string, candidates []string) string {
-	if n := nearest(word, candidates); n != "" {
+	if n := spelling.Nearest(word, candidates); n != "" {
 		return "; did you mean " + n + "?"
 	}
 	return ""

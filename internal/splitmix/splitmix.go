@@ -1,0 +1,13 @@
+// Package splitmix scrambles numbers into seeds and draws.
+package splitmix
+
+// Gamma is the odd number closest to 2⁶⁴/φ, SplitMix64's step from one state to the next.
+const Gamma = 0x9e3779b97f4a7c15
+
+// Mix is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), a bijection: equal bits on every machine and in every
+// version, because seeds that runs have recorded depend on them.
+func Mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
