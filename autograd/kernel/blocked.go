@@ -23,12 +23,13 @@ import (
 type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
-	kBlock    = 384          // steps of k between two visits of C where B is packed as it is met: 48 KiB of B
-	kLong     = 768          // the same for a B that lies packed in memory: fewer visits pay more than a nearer B
+	kBlock    = 384          // most steps of k between two visits of C where B is packed as it is met: 48 KiB of B
+	kLong     = 1024         // the same for a B that lies packed in memory: fewer visits pay more than a nearer B
 	kDirect   = 32           // the same for a B read in place: rows whose pages the first-level translation buffer holds
-	kPack     = 3072         // steps of k for which A is packed at a time, a multiple of those above
+	kPack     = 3072         // steps of k for which A is packed at a time
 	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
 	rowsPack  = 1008         // rows of A packed at a time
+	stepUnit  = 32           // of which cuts of k are multiples: the steps of a packed weight's blocks
 	tasksEach = 12           // tasks per thread
 )
 
@@ -55,7 +56,7 @@ type right interface {
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set     *kernelSet
-	block   int // kBlock, kLong or kDirect
+	most    int // kBlock, kLong or kDirect
 	mode    Mode
 	c       Mat[float32]
 	a       left
@@ -67,11 +68,11 @@ type product struct {
 
 // run computes it.
 func (p *product) run() {
-	p.set, p.block = active, kLong
+	p.set, p.most = active, kLong
 	if p.b.packs() {
-		p.block = kBlock
+		p.most = kBlock
 	} else if _, ok := p.b.(directRight); ok {
-		p.block = kDirect
+		p.most = kDirect
 	}
 	if p.m == 0 || p.n == 0 {
 		return
@@ -87,19 +88,26 @@ func (p *product) run() {
 	if s, ok := p.b.(shareable); ok && p.m > rowsPack {
 		buf := prepack(s, p.k, p.n)
 		defer giveBack(buf)
-		p.b, p.block = prepacked{buf.data, p.k}, kLong
+		p.b, p.most = prepacked{buf.data, p.k}, kLong
 	}
-	for r := 0; r < p.m; r += rowsPack {
-		rows := min(rowsPack, p.m-r)
+	each := even(p.m, rowsPack, p.set.height)
+	for r := 0; r < p.m; r += each {
+		rows := min(each, p.m-r)
 		for k0 := 0; k0 < p.k; k0 += kPack {
 			p.slab(r, rows, k0, min(kPack, p.k-k0))
 		}
 	}
 }
 
+// even cuts n into parts of equal length, most at most, and returns the length, a multiple of unit if most is one.
+func even(n, most, unit int) int {
+	parts := (n + most - 1) / most
+	return min(most, ((n+parts-1)/parts+unit-1)/unit*unit)
+}
+
 // slab multiplies rows [r, r+rows) over steps [k0, k0+kn).
 func (p *product) slab(r, rows, k0, kn int) {
-	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, panels: splitRows(rows, p.set.height)}
+	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, block: even(kn, p.most, stepUnit), panels: splitRows(rows, p.set.height)}
 	if p.m == 1 && !p.a.turned && !p.a.bf16 && p.a.alpha == 1 && p.low == nil {
 		s.packed = p.a.mat.Data[k0:] // one row is its own panel
 	} else {
@@ -112,10 +120,10 @@ func (p *product) slab(r, rows, k0, kn int) {
 	target := tasksEach * Threads()
 	if p.b.packs() {
 		target = 6 * Threads() // more cuts of the rows would pack B more often
-	} else if p.block == kDirect {
+	} else if p.most == kDirect {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
-	bands := min(max((rows*p.block+aBlock-1)/aBlock, (target+columns-1)/columns), s.panels.count)
+	bands := min(max((rows*s.block+aBlock-1)/aBlock, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}
 	Run(bands*groups.count(), func(t int) {
 		band := t % bands
@@ -176,6 +184,7 @@ func (p rowPanels) alike(i, hi int) int {
 type slab struct {
 	*product
 	r, rows, k0, kn int
+	block           int // steps of k between two visits of C
 	panels          rowPanels
 	packed          []float32
 }
@@ -206,7 +215,7 @@ func (s *slab) task(p0, p1, j0, j1 int) {
 	scratch := borrow(kBlock*panel + panel*panel)
 	defer giveBack(scratch)
 	blocks := (s.kn + s.block - 1) / s.block
-	if p1-p0 == 1 && s.block != kDirect {
+	if p1-p0 == 1 && s.most != kDirect {
 		for j := j0; j < j1; j++ {
 			for kb := range blocks {
 				s.strip(scratch.data, p0, p1, j, j0, j1, kb*s.block)
@@ -233,7 +242,7 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	if j+1 == j1 {
 		nextJ, nextK = j0, k+s.block
 	}
-	ahead := nextK < s.kn && (p1-p0 > 1 || s.block == kDirect)
+	ahead := nextK < s.kn && (p1-p0 > 1 || s.most == kDirect)
 	for i := p0; i < p1; i++ {
 		t.next, t.step = t.b, 0
 		if ahead {
