@@ -47,6 +47,7 @@ var pool struct {
 	busy    sync.Mutex // held by the goroutine whose region is current
 	current atomic.Pointer[region]
 	threads atomic.Int32
+	inside  atomic.Int64 // nanoseconds spent in regions
 	grow    sync.Mutex
 	workers atomic.Pointer[[]*worker]
 }
@@ -69,13 +70,17 @@ func SetThreads(n int) {
 // done. Tasks must write to disjoint memory. A call from inside a task, or while another goroutine's region is running,
 // runs its tasks on the calling goroutine.
 func Run(tasks int, task func(int)) {
-	if tasks <= 1 || Threads() == 1 || !pool.busy.TryLock() {
-		for i := range tasks {
-			task(i)
-		}
+	if tasks <= 1 || !pool.busy.TryLock() {
+		runAlone(tasks, task)
 		return
 	}
 	defer pool.busy.Unlock()
+	began := time.Now()
+	defer func() { pool.inside.Add(int64(time.Since(began))) }()
+	if Threads() == 1 {
+		runAlone(tasks, task)
+		return
+	}
 	r := &region{tasks: int64(tasks), run: task}
 	publish(r, min(Threads(), tasks)-1)
 	r.work()
@@ -87,6 +92,16 @@ func Run(tasks int, task func(int)) {
 	}
 	pool.current.Store(nil)
 }
+
+func runAlone(tasks int, task func(int)) {
+	for i := range tasks {
+		task(i)
+	}
+}
+
+// Parallel returns the time spent so far in work that is split, on however many threads. The rest of a program's time is
+// serial: it bounds what more threads can gain (Amdahl 1967).
+func Parallel() time.Duration { return time.Duration(pool.inside.Load()) }
 
 // For splits [0, n) into pieces of grain (the last may be shorter) and calls body for each, in parallel. The pieces depend
 // on n and grain only.

@@ -76,3 +76,17 @@ func BenchmarkRegion(b *testing.B) {
 		Run(Threads(), func(int) {})
 	}
 }
+
+func TestParallelCountsSplitWork(t *testing.T) {
+	const nap = 3 * time.Millisecond
+	before := Parallel()
+	time.Sleep(nap)
+	Run(1, func(int) { time.Sleep(nap) }) // one task is not split
+	if d := Parallel() - before; d != 0 {
+		t.Fatalf("%v of serial work were counted", d)
+	}
+	Run(2, func(int) { time.Sleep(nap) })
+	if d := Parallel() - before; d < nap {
+		t.Fatalf("%v of split work were counted, want %v at least", d, nap)
+	}
+}

@@ -85,6 +85,7 @@ type benchResult struct {
 	BytesPerSecond  float64 `json:"bytes_per_second,omitempty"`
 	PeakBytes       float64 `json:"peak_bytes_per_second,omitempty"`
 	Efficiency      float64 `json:"efficiency"`
+	SerialShare     float64 `json:"serial_share"` // of a step's time
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Kernels         string  `json:"kernels"`
 	Threads         int     `json:"threads"` // of a rank
@@ -156,8 +157,10 @@ type benchmark struct {
 	model     *mamba.Model
 	work      float64 // floating-point operations of a step
 	times     []time.Duration
-	peaks     []float64 // FLOP/s or bytes/s, measured between the steps
-	bytes     float64   // of weights read in a step; only in decode
+	serial    []float64     // share of each step's time outside of what is split over threads
+	split     time.Duration // kernel.Parallel before the step
+	peaks     []float64     // FLOP/s or bytes/s, measured between the steps
+	bytes     float64       // of weights read in a step; only in decode
 	rss       int64
 	trainable int
 }
@@ -282,11 +285,7 @@ func (b *benchmark) prefill(ctx context.Context) error {
 	b.count(workOf(b.model, b.tokens, b.documents).forward, b.model.Params())
 	prompts := make([][]int, b.documents)
 	for i, from := range batch.Starts {
-		to := b.tokens
-		if i+1 < b.documents {
-			to = batch.Starts[i+1]
-		}
-		prompts[i] = batch.Tokens[from:to]
+		prompts[i] = batch.Tokens[from:batch.End(i)]
 	}
 	d := b.model.NewDecoder(0)
 	return b.repeat(ctx, func() error {
@@ -338,6 +337,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 		}
 		b.peaks = append(b.peaks, kernel.PeakBandwidth(int(b.bytes), sweepTime))
 		runtime.GC()
+		b.split = kernel.Parallel()
 	}
 	b.bytes *= float64(perStep)
 	return nil
@@ -349,7 +349,10 @@ const (
 	burstTime = 100 * time.Millisecond
 )
 
-func (b *benchmark) add(t time.Duration) { b.times = append(b.times, t) }
+func (b *benchmark) add(t time.Duration) {
+	b.times = append(b.times, t)
+	b.serial = append(b.serial, max(0, 1-(kernel.Parallel()-b.split).Seconds()/t.Seconds()))
+}
 
 func (b *benchmark) measurePeak() {
 	format := kernel.Float32
@@ -357,6 +360,7 @@ func (b *benchmark) measurePeak() {
 		format = kernel.BFloat16
 	}
 	b.peaks = append(b.peaks, kernel.PeakFLOPS(format, burstTime))
+	b.split = kernel.Parallel()
 }
 
 func (b *benchmark) count(work float64, params []*ag.Param) {
@@ -382,7 +386,7 @@ func (b *benchmark) result() benchResult {
 	r := benchResult{
 		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
 		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
-		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing,
+		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing, SerialShare: median(b.serial[1:]),
 	}
 	for _, p := range b.model.Params() {
 		r.Parameters += p.Size()
@@ -413,5 +417,11 @@ func (r benchResult) text() string {
 	} else {
 		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, percent(r.Efficiency))
 	}
+	text += fmt.Sprintf("%s of a step is serial: 64 threads could be %.0f times as fast as one at most\n", percent(r.SerialShare), amdahl(r.SerialShare, 64))
 	return text + fmt.Sprintf("peak memory %v", byteSize(r.PeakRSS))
+}
+
+// amdahl bounds the speed-up on so many threads of work of which a share is serial (Amdahl 1967).
+func amdahl(serial float64, threads int) float64 {
+	return 1 / (serial + (1-serial)/float64(threads))
 }
