@@ -268,9 +268,6 @@ func (a *Adapted) Touch() {
 	}
 }
 
-// Enabled says whether the model computes with the adapter.
-func (a *Adapted) Enabled() bool { return a.enabled }
-
 // Train makes all of the adapter's parameters trainable. The base stays frozen.
 func (a *Adapted) Train() error {
 	for _, w := range a.whole {

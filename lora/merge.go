@@ -1,12 +1,6 @@
 package lora
 
-import (
-	"fmt"
-
-	"gorgonia.org/tensor"
-
-	"mambatrain/nn"
-)
+import "fmt"
 
 // Merge folds the adapter into the model's weights, in float32 whatever the weights are, and takes it out of its slots;
 // the parameters that it has whole become the base's. A weight in bfloat16 becomes float32. A tied head is untied where
@@ -38,36 +32,5 @@ func (a *Adapted) Merge() error {
 		l.SetAdapter(nil)
 	}
 	a.layers, a.whole, a.enabled = nil, nil, false
-	return nil
-}
-
-// Unmerge gives the parameters of m that the adapter of d changes the values that they have in base, the files of the
-// model before the merge: bit for bit the old weights.
-func (d *Directory) Unmerge(m nn.Module, base *nn.Tensors) error {
-	names := base.Names()
-	f := fitting{m: m, d: d}
-	for i := range d.modules {
-		f.module(&d.modules[i])
-	}
-	if err := f.wholes(); err != nil {
-		return err
-	}
-	for _, t := range f.targets {
-		f.parameters = append(f.parameters, fitWhole{param: t.Weight()})
-	}
-	for _, w := range f.parameters {
-		i := find(names, w.param.Name)
-		if i < 0 {
-			return fmt.Errorf("lora: unmerge: %s has no %s", base.Path(), w.param.Name)
-		}
-		t, _ := base.Tensor(names[i])
-		w.param.Unpack()
-		if w.param.IsBF16() {
-			w.param.Value = tensor.New(tensor.WithShape(w.param.Shape()...), tensor.Of(tensor.Float32))
-		}
-		if err := t.Read(w.param); err != nil {
-			return err
-		}
-	}
 	return nil
 }
