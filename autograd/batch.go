@@ -24,6 +24,14 @@ type Batch struct {
 	HasNext bool
 }
 
+// End is the row after document d of a batch of Tokens.
+func (b Batch) End(d int) int {
+	if d+1 < len(b.Starts) {
+		return b.Starts[d+1]
+	}
+	return len(b.Tokens)
+}
+
 // Counted is the number of labels that enter the loss: those that a row of the same document predicts.
 func (b Batch) Counted() int {
 	n := 0

@@ -16,8 +16,8 @@ import (
 // product with W; both have the same expectation.
 func rescale(y, w, b Var, lr LowRank, axis normAxis) Var {
 	g := y.Graph()
-	o := dora[float64]{lr.Scale, axis, lr.From, lr.To}
-	return Apply(dora[float32]{float32(o.scale), o.axis, o.from, o.to}, o, y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
+	return Apply(dora[float32]{float32(lr.Scale), axis, lr.group()}, dora[float64]{lr.Scale, axis, lr.group()},
+		y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
 }
 
 // constant is another use of the parameter v, for which nobody computes a gradient.
@@ -40,9 +40,9 @@ const (
 )
 
 type dora[T kernel.Float] struct {
-	scale    T
-	axis     normAxis
-	from, to int // the outputs that are rescaled; 0 and 0: all
+	scale   T
+	axis    normAxis
+	outputs group // those that are rescaled
 }
 
 func (dora[T]) Name() string { return "dora" }
@@ -52,20 +52,13 @@ func (o dora[T]) Shape(in [][]int) ([]int, error) {
 	if len(y) != 2 || len(w) != 2 || w[o.axis] != y[1] {
 		return nil, fmt.Errorf("y is %v, w is %v: outputs differ", y, w)
 	}
-	if from, to := o.group(y[1]); len(m) != 1 || m[0] != to-from || to > y[1] {
+	if from, to := o.outputs.bounds(y[1]); len(m) != 1 || m[0] != to-from || to > y[1] {
 		return nil, fmt.Errorf("magnitude is %v: want one number for each of %d outputs", m, to-from)
 	}
 	if b != nil && (len(b) != 1 || b[0] != y[1]) {
 		return nil, fmt.Errorf("w is %v, bias is %v: want one number for each output", w, b)
 	}
 	return y, nil
-}
-
-func (o dora[T]) group(out int) (from, to int) {
-	if o.to == 0 {
-		return 0, out
-	}
-	return o.from, o.to
 }
 
 // StateSize: 1/‖W + Scale·B·A‖ of each output.
@@ -81,7 +74,7 @@ func (o dora[T]) Forward(c *Call[T]) {
 	inverseNorms(c.State, c.In[1], c.In[2], c.In[3], o, c.Scratch)
 	y, out, m, b := c.In[0].Mat(), c.Out.Mat(), c.In[4].Data, c.In[5]
 	kernel.CopyMat(out, y)
-	from, to := o.group(y.Cols)
+	from, to := o.outputs.bounds(y.Cols)
 	kernel.For(y.Rows, rescaleGrain, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
 			row := out.Row(t)[from:to]
@@ -101,7 +94,7 @@ const rescaleGrain = 16
 // With the norm constant: dy = dout·m/‖·‖, dm = Σ_t dout(t)·y(t)/‖·‖, db = Σ_t dout(t).
 func (o dora[T]) Backward(c *Call[T]) {
 	dout, m := c.DOut.Mat(), c.In[4].Data
-	from, to := o.group(dout.Cols)
+	from, to := o.outputs.bounds(dout.Cols)
 	if d := c.DIn[5]; !d.Absent() {
 		kernel.SumRows(d.Data, dout)
 	}
@@ -168,7 +161,7 @@ func inverseNorms[T kernel.Float](inv []T, w, a, b Array[T], o dora[T], scratch 
 			addColumnSquares(squares, block)
 		}
 	} else {
-		from, to := o.group(rows)
+		from, to := o.outputs.bounds(rows)
 		for i := from; i < to; i += normRows {
 			block := kernel.Dense(s[:min(normRows, to-i)*cols], min(normRows, to-i), cols)
 			weightRows(block, w, i)

@@ -32,14 +32,29 @@ func Linear(x, w, b Var, lr LowRank) Var {
 	return rescale(y, w, b, lr, alongRows)
 }
 
+// group is the outputs that an adapter changes; the zero group is all of them.
+type group struct{ from, to int }
+
+func (lr LowRank) group() group { return group{lr.From, lr.To} }
+
+func (g group) all() bool { return g.to == 0 }
+
+// bounds is the group as a range of out outputs.
+func (g group) bounds(out int) (from, to int) {
+	if g.all() {
+		return 0, out
+	}
+	return g.from, g.to
+}
+
 type linear[T kernel.Float] struct {
-	scale    T
-	dropout  float64
-	from, to int
+	scale   T
+	dropout float64
+	outputs group
 }
 
 func newLinear[T kernel.Float](lr LowRank) linear[T] {
-	return linear[T]{T(lr.Scale), lr.Dropout, lr.From, lr.To}
+	return linear[T]{T(lr.Scale), lr.Dropout, lr.group()}
 }
 
 func (linear[T]) Name() string { return "linear" }
@@ -52,18 +67,10 @@ func (o linear[T]) Shape(in [][]int) ([]int, error) {
 	if bias != nil && (len(bias) != 1 || bias[0] != w[0]) {
 		return nil, fmt.Errorf("w is %v, bias is %v: want one number for each output", w, bias)
 	}
-	if from, to := o.group(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
+	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
 		return nil, fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
 	}
 	return []int{x[0], w[0]}, nil
-}
-
-// group is the range of outputs that the adapter changes.
-func (o linear[T]) group(out int) (from, to int) {
-	if o.to == 0 {
-		return 0, out
-	}
-	return o.from, o.to
 }
 
 // StateSize: z = drop(x)·Aᵀ.
@@ -106,7 +113,7 @@ func (o linear[T]) forwardLowRank(c *Call[T]) {
 	}
 	z := o.z(c)
 	kernel.MatMulNT(kernel.Set, z, 1, o.dropped(c, c.In[0].Mat()), a.Mat())
-	from, to := o.group(c.Out.Shape[1])
+	from, to := o.outputs.bounds(c.Out.Shape[1])
 	kernel.MatMulNT(kernel.Add, c.Out.Columns(from, to), o.scale, z, c.In[4].Mat())
 }
 
@@ -126,7 +133,7 @@ type fused struct {
 // fuse says whether this call can be one product: the weight is packed and the branch has neither dropout nor a group.
 func (o linear[T]) fuse(c *Call[T]) (fused, bool) {
 	p := packed[T](c.In[1])
-	if p == nil || c.In[3].Absent() || o.to > 0 || o.dropout > 0 && c.Training {
+	if p == nil || c.In[3].Absent() || !o.outputs.all() || o.dropout > 0 && c.Training {
 		return fused{}, false
 	}
 	return fused{p, kernel.Adapter{A: f32(c.In[3].Mat()), B: f32(c.In[4].Mat()), Scale: float32(o.scale)}, f32(o.z(c))}, true
@@ -159,7 +166,7 @@ func (o linear[T]) Backward(c *Call[T]) {
 func (o linear[T]) backwardLowRank(c *Call[T]) {
 	dx, da, db := c.DIn[0], c.DIn[3], c.DIn[4]
 	r, in := c.In[3].Shape[0], c.In[3].Shape[1]
-	from, to := o.group(c.DOut.Shape[1])
+	from, to := o.outputs.bounds(c.DOut.Shape[1])
 	dy := c.DOut.Columns(from, to)
 	if !db.Absent() {
 		kernel.MatMulTN(kernel.Add, db.Mat(), o.scale, dy, o.z(c))

@@ -58,10 +58,7 @@ func near(t *testing.T, what string, got, want []float32) {
 func slicesOf(b ag.Batch) []ag.Batch {
 	var out []ag.Batch
 	for i, s := range b.Starts {
-		end := len(b.Tokens)
-		if i+1 < len(b.Starts) {
-			end = b.Starts[i+1]
-		}
+		end := b.End(i)
 		out = append(out, ag.Batch{Tokens: b.Tokens[s:end], Labels: b.Labels[s:end], Starts: []int{0}})
 	}
 	return out

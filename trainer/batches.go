@@ -186,10 +186,10 @@ func cut(b Batch, rows int) ([]part, error) {
 	}
 	from := 0 // the first document of the part
 	for d := range b.Starts {
-		if n := end(b.Batch, d) - b.Starts[d]; n > rows {
+		if n := b.End(d) - b.Starts[d]; n > rows {
 			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, max_tokens computes %d at once", d, n, rows)
 		}
-		if d > from && (b.Carry != nil || end(b.Batch, d)-b.Starts[from] > rows) {
+		if d > from && (b.Carry != nil || b.End(d)-b.Starts[from] > rows) {
 			add(from, d)
 			from = d
 		}
@@ -200,17 +200,9 @@ func cut(b Batch, rows int) ([]part, error) {
 	return parts, nil
 }
 
-// end is the row after document d.
-func end(b ag.Batch, d int) int {
-	if d+1 < len(b.Starts) {
-		return b.Starts[d+1]
-	}
-	return len(b.Tokens)
-}
-
 // slice returns the documents [from, to) of b as a batch of their own.
 func slice(b ag.Batch, from, to int) ag.Batch {
-	lo, hi := b.Starts[from], end(b, to-1)
+	lo, hi := b.Starts[from], b.End(to-1)
 	s := ag.Batch{Tokens: b.Tokens[lo:hi]}
 	if b.Labels != nil {
 		s.Labels = b.Labels[lo:hi]

@@ -88,7 +88,7 @@ func (m *toy) each(b ag.Batch, mask func() []float32, scale float64) ag.Loss {
 	m.state += float32(len(b.Tokens))
 	scale *= weight
 	for d := range b.Starts {
-		for t := b.Starts[d] + 1; t < end(b, d); t++ {
+		for t := b.Starts[d] + 1; t < b.End(d); t++ {
 			if b.Labels[t] >= 0 {
 				l.Tokens++
 				l.Sum += weight * m.pair(b.Tokens[t-1], b.Labels[t], mask, scale)
