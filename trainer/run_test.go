@@ -339,6 +339,23 @@ func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 	}
 }
 
+// TestEvaluateIsARunsEvaluation measures the trained model again, without a Trainer.
+func TestEvaluateIsARunsEvaluation(t *testing.T) {
+	r := newRun()
+	want := r.must(t, "", Fresh).Eval
+	for _, set := range r.task.Eval {
+		calls := 0
+		s, err := Evaluate(t.Context(), r.task.Program, set.Source, r.task.Rows, func(int, int) { calls++ })
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := set.Source.Batches(0)
+		if s.Loss != want[set.Key("loss")] || s.Accuracy != want[set.Key("accuracy")] || s.Tokens == 0 || calls != n {
+			t.Errorf("%s: %+v after %d calls, the run had %v", set.Name, s, calls, want)
+		}
+	}
+}
+
 func TestEarlyStoppingAndBestModel(t *testing.T) {
 	r := newOvershoot()
 	r.SaveTotalLimit = 1
