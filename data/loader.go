@@ -21,6 +21,15 @@ type Batch struct {
 // Documents returns the number of documents. It is 0 for the micro-batches that fill up the last round of all ranks.
 func (b *Batch) Documents() int { return len(b.Starts) }
 
+// Document returns document i as a batch of its own, in the same memory, without Carry.
+func (b *Batch) Document(i int) Batch {
+	from, to := b.Starts[i], len(b.Tokens)
+	if i+1 < len(b.Starts) {
+		to = b.Starts[i+1]
+	}
+	return Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Rows: b.Rows[i : i+1], Epoch: b.Epoch, Index: b.Index}
+}
+
 // Counted returns how many labels enter the loss: those that are not −100 and not at a document's first row.
 func (b *Batch) Counted() (n int) {
 	next := 0

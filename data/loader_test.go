@@ -76,17 +76,14 @@ func checkBatch(t *testing.T, b Batch) {
 	if len(b.Tokens) != len(b.Labels) || len(b.Starts) != len(b.Rows) {
 		t.Fatalf("%d tokens, %d labels, %d starts, %d rows", len(b.Tokens), len(b.Labels), len(b.Starts), len(b.Rows))
 	}
-	for k, start := range b.Starts {
-		end := len(b.Tokens)
-		if k+1 < len(b.Starts) {
-			end = b.Starts[k+1]
+	for k, row := range b.Rows {
+		ids := b.Document(k).Tokens
+		if want := 2 + row%19; len(ids) != want {
+			t.Errorf("document of row %d has %d tokens, want %d", row, len(ids), want)
 		}
-		if want := 2 + b.Rows[k]%19; end-start != want {
-			t.Errorf("document of row %d has %d tokens, want %d", b.Rows[k], end-start, want)
-		}
-		for _, id := range b.Tokens[start:end] {
-			if id != b.Rows[k] {
-				t.Errorf("row %d has token %d", b.Rows[k], id)
+		for _, id := range ids {
+			if id != row {
+				t.Errorf("row %d has token %d", row, id)
 			}
 		}
 	}

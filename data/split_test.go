@@ -25,7 +25,7 @@ func TestScannersAsTheirPatterns(t *testing.T) {
 		}
 		return false
 	}
-	golden := readGolden(t, "testdata/tiny_bpe_1k_golden.jsonl")
+	golden := jsonLines[goldenText](t, "testdata/tiny_bpe_1k_golden.jsonl")
 	for pattern, scan := range knownScanners {
 		slow, err := newPatternSplitter(pattern, "Isolated", keepMatches)
 		if err != nil {

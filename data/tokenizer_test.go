@@ -1,8 +1,6 @@
 package data
 
 import (
-	"bufio"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,27 +40,6 @@ type goldenText struct {
 	DecodedText string `json:"decoded_skip_special"`
 }
 
-func readGolden(t testing.TB, path string) (cases []goldenText) {
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<24)
-	for lines.Scan() {
-		var c goldenText
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			t.Fatal(err)
-		}
-		cases = append(cases, c)
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return cases
-}
-
 func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 	if len(cases) != 1761 {
 		t.Fatalf("%d cases, want 1761", len(cases))
@@ -94,12 +71,12 @@ func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 }
 
 func TestGoldenTiny(t *testing.T) {
-	checkGolden(t, tinyTokenizer(t), readGolden(t, "testdata/tiny_bpe_1k_golden.jsonl"))
+	checkGolden(t, tinyTokenizer(t), jsonLines[goldenText](t, "testdata/tiny_bpe_1k_golden.jsonl"))
 }
 
 func TestGoldenNeoX(t *testing.T) {
 	tok := loadTokenizer(t, testData(t, "tokenizers/gpt_neox_20b_tokenizer.json"))
-	checkGolden(t, tok, readGolden(t, testData(t, "tokenizers/gpt_neox_20b_golden.jsonl")))
+	checkGolden(t, tok, jsonLines[goldenText](t, testData(t, "tokenizers/gpt_neox_20b_golden.jsonl")))
 	if n := tok.VocabSize(); n != 50277 {
 		t.Errorf("vocabulary of %d, want 50277", n)
 	}

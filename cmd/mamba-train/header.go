@@ -155,12 +155,8 @@ func (j *job) dryRun(ctx context.Context) error {
 		b := j.loader.At(0, i)
 		j.line("batch", "%d: %s, %s, %s counted", i, counted(b.Documents(), "document"), counted(len(b.Tokens), "row"), counted(b.Counted(), "label"))
 		if j.tokenizer != nil && j.app.verbose {
-			for d, from := range b.Starts {
-				to := len(b.Tokens)
-				if d+1 < len(b.Starts) {
-					to = b.Starts[d+1]
-				}
-				j.app.detail("  row %d: %q", b.Rows[d], j.tokenizer.Decode(b.Tokens[from:to]))
+			for d, row := range b.Rows {
+				j.app.detail("  row %d: %q", row, j.tokenizer.Decode(b.Document(d).Tokens))
 			}
 		}
 	}

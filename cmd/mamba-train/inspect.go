@@ -63,7 +63,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 	var text strings.Builder
 	shown := make([]shownRow, b.Documents())
 	for i := range shown {
-		one := document(b, i)
+		one := b.Document(i)
 		shown[i] = shownRow{Row: one.Rows[0], IDs: one.Tokens, Labels: one.Labels}
 		if t != nil {
 			shown[i].Text = t.Decode(one.Tokens)
@@ -81,15 +81,6 @@ func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 		b.Tokens, b.Labels = append(b.Tokens, e.Tokens...), append(b.Labels, e.Labels...)
 	}
 	return b
-}
-
-// document returns document i of a batch as a batch of its own.
-func document(b data.Batch, i int) data.Batch {
-	from, to := b.Starts[i], len(b.Tokens)
-	if i+1 < len(b.Starts) {
-		to = b.Starts[i+1]
-	}
-	return data.Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Rows: b.Rows[i : i+1]}
 }
 
 // show writes a document for people: its text with the masked parts set apart, and under --verbose ids and labels.
