@@ -68,7 +68,8 @@ func (a *app) generateCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
+// check reports flags that do not go together, before the model is read.
+func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	if !f.interactive && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
 		return misusef("--prompt, --prompt-ids, --prompts or --interactive must be given (%s --help)", cmd.CommandPath())
 	}
@@ -78,7 +79,11 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err := misuse(f.options.Check()); err != nil {
 		return err
 	}
-	if err := checkState(f.state); err != nil {
+	return checkState(f.state)
+}
+
+func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
+	if err := f.check(cmd, a); err != nil {
 		return err
 	}
 	ctx, stop := interruptible()
