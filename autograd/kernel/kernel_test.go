@@ -10,7 +10,7 @@ import (
 // Tools shared by the tests of this package.
 
 func random[T Float](rng *rand.Rand, n int) []T {
-	x := make([]T, n)
+	x := Make[T](n) // as a run's arrays lie
 	for i := range x {
 		x[i] = T(rng.NormFloat64())
 	}
