@@ -15474,40 +15474,6 @@ loop:
 	VZEROUPPER
 	RET
 
-// func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
-// Requires: AVX
-TEXT ·packPanels256(SB), NOSPLIT, $0-64
-	MOVQ         k+0(FP), AX
-	MOVQ         src+8(FP), CX
-	MOVQ         lds+16(FP), DX
-	MOVQ         n+24(FP), BX
-	MOVQ         mr+32(FP), SI
-	VBROADCASTSS alpha+40(FP), Y0
-	MOVQ         dst+48(FP), DI
-	MOVQ         ldp+56(FP), R8
-	SHLQ         $0x02, DX
-	SHLQ         $0x02, SI
-	SHLQ         $0x02, R8
-
-row:
-	MOVQ CX, R9
-	MOVQ DI, R10
-	MOVQ BX, R11
-
-panel:
-	VMULPS  (R9), Y0, Y1
-	VMOVUPS Y1, (R10)
-	ADDQ    SI, R9
-	ADDQ    R8, R10
-	DECQ    R11
-	JNZ     panel
-	ADDQ    DX, CX
-	ADDQ    SI, DI
-	DECQ    AX
-	JNZ     row
-	VZEROUPPER
-	RET
-
 // func packStraight256(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
 // Requires: AVX
 TEXT ·packStraight256(SB), NOSPLIT, $0-56
@@ -16142,6 +16108,40 @@ panel:
 	ADDQ      SI, DI
 	DECQ      AX
 	JNZ       row
+	VZEROUPPER
+	RET
+
+// func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+// Requires: AVX
+TEXT ·packPanels256(SB), NOSPLIT, $0-64
+	MOVQ         k+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lds+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         mr+32(FP), SI
+	VBROADCASTSS alpha+40(FP), Y0
+	MOVQ         dst+48(FP), DI
+	MOVQ         ldp+56(FP), R8
+	SHLQ         $0x02, DX
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+row:
+	MOVQ CX, R9
+	MOVQ DI, R10
+	MOVQ BX, R11
+
+panel:
+	VMULPS  (R9), Y0, Y1
+	VMOVUPS Y1, (R10)
+	ADDQ    SI, R9
+	ADDQ    R8, R10
+	DECQ    R11
+	JNZ     panel
+	ADDQ    DX, CX
+	ADDQ    SI, DI
+	DECQ    AX
+	JNZ     row
 	VZEROUPPER
 	RET
 

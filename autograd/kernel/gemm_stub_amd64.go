@@ -197,9 +197,6 @@ func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float3
 func packTurned256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
 
 //go:noescape
-func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
-
-//go:noescape
 func packStraight256(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
@@ -213,6 +210,9 @@ func packStraight512(k int, src *float32, lds int, w int, alpha float32, dst *fl
 
 //go:noescape
 func packPanels512(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
+
+//go:noescape
+func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
 
 //go:noescape
 func packPairsTurned(k int, src *float32, lds int, dst *float32)

@@ -400,20 +400,32 @@ func straightRows(label string, n int, m reg.Register, k, src, lds, far, alpha, 
 }
 
 // packPanels emits, for each of n panels p side by side, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k,
-// r < mr ≤ 16: all panels row by row, so that no row of src is fetched twice.
-func packPanels() {
-	TEXT("packPanels512", NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
+// r < mr: all panels row by row, so that no row of src is fetched twice. With AVX-512 mr is up to 16. With AVX2 there are no
+// edges: eight elements are read and stored for each row, whatever the height.
+func packPanels(v asm.ISA) {
+	TEXT("packPanels"+v.Suffix, NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	src := Load(Param("src"), GP64())
 	lds := Load(Param("lds"), GP64())
 	n := Load(Param("n"), GP64())
 	mr := Load(Param("mr"), GP64())
-	alpha := ZMM()
+	alpha := v.Vec()
 	VBROADCASTSS(NewParamAddr("alpha", 40), alpha)
 	dst := Load(Param("dst"), GP64())
 	ldp := Load(Param("ldp"), GP64())
-	keep := asm.LowMask(mr)
+	move := func(from, to Mem, x reg.Register) {
+		VMULPS(from, alpha, x)
+		VMOVUPS(x, to)
+	}
+	if v.Bytes == 64 {
+		keep := asm.LowMask(mr)
+		move = func(from, to Mem, x reg.Register) {
+			VMOVUPS_Z(from, keep, x)
+			VMULPS(alpha, x, x)
+			VMOVUPS(x, keep, to)
+		}
+	}
 	for _, r := range []reg.Register{lds, mr, ldp} {
 		SHLQ(U8(2), r)
 	}
@@ -423,47 +435,7 @@ func packPanels() {
 	MOVQ(dst, to)
 	MOVQ(n, left)
 	Label("panel")
-	x := ZMM()
-	VMOVUPS_Z(Mem{Base: from}, keep, x)
-	VMULPS(alpha, x, x)
-	VMOVUPS(x, keep, Mem{Base: to})
-	ADDQ(mr, from)
-	ADDQ(ldp, to)
-	DECQ(left)
-	JNZ(LabelRef("panel"))
-	ADDQ(lds, src)
-	ADDQ(mr, dst)
-	DECQ(k)
-	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
-}
-
-// packPanelsNarrow emits packPanels without edges: eight elements are read and stored for each row, whatever the height.
-func packPanelsNarrow() {
-	TEXT("packPanels256", NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
-	Pragma("noescape")
-	k := Load(Param("k"), GP64())
-	src := Load(Param("src"), GP64())
-	lds := Load(Param("lds"), GP64())
-	n := Load(Param("n"), GP64())
-	mr := Load(Param("mr"), GP64())
-	alpha := YMM()
-	VBROADCASTSS(NewParamAddr("alpha", 40), alpha)
-	dst := Load(Param("dst"), GP64())
-	ldp := Load(Param("ldp"), GP64())
-	for _, r := range []reg.Register{lds, mr, ldp} {
-		SHLQ(U8(2), r)
-	}
-	from, to, left := GP64(), GP64(), GP64()
-	Label("row")
-	MOVQ(src, from)
-	MOVQ(dst, to)
-	MOVQ(n, left)
-	Label("panel")
-	x := YMM()
-	VMULPS(Mem{Base: from}, alpha, x)
-	VMOVUPS(x, Mem{Base: to})
+	move(Mem{Base: from}, Mem{Base: to}, v.Vec())
 	ADDQ(mr, from)
 	ADDQ(ldp, to)
 	DECQ(left)
@@ -664,12 +636,12 @@ func main() {
 	}
 	packTurned()
 	packTurnedNarrow()
-	packPanelsNarrow()
 	packStraightNarrow()
 	turnSquares()
 	packTurnedBF16()
 	packStraight()
-	packPanels()
+	packPanels(asm.AVX512)
+	packPanels(asm.AVX2)
 	packPairsTurned()
 	widenPairs(asm.AVX512)
 	widenPairs(asm.AVX2)
