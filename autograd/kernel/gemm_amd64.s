@@ -5,27 +5,30 @@
 #include "textflag.h"
 
 // func tile1x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile1x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z2
@@ -33,6 +36,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 4(CX), Z2
@@ -40,6 +44,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z2
@@ -47,6 +52,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z2
@@ -54,6 +60,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z2
@@ -61,6 +68,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z2
@@ -68,6 +76,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z2
@@ -75,6 +84,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z2
@@ -83,12 +93,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z1
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z2
@@ -97,16 +108,40 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x04, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x04, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -115,27 +150,30 @@ overwrite:
 	RET
 
 // func tile1x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile1x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -148,6 +186,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 4(CX), Z30
@@ -160,6 +199,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
@@ -172,6 +212,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
@@ -184,6 +225,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
@@ -196,6 +238,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
@@ -208,6 +251,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
@@ -220,6 +264,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
@@ -233,12 +278,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -252,16 +298,45 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x04, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x04, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -270,28 +345,31 @@ overwrite:
 	RET
 
 // func tile1x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile1x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -302,6 +380,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -312,6 +391,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -322,6 +402,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -332,6 +413,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -342,6 +424,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -352,6 +435,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -362,6 +446,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -373,12 +458,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
 	PREFETCHT0   (DX)(R10*1)
@@ -390,17 +476,44 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x04, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x04, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -410,28 +523,31 @@ overwrite:
 	RET
 
 // func tile1x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile1x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -452,6 +568,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -472,6 +589,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -492,6 +610,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -512,6 +631,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -532,6 +652,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -552,6 +673,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -572,6 +694,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -593,12 +716,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -620,17 +744,54 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x04, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x04, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -640,31 +801,31 @@ overwrite:
 	RET
 
 // func tile2x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile2x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z3
@@ -674,6 +835,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z3
@@ -683,6 +845,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z3
@@ -692,6 +855,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z3
@@ -701,6 +865,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z3
@@ -710,6 +875,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z3
@@ -719,6 +885,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z3
@@ -728,6 +895,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z3
@@ -738,12 +906,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000040, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z2
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z3
@@ -754,18 +923,44 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x08, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z2
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS 4(CX), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -776,31 +971,31 @@ overwrite:
 	RET
 
 // func tile2x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile2x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -820,6 +1015,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 8(CX), Z30
@@ -839,6 +1035,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
@@ -858,6 +1055,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
@@ -877,6 +1075,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
@@ -896,6 +1095,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
@@ -915,6 +1115,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
@@ -934,6 +1135,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
@@ -954,12 +1156,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000040, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -980,18 +1183,54 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x08, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -1002,33 +1241,33 @@ overwrite:
 	RET
 
 // func tile2x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile2x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x07
+	CMPQ         R11, $0x07
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1042,6 +1281,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1055,6 +1295,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1068,6 +1309,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1081,6 +1323,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1094,6 +1337,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1107,6 +1351,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1121,12 +1366,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
-	SUBQ         $0x07, AX
+	SUBQ         $0x07, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	VMOVUPS      64(DX), Z5
 	PREFETCHT0   (DX)(R10*1)
@@ -1141,20 +1387,50 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x08, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z4
+	VMOVUPS      64(DX), Z5
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 4(CX), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -1167,33 +1443,33 @@ overwrite:
 	RET
 
 // func tile2x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile2x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x07
+	CMPQ         R11, $0x07
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1227,6 +1503,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1260,6 +1537,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1293,6 +1571,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1326,6 +1605,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1359,6 +1639,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1392,6 +1673,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1426,12 +1708,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
-	SUBQ         $0x07, AX
+	SUBQ         $0x07, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -1466,20 +1749,70 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x08, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -1492,35 +1825,32 @@ overwrite:
 	RET
 
 // func tile3x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile3x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z4
@@ -1532,6 +1862,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z4
@@ -1543,6 +1874,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z4
@@ -1554,6 +1886,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z4
@@ -1565,6 +1898,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z4
@@ -1576,6 +1910,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z4
@@ -1587,6 +1922,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z4
@@ -1598,6 +1934,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z4
@@ -1610,12 +1947,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z3
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z4
@@ -1628,20 +1966,48 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z3
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS 4(CX), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS 8(CX), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x0c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -1654,35 +2020,32 @@ overwrite:
 	RET
 
 // func tile3x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile3x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -1709,6 +2072,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 12(CX), Z30
@@ -1735,6 +2099,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
@@ -1761,6 +2126,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z30
@@ -1787,6 +2153,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
@@ -1813,6 +2180,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z30
@@ -1839,6 +2207,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
@@ -1865,6 +2234,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z30
@@ -1892,12 +2262,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -1925,20 +2296,63 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x0c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -1951,38 +2365,35 @@ overwrite:
 	RET
 
 // func tile3x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile3x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	PREFETCHT0   (DX)(R10*1)
@@ -1999,6 +2410,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	PREFETCHT0   (DX)(R10*1)
@@ -2015,6 +2427,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	PREFETCHT0   (DX)(R10*1)
@@ -2031,6 +2444,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	PREFETCHT0   (DX)(R10*1)
@@ -2048,12 +2462,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	VMOVUPS      64(DX), Z7
 	PREFETCHT0   (DX)(R10*1)
@@ -2071,23 +2486,56 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z6
+	VMOVUPS      64(DX), Z7
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 4(CX), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 8(CX), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x0c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -2103,38 +2551,35 @@ overwrite:
 	RET
 
 // func tile3x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile3x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -2181,6 +2626,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -2227,6 +2673,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -2273,6 +2720,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -2320,12 +2768,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -2373,23 +2822,86 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x0c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -2405,39 +2917,33 @@ overwrite:
 	RET
 
 // func tile4x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile4x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x07
+	CMPQ         R11, $0x07
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z5
@@ -2451,6 +2957,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z5
@@ -2464,6 +2971,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z5
@@ -2477,6 +2985,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z5
@@ -2490,6 +2999,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z5
@@ -2503,6 +3013,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z5
@@ -2516,6 +3027,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 96(CX), Z5
@@ -2530,12 +3042,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x07, AX
+	SUBQ         $0x07, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z4
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z5
@@ -2550,22 +3063,52 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x10, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z4
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS 4(CX), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS 8(CX), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS 12(CX), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x10, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -2580,39 +3123,33 @@ overwrite:
 	RET
 
 // func tile4x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile4x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x07
+	CMPQ         R11, $0x07
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -2646,6 +3183,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 16(CX), Z30
@@ -2679,6 +3217,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
@@ -2712,6 +3251,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
@@ -2745,6 +3285,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z30
@@ -2778,6 +3319,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z30
@@ -2811,6 +3353,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 96(CX), Z30
@@ -2845,12 +3388,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x07, AX
+	SUBQ         $0x07, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -2885,22 +3429,72 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x10, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x10, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -2915,43 +3509,37 @@ overwrite:
 	RET
 
 // func tile4x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile4x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	PREFETCHT0   (DX)(R10*1)
@@ -2971,6 +3559,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	PREFETCHT0   (DX)(R10*1)
@@ -2990,6 +3579,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	PREFETCHT0   (DX)(R10*1)
@@ -3010,12 +3600,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	VMOVUPS      64(DX), Z9
 	PREFETCHT0   (DX)(R10*1)
@@ -3036,26 +3627,62 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x10, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z8
+	VMOVUPS      64(DX), Z9
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 4(CX), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 8(CX), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 12(CX), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x10, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -3074,43 +3701,37 @@ overwrite:
 	RET
 
 // func tile4x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile4x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -3170,6 +3791,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -3229,6 +3851,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -3289,12 +3912,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -3355,26 +3979,102 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x10, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x10, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -3393,43 +4093,34 @@ overwrite:
 	RET
 
 // func tile5x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile5x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x05
+	CMPQ         R11, $0x05
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z6
@@ -3445,6 +4136,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z6
@@ -3460,6 +4152,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z6
@@ -3475,6 +4168,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z6
@@ -3490,6 +4184,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z6
@@ -3506,12 +4201,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000064, CX
-	SUBQ         $0x05, AX
+	SUBQ         $0x05, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z5
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z6
@@ -3528,24 +4224,56 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x14, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z5
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS 4(CX), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 8(CX), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS 12(CX), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS 16(CX), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x14, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -3562,43 +4290,34 @@ overwrite:
 	RET
 
 // func tile5x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile5x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x05
+	CMPQ         R11, $0x05
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -3639,6 +4358,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 20(CX), Z30
@@ -3679,6 +4399,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
@@ -3719,6 +4440,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 60(CX), Z30
@@ -3759,6 +4481,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 80(CX), Z30
@@ -3800,12 +4523,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000064, CX
-	SUBQ         $0x05, AX
+	SUBQ         $0x05, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -3847,24 +4571,81 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x14, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x14, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -3881,48 +4662,39 @@ overwrite:
 	RET
 
 // func tile5x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile5x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
 	PREFETCHT0   (DX)(R10*1)
@@ -3945,6 +4717,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
 	PREFETCHT0   (DX)(R10*1)
@@ -3968,12 +4741,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	VMOVUPS      64(DX), Z11
 	PREFETCHT0   (DX)(R10*1)
@@ -3997,29 +4771,68 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x14, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z10
+	VMOVUPS      64(DX), Z11
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 4(CX), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 8(CX), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 12(CX), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 16(CX), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x14, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -4041,48 +4854,39 @@ overwrite:
 	RET
 
 // func tile5x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile5x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -4155,6 +4959,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -4228,12 +5033,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -4307,29 +5113,118 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x14, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x14, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -4351,47 +5246,35 @@ overwrite:
 	RET
 
 // func tile6x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile6x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z7
@@ -4409,6 +5292,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z7
@@ -4426,6 +5310,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z7
@@ -4443,6 +5328,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z7
@@ -4461,12 +5347,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z6
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z7
@@ -4485,26 +5372,60 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x18, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z6
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS 4(CX), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS 8(CX), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS 12(CX), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS 16(CX), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS 20(CX), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x18, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -4523,47 +5444,35 @@ overwrite:
 	RET
 
 // func tile6x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile6x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -4611,6 +5520,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 24(CX), Z30
@@ -4658,6 +5568,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
@@ -4705,6 +5616,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
@@ -4753,12 +5665,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -4807,26 +5720,90 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x18, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x18, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -4845,53 +5822,41 @@ overwrite:
 	RET
 
 // func tile6x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile6x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
 	PREFETCHT0   (DX)(R10*1)
@@ -4917,6 +5882,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
 	PREFETCHT0   (DX)(R10*1)
@@ -4943,12 +5909,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	VMOVUPS      64(DX), Z13
 	PREFETCHT0   (DX)(R10*1)
@@ -4975,32 +5942,74 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x18, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z12
+	VMOVUPS      64(DX), Z13
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 4(CX), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 8(CX), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 12(CX), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 16(CX), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 20(CX), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x18, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -5025,53 +6034,41 @@ overwrite:
 	RET
 
 // func tile6x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile6x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -5157,6 +6154,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -5243,12 +6241,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -5335,32 +6334,134 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x18, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x18, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -5385,51 +6486,36 @@ overwrite:
 	RET
 
 // func tile7x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile7x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z7
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z8
@@ -5449,6 +6535,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z7
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z8
@@ -5468,6 +6555,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z7
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z8
@@ -5487,6 +6575,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z7
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z8
@@ -5507,12 +6596,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z7
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z8
@@ -5533,28 +6623,64 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z7
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS 4(CX), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 8(CX), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS 12(CX), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 16(CX), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS 20(CX), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS 24(CX), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x1c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -5575,51 +6701,36 @@ overwrite:
 	RET
 
 // func tile7x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile7x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -5674,6 +6785,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 28(CX), Z30
@@ -5728,6 +6840,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
@@ -5782,6 +6895,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 84(CX), Z30
@@ -5837,12 +6951,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -5898,28 +7013,99 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x1c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -5940,58 +7126,43 @@ overwrite:
 	RET
 
 // func tile7x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile7x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
 	PREFETCHT0   (DX)(R10*1)
@@ -6020,6 +7191,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
 	PREFETCHT0   (DX)(R10*1)
@@ -6049,12 +7221,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	VMOVUPS      64(DX), Z15
 	PREFETCHT0   (DX)(R10*1)
@@ -6084,35 +7257,80 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z14
+	VMOVUPS      64(DX), Z15
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 4(CX), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 8(CX), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 12(CX), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 16(CX), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 20(CX), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 24(CX), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x1c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -6140,58 +7358,43 @@ overwrite:
 	RET
 
 // func tile7x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile7x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -6290,6 +7493,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -6389,12 +7593,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -6494,35 +7699,150 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x1c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x1c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -6550,55 +7870,37 @@ overwrite:
 	RET
 
 // func tile8x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile8x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z9
@@ -6620,6 +7922,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z9
@@ -6641,6 +7944,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z9
@@ -6663,12 +7967,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z8
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z9
@@ -6691,30 +7996,68 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x20, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z8
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS 4(CX), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS 8(CX), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 12(CX), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS 16(CX), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 20(CX), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS 24(CX), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS 28(CX), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x20, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -6737,55 +8080,37 @@ overwrite:
 	RET
 
 // func tile8x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile8x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -6847,6 +8172,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 32(CX), Z30
@@ -6908,6 +8234,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 64(CX), Z30
@@ -6970,12 +8297,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -7038,30 +8366,108 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x20, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x20, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -7084,63 +8490,45 @@ overwrite:
 	RET
 
 // func tile8x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile8x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z16
 	VMOVUPS      64(DX), Z17
 	PREFETCHT0   (DX)(R10*1)
@@ -7173,38 +8561,86 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x20, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z16
+	VMOVUPS      64(DX), Z17
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 4(CX), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 8(CX), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 12(CX), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 16(CX), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 20(CX), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 24(CX), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 28(CX), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x20, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -7235,63 +8671,45 @@ overwrite:
 	RET
 
 // func tile8x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile8x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -7404,38 +8822,166 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x20, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x20, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -7466,59 +9012,38 @@ overwrite:
 	RET
 
 // func tile9x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile9x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z9
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z10
@@ -7542,6 +9067,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z9
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z10
@@ -7565,6 +9091,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z9
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z10
@@ -7589,12 +9116,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0000006c, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z9
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z10
@@ -7619,32 +9147,72 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x24, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z9
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS 4(CX), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 8(CX), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS 12(CX), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 16(CX), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS 20(CX), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 24(CX), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS 28(CX), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS 32(CX), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x24, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -7669,59 +9237,38 @@ overwrite:
 	RET
 
 // func tile9x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile9x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -7790,6 +9337,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 36(CX), Z30
@@ -7858,6 +9406,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 72(CX), Z30
@@ -7927,12 +9476,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0000006c, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -8002,32 +9552,117 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x24, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x24, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -8052,68 +9687,47 @@ overwrite:
 	RET
 
 // func tile9x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile9x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z18
 	VMOVUPS      64(DX), Z19
 	PREFETCHT0   (DX)(R10*1)
@@ -8149,41 +9763,92 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x24, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z18
+	VMOVUPS      64(DX), Z19
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 4(CX), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 8(CX), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 12(CX), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 16(CX), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 20(CX), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 24(CX), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 28(CX), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 32(CX), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x24, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -8217,68 +9882,47 @@ overwrite:
 	RET
 
 // func tile9x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile9x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -8404,41 +10048,182 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x24, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x24, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -8472,63 +10257,39 @@ overwrite:
 	RET
 
 // func tile10x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile10x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z11
@@ -8554,6 +10315,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z11
@@ -8580,12 +10342,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000050, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z10
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z11
@@ -8612,34 +10375,76 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x28, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z10
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS 4(CX), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS 8(CX), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS 12(CX), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS 16(CX), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS 20(CX), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS 24(CX), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS 28(CX), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS 32(CX), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS 36(CX), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x28, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -8666,63 +10471,39 @@ overwrite:
 	RET
 
 // func tile10x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile10x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -8798,6 +10579,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 40(CX), Z30
@@ -8874,12 +10656,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000050, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -8956,34 +10739,126 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x28, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x28, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -9010,73 +10885,49 @@ overwrite:
 	RET
 
 // func tile10x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile10x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z20
 	VMOVUPS      64(DX), Z21
 	PREFETCHT0   (DX)(R10*1)
@@ -9115,44 +10966,98 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x28, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z20
+	VMOVUPS      64(DX), Z21
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 4(CX), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 8(CX), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 12(CX), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 16(CX), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 20(CX), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 24(CX), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 28(CX), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 32(CX), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 36(CX), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x28, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -9189,73 +11094,49 @@ overwrite:
 	RET
 
 // func tile10x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile10x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -9394,44 +11275,198 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x28, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x28, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -9468,67 +11503,40 @@ overwrite:
 	RET
 
 // func tile11x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile11x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z11
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z12
@@ -9556,6 +11564,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z11
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 44(CX), Z12
@@ -9584,12 +11593,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000058, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z11
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z12
@@ -9618,36 +11628,80 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z11
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS 4(CX), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 8(CX), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS 12(CX), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 16(CX), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS 20(CX), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 24(CX), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS 28(CX), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 32(CX), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS 36(CX), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS 40(CX), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x2c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -9676,67 +11730,40 @@ overwrite:
 	RET
 
 // func tile11x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile11x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -9819,6 +11846,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 44(CX), Z30
@@ -9902,12 +11930,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000058, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -9991,36 +12020,135 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x2c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -10049,78 +12177,51 @@ overwrite:
 	RET
 
 // func tile11x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile11x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z22
 	VMOVUPS      64(DX), Z23
 	PREFETCHT0   (DX)(R10*1)
@@ -10162,47 +12263,104 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z22
+	VMOVUPS      64(DX), Z23
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 4(CX), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 8(CX), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 12(CX), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 16(CX), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 20(CX), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 24(CX), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 28(CX), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 32(CX), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 36(CX), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 40(CX), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x2c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -10242,78 +12400,51 @@ overwrite:
 	RET
 
 // func tile11x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile11x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -10465,47 +12596,214 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x2c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x2c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -10545,71 +12843,41 @@ overwrite:
 	RET
 
 // func tile12x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile12x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z13
@@ -10639,6 +12907,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z13
@@ -10669,12 +12938,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z12
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z13
@@ -10705,38 +12975,84 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x30, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z12
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS 4(CX), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS 8(CX), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS 12(CX), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS 16(CX), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS 20(CX), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS 24(CX), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS 28(CX), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS 32(CX), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS 36(CX), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS 40(CX), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS 44(CX), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x30, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -10767,71 +13083,41 @@ overwrite:
 	RET
 
 // func tile12x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile12x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -10921,6 +13207,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 48(CX), Z30
@@ -11011,12 +13298,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000060, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -11107,38 +13395,144 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x30, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x30, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -11169,83 +13563,53 @@ overwrite:
 	RET
 
 // func tile12x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile12x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z24
 	VMOVUPS      64(DX), Z25
 	PREFETCHT0   (DX)(R10*1)
@@ -11290,50 +13654,110 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x30, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z24
+	VMOVUPS      64(DX), Z25
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 4(CX), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 8(CX), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 12(CX), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 16(CX), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 20(CX), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 24(CX), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 28(CX), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 32(CX), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 36(CX), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 40(CX), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 44(CX), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x30, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -11376,83 +13800,53 @@ overwrite:
 	RET
 
 // func tile12x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile12x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -11617,50 +14011,230 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x30, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x30, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -11703,75 +14277,42 @@ overwrite:
 	RET
 
 // func tile13x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile13x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z13
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z14
@@ -11803,6 +14344,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z13
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 52(CX), Z14
@@ -11835,12 +14377,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000068, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z13
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z14
@@ -11873,40 +14416,88 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x34, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z13
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS 4(CX), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 8(CX), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS 12(CX), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 16(CX), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS 20(CX), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 24(CX), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS 28(CX), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 32(CX), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS 36(CX), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 40(CX), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS 44(CX), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS 48(CX), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x34, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -11939,75 +14530,42 @@ overwrite:
 	RET
 
 // func tile13x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile13x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -12104,6 +14662,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 52(CX), Z30
@@ -12201,12 +14760,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000068, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -12304,40 +14864,153 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x34, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 48(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x34, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -12370,88 +15043,55 @@ overwrite:
 	RET
 
 // func tile13x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile13x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z26
 	VMOVUPS      64(DX), Z27
 	PREFETCHT0   (DX)(R10*1)
@@ -12499,53 +15139,116 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x34, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
-	VADDPS (AX), Z24, Z24
-	VADDPS 64(AX), Z25, Z25
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z26
+	VMOVUPS      64(DX), Z27
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 4(CX), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 8(CX), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 12(CX), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 16(CX), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 20(CX), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 24(CX), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 28(CX), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 32(CX), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 36(CX), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 40(CX), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 44(CX), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 48(CX), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x34, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
+	VADDPS       (AX), Z24, Z24
+	VADDPS       64(AX), Z25, Z25
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -12591,88 +15294,55 @@ overwrite:
 	RET
 
 // func tile13x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile13x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -12850,53 +15520,246 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x34, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
-	VADDPS (AX), Z24, Z24
-	VADDPS 64(AX), Z25, Z25
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 48(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x34, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
+	VADDPS       (AX), Z24, Z24
+	VADDPS       64(AX), Z25, Z25
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -12942,79 +15805,43 @@ overwrite:
 	RET
 
 // func tile14x16_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile14x16_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z15
@@ -13048,6 +15875,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z15
@@ -13082,12 +15910,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z14
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z15
@@ -13122,42 +15951,92 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x38, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	ADDQ   DI, AX
-	VADDPS (AX), Z13, Z13
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z14
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS 4(CX), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS 8(CX), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS 12(CX), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS 16(CX), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS 20(CX), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS 24(CX), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS 28(CX), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS 32(CX), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS 36(CX), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS 40(CX), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS 44(CX), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS 48(CX), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS 52(CX), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x38, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	ADDQ         DI, AX
+	VADDPS       (AX), Z13, Z13
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -13192,79 +16071,43 @@ overwrite:
 	RET
 
 // func tile14x16_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile14x16_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -13368,6 +16211,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS 56(CX), Z30
@@ -13472,12 +16316,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000070, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VBROADCASTSS (CX), Z30
@@ -13582,42 +16427,162 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x38, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	ADDQ   DI, AX
-	VADDPS (AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	ADDQ   DI, AX
-	VADDPS (AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	ADDQ   DI, AX
-	VADDPS (AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	ADDQ   DI, AX
-	VADDPS (AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	ADDQ   DI, AX
-	VADDPS (AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	ADDQ   DI, AX
-	VADDPS (AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	ADDQ   DI, AX
-	VADDPS (AX), Z13, Z13
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfc
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS 48(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS 52(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x38, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	ADDQ         DI, AX
+	VADDPS       (AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	ADDQ         DI, AX
+	VADDPS       (AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	ADDQ         DI, AX
+	VADDPS       (AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	ADDQ         DI, AX
+	VADDPS       (AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	ADDQ         DI, AX
+	VADDPS       (AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	ADDQ         DI, AX
+	VADDPS       (AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	ADDQ         DI, AX
+	VADDPS       (AX), Z13, Z13
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -13652,93 +16617,57 @@ overwrite:
 	RET
 
 // func tile14x32_512(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile14x32_512(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	VMOVUPS      64(DX), Z29
 	PREFETCHT0   (DX)(R10*1)
@@ -13789,56 +16718,122 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x38, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
-	VADDPS (AX), Z24, Z24
-	VADDPS 64(AX), Z25, Z25
-	ADDQ   DI, AX
-	VADDPS (AX), Z26, Z26
-	VADDPS 64(AX), Z27, Z27
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   (DX)(R10*1)
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 4(CX), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 8(CX), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 12(CX), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 16(CX), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 20(CX), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 24(CX), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 28(CX), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 32(CX), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 36(CX), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 40(CX), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 44(CX), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 48(CX), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 52(CX), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x38, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
+	VADDPS       (AX), Z24, Z24
+	VADDPS       64(AX), Z25, Z25
+	ADDQ         DI, AX
+	VADDPS       (AX), Z26, Z26
+	VADDPS       64(AX), Z27, Z27
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -13887,93 +16882,57 @@ overwrite:
 	RET
 
 // func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·tile14x32_bf16(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 124(R10)
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Z28
 	PREFETCHT0   (DX)(R10*1)
 	VMOVUPS      64(DX), Z29
@@ -14164,56 +17123,262 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x38, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Z0, Z0
-	VADDPS 64(AX), Z1, Z1
-	ADDQ   DI, AX
-	VADDPS (AX), Z2, Z2
-	VADDPS 64(AX), Z3, Z3
-	ADDQ   DI, AX
-	VADDPS (AX), Z4, Z4
-	VADDPS 64(AX), Z5, Z5
-	ADDQ   DI, AX
-	VADDPS (AX), Z6, Z6
-	VADDPS 64(AX), Z7, Z7
-	ADDQ   DI, AX
-	VADDPS (AX), Z8, Z8
-	VADDPS 64(AX), Z9, Z9
-	ADDQ   DI, AX
-	VADDPS (AX), Z10, Z10
-	VADDPS 64(AX), Z11, Z11
-	ADDQ   DI, AX
-	VADDPS (AX), Z12, Z12
-	VADDPS 64(AX), Z13, Z13
-	ADDQ   DI, AX
-	VADDPS (AX), Z14, Z14
-	VADDPS 64(AX), Z15, Z15
-	ADDQ   DI, AX
-	VADDPS (AX), Z16, Z16
-	VADDPS 64(AX), Z17, Z17
-	ADDQ   DI, AX
-	VADDPS (AX), Z18, Z18
-	VADDPS 64(AX), Z19, Z19
-	ADDQ   DI, AX
-	VADDPS (AX), Z20, Z20
-	VADDPS 64(AX), Z21, Z21
-	ADDQ   DI, AX
-	VADDPS (AX), Z22, Z22
-	VADDPS 64(AX), Z23, Z23
-	ADDQ   DI, AX
-	VADDPS (AX), Z24, Z24
-	VADDPS 64(AX), Z25, Z25
-	ADDQ   DI, AX
-	VADDPS (AX), Z26, Z26
-	VADDPS 64(AX), Z27, Z27
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x7c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Z28
+	PREFETCHT0   (DX)(R10*1)
+	VMOVUPS      64(DX), Z29
+	PREFETCHT0   64(DX)(R10*1)
+	VBROADCASTSS (CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 4(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 8(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 12(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 16(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 20(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 24(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 28(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 32(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 36(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	VBROADCASTSS 40(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS 44(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	VBROADCASTSS 48(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc4
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcd
+	VBROADCASTSS 52(CX), Z30
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x02
+	BYTE         $0x0e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdd
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x38, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Z0, Z0
+	VADDPS       64(AX), Z1, Z1
+	ADDQ         DI, AX
+	VADDPS       (AX), Z2, Z2
+	VADDPS       64(AX), Z3, Z3
+	ADDQ         DI, AX
+	VADDPS       (AX), Z4, Z4
+	VADDPS       64(AX), Z5, Z5
+	ADDQ         DI, AX
+	VADDPS       (AX), Z6, Z6
+	VADDPS       64(AX), Z7, Z7
+	ADDQ         DI, AX
+	VADDPS       (AX), Z8, Z8
+	VADDPS       64(AX), Z9, Z9
+	ADDQ         DI, AX
+	VADDPS       (AX), Z10, Z10
+	VADDPS       64(AX), Z11, Z11
+	ADDQ         DI, AX
+	VADDPS       (AX), Z12, Z12
+	VADDPS       64(AX), Z13, Z13
+	ADDQ         DI, AX
+	VADDPS       (AX), Z14, Z14
+	VADDPS       64(AX), Z15, Z15
+	ADDQ         DI, AX
+	VADDPS       (AX), Z16, Z16
+	VADDPS       64(AX), Z17, Z17
+	ADDQ         DI, AX
+	VADDPS       (AX), Z18, Z18
+	VADDPS       64(AX), Z19, Z19
+	ADDQ         DI, AX
+	VADDPS       (AX), Z20, Z20
+	VADDPS       64(AX), Z21, Z21
+	ADDQ         DI, AX
+	VADDPS       (AX), Z22, Z22
+	VADDPS       64(AX), Z23, Z23
+	ADDQ         DI, AX
+	VADDPS       (AX), Z24, Z24
+	VADDPS       64(AX), Z25, Z25
+	ADDQ         DI, AX
+	VADDPS       (AX), Z26, Z26
+	VADDPS       64(AX), Z27, Z27
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Z0, (SI)
@@ -14262,28 +17427,31 @@ overwrite:
 	RET
 
 // func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile1x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x08
+	CMPQ         R11, $0x08
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14293,6 +17461,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14302,6 +17471,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14311,6 +17481,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14320,6 +17491,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14329,6 +17501,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14338,6 +17511,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14347,6 +17521,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14357,12 +17532,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000020, CX
-	SUBQ         $0x08, AX
+	SUBQ         $0x08, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
 	PREFETCHT0   (DX)(R10*1)
@@ -14373,17 +17549,43 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x04, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y4
+	VFMADD231PS  Y2, Y4, Y0
+	VFMADD231PS  Y3, Y4, Y1
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x04, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)
@@ -14393,33 +17595,33 @@ overwrite:
 	RET
 
 // func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile2x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x07
+	CMPQ         R11, $0x07
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14432,6 +17634,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14444,6 +17647,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14456,6 +17660,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14468,6 +17673,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14480,6 +17686,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14492,6 +17699,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14505,12 +17713,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000038, CX
-	SUBQ         $0x07, AX
+	SUBQ         $0x07, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y4
 	VMOVUPS      32(DX), Y5
 	PREFETCHT0   (DX)(R10*1)
@@ -14524,20 +17733,49 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x08, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
-	VADDPS (AX), Y2, Y2
-	VADDPS 32(AX), Y3, Y3
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 4(CX), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x08, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
+	VADDPS       (AX), Y2, Y2
+	VADDPS       32(AX), Y3, Y3
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)
@@ -14550,38 +17788,35 @@ overwrite:
 	RET
 
 // func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile3x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x04
+	CMPQ         R11, $0x04
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	PREFETCHT0   (DX)(R10*1)
@@ -14597,6 +17832,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	PREFETCHT0   (DX)(R10*1)
@@ -14612,6 +17848,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	PREFETCHT0   (DX)(R10*1)
@@ -14627,6 +17864,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	PREFETCHT0   (DX)(R10*1)
@@ -14643,12 +17881,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x04, AX
+	SUBQ         $0x04, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y6
 	VMOVUPS      32(DX), Y7
 	PREFETCHT0   (DX)(R10*1)
@@ -14665,23 +17904,55 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x0c, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
-	VADDPS (AX), Y2, Y2
-	VADDPS 32(AX), Y3, Y3
-	ADDQ   DI, AX
-	VADDPS (AX), Y4, Y4
-	VADDPS 32(AX), Y5, Y5
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 4(CX), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 8(CX), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x0c, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
+	VADDPS       (AX), Y2, Y2
+	VADDPS       32(AX), Y3, Y3
+	ADDQ         DI, AX
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)
@@ -14697,43 +17968,37 @@ overwrite:
 	RET
 
 // func tile4x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile4x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	IMUL3Q     $0x00000020, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	IMUL3Q  $0x00000020, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x03
+	CMPQ         R11, $0x03
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	PREFETCHT0   (DX)(R10*1)
@@ -14752,6 +18017,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	PREFETCHT0   (DX)(R10*1)
@@ -14770,6 +18036,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	PREFETCHT0   (DX)(R10*1)
@@ -14789,12 +18056,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x03, AX
+	SUBQ         $0x03, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y8
 	VMOVUPS      32(DX), Y9
 	PREFETCHT0   (DX)(R10*1)
@@ -14814,26 +18082,61 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x10, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
-	VADDPS (AX), Y2, Y2
-	VADDPS 32(AX), Y3, Y3
-	ADDQ   DI, AX
-	VADDPS (AX), Y4, Y4
-	VADDPS 32(AX), Y5, Y5
-	ADDQ   DI, AX
-	VADDPS (AX), Y6, Y6
-	VADDPS 32(AX), Y7, Y7
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y8
+	VMOVUPS      32(DX), Y9
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 4(CX), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 8(CX), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 12(CX), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x10, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
+	VADDPS       (AX), Y2, Y2
+	VADDPS       32(AX), Y3, Y3
+	ADDQ         DI, AX
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+	ADDQ         DI, AX
+	VADDPS       (AX), Y6, Y6
+	VADDPS       32(AX), Y7, Y7
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)
@@ -14852,48 +18155,39 @@ overwrite:
 	RET
 
 // func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile5x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
 	PREFETCHT0   (DX)(R10*1)
@@ -14915,6 +18209,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
 	PREFETCHT0   (DX)(R10*1)
@@ -14937,12 +18232,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000028, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y10
 	VMOVUPS      32(DX), Y11
 	PREFETCHT0   (DX)(R10*1)
@@ -14965,29 +18261,67 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x14, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
-	VADDPS (AX), Y2, Y2
-	VADDPS 32(AX), Y3, Y3
-	ADDQ   DI, AX
-	VADDPS (AX), Y4, Y4
-	VADDPS 32(AX), Y5, Y5
-	ADDQ   DI, AX
-	VADDPS (AX), Y6, Y6
-	VADDPS 32(AX), Y7, Y7
-	ADDQ   DI, AX
-	VADDPS (AX), Y8, Y8
-	VADDPS 32(AX), Y9, Y9
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y10
+	VMOVUPS      32(DX), Y11
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 4(CX), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 8(CX), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 12(CX), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 16(CX), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x14, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
+	VADDPS       (AX), Y2, Y2
+	VADDPS       32(AX), Y3, Y3
+	ADDQ         DI, AX
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+	ADDQ         DI, AX
+	VADDPS       (AX), Y6, Y6
+	VADDPS       32(AX), Y7, Y7
+	ADDQ         DI, AX
+	VADDPS       (AX), Y8, Y8
+	VADDPS       32(AX), Y9, Y9
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)
@@ -15009,53 +18343,41 @@ overwrite:
 	RET
 
 // func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tile6x16_256(SB), NOSPLIT, $0-72
-	MOVQ       k+0(FP), AX
-	MOVQ       a+8(FP), CX
-	MOVQ       b+16(FP), DX
-	MOVQ       ldb+24(FP), BX
-	MOVQ       c+32(FP), SI
-	MOVQ       ldc+40(FP), DI
-	MOVQ       next+56(FP), R8
-	MOVQ       step+64(FP), R9
-	SHLQ       $0x02, BX
-	SHLQ       $0x02, DI
-	MOVQ       SI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	ADDQ       DI, R10
-	PREFETCHT0 (R10)
-	PREFETCHT0 60(R10)
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	IMUL3Q     $0x00000008, BX, R10
+	MOVQ    k+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    ldb+24(FP), BX
+	MOVQ    c+32(FP), SI
+	MOVQ    ldc+40(FP), DI
+	MOVQ    next+56(FP), R8
+	MOVQ    step+64(FP), R9
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, DI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	IMUL3Q  $0x00000008, BX, R10
+	MOVQ    AX, R11
+	MOVQ    $0x00000020, R12
+	CMPQ    R11, R12
+	CMOVQLT R11, R12
+	SUBQ    R12, R11
 
 many:
-	CMPQ         AX, $0x02
+	CMPQ         R11, $0x02
 	JLT          single
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	PREFETCHT0   (DX)(R10*1)
@@ -15080,6 +18402,7 @@ many:
 	ADDQ         BX, DX
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	PREFETCHT0   (DX)(R10*1)
@@ -15105,12 +18428,13 @@ many:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x00000030, CX
-	SUBQ         $0x02, AX
+	SUBQ         $0x02, R11
 	JMP          many
 
 single:
-	TESTQ        AX, AX
-	JZ           store
+	TESTQ        R11, R11
+	JZ           last
+	PREFETCHT0   1024(CX)
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	PREFETCHT0   (DX)(R10*1)
@@ -15136,32 +18460,73 @@ single:
 	PREFETCHT1   (R8)
 	ADDQ         R9, R8
 	ADDQ         $0x18, CX
-	DECQ         AX
+	DECQ         R11
 	JMP          single
 
-store:
-	MOVQ   add+48(FP), AX
-	TESTQ  AX, AX
-	JZ     overwrite
-	MOVQ   SI, AX
-	VADDPS (AX), Y0, Y0
-	VADDPS 32(AX), Y1, Y1
-	ADDQ   DI, AX
-	VADDPS (AX), Y2, Y2
-	VADDPS 32(AX), Y3, Y3
-	ADDQ   DI, AX
-	VADDPS (AX), Y4, Y4
-	VADDPS 32(AX), Y5, Y5
-	ADDQ   DI, AX
-	VADDPS (AX), Y6, Y6
-	VADDPS 32(AX), Y7, Y7
-	ADDQ   DI, AX
-	VADDPS (AX), Y8, Y8
-	VADDPS 32(AX), Y9, Y9
-	ADDQ   DI, AX
-	VADDPS (AX), Y10, Y10
-	VADDPS 32(AX), Y11, Y11
-	ADDQ   DI, AX
+last:
+	MOVQ SI, AX
+	MOVQ R12, R11
+
+fetch:
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x00
+	BYTE         $0x0f
+	BYTE         $0x0d
+	BYTE         $0x48
+	BYTE         $0x3c
+	ADDQ         DI, AX
+	PREFETCHT0   1024(CX)
+	VMOVUPS      (DX), Y12
+	VMOVUPS      32(DX), Y13
+	PREFETCHT0   (DX)(R10*1)
+	VBROADCASTSS (CX), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 4(CX), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 8(CX), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 12(CX), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 16(CX), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 20(CX), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	ADDQ         BX, DX
+	PREFETCHT1   (R8)
+	ADDQ         R9, R8
+	ADDQ         $0x18, CX
+	DECQ         R11
+	JNZ          fetch
+	MOVQ         add+48(FP), AX
+	TESTQ        AX, AX
+	JZ           overwrite
+	MOVQ         SI, AX
+	VADDPS       (AX), Y0, Y0
+	VADDPS       32(AX), Y1, Y1
+	ADDQ         DI, AX
+	VADDPS       (AX), Y2, Y2
+	VADDPS       32(AX), Y3, Y3
+	ADDQ         DI, AX
+	VADDPS       (AX), Y4, Y4
+	VADDPS       32(AX), Y5, Y5
+	ADDQ         DI, AX
+	VADDPS       (AX), Y6, Y6
+	VADDPS       32(AX), Y7, Y7
+	ADDQ         DI, AX
+	VADDPS       (AX), Y8, Y8
+	VADDPS       32(AX), Y9, Y9
+	ADDQ         DI, AX
+	VADDPS       (AX), Y10, Y10
+	VADDPS       32(AX), Y11, Y11
+	ADDQ         DI, AX
 
 overwrite:
 	VMOVUPS Y0, (SI)

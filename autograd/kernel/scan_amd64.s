@@ -48,13 +48,15 @@ row:
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	MOVQ             168(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             176(CX), AX
 	MOVQ             AX, 168(CX)
 	VMULPS           (R8), Z13, Z16
@@ -486,13 +488,15 @@ row:
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	MOVQ             168(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             176(CX), AX
 	MOVQ             AX, 168(CX)
 	VMULPS           (R8), Z21, Z24
@@ -1109,25 +1113,29 @@ row:
 	MOVQ             104(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             112(CX), AX
 	MOVQ             AX, 104(CX)
 	MOVQ             120(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             128(CX), AX
 	MOVQ             AX, 120(CX)
 	MOVQ             136(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             144(CX), AX
 	MOVQ             AX, 136(CX)
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	VSHUFF32X4       $0x4e, Z16, Z16, Z20
@@ -1428,25 +1436,29 @@ row:
 	MOVQ             104(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             112(CX), AX
 	MOVQ             AX, 104(CX)
 	MOVQ             120(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             128(CX), AX
 	MOVQ             AX, 120(CX)
 	MOVQ             136(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             144(CX), AX
 	MOVQ             AX, 136(CX)
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	VSHUFF32X4       $0x4e, Z16, Z16, Z20
@@ -1786,25 +1798,29 @@ row:
 	MOVQ             104(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             112(CX), AX
 	MOVQ             AX, 104(CX)
 	MOVQ             120(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             128(CX), AX
 	MOVQ             AX, 120(CX)
 	MOVQ             136(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             144(CX), AX
 	MOVQ             AX, 136(CX)
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	VSHUFF32X4       $0x4e, Z8, Z8, Z12
@@ -1980,25 +1996,29 @@ row:
 	MOVQ             104(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             112(CX), AX
 	MOVQ             AX, 104(CX)
 	MOVQ             120(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             128(CX), AX
 	MOVQ             AX, 120(CX)
 	MOVQ             136(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             144(CX), AX
 	MOVQ             AX, 136(CX)
 	MOVQ             152(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
-	BYTE             $0x08
+	BYTE             $0x48
+	BYTE             $0x00
 	ADDQ             160(CX), AX
 	MOVQ             AX, 152(CX)
 	VSHUFF32X4       $0x4e, Z8, Z8, Z12
@@ -3329,13 +3349,15 @@ row:
 	MOVQ         152(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         160(CX), AX
 	MOVQ         AX, 152(CX)
 	MOVQ         168(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         176(CX), AX
 	MOVQ         AX, 168(CX)
 	VMULPS       (R8), Y8, Y11
@@ -3764,25 +3786,29 @@ row:
 	MOVQ         104(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         112(CX), AX
 	MOVQ         AX, 104(CX)
 	MOVQ         120(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         128(CX), AX
 	MOVQ         AX, 120(CX)
 	MOVQ         136(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         144(CX), AX
 	MOVQ         AX, 136(CX)
 	MOVQ         152(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         160(CX), AX
 	MOVQ         AX, 152(CX)
 	VBROADCASTSS (DI), Y8
@@ -3892,25 +3918,29 @@ row:
 	MOVQ         104(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         112(CX), AX
 	MOVQ         AX, 104(CX)
 	MOVQ         120(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         128(CX), AX
 	MOVQ         AX, 120(CX)
 	MOVQ         136(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         144(CX), AX
 	MOVQ         AX, 136(CX)
 	MOVQ         152(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
-	BYTE         $0x08
+	BYTE         $0x48
+	BYTE         $0x00
 	ADDQ         160(CX), AX
 	MOVQ         AX, 152(CX)
 	VBROADCASTSS (DI), Y8

@@ -63,9 +63,10 @@ func VDPBF16PS(b, a, dst int) { evex(2, 0x52, b, a, dst) }
 // VCVTNE2PS2BF16 rounds two float32 vectors to bfloat16: lo into the lower half of dst, hi into the upper.
 func VCVTNE2PS2BF16(lo, hi, dst int) { evex(3, 0x72, lo, hi, dst) }
 
-// PREFETCHWAX fetches the line at the address in RAX for writing. The Go assembler lacks the instruction.
-func PREFETCHWAX() {
-	for _, c := range []int{0x0f, 0x0d, 0x08} {
+// PREFETCHWAX fetches the line disp (< 128) bytes after the address in RAX for writing. The Go assembler lacks the
+// instruction.
+func PREFETCHWAX(disp int) {
+	for _, c := range []int{0x0f, 0x0d, 0x48, disp} {
 		Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(c)}})
 	}
 }

@@ -16,7 +16,7 @@ const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc, add int, 
 // tilePtrs are the arguments of a tile, strides already in bytes.
 type tilePtrs struct{ k, a, b, ldb, c, ldc, next, step reg.Register }
 
-func tileHead(name string, mr, vecBytes int) tilePtrs {
+func tileHead(name string) tilePtrs {
 	TEXT(name, NOSPLIT, tileArgs)
 	Pragma("noescape")
 	p := tilePtrs{
@@ -26,22 +26,28 @@ func tileHead(name string, mr, vecBytes int) tilePtrs {
 	}
 	SHLQ(U8(2), p.ldb)
 	SHLQ(U8(2), p.ldc)
-	row := GP64()
-	MOVQ(p.c, row)
-	for i := 0; i < mr; i++ { // the tile of c is wanted last: have it fetched now
-		PREFETCHT0(Mem{Base: row})
-		PREFETCHT0(Mem{Base: row, Disp: vecBytes - 4})
-		if i < mr-1 {
-			ADDQ(p.ldc, row)
-		}
-	}
 	return p
 }
 
-// loops emits the walk over k: step(u) for u in [0, unroll), then singly.
-func (p tilePtrs) loops(unroll, mr int, step func(u int)) {
-	n := GP64()
+// fetchC is how many steps before the end of k a tile starts to fetch its rows of c, one with each step. They are fetched
+// for writing: another thread may own them, and a store that finds its line shared waits. At the start of the tile would be
+// too early: operands that pass by would drive them out again. Steps left over reach for the tile below, which comes next.
+const fetchC = 32
+
+// loops emits the walk over k: step(u) for u in [0, unroll), then singly. rowBytes is the width of c.
+func (p tilePtrs) loops(unroll, mr, rowBytes int, step func(u int)) {
+	n, last := GP64(), GP64()
 	MOVQ(p.k, n)
+	MOVQ(U32(fetchC), last)
+	CMPQ(n, last)
+	CMOVQLT(n, last)
+	SUBQ(last, n)
+	single := func() {
+		step(0)
+		p.advance()
+		ADDQ(U8(4*mr), p.a)
+		DECQ(n)
+	}
 	if unroll > 1 {
 		Label("many")
 		CMPQ(n, U8(unroll))
@@ -56,13 +62,19 @@ func (p tilePtrs) loops(unroll, mr int, step func(u int)) {
 	}
 	Label("single")
 	TESTQ(n, n)
-	JZ(LabelRef("store"))
-	step(0)
-	p.advance()
-	ADDQ(U8(4*mr), p.a)
-	DECQ(n)
+	JZ(LabelRef("last"))
+	single()
 	JMP(LabelRef("single"))
-	Label("store")
+	Label("last")
+	row := reg.RAX
+	MOVQ(p.c, row)
+	MOVQ(last, n)
+	Label("fetch")
+	asm.PREFETCHWAX(0)
+	asm.PREFETCHWAX(rowBytes - 4)
+	ADDQ(p.ldc, row)
+	single()
+	JNZ(LabelRef("fetch"))
 }
 
 // advance goes to the next row of b and asks for a piece of the memory that the tiles after this one will want.
@@ -107,9 +119,12 @@ func ahead(mr int) int {
 	return 8
 }
 
+// aheadA is how many bytes of a are prefetched: some twenty steps of the highest tile.
+const aheadA = 1024
+
 // tile emits c (mr × nv vectors) = or += Σ_k a[k][mr]ᵀ·b[k][…], a packed without gaps.
 func tile(v asm.ISA, mr, nv int) {
-	p := tileHead(fmt.Sprintf("tile%dx%d_%s", mr, nv*v.Lanes, v.Suffix), mr, nv*v.Bytes)
+	p := tileHead(fmt.Sprintf("tile%dx%d_%s", mr, nv*v.Lanes, v.Suffix))
 	acc := make([]reg.VecVirtual, mr*nv)
 	for i := range acc {
 		acc[i] = v.Zero()
@@ -121,7 +136,8 @@ func tile(v asm.ISA, mr, nv int) {
 	x := v.Vec()
 	far := GP64()
 	IMUL3Q(U32(ahead(mr)), p.ldb, far)
-	p.loops(unrollOf(mr, nv), mr, func(u int) {
+	p.loops(unrollOf(mr, nv), mr, nv*v.Bytes, func(u int) {
+		PREFETCHT0(Mem{Base: p.a, Disp: aheadA})
 		for j := range bv {
 			VMOVUPS(Mem{Base: p.b, Disp: j * v.Bytes}, bv[j])
 		}
@@ -140,13 +156,14 @@ func tile(v asm.ISA, mr, nv int) {
 
 // tileBF16 is tile for operands of bfloat16 pairs: k counts pairs, strides count 32-bit words.
 func tileBF16(mr, nv int) {
-	p := tileHead(fmt.Sprintf("tile%dx%d_bf16", mr, nv*16), mr, nv*64)
+	p := tileHead(fmt.Sprintf("tile%dx%d_bf16", mr, nv*16))
 	for i := 0; i < mr*nv; i++ {
 		VPXORD(asm.Z[i], asm.Z[i], asm.Z[i])
 	}
 	far := GP64()
 	IMUL3Q(U32(ahead(mr)), p.ldb, far)
-	p.loops(unrollOf(mr, nv), mr, func(u int) {
+	p.loops(unrollOf(mr, nv), mr, nv*64, func(u int) {
+		PREFETCHT0(Mem{Base: p.a, Disp: aheadA})
 		for j := 0; j < nv; j++ {
 			VMOVUPS(Mem{Base: p.b, Disp: j * 64}, asm.Z[28+j])
 			PREFETCHT0(Mem{Base: p.b, Index: far, Scale: 1, Disp: j * 64})

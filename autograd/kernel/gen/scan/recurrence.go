@@ -38,7 +38,7 @@ func (a args) prefetch(read, written int) {
 		if i < read {
 			PREFETCHT0(Mem{Base: p})
 		} else {
-			asm.PREFETCHWAX()
+			asm.PREFETCHWAX(0)
 		}
 		ADDQ(at(a.p, next+16*i+8), p)
 		MOVQ(p, at(a.p, next+16*i))
