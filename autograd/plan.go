@@ -121,6 +121,9 @@ func (g *Graph) extendSums(nodes G.Nodes) {
 // lines is the alignment of buffers in elements: 64 bytes of float32.
 const lines = 16
 
+// stagger keeps buffers apart, in elements, for the reason that kernel.Make gives.
+const stagger = kernel.Stagger / 4
+
 // place assigns offsets, largest buffer first, each at the lowest place that is free during its life, and returns the
 // size of the slab.
 func place(bs []*buffer) int {
@@ -136,7 +139,7 @@ func place(bs []*buffer) int {
 			if at+b.size() <= p.offset {
 				break
 			}
-			at = max(at, (p.offset+p.size()+lines-1)/lines*lines)
+			at = max(at, (p.offset+p.size()+lines-1)/lines*lines+stagger)
 		}
 		b.offset = at
 		i, _ := slices.BinarySearchFunc(placed, at, func(p *buffer, at int) int { return p.offset - at })

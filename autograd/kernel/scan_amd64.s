@@ -33,32 +33,32 @@ row:
 	VMOVUPS          (BX), Z13
 	VMOVUPS          256(BX), Z14
 	VMOVUPS          512(BX), Z15
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
-	MOVQ             168(CX), AX
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
+	MOVQ             176(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             176(CX), AX
-	MOVQ             AX, 168(CX)
+	ADDQ             184(CX), AX
+	MOVQ             AX, 176(CX)
 	VMULPS           (R8), Z13, Z16
 	VMOVAPS          Z10, Z19
 	VADDPS           Z8, Z16, Z17
@@ -283,22 +283,26 @@ row:
 	VMOVUPS          (BX), Z13
 	VMOVUPS          256(BX), Z14
 	VMOVUPS          512(BX), Z15
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
+	MOVQ             176(CX), AX
+	PREFETCHT0       (AX)
+	ADDQ             184(CX), AX
+	MOVQ             AX, 176(CX)
 	VMULPS           (R8), Z13, Z16
 	VMOVAPS          Z10, Z19
 	VADDPS           Z8, Z16, Z17
@@ -473,32 +477,32 @@ row:
 	VPXORD           Z23, Z23, Z23
 	VMOVUPS          (BX), Z21
 	VMOVUPS          256(BX), Z22
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
-	MOVQ             168(CX), AX
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
+	MOVQ             176(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             176(CX), AX
-	MOVQ             AX, 168(CX)
+	ADDQ             184(CX), AX
+	MOVQ             AX, 176(CX)
 	VMULPS           (R8), Z21, Z24
 	VMOVAPS          Z18, Z27
 	VADDPS           Z16, Z24, Z25
@@ -786,22 +790,26 @@ row:
 	VPXORD           Z23, Z23, Z23
 	VMOVUPS          (BX), Z21
 	VMOVUPS          256(BX), Z22
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	PREFETCHT0       (AX)
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
+	MOVQ             176(CX), AX
+	PREFETCHT0       (AX)
+	ADDQ             184(CX), AX
+	MOVQ             AX, 176(CX)
 	VMULPS           (R8), Z21, Z24
 	VMOVAPS          Z18, Z27
 	VADDPS           Z16, Z24, Z25
@@ -1080,12 +1088,13 @@ TEXT ·scanBackward16_512(SB), NOSPLIT, $0-8
 	MOVQ    64(CX), R9
 	MOVQ    8(CX), R11
 	MOVQ    88(CX), R12
+	KMOVW   104(CX), K1
 	MOVL    $0x0000ff00, AX
-	KMOVW   AX, K1
-	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K2
-	MOVL    $0x0000aaaa, AX
+	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K3
+	MOVL    $0x0000aaaa, AX
+	KMOVW   AX, K4
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -1110,34 +1119,34 @@ row:
 	VPXORD           Z19, Z19, Z19
 	VMOVUPS          1024(R11), Z16
 	VMOVUPS          256(R11), Z17
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
 	VSHUFF32X4       $0x4e, Z16, Z16, Z20
 	VSHUFF32X4       $0x4e, Z17, Z17, Z21
 	VFMADD231PS.BCST (DI), Z16, Z0
@@ -1146,13 +1155,13 @@ row:
 	VFMADD231PS.BCST 16(SI), Z4, Z19
 	VSHUFF32X4       $0x4e, Z4, Z0, Z22
 	VMOVAPS          Z0, Z23
-	VMOVUPS          Z4, K1, Z23
+	VMOVUPS          Z4, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          (R9), Z22
 	VSHUFF32X4       $0x4e, 512(R9), Z22, Z24
 	VMOVAPS          Z22, Z22
-	VMOVUPS          512(R9), K1, Z22
+	VMOVUPS          512(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z24, Z22
 	VMULPS           64(R9), Z0, Z0
@@ -1167,20 +1176,20 @@ row:
 	VFMADD231PS.BCST 24(SI), Z6, Z19
 	VSHUFF32X4       $0x4e, Z6, Z2, Z24
 	VMOVAPS          Z2, Z25
-	VMOVUPS          Z6, K1, Z25
+	VMOVUPS          Z6, K2, Z25
 	VMULPS           Z17, Z25, Z25
 	VFMADD231PS      Z21, Z24, Z25
 	VSHUFPS          $0x4e, Z25, Z23, Z24
-	VMOVUPS          Z25, K2, Z23
+	VMOVUPS          Z25, K3, Z23
 	VADDPS           Z23, Z24, Z24
 	VMOVUPS          256(R9), Z23
 	VSHUFF32X4       $0x4e, 768(R9), Z23, Z25
 	VMOVAPS          Z23, Z23
-	VMOVUPS          768(R9), K1, Z23
+	VMOVUPS          768(R9), K2, Z23
 	VMULPS           Z16, Z23, Z23
 	VFMADD231PS      Z20, Z25, Z23
 	VSHUFPS          $0x4e, Z23, Z22, Z25
-	VMOVUPS          Z23, K2, Z22
+	VMOVUPS          Z23, K3, Z22
 	VADDPS           Z22, Z25, Z25
 	VMULPS           320(R9), Z2, Z2
 	VMULPS           256(R10), Z2, Z22
@@ -1194,13 +1203,13 @@ row:
 	VFMADD231PS.BCST 20(SI), Z5, Z19
 	VSHUFF32X4       $0x4e, Z5, Z1, Z22
 	VMOVAPS          Z1, Z23
-	VMOVUPS          Z5, K1, Z23
+	VMOVUPS          Z5, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          128(R9), Z22
 	VSHUFF32X4       $0x4e, 640(R9), Z22, Z26
 	VMOVAPS          Z22, Z22
-	VMOVUPS          640(R9), K1, Z22
+	VMOVUPS          640(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z26, Z22
 	VMULPS           192(R9), Z1, Z1
@@ -1215,30 +1224,30 @@ row:
 	VFMADD231PS.BCST 28(SI), Z7, Z19
 	VSHUFF32X4       $0x4e, Z7, Z3, Z26
 	VMOVAPS          Z3, Z27
-	VMOVUPS          Z7, K1, Z27
+	VMOVUPS          Z7, K2, Z27
 	VMULPS           Z17, Z27, Z27
 	VFMADD231PS      Z21, Z26, Z27
 	VSHUFPS          $0x4e, Z27, Z23, Z26
-	VMOVUPS          Z27, K2, Z23
+	VMOVUPS          Z27, K3, Z23
 	VADDPS           Z23, Z26, Z26
 	VMOVAPS          Z26, Z23
-	VMOVUPS          Z24, K3, Z23
+	VMOVUPS          Z24, K4, Z23
 	VPERMILPS        $0xb1, Z23, Z23
-	VMOVUPS          Z26, K3, Z24
+	VMOVUPS          Z26, K4, Z24
 	VADDPS           Z24, Z23, Z23
 	VMOVUPS          384(R9), Z24
 	VSHUFF32X4       $0x4e, 896(R9), Z24, Z26
 	VMOVAPS          Z24, Z24
-	VMOVUPS          896(R9), K1, Z24
+	VMOVUPS          896(R9), K2, Z24
 	VMULPS           Z16, Z24, Z24
 	VFMADD231PS      Z20, Z26, Z24
 	VSHUFPS          $0x4e, Z24, Z22, Z26
-	VMOVUPS          Z24, K2, Z22
+	VMOVUPS          Z24, K3, Z22
 	VADDPS           Z22, Z26, Z26
 	VMOVAPS          Z26, Z22
-	VMOVUPS          Z25, K3, Z22
+	VMOVUPS          Z25, K4, Z22
 	VPERMILPS        $0xb1, Z22, Z22
-	VMOVUPS          Z26, K3, Z25
+	VMOVUPS          Z26, K4, Z25
 	VADDPS           Z25, Z22, Z22
 	VMULPS           448(R9), Z3, Z3
 	VMULPS           384(R10), Z3, Z24
@@ -1249,7 +1258,8 @@ row:
 	VSHUFF32X4       $0x88, Z22, Z23, Z24
 	VSHUFF32X4       $0xdd, Z22, Z23, Z23
 	VADDPS           Z23, Z24, Z24
-	VADDPS           (R12), Z24, Z24
+	VMOVUPS.Z        (R12), K1, Z22
+	VADDPS           Z22, Z24, Z24
 	VMOVUPS          Z24, (R12)
 	VFMADD231PS.BCST 32(DI), Z16, Z8
 	VFMADD231PS.BCST 32(SI), Z8, Z19
@@ -1257,13 +1267,13 @@ row:
 	VFMADD231PS.BCST 48(SI), Z12, Z19
 	VSHUFF32X4       $0x4e, Z12, Z8, Z22
 	VMOVAPS          Z8, Z23
-	VMOVUPS          Z12, K1, Z23
+	VMOVUPS          Z12, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          1024(R9), Z22
 	VSHUFF32X4       $0x4e, 1536(R9), Z22, Z24
 	VMOVAPS          Z22, Z22
-	VMOVUPS          1536(R9), K1, Z22
+	VMOVUPS          1536(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z24, Z22
 	VMULPS           1088(R9), Z8, Z8
@@ -1278,20 +1288,20 @@ row:
 	VFMADD231PS.BCST 56(SI), Z14, Z19
 	VSHUFF32X4       $0x4e, Z14, Z10, Z24
 	VMOVAPS          Z10, Z25
-	VMOVUPS          Z14, K1, Z25
+	VMOVUPS          Z14, K2, Z25
 	VMULPS           Z17, Z25, Z25
 	VFMADD231PS      Z21, Z24, Z25
 	VSHUFPS          $0x4e, Z25, Z23, Z24
-	VMOVUPS          Z25, K2, Z23
+	VMOVUPS          Z25, K3, Z23
 	VADDPS           Z23, Z24, Z24
 	VMOVUPS          1280(R9), Z23
 	VSHUFF32X4       $0x4e, 1792(R9), Z23, Z25
 	VMOVAPS          Z23, Z23
-	VMOVUPS          1792(R9), K1, Z23
+	VMOVUPS          1792(R9), K2, Z23
 	VMULPS           Z16, Z23, Z23
 	VFMADD231PS      Z20, Z25, Z23
 	VSHUFPS          $0x4e, Z23, Z22, Z25
-	VMOVUPS          Z23, K2, Z22
+	VMOVUPS          Z23, K3, Z22
 	VADDPS           Z22, Z25, Z25
 	VMULPS           1344(R9), Z10, Z10
 	VMULPS           1280(R10), Z10, Z22
@@ -1305,13 +1315,13 @@ row:
 	VFMADD231PS.BCST 52(SI), Z13, Z19
 	VSHUFF32X4       $0x4e, Z13, Z9, Z22
 	VMOVAPS          Z9, Z23
-	VMOVUPS          Z13, K1, Z23
+	VMOVUPS          Z13, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          1152(R9), Z22
 	VSHUFF32X4       $0x4e, 1664(R9), Z22, Z26
 	VMOVAPS          Z22, Z22
-	VMOVUPS          1664(R9), K1, Z22
+	VMOVUPS          1664(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z26, Z22
 	VMULPS           1216(R9), Z9, Z9
@@ -1326,30 +1336,30 @@ row:
 	VFMADD231PS.BCST 60(SI), Z15, Z19
 	VSHUFF32X4       $0x4e, Z15, Z11, Z26
 	VMOVAPS          Z11, Z27
-	VMOVUPS          Z15, K1, Z27
+	VMOVUPS          Z15, K2, Z27
 	VMULPS           Z17, Z27, Z27
 	VFMADD231PS      Z21, Z26, Z27
 	VSHUFPS          $0x4e, Z27, Z23, Z17
-	VMOVUPS          Z27, K2, Z23
+	VMOVUPS          Z27, K3, Z23
 	VADDPS           Z23, Z17, Z17
 	VMOVAPS          Z17, Z21
-	VMOVUPS          Z24, K3, Z21
+	VMOVUPS          Z24, K4, Z21
 	VPERMILPS        $0xb1, Z21, Z21
-	VMOVUPS          Z17, K3, Z24
+	VMOVUPS          Z17, K4, Z24
 	VADDPS           Z24, Z21, Z21
 	VMOVUPS          1408(R9), Z17
 	VSHUFF32X4       $0x4e, 1920(R9), Z17, Z23
 	VMOVAPS          Z17, Z17
-	VMOVUPS          1920(R9), K1, Z17
+	VMOVUPS          1920(R9), K2, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS      Z20, Z23, Z17
 	VSHUFPS          $0x4e, Z17, Z22, Z16
-	VMOVUPS          Z17, K2, Z22
+	VMOVUPS          Z17, K3, Z22
 	VADDPS           Z22, Z16, Z16
 	VMOVAPS          Z16, Z17
-	VMOVUPS          Z25, K3, Z17
+	VMOVUPS          Z25, K4, Z17
 	VPERMILPS        $0xb1, Z17, Z17
-	VMOVUPS          Z16, K3, Z25
+	VMOVUPS          Z16, K4, Z25
 	VADDPS           Z25, Z17, Z17
 	VMULPS           1472(R9), Z11, Z11
 	VMULPS           1408(R10), Z11, Z16
@@ -1360,7 +1370,8 @@ row:
 	VSHUFF32X4       $0x88, Z17, Z21, Z16
 	VSHUFF32X4       $0xdd, Z17, Z21, Z21
 	VADDPS           Z21, Z16, Z16
-	VADDPS           64(R12), Z16, Z16
+	VMOVUPS.Z        64(R12), K1, Z17
+	VADDPS           Z17, Z16, Z16
 	VMOVUPS          Z16, 64(R12)
 	VMOVUPS          Z19, 1536(R11)
 	VMOVUPS          Z18, 1792(R11)
@@ -1403,12 +1414,13 @@ TEXT ·scanBackwardA16_512(SB), NOSPLIT, $0-8
 	MOVQ    8(CX), R11
 	MOVQ    88(CX), R12
 	MOVQ    80(CX), R13
+	KMOVW   104(CX), K1
 	MOVL    $0x0000ff00, AX
-	KMOVW   AX, K1
-	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K2
-	MOVL    $0x0000aaaa, AX
+	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K3
+	MOVL    $0x0000aaaa, AX
+	KMOVW   AX, K4
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -1433,34 +1445,34 @@ row:
 	VPXORD           Z19, Z19, Z19
 	VMOVUPS          1024(R11), Z16
 	VMOVUPS          256(R11), Z17
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
 	VSHUFF32X4       $0x4e, Z16, Z16, Z20
 	VSHUFF32X4       $0x4e, Z17, Z17, Z21
 	VFMADD231PS.BCST (DI), Z16, Z0
@@ -1469,13 +1481,13 @@ row:
 	VFMADD231PS.BCST 16(SI), Z4, Z19
 	VSHUFF32X4       $0x4e, Z4, Z0, Z22
 	VMOVAPS          Z0, Z23
-	VMOVUPS          Z4, K1, Z23
+	VMOVUPS          Z4, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          (R9), Z22
 	VSHUFF32X4       $0x4e, 512(R9), Z22, Z24
 	VMOVAPS          Z22, Z22
-	VMOVUPS          512(R9), K1, Z22
+	VMOVUPS          512(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z24, Z22
 	VMULPS           64(R9), Z0, Z0
@@ -1496,20 +1508,20 @@ row:
 	VFMADD231PS.BCST 24(SI), Z6, Z19
 	VSHUFF32X4       $0x4e, Z6, Z2, Z24
 	VMOVAPS          Z2, Z25
-	VMOVUPS          Z6, K1, Z25
+	VMOVUPS          Z6, K2, Z25
 	VMULPS           Z17, Z25, Z25
 	VFMADD231PS      Z21, Z24, Z25
 	VSHUFPS          $0x4e, Z25, Z23, Z24
-	VMOVUPS          Z25, K2, Z23
+	VMOVUPS          Z25, K3, Z23
 	VADDPS           Z23, Z24, Z24
 	VMOVUPS          256(R9), Z23
 	VSHUFF32X4       $0x4e, 768(R9), Z23, Z25
 	VMOVAPS          Z23, Z23
-	VMOVUPS          768(R9), K1, Z23
+	VMOVUPS          768(R9), K2, Z23
 	VMULPS           Z16, Z23, Z23
 	VFMADD231PS      Z20, Z25, Z23
 	VSHUFPS          $0x4e, Z23, Z22, Z25
-	VMOVUPS          Z23, K2, Z22
+	VMOVUPS          Z23, K3, Z22
 	VADDPS           Z22, Z25, Z25
 	VMULPS           320(R9), Z2, Z2
 	VMULPS           256(R10), Z2, Z22
@@ -1529,13 +1541,13 @@ row:
 	VFMADD231PS.BCST 20(SI), Z5, Z19
 	VSHUFF32X4       $0x4e, Z5, Z1, Z22
 	VMOVAPS          Z1, Z23
-	VMOVUPS          Z5, K1, Z23
+	VMOVUPS          Z5, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          128(R9), Z22
 	VSHUFF32X4       $0x4e, 640(R9), Z22, Z26
 	VMOVAPS          Z22, Z22
-	VMOVUPS          640(R9), K1, Z22
+	VMOVUPS          640(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z26, Z22
 	VMULPS           192(R9), Z1, Z1
@@ -1556,30 +1568,30 @@ row:
 	VFMADD231PS.BCST 28(SI), Z7, Z19
 	VSHUFF32X4       $0x4e, Z7, Z3, Z26
 	VMOVAPS          Z3, Z27
-	VMOVUPS          Z7, K1, Z27
+	VMOVUPS          Z7, K2, Z27
 	VMULPS           Z17, Z27, Z27
 	VFMADD231PS      Z21, Z26, Z27
 	VSHUFPS          $0x4e, Z27, Z23, Z26
-	VMOVUPS          Z27, K2, Z23
+	VMOVUPS          Z27, K3, Z23
 	VADDPS           Z23, Z26, Z26
 	VMOVAPS          Z26, Z23
-	VMOVUPS          Z24, K3, Z23
+	VMOVUPS          Z24, K4, Z23
 	VPERMILPS        $0xb1, Z23, Z23
-	VMOVUPS          Z26, K3, Z24
+	VMOVUPS          Z26, K4, Z24
 	VADDPS           Z24, Z23, Z23
 	VMOVUPS          384(R9), Z24
 	VSHUFF32X4       $0x4e, 896(R9), Z24, Z26
 	VMOVAPS          Z24, Z24
-	VMOVUPS          896(R9), K1, Z24
+	VMOVUPS          896(R9), K2, Z24
 	VMULPS           Z16, Z24, Z24
 	VFMADD231PS      Z20, Z26, Z24
 	VSHUFPS          $0x4e, Z24, Z22, Z26
-	VMOVUPS          Z24, K2, Z22
+	VMOVUPS          Z24, K3, Z22
 	VADDPS           Z22, Z26, Z26
 	VMOVAPS          Z26, Z22
-	VMOVUPS          Z25, K3, Z22
+	VMOVUPS          Z25, K4, Z22
 	VPERMILPS        $0xb1, Z22, Z22
-	VMOVUPS          Z26, K3, Z25
+	VMOVUPS          Z26, K4, Z25
 	VADDPS           Z25, Z22, Z22
 	VMULPS           448(R9), Z3, Z3
 	VMULPS           384(R10), Z3, Z24
@@ -1596,7 +1608,8 @@ row:
 	VSHUFF32X4       $0x88, Z22, Z23, Z24
 	VSHUFF32X4       $0xdd, Z22, Z23, Z23
 	VADDPS           Z23, Z24, Z24
-	VADDPS           (R12), Z24, Z24
+	VMOVUPS.Z        (R12), K1, Z22
+	VADDPS           Z22, Z24, Z24
 	VMOVUPS          Z24, (R12)
 	VFMADD231PS.BCST 32(DI), Z16, Z8
 	VFMADD231PS.BCST 32(SI), Z8, Z19
@@ -1604,13 +1617,13 @@ row:
 	VFMADD231PS.BCST 48(SI), Z12, Z19
 	VSHUFF32X4       $0x4e, Z12, Z8, Z22
 	VMOVAPS          Z8, Z23
-	VMOVUPS          Z12, K1, Z23
+	VMOVUPS          Z12, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          1024(R9), Z22
 	VSHUFF32X4       $0x4e, 1536(R9), Z22, Z24
 	VMOVAPS          Z22, Z22
-	VMOVUPS          1536(R9), K1, Z22
+	VMOVUPS          1536(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z24, Z22
 	VMULPS           1088(R9), Z8, Z8
@@ -1631,20 +1644,20 @@ row:
 	VFMADD231PS.BCST 56(SI), Z14, Z19
 	VSHUFF32X4       $0x4e, Z14, Z10, Z24
 	VMOVAPS          Z10, Z25
-	VMOVUPS          Z14, K1, Z25
+	VMOVUPS          Z14, K2, Z25
 	VMULPS           Z17, Z25, Z25
 	VFMADD231PS      Z21, Z24, Z25
 	VSHUFPS          $0x4e, Z25, Z23, Z24
-	VMOVUPS          Z25, K2, Z23
+	VMOVUPS          Z25, K3, Z23
 	VADDPS           Z23, Z24, Z24
 	VMOVUPS          1280(R9), Z23
 	VSHUFF32X4       $0x4e, 1792(R9), Z23, Z25
 	VMOVAPS          Z23, Z23
-	VMOVUPS          1792(R9), K1, Z23
+	VMOVUPS          1792(R9), K2, Z23
 	VMULPS           Z16, Z23, Z23
 	VFMADD231PS      Z20, Z25, Z23
 	VSHUFPS          $0x4e, Z23, Z22, Z25
-	VMOVUPS          Z23, K2, Z22
+	VMOVUPS          Z23, K3, Z22
 	VADDPS           Z22, Z25, Z25
 	VMULPS           1344(R9), Z10, Z10
 	VMULPS           1280(R10), Z10, Z22
@@ -1664,13 +1677,13 @@ row:
 	VFMADD231PS.BCST 52(SI), Z13, Z19
 	VSHUFF32X4       $0x4e, Z13, Z9, Z22
 	VMOVAPS          Z9, Z23
-	VMOVUPS          Z13, K1, Z23
+	VMOVUPS          Z13, K2, Z23
 	VMULPS           Z17, Z23, Z23
 	VFMADD231PS      Z21, Z22, Z23
 	VMOVUPS          1152(R9), Z22
 	VSHUFF32X4       $0x4e, 1664(R9), Z22, Z26
 	VMOVAPS          Z22, Z22
-	VMOVUPS          1664(R9), K1, Z22
+	VMOVUPS          1664(R9), K2, Z22
 	VMULPS           Z16, Z22, Z22
 	VFMADD231PS      Z20, Z26, Z22
 	VMULPS           1216(R9), Z9, Z9
@@ -1691,30 +1704,30 @@ row:
 	VFMADD231PS.BCST 60(SI), Z15, Z19
 	VSHUFF32X4       $0x4e, Z15, Z11, Z26
 	VMOVAPS          Z11, Z27
-	VMOVUPS          Z15, K1, Z27
+	VMOVUPS          Z15, K2, Z27
 	VMULPS           Z17, Z27, Z27
 	VFMADD231PS      Z21, Z26, Z27
 	VSHUFPS          $0x4e, Z27, Z23, Z17
-	VMOVUPS          Z27, K2, Z23
+	VMOVUPS          Z27, K3, Z23
 	VADDPS           Z23, Z17, Z17
 	VMOVAPS          Z17, Z21
-	VMOVUPS          Z24, K3, Z21
+	VMOVUPS          Z24, K4, Z21
 	VPERMILPS        $0xb1, Z21, Z21
-	VMOVUPS          Z17, K3, Z24
+	VMOVUPS          Z17, K4, Z24
 	VADDPS           Z24, Z21, Z21
 	VMOVUPS          1408(R9), Z17
 	VSHUFF32X4       $0x4e, 1920(R9), Z17, Z23
 	VMOVAPS          Z17, Z17
-	VMOVUPS          1920(R9), K1, Z17
+	VMOVUPS          1920(R9), K2, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS      Z20, Z23, Z17
 	VSHUFPS          $0x4e, Z17, Z22, Z16
-	VMOVUPS          Z17, K2, Z22
+	VMOVUPS          Z17, K3, Z22
 	VADDPS           Z22, Z16, Z16
 	VMOVAPS          Z16, Z17
-	VMOVUPS          Z25, K3, Z17
+	VMOVUPS          Z25, K4, Z17
 	VPERMILPS        $0xb1, Z17, Z17
-	VMOVUPS          Z16, K3, Z25
+	VMOVUPS          Z16, K4, Z25
 	VADDPS           Z25, Z17, Z17
 	VMULPS           1472(R9), Z11, Z11
 	VMULPS           1408(R10), Z11, Z16
@@ -1731,7 +1744,8 @@ row:
 	VSHUFF32X4       $0x88, Z17, Z21, Z16
 	VSHUFF32X4       $0xdd, Z17, Z21, Z21
 	VADDPS           Z21, Z16, Z16
-	VADDPS           64(R12), Z16, Z16
+	VMOVUPS.Z        64(R12), K1, Z17
+	VADDPS           Z17, Z16, Z16
 	VMOVUPS          Z16, 64(R12)
 	VMOVUPS          Z19, 1536(R11)
 	VMOVUPS          Z18, 1792(R11)
@@ -1773,12 +1787,13 @@ TEXT ·scanBackward8_512(SB), NOSPLIT, $0-8
 	MOVQ    64(CX), R9
 	MOVQ    8(CX), R11
 	MOVQ    88(CX), R12
+	KMOVW   104(CX), K1
 	MOVL    $0x0000ff00, AX
-	KMOVW   AX, K1
-	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K2
-	MOVL    $0x0000aaaa, AX
+	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K3
+	MOVL    $0x0000aaaa, AX
+	KMOVW   AX, K4
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -1795,34 +1810,34 @@ row:
 	VPXORD           Z11, Z11, Z11
 	VMOVUPS          1024(R11), Z8
 	VMOVUPS          256(R11), Z9
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
 	VSHUFF32X4       $0x4e, Z8, Z8, Z12
 	VSHUFF32X4       $0x4e, Z9, Z9, Z13
 	VFMADD231PS.BCST (DI), Z8, Z0
@@ -1831,13 +1846,13 @@ row:
 	VFMADD231PS.BCST 16(SI), Z4, Z11
 	VSHUFF32X4       $0x4e, Z4, Z0, Z14
 	VMOVAPS          Z0, Z15
-	VMOVUPS          Z4, K1, Z15
+	VMOVUPS          Z4, K2, Z15
 	VMULPS           Z9, Z15, Z15
 	VFMADD231PS      Z13, Z14, Z15
 	VMOVUPS          (R9), Z14
 	VSHUFF32X4       $0x4e, 512(R9), Z14, Z16
 	VMOVAPS          Z14, Z14
-	VMOVUPS          512(R9), K1, Z14
+	VMOVUPS          512(R9), K2, Z14
 	VMULPS           Z8, Z14, Z14
 	VFMADD231PS      Z12, Z16, Z14
 	VMULPS           64(R9), Z0, Z0
@@ -1852,20 +1867,20 @@ row:
 	VFMADD231PS.BCST 24(SI), Z6, Z11
 	VSHUFF32X4       $0x4e, Z6, Z2, Z16
 	VMOVAPS          Z2, Z17
-	VMOVUPS          Z6, K1, Z17
+	VMOVUPS          Z6, K2, Z17
 	VMULPS           Z9, Z17, Z17
 	VFMADD231PS      Z13, Z16, Z17
 	VSHUFPS          $0x4e, Z17, Z15, Z16
-	VMOVUPS          Z17, K2, Z15
+	VMOVUPS          Z17, K3, Z15
 	VADDPS           Z15, Z16, Z16
 	VMOVUPS          256(R9), Z15
 	VSHUFF32X4       $0x4e, 768(R9), Z15, Z17
 	VMOVAPS          Z15, Z15
-	VMOVUPS          768(R9), K1, Z15
+	VMOVUPS          768(R9), K2, Z15
 	VMULPS           Z8, Z15, Z15
 	VFMADD231PS      Z12, Z17, Z15
 	VSHUFPS          $0x4e, Z15, Z14, Z17
-	VMOVUPS          Z15, K2, Z14
+	VMOVUPS          Z15, K3, Z14
 	VADDPS           Z14, Z17, Z17
 	VMULPS           320(R9), Z2, Z2
 	VMULPS           256(R10), Z2, Z14
@@ -1879,13 +1894,13 @@ row:
 	VFMADD231PS.BCST 20(SI), Z5, Z11
 	VSHUFF32X4       $0x4e, Z5, Z1, Z14
 	VMOVAPS          Z1, Z15
-	VMOVUPS          Z5, K1, Z15
+	VMOVUPS          Z5, K2, Z15
 	VMULPS           Z9, Z15, Z15
 	VFMADD231PS      Z13, Z14, Z15
 	VMOVUPS          128(R9), Z14
 	VSHUFF32X4       $0x4e, 640(R9), Z14, Z18
 	VMOVAPS          Z14, Z14
-	VMOVUPS          640(R9), K1, Z14
+	VMOVUPS          640(R9), K2, Z14
 	VMULPS           Z8, Z14, Z14
 	VFMADD231PS      Z12, Z18, Z14
 	VMULPS           192(R9), Z1, Z1
@@ -1900,30 +1915,30 @@ row:
 	VFMADD231PS.BCST 28(SI), Z7, Z11
 	VSHUFF32X4       $0x4e, Z7, Z3, Z18
 	VMOVAPS          Z3, Z19
-	VMOVUPS          Z7, K1, Z19
+	VMOVUPS          Z7, K2, Z19
 	VMULPS           Z9, Z19, Z19
 	VFMADD231PS      Z13, Z18, Z19
 	VSHUFPS          $0x4e, Z19, Z15, Z9
-	VMOVUPS          Z19, K2, Z15
+	VMOVUPS          Z19, K3, Z15
 	VADDPS           Z15, Z9, Z9
 	VMOVAPS          Z9, Z13
-	VMOVUPS          Z16, K3, Z13
+	VMOVUPS          Z16, K4, Z13
 	VPERMILPS        $0xb1, Z13, Z13
-	VMOVUPS          Z9, K3, Z16
+	VMOVUPS          Z9, K4, Z16
 	VADDPS           Z16, Z13, Z13
 	VMOVUPS          384(R9), Z9
 	VSHUFF32X4       $0x4e, 896(R9), Z9, Z15
 	VMOVAPS          Z9, Z9
-	VMOVUPS          896(R9), K1, Z9
+	VMOVUPS          896(R9), K2, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS      Z12, Z15, Z9
 	VSHUFPS          $0x4e, Z9, Z14, Z8
-	VMOVUPS          Z9, K2, Z14
+	VMOVUPS          Z9, K3, Z14
 	VADDPS           Z14, Z8, Z8
 	VMOVAPS          Z8, Z9
-	VMOVUPS          Z17, K3, Z9
+	VMOVUPS          Z17, K4, Z9
 	VPERMILPS        $0xb1, Z9, Z9
-	VMOVUPS          Z8, K3, Z17
+	VMOVUPS          Z8, K4, Z17
 	VADDPS           Z17, Z9, Z9
 	VMULPS           448(R9), Z3, Z3
 	VMULPS           384(R10), Z3, Z8
@@ -1934,7 +1949,8 @@ row:
 	VSHUFF32X4       $0x88, Z9, Z13, Z8
 	VSHUFF32X4       $0xdd, Z9, Z13, Z13
 	VADDPS           Z13, Z8, Z8
-	VADDPS           (R12), Z8, Z8
+	VMOVUPS.Z        (R12), K1, Z9
+	VADDPS           Z9, Z8, Z8
 	VMOVUPS          Z8, (R12)
 	VADDPS           1536(R11), Z11, Z11
 	VADDPS           1792(R11), Z10, Z10
@@ -1971,12 +1987,13 @@ TEXT ·scanBackwardA8_512(SB), NOSPLIT, $0-8
 	MOVQ    8(CX), R11
 	MOVQ    88(CX), R12
 	MOVQ    80(CX), R13
+	KMOVW   104(CX), K1
 	MOVL    $0x0000ff00, AX
-	KMOVW   AX, K1
-	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K2
-	MOVL    $0x0000aaaa, AX
+	MOVL    $0x0000cccc, AX
 	KMOVW   AX, K3
+	MOVL    $0x0000aaaa, AX
+	KMOVW   AX, K4
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS 128(BX), Z2
@@ -1993,34 +2010,34 @@ row:
 	VPXORD           Z11, Z11, Z11
 	VMOVUPS          1024(R11), Z8
 	VMOVUPS          256(R11), Z9
-	MOVQ             104(CX), AX
+	MOVQ             112(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             112(CX), AX
-	MOVQ             AX, 104(CX)
-	MOVQ             120(CX), AX
+	ADDQ             120(CX), AX
+	MOVQ             AX, 112(CX)
+	MOVQ             128(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             128(CX), AX
-	MOVQ             AX, 120(CX)
-	MOVQ             136(CX), AX
+	ADDQ             136(CX), AX
+	MOVQ             AX, 128(CX)
+	MOVQ             144(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             144(CX), AX
-	MOVQ             AX, 136(CX)
-	MOVQ             152(CX), AX
+	ADDQ             152(CX), AX
+	MOVQ             AX, 144(CX)
+	MOVQ             160(CX), AX
 	BYTE             $0x0f
 	BYTE             $0x0d
 	BYTE             $0x48
 	BYTE             $0x00
-	ADDQ             160(CX), AX
-	MOVQ             AX, 152(CX)
+	ADDQ             168(CX), AX
+	MOVQ             AX, 160(CX)
 	VSHUFF32X4       $0x4e, Z8, Z8, Z12
 	VSHUFF32X4       $0x4e, Z9, Z9, Z13
 	VFMADD231PS.BCST (DI), Z8, Z0
@@ -2029,13 +2046,13 @@ row:
 	VFMADD231PS.BCST 16(SI), Z4, Z11
 	VSHUFF32X4       $0x4e, Z4, Z0, Z14
 	VMOVAPS          Z0, Z15
-	VMOVUPS          Z4, K1, Z15
+	VMOVUPS          Z4, K2, Z15
 	VMULPS           Z9, Z15, Z15
 	VFMADD231PS      Z13, Z14, Z15
 	VMOVUPS          (R9), Z14
 	VSHUFF32X4       $0x4e, 512(R9), Z14, Z16
 	VMOVAPS          Z14, Z14
-	VMOVUPS          512(R9), K1, Z14
+	VMOVUPS          512(R9), K2, Z14
 	VMULPS           Z8, Z14, Z14
 	VFMADD231PS      Z12, Z16, Z14
 	VMULPS           64(R9), Z0, Z0
@@ -2056,20 +2073,20 @@ row:
 	VFMADD231PS.BCST 24(SI), Z6, Z11
 	VSHUFF32X4       $0x4e, Z6, Z2, Z16
 	VMOVAPS          Z2, Z17
-	VMOVUPS          Z6, K1, Z17
+	VMOVUPS          Z6, K2, Z17
 	VMULPS           Z9, Z17, Z17
 	VFMADD231PS      Z13, Z16, Z17
 	VSHUFPS          $0x4e, Z17, Z15, Z16
-	VMOVUPS          Z17, K2, Z15
+	VMOVUPS          Z17, K3, Z15
 	VADDPS           Z15, Z16, Z16
 	VMOVUPS          256(R9), Z15
 	VSHUFF32X4       $0x4e, 768(R9), Z15, Z17
 	VMOVAPS          Z15, Z15
-	VMOVUPS          768(R9), K1, Z15
+	VMOVUPS          768(R9), K2, Z15
 	VMULPS           Z8, Z15, Z15
 	VFMADD231PS      Z12, Z17, Z15
 	VSHUFPS          $0x4e, Z15, Z14, Z17
-	VMOVUPS          Z15, K2, Z14
+	VMOVUPS          Z15, K3, Z14
 	VADDPS           Z14, Z17, Z17
 	VMULPS           320(R9), Z2, Z2
 	VMULPS           256(R10), Z2, Z14
@@ -2089,13 +2106,13 @@ row:
 	VFMADD231PS.BCST 20(SI), Z5, Z11
 	VSHUFF32X4       $0x4e, Z5, Z1, Z14
 	VMOVAPS          Z1, Z15
-	VMOVUPS          Z5, K1, Z15
+	VMOVUPS          Z5, K2, Z15
 	VMULPS           Z9, Z15, Z15
 	VFMADD231PS      Z13, Z14, Z15
 	VMOVUPS          128(R9), Z14
 	VSHUFF32X4       $0x4e, 640(R9), Z14, Z18
 	VMOVAPS          Z14, Z14
-	VMOVUPS          640(R9), K1, Z14
+	VMOVUPS          640(R9), K2, Z14
 	VMULPS           Z8, Z14, Z14
 	VFMADD231PS      Z12, Z18, Z14
 	VMULPS           192(R9), Z1, Z1
@@ -2116,30 +2133,30 @@ row:
 	VFMADD231PS.BCST 28(SI), Z7, Z11
 	VSHUFF32X4       $0x4e, Z7, Z3, Z18
 	VMOVAPS          Z3, Z19
-	VMOVUPS          Z7, K1, Z19
+	VMOVUPS          Z7, K2, Z19
 	VMULPS           Z9, Z19, Z19
 	VFMADD231PS      Z13, Z18, Z19
 	VSHUFPS          $0x4e, Z19, Z15, Z9
-	VMOVUPS          Z19, K2, Z15
+	VMOVUPS          Z19, K3, Z15
 	VADDPS           Z15, Z9, Z9
 	VMOVAPS          Z9, Z13
-	VMOVUPS          Z16, K3, Z13
+	VMOVUPS          Z16, K4, Z13
 	VPERMILPS        $0xb1, Z13, Z13
-	VMOVUPS          Z9, K3, Z16
+	VMOVUPS          Z9, K4, Z16
 	VADDPS           Z16, Z13, Z13
 	VMOVUPS          384(R9), Z9
 	VSHUFF32X4       $0x4e, 896(R9), Z9, Z15
 	VMOVAPS          Z9, Z9
-	VMOVUPS          896(R9), K1, Z9
+	VMOVUPS          896(R9), K2, Z9
 	VMULPS           Z8, Z9, Z9
 	VFMADD231PS      Z12, Z15, Z9
 	VSHUFPS          $0x4e, Z9, Z14, Z8
-	VMOVUPS          Z9, K2, Z14
+	VMOVUPS          Z9, K3, Z14
 	VADDPS           Z14, Z8, Z8
 	VMOVAPS          Z8, Z9
-	VMOVUPS          Z17, K3, Z9
+	VMOVUPS          Z17, K4, Z9
 	VPERMILPS        $0xb1, Z9, Z9
-	VMOVUPS          Z8, K3, Z17
+	VMOVUPS          Z8, K4, Z17
 	VADDPS           Z17, Z9, Z9
 	VMULPS           448(R9), Z3, Z3
 	VMULPS           384(R10), Z3, Z8
@@ -2156,7 +2173,8 @@ row:
 	VSHUFF32X4       $0x88, Z9, Z13, Z8
 	VSHUFF32X4       $0xdd, Z9, Z13, Z13
 	VADDPS           Z13, Z8, Z8
-	VADDPS           (R12), Z8, Z8
+	VMOVUPS.Z        (R12), K1, Z9
+	VADDPS           Z9, Z8, Z8
 	VMOVUPS          Z8, (R12)
 	VADDPS           1536(R11), Z11, Z11
 	VADDPS           1792(R11), Z10, Z10
@@ -2181,22 +2199,42 @@ row:
 	RET
 
 // func scanInputs_512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·scanInputs_512(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 16(AX), SI
-	MOVQ 32(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 16(CX), SI
+	MOVQ 32(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       24(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       40(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS           (SI)(CX*1), Z0
-	VMOVUPS           64(SI)(CX*1), Z1
-	VMOVUPS           128(SI)(CX*1), Z2
-	VMOVUPS           192(SI)(CX*1), Z3
+	VMOVUPS           (SI)(AX*1), Z0
+	VMOVUPS           64(SI)(AX*1), Z1
+	VMOVUPS           128(SI)(AX*1), Z2
+	VMOVUPS           192(SI)(AX*1), Z3
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z4
 	VPORD.BCST        c80000000<>+0(SB), Z1, Z5
 	VPORD.BCST        c80000000<>+0(SB), Z2, Z6
@@ -2321,24 +2359,24 @@ columns:
 	VADDPS            Z2, Z15, Z15
 	VMAXPS            Z3, Z9, Z3
 	VADDPS            Z3, Z16, Z16
-	VMOVUPS           Z13, (BX)(CX*1)
-	VMOVUPS           Z14, 64(BX)(CX*1)
-	VMOVUPS           Z15, 128(BX)(CX*1)
-	VMOVUPS           Z16, 192(BX)(CX*1)
-	VMULPS            (DI)(CX*1), Z13, Z13
-	VMULPS            64(DI)(CX*1), Z14, Z14
-	VMULPS            128(DI)(CX*1), Z15, Z15
-	VMULPS            192(DI)(CX*1), Z16, Z16
-	VMOVUPS           Z13, 256(BX)(CX*1)
-	VMOVUPS           Z14, 320(BX)(CX*1)
-	VMOVUPS           Z15, 384(BX)(CX*1)
-	VMOVUPS           Z16, 448(BX)(CX*1)
-	ADDQ              $0x00000100, CX
-	CMPQ              CX, $0x00000100
+	VMOVUPS           Z13, (BX)(AX*1)
+	VMOVUPS           Z14, 64(BX)(AX*1)
+	VMOVUPS           Z15, 128(BX)(AX*1)
+	VMOVUPS           Z16, 192(BX)(AX*1)
+	VMULPS            (DI)(AX*1), Z13, Z13
+	VMULPS            64(DI)(AX*1), Z14, Z14
+	VMULPS            128(DI)(AX*1), Z15, Z15
+	VMULPS            192(DI)(AX*1), Z16, Z16
+	VMOVUPS           Z13, 256(BX)(AX*1)
+	VMOVUPS           Z14, 320(BX)(AX*1)
+	VMOVUPS           Z15, 384(BX)(AX*1)
+	VMOVUPS           Z16, 448(BX)(AX*1)
+	ADDQ              $0x00000100, AX
+	CMPQ              AX, $0x00000100
 	JLT               columns
 	ADDQ              $0x00000840, BX
-	ADDQ              24(AX), SI
-	ADDQ              40(AX), DI
+	ADDQ              24(CX), SI
+	ADDQ              40(CX), DI
 	DECQ              DX
 	JNZ               row
 	VZEROUPPER
@@ -2495,22 +2533,42 @@ DATA c3f2aaaad<>+28(SB)/4, $0x3f2aaaad
 GLOBL c3f2aaaad<>(SB), RODATA|NOPTR, $32
 
 // func scanSlopes_512(p *byte)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·scanSlopes_512(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 16(AX), SI
-	MOVQ 32(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 16(CX), SI
+	MOVQ 32(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       24(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       40(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS           (SI)(CX*1), Z0
-	VMOVUPS           64(SI)(CX*1), Z1
-	VMOVUPS           128(SI)(CX*1), Z2
-	VMOVUPS           192(SI)(CX*1), Z3
+	VMOVUPS           (SI)(AX*1), Z0
+	VMOVUPS           64(SI)(AX*1), Z1
+	VMOVUPS           128(SI)(AX*1), Z2
+	VMOVUPS           192(SI)(AX*1), Z3
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z4
 	VPORD.BCST        c80000000<>+0(SB), Z1, Z5
 	VPORD.BCST        c80000000<>+0(SB), Z2, Z6
@@ -2671,105 +2729,179 @@ columns:
 	VADDPS            Z2, Z19, Z19
 	VMAXPS            Z3, Z9, Z3
 	VADDPS            Z3, Z20, Z20
-	VMOVUPS           Z13, 768(BX)(CX*1)
-	VMOVUPS           Z14, 832(BX)(CX*1)
-	VMOVUPS           Z15, 896(BX)(CX*1)
-	VMOVUPS           Z16, 960(BX)(CX*1)
-	VMOVUPS           Z17, (BX)(CX*1)
-	VMOVUPS           Z18, 64(BX)(CX*1)
-	VMOVUPS           Z19, 128(BX)(CX*1)
-	VMOVUPS           Z20, 192(BX)(CX*1)
-	VMULPS            (DI)(CX*1), Z17, Z17
-	VMULPS            64(DI)(CX*1), Z18, Z18
-	VMULPS            128(DI)(CX*1), Z19, Z19
-	VMULPS            192(DI)(CX*1), Z20, Z20
-	VMOVUPS           Z17, 256(BX)(CX*1)
-	VMOVUPS           Z18, 320(BX)(CX*1)
-	VMOVUPS           Z19, 384(BX)(CX*1)
-	VMOVUPS           Z20, 448(BX)(CX*1)
-	ADDQ              $0x00000100, CX
-	CMPQ              CX, $0x00000100
+	VMOVUPS           Z13, 768(BX)(AX*1)
+	VMOVUPS           Z14, 832(BX)(AX*1)
+	VMOVUPS           Z15, 896(BX)(AX*1)
+	VMOVUPS           Z16, 960(BX)(AX*1)
+	VMOVUPS           Z17, (BX)(AX*1)
+	VMOVUPS           Z18, 64(BX)(AX*1)
+	VMOVUPS           Z19, 128(BX)(AX*1)
+	VMOVUPS           Z20, 192(BX)(AX*1)
+	VMULPS            (DI)(AX*1), Z17, Z17
+	VMULPS            64(DI)(AX*1), Z18, Z18
+	VMULPS            128(DI)(AX*1), Z19, Z19
+	VMULPS            192(DI)(AX*1), Z20, Z20
+	VMOVUPS           Z17, 256(BX)(AX*1)
+	VMOVUPS           Z18, 320(BX)(AX*1)
+	VMOVUPS           Z19, 384(BX)(AX*1)
+	VMOVUPS           Z20, 448(BX)(AX*1)
+	ADDQ              $0x00000100, AX
+	CMPQ              AX, $0x00000100
 	JLT               columns
 	ADDQ              $0x00000840, BX
-	ADDQ              24(AX), SI
-	ADDQ              40(AX), DI
+	ADDQ              24(CX), SI
+	ADDQ              40(CX), DI
 	DECQ              DX
 	JNZ               row
 	VZEROUPPER
 	RET
 
 // func scanSkip_512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·scanSkip_512(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 80(AX), DI
-	MOVQ 144(AX), R8
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 32(CX), SI
+	MOVQ 80(CX), DI
+	MOVQ 144(CX), R8
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       88(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS     512(BX)(CX*1), Z0
-	VMOVUPS     576(BX)(CX*1), Z1
-	VMOVUPS     640(BX)(CX*1), Z2
-	VMOVUPS     704(BX)(CX*1), Z3
-	VMOVUPS     (SI)(CX*1), Z4
-	VMOVUPS     64(SI)(CX*1), Z5
-	VMOVUPS     128(SI)(CX*1), Z6
-	VMOVUPS     192(SI)(CX*1), Z7
-	VFMADD231PS (R8)(CX*1), Z4, Z0
-	VFMADD231PS 64(R8)(CX*1), Z5, Z1
-	VFMADD231PS 128(R8)(CX*1), Z6, Z2
-	VFMADD231PS 192(R8)(CX*1), Z7, Z3
-	VMOVUPS     Z0, (DI)(CX*1)
-	VMOVUPS     Z1, 64(DI)(CX*1)
-	VMOVUPS     Z2, 128(DI)(CX*1)
-	VMOVUPS     Z3, 192(DI)(CX*1)
-	ADDQ        $0x00000100, CX
-	CMPQ        CX, $0x00000100
+	VMOVUPS     512(BX)(AX*1), Z0
+	VMOVUPS     576(BX)(AX*1), Z1
+	VMOVUPS     640(BX)(AX*1), Z2
+	VMOVUPS     704(BX)(AX*1), Z3
+	VMOVUPS     (SI)(AX*1), Z4
+	VMOVUPS     64(SI)(AX*1), Z5
+	VMOVUPS     128(SI)(AX*1), Z6
+	VMOVUPS     192(SI)(AX*1), Z7
+	VFMADD231PS (R8)(AX*1), Z4, Z0
+	VFMADD231PS 64(R8)(AX*1), Z5, Z1
+	VFMADD231PS 128(R8)(AX*1), Z6, Z2
+	VFMADD231PS 192(R8)(AX*1), Z7, Z3
+	VMOVUPS     Z0, (DI)(AX*1)
+	VMOVUPS     Z1, 64(DI)(AX*1)
+	VMOVUPS     Z2, 128(DI)(AX*1)
+	VMOVUPS     Z3, 192(DI)(AX*1)
+	ADDQ        $0x00000100, AX
+	CMPQ        AX, $0x00000100
 	JLT         columns
 	ADDQ        $0x00000840, BX
-	ADDQ        40(AX), SI
-	ADDQ        88(AX), DI
+	ADDQ        40(CX), SI
+	ADDQ        88(CX), DI
 	DECQ        DX
 	JNZ         row
 	VZEROUPPER
 	RET
 
 // func scanGate_512(p *byte)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·scanGate_512(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 48(AX), DI
-	MOVQ 80(AX), R8
-	MOVQ 144(AX), R9
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 32(CX), SI
+	MOVQ 48(CX), DI
+	MOVQ 80(CX), R8
+	MOVQ 144(CX), R9
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       56(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       88(CX), AX
+	LEAQ       (R8)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS           512(BX)(CX*1), Z0
-	VMOVUPS           576(BX)(CX*1), Z1
-	VMOVUPS           640(BX)(CX*1), Z2
-	VMOVUPS           704(BX)(CX*1), Z3
-	VMOVUPS           (DI)(CX*1), Z4
-	VMOVUPS           64(DI)(CX*1), Z5
-	VMOVUPS           128(DI)(CX*1), Z6
-	VMOVUPS           192(DI)(CX*1), Z7
-	VMOVUPS           (SI)(CX*1), Z8
-	VMOVUPS           64(SI)(CX*1), Z9
-	VMOVUPS           128(SI)(CX*1), Z10
-	VMOVUPS           192(SI)(CX*1), Z11
-	VFMADD231PS       (R9)(CX*1), Z8, Z0
-	VFMADD231PS       64(R9)(CX*1), Z9, Z1
-	VFMADD231PS       128(R9)(CX*1), Z10, Z2
-	VFMADD231PS       192(R9)(CX*1), Z11, Z3
+	VMOVUPS           512(BX)(AX*1), Z0
+	VMOVUPS           576(BX)(AX*1), Z1
+	VMOVUPS           640(BX)(AX*1), Z2
+	VMOVUPS           704(BX)(AX*1), Z3
+	VMOVUPS           (DI)(AX*1), Z4
+	VMOVUPS           64(DI)(AX*1), Z5
+	VMOVUPS           128(DI)(AX*1), Z6
+	VMOVUPS           192(DI)(AX*1), Z7
+	VMOVUPS           (SI)(AX*1), Z8
+	VMOVUPS           64(SI)(AX*1), Z9
+	VMOVUPS           128(SI)(AX*1), Z10
+	VMOVUPS           192(SI)(AX*1), Z11
+	VFMADD231PS       (R9)(AX*1), Z8, Z0
+	VFMADD231PS       64(R9)(AX*1), Z9, Z1
+	VFMADD231PS       128(R9)(AX*1), Z10, Z2
+	VFMADD231PS       192(R9)(AX*1), Z11, Z3
 	VMULPS            Z4, Z0, Z0
 	VMULPS            Z5, Z1, Z1
 	VMULPS            Z6, Z2, Z2
@@ -2873,39 +3005,59 @@ columns:
 	VSCALEFPS         Z17, Z1, K2, Z1
 	VSCALEFPS         Z18, Z2, K3, Z2
 	VSCALEFPS         Z19, Z3, K4, Z3
-	VMOVUPS           Z0, (R8)(CX*1)
-	VMOVUPS           Z1, 64(R8)(CX*1)
-	VMOVUPS           Z2, 128(R8)(CX*1)
-	VMOVUPS           Z3, 192(R8)(CX*1)
-	ADDQ              $0x00000100, CX
-	CMPQ              CX, $0x00000100
+	VMOVUPS           Z0, (R8)(AX*1)
+	VMOVUPS           Z1, 64(R8)(AX*1)
+	VMOVUPS           Z2, 128(R8)(AX*1)
+	VMOVUPS           Z3, 192(R8)(AX*1)
+	ADDQ              $0x00000100, AX
+	CMPQ              AX, $0x00000100
 	JLT               columns
 	ADDQ              $0x00000840, BX
-	ADDQ              40(AX), SI
-	ADDQ              56(AX), DI
-	ADDQ              88(AX), R8
+	ADDQ              40(CX), SI
+	ADDQ              56(CX), DI
+	ADDQ              88(CX), R8
 	DECQ              DX
 	JNZ               row
 	VZEROUPPER
 	RET
 
 // func scanGateGrads_512(p *byte)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·scanGateGrads_512(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 48(AX), SI
-	MOVQ 64(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 48(CX), SI
+	MOVQ 64(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       56(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       72(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS           (SI)(CX*1), Z0
-	VMOVUPS           64(SI)(CX*1), Z1
-	VMOVUPS           128(SI)(CX*1), Z2
-	VMOVUPS           192(SI)(CX*1), Z3
+	VMOVUPS           (SI)(AX*1), Z0
+	VMOVUPS           64(SI)(AX*1), Z1
+	VMOVUPS           128(SI)(AX*1), Z2
+	VMOVUPS           192(SI)(AX*1), Z3
 	VPORD.BCST        c80000000<>+0(SB), Z0, Z4
 	VPORD.BCST        c80000000<>+0(SB), Z1, Z5
 	VPORD.BCST        c80000000<>+0(SB), Z2, Z6
@@ -3029,141 +3181,217 @@ columns:
 	VADDPS.BCST       c3f800000<>+0(SB), Z7, Z7
 	VMULPS            Z19, Z7, Z7
 	VMULPS            Z3, Z19, Z19
-	VMULPS            (DI)(CX*1), Z4, Z4
-	VMULPS            64(DI)(CX*1), Z5, Z5
-	VMULPS            128(DI)(CX*1), Z6, Z6
-	VMULPS            192(DI)(CX*1), Z7, Z7
-	VMOVUPS           Z4, 1280(BX)(CX*1)
-	VMOVUPS           Z5, 1344(BX)(CX*1)
-	VMOVUPS           Z6, 1408(BX)(CX*1)
-	VMOVUPS           Z7, 1472(BX)(CX*1)
-	VMULPS            (DI)(CX*1), Z16, Z16
-	VMULPS            64(DI)(CX*1), Z17, Z17
-	VMULPS            128(DI)(CX*1), Z18, Z18
-	VMULPS            192(DI)(CX*1), Z19, Z19
-	VMOVUPS           Z16, 1024(BX)(CX*1)
-	VMOVUPS           Z17, 1088(BX)(CX*1)
-	VMOVUPS           Z18, 1152(BX)(CX*1)
-	VMOVUPS           Z19, 1216(BX)(CX*1)
-	ADDQ              $0x00000100, CX
-	CMPQ              CX, $0x00000100
+	VMULPS            (DI)(AX*1), Z4, Z4
+	VMULPS            64(DI)(AX*1), Z5, Z5
+	VMULPS            128(DI)(AX*1), Z6, Z6
+	VMULPS            192(DI)(AX*1), Z7, Z7
+	VMOVUPS           Z4, 1280(BX)(AX*1)
+	VMOVUPS           Z5, 1344(BX)(AX*1)
+	VMOVUPS           Z6, 1408(BX)(AX*1)
+	VMOVUPS           Z7, 1472(BX)(AX*1)
+	VMULPS            (DI)(AX*1), Z16, Z16
+	VMULPS            64(DI)(AX*1), Z17, Z17
+	VMULPS            128(DI)(AX*1), Z18, Z18
+	VMULPS            192(DI)(AX*1), Z19, Z19
+	VMOVUPS           Z16, 1024(BX)(AX*1)
+	VMOVUPS           Z17, 1088(BX)(AX*1)
+	VMOVUPS           Z18, 1152(BX)(AX*1)
+	VMOVUPS           Z19, 1216(BX)(AX*1)
+	ADDQ              $0x00000100, AX
+	CMPQ              AX, $0x00000100
 	JLT               columns
 	ADDQ              $0x00000840, BX
-	ADDQ              56(AX), SI
-	ADDQ              72(AX), DI
+	ADDQ              56(CX), SI
+	ADDQ              72(CX), DI
 	DECQ              DX
 	JNZ               row
 	VZEROUPPER
 	RET
 
 // func scanDeliver_512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·scanDeliver_512(SB), NOSPLIT, $0-8
-	MOVQ  p+0(FP), AX
-	MOVQ  (AX), DX
-	MOVQ  8(AX), BX
-	MOVQ  32(AX), SI
-	MOVQ  96(AX), DI
-	MOVQ  112(AX), R8
-	MOVQ  128(AX), R9
-	MOVQ  144(AX), R10
-	MOVQ  152(AX), R11
-	KMOVW 160(AX), K1
-	KMOVW 168(AX), K2
-	KMOVW 176(AX), K3
+	MOVQ  p+0(FP), CX
+	MOVQ  (CX), DX
+	MOVQ  8(CX), BX
+	MOVQ  32(CX), SI
+	MOVQ  96(CX), DI
+	MOVQ  112(CX), R8
+	MOVQ  128(CX), R9
+	MOVQ  144(CX), R10
+	MOVQ  152(CX), R11
+	KMOVW 160(CX), K1
+	KMOVW 168(CX), K2
+	KMOVW 176(CX), K3
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       104(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	MOVQ       120(CX), AX
+	LEAQ       (R8)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	MOVQ       136(CX), AX
+	LEAQ       (R9)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS     1024(BX)(CX*1), Z0
-	VMOVUPS     1088(BX)(CX*1), Z1
-	VMOVUPS     1152(BX)(CX*1), Z2
-	VMOVUPS     1216(BX)(CX*1), Z3
-	VMOVUPS     1536(BX)(CX*1), Z4
-	VMOVUPS     1600(BX)(CX*1), Z5
-	VMOVUPS     1664(BX)(CX*1), Z6
-	VMOVUPS     1728(BX)(CX*1), Z7
-	VMOVUPS.Z   (DI)(CX*1), K1, Z8
-	VMOVUPS.Z   64(DI)(CX*1), K1, Z9
-	VMOVUPS.Z   128(DI)(CX*1), K1, Z10
-	VMOVUPS.Z   192(DI)(CX*1), K1, Z11
-	VFMADD231PS (R10)(CX*1), Z0, Z8
-	VFMADD231PS 64(R10)(CX*1), Z1, Z9
-	VFMADD231PS 128(R10)(CX*1), Z2, Z10
-	VFMADD231PS 192(R10)(CX*1), Z3, Z11
-	VFMADD231PS (BX)(CX*1), Z4, Z8
-	VFMADD231PS 64(BX)(CX*1), Z5, Z9
-	VFMADD231PS 128(BX)(CX*1), Z6, Z10
-	VFMADD231PS 192(BX)(CX*1), Z7, Z11
-	VMOVUPS     Z8, (DI)(CX*1)
-	VMOVUPS     Z9, 64(DI)(CX*1)
-	VMOVUPS     Z10, 128(DI)(CX*1)
-	VMOVUPS     Z11, 192(DI)(CX*1)
-	VMOVUPS     (R11)(CX*1), Z8
-	VMOVUPS     64(R11)(CX*1), Z9
-	VMOVUPS     128(R11)(CX*1), Z10
-	VMOVUPS     192(R11)(CX*1), Z11
-	VFMADD231PS (SI)(CX*1), Z0, Z8
-	VFMADD231PS 64(SI)(CX*1), Z1, Z9
-	VFMADD231PS 128(SI)(CX*1), Z2, Z10
-	VFMADD231PS 192(SI)(CX*1), Z3, Z11
-	VMOVUPS     Z8, (R11)(CX*1)
-	VMOVUPS     Z9, 64(R11)(CX*1)
-	VMOVUPS     Z10, 128(R11)(CX*1)
-	VMOVUPS     Z11, 192(R11)(CX*1)
-	VMOVUPS     (SI)(CX*1), Z0
-	VMOVUPS     64(SI)(CX*1), Z1
-	VMOVUPS     128(SI)(CX*1), Z2
-	VMOVUPS     192(SI)(CX*1), Z3
-	VMOVUPS     1792(BX)(CX*1), Z8
-	VMOVUPS     1856(BX)(CX*1), Z9
-	VMOVUPS     1920(BX)(CX*1), Z10
-	VMOVUPS     1984(BX)(CX*1), Z11
+	VMOVUPS     1024(BX)(AX*1), Z0
+	VMOVUPS     1088(BX)(AX*1), Z1
+	VMOVUPS     1152(BX)(AX*1), Z2
+	VMOVUPS     1216(BX)(AX*1), Z3
+	VMOVUPS     1536(BX)(AX*1), Z4
+	VMOVUPS     1600(BX)(AX*1), Z5
+	VMOVUPS     1664(BX)(AX*1), Z6
+	VMOVUPS     1728(BX)(AX*1), Z7
+	VMOVUPS.Z   (DI)(AX*1), K1, Z8
+	VMOVUPS.Z   64(DI)(AX*1), K1, Z9
+	VMOVUPS.Z   128(DI)(AX*1), K1, Z10
+	VMOVUPS.Z   192(DI)(AX*1), K1, Z11
+	VFMADD231PS (R10)(AX*1), Z0, Z8
+	VFMADD231PS 64(R10)(AX*1), Z1, Z9
+	VFMADD231PS 128(R10)(AX*1), Z2, Z10
+	VFMADD231PS 192(R10)(AX*1), Z3, Z11
+	VFMADD231PS (BX)(AX*1), Z4, Z8
+	VFMADD231PS 64(BX)(AX*1), Z5, Z9
+	VFMADD231PS 128(BX)(AX*1), Z6, Z10
+	VFMADD231PS 192(BX)(AX*1), Z7, Z11
+	VMOVUPS     Z8, (DI)(AX*1)
+	VMOVUPS     Z9, 64(DI)(AX*1)
+	VMOVUPS     Z10, 128(DI)(AX*1)
+	VMOVUPS     Z11, 192(DI)(AX*1)
+	VMOVUPS     (R11)(AX*1), Z8
+	VMOVUPS     64(R11)(AX*1), Z9
+	VMOVUPS     128(R11)(AX*1), Z10
+	VMOVUPS     192(R11)(AX*1), Z11
+	VFMADD231PS (SI)(AX*1), Z0, Z8
+	VFMADD231PS 64(SI)(AX*1), Z1, Z9
+	VFMADD231PS 128(SI)(AX*1), Z2, Z10
+	VFMADD231PS 192(SI)(AX*1), Z3, Z11
+	VMOVUPS     Z8, (R11)(AX*1)
+	VMOVUPS     Z9, 64(R11)(AX*1)
+	VMOVUPS     Z10, 128(R11)(AX*1)
+	VMOVUPS     Z11, 192(R11)(AX*1)
+	VMOVUPS     (SI)(AX*1), Z0
+	VMOVUPS     64(SI)(AX*1), Z1
+	VMOVUPS     128(SI)(AX*1), Z2
+	VMOVUPS     192(SI)(AX*1), Z3
+	VMOVUPS     1792(BX)(AX*1), Z8
+	VMOVUPS     1856(BX)(AX*1), Z9
+	VMOVUPS     1920(BX)(AX*1), Z10
+	VMOVUPS     1984(BX)(AX*1), Z11
 	VFMADD231PS Z0, Z4, Z8
 	VFMADD231PS Z1, Z5, Z9
 	VFMADD231PS Z2, Z6, Z10
 	VFMADD231PS Z3, Z7, Z11
-	VMOVUPS.Z   (R8)(CX*1), K2, Z4
-	VMOVUPS.Z   64(R8)(CX*1), K2, Z5
-	VMOVUPS.Z   128(R8)(CX*1), K2, Z6
-	VMOVUPS.Z   192(R8)(CX*1), K2, Z7
-	VFMADD231PS 768(BX)(CX*1), Z8, Z4
-	VFMADD231PS 832(BX)(CX*1), Z9, Z5
-	VFMADD231PS 896(BX)(CX*1), Z10, Z6
-	VFMADD231PS 960(BX)(CX*1), Z11, Z7
-	VMOVUPS     Z4, (R8)(CX*1)
-	VMOVUPS     Z5, 64(R8)(CX*1)
-	VMOVUPS     Z6, 128(R8)(CX*1)
-	VMOVUPS     Z7, 192(R8)(CX*1)
-	VMOVUPS     512(BX)(CX*1), Z4
-	VMOVUPS     576(BX)(CX*1), Z5
-	VMOVUPS     640(BX)(CX*1), Z6
-	VMOVUPS     704(BX)(CX*1), Z7
-	VFMADD231PS (R10)(CX*1), Z0, Z4
-	VFMADD231PS 64(R10)(CX*1), Z1, Z5
-	VFMADD231PS 128(R10)(CX*1), Z2, Z6
-	VFMADD231PS 192(R10)(CX*1), Z3, Z7
-	VMOVUPS.Z   (R9)(CX*1), K3, Z0
-	VMOVUPS.Z   64(R9)(CX*1), K3, Z1
-	VMOVUPS.Z   128(R9)(CX*1), K3, Z2
-	VMOVUPS.Z   192(R9)(CX*1), K3, Z3
-	VFMADD231PS 1280(BX)(CX*1), Z4, Z0
-	VFMADD231PS 1344(BX)(CX*1), Z5, Z1
-	VFMADD231PS 1408(BX)(CX*1), Z6, Z2
-	VFMADD231PS 1472(BX)(CX*1), Z7, Z3
-	VMOVUPS     Z0, (R9)(CX*1)
-	VMOVUPS     Z1, 64(R9)(CX*1)
-	VMOVUPS     Z2, 128(R9)(CX*1)
-	VMOVUPS     Z3, 192(R9)(CX*1)
-	ADDQ        $0x00000100, CX
-	CMPQ        CX, $0x00000100
+	VMOVUPS.Z   (R8)(AX*1), K2, Z4
+	VMOVUPS.Z   64(R8)(AX*1), K2, Z5
+	VMOVUPS.Z   128(R8)(AX*1), K2, Z6
+	VMOVUPS.Z   192(R8)(AX*1), K2, Z7
+	VFMADD231PS 768(BX)(AX*1), Z8, Z4
+	VFMADD231PS 832(BX)(AX*1), Z9, Z5
+	VFMADD231PS 896(BX)(AX*1), Z10, Z6
+	VFMADD231PS 960(BX)(AX*1), Z11, Z7
+	VMOVUPS     Z4, (R8)(AX*1)
+	VMOVUPS     Z5, 64(R8)(AX*1)
+	VMOVUPS     Z6, 128(R8)(AX*1)
+	VMOVUPS     Z7, 192(R8)(AX*1)
+	VMOVUPS     512(BX)(AX*1), Z4
+	VMOVUPS     576(BX)(AX*1), Z5
+	VMOVUPS     640(BX)(AX*1), Z6
+	VMOVUPS     704(BX)(AX*1), Z7
+	VFMADD231PS (R10)(AX*1), Z0, Z4
+	VFMADD231PS 64(R10)(AX*1), Z1, Z5
+	VFMADD231PS 128(R10)(AX*1), Z2, Z6
+	VFMADD231PS 192(R10)(AX*1), Z3, Z7
+	VMOVUPS.Z   (R9)(AX*1), K3, Z0
+	VMOVUPS.Z   64(R9)(AX*1), K3, Z1
+	VMOVUPS.Z   128(R9)(AX*1), K3, Z2
+	VMOVUPS.Z   192(R9)(AX*1), K3, Z3
+	VFMADD231PS 1280(BX)(AX*1), Z4, Z0
+	VFMADD231PS 1344(BX)(AX*1), Z5, Z1
+	VFMADD231PS 1408(BX)(AX*1), Z6, Z2
+	VFMADD231PS 1472(BX)(AX*1), Z7, Z3
+	VMOVUPS     Z0, (R9)(AX*1)
+	VMOVUPS     Z1, 64(R9)(AX*1)
+	VMOVUPS     Z2, 128(R9)(AX*1)
+	VMOVUPS     Z3, 192(R9)(AX*1)
+	ADDQ        $0x00000100, AX
+	CMPQ        AX, $0x00000100
 	JLT         columns
 	ADDQ        $0x00000840, BX
-	ADDQ        40(AX), SI
-	ADDQ        104(AX), DI
-	ADDQ        120(AX), R8
-	ADDQ        136(AX), R9
+	ADDQ        40(CX), SI
+	ADDQ        104(CX), DI
+	ADDQ        120(CX), R8
+	ADDQ        136(CX), R9
 	DECQ        DX
 	JNZ         row
 	VZEROUPPER
@@ -3334,32 +3562,32 @@ row:
 	VMOVUPS      (BX), Y8
 	VMOVUPS      256(BX), Y9
 	VMOVUPS      512(BX), Y10
-	MOVQ         104(CX), AX
+	MOVQ         112(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         112(CX), AX
-	MOVQ         AX, 104(CX)
-	MOVQ         120(CX), AX
+	ADDQ         120(CX), AX
+	MOVQ         AX, 112(CX)
+	MOVQ         128(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         128(CX), AX
-	MOVQ         AX, 120(CX)
-	MOVQ         136(CX), AX
+	ADDQ         136(CX), AX
+	MOVQ         AX, 128(CX)
+	MOVQ         144(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         144(CX), AX
-	MOVQ         AX, 136(CX)
-	MOVQ         152(CX), AX
+	ADDQ         152(CX), AX
+	MOVQ         AX, 144(CX)
+	MOVQ         160(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         160(CX), AX
-	MOVQ         AX, 152(CX)
-	MOVQ         168(CX), AX
+	ADDQ         168(CX), AX
+	MOVQ         AX, 160(CX)
+	MOVQ         176(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         176(CX), AX
-	MOVQ         AX, 168(CX)
+	ADDQ         184(CX), AX
+	MOVQ         AX, 176(CX)
 	VMULPS       (R8), Y8, Y11
 	VMAXPS       cc2fc0000<>+0(SB), Y11, Y11
 	VROUNDPS     $0x08, Y11, Y12
@@ -3565,22 +3793,26 @@ row:
 	VMOVUPS      (BX), Y8
 	VMOVUPS      256(BX), Y9
 	VMOVUPS      512(BX), Y10
-	MOVQ         104(CX), AX
+	MOVQ         112(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         112(CX), AX
-	MOVQ         AX, 104(CX)
-	MOVQ         120(CX), AX
+	ADDQ         120(CX), AX
+	MOVQ         AX, 112(CX)
+	MOVQ         128(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         128(CX), AX
-	MOVQ         AX, 120(CX)
-	MOVQ         136(CX), AX
+	ADDQ         136(CX), AX
+	MOVQ         AX, 128(CX)
+	MOVQ         144(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         144(CX), AX
-	MOVQ         AX, 136(CX)
-	MOVQ         152(CX), AX
+	ADDQ         152(CX), AX
+	MOVQ         AX, 144(CX)
+	MOVQ         160(CX), AX
 	PREFETCHT0   (AX)
-	ADDQ         160(CX), AX
-	MOVQ         AX, 152(CX)
+	ADDQ         168(CX), AX
+	MOVQ         AX, 160(CX)
+	MOVQ         176(CX), AX
+	PREFETCHT0   (AX)
+	ADDQ         184(CX), AX
+	MOVQ         AX, 176(CX)
 	VMULPS       (R8), Y8, Y11
 	VMAXPS       cc2fc0000<>+0(SB), Y11, Y11
 	VROUNDPS     $0x08, Y11, Y12
@@ -3783,34 +4015,34 @@ row:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      1024(R11), Y4
 	VMOVUPS      256(R11), Y5
-	MOVQ         104(CX), AX
+	MOVQ         112(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         112(CX), AX
-	MOVQ         AX, 104(CX)
-	MOVQ         120(CX), AX
+	ADDQ         120(CX), AX
+	MOVQ         AX, 112(CX)
+	MOVQ         128(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         128(CX), AX
-	MOVQ         AX, 120(CX)
-	MOVQ         136(CX), AX
+	ADDQ         136(CX), AX
+	MOVQ         AX, 128(CX)
+	MOVQ         144(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         144(CX), AX
-	MOVQ         AX, 136(CX)
-	MOVQ         152(CX), AX
+	ADDQ         152(CX), AX
+	MOVQ         AX, 144(CX)
+	MOVQ         160(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         160(CX), AX
-	MOVQ         AX, 152(CX)
+	ADDQ         168(CX), AX
+	MOVQ         AX, 160(CX)
 	VBROADCASTSS (DI), Y8
 	VFMADD231PS  Y4, Y8, Y0
 	VBROADCASTSS (SI), Y8
@@ -3867,7 +4099,9 @@ row:
 	VPERMILPS    $0xb1, Y5, Y5
 	VBLENDPS     $0xaa, Y4, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VADDPS       (R12), Y5, Y5
+	VBROADCASTSS 104(CX), Y4
+	VANDPS       (R12), Y4, Y4
+	VADDPS       Y4, Y5, Y5
 	VMOVUPS      Y5, (R12)
 	VMULPS       448(R9), Y3, Y3
 	VMULPS       384(R10), Y3, Y4
@@ -3915,34 +4149,34 @@ row:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      1024(R11), Y4
 	VMOVUPS      256(R11), Y5
-	MOVQ         104(CX), AX
+	MOVQ         112(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         112(CX), AX
-	MOVQ         AX, 104(CX)
-	MOVQ         120(CX), AX
+	ADDQ         120(CX), AX
+	MOVQ         AX, 112(CX)
+	MOVQ         128(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         128(CX), AX
-	MOVQ         AX, 120(CX)
-	MOVQ         136(CX), AX
+	ADDQ         136(CX), AX
+	MOVQ         AX, 128(CX)
+	MOVQ         144(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         144(CX), AX
-	MOVQ         AX, 136(CX)
-	MOVQ         152(CX), AX
+	ADDQ         152(CX), AX
+	MOVQ         AX, 144(CX)
+	MOVQ         160(CX), AX
 	BYTE         $0x0f
 	BYTE         $0x0d
 	BYTE         $0x48
 	BYTE         $0x00
-	ADDQ         160(CX), AX
-	MOVQ         AX, 152(CX)
+	ADDQ         168(CX), AX
+	MOVQ         AX, 160(CX)
 	VBROADCASTSS (DI), Y8
 	VFMADD231PS  Y4, Y8, Y0
 	VBROADCASTSS (SI), Y8
@@ -4008,7 +4242,9 @@ row:
 	VPERMILPS    $0xb1, Y5, Y5
 	VBLENDPS     $0xaa, Y4, Y8, Y8
 	VADDPS       Y8, Y5, Y5
-	VADDPS       (R12), Y5, Y5
+	VBROADCASTSS 104(CX), Y4
+	VANDPS       (R12), Y4, Y4
+	VADDPS       Y4, Y5, Y5
 	VMOVUPS      Y5, (R12)
 	VMULPS       448(R9), Y3, Y3
 	VMULPS       384(R10), Y3, Y4
@@ -4035,19 +4271,39 @@ row:
 	RET
 
 // func scanInputs_256(p *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scanInputs_256(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 16(AX), SI
-	MOVQ 32(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 16(CX), SI
+	MOVQ 32(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       24(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       40(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS      (SI)(CX*1), Y0
+	VMOVUPS      (SI)(AX*1), Y0
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
@@ -4086,15 +4342,15 @@ columns:
 	VXORPS       Y1, Y1, Y1
 	VMAXPS       Y0, Y1, Y0
 	VADDPS       Y0, Y3, Y3
-	VMOVUPS      Y3, (BX)(CX*1)
-	VMULPS       (DI)(CX*1), Y3, Y3
-	VMOVUPS      Y3, 256(BX)(CX*1)
-	ADDQ         $0x00000020, CX
-	CMPQ         CX, $0x00000100
+	VMOVUPS      Y3, (BX)(AX*1)
+	VMULPS       (DI)(AX*1), Y3, Y3
+	VMOVUPS      Y3, 256(BX)(AX*1)
+	ADDQ         $0x00000020, AX
+	CMPQ         AX, $0x00000100
 	JLT          columns
 	ADDQ         $0x00000840, BX
-	ADDQ         24(AX), SI
-	ADDQ         40(AX), DI
+	ADDQ         24(CX), SI
+	ADDQ         40(CX), DI
 	DECQ         DX
 	JNZ          row
 	VZEROUPPER
@@ -4161,19 +4417,39 @@ DATA c0000007f<>+28(SB)/4, $0x0000007f
 GLOBL c0000007f<>(SB), RODATA|NOPTR, $32
 
 // func scanSlopes_256(p *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scanSlopes_256(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 16(AX), SI
-	MOVQ 32(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 16(CX), SI
+	MOVQ 32(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       24(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       40(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS      (SI)(CX*1), Y0
+	VMOVUPS      (SI)(AX*1), Y0
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
@@ -4216,69 +4492,143 @@ columns:
 	VXORPS       Y1, Y1, Y1
 	VMAXPS       Y0, Y1, Y0
 	VADDPS       Y0, Y4, Y4
-	VMOVUPS      Y2, 768(BX)(CX*1)
-	VMOVUPS      Y4, (BX)(CX*1)
-	VMULPS       (DI)(CX*1), Y4, Y4
-	VMOVUPS      Y4, 256(BX)(CX*1)
-	ADDQ         $0x00000020, CX
-	CMPQ         CX, $0x00000100
+	VMOVUPS      Y2, 768(BX)(AX*1)
+	VMOVUPS      Y4, (BX)(AX*1)
+	VMULPS       (DI)(AX*1), Y4, Y4
+	VMOVUPS      Y4, 256(BX)(AX*1)
+	ADDQ         $0x00000020, AX
+	CMPQ         AX, $0x00000100
 	JLT          columns
 	ADDQ         $0x00000840, BX
-	ADDQ         24(AX), SI
-	ADDQ         40(AX), DI
+	ADDQ         24(CX), SI
+	ADDQ         40(CX), DI
 	DECQ         DX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func scanSkip_256(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·scanSkip_256(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 80(AX), DI
-	MOVQ 144(AX), R8
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 32(CX), SI
+	MOVQ 80(CX), DI
+	MOVQ 144(CX), R8
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       88(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS     512(BX)(CX*1), Y0
-	VMOVUPS     (SI)(CX*1), Y1
-	VFMADD231PS (R8)(CX*1), Y1, Y0
-	VMOVUPS     Y0, (DI)(CX*1)
-	ADDQ        $0x00000020, CX
-	CMPQ        CX, $0x00000100
+	VMOVUPS     512(BX)(AX*1), Y0
+	VMOVUPS     (SI)(AX*1), Y1
+	VFMADD231PS (R8)(AX*1), Y1, Y0
+	VMOVUPS     Y0, (DI)(AX*1)
+	ADDQ        $0x00000020, AX
+	CMPQ        AX, $0x00000100
 	JLT         columns
 	ADDQ        $0x00000840, BX
-	ADDQ        40(AX), SI
-	ADDQ        88(AX), DI
+	ADDQ        40(CX), SI
+	ADDQ        88(CX), DI
 	DECQ        DX
 	JNZ         row
 	VZEROUPPER
 	RET
 
 // func scanGate_256(p *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scanGate_256(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 32(AX), SI
-	MOVQ 48(AX), DI
-	MOVQ 80(AX), R8
-	MOVQ 144(AX), R9
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 32(CX), SI
+	MOVQ 48(CX), DI
+	MOVQ 80(CX), R8
+	MOVQ 144(CX), R9
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       56(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       88(CX), AX
+	LEAQ       (R8)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS      512(BX)(CX*1), Y0
-	VMOVUPS      (DI)(CX*1), Y1
-	VMOVUPS      (SI)(CX*1), Y2
-	VFMADD231PS  (R9)(CX*1), Y2, Y0
+	VMOVUPS      512(BX)(AX*1), Y0
+	VMOVUPS      (DI)(AX*1), Y1
+	VMOVUPS      (SI)(AX*1), Y2
+	VFMADD231PS  (R9)(AX*1), Y2, Y0
 	VMULPS       Y1, Y0, Y0
 	VPOR         c80000000<>+0(SB), Y1, Y2
 	VBROADCASTSS cc3160000<>+0(SB), Y3
@@ -4320,33 +4670,53 @@ columns:
 	VMULPS       Y3, Y0, Y4
 	VMULPS       Y2, Y4, Y4
 	VBLENDVPS    Y1, Y4, Y0, Y0
-	VMOVUPS      Y0, (R8)(CX*1)
-	ADDQ         $0x00000020, CX
-	CMPQ         CX, $0x00000100
+	VMOVUPS      Y0, (R8)(AX*1)
+	ADDQ         $0x00000020, AX
+	CMPQ         AX, $0x00000100
 	JLT          columns
 	ADDQ         $0x00000840, BX
-	ADDQ         40(AX), SI
-	ADDQ         56(AX), DI
-	ADDQ         88(AX), R8
+	ADDQ         40(CX), SI
+	ADDQ         56(CX), DI
+	ADDQ         88(CX), R8
 	DECQ         DX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func scanGateGrads_256(p *byte)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·scanGateGrads_256(SB), NOSPLIT, $0-8
-	MOVQ p+0(FP), AX
-	MOVQ (AX), DX
-	MOVQ 8(AX), BX
-	MOVQ 48(AX), SI
-	MOVQ 64(AX), DI
+	MOVQ p+0(FP), CX
+	MOVQ (CX), DX
+	MOVQ 8(CX), BX
+	MOVQ 48(CX), SI
+	MOVQ 64(CX), DI
 
 row:
-	XORQ CX, CX
+	MOVQ       56(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       72(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS      (SI)(CX*1), Y0
+	VMOVUPS      (SI)(AX*1), Y0
 	VPOR         c80000000<>+0(SB), Y0, Y1
 	VBROADCASTSS cc3160000<>+0(SB), Y2
 	VMAXPS       Y1, Y2, Y1
@@ -4393,69 +4763,145 @@ columns:
 	VADDPS       c3f800000<>+0(SB), Y1, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMULPS       (DI)(CX*1), Y1, Y1
-	VMOVUPS      Y1, 1280(BX)(CX*1)
-	VMULPS       (DI)(CX*1), Y4, Y4
-	VMOVUPS      Y4, 1024(BX)(CX*1)
-	ADDQ         $0x00000020, CX
-	CMPQ         CX, $0x00000100
+	VMULPS       (DI)(AX*1), Y1, Y1
+	VMOVUPS      Y1, 1280(BX)(AX*1)
+	VMULPS       (DI)(AX*1), Y4, Y4
+	VMOVUPS      Y4, 1024(BX)(AX*1)
+	ADDQ         $0x00000020, AX
+	CMPQ         AX, $0x00000100
 	JLT          columns
 	ADDQ         $0x00000840, BX
-	ADDQ         56(AX), SI
-	ADDQ         72(AX), DI
+	ADDQ         56(CX), SI
+	ADDQ         72(CX), DI
 	DECQ         DX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func scanDeliver_256(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·scanDeliver_256(SB), NOSPLIT, $0-8
-	MOVQ         p+0(FP), AX
-	MOVQ         (AX), DX
-	MOVQ         8(AX), BX
-	MOVQ         32(AX), SI
-	MOVQ         96(AX), DI
-	MOVQ         112(AX), R8
-	MOVQ         128(AX), R9
-	MOVQ         144(AX), R10
-	MOVQ         152(AX), R11
-	VBROADCASTSS 160(AX), Y0
-	VBROADCASTSS 168(AX), Y1
-	VBROADCASTSS 176(AX), Y2
+	MOVQ         p+0(FP), CX
+	MOVQ         (CX), DX
+	MOVQ         8(CX), BX
+	MOVQ         32(CX), SI
+	MOVQ         96(CX), DI
+	MOVQ         112(CX), R8
+	MOVQ         128(CX), R9
+	MOVQ         144(CX), R10
+	MOVQ         152(CX), R11
+	VBROADCASTSS 160(CX), Y0
+	VBROADCASTSS 168(CX), Y1
+	VBROADCASTSS 176(CX), Y2
 
 row:
-	XORQ CX, CX
+	MOVQ       40(CX), AX
+	LEAQ       (SI)(AX*2), AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	PREFETCHT0 (AX)
+	ADDQ       $0x40, AX
+	MOVQ       104(CX), AX
+	LEAQ       (DI)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	MOVQ       120(CX), AX
+	LEAQ       (R8)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	MOVQ       136(CX), AX
+	LEAQ       (R9)(AX*2), AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	BYTE       $0x0f
+	BYTE       $0x0d
+	BYTE       $0x48
+	BYTE       $0x00
+	ADDQ       $0x40, AX
+	XORQ       AX, AX
 
 columns:
-	VMOVUPS     1024(BX)(CX*1), Y3
-	VMOVUPS     1536(BX)(CX*1), Y4
-	VMASKMOVPS  (DI)(CX*1), Y0, Y5
-	VFMADD231PS (R10)(CX*1), Y3, Y5
-	VFMADD231PS (BX)(CX*1), Y4, Y5
-	VMOVUPS     Y5, (DI)(CX*1)
-	VMOVUPS     (R11)(CX*1), Y5
-	VFMADD231PS (SI)(CX*1), Y3, Y5
-	VMOVUPS     Y5, (R11)(CX*1)
-	VMOVUPS     (SI)(CX*1), Y3
-	VMOVUPS     1792(BX)(CX*1), Y5
+	VMOVUPS     1024(BX)(AX*1), Y3
+	VMOVUPS     1536(BX)(AX*1), Y4
+	VMASKMOVPS  (DI)(AX*1), Y0, Y5
+	VFMADD231PS (R10)(AX*1), Y3, Y5
+	VFMADD231PS (BX)(AX*1), Y4, Y5
+	VMOVUPS     Y5, (DI)(AX*1)
+	VMOVUPS     (R11)(AX*1), Y5
+	VFMADD231PS (SI)(AX*1), Y3, Y5
+	VMOVUPS     Y5, (R11)(AX*1)
+	VMOVUPS     (SI)(AX*1), Y3
+	VMOVUPS     1792(BX)(AX*1), Y5
 	VFMADD231PS Y3, Y4, Y5
-	VMASKMOVPS  (R8)(CX*1), Y1, Y4
-	VFMADD231PS 768(BX)(CX*1), Y5, Y4
-	VMOVUPS     Y4, (R8)(CX*1)
-	VMOVUPS     512(BX)(CX*1), Y4
-	VFMADD231PS (R10)(CX*1), Y3, Y4
-	VMASKMOVPS  (R9)(CX*1), Y2, Y3
-	VFMADD231PS 1280(BX)(CX*1), Y4, Y3
-	VMOVUPS     Y3, (R9)(CX*1)
-	ADDQ        $0x00000020, CX
-	CMPQ        CX, $0x00000100
+	VMASKMOVPS  (R8)(AX*1), Y1, Y4
+	VFMADD231PS 768(BX)(AX*1), Y5, Y4
+	VMOVUPS     Y4, (R8)(AX*1)
+	VMOVUPS     512(BX)(AX*1), Y4
+	VFMADD231PS (R10)(AX*1), Y3, Y4
+	VMASKMOVPS  (R9)(AX*1), Y2, Y3
+	VFMADD231PS 1280(BX)(AX*1), Y4, Y3
+	VMOVUPS     Y3, (R9)(AX*1)
+	ADDQ        $0x00000020, AX
+	CMPQ        AX, $0x00000100
 	JLT         columns
 	ADDQ        $0x00000840, BX
-	ADDQ        40(AX), SI
-	ADDQ        104(AX), DI
-	ADDQ        120(AX), R8
-	ADDQ        136(AX), R9
+	ADDQ        40(CX), SI
+	ADDQ        104(CX), DI
+	ADDQ        120(CX), R8
+	ADDQ        136(CX), R9
 	DECQ        DX
 	JNZ         row
 	VZEROUPPER

@@ -48,9 +48,10 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 			bs[i].prepareBack(shared, &scratch, part.data[(from+i)*rows*2*n:][:rows*2*n], grad.ALog != nil)
 		}
 		for i := len(chunks) - 1; i >= 0; i-- {
-			for _, b := range bs {
+			for k, b := range bs {
+				b.then = following(bs, k, i*scanChunk, -scanChunk)
 				b.restore(saved[i*d*n : (i+1)*d*n])
-				b.back(grad, dy, chunks[i], i*scanChunk, min(rows, (i+1)*scanChunk))
+				b.back(grad, dy, saved, chunks[i], i*scanChunk, min(rows, (i+1)*scanChunk))
 			}
 		}
 		for _, b := range bs {
@@ -90,10 +91,9 @@ func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
 }
 
 // back takes rows [t0, t1), cut into rs, back: the states first, forward again, then the gradients.
-func (b *scanPart) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, t1 int) {
+func (b *scanPart) back(grad ScanGrad[float32], dy Mat[float32], saved []float32, rs []run, t0, t1 int) {
 	b.load(slopesPass, t0, t1)
 	b.loadGrads(grad, dy, t0, t1)
-	clear(b.dBC[t0*2*b.n : t1*2*b.n])
 	if !b.whole() {
 		b.clearOut()
 		for i := range b.records {
@@ -102,7 +102,7 @@ func (b *scanPart) back(grad ScanGrad[float32], dy Mat[float32], rs []run, t0, t
 		}
 	}
 	for g := range b.groups() {
-		b.states(g, dy, rs, t0)
+		b.states(g, dy, saved, rs, t0)
 		for i := len(rs) - 1; i >= 0; i-- {
 			b.backRun(grad, g, rs[i], i, t0)
 		}
@@ -134,15 +134,15 @@ func (b *scanPart) loadGrads(grad ScanGrad[float32], dy Mat[float32], t0, t1 int
 func (b *scanPart) kept(i, t, t0 int) int { return (t - t0 + i) * b.n * 2 * scanLanes }
 
 // states recomputes C·h and every state of group g.
-func (b *scanPart) states(g int, dy Mat[float32], rs []run, t0 int) {
+func (b *scanPart) states(g int, dy Mat[float32], saved []float32, rs []run, t0 int) {
 	for i, r := range rs {
 		if r.reset {
 			clear(b.group(b.h, g))
 		}
 		a := b.at(g, r.lo, t0, r.hi-r.lo)
 		a.hs, a.ldh = &b.hs[b.kept(i, r.lo, t0)], 4*2*b.n*scanLanes
-		t := r.lo - scanChunk
-		a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(dy, g, t, 1), {}}
+		u, t := b.then, r.lo-t0
+		a.next = [...]scanNext{u.place(b.DT, g, t), u.place(b.U, g, t), u.place(b.Z, g, t), u.place(dy, g, t), u.part.placeSaved(saved, g, u.t0+t)}
 		scanRun(statesPass, a, b.n)
 	}
 }
@@ -154,7 +154,11 @@ func (b *scanPart) backRun(grad ScanGrad[float32], g int, r run, i, t0 int) {
 	a.hs = &b.hs[b.kept(i, r.hi, t0)]
 	a.a, a.h, a.da = &b.group(b.a, g)[0], &b.group(b.dh, g)[0], &b.group(b.da, g)[0]
 	a.part, a.ldpart = &b.dBC[last*2*b.n], 4*2*b.n
-	a.next = [...]scanNext{b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1), b.placePart(g, last-scanChunk), {}}
+	a.next = [...]scanNext{b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1), b.then.part.placePart(g, b.then.t0+last-t0), {}}
+	a.keepPart = -1
+	if g == 0 {
+		a.keepPart = 0
+	}
 	scanRun(b.pass, a, b.n)
 	a.da, a.part = nil, nil
 	if r.reset {
@@ -162,7 +166,7 @@ func (b *scanPart) backRun(grad ScanGrad[float32], g int, r run, i, t0 int) {
 	}
 }
 
-// placePart is a place of the rows of dB and dC that will be cleared next, down from row t: the groups take turns at a row's
+// placePart is a place of the rows of dB and dC that will be written next, down from row t: the groups take turns at a row's
 // cache lines.
 func (b *scanPart) placePart(g, t int) scanNext {
 	if t < 0 {

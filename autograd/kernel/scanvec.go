@@ -35,6 +35,7 @@ type scanArgs struct {
 	da       *float32 // (n, 16)
 	part     *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel joins, in turns
 	ldpart   int
+	keepPart int // all bits set to add to part, none to overwrite it
 	next     [5]scanNext
 }
 
@@ -68,6 +69,9 @@ func (a scanArgs) lanes(l int) scanArgs {
 		if *p != nil {
 			*p = after(*p, l)
 		}
+	}
+	if l > 0 {
+		a.keepPart = -1
 	}
 	return a
 }
@@ -148,8 +152,27 @@ type scanPart struct {
 	pads      []float32 // copies of matrices' columns, (chunk, 64) each, if the block is not full
 	args      scanArgs
 	edge      scanEdge
+	then      scanUnit
 	scanGradPart
 }
+
+// scanUnit is a block over the chunk that starts at row t0. A block knows which unit its task takes next, to prefetch what
+// that reads: sooner would be too soon, for rows a chunk apart can fall into the same sets of the caches.
+type scanUnit struct {
+	part *scanPart
+	t0   int
+}
+
+// following is what comes after the k-th of a task's blocks: the next, or the first in the chunk step rows on.
+func following(bs []*scanPart, k, t0, step int) scanUnit {
+	if k+1 < len(bs) {
+		return scanUnit{bs[k+1], t0}
+	}
+	return scanUnit{bs[0], t0 + step}
+}
+
+// place is a column to prefetch: group g's of m from the unit's row t on.
+func (u scanUnit) place(m Mat[float32], g, t int) scanNext { return u.part.place(m, g, u.t0+t, 1) }
 
 // carve cuts the next n elements off the front of s.
 func carve(s *[]float32, n int) []float32 {
@@ -298,16 +321,17 @@ func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
 
 // place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if t is no row.
 func (b *scanPart) place(m Mat[float32], g, t, step int) scanNext {
-	if m.Absent() || t < 0 || t >= m.Rows {
+	if m.Absent() || t < 0 || t >= m.Rows || g >= b.groups() {
 		return b.nowhere()
 	}
 	return scanNext{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*scanLanes])), 4 * step * m.Stride}
 }
 
-// placeSaved is where group g's states go when they are saved next, a line to each row from row t on.
+// placeSaved is where the states are saved before the chunk of row t, a line to each row from there on, beginning with
+// group g's.
 func (b *scanPart) placeSaved(saved []float32, g, t int) scanNext {
 	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*scanLanes
-	if o >= len(saved) {
+	if o < 0 || o >= len(saved) {
 		return b.nowhere()
 	}
 	return scanNext{uintptr(unsafe.Pointer(&saved[o])), 4 * scanLanes}
@@ -360,7 +384,8 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 			bs[i] = s.newScanPart(lo, min(d, lo+scanBlock), shared, &scratch)
 		}
 		for i, rs := range chunks {
-			for _, b := range bs {
+			for k, b := range bs {
+				b.then = following(bs, k, i*scanChunk, scanChunk)
 				if saved != nil {
 					b.save(saved[i*d*n : (i+1)*d*n])
 				}
@@ -387,8 +412,8 @@ func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int
 		}
 		for g := range b.groups() {
 			a := b.at(g, r.lo, t0, r.hi-r.lo)
-			t := r.lo + scanChunk
-			a.next = [...]scanNext{b.place(b.DT, g, t, 1), b.place(b.U, g, t, 1), b.place(b.Z, g, t, 1), b.place(y, g, r.lo, 1), b.placeSaved(saved, g, t)}
+			t := r.lo - t0
+			a.next = [...]scanNext{b.then.place(b.DT, g, t), b.then.place(b.U, g, t), b.then.place(b.Z, g, t), b.place(y, g, r.lo, 1), b.placeSaved(saved, g, r.lo+scanChunk)}
 			scanRun(forwardPass, a, b.n)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Offsets of scanEdge's fields, in their order. The first eight after the record are matrices' columns: an address and the
-// distance of rows in bytes.
+// distance of rows in bytes; from edgeY on they are written.
 const (
 	edgeRows = 8 * iota
 	edgeRow
@@ -62,6 +62,9 @@ func pass(v asm.ISA, name string, columns []int, before func(e *edge), body func
 		before(e)
 	}
 	Label("row")
+	for _, c := range columns {
+		e.fetch(c)
+	}
 	XORQ(e.col, e.col)
 	Label("columns")
 	body(e)
@@ -76,6 +79,22 @@ func pass(v asm.ISA, name string, columns []int, before func(e *edge), body func
 	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
+}
+
+// fetch asks for a matrix's columns two rows ahead. They should be in the second-level cache, see args.prefetch, whose latency
+// is too much for a pass of so few instructions.
+func (e *edge) fetch(c int) {
+	p := reg.RAX // known to the instruction that is encoded by hand
+	MOVQ(at(e.p, c+8), p)
+	LEAQ(Mem{Base: e.columns[c], Index: p, Scale: 2}, p)
+	for i := 0; i < blockBytes; i += 64 {
+		if c < edgeY {
+			PREFETCHT0(Mem{Base: p})
+		} else {
+			asm.PREFETCHWAX(0)
+		}
+		ADDQ(U8(64), p)
+	}
 }
 
 // field addresses vector i of a field of the record.

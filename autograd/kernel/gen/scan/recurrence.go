@@ -26,6 +26,7 @@ const (
 	da
 	part
 	ldpart
+	keepPart
 	next
 )
 
@@ -114,7 +115,7 @@ func forward(v asm.ISA, states int, keep bool) {
 		VMOVUPS(at(rp, out), sum)
 	}
 	if keep {
-		g.prefetch(4, 0)
+		g.prefetch(5, 0)
 	} else {
 		g.prefetch(3, 2)
 	}
@@ -280,11 +281,12 @@ type way struct {
 	hsp, before, rp, pp      reg.GPVirtual
 	dh                       []reg.VecVirtual
 	gy, in, gyT, inT, sB, sA reg.VecVirtual
+	p, keepPart              reg.Register // the arguments, and AVX-512's mask of them
 }
 
 // backward emits the way back over a run of rows for some states; pointers stand at the last row. With dh the gradient of
 // the state: dh += C·gy, dB = Σ dh·Δ·u, dC = Σ gy·h (over channels, added to part as [dB | dC]), dh = dh·e,
-// q = dh·h(before), sumB (+)= Σ dh·B, sumA (+)= Σ q·a, and da += q·Δ if that is wanted.
+// q = dh·h(before), sumB (+)= Σ dh·B, sumA (+)= Σ q·a, and da += q·Δ if that is wanted. With keepPart zero, dB and dC overwrite.
 //
 // AVX-512 takes eight states at a time, each sum over channels in a tree of its own, joined at the end; AVX2 takes four,
 // whose dB and dC share one tree.
@@ -298,6 +300,12 @@ func backward(v asm.ISA, states int, keepA bool) {
 	k := way{ISA: v, keepA: keepA, bp: g.get(b), cp: g.get(c), ap: g.get(a), hsp: g.get(hs), before: GP64(), rp: g.get(row), pp: g.get(part)}
 	if keepA {
 		k.dap = g.get(da)
+	}
+	k.p = g.p
+	if v.Bytes == 64 {
+		m := K()
+		KMOVW(at(g.p, keepPart), m)
+		k.keepPart = m
 	}
 	tree := newSumming(v)
 	k.dh = make([]reg.VecVirtual, states)
@@ -398,9 +406,15 @@ func (k *way) four(tree summing) {
 	}
 }
 
-// deliver adds a vector of dB and dC to part.
+// deliver adds a vector of dB and dC to part, or puts it there.
 func (k *way) deliver(x reg.VecVirtual, offset int) {
-	m := Mem{Base: k.pp, Disp: offset}
-	VADDPS(m, x, x)
+	m, t := Mem{Base: k.pp, Disp: offset}, k.Vec()
+	if k.Bytes == 64 {
+		VMOVUPS_Z(m, k.keepPart, t)
+	} else {
+		VBROADCASTSS(at(k.p, keepPart), t)
+		VANDPS(m, t, t)
+	}
+	VADDPS(t, x, x)
 	VMOVUPS(x, m)
 }
