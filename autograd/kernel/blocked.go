@@ -28,6 +28,7 @@ const (
 	kDirect   = 32           // the same for a B read in place: rows whose pages the first-level translation buffer holds
 	kPack     = 3072         // steps of k for which A is packed at a time
 	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
+	aWide     = 520 * kBlock // the same where B is packed as it is met: each band of rows packs it again
 	rowsPack  = 1008         // rows of A packed at a time
 	stepUnit  = 32           // of which cuts of k are multiples: the steps of a packed weight's blocks
 	tasksEach = 12           // tasks per thread
@@ -117,13 +118,13 @@ func (p *product) slab(r, rows, k0, kn int) {
 		s.packA()
 	}
 	columns := (p.n + panel - 1) / panel
-	target := tasksEach * Threads()
+	target, share := tasksEach*Threads(), aBlock
 	if p.b.packs() {
-		target = 6 * Threads() // more cuts of the rows would pack B more often
+		target, share = 6*Threads(), aWide // more cuts of the rows would pack B more often
 	} else if p.most == kDirect {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
-	bands := min(max((rows*s.block+aBlock-1)/aBlock, (target+columns-1)/columns), s.panels.count)
+	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}
 	Run(bands*groups.count(), func(t int) {
 		band := t % bands
