@@ -32,6 +32,8 @@ const (
 	rowsPack  = 1008         // rows of A packed at a time
 	stepUnit  = 32           // of which cuts of k are multiples: the steps of a packed weight's blocks
 	tasksEach = 12           // tasks per thread
+
+	streamAhead = 128 // rows of B that are prefetched into the second-level cache where A is one panel
 )
 
 // left is operand A: (m, k) row by row, or its transpose (k, m) if turned.
@@ -246,10 +248,14 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	ahead := nextK < s.kn && (p1-p0 > 1 || s.most == kDirect)
 	for i := p0; i < p1; i++ {
 		t.next, t.step = t.b, 0
-		if ahead {
+		switch {
+		case ahead:
 			var bytes int
 			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(s.block, s.kn-nextK), i-p0, p1-p0)
 			t.step = (bytes + kc - 1) / kc
+		case p1-p0 == 1 && s.most == kLong: // B streams by once
+			t.next, _ = s.b.upcoming(j, s.k0+k+streamAhead, kc, 0, 1)
+			t.step = 4 * t.ldb
 		}
 		t.from, t.to = s.panels.start(i), s.panels.start(i+1)
 		t.a = &s.packed[k*s.rows+t.from*kc]
