@@ -142,7 +142,10 @@ func (b *scanPart) states(g int, dy Mat[float32], saved []float32, rs []run, t0 
 		a := b.at(g, r.lo, t0, r.hi-r.lo)
 		a.hs, a.ldh = &b.hs[b.kept(i, r.lo, t0)], 4*2*b.n*scanLanes
 		u, t := b.then, r.lo-t0
-		a.next = [...]scanNext{u.place(b.DT, g, t), u.place(b.U, g, t), u.place(b.Z, g, t), u.place(dy, g, t), u.part.placeSaved(saved, g, u.t0+t)}
+		a.next = [len(a.next)]scanNext{
+			u.place(b.DT, g, t), u.place(b.U, g, t), u.place(b.Z, g, t), u.place(dy, g, t),
+			u.part.placeSaved(saved, g, u.t0+t),
+		}
 		scanRun(statesPass, a, b.n)
 	}
 }
@@ -154,7 +157,10 @@ func (b *scanPart) backRun(grad ScanGrad[float32], g int, r run, i, t0 int) {
 	a.hs = &b.hs[b.kept(i, r.hi, t0)]
 	a.a, a.h, a.da = &b.group(b.a, g)[0], &b.group(b.dh, g)[0], &b.group(b.da, g)[0]
 	a.part, a.ldpart = &b.dBC[last*2*b.n], 4*2*b.n
-	a.next = [...]scanNext{b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1), b.then.part.placePart(g, b.then.t0+last-t0), {}}
+	a.next = [len(a.next)]scanNext{
+		b.place(grad.U, g, last, -1), b.place(grad.DT, g, last, -1), b.place(grad.Z, g, last, -1),
+		b.then.part.placePart(g, b.then.t0+last-t0),
+	}
 	a.keepPart = -1
 	if g == 0 {
 		a.keepPart = 0

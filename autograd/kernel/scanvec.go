@@ -319,7 +319,7 @@ func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
 	}
 }
 
-// place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if t is no row.
+// place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if there is no such row or group.
 func (b *scanPart) place(m Mat[float32], g, t, step int) scanNext {
 	if m.Absent() || t < 0 || t >= m.Rows || g >= b.groups() {
 		return b.nowhere()
@@ -412,8 +412,11 @@ func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int
 		}
 		for g := range b.groups() {
 			a := b.at(g, r.lo, t0, r.hi-r.lo)
-			t := r.lo - t0
-			a.next = [...]scanNext{b.then.place(b.DT, g, t), b.then.place(b.U, g, t), b.then.place(b.Z, g, t), b.place(y, g, r.lo, 1), b.placeSaved(saved, g, r.lo+scanChunk)}
+			u, t := b.then, r.lo-t0
+			a.next = [...]scanNext{
+				u.place(b.DT, g, t), u.place(b.U, g, t), u.place(b.Z, g, t),
+				b.place(y, g, r.lo, 1), b.placeSaved(saved, g, r.lo+scanChunk),
+			}
 			scanRun(forwardPass, a, b.n)
 		}
 	}
