@@ -36,7 +36,7 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 	blocks := (d + scanBlock - 1) / scanBlock
 	part := borrow(blocks * rows * 2 * n)
 	defer giveBack(part)
-	For(blocks, blocksPerTask(blocks), func(from, to int) {
+	forBlocks(blocks, func(from, to int) {
 		buf := borrow(sharedBackSize(n) + (to-from)*backwardSize(n))
 		defer giveBack(buf)
 		scratch := buf.data

@@ -185,8 +185,21 @@ func carve(s *[]float32, n int) []float32 {
 // on fewer pages and in more sets of the caches. How many blocks does not matter to the result.
 const taskBlocks = 2
 
-// blocksPerTask leaves each thread two tasks at least.
-func blocksPerTask(blocks int) int { return max(1, min(taskBlocks, blocks/(2*Threads()))) }
+// forBlocks calls body in parallel for pieces [from, to) of the blocks: taskBlocks each, but the last two for each thread
+// singly, so that none waits long for another.
+func forBlocks(blocks int, body func(from, to int)) {
+	last := min(blocks, 2*Threads())
+	long := (blocks - last) / taskBlocks
+	last = blocks - long*taskBlocks
+	Run(long+last, func(i int) {
+		if i < long {
+			body(i*taskBlocks, (i+1)*taskBlocks)
+			return
+		}
+		at := blocks - last + i - long
+		body(at, at+1)
+	})
+}
 
 // sharedSize and forwardSize are the numbers of elements of scratch that a task's blocks need together and that each needs
 // for itself.
@@ -373,7 +386,7 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 	rows, d, n := s.sizes()
 	chunks := cutRows(s.First, rows)
 	blocks := (d + scanBlock - 1) / scanBlock
-	For(blocks, blocksPerTask(blocks), func(from, to int) {
+	forBlocks(blocks, func(from, to int) {
 		buf := borrow(sharedSize + (to-from)*forwardSize(n))
 		defer giveBack(buf)
 		scratch := buf.data
