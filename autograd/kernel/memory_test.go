@@ -1,6 +1,9 @@
 package kernel
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
 
 func TestMakeGivesZeros(t *testing.T) {
 	for _, n := range []int{0, 1, largeArray/4 - 1, largeArray / 4, largeArray} {
@@ -14,5 +17,14 @@ func TestMakeGivesZeros(t *testing.T) {
 			}
 		}
 		Fill(x, 1) // the whole array is ours to write
+	}
+}
+
+func TestMakeStaggersLargeArrays(t *testing.T) {
+	at := func() uintptr {
+		return uintptr(unsafe.Pointer(unsafe.SliceData(Make[float32](largeArray)))) % (8 * Stagger)
+	}
+	if a, b := at(), at(); a == b || a%64 != 0 || b%64 != 0 {
+		t.Errorf("two arrays start at %d and %d modulo %d", a, b, 8*Stagger)
 	}
 }

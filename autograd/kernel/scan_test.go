@@ -233,7 +233,7 @@ func scanGrads(s *Scan[float64]) (g guardedGrads, want ScanGrad[float64]) {
 func TestScanThreads(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))
-		const d, n = 200, 16
+		const d, n = 460, 16 // eight blocks, which tasks take in pairs or singly, the last not full
 		first := documents(0, 40, 100, 1)
 		s := randomScan(rng, len(first), d, n, first)
 		f := &Scan[float32]{mat32(s.U), mat32(s.DT), mat32(s.B), mat32(s.C), mat32(s.Z), narrow(s.ALog), narrow(s.D), s.First, nil}
