@@ -10,19 +10,22 @@ import (
 
 // allowed lists, for each package, which others of the module it may import: imports point one way.
 var allowed = map[string][]string{
-	"autograd/kernel":   nil,
-	"autograd":          {"autograd/kernel", "internal/splitmix"},
-	"autograd/gradtest": {"autograd", "autograd/kernel"},
-	"internal/spelling": nil,
-	"internal/splitmix": nil,
-	"nn":                {"autograd", "autograd/kernel"},
-	"mamba":             {"nn", "autograd", "autograd/kernel"},
-	"lora":              {"nn", "autograd", "autograd/kernel"},
-	"data":              {"internal/spelling", "internal/splitmix"},
-	"data/hubtest":      nil,
-	"trainer":           {"nn", "autograd", "autograd/kernel", "data", "internal/splitmix"},
-	"trainer/mpi":       {"trainer", "autograd/kernel"},
-	"cmd/mamba-train":   {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/spelling"},
+	"autograd/kernel":     nil,
+	"autograd":            {"autograd/kernel", "internal/splitmix"},
+	"autograd/gradtest":   {"autograd", "autograd/kernel"},
+	"internal/atomicfile": nil,
+	"internal/fault":      nil,
+	"internal/filelock":   nil,
+	"internal/spelling":   nil,
+	"internal/splitmix":   nil,
+	"nn":                  {"autograd", "autograd/kernel"},
+	"mamba":               {"nn", "autograd", "autograd/kernel"},
+	"lora":                {"nn", "autograd", "autograd/kernel"},
+	"data":                {"internal/spelling", "internal/splitmix"},
+	"data/hubtest":        nil,
+	"trainer":             {"nn", "autograd", "autograd/kernel", "data", "internal/splitmix"},
+	"trainer/mpi":         {"trainer", "autograd/kernel"},
+	"cmd/mamba-train":     {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.

@@ -1,0 +1,154 @@
+// Package atomicfile writes files that appear whole: the bytes go to a temporary file in the same directory, which is
+// synced, renamed over the target, and made durable by syncing the directory. A reader, and a restart after a crash, see
+// the old contents or the new ones.
+package atomicfile
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// FS is what a replacement needs of a file system. Tests pass one that fails or loses power at any operation.
+type FS interface {
+	// Create makes a new file for writing. Its contents survive a crash only after Sync.
+	Create(path string) (io.WriteCloser, error)
+	// Rename moves a file. It survives a crash only after Sync of the directory.
+	Rename(from, to string) error
+	RemoveAll(path string) error
+	// Sync makes a file's contents, or the names in a directory, survive a crash.
+	Sync(path string) error
+}
+
+// Disk is the real file system.
+type Disk struct{}
+
+func (Disk) Create(path string) (io.WriteCloser, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+}
+func (Disk) Rename(from, to string) error { return os.Rename(from, to) }
+func (Disk) RemoveAll(path string) error  { return os.RemoveAll(path) }
+func (Disk) Sync(path string) error       { return Sync(path) }
+
+// Prefix starts the names of temporary files, so that a later run can remove what a crash left.
+const Prefix = ".mamba-train-"
+
+// temporary returns an unused name in the directory of path.
+func temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x.tmp", Prefix, rand.Uint64()))
+}
+
+// Replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
+// nothing else is left; errors name path, not the temporary file.
+func Replace(fsys FS, path string, fill func(w io.Writer) error) error {
+	tmp := temporary(path)
+	err := create(fsys, tmp, fill)
+	if err == nil {
+		err = fsys.Sync(tmp)
+	}
+	if err == nil {
+		err = fsys.Rename(tmp, path)
+	}
+	if err != nil {
+		fsys.RemoveAll(tmp)
+		return named(path, tmp, err)
+	}
+	return fsys.Sync(filepath.Dir(path))
+}
+
+func create(fsys FS, tmp string, fill func(w io.Writer) error) error {
+	f, err := fsys.Create(tmp)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = fill(w)
+	if err == nil {
+		err = w.Flush()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Write is [Replace] on the disk.
+func Write(path string, fill func(w io.Writer) error) error { return Replace(Disk{}, path, fill) }
+
+// WriteFile is [Write] with the whole contents at hand.
+func WriteFile(path string, content []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// File is a new file under a temporary name, for contents that are written over time or read back before they are
+// complete. It ends with Commit or Abort.
+type File struct{ *os.File }
+
+// Create makes a file in dir with the permissions of any new file.
+func Create(dir string) (*File, error) {
+	f, err := os.OpenFile(temporary(filepath.Join(dir, "x")), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return &File{f}, nil
+}
+
+// Commit makes the file durable and moves it to path. After an error it is gone.
+func (f *File) Commit(path string) error {
+	err := errors.Join(f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return named(path, f.Name(), err)
+	}
+	return Sync(filepath.Dir(path))
+}
+
+// Abort removes the file.
+func (f *File) Abort() {
+	f.Close()
+	os.Remove(f.Name())
+}
+
+// Sync makes a file's contents, or the names in a directory, survive a crash. It does nothing where the system cannot
+// sync a directory or the file system cannot sync at all.
+func Sync(path string) error {
+	mode := os.O_RDONLY
+	if runtime.GOOS == "windows" {
+		mode = os.O_RDWR // FlushFileBuffers requires it, and a directory cannot be opened that way
+	}
+	f, err := os.OpenFile(path, mode, 0)
+	if err != nil {
+		if info, e := os.Stat(path); e == nil && info.IsDir() && mode == os.O_RDWR {
+			return nil
+		}
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+// named returns err with path in place of the temporary file's name, which means nothing to anybody.
+func named(path, tmp string, err error) error {
+	var op *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &op) && op.Path == tmp:
+		return &fs.PathError{Op: op.Op, Path: path, Err: op.Err}
+	case errors.As(err, &link) && link.Old == tmp:
+		return &fs.PathError{Op: link.Op, Path: path, Err: link.Err}
+	}
+	return err
+}

@@ -1,0 +1,89 @@
+// Package fault reports what is wrong with settings, all of it at once: each fault names the setting by its path and
+// says what is wrong with the value. Packages return faults as values; only the command line turns them into text.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Fault is one invalid setting.
+type Fault struct {
+	Path    string // of the setting, such as train.learning_rate; "" if the problem has no single place
+	Problem string // such as "must be positive, got -0.1"
+}
+
+func (f Fault) Error() string {
+	if f.Path == "" {
+		return f.Problem
+	}
+	return f.Path + ": " + f.Problem
+}
+
+// List is a list of faults in the order of the settings. As an error it reads one fault per line.
+type List []Fault
+
+// Add appends a fault.
+func (l *List) Add(path, format string, args ...any) {
+	*l = append(*l, Fault{path, fmt.Sprintf(format, args...)})
+}
+
+// Include appends the faults of err with section in front of their paths. An error without faults becomes one fault of
+// the section itself; nil adds nothing.
+func (l *List) Include(section string, err error) {
+	if err == nil {
+		return
+	}
+	var faults List
+	if !errors.As(err, &faults) {
+		faults = List{{Problem: err.Error()}}
+	}
+	for _, f := range faults {
+		*l = append(*l, Fault{join(section, f.Path), f.Problem})
+	}
+}
+
+func join(section, path string) string {
+	if section == "" || path == "" {
+		return section + path
+	}
+	return section + "." + path
+}
+
+// Err returns l as an error, nil if it is empty.
+func (l List) Err() error {
+	if len(l) == 0 {
+		return nil
+	}
+	return l
+}
+
+func (l List) Error() string {
+	lines := make([]string, len(l))
+	for i, f := range l {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the faults one by one.
+func (l List) Unwrap() []error {
+	errs := make([]error, len(l))
+	for i, f := range l {
+		errs[i] = f
+	}
+	return errs
+}
+
+// ErrNotFound is what the errors of [NotFound] match.
+var ErrNotFound = errors.New("not found")
+
+// NotFound returns an error for a name that leads nowhere: a path, a pattern, a repository, a split or a column. Its text
+// is the message alone.
+func NotFound(format string, args ...any) error { return notFound(fmt.Sprintf(format, args...)) }
+
+type notFound string
+
+func (e notFound) Error() string        { return string(e) }
+func (e notFound) Is(target error) bool { return target == ErrNotFound }

@@ -1,0 +1,67 @@
+// Package filelock locks a path against other processes. The system releases the lock when the process ends, however it
+// ends; the lock file itself stays behind.
+package filelock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrLocked is wrapped by the error of a lock that another process holds.
+var ErrLocked = errors.New("locked by another process")
+
+// Lock is a lock that is held until Close.
+type Lock struct{ f *os.File }
+
+// Close releases the lock.
+func (l *Lock) Close() error { return l.f.Close() }
+
+// Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors of a
+// file system without locks are returned as they are.
+func Try(path string) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		holder, _ := os.ReadFile(path)
+		f.Close()
+		if errors.Is(err, ErrLocked) && len(holder) > 0 {
+			return nil, fmt.Errorf("%w (process %s)", ErrLocked, strings.TrimSpace(string(holder)))
+		}
+		return nil, err
+	}
+	// The process number only serves the message above.
+	f.Truncate(0)
+	f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	return &Lock{f}, nil
+}
+
+// poll is how often Wait tries again.
+const poll = 100 * time.Millisecond
+
+// Wait takes the lock of path as soon as no other process holds it, and makes the directory of path first. On a file
+// system without locks it does not wait: nobody can hold one.
+func Wait(ctx context.Context, path string) (*Lock, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	for errors.Is(lock(f), ErrLocked) {
+		select {
+		case <-time.After(poll):
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		}
+	}
+	return &Lock{f}, nil
+}
