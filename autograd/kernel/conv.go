@@ -19,14 +19,6 @@ type Conv[T Float] struct {
 // convGrain is how many channels one task takes; every task walks all rows.
 const convGrain = 64
 
-// firstRow reads first, which may be nil.
-func firstRow(first []int, t int) int {
-	if first == nil {
-		return 0
-	}
-	return first[t]
-}
-
 // tapRow returns row t of x, which lies in carry if t < 0; nil stands for zeros.
 func (c Conv[T]) tapRow(x Mat[T], carry []T, t, first int) []T {
 	switch {

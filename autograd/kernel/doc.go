@@ -5,9 +5,9 @@
 // Work is shared out on one worker pool inside the package, split by output, so that the same input gives the same bits
 // on any number of threads. Reductions that cross a split are cut at places that depend on the shape alone.
 //
-// The vector code is assembly for amd64 that the module in gen writes; go generate writes it again without a difference.
-// Every generator is a page of Go that reads next to the plain loop it speeds up: gemm for the tiles and packing of
-// blocked.go, vecmath for vector.go, scan for scanvec.go. Elsewhere the plain loops run, cut to fit registers and caches.
+// The vector code is assembly for amd64, written by the generators of the module in gen: gen/gemm for gemm_tiles.go and
+// gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go. go generate reproduces the files exactly. Other
+// processors run the plain loops.
 //
 // Sizes follow the rest of the project: rows is the flat row axis, all documents laid end to end; d channels, n states,
 // k taps of the convolution. A zero Mat or a nil slice stands for "not wanted" wherever a result is optional.

@@ -2,9 +2,6 @@ package kernel
 
 import "math"
 
-// rowGrain is how many rows one task of a row-wise kernel takes.
-const rowGrain = 8
-
 // RMSNorm writes y = x / √(mean(x²) + eps) ∘ w, row by row. x and y are (rows, m), w is (m); y may be x.
 // The mean is taken in float64. Zhang & Sennrich 2019.
 func RMSNorm[T Float](y, x Mat[T], w []T, eps float64) {
@@ -71,9 +68,6 @@ func RMSNormGrad[T Float](dx Mat[T], dw []T, dy, x Mat[T], w []T, eps float64) {
 		}
 	})
 }
-
-// columnGrain is how many columns one task takes where a sum runs down the rows.
-const columnGrain = 128
 
 // rowsSummed is how many rows a sum down the rows takes at the element's own precision before it goes into a float64.
 const rowsSummed = 64

@@ -72,7 +72,7 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 	})
 }
 
-// vector reports whether scanvec.go's form is there and fits.
+// vector reports whether scan_vector.go's form is there and fits.
 func (s *Scan[T]) vector() bool {
 	rows, d, n := s.sizes()
 	return is32[T]() && active.scan > 0 && n%8 == 0 && rows > 0 && d > 0

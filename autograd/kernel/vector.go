@@ -21,7 +21,7 @@ type vectorSet struct {
 	expSumStore                  func(n int, e, x *float32, shift float32) float32      // the same, and e = exp(x − shift)
 	conv4                        func(n int, y, b, w, x0, x1, x2, x3 *float32, ldw int) // y = b + Σ_j w_j·x_j
 	convGrad4                    func(n int, g, w, x0, x1, x2, x3 *float32, ldw int)    // w_j += g·x_j
-	step16                       func(d int, y, h, alog, delta, in, b, c *float32)      // see scanvec.go
+	step16                       func(d int, y, h, alog, delta, in, b, c *float32)      // see scan_vector.go
 	adamw                        func(n int, w, g, m, v, k *float32)                    // see adamw.go
 
 }

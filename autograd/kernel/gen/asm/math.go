@@ -189,7 +189,7 @@ func (v ISA) Powers() (low, high reg.VecVirtual) {
 // PowersShift is 1.5·2^18, see Powers.
 const PowersShift = 1.5 * (1 << 18)
 
-// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 does as reduce32 in vecmath.go; AVX-512 rounds n to
+// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 does as reduce32 in scalar.go; AVX-512 rounds n to
 // 32nds, whose fractions' powers come from a table, so that a polynomial of degree three will do, half as long a chain.
 func (v ISA) ExpParts(x Row) (p, n Row) {
 	least := v.Splat(-expBound)
@@ -249,7 +249,7 @@ func (v ISA) Exp(x reg.VecVirtual) reg.VecVirtual {
 	return p[0]
 }
 
-// Gated returns y·σ(x), as gated32 in vecmath.go does; y may be nil for 1. x is kept.
+// Gated returns y·σ(x), as gated32 in scalar.go does; y may be nil for 1. x is kept.
 func (v ISA) Gated(x, y Row) Row {
 	t := v.NewRow(len(x))
 	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) }) // −|x|
@@ -287,7 +287,7 @@ func (v ISA) Gated(x, y Row) Row {
 	return num
 }
 
-// Softplus returns log(1+exp(x)), as softplus32 in vecmath.go does; x is consumed.
+// Softplus returns log(1+exp(x)), as softplus32 in scalar.go does; x is consumed.
 func (v ISA) Softplus(x Row) Row {
 	e := v.expNegAbs(x)
 	return v.softplusOf(e, x)

@@ -1,5 +1,5 @@
 // Command scan writes the selective scan's inner loops: the recurrence of one group of channels, a vector wide, over a run of
-// rows without a reset (p points to a scanArgs, see scanvec.go), and the elementwise passes around it over the 64 channels of
+// rows without a reset (p points to a scanArgs, see scan_vector.go), and the elementwise passes around it over the 64 channels of
 // a block (p points to a scanEdge).
 package main
 
@@ -13,7 +13,7 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-// Offsets of the fields of a row's record, which holds 64 channels of each, see scanRecord in scanvec.go.
+// Offsets of the fields of a row's record, which holds 64 channels of each, see scanRecord in scan_vector.go.
 const (
 	delta = 256 * iota
 	input

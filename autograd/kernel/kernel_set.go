@@ -9,7 +9,7 @@ import (
 // kernelSet is everything that depends on the processor. The generic set is plain Go; the others replace its parts.
 type kernelSet struct {
 	name string
-	// Register tiles, by height and by width in steps of 16; see blocked.go. height is the tallest.
+	// Register tiles, by height and by width in steps of 16; see gemm_tiles.go. height is the tallest.
 	height int
 	tile   [15][3]tileFunc
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.

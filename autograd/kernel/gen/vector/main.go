@@ -1,4 +1,4 @@
-// Command vecmath writes the elementwise kernels: loops over n elements, n a multiple of 16.
+// Command vector writes the elementwise kernels: loops over n elements, n a multiple of 16.
 package main
 
 import (

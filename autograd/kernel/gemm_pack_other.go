@@ -2,12 +2,6 @@
 
 package kernel
 
-// machineSets lists the vector kernel sets of this processor, slowest first: none outside amd64.
-func machineSets() []*kernelSet { return nil }
-
-// pause tells the processor that it runs a spin loop.
-func pause() {}
-
 func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	packTurnedGo(k, rows, height, alpha, dst, ldd)
 }

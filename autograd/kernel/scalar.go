@@ -131,10 +131,6 @@ func softplus[T Float](x T) T {
 	return T(max(float64(x), 0) + math.Log1p(math.Exp(-math.Abs(float64(x)))))
 }
 
-// elementGrain is how many elements one task of an elementwise kernel takes: a multiple of every vector width, so that
-// where the split falls changes no bit.
-const elementGrain = 16384
-
 // Exp writes exp(x) to y, within 2 ulp in float32. y may be x, here and below.
 func Exp[T Float](y, x []T) { mapElements(y, x, exp[T], active.vec.exp) }
 

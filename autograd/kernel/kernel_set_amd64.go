@@ -5,7 +5,7 @@ import (
 )
 
 //go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
-//go:generate go run -C gen ./vecmath -out ../vecmath_amd64.s -stubs ../vecmath_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./scan -out ../scan_amd64.s -stubs ../scan_stub_amd64.go -pkg kernel
 
 // machineSets lists the vector kernel sets of this processor, slowest first.
@@ -103,108 +103,6 @@ func burstOf(f32, f16 func(k int), flops32, flops16 float64) func(Format) float6
 func sweepOf(x []float32) {
 	if n := len(x) / 128 * 128; n > 0 {
 		sweep256(n*4, &x[0])
-	}
-}
-
-// narrow says whether vectors of 8 are there and none of 16.
-func (s *kernelSet) narrow() bool { return s.height > genericSet.height && !s.wide }
-
-// The packing of operands is called directly, not through kernelSet, so that its arguments stay on the stack.
-
-func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
-	switch {
-	case active.wide:
-		packTurned512(k, rows, height, alpha, dst, ldd)
-	case active.narrow():
-		packTurnedNarrow(k, rows, height, alpha, dst, ldd)
-	default:
-		packTurnedGo(k, rows, height, alpha, dst, ldd)
-	}
-}
-
-// packTurnedNarrow is packTurned by vectors of 8 and a plain rest. Heights that take two vectors but do not fill them are
-// left to the plain loop: the second would spoil what the first has written.
-func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
-	done := 0
-	if height <= 8 || height == 16 {
-		done = max(0, k-spill(height, ldd)) &^ 7
-	}
-	for r := 0; r < height && done > 0; r += 8 {
-		packTurned256(done, (*[8]*float32)(rows[r:]), alpha, after(dst, r), ldd)
-	}
-	if done == k {
-		return
-	}
-	var rest [16]*float32
-	for r := range height {
-		rest[r] = after(rows[r], done)
-	}
-	packTurnedGo(k-done, &rest, height, alpha, after(dst, done*ldd), ldd)
-}
-
-// spill is how many rows of a panel the last vector of 8 reaches into that starts at a row of the given height: they must
-// be there, and be written later.
-func spill(height, ldd int) int {
-	if height >= 8 {
-		return 0
-	}
-	return (8 - height + ldd - 1) / ldd
-}
-
-func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
-	switch {
-	case active.wide:
-		turnSquares512(k, src, lds, dst, ldd)
-	case active.narrow():
-		var rows [16]*float32
-		for r := range rows {
-			rows[r] = after(src, r*lds)
-		}
-		packTurnedNarrow(k, &rows, 16, 1, dst, ldd)
-	default:
-		turnSquaresGo(k, src, lds, dst, ldd)
-	}
-}
-
-func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
-	switch {
-	case active.wide:
-		packStraight512(k, src, lds, width, alpha, dst, ldd)
-	case active.narrow() && width%8 == 0:
-		packStraight256(k, src, lds, width, alpha, dst, ldd)
-	default:
-		packStraightGo(k, src, lds, width, alpha, dst, ldd)
-	}
-}
-
-func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *float32, ldp int) {
-	switch {
-	case active.wide:
-		packPanels512(k, src, lds, n, height, alpha, dst, ldp)
-		return
-	case active.narrow() && k > spill(height, height):
-		done := k - spill(height, height)
-		packPanels256(done, src, lds, n, height, alpha, dst, ldp)
-		if done == k {
-			return
-		}
-		src, dst, k = after(src, done*lds), after(dst, done*height), k-done
-	}
-	packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
-}
-
-func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
-	packTurnedBF16(k, rows, height, alpha, dst, ldd)
-}
-
-func widenPairs(k int, src *float32, words int, dst *float32) {
-	switch {
-	case active.wide:
-		widenPairs512(k, src, words, dst)
-	case active.narrow():
-		widenPairs256(k, src, words, dst)
-	default:
-		widenPairsGo(k, src, words, dst)
 	}
 }
 

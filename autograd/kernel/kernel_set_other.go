@@ -1,0 +1,9 @@
+//go:build !amd64
+
+package kernel
+
+// machineSets lists the vector kernel sets of this processor, slowest first: none outside amd64.
+func machineSets() []*kernelSet { return nil }
+
+// pause tells the processor that it runs a spin loop.
+func pause() {}
