@@ -9,6 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/contenthash"
 )
 
 // cacheVersion changes whenever the same source would give other tokens or another file.
@@ -33,7 +36,7 @@ type cacheSummary struct {
 // sum returns the hash of all the fields but Check.
 func (s cacheSummary) sum() string {
 	s.Check = ""
-	return contentHash(fmt.Appendf(nil, "%+v", s))
+	return contenthash.Sum(fmt.Appendf(nil, "%+v", s))
 }
 
 // newCache derives the key from the content of the sources, the tokenizer and the settings that tokens depend on.
@@ -61,7 +64,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 			parts = append(parts, []byte(f.format), sum)
 		}
 	}
-	return &cache{b.options.Cache, contentHash(parts...)[:32]}, nil
+	return &cache{b.options.Cache, contenthash.Sum(parts...)[:32]}, nil
 }
 
 // fileHash returns the SHA-256 of a file.
@@ -136,7 +139,7 @@ func (c *cache) save(b *builder) error {
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(c.path(".json"), append(raw, '\n')); err != nil {
+	if err := atomicfile.WriteFile(c.path(".json"), append(raw, '\n')); err != nil {
 		return fmt.Errorf("data: cache: %w", err)
 	}
 	b.store, err = mapStore(c.path(".arrow"))

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mambatrain/internal/atomicfile"
 )
 
 // sameDocuments checks that two data sets hold the same.
@@ -143,7 +145,7 @@ func TestBrokenCacheIsRebuilt(t *testing.T) {
 				broken = broken[:at]
 			}
 			// The cache in use is mapped: a new file takes its place, as a copy or another process would do.
-			if err := writeWhole(files[0], broken); err != nil {
+			if err := atomicfile.WriteFile(files[0], broken); err != nil {
 				t.Fatal(err)
 			}
 			d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+
+	"mambatrain/internal/contenthash"
 )
 
 // Dataset holds tokenised documents. It is read-only and safe for any number of goroutines until Close.
@@ -192,7 +194,7 @@ func (d *Dataset) recount(name string) {
 		}
 	}
 	d.stats = s
-	d.fingerprint = contentHash([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
+	d.fingerprint = contenthash.Sum([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
 }
 
 // Duplicates counts the documents whose tokens are those of an earlier one.

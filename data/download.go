@@ -14,6 +14,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/contenthash"
+	"mambatrain/internal/filelock"
 )
 
 // fetch brings a file into the snapshot of a commit: a link to blobs/HASH, as Hugging Face's own cache has it.
@@ -32,7 +36,7 @@ func (r *hubRepository) fetch(ctx context.Context, commit string, f hubFile) err
 		d.size = *f.Size
 	}
 	if _, ok := d.checker(); !ok {
-		d.hash = contentHash([]byte(commit), []byte(f.Name)) // nothing to check by, but a name of its own
+		d.hash = contenthash.Sum([]byte(commit), []byte(f.Name)) // nothing to check by, but a name of its own
 		d.unchecked = true
 	}
 	blob := filepath.Join(r.dir, "blobs", d.hash)
@@ -73,15 +77,18 @@ func linkFile(blob, link string) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	defer in.Close()
-	out, err := createBeside(filepath.Dir(link))
+	out, err := atomicfile.Create(filepath.Dir(link))
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
 	if _, err := io.Copy(out, in); err != nil {
-		out.abandon()
+		out.Abort()
 		return fmt.Errorf("data: %s: %w", link, err)
 	}
-	return out.commit(link)
+	if err := out.Commit(link); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
 }
 
 // download is one file on its way.
@@ -114,13 +121,13 @@ func (d *download) checker() (hash.Hash, bool) {
 }
 
 // run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it. One process at a time
-// does: the lock is where Python's hub library has it, too.
+// does: the lock file is the one of Python's hub library, and on Unix the two programs exclude each other.
 func (d *download) run(ctx context.Context, blob, lock string) error {
-	unlock, err := lockFile(ctx, lock)
+	held, err := filelock.Wait(ctx, lock)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Close()
 	if _, err := os.Stat(blob); err == nil {
 		return nil // another process was first
 	}

@@ -12,6 +12,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 )
 
 // HubKind tells models from data sets.
@@ -88,7 +91,7 @@ type HubRequest struct {
 // on where they were broken off, are checked against the repository's hashes, and appear whole.
 func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 	if !IsHubID(r.ID) {
-		return "", notFound("data: %q is no repository name, want owner/name", r.ID)
+		return "", fault.NotFound("data: %q is no repository name, want owner/name", r.ID)
 	}
 	if r.Revision == "" {
 		r.Revision = "main"
@@ -98,7 +101,7 @@ func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 		return dir, nil
 	}
 	if h.Offline {
-		return "", notFound("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
+		return "", fault.NotFound("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
 	}
 	listing, err := repo.list(ctx)
 	if err != nil {
@@ -120,7 +123,7 @@ func (h *Hub) Fetch(ctx context.Context, r HubRequest) (dir string, err error) {
 type noFilesError struct{ message string }
 
 func (e *noFilesError) Error() string        { return e.message }
-func (e *noFilesError) Is(target error) bool { return target == ErrNotFound }
+func (e *noFilesError) Is(target error) bool { return target == fault.ErrNotFound }
 
 // hubRepository is a repository in the cache and on the hub.
 type hubRepository struct {
@@ -149,8 +152,8 @@ func (r *hubRepository) writeRef(commit string) error {
 	if err := os.MkdirAll(filepath.Dir(r.refPath()), 0o777); err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	if err := writeWhole(r.refPath(), []byte(commit)); err != nil {
-		return fmt.Errorf("data: %s: %w", r.refPath(), err)
+	if err := atomicfile.WriteFile(r.refPath(), []byte(commit)); err != nil {
+		return fmt.Errorf("data: %w", err)
 	}
 	return nil
 }

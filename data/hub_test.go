@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mambatrain/data/hubtest"
+	"mambatrain/internal/fault"
 )
 
 func quotesRepository() hubtest.Repository {
@@ -184,7 +185,7 @@ func TestHubTakesUpDownloads(t *testing.T) {
 	}
 	c := client(t, h)
 	_, err := c.Fetch(t.Context(), wantAll())
-	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "goes on after 40000 bytes") || errors.Is(err, ErrNotFound) {
+	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "goes on after 40000 bytes") || errors.Is(err, fault.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	var both sync.WaitGroup
@@ -241,7 +242,7 @@ func TestHubErrors(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("error %v, want one with %q", err, c.want)
 			}
-			if errors.Is(err, ErrNotFound) != c.lost {
+			if errors.Is(err, fault.ErrNotFound) != c.lost {
 				t.Errorf("not found: %v, want %v (%v)", !c.lost, c.lost, err)
 			}
 			if bad, _ := filepath.Glob(filepath.Join(hub.Cache, "*", "snapshots", "*", c.file)); c.file != "" && len(bad) > 0 {
@@ -265,7 +266,7 @@ func TestHubUnreachable(t *testing.T) {
 	} {
 		hub := &Hub{Endpoint: c.endpoint, Cache: t.TempDir()}
 		_, err := hub.Fetch(t.Context(), wantAll())
-		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), c.want) {
+		if !errors.Is(err, fault.ErrNotFound) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"mambatrain/internal/fault"
 )
 
 // How patient the hub's client is.
@@ -58,7 +60,7 @@ func worthAnotherTry(err error) bool {
 	if errors.As(err, &status) {
 		return status.code >= 500 || status.code == http.StatusTooManyRequests || status.code == http.StatusRequestedRangeNotSatisfiable
 	}
-	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, ErrNotFound)
+	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, fault.ErrNotFound)
 }
 
 // unreachableError says that nobody answered.
@@ -75,7 +77,7 @@ func adviseReach(err error) error {
 	if !errors.As(err, new(*unreachableError)) {
 		return err
 	}
-	return notFound("%v; it is not in the cache either: check the network, set HF_ENDPOINT to a mirror, or name a local path", err)
+	return fault.NotFound("%v; it is not in the cache either: check the network, set HF_ENDPOINT to a mirror, or name a local path", err)
 }
 
 // networkError says in few words why a request found nobody, instead of Go's words for every layer.
@@ -114,7 +116,7 @@ func (h *Hub) getJSON(ctx context.Context, address string, into any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing))
 	err = d.Decode(into)
 	if errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
-		return notFound("%s: no list of files (%v): does HF_ENDPOINT name a hub?", address, err)
+		return fault.NotFound("%s: no list of files (%v): does HF_ENDPOINT name a hub?", address, err)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", address, err)
@@ -133,7 +135,7 @@ func (e *hubStatusError) Error() string { return e.message }
 
 // Is takes what the hub does not know, or does not admit to, for a name that leads nowhere.
 func (e *hubStatusError) Is(target error) bool {
-	return target == ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
+	return target == fault.ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
 }
 
 // get asks for the bytes of address from one on. The answer ends with an error when nothing arrives for a while.

@@ -3,6 +3,8 @@ package data
 import (
 	"context"
 	"fmt"
+
+	"mambatrain/internal/contenthash"
 )
 
 // Batch is one micro-batch: documents laid end to end.
@@ -183,7 +185,7 @@ func (l *Loader) Cursor() Cursor {
 // orderHash names everything that the order of micro-batches depends on beside the data.
 func (l *Loader) orderHash() string {
 	o := &l.data.options
-	return contentHash(fmt.Append(nil, l.options.BatchSize, l.options.Seed, o.Shuffle, o.Packing, o.CarryState, o.MaxLength))[:16]
+	return contenthash.Sum(fmt.Append(nil, l.options.BatchSize, l.options.Seed, o.Shuffle, o.Packing, o.CarryState, o.MaxLength))[:16]
 }
 
 // Seek makes the micro-batch at c the next one. A cursor of other data or of another order is refused.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/fault"
 )
 
 // resolvedInput is an Input as files.
@@ -71,7 +73,7 @@ func inputFiles(ctx context.Context, h *Hub, path string) ([]string, error) {
 			return nil, fmt.Errorf("data: %s: %w", path, err)
 		}
 		if len(found) == 0 {
-			return nil, notFound("data: %s: no file matches", path)
+			return nil, fault.NotFound("data: %s: no file matches", path)
 		}
 		return found, nil
 	}
@@ -83,7 +85,7 @@ func inputFiles(ctx context.Context, h *Hub, path string) ([]string, error) {
 		return directoryFiles(id, request)
 	}
 	if !IsHubID(id) || slices.ContainsFunc(directoryFormats, func(ending string) bool { return strings.HasSuffix(id, ending) }) {
-		return nil, notFound("data: %s: no such file or directory", path)
+		return nil, fault.NotFound("data: %s: no such file or directory", path)
 	}
 	if h == nil {
 		h = NewHub()

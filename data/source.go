@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"mambatrain/internal/fault"
 	"mambatrain/internal/spelling"
 )
 
@@ -189,7 +190,7 @@ func columnError(path, name string, have []string) error {
 	if near := spelling.Nearest(name, have); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
-	return notFound("data: %s: no column %q%s columns: %s", path, name, hint, strings.Join(have, ", "))
+	return fault.NotFound("data: %s: no column %q%s columns: %s", path, name, hint, strings.Join(have, ", "))
 }
 
 // sortedUnique returns the names in order, each once.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"mambatrain/internal/fault"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -171,8 +173,8 @@ func TestSourceFaults(t *testing.T) {
 			t.Errorf("%s %q: no error", c.name, c.content)
 			continue
 		}
-		if missing := strings.Contains(err.Error(), "no column"); missing != errors.Is(err, ErrNotFound) {
-			t.Errorf("%q: ErrNotFound is %v", err, !missing)
+		if missing := strings.Contains(err.Error(), "no column"); missing != errors.Is(err, fault.ErrNotFound) {
+			t.Errorf("%q: fault.ErrNotFound is %v", err, !missing)
 		}
 		for _, part := range append(c.want, "data") {
 			if !strings.Contains(err.Error(), part) {
@@ -182,8 +184,8 @@ func TestSourceFaults(t *testing.T) {
 	}
 	for path, want := range map[string]string{"no/such/file.parquet": "no such file", "none-*.jsonl": "no file matches"} {
 		_, err := Open(t.Context(), []Input{{Path: path}}, tok, DefaultOptions())
-		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want ErrNotFound with %q", path, err, want)
+		if !errors.Is(err, fault.ErrNotFound) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want fault.ErrNotFound with %q", path, err, want)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mambatrain/internal/atomicfile"
 )
 
 func pieces(s splitter, text string) (out []string) {
@@ -110,7 +112,7 @@ func TestTokenizerConfig(t *testing.T) {
 		"tokenizer.json":        fmt.Sprintf(tinyJSON, `{"type":"ByteLevel","add_prefix_space":false}`),
 		"tokenizer_config.json": `{"add_bos_token":true,"bos_token":{"content":"b"},"eos_token":"a","chat_template":[{"name":"default","template":"x"}]}`,
 	} {
-		if err := writeWhole(dir+"/"+name, []byte(text)); err != nil {
+		if err := atomicfile.WriteFile(dir+"/"+name, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +126,7 @@ func TestTokenizerConfig(t *testing.T) {
 	if tok.ChatTemplate() != "x" {
 		t.Errorf("chat template %q", tok.ChatTemplate())
 	}
-	if err := writeWhole(dir+"/tokenizer_config.json", []byte(`{"eos_token":"</s>"}`)); err != nil {
+	if err := atomicfile.WriteFile(dir+"/tokenizer_config.json", []byte(`{"eos_token":"</s>"}`)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadTokenizer(dir); err == nil || !strings.Contains(err.Error(), "</s>") {

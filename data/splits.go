@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"mambatrain/internal/fault"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -54,7 +56,7 @@ func (r splitRequest) choose(names []string, readme string) ([]string, error) {
 		if len(within) > 0 {
 			names = within
 		} else if r.config != "default" {
-			return nil, notFound("no configuration %q among %s", r.config, strings.Join(names, ", "))
+			return nil, fault.NotFound("no configuration %q among %s", r.config, strings.Join(names, ", "))
 		}
 	}
 	want := r.split
@@ -78,7 +80,7 @@ func (r splitRequest) choose(names []string, readme string) ([]string, error) {
 	case r.split == "" || r.split == "train" && len(have) == 1 && len(have[""]) > 0:
 		return names, nil // files that tell no split are train
 	}
-	return nil, notFound("no split %q among %s", r.split, strings.Join(names, ", "))
+	return nil, fault.NotFound("no split %q among %s", r.split, strings.Join(names, ", "))
 }
 
 // directoryFormats are the endings looked for in a directory or repository; the first that is there counts, the rest is
@@ -129,7 +131,7 @@ func (r splitRequest) fromCard(names []string, readme string) (found []string, o
 		}
 	}
 	if chosen < 0 {
-		return nil, true, notFound("want one of its configurations as id:configuration:split: %s", strings.Join(have, ", "))
+		return nil, true, fault.NotFound("want one of its configurations as id:configuration:split: %s", strings.Join(have, ", "))
 	}
 	patterns := splitPatterns(&configs[chosen].DataFiles)
 	if len(patterns) == 0 {
@@ -149,7 +151,7 @@ func (r splitRequest) fromCard(names []string, readme string) (found []string, o
 		}
 	}
 	if len(found) == 0 {
-		return nil, true, notFound("no file of split %q in configuration %q", want, configs[chosen].Name)
+		return nil, true, fault.NotFound("no file of split %q in configuration %q", want, configs[chosen].Name)
 	}
 	return found, true, nil
 }
@@ -270,7 +272,7 @@ func directoryFiles(dir string, r splitRequest) ([]string, error) {
 		return nil, fmt.Errorf("data: %w", err)
 	}
 	if len(dataFiles(names)) == 0 {
-		return nil, notFound("data: %s: no file ends in %s", dir, strings.Join(directoryFormats, ", "))
+		return nil, fault.NotFound("data: %s: no file ends in %s", dir, strings.Join(directoryFormats, ", "))
 	}
 	readme, _ := os.ReadFile(filepath.Join(dir, "README.md"))
 	chosen, err := r.choose(names, string(readme))

@@ -11,6 +11,8 @@ import (
 	"os"
 	"unsafe"
 
+	"mambatrain/internal/atomicfile"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -31,7 +33,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // storeWriter writes chunks to a temporary Arrow file.
 type storeWriter struct {
-	file wholeFile
+	file *atomicfile.File
 	sum  hash.Hash32
 	size int64
 	ipc  *ipc.FileWriter
@@ -39,7 +41,7 @@ type storeWriter struct {
 
 // newStoreWriter makes a file with a name of its own in dir.
 func newStoreWriter(dir string) (*storeWriter, error) {
-	file, err := createBeside(dir)
+	file, err := atomicfile.Create(dir)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -109,12 +111,11 @@ func partsOrZeros(c *chunk, n int) []byte {
 
 // commit ends the file and puts it in its place.
 func (w *storeWriter) commit(path string) error {
-	err := w.ipc.Close()
-	if err == nil {
-		err = w.file.commit(path)
-	}
-	if err != nil {
+	if err := w.ipc.Close(); err != nil {
 		return fmt.Errorf("data: %s: %w", path, err)
+	}
+	if err := w.file.Commit(path); err != nil {
+		return fmt.Errorf("data: %w", err)
 	}
 	return nil
 }
@@ -134,7 +135,7 @@ func (w *storeWriter) finish() (*store, error) {
 }
 
 // abandon removes a file that was not finished.
-func (w *storeWriter) abandon() { w.file.abandon() }
+func (w *storeWriter) abandon() { w.file.Abort() }
 
 func removeIfThere(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

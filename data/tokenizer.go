@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"mambatrain/internal/contenthash"
+	"mambatrain/internal/fault"
 )
 
 // Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for byte-level BPE
@@ -44,7 +47,7 @@ func LoadTokenizer(path string) (*Tokenizer, error) {
 	}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound("data: tokenizer: no file %s", file)
+		return nil, fault.NotFound("data: tokenizer: no file %s", file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data: tokenizer: %w", err)
@@ -62,7 +65,7 @@ func LoadTokenizer(path string) (*Tokenizer, error) {
 // ParseTokenizer reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
 // a wrong token is worse than none.
 func ParseTokenizer(raw []byte) (*Tokenizer, error) {
-	t := &Tokenizer{digest: contentHash(raw)}
+	t := &Tokenizer{digest: contenthash.Sum(raw)}
 	t.words.New = func() any { return newWordCache() }
 	t.settings = tokenizerConfig{bos: -1, eos: -1, tokens: map[string]string{}}
 	if err := t.parse(raw); err != nil {
@@ -138,7 +141,7 @@ func (t *Tokenizer) configure(dir string) error {
 				return fmt.Errorf("data: %s: %w", path, err)
 			}
 		}
-		t.digest = contentHash([]byte(t.digest), raw)
+		t.digest = contenthash.Sum([]byte(t.digest), raw)
 	}
 	for key, at := range map[string]*int{"bos_token": &t.settings.bos, "eos_token": &t.settings.eos} {
 		token, named := t.settings.tokens[key]
@@ -166,7 +169,7 @@ func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error
 	raw, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
 	if err == nil {
 		t.settings.chatTemplate = string(raw)
-		t.digest = contentHash([]byte(t.digest), raw)
+		t.digest = contenthash.Sum([]byte(t.digest), raw)
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {

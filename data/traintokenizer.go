@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"mambatrain/internal/atomicfile"
+
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
@@ -60,8 +62,8 @@ func writeTokenizer(dir string, tokenizer, config []byte) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	for name, raw := range map[string][]byte{"tokenizer.json": tokenizer, "tokenizer_config.json": config} {
-		if err := writeWhole(filepath.Join(dir, name), raw); err != nil {
-			return fmt.Errorf("data: %s: %w", filepath.Join(dir, name), err)
+		if err := atomicfile.WriteFile(filepath.Join(dir, name), raw); err != nil {
+			return fmt.Errorf("data: %w", err)
 		}
 	}
 	return nil

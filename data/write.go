@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"mambatrain/internal/atomicfile"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -29,17 +31,17 @@ func WriteTokens(ctx context.Context, inputs []Input, tok *Tokenizer, o Options,
 	if err != nil {
 		return Stats{}, err
 	}
-	file, err := createBeside(filepath.Dir(output))
+	file, err := atomicfile.Create(filepath.Dir(output))
 	if err != nil {
 		return Stats{}, fmt.Errorf("data: %s: %w", output, err)
 	}
 	stats, err := writeTokens(ctx, resolved, tok, &o, file, output)
 	if err != nil {
-		file.abandon()
+		file.Abort()
 		return stats, err
 	}
-	if err := file.commit(output); err != nil {
-		return stats, fmt.Errorf("data: %s: %w", output, err)
+	if err := file.Commit(output); err != nil {
+		return stats, fmt.Errorf("data: %w", err)
 	}
 	return stats, nil
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"mambatrain/data"
+	faults "mambatrain/internal/fault"
 	"mambatrain/trainer"
 )
 
@@ -62,7 +62,7 @@ func exitCode(err error) int {
 	case errors.As(err, &coded):
 		return coded.ExitCode()
 	case errors.As(err, new(misused)), errors.As(err, new(trainer.Fault)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked), errors.Is(err, trainer.ErrChanged),
-		errors.Is(err, data.ErrNotFound):
+		errors.Is(err, faults.ErrNotFound):
 		return exitMisuse
 	case errors.Is(err, context.Canceled):
 		return exitSignalBase + int(syscall.SIGINT)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"mambatrain/data"
+	faults "mambatrain/internal/fault"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn"
@@ -115,7 +116,7 @@ func openTokenizer(dirs ...string) (*data.Tokenizer, error) {
 			continue
 		}
 		t, err := data.LoadTokenizer(dir)
-		if errors.Is(err, data.ErrNotFound) {
+		if errors.Is(err, faults.ErrNotFound) {
 			continue
 		}
 		return t, err

@@ -1,4 +1,5 @@
-package data
+// Package contenthash names things by their contents.
+package contenthash
 
 import (
 	"crypto/sha256"
@@ -6,8 +7,9 @@ import (
 	"encoding/hex"
 )
 
-// contentHash returns the SHA-256 of the parts, each with its length before it, in hex.
-func contentHash(parts ...[]byte) string {
+// Sum returns the SHA-256 of the parts in hex. The length of each part is hashed before it, so that parts cannot run into
+// each other.
+func Sum(parts ...[]byte) string {
 	h := sha256.New()
 	var size [8]byte
 	for _, p := range parts {
