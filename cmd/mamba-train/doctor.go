@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/cpu"
@@ -80,30 +79,15 @@ func (a *app) doctor(model string) error {
 	return nil
 }
 
-// How doctor measures peaks: each sample is short, and the buffer that is swept lies far beyond the caches.
-const (
-	sampleTime = 50 * time.Millisecond
-	sweepBytes = 256 << 20
-)
-
-// checkKernels compares the kernels with their plain loops and returns what is wrong. The peaks are sampled before each
-// comparison, so that a moment in which the machine was busy with something else does not decide, and a product that was
-// faster than every sample is a peak, too.
+// checkKernels runs the kernels' self-test and returns the faults it found.
 func (r *doctorResult) checkKernels() (faults []string) {
-	for _, t := range selfTests() {
-		r.GFLOPS = max(r.GFLOPS, kernel.PeakFLOPS(kernel.Float32, sampleTime)/1e9)
-		r.GFLOPS16 = max(r.GFLOPS16, kernel.PeakFLOPS(kernel.BFloat16, sampleTime)/1e9)
-		r.Bandwidth = max(r.Bandwidth, kernel.PeakBandwidth(sweepBytes, sampleTime))
-		d, rate := t.run()
-		c := kernelCheck{t.name, d <= testLimit, d, rate, t.unit}
-		if r.Kernels = append(r.Kernels, c); !c.OK {
-			faults = append(faults, fmt.Sprintf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", t.name, d))
-		}
-		if t.unit == gigaflops {
-			r.GFLOPS = max(r.GFLOPS, rate)
+	report := kernel.SelfTest()
+	r.GFLOPS, r.GFLOPS16, r.Bandwidth = report.FLOPS/1e9, report.FLOPSBF16/1e9, report.Bandwidth
+	for _, c := range report.Checks {
+		if r.Kernels = append(r.Kernels, kernelCheck(c)); !c.OK {
+			faults = append(faults, fmt.Sprintf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", c.Name, c.Difference))
 		}
 	}
-	r.GFLOPS16 = max(r.GFLOPS16, r.GFLOPS) // weights in bfloat16 can be widened
 	return faults
 }
 

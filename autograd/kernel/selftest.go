@@ -1,0 +1,200 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// Report is what [SelfTest] found: the machine's peaks and one check for each kernel.
+type Report struct {
+	FLOPS, FLOPSBF16 float64 // in float32 and in bfloat16, per second
+	Bandwidth        float64 // bytes per second
+	Checks           []Check
+}
+
+// Check compares one kernel in float32 with its plain loop in float64.
+type Check struct {
+	Name       string
+	OK         bool    // Difference is explained by rounding
+	Difference float64 // largest, relative to the largest value; infinite if the kernel returns NaN
+	Rate       float64 // in Unit, the best of some runs
+	Unit       string
+}
+
+// selfTest is a kernel to be checked. fast and plain draw the same inputs, and return what computes on them.
+type selfTest struct {
+	name   string
+	fast   func(*rand.Rand) func() []float32
+	plain  func(*rand.Rand) func() []float64
+	amount float64 // of unit that a run does
+	unit   string
+}
+
+// Sizes of the self-test: odd, to cover the ends of rows and blocks.
+const (
+	testRows  = 129
+	testInner = 193
+	testState = 16
+)
+
+// gigaflops is the unit of the products, which are compared with the machine's peak.
+const gigaflops = "GFLOP/s"
+
+// testLimit is the largest difference, relative to the largest value, that rounding explains.
+const testLimit = 2e-5
+
+// How SelfTest measures peaks: each sample is short, and the buffer that is read is far larger than the caches.
+const (
+	sampleTime  = 50 * time.Millisecond
+	sampleBytes = 256 << 20
+)
+
+// SelfTest checks the kernels and measures the machine's peaks, in a few seconds. The peaks are sampled before each check,
+// so that one busy moment of the machine does not decide. A product that was faster than every sample raises the peak.
+func SelfTest() Report {
+	var r Report
+	for _, t := range selfTests() {
+		r.FLOPS = max(r.FLOPS, PeakFLOPS(Float32, sampleTime))
+		r.FLOPSBF16 = max(r.FLOPSBF16, PeakFLOPS(BFloat16, sampleTime))
+		r.Bandwidth = max(r.Bandwidth, PeakBandwidth(sampleBytes, sampleTime))
+		c := t.run()
+		if r.Checks = append(r.Checks, c); c.Unit == gigaflops {
+			r.FLOPS = max(r.FLOPS, c.Rate*1e9)
+		}
+	}
+	r.FLOPSBF16 = max(r.FLOPSBF16, r.FLOPS) // weights in bfloat16 can be widened
+	return r
+}
+
+func selfTests() []selfTest {
+	const operations = 2 * testRows * testInner * testInner
+	const elements = testRows * testInner
+	return []selfTest{
+		{"matrix product", selfTestProduct[float32], selfTestProduct[float64], operations / 1e9, gigaflops},
+		{"packed product", selfTestPacked, selfTestProduct[float64], operations / 1e9, gigaflops},
+		{"convolution", selfTestConv[float32], selfTestConv[float64], elements / 1e6, "M elements/s"},
+		{"scan", selfTestScan[float32], selfTestScan[float64], elements * testState / 1e6, "M updates/s"},
+		{"norm", selfTestNorm[float32], selfTestNorm[float64], elements / 1e6, "M elements/s"},
+		{"softplus", selfTestSoftplus[float32], selfTestSoftplus[float64], elements / 1e6, "M elements/s"},
+		{"cross entropy", selfTestCrossEntropy[float32], selfTestCrossEntropy[float64], elements / 1e6, "M elements/s"},
+	}
+}
+
+func (s selfTest) run() Check {
+	const seed = 7
+	want := s.plain(rand.New(rand.NewPCG(seed, seed)))()
+	fast := s.fast(rand.New(rand.NewPCG(seed, seed)))
+	var got []float32
+	best := math.Inf(1)
+	for range 9 {
+		began := time.Now()
+		got = fast()
+		best = min(best, time.Since(began).Seconds())
+	}
+	c := Check{Name: s.name, Difference: largestDifference(got, want), Unit: s.unit}
+	if c.OK = c.Difference <= testLimit; !math.IsInf(c.Difference, 1) {
+		c.Rate = s.amount / best
+	}
+	return c
+}
+
+// largestDifference is relative to the largest value of want.
+func largestDifference(got []float32, want []float64) float64 {
+	largest, difference := 0.0, 0.0
+	for i, w := range want {
+		d := math.Abs(float64(got[i]) - w)
+		if math.IsNaN(d) {
+			return math.Inf(1)
+		}
+		largest, difference = max(largest, math.Abs(w)), max(difference, d)
+	}
+	return difference / largest
+}
+
+// draw fills a matrix with numbers that both precisions hold exactly.
+func draw[T Float](r *rand.Rand, rows, cols int) Mat[T] {
+	v := make([]T, rows*cols)
+	for i := range v {
+		v[i] = T(float32(r.NormFloat64()))
+	}
+	return Dense(v, rows, cols)
+}
+
+func selfTestProduct[T Float](r *rand.Rand) func() []T {
+	x, w := draw[T](r, testRows, testInner), draw[T](r, testInner, testInner)
+	y := Dense(make([]T, testRows*testInner), testRows, testInner)
+	return func() []T {
+		MatMulNT(Set, y, 1, x, w)
+		return y.Data
+	}
+}
+
+func selfTestPacked(r *rand.Rand) func() []float32 {
+	x, w := draw[float32](r, testRows, testInner), draw[float32](r, testInner, testInner)
+	y := Dense(make([]float32, testRows*testInner), testRows, testInner)
+	p := Pack(w)
+	return func() []float32 {
+		p.Forward(Set, y, x)
+		return y.Data
+	}
+}
+
+func selfTestConv[T Float](r *rand.Rand) func() []T {
+	const taps = 4
+	x := draw[T](r, testRows, testInner)
+	c := Conv[T]{W: draw[T](r, testInner, taps).Data, Bias: draw[T](r, 1, testInner).Data, K: taps, Act: SiLU}
+	y := Dense(make([]T, testRows*testInner), testRows, testInner)
+	return func() []T {
+		c.Forward(y, x, nil, nil)
+		return y.Data
+	}
+}
+
+func selfTestScan[T Float](r *rand.Rand) func() []T {
+	s := Scan[T]{
+		U: draw[T](r, testRows, testInner), DT: draw[T](r, testRows, testInner), Z: draw[T](r, testRows, testInner),
+		B: draw[T](r, testRows, testState), C: draw[T](r, testRows, testState),
+		ALog: draw[T](r, testInner, testState).Data, D: draw[T](r, 1, testInner).Data,
+	}
+	y := Dense(make([]T, testRows*testInner), testRows, testInner)
+	return func() []T {
+		s.Forward(y, nil, nil)
+		return y.Data
+	}
+}
+
+func selfTestNorm[T Float](r *rand.Rand) func() []T {
+	x, w := draw[T](r, testRows, testInner), draw[T](r, 1, testInner)
+	y := Dense(make([]T, testRows*testInner), testRows, testInner)
+	return func() []T {
+		RMSNorm(y, x, w.Data, 1e-5)
+		return y.Data
+	}
+}
+
+func selfTestSoftplus[T Float](r *rand.Rand) func() []T {
+	x := draw[T](r, testRows, testInner)
+	y := make([]T, len(x.Data))
+	return func() []T {
+		Softplus(y, x.Data)
+		return y
+	}
+}
+
+func selfTestCrossEntropy[T Float](r *rand.Rand) func() []T {
+	logits := draw[T](r, testRows, testInner)
+	targets := make([]int, testRows)
+	for i := range targets {
+		targets[i] = r.IntN(testInner)
+	}
+	nll := make([]float64, testRows)
+	d := Dense(make([]T, len(logits.Data)), testRows, testInner)
+	return func() []T {
+		CrossEntropy(nll, d, logits, targets, 1, 0)
+		for i, v := range nll {
+			d.Data[i*testInner] += T(v)
+		}
+		return d.Data
+	}
+}
