@@ -11,22 +11,23 @@ import (
 // allowed lists, for each package, which others of the module it may import: imports point one way.
 var allowed = map[string][]string{
 	"autograd/kernel":      nil,
-	"autograd":             {"autograd/kernel", "internal/splitmix"},
+	"autograd":             {"autograd/kernel", "internal/label", "internal/splitmix"},
 	"autograd/gradtest":    {"autograd", "autograd/kernel"},
 	"internal/atomicfile":  nil,
 	"internal/contenthash": nil,
 	"internal/fault":       nil,
 	"internal/filelock":    nil,
+	"internal/label":       nil,
 	"internal/spelling":    nil,
 	"internal/splitmix":    nil,
 	"nn":                   {"autograd", "autograd/kernel"},
-	"mamba":                {"nn", "autograd", "autograd/kernel"},
+	"mamba":                {"nn", "autograd", "autograd/kernel", "internal/label"},
 	"lora":                 {"nn", "autograd", "autograd/kernel"},
-	"data":                 {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/spelling", "internal/splitmix"},
+	"data":                 {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/label", "internal/spelling", "internal/splitmix"},
 	"data/hubtest":         nil,
 	"trainer":              {"nn", "autograd", "autograd/kernel", "data", "internal/splitmix"},
 	"trainer/mpi":          {"trainer", "autograd/kernel"},
-	"cmd/mamba-train":      {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/fault", "internal/spelling"},
+	"cmd/mamba-train":      {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/fault", "internal/label", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.

@@ -1,9 +1,13 @@
 package autograd
 
-import "fmt"
+import (
+	"fmt"
 
-// NoLabel marks a row whose label does not enter the loss.
-const NoLabel = -100
+	"mambatrain/internal/label"
+)
+
+// NoLabel marks a row whose label does not enter the loss. Every negative label means the same.
+const NoLabel = label.Ignored
 
 // Batch is what one run works on: documents laid end to end.
 type Batch struct {
@@ -36,38 +40,34 @@ func (b Batch) End(d int) int {
 func (b Batch) Counted() int {
 	n := 0
 	for _, t := range b.targets(make([]int, len(b.Labels))) {
-		if t >= 0 {
+		if label.Counts(t) {
 			n++
 		}
 	}
 	return n
 }
 
-// targets fills dst with what each row has to predict: the next row's label, and NoLabel at the end of a document. This
-// is the only place where labels are shifted.
+// targets fills dst with the label that each row has to predict, NoLabel where there is none.
 func (b Batch) targets(dst []int) []int {
+	d := 0
 	for t := range dst {
-		dst[t] = NoLabel
-		if t+1 < len(b.Labels) && b.Labels[t+1] >= 0 {
-			dst[t] = b.Labels[t+1]
+		for d+1 < len(b.Starts) && b.Starts[d+1] <= t {
+			d++
 		}
-	}
-	if b.Labels == nil {
-		return dst
-	}
-	for _, s := range b.Starts {
-		if s > 0 && s <= len(dst) {
-			dst[s-1] = NoLabel
+		end := len(b.Labels)
+		if d+1 < len(b.Starts) {
+			end = min(end, b.Starts[d+1])
 		}
+		dst[t] = label.Target(b.Labels[:end], t)
 	}
-	if b.HasNext && b.Next >= 0 && len(dst) > 0 {
+	if b.Labels != nil && b.HasNext && label.Counts(b.Next) && len(dst) > 0 {
 		dst[len(dst)-1] = b.Next
 	}
 	return dst
 }
 
-// firsts fills dst with the first row of each row's document; rows of a document that began in an earlier batch get −rows
-// before this one, of which only the sign and that it exceeds any convolution matter.
+// firsts fills dst with the first row of each row's document, for a document that began in an earlier batch with
+// continued.
 func (b Batch) firsts(dst []int) {
 	d := 0
 	for t := range dst {

@@ -1,6 +1,9 @@
 package autograd
 
-import "mambatrain/autograd/kernel"
+import (
+	"mambatrain/autograd/kernel"
+	"mambatrain/internal/label"
+)
 
 // LossOptions modify [CrossEntropy].
 type LossOptions struct {
@@ -62,7 +65,7 @@ func (o crossEntropy[T]) chunks(c *Call[T]) {
 			c.Fail("label %d after row %d is outside the vocabulary of %d", target, t, v)
 			return
 		}
-		if target >= 0 {
+		if label.Counts(target) {
 			rows, targets = append(rows, t), append(targets, target)
 		}
 	}

@@ -184,7 +184,7 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 	r.shapes = shapes
 	shape, err := f32.Shape(shapes)
 	if err != nil {
-		g.fail(fmt.Errorf("autograd: %s%s: %w", f32.Name(), label(r.in), err))
+		g.fail(fmt.Errorf("autograd: %s%s: %w", f32.Name(), paramName(r.in), err))
 	}
 	if g.err != nil {
 		return Var{&value{g: g, shape: shape}}
@@ -215,8 +215,9 @@ func graphOf(in []Var) *Graph {
 	return nil
 }
 
-// label names the first parameter among the inputs: it tells which of many equal layers an error is about.
-func label(in []*value) string {
+// paramName is the name of the first parameter among the inputs: an error shows with it which of many equal layers it
+// is about.
+func paramName(in []*value) string {
 	for _, v := range in {
 		if v != nil && v.param != nil {
 			return " " + v.param.Name

@@ -59,7 +59,7 @@ func (r *record) needs() []bool {
 
 func (r *record) forward(in []G.Value) (G.Value, error) {
 	if err := r.exec.forward(r, in); err != nil {
-		return nil, fmt.Errorf("%s%s: %w", r.exec.name(), label(r.in), err)
+		return nil, fmt.Errorf("%s%s: %w", r.exec.name(), paramName(r.in), err)
 	}
 	return r.out.buf.value(), nil
 }
@@ -93,7 +93,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	}
 	n.do = func(in []G.Value) (G.Value, error) {
 		if err := r.exec.backward(b, in); err != nil {
-			return nil, fmt.Errorf("%s%s: %w", r.exec.name(), label(r.in), err)
+			return nil, fmt.Errorf("%s%s: %w", r.exec.name(), paramName(r.in), err)
 		}
 		return done, nil
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/label"
 )
 
 // chatRows makes a document of a conversation, rendered by the tokenizer's own chat template: that puts the special
@@ -92,11 +94,11 @@ func (r *chatRows) tokenise(d *document, text string, answers []Span) {
 		for next < len(answers) && answers[next].End <= span.Start {
 			next++
 		}
-		label := int32(ignored)
+		own := int32(label.Ignored)
 		if next < len(answers) && answers[next].Start < span.End {
-			label = d.tokens[k]
+			own = d.tokens[k]
 		}
-		d.labels = append(d.labels, label)
+		d.labels = append(d.labels, own)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"mambatrain/internal/label"
 )
 
 // withChatTemplate returns the tiny tokenizer with a chat template.
@@ -72,10 +74,10 @@ func TestAssistantOnlyLoss(t *testing.T) {
 	}
 	var counted []int
 	for i, l := range e.Labels {
-		if l != ignored && l != e.Tokens[i] {
+		if l != label.Ignored && l != e.Tokens[i] {
 			t.Fatalf("label %d for token %d", l, e.Tokens[i])
 		}
-		if l != ignored {
+		if l != label.Ignored {
 			counted = append(counted, l)
 		}
 	}

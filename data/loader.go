@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"mambatrain/internal/contenthash"
+	"mambatrain/internal/label"
 )
 
 // Batch is one micro-batch: documents laid end to end.
 type Batch struct {
 	Tokens []int
-	Labels []int // in line with Tokens: the shift by one is the loss's. −100 = not counted
+	Labels []int // in line with Tokens: the shift by one is the loss's. Negative ones are ignored
 	Starts []int // first row of each document
 	Rows   []int // source row of each document
 	// Carry is nil unless the options say carry_state. Then it holds, for each document, which document of the
@@ -32,17 +33,10 @@ func (b *Batch) Document(i int) Batch {
 	return Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Rows: b.Rows[i : i+1], Epoch: b.Epoch, Index: b.Index}
 }
 
-// Counted returns how many labels enter the loss: those that are not −100 and not at a document's first row.
+// Counted returns how many labels enter the loss.
 func (b *Batch) Counted() (n int) {
-	next := 0
-	for i, l := range b.Labels {
-		if next < len(b.Starts) && b.Starts[next] == i {
-			next++
-			continue
-		}
-		if l != ignored {
-			n++
-		}
+	for i := range b.Starts {
+		n += label.Count(b.Document(i).Labels)
 	}
 	return n
 }

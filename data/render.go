@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// ignored is the label of a token that does not enter the loss.
-const ignored = -100
+	"mambatrain/internal/label"
+)
 
 // A renderer turns a row into tokens and labels. It is shared by all goroutines.
 type renderer interface {
@@ -203,7 +202,7 @@ func (r *promptRows) row(b *block, i int, d *document) (bool, error) {
 		if d.scratch[k] != d.tokens[k] {
 			break
 		}
-		d.labels[k] = ignored
+		d.labels[k] = label.Ignored
 	}
 	return true, nil
 }

@@ -1,8 +1,11 @@
 package data
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"mambatrain/internal/label"
 )
 
 func TestTemplates(t *testing.T) {
@@ -35,7 +38,7 @@ func TestPromptOfTemplates(t *testing.T) {
 	e := open(t, path, tok, o).Example(0)
 	prompt := tok.Encode("Question: What is a river?\nAnswer:")
 	for i, l := range e.Labels {
-		if masked := i < len(prompt); masked != (l == ignored) {
+		if masked := i < len(prompt); masked != (l == label.Ignored) {
 			t.Errorf("label %d is %d, the prompt has %d tokens", i, l, len(prompt))
 		}
 	}
@@ -76,6 +79,35 @@ func TestPretokenisedRows(t *testing.T) {
 	}
 	if s := d.Stats(); s.NoLabels != 2 || s.Empty != 1 || s.Labels != 3 || s.MaxToken != 8 {
 		t.Errorf("%+v, want 2 without labels, 1 empty, 3 labels, largest token 8", s)
+	}
+}
+
+// TestNegativeLabels_countNowhere: any negative label is one that the loss ignores, as the documentation says.
+func TestNegativeLabels_countNowhere(t *testing.T) {
+	path := writeFile(t, "ids.jsonl", `{"input_ids":[1,2,3],"labels":[1,-1,3]}
+{"input_ids":[1,2,3],"labels":[-1,-1,-1]}
+{"input_ids":[1,2,3],"labels":[1,-1,-7]}
+`)
+	o := DefaultOptions()
+	o.Shuffle = false
+	d := open(t, path, nil, o)
+	if s := d.Stats(); s.Documents != 1 || s.NoLabels != 2 || s.Labels != 1 {
+		t.Fatalf("%d documents, %d rows without labels, %d labels; want 1, 2 and 1", s.Documents, s.NoLabels, s.Labels)
+	}
+	r, err := d.Report(LoaderOptions{BatchSize: 1})
+	if err != nil || r.EpochLabels != 1 {
+		t.Errorf("an epoch has %d labels (%v), want 1", r.EpochLabels, err)
+	}
+	b := newLoader(t, d, LoaderOptions{BatchSize: 1}).At(0, 0)
+	if b.Counted() != 1 {
+		t.Errorf("the batch counts %d labels, want 1", b.Counted())
+	}
+	var counted []bool
+	for _, s := range tinyTokenizer(t).Segments(b) {
+		counted = append(counted, s.Counted)
+	}
+	if want := []bool{false, true}; !slices.Equal(counted, want) {
+		t.Errorf("segments that count: %v, want %v", counted, want)
 	}
 }
 

@@ -3,6 +3,8 @@ package data
 import (
 	"math"
 	"slices"
+
+	"mambatrain/internal/label"
 )
 
 // Report is what `data stats` shows of a data set and the micro-batches made of it.
@@ -53,7 +55,7 @@ func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
 			doc := d.store.document(k)
 			longest = max(longest, len(doc.tokens))
 			r.EpochTokens += len(doc.tokens)
-			r.EpochLabels += counted(doc.labels)
+			r.EpochLabels += label.Count(doc.labels)
 		}
 		r.PaddedRows += longest * len(documents)
 	}
@@ -114,9 +116,9 @@ func (t *Tokenizer) Segments(b Batch) (out []Segment) {
 		if first {
 			document++
 		}
-		counts := b.Labels[i] != ignored && !first
+		counts := label.Counts(b.Labels[i]) && !first
 		// The first row is predicted by nothing: where the rest counts it is no mask, and goes with it.
-		if first && b.Labels[i] != ignored && (i+1 == len(b.Tokens) || b.Labels[i+1] != ignored) {
+		if first && label.Counts(b.Labels[i]) && (i+1 == len(b.Tokens) || label.Counts(b.Labels[i+1])) {
 			counts = true
 		}
 		if first || out[len(out)-1].Counted != counts {

@@ -41,16 +41,6 @@ func (c *chunk) document(i int) storedDocument {
 	return d
 }
 
-// counted returns the labels of a document that enter the loss: its first row is predicted by nothing.
-func counted(labels []int32) (n int) {
-	for _, l := range labels[min(1, len(labels)):] {
-		if l != ignored {
-			n++
-		}
-	}
-	return n
-}
-
 // store holds the documents of a data set, in memory or in a mapped file.
 type store struct {
 	chunks []*chunk

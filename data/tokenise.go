@@ -9,6 +9,8 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"golang.org/x/sync/errgroup"
+
+	"mambatrain/internal/label"
 )
 
 // Stats counts what became of the rows of a source.
@@ -258,7 +260,7 @@ func (t *tokeniser) split(out *tokenised, d *document, row int) {
 
 // add keeps a document unless none of its labels counts. Labels may be empty: they are the tokens then.
 func (o *tokenised) add(tokens, labels []int32, row int, part uint8) {
-	if len(labels) == 0 && len(tokens) < 2 || len(labels) > 0 && counted(labels) == 0 {
+	if len(labels) == 0 && len(tokens) < 2 || len(labels) > 0 && label.Count(labels) == 0 {
 		o.stats.NoLabels++
 		return
 	}
@@ -276,7 +278,7 @@ func (o *tokenised) force(tokens, labels []int32, row int, part uint8) {
 func (s *Stats) keep(tokens, labels []int32) {
 	s.Documents++
 	s.Tokens += len(tokens)
-	s.Labels += counted(labels)
+	s.Labels += label.Count(labels)
 	s.Longest = max(s.Longest, len(tokens))
 	for _, id := range tokens {
 		s.MaxToken = max(s.MaxToken, int(id))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/label"
 )
 
 // Want says what [Model.Run] returns beside the loss.
@@ -139,10 +140,9 @@ func (o *Output) losses(d *Decoder, x kernel.Mat[float32], labels []int) error {
 		return nil
 	}
 	targets := make([]int, x.Rows)
-	for t := range targets {
-		targets[t] = -1
-		if t+1 < x.Rows && o.Places[t+1].Sequence == o.Places[t].Sequence {
-			targets[t] = labels[t+1]
+	for _, s := range spansOf(o.Places) {
+		for t := s.from; t < s.to; t++ {
+			targets[t] = label.Target(labels[:s.to], t)
 		}
 	}
 	o.TokenLoss = make([]float64, x.Rows)
@@ -151,7 +151,7 @@ func (o *Output) losses(d *Decoder, x kernel.Mat[float32], labels []int) error {
 		return err
 	}
 	for t, target := range targets {
-		if target >= 0 {
+		if label.Counts(target) {
 			o.Loss += o.TokenLoss[t]
 			o.Tokens++
 		}

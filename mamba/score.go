@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/label"
 )
 
 // Document is one text whose tokens are to be scored, each given those before it.
@@ -90,11 +91,7 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 		if id < 0 || id >= v || labels[t] >= v {
 			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: the vocabulary has %d", i, t, id, labels[t], v)
 		}
-		target := -1
-		if t+1 < len(labels) {
-			target = labels[t+1]
-		}
-		s.ids, s.targets = append(s.ids, id), append(s.targets, target)
+		s.ids, s.targets = append(s.ids, id), append(s.targets, label.Target(labels, t))
 		s.first = append(s.first, len(s.ids)-1-t) // negative: began before this chunk
 		s.owner = append(s.owner, len(s.open)-1)
 		if len(s.ids) == s.d.chunk {
@@ -137,7 +134,7 @@ func (s *scorer) book(i, target int, nll float64, hit bool) {
 	score := &s.open[i]
 	s.rest[i]--
 	s.place[i]++
-	if target < 0 {
+	if !label.Counts(target) {
 		return
 	}
 	score.NLL += nll
@@ -180,7 +177,7 @@ func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []i
 		if target >= v {
 			return nil, fmt.Errorf("mamba: label %d: the vocabulary has %d", target, v)
 		}
-		if target >= 0 {
+		if label.Counts(target) {
 			rows = append(rows, t)
 		}
 		if len(rows) == most || t == len(targets)-1 && len(rows) > 0 {

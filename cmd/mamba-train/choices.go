@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"mambatrain/data"
+	"mambatrain/internal/label"
 	"mambatrain/mamba"
 )
 
@@ -196,7 +197,7 @@ func pairOf(t *data.Tokenizer, context, choice string) mamba.Document {
 	}
 	d := mamba.Document{Tokens: whole, Labels: slices.Clone(whole)}
 	for i := range min(prefix, len(whole)) {
-		d.Labels[i] = -100
+		d.Labels[i] = label.Ignored
 	}
 	return d
 }
