@@ -21,22 +21,24 @@ var allowed = map[string][]string{
 	"internal/spelling":    nil,
 	"internal/splitmix":    nil,
 	"nn":                   {"autograd", "autograd/kernel"},
-	"mamba":                {"nn", "autograd", "autograd/kernel", "internal/label"},
-	"lora":                 {"nn", "autograd", "autograd/kernel"},
+	"nn/weights":           {"autograd", "autograd/kernel", "internal/atomicfile"},
+	"mamba":                {"nn", "nn/weights", "mamba/torchfile", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/label"},
+	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault"},
+	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault"},
 	"data":                 {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/label", "internal/spelling", "internal/splitmix"},
 	"data/hubtest":         nil,
-	"trainer":              {"nn", "autograd", "autograd/kernel", "data", "internal/splitmix"},
+	"trainer":              {"nn/weights", "autograd", "autograd/kernel", "data", "internal/splitmix"},
 	"trainer/mpi":          {"trainer", "autograd/kernel"},
-	"cmd/mamba-train":      {"nn", "mamba", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/fault", "internal/label", "internal/spelling"},
+	"cmd/mamba-train":      {"nn", "nn/weights", "mamba", "mamba/torchfile", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/label", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.
 var keepers = map[string][]string{
 	"gorgonia.org/gorgonia":             {"autograd"},
-	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn", "lora", "mamba"},
+	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn/weights", "lora", "mamba"},
 	"github.com/spf13/viper":            {"cmd/mamba-train"},
 	"github.com/apache/arrow/":          {"data"},
-	"github.com/nlpodyssey/safetensors": {"nn"},
+	"github.com/nlpodyssey/safetensors": {"nn/weights"},
 	"github.com/ebitengine/purego":      {"trainer/mpi"},
 }
 

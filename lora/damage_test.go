@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"mambatrain/lora"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // An adapter file with anything wrong in it is an error or an adapter, never a crash, whether it is loaded, merged,
@@ -27,7 +27,7 @@ func TestDamagedAdapters(t *testing.T) {
 		from := filepath.Join("testdata", "golden", []string{"seed_recipe", "dora", "some_layers"}[r.IntN(3)], "adapter")
 		dir := t.TempDir()
 		copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
-		if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), damaged(t, r, from), randomRecord(r)); err != nil {
+		if err := weights.Save(filepath.Join(dir, lora.WeightsFile), damaged(t, r, from), randomRecord(r)); err != nil {
 			continue // two tensors of one name
 		}
 		injected.Restore(dir)
@@ -58,16 +58,16 @@ func TestDamagedAdapters(t *testing.T) {
 }
 
 // damaged returns the tensors of an adapter with a few changes of name, shape and type.
-func damaged(t *testing.T, r *rand.Rand, from string) []nn.Source {
+func damaged(t *testing.T, r *rand.Rand, from string) []weights.Entry {
 	t.Helper()
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
 	words := []string{"lora_A", "lora_B", "lora_embedding_A", "lora_magnitude_vector", "weight", "bias", "default", "base_layer", "in_proj", "embeddings", "lm_head", "0", "", "modules_to_save", "A_log"}
 	shapes := [][]int{{0}, {8}, {8, 0}, {0, 64}, {8, 64}, {64, 8}, {300, 64}, {256, 8}, {1, 1, 8}, {}}
-	var sources []nn.Source
+	var sources []weights.Entry
 	for _, name := range file.Names() {
 		x, _ := file.Tensor(name)
 		if r.IntN(25) > 0 {
-			sources = append(sources, nn.FromTensor(name, x, nn.F32))
+			sources = append(sources, weights.FromTensor(name, x, weights.F32))
 			continue
 		}
 		parts := strings.Split(name, ".")
@@ -79,11 +79,11 @@ func damaged(t *testing.T, r *rand.Rand, from string) []nn.Source {
 		switch r.IntN(4) {
 		case 0: // left out
 		case 1:
-			sources = append(sources, nn.FromTensor(name, x, nn.F32))
+			sources = append(sources, weights.FromTensor(name, x, weights.F32))
 		case 2:
-			sources = append(sources, nn.FromFloat32s(name, shape, make([]float32, n), nn.F32))
+			sources = append(sources, weights.FromFloat32s(name, shape, make([]float32, n), weights.F32))
 		case 3:
-			sources = append(sources, nn.FromInts(name, make([]int, 3)))
+			sources = append(sources, weights.FromInts(name, make([]int, 3)))
 		}
 	}
 	return sources

@@ -14,7 +14,7 @@ import (
 
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 var tied = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
@@ -40,7 +40,7 @@ func mergeDirs(t *testing.T, base string, adapters ...lora.Weighted) (string, *l
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := nn.SaveShards(dir, m.Sources, nil, 0); err != nil {
+	if err := weights.SaveShards(dir, m.Sources, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	c, err := mamba.LoadConfig(base)
@@ -128,8 +128,8 @@ func TestFilesForAnyConfig(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		path := filepath.Join(t.TempDir(), nn.WeightsFile)
-		if err := nn.SaveTensors(path, back, nil); err != nil {
+		path := filepath.Join(t.TempDir(), weights.ModelFile)
+		if err := weights.Save(path, back, nil); err != nil {
 			t.Fatal(err)
 		}
 		sameFile(t, path, base)
@@ -153,7 +153,7 @@ func TestMergeByShares(t *testing.T) {
 		}
 		shares, dirs := []float64{0.75, -0.5}, make([]string, 2)
 		var weighted []lora.Weighted
-		var alone []*nn.Tensors
+		var alone []*weights.Reader
 		for i := range dirs {
 			c := randomConfig(r)
 			c.TargetModules, c.InitLoraWeights, c.LayersToTransform = lora.Targets{Names: []string{"in_proj", "embeddings", "out_proj"}}, lora.InitTrue, nil
@@ -255,12 +255,12 @@ func TestBaseWithoutBackbone(t *testing.T) {
 	from, base := filepath.Join("testdata", "golden", "seed_recipe"), t.TempDir()
 	copyFile(t, filepath.Join("testdata", "models", "base", mamba.ConfigFile), filepath.Join(base, mamba.ConfigFile))
 	file := openTensors(t, filepath.Join("testdata", "models", "base"))
-	var sources []nn.Source
+	var sources []weights.Entry
 	for _, name := range file.Names() {
 		x, _ := file.Tensor(name)
-		sources = append(sources, nn.FromTensor(strings.TrimPrefix(name, "backbone."), x, x.DType))
+		sources = append(sources, weights.FromTensor(strings.TrimPrefix(name, "backbone."), x, x.DType))
 	}
-	if err := nn.SaveShards(base, sources, nil, 0); err != nil {
+	if err := weights.SaveShards(base, sources, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	merged, plan := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, filepath.Join(from, "adapter")), Weight: 1})
@@ -305,7 +305,7 @@ func TestSaveFails(t *testing.T) {
 }
 
 // rewrite copies an adapter directory, renames its tensors and adds others.
-func rewrite(t *testing.T, from string, rename func(string) string, add []nn.Source) string {
+func rewrite(t *testing.T, from string, rename func(string) string, add []weights.Entry) string {
 	t.Helper()
 	dir := t.TempDir()
 	copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
@@ -316,9 +316,9 @@ func rewrite(t *testing.T, from string, rename func(string) string, add []nn.Sou
 		if rename != nil {
 			name = rename(name)
 		}
-		sources = append(sources, nn.FromTensor(name, x, x.DType))
+		sources = append(sources, weights.FromTensor(name, x, x.DType))
 	}
-	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), sources, nil); err != nil {
+	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), sources, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -329,7 +329,9 @@ func rewrite(t *testing.T, from string, rename func(string) string, add []nn.Sou
 func TestSavedTablesAndHeads(t *testing.T) {
 	from, base := filepath.Join("testdata", "golden", "seed_recipe", "adapter"), filepath.Join("testdata", "models", "base")
 	table := floats(t, openTensors(t, base), tied.Table)
-	source := func(name string, v []float32) nn.Source { return nn.FromFloat32s(name, []int{300, 64}, v, nn.F32) }
+	source := func(name string, v []float32) weights.Entry {
+		return weights.FromFloat32s(name, []int{300, 64}, v, weights.F32)
+	}
 	other := slices.Clone(table)
 	for i := range other {
 		other[i] *= 1.5
@@ -342,7 +344,7 @@ func TestSavedTablesAndHeads(t *testing.T) {
 	want := directLogits(t, plain, ids)
 	for _, c := range []struct {
 		name string
-		add  nn.Source
+		add  weights.Entry
 		same bool
 		tied bool
 	}{
@@ -351,7 +353,7 @@ func TestSavedTablesAndHeads(t *testing.T) {
 		{"another table", source("base_model.model.backbone.embeddings.weight", other), false, true},
 		{"another head", source("base_model.model.lm_head.weight", other), false, false},
 	} {
-		dir := rewrite(t, from, nil, []nn.Source{c.add})
+		dir := rewrite(t, from, nil, []weights.Entry{c.add})
 		m := load(t, base)
 		a, err := lora.Load(dir, m)
 		if err != nil {
@@ -400,9 +402,9 @@ func TestAdapterOnParameter(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), []nn.Source{
-		nn.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_A.weight", []int{r, n}, A, nn.F32),
-		nn.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_B.weight", []int{e, r}, B, nn.F32),
+	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), []weights.Entry{
+		weights.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_A.weight", []int{r, n}, A, weights.F32),
+		weights.FromFloat32s("base_model.model.backbone.layers.0.mixer.lora_B.weight", []int{e, r}, B, weights.F32),
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -433,15 +435,15 @@ func writeConfig(t *testing.T, dir string, c map[string]any) {
 // What an adapter says and is not understood is an error, never left out.
 func TestRefusals(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "linear_only", "adapter")
-	extra := func(name string, shape ...int) []nn.Source {
+	extra := func(name string, shape ...int) []weights.Entry {
 		n := 1
 		for _, d := range shape {
 			n *= d
 		}
-		return []nn.Source{nn.FromFloat32s(name, shape, make([]float32, n), nn.F32)}
+		return []weights.Entry{weights.FromFloat32s(name, shape, make([]float32, n), weights.F32)}
 	}
 	for name, c := range map[string]struct {
-		add    []nn.Source
+		add    []weights.Entry
 		rename func(string) string
 		config map[string]any
 		want   string

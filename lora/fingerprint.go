@@ -8,13 +8,13 @@ import (
 	"math"
 	"slices"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // Fingerprint returns a hash of a model's weight files: of names, shapes and values as float32 numbers. It does not
 // depend on how the tensors are spread over files, nor on the type of their elements as long as no value is rounded.
 // A small piece of one tensor is in memory at a time.
-func Fingerprint(t *nn.Tensors) (string, error) {
+func Fingerprint(t *weights.Reader) (string, error) {
 	h := sha256.New()
 	var buf []byte
 	for _, name := range t.Names() {

@@ -11,7 +11,7 @@ import (
 
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // An adapter works on a base in bfloat16 and on one that is packed only. Against the float32 base that holds the same
@@ -25,7 +25,7 @@ func TestFormsOfTheBase(t *testing.T) {
 		}
 		m := tiny(t, r)
 		base, ids := t.TempDir(), probe(m, r)
-		if err := m.Save(base, mamba.SaveOptions{DType: nn.BF16}); err != nil {
+		if err := m.Save(base, mamba.SaveOptions{DType: weights.BF16}); err != nil {
 			t.Fatal(err)
 		}
 		adapter, want := saved(t, r, load(t, base), c, ids)
@@ -99,9 +99,9 @@ func TestForeignPissa(t *testing.T) {
 		want[i] = float32(sum)
 	}
 	dir := t.TempDir()
-	if err := nn.SaveTensors(filepath.Join(dir, lora.WeightsFile), []nn.Source{
-		nn.FromFloat32s("base_model.model."+path+".lora_A.weight", []int{rank, in}, a, nn.F32),
-		nn.FromFloat32s("base_model.model."+path+".lora_B.weight", []int{out, rank}, b, nn.F32),
+	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), []weights.Entry{
+		weights.FromFloat32s("base_model.model."+path+".lora_A.weight", []int{rank, in}, a, weights.F32),
+		weights.FromFloat32s("base_model.model."+path+".lora_B.weight", []int{out, rank}, b, weights.F32),
 	}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
 )
 
 // WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora. What llama.cpp cannot express is refused by name:
@@ -30,7 +30,7 @@ func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
 	for i := range d.modules {
 		g.add(&d.modules[i], alpha)
 	}
-	return len(g.tensors), nn.WriteFile(path, g.write)
+	return len(g.tensors), atomicfile.Write(path, g.write)
 }
 
 // ggufFaults lists what llama.cpp has no place for.

@@ -11,7 +11,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // The golden cases were computed by transformers 5.23.0 and peft 0.21.2 in float32 on a CPU. The tolerances are those
@@ -60,7 +60,7 @@ func TestGolden(t *testing.T) {
 }
 
 // compareForward checks logits, loss and gradients of the graph.
-func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapted, want *nn.Tensors) {
+func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapted, want *weights.Reader) {
 	t.Helper()
 	if err := a.Train(); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapted, want *nn.Tens
 }
 
 // compareGradients checks that the gradients in the file and the adapter's parameters are the same set.
-func compareGradients(t *testing.T, a *lora.Adapted, want *nn.Tensors) {
+func compareGradients(t *testing.T, a *lora.Adapted, want *weights.Reader) {
 	t.Helper()
 	params := map[string]*ag.Param{}
 	for _, p := range a.Params() {
@@ -126,12 +126,12 @@ func compareGradients(t *testing.T, a *lora.Adapted, want *nn.Tensors) {
 }
 
 // compareDirect checks the logits that the model computes without a graph.
-func compareDirect(t *testing.T, m *mamba.Model, want *nn.Tensors) {
+func compareDirect(t *testing.T, m *mamba.Model, want *weights.Reader) {
 	t.Helper()
 	near(t, "direct logits", directLogits(t, m, sequences(t, want, "input_ids")), floats(t, want, "logits"), logitsAbs, logitsRel)
 }
 
-func compareMerged(t *testing.T, m *mamba.Model, want *nn.Tensors) {
+func compareMerged(t *testing.T, m *mamba.Model, want *weights.Reader) {
 	t.Helper()
 	found := map[string]bool{}
 	for _, p := range m.Params() {
@@ -167,7 +167,7 @@ func directLogits(t *testing.T, m *mamba.Model, ids [][]int) []float32 {
 	return v
 }
 
-func goldenBatch(t *testing.T, want *nn.Tensors) ag.Batch {
+func goldenBatch(t *testing.T, want *weights.Reader) ag.Batch {
 	t.Helper()
 	var b ag.Batch
 	labels := sequences(t, want, "labels")
@@ -178,7 +178,7 @@ func goldenBatch(t *testing.T, want *nn.Tensors) ag.Batch {
 	return b
 }
 
-func sequences(t *testing.T, file *nn.Tensors, name string) [][]int {
+func sequences(t *testing.T, file *weights.Reader, name string) [][]int {
 	t.Helper()
 	x, ok := file.Tensor(name)
 	if !ok {
@@ -195,7 +195,7 @@ func sequences(t *testing.T, file *nn.Tensors, name string) [][]int {
 	return rows
 }
 
-func floats(t *testing.T, file *nn.Tensors, name string) []float32 {
+func floats(t *testing.T, file *weights.Reader, name string) []float32 {
 	t.Helper()
 	x, ok := file.Tensor(name)
 	if !ok {
@@ -208,9 +208,9 @@ func floats(t *testing.T, file *nn.Tensors, name string) []float32 {
 	return v
 }
 
-func openTensors(t *testing.T, path string) *nn.Tensors {
+func openTensors(t *testing.T, path string) *weights.Reader {
 	t.Helper()
-	f, err := nn.OpenTensors(path)
+	f, err := weights.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

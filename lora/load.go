@@ -11,6 +11,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // Load reads the adapter directory dir into m and enables it. It is frozen; [Adapted.Train] makes it trainable.
@@ -85,7 +86,7 @@ type fitTarget struct {
 // fitWhole is a parameter that gets the tensor's values, or its own changed by a module.
 type fitWhole struct {
 	param  *ag.Param
-	tensor nn.Tensor
+	tensor weights.Tensor
 	module *module
 }
 
@@ -207,7 +208,7 @@ func (f *fitting) wholes() error {
 }
 
 // equalValues compares a parameter with a tensor in the parameter's precision.
-func equalValues(p *ag.Param, t nn.Tensor) (bool, error) {
+func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 	v, err := t.Float32s()
 	if err != nil {
 		return false, err

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // Weighted is one adapter of several that are merged, with its share in the result: 1 for the whole of it.
@@ -24,13 +24,13 @@ type Tie struct{ Head, Table string }
 type MergeOptions struct {
 	Tie Tie
 	// DType says how a tensor is written, given its own type in the base; nil keeps that.
-	DType func(name string, shape []int, own nn.DType) nn.DType
+	DType func(name string, shape []int, own weights.DType) weights.DType
 }
 
 // Merged is a merge that has been checked and is carried out while its tensors are written, one at a time.
 type Merged struct {
-	// Sources are all tensors of the merged model under the base's names, for [nn.SaveShards].
-	Sources []nn.Source
+	// Sources are all tensors of the merged model under the base's names, for [weights.SaveShards].
+	Sources []weights.Entry
 	// Changed names the tensors that differ from the base's.
 	Changed []string
 	// Untied says that the head has become a tensor of its own: the configuration must say tie_word_embeddings: false.
@@ -41,7 +41,7 @@ type Merged struct {
 // float32 whatever the types are. Everything is checked before the first tensor is read: an adapter that does not fit
 // is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
 // written.
-func MergeFiles(base *nn.Tensors, o MergeOptions, adapters ...Weighted) (*Merged, error) {
+func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Weighted) (*Merged, error) {
 	p := plan{base: base, tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
 		p.add(a)
@@ -58,7 +58,7 @@ func MergeFiles(base *nn.Tensors, o MergeOptions, adapters ...Weighted) (*Merged
 
 // plan collects what happens to each tensor of the base.
 type plan struct {
-	base   *nn.Tensors
+	base   *weights.Reader
 	tie    Tie
 	edits  map[string]*edit
 	faults []string
@@ -68,14 +68,14 @@ type plan struct {
 // edit is what happens to one tensor.
 type edit struct {
 	name  string
-	from  nn.Tensor // its values in the base
+	from  weights.Tensor // its values in the base
 	steps []step
 }
 
 // step is one adapter's part in an edit: it replaces the tensor or changes it.
 type step struct {
 	weight  float64
-	replace *nn.Tensor
+	replace *weights.Tensor
 	module  *module
 	pissa   bool
 }
@@ -169,7 +169,7 @@ func (p *plan) addWhole(a Weighted, w *wholeTensor) {
 }
 
 // equalTensors compares values, whatever the types.
-func equalTensors(x, y nn.Tensor) (bool, error) {
+func equalTensors(x, y weights.Tensor) (bool, error) {
 	a, err := x.Float32s()
 	if err != nil {
 		return false, err
@@ -181,12 +181,12 @@ func equalTensors(x, y nn.Tensor) (bool, error) {
 // sources lists the merged model's tensors in the order of the base's names, a new head last.
 func (p *plan) sources(o MergeOptions) *Merged {
 	m := &Merged{}
-	add := func(name string, from nn.Tensor, values func() (any, error)) {
+	add := func(name string, from weights.Tensor, values func() (any, error)) {
 		as := from.DType
 		if o.DType != nil {
 			as = o.DType(name, from.Shape, from.DType)
 		}
-		s := nn.FromTensor(name, from, as)
+		s := weights.FromTensor(name, from, as)
 		if values != nil {
 			s.Values = values
 			m.Changed = append(m.Changed, name)

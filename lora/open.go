@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // Directory is a PEFT adapter directory opened for reading. Only headers are in memory.
@@ -22,7 +22,7 @@ type Directory struct {
 	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
 	PeftVersion string
 
-	file    *nn.Tensors
+	file    *weights.Reader
 	modules []module
 	whole   []wholeTensor
 	pissa   bool // PEFT's own unconverted form: the base loses its principal components first
@@ -34,8 +34,8 @@ type module struct {
 	table     bool
 	rank      int
 	scale     float64
-	a, b      nn.Tensor
-	magnitude nn.Tensor // without a name: none
+	a, b      weights.Tensor
+	magnitude weights.Tensor // without a name: none
 	from, to  int
 	parameter string // the parameter's own name where A and B stand beside a parameter, not a module
 }
@@ -43,7 +43,7 @@ type module struct {
 // wholeTensor replaces a parameter.
 type wholeTensor struct {
 	name   string
-	tensor nn.Tensor
+	tensor weights.Tensor
 	// copied marks the base's own table or head, which PEFT saves when adapters sit on them.
 	copied bool
 }
@@ -66,7 +66,7 @@ func Open(dir string) (*Directory, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("lora: adapter: %w%s", err, torchHint(dir))
 	}
-	file, err := nn.OpenTensors(path)
+	file, err := weights.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("lora: adapter: %w", err)
 	}
@@ -118,7 +118,7 @@ func (d *Directory) read(p readConfig) error {
 	for _, name := range d.file.Names() {
 		t, _ := d.file.Tensor(name)
 		k := parseKey(name)
-		if k.fault == "" && t.DType != nn.F32 && t.DType != nn.BF16 && t.DType != nn.F16 {
+		if k.fault == "" && t.DType != weights.F32 && t.DType != weights.BF16 && t.DType != weights.F16 {
 			k.fault = fmt.Sprintf("is %s, want F32, BF16 or F16", t.DType)
 		}
 		if k.fault == "" && k.adapter != "" && adapterName != "" && k.adapter != adapterName {
@@ -238,7 +238,7 @@ func without(parts []string, drop string) []string {
 	return slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == drop })
 }
 
-func (m *module) put(part string, t nn.Tensor) {
+func (m *module) put(part string, t weights.Tensor) {
 	switch part {
 	case "lora_A":
 		m.a = t

@@ -12,7 +12,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // mergedLogits bounds how far the logits of a merged model may be from those of the adapted one: the same sums in
@@ -342,7 +342,7 @@ func sameFile(t *testing.T, a, b string) {
 	for _, name := range x.Names() {
 		s, _ := x.Tensor(name)
 		u, _ := y.Tensor(name)
-		if same, err := nn.Equal(s, u); err != nil || !same {
+		if same, err := weights.Equal(s, u); err != nil || !same {
 			t.Errorf("%s: differs between %s and %s (%v)", name, a, b, err)
 		}
 	}

@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"mambatrain/internal/atomicfile"
 	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // SaveOptions say what an adapter directory tells about its base.
@@ -36,7 +37,7 @@ func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
 		return fmt.Errorf("lora: save: %w", err)
 	}
 	sources := a.sources()
-	if err := nn.SaveTensors(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
+	if err := weights.Save(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
 		return err
 	}
 	defer func() {
@@ -45,11 +46,8 @@ func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
 			os.Remove(filepath.Join(dir, WeightsFile))
 		}
 	}()
-	if err := nn.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(append(config, '\n'))
-		return err
-	}); err != nil {
-		return err
+	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), append(config, '\n')); err != nil {
+		return fmt.Errorf("lora: save: %w", err)
 	}
 	if err := a.verify(dir, sources); err != nil {
 		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, err)
@@ -69,10 +67,10 @@ func (a *Adapted) record() (map[string]string, error) {
 }
 
 // sources lists the tensors of the file: those of the layers under their names, and the whole parameters.
-func (a *Adapted) sources() []nn.Source {
-	var list []nn.Source
+func (a *Adapted) sources() []weights.Entry {
+	var list []weights.Entry
 	add := func(name string, v []float32, shape ...int) {
-		list = append(list, nn.FromFloat32s(name, shape, v, nn.F32))
+		list = append(list, weights.FromFloat32s(name, shape, v, weights.F32))
 	}
 	for _, l := range a.layers {
 		A, B, c := l.adapter.A, l.adapter.B, l.change()
@@ -126,7 +124,7 @@ func (a *Adapted) fileName(param string) string {
 }
 
 // verify opens dir and compares it with what was to be written.
-func (a *Adapted) verify(dir string, sources []nn.Source) error {
+func (a *Adapted) verify(dir string, sources []weights.Entry) error {
 	d, err := Open(dir)
 	if err != nil {
 		return err
@@ -162,7 +160,7 @@ func (a *Adapted) fileConfig(read Config) Config {
 }
 
 // same compares a tensor in the file with its source, bit for bit.
-func same(file *nn.Tensors, s nn.Source) error {
+func same(file *weights.Reader, s weights.Entry) error {
 	t, ok := file.Tensor(s.Name)
 	if !ok {
 		return fmt.Errorf("%s: is missing", s.Name)

@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // UnmergeFiles undoes MergeFiles: it returns the tensors of base, bit for bit, once it has seen that merged is what the
 // adapters make of them. Rounding in merged's types is allowed for; any other difference is an error that names the
 // tensors, because merged has then been changed since, or comes from another base.
-func UnmergeFiles(ctx context.Context, merged, base *nn.Tensors, tie Tie, adapters ...Weighted) ([]nn.Source, error) {
+func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, adapters ...Weighted) ([]weights.Entry, error) {
 	m, err := MergeFiles(base, MergeOptions{Tie: tie}, adapters...)
 	if err != nil {
 		return nil, err
@@ -47,20 +47,20 @@ func UnmergeFiles(ctx context.Context, merged, base *nn.Tensors, tie Tie, adapte
 		sort.Strings(faults)
 		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), strings.Join(faults, "\n  "))
 	}
-	var sources []nn.Source
+	var sources []weights.Entry
 	for _, name := range base.Names() {
 		t, _ := base.Tensor(name)
-		sources = append(sources, nn.FromTensor(name, t, t.DType))
+		sources = append(sources, weights.FromTensor(name, t, t.DType))
 	}
 	return sources, nil
 }
 
 // unmergeTolerance is what a merged value may be off: one rounding of the type it is kept in, and that of the float32
 // sum, relative to the tensor's largest value.
-var unmergeTolerance = map[nn.DType]float64{nn.F32: 1e-6, nn.BF16: 1.0 / 256, nn.F16: 1.0 / 1024}
+var unmergeTolerance = map[weights.DType]float64{weights.F32: 1e-6, weights.BF16: 1.0 / 256, weights.F16: 1.0 / 1024}
 
 // differs compares a merged tensor in its file with what it has to be.
-func differs(merged *nn.Tensors, name string, s nn.Source) (string, error) {
+func differs(merged *weights.Reader, name string, s weights.Entry) (string, error) {
 	t, _ := merged.Tensor(name)
 	if !slices.Equal(t.Shape, s.Shape) {
 		return fmt.Sprintf("is %v, want %v", t.Shape, s.Shape), nil

@@ -14,7 +14,8 @@ import (
 	"strings"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
+	"mambatrain/nn/weights"
 )
 
 // ConfigFile is the name of a model's configuration in its directory.
@@ -390,7 +391,7 @@ func (c Config) faults() (faults []string) {
 		fault("time_step_floor, initializer_range: must not be negative, got %v and %v", c.TimeStepFloor, c.InitializerRange)
 	}
 	if c.DType != "" {
-		if _, err := nn.ParseDType(c.DType); err != nil {
+		if _, err := weights.ParseDType(c.DType); err != nil {
 			fault("dtype: want float32, bfloat16 or float16, got %q", c.DType)
 		}
 	}
@@ -470,8 +471,8 @@ func (c Config) Save(dir string) error {
 		return fmt.Errorf("mamba: config: %w", err)
 	}
 	out.WriteByte('\n')
-	return nn.WriteFile(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(out.Bytes())
-		return err
-	})
+	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), out.Bytes()); err != nil {
+		return fmt.Errorf("mamba: %w", err)
+	}
+	return nil
 }

@@ -7,55 +7,64 @@ import (
 	"os"
 	"path/filepath"
 
-	"mambatrain/nn"
+	"mambatrain/mamba/torchfile"
+	"mambatrain/nn/weights"
 )
 
-// weights are a checkpoint that is open for reading, one tensor at a time.
-type weights struct {
-	checkpoint
-	float32s func(name string) ([]float32, error)
-	close    func() error
-}
-
-// openWeights opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
+// openCheckpoint opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
 // until ctx ends.
-func openWeights(ctx context.Context, dir string) (*weights, error) {
-	w, err := openEither(dir)
+func openCheckpoint(ctx context.Context, dir string) (checkpoint, error) {
+	t, err := openEither(dir)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	read := w.float32s
-	w.float32s = func(name string) ([]float32, error) {
+	read := t.float32s
+	t.float32s = func(name string) ([]float32, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		return read(name)
 	}
-	return w, nil
+	return t, nil
 }
 
-func openEither(dir string) (*weights, error) {
-	t, err := nn.OpenTensors(dir)
+func openEither(dir string) (checkpoint, error) {
+	r, err := weights.Open(dir)
 	if err == nil {
-		return &weights{checkpointOf(t), func(name string) ([]float32, error) {
-			x, _ := t.Tensor(name)
-			return x.Float32s()
-		}, t.Close}, nil
+		return safetensorsCheckpoint(r), nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return checkpoint{}, err
 	}
-	var w *torchWeights
-	switch file, index := filepath.Join(dir, TorchFile), filepath.Join(dir, TorchIndexFile); {
-	case isThere(file):
-		w, err = openTorchFile(file)
-	case isThere(index):
-		w, err = openTorchShards(index)
+	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {
+		if path := filepath.Join(dir, name); isThere(path) {
+			r, err := torchfile.Open(path)
+			if err != nil {
+				return checkpoint{}, err
+			}
+			return torchCheckpoint(r), nil
+		}
 	}
-	if err != nil {
-		return nil, err
+	return checkpoint{}, err
+}
+
+func torchCheckpoint(r *torchfile.Reader) checkpoint {
+	return checkpoint{
+		path: r.Path(), names: r.Names(), close: r.Close,
+		tensor: func(name string) (tensorInfo, bool) {
+			x, ok := r.Tensor(name)
+			return tensorInfo{x.Name, x.DType, x.Shape}, ok
+		},
+		equal: func(a, b string) (bool, error) {
+			x, _ := r.Tensor(a)
+			y, _ := r.Tensor(b)
+			return torchfile.Equal(x, y)
+		},
+		float32s: func(name string) ([]float32, error) {
+			x, _ := r.Tensor(name)
+			return x.Float32s()
+		},
 	}
-	return &weights{w.checkpoint(), w.float32s, w.Close}, nil
 }
 
 func isThere(path string) bool {
@@ -74,21 +83,21 @@ func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error
 	if err != nil {
 		return c, err
 	}
-	w, err := openWeights(ctx, from)
+	t, err := openCheckpoint(ctx, from)
 	if err != nil {
 		return c, err
 	}
-	defer w.close()
-	found, err := match(&c, w.checkpoint)
+	defer t.close()
+	found, err := match(&c, t)
 	if err != nil {
 		return c, err
 	}
 	if c.DType == "" { // an original configuration does not name a type: the weights keep theirs
-		x, _ := w.tensor(found[tableName])
+		x, _ := t.tensor(found[tableName])
 		c.DType = x.dtype.TorchName()
 	}
-	err = save(to, c, o, func(name string, shape []int, as nn.DType) nn.Source {
-		return nn.Source{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return w.float32s(found[name]) }}
+	err = save(to, c, o, func(name string, shape []int, as weights.DType) weights.Entry {
+		return weights.Entry{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return t.float32s(found[name]) }}
 	})
 	if err != nil {
 		return c, fmt.Errorf("mamba: convert: %w", err)

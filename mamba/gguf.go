@@ -11,7 +11,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
 )
 
 // GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D and the
@@ -72,12 +72,12 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err := ggufFits(c); err != nil {
 		return 0, err
 	}
-	w, err := openWeights(ctx, from)
+	t, err := openCheckpoint(ctx, from)
 	if err != nil {
 		return 0, err
 	}
-	defer w.close()
-	found, err := match(&c, w.checkpoint)
+	defer t.close()
+	found, err := match(&c, t)
 	if err != nil {
 		return 0, err
 	}
@@ -86,8 +86,8 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err := g.tokenizer(from, c); err != nil {
 		return 0, err
 	}
-	g.layout(c, o, func(name string) ([]float32, error) { return w.float32s(found[name]) })
-	return len(g.tensors), nn.WriteFile(file, g.write)
+	g.layout(c, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
+	return len(g.tensors), atomicfile.Write(file, g.write)
 }
 
 // ggufFits says what of the model llama.cpp has no place for.

@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/internal/fault"
+	"mambatrain/nn/weights"
 )
 
 // GenerationConfigFile is the name of the optional file with transformers' defaults for generation.
@@ -39,7 +40,7 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := nn.OpenTensors(dir)
+	t, err := weights.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +79,8 @@ func generationEOS(dir string) ([]int, error) {
 	return eos, nil
 }
 
-func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
-	found, err := match(&c, checkpointOf(t))
+func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
+	found, err := match(&c, safetensorsCheckpoint(t))
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +92,9 @@ func load(c Config, t *nn.Tensors, o LoadOptions) (*Model, error) {
 		if err != nil {
 			return nil
 		}
-		as := nn.F32
+		as := weights.F32
 		if o.BF16 && isMatrix(name, shape) {
-			as = nn.BF16
+			as = weights.BF16
 		}
 		var p *ag.Param
 		x, _ := t.Tensor(found[name])
@@ -115,32 +116,38 @@ func isMatrix(name string, shape []int) bool {
 	return len(shape) == 2 && !strings.HasSuffix(name, ".A_log")
 }
 
-// checkpoint is what matching needs of a weight file, whatever its format.
+// checkpoint is what loading, converting and exporting need of a weight file, whatever its format.
 type checkpoint struct {
-	path   string
-	names  []string
-	tensor func(name string) (stored, bool)
-	equal  func(a, b string) (bool, error) // whether two tensors hold the same
+	path     string
+	names    []string
+	tensor   func(name string) (tensorInfo, bool)
+	equal    func(a, b string) (bool, error) // whether two tensors hold the same
+	float32s func(name string) ([]float32, error)
+	close    func() error
 }
 
-// stored is one tensor of a checkpoint.
-type stored struct {
+// tensorInfo describes one tensor of a checkpoint.
+type tensorInfo struct {
 	name  string
-	dtype nn.DType
+	dtype weights.DType
 	shape []int
 }
 
-func checkpointOf(t *nn.Tensors) checkpoint {
+func safetensorsCheckpoint(r *weights.Reader) checkpoint {
 	return checkpoint{
-		path: t.Path(), names: t.Names(),
-		tensor: func(name string) (stored, bool) {
-			x, ok := t.Tensor(name)
-			return stored{x.Name, x.DType, x.Shape}, ok
+		path: r.Path(), names: r.Names(), close: r.Close,
+		tensor: func(name string) (tensorInfo, bool) {
+			x, ok := r.Tensor(name)
+			return tensorInfo{x.Name, x.DType, x.Shape}, ok
 		},
 		equal: func(a, b string) (bool, error) {
-			x, _ := t.Tensor(a)
-			y, _ := t.Tensor(b)
-			return nn.Equal(x, y)
+			x, _ := r.Tensor(a)
+			y, _ := r.Tensor(b)
+			return weights.Equal(x, y)
+		},
+		float32s: func(name string) ([]float32, error) {
+			x, _ := r.Tensor(name)
+			return x.Float32s()
 		},
 	}
 }
@@ -149,20 +156,20 @@ func checkpointOf(t *nn.Tensors) checkpoint {
 // the head is tied.
 func match(c *Config, t checkpoint) (map[string]string, error) {
 	var faults []string
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	report := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	found, used := map[string]string{}, map[string]bool{}
 	find := func(name string, shape ...int) *ag.Param {
 		x, ok := t.lookup(name)
 		used[x.name] = true
 		switch {
 		case !ok && name == headName:
-			fault("missing: %s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
+			report("missing: %s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
 		case !ok:
-			fault("missing: %s %v", name, shape)
+			report("missing: %s %v", name, shape)
 		case !slices.Equal(x.shape, shape):
-			fault("shape: %s is %v in the file, %v by config.json", x.name, x.shape, shape)
-		case x.dtype != nn.F32 && x.dtype != nn.BF16 && x.dtype != nn.F16:
-			fault("type: %s is %s, want F32, BF16 or F16", x.name, x.dtype)
+			report("shape: %s is %v in the file, %v by config.json", x.name, x.shape, shape)
+		case x.dtype != weights.F32 && x.dtype != weights.BF16 && x.dtype != weights.F16:
+			report("type: %s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
 		found[name] = x.name
 		return nil
@@ -174,12 +181,12 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 	for _, name := range t.names {
 		if !used[name] {
 			x, _ := t.tensor(name)
-			fault("unexpected: %s %v", name, x.shape)
+			report("unexpected: %s %v", name, x.shape)
 		}
 	}
 	if len(faults) > 0 {
 		sort.Strings(faults)
-		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), abridge(faults))
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), fault.Lines(faults))
 	}
 	return found, nil
 }
@@ -205,7 +212,7 @@ func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
 }
 
 // lookup finds a parameter's tensor under its own name, without the prefix, or under its original name.
-func (t checkpoint) lookup(name string) (stored, bool) {
+func (t checkpoint) lookup(name string) (tensorInfo, bool) {
 	names := []string{name}
 	if name == tableName {
 		names = append(names, "backbone.embedding.weight", "embedding.weight")
@@ -215,15 +222,5 @@ func (t checkpoint) lookup(name string) (stored, bool) {
 			return x, true
 		}
 	}
-	return stored{}, false
-}
-
-// abridge joins the lines of a long report and says how many it leaves out.
-func abridge(lines []string) string {
-	const most = 60
-	more := len(lines) - most
-	if more > 0 {
-		lines = append(lines[:most:most], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(lines, "\n  ")
+	return tensorInfo{}, false
 }

@@ -11,11 +11,11 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // rewrite saves the base model's weights under other names or shapes beside a changed configuration.
-func rewrite(t testing.TB, change func(*Config), source func(nn.Tensor) []nn.Source) string {
+func rewrite(t testing.TB, change func(*Config), source func(weights.Tensor) []weights.Entry) string {
 	t.Helper()
 	dir := t.TempDir()
 	c, err := LoadConfig("testdata/golden/base/model")
@@ -27,19 +27,21 @@ func rewrite(t testing.TB, change func(*Config), source func(nn.Tensor) []nn.Sou
 		t.Fatal(err)
 	}
 	f := golden(t, "base", "model")
-	var all []nn.Source
+	var all []weights.Entry
 	for _, n := range f.Names() {
 		x, _ := f.Tensor(n)
 		all = append(all, source(x)...)
 	}
-	if err := nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), all, nil); err != nil {
+	if err := weights.Save(filepath.Join(dir, weights.ModelFile), all, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-func same(x nn.Tensor) []nn.Source { return []nn.Source{nn.FromTensor(x.Name, x, x.DType)} }
-func unchanged(*Config)            {}
+func same(x weights.Tensor) []weights.Entry {
+	return []weights.Entry{weights.FromTensor(x.Name, x, x.DType)}
+}
+func unchanged(*Config) {}
 
 // TestNames: bare names and the original ones are the same model.
 func TestNames(t *testing.T) {
@@ -48,7 +50,9 @@ func TestNames(t *testing.T) {
 		"bare":     func(n string) string { return strings.TrimPrefix(n, "backbone.") },
 		"original": func(n string) string { return strings.Replace(n, "embeddings", "embedding", 1) },
 	} {
-		dir := rewrite(t, unchanged, func(x nn.Tensor) []nn.Source { return []nn.Source{nn.FromTensor(rename(x.Name), x, x.DType)} })
+		dir := rewrite(t, unchanged, func(x weights.Tensor) []weights.Entry {
+			return []weights.Entry{weights.FromTensor(rename(x.Name), x, x.DType)}
+		})
 		m, err := Load(dir, LoadOptions{})
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
@@ -65,8 +69,8 @@ func TestNames(t *testing.T) {
 // TestHeads: the four cases of a head that is there or not, tied or not.
 func TestHeads(t *testing.T) {
 	untied := func(c *Config) { c.TieWordEmbeddings = false }
-	withHead := func(scale float32) func(nn.Tensor) []nn.Source {
-		return func(x nn.Tensor) []nn.Source {
+	withHead := func(scale float32) func(weights.Tensor) []weights.Entry {
+		return func(x weights.Tensor) []weights.Entry {
 			if x.Name != tableName {
 				return same(x)
 			}
@@ -74,7 +78,7 @@ func TestHeads(t *testing.T) {
 			for i := range v {
 				v[i] *= scale
 			}
-			return append(same(x), nn.FromFloat32s(headName, x.Shape, v, nn.F32))
+			return append(same(x), weights.FromFloat32s(headName, x.Shape, v, weights.F32))
 		}
 	}
 	for _, c := range []struct {
@@ -115,14 +119,14 @@ func TestHeads(t *testing.T) {
 
 // TestLoadFaults: everything that does not fit is in one error, with both shapes.
 func TestLoadFaults(t *testing.T) {
-	dir := rewrite(t, unchanged, func(x nn.Tensor) []nn.Source {
+	dir := rewrite(t, unchanged, func(x weights.Tensor) []weights.Entry {
 		switch x.Name {
 		case "backbone.layers.0.mixer.D":
 			return nil
 		case "backbone.layers.1.mixer.A_log":
-			return []nn.Source{nn.FromFloat32s(x.Name, []int{3}, make([]float32, 3), nn.F32)}
+			return []weights.Entry{weights.FromFloat32s(x.Name, []int{3}, make([]float32, 3), weights.F32)}
 		case "backbone.norm_f.weight":
-			return []nn.Source{nn.FromInts(x.Name, make([]int, 64)), nn.FromInts("surplus", []int{1})}
+			return []weights.Entry{weights.FromInts(x.Name, make([]int, 64)), weights.FromInts("surplus", []int{1})}
 		}
 		return same(x)
 	})
@@ -162,17 +166,17 @@ func TestSave(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := m.Save(dir, SaveOptions{DType: nn.BF16}); err != nil {
+	if err := m.Save(dir, SaveOptions{DType: weights.BF16}); err != nil {
 		t.Fatal(err)
 	}
-	f, err := nn.OpenTensors(dir)
+	f, err := weights.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for name, want := range map[string]nn.DType{
-		"backbone.layers.0.mixer.A_log": nn.F32, "backbone.layers.0.mixer.D": nn.F32, "backbone.norm_f.weight": nn.F32,
-		"backbone.layers.0.mixer.in_proj.weight": nn.BF16, tableName: nn.BF16, headName: nn.BF16,
+	for name, want := range map[string]weights.DType{
+		"backbone.layers.0.mixer.A_log": weights.F32, "backbone.layers.0.mixer.D": weights.F32, "backbone.norm_f.weight": weights.F32,
+		"backbone.layers.0.mixer.in_proj.weight": weights.BF16, tableName: weights.BF16, headName: weights.BF16,
 	} {
 		if x, _ := f.Tensor(name); x.DType != want {
 			t.Errorf("%s is %s, want %s", name, x.DType, want)
@@ -195,7 +199,7 @@ func TestSaveFails(t *testing.T) {
 		t.Error("the directory is there")
 	}
 	blocked := t.TempDir()
-	if err := os.Mkdir(filepath.Join(blocked, nn.WeightsFile), 0o777); err != nil {
+	if err := os.Mkdir(filepath.Join(blocked, weights.ModelFile), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	m.Config.DType = "float32"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // What a right float32 implementation reaches against the reference, which was computed by transformers in float32 with
@@ -24,9 +24,9 @@ const (
 )
 
 // golden opens a reference case.
-func golden(t testing.TB, parts ...string) *nn.Tensors {
+func golden(t testing.TB, parts ...string) *weights.Reader {
 	t.Helper()
-	f, err := nn.OpenTensors(filepath.Join(append([]string{"testdata", "golden"}, parts...)...))
+	f, err := weights.Open(filepath.Join(append([]string{"testdata", "golden"}, parts...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func golden(t testing.TB, parts ...string) *nn.Tensors {
 	return f
 }
 
-func floats(t testing.TB, f *nn.Tensors, name string) []float32 {
+func floats(t testing.TB, f *weights.Reader, name string) []float32 {
 	t.Helper()
 	x, ok := f.Tensor(name)
 	if !ok {
@@ -48,7 +48,7 @@ func floats(t testing.TB, f *nn.Tensors, name string) []float32 {
 }
 
 // sequences reads an I64 matrix as rows; nil where the file has none of that name.
-func sequences(t testing.TB, f *nn.Tensors, name string) [][]int {
+func sequences(t testing.TB, f *weights.Reader, name string) [][]int {
 	t.Helper()
 	x, ok := f.Tensor(name)
 	if !ok {

@@ -8,11 +8,11 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // input reads a forward case as a batch.
-func input(t testing.TB, f *nn.Tensors) Input {
+func input(t testing.TB, f *weights.Reader) Input {
 	in := Input{IDs: sequences(t, f, "input_ids"), Mask: sequences(t, f, "attention_mask"), Labels: sequences(t, f, "labels")}
 	if x, ok := f.Tensor("inputs_embeds"); ok {
 		v, n := floats(t, f, "inputs_embeds"), x.Shape[1]*x.Shape[2]
@@ -24,7 +24,7 @@ func input(t testing.TB, f *nn.Tensors) Input {
 }
 
 // atPlaces picks the rows of a reference value [B, T, width] that a flat batch has.
-func atPlaces(t testing.TB, f *nn.Tensors, tensor string, places []Place) []float32 {
+func atPlaces(t testing.TB, f *weights.Reader, tensor string, places []Place) []float32 {
 	x, _ := f.Tensor(tensor)
 	v, length, width := floats(t, f, tensor), x.Shape[1], x.Shape[2]
 	var rows []float32
@@ -50,7 +50,7 @@ func TestForward(t *testing.T) {
 	}
 }
 
-func checkDirect(t *testing.T, m *Model, f *nn.Tensors, in Input) {
+func checkDirect(t *testing.T, m *Model, f *weights.Reader, in Input) {
 	out, err := m.Run(context.Background(), in, Want{Logits: AllPositions, Hidden: true})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func checkDirect(t *testing.T, m *Model, f *nn.Tensors, in Input) {
 	}
 }
 
-func checkGraph(t *testing.T, m *Model, f *nn.Tensors, in Input) {
+func checkGraph(t *testing.T, m *Model, f *weights.Reader, in Input) {
 	batch, places, err := in.Flatten(m.Config.HiddenSize)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestGradients(t *testing.T) {
 	}
 }
 
-func checkGradients(t *testing.T, m *Model, f *nn.Tensors) {
+func checkGradients(t *testing.T, m *Model, f *weights.Reader) {
 	for _, p := range m.Params() {
 		if err := p.Train(); err != nil {
 			t.Fatal(err)

@@ -7,14 +7,14 @@ import (
 	"path/filepath"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // SaveOptions say how weights are written.
 type SaveOptions struct {
 	// DType is the type of the projections and the table in the file; "" is the one that the configuration names.
 	// A_log, D, norms and biases are written in float32 whatever it is: readers that want them shorter round them.
-	DType nn.DType
+	DType weights.DType
 	// ShardBytes cuts the weights into files of at most so many bytes; 0 never cuts.
 	ShardBytes int64
 	// Metadata is free text for the header of the weight files.
@@ -31,22 +31,22 @@ func (m *Model) Save(dir string, o SaveOptions) error {
 	for _, p := range m.params {
 		params[p.Name] = p
 	}
-	return save(dir, c, o, func(name string, _ []int, as nn.DType) nn.Source { return nn.FromParam(params[name], as) })
+	return save(dir, c, o, func(name string, _ []int, as weights.DType) weights.Entry { return weights.FromParam(params[name], as) })
 }
 
 // save writes the model that c describes, each tensor as source gives it for its name, shape and type in the file.
-func save(dir string, c Config, o SaveOptions, source func(name string, shape []int, as nn.DType) nn.Source) error {
+func save(dir string, c Config, o SaveOptions, source func(name string, shape []int, as weights.DType) weights.Entry) error {
 	if o.DType == "" {
-		d, err := nn.ParseDType(orFloat32(c.DType))
+		d, err := weights.ParseDType(orFloat32(c.DType))
 		if err != nil {
 			return fmt.Errorf("mamba: save: %w", err)
 		}
 		o.DType = d
 	}
 	c.DType = o.DType.TorchName()
-	var sources []nn.Source
+	var sources []weights.Entry
 	build(c, func(name string, shape ...int) *ag.Param {
-		as := nn.F32
+		as := weights.F32
 		if isMatrix(name, shape) || len(shape) == 3 { // the convolution, which is not sensitive
 			as = o.DType
 		}
@@ -54,7 +54,7 @@ func save(dir string, c Config, o SaveOptions, source func(name string, shape []
 		return nil
 	})
 	return intoDir(dir, func() error {
-		if err := nn.SaveShards(dir, sources, o.Metadata, o.ShardBytes); err != nil {
+		if err := weights.SaveShards(dir, sources, o.Metadata, o.ShardBytes); err != nil {
 			return err
 		}
 		return c.Save(dir)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // State is all that a model remembers of one or several independent sequences: whatever follows depends on the past
@@ -128,21 +128,21 @@ func checkIDs(sequences [][]int, v int) error {
 // each sequence its tokens.
 func (s *State) Save(path string) error {
 	n := s.Sequences()
-	sources := []nn.Source{nn.FromInts("fed", s.Fed)}
+	sources := []weights.Entry{weights.FromInts("fed", s.Fed)}
 	for i, ids := range s.Tokens {
-		sources = append(sources, nn.FromInts("tokens."+strconv.Itoa(i), ids))
+		sources = append(sources, weights.FromInts("tokens."+strconv.Itoa(i), ids))
 	}
 	for l := range s.Conv {
 		sources = append(sources,
-			nn.FromFloat32s("conv_states."+strconv.Itoa(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], nn.F32),
-			nn.FromFloat32s("ssm_states."+strconv.Itoa(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], nn.F32))
+			weights.FromFloat32s("conv_states."+strconv.Itoa(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], weights.F32),
+			weights.FromFloat32s("ssm_states."+strconv.Itoa(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], weights.F32))
 	}
-	return nn.SaveTensors(path, sources, map[string]string{"kind": "mamba state"})
+	return weights.Save(path, sources, map[string]string{"kind": "mamba state"})
 }
 
 // LoadState reads a state that Save wrote and checks that it can be one of m's.
 func (m *Model) LoadState(path string) (*State, error) {
-	t, err := nn.OpenTensors(path)
+	t, err := weights.Open(path)
 	if err != nil {
 		return nil, err
 	}

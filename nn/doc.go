@@ -1,4 +1,4 @@
-// Package nn holds the layers of a model and the files their weights live in.
+// Package nn has the layers of a model.
 //
 // A layer owns [ag.Param] objects and computes in two ways. Forward records the layer in a graph, for training and for
 // evaluation with gradients; Apply runs it at once on the kernels, for generation one token at a time. Both read the
@@ -6,12 +6,6 @@
 //
 // A model is a [Module]: it lists its parameters in checkpoint order and its slots, the places where a low-rank
 // [Adapter] may sit. Package lora sees a model through these two lists only.
-//
-// # Weight files
-//
-// [OpenTensors] reads the header of a safetensors file, of a directory or of a sharded checkpoint and checks every
-// size against the file before anything is allocated; tensors are then read one at a time, straight into the memory
-// that keeps them. [SaveTensors] and [SaveShards] write one tensor at a time; a file appears whole or not at all.
 package nn
 
 import ag "mambatrain/autograd"

@@ -13,6 +13,15 @@ import (
 // sameAbs bounds the difference between a layer in a graph and the same layer applied directly, in float32.
 const sameAbs = 1e-5
 
+func random(n int) []float32 {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return v
+}
+
 func param(name string, r *rand.Rand, shape ...int) *ag.Param {
 	p := ag.Zeros(name, shape...)
 	Normal(p, 0.5, r)

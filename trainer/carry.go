@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // Carrier is a program that starts a document from a given state.
@@ -62,10 +62,10 @@ func (s states) mended() states {
 }
 
 // sources are the states as tensors of a checkpoint.
-func (s *states) sources() []nn.Source {
-	var list []nn.Source
+func (s *states) sources() []weights.Entry {
+	var list []weights.Entry
 	for i, x := range s.now {
-		list = append(list, nn.FromFloat32s(carriedName(i), []int{len(x)}, x, nn.F32))
+		list = append(list, weights.FromFloat32s(carriedName(i), []int{len(x)}, x, weights.F32))
 	}
 	return list
 }
@@ -73,7 +73,7 @@ func (s *states) sources() []nn.Source {
 func carriedName(i int) string { return fmt.Sprintf("carried.%d", i) }
 
 // readStates reads back what sources has written.
-func readStates(f *nn.Tensors) (states, error) {
+func readStates(f *weights.Reader) (states, error) {
 	var s states
 	for {
 		x, ok := f.Tensor(carriedName(len(s.now)))

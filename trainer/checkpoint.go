@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // OptimizerFile holds the optimiser's memory in a checkpoint, as safetensors; torch's own form is a pickle.
@@ -206,12 +206,12 @@ func (t *Trainer) fill(dir string) error {
 }
 
 func (t *Trainer) writeOptimizer(path string) error {
-	var list []nn.Source
+	var list []weights.Entry
 	for i, m := range t.optimizer.remembered() {
-		list = append(list, nn.Source{Name: m.Name, Shape: m.Shape, DType: nn.F32, Values: func() (any, error) { return t.collect(i, m) }})
+		list = append(list, weights.Entry{Name: m.Name, Shape: m.Shape, DType: weights.F32, Values: func() (any, error) { return t.collect(i, m) }})
 	}
 	list = append(list, t.carried.sources()...)
-	return nn.SaveTensors(path, list, map[string]string{"optim": t.Optim})
+	return weights.Save(path, list, map[string]string{"optim": t.Optim})
 }
 
 // readOptimizer reads what the optimiser remembered, on rank 0, and hands it to the others.
@@ -220,7 +220,7 @@ func (t *Trainer) readOptimizer(dir string) error {
 	if t.task.Comm.Rank() > 0 {
 		return t.scatter(func(remembered, []float32) error { return nil })
 	}
-	f, err := nn.OpenTensors(filepath.Join(dir, OptimizerFile))
+	f, err := weights.Open(filepath.Join(dir, OptimizerFile))
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 )
 
@@ -43,7 +43,7 @@ func readCurve(t *testing.T, dir string) curve {
 	if err := json.Unmarshal(text, &c); err != nil {
 		t.Fatal(err)
 	}
-	x, err := nn.OpenTensors(filepath.Join(dir, "batches.safetensors"))
+	x, err := weights.Open(filepath.Join(dir, "batches.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func readCurve(t *testing.T, dir string) curve {
 	return c
 }
 
-func ints(t *testing.T, x *nn.Tensors, name string) ([]int, []int) {
+func ints(t *testing.T, x *weights.Reader, name string) ([]int, []int) {
 	t.Helper()
 	v, ok := x.Tensor(name)
 	if !ok {

@@ -11,7 +11,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // scheduleTolerance leaves room for the order of a few double-precision operations.
@@ -66,7 +66,7 @@ func TestWarmupMayBeAShare(t *testing.T) {
 const optimiserTolerance = 2e-6
 
 func TestOptimisersMatchTorch(t *testing.T) {
-	f, err := nn.OpenTensors("testdata/optimisers.safetensors")
+	f, err := weights.Open("testdata/optimisers.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestClippingScalesTheGradient(t *testing.T) {
 }
 
 func TestLabelSmoothingMatchesTorch(t *testing.T) {
-	f, err := nn.OpenTensors("testdata/label_smoothing.safetensors")
+	f, err := weights.Open("testdata/label_smoothing.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"mambatrain/autograd/kernel"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 )
 
@@ -52,14 +52,14 @@ func newTuning(t *testing.T) *tuning {
 		Params: params, Program: prog, Rows: len(batches[0].Tokens), Train: batches, Seed: 7,
 		Now: func() time.Time { return time.Time{} },
 		Save: func(dir string) error {
-			var list []nn.Source
+			var list []weights.Entry
 			for _, p := range params {
-				list = append(list, nn.FromParam(p, nn.F32))
+				list = append(list, weights.FromParam(p, weights.F32))
 			}
-			return nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), list, nil)
+			return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
 		},
 		Load: func(dir string) error {
-			f, err := nn.OpenTensors(dir)
+			f, err := weights.Open(dir)
 			if err != nil {
 				return err
 			}
@@ -108,7 +108,7 @@ func (r *tuning) run(t *testing.T, dir string, mode trainer.Mode, stop int) {
 func outcome(t *testing.T, dir string) []byte {
 	t.Helper()
 	var all []byte
-	for _, name := range []string{nn.WeightsFile, trainer.StateFile} {
+	for _, name := range []string{weights.ModelFile, trainer.StateFile} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

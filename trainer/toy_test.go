@@ -11,7 +11,7 @@ import (
 	"time"
 
 	ag "mambatrain/autograd"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // TestMain moves temporary directories to memory where it can: the tests wait for the disk thousands of times.
@@ -126,15 +126,15 @@ func (m *toy) pair(from, to int, mask func() []float32, scale float64) float64 {
 }
 
 func (m *toy) save(dir string) error {
-	var list []nn.Source
+	var list []weights.Entry
 	for _, p := range m.params() {
-		list = append(list, nn.FromParam(p, nn.F32))
+		list = append(list, weights.FromParam(p, weights.F32))
 	}
-	return nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), list, nil)
+	return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
 }
 
 func (m *toy) load(dir string) error {
-	f, err := nn.OpenTensors(dir)
+	f, err := weights.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // loadAdapter reads an adapter directory into m and enables it.
@@ -77,7 +78,7 @@ func baseOf(dir string) (string, error) {
 
 // readBack fills parameters with what the weights of a checkpoint hold under their names.
 func readBack(dir string, params []*ag.Param) error {
-	t, err := nn.OpenTensors(dir)
+	t, err := weights.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 type convertFlags struct {
@@ -217,7 +217,7 @@ func (a *app) unmerge(f convertFlags) error {
 	if m.tied, err = isTied(m); err != nil {
 		return err
 	}
-	merged, err := nn.OpenTensors(dir)
+	merged, err := weights.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (a *app) unmerge(f convertFlags) error {
 		return signalled(ctx, err)
 	}
 	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
-		if err := nn.SaveShards(tmp, until(ctx, list), nil, o.ShardBytes); err != nil {
+		if err := weights.SaveShards(tmp, until(ctx, list), nil, o.ShardBytes); err != nil {
 			return err
 		}
 		if err := m.config.Save(tmp); err != nil {
@@ -255,5 +255,5 @@ func isTied(m *merger) (bool, error) {
 	if !ok || !has {
 		return true, nil
 	}
-	return nn.Equal(head, table)
+	return weights.Equal(head, table)
 }

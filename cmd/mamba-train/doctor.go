@@ -11,7 +11,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -93,7 +93,7 @@ func (r *doctorResult) checkKernels() (faults []string) {
 
 // checkModel loads everything of a model directory.
 func checkModel(dir string) (*modelCheck, error) {
-	t, err := nn.OpenTensors(dir)
+	t, err := weights.Open(dir)
 	if err != nil {
 		return nil, err
 	}

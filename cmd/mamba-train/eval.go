@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/data"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/mamba"
-	"mambatrain/nn"
 )
 
 type evalFlags struct {
@@ -201,7 +201,7 @@ func documents(d *data.Dataset) iter.Seq[mamba.Document] {
 
 // writeRows writes one JSON object a line; the file appears whole or not at all.
 func writeRows[T any](path string, rows []T) error {
-	return nn.WriteFile(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		b := bufio.NewWriter(w)
 		enc := json.NewEncoder(b)
 		for _, r := range rows {

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
-const defaultShardBytes = nn.DefaultShardBytes
+const defaultShardBytes = weights.DefaultShardBytes
 
 // finite is a number that is null in JSON where it is infinite or none, for which JSON has no other word.
 type finite float64

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -10,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
 	"mambatrain/trainer"
 )
 
@@ -88,7 +87,7 @@ func (a *app) graph(f graphFlags) error {
 	if f.output == "" {
 		return write(a.out)
 	}
-	if err := nn.WriteFile(f.output, func(w io.Writer) error { return write(w) }); err != nil {
+	if err := atomicfile.Write(f.output, write); err != nil {
 		return err
 	}
 	return a.result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))

@@ -13,7 +13,8 @@ import (
 
 	"mambatrain/data"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/mamba/torchfile"
+	"mambatrain/nn/weights"
 )
 
 // resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched.
@@ -37,25 +38,25 @@ func isModelFile(name string) bool {
 		return false
 	}
 	return slices.Contains(tokenizerFiles, name) || name == mamba.ConfigFile || name == mamba.GenerationConfigFile ||
-		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == nn.IndexFile
+		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
 }
 
 func isTorchFile(name string) bool {
 	shard, _ := path.Match("pytorch_model-*-of-*.bin", name)
-	return shard || name == mamba.TorchFile || name == mamba.TorchIndexFile
+	return shard || name == torchfile.ModelFile || name == torchfile.IndexFile
 }
 
 // isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
 func isWholeModel(names []string) bool {
 	has := func(name string) bool { return slices.Contains(names, name) }
 	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && data.AllShards(names)
-	weights := has(nn.WeightsFile) || has(mamba.TorchFile) || (has(nn.IndexFile) || has(mamba.TorchIndexFile)) && shards
-	return weights && has(mamba.ConfigFile)
+	complete := has(weights.ModelFile) || has(torchfile.ModelFile) || (has(weights.IndexFile) || has(torchfile.IndexFile)) && shards
+	return complete && has(mamba.ConfigFile)
 }
 
 // preferSafetensors leaves torch's files out where the same weights come as safetensors.
 func preferSafetensors(names []string) []string {
-	if !slices.Contains(names, nn.WeightsFile) && !slices.Contains(names, nn.IndexFile) {
+	if !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
 		return names
 	}
 	return slices.DeleteFunc(names, isTorchFile)

@@ -11,7 +11,7 @@ import (
 
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 type infoFlags struct {
@@ -92,7 +92,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, %s", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel,
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
 	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", byteSize(r.Sequence))
-	switch t, err := nn.OpenTensors(dir); {
+	switch t, err := weights.Open(dir); {
 	case err == nil:
 		defer t.Close()
 		r.FileBytes = t.Bytes()
@@ -169,7 +169,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 			}
 		}
 	}
-	t, err := nn.OpenTensors(dir + "/" + lora.WeightsFile)
+	t, err := weights.Open(dir + "/" + lora.WeightsFile)
 	if err != nil {
 		return err
 	}

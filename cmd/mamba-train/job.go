@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -13,9 +12,10 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/data"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 )
 
@@ -90,7 +90,7 @@ func (j *job) loadModel(ctx context.Context) (err error) {
 		return err
 	}
 	if j.scratch = !hasWeights(j.modelDir); j.scratch && (c.LoRA != nil || c.Adapter != "") {
-		return misusef("model %s has no %s: an adapter needs a trained base", j.modelDir, nn.WeightsFile)
+		return misusef("model %s has no %s: an adapter needs a trained base", j.modelDir, weights.ModelFile)
 	}
 	sizes, err := mamba.LoadConfig(j.modelDir)
 	if err != nil {
@@ -137,7 +137,7 @@ func (j *job) adapt() (err error) {
 
 // recordBase notes in the adapter which weights it belongs to.
 func (j *job) recordBase() error {
-	t, err := nn.OpenTensors(j.modelDir)
+	t, err := weights.Open(j.modelDir)
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,7 @@ func (j *job) save(dir string) error {
 	if j.adapted != nil {
 		err = j.adapted.Save(dir, lora.SaveOptions{BaseModel: j.config.Model})
 	} else {
-		err = j.model.Save(dir, mamba.SaveOptions{DType: nn.F32, ShardBytes: defaultShardBytes})
+		err = j.model.Save(dir, mamba.SaveOptions{DType: weights.F32, ShardBytes: defaultShardBytes})
 	}
 	if err != nil {
 		return err
@@ -373,11 +373,7 @@ func (j *job) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = nn.WriteFile(filepath.Join(dir, "config.yaml"), func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, "config.yaml"), text); err != nil {
 		return err
 	}
 	return copyCompany(dir, j.modelDir)
@@ -466,7 +462,7 @@ func (j *job) resultFiles() string {
 	if j.adapted != nil {
 		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
 	}
-	return strings.Join([]string{nn.WeightsFile, mamba.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
+	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
 }
 
 // nextCommand is what to type next.

@@ -12,7 +12,7 @@ import (
 
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 type mergeFlags struct {
@@ -56,7 +56,7 @@ func addWeightFlags(cmd *cobra.Command, dtype, shard *string) {
 // saveOptions reads the flags of addWeightFlags.
 func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 	if dtype != "" {
-		if o.DType, err = nn.ParseDType(dtype); err != nil {
+		if o.DType, err = weights.ParseDType(dtype); err != nil {
 			return o, misusef("--dtype must be float32, bfloat16 or float16, got %q", dtype)
 		}
 	}
@@ -81,7 +81,7 @@ type mergeResult struct {
 type merger struct {
 	base     string
 	config   mamba.Config
-	tensors  *nn.Tensors
+	tensors  *weights.Reader
 	adapters []lora.Weighted
 	options  mamba.SaveOptions
 	tied     bool
@@ -153,7 +153,7 @@ func (m *merger) open(ctx context.Context, a *app, f mergeFlags) (err error) {
 	if m.config, err = mamba.LoadConfig(m.base); err != nil {
 		return err
 	}
-	m.tensors, err = nn.OpenTensors(m.base)
+	m.tensors, err = weights.Open(m.base)
 	return err
 }
 
@@ -231,13 +231,15 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 		o.Tie = tiedHead
 	}
 	if m.options.DType != "" {
-		o.DType = func(name string, shape []int, own nn.DType) nn.DType { return storedAs(name, shape, m.options.DType) }
+		o.DType = func(name string, shape []int, own weights.DType) weights.DType {
+			return storedAs(name, shape, m.options.DType)
+		}
 	}
 	merged, err := lora.MergeFiles(m.tensors, o, m.adapters...)
 	if err != nil {
 		return r, err
 	}
-	if err := nn.SaveShards(dir, until(ctx, merged.Sources), nil, m.options.ShardBytes); err != nil {
+	if err := weights.SaveShards(dir, until(ctx, merged.Sources), nil, m.options.ShardBytes); err != nil {
 		return r, err
 	}
 	c := m.config
@@ -256,9 +258,9 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 }
 
 // storedAs is the type of a tensor in a file of the given type: what is sensitive stays float32.
-func storedAs(name string, shape []int, dtype nn.DType) nn.DType {
+func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 	if len(shape) != 2 || strings.HasSuffix(name, ".A_log") {
-		return nn.F32
+		return weights.F32
 	}
 	return dtype
 }
@@ -286,7 +288,7 @@ func (m *merger) prove(ctx context.Context, dir string, r *mergeResult) error {
 	for _, x := range m.logits {
 		largest = max(largest, math.Abs(float64(x)))
 	}
-	if dtype, err := nn.ParseDType(model.Config.DType); err == nil && dtype == nn.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
+	if dtype, err := weights.ParseDType(model.Config.DType); err == nil && dtype == weights.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
 		return fmt.Errorf("merge: the merged model's logits differ from the adapted one's by %.3g, which rounding does not explain; nothing was written", d)
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	faults "mambatrain/internal/fault"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // modelFlags name a model on the command line.
@@ -107,7 +107,7 @@ func has(dir, name string) bool {
 }
 
 // hasWeights says whether a model directory holds weights that can be loaded.
-func hasWeights(dir string) bool { return has(dir, nn.WeightsFile) || has(dir, nn.IndexFile) }
+func hasWeights(dir string) bool { return has(dir, weights.ModelFile) || has(dir, weights.IndexFile) }
 
 // openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
 func openTokenizer(dirs ...string) (*data.Tokenizer, error) {

@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/trainer"
 )
 
@@ -44,10 +43,7 @@ func (j *job) writeModelCard(dir, title string, st *trainer.State) error {
 	}
 	b.Write(text)
 	b.WriteString("```\n")
-	return nn.WriteFile(filepath.Join(dir, "README.md"), func(w io.Writer) error {
-		_, err := io.WriteString(w, b.String())
-		return err
-	})
+	return atomicfile.WriteFile(filepath.Join(dir, "README.md"), []byte(b.String()))
 }
 
 // lastWith returns the last row of a history that has a value whose name begins with prefix.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/trainer"
 )
 
@@ -47,7 +47,7 @@ func (a *app) plot(runs []string, output string) error {
 		}
 		histories = append(histories, trainer.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
 	}
-	err := nn.WriteFile(output, func(w io.Writer) error { return trainer.Plot(w, format, histories...) })
+	err := atomicfile.Write(output, func(w io.Writer) error { return trainer.Plot(w, format, histories...) })
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"syscall"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 )
 
@@ -87,7 +87,7 @@ func signalled(ctx context.Context, err error) error {
 }
 
 // until makes the writing of tensors stop where ctx ends.
-func until(ctx context.Context, tensors []nn.Source) []nn.Source {
+func until(ctx context.Context, tensors []weights.Entry) []weights.Entry {
 	list := slices.Clone(tensors)
 	for i, s := range list {
 		list[i].Values = func() (any, error) {

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 )
 
 // A signal ends a run after the step under way: the run is saved, says how to go on, and its exit code names the signal.
@@ -112,13 +112,13 @@ func TestTheSecondSignalLeavesNothing(t *testing.T) {
 // The writing of tensors stops at the first one after an interrupt.
 func TestWritingStopsWhereTheContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	list := until(ctx, []nn.Source{nn.FromInts("a", []int{1}), nn.FromInts("b", []int{2})})
+	list := until(ctx, []weights.Entry{weights.FromInts("a", []int{1}), weights.FromInts("b", []int{2})})
 	if _, err := list[0].Values(); err != nil {
 		t.Error(err)
 	}
 	cancel()
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := nn.SaveTensors(path, list, nil); !errors.Is(err, context.Canceled) {
+	if err := weights.Save(path, list, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

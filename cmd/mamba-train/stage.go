@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 )
 
@@ -112,7 +112,7 @@ func moveInto(from, dir string) error {
 		}
 	}
 	old, err := filepath.Glob(filepath.Join(dir, "model*.safetensors*"))
-	if err != nil || !slices.Contains(names, nn.WeightsFile) && !slices.Contains(names, nn.IndexFile) {
+	if err != nil || !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
 		return err
 	}
 	for _, path := range old {
@@ -151,7 +151,7 @@ func copyFile(to, from string) error {
 
 // countTensors returns the number of tensors that a directory's weights have.
 func countTensors(dir string) (int, error) {
-	t, err := nn.OpenTensors(dir)
+	t, err := weights.Open(dir)
 	if err != nil {
 		return 0, err
 	}

@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"mambatrain/data"
-	"mambatrain/nn"
+	"mambatrain/internal/atomicfile"
 )
 
 func (a *app) statsCommand() *cobra.Command {
@@ -158,7 +158,7 @@ func drawLengths(path string, bins []data.LengthBin) error {
 	if err != nil {
 		return err
 	}
-	return nn.WriteFile(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := picture.WriteTo(w)
 		return err
 	})

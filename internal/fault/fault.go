@@ -76,6 +76,15 @@ func (l List) Unwrap() []error {
 	return errs
 }
 
+// Lines joins the lines of a long report and says how many it leaves out.
+func Lines(lines []string) string {
+	const most = 60
+	if more := len(lines) - most; more > 0 {
+		lines = append(lines[:most:most], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
 // ErrNotFound is what the errors of [NotFound] match.
 var ErrNotFound = errors.New("not found")
 

@@ -17,7 +17,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/nn"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 	"mambatrain/trainer/mpi"
 )
@@ -100,15 +100,15 @@ func (r *run) task(t *testing.T) trainer.Task {
 }
 
 func save(dir string, params []*ag.Param) error {
-	var list []nn.Source
+	var list []weights.Entry
 	for _, p := range params {
-		list = append(list, nn.FromParam(p, nn.F32))
+		list = append(list, weights.FromParam(p, weights.F32))
 	}
-	return nn.SaveTensors(filepath.Join(dir, nn.WeightsFile), list, nil)
+	return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
 }
 
 func load(dir string, params []*ag.Param) error {
-	f, err := nn.OpenTensors(dir)
+	f, err := weights.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (r *run) rank(t *testing.T, c trainer.Communicator, out *trainer.Output) er
 func outcome(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
-	for _, name := range []string{nn.WeightsFile, trainer.StateFile} {
+	for _, name := range []string{weights.ModelFile, trainer.StateFile} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

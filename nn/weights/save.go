@@ -1,29 +1,26 @@
-package nn
+package weights
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/nlpodyssey/safetensors"
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/atomicfile"
 )
 
-// Source is one tensor to be written. Values is called when the tensor's turn comes, and what it returns may be
+// Entry is one tensor to be written. Values is called when the tensor's turn comes, and what it returns may be
 // overwritten afterwards: a checkpoint is written with one tensor in memory at a time.
-type Source struct {
+type Entry struct {
 	Name  string
 	Shape []int
 	// DType is the type in the file: F32, BF16 or F16 for floating values, I64 for integers.
@@ -33,8 +30,8 @@ type Source struct {
 }
 
 // FromParam is p under its own name, to be written as type as. It reads p when its turn comes.
-func FromParam(p *ag.Param, as DType) Source {
-	return Source{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) {
+func FromParam(p *ag.Param, as DType) Entry {
+	return Entry{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) {
 		if p.Value != nil {
 			return p.Value.Data(), nil
 		}
@@ -45,18 +42,18 @@ func FromParam(p *ag.Param, as DType) Source {
 }
 
 // FromFloat32s is a tensor of values that are at hand.
-func FromFloat32s(name string, shape []int, v []float32, as DType) Source {
-	return Source{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return v, nil }}
+func FromFloat32s(name string, shape []int, v []float32, as DType) Entry {
+	return Entry{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return v, nil }}
 }
 
 // FromInts is an I64 tensor.
-func FromInts(name string, v []int) Source {
-	return Source{Name: name, Shape: []int{len(v)}, DType: I64, Values: func() (any, error) { return v, nil }}
+func FromInts(name string, v []int) Entry {
+	return Entry{Name: name, Shape: []int{len(v)}, DType: I64, Values: func() (any, error) { return v, nil }}
 }
 
 // FromTensor copies a tensor of an open checkpoint under another name and type.
-func FromTensor(name string, x Tensor, as DType) Source {
-	return Source{Name: name, Shape: x.Shape, DType: as, Values: func() (any, error) {
+func FromTensor(name string, x Tensor, as DType) Entry {
+	return Entry{Name: name, Shape: x.Shape, DType: as, Values: func() (any, error) {
 		if x.DType == BF16 && as == BF16 {
 			v := make([]uint16, x.Size())
 			return v, x.readBF16(v)
@@ -66,7 +63,7 @@ func FromTensor(name string, x Tensor, as DType) Source {
 }
 
 // Bytes is the tensor's size in the file.
-func (s Source) Bytes() int64 {
+func (s Entry) Bytes() int64 {
 	n := int64(s.DType.Size())
 	for _, dim := range s.Shape {
 		n *= int64(dim)
@@ -74,7 +71,7 @@ func (s Source) Bytes() int64 {
 	return n
 }
 
-func (s Source) encode() ([]byte, error) {
+func (s Entry) encode() ([]byte, error) {
 	v, err := s.Values()
 	if err != nil {
 		return nil, err
@@ -97,10 +94,10 @@ func (s Source) encode() ([]byte, error) {
 		}
 	}
 	if b == nil && s.Bytes() > 0 {
-		return nil, fmt.Errorf("nn: tensor %s: cannot write %T as %s", s.Name, v, s.DType)
+		return nil, fmt.Errorf("weights: tensor %s: cannot write %T as %s", s.Name, v, s.DType)
 	}
 	if int64(len(b)) != s.Bytes() {
-		return nil, fmt.Errorf("nn: tensor %s: %d bytes of values, shape %v takes %d", s.Name, len(b), s.Shape, s.Bytes())
+		return nil, fmt.Errorf("weights: tensor %s: %d bytes of values, shape %v takes %d", s.Name, len(b), s.Shape, s.Bytes())
 	}
 	return b, nil
 }
@@ -144,23 +141,23 @@ func encodeInts(v []int) []byte {
 	return b
 }
 
-// view is a Source as the safetensors library asks for it. The library's Data cannot fail, so the error is kept.
+// view is a Entry as the safetensors library asks for it. The library's Data cannot fail, so the error is kept.
 type view struct {
-	Source
+	Entry
 	err *error
 }
 
 func (v view) DType() safetensors.DType {
-	d, err := safetensors.ParseDType(string(v.Source.DType))
+	d, err := safetensors.ParseDType(string(v.Entry.DType))
 	if err != nil && *v.err == nil {
-		*v.err = fmt.Errorf("nn: tensor %s: %w", v.Name, err)
+		*v.err = fmt.Errorf("weights: tensor %s: %w", v.Name, err)
 	}
 	return d
 }
 
 func (v view) Shape() []uint64 {
-	shape := make([]uint64, len(v.Source.Shape))
-	for i, dim := range v.Source.Shape {
+	shape := make([]uint64, len(v.Entry.Shape))
+	for i, dim := range v.Entry.Shape {
 		shape[i] = uint64(dim)
 	}
 	return shape
@@ -177,14 +174,14 @@ func (v view) Data() []byte {
 	return b
 }
 
-// SaveTensors writes tensors to a safetensors file at path, which appears whole or not at all. Metadata is the free
+// Save writes tensors to a safetensors file at path, which appears whole or not at all. Metadata is the free
 // text of the header; torch's format mark is added, without which some peers refuse a file.
-func SaveTensors(path string, tensors []Source, metadata map[string]string) error {
+func Save(path string, tensors []Entry, metadata map[string]string) error {
 	var failed error
 	views := make(map[string]view, len(tensors))
 	for _, s := range tensors {
 		if _, twice := views[s.Name]; twice {
-			return fmt.Errorf("nn: %s: tensor %s: is given twice", path, s.Name)
+			return fmt.Errorf("weights: %s: tensor %s: is given twice", path, s.Name)
 		}
 		views[s.Name] = view{s, &failed}
 	}
@@ -192,10 +189,14 @@ func SaveTensors(path string, tensors []Source, metadata map[string]string) erro
 	for k, v := range metadata {
 		meta[k] = v
 	}
-	return WriteFile(path, func(w io.Writer) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
 		err := safetensors.SerializeToWriter(views, meta, w)
 		return errors.Join(failed, err)
 	})
+	if err != nil && failed == nil {
+		err = fmt.Errorf("weights: %w", err)
+	}
+	return err
 }
 
 // DefaultShardBytes is the size above which the peers cut weights into several files.
@@ -204,13 +205,13 @@ const DefaultShardBytes = 5_000_000_000
 // SaveShards writes a model's weights to dir: one model.safetensors or, where that would exceed limit bytes, shards
 // and their index, tensors in the given order. Weight files of an earlier save are removed last. A tensor larger than
 // limit has a file of its own; limit 0 never cuts.
-func SaveShards(dir string, tensors []Source, metadata map[string]string, limit int64) error {
+func SaveShards(dir string, tensors []Entry, metadata map[string]string, limit int64) error {
 	shards, total := cut(tensors, limit)
 	if len(shards) <= 1 {
-		if err := SaveTensors(filepath.Join(dir, WeightsFile), tensors, metadata); err != nil {
+		if err := Save(filepath.Join(dir, ModelFile), tensors, metadata); err != nil {
 			return err
 		}
-		return removeStale(dir, []string{WeightsFile})
+		return removeStale(dir, []string{ModelFile})
 	}
 	type meta struct {
 		Parameters int64 `json:"total_parameters"`
@@ -224,7 +225,7 @@ func SaveShards(dir string, tensors []Source, metadata map[string]string, limit 
 	keep := []string{IndexFile}
 	for i, shard := range shards {
 		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
-		if err := SaveTensors(filepath.Join(dir, name), shard, metadata); err != nil {
+		if err := Save(filepath.Join(dir, name), shard, metadata); err != nil {
 			return err
 		}
 		keep = append(keep, name)
@@ -237,18 +238,15 @@ func SaveShards(dir string, tensors []Source, metadata map[string]string, limit 
 	if err != nil {
 		return err
 	}
-	if err := WriteFile(filepath.Join(dir, IndexFile), func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	}); err != nil {
-		return err
+	if err := atomicfile.WriteFile(filepath.Join(dir, IndexFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("weights: %w", err)
 	}
 	return removeStale(dir, keep)
 }
 
 // cut fills one shard after the other up to limit bytes and returns them with the size of all.
-func cut(tensors []Source, limit int64) ([][]Source, int64) {
-	var shards [][]Source
+func cut(tensors []Entry, limit int64) ([][]Entry, int64) {
+	var shards [][]Entry
 	total, room := int64(0), int64(0)
 	for _, s := range tensors {
 		n := s.Bytes()
@@ -266,80 +264,16 @@ func cut(tensors []Source, limit int64) ([][]Source, int64) {
 func removeStale(dir string, keep []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("nn: %w", err)
+		return fmt.Errorf("weights: %w", err)
 	}
 	for _, e := range entries {
 		name := e.Name()
 		shard, _ := filepath.Match("model-*-of-*.safetensors", name)
-		if (shard || name == WeightsFile || name == IndexFile) && !slices.Contains(keep, name) {
+		if (shard || name == ModelFile || name == IndexFile) && !slices.Contains(keep, name) {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("nn: %w", err)
+				return fmt.Errorf("weights: %w", err)
 			}
 		}
 	}
 	return nil
-}
-
-// WriteFile creates or replaces the file at path with what fill writes. The bytes go to a new file beside it that is
-// synchronised and renamed, so that path holds the old or the new contents whatever happens; nothing is left over
-// after an error.
-func WriteFile(path string, fill func(w io.Writer) error) (err error) {
-	dir, base := filepath.Split(path)
-	tmp := filepath.Join(dir, fmt.Sprintf(".%s.%016x.tmp", strings.TrimPrefix(base, "."), rand.Uint64()))
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return fmt.Errorf("nn: %s: %w", path, reason(err))
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(tmp)
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err = fill(w); err != nil {
-		return ofFile(path, tmp, err)
-	}
-	if err = errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return ofFile(path, tmp, err)
-	}
-	if err = os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("nn: %s: %w", path, reason(err))
-	}
-	syncDir(dir)
-	return nil
-}
-
-// ofFile is an error of the temporary file as one of the file that it was to become; others stay as they are.
-func ofFile(path, tmp string, err error) error {
-	var failed *fs.PathError
-	if errors.As(err, &failed) && failed.Path == tmp {
-		return fmt.Errorf("nn: %s: %w", path, failed.Err)
-	}
-	return err
-}
-
-// reason is what the system says of a temporary file, without the file's name, which means nothing to anybody.
-func reason(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
-}
-
-// syncDir makes a rename last through a power cut where the system allows a directory to be synchronised; elsewhere
-// the rename is as safe as the system makes it.
-func syncDir(dir string) {
-	if dir == "" {
-		dir = "."
-	}
-	if d, err := os.Open(dir); err == nil {
-		d.Sync()
-		d.Close()
-	}
 }

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"encoding/binary"

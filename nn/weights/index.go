@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"encoding/json"
@@ -20,20 +20,20 @@ type Index struct {
 func ReadIndex(path string) (*Index, error) {
 	b, err := readSmall(path, maxHeader)
 	if err != nil {
-		return nil, fmt.Errorf("nn: weights: %w", err)
+		return nil, fmt.Errorf("weights: %w", err)
 	}
 	var raw struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := json.Unmarshal(b, &raw); err != nil {
-		return nil, fmt.Errorf("nn: %s: %w", path, err)
+		return nil, fmt.Errorf("weights: %s: %w", path, err)
 	}
 	if len(raw.WeightMap) == 0 {
-		return nil, fmt.Errorf("nn: %s: weight_map is missing or empty", path)
+		return nil, fmt.Errorf("weights: %s: weight_map is missing or empty", path)
 	}
 	for name, file := range raw.WeightMap {
 		if file != filepath.Base(file) || !filepath.IsLocal(file) {
-			return nil, fmt.Errorf("nn: %s: tensor %s: %q is not a plain file name", path, name, file)
+			return nil, fmt.Errorf("weights: %s: tensor %s: %q is not a plain file name", path, name, file)
 		}
 	}
 	return &Index{path, raw.WeightMap}, nil
@@ -57,5 +57,5 @@ func (x *Index) Check(where func(tensor string) string) error {
 		return nil
 	}
 	sort.Strings(missing)
-	return fmt.Errorf("nn: %s: tensors that are not where the index says:\n  %s", x.path, strings.Join(missing, "\n  "))
+	return fmt.Errorf("weights: %s: tensors that are not where the index says:\n  %s", x.path, strings.Join(missing, "\n  "))
 }

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ func ParseDType(name string) (DType, error) {
 	if d, ok := configNames[name]; ok {
 		return d, nil
 	}
-	return "", fmt.Errorf("nn: dtype %q: want float32, bfloat16 or float16", name)
+	return "", fmt.Errorf("weights: dtype %q: want float32, bfloat16 or float16", name)
 }
 
 // TorchName is the spelling that config.json uses, such as "float32"; the safetensors name where torch's is not known.

@@ -1,4 +1,4 @@
-package mamba
+package torchfile
 
 import (
 	"bufio"
@@ -14,8 +14,8 @@ import (
 // function. This reader can only build what a file of tensors needs: plain values, containers, storages and tensors.
 // Everything else, whether opcode or global, is refused by name. It allocates in proportion to the bytes it reads.
 
-// Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, torchStorage and
-// torchTensor.
+// Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, storage and
+// view.
 type (
 	tuple  []any
 	list   struct{ items []any }
@@ -42,16 +42,16 @@ func (d *dict) set(key, value any) {
 
 func newDict() *dict { return &dict{values: map[string]any{}} }
 
-// torchStorage is a block of memory in a torch file.
-type torchStorage struct {
+// storage is a block of memory in a torch file.
+type storage struct {
 	kind     string // FloatStorage, HalfStorage, …
 	key      string
 	elements int64
 }
 
-// torchTensor is a view of a storage.
-type torchTensor struct {
-	storage      torchStorage
+// view is a view of a storage.
+type view struct {
+	storage      storage
 	offset       int64
 	size, stride []int64
 }
@@ -403,7 +403,7 @@ func (u *unpickler) persistent() error {
 	if !okClass || !okKey || !okN || n < 0 || !isStorage || !strings.HasSuffix(kind, "Storage") {
 		return errors.New("a storage that is not described as torch does")
 	}
-	u.push(torchStorage{kind, key, n})
+	u.push(storage{kind, key, n})
 	return nil
 }
 
@@ -423,7 +423,7 @@ func (u *unpickler) reduce() error {
 		u.push(newDict())
 		return nil
 	case f == any(global("torch._utils._rebuild_parameter")) && len(args) > 0:
-		if t, is := args[0].(torchTensor); is {
+		if t, is := args[0].(view); is {
 			u.push(t)
 			return nil
 		}
@@ -434,14 +434,14 @@ func (u *unpickler) reduce() error {
 }
 
 func (u *unpickler) tensor(args tuple) error {
-	s, ok := args[0].(torchStorage)
+	s, ok := args[0].(storage)
 	offset, okOffset := args[1].(int64)
 	size, okSize := int64s(args[2])
 	stride, okStride := int64s(args[3])
 	if !ok || !okOffset || !okSize || !okStride || len(size) != len(stride) {
 		return errors.New("a tensor that is not described as torch does")
 	}
-	u.push(torchTensor{s, offset, size, stride})
+	u.push(view{s, offset, size, stride})
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// WeightsFile is the name of a model's weights in its directory.
-	WeightsFile = "model.safetensors"
+	// ModelFile is the name of a model's weights in its directory.
+	ModelFile = "model.safetensors"
 	// IndexFile lists the tensors of weights that are cut into several files.
 	IndexFile = "model.safetensors.index.json"
 
@@ -37,9 +37,9 @@ const (
 	chunk = 1 << 18
 )
 
-// Tensors is a checkpoint opened for reading: one safetensors file or the shards of one. Only headers are in memory.
+// Reader is a checkpoint opened for reading: one safetensors file or the shards of one. Only headers are in memory.
 // It may be used by several goroutines.
-type Tensors struct {
+type Reader struct {
 	// Metadata is the free text of the files' headers; later shards win.
 	Metadata map[string]string
 
@@ -60,15 +60,15 @@ type Tensor struct {
 	offset int64
 }
 
-// OpenTensors opens a safetensors file, a sharded checkpoint by its index file, or a directory that holds either under
+// Open opens a safetensors file, a sharded checkpoint by its index file, or a directory that holds either under
 // its usual name. Offsets and shapes are checked against each other and against the sizes of the files. All files are
 // open until Close.
-func OpenTensors(path string) (*Tensors, error) {
+func Open(path string) (*Reader, error) {
 	file, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tensors{Metadata: map[string]string{}, path: file, byName: map[string]Tensor{}}
+	t := &Reader{Metadata: map[string]string{}, path: file, byName: map[string]Tensor{}}
 	if strings.HasSuffix(file, ".json") {
 		err = t.openShards(file)
 	} else {
@@ -86,12 +86,12 @@ func OpenTensors(path string) (*Tensors, error) {
 func locate(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("nn: weights: %w", err)
+		return "", fmt.Errorf("weights: %w", err)
 	}
 	if !info.IsDir() {
 		return path, nil
 	}
-	for _, name := range []string{WeightsFile, IndexFile} {
+	for _, name := range []string{ModelFile, IndexFile} {
 		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
 			return filepath.Join(path, name), nil
 		}
@@ -100,11 +100,11 @@ func locate(path string) (string, error) {
 	if m, _ := filepath.Glob(filepath.Join(path, "*.bin")); len(m) > 0 {
 		hint = "; " + filepath.Base(m[0]) + " is a torch file, which has to be converted first"
 	}
-	return "", fmt.Errorf("nn: %s: neither %s nor %s is there%s: %w", path, WeightsFile, IndexFile, hint, os.ErrNotExist)
+	return "", fmt.Errorf("weights: %s: neither %s nor %s is there%s: %w", path, ModelFile, IndexFile, hint, os.ErrNotExist)
 }
 
 // Close closes the files.
-func (t *Tensors) Close() error {
+func (t *Reader) Close() error {
 	var errs []error
 	for _, f := range t.files {
 		errs = append(errs, f.Close())
@@ -114,19 +114,19 @@ func (t *Tensors) Close() error {
 }
 
 // Path is the file that was opened: the safetensors file or the index of the shards.
-func (t *Tensors) Path() string { return t.path }
+func (t *Reader) Path() string { return t.path }
 
 // Names lists the tensors in alphabetical order.
-func (t *Tensors) Names() []string { return t.names }
+func (t *Reader) Names() []string { return t.names }
 
 // Tensor looks a tensor up by its name in the file.
-func (t *Tensors) Tensor(name string) (Tensor, bool) {
+func (t *Reader) Tensor(name string) (Tensor, bool) {
 	x, ok := t.byName[name]
 	return x, ok
 }
 
 // Bytes is the size of all tensors in the files.
-func (t *Tensors) Bytes() int64 {
+func (t *Reader) Bytes() int64 {
 	n := int64(0)
 	for _, x := range t.byName {
 		n += x.Bytes()
@@ -134,26 +134,26 @@ func (t *Tensors) Bytes() int64 {
 	return n
 }
 
-func (t *Tensors) openFile(path string) error {
+func (t *Reader) openFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("nn: weights: %w", err)
+		return fmt.Errorf("weights: %w", err)
 	}
 	t.files = append(t.files, f)
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("nn: weights: %w", err)
+		return fmt.Errorf("weights: %w", err)
 	}
 	if info.IsDir() {
-		return fmt.Errorf("nn: %s: is a directory, want a safetensors file", path)
+		return fmt.Errorf("weights: %s: is a directory, want a safetensors file", path)
 	}
 	tensors, metadata, err := readHeader(f, info.Size())
 	if err != nil {
-		return fmt.Errorf("nn: %s: %w", path, err)
+		return fmt.Errorf("weights: %s: %w", path, err)
 	}
 	for _, x := range tensors {
 		if _, twice := t.byName[x.Name]; twice {
-			return fmt.Errorf("nn: %s: tensor %s: is in another shard too", path, x.Name)
+			return fmt.Errorf("weights: %s: tensor %s: is in another shard too", path, x.Name)
 		}
 		x.data, x.path = f, path
 		t.byName[x.Name] = x
@@ -166,7 +166,7 @@ func (t *Tensors) openFile(path string) error {
 }
 
 // openShards opens every file that the index names and checks that each tensor is where the index says.
-func (t *Tensors) openShards(path string) error {
+func (t *Reader) openShards(path string) error {
 	index, err := ReadIndex(path)
 	if err != nil {
 		return err
@@ -277,7 +277,7 @@ func (x Tensor) Bytes() int64 { return int64(x.Size()) * int64(x.DType.Size()) }
 // F16; a bfloat16 one takes BF16 as it is and rounds the others to the nearest.
 func (x Tensor) Read(p *ag.Param) error {
 	if !slices.Equal(x.Shape, p.Shape()) {
-		return fmt.Errorf("nn: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
+		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
 	}
 	defer p.Touch()
 	if p.IsBF16() {
@@ -341,7 +341,7 @@ func (x Tensor) floating() error {
 	case F32, BF16, F16:
 		return nil
 	}
-	return fmt.Errorf("nn: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
+	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
 }
 
 // ReadFloat32s fills dst, which has the tensor's size. F32 is read in place, 16-bit types are widened in pieces.
@@ -350,7 +350,7 @@ func (x Tensor) ReadFloat32s(dst []float32) error {
 		return err
 	}
 	if len(dst) != x.Size() {
-		return fmt.Errorf("nn: tensor %s: has %d elements, want %d", x.Name, x.Size(), len(dst))
+		return fmt.Errorf("weights: tensor %s: has %d elements, want %d", x.Name, x.Size(), len(dst))
 	}
 	if x.DType == F32 {
 		if err := x.readAt(float32Bytes(dst), 0); err != nil {
@@ -396,7 +396,7 @@ func (x Tensor) pieces16(use func(at int, bits []uint16)) error {
 func (x Tensor) Ints() ([]int, error) {
 	size := x.DType.Size()
 	if x.DType != I64 && x.DType != I32 {
-		return nil, fmt.Errorf("nn: tensor %s: is %s, want I64 or I32", x.Name, x.DType)
+		return nil, fmt.Errorf("weights: tensor %s: is %s, want I64 or I32", x.Name, x.DType)
 	}
 	b := make([]byte, x.Bytes())
 	if err := x.readAt(b, 0); err != nil {
@@ -415,7 +415,7 @@ func (x Tensor) Ints() ([]int, error) {
 
 func (x Tensor) readAt(b []byte, at int64) error {
 	if _, err := x.data.ReadAt(b, x.offset+at); err != nil {
-		return fmt.Errorf("nn: %s: tensor %s: %w", x.path, x.Name, err)
+		return fmt.Errorf("weights: %s: tensor %s: %w", x.path, x.Name, err)
 	}
 	return nil
 }

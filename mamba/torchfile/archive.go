@@ -1,4 +1,4 @@
-package mamba
+package torchfile
 
 import (
 	"archive/zip"
@@ -12,53 +12,52 @@ import (
 	"strings"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/nn"
+	"mambatrain/internal/fault"
+	"mambatrain/nn/weights"
 )
 
-// torchFile is a checkpoint written by torch.save: a zip archive with a pickle that describes tensors and, beside it,
-// one stored (never compressed) entry for each block of memory.
-type torchFile struct {
-	path    string
-	size    int64
-	zip     *zip.ReadCloser
-	names   []string
-	tensors map[string]torchTensor
-	data    map[string]*zip.File // storages by key
+// archive is one file of torch.save: a zip archive with a pickle that describes tensors, and one uncompressed entry for
+// each block of memory.
+type archive struct {
+	path  string
+	size  int64
+	zip   *zip.ReadCloser
+	names []string
+	views map[string]view
+	data  map[string]*zip.File // storages by key
 }
 
 // storageTypes are the element types that can be converted; the others are listed with a fault.
-var storageTypes = map[string]nn.DType{"FloatStorage": nn.F32, "HalfStorage": nn.F16, "BFloat16Storage": nn.BF16}
+var storageTypes = map[string]weights.DType{"FloatStorage": weights.F32, "HalfStorage": weights.F16, "BFloat16Storage": weights.BF16}
 
 // maxPickle bounds the description of the tensors, some 200 bytes each.
 const maxPickle = 64 << 20
 
-// openTorch reads the description of every tensor and checks it against the blocks that are there.
-func openTorch(file string) (*torchFile, error) {
+// openArchive reads the description of every tensor and checks it against the blocks that are there.
+func openArchive(file string) (*archive, error) {
 	z, err := zip.OpenReader(file)
 	if errors.Is(err, zip.ErrFormat) {
-		return nil, fmt.Errorf("mamba: %s: is not a zip archive; files of torch before 1.6 have to be saved again by a newer one", file)
+		return nil, fmt.Errorf("torchfile: %s: is not a zip archive; files of torch before 1.6 have to be saved again by a newer one", file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("mamba: %w", err)
+		return nil, fmt.Errorf("torchfile: %w", err)
 	}
 	info, err := os.Stat(file)
 	if err != nil {
 		z.Close()
-		return nil, fmt.Errorf("mamba: %w", err)
+		return nil, fmt.Errorf("torchfile: %w", err)
 	}
-	t := &torchFile{path: file, size: info.Size(), zip: z, tensors: map[string]torchTensor{}, data: map[string]*zip.File{}}
-	if err := t.read(); err != nil {
+	a := &archive{path: file, size: info.Size(), zip: z, views: map[string]view{}, data: map[string]*zip.File{}}
+	if err := a.read(); err != nil {
 		z.Close()
-		return nil, fmt.Errorf("mamba: %s: %w", file, err)
+		return nil, fmt.Errorf("torchfile: %s: %w", file, err)
 	}
-	return t, nil
+	return a, nil
 }
 
-func (t *torchFile) Close() error { return t.zip.Close() }
-
-func (t *torchFile) read() error {
+func (a *archive) read() error {
 	var program *zip.File
-	for _, f := range t.zip.File {
+	for _, f := range a.zip.File {
 		dir, base := path.Split(f.Name)
 		switch {
 		case base == "data.pkl":
@@ -68,7 +67,7 @@ func (t *torchFile) read() error {
 				return fmt.Errorf("byte order %q: want little", order)
 			}
 		case path.Base(path.Clean(dir)) == "data":
-			t.data[base] = f
+			a.data[base] = f
 		}
 	}
 	if program == nil {
@@ -87,11 +86,11 @@ func (t *torchFile) read() error {
 	if !ok {
 		return fmt.Errorf("holds a %T, want a dictionary of tensors", object)
 	}
-	return t.take(d)
+	return a.list(d)
 }
 
-// take lists the tensors of a state dictionary; one wrapped in "state_dict" or "model" is unwrapped.
-func (t *torchFile) take(d *dict) error {
+// list lists the tensors of a state dictionary; one wrapped in "state_dict" or "model" is unwrapped.
+func (a *archive) list(d *dict) error {
 	for _, wrapper := range []string{"state_dict", "model"} {
 		if inner, ok := d.values[wrapper].(*dict); ok {
 			d = inner
@@ -99,30 +98,30 @@ func (t *torchFile) take(d *dict) error {
 	}
 	var faults []string
 	for _, name := range d.keys {
-		x, ok := d.values[name].(torchTensor)
+		x, ok := d.values[name].(view)
 		if !ok {
 			continue // numbers and the like beside the weights
 		}
-		if err := t.check(x); err != nil {
+		if err := a.check(x); err != nil {
 			faults = append(faults, fmt.Sprintf("%s: %v", name, err))
 		}
-		t.names, t.tensors[name] = append(t.names, name), x
+		a.names, a.views[name] = append(a.names, name), x
 	}
-	sort.Strings(t.names)
+	sort.Strings(a.names)
 	sort.Strings(faults)
 	if len(faults) > 0 {
-		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), abridge(faults))
+		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), fault.Lines(faults))
 	}
-	if len(t.names) == 0 {
+	if len(a.names) == 0 {
 		return errors.New("holds no tensors")
 	}
 	return nil
 }
 
 // check compares a tensor with its storage and the storage with its bytes. Types that cannot be converted are left to
-// [match], which names them.
-func (t *torchFile) check(x torchTensor) error {
-	f, ok := t.data[x.storage.key]
+// the caller, who knows which tensors it needs.
+func (a *archive) check(x view) error {
+	f, ok := a.data[x.storage.key]
 	if !ok {
 		return fmt.Errorf("storage %q is missing", x.storage.key)
 	}
@@ -132,7 +131,7 @@ func (t *torchFile) check(x torchTensor) error {
 	}
 	all := x.storage.elements
 	bytes := f.UncompressedSize64
-	if f.Method != zip.Store || f.CompressedSize64 != bytes || bytes > uint64(t.size) || all > t.size || bytes != uint64(all*size) {
+	if f.Method != zip.Store || f.CompressedSize64 != bytes || bytes > uint64(a.size) || all > a.size || bytes != uint64(all*size) {
 		return fmt.Errorf("storage %q has %d bytes, want %d elements of %s, uncompressed", x.storage.key, bytes, all, x.storage.kind)
 	}
 	n, last := int64(1), x.offset // elements, and the place of the last one
@@ -150,25 +149,24 @@ func (t *torchFile) check(x torchTensor) error {
 	return nil
 }
 
-// describe returns a tensor's name, type and shape.
-func (t *torchFile) describe(name string) stored {
-	x := t.tensors[name]
-	s := stored{name: name, dtype: storageTypes[x.storage.kind]}
-	if s.dtype == "" {
-		s.dtype = nn.DType(x.storage.kind)
+func (a *archive) tensor(name string) Tensor {
+	x := a.views[name]
+	y := Tensor{Name: name, DType: storageTypes[x.storage.kind], in: a}
+	if y.DType == "" {
+		y.DType = weights.DType(x.storage.kind)
 	}
 	for _, dim := range x.size {
-		s.shape = append(s.shape, int(dim))
+		y.Shape = append(y.Shape, int(dim))
 	}
-	return s
+	return y
 }
 
 // float32s reads a tensor in row-major order.
-func (t *torchFile) float32s(name string) ([]float32, error) {
-	x := t.tensors[name]
-	all, err := t.storage(x.storage)
+func (a *archive) float32s(name string) ([]float32, error) {
+	x := a.views[name]
+	all, err := a.storage(x.storage)
 	if err != nil {
-		return nil, fmt.Errorf("mamba: %s: tensor %s: %w", t.path, name, err)
+		return nil, fmt.Errorf("torchfile: %s: tensor %s: %w", a.path, name, err)
 	}
 	n := int64(1)
 	for _, dim := range x.size {
@@ -195,7 +193,7 @@ func (t *torchFile) float32s(name string) ([]float32, error) {
 	return v, nil
 }
 
-func contiguous(x torchTensor) bool {
+func contiguous(x view) bool {
 	step := int64(1)
 	for d := len(x.size) - 1; d >= 0; d-- {
 		if x.size[d] != 1 && x.stride[d] != step {
@@ -207,8 +205,8 @@ func contiguous(x torchTensor) bool {
 }
 
 // storage reads a block of memory as float32.
-func (t *torchFile) storage(s torchStorage) ([]float32, error) {
-	r, err := t.data[s.key].Open()
+func (a *archive) storage(s storage) ([]float32, error) {
+	r, err := a.data[s.key].Open()
 	if err != nil {
 		return nil, err
 	}
@@ -230,8 +228,8 @@ func (t *torchFile) storage(s torchStorage) ([]float32, error) {
 	return v, nil
 }
 
-func decode(v []float32, b []byte, bits []uint16, dtype nn.DType) {
-	if dtype == nn.F32 {
+func decode(v []float32, b []byte, bits []uint16, dtype weights.DType) {
+	if dtype == weights.F32 {
 		for i := range v {
 			v[i] = math.Float32frombits(uint32(b[4*i]) | uint32(b[4*i+1])<<8 | uint32(b[4*i+2])<<16 | uint32(b[4*i+3])<<24)
 		}
@@ -240,7 +238,7 @@ func decode(v []float32, b []byte, bits []uint16, dtype nn.DType) {
 	for i := range v {
 		bits[i] = uint16(b[2*i]) | uint16(b[2*i+1])<<8
 	}
-	if dtype == nn.BF16 {
+	if dtype == weights.BF16 {
 		kernel.WidenBF16(v, bits[:len(v)])
 	} else {
 		kernel.WidenFP16(v, bits[:len(v)])

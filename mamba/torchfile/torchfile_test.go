@@ -1,0 +1,151 @@
+package torchfile
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mambatrain/nn/weights"
+)
+
+const original = "../testdata/original"
+
+// repack writes the original checkpoint's archive with some entries changed; change returns nil to leave one out.
+func repack(t testing.TB, change func(name string, b []byte) []byte) string {
+	t.Helper()
+	z, err := zip.OpenReader(filepath.Join(original, ModelFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range z.File {
+		b, err := readEntry(f, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b = change(f.Name, b); b == nil {
+			continue
+		}
+		e, err := w.CreateHeader(&zip.FileHeader{Name: f.Name, Method: zip.Store})
+		if err == nil {
+			_, err = e.Write(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	path := filepath.Join(t.TempDir(), ModelFile)
+	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestHostilePickles: no global but those of tensors is looked up, and no description makes the reader leave its bytes.
+func TestHostilePickles(t *testing.T) {
+	pickled := func(program string) string {
+		return repack(t, func(name string, b []byte) []byte {
+			if name == "archive/data.pkl" {
+				return []byte(program)
+			}
+			return b
+		})
+	}
+	storage := "ctorch\nFloatStorage\n"
+	tensor := func(key, elements, offset, size, stride string) string {
+		return "\x80\x02}X\x01\x00\x00\x00ac" + "torch._utils\n_rebuild_tensor_v2\n" + "((X\x07\x00\x00\x00storage" + storage +
+			"X" + string([]byte{byte(len(key)), 0, 0, 0}) + key + "X\x03\x00\x00\x00cpu" + elements + "tQ" + offset + size + stride + "tRs."
+	}
+	for what, c := range map[string]struct{ path, want string }{
+		"a call of the system":            {pickled("cos\nsystem\n(X\x02\x00\x00\x00lstR."), `"os.system"`},
+		"by stack":                        {pickled("\x80\x04\x8c\x02os\x8c\x06system\x93."), `"os.system"`},
+		"eval":                            {pickled("c__builtin__\neval\n."), `"__builtin__.eval"`},
+		"an old opcode":                   {pickled("(ios\nsystem\n."), "opcode 0x69"},
+		"a huge text":                     {pickled("X\xff\xff\xff\x7f"), "a text of"},
+		"cut off":                         {pickled("\x80\x02}("), "in the middle"},
+		"an empty stack":                  {pickled("R"), "stack empty"},
+		"a list":                          {pickled("\x80\x02]."), "want a dictionary"},
+		"nothing in it":                   {pickled("\x80\x02}."), "holds no tensors"},
+		"a storage that is not there":     {pickled(tensor("99", "K\x04", "K\x00", "K\x04\x85", "K\x01\x85")), `storage "99" is missing`},
+		"a storage larger than its bytes": {pickled(tensor("0", "J\xff\xff\xff\x7f", "K\x00", "K\x04\x85", "K\x01\x85")), "elements of FloatStorage"},
+		"a shape beyond it":               {pickled(tensor("0", "K\xc0", "K\x00", "M\xff\xff\x85", "K\x01\x85")), "exceeds its storage"},
+		"a stride beyond it":              {pickled(tensor("0", "K\xc0", "K\x00", "K\x02\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")), "exceeds its storage"},
+		"an offset beyond it":             {pickled(tensor("0", "K\xc0", "K\xc0", "K\x01\x85", "K\x01\x85")), "exceeds its storage"},
+		"one element many times":          {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\x7f\x85", "K\x00\x85")), "exceeds its storage"},
+		"a negative shape":                {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\xff\x85", "K\x01\x85")), "not described as torch does"},
+		"no archive":                      {filepath.Join(original, "make.py"), "not a zip archive"},
+		"big endian": {repack(t, func(name string, b []byte) []byte {
+			if name == "archive/byteorder" {
+				return []byte("big")
+			}
+			return b
+		}), "want little"},
+		"a storage cut short": {repack(t, func(name string, b []byte) []byte {
+			if name == "archive/data/0" {
+				return b[:8]
+			}
+			return b
+		}), "has 8 bytes"},
+		"no pickle": {repack(t, func(name string, b []byte) []byte {
+			if name == "archive/data.pkl" {
+				return nil
+			}
+			return b
+		}), "no data.pkl"},
+	} {
+		f, err := Open(c.path)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", what, err, c.want)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
+
+func FuzzUnpickle(f *testing.F) {
+	z, err := zip.OpenReader(filepath.Join(original, ModelFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, err := z.Open("archive/data.pkl")
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, _ := io.ReadAll(r)
+	f.Add(b)
+	f.Add([]byte("\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x01a\x94K\x01u."))
+	f.Add([]byte("\x80\x02(((d.ta]es\x86."))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		object, err := unpickle(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		d, ok := object.(*dict)
+		if !ok {
+			return
+		}
+		file := &archive{size: 1 << 10, views: map[string]view{}, data: map[string]*zip.File{
+			"0": {FileHeader: zip.FileHeader{UncompressedSize64: 768, CompressedSize64: 768}}}}
+		if file.list(d) != nil {
+			return
+		}
+		for _, name := range file.names {
+			s := file.tensor(name)
+			n := 1
+			for _, dim := range s.Shape {
+				n *= dim
+			}
+			if s.DType == weights.F32 && (n < 0 || n > 192) {
+				t.Fatalf("%s %v passed the check against 192 elements", name, s.Shape)
+			}
+		}
+	})
+}
