@@ -177,17 +177,13 @@ func inverseNorms[T kernel.Float](inv []T, w, a, b Array[T], o dora[T], scratch 
 	}
 }
 
-// weightRows copies the rows of w from row i on into block, from whatever form the weight is kept in.
+// weightRows copies the rows of w from row i on into block.
 func weightRows[T kernel.Float](block kernel.Mat[T], w Array[T], i int) {
-	if w.Data != nil {
-		copy(block.Data, w.Data[i*block.Cols:(i+block.Rows)*block.Cols])
+	if w.Data == nil {
+		w.Param.ReadRows(f32(block), i)
 		return
 	}
-	ids := make([]int, block.Rows)
-	for k := range ids {
-		ids[k] = i + k
-	}
-	w.Param.Packed().Gather(f32(block), ids)
+	copy(block.Data, w.Data[i*block.Cols:(i+block.Rows)*block.Cols])
 }
 
 func transpose[T kernel.Float](y, x kernel.Mat[T]) {

@@ -57,8 +57,8 @@ func (o embedding[T]) Forward(c *Call[T]) {
 
 // gather copies the rows of table that ids name.
 func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
-	if p := packed[T](table); p != nil {
-		p.Gather(f32(y), ids)
+	if table.Data == nil {
+		table.Param.Gather(f32(y), ids)
 		return
 	}
 	kernel.Gather(y, table.Mat(), ids)

@@ -4,7 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"gorgonia.org/tensor"
+
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 )
 
 // A frozen weight takes another path through the kernels (packed, the adapter fused) than a trainable one. Both must give
@@ -72,5 +75,39 @@ func TestUnpackRestoresBits(t *testing.T) {
 	p.Unpack()
 	if !slices.Equal(p.Float32s(), want) {
 		t.Fatal("the value came back changed")
+	}
+}
+
+// TestParam_readsEveryForm: rows and copies are the same numbers whether the value is float32, bfloat16 or packed only.
+func TestParam_readsEveryForm(t *testing.T) {
+	const rows, cols = 37, 19
+	bits, want := make([]uint16, rows*cols), make([]float32, rows*cols)
+	kernel.ToBF16(bits, param(t, "w", 1, rows, cols).Float32s())
+	kernel.WidenBF16(want, bits)
+	forms := map[string]*ag.Param{
+		"float32":          ag.NewParam("w", tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(slices.Clone(want)))),
+		"bfloat16":         ag.NewParam("w", tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(slices.Clone(bits)))),
+		"packed float32":   ag.NewParam("w", tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(slices.Clone(want)))),
+		"packed bfloat16":  ag.NewParam("w", tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(slices.Clone(bits)))),
+		"three dimensions": ag.NewParam("w", tensor.New(tensor.WithShape(rows, 1, cols), tensor.WithBacking(slices.Clone(want)))),
+	}
+	forms["packed float32"].PackOnly()
+	forms["packed bfloat16"].PackOnly()
+	for form, p := range forms {
+		if !slices.Equal(p.Float32Copy(), want) {
+			t.Errorf("%s: the copy differs", form)
+		}
+		y := kernel.Dense(make([]float32, 5*cols), 5, cols)
+		p.ReadRows(y, 30)
+		if !slices.Equal(y.Data, want[30*cols:35*cols]) {
+			t.Errorf("%s: rows 30 to 34 differ", form)
+		}
+		p.Gather(kernel.Dense(y.Data[:2*cols], 2, cols), []int{36, 0})
+		if !slices.Equal(y.Data[:2*cols], slices.Concat(want[36*cols:], want[:cols])) {
+			t.Errorf("%s: rows 36 and 0 differ", form)
+		}
+	}
+	if v := ag.NewParam("b", tensor.New(tensor.WithShape(3), tensor.WithBacking([]float32{1, 2, 3}))); !slices.Equal(v.Float32Copy(), []float32{1, 2, 3}) {
+		t.Error("one dimension: the copy differs")
 	}
 }

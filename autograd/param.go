@@ -103,7 +103,39 @@ func (p *Param) Bytes() int64 {
 	return n
 }
 
-// Float32s returns the memory of the value. It panics unless the value is float32.
+// Gather copies rows ids of the value, its first dimension against all others, to y as float32. It reads every form that
+// a parameter of a model has: packed only, bfloat16 and float32.
+func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
+	switch {
+	case p.Value == nil:
+		p.Packed().Gather(y, ids)
+	case p.IsBF16():
+		for t, id := range ids {
+			kernel.WidenBF16(y.Row(t), p.BF16s()[id*y.Cols:(id+1)*y.Cols])
+		}
+	default:
+		kernel.Gather(y, kernel.Dense(p.Float32s(), p.Size()/y.Cols, y.Cols), ids)
+	}
+}
+
+// ReadRows copies as many rows as y has, beginning with row from, as [Param.Gather] does.
+func (p *Param) ReadRows(y kernel.Mat[float32], from int) {
+	ids := make([]int, y.Rows)
+	for i := range ids {
+		ids[i] = from + i
+	}
+	p.Gather(y, ids)
+}
+
+// Float32Copy returns a copy of the value as float32, from every form that [Param.Gather] reads.
+func (p *Param) Float32Copy() []float32 {
+	rows := p.Shape()[0]
+	y := kernel.Dense(make([]float32, p.Size()), rows, p.Size()/rows)
+	p.ReadRows(y, 0)
+	return y.Data
+}
+
+// Float32s returns the memory of the value, to read or to change. It panics unless the value is float32.
 func (p *Param) Float32s() []float32 { return p.Value.Data().([]float32) }
 
 // BF16s returns the memory of a bfloat16 value. It panics on another type.
@@ -156,8 +188,7 @@ func (p *Param) Unpack() {
 	if p.only == nil {
 		return
 	}
-	shape, w := p.only.shape, make([]float32, p.Size())
-	p.packed.Unpack(kernel.Dense(w, shape[0], shape[1]))
+	shape, w := p.only.shape, p.Float32Copy()
 	if p.only.bf16 {
 		bits := make([]uint16, len(w))
 		for i, v := range w {

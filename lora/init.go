@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 
-	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/nn"
 )
@@ -41,7 +40,7 @@ func (l *layer) norms() []float32 {
 	}
 	squares, row := make([]float64, n), make([]float32, cols)
 	for i := from; i < to; i++ {
-		readRow(row, w, i)
+		w.ReadRows(kernel.Dense(row, 1, cols), i)
 		for j, x := range row {
 			if l.Embedding != nil {
 				squares[j] += float64(x) * float64(x)
@@ -55,17 +54,4 @@ func (l *layer) norms() []float32 {
 		norms[i] = float32(math.Sqrt(s))
 	}
 	return norms
-}
-
-// readRow copies row i of a weight in whatever form it is kept.
-func readRow(row []float32, w *ag.Param, i int) {
-	n := len(row)
-	switch {
-	case w.Value == nil: // packed only
-		w.Packed().Gather(kernel.Dense(row, 1, n), []int{i})
-	case w.IsBF16():
-		kernel.WidenBF16(row, w.BF16s()[i*n:(i+1)*n])
-	default:
-		copy(row, w.Float32s()[i*n:(i+1)*n])
-	}
 }

@@ -8,7 +8,6 @@ import (
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
-	"mambatrain/autograd/kernel"
 	"mambatrain/nn"
 )
 
@@ -140,16 +139,9 @@ func untie(m nn.Module, head nn.Slot) error {
 	return nil
 }
 
-// float32Copy returns p's value in memory of its own.
+// float32Copy returns p's value as float32 in memory of its own.
 func float32Copy(p *ag.Param) *tensor.Dense {
-	p.Unpack()
-	v := make([]float32, p.Size())
-	if p.IsBF16() {
-		kernel.WidenBF16(v, p.BF16s())
-	} else {
-		copy(v, p.Float32s())
-	}
-	return tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(v))
+	return tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(p.Float32Copy()))
 }
 
 // prefix stands before a parameter's name in a PEFT file.

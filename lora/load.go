@@ -213,13 +213,12 @@ func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	p.Unpack()
 	if p.IsBF16() {
 		bits := make([]uint16, len(v))
 		kernel.ToBF16(bits, v)
-		return slices.Equal(bits, p.BF16s()), nil
+		kernel.WidenBF16(v, bits)
 	}
-	return slices.Equal(v, p.Float32s()), nil
+	return slices.Equal(v, p.Float32Copy()), nil
 }
 
 // untie gives a tied head the weight that the file has for it.

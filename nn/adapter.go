@@ -111,7 +111,7 @@ func (a *Adapter) linearRatio(w *ag.Param) []float32 {
 	ratio, row := make([]float32, out), make([]float32, in)
 	A, B, r := a.A.Float32s(), a.B.Float32s(), a.Rank()
 	for i := range ratio {
-		readRow(row, w, a.From+i)
+		w.ReadRows(kernel.Dense(row, 1, in), a.From+i)
 		for k, b := range B[i*r : (i+1)*r] {
 			axpy(row, float32(a.Scale)*b, A[k*in:(k+1)*in])
 		}
@@ -126,7 +126,7 @@ func (a *Adapter) embeddingRatio(w *ag.Param) []float32 {
 	A, B := a.A.Float32s(), a.B.Float32s()
 	row, squares := make([]float32, m), make([]float64, m)
 	for id := range v {
-		readRow(row, w, id)
+		w.ReadRows(kernel.Dense(row, 1, m), id)
 		for j := range row {
 			x := float64(row[j])
 			for k, b := range B[j*r : (j+1)*r] {

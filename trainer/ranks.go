@@ -100,29 +100,29 @@ func (t *Trainer) report(differences []Change) error {
 // weightsChecksum covers all parameters, frozen ones too: two ranks with different base models would train nonsense.
 func weightsChecksum(params []*ag.Param) string {
 	h := crc32.New(castagnoli)
-	var unpacked []float32
+	var buf []float32
 	for _, p := range params {
 		h.Write([]byte(p.Name))
-		switch {
-		case p.Value == nil: // packed only
-			if len(unpacked) < p.Size() {
-				unpacked = make([]float32, p.Size())
-			}
-			rows := p.Shape()[0]
-			p.Packed().Unpack(kernel.Dense(unpacked[:p.Size()], rows, p.Size()/rows))
-			h.Write(bytesOf(unpacked[:p.Size()]))
-		case p.IsBF16():
-			h.Write(bytesOf(p.BF16s()))
-		default:
-			h.Write(bytesOf(p.Float32s()))
+		rows, cols := p.Shape()[0], p.Size()/p.Shape()[0]
+		block := max(1, checksumBlock/cols)
+		if need := min(block, rows) * cols; len(buf) < need {
+			buf = make([]float32, need)
+		}
+		for from := 0; from < rows; from += block {
+			y := kernel.Dense(buf, min(block, rows-from), cols)
+			p.ReadRows(y, from)
+			h.Write(bytesOf(buf[:y.Rows*cols]))
 		}
 	}
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 
+// checksumBlock is how many numbers of a weight are read at once, where a row is not longer.
+const checksumBlock = 1 << 18
+
 // bytesOf views numbers as the bytes that they are in memory.
-func bytesOf[T float32 | uint16](x []T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(*new(T))))
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(float32(0))))
 }
 
 // broadcastText returns root's text.

@@ -35,9 +35,7 @@ func FromParam(p *ag.Param, as DType) Entry {
 		if p.Value != nil {
 			return p.Value.Data(), nil
 		}
-		v, shape := make([]float32, p.Size()), p.Shape() // kept in the kernels' layout only
-		p.Packed().Unpack(kernel.Dense(v, shape[0], shape[1]))
-		return v, nil
+		return p.Float32Copy(), nil
 	}}
 }
 
