@@ -1,17 +1,15 @@
 package mamba
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/gguf"
 )
 
 // GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D and the
@@ -35,18 +33,13 @@ func (t GGUFType) Check() error {
 	return nil
 }
 
-// ggufType is what the format says of a type: its number, its number as the type of a whole file, and the size of a
-// block of elements.
+// ggufType is a type with its number as the type of a whole file.
 type ggufType struct {
-	id, file     uint32
-	block, bytes int
-	encode       func([]float32) []byte
+	gguf.Type
+	file uint32
 }
 
-var ggufTypes = map[GGUFType]ggufType{
-	GGUFF32: {0, 0, 1, 4, encodeF32}, GGUFF16: {1, 1, 1, 2, encodeF16},
-	GGUFBF16: {30, 32, 1, 2, encodeBF16}, GGUFQ8: {8, 7, q8Block, q8Block + 2, encodeQ8},
-}
+var ggufTypes = map[GGUFType]ggufType{GGUFF32: {gguf.F32, 0}, GGUFF16: {gguf.F16, 1}, GGUFBF16: {gguf.BF16, 32}, GGUFQ8: {gguf.Q8_0, 7}}
 
 // GGUFOptions say how a GGUF file is written.
 type GGUFOptions struct {
@@ -81,13 +74,13 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err != nil {
 		return 0, err
 	}
-	g := &ggufFile{}
+	g := &ggufModel{}
 	g.describe(c, o)
 	if err := g.tokenizer(from, c); err != nil {
 		return 0, err
 	}
 	g.layout(c, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
-	return len(g.tensors), atomicfile.Write(file, g.write)
+	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
 // ggufFits says what of the model llama.cpp has no place for.
@@ -108,37 +101,18 @@ func ggufFits(c Config) error {
 	return nil
 }
 
-// ggufFile is the contents of a GGUF file: keys with their encoded values, and tensors.
-type ggufFile struct {
-	keys    []string
-	values  [][]byte // type and value
-	tensors []ggufTensor
-}
-
-type ggufTensor struct {
-	name   string
-	dims   []int // fastest first: the reverse of ours
-	as     ggufType
-	values func() ([]float32, error)
-}
-
-func (t ggufTensor) bytes() int {
-	n := 1
-	for _, dim := range t.dims {
-		n *= dim
-	}
-	return n / t.as.block * t.as.bytes
-}
+// ggufModel is a model's GGUF file.
+type ggufModel struct{ gguf.Writer }
 
 // describe sets the keys that llama.cpp's loader reads.
-func (g *ggufFile) describe(c Config, o GGUFOptions) {
-	g.set("general.architecture", "mamba")
-	g.set("general.type", "model")
+func (g *ggufModel) describe(c Config, o GGUFOptions) {
+	g.Set("general.architecture", "mamba")
+	g.Set("general.type", "model")
 	if o.Name != "" {
-		g.set("general.name", o.Name)
+		g.Set("general.name", o.Name)
 	}
-	g.set("general.file_type", ggufTypes[o.Type].file)
-	g.set("general.quantization_version", uint32(2))
+	g.Set("general.file_type", ggufTypes[o.Type].file)
+	g.Set("general.quantization_version", uint32(2))
 	for _, k := range []struct {
 		key   string
 		value int
@@ -151,62 +125,51 @@ func (g *ggufFile) describe(c Config, o GGUFOptions) {
 		{"ssm.conv_kernel", c.ConvKernel}, {"ssm.inner_size", c.IntermediateSize},
 		{"ssm.state_size", c.StateSize}, {"ssm.time_step_rank", c.TimeStepRank},
 	} {
-		g.set("mamba."+k.key, uint32(k.value))
+		g.Set("mamba."+k.key, uint32(k.value))
 	}
-	g.set("mamba.attention.layer_norm_rms_epsilon", float32(c.LayerNormEpsilon))
-	g.set("mamba.ssm.dt_b_c_rms", false)
-}
-
-// ggufNames are llama.cpp's names of a layer's tensors.
-var ggufNames = map[string]string{
-	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",
-	"mixer.conv1d.bias": "ssm_conv1d.bias", "mixer.x_proj.weight": "ssm_x.weight", "mixer.dt_proj.weight": "ssm_dt.weight",
-	"mixer.dt_proj.bias": "ssm_dt.bias", "mixer.A_log": "ssm_a", "mixer.D": "ssm_d", "mixer.out_proj.weight": "ssm_out.weight",
-}
-
-func ggufName(name string) string {
-	switch name {
-	case tableName:
-		return "token_embd.weight"
-	case headName:
-		return "output.weight"
-	case "backbone.norm_f.weight":
-		return "output_norm.weight"
-	}
-	layer, rest, _ := strings.Cut(strings.TrimPrefix(name, "backbone.layers."), ".")
-	return "blk." + layer + "." + ggufNames[rest]
+	g.Set("mamba.attention.layer_norm_rms_epsilon", float32(c.LayerNormEpsilon))
+	g.Set("mamba.ssm.dt_b_c_rms", false)
 }
 
 // layout lists the tensors in checkpoint order.
-func (g *ggufFile) layout(c Config, o GGUFOptions, read func(name string) ([]float32, error)) {
+func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]float32, error)) {
 	build(c, func(name string, shape ...int) *ag.Param {
-		t := ggufTensor{name: ggufName(name), as: ggufTypes[GGUFF32], values: func() ([]float32, error) { return read(name) }}
+		t := gguf.Tensor{Name: gguf.TensorName(name), Type: gguf.F32}
+		values := func() ([]float32, error) { return read(name) }
 		for i := len(shape) - 1; i >= 0; i-- {
 			if len(shape) < 3 || shape[i] != 1 || i != 1 { // the convolution (d, 1, k) is (d, k)
-				t.dims = append(t.dims, shape[i])
+				t.Dims = append(t.Dims, shape[i])
 			}
 		}
 		switch {
 		case strings.HasSuffix(name, ".A_log"):
-			t.values = func() ([]float32, error) { return negativeExp(read(name)) }
+			values = func() ([]float32, error) { return negativeExp(read(name)) }
 		case isMatrix(name, shape):
-			t.as = ggufTypes[o.Type]
-			if shape[1]%t.as.block != 0 {
-				t.as = ggufTypes[GGUFF16]
+			t.Type = ggufTypes[o.Type].Type
+			if shape[1]%t.Type.Block() != 0 {
+				t.Type = gguf.F16
 			}
 		}
-		g.tensors = append(g.tensors, t)
+		g.add(t, values)
 		return nil
 	})
 	if c.UseConvBias {
 		return
 	}
-	for i := range c.NumHiddenLayers { // the loader wants a bias; zeros are none
-		g.tensors = append(g.tensors, ggufTensor{
-			name: fmt.Sprintf("blk.%d.ssm_conv1d.bias", i), dims: []int{c.IntermediateSize}, as: ggufTypes[GGUFF32],
-			values: func() ([]float32, error) { return make([]float32, c.IntermediateSize), nil },
-		})
+	for i := range c.NumHiddenLayers { // llama.cpp requires a bias; zeros do nothing
+		g.add(gguf.Tensor{Name: fmt.Sprintf("blk.%d.ssm_conv1d.bias", i), Dims: []int{c.IntermediateSize}, Type: gguf.F32},
+			func() ([]float32, error) { return make([]float32, c.IntermediateSize), nil })
 	}
+}
+
+func (g *ggufModel) add(t gguf.Tensor, values func() ([]float32, error)) {
+	g.Add(t, func() ([]byte, error) {
+		v, err := values()
+		if err != nil {
+			return nil, err
+		}
+		return t.Type.Encode(v), nil
+	})
 }
 
 func negativeExp(v []float32, err error) ([]float32, error) {
@@ -214,139 +177,4 @@ func negativeExp(v []float32, err error) ([]float32, error) {
 		v[i] = float32(-math.Exp(float64(x)))
 	}
 	return v, err
-}
-
-// ggufAlignment is where tensors may begin in the data.
-const ggufAlignment = 32
-
-// write writes the file: a header, the keys, where each tensor lies, and the tensors.
-func (g *ggufFile) write(out io.Writer) error {
-	head := append([]byte("GGUF"), 3, 0, 0, 0)
-	head = binary.LittleEndian.AppendUint64(head, uint64(len(g.tensors)))
-	head = binary.LittleEndian.AppendUint64(head, uint64(len(g.keys)))
-	for i, key := range g.keys {
-		head = append(appendString(head, key), g.values[i]...)
-	}
-	offset := 0
-	for _, t := range g.tensors {
-		head = appendString(head, t.name)
-		head = binary.LittleEndian.AppendUint32(head, uint32(len(t.dims)))
-		for _, dim := range t.dims {
-			head = binary.LittleEndian.AppendUint64(head, uint64(dim))
-		}
-		head = binary.LittleEndian.AppendUint32(head, t.as.id)
-		head = binary.LittleEndian.AppendUint64(head, uint64(offset))
-		offset += aligned(t.bytes())
-	}
-	w := bufio.NewWriter(out)
-	w.Write(head)
-	w.Write(make([]byte, aligned(len(head))-len(head)))
-	for _, t := range g.tensors {
-		v, err := t.values()
-		if err != nil {
-			return err
-		}
-		b := t.as.encode(v)
-		if len(b) != t.bytes() {
-			return fmt.Errorf("mamba: gguf: %s: %d bytes, want %d", t.name, len(b), t.bytes())
-		}
-		w.Write(b)
-		if _, err := w.Write(make([]byte, aligned(len(b))-len(b))); err != nil {
-			return err
-		}
-	}
-	return w.Flush()
-}
-
-func aligned(n int) int { return (n + ggufAlignment - 1) / ggufAlignment * ggufAlignment }
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.LittleEndian.AppendUint64(b, uint64(len(s))), s...)
-}
-
-// set adds a key. Its value is a uint32, float32, bool, string, []string or []int32.
-func (g *ggufFile) set(key string, value any) {
-	id, b := ggufValue(value)
-	g.keys = append(g.keys, key)
-	g.values = append(g.values, append(binary.LittleEndian.AppendUint32(nil, id), b...))
-}
-
-// ggufValue returns a value's type number and its bytes.
-func ggufValue(value any) (id uint32, b []byte) {
-	switch v := value.(type) {
-	case uint32:
-		return 4, binary.LittleEndian.AppendUint32(nil, v)
-	case int32:
-		return 5, binary.LittleEndian.AppendUint32(nil, uint32(v))
-	case float32:
-		return 6, binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))
-	case bool:
-		if v {
-			return 7, []byte{1}
-		}
-		return 7, []byte{0}
-	case string:
-		return 8, appendString(nil, v)
-	case []string:
-		return 9, appendArray(v)
-	case []int32:
-		return 9, appendArray(v)
-	}
-	panic(fmt.Sprintf("mamba: gguf: no type for %T", value))
-}
-
-func appendArray[T any](v []T) []byte {
-	var one T
-	id, _ := ggufValue(one)
-	b := binary.LittleEndian.AppendUint32(nil, id)
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(v)))
-	for _, x := range v {
-		_, e := ggufValue(x)
-		b = append(b, e...)
-	}
-	return b
-}
-
-func encodeF32(v []float32) []byte {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-	}
-	return b
-}
-
-func encodeF16(v []float32) []byte { return encode16(v, kernel.FP16) }
-
-func encodeBF16(v []float32) []byte { return encode16(v, kernel.BF16) }
-
-func encode16(v []float32, round func(float32) uint16) []byte {
-	b := make([]byte, 0, 2*len(v))
-	for _, x := range v {
-		b = binary.LittleEndian.AppendUint16(b, round(x))
-	}
-	return b
-}
-
-// q8Block is the number of elements that share a scale.
-const q8Block = 32
-
-// encodeQ8 writes blocks of a half-precision scale d = max|x|/127 and 32 numbers round(x/d), halves away from zero.
-func encodeQ8(v []float32) []byte {
-	b := make([]byte, 0, len(v)/q8Block*(q8Block+2))
-	for ; len(v) >= q8Block; v = v[q8Block:] {
-		top := float32(0)
-		for _, x := range v[:q8Block] {
-			top = max(top, float32(math.Abs(float64(x))))
-		}
-		d := top / 127
-		inverse := float32(0)
-		if d != 0 {
-			inverse = 1 / d
-		}
-		b = binary.LittleEndian.AppendUint16(b, kernel.FP16(d))
-		for _, x := range v[:q8Block] {
-			b = append(b, byte(int8(math.Round(float64(x*inverse)))))
-		}
-	}
-	return b
 }

@@ -40,11 +40,11 @@ const (
 )
 
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
-func (g *ggufFile) tokenizer(dir string, c Config) error {
+func (g *ggufModel) tokenizer(dir string, c Config) error {
 	path := filepath.Join(dir, TokenizerFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		g.set("tokenizer.ggml.model", "no_vocab")
+		g.Set("tokenizer.ggml.model", "no_vocab")
 		return nil
 	}
 	if err != nil {
@@ -65,11 +65,11 @@ func (g *ggufFile) tokenizer(dir string, c Config) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
-	g.set("tokenizer.ggml.model", "gpt2")
-	g.set("tokenizer.ggml.pre", "gpt-2") // GPT-NeoX splits texts as GPT-2 does
-	g.set("tokenizer.ggml.tokens", tokens)
-	g.set("tokenizer.ggml.token_type", kinds)
-	g.set("tokenizer.ggml.merges", merges)
+	g.Set("tokenizer.ggml.model", "gpt2")
+	g.Set("tokenizer.ggml.pre", "gpt-2") // GPT-NeoX splits texts as GPT-2 does
+	g.Set("tokenizer.ggml.tokens", tokens)
+	g.Set("tokenizer.ggml.token_type", kinds)
+	g.Set("tokenizer.ggml.merges", merges)
 	g.specials(t, c)
 	return nil
 }
@@ -129,10 +129,10 @@ func (t tokenizerJSON) merges() ([]string, error) {
 }
 
 // specials sets the ids with a role.
-func (g *ggufFile) specials(t tokenizerJSON, c Config) {
+func (g *ggufModel) specials(t tokenizerJSON, c Config) {
 	set := func(role string, id int) {
 		if id >= 0 && id < c.VocabSize {
-			g.set("tokenizer.ggml."+role+"_token_id", uint32(id))
+			g.Set("tokenizer.ggml."+role+"_token_id", uint32(id))
 		}
 	}
 	set("bos", c.BOSTokenID)
@@ -145,5 +145,5 @@ func (g *ggufFile) specials(t tokenizerJSON, c Config) {
 		}
 	}
 	set("padding", c.PadTokenID)
-	g.set("tokenizer.ggml.add_bos_token", false)
+	g.Set("tokenizer.ggml.add_bos_token", false)
 }

@@ -1,0 +1,38 @@
+package gguf
+
+import (
+	"regexp"
+	"strings"
+)
+
+// layerNames are llama.cpp's names of the tensors of a Mamba layer.
+var layerNames = map[string]string{
+	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",
+	"mixer.conv1d.bias": "ssm_conv1d.bias", "mixer.x_proj.weight": "ssm_x.weight", "mixer.dt_proj.weight": "ssm_dt.weight",
+	"mixer.dt_proj.bias": "ssm_dt.bias", "mixer.A_log": "ssm_a", "mixer.D": "ssm_d", "mixer.out_proj.weight": "ssm_out.weight",
+}
+
+// modelNames are those of the tensors outside of the layers.
+var modelNames = map[string]string{
+	"embeddings.weight": "token_embd.weight", "norm_f.weight": "output_norm.weight", "lm_head.weight": "output.weight",
+}
+
+// layerTensor finds the number of the layer and the name within it. What comes before depends on the checkpoint.
+var layerTensor = regexp.MustCompile(`(?:^|\.)layers\.(\d+)\.(.+)$`)
+
+// TensorName returns llama.cpp's name of a Mamba model's tensor, given its name in a Hugging Face checkpoint, with or
+// without the prefix "backbone."; "" if it has none.
+func TensorName(name string) string {
+	if m := layerTensor.FindStringSubmatch(name); m != nil {
+		if short := layerNames[m[2]]; short != "" {
+			return "blk." + m[1] + "." + short
+		}
+		return ""
+	}
+	for end, short := range modelNames {
+		if name == end || strings.HasSuffix(name, "."+end) {
+			return short
+		}
+	}
+	return ""
+}
