@@ -28,9 +28,13 @@ var allowed = map[string][]string{
 	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf"},
 	"data":                 {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/label", "internal/spelling", "internal/splitmix"},
 	"data/hubtest":         nil,
-	"trainer":              {"nn/weights", "autograd", "autograd/kernel", "data", "internal/splitmix"},
+	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/fault", "internal/splitmix"},
+	"trainer/checkpoint":   nil,
+	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
+	"trainer/plot":         {"trainer/checkpoint"},
+	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
 	"trainer/mpi":          {"trainer", "autograd/kernel"},
-	"cmd/mamba-train":      {"nn", "nn/weights", "mamba", "mamba/torchfile", "lora", "data", "trainer", "trainer/mpi", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/label", "internal/spelling"},
+	"cmd/mamba-train":      {"nn", "nn/weights", "mamba", "mamba/torchfile", "lora", "data", "trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/label", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.

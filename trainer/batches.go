@@ -7,8 +7,9 @@ import (
 	"slices"
 
 	ag "mambatrain/autograd"
-	"mambatrain/data"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/splitmix"
+	"mambatrain/trainer/optim"
 )
 
 // Source gives out the micro-batches of a data set by number. What it returns depends on the numbers alone, so that a run
@@ -28,23 +29,9 @@ type Batch struct {
 	Carry []int
 }
 
-// FromLoader is the source of a data loader's micro-batches.
-func FromLoader(l *data.Loader) Source { return loader{l} }
-
-type loader struct{ l *data.Loader }
-
-func (s loader) Batches(int) (int, error) { return s.l.Total(), nil }
-
-func (s loader) epochsAreEqual() {}
-
-func (s loader) Batch(_ context.Context, epoch, index int) (Batch, error) {
-	b := s.l.At(epoch, index)
-	return Batch{ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, b.Carry}, nil
-}
-
-// uniform marks a Source whose epochs have equally many micro-batches, so that no epoch has to be looked at to know where
-// a later one begins.
-type uniform interface{ epochsAreEqual() }
+// EqualEpochs marks a [Source] whose epochs all have the same number of micro-batches, so that the trainer asks for the
+// size of one only.
+type EqualEpochs interface{ EqualEpochs() }
 
 // plan lays the optimiser steps of a run over the epochs. The last step of an epoch may have fewer micro-batches.
 type plan struct {
@@ -70,26 +57,28 @@ func (p place) passed() float64 { return float64(p.epoch) + float64(p.to)/float6
 func (p place) ends() bool { return p.to == p.of }
 
 // newPlan works out the number of steps: max_steps, or as many as the epochs have.
-func newPlan(src Source, s Settings, perStep int) (*plan, error) {
+func newPlan(src Source, c Config, perStep int) (*plan, error) {
 	p := &plan{source: src, perStep: perStep, first: []int{0}}
-	_, p.equal = src.(uniform)
-	if s.MaxSteps > 0 {
-		p.steps = s.MaxSteps
+	_, p.equal = src.(EqualEpochs)
+	if c.MaxSteps > 0 {
+		p.steps = c.MaxSteps
 		return p, p.extend(0)
 	}
-	whole := int(s.NumTrainEpochs)
+	whole := int(c.NumTrainEpochs)
 	if err := p.extend(max(0, whole-1)); err != nil {
 		return nil, err
 	}
-	if rest := s.NumTrainEpochs - float64(whole); rest > 0 {
+	if rest := c.NumTrainEpochs - float64(whole); rest > 0 {
 		if err := p.extend(whole); err != nil {
 			return nil, err
 		}
 		p.steps = int(math.Ceil(rest * float64(p.inEpoch(whole))))
 	}
 	p.steps += p.start(whole)
-	if p.steps > maxCount {
-		return nil, Fault{"num_train_epochs", fmt.Sprintf("%v epochs make %d steps, and a run has at most %d", s.NumTrainEpochs, p.steps, maxCount)}
+	if p.steps > optim.MaxSteps {
+		var l fault.List
+		l.Add("train.num_train_epochs", "%v epochs make %d steps, and a run has at most %d", c.NumTrainEpochs, p.steps, optim.MaxSteps)
+		return nil, l
 	}
 	return p, nil
 }

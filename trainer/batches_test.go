@@ -6,6 +6,9 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"mambatrain/internal/fault"
+	"mambatrain/trainer/optim"
 )
 
 // even is a source of equally long epochs that counts how often it is asked for their length.
@@ -24,13 +27,13 @@ func (even) Batch(context.Context, int, int) (Batch, error) { return Batch{}, ni
 // known is an even source that says so.
 type known struct{ even }
 
-func (known) epochsAreEqual() {}
+func (known) EqualEpochs() {}
 
 func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
 	for batches := 1; batches <= 7; batches++ {
 		for perStep := 1; perStep <= 9; perStep++ {
 			for _, epochs := range []float64{0.01, 0.5, 1, 2.3, 4} {
-				s, asked := Settings{NumTrainEpochs: epochs}, 0
+				s, asked := Config{NumTrainEpochs: epochs}, 0
 				want, err := newPlan(even{batches, &asked}, s, perStep)
 				if err != nil {
 					t.Fatal(err)
@@ -56,18 +59,18 @@ func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
 
 func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
 	for what, c := range map[string]struct {
-		change func(*Settings)
+		change func(*Config)
 		steps  int
 	}{
-		"epochs":       {func(s *Settings) { s.NumTrainEpochs = maxCount }, maxCount},
-		"steps":        {func(s *Settings) { s.MaxSteps = maxCount }, maxCount},
-		"accumulation": {func(s *Settings) { s.GradientAccumulationSteps = maxCount }, 3},
+		"epochs":       {func(s *Config) { s.NumTrainEpochs = optim.MaxSteps }, optim.MaxSteps},
+		"steps":        {func(s *Config) { s.MaxSteps = optim.MaxSteps }, optim.MaxSteps},
+		"accumulation": {func(s *Config) { s.GradientAccumulationSteps = optim.MaxSteps }, 3},
 	} {
 		asked := 0
 		r := newRun()
 		r.task.Train, r.GradientAccumulationSteps = known{even{5, &asked}}, 8
-		c.change(&r.Settings)
-		tr, err := New(r.Settings, r.task)
+		c.change(&r.Config)
+		tr, err := New(r.Config, r.task)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -81,24 +84,24 @@ func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
 }
 
 func TestRunsThatAreTooLong(t *testing.T) {
-	for key, change := range map[string]func(*Settings){
-		"num_train_epochs":            func(s *Settings) { s.NumTrainEpochs = 1e30 },
-		"max_steps":                   func(s *Settings) { s.MaxSteps = math.MaxInt },
-		"per_device_train_batch_size": func(s *Settings) { s.PerDeviceTrainBatchSize = math.MaxInt },
-		"per_device_eval_batch_size":  func(s *Settings) { s.PerDeviceEvalBatchSize = math.MaxInt },
-		"gradient_accumulation_steps": func(s *Settings) { s.GradientAccumulationSteps = math.MaxInt },
-		"warmup_steps":                func(s *Settings) { s.WarmupSteps = 1e30 },
+	for key, change := range map[string]func(*Config){
+		"num_train_epochs":            func(s *Config) { s.NumTrainEpochs = 1e30 },
+		"max_steps":                   func(s *Config) { s.MaxSteps = math.MaxInt },
+		"per_device_train_batch_size": func(s *Config) { s.PerDeviceTrainBatchSize = math.MaxInt },
+		"per_device_eval_batch_size":  func(s *Config) { s.PerDeviceEvalBatchSize = math.MaxInt },
+		"gradient_accumulation_steps": func(s *Config) { s.GradientAccumulationSteps = math.MaxInt },
+		"warmup_steps":                func(s *Config) { s.WarmupSteps = 1e30 },
 	} {
-		s := Defaults()
+		s := Default()
 		change(&s)
-		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "train."+key+": must be at most 1000000000, got ") {
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), key+": must be at most 1000000000, got ") {
 			t.Errorf("%s: got %v", key, err)
 		}
 	}
 	asked := 0
-	_, err := newPlan(known{even{5, &asked}}, Settings{NumTrainEpochs: maxCount}, 4)
-	var fault Fault
-	if !errors.As(err, &fault) || fault.Key != "num_train_epochs" {
+	_, err := newPlan(known{even{5, &asked}}, Config{NumTrainEpochs: optim.MaxSteps}, 4)
+	var l fault.List
+	if !errors.As(err, &l) || l[0].Path != "train.num_train_epochs" {
 		t.Errorf("two steps in each of 1e9 epochs: %v", err)
 	}
 }
@@ -107,7 +110,7 @@ func TestThereIsAnEndToShards(t *testing.T) {
 	r := newRun()
 	r.task.Shards = 1 << 62
 	var refused *RanksError
-	if _, err := New(r.Settings, r.task); !errors.As(err, &refused) || !strings.Contains(err.Error(), "distributed.shards: must be at most ") {
+	if _, err := New(r.Config, r.task); !errors.As(err, &refused) || !strings.Contains(err.Error(), "distributed.shards: must be at most ") {
 		t.Errorf("got %v", err)
 	}
 }

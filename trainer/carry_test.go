@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/trainer/checkpoint"
 )
 
 // lanes cuts long documents into pieces of 3 tokens: micro-batch i holds the i-th piece of each document that has one.
@@ -61,7 +62,7 @@ func TestStateFollowsItsDocument(t *testing.T) {
 	r := newCarryRun()
 	s := &spy{toy: r.model}
 	r.task.Program, r.NumTrainEpochs = s, 1
-	r.must(t, "", Fresh)
+	r.must(t, "", checkpoint.Fresh)
 	// Rows before each piece that goes on: of the documents of 4, 11 and 7; of 11 and 7; of 11.
 	if want := []float32{3, 3, 3, 6, 6, 9}; !slices.Equal(s.starts, want) {
 		t.Errorf("states %v, want %v", s.starts, want)
@@ -86,7 +87,7 @@ func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
 			r.model.state += c.add
 			return nan
 		}
-		res := r.must(t, "", Fresh)
+		res := r.must(t, "", checkpoint.Fresh)
 		if n := res.State.Progress().SkipTotal; n != 1 {
 			t.Errorf("%s: %d steps skipped, want 1", what, n)
 		}
@@ -98,12 +99,12 @@ func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
 
 func TestCarriedStateIsResumed(t *testing.T) {
 	straight := t.TempDir()
-	steps := newCarryRun().must(t, straight, Fresh).Steps
+	steps := newCarryRun().must(t, straight, checkpoint.Fresh).Steps
 	want := results(t, straight)
 	for stop := 1; stop < steps; stop++ {
 		dir := t.TempDir()
-		newCarryRun().stopAfter(t, dir, Fresh, isStep, stop)
-		newCarryRun().must(t, dir, Resume)
+		newCarryRun().stopAfter(t, dir, checkpoint.Fresh, isStep, stop)
+		newCarryRun().must(t, dir, checkpoint.Resume)
 		sameResults(t, fmt.Sprintf("stopped after step %d", stop), results(t, dir), want)
 	}
 }

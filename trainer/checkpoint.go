@@ -12,6 +12,8 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/nn/weights"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/optim"
 )
 
 // OptimizerFile holds the optimiser's memory in a checkpoint, as safetensors; torch's own form is a pickle.
@@ -72,26 +74,26 @@ func (t *Trainer) recall() (done bool, err error) {
 
 // look finds a finished run, or reads weights and state of the newest checkpoint.
 func (t *Trainer) look() (done bool, from *Resumed, err error) {
-	checkpoint, damaged := t.task.Output.Checkpoint()
+	newest, damaged := t.task.Output.Checkpoint()
 	if st := t.task.Output.Finished(); st != nil {
-		changed := changes(st.Progress().Settings, t.progress.Settings)
+		changed := checkpoint.Changes(st.Progress().Settings, t.progress.Settings)
 		switch {
 		case len(changed) == 0:
 			t.adopt(st)
 			return true, nil, nil
-		case checkpoint == nil:
+		case newest == nil:
 			return false, nil, refuse(t.task.Output.Dir, "no checkpoint is left to go on from, --overwrite begins anew", changed)
 		}
 	}
-	if checkpoint == nil {
+	if newest == nil {
 		return false, nil, nil
 	}
-	from, err = t.resume(checkpoint, damaged)
+	from, err = t.resume(newest, damaged)
 	return false, from, err
 }
 
 // refuse lists the settings that have changed since dir was written, and says what can be done.
-func refuse(dir, remedy string, changed []Change) error {
+func refuse(dir, remedy string, changed []checkpoint.Change) error {
 	err := fmt.Errorf("trainer: %s: %w; %s", dir, ErrChanged, remedy)
 	for _, c := range changed {
 		err = fmt.Errorf("%w\n  %v", err, c)
@@ -100,17 +102,17 @@ func refuse(dir, remedy string, changed []Change) error {
 }
 
 // adopt makes a stored state the run's own.
-func (t *Trainer) adopt(st *State) {
+func (t *Trainer) adopt(st *checkpoint.State) {
 	is := *t.progress
-	t.state = st.clone()
+	t.state = st.Clone()
 	t.progress = t.state.Progress()
 	t.progress.Settings, t.progress.Rows, t.progress.Ranks, t.progress.Kernels = is.Settings, is.Rows, is.Ranks, is.Kernels
 }
 
 // resume continues a checkpoint: settings must be the same, and weights come back bit for bit.
-func (t *Trainer) resume(c *Checkpoint, damaged []error) (*Resumed, error) {
+func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*Resumed, error) {
 	was := c.State.Progress()
-	changed := changes(was.Settings, t.progress.Settings)
+	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
 		return nil, refuse(c.Dir, "--resume=force goes on nevertheless", changed)
 	}
@@ -122,7 +124,7 @@ func (t *Trainer) resume(c *Checkpoint, damaged []error) (*Resumed, error) {
 	}
 	resumed := &Resumed{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
 	if is := t.progress.Kernels; was.Kernels != "" && was.Kernels != is {
-		resumed.Kernels = &Change{"kernels", was.Kernels, is}
+		resumed.Kernels = &checkpoint.Change{Key: "kernels", Was: was.Kernels, Is: is}
 	}
 	ahead := t.state
 	t.adopt(c.State)
@@ -172,10 +174,10 @@ func (t *Trainer) save() (dir string, err error) {
 	defer func() { err = errors.Join(err, t.dismiss()) }()
 	o, step, before := t.task.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
 	if t.isBest(step) && t.checkpointDue() { // one that an interruption causes would not exist in the straight run
-		dir := filepath.Join(o.Dir, checkpointName(step))
+		dir := o.Path(step)
 		t.state.BestModelCheckpoint = &dir
 	}
-	if dir, err = o.write(step, t.fill); err != nil {
+	if dir, err = o.Write(t.state, t.fill); err != nil {
 		t.state.BestModelCheckpoint = before
 		return "", fmt.Errorf("trainer: checkpoint of step %d: %w", step, err)
 	}
@@ -183,13 +185,13 @@ func (t *Trainer) save() (dir string, err error) {
 	if t.LoadBestModelAtEnd && t.state.BestGlobalStep != nil {
 		keep = append(keep, *t.state.BestGlobalStep)
 	}
-	if err := o.prune(t.SaveTotalLimit, keep...); err != nil {
+	if err := o.Prune(t.SaveTotalLimit, keep...); err != nil {
 		return dir, fmt.Errorf("trainer: removing old checkpoints: %w", err)
 	}
 	return dir, nil
 }
 
-// fill puts into dir everything that a checkpoint needs.
+// fill puts into dir what a checkpoint needs in addition to the state.
 func (t *Trainer) fill(dir string) error {
 	if err := t.task.Save(dir); err != nil {
 		return err
@@ -198,17 +200,13 @@ func (t *Trainer) fill(dir string) error {
 		return err
 	}
 	t.progress.Weights = fingerprint(t.optimizer.Params())
-	b, err := t.state.encode()
-	if err != nil {
-		return err
-	}
-	return t.task.Output.fs.Write(filepath.Join(dir, StateFile), b)
+	return nil
 }
 
 func (t *Trainer) writeOptimizer(path string) error {
 	var list []weights.Entry
-	for i, m := range t.optimizer.remembered() {
-		list = append(list, weights.Entry{Name: m.Name, Shape: m.Shape, DType: weights.F32, Values: func() (any, error) { return t.collect(i, m) }})
+	for i, x := range t.optimizer.Tensors() {
+		list = append(list, weights.Entry{Name: x.Name, Shape: x.Shape, DType: weights.F32, Values: func() (any, error) { return t.collect(i, x) }})
 	}
 	list = append(list, t.carried.sources()...)
 	return weights.Save(path, list, map[string]string{"optim": t.Optim})
@@ -216,16 +214,16 @@ func (t *Trainer) writeOptimizer(path string) error {
 
 // readOptimizer reads what the optimiser remembered, on rank 0, and hands it to the others.
 func (t *Trainer) readOptimizer(dir string) error {
-	t.optimizer.steps = t.progress.Updates
+	t.optimizer.SetSteps(t.progress.Updates)
 	if t.task.Comm.Rank() > 0 {
-		return t.scatter(func(remembered, []float32) error { return nil })
+		return t.scatter(func(optim.Tensor, []float32) error { return nil })
 	}
 	f, err := weights.Open(filepath.Join(dir, OptimizerFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = t.scatter(func(m remembered, data []float32) error {
+	err = t.scatter(func(m optim.Tensor, data []float32) error {
 		x, ok := f.Tensor(m.Name)
 		if !ok {
 			return fmt.Errorf("%s: %s is missing", OptimizerFile, m.Name)
@@ -293,8 +291,8 @@ func (t *Trainer) loadBest() error {
 	if o == nil || !t.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
 		return nil
 	}
-	dir := filepath.Join(o.Dir, checkpointName(*t.state.BestGlobalStep))
-	err := verify(o.fs, dir)
+	dir := o.Path(*t.state.BestGlobalStep)
+	err := o.Verify(*t.state.BestGlobalStep)
 	if err == nil {
 		if err = t.task.Load(dir); err == nil {
 			return nil
@@ -312,8 +310,8 @@ func (t *Trainer) loadBest() error {
 // loadLast brings back the weights of the last step from its checkpoint.
 func (t *Trainer) loadLast() error {
 	step := t.state.GlobalStep
-	dir := filepath.Join(t.task.Output.Dir, checkpointName(step))
-	if !t.task.Output.whole[step] {
+	dir := t.task.Output.Path(step)
+	if !t.task.Output.Has(step) {
 		return fmt.Errorf("trainer: the last weights: there is no %s", dir)
 	}
 	if err := t.task.Load(dir); err != nil {
@@ -341,7 +339,8 @@ func (t *Trainer) writeResult() error {
 	if o == nil || t.task.Comm.Rank() != 0 {
 		return nil
 	}
-	files, err := o.publish(func(dir string) error {
+	t.progress.Weights = fingerprint(t.optimizer.Params())
+	err := o.Publish(t.state, func(dir string) error {
 		if err := t.task.Save(dir); err != nil {
 			return err
 		}
@@ -351,15 +350,6 @@ func (t *Trainer) writeResult() error {
 		return t.task.Publish(dir, t.state)
 	})
 	if err != nil {
-		return fmt.Errorf("trainer: result: %w", err)
-	}
-	t.progress.Finished, t.progress.Files = true, files
-	t.progress.Weights = fingerprint(t.optimizer.Params())
-	b, err := t.state.encode()
-	if err != nil {
-		return err
-	}
-	if err := writeAtomic(o.fs, filepath.Join(o.Dir, StateFile), b); err != nil {
 		return fmt.Errorf("trainer: result: %w", err)
 	}
 	return nil

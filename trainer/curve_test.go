@@ -89,7 +89,7 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := trainer.Defaults()
+	s := trainer.Default()
 	s.LearningRate, s.WeightDecay, s.WarmupSteps, s.MaxGradNorm = c.LR, c.WeightDecay, c.WarmupSteps, c.MaxGradNorm
 	s.GradientAccumulationSteps, s.MaxSteps, s.DecayRule = c.Accumulate, c.Steps, rule
 	step := 0

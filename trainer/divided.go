@@ -1,5 +1,7 @@
 package trainer
 
+import "mambatrain/trainer/optim"
+
 // Where ranks divide the optimiser's memory, a checkpoint still holds it whole: a run may go on with another number of
 // ranks. Rank 0 writes it tensor by tensor, for which the others send their parts, so that no rank ever has all of it.
 
@@ -7,27 +9,27 @@ package trainer
 const nothingMore = -1
 
 // collect returns the whole of the i-th tensor that the optimiser remembers. Only rank 0 calls it, in the file's order.
-func (t *Trainer) collect(i int, m remembered) ([]float32, error) {
+func (t *Trainer) collect(i int, x optim.Tensor) ([]float32, error) {
 	if t.undivided() {
-		return m.whole(), nil
+		return x.Data(), nil
 	}
 	if _, err := FromRank(t.task.Comm, 0, i); err != nil {
 		return nil, err
 	}
-	return t.assemble(m)
+	return t.assemble(x)
 }
 
 func (t *Trainer) undivided() bool { return !t.task.ShardOptimizer || t.task.Comm.Size() == 1 }
 
 // assemble joins the parts of all ranks.
-func (t *Trainer) assemble(m remembered) ([]float32, error) {
-	all := make([]float32, volume(m.Shape))
-	for _, part := range m.parts {
-		copy(all[part.from:], part.data)
+func (t *Trainer) assemble(x optim.Tensor) ([]float32, error) {
+	all := make([]float32, x.Size())
+	for _, part := range x.Parts {
+		copy(all[part.From:], part.Data)
 	}
-	for _, b := range t.reducer.of[m.param] {
+	for _, b := range t.reducer.of[x.Param] {
 		if s := b.extents[0]; b.shared {
-			if err := t.task.Comm.AllGather(all[s.from:s.to]); err != nil {
+			if err := t.task.Comm.AllGather(all[s.From:s.To]); err != nil {
 				return nil, err
 			}
 		}
@@ -40,7 +42,7 @@ func (t *Trainer) assist() error {
 	if t.undivided() {
 		return nil
 	}
-	list := t.optimizer.remembered()
+	list := t.optimizer.Tensors()
 	for {
 		i, err := FromRank(t.task.Comm, 0, nothingMore)
 		if err != nil || i == nothingMore {
@@ -62,13 +64,13 @@ func (t *Trainer) dismiss() error {
 }
 
 // scatter gives each rank its parts of what read fills on rank 0, tensor by tensor.
-func (t *Trainer) scatter(read func(m remembered, data []float32) error) error {
-	for _, m := range t.optimizer.remembered() {
-		data := m.whole()
+func (t *Trainer) scatter(read func(x optim.Tensor, data []float32) error) error {
+	for _, x := range t.optimizer.Tensors() {
+		data := x.Data()
 		if data == nil {
-			data = make([]float32, volume(m.Shape))
+			data = make([]float32, x.Size())
 		}
-		if err := read(m, data); err != nil {
+		if err := read(x, data); err != nil {
 			return err
 		}
 		if t.task.Comm.Size() > 1 {
@@ -76,8 +78,8 @@ func (t *Trainer) scatter(read func(m remembered, data []float32) error) error {
 				return err
 			}
 		}
-		for _, part := range m.parts {
-			copy(part.data, data[part.from:])
+		for _, part := range x.Parts {
+			copy(part.Data, data[part.From:])
 		}
 	}
 	return nil

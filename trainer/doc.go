@@ -1,14 +1,14 @@
 // Package trainer runs the optimiser over a data set and keeps what it has reached safe.
 //
 // A [Task] says what is trained: parameters, a [Program] that computes losses and gradients, a [Source] of micro-batches
-// and functions that write and read weights. [Settings] say how, in the words of transformers' TrainingArguments. [New]
+// and functions that write and read weights. [Config] says how, in the words of transformers' TrainingArguments. [New]
 // joins them, and [Trainer.Run] is the loop.
 //
 // # What a step is
 //
 // The micro-batches of a step are found from its number alone. Their labels are counted, each is run forward and backward
 // with the loss divided by that count, so that k micro-batches give the gradient of one batch; the gradient is clipped
-// and the [Optimizer] moves the weights at the rate of the [Schedule].
+// and the optimizer moves the weights at the rate of the schedule (package optim).
 //
 // # Going on after a stop
 //

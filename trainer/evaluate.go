@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
+	"mambatrain/trainer/checkpoint"
 )
 
 // EvalSet is data to evaluate on. With several sets each has a name, which stands in its metrics: eval_<name>_loss.
@@ -19,23 +21,24 @@ type EvalSet struct {
 // Key is the name of a metric such as loss in the history.
 func (e EvalSet) Key(metric string) string {
 	if e.Name == "" {
-		return "eval_" + metric
+		return checkpoint.EvalPrefix + metric
 	}
-	return "eval_" + e.Name + "_" + metric
+	return checkpoint.EvalPrefix + e.Name + "_" + metric
 }
 
-// EvaluationFaults lists what the settings ask of evaluations on sets of these names that these do not give. A single set
-// is named "".
-func (s Settings) EvaluationFaults(sets []string) []Fault {
-	c, deciding := &checker{}, s.LoadBestModelAtEnd || s.EarlyStoppingPatience > 0
+// ValidateEvaluation returns, as a [fault.List], what the settings need of evaluations that data sets of these names do
+// not provide. A single set is named "".
+func (c Config) ValidateEvaluation(sets []string) error {
+	var l fault.List
 	if len(sets) == 0 {
 		const missing = "needs data to evaluate on: data.eval or data.eval_fraction"
-		c.need(!s.LoadBestModelAtEnd, "load_best_model_at_end", missing)
-		c.need(s.EarlyStoppingPatience <= 0, "early_stopping_patience", missing)
-	} else if metrics := evalMetrics(sets); deciding {
-		c.need(slices.Contains(metrics, s.metricOn(sets[0])), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), s.MetricForBestModel)
+		l.Require(!c.LoadBestModelAtEnd, "load_best_model_at_end", missing)
+		l.Require(c.EarlyStoppingPatience <= 0, "early_stopping_patience", missing)
+	} else if c.LoadBestModelAtEnd || c.EarlyStoppingPatience > 0 {
+		metrics := evalMetrics(sets)
+		l.Require(slices.Contains(metrics, c.metricOn(sets[0])), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), c.MetricForBestModel)
 	}
-	return c.faults
+	return l.Err()
 }
 
 // evalMetrics lists what metric_for_best_model may be.
@@ -49,14 +52,14 @@ func evalMetrics(sets []string) []string {
 	return keys
 }
 
-func isEvalKey(k string) bool { return strings.HasPrefix(k, "eval_") }
+func isEvalKey(k string) bool { return strings.HasPrefix(k, checkpoint.EvalPrefix) }
 
 // metricOn is metric_for_best_model with the prefix that transformers lets one leave out. Where sets have names, eval_loss
 // is the loss on the first of them.
-func (s Settings) metricOn(firstSet string) string {
-	name := s.MetricForBestModel
+func (c Config) metricOn(firstSet string) string {
+	name := c.MetricForBestModel
 	if !isEvalKey(name) {
-		name = "eval_" + name
+		name = checkpoint.EvalPrefix + name
 	}
 	if name == (EvalSet{}).Key("loss") {
 		return EvalSet{Name: firstSet}.Key("loss")
@@ -196,7 +199,7 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 }
 
 // measure evaluates on every set and returns the row of the history.
-func (t *Trainer) measure(ctx context.Context) (Row, error) {
+func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 	row := t.row()
 	for _, set := range t.task.Eval {
 		began := t.task.Now()

@@ -2,6 +2,8 @@ package trainer
 
 import (
 	"time"
+
+	"mambatrain/trainer/checkpoint"
 )
 
 // Event is something that happened in a run. It is one of the types below.
@@ -45,7 +47,7 @@ type (
 	// Started comes before the first step of this process, with the rows of those made before.
 	Started struct {
 		Overview
-		History []Row
+		History []checkpoint.Row
 	}
 
 	// Resumed says from where a run goes on, and which newer checkpoints could not be used.
@@ -53,8 +55,8 @@ type (
 		Step    int
 		Dir     string
 		Damaged []error
-		Changed []Change // settings that differ and were forced
-		Kernels *Change  // nil where the same kernels go on; others round otherwise
+		Changed []checkpoint.Change // settings that differ and were forced
+		Kernels *checkpoint.Change  // nil where the same kernels go on; others round otherwise
 	}
 
 	// Stepped comes after every optimiser step.
@@ -70,7 +72,7 @@ type (
 	}
 
 	// Logged is a new row of log_history.
-	Logged struct{ Row Row }
+	Logged struct{ Row checkpoint.Row }
 
 	// Evaluating comes after each micro-batch of an evaluation.
 	Evaluating struct {
@@ -80,7 +82,7 @@ type (
 
 	// Evaluated is a new evaluation row of log_history.
 	Evaluated struct {
-		Row  Row
+		Row  checkpoint.Row
 		Best bool // the best so far by metric_for_best_model
 	}
 

@@ -8,9 +8,9 @@ import (
 )
 
 // A schedule of one's own is a function from the step, which begins at 0, to a share of the learning rate.
-func ExampleSchedule() {
+func ExampleTask_schedule() {
 	const warm, all = 10, 100
-	s := trainer.Defaults()
+	s := trainer.Default()
 	s.LearningRate, s.MaxSteps = 2e-3, all
 	task := trainer.Task{
 		Schedule: func(step int) float64 { // up in a line, down as 1 − √

@@ -16,7 +16,7 @@ import (
 )
 
 // LoRA on rows of your own: read them, put adapters into a model, train, save what peft reads. Checkpoints, evaluation and
-// going on after a stop are further fields of Task and Settings.
+// going on after a stop are further fields of Task and Config.
 func Example() {
 	const base = "../configs/quickstart/base"
 	ctx := context.Background()
@@ -49,10 +49,10 @@ func Example() {
 	program, err := g.Compile(model.Loss(g))
 	check(err)
 
-	s := trainer.Defaults()
+	s := trainer.Default()
 	s.MaxSteps, s.LearningRate, s.LoggingSteps = 30, 1e-2, 10
 	run, err := trainer.New(s, trainer.Task{
-		Params: adapter.Params(), Program: program, Rows: capacity, Train: trainer.FromLoader(loader), Seed: 42,
+		Params: adapter.Params(), Program: program, Rows: capacity, Train: source{loader}, Seed: 42,
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.Logged); ok && e.Row["loss"] > 0 {
 				fmt.Printf("step %v, loss below 1: %v\n", e.Row["step"], e.Row["loss"] < 1)
@@ -74,6 +74,16 @@ func Example() {
 	// step 20, loss below 1: true
 	// step 30, loss below 1: true
 	// " The owl."
+}
+
+// source gives the trainer a loader's micro-batches.
+type source struct{ *data.Loader }
+
+func (s source) Batches(int) (int, error) { return s.Total(), nil }
+
+func (s source) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
+	b := s.At(epoch, index)
+	return trainer.Batch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}}, nil
 }
 
 func check(err error) {

@@ -13,12 +13,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mambatrain/trainer/checkpoint"
 )
 
 // faultFS is the disk with a counter of operations: from one operation on some may fail, or the plug is pulled. It knows
 // what would survive that: contents that were synchronised under names whose directory was.
 type faultFS struct {
-	Disk
+	checkpoint.Disk
 	ops    int
 	before func(op int, write bool) error // asked before every operation
 	log    []string
@@ -234,7 +236,7 @@ func (r *run) lastSaved() int {
 // resumedAt is the step from which the run went on, 0 if it began, or that of a run which had finished.
 func (r *run) resumedAt(t *testing.T, dir string) int {
 	t.Helper()
-	if r.must(t, dir, Resume).AlreadyFinished {
+	if r.must(t, dir, checkpoint.Resume).AlreadyFinished {
 		return 5
 	}
 	if e, ok := r.events[0].(Resumed); ok {
@@ -244,7 +246,7 @@ func (r *run) resumedAt(t *testing.T, dir string) int {
 }
 
 // on starts a run on a file system, and says whether the plug was pulled.
-func (r *run) on(f *faultFS, dir string, mode Mode) (res Result, err error, cut bool) {
+func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err error, cut bool) {
 	defer f.close()
 	defer func() {
 		if p := recover(); p != nil {
@@ -254,12 +256,12 @@ func (r *run) on(f *faultFS, dir string, mode Mode) (res Result, err error, cut 
 			cut = true
 		}
 	}()
-	out, err := OpenOutput(f, dir, mode)
+	out, err := checkpoint.Open(f, dir, mode)
 	if err != nil {
 		return Result{}, err, false
 	}
 	r.task.Output = out
-	t, err := New(r.Settings, r.task)
+	t, err := New(r.Config, r.task)
 	if err != nil {
 		return Result{}, err, false
 	}
@@ -270,7 +272,7 @@ func (r *run) on(f *faultFS, dir string, mode Mode) (res Result, err error, cut 
 // countOps is the number of operations of a run that nothing disturbs, and its results.
 func countOps(t *testing.T) (int, map[string][]byte) {
 	f, dir := newFaultFS(nil), t.TempDir()
-	if _, err, _ := newSmallRun().on(f, dir, Fresh); err != nil {
+	if _, err, _ := newSmallRun().on(f, dir, checkpoint.Fresh); err != nil {
 		t.Fatal(err)
 	}
 	return f.ops, results(t, dir)
@@ -288,7 +290,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 			return nil
 		}), t.TempDir(), t.TempDir()
 		first := newSmallRun()
-		if _, err, cut := first.on(f, dir, Fresh); !cut && n <= ops {
+		if _, err, cut := first.on(f, dir, checkpoint.Fresh); !cut && n <= ops {
 			t.Fatalf("operation %d: the plug was not pulled, %v", n, err)
 		}
 		at := fmt.Sprintf("operation %d of %d, %s", n, ops, strings.ReplaceAll(f.log[min(n, ops)-1], dir, ""))
@@ -303,7 +305,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 			if b, err := os.ReadFile(filepath.Join(d, "more", "notes.txt")); string(b) != "notes" {
 				t.Errorf("%s: the result's notes: %q, %v", at, b, err)
 			}
-			if junk, _ := filepath.Glob(filepath.Join(d, temporary+"*")); len(junk) > 0 {
+			if junk, _ := filepath.Glob(filepath.Join(d, ".tmp-*")); len(junk) > 0 {
 				t.Errorf("%s: left over: %v", at, junk)
 			}
 		}
@@ -331,7 +333,7 @@ func TestFailuresOfTheDisk(t *testing.T) {
 				return nil
 			}), t.TempDir()
 			r := newSmallRun()
-			_, err, _ := r.on(f, dir, Fresh)
+			_, err, _ := r.on(f, dir, checkpoint.Fresh)
 			at := fmt.Sprintf("%s: operation %d, %s", name, n, strings.ReplaceAll(f.log[min(n, len(f.log))-1], dir, ""))
 			switch {
 			case err != nil && (!errors.Is(err, c.err) || strings.Contains(err.Error(), "\n")):
@@ -339,7 +341,7 @@ func TestFailuresOfTheDisk(t *testing.T) {
 			case err == nil && failed > 0 && c.count > 1<<20:
 				t.Errorf("%s: the run says that it has finished", at)
 			}
-			newSmallRun().must(t, dir, Resume)
+			newSmallRun().must(t, dir, checkpoint.Resume)
 			sameResults(t, at, results(t, dir), want)
 			if t.Failed() {
 				return
@@ -360,7 +362,7 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 		return save(dir)
 	}
 	dir := t.TempDir()
-	r.must(t, dir, Fresh)
+	r.must(t, dir, checkpoint.Fresh)
 	var faults, saved []string
 	for _, e := range r.events {
 		switch e := e.(type) {
@@ -376,7 +378,7 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	if got, want := fmt.Sprint(saved), "[checkpoint-4 checkpoint-12 checkpoint-14]"; got != want {
 		t.Errorf("saved %v, want %v", got, want)
 	}
-	if junk, _ := filepath.Glob(filepath.Join(dir, temporary+"*")); len(junk) > 0 {
+	if junk, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(junk) > 0 {
 		t.Errorf("left over: %v", junk)
 	}
 }
@@ -384,25 +386,27 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 // TestADamagedCheckpointIsNamedAndPassedOver changes the newest checkpoint in every way that a disk can.
 func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	straight := t.TempDir()
-	newRun().must(t, straight, Fresh)
+	newRun().must(t, straight, checkpoint.Fresh)
 	want := results(t, straight)
 	for what, damage := range map[string]func(dir string) error{
 		"a byte of the weights has flipped": func(dir string) error { return flip(filepath.Join(dir, "model.safetensors")) },
-		"a byte of the state has flipped":   func(dir string) error { return flip(filepath.Join(dir, StateFile)) },
+		"a byte of the state has flipped":   func(dir string) error { return flip(filepath.Join(dir, checkpoint.StateFile)) },
 		"the optimiser's file is short":     func(dir string) error { return os.Truncate(filepath.Join(dir, OptimizerFile), 100) },
 		"the optimiser's file is gone":      func(dir string) error { return os.Remove(filepath.Join(dir, OptimizerFile)) },
-		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, ManifestFile)) },
-		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, ManifestFile), 0) },
-		"the manifest lists nothing":        func(dir string) error { return os.WriteFile(filepath.Join(dir, ManifestFile), []byte("{}"), 0o666) },
+		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, checkpoint.ManifestFile)) },
+		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, checkpoint.ManifestFile), 0) },
+		"the manifest lists nothing": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, checkpoint.ManifestFile), []byte("{}"), 0o666)
+		},
 	} {
 		dir := t.TempDir()
-		newRun().stopAfter(t, dir, Fresh, isStep, 9) // saved at 4, 8 and 9
+		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8 and 9
 		newest := filepath.Join(dir, "checkpoint-9")
 		if err := damage(newest); err != nil {
 			t.Fatal(err)
 		}
 		r := newRun()
-		r.must(t, dir, Resume)
+		r.must(t, dir, checkpoint.Resume)
 		sameResults(t, what, results(t, dir), want)
 		resumed, ok := r.events[0].(Resumed)
 		if !ok || resumed.Step != 8 || len(resumed.Damaged) != 1 || !strings.Contains(resumed.Damaged[0].Error(), newest+": damaged: ") {
@@ -416,7 +420,7 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
 	for _, c := range []struct{ limit, saveSteps int }{{1, 1}, {1, 4}, {2, 1}, {2, 3}, {3, 1}} {
 		dir := t.TempDir()
-		newRun().stopAfter(t, dir, Fresh, isStep, 9) // saved at 4, 8 and 9
+		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8 and 9
 		for _, name := range []string{"checkpoint-8", "checkpoint-9"} {
 			if err := flip(filepath.Join(dir, name, "model.safetensors")); err != nil {
 				t.Fatal(err)
@@ -431,7 +435,7 @@ func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
 			}
 			good = append(good, s.Step)
 			for _, step := range good[max(0, len(good)-c.limit):] {
-				if err := verify(Disk{}, filepath.Join(dir, checkpointName(step))); err != nil {
+				if err := r.task.Output.Verify(step); err != nil {
 					t.Errorf("limit %d: after the save of step %d: checkpoint %d: %v", c.limit, s.Step, step, err)
 				}
 			}
@@ -439,7 +443,7 @@ func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
 				t.Errorf("limit %d: after the save of step %d: %v", c.limit, s.Step, found)
 			}
 		}
-		r.must(t, dir, Resume)
+		r.must(t, dir, checkpoint.Resume)
 	}
 }
 
@@ -454,11 +458,11 @@ func flip(path string) error {
 
 func TestOnlyDamagedCheckpoints(t *testing.T) {
 	dir := t.TempDir()
-	newRun().stopAfter(t, dir, Fresh, isStep, 2)
+	newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 2)
 	if err := flip(filepath.Join(dir, "checkpoint-2", "model.safetensors")); err != nil {
 		t.Fatal(err)
 	}
-	_, err := newRun().start(context.Background(), dir, Resume)
+	_, err := newRun().start(context.Background(), dir, checkpoint.Resume)
 	if err == nil || !strings.Contains(err.Error(), "checkpoint-2: damaged: model.safetensors") || !strings.Contains(err.Error(), "--overwrite begins anew") {
 		t.Errorf("got %v", err)
 	}
@@ -481,28 +485,28 @@ func TestVanishedData(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.task.Train = &lostData{r.task.Train, 11}
-	_, err := r.start(context.Background(), dir, Fresh)
+	_, err := r.start(context.Background(), dir, checkpoint.Fresh)
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "step 6: micro-batch 1 of epoch 1") {
 		t.Errorf("got %v", err)
 	}
 	straight := t.TempDir()
-	newRun().must(t, straight, Fresh)
-	newRun().must(t, dir, Resume)
+	newRun().must(t, straight, checkpoint.Fresh)
+	newRun().must(t, dir, checkpoint.Resume)
 	sameResults(t, "after the data came back", results(t, dir), results(t, straight))
 }
 
 // TestInterruptionInASave asks the run to stop while a checkpoint is being written.
 func TestInterruptionInASave(t *testing.T) {
 	straight, dir := t.TempDir(), t.TempDir()
-	newRun().must(t, straight, Fresh)
+	newRun().must(t, straight, checkpoint.Fresh)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := newRun()
 	r.task.Save = func(dir string) error { cancel(); return r.model.save(dir) }
-	_, err := r.start(ctx, dir, Fresh)
+	_, err := r.start(ctx, dir, checkpoint.Fresh)
 	var i *Interrupted
 	if !errors.As(err, &i) || i.Step != 4 || i.Err != nil {
 		t.Fatalf("got %v", err)
 	}
-	newRun().must(t, dir, Resume)
+	newRun().must(t, dir, checkpoint.Resume)
 	sameResults(t, "interrupted in a save", results(t, dir), results(t, straight))
 }

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-)
 
-// JournalFile is the journal's name in an output directory.
-const JournalFile = "log.jsonl"
+	"mambatrain/trainer/checkpoint"
+)
 
 // Journal writes every row of the history as a line of JSON, as it comes.
 type Journal struct {
-	fs   FS
+	fs   checkpoint.FS
 	path string
 	w    io.WriteCloser
 	err  error
@@ -20,7 +19,7 @@ type Journal struct {
 
 // NewJournal returns a journal whose file is made when the run starts. In a run that goes on, the file is brought back to
 // the rows that its checkpoint knows.
-func NewJournal(f FS, path string) *Journal { return &Journal{fs: f, path: path} }
+func NewJournal(f checkpoint.FS, path string) *Journal { return &Journal{fs: f, path: path} }
 
 // Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
 func (j *Journal) Observe(e Event) {
@@ -51,18 +50,18 @@ func (j *Journal) Close() error {
 	return nil
 }
 
-func (j *Journal) open(history []Row) {
+func (j *Journal) open(history []checkpoint.Row) {
 	var b bytes.Buffer
 	for _, r := range history {
 		line, _ := json.Marshal(r)
 		b.Write(append(line, '\n'))
 	}
-	if j.err = writeAtomic(j.fs, j.path, b.Bytes()); j.err == nil {
+	if j.err = checkpoint.WriteAtomic(j.fs, j.path, b.Bytes()); j.err == nil {
 		j.w, j.err = j.fs.Append(j.path)
 	}
 }
 
-func (j *Journal) line(r Row) {
+func (j *Journal) line(r checkpoint.Row) {
 	if j.w == nil {
 		return
 	}

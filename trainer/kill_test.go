@@ -3,6 +3,7 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"mambatrain/trainer/checkpoint"
 )
 
 // killEnv tells the test binary that it is the run which is to be killed: its value is the configuration, and dirEnv
@@ -46,14 +49,14 @@ func init() {
 // beVictim runs in the process that is to be killed.
 func beVictim() {
 	i, _ := strconv.Atoi(os.Getenv(killEnv))
-	out, err := OpenOutput(Disk{}, os.Getenv(dirEnv), Resume)
+	out, err := checkpoint.Open(checkpoint.Disk{}, os.Getenv(dirEnv), checkpoint.Resume)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
 	r := victims[i]()
 	r.task.Output = out
-	t, err := New(r.Settings, r.task)
+	t, err := New(r.Config, r.task)
 	if err == nil {
 		_, err = t.Run(context.Background())
 	}
@@ -110,6 +113,6 @@ func TestKilledProcesses(t *testing.T) {
 func victim(i int, dir string) *exec.Cmd {
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), fmt.Sprintf("%s=%d", killEnv, i), dirEnv+"="+dir)
-	c.Stderr = &buffer{}
+	c.Stderr = &bytes.Buffer{}
 	return c
 }

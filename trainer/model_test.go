@@ -17,11 +17,12 @@ import (
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // tuning is a LoRA run of the small Mamba with dropout, noise on embeddings, label smoothing and checkpointed layers, 6 steps long.
 type tuning struct {
-	settings trainer.Settings
+	settings trainer.Config
 	task     trainer.Task
 }
 
@@ -44,7 +45,7 @@ func newTuning(t *testing.T) *tuning {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &tuning{settings: trainer.Defaults()}
+	r := &tuning{settings: trainer.Default()}
 	r.settings.GradientAccumulationSteps, r.settings.MaxSteps, r.settings.LearningRate = 2, 6, 1e-2
 	r.settings.SaveSteps, r.settings.LoggingSteps = 2, 1
 	params := a.Params()
@@ -80,9 +81,9 @@ func newTuning(t *testing.T) *tuning {
 }
 
 // run trains in dir, and stops after the given step unless that is 0.
-func (r *tuning) run(t *testing.T, dir string, mode trainer.Mode, stop int) {
+func (r *tuning) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) {
 	t.Helper()
-	out, err := trainer.OpenOutput(trainer.Disk{}, dir, mode)
+	out, err := checkpoint.Open(checkpoint.Disk{}, dir, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func (r *tuning) run(t *testing.T, dir string, mode trainer.Mode, stop int) {
 func outcome(t *testing.T, dir string) []byte {
 	t.Helper()
 	var all []byte
-	for _, name := range []string{weights.ModelFile, trainer.StateFile} {
+	for _, name := range []string{weights.ModelFile, checkpoint.StateFile} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -123,14 +124,14 @@ func TestMambaResumesBitForBit(t *testing.T) {
 	defer kernel.SetThreads(0)
 	straight := t.TempDir()
 	kernel.SetThreads(1)
-	newTuning(t).run(t, straight, trainer.Fresh, 0)
+	newTuning(t).run(t, straight, checkpoint.Fresh, 0)
 	want := outcome(t, straight)
 	for stop := 1; stop <= 5; stop += 2 {
 		dir := t.TempDir()
 		kernel.SetThreads(2)
-		newTuning(t).run(t, dir, trainer.Fresh, stop)
+		newTuning(t).run(t, dir, checkpoint.Fresh, stop)
 		kernel.SetThreads(1 + stop%3)
-		newTuning(t).run(t, dir, trainer.Resume, 0)
+		newTuning(t).run(t, dir, checkpoint.Resume, 0)
 		if !bytes.Equal(outcome(t, dir), want) {
 			t.Errorf("stopped after step %d: not the result of the straight run on one thread", stop)
 		}

@@ -14,6 +14,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/trainer/checkpoint"
 )
 
 // RanksError says why ranks cannot train together.
@@ -73,11 +74,11 @@ func (t *Trainer) agree() error {
 	if err := json.Unmarshal([]byte(root), &theirs); err != nil {
 		return err
 	}
-	return t.report(changes(theirs, own))
+	return t.report(checkpoint.Changes(theirs, own))
 }
 
 // report makes one rank's differences from rank 0 the error of all ranks.
-func (t *Trainer) report(differences []Change) error {
+func (t *Trainer) report(differences []checkpoint.Change) error {
 	c, last := t.task.Comm, []float64{-1}
 	if len(differences) > 0 {
 		last[0] = float64(c.Rank())
@@ -96,6 +97,9 @@ func (t *Trainer) report(differences []Change) error {
 	}
 	return &RanksError{problem, true}
 }
+
+// castagnoli is the table of CRC-32C.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // weightsChecksum covers all parameters, frozen ones too: two ranks with different base models would train nonsense.
 func weightsChecksum(params []*ag.Param) string {
@@ -149,7 +153,7 @@ type found struct {
 	Saves   bool // there is one
 	Done    bool // its run is finished
 	Resumed bool // from a checkpoint, whose weights and optimiser follow
-	State   *State
+	State   *checkpoint.State
 }
 
 // share gives the other ranks what rank 0 has found, so that only rank 0 needs to see the output directory.

@@ -7,21 +7,13 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/trainer/optim"
 )
-
-// extent is the elements [from, to) of a parameter.
-type extent struct {
-	param    *ag.Param
-	from, to int
-}
-
-func (s extent) grad() []float32  { return s.param.GradFloat32s()[s.from:s.to] }
-func (s extent) value() []float32 { return s.param.Float32s()[s.from:s.to] }
 
 // bucket is a piece of the gradient that is reduced in one call: a part of a large parameter, or several small ones,
 // which are small enough to be copied together.
 type bucket struct {
-	extents []extent
+	extents []optim.Extent
 	shared  bool // the ranks divide it: each has the sum of its share only, and updates that
 	missing int  // parameters whose gradient is not complete
 }
@@ -50,7 +42,7 @@ func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 		n := p.Size()
 		if n >= shareGrain {
 			for at := 0; at < n; at += limit {
-				l.add(&bucket{extents: []extent{{p, at, min(n, at+limit)}}, shared: shard})
+				l.add(&bucket{extents: []optim.Extent{{Param: p, From: at, To: min(n, at+limit)}}, shared: shard})
 			}
 			continue
 		}
@@ -59,7 +51,7 @@ func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 			small, room = &bucket{}, limit
 		}
 		room -= n
-		small.extents = append(small.extents, extent{p, 0, n})
+		small.extents = append(small.extents, optim.Whole(p))
 	}
 	if len(small.extents) > 0 {
 		l.add(small)
@@ -71,21 +63,21 @@ func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 func (l *layout) add(b *bucket) {
 	l.buckets = append(l.buckets, b)
 	for _, s := range b.extents {
-		l.of[s.param] = append(l.of[s.param], b)
+		l.of[s.Param] = append(l.of[s.Param], b)
 	}
 }
 
 // owned returns the parts of p that this rank updates: all of it unless the ranks divide it.
-func (l *layout) owned(p *ag.Param, rank, size int) []extent {
+func (l *layout) owned(p *ag.Param, rank, size int) []optim.Extent {
 	if !l.of[p][0].shared {
-		return []extent{{p, 0, p.Size()}}
+		return []optim.Extent{optim.Whole(p)}
 	}
-	var own []extent
+	var own []optim.Extent
 	for _, b := range l.of[p] {
 		s := b.extents[0]
-		lo, hi := Share(s.to-s.from, rank, size)
+		lo, hi := Share(s.To-s.From, rank, size)
 		if lo < hi {
-			own = append(own, extent{p, s.from + lo, s.from + hi})
+			own = append(own, optim.Extent{Param: p, From: s.From + lo, To: s.From + hi})
 		}
 	}
 	return own
@@ -255,20 +247,20 @@ func (r *reducer) abandon() {
 func (r *reducer) reduce(b *bucket) error {
 	if len(b.extents) == 1 {
 		if b.shared {
-			return r.comm.ReduceScatter(b.extents[0].grad())
+			return r.comm.ReduceScatter(b.extents[0].Grad())
 		}
-		return r.comm.AllReduce(b.extents[0].grad())
+		return r.comm.AllReduce(b.extents[0].Grad())
 	}
 	r.packed = r.packed[:0]
 	for _, s := range b.extents {
-		r.packed = append(r.packed, s.grad()...)
+		r.packed = append(r.packed, s.Grad()...)
 	}
 	if err := r.comm.AllReduce(r.packed); err != nil {
 		return err
 	}
 	rest := r.packed
 	for _, s := range b.extents {
-		rest = rest[copy(s.grad(), rest):]
+		rest = rest[copy(s.Grad(), rest):]
 	}
 	return nil
 }
@@ -289,9 +281,9 @@ func (r *reducer) norm() (float64, error) {
 			continue
 		}
 		s := b.extents[0]
-		lo, hi := Share(s.to-s.from, r.comm.Rank(), r.comm.Size())
+		lo, hi := Share(s.To-s.From, r.comm.Rank(), r.comm.Size())
 		for at := lo; at < hi; at += shareGrain {
-			pieces[first[s.param]+(s.from+at)/shareGrain] = kernel.SumSquares(s.grad()[at:min(hi, at+shareGrain)])
+			pieces[first[s.Param]+(s.From+at)/shareGrain] = kernel.SumSquares(s.Grad()[at:min(hi, at+shareGrain)])
 		}
 	}
 	if err := r.comm.AllReduceSum(pieces); err != nil {
@@ -316,7 +308,7 @@ func (r *reducer) norm() (float64, error) {
 func (r *reducer) spread() error {
 	for _, b := range r.buckets {
 		if b.shared {
-			if err := r.comm.AllGather(b.extents[0].value()); err != nil {
+			if err := r.comm.AllGather(b.extents[0].Value()); err != nil {
 				return err
 			}
 		}

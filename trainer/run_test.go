@@ -12,12 +12,16 @@ import (
 	"slices"
 	"testing"
 
+	"gorgonia.org/tensor"
+
 	ag "mambatrain/autograd"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/optim"
 )
 
 // run describes a small training run for tests.
 type run struct {
-	Settings
+	Config
 	model   *toy
 	task    Task
 	events  []Event
@@ -26,7 +30,7 @@ type run struct {
 
 // newRun is a run of 3 epochs of 5, 4 and 5 steps with everything random switched on.
 func newRun() *run {
-	r := &run{Settings: Defaults(), model: newToy(7, 0.3)}
+	r := &run{Config: Default(), model: newToy(7, 0.3)}
 	r.GradientAccumulationSteps, r.LearningRate, r.LRSchedulerType = 2, 0.05, "cosine"
 	r.WarmupSteps, r.WeightDecay, r.LoggingSteps, r.SaveSteps, r.SaveTotalLimit = 2, 0.1, 3, 4, 0
 	src := newDocuments(19, 7, 2)
@@ -46,21 +50,21 @@ func newRun() *run {
 }
 
 // hasty is the disk without waiting for it.
-type hasty struct{ Disk }
+type hasty struct{ checkpoint.Disk }
 
 func (hasty) Sync(string) error { return nil }
 
 // start runs in dir, which may be "" for no output.
-func (r *run) start(ctx context.Context, dir string, mode Mode) (Result, error) {
+func (r *run) start(ctx context.Context, dir string, mode checkpoint.Mode) (Result, error) {
 	if dir != "" {
-		out, err := OpenOutput(hasty{}, dir, mode)
+		out, err := checkpoint.Open(hasty{}, dir, mode)
 		if err != nil {
 			return Result{}, err
 		}
 		defer out.Close()
 		r.task.Output = out
 	}
-	t, err := New(r.Settings, r.task)
+	t, err := New(r.Config, r.task)
 	if err != nil {
 		return Result{}, err
 	}
@@ -68,7 +72,7 @@ func (r *run) start(ctx context.Context, dir string, mode Mode) (Result, error) 
 }
 
 // must runs to the end.
-func (r *run) must(t *testing.T, dir string, mode Mode) Result {
+func (r *run) must(t *testing.T, dir string, mode checkpoint.Mode) Result {
 	t.Helper()
 	res, err := r.start(context.Background(), dir, mode)
 	if err != nil {
@@ -78,7 +82,7 @@ func (r *run) must(t *testing.T, dir string, mode Mode) Result {
 }
 
 // stopAfter cancels a run after the given event has been seen n times.
-func (r *run) stopAfter(t *testing.T, dir string, mode Mode, match func(Event) bool, n int) {
+func (r *run) stopAfter(t *testing.T, dir string, mode checkpoint.Mode, match func(Event) bool, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -103,7 +107,7 @@ func isEval(e Event) bool { _, ok := e.(Evaluating); return ok }
 func results(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
-	for _, name := range []string{"model.safetensors", StateFile} {
+	for _, name := range []string{"model.safetensors", checkpoint.StateFile} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -119,7 +123,7 @@ func sameResults(t *testing.T, what string, got, want map[string][]byte) {
 	for name := range want {
 		if !bytes.Equal(got[name], want[name]) {
 			t.Errorf("%s: %s differs from the straight run's", what, name)
-			if name == StateFile {
+			if name == checkpoint.StateFile {
 				differences(t, got[name], want[name])
 			}
 		}
@@ -137,33 +141,33 @@ func differences(t *testing.T, got, want []byte) {
 }
 
 func TestStopAndResumeIsTheStraightRun(t *testing.T) {
-	for _, optim := range OptimizerNames() {
+	for _, name := range optim.Names() {
 		straight := t.TempDir()
 		r := newRun()
-		r.Optim = optim
-		steps := r.must(t, straight, Fresh).Steps
+		r.Optim = name
+		steps := r.must(t, straight, checkpoint.Fresh).Steps
 		want := results(t, straight)
 		for stop := 1; stop <= steps; stop++ {
 			dir := t.TempDir()
 			first := newRun()
-			first.Optim = optim
-			first.stopAfter(t, dir, Fresh, isStep, stop)
+			first.Optim = name
+			first.stopAfter(t, dir, checkpoint.Fresh, isStep, stop)
 			second := newRun()
-			second.Optim = optim
-			second.must(t, dir, Resume)
-			sameResults(t, fmt.Sprintf("%s: stopped after step %d", optim, stop), results(t, dir), want)
+			second.Optim = name
+			second.must(t, dir, checkpoint.Resume)
+			sameResults(t, fmt.Sprintf("%s: stopped after step %d", name, stop), results(t, dir), want)
 		}
 	}
 }
 
 func TestAnInterruptedEvaluationIsMadeAgain(t *testing.T) {
 	straight := t.TempDir()
-	newRun().must(t, straight, Fresh)
+	newRun().must(t, straight, checkpoint.Fresh)
 	want := results(t, straight)
 	for stop := 1; stop <= 12; stop++ {
 		dir := t.TempDir()
-		newRun().stopAfter(t, dir, Fresh, isEval, stop)
-		newRun().must(t, dir, Resume)
+		newRun().stopAfter(t, dir, checkpoint.Fresh, isEval, stop)
+		newRun().must(t, dir, checkpoint.Resume)
 		sameResults(t, fmt.Sprintf("stopped in micro-batch %d of evaluations", stop), results(t, dir), want)
 	}
 }
@@ -176,7 +180,7 @@ func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
 		r := newRun()
 		r.task.Train, r.task.Rows, r.model.dropout = newDocuments(24, 7, split.batch), split.rows, 0
 		r.GradientAccumulationSteps, r.LoggingSteps, r.NumTrainEpochs = split.accumulate, 1, 4
-		res := r.must(t, "", Fresh)
+		res := r.must(t, "", checkpoint.Fresh)
 		var curve []float64
 		for _, row := range res.State.LogHistory {
 			if l, ok := row["loss"]; ok {
@@ -200,7 +204,7 @@ func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
 
 func TestClipping(t *testing.T) {
 	for _, c := range []struct{ limit, norm, want float64 }{{1, 0.5, 1}, {1, 4, 1 / (4 + 1e-6)}, {0, 4, 1}, {2, 1e-9, 1}} {
-		tr := &Trainer{Settings: Settings{MaxGradNorm: c.limit}}
+		tr := &Trainer{Config: Config{MaxGradNorm: c.limit}}
 		if got := tr.clip(c.norm); got != c.want {
 			t.Errorf("norm %v, limit %v: factor %v, want %v", c.norm, c.limit, got, c.want)
 		}
@@ -209,7 +213,7 @@ func TestClipping(t *testing.T) {
 
 func TestHistoryRows(t *testing.T) {
 	r := newRun()
-	res := r.must(t, t.TempDir(), Fresh)
+	res := r.must(t, t.TempDir(), checkpoint.Fresh)
 	if res.Steps != 14 || res.State.MaxSteps != 14 || res.State.NumTrainEpochs != 3 {
 		t.Fatalf("%d steps of %d in %d epochs, want 14 in 3", res.Steps, res.State.MaxSteps, res.State.NumTrainEpochs)
 	}
@@ -256,7 +260,7 @@ func TestRunsThatCannotStart(t *testing.T) {
 	} {
 		r := newRun()
 		c.change(r)
-		_, err := r.start(context.Background(), t.TempDir(), Fresh)
+		_, err := r.start(context.Background(), t.TempDir(), checkpoint.Fresh)
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(c.want)) {
 			t.Errorf("%s: got %v, want %q", what, err, c.want)
 		}
@@ -267,7 +271,7 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.task.Identity = map[string]string{"data.shuffle": "true"}
-	r.stopAfter(t, dir, Fresh, isStep, 4)
+	r.stopAfter(t, dir, checkpoint.Fresh, isStep, 4)
 
 	changed := func() *run {
 		r := newRun()
@@ -275,7 +279,7 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 		r.LearningRate, r.LoggingSteps = 0.01, 1 // logging does not alter the run
 		return r
 	}
-	_, err := changed().start(context.Background(), dir, Resume)
+	_, err := changed().start(context.Background(), dir, checkpoint.Resume)
 	if !errors.Is(err, ErrChanged) {
 		t.Fatalf("got %v, want ErrChanged", err)
 	}
@@ -289,17 +293,17 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	}
 	forced := changed()
 	forced.task.Force = true
-	if res := forced.must(t, dir, Resume); res.Steps != 14 {
+	if res := forced.must(t, dir, checkpoint.Resume); res.Steps != 14 {
 		t.Errorf("forced run ended at step %d", res.Steps)
 	}
 }
 
 func TestAFinishedRunStaysAsItIs(t *testing.T) {
 	dir := t.TempDir()
-	newRun().must(t, dir, Fresh)
+	newRun().must(t, dir, checkpoint.Fresh)
 	want := results(t, dir)
 	again := newRun()
-	if res := again.must(t, dir, Resume); !res.AlreadyFinished || res.Steps != 14 {
+	if res := again.must(t, dir, checkpoint.Resume); !res.AlreadyFinished || res.Steps != 14 {
 		t.Errorf("got %+v", res)
 	}
 	if again.model.runs != 0 {
@@ -313,12 +317,12 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.SaveSteps = 0
-	r.must(t, dir, Fresh)
+	r.must(t, dir, checkpoint.Fresh)
 	want := results(t, dir)
 	for _, force := range []bool{false, true} {
 		r := newRun()
 		r.SaveSteps, r.LearningRate, r.task.Force = 0, 0.01, force
-		_, err := r.start(context.Background(), dir, Resume)
+		_, err := r.start(context.Background(), dir, checkpoint.Resume)
 		if !errors.Is(err, ErrChanged) || !bytes.Contains([]byte(err.Error()), []byte("no checkpoint is left to go on from, --overwrite begins anew\n  train.learning_rate: was 0.05, is 0.01")) {
 			t.Errorf("force %v: got %v", force, err)
 		}
@@ -334,7 +338,7 @@ func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 			r.model.table.Float32s()[0] = float32(math.NaN())
 		}
 	}
-	if res := r.must(t, "", Fresh); len(res.Eval) == 0 || res.Eval["eval_long_loss"] != 0 {
+	if res := r.must(t, "", checkpoint.Fresh); len(res.Eval) == 0 || res.Eval["eval_long_loss"] != 0 {
 		t.Errorf("got %v, want no loss but the other metrics", res.Eval)
 	}
 }
@@ -342,7 +346,7 @@ func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 // TestEvaluateIsARunsEvaluation measures the trained model again, without a Trainer.
 func TestEvaluateIsARunsEvaluation(t *testing.T) {
 	r := newRun()
-	want := r.must(t, "", Fresh).Eval
+	want := r.must(t, "", checkpoint.Fresh).Eval
 	for _, set := range r.task.Eval {
 		calls := 0
 		s, err := Evaluate(t.Context(), r.task.Program, set.Source, r.task.Rows, func(int, int) { calls++ })
@@ -366,7 +370,7 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	res := r.must(t, dir, Fresh)
+	res := r.must(t, dir, checkpoint.Fresh)
 	if res.StopReason == "" || res.Steps != *res.State.BestGlobalStep+3 {
 		t.Fatalf("stopped at step %d for %q, best step %d", res.Steps, res.StopReason, *res.State.BestGlobalStep)
 	}
@@ -410,14 +414,14 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 				}
 			case Stopping:
 				last = slices.Clone(r.model.table.Float32s())
-				if unreadable = filepath.Join(dir, checkpointName(best)); what == "damaged" {
+				if unreadable = r.task.Output.Path(best); what == "damaged" {
 					os.Remove(filepath.Join(unreadable, "model.safetensors"))
 				}
 			case BestLost:
 				lost = append(lost, e)
 			}
 		}
-		res, err := r.start(context.Background(), dir, Fresh)
+		res, err := r.start(context.Background(), dir, checkpoint.Fresh)
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
@@ -438,20 +442,20 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 func TestTheMetricOfSeveralSets(t *testing.T) {
 	for _, loadBest := range []bool{false, true} {
 		r := newRun()
-		r.MetricForBestModel, r.LoadBestModelAtEnd = Defaults().MetricForBestModel, loadBest
+		r.MetricForBestModel, r.LoadBestModelAtEnd = Default().MetricForBestModel, loadBest
 		best := math.Inf(1)
 		r.onEvent = func(e Event) {
 			if ev, ok := e.(Evaluated); ok {
 				best = min(best, ev.Row["eval_short_loss"])
 			}
 		}
-		if res := r.must(t, t.TempDir(), Fresh); *res.State.BestMetric != best {
+		if res := r.must(t, t.TempDir(), checkpoint.Fresh); *res.State.BestMetric != best {
 			t.Errorf("the best metric is %v, the least loss on the first set %v", *res.State.BestMetric, best)
 		}
 	}
 	r := newRun()
 	r.MetricForBestModel = "bleu"
-	if res := r.must(t, t.TempDir(), Fresh); res.State.BestMetric != nil {
+	if res := r.must(t, t.TempDir(), checkpoint.Fresh); res.State.BestMetric != nil {
 		t.Errorf("a metric that does not exist is best at %v", *res.State.BestMetric)
 	}
 }
@@ -460,88 +464,41 @@ func TestOldCheckpointsGo(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.SaveSteps, r.SaveTotalLimit = 2, 2
-	r.must(t, dir, Fresh)
+	r.must(t, dir, checkpoint.Fresh)
 	found, _ := filepath.Glob(filepath.Join(dir, "*checkpoint-*"))
 	if want := []string{filepath.Join(dir, "checkpoint-12"), filepath.Join(dir, "checkpoint-14")}; !slices.Equal(found, want) {
 		t.Errorf("found %v, want %v", found, want)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, temporary+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }
 
 func TestOutputDirectoryRules(t *testing.T) {
 	dir := t.TempDir()
-	newRun().must(t, dir, Fresh)
-	if _, err := newRun().start(context.Background(), dir, Fresh); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("a second fresh run: got %v, want ErrNotEmpty", err)
+	newRun().must(t, dir, checkpoint.Fresh)
+	if _, err := newRun().start(context.Background(), dir, checkpoint.Fresh); !errors.Is(err, checkpoint.ErrNotEmpty) {
+		t.Errorf("a second fresh run: got %v, want checkpoint.ErrNotEmpty", err)
 	}
 	os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o666)
-	board, err := NewTensorBoard(Disk{}, filepath.Join(dir, LogsDir), frozenClock)
-	if err != nil || board.Close() != nil {
-		t.Fatal(err)
-	}
-	os.WriteFile(filepath.Join(dir, JournalFile), []byte("{}\n"), 0o666)
+	os.Mkdir(filepath.Join(dir, checkpoint.LogsDir), 0o777)
+	os.WriteFile(filepath.Join(dir, checkpoint.LogsDir, checkpoint.EventsPrefix+"1"), nil, 0o666)
+	os.WriteFile(filepath.Join(dir, checkpoint.JournalFile), []byte("{}\n"), 0o666)
 	r := newRun()
 	r.SaveSteps = 0
-	r.must(t, dir, Overwrite)
-	if _, err := os.Stat(filepath.Join(dir, JournalFile)); err == nil {
+	r.must(t, dir, checkpoint.Overwrite)
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.JournalFile)); err == nil {
 		t.Error("the journal of the earlier run is left")
 	}
 	if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")); len(found) > 0 {
 		t.Errorf("checkpoints of the earlier run are left: %v", found)
 	}
-	if found, _ := filepath.Glob(filepath.Join(dir, LogsDir, "*")); len(found) > 0 {
+	if found, _ := filepath.Glob(filepath.Join(dir, checkpoint.LogsDir, "*")); len(found) > 0 {
 		t.Errorf("events of the earlier run are left: %v", found)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "notes.txt")); err != nil {
 		t.Errorf("a file of the user is gone: %v", err)
 	}
-}
-
-// What a killed run left half written is in nobody's way; a file of somebody else that looks like it stays.
-func TestLeftoversAreTheRunsOwn(t *testing.T) {
-	dir := t.TempDir()
-	leftover, notes := filepath.Join(dir, temporary+checkpointName(3)), filepath.Join(dir, temporary+"notes")
-	if err := os.Mkdir(leftover, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	out, err := OpenOutput(Disk{}, dir, Fresh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out.Close()
-	if _, err := os.Stat(leftover); err == nil {
-		t.Error("a checkpoint that was half written is left")
-	}
-	os.WriteFile(notes, nil, 0o666)
-	if err := CheckFresh(Disk{}, dir); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("got %v, want ErrNotEmpty", err)
-	}
-	if out, err = OpenOutput(Disk{}, dir, Overwrite); err != nil {
-		t.Fatal(err)
-	}
-	out.Close()
-	if _, err := os.Stat(notes); err != nil {
-		t.Errorf("a file of the user is gone: %v", err)
-	}
-}
-
-func TestTwoRunsInOneDirectory(t *testing.T) {
-	dir := t.TempDir()
-	out, err := OpenOutput(Disk{}, dir, Fresh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenOutput(Disk{}, dir, Resume); !errors.Is(err, ErrLocked) {
-		t.Errorf("got %v, want ErrLocked", err)
-	}
-	out.Close()
-	out, err = OpenOutput(Disk{}, dir, Resume)
-	if err != nil {
-		t.Fatalf("after the first has gone: %v", err)
-	}
-	out.Close()
 }
 
 func TestNonFinite(t *testing.T) {
@@ -558,7 +515,7 @@ func TestNonFinite(t *testing.T) {
 	}
 	r := poisoned(6, 9, 10) // run 6 is in step 2, and 9 or 10 the second look at it
 	r.task.Rows = 1000
-	_, err := r.start(context.Background(), t.TempDir(), Fresh)
+	_, err := r.start(context.Background(), t.TempDir(), checkpoint.Fresh)
 	var bad *NonFinite
 	if !errors.As(err, &bad) || bad.Step != 3 || bad.Tensor != "the gradient of table.weight" {
 		t.Fatalf("got %v", err)
@@ -566,7 +523,7 @@ func TestNonFinite(t *testing.T) {
 
 	r = poisoned(6)
 	r.task.Rows, r.OnNonfinite = 1000, "skip"
-	res := r.must(t, t.TempDir(), Fresh)
+	res := r.must(t, t.TempDir(), checkpoint.Fresh)
 	if res.Steps != 14 || res.State.Progress().SkipTotal != 1 || res.State.Progress().Updates != 13 {
 		t.Errorf("steps %d, skipped %d, updates %d", res.Steps, res.State.Progress().SkipTotal, res.State.Progress().Updates)
 	}
@@ -576,7 +533,7 @@ func TestNonFinite(t *testing.T) {
 
 	r = newRun()
 	r.model.poison, r.OnNonfinite, r.NumTrainEpochs = func(int) float32 { return inf }, "skip", 9
-	_, err = r.start(context.Background(), t.TempDir(), Fresh)
+	_, err = r.start(context.Background(), t.TempDir(), checkpoint.Fresh)
 	if !errors.As(err, &bad) || bad.Step != 11 || !bytes.Contains([]byte(err.Error()), []byte("10 steps in a row")) {
 		t.Errorf("got %v", err)
 	}
@@ -599,7 +556,7 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 	other := pair("y.lora_B.weight")
 	r.task.Params = append(r.task.Params, append(dead, half, other)...)
 	r.model.poison = func(int) float32 { other.GradFloat32s()[0] = 1; return 0 }
-	r.must(t, "", Fresh)
+	r.must(t, "", checkpoint.Fresh)
 	var got []string
 	for _, e := range r.events {
 		if n, ok := e.(NoGradient); ok {
@@ -622,10 +579,33 @@ func TestALostRankIsNotTheEnd(t *testing.T) {
 	r := newRun()
 	r.task.Comm = deaf{}
 	dir := t.TempDir()
-	if _, err := r.start(context.Background(), dir, Fresh); !errors.Is(err, errDeaf) {
+	if _, err := r.start(context.Background(), dir, checkpoint.Fresh); !errors.Is(err, errDeaf) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, StateFile)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.StateFile)); err == nil {
 		t.Error("a run without steps has been called finished")
+	}
+}
+
+// filled returns a trainable parameter.
+func filled(name string, v []float32, shape ...int) *ag.Param {
+	p := ag.NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(slices.Clone(v))))
+	if err := p.Train(); err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// near compares with a tolerance relative to the largest entry.
+func near(t *testing.T, what string, got, want []float32, tolerance float64) {
+	t.Helper()
+	largest := 0.0
+	for _, w := range want {
+		largest = max(largest, math.Abs(float64(w)))
+	}
+	for i := range want {
+		if d := math.Abs(float64(got[i]) - float64(want[i])); !(d <= tolerance*largest) {
+			t.Fatalf("%s: element %d is %v, want %v", what, i, got[i], want[i])
+		}
 	}
 }

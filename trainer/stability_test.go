@@ -83,7 +83,7 @@ func (c cell) floats() (losses []float64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := trainer.Defaults()
+	s := trainer.Default()
 	s.LearningRate, s.LRSchedulerType, s.MaxSteps = c.rate, "constant", c.steps
 	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: c.length, Train: batches, Observer: func(e trainer.Event) {
 		if s, ok := e.(trainer.Stepped); ok {
@@ -104,7 +104,7 @@ func (c cell) doubles() (losses []float64, err error) {
 		return nil, err
 	}
 	params = slices.DeleteFunc(params, func(p *ag.Param) bool { return !p.Trainable() })
-	s := trainer.Defaults()
+	s := trainer.Default()
 	mean, square := make([][]float64, len(params)), make([][]float64, len(params))
 	for step, b := range batches {
 		for _, p := range params {

@@ -4,19 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"mambatrain/trainer/checkpoint"
 )
 
 // TestStateHasTransformersKeys: its TrainerState is built from the file's keys and takes no other.
 func TestStateHasTransformersKeys(t *testing.T) {
 	dir := t.TempDir()
-	newRun().must(t, dir, Fresh)
-	b, err := os.ReadFile(filepath.Join(dir, StateFile))
+	newRun().must(t, dir, checkpoint.Fresh)
+	b, err := os.ReadFile(filepath.Join(dir, checkpoint.StateFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,51 +33,16 @@ func TestStateHasTransformersKeys(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(m)); !slices.Equal(got, want) {
 		t.Errorf("keys %v, want %v", got, want)
 	}
-	if s, err := ParseState(b); err != nil || s.GlobalStep != 14 || s.Epoch != 3 || len(s.LogHistory) != len(m["log_history"].([]any)) {
+	if s, err := checkpoint.ParseState(b); err != nil || s.GlobalStep != 14 || s.Epoch != 3 || len(s.LogHistory) != len(m["log_history"].([]any)) {
 		t.Errorf("read back: %+v, %v", s, err)
 	}
 }
 
-func TestRowsKeepTheirNumbers(t *testing.T) {
-	want := Row{"loss": 1.0 / 3, "step": 1e6, "bad": math.NaN(), "tiny": 5e-324}
-	b, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got Row
-	if err := json.Unmarshal(b, &got); err != nil {
-		t.Fatal(err)
-	}
-	for k, v := range want {
-		if got[k] != v && !(math.IsNaN(got[k]) && math.IsNaN(v)) {
-			t.Errorf("%s: %v, want %v (%s)", k, got[k], v, b)
-		}
-	}
-}
-
-func FuzzParseState(f *testing.F) {
-	f.Add([]byte(`{"log_history":[{"loss":1,"step":2},{"eval_loss":null}],"stateful_callbacks":{"mamba_train":{"attributes":{"updates":3}}}}`))
-	f.Add([]byte(`{"log_history":[{"loss":"NaN"}],"stateful_callbacks":{"TrainerControl":{"args":{}}}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := ParseState(b)
-		if err != nil {
-			return
-		}
-		again, err := s.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := ParseState(again); err != nil {
-			t.Fatalf("what was written cannot be read: %v", err)
-		}
-	})
-}
-
 func TestRehearsalChangesNothing(t *testing.T) {
 	straight := t.TempDir()
-	newRun().must(t, straight, Fresh)
+	newRun().must(t, straight, checkpoint.Fresh)
 	dir := t.TempDir()
-	out, err := OpenOutput(hasty{}, dir, Fresh)
+	out, err := checkpoint.Open(hasty{}, dir, checkpoint.Fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +50,7 @@ func TestRehearsalChangesNothing(t *testing.T) {
 	r, ticks := newRun(), 0
 	r.task.Output = out
 	r.task.Now = func() time.Time { ticks++; return time.Unix(int64(ticks), 0) }
-	tr, err := New(r.Settings, r.task)
+	tr, err := New(r.Config, r.task)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +75,7 @@ func TestALostBestModelDoesNotEndTheRun(t *testing.T) {
 			os.Remove(filepath.Join(s.Dir, "model.safetensors"))
 		}
 	}
-	res := r.must(t, dir, Fresh)
+	res := r.must(t, dir, checkpoint.Fresh)
 	lost := slices.IndexFunc(r.events, func(e Event) bool { _, ok := e.(BestLost); return ok })
 	if lost < 0 || res.Steps != 14 {
 		t.Errorf("event %d, steps %d", lost, res.Steps)

@@ -10,6 +10,9 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/fault"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/optim"
 )
 
 // Program computes losses and gradients; *autograd.Program is one.
@@ -35,18 +38,18 @@ type Task struct {
 	Load func(dir string) error
 	// Publish adds to a directory that holds the final weights what else belongs to a result, such as a model card and
 	// plots. It may be nil.
-	Publish func(dir string, st *State) error
+	Publish func(dir string, st *checkpoint.State) error
 	// Sample continues a prompt at evaluations. It may be nil.
 	Sample func(ctx context.Context, prompt string) (string, error)
 	// Output is where checkpoints and results go; nil writes nothing.
-	Output *Output
-	// Schedule replaces the one that Settings name; nil = that one. Identity should tell it from others.
-	Schedule Schedule
+	Output *checkpoint.Output
+	// Schedule replaces the one that Config names; nil = that one. Identity should tell it from others.
+	Schedule optim.Schedule
 	// Seed decides dropout and noise, together with the micro-batch's number.
 	Seed uint64
 	// LoRAPlusRatio is the learning rate of B over that of A; 0 stands for 1.
 	LoRAPlusRatio float64
-	// Identity holds the settings outside Settings that must not change within a run, by their key in the configuration.
+	// Identity holds the settings outside Config that must not change within a run, by their key in the configuration.
 	Identity map[string]string
 	// Force goes on although settings have changed.
 	Force bool
@@ -73,14 +76,14 @@ type Task struct {
 
 // Trainer is one run.
 type Trainer struct {
-	Settings
+	Config
 	task      Task
-	optimizer *Optimizer
+	optimizer *optim.Optimizer
 	reducer   *reducer
-	schedule  Schedule
+	schedule  optim.Schedule
 	plan      *plan
-	state     *State
-	progress  *Progress // part of state
+	state     *checkpoint.State
+	progress  *checkpoint.Progress // part of state
 	carried   states
 	best      bool   // the last evaluation was the best
 	stop      string // why the run ends early
@@ -92,7 +95,7 @@ type Trainer struct {
 
 // Result is what a run came to.
 type Result struct {
-	State           *State
+	State           *checkpoint.State
 	Steps           int
 	TrainLoss       float64            // nats per counted token, over the whole run
 	Eval            map[string]float64 // the last evaluation's metrics, as far as they are finite; empty without one
@@ -124,26 +127,23 @@ func (i *Interrupted) Unwrap() []error { return []error{context.Canceled, i.Err}
 
 // New prepares a run, with the state of the newest checkpoint where the output directory was opened to resume. It reads
 // no batch and writes nothing.
-func New(s Settings, t Task) (*Trainer, error) {
-	if err := s.Validate(); err != nil {
+func New(c Config, t Task) (*Trainer, error) {
+	tr := &Trainer{Config: c, task: t.withDefaults()}
+	if err := tr.validate(); err != nil {
 		return nil, fmt.Errorf("trainer: %w", err)
-	}
-	tr := &Trainer{Settings: s, task: t.withDefaults()}
-	if err := tr.check(); err != nil {
-		return nil, err
 	}
 	var err error
 	if err := tr.divide(); err != nil {
 		return nil, err
 	}
-	if len(tr.optimizer.params) == 0 {
+	if len(tr.optimizer.Params()) == 0 {
 		return nil, errors.New("trainer: no parameter is trainable")
 	}
-	if tr.plan, err = newPlan(t.Train, s, s.GradientAccumulationSteps*tr.task.Shards); err != nil {
+	if tr.plan, err = newPlan(t.Train, c, c.GradientAccumulationSteps*tr.task.Shards); err != nil {
 		return nil, err
 	}
 	if tr.schedule = t.Schedule; tr.schedule == nil {
-		if tr.schedule, err = NewSchedule(s, tr.plan.steps); err != nil {
+		if tr.schedule, err = optim.NewSchedule(c.Config, tr.plan.steps); err != nil {
 			return nil, err
 		}
 	}
@@ -186,9 +186,9 @@ func (t *Trainer) divide() error {
 		}
 	}
 	l := newLayout(trainable, t.task.BucketBytes, t.task.ShardOptimizer && c.Size() > 1)
-	groups := Groups(t.task.Params, t.Settings, t.task.LoRAPlusRatio)
+	groups := optim.Groups(t.task.Params, t.Config.Config, t.task.LoRAPlusRatio)
 	var err error
-	t.optimizer, err = newOptimizer(t.Settings, groups, func(p *ag.Param) []extent { return l.owned(p, c.Rank(), c.Size()) })
+	t.optimizer, err = optim.NewPartial(t.Config.Config, groups, func(p *ag.Param) []optim.Extent { return l.owned(p, c.Rank(), c.Size()) })
 	if err != nil {
 		return err
 	}
@@ -197,15 +197,17 @@ func (t *Trainer) divide() error {
 	return nil
 }
 
-// check names what the settings ask for and the task does not have.
-func (t *Trainer) check() error {
+// validate returns what is wrong with the settings, by themselves and for this task.
+func (t *Trainer) validate() error {
 	var names []string
 	for _, set := range t.task.Eval {
 		names = append(names, set.Name)
 	}
-	c := &checker{t.EvaluationFaults(names)}
-	c.need(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "load_best_model_at_end", "needs an output directory")
-	return c.err()
+	var l fault.List
+	l.Include("train", t.Validate())
+	l.Include("train", t.ValidateEvaluation(names))
+	l.Require(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "train.load_best_model_at_end", "needs an output directory")
+	return l.Err()
 }
 
 func (t *Trainer) newState() error {
@@ -213,13 +215,13 @@ func (t *Trainer) newState() error {
 	if err != nil {
 		return err
 	}
-	t.state = &State{
-		IsLocalProcessZero: true, IsWorldProcessZero: t.task.Comm.Rank() == 0, LogHistory: []Row{},
+	t.state = &checkpoint.State{
+		IsLocalProcessZero: true, IsWorldProcessZero: t.task.Comm.Rank() == 0, LogHistory: []checkpoint.Row{},
 		EvalSteps: t.EvalSteps, LoggingSteps: t.LoggingSteps, SaveSteps: t.SaveSteps,
 		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.PerDeviceTrainBatchSize,
 	}
 	t.progress = t.state.Progress()
-	*t.progress = Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
+	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
 	return nil
 }
 
@@ -227,7 +229,7 @@ func (t *Trainer) newState() error {
 func (t *Trainer) identity() map[string]string {
 	id := map[string]string{}
 	maps.Copy(id, t.task.Identity)
-	s := t.Settings
+	s := t.Config
 	for key, v := range map[string]any{
 		"max_steps": s.MaxSteps, "per_device_train_batch_size": s.PerDeviceTrainBatchSize,
 		"gradient_accumulation_steps": s.GradientAccumulationSteps * t.task.Shards, "learning_rate": s.LearningRate,
@@ -331,8 +333,8 @@ func (t *Trainer) log(s stepped) {
 }
 
 // row is a row of the history with step, epoch and the given names and values.
-func (t *Trainer) row(pairs ...any) Row {
-	r := Row{"step": float64(t.state.GlobalStep), "epoch": t.state.Epoch}
+func (t *Trainer) row(pairs ...any) checkpoint.Row {
+	r := checkpoint.Row{"step": float64(t.state.GlobalStep), "epoch": t.state.Epoch}
 	for i := 0; i < len(pairs); i += 2 {
 		r[pairs[i].(string)] = pairs[i+1].(float64)
 	}
@@ -365,10 +367,7 @@ func (t *Trainer) Overview() Overview {
 }
 
 func (t *Trainer) memory() Memories {
-	var m Memories
-	for _, x := range t.optimizer.Memory() {
-		m.Optimizer += 4 * int64(len(x.Data))
-	}
+	m := Memories{Optimizer: t.optimizer.Bytes()}
 	for _, p := range t.task.Params {
 		m.Weights += p.Bytes()
 		if p.Trainable() {
@@ -400,7 +399,7 @@ func (t *Trainer) result(alreadyFinished bool) Result {
 }
 
 // lastEvaluation is the newest row of the history with an evaluation's metrics, or nil.
-func (t *Trainer) lastEvaluation() Row {
+func (t *Trainer) lastEvaluation() checkpoint.Row {
 	for _, row := range slices.Backward(t.state.LogHistory) {
 		for k := range row {
 			if isEvalKey(k) {

@@ -244,7 +244,7 @@ func (b *benchmark) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := trainer.Defaults()
+	s := trainer.Default()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
 	t, err := trainer.New(s, trainer.Task{
 		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: spareCore(b.comm),

@@ -22,7 +22,7 @@ type Config struct {
 	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
 	Init                  string             `yaml:"init"`
 	Data                  DataConfig         `yaml:"data"`
-	Train                 trainer.Settings   `yaml:"train"`
+	Train                 trainer.Config     `yaml:"train"`
 	LoRA                  *lora.Config       `yaml:"lora,omitempty"`        // nil = full training
 	Distributed           *DistributedConfig `yaml:"distributed,omitempty"` // nil = one process
 }
@@ -76,7 +76,7 @@ func Defaults() Config {
 			AddEOS:             d.AddEOS,
 			Shuffle:            d.Shuffle,
 		},
-		Train: trainer.Defaults(),
+		Train: trainer.Default(),
 	}
 }
 

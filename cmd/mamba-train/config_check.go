@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	faults "mambatrain/internal/fault"
 	"mambatrain/mamba"
 )
 
@@ -14,8 +15,11 @@ type report func(path, format string, args ...any)
 func (c *Config) check(wrong report) {
 	c.checkTop(wrong)
 	c.Data.check(wrong)
-	for _, f := range append(c.Train.Faults(), c.Train.EvaluationFaults(c.Data.evalNames())...) {
-		wrong("train."+f.Key, "%s", f.Problem)
+	var l faults.List
+	l.Include("train", c.Train.Validate())
+	l.Include("train", c.Train.ValidateEvaluation(c.Data.evalNames()))
+	for _, f := range l {
+		wrong(f.Path, "%s", f.Problem)
 	}
 	if c.LoRA != nil {
 		for _, f := range c.LoRA.Faults() {

@@ -11,6 +11,7 @@ import (
 
 	faults "mambatrain/internal/fault"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // Exit codes. They are part of the program's interface.
@@ -61,7 +62,7 @@ func exitCode(err error) int {
 		return exitSignalBase + int(syscall.SIGINT)
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, new(misused)), errors.As(err, new(trainer.Fault)), errors.Is(err, trainer.ErrNotEmpty), errors.Is(err, trainer.ErrLocked), errors.Is(err, trainer.ErrChanged),
+	case errors.As(err, new(misused)), errors.As(err, new(faults.List)), errors.Is(err, checkpoint.ErrNotEmpty), errors.Is(err, checkpoint.ErrLocked), errors.Is(err, trainer.ErrChanged),
 		errors.Is(err, faults.ErrNotFound):
 		return exitMisuse
 	case errors.Is(err, context.Canceled):

@@ -168,7 +168,7 @@ func (j *job) dryRun(ctx context.Context) error {
 
 // withoutOutput returns settings for a run that has nowhere to keep its best model. Early stopping, which needs the same
 // data and the same metric, stands in, so that both are checked.
-func withoutOutput(s trainer.Settings) trainer.Settings {
+func withoutOutput(s trainer.Config) trainer.Config {
 	if s.LoadBestModelAtEnd {
 		s.LoadBestModelAtEnd, s.EarlyStoppingPatience = false, max(1, s.EarlyStoppingPatience)
 	}

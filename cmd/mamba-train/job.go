@@ -17,6 +17,9 @@ import (
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/plot"
+	"mambatrain/trainer/tensorboard"
 )
 
 // Second seeds of the generators that draw from the run's seed, one for each use.
@@ -43,7 +46,7 @@ type job struct {
 	comm     trainer.Communicator
 	rows     int // capacity of the graph
 	program  *ag.Program
-	output   *trainer.Output
+	output   *checkpoint.Output
 	made     []string // directories that were not there before, the innermost first
 	ran      bool     // the trainer has begun: what is in the output directory stays
 	trainer  *trainer.Trainer
@@ -224,26 +227,26 @@ func (j *job) addEval(name string, d *data.Dataset) error {
 	if err != nil {
 		return err
 	}
-	j.evals = append(j.evals, trainer.EvalSet{Name: name, Source: trainer.FromLoader(l)})
+	j.evals = append(j.evals, trainer.EvalSet{Name: name, Source: fromLoader(l)})
 	return nil
 }
 
 // open takes the output directory, which is rank 0's. A run that goes on keeps the number of rows that it began with.
-func (j *job) open(mode trainer.Mode) (err error) {
+func (j *job) open(mode checkpoint.Mode) (err error) {
 	if j.comm.Rank() > 0 {
 		return nil
 	}
 	j.made = missing(j.config.OutputDir)
-	if j.output, err = trainer.OpenOutput(trainer.Disk{}, j.config.OutputDir, mode); err != nil {
+	if j.output, err = checkpoint.Open(checkpoint.Disk{}, j.config.OutputDir, mode); err != nil {
 		return err
 	}
-	if mode != trainer.Resume {
+	if mode != checkpoint.Resume {
 		return nil
 	}
-	checkpoint, _ := j.output.Checkpoint()
+	newest, _ := j.output.Checkpoint()
 	state := j.output.Finished()
-	if checkpoint != nil {
-		state = checkpoint.State
+	if newest != nil {
+		state = newest.State
 	}
 	if state == nil {
 		j.app.say("%s holds no checkpoint: the run starts from the beginning", j.config.OutputDir)
@@ -289,7 +292,7 @@ func packFrozen(m *mamba.Model) {
 func (j *job) task() (trainer.Task, error) {
 	c := j.config
 	task := trainer.Task{
-		Params: j.params(), Program: j.program, Rows: j.rows, Train: trainer.FromLoader(j.loader), Eval: j.evals,
+		Params: j.params(), Program: j.program, Rows: j.rows, Train: fromLoader(j.loader), Eval: j.evals,
 		Save: j.save, Load: j.load, Publish: j.publish, Output: j.output, Seed: uint64(c.Seed), Identity: j.identity(),
 		Observer: j.observer(),
 	}
@@ -435,12 +438,12 @@ func (j *job) keepLogs(e trainer.Event) {
 }
 
 func (j *job) openLogs() {
-	j.logs = append(j.logs, trainer.NewJournal(trainer.Disk{}, filepath.Join(j.config.OutputDir, trainer.JournalFile)))
+	j.logs = append(j.logs, trainer.NewJournal(checkpoint.Disk{}, filepath.Join(j.config.OutputDir, checkpoint.JournalFile)))
 	dir := j.config.Train.LoggingDir
 	if dir == "" {
-		dir = filepath.Join(j.config.OutputDir, trainer.LogsDir)
+		dir = filepath.Join(j.config.OutputDir, checkpoint.LogsDir)
 	}
-	board, err := trainer.NewTensorBoard(trainer.Disk{}, dir, now)
+	board, err := tensorboard.New(checkpoint.Disk{}, dir, now)
 	if err != nil {
 		j.app.warn("%v", err)
 		return
@@ -449,9 +452,9 @@ func (j *job) openLogs() {
 }
 
 // publish adds to the result what is drawn from the whole run.
-func (j *job) publish(dir string, st *trainer.State) error {
+func (j *job) publish(dir string, st *checkpoint.State) error {
 	name := filepath.Base(j.config.OutputDir)
-	if err := trainer.WritePlots(dir, trainer.History{Name: name, Rows: st.LogHistory}); err != nil {
+	if err := plot.WriteFiles(dir, plot.History{Name: name, Rows: st.LogHistory}); err != nil {
 		j.app.warn("%v", err)
 	}
 	return j.writeModelCard(dir, name, st)
@@ -460,9 +463,9 @@ func (j *job) publish(dir string, st *trainer.State) error {
 // resultFiles names the most important files of the result.
 func (j *job) resultFiles() string {
 	if j.adapted != nil {
-		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
+		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
 	}
-	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, trainer.StateFile, "loss.svg"}, ", ")
+	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
 }
 
 // nextCommand is what to type next.

@@ -7,6 +7,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/trainer"
+	"mambatrain/trainer/optim"
 )
 
 // usualRows is the number of rows beyond which matrix products gain nothing: larger micro-batches run in parts.
@@ -69,7 +70,7 @@ func (j *job) estimate(rows int) (trainer.Memories, error) {
 
 // standing returns the memory of what lasts for the whole run.
 func (j *job) standing() trainer.Memories {
-	m := trainer.Memories{Optimizer: trainer.OptimizerBytes(j.config.Train, j.params())}
+	m := trainer.Memories{Optimizer: optim.Bytes(j.config.Train.Config, j.params())}
 	for _, p := range j.params() {
 		bytes := int64(4 * p.Size())
 		if p.IsBF16() {

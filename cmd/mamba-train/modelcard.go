@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	"mambatrain/internal/atomicfile"
-	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // writeModelCard writes README.md: what was trained on what, with which settings, and how it went.
-func (j *job) writeModelCard(dir, title string, st *trainer.State) error {
+func (j *job) writeModelCard(dir, title string, st *checkpoint.State) error {
 	var b strings.Builder
 	c := j.config
 	library := "transformers"
@@ -47,7 +47,7 @@ func (j *job) writeModelCard(dir, title string, st *trainer.State) error {
 }
 
 // lastWith returns the last row of a history that has a value whose name begins with prefix.
-func lastWith(prefix string, history []trainer.Row) trainer.Row {
+func lastWith(prefix string, history []checkpoint.Row) checkpoint.Row {
 	for _, row := range slices.Backward(history) {
 		for k := range row {
 			if strings.HasPrefix(k, prefix) {

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/internal/atomicfile"
-	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/plot"
 )
 
 func (a *app) plotCommand() *cobra.Command {
@@ -39,15 +40,15 @@ func (a *app) plot(runs []string, output string) error {
 	if format != "svg" && format != "png" {
 		return misusef("--output must end in .svg or .png, got %q", output)
 	}
-	var histories []trainer.History
+	var histories []plot.History
 	for _, dir := range runs {
 		rows, err := history(dir)
 		if err != nil {
 			return err
 		}
-		histories = append(histories, trainer.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
+		histories = append(histories, plot.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
 	}
-	err := atomicfile.Write(output, func(w io.Writer) error { return trainer.Plot(w, format, histories...) })
+	err := atomicfile.Write(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
 	if err != nil {
 		return err
 	}
@@ -55,15 +56,15 @@ func (a *app) plot(runs []string, output string) error {
 }
 
 // history reads the rows of a run: of its result, or of its newest checkpoint.
-func history(dir string) ([]trainer.Row, error) {
+func history(dir string) ([]checkpoint.Row, error) {
 	if err := exists("run", dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, trainer.StateFile)
+	path := filepath.Join(dir, checkpoint.StateFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		var newest fs.FileInfo
-		found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", trainer.StateFile))
+		found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", checkpoint.StateFile))
 		for _, f := range found {
 			if info, err := os.Stat(f); err == nil && (newest == nil || info.ModTime().After(newest.ModTime())) {
 				newest, path = info, f
@@ -72,12 +73,12 @@ func history(dir string) ([]trainer.Row, error) {
 		b, err = os.ReadFile(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, misusef("run %s: no %s in it or in a checkpoint", dir, trainer.StateFile)
+		return nil, misusef("run %s: no %s in it or in a checkpoint", dir, checkpoint.StateFile)
 	}
 	if err != nil {
 		return nil, err
 	}
-	state, err := trainer.ParseState(b)
+	state, err := checkpoint.ParseState(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // progress shows how a run gets on: one line that changes on a terminal, a line for each logged row elsewhere.
@@ -140,7 +141,7 @@ func (p *progress) share() string {
 }
 
 // row prints a logged row where there is no terminal, and on one under --verbose.
-func (p *progress) row(r trainer.Row) {
+func (p *progress) row(r checkpoint.Row) {
 	loss, ok := r["loss"]
 	if !ok || p.terminal && !p.app.verbose {
 		return

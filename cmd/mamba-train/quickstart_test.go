@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"mambatrain/data"
-	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // The quick start as the README has it: train, merge, generate. The loss falls by a tenth at least, and nine words of ten
@@ -74,7 +74,7 @@ func decodeJSON(t *testing.T, b []byte, into any) {
 }
 
 // lossRows are the training rows of a run's history.
-func lossRows(t *testing.T, dir string) (rows []trainer.Row) {
+func lossRows(t *testing.T, dir string) (rows []checkpoint.Row) {
 	t.Helper()
 	all, err := history(dir)
 	if err != nil {

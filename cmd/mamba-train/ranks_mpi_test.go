@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 // launcherOf returns the launcher of an MPI family. A missing one skips the test, unless MAMBA_REQUIRE_MPI=1.
@@ -187,7 +187,7 @@ func (c *cluster) saves(t *testing.T) {
 // whole checks that the newest checkpoint can be gone on from.
 func (c *cluster) whole(t *testing.T) {
 	t.Helper()
-	out, err := trainer.OpenOutput(trainer.Disk{}, filepath.Join(c.dir, "out"), trainer.Resume)
+	out, err := checkpoint.Open(checkpoint.Disk{}, filepath.Join(c.dir, "out"), checkpoint.Resume)
 	if err != nil {
 		t.Fatal(err)
 	}

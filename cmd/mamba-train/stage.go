@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"mambatrain/internal/atomicfile"
 	"mambatrain/nn/weights"
-	"mambatrain/trainer"
 )
 
 // tokenizerFiles travel with a model, byte for byte. The first is the tokenizer itself.
@@ -95,7 +95,7 @@ func beside(ctx context.Context, path string, fill, place func(tmp string) error
 	if err := place(tmp); err != nil {
 		return err
 	}
-	return trainer.Disk{}.Sync(parent)
+	return atomicfile.Sync(parent)
 }
 
 // moveInto moves the files of from into dir and removes weights there that would now be read beside or instead of them.

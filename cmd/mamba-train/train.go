@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
 type trainFlags struct {
@@ -78,22 +79,22 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, mode, f))
 }
 
-func (f trainFlags) mode() (trainer.Mode, error) {
+func (f trainFlags) mode() (checkpoint.Mode, error) {
 	switch {
 	case f.overwrite:
-		return trainer.Overwrite, nil
+		return checkpoint.Overwrite, nil
 	case f.resume == "":
-		return trainer.Fresh, nil
+		return checkpoint.Fresh, nil
 	case f.resume == "same", f.resume == "force":
-		return trainer.Resume, nil
+		return checkpoint.Resume, nil
 	}
 	return 0, misusef("--resume takes no value or force, got %q", f.resume)
 }
 
 // runTraining is a training run from the configuration to the result.
-func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communicator, mode trainer.Mode, f trainFlags) (err error) {
-	if mode == trainer.Fresh && !f.dry && comm.Rank() == 0 {
-		if err := misuse(trainer.CheckFresh(trainer.Disk{}, c.OutputDir)); err != nil {
+func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communicator, mode checkpoint.Mode, f trainFlags) (err error) {
+	if mode == checkpoint.Fresh && !f.dry && comm.Rank() == 0 {
+		if err := misuse(checkpoint.CheckFresh(checkpoint.Disk{}, c.OutputDir)); err != nil {
 			return err
 		}
 	}

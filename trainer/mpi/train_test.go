@@ -19,6 +19,7 @@ import (
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/mpi"
 )
 
@@ -49,13 +50,13 @@ func (quotes) Batch(_ context.Context, epoch, i int) (trainer.Batch, error) {
 // run is a training run on several ranks.
 type run struct {
 	lora     bool
-	settings trainer.Settings
+	settings trainer.Config
 	change   func(rank int, t *trainer.Task)
 	stop     int // the step after which rank 1 is asked to stop, 0 = none
 }
 
 func newRun() *run {
-	r := &run{settings: trainer.Defaults(), change: func(int, *trainer.Task) {}}
+	r := &run{settings: trainer.Default(), change: func(int, *trainer.Task) {}}
 	r.settings.MaxSteps, r.settings.SaveSteps, r.settings.LoggingSteps, r.settings.LearningRate = 4, 2, 1, 1e-2
 	return r
 }
@@ -126,9 +127,9 @@ func load(dir string, params []*ag.Param) error {
 }
 
 // on trains on as many ranks and returns the error of each.
-func (r *run) on(t *testing.T, ranks int, dir string, mode trainer.Mode) []error {
+func (r *run) on(t *testing.T, ranks int, dir string, mode checkpoint.Mode) []error {
 	t.Helper()
-	out, err := trainer.OpenOutput(trainer.Disk{}, dir, mode)
+	out, err := checkpoint.Open(checkpoint.Disk{}, dir, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func (r *run) on(t *testing.T, ranks int, dir string, mode trainer.Mode) []error
 	return errs
 }
 
-func (r *run) rank(t *testing.T, c trainer.Communicator, out *trainer.Output) error {
+func (r *run) rank(t *testing.T, c trainer.Communicator, out *checkpoint.Output) error {
 	task := r.task(t)
 	task.Comm, task.Shards, task.BucketBytes, task.Overlap = c, 4, 1<<18, c.Size() == 2
 	if c.Rank() == 0 {
@@ -175,7 +176,7 @@ func (r *run) rank(t *testing.T, c trainer.Communicator, out *trainer.Output) er
 func outcome(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
-	for _, name := range []string{weights.ModelFile, trainer.StateFile} {
+	for _, name := range []string{weights.ModelFile, checkpoint.StateFile} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -210,13 +211,13 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 		alone := newRun()
 		alone.lora = c.name == "lora"
 		dir := t.TempDir()
-		mustAll(t, c.name, alone.on(t, 1, dir, trainer.Fresh))
+		mustAll(t, c.name, alone.on(t, 1, dir, checkpoint.Fresh))
 		want := outcome(t, dir)
 		for _, ranks := range []int{2, 4} {
 			r, dir := newRun(), t.TempDir()
 			c.setup(r)
 			what := fmt.Sprintf("%s, %d ranks", c.name, ranks)
-			mustAll(t, what, r.on(t, ranks, dir, trainer.Fresh))
+			mustAll(t, what, r.on(t, ranks, dir, checkpoint.Fresh))
 			if outcome(t, dir) != want {
 				t.Errorf("%s: not the bits of one process", what)
 			}
@@ -228,7 +229,7 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 // rank 0 sees the checkpoint.
 func TestResumeOnOtherRanks(t *testing.T) {
 	dir := t.TempDir()
-	mustAll(t, "straight", newRun().on(t, 1, dir, trainer.Fresh))
+	mustAll(t, "straight", newRun().on(t, 1, dir, checkpoint.Fresh))
 	want := outcome(t, dir)
 	divided := func(_ int, t *trainer.Task) { t.ShardOptimizer = true }
 	for _, c := range []struct {
@@ -241,7 +242,7 @@ func TestResumeOnOtherRanks(t *testing.T) {
 	} {
 		r, dir := newRun(), t.TempDir()
 		r.change, r.stop = c.changeThen, 3
-		for i, err := range r.on(t, c.before, dir, trainer.Fresh) {
+		for i, err := range r.on(t, c.before, dir, checkpoint.Fresh) {
 			var stopped *trainer.Interrupted
 			if !errors.As(err, &stopped) || stopped.Step != 3 || stopped.Err != nil {
 				t.Fatalf("%d ranks: rank %d: got %v, want an interruption after step 3", c.before, i, err)
@@ -249,11 +250,11 @@ func TestResumeOnOtherRanks(t *testing.T) {
 		}
 		r = newRun()
 		r.change = c.changeNow
-		mustAll(t, "resumed", r.on(t, c.after, dir, trainer.Resume))
+		mustAll(t, "resumed", r.on(t, c.after, dir, checkpoint.Resume))
 		if outcome(t, dir) != want {
 			t.Errorf("from %d to %d ranks: not the bits of the straight run", c.before, c.after)
 		}
-		mustAll(t, "finished", r.on(t, c.before, dir, trainer.Resume))
+		mustAll(t, "finished", r.on(t, c.before, dir, checkpoint.Resume))
 	}
 }
 
@@ -271,7 +272,7 @@ func TestRanksMustAgree(t *testing.T) {
 				change(t)
 			}
 		}
-		for i, err := range r.on(t, 4, t.TempDir(), trainer.Fresh) {
+		for i, err := range r.on(t, 4, t.TempDir(), checkpoint.Fresh) {
 			var disagree *trainer.RanksError
 			if !errors.As(err, &disagree) || !strings.Contains(err.Error(), "rank 2") || !strings.Contains(err.Error(), name+": rank 0") {
 				t.Errorf("%s: rank %d: got %v, want what rank 2 has", name, i, err)
@@ -284,7 +285,7 @@ func TestShardsMustFitRanks(t *testing.T) {
 	for _, c := range []struct{ shards, ranks int }{{2, 4}, {4, 3}, {6, 2}} {
 		r := newRun()
 		r.change = func(_ int, t *trainer.Task) { t.Shards = c.shards }
-		for i, err := range r.on(t, c.ranks, t.TempDir(), trainer.Fresh) {
+		for i, err := range r.on(t, c.ranks, t.TempDir(), checkpoint.Fresh) {
 			var refused *trainer.RanksError
 			if !errors.As(err, &refused) || refused.ExitCode() != 2 {
 				t.Errorf("%d shards, %d ranks: rank %d: got %v", c.shards, c.ranks, i, err)
@@ -313,7 +314,7 @@ func TestNonFiniteIsReportedAlike(t *testing.T) {
 	b, _ := quotes{}.Batch(context.Background(), 0, micro)
 	r := newRun()
 	r.change = func(_ int, t *trainer.Task) { t.Program = bursting{t.Program, b.Tokens} }
-	for i, err := range r.on(t, 2, t.TempDir(), trainer.Fresh) {
+	for i, err := range r.on(t, 2, t.TempDir(), checkpoint.Fresh) {
 		var fault *trainer.NonFinite
 		if !errors.As(err, &fault) || fault.Step != 2 || fault.Batch != micro || !math.IsInf(fault.Loss, 1) {
 			t.Errorf("rank %d: got %v, want micro-batch %d of step 2", i, err, micro)

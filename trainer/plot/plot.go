@@ -1,4 +1,5 @@
-package trainer
+// Package plot draws the history of training runs.
+package plot
 
 import (
 	"bytes"
@@ -6,6 +7,8 @@ import (
 	"image/color"
 	"io"
 	"maps"
+	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,12 +20,14 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"mambatrain/trainer/checkpoint"
 )
 
 // History is the log_history of a run under the name that a plot shows.
 type History struct {
 	Name string
-	Rows []Row
+	Rows []checkpoint.Row
 }
 
 const (
@@ -30,12 +35,12 @@ const (
 	plotHeight = 9 * vg.Inch
 )
 
-// Plot draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
+// Write draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
 // "svg" or "png". Several runs lie over each other, told apart by colour; evaluations are dashed.
-func Plot(w io.Writer, format string, runs ...History) error {
+func Write(w io.Writer, format string, runs ...History) error {
 	panels, err := drawPanels(runs)
 	if err != nil {
-		return fmt.Errorf("trainer: plot: %w", err)
+		return fmt.Errorf("plot: %w", err)
 	}
 	var canvas interface {
 		vg.CanvasSizer
@@ -47,7 +52,7 @@ func Plot(w io.Writer, format string, runs ...History) error {
 	case "png":
 		canvas = vgimg.PngCanvas{Canvas: vgimg.New(plotWidth, plotHeight)}
 	default:
-		return fmt.Errorf("trainer: plot: format %q, want svg or png", format)
+		return fmt.Errorf("plot: format %q, want svg or png", format)
 	}
 	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadX: vg.Millimeter, PadY: 4 * vg.Millimeter, PadTop: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter}
 	for i, row := range plot.Align(panels, tiles, draw.New(canvas)) {
@@ -90,11 +95,11 @@ func panel(title string) *plot.Plot {
 }
 
 // lossKeys lists the losses that the rows hold: training first, then evaluations by name.
-func lossKeys(rows []Row) []string {
+func lossKeys(rows []checkpoint.Row) []string {
 	found := map[string]bool{}
 	for _, r := range rows {
 		for k := range r {
-			if isEvalKey(k) && strings.HasSuffix(k, "_loss") {
+			if strings.HasPrefix(k, checkpoint.EvalPrefix) && strings.HasSuffix(k, "_loss") {
 				found[k] = true
 			}
 		}
@@ -103,7 +108,7 @@ func lossKeys(rows []Row) []string {
 }
 
 func label(run, key string, runs int) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(key, "eval_"), "_loss")
+	name := strings.TrimSuffix(strings.TrimPrefix(key, checkpoint.EvalPrefix), "_loss")
 	switch {
 	case key == "loss":
 		name = "training"
@@ -122,7 +127,7 @@ func label(run, key string, runs int) string {
 func curve(p *plot.Plot, run History, key string, colour int, legend string) error {
 	var points plotter.XYs
 	for _, r := range run.Rows {
-		if y, ok := r[key]; ok && finite(y) {
+		if y, ok := r[key]; ok && !math.IsNaN(y) && !math.IsInf(y, 0) {
 			points = append(points, plotter.XY{X: r["step"], Y: y})
 		}
 	}
@@ -134,12 +139,12 @@ func curve(p *plot.Plot, run History, key string, colour int, legend string) err
 		return err
 	}
 	line.Color, line.Width = palette(colour), vg.Points(1.5)
-	if isEvalKey(key) {
+	if strings.HasPrefix(key, checkpoint.EvalPrefix) {
 		line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
 	}
 	dots.Color, dots.Shape, dots.Radius = line.Color, draw.CircleGlyph{}, vg.Points(1.5)
 	p.Add(line)
-	if isEvalKey(key) || len(points) < 40 {
+	if strings.HasPrefix(key, checkpoint.EvalPrefix) || len(points) < 40 {
 		p.Add(dots)
 	}
 	if legend != "" {
@@ -150,15 +155,15 @@ func curve(p *plot.Plot, run History, key string, colour int, legend string) err
 
 func palette(i int) color.Color { return plotutil.DarkColors[i%len(plotutil.DarkColors)] }
 
-// WritePlots puts loss.svg and loss.png into dir.
-func WritePlots(dir string, run History) error {
+// WriteFiles puts loss.svg and loss.png into dir.
+func WriteFiles(dir string, run History) error {
 	for _, format := range []string{"svg", "png"} {
 		var b bytes.Buffer
-		if err := Plot(&b, format, run); err != nil {
+		if err := Write(&b, format, run); err != nil {
 			return err
 		}
-		if err := (Disk{}).Write(filepath.Join(dir, "loss."+format), b.Bytes()); err != nil {
-			return fmt.Errorf("trainer: plot: %w", err)
+		if err := os.WriteFile(filepath.Join(dir, "loss."+format), b.Bytes(), 0o666); err != nil {
+			return fmt.Errorf("plot: %w", err)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package trainer
+package optim
 
 import (
 	"encoding/json"
@@ -10,7 +10,6 @@ import (
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
-	"mambatrain/autograd/kernel"
 	"mambatrain/nn/weights"
 )
 
@@ -39,7 +38,7 @@ func TestSchedulesMatchTransformers(t *testing.T) {
 		if !ok {
 			t.Errorf("%s has no golden case", name)
 		}
-		s := Defaults()
+		s := Default()
 		s.LRSchedulerType, s.LRSchedulerKwargs = name, want.Arguments
 		s.LearningRate, s.WarmupSteps = golden.Peak, float64(golden.Warmup)
 		schedule, err := NewSchedule(s, golden.Steps)
@@ -55,7 +54,7 @@ func TestSchedulesMatchTransformers(t *testing.T) {
 }
 
 func TestWarmupMayBeAShare(t *testing.T) {
-	s := Defaults()
+	s := Default()
 	s.WarmupSteps = 0.1
 	if got := s.warmup(41); got != 5 {
 		t.Errorf("a tenth of 41 steps is %d steps of warm-up, want 5", got)
@@ -82,18 +81,18 @@ func TestOptimisersMatchTorch(t *testing.T) {
 		}
 		return v
 	}
-	for name, set := range map[string]func(*Settings){
-		"adamw_wd0.1":      func(s *Settings) { s.AdamBeta2, s.WeightDecay = 0.95, 0.1 },
-		"sgd":              func(s *Settings) { s.Optim, s.WeightDecay = "sgd", 0.01 },
-		"sgd_momentum0.9":  func(s *Settings) { s.Optim, s.Momentum = "sgd", 0.9 },
-		"sgd_nesterov0.9":  func(s *Settings) { s.Optim, s.Momentum, s.Nesterov = "sgd", 0.9, true },
-		"adafactor_lr1e-2": func(s *Settings) { s.Optim = "adafactor" },
+	for name, set := range map[string]func(*Config){
+		"adamw_wd0.1":      func(s *Config) { s.AdamBeta2, s.WeightDecay = 0.95, 0.1 },
+		"sgd":              func(s *Config) { s.Optim, s.WeightDecay = "sgd", 0.01 },
+		"sgd_momentum0.9":  func(s *Config) { s.Optim, s.Momentum = "sgd", 0.9 },
+		"sgd_nesterov0.9":  func(s *Config) { s.Optim, s.Momentum, s.Nesterov = "sgd", 0.9, true },
+		"adafactor_lr1e-2": func(s *Config) { s.Optim = "adafactor" },
 	} {
-		s := Defaults()
+		s := Default()
 		set(&s)
 		matrix, vector := filled("matrix", read("start.matrix"), 7, 5), filled("vector", read("start.vector"), 6)
 		params := []*ag.Param{matrix, vector}
-		o, err := NewOptimizer(s, Groups(params, s, 1))
+		o, err := New(s, Groups(params, s, 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +112,10 @@ func TestOptimisersMatchTorch(t *testing.T) {
 
 // TestLion follows the published update by hand: Chen et al. 2023, algorithm 2.
 func TestLion(t *testing.T) {
-	s := Defaults()
+	s := Default()
 	s.Optim, s.AdamBeta1, s.AdamBeta2, s.WeightDecay = "lion", 0.9, 0.99, 0.1
 	p := filled("w", []float32{1, -2, 3}, 3)
-	o, err := NewOptimizer(s, Groups([]*ag.Param{p}, s, 1))
+	o, err := New(s, Groups([]*ag.Param{p}, s, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,13 +141,13 @@ func TestLion(t *testing.T) {
 
 // TestClippingScalesTheGradient compares every optimiser fed with half the gradient to one told to halve it.
 func TestClippingScalesTheGradient(t *testing.T) {
-	for _, name := range OptimizerNames() {
-		s := Defaults()
+	for _, name := range Names() {
+		s := Default()
 		s.Optim, s.WeightDecay = name, 0.1
 		var got [2][]float32
 		for i, scale := range []float64{1, 0.5} {
 			p := filled("w", []float32{1, 2, 3, 4, 5, 6}, 2, 3)
-			o, err := NewOptimizer(s, Groups([]*ag.Param{p}, s, 1))
+			o, err := New(s, Groups([]*ag.Param{p}, s, 1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,44 +161,6 @@ func TestClippingScalesTheGradient(t *testing.T) {
 		}
 		near(t, name, got[1], got[0], 1e-6)
 	}
-}
-
-func TestLabelSmoothingMatchesTorch(t *testing.T) {
-	f, err := weights.Open("testdata/label_smoothing.safetensors")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	get := func(name string) []float32 {
-		x, _ := f.Tensor(name)
-		v, err := x.Float32s()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	x, _ := f.Tensor("labels")
-	labels, err := x.Ints()
-	if err != nil {
-		t.Fatal(err)
-	}
-	counted := 0
-	for _, y := range labels {
-		if y >= 0 {
-			counted++
-		}
-	}
-	logits := kernel.Dense(get("logits"), 11, 23)
-	nll, grad := make([]float64, 11), kernel.Dense(make([]float32, 11*23), 11, 23)
-	kernel.CrossEntropy(nll, grad, logits, labels, 1/float32(counted), 0.1)
-	sum := 0.0
-	for _, l := range nll {
-		sum += l
-	}
-	if got, want := sum/float64(counted), float64(get("loss")[0]); math.Abs(got-want) > 1e-6*want {
-		t.Errorf("smoothed loss %v, want %v", got, want)
-	}
-	near(t, "gradient", grad.Data, get("grad.logits"), 1e-6)
 }
 
 // filled returns a trainable parameter.

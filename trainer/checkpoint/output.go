@@ -1,4 +1,4 @@
-package trainer
+package checkpoint
 
 import (
 	"errors"
@@ -11,8 +11,12 @@ import (
 	"strings"
 )
 
-// LogsDir is where event files are, below the output directory, unless logging_dir names another place.
-const LogsDir = "logs"
+// Names of what else a run writes to its output directory.
+const (
+	JournalFile  = "log.jsonl"
+	LogsDir      = "logs"                 // of TensorBoard's event files, unless logging_dir names another directory
+	EventsPrefix = "events.out.tfevents." // by which TensorBoard knows an event file
+)
 
 const (
 	lockName         = ".lock"
@@ -50,16 +54,16 @@ type Checkpoint struct {
 	State *State
 }
 
-// OpenOutput makes and locks an output directory and looks at what it holds. Errors that wrap ErrLocked or ErrNotEmpty
+// Open makes and locks an output directory and looks at what it holds. Errors that wrap ErrLocked or ErrNotEmpty
 // are the user's to solve.
-func OpenOutput(f FS, dir string, mode Mode) (*Output, error) {
+func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, whole: map[int]bool{}}
 	if err := f.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("trainer: output_dir: %w", err)
+		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	lock, err := f.Lock(filepath.Join(dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("trainer: output_dir: %s: %w", dir, err)
+		return nil, fmt.Errorf("checkpoint: output_dir: %s: %w", dir, err)
 	}
 	o.lock = lock
 	if err := o.prepare(mode); err != nil {
@@ -79,11 +83,11 @@ func CheckFresh(f FS, dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("trainer: output_dir: %w", err)
+		return fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	for _, e := range entries {
 		if e.Name() != lockName && !isLeftover(e.Name()) {
-			return fmt.Errorf("trainer: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", dir, ErrNotEmpty)
+			return fmt.Errorf("checkpoint: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", dir, ErrNotEmpty)
 		}
 	}
 	return nil
@@ -97,12 +101,12 @@ func (o *Output) prepare(mode Mode) error {
 	}
 	entries, err := o.fs.ReadDir(o.Dir)
 	if err != nil {
-		return fmt.Errorf("trainer: output_dir: %w", err)
+		return fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	for _, e := range entries {
 		if isLeftover(e.Name()) {
 			if err := o.fs.RemoveAll(filepath.Join(o.Dir, e.Name())); err != nil {
-				return fmt.Errorf("trainer: output_dir: %w", err)
+				return fmt.Errorf("checkpoint: output_dir: %w", err)
 			}
 		}
 	}
@@ -143,13 +147,13 @@ func (o *Output) clear() error {
 	}
 	logs, _ := o.fs.ReadDir(filepath.Join(o.Dir, LogsDir)) // most often there are none
 	for _, e := range logs {
-		if strings.HasPrefix(e.Name(), eventsPrefix) {
+		if strings.HasPrefix(e.Name(), EventsPrefix) {
 			remove = append(remove, filepath.Join(LogsDir, e.Name()))
 		}
 	}
 	for _, name := range remove {
 		if err := o.remove(name); err != nil {
-			return fmt.Errorf("trainer: output_dir: %w", err)
+			return fmt.Errorf("checkpoint: output_dir: %w", err)
 		}
 	}
 	return nil
@@ -184,10 +188,10 @@ func (o *Output) inspect() error {
 			return nil
 		}
 		o.whole[step] = false
-		o.damaged = append(o.damaged, fmt.Errorf("trainer: %s: damaged: %w", dir, err))
+		o.damaged = append(o.damaged, fmt.Errorf("checkpoint: %s: damaged: %w", dir, err))
 	}
 	if len(o.damaged) > 0 && o.finished == nil {
-		return fmt.Errorf("%w\ntrainer: %s: no checkpoint can be used; --overwrite begins anew", errors.Join(o.damaged...), o.Dir)
+		return fmt.Errorf("%w\ncheckpoint: %s: no checkpoint can be used; --overwrite begins anew", errors.Join(o.damaged...), o.Dir)
 	}
 	return nil
 }
@@ -221,6 +225,15 @@ func (o *Output) Finished() *State { return o.finished }
 // Checkpoint returns the newest whole checkpoint, or nil, and what is wrong with newer ones. Only Resume looks for it.
 func (o *Output) Checkpoint() (*Checkpoint, []error) { return o.newest, o.damaged }
 
+// Path returns the directory of a step's checkpoint.
+func (o *Output) Path(step int) string { return filepath.Join(o.Dir, checkpointName(step)) }
+
+// Has reports whether there is a checkpoint of a step that this process has written or verified.
+func (o *Output) Has(step int) bool { return o.whole[step] }
+
+// Verify compares the checkpoint of a step with its manifest and returns everything that differs.
+func (o *Output) Verify(step int) error { return verify(o.fs, o.Path(step)) }
+
 // Close gives up the lock.
 func (o *Output) Close() error { return o.lock.Close() }
 
@@ -230,7 +243,7 @@ func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(st
 func (o *Output) steps() ([]int, error) {
 	entries, err := o.fs.ReadDir(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("trainer: output_dir: %w", err)
+		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	var steps []int
 	for _, e := range entries {
@@ -244,14 +257,25 @@ func (o *Output) steps() ([]int, error) {
 	return steps, nil
 }
 
-// write makes the checkpoint of a step out of what fill puts into a directory. It appears whole or not at all. One of the
-// same step that is whole is left alone: replacing it would leave a moment with neither.
-func (o *Output) write(step int, fill func(dir string) error) (string, error) {
-	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), filepath.Join(o.Dir, checkpointName(step))
+// Write makes the checkpoint of a step out of a state and what fill puts into a directory. It appears whole or not at all.
+// One of the same step that is whole is left alone: replacing it would leave a moment with neither.
+func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
+	step := st.GlobalStep
+	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), o.Path(step)
 	if o.whole[step] {
 		return dir, nil
 	}
-	if err := o.stage(tmp, fill); err != nil {
+	err := o.stage(tmp, func(dir string) error {
+		if err := fill(dir); err != nil {
+			return err
+		}
+		b, err := st.encode()
+		if err != nil {
+			return err
+		}
+		return o.fs.Write(filepath.Join(dir, StateFile), b)
+	})
+	if err != nil {
 		return "", err
 	}
 	if err := seal(o.fs, tmp); err != nil {
@@ -287,9 +311,9 @@ func (o *Output) stage(tmp string, fill func(dir string) error) error {
 	return err
 }
 
-// prune removes the oldest checkpoints beyond the limit (0 = none), but none of those to keep. Damaged ones go first and
+// Prune removes the oldest checkpoints beyond the limit (0 = none), but none of those to keep. Damaged ones go first and
 // do not count: they are often newer than where the run goes on, and must not push out what it can resume from.
-func (o *Output) prune(limit int, keep ...int) error {
+func (o *Output) Prune(limit int, keep ...int) error {
 	steps, err := o.steps()
 	if err != nil || limit == 0 {
 		return err
@@ -311,9 +335,23 @@ func (o *Output) prune(limit int, keep ...int) error {
 	return nil
 }
 
-// publish moves what fill puts into a directory to the output directory, file by file, and returns their names. Files
-// appear whole; trainer_state.json, which the caller writes afterwards, says that all of them are there.
-func (o *Output) publish(fill func(dir string) error) ([]string, error) {
+// Publish makes what fill puts into a directory, and a state that is marked as finished, the result of the run. Files
+// appear whole; the state comes last and says that all of them are there.
+func (o *Output) Publish(st *State, fill func(dir string) error) error {
+	files, err := o.moveIn(fill)
+	if err != nil {
+		return err
+	}
+	st.Progress().Finished, st.Progress().Files = true, files
+	b, err := st.encode()
+	if err != nil {
+		return err
+	}
+	return WriteAtomic(o.fs, filepath.Join(o.Dir, StateFile), b)
+}
+
+// moveIn moves what fill puts into a directory to the output directory, file by file, and returns their names.
+func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	tmp := filepath.Join(o.Dir, temporary+resultName)
 	if err := o.stage(tmp, fill); err != nil {
 		return nil, err

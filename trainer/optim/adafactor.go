@@ -1,4 +1,4 @@
-package trainer
+package optim
 
 import (
 	"math"
@@ -17,15 +17,15 @@ const (
 	adafactorPower = -0.8  // the squares are forgotten at the rate step^-0.8
 )
 
-func newAdafactor(Settings) rule { return adafactor{} }
+func newAdafactor(Config) rule { return adafactor{} }
 
-func (adafactor) memory(shape []int) []Memory {
+func (adafactor) memory(shape []int) []memory {
 	n := len(shape)
 	if n < 2 {
-		return []Memory{{Name: "exp_avg_sq", Shape: shape}}
+		return []memory{{name: "exp_avg_sq", shape: shape}}
 	}
 	col := append(append([]int{}, shape[:n-2]...), shape[n-1])
-	return []Memory{{Name: "exp_avg_sq_row", Shape: shape[:n-1]}, {Name: "exp_avg_sq_col", Shape: col}}
+	return []memory{{name: "exp_avg_sq_row", shape: shape[:n-1]}, {name: "exp_avg_sq_col", shape: col}}
 }
 
 func (adafactor) update(c *cell, w, g []float32, h hyper) {
@@ -34,12 +34,12 @@ func (adafactor) update(c *cell, w, g []float32, h hyper) {
 	}
 	keep := float32(1 - math.Pow(float64(h.step), adafactorPower))
 	if len(c.memory) == 1 {
-		scaleByVector(g, c.memory[0].Data, keep)
+		scaleByVector(g, c.memory[0].data, keep)
 	} else {
-		shape := c.param.Shape()
+		shape := c.Param.Shape()
 		rows, cols := shape[len(shape)-2], shape[len(shape)-1]
 		for i := 0; i*rows*cols < len(g); i++ { // one matrix for each index of the leading axes
-			scaleByFactors(g[i*rows*cols:][:rows*cols], c.memory[0].Data[i*rows:][:rows], c.memory[1].Data[i*cols:][:cols], keep)
+			scaleByFactors(g[i*rows*cols:][:rows*cols], c.memory[0].data[i*rows:][:rows], c.memory[1].data[i*cols:][:cols], keep)
 		}
 	}
 	rms := math.Sqrt(kernel.SumSquares(g) / float64(len(g)))

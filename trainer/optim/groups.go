@@ -1,4 +1,4 @@
-package trainer
+package optim
 
 import (
 	"regexp"
@@ -17,15 +17,15 @@ type Group struct {
 
 // Groups sorts the trainable parameters by weight decay, which decay_rule withholds from some, and by learning rate: that of
 // an adapter's B is ratio times that of its A (LoRA+, Hayou et al. 2024; 1 = plain LoRA). Order within a group is kept.
-func Groups(params []*ag.Param, s Settings, ratio float64) []Group {
+func Groups(params []*ag.Param, c Config, ratio float64) []Group {
 	var groups []Group
 	for _, p := range params {
 		if !p.Trainable() {
 			continue
 		}
 		g := Group{Rate: 1}
-		if decays(s.DecayRule, p.Name) {
-			g.Decay = s.WeightDecay
+		if decays(c.DecayRule, p.Name) {
+			g.Decay = c.WeightDecay
 		}
 		if isAdapterB(p.Name) {
 			g.Rate = ratio

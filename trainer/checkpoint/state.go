@@ -1,4 +1,4 @@
-package trainer
+package checkpoint
 
 import (
 	"encoding/json"
@@ -61,25 +61,26 @@ type Progress struct {
 	RowSeconds float64 `json:"row_seconds"`
 	RunSeconds float64 `json:"run_seconds"`
 
-	EvalsWithoutGain int      `json:"evals_without_gain"`
-	EvalDue          bool     `json:"eval_due"` // the evaluation of this step was interrupted
-	Rows             int      `json:"max_tokens"`
-	Epoch            int      `json:"data_epoch"` // the data cursor: the next micro-batch
-	Batch            int      `json:"data_batch"`
-	Ranks            int      `json:"ranks"`
-	Weights          string   `json:"weights"` // fingerprint of the trainable parameters
-	Settings         settings `json:"settings"`
-	Kernels          string   `json:"kernels"`         // that computed the last steps
-	Files            []string `json:"files,omitempty"` // the result's files in the output directory
+	EvalsWithoutGain int               `json:"evals_without_gain"`
+	EvalDue          bool              `json:"eval_due"` // the evaluation of this step was interrupted
+	Rows             int               `json:"max_tokens"`
+	Epoch            int               `json:"data_epoch"` // the data cursor: the next micro-batch
+	Batch            int               `json:"data_batch"`
+	Ranks            int               `json:"ranks"`
+	Weights          string            `json:"weights"` // fingerprint of the trainable parameters
+	Settings         map[string]string `json:"settings"`
+	Kernels          string            `json:"kernels"`         // that computed the last steps
+	Files            []string          `json:"files,omitempty"` // the result's files in the output directory
 }
-
-type settings = map[string]string
 
 // Progress returns what only this trainer knows.
 func (s *State) Progress() *Progress { return &s.Callbacks.Own.Attributes }
 
 // Row is one entry of log_history.
 type Row map[string]float64
+
+// EvalPrefix starts the names of an evaluation's metrics in a row.
+const EvalPrefix = "eval_"
 
 // MarshalJSON writes numbers that are not finite as null, which JSON has no other word for.
 func (r Row) MarshalJSON() ([]byte, error) {
@@ -124,7 +125,7 @@ func (r *Row) UnmarshalJSON(b []byte) error {
 func (s *State) encode() ([]byte, error) {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("trainer: %s: %w", StateFile, err)
+		return nil, fmt.Errorf("checkpoint: %s: %w", StateFile, err)
 	}
 	return append(b, '\n'), nil
 }
@@ -133,13 +134,13 @@ func (s *State) encode() ([]byte, error) {
 func ParseState(b []byte) (*State, error) {
 	s := &State{}
 	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("trainer: %s: %w", StateFile, err)
+		return nil, fmt.Errorf("checkpoint: %s: %w", StateFile, err)
 	}
 	return s, nil
 }
 
-// clone returns a copy that shares nothing that changes.
-func (s *State) clone() *State {
+// Clone returns a copy that shares nothing that changes.
+func (s *State) Clone() *State {
 	c := *s
 	c.LogHistory = slices.Clone(s.LogHistory)
 	return &c
@@ -150,8 +151,8 @@ type Change struct{ Key, Was, Is string }
 
 func (c Change) String() string { return fmt.Sprintf("%s: was %s, is %s", c.Key, c.Was, c.Is) }
 
-// changes lists the keys whose values differ, in alphabetical order.
-func changes(was, is settings) []Change {
+// Changes lists the keys whose values differ, in alphabetical order.
+func Changes(was, is map[string]string) []Change {
 	keys := map[string]bool{}
 	for k := range was {
 		keys[k] = true

@@ -1,10 +1,12 @@
-package trainer
+package optim
 
 import (
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+
+	"mambatrain/internal/fault"
 )
 
 // Schedule returns the factor of the peak learning rate for a step; the first step is 0.
@@ -54,34 +56,34 @@ func ScheduleNames() []string {
 }
 
 // NewSchedule returns the schedule that the settings ask for in a run of the given number of steps.
-func NewSchedule(s Settings, steps int) (Schedule, error) {
-	k, ok := schedules[s.LRSchedulerType]
+func NewSchedule(c Config, steps int) (Schedule, error) {
+	k, ok := schedules[c.LRSchedulerType]
 	if !ok {
-		return nil, fmt.Errorf("trainer: schedule: %q is unknown", s.LRSchedulerType)
+		return nil, fmt.Errorf("optim: schedule: %q is unknown", c.LRSchedulerType)
 	}
-	sp, faults := newSpan(s, k)
-	if len(faults) > 0 {
-		return nil, faults[0]
+	s, err := c.span(k)
+	if err != nil {
+		return nil, err
 	}
-	sp.warmup, sp.last = s.warmup(steps), steps
-	return k.curve(sp), nil
+	s.warmup, s.last = c.warmup(steps), steps
+	return k.curve(s), nil
 }
 
 // warmup is the number of warm-up steps: a share of all steps is rounded up.
-func (s Settings) warmup(steps int) int {
-	if s.WarmupSteps < 1 {
-		return int(math.Ceil(s.WarmupSteps * float64(steps)))
+func (c Config) warmup(steps int) int {
+	if c.WarmupSteps < 1 {
+		return int(math.Ceil(c.WarmupSteps * float64(steps)))
 	}
-	return int(s.WarmupSteps)
+	return int(c.WarmupSteps)
 }
 
-func scheduleFaults(s Settings) []Fault {
-	k, ok := schedules[s.LRSchedulerType]
+func (c Config) validateSchedule() error {
+	k, ok := schedules[c.LRSchedulerType]
 	if !ok {
-		return nil // already named
+		return nil // lr_scheduler_type has been reported
 	}
-	_, faults := newSpan(s, k)
-	return faults
+	_, err := c.span(k)
+	return err
 }
 
 // argumentRange is what a number in lr_scheduler_kwargs may be.
@@ -93,55 +95,55 @@ type argumentRange struct {
 var argumentRanges = map[string]argumentRange{
 	"lr_end":           {most: math.MaxFloat64},
 	"power":            {most: math.MaxFloat64},
-	"timescale":        {most: maxCount, count: true},
-	"num_cycles":       {most: maxCount},
+	"timescale":        {most: MaxSteps, count: true},
+	"num_cycles":       {most: MaxSteps},
 	"min_lr":           {most: math.MaxFloat64},
 	"min_lr_rate":      {most: 1},
-	"num_decay_steps":  {most: maxCount, count: true},
-	"num_stable_steps": {most: maxCount, count: true},
+	"num_decay_steps":  {most: MaxSteps, count: true},
+	"num_stable_steps": {most: MaxSteps, count: true},
 	"min_lr_ratio":     {most: 1},
 }
 
-func (c *checker) argument(key string, r argumentRange, v float64) {
-	c.notNegative(key, v)
-	c.need(v <= r.most, key, "must be at most %v, got %v", r.most, v)
-	c.need(!r.count || v == math.Trunc(v), key, "must be a whole number, got %v", v)
+func (r argumentRange) check(l *fault.List, path string, v float64) {
+	l.NotNegative(path, v)
+	l.Require(v <= r.most, path, "must be at most %v, got %v", r.most, v)
+	l.Require(!r.count || whole(v), path, "must be a whole number, got %v", v)
 }
 
-// newSpan reads lr_scheduler_kwargs.
-func newSpan(s Settings, k kindOfSchedule) (span, []Fault) {
-	sp := span{peak: s.LearningRate, arg: args{}, shape: map[string]string{}}
-	maps.Copy(sp.arg, k.arg)
-	maps.Copy(sp.shape, k.choice)
-	c := &checker{}
-	for _, name := range slices.Sorted(maps.Keys(s.LRSchedulerKwargs)) {
-		key, v := "lr_scheduler_kwargs."+name, s.LRSchedulerKwargs[name]
+// span reads lr_scheduler_kwargs.
+func (c Config) span(k kindOfSchedule) (span, error) {
+	s := span{peak: c.LearningRate, arg: args{}, shape: map[string]string{}}
+	maps.Copy(s.arg, k.arg)
+	maps.Copy(s.shape, k.choice)
+	var l fault.List
+	for _, name := range slices.Sorted(maps.Keys(c.LRSchedulerKwargs)) {
+		path, v := "lr_scheduler_kwargs."+name, c.LRSchedulerKwargs[name]
 		_, isNumber := k.arg[name]
 		_, isChoice := k.choice[name]
 		switch x := v.(type) {
 		case nil: // None in the peer: the default
 		case string:
-			c.need(isChoice, key, "is not a word that lr_scheduler_type: %s takes", s.LRSchedulerType)
-			sp.shape[name] = x
+			l.Require(isChoice, path, "is not a word that lr_scheduler_type: %s takes", c.LRSchedulerType)
+			s.shape[name] = x
 		default:
 			f, ok := number(v)
-			ok = ok && finite(f)
-			c.need(isNumber, key, "is not an argument of lr_scheduler_type: %s, which takes %v", s.LRSchedulerType, k.names())
-			c.need(ok, key, "must be a number, got %v", v)
+			ok = ok && !math.IsNaN(f) && !math.IsInf(f, 0)
+			l.Require(isNumber, path, "is not an argument of lr_scheduler_type: %s, which takes %v", c.LRSchedulerType, k.names())
+			l.Require(ok, path, "must be a number, got %v", v)
 			if ok && isNumber {
-				c.argument(key, argumentRanges[name], f)
+				argumentRanges[name].check(&l, path, f)
 			}
-			sp.arg[name] = f
+			s.arg[name] = f
 		}
 	}
 	for _, name := range k.need {
-		c.need(s.LRSchedulerKwargs[name] != nil, "lr_scheduler_kwargs."+name, "is needed by lr_scheduler_type: %s", s.LRSchedulerType)
+		l.Require(c.LRSchedulerKwargs[name] != nil, "lr_scheduler_kwargs."+name, "is needed by lr_scheduler_type: %s", c.LRSchedulerType)
 	}
-	if k.check != nil && len(c.faults) == 0 {
-		problem := k.check(sp)
-		c.need(problem == "", "lr_scheduler_kwargs", "%s", problem)
+	if k.check != nil && len(l) == 0 {
+		problem := k.check(s)
+		l.Require(problem == "", "lr_scheduler_kwargs", "%s", problem)
 	}
-	return sp, c.faults
+	return s, l.Err()
 }
 
 func (k kindOfSchedule) names() []string {

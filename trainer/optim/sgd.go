@@ -1,4 +1,4 @@
-package trainer
+package optim
 
 import "mambatrain/autograd/kernel"
 
@@ -9,20 +9,20 @@ type sgd struct {
 	nesterov bool
 }
 
-func newSGD(s Settings) rule { return sgd{float32(s.Momentum), s.Nesterov} }
+func newSGD(c Config) rule { return sgd{float32(c.Momentum), c.Nesterov} }
 
-func (o sgd) memory(shape []int) []Memory {
+func (o sgd) memory(shape []int) []memory {
 	if o.momentum == 0 {
 		return nil
 	}
-	return []Memory{{Name: "momentum_buffer", Shape: shape}}
+	return []memory{{name: "momentum_buffer", shape: shape}}
 }
 
 func (o sgd) update(c *cell, w, g []float32, h hyper) {
 	rate, decay := float32(h.rate), float32(h.decay)
 	var m []float32 // of zeros before the first step, which makes m = g there
 	if o.momentum != 0 {
-		m = c.memory[0].Data
+		m = c.memory[0].data
 	}
 	kernel.For(len(w), grain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

@@ -1,16 +1,16 @@
-package trainer
+package optim
 
 import "mambatrain/autograd/kernel"
 
 // lion moves by the sign of an interpolated momentum. Chen et al. 2023, algorithm 2, with decoupled weight decay.
 type lion struct{ beta1, beta2 float32 }
 
-func newLion(s Settings) rule { return lion{float32(s.AdamBeta1), float32(s.AdamBeta2)} }
+func newLion(c Config) rule { return lion{float32(c.AdamBeta1), float32(c.AdamBeta2)} }
 
-func (lion) memory(shape []int) []Memory { return []Memory{{Name: "exp_avg", Shape: shape}} }
+func (lion) memory(shape []int) []memory { return []memory{{name: "exp_avg", shape: shape}} }
 
 func (o lion) update(c *cell, w, g []float32, h hyper) {
-	rate, decay, m := float32(h.rate), float32(h.decay), c.memory[0].Data
+	rate, decay, m := float32(h.rate), float32(h.decay), c.memory[0].data
 	kernel.For(len(w), grain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			d := h.scale * g[i]

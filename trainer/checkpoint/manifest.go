@@ -1,4 +1,4 @@
-package trainer
+package checkpoint
 
 import (
 	"crypto/sha256"
@@ -48,7 +48,7 @@ func seal(f FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomic(f, filepath.Join(dir, ManifestFile), append(b, '\n')); err != nil {
+	if err := WriteAtomic(f, filepath.Join(dir, ManifestFile), append(b, '\n')); err != nil {
 		return err
 	}
 	for _, d := range slices.Backward(dirs) {

@@ -1,4 +1,5 @@
-package trainer
+// Package tensorboard writes the events of a training run as a file that TensorBoard reads.
+package tensorboard
 
 import (
 	"encoding/binary"
@@ -12,35 +13,35 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
 )
 
-// TensorBoard writes the rows of the history and the sampled texts as an event file: records of TensorFlow's Event
+// Writer writes the rows of the history and the sampled texts as an event file: records of TensorFlow's Event
 // message (core/util/event.proto), framed as TFRecord.
-type TensorBoard struct {
+type Writer struct {
 	w   io.WriteCloser
 	now func() time.Time
 	err error
 }
 
-// eventsPrefix is how TensorBoard knows an event file.
-const eventsPrefix = "events.out.tfevents."
-
-// NewTensorBoard begins an event file in dir. A run that goes on begins another one beside it.
-func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error) {
+// New begins an event file in dir. A run that resumes begins another one next to it.
+func New(f checkpoint.FS, dir string, now func() time.Time) (*Writer, error) {
 	if err := f.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
+		return nil, fmt.Errorf("tensorboard: %w", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
 	at := now()
-	name := fmt.Sprintf(eventsPrefix+"%010d.%s.%d.%d", at.Unix(), filepath.Base(host), os.Getpid(), at.Nanosecond())
+	name := fmt.Sprintf(checkpoint.EventsPrefix+"%010d.%s.%d.%d", at.Unix(), filepath.Base(host), os.Getpid(), at.Nanosecond())
 	w, err := f.Append(filepath.Join(dir, name))
 	if err != nil {
-		return nil, fmt.Errorf("trainer: tensorboard: %w", err)
+		return nil, fmt.Errorf("tensorboard: %w", err)
 	}
-	b := &TensorBoard{w: w, now: now}
+	b := &Writer{w: w, now: now}
 	if b.event(0, message{}.text(eventVersion, "brain.Event:2")); b.err != nil {
 		return nil, b.Close()
 	}
@@ -48,16 +49,16 @@ func NewTensorBoard(f FS, dir string, now func() time.Time) (*TensorBoard, error
 }
 
 // Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
-func (b *TensorBoard) Observe(e Event) {
+func (b *Writer) Observe(e trainer.Event) {
 	switch e := e.(type) {
-	case Resumed:
+	case trainer.Resumed:
 		// Events of later steps, which the run makes again, are to be forgotten.
 		b.event(e.Step+1, message{}.inner(eventSession, message{}.number(sessionStatus, sessionStart)))
-	case Logged:
+	case trainer.Logged:
 		b.row(e.Row)
-	case Evaluated:
+	case trainer.Evaluated:
 		b.row(e.Row)
-	case Sampled:
+	case trainer.Sampled:
 		if e.Err == nil {
 			b.event(e.Step, message{}.inner(eventSummary, message{}.inner(summaryValue, textValue("samples/"+e.Prompt, e.Text))))
 		}
@@ -65,26 +66,26 @@ func (b *TensorBoard) Observe(e Event) {
 }
 
 // Close ends the file and returns the first error of all.
-func (b *TensorBoard) Close() error {
+func (b *Writer) Close() error {
 	err := b.w.Close()
 	if b.err != nil {
 		err = b.err
 	}
 	if err != nil {
-		return fmt.Errorf("trainer: tensorboard: %w", err)
+		return fmt.Errorf("tensorboard: %w", err)
 	}
 	return nil
 }
 
 // row writes one scalar for each number, under transformers' tags: eval/… for evaluations, else train/….
-func (b *TensorBoard) row(r Row) {
+func (b *Writer) row(r checkpoint.Row) {
 	var summary message
 	for _, k := range slices.Sorted(maps.Keys(r)) {
 		if k == "step" {
 			continue
 		}
 		tag := "train/" + k
-		if rest, ok := strings.CutPrefix(k, "eval_"); ok {
+		if rest, ok := strings.CutPrefix(k, checkpoint.EvalPrefix); ok {
 			tag = "eval/" + rest
 		}
 		summary = summary.inner(summaryValue, message{}.text(valueTag, tag).float(valueSimple, float32(r[k])))
@@ -100,7 +101,7 @@ func textValue(tag, text string) message {
 	return message{}.text(valueTag, tag).inner(valueTensor, tensor).inner(valueMetadata, plugin)
 }
 
-func (b *TensorBoard) event(step int, rest message) {
+func (b *Writer) event(step int, rest message) {
 	if b.err != nil {
 		return
 	}
@@ -109,13 +110,10 @@ func (b *TensorBoard) event(step int, rest message) {
 	_, b.err = b.w.Write(record(append(e, rest...)))
 }
 
-// castagnoli is the table of CRC-32C.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // record frames an event: its length, the length's checksum, the event, the event's checksum.
 func record(data []byte) []byte {
 	sum := func(b []byte) uint32 {
-		c := crc32.Checksum(b, castagnoli)
+		c := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 		return (c>>15 | c<<17) + 0xa282ead8 // TFRecord's mask
 	}
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(data)))

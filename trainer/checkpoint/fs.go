@@ -1,4 +1,4 @@
-package trainer
+package checkpoint
 
 import (
 	"errors"
@@ -65,8 +65,8 @@ func (Disk) Sync(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// writeAtomic replaces the file at path: a reader, and a restart after a crash, see the old contents or the new.
-func writeAtomic(f FS, path string, data []byte) error {
+// WriteAtomic replaces the file at path: a reader, and a restart after a crash, see the old contents or the new.
+func WriteAtomic(f FS, path string, data []byte) error {
 	tmp := filepath.Join(filepath.Dir(path), temporary+filepath.Base(path))
 	err := f.Write(tmp, data)
 	if err == nil {

@@ -1,0 +1,53 @@
+package checkpoint
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What a killed run left half written is in nobody's way; a file of somebody else that looks like it stays.
+func TestLeftoversAreTheRunsOwn(t *testing.T) {
+	dir := t.TempDir()
+	leftover, notes := filepath.Join(dir, temporary+checkpointName(3)), filepath.Join(dir, temporary+"notes")
+	if err := os.Mkdir(leftover, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	out, err := Open(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	if _, err := os.Stat(leftover); err == nil {
+		t.Error("a checkpoint that was half written is left")
+	}
+	os.WriteFile(notes, nil, 0o666)
+	if err := CheckFresh(Disk{}, dir); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("got %v, want ErrNotEmpty", err)
+	}
+	if out, err = Open(Disk{}, dir, Overwrite); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	if _, err := os.Stat(notes); err != nil {
+		t.Errorf("a file of the user is gone: %v", err)
+	}
+}
+
+func TestTwoRunsInOneDirectory(t *testing.T) {
+	dir := t.TempDir()
+	out, err := Open(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Disk{}, dir, Resume); !errors.Is(err, ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+	out.Close()
+	out, err = Open(Disk{}, dir, Resume)
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	out.Close()
+}

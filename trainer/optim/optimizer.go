@@ -1,0 +1,226 @@
+package optim
+
+import (
+	"fmt"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// Optimizer updates parameters from their gradients and keeps what it remembers about each.
+type Optimizer struct {
+	rule   rule
+	params []*ag.Param
+	cells  []*cell
+	steps  int
+
+	decayed []string
+}
+
+// rule is one algorithm, working on one parameter at a time.
+type rule interface {
+	// memory lists the tensors that are kept for a parameter of the given shape, all zero at the start.
+	memory(shape []int) []memory
+	// update changes w. g may be overwritten.
+	update(c *cell, w, g []float32, h hyper)
+}
+
+// hyper is what an update needs to know about its step.
+type hyper struct {
+	rate, decay float64
+	scale       float32 // of the gradient: below 1 where it is clipped
+	step        int     // counts from 1
+}
+
+// cell is a parameter, or the part of it that this rank updates, and what is remembered about it, in the order of
+// rule.memory.
+type cell struct {
+	Extent
+	rate, decay float64
+	memory      []memory
+}
+
+// memory is a tensor that a rule remembers about a cell.
+type memory struct {
+	name  string // torch's word for it: exp_avg, momentum_buffer …
+	shape []int
+	data  []float32
+}
+
+// Extent is the elements [From, To) of a parameter.
+type Extent struct {
+	Param    *ag.Param
+	From, To int
+}
+
+// Whole returns the extent of all elements of p.
+func Whole(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
+
+// Size returns the number of elements.
+func (e Extent) Size() int { return e.To - e.From }
+
+// Grad returns their gradients.
+func (e Extent) Grad() []float32 { return e.Param.GradFloat32s()[e.From:e.To] }
+
+// Value returns their values.
+func (e Extent) Value() []float32 { return e.Param.Float32s()[e.From:e.To] }
+
+// grain is how many elements of a tensor one thread updates at a time.
+const grain = 1 << 14
+
+// rules makes each value of optim from the settings.
+var rules = map[string]func(Config) rule{
+	"adamw":     newAdamW,
+	"sgd":       newSGD,
+	"lion":      newLion,
+	"adafactor": newAdafactor,
+}
+
+// Names lists the values of optim.
+func Names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
+
+// New returns the optimiser that the settings ask for, with nothing remembered yet. A name that two parameters share is an
+// error.
+func New(c Config, groups []Group) (*Optimizer, error) {
+	return NewPartial(c, groups, func(p *ag.Param) []Extent { return []Extent{Whole(p)} })
+}
+
+// NewPartial returns an optimiser that updates the parts of parameters that owned returns.
+func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Optimizer, error) {
+	newRule, ok := rules[c.Optim]
+	if !ok {
+		return nil, fmt.Errorf("optim: %q is unknown", c.Optim)
+	}
+	o, seen := &Optimizer{rule: newRule(c)}, map[string]bool{}
+	for _, g := range groups {
+		for _, p := range g.Params {
+			if seen[p.Name] {
+				return nil, fmt.Errorf("optim: two parameters are named %s", p.Name)
+			}
+			seen[p.Name] = true
+			o.params = append(o.params, p)
+			if g.Decay != 0 {
+				o.decayed = append(o.decayed, p.Name)
+			}
+			for _, part := range owned(p) {
+				o.cells = append(o.cells, &cell{Extent: part, rate: g.Rate, decay: g.Decay, memory: allocate(part, o.rule)})
+			}
+		}
+	}
+	return o, nil
+}
+
+// allocate returns the memory for a parameter or, with a rule that works element by element, for a part of it.
+func allocate(e Extent, r rule) []memory {
+	shape := e.Param.Shape()
+	if n := e.Size(); n < e.Param.Size() {
+		shape = []int{n}
+	}
+	ms := r.memory(shape)
+	for i := range ms {
+		ms[i].data = kernel.Make[float32](volume(ms[i].shape))
+	}
+	return ms
+}
+
+func volume(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// Bytes returns the memory that the optimiser of the settings needs for the trainable ones of params.
+func Bytes(c Config, params []*ag.Param) int64 {
+	newRule, ok := rules[c.Optim]
+	if !ok {
+		return 0
+	}
+	r, n := newRule(c), 0
+	for _, p := range params {
+		if !p.Trainable() {
+			continue
+		}
+		for _, m := range r.memory(p.Shape()) {
+			n += volume(m.shape)
+		}
+	}
+	return 4 * int64(n)
+}
+
+// Step updates every parameter at the given learning rate from its gradient times scale. Gradients may be overwritten.
+func (o *Optimizer) Step(rate, scale float64) {
+	o.steps++
+	for _, c := range o.cells {
+		o.rule.update(c, c.Value(), c.Grad(), hyper{rate * c.rate, c.decay, float32(scale), o.steps})
+	}
+}
+
+// Params lists the parameters in the order of their groups.
+func (o *Optimizer) Params() []*ag.Param { return slices.Clone(o.params) }
+
+// Steps returns the number of updates made.
+func (o *Optimizer) Steps() int { return o.steps }
+
+// SetSteps makes n the number of updates made, when a run resumes.
+func (o *Optimizer) SetSteps(n int) { o.steps = n }
+
+// Bytes returns the memory that this rank's part of the tensors takes.
+func (o *Optimizer) Bytes() int64 {
+	n := 0
+	for _, c := range o.cells {
+		for _, m := range c.memory {
+			n += len(m.data)
+		}
+	}
+	return 4 * int64(n)
+}
+
+// Tensor is what an optimiser remembers about a whole parameter, and the parts of it that are in this rank's memory.
+type Tensor struct {
+	Name  string // <parameter>.<what>, with torch's words for what: exp_avg, momentum_buffer …
+	Shape []int
+	Param *ag.Param
+	Parts []Part
+}
+
+// Part is a part of a tensor that begins at an element of the whole. The data is the optimiser's own.
+type Part struct {
+	From int
+	Data []float32
+}
+
+// Tensors lists what is remembered about all parameters, in an order that is the same on all ranks.
+func (o *Optimizer) Tensors() []Tensor {
+	cells := map[*ag.Param][]*cell{}
+	for _, c := range o.cells {
+		cells[c.Param] = append(cells[c.Param], c)
+	}
+	var list []Tensor
+	for _, p := range o.params {
+		for i, m := range o.rule.memory(p.Shape()) {
+			t := Tensor{Name: p.Name + "." + m.name, Shape: m.shape, Param: p}
+			for _, c := range cells[p] {
+				t.Parts = append(t.Parts, Part{c.From, c.memory[i].data})
+			}
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// Size returns the number of elements of the whole.
+func (t Tensor) Size() int { return volume(t.Shape) }
+
+// Data returns all elements if this rank has them in one part, else nil.
+func (t Tensor) Data() []float32 {
+	if len(t.Parts) == 1 && len(t.Parts[0].Data) == t.Size() {
+		return t.Parts[0].Data
+	}
+	return nil
+}
+
+// Decayed lists the names of the parameters that weight decay applies to.
+func (o *Optimizer) Decayed() []string { return slices.Sorted(slices.Values(o.decayed)) }

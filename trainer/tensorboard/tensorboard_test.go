@@ -1,0 +1,74 @@
+package tensorboard
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+)
+
+func clock() time.Time { return time.Unix(1_700_000_000, 0) }
+
+type buffer struct{ bytes.Buffer }
+
+func (*buffer) Close() error { return nil }
+
+// TestTensorBoardBytes compares with a file that the tensorboard package reads back as: version, loss 1.5 at step 3,
+// the restart at step 4, eval loss 2 at step 5 and the text.
+func TestTensorBoardBytes(t *testing.T) {
+	w := &buffer{}
+	b := &Writer{w: w, now: clock}
+	b.event(0, message{}.text(eventVersion, "brain.Event:2"))
+	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 3, "loss": 1.5}})
+	b.Observe(trainer.Resumed{Step: 3})
+	b.Observe(trainer.Evaluated{Row: checkpoint.Row{"step": 5, "eval_loss": 2}})
+	b.Observe(trainer.Sampled{Step: 5, Prompt: "p", Text: "hello"})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/tfevents.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(w.Bytes(), want) {
+		t.Errorf("got\n%s\nwant\n%s", hex.Dump(w.Bytes()), hex.Dump(want))
+	}
+}
+
+// A resumed run writes a file of its own: TensorBoard reads all files of a directory.
+func TestNew_keepsEarlierFiles(t *testing.T) {
+	dir, now := filepath.Join(t.TempDir(), checkpoint.LogsDir), clock()
+	for range 2 {
+		w, err := New(checkpoint.Disk{}, dir, func() time.Time { now = now.Add(time.Second); return now })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if events, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*")); len(events) != 2 {
+		t.Errorf("event files %v, want 2", events)
+	}
+}
+
+func TestObserversReportFailedWrites(t *testing.T) {
+	full := errors.New("disk full")
+	b := &Writer{w: failing{full}, now: clock}
+	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 1, "loss": 1}})
+	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 2, "loss": 1}})
+	if err := b.Close(); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+func (f failing) Close() error              { return nil }
