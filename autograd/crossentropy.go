@@ -101,7 +101,7 @@ func chunkRows[T kernel.Float](rows, v int) int {
 func (o crossEntropy[T]) ScratchSize(in [][]int) int {
 	v, m, r := o.sizes(in[1], in[3])
 	n := min(in[0][0], mostRows[T](v))
-	return n*(3*m+v+2*r) + headDoraSize(n, in[1], in[3], in[5])
+	return n*(3*m+v+2*r) + headDoraSize(n, in[1], in[5])
 }
 
 // sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
@@ -114,7 +114,7 @@ func (crossEntropy[T]) sizes(w, a []int) (v, m, r int) {
 
 func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
 	v, m, r := o.sizes(c.In[1].Shape, c.In[3].Shape)
-	s := c.Scratch(n*(3*m+v+2*r) + headDoraSize(n, c.In[1].Shape, c.In[3].Shape, c.In[5].Shape))
+	s := c.Scratch(n*(3*m+v+2*r) + headDoraSize(n, c.In[1].Shape, c.In[5].Shape))
 	cut := func(cols int) kernel.Mat[T] {
 		mat := kernel.Dense(s[:n*cols], n, cols)
 		s = s[n*cols:]

@@ -14,9 +14,9 @@ import (
 //
 // Dropout reaches the low-rank branch alone. PEFT drops inputs of (Magnitude/‖·‖ − 1)·W·x too, at the price of a second
 // product with W; both have the same expectation.
-func rescale(y, w, b Var, lr LowRank, axis normAxis) Var {
+func rescale(y, w, b Var, lr LowRank, table bool) Var {
 	g := y.Graph()
-	return Apply(dora[float32]{float32(lr.Scale), axis, lr.group()}, dora[float64]{lr.Scale, axis, lr.group()},
+	return Apply(dora[float32]{float32(lr.Scale), table, lr.group()}, dora[float64]{lr.Scale, table, lr.group()},
 		y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
 }
 
@@ -31,25 +31,25 @@ func (g *Graph) constant(v Var) Var {
 	return u
 }
 
-// normAxis says along what a weight's norms run.
-type normAxis int
-
-const (
-	alongRows    normAxis = iota // one norm for each row of a Linear's weight (out, in)
-	alongColumns                 // one for each column of a table (v, m)
-)
-
 type dora[T kernel.Float] struct {
 	scale   T
-	axis    normAxis
+	table   bool  // w is a table: its norms run along columns
 	outputs group // those that are rescaled
 }
 
 func (dora[T]) Name() string { return "dora" }
 
+// axis is w's axis of outputs.
+func (o dora[T]) axis() int {
+	if o.table {
+		return 1
+	}
+	return 0
+}
+
 func (o dora[T]) Shape(in [][]int) ([]int, error) {
 	y, w, m, b := in[0], in[1], in[4], in[5]
-	if len(y) != 2 || len(w) != 2 || w[o.axis] != y[1] {
+	if len(y) != 2 || len(w) != 2 || w[o.axis()] != y[1] {
 		return nil, fmt.Errorf("y is %v, w is %v: outputs differ", y, w)
 	}
 	if from, to := o.outputs.bounds(y[1]); len(m) != 1 || m[0] != to-from || to > y[1] {
@@ -64,14 +64,19 @@ func (o dora[T]) Shape(in [][]int) ([]int, error) {
 // StateSize: 1/‖W + Scale·B·A‖ of each output.
 func (dora[T]) StateSize(in [][]int) int { return in[4][0] }
 
-func (o dora[T]) ScratchSize(in [][]int) int { return normScratch(in[1], in[2], o.axis) }
+func (o dora[T]) ScratchSize(in [][]int) int {
+	return AdaptedWeight[T]{W: Array[T]{Shape: in[1]}, Table: o.table}.scratchSize(in[2][0])
+}
 
 func (dora[T]) Saves(need []bool) []bool {
 	return []bool{need[4], false, false, false, need[0], false}
 }
 
 func (o dora[T]) Forward(c *Call[T]) {
-	inverseNorms(c.State, c.In[1], c.In[2], c.In[3], o, c.Scratch)
+	w := AdaptedWeight[T]{W: c.In[1], A: c.In[2].Mat(), B: c.In[3].Mat(), Scale: o.scale, From: o.outputs.from, To: o.outputs.to, Table: o.table}
+	for i, norm := range w.norms(c.Scratch(w.scratchSize(w.A.Rows))) {
+		c.State[i] = T(InverseNorm(norm))
+	}
 	y, out, m, b := c.In[0].Mat(), c.Out.Mat(), c.In[4].Data, c.In[5]
 	kernel.CopyMat(out, y)
 	from, to := o.outputs.bounds(y.Cols)
@@ -134,56 +139,92 @@ func addMagnitudeGrad[T kernel.Float](dm []T, dout, y kernel.Mat[T], inverse []T
 	})
 }
 
+// AdaptedWeight is W + Scale·B·A, for a table W + Scale·(B·A)ᵀ. It never exists as a whole.
+type AdaptedWeight[T kernel.Float] struct {
+	W     Array[T]      // (out, in), a table (v, m); without Data it is read through its Param
+	A, B  kernel.Mat[T] // as in [LowRank]; both absent for W alone
+	Scale T
+	// From and To limit the outputs of a Linear as in [LowRank].
+	From, To int
+	// Table tells a table, whose outputs are its columns, from a Linear's weight, whose outputs are its rows.
+	Table bool
+}
+
+// Norms returns the Euclidean norm of each output's weights: what DoRA's magnitude replaces.
+func (w AdaptedWeight[T]) Norms() []float64 {
+	return w.norms(make([]T, w.scratchSize(w.A.Rows)))
+}
+
+// InverseNorm returns 1/norm, and 0 for a norm of 0. DoRA multiplies an output by its magnitude and by this number, so an
+// output whose weights are all zero has no direction and stays zero: in training, in inference and when it is merged. PEFT
+// divides by the norm and gets NaN there.
+func InverseNorm(norm float64) float64 {
+	if norm == 0 {
+		return 0
+	}
+	return 1 / norm
+}
+
 // normRows is how many rows of a weight are rebuilt at once for their norms.
 const normRows = 64
 
-// normScratch is the memory that inverseNorms asks for, given the shapes of w and A.
-func normScratch(w, a []int, axis normAxis) int {
-	n := normRows * w[1]
-	if axis == alongColumns {
-		n += a[0] * w[1]
+// scratchSize is the memory that norms needs for an adapter of rank r.
+func (w AdaptedWeight[T]) scratchSize(r int) int {
+	n := normRows * w.W.Shape[1]
+	if w.Table {
+		n += r * w.W.Shape[1]
 	}
 	return n
 }
 
-// inverseNorms fills inv with 1/‖w + Scale·B·A‖, 0 where the norm is 0. The adapted weight never exists as a whole.
-func inverseNorms[T kernel.Float](inv []T, w, a, b Array[T], o dora[T], scratch func(int) []T) {
-	s := scratch(normScratch(w.Shape, a.Shape, o.axis))
-	rows, cols := w.Shape[0], w.Shape[1]
-	squares := make([]float64, len(inv))
-	if o.axis == alongColumns {
-		bt := kernel.Dense(s[normRows*cols:], a.Shape[0], cols)
-		transpose(bt, b.Mat())
-		for i := 0; i < rows; i += normRows {
-			block := kernel.Dense(s[:min(normRows, rows-i)*cols], min(normRows, rows-i), cols)
-			weightRows(block, w, i)
-			kernel.MatMulTN(kernel.Add, block, o.scale, a.Columns(i, i+block.Rows), bt)
-			addColumnSquares(squares, block)
-		}
-	} else {
-		from, to := o.outputs.bounds(rows)
-		for i := from; i < to; i += normRows {
-			block := kernel.Dense(s[:min(normRows, to-i)*cols], min(normRows, to-i), cols)
-			weightRows(block, w, i)
-			kernel.MatMulNN(kernel.Add, block, o.scale, kernel.Dense(b.Data[(i-from)*a.Shape[0]:], block.Rows, a.Shape[0]), a.Mat())
-			rowSquares(squares[i-from:], block)
-		}
+func (w AdaptedWeight[T]) norms(scratch []T) []float64 {
+	if w.Table {
+		return w.columnNorms(scratch)
 	}
-	for i, x := range squares {
-		inv[i] = 0
-		if x > 0 {
-			inv[i] = T(1 / math.Sqrt(x))
+	from, to := group{w.From, w.To}.bounds(w.W.Shape[0])
+	norms := make([]float64, to-from)
+	for i := from; i < to; i += normRows {
+		block := w.rows(scratch, i, to)
+		if w.A.Rows > 0 {
+			kernel.MatMulNN(kernel.Add, block, w.Scale, w.B.Slice(i-from, i-from+block.Rows, 0, w.B.Cols), w.A)
 		}
+		addRowSquares(norms[i-from:], block)
 	}
+	return roots(norms)
 }
 
-// weightRows copies the rows of w from row i on into block.
-func weightRows[T kernel.Float](block kernel.Mat[T], w Array[T], i int) {
-	if w.Data == nil {
-		w.Param.ReadRows(f32(block), i)
-		return
+func (w AdaptedWeight[T]) columnNorms(scratch []T) []float64 {
+	rows, cols := w.W.Shape[0], w.W.Shape[1]
+	norms := make([]float64, cols)
+	bt := kernel.Dense(scratch[normRows*cols:], w.A.Rows, cols)
+	transpose(bt, w.B)
+	for i := 0; i < rows; i += normRows {
+		block := w.rows(scratch, i, rows)
+		if w.A.Rows > 0 {
+			kernel.MatMulTN(kernel.Add, block, w.Scale, w.A.Slice(0, w.A.Rows, i, i+block.Rows), bt)
+		}
+		addColumnSquares(norms, block)
 	}
-	copy(block.Data, w.Data[i*block.Cols:(i+block.Rows)*block.Cols])
+	return roots(norms)
+}
+
+// rows copies the next rows of W from row i on, none of them behind end, into scratch.
+func (w AdaptedWeight[T]) rows(scratch []T, i, end int) kernel.Mat[T] {
+	n, cols := min(normRows, end-i), w.W.Shape[1]
+	block := kernel.Dense(scratch[:n*cols], n, cols)
+	if w.W.Data == nil {
+		w.W.Param.ReadRows(f32(block), i)
+	} else {
+		copy(block.Data, w.W.Data[i*cols:(i+n)*cols])
+	}
+	return block
+}
+
+func roots(squares []float64) []float64 {
+	for i, x := range squares {
+		squares[i] = math.Sqrt(x)
+	}
+	return squares
 }
 
 func transpose[T kernel.Float](y, x kernel.Mat[T]) {
@@ -194,7 +235,7 @@ func transpose[T kernel.Float](y, x kernel.Mat[T]) {
 	}
 }
 
-func rowSquares[T kernel.Float](sums []float64, x kernel.Mat[T]) {
+func addRowSquares[T kernel.Float](sums []float64, x kernel.Mat[T]) {
 	kernel.For(x.Rows, 8, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			for _, v := range x.Row(i) {
@@ -220,18 +261,21 @@ type headDora[T kernel.Float] struct {
 	plain              kernel.Mat[T] // the chunk's logits before
 }
 
-// headDoraSize is the memory for chunks of n rows, given the shapes of the head, A and the magnitude.
-func headDoraSize(n int, w, a, m []int) int {
+// headDoraSize is the memory for chunks of n rows, given the shapes of the head and the magnitude.
+func headDoraSize(n int, w, m []int) int {
 	if m == nil {
 		return 0
 	}
-	return n*w[0] + w[0] + normScratch(w, a, alongRows)
+	return n*w[0] + w[0] + normRows*w[1]
 }
 
 func newHeadDora[T kernel.Float](c *Call[T], scale T, n int, memory []T) *headDora[T] {
 	v := c.In[1].Shape[0]
 	d := &headDora[T]{magnitude: c.In[5].Data, inverse: memory[:v], plain: kernel.Dense(memory[v:v+n*v], n, v)}
-	inverseNorms(d.inverse, c.In[1], c.In[3], c.In[4], dora[T]{scale: scale}, func(int) []T { return memory[v+n*v:] })
+	w := AdaptedWeight[T]{W: c.In[1], A: c.In[3].Mat(), B: c.In[4].Mat(), Scale: scale}
+	for i, norm := range w.norms(memory[v+n*v:]) {
+		d.inverse[i] = T(InverseNorm(norm))
+	}
 	return d
 }
 

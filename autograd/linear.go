@@ -29,7 +29,7 @@ func Linear(x, w, b Var, lr LowRank) Var {
 		return Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, b, lr.A, lr.B)
 	}
 	y := Apply(newLinear[float32](lr), newLinear[float64](lr), x, w, Var{}, lr.A, lr.B)
-	return rescale(y, w, b, lr, alongRows)
+	return rescale(y, w, b, lr, false)
 }
 
 // group is the outputs that an adapter changes; the zero group is all of them.

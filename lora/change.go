@@ -1,9 +1,9 @@
 package lora
 
 import (
-	"math"
 	"slices"
 
+	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 )
 
@@ -29,17 +29,14 @@ func (c *change) fold(w []float32, rows, cols int, share float64) {
 	}
 	whole := slices.Clone(w)
 	c.add(kernel.Dense(whole, rows, cols), 1)
-	norms := c.norms(whole, rows, cols)
+	norms := ag.AdaptedWeight[float32]{W: ag.Array[float32]{Shape: []int{rows, cols}, Data: whole}, Table: c.table}.Norms()
 	for i := range rows {
 		for j := range cols {
 			k := i
 			if c.table {
 				k = j
 			}
-			x := whole[i*cols+j]
-			if norms[k] > 0 {
-				x *= c.magnitude[k] / norms[k]
-			}
+			x := whole[i*cols+j] * float32(float64(c.magnitude[k])*ag.InverseNorm(norms[k]))
 			if share == 1 {
 				w[i*cols+j] = x
 			} else {
@@ -63,24 +60,6 @@ func (c *change) add(w kernel.Mat[float32], share float64) {
 		}
 	}
 	kernel.MatMulTN(kernel.Add, w, alpha, kernel.Dense(c.a, c.rank, w.Rows), kernel.Dense(bt, c.rank, w.Cols))
-}
-
-func (c *change) norms(w []float32, rows, cols int) []float32 {
-	squares := make([]float64, len(c.magnitude))
-	for i := range rows {
-		for j, x := range w[i*cols : (i+1)*cols] {
-			k := i
-			if c.table {
-				k = j
-			}
-			squares[k] += float64(x) * float64(x)
-		}
-	}
-	norms := make([]float32, len(squares))
-	for i, s := range squares {
-		norms[i] = float32(math.Sqrt(s))
-	}
-	return norms
 }
 
 // change returns the layer's change of its weight as it is now.

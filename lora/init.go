@@ -1,10 +1,9 @@
 package lora
 
 import (
-	"math"
 	"math/rand/v2"
 
-	"mambatrain/autograd/kernel"
+	ag "mambatrain/autograd"
 	"mambatrain/nn"
 )
 
@@ -26,32 +25,13 @@ func (l *layer) initialise(c Config, r *rand.Rand) {
 	}
 }
 
-// norms returns the norms of the weight's rows, of a table's columns, within the adapter's row group.
+// norms returns the norms of the base weight's outputs that the adapter changes.
 func (l *layer) norms() []float32 {
-	w := l.Weight()
-	rows, cols := w.Shape()[0], w.Shape()[1]
-	from, to := l.adapter.From, l.adapter.To
-	if to == 0 {
-		to = rows
-	}
-	n := to - from
-	if l.Embedding != nil {
-		n = cols
-	}
-	squares, row := make([]float64, n), make([]float32, cols)
-	for i := from; i < to; i++ {
-		w.ReadRows(kernel.Dense(row, 1, cols), i)
-		for j, x := range row {
-			if l.Embedding != nil {
-				squares[j] += float64(x) * float64(x)
-			} else {
-				squares[i-from] += float64(x) * float64(x)
-			}
-		}
-	}
-	norms := make([]float32, len(squares))
-	for i, s := range squares {
-		norms[i] = float32(math.Sqrt(s))
+	w := ag.Array[float32]{Shape: l.Weight().Shape(), Param: l.Weight()}
+	exact := ag.AdaptedWeight[float32]{W: w, From: l.adapter.From, To: l.adapter.To, Table: l.Embedding != nil}.Norms()
+	norms := make([]float32, len(exact))
+	for i, x := range exact {
+		norms[i] = float32(x)
 	}
 	return norms
 }

@@ -328,6 +328,30 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestDoRA_rowOfZeros: an output of the base that is zero stays zero under a fresh adapter and when that is merged.
+func TestDoRA_rowOfZeros(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 8))
+	m, c := tiny(t, r), lora.Defaults()
+	c.TargetModules.Names, c.UseDora = []string{"in_proj", "embeddings"}, true
+	in := m.Layers[0].Mixer.InProj.Weight
+	clear(in.Float32s()[:in.Shape()[1]])
+	table := m.Embeddings.Weight
+	for i := 0; i < table.Size(); i += table.Shape()[1] {
+		table.Float32s()[i] = 0
+	}
+	ids := probe(m, r)
+	want := directLogits(t, m, ids)
+	a, err := lora.Inject(m, c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "adapted", directLogits(t, m, ids), want, mergedLogits, mergedLogits)
+	if err := a.Merge(); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "merged", directLogits(t, m, ids), want, mergedLogits, mergedLogits)
+}
+
 func zero(p *ag.Param) bool {
 	return !slices.ContainsFunc(p.Float32s(), func(x float32) bool { return x != 0 })
 }

@@ -1,7 +1,6 @@
 package nn
 
 import (
-	"math"
 	"sync"
 
 	ag "mambatrain/autograd"
@@ -64,7 +63,7 @@ func (a *Adapter) apply(w *ag.Param, y, x kernel.Mat[float32]) {
 		y = y.Slice(0, y.Rows, a.From, a.To)
 	}
 	kernel.MatMulNT(kernel.Add, y, float32(a.Scale), down, matrix(a.B))
-	a.rescale(y, func() []float32 { return a.linearRatio(w) })
+	a.rescale(y, w, false)
 }
 
 // lookup adds the branch of an Embedding with weight w to y, the table's rows of ids.
@@ -81,19 +80,19 @@ func (a *Adapter) lookup(w *ag.Param, y kernel.Mat[float32], ids []int) {
 		}
 	}
 	kernel.MatMulNT(kernel.Add, y, float32(a.Scale), down, matrix(a.B))
-	a.rescale(y, func() []float32 { return a.embeddingRatio(w) })
+	a.rescale(y, w, true)
 }
 
 // rescales says whether the adapter changes what is there already, instead of adding to it.
 func (a *Adapter) rescales() bool { return a != nil && a.Magnitude != nil }
 
-func (a *Adapter) rescale(y kernel.Mat[float32], ratio func() []float32) {
+func (a *Adapter) rescale(y kernel.Mat[float32], w *ag.Param, table bool) {
 	if !a.rescales() {
 		return
 	}
 	a.mu.Lock()
 	if a.ratio == nil {
-		a.ratio = ratio()
+		a.ratio = a.ratios(w, table)
 	}
 	scale := a.ratio
 	a.mu.Unlock()
@@ -105,57 +104,19 @@ func (a *Adapter) rescale(y kernel.Mat[float32], ratio func() []float32) {
 	}
 }
 
-// linearRatio returns Magnitude[i] / ‖W[i] + Scale·(B·A)[i]‖ for each output row i.
-func (a *Adapter) linearRatio(w *ag.Param) []float32 {
-	out, in := a.B.Shape()[0], w.Shape()[1]
-	ratio, row := make([]float32, out), make([]float32, in)
-	A, B, r := a.A.Float32s(), a.B.Float32s(), a.Rank()
-	for i := range ratio {
-		w.ReadRows(kernel.Dense(row, 1, in), a.From+i)
-		for k, b := range B[i*r : (i+1)*r] {
-			axpy(row, float32(a.Scale)*b, A[k*in:(k+1)*in])
-		}
-		ratio[i] = a.Magnitude.Float32s()[i] / float32(norm(row))
+// ratios returns Magnitude over the norm of the adapted weight w, one for each output.
+func (a *Adapter) ratios(w *ag.Param, table bool) []float32 {
+	norms := ag.AdaptedWeight[float32]{
+		W: ag.Array[float32]{Shape: w.Shape(), Param: w}, A: matrix(a.A), B: matrix(a.B),
+		Scale: float32(a.Scale), From: a.From, To: a.To, Table: table,
+	}.Norms()
+	ratios := make([]float32, len(norms))
+	for i, m := range a.Magnitude.Float32s() {
+		ratios[i] = float32(float64(m) * ag.InverseNorm(norms[i]))
 	}
-	return ratio
-}
-
-// embeddingRatio returns Magnitude[j] / ‖(E + Scale·(B·A)ᵀ)[:, j]‖ for each feature j.
-func (a *Adapter) embeddingRatio(w *ag.Param) []float32 {
-	v, m, r := w.Shape()[0], w.Shape()[1], a.Rank()
-	A, B := a.A.Float32s(), a.B.Float32s()
-	row, squares := make([]float32, m), make([]float64, m)
-	for id := range v {
-		w.ReadRows(kernel.Dense(row, 1, m), id)
-		for j := range row {
-			x := float64(row[j])
-			for k, b := range B[j*r : (j+1)*r] {
-				x += a.Scale * float64(b) * float64(A[k*v+id])
-			}
-			squares[j] += x * x
-		}
-	}
-	ratio := make([]float32, m)
-	for j := range ratio {
-		ratio[j] = float32(float64(a.Magnitude.Float32s()[j]) / math.Sqrt(squares[j]))
-	}
-	return ratio
+	return ratios
 }
 
 func matrix(p *ag.Param) kernel.Mat[float32] {
 	return kernel.Dense(p.Float32s(), p.Shape()[0], p.Shape()[1])
-}
-
-func axpy(y []float32, s float32, x []float32) {
-	for i, v := range x {
-		y[i] += s * v
-	}
-}
-
-func norm(x []float32) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += float64(v) * float64(v)
-	}
-	return math.Sqrt(sum)
 }

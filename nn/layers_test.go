@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	ag "mambatrain/autograd"
@@ -135,6 +136,36 @@ func TestDoRA(t *testing.T) {
 		}
 		Normal(l.Adapter.B, 1, r)
 		l.Adapter.Touch()
+	}
+}
+
+// TestDoRA_rowOfZeros: an output whose adapted weight is zero is zero, whatever its magnitude, in a graph and without one.
+func TestDoRA_rowOfZeros(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 6))
+	const rows, in, out, rank, zero = 5, 13, 17, 3, 3
+	dora := func(in int) *Adapter {
+		a := &Adapter{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}
+		clear(a.B.Float32s()[zero*rank : (zero+1)*rank])
+		return a
+	}
+	x := random(rows * in)
+	l := &Linear{Weight: param("w", r, out, in), Adapter: dora(in)}
+	clear(l.Weight.Float32s()[zero*in : (zero+1)*in])
+	want := slices.Clone(eval(t, x, in, l.Forward))
+	y := kernel.Dense(make([]float32, rows*out), rows, out)
+	l.Apply(y, kernel.Dense(x, rows, in))
+	close(t, "linear", y.Data, want)
+
+	e := &Embedding{Weight: param("e", r, 11, out), Adapter: dora(11)}
+	for id := range 11 {
+		e.Weight.Float32s()[id*out+zero] = 0
+	}
+	z := kernel.Dense(make([]float32, 3*out), 3, out)
+	e.Apply(z, []int{4, 0, 10})
+	for t0 := range 3 {
+		if y.Row(t0)[zero] != 0 || z.Row(t0)[zero] != 0 {
+			t.Errorf("row %d: linear gives %v, embedding %v, want 0", t0, y.Row(t0)[zero], z.Row(t0)[zero])
+		}
 	}
 }
 
