@@ -157,51 +157,64 @@ const (
 
 func layerPath(i int) string { return fmt.Sprintf("backbone.layers.%d", i) }
 
-// build lays out the model that c describes. It asks make for each parameter, in checkpoint order: this is the one
-// place where names and shapes stand.
+// build lays out the model that c describes. It asks make for each parameter, in checkpoint order: names and shapes are
+// written here only.
 func build(c Config, make func(name string, shape ...int) *ag.Param) *Model {
-	m := &Model{Config: c}
-	param := func(name string, shape ...int) *ag.Param {
-		p := make(name, shape...)
-		m.params = append(m.params, p)
-		return p
-	}
-	linear := func(path string, in, out int, bias string) *nn.Linear {
-		l := &nn.Linear{Weight: param(path+".weight", out, in)}
-		if bias != "" {
-			l.Bias = param(path+bias, out)
-		}
-		return l
-	}
-	v, h := c.VocabSize, c.HiddenSize
-	m.Embeddings = &nn.Embedding{Weight: param(tableName, v, h)}
+	b := &builder{m: &Model{Config: c}, make: make}
+	m, v, h := b.m, c.VocabSize, c.HiddenSize
+	m.Embeddings = &nn.Embedding{Weight: b.param(tableName, v, h)}
 	for i := range c.NumHiddenLayers {
 		path := layerPath(i)
-		norm := &nn.RMSNorm{Weight: param(path+".norm.weight", h), Eps: c.LayerNormEpsilon}
-		m.Layers = append(m.Layers, &Block{Norm: norm, Mixer: buildMixer(c, path+".mixer.", param, linear)})
+		norm := &nn.RMSNorm{Weight: b.param(path+".norm.weight", h), Eps: c.LayerNormEpsilon}
+		m.Layers = append(m.Layers, &Block{Norm: norm, Mixer: b.mixer(path + ".mixer.")})
 	}
-	m.NormF = &nn.RMSNorm{Weight: param("backbone.norm_f.weight", h), Eps: c.LayerNormEpsilon}
+	m.NormF = &nn.RMSNorm{Weight: b.param("backbone.norm_f.weight", h), Eps: c.LayerNormEpsilon}
 	m.Head = &nn.Linear{Weight: m.Embeddings.Weight}
 	if !c.TieWordEmbeddings {
-		m.Head = linear("lm_head", h, v, "")
+		m.Head = b.linear("lm_head", h, v)
 	}
 	return m
 }
 
-func buildMixer(c Config, path string, param func(string, ...int) *ag.Param, linear func(string, int, int, string) *nn.Linear) *Mixer {
+// builder makes the layers of a model and lists their parameters.
+type builder struct {
+	m    *Model
+	make func(name string, shape ...int) *ag.Param
+}
+
+func (b *builder) param(name string, shape ...int) *ag.Param {
+	p := b.make(name, shape...)
+	b.m.params = append(b.m.params, p)
+	return p
+}
+
+// linear makes a projection without bias.
+func (b *builder) linear(path string, in, out int) *nn.Linear {
+	return &nn.Linear{Weight: b.param(path+".weight", out, in)}
+}
+
+// affine makes a projection with bias.
+func (b *builder) affine(path string, in, out int) *nn.Linear {
+	l := b.linear(path, in, out)
+	l.Bias = b.param(path+".bias", out)
+	return l
+}
+
+func (b *builder) mixer(path string) *Mixer {
+	c := b.m.Config
 	h, d, n, r, k := c.HiddenSize, c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel
-	bias := ""
-	if c.UseBias {
-		bias = ".bias"
-	}
-	x := &Mixer{ALog: param(path+"A_log", d, n), D: param(path+"D", d)}
-	x.Conv1d = &nn.Conv1d{Weight: param(path+"conv1d.weight", d, 1, k), Act: activations[c.HiddenAct]}
+	x := &Mixer{ALog: b.param(path+"A_log", d, n), D: b.param(path+"D", d)}
+	x.Conv1d = &nn.Conv1d{Weight: b.param(path+"conv1d.weight", d, 1, k), Act: activations[c.HiddenAct]}
 	if c.UseConvBias {
-		x.Conv1d.Bias = param(path+"conv1d.bias", d)
+		x.Conv1d.Bias = b.param(path+"conv1d.bias", d)
 	}
-	x.InProj = linear(path+"in_proj", h, 2*d, bias)
-	x.XProj = linear(path+"x_proj", d, r+2*n, "")
-	x.DTProj = linear(path+"dt_proj", r, d, ".bias")
-	x.OutProj = linear(path+"out_proj", d, h, bias)
+	project := b.linear
+	if c.UseBias {
+		project = b.affine
+	}
+	x.InProj = project(path+"in_proj", h, 2*d)
+	x.XProj = b.linear(path+"x_proj", d, r+2*n)
+	x.DTProj = b.affine(path+"dt_proj", r, d)
+	x.OutProj = project(path+"out_proj", d, h)
 	return x
 }
