@@ -28,7 +28,7 @@ func (e *executor[T]) stateSize(in [][]int) int {
 }
 
 func (e *executor[T]) carrySize(in [][]int) int {
-	if s, ok := e.op.(Carrier); ok {
+	if s, ok := e.op.(Recurrent); ok {
 		return s.CarrySize(in)
 	}
 	return 0

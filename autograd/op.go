@@ -35,8 +35,8 @@ type Stateful interface {
 	StateSize(in [][]int) int
 }
 
-// Carrier is implemented by an Op that can go on where the last run ended: a run reads CarryIn and leaves CarryOut.
-type Carrier interface {
+// Recurrent is implemented by an Op that can continue where the last run ended: a run reads CarryIn and fills CarryOut.
+type Recurrent interface {
 	// CarrySize is the number of elements for the given input shapes.
 	CarrySize(in [][]int) int
 }

@@ -157,7 +157,7 @@ func (p *Param) ZeroGrad() {
 }
 
 // Packed returns a frozen (out, in) weight in the kernels' own layout. It is made at the first call and kept; whoever
-// changes Value afterwards must call [Param.Touch].
+// changes Value afterwards must call [Param.Invalidate].
 func (p *Param) Packed() *kernel.Packed {
 	p.packing.Lock()
 	defer p.packing.Unlock()
@@ -201,5 +201,5 @@ func (p *Param) Unpack() {
 	p.only = nil
 }
 
-// Touch says that Value of a frozen parameter has changed.
-func (p *Param) Touch() { p.packed = nil }
+// Invalidate drops the packed copy of a frozen parameter whose Value has changed.
+func (p *Param) Invalidate() { p.packed = nil }

@@ -210,7 +210,7 @@ func TestSwitching(t *testing.T) {
 		for _, s := range m.Slots() {
 			s.Weight().PackOnly()
 		}
-		adapters[i].Touch()
+		adapters[i].Invalidate()
 		near(t, "with packed weights", directLogits(t, m, ids), want[i], mergedLogits, mergedLogits)
 		if err := adapters[(i+1)%3].Enable(); err == nil {
 			t.Error("a second adapter was enabled beside the first")

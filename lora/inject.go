@@ -213,7 +213,7 @@ func (a *Adapted) Enable() error {
 	for _, l := range a.layers {
 		l.start.remove(l)
 		l.SetAdapter(l.adapter)
-		l.adapter.Touch()
+		l.adapter.Invalidate()
 	}
 	for _, w := range a.whole {
 		w.param.Unpack()
@@ -244,14 +244,14 @@ func (a *Adapted) Disable() {
 func (w *whole) set(v *tensor.Dense) {
 	w.param.Unpack()
 	w.param.Value = v
-	w.param.Touch()
+	w.param.Invalidate()
 }
 
-// Touch says that the values of the adapter's parameters have changed, after a training step for example, before the
-// model computes without a graph.
-func (a *Adapted) Touch() {
+// Invalidate drops what the model has derived from the values of the adapter's parameters. Call it when they have changed,
+// after a training step for example, before the model computes without a graph.
+func (a *Adapted) Invalidate() {
 	for _, l := range a.layers {
-		l.adapter.Touch()
+		l.adapter.Invalidate()
 	}
 	for _, w := range a.whole {
 		if a.enabled {

@@ -28,7 +28,7 @@ func (a *Adapted) Merge() error {
 			w.Value = float32Copy(w)
 		}
 		l.change().fold(w.Float32s(), w.Shape()[0], w.Shape()[1], 1)
-		w.Touch()
+		w.Invalidate()
 		l.SetAdapter(nil)
 	}
 	a.layers, a.whole, a.enabled = nil, nil, false

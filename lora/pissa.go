@@ -71,7 +71,7 @@ func (s *start) addTo(l *layer, share float64) {
 	w := l.Weight()
 	w.Unpack()
 	s.fold(w.Float32s(), w.Shape()[0], w.Shape()[1], share)
-	w.Touch()
+	w.Invalidate()
 }
 
 // plain returns the adapter as one for the unchanged weight, of twice the rank: [A; A₀] and [B, −B₀].

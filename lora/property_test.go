@@ -83,9 +83,9 @@ func stir(a *lora.Adapted, r *rand.Rand) {
 		for i, v := 0, p.Float32s(); i < len(v); i++ {
 			v[i] += 0.05 * float32(r.NormFloat64())
 		}
-		p.Touch()
+		p.Invalidate()
 	}
-	a.Touch()
+	a.Invalidate()
 }
 
 func probe(m *mamba.Model, r *rand.Rand) [][]int {

@@ -29,7 +29,7 @@ func (a *Adapted) Restore(dir string) error {
 	for i, w := range a.whole {
 		copy(w.own.Float32s(), r.values[i])
 	}
-	a.Touch()
+	a.Invalidate()
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (m *Model) NarrowBF16() error {
 		bits := make([]uint16, p.Size())
 		kernel.ToBF16(bits, p.Float32s())
 		p.Value = tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(bits))
-		p.Touch()
+		p.Invalidate()
 	}
 	return nil
 }

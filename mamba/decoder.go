@@ -39,7 +39,7 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 	defer m.mu.Unlock()
 	for _, s := range m.Slots() {
 		if a := s.Adapter(); a != nil {
-			a.Touch()
+			a.Invalidate()
 		}
 		if w := s.Weight(); !w.Trainable() {
 			w.Packed() // now, so that decoders in several goroutines only read it

@@ -22,7 +22,7 @@ type Adapter struct {
 	From, To int
 
 	mu    sync.Mutex
-	ratio []float32 // Magnitude over the adapted weight's norm; nil: not computed since the last Touch
+	ratio []float32 // Magnitude over the adapted weight's norm; nil: not computed since the last Invalidate
 }
 
 // Rank is r.
@@ -37,8 +37,8 @@ func (a *Adapter) Params() []*ag.Param {
 	return p
 }
 
-// Touch says that the adapter's or the base weight's values have changed since Apply last used them.
-func (a *Adapter) Touch() {
+// Invalidate drops what Apply has derived from the values of the adapter and of the base weight, which have changed.
+func (a *Adapter) Invalidate() {
 	a.mu.Lock()
 	a.ratio = nil
 	a.mu.Unlock()

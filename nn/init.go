@@ -12,7 +12,7 @@ func Normal(p *ag.Param, std float64, r *rand.Rand) {
 	for i, v := 0, p.Float32s(); i < len(v); i++ {
 		v[i] = float32(std * r.NormFloat64())
 	}
-	p.Touch()
+	p.Invalidate()
 }
 
 // Uniform fills p with draws from U(−bound, bound).
@@ -20,7 +20,7 @@ func Uniform(p *ag.Param, bound float64, r *rand.Rand) {
 	for i, v := 0, p.Float32s(); i < len(v); i++ {
 		v[i] = float32(bound * (2*r.Float64() - 1))
 	}
-	p.Touch()
+	p.Invalidate()
 }
 
 // FanIn fills p with draws from U(±1/√fan), torch's default for Linear and Conv1d weights and biases, where fan is the
@@ -32,5 +32,5 @@ func Constant(p *ag.Param, x float64) {
 	for i, v := 0, p.Float32s(); i < len(v); i++ {
 		v[i] = float32(x)
 	}
-	p.Touch()
+	p.Invalidate()
 }

@@ -135,7 +135,7 @@ func TestDoRA(t *testing.T) {
 			}
 		}
 		Normal(l.Adapter.B, 1, r)
-		l.Adapter.Touch()
+		l.Adapter.Invalidate()
 	}
 }
 

@@ -393,7 +393,7 @@ func (j *job) load(dir string) error {
 // sample continues a prompt with the model as it is.
 func (j *job) sample(ctx context.Context, prompt string) (string, error) {
 	if j.adapted != nil {
-		j.adapted.Touch() // the steps have changed it
+		j.adapted.Invalidate() // the steps have changed it
 	}
 	l := loaded{Model: j.model, dir: j.modelDir, tokenizer: j.tokenizer}
 	ids, err := l.encode(prompt)

@@ -279,7 +279,7 @@ func (x Tensor) Read(p *ag.Param) error {
 	if !slices.Equal(x.Shape, p.Shape()) {
 		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
 	}
-	defer p.Touch()
+	defer p.Invalidate()
 	if p.IsBF16() {
 		return x.readBF16(p.BF16s())
 	}
