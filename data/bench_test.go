@@ -15,6 +15,9 @@ import (
 	"github.com/apache/arrow/go/v17/parquet"
 	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"mambatrain/data/source"
+	"mambatrain/internal/testfile"
 )
 
 // pseudoText writes words of a made-up language of 20,000, the frequent ones short, as texts of about 500 bytes.
@@ -115,26 +118,26 @@ func BenchmarkTokenise1GB(b *testing.B)   { benchmarkTokenise(b, 1<<30) }
 // benchmarkTokenise tokenises a Parquet file of so much text, for training and into another file: text for each second
 // of processor time, and the peak of memory.
 func benchmarkTokenise(b *testing.B, size int) {
-	path := "testdata/tiny_bpe_1k_tokenizer.json"
-	if dir := os.Getenv(testDataEnv); dir != "" {
+	path := tinyPath
+	if dir := os.Getenv(testfile.Env); dir != "" {
 		path = filepath.Join(dir, "tokenizers/gpt_neox_20b_tokenizer.json")
 	}
 	tok := loadTokenizer(b, path)
-	source := filepath.Join(b.TempDir(), "gigabyte.parquet")
-	writePseudoParquet(b, source, size)
-	o := DefaultOptions()
+	path = filepath.Join(b.TempDir(), "gigabyte.parquet")
+	writePseudoParquet(b, path, size)
+	o := Default()
 	for _, way := range []string{"open", "write"} {
 		b.Run(way, func(b *testing.B) {
 			for b.Loop() {
 				resetPeak()
 				start := cpuSeconds()
 				if way == "open" {
-					d, err := Open(b.Context(), []Input{{Path: source}}, tok, o)
+					d, err := Open(b.Context(), []source.Input{{Path: path}}, tok, o)
 					if err != nil {
 						b.Fatal(err)
 					}
 					d.Close()
-				} else if _, err := WriteTokens(b.Context(), []Input{{Path: source}}, tok, o, filepath.Join(b.TempDir(), "out.parquet")); err != nil {
+				} else if _, err := WriteTokens(b.Context(), []source.Input{{Path: path}}, tok, o, filepath.Join(b.TempDir(), "out.parquet")); err != nil {
 					b.Fatal(err)
 				}
 				b.ReportMetric(float64(size)/1e6/(cpuSeconds()-start), "MB/cpu-s")
@@ -146,7 +149,7 @@ func benchmarkTokenise(b *testing.B, size int) {
 
 // BenchmarkBatch makes a micro-batch of eight documents: what a step waits for where nothing is read ahead.
 func BenchmarkBatch(b *testing.B) {
-	d := open(b, idRowsFile(b, 2000), nil, DefaultOptions())
+	d := open(b, idRowsFile(b, 2000), nil, Default())
 	l, err := d.Loader(LoaderOptions{BatchSize: 8, Seed: 1})
 	if err != nil {
 		b.Fatal(err)
@@ -158,12 +161,12 @@ func BenchmarkBatch(b *testing.B) {
 
 // BenchmarkOpenQuotes reads and tokenises the 2,123 quotes: what a run waits for before its first step.
 func BenchmarkOpenQuotes(b *testing.B) {
-	tok := loadTokenizer(b, testData(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
-	o := DefaultOptions()
+	tok := loadTokenizer(b, testfile.Shared(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
+	o := Default()
 	o.Template = "{{.quote}} — {{.author}}"
-	path := testData(b, "english_quotes/train-00000-of-00001.parquet")
+	path := testfile.Shared(b, "english_quotes/train-00000-of-00001.parquet")
 	for b.Loop() {
-		d, err := Open(b.Context(), []Input{{Path: path}}, tok, o)
+		d, err := Open(b.Context(), []source.Input{{Path: path}}, tok, o)
 		if err != nil {
 			b.Fatal(err)
 		}

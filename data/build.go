@@ -9,7 +9,8 @@ import (
 	"os"
 	"unsafe"
 
-	"github.com/apache/arrow/go/v17/arrow/memory"
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 )
 
 // spillTokens is how many tokens stay in memory: 32 MiB. More go to a file that is mapped.
@@ -17,21 +18,21 @@ const spillTokens = 8 << 20
 
 // builder tokenises all sources into a store.
 type builder struct {
-	inputs  []resolvedInput
-	tok     *Tokenizer
-	options *Options
-	spill   int // tokens kept in memory
-	store   *store
-	file    *storeWriter // nil while all is in memory
-	sources []source
-	stats   Stats
-	digest  hash.Hash
-	known   string // fingerprint, where the data came from the cache
+	inputs   []source.FileSet
+	tok      *tokenizer.Tokenizer
+	config   *Config
+	spill    int // tokens kept in memory
+	store    *store
+	file     *storeWriter // nil while all is in memory
+	portions []portion
+	stats    Stats
+	digest   hash.Hash
+	known    string // fingerprint, where the data came from the cache
 }
 
-func newBuilder(inputs []resolvedInput, tok *Tokenizer, o *Options) *builder {
+func newBuilder(inputs []source.FileSet, tok *tokenizer.Tokenizer, o *Config) *builder {
 	return &builder{
-		inputs: inputs, tok: tok, options: o, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
+		inputs: inputs, tok: tok, config: o, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
 		store: &store{close: func() error { return nil }},
 	}
 }
@@ -43,7 +44,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 			b.file.abandon()
 		}
 	}()
-	if b.options.Cache == "" {
+	if b.config.Cache == "" {
 		if err := b.tokenise(ctx); err != nil || b.file == nil {
 			return err
 		}
@@ -57,7 +58,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 	if cache.load(b) {
 		return nil
 	}
-	if b.file, err = newStoreWriter(b.options.Cache); err != nil {
+	if b.file, err = newStoreWriter(b.config.Cache); err != nil {
 		return err
 	}
 	if err := b.tokenise(ctx); err != nil {
@@ -69,43 +70,43 @@ func (b *builder) build(ctx context.Context) (err error) {
 func (b *builder) tokenise(ctx context.Context) error {
 	documents := 0
 	for _, in := range b.inputs {
-		t := tokeniser{files: in.files, tok: b.tok, options: b.options, memory: memory.DefaultAllocator}
-		if b.options.MaxTrainSamples > 0 {
-			if t.rows = b.options.MaxTrainSamples - b.stats.Rows; t.rows == 0 {
+		p := pipeline{files: in.Files, tok: b.tok, config: b.config}
+		if b.config.MaxTrainSamples > 0 {
+			if p.rows = b.config.MaxTrainSamples - b.stats.Rows; p.rows == 0 {
 				break
 			}
 		}
-		if err := t.run(ctx, b.sink); err != nil {
+		if err := p.run(ctx, b.sink); err != nil {
 			return err
 		}
-		b.sources = append(b.sources, source{weight: in.weight, first: documents, count: b.stats.Documents - documents})
+		b.portions = append(b.portions, portion{weight: in.Weight, first: documents, count: b.stats.Documents - documents})
 		documents = b.stats.Documents
 	}
 	return nil
 }
 
 // sink takes the documents of one block, in the order of the source.
-func (b *builder) sink(c *chunk, s Stats) error {
+func (b *builder) sink(t *source.Tokens, s Stats) error {
 	b.stats.add(s)
-	b.digest.Write(int32Bytes(c.tokens))
-	b.digest.Write(int32Bytes(c.labels))
-	b.digest.Write(int32Bytes(c.offsets))
+	b.digest.Write(int32Bytes(t.IDs))
+	b.digest.Write(int32Bytes(t.Labels))
+	b.digest.Write(int32Bytes(t.Offsets))
 	if b.file == nil && b.stats.Tokens > b.spill {
 		var err error
 		if b.file, err = newStoreWriter(os.TempDir()); err != nil {
 			return fmt.Errorf("more than %d tokens go to a file: %w", b.spill, err)
 		}
-		for _, c := range b.store.chunks {
-			if err := b.file.write(c); err != nil {
+		for _, kept := range b.store.tables {
+			if err := b.file.write(kept); err != nil {
 				return err
 			}
 		}
 		*b.store = store{}
 	}
 	if b.file != nil {
-		return b.file.write(c)
+		return b.file.write(t)
 	}
-	b.store.append(c)
+	b.store.append(t)
 	return nil
 }
 

@@ -41,10 +41,10 @@ func (s cacheSummary) sum() string {
 
 // newCache derives the key from the content of the sources, the tokenizer and the settings that tokens depend on.
 func newCache(ctx context.Context, b *builder) (*cache, error) {
-	if err := os.MkdirAll(b.options.Cache, 0o777); err != nil {
+	if err := os.MkdirAll(b.config.Cache, 0o777); err != nil {
 		return nil, fmt.Errorf("data: cache: %w", err)
 	}
-	o := *b.options
+	o := *b.config
 	o.Cache, o.Shuffle, o.Packing = "", false, false
 	settings, err := json.Marshal(o)
 	if err != nil {
@@ -52,19 +52,19 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 	}
 	parts := [][]byte{[]byte(cacheVersion), settings}
 	if b.tok != nil {
-		parts = append(parts, []byte(b.tok.digest))
+		parts = append(parts, []byte(b.tok.Digest()))
 	}
 	for _, in := range b.inputs {
 		parts = append(parts, []byte("source"))
-		for _, f := range in.files {
-			sum, err := fileHash(ctx, f.path)
+		for _, f := range in.Files {
+			sum, err := fileHash(ctx, f.Path)
 			if err != nil {
 				return nil, err
 			}
-			parts = append(parts, []byte(f.format), sum)
+			parts = append(parts, []byte(f.Format), sum)
 		}
 	}
-	return &cache{b.options.Cache, contenthash.Sum(parts...)[:32]}, nil
+	return &cache{b.config.Cache, contenthash.Sum(parts...)[:32]}, nil
 }
 
 // fileHash returns the SHA-256 of a file.
@@ -111,15 +111,20 @@ func (c *cache) load(b *builder) bool {
 		return false
 	}
 	intact := int64(len(mapped)) == s.Size && crc32.Checksum(mapped, castagnoli) == s.CRC32C
-	st := &store{close: unmap}
-	if !intact || st.readMapped(mapped) != nil || st.count != s.Stats.Documents {
+	if !intact {
 		unmap()
 		return false
 	}
+	st, err := newStore(mapped)
+	if err != nil || st.count != s.Stats.Documents {
+		unmap()
+		return false
+	}
+	st.close = unmap
 	b.store, b.stats, b.known = st, s.Stats, s.Fingerprint
 	first := 0
 	for k, n := range s.Documents {
-		b.sources = append(b.sources, source{weight: b.inputs[k].weight, first: first, count: n})
+		b.portions = append(b.portions, portion{weight: b.inputs[k].Weight, first: first, count: n})
 		first += n
 	}
 	return true
@@ -131,8 +136,8 @@ func (c *cache) save(b *builder) error {
 		return err
 	}
 	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}}
-	for _, source := range b.sources {
-		s.Documents = append(s.Documents, source.count)
+	for _, p := range b.portions {
+		s.Documents = append(s.Documents, p.count)
 	}
 	s.Check = s.sum()
 	raw, err := json.MarshalIndent(s, "", "  ")

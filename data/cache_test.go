@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/testfile"
 )
 
 // sameDocuments checks that two data sets hold the same.
@@ -29,14 +31,14 @@ func sameDocuments(t *testing.T, got, want *Dataset) {
 }
 
 func promptRowsFile(t testing.TB) string {
-	return writeFile(t, "pairs.jsonl", `{"prompt":"What is a river?","completion":" A road."}
+	return testfile.Write(t, "pairs.jsonl", `{"prompt":"What is a river?","completion":" A road."}
 {"prompt":"And the sea?","completion":" Where it ends, and where a good many others do."}
 {"prompt":"x","completion":null}
 `)
 }
 
-func promptOptions() Options {
-	o := DefaultOptions()
+func promptOptions() Config {
+	o := Default()
 	o.Prompt, o.Completion, o.MaxLength = "prompt", "completion", 8
 	return o
 }
@@ -44,7 +46,7 @@ func promptOptions() Options {
 func TestSpillingChangesNothing(t *testing.T) {
 	o := promptOptions()
 	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
-	inputs, err := resolve(t.Context(), []Input{{Path: promptRowsFile(t)}}, &o)
+	inputs, err := source.Resolve(t.Context(), []source.Input{{Path: promptRowsFile(t)}}, o.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ func TestCacheIsBuiltAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)
+			d, err := Open(t.Context(), []source.Input{{Path: path}}, tok, o)
 			if err != nil {
 				t.Error(err)
 				return
@@ -111,12 +113,12 @@ func TestCacheIsBuiltAtOnce(t *testing.T) {
 
 // TestCancelling stops a build half-way: nothing may be left.
 func TestCancelling(t *testing.T) {
-	o := DefaultOptions()
+	o := Default()
 	o.Cache = t.TempDir()
-	path := writeFile(t, "rows.jsonl", strings.Repeat("{\"text\":\"small steps, taken daily\"}\n", 50000))
+	path := testfile.Write(t, "rows.jsonl", strings.Repeat("{\"text\":\"small steps, taken daily\"}\n", 50000))
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(5*time.Millisecond, cancel)
-	_, err := Open(ctx, []Input{{Path: path}}, tinyTokenizer(t), o)
+	_, err := Open(ctx, []source.Input{{Path: path}}, tinyTokenizer(t), o)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
@@ -148,7 +150,7 @@ func TestBrokenCacheIsRebuilt(t *testing.T) {
 			if err := atomicfile.WriteFile(files[0], broken); err != nil {
 				t.Fatal(err)
 			}
-			d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)
+			d, err := Open(t.Context(), []source.Input{{Path: path}}, tok, o)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,35 +7,37 @@ import (
 	"math"
 	"sync/atomic"
 
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/contenthash"
 )
 
 // Dataset holds tokenised documents. It is read-only and safe for any number of goroutines until Close.
 type Dataset struct {
-	options     Options
+	options     Config
 	store       *store
 	users       *atomic.Int32 // data sets that share the store
-	sources     []source
+	portions    []portion
 	stats       Stats
 	fingerprint string
 }
 
-// source is the documents of one Input.
-type source struct {
+// portion is the documents of one Input.
+type portion struct {
 	weight float64
 	first  int // documents first … first+count−1 of the store …
 	count  int
 	picked []int32 // … or these, where a part was split off
 }
 
-func (s *source) len() int {
+func (s *portion) len() int {
 	if s.picked != nil {
 		return len(s.picked)
 	}
 	return s.count
 }
 
-func (s *source) document(i int) int {
+func (s *portion) document(i int) int {
 	if s.picked != nil {
 		return int(s.picked[i])
 	}
@@ -51,14 +53,14 @@ type Example struct {
 
 // Open reads the inputs, renders their rows and tokenises them. tok may be nil for files of token ids. Small data stays
 // in memory; large data goes to a temporary file, or to options.Cache where that is set, and is mapped from there.
-func Open(ctx context.Context, inputs []Input, tok *Tokenizer, o Options) (*Dataset, error) {
+func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, o Config) (*Dataset, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if len(inputs) == 0 {
 		return nil, errors.New("data: no source: set data.train")
 	}
-	resolved, err := resolve(ctx, inputs, &o)
+	resolved, err := source.Resolve(ctx, inputs, o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +78,7 @@ func Open(ctx context.Context, inputs []Input, tok *Tokenizer, o Options) (*Data
 }
 
 func newDataset(b *builder) *Dataset {
-	d := &Dataset{options: *b.options, users: new(atomic.Int32), store: b.store, sources: b.sources, stats: b.stats, fingerprint: b.fingerprint()}
+	d := &Dataset{options: *b.config, users: new(atomic.Int32), store: b.store, portions: b.portions, stats: b.stats, fingerprint: b.fingerprint()}
 	d.users.Store(1)
 	return d
 }
@@ -91,8 +93,8 @@ func (d *Dataset) Close() error {
 
 // Len returns the number of documents.
 func (d *Dataset) Len() (n int) {
-	for i := range d.sources {
-		n += d.sources[i].len()
+	for i := range d.portions {
+		n += d.portions[i].len()
 	}
 	return n
 }
@@ -100,13 +102,21 @@ func (d *Dataset) Len() (n int) {
 // Example returns document i, in the order of the source.
 func (d *Dataset) Example(i int) Example {
 	doc := d.store.document(d.index(i))
-	return Example{Tokens: widen(doc.tokens), Labels: widen(doc.labels), Row: doc.row}
+	return Example{Tokens: widen(doc.IDs), Labels: widen(doc.Labels), Row: doc.Row}
+}
+
+func widen(ids []int32) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
+		out[i] = int(id)
+	}
+	return out
 }
 
 // index returns the store's index of document i.
 func (d *Dataset) index(i int) int {
-	for k := range d.sources {
-		s := &d.sources[k]
+	for k := range d.portions {
+		s := &d.portions[k]
 		if i < s.len() {
 			return s.document(i)
 		}
@@ -124,9 +134,9 @@ func (d *Dataset) Fingerprint() string { return d.fingerprint }
 // Lengths returns the tokens of each document.
 func (d *Dataset) Lengths() []int {
 	out := make([]int, 0, d.Len())
-	for k := range d.sources {
-		for i := range d.sources[k].len() {
-			out = append(out, d.store.length(d.sources[k].document(i)))
+	for k := range d.portions {
+		for i := range d.portions[k].len() {
+			out = append(out, d.store.length(d.portions[k].document(i)))
 		}
 	}
 	return out
@@ -140,10 +150,10 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 	}
 	a, b := *d, *d
 	train, eval = &a, &b
-	train.sources, eval.sources = nil, nil
-	for k := range d.sources {
-		left, right := d.splitSource(&d.sources[k], fraction, mix(seed+uint64(k)))
-		train.sources, eval.sources = append(train.sources, left), append(eval.sources, right)
+	train.portions, eval.portions = nil, nil
+	for k := range d.portions {
+		left, right := d.splitPortion(&d.portions[k], fraction, mix(seed+uint64(k)))
+		train.portions, eval.portions = append(train.portions, left), append(eval.portions, right)
 	}
 	if train.Len() == 0 || eval.Len() == 0 {
 		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %d documents leaves one side empty", fraction, d.Len())
@@ -154,14 +164,14 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 	return train, eval, nil
 }
 
-// splitSource sends the documents of the first fraction of the shuffled rows to the right.
-func (d *Dataset) splitSource(s *source, fraction float64, seed uint64) (left, right source) {
+// splitPortion sends the documents of the first fraction of the shuffled rows to the right.
+func (d *Dataset) splitPortion(s *portion, fraction float64, seed uint64) (left, right portion) {
 	left, right = *s, *s
 	left.picked, right.picked = []int32{}, []int32{}
 	var groups [][2]int // documents of one row
 	for i := range s.len() {
-		row := d.store.document(s.document(i)).row
-		if i == 0 || row != d.store.document(s.document(i-1)).row {
+		row := d.store.document(s.document(i)).Row
+		if i == 0 || row != d.store.document(s.document(i-1)).Row {
 			groups = append(groups, [2]int{i, i})
 		}
 		groups[len(groups)-1][1] = i + 1
@@ -187,10 +197,10 @@ func (d *Dataset) splitSource(s *source, fraction float64, seed uint64) (left, r
 // recount derives the counts of the kept documents.
 func (d *Dataset) recount(name string) {
 	s := Stats{Rows: d.stats.Rows, Empty: d.stats.Empty, NoLabels: d.stats.NoLabels, Truncated: d.stats.Truncated, CutTokens: d.stats.CutTokens, MaxToken: -1}
-	for k := range d.sources {
-		for i := range d.sources[k].len() {
-			doc := d.store.document(d.sources[k].document(i))
-			s.keep(doc.tokens, doc.labels)
+	for k := range d.portions {
+		for i := range d.portions[k].len() {
+			doc := d.store.document(d.portions[k].document(i))
+			s.keep(doc.IDs, doc.Labels)
 		}
 	}
 	d.stats = s
@@ -200,10 +210,10 @@ func (d *Dataset) recount(name string) {
 // Duplicates counts the documents whose tokens are those of an earlier one.
 func (d *Dataset) Duplicates() (n int) {
 	seen := make(map[uint64]struct{}, d.Len())
-	for k := range d.sources {
-		for i := range d.sources[k].len() {
+	for k := range d.portions {
+		for i := range d.portions[k].len() {
 			h := uint64(0)
-			for _, id := range d.store.document(d.sources[k].document(i)).tokens {
+			for _, id := range d.store.document(d.portions[k].document(i)).IDs {
 				h = mix(h ^ uint64(uint32(id)))
 			}
 			if _, ok := seen[h]; ok {
@@ -217,9 +227,9 @@ func (d *Dataset) Duplicates() (n int) {
 
 // weights returns how many documents of each source an epoch has.
 func (d *Dataset) weights() []int {
-	n := make([]int, len(d.sources))
-	for k := range d.sources {
-		n[k] = int(math.Round(d.sources[k].weight * float64(d.sources[k].len())))
+	n := make([]int, len(d.portions))
+	for k := range d.portions {
+		n[k] = int(math.Round(d.portions[k].weight * float64(d.portions[k].len())))
 	}
 	return n
 }

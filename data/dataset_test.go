@@ -1,29 +1,21 @@
 package data
 
 import (
-	"bufio"
 	"encoding/json"
-	"io"
-	"os"
-	"path/filepath"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/testfile"
 )
 
-// writeFile puts text into a file of a test's own directory.
-func writeFile(t testing.TB, name, text string) string {
+func open(t testing.TB, path string, tok *tokenizer.Tokenizer, o Config) *Dataset {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func open(t testing.TB, path string, tok *Tokenizer, o Options) *Dataset {
-	t.Helper()
-	d, err := Open(t.Context(), []Input{{Path: path}}, tok, o)
+	d, err := Open(t.Context(), []source.Input{{Path: path}}, tok, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,27 +23,35 @@ func open(t testing.TB, path string, tok *Tokenizer, o Options) *Dataset {
 	return d
 }
 
-// jsonLines decodes the objects of a file.
-func jsonLines[T any](t testing.TB, path string) (rows []T) {
+const tinyPath = "tokenizer/testdata/tiny_bpe_1k_tokenizer.json"
+
+func loadTokenizer(t testing.TB, path string) *tokenizer.Tokenizer {
 	t.Helper()
-	f, err := os.Open(path)
+	tok, err := tokenizer.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<24)
-	for lines.Scan() {
-		var row T
-		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, row)
+	return tok
+}
+
+func tinyTokenizer(t testing.TB) *tokenizer.Tokenizer { return loadTokenizer(t, tinyPath) }
+
+// texts reads a source with the tiny tokenizer and returns its documents as text.
+func texts(t testing.TB, path string, c Config) (out []string) {
+	t.Helper()
+	tok := tinyTokenizer(t)
+	d := open(t, path, tok, c)
+	for i := range d.Len() {
+		out = append(out, tok.DecodeText(d.Example(i).Tokens))
 	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+	return out
+}
+
+func checkTexts(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("documents %q, want %q", got, want)
 	}
-	return rows
 }
 
 // TestRowsAsTRL compares ids and labels with those that trl's SFTTrainer prepares and collates.
@@ -68,7 +68,7 @@ func TestRowsAsTRL(t *testing.T) {
 		Labels []int
 	}
 	cases := map[string][]goldenRow{}
-	for _, r := range jsonLines[goldenRow](t, "testdata/sft_rows.jsonl") {
+	for _, r := range testfile.Lines[goldenRow](t, "testdata/sft_rows.jsonl") {
 		cases[r.Case] = append(cases[r.Case], r)
 	}
 	if len(cases) != 5 {
@@ -76,7 +76,7 @@ func TestRowsAsTRL(t *testing.T) {
 	}
 	for name, rows := range cases {
 		t.Run(name, func(t *testing.T) {
-			o := DefaultOptions()
+			o := Default()
 			o.MaxLength = rows[0].Settings.MaxLength
 			if strings.HasPrefix(name, "completion") {
 				o.Prompt, o.Completion = "prompt", "completion"
@@ -92,7 +92,7 @@ func TestRowsAsTRL(t *testing.T) {
 				}
 				source.Write(append(raw, '\n'))
 			}
-			d := open(t, writeFile(t, "rows.jsonl", source.String()), tinyTokenizer(t), o)
+			d := open(t, testfile.Write(t, "rows.jsonl", source.String()), tinyTokenizer(t), o)
 			if d.Len() != rows[0].Kept {
 				t.Fatalf("%d rows kept, want %d", d.Len(), rows[0].Kept)
 			}
@@ -106,98 +106,57 @@ func TestRowsAsTRL(t *testing.T) {
 	}
 }
 
-// TestParquetVariants reads ten forms of the same 60 rows: codecs, page versions, encodings, nulls, list names.
-func TestParquetVariants(t *testing.T) {
-	want := jsonLines[map[string]any](t, testData(t, "english_quotes/variants/expected.jsonl"))
-	if len(want) != 60 {
-		t.Fatalf("%d rows, want 60", len(want))
-	}
-	for _, name := range []string{"brotli", "gzip", "large_string", "legacy_list_item", "lz4", "nodict_delta", "none", "smallpages", "snappy_rg7", "zstd_v2"} {
-		t.Run(name, func(t *testing.T) {
-			path := testData(t, "english_quotes/variants/"+name+".parquet")
-			got := readRows(t, path, "quote", "author", "tags")
-			if len(got) != len(want) {
-				t.Fatalf("%d rows, want %d", len(got), len(want))
-			}
-			for i, w := range want {
-				if w := asJSON(t, []any{w["quote"], w["author"], w["tags"]}); got[i] != w {
-					t.Errorf("row %d: %s, want %s", i, got[i], w)
-				}
-			}
-		})
-	}
-}
-
-func asJSON(t testing.TB, v any) string {
-	t.Helper()
-	raw, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(raw)
-}
-
-func TestParquetWithoutRowsOrWithOneColumn(t *testing.T) {
-	if rows := readRows(t, testData(t, "english_quotes/variants/empty.parquet"), "quote"); len(rows) != 0 {
-		t.Errorf("%d rows, want none", len(rows))
-	}
-	path := testData(t, "english_quotes/variants/text_only.parquet")
-	f, err := newSourceFile(path, "auto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := f.open(checkedMemory(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if names := r.columns(); !slices.Equal(names, []string{"text"}) {
-		t.Errorf("columns %q, want text", names)
-	}
-	r.close()
-	d := open(t, path, tinyTokenizer(t), DefaultOptions())
+// A Parquet file of texts alone goes through the whole pipeline.
+func TestOpen_parquet(t *testing.T) {
+	d := open(t, testfile.Shared(t, "english_quotes/variants/text_only.parquet"), tinyTokenizer(t), Default())
 	if s := d.Stats(); s.Documents+s.Empty+s.NoLabels != s.Rows || s.Documents == 0 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// readRows returns the named values of each row of a file, as JSON.
-func readRows(t testing.TB, path string, names ...string) (rows []string) {
-	t.Helper()
-	f, err := newSourceFile(path, "auto")
-	if err != nil {
-		t.Fatal(err)
+func TestOpen_faults(t *testing.T) {
+	tok := tinyTokenizer(t)
+	for _, c := range []struct {
+		name, content string
+		change        func(*Config)
+		want          []string
+	}{
+		{"a.jsonl", "{\"text\":\"a\"}\n{\"text\":[1]}\n", nil, []string{"a.jsonl: line 2", `"text"`, "a list", "want text"}},
+		{"a.jsonl", "{\"txt\":\"a\",\"author\":\"b\"}\n", nil, []string{"a.jsonl", `no column "text"`, `did you mean "txt"`, "author, txt", "dataset_text_field"}},
+		{"a.jsonl", "{\"text\":\"a\"}", func(o *Config) { o.Template = "{{.txet}}" }, []string{`no column "txet"`, `"text"`, "data.template"}},
+		{"a.jsonl", "{\"text\":\"a\"}", func(o *Config) { o.Template = "{{.text" }, []string{"data.template"}},
+		{"a.jsonl", "{\"text\":\"a\"}", func(o *Config) { o.Completion = "answer" }, []string{`no column "answer"`, "data.completion"}},
+		{"a.jsonl", "{\"text\":\"one two three four five six\"}", func(o *Config) { o.Truncation, o.MaxLength = "error", 3 }, []string{"line 1", "data.max_length is 3"}},
+		{"a.jsonl", "{\"input_ids\":[1,2]}", func(o *Config) { o.Template = "{{.x}}" }, []string{"input_ids", "data.template"}},
+		{"a.jsonl", "{\"input_ids\":[1,2],\"labels\":[1]}", nil, []string{"line 1", "1 labels for 2"}},
+		{"a.jsonl", "{\"input_ids\":[1,2],\"attention_mask\":[1]}", nil, []string{"line 1", "attention_mask of 1"}},
+		{"a.jsonl", "{\"input_ids\":[1,-2]}", nil, []string{"line 1", "-2"}},
+		{"a.jsonl", "{\"input_ids\":[1,2.5]}", nil, []string{"line 1", "2.5"}},
+		{"a.jsonl", "{\"input_ids\":[1,4294967296]}", nil, []string{"line 1", "4294967296"}},
+		{"a.jsonl", "{\"text\":\"\"}", nil, []string{"nothing to train on", "1 empty"}},
+	} {
+		o := Default()
+		if c.change != nil {
+			c.change(&o)
+		}
+		_, err := Open(t.Context(), []source.Input{{Path: testfile.Write(t, c.name, c.content)}}, tok, o)
+		if err == nil {
+			t.Errorf("%s %q: no error", c.name, c.content)
+			continue
+		}
+		if missing := strings.Contains(err.Error(), "no column"); missing != errors.Is(err, fault.ErrNotFound) {
+			t.Errorf("%q: fault.ErrNotFound is %v", err, !missing)
+		}
+		for _, part := range append(c.want, "data") {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s %q: error %q has no %q", c.name, c.content, err, part)
+			}
+		}
 	}
-	checked := checkedMemory(t)
-	r, err := f.open(checked)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
-	r.project(names)
-	for {
-		b, err := r.next(t.Context())
-		if err != nil {
-			if err != io.EOF {
-				t.Fatal(err)
-			}
-			return rows
+	for path, want := range map[string]string{"no/such/file.parquet": "no such file", "none-*.jsonl": "no file matches"} {
+		_, err := Open(t.Context(), []source.Input{{Path: path}}, tok, Default())
+		if !errors.Is(err, fault.ErrNotFound) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want fault.ErrNotFound with %q", path, err, want)
 		}
-		if b.decode != nil {
-			if err := b.decode(b); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range b.rows {
-			var values []any
-			for _, name := range names {
-				v, err := b.columns[name].value(i)
-				if err != nil {
-					t.Fatal(err)
-				}
-				values = append(values, v)
-			}
-			rows = append(rows, asJSON(t, values))
-		}
-		b.release()
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"mambatrain/data"
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 )
 
 // Two rows become one micro-batch: documents end to end, the prompt's labels ignored.
@@ -24,13 +26,13 @@ func Example() {
 		panic(err)
 	}
 
-	tok, err := data.LoadTokenizer("testdata/tiny_bpe_1k_tokenizer.json")
+	tok, err := tokenizer.Load("tokenizer/testdata/tiny_bpe_1k_tokenizer.json")
 	if err != nil {
 		panic(err)
 	}
-	o := data.DefaultOptions()
+	o := data.Default()
 	o.Prompt, o.Completion, o.Shuffle = "question", "{{.answer}}", false
-	d, err := data.Open(context.Background(), []data.Input{{Path: path}}, tok, o)
+	d, err := data.Open(context.Background(), []source.Input{{Path: path}}, tok, o)
 	if err != nil {
 		panic(err)
 	}
@@ -40,7 +42,7 @@ func Example() {
 		panic(err)
 	}
 	b := l.At(0, 0)
-	for _, s := range tok.Segments(b) {
+	for _, s := range b.Segments(tok) {
 		fmt.Printf("document %d, rows %2d to %2d, counted %-5v %q\n", s.Document, s.First, s.First+s.Rows-1, s.Counted, s.Text)
 	}
 	fmt.Println(b.Counted(), "labels count; documents start at", b.Starts)

@@ -128,9 +128,9 @@ func (l *Loader) At(epoch, i int) Batch {
 	b.Tokens, b.Labels = make([]int, 0, rows), make([]int, 0, rows)
 	for _, k := range documents {
 		d := l.data.store.document(k)
-		b.Starts, b.Rows = append(b.Starts, len(b.Tokens)), append(b.Rows, d.row)
-		for j, id := range d.tokens {
-			b.Tokens, b.Labels = append(b.Tokens, int(id)), append(b.Labels, int(d.labels[j]))
+		b.Starts, b.Rows = append(b.Starts, len(b.Tokens)), append(b.Rows, d.Row)
+		for j, id := range d.IDs {
+			b.Tokens, b.Labels = append(b.Tokens, int(id)), append(b.Labels, int(d.Labels[j]))
 		}
 	}
 	if lanes, ok := l.plan.(*lanes); ok {

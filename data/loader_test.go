@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mambatrain/internal/testfile"
 )
 
 // idRowsFile writes n documents of token ids; document i is i+1 tokens of id i, up to 20.
@@ -16,7 +18,7 @@ func idRowsFile(t testing.TB, n int) string {
 		raw, _ := json.Marshal(map[string]any{"input_ids": ids})
 		b.Write(append(raw, '\n'))
 	}
-	return writeFile(t, "ids.jsonl", b.String())
+	return testfile.Write(t, "ids.jsonl", b.String())
 }
 
 func newLoader(t testing.TB, d *Dataset, o LoaderOptions) *Loader {
@@ -33,7 +35,7 @@ func TestEpochHasEveryDocumentOnce(t *testing.T) {
 	const n = 103
 	for _, packing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("packing=%v", packing), func(t *testing.T) {
-			o := DefaultOptions()
+			o := Default()
 			o.Packing, o.MaxLength = packing, 32
 			d := open(t, idRowsFile(t, n), nil, o)
 			l := newLoader(t, d, LoaderOptions{BatchSize: 4, Seed: 7})
@@ -93,7 +95,7 @@ func checkBatch(t *testing.T, b Batch) {
 }
 
 func TestCursorResumes(t *testing.T) {
-	d := open(t, idRowsFile(t, 50), nil, DefaultOptions())
+	d := open(t, idRowsFile(t, 50), nil, Default())
 	straight := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
 	resumed := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
 	for i := range 40 {
@@ -127,7 +129,7 @@ func TestCursorResumes(t *testing.T) {
 }
 
 func TestRanksShareAnEpoch(t *testing.T) {
-	d := open(t, idRowsFile(t, 50), nil, DefaultOptions())
+	d := open(t, idRowsFile(t, 50), nil, Default())
 	alone := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
 	want := map[int][]int{}
 	for i := range alone.Len() {

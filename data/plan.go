@@ -35,7 +35,7 @@ type epoch struct {
 func (e *entries) of(n int) epoch {
 	out := epoch{entries: e, order: newPermutation(e.total, e.seed, uint64(n)), ordered: !e.mixed}
 	for k := range e.counts {
-		out.shares = append(out.shares, newPermutation(e.data.sources[k].len(), e.seed, uint64(n), uint64(k)+1))
+		out.shares = append(out.shares, newPermutation(e.data.portions[k].len(), e.seed, uint64(n), uint64(k)+1))
 	}
 	return out
 }
@@ -50,7 +50,7 @@ func (e *epoch) document(i int) int {
 			i -= n
 			continue
 		}
-		s := &e.data.sources[k]
+		s := &e.data.portions[k]
 		size := s.len()
 		if i < n/size*size {
 			return s.document(i % size)
@@ -242,12 +242,12 @@ func newLanes(d *Dataset, o LoaderOptions) *lanes {
 
 // units returns the whole documents of an epoch.
 func (d *Dataset) units(seed uint64) (out []unit) {
-	for k := range d.sources {
-		s := &d.sources[k]
+	for k := range d.portions {
+		s := &d.portions[k]
 		var own []unit
 		for i := range s.len() {
 			n := s.document(i)
-			if d.store.document(n).continues {
+			if d.store.document(n).Continues {
 				own[len(own)-1].parts++
 				continue
 			}

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mambatrain/data/source"
+	"mambatrain/internal/testfile"
 )
 
 // epochRows returns the source rows of an epoch, sorted.
@@ -17,15 +20,15 @@ func epochRows(l *Loader, epoch int) (rows []int) {
 }
 
 func TestWeightsMixSources(t *testing.T) {
-	var inputs []Input
+	var inputs []source.Input
 	for k, weight := range []float64{1, 2.5, 0.5} {
 		var b strings.Builder
 		for i := range 20 {
 			fmt.Fprintf(&b, "{\"input_ids\":[%d,%d]}\n", k*100, i)
 		}
-		inputs = append(inputs, Input{writeFile(t, "ids.jsonl", b.String()), weight})
+		inputs = append(inputs, source.Input{Path: testfile.Write(t, "ids.jsonl", b.String()), Weight: weight})
 	}
-	d, err := Open(t.Context(), inputs, nil, DefaultOptions())
+	d, err := Open(t.Context(), inputs, nil, Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +71,7 @@ func TestWeightsMixSources(t *testing.T) {
 }
 
 func TestOrderDependsOnSeedOnly(t *testing.T) {
-	d := open(t, idRowsFile(t, 60), nil, DefaultOptions())
+	d := open(t, idRowsFile(t, 60), nil, Default())
 	order := func(seed uint64) (rows []int) {
 		l := newLoader(t, d, LoaderOptions{BatchSize: 7, Seed: seed})
 		for i := range l.Total() {
@@ -89,7 +92,7 @@ func TestOrderDependsOnSeedOnly(t *testing.T) {
 }
 
 func TestPackingIsTight(t *testing.T) {
-	o := DefaultOptions()
+	o := Default()
 	o.Packing, o.MaxLength = true, 64
 	d := open(t, idRowsFile(t, 500), nil, o)
 	l := newLoader(t, d, LoaderOptions{BatchSize: 2, Seed: 1})
@@ -105,11 +108,11 @@ func TestLanesCarryState(t *testing.T) {
 	want := map[int]int{} // row → tokens
 	for i := range 30 {
 		want[i] = 2 + i*7%23
-		fmt.Fprintf(&b, "{\"input_ids\":%s}\n", asJSON(t, slices.Repeat([]int{i}, want[i])))
+		fmt.Fprintf(&b, "{\"input_ids\":%s}\n", testfile.JSON(t, slices.Repeat([]int{i}, want[i])))
 	}
-	o := DefaultOptions()
+	o := Default()
 	o.Truncation, o.MaxLength, o.CarryState = "split", 4, true
-	d := open(t, writeFile(t, "ids.jsonl", b.String()), nil, o)
+	d := open(t, testfile.Write(t, "ids.jsonl", b.String()), nil, o)
 	l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 9})
 	var orders [2][]int
 	for epoch := range 2 {
@@ -143,9 +146,9 @@ func TestLanesCarryState(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	o := DefaultOptions()
+	o := Default()
 	o.Truncation, o.MaxLength = "split", 5
-	d, err := Open(t.Context(), []Input{{Path: idRowsFile(t, 100)}}, nil, o)
+	d, err := Open(t.Context(), []source.Input{{Path: idRowsFile(t, 100)}}, nil, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,9 +185,9 @@ func TestSplit(t *testing.T) {
 }
 
 func TestMaxTrainSamples(t *testing.T) {
-	o := DefaultOptions()
+	o := Default()
 	o.MaxTrainSamples = 30
-	inputs := []Input{{Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}}
+	inputs := []source.Input{{Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}}
 	d, err := Open(t.Context(), inputs, nil, o)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +199,7 @@ func TestMaxTrainSamples(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	d := open(t, idRowsFile(t, 38), nil, DefaultOptions())
+	d := open(t, idRowsFile(t, 38), nil, Default())
 	r, err := d.Report(LoaderOptions{BatchSize: 4, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -218,8 +221,8 @@ func TestReport(t *testing.T) {
 	if r.Quantiles[2] != (Quantile{0.5, 11}) {
 		t.Errorf("median %+v, want 11", r.Quantiles[2])
 	}
-	twice := writeFile(t, "ids.jsonl", "{\"input_ids\":[1,2]}\n{\"input_ids\":[1,2]}\n{\"input_ids\":[2,1]}\n")
-	if n := open(t, twice, nil, DefaultOptions()).Duplicates(); n != 1 {
+	twice := testfile.Write(t, "ids.jsonl", "{\"input_ids\":[1,2]}\n{\"input_ids\":[1,2]}\n{\"input_ids\":[2,1]}\n")
+	if n := open(t, twice, nil, Default()).Duplicates(); n != 1 {
 		t.Errorf("%d duplicates, want 1", n)
 	}
 }
@@ -231,7 +234,7 @@ func TestSegments(t *testing.T) {
 	d := open(t, promptRowsFile(t), tok, o)
 	b := newLoader(t, d, LoaderOptions{BatchSize: 2}).At(0, 0)
 	var got []string
-	for _, s := range tok.Segments(b) {
+	for _, s := range b.Segments(tok) {
 		got = append(got, fmt.Sprintf("%d %v %s", s.Document, s.Counted, s.Text))
 	}
 	want := []string{

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/label"
 )
 
@@ -14,7 +16,7 @@ type renderer interface {
 	needs(path string, have []string) ([]string, error)
 	// row appends the tokens of row i to d.tokens, and to d.labels where not all of them count.
 	// false means that the row is null or empty.
-	row(b *block, i int, d *document) (bool, error)
+	row(b *source.Block, i int, d *document) (bool, error)
 	// masks reports whether labels may differ from tokens.
 	masks() bool
 }
@@ -23,10 +25,11 @@ type renderer interface {
 type document struct {
 	tokens, labels []int32
 	scratch        []int32
+	spans          []tokenizer.Span
 }
 
 // newRenderer chooses how rows are read: as token ids where there is a column of them, else as the options say.
-func newRenderer(path string, have []string, tok *Tokenizer, o *Options) (renderer, error) {
+func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
 	if slices.Contains(have, "input_ids") {
 		if ways := o.ways(); len(ways) > 0 {
 			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, ways[0])
@@ -65,7 +68,7 @@ func newRenderer(path string, have []string, tok *Tokenizer, o *Options) (render
 }
 
 // endOfText returns the id that ends documents, −1 where none is added.
-func endOfText(tok *Tokenizer, o *Options) (int32, error) {
+func endOfText(tok *tokenizer.Tokenizer, o *Config) (int32, error) {
 	if !o.AddEOS {
 		return -1, nil
 	}
@@ -102,7 +105,7 @@ func (f *field) needs(path string, have []string) ([]string, error) {
 	}
 	for _, name := range names {
 		if !slices.Contains(have, name) {
-			return nil, fmt.Errorf("%w (data.%s)", columnError(path, name, have), f.key)
+			return nil, fmt.Errorf("%w (data.%s)", source.NoColumn(path, name, have), f.key)
 		}
 	}
 	if f.template != nil && f.template.whole {
@@ -112,7 +115,7 @@ func (f *field) needs(path string, have []string) ([]string, error) {
 }
 
 // text returns the field of row i; false where it is null.
-func (f *field) text(b *block, i int) (string, bool, error) {
+func (f *field) text(b *source.Block, i int) (string, bool, error) {
 	if f.template != nil {
 		s, ok, err := f.template.render(b, i)
 		if err != nil {
@@ -123,7 +126,7 @@ func (f *field) text(b *block, i int) (string, bool, error) {
 	if f.column == "" {
 		return "", true, nil
 	}
-	s, ok, err := b.columns[f.column].text(i)
+	s, ok, err := b.Columns[f.column].Text(i)
 	if err != nil {
 		err = fmt.Errorf("column %q %w", f.column, err)
 	}
@@ -132,7 +135,7 @@ func (f *field) text(b *block, i int) (string, bool, error) {
 
 // textRows makes a document of one text; all its tokens count.
 type textRows struct {
-	tok   *Tokenizer
+	tok   *tokenizer.Tokenizer
 	field field
 	end   int32
 }
@@ -143,12 +146,12 @@ func (r *textRows) needs(path string, have []string) ([]string, error) {
 	return r.field.needs(path, have)
 }
 
-func (r *textRows) row(b *block, i int, d *document) (bool, error) {
+func (r *textRows) row(b *source.Block, i int, d *document) (bool, error) {
 	s, ok, err := r.field.text(b, i)
 	if err != nil || !ok || s == "" {
 		return false, err
 	}
-	d.tokens = endWith(r.tok.appendText(d.tokens, s), r.end)
+	d.tokens = endWith(r.tok.AppendEncode(d.tokens, s), r.end)
 	return true, nil
 }
 
@@ -163,7 +166,7 @@ func endWith(ids []int32, end int32) []int32 {
 // promptRows makes a document of prompt and completion, tokenised as one text. Where only the completion counts, the
 // tokens that the prompt alone begins with are ignored: a token across the border belongs to the completion.
 type promptRows struct {
-	tok                *Tokenizer
+	tok                *tokenizer.Tokenizer
 	prompt, completion field
 	end                int32
 	completionOnly     bool
@@ -177,10 +180,10 @@ func (r *promptRows) needs(path string, have []string) ([]string, error) {
 		return nil, err
 	}
 	completion, err := r.completion.needs(path, have)
-	return sortedUnique(append(slices.Clone(prompt), completion...)), err
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(prompt, completion)))), err
 }
 
-func (r *promptRows) row(b *block, i int, d *document) (bool, error) {
+func (r *promptRows) row(b *source.Block, i int, d *document) (bool, error) {
 	prompt, _, err := r.prompt.text(b, i)
 	if err != nil {
 		return false, err
@@ -189,7 +192,7 @@ func (r *promptRows) row(b *block, i int, d *document) (bool, error) {
 	if err != nil || !ok || prompt+completion == "" {
 		return false, err
 	}
-	d.tokens = endWith(r.tok.appendText(d.tokens, prompt+completion), r.end)
+	d.tokens = endWith(r.tok.AppendEncode(d.tokens, prompt+completion), r.end)
 	if !r.completionOnly {
 		return true, nil
 	}
@@ -197,7 +200,7 @@ func (r *promptRows) row(b *block, i int, d *document) (bool, error) {
 	if prompt == "" {
 		return true, nil
 	}
-	d.scratch = r.tok.appendText(d.scratch[:0], prompt)
+	d.scratch = r.tok.AppendEncode(d.scratch[:0], prompt)
 	for k := range min(len(d.scratch), len(d.tokens)) {
 		if d.scratch[k] != d.tokens[k] {
 			break
@@ -217,7 +220,7 @@ func (r *idRows) masks() bool { return slices.Contains(r.have, "labels") }
 
 func (r *idRows) needs(path string, have []string) (names []string, err error) {
 	if !slices.Contains(have, "input_ids") {
-		return nil, columnError(path, "input_ids", have)
+		return nil, source.NoColumn(path, "input_ids", have)
 	}
 	for _, name := range []string{"input_ids", "labels", "attention_mask"} {
 		if slices.Contains(have, name) {
@@ -227,13 +230,13 @@ func (r *idRows) needs(path string, have []string) (names []string, err error) {
 	return names, nil
 }
 
-func (r *idRows) row(b *block, i int, d *document) (ok bool, err error) {
+func (r *idRows) row(b *source.Block, i int, d *document) (ok bool, err error) {
 	read := func(name string, dst []int32) (out []int32, ok bool, err error) {
-		c, ok := b.columns[name]
+		c, ok := b.Columns[name]
 		if !ok {
 			return dst, false, nil
 		}
-		if out, ok, err = c.ints(dst, i); err != nil {
+		if out, ok, err = c.Ints(dst, i); err != nil {
 			err = fmt.Errorf("column %q: %w", name, err)
 		}
 		return out, ok, err

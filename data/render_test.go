@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"mambatrain/data/source"
 	"mambatrain/internal/label"
+	"mambatrain/internal/testfile"
 )
 
 func TestTemplates(t *testing.T) {
-	path := writeFile(t, "quotes.jsonl", `{"quote":"Be brief.","author":"A. Nonymous","tags":["wit","style"],"year":1999}
+	path := testfile.Write(t, "quotes.jsonl", `{"quote":"Be brief.","author":"A. Nonymous","tags":["wit","style"],"year":1999}
 {"quote":null,"author":null,"tags":null,"year":null}
 {"quote":"Again.","author":null,"tags":[],"year":2000}
 `)
@@ -24,15 +26,15 @@ func TestTemplates(t *testing.T) {
 		`{{index . "quote"}} {{json .tags}}`:                                {`Be brief. ["wit","style"]`, "Again. []"},
 		`{{define "x"}}<{{.}}>{{end}}{{template "x" .quote}}{{trim " z "}}`: {"<Be brief.>z", "<Again.>z"},
 	} {
-		o := DefaultOptions()
+		o := Default()
 		o.Template = template
 		t.Run(template, func(t *testing.T) { checkTexts(t, texts(t, path, o), want...) })
 	}
 }
 
 func TestPromptOfTemplates(t *testing.T) {
-	path := writeFile(t, "rows.jsonl", `{"q":"What is a river?","a":"A road."}`)
-	o := DefaultOptions()
+	path := testfile.Write(t, "rows.jsonl", `{"q":"What is a river?","a":"A road."}`)
+	o := Default()
 	o.Prompt, o.Completion = "Question: {{.q}}\nAnswer:", " {{.a}}"
 	tok := tinyTokenizer(t)
 	e := open(t, path, tok, o).Example(0)
@@ -48,23 +50,23 @@ func TestPromptOfTemplates(t *testing.T) {
 }
 
 func TestPretokenisedRows(t *testing.T) {
-	path := writeFile(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
+	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
 {"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}
 {"input_ids":[1,2,3],"labels":[9,-100,-100]}
 {"input_ids":[4],"attention_mask":[true]}
 {"input_ids":[]}
 `)
-	_, err := Open(t.Context(), []Input{{Path: path}}, nil, DefaultOptions())
+	_, err := Open(t.Context(), []source.Input{{Path: path}}, nil, Default())
 	if err == nil || !strings.Contains(err.Error(), "line 4") {
 		t.Errorf("a truth value as mask: %v", err)
 	}
-	path = writeFile(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
+	path = testfile.Write(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
 {"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}
 {"input_ids":[1,2,3],"labels":[9,-100,-100]}
 {"input_ids":[4],"attention_mask":[1]}
 {"input_ids":[]}
 `)
-	d := open(t, path, nil, DefaultOptions())
+	d := open(t, path, nil, Default())
 	want := []Example{
 		{Tokens: []int{6, 7, 8}, Labels: []int{-100, 7, 8}, Row: 0},
 		{Tokens: []int{1, 2}, Labels: []int{1, 2}, Row: 1},
@@ -73,8 +75,8 @@ func TestPretokenisedRows(t *testing.T) {
 		t.Fatalf("%d documents, want %d", d.Len(), len(want))
 	}
 	for i, w := range want {
-		if got := asJSON(t, d.Example(i)); got != asJSON(t, w) {
-			t.Errorf("document %d: %s, want %s", i, got, asJSON(t, w))
+		if got := testfile.JSON(t, d.Example(i)); got != testfile.JSON(t, w) {
+			t.Errorf("document %d: %s, want %s", i, got, testfile.JSON(t, w))
 		}
 	}
 	if s := d.Stats(); s.NoLabels != 2 || s.Empty != 1 || s.Labels != 3 || s.MaxToken != 8 {
@@ -84,11 +86,11 @@ func TestPretokenisedRows(t *testing.T) {
 
 // TestNegativeLabels_countNowhere: any negative label is one that the loss ignores, as the documentation says.
 func TestNegativeLabels_countNowhere(t *testing.T) {
-	path := writeFile(t, "ids.jsonl", `{"input_ids":[1,2,3],"labels":[1,-1,3]}
+	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3],"labels":[1,-1,3]}
 {"input_ids":[1,2,3],"labels":[-1,-1,-1]}
 {"input_ids":[1,2,3],"labels":[1,-1,-7]}
 `)
-	o := DefaultOptions()
+	o := Default()
 	o.Shuffle = false
 	d := open(t, path, nil, o)
 	if s := d.Stats(); s.Documents != 1 || s.NoLabels != 2 || s.Labels != 1 {
@@ -103,7 +105,7 @@ func TestNegativeLabels_countNowhere(t *testing.T) {
 		t.Errorf("the batch counts %d labels, want 1", b.Counted())
 	}
 	var counted []bool
-	for _, s := range tinyTokenizer(t).Segments(b) {
+	for _, s := range b.Segments(tinyTokenizer(t)) {
 		counted = append(counted, s.Counted)
 	}
 	if want := []bool{false, true}; !slices.Equal(counted, want) {
@@ -112,16 +114,16 @@ func TestNegativeLabels_countNowhere(t *testing.T) {
 }
 
 func TestSplittingDocuments(t *testing.T) {
-	path := writeFile(t, "ids.jsonl", `{"input_ids":[1,2,3,4,5,6,7]}
+	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3,4,5,6,7]}
 {"input_ids":[8,9]}
 `)
-	o := DefaultOptions()
+	o := Default()
 	o.Truncation, o.MaxLength = "split", 3
 	d := open(t, path, nil, o)
 	// The last part, a single token, has nothing that predicts it.
 	want := [][]int{{1, 2, 3}, {4, 5, 6}, {8, 9}}
 	for i := range d.Len() {
-		if got := asJSON(t, d.Example(i).Tokens); i >= len(want) || got != asJSON(t, want[i]) {
+		if got := testfile.JSON(t, d.Example(i).Tokens); i >= len(want) || got != testfile.JSON(t, want[i]) {
 			t.Errorf("document %d: %s", i, got)
 		}
 	}
@@ -131,7 +133,7 @@ func TestSplittingDocuments(t *testing.T) {
 }
 
 func TestOptionFaults(t *testing.T) {
-	o := Options{Format: "xml", Truncation: "middle", MaxLength: -1, Prompt: "p", Template: "{{.x}}", Messages: "m", CarryState: true, MaxTrainSamples: -2}
+	o := Config{Config: source.Config{Format: "xml", MaxTrainSamples: -2}, Truncation: "middle", MaxLength: -1, Prompt: "p", Template: "{{.x}}", Messages: "m", CarryState: true}
 	err := o.Check()
 	if err == nil {
 		t.Fatal("no error")
@@ -141,7 +143,7 @@ func TestOptionFaults(t *testing.T) {
 			t.Errorf("no fault of %s in %q", key, err)
 		}
 	}
-	fine := DefaultOptions()
+	fine := Default()
 	if err := fine.Check(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}

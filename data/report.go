@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/label"
 )
 
@@ -53,9 +54,9 @@ func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
 		longest := 0
 		for _, k := range documents {
 			doc := d.store.document(k)
-			longest = max(longest, len(doc.tokens))
-			r.EpochTokens += len(doc.tokens)
-			r.EpochLabels += label.Count(doc.labels)
+			longest = max(longest, len(doc.IDs))
+			r.EpochTokens += len(doc.IDs)
+			r.EpochLabels += label.Count(doc.Labels)
 		}
 		r.PaddedRows += longest * len(documents)
 	}
@@ -109,7 +110,7 @@ type Segment struct {
 }
 
 // Segments returns the rows of a batch as text, cut where a document begins and where labels begin or cease to count.
-func (t *Tokenizer) Segments(b Batch) (out []Segment) {
+func (b *Batch) Segments(t *tokenizer.Tokenizer) (out []Segment) {
 	document := -1
 	for i := range b.Tokens {
 		first := document+1 < len(b.Starts) && b.Starts[document+1] == i

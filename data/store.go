@@ -1,66 +1,140 @@
 package data
 
 import (
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"os"
 	"sort"
+
+	"mambatrain/data/source"
+	"mambatrain/internal/atomicfile"
 )
-
-// A chunk holds the documents of one block of rows, in the layout that Arrow's list columns have.
-type chunk struct {
-	tokens  []int32
-	labels  []int32 // nil where every label is its token
-	offsets []int32 // document i is tokens[offsets[i]:offsets[i+1]]
-	rows    []int64 // source row of each document
-	parts   []uint8 // 1 where a document goes on from the one before it; nil where none does
-}
-
-func (c *chunk) documents() int { return len(c.rows) }
-
-// add appends a document.
-func (c *chunk) add(tokens, labels []int32, row int64, part uint8) {
-	c.tokens = append(c.tokens, tokens...)
-	c.labels = append(c.labels, labels...)
-	c.offsets = append(c.offsets, int32(len(c.tokens)))
-	c.rows = append(c.rows, row)
-	c.parts = append(c.parts, part)
-}
-
-// storedDocument is a document as the store has it: slices that nobody writes to.
-type storedDocument struct {
-	tokens, labels []int32
-	row            int
-	continues      bool
-}
-
-func (c *chunk) document(i int) storedDocument {
-	lo, hi := c.offsets[i], c.offsets[i+1]
-	d := storedDocument{tokens: c.tokens[lo:hi], labels: c.tokens[lo:hi], row: int(c.rows[i])}
-	if c.labels != nil {
-		d.labels = c.labels[lo:hi]
-	}
-	d.continues = c.parts != nil && c.parts[i] != 0
-	return d
-}
 
 // store holds the documents of a data set, in memory or in a mapped file.
 type store struct {
-	chunks []*chunk
-	firsts []int // index of each chunk's first document
+	tables []*source.Tokens
+	firsts []int // index of each table's first document
 	count  int
 	close  func() error
 }
 
-func (s *store) append(c *chunk) {
-	if c.documents() == 0 {
+func (s *store) append(t *source.Tokens) {
+	if t.Len() == 0 {
 		return
 	}
-	s.chunks, s.firsts = append(s.chunks, c), append(s.firsts, s.count)
-	s.count += c.documents()
+	s.tables, s.firsts = append(s.tables, t), append(s.firsts, s.count)
+	s.count += t.Len()
 }
 
-func (s *store) document(i int) storedDocument {
+func (s *store) document(i int) source.Document {
 	k := sort.SearchInts(s.firsts, i+1) - 1
-	return s.chunks[k].document(i - s.firsts[k])
+	return s.tables[k].Document(i - s.firsts[k])
 }
 
 // length returns the tokens of document i.
-func (s *store) length(i int) int { return len(s.document(i).tokens) }
+func (s *store) length(i int) int { return len(s.document(i).IDs) }
+
+// castagnoli has an instruction of its own on today's processors.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// storeWriter writes tables to a temporary Arrow file.
+type storeWriter struct {
+	file   *atomicfile.File
+	tokens source.TokenWriter
+	sum    hash.Hash32
+	size   int64
+}
+
+// newStoreWriter makes a file with a name of its own in dir.
+func newStoreWriter(dir string) (*storeWriter, error) {
+	file, err := atomicfile.Create(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	w := &storeWriter{file: file, sum: crc32.New(castagnoli)}
+	if w.tokens, err = source.NewArrowTokenWriter(w); err != nil {
+		w.abandon()
+		return nil, fmt.Errorf("data: %s: %w", file.Name(), err)
+	}
+	return w, nil
+}
+
+// Write sums up what goes to the file.
+func (w *storeWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	w.sum.Write(p[:n])
+	w.size += int64(n)
+	return n, err
+}
+
+func (w *storeWriter) write(t *source.Tokens) error {
+	if err := w.tokens.Write(t); err != nil {
+		return fmt.Errorf("data: %s: %w", w.file.Name(), err)
+	}
+	return nil
+}
+
+// commit ends the file and puts it in its place.
+func (w *storeWriter) commit(path string) error {
+	if err := w.tokens.Close(); err != nil {
+		return fmt.Errorf("data: %s: %w", path, err)
+	}
+	if err := w.file.Commit(path); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
+}
+
+// finish ends a temporary file and maps it. It is gone when the store is closed.
+func (w *storeWriter) finish() (*store, error) {
+	if err := w.tokens.Close(); err != nil {
+		return nil, fmt.Errorf("data: %s: %w", w.file.Name(), err)
+	}
+	s, err := mapStore(w.file.Name())
+	if err != nil {
+		return nil, err
+	}
+	unmap := s.close
+	s.close = func() error { return errors.Join(unmap(), w.file.Close(), removeIfThere(w.file.Name())) }
+	return s, nil
+}
+
+// abandon removes a file that was not finished.
+func (w *storeWriter) abandon() { w.file.Abort() }
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// mapStore maps a file that storeWriter wrote. The tables point into the mapping.
+func mapStore(path string) (*store, error) {
+	mapped, unmap, err := mapFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("data: %s: %w", path, err)
+	}
+	s, err := newStore(mapped)
+	if err != nil {
+		unmap()
+		return nil, fmt.Errorf("data: %s: %w", path, err)
+	}
+	s.close = unmap
+	return s, nil
+}
+
+// newStore returns the documents of a file that storeWriter wrote.
+func newStore(file []byte) (*store, error) {
+	tables, err := source.ParseArrowTokens(file)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{}
+	for _, t := range tables {
+		s.append(t)
+	}
+	return s, nil
+}

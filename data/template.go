@@ -3,9 +3,12 @@ package data
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
+
+	"mambatrain/data/source"
 )
 
 // rowTemplate renders a row. Null values are empty texts.
@@ -62,7 +65,7 @@ func parseTemplate(key, text string) (*rowTemplate, error) {
 			r.walk(associated.Root, rowIsDot)
 		}
 	}
-	r.fields = sortedUnique(r.fields)
+	r.fields = slices.Compact(slices.Sorted(slices.Values(r.fields)))
 	return r, nil
 }
 
@@ -127,11 +130,11 @@ func (r *rowTemplate) branch(n *parse.BranchNode, dot, inside dotMeaning) {
 }
 
 // render returns the text of a row, and false where every column that the template names is null.
-func (r *rowTemplate) render(b *block, i int) (string, bool, error) {
-	row := make(map[string]any, len(b.columns))
+func (r *rowTemplate) render(b *source.Block, i int) (string, bool, error) {
+	row := make(map[string]any, len(b.Columns))
 	some := len(r.fields) == 0
-	for name, c := range b.columns {
-		v, err := c.value(i)
+	for name, c := range b.Columns {
+		v, err := c.Value(i)
 		if err != nil {
 			return "", false, fmt.Errorf("column %q: %w", name, err)
 		}

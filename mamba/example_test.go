@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	ag "mambatrain/autograd"
-	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 	"mambatrain/mamba"
 )
 
@@ -23,7 +23,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tok, err := data.LoadTokenizer(dir)
+	tok, err := tokenizer.Load(dir)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/data"
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
@@ -28,11 +30,11 @@ func Example() {
 {"ask":"Who keeps the door?","answer":" The cat."}
 `), 0o666))
 
-	tok, err := data.LoadTokenizer(base)
+	tok, err := tokenizer.Load(base)
 	check(err)
-	o := data.DefaultOptions()
+	o := data.Default()
 	o.Prompt, o.Completion = "ask", "answer" // the loss is that of the answers
-	set, err := data.Open(ctx, []data.Input{{Path: rows}}, tok, o)
+	set, err := data.Open(ctx, []source.Input{{Path: rows}}, tok, o)
 	check(err)
 	defer set.Close()
 	loader, err := set.Loader(data.LoaderOptions{BatchSize: 2, Seed: 42})
@@ -52,7 +54,7 @@ func Example() {
 	s := trainer.Default()
 	s.MaxSteps, s.LearningRate, s.LoggingSteps = 30, 1e-2, 10
 	run, err := trainer.New(s, trainer.Task{
-		Params: adapter.Params(), Program: program, Rows: capacity, Train: source{loader}, Seed: 42,
+		Params: adapter.Params(), Program: program, Rows: capacity, Train: batches{loader}, Seed: 42,
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.Logged); ok && e.Row["loss"] > 0 {
 				fmt.Printf("step %v, loss below 1: %v\n", e.Row["step"], e.Row["loss"] < 1)
@@ -76,12 +78,12 @@ func Example() {
 	// " The owl."
 }
 
-// source gives the trainer a loader's micro-batches.
-type source struct{ *data.Loader }
+// batches gives the trainer a loader's micro-batches.
+type batches struct{ *data.Loader }
 
-func (s source) Batches(int) (int, error) { return s.Total(), nil }
+func (s batches) Batches(int) (int, error) { return s.Total(), nil }
 
-func (s source) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
+func (s batches) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
 	b := s.At(epoch, index)
 	return trainer.Batch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"mambatrain/data"
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/label"
 	"mambatrain/mamba"
 )
@@ -81,8 +83,8 @@ func (a *app) evalChoices(ctx context.Context, m *loaded, f evalFlags) error {
 		counted(r.Rows, "row"), counted(r.Tokens, "token")))
 }
 
-func readQuestions(ctx context.Context, path string, o data.Options) (list []question, err error) {
-	for row, err := range data.Rows(ctx, []data.Input{{Path: path, Weight: 1}}, o) {
+func readQuestions(ctx context.Context, path string, o data.Config) (list []question, err error) {
+	for row, err := range source.Rows(ctx, []source.Input{{Path: path, Weight: 1}}, o.Config) {
 		if err != nil {
 			return nil, err
 		}
@@ -186,7 +188,7 @@ func pairsOf(m *loaded, questions []question) iter.Seq[mamba.Document] {
 
 // pairOf tokenises context and choice as one text. Spaces at the end of the context go to the choice, where byte-level
 // tokens have them. Without a context the text begins with the token that begins texts.
-func pairOf(t *data.Tokenizer, context, choice string) mamba.Document {
+func pairOf(t *tokenizer.Tokenizer, context, choice string) mamba.Document {
 	trimmed := strings.TrimRight(context, " \t\n")
 	whole := t.Encode(trimmed + context[len(trimmed):] + " " + choice)
 	prefix := len(t.Encode(trimmed))

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mambatrain/data"
+	"mambatrain/data/source"
 	"mambatrain/lora"
 	"mambatrain/trainer"
 )
@@ -62,7 +63,7 @@ type DistributedConfig struct {
 
 // Defaults returns the configuration of an empty file. model, data.train and output_dir have no default.
 func Defaults() Config {
-	d := data.DefaultOptions()
+	d := data.Default()
 	return Config{
 		Seed:      42,
 		Precision: "float32",
@@ -100,9 +101,9 @@ func withSections() *Config {
 }
 
 // options returns the data section as package data reads it.
-func (d DataConfig) options() data.Options {
-	return data.Options{
-		Format: d.Format, MaxTrainSamples: d.MaxTrainSamples, DatasetTextField: d.DatasetTextField, Template: d.Template,
+func (d DataConfig) options() data.Config {
+	return data.Config{
+		Config: source.Config{Format: d.Format, MaxTrainSamples: d.MaxTrainSamples}, DatasetTextField: d.DatasetTextField, Template: d.Template,
 		Prompt: d.Prompt, Completion: d.Completion, CompletionOnlyLoss: d.CompletionOnlyLoss,
 		Messages: d.Messages, AssistantOnlyLoss: d.AssistantOnlyLoss, MaxLength: d.MaxLength, Truncation: d.Truncation,
 		AddEOS: d.AddEOS, Shuffle: d.Shuffle, Packing: d.Packing, CarryState: d.CarryState, Cache: d.Cache,

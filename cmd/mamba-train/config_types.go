@@ -9,7 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"mambatrain/data"
+	"mambatrain/data/source"
 	"mambatrain/lora"
 )
 
@@ -20,7 +20,7 @@ type nodeReader interface {
 }
 
 // sources are data inputs: one path or id, {path, weight}, or a list of these.
-type sources []data.Input
+type sources []source.Input
 
 func (s *sources) readNode(n *yaml.Node) error {
 	if n.Kind != yaml.SequenceNode {
@@ -50,13 +50,13 @@ func (s *sources) readNode(n *yaml.Node) error {
 const maxWeight = 1e6
 
 // readInput reads a path or {path, weight}.
-func readInput(n *yaml.Node) (in data.Input, err error) {
+func readInput(n *yaml.Node) (in source.Input, err error) {
 	const want = "a path, an id or {path: …, weight: …}"
 	if n.Kind != yaml.MappingNode {
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
 			return in, unwanted(want, n)
 		}
-		return data.Input{Path: n.Value, Weight: 1}, nil
+		return source.Input{Path: n.Value, Weight: 1}, nil
 	}
 	in.Weight = 1
 	for key, value := range pairs(n) {

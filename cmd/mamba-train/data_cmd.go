@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 )
 
 func (a *app) dataCommand() *cobra.Command {
@@ -64,7 +65,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 
 func (a *app) trainTokenizerCommand() *cobra.Command {
 	var f dataFlags
-	var o data.TokenizerOptions
+	var o tokenizer.TrainConfig
 	output := ""
 	cmd := &cobra.Command{
 		Use:     "train-tokenizer",
@@ -82,7 +83,7 @@ func (a *app) trainTokenizerCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) trainTokenizer(f dataFlags, o data.TokenizerOptions, output string) error {
+func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string) error {
 	ctx, stop := interruptible()
 	defer stop()
 	c, err := f.read()

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 )
 
 // dataFlag is a flag for a key of the configuration's data section.
@@ -112,7 +113,7 @@ func (f *dataFlags) read() (*Config, error) {
 }
 
 // load reads the configuration and the tokenizer; nil if the data needs none and there is none.
-func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer, error) {
+func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *tokenizer.Tokenizer, error) {
 	c, err := f.read()
 	if err != nil {
 		return nil, nil, err
@@ -121,7 +122,7 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer,
 		if err := exists("tokenizer", f.tokenizer); err != nil {
 			return nil, nil, err
 		}
-		t, err := data.LoadTokenizer(f.tokenizer)
+		t, err := tokenizer.Load(f.tokenizer)
 		return c, t, err
 	}
 	if c.Model == "" {
@@ -136,7 +137,7 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *data.Tokenizer,
 }
 
 // open opens the data set.
-func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *data.Tokenizer, error) {
+func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *tokenizer.Tokenizer, error) {
 	c, t, err := f.load(ctx, a)
 	if err != nil {
 		return nil, nil, nil, err

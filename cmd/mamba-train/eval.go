@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/data"
+	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/mamba"
 )
@@ -21,7 +22,7 @@ import (
 type evalFlags struct {
 	modelFlags
 	data    []string
-	options data.Options
+	options data.Config
 	perRow  string
 	choices bool
 }
@@ -55,8 +56,8 @@ func (a *app) evalCommand() *cobra.Command {
 }
 
 // evalDefaults are the data options of an evaluation: whole documents, in their order.
-func evalDefaults() data.Options {
-	o := data.DefaultOptions()
+func evalDefaults() data.Config {
+	o := data.Default()
 	o.MaxLength, o.Shuffle = 0, false
 	return o
 }
@@ -158,8 +159,8 @@ func (r evalResult) text(order []string) string {
 }
 
 // score runs one data set through the model, in memory that does not grow with its documents.
-func (a *app) score(ctx context.Context, m *loaded, path string, o data.Options) (l losses, err error) {
-	d, err := data.Open(ctx, []data.Input{{Path: path, Weight: 1}}, m.tokenizer, o)
+func (a *app) score(ctx context.Context, m *loaded, path string, o data.Config) (l losses, err error) {
+	d, err := data.Open(ctx, []source.Input{{Path: path, Weight: 1}}, m.tokenizer, o)
 	if err != nil {
 		return l, err
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 	"mambatrain/mamba"
 )
 
@@ -297,7 +297,7 @@ func (k *keepError) Write(b []byte) (n int, err error) {
 }
 
 type streamed struct {
-	text *data.TextStream
+	text *tokenizer.TextStream
 	w    *writer
 	out  io.Writer
 	held string

@@ -12,6 +12,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"mambatrain/data"
+	"mambatrain/data/hub"
 	"mambatrain/mamba"
 	"mambatrain/mamba/torchfile"
 	"mambatrain/nn/weights"
@@ -22,10 +23,10 @@ func (a *app) resolveModel(ctx context.Context, name string) (string, error) {
 	if _, err := os.Stat(name); err == nil {
 		return name, nil
 	}
-	if !data.IsHubID(name) || !strings.Contains(name, "/") {
+	if !hub.IsID(name) || !strings.Contains(name, "/") {
 		return "", misusef("model %s: no such directory", name)
 	}
-	dir, err := a.hub().Fetch(ctx, data.HubRequest{Kind: data.HubModel, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	dir, err := a.hub().Fetch(ctx, hub.Request{Kind: hub.Model, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
 	if err != nil {
 		return "", fmt.Errorf("no directory %s; %w", name, err)
 	}
@@ -49,7 +50,7 @@ func isTorchFile(name string) bool {
 // isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
 func isWholeModel(names []string) bool {
 	has := func(name string) bool { return slices.Contains(names, name) }
-	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && data.AllShards(names)
+	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && hub.AllShards(names)
 	complete := has(weights.ModelFile) || has(torchfile.ModelFile) || (has(weights.IndexFile) || has(torchfile.IndexFile)) && shards
 	return complete && has(mamba.ConfigFile)
 }
@@ -63,14 +64,14 @@ func preferSafetensors(names []string) []string {
 }
 
 // hub returns the hub that the environment names; it shows how downloads get on.
-func (a *app) hub() *data.Hub {
-	h := data.NewHub()
+func (a *app) hub() *hub.Client {
+	h := hub.New()
 	h.Progress = func(file string, done, total int64) { a.downloads.report(a, file, done, total) }
 	return h
 }
 
 // dataOptions are the options of a data section, for data that the hub may have.
-func (a *app) dataOptions(c *Config) data.Options {
+func (a *app) dataOptions(c *Config) data.Config {
 	o := c.Data.options()
 	o.Hub = a.hub()
 	return o
@@ -114,13 +115,13 @@ func (d *downloads) end() {
 
 // cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
 func cachedModel(id string) (string, bool) {
-	if !data.IsHubID(id) || !strings.Contains(id, "/") {
+	if !hub.IsID(id) || !strings.Contains(id, "/") {
 		return "", false
 	}
-	h := data.NewHub()
+	h := hub.New()
 	h.Offline = true
-	dir, err := h.Fetch(context.Background(), data.HubRequest{
-		Kind: data.HubModel, ID: id, Want: func(name string) bool { return name == mamba.ConfigFile },
+	dir, err := h.Fetch(context.Background(), hub.Request{
+		Kind: hub.Model, ID: id, Want: func(name string) bool { return name == mamba.ConfigFile },
 	})
 	return dir, err == nil
 }

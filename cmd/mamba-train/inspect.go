@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -84,10 +85,10 @@ func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 }
 
 // show writes a document for people: its text with the masked parts set apart, and under --verbose ids and labels.
-func (a *app) show(out *strings.Builder, b data.Batch, t *data.Tokenizer) {
+func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
 	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], counted(len(b.Tokens), "token"), counted(b.Counted(), "label"))
 	if t != nil {
-		for _, s := range t.Segments(b) {
+		for _, s := range b.Segments(t) {
 			if !s.Counted {
 				s.Text = a.setApart(s.Text)
 			}

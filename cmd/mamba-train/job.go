@@ -12,6 +12,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/lora"
 	"mambatrain/mamba"
@@ -35,7 +36,7 @@ type job struct {
 	modelDir  string
 	model     *mamba.Model
 	adapted   *lora.Adapted // nil: full training
-	tokenizer *data.Tokenizer
+	tokenizer *tokenizer.Tokenizer
 	scratch   bool // the weights are fresh
 
 	train    *data.Dataset
@@ -210,7 +211,7 @@ func (j *job) loadData(ctx context.Context) error {
 }
 
 // dataset opens one data set and checks its ids against the model.
-func (j *job) dataset(ctx context.Context, in sources, o data.Options) (*data.Dataset, error) {
+func (j *job) dataset(ctx context.Context, in sources, o data.Config) (*data.Dataset, error) {
 	d, err := data.Open(ctx, in, j.tokenizer, o)
 	if err != nil {
 		return nil, err

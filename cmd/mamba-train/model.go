@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"mambatrain/data"
+	"mambatrain/data/tokenizer"
 	faults "mambatrain/internal/fault"
 	"mambatrain/lora"
 	"mambatrain/mamba"
@@ -23,8 +23,8 @@ type modelFlags struct {
 type loaded struct {
 	*mamba.Model
 	dir       string
-	adapter   *lora.Adapted   // nil: none
-	tokenizer *data.Tokenizer // nil: the directory has none
+	adapter   *lora.Adapted        // nil: none
+	tokenizer *tokenizer.Tokenizer // nil: the directory has none
 }
 
 // open loads the model, its tokenizer, and the adapter into it. Without --model the adapter's base is taken.
@@ -110,12 +110,12 @@ func has(dir, name string) bool {
 func hasWeights(dir string) bool { return has(dir, weights.ModelFile) || has(dir, weights.IndexFile) }
 
 // openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
-func openTokenizer(dirs ...string) (*data.Tokenizer, error) {
+func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 	for _, dir := range dirs {
 		if dir == "" {
 			continue
 		}
-		t, err := data.LoadTokenizer(dir)
+		t, err := tokenizer.Load(dir)
 		if errors.Is(err, faults.ErrNotFound) {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"mambatrain/data"
+	"mambatrain/data/source"
 	"mambatrain/trainer/checkpoint"
 )
 
@@ -95,8 +95,8 @@ func wordsOf(s string) []string { return word.FindAllString(strings.ToLower(s), 
 func knownWords(t *testing.T) map[string]bool {
 	t.Helper()
 	known := map[string]bool{}
-	in := []data.Input{{Path: "configs/quickstart/quotes.parquet"}}
-	for row, err := range data.Rows(t.Context(), in, data.DefaultOptions()) {
+	in := []source.Input{{Path: "configs/quickstart/quotes.parquet"}}
+	for row, err := range source.Rows(t.Context(), in, source.Config{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/data/hubtest"
+	"mambatrain/data/hub/hubtest"
 )
 
 // beMain makes the test binary be the program.

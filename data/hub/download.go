@@ -1,0 +1,245 @@
+package hub
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/contenthash"
+	"mambatrain/internal/filelock"
+)
+
+// fetch brings a file into the snapshot of a commit: a link to blobs/HASH, as Hugging Face's own cache has it.
+func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile) error {
+	link := filepath.Join(r.snapshot(commit), filepath.FromSlash(f.Name))
+	if _, err := os.Stat(link); err == nil {
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(r.dir, "blobs"), 0o777), os.MkdirAll(filepath.Dir(link), 0o777)); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	d := download{hub: r.Client, name: f.Name, size: -1, hash: f.BlobID, address: r.fileAddress(commit, f.Name)}
+	if f.LFS != nil {
+		d.hash, d.size = f.LFS.SHA256, f.LFS.Size
+	} else if f.Size != nil {
+		d.size = *f.Size
+	}
+	if _, ok := d.checker(); !ok {
+		d.hash = contenthash.Sum([]byte(commit), []byte(f.Name)) // nothing to check by, but a name of its own
+		d.unchecked = true
+	}
+	blob := filepath.Join(r.dir, "blobs", d.hash)
+	if _, err := os.Stat(blob); err != nil {
+		lock := filepath.Join(r.Cache, ".locks", filepath.Base(r.dir), d.hash+".lock")
+		if err := d.run(ctx, blob, lock); err != nil {
+			return fmt.Errorf("data: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
+		}
+	}
+	return linkFile(blob, link)
+}
+
+func (r *repository) fileAddress(commit, name string) string {
+	base := r.Endpoint + "/"
+	if r.request.Kind == Dataset {
+		base += "datasets/"
+	}
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return base + r.request.ID + "/resolve/" + url.PathEscape(commit) + "/" + strings.Join(parts, "/")
+}
+
+// linkFile makes link point to blob, relatively, so that the cache can be moved; where links are not to be had, the
+// file is copied.
+func linkFile(blob, link string) error {
+	target, err := filepath.Rel(filepath.Dir(link), blob)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	os.Remove(link)
+	if err := os.Symlink(target, link); err == nil || errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	in, err := os.Open(blob)
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	defer in.Close()
+	out, err := atomicfile.Create(filepath.Dir(link))
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Abort()
+		return fmt.Errorf("data: %s: %w", link, err)
+	}
+	if err := out.Commit(link); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
+}
+
+// download is one file on its way.
+type download struct {
+	hub       *Client
+	name      string
+	address   string
+	size      int64  // −1 = not known
+	hash      string // SHA-256 of the content, or Git's SHA-1 of it
+	unchecked bool
+}
+
+// checker returns what computes d.hash, and false where the hash is neither of the two.
+func (d *download) checker() (hash.Hash, bool) {
+	if _, err := hex.DecodeString(d.hash); err != nil {
+		return nil, false
+	}
+	switch len(d.hash) {
+	case 2 * sha256.Size:
+		return sha256.New(), true
+	case 2 * sha1.Size:
+		if d.size < 0 {
+			return nil, false
+		}
+		h := sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", d.size)
+		return h, true
+	}
+	return nil, false
+}
+
+// run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it. One process at a time
+// does: the lock file is the one of Python's hub library, and on Unix the two programs exclude each other.
+func (d *download) run(ctx context.Context, blob, lock string) error {
+	held, err := filelock.Wait(ctx, lock)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if _, err := os.Stat(blob); err == nil {
+		return nil // another process was first
+	}
+	part := blob + ".incomplete"
+	err = d.hub.persist(ctx, func() error {
+		if err := d.more(ctx, part); err != nil {
+			return err
+		}
+		if err := d.check(part); err != nil {
+			os.Remove(part) // damaged: the next try starts anew
+			return err
+		}
+		return os.Rename(part, blob)
+	})
+	if info, missing := os.Stat(part); err != nil && missing == nil && info.Size() > 0 {
+		return fmt.Errorf("%w; the same command goes on after %d bytes", err, info.Size())
+	}
+	return err
+}
+
+// more appends what is missing to part.
+func (d *download) more(ctx context.Context, part string) error {
+	out, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	have, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if d.size >= 0 && have > d.size || d.size < 0 && d.unchecked {
+		have = 0
+	}
+	if d.size >= 0 && have == d.size {
+		return nil
+	}
+	answer, err := d.hub.get(ctx, d.address, have)
+	var status *statusError
+	if errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable {
+		return errors.Join(err, out.Truncate(0)) // what is there is longer than the file
+	}
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusOK {
+		have = 0 // the server sends all of it again
+	}
+	if err := out.Truncate(have); err != nil {
+		return err
+	}
+	if _, err := out.Seek(have, io.SeekStart); err != nil {
+		return err
+	}
+	total := d.size
+	if total < 0 && answer.ContentLength >= 0 {
+		total = have + answer.ContentLength
+	}
+	body := io.Reader(&progressReader{answer.Body, d, have, total})
+	if total >= 0 {
+		body = io.LimitReader(body, total-have+1) // one byte more shows that it is too long
+	}
+	n, err := io.Copy(out, body)
+	if err == nil && total >= 0 && have+n != total {
+		err = wrongSize(have+n, total)
+	}
+	if err == nil {
+		err = out.Sync()
+	}
+	return err
+}
+
+func wrongSize(got, want int64) error {
+	if got > want {
+		return fmt.Errorf("damaged: more than the %d bytes that the hub tells", want)
+	}
+	return fmt.Errorf("%d bytes, want %d: %w", got, want, io.ErrUnexpectedEOF)
+}
+
+// progressReader reports how far a download is.
+type progressReader struct {
+	io.Reader
+	download    *download
+	done, total int64
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.done += int64(n)
+	if r.download.hub.Progress != nil && n > 0 {
+		r.download.hub.Progress(r.download.name, r.done, r.total)
+	}
+	return n, err
+}
+
+// check compares the hash of part with what the hub says.
+func (d *download) check(part string) error {
+	if d.unchecked {
+		return nil
+	}
+	h, _ := d.checker()
+	f, err := os.Open(part)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != d.hash {
+		return fmt.Errorf("damaged: the hash is %.12s…, want %.12s…", got, d.hash)
+	}
+	return nil
+}

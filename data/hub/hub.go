@@ -1,0 +1,272 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
+)
+
+// Kind tells models from data sets.
+type Kind string
+
+// The kinds of repositories that are fetched.
+const (
+	Model   Kind = "model"
+	Dataset Kind = "dataset"
+)
+
+// Client fetches files from Hugging Face or a mirror into Hugging Face's own cache, whose layout it keeps: what either
+// program has downloaded, both use.
+type Client struct {
+	Endpoint string                               // https://huggingface.co, or HF_ENDPOINT
+	Token    string                               // sent as bearer, to the endpoint's host only
+	Cache    string                               // directory of models--… and datasets--…
+	Offline  bool                                 // use the cache only
+	HTTP     *http.Client                         // nil = [http.DefaultClient]
+	Progress func(file string, done, total int64) // may be nil; total is −1 where the server does not tell
+}
+
+// New returns a client as HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE say.
+func New() *Client {
+	home := os.Getenv("HF_HOME")
+	if home == "" {
+		base := os.Getenv("XDG_CACHE_HOME")
+		if user, err := os.UserHomeDir(); base == "" && err == nil {
+			base = filepath.Join(user, ".cache")
+		}
+		home = filepath.Join(base, "huggingface")
+	}
+	h := &Client{
+		Endpoint: strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"), Token: strings.TrimSpace(os.Getenv("HF_TOKEN")),
+		Cache: os.Getenv("HF_HUB_CACHE"),
+	}
+	if h.Endpoint == "" {
+		h.Endpoint = "https://huggingface.co"
+	}
+	if h.Cache == "" {
+		h.Cache = filepath.Join(home, "hub")
+	}
+	if h.Token == "" {
+		path := os.Getenv("HF_TOKEN_PATH")
+		if path == "" {
+			path = filepath.Join(home, "token")
+		}
+		raw, _ := os.ReadFile(path)
+		h.Token = strings.TrimSpace(string(raw))
+	}
+	switch strings.ToLower(os.Getenv("HF_HUB_OFFLINE")) {
+	case "1", "on", "yes", "true":
+		h.Offline = true
+	}
+	return h
+}
+
+var idPattern = regexp.MustCompile(`^[\w.-]*\w(/[\w.-]*\w)?$`)
+
+// IsID reports whether s has the form of a repository's name: name or owner/name.
+func IsID(s string) bool { return idPattern.MatchString(s) && !strings.Contains(s, "..") }
+
+// Request names files of a repository.
+type Request struct {
+	Kind     Kind
+	ID       string                        // owner/name
+	Revision string                        // "" = main
+	Want     func(name string) bool        // which files, by their path in the repository
+	Enough   func(names []string) bool     // whether files in the cache make a request of the network needless; nil = any wanted file
+	Choose   func(names []string) []string // narrows what the repository has to what is fetched; nil = all that is wanted
+}
+
+// Fetch returns the directory that holds the wanted files: from the cache where they are, else downloaded. Downloads go
+// on where they were broken off, are checked against the repository's hashes, and appear whole.
+func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
+	if !IsID(r.ID) {
+		return "", fault.NotFound("data: %q is no repository name, want owner/name", r.ID)
+	}
+	if r.Revision == "" {
+		r.Revision = "main"
+	}
+	repo := h.repository(&r)
+	if dir, names := repo.cached(); dir != "" && repo.enough(names) {
+		return dir, nil
+	}
+	if h.Offline {
+		return "", fault.NotFound("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
+	}
+	listing, err := repo.list(ctx)
+	if err != nil {
+		return "", err
+	}
+	wanted := listing.wanted(&r)
+	if len(wanted) == 0 {
+		return "", &noFilesError{fmt.Sprintf("data: %s %s at %s has no file that could be read", r.Kind, r.ID, h.Endpoint)}
+	}
+	for _, f := range wanted {
+		if err := repo.fetch(ctx, listing.SHA, f); err != nil {
+			return "", err
+		}
+	}
+	return repo.snapshot(listing.SHA), repo.writeRef(listing.SHA)
+}
+
+// ErrNoFiles is matched by the error of a repository that exists and has none of the wanted files.
+var ErrNoFiles = errors.New("no wanted file")
+
+// noFilesError is an ErrNoFiles, and a name that leads nowhere, with its own message.
+type noFilesError struct{ message string }
+
+func (e *noFilesError) Error() string { return e.message }
+func (e *noFilesError) Is(target error) bool {
+	return target == ErrNoFiles || target == fault.ErrNotFound
+}
+
+// Cached returns the directory of the requested revision in the cache and the names of its files; "" if there is none.
+func (h *Client) Cached(r Request) (dir string, names []string) {
+	if r.Revision == "" {
+		r.Revision = "main"
+	}
+	return h.repository(&r).cached()
+}
+
+// repository is a repository in the cache and on the hub.
+type repository struct {
+	*Client
+	request *Request
+	dir     string
+}
+
+func (h *Client) repository(r *Request) *repository {
+	return &repository{h, r, filepath.Join(h.Cache, string(r.Kind)+"s--"+strings.ReplaceAll(r.ID, "/", "--"))}
+}
+
+func (r *repository) snapshot(commit string) string {
+	return filepath.Join(r.dir, "snapshots", commit)
+}
+
+// refPath returns where the commit of the revision stands.
+func (r *repository) refPath() string {
+	return filepath.Join(r.dir, "refs", filepath.FromSlash(r.request.Revision))
+}
+
+func (r *repository) writeRef(commit string) error {
+	if commit == r.request.Revision {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.refPath()), 0o777); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if err := atomicfile.WriteFile(r.refPath(), []byte(commit)); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	return nil
+}
+
+// cached returns the snapshot of the revision in the cache and the names of its files; "" where there is none.
+func (r *repository) cached() (dir string, names []string) {
+	commit := r.request.Revision
+	if raw, err := os.ReadFile(r.refPath()); err == nil {
+		commit = strings.TrimSpace(string(raw))
+	}
+	if !filepath.IsLocal(commit) {
+		return "", nil
+	}
+	dir = r.snapshot(commit)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil // a link into nowhere: the download did not end
+		}
+		name, err := filepath.Rel(dir, path)
+		names = append(names, filepath.ToSlash(name))
+		return err
+	})
+	if err != nil {
+		return "", nil
+	}
+	return dir, names
+}
+
+func (r *repository) enough(names []string) bool {
+	names = slices.DeleteFunc(names, func(n string) bool { return !r.request.Want(n) })
+	if r.request.Enough != nil {
+		return r.request.Enough(names)
+	}
+	return len(names) > 0
+}
+
+// listing is what the hub says of a revision.
+type listing struct {
+	SHA      string
+	Siblings []repositoryFile
+}
+
+// repositoryFile is a file of a repository. Its hash is Git's, or the content's where it is stored as a large file.
+type repositoryFile struct {
+	Name   string `json:"rfilename"`
+	Size   *int64
+	BlobID string `json:"blobId"`
+	LFS    *struct {
+		SHA256 string
+		Size   int64
+	}
+}
+
+func (l *listing) wanted(r *Request) (files []repositoryFile) {
+	var names []string
+	for _, f := range l.Siblings {
+		if filepath.IsLocal(filepath.FromSlash(f.Name)) && r.Want(f.Name) {
+			names = append(names, f.Name)
+		}
+	}
+	if r.Choose != nil {
+		names = r.Choose(names)
+	}
+	for _, f := range l.Siblings {
+		if slices.Contains(names, f.Name) {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// list asks the hub for the commit of the revision and its files.
+func (r *repository) list(ctx context.Context) (*listing, error) {
+	base := r.Endpoint + "/api/" + string(r.request.Kind) + "s/" + r.request.ID
+	addresses := []string{base + "/revision/" + url.PathEscape(r.request.Revision) + "?blobs=true"}
+	if r.request.Revision == "main" {
+		addresses = append(addresses, base+"?blobs=true") // mirrors may know this one only
+	}
+	var listing listing
+	var err error
+	for _, address := range addresses {
+		if err = r.persist(ctx, func() error { return adviseReach(r.getJSON(ctx, address, &listing)) }); err == nil {
+			break
+		}
+		var status *statusError
+		if !errors.As(err, &status) || status.code != http.StatusNotFound {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data: %s %s: %w", r.request.Kind, r.request.ID, err)
+	}
+	if listing.SHA == "" {
+		listing.SHA = r.request.Revision
+	}
+	if !filepath.IsLocal(listing.SHA) || strings.ContainsAny(listing.SHA, `/\`) && listing.SHA != r.request.Revision {
+		return nil, fmt.Errorf("data: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
+	}
+	return &listing, nil
+}

@@ -1,0 +1,217 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"mambatrain/internal/fault"
+)
+
+// How patient the hub's client is.
+var (
+	// downloadTries is how often a request is made that fails for a reason which may pass.
+	downloadTries = 5
+	// downloadWait is the time before the second try; it doubles with each. A server may ask for more, up to longestWait.
+	downloadWait = time.Second
+	longestWait  = time.Minute
+	// silence is how long nothing may arrive before a connection is given up.
+	silence = 30 * time.Second
+)
+
+// persist repeats what a network or an overloaded server let fail.
+func (h *Client) persist(ctx context.Context, try func() error) (err error) {
+	for n := range downloadTries {
+		if n > 0 {
+			select {
+			case <-time.After(waitAfter(err, n)):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err = try(); err == nil || ctx.Err() != nil || !worthAnotherTry(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("given up after %d tries: %w", downloadTries, err)
+}
+
+// waitAfter is the time to wait after the n-th failure.
+func waitAfter(err error, n int) time.Duration {
+	wait := downloadWait << (n - 1)
+	var status *statusError
+	if errors.As(err, &status) {
+		wait = max(wait, min(status.after, longestWait))
+	}
+	return wait
+}
+
+// worthAnotherTry tells what may pass from a server that refuses and a disk that is full.
+func worthAnotherTry(err error) bool {
+	var status *statusError
+	if errors.As(err, &status) {
+		return status.code >= 500 || status.code == http.StatusTooManyRequests || status.code == http.StatusRequestedRangeNotSatisfiable
+	}
+	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, fault.ErrNotFound)
+}
+
+// unreachableError says that nobody answered.
+type unreachableError struct {
+	host  string
+	cause error
+}
+
+func (e *unreachableError) Error() string { return fmt.Sprintf("cannot reach %s: %v", e.host, e.cause) }
+func (e *unreachableError) Unwrap() error { return e.cause }
+
+// adviseReach makes a hub that cannot be reached a name that leads nowhere, and says what else could be done.
+func adviseReach(err error) error {
+	if !errors.As(err, new(*unreachableError)) {
+		return err
+	}
+	return fault.NotFound("%v; it is not in the cache either: check the network, set HF_ENDPOINT to a mirror, or name a local path", err)
+}
+
+// networkError says in few words why a request found nobody, instead of Go's words for every layer.
+func networkError(address string, err error) error {
+	host := address
+	if u, parsed := url.Parse(address); parsed == nil {
+		host = u.Scheme + "://" + u.Host
+	}
+	var (
+		wrapped *url.Error
+		name    *net.DNSError
+		dial    *net.OpError
+	)
+	switch {
+	case errors.As(err, &name):
+		return &unreachableError{host, errors.New(name.Err)}
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return &unreachableError{host, dial.Err}
+	case errors.Is(err, errSilent):
+		return &unreachableError{host, errSilent}
+	case errors.As(err, &wrapped):
+		return fmt.Errorf("%s: %w", host, wrapped.Err)
+	}
+	return fmt.Errorf("%s: %w", host, err)
+}
+
+// maxListing bounds an answer of the hub's API.
+const maxListing = 256 << 20
+
+func (h *Client) getJSON(ctx context.Context, address string, into any) error {
+	answer, err := h.get(ctx, address, 0)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	d := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing))
+	err = d.Decode(into)
+	if errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
+		return fault.NotFound("%s: no list of files (%v): does HF_ENDPOINT name a hub?", address, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", address, err)
+	}
+	return nil
+}
+
+// statusError is an answer that is not the file.
+type statusError struct {
+	code    int
+	after   time.Duration // that the server wants to be left alone for
+	message string
+}
+
+func (e *statusError) Error() string { return e.message }
+
+// Is takes what the hub does not know, or does not admit to, for a name that leads nowhere.
+func (e *statusError) Is(target error) bool {
+	return target == fault.ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
+}
+
+// get asks for the bytes of address from one on. The answer ends with an error when nothing arrives for a while.
+func (h *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	request.Header.Set("User-Agent", "mamba-train")
+	request.Header.Set("Accept-Encoding", "identity")
+	if h.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+h.Token)
+	}
+	if from > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	client := h.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
+	answer, err := client.Do(request)
+	if err != nil {
+		watch.Stop()
+		if context.Cause(ctx) == errSilent {
+			err = errSilent
+		}
+		cancel(nil)
+		return nil, networkError(address, err)
+	}
+	answer.Body = &watchedBody{answer.Body, ctx, cancel, watch}
+	if answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent {
+		return answer, nil
+	}
+	answer.Body.Close()
+	return nil, newStatusError(address, answer)
+}
+
+func newStatusError(address string, answer *http.Response) error {
+	hint := ""
+	switch answer.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		hint = ": private, gated or not there; HF_TOKEN must belong to an account that may read it"
+	case http.StatusNotFound:
+		hint = ": no such repository, revision or file"
+	case http.StatusTooManyRequests:
+		hint = ": try again later; with HF_TOKEN the hub allows more"
+	}
+	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+	return &statusError{answer.StatusCode, time.Duration(seconds) * time.Second, fmt.Sprintf("%s: %s%s", address, answer.Status, hint)}
+}
+
+// errSilent is the cause of a connection on which nothing arrives any more.
+var errSilent = errors.New("no answer")
+
+// watchedBody ends a body on which nothing arrives any more.
+type watchedBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	watch  *time.Timer
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && context.Cause(b.ctx) == errSilent {
+		return n, errSilent
+	}
+	b.watch.Reset(silence)
+	return n, err
+}
+
+func (b *watchedBody) Close() error {
+	b.watch.Stop()
+	b.cancel(nil)
+	return b.ReadCloser.Close()
+}

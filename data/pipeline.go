@@ -1,0 +1,291 @@
+package data
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/label"
+)
+
+// Stats counts what became of the rows of a source.
+type Stats struct {
+	Rows      int // read
+	Documents int // kept; with truncation: split, parts
+	Empty     int // rows that are null or empty: skipped
+	NoLabels  int // rows (or parts) without a label that counts: dropped
+	Truncated int // rows cut at max_length, or split there
+	CutTokens int // tokens lost by cutting
+	Tokens    int // input tokens kept
+	Labels    int // labels that enter the loss
+	Longest   int // tokens of the longest document kept
+	MaxToken  int // largest token id, −1 without documents: must be below the model's vocabulary
+}
+
+func (s *Stats) add(o Stats) {
+	s.Rows += o.Rows
+	s.Documents += o.Documents
+	s.Empty += o.Empty
+	s.NoLabels += o.NoLabels
+	s.Truncated += o.Truncated
+	s.CutTokens += o.CutTokens
+	s.Tokens += o.Tokens
+	s.Labels += o.Labels
+	s.Longest = max(s.Longest, o.Longest)
+	s.MaxToken = max(s.MaxToken, o.MaxToken)
+}
+
+// pipeline reads the files of one source and gives out their documents.
+type pipeline struct {
+	files  []*source.File
+	tok    *tokenizer.Tokenizer
+	config *Config
+	rows   int  // rows to read; 0 = all
+	all    bool // keep every row, empty or uncounted ones too, so that row n of the output is row n of the source
+}
+
+// outcome is what became of one block.
+type outcome struct {
+	tokens *source.Tokens
+	stats  Stats
+	err    error
+}
+
+// job is a block on its way through a worker.
+type job struct {
+	block    *source.Block
+	first    int // index of its first row within the source, over all files
+	renderer renderer
+	done     chan outcome
+}
+
+// run renders and tokenises all rows on all cores and calls sink in the order of the source.
+func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) error) error {
+	workers := runtime.GOMAXPROCS(0)
+	group, ctx := errgroup.WithContext(ctx)
+	jobs := make(chan job)
+	ordered := make(chan job, 2*workers) // bounds the blocks in memory
+	group.Go(func() error {
+		defer close(jobs)
+		defer close(ordered)
+		return p.read(ctx, func(j job) error {
+			select {
+			case ordered <- j:
+			case <-ctx.Done():
+				j.block.Release()
+				return ctx.Err()
+			}
+			select {
+			case jobs <- j:
+			case <-ctx.Done():
+				j.block.Release()
+				return ctx.Err()
+			}
+			return nil
+		})
+	})
+	for range workers {
+		group.Go(func() error {
+			var s scratch
+			for j := range jobs {
+				j.done <- p.work(j, &s)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		for j := range ordered {
+			var out outcome
+			select {
+			case out = <-j.done:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if out.err != nil {
+				return out.err
+			}
+			if err := sink(out.tokens, out.stats); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// read hands out the blocks of all files.
+func (p *pipeline) read(ctx context.Context, hand func(job) error) error {
+	first := 0
+	for _, f := range p.files {
+		n, err := p.readFile(ctx, f, first, hand)
+		if err != nil {
+			return err
+		}
+		if first += n; p.rows > 0 && first >= p.rows {
+			return nil
+		}
+	}
+	return nil
+}
+
+// readFile returns how many rows it handed out.
+func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand func(job) error) (rows int, err error) {
+	r, err := f.Open()
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	have := r.Columns()
+	if len(have) == 0 {
+		return 0, nil // a file without rows in a format whose rows name the columns
+	}
+	render, err := newRenderer(f.Path, have, p.tok, p.config)
+	if err != nil {
+		return 0, err
+	}
+	wanted, err := render.needs(f.Path, have)
+	if err != nil {
+		return 0, err
+	}
+	r.Project(wanted)
+	for {
+		b, err := r.Next(ctx)
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err != nil {
+			return rows, err
+		}
+		at := first + rows
+		if p.rows > 0 {
+			b.Rows = min(b.Rows, p.rows-at)
+		}
+		rows += b.Rows
+		if err := hand(job{b, at, render, make(chan outcome, 1)}); err != nil {
+			return rows, err
+		}
+		if p.rows > 0 && first+rows >= p.rows {
+			return rows, nil
+		}
+	}
+}
+
+// scratch is what a worker uses again for each block.
+type scratch struct {
+	document document
+	tokens   source.Tokens
+}
+
+// work renders the rows of a block.
+func (p *pipeline) work(j job, s *scratch) (out outcome) {
+	b := j.block
+	defer b.Release()
+	s.tokens.Reset()
+	out = outcome{tokens: &s.tokens, stats: Stats{Rows: b.Rows, MaxToken: -1}}
+	err := b.Read(func() error {
+		for i := range b.Rows {
+			if err := p.row(&out, &s.document, j, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return outcome{err: err}
+	}
+	if !j.renderer.masks() {
+		out.tokens.Labels = nil
+	}
+	out.tokens = out.tokens.Clone()
+	return out
+}
+
+// row renders row i of a block.
+func (p *pipeline) row(out *outcome, d *document, j job, i int) error {
+	d.tokens, d.labels = d.tokens[:0], d.labels[:0]
+	ok, err := j.renderer.row(j.block, i, d)
+	if err != nil {
+		return fmt.Errorf("data: %s: %w", j.block.At(i), err)
+	}
+	if !ok {
+		out.stats.Empty++
+	}
+	switch {
+	case p.all:
+		out.tokens.Append(d.tokens, d.labels, j.first+i, 0)
+		out.stats.keep(d.tokens, d.tokens)
+	case ok:
+		return p.keep(out, d, j, i)
+	}
+	return nil
+}
+
+// keep adds a rendered row, cut to max_length as the options say.
+func (p *pipeline) keep(out *outcome, d *document, j job, i int) error {
+	limit := p.config.MaxLength
+	if limit == 0 || len(d.tokens) <= limit {
+		out.add(d.tokens, d.labels, j.first+i, 0)
+		return nil
+	}
+	out.stats.Truncated++
+	switch p.config.Truncation {
+	case "error":
+		return fmt.Errorf("data: %s: %d tokens, data.max_length is %d", j.block.At(i), len(d.tokens), limit)
+	case "split":
+		p.split(out, d, j.first+i)
+	default:
+		out.stats.CutTokens += len(d.tokens) - limit
+		out.add(d.tokens[:limit], d.labels[:min(limit, len(d.labels))], j.first+i, 0)
+	}
+	return nil
+}
+
+// split adds the parts of a document. Where each goes on from the state of the one before, none may be left out.
+func (p *pipeline) split(out *outcome, d *document, row int) {
+	part := uint8(0)
+	for lo := 0; lo < len(d.tokens); lo += p.config.MaxLength {
+		hi := min(lo+p.config.MaxLength, len(d.tokens))
+		labels := d.labels
+		if len(labels) > 0 {
+			labels = labels[lo:hi]
+		}
+		if p.config.CarryState {
+			out.force(d.tokens[lo:hi], labels, row, part)
+			part = 1
+			continue
+		}
+		out.add(d.tokens[lo:hi], labels, row, 0)
+	}
+}
+
+// add keeps a document unless none of its labels counts. Labels may be empty: they are the tokens then.
+func (o *outcome) add(tokens, labels []int32, row int, part uint8) {
+	if len(labels) == 0 && len(tokens) < 2 || len(labels) > 0 && label.Count(labels) == 0 {
+		o.stats.NoLabels++
+		return
+	}
+	o.force(tokens, labels, row, part)
+}
+
+func (o *outcome) force(tokens, labels []int32, row int, part uint8) {
+	o.tokens.Append(tokens, labels, row, part)
+	if len(labels) == 0 {
+		labels = tokens
+	}
+	o.stats.keep(tokens, labels)
+}
+
+func (s *Stats) keep(tokens, labels []int32) {
+	s.Documents++
+	s.Tokens += len(tokens)
+	s.Labels += label.Count(labels)
+	s.Longest = max(s.Longest, len(tokens))
+	for _, id := range tokens {
+		s.MaxToken = max(s.MaxToken, int(id))
+	}
+}

@@ -1,0 +1,101 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/label"
+)
+
+// chatRows makes a document of a conversation, rendered by the tokenizer's own chat template: that puts the special
+// tokens, so none is added here, not even the end of text. With assistant_only_loss the labels are the tokens that the
+// template marks by {% generation %}.
+type chatRows struct {
+	tok       *tokenizer.Tokenizer
+	template  *tokenizer.ChatTemplate
+	column    string
+	assistant bool
+}
+
+func newChatRows(tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
+	template, err := tok.ChatTemplate()
+	if err != nil {
+		return nil, err
+	}
+	if template == nil {
+		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: want chat_template in tokenizer_config.json, or chat_template.jinja")
+	}
+	if o.AssistantOnlyLoss && !template.MarksAnswers() {
+		return nil, fmt.Errorf("data.assistant_only_loss: the chat template marks no answers: want {%% generation %%} … {%% endgeneration %%} around them")
+	}
+	return &chatRows{tok, template, o.Messages, o.AssistantOnlyLoss}, nil
+}
+
+func (r *chatRows) masks() bool { return r.assistant }
+
+func (r *chatRows) needs(path string, have []string) ([]string, error) {
+	if !slices.Contains(have, r.column) {
+		return nil, fmt.Errorf("%w (data.messages)", source.NoColumn(path, r.column, have))
+	}
+	names := []string{r.column}
+	if slices.Contains(have, toolsColumn) {
+		names = append(names, toolsColumn)
+	}
+	return names, nil
+}
+
+// toolsColumn holds the tools that a conversation may call, for templates that list them.
+const toolsColumn = "tools"
+
+func (r *chatRows) row(b *source.Block, i int, d *document) (bool, error) {
+	v, err := b.Columns[r.column].Value(i)
+	if err != nil || v == nil {
+		return false, err
+	}
+	messages, ok := v.([]any)
+	if !ok {
+		return false, fmt.Errorf("column %q is %s, want a list of messages", r.column, source.KindOf(v))
+	}
+	for k, m := range messages {
+		if _, ok := m.(map[string]any); !ok {
+			return false, fmt.Errorf("column %q: message %d is %s, want an object with role and content", r.column, k, source.KindOf(m))
+		}
+	}
+	if len(messages) == 0 {
+		return false, nil
+	}
+	values := map[string]any{"messages": messages}
+	if c, ok := b.Columns[toolsColumn]; ok {
+		if values["tools"], err = c.Value(i); err != nil {
+			return false, err
+		}
+	}
+	text, answers, err := r.template.Render(values)
+	if err != nil || text == "" {
+		return false, err
+	}
+	r.tokenise(d, text, answers)
+	return len(d.tokens) > 0, nil
+}
+
+// tokenise fills d. A token that reaches into an answer counts whole.
+func (r *chatRows) tokenise(d *document, text string, answers []tokenizer.Span) {
+	if !r.assistant {
+		d.tokens = r.tok.AppendText(d.tokens, text)
+		return
+	}
+	d.tokens, d.spans = r.tok.AppendSpans(d.tokens, d.spans[:0], text)
+	next := 0
+	for k, span := range d.spans {
+		for next < len(answers) && answers[next].End <= span.Start {
+			next++
+		}
+		own := int32(label.Ignored)
+		if next < len(answers) && answers[next].Start < span.End {
+			own = d.tokens[k]
+		}
+		d.labels = append(d.labels, own)
+	}
+}

@@ -1,0 +1,249 @@
+package source
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
+)
+
+// tokenSchema is the schema of [Tokens]. Null labels are the input_ids.
+var tokenSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "input_ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)},
+	{Name: "labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
+	{Name: "row", Type: arrow.PrimitiveTypes.Int64},
+	{Name: "part", Type: arrow.PrimitiveTypes.Uint8},
+}, nil)
+
+// arrowTokens writes each table as a record batch.
+type arrowTokens struct{ ipc *ipc.FileWriter }
+
+// NewArrowTokenWriter returns a writer of an Arrow file that [ParseArrowTokens] takes apart in place.
+func NewArrowTokenWriter(w io.Writer) (TokenWriter, error) {
+	file, err := ipc.NewFileWriter(&positionWriter{Writer: w}, ipc.WithSchema(tokenSchema))
+	if err != nil {
+		return nil, err
+	}
+	return arrowTokens{file}, nil
+}
+
+// positionWriter counts what it writes. Arrow's writer only asks for its position; it never goes back.
+type positionWriter struct {
+	io.Writer
+	at int64
+}
+
+func (p *positionWriter) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	p.at += int64(n)
+	return n, err
+}
+
+func (p *positionWriter) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekCurrent {
+		return 0, errors.New("an Arrow file is written from start to end")
+	}
+	return p.at, nil
+}
+
+func (w arrowTokens) Write(t *Tokens) error {
+	n := t.Len()
+	if n == 0 {
+		return nil
+	}
+	record := array.NewRecord(tokenSchema, []arrow.Array{
+		int32Lists(t.IDs, t.Offsets, n),
+		labelLists(t, n),
+		array.MakeFromData(array.NewData(arrow.PrimitiveTypes.Int64, n, []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int64Traits.CastToBytes(t.Rows))}, nil, 0, 0)),
+		array.MakeFromData(array.NewData(arrow.PrimitiveTypes.Uint8, n, []*memory.Buffer{nil, memory.NewBufferBytes(partsOrZeros(t, n))}, nil, 0, 0)),
+	}, int64(n))
+	defer record.Release()
+	return w.ipc.Write(record)
+}
+
+func (w arrowTokens) Close() error { return w.ipc.Close() }
+
+// int32Lists wraps numbers as an Arrow list column, without a copy.
+func int32Lists(values, offsets []int32, n int) arrow.Array {
+	child := array.NewData(arrow.PrimitiveTypes.Int32, len(values), []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(values))}, nil, 0, 0)
+	buffers := []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets))}
+	return array.NewListData(array.NewData(arrow.ListOf(arrow.PrimitiveTypes.Int32), n, buffers, []arrow.ArrayData{child}, 0, 0))
+}
+
+func labelLists(t *Tokens, n int) arrow.Array {
+	if t.Labels != nil {
+		return int32Lists(t.Labels, t.Offsets, n)
+	}
+	return array.MakeArrayOfNull(memory.DefaultAllocator, arrow.ListOf(arrow.PrimitiveTypes.Int32), n)
+}
+
+func partsOrZeros(t *Tokens, n int) []byte {
+	if t.Parts != nil {
+		return t.Parts
+	}
+	return make([]byte, n)
+}
+
+// ParseArrowTokens returns the tables of a file that [NewArrowTokenWriter]'s writer wrote, without a copy: they point into file.
+func ParseArrowTokens(file []byte) (tables []*Tokens, err error) {
+	rest, err := fileMessages(file)
+	if err != nil {
+		return nil, err
+	}
+	for n := 0; len(rest) > 0; n++ {
+		m, size, err := parseMessage(rest)
+		if err == nil && n > 0 { // the first is the schema
+			var t *Tokens
+			t, err = m.tokens()
+			tables = append(tables, t)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w", n, err)
+		}
+		rest = rest[size:]
+	}
+	return tables, nil
+}
+
+// The buffers of tokenSchema's record batches, in Arrow's order: validity first, a list's offsets before its values.
+const (
+	bufferOffsets = 1
+	bufferTokens  = 3
+	bufferLabels  = 7
+	bufferRows    = 9
+	bufferParts   = 11
+	storeBuffers  = 12
+)
+
+// tokens returns the record batch of a message as a table, without a copy.
+func (m arrowMessage) tokens() (*Tokens, error) {
+	if len(m.buffers) != storeBuffers || m.rows < 1 {
+		return nil, fmt.Errorf("%d rows in %d buffers, want some rows in %d", m.rows, len(m.buffers), storeBuffers)
+	}
+	t := &Tokens{
+		IDs: viewAs[int32](m.buffers[bufferTokens]), Offsets: viewAs[int32](m.buffers[bufferOffsets]),
+		Labels: viewAs[int32](m.buffers[bufferLabels]), Rows: viewAs[int64](m.buffers[bufferRows]), Parts: m.buffers[bufferParts],
+	}
+	if len(t.Labels) == 0 {
+		t.Labels = nil
+	}
+	if len(t.Offsets) != m.rows+1 || len(t.Rows) != m.rows || len(t.Parts) != m.rows || t.Labels != nil && len(t.Labels) != len(t.IDs) {
+		return nil, errors.New("columns of different lengths")
+	}
+	for i, end := range t.Offsets {
+		if i == 0 && end != 0 || i > 0 && end < t.Offsets[i-1] || int(end) > len(t.IDs) {
+			return nil, fmt.Errorf("offset %d is %d", i, end)
+		}
+	}
+	return t, nil
+}
+
+// viewAs views bytes as numbers, in the machine's order.
+func viewAs[T int32 | int64](b []byte) []T {
+	var zero T
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(zero)))
+}
+
+// fileMessages returns the messages of an Arrow file: what stands between the magic word, padded with zeros, and the footer.
+func fileMessages(file []byte) ([]byte, error) {
+	magic := []byte("ARROW1")
+	tail := len(file) - len(magic) - 4
+	if tail < len(magic) || !bytes.HasPrefix(file, magic) || !bytes.HasSuffix(file, magic) {
+		return nil, errors.New("not an Arrow file")
+	}
+	end := tail - int(binary.LittleEndian.Uint32(file[tail:]))
+	start := len(magic)
+	for start < end && file[start] == 0 {
+		start++
+	}
+	if start > end {
+		return nil, errors.New("not an Arrow file")
+	}
+	return file[start:end:end], nil // no slice of it reaches into the footer
+}
+
+// arrowMessage is a record batch in place: its buffers point into the file, where arrow's own readers copy.
+type arrowMessage struct {
+	rows    int
+	buffers [][]byte
+}
+
+// parseMessage reads the message that b starts with, and returns its size. A schema has no rows.
+func parseMessage(b []byte) (m arrowMessage, size int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("damaged metadata: %v", p) // flatbuffers knows no errors
+		}
+	}()
+	const prefix = 8 // continuation mark and length of the metadata
+	if len(b) < prefix || binary.LittleEndian.Uint32(b) != ^uint32(0) {
+		return m, 0, errors.New("not an Arrow message")
+	}
+	length := int(binary.LittleEndian.Uint32(b[4:]))
+	metadata := b[prefix : prefix+length : prefix+length]
+	message := flatTable{flatbuffers.Table{Bytes: metadata, Pos: flatbuffers.GetUOffsetT(metadata)}}
+	body := b[prefix+length:]
+	n := message.int64(3)
+	body = body[:n:n]
+	size = prefix + length + len(body)
+	if message.byte(1) == messageSchema {
+		return m, size, nil
+	}
+	batch := message.table(2)
+	m.rows = int(batch.int64(0))
+	for i := range batch.vector(2) {
+		offset, bytes := batch.pair(2, i)
+		m.buffers = append(m.buffers, body[offset:offset+bytes])
+	}
+	return m, size, nil
+}
+
+// messageSchema is the type of a schema message in Arrow's Message.fbs, whose fields flatTable counts from 0.
+const messageSchema = 1
+
+// flatTable reads a flatbuffers table field by field. Package ipc keeps its generated reader to itself.
+type flatTable struct{ flatbuffers.Table }
+
+// at returns where field n stands, 0 where it is left out.
+func (t flatTable) at(n int) flatbuffers.UOffsetT {
+	offset := flatbuffers.UOffsetT(t.Offset(flatbuffers.VOffsetT(4 + 2*n)))
+	if offset == 0 {
+		return 0
+	}
+	return offset + t.Pos
+}
+
+func (t flatTable) byte(n int) byte {
+	if at := t.at(n); at != 0 {
+		return t.GetByte(at)
+	}
+	return 0
+}
+
+func (t flatTable) int64(n int) int64 {
+	if at := t.at(n); at != 0 {
+		return t.GetInt64(at)
+	}
+	return 0
+}
+
+func (t flatTable) table(n int) flatTable {
+	return flatTable{flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.at(n))}}
+}
+
+// vector returns the length of vector n.
+func (t flatTable) vector(n int) int { return t.VectorLen(t.at(n) - t.Pos) }
+
+// pair returns element i of vector n, a struct of two int64.
+func (t flatTable) pair(n, i int) (a, b int64) {
+	at := t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(16*i)
+	return t.GetInt64(at), t.GetInt64(at + 8)
+}

@@ -1,0 +1,63 @@
+package source
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow/go/v17/parquet/compress"
+	"github.com/pierrec/lz4/v4"
+)
+
+// The two LZ4 codecs of the Parquet format, which arrow/go leaves out.
+const (
+	codecLZ4Hadoop compress.Compression = 5 // blocks with big-endian sizes before each; some writers left those out
+	codecLZ4Raw    compress.Compression = 7
+)
+
+func init() {
+	compress.RegisterCodec(codecLZ4Hadoop, lz4Codec{})
+	compress.RegisterCodec(codecLZ4Raw, lz4Codec{})
+}
+
+// lz4Codec decompresses pages. Compressing is refused: nothing is written with it.
+type lz4Codec struct{}
+
+// Decode returns the page in dst, whose length is that of the page. The interface knows no error: it panics, and the
+// reader names the row group.
+func (lz4Codec) Decode(dst, src []byte) []byte {
+	if n, ok := hadoopBlocks(dst, src); ok {
+		return dst[:n]
+	}
+	n, err := lz4.UncompressBlock(src, dst)
+	if err != nil {
+		panic(fmt.Errorf("lz4: %w", err))
+	}
+	return dst[:n]
+}
+
+// hadoopBlocks decodes a row of blocks, each behind its two sizes; false where src is not that.
+func hadoopBlocks(dst, src []byte) (n int, ok bool) {
+	for len(src) >= 8 {
+		whole, packed := int(binary.BigEndian.Uint32(src)), int(binary.BigEndian.Uint32(src[4:]))
+		src = src[8:]
+		if packed > len(src) || whole > len(dst)-n {
+			return 0, false
+		}
+		got, err := lz4.UncompressBlock(src[:packed], dst[n:n+whole])
+		if err != nil || got != whole {
+			return 0, false
+		}
+		n, src = n+whole, src[packed:]
+	}
+	return n, n == len(dst) && len(src) == 0
+}
+
+func (lz4Codec) Encode(_, _ []byte) []byte             { panic("lz4: writing is not offered") }
+func (lz4Codec) EncodeLevel(_, _ []byte, _ int) []byte { panic("lz4: writing is not offered") }
+func (lz4Codec) CompressBound(n int64) int64           { return int64(lz4.CompressBlockBound(int(n))) }
+func (lz4Codec) NewReader(r io.Reader) io.ReadCloser   { return io.NopCloser(lz4.NewReader(r)) }
+func (lz4Codec) NewWriter(w io.Writer) io.WriteCloser  { return lz4.NewWriter(w) }
+func (lz4Codec) NewWriterLevel(w io.Writer, _ int) (io.WriteCloser, error) {
+	return lz4.NewWriter(w), nil
+}

@@ -1,0 +1,162 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+)
+
+const (
+	blockBytes = 1 << 20 // what a block of rows aims at
+	blockRows  = 4096    // and its most rows
+	pageBuffer = 1 << 18 // read ahead in a column of a Parquet file
+)
+
+// parquetReader reads one row group after the other, so that a fault can name the row group it is in.
+type parquetReader struct {
+	source *File
+	memory *arena
+	file   *file.Reader
+	arrow  *pqarrow.FileReader
+	schema *arrow.Schema
+	leaves []int // column chunks to read; nil = all
+	group  int   // the row group being read
+	rows   pqarrow.RecordReader
+	done   int64 // rows of the group that were given out
+	first  int   // rows before this group
+}
+
+func openParquet(f *File, m memory.Allocator) (r *parquetReader, err error) {
+	defer func() { err = parquetFault(f.Path, -1, err, recover()) }()
+	a := newArena(m)
+	properties := parquet.NewReaderProperties(a)
+	properties.BufferedStreamEnabled, properties.BufferSize = true, pageBuffer
+	in, err := file.OpenParquetFile(f.Path, false, file.WithReadProps(properties))
+	if err != nil {
+		return nil, err
+	}
+	r = &parquetReader{source: f, memory: a, file: in}
+	if r.arrow, err = pqarrow.NewFileReader(in, pqarrow.ArrowReadProperties{BatchSize: batchRows(in)}, a); err == nil {
+		r.schema, err = r.arrow.Schema()
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// batchRows returns how many rows make a block of about blockBytes.
+func batchRows(in *file.Reader) int64 {
+	var bytes int64
+	for i := range in.NumRowGroups() {
+		bytes += in.MetaData().RowGroup(i).TotalByteSize()
+	}
+	each := bytes/max(1, in.NumRows()) + 1
+	return min(blockRows, max(1, blockBytes/each))
+}
+
+func (r *parquetReader) Columns() (names []string) {
+	for _, f := range r.schema.Fields() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+func (r *parquetReader) Project(names []string) {
+	r.leaves = []int{}
+	descriptors := r.file.MetaData().Schema
+	for i := range descriptors.NumColumns() {
+		if slices.Contains(names, descriptors.Column(i).ColumnPath()[0]) {
+			r.leaves = append(r.leaves, i)
+		}
+	}
+}
+
+func (r *parquetReader) Next(ctx context.Context) (b *Block, err error) {
+	defer func() {
+		if err != io.EOF {
+			err = parquetFault(r.source.Path, r.group, err, recover())
+		}
+	}()
+	for ; r.group < r.file.NumRowGroups(); r.group++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		want := r.file.MetaData().RowGroup(r.group).NumRows()
+		if want > 0 && r.rows == nil {
+			if r.rows, err = r.arrow.GetRecordReader(ctx, r.leaves, []int{r.group}); err != nil {
+				return nil, err
+			}
+		}
+		if want > 0 && r.done < want {
+			return r.block(want)
+		}
+		r.closeGroup()
+		r.first += int(want)
+	}
+	return nil, io.EOF
+}
+
+// block returns the next rows of the current group, which has want.
+func (r *parquetReader) block(want int64) (*Block, error) {
+	record, err := r.rows.Read()
+	if err == io.EOF {
+		return nil, fmt.Errorf("%d rows, want %d", r.done, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	record.Retain()
+	r.memory.retain()
+	start := r.first + int(r.done)
+	r.done += record.NumRows()
+	b := recordBlock(r.source, record)
+	b.free = func() { record.Release(); r.memory.release() }
+	if r.done > want {
+		b.Release()
+		return nil, fmt.Errorf("more than the %d rows that the footer promises", want)
+	}
+	group := r.group
+	b.place = func(i int) string { return fmt.Sprintf("row group %d, row %d", group, start+i) }
+	return b, nil
+}
+
+func (r *parquetReader) closeGroup() {
+	if r.rows != nil {
+		r.rows.Release()
+		r.rows = nil
+	}
+	r.done = 0
+}
+
+func (r *parquetReader) Close() error {
+	r.closeGroup()
+	err := r.file.Close()
+	r.memory.release()
+	return err
+}
+
+// parquetFault names file and row group in an error. The reader below panics on some damaged files: that is an error too.
+func parquetFault(path string, group int, err error, panicked any) error {
+	if panicked != nil {
+		err = fmt.Errorf("damaged: %v", panicked)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case group < 0:
+		return fmt.Errorf("data: %s: not a readable Parquet file: %w", path, err)
+	}
+	return fmt.Errorf("data: %s: row group %d: %w", path, group, err)
+}

@@ -1,0 +1,106 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+)
+
+// Rows reads the rows of the inputs one by one, in order, with all their columns, as a template sees them: nil, bool,
+// int64, float64, string, []any and map[string]any. A row with an error is the last.
+func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]any, error] {
+	return func(yield func(map[string]any, error) bool) {
+		sets, err := Resolve(ctx, inputs, c)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		left := c.MaxTrainSamples
+		for _, in := range sets {
+			for _, f := range in.Files {
+				for row, err := range f.rows(ctx) {
+					if !yield(row, err) || err != nil {
+						return
+					}
+					if left--; left == 0 {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// rows reads a file row by row.
+func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
+	return func(yield func(map[string]any, error) bool) {
+		r, err := f.open(memory.DefaultAllocator)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer r.Close()
+		r.Project(r.Columns())
+		for {
+			b, err := r.Next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			list, err := b.values()
+			b.Release()
+			for _, row := range list {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// values returns the rows of a block. They outlive it.
+func (b *Block) values() (rows []map[string]any, err error) {
+	err = b.Read(func() error {
+		for i := range b.Rows {
+			row := make(map[string]any, len(b.Columns))
+			for name, c := range b.Columns {
+				v, err := c.Value(i)
+				if err != nil {
+					return fmt.Errorf("data: %s: column %q: %w", b.At(i), name, err)
+				}
+				row[name] = cloneText(v)
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// cloneText copies the texts in v out of a block's memory.
+func cloneText(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.Clone(v)
+	case []any:
+		for i := range v {
+			v[i] = cloneText(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = cloneText(v[key])
+		}
+	}
+	return v
+}

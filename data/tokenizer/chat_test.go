@@ -1,0 +1,108 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"mambatrain/internal/testfile"
+)
+
+// withChatTemplate returns the tiny tokenizer with a chat template.
+func withChatTemplate(t testing.TB, source string) *Tokenizer {
+	tok := tinyTokenizer(t)
+	tok.settings.chatTemplate = source
+	tok.settings.tokens = map[string]string{"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+	return tok
+}
+
+// TestChatTemplates compares with jinja2 3.1.6 in the environment that transformers sets up.
+func TestChatTemplates(t *testing.T) {
+	type golden struct {
+		Template, Case, Source, Text, Error string
+		Values                              json.RawMessage
+		Answers                             [][2]int
+	}
+	for _, c := range testfile.Lines[golden](t, "testdata/chat_golden.jsonl") {
+		t.Run(c.Template+"/"+c.Case, func(t *testing.T) {
+			template, err := withChatTemplate(t, c.Source).ChatTemplate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, answers, err := template.Render(rowValues(t, c.Values))
+			if (err != nil) != (c.Error != "") {
+				t.Fatalf("error %v, want %q", err, c.Error)
+			}
+			if text != c.Text {
+				t.Errorf("\n got %q\nwant %q", text, c.Text)
+			}
+			var got [][2]int
+			for _, a := range answers {
+				got = append(got, [2]int{a.Start, a.End})
+			}
+			if !slices.Equal(got, c.Answers) {
+				t.Errorf("answers at %v, want %v", got, c.Answers)
+			}
+		})
+	}
+}
+
+// rowValues decodes an object with the types that a row has: whole numbers are int64.
+func rowValues(t *testing.T, raw []byte) map[string]any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v map[string]any
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	var convert func(v any) any
+	convert = func(v any) any {
+		switch x := v.(type) {
+		case json.Number:
+			if n, err := x.Int64(); err == nil {
+				return n
+			}
+			f, err := x.Float64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		case []any:
+			for i := range x {
+				x[i] = convert(x[i])
+			}
+		case map[string]any:
+			for key := range x {
+				x[key] = convert(x[key])
+			}
+		}
+		return v
+	}
+	return convert(v).(map[string]any)
+}
+
+const chatML = `{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}`
+
+func TestChatTemplateInParallel(t *testing.T) {
+	template, err := withChatTemplate(t, chatML).ChatTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for g := range 8 {
+		group.Go(func() {
+			word := strings.Repeat("x", g+1)
+			for range 50 {
+				text, _, err := template.Render(map[string]any{"messages": []any{map[string]any{"role": "user", "content": word}}})
+				if want := "<|user|>" + word; err != nil || text != want {
+					t.Errorf("%q, %v, want %q", text, err, want)
+				}
+			}
+		})
+	}
+	group.Wait()
+}

@@ -1,0 +1,111 @@
+package tokenizer
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Decode returns the text of ids, special tokens spelled out. Ids without a token stand for nothing: a model has more
+// rows than its tokenizer has tokens. Bytes that are no UTF-8 become U+FFFD, one for each maximal bad part.
+func (t *Tokenizer) Decode(ids []int) string {
+	var b []byte
+	for _, id := range ids {
+		b = t.AppendBytes(b, id)
+	}
+	return validUTF8(b)
+}
+
+// DecodeText returns the text of ids without special tokens, otherwise as Decode.
+func (t *Tokenizer) DecodeText(ids []int) string {
+	var b []byte
+	for _, id := range ids {
+		if !t.IsSpecial(id) {
+			b = t.AppendBytes(b, id)
+		}
+	}
+	return validUTF8(b)
+}
+
+// AppendBytes appends the bytes that id stands for. They may end within a character that later tokens complete.
+func (t *Tokenizer) AppendBytes(dst []byte, id int) []byte {
+	if id < 0 || id >= len(t.vocab.bytes) {
+		return dst
+	}
+	return append(dst, t.vocab.bytes[id]...)
+}
+
+// A TextStream decodes ids as they come and gives out whole characters only. The zero value is not usable:
+// Tokenizer.Stream makes one.
+type TextStream struct {
+	tokenizer *Tokenizer
+	pending   []byte
+}
+
+// Stream returns a decoder for ids that come one by one, special tokens left out.
+func (t *Tokenizer) Stream() *TextStream { return &TextStream{tokenizer: t} }
+
+// Next returns the text that id completes: "" in the middle of a character.
+func (s *TextStream) Next(id int) string {
+	if !s.tokenizer.IsSpecial(id) {
+		s.pending = s.tokenizer.AppendBytes(s.pending, id)
+	}
+	whole := len(s.pending) - unfinished(s.pending)
+	text := validUTF8(s.pending[:whole])
+	s.pending = append(s.pending[:0], s.pending[whole:]...)
+	return text
+}
+
+// Rest returns what is left of a character that never was completed, and forgets it.
+func (s *TextStream) Rest() string {
+	text := validUTF8(s.pending)
+	s.pending = s.pending[:0]
+	return text
+}
+
+// unfinished returns how many bytes at the end of b may yet become a character.
+func unfinished(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		tail := b[len(b)-n:]
+		if !utf8.RuneStart(tail[0]) {
+			continue
+		}
+		if utf8.FullRune(tail) {
+			return 0
+		}
+		return n
+	}
+	return 0
+}
+
+// validUTF8 replaces each maximal part that is not UTF-8 by one U+FFFD, as Rust's from_utf8_lossy and Unicode's
+// recommended practice do. Go's own conversions replace each byte.
+func validUTF8(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	var out strings.Builder
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && n == 1 {
+			n = badPart(b)
+			out.WriteRune(utf8.RuneError)
+		} else {
+			out.Write(b[:n])
+		}
+		b = b[n:]
+	}
+	return out.String()
+}
+
+// badPart returns the length of the longest start of b that some character starts with, at least 1.
+func badPart(b []byte) int {
+	n := 1
+	for n < len(b) && n < utf8.UTFMax && !utf8.FullRune(b[:n]) {
+		n++
+	}
+	// b[:n] is the first that is no longer the start of a character: the last byte does not belong to it.
+	if n > 1 && utf8.FullRune(b[:n]) {
+		n--
+	}
+	return n
+}

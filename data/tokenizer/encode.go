@@ -1,0 +1,151 @@
+package tokenizer
+
+import "unicode/utf8"
+
+// Span is the part [Start, End) of a text, in bytes, that a token came from. A token that is part of a character has
+// the whole character.
+type Span struct{ Start, End int }
+
+// Encode returns the ids of text, with whatever the tokenizer's post-processor puts around it. Special tokens that the
+// text spells out become their ids. Invalid UTF-8 is read as U+FFFD.
+func (t *Tokenizer) Encode(text string) []int {
+	return widen(t.AppendEncode(make([]int32, 0, len(text)/3+8), text))
+}
+
+func widen(ids []int32) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
+		out[i] = int(id)
+	}
+	return out
+}
+
+// AppendEncode appends what Encode returns.
+func (t *Tokenizer) AppendEncode(ids []int32, text string) []int32 {
+	return append(t.AppendText(append(ids, t.before...), text), t.after...)
+}
+
+// AppendText appends the ids of text alone, without what the post-processor puts around it.
+func (t *Tokenizer) AppendText(ids []int32, text string) []int32 {
+	e := t.newEncoding(ids)
+	e.text(text)
+	t.words.Put(e.words)
+	return e.ids
+}
+
+// AppendSpans appends the ids of text, as AppendText does, and the part of text that each came from.
+func (t *Tokenizer) AppendSpans(ids []int32, spans []Span, text string) ([]int32, []Span) {
+	e := t.newEncoding(ids)
+	e.track, e.spans = true, spans
+	e.text(text)
+	t.words.Put(e.words)
+	return e.ids, e.spans
+}
+
+// encoding is one text on its way to ids.
+type encoding struct {
+	*Tokenizer
+	ids   []int32
+	words *wordCache
+	track bool // fill spans
+	spans []Span
+}
+
+func (t *Tokenizer) newEncoding(ids []int32) encoding {
+	return encoding{Tokenizer: t, ids: ids, words: t.words.Get().(*wordCache)}
+}
+
+// text goes the reference's way: added tokens of the raw text, normalization of what is between them, added tokens of
+// that, then splitting and merging.
+func (e *encoding) text(text string) {
+	if !utf8.ValidString(text) {
+		text = validUTF8([]byte(text))
+	}
+	e.added.raw.split(text, func(lo, hi int, id int32) {
+		if id >= 0 {
+			e.token(id, lo, hi)
+			return
+		}
+		n := e.normalize(text[lo:hi])
+		e.added.normalized.split(n.text, func(from, to int, id int32) {
+			if id >= 0 {
+				from, to = n.origin(from, to)
+				e.token(id, lo+from, lo+to)
+				return
+			}
+			e.part(&n, from, to, lo)
+		})
+	})
+}
+
+func (e *encoding) token(id int32, lo, hi int) {
+	e.ids = append(e.ids, id)
+	if e.track {
+		e.spans = append(e.spans, Span{lo, hi})
+	}
+}
+
+// part splits and merges n.text[lo:hi], which has no added token; base is where n starts in the whole text.
+func (e *encoding) part(n *normalText, lo, hi, base int) {
+	s, shift := n.text[lo:hi], 0
+	if e.prefix && s[0] != ' ' {
+		s, shift = " "+s, 1
+	}
+	word := func(from, to int) {
+		first := len(e.ids)
+		e.ids = e.appendWord(e.ids, s[from:to], e.words)
+		if e.track {
+			e.wordSpans(n, s[from:to], e.ids[first:], wordPlace{lo + from - shift, lo, base})
+		}
+	}
+	if len(e.splits) == 1 {
+		e.splits[0].cut(s, word)
+		return
+	}
+	e.cut(s, 0, 0, word)
+}
+
+// cut applies the split steps from the given one on to s, which starts at byte base of its part.
+func (e *encoding) cut(s string, base, step int, word func(lo, hi int)) {
+	if step == len(e.splits) {
+		if len(s) > 0 {
+			word(base, base+len(s))
+		}
+		return
+	}
+	e.splits[step].cut(s, func(lo, hi int) { e.cut(s[lo:hi], base+lo, step+1, word) })
+}
+
+// wordPlace says where a word lies: its first byte and the first byte of its part in the normalized text, and where
+// that starts in the whole text.
+type wordPlace struct{ at, part, base int }
+
+// wordSpans gives each id of a word the bytes it was merged from.
+func (e *encoding) wordSpans(n *normalText, w string, ids []int32, p wordPlace) {
+	i := 0
+	for _, id := range ids {
+		from := -1
+		for range len(e.vocab.bytes[id]) {
+			for i < len(w) && e.vocab.byteID[w[i]] < 0 {
+				i++ // dropped: no token
+			}
+			if from < 0 {
+				from = i
+			}
+			i++
+		}
+		lo, hi := wholeCharacters(n.text, max(p.at+from, p.part), max(p.at+i, p.part))
+		lo, hi = n.origin(lo, hi)
+		e.spans = append(e.spans, Span{p.base + lo, p.base + hi})
+	}
+}
+
+func wholeCharacters(s string, lo, hi int) (int, int) {
+	for lo > 0 && lo < len(s) && !utf8.RuneStart(s[lo]) {
+		lo--
+	}
+	for hi < len(s) && !utf8.RuneStart(s[hi]) {
+		hi++
+	}
+	return lo, hi
+}

@@ -1,0 +1,241 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// maxTokenID bounds the ids of a tokenizer.json, so that a damaged file cannot ask for all memory.
+const maxTokenID = 1 << 24
+
+// component is a normalizer, pre-tokenizer, post-processor or decoder of tokenizer.json: the union of the fields known here.
+type component struct {
+	Type           string          `json:"type"`
+	Normalizers    []component     `json:"normalizers"`
+	Pretokenizers  []component     `json:"pretokenizers"`
+	Processors     []component     `json:"processors"`
+	Decoders       []component     `json:"decoders"`
+	AddPrefixSpace bool            `json:"add_prefix_space"`
+	UseRegex       *bool           `json:"use_regex"`
+	Behavior       string          `json:"behavior"`
+	Invert         bool            `json:"invert"`
+	Individual     bool            `json:"individual_digits"`
+	Pattern        json.RawMessage `json:"pattern"`
+	Single         []templatePiece `json:"single"`
+	SpecialTokens  map[string]struct {
+		IDs []int32 `json:"ids"`
+	} `json:"special_tokens"`
+}
+
+// templatePiece is one element of a TemplateProcessing: the text itself or a special token.
+type templatePiece struct {
+	Sequence     *struct{ ID string }
+	SpecialToken *struct{ ID string }
+}
+
+type bpeModel struct {
+	Type         string           `json:"type"`
+	Dropout      *float64         `json:"dropout"`
+	Prefix       *string          `json:"continuing_subword_prefix"`
+	Suffix       *string          `json:"end_of_word_suffix"`
+	Unknown      *string          `json:"unk_token"`
+	ByteFallback bool             `json:"byte_fallback"`
+	IgnoreMerges bool             `json:"ignore_merges"`
+	Vocab        map[string]int32 `json:"vocab"`
+	Merges       json.RawMessage  `json:"merges"`
+}
+
+func (t *Tokenizer) parse(raw []byte) error {
+	var f struct {
+		Added         []addedToken `json:"added_tokens"`
+		Normalizer    *component   `json:"normalizer"`
+		PreTokenizer  *component   `json:"pre_tokenizer"`
+		PostProcessor *component   `json:"post_processor"`
+		Decoder       *component   `json:"decoder"`
+		// Only the type is read first: another model's vocabulary has another shape.
+		Model json.RawMessage `json:"model"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return err
+	}
+	m, err := parseModel(f.Model)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(t.setNormalizer(f.Normalizer), t.setPreTokenizer(f.PreTokenizer), checkDecoder(f.Decoder)); err != nil {
+		return err
+	}
+	if t.vocab, err = newVocabulary(m, f.Added); err != nil {
+		return err
+	}
+	if m.Unknown != nil && !t.vocab.complete {
+		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not known", *m.Unknown)
+	}
+	if t.merges, err = parseMerges(m.Merges, t.vocab); err != nil {
+		return err
+	}
+	t.addTokens(f.Added)
+	return t.setPostProcessor(f.PostProcessor)
+}
+
+func parseModel(raw json.RawMessage) (*bpeModel, error) {
+	var kind struct{ Type string }
+	if err := json.Unmarshal(raw, &kind); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	if kind.Type != "BPE" && kind.Type != "" {
+		return nil, fmt.Errorf("model: type %q is not known, only BPE is", kind.Type)
+	}
+	var m bpeModel
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	var unknown []string
+	for name, set := range map[string]bool{
+		"dropout":                   m.Dropout != nil && *m.Dropout != 0,
+		"continuing_subword_prefix": m.Prefix != nil && *m.Prefix != "",
+		"end_of_word_suffix":        m.Suffix != nil && *m.Suffix != "",
+		"byte_fallback":             m.ByteFallback,
+	} {
+		if set {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("model: %s: not known for a byte-level BPE", strings.Join(unknown, ", "))
+	}
+	return &m, nil
+}
+
+func (t *Tokenizer) setNormalizer(c *component) error {
+	switch {
+	case c == nil:
+		return nil
+	case c.Type == "NFC":
+		t.nfc = true
+		return nil
+	case c.Type == "Sequence":
+		for i := range c.Normalizers {
+			if err := t.setNormalizer(&c.Normalizers[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("normalizer: type %q is not known, only NFC is", c.Type)
+}
+
+// setPreTokenizer takes any sequence of Split and Digits that ends in ByteLevel.
+func (t *Tokenizer) setPreTokenizer(c *component) error {
+	if c == nil {
+		return errors.New("pre_tokenizer: missing, want ByteLevel")
+	}
+	list := []component{*c}
+	if c.Type == "Sequence" {
+		list = c.Pretokenizers
+	}
+	if len(list) == 0 || list[len(list)-1].Type != "ByteLevel" {
+		return errors.New("pre_tokenizer: the last step is not ByteLevel")
+	}
+	for _, step := range list[:len(list)-1] {
+		split, err := newSplitter(step)
+		if err != nil {
+			return fmt.Errorf("pre_tokenizer: %w", err)
+		}
+		t.splits = append(t.splits, split)
+	}
+	last := list[len(list)-1]
+	t.prefix = last.AddPrefixSpace
+	if last.UseRegex == nil || *last.UseRegex {
+		t.splits = append(t.splits, scanner(scanGPT2))
+	}
+	if t.prefix && len(list) > 1 {
+		return errors.New("pre_tokenizer: add_prefix_space after another step is not known")
+	}
+	return nil
+}
+
+func (t *Tokenizer) setPostProcessor(c *component) error {
+	switch {
+	case c == nil:
+		return nil
+	case c.Type == "ByteLevel":
+		return nil
+	case c.Type == "Sequence":
+		for i := range c.Processors {
+			if err := t.setPostProcessor(&c.Processors[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	case c.Type == "TemplateProcessing":
+		return t.setTemplate(c)
+	}
+	return fmt.Errorf("post_processor: type %q is not known", c.Type)
+}
+
+func (t *Tokenizer) setTemplate(c *component) error {
+	ids := &t.before
+	for _, piece := range c.Single {
+		if piece.Sequence != nil {
+			ids = &t.after
+			continue
+		}
+		if piece.SpecialToken == nil {
+			return errors.New("post_processor: a template piece is neither Sequence nor SpecialToken")
+		}
+		token, ok := c.SpecialTokens[piece.SpecialToken.ID]
+		if !ok {
+			return fmt.Errorf("post_processor: special token %q has no ids", piece.SpecialToken.ID)
+		}
+		*ids = append(*ids, token.IDs...)
+	}
+	return nil
+}
+
+func checkDecoder(c *component) error {
+	switch {
+	case c == nil:
+		return errors.New("decoder: missing, want ByteLevel")
+	case c.Type == "Sequence" && len(c.Decoders) == 1:
+		return checkDecoder(&c.Decoders[0])
+	case c.Type != "ByteLevel":
+		return fmt.Errorf("decoder: type %q is not known, only ByteLevel is", c.Type)
+	}
+	return nil
+}
+
+// parseMerges reads the merge rules in rank order, each "a b" or ["a", "b"].
+func parseMerges(raw json.RawMessage, v vocabulary) (pairTable, error) {
+	var pairs [][2]string
+	if json.Unmarshal(raw, &pairs) != nil {
+		var lines []string
+		if err := json.Unmarshal(raw, &lines); err != nil {
+			return pairTable{}, fmt.Errorf("model: merges: want \"a b\" or [\"a\", \"b\"]: %w", err)
+		}
+		pairs = pairs[:0]
+		for _, line := range lines {
+			if strings.HasPrefix(line, "#version") {
+				continue
+			}
+			a, b, ok := strings.Cut(line, " ")
+			if !ok || strings.Contains(b, " ") {
+				return pairTable{}, fmt.Errorf("model: merge %q: want two tokens with one space between", line)
+			}
+			pairs = append(pairs, [2]string{a, b})
+		}
+	}
+	table := newPairTable(len(pairs))
+	for rank, p := range pairs {
+		a, okA := v.id(p[0])
+		b, okB := v.id(p[1])
+		ab, okAB := v.id(p[0] + p[1])
+		if !okA || !okB || !okAB {
+			return pairTable{}, fmt.Errorf("model: merge %d, %q and %q: a part or the whole is not in the vocabulary", rank, p[0], p[1])
+		}
+		table.put(a, b, mergeRule{rank: uint32(rank), id: ab})
+	}
+	return table, nil
+}

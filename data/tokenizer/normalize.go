@@ -1,0 +1,167 @@
+package tokenizer
+
+import (
+	"sort"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// normalText is a text after normalization. chars is nil where nothing changed; else it holds, for each character of
+// text in order, its first byte and the character of the original that it came from: the first, where it came from several.
+type normalText struct {
+	text  string
+	chars []charOrigin
+}
+
+type charOrigin struct{ at, lo, hi int }
+
+// origin maps the bytes [lo, hi) of the normalized text to bytes of the original: every character touched, whole.
+func (n *normalText) origin(lo, hi int) (int, int) {
+	if n.chars == nil || hi <= lo {
+		return lo, hi
+	}
+	char := func(at int) charOrigin {
+		return n.chars[max(0, sort.Search(len(n.chars), func(i int) bool { return n.chars[i].at > at })-1)]
+	}
+	return char(lo).lo, char(hi - 1).hi
+}
+
+// normalize applies NFC where the tokenizer asks for it. Text that is already composed, as nearly all is, costs a scan.
+func (t *Tokenizer) normalize(s string) normalText {
+	if !t.nfc || isASCII(s) {
+		return normalText{text: s}
+	}
+	later := false
+	for _, r := range s {
+		if r >= laterMarks[0][0] && isLaterMark(r) {
+			later = true
+			break
+		}
+	}
+	if !later && norm.NFC.IsNormalString(s) {
+		return normalText{text: s}
+	}
+	return compose(s)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// composing is a character on its way through NFC. change is how many characters more there are than in the original,
+// with it, by which the reference keeps track of where characters come from.
+type composing struct {
+	r      rune
+	class  uint8
+	change int
+}
+
+// compose is Unicode's canonical composition, UAX 15. norm.NFC itself puts U+034F into runs of more than 30 marks
+// (the stream-safe form), which the reference does not; and the reference's tables are older, see laterMarks.
+func compose(s string) normalText {
+	chars := composePairs(decompose(s))
+	out := normalText{chars: make([]charOrigin, 0, len(chars))}
+	text := make([]byte, 0, len(s)+8)
+	from := charOrigin{} // the original's character that the last one came from
+	next := 0
+	for _, c := range chars {
+		if c.change <= 0 {
+			_, n := utf8.DecodeRuneInString(s[next:])
+			from.lo, from.hi = next, next+n
+			for range 1 - c.change {
+				_, n := utf8.DecodeRuneInString(s[next:])
+				next += n
+			}
+		}
+		from.at = len(text)
+		out.chars = append(out.chars, from)
+		text = utf8.AppendRune(text, c.r)
+	}
+	out.text = string(text)
+	return out
+}
+
+// decompose splits each character and sorts the marks after each starter by class, equal ones in their order.
+func decompose(s string) []composing {
+	chars := make([]composing, 0, len(s))
+	for at, r := range s {
+		parts := s[at : at+utf8.RuneLen(r)]
+		if !isLaterMark(r) {
+			parts = norm.NFD.String(parts)
+		}
+		change := 0
+		for _, p := range parts {
+			c := composing{p, combiningClass(p), change}
+			change = 1
+			i := len(chars)
+			for c.class > 0 && i > 0 && chars[i-1].class > c.class {
+				i--
+			}
+			chars = append(chars, c)
+			copy(chars[i+1:], chars[i:])
+			chars[i] = c
+		}
+	}
+	return chars
+}
+
+// composePairs joins each mark with the last starter, unless something between them blocks it.
+func composePairs(chars []composing) []composing {
+	out := chars[:0]
+	starter, before := -1, uint8(0) // before: the class of the character before this one
+	for _, c := range chars {
+		adjacent := starter == len(out)-1
+		if starter >= 0 && (adjacent || before < c.class) {
+			if r, ok := composePair(out[starter].r, c.r); ok {
+				out[starter].r = r
+				out[starter].change += c.change - 1
+				continue
+			}
+		}
+		if c.class == 0 {
+			starter = len(out)
+		}
+		before = c.class
+		out = append(out, c)
+	}
+	return out
+}
+
+func composePair(a, b rune) (rune, bool) {
+	if isLaterMark(a) || isLaterMark(b) {
+		return 0, false
+	}
+	s := norm.NFC.String(string(a) + string(b))
+	r, n := utf8.DecodeRuneInString(s)
+	return r, n == len(s)
+}
+
+func combiningClass(r rune) uint8 {
+	if isLaterMark(r) {
+		return 0
+	}
+	var buf [utf8.UTFMax]byte
+	return norm.NFC.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
+}
+
+// laterMarks are ranges of combining marks younger than the reference's normalizer, which takes them for plain characters.
+var laterMarks = [][2]rune{
+	{0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
+	{0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC},
+	{0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E},
+	{0x11839, 0x1183A}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+	{0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+	{0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+	{0x1E4EC, 0x1E4EF},
+}
+
+func isLaterMark(r rune) bool {
+	i := sort.Search(len(laterMarks), func(i int) bool { return laterMarks[i][1] >= r })
+	return i < len(laterMarks) && laterMarks[i][0] <= r
+}

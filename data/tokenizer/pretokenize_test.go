@@ -1,0 +1,136 @@
+package tokenizer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/testfile"
+)
+
+func pieces(s splitter, text string) (out []string) {
+	s.cut(text, func(lo, hi int) { out = append(out, text[lo:hi]) })
+	return out
+}
+
+// TestScannersAsTheirPatterns holds each hand-written scanner against the regular expression it stands for, on the hard
+// texts. Letters that are younger than the expression engine's tables are left out.
+func TestScannersAsTheirPatterns(t *testing.T) {
+	younger := func(r rune) bool {
+		for _, list := range [][][2]rune{laterLetters, laterNumbers} {
+			for _, span := range list {
+				if r >= span[0] && r <= span[1] {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	golden := testfile.Lines[goldenText](t, "testdata/tiny_bpe_1k_golden.jsonl")
+	for pattern, scan := range knownScanners {
+		slow, err := newPatternSplitter(pattern, "Isolated", keepMatches)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range golden {
+			text := validUTF8(c.Text)
+			if text == "" || len(text) > 2000 || strings.ContainsFunc(text, younger) {
+				continue
+			}
+			if got, want := pieces(scan, text), pieces(slow, text); !slices.Equal(got, want) {
+				t.Errorf("%s\n on %q\n got %q\nwant %q", pattern, text, got, want)
+			}
+		}
+	}
+}
+
+func TestSplitBehaviors(t *testing.T) {
+	for _, c := range []struct {
+		step string
+		want []string
+	}{
+		{`{"type":"Split","pattern":{"String":"-"},"behavior":"Isolated"}`, []string{"a", "-", "-", "b", "-", "c"}},
+		{`{"type":"Split","pattern":{"String":"-"},"behavior":"Removed"}`, []string{"a", "b", "c"}},
+		{`{"type":"Split","pattern":{"String":"-"},"behavior":"MergedWithPrevious"}`, []string{"a-", "-", "b-", "c"}},
+		{`{"type":"Split","pattern":{"String":"-"},"behavior":"MergedWithNext"}`, []string{"a", "-", "-b", "-c"}},
+		{`{"type":"Split","pattern":{"String":"-"},"behavior":"Contiguous"}`, []string{"a", "--", "b", "-", "c"}},
+		{`{"type":"Split","pattern":{"Regex":"[a-z]"},"behavior":"Removed","invert":true}`, []string{"a", "b", "c"}},
+		{`{"type":"Digits","individual_digits":true}`, []string{"a--b-c"}},
+	} {
+		tok, err := Parse(fmt.Appendf(nil, tinyJSON, c.step+`,{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pieces(tok.splits[0], "a--b-c"); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.step, got, c.want)
+		}
+	}
+}
+
+// tinyJSON is a tokenizer.json with a place for the steps of its pre-tokenizer.
+const tinyJSON = `{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[%s]},
+"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
+
+func TestUnknownFeaturesAreRefused(t *testing.T) {
+	byteLevel := `{"type":"ByteLevel","add_prefix_space":false}`
+	good := fmt.Sprintf(tinyJSON, byteLevel)
+	if _, err := Parse([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{`"type":"BPE"`, `"type":"Unigram"`, "Unigram"},
+		{`"type":"BPE"`, `"type":"WordPiece"`, "WordPiece"},
+		{`"merges":`, `"byte_fallback":true,"merges":`, "byte_fallback"},
+		{`"merges":`, `"dropout":0.1,"merges":`, "dropout"},
+		{`"merges":`, `"unk_token":"a","merges":`, "unk_token"},
+		{`"merges":`, `"end_of_word_suffix":"</w>","merges":`, "end_of_word_suffix"},
+		{`"normalizer":null`, `"normalizer":{"type":"NFKC"}`, "NFKC"},
+		{`"normalizer":null`, `"normalizer":{"type":"Sequence","normalizers":[{"type":"Lowercase"}]}`, "Lowercase"},
+		{byteLevel, `{"type":"Metaspace"}`, "ByteLevel"},
+		{byteLevel, `{"type":"Punctuation"},` + byteLevel, "Punctuation"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},` + byteLevel, "split pattern"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"a"},"behavior":"Shuffled"},` + byteLevel, "Shuffled"},
+		{`"decoder":{"type":"ByteLevel"}`, `"decoder":null`, "decoder"},
+		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "WordPiece"},
+		{`"post_processor":null`, `"post_processor":{"type":"BertProcessing"}`, "BertProcessing"},
+		{`"a b"`, `"a c"`, "vocabulary"},
+		{`"a b"`, `"a"`, "merge"},
+		{`"ab":2`, `"ab":-2`, "-2"},
+		{`"ab":2`, `"ab":99999999`, "99999999"},
+	} {
+		text := strings.Replace(good, c.old, c.new, 1)
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.new, err, c.want)
+		}
+	}
+}
+
+func TestTokenizerConfig(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"tokenizer.json":        fmt.Sprintf(tinyJSON, `{"type":"ByteLevel","add_prefix_space":false}`),
+		"tokenizer_config.json": `{"add_bos_token":true,"bos_token":{"content":"b"},"eos_token":"a","chat_template":[{"name":"default","template":"x"}]}`,
+	} {
+		if err := atomicfile.WriteFile(dir+"/"+name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok := loadTokenizer(t, dir)
+	if got := tok.Encode("ab"); !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("ids %v, want the beginning of text and ab", got)
+	}
+	if id, ok := tok.EOS(); !ok || id != 0 {
+		t.Errorf("end of text is %d, %v", id, ok)
+	}
+	if tok.settings.chatTemplate != "x" {
+		t.Errorf("chat template %q", tok.settings.chatTemplate)
+	}
+	if err := atomicfile.WriteFile(dir+"/tokenizer_config.json", []byte(`{"eos_token":"</s>"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "</s>") {
+		t.Errorf("an end of text that is no token: %v", err)
+	}
+}

@@ -1,0 +1,196 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"mambatrain/internal/contenthash"
+	"mambatrain/internal/fault"
+)
+
+// Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for byte-level BPE
+// (GPT-2, GPT-NeoX, Llama 3, Qwen and their kin). It is read-only after loading and safe for any number of goroutines.
+type Tokenizer struct {
+	vocab    vocabulary
+	merges   pairTable
+	added    addedTokens
+	nfc      bool
+	prefix   bool // a space is put before a text that does not start with one
+	splits   []splitter
+	before   []int32 // ids the post-processor puts before a text …
+	after    []int32 // … and after it
+	words    sync.Pool
+	settings tokenizerConfig
+	digest   string
+}
+
+// tokenizerConfig is what tokenizer_config.json says beside tokenizer.json.
+type tokenizerConfig struct {
+	bos, eos     int // −1 where there is none
+	chatTemplate string
+	tokens       map[string]string // bos_token, eos_token, pad_token, unk_token: as chat templates see them
+}
+
+// Load reads the tokenizer of a model directory (tokenizer.json, with tokenizer_config.json,
+// special_tokens_map.json and chat_template.jinja where they are present), or a tokenizer.json named directly.
+func Load(path string) (*Tokenizer, error) {
+	file := path
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		file = filepath.Join(path, "tokenizer.json")
+	}
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.NotFound("data: tokenizer: no file %s", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data: tokenizer: %w", err)
+	}
+	t, err := Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("data: %s: %w", file, err)
+	}
+	if err := t.configure(filepath.Dir(file)); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Parse reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
+// a wrong token is worse than none.
+func Parse(raw []byte) (*Tokenizer, error) {
+	t := &Tokenizer{digest: contenthash.Sum(raw)}
+	t.words.New = func() any { return newWordCache() }
+	t.settings = tokenizerConfig{bos: -1, eos: -1, tokens: map[string]string{}}
+	if err := t.parse(raw); err != nil {
+		return nil, err
+	}
+	if id, ok := t.vocab.id("<|endoftext|>"); ok {
+		t.settings.eos = int(id)
+	}
+	return t, nil
+}
+
+// VocabSize returns the number of ids, added tokens included: the largest id plus one. A model may have more rows.
+func (t *Tokenizer) VocabSize() int { return len(t.vocab.bytes) }
+
+// EOS returns the id that ends a text, and whether there is one.
+func (t *Tokenizer) EOS() (id int, ok bool) { return t.settings.eos, t.settings.eos >= 0 }
+
+// BOS returns the id that starts a text, and whether there is one.
+func (t *Tokenizer) BOS() (id int, ok bool) { return t.settings.bos, t.settings.bos >= 0 }
+
+// Token returns a token as tokenizer.json spells it: "" for an id without one.
+func (t *Tokenizer) Token(id int) string {
+	if id < 0 || id >= len(t.vocab.tokens) {
+		return ""
+	}
+	return t.vocab.tokens[id]
+}
+
+// IsSpecial reports whether id is a special token, such as the end of text.
+func (t *Tokenizer) IsSpecial(id int) bool {
+	return id >= 0 && id < len(t.vocab.special) && t.vocab.special[id]
+}
+
+// Digest identifies the tokenizer by the contents of its files.
+func (t *Tokenizer) Digest() string { return t.digest }
+
+// configure reads the files beside tokenizer.json; each may be missing.
+func (t *Tokenizer) configure(dir string) error {
+	var config struct {
+		AddBOS       bool            `json:"add_bos_token"`
+		AddEOS       bool            `json:"add_eos_token"`
+		ChatTemplate json.RawMessage `json:"chat_template"`
+	}
+	names := func(raw map[string]json.RawMessage) {
+		for _, key := range []string{"bos_token", "eos_token", "pad_token", "unk_token"} {
+			if token := tokenContent(raw[key]); token != "" {
+				t.settings.tokens[key] = token
+			}
+		}
+	}
+	for _, name := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
+		path := filepath.Join(dir, name)
+		raw, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("data: tokenizer: %w", err)
+		}
+		var keys map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &keys); err != nil {
+			return fmt.Errorf("data: %s: %w", path, err)
+		}
+		names(keys)
+		if name == "tokenizer_config.json" {
+			if err := json.Unmarshal(raw, &config); err != nil {
+				return fmt.Errorf("data: %s: %w", path, err)
+			}
+		}
+		t.digest = contenthash.Sum([]byte(t.digest), raw)
+	}
+	for key, at := range map[string]*int{"bos_token": &t.settings.bos, "eos_token": &t.settings.eos} {
+		token, named := t.settings.tokens[key]
+		if !named {
+			continue
+		}
+		id, ok := t.vocab.id(token)
+		if !ok {
+			return fmt.Errorf("data: %s: %s is %q, which is no token of tokenizer.json", dir, key, token)
+		}
+		*at = int(id)
+	}
+	if config.AddBOS && t.settings.bos >= 0 && len(t.before) == 0 {
+		t.before = []int32{int32(t.settings.bos)}
+	}
+	if config.AddEOS && t.settings.eos >= 0 && len(t.after) == 0 {
+		t.after = []int32{int32(t.settings.eos)}
+	}
+	return t.loadChatTemplate(dir, config.ChatTemplate)
+}
+
+// loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
+// or a list of named ones, of which "default" counts.
+func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error {
+	raw, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
+	if err == nil {
+		t.settings.chatTemplate = string(raw)
+		t.digest = contenthash.Sum([]byte(t.digest), raw)
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("data: tokenizer: %w", err)
+	}
+	if len(inConfig) == 0 || json.Unmarshal(inConfig, &t.settings.chatTemplate) == nil {
+		return nil
+	}
+	var named []struct{ Name, Template string }
+	if err := json.Unmarshal(inConfig, &named); err != nil {
+		return fmt.Errorf("data: %s: chat_template: want a text or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
+	}
+	for _, n := range named {
+		if n.Name == "default" {
+			t.settings.chatTemplate = n.Template
+		}
+	}
+	return nil
+}
+
+// tokenContent reads a token given as a text or as an object with its content.
+func tokenContent(raw json.RawMessage) string {
+	var text string
+	if len(raw) == 0 || json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var object struct{ Content string }
+	if json.Unmarshal(raw, &object) != nil {
+		return ""
+	}
+	return object.Content
+}

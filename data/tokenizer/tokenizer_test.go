@@ -1,0 +1,137 @@
+package tokenizer
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"mambatrain/internal/testfile"
+)
+
+func loadTokenizer(t testing.TB, path string) *Tokenizer {
+	t.Helper()
+	tok, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func tinyTokenizer(t testing.TB) *Tokenizer {
+	return loadTokenizer(t, "testdata/tiny_bpe_1k_tokenizer.json")
+}
+
+// goldenText is a text with the ids and decodings of the Rust tokenizers library 0.23.3.
+type goldenText struct {
+	Text        []byte `json:"text_b64"`
+	IDs         []int
+	Decoded     string
+	DecodedText string `json:"decoded_skip_special"`
+}
+
+func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
+	if len(cases) != 1761 {
+		t.Fatalf("%d cases, want 1761", len(cases))
+	}
+	for i, c := range cases {
+		text := string(c.Text)
+		if got := tok.Encode(text); !slices.Equal(got, c.IDs) {
+			t.Errorf("case %d: %q: ids %v, want %v", i, text, got, c.IDs)
+		}
+		if got := tok.Decode(c.IDs); got != c.Decoded {
+			t.Errorf("case %d: decoded %q, want %q", i, got, c.Decoded)
+		}
+		if got := tok.DecodeText(c.IDs); got != c.DecodedText {
+			t.Errorf("case %d: decoded without special tokens %q, want %q", i, got, c.DecodedText)
+		}
+		stream := tok.Stream()
+		var sb strings.Builder
+		for _, id := range c.IDs {
+			sb.WriteString(stream.Next(id))
+		}
+		sb.WriteString(stream.Rest())
+		if got := sb.String(); got != c.DecodedText {
+			t.Errorf("case %d: streamed %q, want %q", i, got, c.DecodedText)
+		}
+		if ids, spans := tok.AppendSpans(nil, nil, text); !slices.Equal(widen(ids), c.IDs) || len(spans) != len(ids) {
+			t.Errorf("case %d: AppendSpans gives other ids", i)
+		}
+	}
+}
+
+func TestGoldenTiny(t *testing.T) {
+	checkGolden(t, tinyTokenizer(t), testfile.Lines[goldenText](t, "testdata/tiny_bpe_1k_golden.jsonl"))
+}
+
+func TestGoldenNeoX(t *testing.T) {
+	tok := loadTokenizer(t, testfile.Shared(t, "tokenizers/gpt_neox_20b_tokenizer.json"))
+	checkGolden(t, tok, testfile.Lines[goldenText](t, testfile.Shared(t, "tokenizers/gpt_neox_20b_golden.jsonl")))
+	if n := tok.VocabSize(); n != 50277 {
+		t.Errorf("vocabulary of %d, want 50277", n)
+	}
+	if id, ok := tok.EOS(); !ok || id != 0 {
+		t.Errorf("end of text is %d, %v", id, ok)
+	}
+}
+
+// TestSpans compares with the offsets of the Rust library, turned into bytes.
+func TestSpans(t *testing.T) {
+	type golden struct {
+		Text  []byte `json:"text_b64"`
+		Spans [][2]int
+	}
+	tok := tinyTokenizer(t)
+	for i, c := range testfile.Lines[golden](t, "testdata/spans_golden.jsonl") {
+		ids, spans := tok.AppendSpans(nil, nil, string(c.Text))
+		trimSpans(tok, ids, spans)
+		var got [][2]int
+		for _, s := range spans {
+			got = append(got, [2]int{s.Start, s.End})
+		}
+		if !slices.Equal(got, c.Spans) {
+			t.Errorf("text %d, %q: spans %v, want %v", i, c.Text, got, c.Spans)
+		}
+	}
+}
+
+// trimSpans takes the spaces at a token's ends out of its span, as the library does for ByteLevel with trim_offsets and
+// add_prefix_space, which the tiny tokenizer has.
+func trimSpans(t *Tokenizer, ids []int32, spans []Span) {
+	for i, id := range ids {
+		token := t.vocab.tokens[id]
+		lead := 0
+		for _, r := range token {
+			if r != 'Ġ' && classOf(r) != space {
+				break
+			}
+			lead++
+		}
+		tail := 0
+		for end := token; end != ""; tail++ {
+			r, n := utf8.DecodeLastRuneInString(end)
+			if r != 'Ġ' && classOf(r) != space {
+				break
+			}
+			end = end[:len(end)-n]
+		}
+		s := &spans[i]
+		if lead == 1 && (i == 0 || s.Start == 0) {
+			lead = 0
+		}
+		s.Start = min(s.Start+lead, s.End)
+		if tail > 0 && s.End >= tail {
+			s.End = max(s.End-tail, s.Start)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	tok := loadTokenizer(b, testfile.Shared(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
+	text := string(testfile.Read(b, testfile.Shared(b, "tinyshakespeare/input.txt")))
+	b.SetBytes(int64(len(text)))
+	var ids []int32
+	for b.Loop() {
+		ids = tok.AppendEncode(ids[:0], text)
+	}
+}

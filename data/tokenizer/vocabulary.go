@@ -1,0 +1,97 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+)
+
+// vocabulary joins ids, tokens as tokenizer.json spells them, and the bytes they stand for.
+type vocabulary struct {
+	ids      map[string]int32
+	tokens   []string
+	bytes    [][]byte // nil for an id without token
+	special  []bool
+	byteID   [256]int32       // −1 for a byte without token
+	complete bool             // every byte has a token
+	whole    map[string]int32 // raw bytes of a word → its id, where the model says ignore_merges
+}
+
+func (v *vocabulary) id(token string) (int32, bool) {
+	id, ok := v.ids[token]
+	return id, ok
+}
+
+func newVocabulary(m *bpeModel, added []addedToken) (vocabulary, error) {
+	largest := int32(-1)
+	check := func(token string, id int32) error {
+		if id < 0 || id > maxTokenID {
+			return fmt.Errorf("token %q: id %d is not within 0 and %d", token, id, maxTokenID)
+		}
+		largest = max(largest, id)
+		return nil
+	}
+	for token, id := range m.Vocab {
+		if err := check(token, id); err != nil {
+			return vocabulary{}, err
+		}
+	}
+	for _, a := range added {
+		if err := check(a.Content, a.ID); err != nil {
+			return vocabulary{}, err
+		}
+	}
+	if largest < 0 {
+		return vocabulary{}, errors.New("model: the vocabulary is empty")
+	}
+	n := int(largest) + 1
+	v := vocabulary{ids: make(map[string]int32, len(m.Vocab)+len(added)), tokens: make([]string, n), bytes: make([][]byte, n), special: make([]bool, n)}
+	if m.IgnoreMerges {
+		v.whole = make(map[string]int32, len(m.Vocab))
+	}
+	for token, id := range m.Vocab {
+		v.ids[token], v.tokens[id], v.bytes[id] = id, token, tokenBytes(token)
+		if v.whole != nil {
+			v.whole[string(v.bytes[id])] = id
+		}
+	}
+	v.complete = true
+	for b := range v.byteID {
+		id, ok := v.ids[string(byteRune[b])]
+		if !ok {
+			id, v.complete = -1, false
+		}
+		v.byteID[b] = id
+	}
+	return v, nil
+}
+
+// byteRune is GPT-2's alphabet: every byte as a printable character. runeByte is its inverse.
+var byteRune, runeByte = byteAlphabet()
+
+func byteAlphabet() (forth [256]rune, back map[rune]byte) {
+	back = make(map[rune]byte, 256)
+	next := rune(256)
+	for b := range rune(256) {
+		forth[b] = b
+		if b <= ' ' || b >= 0x7F && b <= 0xA0 || b == 0xAD {
+			forth[b] = next
+			next++
+		}
+		back[forth[b]] = byte(b)
+	}
+	return forth, back
+}
+
+// tokenBytes undoes the byte alphabet. A token with any character outside it stands for itself, as the runs of spaces
+// among GPT-NeoX's added tokens do.
+func tokenBytes(token string) []byte {
+	out := make([]byte, 0, len(token))
+	for _, r := range token {
+		b, ok := runeByte[r]
+		if !ok {
+			return []byte(token)
+		}
+		out = append(out, b)
+	}
+	return out
+}
