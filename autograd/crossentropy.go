@@ -19,19 +19,32 @@ type LossOptions struct {
 // rows only. While training, the chunk's gradient is computed as long as its logits are there, in the backward pass, so
 // the head's product is computed once. The numbers are returned as the [Loss] of the run.
 func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
-	return Apply(crossEntropy[float32]{newLinear[float32](lr), o.Smoothing}, crossEntropy[float64]{newLinear[float64](lr), o.Smoothing}, x, w, x.Graph().labels(), lr.A, lr.B, lr.Magnitude)
+	op32, op64 := crossEntropy[float32]{newLowRank[float32](lr), o.Smoothing}, crossEntropy[float64]{newLowRank[float64](lr), o.Smoothing}
+	return Apply(op32, op64, x, w, x.Graph().labels(), lr.A, lr.B, lr.Magnitude)
 }
 
 type crossEntropy[T kernel.Float] struct {
-	head      linear[T]
+	low       lowRank[T]
 	smoothing float64
 }
+
+// Inputs of crossEntropy.
+const (
+	lossX = iota
+	lossW
+	lossLabels
+	lossA
+	lossB
+	lossMagnitude
+)
 
 func (crossEntropy[T]) Name() string { return "cross_entropy" }
 
 func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
-	_, err := o.head.Shape([][]int{in[0], in[1], nil, in[3], in[4]})
-	return nil, err
+	if err := checkProjection(in[lossX], in[lossW]); err != nil {
+		return nil, err
+	}
+	return nil, o.low.check(in[lossW], in[lossA], in[lossB])
 }
 
 func (o crossEntropy[T]) Forward(c *Call[T]) {
@@ -50,17 +63,18 @@ const chunkBytes = 52 << 20
 
 // headChunk is the memory for one chunk of rows.
 type headChunk[T kernel.Float] struct {
-	x, dx, logits, z, dz kernel.Mat[T]
-	branch               kernel.Mat[T] // the adapter's inputs and their gradient, where dropout makes them different
-	rows, targets        []int
-	dora                 *headDora[T] // nil: plain LoRA
+	x, dx, logits kernel.Mat[T]
+	branch        branch[T]
+	targets       []int
+	rows          []int        // of the batch, that the targets belong to
+	dora          *headDora[T] // nil: plain LoRA
 }
 
 // chunks computes the loss of every counted row, and its gradients if somebody wants them. The chunks are equally long.
 func (o crossEntropy[T]) chunks(c *Call[T]) {
-	v := c.In[1].Shape[0]
+	v := c.In[lossW].Shape[0]
 	var rows, targets []int
-	for t, target := range c.In[2].Ints {
+	for t, target := range c.In[lossLabels].Ints {
 		if target >= v {
 			c.Fail("label %d after row %d is outside the vocabulary of %d", target, t, v)
 			return
@@ -75,8 +89,7 @@ func (o crossEntropy[T]) chunks(c *Call[T]) {
 	h := o.allocate(c, chunkRows[T](len(rows), v))
 	for from := 0; from < len(rows); from += h.x.Rows {
 		to := min(from+h.x.Rows, len(rows))
-		h.rows, h.targets = rows[from:to], targets[from:to]
-		o.chunk(c, h)
+		o.chunk(c, h.first(to-from, rows[from:to], targets[from:to]))
 	}
 }
 
@@ -99,9 +112,9 @@ func chunkRows[T kernel.Float](rows, v int) int {
 }
 
 func (o crossEntropy[T]) ScratchSize(in [][]int) int {
-	v, m, r := o.sizes(in[1], in[3])
-	n := min(in[0][0], mostRows[T](v))
-	return n*(3*m+v+2*r) + headDoraSize(n, in[1], in[5])
+	v, m, r := o.sizes(in[lossW], in[lossA])
+	n := min(in[lossX][0], mostRows[T](v))
+	return n*(3*m+v+2*r) + headDoraSize(n, in[lossW], in[lossMagnitude])
 }
 
 // sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
@@ -112,94 +125,66 @@ func (crossEntropy[T]) sizes(w, a []int) (v, m, r int) {
 	return w[0], w[1], r
 }
 
-func (o crossEntropy[T]) allocate(c *Call[T], n int) *headChunk[T] {
-	v, m, r := o.sizes(c.In[1].Shape, c.In[3].Shape)
-	s := c.Scratch(n*(3*m+v+2*r) + headDoraSize(n, c.In[1].Shape, c.In[5].Shape))
+func (o crossEntropy[T]) allocate(c *Call[T], n int) headChunk[T] {
+	v, m, r := o.sizes(c.In[lossW].Shape, c.In[lossA].Shape)
+	s := c.Scratch(n*(3*m+v+2*r) + headDoraSize(n, c.In[lossW].Shape, c.In[lossMagnitude].Shape))
 	cut := func(cols int) kernel.Mat[T] {
 		mat := kernel.Dense(s[:n*cols], n, cols)
 		s = s[n*cols:]
 		return mat
 	}
-	h := &headChunk[T]{x: cut(m), dx: cut(m), branch: cut(m), logits: cut(v), z: cut(r), dz: cut(r)}
-	if !c.In[5].Absent() {
-		h.dora = newHeadDora(c, o.head.scale, n, s)
+	h := headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), branch: branch[T]{
+		lowRank: o.low, a: c.In[lossA].Mat(), b: c.In[lossB].Mat(), da: c.DIn[lossA].Mat(), db: c.DIn[lossB].Mat(),
+		spare: cut(m), z: cut(r), dz: cut(r),
+	}}
+	if !c.In[lossMagnitude].Absent() {
+		h.dora = newHeadDora(c, o.low.scale, n, s)
+	}
+	return h
+}
+
+// first is the memory's first n rows, for a chunk of these rows and targets.
+func (h headChunk[T]) first(n int, rows, targets []int) headChunk[T] {
+	h.rows, h.targets, h.branch.rows = rows, targets, rows
+	for _, m := range []*kernel.Mat[T]{&h.x, &h.dx, &h.logits, &h.branch.spare, &h.branch.z, &h.branch.dz} {
+		*m = top(*m, n)
 	}
 	return h
 }
 
 // chunk gathers the counted rows, so that others cost nothing, and adds their loss and gradients.
-func (o crossEntropy[T]) chunk(c *Call[T], h *headChunk[T]) {
-	n := len(h.rows)
-	x, dx, logits, z, dz := top(h.x, n), top(h.dx, n), top(h.logits, n), top(h.z, n), top(h.dz, n)
-	kernel.Gather(x, c.In[0].Mat(), h.rows)
-	project(logits, x, c.In[1], nil)
-	branch := x
-	if z.Cols > 0 {
-		branch = o.dropped(c, h, x)
-		kernel.MatMulNT(kernel.Set, z, 1, branch, c.In[3].Mat())
-		kernel.MatMulNT(kernel.Add, logits, o.head.scale, z, c.In[4].Mat())
-	}
-	h.dora.rescale(logits)
-	var dlogits kernel.Mat[T]
-	if c.Training {
-		dlogits = logits
-	}
-	o.sum(c, h, logits, dlogits)
+func (o crossEntropy[T]) chunk(c *Call[T], h headChunk[T]) {
+	w := c.In[lossW]
+	kernel.Gather(h.x, c.In[lossX].Mat(), h.rows)
+	project(h.logits, h.x, w, nil)
+	h.branch.forward(c, h.logits, h.x)
+	h.dora.rescale(h.logits)
 	if !c.Training {
+		o.sum(c, h, kernel.Mat[T]{})
 		return
 	}
-	h.dora.backward(c.DIn[5], logits)
-	if d := c.DIn[0]; !d.Absent() {
-		projectBack(kernel.Set, dx, logits, c.In[1])
+	dlogits := h.logits
+	o.sum(c, h, dlogits)
+	h.dora.backward(c.DIn[lossMagnitude], dlogits)
+	if d := c.DIn[lossW]; !d.Absent() {
+		kernel.MatMulTN(kernel.Add, d.Mat(), 1, dlogits, h.x)
 	}
-	if d := c.DIn[1]; !d.Absent() {
-		kernel.MatMulTN(kernel.Add, d.Mat(), 1, logits, x)
+	dx := c.DIn[lossX]
+	if dx.Absent() {
+		h.branch.backward(c, kernel.Mat[T]{}, dlogits, h.x)
+		return
 	}
-	if z.Cols > 0 {
-		o.lowRank(c, h, dx, dz, logits, branch, z)
-	}
-	if d := c.DIn[0]; !d.Absent() {
-		kernel.ScatterAdd(d.Mat(), dx, h.rows)
-	}
+	projectBack(kernel.Set, h.dx, dlogits, w)
+	h.branch.backward(c, h.dx, dlogits, h.x)
+	kernel.ScatterAdd(dx.Mat(), h.dx, h.rows)
 }
 
-// lowRank adds the gradients of the head's adapter and its part of dx.
-func (o crossEntropy[T]) lowRank(c *Call[T], h *headChunk[T], dx, dz, dlogits, x, z kernel.Mat[T]) {
-	kernel.MatMulNN(kernel.Set, dz, o.head.scale, dlogits, c.In[4].Mat())
-	if d := c.DIn[4]; !d.Absent() {
-		kernel.MatMulTN(kernel.Add, d.Mat(), o.head.scale, dlogits, z)
-	}
-	if d := c.DIn[3]; !d.Absent() {
-		kernel.MatMulTN(kernel.Add, d.Mat(), 1, dz, x)
-	}
-	switch {
-	case c.DIn[0].Absent():
-	case o.head.dropout == 0:
-		kernel.MatMulNN(kernel.Add, dx, 1, dz, c.In[3].Mat())
-	default:
-		d := top(h.branch, dx.Rows)
-		kernel.MatMulNN(kernel.Set, d, 1, dz, c.In[3].Mat())
-		drop(c, d, d, o.head.dropout, h.rows)
-		kernel.AddMat(dx, d)
-	}
-}
-
-// dropped returns the adapter's inputs for a chunk: x itself, or in training with dropout a copy.
-func (o crossEntropy[T]) dropped(c *Call[T], h *headChunk[T], x kernel.Mat[T]) kernel.Mat[T] {
-	if o.head.dropout == 0 || !c.Training {
-		return x
-	}
-	d := top(h.branch, x.Rows)
-	drop(c, d, x, o.head.dropout, h.rows)
-	return d
-}
-
-// sum adds the chunk's losses to those of the run; dlogits, if present, may be the memory of logits.
-func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel.Mat[T]) {
+// sum adds the chunk's losses to those of the run, and sets dlogits, which may be absent or the memory of the logits.
+func (o crossEntropy[T]) sum(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) {
 	loss := &c.run.loss
 	if !c.Training {
 		best := make([]int, len(h.rows))
-		kernel.ArgMax(best, logits)
+		kernel.ArgMax(best, h.logits)
 		for i, target := range h.targets {
 			if best[i] == target {
 				loss.Correct++
@@ -207,7 +192,7 @@ func (o crossEntropy[T]) sum(c *Call[T], h *headChunk[T], logits, dlogits kernel
 		}
 	}
 	nll := make([]float64, len(h.rows))
-	kernel.CrossEntropy(nll, dlogits, logits, h.targets, T(c.run.scale), o.smoothing)
+	kernel.CrossEntropy(nll, dlogits, h.logits, h.targets, T(c.run.scale), o.smoothing)
 	for i, t := range h.rows {
 		loss.Rows[t] = nll[i]
 		loss.Sum += nll[i]

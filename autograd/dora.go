@@ -31,6 +31,16 @@ func (g *Graph) constant(v Var) Var {
 	return u
 }
 
+// Inputs of dora.
+const (
+	doraY = iota
+	doraW
+	doraA
+	doraB
+	doraMagnitude
+	doraBias
+)
+
 type dora[T kernel.Float] struct {
 	scale   T
 	table   bool  // w is a table: its norms run along columns
@@ -48,7 +58,7 @@ func (o dora[T]) axis() int {
 }
 
 func (o dora[T]) Shape(in [][]int) ([]int, error) {
-	y, w, m, b := in[0], in[1], in[4], in[5]
+	y, w, m, b := in[doraY], in[doraW], in[doraMagnitude], in[doraBias]
 	if len(y) != 2 || len(w) != 2 || w[o.axis()] != y[1] {
 		return nil, fmt.Errorf("y is %v, w is %v: outputs differ", y, w)
 	}
@@ -62,22 +72,25 @@ func (o dora[T]) Shape(in [][]int) ([]int, error) {
 }
 
 // StateSize: 1/‖W + Scale·B·A‖ of each output.
-func (dora[T]) StateSize(in [][]int) int { return in[4][0] }
+func (dora[T]) StateSize(in [][]int) int { return in[doraMagnitude][0] }
 
 func (o dora[T]) ScratchSize(in [][]int) int {
-	return AdaptedWeight[T]{W: Array[T]{Shape: in[1]}, Table: o.table}.scratchSize(in[2][0])
+	return AdaptedWeight[T]{W: Array[T]{Shape: in[doraW]}, Table: o.table}.scratchSize(in[doraA][0])
 }
 
 func (dora[T]) Saves(need []bool) []bool {
-	return []bool{need[4], false, false, false, need[0], false}
+	return []bool{doraY: need[doraMagnitude], doraMagnitude: need[doraY], doraBias: false}
 }
 
 func (o dora[T]) Forward(c *Call[T]) {
-	w := AdaptedWeight[T]{W: c.In[1], A: c.In[2].Mat(), B: c.In[3].Mat(), Scale: o.scale, From: o.outputs.from, To: o.outputs.to, Table: o.table}
+	w := AdaptedWeight[T]{
+		W: c.In[doraW], A: c.In[doraA].Mat(), B: c.In[doraB].Mat(), Scale: o.scale,
+		From: o.outputs.from, To: o.outputs.to, Table: o.table,
+	}
 	for i, norm := range w.norms(c.Scratch(w.scratchSize(w.A.Rows))) {
 		c.State[i] = T(InverseNorm(norm))
 	}
-	y, out, m, b := c.In[0].Mat(), c.Out.Mat(), c.In[4].Data, c.In[5]
+	y, out, m, b := c.In[doraY].Mat(), c.Out.Mat(), c.In[doraMagnitude].Data, c.In[doraBias]
 	kernel.CopyMat(out, y)
 	from, to := o.outputs.bounds(y.Cols)
 	kernel.For(y.Rows, rescaleGrain, func(lo, hi int) {
@@ -98,18 +111,18 @@ const rescaleGrain = 16
 
 // With the norm constant: dy = dout·m/‖·‖, dm = Σ_t dout(t)·y(t)/‖·‖, db = Σ_t dout(t).
 func (o dora[T]) Backward(c *Call[T]) {
-	dout, m := c.DOut.Mat(), c.In[4].Data
+	dout, m := c.DOut.Mat(), c.In[doraMagnitude].Data
 	from, to := o.outputs.bounds(dout.Cols)
-	if d := c.DIn[5]; !d.Absent() {
+	if d := c.DIn[doraBias]; !d.Absent() {
 		kernel.SumRows(d.Data, dout)
 	}
-	if d := c.DIn[4]; !d.Absent() {
-		addMagnitudeGrad(d.Data, c.DOut.Columns(from, to), c.In[0].Columns(from, to), c.State)
+	if d := c.DIn[doraMagnitude]; !d.Absent() {
+		addMagnitudeGrad(d.Data, c.DOut.Columns(from, to), c.In[doraY].Columns(from, to), c.State)
 	}
-	if c.DIn[0].Absent() {
+	if c.DIn[doraY].Absent() {
 		return
 	}
-	dy := c.DIn[0].Mat()
+	dy := c.DIn[doraY].Mat()
 	kernel.For(dy.Rows, rescaleGrain, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
 			row, d := dy.Row(t), dout.Row(t)
@@ -270,9 +283,9 @@ func headDoraSize(n int, w, m []int) int {
 }
 
 func newHeadDora[T kernel.Float](c *Call[T], scale T, n int, memory []T) *headDora[T] {
-	v := c.In[1].Shape[0]
-	d := &headDora[T]{magnitude: c.In[5].Data, inverse: memory[:v], plain: kernel.Dense(memory[v:v+n*v], n, v)}
-	w := AdaptedWeight[T]{W: c.In[1], A: c.In[3].Mat(), B: c.In[4].Mat(), Scale: scale}
+	v := c.In[lossW].Shape[0]
+	d := &headDora[T]{magnitude: c.In[lossMagnitude].Data, inverse: memory[:v], plain: kernel.Dense(memory[v:v+n*v], n, v)}
+	w := AdaptedWeight[T]{W: c.In[lossW], A: c.In[lossA].Mat(), B: c.In[lossB].Mat(), Scale: scale}
 	for i, norm := range w.norms(memory[v+n*v:]) {
 		d.inverse[i] = T(InverseNorm(norm))
 	}

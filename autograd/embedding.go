@@ -19,10 +19,18 @@ func Embedding(table, ids Var, lr LowRank) Var {
 
 type embedding[T kernel.Float] struct{ scale T }
 
+// Inputs of embedding.
+const (
+	embeddingTable = iota
+	embeddingIDs
+	embeddingA
+	embeddingB
+)
+
 func (embedding[T]) Name() string { return "embedding" }
 
 func (embedding[T]) Shape(in [][]int) ([]int, error) {
-	table, ids, a, b := in[0], in[1], in[2], in[3]
+	table, ids, a, b := in[embeddingTable], in[embeddingIDs], in[embeddingA], in[embeddingB]
 	if len(table) != 2 || len(ids) != 1 {
 		return nil, fmt.Errorf("table is %v, ids are %v: want (v, m) and (rows)", table, ids)
 	}
@@ -33,16 +41,18 @@ func (embedding[T]) Shape(in [][]int) ([]int, error) {
 }
 
 func (embedding[T]) ScratchSize(in [][]int) int {
-	if in[2] == nil {
+	if in[embeddingA] == nil {
 		return 0
 	}
-	return 2 * in[1][0] * in[2][0]
+	return 2 * in[embeddingIDs][0] * in[embeddingA][0]
 }
 
-func (embedding[T]) Saves([]bool) []bool { return []bool{false, true, true, true} }
+func (embedding[T]) Saves([]bool) []bool {
+	return []bool{embeddingIDs: true, embeddingA: true, embeddingB: true}
+}
 
 func (o embedding[T]) Forward(c *Call[T]) {
-	table, ids := c.In[0], c.In[1].Ints
+	table, ids := c.In[embeddingTable], c.In[embeddingIDs].Ints
 	for t, id := range ids {
 		if id < 0 || id >= table.Shape[0] {
 			c.Fail("token id %d in row %d is outside the vocabulary of %d", id, t, table.Shape[0])
@@ -50,8 +60,8 @@ func (o embedding[T]) Forward(c *Call[T]) {
 		}
 	}
 	gather(c.Out.Mat(), table, ids)
-	if !c.In[2].Absent() {
-		kernel.MatMulNT(kernel.Add, c.Out.Mat(), o.scale, o.gatherA(c), c.In[3].Mat())
+	if !c.In[embeddingA].Absent() {
+		kernel.MatMulNT(kernel.Add, c.Out.Mat(), o.scale, o.gatherA(c), c.In[embeddingB].Mat())
 	}
 }
 
@@ -66,7 +76,7 @@ func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
 
 // gatherA returns z (rows, r), the columns of A that the ids name.
 func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
-	a, ids := c.In[2], c.In[1].Ints
+	a, ids := c.In[embeddingA], c.In[embeddingIDs].Ints
 	r, v := a.Shape[0], a.Shape[1]
 	z := kernel.Dense(c.Scratch(2 * len(ids) * r)[:len(ids)*r], len(ids), r)
 	for t, id := range ids {
@@ -79,21 +89,21 @@ func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
 
 // dtable[id] += dy, dB = Scale·dyᵀ·z and dA[:, id] += Scale·dy·B.
 func (o embedding[T]) Backward(c *Call[T]) {
-	ids, dy := c.In[1].Ints, c.DOut.Mat()
-	if d := c.DIn[0]; !d.Absent() {
+	ids, dy := c.In[embeddingIDs].Ints, c.DOut.Mat()
+	if d := c.DIn[embeddingTable]; !d.Absent() {
 		kernel.ScatterAdd(d.Mat(), dy, ids)
 	}
-	if c.In[2].Absent() {
+	if c.In[embeddingA].Absent() {
 		return
 	}
 	z := o.gatherA(c)
-	if d := c.DIn[3]; !d.Absent() {
+	if d := c.DIn[embeddingB]; !d.Absent() {
 		kernel.MatMulTN(kernel.Add, d.Mat(), o.scale, dy, z)
 	}
-	if d := c.DIn[2]; !d.Absent() {
+	if d := c.DIn[embeddingA]; !d.Absent() {
 		r, v := d.Shape[0], d.Shape[1]
 		dz := kernel.Dense(c.Scratch(2 * len(ids) * r)[len(ids)*r:], len(ids), r)
-		kernel.MatMulNN(kernel.Set, dz, o.scale, dy, c.In[3].Mat())
+		kernel.MatMulNN(kernel.Set, dz, o.scale, dy, c.In[embeddingB].Mat())
 		for t, id := range ids {
 			for j := range r {
 				d.Data[j*v+id] += dz.Data[t*r+j]

@@ -1,9 +1,21 @@
 package autograd
 
-import "mambatrain/autograd/kernel"
+import (
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
 
 // A weight multiplies in one of two forms: packed once for the kernels if it is frozen float32 or bfloat16, as it stands
 // if it trains or in double precision.
+
+// checkProjection compares the shapes of x (rows, in) and w (out, in).
+func checkProjection(x, w []int) error {
+	if len(x) != 2 || len(w) != 2 || x[1] != w[1] {
+		return fmt.Errorf("x is %v, w is %v: inner sizes differ", x, w)
+	}
+	return nil
+}
 
 // project computes y = x·Wᵀ + bias for w (out, in). The bias may be nil.
 func project[T kernel.Float](y, x kernel.Mat[T], w Array[T], bias []T) {

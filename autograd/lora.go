@@ -1,0 +1,146 @@
+package autograd
+
+import (
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+)
+
+// LowRank is the trainable change that LoRA (Hu et al. 2021) makes to the frozen weight of a [Linear], an [Embedding] or a
+// [CrossEntropy] head: W + Scale·B·A, for a table W + Scale·(B·A)ᵀ. The zero LowRank is none.
+//
+// The parts of LoRA and DoRA, from here:
+//
+//   - lora.go, this file: the branch of a projection, forward and backward. embedding.go has that of a table.
+//   - dora.go: the magnitude, and the norms of the changed weight.
+//   - kernel.Packed.ForwardLoRA and BackwardLoRA: projection and branch as one product.
+//   - nn/lora.go: the parameters of a layer's change, and the layer's output without a graph.
+//   - package lora: which layers get one, its first values, files and merging.
+type LowRank struct {
+	A Var // (r, in), for a table (r, v)
+	B Var // (out, r), for a table (m, r)
+	// Scale is lora_alpha/r, or lora_alpha/√r.
+	Scale float64
+	// Dropout is the share of the branch's inputs that a training run drops.
+	Dropout float64
+	// From and To limit the branch to these outputs; B then has To−From rows. Zero for both means all.
+	From, To int
+	// Magnitude makes the branch DoRA (Liu et al. 2024): the adapted weight is rescaled so that its rows, for a table its
+	// columns, have these norms. It has one number for each output of the branch, and is absent for plain LoRA.
+	Magnitude Var
+}
+
+// group is the outputs that a branch changes; the zero group is all of them.
+type group struct{ from, to int }
+
+func (lr LowRank) group() group { return group{lr.From, lr.To} }
+
+func (g group) all() bool { return g.to == 0 }
+
+// bounds is the group as a range of out outputs.
+func (g group) bounds(out int) (from, to int) {
+	if g.all() {
+		return 0, out
+	}
+	return g.from, g.to
+}
+
+// lowRank has the constants of a projection's branch.
+type lowRank[T kernel.Float] struct {
+	scale   T
+	dropout float64
+	outputs group
+}
+
+func newLowRank[T kernel.Float](lr LowRank) lowRank[T] {
+	return lowRank[T]{T(lr.Scale), lr.Dropout, lr.group()}
+}
+
+// check compares the shapes of A and B, nil for no branch, with that of the weight.
+func (o lowRank[T]) check(w, a, b []int) error {
+	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
+		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
+	}
+	return nil
+}
+
+// drops reports whether this run drops inputs of the branch.
+func (o lowRank[T]) drops(c *Call[T]) bool { return o.dropout > 0 && c.Training }
+
+// branch is a projection's branch in one call, Scale·drop(x)·Aᵀ·Bᵀ. The zero branch adds nothing.
+type branch[T kernel.Float] struct {
+	lowRank[T]
+	a, b   kernel.Mat[T]
+	da, db kernel.Mat[T] // absent where unwanted
+	z      kernel.Mat[T] // (rows, r): drop(x)·Aᵀ, which backward needs
+	dz     kernel.Mat[T] // (rows, r), scratch
+	spare  kernel.Mat[T] // (rows, in), scratch, used where inputs are dropped
+	rows   []int         // the batch's row of each row here, nil: the same
+}
+
+// forward adds the branch to y, all outputs of the projection.
+func (l branch[T]) forward(c *Call[T], y, x kernel.Mat[T]) {
+	if l.a.Absent() {
+		return
+	}
+	kernel.MatMulNT(kernel.Set, l.z, 1, l.input(c, x), l.a)
+	kernel.MatMulNT(kernel.Add, l.columns(y), l.scale, l.z, l.b)
+}
+
+// backward adds the gradients of A and B, and the branch's part of dx, which may be absent:
+//
+//	dz = Scale·dy·B   dA = dzᵀ·drop(x)   dB = Scale·dyᵀ·z   dx = drop(dz·A)
+func (l branch[T]) backward(c *Call[T], dx, dy, x kernel.Mat[T]) {
+	if l.a.Absent() {
+		return
+	}
+	dy = l.columns(dy)
+	if !l.db.Absent() {
+		kernel.MatMulTN(kernel.Add, l.db, l.scale, dy, l.z)
+	}
+	if dx.Absent() && l.da.Absent() {
+		return
+	}
+	kernel.MatMulNN(kernel.Set, l.dz, l.scale, dy, l.b)
+	if !l.da.Absent() {
+		kernel.MatMulTN(kernel.Add, l.da, 1, l.dz, l.input(c, x))
+	}
+	switch {
+	case dx.Absent():
+	case l.drops(c):
+		kernel.MatMulNN(kernel.Set, l.spare, 1, l.dz, l.a)
+		drop(c, l.spare, l.spare, l.dropout, l.rows)
+		kernel.AddMat(dx, l.spare)
+	default:
+		kernel.MatMulNN(kernel.Add, dx, 1, l.dz, l.a)
+	}
+}
+
+// input returns drop(x): x itself, or a copy where the run drops.
+func (l branch[T]) input(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
+	if !l.drops(c) {
+		return x
+	}
+	drop(c, l.spare, x, l.dropout, l.rows)
+	return l.spare
+}
+
+// columns are those of a projection's output that the branch changes.
+func (l branch[T]) columns(y kernel.Mat[T]) kernel.Mat[T] {
+	from, to := l.outputs.bounds(y.Cols)
+	return y.Slice(0, y.Rows, from, to)
+}
+
+// fused returns the packed weight w if the kernels can compute the projection and the branch as one product: the weight
+// is frozen, and the branch has neither dropout nor a group.
+func (l branch[T]) fused(c *Call[T], w Array[T]) *kernel.Packed {
+	if l.a.Absent() || !l.outputs.all() || l.drops(c) {
+		return nil
+	}
+	return packed[T](w)
+}
+
+// kernel returns the branch as the kernels take it, and where they add its gradients.
+func (l branch[T]) kernel() (kernel.Adapter, kernel.AdapterGrad) {
+	return kernel.Adapter{A: f32(l.a), B: f32(l.b), Scale: float32(l.scale)}, kernel.AdapterGrad{A: f32(l.da), B: f32(l.db)}
+}
