@@ -14,9 +14,9 @@ import (
 //
 // Dropout reaches the low-rank branch alone. PEFT drops inputs of (Magnitude/‖·‖ − 1)·W·x too, at the price of a second
 // product with W; both have the same expectation.
-func rescale(y, w, b Var, lr LowRank, table bool) Var {
+func rescale(y, w, b Var, lr LowRank, outputs OutputAxis) Var {
 	g := y.Graph()
-	return Apply(dora[float32]{float32(lr.Scale), table, lr.group()}, dora[float64]{lr.Scale, table, lr.group()},
+	return Apply(dora[float32]{float32(lr.Scale), outputs, lr.group()}, dora[float64]{lr.Scale, outputs, lr.group()},
 		y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
 }
 
@@ -42,27 +42,19 @@ const (
 )
 
 type dora[T kernel.Float] struct {
-	scale   T
-	table   bool  // w is a table: its norms run along columns
-	outputs group // those that are rescaled
+	scale T
+	axis  OutputAxis // of w
+	group group      // the outputs that are rescaled
 }
 
 func (dora[T]) Name() string { return "dora" }
 
-// axis is w's axis of outputs.
-func (o dora[T]) axis() int {
-	if o.table {
-		return 1
-	}
-	return 0
-}
-
 func (o dora[T]) Shape(in [][]int) ([]int, error) {
 	y, w, m, b := in[doraY], in[doraW], in[doraMagnitude], in[doraBias]
-	if len(y) != 2 || len(w) != 2 || w[o.axis()] != y[1] {
+	if len(y) != 2 || len(w) != 2 || w[o.axis] != y[1] {
 		return nil, fmt.Errorf("y is %v, w is %v: outputs differ", y, w)
 	}
-	if from, to := o.outputs.bounds(y[1]); len(m) != 1 || m[0] != to-from || to > y[1] {
+	if from, to := o.group.bounds(y[1]); len(m) != 1 || m[0] != to-from || to > y[1] {
 		return nil, fmt.Errorf("magnitude is %v: want one number for each of %d outputs", m, to-from)
 	}
 	if b != nil && (len(b) != 1 || b[0] != y[1]) {
@@ -75,7 +67,7 @@ func (o dora[T]) Shape(in [][]int) ([]int, error) {
 func (dora[T]) StateSize(in [][]int) int { return in[doraMagnitude][0] }
 
 func (o dora[T]) ScratchSize(in [][]int) int {
-	return AdaptedWeight[T]{W: Array[T]{Shape: in[doraW]}, Table: o.table}.scratchSize(in[doraA][0])
+	return AdaptedWeight[T]{W: Array[T]{Shape: in[doraW]}, Outputs: o.axis}.scratchSize(in[doraA][0])
 }
 
 func (dora[T]) Saves(need []bool) []bool {
@@ -85,14 +77,14 @@ func (dora[T]) Saves(need []bool) []bool {
 func (o dora[T]) Forward(c *Call[T]) {
 	w := AdaptedWeight[T]{
 		W: c.In[doraW], A: c.In[doraA].Mat(), B: c.In[doraB].Mat(), Scale: o.scale,
-		From: o.outputs.from, To: o.outputs.to, Table: o.table,
+		From: o.group.from, To: o.group.to, Outputs: o.axis,
 	}
 	for i, norm := range w.norms(c.Scratch(w.scratchSize(w.A.Rows))) {
 		c.State[i] = T(InverseNorm(norm))
 	}
 	y, out, m, b := c.In[doraY].Mat(), c.Out.Mat(), c.In[doraMagnitude].Data, c.In[doraBias]
 	kernel.CopyMat(out, y)
-	from, to := o.outputs.bounds(y.Cols)
+	from, to := o.group.bounds(y.Cols)
 	kernel.For(y.Rows, rescaleGrain, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
 			row := out.Row(t)[from:to]
@@ -112,7 +104,7 @@ const rescaleGrain = 16
 // With the norm constant: dy = dout·m/‖·‖, dm = Σ_t dout(t)·y(t)/‖·‖, db = Σ_t dout(t).
 func (o dora[T]) Backward(c *Call[T]) {
 	dout, m := c.DOut.Mat(), c.In[doraMagnitude].Data
-	from, to := o.outputs.bounds(dout.Cols)
+	from, to := o.group.bounds(dout.Cols)
 	if d := c.DIn[doraBias]; !d.Absent() {
 		kernel.SumRows(d.Data, dout)
 	}
@@ -152,6 +144,14 @@ func addMagnitudeGrad[T kernel.Float](dm []T, dout, y kernel.Mat[T], inverse []T
 	})
 }
 
+// OutputAxis is the axis of a weight that runs over the outputs, each of which has a norm.
+type OutputAxis int
+
+const (
+	RowOutputs    OutputAxis = iota // a Linear's weight (out, in)
+	ColumnOutputs                   // a table (v, m)
+)
+
 // AdaptedWeight is W + Scale·B·A, for a table W + Scale·(B·A)ᵀ. It never exists as a whole.
 type AdaptedWeight[T kernel.Float] struct {
 	W     Array[T]      // (out, in), a table (v, m); without Data it is read through its Param
@@ -159,8 +159,7 @@ type AdaptedWeight[T kernel.Float] struct {
 	Scale T
 	// From and To limit the outputs of a Linear as in [LowRank].
 	From, To int
-	// Table tells a table, whose outputs are its columns, from a Linear's weight, whose outputs are its rows.
-	Table bool
+	Outputs  OutputAxis
 }
 
 // Norms returns the Euclidean norm of each output's weights: what DoRA's magnitude replaces.
@@ -184,14 +183,14 @@ const normRows = 64
 // scratchSize is the memory that norms needs for an adapter of rank r.
 func (w AdaptedWeight[T]) scratchSize(r int) int {
 	n := normRows * w.W.Shape[1]
-	if w.Table {
+	if w.Outputs == ColumnOutputs {
 		n += r * w.W.Shape[1]
 	}
 	return n
 }
 
 func (w AdaptedWeight[T]) norms(scratch []T) []float64 {
-	if w.Table {
+	if w.Outputs == ColumnOutputs {
 		return w.columnNorms(scratch)
 	}
 	from, to := group{w.From, w.To}.bounds(w.W.Shape[0])

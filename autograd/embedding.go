@@ -12,7 +12,7 @@ import (
 func Embedding(table, ids Var, lr LowRank) Var {
 	y := Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
 	if !lr.Magnitude.IsZero() {
-		return rescale(y, table, Var{}, lr, true)
+		return rescale(y, table, Var{}, lr, ColumnOutputs)
 	}
 	return y
 }

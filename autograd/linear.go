@@ -14,7 +14,7 @@ func Linear(x, w, b Var, lr LowRank) Var {
 		return Apply(op32, op64, x, w, b, lr.A, lr.B)
 	}
 	y := Apply(op32, op64, x, w, Var{}, lr.A, lr.B)
-	return rescale(y, w, b, lr, false)
+	return rescale(y, w, b, lr, RowOutputs)
 }
 
 type linear[T kernel.Float] struct{ low lowRank[T] }

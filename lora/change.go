@@ -29,7 +29,7 @@ func (c *change) fold(w []float32, rows, cols int, share float64) {
 	}
 	whole := slices.Clone(w)
 	c.add(kernel.Dense(whole, rows, cols), 1)
-	norms := ag.AdaptedWeight[float32]{W: ag.Array[float32]{Shape: []int{rows, cols}, Data: whole}, Table: c.table}.Norms()
+	norms := ag.AdaptedWeight[float32]{W: ag.Array[float32]{Shape: []int{rows, cols}, Data: whole}, Outputs: c.outputs()}.Norms()
 	for i := range rows {
 		for j := range cols {
 			k := i
@@ -60,6 +60,14 @@ func (c *change) add(w kernel.Mat[float32], share float64) {
 		}
 	}
 	kernel.MatMulTN(kernel.Add, w, alpha, kernel.Dense(c.a, c.rank, w.Rows), kernel.Dense(bt, c.rank, w.Cols))
+}
+
+// outputs is the axis of the weight that runs over its outputs.
+func (c *change) outputs() ag.OutputAxis {
+	if c.table {
+		return ag.ColumnOutputs
+	}
+	return ag.RowOutputs
 }
 
 // change returns the layer's change of its weight as it is now.

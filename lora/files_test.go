@@ -478,7 +478,7 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("loading: got error %v, want one with %q", err, c.want)
 			}
 			for _, s := range m.Slots() {
-				if s.Adapter() != nil {
+				if s.LowRank() != nil {
 					t.Errorf("%s: has an adapter after the error", s.Path)
 				}
 			}

@@ -28,7 +28,11 @@ func (l *layer) initialise(c Config, r *rand.Rand) {
 // norms returns the norms of the base weight's outputs that the adapter changes.
 func (l *layer) norms() []float32 {
 	w := ag.Array[float32]{Shape: l.Weight().Shape(), Param: l.Weight()}
-	exact := ag.AdaptedWeight[float32]{W: w, From: l.adapter.From, To: l.adapter.To, Table: l.Embedding != nil}.Norms()
+	outputs := ag.RowOutputs
+	if l.Embedding != nil {
+		outputs = ag.ColumnOutputs
+	}
+	exact := ag.AdaptedWeight[float32]{W: w, From: l.adapter.From, To: l.adapter.To, Outputs: outputs}.Norms()
 	norms := make([]float32, len(exact))
 	for i, x := range exact {
 		norms[i] = float32(x)

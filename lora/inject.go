@@ -29,7 +29,7 @@ type Adapted struct {
 // layer is one slot's adapter.
 type layer struct {
 	nn.Slot
-	adapter *nn.Adapter
+	adapter *nn.LowRank
 	start   *start // what InitPissa took out of the weight, nil otherwise
 }
 
@@ -88,7 +88,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 // unadapted says which adapter is enabled in m: another one has to begin from the base.
 func unadapted(m nn.Module) error {
 	for _, s := range m.Slots() {
-		if s.Adapter() != nil {
+		if s.LowRank() != nil {
 			return fmt.Errorf("lora: %s: has an adapter already; disable it first", s.Path)
 		}
 	}
@@ -187,7 +187,7 @@ func Size(m nn.Module, c Config) (int, error) {
 func newLayer(t target, c Config) *layer {
 	r := c.rank(t.Path)
 	in, out := t.sizes()
-	a := &nn.Adapter{Scale: c.scale(t.Path, r), From: t.from, To: t.to}
+	a := &nn.LowRank{Scale: c.scale(t.Path, r), From: t.from, To: t.to}
 	name := prefix + t.Path
 	if t.Embedding != nil {
 		a.A, a.B = ag.Zeros(name+".lora_embedding_A", r, in), ag.Zeros(name+".lora_embedding_B", out, r)
@@ -212,7 +212,7 @@ func (a *Adapted) Enable() error {
 	}
 	for _, l := range a.layers {
 		l.start.remove(l)
-		l.SetAdapter(l.adapter)
+		l.SetLowRank(l.adapter)
 		l.adapter.Invalidate()
 	}
 	for _, w := range a.whole {
@@ -231,7 +231,7 @@ func (a *Adapted) Disable() {
 		return
 	}
 	for _, l := range a.layers {
-		l.SetAdapter(nil)
+		l.SetLowRank(nil)
 		l.start.restore(l)
 	}
 	for _, w := range a.whole {

@@ -54,7 +54,7 @@ func TestTargets(t *testing.T) {
 		}
 		var got []string
 		for _, s := range m.Slots() {
-			if s.Adapter() != nil {
+			if s.LowRank() != nil {
 				got = append(got, s.Path)
 			}
 		}
@@ -80,7 +80,7 @@ func TestRowGroups(t *testing.T) {
 		if _, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1))); err != nil {
 			t.Fatal(err)
 		}
-		a := m.Layers[0].Mixer.XProj.Adapter
+		a := m.Layers[0].Mixer.XProj.LowRank
 		if a.From != bounds[c.from] || a.To != bounds[c.to] {
 			t.Errorf("%v: rows %d to %d, want %d to %d", c.names, a.From, a.To, bounds[c.from], bounds[c.to])
 		}
@@ -103,7 +103,7 @@ func TestPatterns(t *testing.T) {
 		scale float64
 	}{{0, "in_proj", 2, 4}, {1, "in_proj", 3, 8. / 3}, {0, "x_proj", 8, 4}, {1, "out_proj", 8, 4}} {
 		a := map[string]int{"in_proj": 1, "x_proj": 2, "out_proj": 4}[w.end] + 4*w.layer
-		if got := m.Slots()[a].Adapter(); got.Rank() != w.rank || got.Scale != w.scale {
+		if got := m.Slots()[a].LowRank(); got.Rank() != w.rank || got.Scale != w.scale {
 			t.Errorf("%s: rank %d, scale %v, want %d and %v", m.Slots()[a].Path, got.Rank(), got.Scale, w.rank, w.scale)
 		}
 	}

@@ -29,7 +29,7 @@ func (a *Adapted) Merge() error {
 		}
 		l.change().fold(w.Float32s(), w.Shape()[0], w.Shape()[1], 1)
 		w.Invalidate()
-		l.SetAdapter(nil)
+		l.SetLowRank(nil)
 	}
 	a.layers, a.whole, a.enabled = nil, nil, false
 	return nil

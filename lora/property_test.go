@@ -298,7 +298,7 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 		}
 	}
 	for _, s := range m.Slots() {
-		if s.Adapter() != nil {
+		if s.LowRank() != nil {
 			t.Errorf("%s: has an adapter after the error", s.Path)
 		}
 	}
@@ -316,14 +316,14 @@ func TestInit(t *testing.T) {
 	s := m.Slots()[1]
 	bound := 1 / math.Sqrt(float64(s.Linear.In()))
 	largest, sum := 0.0, 0.0
-	for _, x := range s.Adapter().A.Float32s() {
+	for _, x := range s.LowRank().A.Float32s() {
 		largest, sum = math.Max(largest, math.Abs(float64(x))), sum+float64(x)
 	}
-	if largest > bound || largest < 0.99*bound || math.Abs(sum) > 0.05*bound*float64(s.Adapter().A.Size()) {
+	if largest > bound || largest < 0.99*bound || math.Abs(sum) > 0.05*bound*float64(s.LowRank().A.Size()) {
 		t.Errorf("A of %s reaches %v, want ±%v", s.Path, largest, bound)
 	}
-	e := m.Slots()[0].Adapter()
-	if zero(e.A) != true || zero(e.B) != false || zero(s.Adapter().B) != true {
+	e := m.Slots()[0].LowRank()
+	if zero(e.A) != true || zero(e.B) != false || zero(s.LowRank().B) != true {
 		t.Errorf("an embedding begins with A zero, a projection with B zero")
 	}
 }

@@ -109,7 +109,7 @@ func widen(b []float32, rank, from, to, out int) []float32 {
 
 // allMagnitudes are those of all the layer's rows: outside the row group the norms that the rows have.
 func (l *layer) allMagnitudes() []float32 {
-	all := layer{Slot: l.Slot, adapter: &nn.Adapter{}}
+	all := layer{Slot: l.Slot, adapter: &nn.LowRank{}}
 	norms := all.norms()
 	copy(norms[l.adapter.From:l.adapter.To], l.adapter.Magnitude.Float32s())
 	return norms

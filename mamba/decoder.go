@@ -38,7 +38,7 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.Slots() {
-		if a := s.Adapter(); a != nil {
+		if a := s.LowRank(); a != nil {
 			a.Invalidate()
 		}
 		if w := s.Weight(); !w.Trainable() {

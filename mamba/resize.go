@@ -18,7 +18,7 @@ func (m *Model) Resize(v int, r *rand.Rand) error {
 	if v < 1 || v > maxSize {
 		return fmt.Errorf("mamba: resize: want a vocabulary between 1 and %d, got %d", maxSize, v)
 	}
-	if m.Embeddings.Adapter != nil || m.Head.Adapter != nil {
+	if m.Embeddings.LowRank != nil || m.Head.LowRank != nil {
 		return fmt.Errorf("mamba: resize: the table or the head has an adapter of the old size")
 	}
 	tied := m.Tied()

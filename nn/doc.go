@@ -4,6 +4,6 @@
 // evaluation with gradients; Apply runs it at once on the kernels, for generation one token at a time. Both read the
 // same parameters, so what has been trained is what generates.
 //
-// A model is a [Module]: it lists its parameters in checkpoint order and its slots, the places where a low-rank
-// [Adapter] may sit. Package lora sees a model through these two lists only.
+// A model is a [Module]: it lists its parameters in checkpoint order and its slots, the places where a
+// [LowRank] may be. Package lora sees a model through these two lists only.
 package nn

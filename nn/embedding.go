@@ -5,20 +5,20 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Embedding is a table with one row for each token id, with an optional adapter beside it.
+// Embedding is a table with one row for each token id, with an optional low-rank change.
 type Embedding struct {
 	Weight  *ag.Param // (v, m)
-	Adapter *Adapter  // nil: none
+	LowRank *LowRank  // nil: none
 }
 
 // Forward records the lookup of ids; the result is (rows, m).
 func (e *Embedding) Forward(ids ag.Var) ag.Var {
 	g := ids.Graph()
-	return ag.Embedding(g.Param(e.Weight), ids, e.Adapter.record(g))
+	return ag.Embedding(g.Param(e.Weight), ids, e.LowRank.record(g))
 }
 
 // Apply writes the rows of ids to y (len(ids), m). Every id must be a row of the table.
 func (e *Embedding) Apply(y kernel.Mat[float32], ids []int) {
 	e.Weight.Gather(y, ids)
-	e.Adapter.lookup(e.Weight, y, ids)
+	e.LowRank.lookup(e.Weight, y, ids)
 }

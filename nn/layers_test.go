@@ -60,7 +60,7 @@ func TestLinear(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const rows, in, out, rank = 5, 13, 17, 3
 	x := random(rows * in)
-	adapters := map[string]*Adapter{
+	adapters := map[string]*LowRank{
 		"plain":     nil,
 		"adapter":   {A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7},
 		"row group": {A: param("A", r, rank, in), B: param("B", r, 6, rank), Scale: 0.7, From: 4, To: 10},
@@ -68,7 +68,7 @@ func TestLinear(t *testing.T) {
 	for what, a := range adapters {
 		for _, bias := range []*ag.Param{nil, param("b", r, out)} {
 			for _, train := range []bool{false, true} {
-				l := &Linear{Weight: param("w", r, out, in), Bias: bias, Adapter: a}
+				l := &Linear{Weight: param("w", r, out, in), Bias: bias, LowRank: a}
 				if train {
 					l.Weight.Train()
 				}
@@ -103,7 +103,7 @@ func linearByHand(l *Linear, x []float32, rows int) []float32 {
 // adaptedWeight is W[i, j] + Scale·(B·A)[i, j].
 func adaptedWeight(l *Linear, i, j int) float64 {
 	w := float64(l.Weight.Float32s()[i*l.In()+j])
-	a := l.Adapter
+	a := l.LowRank
 	if a == nil || a.To > 0 && (i < a.From || i >= a.To) {
 		return w
 	}
@@ -117,7 +117,7 @@ func adaptedWeight(l *Linear, i, j int) float64 {
 func TestDoRA(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	const in, out, rank = 13, 17, 3
-	l := &Linear{Weight: param("w", r, out, in), Adapter: &Adapter{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}}
+	l := &Linear{Weight: param("w", r, out, in), LowRank: &LowRank{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}}
 	for range 2 { // again after the values have changed
 		x := make([]float32, in*in) // the identity: the rows of y are the columns of the adapted weight
 		for j := range in {
@@ -130,12 +130,12 @@ func TestDoRA(t *testing.T) {
 			for j := range in {
 				square += float64(y[j*out+i]) * float64(y[j*out+i])
 			}
-			if want := math.Abs(float64(l.Adapter.Magnitude.Float32s()[i])); math.Abs(math.Sqrt(square)-want) > sameAbs {
+			if want := math.Abs(float64(l.LowRank.Magnitude.Float32s()[i])); math.Abs(math.Sqrt(square)-want) > sameAbs {
 				t.Fatalf("row %d has norm %v, want %v", i, math.Sqrt(square), want)
 			}
 		}
-		Normal(l.Adapter.B, 1, r)
-		l.Adapter.Invalidate()
+		Normal(l.LowRank.B, 1, r)
+		l.LowRank.Invalidate()
 	}
 }
 
@@ -143,20 +143,20 @@ func TestDoRA(t *testing.T) {
 func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 6))
 	const rows, in, out, rank, zero = 5, 13, 17, 3, 3
-	dora := func(in int) *Adapter {
-		a := &Adapter{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}
+	dora := func(in int) *LowRank {
+		a := &LowRank{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}
 		clear(a.B.Float32s()[zero*rank : (zero+1)*rank])
 		return a
 	}
 	x := random(rows * in)
-	l := &Linear{Weight: param("w", r, out, in), Adapter: dora(in)}
+	l := &Linear{Weight: param("w", r, out, in), LowRank: dora(in)}
 	clear(l.Weight.Float32s()[zero*in : (zero+1)*in])
 	want := slices.Clone(eval(t, x, in, l.Forward))
 	y := kernel.Dense(make([]float32, rows*out), rows, out)
 	l.Apply(y, kernel.Dense(x, rows, in))
 	close(t, "linear", y.Data, want)
 
-	e := &Embedding{Weight: param("e", r, 11, out), Adapter: dora(11)}
+	e := &Embedding{Weight: param("e", r, 11, out), LowRank: dora(11)}
 	for id := range 11 {
 		e.Weight.Float32s()[id*out+zero] = 0
 	}
@@ -175,8 +175,8 @@ func TestEmbedding(t *testing.T) {
 	const v, m, rank = 11, 6, 2
 	ids := []int{3, 3, 0, 10, 7}
 	e := &Embedding{Weight: param("e", r, v, m)}
-	for _, a := range []*Adapter{nil, {A: param("A", r, rank, v), B: param("B", r, m, rank), Scale: 1.5}} {
-		e.Adapter = a
+	for _, a := range []*LowRank{nil, {A: param("A", r, rank, v), B: param("B", r, m, rank), Scale: 1.5}} {
+		e.LowRank = a
 		want := make([]float32, len(ids)*m)
 		for t, id := range ids {
 			for j := range m {

@@ -5,11 +5,11 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Linear is y = x·Wᵀ + b, with an optional adapter beside W.
+// Linear is y = x·Wᵀ + b, with an optional low-rank change of W.
 type Linear struct {
 	Weight  *ag.Param // (out, in)
 	Bias    *ag.Param // (out), nil: none
-	Adapter *Adapter  // nil: none
+	LowRank *LowRank  // nil: none
 }
 
 // Out is the number of output features.
@@ -21,17 +21,17 @@ func (l *Linear) In() int { return l.Weight.Shape()[1] }
 // Forward records the layer for x (rows, in); the result is (rows, out).
 func (l *Linear) Forward(x ag.Var) ag.Var {
 	g := x.Graph()
-	return ag.Linear(x, g.Param(l.Weight), g.Param(l.Bias), l.Adapter.record(g))
+	return ag.Linear(x, g.Param(l.Weight), g.Param(l.Bias), l.LowRank.record(g))
 }
 
 // Apply writes the layer's output for x (rows, in) to y (rows, out). Rows do not influence each other.
 func (l *Linear) Apply(y, x kernel.Mat[float32]) {
-	if l.Bias != nil && l.Adapter == nil && !l.Weight.Trainable() {
+	if l.Bias != nil && l.LowRank == nil && !l.Weight.Trainable() {
 		l.Weight.Packed().ForwardBias(y, x, l.Bias.Float32s())
 		return
 	}
 	l.multiply(kernel.Set, y, x)
-	l.Adapter.apply(l.Weight, y, x)
+	l.LowRank.apply(l.Weight, y, x)
 	if l.Bias != nil {
 		kernel.AddRow(y, l.Bias.Float32s())
 	}
@@ -39,14 +39,14 @@ func (l *Linear) Apply(y, x kernel.Mat[float32]) {
 
 // ApplyTo adds the layer's output for x (rows, in) to y (rows, out).
 func (l *Linear) ApplyTo(y, x kernel.Mat[float32]) {
-	if l.Bias != nil || l.Adapter.rescales() {
+	if l.Bias != nil || l.LowRank.rescales() {
 		own := kernel.Dense(make([]float32, y.Rows*y.Cols), y.Rows, y.Cols)
 		l.Apply(own, x)
 		kernel.AddMat(y, own)
 		return
 	}
 	l.multiply(kernel.Add, y, x)
-	l.Adapter.apply(l.Weight, y, x)
+	l.LowRank.apply(l.Weight, y, x)
 }
 
 // multiply computes y = x·Wᵀ or adds it to y. A frozen weight is read from its packed copy; one that trains changes at
@@ -63,5 +63,5 @@ func (l *Linear) multiply(mode kernel.Mode, y, x kernel.Mat[float32]) {
 // the batch's labels: the summed cross entropy, a scalar. The logits of a whole batch never exist.
 func (l *Linear) CrossEntropy(x ag.Var, o ag.LossOptions) ag.Var {
 	g := x.Graph()
-	return ag.CrossEntropy(x, g.Param(l.Weight), l.Adapter.record(g), o)
+	return ag.CrossEntropy(x, g.Param(l.Weight), l.LowRank.record(g), o)
 }

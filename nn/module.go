@@ -34,19 +34,19 @@ func (s Slot) Weight() *ag.Param {
 	return s.Embedding.Weight
 }
 
-// Adapter returns the adapter in the slot, nil where there is none.
-func (s Slot) Adapter() *Adapter {
+// LowRank returns the change of the slot's weight, nil if there is none.
+func (s Slot) LowRank() *LowRank {
 	if s.Linear != nil {
-		return s.Linear.Adapter
+		return s.Linear.LowRank
 	}
-	return s.Embedding.Adapter
+	return s.Embedding.LowRank
 }
 
-// SetAdapter puts a into the slot; nil empties it. Graphs recorded before keep what they had.
-func (s Slot) SetAdapter(a *Adapter) {
+// SetLowRank puts lr into the slot; nil empties it. Graphs recorded before keep what they had.
+func (s Slot) SetLowRank(lr *LowRank) {
 	if s.Linear != nil {
-		s.Linear.Adapter = a
+		s.Linear.LowRank = lr
 		return
 	}
-	s.Embedding.Adapter = a
+	s.Embedding.LowRank = lr
 }

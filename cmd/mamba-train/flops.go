@@ -39,18 +39,18 @@ func (w *work) norm(trains bool, below *bool) { *below = *below || trains }
 func (w *work) lookup(m *mamba.Model, rows int, below *bool) {
 	e := m.Embeddings
 	*below = e.Weight.Trainable()
-	if e.Adapter == nil {
+	if e.LowRank == nil {
 		return
 	}
-	product := 2 * float64(rows) * float64(e.Adapter.Rank()) * float64(m.Config.HiddenSize)
+	product := 2 * float64(rows) * float64(e.LowRank.Rank()) * float64(m.Config.HiddenSize)
 	w.forward += product
-	if e.Adapter.B.Trainable() {
+	if e.LowRank.B.Trainable() {
 		w.backward += product // dB
 	}
-	if e.Adapter.A.Trainable() {
+	if e.LowRank.A.Trainable() {
 		w.backward += product // the gradient of A's rows
 	}
-	*below = *below || e.Adapter.A.Trainable() || e.Adapter.B.Trainable()
+	*below = *below || e.LowRank.A.Trainable() || e.LowRank.B.Trainable()
 }
 
 // linear counts a projection and its adapter. Its input has a gradient if anything below trains.
@@ -65,7 +65,7 @@ func (w *work) linear(l *nn.Linear, rows int, below *bool) {
 		w.backward += product
 	}
 	*below = *below || l.Weight.Trainable() || l.Bias != nil && l.Bias.Trainable()
-	a := l.Adapter
+	a := l.LowRank
 	if a == nil {
 		return
 	}
