@@ -12,28 +12,35 @@ func Add(a, b Var) Var { return Apply(add[float32]{}, add[float64]{}, a, b) }
 
 type add[T kernel.Float] struct{}
 
+// Inputs of add.
+const (
+	addA = iota
+	addB
+)
+
 func (add[T]) Name() string { return "add" }
 
 func (add[T]) Shape(in [][]int) ([]int, error) {
-	if len(in[0]) != 2 || !slices.Equal(in[0], in[1]) {
-		return nil, fmt.Errorf("a is %v, b is %v: want two arrays (rows, width)", in[0], in[1])
+	a, b := in[addA], in[addB]
+	if len(a) != 2 || !slices.Equal(a, b) {
+		return nil, fmt.Errorf("a is %v, b is %v: want two arrays (rows, width)", a, b)
 	}
-	return in[0], nil
+	return a, nil
 }
 
-func (add[T]) Saves([]bool) []bool { return []bool{false, false} }
+func (add[T]) Saves([]bool) []bool { return []bool{addA: false, addB: false} }
 
 func (add[T]) Forward(c *Call[T]) {
-	kernel.CopyMat(c.Out.Mat(), c.In[0].Mat())
-	kernel.AddMat(c.Out.Mat(), c.In[1].Mat())
+	kernel.CopyMat(c.Out.Mat(), c.In[addA].Mat())
+	kernel.AddMat(c.Out.Mat(), c.In[addB].Mat())
 }
 
 func (add[T]) Overwrites(int) bool { return true }
 
 // da = db = dy.
 func (add[T]) Backward(c *Call[T]) {
-	pass(c, 0)
-	pass(c, 1)
+	pass(c, addA)
+	pass(c, addB)
 }
 
 // pass hands the gradient of the output on to input i as it is.

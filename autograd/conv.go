@@ -15,38 +15,44 @@ func Conv1d(x, w, b Var, act kernel.Activation) Var {
 
 type conv1d[T kernel.Float] struct{ act kernel.Activation }
 
+// Inputs of conv1d.
+const (
+	convX = iota
+	convW
+	convBias
+	convFirst
+)
+
 func (conv1d[T]) Name() string { return "conv1d" }
 
 func (conv1d[T]) Shape(in [][]int) ([]int, error) {
-	x, w, b := in[0], in[1], in[2]
+	x, w, b := in[convX], in[convW], in[convBias]
 	if len(x) != 2 || len(w) != 3 || w[1] != 1 || x[1] < w[0] || b != nil && (len(b) != 1 || b[0] != w[0]) {
 		return nil, fmt.Errorf("x is %v, w is %v, bias is %v: want (rows, d or more), (d, 1, k) and (d)", x, w, b)
 	}
 	return []int{x[0], w[0]}, nil
 }
 
-// The pre-activation is computed again in Backward: that costs less than keeping it.
-func (conv1d[T]) Saves([]bool) []bool { return []bool{true, true, true, true} }
-
 // CarrySize: the last k−1 inputs of the document that may go on.
-func (conv1d[T]) CarrySize(in [][]int) int { return in[1][0] * (in[1][2] - 1) }
+func (conv1d[T]) CarrySize(in [][]int) int { return in[convW][0] * (in[convW][2] - 1) }
 
 func (o conv1d[T]) kernel(c *Call[T]) (kernel.Conv[T], kernel.Mat[T]) {
-	w := c.In[1]
-	return kernel.Conv[T]{W: w.Data, Bias: c.In[2].Data, K: w.Shape[2], Act: o.act}, c.In[0].Columns(0, w.Shape[0])
+	w := c.In[convW]
+	return kernel.Conv[T]{W: w.Data, Bias: c.In[convBias].Data, K: w.Shape[2], Act: o.act}, c.In[convX].Columns(0, w.Shape[0])
 }
 
 func (o conv1d[T]) Forward(c *Call[T]) {
 	conv, x := o.kernel(c)
-	conv.Forward(c.Out.Mat(), x, c.In[3].Ints, c.CarryIn)
+	conv.Forward(c.Out.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
 	if c.CarryOut != nil {
-		conv.Tail(c.CarryOut, x, c.In[3].Ints, c.CarryIn)
+		conv.Tail(c.CarryOut, x, c.In[convFirst].Ints, c.CarryIn)
 	}
 }
 
 // With s the pre-activation and ds = dy·act'(s): db = Σ_t ds(t), dw(j) = Σ_t ds(t)∘x(t−k+1+j), dx(t) = Σ_j w(j)∘ds(t+k−1−j),
-// each sum over rows of one document. What was carried in gets no gradient: back-propagation is truncated there.
+// each sum over rows of one document. s is computed again: that costs less than keeping it. What was carried in gets no
+// gradient: back-propagation is truncated there.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
-	conv.Backward(c.DIn[0].Columns(0, c.In[1].Shape[0]), c.DIn[1].Data, c.DIn[2].Data, c.DOut.Mat(), x, c.In[3].Ints, c.CarryIn)
+	conv.Backward(c.DIn[convX].Columns(0, c.In[convW].Shape[0]), c.DIn[convW].Data, c.DIn[convBias].Data, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
 }

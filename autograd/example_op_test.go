@@ -16,29 +16,33 @@ func Swish(x ag.Var) ag.Var { return ag.Apply(swish[float32]{}, swish[float64]{}
 // swish is the operation: its mathematics, once for both precisions.
 type swish[T kernel.Float] struct{}
 
+// swishX is its input.
+const swishX = 0
+
 func (swish[T]) Name() string { return "swish" }
 
 func (swish[T]) Shape(in [][]int) ([]int, error) {
-	if len(in[0]) != 2 {
-		return nil, fmt.Errorf("x is %v, want (rows, width)", in[0])
+	x := in[swishX]
+	if len(x) != 2 {
+		return nil, fmt.Errorf("x is %v, want (rows, width)", x)
 	}
-	return in[0], nil
+	return x, nil
 }
 
 func (swish[T]) Forward(c *ag.Call[T]) {
-	for i, x := range c.In[0].Data {
+	for i, x := range c.In[swishX].Data {
 		c.Out.Data[i] = x * sigmoid(x)
 	}
 }
 
 // dy/dx = σ(x)·(1 + x·(1 − σ(x)))
 func (swish[T]) Backward(c *ag.Call[T]) {
-	if c.DIn[0].Absent() { // nothing below x trains
+	if c.DIn[swishX].Absent() { // nothing below x trains
 		return
 	}
-	for i, x := range c.In[0].Data {
+	for i, x := range c.In[swishX].Data {
 		s := sigmoid(x)
-		c.DIn[0].Data[i] += c.DOut.Data[i] * s * (1 + x*(1-s))
+		c.DIn[swishX].Data[i] += c.DOut.Data[i] * s * (1 + x*(1-s))
 	}
 }
 

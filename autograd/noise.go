@@ -14,21 +14,27 @@ func Noise(x Var, alpha float64) Var {
 
 type noise[T kernel.Float] struct{ alpha float64 }
 
+// Inputs of noise.
+const (
+	noiseX = iota
+	noiseFirst
+)
+
 func (noise[T]) Name() string { return "noise" }
 
-func (noise[T]) Shape(in [][]int) ([]int, error) { return in[0], nil }
+func (noise[T]) Shape(in [][]int) ([]int, error) { return in[noiseX], nil }
 
-func (noise[T]) Saves([]bool) []bool { return []bool{false, false} }
+func (noise[T]) Saves([]bool) []bool { return []bool{noiseX: false, noiseFirst: false} }
 
 func (o noise[T]) Forward(c *Call[T]) {
-	y, m := c.Out.Mat(), c.Out.Shape[1]
-	kernel.CopyMat(y, c.In[0].Mat())
+	y, m, first := c.Out.Mat(), c.Out.Shape[1], c.In[noiseFirst].Ints
+	kernel.CopyMat(y, c.In[noiseX].Mat())
 	if !c.Training {
 		return
 	}
 	for from := 0; from < c.Rows; {
 		to := from + 1
-		for to < c.Rows && c.In[1].Ints[to] == c.In[1].Ints[from] {
+		for to < c.Rows && first[to] == first[from] {
 			to++
 		}
 		size := o.alpha / math.Sqrt(float64((to-from)*m))
@@ -45,4 +51,4 @@ func uniform(bits uint64) float64 { return float64(bits>>11)/(1<<52) - 1 }
 func (noise[T]) Overwrites(int) bool { return true }
 
 // dx = dy.
-func (noise[T]) Backward(c *Call[T]) { pass(c, 0) }
+func (noise[T]) Backward(c *Call[T]) { pass(c, noiseX) }

@@ -13,10 +13,16 @@ func RMSNorm(x, w Var, eps float64) Var {
 
 type rmsNorm[T kernel.Float] struct{ eps float64 }
 
+// Inputs of rmsNorm.
+const (
+	rmsNormX = iota
+	rmsNormW
+)
+
 func (rmsNorm[T]) Name() string { return "rmsnorm" }
 
 func (rmsNorm[T]) Shape(in [][]int) ([]int, error) {
-	x, w := in[0], in[1]
+	x, w := in[rmsNormX], in[rmsNormW]
 	if len(x) != 2 || len(w) != 1 || x[1] != w[0] {
 		return nil, fmt.Errorf("x is %v, w is %v: want (rows, m) and (m)", x, w)
 	}
@@ -24,10 +30,10 @@ func (rmsNorm[T]) Shape(in [][]int) ([]int, error) {
 }
 
 func (o rmsNorm[T]) Forward(c *Call[T]) {
-	kernel.RMSNorm(c.Out.Mat(), c.In[0].Mat(), c.In[1].Data, o.eps)
+	kernel.RMSNorm(c.Out.Mat(), c.In[rmsNormX].Mat(), c.In[rmsNormW].Data, o.eps)
 }
 
 // With ρ = 1/√(mean(x²) + eps): dw = Σ over rows of dy ∘ x·ρ, and dx = ρ·w∘dy − ρ³·x·mean(w∘dy∘x).
 func (o rmsNorm[T]) Backward(c *Call[T]) {
-	kernel.RMSNormGrad(c.DIn[0].Mat(), c.DIn[1].Data, c.DOut.Mat(), c.In[0].Mat(), c.In[1].Data, o.eps)
+	kernel.RMSNormGrad(c.DIn[rmsNormX].Mat(), c.DIn[rmsNormW].Data, c.DOut.Mat(), c.In[rmsNormX].Mat(), c.In[rmsNormW].Data, o.eps)
 }

@@ -29,10 +29,21 @@ func SelectiveScan(in ScanInput) Var {
 
 type selectiveScan[T kernel.Float] struct{}
 
+// Inputs of selectiveScan.
+const (
+	scanU = iota
+	scanDT
+	scanX
+	scanZ
+	scanALog
+	scanD
+	scanFirst
+)
+
 func (selectiveScan[T]) Name() string { return "selective_scan" }
 
 func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
-	u, dt, x, z, a, dd := in[0], in[1], in[2], in[3], in[4], in[5]
+	u, dt, x, z, a, dd := in[scanU], in[scanDT], in[scanX], in[scanZ], in[scanALog], in[scanD]
 	if len(u) != 2 || len(dt) != 2 || len(x) != 2 || len(a) != 2 || len(dd) != 1 ||
 		dt[1] != u[1] || a[0] != u[1] || dd[0] != u[1] || x[1] < 2*a[1] || z != nil && (len(z) != 2 || z[1] < u[1]) {
 		return nil, fmt.Errorf("u is %v, dt is %v, x is %v, z is %v, A_log is %v, D is %v: want (rows, d) twice, (rows, 2n or more), (rows, d or more), (d, n) and (d)", u, dt, x, z, a, dd)
@@ -42,15 +53,15 @@ func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
 
 // StateSize: the hidden state at the start of each chunk, from which Backward computes the others again.
 func (selectiveScan[T]) StateSize(in [][]int) int {
-	return kernel.ScanSaved(in[0][0], in[4][0], in[4][1])
+	return kernel.ScanSaved(in[scanU][0], in[scanALog][0], in[scanALog][1])
 }
 
 // CarrySize: the hidden state after the last row.
-func (selectiveScan[T]) CarrySize(in [][]int) int { return in[4][0] * in[4][1] }
+func (selectiveScan[T]) CarrySize(in [][]int) int { return in[scanALog][0] * in[scanALog][1] }
 
 func (selectiveScan[T]) kernel(c *Call[T]) *kernel.Scan[T] {
-	x, z, a := c.In[2], c.In[3], c.In[4]
-	s := &kernel.Scan[T]{U: c.In[0].Mat(), DT: c.In[1].Mat(), ALog: a.Data, D: c.In[5].Data, First: c.In[6].Ints, H0: c.CarryIn}
+	x, z, a := c.In[scanX], c.In[scanZ], c.In[scanALog]
+	s := &kernel.Scan[T]{U: c.In[scanU].Mat(), DT: c.In[scanDT].Mat(), ALog: a.Data, D: c.In[scanD].Data, First: c.In[scanFirst].Ints, H0: c.CarryIn}
 	s.B, s.C = lastColumns(x, 2*a.Shape[1], a.Shape[1]), lastColumns(x, a.Shape[1], 0)
 	if !z.Absent() {
 		s.Z = lastColumns(z, a.Shape[0], 0)
@@ -66,7 +77,7 @@ func (o selectiveScan[T]) Forward(c *Call[T]) {
 	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
 }
 
-func (selectiveScan[T]) Overwrites(i int) bool { return i == 0 || i == 1 || i == 3 }
+func (selectiveScan[T]) Overwrites(i int) bool { return i == scanU || i == scanDT || i == scanZ }
 
 // With g the gradient before the gate and λ(t) = ∂L/∂h(t), from the last row of each document to its first:
 //
@@ -78,13 +89,13 @@ func (selectiveScan[T]) Overwrites(i int) bool { return i == 0 || i == 1 || i ==
 //
 // and dz = dy∘(C·h + D∘u)·silu'(z). A state that was carried in gets no gradient.
 func (o selectiveScan[T]) Backward(c *Call[T]) {
-	n, d := c.In[4].Shape[1], c.In[4].Shape[0]
-	g := kernel.ScanGrad[T]{U: c.DIn[0].Mat(), DT: c.DIn[1].Mat(), ALog: c.DIn[4].Data, D: c.DIn[5].Data}
-	g.Fresh.U, g.Fresh.DT, g.Fresh.Z = c.Mode(0) == kernel.Set, c.Mode(1) == kernel.Set, c.Mode(3) == kernel.Set
-	if x := c.DIn[2]; !x.Absent() {
+	d, n := c.In[scanALog].Shape[0], c.In[scanALog].Shape[1]
+	g := kernel.ScanGrad[T]{U: c.DIn[scanU].Mat(), DT: c.DIn[scanDT].Mat(), ALog: c.DIn[scanALog].Data, D: c.DIn[scanD].Data}
+	g.Fresh.U, g.Fresh.DT, g.Fresh.Z = c.Mode(scanU) == kernel.Set, c.Mode(scanDT) == kernel.Set, c.Mode(scanZ) == kernel.Set
+	if x := c.DIn[scanX]; !x.Absent() {
 		g.B, g.C = lastColumns(x, 2*n, n), lastColumns(x, n, 0)
 	}
-	if z := c.DIn[3]; !z.Absent() {
+	if z := c.DIn[scanZ]; !z.Absent() {
 		g.Z = lastColumns(z, d, 0)
 		if g.Fresh.Z {
 			kernel.ClearMat(z.Columns(0, width(z.Shape)-d))
