@@ -150,7 +150,7 @@ func benchmarkTokenise(b *testing.B, size int) {
 // BenchmarkBatch makes a micro-batch of eight documents: what a step waits for where nothing is read ahead.
 func BenchmarkBatch(b *testing.B) {
 	d := open(b, idRowsFile(b, 2000), nil, Default())
-	l, err := d.Loader(LoaderOptions{BatchSize: 8, Seed: 1})
+	l, err := d.Loader(8, 1)
 	if err != nil {
 		b.Fatal(err)
 	}

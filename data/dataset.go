@@ -14,7 +14,7 @@ import (
 
 // Dataset holds tokenised documents. It is read-only and safe for any number of goroutines until Close.
 type Dataset struct {
-	options     Config
+	config      Config
 	store       *store
 	users       *atomic.Int32 // data sets that share the store
 	portions    []portion
@@ -78,7 +78,7 @@ func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, 
 }
 
 func newDataset(b *builder) *Dataset {
-	d := &Dataset{options: *b.config, users: new(atomic.Int32), store: b.store, portions: b.portions, stats: b.stats, fingerprint: b.fingerprint()}
+	d := &Dataset{config: *b.config, users: new(atomic.Int32), store: b.store, portions: b.portions, stats: b.stats, fingerprint: b.fingerprint()}
 	d.users.Store(1)
 	return d
 }

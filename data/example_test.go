@@ -37,7 +37,7 @@ func Example() {
 		panic(err)
 	}
 	defer d.Close()
-	l, err := d.Loader(data.LoaderOptions{BatchSize: 2, Seed: 42})
+	l, err := d.Loader(2, 42)
 	if err != nil {
 		panic(err)
 	}

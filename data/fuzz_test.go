@@ -1,7 +1,6 @@
 package data
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -56,30 +55,5 @@ func FuzzTemplate(f *testing.F) {
 			}
 		}
 		r.render(b, 0)
-	})
-}
-
-func FuzzCursor(f *testing.F) {
-	d := open(f, idRowsFile(f, 20), nil, Default())
-	l, err := d.Loader(LoaderOptions{BatchSize: 3, Seed: 1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	good, err := json.Marshal(l.Cursor())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add([]byte(`{"epoch":-1,"next":99}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		var c Cursor
-		if json.Unmarshal(raw, &c) != nil || l.Seek(c) != nil {
-			return
-		}
-		b, err := l.Next(t.Context())
-		if err != nil || b.Epoch != c.Epoch || b.Index != c.Next || b.Documents() == 0 {
-			t.Errorf("%+v leads to micro-batch %d of epoch %d, %v", c, b.Index, b.Epoch, err)
-		}
-		l.Close()
 	})
 }

@@ -21,40 +21,33 @@ func idRowsFile(t testing.TB, n int) string {
 	return testfile.Write(t, "ids.jsonl", b.String())
 }
 
-func newLoader(t testing.TB, d *Dataset, o LoaderOptions) *Loader {
+func newLoader(t testing.TB, d *Dataset, batchSize int, seed uint64) *Loader {
 	t.Helper()
-	l, err := d.Loader(o)
+	l, err := d.Loader(batchSize, seed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.Close)
 	return l
 }
 
-func TestEpochHasEveryDocumentOnce(t *testing.T) {
+func TestLoader_everyDocumentOnce(t *testing.T) {
 	const n = 103
 	for _, packing := range []bool{false, true} {
 		t.Run(fmt.Sprintf("packing=%v", packing), func(t *testing.T) {
 			o := Default()
 			o.Packing, o.MaxLength = packing, 32
 			d := open(t, idRowsFile(t, n), nil, o)
-			l := newLoader(t, d, LoaderOptions{BatchSize: 4, Seed: 7})
+			l := newLoader(t, d, 4, 7)
 			var orders [][]int
 			for epoch := range 2 {
 				var rows []int
-				for range l.Len() {
-					b, err := l.Next(t.Context())
-					if err != nil {
-						t.Fatal(err)
-					}
-					if b.Epoch != epoch {
-						t.Fatalf("epoch %d, want %d", b.Epoch, epoch)
-					}
+				for i := range l.Total() {
+					b := l.At(epoch, i)
 					if packing && len(b.Tokens) > 4*32 {
 						t.Errorf("%d rows in a batch of at most 128", len(b.Tokens))
 					}
-					if !packing && b.Documents() != 4 && b.Index != l.Len()-1 {
-						t.Errorf("batch %d has %d documents, want 4", b.Index, b.Documents())
+					if !packing && b.Documents() != 4 && i != l.Total()-1 {
+						t.Errorf("batch %d has %d documents, want 4", i, b.Documents())
 					}
 					checkBatch(t, b)
 					rows = append(rows, b.Rows...)
@@ -91,78 +84,6 @@ func checkBatch(t *testing.T, b Batch) {
 	}
 	if want := len(b.Tokens) - len(b.Starts); b.Counted() != want {
 		t.Errorf("%d labels counted, want %d", b.Counted(), want)
-	}
-}
-
-func TestCursorResumes(t *testing.T) {
-	d := open(t, idRowsFile(t, 50), nil, Default())
-	straight := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
-	resumed := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
-	for i := range 40 {
-		raw, err := json.Marshal(straight.Cursor())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var c Cursor
-		if err := json.Unmarshal(raw, &c); err != nil {
-			t.Fatal(err)
-		}
-		if err := resumed.Seek(c); err != nil {
-			t.Fatal(err)
-		}
-		want, err := straight.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := resumed.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(got.Rows, want.Rows) || got.Epoch != want.Epoch {
-			t.Fatalf("batch %d: rows %v of epoch %d, want %v of %d", i, got.Rows, got.Epoch, want.Rows, want.Epoch)
-		}
-	}
-	other := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 2})
-	if err := other.Seek(straight.Cursor()); err == nil {
-		t.Error("a cursor of another seed is taken")
-	}
-}
-
-func TestRanksShareAnEpoch(t *testing.T) {
-	d := open(t, idRowsFile(t, 50), nil, Default())
-	alone := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1})
-	want := map[int][]int{}
-	for i := range alone.Len() {
-		want[i] = alone.At(0, i).Rows
-	}
-	for _, c := range []struct{ ranks, shards int }{{2, 0}, {3, 3}, {2, 4}, {4, 8}} {
-		got := map[int][]int{}
-		for rank := range c.ranks {
-			l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 1, Rank: rank, Ranks: c.ranks, Shards: c.shards})
-			for range l.Len() {
-				b, err := l.Next(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if b.Epoch != 0 {
-					t.Fatalf("rank %d of %d left the epoch", rank, c.ranks)
-				}
-				if b.Documents() > 0 {
-					got[b.Index] = b.Rows
-				}
-			}
-			if c := l.Cursor(); c.Epoch != 1 || c.Next != 0 {
-				t.Errorf("cursor after an epoch: %+v", c)
-			}
-		}
-		if len(got) != len(want) {
-			t.Errorf("%+v: %d batches, want %d", c, len(got), len(want))
-		}
-		for i, rows := range want {
-			if !slices.Equal(got[i], rows) {
-				t.Errorf("%+v: batch %d: rows %v, want %v", c, i, got[i], rows)
-			}
-		}
 	}
 }
 

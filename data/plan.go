@@ -17,7 +17,7 @@ type entries struct {
 }
 
 func newEntries(d *Dataset, seed uint64) entries {
-	e := entries{data: d, counts: d.weights(), seed: seed, mixed: d.options.Shuffle}
+	e := entries{data: d, counts: d.weights(), seed: seed, mixed: d.config.Shuffle}
 	for _, n := range e.counts {
 		e.total += n
 	}
@@ -66,8 +66,8 @@ type sequence struct {
 	size int
 }
 
-func newSequence(d *Dataset, o LoaderOptions) *sequence {
-	return &sequence{newEntries(d, o.Seed), o.BatchSize}
+func newSequence(d *Dataset, size int, seed uint64) *sequence {
+	return &sequence{newEntries(d, seed), size}
 }
 
 func (s *sequence) batches() int { return (s.total + s.size - 1) / s.size }
@@ -89,8 +89,8 @@ type bins struct {
 	mixed     bool
 }
 
-func newBins(d *Dataset, o LoaderOptions) *bins {
-	e := newEntries(d, o.Seed)
+func newBins(d *Dataset, size int, seed uint64) *bins {
+	e := newEntries(d, seed)
 	order := e.of(0)
 	documents := make([]int32, e.total)
 	longest := 0
@@ -98,14 +98,14 @@ func newBins(d *Dataset, o LoaderOptions) *bins {
 		documents[i] = int32(order.document(i))
 		longest = max(longest, d.store.length(int(documents[i])))
 	}
-	bin := packBestFit(documents, func(k int32) int { return d.store.length(int(k)) }, d.batchRows(o.BatchSize, longest))
+	bin := packBestFit(documents, func(k int32) int { return d.store.length(int(k)) }, d.batchRows(size, longest))
 	return gatherBins(documents, bin, e)
 }
 
 // batchRows returns how many rows a packed micro-batch may have, if longest is the longest document.
 func (d *Dataset) batchRows(size, longest int) int {
-	if d.options.MaxLength > 0 {
-		return size * max(d.options.MaxLength, longest)
+	if d.config.MaxLength > 0 {
+		return size * max(d.config.MaxLength, longest)
 	}
 	return size * longest
 }
@@ -226,11 +226,11 @@ type lanes struct {
 // unit is a document of one or more parts: the store's documents first … first+parts−1.
 type unit struct{ first, parts int }
 
-func newLanes(d *Dataset, o LoaderOptions) *lanes {
-	l := &lanes{seed: o.Seed, mixed: d.options.Shuffle, epoch: -1, units: make([][]unit, o.BatchSize)}
-	all := d.units(o.Seed)
+func newLanes(d *Dataset, size int, seed uint64) *lanes {
+	l := &lanes{seed: seed, mixed: d.config.Shuffle, epoch: -1, units: make([][]unit, size)}
+	all := d.units(seed)
 	slices.SortStableFunc(all, func(a, b unit) int { return b.parts - a.parts })
-	filled := make([]int, o.BatchSize)
+	filled := make([]int, size)
 	for _, u := range all {
 		k := slices.Index(filled, slices.Min(filled))
 		l.units[k] = append(l.units[k], u)

@@ -34,8 +34,8 @@ func TestWeightsMixSources(t *testing.T) {
 	}
 	defer d.Close()
 	for _, packing := range []bool{false, true} {
-		d.options.Packing = packing
-		l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 5})
+		d.config.Packing = packing
+		l := newLoader(t, d, 3, 5)
 		seen := map[[3]int]int{} // epoch, source, row
 		perSource := map[[2]int]int{}
 		for epoch := range 2 {
@@ -73,7 +73,7 @@ func TestWeightsMixSources(t *testing.T) {
 func TestOrderDependsOnSeedOnly(t *testing.T) {
 	d := open(t, idRowsFile(t, 60), nil, Default())
 	order := func(seed uint64) (rows []int) {
-		l := newLoader(t, d, LoaderOptions{BatchSize: 7, Seed: seed})
+		l := newLoader(t, d, 7, seed)
 		for i := range l.Total() {
 			rows = append(rows, l.At(3, i).Rows...)
 		}
@@ -85,7 +85,7 @@ func TestOrderDependsOnSeedOnly(t *testing.T) {
 	if slices.Equal(order(1), order(2)) {
 		t.Error("two seeds give one order")
 	}
-	d.options.Shuffle = false
+	d.config.Shuffle = false
 	if got := order(1); !slices.IsSorted(got) {
 		t.Errorf("without shuffle the order is %v", got)
 	}
@@ -95,7 +95,7 @@ func TestPackingIsTight(t *testing.T) {
 	o := Default()
 	o.Packing, o.MaxLength = true, 64
 	d := open(t, idRowsFile(t, 500), nil, o)
-	l := newLoader(t, d, LoaderOptions{BatchSize: 2, Seed: 1})
+	l := newLoader(t, d, 2, 1)
 	least := (d.Stats().Tokens + 127) / 128
 	if l.Total() > least+1 {
 		t.Errorf("%d batches, %d would hold all tokens", l.Total(), least)
@@ -113,7 +113,7 @@ func TestLanesCarryState(t *testing.T) {
 	o := Default()
 	o.Truncation, o.MaxLength, o.CarryState = "split", 4, true
 	d := open(t, testfile.Write(t, "ids.jsonl", b.String()), nil, o)
-	l := newLoader(t, d, LoaderOptions{BatchSize: 3, Seed: 9})
+	l := newLoader(t, d, 3, 9)
 	var orders [2][]int
 	for epoch := range 2 {
 		got := map[int]int{}
@@ -156,8 +156,8 @@ func TestSplit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := slices.Compact(epochRows(newLoader(t, train, LoaderOptions{BatchSize: 1}), 0))
-	b := slices.Compact(epochRows(newLoader(t, eval, LoaderOptions{BatchSize: 1}), 0))
+	a := slices.Compact(epochRows(newLoader(t, train, 1, 0), 0))
+	b := slices.Compact(epochRows(newLoader(t, eval, 1, 0), 0))
 	if len(a) != 80 || len(b) != 20 {
 		t.Errorf("%d and %d rows, want 80 and 20", len(a), len(b))
 	}
@@ -200,7 +200,7 @@ func TestMaxTrainSamples(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	d := open(t, idRowsFile(t, 38), nil, Default())
-	r, err := d.Report(LoaderOptions{BatchSize: 4, Seed: 1})
+	r, err := d.Report(4, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestSegments(t *testing.T) {
 	o.MaxLength, o.Shuffle = 64, false
 	tok := tinyTokenizer(t)
 	d := open(t, promptRowsFile(t), tok, o)
-	b := newLoader(t, d, LoaderOptions{BatchSize: 2}).At(0, 0)
+	b := newLoader(t, d, 2, 0).At(0, 0)
 	var got []string
 	for _, s := range b.Segments(tok) {
 		got = append(got, fmt.Sprintf("%d %v %s", s.Document, s.Counted, s.Text))

@@ -96,11 +96,11 @@ func TestNegativeLabels_countNowhere(t *testing.T) {
 	if s := d.Stats(); s.Documents != 1 || s.NoLabels != 2 || s.Labels != 1 {
 		t.Fatalf("%d documents, %d rows without labels, %d labels; want 1, 2 and 1", s.Documents, s.NoLabels, s.Labels)
 	}
-	r, err := d.Report(LoaderOptions{BatchSize: 1})
+	r, err := d.Report(1, 0)
 	if err != nil || r.EpochLabels != 1 {
 		t.Errorf("an epoch has %d labels (%v), want 1", r.EpochLabels, err)
 	}
-	b := newLoader(t, d, LoaderOptions{BatchSize: 1}).At(0, 0)
+	b := newLoader(t, d, 1, 0).At(0, 0)
 	if b.Counted() != 1 {
 		t.Errorf("the batch counts %d labels, want 1", b.Counted())
 	}

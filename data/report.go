@@ -41,9 +41,9 @@ func (r *Report) PaddingSaved() float64 {
 	return 1 - float64(r.EpochTokens)/float64(r.PaddedRows)
 }
 
-// Report makes up all micro-batches of the first epoch and counts.
-func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
-	l, err := d.Loader(o)
+// Report makes up all micro-batches of the first epoch, as [Dataset.Loader] does, and counts.
+func (d *Dataset) Report(batchSize int, seed uint64) (*Report, error) {
+	l, err := d.Loader(batchSize, seed)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ func (d *Dataset) Report(o LoaderOptions) (*Report, error) {
 	}
 	lengths := d.Lengths()
 	slices.Sort(lengths)
-	if d.options.Packing {
-		r.BudgetRows = l.total * d.batchRows(o.BatchSize, lengths[len(lengths)-1])
+	if d.config.Packing {
+		r.BudgetRows = l.total * d.batchRows(batchSize, lengths[len(lengths)-1])
 	}
 	sum := 0
 	for _, n := range lengths {

@@ -37,9 +37,8 @@ func Example() {
 	set, err := data.Open(ctx, []source.Input{{Path: rows}}, tok, o)
 	check(err)
 	defer set.Close()
-	loader, err := set.Loader(data.LoaderOptions{BatchSize: 2, Seed: 42})
+	loader, err := set.Loader(2, 42)
 	check(err)
-	defer loader.Close()
 
 	model, err := mamba.Load(base, mamba.LoadOptions{})
 	check(err)

@@ -198,7 +198,7 @@ var elsewhere = map[string]string{
 	"logging_strategy":            "write train.logging_steps",
 	"bf16":                        "write precision: bf16",
 	"fp16":                        "leave it out: activations are float32",
-	"dataloader_num_workers":      "leave it out: reading runs ahead by itself",
+	"dataloader_num_workers":      "leave it out: texts are tokenized before the run, on all cores",
 	"gradient_checkpointing":      "it stands at the top level",
 	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
 	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",

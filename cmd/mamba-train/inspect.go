@@ -51,11 +51,10 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 	defer d.Close()
 	b := firstDocuments(d, rows)
 	if batch >= 0 {
-		l, err := d.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
+		l, err := d.Loader(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
 		if err != nil {
 			return err
 		}
-		defer l.Close()
 		if batch >= l.Total() {
 			return misusef("--batch %d: an epoch has %s micro-batches, from 0", batch, count(l.Total()))
 		}

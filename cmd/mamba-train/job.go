@@ -206,7 +206,7 @@ func (j *job) loadData(ctx context.Context) error {
 			return err
 		}
 	}
-	j.loader, err = j.train.Loader(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
+	j.loader, err = j.train.Loader(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
 	return err
 }
 
@@ -224,7 +224,7 @@ func (j *job) dataset(ctx context.Context, in sources, o data.Config) (*data.Dat
 }
 
 func (j *job) addEval(name string, d *data.Dataset) error {
-	l, err := d.Loader(data.LoaderOptions{BatchSize: j.config.Train.PerDeviceEvalBatchSize})
+	l, err := d.Loader(j.config.Train.PerDeviceEvalBatchSize, 0)
 	if err != nil {
 		return err
 	}
@@ -496,9 +496,6 @@ func (j *job) close() {
 				os.Remove(dir)
 			}
 		}
-	}
-	if j.loader != nil {
-		j.loader.Close()
 	}
 	for _, d := range j.datasets {
 		d.Close()

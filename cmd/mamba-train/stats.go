@@ -84,7 +84,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 		return signalled(ctx, err)
 	}
 	defer d.Close()
-	report, err := d.Report(data.LoaderOptions{BatchSize: c.Train.PerDeviceTrainBatchSize, Seed: uint64(c.Seed)})
+	report, err := d.Report(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
 	if err != nil {
 		return err
 	}
