@@ -108,11 +108,15 @@ func (d *Directory) llamaCPP(tie Tie) Verdict {
 	v := Verdict{Reader: "llama.cpp (--lora, after export --format gguf)", Support: Works}
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
 		const most = 3
-		more := ""
-		if n := len(faults) - most; n > 0 {
-			faults, more = faults[:most], fmt.Sprintf(" and %d more", n)
+		var reasons []string
+		for _, f := range faults[:min(len(faults), most)] {
+			reasons = append(reasons, f.Error())
 		}
-		v.Support, v.Why, v.Instead = Fails, strings.Join(faults, "; ")+more, "merge the adapter and export the merged model as GGUF"
+		v.Why = strings.Join(reasons, "; ")
+		if more := len(faults) - most; more > 0 {
+			v.Why += fmt.Sprintf(" and %d more", more)
+		}
+		v.Support, v.Instead = Fails, "merge the adapter and export the merged model as GGUF"
 	}
 	return v
 }

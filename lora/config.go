@@ -1,10 +1,10 @@
 package lora
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"strings"
+
+	"mambatrain/internal/fault"
 )
 
 // Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters
@@ -48,7 +48,7 @@ const (
 )
 
 // Defaults returns the settings of an empty lora block: PEFT's, and the targets of the model page's recipe.
-func Defaults() Config {
+func Default() Config {
 	return Config{
 		R: 8, LoraAlpha: 8,
 		TargetModules:    Targets{Names: []string{"x_proj", "embeddings", "in_proj", "out_proj"}},
@@ -60,40 +60,31 @@ func Defaults() Config {
 	}
 }
 
-// Fault is one wrong setting.
-type Fault struct {
-	Key     string // below lora, such as r or rank_pattern
-	Problem string // such as "must be at least 1, got 0"
-}
-
 // maxRank is above what any matrix of a published model can use.
 const maxRank = 1 << 16
 
-// Faults lists everything that is wrong with the settings by themselves, in the order of the configuration. Whether the
-// names lead somewhere is seen by [Inject].
-func (c Config) Faults() []Fault {
-	var faults []Fault
-	fault := func(key, format string, args ...any) {
-		faults = append(faults, Fault{key, fmt.Sprintf(format, args...)})
-	}
+// Validate returns a [fault.List] of everything that is wrong with the settings by themselves, in the order of the
+// configuration; nil if nothing is. Whether the names lead somewhere is seen by [Inject].
+func (c Config) Validate() error {
+	var faults fault.List
 	positive := func(key string, x float64) {
 		if !(x > 0) || math.IsInf(x, 0) {
-			fault(key, "must be positive, got %v", x)
+			faults.Add(key, "must be positive, got %v", x)
 		}
 	}
 	rank := func(key string, r int) {
 		if r < 1 {
-			fault(key, "must be at least 1, got %d", r)
+			faults.Add(key, "must be at least 1, got %d", r)
 		} else if r > maxRank {
-			fault(key, "must be at most %d, got %d", maxRank, r)
+			faults.Add(key, "must be at most %d, got %d", maxRank, r)
 		}
 	}
 	rank("r", c.R)
 	positive("lora_alpha", c.LoraAlpha)
 	if !(c.LoraDropout >= 0 && c.LoraDropout < 1) {
-		fault("lora_dropout", "must be at least 0 and below 1, got %v", c.LoraDropout)
+		faults.Add("lora_dropout", "must be at least 0 and below 1, got %v", c.LoraDropout)
 	}
-	c.selectionFaults(fault)
+	c.validateSelection(&faults)
 	for _, e := range c.RankPattern {
 		rank("rank_pattern."+e.Key, e.Value)
 	}
@@ -101,64 +92,51 @@ func (c Config) Faults() []Fault {
 		positive("alpha_pattern."+e.Key, e.Value)
 	}
 	if c.Bias != BiasNone && c.Bias != BiasAll && c.Bias != BiasLoraOnly {
-		fault("bias", "want none, all or lora_only, got %q", c.Bias)
+		faults.Add("bias", "want none, all or lora_only, got %q", c.Bias)
 	}
 	if i := c.InitLoraWeights; i != InitTrue && i != InitGaussian && i != InitPissa {
-		fault("init_lora_weights", "want true, gaussian or pissa, got %q", i)
+		faults.Add("init_lora_weights", "want true, gaussian or pissa, got %q", i)
 	} else if i == InitPissa && c.UseDora {
-		fault("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
+		faults.Add("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
 	}
 	positive("lora_plus_ratio", c.LoraPlusRatio)
-	return faults
+	return faults.Err()
 }
 
-// selectionFaults reports what is wrong with the settings that name modules.
-func (c Config) selectionFaults(fault func(key, format string, args ...any)) {
+// validateSelection adds what is wrong with the settings that name modules.
+func (c Config) validateSelection(faults *fault.List) {
 	if c.TargetModules.Empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
-		fault("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
+		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
 	}
 	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.AllLinear() {
-		fault("layers_to_transform", "has no meaning beside a regular expression in target_modules, which can say the layers itself")
+		faults.Add("layers_to_transform", "has no meaning with a regular expression in target_modules, which can name the layers itself")
 	}
 	for _, l := range c.LayersToTransform {
 		if l < 0 {
-			fault("layers_to_transform", "layers count from 0, got %d", l)
+			faults.Add("layers_to_transform", "layers count from 0, got %d", l)
 		}
 	}
 	if c.ExcludeModules.AllLinear() {
-		fault("exclude_modules", "all-linear can only be a target")
+		faults.Add("exclude_modules", "all-linear can only be a target")
 	}
 	for _, t := range []struct {
 		key string
 		Targets
 	}{{"target_modules", c.TargetModules}, {"exclude_modules", c.ExcludeModules}} {
 		if _, err := t.compile(); err != nil {
-			fault(t.key, "%v", err)
+			faults.Add(t.key, "%v", err)
 		}
 		for _, name := range t.Names {
 			if name == "" {
-				fault(t.key, "holds an empty name")
+				faults.Add(t.key, "holds an empty name")
 			}
 		}
 	}
 	for _, err := range []error{c.RankPattern.check(), c.AlphaPattern.check()} {
 		if err != nil {
-			fault("rank_pattern, alpha_pattern", "%v", err)
+			faults.Add("rank_pattern, alpha_pattern", "%v", err)
 		}
 	}
-}
-
-// Validate says everything that is wrong with the settings in one error, nil if nothing.
-func (c Config) Validate() error {
-	faults := c.Faults()
-	if len(faults) == 0 {
-		return nil
-	}
-	lines := make([]string, len(faults))
-	for i, f := range faults {
-		lines[i] = f.Key + ": " + f.Problem
-	}
-	return errors.New("lora: config: " + strings.Join(lines, "\n  "))
 }
 
 // Setting is one setting as text.
@@ -195,16 +173,16 @@ func (c Config) Settings() []Setting {
 	return list
 }
 
-// Differences lists the settings in which c departs from saved, an adapter that is to be continued. Those that may
-// change between two runs, lora_dropout and lora_plus_ratio, and the initialisation, which is over, do not count.
-func (c Config) Differences(saved Config) []Fault {
-	var faults []Fault
+// Differences returns the settings in which c differs from saved, those of an adapter whose training is to continue.
+// lora_dropout and lora_plus_ratio may change between two runs and are ignored, as is the initialization, which is over.
+func (c Config) Differences(saved Config) fault.List {
+	var faults fault.List
 	old := saved.Settings()
 	for i, given := range c.Settings() {
 		if given.Key == "lora_dropout" || given.Key == "init_lora_weights" || given == old[i] {
 			continue
 		}
-		faults = append(faults, Fault{given.Key, fmt.Sprintf("is %s, the adapter was made with %s", given.Value, old[i].Value)})
+		faults.Add(given.Key, "is %s, the adapter was made with %s", given.Value, old[i].Value)
 	}
 	return faults
 }

@@ -30,34 +30,34 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%v\ndoes not say %s", err, want)
 		}
 	}
-	if err := lora.Defaults().Validate(); err != nil {
+	if err := lora.Default().Validate(); err != nil {
 		t.Error(err)
 	}
-	c = lora.Defaults()
+	c = lora.Default()
 	if c.R = 1 << 40; c.Validate() == nil { // r times a width would not fit into an int
 		t.Error("r 2^40 is taken")
 	}
 }
 
-// The block of the documentation reads as what it says, and comes back from what is written.
-func TestYAML(t *testing.T) {
-	c := lora.Defaults()
-	text := `
-r: 16
-lora_alpha: 24
-lora_dropout: 0.05
-target_modules: '.*\.(in_proj|x_proj)'
-target_parameters: [A_log]
-exclude_modules: [lm_head]
-layers_to_transform: 3
-rank_pattern: {z: 4, a.B: 8}
-alpha_pattern: {x_proj: 1.5}
-bias: lora_only
-use_rslora: true
-init_lora_weights: gaussian
-lora_plus_ratio: 4
-`
-	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
+// Settings are read from JSON and written to YAML, every form of every type, and come back from JSON.
+func TestForms(t *testing.T) {
+	c := lora.Default()
+	text := `{
+"r": 16,
+"lora_alpha": 24,
+"lora_dropout": 0.05,
+"target_modules": ".*\\.(in_proj|x_proj)",
+"target_parameters": ["A_log"],
+"exclude_modules": ["lm_head"],
+"layers_to_transform": 3,
+"rank_pattern": {"z": 4, "a.B": 8},
+"alpha_pattern": {"x_proj": 1.5},
+"bias": "lora_only",
+"use_rslora": true,
+"init_lora_weights": "gaussian",
+"lora_plus_ratio": 4
+}`
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		t.Fatal(err)
 	}
 	want := lora.Config{
@@ -69,30 +69,59 @@ lora_plus_ratio: 4
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
-	for _, c := range []lora.Config{c, lora.Defaults()} {
-		b, err := yaml.Marshal(c)
+	for _, c := range []lora.Config{c, lora.Default()} {
+		b, err := json.Marshal(c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var again lora.Config
-		if err := yaml.Unmarshal(b, &again); err != nil {
+		if err := json.Unmarshal(b, &again); err != nil {
 			t.Fatal(err)
 		}
 		if len(again.Differences(c)) > 0 || again.InitLoraWeights != c.InitLoraWeights {
 			t.Errorf("%s\nreads as %+v", b, again)
 		}
 	}
+	b, err := yaml.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const inYAML = `r: 16
+lora_alpha: 24
+lora_dropout: 0.05
+target_modules: .*\.(in_proj|x_proj)
+target_parameters:
+    - A_log
+exclude_modules:
+    - lm_head
+layers_to_transform:
+    - 3
+rank_pattern:
+    z: 4
+    a.B: 8
+alpha_pattern:
+    x_proj: 1.5
+bias: lora_only
+use_rslora: true
+use_dora: false
+init_lora_weights: gaussian
+modules_to_save: []
+lora_plus_ratio: 4
+`
+	if string(b) != inYAML {
+		t.Errorf("got\n%s\nwant\n%s", b, inYAML)
+	}
 }
 
 func TestDifferences(t *testing.T) {
-	saved, c := lora.Defaults(), lora.Defaults()
+	saved, c := lora.Default(), lora.Default()
 	c.TargetModules.Names = []string{"out_proj", "in_proj", "embeddings", "x_proj"}
 	c.LoraDropout, c.LoraPlusRatio = 0.5, 3
 	if d := c.Differences(saved); len(d) > 0 {
 		t.Errorf("the same adapter in another order differs: %v", d)
 	}
 	c.R, c.UseDora = 4, true
-	if d := c.Differences(saved); len(d) != 2 || d[0].Key != "r" || d[1].Key != "use_dora" {
+	if d := c.Differences(saved); len(d) != 2 || d[0].Path != "r" || d[1].Path != "use_dora" {
 		t.Errorf("got %v, want r and use_dora", d)
 	}
 }
@@ -100,7 +129,7 @@ func TestDifferences(t *testing.T) {
 // Every setting is told apart, but for the one that belongs to the optimiser.
 func TestSettingsAreComplete(t *testing.T) {
 	listed := map[string]bool{"lora_plus_ratio": true}
-	for _, s := range lora.Defaults().Settings() {
+	for _, s := range lora.Default().Settings() {
 		listed[s.Key] = true
 	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[lora.Config]()) {

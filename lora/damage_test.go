@@ -18,7 +18,7 @@ func TestDamagedAdapters(t *testing.T) {
 	base := filepath.Join("testdata", "models", "base")
 	files := openTensors(t, base)
 	own := model(t, "base")
-	injected, err := lora.Inject(own, lora.Defaults(), r)
+	injected, err := lora.Inject(own, lora.Default(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +43,8 @@ func TestDamagedAdapters(t *testing.T) {
 			a.Save(t.TempDir(), lora.SaveOptions{})
 			a.Merge()
 		}
-		if plan, err := lora.MergeFiles(files, lora.MergeOptions{Tie: tied}, lora.Weighted{Directory: d, Weight: 0.5}); err == nil {
-			for _, s := range plan.Sources {
+		if plan, err := lora.MergeFiles(files, lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 0.5}); err == nil {
+			for _, s := range plan.Entries {
 				s.Values()
 			}
 		}

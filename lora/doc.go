@@ -2,9 +2,10 @@
 // they are merged, and reads and writes such adapters as the directories of Hugging Face PEFT.
 //
 // The package sees a model as an [nn.Module]: slots that can hold an adapter and parameters that can be trained whole.
-// It knows nothing of Mamba.
+// Only [Directory.Compatibility] and [Directory.WriteGGUF] are about Mamba models, since other programs treat those in
+// their own ways.
 //
-//   - [Inject] puts fresh adapters into the slots that a [Config] selects. The result, an [Adapted], lists what trains
+//   - [Inject] puts fresh adapters into the slots that a [Config] selects. The result, an [Adapter], lists what trains
 //     and saves itself.
 //   - [Open] reads an adapter directory; its [Directory] loads into a model, merges into weight files one tensor at a
 //     time, and says who else can read it.

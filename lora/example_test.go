@@ -17,7 +17,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	c := lora.Defaults()
+	c := lora.Default()
 	c.R, c.LoraAlpha = 4, 8
 	adapted, err := lora.Inject(m, c, rand.New(rand.NewPCG(42, 0)))
 	if err != nil {

@@ -33,14 +33,14 @@ func tieOf(t *testing.T, dir string) lora.Tie {
 }
 
 // mergeDirs merges adapters into the model directory base and returns the merged directory.
-func mergeDirs(t *testing.T, base string, adapters ...lora.Weighted) (string, *lora.Merged) {
+func mergeDirs(t *testing.T, base string, adapters ...lora.Term) (string, *lora.MergedModel) {
 	t.Helper()
 	m, err := lora.MergeFiles(openTensors(t, base), lora.MergeOptions{Tie: tieOf(t, base)}, adapters...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := weights.SaveShards(dir, m.Sources, nil, 0); err != nil {
+	if err := weights.SaveShards(dir, m.Entries, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	c, err := mamba.LoadConfig(base)
@@ -77,7 +77,7 @@ func load(t *testing.T, dir string) *mamba.Model {
 func TestGoldenMergeOfFiles(t *testing.T) {
 	for name, base := range goldenCases {
 		dir := filepath.Join("testdata", "golden", name)
-		merged, plan := mergeDirs(t, filepath.Join("testdata", "models", base), lora.Weighted{Directory: openDir(t, filepath.Join(dir, "adapter")), Weight: 1})
+		merged, plan := mergeDirs(t, filepath.Join("testdata", "models", base), lora.Term{Directory: openDir(t, filepath.Join(dir, "adapter")), Weight: 1})
 		want := openTensors(t, filepath.Join(dir, "merged.safetensors"))
 		got := openTensors(t, merged)
 		for _, n := range want.Names() {
@@ -119,7 +119,7 @@ func TestFilesForAnyConfig(t *testing.T) {
 		}
 		tie := tieOf(t, base)
 		adapter, logits := saved(t, r, m, c, ids)
-		w := lora.Weighted{Directory: openDir(t, adapter), Weight: 1}
+		w := lora.Term{Directory: openDir(t, adapter), Weight: 1}
 		dir, _ := mergeDirs(t, base, w)
 		near(t, "merged files", directLogits(t, load(t, dir), ids), logits, mergedLogits, mergedLogits)
 
@@ -152,14 +152,14 @@ func TestMergeByShares(t *testing.T) {
 			t.Fatal(err)
 		}
 		shares, dirs := []float64{0.75, -0.5}, make([]string, 2)
-		var weighted []lora.Weighted
+		var weighted []lora.Term
 		var alone []*weights.Reader
 		for i := range dirs {
 			c := randomConfig(r)
 			c.TargetModules, c.InitLoraWeights, c.LayersToTransform = lora.Targets{Names: []string{"in_proj", "embeddings", "out_proj"}}, lora.InitTrue, nil
 			c.ModulesToSave = []string{"norm_f"}
 			dirs[i], _ = saved(t, r, load(t, base), c, probe(m, r))
-			w := lora.Weighted{Directory: openDir(t, dirs[i]), Weight: 1}
+			w := lora.Term{Directory: openDir(t, dirs[i]), Weight: 1}
 			one, _ := mergeDirs(t, base, w)
 			alone = append(alone, openTensors(t, one))
 			w.Weight = shares[i]
@@ -189,7 +189,7 @@ func TestSwitching(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := directLogits(t, m, ids)
-	var adapters []*lora.Adapted
+	var adapters []*lora.Adapter
 	var want [][]float32
 	for range 3 {
 		c := randomConfig(r)
@@ -245,7 +245,7 @@ func TestSpellings(t *testing.T) {
 			continue
 		}
 		compareDirect(t, m, want)
-		merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+		merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Term{Directory: openDir(t, dir), Weight: 1})
 		compareDirect(t, load(t, merged), want)
 	}
 }
@@ -263,7 +263,7 @@ func TestBaseWithoutBackbone(t *testing.T) {
 	if err := weights.SaveShards(base, sources, nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	merged, plan := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, filepath.Join(from, "adapter")), Weight: 1})
+	merged, plan := mergeDirs(t, base, lora.Term{Directory: openDir(t, filepath.Join(from, "adapter")), Weight: 1})
 	if !plan.Untied {
 		t.Error("the head stayed tied to the adapted table")
 	}
@@ -366,7 +366,7 @@ func TestSavedTablesAndHeads(t *testing.T) {
 		if m.Tied() != c.tied {
 			t.Errorf("%s: tied %v, want %v", c.name, m.Tied(), c.tied)
 		}
-		merged, plan := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+		merged, plan := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
 		near(t, c.name, directLogits(t, load(t, merged), ids), got, mergedLogits, mergedLogits)
 		if !plan.Untied {
 			t.Errorf("%s: the table was adapted, but the head stayed tied", c.name)
@@ -417,7 +417,7 @@ func TestAdapterOnParameter(t *testing.T) {
 	if err := adapted.Train(); err == nil {
 		t.Error("an adapter on a parameter was made trainable")
 	}
-	merged, _ := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+	merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
 	near(t, "merged A_log", floats(t, openTensors(t, merged), a.Name), want, 1e-5, 1e-6)
 }
 
@@ -485,7 +485,7 @@ func TestRefusals(t *testing.T) {
 			d, err := lora.Open(dir)
 			if err == nil {
 				defer d.Close()
-				_, err = lora.MergeFiles(openTensors(t, filepath.Join("testdata", "models", "base")), lora.MergeOptions{Tie: tied}, lora.Weighted{Directory: d, Weight: 1})
+				_, err = lora.MergeFiles(openTensors(t, filepath.Join("testdata", "models", "base")), lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 1})
 			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("merging: got error %v, want one with %q", err, c.want)
@@ -509,7 +509,7 @@ func TestFingerprint(t *testing.T) {
 	if again, err := lora.Fingerprint(openTensors(t, sharded)); err != nil || again != one {
 		t.Errorf("the fingerprint of the sharded model is %s, want %s (%v)", again, one, err)
 	}
-	a, err := lora.Inject(m, lora.Defaults(), rand.New(rand.NewPCG(1, 1)))
+	a, err := lora.Inject(m, lora.Default(), rand.New(rand.NewPCG(1, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -672,7 +672,7 @@ func readGGUF(t *testing.T, path string) ggufFile {
 func TestNamesInFile(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	m := tiny(t, r)
-	c := lora.Defaults()
+	c := lora.Default()
 	c.R, c.UseDora, c.Bias = 2, true, lora.BiasAll
 	c.TargetModules.Names = []string{"dt_proj", "embeddings", "in_proj.z"}
 	c.TargetParameters, c.ModulesToSave, c.LayersToTransform = []string{"layers.1.mixer.A_log", "layers.1.mixer.D"}, []string{"norm_f"}, nil

@@ -114,7 +114,7 @@ func TestForeignPissa(t *testing.T) {
 	}
 	ids := probe(m, r)
 	logits := directLogits(t, m, ids)
-	merged, _ := mergeDirs(t, base, lora.Weighted{Directory: openDir(t, dir), Weight: 1})
+	merged, _ := mergeDirs(t, base, lora.Term{Directory: openDir(t, dir), Weight: 1})
 	near(t, "merged weight", floats(t, openTensors(t, merged), path+".weight"), want, 1e-5, 0)
 	near(t, "logits of the merged files", directLogits(t, load(t, merged), ids), logits, mergedLogits, mergedLogits)
 
@@ -139,22 +139,19 @@ func TestProbe(t *testing.T) {
 	if len(ids) != lora.ProbeTokens || !slices.Equal(ids, lora.ProbeIDs(50, lora.ProbeTokens)) || slices.Max(ids) >= 50 || slices.Min(ids) < 0 {
 		t.Errorf("probe %v", ids)
 	}
-	logits := func(v ...float32) lora.Scorer {
-		return lora.ScorerFunc(func([]int) ([]float32, error) { return v, nil })
-	}
 	for _, c := range []struct {
-		a, b lora.Scorer
+		a, b []float32
 		want float64
 	}{
-		{logits(1, 2), logits(1, 2), 0},
-		{logits(1, 2), logits(1.5, 1.75), 0.5},
-		{logits(1, float32(math.NaN())), logits(1, 2), math.Inf(1)},
+		{[]float32{1, 2}, []float32{1, 2}, 0},
+		{[]float32{1, 2}, []float32{1.5, 1.75}, 0.5},
+		{[]float32{1, float32(math.NaN())}, []float32{1, 2}, math.Inf(1)},
 	} {
-		if got, err := lora.Compare(c.a, c.b, ids); err != nil || got != c.want {
+		if got, err := lora.LargestDifference(c.a, c.b); err != nil || got != c.want {
 			t.Errorf("got %v (%v), want %v", got, err, c.want)
 		}
 	}
-	if _, err := lora.Compare(logits(1), logits(1, 2), ids); err == nil {
+	if _, err := lora.LargestDifference([]float32{1}, []float32{1, 2}); err == nil {
 		t.Error("different vocabularies pass")
 	}
 }

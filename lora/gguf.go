@@ -2,9 +2,9 @@ package lora
 
 import (
 	"fmt"
-	"strings"
 
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
 )
 
@@ -13,7 +13,7 @@ import (
 // has one tensor for both and would take the table's adapter for the head's. It returns the number of tensors.
 func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
-		return 0, fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", strings.Join(faults, "\n  "))
+		return 0, fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", faults.Report())
 	}
 	var w gguf.Writer
 	w.Set("general.architecture", "mamba")
@@ -31,27 +31,27 @@ func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
 }
 
 // ggufFaults lists what llama.cpp has no place for.
-func (d *Directory) ggufFaults(tie Tie) []string {
-	var faults []string
+func (d *Directory) ggufFaults(tie Tie) fault.List {
+	var faults fault.List
 	for _, w := range d.whole {
 		if !w.copied {
-			faults = append(faults, w.name+": is replaced whole")
+			faults.Add(w.name, "is replaced whole")
 		}
 	}
 	if d.pissa {
-		faults = append(faults, "init_lora_weights: pissa: the adapter belongs to a changed base")
+		faults.Add("init_lora_weights: pissa", "the adapter belongs to a changed base")
 	}
 	for _, m := range d.modules {
 		onTable, onHead := m.table, endsIn(m.path, headPath)
 		switch {
 		case m.parameter != "":
-			faults = append(faults, m.parameter+": is adapted as a parameter")
+			faults.Add(m.parameter, "is adapted as a parameter")
 		case gguf.TensorName(m.path+".weight") == "":
-			faults = append(faults, m.path+": has no counterpart in llama.cpp's Mamba")
+			faults.Add(m.path, "has no counterpart in llama.cpp's Mamba")
 		case m.magnitude.Name != "":
-			faults = append(faults, m.path+": is DoRA")
+			faults.Add(m.path, "is DoRA")
 		case tie.Head != "" && (onTable || onHead):
-			faults = append(faults, m.path+": the head is tied to the embedding table")
+			faults.Add(m.path, "the head is tied to the embedding table")
 		}
 	}
 	return faults

@@ -60,7 +60,7 @@ func TestGolden(t *testing.T) {
 }
 
 // compareForward checks logits, loss and gradients of the graph.
-func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapted, want *weights.Reader) {
+func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights.Reader) {
 	t.Helper()
 	if err := a.Train(); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapted, want *weights
 }
 
 // compareGradients checks that the gradients in the file and the adapter's parameters are the same set.
-func compareGradients(t *testing.T, a *lora.Adapted, want *weights.Reader) {
+func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader) {
 	t.Helper()
 	params := map[string]*ag.Param{}
 	for _, p := range a.Params() {

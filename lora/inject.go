@@ -11,9 +11,9 @@ import (
 	"mambatrain/nn"
 )
 
-// Adapted is an adapter that belongs to a model: low-rank branches in some of its slots, and parameters of the base that
+// Adapter is an adapter that belongs to a model: low-rank branches in some of its slots, and parameters of the base that
 // have values of their own beside it. While it is enabled, the model computes with it.
-type Adapted struct {
+type Adapter struct {
 	Config Config
 	// Matches counts what each name of the configuration hit; empty for an adapter that was loaded.
 	Matches []Match
@@ -46,13 +46,13 @@ type Untier interface {
 }
 
 // Inject puts fresh adapters into the slots of m that c selects, freezes the model and makes the adapters, and the
-// parameters that c wants whole, trainable. r decides their start. The base's own values are kept: [Adapted.Disable]
+// parameters that c wants whole, trainable. r decides their start. The base's own values are kept: [Adapter.Disable]
 // brings them back.
 //
 // A tied head is untied if the head or the table is to be saved whole, as PEFT does.
-func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
+func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	if err := c.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lora: config: %w", err)
 	}
 	if err := unadapted(m); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapted, error) {
 	if err := s.untie(m, c); err != nil {
 		return nil, err
 	}
-	a := &Adapted{Config: c, Matches: s.matches, model: m}
+	a := &Adapter{Config: c, Matches: s.matches, model: m}
 	for _, t := range s.targets {
 		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
@@ -163,7 +163,7 @@ func (t target) sizes() (in, out int) {
 // parameters that are kept whole, a tied head aside. It allocates none of them.
 func Size(m nn.Module, c Config) (int, error) {
 	if err := c.Validate(); err != nil {
-		return 0, err
+		return 0, fmt.Errorf("lora: config: %w", err)
 	}
 	s, err := choose(m, c)
 	if err != nil {
@@ -203,7 +203,7 @@ func newLayer(t target, c Config) *layer {
 
 // Enable puts the adapter into its model. Another one must have been disabled before. Graphs recorded earlier keep what
 // they had.
-func (a *Adapted) Enable() error {
+func (a *Adapter) Enable() error {
 	if a.enabled {
 		return nil
 	}
@@ -226,7 +226,7 @@ func (a *Adapted) Enable() error {
 
 // Disable takes the adapter out of its model, which computes as the base again: bit for bit, except that a weight from
 // which InitPissa took a part gets it back with the rounding of one float32 addition.
-func (a *Adapted) Disable() {
+func (a *Adapter) Disable() {
 	if !a.enabled {
 		return
 	}
@@ -249,7 +249,7 @@ func (w *whole) set(v *tensor.Dense) {
 
 // Invalidate drops what the model has derived from the values of the adapter's parameters. Call it when they have changed,
 // after a training step for example, before the model computes without a graph.
-func (a *Adapted) Invalidate() {
+func (a *Adapter) Invalidate() {
 	for _, l := range a.layers {
 		l.adapter.Invalidate()
 	}
@@ -261,7 +261,7 @@ func (a *Adapted) Invalidate() {
 }
 
 // Train makes all of the adapter's parameters trainable. The base stays frozen.
-func (a *Adapted) Train() error {
+func (a *Adapter) Train() error {
 	for _, w := range a.whole {
 		if w.frozen {
 			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained on", w.param.Name)
@@ -276,7 +276,7 @@ func (a *Adapted) Train() error {
 }
 
 // Params lists what the adapter trains: A, B and magnitudes in checkpoint order, then the parameters trained whole.
-func (a *Adapted) Params() []*ag.Param {
+func (a *Adapter) Params() []*ag.Param {
 	var ps []*ag.Param
 	for _, l := range a.layers {
 		ps = append(ps, l.adapter.Params()...)
@@ -288,7 +288,7 @@ func (a *Adapted) Params() []*ag.Param {
 }
 
 // Share returns the number of elements that the adapter trains and that of the model with it.
-func (a *Adapted) Share() (trainable, all int) {
+func (a *Adapter) Share() (trainable, all int) {
 	for _, p := range a.model.Params() {
 		all += p.Size()
 	}

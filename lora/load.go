@@ -10,12 +10,13 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/fault"
 	"mambatrain/nn"
 	"mambatrain/nn/weights"
 )
 
-// Load reads the adapter directory dir into m and enables it. It is frozen; [Adapted.Train] makes it trainable.
-func Load(dir string, m nn.Module) (*Adapted, error) {
+// Load reads the adapter directory dir into m and enables it. It is frozen; [Adapter.Train] makes it trainable.
+func Load(dir string, m nn.Module) (*Adapter, error) {
 	d, err := Open(dir)
 	if err != nil {
 		return nil, err
@@ -30,11 +31,11 @@ func Load(dir string, m nn.Module) (*Adapted, error) {
 
 // Load reads the adapter into memory as one for m, without enabling it, so that several can be loaded and switched; none
 // may be enabled meanwhile. Tensors that fit nothing in m are reported together.
-func (d *Directory) Load(m nn.Module) (*Adapted, error) {
+func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	if err := unadapted(m); err != nil {
 		return nil, err
 	}
-	a := &Adapted{Config: d.Config, Base: d.Base, model: m}
+	a := &Adapter{Config: d.Config, Base: d.Base, model: m}
 	f := fitting{m: m, d: d}
 	for i := range d.modules {
 		f.module(&d.modules[i])
@@ -43,8 +44,7 @@ func (d *Directory) Load(m nn.Module) (*Adapted, error) {
 		return nil, err
 	}
 	if len(f.faults) > 0 {
-		sort.Strings(f.faults)
-		return nil, fmt.Errorf("lora: %s does not fit the model:\n  %s", d.Path, strings.Join(f.faults, "\n  "))
+		return nil, fmt.Errorf("lora: %s does not fit the model:\n  %s", d.Path, f.faults.Report())
 	}
 	if err := f.untie(); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ type fitting struct {
 	parameters []fitWhole
 	heads      []wholeTensor // meant for a head that is tied until now
 	split      bool          // the head has to be untied
-	faults     []string
+	faults     fault.List
 }
 
 type fitTarget struct {
@@ -88,10 +88,6 @@ type fitWhole struct {
 	param  *ag.Param
 	tensor weights.Tensor
 	module *module
-}
-
-func (f *fitting) fault(format string, args ...any) {
-	f.faults = append(f.faults, fmt.Sprintf(format, args...))
 }
 
 // find returns the place of path among the names, -1 if it is not there. A first component may be missing on either side:
@@ -122,7 +118,7 @@ func (f *fitting) module(m *module) {
 	}
 	i := find(names, m.path)
 	if i < 0 {
-		f.fault("%s: the model has no such module; it has %s", m.path, describe(slots))
+		f.faults.Add(m.path, "the model has no such module; it has %s", describe(slots))
 		return
 	}
 	s, w := slots[i], slots[i].Weight().Shape()
@@ -132,11 +128,11 @@ func (f *fitting) module(m *module) {
 	}
 	switch {
 	case m.table != (s.Embedding != nil):
-		f.fault("%s: the adapter takes it for another kind of layer", m.path)
+		f.faults.Add(m.path, "the adapter takes it for another kind of layer")
 	case m.a.Shape[1] != in || m.b.Shape[0] != out:
-		f.fault("%s: A is %v, B is %v, the model's weight is %v", m.path, m.a.Shape, m.b.Shape, w)
+		f.faults.Add(m.path, "A is %v, B is %v, the model's weight is %v", m.a.Shape, m.b.Shape, w)
 	case slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == s.Path }):
-		f.fault("%s: is adapted twice", m.path)
+		f.faults.Add(m.path, "is adapted twice")
 	default:
 		f.targets = append(f.targets, fitTarget{target{s, m.from, m.to}, m})
 	}
@@ -146,11 +142,11 @@ func (f *fitting) module(m *module) {
 func (f *fitting) onParameter(m *module) {
 	p := f.parameter(m.parameter)
 	if p == nil {
-		f.fault("%s: the model has no such parameter", m.parameter)
+		f.faults.Add(m.parameter, "the model has no such parameter")
 		return
 	}
 	if s := p.Shape(); len(s) != 2 || m.a.Shape[1] != s[1] || m.b.Shape[0] != s[0] {
-		f.fault("%s: A is %v, B is %v, the model's parameter is %v", m.parameter, m.a.Shape, m.b.Shape, s)
+		f.faults.Add(m.parameter, "A is %v, B is %v, the model's parameter is %v", m.a.Shape, m.b.Shape, s)
 		return
 	}
 	f.parameters = append(f.parameters, fitWhole{param: p, module: m})
@@ -177,11 +173,11 @@ func (f *fitting) wholes() error {
 			p, tied = head.Weight(), true
 		}
 		if p == nil {
-			f.fault("%s: the model has no such parameter; it has %s", w.name, parameterNames(f.m.Params()))
+			f.faults.Add(w.name, "the model has no such parameter; it has %s", parameterNames(f.m.Params()))
 			continue
 		}
 		if !slices.Equal(p.Shape(), w.tensor.Shape) {
-			f.fault("%s: is %v, the model's is %v", w.name, w.tensor.Shape, p.Shape())
+			f.faults.Add(w.name, "is %v, the model's is %v", w.tensor.Shape, p.Shape())
 			continue
 		}
 		if w.copied {

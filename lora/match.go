@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
 	"mambatrain/nn"
 )
 
@@ -32,32 +33,31 @@ type selection struct {
 	targets []target
 	whole   []*ag.Param
 	matches []Match
+	faults  fault.List
 }
 
 // choose resolves every name of the configuration. Names that lead nowhere are reported together, with those there are.
 func choose(m nn.Module, c Config) (*selection, error) {
 	s := &selection{}
-	var faults []string
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	if err := s.chooseTargets(m, c, fault); err != nil {
+	if err := s.chooseTargets(m, c); err != nil {
 		return nil, err
 	}
 	params := m.Params()
-	s.choosePart(params, "target_parameters", c.TargetParameters, isParameter, fault)
-	s.choosePart(params, "modules_to_save", c.ModulesToSave, isInModule, fault)
+	s.chooseParams(params, "target_parameters", c.TargetParameters, isParameter)
+	s.chooseParams(params, "modules_to_save", c.ModulesToSave, isInModule)
 	s.chooseBiases(m, c)
 	for _, t := range s.targets {
 		if slices.Contains(s.whole, t.Weight()) && t.Path+".weight" == t.Weight().Name {
-			fault("%s: is to get an adapter and to be trained whole; choose one", t.Path)
+			s.faults.Add("target_modules", "%s: is to get an adapter and to be trained whole; choose one", t.Path)
 		}
 	}
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("lora: config: %s", strings.Join(faults, "\n  "))
+	if err := s.faults.Err(); err != nil {
+		return nil, fmt.Errorf("lora: config: %w", err)
 	}
 	return s, nil
 }
 
-func (s *selection) chooseTargets(m nn.Module, c Config, fault func(string, ...any)) error {
+func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	included, err := c.TargetModules.compile()
 	if err != nil {
 		return fmt.Errorf("lora: target_modules: %w", err)
@@ -84,7 +84,7 @@ func (s *selection) chooseTargets(m nn.Module, c Config, fault func(string, ...a
 			hits[i]++
 			continue
 		}
-		s.chooseGroups(slot, included, excluded, hits, fault)
+		s.chooseGroups(slot, included, excluded, hits)
 	}
 	var missed []string
 	for i, name := range names {
@@ -98,14 +98,14 @@ func (s *selection) chooseTargets(m nn.Module, c Config, fault func(string, ...a
 		if len(missed) > 1 {
 			verb = "match"
 		}
-		fault("target_modules: %s %s no module%s; there are %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
+		s.faults.Add("target_modules", "%s %s no module%s; there are %s", strings.Join(missed, ", "), verb, under(c), describe(m.Slots()))
 	}
 	return nil
 }
 
 // chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Groups side by side share one
 // adapter.
-func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int, fault func(string, ...any)) {
+func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int) {
 	t, parts := target{Slot: slot}, []string{}
 	for _, g := range slot.Groups {
 		path := slot.Path + "." + g.Name
@@ -115,7 +115,7 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 		}
 		hits[i]++
 		if len(parts) > 0 && g.From != t.to {
-			fault("target_modules: %s: %s and %s do not lie side by side; name what is between them too", slot.Path, parts[len(parts)-1], g.Name)
+			s.faults.Add("target_modules", "%s: %s and %s do not lie side by side; name what is between them too", slot.Path, parts[len(parts)-1], g.Name)
 		}
 		if len(parts) == 0 {
 			t.from = g.From
@@ -146,8 +146,8 @@ func onLayer(path string, layers Layers) bool {
 	return err == nil && slices.Contains(layers, n)
 }
 
-// choosePart adds the parameters that hit accepts for one of the names.
-func (s *selection) choosePart(params []*ag.Param, key string, names []string, hit func(param, name string) bool, fault func(string, ...any)) {
+// chooseParams adds the parameters that hit accepts for one of the names.
+func (s *selection) chooseParams(params []*ag.Param, key string, names []string, hit func(param, name string) bool) {
 	for _, name := range names {
 		n := 0
 		for _, p := range params {
@@ -162,7 +162,7 @@ func (s *selection) choosePart(params []*ag.Param, key string, names []string, h
 		}
 		s.matches = append(s.matches, Match{key, name, n})
 		if n == 0 {
-			fault("%s: %q matches nothing; there are %s", key, name, parameterNames(params))
+			s.faults.Add(key, "%q matches nothing; there are %s", name, parameterNames(params))
 		}
 	}
 }

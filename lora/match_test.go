@@ -39,7 +39,7 @@ func TestTargets(t *testing.T) {
 		{targets: names("in_proj", "in_proj.x"), want: []string{`!"in_proj.x" matches no module`}},
 	} {
 		m := tiny(t, rand.New(rand.NewPCG(1, 1)))
-		config := lora.Defaults()
+		config := lora.Default()
 		config.TargetModules, config.ExcludeModules, config.LayersToTransform = c.targets, c.exclude, c.layers
 		_, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1)))
 		if part, fails := strings.CutPrefix(c.want[0], "!"); fails {
@@ -75,7 +75,7 @@ func TestRowGroups(t *testing.T) {
 		m := tiny(t, rand.New(rand.NewPCG(2, 1)))
 		r, n := m.Config.TimeStepRank, m.Config.StateSize
 		bounds := []int{0, r, r + n, r + 2*n}
-		config := lora.Defaults()
+		config := lora.Default()
 		config.TargetModules.Names = c.names
 		if _, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1))); err != nil {
 			t.Fatal(err)
@@ -90,7 +90,7 @@ func TestRowGroups(t *testing.T) {
 // The first pattern that matches gives rank and alpha; a key matches the end of a path.
 func TestPatterns(t *testing.T) {
 	m := tiny(t, rand.New(rand.NewPCG(3, 1)))
-	c := lora.Defaults()
+	c := lora.Default()
 	c.RankPattern = lora.Pattern[int]{{Key: `layers\.0\.mixer\.in_proj`, Value: 2}, {Key: "in_proj", Value: 3}, {Key: "n_proj", Value: 5}}
 	c.AlphaPattern = lora.Pattern[float64]{{Key: "(x|out)_proj", Value: 32}, {Key: "x_proj", Value: 1}}
 	if _, err := lora.Inject(m, c, rand.New(rand.NewPCG(1, 1))); err != nil {

@@ -6,7 +6,7 @@ import "fmt"
 // the parameters that it has whole become the base's. A weight in bfloat16 becomes float32. A tied head is untied where
 // the table or the head changes, because the two are different from then on; the model must be an [Untier] for that.
 // Afterwards the adapter is spent: it cannot be enabled again.
-func (a *Adapted) Merge() error {
+func (a *Adapter) Merge() error {
 	if !a.enabled {
 		return fmt.Errorf("lora: merge: the adapter is not enabled")
 	}

@@ -3,15 +3,14 @@ package lora
 import (
 	"fmt"
 	"slices"
-	"sort"
-	"strings"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/fault"
 	"mambatrain/nn/weights"
 )
 
-// Weighted is one adapter of several that are merged, with its share in the result: 1 for the whole of it.
-type Weighted struct {
+// Term is one adapter of several that are merged, with its share in the result: 1 for the whole of it.
+type Term struct {
 	*Directory
 	Weight float64
 }
@@ -27,10 +26,10 @@ type MergeOptions struct {
 	DType func(name string, shape []int, own weights.DType) weights.DType
 }
 
-// Merged is a merge that has been checked and is carried out while its tensors are written, one at a time.
-type Merged struct {
-	// Sources are all tensors of the merged model under the base's names, for [weights.SaveShards].
-	Sources []weights.Entry
+// MergedModel is a merge that has been checked and is carried out while its tensors are written, one at a time.
+type MergedModel struct {
+	// Entries are all tensors of the merged model under the base's names, for [weights.SaveShards].
+	Entries []weights.Entry
 	// Changed names the tensors that differ from the base's.
 	Changed []string
 	// Untied says that the head has become a tensor of its own: the configuration must say tie_word_embeddings: false.
@@ -41,7 +40,7 @@ type Merged struct {
 // float32 whatever the types are. Everything is checked before the first tensor is read: an adapter that does not fit
 // is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
 // written.
-func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Weighted) (*Merged, error) {
+func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
 	p := plan{base: base, tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
 		p.add(a)
@@ -50,8 +49,7 @@ func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Weighted) (*Me
 		return nil, p.err
 	}
 	if len(p.faults) > 0 {
-		sort.Strings(p.faults)
-		return nil, fmt.Errorf("lora: merge: the adapter does not fit %s:\n  %s", base.Path(), strings.Join(p.faults, "\n  "))
+		return nil, fmt.Errorf("lora: merge: the adapter does not fit %s:\n  %s", base.Path(), p.faults.Report())
 	}
 	return p.sources(o), nil
 }
@@ -61,7 +59,7 @@ type plan struct {
 	base   *weights.Reader
 	tie    Tie
 	edits  map[string]*edit
-	faults []string
+	faults fault.List
 	err    error
 }
 
@@ -78,10 +76,6 @@ type step struct {
 	replace *weights.Tensor
 	module  *module
 	pissa   bool
-}
-
-func (p *plan) fault(format string, args ...any) {
-	p.faults = append(p.faults, fmt.Sprintf(format, args...))
 }
 
 // edit finds the tensor that the adapter means by name. A tied head that the files leave out begins as the table.
@@ -108,7 +102,7 @@ func (p *plan) edit(name string) *edit {
 	return e
 }
 
-func (p *plan) add(a Weighted) {
+func (p *plan) add(a Term) {
 	for i := range a.modules {
 		m := &a.modules[i]
 		name := m.path + ".weight"
@@ -117,11 +111,11 @@ func (p *plan) add(a Weighted) {
 		}
 		e := p.edit(name)
 		if e == nil {
-			p.fault("%s: the base has no such tensor", name)
+			p.faults.Add(name, "the base has no such tensor")
 			continue
 		}
 		if w := e.from.Shape; len(w) != 2 || m.a.Shape[1] != w[m.inputAxis()] || m.b.Shape[0] != w[1-m.inputAxis()] {
-			p.fault("%s: A is %v, B is %v, the base's tensor is %v", name, m.a.Shape, m.b.Shape, w)
+			p.faults.Add(name, "A is %v, B is %v, the base's tensor is %v", m.a.Shape, m.b.Shape, w)
 			continue
 		}
 		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: a.pissa && !m.table})
@@ -139,14 +133,14 @@ func (m *module) inputAxis() int {
 	return 1
 }
 
-func (p *plan) addWhole(a Weighted, w *wholeTensor) {
+func (p *plan) addWhole(a Term, w *wholeTensor) {
 	e := p.edit(w.name)
 	switch {
 	case e == nil:
-		p.fault("%s: the base has no such tensor", w.name)
+		p.faults.Add(w.name, "the base has no such tensor")
 		return
 	case !slices.Equal(e.from.Shape, w.tensor.Shape):
-		p.fault("%s: is %v, the base's is %v", w.name, w.tensor.Shape, e.from.Shape)
+		p.faults.Add(w.name, "is %v, the base's is %v", w.tensor.Shape, e.from.Shape)
 		return
 	}
 	if w.copied {
@@ -179,8 +173,8 @@ func equalTensors(x, y weights.Tensor) (bool, error) {
 }
 
 // sources lists the merged model's tensors in the order of the base's names, a new head last.
-func (p *plan) sources(o MergeOptions) *Merged {
-	m := &Merged{}
+func (p *plan) sources(o MergeOptions) *MergedModel {
+	m := &MergedModel{}
 	add := func(name string, from weights.Tensor, values func() (any, error)) {
 		as := from.DType
 		if o.DType != nil {
@@ -191,7 +185,7 @@ func (p *plan) sources(o MergeOptions) *Merged {
 			s.Values = values
 			m.Changed = append(m.Changed, name)
 		}
-		m.Sources = append(m.Sources, s)
+		m.Entries = append(m.Entries, s)
 	}
 	names := slices.Clone(p.base.Names())
 	table, head := p.tied()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"mambatrain/internal/fault"
 	"mambatrain/nn/weights"
 )
 
@@ -114,7 +115,7 @@ func (d *Directory) read(p readConfig) error {
 	}
 	found, order := map[string]*module{}, []string{}
 	adapterName := ""
-	var faults []string
+	var faults fault.List
 	for _, name := range d.file.Names() {
 		t, _ := d.file.Tensor(name)
 		k := parseKey(name)
@@ -125,7 +126,7 @@ func (d *Directory) read(p readConfig) error {
 			k.fault = fmt.Sprintf("belongs to adapter %q, others to %q", k.adapter, adapterName)
 		}
 		if k.fault != "" {
-			faults = append(faults, name+": "+k.fault)
+			faults.Add(name, "%s", k.fault)
 			continue
 		}
 		if k.adapter != "" {
@@ -145,13 +146,13 @@ func (d *Directory) read(p readConfig) error {
 	slices.Sort(order)
 	for _, path := range order {
 		m := found[path]
-		if fault := m.complete(p, rec.Groups[path]); fault != "" {
-			faults = append(faults, path+": "+fault)
+		if problem := m.complete(p, rec.Groups[path]); problem != "" {
+			faults.Add(path, "%s", problem)
 		}
 		d.modules = append(d.modules, *m)
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), strings.Join(faults, "\n  "))
+		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), faults.Report())
 	}
 	if len(d.modules)+len(d.whole) == 0 {
 		return fmt.Errorf("holds no tensors")

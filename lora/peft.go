@@ -2,9 +2,12 @@ package lora
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/fault"
 )
 
 // Names of the files in an adapter directory.
@@ -55,33 +58,23 @@ func parsePeft(b []byte) (readConfig, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, err
 	}
-	var faults []string
+	var faults fault.List
 	if !strings.EqualFold(c.PeftType, "LORA") {
-		faults = append(faults, fmt.Sprintf("peft_type: %q is another method; LORA is read", c.PeftType))
+		faults.Add("peft_type", "%q is another method; LORA is read", c.PeftType)
 	}
-	for _, key := range slices.Sorted(mapKeys(raw)) {
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
 		if why, ok := foreign[key]; ok && !absent(raw[key]) {
-			faults = append(faults, fmt.Sprintf("%s: %s; merge it with peft", key, why))
+			faults.Add(key, "%s; merge it with peft", why)
 		}
 	}
 	if !knownInit(c.InitLoraWeights) {
-		faults = append(faults, fmt.Sprintf("init_lora_weights: %s changes the base's weights, so the adapter fits only the changed base; "+
-			"save it with path_initial_model_for_weight_conversion", c.InitLoraWeights))
+		faults.Add("init_lora_weights", "%s changes the base's weights, so the adapter fits only the changed base; "+
+			"save it with path_initial_model_for_weight_conversion", c.InitLoraWeights)
 	}
 	if len(faults) > 0 {
-		return c, fmt.Errorf("%s", strings.Join(faults, "\n  "))
+		return c, errors.New(faults.Report())
 	}
 	return c, nil
-}
-
-func mapKeys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // foreign are the settings of PEFT that change what an adapter computes in ways that are not available here.
@@ -114,7 +107,7 @@ func knownInit(i Init) bool {
 
 // config returns the settings in our own terms.
 func (p readConfig) config() Config {
-	c := Defaults()
+	c := Default()
 	c.R, c.LoraAlpha, c.LoraDropout = p.R, p.LoraAlpha, p.LoraDropout
 	c.TargetModules, c.ExcludeModules, c.LayersToTransform = p.TargetModules, p.ExcludeModules, p.Layers
 	c.RankPattern, c.AlphaPattern = p.RankPattern, p.AlphaPattern
@@ -134,7 +127,7 @@ type record struct {
 const recordKey = "mamba_train"
 
 // peftConfig returns the adapter's settings as PEFT has to read them.
-func (a *Adapted) peftConfig(o SaveOptions) peftConfig {
+func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 	c := a.Config
 	task := "CAUSAL_LM"
 	p := peftConfig{
@@ -155,7 +148,7 @@ func (a *Adapted) peftConfig(o SaveOptions) peftConfig {
 
 // restate adds to the patterns what makes PEFT compute every layer's rank and scale, where the settings alone do not:
 // InitPissa doubles ranks. Full paths come first, since the first hit wins.
-func (a *Adapted) restate(p *peftConfig) {
+func (a *Adapter) restate(p *peftConfig) {
 	doubled := func(l *layer) bool { return l.start != nil }
 	if !slices.ContainsFunc(a.layers, doubled) {
 		return
@@ -170,10 +163,10 @@ func (a *Adapted) restate(p *peftConfig) {
 		}
 		alpha := l.adapter.Scale * float64(r)
 		if r != p.R {
-			ranks = append(ranks, Entry[int]{escape(l.Path), r})
+			ranks = append(ranks, PatternEntry[int]{escape(l.Path), r})
 		}
 		if alpha != p.LoraAlpha {
-			alphas = append(alphas, Entry[float64]{escape(l.Path), alpha})
+			alphas = append(alphas, PatternEntry[float64]{escape(l.Path), alpha})
 		}
 	}
 	p.RankPattern, p.AlphaPattern = ranks, alphas
@@ -181,7 +174,7 @@ func (a *Adapted) restate(p *peftConfig) {
 
 // fileTargets names the adapted modules for PEFT, which knows neither row groups nor, in all versions, exclude_modules
 // and all-linear.
-func (a *Adapted) fileTargets() Targets {
+func (a *Adapter) fileTargets() Targets {
 	grouped := slices.ContainsFunc(a.layers, func(l *layer) bool { return l.adapter.To > 0 })
 	t := a.Config.TargetModules
 	if !grouped && !t.AllLinear() && a.Config.ExcludeModules.Empty() {

@@ -15,17 +15,6 @@ const (
 	ProbeLimit = 1e-3
 )
 
-// Scorer computes the logits of a token sequence, (len(ids), v) row after row.
-type Scorer interface {
-	Logits(ids []int) ([]float32, error)
-}
-
-// ScorerFunc is a function as a [Scorer].
-type ScorerFunc func(ids []int) ([]float32, error)
-
-// Logits calls f.
-func (f ScorerFunc) Logits(ids []int) ([]float32, error) { return f(ids) }
-
 // ProbeIDs returns n token ids below vocabulary, the same at every call.
 func ProbeIDs(vocabulary, n int) []int {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -36,21 +25,8 @@ func ProbeIDs(vocabulary, n int) []int {
 	return ids
 }
 
-// Compare returns the largest difference between the logits of two models for ids. A logit that is not a number makes
+// LargestDifference returns the largest difference between the logits of two models. A logit that is not a number makes
 // the difference infinite.
-func Compare(a, b Scorer, ids []int) (float64, error) {
-	x, err := a.Logits(ids)
-	if err != nil {
-		return 0, err
-	}
-	y, err := b.Logits(ids)
-	if err != nil {
-		return 0, err
-	}
-	return LargestDifference(x, y)
-}
-
-// LargestDifference is Compare for logits that are at hand.
 func LargestDifference(x, y []float32) (float64, error) {
 	if len(x) != len(y) {
 		return 0, fmt.Errorf("lora: probe: %d logits against %d: the models have different vocabularies", len(x), len(y))

@@ -22,7 +22,7 @@ const mergedLogits = 1e-5
 // tiny returns a small model with weights from r; the head is tied or not, with biases or not, by chance.
 func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	t.Helper()
-	c := mamba.DefaultConfig()
+	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = 23+r.IntN(9), 12+r.IntN(9), 2, 3+r.IntN(4)
 	c.IntermediateSize, c.TimeStepRank, c.ConvKernel = 2*c.HiddenSize, 2+r.IntN(3), 2+r.IntN(3)
 	c.TieWordEmbeddings, c.UseBias = r.IntN(2) == 0, r.IntN(2) == 0
@@ -35,7 +35,7 @@ func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 
 // randomConfig draws settings of every kind.
 func randomConfig(r *rand.Rand) lora.Config {
-	c := lora.Defaults()
+	c := lora.Default()
 	c.R = 1 + r.IntN(5)
 	c.LoraAlpha = float64(c.R) * (0.5 + 2*r.Float64())
 	names := []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head"}
@@ -78,7 +78,7 @@ func randomConfig(r *rand.Rand) lora.Config {
 }
 
 // stir moves every parameter of the adapter away from its start, as training does.
-func stir(a *lora.Adapted, r *rand.Rand) {
+func stir(a *lora.Adapter, r *rand.Rand) {
 	for _, p := range a.Params() {
 		for i, v := 0, p.Float32s(); i < len(v); i++ {
 			v[i] += 0.05 * float32(r.NormFloat64())
@@ -168,7 +168,7 @@ func TestLifeOfAnAdapter(t *testing.T) {
 // A run that goes on from a checkpoint has the same bits as one that never stopped, whatever the settings.
 func TestRestore(t *testing.T) {
 	for seed := range uint64(15) {
-		inject := func() (*mamba.Model, *lora.Adapted) {
+		inject := func() (*mamba.Model, *lora.Adapter) {
 			r := rand.New(rand.NewPCG(seed, 4))
 			m, c := tiny(t, r), randomConfig(r)
 			a, err := lora.Inject(m, c, r)
@@ -195,7 +195,7 @@ func TestRestore(t *testing.T) {
 		}
 		ids := probe(m, r)
 		near(t, "restored logits", directLogits(t, again, ids), directLogits(t, m, ids), 0, 0)
-		c := lora.Defaults()
+		c := lora.Default()
 		c.R, c.TargetModules = 7, lora.Targets{Names: []string{"in_proj"}}
 		other, err := lora.Inject(clone(t, m), c, r)
 		if err != nil {
@@ -213,7 +213,7 @@ func TestEveryTargetTrains(t *testing.T) {
 	for _, dora := range []bool{false, true} {
 		for _, target := range []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head", "in_proj.x", "in_proj.z", "x_proj.dt", "x_proj.B", "x_proj.C"} {
 			m := tiny(t, r)
-			c := lora.Defaults()
+			c := lora.Default()
 			c.R, c.UseDora, c.TargetModules = 2, dora, lora.Targets{Names: []string{target}}
 			c.TargetParameters = []string{"A_log", "D", "conv1d"}
 			a, err := lora.Inject(m, c, r)
@@ -264,7 +264,7 @@ func TestDropoutReplays(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 9))
 			m := tiny(t, r)
 			m.Checkpointing = checkpointing
-			c := lora.Defaults()
+			c := lora.Default()
 			c.LoraDropout, c.UseDora = 0.4, seed%2 == 1
 			c.TargetModules.Names = append(c.TargetModules.Names, "dt_proj")
 			a, err := lora.Inject(m, c, r)
@@ -287,7 +287,7 @@ func TestDropoutReplays(t *testing.T) {
 func TestNamesThatLeadNowhere(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	m := tiny(t, r)
-	c := lora.Defaults()
+	c := lora.Default()
 	c.TargetModules.Names = []string{"in_proj", "q_proj", "in_proj.y"}
 	c.TargetParameters = []string{"A"}
 	c.ModulesToSave = []string{"classifier"}
@@ -308,7 +308,7 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 func TestInit(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	m := tiny(t, r)
-	c := lora.Defaults()
+	c := lora.Default()
 	c.R = 400 // for statistics
 	if _, err := lora.Inject(m, c, r); err != nil {
 		t.Fatal(err)
@@ -331,7 +331,7 @@ func TestInit(t *testing.T) {
 // TestDoRA_rowOfZeros: an output of the base that is zero stays zero under a fresh adapter and when that is merged.
 func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 8))
-	m, c := tiny(t, r), lora.Defaults()
+	m, c := tiny(t, r), lora.Default()
 	c.TargetModules.Names, c.UseDora = []string{"in_proj", "embeddings"}, true
 	in := m.Layers[0].Mixer.InProj.Weight
 	clear(in.Float32s()[:in.Shape()[1]])

@@ -3,14 +3,14 @@ package lora
 import (
 	"fmt"
 	"slices"
-	"sort"
-	"strings"
+
+	"mambatrain/internal/fault"
 )
 
 // Restore gives the adapter the values that Save wrote to dir, bit for bit: the way back from a checkpoint of the same
 // run. The adapter must have been made with the same settings for the same base. Whatever is missing, or there besides,
 // is an error, and the adapter is unchanged then.
-func (a *Adapted) Restore(dir string) error {
+func (a *Adapter) Restore(dir string) error {
 	d, err := Open(dir)
 	if err != nil {
 		return err
@@ -20,8 +20,7 @@ func (a *Adapted) Restore(dir string) error {
 	r.layers(a)
 	r.wholes(a)
 	if len(r.faults) > 0 {
-		sort.Strings(r.faults)
-		return fmt.Errorf("lora: %s was not saved from this adapter:\n  %s", dir, strings.Join(r.faults, "\n  "))
+		return fmt.Errorf("lora: %s was not saved from this adapter:\n  %s", dir, r.faults.Report())
 	}
 	for i, l := range a.layers {
 		l.restore(r.changes[i], a.enabled)
@@ -38,19 +37,15 @@ type restoring struct {
 	d       *Directory
 	changes []*change   // of each layer
 	values  [][]float32 // of each whole parameter
-	faults  []string
+	faults  fault.List
 }
 
-func (r *restoring) fault(name, format string, args ...any) {
-	r.faults = append(r.faults, name+": "+fmt.Sprintf(format, args...))
-}
-
-func (r *restoring) layers(a *Adapted) {
+func (r *restoring) layers(a *Adapter) {
 	left := slices.Clone(r.d.modules)
 	for i, l := range a.layers {
 		k := slices.IndexFunc(left, func(m module) bool { return m.path == l.Path })
 		if k < 0 {
-			r.fault(l.Path, "is missing")
+			r.faults.Add(l.Path, "is missing")
 			continue
 		}
 		m := left[k]
@@ -58,40 +53,40 @@ func (r *restoring) layers(a *Adapted) {
 		c, err := m.change()
 		switch want := l.change(); {
 		case err != nil:
-			r.fault(l.Path, "%v", err)
+			r.faults.Add(l.Path, "%v", err)
 		case l.start != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
 			l.start == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
-			r.fault(l.Path, "A and B have %d and %d elements with rank %d, which is another adapter", len(c.a), len(c.b), c.rank)
+			r.faults.Add(l.Path, "A and B have %d and %d elements with rank %d, which is another adapter", len(c.a), len(c.b), c.rank)
 		}
 		r.changes[i] = c
 	}
 	for _, m := range left {
-		r.fault(m.path, "is not adapted here")
+		r.faults.Add(m.path, "is not adapted here")
 	}
 }
 
-func (r *restoring) wholes(a *Adapted) {
+func (r *restoring) wholes(a *Adapter) {
 	left := slices.Clone(r.d.whole)
 	for i, w := range a.whole {
 		k := slices.IndexFunc(left, func(t wholeTensor) bool { return t.name == w.param.Name })
 		if k < 0 {
-			r.fault(w.param.Name, "is missing")
+			r.faults.Add(w.param.Name, "is missing")
 			continue
 		}
 		t := left[k].tensor
 		left = slices.Delete(left, k, k+1)
 		if !slices.Equal(t.Shape, w.param.Shape()) {
-			r.fault(w.param.Name, "is %v, want %v", t.Shape, w.param.Shape())
+			r.faults.Add(w.param.Name, "is %v, want %v", t.Shape, w.param.Shape())
 			continue
 		}
 		v, err := t.Float32s()
 		if err != nil {
-			r.fault(w.param.Name, "%v", err)
+			r.faults.Add(w.param.Name, "%v", err)
 		}
 		r.values[i] = v
 	}
 	for _, t := range left {
-		r.fault(t.name, "is not replaced here")
+		r.faults.Add(t.name, "is not replaced here")
 	}
 }
 

@@ -24,7 +24,7 @@ type SaveOptions struct {
 // Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors and
 // then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
 // an error there is what was there before, or neither file.
-func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
+func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("lora: save: %w", err)
 	}
@@ -55,7 +55,7 @@ func (a *Adapted) Save(dir string, o SaveOptions) (err error) {
 	return nil
 }
 
-func (a *Adapted) record() (map[string]string, error) {
+func (a *Adapter) record() (map[string]string, error) {
 	r := record{Base: a.Base, Config: a.Config, Groups: map[string][2]int{}}
 	for _, l := range a.layers {
 		if l.adapter.To > 0 {
@@ -67,7 +67,7 @@ func (a *Adapted) record() (map[string]string, error) {
 }
 
 // sources lists the tensors of the file: those of the layers under their names, and the whole parameters.
-func (a *Adapted) sources() []weights.Entry {
+func (a *Adapter) sources() []weights.Entry {
 	var list []weights.Entry
 	add := func(name string, v []float32, shape ...int) {
 		list = append(list, weights.FromFloat32s(name, shape, v, weights.F32))
@@ -116,7 +116,7 @@ func (l *layer) allMagnitudes() []float32 {
 }
 
 // fileName is a whole parameter's name in the file. PEFT moves the bias of an adapted layer one level down.
-func (a *Adapted) fileName(param string) string {
+func (a *Adapter) fileName(param string) string {
 	if path, ok := strings.CutSuffix(param, ".bias"); ok && slices.ContainsFunc(a.layers, func(l *layer) bool { return l.Path == path }) {
 		return prefix + path + ".base_layer.bias"
 	}
@@ -124,7 +124,7 @@ func (a *Adapted) fileName(param string) string {
 }
 
 // verify opens dir and compares it with what was to be written.
-func (a *Adapted) verify(dir string, sources []weights.Entry) error {
+func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 	d, err := Open(dir)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (a *Adapted) verify(dir string, sources []weights.Entry) error {
 		return fmt.Errorf("%d adapters and %d parameters, want %d and %d", len(d.modules), len(d.whole), len(a.layers), len(a.whole))
 	}
 	if diff := d.Config.Differences(a.fileConfig(d.Config)); len(diff) > 0 {
-		return fmt.Errorf("%s: %s", diff[0].Key, diff[0].Problem)
+		return diff[0]
 	}
 	var errs []error
 	for _, s := range sources {
@@ -142,7 +142,7 @@ func (a *Adapted) verify(dir string, sources []weights.Entry) error {
 	}
 	for _, m := range d.modules {
 		if i := slices.IndexFunc(a.layers, func(l *layer) bool { return l.Path == m.path }); i < 0 {
-			errs = append(errs, fmt.Errorf("%s: is no adapter of ours", m.path))
+			errs = append(errs, fmt.Errorf("%s: unexpected adapter", m.path))
 		} else if want := a.layers[i].adapter.Scale; math.Abs(m.scale-want) > 1e-12*want {
 			errs = append(errs, fmt.Errorf("%s: scale %v, want %v", m.path, m.scale, want))
 		}
@@ -151,7 +151,7 @@ func (a *Adapted) verify(dir string, sources []weights.Entry) error {
 }
 
 // fileConfig is what reading back has to yield: where ranks are doubled, the file says so.
-func (a *Adapted) fileConfig(read Config) Config {
+func (a *Adapter) fileConfig(read Config) Config {
 	c := a.Config
 	if slices.ContainsFunc(a.layers, func(l *layer) bool { return l.start != nil }) {
 		c.R, c.LoraAlpha, c.UseRSLora, c.RankPattern, c.AlphaPattern = read.R, read.LoraAlpha, read.UseRSLora, read.RankPattern, read.AlphaPattern

@@ -84,17 +84,10 @@ func matches(re *regexp2.Regexp, path string) bool {
 	return ok && err == nil
 }
 
-// UnmarshalYAML reads a string or a list of strings.
-func (t *Targets) UnmarshalYAML(n *yaml.Node) error { return t.read(n.Decode) }
-
 // UnmarshalJSON reads a string, a list of strings or null.
 func (t *Targets) UnmarshalJSON(b []byte) error {
-	return t.read(func(v any) error { return json.Unmarshal(b, v) })
-}
-
-func (t *Targets) read(decode func(any) error) error {
 	var v any
-	if err := decode(&v); err != nil {
+	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
 	*t = Targets{}
@@ -102,14 +95,14 @@ func (t *Targets) read(decode func(any) error) error {
 	case nil:
 		return nil
 	case string:
-		return decode(&t.Pattern)
+		return json.Unmarshal(b, &t.Pattern)
 	case []any:
-		return decode(&t.Names)
+		return json.Unmarshal(b, &t.Names)
 	}
 	return fmt.Errorf("want a list of names, a regular expression or all-linear, got %v", v)
 }
 
-// MarshalYAML writes what UnmarshalYAML reads.
+// MarshalYAML writes a string or a list of strings.
 func (t Targets) MarshalYAML() (any, error) { return t.plain(), nil }
 
 // MarshalJSON writes what UnmarshalJSON reads.
@@ -125,17 +118,10 @@ func (t Targets) plain() any {
 // Layers are numbers of layers; PEFT also writes a single number or null.
 type Layers []int
 
-// UnmarshalYAML reads a number or a list of numbers.
-func (l *Layers) UnmarshalYAML(n *yaml.Node) error { return l.read(n.Decode) }
-
 // UnmarshalJSON reads a number, a list of numbers or null.
 func (l *Layers) UnmarshalJSON(b []byte) error {
-	return l.read(func(v any) error { return json.Unmarshal(b, v) })
-}
-
-func (l *Layers) read(decode func(any) error) error {
 	var one *int
-	if err := decode(&one); err == nil {
+	if err := json.Unmarshal(b, &one); err == nil {
 		*l = nil
 		if one != nil {
 			*l = Layers{*one}
@@ -143,7 +129,7 @@ func (l *Layers) read(decode func(any) error) error {
 		return nil
 	}
 	var list []int
-	if err := decode(&list); err != nil {
+	if err := json.Unmarshal(b, &list); err != nil {
 		return fmt.Errorf("want a list of layer numbers: %w", err)
 	}
 	*l = list
@@ -152,10 +138,10 @@ func (l *Layers) read(decode func(any) error) error {
 
 // Pattern gives modules their own value. A key is a regular expression for the end of a module's path; the first that
 // matches wins, so order counts.
-type Pattern[V int | float64] []Entry[V]
+type Pattern[V int | float64] []PatternEntry[V]
 
 // Entry is one line of a [Pattern].
-type Entry[V int | float64] struct {
+type PatternEntry[V int | float64] struct {
 	Key   string
 	Value V
 }
@@ -177,22 +163,6 @@ func (p Pattern[V]) check() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// UnmarshalYAML reads a map and keeps its order.
-func (p *Pattern[V]) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: want a map from module names to numbers", n.Line)
-	}
-	*p = nil
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		e := Entry[V]{Key: n.Content[i].Value}
-		if err := n.Content[i+1].Decode(&e.Value); err != nil {
-			return fmt.Errorf("%s: %w", e.Key, err)
-		}
-		*p = append(*p, e)
-	}
-	return nil
 }
 
 // MarshalYAML writes a map in order.
@@ -228,7 +198,7 @@ func (p *Pattern[V]) UnmarshalJSON(b []byte) error {
 		if err != nil {
 			return err
 		}
-		e := Entry[V]{Key: key.(string)}
+		e := PatternEntry[V]{Key: key.(string)}
 		if err := dec.Decode(&e.Value); err != nil {
 			return fmt.Errorf("%s: %w", e.Key, err)
 		}
@@ -254,15 +224,6 @@ func (p Pattern[V]) MarshalJSON() ([]byte, error) {
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil
-}
-
-// UnmarshalYAML reads true or a name.
-func (i *Init) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind != yaml.ScalarNode {
-		return fmt.Errorf("line %d: want true, gaussian or pissa", n.Line)
-	}
-	*i = Init(n.Value)
-	return nil
 }
 
 // MarshalYAML writes true as the boolean it is.

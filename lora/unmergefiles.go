@@ -5,47 +5,45 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
-	"strings"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/fault"
 	"mambatrain/nn/weights"
 )
 
 // UnmergeFiles undoes MergeFiles: it returns the tensors of base, bit for bit, once it has seen that merged is what the
 // adapters make of them. Rounding in merged's types is allowed for; any other difference is an error that names the
 // tensors, because merged has then been changed since, or comes from another base.
-func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, adapters ...Weighted) ([]weights.Entry, error) {
+func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, adapters ...Term) ([]weights.Entry, error) {
 	m, err := MergeFiles(base, MergeOptions{Tie: tie}, adapters...)
 	if err != nil {
 		return nil, err
 	}
-	var faults []string
+	var faults fault.List
 	names := merged.Names()
-	for _, s := range m.Sources {
+	for _, s := range m.Entries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		i := find(names, s.Name)
 		if i < 0 {
-			faults = append(faults, s.Name+": is missing")
+			faults.Add(s.Name, "is missing")
 			continue
 		}
-		fault, err := differs(merged, names[i], s)
+		problem, err := compare(merged, names[i], s)
 		if err != nil {
 			return nil, err
 		}
-		if fault != "" {
-			faults = append(faults, s.Name+": "+fault)
+		if problem != "" {
+			faults.Add(s.Name, "%s", problem)
 		}
 		names = slices.Delete(slices.Clone(names), i, i+1)
 	}
 	for _, name := range names {
-		faults = append(faults, name+": is not in the base")
+		faults.Add(name, "is not in the base")
 	}
 	if len(faults) > 0 {
-		sort.Strings(faults)
-		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), strings.Join(faults, "\n  "))
+		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), faults.Report())
 	}
 	var sources []weights.Entry
 	for _, name := range base.Names() {
@@ -59,8 +57,8 @@ func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, ad
 // sum, relative to the tensor's largest value.
 var unmergeTolerance = map[weights.DType]float64{weights.F32: 1e-6, weights.BF16: 1.0 / 256, weights.F16: 1.0 / 1024}
 
-// differs compares a merged tensor in its file with what it has to be.
-func differs(merged *weights.Reader, name string, s weights.Entry) (string, error) {
+// compare returns how a merged tensor in its file differs from what it has to be, "" if it does not.
+func compare(merged *weights.Reader, name string, s weights.Entry) (string, error) {
 	t, _ := merged.Tensor(name)
 	if !slices.Equal(t.Shape, s.Shape) {
 		return fmt.Sprintf("is %v, want %v", t.Shape, s.Shape), nil

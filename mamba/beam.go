@@ -22,7 +22,7 @@ func (b beam) normalised(penalty float64) float64 {
 // beamSearch continues each prompt with the most probable text that NumBeams candidates find. As in transformers, a
 // step ranks the two best continuations for each beam; those that end the text become finished ones if they are among
 // the first NumBeams, and the search is over when no running beam can still beat the worst of NumBeams finished ones.
-func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generated, o GenerateOptions) error {
+func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, o GenerateOptions) error {
 	for i := range out {
 		best, end, err := searchOne(ctx, d, s.Select(i), i, o)
 		if err != nil {

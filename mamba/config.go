@@ -15,6 +15,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/nn/weights"
 )
 
@@ -25,7 +26,7 @@ const ConfigFile = "config.json"
 const NoToken = -1
 
 // Config is a model's config.json: the fields of transformers' MambaConfig under their names there. Keys it does not
-// know are kept from load to save. [DefaultConfig] says what absent keys mean.
+// know are kept from load to save. [Default] says what absent keys mean.
 type Config struct {
 	VocabSize        int // v, rows of the embedding table; ids without a token pad it to a round number
 	HiddenSize       int // m
@@ -69,8 +70,8 @@ type Config struct {
 // TokenIDs is null, one id or a list of ids in JSON.
 type TokenIDs []int
 
-// DefaultConfig returns transformers' defaults, which stand for keys that a file leaves out.
-func DefaultConfig() Config {
+// Default returns transformers' defaults, which stand for keys that a file leaves out.
+func Default() Config {
 	return Config{
 		VocabSize: 50280, HiddenSize: 768, NumHiddenLayers: 32, StateSize: 16, Expand: 2, IntermediateSize: 1536,
 		ConvKernel: 4, TimeStepRank: 48, UseConvBias: true, HiddenAct: "silu", LayerNormEpsilon: 1e-5,
@@ -118,16 +119,25 @@ func ParseConfig(b []byte) (Config, error) {
 	if _, named := raw["hidden_size"]; !named && raw["d_model"] != nil {
 		return parseOriginal(raw)
 	}
-	c := DefaultConfig()
+	c := Default()
 	faults := c.read(raw)
 	if len(faults) == 0 {
 		faults = c.faults()
 	}
-	return c, joinFaults(faults)
+	return c, damaged(faults)
+}
+
+// damaged returns the faults of a file as an error about it, nil if there are none. It is not a [fault.List], which
+// reports wrong settings.
+func damaged(faults fault.List) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return errors.New(faults.Report())
 }
 
 // read takes every known key out of raw and keeps the rest.
-func (c *Config) read(raw map[string]json.RawMessage) (faults []string) {
+func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 	if isAuto(raw["time_step_rank"]) {
 		raw["time_step_rank"] = json.RawMessage("0")
 	}
@@ -142,8 +152,8 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults []string) {
 		if !ok {
 			continue
 		}
-		if fault := f.parse(b); fault != "" {
-			faults = append(faults, fmt.Sprintf("%s: %s", f.name, fault))
+		if problem := f.parse(b); problem != "" {
+			faults.Add(f.name, "%s", problem)
 		}
 	}
 	for _, name := range []string{"model_type", "transformers_version"} {
@@ -341,16 +351,11 @@ const (
 	maxTensor = 1 << 33
 )
 
-// Validate says everything that is wrong with the configuration, nil if a model can be made of it.
-func (c Config) Validate() error {
-	if err := joinFaults(c.faults()); err != nil {
-		return fmt.Errorf("mamba: config: %w", err)
-	}
-	return nil
-}
+// Validate returns a [fault.List] of everything that is wrong with the configuration, by the keys of config.json; nil if
+// a model can be made of it.
+func (c Config) Validate() error { return c.faults().Err() }
 
-func (c Config) faults() (faults []string) {
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+func (c Config) faults() (faults fault.List) {
 	for _, s := range []struct {
 		name     string
 		got, max int
@@ -361,53 +366,46 @@ func (c Config) faults() (faults []string) {
 		{"time_step_rank", c.TimeStepRank, maxSize},
 	} {
 		if s.got < 1 || s.got > s.max {
-			fault("%s: must be between 1 and %d, got %d", s.name, s.max, s.got)
+			faults.Add(s.name, "must be between 1 and %d, got %d", s.max, s.got)
 		}
 	}
 	if len(faults) == 0 {
 		h, d, n, r := c.HiddenSize, c.IntermediateSize, c.StateSize, c.TimeStepRank
 		for _, t := range [][2]int{{c.VocabSize, h}, {2 * d, h}, {r + 2*n, d}, {d, c.ConvKernel}} {
 			if t[0] > maxTensor/t[1] {
-				fault("sizes: a tensor of %d × %d is larger than any model's", t[0], t[1])
+				faults.Add("sizes", "a tensor of %d × %d is larger than any model's", t[0], t[1])
 			}
 		}
 	}
 	if _, ok := activations[c.HiddenAct]; !ok {
-		fault("hidden_act: want one of %s, got %q", strings.Join(activationNames(), ", "), c.HiddenAct)
+		faults.Add("hidden_act", "want one of %s, got %q", strings.Join(activationNames(), ", "), c.HiddenAct)
 	}
 	if !(c.LayerNormEpsilon > 0) || math.IsInf(c.LayerNormEpsilon, 0) {
-		fault("layer_norm_epsilon: must be positive, got %v", c.LayerNormEpsilon)
+		faults.Add("layer_norm_epsilon", "must be positive, got %v", c.LayerNormEpsilon)
 	}
 	if !(c.Expand > 0) {
-		fault("expand: must be positive, got %v", c.Expand)
+		faults.Add("expand", "must be positive, got %v", c.Expand)
 	}
 	if s := c.TimeStepInitScheme; s != "random" && s != "constant" {
-		fault("time_step_init_scheme: want random or constant, got %q", s)
+		faults.Add("time_step_init_scheme", "want random or constant, got %q", s)
 	}
 	if !(c.TimeStepMin > 0 && c.TimeStepMax >= c.TimeStepMin) {
-		fault("time_step_min, time_step_max: want 0 < min ≤ max, got %v and %v", c.TimeStepMin, c.TimeStepMax)
+		faults.Add("time_step_min, time_step_max", "want 0 < min ≤ max, got %v and %v", c.TimeStepMin, c.TimeStepMax)
 	}
 	if c.TimeStepFloor < 0 || c.InitializerRange < 0 {
-		fault("time_step_floor, initializer_range: must not be negative, got %v and %v", c.TimeStepFloor, c.InitializerRange)
+		faults.Add("time_step_floor, initializer_range", "must not be negative, got %v and %v", c.TimeStepFloor, c.InitializerRange)
 	}
 	if c.DType != "" {
 		if _, err := weights.ParseDType(c.DType); err != nil {
-			fault("dtype: want float32, bfloat16 or float16, got %q", c.DType)
+			faults.Add("dtype", "want float32, bfloat16 or float16, got %q", c.DType)
 		}
 	}
 	for _, id := range append(slices.Clone(c.EOSTokenID), c.BOSTokenID, c.PadTokenID) {
 		if id < NoToken || id >= maxSize {
-			fault("token ids: %d is none", id)
+			faults.Add("token ids", "%d is out of range", id)
 		}
 	}
 	return faults
-}
-
-func joinFaults(faults []string) error {
-	if len(faults) == 0 {
-		return nil
-	}
-	return errors.New(strings.Join(faults, "\n  "))
 }
 
 // activations are transformers' names of the functions that may follow the convolution.

@@ -177,7 +177,7 @@ func FuzzParseConfig(f *testing.F) {
 
 // transformers checks the types of its fields: whole floats need a decimal point, counts must not have one.
 func TestWholeFloatsKeepTheirPoint(t *testing.T) {
-	b, err := json.Marshal(DefaultConfig())
+	b, err := json.Marshal(Default())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func ExampleModel_Generate() {
 
 // A model is trained by running its loss forward and backward and changing its parameters by their gradients.
 func ExampleModel_Loss() {
-	c := mamba.DefaultConfig()
+	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 16, 8, 1, 16, 1
 	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"mambatrain/internal/fault"
 )
 
 // GenerateOptions say how text is continued. [Model.DefaultGenerate] returns transformers' defaults; the fields keep
@@ -70,8 +72,8 @@ const (
 	FinishInterrupted FinishReason = "interrupted"
 )
 
-// Generated is what followed one prompt.
-type Generated struct {
+// Generation is what followed one prompt.
+type Generation struct {
 	IDs          []int // the new tokens
 	FinishReason FinishReason
 	PromptTokens int
@@ -79,9 +81,9 @@ type Generated struct {
 
 // Generate continues prompts, all in one batch from which texts that are finished leave. Each prompt gives what it
 // would give alone. When ctx ends it returns what there is, with ctx's error.
-func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions) ([]Generated, error) {
-	if err := errors.Join(o.Check(), o.fits(m)); err != nil {
-		return nil, err
+func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions) ([]Generation, error) {
+	if err := o.validateFor(m); err != nil {
+		return nil, fmt.Errorf("mamba: generate: %w", err)
 	}
 	state := o.State
 	if state == nil {
@@ -96,12 +98,12 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	if err := checkIDs(prompts, m.Config.VocabSize); err != nil {
 		return nil, err
 	}
-	out := make([]Generated, len(prompts))
+	out := make([]Generation, len(prompts))
 	for i, ids := range prompts {
 		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
 			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; give at least one token to begin with", i)
 		}
-		out[i] = Generated{PromptTokens: len(ids), FinishReason: FinishInterrupted}
+		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
 	}
 	d := m.NewDecoder(0)
 	if err := prefill(ctx, d, state, prompts); err != nil {
@@ -118,23 +120,21 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	return out, b.run(ctx)
 }
 
-// Check returns everything that is wrong with the options for any model, joined, or nil.
-func (o GenerateOptions) Check() error {
-	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("mamba: generate: "+format, args...))
-	}
+// Validate returns a [fault.List] of everything that is wrong with the options for any model, nil if nothing is.
+func (o GenerateOptions) Validate() error { return o.faults().Err() }
+
+func (o GenerateOptions) faults() (faults fault.List) {
 	if o.MaxNewTokens < 1 || o.MinNewTokens < 0 || o.MinNewTokens > o.MaxNewTokens {
-		fault("min and max new tokens: want 0 ≤ min ≤ max and max above 0, got %d and %d", o.MinNewTokens, o.MaxNewTokens)
+		faults.Add("min and max new tokens", "want 0 ≤ min ≤ max and max above 0, got %d and %d", o.MinNewTokens, o.MaxNewTokens)
 	}
 	positive := func(name string, x float64) {
 		if !(x > 0) || math.IsInf(x, 0) {
-			fault("%s: must be above 0, got %v", name, x)
+			faults.Add(name, "must be above 0, got %v", x)
 		}
 	}
 	share := func(name string, x float64) {
 		if !(x > 0 && x <= 1) {
-			fault("%s: must be above 0 and at most 1, got %v", name, x)
+			faults.Add(name, "must be above 0 and at most 1, got %v", x)
 		}
 	}
 	positive("repetition_penalty", o.RepetitionPenalty)
@@ -143,24 +143,25 @@ func (o GenerateOptions) Check() error {
 		share("top_p", o.TopP)
 		share("typical_p", o.TypicalP)
 		if !(o.MinP >= 0 && o.MinP <= 1) {
-			fault("min_p: must be between 0 and 1, got %v", o.MinP)
+			faults.Add("min_p", "must be between 0 and 1, got %v", o.MinP)
 		}
 	}
 	if o.TopK < 0 || o.NoRepeatNGramSize < 0 {
-		fault("top_k, no_repeat_ngram_size: must not be negative, got %d and %d", o.TopK, o.NoRepeatNGramSize)
+		faults.Add("top_k, no_repeat_ngram_size", "must not be negative, got %d and %d", o.TopK, o.NoRepeatNGramSize)
 	}
 	if o.NumBeams < 1 || o.NumBeams > 1 && o.DoSample {
-		fault("num_beams: must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
+		faults.Add("num_beams", "must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
-// fits says what is wrong with the options for m.
-func (o GenerateOptions) fits(m *Model) error {
+// validateFor is Validate with what is wrong with the options for m.
+func (o GenerateOptions) validateFor(m *Model) error {
+	faults := o.faults()
 	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
-		return fmt.Errorf("mamba: generate: %d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
+		faults.Add("", "%d ids have a token, the model has only %d", o.Vocab, m.Config.VocabSize)
 	}
-	return nil
+	return faults.Err()
 }
 
 // prefill gives the prompts to the state and feeds them all but their last token, which the first step of decoding
@@ -183,7 +184,7 @@ func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
 type batch struct {
 	d      *Decoder
 	o      GenerateOptions
-	out    []Generated
+	out    []Generation
 	all    *State // of all prompts; behind now as long as a text is under way
 	now    *State // of the active prompts, in order; all itself until the first text is finished
 	active []int

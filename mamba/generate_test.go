@@ -220,7 +220,7 @@ func TestStops(t *testing.T) {
 	}
 }
 
-func generate(t *testing.T, m *Model, o GenerateOptions) Generated {
+func generate(t *testing.T, m *Model, o GenerateOptions) Generation {
 	t.Helper()
 	got, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o)
 	if err != nil {

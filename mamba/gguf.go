@@ -9,6 +9,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
 )
 
@@ -25,8 +26,8 @@ const (
 	GGUFQ8   GGUFType = "Q8_0"
 )
 
-// Check says whether t is one of the types that can be written.
-func (t GGUFType) Check() error {
+// Validate reports whether t is one of the types that can be written.
+func (t GGUFType) Validate() error {
 	if _, ok := ggufTypes[t]; !ok {
 		return fmt.Errorf("mamba: gguf: type %q: want F32, F16, BF16 or Q8_0", t)
 	}
@@ -55,7 +56,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if o.Type == "" {
 		o.Type = GGUFF16
 	}
-	if err := o.Type.Check(); err != nil {
+	if err := o.Type.Validate(); err != nil {
 		return 0, err
 	}
 	c, err := LoadConfig(from)
@@ -85,18 +86,18 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 
 // ggufFits says what of the model llama.cpp has no place for.
 func ggufFits(c Config) error {
-	var faults []string
+	var faults fault.List
 	if c.IntermediateSize != 2*c.HiddenSize {
-		faults = append(faults, fmt.Sprintf("intermediate_size: llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize))
+		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
 	}
 	if c.UseBias {
-		faults = append(faults, "use_bias: llama.cpp's Mamba has no biases on in_proj and out_proj")
+		faults.Add("use_bias", "llama.cpp's Mamba has no biases on in_proj and out_proj")
 	}
 	if activations[c.HiddenAct] != kernel.SiLU {
-		faults = append(faults, fmt.Sprintf("hidden_act: llama.cpp's Mamba has silu only, got %s", c.HiddenAct))
+		faults.Add("hidden_act", "llama.cpp's Mamba has silu only, got %s", c.HiddenAct)
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("mamba: gguf: %s", strings.Join(faults, "\n  "))
+		return fmt.Errorf("mamba: gguf: %s", faults.Report())
 	}
 	return nil
 }

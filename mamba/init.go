@@ -28,7 +28,7 @@ const authorsStd = 0.02
 // New returns a model with fresh weights drawn from r. The same configuration, scheme and source give the same bits.
 func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
 	if err := c.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mamba: config: %w", err)
 	}
 	if scheme != InitMambaSSM && scheme != InitHF {
 		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)
@@ -119,7 +119,7 @@ func Preset(name string) (Config, error) {
 	if !ok {
 		return Config{}, fmt.Errorf("mamba: preset %q: want 130m, 370m, 790m, 1.4b or 2.8b", name)
 	}
-	c := DefaultConfig()
+	c := Default()
 	c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = p[0], p[1], 0, 0
 	c.derive()
 	return c, nil

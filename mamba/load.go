@@ -1,13 +1,13 @@
 package mamba
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	ag "mambatrain/autograd"
@@ -155,21 +155,20 @@ func safetensorsCheckpoint(r *weights.Reader) checkpoint {
 // match finds the tensor of each parameter that c asks for, by the name it has in the checkpoint, and settles whether
 // the head is tied.
 func match(c *Config, t checkpoint) (map[string]string, error) {
-	var faults []string
-	report := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	var faults fault.List
 	found, used := map[string]string{}, map[string]bool{}
 	find := func(name string, shape ...int) *ag.Param {
 		x, ok := t.lookup(name)
 		used[x.name] = true
 		switch {
 		case !ok && name == headName:
-			report("missing: %s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
+			faults.Add("missing", "%s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
 		case !ok:
-			report("missing: %s %v", name, shape)
+			faults.Add("missing", "%s %v", name, shape)
 		case !slices.Equal(x.shape, shape):
-			report("shape: %s is %v in the file, %v by config.json", x.name, x.shape, shape)
+			faults.Add("shape", "%s is %v in the file, %v by config.json", x.name, x.shape, shape)
 		case x.dtype != weights.F32 && x.dtype != weights.BF16 && x.dtype != weights.F16:
-			report("type: %s is %s, want F32, BF16 or F16", x.name, x.dtype)
+			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
 		found[name] = x.name
 		return nil
@@ -181,12 +180,14 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 	for _, name := range t.names {
 		if !used[name] {
 			x, _ := t.tensor(name)
-			report("unexpected: %s %v", name, x.shape)
+			faults.Add("unexpected", "%s %v", name, x.shape)
 		}
 	}
 	if len(faults) > 0 {
-		sort.Strings(faults)
-		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), fault.Lines(faults))
+		slices.SortFunc(faults, func(a, b fault.Fault) int {
+			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
+		})
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), faults.Report())
 	}
 	return found, nil
 }

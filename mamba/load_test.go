@@ -230,7 +230,7 @@ func TestUntie(t *testing.T) {
 
 // TestInit: bounds and values of both initialisations, from the fields of the configuration.
 func TestInit(t *testing.T) {
-	c := DefaultConfig()
+	c := Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 400, 64, 4, 128, 4
 	c.TimeStepMin, c.TimeStepMax, c.TimeStepScale, c.TieWordEmbeddings = 0.002, 0.05, 3, false
 	limit := func(p *ag.Param) (l float64) {

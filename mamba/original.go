@@ -3,7 +3,10 @@ package mamba
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
+
+	"mambatrain/internal/fault"
 )
 
 // originalConfig is the config.json of an original state-spaces checkpoint.
@@ -58,39 +61,38 @@ func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 		}
 	}
 	faults := append(o.faults(), s.faults(o.SSM)...)
-	c := DefaultConfig()
+	c := Default()
 	c.DType, c.HiddenSize, c.NumHiddenLayers, c.VocabSize = "", o.DModel, o.NLayer, o.VocabSize
 	if o.PadMultiple > 1 && o.VocabSize > 0 && o.VocabSize < maxSize && o.PadMultiple < maxSize {
 		c.VocabSize = (o.VocabSize + o.PadMultiple - 1) / o.PadMultiple * o.PadMultiple
 	}
 	take(&c.ResidualInFP32, o.ResidualFP32)
 	take(&c.TieWordEmbeddings, o.Tie)
-	if fault := s.into(&c); fault != "" {
-		faults = append(faults, fault)
-	}
+	s.into(&c, &faults)
 	if len(faults) == 0 {
 		faults = c.faults()
 	}
-	return c, joinFaults(faults)
+	return c, damaged(faults)
 }
 
 // faults names what makes an original model something other than Mamba-1.
-func (o originalConfig) faults() (faults []string) {
+func (o originalConfig) faults() (faults fault.List) {
 	if o.RMSNorm != nil && !*o.RMSNorm {
-		faults = append(faults, "rms_norm: false means LayerNorm, which Mamba-1 of transformers does not have")
+		faults.Add("rms_norm", "false means LayerNorm, which Mamba-1 of transformers does not have")
 	}
 	if len(o.Attention) > 0 {
-		faults = append(faults, fmt.Sprintf("attn_layer_idx: layers %v are attention, the model is a hybrid", o.Attention))
+		faults.Add("attn_layer_idx", "layers %v are attention, the model is a hybrid", o.Attention)
 	}
 	if o.DIntermediate > 0 {
-		faults = append(faults, fmt.Sprintf("d_intermediate: %d means MLP layers, which Mamba-1 does not have", o.DIntermediate))
+		faults.Add("d_intermediate", "%d means MLP layers, which Mamba-1 does not have", o.DIntermediate)
 	}
 	return faults
 }
 
-func (s originalSSM) faults(raw json.RawMessage) (faults []string) {
+func (s originalSSM) faults(raw json.RawMessage) (faults fault.List) {
 	if s.Layer != nil && *s.Layer != "Mamba1" {
-		return []string{fmt.Sprintf("ssm_cfg.layer: %q is another model; want Mamba1", *s.Layer)}
+		faults.Add("ssm_cfg.layer", "%q is another model; want Mamba1", *s.Layer)
+		return faults
 	}
 	var keys map[string]json.RawMessage
 	if len(raw) > 0 && json.Unmarshal(raw, &keys) == nil {
@@ -98,15 +100,14 @@ func (s originalSSM) faults(raw json.RawMessage) (faults []string) {
 			delete(keys, k)
 		}
 	}
-	for k := range keys {
-		faults = append(faults, fmt.Sprintf("ssm_cfg.%s: is not an argument of Mamba-1", k))
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		faults.Add("ssm_cfg."+k, "is not an argument of Mamba-1")
 	}
-	sort.Strings(faults)
 	return faults
 }
 
-// into writes the layer's arguments to c and derives its sizes; it says what is wrong with dt_rank, "" if nothing.
-func (s originalSSM) into(c *Config) string {
+// into writes the layer's arguments to c and derives its sizes.
+func (s originalSSM) into(c *Config, faults *fault.List) {
 	take(&c.StateSize, s.DState)
 	take(&c.ConvKernel, s.DConv)
 	take(&c.Expand, s.Expand)
@@ -120,11 +121,11 @@ func (s originalSSM) into(c *Config) string {
 	c.TimeStepRank, c.IntermediateSize = 0, 0
 	if len(s.DTRank) > 0 && !isAuto(s.DTRank) {
 		if json.Unmarshal(s.DTRank, &c.TimeStepRank) != nil || c.TimeStepRank < 1 {
-			return fmt.Sprintf("ssm_cfg.dt_rank: want a whole number above 0 or \"auto\", got %s", shorten(s.DTRank))
+			faults.Add("ssm_cfg.dt_rank", "want a whole number above 0 or \"auto\", got %s", shorten(s.DTRank))
+			return
 		}
 	}
 	c.derive()
-	return ""
 }
 
 func take[T any](dst *T, src *T) {

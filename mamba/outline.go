@@ -1,6 +1,8 @@
 package mamba
 
 import (
+	"fmt"
+
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
@@ -11,7 +13,7 @@ import (
 // must not be computed with.
 func Outline(c Config, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mamba: config: %w", err)
 	}
 	wide, narrow := 0, 0 // elements of the largest parameter of each type
 	build(c, func(name string, shape ...int) *ag.Param {

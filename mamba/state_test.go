@@ -17,7 +17,7 @@ var ctx = context.Background()
 // small is a model with odd sizes, biases and an untied head.
 func small(t testing.TB) *Model {
 	t.Helper()
-	c := DefaultConfig()
+	c := Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.ConvKernel = 53, 20, 2, 5, 3
 	c.Expand, c.IntermediateSize, c.TimeStepRank, c.UseBias, c.TieWordEmbeddings = 1.5, 30, 3, true, false
 	m, err := New(c, InitHF, rand.New(rand.NewPCG(1, 2)))

@@ -65,7 +65,7 @@ func Example_newLayer() {
 	m := &Tiny{Table: &nn.Embedding{Weight: ag.Zeros("table.weight", 16, 8)}, Layer: NewBottleneck("layer", 8, 4, r)}
 	nn.Normal(m.Table.Weight, 1, r)
 
-	c := lora.Defaults()
+	c := lora.Default()
 	c.R, c.TargetModules = 2, lora.Targets{Names: []string{"down", "up"}}
 	adapted, err := lora.Inject(m, c, r)
 	if err != nil {

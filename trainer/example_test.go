@@ -42,7 +42,7 @@ func Example() {
 
 	model, err := mamba.Load(base, mamba.LoadOptions{})
 	check(err)
-	adapter, err := lora.Inject(model, lora.Defaults(), rand.New(rand.NewPCG(42, 0)))
+	adapter, err := lora.Inject(model, lora.Default(), rand.New(rand.NewPCG(42, 0)))
 	check(err)
 	check(adapter.Train())
 	const capacity = 64 // rows of the largest micro-batch

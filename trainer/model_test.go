@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -33,7 +32,7 @@ func newTuning(t *testing.T) *tuning {
 		t.Fatal(err)
 	}
 	m.LabelSmoothing, m.Checkpointing, m.NeftuneAlpha = 0.1, true, 5
-	c := lora.Defaults()
+	c := lora.Default()
 	c.LoraDropout = 0.2
 	a, err := lora.Inject(m, c, rand.New(rand.NewPCG(3, 4)))
 	if err != nil {
@@ -60,21 +59,7 @@ func newTuning(t *testing.T) *tuning {
 			return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
 		},
 		Load: func(dir string) error {
-			f, err := weights.Open(dir)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			for _, p := range params {
-				x, ok := f.Tensor(p.Name)
-				if !ok {
-					return fmt.Errorf("%s is missing", p.Name)
-				}
-				if err := x.Read(p); err != nil {
-					return err
-				}
-			}
-			return nil
+			return weights.ReadInto(dir, params)
 		},
 	}
 	return r

@@ -155,8 +155,8 @@ func (c cell) prepare(doubles bool) ([]*ag.Param, *ag.Program, fixed, error) {
 	if c.full {
 		err = trainer.SelectTrainable(params, nil)
 	} else {
-		var a *lora.Adapted
-		if a, err = lora.Inject(m, lora.Defaults(), r); err == nil {
+		var a *lora.Adapter
+		if a, err = lora.Inject(m, lora.Default(), r); err == nil {
 			params = append(params, a.Params()...)
 		}
 	}

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -134,21 +133,7 @@ func (m *toy) save(dir string) error {
 }
 
 func (m *toy) load(dir string) error {
-	f, err := weights.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for _, p := range m.params() {
-		x, ok := f.Tensor(p.Name)
-		if !ok {
-			return fmt.Errorf("%s is missing", p.Name)
-		}
-		if err := x.Read(p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return weights.ReadInto(dir, m.params())
 }
 
 // documents is a source of ragged documents in an order that depends on the epoch.

@@ -5,15 +5,13 @@ import (
 	"slices"
 	"strings"
 
-	ag "mambatrain/autograd"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn"
-	"mambatrain/nn/weights"
 )
 
 // loadAdapter reads an adapter directory into m and enables it.
-func loadAdapter(m *mamba.Model, dir string) (*lora.Adapted, error) {
+func loadAdapter(m *mamba.Model, dir string) (*lora.Adapter, error) {
 	adapted, err := lora.Load(dir, m)
 	if err != nil {
 		return nil, fmt.Errorf("adapter %s: %w", dir, err)
@@ -74,23 +72,4 @@ func baseOf(dir string) (string, error) {
 		return "", misusef("adapter %s does not say what its base is: name it with --model", dir)
 	}
 	return d.BaseModel, nil
-}
-
-// readBack fills parameters with what the weights of a checkpoint hold under their names.
-func readBack(dir string, params []*ag.Param) error {
-	t, err := weights.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	for _, p := range params {
-		x, ok := t.Tensor(p.Name)
-		if !ok {
-			return fmt.Errorf("%s is missing", p.Name)
-		}
-		if err := x.Read(p); err != nil {
-			return err
-		}
-	}
-	return nil
 }

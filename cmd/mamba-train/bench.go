@@ -228,7 +228,7 @@ func (f fixed) Batch(context.Context, int, int) (trainer.Batch, error) {
 func (b *benchmark) train(ctx context.Context) error {
 	params, ratio := b.model.Params(), 1.0
 	if b.mode == "lora" {
-		adapted, err := lora.Inject(b.model, lora.Defaults(), rand.New(rand.NewPCG(benchSeed, adapterStream)))
+		adapted, err := lora.Inject(b.model, lora.Default(), rand.New(rand.NewPCG(benchSeed, adapterStream)))
 		if err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func Defaults() Config {
 
 // defaultLoRA returns what an empty lora section means: the recipe of the Hugging Face model page.
 func defaultLoRA() *lora.Config {
-	c := lora.Defaults()
+	c := lora.Default()
 	c.LayersToTransform = lora.Layers{}
 	return &c
 }

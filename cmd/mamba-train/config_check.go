@@ -18,13 +18,11 @@ func (c *Config) check(wrong report) {
 	var l faults.List
 	l.Include("train", c.Train.Validate())
 	l.Include("train", c.Train.ValidateEvaluation(c.Data.evalNames()))
+	if c.LoRA != nil {
+		l.Include("lora", c.LoRA.Validate())
+	}
 	for _, f := range l {
 		wrong(f.Path, "%s", f.Problem)
-	}
-	if c.LoRA != nil {
-		for _, f := range c.LoRA.Faults() {
-			wrong("lora."+f.Key, "%s", f.Problem)
-		}
 	}
 	if c.Distributed != nil {
 		c.Distributed.check(wrong)

@@ -37,7 +37,7 @@ func settingsOf(prefix string, section reflect.Value) (list []setting) {
 			}
 			place = place.Elem()
 		}
-		if _, value := place.Addr().Interface().(yaml.Unmarshaler); place.Kind() == reflect.Struct && !value {
+		if _, value := place.Interface().(yaml.Marshaler); place.Kind() == reflect.Struct && !value {
 			list = append(list, settingsOf(path+".", place)...)
 			continue
 		}

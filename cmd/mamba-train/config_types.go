@@ -191,7 +191,7 @@ func readPattern[V int | float64](n *yaml.Node, p *lora.Pattern[V]) error {
 	}
 	var errs []error
 	for key, v := range pairs(n) {
-		e := lora.Entry[V]{Key: key.Value}
+		e := lora.PatternEntry[V]{Key: key.Value}
 		if err := decodeScalar(v, &e.Value); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", key.Value, err))
 		}

@@ -107,7 +107,7 @@ func (a *app) export(f convertFlags) error {
 		return misusef("--format must be hf or gguf, got %q", f.format)
 	}
 	o := mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: filepath.Base(f.model)}
-	if err := misuse(o.Type.Check()); err != nil {
+	if err := misuse(o.Type.Validate()); err != nil {
 		return err
 	}
 	if !f.force && exists("", f.output) == nil {

@@ -76,7 +76,7 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	if f.interactive && a.json {
 		return misusef("--interactive and --json exclude each other")
 	}
-	if err := misuse(f.options.Check()); err != nil {
+	if err := misuse(f.options.Validate()); err != nil {
 		return err
 	}
 	return checkState(f.state)

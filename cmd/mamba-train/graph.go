@@ -54,14 +54,14 @@ func (a *app) graph(f graphFlags) error {
 	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
 		return misusef("--format must be svg or dot, got %q", f.format)
 	}
-	c := mamba.DefaultConfig()
+	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
 	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, initStream)))
 	if err != nil {
 		return err
 	}
 	if f.lora {
-		if _, err := lora.Inject(m, lora.Defaults(), rand.New(rand.NewPCG(1, adapterStream))); err != nil {
+		if _, err := lora.Inject(m, lora.Default(), rand.New(rand.NewPCG(1, adapterStream))); err != nil {
 			return err
 		}
 	} else if f.backward {

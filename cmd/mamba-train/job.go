@@ -35,7 +35,7 @@ type job struct {
 	config    *Config
 	modelDir  string
 	model     *mamba.Model
-	adapted   *lora.Adapted // nil: full training
+	adapted   *lora.Adapter // nil: full training
 	tokenizer *tokenizer.Tokenizer
 	scratch   bool // the weights are fresh
 
@@ -166,7 +166,7 @@ func (j *job) continueAdapter() error {
 	if c.LoRA != nil {
 		var faults faultList
 		for _, f := range c.LoRA.Differences(j.adapted.Config) {
-			faults.add("", "lora."+f.Key, "%s", f.Problem)
+			faults.add("", "lora."+f.Path, "%s", f.Problem)
 		}
 		if err := faults.err(); err != nil {
 			return err
@@ -388,7 +388,7 @@ func (j *job) load(dir string) error {
 	if j.adapted != nil {
 		return j.adapted.Restore(dir)
 	}
-	return readBack(dir, j.model.Params())
+	return weights.ReadInto(dir, j.model.Params())
 }
 
 // sample continues a prompt with the model as it is.

@@ -82,7 +82,7 @@ type merger struct {
 	base     string
 	config   mamba.Config
 	tensors  *weights.Reader
-	adapters []lora.Weighted
+	adapters []lora.Term
 	options  mamba.SaveOptions
 	tied     bool
 	probe    []int
@@ -139,7 +139,7 @@ func (m *merger) open(ctx context.Context, a *app, f mergeFlags) (err error) {
 		if err != nil {
 			return err
 		}
-		m.adapters = append(m.adapters, lora.Weighted{Directory: d, Weight: share})
+		m.adapters = append(m.adapters, lora.Term{Directory: d, Weight: share})
 	}
 	name := f.model
 	if name == "" {
@@ -239,7 +239,7 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 	if err != nil {
 		return r, err
 	}
-	if err := weights.SaveShards(dir, until(ctx, merged.Sources), nil, m.options.ShardBytes); err != nil {
+	if err := weights.SaveShards(dir, until(ctx, merged.Entries), nil, m.options.ShardBytes); err != nil {
 		return r, err
 	}
 	c := m.config
@@ -253,7 +253,7 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 	if err := copyCompany(dir, m.adapters[0].Path, m.base); err != nil {
 		return r, err
 	}
-	r = mergeResult{Tensors: len(merged.Sources), Changed: len(merged.Changed), UntiedHead: merged.Untied}
+	r = mergeResult{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
 	return r, m.prove(ctx, dir, &r)
 }
 

@@ -23,7 +23,7 @@ type modelFlags struct {
 type loaded struct {
 	*mamba.Model
 	dir       string
-	adapter   *lora.Adapted        // nil: none
+	adapter   *lora.Adapter        // nil: none
 	tokenizer *tokenizer.Tokenizer // nil: the directory has none
 }
 

@@ -67,6 +67,20 @@ func (l List) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Report returns the faults as text for an error about one object, such as a damaged file, where a List would tell the
+// command line that the settings are wrong. It has the first 60 faults, one per line, and the number of the others.
+func (l List) Report() string {
+	const most = 60
+	var lines []string
+	for _, f := range l[:min(len(l), most)] {
+		lines = append(lines, f.Error())
+	}
+	if more := len(l) - most; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
 // Unwrap returns the faults one by one.
 func (l List) Unwrap() []error {
 	errs := make([]error, len(l))
@@ -74,15 +88,6 @@ func (l List) Unwrap() []error {
 		errs[i] = f
 	}
 	return errs
-}
-
-// Lines joins the lines of a long report and says how many it leaves out.
-func Lines(lines []string) string {
-	const most = 60
-	if more := len(lines) - most; more > 0 {
-		lines = append(lines[:most:most], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(lines, "\n  ")
 }
 
 // ErrNotFound is what the errors of [NotFound] match.

@@ -96,21 +96,20 @@ func (a *archive) list(d *dict) error {
 			d = inner
 		}
 	}
-	var faults []string
+	var faults fault.List
 	for _, name := range d.keys {
 		x, ok := d.values[name].(view)
 		if !ok {
 			continue // numbers and the like beside the weights
 		}
 		if err := a.check(x); err != nil {
-			faults = append(faults, fmt.Sprintf("%s: %v", name, err))
+			faults.Add(name, "%v", err)
 		}
 		a.names, a.views[name] = append(a.names, name), x
 	}
 	sort.Strings(a.names)
-	sort.Strings(faults)
 	if len(faults) > 0 {
-		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), fault.Lines(faults))
+		return fmt.Errorf("%d damaged tensors:\n  %s", len(faults), faults.Report())
 	}
 	if len(a.names) == 0 {
 		return errors.New("holds no tensors")

@@ -296,6 +296,26 @@ func (x Tensor) Param(name string, as DType) (*ag.Param, error) {
 	return p, x.Read(p)
 }
 
+// ReadInto fills parameters with the tensors of the same names in a checkpoint, which [Open] finds at path. The checkpoint
+// may have others.
+func ReadInto(path string, params []*ag.Param) error {
+	r, err := Open(path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for _, p := range params {
+		x, ok := r.Tensor(p.Name)
+		if !ok {
+			return fmt.Errorf("weights: %s: %s is missing", r.Path(), p.Name)
+		}
+		if err := x.Read(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Float32s reads the tensor into new memory.
 func (x Tensor) Float32s() ([]float32, error) {
 	if err := x.floating(); err != nil {

@@ -315,6 +315,22 @@ func FuzzReadHeader(f *testing.F) {
 	})
 }
 
+// Parameters are read by their names, whatever else is there; one that is not there is named.
+func TestReadInto(t *testing.T) {
+	dir := t.TempDir()
+	entries := []Entry{FromFloat32s("a", []int{3}, random(3), F32), FromFloat32s("b", []int{2, 2}, random(4), BF16), FromInts("c", []int{1})}
+	if err := Save(filepath.Join(dir, ModelFile), entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	a, b := ag.Zeros("a", 3), ag.Zeros("b", 2, 2)
+	if err := ReadInto(dir, []*ag.Param{b, a}); err != nil || !slices.Equal(a.Float32s(), random(3)) || b.Float32s()[3] == 0 {
+		t.Errorf("%v, %v, %v", err, a.Float32s(), b.Float32s())
+	}
+	if err := ReadInto(dir, []*ag.Param{ag.Zeros("d", 1)}); err == nil || !strings.Contains(err.Error(), ModelFile+": d is missing") {
+		t.Errorf("a missing tensor gives %v", err)
+	}
+}
+
 // A tensor read in pieces is the tensor, whatever its type and length.
 func TestPieces(t *testing.T) {
 	for _, n := range []int{1, 1<<17 - 1, 1 << 17, 1<<17 + 3, 300_000} {

@@ -63,7 +63,7 @@ func newRun() *run {
 
 // task builds one rank's own model.
 func (r *run) task(t *testing.T) trainer.Task {
-	c := mamba.DefaultConfig()
+	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = vocabulary, hidden, 2, 4
 	c.IntermediateSize, c.TimeStepRank = 2*hidden, 8
 	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
@@ -72,7 +72,7 @@ func (r *run) task(t *testing.T) trainer.Task {
 	}
 	params := m.Params()
 	if r.lora {
-		l := lora.Defaults()
+		l := lora.Default()
 		l.LoraDropout = 0.2
 		a, err := lora.Inject(m, l, rand.New(rand.NewPCG(3, 4)))
 		if err != nil {
@@ -96,7 +96,7 @@ func (r *run) task(t *testing.T) trainer.Task {
 	return trainer.Task{
 		Params: params, Program: prog, Rows: 16, Train: quotes{}, Eval: []trainer.EvalSet{{Source: quotes{}}}, Seed: 7,
 		Now:  func() time.Time { return time.Time{} },
-		Save: func(dir string) error { return save(dir, trainable) }, Load: func(dir string) error { return load(dir, trainable) },
+		Save: func(dir string) error { return save(dir, trainable) }, Load: func(dir string) error { return weights.ReadInto(dir, trainable) },
 	}
 }
 
@@ -106,24 +106,6 @@ func save(dir string, params []*ag.Param) error {
 		list = append(list, weights.FromParam(p, weights.F32))
 	}
 	return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
-}
-
-func load(dir string, params []*ag.Param) error {
-	f, err := weights.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for _, p := range params {
-		x, ok := f.Tensor(p.Name)
-		if !ok {
-			return fmt.Errorf("%s is missing", p.Name)
-		}
-		if err := x.Read(p); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // on trains on as many ranks and returns the error of each.
