@@ -6,16 +6,16 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// carried is the state that an op hands from one run to the next.
-type carried struct{ in, out *tensor.Dense }
+// carry is the state that an op hands from one run to the next.
+type carry struct{ in, out *tensor.Dense }
 
-func (g *Graph) newCarried(n int) *carried {
+func (g *Graph) newCarry(n int) *carry {
 	buf := func() *tensor.Dense { return tensor.New(tensor.WithShape(n), tensor.Of(g.dtype())) }
-	return &carried{buf(), buf()}
+	return &carry{buf(), buf()}
 }
 
-// turn makes what the last run left the input of the next one.
-func (c *carried) turn() { c.in, c.out = c.out, c.in }
+// swap makes what the last run left the input of the next one.
+func (c *carry) swap() { c.in, c.out = c.out, c.in }
 
 // Carried returns a copy of the state after the last row of the last run: the last inputs of every convolution and the
 // hidden state of every scan, in the order in which they were recorded. It is empty unless the graph carries state.
@@ -42,8 +42,8 @@ func (p *Program) SetCarried(state []float32) error {
 	return nil
 }
 
-func (g *Graph) carries() []*carried {
-	var all []*carried
+func (g *Graph) carries() []*carry {
+	var all []*carry
 	for _, r := range g.records {
 		if r.carry != nil {
 			all = append(all, r.carry)

@@ -1,7 +1,7 @@
 // Package autograd records a model as a Gorgonia graph of coarse, hand-differentiated operations and runs it
 // forward and backward over documents laid end to end.
 //
-// The package is the only one that knows Gorgonia. Three objects make up its surface:
+// No other package imports gorgonia.org/gorgonia. The main types are three:
 //
 //   - A [Param] is one tensor of the model under its checkpoint name. It owns its gradient, to which every backward
 //     pass adds, so that micro-batches accumulate by running again.

@@ -49,7 +49,7 @@ func (g *Graph) Draw() Drawing {
 	}
 	for _, n := range g.x.AllNodes() {
 		place[n.ID()] = len(d.Nodes)
-		d.Nodes = append(d.Nodes, drawn(n, values[n]))
+		d.Nodes = append(d.Nodes, drawNode(n, values[n]))
 	}
 	for _, n := range g.x.AllNodes() {
 		o, ours := n.Op().(*node)
@@ -64,7 +64,7 @@ func (g *Graph) Draw() Drawing {
 	return d
 }
 
-func drawn(n *G.Node, v *value) DrawnNode {
+func drawNode(n *G.Node, v *value) DrawnNode {
 	o, ours := n.Op().(*node)
 	switch {
 	case v != nil && v.param != nil:

@@ -17,7 +17,7 @@ func drop[T kernel.Float](c *Call[T], y, x kernel.Mat[T], p float64, rows []int)
 			place := uint64((c.FirstRow + row) * x.Cols)
 			to := y.Row(t)
 			for i, v := range x.Row(t) {
-				if mix(c.Seed, place+uint64(i))>>32 < limit {
+				if derive(c.Seed, place+uint64(i))>>32 < limit {
 					v = 0
 				}
 				to[i] = v * keep

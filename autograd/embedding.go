@@ -11,7 +11,7 @@ import (
 // error.
 func Embedding(table, ids Var, lr LowRank) Var {
 	y := Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
-	if !lr.Magnitude.IsZero() {
+	if !lr.Magnitude.absent() {
 		return rescale(y, table, Var{}, lr, ColumnOutputs)
 	}
 	return y

@@ -139,7 +139,7 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	}
 	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
 	run := &r.g.run
-	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, mix(run.seed, uint64(r.id)), run.first
+	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, derive(run.seed, uint64(r.id)), run.first
 	c.State, c.CarryIn, c.CarryOut = nil, nil, nil
 	if r.state != nil {
 		c.State = backing[T](r.state.dense)
@@ -150,7 +150,7 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	return c
 }
 
-// mix turns the seed of a run and the number of an op into a seed of their own.
-func mix(seed, id uint64) uint64 {
+// derive turns a seed and a number into another seed: that of an op in a run, or the draw for an element.
+func derive(seed, id uint64) uint64 {
 	return bits.RotateLeft64(splitmix.Mix(seed+id*splitmix.Gamma), 17)
 }

@@ -80,8 +80,8 @@ func (v Var) Graph() *Graph { return v.v.g }
 // Shape returns the dimensions at full capacity: (rows, width), the shape of a parameter, or nothing for a scalar.
 func (v Var) Shape() []int { return v.v.shape }
 
-// IsZero says that v stands for an absent input.
-func (v Var) IsZero() bool { return v.v == nil }
+// absent reports whether v stands for an absent input.
+func (v Var) absent() bool { return v.v == nil }
 
 func (g *Graph) dtype() tensor.Dtype {
 	if g.opts.Float64 {
@@ -173,7 +173,7 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 	}
 	shapes := make([][]int, len(in))
 	for i, v := range in {
-		if v.IsZero() {
+		if v.absent() {
 			continue
 		}
 		if v.v.g != g {
@@ -208,7 +208,7 @@ func (v *value) use() *value {
 // graphOf returns the graph of the first input that has one.
 func graphOf(in []Var) *Graph {
 	for _, v := range in {
-		if !v.IsZero() {
+		if !v.absent() {
 			return v.v.g
 		}
 	}
@@ -239,7 +239,7 @@ func (g *Graph) record(r *record, shape []int) *value {
 		r.state = g.buffer([]int{n})
 	}
 	if n := r.exec.carrySize(r.shapes); n > 0 && g.opts.Carry {
-		r.carry = g.newCarried(n)
+		r.carry = g.newCarry(n)
 	}
 	g.records = append(g.records, r)
 	g.forward(r)
@@ -250,11 +250,11 @@ func (g *Graph) record(r *record, shape []int) *value {
 // forward adds the Gorgonia node that runs r.
 func (g *Graph) forward(r *record) {
 	n := &node{g: g, name: r.exec.name(), shape: r.out.shape, dtype: g.dtype(), do: r.forward, diffWRT: func() []bool { return r.wrt }, symDiff: r.differentiate}
-	n.touch(r.out.buf, r.state)
+	n.uses(r.out.buf, r.state)
 	for _, in := range r.in {
 		if in != nil {
 			n.in = append(n.in, in.node)
-			n.touch(in.buf)
+			n.uses(in.buf)
 		}
 	}
 	r.out.node = g.apply(n)

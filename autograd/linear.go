@@ -10,7 +10,7 @@ import (
 // and the low-rank change may be absent.
 func Linear(x, w, b Var, lr LowRank) Var {
 	op32, op64 := linear[float32]{newLowRank[float32](lr)}, linear[float64]{newLowRank[float64](lr)}
-	if lr.Magnitude.IsZero() {
+	if lr.Magnitude.absent() {
 		return Apply(op32, op64, x, w, b, lr.A, lr.B)
 	}
 	y := Apply(op32, op64, x, w, Var{}, lr.A, lr.B)

@@ -21,7 +21,7 @@ type node struct {
 	shape []int // nil for a scalar
 	dtype tensor.Dtype
 	in    []*G.Node
-	bufs  []*buffer // the memory that do touches
+	bufs  []*buffer // the memory that do reads and writes
 	pos   int       // its place on the tape
 
 	adds      []*Param // parameters to whose gradient do adds
@@ -34,8 +34,8 @@ type node struct {
 
 var _ G.SDOp = (*node)(nil)
 
-// touch notes that the node uses these buffers.
-func (n *node) touch(bs ...*buffer) {
+// uses notes that do reads or writes these buffers.
+func (n *node) uses(bs ...*buffer) {
 	for _, b := range bs {
 		if b != nil {
 			n.bufs = append(n.bufs, b)

@@ -39,7 +39,7 @@ func (o noise[T]) Forward(c *Call[T]) {
 		}
 		size := o.alpha / math.Sqrt(float64((to-from)*m))
 		for i := from * m; i < to*m; i++ {
-			y.Data[i] += T(size * uniform(mix(c.Seed, uint64(c.FirstRow*m+i))))
+			y.Data[i] += T(size * uniform(derive(c.Seed, uint64(c.FirstRow*m+i))))
 		}
 		from = to
 	}

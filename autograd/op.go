@@ -58,7 +58,7 @@ type Scratcher interface {
 // Array is an input, output or gradient as an Op sees it: the live rows, in row-major order.
 type Array[T kernel.Float] struct {
 	Shape []int  // (rows, width), the shape of a parameter, or nil for a scalar
-	Data  []T    // nil for integers, bfloat16 weights and whatever is absent
+	Data  []T    // nil for integers, packed and bfloat16 weights, and whatever is absent
 	Ints  []int  // token ids and document starts
 	Param *Param // the parameter behind the array, if there is one
 }

@@ -23,11 +23,11 @@ type Param struct {
 
 	packing sync.Mutex // of programs that share the parameter
 	packed  *kernel.Packed
-	only    *packedOnly
+	dropped *valueForm // of Value while it is packed only, else nil
 }
 
-// packedOnly remembers what Value said while it is gone.
-type packedOnly struct {
+// valueForm is what Value has besides its numbers.
+type valueForm struct {
 	shape []int
 	bf16  bool
 }
@@ -71,16 +71,16 @@ func (p *Param) Trainable() bool { return p.Grad != nil }
 
 // IsBF16 says whether Value holds bfloat16 bits.
 func (p *Param) IsBF16() bool {
-	if p.only != nil {
-		return p.only.bf16
+	if p.dropped != nil {
+		return p.dropped.bf16
 	}
 	return p.Value.Dtype() == tensor.Uint16
 }
 
 // Shape returns the dimensions. The caller must not change them.
 func (p *Param) Shape() []int {
-	if p.only != nil {
-		return p.only.shape
+	if p.dropped != nil {
+		return p.dropped.shape
 	}
 	return p.Value.Shape()
 }
@@ -175,21 +175,21 @@ func (p *Param) Packed() *kernel.Packed {
 // PackOnly packs the frozen weight of a [Linear] or [Embedding] and drops Value, which halves the memory of a base model
 // under an adapter. Products and look-ups go on as before; whoever needs the numbers themselves calls [Param.Unpack].
 func (p *Param) PackOnly() {
-	if p.Trainable() || p.only != nil || len(p.Shape()) != 2 {
+	if p.Trainable() || p.dropped != nil || len(p.Shape()) != 2 {
 		return
 	}
 	p.Packed()
-	p.only = &packedOnly{shape: append([]int(nil), p.Shape()...), bf16: p.IsBF16()}
+	p.dropped = &valueForm{shape: append([]int(nil), p.Shape()...), bf16: p.IsBF16()}
 	p.Value = nil
 }
 
 // Unpack brings Value back after PackOnly, bit for bit.
 func (p *Param) Unpack() {
-	if p.only == nil {
+	if p.dropped == nil {
 		return
 	}
-	shape, w := p.only.shape, p.Float32Copy()
-	if p.only.bf16 {
+	shape, w := p.dropped.shape, p.Float32Copy()
+	if p.dropped.bf16 {
 		bits := make([]uint16, len(w))
 		for i, v := range w {
 			bits[i] = uint16(math.Float32bits(v) >> 16)
@@ -198,7 +198,7 @@ func (p *Param) Unpack() {
 	} else {
 		p.Value = tensor.New(tensor.WithShape(shape...), tensor.WithBacking(w))
 	}
-	p.only = nil
+	p.dropped = nil
 }
 
 // Invalidate drops the packed copy of a frozen parameter whose Value has changed.

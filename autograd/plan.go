@@ -84,7 +84,7 @@ func complete(nodes G.Nodes) {
 	}
 }
 
-// planned are the buffers that need a place: those that some node touches.
+// planned are the buffers that need a place: those that some node uses.
 func (g *Graph) planned() []*buffer {
 	return slices.DeleteFunc(slices.Clone(g.buffers), func(b *buffer) bool { return b.last < 0 })
 }

@@ -306,7 +306,7 @@ func (p *Program) fill(b Batch) error {
 	}
 	if b.Continues {
 		for _, c := range g.carries() {
-			c.turn()
+			c.swap()
 		}
 	}
 	return nil

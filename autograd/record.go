@@ -16,7 +16,7 @@ type record struct {
 	shapes  [][]int
 	out     *value
 	state   *buffer
-	carry   *carried
+	carry   *carry
 	segment int
 
 	active bool    // the loss depends on it and a trainable parameter lies below
@@ -80,7 +80,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	g := r.g
 	b := &backward{record: r, source: g.replayed(r), saved: make([]int, len(r.in)), din: make([]*buffer, len(r.in)), fresh: make([]bool, len(r.in)), sets: make([]bool, len(r.in))}
 	n := &node{g: g, name: "∂" + r.exec.name(), dtype: g.dtype(), in: []*G.Node{grad}}
-	n.touch(b.source.state, r.out.grad.buf)
+	n.uses(b.source.state, r.out.grad.buf)
 	b.save(n)
 	if b.source != r && b.source.state != nil && b.source.state != r.state {
 		n.in = append(n.in, b.source.out.node) // nobody else may ask for a replay that is made for its state alone
@@ -115,7 +115,7 @@ func (b *backward) save(n *node) {
 		if v != nil && reads[i] {
 			b.saved[i] = len(n.in)
 			n.in = append(n.in, v.node)
-			n.touch(v.buf)
+			n.uses(v.buf)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (b *backward) want(n *node, i int, v *value) {
 	default: // Gorgonia adds this one
 		b.din[i], b.fresh[i] = b.g.buffer(v.shape), true
 	}
-	n.touch(b.din[i])
+	n.uses(b.din[i])
 }
 
 // chained says that the gradient of v goes into its owner's memory without passing through Gorgonia.
@@ -188,7 +188,7 @@ func (b *backward) takes(token *G.Node) (G.Nodes, error) {
 			buf := b.din[i]
 			t := &node{g: b.g, name: fmt.Sprintf("∂%s.%d", b.exec.name(), i), shape: v.shape, dtype: b.g.dtype(), in: []*G.Node{token}}
 			t.do = func([]G.Value) (G.Value, error) { return buf.value(), nil }
-			t.touch(buf)
+			t.uses(buf)
 			out[k] = b.g.apply(t)
 		}
 	}
