@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"mamba":                {"nn", "nn/weights", "mamba/torchfile", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/label"},
 	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault"},
 	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf"},
-	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/label", "internal/splitmix"},
+	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/label", "internal/splitmix"},
 	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock"},
 	"data/hub/hubtest":     nil,
 	"data/source":          {"data/hub", "internal/fault", "internal/spelling"},

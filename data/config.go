@@ -1,31 +1,30 @@
 package data
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"mambatrain/data/source"
+	"mambatrain/internal/fault"
 )
 
-// Config say how rows become documents. The fields are the keys of the configuration's `data` section.
+// Config says how rows become documents. Its fields are the keys of the configuration's data section.
 type Config struct {
-	source.Config
-	DatasetTextField   string // a column
-	Template           string // text/template over the row, instead of the column
-	Prompt             string // column or template; its tokens are not counted
-	Completion         string // column or template
-	CompletionOnlyLoss bool
-	Messages           string // column of chat messages
-	AssistantOnlyLoss  bool
-	MaxLength          int    // tokens of a document; 0 = no limit
-	Truncation         string // keep_start, split, error
-	AddEOS             bool   // end each document with the end-of-text token, where it does not already; chats end as their template says
-	Shuffle            bool
-	Packing            bool
-	CarryState         bool
-	Cache              string // directory of tokenised data
+	source.Config      `yaml:",inline"`
+	DatasetTextField   string `yaml:"dataset_text_field"` // a column
+	Template           string `yaml:"template"`           // text/template over the row, instead of the column
+	Prompt             string `yaml:"prompt"`             // column or template; its tokens are not counted
+	Completion         string `yaml:"completion"`         // column or template
+	CompletionOnlyLoss bool   `yaml:"completion_only_loss"`
+	Messages           string `yaml:"messages"` // column of chat messages
+	AssistantOnlyLoss  bool   `yaml:"assistant_only_loss"`
+	MaxLength          int    `yaml:"max_length"` // tokens of a document; 0 = no limit
+	Truncation         string `yaml:"truncation"` // keep_start, split, error
+	AddEOS             bool   `yaml:"add_eos"`    // end each document with the end-of-text token, if it does not already; chats end as their template says
+	Shuffle            bool   `yaml:"shuffle"`
+	Packing            bool   `yaml:"packing"`
+	CarryState         bool   `yaml:"carry_state"`
+	Cache              string `yaml:"cache"` // directory of tokenized data
 }
 
 // Default returns the documented defaults.
@@ -36,55 +35,53 @@ func Default() Config {
 	}
 }
 
-// Check returns every fault of the options at once, each with its key.
-func (o *Config) Check() error {
-	var faults []error
-	fault := func(key, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("data.%s: "+format, append([]any{key}, args...)...))
+// Validate returns all faults of the settings as a [fault.List], or nil.
+func (c *Config) Validate() error {
+	var l fault.List
+	l.Include("", c.Config.Validate())
+	if !slices.Contains([]string{"keep_start", "split", "error"}, c.Truncation) {
+		l.Add("truncation", "want keep_start, split or error, got %q", c.Truncation)
 	}
-	if !slices.Contains(source.Formats, o.Format) {
-		fault("format", "want one of %s, got %q", strings.Join(source.Formats, ", "), o.Format)
+	if c.MaxLength < 0 || c.MaxLength == 1 {
+		l.Add("max_length", "want 2 or more, or 0 for no limit, got %d", c.MaxLength)
 	}
-	if !slices.Contains([]string{"keep_start", "split", "error"}, o.Truncation) {
-		fault("truncation", "want keep_start, split or error, got %q", o.Truncation)
+	if c.Completion == "" && c.Prompt != "" {
+		l.Add("completion", "want a column or template beside prompt")
 	}
-	if o.MaxTrainSamples < 0 {
-		fault("max_train_samples", "want 0 or more, got %d", o.MaxTrainSamples)
+	if keys := c.renderKeys(); len(keys) > 1 {
+		l.Add(keys[0], "given with %s: a row can be rendered in one way only", strings.Join(keys[1:], " and "))
 	}
-	if o.MaxLength < 0 || o.MaxLength == 1 {
-		fault("max_length", "want 2 or more, or 0 for no limit, got %d", o.MaxLength)
+	if c.AssistantOnlyLoss && c.Messages == "" {
+		l.Add("assistant_only_loss", "needs messages")
 	}
-	if o.Completion == "" && o.Prompt != "" {
-		fault("completion", "want a column or template beside prompt")
+	if c.CarryState && c.Truncation != "split" {
+		l.Add("carry_state", "needs truncation: split, got %s", c.Truncation)
 	}
-	ways := o.ways()
-	if len(ways) > 1 {
-		fault(ways[0], "given with %s: a row can be rendered in one way only", strings.Join(ways[1:], " and "))
+	if c.CarryState && c.Packing {
+		l.Add("carry_state", "not with packing: the parts of a document follow each other over micro-batches")
 	}
-	if o.AssistantOnlyLoss && o.Messages == "" {
-		fault("assistant_only_loss", "needs messages")
-	}
-	if o.CarryState && o.Truncation != "split" {
-		fault("carry_state", "needs truncation: split, got %s", o.Truncation)
-	}
-	if o.CarryState && o.Packing {
-		fault("carry_state", "not with packing: the parts of a document follow each other over micro-batches")
-	}
-	for _, t := range []struct{ key, text string }{{"template", o.Template}, {"prompt", o.Prompt}, {"completion", o.Completion}} {
+	for _, t := range []struct{ key, text string }{{"template", c.Template}, {"prompt", c.Prompt}, {"completion", c.Completion}} {
 		if _, err := parseField(t.key, t.text); err != nil {
-			faults = append(faults, err)
+			l.Add(t.key, "%v", err)
 		}
 	}
-	return errors.Join(faults...)
+	return l.Err()
 }
 
-// ways lists the keys that say how a row is rendered, the text column's default aside.
-func (o *Config) ways() (keys []string) {
-	for _, way := range []struct{ key, value string }{
-		{"template", o.Template}, {"completion", o.Completion}, {"messages", o.Messages},
+// check is Validate with full paths.
+func (c *Config) check() error {
+	var l fault.List
+	l.Include("data", c.Validate())
+	return l.Err()
+}
+
+// renderKeys lists the keys that are set and say how a row is rendered, except the text column, which has a default.
+func (c *Config) renderKeys() (keys []string) {
+	for _, k := range []struct{ key, value string }{
+		{"template", c.Template}, {"completion", c.Completion}, {"messages", c.Messages},
 	} {
-		if way.value != "" {
-			keys = append(keys, way.key)
+		if k.value != "" {
+			keys = append(keys, k.key)
 		}
 	}
 	return keys

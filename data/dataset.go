@@ -54,7 +54,7 @@ type Example struct {
 // Open reads the inputs, renders their rows and tokenises them. tok may be nil for files of token ids. Small data stays
 // in memory; large data goes to a temporary file, or to options.Cache where that is set, and is mapped from there.
 func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, o Config) (*Dataset, error) {
-	if err := o.Check(); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	if len(inputs) == 0 {

@@ -31,8 +31,8 @@ type document struct {
 // newRenderer chooses how rows are read: as token ids where there is a column of them, else as the options say.
 func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
 	if slices.Contains(have, "input_ids") {
-		if ways := o.ways(); len(ways) > 0 {
-			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, ways[0])
+		if keys := o.renderKeys(); len(keys) > 0 {
+			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, keys[0])
 		}
 		return &idRows{have: have}, nil
 	}

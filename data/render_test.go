@@ -132,19 +132,19 @@ func TestSplittingDocuments(t *testing.T) {
 	}
 }
 
-func TestOptionFaults(t *testing.T) {
+func TestConfig_faults(t *testing.T) {
 	o := Config{Config: source.Config{Format: "xml", MaxTrainSamples: -2}, Truncation: "middle", MaxLength: -1, Prompt: "p", Template: "{{.x}}", Messages: "m", CarryState: true}
-	err := o.Check()
+	err := o.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, key := range []string{"data.format", "data.truncation", "data.max_length", "data.completion", "data.template", "data.carry_state", "data.max_train_samples"} {
-		if !strings.Contains(err.Error(), key) {
+	for _, key := range []string{"format", "truncation", "max_length", "completion", "template", "carry_state", "max_train_samples"} {
+		if !strings.Contains(err.Error(), key+": ") {
 			t.Errorf("no fault of %s in %q", key, err)
 		}
 	}
 	fine := Default()
-	if err := fine.Check(); err != nil {
+	if err := fine.Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func joinValues(list any, separator string) (string, error) {
 func parseTemplate(key, text string) (*rowTemplate, error) {
 	t, err := template.New(key).Option("missingkey=error").Funcs(templateFunctions).Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("data.%s: %w", key, err)
+		return nil, err
 	}
 	r := &rowTemplate{template: t}
 	for _, associated := range t.Templates() {

@@ -12,7 +12,7 @@ import (
 // TrainTokenizer trains a tokenizer on the text of the inputs and writes tokenizer.json and tokenizer_config.json into the
 // directory output.
 func TrainTokenizer(ctx context.Context, inputs []source.Input, c Config, t tokenizer.TrainConfig, output string) (*tokenizer.Tokenizer, error) {
-	if err := c.Check(); err != nil {
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	trainer, err := tokenizer.NewTrainer(t)

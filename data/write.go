@@ -16,7 +16,7 @@ import (
 // mask any: one row for each row of the source, in its order, an empty list for an empty one. Nothing is cut or dropped:
 // of the options, max_length and truncation do not count. The file appears whole or not at all.
 func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, o Config, output string) (Stats, error) {
-	if err := o.Check(); err != nil {
+	if err := o.check(); err != nil {
 		return Stats{}, err
 	}
 	resolved, err := source.Resolve(ctx, inputs, o.Config)

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"mambatrain/data"
-	"mambatrain/data/source"
 	"mambatrain/lora"
 	"mambatrain/trainer"
 )
@@ -30,25 +29,10 @@ type Config struct {
 
 // DataConfig is the data section: where rows come from and how they become documents.
 type DataConfig struct {
-	Train              sources  `yaml:"train"`
-	Eval               evalSets `yaml:"eval"`
-	EvalFraction       float64  `yaml:"eval_fraction"`
-	Format             string   `yaml:"format"`
-	MaxTrainSamples    int      `yaml:"max_train_samples"` // 0 = all
-	DatasetTextField   string   `yaml:"dataset_text_field"`
-	Template           string   `yaml:"template"`
-	Prompt             string   `yaml:"prompt"`
-	Completion         string   `yaml:"completion"`
-	CompletionOnlyLoss bool     `yaml:"completion_only_loss"`
-	Messages           string   `yaml:"messages"`
-	AssistantOnlyLoss  bool     `yaml:"assistant_only_loss"`
-	MaxLength          int      `yaml:"max_length"` // tokens
-	Truncation         string   `yaml:"truncation"`
-	AddEOS             bool     `yaml:"add_eos"`
-	Shuffle            bool     `yaml:"shuffle"`
-	Packing            bool     `yaml:"packing"`
-	CarryState         bool     `yaml:"carry_state"`
-	Cache              string   `yaml:"cache"`
+	Train        sources  `yaml:"train"`
+	Eval         evalSets `yaml:"eval"`
+	EvalFraction float64  `yaml:"eval_fraction"`
+	data.Config  `yaml:",inline"`
 }
 
 // DistributedConfig is the distributed section: a data-parallel run under MPI.
@@ -63,21 +47,12 @@ type DistributedConfig struct {
 
 // Defaults returns the configuration of an empty file. model, data.train and output_dir have no default.
 func Defaults() Config {
-	d := data.Default()
 	return Config{
 		Seed:      42,
 		Precision: "float32",
 		Init:      "mamba_ssm",
-		Data: DataConfig{
-			Format:             d.Format,
-			DatasetTextField:   d.DatasetTextField,
-			CompletionOnlyLoss: d.CompletionOnlyLoss,
-			MaxLength:          d.MaxLength,
-			Truncation:         d.Truncation,
-			AddEOS:             d.AddEOS,
-			Shuffle:            d.Shuffle,
-		},
-		Train: trainer.Default(),
+		Data:      DataConfig{Config: data.Default()},
+		Train:     trainer.Default(),
 	}
 }
 
@@ -98,14 +73,4 @@ func withSections() *Config {
 	c := Defaults()
 	c.LoRA, c.Distributed = defaultLoRA(), defaultDistributed()
 	return &c
-}
-
-// options returns the data section as package data reads it.
-func (d DataConfig) options() data.Config {
-	return data.Config{
-		Config: source.Config{Format: d.Format, MaxTrainSamples: d.MaxTrainSamples}, DatasetTextField: d.DatasetTextField, Template: d.Template,
-		Prompt: d.Prompt, Completion: d.Completion, CompletionOnlyLoss: d.CompletionOnlyLoss,
-		Messages: d.Messages, AssistantOnlyLoss: d.AssistantOnlyLoss, MaxLength: d.MaxLength, Truncation: d.Truncation,
-		AddEOS: d.AddEOS, Shuffle: d.Shuffle, Packing: d.Packing, CarryState: d.CarryState, Cache: d.Cache,
-	}
 }

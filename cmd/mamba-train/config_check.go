@@ -16,6 +16,7 @@ func (c *Config) check(wrong report) {
 	c.checkTop(wrong)
 	c.Data.check(wrong)
 	var l faults.List
+	l.Include("data", c.Data.Validate())
 	l.Include("train", c.Train.Validate())
 	l.Include("train", c.Train.ValidateEvaluation(c.Data.evalNames()))
 	if c.LoRA != nil {
@@ -68,18 +69,6 @@ func (d DataConfig) check(wrong report) {
 	}
 	if d.EvalFraction > 0 && len(d.Eval) > 0 {
 		wrong("data.eval_fraction", "splits off evaluation data where data.eval names none; leave one of the two out")
-	}
-	o := d.options()
-	err := o.Check()
-	if err == nil {
-		return
-	}
-	for _, line := range strings.Split(err.Error(), "\n") {
-		path, problem, ok := strings.Cut(line, ": ")
-		if !ok {
-			path, problem = "data", line
-		}
-		wrong(path, "%s", problem)
 	}
 }
 

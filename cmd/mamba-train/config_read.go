@@ -27,6 +27,9 @@ func settingsOf(prefix string, section reflect.Value) (list []setting) {
 	for i := range section.NumField() {
 		name, _, _ := strings.Cut(section.Type().Field(i).Tag.Get("yaml"), ",")
 		path, place := prefix+name, section.Field(i)
+		if name == "-" {
+			continue
+		}
 		if section.Type().Field(i).Anonymous { // ,inline
 			list = append(list, settingsOf(prefix, place)...)
 			continue

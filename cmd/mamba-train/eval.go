@@ -16,6 +16,7 @@ import (
 	"mambatrain/data"
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
+	faults "mambatrain/internal/fault"
 	"mambatrain/mamba"
 )
 
@@ -96,7 +97,9 @@ func (l losses) result() evalResult {
 }
 
 func (a *app) eval(f evalFlags) error {
-	if err := misuse(f.options.Check()); err != nil {
+	var wrong faults.List
+	wrong.Include("data", f.options.Validate())
+	if err := misuse(wrong.Err()); err != nil {
 		return err
 	}
 	for i, path := range f.data {

@@ -72,7 +72,7 @@ func (a *app) hub() *hub.Client {
 
 // dataOptions are the options of a data section, for data that the hub may have.
 func (a *app) dataOptions(c *Config) data.Config {
-	o := c.Data.options()
+	o := c.Data.Config
 	o.Hub = a.hub()
 	return o
 }

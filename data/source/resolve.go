@@ -21,9 +21,21 @@ type Input struct {
 
 // Config says how inputs are found and read.
 type Config struct {
-	Format          string      // one of [Formats]; "" = auto
-	MaxTrainSamples int         // rows read, from the start of the first input on; 0 = all
-	Hub             *hub.Client `json:"-"` // where ids are looked for; nil = [hub.New]
+	Format          string      `yaml:"format"`            // one of [Formats]; "" = auto
+	MaxTrainSamples int         `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
+	Hub             *hub.Client `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
+}
+
+// Validate returns all faults of the settings as a [fault.List], or nil.
+func (c *Config) Validate() error {
+	var l fault.List
+	if c.Format != "" && !slices.Contains(Formats, c.Format) {
+		l.Add("format", "want one of %s, got %q", strings.Join(Formats, ", "), c.Format)
+	}
+	if c.MaxTrainSamples < 0 {
+		l.Add("max_train_samples", "want 0 or more, got %d", c.MaxTrainSamples)
+	}
+	return l.Err()
 }
 
 // FileSet is the files of an input. Its weight is never 0.
