@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"internal/contenthash": nil,
 	"internal/fault":       nil,
 	"internal/filelock":    nil,
+	"internal/format":      nil,
 	"internal/gguf":        {"autograd/kernel"},
 	"internal/label":       nil,
 	"internal/spelling":    nil,
@@ -38,14 +39,27 @@ var allowed = map[string][]string{
 	"trainer/plot":         {"trainer/checkpoint"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
 	"trainer/mpi":          {"trainer", "autograd/kernel"},
-	"cmd/mamba-train":      {"nn", "nn/weights", "mamba", "mamba/torchfile", "lora", "data", "data/hub", "data/source", "data/tokenizer", "trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/label", "internal/spelling"},
+	"trainer/recipe": {
+		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
+		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
+		"internal/format", "internal/spelling",
+	},
+	"cmd/mamba-train": {
+		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
+		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
+		"internal/atomicfile", "internal/fault", "internal/format", "internal/label", "internal/spelling",
+	},
+	"cmd/mamba-train/internal/cli": {
+		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/spelling",
+	},
+	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.
 var keepers = map[string][]string{
 	"gorgonia.org/gorgonia":             {"autograd"},
 	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn/weights", "lora", "mamba"},
-	"github.com/spf13/viper":            {"cmd/mamba-train"},
+	"github.com/spf13/viper":            {"cmd/mamba-train/internal/config"},
 	"github.com/apache/arrow/":          {"data/source"},
 	"github.com/nlpodyssey/safetensors": {"nn/weights"},
 	"github.com/ebitengine/purego":      {"trainer/mpi"},

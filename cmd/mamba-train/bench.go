@@ -14,9 +14,14 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/internal/format"
+	"mambatrain/internal/spelling"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
+	"mambatrain/trainer/recipe"
 )
 
 type benchFlags struct {
@@ -56,7 +61,7 @@ The first step is not counted; the others give the median.`,
   mamba-train bench --preset 370m --mode forward --precision bf16 --json
   mamba-train bench --mode decode --tokens 32
   mpirun -np 2 --bind-to none mamba-train bench --mode lora --tokens 1024 --documents 4`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.bench(f) },
 	}
 	fl := cmd.Flags()
@@ -98,11 +103,11 @@ type benchResult struct {
 func (f benchFlags) check() error {
 	switch {
 	case !slices.Contains(benchModes, f.mode):
-		return misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, didYouMean(f.mode, benchModes))
+		return cli.Misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, spelling.DidYouMean(f.mode, benchModes))
 	case f.documents < 1 || f.tokens < 2*f.documents:
-		return misusef("--tokens %d in --documents %d: each document needs two tokens", f.tokens, f.documents)
+		return cli.Misusef("--tokens %d in --documents %d: each document needs two tokens", f.tokens, f.documents)
 	case f.steps < 1:
-		return misusef("--steps must be at least 1, got %d", f.steps)
+		return cli.Misusef("--steps must be at least 1, got %d", f.steps)
 	}
 	return nil
 }
@@ -111,10 +116,10 @@ func (a *app) bench(f benchFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	if f.mode == "full" && a.precision == "bf16" {
-		return misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
+		return cli.Misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
 	}
 	if f.mode == "allreduce" {
 		return a.benchAllReduce(f.steps)
@@ -134,7 +139,7 @@ func (a *app) bench(f benchFlags) error {
 		return err
 	}
 	r := b.result()
-	return a.result(r, r.text())
+	return a.Result(r, r.text())
 }
 
 // joinBench joins the ranks for what they do together.
@@ -142,7 +147,7 @@ func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 	if mode != "lora" && mode != "full" {
 		return trainer.Alone{}, nil
 	}
-	c, err := loadConfig(configSource{section: "distributed"})
+	c, err := config.Load(config.Source{Section: "distributed"})
 	if err != nil {
 		return nil, err
 	}
@@ -170,16 +175,16 @@ const benchSeed = 1
 
 func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, error) {
 	if ranks := comm.Size(); f.documents%ranks != 0 || f.tokens%ranks != 0 {
-		return nil, misusef("--tokens %d in --documents %d: cannot be divided over %d ranks", f.tokens, f.documents, ranks)
+		return nil, cli.Misusef("--tokens %d in --documents %d: cannot be divided over %d ranks", f.tokens, f.documents, ranks)
 	}
 	f.tokens, f.documents = f.tokens/comm.Size(), f.documents/comm.Size()
 	c, err := mamba.Preset(f.preset)
 	if err != nil {
-		return nil, misuse(err)
+		return nil, cli.Misuse(err)
 	}
-	a.detail("drawing random weights")
-	beFrugal()
-	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(benchSeed, initStream)))
+	a.Detail("drawing random weights")
+	collectEarly()
+	m, err := recipe.NewModel(c, mamba.InitMambaSSM, benchSeed)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +199,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 
 // pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.
 func (b *benchmark) pack() {
-	packFrozen(b.model)
+	recipe.PackFrozen(b.model)
 	debug.FreeOSMemory()
 }
 
@@ -228,7 +233,7 @@ func (f fixed) Batch(context.Context, int, int) (trainer.Batch, error) {
 func (b *benchmark) train(ctx context.Context) error {
 	params, ratio := b.model.Params(), 1.0
 	if b.mode == "lora" {
-		adapted, err := lora.Inject(b.model, lora.Default(), rand.New(rand.NewPCG(benchSeed, adapterStream)))
+		adapted, err := recipe.NewAdapter(b.model, lora.Default(), benchSeed)
 		if err != nil {
 			return err
 		}
@@ -238,7 +243,7 @@ func (b *benchmark) train(ctx context.Context) error {
 		return err
 	}
 	batch := b.batch()
-	b.count(workOf(b.model, b.tokens, batch.Counted()).total(), params)
+	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Total(), params)
 	g := ag.NewGraph(ag.Options{Rows: b.tokens})
 	program, err := g.Compile(b.model.Loss(g))
 	if err != nil {
@@ -247,7 +252,7 @@ func (b *benchmark) train(ctx context.Context) error {
 	s := trainer.Default()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
 	t, err := trainer.New(s, trainer.Task{
-		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: spareCore(b.comm),
+		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: recipe.SpareCore(b.comm),
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.Stepped); ok {
 				b.add(e.Time)
@@ -266,7 +271,7 @@ func (b *benchmark) train(ctx context.Context) error {
 func (b *benchmark) forward(ctx context.Context) error {
 	b.pack()
 	batch := b.batch()
-	b.count(workOf(b.model, b.tokens, batch.Counted()).forward, b.model.Params())
+	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Forward, b.model.Params())
 	g := ag.NewGraph(ag.Options{Rows: b.tokens})
 	program, err := g.Compile(b.model.Loss(g))
 	if err != nil {
@@ -282,7 +287,7 @@ func (b *benchmark) forward(ctx context.Context) error {
 func (b *benchmark) prefill(ctx context.Context) error {
 	b.pack()
 	batch := b.batch()
-	b.count(workOf(b.model, b.tokens, b.documents).forward, b.model.Params())
+	b.count(recipe.WorkOf(b.model, b.tokens, b.documents).Forward, b.model.Params())
 	prompts := make([][]int, b.documents)
 	for i, from := range batch.Starts {
 		prompts[i] = batch.Tokens[from:batch.End(i)]
@@ -407,18 +412,18 @@ func (b *benchmark) result() benchResult {
 func (r benchResult) text() string {
 	text := fmt.Sprintf("%s, mamba-%s, %s, %d tokens in %d documents, %s kernels, ", r.Mode, r.Preset, r.Precision, r.Tokens, r.Documents, r.Kernels)
 	if r.Ranks > 1 {
-		text += fmt.Sprintf("%d ranks with %s each\n", r.Ranks, counted(r.Threads, "thread"))
+		text += fmt.Sprintf("%d ranks with %s each\n", r.Ranks, format.Counted(r.Threads, "thread"))
 	} else {
 		text += fmt.Sprintf("%d threads\n", r.Threads)
 	}
 	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
 	if r.Mode == "decode" {
-		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, percent(r.Efficiency))
+		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, format.Percent(r.Efficiency))
 	} else {
-		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, percent(r.Efficiency))
+		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, format.Percent(r.Efficiency))
 	}
-	text += fmt.Sprintf("%s of a step is serial: 64 threads could be %.0f times as fast as one at most\n", percent(r.SerialShare), amdahl(r.SerialShare, 64))
-	return text + fmt.Sprintf("peak memory %v", byteSize(r.PeakRSS))
+	text += fmt.Sprintf("%s of a step is serial: 64 threads could be %.0f times as fast as one at most\n", format.Percent(r.SerialShare), amdahl(r.SerialShare, 64))
+	return text + fmt.Sprintf("peak memory %v", recipe.Bytes(r.PeakRSS))
 }
 
 // amdahl bounds the speed-up on so many threads of work of which a share is serial (Amdahl 1967).

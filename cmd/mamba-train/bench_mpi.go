@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
 	"mambatrain/trainer/mpi"
+	"mambatrain/trainer/recipe"
 )
 
 // allReduceBytes are the sizes that are summed: a stop flag, an adapter's gradient and a small model's, and one between.
@@ -21,7 +24,7 @@ type allReduceResult struct {
 
 // benchAllReduce measures sums over ranks, the way a training step sums gradients.
 func (a *app) benchAllReduce(repetitions int) error {
-	c, err := loadConfig(configSource{section: "distributed"})
+	c, err := config.Load(config.Source{Section: "distributed"})
 	if err != nil {
 		return err
 	}
@@ -31,24 +34,24 @@ func (a *app) benchAllReduce(repetitions int) error {
 	}
 	all, ok := comm.(*mpi.Comm)
 	if !ok {
-		return misusef("--mode allreduce needs several ranks: mpirun -n 2 --bind-to none mamba-train bench --mode allreduce (in the build made with -tags mpi)")
+		return cli.Misusef("--mode allreduce needs several ranks: mpirun -n 2 --bind-to none mamba-train bench --mode allreduce (in the build made with -tags mpi)")
 	}
 	list, err := mpi.Measure(comm, repetitions, allReduceBytes...)
 	if err != nil {
-		comm.Abort(exitCode(err), message(err))
+		comm.Abort(cli.ExitCode(err), cli.Message(err))
 	}
 	r := allReduceResult{"allreduce", comm.Size(), all.Version(), list, peakRSS()}
 	if err := comm.Close(); err != nil || comm.Rank() > 0 {
 		return err
 	}
-	return a.result(r, r.text())
+	return a.Result(r, r.text())
 }
 
 func (r allReduceResult) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d ranks, %s\n", r.Ranks, r.Library)
 	for _, t := range r.AllReduce {
-		fmt.Fprintf(&b, "%10v  %10.3f ms", byteSize(t.Bytes), 1000*t.Seconds)
+		fmt.Fprintf(&b, "%10v  %10.3f ms", recipe.Bytes(t.Bytes), 1000*t.Seconds)
 		if t.Bytes > 1024 {
 			fmt.Fprintf(&b, "  %8.2f GB/s", float64(t.Bytes)/t.Seconds/1e9)
 		}

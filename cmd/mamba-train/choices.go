@@ -4,15 +4,19 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 	"mambatrain/internal/label"
 	"mambatrain/mamba"
+	"mambatrain/trainer/recipe"
 )
 
 // question is a multiple-choice row: columns context, choices and answer.
@@ -42,8 +46,8 @@ type choicesResult struct {
 
 // evalChoices scores multiple-choice rows as lm-eval does: the log-likelihood of each choice after context and a space,
 // plain and divided by the choice's characters.
-func (a *app) evalChoices(ctx context.Context, m *loaded, f evalFlags) error {
-	if err := m.needTokenizer("--choices"); err != nil {
+func (a *app) evalChoices(ctx context.Context, m *recipe.Model, f evalFlags) error {
+	if err := m.NeedTokenizer("--choices"); err != nil {
 		return err
 	}
 	var r choicesResult
@@ -79,8 +83,8 @@ func (a *app) evalChoices(ctx context.Context, m *loaded, f evalFlags) error {
 			return err
 		}
 	}
-	return a.result(r, fmt.Sprintf("accuracy %s, by length %s: %s, %s", percent(r.Accuracy), percent(r.AccuracyNorm),
-		counted(r.Rows, "row"), counted(r.Tokens, "token")))
+	return a.Result(r, fmt.Sprintf("accuracy %s, by length %s: %s, %s", format.Percent(r.Accuracy), format.Percent(r.AccuracyNorm),
+		format.Counted(r.Rows, "row"), format.Counted(r.Tokens, "token")))
 }
 
 func readQuestions(ctx context.Context, path string, o data.Config) (list []question, err error) {
@@ -103,7 +107,7 @@ func readQuestions(ctx context.Context, path string, o data.Config) (list []ques
 func readQuestion(row map[string]any) (q question, err error) {
 	for _, name := range []string{"context", "choices", "answer"} {
 		if _, ok := row[name]; !ok {
-			return q, misusef("no column %q; --choices wants context, choices and answer, there are %s", name, strings.Join(sortedKeys(row), ", "))
+			return q, cli.Misusef("no column %q; --choices wants context, choices and answer, there are %s", name, strings.Join(slices.Sorted(maps.Keys(row)), ", "))
 		}
 	}
 	var ok bool
@@ -147,7 +151,7 @@ func findAnswer(v any, choices []string) (int, error) {
 }
 
 // scoreQuestions returns the choice that the model finds likeliest for each question, and the tokens it scored.
-func scoreQuestions(ctx context.Context, m *loaded, questions []question) (list []chosen, tokens int, err error) {
+func scoreQuestions(ctx context.Context, m *recipe.Model, questions []question) (list []chosen, tokens int, err error) {
 	next, stop := iter.Pull2(m.Score(ctx, pairsOf(m, questions), mamba.ScoreOptions{}))
 	defer stop()
 	for i, q := range questions {
@@ -174,11 +178,11 @@ func scoreQuestions(ctx context.Context, m *loaded, questions []question) (list 
 func largest(v []float64) int { return slices.Index(v, slices.Max(v)) }
 
 // pairsOf gives every choice after its context; the context's tokens do not count.
-func pairsOf(m *loaded, questions []question) iter.Seq[mamba.Document] {
+func pairsOf(m *recipe.Model, questions []question) iter.Seq[mamba.Document] {
 	return func(yield func(mamba.Document) bool) {
 		for _, q := range questions {
 			for _, choice := range q.choices {
-				if !yield(pairOf(m.tokenizer, q.context, choice)) {
+				if !yield(pairOf(m.Tokenizer, q.context, choice)) {
 					return
 				}
 			}

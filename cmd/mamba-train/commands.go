@@ -1,6 +1,8 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+)
 
 // commands lists the commands of the program.
 func (a *app) commands() []*cobra.Command {

@@ -1,28 +1,17 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
-)
 
-// complete tells the shell which values a flag takes. After one that ends in = no space follows.
-func complete(cmd *cobra.Command, flag string, values ...string) {
-	how := cobra.ShellCompDirectiveNoFileComp
-	if strings.HasSuffix(values[0], "=") {
-		how |= cobra.ShellCompDirectiveNoSpace
-	}
-	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
-	if err != nil {
-		panic(err) // the flag does not exist: a mistake in this package
-	}
-}
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
+)
 
 // completions registers the values of all flags that take a word from a list.
 func completions(root *cobra.Command) {
-	keys := newSchema().paths
-	for i := range keys {
-		keys[i] += "="
+	var keys []string
+	for _, k := range config.Settings() {
+		keys = append(keys, k.Path+"=")
 	}
 	words := map[string][]string{
 		"precision": {"float32", "bf16"},
@@ -45,7 +34,7 @@ func completions(root *cobra.Command) {
 		}
 		for flag, values := range words {
 			if cmd.Flags().Lookup(flag) != nil {
-				complete(cmd, flag, values...)
+				cli.Complete(cmd, flag, values...)
 			}
 		}
 		if cmd.Flags().Lookup("config") != nil && cmd.Name() != "init" {

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
 	"mambatrain/data"
 	"mambatrain/data/tokenizer"
+	"mambatrain/trainer/recipe"
 )
 
 // dataFlag is a flag for a key of the configuration's data section.
@@ -54,13 +58,13 @@ type dataFlags struct {
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file whose data section says what no flag says")
 	f.values = map[string]*keyValue{}
-	for _, k := range settings(withSections()) {
-		i := slices.IndexFunc(flags, func(flag dataFlag) bool { return flag.key == k.path })
+	for _, k := range config.Settings() {
+		i := slices.IndexFunc(flags, func(flag dataFlag) bool { return flag.key == k.Path })
 		if i < 0 {
 			continue
 		}
-		v := &keyValue{kind: k.place.Kind().String()}
-		if v.text = fmt.Sprint(k.place.Interface()); v.kind != "bool" && v.kind != "int" {
+		v := &keyValue{kind: k.Place.Kind().String()}
+		if v.text = fmt.Sprint(k.Place.Interface()); v.kind != "bool" && v.kind != "int" {
 			v.kind, v.text = "string", strings.Trim(v.text, "[]")
 		}
 		short := ""
@@ -71,7 +75,7 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 		if v.kind == "bool" {
 			added.NoOptDefVal = "true"
 		}
-		f.values[k.path] = v
+		f.values[k.Path] = v
 	}
 }
 
@@ -102,24 +106,24 @@ func (v *keyValue) Set(text string) error {
 }
 
 // read reads the configuration that the flags describe.
-func (f *dataFlags) read() (*Config, error) {
-	src := configSource{file: f.config, section: "data"}
-	for _, key := range sortedKeys(f.values) {
+func (f *dataFlags) read() (*recipe.Config, error) {
+	src := config.Source{File: f.config, Section: "data"}
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if v := f.values[key]; v.given {
-			src.sets = append(src.sets, key+"="+v.text)
+			src.Sets = append(src.Sets, key+"="+v.text)
 		}
 	}
-	return loadConfig(src)
+	return config.Load(src)
 }
 
 // load reads the configuration and the tokenizer; nil if the data needs none and there is none.
-func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *tokenizer.Tokenizer, error) {
+func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenizer.Tokenizer, error) {
 	c, err := f.read()
 	if err != nil {
 		return nil, nil, err
 	}
 	if f.tokenizer != "" {
-		if err := exists("tokenizer", f.tokenizer); err != nil {
+		if err := cli.Exists("tokenizer", f.tokenizer); err != nil {
 			return nil, nil, err
 		}
 		t, err := tokenizer.Load(f.tokenizer)
@@ -128,16 +132,12 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*Config, *tokenizer.Token
 	if c.Model == "" {
 		return c, nil, nil
 	}
-	dir, err := a.resolveModel(ctx, c.Model)
-	if err != nil {
-		return nil, nil, err
-	}
-	t, err := openTokenizer(dir) // a model for rows of ids needs none
+	t, err := recipe.LoadTokenizer(ctx, a.hub(), c.Model) // a model for rows of ids needs none
 	return c, t, err
 }
 
 // open opens the data set.
-func (f *dataFlags) open(ctx context.Context, a *app) (*Config, *data.Dataset, *tokenizer.Tokenizer, error) {
+func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dataset, *tokenizer.Tokenizer, error) {
 	c, t, err := f.load(ctx, a)
 	if err != nil {
 		return nil, nil, nil, err

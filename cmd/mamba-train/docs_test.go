@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"mambatrain/cmd/mamba-train/internal/config"
 )
 
 // What the documents name is there: commands with their flags, files, keys, variables and tests.
@@ -139,10 +141,10 @@ type docChecker struct {
 
 func newDocChecker(t *testing.T) *docChecker {
 	c := &docChecker{map[string]bool{}, map[string]bool{}, testNames(t)}
-	for _, s := range settings(withSections()) {
-		c.keys[s.path], c.env[envName(s.path)] = true, true
+	for _, s := range config.Settings() {
+		c.keys[s.Path] = true
 	}
-	for _, name := range notConfiguration {
+	for _, name := range config.Variables() {
 		c.env[name] = true
 	}
 	return c

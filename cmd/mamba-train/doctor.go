@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -10,8 +11,11 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
+	"mambatrain/trainer/recipe"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -21,7 +25,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Check the machine, the kernels and a model directory",
 		Example: `  mamba-train doctor
   mamba-train doctor --model models/mamba-130m-hf`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.doctor(model) },
 	}
 	cmd.Flags().StringVarP(&model, "model", "m", "", "model directory or Hugging Face id to check too")
@@ -56,26 +60,26 @@ type modelCheck struct {
 }
 
 func (a *app) doctor(model string) error {
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
-	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: machineMemory()}
+	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
 	faults := r.checkKernels()
 	if model != "" {
 		dir, err := a.modelDirectory(ctx, model)
 		if err != nil {
-			return signalled(ctx, err)
+			return cli.Signalled(ctx, err)
 		}
-		if r.Model, err = checkModel(dir); err != nil {
+		if r.Model, err = checkModel(ctx, dir); err != nil {
 			faults = append(faults, err.Error())
 		}
 	}
-	if err := a.result(r, r.text()); err != nil {
+	if err := a.Result(r, r.text()); err != nil {
 		return err
 	}
 	if len(faults) > 0 {
 		return errors.New(strings.Join(faults, "\n"))
 	}
-	a.say("all is well")
+	a.Say("all is well")
 	return nil
 }
 
@@ -92,7 +96,7 @@ func (r *doctorResult) checkKernels() (faults []string) {
 }
 
 // checkModel loads everything of a model directory.
-func checkModel(dir string) (*modelCheck, error) {
+func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	t, err := weights.Open(dir)
 	if err != nil {
 		return nil, err
@@ -102,7 +106,7 @@ func checkModel(dir string) (*modelCheck, error) {
 	if _, err := mamba.Load(dir, mamba.LoadOptions{}); err != nil {
 		return c, err
 	}
-	tokenizer, err := openTokenizer(dir)
+	tokenizer, err := recipe.LoadTokenizer(ctx, nil, dir)
 	c.Tokenizer = tokenizer != nil
 	return c, err
 }
@@ -130,7 +134,7 @@ func (r doctorResult) text() string {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-15s "+format+"\n", append([]any{label}, args...)...)
 	}
-	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, byteSize(r.Memory))
+	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, recipe.Bytes(r.Memory))
 	line("features", "%s", strings.Join(r.Features, " "))
 	line("kernels", "%s on %d threads", r.versionInfo.Kernels, r.Threads)
 	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
@@ -142,7 +146,7 @@ func (r doctorResult) text() string {
 		line(k.Name, "%s, differs by %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
 	}
 	if m := r.Model; m != nil {
-		line("model", "%s: %s, %v, %s tokenizer", m.Dir, counted(m.Tensors, "tensor"), byteSize(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
+		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), recipe.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
 	}
 	return b.String()
 }

@@ -13,11 +13,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
-	faults "mambatrain/internal/fault"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
+	"mambatrain/trainer/recipe"
 )
 
 type evalFlags struct {
@@ -36,7 +39,7 @@ func (a *app) evalCommand() *cobra.Command {
 		Example: `  mamba-train eval --model configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote
   mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
   mamba-train eval --model DIR --data questions.jsonl --choices`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.eval(f) },
 	}
 	fl, o := cmd.Flags(), &f.options
@@ -52,7 +55,7 @@ func (a *app) evalCommand() *cobra.Command {
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
-	needFlags(cmd, "data")
+	cli.RequireFlags(cmd, "data")
 	return cmd
 }
 
@@ -65,8 +68,8 @@ func evalDefaults() data.Config {
 
 // evalResult is what eval prints with --json.
 type evalResult struct {
-	Loss       finite                `json:"loss"`
-	Perplexity finite                `json:"perplexity"`
+	Loss       cli.Finite            `json:"loss"`
+	Perplexity cli.Finite            `json:"perplexity"`
 	Tokens     int                   `json:"tokens"`
 	Rows       int                   `json:"rows"`
 	Accuracy   float64               `json:"mean_token_accuracy"`
@@ -75,10 +78,10 @@ type evalResult struct {
 
 // rowLoss is a line of the per-row file.
 type rowLoss struct {
-	Row    int    `json:"row"`
-	NLL    finite `json:"nll"` // nats, summed over the row
-	Tokens int    `json:"tokens"`
-	Set    string `json:"data,omitempty"`
+	Row    int        `json:"row"`
+	NLL    cli.Finite `json:"nll"` // nats, summed over the row
+	Tokens int        `json:"tokens"`
+	Set    string     `json:"data,omitempty"`
 }
 
 // losses sums up what an evaluation has found.
@@ -91,43 +94,43 @@ type losses struct {
 func (l losses) result() evalResult {
 	mean := l.nll / math.Max(1, float64(l.tokens))
 	return evalResult{
-		Loss: finite(mean), Perplexity: finite(math.Exp(mean)), Tokens: l.tokens, Rows: len(l.rows),
+		Loss: cli.Finite(mean), Perplexity: cli.Finite(math.Exp(mean)), Tokens: l.tokens, Rows: len(l.rows),
 		Accuracy: float64(l.correct) / math.Max(1, float64(l.tokens)),
 	}
 }
 
 func (a *app) eval(f evalFlags) error {
-	var wrong faults.List
-	wrong.Include("data", f.options.Validate())
-	if err := misuse(wrong.Err()); err != nil {
+	var faults fault.List
+	faults.Include("data", f.options.Validate())
+	if err := faults.Err(); err != nil {
 		return err
 	}
 	for i, path := range f.data {
 		if slices.Contains(f.data[:i], path) {
-			return misusef("--data %s is given twice", path)
+			return cli.Misusef("--data %s is given twice", path)
 		}
 	}
 	if f.perRow != "" {
-		if err := exists("--per-row", filepath.Dir(f.perRow)); err != nil {
+		if err := cli.Exists("--per-row", filepath.Dir(f.perRow)); err != nil {
 			return err
 		}
 	}
 	f.options.Hub = a.hub()
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	m, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}
 	if f.choices {
-		return signalled(ctx, a.evalChoices(ctx, m, f))
+		return cli.Signalled(ctx, a.evalChoices(ctx, m, f))
 	}
 	var all losses
 	sets := map[string]evalResult{}
 	for _, path := range f.data {
 		l, err := a.score(ctx, m, path, f.options)
 		if err != nil {
-			return signalled(ctx, err)
+			return cli.Signalled(ctx, err)
 		}
 		if len(f.data) > 1 {
 			sets[path] = l.result()
@@ -147,12 +150,12 @@ func (a *app) eval(f evalFlags) error {
 	}
 	r := all.result()
 	r.Sets = sets
-	return a.result(r, r.text(f.data))
+	return a.Result(r, r.text(f.data))
 }
 
 func (r evalResult) text(order []string) string {
 	text := fmt.Sprintf("loss %.6f nats per token, perplexity %.4f, accuracy %s: %s in %s", r.Loss, r.Perplexity,
-		percent(r.Accuracy), counted(r.Tokens, "token"), counted(r.Rows, "row"))
+		format.Percent(r.Accuracy), format.Counted(r.Tokens, "token"), format.Counted(r.Rows, "row"))
 	for _, path := range order {
 		if s, ok := r.Sets[path]; ok {
 			text += fmt.Sprintf("\n%s: %s", path, s.text(nil))
@@ -162,8 +165,8 @@ func (r evalResult) text(order []string) string {
 }
 
 // score runs one data set through the model, in memory that does not grow with its documents.
-func (a *app) score(ctx context.Context, m *loaded, path string, o data.Config) (l losses, err error) {
-	d, err := data.Open(ctx, []source.Input{{Path: path, Weight: 1}}, m.tokenizer, o)
+func (a *app) score(ctx context.Context, m *recipe.Model, path string, o data.Config) (l losses, err error) {
+	d, err := data.Open(ctx, []source.Input{{Path: path, Weight: 1}}, m.Tokenizer, o)
 	if err != nil {
 		return l, err
 	}
@@ -182,7 +185,7 @@ func (a *app) score(ctx context.Context, m *loaded, path string, o data.Config) 
 			return l, fmt.Errorf("data %s: %w", path, err)
 		}
 		row := &l.rows[d.Example(i).Row]
-		row.NLL += finite(score.NLL)
+		row.NLL += cli.Finite(score.NLL)
 		row.Tokens += score.Tokens
 		l.nll += score.NLL
 		l.tokens += score.Tokens

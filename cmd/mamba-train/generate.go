@@ -15,8 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
+	"mambatrain/trainer/recipe"
 )
 
 type generateFlags struct {
@@ -37,7 +40,7 @@ func (a *app) generateCommand() *cobra.Command {
   mamba-train generate --adapter runs/quickstart --do-sample --temperature 0.8 --seed 3 --prompt "The sea"
   mamba-train generate --model DIR --prompts prompts.txt --json
   mamba-train generate --model DIR --interactive`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.generate(cmd, f) },
 	}
 	fl, o := cmd.Flags(), &f.options
@@ -71,12 +74,12 @@ func (a *app) generateCommand() *cobra.Command {
 // check reports flags that do not go together, before the model is read.
 func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	if !f.interactive && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
-		return misusef("--prompt, --prompt-ids, --prompts or --interactive must be given (%s --help)", cmd.CommandPath())
+		return cli.Misusef("--prompt, --prompt-ids, --prompts or --interactive must be given (%s --help)", cmd.CommandPath())
 	}
-	if f.interactive && a.json {
-		return misusef("--interactive and --json exclude each other")
+	if f.interactive && a.JSON {
+		return cli.Misusef("--interactive and --json exclude each other")
 	}
-	if err := misuse(f.options.Validate()); err != nil {
+	if err := cli.Misuse(f.options.Validate()); err != nil {
 		return err
 	}
 	return checkState(f.state)
@@ -86,11 +89,11 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err := f.check(cmd, a); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	m, err := f.open(ctx, a)
 	if err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	w, err := newWriter(m, f)
 	if err != nil {
@@ -100,15 +103,15 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 		stop() // from here on an interrupt ends an answer
 		return a.converse(m, w, f.state)
 	}
-	prompts, shown, err := f.read(a.in, m)
+	prompts, shown, err := f.read(a.In, m)
 	if err != nil {
 		return err
 	}
 	if w.options.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
-	out := &keepError{to: a.out}
-	live := !a.json && len(prompts) == 1 && m.tokenizer != nil && f.options.NumBeams <= 1
+	out := &cli.ErrorWriter{To: a.Out}
+	live := !a.JSON && len(prompts) == 1 && m.Tokenizer != nil && f.options.NumBeams <= 1
 	if live {
 		fmt.Fprint(out, shown[0])
 		w.stream(out)
@@ -118,18 +121,18 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	w.endStream()
 	if err != nil {
 		if live {
-			fmt.Fprintln(a.out)
+			fmt.Fprintln(a.Out)
 		}
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
-	if out.err != nil {
-		return out.err
+	if out.Err != nil {
+		return out.Err
 	}
 	if err := saveState(w.options.State, f.state); err != nil {
 		return err
 	}
 	took := time.Since(began)
-	if m.tokenizer == nil {
+	if m.Tokenizer == nil {
 		for i := range texts {
 			shown[i] = joinInts(texts[i].IDs)
 		}
@@ -138,7 +141,7 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 }
 
 // read returns the prompts as ids and as they are shown.
-func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []string, err error) {
+func (f generateFlags) read(in io.Reader, m *recipe.Model) (prompts [][]int, shown []string, err error) {
 	switch {
 	case f.promptIDs != "":
 		ids, err := parseIDs(f.promptIDs, m.Config.VocabSize)
@@ -149,7 +152,7 @@ func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []s
 		var b []byte
 		b, err = io.ReadAll(in)
 		shown = []string{string(b)}
-	case f.prompt == "" && f.state != "" && m.tokenizer == nil:
+	case f.prompt == "" && f.state != "" && m.Tokenizer == nil:
 		return [][]int{nil}, []string{""}, nil
 	default:
 		shown = []string{f.prompt}
@@ -162,7 +165,7 @@ func (f generateFlags) read(in io.Reader, m *loaded) (prompts [][]int, shown []s
 			prompts = append(prompts, nil)
 			continue
 		}
-		ids, err := m.encode(text)
+		ids, err := m.Encode(text)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -177,10 +180,10 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 	for _, s := range strings.Split(list, ",") {
 		id, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil {
-			return nil, misusef("--prompt-ids: want whole numbers with commas between, got %q", s)
+			return nil, cli.Misusef("--prompt-ids: want whole numbers with commas between, got %q", s)
 		}
 		if id < 0 || id >= vocabulary {
-			return nil, misusef("--prompt-ids: %d is outside the vocabulary of %d", id, vocabulary)
+			return nil, cli.Misusef("--prompt-ids: %d is outside the vocabulary of %d", id, vocabulary)
 		}
 		ids = append(ids, id)
 	}
@@ -188,7 +191,7 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 }
 
 func readLines(path string) (lines []string, err error) {
-	if err := exists("--prompts", path); err != nil {
+	if err := cli.Exists("--prompts", path); err != nil {
 		return nil, err
 	}
 	b, err := os.ReadFile(path)
@@ -201,14 +204,14 @@ func readLines(path string) (lines []string, err error) {
 		}
 	}
 	if len(lines) == 0 {
-		return nil, misusef("--prompts %s: no prompts in it", path)
+		return nil, cli.Misusef("--prompts %s: no prompts in it", path)
 	}
 	return lines, nil
 }
 
 // writer turns prompts into texts.
 type writer struct {
-	m       *loaded
+	m       *recipe.Model
 	options mamba.GenerateOptions
 	stops   []string
 	live    *streamed // nil: texts are not streamed
@@ -223,23 +226,23 @@ type text struct {
 	TokensPerSecond float64 `json:"tokens_per_second,omitempty"`
 }
 
-func newWriter(m *loaded, f generateFlags) (*writer, error) {
+func newWriter(m *recipe.Model, f generateFlags) (*writer, error) {
 	w := &writer{m: m, options: f.options, stops: f.stop}
 	w.options.EOS = m.DefaultGenerate().EOS
-	w.options.Vocab, w.options.Suppress = m.vocabulary()
+	w.options.Vocab, w.options.Suppress = m.Vocabulary()
 	if len(w.stops) == 0 {
 		return w, nil
 	}
-	if err := m.needTokenizer("--stop"); err != nil {
+	if err := m.NeedTokenizer("--stop"); err != nil {
 		return nil, err
 	}
 	for _, s := range w.stops {
 		if s == "" {
-			return nil, misusef("--stop: must not be empty")
+			return nil, cli.Misusef("--stop: must not be empty")
 		}
 	}
 	w.options.Stop = func(_ int, ids []int) bool {
-		_, found := w.cut(w.m.tokenizer.DecodeText(ids))
+		_, found := w.cut(w.m.Tokenizer.DecodeText(ids))
 		return found
 	}
 	return w, nil
@@ -262,8 +265,8 @@ func (w *writer) generate(ctx context.Context, prompts [][]int) ([]text, error) 
 	texts := make([]text, len(out))
 	for i, g := range out {
 		texts[i] = text{IDs: append([]int{}, g.IDs...), FinishReason: string(g.FinishReason), PromptTokens: g.PromptTokens}
-		if w.m.tokenizer != nil {
-			texts[i].Text, _ = w.cut(w.m.tokenizer.DecodeText(g.IDs))
+		if w.m.Tokenizer != nil {
+			texts[i].Text, _ = w.cut(w.m.Tokenizer.DecodeText(g.IDs))
 		}
 	}
 	return texts, err
@@ -271,7 +274,7 @@ func (w *writer) generate(ctx context.Context, prompts [][]int) ([]text, error) 
 
 // stream writes the text as it comes, in whole characters. What may be the beginning of a stop text is held back.
 func (w *writer) stream(out io.Writer) {
-	w.live = &streamed{text: w.m.tokenizer.Stream(), w: w, out: out}
+	w.live = &streamed{text: w.m.Tokenizer.Stream(), w: w, out: out}
 	w.options.OnToken = func(_, id int) { w.live.next(id) }
 }
 
@@ -281,19 +284,6 @@ func (w *writer) endStream() {
 		fmt.Fprint(s.out, s.held+s.text.Rest())
 	}
 	w.live = nil
-}
-
-// keepError writes to another writer until that fails, and keeps why.
-type keepError struct {
-	to  io.Writer
-	err error
-}
-
-func (k *keepError) Write(b []byte) (n int, err error) {
-	if k.err == nil {
-		n, k.err = k.to.Write(b)
-	}
-	return n, k.err
 }
 
 type streamed struct {
@@ -335,25 +325,25 @@ func (a *app) printTexts(texts []text, shown []string, live, several bool, took 
 	rate := float64(tokens) / max(took.Seconds(), 1e-9)
 	switch {
 	case live:
-		if _, err := fmt.Fprintln(a.out); err != nil {
+		if _, err := fmt.Fprintln(a.Out); err != nil {
 			return err
 		}
-	case a.json && several:
-		return a.result(struct {
+	case a.JSON && several:
+		return a.Result(struct {
 			Results         []text  `json:"results"`
 			TokensPerSecond float64 `json:"tokens_per_second"`
 		}{texts, rate}, "")
-	case a.json:
+	case a.JSON:
 		texts[0].TokensPerSecond = rate
-		return a.result(texts[0], "")
+		return a.Result(texts[0], "")
 	default:
 		for i, t := range texts {
-			if _, err := fmt.Fprintln(a.out, shown[i]+t.Text); err != nil {
+			if _, err := fmt.Fprintln(a.Out, shown[i]+t.Text); err != nil {
 				return err
 			}
 		}
 	}
-	a.say("%s in %s, %.1f tokens/s", counted(tokens, "token"), duration(took), rate)
+	a.Say("%s in %s, %.1f tokens/s", format.Counted(tokens, "token"), format.Duration(took), rate)
 	return nil
 }
 
@@ -363,7 +353,7 @@ func joinInts(ids []int) string {
 }
 
 // readState loads the state that prompts go on from; nil without a file.
-func readState(m *loaded, path string, sequences int) (*mamba.State, error) {
+func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -379,9 +369,9 @@ func checkState(path string) error {
 		return nil
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return misusef("--state %s is a directory", path)
+		return cli.Misusef("--state %s is a directory", path)
 	}
-	return exists("--state", filepath.Dir(path))
+	return cli.Exists("--state", filepath.Dir(path))
 }
 
 func saveState(s *mamba.State, path string) error {
@@ -393,8 +383,8 @@ func saveState(s *mamba.State, path string) error {
 
 // converse reads prompts line by line and answers each, going on from where the last answer ended. An interrupt ends
 // the answer under way; the end of input ends the program.
-func (a *app) converse(m *loaded, w *writer, statePath string) error {
-	if err := m.needTokenizer("--interactive"); err != nil {
+func (a *app) converse(m *recipe.Model, w *writer, statePath string) error {
+	if err := m.NeedTokenizer("--interactive"); err != nil {
 		return err
 	}
 	var err error
@@ -405,15 +395,15 @@ func (a *app) converse(m *loaded, w *writer, statePath string) error {
 		w.options.State = m.NewState(1) // an answer goes on from the one before, whether or not a file keeps it
 	}
 	prompt := ""
-	if isTerminal(a.in) {
-		a.say("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.")
+	if cli.IsTerminal(a.In) {
+		a.Say("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.")
 		prompt = "> "
 	}
-	interrupts := newInterrupts()
-	defer interrupts.stop()
-	lines := bufio.NewScanner(a.in)
+	interrupts := cli.NewInterrupts()
+	defer interrupts.Stop()
+	lines := bufio.NewScanner(a.In)
 	lines.Buffer(nil, 1<<24)
-	for fmt.Fprint(a.err, prompt); lines.Scan(); fmt.Fprint(a.err, prompt) {
+	for fmt.Fprint(a.Err, prompt); lines.Scan(); fmt.Fprint(a.Err, prompt) {
 		if lines.Text() == "" && len(w.options.State.Tokens[0]) == w.options.State.Fed[0] {
 			continue
 		}
@@ -422,7 +412,7 @@ func (a *app) converse(m *loaded, w *writer, statePath string) error {
 		}
 	}
 	if prompt != "" {
-		fmt.Fprintln(a.err)
+		fmt.Fprintln(a.Err)
 	}
 	if err := lines.Err(); err != nil {
 		return err
@@ -430,17 +420,17 @@ func (a *app) converse(m *loaded, w *writer, statePath string) error {
 	return saveState(w.options.State, statePath)
 }
 
-func (a *app) answer(interrupts *interrupts, m *loaded, w *writer, line string) error {
-	ids, err := m.encode(line)
+func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, w *writer, line string) error {
+	ids, err := m.Encode(line)
 	if err != nil {
 		return err
 	}
-	ctx, done := interrupts.during()
+	ctx, done := interrupts.During()
 	defer done()
-	w.stream(a.out)
+	w.stream(a.Out)
 	_, err = w.generate(ctx, [][]int{ids})
 	w.endStream()
-	fmt.Fprintln(a.out)
+	fmt.Fprintln(a.Out)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -6,21 +6,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
 )
 
 // A text that cannot be written is a failure.
 func TestTextsThatCannotBeWritten(t *testing.T) {
 	full, into := io.Pipe()
 	full.Close()
-	a := &app{out: into, err: &strings.Builder{}}
+	a := &app{Console: cli.Console{Out: into, Err: &strings.Builder{}}}
 	for _, live := range []bool{true, false} {
 		if err := a.printTexts([]text{{IDs: []int{336}}}, []string{"ab"}, live, true, time.Second); err == nil {
 			t.Errorf("live %v: no error", live)
 		}
 	}
-	k := &keepError{to: into}
+	k := &cli.ErrorWriter{To: into}
 	fmt.Fprint(k, "a")
-	if fmt.Fprint(k, "b"); k.err == nil {
+	if fmt.Fprint(k, "b"); k.Err == nil {
 		t.Error("no error is kept")
 	}
 }
@@ -28,7 +30,7 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 // A text that a stop text ends at once is empty; the ids of what was cut do not stand for it.
 func TestEmptyTexts(t *testing.T) {
 	var out strings.Builder
-	a := &app{out: &out, err: &strings.Builder{}}
+	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
 	if err := a.printTexts([]text{{IDs: []int{336}}}, []string{"ab"}, false, true, time.Second); err != nil || out.String() != "ab\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}

@@ -2,17 +2,18 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	ag "mambatrain/autograd"
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
+	"mambatrain/trainer/recipe"
 )
 
 type graphFlags struct {
@@ -32,7 +33,7 @@ func (a *app) graphCommand() *cobra.Command {
 		Example: `  mamba-train graph --output block.svg
   mamba-train graph --lora --backward --output step.svg
   mamba-train graph --layers 2 --format dot | dot -Tpdf > layers.pdf`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.graph(f) },
 	}
 	cmd.Flags().IntVar(&f.layers, "layers", 1, "layers of the model that is drawn")
@@ -46,22 +47,22 @@ func (a *app) graphCommand() *cobra.Command {
 
 func (a *app) graph(f graphFlags) error {
 	if f.layers < 1 || f.rows < 1 {
-		return misusef("--layers and --rows must be at least 1, got %d and %d", f.layers, f.rows)
+		return cli.Misusef("--layers and --rows must be at least 1, got %d and %d", f.layers, f.rows)
 	}
 	if f.format == "" && filepath.Ext(f.output) == ".svg" {
 		f.format = "svg"
 	}
 	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
-		return misusef("--format must be svg or dot, got %q", f.format)
+		return cli.Misusef("--format must be svg or dot, got %q", f.format)
 	}
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
-	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, initStream)))
+	m, err := recipe.NewModel(c, mamba.InitMambaSSM, 1)
 	if err != nil {
 		return err
 	}
 	if f.lora {
-		if _, err := lora.Inject(m, lora.Default(), rand.New(rand.NewPCG(1, adapterStream))); err != nil {
+		if _, err := recipe.NewAdapter(m, lora.Default(), 1); err != nil {
 			return err
 		}
 	} else if f.backward {
@@ -85,10 +86,10 @@ func (a *app) graph(f graphFlags) error {
 		write = d.SVG
 	}
 	if f.output == "" {
-		return write(a.out)
+		return write(a.Out)
 	}
 	if err := atomicfile.Write(f.output, write); err != nil {
 		return err
 	}
-	return a.result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))
+	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))
 }

@@ -3,84 +3,85 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
 	"mambatrain/autograd/kernel"
-	"mambatrain/data"
+	"mambatrain/internal/format"
+	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
+	"mambatrain/trainer/recipe"
 )
 
 // printHeader says what the run is before its first step, and returns how long it will take, 0 where that is not known.
-func (j *job) printHeader(ctx context.Context, o trainer.Overview) time.Duration {
-	c, s := j.config, j.train.Stats()
-	j.line("model", "%s: %s", c.Model, describeModel(j.model.Config))
+func (a *app) printHeader(ctx context.Context, j *recipe.Run, o trainer.Overview) time.Duration {
+	c := j.Config
+	a.line("model", "%s: %s", c.Model, describeModel(j.Model.Config))
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
-	j.line("trains", "%s of %s parameters (%s)%s", count(o.Trainable), count(o.Parameters), percent(share), j.describeAdapter())
-	j.line("data", "%s", j.describeData(s))
-	j.line("steps", "%s: %s of %d, %s each%s", count(o.Steps), counted(o.Epochs, "epoch"), o.StepsPerEpoch, j.describeBatch(o), j.describeStart(o))
-	m := o.Memory
-	j.line("memory", "about %v: %s", byteSize(m.Total()+ownMemory), parts(m))
-	j.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), count(j.rows))
-	left := j.estimateTime(ctx, o)
+	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(j))
+	a.line("data", "%s", describeData(j))
+	a.line("steps", "%s: %s of %d, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), o.StepsPerEpoch, describeBatch(c, o), describeStart(o))
+	m := recipe.Memory{Memories: o.Memory}
+	a.line("memory", "about %v: %s", recipe.Bytes(m.Total()), m)
+	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(j.Rows))
+	left := j.TimeLeft(ctx, o)
 	if left > 0 {
-		j.line("time", "about %s", duration(left))
+		a.line("time", "about %s", format.Duration(left))
 	}
-	j.line("output", "%s", c.OutputDir)
+	a.line("output", "%s", c.OutputDir)
 	if len(o.Decayed) > 0 {
-		j.app.detail("%-9s %s", "decayed", strings.Join(o.Decayed, ", "))
+		a.Detail("%-9s %s", "decayed", strings.Join(o.Decayed, ", "))
 	}
-	j.describeMatches()
+	a.printMatches(j.Adapter)
 	return left
 }
 
-func (j *job) line(label, format string, args ...any) {
-	j.app.say("%-9s "+format, append([]any{label}, args...)...)
+func (a *app) line(label, format string, args ...any) {
+	a.Say("%-9s "+format, append([]any{label}, args...)...)
 }
 
 func describeModel(c mamba.Config) string {
-	return fmt.Sprintf("Mamba, %d layers, hidden size %d, vocabulary %s", c.NumHiddenLayers, c.HiddenSize, count(c.VocabSize))
+	return fmt.Sprintf("Mamba, %d layers, hidden size %d, vocabulary %s", c.NumHiddenLayers, c.HiddenSize, format.Count(c.VocabSize))
 }
 
-func (j *job) describeAdapter() string {
+func describeAdapter(j *recipe.Run) string {
 	switch {
-	case j.adapted != nil && j.config.Adapter != "":
-		return ": the adapter " + j.config.Adapter
-	case j.adapted != nil:
-		return fmt.Sprintf(": LoRA r %d on %v", j.adapted.Config.R, j.adapted.Config.TargetModules)
-	case j.scratch:
+	case j.Adapter != nil && j.Config.Adapter != "":
+		return ": the adapter " + j.Config.Adapter
+	case j.Adapter != nil:
+		return fmt.Sprintf(": LoRA r %d on %v", j.Adapter.Config.R, j.Adapter.Config.TargetModules)
+	case j.Scratch:
 		return ", from scratch"
 	}
 	return ""
 }
 
 // describeData tells what there is and what was left out.
-func (j *job) describeData(s data.Stats) string {
-	paths := make([]string, len(j.config.Data.Train))
-	for i, in := range j.config.Data.Train {
+func describeData(j *recipe.Run) string {
+	s := j.Data.Stats()
+	paths := make([]string, len(j.Config.Data.Train))
+	for i, in := range j.Config.Data.Train {
 		paths[i] = in.Path
 	}
-	text := fmt.Sprintf("%s: %s, %s, longest %d", strings.Join(paths, ", "), counted(s.Documents, "document"), counted(s.Tokens, "token"), s.Longest)
+	text := fmt.Sprintf("%s: %s, %s, longest %d", strings.Join(paths, ", "), format.Counted(s.Documents, "document"), format.Counted(s.Tokens, "token"), s.Longest)
 	for _, left := range []struct {
 		n    int
 		what string
 	}{{s.Empty, "empty"}, {s.NoLabels, "without labels"}, {s.Truncated, "cut"}} {
 		if left.n > 0 {
-			text += fmt.Sprintf(", %s %s", count(left.n), left.what)
+			text += fmt.Sprintf(", %s %s", format.Count(left.n), left.what)
 		}
 	}
-	for _, e := range j.evals {
+	for _, e := range j.Eval {
 		n, _ := e.Source.Batches(0)
-		text += "; eval " + strings.TrimSpace(e.Name+" "+counted(n, "batch"))
+		text += "; eval " + strings.TrimSpace(e.Name+" "+format.Counted(n, "batch"))
 	}
 	return text
 }
 
-func (j *job) describeBatch(o trainer.Overview) string {
-	c := j.config
-	batch := counted(c.Train.PerDeviceTrainBatchSize, "document")
+func describeBatch(c recipe.Config, o trainer.Overview) string {
+	batch := format.Counted(c.Train.PerDeviceTrainBatchSize, "document")
 	if c.Data.Packing {
 		batch = fmt.Sprintf("packed batches of %d × %d rows", c.Train.PerDeviceTrainBatchSize, c.Data.MaxLength)
 	}
@@ -90,89 +91,57 @@ func (j *job) describeBatch(o trainer.Overview) string {
 	return batch
 }
 
-func (j *job) describeStart(o trainer.Overview) string {
+func describeStart(o trainer.Overview) string {
 	if o.StartStep > 0 {
 		return fmt.Sprintf("; goes on after step %d", o.StartStep)
 	}
 	return ""
 }
 
-// describeMatches says how many modules each target hit.
-func (j *job) describeMatches() {
-	if j.adapted == nil {
+// printMatches lists how many modules each target matches, under --verbose.
+func (a *app) printMatches(adapter *lora.Adapter) {
+	if adapter == nil {
 		return
 	}
-	for _, m := range j.adapted.Matches {
-		j.app.detail("%-9s %s: %s matches %d", "adapts", m.Key, m.Pattern, m.Count)
+	for _, m := range adapter.Matches {
+		a.Detail("%-9s %s: %s matches %d", "adapts", m.Key, m.Pattern, m.Count)
 	}
 }
 
 // peakTime is how long the arithmetic peak is measured.
 const peakTime = 60 * time.Millisecond
 
-// perRow is the floating-point work of one input token.
-func (j *job) perRow() float64 {
-	const rows = 1000 // work is proportional to them
-	return workOf(j.model, rows, rows).total() / rows
-}
-
-// estimateTime is the time of the remaining steps without evaluations, by the first rows of the next one.
-func (j *job) estimateTime(ctx context.Context, o trainer.Overview) time.Duration {
-	rows, took, err := j.trainer.Rehearse(ctx)
-	if err != nil || rows == 0 {
-		return 0 // the step itself will tell what is wrong
-	}
-	epochs := float64(o.Steps-o.StartStep) / float64(max(1, o.StepsPerEpoch))
-	all := epochs * float64(j.train.Stats().Tokens) / float64(rows*o.Ranks) * float64(took)
-	return time.Duration(min(all, math.MaxInt64/2))
-}
-
-func (j *job) format() kernel.Format {
-	if j.config.Precision == "bf16" {
+// formatOf is the format of the numbers that matrix products read at a precision.
+func formatOf(precision string) kernel.Format {
+	if precision == "bf16" {
 		return kernel.BFloat16
 	}
 	return kernel.Float32
 }
 
 // dryRun prints the header and the first batches, and stops there.
-func (j *job) dryRun(ctx context.Context) error {
-	if err := j.compile(); err != nil {
-		return err
-	}
-	task, err := j.task()
+func (a *app) dryRun(ctx context.Context, j *recipe.Run) error {
+	o, err := j.Plan()
 	if err != nil {
 		return err
 	}
-	if j.trainer, err = trainer.New(withoutOutput(j.config.Train), task); err != nil {
-		return err
-	}
-	o := j.trainer.Overview()
-	left := j.printHeader(ctx, o)
-	for i := range min(2, j.loader.Total()) {
+	left := a.printHeader(ctx, j, o)
+	for i := range min(2, j.Loader.Total()) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b := j.loader.At(0, i)
-		j.line("batch", "%d: %s, %s, %s counted", i, counted(b.Documents(), "document"), counted(len(b.Tokens), "row"), counted(b.Counted(), "label"))
-		if j.tokenizer != nil && j.app.verbose {
+		b := j.Loader.At(0, i)
+		a.line("batch", "%d: %s, %s, %s counted", i, format.Counted(b.Documents(), "document"), format.Counted(len(b.Tokens), "row"), format.Counted(b.Counted(), "label"))
+		if j.Tokenizer != nil && a.Verbose {
 			for d, row := range b.Rows {
-				j.app.detail("  row %d: %q", row, j.tokenizer.Decode(b.Document(d).Tokens))
+				a.Detail("  row %d: %q", row, j.Tokenizer.Decode(b.Document(d).Tokens))
 			}
 		}
 	}
-	return j.app.result(dryResult{
-		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.train.Stats().Tokens,
-		Memory: o.Memory.Total() + ownMemory, Seconds: left.Seconds(), MaxTokens: j.rows,
+	return a.Result(dryResult{
+		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.Data.Stats().Tokens,
+		Memory: recipe.Memory{Memories: o.Memory}.Total(), Seconds: left.Seconds(), MaxTokens: j.Rows,
 	}, "")
-}
-
-// withoutOutput returns settings for a run that has nowhere to keep its best model. Early stopping, which needs the same
-// data and the same metric, stands in, so that both are checked.
-func withoutOutput(s trainer.Config) trainer.Config {
-	if s.LoadBestModelAtEnd {
-		s.LoadBestModelAtEnd, s.EarlyStoppingPatience = false, max(1, s.EarlyStoppingPatience)
-	}
-	return s
 }
 
 // dryResult is what train --dry-run --json prints.

@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
+	"mambatrain/trainer/recipe"
 )
 
 type infoFlags struct {
@@ -27,7 +32,7 @@ func (a *app) infoCommand() *cobra.Command {
 		Example: `  mamba-train info --model models/mamba-130m-hf
   mamba-train info --adapter runs/quickstart
   mamba-train info -c configs/english-quotes.yaml`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.info(f) },
 	}
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory, Hugging Face id, or a published size such as 130m")
@@ -41,15 +46,15 @@ func (a *app) infoCommand() *cobra.Command {
 }
 
 func (a *app) info(f infoFlags) error {
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	switch {
 	case f.config != "":
 		return a.infoRun(f)
 	case f.adapter != "":
-		return signalled(ctx, a.infoAdapter(ctx, f))
+		return cli.Signalled(ctx, a.infoAdapter(ctx, f))
 	}
-	return signalled(ctx, a.infoModel(ctx, f.model))
+	return cli.Signalled(ctx, a.infoModel(ctx, f.model))
 }
 
 // modelInfo is what info prints of a model with --json. Memory is that of the weights as generation keeps them.
@@ -88,21 +93,21 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	}
 	const float32Bytes = 4
 	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
-	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), count(r.Parameters), byteSize(r.Memory))
+	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), format.Count(r.Parameters), recipe.Bytes(r.Memory))
 	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, %s", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel,
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
-	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", byteSize(r.Sequence))
+	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", recipe.Bytes(r.Sequence))
 	switch t, err := weights.Open(dir); {
 	case err == nil:
 		defer t.Close()
 		r.FileBytes = t.Bytes()
-		text += fmt.Sprintf("\nfiles        %s, %v, %s", counted(len(t.Names()), "tensor"), byteSize(r.FileBytes), c.DType)
+		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), recipe.Bytes(r.FileBytes), c.DType)
 	case dir == "" || errors.Is(err, fs.ErrNotExist):
 		text += "\nfiles        no weights"
 	default:
 		return err
 	}
-	return a.result(r, text)
+	return a.Result(r, text)
 }
 
 // lookUp finds a model's sizes, and its directory if it has one.
@@ -144,11 +149,7 @@ type verdict struct {
 }
 
 func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
-	dir, err := adapterDirectory(f.adapter)
-	if err != nil {
-		return err
-	}
-	d, err := lora.Open(dir)
+	d, err := recipe.OpenAdapter(f.adapter)
 	if err != nil {
 		return err
 	}
@@ -159,7 +160,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	if name == "" {
 		name = d.BaseModel
 	}
-	if sizes, err := sizesOf(name); err == nil {
+	if sizes, err := recipe.Sizes(name); err == nil {
 		if !sizes.TieWordEmbeddings {
 			tie = lora.Tie{}
 		}
@@ -169,7 +170,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 			}
 		}
 	}
-	t, err := weights.Open(dir + "/" + lora.WeightsFile)
+	t, err := weights.Open(filepath.Join(d.Path, lora.WeightsFile))
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 		r.Trainable += x.Size()
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, count(r.Trainable), byteSize(r.Memory))
+	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), recipe.Bytes(r.Memory))
 	for _, v := range d.Compatibility(tie) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
 		fmt.Fprintf(&text, "%-24s %s", v.Reader, v.Support)
@@ -189,7 +190,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 		}
 		text.WriteByte('\n')
 	}
-	return a.result(r, text.String())
+	return a.Result(r, text.String())
 }
 
 // runInfo is what info -c prints with --json.
@@ -208,28 +209,28 @@ type runInfo struct {
 }
 
 func (a *app) infoRun(f infoFlags) error {
-	c, err := loadConfig(configSource{file: f.config, sets: f.sets})
+	c, err := config.Load(config.Source{File: f.config, Sets: f.sets})
 	if err != nil {
 		return err
 	}
-	sizes, err := sizesOf(c.Model)
+	sizes, err := recipe.Sizes(c.Model)
 	if err != nil {
 		return err
 	}
-	e, err := estimateRun(c, sizes)
+	e, err := c.Estimate(sizes)
 	if err != nil {
 		return err
 	}
-	limit := (&job{config: c}).limit()
+	limit := c.Limit()
 	m := e.Memory
 	r := runInfo{
-		Model: c.Model, Parameters: e.Parameters, Trainable: e.Trainable, Memory: m.Total() + ownMemory, Weights: m.Weights,
+		Model: c.Model, Parameters: e.Parameters, Trainable: e.Trainable, Memory: m.Total(), Weights: m.Weights,
 		Gradients: m.Gradients, Optimizer: m.Optimizer, Activations: m.Activations, MaxTokens: e.Rows, Limit: limit,
 	}
 	r.Fits = r.Memory <= limit
-	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), count(e.Trainable), count(e.Parameters), percent(float64(e.Trainable)/float64(e.Parameters)))
-	text += fmt.Sprintf("\nmemory       at most about %v: %s", byteSize(r.Memory), parts(m))
-	text += fmt.Sprintf("\nrows         up to %s at once", count(e.Rows))
-	text += fmt.Sprintf("\nlimit        %v, the run %s", byteSize(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
-	return a.result(r, text)
+	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))
+	text += fmt.Sprintf("\nmemory       at most about %v: %s", recipe.Bytes(r.Memory), m)
+	text += fmt.Sprintf("\nrows         up to %s at once", format.Count(e.Rows))
+	text += fmt.Sprintf("\nlimit        %v, the run %s", recipe.Bytes(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
+	return a.Result(r, text)
 }

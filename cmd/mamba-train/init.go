@@ -2,18 +2,18 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+	"mambatrain/trainer/recipe"
 )
-
-// initStream is the second seed of the generator that draws initial weights, so that they do not repeat what the same
-// seed draws elsewhere.
-const initStream = 0x696e6974
 
 type initFlags struct {
 	preset, config, output, tokenizer, scheme string
@@ -28,7 +28,7 @@ func (a *app) initCommand() *cobra.Command {
 		Short: "Make a model with fresh weights, to train it from scratch",
 		Example: `  mamba-train init --preset 130m --output models/new --tokenizer models/mamba-130m-hf
   mamba-train init --config config.json --output models/tiny --seed 1`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.initModel(f) },
 	}
 	cmd.Flags().StringVar(&f.preset, "preset", "", "published size: 130m, 370m, 790m, 1.4b or 2.8b")
@@ -38,7 +38,7 @@ func (a *app) initCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.scheme, "init", string(mamba.InitMambaSSM), "mamba_ssm (the authors') or hf (transformers')")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 42, "seed of the weights")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files in an output directory that is not empty")
-	needFlags(cmd, "output")
+	cli.RequireFlags(cmd, "output")
 	cmd.MarkFlagsMutuallyExclusive("preset", "config")
 	cmd.MarkFlagsOneRequired("preset", "config")
 	return cmd
@@ -53,43 +53,44 @@ type written struct {
 func (a *app) initModel(f initFlags) error {
 	c, err := f.modelConfig()
 	if err != nil {
-		return misuse(err)
+		return cli.Misuse(err)
 	}
 	if !slices.Contains([]mamba.Init{mamba.InitMambaSSM, mamba.InitHF}, mamba.Init(f.scheme)) {
-		return misusef("--init must be mamba_ssm or hf, got %q", f.scheme)
+		return cli.Misusef("--init must be mamba_ssm or hf, got %q", f.scheme)
 	}
 	if f.tokenizer != "" {
-		if err := exists("tokenizer", f.tokenizer); err != nil {
+		if err := cli.Exists("tokenizer", f.tokenizer); err != nil {
 			return err
 		}
-		if !has(f.tokenizer, tokenizerFiles[0]) {
-			return misusef("--tokenizer %s: no %s in it", f.tokenizer, tokenizerFiles[0])
+		const file = "tokenizer.json"
+		if cli.Exists("", filepath.Join(f.tokenizer, file)) != nil {
+			return cli.Misusef("--tokenizer %s: no %s in it", f.tokenizer, file)
 		}
 	}
-	if err := checkOutput(f.output, policy(f.force)); err != nil {
+	if err := cli.CheckOutput(f.output, cli.PolicyOf(f.force)); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
-	m, err := mamba.New(c, mamba.Init(f.scheme), rand.New(rand.NewPCG(f.seed, initStream)))
+	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed)
 	if err != nil {
 		return err
 	}
-	err = stage(ctx, f.output, policy(f.force), func(tmp string) error {
-		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: defaultShardBytes}); err != nil {
+	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) error {
+		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: weights.DefaultShardBytes}); err != nil {
 			return err
 		}
-		return copyCompany(tmp, f.tokenizer)
+		return recipe.CopyModelFiles(tmp, f.tokenizer)
 	})
 	if err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	n := 0
 	for _, p := range m.Params() {
 		n += p.Size()
 	}
-	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, count(n), len(m.Params()))
-	return a.result(written{f.output, len(m.Params())}, text)
+	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, format.Count(n), len(m.Params()))
+	return a.Result(written{f.output, len(m.Params())}, text)
 }
 
 func (f initFlags) modelConfig() (mamba.Config, error) {

@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -23,7 +25,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Example: `  mamba-train data inspect -c configs/quickstart.yaml --rows 5
   mamba-train data inspect --tokenizer DIR --data chat.jsonl --messages messages --assistant-only-loss --verbose
   mamba-train data inspect -c configs/quickstart.yaml --packing --batch 0`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.inspect(f, rows, batch) },
 	}
 	f.addTokenizer(cmd)
@@ -42,11 +44,11 @@ type shownRow struct {
 }
 
 func (a *app) inspect(f dataFlags, rows, batch int) error {
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	c, d, t, err := f.open(ctx, a)
 	if err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	defer d.Close()
 	b := firstDocuments(d, rows)
@@ -56,7 +58,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 			return err
 		}
 		if batch >= l.Total() {
-			return misusef("--batch %d: an epoch has %s micro-batches, from 0", batch, count(l.Total()))
+			return cli.Misusef("--batch %d: an epoch has %s micro-batches, from 0", batch, format.Count(l.Total()))
 		}
 		b = l.At(0, batch)
 	}
@@ -70,7 +72,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 		}
 		a.show(&text, one, t)
 	}
-	return a.result(map[string]any{"rows": shown}, text.String())
+	return a.Result(map[string]any{"rows": shown}, text.String())
 }
 
 // firstDocuments lays the first documents of a data set end to end.
@@ -85,7 +87,7 @@ func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 
 // show writes a document for people: its text with the masked parts set apart, and under --verbose ids and labels.
 func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
-	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], counted(len(b.Tokens), "token"), counted(b.Counted(), "label"))
+	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], format.Counted(len(b.Tokens), "token"), format.Counted(b.Counted(), "label"))
 	if t != nil {
 		for _, s := range b.Segments(t) {
 			if !s.Counted {
@@ -95,14 +97,14 @@ func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
 		}
 		out.WriteString("\n")
 	}
-	if a.verbose || t == nil {
+	if a.Verbose || t == nil {
 		fmt.Fprintf(out, "ids    %v\nlabels %v\n", b.Tokens, b.Labels)
 	}
 }
 
 // setApart marks text: faint on a terminal, in brackets elsewhere and with NO_COLOR.
 func (a *app) setApart(text string) string {
-	if isTerminal(a.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
+	if cli.IsTerminal(a.Out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
 		return "\x1b[2m" + text + "\x1b[22m"
 	}
 	return "⟨" + text + "⟩"

@@ -1,6 +1,8 @@
 // Mamba-train trains, LoRA fine-tunes, evaluates, runs and exports Mamba language models on any CPU.
 package main
 
-import "os"
+import (
+	"os"
+)
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
+	"mambatrain/trainer/recipe"
 )
 
 type mergeFlags struct {
@@ -34,7 +36,7 @@ of a model whose head is that table, the head becomes a tensor of its own, since
 The merged model is read back, and its logits are compared with those of the adapted one.`,
 		Example: `  mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
   mamba-train merge --model DIR --adapter runs/a=0.5 --adapter runs/b=0.5 --output runs/both --dtype bfloat16`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.merge(f) },
 	}
 	fl := cmd.Flags()
@@ -43,7 +45,7 @@ The merged model is read back, and its logits are compared with those of the ada
 	fl.StringVarP(&f.output, "output", "o", "", "model directory to make")
 	addWeightFlags(cmd, &f.dtype, &f.shard)
 	fl.BoolVar(&f.force, "force", false, "replace files in the output directory, and merge into a base that the adapter was not trained on")
-	needFlags(cmd, "adapter", "output")
+	cli.RequireFlags(cmd, "adapter", "output")
 	return cmd
 }
 
@@ -57,12 +59,12 @@ func addWeightFlags(cmd *cobra.Command, dtype, shard *string) {
 func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 	if dtype != "" {
 		if o.DType, err = weights.ParseDType(dtype); err != nil {
-			return o, misusef("--dtype must be float32, bfloat16 or float16, got %q", dtype)
+			return o, cli.Misusef("--dtype must be float32, bfloat16 or float16, got %q", dtype)
 		}
 	}
-	size, err := parseBytes(shard)
+	size, err := recipe.ParseBytes(shard)
 	if err != nil || size == 0 {
-		return o, misusef("--max-shard-size: want a size such as 5GB, got %q", shard)
+		return o, cli.Misusef("--max-shard-size: want a size such as 5GB, got %q", shard)
 	}
 	o.ShardBytes = int64(size)
 	return o, nil
@@ -70,11 +72,11 @@ func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 
 // mergeResult is what merge prints with --json.
 type mergeResult struct {
-	Output     string  `json:"output"`
-	Tensors    int     `json:"tensors"`
-	Changed    int     `json:"changed"`
-	UntiedHead bool    `json:"untied_head"`
-	MaxDiff    *finite `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
+	Output     string      `json:"output"`
+	Tensors    int         `json:"tensors"`
+	Changed    int         `json:"changed"`
+	UntiedHead bool        `json:"untied_head"`
+	MaxDiff    *cli.Finite `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
 }
 
 // merger is a merge that is being put together.
@@ -94,15 +96,15 @@ func (a *app) merge(f mergeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := checkOutput(f.output, policy(f.force)); err != nil {
+	if err := cli.CheckOutput(f.output, cli.PolicyOf(f.force)); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	m := &merger{options: o}
 	defer m.close()
 	if err := m.open(ctx, a, f); err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	if m.tied, err = isTied(m); err != nil {
 		return err
@@ -111,18 +113,18 @@ func (a *app) merge(f mergeFlags) error {
 		return err
 	}
 	if err := m.runAdapted(ctx); err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	var r mergeResult
-	err = stage(ctx, f.output, policy(f.force), func(tmp string) (err error) {
+	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) (err error) {
 		r, err = m.write(ctx, tmp)
 		return err
 	})
 	if err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	r.Output = f.output
-	return a.result(r, r.text())
+	return a.Result(r, r.text())
 }
 
 // open opens the base and the adapters.
@@ -132,10 +134,7 @@ func (m *merger) open(ctx context.Context, a *app, f mergeFlags) (err error) {
 		if err != nil {
 			return err
 		}
-		if dir, err = adapterDirectory(dir); err != nil {
-			return err
-		}
-		d, err := lora.Open(dir)
+		d, err := recipe.OpenAdapter(dir)
 		if err != nil {
 			return err
 		}
@@ -144,7 +143,7 @@ func (m *merger) open(ctx context.Context, a *app, f mergeFlags) (err error) {
 	name := f.model
 	if name == "" {
 		if name = m.adapters[0].BaseModel; name == "" {
-			return misusef("adapter %s does not say what its base is: name it with --model", m.adapters[0].Path)
+			return cli.Misusef("adapter %s does not say what its base is: name it with --model", m.adapters[0].Path)
 		}
 	}
 	if m.base, err = a.modelDirectory(ctx, name); err != nil {
@@ -165,7 +164,7 @@ func splitShare(arg string) (dir string, share float64, err error) {
 	}
 	share, err = strconv.ParseFloat(arg[i+1:], 64)
 	if err != nil || math.IsNaN(share) || math.IsInf(share, 0) {
-		return "", 0, misusef("--adapter %s: want a number after =, got %q", arg, arg[i+1:])
+		return "", 0, cli.Misusef("--adapter %s: want a number after =, got %q", arg, arg[i+1:])
 	}
 	return arg[:i], share, nil
 }
@@ -188,7 +187,7 @@ func (m *merger) checkBase(force bool) error {
 	}
 	for _, d := range m.adapters {
 		if err := d.CheckBase(fingerprint); err != nil {
-			return misusef("%v; --force merges nevertheless", err)
+			return cli.Misusef("%v; --force merges nevertheless", err)
 		}
 	}
 	return nil
@@ -250,7 +249,7 @@ func (m *merger) write(ctx context.Context, dir string) (r mergeResult, err erro
 	if err := c.Save(dir); err != nil {
 		return r, err
 	}
-	if err := copyCompany(dir, m.adapters[0].Path, m.base); err != nil {
+	if err := recipe.CopyModelFiles(dir, m.adapters[0].Path, m.base); err != nil {
 		return r, err
 	}
 	r = mergeResult{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
@@ -282,7 +281,7 @@ func (m *merger) prove(ctx context.Context, dir string, r *mergeResult) error {
 	if err != nil {
 		return err
 	}
-	diff := finite(d)
+	diff := cli.Finite(d)
 	r.MaxDiff = &diff
 	largest := 0.0
 	for _, x := range m.logits {
@@ -314,16 +313,16 @@ func (r mergeResult) text() string {
 	return text + fmt.Sprintf("\nnext: mamba-train generate --model %s --prompt TEXT", r.Output)
 }
 
-// copyCompany copies what stands beside a model's weights: the tokenizer of the first directory that has one, and the
-// defaults for generation.
-func copyCompany(to string, from ...string) error {
-	if err := copyTokenizer(to, from...); err != nil {
-		return err
-	}
-	for _, dir := range from {
-		if has(dir, mamba.GenerationConfigFile) {
-			return copyFile(filepath.Join(to, mamba.GenerationConfigFile), filepath.Join(dir, mamba.GenerationConfigFile))
+// until makes the writing of tensors stop where ctx ends.
+func until(ctx context.Context, tensors []weights.Entry) []weights.Entry {
+	list := slices.Clone(tensors)
+	for i, s := range list {
+		list[i].Values = func() (any, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return s.Values()
 		}
 	}
-	return nil
+	return list
 }

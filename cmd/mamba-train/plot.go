@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/plot"
@@ -25,7 +26,7 @@ func (a *app) plotCommand() *cobra.Command {
   mamba-train plot runs/a runs/b --output compare.png`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return misusef("name the output directory of at least one run (%s --help)", cmd.CommandPath())
+				return cli.Misusef("name the output directory of at least one run (%s --help)", cmd.CommandPath())
 			}
 			return nil
 		},
@@ -38,7 +39,7 @@ func (a *app) plotCommand() *cobra.Command {
 func (a *app) plot(runs []string, output string) error {
 	format := strings.TrimPrefix(filepath.Ext(output), ".")
 	if format != "svg" && format != "png" {
-		return misusef("--output must end in .svg or .png, got %q", output)
+		return cli.Misusef("--output must end in .svg or .png, got %q", output)
 	}
 	var histories []plot.History
 	for _, dir := range runs {
@@ -52,12 +53,12 @@ func (a *app) plot(runs []string, output string) error {
 	if err != nil {
 		return err
 	}
-	return a.result(map[string]any{"output": output, "runs": len(runs)}, "wrote "+output)
+	return a.Result(map[string]any{"output": output, "runs": len(runs)}, "wrote "+output)
 }
 
 // history reads the rows of a run: of its result, or of its newest checkpoint.
 func history(dir string) ([]checkpoint.Row, error) {
-	if err := exists("run", dir); err != nil {
+	if err := cli.Exists("run", dir); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, checkpoint.StateFile)
@@ -73,7 +74,7 @@ func history(dir string) ([]checkpoint.Row, error) {
 		b, err = os.ReadFile(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, misusef("run %s: no %s in it or in a checkpoint", dir, checkpoint.StateFile)
+		return nil, cli.Misusef("run %s: no %s in it or in a checkpoint", dir, checkpoint.StateFile)
 	}
 	if err != nil {
 		return nil, err

@@ -1,20 +1,28 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/recipe"
 )
 
 // progress shows how a run gets on: one line that changes on a terminal, a line for each logged row elsewhere.
 type progress struct {
 	app      *app
+	job      *recipe.Run // nil until it is prepared
+	resume   bool        // a checkpoint is asked for and has not been found
 	terminal bool
 	bar      *progressbar.ProgressBar
 	rate     rate
@@ -25,7 +33,7 @@ type progress struct {
 }
 
 func newProgress(a *app) *progress {
-	return &progress{app: a, terminal: isTerminal(a.err) && !a.quiet}
+	return &progress{app: a, terminal: cli.IsTerminal(a.Err) && !a.Quiet}
 }
 
 // rate is what the last steps did, the more recent the more it counts.
@@ -48,7 +56,7 @@ func (r *rate) tokensPerSecond() float64 { return r.tokens / max(r.seconds, 1e-9
 func (p *progress) observe(e trainer.Event) {
 	switch e := e.(type) {
 	case trainer.Started:
-		p.start(e.Overview)
+		p.begin(e.Overview)
 	case trainer.Resumed:
 		p.resumed(e)
 	case trainer.Stepped:
@@ -64,19 +72,19 @@ func (p *progress) observe(e trainer.Event) {
 	case trainer.Sampled:
 		p.sampled(e)
 	case trainer.Saved:
-		p.app.detail("saved %s in %s", e.Dir, duration(e.Time))
+		p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time))
 	case trainer.SaveFailed:
-		p.aside(func() { p.app.warn("step %d: %v; the run goes on", e.Step, e.Err) })
+		p.aside(func() { p.app.Warn("step %d: %v; the run goes on", e.Step, e.Err) })
 	case trainer.BestLost:
 		p.aside(func() {
-			p.app.warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)
+			p.app.Warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)
 		})
 	case trainer.Skipped:
-		p.aside(func() { p.app.warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
+		p.aside(func() { p.app.Warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
 	case trainer.NoGradient:
-		p.aside(func() { p.app.warn("no gradient reaches %s", abridged(e.Names)) })
+		p.aside(func() { p.app.Warn("no gradient reaches %s", abridged(e.Names)) })
 	case trainer.Stopping:
-		p.aside(func() { p.app.say("stopping after step %d: %s", e.Step, e.Reason) })
+		p.aside(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
 	}
 }
 
@@ -96,13 +104,21 @@ func abridged(names []string) string {
 	return text
 }
 
-func (p *progress) start(o trainer.Overview) {
+// begin prints the header, now that the run has looked at its directory and is about to make its first step.
+func (p *progress) begin(o trainer.Overview) {
 	p.steps = o.Steps
+	if p.resume {
+		p.app.Say("%s holds no checkpoint: the run starts from the beginning", p.job.Config.OutputDir)
+	}
+	if !p.app.Quiet {
+		p.app.printHeader(context.Background(), p.job, o)
+		p.perRow, p.peak = p.job.Work(), kernel.PeakFLOPS(formatOf(p.job.Config.Precision), peakTime)
+	}
 	if !p.terminal {
 		return
 	}
 	p.bar = progressbar.NewOptions(o.Steps,
-		progressbar.OptionSetWriter(p.app.err), progressbar.OptionSetPredictTime(true), progressbar.OptionShowCount(),
+		progressbar.OptionSetWriter(p.app.Err), progressbar.OptionSetPredictTime(true), progressbar.OptionShowCount(),
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(20), progressbar.OptionClearOnFinish(),
 		progressbar.OptionUseANSICodes(true), progressbar.OptionFullWidth(),
 	)
@@ -110,15 +126,16 @@ func (p *progress) start(o trainer.Overview) {
 }
 
 func (p *progress) resumed(e trainer.Resumed) {
+	p.resume = false
 	for _, d := range e.Damaged {
-		p.app.warn("%v; an older checkpoint is used", d)
+		p.app.Warn("%v; an older checkpoint is used", d)
 	}
 	for _, c := range e.Changed {
-		p.app.warn("changed since the checkpoint: %v", c)
+		p.app.Warn("changed since the checkpoint: %v", c)
 	}
-	p.app.say("%-9s step %d, %s", "resumes", e.Step, e.Dir)
+	p.app.Say("%-9s step %d, %s", "resumes", e.Step, e.Dir)
 	if k := e.Kernels; k != nil {
-		p.app.say("%-9s %s until now, %s from here on: the last bits differ from those of a straight run", k.Key, k.Was, k.Is)
+		p.app.Say("%-9s %s until now, %s from here on: the last bits differ from those of a straight run", k.Key, k.Was, k.Is)
 	}
 }
 
@@ -137,17 +154,17 @@ func (p *progress) step(e trainer.Stepped) {
 
 // share is the part of the machine's arithmetic peak that the last steps have reached.
 func (p *progress) share() string {
-	return percent(p.rate.rows * p.perRow / max(p.rate.seconds, 1e-9) / max(p.peak, 1))
+	return format.Percent(p.rate.rows * p.perRow / max(p.rate.seconds, 1e-9) / max(p.peak, 1))
 }
 
 // row prints a logged row where there is no terminal, and on one under --verbose.
 func (p *progress) row(r checkpoint.Row) {
 	loss, ok := r["loss"]
-	if !ok || p.terminal && !p.app.verbose {
+	if !ok || p.terminal && !p.app.Verbose {
 		return
 	}
 	p.aside(func() {
-		p.app.say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left",
+		p.app.Say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left",
 			int(r["step"]), p.steps, r["epoch"], loss, r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
 	})
 }
@@ -155,7 +172,7 @@ func (p *progress) row(r checkpoint.Row) {
 // left is the time that the remaining steps take at the present rate.
 func (p *progress) left(step int) string {
 	perStep := p.rate.seconds / max(p.rate.steps, 1)
-	return duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
+	return format.Duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
 }
 
 func (p *progress) evaluated(e trainer.Evaluated) {
@@ -165,22 +182,22 @@ func (p *progress) evaluated(e trainer.Evaluated) {
 	}
 	p.aside(func() {
 		text := fmt.Sprintf("step %d/%d", int(e.Row["step"]), p.steps)
-		for _, k := range sortedKeys(e.Row) {
+		for _, k := range slices.Sorted(maps.Keys(e.Row)) {
 			if shownMetric(k) {
-				text += fmt.Sprintf("  %s %s", k, significant(e.Row[k], 5))
+				text += fmt.Sprintf("  %s %s", k, format.Significant(e.Row[k], 5))
 			}
 		}
-		p.app.say("%s%s", text, best)
+		p.app.Say("%s%s", text, best)
 	})
 }
 
 func (p *progress) sampled(e trainer.Sampled) {
 	p.aside(func() {
 		if e.Err != nil {
-			p.app.warn("sample %q: %v", e.Prompt, e.Err)
+			p.app.Warn("sample %q: %v", e.Prompt, e.Err)
 			return
 		}
-		p.app.say("sample: %s%s", e.Prompt, e.Text)
+		p.app.Say("sample: %s%s", e.Prompt, e.Text)
 	})
 }
 
@@ -206,9 +223,4 @@ func (p *progress) end() {
 		p.bar.Clear()
 		p.bar = nil
 	}
-}
-
-// measure finds the peak, so that the share of it can be told.
-func (p *progress) measure(perRow float64, format kernel.Format) {
-	p.perRow, p.peak = perRow, kernel.PeakFLOPS(format, peakTime)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/trainer"
 )
 
@@ -16,7 +17,7 @@ func TestLossesAreTold(t *testing.T) {
 		"no gradient reaches w":                                          trainer.NoGradient{Names: []string{"w"}},
 	} {
 		var out strings.Builder
-		newProgress(&app{err: &out, quiet: true}).observe(e)
+		newProgress(&app{Console: cli.Console{Err: &out, Quiet: true}}).observe(e)
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%T: %q, want %q", e, out.String(), want)
 		}

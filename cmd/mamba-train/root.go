@@ -2,26 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/cmd/mamba-train/internal/cli"
 )
 
 // app is what all commands share: the streams and the common flags.
 type app struct {
-	in       io.Reader
-	out, err io.Writer
-
-	json, quiet, verbose bool
-	threads              int
-	precision            string
+	cli.Console
+	threads   int
+	precision string
 
 	downloads downloads
 	began     bool // a command has taken over from the command line's reading
@@ -29,32 +24,32 @@ type app struct {
 
 // run executes a command line and returns the exit code. Whatever goes wrong becomes a message here, and never a trace.
 func run(args []string) (code int) {
-	out := &keepError{to: os.Stdout}
-	a := &app{in: os.Stdin, out: out, err: os.Stderr}
+	out := &cli.ErrorWriter{To: os.Stdout}
+	a := &app{Console: cli.Console{In: os.Stdin, Out: out, Err: os.Stderr}}
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(a.err, "mamba-train: internal error: %v\nPlease report it with the command line and the output of mamba-train version.\n", r)
-			code = exitFailed
+			fmt.Fprintf(a.Err, "mamba-train: internal error: %v\nPlease report it with the command line and the output of mamba-train version.\n", r)
+			code = cli.ExitFailed
 		}
 	}()
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	err := root.ExecuteContext(context.Background())
 	a.downloads.end()
 	if err == nil {
-		a.began, err = true, out.err // help is written by cobra, which does not look
+		a.began, err = true, out.Err // help is written by cobra, which does not look
 	}
 	if err == nil {
-		return exitDone
+		return cli.ExitDone
 	}
 	if !a.began {
-		err = misuse(inOurWords(root, err))
+		err = cli.Misuse(cli.CommandError(root, err))
 	}
-	fmt.Fprintf(a.err, "mamba-train: %s\n", message(err))
-	return exitCode(err)
+	fmt.Fprintf(a.Err, "mamba-train: %s\n", cli.Message(err))
+	return cli.ExitCode(err)
 }
 
 func (a *app) root() *cobra.Command {
@@ -68,11 +63,11 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(flagError(cmd, err)) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return cli.Misuse(cli.FlagError(cmd, err)) })
 	f := root.PersistentFlags()
-	f.BoolVar(&a.json, "json", false, "print the result as one JSON object on standard output")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more detail")
+	f.BoolVar(&a.JSON, "json", false, "print the result as one JSON object on standard output")
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.Verbose, "verbose", "v", false, "print more detail")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0 = all cores")
 	root.AddCommand(a.commands()...)
 	a.takeOver(root)
@@ -103,16 +98,16 @@ func (a *app) takeOver(parent *cobra.Command) {
 // applyCommon checks the common flags and sets what is global to the process.
 func (a *app) applyCommon(cmd *cobra.Command) error {
 	if a.threads < 0 {
-		return misusef("--threads must not be negative, got %d", a.threads)
+		return cli.Misusef("--threads must not be negative, got %d", a.threads)
 	}
-	if a.quiet && a.verbose {
-		return misusef("--quiet and --verbose exclude each other")
+	if a.Quiet && a.Verbose {
+		return cli.Misusef("--quiet and --verbose exclude each other")
 	}
 	if f := cmd.Flags().Lookup("precision"); f != nil && a.precision != "float32" && a.precision != "bf16" {
-		return misusef("--precision must be float32 or bf16, got %q", a.precision)
+		return cli.Misusef("--precision must be float32 or bf16, got %q", a.precision)
 	}
 	if err := kernel.ISAError(); err != nil {
-		return misuse(err)
+		return cli.Misuse(err)
 	}
 	a.setThreads(a.threads)
 	return nil
@@ -129,64 +124,20 @@ func (a *app) precisionFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.precision, "precision", "float32", "float32 or bf16 (weights in bfloat16)")
 }
 
-// say prints a line for people, unless --quiet.
-func (a *app) say(format string, args ...any) {
-	if !a.quiet {
-		fmt.Fprintf(a.err, format+"\n", args...)
-	}
-}
-
-// detail prints a line under --verbose.
-func (a *app) detail(format string, args ...any) {
-	if a.verbose {
-		fmt.Fprintf(a.err, format+"\n", args...)
-	}
-}
-
-// warn prints a line that matters even to those who want it quiet.
-func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.err, "warning: "+format+"\n", args...)
-}
-
-// result prints v as one JSON object under --json, else what text says.
-func (a *app) result(v any, text string) error {
-	if a.json {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(a.out, "%s\n", b)
-		return err
-	}
-	if text == "" {
-		return nil
-	}
-	_, err := fmt.Fprintln(a.out, strings.TrimRight(text, "\n"))
-	return err
-}
-
-// isTerminal says whether a stream is one; progress and colours are for terminals only.
-func isTerminal(stream any) bool {
-	if k, ok := stream.(*keepError); ok {
-		stream = k.to
-	}
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// noArguments refuses arguments that are no flags.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return misusef("%s takes no argument, got %q (%s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
-	}
-	return nil
-}
-
-// needFlags makes flags required.
-func needFlags(cmd *cobra.Command, names ...string) {
-	for _, name := range names {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err)
-		}
+// helpCommand explains a command as its --help does.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]",
+		Short:   "Explain a command",
+		Example: "  mamba-train help train",
+		RunE: func(help *cobra.Command, args []string) error {
+			cmd, rest, err := help.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return cli.Misusef("%s: there is no such command (mamba-train --help)", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			cmd.InitDefaultVersionFlag()
+			return cmd.Help()
+		},
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
-import "runtime"
+import (
+	"runtime"
+)
 
 // peakRSS returns the memory that the process has got from the system, in bytes.
 func peakRSS() int64 {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/nn/weights"
 )
 
@@ -66,9 +67,9 @@ func TestSignalsSaveTheRun(t *testing.T) {
 const beStuck = "MAMBA_TRAIN_BE_STUCK"
 
 func stuck(path string) {
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
-	_ = stage(ctx, path, refuseWhatIsThere, func(tmp string) error {
+	_ = cli.Stage(ctx, path, cli.Refuse, func(tmp string) error {
 		if err := os.WriteFile(filepath.Join(tmp, "half"), []byte("a"), 0o666); err != nil {
 			return err
 		}

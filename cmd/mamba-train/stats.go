@@ -13,8 +13,10 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/format"
 )
 
 func (a *app) statsCommand() *cobra.Command {
@@ -25,7 +27,7 @@ func (a *app) statsCommand() *cobra.Command {
 		Short: "Count documents, tokens, lengths, duplicates, and what padding would have cost",
 		Example: `  mamba-train data stats -c configs/quickstart.yaml
   mamba-train data stats --tokenizer configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote --plot runs/lengths.svg`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.stats(f, picture) },
 	}
 	f.addTokenizer(cmd)
@@ -75,13 +77,13 @@ func (b lengthBin) label() string {
 
 func (a *app) stats(f dataFlags, picture string) error {
 	if ext := filepath.Ext(picture); picture != "" && ext != ".svg" && ext != ".png" {
-		return misusef("--plot must end in .svg or .png, got %q", picture)
+		return cli.Misusef("--plot must end in .svg or .png, got %q", picture)
 	}
-	ctx, stop := interruptible()
+	ctx, stop := cli.Interruptible()
 	defer stop()
 	c, d, _, err := f.open(ctx, a)
 	if err != nil {
-		return signalled(ctx, err)
+		return cli.Signalled(ctx, err)
 	}
 	defer d.Close()
 	report, err := d.Report(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
@@ -94,7 +96,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 		}
 	}
 	r := summarise(report)
-	return a.result(r, r.text())
+	return a.Result(r, r.text())
 }
 
 func summarise(p *data.Report) statsResult {
@@ -120,17 +122,17 @@ func (r statsResult) text() string {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{label}, args...)...)
 	}
-	line("rows", "%s, of which %s empty and %s without labels", count(r.Rows), count(r.Empty), count(r.NoLabels))
-	line("documents", "%s, of which %s repeat an earlier one", count(r.Documents), count(r.Duplicates))
-	line("epoch", "%s tokens in %s micro-batches, %s labels enter the loss", count(r.Tokens), count(r.Batches), count(r.Labels))
-	line("cut", "%s documents (%s), %s tokens lost", count(r.Truncated), percent(float64(r.Truncated)/float64(r.Documents)), count(r.CutTokens))
-	line("padding", "%s of a padded epoch would have been padding", percent(r.PaddingSaved))
+	line("rows", "%s, of which %s empty and %s without labels", format.Count(r.Rows), format.Count(r.Empty), format.Count(r.NoLabels))
+	line("documents", "%s, of which %s repeat an earlier one", format.Count(r.Documents), format.Count(r.Duplicates))
+	line("epoch", "%s tokens in %s micro-batches, %s labels enter the loss", format.Count(r.Tokens), format.Count(r.Batches), format.Count(r.Labels))
+	line("cut", "%s documents (%s), %s tokens lost", format.Count(r.Truncated), format.Percent(float64(r.Truncated)/float64(r.Documents)), format.Count(r.CutTokens))
+	line("padding", "%s of a padded epoch would have been padding", format.Percent(r.PaddingSaved))
 	if r.Filled > 0 {
-		line("packing", "%s of the rows are filled", percent(r.Filled))
+		line("packing", "%s of the rows are filled", format.Percent(r.Filled))
 	}
-	line("length", "mean %.1f, longest %s", r.Mean, count(r.Longest))
+	line("length", "mean %.1f, longest %s", r.Mean, format.Count(r.Longest))
 	for _, q := range r.Quantiles {
-		line("", "%3.0f %% of the documents have at most %s", 100*q.Share, count(q.Length))
+		line("", "%3.0f %% of the documents have at most %s", 100*q.Share, format.Count(q.Length))
 	}
 	const width = 50
 	top := 1
@@ -139,7 +141,7 @@ func (r statsResult) text() string {
 	}
 	for _, bin := range r.Histogram {
 		bar := strings.Repeat("█", int(math.Ceil(width*float64(bin.Documents)/float64(top))))
-		line(bin.label(), "%s %s", bar, count(bin.Documents))
+		line(bin.label(), "%s %s", bar, format.Count(bin.Documents))
 	}
 	return b.String()
 }

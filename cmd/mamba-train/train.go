@@ -4,12 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/internal/format"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/recipe"
 )
 
 type trainFlags struct {
@@ -31,7 +38,7 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
   mamba-train train -c configs/quickstart.yaml --set train.num_train_epochs=1 --set output_dir=runs/short
   mamba-train train -c configs/quickstart.yaml --resume
   mamba-train train -c configs/english-quotes.yaml --dry-run`,
-		Args: noArguments,
+		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.train(cmd, f) },
 	}
 	fl := cmd.Flags()
@@ -43,7 +50,7 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
 	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and do nothing else")
 	fl.BoolVar(&f.dry, "dry-run", false, "do everything but the steps: header, memory and time estimate")
 	a.precisionFlag(cmd)
-	needFlags(cmd, "config")
+	cli.RequireFlags(cmd, "config")
 	cmd.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return cmd
 }
@@ -54,14 +61,14 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 			f.sets = append(f.sets, name+"="+fl.Value.String())
 		}
 	}
-	c, err := loadConfig(configSource{file: f.config, sets: f.sets})
+	c, err := config.Load(config.Source{File: f.config, Sets: f.sets})
 	if err != nil {
 		return err
 	}
 	if f.printConfig {
-		text, err := c.yaml()
+		text, err := c.YAML()
 		if err == nil {
-			_, err = a.out.Write(text)
+			_, err = a.Out.Write(text)
 		}
 		return err
 	}
@@ -88,58 +95,48 @@ func (f trainFlags) mode() (checkpoint.Mode, error) {
 	case f.resume == "same", f.resume == "force":
 		return checkpoint.Resume, nil
 	}
-	return 0, misusef("--resume takes no value or force, got %q", f.resume)
+	return 0, cli.Misusef("--resume takes no value or force, got %q", f.resume)
 }
 
 // runTraining is a training run from the configuration to the result.
-func (a *app) runTraining(ctx context.Context, c *Config, comm trainer.Communicator, mode checkpoint.Mode, f trainFlags) (err error) {
-	if mode == checkpoint.Fresh && !f.dry && comm.Rank() == 0 {
-		if err := misuse(checkpoint.CheckFresh(checkpoint.Disk{}, c.OutputDir)); err != nil {
-			return err
-		}
+func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Communicator, mode checkpoint.Mode, f trainFlags) error {
+	o := recipe.Options{
+		Mode: mode, Force: f.resume == "force", Comm: comm, Hub: a.hub(), Version: buildVersion().identity(),
+		Warn: func(err error) { a.Warn("%v", err) },
 	}
 	if f.dry && comm.Rank() > 0 {
 		return nil
 	}
-	j, err := prepare(ctx, a, c)
+	if !f.dry {
+		if err := recipe.CheckOutput(c.OutputDir, o); err != nil {
+			return err
+		}
+	}
+	p := newProgress(a)
+	o.Observer = p.observe
+	collectEarly()
+	j, err := recipe.Prepare(ctx, *c, o)
 	if err != nil {
 		return err
 	}
-	defer j.close()
-	j.comm = comm
+	defer j.Close()
 	if f.dry {
-		return j.dryRun(ctx)
+		return a.dryRun(ctx, j)
 	}
-	if err := j.open(mode); err != nil {
-		return err
-	}
-	if j.rows, err = trainer.FromRank(comm, 0, j.rows); err != nil { // machines may differ in memory
-		return err
-	}
-	if err := j.compile(); err != nil {
-		return err
-	}
-	task, err := j.task()
-	if err != nil {
-		return err
-	}
-	task.Force = f.resume == "force"
-	if j.trainer, err = trainer.New(c.Train, task); err != nil {
-		return err
-	}
-	result, err := j.trainer.Run(ctx)
-	j.progress.end()
+	p.job, p.resume = j, mode == checkpoint.Resume
+	result, err := j.Train(ctx)
+	p.end()
 	if err != nil {
 		return a.explainStop(ctx, c, err)
 	}
 	if comm.Rank() > 0 {
 		return nil
 	}
-	return a.reportRun(c, j, result)
+	return a.reportRun(j, result)
 }
 
 // explainStop says how an interrupted run goes on.
-func (a *app) explainStop(ctx context.Context, c *Config, err error) error {
+func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
 	var i *trainer.Interrupted
 	if !errors.As(err, &i) {
 		return err
@@ -165,39 +162,57 @@ func (e explained) Unwrap() error { return e.error }
 
 // trainResult is what train prints with --json.
 type trainResult struct {
-	OutputDir       string  `json:"output_dir"`
-	Steps           int     `json:"steps"`
-	TrainLoss       finite  `json:"train_loss"`
-	EvalLoss        *finite `json:"eval_loss"` // of the first set
-	Tokens          int     `json:"tokens"`
-	TokensPerSecond float64 `json:"tokens_per_second"`
-	PeakRSS         int64   `json:"peak_rss_bytes"`
+	OutputDir       string      `json:"output_dir"`
+	Steps           int         `json:"steps"`
+	TrainLoss       cli.Finite  `json:"train_loss"`
+	EvalLoss        *cli.Finite `json:"eval_loss"` // of the first set
+	Tokens          int         `json:"tokens"`
+	TokensPerSecond float64     `json:"tokens_per_second"`
+	PeakRSS         int64       `json:"peak_rss_bytes"`
 }
 
-func (a *app) reportRun(c *Config, j *job, r trainer.Result) error {
+func (a *app) reportRun(j *recipe.Run, r trainer.Result) error {
+	c := j.Config
 	out := trainResult{
-		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: finite(r.TrainLoss), Tokens: r.Tokens,
+		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: cli.Finite(r.TrainLoss), Tokens: r.Tokens,
 		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(),
 	}
-	if sets := c.Data.evalNames(); len(sets) > 0 {
+	if sets := c.Data.EvalNames(); len(sets) > 0 {
 		if loss, ok := r.Eval[trainer.EvalSet{Name: sets[0]}.Key("loss")]; ok {
-			eval := finite(loss)
+			eval := cli.Finite(loss)
 			out.EvalLoss = &eval
 		}
 	}
 	switch {
 	case r.AlreadyFinished:
-		a.say("%s is finished: %d steps, train loss %.4f; nothing to do", c.OutputDir, r.Steps, r.TrainLoss)
+		a.Say("%s is finished: %d steps, train loss %.4f; nothing to do", c.OutputDir, r.Steps, r.TrainLoss)
 	default:
-		a.say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, byteSize(out.PeakRSS))
+		a.Say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", format.Counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, recipe.Bytes(out.PeakRSS))
 		if r.StopReason != "" {
-			a.say("stopped early: %s", r.StopReason)
+			a.Say("stopped early: %s", r.StopReason)
 		}
-		a.say("wrote %s: %s", c.OutputDir, j.resultFiles())
+		a.Say("wrote %s: %s", c.OutputDir, resultFiles(j))
 	}
-	a.say("next: %s", j.nextCommand())
-	return a.result(out, "")
+	a.Say("next: %s", nextCommand(j))
+	return a.Result(out, "")
 }
 
-// now is the clock of runs.
-var now = time.Now
+// resultFiles names the most important files of the result.
+func resultFiles(j *recipe.Run) string {
+	if j.Adapter != nil {
+		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
+	}
+	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
+}
+
+// nextCommand is what to type next.
+func nextCommand(j *recipe.Run) string {
+	dir := j.Config.OutputDir
+	switch {
+	case j.Adapter != nil:
+		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
+	case j.Tokenizer != nil:
+		return fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", dir)
+	}
+	return fmt.Sprintf("mamba-train generate --model %s --prompt-ids 1,2,3", dir)
+}

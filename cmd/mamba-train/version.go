@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/cmd/mamba-train/internal/cli"
 )
 
 type versionInfo struct {
@@ -26,14 +27,14 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version, how it was built and the kernels in use",
 		Example: "  mamba-train version --json",
-		Args:    noArguments,
+		Args:    cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
 			text := fmt.Sprintf("mamba-train %s\nbuilt with   %s for %s\nkernels      %s, %d threads", v.Version, v.Go, v.Platform, v.Kernels, v.Threads)
 			if v.Revision != "" {
 				text += "\nrevision     " + v.Revision
 			}
-			return a.result(v, text)
+			return a.Result(v, text)
 		},
 	}
 }

@@ -36,7 +36,12 @@ func (l *List) Include(section string, err error) {
 		return
 	}
 	var faults List
-	if !errors.As(err, &faults) {
+	var one Fault
+	switch {
+	case errors.As(err, &faults):
+	case errors.As(err, &one):
+		faults = List{one}
+	default:
 		faults = List{{Problem: err.Error()}}
 	}
 	for _, f := range faults {
@@ -44,8 +49,9 @@ func (l *List) Include(section string, err error) {
 	}
 }
 
+// join appends path, the path of a setting below section or an index such as [2].
 func join(section, path string) string {
-	if section == "" || path == "" {
+	if section == "" || path == "" || path[0] == '[' {
 		return section + path
 	}
 	return section + "." + path

@@ -18,6 +18,14 @@ func Nearest(word string, candidates []string) string {
 	return found
 }
 
+// DidYouMean returns "; did you mean x?" for the nearest candidate, "" if none is near enough.
+func DidYouMean(word string, candidates []string) string {
+	if n := Nearest(word, candidates); n != "" {
+		return "; did you mean " + n + "?"
+	}
+	return ""
+}
+
 // edits counts insertions, deletions, replacements and swaps of neighbours between two words (optimal string alignment).
 func edits(a, b string) int {
 	d := make([][]int, len(a)+1)

@@ -1,0 +1,96 @@
+// Package cli is what the commands share: the console, exit codes, signals, output that appears whole, and the words of flags.
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Console is where a command reads and prints, and how much it prints.
+type Console struct {
+	In       io.Reader
+	Out, Err io.Writer
+
+	JSON, Quiet, Verbose bool
+}
+
+// Say prints a line for people, unless --quiet.
+func (c *Console) Say(format string, args ...any) {
+	if !c.Quiet {
+		fmt.Fprintf(c.Err, format+"\n", args...)
+	}
+}
+
+// Detail prints a line under --verbose.
+func (c *Console) Detail(format string, args ...any) {
+	if c.Verbose {
+		fmt.Fprintf(c.Err, format+"\n", args...)
+	}
+}
+
+// Warn prints a line that matters even to those who want it quiet.
+func (c *Console) Warn(format string, args ...any) {
+	fmt.Fprintf(c.Err, "warning: "+format+"\n", args...)
+}
+
+// Result prints v as one JSON object under --json, else what text says.
+func (c *Console) Result(v any, text string) error {
+	if c.JSON {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.Out, "%s\n", b)
+		return err
+	}
+	if text == "" {
+		return nil
+	}
+	_, err := fmt.Fprintln(c.Out, strings.TrimRight(text, "\n"))
+	return err
+}
+
+// IsTerminal says whether a stream is one; progress and colours are for terminals only.
+func IsTerminal(stream any) bool {
+	if k, ok := stream.(*ErrorWriter); ok {
+		stream = k.To
+	}
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// NoArguments refuses arguments that are no flags.
+func NoArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Misusef("%s takes no argument, got %q (%s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+// RequireFlags makes flags required.
+func RequireFlags(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// ErrorWriter writes to another writer until that fails, and keeps why.
+type ErrorWriter struct {
+	To  io.Writer
+	Err error
+}
+
+func (k *ErrorWriter) Write(b []byte) (n int, err error) {
+	if k.Err == nil {
+		n, k.Err = k.To.Write(b)
+	}
+	return n, k.Err
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"mambatrain/internal/fault"
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+)
+
+// Exit codes. They are part of the program's interface.
+const (
+	ExitDone       = 0
+	ExitFailed     = 1  // input damaged, disk full, not finite, peer failed
+	ExitMisuse     = 2  // flags, configuration, names that lead nowhere
+	ExitLauncher   = 69 // the MPI library and the launcher do not belong together
+	ExitTryAgain   = 75 // a collective timed out or a rank was lost
+	ExitSignalBase = 128
+)
+
+// misused is an error in how the program was called.
+type misused struct{ error }
+
+func (m misused) Unwrap() error { return m.error }
+
+// Misuse marks err as wrong use; nil stays nil.
+func Misuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return misused{err}
+}
+
+func Misusef(format string, args ...any) error { return misused{fmt.Errorf(format, args...)} }
+
+// Stopped is the end of a command that a signal asked to stop.
+type Stopped struct {
+	Signal os.Signal
+	Err    error
+}
+
+func (s Stopped) Error() string { return s.Err.Error() }
+func (s Stopped) Unwrap() error { return s.Err }
+
+// Saved is the end of a run that was told to save its state, and did.
+type Saved struct{ Err error }
+
+func (s Saved) Error() string { return s.Err.Error() }
+func (s Saved) Unwrap() error { return s.Err }
+
+// ExitCode is the one place where errors become exit codes.
+func ExitCode(err error) int {
+	var signal Stopped
+	var coded interface{ ExitCode() int }
+	switch {
+	case err == nil, errors.As(err, new(Saved)):
+		return ExitDone
+	case errors.As(err, &signal):
+		if n, ok := signal.Signal.(syscall.Signal); ok {
+			return ExitSignalBase + int(n)
+		}
+		return ExitSignalBase + int(syscall.SIGINT)
+	case errors.As(err, &coded):
+		return coded.ExitCode()
+	case errors.As(err, new(misused)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
+		errors.Is(err, checkpoint.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
+		return ExitMisuse
+	case errors.Is(err, context.Canceled):
+		return ExitSignalBase + int(syscall.SIGINT)
+	}
+	return ExitFailed
+}
+
+// Message is what the user reads of an error: one line, or a headline with the faults of a list below it.
+func Message(err error) string {
+	var list interface {
+		error
+		Unwrap() []error
+	}
+	text := strings.TrimRight(err.Error(), "\n")
+	if !errors.As(err, &list) {
+		return text
+	}
+	var lines []string
+	for _, e := range list.Unwrap() {
+		lines = append(lines, fmt.Sprint(e))
+	}
+	context, whole := strings.CutSuffix(text, list.Error())
+	if len(lines) < 2 || !whole || list.Error() != strings.Join(lines, "\n") {
+		return text // these errors are not a list of faults
+	}
+	return fmt.Sprintf("%s%d faults\n  %s", context, len(lines), strings.Join(lines, "\n  "))
+}
+
+// Exists makes a path that leads nowhere an error of wrong use. what says what it is, such as "model directory".
+func Exists(what, path string) error {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Misusef("%s %s: no such file or directory", what, path)
+	}
+	if err != nil {
+		return Misuse(err)
+	}
+	return nil
+}

@@ -1,0 +1,17 @@
+package cli
+
+import (
+	"encoding/json"
+	"math"
+)
+
+// Finite is a number that is null in JSON where it is infinite or none, for which JSON has no other word.
+type Finite float64
+
+// MarshalJSON implements [json.Marshaler].
+func (x Finite) MarshalJSON() ([]byte, error) {
+	if v := float64(x); math.IsNaN(v) || math.IsInf(v, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(x))
+}

@@ -1,0 +1,17 @@
+package cli
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+)
+
+// A result is printed whatever its numbers are.
+func TestNumbersThatAreNotFinite(t *testing.T) {
+	for x, want := range map[Finite]string{1.5: "1.5", Finite(math.Inf(1)): "null", Finite(math.Inf(-1)): "null", Finite(math.NaN()): "null"} {
+		got, err := json.Marshal([]Finite{x})
+		if err != nil || string(got) != "["+want+"]" {
+			t.Errorf("%v: %s, %v, want [%s]", float64(x), got, err, want)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"mambatrain/internal/spelling"
+)
+
+// FlagError says what is wrong with a flag, and which one was probably meant.
+func FlagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		f := invalid.GetFlag()
+		want, ok := map[string]string{"int": "a whole number", "uint64": "a whole number of 0 or more", "float64": "a number", "bool": "true or false"}[f.Value.Type()]
+		if ok {
+			text = fmt.Sprintf("--%s: want %s, got %q", f.Name, want, invalid.GetValue())
+		}
+	}
+	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		name, _, _ = strings.Cut(name, "=")
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		text = "unknown flag --" + name
+		if near := spelling.Nearest(name, names); near != "" {
+			text += "; did you mean --" + near + "?"
+		}
+	}
+	return fmt.Errorf("%s (%s --help)", text, cmd.CommandPath())
+}
+
+// cobra's words for flags that are missing or do not go together.
+var (
+	missingFlags   = regexp.MustCompile(`^required flag\(s\) (.+) not set$`)
+	eitherFlag     = regexp.MustCompile(`^at least one of the flags in the group \[(.+)\] is required$`)
+	unknownCommand = regexp.MustCompile(`^unknown command "(.+)" for "mamba-train ?(.*)"`)
+	exclusiveFlags = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
+)
+
+// CommandError is an error of the command line below root as this program says it.
+func CommandError(root *cobra.Command, err error) error {
+	text := err.Error()
+	if m := unknownCommand.FindStringSubmatch(text); m != nil {
+		parent, _, err := root.Find(strings.Fields(m[2]))
+		if err != nil {
+			return err
+		}
+		var names []string
+		for _, cmd := range parent.Commands() {
+			names = append(names, cmd.Name())
+		}
+		return fmt.Errorf("unknown command %q%s (%s --help)", m[1], spelling.DidYouMean(m[1], names), parent.CommandPath())
+	}
+	if m := missingFlags.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("--%s must be given", strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " and --"))
+	}
+	if m := eitherFlag.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("--%s must be given", strings.ReplaceAll(m[1], " ", " or --"))
+	}
+	if m := exclusiveFlags.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("--%s exclude each other", strings.ReplaceAll(m[1], " ", " and --"))
+	}
+	return err
+}
+
+// Complete tells the shell which values a flag takes. After one that ends in = no space follows.
+func Complete(cmd *cobra.Command, flag string, values ...string) {
+	how := cobra.ShellCompDirectiveNoFileComp
+	if strings.HasSuffix(values[0], "=") {
+		how |= cobra.ShellCompDirectiveNoSpace
+	}
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
+	if err != nil {
+		panic(err) // the flag does not exist: a mistake in this package
+	}
+}

@@ -1,0 +1,300 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/trainer/recipe"
+)
+
+// loadText loads a configuration from YAML text.
+func loadText(t *testing.T, text string, sets ...string) (*recipe.Config, error) {
+	t.Helper()
+	return Load(Source{File: tempFile(t, "c.yaml", text), Sets: sets})
+}
+
+const minimal = "model: m\noutput_dir: o\ndata: {train: d.jsonl}\n"
+
+func TestFaultsAreReportedTogether(t *testing.T) {
+	_, err := loadText(t, minimal+`
+learning_rate: 1
+modle: x
+train:
+  learnin_rate: 1e-3
+  save_steps: 1.5
+  logging_steps: "10"
+  optim: 5
+  sample_prompts: [a, 3]
+  warmup_ratio: 0.1
+lora:
+  r: 2.0
+  layers_to_transform: [1, x]
+  rank_pattern: {a.b.C: 1.5}
+  init_lora_weights: [1]
+`)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"c.yaml: learning_rate: unknown key; did you mean train.learning_rate?",
+		"c.yaml: modle: unknown key; did you mean model?",
+		"c.yaml: train.learnin_rate: unknown key; did you mean train.learning_rate?",
+		"c.yaml: train.warmup_ratio: unknown key; write train.warmup_steps",
+		"c.yaml: train.save_steps: want a whole number, got 1.5",
+		`c.yaml: train.logging_steps: want a whole number, got "10"`,
+		"c.yaml: train.optim: want text, got 5: put it in quotes",
+		"c.yaml: train.sample_prompts[1]: want text, got 3",
+		"c.yaml: lora.r: want a whole number, got 2.0",
+		`c.yaml: lora.layers_to_transform[1]: want a whole number, got "x"`,
+		"c.yaml: lora.rank_pattern: a.b.C: want a whole number, got 1.5",
+		"c.yaml: lora.init_lora_weights: want true, gaussian or pissa, got a list",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in:\n%v", want, err)
+		}
+	}
+	if n := strings.Count(err.Error(), "\n") + 1; n != 12 {
+		t.Errorf("%d lines, want 12:\n%v", n, err)
+	}
+	if !errors.As(err, new(fault.Fault)) {
+		t.Errorf("%T holds no fault", err)
+	}
+}
+
+func TestValuesThatMakeNoSense(t *testing.T) {
+	_, err := loadText(t, `
+train: {learning_rate: -0.1, early_stopping_patience: 2}
+data: {truncation: middle, template: "{{.a}}", messages: m}
+precision: bf16
+`)
+	for _, want := range []string{
+		"c.yaml: model: must be given", "c.yaml: output_dir: must be given", "c.yaml: data.train: must be given",
+		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: needs data to evaluate on",
+		"c.yaml: data.truncation: want", "c.yaml: data.template: given with messages", "c.yaml: precision: bf16 is for frozen weights",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in:\n%v", want, err)
+		}
+	}
+}
+
+var fromFile = regexp.MustCompile(`(?m)^\S+c\.yaml`)
+
+// One misspelt key hides no value that makes no sense, and a value that cannot be read brings no fault beside its own.
+func TestFaultsOfFormAndMeaningTogether(t *testing.T) {
+	_, err := loadText(t, `
+output_dir: o
+data: {train: 5, eval: [1], eval_fracton: 0.1}
+train: {learning_rate: -0.1, load_best_model_at_end: true, optim: 3}
+`, "train.warmup_stps=3", "train.adam_beta1=2")
+	const want = `c.yaml: data.eval_fracton: unknown key; did you mean data.eval_fraction?
+--set train.warmup_stps=3: unknown key; did you mean train.warmup_steps?
+c.yaml: data.train: want a path, an id or {path: …, weight: …}, got 5
+c.yaml: data.eval[0]: want a path, an id or {path: …, weight: …}, got 1
+c.yaml: train.optim: want text, got 3: put it in quotes
+c.yaml: model: must be given
+c.yaml: train.learning_rate: must be positive, got -0.1
+--set train.adam_beta1=2: train.adam_beta1: must be at least 0 and below 1, got 2`
+	if got := fromFile.ReplaceAllString(fmt.Sprint(err), "c.yaml"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	_, err = loadText(t, minimal+"train: {learning_rate: -1, load_best_model_at_end: true}\n", "data.eval={a: x, b: y}", "train.metric_for_best_model=eval_c_loss")
+	for _, want := range []string{"train.learning_rate: must be positive", "train.metric_for_best_model: must be one of eval_a_loss"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in:\n%v", want, err)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	text := minimal + "seed: 1\nthreads: 1\ntrain: {learning_rate: 1.0e-3, optim: sgd}\n"
+	t.Setenv("MAMBA_TRAIN_SEED", "2")
+	t.Setenv("MAMBA_TRAIN_THREADS", "2")
+	t.Setenv("MAMBA_TRAIN_TRAIN_LEARNING_RATE", "2e-3")
+	t.Setenv("MAMBA_TRAIN_MEMORY_LIMIT", "")
+	t.Setenv("MAMBA_TRAIN_KERNELS", "generic")
+	c, err := loadText(t, text, "seed=3", "data.max_length=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Seed != 3 || c.Threads != 2 || c.Train.LearningRate != 2e-3 || c.Train.Optim != "sgd" || c.Train.WeightDecay != 0 || c.Data.MaxLength != 3 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestEnvironmentFaults(t *testing.T) {
+	t.Setenv("MAMBA_TRAIN_TRAIN_LEARNIG_RATE", "1")
+	t.Setenv("MAMBA_TRAIN_SEED", "x")
+	_, err := loadText(t, minimal)
+	for _, want := range []string{"MAMBA_TRAIN_TRAIN_LEARNIG_RATE: names no key of the configuration; did you mean MAMBA_TRAIN_TRAIN_LEARNING_RATE?", `environment MAMBA_TRAIN_SEED: seed: want a whole number, got "x"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("missing %q in %v", want, err)
+		}
+	}
+}
+
+func TestOptionalSections(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		sets []string
+		want bool
+	}{
+		{"", nil, false},
+		{"lora:\n", nil, true},
+		{"lora: {}\n", nil, true},
+		{"lora: null\n", nil, false},
+		{"lora: {r: 4}\n", nil, true},
+		{"", []string{"lora.r=4"}, true},
+		{"", []string{"lora={}"}, true},
+		{"lora: {r: 4}\n", []string{"lora=null"}, false},
+	} {
+		got, err := loadText(t, minimal+c.text, c.sets...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (got.LoRA != nil) != c.want {
+			t.Errorf("%q %v: lora present is %v", c.text, c.sets, got.LoRA != nil)
+		}
+	}
+}
+
+func TestMapsKeepCaseDotsAndOrder(t *testing.T) {
+	c, err := loadText(t, minimal+"lora: {rank_pattern: {Zeta.1: 3, alpha.B: 4}}\ntrain: {lr_scheduler_type: polynomial, lr_scheduler_kwargs: {power: 2}}\n",
+		"lora.rank_pattern.layers.0.X_proj=16", "train.lr_scheduler_kwargs.lr_end=1e-6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := lora.Pattern[int]{{Key: "Zeta.1", Value: 3}, {Key: "alpha.B", Value: 4}, {Key: "layers.0.X_proj", Value: 16}}
+	if !reflect.DeepEqual(c.LoRA.RankPattern, want) {
+		t.Errorf("got %v, want %v", c.LoRA.RankPattern, want)
+	}
+	if k := c.Train.LRSchedulerKwargs; k["power"] != 2 || k["lr_end"] != 1e-6 {
+		t.Errorf("got %v", k)
+	}
+}
+
+func TestDataForms(t *testing.T) {
+	c, err := loadText(t, "model: m\noutput_dir: o\n", `data.train=[a.parquet, {path: b, weight: 2}]`, `data.eval={short: a, long: [b, c]}`, "memory_limit=1.5GiB")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := c.Data.Train; len(d) != 2 || d[0].Path != "a.parquet" || d[0].Weight != 1 || d[1].Path != "b" || d[1].Weight != 2 {
+		t.Errorf("train: got %v", d)
+	}
+	if e := c.Data.Eval; len(e) != 2 || e[0].Name != "short" || e[1].Name != "long" || len(e[1].Sources) != 2 {
+		t.Errorf("eval: got %v", e)
+	}
+	if c.MemoryLimit != 3<<29 {
+		t.Errorf("memory_limit: got %d", c.MemoryLimit)
+	}
+}
+
+// What is printed reads back as the same configuration.
+func TestEffectiveYAMLReadsBack(t *testing.T) {
+	full := minimal + `
+memory_limit: 3GiB
+data:
+  train: [a, {path: b, weight: 0.5}]
+  eval: {x: {path: q, weight: 3}, "y.z": [r, s]}
+lora:
+  target_modules: all-linear
+  exclude_modules: [dt_proj]
+  rank_pattern: {B.c: 2, a: 1}
+  alpha_pattern: {x: 1.5}
+  init_lora_weights: pissa
+distributed: {timeout: 90s}
+train: {sample_prompts: ["a: b", "yes"], lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: {min_lr_rate: 0.1}, learning_rate: 5.0e-5}
+`
+	full = strings.Replace(full, "data: {train: d.jsonl}\n", "", 1)
+	for _, text := range []string{minimal, full} {
+		c, err := loadText(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := loadText(t, string(out))
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, out)
+		}
+		second, _ := again.YAML()
+		if !reflect.DeepEqual(c, again) || string(second) != string(out) {
+			t.Errorf("changed:\n%s\nbecame\n%s", out, second)
+		}
+	}
+}
+
+func TestBrokenFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"model: [":             "c.yaml: ",
+		"- a":                  "c.yaml: want keys with values, got a list",
+		"a: 1\n---\nb: 2":      "holds more than one document",
+		"model: a\nmodel: b\n": "c.yaml: model: duplicate key, first set on line 1",
+		"train: 3":             "c.yaml: train: want keys with values, got 3",
+		"seed:\n":              "c.yaml: seed: want a whole number, got nothing",
+		"":                     "c.yaml: model: must be given",
+	} {
+		if _, err := loadText(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Every key has a variable of its own.
+func TestEnvironmentNamesAreUnique(t *testing.T) {
+	seen := map[string]string{}
+	for _, k := range Settings() {
+		if other, ok := seen[envName(k.Path)]; ok {
+			t.Errorf("%s and %s share %s", k.Path, other, envName(k.Path))
+		}
+		seen[envName(k.Path)] = k.Path
+	}
+}
+
+// configs/reference.yaml names every key, with its default.
+func TestReferenceIsTheDefaults(t *testing.T) {
+	var faults faultList
+	s := newSchema()
+	f := s.readFile("../../../../configs/reference.yaml", &faults)
+	for _, x := range faults {
+		t.Error(x)
+	}
+	for _, k := range Settings() {
+		n, ok := f.nodes[k.Path]
+		if !ok {
+			t.Errorf("%s is missing", k.Path)
+			continue
+		}
+		var want yaml.Node
+		if err := want.Encode(k.Place.Interface()); err != nil {
+			t.Fatal(err)
+		}
+		fresh := newValue(k.Place.Type())
+		if err := decode(n, fresh); err != nil {
+			t.Errorf("%s: %v", k.Path, err)
+		} else if !reflect.DeepEqual(fresh.Interface(), k.Place.Interface()) {
+			t.Errorf("%s: reference has %v, default is %v", k.Path, fresh, k.Place)
+		}
+	}
+}
+
+func tempFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,286 @@
+// Package config reads a run's configuration: defaults, a YAML file, the environment and --set, each stronger than the one
+// before. Reading is strict, and all faults are reported together.
+package config
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/spelling"
+	"mambatrain/trainer/recipe"
+)
+
+// envPrefix begins the names of environment variables that set keys of the configuration.
+const envPrefix = "MAMBA_TRAIN_"
+
+// notConfiguration are variables with the prefix that are no keys.
+var notConfiguration = []string{"MAMBA_TRAIN_KERNELS", "MAMBA_TRAIN_TEST_DATA"}
+
+// envName is the variable that sets a key: MAMBA_TRAIN_TRAIN_LEARNING_RATE for train.learning_rate.
+func envName(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+// Variables lists the environment variables with the prefix that have a meaning.
+func Variables() []string {
+	list := slices.Clone(notConfiguration)
+	for _, k := range Settings() {
+		list = append(list, envName(k.Path))
+	}
+	return list
+}
+
+// Source is where a configuration comes from, beside the environment.
+type Source struct {
+	File string   // a YAML file, "" for none
+	Sets []string // key.path=value, as of --set
+	// Section limits the check of meaning to one section, for commands that use no other; "" checks all.
+	Section string
+}
+
+// given is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
+// lower-case the keys of maps and cut 1.5 down to 1.
+type given struct {
+	node   *yaml.Node
+	origin string
+}
+
+// Load reads the configuration: defaults, overridden by the file, that by the environment and that by --set. All
+// faults, of form and of meaning, are reported at once.
+func Load(src Source) (*recipe.Config, error) {
+	var faults faultList
+	s, v, sections := newSchema(), viper.New(), map[string]bool{}
+	if src.File != "" {
+		f := s.readFile(src.File, &faults)
+		if f.nodes == nil {
+			return nil, faults.err()
+		}
+		maps.Copy(sections, f.sections)
+		nested := map[string]any{}
+		for path, node := range f.nodes {
+			put(nested, path, given{node, src.File})
+		}
+		if err := v.MergeConfigMap(nested); err != nil {
+			return nil, err
+		}
+	}
+	s.bindEnvironment(v, sections, &faults)
+	s.applySets(v, src.Sets, sections, &faults)
+
+	c := withSections()
+	origins := s.fill(c, v, &faults)
+	if !sections["lora"] {
+		c.LoRA = nil
+	}
+	if !sections["distributed"] {
+		c.Distributed = nil
+	}
+	form := faults
+	var wrong fault.List
+	wrong.Include("", c.Validate())
+	for _, f := range wrong {
+		if !src.wants(f.Path) || form.explain(f) {
+			continue
+		}
+		origin, ok := origins[withoutIndex(f.Path)]
+		if !ok {
+			origin = src.File
+		}
+		faults = append(faults, originFault{origin, f})
+	}
+	return c, faults.err()
+}
+
+// wants says whether a key is in the section that is used.
+func (src Source) wants(path string) bool {
+	return src.Section == "" || strings.HasPrefix(path, src.Section+".")
+}
+
+// explain reports whether a fault of meaning only follows from these: it is of a key that could not be read, or needs one.
+func (l faultList) explain(meaning fault.Fault) bool {
+	return slices.ContainsFunc(l, func(f originFault) bool {
+		key := withoutIndex(f.Path)
+		return key != "" && (withoutIndex(meaning.Path) == key || strings.HasPrefix(meaning.Path, key+".") ||
+			strings.Contains(key, ".") && strings.Contains(meaning.Problem, key))
+	})
+}
+
+// withoutIndex is the key that a path such as train.trainable[1] belongs to.
+func withoutIndex(path string) string {
+	key, _, _ := strings.Cut(path, "[")
+	return key
+}
+
+// fill sets what was given and says who gave it.
+func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origins map[string]string) {
+	origins = map[string]string{}
+	for _, k := range settings(c) {
+		g, err := s.get(v, k.Path)
+		if g.node == nil && err == nil {
+			continue
+		}
+		origins[k.Path] = g.origin
+		fresh := newValue(k.Place.Type())
+		if err == nil {
+			err = decode(g.node, fresh)
+		}
+		if err != nil {
+			faults.include(g.origin, k.Path, err)
+			continue
+		}
+		k.Place.Set(fresh)
+	}
+	return origins
+}
+
+func newValue(t reflect.Type) reflect.Value { return reflect.New(t).Elem() }
+
+// put places a value in nested maps by its path.
+func put(m map[string]any, path string, v any) {
+	section, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		m[path] = v
+		return
+	}
+	inner, ok := m[section].(map[string]any)
+	if !ok {
+		inner = map[string]any{}
+		m[section] = inner
+	}
+	put(inner, rest, v)
+}
+
+// bindEnvironment joins each key to its variable. A variable that has the prefix and names no key is a fault.
+func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults *faultList) {
+	paths := map[string]string{}
+	for _, path := range s.paths {
+		paths[envName(path)] = path
+		v.MustBindEnv(path, envName(path))
+	}
+	for _, kv := range os.Environ() {
+		name, text, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(notConfiguration, name) || text == "" {
+			continue
+		}
+		if path, ok := paths[name]; ok {
+			mark(sections, path)
+			continue
+		}
+		faults.add("environment", name, "names no key of the configuration%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
+	}
+}
+
+// get returns the value that wins for a key; its node is nil where nobody gave one.
+func (s schema) get(v *viper.Viper, path string) (given, error) {
+	switch x := v.Get(path).(type) {
+	case given:
+		return x, nil
+	case string: // from the environment
+		node, err := s.parse(path, x)
+		return given{node, "environment " + envName(path)}, err
+	}
+	return given{}, nil
+}
+
+// applySets takes the values of --set.
+func (s schema) applySets(v *viper.Viper, sets []string, sections map[string]bool, faults *faultList) {
+	for _, set := range sets {
+		origin := "--set " + set
+		path, text, ok := strings.Cut(set, "=")
+		if !ok {
+			faults.add(origin, "", "want key.path=value")
+			continue
+		}
+		if slices.Contains(optionalSections, path) && slices.Contains([]string{"", "{}", "null"}, text) {
+			sections[path] = text != "null"
+			continue
+		}
+		path, node, err := s.assign(v, path, text)
+		if err != nil {
+			faults.add(origin, "", "%v", err)
+			continue
+		}
+		v.Set(path, given{node, origin})
+		mark(sections, path)
+	}
+}
+
+// assign returns the key that path=text sets, and its value. A path may lead to an entry of a map:
+// lora.rank_pattern.x_proj=16. Then whatever follows the key is the entry's name, dots included.
+func (s schema) assign(v *viper.Viper, path, text string) (string, *yaml.Node, error) {
+	if s.settings[path] != nil {
+		n, err := s.parse(path, text)
+		return path, n, err
+	}
+	for _, p := range s.paths {
+		key, ok := strings.CutPrefix(path, p+".")
+		if !ok || !isMap(s.settings[p]) {
+			continue
+		}
+		item, err := parseText(text)
+		if err != nil {
+			return p, nil, err
+		}
+		old, err := s.get(v, p)
+		return p, withEntry(old.node, key, item), err
+	}
+	section, key := "", path
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		section, key = path[:i], path[i+1:]
+	}
+	return path, nil, errors.New(s.unknown(section, key))
+}
+
+func isMap(t reflect.Type) bool {
+	return t.Kind() == reflect.Map || strings.HasPrefix(t.Name(), "Pattern[")
+}
+
+// withEntry returns the mapping m with an entry replaced or added; m may be nil.
+func withEntry(m *yaml.Node, key string, item *yaml.Node) *yaml.Node {
+	out := &yaml.Node{Kind: yaml.MappingNode}
+	if m != nil && m.Kind == yaml.MappingNode {
+		for k, old := range pairs(m) {
+			if k.Value != key {
+				out.Content = append(out.Content, k, old)
+			}
+		}
+	}
+	out.Content = append(out.Content, textNode(key), item)
+	return out
+}
+
+// mark makes the section present that a key belongs to.
+func mark(sections map[string]bool, path string) {
+	if section, _, nested := strings.Cut(path, "."); nested {
+		sections[section] = true
+	}
+}
+
+// parse reads the text of a value for a key. A text is taken as it stands, and so is anything with forms of its own that
+// does not begin as a list or a map: a path may begin with a star, which is an alias in YAML. The rest is YAML.
+func (s schema) parse(path, text string) (*yaml.Node, error) {
+	own := hasShortForm(s.settings[path])
+	if own && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "{") || s.settings[path].Kind() == reflect.String && !own {
+		return textNode(text), nil
+	}
+	return parseText(text)
+}
+
+func parseText(text string) (*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if doc.Kind == 0 { // nothing but blanks
+		return textNode(""), nil
+	}
+	return resolve(doc.Content[0]), nil
+}

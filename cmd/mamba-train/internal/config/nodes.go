@@ -1,0 +1,246 @@
+package config
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/trainer/recipe"
+)
+
+// resolve follows aliases.
+func resolve(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+// pairs goes over the keys and values of a mapping.
+func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(k, v *yaml.Node) bool) {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if !yield(n.Content[i], resolve(n.Content[i+1])) {
+				return
+			}
+		}
+	}
+}
+
+// value returns the value of a key in a mapping, nil if there is none.
+func value(n *yaml.Node, key string) *yaml.Node {
+	for k, v := range pairs(n) {
+		if k.Value == key {
+			return v
+		}
+	}
+	return nil
+}
+
+// repeated adds the keys that occur twice in a mapping, or in one below it.
+func repeated(n *yaml.Node, faults *fault.List) {
+	for _, child := range n.Content {
+		repeated(child, faults)
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	first := map[string]int{}
+	for key := range pairs(n) {
+		if line, ok := first[key.Value]; ok {
+			faults.Add("", "%s: %s", key.Value, duplicate(line))
+			continue
+		}
+		first[key.Value] = key.Line
+	}
+}
+
+// duplicate is what is wrong with a key that has been set before.
+func duplicate(line int) string { return fmt.Sprintf("duplicate key, first set on line %d", line) }
+
+// addEntry adds what is wrong with an entry of a map, whose name belongs to the problem and not to the path: it may have
+// dots.
+func addEntry(l *fault.List, name string, err error) {
+	var faults fault.List
+	faults.Include("", err)
+	for _, f := range faults {
+		l.Add("", "%s: %v", name, f)
+	}
+}
+
+func textNode(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	return n
+}
+
+// isNull tells an absent value from a value: "key:" and "key: null".
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+// unwanted says what was wanted and what stands there.
+func unwanted(want string, n *yaml.Node) error {
+	if isNull(n) {
+		return fmt.Errorf("want %s, got nothing: leave the key out for its default", want)
+	}
+	hint := ""
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!str" && want == "text" {
+		hint = `: put it in quotes`
+	}
+	return fmt.Errorf("want %s, got %s%s", want, describe(n), hint)
+}
+
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys with values"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	const most = 60
+	v := n.Value
+	if len(v) > most {
+		v = v[:most] + "…"
+	}
+	if n.Tag == "!!str" {
+		return strconv.Quote(v)
+	}
+	return v
+}
+
+// texts reads a list of strings.
+func texts(n *yaml.Node) ([]string, error) {
+	if n.Kind != yaml.SequenceNode {
+		return nil, unwanted("a list of texts", n)
+	}
+	list := make([]string, len(n.Content))
+	for i, item := range n.Content {
+		item = resolve(item)
+		if item.Kind != yaml.ScalarNode || item.Tag != "!!str" {
+			return nil, fault.Fault{Path: fmt.Sprintf("[%d]", i), Problem: unwanted("text", item).Error()}
+		}
+		list[i] = item.Value
+	}
+	return list, nil
+}
+
+// hasShortForm reports whether values of a type may be written as one text, and also as a list, a map or a number.
+func hasShortForm(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[recipe.Sources](), reflect.TypeFor[recipe.EvalSets](), reflect.TypeFor[recipe.Bytes]():
+		return true
+	}
+	return false
+}
+
+// decode reads a node into dst, the place of a configuration value. Types must be those of the value: no number is cut
+// to a whole one, and no text is taken for a number.
+func decode(n *yaml.Node, dst reflect.Value) error {
+	n = resolve(n)
+	var faults fault.List
+	if repeated(n, &faults); len(faults) > 0 {
+		return faults
+	}
+	if isNull(n) && hasShortForm(dst.Type()) {
+		return unwanted("a value", n)
+	}
+	switch p := dst.Addr().Interface().(type) {
+	case *recipe.Sources:
+		return readSources(n, p)
+	case *recipe.EvalSets:
+		return readEvalSets(n, p)
+	case *recipe.Bytes:
+		return readBytes(n, p)
+	case *[]string:
+		list, err := texts(n)
+		*p = list
+		return err
+	case *lora.Targets:
+		return readTargets(n, p)
+	case *lora.Pattern[int]:
+		return readPattern(n, p)
+	case *lora.Pattern[float64]:
+		return readPattern(n, p)
+	case *lora.Layers:
+		return readLayers(n, p)
+	case *lora.Init:
+		return readInit(n, p)
+	case *map[string]any:
+		return decodeWords(n, p)
+	default:
+		return decodeScalar(n, p)
+	}
+}
+
+// decodeScalar reads a truth value, a number, a text or a duration into what p points to.
+func decodeScalar(n *yaml.Node, p any) error {
+	want := map[reflect.Kind]string{
+		reflect.Bool: "true or false", reflect.Int: "a whole number", reflect.Float64: "a number", reflect.String: "text",
+	}[reflect.TypeOf(p).Elem().Kind()]
+	if n.Kind != yaml.ScalarNode {
+		return unwanted(want, n)
+	}
+	var err error
+	switch p := p.(type) {
+	case *time.Duration:
+		if *p, err = time.ParseDuration(n.Value); err != nil {
+			return unwanted("a duration such as 10m or 90s", n)
+		}
+		return nil
+	case *bool:
+		if n.Tag == "!!bool" {
+			return n.Decode(p)
+		}
+	case *int:
+		if n.Tag == "!!int" && n.Decode(p) == nil {
+			return nil
+		}
+	case *float64:
+		if (n.Tag == "!!int" || n.Tag == "!!float") && n.Decode(p) == nil && !math.IsNaN(*p) {
+			return nil
+		}
+	case *string:
+		if n.Tag == "!!str" {
+			*p = n.Value
+			return nil
+		}
+	default:
+		return fmt.Errorf("%T is no type of the configuration", p)
+	}
+	return unwanted(want, n)
+}
+
+func readLayers(n *yaml.Node, p *lora.Layers) error {
+	if n.Kind != yaml.SequenceNode {
+		return unwanted("a list of whole numbers", n)
+	}
+	*p = make(lora.Layers, len(n.Content))
+	var faults fault.List
+	for i, item := range n.Content {
+		faults.Include(fmt.Sprintf("[%d]", i), decodeScalar(resolve(item), &(*p)[i]))
+	}
+	return faults.Err()
+}
+
+// decodeWords reads names with numbers, texts or truth values.
+func decodeWords(n *yaml.Node, p *map[string]any) error {
+	if n.Kind != yaml.MappingNode {
+		return unwanted("names with their values", n)
+	}
+	*p = map[string]any{}
+	var faults fault.List
+	for k, v := range pairs(n) {
+		var x any
+		if v.Kind != yaml.ScalarNode || v.Decode(&x) != nil {
+			addEntry(&faults, k.Value, unwanted("a number or a word", v))
+		}
+		(*p)[k.Value] = x
+	}
+	return faults.Err()
+}

@@ -1,0 +1,253 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/spelling"
+	"mambatrain/trainer/recipe"
+)
+
+// Setting is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
+type Setting struct {
+	Path  string
+	Place reflect.Value
+}
+
+// Settings lists all keys in the order of the file, each with its default.
+func Settings() []Setting { return settings(withSections()) }
+
+// withSections returns the defaults with every optional section present.
+func withSections() *recipe.Config {
+	c := recipe.Default()
+	c.LoRA, c.Distributed = recipe.DefaultLoRA(), recipe.DefaultDistributed()
+	return &c
+}
+
+// settings lists the keys of c. Sections that are nil are left out.
+func settings(c *recipe.Config) []Setting { return settingsOf("", reflect.ValueOf(c).Elem()) }
+
+func settingsOf(prefix string, section reflect.Value) (list []Setting) {
+	for i := range section.NumField() {
+		name, _, _ := strings.Cut(section.Type().Field(i).Tag.Get("yaml"), ",")
+		path, place := prefix+name, section.Field(i)
+		if name == "-" {
+			continue
+		}
+		if section.Type().Field(i).Anonymous { // ,inline
+			list = append(list, settingsOf(prefix, place)...)
+			continue
+		}
+		if place.Kind() == reflect.Pointer {
+			if place.IsNil() {
+				continue
+			}
+			place = place.Elem()
+		}
+		if _, value := place.Interface().(yaml.Marshaler); place.Kind() == reflect.Struct && !value {
+			list = append(list, settingsOf(path+".", place)...)
+			continue
+		}
+		list = append(list, Setting{path, place})
+	}
+	return list
+}
+
+// schema knows which keys there are.
+type schema struct {
+	settings map[string]reflect.Type
+	sections map[string]bool // "" is the document
+	paths    []string        // of settings, in order
+}
+
+// optionalSections mean something else when they are absent than when they are empty.
+var optionalSections = []string{"lora", "distributed"}
+
+func newSchema() schema {
+	s := schema{map[string]reflect.Type{}, map[string]bool{"": true}, nil}
+	for _, k := range Settings() {
+		s.settings[k.Path] = k.Place.Type()
+		s.paths = append(s.paths, k.Path)
+		if section, _, ok := strings.Cut(k.Path, "."); ok {
+			s.sections[section] = true
+		}
+	}
+	return s
+}
+
+// originFault is a fault of the configuration with its origin: the file, or the variable or flag that set the value.
+type originFault struct {
+	Origin string
+	fault.Fault
+}
+
+func (f originFault) Error() string {
+	if f.Origin == "" {
+		return f.Fault.Error()
+	}
+	return f.Origin + ": " + f.Fault.Error()
+}
+
+func (f originFault) Unwrap() error { return f.Fault }
+
+// faultList collects faults.
+type faultList []originFault
+
+func (l *faultList) add(origin, path, format string, args ...any) {
+	*l = append(*l, originFault{origin, fault.Fault{Path: path, Problem: fmt.Sprintf(format, args...)}})
+}
+
+// include adds the faults of err, which are those of the value at path.
+func (l *faultList) include(origin, path string, err error) {
+	var faults fault.List
+	faults.Include(path, err)
+	for _, f := range faults {
+		*l = append(*l, originFault{origin, f})
+	}
+}
+
+// err returns the faults as one error, nil if there are none.
+func (l faultList) err() error {
+	var errs []error
+	for _, f := range l {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
+
+// fileSettings is what a configuration file says: a node for each key that it names, and which optional sections it has.
+type fileSettings struct {
+	nodes    map[string]*yaml.Node
+	sections map[string]bool
+}
+
+// readFile reads a configuration file and adds to faults what is not a key of the configuration or is there twice.
+// Of a file that cannot be read at all it returns no nodes.
+func (s schema) readFile(path string, faults *faultList) fileSettings {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		faults.add("", "", "%v", err)
+		return fileSettings{}
+	}
+	return s.read(raw, path, faults)
+}
+
+func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings {
+	found := fileSettings{map[string]*yaml.Node{}, map[string]bool{}}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	var doc, more yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return found
+	} else if err != nil {
+		faults.add(origin, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return fileSettings{}
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		faults.add(origin, "", "holds more than one document")
+	}
+	switch root := resolve(doc.Content[0]); {
+	case root.Kind == yaml.MappingNode:
+		s.readSection(root, "", origin, &found, faults)
+	case !isNull(root):
+		faults.add(origin, "", "%v", unwanted("keys with values", root))
+		return fileSettings{}
+	}
+	return found
+}
+
+// readSection sorts the keys of a section into found.
+func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *faultList) {
+	if n.Kind != yaml.MappingNode {
+		faults.add(origin, section, "%v", unwanted("keys with values", n))
+		return
+	}
+	first := map[string]int{}
+	for key, v := range pairs(n) {
+		path := strings.TrimPrefix(section+"."+key.Value, ".")
+		switch {
+		case first[path] > 0:
+			faults.add(origin, path, "%s", duplicate(first[path]))
+		case s.sections[path] && isNull(v):
+			// "lora:" is an empty section, "lora: null" is none.
+			found.sections[path] = v.Value == ""
+		case s.sections[path]:
+			found.sections[path] = true
+			s.readSection(v, path, origin, found, faults)
+		case s.settings[path] != nil:
+			found.nodes[path] = v
+		default:
+			faults.add(origin, path, "%s", s.unknown(section, key.Value))
+		}
+		if first[path] == 0 {
+			first[path] = key.Line
+		}
+	}
+}
+
+// elsewhere says what to do about keys of the peers that have no counterpart of the same name.
+var elsewhere = map[string]string{
+	"task_type":                   "leave it out: it is always CAUSAL_LM",
+	"warmup_ratio":                "write train.warmup_steps: a value below 1 is a share of all steps",
+	"eval_strategy":               "write train.eval_steps: 0 evaluates after each epoch",
+	"evaluation_strategy":         "write train.eval_steps: 0 evaluates after each epoch",
+	"save_strategy":               "write train.save_steps: 0 writes no checkpoints",
+	"logging_strategy":            "write train.logging_steps",
+	"bf16":                        "write precision: bf16",
+	"fp16":                        "leave it out: activations are float32",
+	"dataloader_num_workers":      "leave it out: texts are tokenized before the run, on all cores",
+	"gradient_checkpointing":      "it stands at the top level",
+	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
+	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",
+	"padding_free":                "leave it out: padding is never computed",
+	"modules_to_not_convert":      "leave it out: weights are not quantised",
+	"metric_for_best_model_scope": "write train.metric_for_best_model",
+}
+
+// unknown says that there is no such key and which may have been meant.
+func (s schema) unknown(section, key string) string {
+	siblings, full, same := []string{}, map[string]string{}, ""
+	for _, p := range append(s.paths, slices.Sorted(maps.Keys(s.sections))...) {
+		in, last := "", p
+		if i := strings.LastIndexByte(p, '.'); i >= 0 {
+			in, last = p[:i], p[i+1:]
+		}
+		if in == section && p != "" {
+			siblings, full[last] = append(siblings, last), p
+		}
+		if last == key {
+			same = p
+		}
+	}
+	switch near := spelling.Nearest(key, siblings); {
+	case same != "":
+		return "unknown key; did you mean " + same + "?"
+	case elsewhere[key] != "":
+		return "unknown key; " + elsewhere[key]
+	case near != "":
+		return "unknown key; did you mean " + full[near] + "?"
+	}
+	return "unknown key; configs/reference.yaml lists all" + s.farther(key)
+}
+
+// farther looks for a near miss in all sections.
+func (s schema) farther(key string) string {
+	lasts, full := []string{}, map[string]string{}
+	for _, p := range s.paths {
+		last := p[strings.LastIndexByte(p, '.')+1:]
+		lasts, full[last] = append(lasts, last), p
+	}
+	if near := spelling.Nearest(key, lasts); near != "" {
+		return "; did you mean " + full[near] + "?"
+	}
+	return ""
+}

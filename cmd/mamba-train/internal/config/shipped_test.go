@@ -1,0 +1,54 @@
+package config
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"mambatrain/trainer/recipe"
+)
+
+// Every configuration that is shipped loads, and what it needs fits the memory that it names.
+func TestShippedConfigurations(t *testing.T) {
+	t.Chdir("../../../..")
+	list := shipped(t)
+	if len(list) < 40 {
+		t.Fatalf("found only %v", list)
+	}
+	for _, path := range list {
+		c, err := Load(Source{File: path})
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		sizes, err := recipe.Sizes(c.Model)
+		if err != nil {
+			t.Logf("%s: %v", path, err) // made by a command before the run
+			continue
+		}
+		e, err := c.Estimate(sizes)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if need := e.Memory.Total(); c.MemoryLimit > 0 && need > int64(c.MemoryLimit) {
+			t.Errorf("%s: needs %v, memory_limit is %v", path, recipe.Bytes(need), c.MemoryLimit)
+		}
+	}
+}
+
+// shipped lists the configurations in configs, without the reference, which leaves open what must be given.
+func shipped(t *testing.T) (list []string) {
+	t.Helper()
+	err := filepath.WalkDir("configs", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".yaml" {
+			list = append(list, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(list, func(p string) bool { return filepath.Base(p) == "reference.yaml" })
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/data/source"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/trainer/recipe"
+)
+
+// readSources reads data inputs: one path or id, {path, weight}, or a list of these.
+func readSources(n *yaml.Node, s *recipe.Sources) error {
+	if n.Kind != yaml.SequenceNode {
+		in, err := readInput(n)
+		*s = recipe.Sources{in}
+		if in.Path == "" {
+			*s = nil
+		}
+		return err
+	}
+	*s = nil
+	var faults fault.List
+	for i, item := range n.Content {
+		in, err := readInput(resolve(item))
+		if err == nil && in.Path == "" {
+			err = errors.New("want a path or an id, got an empty text")
+		}
+		faults.Include(fmt.Sprintf("[%d]", i), err)
+		*s = append(*s, in)
+	}
+	return faults.Err()
+}
+
+// maxWeight bounds the share of a data set, whose rows are counted by it.
+const maxWeight = 1e6
+
+// readInput reads a path or {path, weight}.
+func readInput(n *yaml.Node) (in source.Input, err error) {
+	const want = "a path, an id or {path: …, weight: …}"
+	if n.Kind != yaml.MappingNode {
+		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+			return in, unwanted(want, n)
+		}
+		return source.Input{Path: n.Value, Weight: 1}, nil
+	}
+	in.Weight = 1
+	for key, value := range pairs(n) {
+		switch {
+		case key.Value == "path" && value.Tag == "!!str":
+			in.Path = value.Value
+		case key.Value == "weight" && (value.Tag == "!!int" || value.Tag == "!!float"):
+			if in.Weight, err = strconv.ParseFloat(value.Value, 64); err != nil || !(in.Weight > 0 && in.Weight <= maxWeight) {
+				return in, fmt.Errorf("weight must be above 0 and at most %g, got %s", maxWeight, value.Value)
+			}
+		case key.Value == "path" || key.Value == "weight":
+			return in, fmt.Errorf("%s: %w", key.Value, unwanted(map[string]string{"path": "text", "weight": "a number"}[key.Value], value))
+		default:
+			return in, fmt.Errorf("unknown key %q, want path and weight", key.Value)
+		}
+	}
+	if in.Path == "" {
+		return in, errors.New("path must be given")
+	}
+	return in, nil
+}
+
+// readEvalSets reads data inputs, or names with data inputs.
+func readEvalSets(n *yaml.Node, e *recipe.EvalSets) error {
+	*e = nil
+	if n.Kind != yaml.MappingNode || isInput(n) {
+		var s recipe.Sources
+		if err := readSources(n, &s); err != nil {
+			return err
+		}
+		if len(s) > 0 {
+			*e = recipe.EvalSets{{Sources: s}}
+		}
+		return nil
+	}
+	var faults fault.List
+	for key, v := range pairs(n) {
+		set := recipe.EvalSet{Name: key.Value}
+		if err := readSources(v, &set.Sources); err != nil {
+			addEntry(&faults, key.Value, err)
+		} else if len(set.Sources) == 0 || set.Name == "" {
+			faults.Add("", "%q: want a name and a path or an id", key.Value)
+		}
+		*e = append(*e, set)
+	}
+	return faults.Err()
+}
+
+// isInput tells {path, weight} from named sets.
+func isInput(n *yaml.Node) bool {
+	if value(n, "path") == nil {
+		return false
+	}
+	for key := range pairs(n) {
+		if key.Value != "path" && key.Value != "weight" {
+			return false
+		}
+	}
+	return true
+}
+
+// readTargets reads names, or one regular expression or the word all-linear.
+func readTargets(n *yaml.Node, t *lora.Targets) error {
+	*t = lora.Targets{}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+		t.Pattern = n.Value
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return unwanted("a list of names, a regular expression or all-linear", n)
+	}
+	names, err := texts(n)
+	if len(names) > 0 {
+		t.Names = names
+	}
+	return err
+}
+
+// readPattern reads values by module pattern in the order of the file, since the first that matches wins.
+func readPattern[V int | float64](n *yaml.Node, p *lora.Pattern[V]) error {
+	*p = nil
+	if n.Kind != yaml.MappingNode {
+		return unwanted("names with their values", n)
+	}
+	var faults fault.List
+	for key, v := range pairs(n) {
+		e := lora.PatternEntry[V]{Key: key.Value}
+		if err := decodeScalar(v, &e.Value); err != nil {
+			addEntry(&faults, key.Value, err)
+		}
+		*p = append(*p, e)
+	}
+	return faults.Err()
+}
+
+// readInit reads peft's init_lora_weights: true or a word.
+func readInit(n *yaml.Node, i *lora.Init) error {
+	if n.Kind == yaml.ScalarNode && (n.Tag == "!!bool" || n.Tag == "!!str") {
+		*i = lora.Init(n.Value)
+		return nil
+	}
+	return unwanted("true, gaussian or pissa", n)
+}
+
+// readBytes reads a size such as 4GiB.
+func readBytes(n *yaml.Node, b *recipe.Bytes) (err error) {
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!int" {
+		return unwanted("a size such as 4GiB", n)
+	}
+	if *b = 0; n.Value == "" {
+		return nil
+	}
+	*b, err = recipe.ParseBytes(n.Value)
+	return err
+}

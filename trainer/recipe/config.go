@@ -1,0 +1,69 @@
+package recipe
+
+import (
+	"time"
+
+	"mambatrain/data"
+	"mambatrain/lora"
+	"mambatrain/trainer"
+)
+
+// Config is the whole configuration of a training run; its fields are the keys of the YAML file. [Default] says what
+// absent keys mean, configs/reference.yaml explains each.
+type Config struct {
+	Model                 string             `yaml:"model"`
+	Adapter               string             `yaml:"adapter"`
+	OutputDir             string             `yaml:"output_dir"`
+	Seed                  int                `yaml:"seed"`
+	Threads               int                `yaml:"threads"` // 0 = all cores
+	Precision             string             `yaml:"precision"`
+	MaxTokens             int                `yaml:"max_tokens"`   // 0 = chosen from data and memory
+	MemoryLimit           Bytes              `yaml:"memory_limit"` // 0 = what the machine has
+	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
+	Init                  string             `yaml:"init"`
+	Data                  DataConfig         `yaml:"data"`
+	Train                 trainer.Config     `yaml:"train"`
+	LoRA                  *lora.Config       `yaml:"lora,omitempty"`        // nil = full training
+	Distributed           *DistributedConfig `yaml:"distributed,omitempty"` // nil = one process
+}
+
+// DataConfig is the data section: where rows come from and how they become documents.
+type DataConfig struct {
+	Train        Sources  `yaml:"train"`
+	Eval         EvalSets `yaml:"eval"`
+	EvalFraction float64  `yaml:"eval_fraction"`
+	data.Config  `yaml:",inline"`
+}
+
+// DistributedConfig is the distributed section: a data-parallel run under MPI.
+type DistributedConfig struct {
+	Timeout        time.Duration `yaml:"timeout"`
+	Reduce         string        `yaml:"reduce"`
+	Shards         int           `yaml:"shards"` // 0 = the number of ranks
+	BucketMB       int           `yaml:"bucket_mb"`
+	ShardOptimizer bool          `yaml:"shard_optimizer"`
+	Library        string        `yaml:"library"`
+}
+
+// Default returns the configuration of an empty file. model, data.train and output_dir have no default.
+func Default() Config {
+	return Config{
+		Seed:      42,
+		Precision: "float32",
+		Init:      "mamba_ssm",
+		Data:      DataConfig{Config: data.Default()},
+		Train:     trainer.Default(),
+	}
+}
+
+// DefaultLoRA returns what an empty lora section means: the recipe of the Hugging Face model page.
+func DefaultLoRA() *lora.Config {
+	c := lora.Default()
+	c.LayersToTransform = lora.Layers{}
+	return &c
+}
+
+// DefaultDistributed returns what an empty distributed section means.
+func DefaultDistributed() *DistributedConfig {
+	return &DistributedConfig{Timeout: 10 * time.Minute, Reduce: "ordered", BucketMB: 4}
+}

@@ -1,0 +1,161 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+// Estimate is what is known of a run without its weights and its data.
+type Estimate struct {
+	Parameters int
+	Trainable  int
+	Rows       int // computed at once
+	Memory     Memory
+}
+
+// Estimate returns parameters and memory of a run on a model of the given sizes. Documents are taken to be as long as
+// they may be, so that the run itself can only need less.
+func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
+	j, err := outline(c, sizes)
+	if err != nil {
+		return Estimate{}, err
+	}
+	e := Estimate{}
+	e.Parameters, e.Trainable = j.size()
+	e.Rows, e.Memory, err = j.fit(c.longest(), c.largest())
+	return e, err
+}
+
+// outline returns the job of a configuration with a model that has sizes and no numbers, and its adapter.
+func outline(c *Config, sizes mamba.Config) (*Run, error) {
+	j, err := outlineBase(c, sizes)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.adapter()
+	if l == nil || err != nil {
+		return j, err
+	}
+	m, err := j.adapterMemory(*l)
+	if err != nil {
+		return nil, err
+	}
+	if most := machineLimit(); m.Total() > most { // its start is drawn even here
+		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", Bytes(m.Total()), Bytes(most))}
+	}
+	j.Adapter, err = lora.Inject(j.Model, *l, rand.New(rand.NewPCG(0, 0)))
+	return j, invalid(err)
+}
+
+// outlineBase is outline without the adapter.
+func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
+	m, err := mamba.Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
+	if err != nil {
+		return nil, err
+	}
+	m.Checkpointing = c.GradientCheckpointing
+	j := &Run{Config: *c, Model: m}
+	if c.LoRA != nil || c.Adapter != "" {
+		return j, nil
+	}
+	for _, p := range m.Params() {
+		p.Grad = p.Value // trainable, without memory of its own
+	}
+	return j, invalid(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
+}
+
+// adapter returns the settings of the adapter that is trained, nil for full training.
+func (c *Config) adapter() (*lora.Config, error) {
+	if c.Adapter == "" {
+		return c.LoRA, nil
+	}
+	d, err := OpenAdapter(c.Adapter)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return &d.Config, nil
+}
+
+// adapterMemory is what a fresh adapter takes, without the optimiser's numbers for it.
+func (j *Run) adapterMemory(l lora.Config) (trainer.Memories, error) {
+	n, err := lora.Size(j.Model, l)
+	const float32Bytes = 4
+	bytes := float32Bytes * int64(n)
+	return trainer.Memories{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, j.Model.Slots())
+}
+
+// checkConstantMemory refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.
+func checkConstantMemory(c *Config, sizes mamba.Config) error {
+	j, err := outlineBase(c, sizes)
+	if err != nil {
+		return err
+	}
+	m, saving := j.constantMemory(), "train an adapter (lora) or a smaller model"
+	if c.LoRA != nil && c.Adapter == "" {
+		a, err := j.adapterMemory(*c.LoRA)
+		if err != nil {
+			return err
+		}
+		m.Weights, m.Gradients = m.Weights+a.Weights, m.Gradients+a.Gradients
+		saving = "try a smaller lora.r or precision: bf16"
+	}
+	return c.refuse(m, saving)
+}
+
+// size counts the elements of all parameters and of those that train.
+func (j *Run) size() (all, trainable int) {
+	for _, p := range j.params() {
+		all += p.Size()
+		if p.Trainable() {
+			trainable += p.Size()
+		}
+	}
+	return all, trainable
+}
+
+// longest is the most tokens that a document can have.
+func (c *Config) longest() int {
+	if c.Data.MaxLength > 0 {
+		return c.Data.MaxLength
+	}
+	return usualRows
+}
+
+// largest is the most rows that a micro-batch can have.
+func (c *Config) largest() int {
+	if c.Data.CarryState {
+		return c.longest()
+	}
+	return c.longest() * c.Train.PerDeviceTrainBatchSize
+}
+
+// presetName finds a published size in the name of a model.
+var presetName = regexp.MustCompile(`(?i)\b(130m|370m|790m|1\.4b|2\.8b)\b`)
+
+// Sizes returns the sizes of the model that a configuration names: from its directory or the local cache, else by its
+// name, so that a run can be planned before its model is there.
+func Sizes(model string) (mamba.Config, error) {
+	if has(model, mamba.ConfigFile) {
+		return mamba.LoadConfig(model)
+	}
+	if dir, ok := cachedModel(model); ok {
+		return mamba.LoadConfig(dir)
+	}
+	if size := presetName.FindString(model); size != "" {
+		return mamba.Preset(size)
+	}
+	if _, err := os.Stat(model); errors.Is(err, os.ErrNotExist) {
+		return mamba.Config{}, fault.NotFound("model %s: no such directory, not in the local cache, and its name tells no size (130m … 2.8b)", model)
+	}
+	return mamba.Config{}, fault.NotFound("model %s: no %s in it", filepath.Clean(model), mamba.ConfigFile)
+}

@@ -1,0 +1,78 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"mambatrain/data/hub"
+	"mambatrain/internal/fault"
+	"mambatrain/mamba"
+	"mambatrain/mamba/torchfile"
+	"mambatrain/nn/weights"
+)
+
+// resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched. client may
+// be nil.
+func resolveModel(ctx context.Context, client *hub.Client, name string) (string, error) {
+	if _, err := os.Stat(name); err == nil {
+		return name, nil
+	}
+	if !hub.IsID(name) || !strings.Contains(name, "/") {
+		return "", fault.NotFound("model %s: no such directory", name)
+	}
+	if client == nil {
+		client = hub.New()
+	}
+	dir, err := client.Fetch(ctx, hub.Request{Kind: hub.Model, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	if err != nil {
+		return "", fmt.Errorf("no directory %s; %w", name, err)
+	}
+	return dir, nil
+}
+
+// isModelFile says which files of a repository are fetched.
+func isModelFile(name string) bool {
+	if path.Dir(name) != "." {
+		return false
+	}
+	return slices.Contains(tokenizerFiles, name) || name == mamba.ConfigFile || name == mamba.GenerationConfigFile ||
+		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
+}
+
+func isTorchFile(name string) bool {
+	shard, _ := path.Match("pytorch_model-*-of-*.bin", name)
+	return shard || name == torchfile.ModelFile || name == torchfile.IndexFile
+}
+
+// isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
+func isWholeModel(names []string) bool {
+	has := func(name string) bool { return slices.Contains(names, name) }
+	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && hub.AllShards(names)
+	complete := has(weights.ModelFile) || has(torchfile.ModelFile) || (has(weights.IndexFile) || has(torchfile.IndexFile)) && shards
+	return complete && has(mamba.ConfigFile)
+}
+
+// preferSafetensors leaves torch's files out where the same weights come as safetensors.
+func preferSafetensors(names []string) []string {
+	if !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
+		return names
+	}
+	return slices.DeleteFunc(names, isTorchFile)
+}
+
+// cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
+func cachedModel(id string) (string, bool) {
+	if !hub.IsID(id) || !strings.Contains(id, "/") {
+		return "", false
+	}
+	h := hub.New()
+	h.Offline = true
+	dir, err := h.Fetch(context.Background(), hub.Request{
+		Kind: hub.Model, ID: id, Want: func(name string) bool { return name == mamba.ConfigFile },
+	})
+	return dir, err == nil
+}

@@ -1,0 +1,150 @@
+package recipe
+
+import (
+	"fmt"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
+	"mambatrain/trainer"
+	"mambatrain/trainer/optim"
+)
+
+// Memory is what a run needs, in bytes.
+type Memory struct{ trainer.Memories }
+
+// Total includes what the program needs for itself.
+func (m Memory) Total() int64 { return m.Memories.Total() + ownMemory }
+
+// String lists where memory goes.
+func (m Memory) String() string {
+	return fmt.Sprintf("weights %v, gradients %v, optimiser %v, activations %v",
+		Bytes(m.Weights), Bytes(m.Gradients), Bytes(m.Optimizer), Bytes(m.Activations))
+}
+
+// usualRows is the number of rows beyond which matrix products gain nothing: larger micro-batches run in parts.
+const usualRows = 2048
+
+// ownMemory is what the program needs in addition to weights, gradients, optimiser and activations: the runtime, packing
+// buffers of the kernels, and data.
+const ownMemory = 64 << 20
+
+// chooseRows picks how many rows are computed at once, for the data that the job has.
+func (j *Run) chooseRows() (int, error) {
+	rows, _, err := j.fit(j.lengths())
+	return rows, err
+}
+
+// fit picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or than
+// fits into memory; and never fewer than the longest document has.
+func (j *Run) fit(longest, largest int) (int, Memory, error) {
+	rows := min(largest, max(longest, usualRows))
+	for {
+		m, err := j.estimate(rows)
+		if err != nil || rows == longest || m.Total() <= j.Config.Limit() {
+			return rows, m, err
+		}
+		rows = max(longest, rows/2)
+	}
+}
+
+// lengths returns the tokens of the longest document and a bound for the rows of the largest micro-batch.
+func (j *Run) lengths() (longest, largest int) {
+	for _, d := range j.datasets {
+		longest = max(longest, d.Stats().Longest)
+	}
+	c := j.Config
+	batch := max(c.Train.PerDeviceTrainBatchSize, 1)
+	switch {
+	case c.Data.CarryState: // documents of a micro-batch run one by one
+		return longest, longest
+	case c.Data.Packing && c.Data.MaxLength > 0:
+		return longest, max(longest, batch*c.Data.MaxLength)
+	case c.Data.Packing:
+		return longest, batch * longest
+	}
+	lengths := j.Data.Lengths()
+	slices.Sort(lengths)
+	for _, n := range lengths[max(0, len(lengths)-batch):] {
+		largest += n
+	}
+	return longest, max(longest, largest)
+}
+
+// estimate returns the memory of the run with a graph of the given capacity, without allocating it.
+func (j *Run) estimate(rows int) (Memory, error) {
+	g := ag.NewGraph(ag.Options{Rows: rows, Carry: j.Config.Data.CarryState})
+	activations, err := g.Estimate(j.Model.Loss(g))
+	m := j.constantMemory()
+	m.Activations = activations
+	return m, err
+}
+
+// constantMemory returns the memory that is in use during the whole run.
+func (j *Run) constantMemory() Memory {
+	m := Memory{trainer.Memories{Optimizer: optim.Bytes(j.Config.Train.Config, j.params())}}
+	for _, p := range j.params() {
+		bytes := int64(4 * p.Size())
+		if p.IsBF16() {
+			bytes /= 2
+		}
+		m.Weights += bytes
+		if p.Trainable() {
+			m.Gradients += bytes
+		}
+	}
+	return m
+}
+
+// Limit is the memory that a run may use.
+func (c *Config) Limit() int64 {
+	if c.MemoryLimit > 0 {
+		return int64(c.MemoryLimit)
+	}
+	return machineLimit()
+}
+
+// machineLimit is the memory that a run may use where no limit is set.
+func machineLimit() int64 {
+	if m := MachineMemory(); m > 0 {
+		return m / 10 * 9
+	}
+	return 1 << 62
+}
+
+// checkMemory refuses a run that cannot fit.
+func (j *Run) checkMemory() error {
+	longest, _ := j.lengths()
+	if j.Rows < longest {
+		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length cuts or splits it)", j.Rows, longest)}
+	}
+	m, err := j.estimate(j.Rows)
+	if err != nil {
+		return err
+	}
+	return j.Config.refuse(m, j.saving(longest))
+}
+
+// refuse makes memory beyond the limit a fault that says how to make the run smaller.
+func (c *Config) refuse(m Memory, saving string) error {
+	need := m.Total()
+	if need <= c.Limit() {
+		return nil
+	}
+	what := "the machine has"
+	if c.MemoryLimit > 0 {
+		what = "memory_limit is"
+	}
+	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", Bytes(need), what, Bytes(c.Limit()), m, saving)}
+}
+
+// saving names the settings that would make the run smaller.
+func (j *Run) saving(longest int) string {
+	switch {
+	case !j.Config.GradientCheckpointing:
+		return "try gradient_checkpointing: true"
+	case j.Rows > longest:
+		return fmt.Sprintf("try max_tokens: %d", longest)
+	}
+	return fmt.Sprintf("try a data.max_length below %d", longest)
+}

@@ -1,0 +1,178 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"mambatrain/data/hub"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+)
+
+// Model is a model that is ready to run, with its tokenizer and the adapter in it, if any.
+type Model struct {
+	*mamba.Model
+	Dir       string
+	Adapter   *lora.Adapter        // nil: none
+	Tokenizer *tokenizer.Tokenizer // nil: the directory has none
+}
+
+// LoadOptions say how a model is loaded.
+type LoadOptions struct {
+	BF16 bool        // the weights in bfloat16
+	Hub  *hub.Client // where names are looked up; nil: the one that the environment names
+}
+
+// LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
+// model is as it is, without a model the adapter's base is taken.
+func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model, error) {
+	dir, err := FindModel(ctx, o.Hub, name, adapter)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := canPack(adapter)
+	if err != nil {
+		return nil, err
+	}
+	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: packed})
+	if err != nil {
+		return nil, err
+	}
+	l := &Model{Model: m, Dir: dir}
+	if adapter != "" {
+		if l.Adapter, err = lora.Load(adapter, m); err != nil {
+			return nil, err
+		}
+	}
+	l.Tokenizer, err = openTokenizer(adapter, dir)
+	return l, err
+}
+
+// FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.
+func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (dir string, err error) {
+	if adapter != "" {
+		if err := checkAdapter(adapter); err != nil {
+			return "", err
+		}
+	}
+	if name == "" && adapter != "" {
+		if name, err = baseOf(adapter); err != nil {
+			return "", err
+		}
+	}
+	return modelDirectory(ctx, client, name)
+}
+
+// modelDirectory finds a model by path or Hugging Face id; client may be nil. A directory with an adapter alone is told apart.
+func modelDirectory(ctx context.Context, client *hub.Client, name string) (string, error) {
+	dir, err := resolveModel(ctx, client, name)
+	if err != nil {
+		return "", err
+	}
+	if has(dir, mamba.ConfigFile) {
+		return dir, nil
+	}
+	if has(dir, lora.ConfigFile) {
+		return "", fault.NotFound("model %s holds an adapter and no model: name it as the adapter", dir)
+	}
+	return "", fault.NotFound("model %s: no %s in it", dir, mamba.ConfigFile)
+}
+
+// OpenAdapter opens an adapter directory for reading.
+func OpenAdapter(dir string) (*lora.Directory, error) {
+	if err := checkAdapter(dir); err != nil {
+		return nil, err
+	}
+	return lora.Open(dir)
+}
+
+// checkAdapter checks that a path leads to an adapter.
+func checkAdapter(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return fault.NotFound("adapter %s: no such file or directory", dir)
+	}
+	if !has(dir, lora.ConfigFile) {
+		return fault.NotFound("adapter %s: no %s in it", dir, lora.ConfigFile)
+	}
+	return nil
+}
+
+func has(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// hasWeights says whether a model directory holds weights that can be loaded.
+func hasWeights(dir string) bool { return has(dir, weights.ModelFile) || has(dir, weights.IndexFile) }
+
+// LoadTokenizer reads the tokenizer of a model by path or Hugging Face id; nil if the model has none. client may be nil.
+func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*tokenizer.Tokenizer, error) {
+	dir, err := resolveModel(ctx, client, model)
+	if err != nil {
+		return nil, err
+	}
+	return openTokenizer(dir)
+}
+
+// openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
+func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		t, err := tokenizer.Load(dir)
+		if errors.Is(err, fault.ErrNotFound) {
+			continue
+		}
+		return t, err
+	}
+	return nil, nil
+}
+
+// NeedTokenizer is for commands that cannot do without.
+func (l *Model) NeedTokenizer(why string) error {
+	if l.Tokenizer == nil {
+		return fault.NotFound("model %s has no tokenizer.json, which %s needs", l.Dir, why)
+	}
+	return nil
+}
+
+// Vocabulary says which ids have a token: those below the first result, except the second.
+func (l *Model) Vocabulary() (size int, holes []int) {
+	if l.Tokenizer == nil {
+		return 0, nil
+	}
+	size = min(l.Tokenizer.VocabSize(), l.Config.VocabSize)
+	for id := range size {
+		if l.Tokenizer.Token(id) == "" {
+			holes = append(holes, id)
+		}
+	}
+	return size, holes
+}
+
+// Encode returns a prompt's ids. An empty one begins with the token that begins texts.
+func (l *Model) Encode(prompt string) ([]int, error) {
+	if err := l.NeedTokenizer("a prompt in words"); err != nil {
+		return nil, err
+	}
+	ids := l.Tokenizer.Encode(prompt)
+	for _, id := range ids {
+		if id >= l.Config.VocabSize {
+			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d", l.Tokenizer.Token(id), id, l.Config.VocabSize)
+		}
+	}
+	if len(ids) > 0 {
+		return ids, nil
+	}
+	if id, ok := l.Tokenizer.BOS(); ok && id < l.Config.VocabSize {
+		return []int{id}, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,40 @@
+package recipe
+
+import (
+	"runtime"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/trainer"
+	"mambatrain/trainer/mpi"
+)
+
+// Join makes this process one of the ranks that an MPI launcher has started, or leaves it alone, and sets the number of
+// kernel threads unless threads does. d may be nil. print is called with what MPI has to report.
+func Join(d *DistributedConfig, threads int, print func(line string)) (trainer.Communicator, error) {
+	if d == nil {
+		d = DefaultDistributed()
+	}
+	comm, err := mpi.Open(mpi.Options{
+		Library: d.Library, Timeout: d.Timeout, Native: d.Reduce == "native", BucketBytes: d.BucketMB << 20, Print: print,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := comm.(*mpi.Comm); ok && threads == 0 {
+		kernel.SetThreads(c.Cores())
+	}
+	return comm, nil
+}
+
+// SpareCore says whether this rank has a core beside those of the kernels, for the thread that makes MPI calls.
+func SpareCore(comm trainer.Communicator) bool {
+	c, ok := comm.(*mpi.Comm)
+	if !ok {
+		return false
+	}
+	own := c.Cores()
+	if own == 0 {
+		own = runtime.GOMAXPROCS(0)
+	}
+	return kernel.Threads() < own
+}

@@ -1,0 +1,31 @@
+package recipe
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mambatrain/trainer"
+)
+
+// A run that goes on tells TensorBoard to forget the steps that it makes again: a session starts in its event file.
+func TestResumedCurvesDoNotOverlap(t *testing.T) {
+	dir := t.TempDir()
+	j := &Run{Config: Config{OutputDir: dir}}
+	j.keepLogs(trainer.Resumed{Step: 7})
+	j.keepLogs(trainer.Started{})
+	j.Close()
+	files, err := filepath.Glob(filepath.Join(dir, "logs", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	raw, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	const session = "\x3a\x02\x08\x01" // field 7, a message of two bytes: field 1 is START
+	if !bytes.Contains(raw, []byte(session)) {
+		t.Errorf("no session starts in % x", raw)
+	}
+}

@@ -1,0 +1,23 @@
+package recipe
+
+import (
+	"context"
+
+	ag "mambatrain/autograd"
+	"mambatrain/data"
+	"mambatrain/trainer"
+)
+
+// fromLoader returns a data loader's micro-batches as the trainer reads them.
+func fromLoader(l *data.Loader) trainer.Source { return loaderSource{l} }
+
+type loaderSource struct{ loader *data.Loader }
+
+func (s loaderSource) Batches(int) (int, error) { return s.loader.Total(), nil }
+
+func (s loaderSource) EqualEpochs() {}
+
+func (s loaderSource) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
+	b := s.loader.At(epoch, index)
+	return trainer.Batch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, Carry: b.Carry}, nil
+}

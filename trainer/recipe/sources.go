@@ -1,0 +1,61 @@
+package recipe
+
+import (
+	"go.yaml.in/yaml/v3"
+
+	"mambatrain/data/source"
+)
+
+// Sources are data inputs: one path or id, {path, weight}, or a list of these.
+type Sources []source.Input
+
+// MarshalYAML writes the shortest form.
+func (s Sources) MarshalYAML() (any, error) {
+	if len(s) == 0 {
+		return "", nil
+	}
+	forms := make([]any, len(s))
+	for i, in := range s {
+		if forms[i] = in.Path; in.Weight != 1 && in.Weight != 0 {
+			forms[i] = weighted(in)
+		}
+	}
+	if len(forms) == 1 {
+		return forms[0], nil
+	}
+	return forms, nil
+}
+
+type weighted struct {
+	Path   string  `yaml:"path"`
+	Weight float64 `yaml:"weight"`
+}
+
+// EvalSets are the data sets to evaluate on. The only one may go without a name.
+type EvalSets []EvalSet
+
+type EvalSet struct {
+	Name    string
+	Sources Sources
+}
+
+// MarshalYAML writes the sets in their order.
+func (e EvalSets) MarshalYAML() (any, error) {
+	if len(e) == 0 {
+		return "", nil
+	}
+	if len(e) == 1 && e[0].Name == "" {
+		return e[0].Sources.MarshalYAML()
+	}
+	m := &yaml.Node{Kind: yaml.MappingNode}
+	for _, set := range e {
+		var v yaml.Node
+		if err := v.Encode(set.Sources); err != nil {
+			return nil, err
+		}
+		var name yaml.Node
+		name.SetString(set.Name)
+		m.Content = append(m.Content, &name, &v)
+	}
+	return m, nil
+}

@@ -1,0 +1,90 @@
+package recipe
+
+import (
+	"slices"
+	"strings"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/spelling"
+	"mambatrain/mamba"
+)
+
+// Validate returns a [fault.List] of every value that is invalid, by itself or together with others; nil if there is none.
+func (c *Config) Validate() error {
+	var l fault.List
+	c.checkTop(&l)
+	c.Data.check(&l)
+	l.Include("train", c.Train.Validate())
+	l.Include("train", c.Train.ValidateEvaluation(c.Data.EvalNames()))
+	if c.LoRA != nil {
+		l.Include("lora", c.LoRA.Validate())
+	}
+	if c.Distributed != nil {
+		c.Distributed.check(&l)
+	}
+	return l.Err()
+}
+
+func (c *Config) checkTop(l *fault.List) {
+	for _, k := range []struct{ path, value string }{{"model", c.Model}, {"output_dir", c.OutputDir}} {
+		if k.value == "" {
+			l.Add(k.path, "must be given")
+		}
+	}
+	atLeast(l, "seed", c.Seed, 0)
+	atLeast(l, "threads", c.Threads, 0)
+	atLeast(l, "max_tokens", c.MaxTokens, 0)
+	oneOf(l, "precision", c.Precision, "float32", "bf16")
+	oneOf(l, "init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
+	if c.Precision == "bf16" && c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0 {
+		l.Add("precision", "bf16 is for frozen weights, and full training freezes none: add a lora section or use float32")
+	}
+	if c.LoRA != nil && len(c.Train.Trainable) > 0 {
+		l.Add("train.trainable", "belongs to full training; beside lora use lora.modules_to_save or lora.target_parameters")
+	}
+}
+
+// EvalNames are the names of the sets to evaluate on.
+func (d DataConfig) EvalNames() (names []string) {
+	for _, set := range d.Eval {
+		names = append(names, set.Name)
+	}
+	if d.EvalFraction > 0 {
+		names = append(names, "")
+	}
+	return names
+}
+
+func (d DataConfig) check(l *fault.List) {
+	if len(d.Train) == 0 {
+		l.Add("data.train", "must be given")
+	}
+	if !(d.EvalFraction >= 0 && d.EvalFraction < 1) {
+		l.Add("data.eval_fraction", "must be at least 0 and below 1, got %v", d.EvalFraction)
+	}
+	if d.EvalFraction > 0 && len(d.Eval) > 0 {
+		l.Add("data.eval_fraction", "splits off evaluation data where data.eval names none; leave one of the two out")
+	}
+	l.Include("data", d.Config.Validate())
+}
+
+func (d *DistributedConfig) check(l *fault.List) {
+	if d.Timeout <= 0 {
+		l.Add("distributed.timeout", "must be positive, got %v", d.Timeout)
+	}
+	oneOf(l, "distributed.reduce", d.Reduce, "ordered", "native")
+	atLeast(l, "distributed.shards", d.Shards, 0)
+	atLeast(l, "distributed.bucket_mb", d.BucketMB, 1)
+}
+
+func atLeast(l *fault.List, path string, v, least int) {
+	if v < least {
+		l.Add(path, "must be at least %d, got %d", least, v)
+	}
+}
+
+func oneOf(l *fault.List, path, v string, known ...string) {
+	if !slices.Contains(known, v) {
+		l.Add(path, "must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
+	}
+}

@@ -1,0 +1,18 @@
+package recipe
+
+import (
+	"bytes"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// YAML returns the configuration with every key. It reads back as it is.
+func (c *Config) YAML() ([]byte, error) {
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(c); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), enc.Close()
+}
