@@ -108,7 +108,7 @@ func (c Config) validateSelection(faults *fault.List) {
 	if c.TargetModules.Empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
 		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
 	}
-	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.AllLinear() {
+	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.allLinear() {
 		faults.Add("layers_to_transform", "has no meaning with a regular expression in target_modules, which can name the layers itself")
 	}
 	for _, l := range c.LayersToTransform {
@@ -116,7 +116,7 @@ func (c Config) validateSelection(faults *fault.List) {
 			faults.Add("layers_to_transform", "layers count from 0, got %d", l)
 		}
 	}
-	if c.ExcludeModules.AllLinear() {
+	if c.ExcludeModules.allLinear() {
 		faults.Add("exclude_modules", "all-linear can only be a target")
 	}
 	for _, t := range []struct {

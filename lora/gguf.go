@@ -33,7 +33,7 @@ func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
 // ggufFaults lists what llama.cpp has no place for.
 func (d *Directory) ggufFaults(tie Tie) fault.List {
 	var faults fault.List
-	for _, w := range d.whole {
+	for _, w := range d.params {
 		if !w.copied {
 			faults.Add(w.name, "is replaced whole")
 		}

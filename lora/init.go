@@ -7,14 +7,14 @@ import (
 	"mambatrain/nn"
 )
 
-// initialise gives A, B and the magnitude their first values, as PEFT draws them.
-func (l *layer) initialise(c Config, r *rand.Rand) {
+// initialize gives A, B and the magnitude their first values, as PEFT draws them.
+func (l *layer) initialize(c Config, r *rand.Rand) {
 	a, b := l.adapter.A, l.adapter.B
 	switch {
 	case l.Embedding != nil:
 		nn.Normal(b, 1, r)
 	case c.InitLoraWeights == InitPissa:
-		l.start = takePrincipal(l, approximate, r)
+		l.principal = takePrincipal(l, approximate, r)
 	case c.InitLoraWeights == InitGaussian:
 		nn.Normal(a, 1/float64(a.Shape()[0]), r)
 	default:

@@ -20,21 +20,21 @@ type Adapter struct {
 	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
 	Base string
 
-	model   nn.Module
-	layers  []*layer
-	whole   []*whole
-	enabled bool
+	model     nn.Module
+	layers    []*layer
+	overrides []*override
+	enabled   bool
 }
 
 // layer is one slot's adapter.
 type layer struct {
 	nn.Slot
-	adapter *nn.LowRank
-	start   *start // what InitPissa took out of the weight, nil otherwise
+	adapter   *nn.LowRank
+	principal *principal // what InitPissa took out of the weight, nil otherwise
 }
 
-// whole is a parameter that the adapter replaces.
-type whole struct {
+// override is a parameter that the adapter replaces.
+type override struct {
 	param     *ag.Param
 	base, own *tensor.Dense // base while the adapter is enabled
 	frozen    bool          // cannot be trained on, only used
@@ -70,11 +70,11 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
 		}
 		l := newLayer(t, c)
-		l.initialise(c, r)
+		l.initialize(c, r)
 		a.layers = append(a.layers, l)
 	}
-	for _, p := range s.whole {
-		a.whole = append(a.whole, &whole{param: p, own: float32Copy(p)})
+	for _, p := range s.params {
+		a.overrides = append(a.overrides, &override{param: p, own: float32Copy(p)})
 	}
 	for _, p := range m.Params() {
 		p.Freeze()
@@ -115,7 +115,7 @@ func (s *selection) untie(m nn.Module, c Config) error {
 		return err
 	}
 	if onHead {
-		s.addWhole(head.Weight())
+		s.addParam(head.Weight())
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func Size(m nn.Module, c Config) (int, error) {
 			n += out
 		}
 	}
-	for _, p := range s.whole {
+	for _, p := range s.params {
 		n += p.Size()
 	}
 	return n, nil
@@ -211,11 +211,11 @@ func (a *Adapter) Enable() error {
 		return err
 	}
 	for _, l := range a.layers {
-		l.start.remove(l)
+		l.principal.remove(l)
 		l.SetLowRank(l.adapter)
 		l.adapter.Invalidate()
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		w.param.Unpack()
 		w.base = w.param.Value
 		w.set(w.own)
@@ -232,16 +232,16 @@ func (a *Adapter) Disable() {
 	}
 	for _, l := range a.layers {
 		l.SetLowRank(nil)
-		l.start.restore(l)
+		l.principal.restore(l)
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		w.set(w.base)
 	}
 	a.enabled = false
 }
 
 // set exchanges the value. A gradient has the same shape and type for both and stays.
-func (w *whole) set(v *tensor.Dense) {
+func (w *override) set(v *tensor.Dense) {
 	w.param.Unpack()
 	w.param.Value = v
 	w.param.Invalidate()
@@ -253,7 +253,7 @@ func (a *Adapter) Invalidate() {
 	for _, l := range a.layers {
 		l.adapter.Invalidate()
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		if a.enabled {
 			w.set(w.own)
 		}
@@ -262,7 +262,7 @@ func (a *Adapter) Invalidate() {
 
 // Train makes all of the adapter's parameters trainable. The base stays frozen.
 func (a *Adapter) Train() error {
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		if w.frozen {
 			return fmt.Errorf("lora: %s: is changed by an adapter on a parameter, which can be used and merged but not trained on", w.param.Name)
 		}
@@ -281,7 +281,7 @@ func (a *Adapter) Params() []*ag.Param {
 	for _, l := range a.layers {
 		ps = append(ps, l.adapter.Params()...)
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		ps = append(ps, w.param)
 	}
 	return ps
@@ -298,7 +298,7 @@ func (a *Adapter) Share() (trainable, all int) {
 			trainable += p.Size()
 		}
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		trainable += w.param.Size()
 	}
 	return trainable, all

@@ -36,11 +36,11 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Config: d.Config, Base: d.Base, model: m}
-	f := fitting{m: m, d: d}
+	f := fit{m: m, d: d}
 	for i := range d.modules {
 		f.module(&d.modules[i])
 	}
-	if err := f.wholes(); err != nil {
+	if err := f.params(); err != nil {
 		return nil, err
 	}
 	if len(f.faults) > 0 {
@@ -62,19 +62,19 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.whole = append(a.whole, &whole{param: w.param, own: own, frozen: w.module != nil})
+		a.overrides = append(a.overrides, &override{param: w.param, own: own, frozen: w.module != nil})
 	}
 	return a, nil
 }
 
-// fitting matches the tensors of a directory with a model.
-type fitting struct {
+// fit matches the tensors of a directory with a model.
+type fit struct {
 	m          nn.Module
 	d          *Directory
 	targets    []fitTarget
-	parameters []fitWhole
-	heads      []wholeTensor // meant for a head that is tied until now
-	split      bool          // the head has to be untied
+	parameters []fitParam
+	heads      []fileParam // meant for a head that is tied until now
+	split      bool        // the head has to be untied
 	faults     fault.List
 }
 
@@ -83,8 +83,8 @@ type fitTarget struct {
 	*module
 }
 
-// fitWhole is a parameter that gets the tensor's values, or its own changed by a module.
-type fitWhole struct {
+// fitParam is a parameter that gets the tensor's values, or its own changed by a module.
+type fitParam struct {
 	param  *ag.Param
 	tensor weights.Tensor
 	module *module
@@ -106,7 +106,7 @@ func sameName(a, b string) bool {
 	return a == b || a == shortB || b == shortA
 }
 
-func (f *fitting) module(m *module) {
+func (f *fit) module(m *module) {
 	if m.parameter != "" {
 		f.onParameter(m)
 		return
@@ -139,7 +139,7 @@ func (f *fitting) module(m *module) {
 }
 
 // onParameter handles A and B beside a parameter such as A_log: they are folded into it.
-func (f *fitting) onParameter(m *module) {
+func (f *fit) onParameter(m *module) {
 	p := f.parameter(m.parameter)
 	if p == nil {
 		f.faults.Add(m.parameter, "the model has no such parameter")
@@ -149,10 +149,10 @@ func (f *fitting) onParameter(m *module) {
 		f.faults.Add(m.parameter, "A is %v, B is %v, the model's parameter is %v", m.a.Shape, m.b.Shape, s)
 		return
 	}
-	f.parameters = append(f.parameters, fitWhole{param: p, module: m})
+	f.parameters = append(f.parameters, fitParam{param: p, module: m})
 }
 
-func (f *fitting) parameter(name string) *ag.Param {
+func (f *fit) parameter(name string) *ag.Param {
 	params := f.m.Params()
 	names := make([]string, len(params))
 	for i, p := range params {
@@ -164,10 +164,10 @@ func (f *fitting) parameter(name string) *ag.Param {
 	return nil
 }
 
-// wholes matches the parameters that the file holds whole.
-func (f *fitting) wholes() error {
+// params matches the tensors that replace parameters.
+func (f *fit) params() error {
 	head := tiedHead(f.m)
-	for _, w := range f.d.whole {
+	for _, w := range f.d.params {
 		p, tied := f.parameter(w.name), false
 		if p == nil && head.Linear != nil && sameName(head.Path+".weight", w.name) {
 			p, tied = head.Weight(), true
@@ -198,7 +198,7 @@ func (f *fitting) wholes() error {
 		if head.Linear != nil && p == head.Weight() && !w.copied {
 			f.split = true
 		}
-		f.parameters = append(f.parameters, fitWhole{param: p, tensor: w.tensor})
+		f.parameters = append(f.parameters, fitParam{param: p, tensor: w.tensor})
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 }
 
 // untie gives a tied head the weight that the file has for it.
-func (f *fitting) untie() error {
+func (f *fit) untie() error {
 	head := tiedHead(f.m)
 	if pissaOnHead := f.d.pissa && slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == head.Path }); head.Linear == nil || !f.split && !pissaOnHead {
 		return nil
@@ -227,13 +227,13 @@ func (f *fitting) untie() error {
 		return err
 	}
 	for _, w := range f.heads {
-		f.parameters = append(f.parameters, fitWhole{param: head.Weight(), tensor: w.tensor})
+		f.parameters = append(f.parameters, fitParam{param: head.Weight(), tensor: w.tensor})
 	}
 	return nil
 }
 
 // own returns the values that the parameter gets.
-func (w fitWhole) own() (*tensor.Dense, error) {
+func (w fitParam) own() (*tensor.Dense, error) {
 	own := float32Copy(w.param)
 	v := own.Data().([]float32)
 	if w.module == nil {
@@ -262,7 +262,7 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 		if t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is bfloat16", t.Path)
 		}
-		l.start = takePrincipal(l, exact, nil)
+		l.principal = takePrincipal(l, exact, nil)
 	}
 	copy(l.adapter.A.Float32s(), from.a)
 	copy(l.adapter.B.Float32s(), from.b)
@@ -273,6 +273,6 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 }
 
 // place is the layer's place in checkpoint order.
-func (f *fitting) place(l *layer) int {
+func (f *fit) place(l *layer) int {
 	return slices.IndexFunc(f.m.Slots(), func(s nn.Slot) bool { return s.Path == l.Path })
 }

@@ -31,7 +31,7 @@ const headPath = "lm_head"
 // selection is what a configuration chooses from a model.
 type selection struct {
 	targets []target
-	whole   []*ag.Param
+	params  []*ag.Param // trained whole
 	matches []Match
 	faults  fault.List
 }
@@ -47,7 +47,7 @@ func choose(m nn.Module, c Config) (*selection, error) {
 	s.chooseParams(params, "modules_to_save", c.ModulesToSave, isInModule)
 	s.chooseBiases(m, c)
 	for _, t := range s.targets {
-		if slices.Contains(s.whole, t.Weight()) && t.Path+".weight" == t.Weight().Name {
+		if slices.Contains(s.params, t.Weight()) && t.Path+".weight" == t.Weight().Name {
 			s.faults.Add("target_modules", "%s: is to get an adapter and to be trained whole; choose one", t.Path)
 		}
 	}
@@ -76,7 +76,7 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 			continue
 		}
 		i, ok := included(slot.Path)
-		if c.TargetModules.AllLinear() {
+		if c.TargetModules.allLinear() {
 			i, ok = 0, slot.Linear != nil && slot.Path != headPath
 		}
 		if ok {
@@ -153,7 +153,7 @@ func (s *selection) chooseParams(params []*ag.Param, key string, names []string,
 		for _, p := range params {
 			if hit(p.Name, name) {
 				n++
-				s.addWhole(p)
+				s.addParam(p)
 			}
 		}
 		// A tied head has no parameter of its own yet.
@@ -167,9 +167,9 @@ func (s *selection) chooseParams(params []*ag.Param, key string, names []string,
 	}
 }
 
-func (s *selection) addWhole(p *ag.Param) {
-	if !slices.Contains(s.whole, p) {
-		s.whole = append(s.whole, p)
+func (s *selection) addParam(p *ag.Param) {
+	if !slices.Contains(s.params, p) {
+		s.params = append(s.params, p)
 	}
 }
 
@@ -204,7 +204,7 @@ func (s *selection) chooseBiases(m nn.Module, c Config) {
 		}
 		onTarget := slices.ContainsFunc(s.targets, func(t target) bool { return t.Path+".bias" == p.Name })
 		if c.Bias == BiasAll || c.Bias == BiasLoraOnly && onTarget {
-			s.addWhole(p)
+			s.addParam(p)
 		}
 	}
 }

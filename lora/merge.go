@@ -31,6 +31,6 @@ func (a *Adapter) Merge() error {
 		w.Invalidate()
 		l.SetLowRank(nil)
 	}
-	a.layers, a.whole, a.enabled = nil, nil, false
+	a.layers, a.overrides, a.enabled = nil, nil, false
 	return nil
 }

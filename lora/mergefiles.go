@@ -41,7 +41,7 @@ type MergedModel struct {
 // is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
 // written.
 func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
-	p := plan{base: base, tie: o.Tie, edits: map[string]*edit{}}
+	p := patch{base: base, tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
 		p.add(a)
 	}
@@ -54,8 +54,8 @@ func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*Merged
 	return p.sources(o), nil
 }
 
-// plan collects what happens to each tensor of the base.
-type plan struct {
+// patch collects what happens to each tensor of the base.
+type patch struct {
 	base   *weights.Reader
 	tie    Tie
 	edits  map[string]*edit
@@ -79,7 +79,7 @@ type step struct {
 }
 
 // edit finds the tensor that the adapter means by name. A tied head that the files leave out begins as the table.
-func (p *plan) edit(name string) *edit {
+func (p *patch) edit(name string) *edit {
 	names := p.base.Names()
 	if i := find(names, name); i >= 0 {
 		name = names[i]
@@ -102,7 +102,7 @@ func (p *plan) edit(name string) *edit {
 	return e
 }
 
-func (p *plan) add(a Term) {
+func (p *patch) add(a Term) {
 	for i := range a.modules {
 		m := &a.modules[i]
 		name := m.path + ".weight"
@@ -120,8 +120,8 @@ func (p *plan) add(a Term) {
 		}
 		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: a.pissa && !m.table})
 	}
-	for i := range a.whole {
-		p.addWhole(a, &a.whole[i])
+	for i := range a.params {
+		p.replace(a, &a.params[i])
 	}
 }
 
@@ -133,7 +133,7 @@ func (m *module) inputAxis() int {
 	return 1
 }
 
-func (p *plan) addWhole(a Term, w *wholeTensor) {
+func (p *patch) replace(a Term, w *fileParam) {
 	e := p.edit(w.name)
 	switch {
 	case e == nil:
@@ -173,7 +173,7 @@ func equalTensors(x, y weights.Tensor) (bool, error) {
 }
 
 // sources lists the merged model's tensors in the order of the base's names, a new head last.
-func (p *plan) sources(o MergeOptions) *MergedModel {
+func (p *patch) sources(o MergeOptions) *MergedModel {
 	m := &MergedModel{}
 	add := func(name string, from weights.Tensor, values func() (any, error)) {
 		as := from.DType
@@ -209,7 +209,7 @@ func (p *plan) sources(o MergeOptions) *MergedModel {
 }
 
 // tied returns the edits of table and head, nil where nothing happens to them or the two stay the same.
-func (p *plan) tied() (table, head *edit) {
+func (p *patch) tied() (table, head *edit) {
 	if p.tie.Head == "" {
 		return nil, nil
 	}

@@ -25,7 +25,7 @@ type Directory struct {
 
 	file    *weights.Reader
 	modules []module
-	whole   []wholeTensor
+	params  []fileParam
 	pissa   bool // PEFT's own unconverted form: the base loses its principal components first
 }
 
@@ -41,8 +41,8 @@ type module struct {
 	parameter string // the parameter's own name where A and B stand beside a parameter, not a module
 }
 
-// wholeTensor replaces a parameter.
-type wholeTensor struct {
+// fileParam is a tensor that replaces a parameter.
+type fileParam struct {
 	name   string
 	tensor weights.Tensor
 	// copied marks the base's own table or head, which PEFT saves when adapters sit on them.
@@ -105,7 +105,7 @@ func torchHint(dir string) string {
 func (d *Directory) Close() error { return d.file.Close() }
 
 // read sorts the file's tensors into modules and whole parameters and applies our own record.
-func (d *Directory) read(p readConfig) error {
+func (d *Directory) read(p peftFile) error {
 	var rec record
 	if text, ok := d.file.Metadata[recordKey]; ok {
 		if err := json.Unmarshal([]byte(text), &rec); err != nil {
@@ -133,7 +133,7 @@ func (d *Directory) read(p readConfig) error {
 			adapterName = k.adapter
 		}
 		if k.part == "" {
-			d.whole = append(d.whole, wholeTensor{k.path, t, d.isCopy(k)})
+			d.params = append(d.params, fileParam{k.path, t, d.isCopy(k)})
 			continue
 		}
 		m := found[k.path]
@@ -154,7 +154,7 @@ func (d *Directory) read(p readConfig) error {
 	if len(faults) > 0 {
 		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), faults.Report())
 	}
-	if len(d.modules)+len(d.whole) == 0 {
+	if len(d.modules)+len(d.params) == 0 {
 		return fmt.Errorf("holds no tensors")
 	}
 	return nil
@@ -255,7 +255,7 @@ func (m *module) put(part string, t weights.Tensor) {
 }
 
 // complete checks the module's tensors against each other and the settings, and says what is wrong.
-func (m *module) complete(p readConfig, group [2]int) string {
+func (m *module) complete(p peftFile, group [2]int) string {
 	a, b := m.a, m.b
 	if a.Name == "" || b.Name == "" {
 		return "one of A and B is missing"

@@ -40,8 +40,8 @@ type peftConfig struct {
 	UseRSLora       bool             `json:"use_rslora"`
 }
 
-// readConfig are the keys that are read beyond those that are written.
-type readConfig struct {
+// peftFile are the keys that are read beyond those that are written.
+type peftFile struct {
 	peftConfig
 	ExcludeModules   Targets  `json:"exclude_modules"`
 	TargetParameters []string `json:"target_parameters"`
@@ -49,8 +49,8 @@ type readConfig struct {
 }
 
 // parsePeft reads adapter_config.json as any version of PEFT writes it. Keys whose meaning would be lost are errors.
-func parsePeft(b []byte) (readConfig, error) {
-	c := readConfig{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
+func parsePeft(b []byte) (peftFile, error) {
+	c := peftFile{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return c, err
@@ -106,7 +106,7 @@ func knownInit(i Init) bool {
 }
 
 // config returns the settings in our own terms.
-func (p readConfig) config() Config {
+func (p peftFile) config() Config {
 	c := Default()
 	c.R, c.LoraAlpha, c.LoraDropout = p.R, p.LoraAlpha, p.LoraDropout
 	c.TargetModules, c.ExcludeModules, c.LayersToTransform = p.TargetModules, p.ExcludeModules, p.Layers
@@ -149,7 +149,7 @@ func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 // restate adds to the patterns what makes PEFT compute every layer's rank and scale, where the settings alone do not:
 // InitPissa doubles ranks. Full paths come first, since the first hit wins.
 func (a *Adapter) restate(p *peftConfig) {
-	doubled := func(l *layer) bool { return l.start != nil }
+	doubled := func(l *layer) bool { return l.principal != nil }
 	if !slices.ContainsFunc(a.layers, doubled) {
 		return
 	}
@@ -177,7 +177,7 @@ func (a *Adapter) restate(p *peftConfig) {
 func (a *Adapter) fileTargets() Targets {
 	grouped := slices.ContainsFunc(a.layers, func(l *layer) bool { return l.adapter.To > 0 })
 	t := a.Config.TargetModules
-	if !grouped && !t.AllLinear() && a.Config.ExcludeModules.Empty() {
+	if !grouped && !t.allLinear() && a.Config.ExcludeModules.Empty() {
 		return t
 	}
 	var ends, paths []string

@@ -10,14 +10,14 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// start is the part of a weight that InitPissa moved into the adapter: while the adapter is enabled, the weight is
+// principal is the part of a weight that InitPissa moved into the adapter: while the adapter is enabled, the weight is
 // smaller by Scale·B·A.
-type start struct {
+type principal struct {
 	change
 }
 
 // takePrincipal gives A and B the largest singular components of l's weight, as decompose finds them.
-func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *start {
+func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *principal {
 	w, from, to := l.Weight(), l.adapter.From, l.adapter.To
 	cols := w.Shape()[1]
 	if to == 0 {
@@ -29,7 +29,7 @@ func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *start {
 	copy(c.a, a)
 	copy(c.b, b)
 	c.a, c.b = a, b
-	return &start{*c}
+	return &principal{*c}
 }
 
 // principalPair returns √(S/scale)·Vᵀ and U·√(S/scale) of the rank largest singular components of w. Meng et al. 2024.
@@ -59,28 +59,28 @@ func principalPair(w kernel.Mat[float32], rank int, scale float64, decompose dec
 }
 
 // remove takes the part out of l's weight; nil does nothing.
-func (s *start) remove(l *layer) { s.addTo(l, -1) }
+func (p *principal) remove(l *layer) { p.addTo(l, -1) }
 
 // restore puts it back.
-func (s *start) restore(l *layer) { s.addTo(l, 1) }
+func (p *principal) restore(l *layer) { p.addTo(l, 1) }
 
-func (s *start) addTo(l *layer, share float64) {
-	if s == nil {
+func (p *principal) addTo(l *layer, share float64) {
+	if p == nil {
 		return
 	}
 	w := l.Weight()
 	w.Unpack()
-	s.fold(w.Float32s(), w.Shape()[0], w.Shape()[1], share)
+	p.fold(w.Float32s(), w.Shape()[0], w.Shape()[1], share)
 	w.Invalidate()
 }
 
 // plain returns the adapter as one for the unchanged weight, of twice the rank: [A; A₀] and [B, −B₀].
-func (s *start) plain(c *change) (a, b []float32) {
-	a = slices.Concat(c.a, s.a)
+func (p *principal) plain(c *change) (a, b []float32) {
+	a = slices.Concat(c.a, p.a)
 	b = make([]float32, 0, 2*len(c.b))
 	for i := 0; i < len(c.b); i += c.rank {
 		b = append(b, c.b[i:i+c.rank]...)
-		for _, x := range s.b[i : i+c.rank] {
+		for _, x := range p.b[i : i+c.rank] {
 			b = append(b, -x)
 		}
 	}
@@ -102,12 +102,12 @@ func approximate(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[fl
 	}
 	for range rounds {
 		kernel.MatMulNN(kernel.Set, q, 1, w, z)
-		orthonormalise(q)
+		orthonormalize(q)
 		kernel.MatMulTN(kernel.Set, z, 1, w, q)
-		orthonormalise(z)
+		orthonormalize(z)
 	}
 	kernel.MatMulNN(kernel.Set, q, 1, w, z)
-	orthonormalise(q)
+	orthonormalize(q)
 	// w ≈ q·b with b = qᵀ·w (p, k), whose left singular vectors and values are those of b·bᵀ.
 	b, gram := matrix(p, w.Cols), matrix(p, p)
 	kernel.MatMulTN(kernel.Set, b, 1, q, w)
@@ -207,9 +207,9 @@ func eigen[T kernel.Float](g kernel.Mat[T]) (kernel.Mat[float32], []float64) {
 	return vectors, roots
 }
 
-// orthonormalise makes the columns of q orthonormal by Gram and Schmidt's method, twice over for accuracy. A column that
+// orthonormalize makes the columns of q orthonormal by Gram and Schmidt's method, twice over for accuracy. A column that
 // depends on those before it becomes zero.
-func orthonormalise(q kernel.Mat[float32]) {
+func orthonormalize(q kernel.Mat[float32]) {
 	cols := make([][]float64, q.Cols)
 	for j := range cols {
 		c := make([]float64, q.Rows)

@@ -7,40 +7,40 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Restore gives the adapter the values that Save wrote to dir, bit for bit: the way back from a checkpoint of the same
-// run. The adapter must have been made with the same settings for the same base. Whatever is missing, or there besides,
-// is an error, and the adapter is unchanged then.
+// Restore gives the adapter the values that Save wrote to dir, bit for bit, to resume a run from its checkpoint. The
+// adapter must have been made with the same settings for the same base. A tensor that is missing or unexpected is an
+// error, and the adapter is unchanged then.
 func (a *Adapter) Restore(dir string) error {
 	d, err := Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	r := restoring{d: d, changes: make([]*change, len(a.layers)), values: make([][]float32, len(a.whole))}
+	r := snapshot{d: d, changes: make([]*change, len(a.layers)), values: make([][]float32, len(a.overrides))}
 	r.layers(a)
-	r.wholes(a)
+	r.params(a)
 	if len(r.faults) > 0 {
 		return fmt.Errorf("lora: %s was not saved from this adapter:\n  %s", dir, r.faults.Report())
 	}
 	for i, l := range a.layers {
 		l.restore(r.changes[i], a.enabled)
 	}
-	for i, w := range a.whole {
+	for i, w := range a.overrides {
 		copy(w.own.Float32s(), r.values[i])
 	}
 	a.Invalidate()
 	return nil
 }
 
-// restoring is what has been read and found wrong.
-type restoring struct {
+// snapshot is a saved adapter as it was read, with what does not fit.
+type snapshot struct {
 	d       *Directory
 	changes []*change   // of each layer
 	values  [][]float32 // of each whole parameter
 	faults  fault.List
 }
 
-func (r *restoring) layers(a *Adapter) {
+func (r *snapshot) layers(a *Adapter) {
 	left := slices.Clone(r.d.modules)
 	for i, l := range a.layers {
 		k := slices.IndexFunc(left, func(m module) bool { return m.path == l.Path })
@@ -54,8 +54,8 @@ func (r *restoring) layers(a *Adapter) {
 		switch want := l.change(); {
 		case err != nil:
 			r.faults.Add(l.Path, "%v", err)
-		case l.start != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
-			l.start == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
+		case l.principal != nil && (c.rank != 2*want.rank || len(c.a) != 2*len(want.a) || len(c.b) != 2*len(want.b)),
+			l.principal == nil && (len(c.a) != len(want.a) || len(c.b) != len(want.b) || len(c.magnitude) != len(want.magnitude)):
 			r.faults.Add(l.Path, "A and B have %d and %d elements with rank %d, which is another adapter", len(c.a), len(c.b), c.rank)
 		}
 		r.changes[i] = c
@@ -65,10 +65,10 @@ func (r *restoring) layers(a *Adapter) {
 	}
 }
 
-func (r *restoring) wholes(a *Adapter) {
-	left := slices.Clone(r.d.whole)
-	for i, w := range a.whole {
-		k := slices.IndexFunc(left, func(t wholeTensor) bool { return t.name == w.param.Name })
+func (r *snapshot) params(a *Adapter) {
+	left := slices.Clone(r.d.params)
+	for i, w := range a.overrides {
+		k := slices.IndexFunc(left, func(t fileParam) bool { return t.name == w.param.Name })
 		if k < 0 {
 			r.faults.Add(w.param.Name, "is missing")
 			continue
@@ -91,10 +91,10 @@ func (r *restoring) wholes(a *Adapter) {
 }
 
 // restore takes the values of c. Where the weight began without its principal components, c is the adapter for the whole
-// weight: see [start.plain].
+// weight: see [principal.plain].
 func (l *layer) restore(c *change, enabled bool) {
-	if l.start != nil {
-		c = l.start.split(l, c, enabled)
+	if l.principal != nil {
+		c = l.principal.split(l, c, enabled)
 	}
 	copy(l.adapter.A.Float32s(), c.a)
 	copy(l.adapter.B.Float32s(), c.b)
@@ -104,22 +104,22 @@ func (l *layer) restore(c *change, enabled bool) {
 }
 
 // split undoes plain. What the weight has lost becomes what the file says, should it have been computed differently.
-func (s *start) split(l *layer, c *change, enabled bool) *change {
-	r := s.rank
-	own, lost := &change{a: c.a[:len(s.a)]}, change{a: c.a[len(s.a):]}
+func (p *principal) split(l *layer, c *change, enabled bool) *change {
+	r := p.rank
+	own, lost := &change{a: c.a[:len(p.a)]}, change{a: c.a[len(p.a):]}
 	for i := 0; i < len(c.b); i += 2 * r {
 		own.b = append(own.b, c.b[i:i+r]...)
 		for _, x := range c.b[i+r : i+2*r] {
 			lost.b = append(lost.b, -x)
 		}
 	}
-	if slices.Equal(lost.a, s.a) && slices.Equal(lost.b, s.b) {
+	if slices.Equal(lost.a, p.a) && slices.Equal(lost.b, p.b) {
 		return own
 	}
 	if enabled {
-		s.restore(l)
-		defer s.remove(l)
+		p.restore(l)
+		defer p.remove(l)
 	}
-	s.a, s.b = slices.Clone(lost.a), lost.b
+	p.a, p.b = slices.Clone(lost.a), lost.b
 	return own
 }

@@ -75,8 +75,8 @@ func (a *Adapter) sources() []weights.Entry {
 	for _, l := range a.layers {
 		A, B, c := l.adapter.A, l.adapter.B, l.change()
 		r, b := c.rank, c.b
-		if l.start != nil {
-			c.a, b = l.start.plain(c)
+		if l.principal != nil {
+			c.a, b = l.principal.plain(c)
 			r *= 2
 		}
 		out := B.Shape()[0]
@@ -94,7 +94,7 @@ func (a *Adapter) sources() []weights.Entry {
 			add(m.Name, magnitude, len(magnitude))
 		}
 	}
-	for _, w := range a.whole {
+	for _, w := range a.overrides {
 		add(a.fileName(w.param.Name), w.own.Float32s(), w.param.Shape()...)
 	}
 	return list
@@ -130,8 +130,8 @@ func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 		return err
 	}
 	defer d.Close()
-	if len(d.modules) != len(a.layers) || len(d.whole) != len(a.whole) {
-		return fmt.Errorf("%d adapters and %d parameters, want %d and %d", len(d.modules), len(d.whole), len(a.layers), len(a.whole))
+	if len(d.modules) != len(a.layers) || len(d.params) != len(a.overrides) {
+		return fmt.Errorf("%d adapters and %d parameters, want %d and %d", len(d.modules), len(d.params), len(a.layers), len(a.overrides))
 	}
 	if diff := d.Config.Differences(a.fileConfig(d.Config)); len(diff) > 0 {
 		return diff[0]
@@ -153,7 +153,7 @@ func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 // fileConfig is what reading back has to yield: where ranks are doubled, the file says so.
 func (a *Adapter) fileConfig(read Config) Config {
 	c := a.Config
-	if slices.ContainsFunc(a.layers, func(l *layer) bool { return l.start != nil }) {
+	if slices.ContainsFunc(a.layers, func(l *layer) bool { return l.principal != nil }) {
 		c.R, c.LoraAlpha, c.UseRSLora, c.RankPattern, c.AlphaPattern = read.R, read.LoraAlpha, read.UseRSLora, read.RankPattern, read.AlphaPattern
 	}
 	return c

@@ -22,8 +22,8 @@ type Targets struct {
 
 const allLinear = "all-linear"
 
-// AllLinear says whether every linear layer but the head is meant.
-func (t Targets) AllLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
+// allLinear reports whether every linear layer but the head is meant.
+func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
 
 // Empty says that no module is meant.
 func (t Targets) Empty() bool { return t.Pattern == "" && len(t.Names) == 0 }
@@ -45,7 +45,7 @@ type matcher func(path string) (pattern int, ok bool)
 
 // compile makes the targets' matcher. all-linear depends on the kind of layer, so it matches nothing here.
 func (t Targets) compile() (matcher, error) {
-	if t.Pattern == "" || t.AllLinear() {
+	if t.Pattern == "" || t.allLinear() {
 		return func(path string) (int, bool) {
 			i := slices.IndexFunc(t.Names, func(name string) bool { return endsIn(path, name) })
 			return i, i >= 0

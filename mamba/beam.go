@@ -14,8 +14,8 @@ type beam struct {
 	score float64
 }
 
-// normalised is the score by which finished beams are compared.
-func (b beam) normalised(penalty float64) float64 {
+// normalized is the score by which finished beams are compared.
+func (b beam) normalized(penalty float64) float64 {
 	return b.score / math.Pow(float64(len(b.ids)), penalty)
 }
 
@@ -60,7 +60,7 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 		for row, b := range running {
 			widen(scores, logits.Row(row))
 			logSoftmax(scores)
-			o.penalise(scores, state.Tokens[row], len(b.ids))
+			o.penalize(scores, state.Tokens[row], len(b.ids))
 			cs = append(cs, candidates(scores, row, b.score, 2*o.NumBeams)...)
 		}
 		sort.SliceStable(cs, func(i, j int) bool { return cs[i].score > cs[j].score })
@@ -115,7 +115,7 @@ func (o GenerateOptions) advance(running, finished []beam, cs []candidate, promp
 		}
 	}
 	sort.SliceStable(finished, func(i, j int) bool {
-		return finished[i].normalised(o.LengthPenalty) > finished[j].normalised(o.LengthPenalty)
+		return finished[i].normalized(o.LengthPenalty) > finished[j].normalized(o.LengthPenalty)
 	})
 	return next, finished[:min(len(finished), o.NumBeams)], rows
 }
@@ -126,13 +126,13 @@ func (o GenerateOptions) settled(running, finished []beam) bool {
 		return true
 	}
 	return len(finished) == o.NumBeams &&
-		running[0].normalised(o.LengthPenalty) <= finished[len(finished)-1].normalised(o.LengthPenalty)
+		running[0].normalized(o.LengthPenalty) <= finished[len(finished)-1].normalized(o.LengthPenalty)
 }
 
 func (o GenerateOptions) bestOf(beams []beam) beam {
 	best := beams[0]
 	for _, b := range beams[1:] {
-		if b.normalised(o.LengthPenalty) > best.normalised(o.LengthPenalty) {
+		if b.normalized(o.LengthPenalty) > best.normalized(o.LengthPenalty) {
 			best = b
 		}
 	}

@@ -92,16 +92,16 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("mamba: config: %w", err)
 	}
-	c, err := ParseConfig(b)
+	c, err := parseConfig(b)
 	if err != nil {
 		return Config{}, fmt.Errorf("mamba: %s: %w", path, err)
 	}
 	return c, nil
 }
 
-// ParseConfig reads the JSON of a config.json, in the spelling of transformers or of the original state-spaces
+// parseConfig reads the JSON of a config.json, in the spelling of transformers or of the original state-spaces
 // checkpoints.
-func ParseConfig(b []byte) (Config, error) {
+func parseConfig(b []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&raw); err != nil {
@@ -124,12 +124,12 @@ func ParseConfig(b []byte) (Config, error) {
 	if len(faults) == 0 {
 		faults = c.faults()
 	}
-	return c, damaged(faults)
+	return c, fileError(faults)
 }
 
-// damaged returns the faults of a file as an error about it, nil if there are none. It is not a [fault.List], which
+// fileError returns the faults of a file as an error about it, nil if there are none. It is not a [fault.List], which
 // reports wrong settings.
-func damaged(faults fault.List) error {
+func fileError(faults fault.List) error {
 	if len(faults) == 0 {
 		return nil
 	}

@@ -24,7 +24,7 @@ const hubConfig = `{"architectures":["MambaForCausalLM"],"bos_token_id":0,"conv_
 
 func parse(t testing.TB, s string) Config {
 	t.Helper()
-	c, err := ParseConfig([]byte(s))
+	c, err := parseConfig([]byte(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestConfigFaults(t *testing.T) {
 		`{"d_model":64,"n_layer":2,"attn_layer_idx":[1],"rms_norm":false,"d_intermediate":7,"ssm_cfg":{"headdim":64}}`: {
 			"attn_layer_idx", "rms_norm", "d_intermediate", "ssm_cfg.headdim"},
 	} {
-		_, err := ParseConfig([]byte(in))
+		_, err := parseConfig([]byte(in))
 		for _, want := range wants {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s:\nerror %v\nwant one with %q", in, err, want)
@@ -153,7 +153,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(`{"d_model":64,"n_layer":2,"ssm_cfg":{"dt_rank":"auto","expand":1e300}}`))
 	f.Add([]byte(`{"expand":1e308,"hidden_size":9,"eos_token_id":[],"pad_token_id":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := ParseConfig(b)
+		c, err := parseConfig(b)
 		if err != nil {
 			return
 		}
@@ -164,7 +164,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := ParseConfig(out)
+		again, err := parseConfig(out)
 		if err != nil {
 			t.Fatalf("what was written is not read: %v\n%s", err, out)
 		}

@@ -37,7 +37,7 @@ func openEither(dir string) (checkpoint, error) {
 		return checkpoint{}, err
 	}
 	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {
-		if path := filepath.Join(dir, name); isThere(path) {
+		if path := filepath.Join(dir, name); exists(path) {
 			r, err := torchfile.Open(path)
 			if err != nil {
 				return checkpoint{}, err
@@ -67,7 +67,7 @@ func torchCheckpoint(r *torchfile.Reader) checkpoint {
 	}
 }
 
-func isThere(path string) bool {
+func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

@@ -50,7 +50,7 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 
 // Feed lets the state see new tokens, tokens[i] for sequence i; a list may be empty.
 func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
-	if err := d.take(s, tokens); err != nil {
+	if err := d.enqueue(s, tokens); err != nil {
 		return err
 	}
 	return d.run(ctx, s, nil)
@@ -59,7 +59,7 @@ func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
 // Next is Feed followed by the logits for the token after the last one of each sequence: (sequences, v), valid until
 // the decoder's next call. Every sequence must get at least one token.
 func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Mat[float32], error) {
-	if err := d.take(s, tokens); err != nil {
+	if err := d.enqueue(s, tokens); err != nil {
 		return kernel.Mat[float32]{}, err
 	}
 	for i := range s.Fed {
@@ -68,7 +68,7 @@ func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Ma
 		}
 	}
 	n := s.Sequences()
-	d.b.last = room(d.b.last, n, d.m.Config.HiddenSize)
+	d.b.last = reuse(d.b.last, n, d.m.Config.HiddenSize)
 	err := d.run(ctx, s, func(x kernel.Mat[float32], spans []span) {
 		for _, p := range spans {
 			copy(d.b.last.Row(p.sequence), x.Row(p.to-1))
@@ -80,8 +80,8 @@ func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Ma
 	return d.head(d.b.last), nil
 }
 
-// take appends new tokens to those that wait in the state.
-func (d *Decoder) take(s *State, tokens [][]int) error {
+// enqueue appends new tokens to those that wait in the state.
+func (d *Decoder) enqueue(s *State, tokens [][]int) error {
 	if err := s.fits(d.m); err != nil {
 		return err
 	}
@@ -165,8 +165,8 @@ func (d *Decoder) reserve(rows int) {
 	}
 }
 
-// room returns a matrix of rows × cols, in m's memory where that suffices.
-func room(m kernel.Mat[float32], rows, cols int) kernel.Mat[float32] {
+// reuse returns a matrix of rows × cols, in m's memory where that suffices.
+func reuse(m kernel.Mat[float32], rows, cols int) kernel.Mat[float32] {
 	if len(m.Data) >= rows*cols {
 		return kernel.Dense(m.Data[:rows*cols], rows, cols)
 	}
@@ -177,7 +177,7 @@ func room(m kernel.Mat[float32], rows, cols int) kernel.Mat[float32] {
 func (d *Decoder) head(x kernel.Mat[float32]) kernel.Mat[float32] {
 	norm := kernel.Dense(make([]float32, x.Rows*x.Cols), x.Rows, x.Cols)
 	d.m.NormF.Apply(norm, x)
-	d.b.logits = room(d.b.logits, x.Rows, d.m.Config.VocabSize)
+	d.b.logits = reuse(d.b.logits, x.Rows, d.m.Config.VocabSize)
 	d.m.Head.Apply(d.b.logits, norm)
 	return d.b.logits
 }
@@ -206,8 +206,8 @@ func (d *Decoder) mixer(m *Mixer, s *State, l int, spans []span, first []int, x 
 
 	m.InProj.Apply(xz, x)
 	conv, branch := m.Conv1d.Kernel(), xz.Slice(0, rows, 0, in)
-	oneEach := stepsAll(s, spans, first)
-	if oneEach {
+	steps := oneRowEach(s, spans, first)
+	if steps {
 		conv.Step(u, branch, s.Conv[l])
 	} else {
 		for _, p := range spans {
@@ -225,7 +225,7 @@ func (d *Decoder) mixer(m *Mixer, s *State, l int, spans []span, first []int, x 
 		scan.B, scan.C = dtBC.Slice(from, to, r, r+n), dtBC.Slice(from, to, r+n, r+2*n)
 		return &scan
 	}
-	if oneEach {
+	if steps {
 		view(0, rows).Step(y, s.SSM[l])
 		return y
 	}
@@ -238,8 +238,8 @@ func (d *Decoder) mixer(m *Mixer, s *State, l int, spans []span, first []int, x 
 	return y
 }
 
-// stepsAll says whether the chunk is one more row for every sequence in order, which the kernels do for all at once.
-func stepsAll(s *State, spans []span, first []int) bool {
+// oneRowEach says whether the chunk is one more row for every sequence in order, which the kernels do for all at once.
+func oneRowEach(s *State, spans []span, first []int) bool {
 	if len(first) != s.Sequences() || len(spans) != len(first) {
 		return false
 	}

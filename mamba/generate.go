@@ -112,7 +112,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	if o.NumBeams > 1 {
 		return out, beamSearch(ctx, d, state, out, o)
 	}
-	b := &batch{d: d, o: o, all: state, now: state, out: out}
+	b := &batch{d: d, o: o, all: state, current: state, out: out}
 	for i := range prompts {
 		b.active = append(b.active, i)
 		b.random = append(b.random, rand.New(rand.NewPCG(o.Seed, uint64(i))))
@@ -182,37 +182,37 @@ func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
 
 // batch is the texts that are being written, one row each.
 type batch struct {
-	d      *Decoder
-	o      GenerateOptions
-	out    []Generation
-	all    *State // of all prompts; behind now as long as a text is under way
-	now    *State // of the active prompts, in order; all itself until the first text is finished
-	active []int
-	random []*rand.Rand // for each prompt
+	d       *Decoder
+	o       GenerateOptions
+	out     []Generation
+	all     *State // of all prompts; out of date for those whose text is not finished
+	current *State // of the active prompts, in order; all itself until the first text is finished
+	active  []int
+	random  []*rand.Rand // for each prompt
 }
 
 func (b *batch) run(ctx context.Context) error {
 	for len(b.active) > 0 {
-		logits, err := b.d.Next(ctx, b.now, make([][]int, len(b.active)))
+		logits, err := b.d.Next(ctx, b.current, make([][]int, len(b.active)))
 		if err != nil {
-			b.keep()
+			b.saveStates()
 			return err
 		}
 		scores := make([]float64, logits.Cols)
-		var going []int // rows that go on
+		var unfinished []int // rows
 		for row, prompt := range b.active {
 			widen(scores, logits.Row(row))
-			id, err := b.o.choose(scores, b.now.Tokens[row], len(b.out[prompt].IDs), b.random[prompt])
+			id, err := b.o.choose(scores, b.current.Tokens[row], len(b.out[prompt].IDs), b.random[prompt])
 			if err != nil {
-				b.keep()
+				b.saveStates()
 				return err
 			}
-			b.now.Tokens[row] = append(b.now.Tokens[row], id)
+			b.current.Tokens[row] = append(b.current.Tokens[row], id)
 			if !b.add(prompt, id) {
-				going = append(going, row)
+				unfinished = append(unfinished, row)
 			}
 		}
-		b.leave(going)
+		b.dropFinished(unfinished)
 	}
 	return nil
 }
@@ -237,26 +237,26 @@ func (b *batch) add(prompt, id int) bool {
 	return true
 }
 
-// leave takes finished texts out of the batch and keeps their states.
-func (b *batch) leave(going []int) {
-	if len(going) == len(b.active) {
+// dropFinished takes finished texts out of the batch and keeps their states.
+func (b *batch) dropFinished(unfinished []int) {
+	if len(unfinished) == len(b.active) {
 		return
 	}
-	b.keep()
-	active := make([]int, len(going))
-	for i, row := range going {
+	b.saveStates()
+	active := make([]int, len(unfinished))
+	for i, row := range unfinished {
 		active[i] = b.active[row]
 	}
-	b.now, b.active = b.now.Select(going...), active
+	b.current, b.active = b.current.Select(unfinished...), active
 }
 
-// keep copies the states of the active texts back to where the caller finds them.
-func (b *batch) keep() {
-	if b.now == b.all {
+// saveStates copies the states of the active texts back to where the caller finds them.
+func (b *batch) saveStates() {
+	if b.current == b.all {
 		return
 	}
 	for row, prompt := range b.active {
-		b.all.Set(prompt, b.now, row)
+		b.all.Set(prompt, b.current, row)
 	}
 }
 
@@ -269,7 +269,7 @@ func widen(dst []float64, src []float32) {
 // choose picks the next token of a text from the logits, which it overwrites. seen is the whole text so far, of which
 // the last tokens number is new.
 func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *rand.Rand) (int, error) {
-	o.penalise(scores, seen, tokens)
+	o.penalize(scores, seen, tokens)
 	if top := scores[best(scores)]; math.IsInf(top, -1) || math.IsNaN(top) {
 		return 0, errors.New("mamba: generate: no token is left to choose: the logits are not finite or everything is suppressed")
 	}
@@ -280,8 +280,8 @@ func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *ran
 	return draw(scores, r), nil
 }
 
-// penalise applies what holds for greedy decoding, beams and sampling alike.
-func (o GenerateOptions) penalise(scores []float64, seen []int, tokens int) {
+// penalize applies what holds for greedy decoding, beams and sampling alike.
+func (o GenerateOptions) penalize(scores []float64, seen []int, tokens int) {
 	repetitionPenalty(scores, seen, o.RepetitionPenalty)
 	noRepeatNGram(scores, seen, o.NoRepeatNGramSize)
 	if tokens < o.MinNewTokens {

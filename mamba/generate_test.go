@@ -62,7 +62,7 @@ func TestSampling(t *testing.T) {
 			for i := range seen {
 				scores := make([]float64, v)
 				widen(scores, logits[i*v:(i+1)*v])
-				o.penalise(scores, seen[i], 0)
+				o.penalize(scores, seen[i], 0)
 				o.warp(scores)
 				for id, p := range softmax(scores) {
 					if w := float64(want[i*v+id]); math.Abs(p-w) > probAbs {

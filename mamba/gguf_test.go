@@ -40,7 +40,7 @@ func exported(t *testing.T, as GGUFType) string {
 	dir := t.TempDir()
 	for from, to := range map[string]string{
 		"testdata/golden/base/model/config.json": ConfigFile, "testdata/golden/base/model/model.safetensors": "model.safetensors",
-		"testdata/gguf/tokenizer.json": TokenizerFile,
+		"testdata/gguf/tokenizer.json": tokenizerFile,
 	} {
 		copyFile(t, from, filepath.Join(dir, to))
 	}
@@ -136,13 +136,13 @@ func TestGGUFRefuses(t *testing.T) {
 	}
 	dir := rewrite(t, unchanged, same)
 	for content, want := range map[string]string{
-		`{"model":{"type":"Unigram"}}`: "Unigram", `{`: TokenizerFile,
+		`{"model":{"type":"Unigram"}}`: "Unigram", `{`: tokenizerFile,
 		`{"model":{"type":"BPE","vocab":{"a":300}},"pre_tokenizer":{"type":"ByteLevel"}}`:     "id 300",
 		`{"model":{"type":"BPE","merges":[["a"]]},"pre_tokenizer":{"type":"ByteLevel"}}`:      "merge 0",
 		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"ByteLevel","use_regex":false}}`:     "splits as GPT-2",
 		`{"model":{"type":"BPE"},"pre_tokenizer":{"type":"Sequence","pretokenizers":[null]}}`: "Sequence",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, TokenizerFile), []byte(content), 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ExportGGUF(context.Background(), dir, to, GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// TokenizerFile is the name of a model's tokenizer in its directory.
-const TokenizerFile = "tokenizer.json"
+// tokenizerFile is the name of a model's tokenizer in its directory.
+const tokenizerFile = "tokenizer.json"
 
 // tokenizerJSON is the part of tokenizer.json that a GGUF file repeats.
 type tokenizerJSON struct {
@@ -41,7 +41,7 @@ const (
 
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
 func (g *ggufModel) tokenizer(dir string, c Config) error {
-	path := filepath.Join(dir, TokenizerFile)
+	path := filepath.Join(dir, tokenizerFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		g.Set("tokenizer.ggml.model", "no_vocab")

@@ -43,7 +43,7 @@ type Output struct {
 // MambaForCausalLM. Each sequence gives what it gives alone, whatever the others and the padding are. All rows are in
 // memory at once; [Decoder] and [Model.Score] work on sequences of any length.
 func (m *Model) Run(ctx context.Context, in Input, want Want) (*Output, error) {
-	batch, places, err := in.Flatten(m.Config.HiddenSize)
+	batch, places, err := in.flatten(m.Config.HiddenSize)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
 		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)
 	}
 	m := build(c, ag.Zeros)
-	in := initialiser{c, scheme, r}
+	in := initializer{c, scheme, r}
 	in.table(m.Embeddings.Weight)
 	for _, b := range m.Layers {
 		nn.Constant(b.Norm.Weight, 1)
@@ -47,13 +47,13 @@ func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
 	return m, nil
 }
 
-type initialiser struct {
+type initializer struct {
 	c      Config
 	scheme Init
 	r      *rand.Rand
 }
 
-func (in initialiser) table(p *ag.Param) {
+func (in initializer) table(p *ag.Param) {
 	std := in.c.InitializerRange
 	if in.scheme == InitMambaSSM {
 		std = authorsStd
@@ -62,7 +62,7 @@ func (in initialiser) table(p *ag.Param) {
 }
 
 // projection initialises in_proj, x_proj and an untied head; their biases stay zero.
-func (in initialiser) projection(w *ag.Param) {
+func (in initializer) projection(w *ag.Param) {
 	if in.scheme == InitHF {
 		nn.Normal(w, in.c.InitializerRange, in.r)
 		return
@@ -70,7 +70,7 @@ func (in initialiser) projection(w *ag.Param) {
 	nn.FanIn(w, w.Shape()[1], in.r)
 }
 
-func (in initialiser) mixer(m *Mixer) {
+func (in initializer) mixer(m *Mixer) {
 	c := in.c
 	in.projection(m.InProj.Weight)
 	nn.FanIn(m.Conv1d.Weight, c.ConvKernel, in.r)
@@ -92,7 +92,7 @@ func (in initialiser) mixer(m *Mixer) {
 }
 
 // timeStep makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max at the start.
-func (in initialiser) timeStep(l *nn.Linear) {
+func (in initializer) timeStep(l *nn.Linear) {
 	c := in.c
 	std := c.TimeStepScale / math.Sqrt(float64(c.TimeStepRank))
 	if c.TimeStepInitScheme == "constant" {

@@ -67,7 +67,7 @@ func checkDirect(t *testing.T, m *Model, f *weights.Reader, in Input) {
 }
 
 func checkGraph(t *testing.T, m *Model, f *weights.Reader, in Input) {
-	batch, places, err := in.Flatten(m.Config.HiddenSize)
+	batch, places, err := in.flatten(m.Config.HiddenSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func checkGradients(t *testing.T, m *Model, f *weights.Reader) {
 			t.Fatal(err)
 		}
 	}
-	batch, places, err := input(t, f).Flatten(m.Config.HiddenSize)
+	batch, places, err := input(t, f).flatten(m.Config.HiddenSize)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,13 +66,13 @@ func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 	if o.PadMultiple > 1 && o.VocabSize > 0 && o.VocabSize < maxSize && o.PadMultiple < maxSize {
 		c.VocabSize = (o.VocabSize + o.PadMultiple - 1) / o.PadMultiple * o.PadMultiple
 	}
-	take(&c.ResidualInFP32, o.ResidualFP32)
-	take(&c.TieWordEmbeddings, o.Tie)
+	setIf(&c.ResidualInFP32, o.ResidualFP32)
+	setIf(&c.TieWordEmbeddings, o.Tie)
 	s.into(&c, &faults)
 	if len(faults) == 0 {
 		faults = c.faults()
 	}
-	return c, damaged(faults)
+	return c, fileError(faults)
 }
 
 // faults names what makes an original model something other than Mamba-1.
@@ -108,16 +108,16 @@ func (s originalSSM) faults(raw json.RawMessage) (faults fault.List) {
 
 // into writes the layer's arguments to c and derives its sizes.
 func (s originalSSM) into(c *Config, faults *fault.List) {
-	take(&c.StateSize, s.DState)
-	take(&c.ConvKernel, s.DConv)
-	take(&c.Expand, s.Expand)
-	take(&c.TimeStepMin, s.DTMin)
-	take(&c.TimeStepMax, s.DTMax)
-	take(&c.TimeStepInitScheme, s.DTInit)
-	take(&c.TimeStepScale, s.DTScale)
-	take(&c.TimeStepFloor, s.DTFloor)
-	take(&c.UseConvBias, s.ConvBias)
-	take(&c.UseBias, s.Bias)
+	setIf(&c.StateSize, s.DState)
+	setIf(&c.ConvKernel, s.DConv)
+	setIf(&c.Expand, s.Expand)
+	setIf(&c.TimeStepMin, s.DTMin)
+	setIf(&c.TimeStepMax, s.DTMax)
+	setIf(&c.TimeStepInitScheme, s.DTInit)
+	setIf(&c.TimeStepScale, s.DTScale)
+	setIf(&c.TimeStepFloor, s.DTFloor)
+	setIf(&c.UseConvBias, s.ConvBias)
+	setIf(&c.UseBias, s.Bias)
 	c.TimeStepRank, c.IntermediateSize = 0, 0
 	if len(s.DTRank) > 0 && !isAuto(s.DTRank) {
 		if json.Unmarshal(s.DTRank, &c.TimeStepRank) != nil || c.TimeStepRank < 1 {
@@ -128,7 +128,7 @@ func (s originalSSM) into(c *Config, faults *fault.List) {
 	c.derive()
 }
 
-func take[T any](dst *T, src *T) {
+func setIf[T any](dst *T, src *T) {
 	if src != nil {
 		*dst = *src
 	}

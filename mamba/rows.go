@@ -22,9 +22,9 @@ type Input struct {
 // Place says where a flat row came from.
 type Place struct{ Sequence, Position int }
 
-// Flatten lays the real positions of all sequences end to end, one document for each sequence that has any, and says for
+// flatten lays the real positions of all sequences end to end, one document for each sequence that has any, and says for
 // each row where it came from. m is the width of an embedding and is read only where there are Embeds.
-func (in Input) Flatten(m int) (ag.Batch, []Place, error) {
+func (in Input) flatten(m int) (ag.Batch, []Place, error) {
 	var b ag.Batch
 	var places []Place
 	if err := in.check(m); err != nil {

@@ -16,8 +16,8 @@ type Document struct {
 	Labels []int
 }
 
-// Score is what the labels of one document cost.
-type Score struct {
+// DocumentScore is what the labels of one document cost.
+type DocumentScore struct {
 	NLL     float64 // summed, in nats
 	Tokens  int     // labels that were scored
 	Correct int     // of them the most probable token
@@ -36,25 +36,25 @@ type ScoreOptions struct {
 // Score computes the loss of documents of any length in constant memory: they are laid end to end and cut into chunks,
 // and a document that is cut goes on from its state. The scores come in the order of the documents, each as soon as it
 // is complete. After an error no more follow.
-func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptions) iter.Seq2[Score, error] {
-	return func(yield func(Score, error) bool) {
+func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptions) iter.Seq2[DocumentScore, error] {
+	return func(yield func(DocumentScore, error) bool) {
 		s := &scorer{d: m.NewDecoder(o.Rows), state: m.NewState(1), o: o}
 		i := 0
 		for doc := range docs {
 			if err := s.add(ctx, i, doc); err != nil {
-				yield(Score{}, err)
+				yield(DocumentScore{}, err)
 				return
 			}
-			if !s.deliver(yield) {
+			if !s.emit(yield) {
 				return
 			}
 			i++
 		}
 		if err := s.flush(ctx); err != nil {
-			yield(Score{}, err)
+			yield(DocumentScore{}, err)
 			return
 		}
-		s.deliver(yield)
+		s.emit(yield)
 	}
 }
 
@@ -67,9 +67,9 @@ type scorer struct {
 
 	ids, first, targets []int
 	owner               []int // for each row, the document as counted by open
-	open                []Score
-	rest                []int // rows of each open document that wait for their turn
-	place               []int // tokens of each open document that have been scored
+	open                []DocumentScore
+	remaining           []int // rows of each open document that wait for their turn
+	scored              []int // tokens of each open document that have been scored
 }
 
 func (s *scorer) add(ctx context.Context, i int, doc Document) error {
@@ -81,12 +81,12 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 		return fmt.Errorf("mamba: document %d: %d labels for %d tokens", i, len(labels), len(doc.Tokens))
 	}
 	v := s.d.m.Config.VocabSize
-	score := Score{}
+	score := DocumentScore{}
 	if s.o.PerToken {
 		score.PerToken = make([]float64, len(doc.Tokens))
 	}
 	s.open = append(s.open, score)
-	s.rest, s.place = append(s.rest, len(doc.Tokens)), append(s.place, 0)
+	s.remaining, s.scored = append(s.remaining, len(doc.Tokens)), append(s.scored, 0)
 	for t, id := range doc.Tokens {
 		if id < 0 || id >= v || labels[t] >= v {
 			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: the vocabulary has %d", i, t, id, labels[t], v)
@@ -124,16 +124,16 @@ func (s *scorer) flush(ctx context.Context) error {
 		return err
 	}
 	for t, target := range s.targets {
-		s.book(s.owner[t], target, nll[t], hits[t])
+		s.count(s.owner[t], target, nll[t], hits[t])
 	}
 	s.ids, s.first, s.targets, s.owner = s.ids[:0], s.first[:0], s.targets[:0], s.owner[:0]
 	return nil
 }
 
-func (s *scorer) book(i, target int, nll float64, hit bool) {
+func (s *scorer) count(i, target int, nll float64, hit bool) {
 	score := &s.open[i]
-	s.rest[i]--
-	s.place[i]++
+	s.remaining[i]--
+	s.scored[i]++
 	if !label.Counts(target) {
 		return
 	}
@@ -143,20 +143,20 @@ func (s *scorer) book(i, target int, nll float64, hit bool) {
 		score.Correct++
 	}
 	if s.o.PerToken {
-		score.PerToken[s.place[i]] = nll
+		score.PerToken[s.scored[i]] = nll
 	}
 }
 
-// deliver hands on the documents at the front that are complete.
-func (s *scorer) deliver(yield func(Score, error) bool) bool {
+// emit hands on the documents at the front that are complete.
+func (s *scorer) emit(yield func(DocumentScore, error) bool) bool {
 	done := 0
-	for done < len(s.open) && s.rest[done] == 0 {
+	for done < len(s.open) && s.remaining[done] == 0 {
 		if !yield(s.open[done], nil) {
 			return false
 		}
 		done++
 	}
-	s.open, s.rest, s.place = s.open[done:], s.rest[done:], s.place[done:]
+	s.open, s.remaining, s.scored = s.open[done:], s.remaining[done:], s.scored[done:]
 	for t := range s.owner {
 		s.owner[t] -= done
 	}
@@ -189,9 +189,9 @@ func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []i
 }
 
 func (d *Decoder) rowLosses(nll []float64, hits []bool, x kernel.Mat[float32], targets, rows []int) {
-	d.b.last = room(d.b.last, len(rows), x.Cols)
+	d.b.last = reuse(d.b.last, len(rows), x.Cols)
 	kernel.Gather(d.b.last, x, rows)
-	d.b.logits = room(d.b.logits, len(rows), d.m.Config.VocabSize)
+	d.b.logits = reuse(d.b.logits, len(rows), d.m.Config.VocabSize)
 	d.m.Head.Apply(d.b.logits, d.b.last)
 	want, loss, best := make([]int, len(rows)), make([]float64, len(rows)), make([]int, len(rows))
 	for i, t := range rows {

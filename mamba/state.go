@@ -75,15 +75,6 @@ func (s *State) Set(i int, from *State, j int) {
 	s.Tokens[i], s.Fed[i] = slices.Clone(from.Tokens[j]), from.Fed[j]
 }
 
-// Bytes is the memory of the states, without Tokens.
-func (s *State) Bytes() int64 {
-	n := int64(0)
-	for l := range s.Conv {
-		n += 4 * int64(len(s.Conv[l])+len(s.SSM[l]))
-	}
-	return n
-}
-
 func (s *State) width(all []float32) int { return len(all) / max(1, s.Sequences()) }
 
 func (s *State) part(all []float32, i int) []float32 {

@@ -335,7 +335,7 @@ func TestScore(t *testing.T) {
 	}
 }
 
-func checkScore(t *testing.T, m *Model, doc Document, got Score) {
+func checkScore(t *testing.T, m *Model, doc Document, got DocumentScore) {
 	t.Helper()
 	labels := doc.Labels
 	if labels == nil {

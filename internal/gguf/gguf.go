@@ -27,13 +27,13 @@ type Tensor struct {
 	Type Type
 }
 
-// Bytes returns the tensor's size in the file, without padding.
-func (t Tensor) Bytes() int64 {
+// bytes returns the tensor's size in the file, without padding.
+func (t Tensor) bytes() int64 {
 	n := int64(1)
 	for _, dim := range t.Dims {
 		n *= int64(dim)
 	}
-	return n / int64(t.Type.Block()) * int64(t.Type.BlockBytes())
+	return n / int64(t.Type.Block()) * int64(layouts[t.Type].bytes)
 }
 
 // Writer collects what a file has in it: keys and tensors, each in the order of the calls.
@@ -81,8 +81,8 @@ func (w *Writer) Write(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if int64(len(b)) != t.Bytes() {
-			return fmt.Errorf("gguf: tensor %s: %d bytes, want %d", t.Name, len(b), t.Bytes())
+		if int64(len(b)) != t.bytes() {
+			return fmt.Errorf("gguf: tensor %s: %d bytes, want %d", t.Name, len(b), t.bytes())
 		}
 		if _, err := out.Write(b); err != nil {
 			return err
@@ -134,7 +134,7 @@ func (w *Writer) head() []byte {
 		}
 		b = binary.LittleEndian.AppendUint32(b, uint32(t.Type))
 		b = binary.LittleEndian.AppendUint64(b, offset)
-		offset += uint64(t.Bytes()) + uint64(padding(int(t.Bytes())))
+		offset += uint64(t.bytes()) + uint64(padding(int(t.bytes())))
 	}
 	return b
 }

@@ -44,13 +44,10 @@ func (t Type) String() string {
 // Block returns the number of elements in a block.
 func (t Type) Block() int { return layouts[t].block }
 
-// BlockBytes returns the size of a block.
-func (t Type) BlockBytes() int { return layouts[t].bytes }
-
 // Encode returns v as it is stored: F32, F16 and BF16 rounded to nearest, Q8_0 quantized as llama.cpp does. v has whole
 // blocks.
 func (t Type) Encode(v []float32) []byte {
-	b := make([]byte, 0, len(v)/t.Block()*t.BlockBytes())
+	b := make([]byte, 0, len(v)/t.Block()*layouts[t].bytes)
 	switch t {
 	case F32:
 		for _, x := range v {

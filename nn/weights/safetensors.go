@@ -68,18 +68,18 @@ func Open(path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Reader{Metadata: map[string]string{}, path: file, byName: map[string]Tensor{}}
+	r := &Reader{Metadata: map[string]string{}, path: file, byName: map[string]Tensor{}}
 	if strings.HasSuffix(file, ".json") {
-		err = t.openShards(file)
+		err = r.openShards(file)
 	} else {
-		err = t.openFile(file)
+		err = r.openFile(file)
 	}
 	if err != nil {
-		t.Close()
+		r.Close()
 		return nil, err
 	}
-	sort.Strings(t.names)
-	return t, nil
+	sort.Strings(r.names)
+	return r, nil
 }
 
 // locate finds the weights in a directory, preferring a single file as the peers do.
@@ -104,42 +104,42 @@ func locate(path string) (string, error) {
 }
 
 // Close closes the files.
-func (t *Reader) Close() error {
+func (r *Reader) Close() error {
 	var errs []error
-	for _, f := range t.files {
+	for _, f := range r.files {
 		errs = append(errs, f.Close())
 	}
-	t.files = nil
+	r.files = nil
 	return errors.Join(errs...)
 }
 
 // Path is the file that was opened: the safetensors file or the index of the shards.
-func (t *Reader) Path() string { return t.path }
+func (r *Reader) Path() string { return r.path }
 
 // Names lists the tensors in alphabetical order.
-func (t *Reader) Names() []string { return t.names }
+func (r *Reader) Names() []string { return r.names }
 
 // Tensor looks a tensor up by its name in the file.
-func (t *Reader) Tensor(name string) (Tensor, bool) {
-	x, ok := t.byName[name]
+func (r *Reader) Tensor(name string) (Tensor, bool) {
+	x, ok := r.byName[name]
 	return x, ok
 }
 
 // Bytes is the size of all tensors in the files.
-func (t *Reader) Bytes() int64 {
+func (r *Reader) Bytes() int64 {
 	n := int64(0)
-	for _, x := range t.byName {
-		n += x.Bytes()
+	for _, x := range r.byName {
+		n += x.bytes()
 	}
 	return n
 }
 
-func (t *Reader) openFile(path string) error {
+func (r *Reader) openFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
-	t.files = append(t.files, f)
+	r.files = append(r.files, f)
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
@@ -152,32 +152,32 @@ func (t *Reader) openFile(path string) error {
 		return fmt.Errorf("weights: %s: %w", path, err)
 	}
 	for _, x := range tensors {
-		if _, twice := t.byName[x.Name]; twice {
+		if _, twice := r.byName[x.Name]; twice {
 			return fmt.Errorf("weights: %s: tensor %s: is in another shard too", path, x.Name)
 		}
 		x.data, x.path = f, path
-		t.byName[x.Name] = x
-		t.names = append(t.names, x.Name)
+		r.byName[x.Name] = x
+		r.names = append(r.names, x.Name)
 	}
 	for k, v := range metadata {
-		t.Metadata[k] = v
+		r.Metadata[k] = v
 	}
 	return nil
 }
 
 // openShards opens every file that the index names and checks that each tensor is where the index says.
-func (t *Reader) openShards(path string) error {
+func (r *Reader) openShards(path string) error {
 	index, err := ReadIndex(path)
 	if err != nil {
 		return err
 	}
 	for _, shard := range index.Shards() {
-		if err := t.openFile(filepath.Join(filepath.Dir(path), shard)); err != nil {
+		if err := r.openFile(filepath.Join(filepath.Dir(path), shard)); err != nil {
 			return err
 		}
 	}
 	return index.Check(func(name string) string {
-		if x, ok := t.byName[name]; ok {
+		if x, ok := r.byName[name]; ok {
 			return filepath.Base(x.path)
 		}
 		return ""
@@ -224,14 +224,14 @@ func readHeader(r io.ReaderAt, size int64) ([]Tensor, map[string]string, error) 
 		if a.offset != b.offset {
 			return a.offset < b.offset
 		}
-		return a.Bytes() < b.Bytes() || a.Bytes() == b.Bytes() && a.Name < b.Name
+		return a.bytes() < b.bytes() || a.bytes() == b.bytes() && a.Name < b.Name
 	})
 	end := 8 + int64(n)
 	for _, x := range tensors {
 		if x.offset != end {
 			return nil, nil, fmt.Errorf("tensor %s: begins at byte %d, the one before it ends at %d", x.Name, x.offset, end)
 		}
-		end += x.Bytes()
+		end += x.bytes()
 	}
 	if end != size {
 		return nil, nil, fmt.Errorf("tensors end at byte %d, the file has %d", end, size)
@@ -270,12 +270,12 @@ func (x Tensor) Size() int {
 	return n
 }
 
-// Bytes is the tensor's size in the file.
-func (x Tensor) Bytes() int64 { return int64(x.Size()) * int64(x.DType.Size()) }
+// bytes is the tensor's size in the file.
+func (x Tensor) bytes() int64 { return int64(x.Size()) * int64(x.DType.Size()) }
 
-// Read fills p with the tensor, whose shape must be p's; p keeps its own name. A float32 parameter takes F32, BF16 and
+// read fills p with the tensor, whose shape must be p's; p keeps its own name. A float32 parameter takes F32, BF16 and
 // F16; a bfloat16 one takes BF16 as it is and rounds the others to the nearest.
-func (x Tensor) Read(p *ag.Param) error {
+func (x Tensor) read(p *ag.Param) error {
 	if !slices.Equal(x.Shape, p.Shape()) {
 		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
 	}
@@ -293,7 +293,7 @@ func (x Tensor) Param(name string, as DType) (*ag.Param, error) {
 		of = tensor.Uint16
 	}
 	p := ag.NewParam(name, tensor.New(tensor.WithShape(x.Shape...), tensor.Of(of)))
-	return p, x.Read(p)
+	return p, x.read(p)
 }
 
 // ReadInto fills parameters with the tensors of the same names in a checkpoint, which [Open] finds at path. The checkpoint
@@ -309,7 +309,7 @@ func ReadInto(path string, params []*ag.Param) error {
 		if !ok {
 			return fmt.Errorf("weights: %s: %s is missing", r.Path(), p.Name)
 		}
-		if err := x.Read(p); err != nil {
+		if err := x.read(p); err != nil {
 			return err
 		}
 	}
@@ -397,7 +397,7 @@ func (x Tensor) readBF16(dst []uint16) error {
 
 // pieces16 hands the elements of a 16-bit tensor to use, a piece at a time.
 func (x Tensor) pieces16(use func(at int, bits []uint16)) error {
-	buf, bits := make([]byte, min(chunk, x.Bytes())), make([]uint16, min(chunk/2, x.Size()))
+	buf, bits := make([]byte, min(chunk, x.bytes())), make([]uint16, min(chunk/2, x.Size()))
 	for at := 0; at < x.Size(); {
 		n := min(len(bits), x.Size()-at)
 		if err := x.readAt(buf[:2*n], int64(2*at)); err != nil {
@@ -418,7 +418,7 @@ func (x Tensor) Ints() ([]int, error) {
 	if x.DType != I64 && x.DType != I32 {
 		return nil, fmt.Errorf("weights: tensor %s: is %s, want I64 or I32", x.Name, x.DType)
 	}
-	b := make([]byte, x.Bytes())
+	b := make([]byte, x.bytes())
 	if err := x.readAt(b, 0); err != nil {
 		return nil, err
 	}
@@ -467,9 +467,9 @@ func Equal(x, y Tensor) (bool, error) {
 		b, err := y.Float32s()
 		return slices.Equal(a, b), err
 	}
-	a, b := make([]byte, min(chunk, x.Bytes())), make([]byte, min(chunk, x.Bytes()))
-	for at := int64(0); at < x.Bytes(); at += int64(len(a)) {
-		n := min(int64(len(a)), x.Bytes()-at)
+	a, b := make([]byte, min(chunk, x.bytes())), make([]byte, min(chunk, x.bytes()))
+	for at := int64(0); at < x.bytes(); at += int64(len(a)) {
+		n := min(int64(len(a)), x.bytes()-at)
 		if err := errors.Join(x.readAt(a[:n], at), y.readAt(b[:n], at)); err != nil {
 			return false, err
 		}

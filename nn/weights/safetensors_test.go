@@ -105,7 +105,7 @@ func TestParamTypes(t *testing.T) {
 		t.Error("rounding on reading differs from rounding on writing")
 	}
 	x, _ := f.Tensor("b")
-	if err := x.Read(ag.Zeros("b", 15, 20)); err == nil || !strings.Contains(err.Error(), "[20 15], want [15 20]") {
+	if err := x.read(ag.Zeros("b", 15, 20)); err == nil || !strings.Contains(err.Error(), "[20 15], want [15 20]") {
 		t.Errorf("a wrong shape gives %v", err)
 	}
 }
@@ -271,7 +271,7 @@ func TestStreaming(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for _, name := range f.Names() {
 		x, _ := f.Tensor(name)
-		if err := x.Read(p); err != nil {
+		if err := x.read(p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -301,7 +301,7 @@ func FuzzReadHeader(f *testing.F) {
 		total := int64(0)
 		for _, x := range tensors {
 			x.data = r
-			total += x.Bytes()
+			total += x.bytes()
 			if _, err := x.Float32s(); err != nil && x.floating() == nil {
 				t.Fatal(err)
 			}

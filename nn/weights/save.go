@@ -60,42 +60,42 @@ func FromTensor(name string, x Tensor, as DType) Entry {
 	}}
 }
 
-// Bytes is the tensor's size in the file.
-func (s Entry) Bytes() int64 {
-	n := int64(s.DType.Size())
-	for _, dim := range s.Shape {
+// bytes is the tensor's size in the file.
+func (e Entry) bytes() int64 {
+	n := int64(e.DType.Size())
+	for _, dim := range e.Shape {
 		n *= int64(dim)
 	}
 	return n
 }
 
-func (s Entry) encode() ([]byte, error) {
-	v, err := s.Values()
+func (e Entry) encode() ([]byte, error) {
+	v, err := e.Values()
 	if err != nil {
 		return nil, err
 	}
 	var b []byte
 	switch v := v.(type) {
 	case []float32:
-		b = encodeFloat32s(v, s.DType)
+		b = encodeFloat32s(v, e.DType)
 	case []uint16:
-		if s.DType == BF16 {
+		if e.DType == BF16 {
 			b = encodeUint16s(v)
 			break
 		}
 		wide := make([]float32, len(v))
 		kernel.WidenBF16(wide, v)
-		b = encodeFloat32s(wide, s.DType)
+		b = encodeFloat32s(wide, e.DType)
 	case []int:
-		if s.DType == I64 {
+		if e.DType == I64 {
 			b = encodeInts(v)
 		}
 	}
-	if b == nil && s.Bytes() > 0 {
-		return nil, fmt.Errorf("weights: tensor %s: cannot write %T as %s", s.Name, v, s.DType)
+	if b == nil && e.bytes() > 0 {
+		return nil, fmt.Errorf("weights: tensor %s: cannot write %T as %s", e.Name, v, e.DType)
 	}
-	if int64(len(b)) != s.Bytes() {
-		return nil, fmt.Errorf("weights: tensor %s: %d bytes of values, shape %v takes %d", s.Name, len(b), s.Shape, s.Bytes())
+	if int64(len(b)) != e.bytes() {
+		return nil, fmt.Errorf("weights: tensor %s: %d bytes of values, shape %v takes %d", e.Name, len(b), e.Shape, e.bytes())
 	}
 	return b, nil
 }
@@ -161,7 +161,7 @@ func (v view) Shape() []uint64 {
 	return shape
 }
 
-func (v view) DataLen() uint64 { return uint64(v.Bytes()) }
+func (v view) DataLen() uint64 { return uint64(v.bytes()) }
 
 func (v view) Data() []byte {
 	if *v.err != nil {
@@ -229,7 +229,7 @@ func SaveShards(dir string, tensors []Entry, metadata map[string]string, limit i
 		keep = append(keep, name)
 		for _, s := range shard {
 			index.WeightMap[s.Name] = name
-			index.Metadata.Parameters += s.Bytes() / int64(s.DType.Size())
+			index.Metadata.Parameters += s.bytes() / int64(s.DType.Size())
 		}
 	}
 	b, err := json.MarshalIndent(index, "", "  ")
@@ -247,7 +247,7 @@ func cut(tensors []Entry, limit int64) ([][]Entry, int64) {
 	var shards [][]Entry
 	total, room := int64(0), int64(0)
 	for _, s := range tensors {
-		n := s.Bytes()
+		n := s.bytes()
 		total += n
 		if len(shards) == 0 || limit > 0 && n > room {
 			shards, room = append(shards, nil), limit
