@@ -54,5 +54,6 @@ func (o conv1d[T]) Forward(c *Call[T]) {
 // gradient: back-propagation is truncated there.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
-	conv.Backward(c.DIn[convX].Columns(0, c.In[convW].Shape[0]), c.DIn[convW].Data, c.DIn[convBias].Data, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
+	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(0, c.In[convW].Shape[0]), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data}
+	conv.Backward(g, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
 }

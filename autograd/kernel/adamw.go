@@ -1,10 +1,5 @@
 package kernel
 
-import (
-	"math"
-	"unsafe"
-)
-
 // AdamWStep is one step's constants. Loshchilov & Hutter 2019, with torch's conventions: eps is added outside the bias
 // correction's root, decay multiplies the weight before the update.
 type AdamWStep struct {
@@ -19,41 +14,21 @@ type AdamWStep struct {
 //	m = β1·m + (1−β1)·g,  v = β2·v + (1−β2)·g²
 //	w = w·(1 − lr·decay) − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
 func AdamW[T Float](w, g, m, v []T, h AdamWStep) {
-	k := newAdamW[T](h)
+	k := newAdamWFactors[T](h)
 	g, m, v = g[:len(w)], m[:len(w)], v[:len(w)]
 	For(len(w), elementGrain, func(lo, hi int) {
-		k.update(w[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi])
+		if hasVectors[T]() {
+			lo += adamWVector(f32s(w[lo:hi]), f32s(g[lo:hi]), f32s(m[lo:hi]), f32s(v[lo:hi]), any(&k).(*adamWFactors[float32]))
+		}
+		adamWRef(w[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi], &k)
 	})
 }
 
-// adamW holds AdamWStep's constants as the inner loop wants them; the vector loop reads the fields in this order.
-type adamW[T Float] struct {
-	scale, beta1, rest1, beta2, rest2, keep, rate, root, eps T
-}
-
-func newAdamW[T Float](h AdamWStep) adamW[T] {
-	return adamW[T]{
-		scale: T(h.GradScale),
-		beta1: T(h.Beta1), rest1: T(1 - h.Beta1),
-		beta2: T(h.Beta2), rest2: T(1 - h.Beta2),
-		keep: T(1 - h.LR*h.WeightDecay),
-		rate: T(h.LR / (1 - math.Pow(h.Beta1, float64(h.Step)))),
-		root: T(1 / math.Sqrt(1-math.Pow(h.Beta2, float64(h.Step)))),
-		eps:  T(h.Eps),
+// adamWVector updates the whole vectors of its arguments, and returns how many elements those are.
+func adamWVector(w, g, m, v []float32, k *adamWFactors[float32]) int {
+	n := len(w) &^ (vectorStep - 1)
+	if n > 0 {
+		active.vec.adamw(n, &w[0], &g[0], &m[0], &v[0], &k.scale)
 	}
-}
-
-func (k *adamW[T]) update(w, g, m, v []T) {
-	n := 0
-	if f := active.vec.adamw; f != nil && is32[T]() {
-		if n = len(w) &^ (vectorStep - 1); n > 0 {
-			f(n, &f32s(w)[0], &f32s(g)[0], &f32s(m)[0], &f32s(v)[0], (*float32)(unsafe.Pointer(k)))
-		}
-	}
-	for i := n; i < len(w); i++ {
-		gi := g[i] * k.scale
-		m[i] = k.beta1*m[i] + k.rest1*gi
-		v[i] = k.beta2*v[i] + k.rest2*gi*gi
-		w[i] = w[i]*k.keep - k.rate*m[i]/(T(math.Sqrt(float64(v[i])))*k.root+k.eps)
-	}
+	return n
 }

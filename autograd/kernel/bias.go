@@ -4,19 +4,20 @@ package kernel
 func AddRow[T Float](y Mat[T], b []T) {
 	For(y.Rows, 1+1<<14/max(y.Cols, 1), func(lo, hi int) {
 		for t := lo; t < hi; t++ {
-			AddTo(y.Row(t), b)
+			add(y.Row(t), b)
 		}
 	})
 }
 
+// sumColumns is how many columns one task of SumRows takes.
+const sumColumns = 256
+
 // SumRows adds the sum over the rows of x to dst, row after row, so that the result does not depend on the number of
 // threads.
 func SumRows[T Float](dst []T, x Mat[T]) {
-	const columns = 256
-	For((x.Cols+columns-1)/columns, 1, func(lo, hi int) {
-		from, to := lo*columns, min(hi*columns, x.Cols)
+	For(x.Cols, sumColumns, func(lo, hi int) {
 		for t := range x.Rows {
-			AddTo(dst[from:to], x.Row(t)[from:to])
+			add(dst[lo:hi], x.Row(t)[lo:hi])
 		}
 	})
 }

@@ -6,9 +6,8 @@ package kernel
 //
 // where taps before the first row of t's document are zero. x and y are (rows, d).
 //
-// first[t] is the first row of row t's document; nil means one document that starts at row 0. A negative first[t] = −n
-// means that the document began n rows before this batch; taps before row 0 then come from carry, the k−1 rows that came
-// before, (k−1, d), oldest first. A nil carry is zeros.
+// first says where documents start, see firstRow. In a document that began before this batch, taps before row 0 come from
+// carry, the k−1 rows that came before, (k−1, d), oldest first. A nil carry is zeros.
 type Conv[T Float] struct {
 	W    []T // (d, k)
 	Bias []T // (d), or nil
@@ -16,74 +15,42 @@ type Conv[T Float] struct {
 	Act  Activation
 }
 
+// ConvGrad names where Conv.Backward adds each gradient; zero and nil are not wanted.
+type ConvGrad[T Float] struct {
+	X       Mat[T] // (rows, d)
+	W, Bias []T    // (d, k), (d)
+}
+
 // convGrain is how many channels one task takes; every task walks all rows.
 const convGrain = 64
-
-// tapRow returns row t of x, which lies in carry if t < 0; nil stands for zeros.
-func (c Conv[T]) tapRow(x Mat[T], carry []T, t, first int) []T {
-	switch {
-	case t < first:
-		return nil
-	case t >= 0:
-		return x.Row(t)
-	case carry == nil || t < 1-c.K:
-		return nil
-	}
-	o := (c.K - 1 + t) * x.Cols
-	return carry[o : o+x.Cols]
-}
 
 // Forward writes the convolution of x to y. y must not overlap x.
 func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 	y.check("conv y", x.Rows, x.Cols)
-	from := 0
+	in := newConvInput(c.K, x, first, carry)
+	done := 0 // channels
 	if v, ok := c.vector(); ok {
-		from = x.Cols &^ (vectorStep - 1)
-		k := convWork{Conv: v, x: f32Mat(x), y: f32Mat(y), first: first, carry: f32s(carry), n: from}
+		done = x.Cols &^ (vectorStep - 1)
+		k := convWork{Conv: v, convInput: in.as32(), y: f32Mat(y), n: done}
 		k.run(k.forward)
 	}
-	For(x.Cols-from, convGrain, func(lo, hi int) {
-		lo, hi = lo+from, hi+from
-		pre := make([]T, hi-lo)
-		for t := range x.Rows {
-			c.preactivate(pre, x, first, carry, t, lo, hi)
-			out := y.Row(t)[lo:hi]
-			for i, v := range pre {
-				out[i] = activate(c.Act, v)
-			}
-		}
+	For(x.Cols-done, convGrain, func(lo, hi int) {
+		lo, hi = lo+done, hi+done
+		c.channels(lo, hi).forwardRef(y.Slice(0, y.Rows, lo, hi), in.channels(lo, hi))
 	})
-}
-
-// preactivate writes bias + Σ w·x of row t, channels [lo, hi).
-func (c Conv[T]) preactivate(pre []T, x Mat[T], first []int, carry []T, t, lo, hi int) {
-	if c.Bias != nil {
-		copy(pre, c.Bias[lo:hi])
-	} else {
-		clear(pre)
-	}
-	for j := range c.K {
-		row := c.tapRow(x, carry, t-c.K+1+j, firstRow(first, t))
-		if row == nil {
-			continue
-		}
-		for i := range pre {
-			pre[i] += c.W[(lo+i)*c.K+j] * row[lo+i]
-		}
-	}
 }
 
 // Tail writes the last k−1 inputs of the last document, zeros where it is shorter, to carryOut (k−1, d): the carry of the
 // batch that continues it. carryOut may be carry.
 func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
-	d := x.Cols
-	f := 1 - c.K // no rows: everything stays as it was
+	in, d := newConvInput(c.K, x, first, carry), x.Cols
+	start := 1 - c.K // no rows: everything stays as it was
 	if x.Rows > 0 {
-		f = firstRow(first, x.Rows-1)
+		start = firstRow(first, x.Rows-1)
 	}
-	for i := range c.K - 1 { // ascending: what carry still holds is read before it is overwritten
+	for i := range c.K - 1 { // ascending: a row of carry is read before it is overwritten
 		dst := carryOut[i*d : (i+1)*d]
-		if row := c.tapRow(x, carry, x.Rows-c.K+1+i, f); row != nil {
+		if row := in.row(x.Rows-c.K+1+i, start); row != nil {
 			copy(dst, row)
 		} else {
 			clear(dst)
@@ -91,50 +58,21 @@ func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 	}
 }
 
-// Backward adds the gradients of Forward to dx (rows, d), dw (d, k) and db (d); zero and nil are not wanted.
-// It recomputes the pre-activation from x. No gradient flows into carry.
-func (c Conv[T]) Backward(dx Mat[T], dw, db []T, dy, x Mat[T], first []int, carry []T) {
+// Backward adds the gradients of Forward at dy (rows, d) to g. It recomputes the pre-activation from x. No gradient flows into
+// carry.
+func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry []T) {
 	dy.check("conv dy", x.Rows, x.Cols)
-	from := 0
+	in := newConvInput(c.K, x, first, carry)
+	done := 0 // channels
 	if v, ok := c.vector(); ok {
-		from = x.Cols &^ (vectorStep - 1)
-		k := convWork{Conv: v, x: f32Mat(x), dx: f32Mat(dx), dy: f32Mat(dy), first: first, carry: f32s(carry), n: from}
-		k.backwardVec(f32s(dw), f32s(db))
+		done = x.Cols &^ (vectorStep - 1)
+		k := convWork{Conv: v, convInput: in.as32(), dx: f32Mat(g.X), dy: f32Mat(dy), n: done}
+		k.runBackward(f32s(g.W), f32s(g.Bias))
 	}
-	For(x.Cols-from, convGrain, func(lo, hi int) {
-		lo, hi = lo+from, hi+from
-		g := make([]T, hi-lo)
-		for t := range x.Rows {
-			c.preactivate(g, x, first, carry, t, lo, hi)
-			gy := dy.Row(t)[lo:hi]
-			for i, v := range g {
-				g[i] = gy[i] * derivative(c.Act, v)
-				if db != nil {
-					db[lo+i] += g[i]
-				}
-			}
-			c.spread(dx, dw, g, x, first, carry, t, lo)
-		}
+	For(x.Cols-done, convGrain, func(lo, hi int) {
+		lo, hi = lo+done, hi+done
+		c.channels(lo, hi).backwardRef(g.channels(lo, hi, c.K), dy.Slice(0, dy.Rows, lo, hi), in.channels(lo, hi))
 	})
-}
-
-// spread adds the share of row t's pre-activation gradient g to dx and dw.
-func (c Conv[T]) spread(dx Mat[T], dw, g []T, x Mat[T], first []int, carry []T, t, lo int) {
-	f := firstRow(first, t)
-	for j := range c.K {
-		s := t - c.K + 1 + j
-		if row := c.tapRow(x, carry, s, f); dw != nil && row != nil {
-			for i, v := range g {
-				dw[(lo+i)*c.K+j] += v * row[lo+i]
-			}
-		}
-		if !dx.Absent() && s >= 0 && s >= f {
-			row := dx.Row(s)
-			for i, v := range g {
-				row[lo+i] += c.W[(lo+i)*c.K+j] * v
-			}
-		}
-	}
 }
 
 // Step convolves one new input row of each of a batch of independent sequences: x and y are (batch, d), and taps
@@ -144,27 +82,89 @@ func (c Conv[T]) Step(y, x Mat[T], taps []T) {
 	y.check("conv y", x.Rows, d)
 	For(x.Rows, 1, func(lo, hi int) {
 		for b := lo; b < hi; b++ {
-			c.stepRow(y.Row(b), x.Row(b), taps[b*n:(b+1)*n])
+			c.stepRef(y.Row(b), x.Row(b), taps[b*n:(b+1)*n])
+			activateSlice(c.Act, y.Row(b), y.Row(b))
 		}
 	})
 }
 
-func (c Conv[T]) stepRow(y, x, taps []T) {
-	d, k := len(x), c.K
-	for i, v := range x {
-		w := c.W[i*k : (i+1)*k]
-		s := v * w[k-1]
-		for j, t := 0, i; j < k-1; j, t = j+1, t+d {
-			s += w[j] * taps[t]
-		}
-		if c.Bias != nil {
-			s += c.Bias[i]
-		}
-		y[i] = s
+// channels returns the convolution of channels [lo, hi).
+func (c Conv[T]) channels(lo, hi int) Conv[T] {
+	c.W = c.W[lo*c.K : hi*c.K]
+	if c.Bias != nil {
+		c.Bias = c.Bias[lo:hi]
 	}
-	if k > 1 {
-		copy(taps, taps[d:])
-		copy(taps[(k-2)*d:], x)
+	return c
+}
+
+// channels returns the gradients of channels [lo, hi) of a convolution of width k.
+func (g ConvGrad[T]) channels(lo, hi, k int) ConvGrad[T] {
+	if !g.X.Absent() {
+		g.X = g.X.Slice(0, g.X.Rows, lo, hi)
 	}
-	Activate(c.Act, y, y)
+	if g.W != nil {
+		g.W = g.W[lo*k : hi*k]
+	}
+	if g.Bias != nil {
+		g.Bias = g.Bias[lo:hi]
+	}
+	return g
+}
+
+// taps sets rows to the gradients of the k input rows that row t reads, nil where there is none to add to.
+func (g ConvGrad[T]) taps(rows [][]T, t int, in convInput[T]) {
+	for j := range rows {
+		rows[j] = nil
+		if s := t - in.k + 1 + j; !g.X.Absent() && s >= 0 && s >= firstRow(in.first, t) {
+			rows[j] = g.X.Row(s)
+		}
+	}
+}
+
+// convInput are the rows that a convolution reads.
+type convInput[T Float] struct {
+	k     int
+	x     Mat[T] // (rows, d)
+	first []int
+	carry Mat[T] // (k−1, d), or zero
+}
+
+func newConvInput[T Float](k int, x Mat[T], first []int, carry []T) convInput[T] {
+	in := convInput[T]{k: k, x: x, first: first}
+	if carry != nil {
+		in.carry = Dense(carry, k-1, x.Cols)
+	}
+	return in
+}
+
+func (in convInput[T]) channels(lo, hi int) convInput[T] {
+	in.x = in.x.Slice(0, in.x.Rows, lo, hi)
+	if !in.carry.Absent() {
+		in.carry = in.carry.Slice(0, in.k-1, lo, hi)
+	}
+	return in
+}
+
+func (in convInput[T]) as32() convInput[float32] {
+	return convInput[float32]{in.k, f32Mat(in.x), in.first, f32Mat(in.carry)}
+}
+
+// row returns input row t for a row whose document starts at row start; nil stands for zeros.
+func (in *convInput[T]) row(t, start int) []T {
+	switch {
+	case t < start:
+		return nil
+	case t >= 0:
+		return in.x.Row(t)
+	case in.carry.Absent() || t < 1-in.k:
+		return nil
+	}
+	return in.carry.Row(in.k - 1 + t)
+}
+
+// taps sets rows to the k input rows that row t reads, oldest first.
+func (in *convInput[T]) taps(rows [][]T, t int) {
+	for j := range rows {
+		rows[j] = in.row(t-in.k+1+j, firstRow(in.first, t))
+	}
 }

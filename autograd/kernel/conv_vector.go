@@ -11,13 +11,12 @@ const (
 // convWork is one convolution, forward or backward, over n channels, a multiple of vectorStep.
 type convWork struct {
 	Conv[float32]
-	x, y, dx, dy Mat[float32]
-	first        []int
-	carry        []float32
-	n            int
-	w            []float32 // (4, n), taps by row
-	bias, zero   []float32
-	part         []float32 // (tasks along the rows, 5, n): dw by taps, db; nil if neither is wanted
+	convInput[float32]
+	y, dx, dy  Mat[float32]
+	n          int
+	w          []float32 // (4, n), taps by row
+	bias, zero []float32 // (n)
+	part       []float32 // (tasks along the rows, 5, n): dw by taps, db; nil if neither is wanted
 }
 
 // vector reports whether there is a vector form for this convolution, and returns it as float32.
@@ -50,7 +49,7 @@ func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 
 // tap returns the address of channel lo of input row t, for a row whose document starts at first.
 func (k *convWork) tap(t, first, lo int) *float32 {
-	if row := k.tapRow(k.x, k.carry, t, first); row != nil {
+	if row := k.row(t, first); row != nil {
 		return &row[lo]
 	}
 	return &k.zero[0]
@@ -77,12 +76,12 @@ func (k *convWork) forward(t0, t1, lo, hi int) {
 	}
 }
 
-// convBack is one task on its way back.
-type convBack struct {
+// convGradTask is one task of the backward pass.
+type convGradTask struct {
 	*convWork
 	t0, t1, lo, hi int
-	pre            []float32
-	g              []float32 // the pre-activation gradients of the last four rows
+	pre            []float32 // the pre-activation of a row
+	grads          []float32 // its gradients in the last four rows
 }
 
 // backward adds one task's part of dx, and leaves its share of dw and db in part.
@@ -90,31 +89,31 @@ func (k *convWork) backward(t0, t1, lo, hi int) {
 	n := hi - lo
 	buf := borrow(5 * n)
 	defer giveBack(buf)
-	b := convBack{k, t0, t1, lo, hi, buf.data[:n], buf.data[n:]}
+	b := convGradTask{k, t0, t1, lo, hi, buf.data[:n], buf.data[n:]}
 	end := t1
 	if !k.dx.Absent() {
 		end = min(k.x.Rows, t1+3) // the task's last inputs are taps of these rows too
 	}
 	for t := t0; t < end; t++ {
-		b.slope(t)
+		b.preGrad(t)
 		if k.part != nil && t < t1 {
-			b.weightGrad(t)
+			b.addWeightGrad(t)
 		}
 		if !k.dx.Absent() {
-			b.inputGrads(t)
+			b.addInputGrads(t)
 		}
 	}
 }
 
-// slot is where the pre-activation gradient of row t is kept until row t+3.
-func (b *convBack) slot(t int) []float32 {
+// grad returns the place of row t's pre-activation gradient, which lasts until row t+3.
+func (b *convGradTask) grad(t int) []float32 {
 	n := b.hi - b.lo
-	return b.g[t%4*n : (t%4+1)*n]
+	return b.grads[t%4*n : (t%4+1)*n]
 }
 
-// slope computes row t's pre-activation gradient, dy·act′.
-func (b *convBack) slope(t int) {
-	g, dy := b.slot(t), b.dy.Row(t)[b.lo:b.hi]
+// preGrad computes row t's pre-activation gradient, dy·act′.
+func (b *convGradTask) preGrad(t int) {
+	g, dy := b.grad(t), b.dy.Row(t)[b.lo:b.hi]
 	b.convolve(b.pre, t, b.lo)
 	if b.Act == SiLU {
 		active.vec.siluGrad(len(g), &g[0], &dy[0], &b.pre[0])
@@ -125,40 +124,40 @@ func (b *convBack) slope(t int) {
 	}
 }
 
-// weightGrad adds row t's share of dw and db.
-func (b *convBack) weightGrad(t int) {
+// addWeightGrad adds row t's share of dw and db.
+func (b *convGradTask) addWeightGrad(t int) {
 	v, f, lo, n := &active.vec, firstRow(b.first, t), b.lo, b.n
-	own := b.part[b.t0/convRows*5*n:]
-	g := b.slot(t)
-	v.convGrad4(len(g), &g[0], &own[lo], b.tap(t-3, f, lo), b.tap(t-2, f, lo), b.tap(t-1, f, lo), b.tap(t, f, lo), n)
-	v.add(len(g), &own[4*n+lo], &g[0])
+	part := b.part[b.t0/convRows*5*n:]
+	g := b.grad(t)
+	v.convGrad4(len(g), &g[0], &part[lo], b.tap(t-3, f, lo), b.tap(t-2, f, lo), b.tap(t-1, f, lo), b.tap(t, f, lo), n)
+	v.add(len(g), &part[4*n+lo], &g[0])
 }
 
-// inputGrads adds to dx of every row that row t completes: row t−3, and those after it if t is the last of its document.
-func (b *convBack) inputGrads(t int) {
+// addInputGrads adds to dx of every row that row t completes: row t−3, and those after it if t is the last of its document.
+func (b *convGradTask) addInputGrads(t int) {
 	f := max(firstRow(b.first, t), b.t0)
 	last := t+1 == b.x.Rows || firstRow(b.first, t+1) == t+1
 	for s := max(t-3, f); s <= t && s < b.t1; s++ {
 		if s == t-3 || last {
-			b.inputGrad(s, t)
+			b.addInputGrad(s, t)
 		}
 	}
 }
 
-// inputGrad adds to dx of row s what the rows s … s+3 of its document, of which last is the last so far, send back.
-func (b *convBack) inputGrad(s, last int) {
+// addInputGrad adds to dx of row s the shares of the rows that read it: s … s+3, but not beyond the document's row last.
+func (b *convGradTask) addInputGrad(s, last int) {
 	from := func(t int) *float32 {
 		if t > last {
 			return &b.zero[0]
 		}
-		return &b.slot(t)[0]
+		return &b.grad(t)[0]
 	}
 	dx := &b.dx.Row(s)[b.lo]
 	active.vec.conv4(b.hi-b.lo, dx, dx, &b.w[b.lo], from(s+3), from(s+2), from(s+1), from(s), b.n)
 }
 
-// backwardVec is Backward for the first n channels, in float32.
-func (k *convWork) backwardVec(dw, db []float32) {
+// runBackward is Backward for the first n channels.
+func (k *convWork) runBackward(dw, db []float32) {
 	bands := (k.x.Rows + convRows - 1) / convRows
 	if dw == nil && db == nil {
 		k.run(k.backward)
@@ -170,15 +169,15 @@ func (k *convWork) backwardVec(dw, db []float32) {
 	k.part = buf.data
 	k.run(k.backward)
 	for band := range bands {
-		own := k.part[band*5*k.n:]
+		part := k.part[band*5*k.n:]
 		for i := range k.n {
 			for j := range 4 {
 				if dw != nil {
-					dw[i*4+j] += own[j*k.n+i]
+					dw[i*4+j] += part[j*k.n+i]
 				}
 			}
 			if db != nil {
-				db[i] += own[4*k.n+i]
+				db[i] += part[4*k.n+i]
 			}
 		}
 	}

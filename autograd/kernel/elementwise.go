@@ -8,11 +8,18 @@ func AddTo[T Float](y, x []T) {
 	})
 }
 
-// ClearMat sets x to zero.
-func ClearMat[T Float](x Mat[T]) {
-	For(x.Rows, rowGrain, func(lo, hi int) {
+// Scale multiplies x by k.
+func Scale[T Float](x []T, k T) {
+	For(len(x), elementGrain, func(lo, hi int) {
+		scaleShift(x[lo:hi], k, 0)
+	})
+}
+
+// fill sets every element of x to v.
+func fill[T Float](x []T, v T) {
+	For(len(x), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			clear(x.Row(i))
+			x[i] = v
 		}
 	})
 }
@@ -27,22 +34,6 @@ func AddMat[T Float](y, x Mat[T]) {
 	})
 }
 
-// Scale multiplies x by k.
-func Scale[T Float](x []T, k T) {
-	For(len(x), elementGrain, func(lo, hi int) {
-		scaleShift(x[lo:hi], k, 0)
-	})
-}
-
-// Fill sets every element of x to v.
-func Fill[T Float](x []T, v T) {
-	For(len(x), elementGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			x[i] = v
-		}
-	})
-}
-
 // CopyMat copies x to y, both (rows, cols).
 func CopyMat[T Float](y, x Mat[T]) {
 	y.check("copy y", x.Rows, x.Cols)
@@ -53,37 +44,46 @@ func CopyMat[T Float](y, x Mat[T]) {
 	})
 }
 
-// sumGrain is the length of the pieces SumSquares sums apart, fixed so that the order of summation is.
-const sumGrain = 1 << 16
-
-// SumSquares returns Σ x² in float64.
-func SumSquares[T Float](x []T) float64 {
-	part := make([]float64, (len(x)+sumGrain-1)/sumGrain)
-	For(len(x), sumGrain, func(lo, hi int) {
-		part[lo/sumGrain] = dot(x[lo:hi], x[lo:hi])
+// ClearMat sets x to zero.
+func ClearMat[T Float](x Mat[T]) {
+	For(x.Rows, rowGrain, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			clear(x.Row(i))
+		}
 	})
-	var s float64
-	for _, p := range part {
-		s += p
-	}
-	return s
 }
 
-// AllFinite reports whether x holds neither NaN nor infinity.
-func AllFinite[T Float](x []T) bool {
-	bad := make([]bool, (len(x)+sumGrain-1)/sumGrain)
-	For(len(x), sumGrain, func(lo, hi int) {
-		for _, v := range x[lo:hi] {
-			if v-v != 0 {
-				bad[lo/sumGrain] = true
-				return
-			}
+// mapElements computes y = fast(x) if T is float32 and the kernel set has a fast form, else y = plain(x). y may be x.
+func mapElements[T Float](y, x []T, plain func(T) T, fast func(n int, y, x *float32)) {
+	y = y[:len(x)]
+	For(len(x), elementGrain, func(lo, hi int) {
+		if fast != nil && is32[T]() {
+			apply2(fast, f32s(y[lo:hi]), f32s(x[lo:hi]))
+			return
 		}
+		mapRef(y[lo:hi], x[lo:hi], plain)
 	})
-	for _, b := range bad {
-		if b {
-			return false
-		}
+}
+
+// add computes y += x.
+func add[T Float](y, x []T) {
+	if hasVectors[T]() {
+		apply2(active.vec.add, f32s(y), f32s(x))
+		return
 	}
-	return true
+	addRef(y, x)
+}
+
+// scaleShift computes x = x·k + c.
+func scaleShift[T Float](x []T, k, c T) {
+	if hasVectors[T]() {
+		scaleShiftVector(f32s(x), float32(k), float32(c))
+		return
+	}
+	scaleShiftRef(x, k, c)
+}
+
+func scaleShiftVector(x []float32, k, c float32) {
+	f := active.vec.scaleShift
+	apply2(func(n int, y, x *float32) { f(n, y, x, k, c) }, x, x)
 }

@@ -4,9 +4,7 @@ package kernel
 func Gather[T Float](y, table Mat[T], ids []int) {
 	y.check("gather y", len(ids), table.Cols)
 	For(len(ids), rowGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			copy(y.Row(i), table.Row(ids[i]))
-		}
+		gatherRef(y.Slice(lo, hi, 0, y.Cols), table, ids[lo:hi])
 	})
 }
 
@@ -15,11 +13,6 @@ func Gather[T Float](y, table Mat[T], ids []int) {
 func ScatterAdd[T Float](dtable, dy Mat[T], ids []int) {
 	dy.check("scatter dy", len(ids), dtable.Cols)
 	For(dtable.Cols, columnGrain, func(lo, hi int) {
-		for i, id := range ids {
-			dst, src := dtable.Row(id)[lo:hi], dy.Row(i)[lo:hi]
-			for j, v := range src {
-				dst[j] += v
-			}
-		}
+		scatterAddRef(dtable.Slice(0, dtable.Rows, lo, hi), dy.Slice(0, dy.Rows, lo, hi), ids)
 	})
 }

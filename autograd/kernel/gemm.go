@@ -10,25 +10,8 @@ func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 		p.run()
 		return
 	}
-	For(a.Rows, matmulGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			ai, ci := a.Row(i), c.Row(i)
-			j := 0
-			for ; j+4 <= b.Rows; j += 4 {
-				s := dot4(ai, b.Row(j), b.Row(j+1), b.Row(j+2), b.Row(j+3))
-				for q, v := range s {
-					put(mode, &ci[j+q], alpha*v)
-				}
-			}
-			for ; j < b.Rows; j++ {
-				var s T
-				bj := b.Row(j)[:len(ai)]
-				for l, v := range ai {
-					s += v * bj[l]
-				}
-				put(mode, &ci[j], alpha*s)
-			}
-		}
+	For(c.Rows, matmulGrain, func(lo, hi int) {
+		matMulNTRef(mode, c.Slice(lo, hi, 0, c.Cols), alpha, a.Slice(lo, hi, 0, a.Cols), b)
 	})
 }
 
@@ -41,11 +24,8 @@ func MatMulNN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 		p.run()
 		return
 	}
-	For(a.Rows, matmulGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			ai := a.Row(i)
-			accumulate(mode, c.Row(i), b, func(l int) T { return alpha * ai[l] })
-		}
+	For(c.Rows, matmulGrain, func(lo, hi int) {
+		matMulNNRef(mode, c.Slice(lo, hi, 0, c.Cols), alpha, a.Slice(lo, hi, 0, a.Cols), b)
 	})
 }
 
@@ -57,10 +37,8 @@ func MatMulTN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 		productTN(mode, c32, float32(alpha), a32, b32)
 		return
 	}
-	For(a.Cols, matmulGrain, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			accumulate(mode, c.Row(i), b, func(l int) T { return alpha * a.Data[l*a.Stride+i] })
-		}
+	For(c.Rows, matmulGrain, func(lo, hi int) {
+		matMulTNRef(mode, c.Slice(lo, hi, 0, c.Cols), alpha, a.Slice(0, a.Rows, lo, hi), b)
 	})
 }
 
@@ -106,44 +84,3 @@ func productTN(mode Mode, c Mat[float32], alpha float32, a, b Mat[float32]) {
 
 // matmulGrain is how many rows of c one task of the plain loops takes.
 const matmulGrain = 4
-
-func put[T Float](mode Mode, c *T, v T) {
-	if mode == Add {
-		v += *c
-	}
-	*c = v
-}
-
-// dot4 returns four inner products that share their left side.
-func dot4[T Float](a, b0, b1, b2, b3 []T) (s [4]T) {
-	b0, b1, b2, b3 = b0[:len(a)], b1[:len(a)], b2[:len(a)], b3[:len(a)]
-	var s0, s1, s2, s3 T
-	for l, v := range a {
-		s0 += v * b0[l]
-		s1 += v * b1[l]
-		s2 += v * b2[l]
-		s3 += v * b3[l]
-	}
-	return [4]T{s0, s1, s2, s3}
-}
-
-// accumulate computes c = Σ_l a(l)·b(l, ·), four rows of b at a time.
-func accumulate[T Float](mode Mode, c []T, b Mat[T], a func(l int) T) {
-	if mode == Set {
-		clear(c)
-	}
-	l := 0
-	for ; l+4 <= b.Rows; l += 4 {
-		a0, a1, a2, a3 := a(l), a(l+1), a(l+2), a(l+3)
-		b0, b1, b2, b3 := b.Row(l)[:len(c)], b.Row(l + 1)[:len(c)], b.Row(l + 2)[:len(c)], b.Row(l + 3)[:len(c)]
-		for j := range c {
-			c[j] += a0*b0[j] + a1*b1[j] + a2*b2[j] + a3*b3[j]
-		}
-	}
-	for ; l < b.Rows; l++ {
-		al, bl := a(l), b.Row(l)[:len(c)]
-		for j := range c {
-			c[j] += al * bl[j]
-		}
-	}
-}

@@ -23,7 +23,7 @@ func (m Mat[T]) Row(i int) []T {
 // Slice views rows [r0, r1) and columns [c0, c1).
 func (m Mat[T]) Slice(r0, r1, c0, c1 int) Mat[T] {
 	if r0 == r1 || c0 == c1 {
-		return Mat[T]{nil, r1 - r0, c1 - c0, m.Stride}
+		return Dense[T](nil, r1-r0, c1-c0)
 	}
 	return Mat[T]{m.Data[r0*m.Stride+c0 : (r1-1)*m.Stride+c1], r1 - r0, c1 - c0, m.Stride}
 }

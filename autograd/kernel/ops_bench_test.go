@@ -28,9 +28,9 @@ func BenchmarkElementwise(b *testing.B) {
 		name string
 		run  func()
 	}{
-		{"exp", func() { Exp(y, x) }},
-		{"softplus", func() { Softplus(y, x) }},
-		{"silu", func() { Activate(SiLU, y, x) }},
+		{"exp", func() { expSlice(y, x) }},
+		{"softplus", func() { softplusSlice(y, x) }},
+		{"silu", func() { activateSlice(SiLU, y, x) }},
 		{"add", func() { AddTo(y, x) }},
 		{"sumsquares", func() { SumSquares(x) }},
 	} {
@@ -74,7 +74,7 @@ func BenchmarkConv(b *testing.B) {
 	})
 	b.Run("backward", func(b *testing.B) {
 		for b.Loop() {
-			c.Backward(y, nil, nil, dy, x, nil, nil)
+			c.Backward(ConvGrad[float32]{X: y}, dy, x, nil, nil)
 		}
 		reportRate(b, len(y.Data), 16)
 	})

@@ -35,7 +35,7 @@ func TestConvGrad(t *testing.T) {
 				return dot(y, r)
 			}
 			dx, dw, db := make([]float64, rows*d), make([]float64, d*k), make([]float64, d)
-			c.Backward(Dense(dx, rows, d), dw, db, Dense(r, rows, d), x, first, carry)
+			c.Backward(ConvGrad[float64]{Dense(dx, rows, d), dw, db}, Dense(r, rows, d), x, first, carry)
 			checkGrad(t, "x", x.Data, dx, loss)
 			checkGrad(t, "w", c.W, dw, loss)
 			checkGrad(t, "b", c.Bias, db, loss)
@@ -109,8 +109,8 @@ func checkConv(t *testing.T, rng *rand.Rand, c Conv[float32], d int, first []int
 	dx, dxIntact := guarded(rows, d, 3)
 	wantDX := mat64(dx)
 	dw, db, wantDW, wantDB := make([]float32, d*c.K), make([]float32, d), make([]float64, d*c.K), make([]float64, d)
-	c.Backward(dx, dw, db, dy, x, first, carry)
-	plain.Backward(wantDX, wantDW, wantDB, mat64(dy), mat64(x), first, to64(carry))
+	c.Backward(ConvGrad[float32]{dx, dw, db}, dy, x, first, carry)
+	plain.Backward(ConvGrad[float64]{wantDX, wantDW, wantDB}, mat64(dy), mat64(x), first, to64(carry))
 	nearMat(t, "dx", dx, wantDX, opTol)
 	near(t, "dw", dw, wantDW, opTol)
 	near(t, "db", db, wantDB, opTol)
@@ -166,6 +166,9 @@ func TestCrossEntropyFloat32(t *testing.T) {
 	})
 }
 
+func expSlice[T Float](y, x []T)      { mapElements(y, x, exp[T], active.vec.exp) }
+func softplusSlice[T Float](y, x []T) { mapElements(y, x, softplus[T], active.vec.softplus) }
+
 // Elementwise kernels of every length around the vector width, against their loops.
 func TestElementwiseLengths(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
@@ -177,13 +180,11 @@ func TestElementwiseLengths(t *testing.T) {
 				fast  func(y, x []float32)
 				plain func(y, x []float64)
 			}{
-				"exp":      {Exp[float32], Exp[float64]},
-				"softplus": {Softplus[float32], Softplus[float64]},
-				"silu":     {func(y, x []float32) { Activate(SiLU, y, x) }, func(y, x []float64) { Activate(SiLU, y, x) }},
-				"sigmoid":  {func(y, x []float32) { Activate(Sigmoid, y, x) }, func(y, x []float64) { Activate(Sigmoid, y, x) }},
+				"exp":      {expSlice[float32], expSlice[float64]},
+				"softplus": {softplusSlice[float32], softplusSlice[float64]},
+				"silu":     {func(y, x []float32) { activateSlice(SiLU, y, x) }, func(y, x []float64) { activateSlice(SiLU, y, x) }},
+				"sigmoid":  {func(y, x []float32) { activateSlice(Sigmoid, y, x) }, func(y, x []float64) { activateSlice(Sigmoid, y, x) }},
 				"add":      {AddTo[float32], AddTo[float64]},
-				"grad": {func(y, x []float32) { ActivateGrad(SiLU, y, x, x) },
-					func(y, x []float64) { ActivateGrad(SiLU, y, x, x) }},
 			} {
 				want := to64(y.Data)
 				f.fast(y.Data, x)
@@ -227,7 +228,7 @@ func TestOpsThreads(t *testing.T) {
 			y, dx, dw, cw := make([]float32, rows*d), make([]float32, rows*d), make([]float32, d), make([]float32, 4*d)
 			RMSNorm(Dense(y, rows, d), x, w, 1e-5)
 			RMSNormGrad(Dense(dx, rows, d), dw, dy, x, w, 1e-5)
-			c.Backward(Dense(dx, rows, d), cw, dw, dy, x, nil, nil)
+			c.Backward(ConvGrad[float32]{Dense(dx, rows, d), cw, dw}, dy, x, nil, nil)
 			return append(append(append(y, dx...), dw...), float32(SumSquares(x.Data)))
 		})
 	})
@@ -330,10 +331,10 @@ func TestVectorMathULP(t *testing.T) {
 		truth func(float64) float64
 		ulp   float64
 	}{
-		{"exp", Exp[float32], math.Exp, 2},
-		{"sigmoid", func(y, x []float32) { Activate(Sigmoid, y, x) }, sigm, 4},
-		{"silu", func(y, x []float32) { Activate(SiLU, y, x) }, func(x float64) float64 { return x * sigm(x) }, 4},
-		{"softplus", Softplus[float32], func(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }, 4},
+		{"exp", expSlice[float32], math.Exp, 2},
+		{"sigmoid", func(y, x []float32) { activateSlice(Sigmoid, y, x) }, sigm, 4},
+		{"silu", func(y, x []float32) { activateSlice(SiLU, y, x) }, func(x float64) float64 { return x * sigm(x) }, 4},
+		{"softplus", softplusSlice[float32], func(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }, 4},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			eachISA(t, func(t *testing.T) { checkULP(t, f.fast, f.truth, f.ulp) })

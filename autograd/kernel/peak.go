@@ -22,7 +22,7 @@ func PeakFLOPS(format Format, d time.Duration) float64 {
 // end, again and again for about d, once it has been touched.
 func PeakBandwidth(bytes int, d time.Duration) float64 {
 	buf := make([]float32, max(bytes/4, 1<<12))
-	Fill(buf, 1)
+	fill(buf, 1)
 	best := 0.0
 	grain := max(len(buf)/(4*Threads()), 1<<10)
 	for end := time.Now().Add(d); time.Now().Before(end); {

@@ -29,8 +29,8 @@ func (b *scanPart) prepareBack(shared []float32, scratch *[]float32, dBC []float
 	}
 }
 
-// backwardVec is Backward for float32, n a multiple of eight.
-func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []float32) {
+// scanBackwardVector is Backward for n a multiple of eight.
+func scanBackwardVector(s *Scan[float32], grad ScanGrad[float32], dy Mat[float32], saved []float32) {
 	rows, d, n := s.sizes()
 	chunks := cutRows(s.First, rows)
 	blocks := (d + scanBlock - 1) / scanBlock
@@ -44,7 +44,7 @@ func (s *Scan[T]) backwardVec(grad ScanGrad[float32], dy Mat[float32], saved []f
 		bs := make([]*scanPart, to-from)
 		for i := range bs {
 			lo := (from + i) * scanBlock
-			bs[i] = s.newScanPart(lo, min(d, lo+scanBlock), shared, &scratch)
+			bs[i] = newScanPart(s, lo, min(d, lo+scanBlock), shared, &scratch)
 			bs[i].prepareBack(shared, &scratch, part.data[(from+i)*rows*2*n:][:rows*2*n], grad.ALog != nil)
 		}
 		for i := len(chunks) - 1; i >= 0; i-- {

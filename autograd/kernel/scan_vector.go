@@ -208,8 +208,8 @@ const sharedSize = scanChunk*recordSize + padCount*scanChunk*scanBlock
 func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }
 
 // newScanPart prepares channels [lo, hi) in scratch; shared it may share with other blocks.
-func (s *Scan[T]) newScanPart(lo, hi int, shared []float32, scratch *[]float32) *scanPart {
-	b := &scanPart{Scan: (*Scan[float32])(unsafe.Pointer(s)), lo: lo, hi: hi, n: s.B.Cols}
+func newScanPart(s *Scan[float32], lo, hi int, shared []float32, scratch *[]float32) *scanPart {
+	b := &scanPart{Scan: s, lo: lo, hi: hi, n: s.B.Cols}
 	b.records = unsafe.Slice((*scanRecord)(unsafe.Pointer(&shared[0])), scanChunk)
 	b.pads = shared[scanChunk*recordSize:]
 	size := b.n * scanBlock
@@ -381,8 +381,8 @@ func (b *scanPart) clearOut() {
 	}
 }
 
-// forwardVec is Forward for float32, n a multiple of eight.
-func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
+// scanForwardVector is Forward for n a multiple of eight.
+func scanForwardVector(s *Scan[float32], y Mat[float32], saved, hOut []float32) {
 	rows, d, n := s.sizes()
 	chunks := cutRows(s.First, rows)
 	blocks := (d + scanBlock - 1) / scanBlock
@@ -394,7 +394,7 @@ func (s *Scan[T]) forwardVec(y Mat[float32], saved, hOut []float32) {
 		bs := make([]*scanPart, to-from)
 		for i := range bs {
 			lo := (from + i) * scanBlock
-			bs[i] = s.newScanPart(lo, min(d, lo+scanBlock), shared, &scratch)
+			bs[i] = newScanPart(s, lo, min(d, lo+scanBlock), shared, &scratch)
 		}
 		for i, rs := range chunks {
 			for k, b := range bs {
@@ -442,8 +442,8 @@ func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int
 	b.settle(y, true, t0, t1, padY)
 }
 
-// stepRowVec is stepRow for 16 states, which lie side by side: here a vector is one channel.
-func stepRowVec(s *Scan[float32], y, h []float32, i, lo, hi int) {
+// stepRowVector is stepRow for 16 states, which lie side by side: here a vector is one channel.
+func stepRowVector(s *Scan[float32], y, h []float32, i, lo, hi int) {
 	v, n := &active.vec, hi-lo
 	buf := borrow(2 * n)
 	defer giveBack(buf)

@@ -177,7 +177,7 @@ func selfTestSoftplus[T Float](r *rand.Rand) func() []T {
 	x := draw[T](r, testRows, testInner)
 	y := make([]T, len(x.Data))
 	return func() []T {
-		Softplus(y, x.Data)
+		mapElements(y, x.Data, softplus[T], active.vec.softplus)
 		return y
 	}
 }

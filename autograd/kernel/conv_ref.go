@@ -1,0 +1,81 @@
+package kernel
+
+// The plain loops of the convolution. With x(t) zero before the document of the row that reads it
+//
+//	s(t, c) = bias(c) + Σ_j w(c, j)·x(t−k+1+j, c),   j = 0 … k−1
+//	y = act(s)
+//
+// and backward, with g = dy·act′(s), each sum over rows of one document,
+//
+//	db(c) = Σ_t g(t, c)
+//	dw(c, j) = Σ_t g(t, c)·x(t−k+1+j, c)
+//	dx(t, c) = Σ_j w(c, j)·g(t+k−1−j, c)
+
+// forwardRef writes y (rows, d).
+func (c Conv[T]) forwardRef(y Mat[T], in convInput[T]) {
+	taps := make([][]T, c.K)
+	for t := range y.Rows {
+		in.taps(taps, t)
+		out := y.Row(t)
+		for i := range out {
+			out[i] = activate(c.Act, c.sumRef(taps, i))
+		}
+	}
+}
+
+// sumRef returns s of channel i from the k input rows that a row reads, oldest first; nil is a row of zeros.
+func (c Conv[T]) sumRef(taps [][]T, i int) T {
+	var s T
+	if c.Bias != nil {
+		s = c.Bias[i]
+	}
+	for j, x := range taps {
+		if x != nil {
+			s += c.W[i*c.K+j] * x[i]
+		}
+	}
+	return s
+}
+
+// backwardRef adds to d, from dy (rows, d). No gradient flows into the rows before the batch.
+func (c Conv[T]) backwardRef(d ConvGrad[T], dy Mat[T], in convInput[T]) {
+	taps, dx := make([][]T, c.K), make([][]T, c.K)
+	for t := range dy.Rows {
+		in.taps(taps, t)
+		d.taps(dx, t, in)
+		for i, v := range dy.Row(t) {
+			g := v * derivative(c.Act, c.sumRef(taps, i))
+			if d.Bias != nil {
+				d.Bias[i] += g
+			}
+			for j := range c.K {
+				if d.W != nil && taps[j] != nil {
+					d.W[i*c.K+j] += g * taps[j][i]
+				}
+				if dx[j] != nil {
+					dx[j][i] += c.W[i*c.K+j] * g
+				}
+			}
+		}
+	}
+}
+
+// stepRef writes the pre-activation s of a row x (d) to y, and moves x into taps (k−1, d), the inputs before it, oldest first.
+func (c Conv[T]) stepRef(y, x, taps []T) {
+	d, k := len(x), c.K
+	for i, v := range x {
+		w := c.W[i*k : (i+1)*k]
+		s := v * w[k-1]
+		for j := range k - 1 {
+			s += w[j] * taps[j*d+i]
+		}
+		if c.Bias != nil {
+			s += c.Bias[i]
+		}
+		y[i] = s
+	}
+	if k > 1 {
+		copy(taps, taps[d:])
+		copy(taps[(k-2)*d:], x)
+	}
+}

@@ -1,0 +1,18 @@
+package kernel
+
+// gatherRef computes y(i) = table(ids(i)): y is (len(ids), m), table is (v, m).
+func gatherRef[T Float](y, table Mat[T], ids []int) {
+	for i, id := range ids {
+		copy(y.Row(i), table.Row(id))
+	}
+}
+
+// scatterAddRef computes dtable(ids(i)) += dy(i), in the order of i.
+func scatterAddRef[T Float](dtable, dy Mat[T], ids []int) {
+	for i, id := range ids {
+		row := dtable.Row(id)
+		for j, v := range dy.Row(i) {
+			row[j] += v
+		}
+	}
+}
