@@ -34,7 +34,7 @@ func (v ISA) Zero() reg.VecVirtual {
 	return r
 }
 
-// Z names the 512-bit registers for code that encodes instructions by hand and so cannot leave allocation to avo.
+// Z names the 512-bit registers for code // Package asm has what the generators of this module share: instructions by hand and so cannot leave allocation to avo.
 var Z = []reg.VecPhysical{
 	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
 	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
@@ -71,7 +71,7 @@ func PREFETCHWAX(disp int) {
 	}
 }
 
-// Transpose16 transposes the 16 × 16 dwords in r in place, with the 16 registers in t as room. It takes 64 shuffles.
+// Transpose16 transposes the 16 × 16 dwords in r in place, with the 16 registers in t as scratch. It takes 64 shuffles.
 func Transpose16[R Op](r, t [16]R) {
 	for i := 0; i < 16; i += 2 { // pairs of rows interleaved by dword
 		VUNPCKLPS(r[i+1], r[i], t[i])
@@ -97,7 +97,7 @@ func Transpose16[R Op](r, t [16]R) {
 	}
 }
 
-// Transpose8 transposes the 8 × 8 dwords in r in place, with the 8 registers in t as room. It takes 24 shuffles.
+// Transpose8 transposes the 8 × 8 dwords in r in place, with the 8 registers in t as scratch. It takes 24 shuffles.
 func Transpose8(r, t [8]reg.Register) {
 	for i := 0; i < 8; i += 2 { // pairs of rows interleaved by dword
 		VUNPCKLPS(r[i+1], r[i], t[i])

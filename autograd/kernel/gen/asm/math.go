@@ -138,8 +138,8 @@ func (v ISA) Scale2(p, n, dst reg.Register) {
 // expBound is beyond what float32 can express as exp(x), denormals included.
 const expBound = 150
 
-// Row is several vectors on which the functions below do the same, one step for all before the next: their long chains of
-// dependent instructions then hide each other's latency, where one after the other only few would be in flight.
+// Row is several vectors on which the functions below compute together, each step for all vectors before the next: their long
+// chains of dependent instructions hide each other's latency.
 type Row []reg.VecVirtual
 
 // NewRow returns n fresh vectors.
@@ -189,8 +189,8 @@ func (v ISA) Powers() (low, high reg.VecVirtual) {
 // PowersShift is 1.5·2^18, see Powers.
 const PowersShift = 1.5 * (1 << 18)
 
-// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 does as reduce32 in scalar.go; AVX-512 rounds n to
-// 32nds, whose fractions' powers come from a table, so that a polynomial of degree three will do, half as long a chain.
+// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 computes as reduce32 in math32.go. AVX-512 rounds n to
+// 32nds and takes the powers of the fractions from a table, so that a polynomial of degree three suffices: half as long a chain.
 func (v ISA) ExpParts(x Row) (p, n Row) {
 	least := v.Splat(-expBound)
 	x.each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
@@ -227,8 +227,8 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 	return p, n
 }
 
-// Divide sets dst = x/d for d between 1 and 3, where a reciprocal estimate with one Newton step, four instructions, is as
-// good as a division, which takes the time of ten.
+// Divide sets dst = x/d for d between 1 and 3. There a reciprocal estimate with one Newton step, four instructions, is as
+// accurate as a division, which takes the time of ten.
 func (v ISA) Divide(d, x, dst Row) {
 	if !v.wide() {
 		d.each(func(i int) { VDIVPS(d[i], x[i], dst[i]) })
@@ -249,7 +249,7 @@ func (v ISA) Exp(x reg.VecVirtual) reg.VecVirtual {
 	return p[0]
 }
 
-// Gated returns y·σ(x), as gated32 in scalar.go does; y may be nil for 1. x is kept.
+// Gated returns y·σ(x), as gated32 in math32.go does; y may be nil for 1. x is kept.
 func (v ISA) Gated(x, y Row) Row {
 	t := v.NewRow(len(x))
 	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) }) // −|x|
@@ -287,7 +287,7 @@ func (v ISA) Gated(x, y Row) Row {
 	return num
 }
 
-// Softplus returns log(1+exp(x)), as softplus32 in scalar.go does; x is consumed.
+// Softplus returns log(1+exp(x)), as softplus32 in math32.go does; x is consumed.
 func (v ISA) Softplus(x Row) Row {
 	e := v.expNegAbs(x)
 	return v.softplusOf(e, x)

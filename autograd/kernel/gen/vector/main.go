@@ -30,30 +30,37 @@ func (l loop) load(name string) reg.VecVirtual {
 
 func (l loop) store(r reg.Register, name string) { VMOVUPS(r, l.at(name)) }
 
-// elementwise emits func name(n int, slices… *float32, scalars… float32) [result]: body runs once per vector. before runs
-// ahead of the loop with the broadcast scalars, after behind it.
-func elementwise(v asm.ISA, name, slices, scalars string, body func(l loop, s []reg.VecVirtual)) {
-	reduce(v, name, slices, scalars, "", nil, body, nil)
+// kernel describes func name(n int, slices… *float32, scalars… float32) result. Lists are separated by commas.
+type kernel struct {
+	name, slices, scalars, result string
+	before                        func(l loop)                           // emitted ahead of the loop, if not nil
+	body                          func(l loop, scalars []reg.VecVirtual) // emitted once per vector; scalars fill a vector each
+	after                         func(l loop)                           // emitted after the loop, if not nil
 }
 
-func reduce(v asm.ISA, name, slices, scalars, result string, before func(l loop, s []reg.VecVirtual), body func(l loop, s []reg.VecVirtual), after func(l loop)) {
+// elementwise emits a kernel that only has a body.
+func elementwise(v asm.ISA, name, slices, scalars string, body func(l loop, scalars []reg.VecVirtual)) {
+	kernel{name: name, slices: slices, scalars: scalars, body: body}.emit(v)
+}
+
+func (k kernel) emit(v asm.ISA) {
 	sig := "func(n int"
-	if slices != "" {
-		sig += ", " + slices + " *float32"
+	if k.slices != "" {
+		sig += ", " + k.slices + " *float32"
 	}
-	if scalars != "" {
-		sig += ", " + scalars + " float32"
+	if k.scalars != "" {
+		sig += ", " + k.scalars + " float32"
 	}
-	TEXT(name+v.Suffix, NOSPLIT, sig+")"+result)
+	TEXT(k.name+v.Suffix, NOSPLIT, sig+")"+k.result)
 	Pragma("noescape")
 	n := Load(Param("n"), GP64())
 	l := loop{v, map[string]reg.Register{}, GP64()}
-	for _, p := range strings.Split(slices, ", ") {
+	for _, p := range strings.Split(k.slices, ", ") {
 		l.ptrs[p] = Load(Param(p), GP64())
 	}
 	var s []reg.VecVirtual
-	if scalars != "" {
-		for _, c := range strings.Split(scalars, ", ") {
+	if k.scalars != "" {
+		for _, c := range strings.Split(k.scalars, ", ") {
 			a, err := Param(c).Resolve()
 			if err != nil {
 				panic(err)
@@ -65,16 +72,16 @@ func reduce(v asm.ISA, name, slices, scalars, result string, before func(l loop,
 	}
 	SHLQ(U8(2), n)
 	XORQ(l.off, l.off)
-	if before != nil {
-		before(l, s)
+	if k.before != nil {
+		k.before(l)
 	}
 	Label("loop")
-	body(l, s)
+	k.body(l, s)
 	ADDQ(U8(v.Bytes), l.off)
 	CMPQ(l.off, n)
 	JLT(LabelRef("loop"))
-	if after != nil {
-		after(l)
+	if k.after != nil {
+		k.after(l)
 	}
 	VZEROUPPER()
 	RET()
@@ -164,22 +171,22 @@ func arithmetic(v asm.ISA) {
 func reductions(v asm.ISA) {
 	half := func(m Mem, i int) Mem { m.Disp += i * v.Bytes / 2; return m }
 	var sums [2]reg.VecVirtual
-	zeroSums := func(loop, []reg.VecVirtual) { sums = [2]reg.VecVirtual{v.Zero(), v.Zero()} }
+	zeroSums := func(loop) { sums = [2]reg.VecVirtual{v.Zero(), v.Zero()} }
 	storeSums := func(loop) {
 		VADDPD(sums[0], sums[1], sums[0])
 		Store(asm.Fold(v, sums[0], func(a, b, d Op) { VADDPD(a, b, d) }, true), ReturnIndex(0))
 	}
 	// Σ a·b
-	reduce(v, "dot", "a, b", "", " float64", zeroSums, func(l loop, _ []reg.VecVirtual) {
+	kernel{name: "dot", slices: "a, b", result: " float64", before: zeroSums, after: storeSums, body: func(l loop, _ []reg.VecVirtual) {
 		for i := range sums {
 			x, y := v.Vec(), v.Vec()
 			VCVTPS2PD(half(l.at("a"), i), x)
 			VCVTPS2PD(half(l.at("b"), i), y)
 			VFMADD231PD(x, y, sums[i])
 		}
-	}, storeSums)
+	}}.emit(v)
 	// Σ (a·b)·c, the first product in float32
-	reduce(v, "dot3", "a, b, c", "", " float64", zeroSums, func(l loop, _ []reg.VecVirtual) {
+	kernel{name: "dot3", slices: "a, b, c", result: " float64", before: zeroSums, after: storeSums, body: func(l loop, _ []reg.VecVirtual) {
 		for i := range sums {
 			x, y, z := halfVec(v), v.Vec(), v.Vec()
 			VMOVUPS(half(l.at("a"), i), x)
@@ -188,33 +195,36 @@ func reductions(v asm.ISA) {
 			VCVTPS2PD(half(l.at("c"), i), z)
 			VFMADD231PD(y, z, sums[i])
 		}
-	}, storeSums)
+	}}.emit(v)
 
 	var top reg.VecVirtual
-	reduce(v, "max", "x", "", " float32", func(l loop, _ []reg.VecVirtual) { top = l.load("x") },
-		func(l loop, _ []reg.VecVirtual) { VMAXPS(l.at("x"), top, top) },
-		func(loop) {
+	kernel{
+		name: "max", slices: "x", result: " float32",
+		before: func(l loop) { top = l.load("x") },
+		body:   func(l loop, _ []reg.VecVirtual) { VMAXPS(l.at("x"), top, top) },
+		after: func(loop) {
 			Store(asm.Fold(v, top, func(a, b, d Op) { VMAXPS(a, b, d) }, false), ReturnIndex(0))
-		})
+		},
+	}.emit(v)
 
 	// e = exp(x − shift), and their sum
 	var sum reg.VecVirtual
-	zero := func(loop, []reg.VecVirtual) { sum = v.Zero() }
-	total := func(loop) {
+	zero := func(loop) { sum = v.Zero() }
+	store := func(loop) {
 		Store(asm.Fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), ReturnIndex(0))
 	}
-	reduce(v, "expSumStore", "e, x", "shift", " float32", zero, func(l loop, s []reg.VecVirtual) {
+	kernel{name: "expSumStore", slices: "e, x", scalars: "shift", result: " float32", before: zero, after: store, body: func(l loop, s []reg.VecVirtual) {
 		t := l.load("x")
 		VSUBPS(s[0], t, t)
 		t = v.Exp(t)
 		VADDPS(t, sum, sum)
 		l.store(t, "e")
-	}, total)
-	reduce(v, "expSum", "x", "shift", " float32", zero, func(l loop, s []reg.VecVirtual) {
+	}}.emit(v)
+	kernel{name: "expSum", slices: "x", scalars: "shift", result: " float32", before: zero, after: store, body: func(l loop, s []reg.VecVirtual) {
 		t := l.load("x")
 		VSUBPS(s[0], t, t)
 		VADDPS(v.Exp(t), sum, sum)
-	}, total)
+	}}.emit(v)
 }
 
 func halfVec(v asm.ISA) reg.VecVirtual {
@@ -226,7 +236,7 @@ func halfVec(v asm.ISA) reg.VecVirtual {
 
 // taps emits the convolution's loops for a width of four.
 func taps(v asm.ISA) {
-	// y = b + Σ_j w_j·x_j; row j of w starts ldw elements after its predecessor
+	// Row j of w starts ldw elements after row j−1.
 	rows := func(l loop, name string) [4]reg.Register {
 		p := [4]reg.Register{l.ptrs[name]}
 		for j := 1; j < 4; j++ {
@@ -237,12 +247,13 @@ func taps(v asm.ISA) {
 		return p
 	}
 	var w [4]reg.Register
-	prepare := func(l loop, _ []reg.VecVirtual) {
+	prepare := func(l loop) {
 		l.ptrs["ld"] = Load(Param("ldw"), GP64())
 		SHLQ(U8(2), l.ptrs["ld"])
 		w = rows(l, "w")
 	}
-	tapLoop(v, "conv4", "y, b, w, x0, x1, x2, x3", prepare, func(l loop, _ []reg.VecVirtual) {
+	// y = b + Σ_j w_j·x_j
+	tapLoop(v, "conv4", "y, b, w, x0, x1, x2, x3", prepare, func(l loop) {
 		y := l.load("b")
 		for j, x := range []string{"x0", "x1", "x2", "x3"} {
 			t := l.load(x)
@@ -251,7 +262,7 @@ func taps(v asm.ISA) {
 		l.store(y, "y")
 	})
 	// w_j += g·x_j
-	tapLoop(v, "convGrad4", "gy, w, x0, x1, x2, x3", prepare, func(l loop, _ []reg.VecVirtual) {
+	tapLoop(v, "convGrad4", "gy, w, x0, x1, x2, x3", prepare, func(l loop) {
 		g := l.load("gy")
 		for j, x := range []string{"x0", "x1", "x2", "x3"} {
 			m := Mem{Base: w[j], Index: l.off, Scale: 1}
@@ -263,8 +274,8 @@ func taps(v asm.ISA) {
 	})
 }
 
-// tapLoop is elementwise with a last argument ldw.
-func tapLoop(v asm.ISA, name, slices string, before func(loop, []reg.VecVirtual), body func(loop, []reg.VecVirtual)) {
+// tapLoop emits a loop over n elements with a last argument ldw.
+func tapLoop(v asm.ISA, name, slices string, before, body func(loop)) {
 	TEXT(name+"_"+v.Suffix, NOSPLIT, "func(n int, "+slices+" *float32, ldw int)")
 	Pragma("noescape")
 	n := Load(Param("n"), GP64())
@@ -274,9 +285,9 @@ func tapLoop(v asm.ISA, name, slices string, before func(loop, []reg.VecVirtual)
 	}
 	SHLQ(U8(2), n)
 	XORQ(l.off, l.off)
-	before(l, nil)
+	before(l)
 	Label("loop")
-	body(l, nil)
+	body(l)
 	ADDQ(U8(v.Bytes), l.off)
 	CMPQ(l.off, n)
 	JLT(LabelRef("loop"))
@@ -284,7 +295,7 @@ func tapLoop(v asm.ISA, name, slices string, before func(loop, []reg.VecVirtual)
 	RET()
 }
 
-// adamw emits the update of adamw.go; k holds adamW's nine constants in order.
+// adamw emits adamWRef of adamw_ref.go; k points to the nine fields of adamWFactors.
 func adamw(v asm.ISA) {
 	TEXT("adamw"+v.Suffix, NOSPLIT, "func(n int, w, gy, m, v, k *float32)")
 	Pragma("noescape")
