@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "unsafe"
 
 // panel is the width of a packed block: this many outputs lie side by side for every input.
 const panel = 32
@@ -23,38 +20,19 @@ type Packed struct {
 
 // Pack packs w (out, in).
 func Pack(w Mat[float32]) *Packed {
-	p, err := PackRows(w.Rows, w.Cols, func(o int, dst []float32) error {
-		copy(dst, w.Row(o))
-		return nil
-	})
-	if err != nil {
-		panic(err) // the closure above has no error to give
-	}
-	return p
-}
-
-// PackRows packs a weight (out, in) that row delivers one row at a time, in ascending order, so that it never has to be
-// in memory unpacked. An error of row ends it and is returned.
-func PackRows(out, in int, row func(o int, dst []float32) error) (*Packed, error) {
-	p := &Packed{Out: out, In: in, f32: Make[float32](paddedWidth(out) * in)}
-	buf := make([]float32, panel*in)
-	for o := 0; o < out; o += panel {
-		n := min(panel, out-o)
-		for r := range n {
-			if err := row(o+r, buf[r*in:(r+1)*in]); err != nil {
-				return nil, fmt.Errorf("kernel: pack row %d: %w", o+r, err)
-			}
-		}
-		blk, width := p.block(o / panel)
-		For(in, packGrain, func(lo, hi int) {
+	p := &Packed{Out: w.Rows, In: w.Cols, f32: Make[float32](paddedWidth(w.Rows) * w.Cols)}
+	for b := 0; b*panel < p.Out; b++ {
+		rows := w.Slice(b*panel, min(p.Out, (b+1)*panel), 0, p.In)
+		blk, width := p.block(b)
+		For(p.In, packGrain, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
-				for r := range n {
-					blk[i*width+r] = buf[r*in+i]
+				for r := range rows.Rows {
+					blk[i*width+r] = rows.Data[r*rows.Stride+i]
 				}
 			}
 		})
 	}
-	return p, nil
+	return p
 }
 
 // PackBF16 packs a weight (out, in) whose elements are bfloat16 bits, row by row without gaps.
