@@ -112,12 +112,12 @@ func cpuSeconds() float64 {
 	return 0
 }
 
-func BenchmarkTokenise128MB(b *testing.B) { benchmarkTokenise(b, 128<<20) }
-func BenchmarkTokenise1GB(b *testing.B)   { benchmarkTokenise(b, 1<<30) }
+func BenchmarkTokenize128MB(b *testing.B) { benchmarkTokenize(b, 128<<20) }
+func BenchmarkTokenize1GB(b *testing.B)   { benchmarkTokenize(b, 1<<30) }
 
-// benchmarkTokenise tokenises a Parquet file of so much text, for training and into another file: text for each second
+// benchmarkTokenize tokenizes a Parquet file of so much text, for training and into another file: text for each second
 // of processor time, and the peak of memory.
-func benchmarkTokenise(b *testing.B, size int) {
+func benchmarkTokenize(b *testing.B, size int) {
 	path := tinyPath
 	if dir := os.Getenv(testfile.Env); dir != "" {
 		path = filepath.Join(dir, "tokenizers/gpt_neox_20b_tokenizer.json")
@@ -159,7 +159,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
-// BenchmarkOpenQuotes reads and tokenises the 2,123 quotes: what a run waits for before its first step.
+// BenchmarkOpenQuotes reads and tokenizes the 2,123 quotes: what a run waits for before its first step.
 func BenchmarkOpenQuotes(b *testing.B) {
 	tok := loadTokenizer(b, testfile.Shared(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
 	o := Default()

@@ -16,7 +16,7 @@ import (
 // spillTokens is how many tokens stay in memory: 32 MiB. More go to a file that is mapped.
 const spillTokens = 8 << 20
 
-// builder tokenises all sources into a store.
+// builder tokenizes all sources into a store.
 type builder struct {
 	inputs   []source.FileSet
 	tok      *tokenizer.Tokenizer
@@ -30,9 +30,9 @@ type builder struct {
 	known    string // fingerprint, where the data came from the cache
 }
 
-func newBuilder(inputs []source.FileSet, tok *tokenizer.Tokenizer, o *Config) *builder {
+func newBuilder(inputs []source.FileSet, tok *tokenizer.Tokenizer, c *Config) *builder {
 	return &builder{
-		inputs: inputs, tok: tok, config: o, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
+		inputs: inputs, tok: tok, config: c, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
 		store: &store{close: func() error { return nil }},
 	}
 }
@@ -45,7 +45,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 		}
 	}()
 	if b.config.Cache == "" {
-		if err := b.tokenise(ctx); err != nil || b.file == nil {
+		if err := b.tokenize(ctx); err != nil || b.file == nil {
 			return err
 		}
 		b.store, err = b.file.finish()
@@ -61,13 +61,13 @@ func (b *builder) build(ctx context.Context) (err error) {
 	if b.file, err = newStoreWriter(b.config.Cache); err != nil {
 		return err
 	}
-	if err := b.tokenise(ctx); err != nil {
+	if err := b.tokenize(ctx); err != nil {
 		return err
 	}
 	return cache.save(b)
 }
 
-func (b *builder) tokenise(ctx context.Context) error {
+func (b *builder) tokenize(ctx context.Context) error {
 	documents := 0
 	for _, in := range b.inputs {
 		p := pipeline{files: in.Files, tok: b.tok, config: b.config}

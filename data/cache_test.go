@@ -43,7 +43,7 @@ func promptOptions() Config {
 	return o
 }
 
-func TestSpillingChangesNothing(t *testing.T) {
+func TestOpen_spilling(t *testing.T) {
 	o := promptOptions()
 	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
 	inputs, err := source.Resolve(t.Context(), []source.Input{{Path: promptRowsFile(t)}}, o.Config)
@@ -87,7 +87,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-func TestCacheIsBuiltAtOnce(t *testing.T) {
+func TestCache_concurrent(t *testing.T) {
 	o, tok, path := promptOptions(), tinyTokenizer(t), promptRowsFile(t)
 	want := open(t, path, tok, o)
 	o.Cache = t.TempDir()
@@ -111,8 +111,8 @@ func TestCacheIsBuiltAtOnce(t *testing.T) {
 	}
 }
 
-// TestCancelling stops a build half-way: nothing may be left.
-func TestCancelling(t *testing.T) {
+// TestOpen_canceled stops a build half-way: nothing may be left.
+func TestOpen_canceled(t *testing.T) {
 	o := Default()
 	o.Cache = t.TempDir()
 	path := testfile.Write(t, "rows.jsonl", strings.Repeat("{\"text\":\"small steps, taken daily\"}\n", 50000))
@@ -127,8 +127,8 @@ func TestCancelling(t *testing.T) {
 	}
 }
 
-// TestBrokenCacheIsRebuilt flips each byte of the cached file in turn, and cuts it.
-func TestBrokenCacheIsRebuilt(t *testing.T) {
+// TestCache_damaged flips each byte of the cached file in turn, and cuts it.
+func TestCache_damaged(t *testing.T) {
 	o := promptOptions()
 	path, tok := promptRowsFile(t), tinyTokenizer(t)
 	want := open(t, path, tok, o)

@@ -12,7 +12,7 @@ import (
 	"mambatrain/internal/contenthash"
 )
 
-// Dataset holds tokenised documents. It is read-only and safe for any number of goroutines until Close.
+// Dataset holds tokenized documents. It is read-only and safe for any number of goroutines until Close.
 type Dataset struct {
 	config      Config
 	store       *store
@@ -51,20 +51,20 @@ type Example struct {
 	Row    int   // of the source, from 0, over all its files
 }
 
-// Open reads the inputs, renders their rows and tokenises them. tok may be nil for files of token ids. Small data stays
+// Open reads the inputs, renders their rows and tokenizes them. tok may be nil for files of token ids. Small data stays
 // in memory; large data goes to a temporary file, or to options.Cache where that is set, and is mapped from there.
-func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, o Config) (*Dataset, error) {
-	if err := o.check(); err != nil {
+func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config) (*Dataset, error) {
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	if len(inputs) == 0 {
 		return nil, errors.New("data: no source: set data.train")
 	}
-	resolved, err := source.Resolve(ctx, inputs, o.Config)
+	sets, err := source.Resolve(ctx, inputs, c.Config)
 	if err != nil {
 		return nil, err
 	}
-	b := newBuilder(resolved, tok, &o)
+	b := newBuilder(sets, tok, &c)
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}

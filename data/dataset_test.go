@@ -54,8 +54,8 @@ func checkTexts(t *testing.T, got []string, want ...string) {
 	}
 }
 
-// TestRowsAsTRL compares ids and labels with those that trl's SFTTrainer prepares and collates.
-func TestRowsAsTRL(t *testing.T) {
+// TestOpen_equalsTRL compares ids and labels with those that trl's SFTTrainer prepares and collates.
+func TestOpen_equalsTRL(t *testing.T) {
 	type goldenRow struct {
 		Case     string
 		Settings struct {

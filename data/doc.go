@@ -1,9 +1,20 @@
 // Package data turns files into the micro-batches that training reads: rows of Parquet, Arrow, JSON, CSV or text become
 // token ids and labels, and those become documents laid end to end on one axis.
 //
-//	file ─► blocks of rows ─► text, prompt + completion, chat or ids ─► tokens and labels ─► store ─► Loader ─► Batch
+//	file ─► blocks of rows ─► text, prompt + completion, chat or ids ─► ids and labels ─► Dataset ─► Loader ─► Batch
+//	  data/source                  templates, data/tokenizer                 kept or cached
 //
-// LoadTokenizer reads tokenizer.json; Open reads, renders and tokenises a source into a Dataset, in parallel and in
-// memory that does not grow with it; Dataset.Loader gives out its micro-batches in an order that depends only on seed
-// and epoch. Labels line up with tokens: the shift by one is the loss's.
+// Begin with [Default], which returns the settings, and [Open], which reads, renders and tokenizes inputs in parallel and in
+// memory that does not grow with them:
+//
+//	tok, err := tokenizer.Load("models/mamba-130m-hf")
+//	c := data.Default()
+//	c.Prompt, c.Completion = "question", "{{.answer}}"
+//	d, err := data.Open(ctx, []source.Input{{Path: "pairs.jsonl"}}, tok, c)
+//	l, err := d.Loader(8, seed)
+//	b := l.At(0, 0) // the first micro-batch of the first epoch
+//
+// The order of micro-batches depends only on data, settings and seed. Labels line up with tokens; the loss shifts them by one.
+//
+// Files and formats are package source, texts and token ids package tokenizer, downloads package hub.
 package data

@@ -64,7 +64,7 @@ type job struct {
 	done     chan outcome
 }
 
-// run renders and tokenises all rows on all cores and calls sink in the order of the source.
+// run renders and tokenizes all rows on all cores and calls sink in the order of the source.
 func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) error) error {
 	workers := runtime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
@@ -177,8 +177,8 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 
 // scratch is what a worker uses again for each block.
 type scratch struct {
-	document document
-	tokens   source.Tokens
+	row    rowBuffer
+	tokens source.Tokens
 }
 
 // work renders the rows of a block.
@@ -189,7 +189,7 @@ func (p *pipeline) work(j job, s *scratch) (out outcome) {
 	out = outcome{tokens: &s.tokens, stats: Stats{Rows: b.Rows, MaxToken: -1}}
 	err := b.Read(func() error {
 		for i := range b.Rows {
-			if err := p.row(&out, &s.document, j, i); err != nil {
+			if err := p.row(&out, &s.row, j, i); err != nil {
 				return err
 			}
 		}
@@ -206,7 +206,7 @@ func (p *pipeline) work(j job, s *scratch) (out outcome) {
 }
 
 // row renders row i of a block.
-func (p *pipeline) row(out *outcome, d *document, j job, i int) error {
+func (p *pipeline) row(out *outcome, d *rowBuffer, j job, i int) error {
 	d.tokens, d.labels = d.tokens[:0], d.labels[:0]
 	ok, err := j.renderer.row(j.block, i, d)
 	if err != nil {
@@ -226,7 +226,7 @@ func (p *pipeline) row(out *outcome, d *document, j job, i int) error {
 }
 
 // keep adds a rendered row, cut to max_length as the options say.
-func (p *pipeline) keep(out *outcome, d *document, j job, i int) error {
+func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	limit := p.config.MaxLength
 	if limit == 0 || len(d.tokens) <= limit {
 		out.add(d.tokens, d.labels, j.first+i, 0)
@@ -246,7 +246,7 @@ func (p *pipeline) keep(out *outcome, d *document, j job, i int) error {
 }
 
 // split adds the parts of a document. Where each goes on from the state of the one before, none may be left out.
-func (p *pipeline) split(out *outcome, d *document, row int) {
+func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 	part := uint8(0)
 	for lo := 0; lo < len(d.tokens); lo += p.config.MaxLength {
 		hi := min(lo+p.config.MaxLength, len(d.tokens))

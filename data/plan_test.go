@@ -19,7 +19,7 @@ func epochRows(l *Loader, epoch int) (rows []int) {
 	return rows
 }
 
-func TestWeightsMixSources(t *testing.T) {
+func TestLoader_weights(t *testing.T) {
 	var inputs []source.Input
 	for k, weight := range []float64{1, 2.5, 0.5} {
 		var b strings.Builder
@@ -70,7 +70,7 @@ func TestWeightsMixSources(t *testing.T) {
 	}
 }
 
-func TestOrderDependsOnSeedOnly(t *testing.T) {
+func TestLoader_order(t *testing.T) {
 	d := open(t, idRowsFile(t, 60), nil, Default())
 	order := func(seed uint64) (rows []int) {
 		l := newLoader(t, d, 7, seed)
@@ -91,7 +91,7 @@ func TestOrderDependsOnSeedOnly(t *testing.T) {
 	}
 }
 
-func TestPackingIsTight(t *testing.T) {
+func TestLoader_packing(t *testing.T) {
 	o := Default()
 	o.Packing, o.MaxLength = true, 64
 	d := open(t, idRowsFile(t, 500), nil, o)
@@ -102,8 +102,8 @@ func TestPackingIsTight(t *testing.T) {
 	}
 }
 
-// TestLanesCarryState follows each document over the micro-batches by Batch.Carry.
-func TestLanesCarryState(t *testing.T) {
+// TestLoader_carryState follows each document over the micro-batches by Batch.Carry.
+func TestLoader_carryState(t *testing.T) {
 	var b strings.Builder
 	want := map[int]int{} // row → tokens
 	for i := range 30 {
@@ -184,7 +184,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-func TestMaxTrainSamples(t *testing.T) {
+func TestOpen_maxTrainSamples(t *testing.T) {
 	o := Default()
 	o.MaxTrainSamples = 30
 	inputs := []source.Input{{Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}, {Path: idRowsFile(t, 20)}}

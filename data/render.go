@@ -16,22 +16,22 @@ type renderer interface {
 	needs(path string, have []string) ([]string, error)
 	// row appends the tokens of row i to d.tokens, and to d.labels where not all of them count.
 	// false means that the row is null or empty.
-	row(b *source.Block, i int, d *document) (bool, error)
+	row(b *source.Block, i int, d *rowBuffer) (bool, error)
 	// masks reports whether labels may differ from tokens.
 	masks() bool
 }
 
-// document is the buffer of the row at hand.
-type document struct {
+// rowBuffer is the buffer of the row at hand.
+type rowBuffer struct {
 	tokens, labels []int32
 	scratch        []int32
 	spans          []tokenizer.Span
 }
 
 // newRenderer chooses how rows are read: as token ids where there is a column of them, else as the options say.
-func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
+func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
 	if slices.Contains(have, "input_ids") {
-		if keys := o.renderKeys(); len(keys) > 0 {
+		if keys := c.renderKeys(); len(keys) > 0 {
 			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, keys[0])
 		}
 		return &idRows{have: have}, nil
@@ -39,37 +39,37 @@ func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, o *Config
 	if tok == nil {
 		return nil, fmt.Errorf("data: %s: no column input_ids, and no tokenizer to make ids from text", path)
 	}
-	if o.Messages != "" {
-		return newChatRows(tok, o)
+	if c.Messages != "" {
+		return newChatRows(tok, c)
 	}
-	end, err := endOfText(tok, o)
+	end, err := endOfText(tok, c)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case o.Completion != "":
-		prompt, err := parseField("prompt", o.Prompt)
+	case c.Completion != "":
+		prompt, err := parseField("prompt", c.Prompt)
 		if err != nil {
 			return nil, err
 		}
-		completion, err := parseField("completion", o.Completion)
+		completion, err := parseField("completion", c.Completion)
 		if err != nil {
 			return nil, err
 		}
-		return &promptRows{tok, prompt, completion, end, o.CompletionOnlyLoss}, nil
-	case o.Template != "":
-		t, err := parseTemplate("template", o.Template)
+		return &promptRows{tok, prompt, completion, end, c.CompletionOnlyLoss}, nil
+	case c.Template != "":
+		t, err := parseTemplate("template", c.Template)
 		if err != nil {
 			return nil, err
 		}
 		return &textRows{tok, field{key: "template", template: t}, end}, nil
 	}
-	return &textRows{tok, field{key: "dataset_text_field", column: o.DatasetTextField}, end}, nil
+	return &textRows{tok, field{key: "dataset_text_field", column: c.DatasetTextField}, end}, nil
 }
 
 // endOfText returns the id that ends documents, −1 where none is added.
-func endOfText(tok *tokenizer.Tokenizer, o *Config) (int32, error) {
-	if !o.AddEOS {
+func endOfText(tok *tokenizer.Tokenizer, c *Config) (int32, error) {
+	if !c.AddEOS {
 		return -1, nil
 	}
 	id, ok := tok.EOS()
@@ -146,7 +146,7 @@ func (r *textRows) needs(path string, have []string) ([]string, error) {
 	return r.field.needs(path, have)
 }
 
-func (r *textRows) row(b *source.Block, i int, d *document) (bool, error) {
+func (r *textRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	s, ok, err := r.field.text(b, i)
 	if err != nil || !ok || s == "" {
 		return false, err
@@ -163,7 +163,7 @@ func endWith(ids []int32, end int32) []int32 {
 	return append(ids, end)
 }
 
-// promptRows makes a document of prompt and completion, tokenised as one text. Where only the completion counts, the
+// promptRows makes a document of prompt and completion, tokenized as one text. Where only the completion counts, the
 // tokens that the prompt alone begins with are ignored: a token across the border belongs to the completion.
 type promptRows struct {
 	tok                *tokenizer.Tokenizer
@@ -183,7 +183,7 @@ func (r *promptRows) needs(path string, have []string) ([]string, error) {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(prompt, completion)))), err
 }
 
-func (r *promptRows) row(b *source.Block, i int, d *document) (bool, error) {
+func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	prompt, _, err := r.prompt.text(b, i)
 	if err != nil {
 		return false, err
@@ -230,7 +230,7 @@ func (r *idRows) needs(path string, have []string) (names []string, err error) {
 	return names, nil
 }
 
-func (r *idRows) row(b *source.Block, i int, d *document) (ok bool, err error) {
+func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) {
 	read := func(name string, dst []int32) (out []int32, ok bool, err error) {
 		c, ok := b.Columns[name]
 		if !ok {

@@ -19,7 +19,7 @@ type chatRows struct {
 	assistant bool
 }
 
-func newChatRows(tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
+func newChatRows(tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
 	template, err := tok.ChatTemplate()
 	if err != nil {
 		return nil, err
@@ -27,10 +27,10 @@ func newChatRows(tok *tokenizer.Tokenizer, o *Config) (renderer, error) {
 	if template == nil {
 		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: want chat_template in tokenizer_config.json, or chat_template.jinja")
 	}
-	if o.AssistantOnlyLoss && !template.MarksAnswers() {
+	if c.AssistantOnlyLoss && !template.MarksAnswers() {
 		return nil, fmt.Errorf("data.assistant_only_loss: the chat template marks no answers: want {%% generation %%} … {%% endgeneration %%} around them")
 	}
-	return &chatRows{tok, template, o.Messages, o.AssistantOnlyLoss}, nil
+	return &chatRows{tok, template, c.Messages, c.AssistantOnlyLoss}, nil
 }
 
 func (r *chatRows) masks() bool { return r.assistant }
@@ -49,7 +49,7 @@ func (r *chatRows) needs(path string, have []string) ([]string, error) {
 // toolsColumn holds the tools that a conversation may call, for templates that list them.
 const toolsColumn = "tools"
 
-func (r *chatRows) row(b *source.Block, i int, d *document) (bool, error) {
+func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	v, err := b.Columns[r.column].Value(i)
 	if err != nil || v == nil {
 		return false, err
@@ -76,12 +76,12 @@ func (r *chatRows) row(b *source.Block, i int, d *document) (bool, error) {
 	if err != nil || text == "" {
 		return false, err
 	}
-	r.tokenise(d, text, answers)
+	r.tokenize(d, text, answers)
 	return len(d.tokens) > 0, nil
 }
 
-// tokenise fills d. A token that reaches into an answer counts whole.
-func (r *chatRows) tokenise(d *document, text string, answers []tokenizer.Span) {
+// tokenize fills d. A token that reaches into an answer counts whole.
+func (r *chatRows) tokenize(d *rowBuffer, text string, answers []tokenizer.Span) {
 	if !r.assistant {
 		d.tokens = r.tok.AppendText(d.tokens, text)
 		return

@@ -30,7 +30,7 @@ func chatTokenizer(t testing.TB, template string) *tokenizer.Tokenizer {
 	return loadTokenizer(t, dir)
 }
 
-func TestAssistantOnlyLoss(t *testing.T) {
+func TestOpen_assistantOnlyLoss(t *testing.T) {
 	tok := chatTokenizer(t, chatML)
 	path := testfile.Write(t, "chat.jsonl", `{"messages":[{"role":"user","content":"One?"},{"role":"assistant","content":"First."},{"role":"user","content":"Two?"},{"role":"assistant","content":"Second."}]}
 {"messages":[{"role":"user","content":"no answer"}]}
@@ -62,7 +62,7 @@ func TestAssistantOnlyLoss(t *testing.T) {
 	}
 }
 
-func TestChatTemplateFaults(t *testing.T) {
+func TestOpen_chatFaults(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
 		{"", "no chat template"},
 		{"{% if %}", "chat template"},

@@ -10,7 +10,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-func TestTemplates(t *testing.T) {
+func TestOpen_templates(t *testing.T) {
 	path := testfile.Write(t, "quotes.jsonl", `{"quote":"Be brief.","author":"A. Nonymous","tags":["wit","style"],"year":1999}
 {"quote":null,"author":null,"tags":null,"year":null}
 {"quote":"Again.","author":null,"tags":[],"year":2000}
@@ -32,7 +32,7 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-func TestPromptOfTemplates(t *testing.T) {
+func TestOpen_promptTemplates(t *testing.T) {
 	path := testfile.Write(t, "rows.jsonl", `{"q":"What is a river?","a":"A road."}`)
 	o := Default()
 	o.Prompt, o.Completion = "Question: {{.q}}\nAnswer:", " {{.a}}"
@@ -49,7 +49,7 @@ func TestPromptOfTemplates(t *testing.T) {
 	}
 }
 
-func TestPretokenisedRows(t *testing.T) {
+func TestOpen_tokenIDs(t *testing.T) {
 	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[5,6,7,8],"labels":[-100,-100,7,8],"attention_mask":[0,1,1,1]}
 {"input_ids":[1,2,3],"labels":null,"attention_mask":[1,1,0]}
 {"input_ids":[1,2,3],"labels":[9,-100,-100]}
@@ -84,8 +84,8 @@ func TestPretokenisedRows(t *testing.T) {
 	}
 }
 
-// TestNegativeLabels_countNowhere: any negative label is one that the loss ignores, as the documentation says.
-func TestNegativeLabels_countNowhere(t *testing.T) {
+// TestLabels_negative: any negative label is one that the loss ignores, as the documentation says.
+func TestLabels_negative(t *testing.T) {
 	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3],"labels":[1,-1,3]}
 {"input_ids":[1,2,3],"labels":[-1,-1,-1]}
 {"input_ids":[1,2,3],"labels":[1,-1,-7]}
@@ -113,7 +113,7 @@ func TestNegativeLabels_countNowhere(t *testing.T) {
 	}
 }
 
-func TestSplittingDocuments(t *testing.T) {
+func TestOpen_truncationSplit(t *testing.T) {
 	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3,4,5,6,7]}
 {"input_ids":[8,9]}
 `)

@@ -46,7 +46,7 @@ func TestTrainTokenizer(t *testing.T) {
 	}
 }
 
-func TestTrainTokenizerFaults(t *testing.T) {
+func TestTrainTokenizer_faults(t *testing.T) {
 	path := testfile.Write(t, "corpus.txt", "a b c\n")
 	for _, c := range []struct {
 		o    tokenizer.TrainConfig

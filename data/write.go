@@ -12,14 +12,14 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// WriteTokens tokenises the inputs into a .jsonl or .parquet file with a column input_ids, and labels where the options
+// WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels where the options
 // mask any: one row for each row of the source, in its order, an empty list for an empty one. Nothing is cut or dropped:
 // of the options, max_length and truncation do not count. The file appears whole or not at all.
-func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, o Config, output string) (Stats, error) {
-	if err := o.check(); err != nil {
+func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, output string) (Stats, error) {
+	if err := c.check(); err != nil {
 		return Stats{}, err
 	}
-	resolved, err := source.Resolve(ctx, inputs, o.Config)
+	sets, err := source.Resolve(ctx, inputs, c.Config)
 	if err != nil {
 		return Stats{}, err
 	}
@@ -27,7 +27,7 @@ func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Toke
 	if err != nil {
 		return Stats{}, fmt.Errorf("data: %s: %w", output, err)
 	}
-	stats, err := writeTokens(ctx, resolved, tok, &o, file, output)
+	stats, err := writeTokens(ctx, sets, tok, &c, file, output)
 	if err != nil {
 		file.Abort()
 		return stats, err
@@ -38,14 +38,14 @@ func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Toke
 	return stats, nil
 }
 
-func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.Tokenizer, o *Config, file io.Writer, name string) (Stats, error) {
+func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.Tokenizer, c *Config, file io.Writer, name string) (Stats, error) {
 	out, err := source.NewTokenWriter(file, name)
 	if err != nil {
 		return Stats{}, err
 	}
 	stats := Stats{MaxToken: -1}
 	for _, in := range inputs {
-		p := pipeline{files: in.Files, tok: tok, config: o, rows: o.MaxTrainSamples, all: true}
+		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true}
 		err := p.run(ctx, func(t *source.Tokens, s Stats) error {
 			stats.add(s)
 			if err := out.Write(t); err != nil {

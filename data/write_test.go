@@ -54,7 +54,7 @@ func TestWriteTokens(t *testing.T) {
 	}
 }
 
-func TestWriteTokensLeavesNothingBehind(t *testing.T) {
+func TestWriteTokens_failure(t *testing.T) {
 	dir := t.TempDir()
 	rows := testfile.Write(t, "rows.jsonl", "{\"text\":\"fine\"}\n{\"text\":7}\n")
 	if _, err := WriteTokens(t.Context(), []source.Input{{Path: rows}}, tinyTokenizer(t), Default(), filepath.Join(dir, "out.jsonl")); err == nil {

@@ -27,7 +27,7 @@ func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile)
 		return nil
 	}
 	if err := errors.Join(os.MkdirAll(filepath.Join(r.dir, "blobs"), 0o777), os.MkdirAll(filepath.Dir(link), 0o777)); err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	d := download{hub: r.Client, name: f.Name, size: -1, hash: f.BlobID, address: r.fileAddress(commit, f.Name)}
 	if f.LFS != nil {
@@ -43,7 +43,7 @@ func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile)
 	if _, err := os.Stat(blob); err != nil {
 		lock := filepath.Join(r.Cache, ".locks", filepath.Base(r.dir), d.hash+".lock")
 		if err := d.run(ctx, blob, lock); err != nil {
-			return fmt.Errorf("data: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
+			return fmt.Errorf("hub: %s %s: %s: %w", r.request.Kind, r.request.ID, f.Name, err)
 		}
 	}
 	return linkFile(blob, link)
@@ -66,7 +66,7 @@ func (r *repository) fileAddress(commit, name string) string {
 func linkFile(blob, link string) error {
 	target, err := filepath.Rel(filepath.Dir(link), blob)
 	if err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	os.Remove(link)
 	if err := os.Symlink(target, link); err == nil || errors.Is(err, os.ErrExist) {
@@ -74,19 +74,19 @@ func linkFile(blob, link string) error {
 	}
 	in, err := os.Open(blob)
 	if err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	defer in.Close()
 	out, err := atomicfile.Create(filepath.Dir(link))
 	if err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	if _, err := io.Copy(out, in); err != nil {
 		out.Abort()
-		return fmt.Errorf("data: %s: %w", link, err)
+		return fmt.Errorf("hub: %s: %w", link, err)
 	}
 	if err := out.Commit(link); err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	return nil
 }
@@ -132,8 +132,8 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 		return nil // another process was first
 	}
 	part := blob + ".incomplete"
-	err = d.hub.persist(ctx, func() error {
-		if err := d.more(ctx, part); err != nil {
+	err = d.hub.retry(ctx, func() error {
+		if err := d.resume(ctx, part); err != nil {
 			return err
 		}
 		if err := d.check(part); err != nil {
@@ -148,8 +148,8 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 	return err
 }
 
-// more appends what is missing to part.
-func (d *download) more(ctx context.Context, part string) error {
+// resume appends what is missing to part.
+func (d *download) resume(ctx context.Context, part string) error {
 	out, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return err

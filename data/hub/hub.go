@@ -91,7 +91,7 @@ type Request struct {
 // on where they were broken off, are checked against the repository's hashes, and appear whole.
 func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
-		return "", fault.NotFound("data: %q is no repository name, want owner/name", r.ID)
+		return "", fault.NotFound("hub: %q is no repository name, want owner/name", r.ID)
 	}
 	if r.Revision == "" {
 		r.Revision = "main"
@@ -101,7 +101,7 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 		return dir, nil
 	}
 	if h.Offline {
-		return "", fault.NotFound("data: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
+		return "", fault.NotFound("hub: %s %s is not in %s, and HF_HUB_OFFLINE forbids to fetch it", r.Kind, r.ID, h.Cache)
 	}
 	listing, err := repo.list(ctx)
 	if err != nil {
@@ -109,7 +109,7 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	}
 	wanted := listing.wanted(&r)
 	if len(wanted) == 0 {
-		return "", &noFilesError{fmt.Sprintf("data: %s %s at %s has no file that could be read", r.Kind, r.ID, h.Endpoint)}
+		return "", &noFilesError{fmt.Sprintf("hub: %s %s at %s has no file that could be read", r.Kind, r.ID, h.Endpoint)}
 	}
 	for _, f := range wanted {
 		if err := repo.fetch(ctx, listing.SHA, f); err != nil {
@@ -163,10 +163,10 @@ func (r *repository) writeRef(commit string) error {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(r.refPath()), 0o777); err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	if err := atomicfile.WriteFile(r.refPath(), []byte(commit)); err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("hub: %w", err)
 	}
 	return nil
 }
@@ -251,7 +251,7 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 	var listing listing
 	var err error
 	for _, address := range addresses {
-		if err = r.persist(ctx, func() error { return adviseReach(r.getJSON(ctx, address, &listing)) }); err == nil {
+		if err = r.retry(ctx, func() error { return adviseUnreachable(r.getJSON(ctx, address, &listing)) }); err == nil {
 			break
 		}
 		var status *statusError
@@ -260,13 +260,13 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data: %s %s: %w", r.request.Kind, r.request.ID, err)
+		return nil, fmt.Errorf("hub: %s %s: %w", r.request.Kind, r.request.ID, err)
 	}
 	if listing.SHA == "" {
 		listing.SHA = r.request.Revision
 	}
 	if !filepath.IsLocal(listing.SHA) || strings.ContainsAny(listing.SHA, `/\`) && listing.SHA != r.request.Revision {
-		return nil, fmt.Errorf("data: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
+		return nil, fmt.Errorf("hub: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
 	}
 	return &listing, nil
 }

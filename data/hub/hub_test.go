@@ -20,9 +20,9 @@ import (
 
 // newHub starts a hub with the model org/model.
 func newHub(t *testing.T, model hubtest.Repository) *hubtest.Hub {
-	wait, quiet := downloadWait, silence
-	downloadWait, silence = time.Millisecond, 200*time.Millisecond
-	t.Cleanup(func() { downloadWait, silence = wait, quiet })
+	wait, quiet := firstWait, silenceLimit
+	firstWait, silenceLimit = time.Millisecond, 200*time.Millisecond
+	t.Cleanup(func() { firstWait, silenceLimit = wait, quiet })
 	return hubtest.New(t, map[string]hubtest.Repository{"models/org/model": model})
 }
 
@@ -59,7 +59,7 @@ func sameFiles(t *testing.T, cache, dir string, want hubtest.Repository) {
 
 // The cache has Hugging Face's layout: refs/main names the commit, the snapshot's files are relative links to blobs that
 // are named by their hashes.
-func TestClientCacheLayout(t *testing.T) {
+func TestFetch_cacheLayout(t *testing.T) {
 	h := newHub(t, bigModel())
 	c := client(t, h)
 	dir, err := c.Fetch(t.Context(), wantAll())
@@ -88,7 +88,7 @@ func TestClientCacheLayout(t *testing.T) {
 }
 
 // Whatever a network or a busy server does for a while, the files arrive whole.
-func TestClientSurvives(t *testing.T) {
+func TestFetch_survives(t *testing.T) {
 	for what, c := range map[string]struct {
 		file   string
 		faults []hubtest.Fault
@@ -135,10 +135,10 @@ func TestClientSurvives(t *testing.T) {
 }
 
 // A download that a process did not end is taken up by the next one, and by one of several that want it at once.
-func TestClientTakesUpDownloads(t *testing.T) {
+func TestFetch_resumes(t *testing.T) {
 	files := bigModel()
 	h := newHub(t, files)
-	for range downloadTries {
+	for range maxTries {
 		h.Fail("model.safetensors", hubtest.Cut(8000))
 	}
 	c := client(t, h)
@@ -163,8 +163,8 @@ func TestClientTakesUpDownloads(t *testing.T) {
 }
 
 // What stays wrong is an error that says so, and nothing of it reaches the snapshot.
-func TestClientErrors(t *testing.T) {
-	always := func(f hubtest.Fault) []hubtest.Fault { return slices.Repeat([]hubtest.Fault{f}, 2*downloadTries) }
+func TestFetch_errors(t *testing.T) {
+	always := func(f hubtest.Fault) []hubtest.Fault { return slices.Repeat([]hubtest.Fault{f}, 2*maxTries) }
 	for what, c := range map[string]struct {
 		id, token, file string
 		faults          []hubtest.Fault
@@ -214,10 +214,10 @@ func TestClientErrors(t *testing.T) {
 func page(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, "<!doctype html>") }
 
 // Nobody answers at the address: one line says so at once, and it is a name that leads nowhere.
-func TestClientUnreachable(t *testing.T) {
+func TestFetch_unreachable(t *testing.T) {
 	h := newHub(t, bigModel())
 	h.Close()
-	downloadWait = time.Hour // nobody waits for it
+	firstWait = time.Hour // nobody waits for it
 	for _, c := range []struct{ endpoint, want string }{
 		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is not in the cache either: check the network, set HF_ENDPOINT"},
 		{"http://nowhere.invalid", "cannot reach http://nowhere.invalid: "},
@@ -231,7 +231,7 @@ func TestClientUnreachable(t *testing.T) {
 }
 
 // A repository that was renamed is found under its old name, and the token goes to the endpoint's host only.
-func TestClientRedirects(t *testing.T) {
+func TestFetch_redirects(t *testing.T) {
 	files := bigModel()
 	h := newHub(t, files)
 	h.Token = "secret"
@@ -252,9 +252,9 @@ func TestClientRedirects(t *testing.T) {
 }
 
 // A user may interrupt a download at any time.
-func TestClientInterrupted(t *testing.T) {
+func TestFetch_interrupted(t *testing.T) {
 	h := newHub(t, bigModel())
-	silence = time.Hour
+	silenceLimit = time.Hour
 	h.Fail("model.safetensors", hubtest.Stall(40000))
 	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer stop()

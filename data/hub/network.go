@@ -18,44 +18,44 @@ import (
 
 // How patient the hub's client is.
 var (
-	// downloadTries is how often a request is made that fails for a reason which may pass.
-	downloadTries = 5
-	// downloadWait is the time before the second try; it doubles with each. A server may ask for more, up to longestWait.
-	downloadWait = time.Second
-	longestWait  = time.Minute
-	// silence is how long nothing may arrive before a connection is given up.
-	silence = 30 * time.Second
+	// maxTries is how often a request is made that fails for a reason which may pass.
+	maxTries = 5
+	// firstWait is the time before the second try; it doubles with each. A server may ask for more, up to maxWait.
+	firstWait = time.Second
+	maxWait   = time.Minute
+	// silenceLimit is how long nothing may arrive before a connection is given up.
+	silenceLimit = 30 * time.Second
 )
 
-// persist repeats what a network or an overloaded server let fail.
-func (h *Client) persist(ctx context.Context, try func() error) (err error) {
-	for n := range downloadTries {
+// retry repeats what a network or an overloaded server let fail.
+func (h *Client) retry(ctx context.Context, try func() error) (err error) {
+	for n := range maxTries {
 		if n > 0 {
 			select {
-			case <-time.After(waitAfter(err, n)):
+			case <-time.After(waitTime(err, n)):
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
-		if err = try(); err == nil || ctx.Err() != nil || !worthAnotherTry(err) {
+		if err = try(); err == nil || ctx.Err() != nil || !isTransient(err) {
 			return err
 		}
 	}
-	return fmt.Errorf("given up after %d tries: %w", downloadTries, err)
+	return fmt.Errorf("given up after %d tries: %w", maxTries, err)
 }
 
-// waitAfter is the time to wait after the n-th failure.
-func waitAfter(err error, n int) time.Duration {
-	wait := downloadWait << (n - 1)
+// waitTime is the time to wait after the n-th failure.
+func waitTime(err error, n int) time.Duration {
+	wait := firstWait << (n - 1)
 	var status *statusError
 	if errors.As(err, &status) {
-		wait = max(wait, min(status.after, longestWait))
+		wait = max(wait, min(status.after, maxWait))
 	}
 	return wait
 }
 
-// worthAnotherTry tells what may pass from a server that refuses and a disk that is full.
-func worthAnotherTry(err error) bool {
+// isTransient tells what may pass from a server that refuses and a disk that is full.
+func isTransient(err error) bool {
 	var status *statusError
 	if errors.As(err, &status) {
 		return status.code >= 500 || status.code == http.StatusTooManyRequests || status.code == http.StatusRequestedRangeNotSatisfiable
@@ -72,8 +72,8 @@ type unreachableError struct {
 func (e *unreachableError) Error() string { return fmt.Sprintf("cannot reach %s: %v", e.host, e.cause) }
 func (e *unreachableError) Unwrap() error { return e.cause }
 
-// adviseReach makes a hub that cannot be reached a name that leads nowhere, and says what else could be done.
-func adviseReach(err error) error {
+// adviseUnreachable makes a hub that cannot be reached a name that leads nowhere, and says what else could be done.
+func adviseUnreachable(err error) error {
 	if !errors.As(err, new(*unreachableError)) {
 		return err
 	}
@@ -158,7 +158,7 @@ func (h *Client) get(ctx context.Context, address string, from int64) (*http.Res
 	if client == nil {
 		client = http.DefaultClient
 	}
-	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
+	watch := time.AfterFunc(silenceLimit, func() { cancel(errSilent) })
 	answer, err := client.Do(request)
 	if err != nil {
 		watch.Stop()
@@ -206,7 +206,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF && context.Cause(b.ctx) == errSilent {
 		return n, errSilent
 	}
-	b.watch.Reset(silence)
+	b.watch.Reset(silenceLimit)
 	return n, err
 }
 

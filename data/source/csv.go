@@ -80,7 +80,7 @@ func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 	return b, nil
 }
 
-// csvFault puts the line first, as the other Formats do.
+// csvFault puts the line first, as the other formats do.
 func csvFault(err error) error {
 	var fault *csv.ParseError
 	if errors.As(err, &fault) {

@@ -30,7 +30,7 @@ func TestParquetVariants(t *testing.T) {
 	}
 }
 
-func TestParquetWithoutRowsOrWithOneColumn(t *testing.T) {
+func TestParquet_emptyAndOneColumn(t *testing.T) {
 	if rows := readRows(t, testfile.Shared(t, "english_quotes/variants/empty.parquet"), "quote"); len(rows) != 0 {
 		t.Errorf("%d rows, want none", len(rows))
 	}

@@ -84,8 +84,8 @@ type Reader interface {
 // File is one file of a source.
 type File struct{ Path, Format string }
 
-// Formats are the values of data.format. Text may say what a document is: text:paragraph, text:line or text:file.
-var Formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
+// formats are the values of data.format. Text may say what a document is: text:paragraph, text:line or text:file.
+var formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
 
 // formatOf returns the format that a file's name and first bytes tell.
 func formatOf(path string) (string, error) {
@@ -98,7 +98,7 @@ func formatOf(path string) (string, error) {
 	case ".jsonl", ".ndjson":
 		return "jsonl", nil
 	case ".json":
-		return jsonFlavour(path)
+		return jsonFlavor(path)
 	case ".csv", ".tsv":
 		return "csv", nil
 	case ".txt", ".text", ".md":
@@ -117,11 +117,11 @@ func formatOf(path string) (string, error) {
 	case bytes.HasPrefix(head, []byte("ARROW1")):
 		return "arrow", nil
 	}
-	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(Formats[1:], ", "))
+	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
 
-// jsonFlavour tells an array of rows from rows line by line.
-func jsonFlavour(path string) (string, error) {
+// jsonFlavor tells an array of rows from rows line by line.
+func jsonFlavor(path string) (string, error) {
 	f, err := openText(path)
 	if err != nil {
 		return "", err
@@ -158,7 +158,7 @@ func (f *File) open(m memory.Allocator) (Reader, error) {
 	case "text", "text:paragraph", "text:line", "text:file":
 		return openTextDocuments(f)
 	}
-	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(Formats, ", "))
+	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(formats, ", "))
 }
 
 // textFile is a file read as text, through gzip where its name ends in .gz.

@@ -49,17 +49,17 @@ func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
 func (c *ChatTemplate) parse() (t *exec.Template, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("data: chat template: %v", p)
+			err = fmt.Errorf("tokenizer: chat template: %v", p)
 		}
 	}()
 	settings := config.New()
 	settings.TrimBlocks, settings.LeftStripBlocks = true, true
 	loader, err := loaders.NewMemoryLoader(map[string]string{"/chat": c.source})
 	if err != nil {
-		return nil, fmt.Errorf("data: chat template: %w", err)
+		return nil, fmt.Errorf("tokenizer: chat template: %w", err)
 	}
 	if t, err = exec.NewTemplate("/chat", settings, loader, c.environment()); err != nil {
-		return nil, fmt.Errorf("data: chat template: %w", shortTemplateError(err, c.source))
+		return nil, fmt.Errorf("tokenizer: chat template: %w", shortTemplateError(err, c.source))
 	}
 	return t, nil
 }

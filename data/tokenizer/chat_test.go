@@ -19,8 +19,8 @@ func withChatTemplate(t testing.TB, source string) *Tokenizer {
 	return tok
 }
 
-// TestChatTemplates compares with jinja2 3.1.6 in the environment that transformers sets up.
-func TestChatTemplates(t *testing.T) {
+// TestChatTemplate_golden compares with jinja2 3.1.6 in the environment that transformers sets up.
+func TestChatTemplate_golden(t *testing.T) {
 	type golden struct {
 		Template, Case, Source, Text, Error string
 		Values                              json.RawMessage
@@ -87,7 +87,7 @@ func rowValues(t *testing.T, raw []byte) map[string]any {
 
 const chatML = `{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}`
 
-func TestChatTemplateInParallel(t *testing.T) {
+func TestChatTemplate_parallel(t *testing.T) {
 	template, err := withChatTemplate(t, chatML).ChatTemplate()
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 func (t *Tokenizer) Decode(ids []int) string {
 	var b []byte
 	for _, id := range ids {
-		b = t.AppendBytes(b, id)
+		b = t.appendBytes(b, id)
 	}
 	return validUTF8(b)
 }
@@ -19,15 +19,15 @@ func (t *Tokenizer) Decode(ids []int) string {
 func (t *Tokenizer) DecodeText(ids []int) string {
 	var b []byte
 	for _, id := range ids {
-		if !t.IsSpecial(id) {
-			b = t.AppendBytes(b, id)
+		if !t.isSpecial(id) {
+			b = t.appendBytes(b, id)
 		}
 	}
 	return validUTF8(b)
 }
 
-// AppendBytes appends the bytes that id stands for. They may end within a character that later tokens complete.
-func (t *Tokenizer) AppendBytes(dst []byte, id int) []byte {
+// appendBytes appends the bytes that id stands for. They may end within a character that later tokens complete.
+func (t *Tokenizer) appendBytes(dst []byte, id int) []byte {
 	if id < 0 || id >= len(t.vocab.bytes) {
 		return dst
 	}
@@ -46,8 +46,8 @@ func (t *Tokenizer) Stream() *TextStream { return &TextStream{tokenizer: t} }
 
 // Next returns the text that id completes: "" in the middle of a character.
 func (s *TextStream) Next(id int) string {
-	if !s.tokenizer.IsSpecial(id) {
-		s.pending = s.tokenizer.AppendBytes(s.pending, id)
+	if !s.tokenizer.isSpecial(id) {
+		s.pending = s.tokenizer.appendBytes(s.pending, id)
 	}
 	whole := len(s.pending) - unfinished(s.pending)
 	text := validUTF8(s.pending[:whole])

@@ -9,9 +9,9 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestFamilies encodes with tokenizers built as Llama 3's, Qwen's and others are: split patterns, digits, merges ignored,
+// TestEncode_families encodes with tokenizers built as Llama 3's, Qwen's and others are: split patterns, digits, merges ignored,
 // a space put first, tokens added with all their flags. Ids by the Rust library.
-func TestFamilies(t *testing.T) {
+func TestEncode_families(t *testing.T) {
 	files, err := filepath.Glob("testdata/families/*.json")
 	if err != nil || len(files) != 6 {
 		t.Fatalf("%v, %v, want 6 tokenizers", files, err)

@@ -47,7 +47,7 @@ type bpeModel struct {
 	Merges       json.RawMessage  `json:"merges"`
 }
 
-func (t *Tokenizer) parse(raw []byte) error {
+func (t *Tokenizer) read(raw []byte) error {
 	var f struct {
 		Added         []addedToken `json:"added_tokens"`
 		Normalizer    *component   `json:"normalizer"`

@@ -54,9 +54,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-// composing is a character on its way through NFC. change is how many characters more there are than in the original,
+// nfcRune is a character on its way through NFC. change is how many characters more there are than in the original,
 // with it, by which the reference keeps track of where characters come from.
-type composing struct {
+type nfcRune struct {
 	r      rune
 	class  uint8
 	change int
@@ -88,8 +88,8 @@ func compose(s string) normalText {
 }
 
 // decompose splits each character and sorts the marks after each starter by class, equal ones in their order.
-func decompose(s string) []composing {
-	chars := make([]composing, 0, len(s))
+func decompose(s string) []nfcRune {
+	chars := make([]nfcRune, 0, len(s))
 	for at, r := range s {
 		parts := s[at : at+utf8.RuneLen(r)]
 		if !isLaterMark(r) {
@@ -97,7 +97,7 @@ func decompose(s string) []composing {
 		}
 		change := 0
 		for _, p := range parts {
-			c := composing{p, combiningClass(p), change}
+			c := nfcRune{p, combiningClass(p), change}
 			change = 1
 			i := len(chars)
 			for c.class > 0 && i > 0 && chars[i-1].class > c.class {
@@ -112,7 +112,7 @@ func decompose(s string) []composing {
 }
 
 // composePairs joins each mark with the last starter, unless something between them blocks it.
-func composePairs(chars []composing) []composing {
+func composePairs(chars []nfcRune) []nfcRune {
 	out := chars[:0]
 	starter, before := -1, uint8(0) // before: the class of the character before this one
 	for _, c := range chars {

@@ -15,9 +15,9 @@ func pieces(s splitter, text string) (out []string) {
 	return out
 }
 
-// TestScannersAsTheirPatterns holds each hand-written scanner against the regular expression it stands for, on the hard
+// TestScanner_equalsPattern holds each hand-written scanner against the regular expression it stands for, on the hard
 // texts. Letters that are younger than the expression engine's tables are left out.
-func TestScannersAsTheirPatterns(t *testing.T) {
+func TestScanner_equalsPattern(t *testing.T) {
 	younger := func(r rune) bool {
 		for _, list := range [][][2]rune{laterLetters, laterNumbers} {
 			for _, span := range list {
@@ -59,7 +59,7 @@ func TestSplitBehaviors(t *testing.T) {
 		{`{"type":"Split","pattern":{"Regex":"[a-z]"},"behavior":"Removed","invert":true}`, []string{"a", "b", "c"}},
 		{`{"type":"Digits","individual_digits":true}`, []string{"a--b-c"}},
 	} {
-		tok, err := Parse(fmt.Appendf(nil, tinyJSON, c.step+`,{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}`))
+		tok, err := parse(fmt.Appendf(nil, tinyJSON, c.step+`,{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,10 +73,10 @@ func TestSplitBehaviors(t *testing.T) {
 const tinyJSON = `{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[%s]},
 "post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
 
-func TestUnknownFeaturesAreRefused(t *testing.T) {
+func TestParse_unknownFeatures(t *testing.T) {
 	byteLevel := `{"type":"ByteLevel","add_prefix_space":false}`
 	good := fmt.Sprintf(tinyJSON, byteLevel)
-	if _, err := Parse([]byte(good)); err != nil {
+	if _, err := parse([]byte(good)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ old, new, want string }{
@@ -101,13 +101,13 @@ func TestUnknownFeaturesAreRefused(t *testing.T) {
 		{`"ab":2`, `"ab":99999999`, "99999999"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
-		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.new, err, c.want)
 		}
 	}
 }
 
-func TestTokenizerConfig(t *testing.T) {
+func TestLoad_config(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"tokenizer.json":        fmt.Sprintf(tinyJSON, `{"type":"ByteLevel","add_prefix_space":false}`),

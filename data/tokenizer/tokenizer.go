@@ -45,14 +45,14 @@ func Load(path string) (*Tokenizer, error) {
 	}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.NotFound("data: tokenizer: no file %s", file)
+		return nil, fault.NotFound("tokenizer: no file %s", file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data: tokenizer: %w", err)
+		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	t, err := Parse(raw)
+	t, err := parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("data: %s: %w", file, err)
+		return nil, fmt.Errorf("tokenizer: %s: %w", file, err)
 	}
 	if err := t.configure(filepath.Dir(file)); err != nil {
 		return nil, err
@@ -60,13 +60,13 @@ func Load(path string) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Parse reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
+// parse reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
 // a wrong token is worse than none.
-func Parse(raw []byte) (*Tokenizer, error) {
+func parse(raw []byte) (*Tokenizer, error) {
 	t := &Tokenizer{digest: contenthash.Sum(raw)}
 	t.words.New = func() any { return newWordCache() }
 	t.settings = tokenizerConfig{bos: -1, eos: -1, tokens: map[string]string{}}
-	if err := t.parse(raw); err != nil {
+	if err := t.read(raw); err != nil {
 		return nil, err
 	}
 	if id, ok := t.vocab.id("<|endoftext|>"); ok {
@@ -92,8 +92,8 @@ func (t *Tokenizer) Token(id int) string {
 	return t.vocab.tokens[id]
 }
 
-// IsSpecial reports whether id is a special token, such as the end of text.
-func (t *Tokenizer) IsSpecial(id int) bool {
+// isSpecial reports whether id is a special token, such as the end of text.
+func (t *Tokenizer) isSpecial(id int) bool {
 	return id >= 0 && id < len(t.vocab.special) && t.vocab.special[id]
 }
 
@@ -121,16 +121,16 @@ func (t *Tokenizer) configure(dir string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("data: tokenizer: %w", err)
+			return fmt.Errorf("tokenizer: %w", err)
 		}
 		var keys map[string]json.RawMessage
 		if err := json.Unmarshal(raw, &keys); err != nil {
-			return fmt.Errorf("data: %s: %w", path, err)
+			return fmt.Errorf("tokenizer: %s: %w", path, err)
 		}
 		names(keys)
 		if name == "tokenizer_config.json" {
 			if err := json.Unmarshal(raw, &config); err != nil {
-				return fmt.Errorf("data: %s: %w", path, err)
+				return fmt.Errorf("tokenizer: %s: %w", path, err)
 			}
 		}
 		t.digest = contenthash.Sum([]byte(t.digest), raw)
@@ -142,7 +142,7 @@ func (t *Tokenizer) configure(dir string) error {
 		}
 		id, ok := t.vocab.id(token)
 		if !ok {
-			return fmt.Errorf("data: %s: %s is %q, which is no token of tokenizer.json", dir, key, token)
+			return fmt.Errorf("tokenizer: %s: %s is %q, which is no token of tokenizer.json", dir, key, token)
 		}
 		*at = int(id)
 	}
@@ -165,14 +165,14 @@ func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("data: tokenizer: %w", err)
+		return fmt.Errorf("tokenizer: %w", err)
 	}
 	if len(inConfig) == 0 || json.Unmarshal(inConfig, &t.settings.chatTemplate) == nil {
 		return nil
 	}
 	var named []struct{ Name, Template string }
 	if err := json.Unmarshal(inConfig, &named); err != nil {
-		return fmt.Errorf("data: %s: chat_template: want a text or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
+		return fmt.Errorf("tokenizer: %s: chat_template: want a text or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
 	}
 	for _, n := range named {
 		if n.Name == "default" {

@@ -60,11 +60,11 @@ func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 	}
 }
 
-func TestGoldenTiny(t *testing.T) {
+func TestEncode_tiny(t *testing.T) {
 	checkGolden(t, tinyTokenizer(t), testfile.Lines[goldenText](t, "testdata/tiny_bpe_1k_golden.jsonl"))
 }
 
-func TestGoldenNeoX(t *testing.T) {
+func TestEncode_neoX(t *testing.T) {
 	tok := loadTokenizer(t, testfile.Shared(t, "tokenizers/gpt_neox_20b_tokenizer.json"))
 	checkGolden(t, tok, testfile.Lines[goldenText](t, testfile.Shared(t, "tokenizers/gpt_neox_20b_golden.jsonl")))
 	if n := tok.VocabSize(); n != 50277 {
@@ -75,8 +75,8 @@ func TestGoldenNeoX(t *testing.T) {
 	}
 }
 
-// TestSpans compares with the offsets of the Rust library, turned into bytes.
-func TestSpans(t *testing.T) {
+// TestAppendSpans compares with the offsets of the Rust library, turned into bytes.
+func TestAppendSpans(t *testing.T) {
 	type golden struct {
 		Text  []byte `json:"text_b64"`
 		Spans [][2]int

@@ -39,7 +39,7 @@ func NewTrainer(c TrainConfig) (*Trainer, error) {
 	}
 	least := len(c.SpecialTokens) + 256
 	if c.VocabSize < least || c.VocabSize > maxTokenID {
-		return nil, fmt.Errorf("data: vocabulary of %d: want %d (special tokens and bytes) to %d", c.VocabSize, least, maxTokenID)
+		return nil, fmt.Errorf("tokenizer: vocabulary of %d: want %d (special tokens and bytes) to %d", c.VocabSize, least, maxTokenID)
 	}
 	t := &Trainer{config: c, vocabulary: &trainedVocabulary{special: c.SpecialTokens}, counts: map[string]int{}}
 	t.vocabulary.init()
@@ -47,7 +47,7 @@ func NewTrainer(c TrainConfig) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.splitter, err = Parse(raw)
+	t.splitter, err = parse(raw)
 	return t, err
 }
 
@@ -94,11 +94,11 @@ func (t *Trainer) Train(ctx context.Context, dir string) (*Tokenizer, error) {
 
 func writeFiles(dir string, tokenizer, config []byte) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("data: %w", err)
+		return fmt.Errorf("tokenizer: %w", err)
 	}
 	for name, raw := range map[string][]byte{"tokenizer.json": tokenizer, "tokenizer_config.json": config} {
 		if err := atomicfile.WriteFile(filepath.Join(dir, name), raw); err != nil {
-			return fmt.Errorf("data: %w", err)
+			return fmt.Errorf("tokenizer: %w", err)
 		}
 	}
 	return nil
