@@ -33,8 +33,8 @@ var allowed = map[string][]string{
 	"data/hub/hubtest":     nil,
 	"data/source":          {"data/hub", "internal/fault", "internal/spelling"},
 	"data/tokenizer":       {"internal/atomicfile", "internal/contenthash", "internal/fault"},
-	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/fault", "internal/splitmix"},
-	"trainer/checkpoint":   nil,
+	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/splitmix"},
+	"trainer/checkpoint":   {"internal/atomicfile", "internal/filelock"},
 	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
 	"trainer/plot":         {"trainer/checkpoint"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 		"internal/atomicfile", "internal/fault", "internal/format", "internal/label", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
-		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/spelling",
+		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/spelling"},
 }

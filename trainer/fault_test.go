@@ -3,6 +3,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,12 +59,37 @@ func (f *faultFS) MkdirAll(dir string) error {
 	return f.Disk.MkdirAll(dir)
 }
 
-func (f *faultFS) Write(path string, data []byte) error {
-	if err := f.op(true, "write", path); err != nil {
-		f.Disk.Write(path, data[:len(data)/2]) // a full disk leaves a part behind
-		return err
+func (f *faultFS) Create(path string) (io.WriteCloser, error) {
+	if err := f.op(true, "create", path); err != nil {
+		return nil, err
 	}
-	return f.Disk.Write(path, data)
+	file, err := f.Disk.Create(path)
+	return &faultFile{file, f, path}, err
+}
+
+// faultFile is a new file on a faultFS.
+type faultFile struct {
+	io.WriteCloser
+	fs   *faultFS
+	path string
+}
+
+// Write fails halfway: a full disk or a power cut leaves a part behind.
+func (w *faultFile) Write(data []byte) (int, error) {
+	half := len(data) / 2
+	if n, err := w.WriteCloser.Write(data[:half]); err != nil {
+		return n, err
+	}
+	if err := w.fs.op(true, "write", w.path); err != nil {
+		return half, err
+	}
+	n, err := w.WriteCloser.Write(data[half:])
+	return half + n, err
+}
+
+func (w *faultFile) Close() error {
+	err := w.fs.op(true, "close", w.path)
+	return cmp.Or(err, w.WriteCloser.Close())
 }
 
 func (f *faultFS) Append(path string) (io.WriteCloser, error) {
@@ -305,7 +331,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 			if b, err := os.ReadFile(filepath.Join(d, "more", "notes.txt")); string(b) != "notes" {
 				t.Errorf("%s: the result's notes: %q, %v", at, b, err)
 			}
-			if junk, _ := filepath.Glob(filepath.Join(d, ".tmp-*")); len(junk) > 0 {
+			if junk := leftovers(t, d); len(junk) > 0 {
 				t.Errorf("%s: left over: %v", at, junk)
 			}
 		}
@@ -378,7 +404,7 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	if got, want := fmt.Sprint(saved), "[checkpoint-4 checkpoint-12 checkpoint-14]"; got != want {
 		t.Errorf("saved %v, want %v", got, want)
 	}
-	if junk, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(junk) > 0 {
+	if junk := leftovers(t, dir); len(junk) > 0 {
 		t.Errorf("left over: %v", junk)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"mambatrain/internal/atomicfile"
 	"mambatrain/trainer/checkpoint"
 )
 
@@ -56,7 +57,7 @@ func (j *Journal) open(history []checkpoint.Row) {
 		line, _ := json.Marshal(r)
 		b.Write(append(line, '\n'))
 	}
-	if j.err = checkpoint.WriteAtomic(j.fs, j.path, b.Bytes()); j.err == nil {
+	if j.err = atomicfile.ReplaceFile(j.fs, j.path, b.Bytes()); j.err == nil {
 		j.w, j.err = j.fs.Append(j.path)
 	}
 }

@@ -130,6 +130,19 @@ func sameResults(t *testing.T, what string, got, want map[string][]byte) {
 	}
 }
 
+// leftovers lists temporary files and directories.
+func leftovers(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	for _, pattern := range []string{".tmp-*", ".mamba-train-*"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
+	}
+	return names
+}
+
 func differences(t *testing.T, got, want []byte) {
 	g, w := bytes.Split(got, []byte("\n")), bytes.Split(want, []byte("\n"))
 	for i := range w {
@@ -469,7 +482,7 @@ func TestOldCheckpointsGo(t *testing.T) {
 	if want := []string{filepath.Join(dir, "checkpoint-12"), filepath.Join(dir, "checkpoint-14")}; !slices.Equal(found, want) {
 		t.Errorf("found %v, want %v", found, want)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".tmp-*")); len(left) > 0 {
+	if left := leftovers(t, dir); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }

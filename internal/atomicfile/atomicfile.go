@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -20,7 +22,7 @@ import (
 type FS interface {
 	// Create makes a new file for writing. Its contents survive a crash only after Sync.
 	Create(path string) (io.WriteCloser, error)
-	// Rename moves a file. It survives a crash only after Sync of the directory.
+	// Rename moves a file or a directory. It survives a crash only after Sync of the directory that contains it.
 	Rename(from, to string) error
 	RemoveAll(path string) error
 	// Sync makes a file's contents, or the names in a directory, survive a crash.
@@ -37,12 +39,22 @@ func (Disk) Rename(from, to string) error { return os.Rename(from, to) }
 func (Disk) RemoveAll(path string) error  { return os.RemoveAll(path) }
 func (Disk) Sync(path string) error       { return Sync(path) }
 
-// Prefix starts the names of temporary files, so that a later run can remove what a crash left.
-const Prefix = ".mamba-train-"
+// Names of temporary files are these with 16 hexadecimal digits between them.
+const (
+	prefix = ".mamba-train-"
+	suffix = ".tmp"
+)
 
 // temporary returns an unused name in the directory of path.
 func temporary(path string) string {
-	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x.tmp", Prefix, rand.Uint64()))
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x%s", prefix, rand.Uint64(), suffix))
+}
+
+// IsTemporary reports whether name is that of a temporary file, which only a crash leaves behind.
+func IsTemporary(name string) bool {
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, suffix), prefix)
+	_, err := strconv.ParseUint(digits, 16, 64)
+	return ok && err == nil && len(prefix)+16+len(suffix) == len(name)
 }
 
 // Replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
@@ -73,19 +85,25 @@ func create(fsys FS, tmp string, fill func(w io.Writer) error) error {
 	if err == nil {
 		err = w.Flush()
 	}
-	return errors.Join(err, f.Close())
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// ReplaceFile is [Replace] with the whole contents at hand.
+func ReplaceFile(fsys FS, path string, content []byte) error {
+	return Replace(fsys, path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
 }
 
 // Write is [Replace] on the disk.
 func Write(path string, fill func(w io.Writer) error) error { return Replace(Disk{}, path, fill) }
 
-// WriteFile is [Write] with the whole contents at hand.
-func WriteFile(path string, content []byte) error {
-	return Write(path, func(w io.Writer) error {
-		_, err := w.Write(content)
-		return err
-	})
-}
+// WriteFile is [ReplaceFile] on the disk.
+func WriteFile(path string, content []byte) error { return ReplaceFile(Disk{}, path, content) }
 
 // File is a new file under a temporary name, for contents that are written over time or read back before they are
 // complete. It ends with Commit or Abort.

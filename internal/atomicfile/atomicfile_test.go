@@ -143,3 +143,19 @@ func TestFile(t *testing.T) {
 		t.Error(err, names(t, dir))
 	}
 }
+
+func TestIsTemporary(t *testing.T) {
+	f, err := atomicfile.Create(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	if name := filepath.Base(f.Name()); !atomicfile.IsTemporary(name) {
+		t.Errorf("%s is not recognized", name)
+	}
+	for _, name := range []string{"", ".mamba-train-", ".mamba-train-notes.tmp", ".mamba-train-0123456789abcdef", "0123456789abcdef.tmp", ".mamba-train-0123456789abcdef0.tmp"} {
+		if atomicfile.IsTemporary(name) {
+			t.Errorf("%q is taken for a temporary file", name)
+		}
+	}
+}

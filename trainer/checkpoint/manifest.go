@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/atomicfile"
 )
 
 // ManifestFile lists the files of a checkpoint with their sizes and checksums. It is written last.
@@ -48,7 +50,7 @@ func seal(f FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := WriteAtomic(f, filepath.Join(dir, ManifestFile), append(b, '\n')); err != nil {
+	if err := atomicfile.ReplaceFile(f, filepath.Join(dir, ManifestFile), append(b, '\n')); err != nil {
 		return err
 	}
 	for _, d := range slices.Backward(dirs) {

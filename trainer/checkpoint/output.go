@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/filelock"
 )
 
 // Names of what else a run writes to its output directory.
@@ -20,7 +23,7 @@ const (
 
 const (
 	lockName         = ".lock"
-	temporary        = ".tmp-" // names of what is being written or removed begin with it
+	temporary        = ".tmp-" // names of directories that are being written, and of what is being removed, begin with it
 	checkpointPrefix = "checkpoint-"
 	gone             = "gone-"
 	resultName       = "result"
@@ -54,7 +57,7 @@ type Checkpoint struct {
 	State *State
 }
 
-// Open makes and locks an output directory and looks at what it holds. Errors that wrap ErrLocked or ErrNotEmpty
+// Open makes and locks an output directory and looks at what it holds. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked
 // are the user's to solve.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, whole: map[int]bool{}}
@@ -62,6 +65,9 @@ func Open(f FS, dir string, mode Mode) (*Output, error) {
 		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	lock, err := f.Lock(filepath.Join(dir, lockName))
+	if errors.Is(err, filelock.ErrLocked) {
+		err = fmt.Errorf("another run is writing there: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: output_dir: %s: %w", dir, err)
 	}
@@ -119,11 +125,10 @@ func (o *Output) prepare(mode Mode) error {
 	return nil
 }
 
-// isLeftover says whether a name in an output directory is what a run that was killed has left half written or half
-// removed.
+// isLeftover reports whether a name in an output directory is of something that a killed run was writing or removing.
 func isLeftover(name string) bool {
 	rest, ok := strings.CutPrefix(name, temporary)
-	return ok && slices.ContainsFunc([]string{checkpointPrefix, gone, resultName, StateFile, JournalFile}, func(ours string) bool {
+	return atomicfile.IsTemporary(name) || ok && slices.ContainsFunc([]string{checkpointPrefix, gone, resultName}, func(ours string) bool {
 		return strings.HasPrefix(rest, ours)
 	})
 }
@@ -219,6 +224,14 @@ func (o *Output) readState(dir string) (*State, error) {
 	return ParseState(b)
 }
 
+func (o *Output) writeState(dir string, st *State) error {
+	b, err := st.encode()
+	if err != nil {
+		return err
+	}
+	return atomicfile.ReplaceFile(o.fs, filepath.Join(dir, StateFile), b)
+}
+
 // Finished returns the state of the run that has been completed in the directory, or nil. Only Resume looks for it.
 func (o *Output) Finished() *State { return o.finished }
 
@@ -269,11 +282,7 @@ func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 		if err := fill(dir); err != nil {
 			return err
 		}
-		b, err := st.encode()
-		if err != nil {
-			return err
-		}
-		return o.fs.Write(filepath.Join(dir, StateFile), b)
+		return o.writeState(dir, st)
 	})
 	if err != nil {
 		return "", err
@@ -343,11 +352,7 @@ func (o *Output) Publish(st *State, fill func(dir string) error) error {
 		return err
 	}
 	st.Progress().Finished, st.Progress().Files = true, files
-	b, err := st.encode()
-	if err != nil {
-		return err
-	}
-	return WriteAtomic(o.fs, filepath.Join(o.Dir, StateFile), b)
+	return o.writeState(o.Dir, st)
 }
 
 // moveIn moves what fill puts into a directory to the output directory, file by file, and returns their names.

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/filelock"
 )
 
 // What a killed run left half written is in nobody's way; a file of somebody else that looks like it stays.
@@ -14,13 +17,16 @@ func TestLeftoversAreTheRunsOwn(t *testing.T) {
 	if err := os.Mkdir(leftover, 0o777); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := atomicfile.Create(dir); err != nil {
+		t.Fatal(err)
+	}
 	out, err := Open(Disk{}, dir, Fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out.Close()
-	if _, err := os.Stat(leftover); err == nil {
-		t.Error("a checkpoint that was half written is left")
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 || entries[0].Name() != lockName {
+		t.Errorf("the directory has %v", entries)
 	}
 	os.WriteFile(notes, nil, 0o666)
 	if err := CheckFresh(Disk{}, dir); !errors.Is(err, ErrNotEmpty) {
@@ -41,7 +47,7 @@ func TestTwoRunsInOneDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Disk{}, dir, Resume); !errors.Is(err, ErrLocked) {
+	if _, err := Open(Disk{}, dir, Resume); !errors.Is(err, filelock.ErrLocked) {
 		t.Errorf("got %v, want ErrLocked", err)
 	}
 	out.Close()

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/filelock"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
 )
@@ -69,7 +70,7 @@ func ExitCode(err error) int {
 	case errors.As(err, &coded):
 		return coded.ExitCode()
 	case errors.As(err, new(misused)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
-		errors.Is(err, checkpoint.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
+		errors.Is(err, filelock.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
 		return ExitMisuse
 	case errors.Is(err, context.Canceled):
 		return ExitSignalBase + int(syscall.SIGINT)
