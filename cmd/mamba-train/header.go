@@ -51,7 +51,7 @@ func describeAdapter(j *recipe.Run) string {
 		return ": the adapter " + j.Config.Adapter
 	case j.Adapter != nil:
 		return fmt.Sprintf(": LoRA r %d on %v", j.Adapter.Config.R, j.Adapter.Config.TargetModules)
-	case j.Scratch:
+	case j.FromScratch:
 		return ", from scratch"
 	}
 	return ""

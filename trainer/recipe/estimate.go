@@ -25,35 +25,35 @@ type Estimate struct {
 // Estimate returns parameters and memory of a run on a model of the given sizes. Documents are taken to be as long as
 // they may be, so that the run itself can only need less.
 func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
-	j, err := outline(c, sizes)
+	r, err := outline(c, sizes)
 	if err != nil {
 		return Estimate{}, err
 	}
 	e := Estimate{}
-	e.Parameters, e.Trainable = j.size()
-	e.Rows, e.Memory, err = j.fit(c.longest(), c.largest())
+	e.Parameters, e.Trainable = r.size()
+	e.Rows, e.Memory, err = r.fit(c.longest(), c.largest())
 	return e, err
 }
 
 // outline returns the job of a configuration with a model that has sizes and no numbers, and its adapter.
 func outline(c *Config, sizes mamba.Config) (*Run, error) {
-	j, err := outlineBase(c, sizes)
+	r, err := outlineBase(c, sizes)
 	if err != nil {
 		return nil, err
 	}
 	l, err := c.adapter()
 	if l == nil || err != nil {
-		return j, err
+		return r, err
 	}
-	m, err := j.adapterMemory(*l)
+	m, err := r.adapterMemory(*l)
 	if err != nil {
 		return nil, err
 	}
 	if most := machineLimit(); m.Total() > most { // its start is drawn even here
 		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", Bytes(m.Total()), Bytes(most))}
 	}
-	j.Adapter, err = lora.Inject(j.Model, *l, rand.New(rand.NewPCG(0, 0)))
-	return j, invalid(err)
+	r.Adapter, err = lora.Inject(r.Model, *l, rand.New(rand.NewPCG(0, 0)))
+	return r, invalid(err)
 }
 
 // outlineBase is outline without the adapter.
@@ -63,14 +63,14 @@ func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
 		return nil, err
 	}
 	m.Checkpointing = c.GradientCheckpointing
-	j := &Run{Config: *c, Model: m}
+	r := &Run{Config: *c, Model: m}
 	if c.LoRA != nil || c.Adapter != "" {
-		return j, nil
+		return r, nil
 	}
 	for _, p := range m.Params() {
 		p.Grad = p.Value // trainable, without memory of its own
 	}
-	return j, invalid(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
+	return r, invalid(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
 }
 
 // adapter returns the settings of the adapter that is trained, nil for full training.
@@ -87,22 +87,22 @@ func (c *Config) adapter() (*lora.Config, error) {
 }
 
 // adapterMemory is what a fresh adapter takes, without the optimiser's numbers for it.
-func (j *Run) adapterMemory(l lora.Config) (trainer.Memories, error) {
-	n, err := lora.Size(j.Model, l)
+func (r *Run) adapterMemory(l lora.Config) (trainer.Memories, error) {
+	n, err := lora.Size(r.Model, l)
 	const float32Bytes = 4
 	bytes := float32Bytes * int64(n)
-	return trainer.Memories{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, j.Model.Slots())
+	return trainer.Memories{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, r.Model.Slots())
 }
 
 // checkConstantMemory refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.
 func checkConstantMemory(c *Config, sizes mamba.Config) error {
-	j, err := outlineBase(c, sizes)
+	r, err := outlineBase(c, sizes)
 	if err != nil {
 		return err
 	}
-	m, saving := j.constantMemory(), "train an adapter (lora) or a smaller model"
+	m, saving := r.constantMemory(), "train an adapter (lora) or a smaller model"
 	if c.LoRA != nil && c.Adapter == "" {
-		a, err := j.adapterMemory(*c.LoRA)
+		a, err := r.adapterMemory(*c.LoRA)
 		if err != nil {
 			return err
 		}
@@ -113,8 +113,8 @@ func checkConstantMemory(c *Config, sizes mamba.Config) error {
 }
 
 // size counts the elements of all parameters and of those that train.
-func (j *Run) size() (all, trainable int) {
-	for _, p := range j.params() {
+func (r *Run) size() (all, trainable int) {
+	for _, p := range r.params() {
 		all += p.Size()
 		if p.Trainable() {
 			trainable += p.Size()

@@ -12,11 +12,11 @@ func TestEstimatedParameters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := outline(&c, sizes)
+		r, err := outline(&c, sizes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all, trainable := j.size(); all != want || trainable != want {
+		if all, trainable := r.size(); all != want || trainable != want {
 			t.Errorf("%s: %d parameters, %d trainable, want %d", size, all, trainable, want)
 		}
 	}
@@ -26,11 +26,11 @@ func TestEstimatedParameters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := outline(&c, sizes)
+	r, err := outline(&c, sizes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, trainable := j.size(); trainable != 1_898_304 {
+	if _, trainable := r.size(); trainable != 1_898_304 {
 		t.Errorf("LoRA trains %d, want 1898304", trainable)
 	}
 }

@@ -30,18 +30,18 @@ const usualRows = 2048
 const ownMemory = 64 << 20
 
 // chooseRows picks how many rows are computed at once, for the data that the job has.
-func (j *Run) chooseRows() (int, error) {
-	rows, _, err := j.fit(j.lengths())
+func (r *Run) chooseRows() (int, error) {
+	rows, _, err := r.fit(r.lengths())
 	return rows, err
 }
 
 // fit picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or than
 // fits into memory; and never fewer than the longest document has.
-func (j *Run) fit(longest, largest int) (int, Memory, error) {
+func (r *Run) fit(longest, largest int) (int, Memory, error) {
 	rows := min(largest, max(longest, usualRows))
 	for {
-		m, err := j.estimate(rows)
-		if err != nil || rows == longest || m.Total() <= j.Config.Limit() {
+		m, err := r.estimate(rows)
+		if err != nil || rows == longest || m.Total() <= r.Config.Limit() {
 			return rows, m, err
 		}
 		rows = max(longest, rows/2)
@@ -49,11 +49,11 @@ func (j *Run) fit(longest, largest int) (int, Memory, error) {
 }
 
 // lengths returns the tokens of the longest document and a bound for the rows of the largest micro-batch.
-func (j *Run) lengths() (longest, largest int) {
-	for _, d := range j.datasets {
+func (r *Run) lengths() (longest, largest int) {
+	for _, d := range r.datasets {
 		longest = max(longest, d.Stats().Longest)
 	}
-	c := j.Config
+	c := r.Config
 	batch := max(c.Train.PerDeviceTrainBatchSize, 1)
 	switch {
 	case c.Data.CarryState: // documents of a micro-batch run one by one
@@ -63,7 +63,7 @@ func (j *Run) lengths() (longest, largest int) {
 	case c.Data.Packing:
 		return longest, batch * longest
 	}
-	lengths := j.Data.Lengths()
+	lengths := r.Data.Lengths()
 	slices.Sort(lengths)
 	for _, n := range lengths[max(0, len(lengths)-batch):] {
 		largest += n
@@ -72,18 +72,18 @@ func (j *Run) lengths() (longest, largest int) {
 }
 
 // estimate returns the memory of the run with a graph of the given capacity, without allocating it.
-func (j *Run) estimate(rows int) (Memory, error) {
-	g := ag.NewGraph(ag.Options{Rows: rows, Carry: j.Config.Data.CarryState})
-	activations, err := g.Estimate(j.Model.Loss(g))
-	m := j.constantMemory()
+func (r *Run) estimate(rows int) (Memory, error) {
+	g := ag.NewGraph(ag.Options{Rows: rows, Carry: r.Config.Data.CarryState})
+	activations, err := g.Estimate(r.Model.Loss(g))
+	m := r.constantMemory()
 	m.Activations = activations
 	return m, err
 }
 
 // constantMemory returns the memory that is in use during the whole run.
-func (j *Run) constantMemory() Memory {
-	m := Memory{trainer.Memories{Optimizer: optim.Bytes(j.Config.Train.Config, j.params())}}
-	for _, p := range j.params() {
+func (r *Run) constantMemory() Memory {
+	m := Memory{trainer.Memories{Optimizer: optim.Bytes(r.Config.Train.Config, r.params())}}
+	for _, p := range r.params() {
 		bytes := int64(4 * p.Size())
 		if p.IsBF16() {
 			bytes /= 2
@@ -113,16 +113,16 @@ func machineLimit() int64 {
 }
 
 // checkMemory refuses a run that cannot fit.
-func (j *Run) checkMemory() error {
-	longest, _ := j.lengths()
-	if j.Rows < longest {
-		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length cuts or splits it)", j.Rows, longest)}
+func (r *Run) checkMemory() error {
+	longest, _ := r.lengths()
+	if r.Rows < longest {
+		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length cuts or splits it)", r.Rows, longest)}
 	}
-	m, err := j.estimate(j.Rows)
+	m, err := r.estimate(r.Rows)
 	if err != nil {
 		return err
 	}
-	return j.Config.refuse(m, j.saving(longest))
+	return r.Config.refuse(m, r.saving(longest))
 }
 
 // refuse makes memory beyond the limit a fault that says how to make the run smaller.
@@ -139,11 +139,11 @@ func (c *Config) refuse(m Memory, saving string) error {
 }
 
 // saving names the settings that would make the run smaller.
-func (j *Run) saving(longest int) string {
+func (r *Run) saving(longest int) string {
 	switch {
-	case !j.Config.GradientCheckpointing:
+	case !r.Config.GradientCheckpointing:
 		return "try gradient_checkpointing: true"
-	case j.Rows > longest:
+	case r.Rows > longest:
 		return fmt.Sprintf("try max_tokens: %d", longest)
 	}
 	return fmt.Sprintf("try a data.max_length below %d", longest)

@@ -13,24 +13,24 @@ import (
 )
 
 // writeModelCard writes README.md: what was trained on what, with which settings, and how it went.
-func (j *Run) writeModelCard(dir, title string, st *checkpoint.State) error {
+func (r *Run) writeModelCard(dir, title string, st *checkpoint.State) error {
 	var b strings.Builder
-	c := j.Config
+	c := r.Config
 	library := "transformers"
-	if j.Adapter != nil {
+	if r.Adapter != nil {
 		library = "peft"
 	}
 	fmt.Fprintf(&b, "---\nbase_model: %q\nlibrary_name: %s\npipeline_tag: text-generation\ntags: [mamba, mamba-train]\n---\n\n# %s\n\n", c.Model, library, title)
 	switch {
-	case j.Adapter != nil:
-		fmt.Fprintf(&b, "A LoRA adapter (r %d on %v) for `%s`", j.Adapter.Config.R, j.Adapter.Config.TargetModules, c.Model)
-	case j.Scratch:
+	case r.Adapter != nil:
+		fmt.Fprintf(&b, "A LoRA adapter (r %d on %v) for `%s`", r.Adapter.Config.R, r.Adapter.Config.TargetModules, c.Model)
+	case r.FromScratch:
 		fmt.Fprintf(&b, "A Mamba model trained from scratch with the sizes of `%s`", c.Model)
 	default:
 		fmt.Fprintf(&b, "`%s`, fine-tuned", c.Model)
 	}
-	s := j.Data.Stats()
-	fmt.Fprintf(&b, ", trained with mamba-train on %s (%s).\n\n", j.describeSources(), format.Counted(s.Tokens, "token"))
+	s := r.Data.Stats()
+	fmt.Fprintf(&b, ", trained with mamba-train on %s (%s).\n\n", r.describeSources(), format.Counted(s.Tokens, "token"))
 	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n| training loss | %.4f |\n", st.GlobalStep, lastWith("train_loss", st.LogHistory)["train_loss"])
 	eval := lastWith("eval_", st.LogHistory)
 	for _, k := range slices.Sorted(maps.Keys(eval)) {
@@ -60,9 +60,9 @@ func lastWith(prefix string, history []checkpoint.Row) checkpoint.Row {
 	return nil
 }
 
-func (j *Run) describeSources() string {
-	paths := make([]string, len(j.Config.Data.Train))
-	for i, in := range j.Config.Data.Train {
+func (r *Run) describeSources() string {
+	paths := make([]string, len(r.Config.Data.Train))
+	for i, in := range r.Config.Data.Train {
 		paths[i] = "`" + in.Path + "`"
 	}
 	return strings.Join(paths, ", ")

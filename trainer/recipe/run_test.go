@@ -9,13 +9,13 @@ import (
 	"mambatrain/trainer"
 )
 
-// A run that goes on tells TensorBoard to forget the steps that it makes again: a session starts in its event file.
+// A run that resumes tells TensorBoard to forget the steps that it repeats: a session starts in its event file.
 func TestResumedCurvesDoNotOverlap(t *testing.T) {
 	dir := t.TempDir()
-	j := &Run{Config: Config{OutputDir: dir}}
-	j.keepLogs(trainer.Resumed{Step: 7})
-	j.keepLogs(trainer.Started{})
-	j.Close()
+	r := &Run{Config: Config{OutputDir: dir}}
+	r.writeLogs(trainer.Resumed{Step: 7})
+	r.writeLogs(trainer.Started{})
+	r.Close()
 	files, err := filepath.Glob(filepath.Join(dir, "logs", "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)

@@ -1,0 +1,169 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+
+	"mambatrain/data"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+	"mambatrain/trainer"
+)
+
+// loadModel reads the base model, or makes one where the directory has a configuration and no weights.
+func (r *Run) loadModel(ctx context.Context) (err error) {
+	c := r.Config
+	if r.ModelDir, err = modelDirectory(ctx, r.options.Hub, c.Model); err != nil {
+		return err
+	}
+	if r.FromScratch = !hasWeights(r.ModelDir); r.FromScratch && (c.LoRA != nil || c.Adapter != "") {
+		return fault.NotFound("model %s has no %s: an adapter needs a trained base", r.ModelDir, weights.ModelFile)
+	}
+	sizes, err := mamba.LoadConfig(r.ModelDir)
+	if err != nil {
+		return err
+	}
+	if err := checkConstantMemory(&c, sizes); err != nil {
+		return err
+	}
+	if r.FromScratch {
+		r.Model, err = NewModel(sizes, mamba.Init(c.Init), uint64(c.Seed))
+		if err != nil {
+			return err
+		}
+	} else if r.Model, err = mamba.Load(r.ModelDir, r.loadOptions()); err != nil {
+		return err
+	}
+	r.Model.Checkpointing = c.GradientCheckpointing
+	r.Model.LabelSmoothing = c.Train.LabelSmoothingFactor
+	r.Model.NeftuneAlpha = c.Train.NeftuneNoiseAlpha
+	r.Tokenizer, err = openTokenizer(r.ModelDir)
+	return err
+}
+
+// loadOptions keep the base in the kernels' layout from the start if nothing else needs it.
+func (r *Run) loadOptions() mamba.LoadOptions {
+	c := r.Config
+	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)}
+}
+
+// adapt puts the adapter into the model, or selects what full training trains.
+func (r *Run) adapt() (err error) {
+	c := r.Config
+	switch {
+	case c.Adapter != "":
+		return r.continueAdapter()
+	case c.LoRA == nil:
+		return invalid(trainer.SelectTrainable(r.Model.Params(), c.Train.Trainable))
+	}
+	if r.Adapter, err = NewAdapter(r.Model, *c.LoRA, uint64(c.Seed)); err != nil {
+		return invalid(err)
+	}
+	return r.recordBase()
+}
+
+// recordBase notes in the adapter which weights it belongs to.
+func (r *Run) recordBase() error {
+	t, err := weights.Open(r.ModelDir)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	r.Adapter.Base, err = lora.Fingerprint(t)
+	return err
+}
+
+// continueAdapter trains an adapter further. A lora section beside it must say what the adapter is.
+func (r *Run) continueAdapter() (err error) {
+	c := r.Config
+	if err := checkAdapter(c.Adapter); err != nil {
+		return err
+	}
+	for _, p := range r.Model.Params() {
+		p.Freeze()
+	}
+	if r.Adapter, err = lora.Load(c.Adapter, r.Model); err != nil {
+		return err
+	}
+	if c.LoRA != nil {
+		var faults fault.List
+		faults.Include("lora", c.LoRA.Differences(r.Adapter.Config))
+		if err := faults.Err(); err != nil {
+			return err
+		}
+		r.Adapter.Config.LoraDropout, r.Adapter.Config.LoraPlusRatio = c.LoRA.LoraDropout, c.LoRA.LoraPlusRatio
+	}
+	return r.Adapter.Train()
+}
+
+// dataOptions are the options of the data section.
+func (r *Run) dataOptions() data.Config {
+	o := r.Config.Data.Config
+	o.Hub = r.options.Hub
+	return o
+}
+
+// invalid makes err, if it is not nil, a fault of the configuration.
+func invalid(err error) error {
+	var l fault.List
+	l.Include("", err)
+	return l.Err()
+}
+
+// loadData opens the training data and the sets to evaluate on.
+func (r *Run) loadData(ctx context.Context) error {
+	c := r.Config
+	all, err := r.dataset(ctx, c.Data.Train, r.dataOptions())
+	if err != nil {
+		return err
+	}
+	r.Data = all
+	evalOptions := r.dataOptions()
+	evalOptions.Shuffle, evalOptions.MaxTrainSamples, evalOptions.CarryState = false, 0, false
+	if c.Data.EvalFraction > 0 {
+		train, eval, err := all.Split(c.Data.EvalFraction, uint64(c.Seed)+splitStream)
+		if err != nil {
+			return invalid(err)
+		}
+		r.datasets = []*data.Dataset{train, eval}
+		r.Data = train
+		if err := r.addEval("", eval); err != nil {
+			return err
+		}
+	}
+	for _, set := range c.Data.Eval {
+		d, err := r.dataset(ctx, set.Sources, evalOptions)
+		if err != nil {
+			return err
+		}
+		if err := r.addEval(set.Name, d); err != nil {
+			return err
+		}
+	}
+	r.Loader, err = r.Data.Loader(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
+	return err
+}
+
+// dataset opens one data set and checks its ids against the model.
+func (r *Run) dataset(ctx context.Context, in Sources, o data.Config) (*data.Dataset, error) {
+	d, err := data.Open(ctx, in, r.Tokenizer, o)
+	if err != nil {
+		return nil, err
+	}
+	r.datasets = append(r.datasets, d)
+	if s, v := d.Stats(), r.Model.Config.VocabSize; s.MaxToken >= v {
+		return nil, fmt.Errorf("data %s: token id %d is beyond the model's vocabulary of %d", in[0].Path, s.MaxToken, v)
+	}
+	return d, nil
+}
+
+func (r *Run) addEval(name string, d *data.Dataset) error {
+	l, err := d.Loader(r.Config.Train.PerDeviceEvalBatchSize, 0)
+	if err != nil {
+		return err
+	}
+	r.Eval = append(r.Eval, trainer.EvalSet{Name: name, Source: fromLoader(l)})
+	return nil
+}

@@ -1,0 +1,202 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	ag "mambatrain/autograd"
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/plot"
+	"mambatrain/trainer/tensorboard"
+)
+
+// compile builds the program that computes losses and gradients.
+func (r *Run) compile() (err error) {
+	if err := r.checkMemory(); err != nil {
+		return err
+	}
+	PackFrozen(r.Model)
+	g := ag.NewGraph(ag.Options{Rows: r.Rows, Carry: r.Config.Data.CarryState})
+	r.program, err = g.Compile(r.Model.Loss(g))
+	return err
+}
+
+// PackFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
+func PackFrozen(m *mamba.Model) {
+	for _, s := range m.Slots() {
+		if w := s.Weight(); !w.Trainable() {
+			w.PackOnly()
+		}
+	}
+}
+
+// task collects what the trainer works on.
+func (r *Run) task() (trainer.Task, error) {
+	c := r.Config
+	task := trainer.Task{
+		Params: r.params(), Program: r.program, Rows: r.Rows, Train: fromLoader(r.Loader), Eval: r.Eval,
+		Save: r.save, Load: r.restore, Publish: r.publish, Output: r.output, Seed: uint64(c.Seed), Identity: r.identity(),
+		Observer: trainer.Observers(r.mark, r.options.Observer, r.writeLogs), Force: r.options.Force,
+	}
+	task.Shards = r.shards()
+	if d := c.Distributed; d != nil {
+		task.ShardOptimizer, task.BucketBytes = d.ShardOptimizer, d.BucketMB<<20
+	}
+	task.Comm, task.Overlap, task.Facts = r.options.Comm, SpareCore(r.options.Comm), map[string]string{"version": r.options.Version}
+	if r.Adapter != nil {
+		task.LoRAPlusRatio = r.Adapter.Config.LoraPlusRatio
+	}
+	if len(c.Train.SamplePrompts) > 0 {
+		if r.Tokenizer == nil {
+			return task, fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
+		}
+		task.Sample = r.sample
+	}
+	return task, nil
+}
+
+// shards is the number of micro-batches that a step computes in parallel.
+func (r *Run) shards() int {
+	if d := r.Config.Distributed; d != nil && d.Shards > 0 {
+		return d.Shards
+	}
+	return r.options.Comm.Size()
+}
+
+// params are all parameters of model and adapter.
+func (r *Run) params() []*ag.Param {
+	all := r.Model.Params()
+	if r.Adapter == nil {
+		return all
+	}
+	seen := map[*ag.Param]bool{}
+	for _, p := range all {
+		seen[p] = true
+	}
+	for _, p := range r.Adapter.Params() {
+		if !seen[p] {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// identity is what must not change within a run, in addition to what the trainer knows.
+func (r *Run) identity() map[string]string {
+	c := r.Config
+	id := map[string]string{
+		"data":                   r.Data.Fingerprint(),
+		"data.shuffle":           fmt.Sprint(c.Data.Shuffle),
+		"data.packing":           fmt.Sprint(c.Data.Packing),
+		"data.carry_state":       fmt.Sprint(c.Data.CarryState),
+		"precision":              c.Precision,
+		"gradient_checkpointing": fmt.Sprint(c.GradientCheckpointing),
+	}
+	if r.FromScratch {
+		id["init"] = c.Init
+	}
+	if r.Adapter != nil {
+		for _, s := range r.Adapter.Config.Settings() {
+			id["lora."+s.Key] = s.Value
+		}
+	}
+	return id
+}
+
+// save writes the weights and what makes the directory complete in itself.
+func (r *Run) save(dir string) error {
+	var err error
+	if r.Adapter != nil {
+		err = r.Adapter.Save(dir, lora.SaveOptions{BaseModel: r.Config.Model})
+	} else {
+		err = r.Model.Save(dir, mamba.SaveOptions{DType: weights.F32, ShardBytes: weights.DefaultShardBytes})
+	}
+	if err != nil {
+		return err
+	}
+	text, err := r.Config.YAML()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, "config.yaml"), text); err != nil {
+		return err
+	}
+	return CopyModelFiles(dir, r.ModelDir)
+}
+
+// restore reads back what save wrote.
+func (r *Run) restore(dir string) error {
+	if r.Adapter != nil {
+		return r.Adapter.Restore(dir)
+	}
+	return weights.ReadInto(dir, r.Model.Params())
+}
+
+// sample continues a prompt with the model as it is.
+func (r *Run) sample(ctx context.Context, prompt string) (string, error) {
+	if r.Adapter != nil {
+		r.Adapter.Invalidate() // the steps have changed it
+	}
+	l := Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
+	ids, err := l.Encode(prompt)
+	if err != nil {
+		return "", err
+	}
+	o := r.Model.DefaultGenerate()
+	o.Vocab, o.Suppress = l.Vocabulary()
+	out, err := r.Model.Generate(ctx, [][]int{ids}, o)
+	if err != nil {
+		return "", err
+	}
+	return r.Tokenizer.DecodeText(out[0].IDs), nil
+}
+
+// mark records that the trainer has looked at the output directory and is about to make its first step.
+func (r *Run) mark(e trainer.Event) {
+	if _, ok := e.(trainer.Started); ok {
+		r.started = true
+	}
+}
+
+// writeLogs writes the journal and the TensorBoard file. They are opened when the run starts or resumes, so that those of a
+// finished run are left unchanged.
+func (r *Run) writeLogs(e trainer.Event) {
+	_, resumed := e.(trainer.Resumed)
+	if _, started := e.(trainer.Started); (started || resumed) && len(r.logs) == 0 {
+		r.openLogs()
+	}
+	for _, log := range r.logs {
+		log.Observe(e)
+	}
+}
+
+func (r *Run) openLogs() {
+	r.logs = append(r.logs, trainer.NewJournal(checkpoint.Disk{}, filepath.Join(r.Config.OutputDir, checkpoint.JournalFile)))
+	dir := r.Config.Train.LoggingDir
+	if dir == "" {
+		dir = filepath.Join(r.Config.OutputDir, checkpoint.LogsDir)
+	}
+	board, err := tensorboard.New(checkpoint.Disk{}, dir, time.Now)
+	if err != nil {
+		r.options.Warn(err)
+		return
+	}
+	r.logs = append(r.logs, board)
+}
+
+// publish adds plots and the model card to the result.
+func (r *Run) publish(dir string, st *checkpoint.State) error {
+	name := filepath.Base(r.Config.OutputDir)
+	if err := plot.WriteFiles(dir, plot.History{Name: name, Rows: st.LogHistory}); err != nil {
+		r.options.Warn(err)
+	}
+	return r.writeModelCard(dir, name, st)
+}
