@@ -34,12 +34,15 @@ func (c Config) ValidateEvaluation(sets []string) error {
 		const missing = "needs data to evaluate on: data.eval or data.eval_fraction"
 		l.Require(!c.LoadBestModelAtEnd, "load_best_model_at_end", missing)
 		l.Require(c.EarlyStoppingPatience <= 0, "early_stopping_patience", missing)
-	} else if c.LoadBestModelAtEnd || c.EarlyStoppingPatience > 0 {
+	} else if c.evaluationDecides() {
 		metrics := evalMetrics(sets)
 		l.Require(slices.Contains(metrics, c.metricOn(sets[0])), "metric_for_best_model", "must be one of %s, got %q", strings.Join(metrics, ", "), c.MetricForBestModel)
 	}
 	return l.Err()
 }
+
+// evaluationDecides reports whether the result of the run depends on evaluations.
+func (c Config) evaluationDecides() bool { return c.LoadBestModelAtEnd || c.EarlyStoppingPatience > 0 }
 
 // evalMetrics lists what metric_for_best_model may be.
 func evalMetrics(sets []string) []string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -223,36 +222,6 @@ func (t *Trainer) newState() error {
 	t.progress = t.state.Progress()
 	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
 	return nil
-}
-
-// identity is every setting that decides the numbers of a run. What only decides when something is written may change.
-func (t *Trainer) identity() map[string]string {
-	id := map[string]string{}
-	maps.Copy(id, t.task.Identity)
-	s := t.Config
-	for key, v := range map[string]any{
-		"max_steps": s.MaxSteps, "per_device_train_batch_size": s.PerDeviceTrainBatchSize,
-		"gradient_accumulation_steps": s.GradientAccumulationSteps * t.task.Shards, "learning_rate": s.LearningRate,
-		"lr_scheduler_type": s.LRSchedulerType, "lr_scheduler_kwargs": s.LRSchedulerKwargs, "warmup_steps": s.WarmupSteps,
-		"weight_decay": s.WeightDecay, "decay_rule": s.DecayRule, "optim": s.Optim, "adam_beta1": s.AdamBeta1,
-		"adam_beta2": s.AdamBeta2, "adam_epsilon": s.AdamEpsilon, "momentum": s.Momentum, "nesterov": s.Nesterov,
-		"max_grad_norm": s.MaxGradNorm, "label_smoothing_factor": s.LabelSmoothingFactor,
-		"neftune_noise_alpha": s.NeftuneNoiseAlpha, "on_nonfinite": s.OnNonfinite, "trainable": s.Trainable,
-		"metric_for_best_model": s.MetricForBestModel, "load_best_model_at_end": s.LoadBestModelAtEnd,
-		"early_stopping_patience": s.EarlyStoppingPatience,
-	} {
-		id["train."+key] = fmt.Sprint(v)
-	}
-	if s.MaxSteps <= 0 {
-		id["train.num_train_epochs"] = fmt.Sprint(s.NumTrainEpochs)
-	}
-	if len(t.task.Eval) > 0 && (s.LoadBestModelAtEnd || s.EarlyStoppingPatience > 0) {
-		id["train.eval_steps"] = fmt.Sprint(s.EvalSteps)
-	}
-	id["lora.lora_plus_ratio"] = fmt.Sprint(t.task.LoRAPlusRatio)
-	id["seed"] = fmt.Sprint(t.task.Seed)
-	id["max_tokens"] = fmt.Sprint(t.task.Rows)
-	return id
 }
 
 // Run trains to the last step, or until early stopping, or until ctx ends: then it finishes the step, saves and returns

@@ -1,0 +1,47 @@
+package trainer
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+)
+
+// mayChange lists the settings that may differ when a run resumes: they decide what is written and when, not the numbers.
+var mayChange = []string{
+	"per_device_eval_batch_size", "logging_steps", "logging_dir", "save_steps", "save_total_limit", "sample_prompts",
+}
+
+// identity returns, as text by their keys in the configuration, all settings that decide the numbers of a run.
+func (t *Trainer) identity() map[string]string {
+	id := maps.Clone(t.task.Identity)
+	if id == nil {
+		id = map[string]string{}
+	}
+	c := t.Config
+	c.GradientAccumulationSteps *= t.task.Shards
+	addSettings(id, reflect.ValueOf(c))
+	for _, key := range mayChange {
+		delete(id, "train."+key)
+	}
+	if c.MaxSteps > 0 {
+		delete(id, "train.num_train_epochs")
+	}
+	if len(t.task.Eval) == 0 || !c.evaluationDecides() {
+		delete(id, "train.eval_steps")
+	}
+	id["lora.lora_plus_ratio"] = fmt.Sprint(t.task.LoRAPlusRatio)
+	id["seed"] = fmt.Sprint(t.task.Seed)
+	id["max_tokens"] = fmt.Sprint(t.task.Rows)
+	return id
+}
+
+// addSettings adds the fields of a struct under their keys in the train section.
+func addSettings(id map[string]string, section reflect.Value) {
+	for i := range section.NumField() {
+		if field := section.Type().Field(i); field.Anonymous {
+			addSettings(id, section.Field(i))
+		} else {
+			id["train."+field.Tag.Get("yaml")] = fmt.Sprint(section.Field(i).Interface())
+		}
+	}
+}
