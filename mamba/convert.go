@@ -2,75 +2,10 @@ package mamba
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
-	"mambatrain/mamba/torchfile"
 	"mambatrain/nn/weights"
 )
-
-// openCheckpoint opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
-// until ctx ends.
-func openCheckpoint(ctx context.Context, dir string) (checkpoint, error) {
-	t, err := openEither(dir)
-	if err != nil {
-		return t, err
-	}
-	read := t.float32s
-	t.float32s = func(name string) ([]float32, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		return read(name)
-	}
-	return t, nil
-}
-
-func openEither(dir string) (checkpoint, error) {
-	r, err := weights.Open(dir)
-	if err == nil {
-		return safetensorsCheckpoint(r), nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return checkpoint{}, err
-	}
-	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {
-		if path := filepath.Join(dir, name); exists(path) {
-			r, err := torchfile.Open(path)
-			if err != nil {
-				return checkpoint{}, err
-			}
-			return torchCheckpoint(r), nil
-		}
-	}
-	return checkpoint{}, err
-}
-
-func torchCheckpoint(r *torchfile.Reader) checkpoint {
-	return checkpoint{
-		path: r.Path(), names: r.Names(), close: r.Close,
-		tensor: func(name string) (tensorInfo, bool) {
-			x, ok := r.Tensor(name)
-			return tensorInfo{x.Name, x.DType, x.Shape}, ok
-		},
-		equal: func(a, b string) (bool, error) {
-			x, _ := r.Tensor(a)
-			y, _ := r.Tensor(b)
-			return torchfile.Equal(x, y)
-		},
-		float32s: func(name string) ([]float32, error) {
-			x, _ := r.Tensor(name)
-			return x.Float32s()
-		},
-	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
 
 // Convert reads the checkpoint in directory from and writes it to directory to as transformers reads it, one tensor in
 // memory at a time. The checkpoint may be an original one of state-spaces (config.json with d_model, n_layer and ssm_cfg,

@@ -3,6 +3,7 @@ package fault_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"mambatrain/internal/fault"
@@ -36,5 +37,19 @@ func TestNotFound(t *testing.T) {
 	err := fmt.Errorf("data: %w", fault.NotFound("no column %q", "text"))
 	if !errors.Is(err, fault.ErrNotFound) || err.Error() != `data: no column "text"` {
 		t.Error(err)
+	}
+}
+
+func TestReport(t *testing.T) {
+	var l fault.List
+	for i := range 62 {
+		l.Add("tensor", "%d is missing", i)
+	}
+	lines := strings.Split(l.Report(), "\n  ")
+	if len(lines) != 61 || lines[0] != "tensor: 0 is missing" || lines[60] != "and 2 more" {
+		t.Errorf("%d lines, from %q to %q", len(lines), lines[0], lines[len(lines)-1])
+	}
+	if got := l[:1].Report(); got != "tensor: 0 is missing" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -3,7 +3,9 @@ package weights
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -58,4 +60,18 @@ func (x *Index) Check(where func(tensor string) string) error {
 	}
 	sort.Strings(missing)
 	return fmt.Errorf("weights: %s: tensors that are not where the index says:\n  %s", x.path, strings.Join(missing, "\n  "))
+}
+
+// readSmall reads a whole file of at most limit bytes.
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return b, err
 }

@@ -1,0 +1,188 @@
+package mamba
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
+	"mambatrain/mamba/torchfile"
+	"mambatrain/nn/weights"
+)
+
+// checkpoint is what loading, converting and exporting need of a weight file, whatever its format.
+type checkpoint struct {
+	path     string
+	names    []string
+	tensor   func(name string) (tensorInfo, bool)
+	equal    func(a, b string) (bool, error) // whether two tensors hold the same
+	float32s func(name string) ([]float32, error)
+	close    func() error
+}
+
+// tensorInfo describes one tensor of a checkpoint.
+type tensorInfo struct {
+	name  string
+	dtype weights.DType
+	shape []int
+}
+
+// openCheckpoint opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
+// until ctx ends.
+func openCheckpoint(ctx context.Context, dir string) (checkpoint, error) {
+	t, err := openEither(dir)
+	if err != nil {
+		return t, err
+	}
+	read := t.float32s
+	t.float32s = func(name string) ([]float32, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return read(name)
+	}
+	return t, nil
+}
+
+func openEither(dir string) (checkpoint, error) {
+	r, err := weights.Open(dir)
+	if err == nil {
+		return safetensorsCheckpoint(r), nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return checkpoint{}, err
+	}
+	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {
+		if path := filepath.Join(dir, name); exists(path) {
+			r, err := torchfile.Open(path)
+			if err != nil {
+				return checkpoint{}, err
+			}
+			return torchCheckpoint(r), nil
+		}
+	}
+	return checkpoint{}, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func safetensorsCheckpoint(r *weights.Reader) checkpoint {
+	return checkpoint{
+		path: r.Path(), names: r.Names(), close: r.Close,
+		tensor: func(name string) (tensorInfo, bool) {
+			x, ok := r.Tensor(name)
+			return tensorInfo{x.Name, x.DType, x.Shape}, ok
+		},
+		equal: func(a, b string) (bool, error) {
+			x, _ := r.Tensor(a)
+			y, _ := r.Tensor(b)
+			return weights.Equal(x, y)
+		},
+		float32s: func(name string) ([]float32, error) {
+			x, _ := r.Tensor(name)
+			return x.Float32s()
+		},
+	}
+}
+
+func torchCheckpoint(r *torchfile.Reader) checkpoint {
+	return checkpoint{
+		path: r.Path(), names: r.Names(), close: r.Close,
+		tensor: func(name string) (tensorInfo, bool) {
+			x, ok := r.Tensor(name)
+			return tensorInfo{x.Name, x.DType, x.Shape}, ok
+		},
+		equal: func(a, b string) (bool, error) {
+			x, _ := r.Tensor(a)
+			y, _ := r.Tensor(b)
+			return torchfile.Equal(x, y)
+		},
+		float32s: func(name string) ([]float32, error) {
+			x, _ := r.Tensor(name)
+			return x.Float32s()
+		},
+	}
+}
+
+// match finds the tensor of each parameter that c asks for, by the name it has in the checkpoint, and settles whether
+// the head is tied.
+func match(c *Config, t checkpoint) (map[string]string, error) {
+	var faults fault.List
+	found, used := map[string]string{}, map[string]bool{}
+	find := func(name string, shape ...int) *ag.Param {
+		x, ok := t.lookup(name)
+		used[x.name] = true
+		switch {
+		case !ok && name == headName:
+			faults.Add("missing", "%s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
+		case !ok:
+			faults.Add("missing", "%s %v", name, shape)
+		case !slices.Equal(x.shape, shape):
+			faults.Add("shape", "%s is %v in the file, %v by config.json", x.name, x.shape, shape)
+		case x.dtype != weights.F32 && x.dtype != weights.BF16 && x.dtype != weights.F16:
+			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
+		}
+		found[name] = x.name
+		return nil
+	}
+	if err := t.settleHead(c, used); err != nil {
+		return nil, err
+	}
+	build(*c, find)
+	for _, name := range t.names {
+		if !used[name] {
+			x, _ := t.tensor(name)
+			faults.Add("unexpected", "%s %v", name, x.shape)
+		}
+	}
+	if len(faults) > 0 {
+		slices.SortFunc(faults, func(a, b fault.Fault) int {
+			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
+		})
+		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), faults.Report())
+	}
+	return found, nil
+}
+
+// settleHead clears TieWordEmbeddings when the checkpoint has a head that differs from the table, and marks one that
+// only repeats the table as used.
+func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
+	if _, ok := t.tensor(headName); !ok || !c.TieWordEmbeddings {
+		return nil
+	}
+	table, ok := t.lookup(tableName)
+	if !ok {
+		used[headName] = true
+		return nil
+	}
+	same, err := t.equal(headName, table.name)
+	if err != nil {
+		return fmt.Errorf("mamba: %w", err)
+	}
+	c.TieWordEmbeddings = same
+	used[headName] = same
+	return nil
+}
+
+// lookup finds a parameter's tensor under its own name, without the prefix, or under its original name.
+func (t checkpoint) lookup(name string) (tensorInfo, bool) {
+	names := []string{name}
+	if name == tableName {
+		names = append(names, "backbone.embedding.weight", "embedding.weight")
+	}
+	for _, n := range append(names, strings.TrimPrefix(name, "backbone.")) {
+		if x, ok := t.tensor(n); ok {
+			return x, true
+		}
+	}
+	return tensorInfo{}, false
+}

@@ -1,0 +1,214 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"gorgonia.org/tensor"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// chunk is the number of bytes read at once while a tensor is converted.
+const chunk = 1 << 18
+
+// Tensor is one tensor of an open checkpoint: its name, type and shape, and where its elements lie.
+type Tensor struct {
+	Name  string
+	DType DType
+	Shape []int
+
+	data   io.ReaderAt
+	path   string
+	offset int64
+}
+
+// Size is the number of elements.
+func (x Tensor) Size() int {
+	n := 1
+	for _, dim := range x.Shape {
+		n *= dim
+	}
+	return n
+}
+
+// bytes is the tensor's size in the file.
+func (x Tensor) bytes() int64 { return int64(x.Size()) * int64(x.DType.Size()) }
+
+// read fills p with the tensor, whose shape must be p's; p keeps its own name. A float32 parameter takes F32, BF16 and
+// F16; a bfloat16 one takes BF16 as it is and rounds the others to the nearest.
+func (x Tensor) read(p *ag.Param) error {
+	if !slices.Equal(x.Shape, p.Shape()) {
+		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
+	}
+	defer p.Invalidate()
+	if p.IsBF16() {
+		return x.readBF16(p.BF16s())
+	}
+	return x.ReadFloat32s(p.Float32s())
+}
+
+// Param reads the tensor into a new frozen parameter of the given name, of type F32 or BF16.
+func (x Tensor) Param(name string, as DType) (*ag.Param, error) {
+	of := tensor.Float32
+	if as == BF16 {
+		of = tensor.Uint16
+	}
+	p := ag.NewParam(name, tensor.New(tensor.WithShape(x.Shape...), tensor.Of(of)))
+	return p, x.read(p)
+}
+
+// Float32s reads the tensor into new memory.
+func (x Tensor) Float32s() ([]float32, error) {
+	if err := x.floating(); err != nil {
+		return nil, err
+	}
+	v := make([]float32, x.Size())
+	return v, x.ReadFloat32s(v)
+}
+
+// Pieces reads the tensor a piece at a time, in order. use must not keep what it is given.
+func (x Tensor) Pieces(use func(v []float32)) error {
+	if err := x.floating(); err != nil {
+		return err
+	}
+	v := make([]float32, min(chunk/2, x.Size()))
+	if x.DType != F32 {
+		return x.pieces16(func(_ int, bits []uint16) {
+			x.widen()(v[:len(bits)], bits)
+			use(v[:len(bits)])
+		})
+	}
+	for at := 0; at < x.Size(); at += len(v) {
+		v = v[:min(len(v), x.Size()-at)]
+		if err := x.readAt(float32Bytes(v), int64(4*at)); err != nil {
+			return err
+		}
+		fromLittleEndian32(v)
+		use(v)
+	}
+	return nil
+}
+
+// widen is how the 16-bit type becomes float32.
+func (x Tensor) widen() func(dst []float32, bits []uint16) {
+	if x.DType == F16 {
+		return kernel.WidenFP16
+	}
+	return kernel.WidenBF16
+}
+
+func (x Tensor) floating() error {
+	switch x.DType {
+	case F32, BF16, F16:
+		return nil
+	}
+	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
+}
+
+// ReadFloat32s fills dst, which has the tensor's size. F32 is read in place, 16-bit types are widened in pieces.
+func (x Tensor) ReadFloat32s(dst []float32) error {
+	if err := x.floating(); err != nil {
+		return err
+	}
+	if len(dst) != x.Size() {
+		return fmt.Errorf("weights: tensor %s: has %d elements, want %d", x.Name, x.Size(), len(dst))
+	}
+	if x.DType == F32 {
+		if err := x.readAt(float32Bytes(dst), 0); err != nil {
+			return err
+		}
+		fromLittleEndian32(dst)
+		return nil
+	}
+	widen := x.widen()
+	return x.pieces16(func(at int, bits []uint16) { widen(dst[at:at+len(bits)], bits) })
+}
+
+func (x Tensor) readBF16(dst []uint16) error {
+	if x.DType == BF16 {
+		return x.pieces16(func(at int, bits []uint16) { copy(dst[at:], bits) })
+	}
+	v, err := x.Float32s()
+	if err != nil {
+		return err
+	}
+	kernel.ToBF16(dst, v)
+	return nil
+}
+
+// pieces16 hands the elements of a 16-bit tensor to use, a piece at a time.
+func (x Tensor) pieces16(use func(at int, bits []uint16)) error {
+	buf, bits := make([]byte, min(chunk, x.bytes())), make([]uint16, min(chunk/2, x.Size()))
+	for at := 0; at < x.Size(); {
+		n := min(len(bits), x.Size()-at)
+		if err := x.readAt(buf[:2*n], int64(2*at)); err != nil {
+			return err
+		}
+		for i := range n {
+			bits[i] = binary.LittleEndian.Uint16(buf[2*i:])
+		}
+		use(at, bits[:n])
+		at += n
+	}
+	return nil
+}
+
+// Ints reads an I64 or I32 tensor.
+func (x Tensor) Ints() ([]int, error) {
+	size := x.DType.Size()
+	if x.DType != I64 && x.DType != I32 {
+		return nil, fmt.Errorf("weights: tensor %s: is %s, want I64 or I32", x.Name, x.DType)
+	}
+	b := make([]byte, x.bytes())
+	if err := x.readAt(b, 0); err != nil {
+		return nil, err
+	}
+	v := make([]int, x.Size())
+	for i := range v {
+		if x.DType == I64 {
+			v[i] = int(int64(binary.LittleEndian.Uint64(b[i*size:])))
+		} else {
+			v[i] = int(int32(binary.LittleEndian.Uint32(b[i*size:])))
+		}
+	}
+	return v, nil
+}
+
+func (x Tensor) readAt(b []byte, at int64) error {
+	if _, err := x.data.ReadAt(b, x.offset+at); err != nil {
+		return fmt.Errorf("weights: %s: tensor %s: %w", x.path, x.Name, err)
+	}
+	return nil
+}
+
+// Equal says whether two tensors hold the same elements in the same shape. Both are read in pieces.
+func Equal(x, y Tensor) (bool, error) {
+	if !slices.Equal(x.Shape, y.Shape) {
+		return false, nil
+	}
+	if x.DType != y.DType {
+		a, err := x.Float32s()
+		if err != nil {
+			return false, err
+		}
+		b, err := y.Float32s()
+		return slices.Equal(a, b), err
+	}
+	a, b := make([]byte, min(chunk, x.bytes())), make([]byte, min(chunk, x.bytes()))
+	for at := int64(0); at < x.bytes(); at += int64(len(a)) {
+		n := min(int64(len(a)), x.bytes()-at)
+		if err := errors.Join(x.readAt(a[:n], at), y.readAt(b[:n], at)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(a[:n], b[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
