@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
-		"internal/format", "internal/spelling",
+		"internal/format", "internal/label", "internal/spelling",
 	},
 	"cmd/mamba-train": {
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",

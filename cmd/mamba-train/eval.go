@@ -2,11 +2,9 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"math"
 	"path/filepath"
 	"slices"
@@ -15,11 +13,9 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
-	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
-	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
 
@@ -84,18 +80,9 @@ type rowLoss struct {
 	Set    string     `json:"data,omitempty"`
 }
 
-// losses sums up what an evaluation has found.
-type losses struct {
-	nll             float64
-	tokens, correct int
-	rows            []rowLoss
-}
-
-func (l losses) result() evalResult {
-	mean := l.nll / math.Max(1, float64(l.tokens))
+func resultOf(e recipe.Evaluation) evalResult {
 	return evalResult{
-		Loss: cli.Finite(mean), Perplexity: cli.Finite(math.Exp(mean)), Tokens: l.tokens, Rows: len(l.rows),
-		Accuracy: float64(l.correct) / math.Max(1, float64(l.tokens)),
+		Loss: cli.Finite(e.Loss()), Perplexity: cli.Finite(math.Exp(e.Loss())), Tokens: e.Tokens, Rows: len(e.Rows), Accuracy: e.Accuracy(),
 	}
 }
 
@@ -125,30 +112,29 @@ func (a *app) eval(f evalFlags) error {
 	if f.choices {
 		return cli.Signalled(ctx, a.evalChoices(ctx, m, f))
 	}
-	var all losses
+	var all recipe.Evaluation
+	var rows []rowLoss
 	sets := map[string]evalResult{}
 	for _, path := range f.data {
-		l, err := a.score(ctx, m, path, f.options)
+		e, err := m.Evaluate(ctx, recipe.Sources{{Path: path}}, f.options)
 		if err != nil {
 			return cli.Signalled(ctx, err)
 		}
+		set := ""
 		if len(f.data) > 1 {
-			sets[path] = l.result()
-			for i := range l.rows {
-				l.rows[i].Set = path
-			}
+			set, sets[path] = path, resultOf(e)
 		}
-		all.nll += l.nll
-		all.tokens += l.tokens
-		all.correct += l.correct
-		all.rows = append(all.rows, l.rows...)
+		for i, r := range e.Rows {
+			rows = append(rows, rowLoss{i, cli.Finite(r.NLL), r.Tokens, set})
+		}
+		all.NLL, all.Tokens, all.Correct, all.Rows = all.NLL+e.NLL, all.Tokens+e.Tokens, all.Correct+e.Correct, append(all.Rows, e.Rows...)
 	}
 	if f.perRow != "" {
-		if err := writeRows(f.perRow, all.rows); err != nil {
+		if err := writeRows(f.perRow, rows); err != nil {
 			return err
 		}
 	}
-	r := all.result()
+	r := resultOf(all)
 	r.Sets = sets
 	return a.Result(r, r.text(f.data))
 }
@@ -162,48 +148,6 @@ func (r evalResult) text(order []string) string {
 		}
 	}
 	return text
-}
-
-// score runs one data set through the model, in memory that does not grow with its documents.
-func (a *app) score(ctx context.Context, m *recipe.Model, path string, o data.Config) (l losses, err error) {
-	d, err := data.Open(ctx, []source.Input{{Path: path, Weight: 1}}, m.Tokenizer, o)
-	if err != nil {
-		return l, err
-	}
-	defer d.Close()
-	s := d.Stats()
-	if s.MaxToken >= m.Config.VocabSize {
-		return l, fmt.Errorf("data %s: token id %d is beyond the model's vocabulary of %d", path, s.MaxToken, m.Config.VocabSize)
-	}
-	l.rows = make([]rowLoss, s.Rows)
-	for i := range l.rows {
-		l.rows[i].Row = i
-	}
-	i := 0
-	for score, err := range m.Score(ctx, documents(d), mamba.ScoreOptions{}) {
-		if err != nil {
-			return l, fmt.Errorf("data %s: %w", path, err)
-		}
-		row := &l.rows[d.Example(i).Row]
-		row.NLL += cli.Finite(score.NLL)
-		row.Tokens += score.Tokens
-		l.nll += score.NLL
-		l.tokens += score.Tokens
-		l.correct += score.Correct
-		i++
-	}
-	return l, nil
-}
-
-func documents(d *data.Dataset) iter.Seq[mamba.Document] {
-	return func(yield func(mamba.Document) bool) {
-		for i := range d.Len() {
-			e := d.Example(i)
-			if !yield(mamba.Document{Tokens: e.Tokens, Labels: e.Labels}) {
-				return
-			}
-		}
-	}
 }
 
 // writeRows writes one JSON object a line; the file appears whole or not at all.

@@ -6,11 +6,14 @@ import (
 	"testing"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/trainer/recipe"
 )
 
 // An evaluation whose perplexity overflows is printed.
 func TestEvaluationThatIsNotFinite(t *testing.T) {
-	if _, err := json.Marshal(losses{nll: 1000, tokens: 1, rows: []rowLoss{{NLL: cli.Finite(math.NaN())}}}.result()); err != nil {
-		t.Error(err)
+	for _, v := range []any{resultOf(recipe.Evaluation{NLL: 1000, Tokens: 1}), rowLoss{NLL: cli.Finite(math.NaN())}} {
+		if _, err := json.Marshal(v); err != nil {
+			t.Error(err)
+		}
 	}
 }

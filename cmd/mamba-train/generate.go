@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
-	"mambatrain/data/tokenizer"
 	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
@@ -95,49 +91,69 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err != nil {
 		return cli.Signalled(ctx, err)
 	}
-	w, err := newWriter(m, f)
-	if err != nil {
-		return err
+	if len(f.stop) > 0 {
+		if err := m.NeedTokenizer("--stop"); err != nil {
+			return err
+		}
 	}
 	if f.interactive {
 		stop() // from here on an interrupt ends an answer
-		return a.converse(m, w, f.state)
+		return a.converse(m, f)
 	}
+	return cli.Signalled(ctx, a.continuePrompts(ctx, m, f))
+}
+
+// continuePrompts continues the prompts that the flags name.
+func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, f generateFlags) error {
 	prompts, shown, err := f.read(a.In, m)
 	if err != nil {
 		return err
 	}
-	if w.options.State, err = readState(m, f.state, len(prompts)); err != nil {
+	o := f.textOptions()
+	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
 	out := &cli.ErrorWriter{To: a.Out}
 	live := !a.JSON && len(prompts) == 1 && m.Tokenizer != nil && f.options.NumBeams <= 1
 	if live {
 		fmt.Fprint(out, shown[0])
-		w.stream(out)
+		o.Stream = func(text string) { fmt.Fprint(out, text) }
 	}
 	began := time.Now()
-	texts, err := w.generate(ctx, prompts)
-	w.endStream()
+	texts, err := m.Continue(ctx, prompts, o)
+	if live {
+		fmt.Fprintln(out)
+	}
+	if err == nil {
+		err = out.Err
+	}
 	if err != nil {
-		if live {
-			fmt.Fprintln(a.Out)
-		}
-		return cli.Signalled(ctx, err)
+		return err
 	}
-	if out.Err != nil {
-		return out.Err
-	}
-	if err := saveState(w.options.State, f.state); err != nil {
+	if err := saveState(o.State, f.state); err != nil {
 		return err
 	}
 	took := time.Since(began)
-	if m.Tokenizer == nil {
-		for i := range texts {
-			shown[i] = joinInts(texts[i].IDs)
+	switch {
+	case a.JSON:
+		return a.printJSON(texts, f, took)
+	case m.Tokenizer == nil:
+		for i, t := range texts {
+			shown[i] = joinInts(t.IDs)
 		}
 	}
-	return a.printTexts(texts, shown, live, f.prompts != "", took)
+	if !live {
+		if err := a.printTexts(texts, shown); err != nil {
+			return err
+		}
+	}
+	tokens := tokensOf(texts)
+	a.Say("%s in %s, %.1f tokens/s", format.Counted(tokens, "token"), format.Duration(took), perSecond(tokens, took))
+	return nil
+}
+
+func (f generateFlags) textOptions() recipe.TextOptions {
+	return recipe.TextOptions{GenerateOptions: f.options, StopTexts: f.stop}
 }
 
 // read returns the prompts as ids and as they are shown.
@@ -209,16 +225,8 @@ func readLines(path string) (lines []string, err error) {
 	return lines, nil
 }
 
-// writer turns prompts into texts.
-type writer struct {
-	m       *recipe.Model
-	options mamba.GenerateOptions
-	stops   []string
-	live    *streamed // nil: texts are not streamed
-}
-
-// text is what followed a prompt.
-type text struct {
+// textResult is what followed a prompt, as generate prints it with --json.
+type textResult struct {
 	IDs             []int   `json:"ids"`
 	Text            string  `json:"text"`
 	FinishReason    string  `json:"finish_reason"`
@@ -226,213 +234,43 @@ type text struct {
 	TokensPerSecond float64 `json:"tokens_per_second,omitempty"`
 }
 
-func newWriter(m *recipe.Model, f generateFlags) (*writer, error) {
-	w := &writer{m: m, options: f.options, stops: f.stop}
-	w.options.EOS = m.DefaultGenerate().EOS
-	w.options.Vocab, w.options.Suppress = m.Vocabulary()
-	if len(w.stops) == 0 {
-		return w, nil
+// printJSON prints one text, or the list of those of --prompts.
+func (a *app) printJSON(texts []recipe.Text, f generateFlags, took time.Duration) error {
+	rate := perSecond(tokensOf(texts), took)
+	list := make([]textResult, len(texts))
+	for i, t := range texts {
+		list[i] = textResult{IDs: append([]int{}, t.IDs...), Text: t.Text, FinishReason: string(t.FinishReason), PromptTokens: t.PromptTokens}
 	}
-	if err := m.NeedTokenizer("--stop"); err != nil {
-		return nil, err
+	if f.prompts == "" {
+		list[0].TokensPerSecond = rate
+		return a.Result(list[0], "")
 	}
-	for _, s := range w.stops {
-		if s == "" {
-			return nil, cli.Misusef("--stop: must not be empty")
-		}
-	}
-	w.options.Stop = func(_ int, ids []int) bool {
-		_, found := w.cut(w.m.Tokenizer.DecodeText(ids))
-		return found
-	}
-	return w, nil
+	return a.Result(struct {
+		Results         []textResult `json:"results"`
+		TokensPerSecond float64      `json:"tokens_per_second"`
+	}{list, rate}, "")
 }
 
-// cut ends a text before the first of the stop texts.
-func (w *writer) cut(s string) (string, bool) {
-	end := len(s)
-	for _, stop := range w.stops {
-		if i := strings.Index(s, stop); i >= 0 {
-			end = min(end, i)
-		}
-	}
-	return s[:end], end < len(s)
-}
-
-// generate continues the prompts.
-func (w *writer) generate(ctx context.Context, prompts [][]int) ([]text, error) {
-	out, err := w.m.Generate(ctx, prompts, w.options)
-	texts := make([]text, len(out))
-	for i, g := range out {
-		texts[i] = text{IDs: append([]int{}, g.IDs...), FinishReason: string(g.FinishReason), PromptTokens: g.PromptTokens}
-		if w.m.Tokenizer != nil {
-			texts[i].Text, _ = w.cut(w.m.Tokenizer.DecodeText(g.IDs))
-		}
-	}
-	return texts, err
-}
-
-// stream writes the text as it comes, in whole characters. What may be the beginning of a stop text is held back.
-func (w *writer) stream(out io.Writer) {
-	w.live = &streamed{text: w.m.Tokenizer.Stream(), w: w, out: out}
-	w.options.OnToken = func(_, id int) { w.live.next(id) }
-}
-
-// endStream writes what was held back when the text has ended.
-func (w *writer) endStream() {
-	if s := w.live; s != nil && !s.done {
-		fmt.Fprint(s.out, s.held+s.text.Rest())
-	}
-	w.live = nil
-}
-
-type streamed struct {
-	text *tokenizer.TextStream
-	w    *writer
-	out  io.Writer
-	held string
-	done bool
-}
-
-func (s *streamed) next(id int) {
-	if s.done {
-		return
-	}
-	s.held += s.text.Next(id)
-	whole, found := s.w.cut(s.held)
-	if s.done = found; found {
-		fmt.Fprint(s.out, whole)
-		return
-	}
-	keep := 0
-	for _, stop := range s.w.stops {
-		for n := min(len(stop)-1, len(s.held)); n > keep; n-- {
-			if strings.HasSuffix(s.held, stop[:n]) {
-				keep = n
-			}
-		}
-	}
-	fmt.Fprint(s.out, s.held[:len(s.held)-keep])
-	s.held = s.held[len(s.held)-keep:]
-}
-
-// printTexts prints what has not been streamed.
-func (a *app) printTexts(texts []text, shown []string, live, several bool, took time.Duration) error {
-	tokens := 0
-	for _, t := range texts {
-		tokens += len(t.IDs)
-	}
-	rate := float64(tokens) / max(took.Seconds(), 1e-9)
-	switch {
-	case live:
-		if _, err := fmt.Fprintln(a.Out); err != nil {
+// printTexts prints texts after what is shown of their prompts.
+func (a *app) printTexts(texts []recipe.Text, shown []string) error {
+	for i, t := range texts {
+		if _, err := fmt.Fprintln(a.Out, shown[i]+t.Text); err != nil {
 			return err
 		}
-	case a.JSON && several:
-		return a.Result(struct {
-			Results         []text  `json:"results"`
-			TokensPerSecond float64 `json:"tokens_per_second"`
-		}{texts, rate}, "")
-	case a.JSON:
-		texts[0].TokensPerSecond = rate
-		return a.Result(texts[0], "")
-	default:
-		for i, t := range texts {
-			if _, err := fmt.Fprintln(a.Out, shown[i]+t.Text); err != nil {
-				return err
-			}
-		}
 	}
-	a.Say("%s in %s, %.1f tokens/s", format.Counted(tokens, "token"), format.Duration(took), rate)
 	return nil
 }
+
+func tokensOf(texts []recipe.Text) (n int) {
+	for _, t := range texts {
+		n += len(t.IDs)
+	}
+	return n
+}
+
+func perSecond(n int, took time.Duration) float64 { return float64(n) / max(took.Seconds(), 1e-9) }
 
 func joinInts(ids []int) string {
 	s, _ := json.Marshal(ids)
 	return strings.Trim(string(s), "[]")
-}
-
-// readState loads the state that prompts go on from; nil without a file.
-func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error) {
-	if path == "" {
-		return nil, nil
-	}
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return m.NewState(sequences), nil
-	}
-	return m.LoadState(path)
-}
-
-// checkState says whether a state can be left at path, before anything is done.
-func checkState(path string) error {
-	if path == "" {
-		return nil
-	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return cli.Misusef("--state %s is a directory", path)
-	}
-	return cli.Exists("--state", filepath.Dir(path))
-}
-
-func saveState(s *mamba.State, path string) error {
-	if path == "" {
-		return nil
-	}
-	return s.Save(path)
-}
-
-// converse reads prompts line by line and answers each, going on from where the last answer ended. An interrupt ends
-// the answer under way; the end of input ends the program.
-func (a *app) converse(m *recipe.Model, w *writer, statePath string) error {
-	if err := m.NeedTokenizer("--interactive"); err != nil {
-		return err
-	}
-	var err error
-	if w.options.State, err = readState(m, statePath, 1); err != nil {
-		return err
-	}
-	if w.options.State == nil {
-		w.options.State = m.NewState(1) // an answer goes on from the one before, whether or not a file keeps it
-	}
-	prompt := ""
-	if cli.IsTerminal(a.In) {
-		a.Say("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.")
-		prompt = "> "
-	}
-	interrupts := cli.NewInterrupts()
-	defer interrupts.Stop()
-	lines := bufio.NewScanner(a.In)
-	lines.Buffer(nil, 1<<24)
-	for fmt.Fprint(a.Err, prompt); lines.Scan(); fmt.Fprint(a.Err, prompt) {
-		if lines.Text() == "" && len(w.options.State.Tokens[0]) == w.options.State.Fed[0] {
-			continue
-		}
-		if err := a.answer(interrupts, m, w, lines.Text()); err != nil {
-			return err
-		}
-	}
-	if prompt != "" {
-		fmt.Fprintln(a.Err)
-	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	return saveState(w.options.State, statePath)
-}
-
-func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, w *writer, line string) error {
-	ids, err := m.Encode(line)
-	if err != nil {
-		return err
-	}
-	ctx, done := interrupts.During()
-	defer done()
-	w.stream(a.Out)
-	_, err = w.generate(ctx, [][]int{ids})
-	w.endStream()
-	fmt.Fprintln(a.Out)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }

@@ -5,9 +5,9 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/trainer/recipe"
 )
 
 // A text that cannot be written is a failure.
@@ -15,10 +15,8 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 	full, into := io.Pipe()
 	full.Close()
 	a := &app{Console: cli.Console{Out: into, Err: &strings.Builder{}}}
-	for _, live := range []bool{true, false} {
-		if err := a.printTexts([]text{{IDs: []int{336}}}, []string{"ab"}, live, true, time.Second); err == nil {
-			t.Errorf("live %v: no error", live)
-		}
+	if err := a.printTexts([]recipe.Text{{IDs: []int{336}}}, []string{"ab"}); err == nil {
+		t.Error("no error")
 	}
 	k := &cli.ErrorWriter{To: into}
 	fmt.Fprint(k, "a")
@@ -31,7 +29,7 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 func TestEmptyTexts(t *testing.T) {
 	var out strings.Builder
 	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
-	if err := a.printTexts([]text{{IDs: []int{336}}}, []string{"ab"}, false, true, time.Second); err != nil || out.String() != "ab\n" {
+	if err := a.printTexts([]recipe.Text{{IDs: []int{336}}}, []string{"ab"}); err != nil || out.String() != "ab\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 }

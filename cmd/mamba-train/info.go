@@ -155,15 +155,13 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	}
 	defer d.Close()
 	r := adapterInfo{Adapter: f.adapter, Base: d.BaseModel, R: d.Config.R, Targets: d.Config.TargetModules.String()}
-	tie := tiedHead
+	tie := recipe.TieOf(mamba.Default())
 	name := f.model
 	if name == "" {
 		name = d.BaseModel
 	}
 	if sizes, err := recipe.Sizes(name); err == nil {
-		if !sizes.TieWordEmbeddings {
-			tie = lora.Tie{}
-		}
+		tie = recipe.TieOf(sizes)
 		if m, err := mamba.Outline(sizes, mamba.LoadOptions{}); err == nil {
 			for _, p := range m.Params() {
 				r.Parameters += p.Size()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
-	"mambatrain/nn/weights"
 )
 
 // A signal ends a run after the step under way: the run is saved, says how to go on, and its exit code names the signal.
@@ -107,19 +105,5 @@ func TestTheSecondSignalLeavesNothing(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("%v is left", left)
-	}
-}
-
-// The writing of tensors stops at the first one after an interrupt.
-func TestWritingStopsWhereTheContextEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	list := until(ctx, []weights.Entry{weights.FromInts("a", []int{1}), weights.FromInts("b", []int{2})})
-	if _, err := list[0].Values(); err != nil {
-		t.Error(err)
-	}
-	cancel()
-	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := weights.Save(path, list, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
 	}
 }

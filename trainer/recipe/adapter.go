@@ -39,28 +39,10 @@ func leavesBaseAlone(c lora.Config) bool {
 	return c.InitLoraWeights != lora.InitPissa && !c.UseDora && len(c.ModulesToSave) == 0 && len(c.TargetParameters) == 0
 }
 
-// canPack says whether the base of an adapter directory, "" for none, may be loaded in the kernels' layout.
-func canPack(adapter string) (bool, error) {
-	if adapter == "" {
-		return true, nil
-	}
-	d, err := OpenAdapter(adapter)
-	if err != nil {
-		return false, err
-	}
-	defer d.Close()
-	return leavesBaseAlone(d.Config), nil
-}
-
-// baseOf returns the model that an adapter says it belongs to.
-func baseOf(dir string) (string, error) {
-	d, err := OpenAdapter(dir)
-	if err != nil {
-		return "", err
-	}
-	defer d.Close()
+// baseOf returns the name of an adapter's base.
+func baseOf(d *lora.Directory) (string, error) {
 	if d.BaseModel == "" {
-		return "", fault.NotFound("adapter %s does not say what its base is: name the model", dir)
+		return "", fault.NotFound("adapter %s does not say what its base is: name the model", d.Path)
 	}
 	return d.BaseModel, nil
 }

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"context"
-	"fmt"
 
 	"mambatrain/data"
 	"mambatrain/internal/fault"
@@ -146,17 +145,13 @@ func (r *Run) loadData(ctx context.Context) error {
 	return err
 }
 
-// dataset opens one data set and checks its ids against the model.
+// dataset opens one data set.
 func (r *Run) dataset(ctx context.Context, in Sources, o data.Config) (*data.Dataset, error) {
-	d, err := data.Open(ctx, in, r.Tokenizer, o)
-	if err != nil {
-		return nil, err
+	d, err := openData(ctx, in, r.Tokenizer, r.Model.Config.VocabSize, o)
+	if err == nil {
+		r.datasets = append(r.datasets, d)
 	}
-	r.datasets = append(r.datasets, d)
-	if s, v := d.Stats(), r.Model.Config.VocabSize; s.MaxToken >= v {
-		return nil, fmt.Errorf("data %s: token id %d is beyond the model's vocabulary of %d", in[0].Path, s.MaxToken, v)
-	}
-	return d, nil
+	return d, err
 }
 
 func (r *Run) addEval(name string, d *data.Dataset) error {

@@ -32,21 +32,28 @@ type LoadOptions struct {
 // LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
 // model is as it is, without a model the adapter's base is taken.
 func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model, error) {
-	dir, err := FindModel(ctx, o.Hub, name, adapter)
+	var d *lora.Directory
+	if adapter != "" {
+		var err error
+		if d, err = OpenAdapter(adapter); err != nil {
+			return nil, err
+		}
+		defer d.Close()
+	}
+	dir, err := modelOrBase(ctx, o.Hub, name, d)
 	if err != nil {
 		return nil, err
 	}
-	packed, err := canPack(adapter)
-	if err != nil {
-		return nil, err
-	}
-	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: packed})
+	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: d == nil || leavesBaseAlone(d.Config)})
 	if err != nil {
 		return nil, err
 	}
 	l := &Model{Model: m, Dir: dir}
-	if adapter != "" {
-		if l.Adapter, err = lora.Load(adapter, m); err != nil {
+	if d != nil {
+		if l.Adapter, err = d.Load(m); err != nil {
+			return nil, err
+		}
+		if err := l.Adapter.Enable(); err != nil {
 			return nil, err
 		}
 	}
@@ -55,14 +62,22 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 }
 
 // FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.
-func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (dir string, err error) {
-	if adapter != "" {
-		if err := checkAdapter(adapter); err != nil {
-			return "", err
-		}
+func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (string, error) {
+	if adapter == "" {
+		return modelDirectory(ctx, client, name)
 	}
-	if name == "" && adapter != "" {
-		if name, err = baseOf(adapter); err != nil {
+	d, err := OpenAdapter(adapter)
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	return modelOrBase(ctx, client, name, d)
+}
+
+// modelOrBase finds a model, or an adapter's base if name is empty.
+func modelOrBase(ctx context.Context, client *hub.Client, name string, d *lora.Directory) (_ string, err error) {
+	if name == "" && d != nil {
+		if name, err = baseOf(d); err != nil {
 			return "", err
 		}
 	}

@@ -145,18 +145,16 @@ func (r *Run) sample(ctx context.Context, prompt string) (string, error) {
 	if r.Adapter != nil {
 		r.Adapter.Invalidate() // the steps have changed it
 	}
-	l := Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
-	ids, err := l.Encode(prompt)
+	m := Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
+	ids, err := m.Encode(prompt)
 	if err != nil {
 		return "", err
 	}
-	o := r.Model.DefaultGenerate()
-	o.Vocab, o.Suppress = l.Vocabulary()
-	out, err := r.Model.Generate(ctx, [][]int{ids}, o)
+	texts, err := m.Continue(ctx, [][]int{ids}, TextOptions{GenerateOptions: m.DefaultGenerate()})
 	if err != nil {
 		return "", err
 	}
-	return r.Tokenizer.DecodeText(out[0].IDs), nil
+	return texts[0].Text, nil
 }
 
 // mark records that the trainer has looked at the output directory and is about to make its first step.

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/mamba"
+	"mambatrain/trainer/recipe"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	var f convertFlags
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write a model for other programs: GGUF for llama.cpp, or another type or shards for transformers",
+		Example: `  mamba-train export --format gguf --model runs/quickstart-merged --output model.gguf --type Q8_0
+  mamba-train export --format hf --model DIR --output DIR2 --dtype bfloat16 --max-shard-size 2GB
+  mamba-train export --format gguf --adapter runs/quickstart --output adapter.gguf`,
+		Args: cli.NoArguments,
+		RunE: func(*cobra.Command, []string) error { return a.export(f) },
+	}
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
+	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory; only with --format gguf")
+	cmd.Flags().StringVar(&f.format, "format", "", "hf or gguf")
+	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "of a GGUF file: F32, F16, BF16 or Q8_0")
+	addOutputFlags(cmd, &f)
+	cli.RequireFlags(cmd, "format", "output")
+	return cmd
+}
+
+func (a *app) export(f convertFlags) error {
+	switch {
+	case f.format == "hf" && f.adapter != "":
+		return cli.Misusef("--format hf takes --model; an adapter directory is Hugging Face's already (merge folds it into its base)")
+	case f.model == "" && f.adapter == "":
+		return cli.Misusef("--model or --adapter must be given")
+	case f.format == "hf":
+		return a.convert(f)
+	case f.format != "gguf":
+		return cli.Misusef("--format must be hf or gguf, got %q", f.format)
+	}
+	o := mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: filepath.Base(f.model)}
+	if err := cli.Misuse(o.Type.Validate()); err != nil {
+		return err
+	}
+	if !f.force && cli.Exists("", f.output) == nil {
+		return cli.Misusef("--output %s is there already; --force replaces it", f.output)
+	}
+	ctx, stop := cli.Interruptible()
+	defer stop()
+	if f.adapter != "" {
+		return cli.Signalled(ctx, a.exportAdapter(ctx, f))
+	}
+	dir, err := a.modelDirectory(ctx, f.model)
+	if err != nil {
+		return cli.Signalled(ctx, err)
+	}
+	n := 0
+	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
+		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
+		return err
+	})
+	if err != nil {
+		return cli.Signalled(ctx, err)
+	}
+	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+}
+
+func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
+	d, err := recipe.OpenAdapter(f.adapter)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	base, err := modelFlags{f.model, f.adapter}.directory(ctx, a)
+	if err != nil {
+		return err
+	}
+	c, err := mamba.LoadConfig(base)
+	if err != nil {
+		return err
+	}
+	n := 0
+	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
+		n, err = d.WriteGGUF(tmp, recipe.TieOf(c))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+)
+
+func (a *app) unmergeCommand() *cobra.Command {
+	var f convertFlags
+	cmd := &cobra.Command{
+		Use:   "unmerge",
+		Short: "Undo a merge: give a merged model its base's weights again",
+		Long: `Undo a merge. The base's weights come back bit for bit, once every tensor of the merged model has been seen to be
+what the adapters make of them; a model that was changed since is refused with the names of its tensors.`,
+		Example: "  mamba-train unmerge --model runs/quickstart-merged --adapter runs/quickstart --output runs/base-again",
+		Args:    cli.NoArguments,
+		RunE:    func(*cobra.Command, []string) error { return a.unmerge(f) },
+	}
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "merged model directory")
+	cmd.Flags().StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, with its share after =; may be repeated")
+	cmd.Flags().StringVar(&f.base, "base", "", "the base model; default: the adapter's")
+	addOutputFlags(cmd, &f)
+	cli.RequireFlags(cmd, "model", "adapter", "output")
+	return cmd
+}
+
+func (a *app) unmerge(f convertFlags) error {
+	o, err := saveOptions(f.dtype, f.shard)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible()
+	defer stop()
+	dir, err := a.modelDirectory(ctx, f.model)
+	if err != nil {
+		return cli.Signalled(ctx, err)
+	}
+	m, err := a.openMerge(ctx, f.base, f.adapters)
+	if err != nil {
+		return cli.Signalled(ctx, err)
+	}
+	defer m.Close()
+	n := 0
+	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) (err error) {
+		n, err = m.Undo(ctx, dir, tmp, o)
+		return err
+	})
+	if err != nil {
+		return cli.Signalled(ctx, err)
+	}
+	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors, as in %s", f.output, n, m.Base))
+}

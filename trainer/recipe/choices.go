@@ -1,0 +1,159 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/label"
+	"mambatrain/mamba"
+)
+
+// Question is a multiple-choice row: columns context, choices and answer.
+type Question struct {
+	Context string
+	Choices []string
+	Answer  int // index of the right choice
+}
+
+// Answer is what a model chooses. Log-likelihoods are those of the choices after the context.
+type Answer struct {
+	Choice         int // by log-likelihood
+	ChoiceNorm     int // by log-likelihood for each character
+	LogLikelihoods []float64
+	Tokens         int // of all choices
+}
+
+// ReadQuestions reads the multiple-choice rows of a file, glob, directory or data set.
+func ReadQuestions(ctx context.Context, path string, c source.Config) (list []Question, err error) {
+	for row, err := range source.Rows(ctx, Sources{{Path: path, Weight: 1}}, c) {
+		if err != nil {
+			return nil, err
+		}
+		q, err := readQuestion(row)
+		if err != nil {
+			return nil, fmt.Errorf("data %s: row %d: %w", path, len(list), err)
+		}
+		list = append(list, q)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("data %s: no rows", path)
+	}
+	return list, nil
+}
+
+func readQuestion(row map[string]any) (q Question, err error) {
+	for _, name := range []string{"context", "choices", "answer"} {
+		if _, ok := row[name]; !ok {
+			have := strings.Join(slices.Sorted(maps.Keys(row)), ", ")
+			return q, fault.NotFound("no column %q: want context, choices and answer, got %s", name, have)
+		}
+	}
+	var ok bool
+	if q.Context, ok = row["context"].(string); !ok {
+		return q, fmt.Errorf("context: want text, got %v", row["context"])
+	}
+	list, _ := row["choices"].([]any)
+	for _, c := range list {
+		text, ok := c.(string)
+		if !ok || text == "" {
+			return q, fmt.Errorf("choices: want texts, got %v", c)
+		}
+		q.Choices = append(q.Choices, text)
+	}
+	if len(q.Choices) < 2 {
+		return q, fmt.Errorf("choices: want a list of at least two texts, got %v", row["choices"])
+	}
+	q.Answer, err = findAnswer(row["answer"], q.Choices)
+	return q, err
+}
+
+// findAnswer reads an answer: the index of a choice from 0, its letter from A, or its text.
+func findAnswer(v any, choices []string) (int, error) {
+	i := -1
+	switch v := v.(type) {
+	case int64:
+		i = int(v)
+	case float64:
+		if i = int(v); float64(i) != v {
+			i = -1
+		}
+	case string:
+		if i = slices.Index(choices, v); i < 0 && len(v) == 1 {
+			i = strings.Index("ABCDEFGHIJKLMNOPQRSTUVWXYZ", strings.ToUpper(v))
+		}
+	}
+	if i < 0 || i >= len(choices) {
+		return 0, fmt.Errorf("answer: want the place of a choice from 0, its letter or its text, got %v", v)
+	}
+	return i, nil
+}
+
+// Answer chooses for each question as lm-eval does: by the log-likelihood of each choice after the context and a space,
+// plain and divided by the choice's characters.
+func (m *Model) Answer(ctx context.Context, questions []Question) ([]Answer, error) {
+	if err := m.NeedTokenizer("multiple choice"); err != nil {
+		return nil, err
+	}
+	next, stop := iter.Pull2(m.Score(ctx, m.choices(questions), mamba.ScoreOptions{}))
+	defer stop()
+	answers := make([]Answer, len(questions))
+	for i, q := range questions {
+		a := &answers[i]
+		norms := make([]float64, len(q.Choices))
+		for k, choice := range q.Choices {
+			s, err, ok := next()
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				return nil, fmt.Errorf("row %d was not scored", i)
+			}
+			a.Tokens += s.Tokens
+			a.LogLikelihoods = append(a.LogLikelihoods, -s.NLL)
+			norms[k] = -s.NLL / float64(utf8.RuneCountInString(choice))
+		}
+		a.Choice, a.ChoiceNorm = largest(a.LogLikelihoods), largest(norms)
+	}
+	return answers, nil
+}
+
+func largest(v []float64) int { return slices.Index(v, slices.Max(v)) }
+
+// choices returns every choice after its context; the context's tokens do not count.
+func (m *Model) choices(questions []Question) iter.Seq[mamba.Document] {
+	return func(yield func(mamba.Document) bool) {
+		for _, q := range questions {
+			for _, choice := range q.Choices {
+				if !yield(choiceAfter(m.Tokenizer, q.Context, choice)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// choiceAfter tokenizes context and choice as one text. Spaces at the end of the context go to the choice, where byte-level
+// tokens have them. Without a context the text begins with the token that begins texts.
+func choiceAfter(t *tokenizer.Tokenizer, context, choice string) mamba.Document {
+	trimmed := strings.TrimRight(context, " \t\n")
+	tokens := t.Encode(trimmed + context[len(trimmed):] + " " + choice)
+	prefix := len(t.Encode(trimmed))
+	if trimmed == "" {
+		if id, ok := t.BOS(); ok {
+			tokens, prefix = append([]int{id}, t.Encode(choice)...), 1
+		}
+	}
+	d := mamba.Document{Tokens: tokens, Labels: slices.Clone(tokens)}
+	for i := range min(prefix, len(tokens)) {
+		d.Labels[i] = label.Ignored
+	}
+	return d
+}

@@ -1,0 +1,261 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"mambatrain/data/hub"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+)
+
+// Merge is adapters and their base, opened to be merged, or to undo their merge.
+type Merge struct {
+	Base     string // directory
+	config   mamba.Config
+	tensors  *weights.Reader
+	adapters []lora.Term
+	tie      lora.Tie
+}
+
+// Share is an adapter directory and its factor in a merge, usually 1.
+type Share struct {
+	Adapter string
+	Weight  float64
+}
+
+// OpenMerge opens adapters and a base by path or Hugging Face id; "" is the first adapter's base. client may be nil.
+func OpenMerge(ctx context.Context, client *hub.Client, base string, adapters ...Share) (*Merge, error) {
+	m := &Merge{}
+	if err := m.open(ctx, client, base, adapters); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Merge) open(ctx context.Context, client *hub.Client, base string, adapters []Share) (err error) {
+	for _, a := range adapters {
+		d, err := OpenAdapter(a.Adapter)
+		if err != nil {
+			return err
+		}
+		m.adapters = append(m.adapters, lora.Term{Directory: d, Weight: a.Weight})
+	}
+	if base == "" {
+		if base, err = baseOf(m.adapters[0].Directory); err != nil {
+			return err
+		}
+	}
+	if m.Base, err = FindModel(ctx, client, base, ""); err != nil {
+		return err
+	}
+	if m.config, err = mamba.LoadConfig(m.Base); err != nil {
+		return err
+	}
+	if m.tensors, err = weights.Open(m.Base); err != nil {
+		return err
+	}
+	tied, err := m.isTied()
+	if tied {
+		m.tie = tiedHead
+	}
+	return err
+}
+
+// isTied reports whether the head of the base is its table: config.json says so and the files have no other head.
+func (m *Merge) isTied() (bool, error) {
+	if !m.config.TieWordEmbeddings {
+		return false, nil
+	}
+	head, ok := m.tensors.Tensor(tiedHead.Head)
+	table, has := m.tensors.Tensor(tiedHead.Table)
+	if !ok || !has {
+		return true, nil
+	}
+	return weights.Equal(head, table)
+}
+
+var tiedHead = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
+
+// TieOf returns which tensors of a model with this configuration are one.
+func TieOf(c mamba.Config) lora.Tie {
+	if !c.TieWordEmbeddings {
+		return lora.Tie{}
+	}
+	return tiedHead
+}
+
+// Close closes the files.
+func (m *Merge) Close() {
+	for _, d := range m.adapters {
+		d.Close()
+	}
+	if m.tensors != nil {
+		m.tensors.Close()
+	}
+}
+
+// CheckBase returns a fault if an adapter was not trained on the base.
+func (m *Merge) CheckBase() error {
+	if !slices.ContainsFunc(m.adapters, func(d lora.Term) bool { return d.Base != "" }) {
+		return nil
+	}
+	fingerprint, err := lora.Fingerprint(m.tensors)
+	if err != nil {
+		return err
+	}
+	for _, d := range m.adapters {
+		if err := d.CheckBase(fingerprint); err != nil {
+			return fault.Fault{Problem: err.Error()}
+		}
+	}
+	return nil
+}
+
+// MergeReport is what a merge did.
+type MergeReport struct {
+	Tensors    int
+	Changed    int      // tensors that differ from the base's
+	UntiedHead bool     // the head has become a separate tensor
+	Difference *float64 // largest, between logits of the merged and of the adapted model; nil for several adapters or a share other than 1
+}
+
+// Write writes the merged model into dir, reads it back and compares its logits with those of the adapted model.
+func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r MergeReport, err error) {
+	want, err := m.adaptedLogits(ctx)
+	if err != nil {
+		return r, err
+	}
+	merged, err := lora.MergeFiles(m.tensors, m.options(o.DType), m.adapters...)
+	if err != nil {
+		return r, err
+	}
+	if err := weights.SaveShards(dir, until(ctx, merged.Entries), nil, o.ShardBytes); err != nil {
+		return r, err
+	}
+	c := m.config
+	c.TieWordEmbeddings = m.tie != lora.Tie{} && !merged.Untied
+	if o.DType != "" {
+		c.DType = o.DType.TorchName()
+	}
+	if err := c.Save(dir); err != nil {
+		return r, err
+	}
+	if err := CopyModelFiles(dir, m.adapters[0].Path, m.Base); err != nil {
+		return r, err
+	}
+	r = MergeReport{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
+	r.Difference, err = m.prove(ctx, dir, want)
+	return r, err
+}
+
+func (m *Merge) options(dtype weights.DType) lora.MergeOptions {
+	o := lora.MergeOptions{Tie: m.tie}
+	if dtype != "" {
+		o.DType = func(name string, shape []int, _ weights.DType) weights.DType { return storedAs(name, shape, dtype) }
+	}
+	return o
+}
+
+// storedAs is the type of a tensor in a file of the given type: sensitive tensors stay float32.
+func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
+	if len(shape) != 2 || strings.HasSuffix(name, ".A_log") {
+		return weights.F32
+	}
+	return dtype
+}
+
+// adaptedLogits returns the logits of the adapted model for the probe, nil for several adapters or a share other than 1. It
+// also checks that base and adapter fit before anything is written.
+func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
+	model, err := mamba.Load(m.Base, mamba.LoadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if len(m.adapters) > 1 || m.adapters[0].Weight != 1 {
+		return nil, nil
+	}
+	adapter, err := m.adapters[0].Load(model)
+	if err != nil {
+		return nil, err
+	}
+	if err := adapter.Enable(); err != nil {
+		return nil, err
+	}
+	return m.probe(ctx, model)
+}
+
+// probe returns the logits of a model for fixed tokens.
+func (m *Merge) probe(ctx context.Context, model *mamba.Model) ([]float32, error) {
+	ids := lora.ProbeIDs(m.config.VocabSize, lora.ProbeTokens)
+	out, err := model.Run(ctx, mamba.Input{IDs: [][]int{ids}}, mamba.Want{Logits: mamba.AllPositions})
+	if err != nil {
+		return nil, err
+	}
+	return out.Logits.Data, nil
+}
+
+// prove loads the merged model and returns the largest difference of its logits from want, nil if that is nil.
+func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64, error) {
+	model, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil || want == nil {
+		return nil, err
+	}
+	got, err := m.probe(ctx, model)
+	if err != nil {
+		return nil, err
+	}
+	d, err := lora.LargestDifference(want, got)
+	if err != nil {
+		return nil, err
+	}
+	largest := 0.0
+	for _, x := range want {
+		largest = max(largest, math.Abs(float64(x)))
+	}
+	if dtype, err := weights.ParseDType(model.Config.DType); err == nil && dtype == weights.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
+		return nil, fmt.Errorf("merge: the merged model's logits differ from the adapted one's by %.3g, which rounding does not explain; nothing was written", d)
+	}
+	return &d, nil
+}
+
+// Undo writes the base's weights into dir, bit for bit, after checking that every tensor of the merged model is what the
+// adapters make of them. It returns the number of tensors.
+func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOptions) (int, error) {
+	t, err := weights.Open(merged)
+	if err != nil {
+		return 0, err
+	}
+	defer t.Close()
+	list, err := lora.UnmergeFiles(ctx, t, m.tensors, m.tie, m.adapters...)
+	if err != nil {
+		return 0, err
+	}
+	if err := weights.SaveShards(dir, until(ctx, list), nil, o.ShardBytes); err != nil {
+		return 0, err
+	}
+	if err := m.config.Save(dir); err != nil {
+		return 0, err
+	}
+	return len(list), CopyModelFiles(dir, m.Base, merged)
+}
+
+// until makes the writing of tensors stop when ctx ends.
+func until(ctx context.Context, tensors []weights.Entry) []weights.Entry {
+	list := slices.Clone(tensors)
+	for i, s := range list {
+		list[i].Values = func() (any, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return s.Values()
+		}
+	}
+	return list
+}
