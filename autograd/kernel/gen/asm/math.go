@@ -343,10 +343,15 @@ func (v ISA) softplusOf(e, x Row) Row {
 // Exp2 returns 2^x for x ≤ 0 or so, exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant
 // for loops that can fold the factor log₂e into x beforehand.
 func (v ISA) Exp2(x reg.VecVirtual) reg.VecVirtual {
-	n, p := v.Vec(), v.Vec()
 	if !v.wide() {
 		VMAXPS(Const(-126), x, x)
 	}
+	return v.Exp2Normal(x)
+}
+
+// Exp2Normal is Exp2 for x ≥ −126.
+func (v ISA) Exp2Normal(x reg.VecVirtual) reg.VecVirtual {
+	n, p := v.Vec(), v.Vec()
 	v.Round(x, n)
 	VSUBPS(n, x, x)
 	VBROADCASTSS(Const(Exp2Coefficients[4]), p)

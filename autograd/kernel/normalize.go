@@ -1,0 +1,39 @@
+package kernel
+
+// Normalize writes y = x / √(mean(x²) + eps), row by row: RMSNorm without a weight. x and y are (rows, m); y may be x. The mean
+// is taken in float64. FalconMamba normalizes dt, B and C like that, which lie in column ranges of one matrix.
+func Normalize[T Float](y, x Mat[T], eps float64) {
+	y.check("normalize y", x.Rows, x.Cols)
+	For(x.Rows, normalizeGrain, func(lo, hi int) {
+		var s [normalizeGrain]T
+		for i := lo; i < hi; i++ {
+			s[i-lo] = T(inverseRMS(x.Row(i), eps))
+		}
+		scaleRows(y.Slice(lo, hi, 0, x.Cols), x.Slice(lo, hi, 0, x.Cols), s[:])
+	})
+}
+
+// normalizeGrain is how many rows one task normalizes: they may be short.
+const normalizeGrain = 32
+
+// NormalizeGrad computes or adds the gradient of Normalize: dx = s·dy − s³·x·mean(dy∘x) with s = 1/√(mean(x²) + eps). With
+// Set, dx may be dy.
+func NormalizeGrad[T Float](mode Mode, dx, dy, x Mat[T], eps float64) {
+	dx.check("normalize dx", x.Rows, x.Cols)
+	dy.check("normalize dy", x.Rows, x.Cols)
+	For(x.Rows, normalizeGrain, func(lo, hi int) {
+		var s, k [normalizeGrain]T
+		for i := lo; i < hi; i++ {
+			inv := inverseRMS(x.Row(i), eps)
+			s[i-lo] = T(inv)
+			k[i-lo] = T(-inv * inv * inv * dot(dy.Row(i), x.Row(i)) / float64(x.Cols))
+		}
+		part := func(m Mat[T]) Mat[T] { return m.Slice(lo, hi, 0, x.Cols) }
+		if mode == Set {
+			scaleRows(part(dx), part(dy), s[:])
+		} else {
+			addRows(part(dx), part(dy), s[:])
+		}
+		addRows(part(dx), part(x), k[:])
+	})
+}

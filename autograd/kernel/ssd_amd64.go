@@ -1,0 +1,55 @@
+package kernel
+
+//go:generate go run -C gen ./ssd -out ../ssd_amd64.s -stubs ../ssd_stub_amd64.go -pkg kernel
+
+// hasSSD reports whether the active kernel set has the kernels of gen/ssd. They are called by name so that their arguments
+// stay on the stack.
+func hasSSD() bool { return active.wide || active.narrow() }
+
+func ssdDecay(rows int, m, gram *float32, ld int, hi, lo, delta *float32) {
+	if active.wide {
+		ssdDecay_512(rows, m, gram, ld, hi, lo, delta)
+		return
+	}
+	ssdDecay_256(rows, m, gram, ld, hi, lo, delta)
+}
+
+func ssdDecayGrad(rows int, m, gram, w, k *float32, ld int, hi, lo, delta, r, da *float32) {
+	if active.wide {
+		ssdDecayGrad_512(rows, m, gram, w, k, 4*ld, hi, lo, delta, r, da)
+		return
+	}
+	ssdDecayGrad_256(rows, m, gram, w, k, 4*ld, hi, lo, delta, r, da)
+}
+
+func ssdScaleRows(rows, n int, y *float32, ldy int, x *float32, ldx int, w *float32) {
+	if active.wide {
+		ssdScaleRows_512(rows, n, y, ldy, x, ldx, w)
+		return
+	}
+	ssdScaleRows_256(rows, n, y, ldy, x, ldx, w)
+}
+
+func ssdAddRows(rows, n int, y *float32, ldy int, x *float32, ldx int, w *float32) {
+	if active.wide {
+		ssdAddRows_512(rows, n, y, ldy, x, ldx, w)
+		return
+	}
+	ssdAddRows_256(rows, n, y, ldy, x, ldx, w)
+}
+
+func ssdDotRows(rows, n int, y, a *float32, lda int, b *float32, ldb int) {
+	if active.wide {
+		ssdDotRows_512(rows, n, y, a, lda, b, ldb)
+		return
+	}
+	ssdDotRows_256(rows, n, y, a, lda, b, ldb)
+}
+
+func ssdStep(rows, n int, y, h, x, b, c *float32, decay, delta, skip float32) {
+	if active.wide {
+		ssdStep_512(rows, n, y, h, x, b, c, decay, delta, skip)
+		return
+	}
+	ssdStep_256(rows, n, y, h, x, b, c, decay, delta, skip)
+}

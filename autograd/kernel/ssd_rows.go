@@ -1,0 +1,80 @@
+package kernel
+
+// Loops over rows, each with a number of its own, for SSD and for norms. In float32 they run vector code where rows are whole
+// blocks of 16 elements.
+
+// wholeRows reports whether rows of n float32 have vector code.
+func wholeRows[T Float](rows, n int) bool {
+	return is32[T]() && hasSSD() && rows > 0 && n > 0 && n%vectorStep == 0
+}
+
+// scaleRows writes y_i = w_i·x_i for the rows of x. y may be x.
+func scaleRows[T Float](y, x Mat[T], w []T) {
+	if wholeRows[T](x.Rows, x.Cols) {
+		y, x := f32Mat(y), f32Mat(x)
+		ssdScaleRows(x.Rows, x.Cols, &y.Data[0], y.Stride, &x.Data[0], x.Stride, &f32s(w)[0])
+		return
+	}
+	for i := range x.Rows {
+		yi, wi := y.Row(i), w[i]
+		for j, v := range x.Row(i) {
+			yi[j] = wi * v
+		}
+	}
+}
+
+// addRows adds w_i·x_i to y_i for the rows of x.
+func addRows[T Float](y, x Mat[T], w []T) {
+	if wholeRows[T](x.Rows, x.Cols) {
+		y, x := f32Mat(y), f32Mat(x)
+		ssdAddRows(x.Rows, x.Cols, &y.Data[0], y.Stride, &x.Data[0], x.Stride, &f32s(w)[0])
+		return
+	}
+	for i := range x.Rows {
+		yi, wi := y.Row(i), w[i]
+		for j, v := range x.Row(i) {
+			yi[j] += wi * v
+		}
+	}
+}
+
+// dotRows writes y_i = Σ a_i·b_i for the rows of a, summed in T.
+func dotRows[T Float](y []T, a, b Mat[T]) {
+	if wholeRows[T](a.Rows, a.Cols) {
+		a, b := f32Mat(a), f32Mat(b)
+		ssdDotRows(a.Rows, a.Cols, &f32s(y)[0], &a.Data[0], a.Stride, &b.Data[0], b.Stride)
+		return
+	}
+	for i := range a.Rows {
+		bi := b.Row(i)
+		var sum T
+		for j, v := range a.Row(i) {
+			sum += v * bi[j]
+		}
+		y[i] = sum
+	}
+}
+
+// copyRows copies x to y, both (rows, cols), on the calling goroutine.
+func copyRows[T Float](y, x Mat[T]) {
+	for i := range x.Rows {
+		copy(y.Row(i), x.Row(i))
+	}
+}
+
+// turnRows writes the transpose of x (rows, cols) to y (cols, rows), on the calling goroutine.
+func turnRows[T Float](y, x Mat[T]) {
+	whole := 0
+	if is32[T]() {
+		y, x := f32Mat(y), f32Mat(x)
+		for ; whole+vectorStep <= x.Rows && x.Cols > 0; whole += vectorStep {
+			rows := rowPointers(x, whole, vectorStep, 0)
+			packTurned(x.Cols, &rows, vectorStep, 1, &y.Data[whole], y.Stride)
+		}
+	}
+	for i := whole; i < x.Rows; i++ {
+		for j, v := range x.Row(i) {
+			y.Data[j*y.Stride+i] = v
+		}
+	}
+}
