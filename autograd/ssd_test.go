@@ -47,8 +47,8 @@ func TestSSDOfOneValue(t *testing.T) {
 func TestSSDGradLong(t *testing.T) {
 	s := ssdSize{2, 1, 2, 3}
 	for _, frozen := range [][]int{nil, {1, 2, 3}, {0, 1, 2, 4}} {
-		gradtest.Check(t, gradtest.Options{Lengths: []int{70, 150}, Frozen: frozen, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
-			return ag.SSD(ag.SSDInput{XBC: lookup(g, p[0]), DT: lookup(g, p[1]), DTBias: p[2], ALog: p[3], D: p[4], Groups: s.g, State: s.n, Limit: noLimit, Chunk: 64})
+		gradtest.Check(t, gradtest.Options{Lengths: []int{70, 30}, Frozen: frozen, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
+			return ag.SSD(ag.SSDInput{XBC: lookup(g, p[0]), DT: lookup(g, p[1]), DTBias: p[2], ALog: p[3], D: p[4], Groups: s.g, State: s.n, Limit: noLimit, Chunk: 16})
 		}}, []int{11, s.xbc()}, []int{11, s.h}, []int{s.h}, []int{s.h}, []int{s.h})
 	}
 }
