@@ -1,5 +1,7 @@
 package kernel
 
+import "unsafe"
+
 // GatedNorm is the norm of Mamba-2, which gates first: with v = y·silu(z),
 //
 //	o = w ∘ v / √(mean(v²) + eps)
@@ -38,12 +40,11 @@ func (n *GatedNorm[T]) Forward(o Mat[T]) {
 
 // group computes one group of one row.
 func (n *GatedNorm[T]) group(o, y, z, w []T) {
-	if !is32[T]() || active.vec.gate == nil {
-		n.groupRef(o, y, z, w)
-		return
+	if hasVectors[T]() {
+		gatedNormVector(f32s(o), f32s(y), f32s(z), f32s(w), n.Eps)
+	} else {
+		gatedNormRef(o, y, z, w, n.Eps)
 	}
-	apply3(active.vec.gate, f32s(o), f32s(y), f32s(z))
-	scaleBy(o, o, w, T(inverseRMS(o, n.Eps)))
 }
 
 // Backward adds to g the gradients of Forward at do (rows, d).
@@ -86,29 +87,19 @@ func (n *GatedNorm[T]) rowBackward(dy, dz, dw, do []T, t int, room [2][]T) {
 			}
 			return x[at : at+width]
 		}
-		if is32[T]() && active.vec.gate != nil && width%vectorStep == 0 {
-			n.groupBackward(part(dy), part(dz), part(dw), part(do), part(y), part(z), part(n.W), room)
+		g := gatedNormGrad[T]{part(dy), part(dz), part(dw), part(do), part(y), part(z), part(n.W), n.Eps}
+		if hasVectors[T]() && width%vectorStep == 0 {
+			gatedNormGradVector((*gatedNormGrad[float32])(unsafe.Pointer(&g)), [2][]float32{f32s(room[0]), f32s(room[1])})
 		} else {
-			n.groupBackwardRef(part(dy), part(dz), part(dw), part(do), part(y), part(z), part(n.W))
+			g.ref()
 		}
 	}
 }
 
-// groupBackward is groupBackwardRef in vectors of float32.
-func (n *GatedNorm[T]) groupBackward(dy, dz, dw, do, y, z, w []T, room [2][]T) {
-	vec, width := &active.vec, len(y)
-	v, dv := room[0][:width], room[1][:width]
-	pv, pd, py, pz := &f32s(v)[0], &f32s(dv)[0], &f32s(y)[0], &f32s(z)[0]
-	vec.gate(width, pv, py, pz)
-	s := T(inverseRMS(v, n.Eps))
-	clear(dv)
-	rmsNormGradRow(dv, do, v, w, s)
-	if dw != nil {
-		mulAddScaled(dw, do, v, s)
-	}
-	vec.gate(width, &f32s(dy)[0], pd, pz)
-	vec.mul(width, pv, pd, py)
-	vec.siluGrad(width, &f32s(dz)[0], pv, pz)
+// gatedNormGrad are one group of one row on its way back: dy and dz are overwritten, and dw, which may be nil, is added to.
+type gatedNormGrad[T Float] struct {
+	dy, dz, dw, do, y, z, w []T
+	eps                     float64
 }
 
 // deliverRow adds x to row t of y, or overwrites it; y may be absent.

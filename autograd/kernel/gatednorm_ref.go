@@ -1,45 +1,43 @@
 package kernel
 
-// The gated norm of one group of channels of one row, plainly.
+// The plain loops of the gated norm, for one group of channels of one row. Dao & Gu 2024.
+//
+//	v = y·silu(z)    o = w∘v·s    s = 1/√(mean(v²) + eps)
+//
+// and backward, with q = w∘do,
+//
+//	dv = s·q − s³·v·mean(q∘v)    dw = do∘v·s
+//	dy = dv·silu(z)    dz = dv∘y·silu′(z)
 
-// groupRef writes o = w∘v·ρ with v = y·silu(z) and ρ = 1/√(mean(v²) + eps).
-func (n *GatedNorm[T]) groupRef(o, y, z, w []T) {
+// gatedNormRef writes o.
+func gatedNormRef[T Float](o, y, z, w []T, eps float64) {
 	for j, v := range y {
 		o[j] = v * silu(z[j])
 	}
-	s := T(inverseRMS(o, n.Eps))
+	s := inverseRMSRef(o, eps)
 	for j := range o {
-		o[j] = w[j] * o[j] * s
+		o[j] *= w[j] * s
 	}
 }
 
-// groupBackwardRef is groupRef's gradient: with q = w∘do,
-//
-//	dv = ρ·q − ρ³·v·mean(q∘v)    dw = do∘v·ρ
-//	dy = dv·silu(z)    dz = dv∘y·silu′(z)
-//
-// It overwrites dy and dz and adds to dw, each of which may be nil.
-func (n *GatedNorm[T]) groupBackwardRef(dy, dz, dw, do, y, z, w []T) {
-	v := make([]T, len(y))
+// ref computes the gradients.
+func (g *gatedNormGrad[T]) ref() {
+	v := make([]T, len(g.y))
 	for j := range v {
-		v[j] = y[j] * silu(z[j])
+		v[j] = g.y[j] * silu(g.z[j])
 	}
-	s := T(inverseRMS(v, n.Eps))
-	var c float64
+	s := inverseRMSRef(v, g.eps)
+	var sum float64
 	for j := range v {
-		c += float64(w[j] * do[j] * v[j])
+		sum += float64(g.w[j] * g.do[j] * v[j])
 	}
-	k := s * s * s * T(c/float64(len(v)))
+	k := s * s * s * T(sum/float64(len(v)))
 	for j := range v {
-		dv := s*w[j]*do[j] - k*v[j]
-		if dw != nil {
-			dw[j] += do[j] * v[j] * s
+		dv := s*g.w[j]*g.do[j] - k*v[j]
+		if g.dw != nil {
+			g.dw[j] += g.do[j] * v[j] * s
 		}
-		if dy != nil {
-			dy[j] = dv * silu(z[j])
-		}
-		if dz != nil {
-			dz[j] = dv * y[j] * siluGrad(z[j])
-		}
+		g.dy[j] = dv * silu(g.z[j])
+		g.dz[j] = dv * g.y[j] * siluGrad(g.z[j])
 	}
 }

@@ -106,7 +106,7 @@ func TestNormalize(t *testing.T) {
 			x := all.Slice(0, rows, 3, 3+m)
 			y, intact := guarded(rows, m, 2)
 			ones, want := make([]float32, m), randomMat[float32](rng, rows, m)
-			Fill(ones, 1)
+			fill(ones, 1)
 			RMSNorm(want, x, ones, 1e-6)
 			Normalize(y, x, 1e-6)
 			nearMat(t, "y", y, mat64(want), 1e-6)
@@ -136,7 +136,7 @@ func TestNormalizeGrad(t *testing.T) {
 		return dot(y, dy.Data)
 	}
 	dx := Dense(make([]float64, rows*m), rows, m)
-	Fill(dx.Data, 3)
+	fill(dx.Data, 3)
 	NormalizeGrad(Set, dx, dy, x, gatedEps)
 	checkGrad(t, "x", x.Data, dx.Data, loss)
 }

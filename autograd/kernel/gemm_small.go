@@ -66,29 +66,7 @@ func (f *factor[T]) mul(mode Mode, c, b Mat[T], shape triangle, next ...Mat[T]) 
 		f.mulTiles(mode, f32Mat(c), f32Mat(b), shape, next)
 		return
 	}
-	for i := range f.m {
-		k0, k1 := f.steps(shape, i, i+1)
-		row := c.Row(i)
-		if shape == lowerOut {
-			row = row[:i+1]
-		}
-		if mode == Set {
-			clear(row)
-		}
-		for l := k0; l < k1; l++ {
-			a, bl := f.at(i, l), b.Row(l)
-			for j := range row {
-				row[j] += a * bl[j]
-			}
-		}
-	}
-}
-
-func (f *factor[T]) at(i, l int) T {
-	if f.turned {
-		return f.mat.Data[l*f.mat.Stride+i]
-	}
-	return f.mat.Data[i*f.mat.Stride+l]
+	f.mulRef(mode, c, b, shape)
 }
 
 // mulTiles is mul in float32: for each strip of b, as wide as a tile, all panels.

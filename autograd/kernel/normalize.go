@@ -7,7 +7,7 @@ func Normalize[T Float](y, x Mat[T], eps float64) {
 	For(x.Rows, normalizeGrain, func(lo, hi int) {
 		var s [normalizeGrain]T
 		for i := lo; i < hi; i++ {
-			s[i-lo] = T(inverseRMS(x.Row(i), eps))
+			s[i-lo] = inverseRMS(x.Row(i), eps)
 		}
 		scaleRows(y.Slice(lo, hi, 0, x.Cols), x.Slice(lo, hi, 0, x.Cols), s[:])
 	})
@@ -24,9 +24,8 @@ func NormalizeGrad[T Float](mode Mode, dx, dy, x Mat[T], eps float64) {
 	For(x.Rows, normalizeGrain, func(lo, hi int) {
 		var s, k [normalizeGrain]T
 		for i := lo; i < hi; i++ {
-			inv := inverseRMS(x.Row(i), eps)
-			s[i-lo] = T(inv)
-			k[i-lo] = T(-inv * inv * inv * dot(dy.Row(i), x.Row(i)) / float64(x.Cols))
+			r := inverseRMS(x.Row(i), eps)
+			s[i-lo], k[i-lo] = r, -r*r*r*T(dot(dy.Row(i), x.Row(i))/float64(x.Cols))
 		}
 		part := func(m Mat[T]) Mat[T] { return m.Slice(lo, hi, 0, x.Cols) }
 		if mode == Set {

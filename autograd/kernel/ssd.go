@@ -273,7 +273,7 @@ func (r *ssdRun[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	for i := range d.q {
 		d.raw[i] = r.DT.Data[(c.lo+i)*r.DT.Stride+h] + r.DTBias[h]
 	}
-	Softplus(d.soft, d.raw)
+	mapElements(d.soft, d.raw, softplus[T], active.vec.softplus)
 	a, sum := -float64(exp(r.ALog[h])), 0.0
 	for i := range d.q {
 		d.delta[i] = r.clamp(d.soft[i])
@@ -290,8 +290,8 @@ func (r *ssdRun[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	for _, p := range [...][]T{d.delta, d.into, d.fade} {
 		clear(p[d.q:])
 	}
-	Exp(d.into, d.into)
-	Exp(d.fade, d.fade)
+	mapElements(d.into, d.into, exp[T], active.vec.exp)
+	mapElements(d.fade, d.fade, exp[T], active.vec.exp)
 	for i := range d.q {
 		d.into[i], d.fade[i] = audible(d.into[i]), audible(d.fade[i])
 		d.out[i] = d.fade[i] * d.delta[i]
@@ -314,13 +314,7 @@ func (d *ssdDecays[T]) mask(m, gram Mat[T], skip T) {
 		m, g := f32Mat(m), f32Mat(gram)
 		ssdDecay(d.q, &m.Data[0], &g.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0])
 	} else {
-		for i := range d.q {
-			row := m.Data[i*m.Stride:][:m.Stride]
-			for j, v := range gram.Row(i)[:i+1] {
-				row[j] = v * exp(T(d.s[i]-d.s[j])) * d.delta[j]
-			}
-			clear(row[i+1 : min(len(row), i+1+vectorStep)])
-		}
+		d.maskRef(m, gram)
 	}
 	for i := range d.q {
 		m.Data[i*m.Stride+i] += skip

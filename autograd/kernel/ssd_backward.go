@@ -355,28 +355,14 @@ func (b *ssdBackward[T]) toAfter(w *ssdHeadBack[T], x, dx Mat[T], sh *ssdSharedB
 	left.mul(mode, db, w.lt, square)
 }
 
-// maskGrad writes m as mask does, adds e_ij·k_ij·Δ_j to w, and computes r_j = Σ_i v_ij and da_i = Σ_{j<i≤i'} v_i'j·Δ_j.
+// maskGrad writes m as mask does, adds e_ij·k_ij·Δ_j to w, and computes r_j = Σ_i v_ij and the part of da_i within the chunk.
 func (d *ssdDecays[T]) maskGrad(m, gram, w, k Mat[T], r, da []T, skip T) {
 	clear(r)
 	if is32[T]() && hasSSD() {
 		m, g, w, k := f32Mat(m), f32Mat(gram), f32Mat(w), f32Mat(k)
 		ssdDecayGrad(d.q, &m.Data[0], &g.Data[0], &w.Data[0], &k.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0], &f32s(r)[0], &f32s(da)[0])
 	} else {
-		for i := d.q - 1; i >= 0; i-- {
-			row, kr, wr := m.Data[i*m.Stride:][:m.Stride], k.Row(i), w.Row(i)
-			var sum T
-			for j, g := range gram.Row(i)[:i+1] {
-				e := exp(T(d.s[i] - d.s[j]))
-				row[j] = g * e * d.delta[j]
-				wr[j] += e * kr[j] * d.delta[j]
-				r[j] += g * e * kr[j]
-				if j < i {
-					sum += r[j] * d.delta[j]
-				}
-			}
-			clear(row[i+1 : min(len(row), i+1+vectorStep)])
-			da[i] = sum
-		}
+		d.maskGradRef(m, gram, w, k, r, da)
 	}
 	for i := range d.q {
 		m.Data[i*m.Stride+i] += skip
@@ -412,7 +398,7 @@ func (b *ssdBackward[T]) deliver(w *ssdHeadBack[T], c ssdChunk, dx Mat[T], sums 
 // slopes returns the derivative of Δ by raw for the rows of w: see slope.
 func (b *ssdBackward[T]) slopes(w *ssdHeadBack[T]) []T {
 	d := w.lo // no longer wanted
-	Activate(Sigmoid, d, w.raw)
+	activateSlice(Sigmoid, d, w.raw)
 	for i, raw := range w.raw[:w.q] {
 		if raw > 20 {
 			d[i] = 1

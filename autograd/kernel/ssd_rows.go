@@ -1,7 +1,7 @@
 package kernel
 
-// Loops over rows, each with a number of its own, for SSD and for norms. In float32 they run vector code where rows are whole
-// blocks of 16 elements.
+// Loops over rows that have a number each, for SSD and for norms. In float32 they run vector code where rows are whole blocks of
+// 16 elements.
 
 // wholeRows reports whether rows of n float32 have vector code.
 func wholeRows[T Float](rows, n int) bool {
@@ -15,12 +15,7 @@ func scaleRows[T Float](y, x Mat[T], w []T) {
 		ssdScaleRows(x.Rows, x.Cols, &y.Data[0], y.Stride, &x.Data[0], x.Stride, &f32s(w)[0])
 		return
 	}
-	for i := range x.Rows {
-		yi, wi := y.Row(i), w[i]
-		for j, v := range x.Row(i) {
-			yi[j] = wi * v
-		}
-	}
+	scaleRowsRef(y, x, w)
 }
 
 // addRows adds w_i·x_i to y_i for the rows of x.
@@ -30,12 +25,7 @@ func addRows[T Float](y, x Mat[T], w []T) {
 		ssdAddRows(x.Rows, x.Cols, &y.Data[0], y.Stride, &x.Data[0], x.Stride, &f32s(w)[0])
 		return
 	}
-	for i := range x.Rows {
-		yi, wi := y.Row(i), w[i]
-		for j, v := range x.Row(i) {
-			yi[j] += wi * v
-		}
-	}
+	addRowsRef(y, x, w)
 }
 
 // dotRows writes y_i = Σ a_i·b_i for the rows of a, summed in T.
@@ -45,14 +35,7 @@ func dotRows[T Float](y []T, a, b Mat[T]) {
 		ssdDotRows(a.Rows, a.Cols, &f32s(y)[0], &a.Data[0], a.Stride, &b.Data[0], b.Stride)
 		return
 	}
-	for i := range a.Rows {
-		bi := b.Row(i)
-		var sum T
-		for j, v := range a.Row(i) {
-			sum += v * bi[j]
-		}
-		y[i] = sum
-	}
+	dotRowsRef(y, a, b)
 }
 
 // copyRows copies x to y, both (rows, cols), on the calling goroutine.
@@ -72,9 +55,5 @@ func turnRows[T Float](y, x Mat[T]) {
 			packTurned(x.Cols, &rows, vectorStep, 1, &y.Data[whole], y.Stride)
 		}
 	}
-	for i := whole; i < x.Rows; i++ {
-		for j, v := range x.Row(i) {
-			y.Data[j*y.Stride+i] = v
-		}
-	}
+	turnRowsRef(y, x, whole)
 }
