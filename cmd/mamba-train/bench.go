@@ -116,7 +116,7 @@ func (a *app) bench(f benchFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	if f.mode == "full" && a.precision == "bf16" {
 		return cli.Misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
@@ -217,15 +217,15 @@ func (b *benchmark) batch() ag.Batch {
 	return batch
 }
 
-// fixed is a data set of the same micro-batch for each rank.
-type fixed struct {
+// sameBatch is a data set of the same micro-batch for each rank.
+type sameBatch struct {
 	batch ag.Batch
 	ranks int
 }
 
-func (f fixed) Batches(int) (int, error) { return f.ranks, nil }
+func (f sameBatch) Batches(int) (int, error) { return f.ranks, nil }
 
-func (f fixed) Batch(context.Context, int, int) (trainer.Batch, error) {
+func (f sameBatch) Batch(context.Context, int, int) (trainer.Batch, error) {
 	return trainer.Batch{Batch: f.batch}, nil
 }
 
@@ -252,7 +252,7 @@ func (b *benchmark) train(ctx context.Context) error {
 	s := trainer.Default()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
 	t, err := trainer.New(s, trainer.Task{
-		Params: params, Program: program, Rows: b.tokens, Train: fixed{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: recipe.SpareCore(b.comm),
+		Params: params, Program: program, Rows: b.tokens, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: recipe.SpareCore(b.comm),
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.Stepped); ok {
 				b.add(e.Time)

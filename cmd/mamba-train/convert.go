@@ -51,14 +51,14 @@ func (a *app) convert(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
-	r := written{Output: f.output}
-	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) error {
+	r := weightsResult{Output: f.output}
+	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) error {
 		if _, err := mamba.Convert(ctx, dir, tmp, o); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (a *app) convert(f convertFlags) error {
 		return recipe.CopyModelFiles(tmp, dir)
 	})
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	return a.Result(r, fmt.Sprintf("wrote %s: %d tensors", r.Output, r.Tensors))
 }

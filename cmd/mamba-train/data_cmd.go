@@ -48,7 +48,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	if !strings.HasSuffix(output, ".jsonl") && !strings.HasSuffix(output, ".parquet") {
 		return cli.Misusef("--output must end in .jsonl or .parquet, got %q", output)
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, t, err := f.load(ctx, a)
 	if err != nil {
@@ -56,7 +56,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	}
 	s, err := data.WriteTokens(ctx, c.Data.Train, t, a.dataOptions(c), output)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	r := struct {
 		Rows   int `json:"rows"`
@@ -86,7 +86,7 @@ func (a *app) trainTokenizerCommand() *cobra.Command {
 }
 
 func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string) error {
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, err := f.read()
 	if err != nil {
@@ -94,7 +94,7 @@ func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string
 	}
 	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataOptions(c), o, output)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	r := struct {
 		Output    string `json:"output"`

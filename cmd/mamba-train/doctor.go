@@ -60,14 +60,14 @@ type modelCheck struct {
 }
 
 func (a *app) doctor(model string) error {
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
 	faults := r.checkKernels()
 	if model != "" {
 		dir, err := a.modelDirectory(ctx, model)
 		if err != nil {
-			return cli.Signalled(ctx, err)
+			return cli.WithSignal(ctx, err)
 		}
 		if r.Model, err = checkModel(ctx, dir); err != nil {
 			faults = append(faults, err.Error())

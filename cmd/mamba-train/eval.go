@@ -103,14 +103,14 @@ func (a *app) eval(f evalFlags) error {
 		}
 	}
 	f.options.Hub = a.hub()
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}
 	if f.choices {
-		return cli.Signalled(ctx, a.evalChoices(ctx, m, f))
+		return cli.WithSignal(ctx, a.evalChoices(ctx, m, f))
 	}
 	var all recipe.Evaluation
 	var rows []rowLoss
@@ -118,7 +118,7 @@ func (a *app) eval(f evalFlags) error {
 	for _, path := range f.data {
 		e, err := m.Evaluate(ctx, recipe.Sources{{Path: path}}, f.options)
 		if err != nil {
-			return cli.Signalled(ctx, err)
+			return cli.WithSignal(ctx, err)
 		}
 		set := ""
 		if len(f.data) > 1 {

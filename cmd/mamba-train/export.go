@@ -51,14 +51,14 @@ func (a *app) export(f convertFlags) error {
 	if !f.force && cli.Exists("", f.output) == nil {
 		return cli.Misusef("--output %s is there already; --force replaces it", f.output)
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	if f.adapter != "" {
-		return cli.Signalled(ctx, a.exportAdapter(ctx, f))
+		return cli.WithSignal(ctx, a.exportAdapter(ctx, f))
 	}
 	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
@@ -66,9 +66,9 @@ func (a *app) export(f convertFlags) error {
 		return err
 	})
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
-	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
@@ -93,5 +93,5 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }

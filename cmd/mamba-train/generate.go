@@ -85,11 +85,11 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err := f.check(cmd, a); err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	if len(f.stop) > 0 {
 		if err := m.NeedTokenizer("--stop"); err != nil {
@@ -100,7 +100,7 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 		stop() // from here on an interrupt ends an answer
 		return a.converse(m, f)
 	}
-	return cli.Signalled(ctx, a.continuePrompts(ctx, m, f))
+	return cli.WithSignal(ctx, a.continuePrompts(ctx, m, f))
 }
 
 // continuePrompts continues the prompts that the flags name.

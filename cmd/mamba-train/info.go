@@ -46,15 +46,15 @@ func (a *app) infoCommand() *cobra.Command {
 }
 
 func (a *app) info(f infoFlags) error {
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	switch {
 	case f.config != "":
 		return a.infoRun(f)
 	case f.adapter != "":
-		return cli.Signalled(ctx, a.infoAdapter(ctx, f))
+		return cli.WithSignal(ctx, a.infoAdapter(ctx, f))
 	}
-	return cli.Signalled(ctx, a.infoModel(ctx, f.model))
+	return cli.WithSignal(ctx, a.infoModel(ctx, f.model))
 }
 
 // modelInfo is what info prints of a model with --json. Memory is that of the weights as generation keeps them.

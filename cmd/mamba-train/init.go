@@ -44,8 +44,8 @@ func (a *app) initCommand() *cobra.Command {
 	return cmd
 }
 
-// written is what commands print that write a model.
-type written struct {
+// weightsResult is what commands that write weights print with --json.
+type weightsResult struct {
 	Output  string `json:"output"`
 	Tensors int    `json:"tensors"`
 }
@@ -67,30 +67,30 @@ func (a *app) initModel(f initFlags) error {
 			return cli.Misusef("--tokenizer %s: no %s in it", f.tokenizer, file)
 		}
 	}
-	if err := cli.CheckOutput(f.output, cli.PolicyOf(f.force)); err != nil {
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force)); err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed)
 	if err != nil {
 		return err
 	}
-	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) error {
+	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) error {
 		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: weights.DefaultShardBytes}); err != nil {
 			return err
 		}
 		return recipe.CopyModelFiles(tmp, f.tokenizer)
 	})
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	n := 0
 	for _, p := range m.Params() {
 		n += p.Size()
 	}
 	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, format.Count(n), len(m.Params()))
-	return a.Result(written{f.output, len(m.Params())}, text)
+	return a.Result(weightsResult{f.output, len(m.Params())}, text)
 }
 
 func (f initFlags) modelConfig() (mamba.Config, error) {

@@ -35,8 +35,8 @@ func (a *app) inspectCommand() *cobra.Command {
 	return cmd
 }
 
-// shownRow is a document as inspect prints it with --json.
-type shownRow struct {
+// rowResult is a document as inspect prints it with --json.
+type rowResult struct {
 	Row    int    `json:"row"` // of the source, from 0
 	Text   string `json:"text,omitempty"`
 	IDs    []int  `json:"ids"`
@@ -44,11 +44,11 @@ type shownRow struct {
 }
 
 func (a *app) inspect(f dataFlags, rows, batch int) error {
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, d, t, err := f.open(ctx, a)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	defer d.Close()
 	b := firstDocuments(d, rows)
@@ -63,10 +63,10 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 		b = l.At(0, batch)
 	}
 	var text strings.Builder
-	shown := make([]shownRow, b.Documents())
+	shown := make([]rowResult, b.Documents())
 	for i := range shown {
 		one := b.Document(i)
-		shown[i] = shownRow{Row: one.Rows[0], IDs: one.Tokens, Labels: one.Labels}
+		shown[i] = rowResult{Row: one.Rows[0], IDs: one.Tokens, Labels: one.Labels}
 		if t != nil {
 			shown[i].Text = t.Decode(one.Tokens)
 		}

@@ -82,14 +82,14 @@ func (a *app) merge(f mergeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := cli.CheckOutput(f.output, cli.PolicyOf(f.force)); err != nil {
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force)); err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := a.openMerge(ctx, f.model, f.adapters)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	defer m.Close()
 	if !f.force {
@@ -98,12 +98,12 @@ func (a *app) merge(f mergeFlags) error {
 		}
 	}
 	var r recipe.MergeReport
-	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) (err error) {
+	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
 		r, err = m.Write(ctx, tmp, o)
 		return err
 	})
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	result := mergeResult{f.output, r.Tensors, r.Changed, r.UntiedHead, (*cli.Finite)(r.Difference)}
 	return a.Result(result, result.text())

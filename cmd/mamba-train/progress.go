@@ -82,14 +82,14 @@ func (p *progress) observe(e trainer.Event) {
 	case trainer.Skipped:
 		p.aside(func() { p.app.Warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
 	case trainer.NoGradient:
-		p.aside(func() { p.app.Warn("no gradient reaches %s", abridged(e.Names)) })
+		p.aside(func() { p.app.Warn("no gradient reaches %s", abbreviate(e.Names)) })
 	case trainer.Stopping:
 		p.aside(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
 	}
 }
 
-// abridged names a few and counts the rest.
-func abridged(names []string) string {
+// abbreviate names a few and counts the others.
+func abbreviate(names []string) string {
 	const most = 4
 	text := ""
 	for i, n := range names[:min(most, len(names))] {

@@ -49,10 +49,10 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 	if cli.SaveSignal != nil {
 		others = append(others, cli.SaveSignal)
 	}
-	ctx, stop = cli.Interruptible(others...)
+	ctx, stop = cli.NotifyContext(others...)
 	if c, ok := comm.(*mpi.Comm); ok {
 		context.AfterFunc(ctx, func() {
-			if s, ok := context.Cause(ctx).(cli.Signal); ok && s.Signal == syscall.SIGTERM {
+			if s, ok := context.Cause(ctx).(cli.Interrupt); ok && s.Signal == syscall.SIGTERM {
 				c.Hurry()
 			}
 		})
@@ -62,7 +62,7 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 
 // leave ends a run. On several ranks rank 0 reports what all of them know; a rank that fails by itself ends the others.
 func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) error {
-	err = cli.Signalled(ctx, err)
+	err = cli.WithSignal(ctx, err)
 	if comm.Size() == 1 {
 		return discharge(err)
 	}
@@ -97,7 +97,7 @@ func common(err error) bool {
 // sameSignal makes the signal that has reached a rank that of all of them, so that they end with the same code.
 func sameSignal(comm trainer.Communicator, err error) error {
 	number := []float64{0}
-	var s cli.Stopped
+	var s cli.InterruptError
 	if errors.As(err, &s) {
 		if n, ok := s.Signal.(syscall.Signal); ok {
 			number[0] = float64(n)
@@ -109,16 +109,16 @@ func sameSignal(comm trainer.Communicator, err error) error {
 	if number[0] == 0 {
 		return err
 	}
-	return cli.Stopped{Signal: syscall.Signal(number[0]), Err: err}
+	return cli.InterruptError{Signal: syscall.Signal(number[0]), Err: err}
 }
 
 // discharge makes the end that SIGUSR1 asks for a success: a scheduler sends it before a job's time is over, so that it
 // saves its state and goes on in the next job.
 func discharge(err error) error {
-	var s cli.Stopped
+	var s cli.InterruptError
 	var i *trainer.Interrupted
 	if errors.As(err, &s) && s.Signal == cli.SaveSignal && errors.As(err, &i) && i.Err == nil {
-		return cli.Saved{Err: err}
+		return cli.Success{Err: err}
 	}
 	return err
 }

@@ -19,7 +19,7 @@ type app struct {
 	precision string
 
 	downloads downloads
-	began     bool // a command has taken over from the command line's reading
+	parsed    bool // the command line has been read and a command runs
 }
 
 // run executes a command line and returns the exit code. Whatever goes wrong becomes a message here, and never a trace.
@@ -40,12 +40,12 @@ func run(args []string) (code int) {
 	err := root.ExecuteContext(context.Background())
 	a.downloads.end()
 	if err == nil {
-		a.began, err = true, out.Err // help is written by cobra, which does not look
+		a.parsed, err = true, out.Err // help is written by cobra, which does not look
 	}
 	if err == nil {
 		return cli.ExitDone
 	}
-	if !a.began {
+	if !a.parsed {
 		err = cli.Misuse(cli.CommandError(root, err))
 	}
 	fmt.Fprintf(a.Err, "mamba-train: %s\n", cli.Message(err))
@@ -70,23 +70,23 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.Verbose, "verbose", "v", false, "print more detail")
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0 = all cores")
 	root.AddCommand(a.commands()...)
-	a.takeOver(root)
+	a.markParsed(root)
 	completions(root)
 	root.SetHelpCommand(a.helpCommand())
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return root
 }
 
-// takeOver marks, in every command below parent, the moment at which its command line has been read.
-func (a *app) takeOver(parent *cobra.Command) {
+// markParsed makes every command below parent record that its command line has been read.
+func (a *app) markParsed(parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
-		a.takeOver(cmd)
+		a.markParsed(cmd)
 		run := cmd.RunE
 		if run == nil {
 			continue
 		}
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			a.began = true
+			a.parsed = true
 			if err := a.applyCommon(cmd); err != nil {
 				return err
 			}

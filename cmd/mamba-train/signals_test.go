@@ -65,7 +65,7 @@ func TestSignalsSaveTheRun(t *testing.T) {
 const beStuck = "MAMBA_TRAIN_BE_STUCK"
 
 func stuck(path string) {
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	_ = cli.Stage(ctx, path, cli.Refuse, func(tmp string) error {
 		if err := os.WriteFile(filepath.Join(tmp, "half"), []byte("a"), 0o666); err != nil {

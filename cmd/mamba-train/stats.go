@@ -79,11 +79,11 @@ func (a *app) stats(f dataFlags, picture string) error {
 	if ext := filepath.Ext(picture); picture != "" && ext != ".svg" && ext != ".png" {
 		return cli.Misusef("--plot must end in .svg or .png, got %q", picture)
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, d, _, err := f.open(ctx, a)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	defer d.Close()
 	report, err := d.Report(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))

@@ -148,17 +148,17 @@ func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) erro
 	if i.Err != nil {
 		return fmt.Errorf("%v after step %d, and the checkpoint could not be written: %w", cause, i.Step, i.Err)
 	}
-	return explained{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir), err}
+	return rewordedError{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir), err}
 }
 
-// explained is an error in other words.
-type explained struct {
+// rewordedError is an error with a message of its own.
+type rewordedError struct {
 	text string
 	error
 }
 
-func (e explained) Error() string { return e.text }
-func (e explained) Unwrap() error { return e.error }
+func (e rewordedError) Error() string { return e.text }
+func (e rewordedError) Unwrap() error { return e.error }
 
 // trainResult is what train prints with --json.
 type trainResult struct {

@@ -32,24 +32,24 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := cli.Interruptible()
+	ctx, stop := cli.NotifyContext()
 	defer stop()
 	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	m, err := a.openMerge(ctx, f.base, f.adapters)
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
 	defer m.Close()
 	n := 0
-	err = cli.Stage(ctx, f.output, cli.PolicyOf(f.force), func(tmp string) (err error) {
+	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
 		n, err = m.Undo(ctx, dir, tmp, o)
 		return err
 	})
 	if err != nil {
-		return cli.Signalled(ctx, err)
+		return cli.WithSignal(ctx, err)
 	}
-	return a.Result(written{f.output, n}, fmt.Sprintf("wrote %s: %d tensors, as in %s", f.output, n, m.Base))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors, as in %s", f.output, n, m.Base))
 }

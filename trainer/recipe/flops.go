@@ -14,31 +14,34 @@ func (w Work) Total() float64 { return w.Forward + w.Backward }
 // WorkOf counts one pass over documents of rows tokens in all, of which labels have something to predict. Backward
 // counts the gradients that the trainable parameters ask for: no weight that is frozen has one, and no input below the
 // first thing that trains.
-func WorkOf(m *mamba.Model, rows, labels int) (w Work) {
-	below := false // something below trains, so that the gradient has to get there
-	w.lookup(m, rows, &below)
+func WorkOf(m *mamba.Model, rows, labels int) Work {
+	c := workCounter{}
+	c.lookup(m, rows)
 	for _, b := range m.Layers {
-		w.norm(b.Norm.Weight.Trainable(), &below)
+		c.below = c.below || b.Norm.Weight.Trainable()
 		x := b.Mixer
-		w.linear(x.InProj, rows, &below)
-		w.norm(x.Conv1d.Weight.Trainable() || x.Conv1d.Bias != nil && x.Conv1d.Bias.Trainable(), &below)
-		w.linear(x.XProj, rows, &below)
-		w.linear(x.DTProj, rows, &below)
-		w.norm(x.ALog.Trainable() || x.D.Trainable(), &below)
-		w.linear(x.OutProj, rows, &below)
+		c.linear(x.InProj, rows)
+		c.below = c.below || x.Conv1d.Weight.Trainable() || x.Conv1d.Bias != nil && x.Conv1d.Bias.Trainable()
+		c.linear(x.XProj, rows)
+		c.linear(x.DTProj, rows)
+		c.below = c.below || x.ALog.Trainable() || x.D.Trainable()
+		c.linear(x.OutProj, rows)
 	}
-	w.norm(m.NormF.Weight.Trainable(), &below)
-	w.linear(m.Head, labels, &below)
-	return w
+	c.below = c.below || m.NormF.Weight.Trainable()
+	c.linear(m.Head, labels)
+	return c.Work
 }
 
-// norm stands for an operation without a matrix product.
-func (w *Work) norm(trains bool, below *bool) { *below = *below || trains }
+// workCounter counts work along a model.
+type workCounter struct {
+	Work
+	below bool // something below trains, so that the gradient has to get there
+}
 
 // lookup counts the embedding table's adapter; the table itself is only read.
-func (w *Work) lookup(m *mamba.Model, rows int, below *bool) {
+func (w *workCounter) lookup(m *mamba.Model, rows int) {
 	e := m.Embeddings
-	*below = e.Weight.Trainable()
+	w.below = e.Weight.Trainable()
 	if e.LowRank == nil {
 		return
 	}
@@ -50,12 +53,12 @@ func (w *Work) lookup(m *mamba.Model, rows int, below *bool) {
 	if e.LowRank.A.Trainable() {
 		w.Backward += product // the gradient of A's rows
 	}
-	*below = *below || e.LowRank.A.Trainable() || e.LowRank.B.Trainable()
+	w.below = w.below || e.LowRank.A.Trainable() || e.LowRank.B.Trainable()
 }
 
 // linear counts a projection and its adapter. Its input has a gradient if anything below trains.
-func (w *Work) linear(l *nn.Linear, rows int, below *bool) {
-	inputs, out, in := *below, float64(l.Out()), float64(l.In())
+func (w *workCounter) linear(l *nn.Linear, rows int) {
+	inputs, out, in := w.below, float64(l.Out()), float64(l.In())
 	product := 2 * float64(rows) * out * in
 	w.Forward += product
 	if inputs {
@@ -64,7 +67,7 @@ func (w *Work) linear(l *nn.Linear, rows int, below *bool) {
 	if l.Weight.Trainable() {
 		w.Backward += product
 	}
-	*below = *below || l.Weight.Trainable() || l.Bias != nil && l.Bias.Trainable()
+	w.below = w.below || l.Weight.Trainable() || l.Bias != nil && l.Bias.Trainable()
 	a := l.LowRank
 	if a == nil {
 		return
@@ -87,5 +90,5 @@ func (w *Work) linear(l *nn.Linear, rows int, below *bool) {
 	if a.B.Trainable() {
 		w.Backward += up
 	}
-	*below = *below || a.A.Trainable() || a.B.Trainable()
+	w.below = w.below || a.A.Trainable() || a.B.Trainable()
 }

@@ -25,42 +25,35 @@ const (
 	ExitSignalBase = 128
 )
 
-// misused is an error in how the program was called.
-type misused struct{ error }
+// misuseError is an error in the command line.
+type misuseError struct{ error }
 
-func (m misused) Unwrap() error { return m.error }
+func (m misuseError) Unwrap() error { return m.error }
 
-// Misuse marks err as wrong use; nil stays nil.
+// Misuse marks err as an error in the command line; nil stays nil.
 func Misuse(err error) error {
 	if err == nil {
 		return nil
 	}
-	return misused{err}
+	return misuseError{err}
 }
 
-func Misusef(format string, args ...any) error { return misused{fmt.Errorf(format, args...)} }
+// Misusef returns an error in the command line.
+func Misusef(format string, args ...any) error { return misuseError{fmt.Errorf(format, args...)} }
 
-// Stopped is the end of a command that a signal asked to stop.
-type Stopped struct {
-	Signal os.Signal
-	Err    error
-}
+// Success is the error of a run that was told to save its state and stop, and did: its message is printed, and the exit
+// code is 0.
+type Success struct{ Err error }
 
-func (s Stopped) Error() string { return s.Err.Error() }
-func (s Stopped) Unwrap() error { return s.Err }
-
-// Saved is the end of a run that was told to save its state, and did.
-type Saved struct{ Err error }
-
-func (s Saved) Error() string { return s.Err.Error() }
-func (s Saved) Unwrap() error { return s.Err }
+func (s Success) Error() string { return s.Err.Error() }
+func (s Success) Unwrap() error { return s.Err }
 
 // ExitCode is the one place where errors become exit codes.
 func ExitCode(err error) int {
-	var signal Stopped
+	var signal InterruptError
 	var coded interface{ ExitCode() int }
 	switch {
-	case err == nil, errors.As(err, new(Saved)):
+	case err == nil, errors.As(err, new(Success)):
 		return ExitDone
 	case errors.As(err, &signal):
 		if n, ok := signal.Signal.(syscall.Signal); ok {
@@ -69,7 +62,7 @@ func ExitCode(err error) int {
 		return ExitSignalBase + int(syscall.SIGINT)
 	case errors.As(err, &coded):
 		return coded.ExitCode()
-	case errors.As(err, new(misused)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
+	case errors.As(err, new(misuseError)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
 		errors.Is(err, filelock.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
 		return ExitMisuse
 	case errors.Is(err, context.Canceled):

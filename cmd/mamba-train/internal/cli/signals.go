@@ -12,12 +12,12 @@ import (
 	"mambatrain/trainer"
 )
 
-// Interruptible returns a context that ends with the first SIGINT or SIGTERM, or one of the others, whose cause tells
-// which. The second one ends the process at once, after removing what leftover was told of; files are never written in
-// place, so nothing on disk is damaged by it.
-func Interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
-	left := &leftovers{}
-	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), leftoversOf{}, left))
+// NotifyContext returns a context that ends with the first SIGINT or SIGTERM, or one of the others; its cause is an
+// [Interrupt]. The second signal ends the process at once, after removing the directories of [Stage]; files are never
+// written in place, so nothing on disk is damaged by it.
+func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
+	dirs := &tempDirs{}
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), tempDirsKey{}, dirs))
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, append(others, syscall.SIGINT, syscall.SIGTERM)...)
 	go func() {
@@ -25,10 +25,10 @@ func Interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
 		if !ok {
 			return
 		}
-		cancel(Signal{s})
+		cancel(Interrupt{s})
 		if s, ok = <-signals; ok {
-			left.remove()
-			os.Exit(ExitCode(Stopped{s, Signal{s}}))
+			dirs.remove()
+			os.Exit(ExitCode(InterruptError{s, Interrupt{s}}))
 		}
 	}()
 	return ctx, sync.OnceFunc(func() {
@@ -38,27 +38,27 @@ func Interruptible(others ...os.Signal) (ctx context.Context, stop func()) {
 	})
 }
 
-// leftovers are directories that must not outlive the process.
-type leftovers struct {
+// tempDirs are directories that must not outlive the process.
+type tempDirs struct {
 	mu   sync.Mutex
-	dirs []string
+	list []string
 }
 
-type leftoversOf struct{} // their key in a context
+type tempDirsKey struct{} // in a context
 
-// leftover makes sure that a temporary directory is removed: by what it returns, or by the signal that ends the process.
-func temporary(ctx context.Context, dir string) (remove func()) {
-	if left, ok := ctx.Value(leftoversOf{}).(*leftovers); ok {
-		left.mu.Lock()
-		left.dirs = append(left.dirs, dir)
-		left.mu.Unlock()
+// removeLater makes sure that a temporary directory is removed: by what it returns, or by the signal that ends the process.
+func removeLater(ctx context.Context, dir string) (remove func()) {
+	if dirs, ok := ctx.Value(tempDirsKey{}).(*tempDirs); ok {
+		dirs.mu.Lock()
+		dirs.list = append(dirs.list, dir)
+		dirs.mu.Unlock()
 	}
 	return func() { os.RemoveAll(dir) }
 }
 
-func (l *leftovers) remove() {
-	l.mu.Lock()
-	for _, dir := range l.dirs {
+func (d *tempDirs) remove() {
+	d.mu.Lock()
+	for _, dir := range d.list {
 		for range 3 { // a file may be made in it meanwhile
 			if os.RemoveAll(dir) == nil {
 				break
@@ -67,30 +67,40 @@ func (l *leftovers) remove() {
 	}
 }
 
-// Signal is the cause of a context that a signal has ended.
-type Signal struct{ Signal os.Signal }
+// Interrupt is the cause of a context that a signal has ended.
+type Interrupt struct{ Signal os.Signal }
 
-func (c Signal) Error() string { return fmt.Sprintf("stopped by a signal (%v)", c.Signal) }
+func (i Interrupt) Error() string { return fmt.Sprintf("stopped by a signal (%v)", i.Signal) }
 
-// Signalled makes err the end of a command that a signal stopped, if one did.
-func Signalled(ctx context.Context, err error) error {
-	c, ok := context.Cause(ctx).(Signal)
+// InterruptError is the error of a command that a signal has ended.
+type InterruptError struct {
+	Signal os.Signal
+	Err    error
+}
+
+func (e InterruptError) Error() string { return e.Err.Error() }
+func (e InterruptError) Unwrap() error { return e.Err }
+
+// WithSignal returns err as an [InterruptError] if a signal has ended ctx.
+func WithSignal(ctx context.Context, err error) error {
+	c, ok := context.Cause(ctx).(Interrupt)
 	if !ok || err == nil {
 		return err
 	}
-	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.Interrupted)) { // that says where it stands
+	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.Interrupted)) { // which says more
 		err = c
 	}
-	return Stopped{c.Signal, err}
+	return InterruptError{c.Signal, err}
 }
 
-// Interrupts turns SIGINT into the end of what is under way instead of the end of the program.
+// Interrupts makes SIGINT end the current work instead of the program.
 type Interrupts struct {
 	mu      sync.Mutex
 	cancel  context.CancelFunc
 	signals chan os.Signal
 }
 
+// NewInterrupts catches SIGINT until Stop.
 func NewInterrupts() *Interrupts {
 	i := &Interrupts{signals: make(chan os.Signal, 1)}
 	signal.Notify(i.signals, syscall.SIGINT)
@@ -122,6 +132,7 @@ func (i *Interrupts) set(cancel context.CancelFunc) {
 	i.cancel = cancel
 }
 
+// Stop restores the usual meaning of SIGINT.
 func (i *Interrupts) Stop() {
 	signal.Stop(i.signals)
 	close(i.signals)

@@ -13,22 +13,15 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Policy says how a command treats an output directory that is not empty.
-type Policy int
+// Policy says what to do with an output directory that is not empty. A flag --force is a Policy.
+type Policy bool
 
 const (
-	Refuse  Policy = iota
-	Replace        // files of the same name are replaced, others stay
+	Refuse  Policy = false
+	Replace Policy = true // files of the same name are replaced, others stay
 )
 
-func PolicyOf(force bool) Policy {
-	if force {
-		return Replace
-	}
-	return Refuse
-}
-
-// CheckOutput says whether dir may be written to, before anything expensive is done.
+// CheckOutput returns an error if dir may not be written to, before anything expensive is done.
 func CheckOutput(dir string, p Policy) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -42,14 +35,14 @@ func CheckOutput(dir string, p Policy) error {
 	return nil
 }
 
-// Stage lets fill write into a new directory beside dir and moves the result into place, so that a directory that was
-// not finished never stands under its name. When ctx has ended by then, nothing is left.
+// Stage lets fill write into a temporary directory next to dir and moves the result into place, so that dir is never
+// incomplete. If ctx has ended by then, nothing is left.
 func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) error) error {
 	if err := CheckOutput(dir, p); err != nil {
 		return err
 	}
 	dir = filepath.Clean(dir)
-	return beside(ctx, dir, fill, func(tmp string) error {
+	return fillAndPlace(ctx, dir, fill, func(tmp string) error {
 		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 			return os.Rename(tmp, dir) // dir was absent or empty
 		}
@@ -57,17 +50,17 @@ func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) erro
 	})
 }
 
-// StageFile does for one file what stage does for a directory.
+// StageFile does for one file what [Stage] does for a directory.
 func StageFile(ctx context.Context, path string, fill func(tmp string) error) error {
 	name := filepath.Base(path)
-	return beside(ctx, path, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp string) error {
+	return fillAndPlace(ctx, path, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp string) error {
 		return os.Rename(filepath.Join(tmp, name), path)
 	})
 }
 
-// beside lets fill write into a temporary directory next to path, and then lets place move what it wrote. The directory
-// is gone afterwards, whatever happens.
-func beside(ctx context.Context, path string, fill, place func(tmp string) error) error {
+// fillAndPlace lets fill write into a temporary directory next to path, and then lets place move what it wrote. The
+// directory is removed in any case.
+func fillAndPlace(ctx context.Context, path string, fill, place func(tmp string) error) error {
 	parent := filepath.Dir(path)
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
@@ -76,7 +69,7 @@ func beside(ctx context.Context, path string, fill, place func(tmp string) error
 	if err != nil {
 		return err
 	}
-	defer temporary(ctx, tmp)()
+	defer removeLater(ctx, tmp)()
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
@@ -92,7 +85,7 @@ func beside(ctx context.Context, path string, fill, place func(tmp string) error
 	return atomicfile.Sync(parent)
 }
 
-// moveInto moves the files of from into dir and removes weights there that would now be read beside or instead of them.
+// moveInto moves the files of from into dir and removes weights there that would now be read with or instead of them.
 func moveInto(from, dir string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

@@ -46,9 +46,9 @@ type Source struct {
 	Section string
 }
 
-// given is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
+// layerValue is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
 // lower-case the keys of maps and cut 1.5 down to 1.
-type given struct {
+type layerValue struct {
 	node   *yaml.Node
 	origin string
 }
@@ -66,7 +66,7 @@ func Load(src Source) (*recipe.Config, error) {
 		maps.Copy(sections, f.sections)
 		nested := map[string]any{}
 		for path, node := range f.nodes {
-			put(nested, path, given{node, src.File})
+			put(nested, path, layerValue{node, src.File})
 		}
 		if err := v.MergeConfigMap(nested); err != nil {
 			return nil, err
@@ -171,7 +171,7 @@ func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults
 			continue
 		}
 		if path, ok := paths[name]; ok {
-			mark(sections, path)
+			markPresent(sections, path)
 			continue
 		}
 		faults.add("environment", name, "names no key of the configuration%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
@@ -179,15 +179,15 @@ func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults
 }
 
 // get returns the value that wins for a key; its node is nil where nobody gave one.
-func (s schema) get(v *viper.Viper, path string) (given, error) {
+func (s schema) get(v *viper.Viper, path string) (layerValue, error) {
 	switch x := v.Get(path).(type) {
-	case given:
+	case layerValue:
 		return x, nil
 	case string: // from the environment
 		node, err := s.parse(path, x)
-		return given{node, "environment " + envName(path)}, err
+		return layerValue{node, "environment " + envName(path)}, err
 	}
-	return given{}, nil
+	return layerValue{}, nil
 }
 
 // applySets takes the values of --set.
@@ -208,8 +208,8 @@ func (s schema) applySets(v *viper.Viper, sets []string, sections map[string]boo
 			faults.add(origin, "", "%v", err)
 			continue
 		}
-		v.Set(path, given{node, origin})
-		mark(sections, path)
+		v.Set(path, layerValue{node, origin})
+		markPresent(sections, path)
 	}
 }
 
@@ -257,8 +257,8 @@ func withEntry(m *yaml.Node, key string, item *yaml.Node) *yaml.Node {
 	return out
 }
 
-// mark makes the section present that a key belongs to.
-func mark(sections map[string]bool, path string) {
+// markPresent marks the section as present that a key belongs to.
+func markPresent(sections map[string]bool, path string) {
 	if section, _, nested := strings.Cut(path, "."); nested {
 		sections[section] = true
 	}

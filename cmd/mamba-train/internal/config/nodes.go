@@ -84,8 +84,8 @@ func textNode(s string) *yaml.Node {
 // isNull tells an absent value from a value: "key:" and "key: null".
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// unwanted says what was wanted and what stands there.
-func unwanted(want string, n *yaml.Node) error {
+// mismatch says what was wanted and what was found.
+func mismatch(want string, n *yaml.Node) error {
 	if isNull(n) {
 		return fmt.Errorf("want %s, got nothing: leave the key out for its default", want)
 	}
@@ -117,13 +117,13 @@ func describe(n *yaml.Node) string {
 // texts reads a list of strings.
 func texts(n *yaml.Node) ([]string, error) {
 	if n.Kind != yaml.SequenceNode {
-		return nil, unwanted("a list of texts", n)
+		return nil, mismatch("a list of texts", n)
 	}
 	list := make([]string, len(n.Content))
 	for i, item := range n.Content {
 		item = resolve(item)
 		if item.Kind != yaml.ScalarNode || item.Tag != "!!str" {
-			return nil, fault.Fault{Path: fmt.Sprintf("[%d]", i), Problem: unwanted("text", item).Error()}
+			return nil, fault.Fault{Path: fmt.Sprintf("[%d]", i), Problem: mismatch("text", item).Error()}
 		}
 		list[i] = item.Value
 	}
@@ -148,7 +148,7 @@ func decode(n *yaml.Node, dst reflect.Value) error {
 		return faults
 	}
 	if isNull(n) && hasShortForm(dst.Type()) {
-		return unwanted("a value", n)
+		return mismatch("a value", n)
 	}
 	switch p := dst.Addr().Interface().(type) {
 	case *recipe.Sources:
@@ -184,13 +184,13 @@ func decodeScalar(n *yaml.Node, p any) error {
 		reflect.Bool: "true or false", reflect.Int: "a whole number", reflect.Float64: "a number", reflect.String: "text",
 	}[reflect.TypeOf(p).Elem().Kind()]
 	if n.Kind != yaml.ScalarNode {
-		return unwanted(want, n)
+		return mismatch(want, n)
 	}
 	var err error
 	switch p := p.(type) {
 	case *time.Duration:
 		if *p, err = time.ParseDuration(n.Value); err != nil {
-			return unwanted("a duration such as 10m or 90s", n)
+			return mismatch("a duration such as 10m or 90s", n)
 		}
 		return nil
 	case *bool:
@@ -213,12 +213,12 @@ func decodeScalar(n *yaml.Node, p any) error {
 	default:
 		return fmt.Errorf("%T is no type of the configuration", p)
 	}
-	return unwanted(want, n)
+	return mismatch(want, n)
 }
 
 func readLayers(n *yaml.Node, p *lora.Layers) error {
 	if n.Kind != yaml.SequenceNode {
-		return unwanted("a list of whole numbers", n)
+		return mismatch("a list of whole numbers", n)
 	}
 	*p = make(lora.Layers, len(n.Content))
 	var faults fault.List
@@ -231,14 +231,14 @@ func readLayers(n *yaml.Node, p *lora.Layers) error {
 // decodeWords reads names with numbers, texts or truth values.
 func decodeWords(n *yaml.Node, p *map[string]any) error {
 	if n.Kind != yaml.MappingNode {
-		return unwanted("names with their values", n)
+		return mismatch("names with their values", n)
 	}
 	*p = map[string]any{}
 	var faults fault.List
 	for k, v := range pairs(n) {
 		var x any
 		if v.Kind != yaml.ScalarNode || v.Decode(&x) != nil {
-			addEntry(&faults, k.Value, unwanted("a number or a word", v))
+			addEntry(&faults, k.Value, mismatch("a number or a word", v))
 		}
 		(*p)[k.Value] = x
 	}

@@ -159,7 +159,7 @@ func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings 
 	case root.Kind == yaml.MappingNode:
 		s.readSection(root, "", origin, &found, faults)
 	case !isNull(root):
-		faults.add(origin, "", "%v", unwanted("keys with values", root))
+		faults.add(origin, "", "%v", mismatch("keys with values", root))
 		return fileSettings{}
 	}
 	return found
@@ -168,7 +168,7 @@ func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings 
 // readSection sorts the keys of a section into found.
 func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *faultList) {
 	if n.Kind != yaml.MappingNode {
-		faults.add(origin, section, "%v", unwanted("keys with values", n))
+		faults.add(origin, section, "%v", mismatch("keys with values", n))
 		return
 	}
 	first := map[string]int{}
@@ -194,8 +194,8 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 	}
 }
 
-// elsewhere says what to do about keys of the peers that have no counterpart of the same name.
-var elsewhere = map[string]string{
+// peerKeys is advice for keys of other trainers that have no counterpart of the same name.
+var peerKeys = map[string]string{
 	"task_type":                   "leave it out: it is always CAUSAL_LM",
 	"warmup_ratio":                "write train.warmup_steps: a value below 1 is a share of all steps",
 	"eval_strategy":               "write train.eval_steps: 0 evaluates after each epoch",
@@ -231,16 +231,16 @@ func (s schema) unknown(section, key string) string {
 	switch near := spelling.Nearest(key, siblings); {
 	case same != "":
 		return "unknown key; did you mean " + same + "?"
-	case elsewhere[key] != "":
-		return "unknown key; " + elsewhere[key]
+	case peerKeys[key] != "":
+		return "unknown key; " + peerKeys[key]
 	case near != "":
 		return "unknown key; did you mean " + full[near] + "?"
 	}
-	return "unknown key; configs/reference.yaml lists all" + s.farther(key)
+	return "unknown key; configs/reference.yaml lists all" + s.nearestAnywhere(key)
 }
 
-// farther looks for a near miss in all sections.
-func (s schema) farther(key string) string {
+// nearestAnywhere looks for a near miss in all sections.
+func (s schema) nearestAnywhere(key string) string {
 	lasts, full := []string{}, map[string]string{}
 	for _, p := range s.paths {
 		last := p[strings.LastIndexByte(p, '.')+1:]

@@ -44,7 +44,7 @@ func readInput(n *yaml.Node) (in source.Input, err error) {
 	const want = "a path, an id or {path: …, weight: …}"
 	if n.Kind != yaml.MappingNode {
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
-			return in, unwanted(want, n)
+			return in, mismatch(want, n)
 		}
 		return source.Input{Path: n.Value, Weight: 1}, nil
 	}
@@ -58,7 +58,7 @@ func readInput(n *yaml.Node) (in source.Input, err error) {
 				return in, fmt.Errorf("weight must be above 0 and at most %g, got %s", maxWeight, value.Value)
 			}
 		case key.Value == "path" || key.Value == "weight":
-			return in, fmt.Errorf("%s: %w", key.Value, unwanted(map[string]string{"path": "text", "weight": "a number"}[key.Value], value))
+			return in, fmt.Errorf("%s: %w", key.Value, mismatch(map[string]string{"path": "text", "weight": "a number"}[key.Value], value))
 		default:
 			return in, fmt.Errorf("unknown key %q, want path and weight", key.Value)
 		}
@@ -116,7 +116,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		return unwanted("a list of names, a regular expression or all-linear", n)
+		return mismatch("a list of names, a regular expression or all-linear", n)
 	}
 	names, err := texts(n)
 	if len(names) > 0 {
@@ -129,7 +129,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 func readPattern[V int | float64](n *yaml.Node, p *lora.Pattern[V]) error {
 	*p = nil
 	if n.Kind != yaml.MappingNode {
-		return unwanted("names with their values", n)
+		return mismatch("names with their values", n)
 	}
 	var faults fault.List
 	for key, v := range pairs(n) {
@@ -148,13 +148,13 @@ func readInit(n *yaml.Node, i *lora.Init) error {
 		*i = lora.Init(n.Value)
 		return nil
 	}
-	return unwanted("true, gaussian or pissa", n)
+	return mismatch("true, gaussian or pissa", n)
 }
 
 // readBytes reads a size such as 4GiB.
 func readBytes(n *yaml.Node, b *recipe.Bytes) (err error) {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!int" {
-		return unwanted("a size such as 4GiB", n)
+		return mismatch("a size such as 4GiB", n)
 	}
 	if *b = 0; n.Value == "" {
 		return nil
