@@ -21,7 +21,9 @@ type Input struct {
 
 // Config says how inputs are found and read.
 type Config struct {
-	Format          string      `yaml:"format"`            // auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file; "" = auto
+	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
+	// take "" for auto.
+	Format          string      `yaml:"format"`
 	MaxTrainSamples int         `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
 	Hub             *hub.Client `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
 }
@@ -29,7 +31,7 @@ type Config struct {
 // Validate returns all faults of the settings as a [fault.List], or nil.
 func (c *Config) Validate() error {
 	var l fault.List
-	if c.Format != "" && !slices.Contains(formats, c.Format) {
+	if !slices.Contains(formats, c.Format) {
 		l.Add("format", "want one of %s, got %q", strings.Join(formats, ", "), c.Format)
 	}
 	if c.MaxTrainSamples < 0 {
