@@ -22,7 +22,7 @@ func (e even) Batches(int) (int, error) {
 	return e.batches, nil
 }
 
-func (even) Batch(context.Context, int, int) (Batch, error) { return Batch{}, nil }
+func (even) Batch(context.Context, int, int) (MicroBatch, error) { return MicroBatch{}, nil }
 
 // known is an even source that says so.
 type known struct{ even }
@@ -34,11 +34,11 @@ func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
 		for perStep := 1; perStep <= 9; perStep++ {
 			for _, epochs := range []float64{0.01, 0.5, 1, 2.3, 4} {
 				s, asked := Config{NumTrainEpochs: epochs}, 0
-				want, err := newPlan(even{batches, &asked}, s, perStep)
+				want, err := newStepPlan(even{batches, &asked}, s, perStep)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := newPlan(known{even{batches, &asked}}, s, perStep)
+				got, err := newStepPlan(known{even{batches, &asked}}, s, perStep)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,7 +77,7 @@ func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
 		if tr.plan.steps != c.steps || asked > 1 {
 			t.Errorf("%s: %d steps, want %d; asked for the length of %d epochs", what, tr.plan.steps, c.steps, asked)
 		}
-		if p, err := tr.plan.at(c.steps - 1); err != nil || p != (place{epoch: c.steps - 1, to: 5, of: 5}) {
+		if p, err := tr.plan.at(c.steps - 1); err != nil || p != (batchRange{epoch: c.steps - 1, to: 5, of: 5}) {
 			t.Errorf("%s: the last step is at %+v, %v", what, p, err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestRunsThatAreTooLong(t *testing.T) {
 		}
 	}
 	asked := 0
-	_, err := newPlan(known{even{5, &asked}}, Config{NumTrainEpochs: optim.MaxSteps}, 4)
+	_, err := newStepPlan(known{even{5, &asked}}, Config{NumTrainEpochs: optim.MaxSteps}, 4)
 	var l fault.List
 	if !errors.As(err, &l) || l[0].Path != "train.num_train_epochs" {
 		t.Errorf("two steps in each of 1e9 epochs: %v", err)
@@ -108,7 +108,7 @@ func TestRunsThatAreTooLong(t *testing.T) {
 
 func TestThereIsAnEndToShards(t *testing.T) {
 	r := newRun()
-	r.task.Shards = 1 << 62
+	r.task.Ranks.Shards = 1 << 62
 	var refused *RanksError
 	if _, err := New(r.Config, r.task); !errors.As(err, &refused) || !strings.Contains(err.Error(), "distributed.shards: must be at most ") {
 		t.Errorf("got %v", err)

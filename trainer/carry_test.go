@@ -16,8 +16,8 @@ type lanes struct{ docs [][]int }
 
 func (l lanes) Batches(int) (int, error) { return 4, nil }
 
-func (l lanes) Batch(_ context.Context, epoch, i int) (Batch, error) {
-	b := Batch{Carry: []int{}}
+func (l lanes) Batch(_ context.Context, epoch, i int) (MicroBatch, error) {
+	b := MicroBatch{Carry: []int{}}
 	before := 0 // documents of the micro-batch before that have been passed
 	for _, d := range l.docs {
 		had := i > 0 && len(d) > 3*(i-1)

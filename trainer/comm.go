@@ -25,20 +25,20 @@ type Communicator interface {
 	Close() error
 }
 
-// Alone is the communicator of a run without other ranks.
-type Alone struct{}
+// SingleProcess is the communicator of a run without other ranks.
+type SingleProcess struct{}
 
-func (Alone) Rank() int                      { return 0 }
-func (Alone) Size() int                      { return 1 }
-func (Alone) AllReduce([]float32) error      { return nil }
-func (Alone) ReduceScatter([]float32) error  { return nil }
-func (Alone) AllGather([]float32) error      { return nil }
-func (Alone) AllReduceSum([]float64) error   { return nil }
-func (Alone) AllReduceMax([]float64) error   { return nil }
-func (Alone) Broadcast([]byte, int) error    { return nil }
-func (Alone) Barrier() error                 { return nil }
-func (Alone) Abort(code int, message string) {}
-func (Alone) Close() error                   { return nil }
+func (SingleProcess) Rank() int                      { return 0 }
+func (SingleProcess) Size() int                      { return 1 }
+func (SingleProcess) AllReduce([]float32) error      { return nil }
+func (SingleProcess) ReduceScatter([]float32) error  { return nil }
+func (SingleProcess) AllGather([]float32) error      { return nil }
+func (SingleProcess) AllReduceSum([]float64) error   { return nil }
+func (SingleProcess) AllReduceMax([]float64) error   { return nil }
+func (SingleProcess) Broadcast([]byte, int) error    { return nil }
+func (SingleProcess) Barrier() error                 { return nil }
+func (SingleProcess) Abort(code int, message string) {}
+func (SingleProcess) Close() error                   { return nil }
 
 // shareGrain is the number of elements of which a share is a multiple: that of the pieces which kernel.SumSquares sums
 // apart, so that ranks can sum their shares and have the bits of the whole.

@@ -51,7 +51,7 @@ func readCurve(t *testing.T, dir string) curve {
 	ids, shape := ints(t, x, "input_ids")
 	labels, _ := ints(t, x, "labels")
 	for i := range shape[0] {
-		var b trainer.Batch
+		var b trainer.MicroBatch
 		n := shape[1] * shape[2]
 		b.Tokens, b.Labels = ids[i*n:(i+1)*n], labels[i*n:(i+1)*n]
 		for d := range shape[1] {
@@ -76,10 +76,10 @@ func ints(t *testing.T, x *weights.Reader, name string) ([]int, []int) {
 }
 
 // fixed gives out micro-batches in the order in which they stand.
-type fixed []trainer.Batch
+type fixed []trainer.MicroBatch
 
-func (f fixed) Batches(int) (int, error)                                 { return len(f), nil }
-func (f fixed) Batch(_ context.Context, _, i int) (trainer.Batch, error) { return f[i], nil }
+func (f fixed) Batches(int) (int, error)                                      { return len(f), nil }
+func (f fixed) Batch(_ context.Context, _, i int) (trainer.MicroBatch, error) { return f[i], nil }
 
 // follow trains the parameters and holds every step against the curve.
 func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule string) {
@@ -94,7 +94,7 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 	s.GradientAccumulationSteps, s.MaxSteps, s.DecayRule = c.Accumulate, c.Steps, rule
 	step := 0
 	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: len(c.batches[0].Tokens), Train: c.batches, Observer: func(e trainer.Event) {
-		s, ok := e.(trainer.Stepped)
+		s, ok := e.(trainer.StepEvent)
 		if !ok {
 			return
 		}

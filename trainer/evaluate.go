@@ -15,7 +15,7 @@ import (
 // EvalSet is data to evaluate on. With several sets each has a name, which stands in its metrics: eval_<name>_loss.
 type EvalSet struct {
 	Name   string
-	Source Source // its epoch 0 is used
+	Source BatchSource // its epoch 0 is used
 }
 
 // Key is the name of a metric such as loss in the history.
@@ -71,9 +71,9 @@ func (c Config) metricOn(firstSet string) string {
 }
 
 // metric is what decides which model is the best. There is something to evaluate on.
-func (t *Trainer) metric() string { return t.metricOn(t.task.Eval[0].Name) }
+func (t *Trainer) metric() string { return t.config.metricOn(t.task.Eval[0].Name) }
 
-// better says whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
+// better reports whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
 func (t *Trainer) better(a, b float64) bool {
 	if strings.HasSuffix(t.metric(), "accuracy") {
 		return a > b
@@ -81,8 +81,8 @@ func (t *Trainer) better(a, b float64) bool {
 	return a < b
 }
 
-// Score is what an evaluation measured over all counted labels of a set.
-type Score struct {
+// Metrics is what an evaluation measured over all counted labels of a set.
+type Metrics struct {
 	Loss       float64 // mean, in nats
 	Perplexity float64
 	Accuracy   float64 // share of labels that were the most probable token
@@ -90,40 +90,50 @@ type Score struct {
 }
 
 // Evaluate runs a data set forward. Losses are weighted by tokens, so that the batch size does not matter. progress,
-// which may be nil, is told the number of micro-batches done and in all.
-func Evaluate(ctx context.Context, p Program, src Source, rows int, progress func(done, total int)) (Score, error) {
-	sums, err := evaluateShare(ctx, p, src, rows, Alone{}, progress)
-	return sums.score(), err
+// which may be nil, is called with the number of micro-batches done and in all.
+func Evaluate(ctx context.Context, p Program, src BatchSource, rows int, progress func(done, total int)) (Metrics, error) {
+	e := evaluation{program: p, source: src, rows: rows, comm: SingleProcess{}, progress: progress}
+	sums, err := e.run(ctx)
+	return sums.metrics(), err
 }
 
-// tally sums up losses, counted labels and hits.
+// evaluation is one evaluation of a data set.
+type evaluation struct {
+	program  Program
+	source   BatchSource
+	rows     int // computed at once
+	comm     Communicator
+	progress func(done, total int) // may be nil
+	carried  carriedStates
+}
+
+// tally has the sums of losses, counted labels and hits.
 type tally struct{ loss, tokens, correct float64 }
 
-func (s tally) score() Score {
+func (s tally) metrics() Metrics {
 	mean := s.loss / max(1, s.tokens)
-	return Score{Loss: mean, Perplexity: math.Exp(mean), Accuracy: s.correct / max(1, s.tokens), Tokens: int(s.tokens)}
+	return Metrics{Loss: mean, Perplexity: math.Exp(mean), Accuracy: s.correct / max(1, s.tokens), Tokens: int(s.tokens)}
 }
 
-// evaluateShare runs this rank's micro-batches and returns the sums of all ranks. Each micro-batch has a slot of its own
-// in the sums, so that they do not depend on the number of ranks.
-func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Communicator, progress func(done, total int)) (tally, error) {
-	n, err := src.Batches(0)
+// run runs this rank's micro-batches and returns the sums of all ranks. Each micro-batch has its own slot in the sums, so
+// that they do not depend on the number of ranks.
+func (e *evaluation) run(ctx context.Context) (tally, error) {
+	n, err := e.source.Batches(0)
 	if err != nil {
 		return tally{}, fmt.Errorf("trainer: evaluation: %w", err)
 	}
-	var carried states
 	loss, tokens, correct := make([]float64, n), make([]float64, n), make([]float64, n)
-	for i := comm.Rank(); i < n; i += comm.Size() {
+	for i := e.comm.Rank(); i < n; i += e.comm.Size() {
 		if err := ctx.Err(); err != nil {
 			return tally{}, err
 		}
-		var s tally
-		if err := s.add(ctx, p, src, rows, i, &carried); err != nil {
+		s, err := e.batch(ctx, i)
+		if err != nil {
 			return s, fmt.Errorf("trainer: evaluation: micro-batch %d: %w", i, err)
 		}
 		loss[i], tokens[i], correct[i] = s.loss, s.tokens, s.correct
-		if progress != nil {
-			progress(i+1, n)
+		if e.progress != nil {
+			e.progress(i+1, n)
 		}
 	}
 	var s tally
@@ -131,56 +141,56 @@ func evaluateShare(ctx context.Context, p Program, src Source, rows int, comm Co
 		to    *float64
 		slots []float64
 	}{{&s.loss, loss}, {&s.tokens, tokens}, {&s.correct, correct}} {
-		if *sum.to, err = sumSlots(comm, sum.slots); err != nil {
+		if *sum.to, err = sumSlots(e.comm, sum.slots); err != nil {
 			return s, err
 		}
 	}
 	return s, nil
 }
 
-// add evaluates micro-batch i.
-func (s *tally) add(ctx context.Context, p Program, src Source, rows, i int, carried *states) error {
-	b, err := src.Batch(ctx, 0, i)
+// batch evaluates micro-batch i.
+func (e *evaluation) batch(ctx context.Context, i int) (s tally, err error) {
+	b, err := e.source.Batch(ctx, 0, i)
 	if err != nil {
-		return err
+		return s, err
 	}
-	parts, err := cut(b, rows)
+	parts, err := splitBatch(b, e.rows)
 	if err != nil {
-		return err
+		return s, err
 	}
 	for _, part := range parts {
-		err := carried.through(p, part, func() error {
-			l, err := p.Eval(ctx, part.Batch)
+		err := e.carried.run(e.program, part, func() error {
+			l, err := e.program.Eval(ctx, part.Batch)
 			s.loss, s.tokens, s.correct = s.loss+l.Sum, s.tokens+float64(l.Tokens), s.correct+float64(l.Correct)
 			return err
 		})
 		if err != nil {
-			return err
+			return s, err
 		}
 	}
-	return nil
+	return s, nil
 }
 
 var _ Program = (*ag.Program)(nil)
 
-// evaluationDue says whether the step that has just been made is followed by an evaluation: every eval_steps or at each
+// evaluationDue reports whether the step that has just been made is followed by an evaluation: every eval_steps or at each
 // epoch's end, and after the last step.
-func (t *Trainer) evaluationDue(p place) bool {
+func (t *Trainer) evaluationDue(r batchRange) bool {
 	switch {
 	case len(t.task.Eval) == 0:
 		return false
 	case t.state.GlobalStep == t.plan.steps:
 		return true
-	case t.EvalSteps == 0:
-		return p.ends()
+	case t.config.EvalSteps == 0:
+		return r.endsEpoch()
 	}
-	return t.state.GlobalStep%t.EvalSteps == 0
+	return t.state.GlobalStep%t.config.EvalSteps == 0
 }
 
 // evaluate measures all sets and draws the consequences: the best model so far, and early stopping. If ctx ends meanwhile,
 // the evaluation stays due.
 func (t *Trainer) evaluate(ctx context.Context) error {
-	if t.task.Comm.Size() > 1 {
+	if t.comm.Size() > 1 {
 		ctx = context.WithoutCancel(ctx) // one rank cannot leave the others
 	}
 	t.progress.EvalDue = true
@@ -194,9 +204,9 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 	t.progress.EvalDue = false
 	t.state.LogHistory = append(t.state.LogHistory, row)
 	if value, ok := row[t.metric()]; ok {
-		t.judge(value)
+		t.updateBest(value)
 	}
-	t.task.Observer(Evaluated{Row: row, Best: t.best})
+	t.task.Observer(EvalEvent{Row: row, Best: t.bestNow})
 	t.sample(ctx)
 	return nil
 }
@@ -206,28 +216,29 @@ func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 	row := t.row()
 	for _, set := range t.task.Eval {
 		began := t.task.Now()
-		sums, err := evaluateShare(ctx, t.task.Program, set.Source, t.task.Rows, t.task.Comm, func(done, total int) {
-			t.task.Observer(Evaluating{Set: set.Name, Done: done, Total: total})
-		})
+		e := evaluation{program: t.task.Program, source: set.Source, rows: t.task.Rows, comm: t.comm, progress: func(done, total int) {
+			t.task.Observer(EvalProgressEvent{Set: set.Name, Done: done, Total: total})
+		}}
+		sums, err := e.run(ctx)
 		if err != nil {
 			return nil, err
 		}
-		score, seconds := sums.score(), t.task.Now().Sub(began).Seconds()
-		row[set.Key("loss")] = score.Loss
-		row[set.Key("perplexity")] = score.Perplexity
-		row[set.Key("mean_token_accuracy")] = score.Accuracy
-		row[set.Key("num_tokens")] = float64(score.Tokens)
+		m, seconds := sums.metrics(), t.task.Now().Sub(began).Seconds()
+		row[set.Key("loss")] = m.Loss
+		row[set.Key("perplexity")] = m.Perplexity
+		row[set.Key("mean_token_accuracy")] = m.Accuracy
+		row[set.Key("num_tokens")] = float64(m.Tokens)
 		row[set.Key("runtime")] = seconds
-		row[set.Key("tokens_per_second")] = perSecond(score.Tokens, seconds)
+		row[set.Key("tokens_per_second")] = perSecond(m.Tokens, seconds)
 	}
 	return row, nil
 }
 
-// judge compares a new value of the metric with the best one.
-func (t *Trainer) judge(value float64) {
+// updateBest compares a new value of the metric with the best one.
+func (t *Trainer) updateBest(value float64) {
 	p, st := t.progress, t.state
-	t.best = finite(value) && (st.BestMetric == nil || t.better(value, *st.BestMetric))
-	if t.best {
+	t.bestNow = finite(value) && (st.BestMetric == nil || t.better(value, *st.BestMetric))
+	if t.bestNow {
 		step := st.GlobalStep
 		st.BestMetric, st.BestGlobalStep, st.BestModelCheckpoint = &value, &step, nil
 		p.EvalsWithoutGain = 0
@@ -239,23 +250,23 @@ func (t *Trainer) judge(value float64) {
 
 // stopEarly ends the run once the metric has not improved for early_stopping_patience evaluations.
 func (t *Trainer) stopEarly() {
-	if t.stop != "" || t.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.EarlyStoppingPatience {
+	if t.stopReason != "" || t.config.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.config.EarlyStoppingPatience {
 		return
 	}
-	t.stop = fmt.Sprintf("%s has not improved in %d evaluations", t.metric(), t.progress.EvalsWithoutGain)
-	t.task.Observer(Stopping{t.state.GlobalStep, t.stop})
+	t.stopReason = fmt.Sprintf("%s has not improved in %d evaluations", t.metric(), t.progress.EvalsWithoutGain)
+	t.task.Observer(EarlyStopEvent{t.state.GlobalStep, t.stopReason})
 }
 
 // sample continues the prompts. A failure is reported, not fatal.
 func (t *Trainer) sample(ctx context.Context) {
-	if t.task.Sample == nil || t.task.Comm.Rank() != 0 {
+	if t.task.Sample == nil || t.comm.Rank() != 0 {
 		return
 	}
-	for _, prompt := range t.SamplePrompts {
+	for _, prompt := range t.config.SamplePrompts {
 		text, err := t.task.Sample(ctx, prompt)
 		if ctx.Err() != nil {
 			return
 		}
-		t.task.Observer(Sampled{Step: t.state.GlobalStep, Prompt: prompt, Text: text, Err: err})
+		t.task.Observer(SampleEvent{Step: t.state.GlobalStep, Prompt: prompt, Text: text, Err: err})
 	}
 }

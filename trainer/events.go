@@ -9,10 +9,10 @@ import (
 // Event is something that happened in a run. It is one of the types below.
 type Event interface{ event() }
 
-// Observer is told of every event, in order, on the goroutine of the run. It must not keep the run waiting.
+// Observer receives every event, in order, on the goroutine of the run, which waits for it.
 type Observer func(Event)
 
-// Observers tells each of them, in order; nil ones are left out.
+// Observers passes events to each of the list, in order. It may contain nil.
 func Observers(list ...Observer) Observer {
 	return func(e Event) {
 		for _, o := range list {
@@ -32,26 +32,26 @@ type Overview struct {
 	StartStep             int // above 0 in a run that goes on
 	BatchesPerStep        int // micro-batches of all ranks
 	Ranks                 int
-	Memory                Memories
+	Memory                Memory
 }
 
-// Memories is what the run holds in memory, in bytes.
-type Memories struct {
+// Memory is what the run has in memory, in bytes.
+type Memory struct {
 	Weights, Gradients, Optimizer, Activations int64
 }
 
 // Total is the sum.
-func (m Memories) Total() int64 { return m.Weights + m.Gradients + m.Optimizer + m.Activations }
+func (m Memory) Total() int64 { return m.Weights + m.Gradients + m.Optimizer + m.Activations }
 
 type (
-	// Started comes before the first step of this process, with the rows of those made before.
-	Started struct {
+	// StartEvent comes before the first step of this process, with the rows of those made before.
+	StartEvent struct {
 		Overview
 		History []checkpoint.Row
 	}
 
-	// Resumed says from where a run goes on, and which newer checkpoints could not be used.
-	Resumed struct {
+	// ResumeEvent says from where a run resumes, and which newer checkpoints could not be used.
+	ResumeEvent struct {
 		Step    int
 		Dir     string
 		Damaged []error
@@ -59,8 +59,8 @@ type (
 		Kernels *checkpoint.Change  // nil where the same kernels go on; others round otherwise
 	}
 
-	// Stepped comes after every optimiser step.
-	Stepped struct {
+	// StepEvent comes after every optimizer step.
+	StepEvent struct {
 		Step, Steps  int
 		Epoch        float64
 		Loss         float64 // nats per counted token of this step
@@ -71,77 +71,77 @@ type (
 		Time         time.Duration
 	}
 
-	// Logged is a new row of log_history.
-	Logged struct{ Row checkpoint.Row }
+	// LogEvent is a new row of log_history.
+	LogEvent struct{ Row checkpoint.Row }
 
-	// Evaluating comes after each micro-batch of an evaluation.
-	Evaluating struct {
+	// EvalProgressEvent comes after each micro-batch of an evaluation.
+	EvalProgressEvent struct {
 		Set         string // "" for the only one
 		Done, Total int    // micro-batches
 	}
 
-	// Evaluated is a new evaluation row of log_history.
-	Evaluated struct {
+	// EvalEvent is a new evaluation row of log_history.
+	EvalEvent struct {
 		Row  checkpoint.Row
 		Best bool // the best so far by metric_for_best_model
 	}
 
-	// Sampled is a text generated at an evaluation.
-	Sampled struct {
+	// SampleEvent is a text generated at an evaluation.
+	SampleEvent struct {
 		Step         int
 		Prompt, Text string
 		Err          error
 	}
 
-	// Saved says that a checkpoint is complete.
-	Saved struct {
+	// SaveEvent says that a checkpoint is complete.
+	SaveEvent struct {
 		Step int
 		Dir  string
 		Time time.Duration
 	}
 
-	// SaveFailed says that a checkpoint could not be written. The run goes on; earlier checkpoints are untouched.
-	SaveFailed struct {
+	// SaveFailureEvent says that a checkpoint could not be written. The run continues; earlier checkpoints are untouched.
+	SaveFailureEvent struct {
 		Step int
 		Err  error
 	}
 
-	// BestLost says that load_best_model_at_end could not be followed, and that the result holds the last weights instead.
-	BestLost struct {
+	// MissingBestEvent says that load_best_model_at_end could not be followed: the result has the last weights.
+	MissingBestEvent struct {
 		Step int
 		Err  error
 	}
 
-	// Skipped says that a step was dropped because it was not finite.
-	Skipped struct {
-		Err   *NonFinite
+	// SkipEvent says that a step was dropped because it was not finite.
+	SkipEvent struct {
+		Err   *NonFiniteError
 		InRow int // skipped steps without a good one between
 	}
 
-	// NoGradient names trainable parameters that the first step gave no gradient.
-	NoGradient struct{ Names []string }
+	// NoGradientEvent names trainable parameters that the first step gave no gradient.
+	NoGradientEvent struct{ Names []string }
 
-	// Stopping says why the run ends before its last step.
-	Stopping struct {
+	// EarlyStopEvent says why the run ends before its last step.
+	EarlyStopEvent struct {
 		Step   int
 		Reason string
 	}
 
-	// Finished comes last in a run that reached its end.
-	Finished struct{ Result Result }
+	// FinishEvent comes last in a run that reached its end.
+	FinishEvent struct{ Result Result }
 )
 
-func (Started) event()    {}
-func (Resumed) event()    {}
-func (Stepped) event()    {}
-func (Logged) event()     {}
-func (Evaluating) event() {}
-func (Evaluated) event()  {}
-func (Sampled) event()    {}
-func (Saved) event()      {}
-func (SaveFailed) event() {}
-func (BestLost) event()   {}
-func (Skipped) event()    {}
-func (NoGradient) event() {}
-func (Stopping) event()   {}
-func (Finished) event()   {}
+func (StartEvent) event()        {}
+func (ResumeEvent) event()       {}
+func (StepEvent) event()         {}
+func (LogEvent) event()          {}
+func (EvalProgressEvent) event() {}
+func (EvalEvent) event()         {}
+func (SampleEvent) event()       {}
+func (SaveEvent) event()         {}
+func (SaveFailureEvent) event()  {}
+func (MissingBestEvent) event()  {}
+func (SkipEvent) event()         {}
+func (NoGradientEvent) event()   {}
+func (EarlyStopEvent) event()    {}
+func (FinishEvent) event()       {}

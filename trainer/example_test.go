@@ -55,7 +55,7 @@ func Example() {
 	run, err := trainer.New(s, trainer.Task{
 		Params: adapter.Params(), Program: program, Rows: capacity, Train: batches{loader}, Seed: 42,
 		Observer: func(e trainer.Event) {
-			if e, ok := e.(trainer.Logged); ok && e.Row["loss"] > 0 {
+			if e, ok := e.(trainer.LogEvent); ok && e.Row["loss"] > 0 {
 				fmt.Printf("step %v, loss below 1: %v\n", e.Row["step"], e.Row["loss"] < 1)
 			}
 		},
@@ -82,9 +82,9 @@ type batches struct{ *data.Loader }
 
 func (s batches) Batches(int) (int, error) { return s.Total(), nil }
 
-func (s batches) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
+func (s batches) Batch(_ context.Context, epoch, index int) (trainer.MicroBatch, error) {
 	b := s.At(epoch, index)
-	return trainer.Batch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}}, nil
+	return trainer.MicroBatch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}}, nil
 }
 
 func check(err error) {

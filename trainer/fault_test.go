@@ -230,7 +230,7 @@ func newSmallRun() *run {
 	r := newRun()
 	r.NumTrainEpochs, r.SaveSteps, r.SaveTotalLimit = 1, 2, 1
 	notes := filepath.Join("more", "notes.txt")
-	r.task.Save = func(dir string) error {
+	r.task.Storage.Save = func(dir string) error {
 		if err := os.MkdirAll(filepath.Join(dir, "more"), 0o777); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func newSmallRun() *run {
 		}
 		return r.model.save(dir)
 	}
-	r.task.Load = func(dir string) error {
+	r.task.Storage.Load = func(dir string) error {
 		if b, err := os.ReadFile(filepath.Join(dir, notes)); err != nil || string(b) != "notes" {
 			return fmt.Errorf("%s: %q, %v", notes, b, err)
 		}
@@ -252,7 +252,7 @@ func newSmallRun() *run {
 func (r *run) lastSaved() int {
 	step := 0
 	for _, e := range r.events {
-		if s, ok := e.(Saved); ok {
+		if s, ok := e.(SaveEvent); ok {
 			step = s.Step
 		}
 	}
@@ -265,7 +265,7 @@ func (r *run) resumedAt(t *testing.T, dir string) int {
 	if r.must(t, dir, checkpoint.Resume).AlreadyFinished {
 		return 5
 	}
-	if e, ok := r.events[0].(Resumed); ok {
+	if e, ok := r.events[0].(ResumeEvent); ok {
 		return e.Step
 	}
 	return 0
@@ -286,7 +286,7 @@ func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err 
 	if err != nil {
 		return Result{}, err, false
 	}
-	r.task.Output = out
+	r.task.Storage.Output = out
 	t, err := New(r.Config, r.task)
 	if err != nil {
 		return Result{}, err, false
@@ -379,8 +379,8 @@ func TestFailuresOfTheDisk(t *testing.T) {
 // TestAFullDiskDoesNotEndTheRun fills the disk for the time of one checkpoint.
 func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	r := newRun()
-	save, calls := r.task.Save, 0
-	r.task.Save = func(dir string) error {
+	save, calls := r.task.Storage.Save, 0
+	r.task.Storage.Save = func(dir string) error {
 		if calls++; calls == 2 {
 			os.WriteFile(filepath.Join(dir, "half"), []byte("of a file"), 0o666)
 			return fmt.Errorf("model.safetensors: %w", syscall.ENOSPC)
@@ -392,9 +392,9 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	var faults, saved []string
 	for _, e := range r.events {
 		switch e := e.(type) {
-		case SaveFailed:
+		case SaveFailureEvent:
 			faults = append(faults, e.Err.Error())
-		case Saved:
+		case SaveEvent:
 			saved = append(saved, filepath.Base(e.Dir))
 		}
 	}
@@ -434,7 +434,7 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 		r := newRun()
 		r.must(t, dir, checkpoint.Resume)
 		sameResults(t, what, results(t, dir), want)
-		resumed, ok := r.events[0].(Resumed)
+		resumed, ok := r.events[0].(ResumeEvent)
 		if !ok || resumed.Step != 8 || len(resumed.Damaged) != 1 || !strings.Contains(resumed.Damaged[0].Error(), newest+": damaged: ") {
 			t.Errorf("%s: first event %#v", what, r.events[0])
 		}
@@ -455,13 +455,13 @@ func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
 		r, good := newRun(), []int{4}
 		r.SaveTotalLimit, r.SaveSteps = c.limit, c.saveSteps
 		r.onEvent = func(e Event) {
-			s, ok := e.(Saved)
+			s, ok := e.(SaveEvent)
 			if !ok {
 				return
 			}
 			good = append(good, s.Step)
 			for _, step := range good[max(0, len(good)-c.limit):] {
-				if err := r.task.Output.Verify(step); err != nil {
+				if err := r.task.Storage.Output.Verify(step); err != nil {
 					t.Errorf("limit %d: after the save of step %d: checkpoint %d: %v", c.limit, s.Step, step, err)
 				}
 			}
@@ -496,15 +496,15 @@ func TestOnlyDamagedCheckpoints(t *testing.T) {
 
 // lostData is data whose file vanishes.
 type lostData struct {
-	Source
+	BatchSource
 	until int
 }
 
-func (d *lostData) Batch(ctx context.Context, epoch, i int) (Batch, error) {
+func (d *lostData) Batch(ctx context.Context, epoch, i int) (MicroBatch, error) {
 	if d.until--; d.until < 0 {
-		return Batch{}, fs.ErrNotExist
+		return MicroBatch{}, fs.ErrNotExist
 	}
-	return d.Source.Batch(ctx, epoch, i)
+	return d.BatchSource.Batch(ctx, epoch, i)
 }
 
 func TestVanishedData(t *testing.T) {
@@ -527,9 +527,9 @@ func TestInterruptionInASave(t *testing.T) {
 	newRun().must(t, straight, checkpoint.Fresh)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := newRun()
-	r.task.Save = func(dir string) error { cancel(); return r.model.save(dir) }
+	r.task.Storage.Save = func(dir string) error { cancel(); return r.model.save(dir) }
 	_, err := r.start(ctx, dir, checkpoint.Fresh)
-	var i *Interrupted
+	var i *StopError
 	if !errors.As(err, &i) || i.Step != 4 || i.Err != nil {
 		t.Fatalf("got %v", err)
 	}

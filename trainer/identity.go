@@ -17,8 +17,8 @@ func (t *Trainer) identity() map[string]string {
 	if id == nil {
 		id = map[string]string{}
 	}
-	c := t.Config
-	c.GradientAccumulationSteps *= t.task.Shards
+	c := t.config
+	c.GradientAccumulationSteps *= t.task.Ranks.Shards
 	addSettings(id, reflect.ValueOf(c))
 	for _, key := range mayChange {
 		delete(id, "train."+key)

@@ -21,7 +21,7 @@ func TestIdentity_asRecorded(t *testing.T) {
 	r := newRun()
 	r.LRSchedulerType, r.LRSchedulerKwargs = "polynomial", map[string]any{"power": 2, "lr_end": 1e-6}
 	r.EarlyStoppingPatience, r.Trainable = 3, []string{"mixer", "norm_f"}
-	r.task.Identity, r.task.LoRAPlusRatio, r.task.Shards = map[string]string{"data.shuffle": "true"}, 16, 4
+	r.task.Identity, r.task.LoRAPlusRatio, r.task.Ranks.Shards = map[string]string{"data.shuffle": "true"}, 16, 4
 	tr, err := New(r.Config, r.task)
 	if err != nil {
 		t.Fatal(err)

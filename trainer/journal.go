@@ -28,11 +28,11 @@ func (j *Journal) Observe(e Event) {
 		return
 	}
 	switch e := e.(type) {
-	case Started:
+	case StartEvent:
 		j.open(e.History)
-	case Logged:
+	case LogEvent:
 		j.line(e.Row)
-	case Evaluated:
+	case EvalEvent:
 		j.line(e.Row)
 	}
 }

@@ -55,7 +55,7 @@ func beVictim() {
 		os.Exit(3)
 	}
 	r := victims[i]()
-	r.task.Output = out
+	r.task.Storage.Output = out
 	t, err := New(r.Config, r.task)
 	if err == nil {
 		_, err = t.Run(context.Background())

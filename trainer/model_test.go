@@ -51,15 +51,15 @@ func newTuning(t *testing.T) *tuning {
 	r.task = trainer.Task{
 		Params: params, Program: prog, Rows: len(batches[0].Tokens), Train: batches, Seed: 7,
 		Now: func() time.Time { return time.Time{} },
-		Save: func(dir string) error {
-			var list []weights.Entry
-			for _, p := range params {
-				list = append(list, weights.FromParam(p, weights.F32))
-			}
-			return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
-		},
-		Load: func(dir string) error {
-			return weights.ReadInto(dir, params)
+		Storage: trainer.Storage{
+			Save: func(dir string) error {
+				var list []weights.Entry
+				for _, p := range params {
+					list = append(list, weights.FromParam(p, weights.F32))
+				}
+				return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
+			},
+			Load: func(dir string) error { return weights.ReadInto(dir, params) },
 		},
 	}
 	return r
@@ -75,9 +75,9 @@ func (r *tuning) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) {
 	defer out.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r.task.Output = out
+	r.task.Storage.Output = out
 	r.task.Observer = func(e trainer.Event) {
-		if s, ok := e.(trainer.Stepped); ok && s.Step == stop {
+		if s, ok := e.(trainer.StepEvent); ok && s.Step == stop {
 			cancel()
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// maxSkips is how many steps in a row on_nonfinite: skip forgives.
+// maxSkips is the number of steps in a row that on_nonfinite: skip may skip.
 const maxSkips = 10
 
-// NonFinite says where a loss or a gradient was NaN or infinite.
-type NonFinite struct {
+// NonFiniteError says where a loss or a gradient was NaN or infinite.
+type NonFiniteError struct {
 	Step  int // counts from 1
 	Epoch int // counts from 0, as does Batch
 	Batch int // the first micro-batch of the epoch with the fault, -1 if only the sum of several has it
@@ -24,7 +24,7 @@ type NonFinite struct {
 	Tensor string
 }
 
-func (e *NonFinite) Error() string {
+func (e *NonFiniteError) Error() string {
 	where := fmt.Sprintf("micro-batch %d of epoch %d", e.Batch, e.Epoch)
 	if e.Batch < 0 {
 		where = fmt.Sprintf("the sum of all micro-batches (epoch %d)", e.Epoch)
@@ -38,8 +38,9 @@ func (e *NonFinite) Error() string {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// inspect returns what is not finite in the step, if the policy is to skip it, and an error if it is to stop.
-func (t *Trainer) inspect(ctx context.Context, s stepped, shards [][]part) (*NonFinite, error) {
+// checkFinite returns what is not finite in the step, as the first result if the step is to be skipped and as the error if
+// the run is to stop.
+func (t *Trainer) checkFinite(ctx context.Context, s stepResult, shards [][]part) (*NonFiniteError, error) {
 	p := t.progress
 	if finite(s.sum) && finite(s.norm) {
 		p.SkipInRow = 0
@@ -54,21 +55,21 @@ func (t *Trainer) inspect(ctx context.Context, s stepped, shards [][]part) (*Non
 	p.SkipInRow++
 	p.SkipTotal++
 	switch {
-	case t.OnNonfinite == "stop":
+	case t.config.OnNonfinite == "stop":
 		return nil, fault
 	case p.SkipInRow > maxSkips:
 		return nil, fmt.Errorf("%w; %d steps in a row have been skipped", fault, maxSkips)
 	}
-	t.task.Observer(Skipped{fault, p.SkipInRow})
+	t.task.Observer(SkipEvent{fault, p.SkipInRow})
 	return fault, nil
 }
 
 // locate runs the step's parts again, one by one, to find the first that goes wrong. What is carried over stays what all
 // of them have left.
-func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFinite, error) {
-	fault := &NonFinite{Step: t.state.GlobalStep + 1, Epoch: s.place.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
+func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonFiniteError, error) {
+	fault := &NonFiniteError{Step: t.state.GlobalStep + 1, Epoch: s.batches.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
 	after := t.carried
-	defer func() { t.carried = after.mended() }()
+	defer func() { t.carried = after.withoutNonFinite() }()
 	t.carried = s.carried
 	for _, p := range parts {
 		t.reducer.zero()
@@ -81,7 +82,7 @@ func (t *Trainer) locate(ctx context.Context, s stepped, parts []part) (*NonFini
 			break
 		}
 	}
-	return fault, t.earliest(fault)
+	return fault, t.shareFirst(fault)
 }
 
 func (t *Trainer) badTensor() string {
@@ -116,7 +117,7 @@ func (t *Trainer) reportNoGradient() {
 		}
 	}
 	if len(names) > 0 {
-		t.task.Observer(NoGradient{names})
+		t.task.Observer(NoGradientEvent{names})
 	}
 }
 

@@ -4,15 +4,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
-	"unsafe"
 
-	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/trainer/checkpoint"
 )
@@ -34,7 +31,7 @@ const maxShards = 1 << 16
 // checkRanks says whether the shards of a step can be divided over the ranks so that sums keep their bits: each rank
 // needs a whole subtree of the tree of pairs.
 func (t *Trainer) checkRanks() error {
-	shards, ranks := t.task.Shards, t.task.Comm.Size()
+	shards, ranks := t.task.Ranks.Shards, t.comm.Size()
 	each := shards / ranks
 	switch {
 	case shards > maxShards:
@@ -43,21 +40,21 @@ func (t *Trainer) checkRanks() error {
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards are too few for %d ranks", shards, ranks)}
 	case shards%ranks != 0 || each&(each-1) != 0:
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards cannot be divided over %d ranks: each needs 1, 2, 4, 8 … of them", shards, ranks)}
-	case t.task.ShardOptimizer && t.Optim == "adafactor":
+	case t.task.Ranks.ShardOptimizer && t.config.Optim == "adafactor":
 		return &RanksError{Problem: "distributed.shard_optimizer: adafactor looks at whole tensors, and keeps little that could be divided"}
 	}
 	return nil
 }
 
-// agree compares what must be the same on all ranks with what rank 0 has: settings, data, program and weights. The error
+// checkAgreement compares what must be the same on all ranks with what rank 0 has: settings, data, program and weights. The error
 // is that of the last rank that differs, on all of them.
-func (t *Trainer) agree() error {
-	c := t.task.Comm
+func (t *Trainer) checkAgreement() error {
+	c := t.comm
 	if c.Size() == 1 {
 		return nil
 	}
 	own := map[string]string{"kernels": kernel.ISA(), "platform": runtime.GOARCH, "weights": weightsChecksum(t.task.Params)}
-	for _, facts := range []map[string]string{t.progress.Settings, t.task.Facts} {
+	for _, facts := range []map[string]string{t.progress.Settings, t.task.Ranks.Facts} {
 		for k, v := range facts {
 			own[k] = v
 		}
@@ -74,12 +71,12 @@ func (t *Trainer) agree() error {
 	if err := json.Unmarshal([]byte(root), &theirs); err != nil {
 		return err
 	}
-	return t.report(checkpoint.Changes(theirs, own))
+	return t.reportDifferences(checkpoint.Changes(theirs, own))
 }
 
-// report makes one rank's differences from rank 0 the error of all ranks.
-func (t *Trainer) report(differences []checkpoint.Change) error {
-	c, last := t.task.Comm, []float64{-1}
+// reportDifferences makes one rank's differences from rank 0 the error of all ranks.
+func (t *Trainer) reportDifferences(differences []checkpoint.Change) error {
+	c, last := t.comm, []float64{-1}
 	if len(differences) > 0 {
 		last[0] = float64(c.Rank())
 	}
@@ -98,40 +95,9 @@ func (t *Trainer) report(differences []checkpoint.Change) error {
 	return &RanksError{problem, true}
 }
 
-// castagnoli is the table of CRC-32C.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// weightsChecksum covers all parameters, frozen ones too: two ranks with different base models would train nonsense.
-func weightsChecksum(params []*ag.Param) string {
-	h := crc32.New(castagnoli)
-	var buf []float32
-	for _, p := range params {
-		h.Write([]byte(p.Name))
-		rows, cols := p.Shape()[0], p.Size()/p.Shape()[0]
-		block := max(1, checksumBlock/cols)
-		if need := min(block, rows) * cols; len(buf) < need {
-			buf = make([]float32, need)
-		}
-		for from := 0; from < rows; from += block {
-			y := kernel.Dense(buf, min(block, rows-from), cols)
-			p.ReadRows(y, from)
-			h.Write(bytesOf(buf[:y.Rows*cols]))
-		}
-	}
-	return fmt.Sprintf("%08x", h.Sum32())
-}
-
-// checksumBlock is how many numbers of a weight are read at once, where a row is not longer.
-const checksumBlock = 1 << 18
-
-// bytesOf views numbers as the bytes that they are in memory.
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(float32(0))))
-}
-
 // broadcastText returns root's text.
 func broadcastText(c Communicator, text string, root int) (string, error) {
-	n, err := FromRank(c, root, len(text))
+	n, err := BroadcastInt(c, root, len(text))
 	if err != nil {
 		return "", err
 	}
@@ -141,52 +107,52 @@ func broadcastText(c Communicator, text string, root int) (string, error) {
 	return string(b), err
 }
 
-// FromRank returns root's n.
-func FromRank(c Communicator, root, n int) (int, error) {
+// BroadcastInt returns root's n.
+func BroadcastInt(c Communicator, root, n int) (int, error) {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(n))
 	err := c.Broadcast(b, root)
 	return int(binary.LittleEndian.Uint64(b)), err
 }
 
-// found is what rank 0 has found in the output directory.
-type found struct {
+// startInfo is what rank 0 knows of the run's start, from the output directory.
+type startInfo struct {
 	Saves   bool // there is one
 	Done    bool // its run is finished
-	Resumed bool // from a checkpoint, whose weights and optimiser follow
+	Resumed bool // from a checkpoint, whose weights and optimizer follow
 	State   *checkpoint.State
 }
 
-// share gives the other ranks what rank 0 has found, so that only rank 0 needs to see the output directory.
-func (t *Trainer) share(f found) (found, error) {
-	c := t.task.Comm
+// shareStart returns rank 0's information, so that only rank 0 needs access to the output directory.
+func (t *Trainer) shareStart(s startInfo) (startInfo, error) {
+	c := t.comm
 	if c.Size() == 1 {
-		return f, nil
+		return s, nil
 	}
-	f.State = t.state
-	text, err := json.Marshal(f)
+	s.State = t.state
+	text, err := json.Marshal(s)
 	if err != nil {
-		return f, err
+		return s, err
 	}
 	root, err := broadcastText(c, string(text), 0)
 	if err != nil {
-		return f, err
+		return s, err
 	}
 	if c.Rank() > 0 {
-		f = found{}
-		if err := json.Unmarshal([]byte(root), &f); err != nil {
-			return f, err
+		s = startInfo{}
+		if err := json.Unmarshal([]byte(root), &s); err != nil {
+			return s, err
 		}
-		t.adopt(f.State)
+		t.adopt(s.State)
 	}
-	if !f.Resumed {
-		return f, nil
+	if !s.Resumed {
+		return s, nil
 	}
 	for _, p := range t.optimizer.Params() {
 		if err := c.Broadcast(bytesOf(p.Float32s()), 0); err != nil {
-			return f, err
+			return s, err
 		}
 	}
-	return f, nil
+	return s, nil
 }
 
 // sumSlots adds up what each slot holds on the one rank that has filled it, in the order of the slots: unlike a sum of
@@ -200,9 +166,9 @@ func sumSlots(c Communicator, slots []float64) (float64, error) {
 	return sum, err
 }
 
-// earliest makes the fault of the first micro-batch over all ranks that of all ranks.
-func (t *Trainer) earliest(f *NonFinite) error {
-	c := t.task.Comm
+// shareFirst gives every rank the error of the first micro-batch, whichever rank has computed it.
+func (t *Trainer) shareFirst(f *NonFiniteError) error {
+	c := t.comm
 	if c.Size() == 1 {
 		return nil
 	}

@@ -26,15 +26,15 @@ type layout struct {
 }
 
 const (
-	// defaultBucketBytes is as much as travels well in one call.
-	defaultBucketBytes = 4 << 20
-	// onceBuckets is the number of buckets up to which all is reduced in one go after the backward pass: an adapter's
-	// gradient travels faster than a thread can be woken for each of its pieces.
-	onceBuckets = 4
+	// DefaultBucketBytes is an amount that one call transfers efficiently.
+	DefaultBucketBytes = 4 << 20
+	// maxUnoverlapped is the number of buckets up to which all are reduced after the backward pass: an adapter's gradient is
+	// transferred faster than a thread can be woken for each of its pieces.
+	maxUnoverlapped = 4
 )
 
-// newLayout cuts the gradients of params into buckets of about the given bytes. shard lets the ranks divide large ones.
-func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
+// newLayout cuts the gradients of params into buckets of about the given bytes.
+func newLayout(params []*ag.Param, bytes int) *layout {
 	l := &layout{of: map[*ag.Param][]*bucket{}}
 	limit := max(1, (bytes/4+shareGrain-1)/shareGrain) * shareGrain
 	small, room := &bucket{}, limit // the bucket of small parameters that is being filled
@@ -42,7 +42,7 @@ func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 		n := p.Size()
 		if n >= shareGrain {
 			for at := 0; at < n; at += limit {
-				l.add(&bucket{extents: []optim.Extent{{Param: p, From: at, To: min(n, at+limit)}}, shared: shard})
+				l.add(&bucket{extents: []optim.Extent{{Param: p, From: at, To: min(n, at+limit)}}})
 			}
 			continue
 		}
@@ -57,6 +57,13 @@ func newLayout(params []*ag.Param, bytes int, shard bool) *layout {
 		l.add(small)
 	}
 	return l
+}
+
+// share makes the ranks divide the buckets that are parts of large parameters.
+func (l *layout) share() {
+	for _, b := range l.buckets {
+		b.shared = b.extents[0].Param.Size() >= shareGrain
+	}
 }
 
 // add appends a bucket that is full: its place is after its last parameter's, for those behind it wait until it is complete.
@@ -125,10 +132,10 @@ func (r *reducer) zero() {
 	}
 }
 
-// ready returns what a backward pass is to call for each gradient that is complete, or nil. last says that the pass is
-// this rank's last one of the step, from where on buckets are reduced while the layers below are still computed.
-func (r *reducer) ready(last bool) func(*ag.Param) {
-	if !last || !r.overlap || r.comm.Size() == 1 || len(r.buckets) <= onceBuckets {
+// overlapped returns the function that this rank's last backward pass of the step calls for each gradient that is complete,
+// so that buckets are reduced while the layers below are still computed; nil if that does not pay.
+func (r *reducer) overlapped() func(*ag.Param) {
+	if !r.overlap || r.comm.Size() == 1 || len(r.buckets) <= maxUnoverlapped {
 		return nil
 	}
 	complete := make(chan *ag.Param, len(r.params))
@@ -304,8 +311,8 @@ func (r *reducer) norm() (float64, error) {
 	return math.Sqrt(total), nil
 }
 
-// spread gives every rank the weights that the others have updated.
-func (r *reducer) spread() error {
+// gatherWeights gives every rank the weights that the others have updated.
+func (r *reducer) gatherWeights() error {
 	for _, b := range r.buckets {
 		if b.shared {
 			if err := r.comm.AllGather(b.extents[0].Value()); err != nil {

@@ -10,7 +10,7 @@ import (
 
 // counter is one of two ranks, and counts the elements that it is asked to sum.
 type counter struct {
-	Alone
+	SingleProcess
 	mu  sync.Mutex
 	sum int
 }
@@ -53,10 +53,10 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 		}
 	}
 	comm := &counter{}
-	r := newReducer(newLayout(params, defaultBucketBytes, false), params, comm, 1)
+	r := newReducer(newLayout(params, DefaultBucketBytes), params, comm, 1)
 	r.overlap = true
 	r.begin()
-	ready := r.ready(true)
+	ready := r.overlapped()
 	half := len(params) / 2
 	for i := len(params) - 1; i >= half; i-- {
 		ready(params[i])

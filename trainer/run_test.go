@@ -36,7 +36,7 @@ func newRun() *run {
 	src := newDocuments(19, 7, 2)
 	src.packing = true
 	r.task = Task{
-		Params: r.model.params(), Program: r.model, Rows: 12, Train: src, Save: r.model.save, Load: r.model.load, Seed: 11, Now: frozenClock,
+		Params: r.model.params(), Program: r.model, Rows: 12, Train: src, Storage: Storage{Save: r.model.save, Load: r.model.load}, Seed: 11, Now: frozenClock,
 		Eval: []EvalSet{{Name: "short", Source: newDocuments(5, 7, 2)}, {Name: "long", Source: newDocuments(9, 7, 3)}},
 	}
 	r.MetricForBestModel = "eval_short_loss"
@@ -62,7 +62,7 @@ func (r *run) start(ctx context.Context, dir string, mode checkpoint.Mode) (Resu
 			return Result{}, err
 		}
 		defer out.Close()
-		r.task.Output = out
+		r.task.Storage.Output = out
 	}
 	t, err := New(r.Config, r.task)
 	if err != nil {
@@ -94,14 +94,14 @@ func (r *run) stopAfter(t *testing.T, dir string, mode checkpoint.Mode, match fu
 		}
 	}
 	_, err := r.start(ctx, dir, mode)
-	var i *Interrupted
+	var i *StopError
 	if !errors.As(err, &i) || i.Err != nil || i.Checkpoint == "" {
 		t.Fatalf("want an interruption with a checkpoint, got %v", err)
 	}
 }
 
-func isStep(e Event) bool { _, ok := e.(Stepped); return ok }
-func isEval(e Event) bool { _, ok := e.(Evaluating); return ok }
+func isStep(e Event) bool { _, ok := e.(StepEvent); return ok }
+func isEval(e Event) bool { _, ok := e.(EvalProgressEvent); return ok }
 
 // results are the files of a finished run that must not depend on how it came about.
 func results(t *testing.T, dir string) map[string][]byte {
@@ -217,7 +217,7 @@ func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
 
 func TestClipping(t *testing.T) {
 	for _, c := range []struct{ limit, norm, want float64 }{{1, 0.5, 1}, {1, 4, 1 / (4 + 1e-6)}, {0, 4, 1}, {2, 1e-9, 1}} {
-		tr := &Trainer{Config: Config{MaxGradNorm: c.limit}}
+		tr := &Trainer{config: Config{MaxGradNorm: c.limit}}
 		if got := tr.clip(c.norm); got != c.want {
 			t.Errorf("norm %v, limit %v: factor %v, want %v", c.norm, c.limit, got, c.want)
 		}
@@ -347,7 +347,7 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 	r := newRun()
 	r.onEvent = func(e Event) {
-		if s, ok := e.(Stepped); ok && s.Step == s.Steps {
+		if s, ok := e.(StepEvent); ok && s.Step == s.Steps {
 			r.model.table.Float32s()[0] = float32(math.NaN())
 		}
 	}
@@ -378,7 +378,7 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 	r.SaveTotalLimit = 1
 	var at []float32
 	r.onEvent = func(e Event) {
-		if ev, ok := e.(Evaluated); ok && ev.Best {
+		if ev, ok := e.(EvalEvent); ok && ev.Best {
 			at = slices.Clone(r.model.table.Float32s())
 		}
 	}
@@ -409,7 +409,7 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 	for _, what := range []string{"damaged", "unreadable"} {
 		dir := t.TempDir()
 		r, unreadable := newOvershoot(), ""
-		r.task.Load = func(from string) error {
+		r.task.Storage.Load = func(from string) error {
 			if from != unreadable {
 				return r.model.load(from)
 			}
@@ -421,16 +421,16 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 		best := 0
 		r.onEvent = func(e Event) {
 			switch e := e.(type) {
-			case Evaluated:
+			case EvalEvent:
 				if e.Best {
 					best = int(e.Row["step"])
 				}
-			case Stopping:
+			case EarlyStopEvent:
 				last = slices.Clone(r.model.table.Float32s())
-				if unreadable = r.task.Output.Path(best); what == "damaged" {
+				if unreadable = r.task.Storage.Output.Path(best); what == "damaged" {
 					os.Remove(filepath.Join(unreadable, "model.safetensors"))
 				}
-			case BestLost:
+			case MissingBestEvent:
 				lost = append(lost, e)
 			}
 		}
@@ -439,7 +439,7 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
-		if len(lost) != 1 || lost[0].(BestLost).Step != best {
+		if len(lost) != 1 || lost[0].(MissingBestEvent).Step != best {
 			t.Errorf("%s: events %v, want one of step %d", what, lost, best)
 		}
 		if !slices.Equal(r.model.table.Float32s(), last) {
@@ -458,7 +458,7 @@ func TestTheMetricOfSeveralSets(t *testing.T) {
 		r.MetricForBestModel, r.LoadBestModelAtEnd = Default().MetricForBestModel, loadBest
 		best := math.Inf(1)
 		r.onEvent = func(e Event) {
-			if ev, ok := e.(Evaluated); ok {
+			if ev, ok := e.(EvalEvent); ok {
 				best = min(best, ev.Row["eval_short_loss"])
 			}
 		}
@@ -529,7 +529,7 @@ func TestNonFinite(t *testing.T) {
 	r := poisoned(6, 9, 10) // run 6 is in step 2, and 9 or 10 the second look at it
 	r.task.Rows = 1000
 	_, err := r.start(context.Background(), t.TempDir(), checkpoint.Fresh)
-	var bad *NonFinite
+	var bad *NonFiniteError
 	if !errors.As(err, &bad) || bad.Step != 3 || bad.Tensor != "the gradient of table.weight" {
 		t.Fatalf("got %v", err)
 	}
@@ -572,7 +572,7 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 	r.must(t, "", checkpoint.Fresh)
 	var got []string
 	for _, e := range r.events {
-		if n, ok := e.(NoGradient); ok {
+		if n, ok := e.(NoGradientEvent); ok {
 			got = append(got, n.Names...)
 		}
 	}
@@ -582,7 +582,7 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 }
 
 // deaf is a communicator whose other ranks are gone.
-type deaf struct{ Alone }
+type deaf struct{ SingleProcess }
 
 var errDeaf = errors.New("rank 1 is gone")
 
@@ -590,7 +590,7 @@ func (deaf) AllReduceMax([]float64) error { return errDeaf }
 
 func TestALostRankIsNotTheEnd(t *testing.T) {
 	r := newRun()
-	r.task.Comm = deaf{}
+	r.task.Ranks.Comm = deaf{}
 	dir := t.TempDir()
 	if _, err := r.start(context.Background(), dir, checkpoint.Fresh); !errors.Is(err, errDeaf) {
 		t.Errorf("got %v", err)

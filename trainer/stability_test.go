@@ -86,7 +86,7 @@ func (c cell) floats() (losses []float64, err error) {
 	s := trainer.Default()
 	s.LearningRate, s.LRSchedulerType, s.MaxSteps = c.rate, "constant", c.steps
 	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: c.length, Train: batches, Observer: func(e trainer.Event) {
-		if s, ok := e.(trainer.Stepped); ok {
+		if s, ok := e.(trainer.StepEvent); ok {
 			losses = append(losses, s.Loss)
 		}
 	}})

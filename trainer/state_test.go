@@ -38,7 +38,7 @@ func TestStateHasTransformersKeys(t *testing.T) {
 	}
 }
 
-func TestRehearsalChangesNothing(t *testing.T) {
+func TestMeasureStep_changesNothing(t *testing.T) {
 	straight := t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
 	dir := t.TempDir()
@@ -48,21 +48,21 @@ func TestRehearsalChangesNothing(t *testing.T) {
 	}
 	defer out.Close()
 	r, ticks := newRun(), 0
-	r.task.Output = out
+	r.task.Storage.Output = out
 	r.task.Now = func() time.Time { ticks++; return time.Unix(int64(ticks), 0) }
 	tr, err := New(r.Config, r.task)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, took, err := tr.Rehearse(context.Background())
+	rows, took, err := tr.MeasureStep(context.Background())
 	if err != nil || rows == 0 || took != time.Second {
-		t.Errorf("rehearsal of %d rows took %v, %v", rows, took, err)
+		t.Errorf("%d rows took %v, %v", rows, took, err)
 	}
 	tr.task.Now = frozenClock
 	if _, err := tr.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	sameResults(t, "after a rehearsal", results(t, dir), results(t, straight))
+	sameResults(t, "after a measurement", results(t, dir), results(t, straight))
 }
 
 func TestALostBestModelDoesNotEndTheRun(t *testing.T) {
@@ -71,12 +71,12 @@ func TestALostBestModelDoesNotEndTheRun(t *testing.T) {
 	r.EvalSteps, r.SaveSteps, r.LoadBestModelAtEnd = 1, 0, true
 	dir := t.TempDir()
 	r.onEvent = func(e Event) {
-		if s, ok := e.(Saved); ok {
+		if s, ok := e.(SaveEvent); ok {
 			os.Remove(filepath.Join(s.Dir, "model.safetensors"))
 		}
 	}
 	res := r.must(t, dir, checkpoint.Fresh)
-	lost := slices.IndexFunc(r.events, func(e Event) bool { _, ok := e.(BestLost); return ok })
+	lost := slices.IndexFunc(r.events, func(e Event) bool { _, ok := e.(MissingBestEvent); return ok })
 	if lost < 0 || res.Steps != 14 {
 		t.Errorf("event %d, steps %d", lost, res.Steps)
 	}

@@ -10,27 +10,27 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// stepped is what one optimiser step did.
-type stepped struct {
-	place   place
+// stepResult is what one optimizer step did.
+type stepResult struct {
+	batches batchRange
 	sum     float64 // loss in nats, summed over the counted labels
 	tokens  int     // counted labels
 	input   int     // rows
 	norm    float64 // of the gradient, before clipping
 	rate    float64
-	carried states // what was carried over when the step began
+	carried carriedStates // at the start of the step
 	skipped bool
 	time    time.Duration
 }
 
 // step makes one update from all micro-batches of the step. The gradient is that of the mean over all their counted
 // labels, which is why these are counted before the first backward pass.
-func (t *Trainer) step(ctx context.Context) (stepped, error) {
+func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 	began := t.task.Now()
-	ctx = context.WithoutCancel(ctx) // a step that was begun is finished
-	rate := t.LearningRate * t.schedule(t.state.GlobalStep)
-	if !finite(rate) || rate < 0 { // it would be the end of the weights
-		return stepped{}, fmt.Errorf("trainer: step %d: lr_scheduler_type %s gives a learning rate of %v", t.state.GlobalStep+1, t.LRSchedulerType, rate)
+	ctx = context.WithoutCancel(ctx) // a step that has begun is completed
+	rate := t.config.LearningRate * t.schedule(t.state.GlobalStep)
+	if !finite(rate) || rate < 0 { // it would destroy the weights
+		return stepResult{}, fmt.Errorf("trainer: step %d: lr_scheduler_type %s gives a learning rate of %v", t.state.GlobalStep+1, t.config.LRSchedulerType, rate)
 	}
 	s, shards, err := t.read(ctx)
 	if err != nil {
@@ -40,13 +40,13 @@ func (t *Trainer) step(ctx context.Context) (stepped, error) {
 		return s, err
 	}
 	s.rate = rate
-	fault, err := t.inspect(ctx, s, shards)
+	fault, err := t.checkFinite(ctx, s, shards)
 	if err != nil {
 		return s, err
 	}
 	if fault == nil {
 		t.optimizer.Step(s.rate, t.clip(s.norm))
-		if err := t.reducer.spread(); err != nil {
+		if err := t.reducer.gatherWeights(); err != nil {
 			return s, err
 		}
 	}
@@ -57,16 +57,16 @@ func (t *Trainer) step(ctx context.Context) (stepped, error) {
 }
 
 // read fetches this rank's micro-batches of the step, by shard, and counts the labels of all ranks.
-func (t *Trainer) read(ctx context.Context) (stepped, [][]part, error) {
-	pl, err := t.plan.at(t.state.GlobalStep)
-	s := stepped{place: pl}
+func (t *Trainer) read(ctx context.Context) (stepResult, [][]part, error) {
+	r, err := t.plan.at(t.state.GlobalStep)
+	s := stepResult{batches: r}
 	if err != nil {
 		return s, nil, err
 	}
 	shards := make([][]part, t.reducer.shards)
 	for shard := range shards {
-		for i := pl.from + t.firstShard() + shard; i < pl.to; i += t.task.Shards {
-			parts, err := t.parts(ctx, pl.epoch, i)
+		for i := r.from + t.firstShard() + shard; i < r.to; i += t.task.Ranks.Shards {
+			parts, err := t.parts(ctx, r.epoch, i)
 			if err != nil {
 				return s, nil, err
 			}
@@ -78,13 +78,13 @@ func (t *Trainer) read(ctx context.Context) (stepped, [][]part, error) {
 		}
 	}
 	counts := []float64{float64(s.tokens), float64(s.input)}
-	err = t.task.Comm.AllReduceSum(counts)
+	err = t.comm.AllReduceSum(counts)
 	s.tokens, s.input = int(counts[0]), int(counts[1])
 	return s, shards, err
 }
 
-// firstShard is the first of this rank's shards.
-func (t *Trainer) firstShard() int { return t.task.Comm.Rank() * t.reducer.shards }
+// firstShard returns the first of this rank's shards.
+func (t *Trainer) firstShard() int { return t.comm.Rank() * t.reducer.shards }
 
 // parts reads micro-batch i of an epoch.
 func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
@@ -92,31 +92,34 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trainer: step %d: micro-batch %d of epoch %d: %w", t.state.GlobalStep+1, i, epoch, err)
 	}
-	if b.Carry != nil && t.task.Shards > 1 {
+	if b.Carry != nil && t.task.Ranks.Shards > 1 {
 		return nil, &RanksError{Problem: "data.carry_state: a micro-batch that goes on from the one before cannot be computed beside it: it needs distributed.shards: 1"}
 	}
-	parts, err := cut(b, t.task.Rows)
+	parts, err := splitBatch(b, t.task.Rows)
 	if err != nil {
 		return nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, epoch)
 	}
 	first := 0
 	for j := range parts {
 		p := &parts[j]
-		p.seed, p.first, p.micro = mix(t.task.Seed, epoch, i), first, i
+		p.seed, p.first, p.micro = batchSeed(t.task.Seed, epoch, i), first, i
 		first += len(p.Tokens)
 	}
 	return parts, nil
 }
 
 // accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks.
-func (t *Trainer) accumulate(ctx context.Context, s *stepped, shards [][]part) error {
+func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part) error {
 	s.carried = t.carried
 	t.reducer.begin()
-	losses := make([]float64, t.task.Shards)
+	losses := make([]float64, t.task.Ranks.Shards)
 	for i, parts := range shards {
 		for j, p := range parts {
-			last := i == len(shards)-1 && j == len(parts)-1
-			loss, err := t.backward(ctx, p, s.tokens, t.reducer.ready(last))
+			var ready func(*ag.Param)
+			if i == len(shards)-1 && j == len(parts)-1 {
+				ready = t.reducer.overlapped()
+			}
+			loss, err := t.backward(ctx, p, s.tokens, ready)
 			if err != nil {
 				t.reducer.abandon()
 				return err
@@ -129,7 +132,7 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepped, shards [][]part) e
 	if err != nil {
 		return err
 	}
-	if s.sum, err = sumSlots(t.task.Comm, losses); err != nil {
+	if s.sum, err = sumSlots(t.comm, losses); err != nil {
 		return err
 	}
 	s.norm, err = t.reducer.norm()
@@ -138,7 +141,7 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepped, shards [][]part) e
 
 // backward runs one part of a step with the given number of counted labels. ready may be nil.
 func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param)) (loss ag.Loss, err error) {
-	err = t.carried.through(t.task.Program, p, func() (err error) {
+	err = t.carried.run(t.task.Program, p, func() (err error) {
 		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, FirstRow: p.first, Ready: ready})
 		return err
 	})
@@ -159,21 +162,21 @@ func gradNorm(params []*ag.Param) float64 {
 
 // clip is the factor that brings a gradient of the given norm down to max_grad_norm, with torch's 1e-6 in the quotient.
 func (t *Trainer) clip(norm float64) float64 {
-	if t.MaxGradNorm == 0 {
+	if t.config.MaxGradNorm == 0 {
 		return 1
 	}
-	return min(1, t.MaxGradNorm/(norm+1e-6))
+	return min(1, t.config.MaxGradNorm/(norm+1e-6))
 }
 
 // advance moves the run to the next step.
-func (t *Trainer) advance(s stepped) {
+func (t *Trainer) advance(s stepResult) {
 	if t.state.GlobalStep == 0 && !s.skipped {
 		t.reportNoGradient()
 	}
 	t.state.GlobalStep++
 	t.progress.Updates = t.optimizer.Steps()
-	t.progress.Epoch, t.progress.Batch = s.place.epoch, s.place.to
-	if s.place.ends() {
-		t.progress.Epoch, t.progress.Batch = s.place.epoch+1, 0
+	t.progress.Epoch, t.progress.Batch = s.batches.epoch, s.batches.to
+	if s.batches.endsEpoch() {
+		t.progress.Epoch, t.progress.Batch = s.batches.epoch+1, 0
 	}
 }

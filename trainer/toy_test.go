@@ -168,7 +168,7 @@ func (d *documents) Batches(epoch int) (int, error) {
 	return (len(d.docs) + d.size(epoch) - 1) / d.size(epoch), nil
 }
 
-func (d *documents) Batch(_ context.Context, epoch, index int) (Batch, error) {
+func (d *documents) Batch(_ context.Context, epoch, index int) (MicroBatch, error) {
 	order := rand.New(rand.NewPCG(d.seed, uint64(epoch))).Perm(len(d.docs))
 	n := d.size(epoch)
 	var b ag.Batch
@@ -182,7 +182,7 @@ func (d *documents) Batch(_ context.Context, epoch, index int) (Batch, error) {
 			b.Tokens, b.Labels = append(b.Tokens, id), append(b.Labels, label)
 		}
 	}
-	return Batch{Batch: b}, nil
+	return MicroBatch{Batch: b}, nil
 }
 
 // frozenClock makes what depends on time the same in every run.

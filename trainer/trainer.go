@@ -26,70 +26,84 @@ type Program interface {
 type Task struct {
 	// Params are all parameters of the model. Those that are trainable are updated.
 	Params []*ag.Param
-	// Program computes up to Rows rows at once. A program for which Bytes is known tells the memory of its activations.
+	// Program computes up to Rows rows at once. If it has a method Bytes() int64, as *autograd.Program has, that is the
+	// memory of its activations. Carrying state from one micro-batch to the next needs *autograd.Program's methods Carried
+	// and SetCarried.
 	Program Program
 	Rows    int
-	// Train gives the micro-batches, Eval the data sets to evaluate on.
-	Train Source
+	// Train returns the micro-batches, Eval has the data sets to evaluate on.
+	Train BatchSource
 	Eval  []EvalSet
-	// Save writes the weights and whatever makes the directory complete in itself. Load reads back what Save wrote.
-	Save func(dir string) error
-	Load func(dir string) error
-	// Publish adds to a directory that holds the final weights what else belongs to a result, such as a model card and
-	// plots. It may be nil.
-	Publish func(dir string, st *checkpoint.State) error
+	// Storage is where checkpoints and the result go.
+	Storage Storage
 	// Sample continues a prompt at evaluations. It may be nil.
 	Sample func(ctx context.Context, prompt string) (string, error)
-	// Output is where checkpoints and results go; nil writes nothing.
-	Output *checkpoint.Output
 	// Schedule replaces the one that Config names; nil = that one. Identity should tell it from others.
 	Schedule optim.Schedule
 	// Seed decides dropout and noise, together with the micro-batch's number.
 	Seed uint64
-	// LoRAPlusRatio is the learning rate of B over that of A; 0 stands for 1.
+	// LoRAPlusRatio is the learning rate of B divided by that of A; 0 means 1.
 	LoRAPlusRatio float64
-	// Identity holds the settings outside Config that must not change within a run, by their key in the configuration.
+	// Identity has the settings outside Config that must not change within a run, by their keys in the configuration.
 	Identity map[string]string
-	// Force goes on although settings have changed.
+	// Force resumes even if settings have changed.
 	Force bool
-	// Observer may be nil, as may Now. Only rank 0's observer is told of events.
+	// Observer may be nil, as may Now. Only rank 0's observer receives events.
 	Observer Observer
 	Now      func() time.Time
+	// Ranks divides the run among processes. Its zero value is one process.
+	Ranks Ranks
+}
 
-	// Comm joins the ranks of a run on several; nil = a process by itself. Only rank 0 has Output.
+// Storage is the output directory of a run, and how weights get into it and out of it.
+type Storage struct {
+	// Output is where checkpoints and the result go; nil writes nothing. Only rank 0 has one.
+	Output *checkpoint.Output
+	// Save writes the weights and whatever makes the directory complete in itself. Load reads back what Save wrote.
+	Save func(dir string) error
+	Load func(dir string) error
+	// Publish adds to a directory that contains the final weights what else belongs to a result, such as a model card and
+	// plots. It may be nil.
+	Publish func(dir string, st *checkpoint.State) error
+}
+
+// Ranks says how a run is divided among processes.
+type Ranks struct {
+	// Comm joins the ranks; nil = [SingleProcess].
 	Comm Communicator
-	// Shards is how many micro-batches are computed side by side in a step, as if by as many ranks, and the multiple of
-	// gradient_accumulation_steps that a step takes. Each rank has 1, 2, 4 … of them; 0 = one each. The result depends on
-	// the shards and not on the ranks.
+	// Shards is the number of micro-batches that a step computes independently, as if each had its own rank; a step takes
+	// gradient_accumulation_steps for each of them. Each rank has 1, 2, 4 … of them; 0 = one per rank. The result depends on
+	// the number of shards and not on that of ranks.
 	Shards int
-	// ShardOptimizer divides the optimiser's memory for large tensors among the ranks.
+	// ShardOptimizer divides the optimizer's memory for large tensors among the ranks.
 	ShardOptimizer bool
-	// BucketBytes is how much of the gradient is reduced in one call; 0 = 4 MiB.
+	// BucketBytes is how much of the gradient is reduced in one call; 0 = [DefaultBucketBytes].
 	BucketBytes int
-	// Overlap makes sums while the backward pass is still under way. It pays where a core is left for the communicator:
-	// the kernels lose more than the time of the sums if they have to share theirs.
+	// Overlap reduces gradients during the backward pass. It pays if a core is free for the communicator: sharing theirs
+	// costs the kernels more time than the reductions take.
 	Overlap bool
-	// Facts must be the same on all ranks, beside what Identity holds: the program's version, say.
+	// Facts must be the same on all ranks, in addition to Identity: the program's version, for example.
 	Facts map[string]string
 }
 
 // Trainer is one run.
 type Trainer struct {
-	Config
+	config    Config
 	task      Task
+	comm      Communicator
 	optimizer *optim.Optimizer
 	reducer   *reducer
 	schedule  optim.Schedule
-	plan      *plan
+	plan      *stepPlan
 	state     *checkpoint.State
 	progress  *checkpoint.Progress // part of state
-	carried   states
-	best      bool   // the last evaluation was the best
-	stop      string // why the run ends early
+	carried   carriedStates
 
-	interrupted bool  // a rank has been asked to stop
-	lost        error // the other ranks cannot be reached
-	saves       bool  // rank 0 has an output directory
+	bestNow     bool   // the last evaluation was the best
+	stopReason  string // why the run ends before its last step
+	interrupted bool   // a rank has been asked to stop
+	lost        error  // the other ranks cannot be reached
+	saves       bool   // rank 0 has an output directory
 }
 
 // Result is what a run came to.
@@ -104,95 +118,86 @@ type Result struct {
 	AlreadyFinished bool               // nothing was left to do
 }
 
-// Interrupted is the error of a run that was asked to stop. The step under way was finished and a checkpoint written,
-// unless Err says why not.
-type Interrupted struct {
-	Step       int
-	Checkpoint string
-	Err        error
-}
-
-func (i *Interrupted) Error() string {
-	if i.Err != nil {
-		return fmt.Sprintf("trainer: interrupted after step %d; the checkpoint could not be written: %v", i.Step, i.Err)
-	}
-	if i.Checkpoint == "" {
-		return fmt.Sprintf("trainer: interrupted after step %d", i.Step)
-	}
-	return fmt.Sprintf("trainer: interrupted after step %d, saved as %s", i.Step, i.Checkpoint)
-}
-
-func (i *Interrupted) Unwrap() []error { return []error{context.Canceled, i.Err} }
-
-// New prepares a run, with the state of the newest checkpoint where the output directory was opened to resume. It reads
-// no batch and writes nothing.
-func New(c Config, t Task) (*Trainer, error) {
-	tr := &Trainer{Config: c, task: t.withDefaults()}
-	if err := tr.validate(); err != nil {
+// New prepares a run, with the state of the newest checkpoint if the output directory was opened to resume. It reads no
+// batch and writes nothing.
+func New(c Config, task Task) (*Trainer, error) {
+	task = task.withDefaults()
+	t := &Trainer{config: c, task: task, comm: task.Ranks.Comm}
+	if err := t.validate(); err != nil {
 		return nil, fmt.Errorf("trainer: %w", err)
 	}
+	if err := t.checkRanks(); err != nil {
+		return nil, err
+	}
+	if err := t.newOptimizer(); err != nil {
+		return nil, err
+	}
 	var err error
-	if err := tr.divide(); err != nil {
+	if t.plan, err = newStepPlan(task.Train, c, c.GradientAccumulationSteps*task.Ranks.Shards); err != nil {
 		return nil, err
 	}
-	if len(tr.optimizer.Params()) == 0 {
-		return nil, errors.New("trainer: no parameter is trainable")
-	}
-	if tr.plan, err = newPlan(t.Train, c, c.GradientAccumulationSteps*tr.task.Shards); err != nil {
-		return nil, err
-	}
-	if tr.schedule = t.Schedule; tr.schedule == nil {
-		if tr.schedule, err = optim.NewSchedule(c.Config, tr.plan.steps); err != nil {
+	if t.schedule = task.Schedule; t.schedule == nil {
+		if t.schedule, err = optim.NewSchedule(c.Config, t.plan.steps); err != nil {
 			return nil, err
 		}
 	}
-	return tr, tr.newState()
+	return t, t.newState()
 }
 
 func (t Task) withDefaults() Task {
 	if t.LoRAPlusRatio == 0 {
 		t.LoRAPlusRatio = 1
 	}
-	if t.Comm == nil {
-		t.Comm = Alone{}
-	}
 	if t.Now == nil {
 		t.Now = time.Now
 	}
-	if t.Shards == 0 {
-		t.Shards = t.Comm.Size()
-	}
-	if t.BucketBytes == 0 {
-		t.BucketBytes = defaultBucketBytes
-	}
-	if t.Comm.Rank() > 0 {
+	t.Ranks = t.Ranks.withDefaults()
+	if t.Ranks.Comm.Rank() > 0 {
 		t.Observer = nil
 	}
 	t.Observer = Observers(t.Observer)
 	return t
 }
 
-// divide makes the optimiser of this rank's part of the parameters, and what adds up their gradients.
-func (t *Trainer) divide() error {
-	if err := t.checkRanks(); err != nil {
-		return err
+func (r Ranks) withDefaults() Ranks {
+	if r.Comm == nil {
+		r.Comm = SingleProcess{}
 	}
-	c := t.task.Comm
+	if r.Shards == 0 {
+		r.Shards = r.Comm.Size()
+	}
+	if r.BucketBytes == 0 {
+		r.BucketBytes = DefaultBucketBytes
+	}
+	return r
+}
+
+// newOptimizer makes the optimizer of this rank's part of the parameters, and the reducer of their gradients.
+func (t *Trainer) newOptimizer() error {
 	var trainable []*ag.Param
 	for _, p := range t.task.Params {
 		if p.Trainable() {
 			trainable = append(trainable, p)
 		}
 	}
-	l := newLayout(trainable, t.task.BucketBytes, t.task.ShardOptimizer && c.Size() > 1)
-	groups := optim.Groups(t.task.Params, t.Config.Config, t.task.LoRAPlusRatio)
+	if len(trainable) == 0 {
+		return errors.New("trainer: no parameter is trainable")
+	}
+	r, c := t.task.Ranks, t.config.Config
+	buckets := newLayout(trainable, r.BucketBytes)
+	if t.sharded() {
+		buckets.share()
+	}
+	groups := optim.Groups(t.task.Params, c, t.task.LoRAPlusRatio)
 	var err error
-	t.optimizer, err = optim.NewPartial(t.Config.Config, groups, func(p *ag.Param) []optim.Extent { return l.owned(p, c.Rank(), c.Size()) })
+	t.optimizer, err = optim.NewPartial(c, groups, func(p *ag.Param) []optim.Extent {
+		return buckets.owned(p, t.comm.Rank(), t.comm.Size())
+	})
 	if err != nil {
 		return err
 	}
-	t.reducer = newReducer(l, t.optimizer.Params(), c, t.task.Shards/c.Size())
-	t.reducer.overlap = t.task.Overlap
+	t.reducer = newReducer(buckets, t.optimizer.Params(), t.comm, r.Shards/t.comm.Size())
+	t.reducer.overlap = r.Overlap
 	return nil
 }
 
@@ -203,9 +208,9 @@ func (t *Trainer) validate() error {
 		names = append(names, set.Name)
 	}
 	var l fault.List
-	l.Include("train", t.Validate())
-	l.Include("train", t.ValidateEvaluation(names))
-	l.Require(!t.LoadBestModelAtEnd || t.task.Output != nil || t.task.Comm.Rank() > 0, "train.load_best_model_at_end", "needs an output directory")
+	l.Include("train", t.config.Validate())
+	l.Include("train", t.config.ValidateEvaluation(names))
+	l.Require(!t.config.LoadBestModelAtEnd || t.task.Storage.Output != nil || t.comm.Rank() > 0, "train.load_best_model_at_end", "needs an output directory")
 	return l.Err()
 }
 
@@ -215,28 +220,30 @@ func (t *Trainer) newState() error {
 		return err
 	}
 	t.state = &checkpoint.State{
-		IsLocalProcessZero: true, IsWorldProcessZero: t.task.Comm.Rank() == 0, LogHistory: []checkpoint.Row{},
-		EvalSteps: t.EvalSteps, LoggingSteps: t.LoggingSteps, SaveSteps: t.SaveSteps,
-		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.PerDeviceTrainBatchSize,
+		IsLocalProcessZero: true, IsWorldProcessZero: t.comm.Rank() == 0, LogHistory: []checkpoint.Row{},
+		EvalSteps: t.config.EvalSteps, LoggingSteps: t.config.LoggingSteps, SaveSteps: t.config.SaveSteps,
+		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.config.PerDeviceTrainBatchSize,
 	}
 	t.progress = t.state.Progress()
-	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.task.Comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
+	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
 	return nil
 }
 
 // Run trains to the last step, or until early stopping, or until ctx ends: then it finishes the step, saves and returns
-// an *Interrupted.
+// an *StopError.
 func (t *Trainer) Run(ctx context.Context) (Result, error) {
-	if done, err := t.begin(ctx); done || err != nil {
-		return t.result(done), err
+	if finished, err := t.begin(ctx); finished || err != nil {
+		r := t.result()
+		r.AlreadyFinished = finished
+		return r, err
 	}
-	for !t.over() && !t.asked(ctx) {
+	for !t.atEnd() && !t.stopRequested(ctx) {
 		step, err := t.step(ctx)
 		if err != nil {
 			return Result{}, err
 		}
 		t.log(step)
-		if t.evaluationDue(step.place) {
+		if t.evaluationDue(step.batches) {
 			if err := t.evaluate(ctx); err != nil {
 				return Result{}, err
 			}
@@ -254,25 +261,25 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 	return t.finish()
 }
 
-// over says that no step is left to make.
-func (t *Trainer) over() bool { return t.state.GlobalStep >= t.plan.steps || t.stop != "" }
+// atEnd reports whether no step remains.
+func (t *Trainer) atEnd() bool { return t.state.GlobalStep >= t.plan.steps || t.stopReason != "" }
 
-// asked says whether any rank has been asked to stop, so that all of them do at the same step.
-func (t *Trainer) asked(ctx context.Context) bool {
+// stopRequested reports whether any rank has been asked to stop, so that all of them stop after the same step.
+func (t *Trainer) stopRequested(ctx context.Context) bool {
 	flag := []float64{0}
 	if ctx.Err() != nil {
 		flag[0] = 1
 	}
-	t.lost = t.task.Comm.AllReduceMax(flag)
+	t.lost = t.comm.AllReduceMax(flag)
 	t.interrupted = flag[0] > 0
 	return t.interrupted || t.lost != nil
 }
 
 // log adds a step to the running sums and, every logging_steps, a row to the history.
-func (t *Trainer) log(s stepped) {
+func (t *Trainer) log(s stepResult) {
 	p := t.progress
 	t.state.NumInputTokensSeen += s.input
-	t.state.Epoch = s.place.passed()
+	t.state.Epoch = s.batches.epochsDone()
 	p.RowSeconds += s.time.Seconds()
 	p.RunSeconds += s.time.Seconds()
 	p.NumTokens += s.tokens
@@ -282,11 +289,11 @@ func (t *Trainer) log(s stepped) {
 		p.RowTokens += s.tokens
 		p.RunTokens += s.tokens
 	}
-	t.task.Observer(Stepped{
+	t.task.Observer(StepEvent{
 		Step: t.state.GlobalStep, Steps: t.plan.steps, Epoch: t.state.Epoch, Loss: mean(s.sum, s.tokens), GradNorm: s.norm,
 		LearningRate: s.rate, Tokens: s.tokens, InputTokens: s.input, Time: s.time,
 	})
-	if t.LoggingSteps == 0 || t.state.GlobalStep%t.LoggingSteps != 0 {
+	if n := t.config.LoggingSteps; n == 0 || t.state.GlobalStep%n != 0 {
 		return
 	}
 	row := t.row("learning_rate", s.rate, "num_tokens", float64(p.NumTokens), "tokens_per_second", perSecond(p.RowTokens, p.RowSeconds))
@@ -298,7 +305,7 @@ func (t *Trainer) log(s stepped) {
 	}
 	p.RowLoss, p.RowTokens, p.RowSeconds = 0, 0, 0
 	t.state.LogHistory = append(t.state.LogHistory, row)
-	t.task.Observer(Logged{row})
+	t.task.Observer(LogEvent{row})
 }
 
 // row is a row of the history with step, epoch and the given names and values.
@@ -312,7 +319,7 @@ func (t *Trainer) row(pairs ...any) checkpoint.Row {
 
 func mean(sum float64, n int) float64 { return sum / float64(max(1, n)) }
 
-// perSecond is 0 where no time has passed.
+// perSecond is 0 if no time has passed.
 func perSecond(n int, seconds float64) float64 {
 	if seconds <= 0 {
 		return 0
@@ -324,7 +331,7 @@ func perSecond(n int, seconds float64) float64 {
 func (t *Trainer) Overview() Overview {
 	o := Overview{
 		Decayed: t.optimizer.Decayed(), Steps: t.plan.steps, StepsPerEpoch: t.plan.inEpoch(0), Epochs: t.state.NumTrainEpochs,
-		StartStep: t.state.GlobalStep, BatchesPerStep: t.plan.perStep, Ranks: t.task.Comm.Size(), Memory: t.memory(),
+		StartStep: t.state.GlobalStep, BatchesPerStep: t.plan.perStep, Ranks: t.comm.Size(), Memory: t.memory(),
 	}
 	for _, p := range t.task.Params {
 		o.Parameters += p.Size()
@@ -335,8 +342,8 @@ func (t *Trainer) Overview() Overview {
 	return o
 }
 
-func (t *Trainer) memory() Memories {
-	m := Memories{Optimizer: t.optimizer.Bytes()}
+func (t *Trainer) memory() Memory {
+	m := Memory{Optimizer: t.optimizer.Bytes()}
 	for _, p := range t.task.Params {
 		m.Weights += p.Bytes()
 		if p.Trainable() {
@@ -345,19 +352,19 @@ func (t *Trainer) memory() Memories {
 			m.Weights -= gradient
 		}
 	}
-	m.Gradients *= int64(1 + treeHeight(t.reducer.shards)) // sums of shards wait for their neighbours
+	m.Gradients *= int64(1 + treeHeight(t.reducer.shards)) // sums of shards wait for their neighbors
 	if b, ok := t.task.Program.(interface{ Bytes() int64 }); ok {
 		m.Activations = b.Bytes()
 	}
 	return m
 }
 
-// result sums the run up.
-func (t *Trainer) result(alreadyFinished bool) Result {
+// result summarizes the run.
+func (t *Trainer) result() Result {
 	p := t.progress
 	r := Result{
 		State: t.state, Steps: t.state.GlobalStep, TrainLoss: mean(p.RunLoss, p.RunTokens), Tokens: p.NumTokens,
-		TokensPerSecond: perSecond(p.RunTokens, p.RunSeconds), StopReason: t.stop, AlreadyFinished: alreadyFinished, Eval: map[string]float64{},
+		TokensPerSecond: perSecond(p.RunTokens, p.RunSeconds), StopReason: t.stopReason, Eval: map[string]float64{},
 	}
 	for k, v := range t.lastEvaluation() {
 		if isEvalKey(k) && finite(v) {

@@ -145,7 +145,7 @@ func (a *app) bench(f benchFlags) error {
 // joinBench joins the ranks for what they do together.
 func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 	if mode != "lora" && mode != "full" {
-		return trainer.Alone{}, nil
+		return trainer.SingleProcess{}, nil
 	}
 	c, err := config.Load(config.Source{Section: "distributed"})
 	if err != nil {
@@ -225,8 +225,8 @@ type sameBatch struct {
 
 func (f sameBatch) Batches(int) (int, error) { return f.ranks, nil }
 
-func (f sameBatch) Batch(context.Context, int, int) (trainer.Batch, error) {
-	return trainer.Batch{Batch: f.batch}, nil
+func (f sameBatch) Batch(context.Context, int, int) (trainer.MicroBatch, error) {
+	return trainer.MicroBatch{Batch: f.batch}, nil
 }
 
 // train measures the steps of a real run.
@@ -252,9 +252,10 @@ func (b *benchmark) train(ctx context.Context) error {
 	s := trainer.Default()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
 	t, err := trainer.New(s, trainer.Task{
-		Params: params, Program: program, Rows: b.tokens, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio, Comm: b.comm, Overlap: recipe.SpareCore(b.comm),
+		Params: params, Program: program, Rows: b.tokens, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio,
+		Ranks: trainer.Ranks{Comm: b.comm, Overlap: recipe.SpareCore(b.comm)},
 		Observer: func(e trainer.Event) {
-			if e, ok := e.(trainer.Stepped); ok {
+			if e, ok := e.(trainer.StepEvent); ok {
 				b.add(e.Time)
 				b.measurePeak()
 			}

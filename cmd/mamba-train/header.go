@@ -22,7 +22,7 @@ func (a *app) printHeader(ctx context.Context, j *recipe.Run, o trainer.Overview
 	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(j))
 	a.line("data", "%s", describeData(j))
 	a.line("steps", "%s: %s of %d, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), o.StepsPerEpoch, describeBatch(c, o), describeStart(o))
-	m := recipe.Memory{Memories: o.Memory}
+	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", recipe.Bytes(m.Total()), m)
 	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(j.Rows))
 	left := j.TimeLeft(ctx, o)
@@ -140,7 +140,7 @@ func (a *app) dryRun(ctx context.Context, j *recipe.Run) error {
 	}
 	return a.Result(dryResult{
 		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.Data.Stats().Tokens,
-		Memory: recipe.Memory{Memories: o.Memory}.Total(), Seconds: left.Seconds(), MaxTokens: j.Rows,
+		Memory: recipe.Memory{Memory: o.Memory}.Total(), Seconds: left.Seconds(), MaxTokens: j.Rows,
 	}, "")
 }
 

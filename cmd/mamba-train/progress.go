@@ -55,35 +55,35 @@ func (r *rate) tokensPerSecond() float64 { return r.tokens / max(r.seconds, 1e-9
 
 func (p *progress) observe(e trainer.Event) {
 	switch e := e.(type) {
-	case trainer.Started:
+	case trainer.StartEvent:
 		p.begin(e.Overview)
-	case trainer.Resumed:
+	case trainer.ResumeEvent:
 		p.resumed(e)
-	case trainer.Stepped:
+	case trainer.StepEvent:
 		p.step(e)
-	case trainer.Logged:
+	case trainer.LogEvent:
 		p.row(e.Row)
-	case trainer.Evaluating:
+	case trainer.EvalProgressEvent:
 		if p.bar != nil {
 			p.bar.Describe(fmt.Sprintf("evaluating %s %d/%d", e.Set, e.Done, e.Total))
 		}
-	case trainer.Evaluated:
+	case trainer.EvalEvent:
 		p.evaluated(e)
-	case trainer.Sampled:
+	case trainer.SampleEvent:
 		p.sampled(e)
-	case trainer.Saved:
+	case trainer.SaveEvent:
 		p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time))
-	case trainer.SaveFailed:
+	case trainer.SaveFailureEvent:
 		p.aside(func() { p.app.Warn("step %d: %v; the run goes on", e.Step, e.Err) })
-	case trainer.BestLost:
+	case trainer.MissingBestEvent:
 		p.aside(func() {
 			p.app.Warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)
 		})
-	case trainer.Skipped:
+	case trainer.SkipEvent:
 		p.aside(func() { p.app.Warn("%v; the step is skipped (%d in a row)", e.Err, e.InRow) })
-	case trainer.NoGradient:
+	case trainer.NoGradientEvent:
 		p.aside(func() { p.app.Warn("no gradient reaches %s", abbreviate(e.Names)) })
-	case trainer.Stopping:
+	case trainer.EarlyStopEvent:
 		p.aside(func() { p.app.Say("stopping after step %d: %s", e.Step, e.Reason) })
 	}
 }
@@ -125,7 +125,7 @@ func (p *progress) begin(o trainer.Overview) {
 	p.bar.Set(o.StartStep)
 }
 
-func (p *progress) resumed(e trainer.Resumed) {
+func (p *progress) resumed(e trainer.ResumeEvent) {
 	p.resume = false
 	for _, d := range e.Damaged {
 		p.app.Warn("%v; an older checkpoint is used", d)
@@ -139,7 +139,7 @@ func (p *progress) resumed(e trainer.Resumed) {
 	}
 }
 
-func (p *progress) step(e trainer.Stepped) {
+func (p *progress) step(e trainer.StepEvent) {
 	p.rate.add(e.Tokens, e.InputTokens, e.Time)
 	if p.loss == 0 {
 		p.loss = e.Loss
@@ -175,7 +175,7 @@ func (p *progress) left(step int) string {
 	return format.Duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
 }
 
-func (p *progress) evaluated(e trainer.Evaluated) {
+func (p *progress) evaluated(e trainer.EvalEvent) {
 	best := ""
 	if e.Best {
 		best = "  (best)"
@@ -191,7 +191,7 @@ func (p *progress) evaluated(e trainer.Evaluated) {
 	})
 }
 
-func (p *progress) sampled(e trainer.Sampled) {
+func (p *progress) sampled(e trainer.SampleEvent) {
 	p.aside(func() {
 		if e.Err != nil {
 			p.app.Warn("sample %q: %v", e.Prompt, e.Err)

@@ -69,7 +69,7 @@ func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) e
 	if err != nil && !common(err) {
 		comm.Abort(cli.ExitCode(err), cli.Message(err))
 	}
-	if errors.As(err, new(*trainer.Interrupted)) {
+	if errors.As(err, new(*trainer.StopError)) {
 		err = sameSignal(comm, err)
 	}
 	if cerr := comm.Close(); cerr != nil {
@@ -83,7 +83,7 @@ func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) e
 
 // common says whether all ranks end with this error at the same point.
 func common(err error) bool {
-	var interrupted *trainer.Interrupted
+	var interrupted *trainer.StopError
 	var disagree *trainer.RanksError
 	switch {
 	case errors.As(err, &interrupted):
@@ -91,7 +91,7 @@ func common(err error) bool {
 	case errors.As(err, &disagree):
 		return disagree.All
 	}
-	return errors.As(err, new(*trainer.NonFinite))
+	return errors.As(err, new(*trainer.NonFiniteError))
 }
 
 // sameSignal makes the signal that has reached a rank that of all of them, so that they end with the same code.
@@ -116,7 +116,7 @@ func sameSignal(comm trainer.Communicator, err error) error {
 // saves its state and goes on in the next job.
 func discharge(err error) error {
 	var s cli.InterruptError
-	var i *trainer.Interrupted
+	var i *trainer.StopError
 	if errors.As(err, &s) && s.Signal == cli.SaveSignal && errors.As(err, &i) && i.Err == nil {
 		return cli.Success{Err: err}
 	}

@@ -137,7 +137,7 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 
 // explainStop says how an interrupted run goes on.
 func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
-	var i *trainer.Interrupted
+	var i *trainer.StopError
 	if !errors.As(err, &i) {
 		return err
 	}

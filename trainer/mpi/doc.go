@@ -1,6 +1,6 @@
 // Package mpi joins the ranks of a data-parallel run through an MPI that is installed already.
 //
-// [Open] gives the communicator of the process: [trainer.Alone] unless a launcher (mpirun, srun) has started several.
+// [Open] gives the communicator of the process: [trainer.SingleProcess] unless a launcher (mpirun, srun) has started several.
 // The library is opened at run time, without cgo, in a build with the tag mpi; a build without it refuses to run as one
 // of several processes. Open MPI 4 and 5, MPICH and its relatives, and libraries with the ABI of MPI 5 are told apart by
 // what they export.

@@ -82,7 +82,7 @@ func (c *Comm) exchangeCard(own card) (card, error) {
 	if err != nil {
 		return own, err
 	}
-	n, err := trainer.FromRank(c, 0, len(text))
+	n, err := trainer.BroadcastInt(c, 0, len(text))
 	if err != nil {
 		return own, err
 	}

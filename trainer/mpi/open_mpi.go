@@ -13,7 +13,7 @@ import (
 func Open(o Options) (trainer.Communicator, error) {
 	l := detect(os.LookupEnv)
 	if l.size <= 1 {
-		return trainer.Alone{}, nil
+		return trainer.SingleProcess{}, nil
 	}
 	c, err := start(func() (library, error) {
 		before := readHandlers() // UCX takes signals as soon as it is loaded

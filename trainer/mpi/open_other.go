@@ -16,5 +16,5 @@ func openAlone(l launched) (trainer.Communicator, error) {
 	if l.size > 1 {
 		return nil, refusef("%s has started this as rank %d of %d, but this mamba-train is built without MPI: use the one built with -tags mpi (for Linux on amd64 or arm64), or start it without a launcher", l.name, l.rank, l.size)
 	}
-	return trainer.Alone{}, nil
+	return trainer.SingleProcess{}, nil
 }

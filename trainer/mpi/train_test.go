@@ -34,7 +34,7 @@ type quotes struct{}
 
 func (quotes) Batches(int) (int, error) { return 11, nil }
 
-func (quotes) Batch(_ context.Context, epoch, i int) (trainer.Batch, error) {
+func (quotes) Batch(_ context.Context, epoch, i int) (trainer.MicroBatch, error) {
 	r := rand.New(rand.NewPCG(uint64(epoch), uint64(i)))
 	var b ag.Batch
 	for range 1 + r.IntN(2) {
@@ -44,7 +44,7 @@ func (quotes) Batch(_ context.Context, epoch, i int) (trainer.Batch, error) {
 		}
 	}
 	b.Labels = b.Tokens
-	return trainer.Batch{Batch: b}, nil
+	return trainer.MicroBatch{Batch: b}, nil
 }
 
 // run is a training run on several ranks.
@@ -95,8 +95,10 @@ func (r *run) task(t *testing.T) trainer.Task {
 	}
 	return trainer.Task{
 		Params: params, Program: prog, Rows: 16, Train: quotes{}, Eval: []trainer.EvalSet{{Source: quotes{}}}, Seed: 7,
-		Now:  func() time.Time { return time.Time{} },
-		Save: func(dir string) error { return save(dir, trainable) }, Load: func(dir string) error { return weights.ReadInto(dir, trainable) },
+		Now: func() time.Time { return time.Time{} },
+		Storage: trainer.Storage{
+			Save: func(dir string) error { return save(dir, trainable) }, Load: func(dir string) error { return weights.ReadInto(dir, trainable) },
+		},
 	}
 }
 
@@ -116,7 +118,7 @@ func (r *run) on(t *testing.T, ranks int, dir string, mode checkpoint.Mode) []er
 		t.Fatal(err)
 	}
 	defer out.Close()
-	comms := []trainer.Communicator{trainer.Alone{}}
+	comms := []trainer.Communicator{trainer.SingleProcess{}}
 	if ranks > 1 {
 		comms = nil
 		for _, c := range mpi.InProcess(ranks, mpi.Options{}) {
@@ -134,14 +136,14 @@ func (r *run) on(t *testing.T, ranks int, dir string, mode checkpoint.Mode) []er
 
 func (r *run) rank(t *testing.T, c trainer.Communicator, out *checkpoint.Output) error {
 	task := r.task(t)
-	task.Comm, task.Shards, task.BucketBytes, task.Overlap = c, 4, 1<<18, c.Size() == 2
+	task.Ranks = trainer.Ranks{Comm: c, Shards: 4, BucketBytes: 1 << 18, Overlap: c.Size() == 2}
 	if c.Rank() == 0 {
-		task.Output = out
+		task.Storage.Output = out
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	task.Observer = func(e trainer.Event) {
-		if s, ok := e.(trainer.Stepped); ok && s.Step == r.stop {
+		if s, ok := e.(trainer.StepEvent); ok && s.Step == r.stop {
 			cancel()
 		}
 	}
@@ -188,7 +190,7 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 	}{
 		{"full", func(r *run) {}},
 		{"lora", func(r *run) { r.lora = true }},
-		{"sharded optimiser", func(r *run) { r.change = func(_ int, t *trainer.Task) { t.ShardOptimizer = true } }},
+		{"sharded optimiser", func(r *run) { r.change = func(_ int, t *trainer.Task) { t.Ranks.ShardOptimizer = true } }},
 	} {
 		alone := newRun()
 		alone.lora = c.name == "lora"
@@ -213,7 +215,7 @@ func TestResumeOnOtherRanks(t *testing.T) {
 	dir := t.TempDir()
 	mustAll(t, "straight", newRun().on(t, 1, dir, checkpoint.Fresh))
 	want := outcome(t, dir)
-	divided := func(_ int, t *trainer.Task) { t.ShardOptimizer = true }
+	divided := func(_ int, t *trainer.Task) { t.Ranks.ShardOptimizer = true }
 	for _, c := range []struct {
 		before, after         int
 		changeThen, changeNow func(int, *trainer.Task)
@@ -225,7 +227,7 @@ func TestResumeOnOtherRanks(t *testing.T) {
 		r, dir := newRun(), t.TempDir()
 		r.change, r.stop = c.changeThen, 3
 		for i, err := range r.on(t, c.before, dir, checkpoint.Fresh) {
-			var stopped *trainer.Interrupted
+			var stopped *trainer.StopError
 			if !errors.As(err, &stopped) || stopped.Step != 3 || stopped.Err != nil {
 				t.Fatalf("%d ranks: rank %d: got %v, want an interruption after step 3", c.before, i, err)
 			}
@@ -242,14 +244,14 @@ func TestResumeOnOtherRanks(t *testing.T) {
 
 func TestRanksMustAgree(t *testing.T) {
 	for name, change := range map[string]func(*trainer.Task){
-		"version": func(t *trainer.Task) { t.Facts = map[string]string{"version": "2"} },
+		"version": func(t *trainer.Task) { t.Ranks.Facts = map[string]string{"version": "2"} },
 		"data":    func(t *trainer.Task) { t.Identity = map[string]string{"data": "other"} },
 		"weights": func(t *trainer.Task) { t.Params[3].Float32s()[0]++ },
 		"seed":    func(t *trainer.Task) { t.Seed++ },
 	} {
 		r := newRun()
 		r.change = func(rank int, t *trainer.Task) {
-			t.Facts, t.Identity = map[string]string{"version": "1"}, map[string]string{"data": "same"}
+			t.Ranks.Facts, t.Identity = map[string]string{"version": "1"}, map[string]string{"data": "same"}
 			if rank == 2 {
 				change(t)
 			}
@@ -266,7 +268,7 @@ func TestRanksMustAgree(t *testing.T) {
 func TestShardsMustFitRanks(t *testing.T) {
 	for _, c := range []struct{ shards, ranks int }{{2, 4}, {4, 3}, {6, 2}} {
 		r := newRun()
-		r.change = func(_ int, t *trainer.Task) { t.Shards = c.shards }
+		r.change = func(_ int, t *trainer.Task) { t.Ranks.Shards = c.shards }
 		for i, err := range r.on(t, c.ranks, t.TempDir(), checkpoint.Fresh) {
 			var refused *trainer.RanksError
 			if !errors.As(err, &refused) || refused.ExitCode() != 2 {
@@ -297,7 +299,7 @@ func TestNonFiniteIsReportedAlike(t *testing.T) {
 	r := newRun()
 	r.change = func(_ int, t *trainer.Task) { t.Program = bursting{t.Program, b.Tokens} }
 	for i, err := range r.on(t, 2, t.TempDir(), checkpoint.Fresh) {
-		var fault *trainer.NonFinite
+		var fault *trainer.NonFiniteError
 		if !errors.As(err, &fault) || fault.Step != 2 || fault.Batch != micro || !math.IsInf(fault.Loss, 1) {
 			t.Errorf("rank %d: got %v, want micro-batch %d of step 2", i, err, micro)
 		}

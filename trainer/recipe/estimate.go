@@ -87,11 +87,11 @@ func (c *Config) adapter() (*lora.Config, error) {
 }
 
 // adapterMemory is what a fresh adapter takes, without the optimiser's numbers for it.
-func (r *Run) adapterMemory(l lora.Config) (trainer.Memories, error) {
+func (r *Run) adapterMemory(l lora.Config) (trainer.Memory, error) {
 	n, err := lora.Size(r.Model, l)
 	const float32Bytes = 4
 	bytes := float32Bytes * int64(n)
-	return trainer.Memories{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, r.Model.Slots())
+	return trainer.Memory{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, r.Model.Slots())
 }
 
 // checkConstantMemory refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.

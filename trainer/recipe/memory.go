@@ -11,10 +11,10 @@ import (
 )
 
 // Memory is what a run needs, in bytes.
-type Memory struct{ trainer.Memories }
+type Memory struct{ trainer.Memory }
 
 // Total includes what the program needs for itself.
-func (m Memory) Total() int64 { return m.Memories.Total() + ownMemory }
+func (m Memory) Total() int64 { return m.Memory.Total() + ownMemory }
 
 // String lists where memory goes.
 func (m Memory) String() string {
@@ -82,7 +82,7 @@ func (r *Run) estimate(rows int) (Memory, error) {
 
 // constantMemory returns the memory that is in use during the whole run.
 func (r *Run) constantMemory() Memory {
-	m := Memory{trainer.Memories{Optimizer: optim.Bytes(r.Config.Train.Config, r.params())}}
+	m := Memory{trainer.Memory{Optimizer: optim.Bytes(r.Config.Train.Config, r.params())}}
 	for _, p := range r.params() {
 		bytes := int64(4 * p.Size())
 		if p.IsBF16() {

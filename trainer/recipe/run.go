@@ -60,7 +60,7 @@ type runLog interface {
 }
 
 // Train carries out a run from its configuration to the result in its output directory. An interrupted run ends with a
-// checkpoint and a *[trainer.Interrupted].
+// checkpoint and a *[trainer.StopError].
 func Train(ctx context.Context, c Config, o Options) (trainer.Result, error) {
 	if err := CheckOutput(c.OutputDir, o); err != nil {
 		return trainer.Result{}, err
@@ -96,7 +96,7 @@ func Prepare(ctx context.Context, c Config, o Options) (*Run, error) {
 
 func (o Options) withDefaults() Options {
 	if o.Comm == nil {
-		o.Comm = trainer.Alone{}
+		o.Comm = trainer.SingleProcess{}
 	}
 	if o.Hub == nil {
 		o.Hub = hub.New()
@@ -128,7 +128,7 @@ func (r *Run) Train(ctx context.Context) (result trainer.Result, err error) {
 	if err := r.open(); err != nil {
 		return result, err
 	}
-	if r.Rows, err = trainer.FromRank(r.options.Comm, 0, r.Rows); err != nil { // machines may differ in memory
+	if r.Rows, err = trainer.BroadcastInt(r.options.Comm, 0, r.Rows); err != nil { // machines may differ in memory
 		return result, err
 	}
 	if err := r.build(r.Config.Train); err != nil {
@@ -170,7 +170,7 @@ func (r *Run) build(s trainer.Config) error {
 // TimeLeft estimates the time of the remaining steps without evaluations, by running the first rows of the next one; 0 if
 // it is unknown. It works from the Started event on, or after Plan.
 func (r *Run) TimeLeft(ctx context.Context, o trainer.Overview) time.Duration {
-	rows, took, err := r.trainer.Rehearse(ctx)
+	rows, took, err := r.trainer.MeasureStep(ctx)
 	if err != nil || rows == 0 {
 		return 0 // the step itself will report what is wrong
 	}

@@ -13,8 +13,8 @@ import (
 func TestResumedCurvesDoNotOverlap(t *testing.T) {
 	dir := t.TempDir()
 	r := &Run{Config: Config{OutputDir: dir}}
-	r.writeLogs(trainer.Resumed{Step: 7})
-	r.writeLogs(trainer.Started{})
+	r.writeLogs(trainer.ResumeEvent{Step: 7})
+	r.writeLogs(trainer.StartEvent{})
 	r.Close()
 	files, err := filepath.Glob(filepath.Join(dir, "logs", "*"))
 	if err != nil || len(files) != 1 {

@@ -9,7 +9,7 @@ import (
 )
 
 // fromLoader returns a data loader's micro-batches as the trainer reads them.
-func fromLoader(l *data.Loader) trainer.Source { return loaderSource{l} }
+func fromLoader(l *data.Loader) trainer.BatchSource { return loaderSource{l} }
 
 type loaderSource struct{ loader *data.Loader }
 
@@ -17,7 +17,7 @@ func (s loaderSource) Batches(int) (int, error) { return s.loader.Total(), nil }
 
 func (s loaderSource) EqualEpochs() {}
 
-func (s loaderSource) Batch(_ context.Context, epoch, index int) (trainer.Batch, error) {
+func (s loaderSource) Batch(_ context.Context, epoch, index int) (trainer.MicroBatch, error) {
 	b := s.loader.At(epoch, index)
-	return trainer.Batch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, Carry: b.Carry}, nil
+	return trainer.MicroBatch{Batch: ag.Batch{Tokens: b.Tokens, Labels: b.Labels, Starts: b.Starts}, Carry: b.Carry}, nil
 }

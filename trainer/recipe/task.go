@@ -43,14 +43,10 @@ func (r *Run) task() (trainer.Task, error) {
 	c := r.Config
 	task := trainer.Task{
 		Params: r.params(), Program: r.program, Rows: r.Rows, Train: fromLoader(r.Loader), Eval: r.Eval,
-		Save: r.save, Load: r.restore, Publish: r.publish, Output: r.output, Seed: uint64(c.Seed), Identity: r.identity(),
-		Observer: trainer.Observers(r.mark, r.options.Observer, r.writeLogs), Force: r.options.Force,
+		Storage: trainer.Storage{Output: r.output, Save: r.save, Load: r.restore, Publish: r.publish},
+		Seed:    uint64(c.Seed), Identity: r.identity(), Force: r.options.Force,
+		Observer: trainer.Observers(r.mark, r.options.Observer, r.writeLogs), Ranks: r.ranks(),
 	}
-	task.Shards = r.shards()
-	if d := c.Distributed; d != nil {
-		task.ShardOptimizer, task.BucketBytes = d.ShardOptimizer, d.BucketMB<<20
-	}
-	task.Comm, task.Overlap, task.Facts = r.options.Comm, SpareCore(r.options.Comm), map[string]string{"version": r.options.Version}
 	if r.Adapter != nil {
 		task.LoRAPlusRatio = r.Adapter.Config.LoraPlusRatio
 	}
@@ -63,12 +59,15 @@ func (r *Run) task() (trainer.Task, error) {
 	return task, nil
 }
 
-// shards is the number of micro-batches that a step computes in parallel.
-func (r *Run) shards() int {
-	if d := r.Config.Distributed; d != nil && d.Shards > 0 {
-		return d.Shards
+// ranks says how the run is divided.
+func (r *Run) ranks() trainer.Ranks {
+	ranks := trainer.Ranks{
+		Comm: r.options.Comm, Overlap: SpareCore(r.options.Comm), Facts: map[string]string{"version": r.options.Version},
 	}
-	return r.options.Comm.Size()
+	if d := r.Config.Distributed; d != nil {
+		ranks.Shards, ranks.ShardOptimizer, ranks.BucketBytes = d.Shards, d.ShardOptimizer, d.BucketMB<<20
+	}
+	return ranks
 }
 
 // params are all parameters of model and adapter.
@@ -159,7 +158,7 @@ func (r *Run) sample(ctx context.Context, prompt string) (string, error) {
 
 // mark records that the trainer has looked at the output directory and is about to make its first step.
 func (r *Run) mark(e trainer.Event) {
-	if _, ok := e.(trainer.Started); ok {
+	if _, ok := e.(trainer.StartEvent); ok {
 		r.started = true
 	}
 }
@@ -167,8 +166,8 @@ func (r *Run) mark(e trainer.Event) {
 // writeLogs writes the journal and the TensorBoard file. They are opened when the run starts or resumes, so that those of a
 // finished run are left unchanged.
 func (r *Run) writeLogs(e trainer.Event) {
-	_, resumed := e.(trainer.Resumed)
-	if _, started := e.(trainer.Started); (started || resumed) && len(r.logs) == 0 {
+	_, resumed := e.(trainer.ResumeEvent)
+	if _, started := e.(trainer.StartEvent); (started || resumed) && len(r.logs) == 0 {
 		r.openLogs()
 	}
 	for _, log := range r.logs {

@@ -51,14 +51,14 @@ func New(f checkpoint.FS, dir string, now func() time.Time) (*Writer, error) {
 // Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
 func (b *Writer) Observe(e trainer.Event) {
 	switch e := e.(type) {
-	case trainer.Resumed:
+	case trainer.ResumeEvent:
 		// Events of later steps, which the run makes again, are to be forgotten.
 		b.event(e.Step+1, message{}.inner(eventSession, message{}.number(sessionStatus, sessionStart)))
-	case trainer.Logged:
+	case trainer.LogEvent:
 		b.row(e.Row)
-	case trainer.Evaluated:
+	case trainer.EvalEvent:
 		b.row(e.Row)
-	case trainer.Sampled:
+	case trainer.SampleEvent:
 		if e.Err == nil {
 			b.event(e.Step, message{}.inner(eventSummary, message{}.inner(summaryValue, textValue("samples/"+e.Prompt, e.Text))))
 		}

@@ -25,10 +25,10 @@ func TestTensorBoardBytes(t *testing.T) {
 	w := &buffer{}
 	b := &Writer{w: w, now: clock}
 	b.event(0, message{}.text(eventVersion, "brain.Event:2"))
-	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 3, "loss": 1.5}})
-	b.Observe(trainer.Resumed{Step: 3})
-	b.Observe(trainer.Evaluated{Row: checkpoint.Row{"step": 5, "eval_loss": 2}})
-	b.Observe(trainer.Sampled{Step: 5, Prompt: "p", Text: "hello"})
+	b.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": 3, "loss": 1.5}})
+	b.Observe(trainer.ResumeEvent{Step: 3})
+	b.Observe(trainer.EvalEvent{Row: checkpoint.Row{"step": 5, "eval_loss": 2}})
+	b.Observe(trainer.SampleEvent{Step: 5, Prompt: "p", Text: "hello"})
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +61,8 @@ func TestNew_keepsEarlierFiles(t *testing.T) {
 func TestObserversReportFailedWrites(t *testing.T) {
 	full := errors.New("disk full")
 	b := &Writer{w: failing{full}, now: clock}
-	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 1, "loss": 1}})
-	b.Observe(trainer.Logged{Row: checkpoint.Row{"step": 2, "loss": 1}})
+	b.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": 1, "loss": 1}})
+	b.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": 2, "loss": 1}})
 	if err := b.Close(); !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}

@@ -87,7 +87,7 @@ func WithSignal(ctx context.Context, err error) error {
 	if !ok || err == nil {
 		return err
 	}
-	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.Interrupted)) { // which says more
+	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.StopError)) { // which says more
 		err = c
 	}
 	return InterruptError{c.Signal, err}

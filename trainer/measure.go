@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// quick is how long a rehearsal may take to be worth a second one.
-const quick = time.Second
+// shortPart is the longest that a part may take to be run a second time.
+const shortPart = time.Second
 
-// Rehearse runs the first part of this rank's next step forward and backward, to learn how long a step takes, and returns
+// MeasureStep runs the first part of this rank's next step forward and backward, to learn how long a step takes, and returns
 // the part's rows and its time. Nothing is updated and no other rank is asked.
-func (t *Trainer) Rehearse(ctx context.Context) (rows int, took time.Duration, err error) {
+func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration, err error) {
 	next, err := t.plan.at(t.state.GlobalStep)
 	if err != nil {
 		return 0, 0, err
 	}
 	first := next.from + t.firstShard()
-	if first >= next.to { // the others have all of it
+	if first >= next.to { // the other ranks have all of it
 		return 0, 0, nil
 	}
 	parts, err := t.parts(ctx, next.epoch, first)
@@ -30,7 +30,7 @@ func (t *Trainer) Rehearse(ctx context.Context) (rows int, took time.Duration, e
 		_, err = t.backward(ctx, parts[0], parts[0].count, nil)
 		took = t.task.Now().Sub(began)
 		t.carried = before
-		if err != nil || took > quick {
+		if err != nil || took > shortPart {
 			break
 		}
 	}

@@ -1,0 +1,127 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mambatrain/trainer/checkpoint"
+)
+
+// begin brings the run to where it starts: the beginning, or the state of the newest checkpoint. done says that nothing
+// is left to do.
+func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
+	if err := t.checkAgreement(); err != nil {
+		return false, err
+	}
+	if done, err := t.restore(); done || err != nil {
+		return done, err
+	}
+	t.task.Observer(StartEvent{t.Overview(), slices.Clone(t.state.LogHistory)})
+	if t.progress.EvalDue {
+		if err := t.evaluate(ctx); err != nil {
+			return false, err
+		}
+		if t.checkpointDue() {
+			t.checkpoint()
+		}
+	}
+	t.stopEarly()
+	return false, nil
+}
+
+// restore continues from the contents of an output directory that was opened to resume.
+func (t *Trainer) restore() (done bool, err error) {
+	var s startInfo
+	var from *ResumeEvent
+	if t.task.Storage.Output != nil {
+		s.Saves = true
+		if s.Done, from, err = t.readOutput(); err != nil {
+			return false, err
+		}
+		s.Resumed = from != nil
+	}
+	if s, err = t.shareStart(s); err != nil {
+		return false, err
+	}
+	t.saves = s.Saves
+	if !s.Resumed {
+		return s.Done, nil
+	}
+	dir := ""
+	if from != nil {
+		dir = from.Dir
+	}
+	if err := t.readOptimizer(dir); err != nil {
+		return false, fmt.Errorf("trainer: %s: %w", dir, err)
+	}
+	if from != nil {
+		t.task.Observer(*from)
+	}
+	return s.Done, nil
+}
+
+// readOutput finds a finished run, or reads weights and state of the newest checkpoint.
+func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
+	newest, damaged := t.task.Storage.Output.Checkpoint()
+	if st := t.task.Storage.Output.Finished(); st != nil {
+		changed := checkpoint.Changes(st.Progress().Settings, t.progress.Settings)
+		switch {
+		case len(changed) == 0:
+			t.adopt(st)
+			return true, nil, nil
+		case newest == nil:
+			return false, nil, refuse(t.task.Storage.Output.Dir, "no checkpoint is left to go on from, --overwrite begins anew", changed)
+		}
+	}
+	if newest == nil {
+		return false, nil, nil
+	}
+	from, err = t.resume(newest, damaged)
+	return false, from, err
+}
+
+// refuse lists the settings that have changed since dir was written, and says what can be done.
+func refuse(dir, remedy string, changed []checkpoint.Change) error {
+	err := fmt.Errorf("trainer: %s: %w; %s", dir, ErrChanged, remedy)
+	for _, c := range changed {
+		err = fmt.Errorf("%w\n  %v", err, c)
+	}
+	return err
+}
+
+// adopt makes a stored state the run's own.
+func (t *Trainer) adopt(st *checkpoint.State) {
+	is := *t.progress
+	t.state = st.Clone()
+	t.progress = t.state.Progress()
+	t.progress.Settings, t.progress.Rows, t.progress.Ranks, t.progress.Kernels = is.Settings, is.Rows, is.Ranks, is.Kernels
+}
+
+// resume continues a checkpoint: settings must be the same, and weights come back bit for bit.
+func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEvent, error) {
+	was := c.State.Progress()
+	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
+	if len(changed) > 0 && !t.task.Force {
+		return nil, refuse(c.Dir, "--resume=force goes on nevertheless", changed)
+	}
+	if err := t.task.Storage.Load(c.Dir); err != nil {
+		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)
+	}
+	if got := fingerprint(t.optimizer.Params()); got != was.Weights && len(changed) == 0 {
+		return nil, fmt.Errorf("trainer: %s: the weights read back are not those that were trained (fingerprint %s, want %s)", c.Dir, got, was.Weights)
+	}
+	resumed := &ResumeEvent{Step: c.Step, Dir: c.Dir, Damaged: damaged, Changed: changed}
+	if is := t.progress.Kernels; was.Kernels != "" && was.Kernels != is {
+		resumed.Kernels = &checkpoint.Change{Key: "kernels", Was: was.Kernels, Is: is}
+	}
+	ahead := t.state
+	t.adopt(c.State)
+	t.state.MaxSteps, t.state.NumTrainEpochs = ahead.MaxSteps, ahead.NumTrainEpochs
+	t.state.EvalSteps, t.state.LoggingSteps, t.state.SaveSteps = ahead.EvalSteps, ahead.LoggingSteps, ahead.SaveSteps
+	return resumed, nil
+}
+
+// ErrChanged says that a run cannot go on because its settings are others than when it was saved.
+var ErrChanged = errors.New("these settings have changed since it was written")

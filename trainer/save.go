@@ -1,0 +1,75 @@
+package trainer
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// checkpointDue says whether the state after this step is saved: every save_steps, at the end, and a best model that is to
+// be loaded again.
+func (t *Trainer) checkpointDue() bool {
+	if !t.saves || t.progress.EvalDue {
+		return false // an interrupted evaluation saves by itself
+	}
+	step := t.state.GlobalStep
+	if t.config.LoadBestModelAtEnd && t.isBest(step) {
+		return true
+	}
+	return t.config.SaveSteps > 0 && (step%t.config.SaveSteps == 0 || step == t.plan.steps || t.stopReason != "")
+}
+
+func (t *Trainer) isBest(step int) bool {
+	return t.state.BestGlobalStep != nil && *t.state.BestGlobalStep == step
+}
+
+// checkpoint saves the run, and goes on without if that fails: a full disk may be emptied before the next one.
+func (t *Trainer) checkpoint() {
+	began := t.task.Now()
+	dir, err := t.save()
+	if err != nil {
+		t.task.Observer(SaveFailureEvent{t.state.GlobalStep, err})
+		return
+	}
+	if dir != "" {
+		t.task.Observer(SaveEvent{t.state.GlobalStep, dir, t.task.Now().Sub(began)})
+	}
+}
+
+// save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes; the others send it their
+// parts of the optimizer's memory.
+func (t *Trainer) save() (dir string, err error) {
+	if t.comm.Rank() > 0 {
+		return "", t.sendParts()
+	}
+	defer func() { err = errors.Join(err, t.endCollecting()) }()
+	o, step, before := t.task.Storage.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
+	if t.isBest(step) && t.checkpointDue() { // one that an interruption causes would not exist in the straight run
+		dir := o.Path(step)
+		t.state.BestModelCheckpoint = &dir
+	}
+	if dir, err = o.Write(t.state, t.fill); err != nil {
+		t.state.BestModelCheckpoint = before
+		return "", fmt.Errorf("trainer: checkpoint of step %d: %w", step, err)
+	}
+	var keep []int
+	if t.config.LoadBestModelAtEnd && t.state.BestGlobalStep != nil {
+		keep = append(keep, *t.state.BestGlobalStep)
+	}
+	if err := o.Prune(t.config.SaveTotalLimit, keep...); err != nil {
+		return dir, fmt.Errorf("trainer: removing old checkpoints: %w", err)
+	}
+	return dir, nil
+}
+
+// fill puts into dir what a checkpoint needs in addition to the state.
+func (t *Trainer) fill(dir string) error {
+	if err := t.task.Storage.Save(dir); err != nil {
+		return err
+	}
+	if err := t.writeOptimizer(filepath.Join(dir, OptimizerFile)); err != nil {
+		return err
+	}
+	t.progress.Weights = fingerprint(t.optimizer.Params())
+	return nil
+}
