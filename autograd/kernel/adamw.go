@@ -6,7 +6,7 @@ type AdamWStep struct {
 	LR, Beta1, Beta2, Eps float64
 	WeightDecay           float64
 	Step                  int     // 1 for the first update
-	GradScale             float64 // multiplies every gradient, 1 unless clipping or averaging says otherwise
+	GradScale             float64 // multiplies every gradient; 1 without clipping or averaging
 }
 
 // AdamW updates the weights w and the moments m and v from the gradient g, all of one length, in one pass:

@@ -6,7 +6,8 @@ package kernel
 //
 // where taps before the first row of t's document are zero. x and y are (rows, d).
 //
-// first says where documents start, see firstRow. In a document that began before this batch, taps before row 0 come from
+// first[t] is the first row of row t's document, nil means one document from row 0 on; a negative first[t] = −n means that the
+// document began n rows before this batch. In a document that began before this batch, taps before row 0 come from
 // carry, the k−1 rows that came before, (k−1, d), oldest first. A nil carry is zeros.
 type Conv[T Float] struct {
 	W    []T // (d, k)

@@ -1,10 +1,10 @@
 package kernel
 
-// The vector form of the convolution, for float32 and four taps: a task takes some rows of some channels, row by row, each
-// one pass over the four input rows that it needs, where rows outside the document are a row of zeros.
+// The vector form of the convolution, for float32 and four taps. A task takes some rows of some channels. Each row is one pass
+// over the four input rows that it reads; input rows outside the document are a row of zeros.
 
 const (
-	convChannels = 512 // of a task: four input rows and the taps stay in the first-level cache
+	convChannels = 512 // of a task: four input rows and the weights stay in the first-level cache
 	convRows     = 32  // of a task; backward computes three more
 )
 
@@ -27,7 +27,7 @@ func (c Conv[T]) vector() (Conv[float32], bool) {
 	return Conv[float32]{f32s(c.W), f32s(c.Bias), c.K, c.Act}, true
 }
 
-// run calls f for each task's rows [t0, t1) and channels [lo, hi), with the taps in order.
+// run calls f for each task's rows [t0, t1) and channels [lo, hi). It sets w, bias and zero before.
 func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 	n := k.n
 	buf := borrow(6 * n)
@@ -84,7 +84,7 @@ type convGradTask struct {
 	grads          []float32 // its gradients in the last four rows
 }
 
-// backward adds one task's part of dx, and leaves its share of dw and db in part.
+// backward adds one task's part of dx, and writes its share of dw and db to part.
 func (k *convWork) backward(t0, t1, lo, hi int) {
 	n := hi - lo
 	buf := borrow(5 * n)

@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// crossEntropyVector is crossEntropyRef. It keeps the exponentials in grad until their sum is known.
+// crossEntropyVector is crossEntropyRef. It stores the exponentials in grad until their sum is known.
 func crossEntropyVector(grad, x []float32, target int, scale float32, smoothing float64) float64 {
 	top := maxVector(x)
 	hit := float64(x[target]) // grad may be x

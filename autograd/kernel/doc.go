@@ -1,4 +1,4 @@
-// Package kernel holds the numerical loops of mamba-train: slices in, slices out, no graph and no allocation of results.
+// Package kernel computes the numerical operations of mamba-train on slices: no graph, and results go where the caller says.
 //
 // Every operation has a plain Go loop, generic over float32 and float64, that documents it: the files named _ref.go contain
 // these loops and nothing else. float64 always runs them, which is what gradient checks and the tests of the vector code
@@ -13,6 +13,6 @@
 // gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go, gen/ssd for ssd_rows.go and ssd_step.go. go generate
 // reproduces the files exactly.
 //
-// Sizes follow the rest of the project: rows is the flat row axis, all documents laid end to end; d channels, n states,
+// Sizes are named as elsewhere in the project: rows is the flat row axis, all documents end to end; d channels, n states,
 // k taps of the convolution. A zero Mat or a nil slice stands for "not wanted" wherever a result is optional.
 package kernel

@@ -1,6 +1,6 @@
 package kernel
 
-// Documents lie end to end along the row axis. first[t] is the first row of row t's document; nil means one document that
+// Documents are stored end to end along the row axis. first[t] is the first row of row t's document; nil means one document that
 // starts at row 0. A negative first[t] = −n means that the document began n rows before this batch.
 
 // firstRow returns first[t], for a first that may be nil.

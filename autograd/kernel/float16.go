@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// BF16 rounds x to bfloat16, nearest even; a NaN stays one.
+// BF16 rounds x to bfloat16, to nearest even. NaN stays NaN.
 func BF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
@@ -11,10 +11,10 @@ func BF16(x float32) uint16 {
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
-// FromBF16 widens a bfloat16; every value is exact.
+// FromBF16 returns the value of a bfloat16, exactly.
 func FromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
-// FP16 rounds x to IEEE half precision, nearest even, with denormals; above 65504 it becomes infinite.
+// FP16 rounds x to IEEE half precision, to nearest even, with denormals. What rounds to more than 65504 becomes infinite.
 func FP16(x float32) uint16 {
 	b := math.Float32bits(x)
 	sign := uint16(b >> 16 & 0x8000)
@@ -30,7 +30,7 @@ func FP16(x float32) uint16 {
 	return sign | uint16((b-0x38000000+0xfff+b>>13&1)>>13)
 }
 
-// FromFP16 widens an IEEE half; every value is exact.
+// FromFP16 returns the value of an IEEE half, exactly.
 func FromFP16(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	e, f := uint32(h>>10&31), uint32(h&0x3ff)
@@ -43,7 +43,7 @@ func FromFP16(h uint16) float32 {
 	return math.Float32frombits(sign | (e+112)<<23 | f<<13)
 }
 
-// ToBF16 rounds x to bfloat16 into h.
+// ToBF16 writes x, rounded to bfloat16, to h.
 func ToBF16(h []uint16, x []float32) {
 	For(len(x), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
@@ -61,7 +61,7 @@ func WidenBF16(x []float32, h []uint16) {
 	})
 }
 
-// ToFP16 rounds x to IEEE half precision into h.
+// ToFP16 writes x, rounded to IEEE half precision, to h.
 func ToFP16(h []uint16, x []float32) {
 	For(len(x), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

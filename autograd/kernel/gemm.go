@@ -6,7 +6,7 @@ func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·bᵀ", b.Rows, a.Cols)
 	c.check("c of a·bᵀ", a.Rows, b.Rows)
 	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
-		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: turnedRight{b32}, m: a.Rows, n: b.Rows, k: a.Cols}
+		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: transposedRight{b32}, m: a.Rows, n: b.Rows, k: a.Cols}
 		p.run()
 		return
 	}
@@ -50,7 +50,7 @@ func as32Mats[T Float](c, a, b Mat[T]) (c32, a32, b32 Mat[float32], ok bool) {
 	return
 }
 
-// rightOf is b as right operand of a product with rows rows.
+// rightOf returns b as the right operand of a product with so many rows.
 func rightOf(b Mat[float32], rows int) right {
 	if rows <= 2*active.height && b.Cols%16 == 0 {
 		return directRight{b}
@@ -58,13 +58,13 @@ func rightOf(b Mat[float32], rows int) right {
 	return plainRight{b}
 }
 
-// skinny is the number of columns up to which aᵀ·b is better computed as (bᵀ·a)ᵀ: a tile is broad, not high.
+// skinny is the number of columns up to which aᵀ·b is computed as (bᵀ·a)ᵀ: tiles are wider than high.
 const skinny = 16
 
 // productTN is MatMulTN in float32.
 func productTN(mode Mode, c Mat[float32], alpha float32, a, b Mat[float32]) {
 	if b.Cols > skinny || a.Cols <= b.Cols {
-		p := product{mode: mode, c: c, a: left{mat: a, turned: true, alpha: alpha}, b: rightOf(b, a.Cols), m: a.Cols, n: b.Cols, k: a.Rows}
+		p := product{mode: mode, c: c, a: left{mat: a, transposed: true, alpha: alpha}, b: rightOf(b, a.Cols), m: a.Cols, n: b.Cols, k: a.Rows}
 		p.run()
 		return
 	}

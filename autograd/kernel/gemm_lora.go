@@ -9,27 +9,27 @@ type Adapter struct {
 // AdapterGrad names where BackwardLoRA adds the gradients of A and B; a zero Mat is not wanted.
 type AdapterGrad struct{ A, B Mat[float32] }
 
-// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and leaves z = x·Aᵀ (rows, r) for BackwardLoRA. The
-// adapter costs little, because it rides along: x is packed once for W and A, and a tile of y takes its share of the
-// second product while it is in cache, as r more steps of k.
+// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and writes z = x·Aᵀ (rows, r), which BackwardLoRA reads. The
+// adapter costs little: x is packed once for W and A, and a tile of y gets its share of the second product while it is in
+// cache, as r more steps of k.
 func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad Adapter, z Mat[float32]) {
 	rank := ad.A.Rows
 	ad.check(p)
 	z.check("lora z", x.Rows, rank)
 	q := p.forward(mode, y, x)
-	q.low = &lowRank{rank: rank, scale: ad.Scale, z: z}
+	q.adapter = &adapterProduct{rank: rank, scale: ad.Scale, z: z}
 	if q.a.bf16 { // the adapter stays in float32, so it cannot share the packed x
 		MatMulNT(Set, z, 1, x, ad.A)
 	} else {
-		q.low.setFirst(turnedRight{ad.A}, p.In)
+		q.adapter.setFirst(transposedRight{ad.A}, p.In)
 	}
-	q.low.setSecond(turnedRight{ad.B}, p.Out)
+	q.adapter.setSecond(transposedRight{ad.B}, p.Out)
 	q.run()
-	q.low.close()
+	q.adapter.close()
 }
 
 // BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to g:
-// with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not wanted. z is what ForwardLoRA left.
+// with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not wanted. z is from ForwardLoRA.
 func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g AdapterGrad, dy, x, z Mat[float32], ad Adapter) {
 	rank := ad.A.Rows
 	ad.check(p)
@@ -39,15 +39,15 @@ func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g AdapterGrad, dy, x, 
 	switch {
 	case !dx.Absent():
 		q := p.backward(mode, dx, dy)
-		q.low = &lowRank{rank: rank, scale: ad.Scale, z: dz}
+		q.adapter = &adapterProduct{rank: rank, scale: ad.Scale, z: dz}
 		if q.a.bf16 {
 			MatMulNN(Set, dz, 1, dy, ad.B)
 		} else {
-			q.low.setFirst(plainRight{ad.B}, p.Out)
+			q.adapter.setFirst(plainRight{ad.B}, p.Out)
 		}
-		q.low.setSecond(plainRight{ad.A}, p.In)
+		q.adapter.setSecond(plainRight{ad.A}, p.In)
 		q.run()
-		q.low.close()
+		q.adapter.close()
 	case !g.A.Absent():
 		MatMulNN(Set, dz, 1, dy, ad.B)
 	}
@@ -64,25 +64,25 @@ func (ad Adapter) check(p *Packed) {
 	ad.B.check("lora B", p.Out, ad.A.Rows)
 }
 
-// lowRank is the adapter's share of a product c = a·b: c += scale·(a·first)·second, with z = a·first (m, rank) kept.
-type lowRank struct {
+// adapterProduct is the adapter's share of a product c = a·b: c += scale·(a·first)·second, where z = a·first (m, rank) is a result too.
+type adapterProduct struct {
 	rank   int
 	scale  float32
 	z      Mat[float32]
-	first  *buffer // (k, rank) in panels of 32 columns, [k][32]; nil if z is known already
+	first  *buffer // (k, rank) in panels of 32 columns, [k][32]; nil if z is computed already
 	depth  int     // k
 	second *buffer // (rank, n) in panels, [rank][32]
 	zs     *buffer // scale·z in panels like those of a, [rank][height]
 }
 
-func (l *lowRank) setFirst(b right, k int) { l.first, l.depth = prepack(b, k, l.rank), k }
+func (l *adapterProduct) setFirst(b right, k int) { l.first, l.depth = prepack(b, k, l.rank), k }
 
-func (l *lowRank) setSecond(b right, n int) {
+func (l *adapterProduct) setSecond(b right, n int) {
 	l.second = prepack(b, l.rank, n)
 	l.zs = borrow(rowsPack * l.rank)
 }
 
-func (l *lowRank) close() {
+func (l *adapterProduct) close() {
 	for _, b := range []*buffer{l.first, l.second, l.zs} {
 		if b != nil {
 			giveBack(b)
@@ -90,9 +90,9 @@ func (l *lowRank) close() {
 	}
 }
 
-// project computes rows [from, to) of z over the slab's steps, from the packed panel that holds them, and packs them when
-// these were the last.
-func (l *lowRank) project(s *slab, from, to int) {
+// project computes rows [from, to) of z over the slab's steps, from the packed panel of these rows, and packs them after the
+// last steps.
+func (l *adapterProduct) project(s *slab, from, to int) {
 	if l.first != nil {
 		corner := borrow(16 * panel)
 		for j := 0; j*panel < l.rank; j++ {
@@ -106,8 +106,8 @@ func (l *lowRank) project(s *slab, from, to int) {
 	}
 }
 
-// projectPanel is columns [32·j, 32·j+32) of project.
-func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
+// projectPanel is project for columns [32·j, 32·j+32).
+func (l *adapterProduct) projectPanel(s *slab, from, to, j int, corner []float32) {
 	width := min(panel, l.rank-j*panel)
 	tile := s.set.tile[to-from][(width+15)/16]
 	for k := 0; k < s.kn; k += s.block {
@@ -116,11 +116,11 @@ func (l *lowRank) projectPanel(s *slab, from, to, j int, corner []float32) {
 	}
 	add := s.k0 // nothing to add to before the first slab
 	for r := from; r < to; r++ {
-		move(l.z.Row(s.r + r)[j*panel:], corner[(r-from)*panel:][:width], add)
+		store(l.z.Row(s.r + r)[j*panel:], corner[(r-from)*panel:][:width], add)
 	}
 }
 
 // extend adds the adapter's share to a tile of c.
-func (l *lowRank) extend(s *slab, from, to, j, nv int, c *float32, ldc int) {
+func (l *adapterProduct) extend(s *slab, from, to, j, nv int, c *float32, ldc int) {
 	s.set.tile[to-from][nv](l.rank, &l.zs.data[from*l.rank], &l.second.data[j*panel*l.rank], panel, c, ldc, 1, c, 0)
 }

@@ -2,7 +2,7 @@ package kernel
 
 // pack writes n panels of height rows, the first of which is row r of A, over steps [k0, k0+kc) to dst, each as [kc][height].
 func (a *left) pack(dst []float32, r, n, height, k0, kc int) {
-	if a.turned {
+	if a.transposed {
 		packPanels(kc, &a.mat.Data[k0*a.mat.Stride+r], a.mat.Stride, n, height, a.alpha, &dst[0], kc*height)
 		return
 	}
@@ -22,7 +22,7 @@ func packAlong(a *left, dst []float32, r, height, k0, kc int) {
 	packTurned(kc, &rows, height, a.alpha, &dst[0], height)
 }
 
-// rowPointers returns the addresses of element col of rows r … r+height−1; the rest repeats the last.
+// rowPointers returns the addresses of element col of rows r … r+height−1. Those that follow repeat the last.
 func rowPointers(m Mat[float32], r, height, col int) (rows [16]*float32) {
 	for i := range rows {
 		rows[i] = &m.Data[(r+min(i, height-1))*m.Stride+col]
@@ -30,7 +30,7 @@ func rowPointers(m Mat[float32], r, height, col int) (rows [16]*float32) {
 	return rows
 }
 
-// plainRight is B (k, n) as it lies in memory.
+// plainRight is B (k, n) row by row.
 type plainRight struct{ mat Mat[float32] }
 
 func (b plainRight) packs() bool { return true }
@@ -45,13 +45,13 @@ func (b plainRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return upcomingRow(b.mat, k0+kc*i/n, j*panel)
 }
 
-// upcomingRow points at 32 columns of one row: strided panels are left to the packing's own prefetch.
+// upcomingRow returns 32 columns of one row: the packing itself prefetches the other rows.
 func upcomingRow(m Mat[float32], row, col int) (*float32, int) {
 	return &m.Data[row*m.Stride+min(col, m.Cols-1)], 4 * panel
 }
 
-// directRight is plainRight without packing, for products with so few rows that each panel is read but a few times.
-// Its last columns must not need more than there are: it is for n a multiple of 16.
+// directRight is plainRight without packing, for products with so few rows that each panel is read only a few times. n must be
+// a multiple of 16, because tiles read whole vectors.
 type directRight struct{ mat Mat[float32] }
 
 func (b directRight) packs() bool { return false }
@@ -64,12 +64,12 @@ func (b directRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &b.mat.Data[k0*b.mat.Stride+j*panel], 4 * b.mat.Stride * kc
 }
 
-// turnedRight is B (k, n) given as its transpose (n, k).
-type turnedRight struct{ mat Mat[float32] }
+// transposedRight is B (k, n) given as its transpose (n, k).
+type transposedRight struct{ mat Mat[float32] }
 
-func (b turnedRight) packs() bool { return true }
+func (b transposedRight) packs() bool { return true }
 
-func (b turnedRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
+func (b transposedRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 	for c := 0; c < panel && j*panel+c < b.mat.Rows; c += 16 {
 		row := j*panel + c
 		if kc%16 == 0 && b.mat.Rows-row >= 16 {
@@ -82,21 +82,21 @@ func (b turnedRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 	return &scratch[0], panel
 }
 
-func (b turnedRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
+func (b transposedRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	row := j*panel + panel*i/n
 	return &b.mat.Data[min(row, b.mat.Rows-1)*b.mat.Stride+k0], 4 * kc
 }
 
-// shareable is a B that is packed once for all if A is high: it would be packed again for each band of A's rows.
+// shareable is a B that is packed once if A has many rows: otherwise it would be packed again for each band of rows.
 type shareable interface {
 	right
 	shareable()
 }
 
-func (plainRight) shareable()  {}
-func (turnedRight) shareable() {}
+func (plainRight) shareable()      {}
+func (transposedRight) shareable() {}
 
-// prepack builds all panels of b (k, n), one behind the other.
+// prepack builds all panels of b (k, n), one after the other.
 func prepack(b right, k, n int) *buffer {
 	buf := borrow((n + panel - 1) / panel * panel * k)
 	blocks := (k + kBlock - 1) / kBlock
@@ -107,7 +107,7 @@ func prepack(b right, k, n int) *buffer {
 	return buf
 }
 
-// prepacked is what prepack leaves, k steps deep.
+// prepacked is a B built by prepack, k steps deep.
 type prepacked struct {
 	data []float32
 	k    int

@@ -1,9 +1,9 @@
 package kernel
 
-// narrow says whether vectors of 8 are there and none of 16.
-func (s *kernelSet) narrow() bool { return s.height > genericSet.height && !s.wide }
+// The packing routines are called by name, not through kernelSet, so that their arguments stay on the stack.
 
-// The packing of operands is called directly, not through kernelSet, so that its arguments stay on the stack.
+// narrow reports whether the set has vectors of 8 and none of 16.
+func (s *kernelSet) narrow() bool { return s.height > genericSet.height && !s.wide }
 
 func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	switch {
@@ -16,28 +16,28 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	}
 }
 
-// packTurnedNarrow is packTurned by vectors of 8 and a plain rest. Heights that take two vectors but do not fill them are
-// left to the plain loop: the second would spoil what the first has written.
+// packTurnedNarrow is packTurned by vectors of 8, with a plain loop for the remainder. Heights that do not fill two vectors are
+// left to the plain loop: the second vector would overwrite the next row.
 func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := 0
 	if height <= 8 || height == 16 {
 		done = max(0, k-spill(height, ldd)) &^ 7
 	}
 	for r := 0; r < height && done > 0; r += 8 {
-		packTurned256(done, (*[8]*float32)(rows[r:]), alpha, after(dst, r), ldd)
+		packTurned256(done, (*[8]*float32)(rows[r:]), alpha, offset(dst, r), ldd)
 	}
 	if done == k {
 		return
 	}
 	var rest [16]*float32
 	for r := range height {
-		rest[r] = after(rows[r], done)
+		rest[r] = offset(rows[r], done)
 	}
-	packTurnedGo(k-done, &rest, height, alpha, after(dst, done*ldd), ldd)
+	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
 }
 
-// spill is how many rows of a panel the last vector of 8 reaches into that starts at a row of the given height: they must
-// be there, and be written later.
+// spill returns how many rows of a panel a vector of 8 reaches into when it is stored at a row of the given height. These rows
+// must exist and be written later.
 func spill(height, ldd int) int {
 	if height >= 8 {
 		return 0
@@ -52,7 +52,7 @@ func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
 	case active.narrow():
 		var rows [16]*float32
 		for r := range rows {
-			rows[r] = after(src, r*lds)
+			rows[r] = offset(src, r*lds)
 		}
 		packTurnedNarrow(k, &rows, 16, 1, dst, ldd)
 	default:
@@ -82,7 +82,7 @@ func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *flo
 		if done == k {
 			return
 		}
-		src, dst, k = after(src, done*lds), after(dst, done*height), k-done
+		src, dst, k = offset(src, done*lds), offset(dst, done*height), k-done
 	}
 	packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
 }

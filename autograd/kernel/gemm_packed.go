@@ -2,14 +2,14 @@ package kernel
 
 import "unsafe"
 
-// panel is the width of a packed block: this many outputs lie side by side for every input.
+// panel is the width of a packed block: this many outputs are contiguous for every input.
 const panel = 32
 
-// Packed is a frozen weight (out, in) in the order in which matrix products read it, packed once and used in both
-// directions. It replaces the plain copy, which can be dropped: Unpack and Gather read it back exactly.
+// Packed is a frozen weight (out, in) in the order in which matrix products read it, packed once and used forward and backward.
+// It replaces the plain copy, which can be dropped: Unpack and Gather read it back exactly.
 //
-// Outputs are cut into blocks of 32; inside a block the inputs follow each other, each with its 32 outputs side by side:
-// element (o, i) is at block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero.
+// Outputs are cut into blocks of 32. A block stores one input after the other, each with its 32 outputs: element (o, i) is at
+// block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero.
 // In bfloat16 two inputs share a 32-bit word, the pair that the dot-product instruction multiplies at once:
 // (o, i) is at block(o/32) + (i/2)·64 + (o%32)·2 + i%2.
 type Packed struct {
@@ -54,13 +54,13 @@ func PackBF16(w []uint16, out, in int) *Packed {
 // packGrain is how many inputs of a block one task packs.
 const packGrain = 512
 
-// pairs is how many bfloat16 pairs n elements fill.
+// pairs returns how many bfloat16 pairs n elements fill.
 func pairs(n int) int { return (n + 1) / 2 }
 
-// paddedWidth is how many outputs the blocks of out hold together.
+// paddedWidth returns how many outputs the blocks of out outputs have together.
 func paddedWidth(out int) int { return (out + 15) / 16 * 16 }
 
-// blockWidth is 32, or 16 for a last block that needs no more.
+// blockWidth returns 32, or 16 for a last block that needs no more.
 func (p *Packed) blockWidth(b int) int { return min(panel, paddedWidth(p.Out)-b*panel) }
 
 // block returns float32 block b and its width.
@@ -76,7 +76,7 @@ func (p *Packed) block16(b int) ([]uint16, int) {
 	return p.b16[b*panel*n:][:w*n], w
 }
 
-// IsBF16 reports whether the weight is kept in bfloat16.
+// IsBF16 reports whether the weight is stored in bfloat16.
 func (p *Packed) IsBF16() bool { return p.b16 != nil }
 
 // Bytes returns the memory the weight takes.
@@ -167,13 +167,13 @@ func (p *Packed) backward(mode Mode, dx, dy Mat[float32]) product {
 // multipliesBF16 reports whether products with p run in bfloat16.
 func (p *Packed) multipliesBF16() bool { return p.IsBF16() && active.tile16[1][1] != nil }
 
-// words views bfloat16 block b as 32-bit words, one pair each.
+// words returns bfloat16 block b as 32-bit words, one pair each.
 func (p *Packed) words(b int) ([]float32, int) {
 	blk, w := p.block16(b)
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(blk))), len(blk)/2), w
 }
 
-// forwardRight is Wᵀ (in, out): the packed blocks as they are, widened if need be.
+// forwardRight is Wᵀ (in, out): the packed blocks as they are, or widened.
 type forwardRight struct {
 	*Packed
 	half bool // steps are pairs
@@ -210,7 +210,7 @@ func (f forwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &blk[min(k0*w+i*part, len(blk)-1)], 4 * part
 }
 
-// backwardRight is W (out, in): its panels are turned out of the blocks, 32 × 32 elements at a time.
+// backwardRight is W (out, in): its panels are transposed from the blocks, 32 × 32 elements at a time.
 type backwardRight struct {
 	*Packed
 	half bool
@@ -227,12 +227,12 @@ func (b backwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 		dst, blk, n := scratch[k*panel:], (k0+k)/per, min(per, kc-k)
 		switch {
 		case b.half:
-			b.turnPairs(dst, blk, j, n)
+			b.transposePairs(dst, blk, j, n)
 		case b.IsBF16():
-			b.turnWidened(dst, scratch[kBlock*panel:], blk, j, n)
+			b.transposeWidened(dst, scratch[kBlock*panel:], blk, j, n)
 		default:
 			w, width := b.block(blk)
-			turnBlock(dst, w[j*panel*width:], width, min(panel, b.In-j*panel), n)
+			transposeBlock(dst, w[j*panel*width:], width, min(panel, b.In-j*panel), n)
 		}
 	}
 	return &scratch[0], panel
@@ -253,8 +253,8 @@ func (b backwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &w[min(j*panel*width, len(w)-1)], 4 * panel * width
 }
 
-// turnBlock writes n rows of dst (n, 32) from the inputs rows of src (inputs, width).
-func turnBlock(dst, src []float32, width, inputs, n int) {
+// transposeBlock writes n rows of dst (n, 32) from the inputs rows of src (inputs, width).
+func transposeBlock(dst, src []float32, width, inputs, n int) {
 	m := Mat[float32]{src, inputs, width, width}
 	for c := 0; c < inputs; c += 16 {
 		if n%16 == 0 && inputs-c >= 16 {
@@ -266,16 +266,16 @@ func turnBlock(dst, src []float32, width, inputs, n int) {
 	}
 }
 
-// turnWidened is turnBlock for a bfloat16 weight, by way of room, 32 × 32 elements.
-func (b backwardRight) turnWidened(dst, room []float32, blk, j, n int) {
+// transposeWidened is transposeBlock for a bfloat16 weight, which it widens to scratch, 32 × 32 elements.
+func (b backwardRight) transposeWidened(dst, scratch []float32, blk, j, n int) {
 	w, width := b.words(blk)
 	inputs := min(panel, b.In-j*panel)
-	widenPairs(pairs(inputs), &w[j*panel/2*width], width, &room[0])
-	turnBlock(dst, room, width, inputs, n)
+	widenPairs(pairs(inputs), &w[j*panel/2*width], width, &scratch[0])
+	transposeBlock(dst, scratch, width, inputs, n)
 }
 
-// turnPairs writes n rows of words of dst: pairs along the outputs, from blocks of pairs along the inputs.
-func (b backwardRight) turnPairs(dst []float32, blk, j, n int) {
+// transposePairs writes n rows of words of dst: pairs along the outputs, from blocks of pairs along the inputs.
+func (b backwardRight) transposePairs(dst []float32, blk, j, n int) {
 	w, width := b.words(blk)
 	src := w[j*panel/2*width:]
 	if b.In-j*panel >= panel {

@@ -33,12 +33,12 @@ func newFactor[T Float](mat Mat[T], turned bool, shape triangle, room []T) facto
 		return f
 	}
 	f.packed = f32s(room)
-	a := left{mat: f32Mat(mat), turned: turned, alpha: 1}
+	a := left{mat: f32Mat(mat), transposed: turned, alpha: 1}
 	panels := splitRows(f.m, active.height)
 	for i := 0; i < panels.count; {
 		n := 1
 		if shape != lower && shape != upper {
-			n = panels.alike(i, panels.count)
+			n = panels.sameHeight(i, panels.count)
 		}
 		from, to := panels.start(i), panels.start(i+1)
 		k0, k1 := f.steps(shape, from, to)

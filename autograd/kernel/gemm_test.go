@@ -98,7 +98,7 @@ func TestMatMulPlain(t *testing.T) {
 	near(t, "TN", c.Data, want, 1e-14)
 }
 
-// packings returns w packed in both formats, each with the weight it stands for.
+// packings returns w packed in both formats, by name of the format.
 func packings(w Mat[float32]) map[string]*Packed {
 	h := make([]uint16, w.Rows*w.Cols)
 	for i := range w.Rows {

@@ -1,44 +1,42 @@
 package kernel
 
-import "unsafe"
-
-// Matrix products the fast way, after Goto & van de Geijn 2008 and BLIS: both operands are cut into panels that lie in
-// memory in the order in which a register tile reads them.
+// Matrix products in float32, after Goto & van de Geijn 2008 and BLIS: both operands are cut into panels, which are stored in
+// the order in which a register tile reads them.
 //
 //   - A (m, k) is packed whole into panels up to 14 rows high, [k][rows]; a tile broadcasts its elements.
 //   - B (k, n) is cut into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored like
-//     that; others are packed as they are met.
-//   - k is cut into blocks, so that a panel of A and one of B stay in the nearer caches while all panels of A pass over it.
-//     Where A is so low that B is not worth packing, the cuts are narrower: B is then read in place, some rows at a time.
+//     that; others are packed when they are used.
+//   - k is cut into blocks, so that a panel of B stays in the near caches while it is multiplied by the panels of A. If A has so
+//     few rows that packing B does not pay, the blocks are shorter: B is then read in place, some rows at a time.
 //
 // An element of C is one chain of multiply-adds in the order of k, broken at each cut, whichever tile computes it and
 // whichever thread: results depend on the kernel set, not on the number of threads or the height of a panel.
 
-// tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Row l of a
-// follows its predecessor without gap, rows of b are ldb elements apart, rows of c ldc. For bfloat16 a step is a pair.
-// On the way it prefetches memory that later tiles want: next, advancing by step bytes with each l.
+// tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Rows of a are
+// contiguous, rows of b are ldb elements apart, rows of c ldc. For bfloat16 a step is a pair. With each step it prefetches memory
+// that later tiles read: from next on, step bytes apart.
 type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
-	kBlock    = 384          // most steps of k between two visits of C where B is packed as it is met: 48 KiB of B
-	kLong     = 1024         // the same for a B that lies packed in memory: fewer visits pay more than a nearer B
-	kDirect   = 32           // the same for a B read in place: rows whose pages the first-level translation buffer holds
+	kBlock    = 384          // most steps of k between two visits of C where B is packed as it is used: 48 KiB of B
+	kLong     = 1024         // the same for a B that is packed in memory: fewer visits pay more than a nearer B
+	kDirect   = 32           // the same for a B read in place: as many pages as the first-level translation buffer has room for
 	kPack     = 3072         // steps of k for which A is packed at a time
 	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
-	aWide     = 520 * kBlock // the same where B is packed as it is met: each band of rows packs it again
+	aWide     = 520 * kBlock // the same where B is packed as it is used: each band of rows packs it again
 	rowsPack  = 1008         // rows of A packed at a time
-	stepUnit  = 32           // of which cuts of k are multiples: the steps of a packed weight's blocks
+	stepUnit  = 32           // cuts of k are multiples of it: the steps of a packed weight's blocks
 	tasksEach = 12           // tasks per thread
 
 	streamAhead = 128 // rows of B that are prefetched into the second-level cache where A is one panel
 )
 
-// left is operand A: (m, k) row by row, or its transpose (k, m) if turned.
+// left is operand A (m, k), given as its transpose (k, m) if transposed is set.
 type left struct {
-	mat    Mat[float32]
-	turned bool
-	alpha  float32 // multiplies it
-	bf16   bool    // round to bfloat16 pairs along k
+	mat        Mat[float32]
+	transposed bool
+	alpha      float32 // multiplies it
+	bf16       bool    // round to bfloat16 pairs along k
 }
 
 // right is operand B (k, n).
@@ -46,33 +44,32 @@ type right interface {
 	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch (kBlock·32 elements), and
 	// the distance of its rows.
 	panel(scratch []float32, j, k0, kc int) (b *float32, ldb int)
-	// packs reports whether panel builds rather than finds.
+	// packs reports whether panel builds what it returns.
 	packs() bool
-	// upcoming returns where in memory part i of n of what panel reads lies, and how many bytes it is; it is for prefetching
-	// and may be inexact.
+	// upcoming returns the address and the bytes of part i of n of what panel reads, for prefetching. It may be inexact.
 	upcoming(j, k0, kc, i, n int) (next *float32, bytes int)
 }
 
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
-	set     *kernelSet
-	most    int // kBlock, kLong or kDirect
-	mode    Mode
-	c       Mat[float32]
-	a       left
-	b       right
-	m, n, k int
-	low     *lowRank  // nil, or the adapter's share
-	bias    []float32 // nil, or what is added to each row: n, padded to whole vectors
+	set      *kernelSet
+	maxBlock int // kBlock, kLong or kDirect
+	mode     Mode
+	c        Mat[float32]
+	a        left
+	b        right
+	m, n, k  int
+	adapter  *adapterProduct // nil, or the adapter's share
+	bias     []float32       // (n), padded to whole vectors and added to each row, or nil
 }
 
-// run computes it.
+// run computes the product.
 func (p *product) run() {
-	p.set, p.most = active, kLong
+	p.set, p.maxBlock = active, kLong
 	if p.b.packs() {
-		p.most = kBlock
+		p.maxBlock = kBlock
 	} else if _, ok := p.b.(directRight); ok {
-		p.most = kDirect
+		p.maxBlock = kDirect
 	}
 	if p.m == 0 || p.n == 0 {
 		return
@@ -88,9 +85,9 @@ func (p *product) run() {
 	if s, ok := p.b.(shareable); ok && p.m > rowsPack {
 		buf := prepack(s, p.k, p.n)
 		defer giveBack(buf)
-		p.b, p.most = prepacked{buf.data, p.k}, kLong
+		p.b, p.maxBlock = prepacked{buf.data, p.k}, kLong
 	}
-	each := even(p.m, rowsPack, p.set.height)
+	each := evenPart(p.m, rowsPack, p.set.height)
 	for r := 0; r < p.m; r += each {
 		rows := min(each, p.m-r)
 		for k0 := 0; k0 < p.k; k0 += kPack {
@@ -99,16 +96,16 @@ func (p *product) run() {
 	}
 }
 
-// even cuts n into parts of equal length, most at most, and returns the length, a multiple of unit if most is one.
-func even(n, most, unit int) int {
+// evenPart returns the length of equal parts of n, most at most: a multiple of unit if most is one.
+func evenPart(n, most, unit int) int {
 	parts := (n + most - 1) / most
 	return min(most, ((n+parts-1)/parts+unit-1)/unit*unit)
 }
 
 // slab multiplies rows [r, r+rows) over steps [k0, k0+kn).
 func (p *product) slab(r, rows, k0, kn int) {
-	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, block: even(kn, p.most, stepUnit), panels: splitRows(rows, p.set.height)}
-	if p.m == 1 && !p.a.turned && !p.a.bf16 && p.a.alpha == 1 && p.low == nil {
+	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, block: evenPart(kn, p.maxBlock, stepUnit), panels: splitRows(rows, p.set.height)}
+	if p.m == 1 && !p.a.transposed && !p.a.bf16 && p.a.alpha == 1 && p.adapter == nil {
 		s.packed = p.a.mat.Data[k0:] // one row is its own panel
 	} else {
 		buf := borrow(rows * kn)
@@ -120,7 +117,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	target, share := tasksEach*Threads(), aBlock
 	if p.b.packs() {
 		target, share = 6*Threads(), aWide // more cuts of the rows would pack B more often
-	} else if p.most == kDirect {
+	} else if p.maxBlock == kDirect {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
 	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
@@ -132,7 +129,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	})
 }
 
-// taper cuts [0, n) into pieces, each one share of what is left: long ones first, which use caches well, short ones at the
+// taper cuts [0, n) into pieces, each one share of the remainder: long ones first, which use caches well, short ones at the
 // end, so that no thread waits long for the last.
 type taper struct{ n, shares int }
 
@@ -152,8 +149,8 @@ func (t taper) piece(i int) (lo, hi int) {
 	return lo, t.next(lo)
 }
 
-// rowPanels cuts rows into count panels of full height, but for the last two, which share what is left evenly: a tile of
-// seven rows or more keeps the multipliers busy, one of two does not.
+// rowPanels cuts rows into count panels of full height, except that the last two share the remainder evenly: a tile of seven
+// rows or more keeps the multipliers busy, one of two does not.
 type rowPanels struct{ rows, height, count int }
 
 func splitRows(rows, height int) rowPanels {
@@ -171,16 +168,16 @@ func (p rowPanels) start(i int) int {
 	return i * p.height
 }
 
-// alike returns how many panels from i on, up to hi, are as high as panel i.
-func (p rowPanels) alike(i, hi int) int {
+// sameHeight returns how many panels from i on, up to hi, are as high as panel i.
+func (p rowPanels) sameHeight(i, hi int) int {
 	if full := p.count - 2; i < full {
 		return min(hi, full) - i
 	}
 	return 1
 }
 
-// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows; in it the
-// panel that starts at row r starts at r·(steps of the block).
+// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows. Within it, the
+// panel of rows from r on starts at r·(steps of the block).
 type slab struct {
 	*product
 	r, rows, k0, kn int
@@ -193,7 +190,7 @@ func (s *slab) packA() {
 	grain := max(1, 1<<15/(s.kn*s.set.height)) // panels per task: some 32 thousand elements
 	For(s.panels.count, grain, func(lo, hi int) {
 		for i := lo; i < hi; {
-			n := s.panels.alike(i, hi)
+			n := s.panels.sameHeight(i, hi)
 			from, height := s.panels.start(i), s.panels.start(i+1)-s.panels.start(i)
 			for k := 0; k < s.kn; k += s.block {
 				kc := min(s.block, s.kn-k)
@@ -201,21 +198,21 @@ func (s *slab) packA() {
 			}
 			i += n
 		}
-		if s.low != nil {
+		if s.adapter != nil {
 			for i := lo; i < hi; i++ {
-				s.low.project(s, s.panels.start(i), s.panels.start(i+1))
+				s.adapter.project(s, s.panels.start(i), s.panels.start(i+1))
 			}
 		}
 	})
 }
 
-// task computes panels [p0, p1) × columns of B's panels [j0, j1). A lone panel takes packed B column by column, as it
-// lies in memory; several share each block of B.
+// task computes panels [p0, p1) × columns of B's panels [j0, j1). A single panel goes through packed B column by column, in the
+// order of memory; several share each block of B.
 func (s *slab) task(p0, p1, j0, j1 int) {
 	scratch := borrow(kBlock*panel + panel*panel)
 	defer giveBack(scratch)
 	blocks := (s.kn + s.block - 1) / s.block
-	if p1-p0 == 1 && s.most != kDirect {
+	if p1-p0 == 1 && s.maxBlock != kDirect {
 		for j := j0; j < j1; j++ {
 			for kb := range blocks {
 				s.strip(scratch.data, p0, p1, j, j0, j1, kb*s.block)
@@ -242,7 +239,7 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	if j+1 == j1 {
 		nextJ, nextK = j0, k+s.block
 	}
-	ahead := nextK < s.kn && (p1-p0 > 1 || s.most == kDirect)
+	ahead := nextK < s.kn && (p1-p0 > 1 || s.maxBlock == kDirect)
 	for i := p0; i < p1; i++ {
 		t.next, t.step = t.b, 0
 		switch {
@@ -250,20 +247,20 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 			var bytes int
 			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(s.block, s.kn-nextK), i-p0, p1-p0)
 			t.step = (bytes + kc - 1) / kc
-		case p1-p0 == 1 && s.most == kLong: // B streams by once
+		case p1-p0 == 1 && s.maxBlock == kLong: // B is read once
 			t.next, _ = s.b.upcoming(j, s.k0+k+streamAhead, kc, 0, 1)
 			t.step = 4 * t.ldb
 		}
 		t.from, t.to = s.panels.start(i), s.panels.start(i+1)
 		t.a = &s.packed[k*s.rows+t.from*kc]
-		s.tileOf(&t)
+		s.computeTile(&t)
 	}
 }
 
 var ones = [16]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
 
-// tileArgs is one tile: rows [from, to) × panel j, kc steps. last says that these are the last of k, after which the
-// adapter adds its share.
+// tileArgs is one tile: rows [from, to) × panel j, kc steps. last means that these are the last of k, after which the adapter
+// adds its share.
 type tileArgs struct {
 	a, b             *float32
 	ldb, kc          int
@@ -274,8 +271,8 @@ type tileArgs struct {
 	step             int
 }
 
-// tileOf computes one tile. One that would reach past the last column goes through corner.
-func (s *slab) tileOf(t *tileArgs) {
+// computeTile computes one tile. One that would reach past the last column is computed in corner.
+func (s *slab) computeTile(t *tileArgs) {
 	width := min(panel, s.n-t.j*panel)
 	nv := (width + 15) / 16
 	tile := s.set.tile[t.to-t.from][nv]
@@ -287,21 +284,21 @@ func (s *slab) tileOf(t *tileArgs) {
 		c, ldc, add = &t.corner[0], panel, 0
 	}
 	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add, t.next, t.step)
-	if t.last && s.low != nil {
-		s.low.extend(s, t.from, t.to, t.j, nv, c, ldc)
+	if t.last && s.adapter != nil {
+		s.adapter.extend(s, t.from, t.to, t.j, nv, c, ldc)
 	}
 	if t.last && s.bias != nil { // one more step of k, with ones for a
 		s.set.tile[t.to-t.from][nv](1, &ones[0], &s.bias[t.j*panel], panel, c, ldc, 1, c, 0)
 	}
 	if width < nv*16 {
 		for r := t.from; r < t.to; r++ {
-			move(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width], t.add)
+			store(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width], t.add)
 		}
 	}
 }
 
-// move copies src to dst, or adds it if add is not 0.
-func move(dst, src []float32, add int) {
+// store copies src to dst, or adds it if add is not 0.
+func store(dst, src []float32, add int) {
 	if add == 0 {
 		copy(dst, src)
 		return
@@ -309,9 +306,4 @@ func move(dst, src []float32, add int) {
 	for i, v := range src {
 		dst[i] += v
 	}
-}
-
-// after returns the address n elements after p, which must be in the same array.
-func after(p *float32, n int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
 }

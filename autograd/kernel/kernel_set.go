@@ -15,7 +15,7 @@ type kernelSet struct {
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.
 	tile16 [15][3]tileFunc
 	wide   bool // AVX-512 packing
-	scan   int  // lanes of the kernels of gen/scan, 0 without them
+	scan   int  // lanes of the kernels of gen/scan, 0 if there are none
 	burst  func(format Format) (flops float64)
 	sweep  func(x []float32)
 	vec    vectorSet
@@ -38,7 +38,7 @@ func ISA() string { return active.name }
 // this processor lacks. The best supported set is in use then.
 func ISAError() error { return isaErr }
 
-// choose returns the set of the given name, or the best for "". The name avx512 keeps to float32 arithmetic.
+// choose returns the set of the given name, or the best for "". The name avx512 means float32 arithmetic only.
 func choose(name string) (*kernelSet, error) {
 	sets := append([]*kernelSet{&genericSet}, machineSets()...)
 	best := sets[len(sets)-1]

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"unsafe"
+
 	"golang.org/x/sys/cpu"
 )
 
@@ -32,7 +34,7 @@ var avx2Set = kernelSet{
 		4: twice(tile4x16_256), 5: twice(tile5x16_256), 6: twice(tile6x16_256),
 	},
 	burst: burstOf(burst256, burst256, 12*8*2, 12*8*2),
-	sweep: sweepOf,
+	sweep: sweepLines,
 	scan:  8,
 	vec:   vectors256,
 }
@@ -41,7 +43,7 @@ var avx2Set = kernelSet{
 func twice(t tileFunc) [3]tileFunc {
 	return [3]tileFunc{1: t, 2: func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int) {
 		t(k, a, b, ldb, c, ldc, add, next, step)
-		t(k, a, after(b, 16), ldb, after(c, 16), ldc, add, b, 0)
+		t(k, a, offset(b, 16), ldb, offset(c, 16), ldc, add, b, 0)
 	}}
 }
 
@@ -60,7 +62,7 @@ var avx512Set = kernelSet{
 	wide:  true,
 	scan:  16,
 	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
-	sweep: sweepOf,
+	sweep: sweepLines,
 	vec:   vectors512,
 }
 
@@ -80,27 +82,27 @@ var avx512bf16Set = kernelSet{
 	wide:  true,
 	scan:  16,
 	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
-	sweep: sweepOf,
+	sweep: sweepLines,
 	vec:   vectors512,
 }
 
-// burstTurns makes a burst last some microseconds: long against the call, short against any preemption.
-const burstTurns = 1000
+// burstRounds makes a burst last some microseconds: long compared with a call, short compared with a time slice.
+const burstRounds = 1000
 
-// burstOf wraps the arithmetic-only loops; flops32 and flops16 count one turn.
+// burstOf returns kernelSet.burst from two arithmetic-only loops, where a round does flops32 or flops16 operations.
 func burstOf(f32, f16 func(k int), flops32, flops16 float64) func(Format) float64 {
 	return func(f Format) float64 {
 		if f == BFloat16 {
-			f16(burstTurns)
-			return burstTurns * flops16
+			f16(burstRounds)
+			return burstRounds * flops16
 		}
-		f32(burstTurns)
-		return burstTurns * flops32
+		f32(burstRounds)
+		return burstRounds * flops32
 	}
 }
 
-// sweepOf reads x but for a rest below 512 bytes.
-func sweepOf(x []float32) {
+// sweepLines reads x, except for a remainder below 512 bytes.
+func sweepLines(x []float32) {
 	if n := len(x) / 128 * 128; n > 0 {
 		sweep256(n*4, &x[0])
 	}
@@ -154,4 +156,9 @@ var vectors512 = vectorSet{
 	step16:       step16_512,
 	conv4:        conv4_512,
 	convGrad4:    convGrad4_512,
+}
+
+// offset returns the address n elements after p, which must be in the same array.
+func offset(p *float32, n int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
 }

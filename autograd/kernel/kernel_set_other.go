@@ -5,5 +5,5 @@ package kernel
 // machineSets lists the vector kernel sets of this processor, slowest first: none outside amd64.
 func machineSets() []*kernelSet { return nil }
 
-// pause tells the processor that it runs a spin loop.
+// pause would tell the processor that this is a spin loop.
 func pause() {}

@@ -10,7 +10,7 @@ import (
 // Tools shared by the tests of this package.
 
 func random[T Float](rng *rand.Rand, n int) []T {
-	x := Make[T](n) // as a run's arrays lie
+	x := Make[T](n) // as in training
 	for i := range x {
 		x[i] = T(rng.NormFloat64())
 	}

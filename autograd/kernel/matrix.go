@@ -9,7 +9,7 @@ type Mat[T Float] struct {
 	Rows, Cols, Stride int
 }
 
-// Dense views data as rows × cols without gaps.
+// Dense returns data as a rows × cols view without gaps.
 func Dense[T Float](data []T, rows, cols int) Mat[T] {
 	return Mat[T]{data, rows, cols, cols}
 }
@@ -20,7 +20,7 @@ func (m Mat[T]) Row(i int) []T {
 	return m.Data[o : o+m.Cols : o+m.Cols]
 }
 
-// Slice views rows [r0, r1) and columns [c0, c1).
+// Slice returns rows [r0, r1) and columns [c0, c1) of m, sharing its data.
 func (m Mat[T]) Slice(r0, r1, c0, c1 int) Mat[T] {
 	if r0 == r1 || c0 == c1 {
 		return Dense[T](nil, r1-r0, c1-c0)
@@ -28,11 +28,11 @@ func (m Mat[T]) Slice(r0, r1, c0, c1 int) Mat[T] {
 	return Mat[T]{m.Data[r0*m.Stride+c0 : (r1-1)*m.Stride+c1], r1 - r0, c1 - c0, m.Stride}
 }
 
-// Absent reports whether m is the zero Mat, which stands for a result nobody wants.
+// Absent reports whether m is the zero Mat, which stands for an operand that is missing or a result that is not wanted.
 func (m Mat[T]) Absent() bool { return m.Data == nil && m.Rows == 0 && m.Cols == 0 }
 
-// check panics unless m is rows × cols and its data reach that far: shapes are settled when a graph is recorded, so a
-// mismatch here is a broken invariant of the caller.
+// check panics unless m is rows × cols and its data is long enough: shapes are checked when a graph is recorded, so a mismatch
+// here is a broken invariant of the caller.
 func (m Mat[T]) check(name string, rows, cols int) {
 	if m.Rows != rows || m.Cols != cols {
 		panic(fmt.Sprintf("kernel: %s is (%d, %d), want (%d, %d)", name, m.Rows, m.Cols, rows, cols))
@@ -42,7 +42,7 @@ func (m Mat[T]) check(name string, rows, cols int) {
 	}
 }
 
-// Mode says what happens to the destination.
+// Mode is what happens to the destination.
 type Mode uint8
 
 const (

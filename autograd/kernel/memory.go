@@ -5,19 +5,18 @@ import (
 	"unsafe"
 )
 
-// largeArray is from how many bytes on an array gets huge pages.
+// largeArray is the size in bytes from which on Make asks for huge pages.
 const largeArray = 1 << 20
 
-// Stagger is by how many bytes large arrays should differ in where they start, see Make: the width of a scan's block.
+// Stagger is how many bytes apart large arrays should start, modulo 2 KiB, see Make: the width of a scan's block.
 const Stagger = 4 * scanBlock
 
-// made counts large arrays.
+// made counts the large arrays.
 var made atomic.Uint32
 
-// Make returns a zeroed array of n elements. It is make for what kernels stream through: a large one lies in huge pages
-// where the operating system grants them, since looking up small ones costs a product more than the arithmetic hides. And
-// it does not start where the one made before it did, modulo 2 KiB: the same element of several arrays, which an op wants
-// together, would fall into the same set of a cache.
+// Make returns a zeroed array of n elements for kernels to read and write in order. A large one is in huge pages if the operating
+// system grants them: looking up small pages costs a product more than its arithmetic hides. It also does not start where the
+// one before it did, modulo 2 KiB: an op reads the same element of several arrays, which would fall into one set of a cache.
 func Make[E any](n int) []E {
 	var e E
 	size := int(unsafe.Sizeof(e))

@@ -4,4 +4,5 @@ package kernel
 
 import "unsafe"
 
+// advise does nothing here.
 func advise(unsafe.Pointer, int) {}

@@ -18,8 +18,8 @@ func PeakFLOPS(format Format, d time.Duration) float64 {
 	return overThreads(d, func() float64 { return burst(format) })
 }
 
-// PeakBandwidth returns the bytes per second at which all threads together read a buffer of the given size from end to
-// end, again and again for about d, once it has been touched.
+// PeakBandwidth returns the bytes per second at which all threads together read a buffer of the given size, the best of the
+// passes over it in about d.
 func PeakBandwidth(bytes int, d time.Duration) float64 {
 	buf := make([]float32, max(bytes/4, 1<<12))
 	fill(buf, 1)
@@ -33,8 +33,8 @@ func PeakBandwidth(bytes int, d time.Duration) float64 {
 	return best
 }
 
-// overThreads runs burst, which returns the work it did, on every thread for about d, and returns the best rate of work
-// per second that all together kept over a tenth of d.
+// overThreads runs burst, which returns the work it did, on every thread for about d, and returns the work per second of all
+// threads together in the best tenth of d.
 func overThreads(d time.Duration, burst func() float64) float64 {
 	best := 0.0
 	n := Threads()
@@ -55,7 +55,7 @@ func overThreads(d time.Duration, burst func() float64) float64 {
 	return best
 }
 
-// burstGo is a short loop of independent multiply-adds; it returns how many operations that was.
+// burstGo is a short loop of independent multiply-adds; it returns the number of operations.
 func burstGo(Format) float64 {
 	const turns = 4096
 	a := [8]float32{1, 2, 3, 4, 5, 6, 7, 8}

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// The pool keeps threads-1 goroutines next to the caller. Waking a parked goroutine costs tens of microseconds, as much
-// as a small kernel, so a worker that runs out of work first spins for spinTime and only then parks: back-to-back kernels
-// find their workers awake, an idle process burns nothing.
+// spinTime is how long a worker without work spins before it parks. Waking a parked goroutine takes tens of microseconds, as
+// long as a small kernel: this way a kernel that follows another finds the workers awake, and an idle process uses no processor.
 const spinTime = 100 * time.Microsecond
 
-// patience is how many turns, about a millisecond, the caller spins for the last tasks before it sleeps between looks.
-const patience = 1 << 15
+// spinTurns is how often, for about a millisecond, the caller checks whether the last tasks are done before it starts to sleep
+// between checks.
+const spinTurns = 1 << 15
 
-// maxThreads bounds SetThreads; beyond it lies a typing error, not a machine.
+// maxThreads bounds SetThreads: a larger number is a typing error.
 const maxThreads = 1024
 
 // region is one parallel loop: tasks are claimed by counting up next, and done counts those that have finished.
@@ -38,6 +38,7 @@ func (r *region) work() {
 	}
 }
 
+// worker is a goroutine of the pool.
 type worker struct {
 	parked atomic.Bool
 	wake   chan struct{}
@@ -54,10 +55,10 @@ var pool struct {
 
 func init() { SetThreads(0) }
 
-// Threads returns how many threads kernels use: what GOMAXPROCS was at the start, unless SetThreads said otherwise.
+// Threads returns how many threads kernels use: GOMAXPROCS when the program started, unless SetThreads changed it.
 func Threads() int { return int(pool.threads.Load()) }
 
-// SetThreads sets how many threads kernels use from the next call on; n < 1 takes the current GOMAXPROCS. No result depends
+// SetThreads sets how many threads kernels use from the next call on; n < 1 means the current GOMAXPROCS. No result depends
 // on it.
 func SetThreads(n int) {
 	if n < 1 {
@@ -85,10 +86,10 @@ func Run(tasks int, task func(int)) {
 	publish(r, min(Threads(), tasks)-1)
 	r.work()
 	for i := 0; r.done.Load() < r.tasks; i++ {
-		if i > patience {
-			time.Sleep(spinTime) // the straggler has lost its processor, perhaps to this loop
+		if i > spinTurns {
+			time.Sleep(spinTime) // the last worker has lost its processor, perhaps to this loop
 		}
-		breathe(i)
+		spin(i)
 	}
 	pool.current.Store(nil)
 }
@@ -99,8 +100,8 @@ func runAlone(tasks int, task func(int)) {
 	}
 }
 
-// Parallel returns the time spent so far in work that is split, on however many threads. The rest of a program's time is
-// serial: it bounds what more threads can gain (Amdahl 1967).
+// Parallel returns the time spent so far in work that is split, on any number of threads. The remainder of a program's time is
+// serial: it bounds the gain from more threads (Amdahl 1967).
 func Parallel() time.Duration { return time.Duration(pool.inside.Load()) }
 
 // For splits [0, n) into pieces of grain (the last may be shorter) and calls body for each, in parallel. The pieces depend
@@ -118,11 +119,11 @@ func For(n, grain int, body func(lo, hi int)) {
 	})
 }
 
-// publish makes r current and sees to it that helpers workers are awake.
+// publish makes r current and wakes as many workers as helpers says.
 func publish(r *region, helpers int) {
 	ws := pool.workers.Load()
 	if ws == nil || len(*ws) < helpers {
-		ws = hire(helpers)
+		ws = startWorkers(helpers)
 	}
 	pool.current.Store(r)
 	for _, w := range (*ws)[:helpers] {
@@ -132,24 +133,24 @@ func publish(r *region, helpers int) {
 	}
 }
 
-// hire brings the crew up to n workers. Workers are never dismissed: a parked goroutine costs its stack.
-func hire(n int) *[]*worker {
+// startWorkers makes sure that there are n workers. They never end: a parked goroutine costs only its stack.
+func startWorkers(n int) *[]*worker {
 	pool.grow.Lock()
 	defer pool.grow.Unlock()
-	var crew []*worker
+	var ws []*worker
 	if old := pool.workers.Load(); old != nil {
-		crew = append(crew, *old...)
+		ws = append(ws, *old...)
 	}
-	for len(crew) < n {
+	for len(ws) < n {
 		w := &worker{wake: make(chan struct{}, 1)}
-		crew = append(crew, w)
-		go w.loop(len(crew))
+		ws = append(ws, w)
+		go w.loop(len(ws))
 	}
-	pool.workers.Store(&crew)
-	return &crew
+	pool.workers.Store(&ws)
+	return &ws
 }
 
-// loop is the life of worker id (from 1): look for a region, work, spin, park.
+// loop is what worker id (from 1) runs: it waits for a region and works on it, forever.
 func (w *worker) loop(id int) {
 	var last *region
 	for {
@@ -174,14 +175,14 @@ func (w *worker) await(last *region, id int) *region {
 			if r := fresh(); r != nil {
 				return r
 			}
-			breathe(i)
+			spin(i)
 			if i%64 == 63 && time.Since(start) > spinTime {
 				break
 			}
 		}
-		last = nil // a parked worker keeps no caller's memory alive
+		last = nil // a parked worker must not keep a caller's memory alive
 		w.parked.Store(true)
-		// A region published between the last look and the line above has seen us awake: look once more.
+		// A region published before the line above found this worker awake and did not wake it: check once more.
 		if r := fresh(); r != nil && w.parked.CompareAndSwap(true, false) {
 			return r
 		}
@@ -189,10 +190,10 @@ func (w *worker) await(last *region, id int) *region {
 	}
 }
 
-// breathe is one turn of a spin loop: mostly a processor pause, now and then a chance for other goroutines. Not more often:
-// the scheduler's lock that Gosched takes ends in sched_yield when contended, for which a busy Linux makes the whole process
+// spin is turn i of a spin loop: a pause of the processor, and sometimes a chance for other goroutines. That must be rare:
+// Gosched takes the scheduler's lock, which ends in sched_yield when contended, for which a busy Linux makes the whole process
 // wait.
-func breathe(i int) {
+func spin(i int) {
 	pause()
 	if i%1024 == 1023 {
 		runtime.Gosched()

@@ -15,7 +15,7 @@ func TestRunEveryTaskOnce(t *testing.T) {
 			count := make([]atomic.Int32, tasks)
 			Run(tasks, func(i int) {
 				if tasks < 20 {
-					time.Sleep(50 * time.Microsecond) // a Run that does not wait for the last task is found out
+					time.Sleep(50 * time.Microsecond) // so that a Run that does not wait for the last task fails
 				}
 				count[i].Add(1)
 			})

@@ -23,17 +23,17 @@ type Scan[T Float] struct {
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
 	ALog, D        []T
-	// Fresh says which of the largest are to be overwritten, which spares clearing and reading them.
+	// Fresh marks those of the largest that are overwritten instead, which saves clearing and reading them.
 	Fresh struct{ U, DT, Z bool }
 }
 
-// scanChunk is how many rows lie between two saved states: backward recomputes the states of one chunk at a time.
+// scanChunk is the number of rows between two saved states: Backward computes the states of one chunk at a time again.
 const scanChunk = 64
 
 // scanBlock is how many channels share one partial sum of dB and dC; fixed, so that the order of summation is fixed too.
 const scanBlock = 64
 
-// ScanSaved returns how many elements Forward wants in saved: the states at every 64th row, (⌈rows/64⌉, d, n).
+// ScanSaved returns the number of elements of saved: the states at every 64th row, (⌈rows/64⌉, d, n).
 func ScanSaved(rows, d, n int) int { return (rows + scanChunk - 1) / scanChunk * d * n }
 
 func (s *Scan[T]) sizes() (rows, d, n int) { return s.U.Rows, s.U.Cols, s.B.Cols }
@@ -48,7 +48,7 @@ func (s *Scan[T]) check() {
 	}
 }
 
-// Forward writes y (rows, d). saved (ScanSaved elements, nil in inference) keeps what Backward needs; hOut (d, n), if not
+// Forward writes y (rows, d). saved (ScanSaved elements, nil in inference) receives what Backward needs; hOut (d, n), if not
 // nil, receives the state after the last row, and may be H0.
 func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 	rows, d, n := s.sizes()

@@ -2,11 +2,11 @@ package kernel
 
 import "unsafe"
 
-// scanRun runs one pass of the recurrence in steps of the states and channels that its kernel holds. The kernels are called
+// runRecurrence runs a pass of the recurrence, in steps of the states and channels that its kernel covers. The kernels are called
 // by name so that their arguments stay on the stack.
-func scanRun(pass scanPass, a *scanArgs, n int) {
+func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
 	if active.wide && n == 16 {
-		scanWhole(pass, a)
+		runAllStates(pass, a)
 		return
 	}
 	states, channels := 8, scanLanes
@@ -19,13 +19,43 @@ func scanRun(pass scanPass, a *scanArgs, n int) {
 	for lane := 0; lane < scanLanes; lane += channels {
 		for j := 0; j < n; j += states {
 			piece := a.lanes(lane).shift(j)
-			scanPiece(pass, &piece)
+			runStates(pass, &piece)
 		}
 	}
 }
 
-// scanWhole runs a pass over 16 channels and 16 states.
-func scanWhole(pass scanPass, a *scanArgs) {
+// shift moves the arguments to the states from j on.
+func (a scanArgs) shift(j int) scanArgs {
+	a.b, a.c = offset(a.b, j), offset(a.c, j)
+	for _, p := range [...]**float32{&a.a, &a.h, &a.da} {
+		if *p != nil {
+			*p = offset(*p, j*scanLanes)
+		}
+	}
+	if a.hs != nil {
+		a.hs = offset(a.hs, 2*j*scanLanes)
+	}
+	if a.part != nil {
+		a.part = offset(a.part, 2*j)
+	}
+	return a
+}
+
+// lanes moves the arguments to the channels from l on.
+func (a scanArgs) lanes(l int) scanArgs {
+	for _, p := range [...]**float32{&a.row, &a.a, &a.h, &a.hs, &a.da} {
+		if *p != nil {
+			*p = offset(*p, l)
+		}
+	}
+	if l > 0 {
+		a.addPart = -1
+	}
+	return a
+}
+
+// runAllStates runs a pass over 16 channels and 16 states.
+func runAllStates(pass recurrencePass, a *scanArgs) {
 	p := (*byte)(unsafe.Pointer(a))
 	switch pass {
 	case forwardPass:
@@ -39,8 +69,8 @@ func scanWhole(pass scanPass, a *scanArgs) {
 	}
 }
 
-// scanPiece runs a pass over the channels of a vector and eight states, or four on AVX2's way back.
-func scanPiece(pass scanPass, a *scanArgs) {
+// runStates runs a pass over the channels of a vector and eight states, or four in AVX2's backward pass.
+func runStates(pass recurrencePass, a *scanArgs) {
 	p := (*byte)(unsafe.Pointer(a))
 	switch {
 	case active.wide && pass == forwardPass:
@@ -62,8 +92,8 @@ func scanPiece(pass scanPass, a *scanArgs) {
 	}
 }
 
-// scanEdgeRun runs one of the elementwise passes.
-func scanEdgeRun(pass edgePass, e *scanEdge) {
+// runElementwise runs one of the elementwise passes.
+func runElementwise(pass elementwisePass, e *scanElementwise) {
 	p := (*byte)(unsafe.Pointer(e))
 	if active.wide {
 		switch pass {

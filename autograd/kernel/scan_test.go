@@ -191,7 +191,7 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 	}
 }
 
-// spoil fills m with what must be overwritten, every other time, and says whether it has.
+// spoil fills m with NaN, which must be overwritten, every other time, and reports whether it has.
 func spoil[T Float](rng *rand.Rand, m Mat[T]) bool {
 	if rng.Intn(2) == 0 {
 		return false
@@ -253,7 +253,7 @@ func TestScanThreads(t *testing.T) {
 }
 
 // BenchmarkScan takes a layer of mamba-130m through 1,024 rows as a step does: gradients are written, not added. It reports
-// cycles per core and 16 updates of a state, the clock being what the arithmetic peak says.
+// cycles per core and 16 updates of a state, with the clock derived from the arithmetic peak.
 func BenchmarkScan(b *testing.B) {
 	rng := rand.New(rand.NewSource(6))
 	const rows, d, n = 1024, 1536, 16

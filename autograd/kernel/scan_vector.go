@@ -5,188 +5,69 @@ import (
 	"unsafe"
 )
 
-// The vector form of the scan takes a block of 64 channels through the rows, a chunk at a time. A chunk has a record per row.
-// Elementwise passes, which read and write the matrices themselves, fill it with what the recurrence wants and take away what
-// it leaves; in between, the recurrence runs over the block's groups of 16 channels, one to a lane, with the states in
-// registers. A chunk is short enough for its records and states to stay in the caches.
+// The vector form of the scan takes a block of 64 channels through the rows, a chunk at a time. A chunk has a record for each
+// row. Elementwise passes read the matrices and write the inputs of the recurrence into the records; others read its results
+// there and write the matrices. Between them the recurrence runs over the block's groups of 16 channels, a channel in each lane,
+// with the states in registers. A chunk is short enough for its records and states to stay in the caches.
 
 // scanLanes is the number of channels of a group.
 const scanLanes = 16
 
-// scanRecord is one row of a block: Δ, Δ∘u and C·h; for the way back also σ(dt), dy∘silu(z), dy∘silu′(z), Σ dh∘B, and the
-// part of dΔ that comes through exp(Δ∘A). The kernels of gen/scan know where each lies.
-type scanRecord struct {
-	delta, input, out, slope, gy, gz, sumB, sumA [scanBlock]float32
-	// Makes a record an odd number of cache lines, lest the same field of all rows fall into few sets of the cache.
-	_ [scanLanes]float32
-}
-
-const recordSize = int(unsafe.Sizeof(scanRecord{}) / 4)
-
-// scanArgs is what the kernels of the recurrence read, by offset. Strides are in bytes; rows go upwards, backward downwards.
-type scanArgs struct {
-	rows     int
-	row      *float32 // the group's columns of the first row's record
-	b, c     *float32
-	ldb, ldc int
-	a, h     *float32 // (n, 16): A·log₂e forward, A backward; the state forward, its gradient backward
-	hs       *float32 // (n, 2, 16) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
-	ldh      int
-	da       *float32 // (n, 16)
-	part     *float32 // (2·n) per row, ldpart apart: dB and dC of as many states as a kernel joins, in turns
-	ldpart   int
-	keepPart int // all bits set to add to part, none to overwrite it
-	next     [5]scanNext
-}
-
-// scanNext is a column of memory that will be wanted soon: a kernel prefetches a line of it with each row and moves at
-// on, past the end perhaps, which is why it must not look like a pointer to the garbage collector.
-type scanNext struct {
-	at     uintptr
-	stride int
-}
-
-// shift moves the arguments to the states from j on.
-func (a scanArgs) shift(j int) scanArgs {
-	a.b, a.c = after(a.b, j), after(a.c, j)
-	for _, p := range [...]**float32{&a.a, &a.h, &a.da} {
-		if *p != nil {
-			*p = after(*p, j*scanLanes)
-		}
-	}
-	if a.hs != nil {
-		a.hs = after(a.hs, 2*j*scanLanes)
-	}
-	if a.part != nil {
-		a.part = after(a.part, 2*j)
-	}
-	return a
-}
-
-// lanes moves the arguments to the channels from l on.
-func (a scanArgs) lanes(l int) scanArgs {
-	for _, p := range [...]**float32{&a.row, &a.a, &a.h, &a.hs, &a.da} {
-		if *p != nil {
-			*p = after(*p, l)
-		}
-	}
-	if l > 0 {
-		a.keepPart = -1
-	}
-	return a
-}
-
-// scanPass is one of the recurrence's jobs: forward, the same keeping every state, and the way back, without and with the
-// gradient of A.
-type scanPass uint8
-
-const (
-	forwardPass scanPass = iota
-	statesPass
-	backwardPass
-	backwardAPass
-)
-
-// scanEdge is what the elementwise passes read, by offset.
-type scanEdge struct {
-	rows                         int
-	row                          *scanRecord
-	dt, u, z, gy, y, du, ddt, dz scanColumn
-	skip, dSkip                  *float32 // (64)
-	keepU, keepDT, keepZ         int      // all bits set to add to a gradient, none to overwrite it
-}
-
-// scanColumn is the block's columns of a matrix: their address in the first row, and the distance of rows in bytes.
-type scanColumn struct {
-	at     *float32
-	stride int
-}
-
-// edgePass is one of the elementwise passes, see gen/scan/edges.go.
-type edgePass uint8
-
-const (
-	inputsPass edgePass = iota
-	slopesPass
-	skipPass
-	gatePass
-	gateGradsPass
-	deliverPass
-)
-
-// run is rows [lo, hi) of which only the first may start a document.
-type run struct {
+// segment is rows [lo, hi) of one document.
+type segment struct {
 	lo, hi int
-	reset  bool
+	reset  bool // lo starts the document
 }
 
-// runs cuts rows [t0, t1) where documents start.
-func runs(first []int, t0, t1 int) []run {
-	out := make([]run, 0, 4)
+// segments cuts rows [t0, t1) where documents start.
+func segments(first []int, t0, t1 int) []segment {
+	out := make([]segment, 0, 4)
 	for t := t0; t < t1; t++ {
 		if reset := firstRow(first, t) == t; t == t0 || reset {
-			out = append(out, run{t, t, reset})
+			out = append(out, segment{t, t, reset})
 		}
 		out[len(out)-1].hi = t + 1
 	}
 	return out
 }
 
-// cutRows cuts all rows into chunks, and those into runs.
-func cutRows(first []int, rows int) [][]run {
-	var chunks [][]run
+// segmentChunks returns the segments of every chunk.
+func segmentChunks(first []int, rows int) [][]segment {
+	var chunks [][]segment
 	for t0 := 0; t0 < rows; t0 += scanChunk {
-		chunks = append(chunks, runs(first, t0, min(rows, t0+scanChunk)))
+		chunks = append(chunks, segments(first, t0, min(rows, t0+scanChunk)))
 	}
 	return chunks
 }
 
-// scanPart is a block of channels [lo, hi) on its way through the rows.
-type scanPart struct {
+// channelBlock is a pass over the rows of channels [lo, hi).
+type channelBlock struct {
 	*Scan[float32]
-	lo, hi, n int
-	records   []scanRecord
-	a, a2, h  []float32 // (groups, n, 16)
-	skip      []float32 // D, or zeros
-	spare     []float32 // (64), to be written where nothing is wanted
-	pads      []float32 // copies of matrices' columns, (chunk, 64) each, if the block is not full
-	args      scanArgs
-	edge      scanEdge
-	then      scanUnit
-	scanGradPart
+	lo, hi, n   int
+	records     []scanRecord
+	a, a2, h    []float32 // (groups, n, 16)
+	skip        []float32 // D, or zeros
+	spare       []float32 // (64), written instead of absent results
+	pads        []float32 // copies of matrices' columns, (chunk, 64) each, for a block that is not full
+	args        scanArgs
+	elementwise scanElementwise
+	upNext      blockChunk // the next one of the task
+	blockGrads
 }
 
-// scanUnit is a block over the chunk that starts at row t0. A block knows which unit its task takes next, to prefetch what
-// that reads: sooner would be too soon, for rows a chunk apart can fall into the same sets of the caches.
-type scanUnit struct {
-	part *scanPart
-	t0   int
-}
-
-// following is what comes after the k-th of a task's blocks: the next, or the first in the chunk step rows on.
-func following(bs []*scanPart, k, t0, step int) scanUnit {
-	if k+1 < len(bs) {
-		return scanUnit{bs[k+1], t0}
-	}
-	return scanUnit{bs[0], t0 + step}
-}
-
-// place is a column to prefetch: group g's of m from the unit's row t on.
-func (u scanUnit) place(m Mat[float32], g, t int) scanNext { return u.part.place(m, g, u.t0+t, 1) }
-
-// carve cuts the next n elements off the front of s.
-func carve(s *[]float32, n int) []float32 {
+// takeFront removes the first n elements of s and returns them.
+func takeFront(s *[]float32, n int) []float32 {
 	head := (*s)[:n:n]
 	*s = (*s)[n:]
 	return head
 }
 
-// A task takes neighbouring blocks through the rows together, chunk by chunk: what it reads of a row lies side by side then,
-// on fewer pages and in more sets of the caches. How many blocks does not matter to the result.
+// taskBlocks is how many neighboring blocks a task takes through the rows together, chunk by chunk: what it reads of a row is
+// contiguous then, on fewer pages and in more sets of the caches. The result does not depend on it.
 const taskBlocks = 2
 
-// forBlocks calls body in parallel for pieces [from, to) of the blocks: taskBlocks each, but the last two for each thread
-// singly, so that none waits long for another.
+// forBlocks calls body in parallel for pieces [from, to) of the blocks: taskBlocks each, except that the last blocks, two for
+// each thread, are single, so that no thread waits long for the others.
 func forBlocks(blocks int, body func(from, to int)) {
 	last := min(blocks, 2*Threads())
 	long := (blocks - last) / taskBlocks
@@ -201,44 +82,43 @@ func forBlocks(blocks int, body func(from, to int)) {
 	})
 }
 
-// sharedSize and forwardSize are the numbers of elements of scratch that a task's blocks need together and that each needs
-// for itself.
+// sharedSize is how many elements of scratch a task's blocks share, forwardSize how many each block has.
 const sharedSize = scanChunk*recordSize + padCount*scanChunk*scanBlock
 
 func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }
 
-// newScanPart prepares channels [lo, hi) in scratch; shared it may share with other blocks.
-func newScanPart(s *Scan[float32], lo, hi int, shared []float32, scratch *[]float32) *scanPart {
-	b := &scanPart{Scan: s, lo: lo, hi: hi, n: s.B.Cols}
+// newChannelBlock prepares channels [lo, hi). It takes its memory from scratch, and uses shared together with other blocks.
+func newChannelBlock(s *Scan[float32], lo, hi int, shared []float32, scratch *[]float32) *channelBlock {
+	b := &channelBlock{Scan: s, lo: lo, hi: hi, n: s.B.Cols}
 	b.records = unsafe.Slice((*scanRecord)(unsafe.Pointer(&shared[0])), scanChunk)
 	b.pads = shared[scanChunk*recordSize:]
 	size := b.n * scanBlock
-	states := carve(scratch, forwardSize(b.n))
+	states := takeFront(scratch, forwardSize(b.n))
 	clear(states) // lanes without a channel stay zero
-	b.a, b.a2, b.h = carve(&states, size), carve(&states, size), carve(&states, size)
-	b.skip, b.spare = carve(&states, scanBlock), states
-	b.enter(b.a2, b.ALog)
+	b.a, b.a2, b.h = takeFront(&states, size), takeFront(&states, size), takeFront(&states, size)
+	b.skip, b.spare = takeFront(&states, scanBlock), states
+	b.toLanes(b.a2, b.ALog)
 	if b.H0 != nil {
-		b.enter(b.h, b.H0)
+		b.toLanes(b.h, b.H0)
 	}
 	copy(b.skip, b.D[min(lo, len(b.D)):min(hi, len(b.D))])
 	active.vec.exp(size, &b.a2[0], &b.a2[0])
 	active.vec.scaleShift(size, &b.a[0], &b.a2[0], -1, 0)
 	active.vec.scaleShift(size, &b.a2[0], &b.a2[0], -math.Log2E, 0)
-	b.edge.skip = &b.skip[0]
+	b.elementwise.skip = &b.skip[0]
 	return b
 }
 
-// groups is the number of groups that have channels.
-func (b *scanPart) groups() int { return (b.hi - b.lo + scanLanes - 1) / scanLanes }
+// groups returns the number of groups that have channels.
+func (b *channelBlock) groups() int { return (b.hi - b.lo + scanLanes - 1) / scanLanes }
 
 // group returns group g's part of an array (groups, n, 16).
-func (b *scanPart) group(s []float32, g int) []float32 {
+func (b *channelBlock) group(s []float32, g int) []float32 {
 	return s[g*b.n*scanLanes : (g+1)*b.n*scanLanes]
 }
 
-// enter brings the block's rows of m (d, n) into the order of the registers, (groups, n, 16), and leave takes them back.
-func (b *scanPart) enter(s, m []float32) {
+// toLanes copies the block's rows of m (d, n) to s in the order of the registers, (groups, n, 16).
+func (b *channelBlock) toLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
 		to := b.group(s, c/scanLanes)[c%scanLanes:]
 		for j, v := range m[(b.lo+c)*b.n:][:b.n] {
@@ -247,7 +127,8 @@ func (b *scanPart) enter(s, m []float32) {
 	}
 }
 
-func (b *scanPart) leave(s, m []float32) {
+// fromLanes copies s, as toLanes writes it, back to m.
+func (b *channelBlock) fromLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
 		from := b.group(s, c/scanLanes)[c%scanLanes:]
 		for j := range b.n {
@@ -256,27 +137,28 @@ func (b *scanPart) leave(s, m []float32) {
 	}
 }
 
-// full reports whether each lane has a channel.
-func (b *scanPart) full() bool { return b.hi-b.lo == scanBlock }
+// full reports whether every lane has a channel.
+func (b *channelBlock) full() bool { return b.hi-b.lo == scanBlock }
 
-// save writes the states to a chunk's part of saved, and restore reads them back. A full block lies as in the registers.
-func (b *scanPart) save(saved []float32) {
+// save writes the states to a chunk's part of saved. Those of a full block stay in the order of the registers.
+func (b *channelBlock) save(saved []float32) {
 	if b.full() {
 		copy(saved[b.lo*b.n:], b.h)
 	} else {
-		b.leave(b.h, saved)
+		b.fromLanes(b.h, saved)
 	}
 }
 
-func (b *scanPart) restore(saved []float32) {
+// restore reads the states that save has written.
+func (b *channelBlock) restore(saved []float32) {
 	if b.full() {
 		copy(b.h, saved[b.lo*b.n:])
 	} else {
-		b.enter(b.h, saved)
+		b.toLanes(b.h, saved)
 	}
 }
 
-// A block that is not full works on copies of its columns, so that the passes need not mind where it ends.
+// A block that is not full works on copies of its columns, as wide as a full one.
 const (
 	padDT = iota
 	padU
@@ -289,10 +171,12 @@ const (
 	padCount
 )
 
-func (b *scanPart) pad(i int) []float32 { return b.pads[i*scanChunk*scanBlock:][:scanChunk*scanBlock] }
+func (b *channelBlock) pad(i int) []float32 {
+	return b.pads[i*scanChunk*scanBlock:][:scanChunk*scanBlock]
+}
 
-// from returns the columns of m from row t0 on, to be read up to row t1; pad is the copy that a block that is not full makes.
-func (b *scanPart) from(m Mat[float32], t0, t1, pad int) scanColumn {
+// readColumns returns the columns of m from row t0 on, to be read up to row t1. pad is the copy of a block that is not full.
+func (b *channelBlock) readColumns(m Mat[float32], t0, t1, pad int) scanColumn {
 	if b.full() {
 		return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}
 	}
@@ -304,22 +188,22 @@ func (b *scanPart) from(m Mat[float32], t0, t1, pad int) scanColumn {
 	return scanColumn{&p[0], 4 * scanBlock}
 }
 
-// to returns the columns of m from row t0 on, to be written, and what to do with them: all bits set to add to them. settle
-// is to be called afterwards.
-func (b *scanPart) to(m Mat[float32], fresh bool, t0, pad int) (c scanColumn, keep int) {
+// writeColumns returns the columns of m from row t0 on, to be written, and whether to add to them: all bits are set then.
+// writeBack must be called afterwards.
+func (b *channelBlock) writeColumns(m Mat[float32], fresh bool, t0, pad int) (c scanColumn, add int) {
 	switch {
 	case m.Absent():
 		return scanColumn{&b.spare[0], 0}, 0
 	case !b.full():
 		return scanColumn{&b.pad(pad)[0], 4 * scanBlock}, 0
 	case !fresh:
-		keep = -1
+		add = -1
 	}
-	return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}, keep
+	return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}, add
 }
 
-// settle brings rows [t0, t1) of what was written to a copy to m.
-func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
+// writeBack takes rows [t0, t1) from the copy of a block that is not full to m.
+func (b *channelBlock) writeBack(m Mat[float32], fresh bool, t0, t1, pad int) {
 	if b.full() || m.Absent() {
 		return
 	}
@@ -332,37 +216,16 @@ func (b *scanPart) settle(m Mat[float32], fresh bool, t0, t1, pad int) {
 	}
 }
 
-// place is a column to prefetch: group g's of m from row t on, in steps of step rows; none if there is no such row or group.
-func (b *scanPart) place(m Mat[float32], g, t, step int) scanNext {
-	if m.Absent() || t < 0 || t >= m.Rows || g >= b.groups() {
-		return b.nowhere()
-	}
-	return scanNext{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*scanLanes])), 4 * step * m.Stride}
-}
-
-// placeSaved is where the states are saved before the chunk of row t, a line to each row from there on, beginning with
-// group g's.
-func (b *scanPart) placeSaved(saved []float32, g, t int) scanNext {
-	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*scanLanes
-	if o < 0 || o >= len(saved) {
-		return b.nowhere()
-	}
-	return scanNext{uintptr(unsafe.Pointer(&saved[o])), 4 * scanLanes}
-}
-
-// nowhere is a place that is there already.
-func (b *scanPart) nowhere() scanNext { return scanNext{uintptr(unsafe.Pointer(&b.spare[0])), 0} }
-
-// load starts on rows [t0, t1): Δ and Δ∘u come into the records, by inputsPass or slopesPass.
-func (b *scanPart) load(pass edgePass, t0, t1 int) {
-	e := &b.edge
+// loadInputs writes Δ and Δ∘u of rows [t0, t1) into the records, by inputsPass or slopesPass.
+func (b *channelBlock) loadInputs(pass elementwisePass, t0, t1 int) {
+	e := &b.elementwise
 	e.rows, e.row = t1-t0, &b.records[0]
-	e.dt, e.u = b.from(b.DT, t0, t1, padDT), b.from(b.U, t0, t1, padU)
-	scanEdgeRun(pass, e)
+	e.dt, e.u = b.readColumns(b.DT, t0, t1, padDT), b.readColumns(b.U, t0, t1, padU)
+	runElementwise(pass, e)
 }
 
-// at points the arguments at group g of row t, in the chunk that starts at row t0, for a run of so many rows.
-func (b *scanPart) at(g, t, t0, rows int) *scanArgs {
+// argsAt sets the arguments for group g and a number of rows from row t on, in the chunk that starts at row t0.
+func (b *channelBlock) argsAt(g, t, t0, rows int) *scanArgs {
 	a := &b.args
 	a.rows, a.row = rows, &b.records[t-t0].delta[g*scanLanes]
 	a.b, a.c = &b.B.Data[t*b.B.Stride], &b.C.Data[t*b.C.Stride]
@@ -371,11 +234,10 @@ func (b *scanPart) at(g, t, t0, rows int) *scanArgs {
 	return a
 }
 
-// whole reports whether the kernels hold all states at a time: they overwrite sums over the states then, which otherwise
-// start from zero.
-func (b *scanPart) whole() bool { return active.wide && b.n == 16 }
+// allStates reports whether a kernel covers all states. It overwrites the sums over states that other kernels add to.
+func (b *channelBlock) allStates() bool { return active.wide && b.n == 16 }
 
-func (b *scanPart) clearOut() {
+func (b *channelBlock) clearOut() {
 	for i := range b.records {
 		clear(b.records[i].out[:])
 	}
@@ -384,21 +246,21 @@ func (b *scanPart) clearOut() {
 // scanForwardVector is Forward for n a multiple of eight.
 func scanForwardVector(s *Scan[float32], y Mat[float32], saved, hOut []float32) {
 	rows, d, n := s.sizes()
-	chunks := cutRows(s.First, rows)
+	chunks := segmentChunks(s.First, rows)
 	blocks := (d + scanBlock - 1) / scanBlock
 	forBlocks(blocks, func(from, to int) {
 		buf := borrow(sharedSize + (to-from)*forwardSize(n))
 		defer giveBack(buf)
 		scratch := buf.data
-		shared := carve(&scratch, sharedSize)
-		bs := make([]*scanPart, to-from)
+		shared := takeFront(&scratch, sharedSize)
+		bs := make([]*channelBlock, to-from)
 		for i := range bs {
 			lo := (from + i) * scanBlock
-			bs[i] = newScanPart(s, lo, min(d, lo+scanBlock), shared, &scratch)
+			bs[i] = newChannelBlock(s, lo, min(d, lo+scanBlock), shared, &scratch)
 		}
 		for i, rs := range chunks {
 			for k, b := range bs {
-				b.then = following(bs, k, i*scanChunk, scanChunk)
+				b.upNext = nextChunk(bs, k, i*scanChunk, scanChunk)
 				if saved != nil {
 					b.save(saved[i*d*n : (i+1)*d*n])
 				}
@@ -407,16 +269,16 @@ func scanForwardVector(s *Scan[float32], y Mat[float32], saved, hOut []float32) 
 		}
 		if hOut != nil {
 			for _, b := range bs {
-				b.leave(b.h, hOut)
+				b.fromLanes(b.h, hOut)
 			}
 		}
 	})
 }
 
-// forward takes the block over rows [t0, t1), cut into rs.
-func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int) {
-	b.load(inputsPass, t0, t1)
-	if !b.whole() {
+// forward runs over rows [t0, t1), whose segments are rs.
+func (b *channelBlock) forward(y Mat[float32], saved []float32, rs []segment, t0, t1 int) {
+	b.loadInputs(inputsPass, t0, t1)
+	if !b.allStates() {
 		b.clearOut()
 	}
 	for _, r := range rs {
@@ -424,25 +286,25 @@ func (b *scanPart) forward(y Mat[float32], saved []float32, rs []run, t0, t1 int
 			clear(b.h)
 		}
 		for g := range b.groups() {
-			a := b.at(g, r.lo, t0, r.hi-r.lo)
-			u, t := b.then, r.lo-t0
-			a.next = [...]scanNext{
-				u.place(b.DT, g, t), u.place(b.U, g, t), u.place(b.Z, g, t),
-				b.place(y, g, r.lo, 1), b.placeSaved(saved, g, r.lo+scanChunk),
+			a := b.argsAt(g, r.lo, t0, r.hi-r.lo)
+			u, t := b.upNext, r.lo-t0
+			a.next = [...]prefetchStream{
+				u.prefetch(b.DT, g, t), u.prefetch(b.U, g, t), u.prefetch(b.Z, g, t),
+				b.prefetch(y, g, r.lo, 1), b.prefetchSaved(saved, g, r.lo+scanChunk),
 			}
-			scanRun(forwardPass, a, b.n)
+			runRecurrence(forwardPass, a, b.n)
 		}
 	}
-	e, pass := &b.edge, skipPass
+	e, pass := &b.elementwise, skipPass
 	if !b.Z.Absent() {
-		e.z, pass = b.from(b.Z, t0, t1, padZ), gatePass
+		e.z, pass = b.readColumns(b.Z, t0, t1, padZ), gatePass
 	}
-	e.y, _ = b.to(y, true, t0, padY)
-	scanEdgeRun(pass, e)
-	b.settle(y, true, t0, t1, padY)
+	e.y, _ = b.writeColumns(y, true, t0, padY)
+	runElementwise(pass, e)
+	b.writeBack(y, true, t0, t1, padY)
 }
 
-// stepRowVector is stepRow for 16 states, which lie side by side: here a vector is one channel.
+// stepRowVector is stepRow for 16 states, which are contiguous: here a vector is one channel.
 func stepRowVector(s *Scan[float32], y, h []float32, i, lo, hi int) {
 	v, n := &active.vec, hi-lo
 	buf := borrow(2 * n)

@@ -5,18 +5,18 @@ import (
 	"unsafe"
 )
 
-// buffer is scratch memory that outlives the call that needed it.
+// buffer is scratch memory that is used again by later calls.
 type buffer struct {
 	raw, data []float32
 }
 
-// scratch keeps returned buffers, sorted into powers of two, so that a steady state allocates nothing.
+// scratch has the buffers that were given back, by their sizes' powers of two, so that a steady state allocates nothing.
 var scratch struct {
 	sync.Mutex
 	free [48][]*buffer
 }
 
-// borrow returns a buffer of n elements with arbitrary content, at a cache line's start.
+// borrow returns a buffer of n elements with arbitrary content, aligned to a cache line. giveBack must be called afterwards.
 func borrow(n int) *buffer {
 	class := 6
 	for 1<<class < n {
@@ -35,7 +35,7 @@ func borrow(n int) *buffer {
 	return &buffer{raw, raw[skip : skip+n : skip+1<<class]}
 }
 
-// giveBack ends the use of b.
+// giveBack makes b available to later calls of borrow.
 func giveBack(b *buffer) {
 	class := 6
 	for 1<<class < cap(b.data) {

@@ -99,7 +99,7 @@ func (s selfTest) run() Check {
 	return c
 }
 
-// largestDifference is relative to the largest value of want.
+// largestDifference returns the largest difference, relative to the largest value of want, or infinity if got has a NaN.
 func largestDifference(got []float32, want []float64) float64 {
 	largest, difference := 0.0, 0.0
 	for i, w := range want {
@@ -112,7 +112,7 @@ func largestDifference(got []float32, want []float64) float64 {
 	return difference / largest
 }
 
-// draw fills a matrix with numbers that both precisions hold exactly.
+// draw returns random numbers that are exact in both precisions.
 func draw[T Float](r *rand.Rand, rows, cols int) Mat[T] {
 	v := make([]T, rows*cols)
 	for i := range v {

@@ -148,7 +148,7 @@ func (s *SSD[T]) newRun(last bool) ssdRun[T] {
 		if firstRow(s.First, lo) != lo && s.H0 != nil {
 			c.start = fromH0
 		}
-		each := even(end-lo, most, 1)
+		each := evenPart(end-lo, most, 1)
 		for ; lo < end; lo = c.hi {
 			c.lo, c.hi = lo, min(end, lo+each)
 			c.feeds = c.hi < end || end == r.rows && last

@@ -1,7 +1,7 @@
 package kernel
 
-// vectorSet holds the vector forms of the elementwise float32 loops, all nil in the generic set. n is a multiple of
-// vectorStep everywhere; the functions below see to what is left over.
+// vectorSet has the vector forms of the elementwise float32 loops, all nil in the generic set. n is a multiple of vectorStep
+// everywhere; apply2 and apply3 take slices of any length.
 type vectorSet struct {
 	exp, sigmoid, silu, softplus func(n int, y, x *float32)
 	add                          func(n int, y, x *float32)                             // y += x
@@ -21,18 +21,17 @@ type vectorSet struct {
 	convGrad4                    func(n int, g, w, x0, x1, x2, x3 *float32, ldw int)    // w_j += g·x_j
 	step16                       func(d int, y, h, alog, delta, in, b, c *float32)      // see scan_vector.go
 	adamw                        func(n int, w, g, m, v, k *float32)                    // see adamw.go
-
 }
 
-// vectorStep is the number of elements of which vector loops take multiples.
+// vectorStep divides the number of elements that vector loops take.
 const vectorStep = 16
 
 // hasVectors reports whether slices of T have vector loops: T is float32, and the kernel set is not the generic one.
 func hasVectors[T Float]() bool { return is32[T]() && active.vec.add != nil }
 
-// spare copies the last few elements of each slice to a row of 16 and runs f on the rows; the first outs rows are copied
-// back. Going through the same code keeps an element's bits independent of where it lies.
-func spare(from, outs int, f func(row func(i int) *float32), slices ...[]float32) {
+// remainder copies the elements of each slice from index from on to a row of 16 and runs f on the rows; the first outs rows are
+// copied back. Running the same code makes an element's bits independent of its place.
+func remainder(from, outs int, f func(row func(i int) *float32), slices ...[]float32) {
 	buf := borrow(vectorStep * len(slices))
 	defer giveBack(buf)
 	clear(buf.data)
@@ -52,7 +51,7 @@ func apply2(f func(n int, y, x *float32), y, x []float32) {
 		f(n, &y[0], &x[0])
 	}
 	if n < len(x) {
-		spare(n, 1, func(row func(int) *float32) { f(vectorStep, row(0), row(1)) }, y[:len(x)], x)
+		remainder(n, 1, func(row func(int) *float32) { f(vectorStep, row(0), row(1)) }, y[:len(x)], x)
 	}
 }
 
@@ -63,6 +62,6 @@ func apply3(f func(n int, y, a, b *float32), y, a, b []float32) {
 		f(n, &y[0], &a[0], &b[0])
 	}
 	if n < len(a) {
-		spare(n, 1, func(row func(int) *float32) { f(vectorStep, row(0), row(1), row(2)) }, y[:len(a)], a, b)
+		remainder(n, 1, func(row func(int) *float32) { f(vectorStep, row(0), row(1), row(2)) }, y[:len(a)], a, b)
 	}
 }

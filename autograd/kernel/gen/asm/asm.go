@@ -1,4 +1,4 @@
-// Package asm holds what the generators of this module share: vector widths, constants, a 16 × 16 transpose, and two
+// Package asm has what the generators of this module share: vector widths, constants, a 16 × 16 transpose, and two
 // instructions that avo and the Go assembler lack.
 package asm
 
@@ -34,7 +34,7 @@ func (v ISA) Zero() reg.VecVirtual {
 	return r
 }
 
-// Z names the 512-bit registers for code // Package asm has what the generators of this module share: instructions by hand and so cannot leave allocation to avo.
+// Z names the 512-bit registers for code that encodes instructions by hand, which avo cannot allocate registers for.
 var Z = []reg.VecPhysical{
 	reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7, reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
 	reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23, reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31,
@@ -131,7 +131,7 @@ func LowMask(n reg.Register) reg.OpmaskVirtual {
 	return k
 }
 
-// Fold leaves the combination of all lanes of x, float32 or float64, in lane 0 of an X register.
+// Fold combines all lanes of x, float32 or float64, and returns the X register that has the result in lane 0.
 func Fold(v ISA, x reg.VecVirtual, op func(a, b, dst Op), double bool) reg.Register {
 	if v.Bytes == 64 {
 		h := YMM()

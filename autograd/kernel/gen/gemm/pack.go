@@ -15,7 +15,7 @@ func packTurned() {
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	rows := Load(Param("rows"), GP64())
-	keep := asm.LowMask(Load(Param("mr"), GP64()))
+	mask := asm.LowMask(Load(Param("mr"), GP64()))
 	alpha := ZMM()
 	VBROADCASTSS(NewParamAddr("alpha", 24), alpha)
 	dst := Load(Param("dst"), GP64())
@@ -36,7 +36,7 @@ func packTurned() {
 		VMULPS(alpha, r[i], r[i])
 	}
 	asm.Transpose16(r, t)
-	storeColumns(r, keep, k, dst, ldd)
+	storeColumns(r, mask, k, dst, ldd)
 	ADDQ(U8(64), off)
 	SUBQ(U8(16), k)
 	JGT(LabelRef("loop"))
@@ -122,13 +122,9 @@ func turnSquares() {
 }
 
 // storeColumns stores the 16 vectors under the mask, ldd bytes apart, and jumps to "done" after the k-th.
-func storeColumns(r [16]reg.Register, keep, k, dst, ldd reg.Register) {
+func storeColumns(r [16]reg.Register, mask, k, dst, ldd reg.Register) {
 	for c := range r {
-		if keep != nil {
-			VMOVUPS(r[c], keep, Mem{Base: dst})
-		} else {
-			VMOVUPS(r[c], Mem{Base: dst})
-		}
+		VMOVUPS(r[c], mask, Mem{Base: dst})
 		ADDQ(ldd, dst)
 		if c < 15 {
 			CMPQ(k, U8(c+1))
@@ -137,13 +133,13 @@ func storeColumns(r [16]reg.Register, keep, k, dst, ldd reg.Register) {
 	}
 }
 
-// packTurnedBF16 is packTurned with pairs along k rounded to bfloat16: dst[(l/2)·ldd + r] holds elements l and l+1.
+// packTurnedBF16 is packTurned with pairs along k rounded to bfloat16: dst[(l/2)·ldd + r] has elements l and l+1.
 func packTurnedBF16() {
 	TEXT("packTurnedBF16", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	rows := Load(Param("rows"), GP64())
-	keep := asm.LowMask(Load(Param("mr"), GP64()))
+	mask := asm.LowMask(Load(Param("mr"), GP64()))
 	dst := Load(Param("dst"), GP64())
 	ldd := Load(Param("ldd"), GP64())
 	SHLQ(U8(2), ldd)
@@ -177,7 +173,7 @@ func packTurnedBF16() {
 	MOVQ(k, words)
 	INCQ(words)
 	SHRQ(U8(1), words)
-	storeColumns(r, keep, words, dst, ldd)
+	storeColumns(r, mask, words, dst, ldd)
 	ADDQ(U8(128), off)
 	SUBQ(U8(32), k)
 	JGT(LabelRef("loop"))
@@ -271,11 +267,11 @@ func packPanels(v asm.ISA) {
 		VMOVUPS(x, to)
 	}
 	if v.Bytes == 64 {
-		keep := asm.LowMask(mr)
+		mask := asm.LowMask(mr)
 		move = func(from, to Mem, x reg.Register) {
-			VMOVUPS_Z(from, keep, x)
+			VMOVUPS_Z(from, mask, x)
 			VMULPS(alpha, x, x)
-			VMOVUPS(x, keep, to)
+			VMOVUPS(x, mask, to)
 		}
 	}
 	for _, r := range []reg.Register{lds, mr, ldp} {
@@ -348,7 +344,7 @@ func packPairsTurned() {
 	for i := range r {
 		r[i], t[i] = ZMM(), ZMM()
 	}
-	// Unpacking words works inside 128 bits. Row i goes to the lane from which that leaves inputs in ascending order.
+	// Unpacking words works inside 128 bits. Rows are loaded in the order that makes inputs ascend afterwards.
 	lane := [16]int{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15}
 	Label("loop")
 	p := GP64()

@@ -1,6 +1,6 @@
-// Command scan writes the selective scan's inner loops: the recurrence of one group of channels, a vector wide, over a run of
-// rows without a reset (p points to a scanArgs, see scan_vector.go), and the elementwise passes around it over the 64 channels of
-// a block (p points to a scanEdge).
+// Command scan writes the selective scan's inner loops: the recurrence of one group of channels, a vector wide, over rows of
+// one document (p points to a scanArgs, see scan_vector.go), and the elementwise passes before and after it over the 64 channels
+// of a block (p points to a scanElementwise).
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-// Offsets of the fields of a row's record, which holds 64 channels of each, see scanRecord in scan_vector.go.
+// Offsets of the fields of a row's record, 64 channels each, see scanRecord in scan_vector.go.
 const (
 	delta = 256 * iota
 	input
@@ -26,21 +26,24 @@ const (
 	recordBytes = 256*iota + 64
 )
 
-// stateBytes is the distance of states in arrays of states: a group is 16 channels wide, which a narrower vector takes in two
-// goes. Where states are kept row by row, each is followed by its exponential.
+// stateBytes is the distance of states in arrays of states: a group is 16 channels wide, two vectors of AVX2. Where states are
+// stored row by row, each is followed by its exponential.
 const stateBytes = 64
 
 // blockBytes is the width of a block of channels.
 const blockBytes = 256
 
+// args is the address of a kernel's arguments.
 type args struct{ p reg.Register }
 
+// head begins a kernel.
 func head(name, suffix string) args {
 	TEXT(name+"_"+suffix, NOSPLIT, "func(p *byte)")
 	Pragma("noescape")
 	return args{Load(Param("p"), GP64())}
 }
 
+// get loads the field at an offset.
 func (a args) get(offset int) reg.GPVirtual {
 	r := GP64()
 	MOVQ(Mem{Base: a.p, Disp: offset}, r)
@@ -60,13 +63,13 @@ func main() {
 		}
 		backward(v, v.Lanes/2, false)
 		backward(v, v.Lanes/2, true)
-		edges(v)
+		elementwisePasses(v)
 		step(v)
 	}
 	Generate()
 }
 
-// step emits one row for 16 states that lie side by side, channel by channel: h = exp(−exp(A_log)·Δ)·h + in·B, y = Σ C·h.
+// step emits one row for 16 contiguous states of each channel: h = exp(−exp(A_log)·Δ)·h + in·B, y = Σ C·h.
 func step(v asm.ISA) {
 	TEXT("step16_"+v.Suffix, NOSPLIT, "func(d int, y, h, alog, delta, in, b, c *float32)")
 	Pragma("noescape")

@@ -26,14 +26,14 @@ const (
 	da
 	part
 	ldpart
-	keepPart
+	addPart
 	next
 )
 
-// prefetch asks for one row at each of the places that scanArgs.next names, address and stride each, and moves them on: first
+// prefetch fetches a line from each of the streams in scanArgs.next, an address and a stride each, and advances them: first
 // those to be read, then those to be written.
 func (a args) prefetch(read, written int) {
-	p := reg.RAX // known to the instruction that is encoded by hand
+	p := reg.RAX // which PREFETCHWAX reads
 	for i := 0; i < read+written; i++ {
 		MOVQ(at(a.p, next+16*i), p)
 		if i < read {
@@ -49,17 +49,18 @@ func (a args) prefetch(read, written int) {
 // at addresses a field of the record that r points to.
 func at(r reg.Register, field int) Mem { return Mem{Base: r, Disp: field} }
 
-// state addresses state i of an array of states, kept one of the states kept by row, and its exponential.
-func state(r reg.Register, i int) Mem      { return Mem{Base: r, Disp: stateBytes * i} }
-func kept(r reg.Register, i int) Mem       { return Mem{Base: r, Disp: 2 * stateBytes * i} }
-func keptFactor(r reg.Register, i int) Mem { return Mem{Base: r, Disp: 2*stateBytes*i + stateBytes} }
+// state addresses state i of an array of states. Where states are stored row by row, rowState addresses state i of a row, and
+// rowExp its exponential.
+func state(r reg.Register, i int) Mem    { return Mem{Base: r, Disp: stateBytes * i} }
+func rowState(r reg.Register, i int) Mem { return Mem{Base: r, Disp: 2 * stateBytes * i} }
+func rowExp(r reg.Register, i int) Mem   { return Mem{Base: r, Disp: 2*stateBytes*i + stateBytes} }
 
 // element addresses element i of a row of float32.
 func element(r reg.Register, i int) Mem { return Mem{Base: r, Disp: 4 * i} }
 
-// whole reports whether a kernel of so many states does all that a model has, so that it may overwrite sums over the states
-// where others add to them.
-func whole(states int) bool { return states == 16 }
+// allStates reports whether the kernel covers all of the model's states. It then overwrites the sums over states that other
+// kernels add to.
+func allStates(states int) bool { return states == 16 }
 
 // mulBroadcast sets dst = x·m, m one float32 for all lanes.
 func mulBroadcast(v asm.ISA, m Mem, x, dst reg.Register) {
@@ -82,39 +83,39 @@ func fmaBroadcast(v asm.ISA, m Mem, x, acc reg.Register) {
 	VFMADD231PS(x, t, acc)
 }
 
-// forward emits h = exp2(Δ·a)·h + Δ·u·B, out (+)= C·h; with keep it also stores h and the exponentials of every row.
-func forward(v asm.ISA, states int, keep bool) {
+// forward emits h = exp2(Δ·a)·h + Δ·u·B, out (+)= C·h. With storeStates it also stores h and the exponentials of every row.
+func forward(v asm.ISA, states int, storeStates bool) {
 	name := "scanForward"
-	if keep {
+	if storeStates {
 		name = "scanStates"
 	}
 	g := head(fmt.Sprint(name, states), v.Suffix)
 	n, rp, bp, cp := g.get(rows), g.get(row), g.get(b), g.get(c)
 	ap, hp := g.get(a), g.get(h)
 	var hsp reg.GPVirtual
-	if keep {
+	if storeStates {
 		hsp = g.get(hs)
 	}
 	st := make([]reg.VecVirtual, states)
 	for i := range st {
 		st[i] = v.Vec()
 		VMOVUPS(state(hp, i), st[i])
-		if keep {
-			VMOVUPS(st[i], kept(hsp, i))
+		if storeStates {
+			VMOVUPS(st[i], rowState(hsp, i))
 		}
 	}
-	if keep {
+	if storeStates {
 		ADDQ(at(g.p, ldh), hsp)
 	}
-	exp2 := factor(v)
+	exp2 := exp2Emitter(v)
 	Label("row")
 	d, in, sum := v.Vec(), v.Vec(), v.Zero()
 	VMOVUPS(at(rp, delta), d)
 	VMOVUPS(at(rp, input), in)
-	if !whole(states) {
+	if !allStates(states) {
 		VMOVUPS(at(rp, out), sum)
 	}
-	if keep {
+	if storeStates {
 		g.prefetch(5, 0)
 	} else {
 		g.prefetch(3, 2)
@@ -123,13 +124,13 @@ func forward(v asm.ISA, states int, keep bool) {
 		x, w := v.Vec(), v.Vec()
 		VMULPS(state(ap, i), d, x)
 		x = exp2(x)
-		if keep {
-			VMOVUPS(x, keptFactor(hsp, i))
+		if storeStates {
+			VMOVUPS(x, rowExp(hsp, i))
 		}
 		mulBroadcast(v, element(bp, i), in, w)
 		VFMADD213PS(w, x, st[i])
-		if keep {
-			VMOVUPS(st[i], kept(hsp, i))
+		if storeStates {
+			VMOVUPS(st[i], rowState(hsp, i))
 		}
 		fmaBroadcast(v, element(cp, i), st[i], sum)
 	}
@@ -137,7 +138,7 @@ func forward(v asm.ISA, states int, keep bool) {
 	ADDQ(U32(recordBytes), rp)
 	ADDQ(at(g.p, ldb), bp)
 	ADDQ(at(g.p, ldc), cp)
-	if keep {
+	if storeStates {
 		ADDQ(at(g.p, ldh), hsp)
 	}
 	DECQ(n)
@@ -149,14 +150,14 @@ func forward(v asm.ISA, states int, keep bool) {
 	RET()
 }
 
-// factor returns a function that emits 2^x for x ≤ 0, exact at 0; x is consumed. With AVX-512 that is a table of 2^(k/32)
+// exp2Emitter returns a function that emits 2^x for x ≤ 0, exact at 0; x is consumed. With AVX-512 that is a table of 2^(k/32)
 // in two registers and a polynomial of degree two: x = k/32 + r, where the sum with 1.5·2^18 has k in its low bits, and
 //
 //	2^r = 1 + r·(c1 + c2·r), |r| ≤ 1/64, off by at most 5.3e-8
 //
-// for c1 + c2·r the tangent at 0 of (2^r − 1)/r, moved so that the cubic term's error has the shape of a Chebyshev polynomial.
-// The shorter polynomial is worth it since the multiply-adds are what the loop waits for.
-func factor(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
+// where c1 + c2·r is the tangent at 0 of (2^r − 1)/r, moved so that the cubic term's error has the shape of a Chebyshev
+// polynomial. The shorter polynomial pays because the multiply-adds are what the loop waits for.
+func exp2Emitter(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 	if v.Bytes != 64 {
 		return v.Exp2
 	}
@@ -177,19 +178,19 @@ func factor(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 	}
 }
 
-// summing turns eight vectors into one whose lane i of each 256 bits is the sum of the i-th's lanes there, if they come in
-// the order given by eights.
-type summing struct {
+// laneSums adds up the lanes of vectors. From eight vectors, taken in the order of sumOrder, it makes one: lane i of each 256 bits
+// is the sum of vector i's lanes there. Vectors are merged in pairs, in a tree of three levels.
+type laneSums struct {
 	asm.ISA
 	high, pair, odd reg.Register // masks of the lanes that come from the second of two vectors
 	pending         [3]*reg.VecVirtual
 }
 
-func newSumming(v asm.ISA) summing {
+func newLaneSums(v asm.ISA) laneSums {
 	if v.Bytes == 64 {
-		return summing{ISA: v, high: mask(0xff00), pair: mask(0xcccc), odd: mask(0xaaaa)}
+		return laneSums{ISA: v, high: mask(0xff00), pair: mask(0xcccc), odd: mask(0xaaaa)}
 	}
-	return summing{ISA: v}
+	return laneSums{ISA: v}
 }
 
 func mask(bits uint32) reg.OpmaskVirtual {
@@ -199,9 +200,9 @@ func mask(bits uint32) reg.OpmaskVirtual {
 	return k
 }
 
-// add takes the next vector, or a pair of vectors merged already if level is 1; after the last it returns the result.
-func (s *summing) add(level int, x reg.VecVirtual) (reg.VecVirtual, bool) {
-	merge := []func(a, b reg.VecVirtual) reg.VecVirtual{s.halves, s.quads, s.singles}
+// add takes the next vector, or two vectors that are merged already if level is 1. After the last it returns the result.
+func (s *laneSums) add(level int, x reg.VecVirtual) (reg.VecVirtual, bool) {
+	merge := []func(a, b reg.VecVirtual) reg.VecVirtual{s.addHalves, s.addQuarters, s.addNeighbors}
 	for ; level < len(merge); level++ {
 		if s.pending[level] == nil {
 			s.pending[level] = &x
@@ -214,8 +215,8 @@ func (s *summing) add(level int, x reg.VecVirtual) (reg.VecVirtual, bool) {
 	return x, true
 }
 
-// take replaces the lanes of a in the mask, k or bits for AVX2, by b's.
-func (s *summing) take(k reg.Register, bits uint8, b Op, a reg.VecVirtual) {
+// blend replaces the lanes of a in the mask, k or for AVX2 bits, by b's.
+func (s *laneSums) blend(k reg.Register, bits uint8, b Op, a reg.VecVirtual) {
 	if s.Bytes == 64 {
 		VMOVUPS(b, k, a)
 	} else {
@@ -223,16 +224,17 @@ func (s *summing) take(k reg.Register, bits uint8, b Op, a reg.VecVirtual) {
 	}
 }
 
-// halves returns a's two halves added in the lower half, b's in the upper. It may overwrite a, as may the next two.
-func (s *summing) halves(a, b reg.VecVirtual) reg.VecVirtual {
+// addHalves adds the two halves of a to the lower half of the result, and those of b to the upper half. It may overwrite a, as
+// may addQuarters and addNeighbors.
+func (s *laneSums) addHalves(a, b reg.VecVirtual) reg.VecVirtual {
 	t := s.crossed(a, b)
-	s.take(s.high, 0xf0, b, a)
+	s.blend(s.high, 0xf0, b, a)
 	VADDPS(a, t, t)
 	return t
 }
 
 // crossed returns a's upper half and b's lower.
-func (s *summing) crossed(a reg.VecVirtual, b Op) reg.VecVirtual {
+func (s *laneSums) crossed(a reg.VecVirtual, b Op) reg.VecVirtual {
 	t := s.Vec()
 	if s.Bytes == 64 {
 		VSHUFF32X4(U8(0x4e), b, a, t)
@@ -242,79 +244,84 @@ func (s *summing) crossed(a reg.VecVirtual, b Op) reg.VecVirtual {
 	return t
 }
 
-// products is halves of a·m and b·m, turned being m with its halves exchanged: the merge comes first, then the products.
-func (s *summing) products(a reg.VecVirtual, b Op, m, turned reg.VecVirtual) reg.VecVirtual {
+// addHalvesOfProducts is addHalves of a·m and b·m, where swapped is m with its halves exchanged. It merges before it multiplies.
+func (s *laneSums) addHalvesOfProducts(a reg.VecVirtual, b Op, m, swapped reg.VecVirtual) reg.VecVirtual {
 	t, u := s.crossed(a, b), s.Copy(a)
-	s.take(s.high, 0xf0, b, u)
+	s.blend(s.high, 0xf0, b, u)
 	VMULPS(m, u, u)
-	VFMADD231PS(turned, t, u)
+	VFMADD231PS(swapped, t, u)
 	return u
 }
 
-// quads does the same as halves to the halves of each 128 bits.
-func (s *summing) quads(a, b reg.VecVirtual) reg.VecVirtual {
+// addQuarters is addHalves for the halves of each 128 bits.
+func (s *laneSums) addQuarters(a, b reg.VecVirtual) reg.VecVirtual {
 	t := s.Vec()
 	VSHUFPS(U8(0x4e), b, a, t)
-	s.take(s.pair, 0xcc, b, a)
+	s.blend(s.pair, 0xcc, b, a)
 	VADDPS(a, t, t)
 	return t
 }
 
-// singles does the same to neighbours.
-func (s *summing) singles(a, b reg.VecVirtual) reg.VecVirtual {
+// addNeighbors is addHalves for neighboring lanes.
+func (s *laneSums) addNeighbors(a, b reg.VecVirtual) reg.VecVirtual {
 	t := s.Copy(b)
-	s.take(s.odd, 0xaa, a, t)
+	s.blend(s.odd, 0xaa, a, t)
 	VPERMILPS(U8(0xb1), t, t)
-	s.take(s.odd, 0xaa, b, a)
+	s.blend(s.odd, 0xaa, b, a)
 	VADDPS(a, t, t)
 	return t
 }
 
-// eights is the order in which a summing wants eight vectors.
-var eights = [8]int{0, 4, 2, 6, 1, 5, 3, 7}
+// sumOrder is the order in which laneSums takes eight vectors.
+var sumOrder = [8]int{0, 4, 2, 6, 1, 5, 3, 7}
 
-// way is the way back under construction.
-type way struct {
+// backwardPass is the backward pass under construction.
+type backwardPass struct {
 	asm.ISA
-	keepA                    bool
+	withA                    bool
 	bp, cp, ap, dap          reg.GPVirtual
 	hsp, before, rp, pp      reg.GPVirtual
 	dh                       []reg.VecVirtual
 	gy, in, gyT, inT, sB, sA reg.VecVirtual
-	p, keepPart              reg.Register // the arguments, and AVX-512's mask of them
+	p, addPart               reg.Register // the arguments, and for AVX-512 addPart as a mask
 }
 
-// backward emits the way back over a run of rows for some states; pointers stand at the last row. With dh the gradient of
-// the state: dh += C·gy, dB = Σ dh·Δ·u, dC = Σ gy·h (over channels, added to part as [dB | dC]), dh = dh·e,
-// q = dh·h(before), sumB (+)= Σ dh·B, sumA (+)= Σ q·a, and da += q·Δ if that is wanted. With keepPart zero, dB and dC overwrite.
+// backward emits the backward pass over rows of one document for some states; pointers are to the last row. With dh the gradient
+// of the state and e = exp(Δ·A):
 //
-// AVX-512 takes eight states at a time, each sum over channels in a tree of its own, joined at the end; AVX2 takes four,
-// whose dB and dC share one tree.
-func backward(v asm.ISA, states int, keepA bool) {
+//	dh += C·gy,  dB = Σ dh·Δ·u,  dC = Σ gy·h    over channels, stored as [dB | dC]
+//	sumB (+)= Σ dh·B,  dh = dh·e,  q = dh·h(before),  sumA (+)= Σ q·a    over states
+//	da += q·Δ    with withA
+//
+// dB and dC are added to part, or overwrite it if addPart is zero.
+//
+// AVX-512 takes eight states at a time, and sums dB and dC over channels in separate trees, which it joins at the end. AVX2 takes
+// four states, whose dB and dC share one tree.
+func backward(v asm.ISA, states int, withA bool) {
 	name := "scanBackward"
-	if keepA {
+	if withA {
 		name = "scanBackwardA"
 	}
 	g := head(fmt.Sprint(name, states), v.Suffix)
 	n, dhp := g.get(rows), g.get(h)
-	k := way{ISA: v, keepA: keepA, bp: g.get(b), cp: g.get(c), ap: g.get(a), hsp: g.get(hs), before: GP64(), rp: g.get(row), pp: g.get(part)}
-	if keepA {
+	k := backwardPass{ISA: v, withA: withA, bp: g.get(b), cp: g.get(c), ap: g.get(a), hsp: g.get(hs), before: GP64(), rp: g.get(row), pp: g.get(part)}
+	if withA {
 		k.dap = g.get(da)
 	}
 	k.p = g.p
 	if v.Bytes == 64 {
 		m := K()
-		KMOVW(at(g.p, keepPart), m)
-		k.keepPart = m
+		KMOVW(at(g.p, addPart), m)
+		k.addPart = m
 	}
-	tree := newSumming(v)
+	tree := newLaneSums(v)
 	k.dh = make([]reg.VecVirtual, states)
 	for i := range k.dh {
 		k.dh[i] = v.Vec()
 		VMOVUPS(state(dhp, i), k.dh[i])
 	}
 	Label("row")
-	MOVQ(k.hsp, k.before) // the states before the row; hsp points behind it
+	MOVQ(k.hsp, k.before) // the states before the row; hsp points to those after it
 	SUBQ(at(g.p, ldh), k.before)
 	k.gy, k.in, k.sA, k.sB = v.Vec(), v.Vec(), v.Zero(), v.Zero()
 	VMOVUPS(at(k.rp, gy), k.gy)
@@ -323,12 +330,12 @@ func backward(v asm.ISA, states int, keepA bool) {
 	if v.Bytes == 64 {
 		k.gyT, k.inT = tree.crossed(k.gy, k.gy), tree.crossed(k.in, k.in)
 		for i := 0; i < states; i += 8 {
-			k.eight(tree, i)
+			k.eightStates(tree, i)
 		}
 	} else {
-		k.four(tree)
+		k.fourStates(tree)
 	}
-	if !whole(states) {
+	if !allStates(states) {
 		VADDPS(at(k.rp, sumB), k.sB, k.sB)
 		VADDPS(at(k.rp, sumA), k.sA, k.sA)
 	}
@@ -348,19 +355,19 @@ func backward(v asm.ISA, states int, keepA bool) {
 	RET()
 }
 
-// enter adds what row i's output sends back to state i, and state i's part of Σ dh·B.
-func (k *way) enter(i int) {
+// addOutputGrad adds the gradient of the row's output to that of state i, and state i's share to Σ dh·B.
+func (k *backwardPass) addOutputGrad(i int) {
 	fmaBroadcast(k.ISA, element(k.cp, i), k.gy, k.dh[i])
 	fmaBroadcast(k.ISA, element(k.bp, i), k.dh[i], k.sB)
 }
 
-// leave takes the gradient of state i to the row before.
-func (k *way) leave(i int) {
+// toRowBefore takes the gradient of state i to the row before, and adds state i's share to Σ q·a and da.
+func (k *backwardPass) toRowBefore(i int) {
 	q := k.Vec()
-	VMULPS(keptFactor(k.hsp, i), k.dh[i], k.dh[i])
-	VMULPS(kept(k.before, i), k.dh[i], q)
+	VMULPS(rowExp(k.hsp, i), k.dh[i], k.dh[i])
+	VMULPS(rowState(k.before, i), k.dh[i], q)
 	VFMADD231PS(state(k.ap, i), q, k.sA)
-	if k.keepA {
+	if k.withA {
 		d := k.Vec()
 		VMOVUPS(at(k.rp, delta), d)
 		VFMADD213PS(state(k.dap, i), d, q)
@@ -368,51 +375,51 @@ func (k *way) leave(i int) {
 	}
 }
 
-// eight emits eight states from i on. The two of a pair are merged before they are multiplied.
-func (k *way) eight(tree summing, i int) {
+// eightStates emits eight states from i on. The two of a pair are merged before they are multiplied.
+func (k *backwardPass) eightStates(tree laneSums, i int) {
 	dB, dC := tree, tree
 	var x, w reg.VecVirtual
 	for p := 0; p < 8; p += 2 {
-		first, second := i+eights[p], i+eights[p+1]
-		k.enter(first)
-		k.enter(second)
-		x, _ = dB.add(1, dB.products(k.dh[first], k.dh[second], k.in, k.inT))
+		first, second := i+sumOrder[p], i+sumOrder[p+1]
+		k.addOutputGrad(first)
+		k.addOutputGrad(second)
+		x, _ = dB.add(1, dB.addHalvesOfProducts(k.dh[first], k.dh[second], k.in, k.inT))
 		after := k.Vec()
-		VMOVUPS(kept(k.hsp, first), after)
-		w, _ = dC.add(1, dC.products(after, kept(k.hsp, second), k.gy, k.gyT))
-		k.leave(first)
-		k.leave(second)
+		VMOVUPS(rowState(k.hsp, first), after)
+		w, _ = dC.add(1, dC.addHalvesOfProducts(after, rowState(k.hsp, second), k.gy, k.gyT))
+		k.toRowBefore(first)
+		k.toRowBefore(second)
 	}
 	t := k.Vec()
 	VSHUFF32X4(U8(0x88), w, x, t)
 	VSHUFF32X4(U8(0xdd), w, x, x)
 	VADDPS(x, t, t)
-	k.deliver(t, 8*i)
+	k.storePart(t, 8*i)
 }
 
-// four emits all four states of a kernel.
-func (k *way) four(tree summing) {
+// fourStates emits all four states of a kernel.
+func (k *backwardPass) fourStates(tree laneSums) {
 	for _, i := range []int{0, 2, 1, 3} {
-		k.enter(i)
+		k.addOutputGrad(i)
 		x := k.Vec()
 		VMULPS(k.in, k.dh[i], x)
 		tree.add(0, x)
 		w := k.Vec()
-		VMULPS(kept(k.hsp, i), k.gy, w)
+		VMULPS(rowState(k.hsp, i), k.gy, w)
 		if sum, done := tree.add(0, w); done {
-			k.deliver(sum, 0)
+			k.storePart(sum, 0)
 		}
-		k.leave(i)
+		k.toRowBefore(i)
 	}
 }
 
-// deliver adds a vector of dB and dC to part, or puts it there.
-func (k *way) deliver(x reg.VecVirtual, offset int) {
+// storePart adds a vector of dB and dC to part, or overwrites it.
+func (k *backwardPass) storePart(x reg.VecVirtual, offset int) {
 	m, t := Mem{Base: k.pp, Disp: offset}, k.Vec()
 	if k.Bytes == 64 {
-		VMOVUPS_Z(m, k.keepPart, t)
+		VMOVUPS_Z(m, k.addPart, t)
 	} else {
-		VBROADCASTSS(at(k.p, keepPart), t)
+		VBROADCASTSS(at(k.p, addPart), t)
 		VANDPS(m, t, t)
 	}
 	VADDPS(t, x, x)

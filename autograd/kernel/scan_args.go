@@ -1,0 +1,67 @@
+package kernel
+
+import "unsafe"
+
+// scanRecord is one row of a block: Δ, Δ∘u and C·h, and for the backward pass σ(dt), dy∘silu(z), dy∘silu′(z), Σ dh∘B, and the
+// part of dΔ that comes through exp(Δ∘A). The kernels of gen/scan know the order of the fields.
+type scanRecord struct {
+	delta, input, out, slope, gy, gz, sumB, sumA [scanBlock]float32
+	// Makes a record an odd number of cache lines, so that a field of all rows does not fall into a few sets of the cache.
+	_ [scanLanes]float32
+}
+
+const recordSize = int(unsafe.Sizeof(scanRecord{}) / 4)
+
+// scanArgs is what the kernels of the recurrence read, by offset. Strides are in bytes. The backward kernels start at the last row.
+type scanArgs struct {
+	rows     int
+	row      *float32 // the group's columns of the first row's record
+	b, c     *float32
+	ldb, ldc int
+	a, h     *float32 // (n, 16): A·log₂e forward, A backward; the state forward, its gradient backward
+	hs       *float32 // (n, 2, 16) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
+	ldh      int
+	da       *float32 // (n, 16)
+	part     *float32 // (2·n) per row, ldpart apart: dB of as many states as a kernel joins, their dC, and so on
+	ldpart   int
+	addPart  int // all bits set to add to part, none to overwrite it
+	next     [5]prefetchStream
+}
+
+// recurrencePass is a pass of the recurrence: forward, forward storing every state, and backward without and with the gradient
+// of A.
+type recurrencePass uint8
+
+const (
+	forwardPass recurrencePass = iota
+	statesPass
+	backwardPass
+	backwardAPass
+)
+
+// scanElementwise is what the elementwise passes read, by offset.
+type scanElementwise struct {
+	rows                         int
+	row                          *scanRecord
+	dt, u, z, gy, y, du, ddt, dz scanColumn
+	skip, dSkip                  *float32 // (64)
+	addU, addDT, addZ            int      // all bits set to add to a gradient, none to overwrite it
+}
+
+// scanColumn is the block's columns of a matrix: their address in the first row and the distance of rows in bytes.
+type scanColumn struct {
+	at     *float32
+	stride int
+}
+
+// elementwisePass is one of the elementwise passes, see gen/scan/elementwise.go.
+type elementwisePass uint8
+
+const (
+	inputsPass elementwisePass = iota
+	slopesPass
+	skipPass
+	gatePass
+	gateGradsPass
+	gradsPass
+)
