@@ -93,7 +93,11 @@ func (s *SSD[T]) Forward(y Mat[T], saved, hOut []T) {
 	s.check()
 	y.check("ssd y", z.rows, z.heads*z.p)
 	if s.plain() {
-		s.forwardRef(y, hOut)
+		For(z.heads, 1, func(lo, hi int) {
+			for h := lo; h < hi; h++ {
+				s.forwardRef(y, hOut, h)
+			}
+		})
 		return
 	}
 	f := ssdForward[T]{ssdRun: s.newRun(hOut != nil), y: y, saved: saved, hOut: hOut}

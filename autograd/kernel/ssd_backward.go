@@ -27,7 +27,13 @@ func (s *SSD[T]) Backward(g SSDGrad[T], dy Mat[T], saved, dhOut []T) {
 	s.check()
 	dy.check("ssd dy", z.rows, z.heads*z.p)
 	if s.plain() {
-		s.backwardRef(g, dy, dhOut)
+		g.clearFresh()
+		each := z.heads / s.Groups // of a group, which add to the same dB and dC
+		For(s.Groups, 1, func(lo, hi int) {
+			for h := lo * each; h < hi*each; h++ {
+				s.backwardRef(g, dy, dhOut, h)
+			}
+		})
 		return
 	}
 	b := ssdBackward[T]{ssdRun: s.newRun(dhOut != nil), g: g, dy: dy, saved: saved, dhOut: dhOut}

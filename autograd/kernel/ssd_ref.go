@@ -30,23 +30,19 @@ func (s *SSD[T]) operands(t, h int) (x, b, c []T) {
 	return s.X.Row(t)[h*z.p:][:z.p], s.B.Row(t)[group*z.n:][:z.n], s.C.Row(t)[group*z.n:][:z.n]
 }
 
-// forwardRef is Forward.
-func (s *SSD[T]) forwardRef(y Mat[T], hOut []T) {
+// forwardRef is Forward for head h.
+func (s *SSD[T]) forwardRef(y Mat[T], hOut []T, h int) {
 	z := s.sizes()
-	For(z.heads, 1, func(lo, hi int) {
-		for h := lo; h < hi; h++ {
-			state := s.initial(h)
-			for t := range z.rows {
-				if firstRow(s.First, t) == t {
-					clear(state)
-				}
-				s.stepRef(y.Row(t)[h*z.p:][:z.p], state, t, h)
-			}
-			if hOut != nil {
-				copy(hOut[h*z.p*z.n:], state)
-			}
+	state := s.initial(h)
+	for t := range z.rows {
+		if firstRow(s.First, t) == t {
+			clear(state)
 		}
-	})
+		s.stepRef(y.Row(t)[h*z.p:][:z.p], state, t, h)
+	}
+	if hOut != nil {
+		copy(hOut[h*z.p*z.n:], state)
+	}
 }
 
 // initial returns a copy of head h's state before row 0, which a document that starts there does not see.
@@ -82,7 +78,7 @@ func (s *SSD[T]) skip(h int) T {
 	return s.D[h]
 }
 
-// backwardRef is Backward. With γ the gradient of y and Λ(t) = ∂L/∂S(t), (p, n), from the last row to the first:
+// backwardRef is Backward for head h. With γ the gradient of y and Λ(t) = ∂L/∂S(t), (p, n), from the last row to the first:
 //
 //	Λ(t)  = γ(t)·C(t)ᵀ + exp(Δ(t+1)·A)·Λ(t+1)        after the last row: the gradient of the final state
 //	dC(t) = Σ_heads S(t)ᵀ·γ(t)    dB(t) = Σ_heads Δ(t)·Λ(t)ᵀ·x(t)
@@ -92,34 +88,7 @@ func (s *SSD[T]) skip(h int) T {
 //	ddt   = dΔ·σ(dt + dt_bias) within the limits, else 0    ddt_bias = Σ_t ddt(t)
 //
 // where the sums over heads run over those that share B and C. Nothing passes from a document to the one before.
-func (s *SSD[T]) backwardRef(g SSDGrad[T], dy Mat[T], dhOut []T) {
-	z := s.sizes()
-	each := z.heads / s.Groups
-	g.clearFresh()
-	For(s.Groups, 1, func(lo, hi int) {
-		for h := lo * each; h < hi*each; h++ {
-			s.headBackwardRef(g, dy, dhOut, h)
-		}
-	})
-}
-
-// statesRef returns the states of head h: before row 0, and after each row.
-func (s *SSD[T]) statesRef(h int) []T {
-	z := s.sizes()
-	size := z.p * z.n
-	states, y := make([]T, (z.rows+1)*size), make([]T, z.p)
-	copy(states, s.initial(h))
-	for t := range z.rows {
-		state := states[(t+1)*size:][:size]
-		if firstRow(s.First, t) != t {
-			copy(state, states[t*size:])
-		}
-		s.stepRef(y, state, t, h)
-	}
-	return states
-}
-
-func (s *SSD[T]) headBackwardRef(g SSDGrad[T], dy Mat[T], dhOut []T, h int) {
+func (s *SSD[T]) backwardRef(g SSDGrad[T], dy Mat[T], dhOut []T, h int) {
 	z := s.sizes()
 	size := z.p * z.n
 	states, lambda := s.statesRef(h), make([]T, size)
@@ -141,6 +110,22 @@ func (s *SSD[T]) headBackwardRef(g SSDGrad[T], dy Mat[T], dhOut []T, h int) {
 			g.H0[h*size+i] += v
 		}
 	}
+}
+
+// statesRef returns the states of head h: before row 0, and after each row.
+func (s *SSD[T]) statesRef(h int) []T {
+	z := s.sizes()
+	size := z.p * z.n
+	states, y := make([]T, (z.rows+1)*size), make([]T, z.p)
+	copy(states, s.initial(h))
+	for t := range z.rows {
+		state := states[(t+1)*size:][:size]
+		if firstRow(s.First, t) != t {
+			copy(state, states[t*size:])
+		}
+		s.stepRef(y, state, t, h)
+	}
+	return states
 }
 
 // rowBackwardRef takes head h back over row t, which led from one state to the next: it adds to the gradients and turns
