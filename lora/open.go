@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 	"mambatrain/nn/weights"
 )
 
@@ -49,13 +50,10 @@ type fileParam struct {
 	copied bool
 }
 
-// maxConfig bounds adapter_config.json.
-const maxConfig = 4 << 20
-
 // Open reads the settings and the header of an adapter directory that any version of PEFT wrote. Tensors whose names
 // have no meaning are errors, and so are settings that would change the result in ways this package does not compute.
 func Open(dir string) (*Directory, error) {
-	b, err := readLimited(filepath.Join(dir, ConfigFile), maxConfig)
+	b, err := inputfile.Read(filepath.Join(dir, ConfigFile), inputfile.MaxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("lora: adapter: %w", err)
 	}
@@ -81,17 +79,6 @@ func Open(dir string) (*Directory, error) {
 		return nil, fmt.Errorf("lora: %s: %w", path, err)
 	}
 	return d, nil
-}
-
-func readLimited(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes long, more than any adapter's settings", path, info.Size())
-	}
-	return os.ReadFile(path)
 }
 
 func torchHint(dir string) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/pyjson"
 )
 
 // Names of the files in an adapter directory.
@@ -52,10 +53,7 @@ type peftFile struct {
 func parsePeft(b []byte) (peftFile, error) {
 	c := peftFile{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
 	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(b, &raw); err != nil {
-		return c, err
-	}
-	if err := json.Unmarshal(b, &c); err != nil {
+	if err := errors.Join(pyjson.Unmarshal(b, &raw), pyjson.Unmarshal(b, &c)); err != nil {
 		return c, err
 	}
 	var faults fault.List

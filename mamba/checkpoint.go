@@ -55,7 +55,7 @@ func openEither(dir string) (checkpoint, error) {
 	if err == nil {
 		return safetensorsCheckpoint(r), nil
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if !errors.Is(err, fault.ErrNotFound) {
 		return checkpoint{}, err
 	}
 	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {

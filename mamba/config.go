@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
 	"mambatrain/nn/weights"
 )
 
@@ -63,7 +64,7 @@ type Config struct {
 	DType              string // float32 | bfloat16 | float16: the type of the weights in the files; "": not said
 	Architectures      []string
 
-	// Extra holds the keys that Config does not know, as they were read.
+	// Extra has the keys that Config does not know, as they were read but for numbers such as Infinity; see [pyjson.Clean].
 	Extra map[string]json.RawMessage
 }
 
@@ -88,7 +89,7 @@ func LoadConfig(path string) (Config, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, ConfigFile)
 	}
-	b, err := os.ReadFile(path)
+	b, err := inputfile.Read(path, inputfile.MaxConfig)
 	if err != nil {
 		return Config{}, fmt.Errorf("mamba: config: %w", err)
 	}
@@ -103,15 +104,11 @@ func LoadConfig(path string) (Config, error) {
 // checkpoints.
 func parseConfig(b []byte) (Config, error) {
 	var raw map[string]json.RawMessage
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(&raw); err != nil {
+	if err := pyjson.Unmarshal(b, &raw); err != nil {
 		return Config{}, err
 	}
 	if raw == nil {
 		return Config{}, errors.New("want an object, got null")
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("something follows the object")
 	}
 	if err := refuse(raw); err != nil {
 		return Config{}, err
@@ -334,13 +331,7 @@ func (id tokenID) MarshalJSON() ([]byte, error) {
 	return json.Marshal(int(id))
 }
 
-func shorten(b []byte) string {
-	const most = 60
-	if len(b) > most {
-		return string(b[:most]) + "…"
-	}
-	return string(b)
-}
+func shorten(b []byte) string { return fault.Shorten(string(pyjson.Restore(b)), 60) }
 
 // Upper bounds that no model comes near. They keep products of sizes far from overflow.
 const (
@@ -469,7 +460,7 @@ func (c Config) Save(dir string) error {
 		return fmt.Errorf("mamba: config: %w", err)
 	}
 	out.WriteByte('\n')
-	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), out.Bytes()); err != nil {
+	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), pyjson.Restore(out.Bytes())); err != nil {
 		return fmt.Errorf("mamba: %w", err)
 	}
 	return nil

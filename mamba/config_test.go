@@ -122,9 +122,12 @@ func TestConfigFaults(t *testing.T) {
 			"hidden_size: must be between", `got "magic"`, "time_step_min", "layer_norm_epsilon"},
 		`{"hidden_size":null}`:             {"hidden_size: want a whole number, got null"},
 		`{"num_hidden_layers":1000000000}`: {"num_hidden_layers: must be between"},
-		`[]`:                               {"cannot unmarshal"},
+		`{"hidden_size":Infinity}`:         {"hidden_size: want a whole number, got Infinity"},
+		`{"time_step_max":NaN}`:            {"time_step_max: want a number, got NaN"},
+		`{"x":Infinit}`:                    {"line 1: not JSON"},
+		`[]`:                               {"want an object, got array"},
 		`null`:                             {"null"},
-		`{} {}`:                            {"follows"},
+		`{} {}`:                            {"after top-level value"},
 		`{"d_model":64,"n_layer":2,"ssm_cfg":{"layer":"Mamba2"}}`: {`"Mamba2" is another model`},
 		`{"d_model":64,"n_layer":2,"attn_layer_idx":[1],"rms_norm":false,"d_intermediate":7,"ssm_cfg":{"headdim":64}}`: {
 			"attn_layer_idx", "rms_norm", "d_intermediate", "ssm_cfg.headdim"},
@@ -135,6 +138,29 @@ func TestConfigFaults(t *testing.T) {
 				t.Errorf("%s:\nerror %v\nwant one with %q", in, err, want)
 			}
 		}
+	}
+}
+
+// TestConfigKeepsInfinity: numbers that Python's JSON has and others do not are read where no key of ours has them, and
+// written as they were.
+func TestConfigKeepsInfinity(t *testing.T) {
+	c := parse(t, `{"model_type":"mamba","time_step_limit":[0.0,Infinity],"x":{"y":NaN,"z":-Infinity},"text":"NaN"}`)
+	dir := t.TempDir()
+	if err := c.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(b)), "")
+	for _, want := range []string{`"time_step_limit":[0.0,Infinity]`, `"x":{"y":NaN,"z":-Infinity}`, `"text":"NaN"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is not in %s", want, text)
+		}
+	}
+	if again, err := LoadConfig(dir); err != nil || len(again.Extra) != len(c.Extra) {
+		t.Errorf("read again: %v, %v", again.Extra, err)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
 )
 
 // tokenizerFile is the name of a model's tokenizer in its directory.
@@ -42,17 +45,14 @@ const (
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
 func (g *ggufModel) tokenizer(dir string, c Config) error {
 	path := filepath.Join(dir, tokenizerFile)
-	b, err := os.ReadFile(path)
+	var t tokenizerJSON
+	err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &t)
 	if errors.Is(err, os.ErrNotExist) {
 		g.Set("tokenizer.ggml.model", "no_vocab")
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %w", err)
-	}
-	var t tokenizerJSON
-	if err := json.Unmarshal(b, &t); err != nil {
-		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
 	if err := t.check(); err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)

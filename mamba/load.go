@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
 	"mambatrain/nn/weights"
 )
 
@@ -54,18 +56,15 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 // transformers. It returns nil where the file is absent or silent.
 func generationEOS(dir string) ([]int, error) {
 	path := filepath.Join(dir, GenerationConfigFile)
-	b, err := os.ReadFile(path)
+	var g struct {
+		EOS json.RawMessage `json:"eos_token_id"`
+	}
+	err := pyjson.ReadFile(path, inputfile.MaxConfig, &g)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("mamba: %w", err)
-	}
-	var g struct {
-		EOS json.RawMessage `json:"eos_token_id"`
-	}
-	if err := json.Unmarshal(b, &g); err != nil {
-		return nil, fmt.Errorf("mamba: %s: %w", path, err)
 	}
 	var eos TokenIDs
 	if len(g.EOS) > 0 {

@@ -347,7 +347,7 @@ func TestPacked(t *testing.T) {
 func TestGenerationConfig(t *testing.T) {
 	dir := rewrite(t, unchanged, same)
 	path := filepath.Join(dir, GenerationConfigFile)
-	for content, want := range map[string][]int{`{"eos_token_id":[5,6]}`: {5, 6}, `{"eos_token_id":7}`: {7}, `{"do_sample":true}`: {0}, `{"eos_token_id":"x"}`: nil, `{`: nil} {
+	for content, want := range map[string][]int{`{"eos_token_id":[5,6]}`: {5, 6}, `{"eos_token_id":7}`: {7}, `{"do_sample":true}`: {0}, `{"x":NaN}`: {0}, `{"eos_token_id":"x"}`: nil, `{`: nil} {
 		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"mambatrain/internal/pyjson"
 )
 
 // maxTokenID bounds the ids of a tokenizer.json, so that a damaged file cannot ask for all memory.
@@ -57,7 +59,7 @@ func (t *Tokenizer) read(raw []byte) error {
 		// Only the type is read first: another model's vocabulary has another shape.
 		Model json.RawMessage `json:"model"`
 	}
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := pyjson.Unmarshal(raw, &f); err != nil {
 		return err
 	}
 	m, err := parseModel(f.Model)

@@ -11,6 +11,8 @@ import (
 
 	"mambatrain/internal/contenthash"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
 )
 
 // Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for byte-level BPE
@@ -43,7 +45,7 @@ func Load(path string) (*Tokenizer, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		file = filepath.Join(path, "tokenizer.json")
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := inputfile.Read(file, inputfile.MaxTokenizer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.NotFound("tokenizer: no file %s", file)
 	}
@@ -116,7 +118,7 @@ func (t *Tokenizer) configure(dir string) error {
 	}
 	for _, name := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
 		path := filepath.Join(dir, name)
-		raw, err := os.ReadFile(path)
+		raw, err := inputfile.Read(path, inputfile.MaxTokenizer)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -124,12 +126,12 @@ func (t *Tokenizer) configure(dir string) error {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
 		var keys map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &keys); err != nil {
+		if err := pyjson.Unmarshal(raw, &keys); err != nil {
 			return fmt.Errorf("tokenizer: %s: %w", path, err)
 		}
 		names(keys)
 		if name == "tokenizer_config.json" {
-			if err := json.Unmarshal(raw, &config); err != nil {
+			if err := pyjson.Unmarshal(raw, &config); err != nil {
 				return fmt.Errorf("tokenizer: %s: %w", path, err)
 			}
 		}
@@ -158,7 +160,7 @@ func (t *Tokenizer) configure(dir string) error {
 // loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
 // or a list of named ones, of which "default" counts.
 func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error {
-	raw, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
+	raw, err := inputfile.Read(filepath.Join(dir, "chat_template.jinja"), inputfile.MaxConfig)
 	if err == nil {
 		t.settings.chatTemplate = string(raw)
 		t.digest = contenthash.Sum([]byte(t.digest), raw)

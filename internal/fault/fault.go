@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Fault is one invalid setting.
@@ -74,17 +75,33 @@ func (l List) Error() string {
 }
 
 // Report returns the faults as text for an error about one object, such as a damaged file, where a List would tell the
-// command line that the settings are wrong. It has the first 60 faults, one per line, and the number of the others.
+// command line that the settings are wrong. It has the first few faults, one per line, and the number of the others.
 func (l List) Report() string {
-	const most = 60
+	const most, longest = 8, 400
 	var lines []string
 	for _, f := range l[:min(len(l), most)] {
-		lines = append(lines, f.Error())
+		lines = append(lines, Shorten(f.Error(), longest))
 	}
 	if more := len(l) - most; more > 0 {
 		lines = append(lines, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(lines, "\n  ")
+}
+
+// Shorten returns text if it has at most so many bytes. Of a longer one it returns both ends with the number of bytes that
+// are left out between them. Names and messages that come from a file can be of any length.
+func Shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	head, tail := 2*most/3, len(text)-most/3
+	for head > 0 && !utf8.RuneStart(text[head]) {
+		head--
+	}
+	for tail < len(text) && !utf8.RuneStart(text[tail]) {
+		tail++
+	}
+	return fmt.Sprintf("%s… (%d bytes) …%s", text[:head], tail-head, text[tail:])
 }
 
 // Unwrap returns the faults one by one.

@@ -1,15 +1,16 @@
 package weights
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 )
 
 // Index says in which file each tensor of a checkpoint in shards is.
@@ -20,25 +21,39 @@ type Index struct {
 
 // ReadIndex reads an index as transformers writes it, of safetensors files or of torch's.
 func ReadIndex(path string) (*Index, error) {
-	b, err := readSmall(path, maxHeader)
+	x := &Index{path, map[string]string{}}
+	b, err := inputfile.Read(path, inputfile.MaxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("weights: %w", err)
 	}
-	var raw struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(b, &raw); err != nil {
+	if err := object(json.NewDecoder(bytes.NewReader(b)), func(dec *json.Decoder, key string) error {
+		if key != "weight_map" {
+			return dec.Decode(new(json.RawMessage))
+		}
+		return object(dec, x.add)
+	}); err != nil {
 		return nil, fmt.Errorf("weights: %s: %w", path, err)
 	}
-	if len(raw.WeightMap) == 0 {
+	if len(x.files) == 0 {
 		return nil, fmt.Errorf("weights: %s: weight_map is missing or empty", path)
 	}
-	for name, file := range raw.WeightMap {
-		if file != filepath.Base(file) || !filepath.IsLocal(file) {
-			return nil, fmt.Errorf("weights: %s: tensor %s: %q is not a plain file name", path, name, file)
-		}
+	return x, nil
+}
+
+// add reads the file of a tensor.
+func (x *Index) add(dec *json.Decoder, name string) error {
+	var file string
+	if err := dec.Decode(&file); err != nil {
+		return err
 	}
-	return &Index{path, raw.WeightMap}, nil
+	if _, twice := x.files[name]; twice {
+		return fmt.Errorf("tensor %s: occurs twice", name)
+	}
+	if file != filepath.Base(file) || !filepath.IsLocal(file) {
+		return fmt.Errorf("tensor %s: %q is not a plain file name", name, file)
+	}
+	x.files[name] = file
+	return nil
 }
 
 // Shards lists the files, which stand beside the index, in alphabetical order.
@@ -59,19 +74,9 @@ func (x *Index) Check(where func(tensor string) string) error {
 		return nil
 	}
 	sort.Strings(missing)
-	return fmt.Errorf("weights: %s: tensors that are not where the index says:\n  %s", x.path, strings.Join(missing, "\n  "))
-}
-
-// readSmall reads a whole file of at most limit bytes.
-func readSmall(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	var faults fault.List
+	for _, m := range missing {
+		faults.Add("", "%s", m)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s: longer than %d bytes", path, limit)
-	}
-	return b, err
+	return fmt.Errorf("weights: %s: tensors that are not where the index says:\n  %s", x.path, faults.Report())
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 )
 
 // The names of a model's weights in its directory.
@@ -32,7 +34,7 @@ type Reader struct {
 
 // Open opens a safetensors file, a sharded checkpoint by its index file, or a directory that holds either under
 // its usual name. Offsets and shapes are checked against each other and against the sizes of the files. All files are
-// open until Close.
+// open until Close. The error of a directory without weights matches [fault.ErrNotFound].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
 	if err != nil {
@@ -68,9 +70,9 @@ func locate(path string) (string, error) {
 	}
 	hint := ""
 	if m, _ := filepath.Glob(filepath.Join(path, "*.bin")); len(m) > 0 {
-		hint = "; " + filepath.Base(m[0]) + " is a torch file, which has to be converted first"
+		hint = "; " + filepath.Base(m[0]) + " is a torch file, which has to be converted first (mamba-train convert)"
 	}
-	return "", fmt.Errorf("weights: %s: neither %s nor %s is there%s: %w", path, ModelFile, IndexFile, hint, os.ErrNotExist)
+	return "", fault.NotFound("weights: %s: neither %s nor %s is there%s", path, ModelFile, IndexFile, hint)
 }
 
 // Close closes the files.
@@ -105,7 +107,7 @@ func (r *Reader) Bytes() int64 {
 }
 
 func (r *Reader) openFile(path string) error {
-	f, err := os.Open(path)
+	f, err := inputfile.Open(path)
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
@@ -113,9 +115,6 @@ func (r *Reader) openFile(path string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
-	}
-	if info.IsDir() {
-		return fmt.Errorf("weights: %s: is a directory, want a safetensors file", path)
 	}
 	tensors, metadata, err := readHeader(f, info.Size())
 	if err != nil {

@@ -128,6 +128,17 @@ func TestDamagedFiles(t *testing.T) {
 		{"backwards", raw(t, `{"a":{"dtype":"I8","shape":[1],"data_offsets":[3,1]}}`, four), "bytes 3 to 1"},
 		{"unknown type", raw(t, `{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}`, four), "F7"},
 		{"a list instead of tensors", raw(t, `{"a":{"dtype":"F32","shape":[`+strings.Repeat("0,", 1<<16)+`0],"data_offsets":[0,0]}}`, nil), "values"},
+		{"a name twice", raw(t, `{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, four), "tensor a: occurs twice"},
+		{"a name twice, spelled differently", raw(t, `{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]},"\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, four), "tensor a: occurs twice"},
+		{"metadata twice", raw(t, `{"__metadata__":{},"__metadata__":{},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, four), "occurs twice"},
+		{"a shape twice", raw(t, `{"a":{"dtype":"F32","shape":[1],"shape":[1,1],"data_offsets":[0,4]}}`, four), "tensor a: shape occurs twice"},
+		{"an unknown key", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"strides":[1]}}`, four), `"strides" is not a key`},
+		{"no shape", raw(t, `{"a":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}`, four), "want dtype, shape and two"},
+		{"three offsets", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}`, four), "want dtype, shape and two"},
+		{"a negative size", raw(t, `{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, four), "want a whole number"},
+		{"two objects", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}{}`, four), "something follows"},
+		{"a pointer", pointer(t), "is a Git LFS pointer"},
+		{"a directory", t.TempDir() + "/..", "neither"},
 		{"missing", filepath.Join(t.TempDir(), "none"), "no such file"},
 	} {
 		f, err := Open(c.path)
@@ -138,6 +149,12 @@ func TestDamagedFiles(t *testing.T) {
 			f.Close()
 		}
 	}
+}
+
+func pointer(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), ModelFile)
+	os.WriteFile(path, []byte("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n"), 0o666)
+	return path
 }
 
 func short(t testing.TB) string {
@@ -205,6 +222,9 @@ func TestDamagedIndex(t *testing.T) {
 		`{"weight_map":{"a":"../x.safetensors"}}`:                   "plain file name",
 		`{"weight_map":{"a":"/etc/passwd"}}`:                        "plain file name",
 		`{"weight_map":{}}`:                                         "missing or empty",
+		`{"weight_map":{"a":"x.safetensors","a":"x.safetensors"}}`:  "tensor a: occurs twice",
+		`{"weight_map":{"a":1}}`:                                    "want a string",
+		"version https://git-lfs.github.com/spec/v1\n":              "is a Git LFS pointer",
 		`{"weight_map":{"a":"one.safetensors"}}`:                    "one.safetensors",
 		`{"weight_map":{"a":"x.safetensors","no":"y.safetensors"}}`: "y.safetensors",
 		`[]`: IndexFile,

@@ -1,0 +1,51 @@
+package inputfile_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mambatrain/internal/inputfile"
+)
+
+const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 2400000\n"
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if b, err := inputfile.Read(write("four", "1234"), 4); err != nil || string(b) != "1234" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	sparse := write("sparse", "")
+	if err := os.Truncate(sparse, 6<<30); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct{ path, want string }{
+		"too long":      {sparse, "is longer than the 16 MiB"},
+		"a directory":   {dir, "is a directory, want a file"},
+		"a device":      {os.DevNull, "is a device, want a file"},
+		"a pointer":     {write("pointer", pointer), "is a Git LFS pointer, not the file itself of 2400000 bytes: run"},
+		"an old one":    {write("old", "version https://hawser.github.com/spec/v1\n"), "is a Git LFS pointer"},
+		"no such thing": {filepath.Join(dir, "absent"), "no such file"},
+	} {
+		_, err := inputfile.Read(c.path, inputfile.MaxConfig)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {
+			t.Errorf("%s: error %v, want one with %q", what, err, c.want)
+		}
+		if got := errors.Is(err, fs.ErrNotExist); got != (what == "no such thing") {
+			t.Errorf("%s: is ErrNotExist: %v", what, got)
+		}
+	}
+	if err := inputfile.CheckPointer([]byte("version 2 of a text about https://git-lfs.github.com/spec/v1")); err != nil {
+		t.Error(err)
+	}
+}

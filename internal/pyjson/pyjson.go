@@ -1,0 +1,170 @@
+// Package pyjson reads JSON as Python's json module writes it. Python knows three numbers that JSON does not: NaN, Infinity
+// and -Infinity. Settings of models have them, such as "time_step_limit": [0.0, Infinity].
+package pyjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"strings"
+
+	"mambatrain/internal/inputfile"
+)
+
+// words are Python's additional numbers. In clean text they are strings that begin with an escaped NUL, which no other
+// string of such a file does.
+var words = []struct {
+	word  string
+	value float64
+}{{"-Infinity", math.Inf(-1)}, {"Infinity", math.Inf(1)}, {"NaN", math.NaN()}}
+
+func marked(word string) []byte { return []byte(`"\u0000` + word + `"`) }
+
+// Clean returns b as JSON without Python's additional numbers, for decoders that do not know them: [Float] recognizes them,
+// and [Restore] puts them back. A byte order mark is removed.
+func Clean(b []byte) []byte {
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	if !bytes.Contains(b, []byte("NaN")) && !bytes.Contains(b, []byte("Infinity")) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+64)
+	for i := 0; i < len(b); {
+		n := token(b[i:])
+		if word := string(b[i : i+n]); word == "NaN" || word == "Infinity" || word == "-Infinity" {
+			out = append(out, marked(word)...)
+		} else {
+			out = append(out, word...)
+		}
+		i += n
+	}
+	return out
+}
+
+// token returns the length of the string, the word or the other byte that b begins with.
+func token(b []byte) int {
+	switch {
+	case b[0] == '"':
+		for i := 1; i < len(b); i++ {
+			switch b[i] {
+			case '\\':
+				i++
+			case '"':
+				return i + 1
+			}
+		}
+		return len(b)
+	case isWord(b[0]):
+		n := 1
+		for n < len(b) && isWord(b[n]) {
+			n++
+		}
+		return n
+	}
+	return 1
+}
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("+-._", c) >= 0
+}
+
+// Restore undoes [Clean] in JSON that was made of clean text.
+func Restore(b []byte) []byte {
+	for _, w := range words {
+		b = bytes.ReplaceAll(b, marked(w.word), []byte(w.word))
+	}
+	return b
+}
+
+// Unmarshal is [json.Unmarshal] for what Python writes, with errors in plain words. Values of type [json.RawMessage] are
+// clean.
+func Unmarshal(b []byte, v any) error {
+	b = Clean(b)
+	return Explain(b, json.Unmarshal(b, v))
+}
+
+// ReadFile reads a file of settings into v; its errors name the file. The rules of [inputfile.Read] apply.
+func ReadFile(path string, limit int64, v any) error {
+	b, err := inputfile.Read(path, limit)
+	if err != nil {
+		return err
+	}
+	if err := Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// Float is a number that may be NaN or infinite, as a word of Python's or in the form of transformers 5, such as
+// {"__float__": "Infinity"}.
+type Float float64
+
+// UnmarshalJSON reads clean text.
+func (x *Float) UnmarshalJSON(b []byte) error {
+	var tagged struct {
+		Float string `json:"__float__"`
+	}
+	json.Unmarshal(b, &tagged) // anything else is no object
+	for _, w := range words {
+		if bytes.Equal(b, marked(w.word)) || tagged.Float == w.word {
+			*x = Float(w.value)
+			return nil
+		}
+	}
+	return json.Unmarshal(b, (*float64)(x))
+}
+
+// MarshalJSON writes numbers that JSON does not know as transformers 5 does.
+func (x Float) MarshalJSON() ([]byte, error) {
+	for _, w := range words {
+		if v := float64(x); v == w.value || math.IsNaN(v) && math.IsNaN(w.value) {
+			return fmt.Appendf(nil, `{"__float__":%q}`, w.word), nil
+		}
+	}
+	return json.Marshal(float64(x))
+}
+
+// Explain rewrites an error of encoding/json, which speaks of Go types, for people who have a file before them. text is
+// what was decoded, for the number of the line; nil leaves it out. Other errors are returned as they are.
+func Explain(text []byte, err error) error {
+	var syntax *json.SyntaxError
+	var typed *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.As(err, &syntax) && strings.HasPrefix(syntax.Error(), "unexpected end"):
+		return errors.New("the JSON ends in the middle")
+	case syntax != nil:
+		line := ""
+		if text != nil {
+			line = fmt.Sprintf("line %d: ", 1+bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n")))
+		}
+		return fmt.Errorf("%snot JSON: %w", line, syntax)
+	case errors.As(err, &typed):
+		path := typed.Field
+		if path != "" {
+			path += ": "
+		}
+		return fmt.Errorf("%swant %s, got %s", path, kindOf(typed.Type), typed.Value)
+	}
+	return err
+}
+
+// kindOf is what a JSON value for a Go type is called.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	}
+	return "an object"
+}
