@@ -13,6 +13,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 	"mambatrain/nn/weights"
 )
 
@@ -20,8 +21,9 @@ import (
 // each block of memory.
 type archive struct {
 	path  string
+	file  *os.File
 	size  int64
-	zip   *zip.ReadCloser
+	zip   *zip.Reader
 	names []string
 	views map[string]view
 	data  map[string]*zip.File // storages by key
@@ -31,35 +33,46 @@ type archive struct {
 var storageTypes = map[string]weights.DType{"FloatStorage": weights.F32, "HalfStorage": weights.F16, "BFloat16Storage": weights.BF16}
 
 // maxPickle bounds the description of the tensors, some 200 bytes each.
-const maxPickle = 64 << 20
+const maxPickle = 16 << 20
 
 // openArchive reads the description of every tensor and checks it against the blocks that are there.
 func openArchive(file string) (*archive, error) {
-	z, err := zip.OpenReader(file)
-	if errors.Is(err, zip.ErrFormat) {
-		return nil, fmt.Errorf("torchfile: %s: is not a zip archive; files of torch before 1.6 have to be saved again by a newer one", file)
-	}
+	f, err := inputfile.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("torchfile: %w", err)
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		z.Close()
-		return nil, fmt.Errorf("torchfile: %w", err)
-	}
-	a := &archive{path: file, size: info.Size(), zip: z, views: map[string]view{}, data: map[string]*zip.File{}}
+	a := &archive{path: file, file: f, views: map[string]view{}, data: map[string]*zip.File{}}
 	if err := a.read(); err != nil {
-		z.Close()
+		f.Close()
 		return nil, fmt.Errorf("torchfile: %s: %w", file, err)
 	}
 	return a, nil
 }
 
 func (a *archive) read() error {
+	info, err := a.file.Stat()
+	if err != nil {
+		return err
+	}
+	a.size = info.Size()
+	a.zip, err = zip.NewReader(a.file, a.size)
+	if errors.Is(err, zip.ErrFormat) {
+		return errors.New("is not a zip archive; files of torch before 1.6 have to be saved again by a newer one")
+	}
+	if err != nil {
+		return err
+	}
 	var program *zip.File
+	seen := map[string]bool{}
 	for _, f := range a.zip.File {
+		if seen[f.Name] {
+			return fmt.Errorf("%s: occurs twice", f.Name)
+		}
+		seen[f.Name] = true
 		dir, base := path.Split(f.Name)
 		switch {
+		case base == "data.pkl" && program != nil:
+			return fmt.Errorf("%s and %s: want one data.pkl", program.Name, f.Name)
 		case base == "data.pkl":
 			program = f
 		case base == "byteorder":
@@ -67,24 +80,31 @@ func (a *archive) read() error {
 				return fmt.Errorf("byte order %q: want little", order)
 			}
 		case path.Base(path.Clean(dir)) == "data":
+			if a.data[base] != nil {
+				return fmt.Errorf("%s and %s: want one storage %q", a.data[base].Name, f.Name, base)
+			}
 			a.data[base] = f
 		}
 	}
 	if program == nil {
 		return errors.New("has no data.pkl: it is not a file of torch.save")
 	}
+	// torch.save compresses nothing. What claims to be longer than the file would be unpacked to far more than it is.
+	if program.UncompressedSize64 > uint64(min(a.size, maxPickle)) {
+		return fmt.Errorf("%s: %d bytes in a file of %d: too many for a description of tensors", program.Name, program.UncompressedSize64, a.size)
+	}
 	r, err := program.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	object, err := unpickle(io.LimitReader(r, maxPickle))
+	object, err := unpickle(io.LimitReader(r, int64(program.UncompressedSize64)))
 	if err != nil {
 		return err
 	}
 	d, ok := object.(*dict)
 	if !ok {
-		return fmt.Errorf("holds a %T, want a dictionary of tensors", object)
+		return fmt.Errorf("contains a %s, want a dictionary of tensors", nameOf(object))
 	}
 	return a.list(d)
 }

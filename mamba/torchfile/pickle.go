@@ -8,11 +8,15 @@ import (
 	"io"
 	"math"
 	"strings"
+
+	"mambatrain/internal/fault"
 )
 
 // A pickle is a program for a small stack machine that builds Python objects; Python's own reader lets it call any
 // function. This reader can only build what a file of tensors needs: plain values, containers, storages and tensors.
-// Everything else, whether opcode or global, is refused by name. It allocates in proportion to the bytes it reads.
+// Everything else, whether opcode or global, is refused by name. It has a limit on the values that it makes, and nothing
+// here looks into a value further than tensors are deep: a few bytes can describe a tuple of 2¹⁰⁰ elements, or one that is
+// nested a million times.
 
 // Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, storage and
 // view.
@@ -29,18 +33,50 @@ type dict struct {
 	values map[string]any
 }
 
-func (d *dict) set(key, value any) {
+func (d *dict) set(key, value any) error {
 	k, ok := key.(string)
 	if !ok {
-		return
+		return nil
 	}
-	if _, has := d.values[k]; !has {
-		d.keys = append(d.keys, k)
+	if _, has := d.values[k]; has {
+		return fmt.Errorf("%s occurs twice", fault.Shorten(k, maxShown))
 	}
+	if d.values == nil { // most dictionaries of a checkpoint are empty
+		d.values = map[string]any{}
+	}
+	d.keys = append(d.keys, k)
 	d.values[k] = value
+	return nil
 }
 
-func newDict() *dict { return &dict{values: map[string]any{}} }
+// nameOf says in Python's words what kind of value x is.
+func nameOf(x any) string {
+	switch x.(type) {
+	case nil:
+		return "None"
+	case bool:
+		return "bool"
+	case int64:
+		return "int"
+	case float64:
+		return "float"
+	case string:
+		return "str"
+	case tuple:
+		return "tuple"
+	case *list:
+		return "list"
+	case *dict:
+		return "dict"
+	case view:
+		return "tensor"
+	case storage:
+		return "storage"
+	case mark:
+		return "mark"
+	}
+	return "function"
+}
 
 // storage is a block of memory in a torch file.
 type storage struct {
@@ -73,14 +109,23 @@ var allowed = map[string]bool{
 	"torch.BoolStorage":               true,
 }
 
-// maxString bounds a name or other text in a pickle.
-const maxString = 1 << 20
+const (
+	// maxString bounds a name or other text in a pickle.
+	maxString = 1 << 20
+	// maxValues bounds the values that a pickle makes, those in the memo included: a tensor takes some 40.
+	maxValues = 4 << 20
+	// maxDims bounds the dimensions of a tensor.
+	maxDims = 8
+	// maxShown bounds a text of the pickle in a message.
+	maxShown = 100
+)
 
 // unpickler is the machine.
 type unpickler struct {
 	r     *bufio.Reader
 	stack []any
 	memo  map[uint32]any
+	made  int // values so far
 }
 
 // unpickle runs the program in r and returns the object it builds.
@@ -97,6 +142,9 @@ func unpickle(r io.Reader) (any, error) {
 		if err := u.step(op); err != nil {
 			return nil, fmt.Errorf("pickle: %w", err)
 		}
+		if u.made > maxValues {
+			return nil, errors.New("pickle: it makes more values than any list of tensors has")
+		}
 	}
 }
 
@@ -111,7 +159,7 @@ func truncated(err error) error {
 func (u *unpickler) step(op byte) error {
 	switch op {
 	case 0x80, 0x95: // PROTO, FRAME: nothing to do but read the argument
-		_, err := u.bytes(map[byte]int{0x80: 1, 0x95: 8}[op])
+		_, err := u.argument(op)
 		return err
 	case '(':
 		u.push(mark{})
@@ -154,7 +202,7 @@ func constant(op byte) any {
 	case ']':
 		return &list{}
 	case '}':
-		return newDict()
+		return &dict{}
 	case 0x88:
 		return true
 	case 0x89:
@@ -163,7 +211,10 @@ func constant(op byte) any {
 	return nil
 }
 
-func (u *unpickler) push(x any) { u.stack = append(u.stack, x) }
+func (u *unpickler) push(x any) {
+	u.made++
+	u.stack = append(u.stack, x)
+}
 
 func (u *unpickler) pop() (any, error) {
 	n := len(u.stack)
@@ -198,6 +249,12 @@ func (u *unpickler) popMark() ([]any, error) {
 	return nil, errors.New("an opcode finds no mark")
 }
 
+// argumentBytes are the lengths of the opcodes' arguments.
+var argumentBytes = [256]int{0x80: 1, 0x95: 8, 'K': 1, 'M': 2, 'J': 4, 0x8a: 1, 'G': 8, 'X': 4, 0x8c: 1, 0x8d: 8, 'q': 1, 'h': 1, 'r': 4, 'j': 4}
+
+// argument reads the argument of an opcode.
+func (u *unpickler) argument(op byte) ([]byte, error) { return u.bytes(argumentBytes[op]) }
+
 // bytes reads n bytes; n is small or bounded by the caller.
 func (u *unpickler) bytes(n int) ([]byte, error) {
 	b := make([]byte, n)
@@ -208,8 +265,7 @@ func (u *unpickler) bytes(n int) ([]byte, error) {
 }
 
 func (u *unpickler) number(op byte) error {
-	n := map[byte]int{'K': 1, 'M': 2, 'J': 4, 0x8a: 1, 'G': 8}[op]
-	b, err := u.bytes(n)
+	b, err := u.argument(op)
 	if err != nil {
 		return err
 	}
@@ -247,7 +303,7 @@ func signed(little []byte) int64 {
 }
 
 func (u *unpickler) text(op byte) error {
-	b, err := u.bytes(map[byte]int{'X': 4, 0x8c: 1, 0x8d: 8}[op])
+	b, err := u.argument(op)
 	if err != nil {
 		return err
 	}
@@ -290,7 +346,7 @@ func (u *unpickler) global(op byte) error {
 	}
 	full := module + "." + name
 	if !allowed[full] {
-		return fmt.Errorf("it wants %q, which is not part of a file of tensors", full)
+		return fmt.Errorf("it wants %q, which is not part of a file of tensors", fault.Shorten(full, maxShown))
 	}
 	u.push(global(full))
 	return nil
@@ -300,7 +356,7 @@ func (u *unpickler) global(op byte) error {
 func (u *unpickler) remember(op byte) error {
 	i := uint32(len(u.memo)) // MEMOIZE numbers by itself
 	if op != 0x94 {
-		b, err := u.bytes(map[byte]int{'q': 1, 'h': 1, 'r': 4, 'j': 4}[op])
+		b, err := u.argument(op)
 		if err != nil {
 			return err
 		}
@@ -318,6 +374,7 @@ func (u *unpickler) remember(op byte) error {
 	}
 	x, err := u.top()
 	u.memo[i] = x
+	u.made++
 	return err
 }
 
@@ -345,16 +402,18 @@ func (u *unpickler) collect(op byte) error {
 		u.push(&list{items})
 		return nil
 	case 'd':
-		u.push(newDict())
+		u.push(&dict{})
 	}
 	return u.extend(op != 'e', items)
 }
 
 // add is APPEND or SETITEM: one element or one pair.
 func (u *unpickler) add(op byte) error {
-	n := map[byte]int{'a': 1, 's': 2}[op]
-	items := make([]any, n)
-	for i := n - 1; i >= 0; i-- {
+	items := make([]any, 1, 2)
+	if op == 's' {
+		items = items[:2]
+	}
+	for i := len(items) - 1; i >= 0; i-- {
 		x, err := u.pop()
 		if err != nil {
 			return err
@@ -378,12 +437,14 @@ func (u *unpickler) extend(pairs bool, items []any) error {
 	case *dict:
 		if pairs && len(items)%2 == 0 {
 			for i := 0; i < len(items); i += 2 {
-				c.set(items[i], items[i+1])
+				if err := c.set(items[i], items[i+1]); err != nil {
+					return err
+				}
 			}
 			return nil
 		}
 	}
-	return fmt.Errorf("elements for a %T", x)
+	return fmt.Errorf("elements for a %s", nameOf(x))
 }
 
 // persistent builds a storage from its id: ("storage", class, key, device, elements).
@@ -420,7 +481,7 @@ func (u *unpickler) reduce() error {
 	}
 	switch {
 	case f == any(global("collections.OrderedDict")) && len(args) == 0:
-		u.push(newDict())
+		u.push(&dict{})
 		return nil
 	case f == any(global("torch._utils._rebuild_parameter")) && len(args) > 0:
 		if t, is := args[0].(view); is {
@@ -430,7 +491,11 @@ func (u *unpickler) reduce() error {
 	case f == any(global("torch._utils._rebuild_tensor_v2")) && len(args) >= 4:
 		return u.tensor(args)
 	}
-	return fmt.Errorf("a call of %v with %d arguments", f, len(args))
+	name, ok := f.(global)
+	if !ok {
+		name = global("a " + nameOf(f))
+	}
+	return fmt.Errorf("a call of %s with %d arguments", name, len(args))
 }
 
 func (u *unpickler) tensor(args tuple) error {
@@ -438,7 +503,7 @@ func (u *unpickler) tensor(args tuple) error {
 	offset, okOffset := args[1].(int64)
 	size, okSize := int64s(args[2])
 	stride, okStride := int64s(args[3])
-	if !ok || !okOffset || !okSize || !okStride || len(size) != len(stride) {
+	if !ok || !okOffset || offset < 0 || !okSize || !okStride || len(size) != len(stride) {
 		return errors.New("a tensor that is not described as torch does")
 	}
 	u.push(view{s, offset, size, stride})
@@ -447,6 +512,9 @@ func (u *unpickler) tensor(args tuple) error {
 
 func int64s(x any) ([]int64, bool) {
 	t, ok := x.(tuple)
+	if len(t) > maxDims {
+		return nil, false
+	}
 	v := make([]int64, len(t))
 	for i := range t {
 		n, isInt := t[i].(int64)

@@ -93,7 +93,7 @@ func (r *Reader) add(path string) error {
 func (r *Reader) Close() error {
 	var errs []error
 	for _, a := range r.archives {
-		errs = append(errs, a.zip.Close())
+		errs = append(errs, a.file.Close())
 	}
 	return errors.Join(errs...)
 }

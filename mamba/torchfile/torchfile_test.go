@@ -17,6 +17,11 @@ const original = "../testdata/original"
 // repack writes the original checkpoint's archive with some entries changed; change returns nil to leave one out.
 func repack(t testing.TB, change func(name string, b []byte) []byte) string {
 	t.Helper()
+	return repackAs(t, zip.Store, change)
+}
+
+func repackAs(t testing.TB, method uint16, change func(name string, b []byte) []byte) string {
+	t.Helper()
 	z, err := zip.OpenReader(filepath.Join(original, ModelFile))
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +37,7 @@ func repack(t testing.TB, change func(name string, b []byte) []byte) string {
 		if b = change(f.Name, b); b == nil {
 			continue
 		}
-		e, err := w.CreateHeader(&zip.FileHeader{Name: f.Name, Method: zip.Store})
+		e, err := w.CreateHeader(&zip.FileHeader{Name: f.Name, Method: method})
 		if err == nil {
 			_, err = e.Write(b)
 		}
@@ -43,6 +48,48 @@ func repack(t testing.TB, change func(name string, b []byte) []byte) string {
 	w.Close()
 	path := filepath.Join(t.TempDir(), ModelFile)
 	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// doubled writes the original checkpoint's archive with one entry once more under another name.
+func doubled(t testing.TB, name, again string) string {
+	t.Helper()
+	path := repack(t, func(_ string, b []byte) []byte { return b })
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range z.File {
+		names := []string{f.Name}
+		if f.Name == name {
+			names = append(names, again)
+		}
+		b, _ := readEntry(f, 1<<20)
+		for _, n := range names {
+			e, err := w.CreateHeader(&zip.FileHeader{Name: n, Method: zip.Store})
+			if err == nil {
+				_, err = e.Write(b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.Close()
+	if err := os.WriteFile(path, out.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func pointer(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), ModelFile)
+	if err := os.WriteFile(path, []byte("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -79,8 +126,29 @@ func TestHostilePickles(t *testing.T) {
 		"a stride beyond it":              {pickled(tensor("0", "K\xc0", "K\x00", "K\x02\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85")), "exceeds its storage"},
 		"an offset beyond it":             {pickled(tensor("0", "K\xc0", "K\xc0", "K\x01\x85", "K\x01\x85")), "exceeds its storage"},
 		"one element many times":          {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\x7f\x85", "K\x00\x85")), "exceeds its storage"},
-		"a negative shape":                {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\xff\x85", "K\x01\x85")), "not described as torch does"},
-		"no archive":                      {filepath.Join(original, "make.py"), "not a zip archive"},
+		"a negative offset":               {pickled(tensor("0", "K\xc0", "J\xff\xff\xff\xff", "K\x01\x85", "K\x01\x85")), "not described as torch does"},
+		"a tuple of 2¹⁰⁰ elements":        {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "."), "contains a tuple, want"},
+		"a call of one":                   {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + ")R."), "a call of a tuple with 0"},
+		"elements for one":                {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "Na."), "elements for a tuple"},
+		"a storage of one":                {pickled("\x80\x02)q\x00" + strings.Repeat("h\x00h\x00\x86q\x00", 100) + "(h\x00h\x00h\x00h\x00h\x00tQ."), "not a storage"},
+		"a deep tuple":                    {pickled("\x80\x02)" + strings.Repeat("\x85", 1_000_000) + "."), "contains a tuple, want"},
+		"too many containers":             {pickled("\x80\x02" + strings.Repeat("}", 4_300_000) + "."), "more values than any list"},
+		"too long a memo":                 {pickled("\x80\x02}" + strings.Repeat("\x94", 4_300_000) + "."), "more values than any list"},
+		"too long a description":          {pickled("\x80\x02" + strings.Repeat("N", 1<<24) + "."), "too many for a description"},
+		"a tensor of 2²⁰ dimensions":      {pickled(tensor("0", "K\xc0", "K\x00", "("+strings.Repeat("K\x01", 1<<20)+"t", "("+strings.Repeat("K\x01", 1<<20)+"t")), "not described as torch does"},
+		"a name twice":                    {pickled("\x80\x02}(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00aK\x02u."), "a occurs twice"},
+		"a zip bomb": {repackAs(t, zip.Deflate, func(name string, b []byte) []byte {
+			if name == "archive/data.pkl" {
+				return bytes.Repeat([]byte("N0"), 1<<20)
+			}
+			return b
+		}), "too many for a description"},
+		"a storage twice":         {doubled(t, "archive/data/0", "archive/data/0"), "archive/data/0: occurs twice"},
+		"a storage in two places": {doubled(t, "archive/data/0", "other/data/0"), `want one storage "0"`},
+		"two pickles":             {doubled(t, "archive/data.pkl", "other/data.pkl"), "want one data.pkl"},
+		"a pointer":               {pointer(t), "is a Git LFS pointer"},
+		"a negative shape":        {pickled(tensor("0", "K\xc0", "K\x00", "J\xff\xff\xff\xff\x85", "K\x01\x85")), "not described as torch does"},
+		"no archive":              {filepath.Join(original, "make.py"), "not a zip archive"},
 		"big endian": {repack(t, func(name string, b []byte) []byte {
 			if name == "archive/byteorder" {
 				return []byte("big")
