@@ -26,7 +26,7 @@ func Example() {
 	config.LoRA = recipe.DefaultLoRA()
 	config.OutputDir = filepath.Join(dir, "adapter")
 	result, err := recipe.Train(context.Background(), config, recipe.Options{Observer: func(e trainer.Event) {
-		if e, ok := e.(trainer.Logged); ok && e.Row["loss"] > 0 {
+		if e, ok := e.(trainer.LogEvent); ok && e.Row["loss"] > 0 {
 			fmt.Println("step", e.Row["step"])
 		}
 	}})
