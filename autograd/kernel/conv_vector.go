@@ -41,7 +41,7 @@ func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 	}
 	copy(k.bias, k.Bias)
 	bands, blocks := (k.x.Rows+convRows-1)/convRows, (n+convChannels-1)/convChannels
-	Run(bands*blocks, func(task int) {
+	runTasks(bands*blocks, func(task int) {
 		t, c := task/blocks*convRows, task%blocks*convChannels
 		f(t, min(k.x.Rows, t+convRows), c, min(n, c+convChannels))
 	})

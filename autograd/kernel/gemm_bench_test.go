@@ -32,7 +32,7 @@ func BenchmarkPacked(b *testing.B) {
 	for _, s := range layerShapes {
 		for format, p := range packings(randomMat[float32](rng, s.out, s.in)) {
 			f := Float32
-			if p.IsBF16() {
+			if p.isBF16() {
 				f = BFloat16
 			}
 			for _, rows := range []int{192, 512} {
@@ -97,7 +97,7 @@ func BenchmarkPackedSquare(b *testing.B) {
 	x, y := randomMat[float32](rng, n, n), randomMat[float32](rng, n, n)
 	for format, p := range packings(randomMat[float32](rng, n, n)) {
 		f := Float32
-		if p.IsBF16() {
+		if p.isBF16() {
 			f = BFloat16
 		}
 		b.Run(format, func(b *testing.B) {

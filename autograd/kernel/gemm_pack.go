@@ -100,7 +100,7 @@ func (transposedRight) shareable() {}
 func prepack(b right, k, n int) *buffer {
 	buf := borrow((n + panel - 1) / panel * panel * k)
 	blocks := (k + kBlock - 1) / kBlock
-	Run((n+panel-1)/panel*blocks, func(t int) {
+	runTasks((n+panel-1)/panel*blocks, func(t int) {
 		j, k0 := t/blocks, t%blocks*kBlock
 		b.panel(buf.data[(j*k+k0)*panel:], j, k0, min(kBlock, k-k0))
 	})

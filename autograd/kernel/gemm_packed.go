@@ -6,7 +6,7 @@ import "unsafe"
 const panel = 32
 
 // Packed is a frozen weight (out, in) in the order in which matrix products read it, packed once and used forward and backward.
-// It replaces the plain copy, which can be dropped: Unpack and Gather read it back exactly.
+// It replaces the plain copy, which can be dropped: Gather reads it back exactly.
 //
 // Outputs are cut into blocks of 32. A block stores one input after the other, each with its 32 outputs: element (o, i) is at
 // block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero.
@@ -76,15 +76,15 @@ func (p *Packed) block16(b int) ([]uint16, int) {
 	return p.b16[b*panel*n:][:w*n], w
 }
 
-// IsBF16 reports whether the weight is stored in bfloat16.
-func (p *Packed) IsBF16() bool { return p.b16 != nil }
+// isBF16 reports whether the weight is stored in bfloat16.
+func (p *Packed) isBF16() bool { return p.b16 != nil }
 
 // Bytes returns the memory the weight takes.
 func (p *Packed) Bytes() int { return len(p.f32)*int(unsafe.Sizeof(float32(0))) + len(p.b16)*2 }
 
 // row writes row o of the weight to dst.
 func (p *Packed) row(dst []float32, o int) {
-	if !p.IsBF16() {
+	if !p.isBF16() {
 		blk, w := p.block(o / panel)
 		at := o % panel
 		for i := range dst {
@@ -105,16 +105,6 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 	For(len(ids), rowGrain, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
 			p.row(y.Row(r), ids[r])
-		}
-	})
-}
-
-// Unpack writes the weight back to w (out, in). A bfloat16 weight is widened.
-func (p *Packed) Unpack(w Mat[float32]) {
-	w.check("unpack w", p.Out, p.In)
-	For(p.Out, panel, func(lo, hi int) {
-		for o := lo; o < hi; o++ {
-			p.row(w.Row(o), o)
 		}
 	})
 }
@@ -165,7 +155,7 @@ func (p *Packed) backward(mode Mode, dx, dy Mat[float32]) product {
 }
 
 // multipliesBF16 reports whether products with p run in bfloat16.
-func (p *Packed) multipliesBF16() bool { return p.IsBF16() && active.tile16[1][1] != nil }
+func (p *Packed) multipliesBF16() bool { return p.isBF16() && active.tile16[1][1] != nil }
 
 // words returns bfloat16 block b as 32-bit words, one pair each.
 func (p *Packed) words(b int) ([]float32, int) {
@@ -179,10 +169,10 @@ type forwardRight struct {
 	half bool // steps are pairs
 }
 
-func (f forwardRight) packs() bool { return f.IsBF16() && !f.half }
+func (f forwardRight) packs() bool { return f.isBF16() && !f.half }
 
 func (f forwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
-	if !f.IsBF16() {
+	if !f.isBF16() {
 		blk, w := f.block(j)
 		return &blk[k0*w], w
 	}
@@ -198,7 +188,7 @@ func (f forwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	var blk []float32
 	var w int
 	switch {
-	case !f.IsBF16():
+	case !f.isBF16():
 		blk, w = f.block(j)
 	case f.half:
 		blk, w = f.words(j)
@@ -228,7 +218,7 @@ func (b backwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 		switch {
 		case b.half:
 			b.transposePairs(dst, blk, j, n)
-		case b.IsBF16():
+		case b.isBF16():
 			b.transposeWidened(dst, scratch[kBlock*panel:], blk, j, n)
 		default:
 			w, width := b.block(blk)
@@ -245,7 +235,7 @@ func (b backwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	}
 	blocks := (kc + per - 1) / per
 	blk := k0/per + min(i, blocks-1)
-	if b.IsBF16() {
+	if b.isBF16() {
 		w, width := b.words(blk)
 		return &w[min(j*panel/2*width, len(w)-1)], 2 * panel * width
 	}

@@ -109,6 +109,17 @@ func packings(w Mat[float32]) map[string]*Packed {
 	return map[string]*Packed{"float32": Pack(w), "bf16": PackBF16(h, w.Rows, w.Cols)}
 }
 
+// unpacked returns the weight (out, in) that p was packed from, or what bfloat16 makes of it.
+func (p *Packed) unpacked() Mat[float32] {
+	ids := make([]int, p.Out)
+	for o := range ids {
+		ids[o] = o
+	}
+	w := Dense(make([]float32, p.Out*p.In), p.Out, p.In)
+	p.Gather(w, ids)
+	return w
+}
+
 func (p *Packed) tolerance() float64 {
 	if p.multipliesBF16() {
 		return bf16Tol
@@ -121,8 +132,7 @@ func TestPacked(t *testing.T) {
 		rng := rand.New(rand.NewSource(3))
 		someShapes(rng, func(m, out, in int) {
 			for format, p := range packings(gapped(rng, out, in, 1)) {
-				w := Dense(make([]float32, out*in), out, in)
-				p.Unpack(w)
+				w := p.unpacked()
 				mode := Mode(rng.Intn(2))
 				label := fmt.Sprintf("%s mode %d rows %d out %d in %d ", format, mode, m, out, in)
 
@@ -172,8 +182,7 @@ func TestPackedRoundTrip(t *testing.T) {
 		for _, in := range []int{1, 2, 31, 48, 65} {
 			w := gapped(rng, out, in, 2)
 			for format, p := range packings(w) {
-				got := Dense(make([]float32, out*in), out, in)
-				p.Unpack(got)
+				got := p.unpacked()
 				ids := []int{out - 1, 0, out / 2}
 				rows := Dense(make([]float32, len(ids)*in), len(ids), in)
 				p.Gather(rows, ids)
@@ -213,8 +222,7 @@ func checkLoRA(t *testing.T, rng *rand.Rand, p *Packed, m, rank int) {
 	ad := Adapter{randomMat[float32](rng, rank, p.In), randomMat[float32](rng, p.Out, rank), 0.7}
 	x, dy := randomMat[float32](rng, m, p.In), randomMat[float32](rng, m, p.Out)
 	zeros := func(rows, cols int) Mat[float32] { return Dense(make([]float32, rows*cols), rows, cols) }
-	w := zeros(p.Out, p.In)
-	p.Unpack(w)
+	w := p.unpacked()
 	a64, b64, x64, dy64 := mat64(ad.A), mat64(ad.B), mat64(x), mat64(dy)
 	scale := float64(ad.Scale)
 	tol := 3 * p.tolerance()

@@ -122,7 +122,7 @@ func (p *product) slab(r, rows, k0, kn int) {
 	}
 	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}
-	Run(bands*groups.count(), func(t int) {
+	runTasks(bands*groups.count(), func(t int) {
 		band := t % bands
 		j0, j1 := groups.piece(t / bands)
 		s.task(s.panels.count*band/bands, s.panels.count*(band+1)/bands, j0, j1)

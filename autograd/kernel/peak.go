@@ -41,7 +41,7 @@ func overThreads(d time.Duration, burst func() float64) float64 {
 	for range 10 {
 		done := make([]float64, n)
 		start := time.Now()
-		Run(n, func(i int) {
+		runTasks(n, func(i int) {
 			for time.Since(start) < d/10 {
 				done[i] += burst()
 			}

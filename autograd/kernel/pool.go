@@ -67,10 +67,10 @@ func SetThreads(n int) {
 	pool.threads.Store(int32(min(n, maxThreads)))
 }
 
-// Run calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when all are
+// runTasks calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when all are
 // done. Tasks must write to disjoint memory. A call from inside a task, or while another goroutine's region is running,
 // runs its tasks on the calling goroutine.
-func Run(tasks int, task func(int)) {
+func runTasks(tasks int, task func(int)) {
 	if tasks <= 1 || !pool.busy.TryLock() {
 		runAlone(tasks, task)
 		return
@@ -114,7 +114,7 @@ func For(n, grain int, body func(lo, hi int)) {
 		body(0, n)
 		return
 	}
-	Run((n+grain-1)/grain, func(i int) {
+	runTasks((n+grain-1)/grain, func(i int) {
 		body(i*grain, min(n, (i+1)*grain))
 	})
 }

@@ -13,9 +13,9 @@ func TestRunEveryTaskOnce(t *testing.T) {
 		SetThreads(threads)
 		for _, tasks := range []int{0, 1, 2, 3, 17, 1000} {
 			count := make([]atomic.Int32, tasks)
-			Run(tasks, func(i int) {
+			runTasks(tasks, func(i int) {
 				if tasks < 20 {
-					time.Sleep(50 * time.Microsecond) // so that a Run that does not wait for the last task fails
+					time.Sleep(50 * time.Microsecond) // so that a runTasks that does not wait for the last task fails
 				}
 				count[i].Add(1)
 			})
@@ -40,8 +40,8 @@ func TestRunNestedAndConcurrent(t *testing.T) {
 			defer wg.Done()
 			for i := range 50 {
 				SetThreads(1 + (g+i)%4)
-				Run(5, func(int) {
-					Run(3, func(int) { total.Add(1) })
+				runTasks(5, func(int) {
+					runTasks(3, func(int) { total.Add(1) })
 				})
 			}
 		}()
@@ -56,7 +56,7 @@ func TestRunNestedAndConcurrent(t *testing.T) {
 func TestWorkersPark(t *testing.T) {
 	defer SetThreads(0)
 	SetThreads(2)
-	Run(2, func(int) {})
+	runTasks(2, func(int) {})
 	deadline := time.Now().Add(5 * time.Second)
 	for !(*pool.workers.Load())[0].parked.Load() {
 		if time.Now().After(deadline) {
@@ -65,7 +65,7 @@ func TestWorkersPark(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	var n atomic.Int32
-	Run(8, func(int) { n.Add(1) })
+	runTasks(8, func(int) { n.Add(1) })
 	if n.Load() != 8 {
 		t.Fatalf("%d of 8 tasks ran", n.Load())
 	}
@@ -73,7 +73,7 @@ func TestWorkersPark(t *testing.T) {
 
 func BenchmarkRegion(b *testing.B) {
 	for b.Loop() {
-		Run(Threads(), func(int) {})
+		runTasks(Threads(), func(int) {})
 	}
 }
 
@@ -81,11 +81,11 @@ func TestParallelCountsSplitWork(t *testing.T) {
 	const nap = 3 * time.Millisecond
 	before := Parallel()
 	time.Sleep(nap)
-	Run(1, func(int) { time.Sleep(nap) }) // one task is not split
+	runTasks(1, func(int) { time.Sleep(nap) }) // one task is not split
 	if d := Parallel() - before; d != 0 {
 		t.Fatalf("%v of serial work were counted", d)
 	}
-	Run(2, func(int) { time.Sleep(nap) })
+	runTasks(2, func(int) { time.Sleep(nap) })
 	if d := Parallel() - before; d < nap {
 		t.Fatalf("%v of split work were counted, want %v at least", d, nap)
 	}

@@ -72,7 +72,7 @@ func forBlocks(blocks int, body func(from, to int)) {
 	last := min(blocks, 2*Threads())
 	long := (blocks - last) / taskBlocks
 	last = blocks - long*taskBlocks
-	Run(long+last, func(i int) {
+	runTasks(long+last, func(i int) {
 		if i < long {
 			body(i*taskBlocks, (i+1)*taskBlocks)
 			return

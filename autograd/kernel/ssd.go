@@ -176,7 +176,7 @@ func (r *ssdRun[T]) forChains(from, to int, body func(c0, c1, h0, h1 int)) {
 	chains := r.chains(from, to)
 	each := max(1, min(most, len(chains)*r.heads/(tasksEach*Threads())))
 	parts := (r.heads + each - 1) / each
-	Run(len(chains)*parts, func(i int) {
+	runTasks(len(chains)*parts, func(i int) {
 		c, h := chains[i/parts], i%parts*each
 		body(c[0], c[1], h, min(r.heads, h+each))
 	})
@@ -353,7 +353,7 @@ func (f *ssdForward[T]) run() {
 	f.carry = scratch.take(f.heads * f.n * f.pp)
 	for from := 0; from < len(f.chunks); from += most {
 		to := min(len(f.chunks), from+most)
-		Run((to-from)*f.Groups, func(i int) {
+		runTasks((to-from)*f.Groups, func(i int) {
 			f.share(&f.shared[i], f.chunks[from+i/f.Groups], i%f.Groups)
 		})
 		f.forChains(from, to, func(c0, c1, h0, h1 int) { f.chain(f.chunks[c0:c1], f.shared[(c0-from)*f.Groups:], h0, h1) })

@@ -104,14 +104,14 @@ func (b *ssdBackward[T]) run() {
 func (b *ssdBackward[T]) segment(from, to int) {
 	n := to - from
 	b.enter(from, to)
-	Run(n*b.Groups, func(i int) { b.share(&b.shared[i], b.chunks[from+i/b.Groups], i%b.Groups) })
+	runTasks(n*b.Groups, func(i int) { b.share(&b.shared[i], b.chunks[from+i/b.Groups], i%b.Groups) })
 	b.forChains(from, to, func(c0, c1, h0, h1 int) {
 		for h := h0; h < h1; h++ {
 			b.chain(c0, c1, from, h)
 		}
 	})
-	Run(n*b.Groups*b.blocks, func(i int) { b.block(from+i/(b.Groups*b.blocks), from, i%(b.Groups*b.blocks)) })
-	Run(2*n*b.Groups, func(i int) {
+	runTasks(n*b.Groups*b.blocks, func(i int) { b.block(from+i/(b.Groups*b.blocks), from, i%(b.Groups*b.blocks)) })
+	runTasks(2*n*b.Groups, func(i int) {
 		sh, c, g := &b.shared[i/2], b.chunks[from+i/2/b.Groups], i/2%b.Groups
 		if i%2 == 0 {
 			b.deliverB(sh, c, g)
