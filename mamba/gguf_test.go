@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"mambatrain/autograd/kernel"
+	"mambatrain/internal/float16"
 )
 
 // ggufSum is a relative bound for a sum that numpy and the test add in another order.
@@ -247,12 +247,12 @@ func (c *ggufContents) decode(x ggufFound) []float32 {
 		case "F32":
 			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 		case "F16":
-			v[i] = kernel.FromFP16(binary.LittleEndian.Uint16(b[2*i:]))
+			v[i] = float16.FromFP16(binary.LittleEndian.Uint16(b[2*i:]))
 		case "BF16":
-			v[i] = kernel.FromBF16(binary.LittleEndian.Uint16(b[2*i:]))
+			v[i] = float16.FromBF16(binary.LittleEndian.Uint16(b[2*i:]))
 		case "Q8_0":
 			block := b[i/32*34:]
-			v[i] = kernel.FromFP16(binary.LittleEndian.Uint16(block)) * float32(int8(block[2+i%32]))
+			v[i] = float16.FromFP16(binary.LittleEndian.Uint16(block)) * float32(int8(block[2+i%32]))
 		}
 	}
 	return v

@@ -1,53 +1,12 @@
 package kernel
 
-import "math"
-
-// BF16 rounds x to bfloat16, to nearest even. NaN stays NaN.
-func BF16(x float32) uint16 {
-	b := math.Float32bits(x)
-	if x != x {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
-
-// FromBF16 returns the value of a bfloat16, exactly.
-func FromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
-
-// FP16 rounds x to IEEE half precision, to nearest even, with denormals. What rounds to more than 65504 becomes infinite.
-func FP16(x float32) uint16 {
-	b := math.Float32bits(x)
-	sign := uint16(b >> 16 & 0x8000)
-	b &= 0x7fffffff
-	switch {
-	case b > 0x7f800000: // NaN
-		return sign | 0x7e00
-	case b >= 0x477ff000: // 65520 and above round to infinity
-		return sign | 0x7c00
-	case b < 0x38800000: // below 2⁻¹⁴: adding ½ shifts the fraction into place and rounds it in hardware
-		return sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-0x3f000000)
-	}
-	return sign | uint16((b-0x38000000+0xfff+b>>13&1)>>13)
-}
-
-// FromFP16 returns the value of an IEEE half, exactly.
-func FromFP16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	e, f := uint32(h>>10&31), uint32(h&0x3ff)
-	switch e {
-	case 0:
-		return math.Float32frombits(sign | math.Float32bits(float32(f)*0x1p-24))
-	case 31:
-		return math.Float32frombits(sign | 0x7f800000 | f<<13)
-	}
-	return math.Float32frombits(sign | (e+112)<<23 | f<<13)
-}
+import "mambatrain/internal/float16"
 
 // ToBF16 writes x, rounded to bfloat16, to h.
 func ToBF16(h []uint16, x []float32) {
 	For(len(x), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			h[i] = BF16(x[i])
+			h[i] = float16.BF16(x[i])
 		}
 	})
 }
@@ -56,7 +15,7 @@ func ToBF16(h []uint16, x []float32) {
 func WidenBF16(x []float32, h []uint16) {
 	For(len(h), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			x[i] = FromBF16(h[i])
+			x[i] = float16.FromBF16(h[i])
 		}
 	})
 }
@@ -65,7 +24,7 @@ func WidenBF16(x []float32, h []uint16) {
 func ToFP16(h []uint16, x []float32) {
 	For(len(x), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			h[i] = FP16(x[i])
+			h[i] = float16.FP16(x[i])
 		}
 	})
 }
@@ -74,7 +33,7 @@ func ToFP16(h []uint16, x []float32) {
 func WidenFP16(x []float32, h []uint16) {
 	For(len(h), elementGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			x[i] = FromFP16(h[i])
+			x[i] = float16.FromFP16(h[i])
 		}
 	})
 }

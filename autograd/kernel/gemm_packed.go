@@ -1,6 +1,10 @@
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"mambatrain/internal/float16"
+)
 
 // panel is the width of a packed block: this many outputs are contiguous for every input.
 const panel = 32
@@ -95,7 +99,7 @@ func (p *Packed) row(dst []float32, o int) {
 	}
 	blk, w := p.block16(o / panel)
 	for i := range dst {
-		dst[i] = FromBF16(blk[i/2*2*w+o%panel*2+i%2])
+		dst[i] = float16.FromBF16(blk[i/2*2*w+o%panel*2+i%2])
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand"
 	"testing"
+
+	"mambatrain/internal/float16"
 )
 
 // gemmTol bounds the error of a float32 product of k terms against float64, in units of the result's rms: rounding grows
@@ -103,7 +105,7 @@ func packings(w Mat[float32]) map[string]*Packed {
 	h := make([]uint16, w.Rows*w.Cols)
 	for i := range w.Rows {
 		for j, v := range w.Row(i) {
-			h[i*w.Cols+j] = BF16(v)
+			h[i*w.Cols+j] = float16.BF16(v)
 		}
 	}
 	return map[string]*Packed{"float32": Pack(w), "bf16": PackBF16(h, w.Rows, w.Cols)}
@@ -189,7 +191,7 @@ func TestPackedRoundTrip(t *testing.T) {
 				for i := range out {
 					for j, v := range w.Row(i) {
 						if format == "bf16" {
-							v = FromBF16(BF16(v))
+							v = float16.FromBF16(float16.BF16(v))
 						}
 						if got.Row(i)[j] != v {
 							t.Fatalf("%s (%d, %d) of %d × %d: %g, want %g", format, i, j, out, in, got.Row(i)[j], v)

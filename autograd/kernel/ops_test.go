@@ -291,31 +291,6 @@ func TestScatterAddGather(t *testing.T) {
 	}
 }
 
-// Every half is its own rounding, and rounding goes to the nearest, ties to even.
-func TestHalfRoundTrip(t *testing.T) {
-	for h := range 1 << 16 {
-		if f := FromFP16(uint16(h)); f == f && FP16(f) != uint16(h) {
-			t.Fatalf("fp16 %#04x widens to %g and rounds to %#04x", h, f, FP16(f))
-		}
-		if f := FromBF16(uint16(h)); f == f && BF16(f) != uint16(h) {
-			t.Fatalf("bf16 %#04x widens to %g and rounds to %#04x", h, f, BF16(f))
-		}
-	}
-	for h := uint16(0); h < 0x7bff; h++ {
-		lo, hi := FromFP16(h), FromFP16(h+1)
-		even := h + h&1
-		if mid := lo + (hi-lo)/2; FP16(mid) != even {
-			t.Fatalf("fp16: the middle of %#04x and the next rounds to %#04x", h, FP16(mid))
-		}
-	}
-	if BF16(float32(math.NaN()))&0x7f == 0 || FP16(float32(math.NaN()))&0x3ff == 0 {
-		t.Fatal("NaN is lost")
-	}
-	if FP16(65519) != 0x7bff || FP16(65520) != 0x7c00 {
-		t.Fatal("fp16: overflow border")
-	}
-}
-
 // ulpError is |got − want| in units of want's last place in float32, denormals in units of the smallest normal's.
 func ulpError(got float32, want float64) float64 {
 	w := float32(want)

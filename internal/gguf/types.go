@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"mambatrain/autograd/kernel"
+	"mambatrain/internal/float16"
 )
 
 // Type is the type of a tensor's elements, by its number in the format.
@@ -55,11 +55,11 @@ func (t Type) Encode(v []float32) []byte {
 		}
 	case F16:
 		for _, x := range v {
-			b = binary.LittleEndian.AppendUint16(b, kernel.FP16(x))
+			b = binary.LittleEndian.AppendUint16(b, float16.FP16(x))
 		}
 	case BF16:
 		for _, x := range v {
-			b = binary.LittleEndian.AppendUint16(b, kernel.BF16(x))
+			b = binary.LittleEndian.AppendUint16(b, float16.BF16(x))
 		}
 	case Q8_0:
 		for ; len(v) > 0; v = v[t.Block():] {
@@ -82,7 +82,7 @@ func appendQ8(b []byte, v []float32) []byte {
 	if d != 0 {
 		inverse = 1 / d
 	}
-	b = binary.LittleEndian.AppendUint16(b, kernel.FP16(d))
+	b = binary.LittleEndian.AppendUint16(b, float16.FP16(d))
 	for _, x := range v {
 		b = append(b, byte(int8(math.Round(float64(x*inverse)))))
 	}
