@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"internal/float16":     nil,
 	"internal/gguf":        {"internal/float16"},
 	"internal/inputfile":   nil,
+	"internal/homepath":    nil,
 	"internal/label":       nil,
 	"internal/pyjson":      {"internal/inputfile"},
 	"internal/spelling":    nil,
@@ -32,7 +33,7 @@ var allowed = map[string][]string{
 	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault", "internal/inputfile"},
 	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/pyjson"},
 	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/label", "internal/splitmix"},
-	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock"},
+	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath"},
 	"data/hub/hubtest":     nil,
 	"data/source":          {"data/hub", "internal/fault", "internal/spelling"},
 	"data/tokenizer":       {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/pyjson"},
@@ -53,9 +54,9 @@ var allowed = map[string][]string{
 		"internal/atomicfile", "internal/fault", "internal/format", "internal/label", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
-		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/spelling",
+		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/homepath", "internal/spelling",
 	},
-	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/spelling"},
+	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/homepath", "internal/spelling"},
 }
 
 // keepers lists libraries that only some packages may know.

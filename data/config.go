@@ -24,7 +24,7 @@ type Config struct {
 	Shuffle            bool   `yaml:"shuffle"`
 	Packing            bool   `yaml:"packing"`
 	CarryState         bool   `yaml:"carry_state"`
-	Cache              string `yaml:"cache"` // directory of tokenized data
+	Cache              string `yaml:"cache" path:"true"` // directory of tokenized data
 }
 
 // Default returns the documented defaults.

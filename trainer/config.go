@@ -23,7 +23,7 @@ type Config struct {
 	LabelSmoothingFactor  float64  `yaml:"label_smoothing_factor"`
 	NeftuneNoiseAlpha     float64  `yaml:"neftune_noise_alpha"`
 	LoggingSteps          int      `yaml:"logging_steps"`
-	LoggingDir            string   `yaml:"logging_dir"`
+	LoggingDir            string   `yaml:"logging_dir" path:"true"`
 	EvalSteps             int      `yaml:"eval_steps"`       // 0: at the end of each epoch
 	SaveSteps             int      `yaml:"save_steps"`       // 0: no checkpoints
 	SaveTotalLimit        int      `yaml:"save_total_limit"` // 0: keep all

@@ -97,6 +97,9 @@ func (a *app) markParsed(parent *cobra.Command) {
 
 // applyCommon checks the common flags and sets what is global to the process.
 func (a *app) applyCommon(cmd *cobra.Command) error {
+	if err := cli.ExpandPaths(cmd); err != nil {
+		return err
+	}
 	if a.threads < 0 {
 		return cli.Misusef("--threads must not be negative, got %d", a.threads)
 	}

@@ -37,41 +37,6 @@ type Client struct {
 	Progress func(file string, done, total int64) // may be nil; total is −1 where the server does not tell
 }
 
-// New returns a client as HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE say.
-func New() *Client {
-	home := os.Getenv("HF_HOME")
-	if home == "" {
-		base := os.Getenv("XDG_CACHE_HOME")
-		if user, err := os.UserHomeDir(); base == "" && err == nil {
-			base = filepath.Join(user, ".cache")
-		}
-		home = filepath.Join(base, "huggingface")
-	}
-	h := &Client{
-		Endpoint: strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"), Token: strings.TrimSpace(os.Getenv("HF_TOKEN")),
-		Cache: os.Getenv("HF_HUB_CACHE"),
-	}
-	if h.Endpoint == "" {
-		h.Endpoint = "https://huggingface.co"
-	}
-	if h.Cache == "" {
-		h.Cache = filepath.Join(home, "hub")
-	}
-	if h.Token == "" {
-		path := os.Getenv("HF_TOKEN_PATH")
-		if path == "" {
-			path = filepath.Join(home, "token")
-		}
-		raw, _ := os.ReadFile(path)
-		h.Token = strings.TrimSpace(string(raw))
-	}
-	switch strings.ToLower(os.Getenv("HF_HUB_OFFLINE")) {
-	case "1", "on", "yes", "true":
-		h.Offline = true
-	}
-	return h
-}
-
 var idPattern = regexp.MustCompile(`^[\w.-]*\w(/[\w.-]*\w)?$`)
 
 // IsID reports whether s has the form of a repository's name: name or owner/name.

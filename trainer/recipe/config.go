@@ -9,11 +9,11 @@ import (
 )
 
 // Config is the whole configuration of a training run; its fields are the keys of the YAML file. [Default] says what
-// absent keys mean, configs/reference.yaml explains each.
+// absent keys mean, configs/reference.yaml explains each. Fields tagged path name files: ~ and variables in them are expanded.
 type Config struct {
-	Model                 string             `yaml:"model"`
-	Adapter               string             `yaml:"adapter"`
-	OutputDir             string             `yaml:"output_dir"`
+	Model                 string             `yaml:"model" path:"true"`
+	Adapter               string             `yaml:"adapter" path:"true"`
+	OutputDir             string             `yaml:"output_dir" path:"true"`
 	Seed                  int                `yaml:"seed"`
 	Threads               int                `yaml:"threads"` // 0 = all cores
 	Precision             string             `yaml:"precision"`
@@ -29,8 +29,8 @@ type Config struct {
 
 // DataConfig is the data section: where rows come from and how they become documents.
 type DataConfig struct {
-	Train        Sources  `yaml:"train"`
-	Eval         EvalSets `yaml:"eval"`
+	Train        Sources  `yaml:"train" path:"true"`
+	Eval         EvalSets `yaml:"eval" path:"true"`
 	EvalFraction float64  `yaml:"eval_fraction"`
 	data.Config  `yaml:",inline"`
 }
@@ -42,7 +42,7 @@ type DistributedConfig struct {
 	Shards         int           `yaml:"shards"` // 0 = the number of ranks
 	BucketMB       int           `yaml:"bucket_mb"`
 	ShardOptimizer bool          `yaml:"shard_optimizer"`
-	Library        string        `yaml:"library"`
+	Library        string        `yaml:"library" path:"true"`
 }
 
 // Default returns the configuration of an empty file. model, data.train and output_dir have no default.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"mambatrain/internal/homepath"
 	"mambatrain/internal/spelling"
 )
 
@@ -66,6 +68,31 @@ func CommandError(root *cobra.Command, err error) error {
 	if m := exclusiveFlags.FindStringSubmatch(text); m != nil {
 		return fmt.Errorf("--%s exclude each other", strings.ReplaceAll(m[1], " ", " and --"))
 	}
+	return err
+}
+
+// pathFlags are the flags that name files or directories, in every command that has them.
+var pathFlags = []string{
+	"adapter", "base", "cache", "config", "data", "initial-state", "model", "output", "per-row", "plot", "prompts", "resume", "state",
+	"tokenizer",
+}
+
+// ExpandPaths expands ~ and variables in the paths that flags were given: no shell does it in --model=~/m.
+func ExpandPaths(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains(pathFlags, f.Name) || err != nil {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			paths := list.GetSlice()
+			for i := range paths {
+				paths[i] = homepath.Expand(paths[i])
+			}
+			err = list.Replace(paths)
+			return
+		}
+		err = f.Value.Set(homepath.Expand(f.Value.String()))
+	})
 	return err
 }
 

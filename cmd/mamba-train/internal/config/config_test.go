@@ -199,6 +199,32 @@ func TestDataForms(t *testing.T) {
 	}
 }
 
+// No shell has seen a path in a file, in a variable or behind --set model=.
+func TestPathsAreExpanded(t *testing.T) {
+	t.Setenv("HOME", "/home/ann")
+	t.Setenv("SCRATCH", "/scratch")
+	t.Setenv("MAMBA_TRAIN_DATA_CACHE", "~/cache")
+	c, err := loadText(t, `
+model: ~/m
+adapter: $HOME/a
+output_dir: ${SCRATCH}/out
+data: {train: [~/q.jsonl, {path: $SCRATCH/*.parquet, weight: 2}], eval: {x: "~/e:test"}, template: "~/ $HOME {{.x}}"}
+distributed: {library: ~/lib.so}
+`, "train.logging_dir=~/logs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range [][2]string{
+		{c.Model, "/home/ann/m"}, {c.Adapter, "/home/ann/a"}, {c.OutputDir, "/scratch/out"}, {c.Data.Train[0].Path, "/home/ann/q.jsonl"},
+		{c.Data.Train[1].Path, "/scratch/*.parquet"}, {c.Data.Eval[0].Sources[0].Path, "/home/ann/e:test"}, {c.Data.Cache, "/home/ann/cache"},
+		{c.Train.LoggingDir, "/home/ann/logs"}, {c.Distributed.Library, "/home/ann/lib.so"}, {c.Data.Template, "~/ $HOME {{.x}}"},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("got %s, want %s", got[0], got[1])
+		}
+	}
+}
+
 // What is printed reads back as the same configuration.
 func TestEffectiveYAMLReadsBack(t *testing.T) {
 	full := minimal + `

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/homepath"
 	"mambatrain/internal/spelling"
 	"mambatrain/trainer/recipe"
 )
@@ -136,9 +137,28 @@ func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origi
 			faults.include(g.origin, k.Path, err)
 			continue
 		}
+		if k.namesFiles {
+			expandPaths(fresh)
+		}
 		k.Place.Set(fresh)
 	}
 	return origins
+}
+
+// expandPaths expands ~ and variables in the paths of a value.
+func expandPaths(value reflect.Value) {
+	switch p := value.Addr().Interface().(type) {
+	case *string:
+		*p = homepath.Expand(*p)
+	case *recipe.Sources:
+		for i := range *p {
+			(*p)[i].Path = homepath.Expand((*p)[i].Path)
+		}
+	case *recipe.EvalSets:
+		for i := range *p {
+			expandPaths(reflect.ValueOf(&(*p)[i].Sources).Elem())
+		}
+	}
 }
 
 func newValue(t reflect.Type) reflect.Value { return reflect.New(t).Elem() }

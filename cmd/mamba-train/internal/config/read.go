@@ -20,8 +20,9 @@ import (
 
 // Setting is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
 type Setting struct {
-	Path  string
-	Place reflect.Value
+	Path       string
+	Place      reflect.Value
+	namesFiles bool // its value is the path of a file or directory, or has some
 }
 
 // Settings lists all keys in the order of the file, each with its default.
@@ -39,7 +40,8 @@ func settings(c *recipe.Config) []Setting { return settingsOf("", reflect.ValueO
 
 func settingsOf(prefix string, section reflect.Value) (list []Setting) {
 	for i := range section.NumField() {
-		name, _, _ := strings.Cut(section.Type().Field(i).Tag.Get("yaml"), ",")
+		tag := section.Type().Field(i).Tag
+		name, _, _ := strings.Cut(tag.Get("yaml"), ",")
 		path, place := prefix+name, section.Field(i)
 		if name == "-" {
 			continue
@@ -58,7 +60,7 @@ func settingsOf(prefix string, section reflect.Value) (list []Setting) {
 			list = append(list, settingsOf(path+".", place)...)
 			continue
 		}
-		list = append(list, Setting{path, place})
+		list = append(list, Setting{path, place, tag.Get("path") != ""})
 	}
 	return list
 }
