@@ -63,36 +63,36 @@ func (a *app) doctor(model string) error {
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
-	faults := r.checkKernels()
+	errs := r.checkKernels()
 	if model != "" {
 		dir, err := a.modelDirectory(ctx, model)
 		if err != nil {
 			return cli.WithSignal(ctx, err)
 		}
 		if r.Model, err = checkModel(ctx, dir); err != nil {
-			faults = append(faults, err.Error())
+			errs = append(errs, err)
 		}
 	}
 	if err := a.Result(r, r.text()); err != nil {
 		return err
 	}
-	if len(faults) > 0 {
-		return errors.New(strings.Join(faults, "\n"))
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	a.Say("all is well")
 	return nil
 }
 
-// checkKernels runs the kernels' self-test and returns the faults it found.
-func (r *doctorResult) checkKernels() (faults []string) {
+// checkKernels runs the kernels' self-test and returns what is wrong.
+func (r *doctorResult) checkKernels() (errs []error) {
 	report := kernel.SelfTest()
 	r.GFLOPS, r.GFLOPS16, r.Bandwidth = report.FLOPS/1e9, report.FLOPSBF16/1e9, report.Bandwidth
 	for _, c := range report.Checks {
 		if r.Kernels = append(r.Kernels, kernelCheck(c)); !c.OK {
-			faults = append(faults, fmt.Sprintf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", c.Name, c.Difference))
+			errs = append(errs, fmt.Errorf("the kernel for %s differs from its plain loop by %.2g; MAMBA_TRAIN_KERNELS=generic avoids it", c.Name, c.Difference))
 		}
 	}
-	return faults
+	return errs
 }
 
 // checkModel loads everything of a model directory.

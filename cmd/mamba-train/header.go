@@ -15,17 +15,17 @@ import (
 )
 
 // printHeader says what the run is before its first step, and returns how long it will take, 0 where that is not known.
-func (a *app) printHeader(ctx context.Context, j *recipe.Run, o trainer.Overview) time.Duration {
-	c := j.Config
-	a.line("model", "%s: %s", c.Model, describeModel(j.Model.Config))
+func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview) time.Duration {
+	c := r.Config
+	a.line("model", "%s: %s", c.Model, describeModel(r.Model.Config))
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
-	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(j))
-	a.line("data", "%s", describeData(j))
+	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(r))
+	a.line("data", "%s", describeData(r))
 	a.line("steps", "%s: %s of %d, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), o.StepsPerEpoch, describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", recipe.Bytes(m.Total()), m)
-	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(j.Rows))
-	left := j.TimeLeft(ctx, o)
+	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(r.Rows))
+	left := r.TimeLeft(ctx, o)
 	if left > 0 {
 		a.line("time", "about %s", format.Duration(left))
 	}
@@ -33,7 +33,7 @@ func (a *app) printHeader(ctx context.Context, j *recipe.Run, o trainer.Overview
 	if len(o.Decayed) > 0 {
 		a.Detail("%-9s %s", "decayed", strings.Join(o.Decayed, ", "))
 	}
-	a.printMatches(j.Adapter)
+	a.printMatches(r.Adapter)
 	return left
 }
 
@@ -45,23 +45,23 @@ func describeModel(c mamba.Config) string {
 	return fmt.Sprintf("Mamba, %d layers, hidden size %d, vocabulary %s", c.NumHiddenLayers, c.HiddenSize, format.Count(c.VocabSize))
 }
 
-func describeAdapter(j *recipe.Run) string {
+func describeAdapter(r *recipe.Run) string {
 	switch {
-	case j.Adapter != nil && j.Config.Adapter != "":
-		return ": the adapter " + j.Config.Adapter
-	case j.Adapter != nil:
-		return fmt.Sprintf(": LoRA r %d on %v", j.Adapter.Config.R, j.Adapter.Config.TargetModules)
-	case j.FromScratch:
+	case r.Adapter != nil && r.Config.Adapter != "":
+		return ": the adapter " + r.Config.Adapter
+	case r.Adapter != nil:
+		return fmt.Sprintf(": LoRA r %d on %v", r.Adapter.Config.R, r.Adapter.Config.TargetModules)
+	case r.FromScratch:
 		return ", from scratch"
 	}
 	return ""
 }
 
 // describeData tells what there is and what was left out.
-func describeData(j *recipe.Run) string {
-	s := j.Data.Stats()
-	paths := make([]string, len(j.Config.Data.Train))
-	for i, in := range j.Config.Data.Train {
+func describeData(r *recipe.Run) string {
+	s := r.Data.Stats()
+	paths := make([]string, len(r.Config.Data.Train))
+	for i, in := range r.Config.Data.Train {
 		paths[i] = in.Path
 	}
 	text := fmt.Sprintf("%s: %s, %s, longest %d", strings.Join(paths, ", "), format.Counted(s.Documents, "document"), format.Counted(s.Tokens, "token"), s.Longest)
@@ -73,7 +73,7 @@ func describeData(j *recipe.Run) string {
 			text += fmt.Sprintf(", %s %s", format.Count(left.n), left.what)
 		}
 	}
-	for _, e := range j.Eval {
+	for _, e := range r.Eval {
 		n, _ := e.Source.Batches(0)
 		text += "; eval " + strings.TrimSpace(e.Name+" "+format.Counted(n, "batch"))
 	}
@@ -120,27 +120,27 @@ func formatOf(precision string) kernel.Format {
 }
 
 // dryRun prints the header and the first batches, and stops there.
-func (a *app) dryRun(ctx context.Context, j *recipe.Run) error {
-	o, err := j.Plan()
+func (a *app) dryRun(ctx context.Context, r *recipe.Run) error {
+	o, err := r.Plan()
 	if err != nil {
 		return err
 	}
-	left := a.printHeader(ctx, j, o)
-	for i := range min(2, j.Loader.Total()) {
+	left := a.printHeader(ctx, r, o)
+	for i := range min(2, r.Loader.Total()) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b := j.Loader.At(0, i)
+		b := r.Loader.At(0, i)
 		a.line("batch", "%d: %s, %s, %s counted", i, format.Counted(b.Documents(), "document"), format.Counted(len(b.Tokens), "row"), format.Counted(b.Counted(), "label"))
-		if j.Tokenizer != nil && a.Verbose {
+		if r.Tokenizer != nil && a.Verbose {
 			for d, row := range b.Rows {
-				a.Detail("  row %d: %q", row, j.Tokenizer.Decode(b.Document(d).Tokens))
+				a.Detail("  row %d: %q", row, r.Tokenizer.Decode(b.Document(d).Tokens))
 			}
 		}
 	}
 	return a.Result(dryResult{
-		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: j.Data.Stats().Tokens,
-		Memory: recipe.Memory{Memory: o.Memory}.Total(), Seconds: left.Seconds(), MaxTokens: j.Rows,
+		Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable, Tokens: r.Data.Stats().Tokens,
+		Memory: recipe.Memory{Memory: o.Memory}.Total(), Seconds: left.Seconds(), MaxTokens: r.Rows,
 	}, "")
 }
 

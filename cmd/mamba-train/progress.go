@@ -21,7 +21,7 @@ import (
 // progress shows how a run gets on: one line that changes on a terminal, a line for each logged row elsewhere.
 type progress struct {
 	app      *app
-	job      *recipe.Run // nil until it is prepared
+	run      *recipe.Run // nil until it is prepared
 	resume   bool        // a checkpoint is asked for and has not been found
 	terminal bool
 	bar      *progressbar.ProgressBar
@@ -108,11 +108,11 @@ func abbreviate(names []string) string {
 func (p *progress) begin(o trainer.Overview) {
 	p.steps = o.Steps
 	if p.resume {
-		p.app.Say("%s holds no checkpoint: the run starts from the beginning", p.job.Config.OutputDir)
+		p.app.Say("%s holds no checkpoint: the run starts from the beginning", p.run.Config.OutputDir)
 	}
 	if !p.app.Quiet {
-		p.app.printHeader(context.Background(), p.job, o)
-		p.perRow, p.peak = p.job.Work(), kernel.PeakFLOPS(formatOf(p.job.Config.Precision), peakTime)
+		p.app.printHeader(context.Background(), p.run, o)
+		p.perRow, p.peak = p.run.Work(), kernel.PeakFLOPS(formatOf(p.run.Config.Precision), peakTime)
 	}
 	if !p.terminal {
 		return

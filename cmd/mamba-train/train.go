@@ -115,16 +115,16 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	p := newProgress(a)
 	o.Observer = p.observe
 	collectEarly()
-	j, err := recipe.Prepare(ctx, *c, o)
+	run, err := recipe.Prepare(ctx, *c, o)
 	if err != nil {
 		return err
 	}
-	defer j.Close()
+	defer run.Close()
 	if f.dry {
-		return a.dryRun(ctx, j)
+		return a.dryRun(ctx, run)
 	}
-	p.job, p.resume = j, mode == checkpoint.Resume
-	result, err := j.Train(ctx)
+	p.run, p.resume = run, mode == checkpoint.Resume
+	result, err := run.Train(ctx)
 	p.end()
 	if err != nil {
 		return a.explainStop(ctx, c, err)
@@ -132,7 +132,7 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	if comm.Rank() > 0 {
 		return nil
 	}
-	return a.reportRun(j, result)
+	return a.reportRun(run, result)
 }
 
 // explainStop says how an interrupted run goes on.
@@ -171,8 +171,8 @@ type trainResult struct {
 	PeakRSS         int64       `json:"peak_rss_bytes"`
 }
 
-func (a *app) reportRun(j *recipe.Run, r trainer.Result) error {
-	c := j.Config
+func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
+	c := run.Config
 	out := trainResult{
 		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: cli.Finite(r.TrainLoss), Tokens: r.Tokens,
 		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(),
@@ -191,27 +191,27 @@ func (a *app) reportRun(j *recipe.Run, r trainer.Result) error {
 		if r.StopReason != "" {
 			a.Say("stopped early: %s", r.StopReason)
 		}
-		a.Say("wrote %s: %s", c.OutputDir, resultFiles(j))
+		a.Say("wrote %s: %s", c.OutputDir, resultFiles(run))
 	}
-	a.Say("next: %s", nextCommand(j))
+	a.Say("next: %s", nextCommand(run))
 	return a.Result(out, "")
 }
 
 // resultFiles names the most important files of the result.
-func resultFiles(j *recipe.Run) string {
-	if j.Adapter != nil {
+func resultFiles(run *recipe.Run) string {
+	if run.Adapter != nil {
 		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
 	}
 	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
 }
 
 // nextCommand is what to type next.
-func nextCommand(j *recipe.Run) string {
-	dir := j.Config.OutputDir
+func nextCommand(run *recipe.Run) string {
+	dir := run.Config.OutputDir
 	switch {
-	case j.Adapter != nil:
+	case run.Adapter != nil:
 		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
-	case j.Tokenizer != nil:
+	case run.Tokenizer != nil:
 		return fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", dir)
 	}
 	return fmt.Sprintf("mamba-train generate --model %s --prompt-ids 1,2,3", dir)

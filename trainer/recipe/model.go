@@ -158,8 +158,8 @@ func (l *Model) NeedTokenizer(why string) error {
 	return nil
 }
 
-// Vocabulary says which ids have a token: those below the first result, except the second.
-func (l *Model) Vocabulary() (size int, holes []int) {
+// vocabulary says which ids have a token: those below the first result, except the second.
+func (l *Model) vocabulary() (size int, holes []int) {
 	if l.Tokenizer == nil {
 		return 0, nil
 	}

@@ -33,7 +33,7 @@ func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([
 	}
 	g := o.GenerateOptions
 	g.EOS = m.DefaultGenerate().EOS
-	g.Vocab, g.Suppress = m.Vocabulary()
+	g.Vocab, g.Suppress = m.vocabulary()
 	g.Stop, g.OnToken = nil, nil
 	if len(stops) > 0 {
 		g.Stop = func(_ int, ids []int) bool {

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/data"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
+)
+
+func (a *app) trainTokenizerCommand() *cobra.Command {
+	var f dataFlags
+	var o tokenizer.TrainConfig
+	output := ""
+	cmd := &cobra.Command{
+		Use:     "train-tokenizer",
+		Short:   "Train a byte-level BPE tokenizer on your texts",
+		Example: "  mamba-train data train-tokenizer --data corpus.txt --vocab-size 8192 --output models/new",
+		Args:    cli.NoArguments,
+		RunE:    func(*cobra.Command, []string) error { return a.trainTokenizer(f, o, output) },
+	}
+	f.add(cmd, sourceFlags...)
+	cmd.Flags().IntVar(&o.VocabSize, "vocab-size", 8192, "ids in all: special tokens, 256 bytes, merges")
+	cmd.Flags().IntVar(&o.MinFrequency, "min-frequency", 2, "pairs that are seen less often are not merged")
+	cmd.Flags().StringSliceVar(&o.SpecialTokens, "special-token", nil, "special tokens in the order of their ids; the first ends texts")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "directory for tokenizer.json and tokenizer_config.json")
+	cli.RequireFlags(cmd, "output")
+	return cmd
+}
+
+func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string) error {
+	ctx, stop := cli.NotifyContext()
+	defer stop()
+	c, err := f.read()
+	if err != nil {
+		return err
+	}
+	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataOptions(c), o, output)
+	if err != nil {
+		return cli.WithSignal(ctx, err)
+	}
+	r := struct {
+		Output    string `json:"output"`
+		VocabSize int    `json:"vocab_size"`
+	}{output, t.VocabSize()}
+	return a.Result(r, fmt.Sprintf("wrote %s: %s", output, format.Counted(r.VocabSize, "id")))
+}
