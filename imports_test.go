@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
 	"trainer/plot":         {"trainer/checkpoint"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
-	"trainer/mpi":          {"trainer", "autograd/kernel"},
+	"trainer/mpi":          {"trainer", "autograd/kernel", "internal/fault"},
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 		"internal/atomicfile", "internal/fault", "internal/format", "internal/label", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
-		"trainer", "trainer/checkpoint", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/homepath", "internal/spelling",
+		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/homepath", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/homepath", "internal/spelling"},
 }

@@ -22,9 +22,6 @@ type RanksError struct {
 
 func (e *RanksError) Error() string { return "trainer: ranks: " + e.Problem }
 
-// ExitCode is the process's exit code: wrong use.
-func (e *RanksError) ExitCode() int { return 2 }
-
 // maxShards is far more than there are ranks to divide them over.
 const maxShards = 1 << 16
 

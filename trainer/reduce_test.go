@@ -1,39 +1,23 @@
 package trainer
 
 import (
-	"sync"
 	"testing"
 	"time"
 
 	ag "mambatrain/autograd"
 )
 
-// counter is one of two ranks, and counts the elements that it is asked to sum.
+// counter is one of two ranks, and sends the numbers of elements that it is asked to sum.
 type counter struct {
 	SingleProcess
-	mu  sync.Mutex
-	sum int
+	sums chan int
 }
 
 func (c *counter) Size() int { return 2 }
 
 func (c *counter) AllReduce(x []float32) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sum += len(x)
+	c.sums <- len(x)
 	return nil
-}
-
-func (c *counter) waitFor(sum int) bool {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		c.mu.Lock()
-		enough := c.sum >= sum
-		c.mu.Unlock()
-		if enough {
-			return true
-		}
-	}
-	return false
 }
 
 // While the lower layers are still computed, the matrices of the upper ones are summed: they do not wait for the small
@@ -52,7 +36,7 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 			total += n
 		}
 	}
-	comm := &counter{}
+	comm := &counter{sums: make(chan int, len(params))}
 	r := newReducer(newLayout(params, DefaultBucketBytes), params, comm, 1)
 	r.overlap = true
 	r.begin()
@@ -61,8 +45,14 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	for i := len(params) - 1; i >= half; i-- {
 		ready(params[i])
 	}
-	if want := layers / 2 * 3 * shareGrain; !comm.waitFor(want) {
-		t.Errorf("after half of the layers %d elements have been summed, want %d", comm.sum, want)
+	summed := 0
+	for want := layers / 2 * 3 * shareGrain; summed < want; {
+		select {
+		case n := <-comm.sums:
+			summed += n
+		case <-time.After(time.Minute):
+			t.Fatalf("after half of the layers %d elements have been summed, want %d", summed, want)
+		}
 	}
 	for i := half - 1; i >= 0; i-- {
 		ready(params[i])
@@ -70,7 +60,11 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	if err := r.finish(); err != nil {
 		t.Fatal(err)
 	}
-	if comm.sum != total {
-		t.Errorf("%d elements have been summed, want %d", comm.sum, total)
+	close(comm.sums)
+	for n := range comm.sums {
+		summed += n
+	}
+	if summed != total {
+		t.Errorf("%d elements have been summed, want %d", summed, total)
 	}
 }

@@ -53,7 +53,7 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 	if c, ok := comm.(*mpi.Comm); ok {
 		context.AfterFunc(ctx, func() {
 			if s, ok := context.Cause(ctx).(cli.Interrupt); ok && s.Signal == syscall.SIGTERM {
-				c.Hurry()
+				c.ShortenTimeouts()
 			}
 		})
 	}

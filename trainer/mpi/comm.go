@@ -1,6 +1,7 @@
 package mpi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -10,13 +11,13 @@ import (
 	"mambatrain/trainer"
 )
 
-// Comm is a communicator of several ranks. One call at a time may be under way, beside Abort and Hurry.
+// Comm is a communicator of several ranks. One call at a time may be in progress, except for Abort and ShortenTimeouts.
 type Comm struct {
 	lib        library
 	rank, size int
 	host       string
-	options    Options
-	jobs       chan *job
+	config     Config
+	requests   chan *request
 	watch      watchdog
 	heart      *heartbeat
 	closed     atomic.Bool
@@ -29,19 +30,24 @@ type Comm struct {
 
 var _ trainer.Communicator = (*Comm)(nil)
 
-// job is a call that the MPI thread makes.
-type job struct {
+// request is a call that the MPI thread makes.
+type request struct {
 	name string
 	run  func() error
 	done chan error
-	// waits says that the others may be long in coming: rank 0 writes files meanwhile.
+	// waits means that the others may be late: rank 0 writes files meanwhile.
 	waits bool
 }
 
 // start opens the library on a thread of its own, MPI_THREAD_FUNNELED, and joins the other ranks.
-func start(open func() (library, error), l launched, o Options) (*Comm, error) {
-	c := &Comm{host: hostName(), options: o.withDefaults(), jobs: make(chan *job)}
-	c.rank, c.size, c.heart = l.rank, l.size, newHeartbeat(c.options.Silence)
+func start(open func() (library, error), l launch, config Config) (*Comm, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("mpi: %w", err)
+	}
+	config.connectTimeout = cmp.Or(config.connectTimeout, connectTimeout)
+	c := &Comm{host: hostName(), config: config, requests: make(chan *request)}
+	c.rank, c.size, c.heart = l.rank, l.size, newHeartbeat(config)
+	c.watch.ticker = config.newTicker(watchTick)
 	ready := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -54,10 +60,10 @@ func start(open func() (library, error), l launched, o Options) (*Comm, error) {
 	if err := <-ready; err != nil {
 		return nil, err
 	}
-	go c.watch.run(c.options.Timeout, func(j *job, limit time.Duration) {
-		c.lost(fmt.Sprintf("%s has not finished in %v: another rank is stuck, lost or cut off", j.name, limit))
+	go c.watch.run(config.Timeout, func(r *request, limit time.Duration) {
+		c.lost(fmt.Sprintf("%s has not finished in %v: another rank is stuck, lost or cut off", r.name, limit))
 	})
-	peers, err := c.meet()
+	peers, err := c.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -65,20 +71,20 @@ func start(open func() (library, error), l launched, o Options) (*Comm, error) {
 	return c, nil
 }
 
-// lost ends this process because another rank will not come any more. MPI is not asked: its thread may be waiting for
+// lost ends this process because another rank will never call. MPI is not asked: its thread may be waiting for
 // that rank.
 func (c *Comm) lost(reason string) {
-	c.options.Print(fmt.Sprintf("%s%s; start again with --resume", Prefix(c), reason))
+	c.config.Print(fmt.Sprintf("%s%s; start again with --resume", Prefix(c), reason))
 	c.heart.stop(failing)
 	if c.heart.cutOff() {
-		endLauncher()
+		killLauncher()
 	}
-	c.options.Exit(exitLost)
+	c.config.Exit(ExitLost)
 }
 
 // join compares what the launcher promised with what the library found: one that belongs to another launcher knows of no
 // other ranks and would let each of them train alone.
-func (c *Comm) join(open func() (library, error), l launched) (err error) {
+func (c *Comm) join(open func() (library, error), l launch) (err error) {
 	if c.lib, err = open(); err != nil {
 		return err
 	}
@@ -96,40 +102,38 @@ func (c *Comm) join(open func() (library, error), l launched) (err error) {
 	return errors.Join(err, c.lib.finalize())
 }
 
-// serve makes the calls that other goroutines ask for. It never ends: libraries may not like to lose the thread that
-// has initialised them.
+// serve makes the calls that other goroutines request. It never ends: libraries may not survive the end of the thread that
+// has initialized them.
 func (c *Comm) serve() {
-	for j := range c.jobs {
-		c.watch.begin(j)
-		err := j.run()
+	for r := range c.requests {
+		c.watch.begin(r)
+		err := r.run()
 		c.watch.end()
-		j.done <- err
+		r.done <- err
 	}
 }
 
-// do runs j on the MPI thread and waits for it.
-func (c *Comm) do(j job) error {
+// do runs r on the MPI thread and waits for it.
+func (c *Comm) do(r request) error {
 	if c.closed.Load() {
-		return &ErrLost{fmt.Errorf("%s after Close", j.name)}
+		return &LostError{fmt.Errorf("%s after Close", r.name)}
 	}
-	j.done = make(chan error, 1)
-	c.jobs <- &j
-	if err := <-j.done; err != nil {
-		return &ErrLost{err}
+	r.done = make(chan error, 1)
+	c.requests <- &r
+	if err := <-r.done; err != nil {
+		return &LostError{err}
 	}
 	return nil
 }
 
-// ErrLost is the error of a call that failed, most often because another rank has died.
-type ErrLost struct{ err error }
+// LostError is the error of a call that failed, most often because another rank has died.
+type LostError struct{ err error }
 
-func (e *ErrLost) Error() string { return "mpi: " + e.err.Error() }
-func (e *ErrLost) Unwrap() error { return e.err }
+func (e *LostError) Error() string { return "mpi: " + e.err.Error() }
+func (e *LostError) Unwrap() error { return e.err }
 
-// ExitCode is the process's exit code, EX_TEMPFAIL of sysexits.h.
-func (e *ErrLost) ExitCode() int { return exitLost }
-
-const exitLost = 75
+// ExitLost is the exit code of a process that ends because another rank is lost: EX_TEMPFAIL of sysexits.h.
+const ExitLost = 75
 
 // Rank is this process's number, from 0.
 func (c *Comm) Rank() int { return c.rank }
@@ -154,7 +158,7 @@ func (c *Comm) combine(name string, x []float64, op func(recv, send []float64) e
 	if len(x) == 0 {
 		return nil
 	}
-	return c.do(job{name: name, run: func() error {
+	return c.do(request{name: name, run: func() error {
 		c.sent = append(c.sent[:0], x...)
 		return op(x, c.sent)
 	}})
@@ -165,7 +169,7 @@ const broadcastBytes = 1 << 30
 
 // Broadcast copies root's x to all ranks.
 func (c *Comm) Broadcast(x []byte, root int) error {
-	return c.do(job{name: "broadcast", run: func() error {
+	return c.do(request{name: "broadcast", run: func() error {
 		for len(x) > 0 {
 			n := min(len(x), broadcastBytes)
 			if err := c.lib.broadcast(x[:n], root); err != nil {
@@ -179,45 +183,46 @@ func (c *Comm) Broadcast(x []byte, root int) error {
 
 // Barrier returns when all ranks have called it.
 func (c *Comm) Barrier() error {
-	return c.do(job{name: "barrier", waits: true, run: c.lib.barrier})
+	return c.do(request{name: "barrier", waits: true, run: c.lib.barrier})
 }
 
 const (
-	// abortPatience is how long a call under way may keep MPI_Abort waiting.
-	abortPatience = 5 * time.Second
-	// lastWords is the time that a launcher has to pass the message on: MPICH's drops what it has not read when it ends a job.
-	lastWords = 200 * time.Millisecond
+	// abortTimeout is how long MPI_Abort waits for a call in progress.
+	abortTimeout = 5 * time.Second
+	// messageTime is the time that a launcher has to forward the message: MPICH's drops what it has not read when it ends a
+	// job.
+	messageTime = 200 * time.Millisecond
 )
 
-// Abort prints the message and ends all ranks with the exit code. It does not return, unless Options.Exit does.
+// Abort prints the message and ends all ranks with the exit code. It does not return, unless Config.Exit does.
 func (c *Comm) Abort(code int, message string) {
-	c.options.Print(Prefix(c) + message)
+	c.config.Print(Prefix(c) + message)
 	c.heart.stop(failing)
 	if !c.closed.Swap(true) {
-		time.Sleep(lastWords)
-		deadline := time.After(abortPatience)
-		j := &job{name: "abort", done: make(chan error, 1), run: func() error {
+		time.Sleep(messageTime)
+		deadline := time.After(abortTimeout)
+		r := &request{name: "abort", done: make(chan error, 1), run: func() error {
 			c.lib.abort(code)
 			return nil
 		}}
 		select {
-		case c.jobs <- j:
+		case c.requests <- r:
 			select {
-			case <-j.done:
+			case <-r.done:
 			case <-deadline:
 			}
 		case <-deadline:
 		}
 	}
-	c.options.Exit(code)
+	c.config.Exit(code)
 }
 
-// Close waits for all ranks and leaves MPI. A process that ends without it has failed in the eyes of its launcher.
+// Close waits for all ranks and leaves MPI. A launcher takes a process that ends without it for failed.
 func (c *Comm) Close() error {
 	if c.closed.Load() {
 		return nil
 	}
-	err := c.do(job{name: "finalize", waits: true, run: c.lib.finalize})
+	err := c.do(request{name: "finalize", waits: true, run: c.lib.finalize})
 	c.closed.Store(true)
 	if err != nil {
 		c.heart.stop(failing)
@@ -227,9 +232,9 @@ func (c *Comm) Close() error {
 	return nil
 }
 
-// Hurry shortens the time that a reduction may take to seconds: when a scheduler has announced the end, the remaining
-// time is for the checkpoint and not for ranks that are gone already.
-func (c *Comm) Hurry() { c.watch.hurry() }
+// ShortenTimeouts limits the time of a reduction to seconds. When a scheduler has announced the end, the remaining time is
+// for the checkpoint and not for ranks that are gone already.
+func (c *Comm) ShortenTimeouts() { c.watch.shorten() }
 
 // Prefix marks the lines of one rank of several; it is empty for a rank alone.
 func Prefix(c trainer.Communicator) string {

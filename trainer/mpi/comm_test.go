@@ -13,8 +13,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// together runs f on every rank and returns the errors by rank.
-func together(comms []*Comm, f func(c *Comm) error) []error {
+// onEach runs f on every rank and returns the errors by rank.
+func onEach(comms []*Comm, f func(c *Comm) error) []error {
 	errs := make([]error, len(comms))
 	var wg sync.WaitGroup
 	for i, c := range comms {
@@ -24,13 +24,20 @@ func together(comms []*Comm, f func(c *Comm) error) []error {
 	return errs
 }
 
-func mustTogether(t *testing.T, comms []*Comm, f func(c *Comm) error) {
+func mustOnEach(t *testing.T, comms []*Comm, f func(c *Comm) error) {
 	t.Helper()
-	for i, err := range together(comms, f) {
+	for i, err := range onEach(comms, f) {
 		if err != nil {
 			t.Fatalf("rank %d: %v", i, err)
 		}
 	}
+}
+
+// inBuckets returns the default settings with another size of buckets.
+func inBuckets(bytes int) Config {
+	c := Default()
+	c.BucketBytes = bytes
+	return c
 }
 
 // gradients are n numbers of very different sizes, so that the order of a sum shows in its bits.
@@ -65,7 +72,7 @@ func sameBits(a, b []float32) bool {
 
 func TestOrderedSumIsTheTree(t *testing.T) {
 	for ranks := 1; ranks <= 9; ranks++ {
-		comms := InProcess(ranks, Options{BucketBytes: 4 * 60_000})
+		comms := InProcess(ranks, inBuckets(4*60_000))
 		sizes := []int{0, 1, ranks, 63, 64, 65, 200}
 		if ranks <= 4 {
 			sizes = append(sizes, 3<<16, 200_001) // several shares and buckets
@@ -76,7 +83,7 @@ func TestOrderedSumIsTheTree(t *testing.T) {
 				parts = append(parts, gradients(r, n))
 			}
 			want := treeOf(parts)
-			mustTogether(t, comms, func(c *Comm) error {
+			mustOnEach(t, comms, func(c *Comm) error {
 				all, own := gradients(c.Rank(), n), gradients(c.Rank(), n)
 				if err := c.AllReduce(all); err != nil {
 					return err
@@ -112,7 +119,7 @@ func TestShardsOnFewerRanksHaveTheSameBits(t *testing.T) {
 	}
 	want := treeOf(parts)
 	for _, ranks := range []int{2, 4, 8} {
-		mustTogether(t, InProcess(ranks, Options{}), func(c *Comm) error {
+		mustOnEach(t, InProcess(ranks, Default()), func(c *Comm) error {
 			own := shards / ranks
 			x := treeOf(parts[c.Rank()*own : (c.Rank()+1)*own])
 			if err := c.AllReduce(x); err != nil {
@@ -128,7 +135,9 @@ func TestShardsOnFewerRanksHaveTheSameBits(t *testing.T) {
 
 func TestCollectives(t *testing.T) {
 	const ranks = 3
-	mustTogether(t, InProcess(ranks, Options{Native: true, BucketBytes: 16}), func(c *Comm) error {
+	native := inBuckets(16)
+	native.Native = true
+	mustOnEach(t, InProcess(ranks, native), func(c *Comm) error {
 		x := []float32{1, 2, 3, 4, 5, float32(c.Rank())}
 		sum, largest := []float64{float64(c.Rank()), 1}, []float64{float64(c.Rank()), -float64(c.Rank())}
 		text := []byte("rank 0")
@@ -146,12 +155,12 @@ func TestCollectives(t *testing.T) {
 }
 
 func TestCallsAfterCloseFail(t *testing.T) {
-	mustTogether(t, InProcess(2, Options{}), func(c *Comm) error {
+	mustOnEach(t, InProcess(2, Default()), func(c *Comm) error {
 		if err := c.Close(); err != nil {
 			return err
 		}
-		var lost *ErrLost
-		if err := c.Barrier(); !errors.As(err, &lost) || lost.ExitCode() != 75 {
+		var lost *LostError
+		if err := c.Barrier(); !errors.As(err, &lost) {
 			t.Errorf("barrier after Close: got %v", err)
 		}
 		return nil
@@ -159,7 +168,7 @@ func TestCallsAfterCloseFail(t *testing.T) {
 }
 
 func TestCallsThatDoNotMatchFail(t *testing.T) {
-	errs := together(InProcess(2, Options{}), func(c *Comm) error {
+	errs := onEach(InProcess(2, Default()), func(c *Comm) error {
 		if c.Rank() == 0 {
 			return c.Barrier()
 		}
@@ -173,7 +182,7 @@ func TestCallsThatDoNotMatchFail(t *testing.T) {
 }
 
 func TestMeasure(t *testing.T) {
-	mustTogether(t, InProcess(2, Options{}), func(c *Comm) error {
+	mustOnEach(t, InProcess(2, Default()), func(c *Comm) error {
 		list, err := Measure(c, 3, 4, 4096)
 		if len(list) != 2 || list[0].Bytes != 4 || list[1].Bytes != 4096 || list[0].Seconds <= 0 || list[1].Seconds <= 0 {
 			t.Errorf("got %v", list)
@@ -182,70 +191,85 @@ func TestMeasure(t *testing.T) {
 	})
 }
 
-// farewell records how a rank ends.
-type farewell struct {
+// exitRecorder records how ranks end.
+type exitRecorder struct {
 	mu    sync.Mutex
 	lines []string
 	ended chan int
 }
 
-func newFarewell() *farewell { return &farewell{ended: make(chan int, 8)} }
+func newExitRecorder() *exitRecorder { return &exitRecorder{ended: make(chan int, 8)} }
 
-func (f *farewell) options(timeout time.Duration) Options {
-	return Options{Timeout: timeout, Exit: func(code int) { f.ended <- code }, Print: func(line string) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.lines = append(f.lines, line)
-	}}
+// config returns settings under which time passes only as the test says.
+func (r *exitRecorder) config() Config {
+	c := Default()
+	c.clock, c.connectTimeout = newManualTicker, hangs
+	c.Exit = func(code int) { r.ended <- code }
+	c.Print = func(line string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.lines = append(r.lines, line)
+	}
+	return c
 }
 
-func (f *farewell) text() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return strings.Join(f.lines, "\n")
+func (r *exitRecorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.lines, "\n")
 }
 
 func TestWatchdogEndsARankWhoseCallHangs(t *testing.T) {
-	f := newFarewell()
-	comms := InProcess(2, f.options(300*time.Millisecond))
-	go comms[0].AllReduce(make([]float32, 10)) // rank 1 never comes
-	select {
-	case code := <-f.ended:
-		if code != 75 || !strings.Contains(f.text(), "all-reduce has not finished in 300ms") || !strings.Contains(f.text(), "rank 0/2") {
-			t.Errorf("got exit code %d and %q", code, f.text())
-		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("the watchdog did not bark")
+	r := newExitRecorder()
+	c := r.config()
+	c.Timeout = 3 * watchTick
+	comms := InProcess(2, c)
+	go comms[0].AllReduce(make([]float32, 10)) // rank 1 never calls
+	waitFor(t, "the call is in progress", func() bool { return comms[0].watch.current.Load() != nil })
+	ticks := 0
+	for tick(comms[0].watch.ticker) {
+		ticks++
+	}
+	if code := <-r.ended; code != 75 || !strings.Contains(r.text(), "all-reduce has not finished in 300ms") || !strings.Contains(r.text(), "rank 0/2") {
+		t.Errorf("got exit code %d and %q", code, r.text())
+	}
+	if ticks != 5 { // one notices the call, three are allowed
+		t.Errorf("ended after %d ticks, want 5", ticks)
 	}
 }
 
 func TestWatchdogLetsManyShortCallsPass(t *testing.T) {
-	f := newFarewell()
-	began := time.Now()
-	mustTogether(t, InProcess(2, f.options(300*time.Millisecond)), func(c *Comm) error {
-		// The number of calls must not depend on a rank's own clock.
-		for range 10 {
-			time.Sleep(70 * time.Millisecond)
-			if err := c.Barrier(); err != nil {
-				return err
+	r := newExitRecorder()
+	c := r.config()
+	c.Timeout = 3 * watchTick
+	comms := InProcess(2, c)
+	for range 10 {
+		done := make(chan error, 2)
+		go func() { done <- comms[0].Barrier() }()
+		waitFor(t, "the call is in progress", func() bool { return comms[0].watch.current.Load() != nil })
+		tick(comms[0].watch.ticker)
+		tick(comms[0].watch.ticker)
+		go func() { done <- comms[1].Barrier() }()
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
 			}
 		}
-		return nil
-	})
-	if len(f.ended) > 0 {
-		t.Errorf("ended after %v: %s", time.Since(began), f.text())
+	}
+	if len(r.ended) > 0 {
+		t.Errorf("ended: %s", r.text())
 	}
 }
 
-func TestHurryShortensReductionsOnly(t *testing.T) {
+func TestShortenTimeouts_ofReductionsOnly(t *testing.T) {
 	var w watchdog
-	reduction, wait := &job{name: "all-reduce"}, &job{name: "barrier", waits: true}
+	reduction, wait := &request{name: "all-reduce"}, &request{name: "barrier", waits: true}
 	if got := w.limit(reduction, time.Minute); got != time.Minute {
 		t.Errorf("before: got %v", got)
 	}
-	w.hurry()
-	if got := w.limit(reduction, time.Minute); got != hurryLimit {
-		t.Errorf("in a hurry: got %v, want %v", got, hurryLimit)
+	w.shorten()
+	if got := w.limit(reduction, time.Minute); got != shortTimeout {
+		t.Errorf("shortened: got %v, want %v", got, shortTimeout)
 	}
 	if got := w.limit(wait, time.Minute); got != time.Minute {
 		t.Errorf("waiting for rank 0's files: got %v, want a minute", got)
@@ -260,17 +284,17 @@ func TestHurryShortensReductionsOnly(t *testing.T) {
 }
 
 func TestAbortEndsTheOthersCalls(t *testing.T) {
-	f := newFarewell()
-	comms := InProcess(3, f.options(time.Minute))
-	errs := together(comms, func(c *Comm) error {
+	r := newExitRecorder()
+	comms := InProcess(3, r.config())
+	errs := onEach(comms, func(c *Comm) error {
 		if c.Rank() == 1 {
 			c.Abort(3, "the disk is gone")
 			return nil
 		}
 		return c.Barrier()
 	})
-	if code := <-f.ended; code != 3 || !strings.Contains(f.text(), "the disk is gone") {
-		t.Errorf("got exit code %d and %q", code, f.text())
+	if code := <-r.ended; code != 3 || !strings.Contains(r.text(), "the disk is gone") {
+		t.Errorf("got exit code %d and %q", code, r.text())
 	}
 	if errs[0] == nil || errs[2] == nil {
 		t.Errorf("the others' calls: got %v", errs)

@@ -13,7 +13,7 @@ import (
 // tooFewCores returns a warning if this rank may use fewer cores than its part of the host's: mpirun binds each rank to
 // one core if there are up to two, and Go takes the cores that it is bound to for all that there are. Slurm's binding is
 // what the user has asked for.
-func (l launched) tooFewCores() string {
+func (l launch) tooFewCores() string {
 	if l.local == 0 {
 		return ""
 	}
@@ -25,7 +25,7 @@ func (l launched) tooFewCores() string {
 }
 
 // cores is this rank's part of the host's cores, unless the process may not use more anyway.
-func (l launched) cores() int {
+func (l launch) cores() int {
 	if l.local < 2 {
 		return 0
 	}

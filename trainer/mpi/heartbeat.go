@@ -9,43 +9,45 @@ import (
 	"time"
 )
 
-// heartbeat tells a rank that computes from one that will never come. For MPI both are late: it has no notion of a rank
-// that is stopped or cut off. So each rank also sends a word every second to its peers, apart from MPI, and listens for
-// theirs: rank 0 has all others for peers, and they have rank 0. The goroutines that do this run beside the kernels and
-// while files are read or written; only a process that is stopped, dead or cut off falls silent.
+// heartbeat distinguishes a rank that computes from one that will never call. For MPI both are late: it does not notice a
+// rank that is stopped or cut off. So each rank also sends its status to its peers every second, outside MPI, and listens
+// for theirs: rank 0's peers are all others, and theirs is rank 0. The goroutines that do this run while kernels compute
+// and files are read or written; only a process that is stopped, dead or cut off falls silent.
 type heartbeat struct {
-	every time.Duration
-	done  chan struct{}
-	once  sync.Once
+	every  time.Duration
+	ticker ticker
+	done   chan struct{}
+	once   sync.Once
 
 	mu    sync.Mutex
 	peers []*peer
 }
 
-// word is what a rank says about itself, one byte on its connection.
-type word byte
+// status is what a rank sends about itself, one byte on its connection.
+type status byte
 
 const (
-	alive    word = 'a'
-	finished word = 'z' // it has left MPI in good order
-	failing  word = 'f' // it has told the user why, and ends the job
-	gone     word = 0   // nothing was said: the connection has ended by itself
+	alive    status = 'a'
+	finished status = 'z' // it has left MPI normally
+	failing  status = 'f' // it has told the user why, and ends the job
+	gone     status = 0   // never sent: the connection has ended without a last status
 )
 
 const (
-	// silentBeats is how many beats may fail to come before a peer is lost.
+	// silentBeats is how many beats may be missing before a peer is lost.
 	silentBeats = 20
-	// farewellBeats is the time that a launcher has to end this process after a peer has said that it fails.
-	farewellBeats = 5
-	// onTheWay is how many beats a network may hold.
-	onTheWay = 3
+	// failingBeats is the time that a launcher has to end this process after a peer has reported that it fails.
+	failingBeats = 5
+	// inFlightBeats is how many beats the network may be delivering.
+	inFlightBeats = 3
 )
 
-func newHeartbeat(silence time.Duration) *heartbeat {
-	return &heartbeat{every: silence / silentBeats, done: make(chan struct{})}
+func newHeartbeat(c Config) *heartbeat {
+	every := c.Silence / silentBeats
+	return &heartbeat{every: every, ticker: c.newTicker(every), done: make(chan struct{})}
 }
 
-// watch begins to send and to listen. It calls lost, once, with what has happened to a peer that is lost.
+// watch starts sending and listening. It calls lost, once, with what has happened to a peer that is lost.
 func (h *heartbeat) watch(peers []*peer, lost func(reason string)) {
 	h.mu.Lock()
 	h.peers = peers
@@ -59,15 +61,14 @@ func (h *heartbeat) watch(peers []*peer, lost func(reason string)) {
 // run counts its own beats instead of reading the clock. If the whole job is suspended and continued, all clocks jump;
 // what counts is how long a peer is silent while this rank runs.
 func (h *heartbeat) run(lost func(reason string)) {
-	ticker := time.NewTicker(h.every)
-	defer ticker.Stop()
+	defer h.ticker.stop()
 	for {
 		select {
 		case <-h.done:
 			return
-		case <-ticker.C:
+		case <-h.ticker.ticks():
 		}
-		h.say(alive)
+		h.send(alive)
 		for _, p := range h.peers {
 			if reason := p.beat(h.every); reason != "" {
 				lost(reason)
@@ -77,24 +78,24 @@ func (h *heartbeat) run(lost func(reason string)) {
 	}
 }
 
-// say tells all peers. Whether it arrives is for them to find out.
-func (h *heartbeat) say(w word) {
+// send sends a status to all peers. It does not check whether it arrives: they notice if it does not.
+func (h *heartbeat) send(s status) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.peers {
-		p.conn.Write([]byte{byte(w)})
+		p.conn.Write([]byte{byte(s)})
 	}
 }
 
-// stop ends the heartbeat with a last word.
-func (h *heartbeat) stop(last word) {
+// stop ends the heartbeat with a last status.
+func (h *heartbeat) stop(last status) {
 	h.once.Do(func() {
 		close(h.done)
-		h.say(last)
+		h.send(last)
 	})
 }
 
-// cutOff says whether the host of a peer is.
+// cutOff reports whether the host of a peer is cut off.
 func (h *heartbeat) cutOff() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +109,7 @@ type peer struct {
 	conn net.Conn
 
 	heard  atomic.Bool  // since the last beat
-	last   atomic.Int32 // word
+	last   atomic.Int32 // status
 	silent int          // beats in a row
 }
 
@@ -118,7 +119,7 @@ func newPeer(rank int, host string, conn net.Conn) *peer {
 	return p
 }
 
-// listen takes in what the peer says until the connection ends.
+// listen receives the peer's status until the connection ends.
 func (p *peer) listen() {
 	defer p.conn.Close()
 	b := make([]byte, 64)
@@ -141,13 +142,13 @@ func (p *peer) beat(every time.Duration) string {
 	if p.heard.Swap(false) {
 		p.silent = 0
 	}
-	switch w := word(p.last.Load()); {
-	case w == finished:
-	case w == gone:
+	switch last := status(p.last.Load()); {
+	case last == finished:
+	case last == gone:
 		return fmt.Sprintf("rank %d on %s has ended without a word: killed, crashed or out of memory", p.rank, p.host)
-	case w == failing && p.silent >= farewellBeats:
+	case last == failing && p.silent >= failingBeats:
 		return fmt.Sprintf("rank %d on %s has given up", p.rank, p.host)
-	case w == alive && p.silent >= silentBeats:
+	case last == alive && p.silent >= silentBeats:
 		why := "it is stopped or hangs"
 		if p.cutOff() {
 			why = "its host is down or cut off"
@@ -157,5 +158,5 @@ func (p *peer) beat(every time.Duration) string {
 	return ""
 }
 
-// cutOff says whether nothing arrives at the peer's host. A process that is stopped still has a kernel that acknowledges.
-func (p *peer) cutOff() bool { return unacknowledged(p.conn) > onTheWay }
+// cutOff reports whether nothing arrives at the peer's host. A process that is stopped still has a kernel that acknowledges.
+func (p *peer) cutOff() bool { return unacknowledged(p.conn) > inFlightBeats }

@@ -10,40 +10,67 @@ import (
 	"time"
 )
 
-const shortSilence = 400 * time.Millisecond
-
-func (f *farewell) withHeartbeat() Options {
-	o := f.options(time.Minute)
-	o.Silence = shortSilence
-	return o
-}
-
-// mustEnd waits for as many ranks to end with 75, and returns what they said.
-func (f *farewell) mustEnd(t *testing.T, ranks int) string {
+// mustEnd waits for as many ranks to end with 75, and returns what they printed.
+func (r *exitRecorder) mustEnd(t *testing.T, ranks int) string {
 	t.Helper()
 	for i := range ranks {
 		select {
-		case code := <-f.ended:
+		case code := <-r.ended:
 			if code != 75 {
-				t.Errorf("exit code %d, want 75: %s", code, f.text())
+				t.Errorf("exit code %d, want 75: %s", code, r.text())
 			}
-		case <-time.After(30 * time.Second):
-			t.Fatalf("%d of %d ranks have ended: %s", i, ranks, f.text())
+		case <-time.After(hangs):
+			t.Fatalf("%d of %d ranks have ended: %s", i, ranks, r.text())
 		}
 	}
-	return f.text()
+	return r.text()
 }
 
-// stall makes a rank behave like a stopped process: its connections stand, and nothing comes.
+// stall makes a rank behave like a stopped process: its connections stay open, and nothing is sent.
 func stall(c *Comm) { c.heart.once.Do(func() { close(c.heart.done) }) }
 
+// noRank is stalled in tests of ranks that all run.
+const noRank = -1
+
+// beat lets a beat of all ranks pass, and waits until their peers have received what they sent. It reports whether any
+// still runs. The stalled rank sends nothing.
+func beat(t *testing.T, comms []*Comm, stalled int) bool {
+	t.Helper()
+	running := false
+	for _, c := range comms {
+		if c.rank == stalled {
+			continue
+		}
+		received := func(p *peer) bool { return status(p.last.Load()) == failing }
+		if tick(c.heart.ticker) {
+			running, received = true, func(p *peer) bool { return p.heard.Load() }
+		}
+		for _, p := range c.heart.peers {
+			waitFor(t, fmt.Sprintf("rank %d is heard by rank %d", c.rank, p.rank), func() bool { return received(comms[p.rank].peer(c.rank)) })
+		}
+	}
+	return running
+}
+
+// peer returns this rank's end of the connection to another rank.
+func (c *Comm) peer(rank int) *peer {
+	for _, p := range c.heart.peers {
+		if p.rank == rank {
+			return p
+		}
+	}
+	return nil
+}
+
 func TestStoppedRankIsLost(t *testing.T) {
-	for stopped, others := range map[int][]int{0: {1, 2}, 2: {0, 1}} {
-		f := newFarewell()
-		comms := InProcess(3, f.withHeartbeat())
+	for stopped, others := range map[int]int{0: 2, 2: 2} {
+		r := newExitRecorder()
+		comms := InProcess(3, r.config())
 		stall(comms[stopped])
-		text := f.mustEnd(t, len(others))
-		if want := fmt.Sprintf("rank %d on %s has been silent for %v", stopped, hostName(), shortSilence); !strings.Contains(text, want) {
+		for beat(t, comms, stopped) {
+		}
+		text := r.mustEnd(t, others)
+		if want := fmt.Sprintf("rank %d on %s has been silent for %v", stopped, hostName(), Default().Silence); !strings.Contains(text, want) {
 			t.Errorf("got %q, want %q in it", text, want)
 		}
 	}
@@ -51,44 +78,72 @@ func TestStoppedRankIsLost(t *testing.T) {
 
 // The first lines tell which rank is lost; the others follow rank 0.
 func TestRanksFollowTheOneThatEnds(t *testing.T) {
-	f := newFarewell()
-	comms := InProcess(3, f.withHeartbeat())
+	r := newExitRecorder()
+	comms := InProcess(3, r.config())
 	stall(comms[1])
-	text := f.mustEnd(t, 2)
+	for beat(t, comms, 1) {
+	}
+	text := r.mustEnd(t, 2)
 	if first, rest, _ := strings.Cut(text, "\n"); !strings.Contains(first, "rank 1 on") || !strings.Contains(rest, "rank 0 on "+hostName()+" has given up") {
 		t.Errorf("got %q", text)
 	}
 }
 
 func TestKilledRankIsLost(t *testing.T) {
-	f := newFarewell()
-	comms := InProcess(2, f.withHeartbeat())
+	r := newExitRecorder()
+	comms := InProcess(2, r.config())
 	stall(comms[1])
 	comms[1].heart.peers[0].conn.Close() // by the kernel
-	if text := f.mustEnd(t, 1); !strings.Contains(text, "rank 1 on "+hostName()+" has ended without a word") {
+	killed := comms[0].peer(1)
+	waitFor(t, "the connection has ended", func() bool { return status(killed.last.Load()) == gone })
+	for tick(comms[0].heart.ticker) {
+	}
+	if text := r.mustEnd(t, 1); !strings.Contains(text, "rank 1 on "+hostName()+" has ended without a word") {
 		t.Errorf("got %q", text)
 	}
 }
 
-// A rank that computes for long, or that has closed, is not lost.
+// A rank that computes for long while the others wait for it is not lost.
 func TestBusyRankIsNotLost(t *testing.T) {
-	f := newFarewell()
-	mustTogether(t, InProcess(3, f.withHeartbeat()), func(c *Comm) error {
-		if c.Rank() == 0 {
-			for began, x := time.Now(), 1.0; time.Since(began) < 2*shortSilence; x *= 1.000001 {
-			}
+	r := newExitRecorder()
+	comms := InProcess(3, r.config())
+	closed := make(chan error, len(comms))
+	for _, c := range comms[1:] {
+		go func() { closed <- c.Close() }()
+	}
+	for range 2 * silentBeats {
+		if !beat(t, comms, noRank) {
+			t.Fatalf("no rank runs: %s", r.text())
 		}
-		if err := c.Close(); err != nil {
-			return err
+	}
+	go func() { closed <- comms[0].Close() }()
+	for range comms {
+		if err := <-closed; err != nil {
+			t.Error(err)
 		}
-		for _, p := range c.heart.peers {
-			p.conn.Close()
+	}
+	if len(r.ended) > 0 {
+		t.Errorf("ended: %s", r.text())
+	}
+}
+
+// A rank that has closed is silent, and is not lost.
+func TestClosedRankIsNotLost(t *testing.T) {
+	here, there := net.Pipe()
+	p := newPeer(1, "h", here)
+	listened := make(chan struct{})
+	go func() {
+		p.listen()
+		close(listened)
+	}()
+	there.Write([]byte{byte(alive)})
+	there.Write([]byte{byte(finished)})
+	there.Close()
+	<-listened
+	for i := range 2 * silentBeats {
+		if reason := p.beat(time.Second); reason != "" {
+			t.Fatalf("beat %d: %s", i, reason)
 		}
-		time.Sleep(shortSilence)
-		return nil
-	})
-	if len(f.ended) > 0 {
-		t.Errorf("ended: %s", f.text())
 	}
 }
 
@@ -108,11 +163,11 @@ func TestSilenceIsCountedInOwnBeats(t *testing.T) {
 	}
 }
 
-// stranger is a seat whose rank is not let in: what it hears of rank 0's token is wrong.
-type stranger struct{ *seat }
+// wrongToken is a member whose rank is not accepted: the token that it receives is not rank 0's.
+type wrongToken struct{ *member }
 
-func (s stranger) broadcast(x []byte, root int) error {
-	err := s.seat.broadcast(x, root)
+func (w wrongToken) broadcast(x []byte, root int) error {
+	err := w.member.broadcast(x, root)
 	if _, token, ok := bytes.Cut(x, []byte(`"Token":"`)); ok {
 		token[0] ^= 1
 	}
@@ -121,72 +176,74 @@ func (s stranger) broadcast(x []byte, root int) error {
 
 // A rank that cannot connect goes without a heartbeat, which rank 0 says; the others keep theirs.
 func TestRankWithoutConnection(t *testing.T) {
-	f := newFarewell()
-	r := newRoom(3)
+	r := newExitRecorder()
+	g := newGroup(3)
 	comms := make([]*Comm, 3)
 	var wg sync.WaitGroup
 	for i := range comms {
 		wg.Go(func() {
-			var lib library = &seat{r, i}
+			var lib library = &member{g, i}
 			if i == 1 {
-				lib = stranger{&seat{r, i}}
+				lib = wrongToken{&member{g, i}}
 			}
-			comms[i], _ = start(func() (library, error) { return lib, nil }, launched{rank: i, size: 3}, f.withHeartbeat())
+			comms[i], _ = start(func() (library, error) { return lib, nil }, launch{rank: i, size: 3}, r.config())
 		})
 	}
 	wg.Wait()
-	if text := f.text(); strings.Count(text, "\n") != 0 || !strings.Contains(text, "no heartbeat from rank 1: ") || !strings.Contains(text, "distributed.timeout (1m0s)") {
+	if text := r.text(); strings.Count(text, "\n") != 0 || !strings.Contains(text, "no heartbeat from rank 1: ") || !strings.Contains(text, "distributed.timeout (10m0s)") {
 		t.Errorf("got %q", text)
 	}
 	if n := len(comms[1].heart.peers); n != 0 {
 		t.Errorf("rank 1 has %d peers", n)
 	}
 	stall(comms[2])
-	if text := f.mustEnd(t, 1); !strings.Contains(text, "rank 2 on ") {
+	for tick(comms[0].heart.ticker) {
+	}
+	if text := r.mustEnd(t, 1); !strings.Contains(text, "rank 2 on ") {
 		t.Errorf("got %q", text)
 	}
 }
 
-// Rank 0 is found although some of its addresses lead nowhere or to somebody else, and takes each rank in once.
-func TestCall(t *testing.T) {
+// Rank 0 is found although some of its addresses lead nowhere or to somebody else, and accepts each rank once.
+func TestDial(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	closed.Close()
-	other, _ := openReception(2)
+	other, _ := newAcceptor(2, hangs)
 	defer other.close()
-	r, own := openReception(2)
-	defer r.close()
+	a, own := newAcceptor(2, hangs)
+	defer a.close()
 	own.Addresses = append([]string{closed.Addr().String(), other.listener.Addr().String()}, own.Addresses...)
-	conn := own.call(1, "a host")
+	conn := own.dial(1, "a host", hangs)
 	if conn == nil {
-		t.Fatal("not taken in")
+		t.Fatal("not accepted")
 	}
-	peers, missing := r.guests([]float64{0, 1})
+	peers, missing := a.peers([]float64{0, 1})
 	if len(peers) != 1 || len(missing) != 0 || peers[0].host != "a host" || peers[0].conn.RemoteAddr().String() != conn.LocalAddr().String() {
 		t.Errorf("got peers %v, missing %v", peers, missing)
 	}
-	if own.call(1, "a host") != nil {
-		t.Error("the same rank was taken in twice")
+	if own.dial(1, "a host", hangs) != nil {
+		t.Error("the same rank was accepted twice")
 	}
 }
 
-// Whatever else connects is sent away.
-func FuzzGreet(f *testing.F) {
+// Whatever else connects is refused.
+func FuzzAccept(f *testing.F) {
 	f.Add("TOKEN 1 \"h\"\n")
 	f.Add("TOKEN 9 \"h\"\n")
 	f.Add("GET / HTTP/1.1\r\n\r\n")
 	f.Fuzz(func(t *testing.T, hello string) {
-		r := &reception{token: "SECRET", came: make([]*peer, 2)}
+		a := &acceptor{token: "SECRET", timeout: hangs, accepted: make([]*peer, 2)}
 		ours, theirs := net.Pipe()
 		go func() {
 			theirs.Write([]byte(hello))
 			theirs.Close()
 		}()
-		r.greet(ours)
-		if r.came[1] != nil && !strings.Contains(hello, "SECRET 1") {
-			t.Errorf("%q was taken in", hello)
+		a.accept(ours)
+		if a.accepted[1] != nil && !strings.Contains(hello, "SECRET 1") {
+			t.Errorf("%q was accepted", hello)
 		}
 	})
 }

@@ -8,22 +8,22 @@ import (
 
 // InProcess returns the communicators of n ranks that live in this process and exchange through memory, for tests of
 // what runs on several ranks. Calls that do not match are errors. After Abort every call fails.
-func InProcess(n int, o Options) []*Comm {
-	r := newRoom(n)
+func InProcess(n int, c Config) []*Comm {
+	g := newGroup(n)
 	comms := make([]*Comm, n)
 	var wg sync.WaitGroup
 	for i := range comms {
 		wg.Go(func() {
-			open := func() (library, error) { return &seat{r, i}, nil }
-			comms[i], _ = start(open, launched{name: "test", rank: i, size: n}, o) // a seat does not fail to open
+			open := func() (library, error) { return &member{g, i}, nil }
+			comms[i], _ = start(open, launch{name: "test", rank: i, size: n}, c) // a member does not fail to open
 		})
 	}
 	wg.Wait()
 	return comms
 }
 
-// room is where the ranks of one process meet.
-type room struct {
+// group is the ranks of one process, which exchange through memory.
+type group struct {
 	mu      sync.Mutex
 	all     *sync.Cond
 	ranks   []call
@@ -32,13 +32,13 @@ type room struct {
 	aborted error
 }
 
-func newRoom(ranks int) *room {
-	r := &room{ranks: make([]call, ranks)}
-	r.all = sync.NewCond(&r.mu)
-	return r
+func newGroup(ranks int) *group {
+	g := &group{ranks: make([]call, ranks)}
+	g.all = sync.NewCond(&g.mu)
+	return g
 }
 
-// call is what a rank brings along.
+// call is a rank's part of a collective call.
 type call struct {
 	name    string
 	floats  []float32
@@ -46,55 +46,55 @@ type call struct {
 	bytes   []byte
 }
 
-// meet returns when all ranks are there.
-func (r *room) meet() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	round := r.round
-	r.arrived++
-	if r.arrived == len(r.ranks) {
-		r.arrived = 0
-		r.round++
-		r.all.Broadcast()
+// meet returns when all ranks have called it.
+func (g *group) meet() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	round := g.round
+	g.arrived++
+	if g.arrived == len(g.ranks) {
+		g.arrived = 0
+		g.round++
+		g.all.Broadcast()
 	}
-	for r.round == round && r.aborted == nil {
-		r.all.Wait()
+	for g.round == round && g.aborted == nil {
+		g.all.Wait()
 	}
-	return r.aborted
+	return g.aborted
 }
 
-// seat is one rank's place in a room.
-type seat struct {
-	room *room
-	me   int
+// member is one rank of a group.
+type member struct {
+	group *group
+	me    int
 }
 
-// exchange shows c to the others, lets read look at theirs, and keeps everybody until all have looked.
-func (s *seat) exchange(c call, read func(all []call)) error {
-	s.room.ranks[s.me] = c
-	if err := s.room.meet(); err != nil {
+// exchange shows c to the others, lets read look at theirs, and waits until all have looked.
+func (m *member) exchange(c call, read func(all []call)) error {
+	m.group.ranks[m.me] = c
+	if err := m.group.meet(); err != nil {
 		return err
 	}
 	var mismatch error
-	for i, other := range s.room.ranks {
+	for i, other := range m.group.ranks {
 		if other.name != c.name || len(other.floats) != len(c.floats) || len(other.doubles) != len(c.doubles) || len(other.bytes) != len(c.bytes) {
-			mismatch = fmt.Errorf("rank %d calls %s of %d elements, rank %d %s of %d", s.me, c.name, c.len(), i, other.name, other.len())
+			mismatch = fmt.Errorf("rank %d calls %s of %d elements, rank %d %s of %d", m.me, c.name, c.len(), i, other.name, other.len())
 		}
 	}
 	if mismatch == nil {
-		read(s.room.ranks)
+		read(m.group.ranks)
 	}
-	return errors.Join(mismatch, s.room.meet())
+	return errors.Join(mismatch, m.group.meet())
 }
 
 func (c call) len() int { return len(c.floats) + len(c.doubles) + len(c.bytes) }
 
-func (s *seat) version() string    { return "goroutines" }
-func (s *seat) rank() (int, error) { return s.me, nil }
-func (s *seat) size() (int, error) { return len(s.room.ranks), nil }
+func (m *member) version() string    { return "goroutines" }
+func (m *member) rank() (int, error) { return m.me, nil }
+func (m *member) size() (int, error) { return len(m.group.ranks), nil }
 
-func (s *seat) sumFloat32s(recv, send []float32) error {
-	return s.exchange(call{name: "sum", floats: send}, func(all []call) {
+func (m *member) sumFloat32s(recv, send []float32) error {
+	return m.exchange(call{name: "sum", floats: send}, func(all []call) {
 		clear(recv)
 		for _, c := range all {
 			for i, x := range c.floats {
@@ -104,8 +104,8 @@ func (s *seat) sumFloat32s(recv, send []float32) error {
 	})
 }
 
-func (s *seat) sumFloat64s(recv, send []float64) error {
-	return s.exchange(call{name: "sum", doubles: send}, func(all []call) {
+func (m *member) sumFloat64s(recv, send []float64) error {
+	return m.exchange(call{name: "sum", doubles: send}, func(all []call) {
 		clear(recv)
 		for _, c := range all {
 			for i, x := range c.doubles {
@@ -115,8 +115,8 @@ func (s *seat) sumFloat64s(recv, send []float64) error {
 	})
 }
 
-func (s *seat) maxFloat64s(recv, send []float64) error {
-	return s.exchange(call{name: "max", doubles: send}, func(all []call) {
+func (m *member) maxFloat64s(recv, send []float64) error {
+	return m.exchange(call{name: "max", doubles: send}, func(all []call) {
 		copy(recv, all[0].doubles)
 		for _, c := range all {
 			for i, x := range c.doubles {
@@ -126,38 +126,38 @@ func (s *seat) maxFloat64s(recv, send []float64) error {
 	})
 }
 
-func (s *seat) allToAll(recv, send []float32) error {
-	n := len(send) / len(s.room.ranks)
-	return s.exchange(call{name: "all-to-all", floats: send}, func(all []call) {
+func (m *member) allToAll(recv, send []float32) error {
+	n := len(send) / len(m.group.ranks)
+	return m.exchange(call{name: "all-to-all", floats: send}, func(all []call) {
 		for i, c := range all {
-			copy(recv[i*n:][:n], c.floats[s.me*n:])
+			copy(recv[i*n:][:n], c.floats[m.me*n:])
 		}
 	})
 }
 
-func (s *seat) allGather(recv, send []float32) error {
-	return s.exchange(call{name: "all-gather", floats: send}, func(all []call) {
+func (m *member) allGather(recv, send []float32) error {
+	return m.exchange(call{name: "all-gather", floats: send}, func(all []call) {
 		for i, c := range all {
 			copy(recv[i*len(send):], c.floats)
 		}
 	})
 }
 
-func (s *seat) broadcast(x []byte, root int) error {
+func (m *member) broadcast(x []byte, root int) error {
 	c := call{name: fmt.Sprintf("broadcast from %d", root), bytes: x}
-	return s.exchange(c, func(all []call) {
-		if s.me != root {
+	return m.exchange(c, func(all []call) {
+		if m.me != root {
 			copy(x, all[root].bytes)
 		}
 	})
 }
 
-func (s *seat) barrier() error  { return s.exchange(call{name: "barrier"}, func([]call) {}) }
-func (s *seat) finalize() error { return s.exchange(call{name: "finalize"}, func([]call) {}) }
+func (m *member) barrier() error  { return m.exchange(call{name: "barrier"}, func([]call) {}) }
+func (m *member) finalize() error { return m.exchange(call{name: "finalize"}, func([]call) {}) }
 
-func (s *seat) abort(code int) {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	s.room.aborted = fmt.Errorf("aborted with code %d", code)
-	s.room.all.Broadcast()
+func (m *member) abort(code int) {
+	m.group.mu.Lock()
+	defer m.group.mu.Unlock()
+	m.group.aborted = fmt.Errorf("aborted with code %d", code)
+	m.group.all.Broadcast()
 }

@@ -6,36 +6,36 @@ import (
 	"strconv"
 )
 
-// launched is what the environment says about the launcher that started this process.
-type launched struct {
+// launch is what the environment says about the launcher that started this process.
+type launch struct {
 	name       string // "" without a launcher
 	rank, size int
 	local      int // ranks on this host, 0 if unknown
-	kin        kin
+	family     family
 }
 
-// kin is the family of MPI libraries that a launcher serves.
-type kin int
+// family is the family of MPI libraries that a launcher works with.
+type family int
 
 const (
-	anyKin kin = iota
+	anyFamily family = iota
 	openMPI
 	mpich
 )
 
-// launchers lists the variables by which launchers tell a process its place. Slurm's are those of the job step:
+// launchers lists the variables in which launchers pass a process its place. Slurm's are those of the job step:
 // SLURM_NTASKS is also set in a batch script, which is one process.
 var launchers = []struct {
 	name, rank, size, local string
-	kin                     kin
+	family                  family
 }{
 	{"Open MPI's mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", openMPI},
 	{"MPICH's mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", mpich},
-	{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "", anyKin},
+	{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "", anyFamily},
 }
 
 // detect finds the launcher through env, which is os.LookupEnv outside tests.
-func detect(env func(string) (string, bool)) launched {
+func detect(env func(string) (string, bool)) launch {
 	number := func(name string) (int, bool) {
 		text, _ := env(name)
 		n, err := strconv.Atoi(text)
@@ -47,28 +47,25 @@ func detect(env func(string) (string, bool)) launched {
 		if !ok1 || !ok2 {
 			continue
 		}
-		found := launched{name: l.name, rank: rank, size: size, kin: l.kin}
+		found := launch{name: l.name, rank: rank, size: size, family: l.family}
 		found.local, _ = number(l.local)
-		if _, pmix := env("PMIX_RANK"); pmix && found.kin == anyKin {
-			found.kin = openMPI
+		if _, pmix := env("PMIX_RANK"); pmix && found.family == anyFamily {
+			found.family = openMPI
 		}
 		return found
 	}
-	return launched{size: 1}
+	return launch{size: 1}
 }
 
-// ErrRefused is the error of a process that must not run as one of several: its build has no MPI, or the library
+// RefusedError is the error of a process that must not run as one of several: its build has no MPI, or the library
 // cannot be found or belongs to another launcher.
-type ErrRefused struct{ reason string }
+type RefusedError struct{ reason string }
 
-func (e *ErrRefused) Error() string { return "mpi: " + e.reason }
+func (e *RefusedError) Error() string { return "mpi: " + e.reason }
 
-// ExitCode is the process's exit code, EX_UNAVAILABLE of sysexits.h.
-func (e *ErrRefused) ExitCode() int { return 69 }
+func refusef(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
 
-func refusef(format string, args ...any) error { return &ErrRefused{fmt.Sprintf(format, args...)} }
-
-// hostName is what messages call this host.
+// hostName returns this host's name for messages.
 func hostName() string {
 	h, err := os.Hostname()
 	if err != nil {

@@ -20,18 +20,18 @@ func environment(pairs ...string) func(string) (string, bool) {
 func TestDetect(t *testing.T) {
 	for _, c := range []struct {
 		env  []string
-		want launched
+		want launch
 	}{
-		{nil, launched{size: 1}},
-		{[]string{"OMPI_COMM_WORLD_RANK=2", "OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_LOCAL_SIZE=2"}, launched{"Open MPI's mpirun", 2, 4, 2, openMPI}},
-		{[]string{"PMI_RANK=0", "PMI_SIZE=3"}, launched{"MPICH's mpiexec", 0, 3, 0, mpich}},
-		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2"}, launched{"srun", 1, 2, 0, anyKin}},
-		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2", "PMIX_RANK=1"}, launched{"srun", 1, 2, 0, openMPI}},
+		{nil, launch{size: 1}},
+		{[]string{"OMPI_COMM_WORLD_RANK=2", "OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_LOCAL_SIZE=2"}, launch{"Open MPI's mpirun", 2, 4, 2, openMPI}},
+		{[]string{"PMI_RANK=0", "PMI_SIZE=3"}, launch{"MPICH's mpiexec", 0, 3, 0, mpich}},
+		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2"}, launch{"srun", 1, 2, 0, anyFamily}},
+		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2", "PMIX_RANK=1"}, launch{"srun", 1, 2, 0, openMPI}},
 		// A batch script is one process of a job with four tasks.
-		{[]string{"SLURM_PROCID=0", "SLURM_NTASKS=4"}, launched{size: 1}},
+		{[]string{"SLURM_PROCID=0", "SLURM_NTASKS=4"}, launch{size: 1}},
 		// mpirun within a job step: the inner launcher counts.
-		{[]string{"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"}, launched{"Open MPI's mpirun", 1, 2, 0, openMPI}},
-		{[]string{"PMI_RANK=x", "PMI_SIZE=3"}, launched{size: 1}},
+		{[]string{"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"}, launch{"Open MPI's mpirun", 1, 2, 0, openMPI}},
+		{[]string{"PMI_RANK=x", "PMI_SIZE=3"}, launch{size: 1}},
 	} {
 		if got := detect(environment(c.env...)); got != c.want {
 			t.Errorf("%v: got %+v, want %+v", c.env, got, c.want)
@@ -48,9 +48,9 @@ func (loner) size() (int, error) { return 1, nil }
 func (loner) finalize() error    { return nil }
 
 func TestForeignLibraryIsRefused(t *testing.T) {
-	_, err := start(func() (library, error) { return loner{}, nil }, launched{name: "mpirun", rank: 1, size: 4}, Options{})
-	var refused *ErrRefused
-	if !errors.As(err, &refused) || refused.ExitCode() != 69 || !strings.Contains(err.Error(), "rank 1 of 4") {
+	_, err := start(func() (library, error) { return loner{}, nil }, launch{name: "mpirun", rank: 1, size: 4}, Default())
+	var refused *RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "rank 1 of 4") {
 		t.Errorf("got %v, want a refusal that names both sides", err)
 	}
 }

@@ -8,29 +8,29 @@ import (
 	"mambatrain/trainer"
 )
 
-// Open joins the other ranks if a launcher has started several. Its error is an *ErrRefused if that cannot be. A process
+// Open joins the other ranks if a launcher has started several. Its error is a [*RefusedError] if that cannot be. A process
 // alone loads no library.
-func Open(o Options) (trainer.Communicator, error) {
+func Open(config Config) (trainer.Communicator, error) {
 	l := detect(os.LookupEnv)
 	if l.size <= 1 {
 		return trainer.SingleProcess{}, nil
 	}
 	c, err := start(func() (library, error) {
 		before := readHandlers() // UCX takes signals as soon as it is loaded
-		lib, err := load(l, o.Library)
+		lib, err := load(l, config.Library)
 		if err != nil {
 			return nil, err
 		}
 		err = lib.initialise()
 		before.restore()
 		return lib, err
-	}, l, o)
+	}, l, config)
 	if err != nil {
 		return nil, err
 	}
 	c.cores = l.cores()
 	if line := l.tooFewCores(); line != "" {
-		c.options.Print(Prefix(c) + line)
+		c.config.Print(Prefix(c) + line)
 	}
 	return c, nil
 }

@@ -10,9 +10,9 @@ import (
 
 // Open returns the communicator of a process that runs alone, and refuses to be one of several: without MPI each of them
 // would train by itself, and all would write to the same place.
-func Open(Options) (trainer.Communicator, error) { return openAlone(detect(os.LookupEnv)) }
+func Open(Config) (trainer.Communicator, error) { return openAlone(detect(os.LookupEnv)) }
 
-func openAlone(l launched) (trainer.Communicator, error) {
+func openAlone(l launch) (trainer.Communicator, error) {
 	if l.size > 1 {
 		return nil, refusef("%s has started this as rank %d of %d, but this mamba-train is built without MPI: use the one built with -tags mpi (for Linux on amd64 or arm64), or start it without a launcher", l.name, l.rank, l.size)
 	}

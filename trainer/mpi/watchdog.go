@@ -5,57 +5,59 @@ import (
 	"time"
 )
 
-// watchdog sees calls that take too long.
+// watchdog notices calls that take too long.
 type watchdog struct {
-	now     atomic.Pointer[job] // the call under way
-	hurried atomic.Bool
-	longest atomic.Int64 // nanoseconds of the longest reduction so far
-	began   time.Time    // of now; only the MPI thread uses it
+	ticker  ticker
+	current atomic.Pointer[request] // the call in progress
+	short   atomic.Bool             // timeouts have been shortened
+	longest atomic.Int64            // nanoseconds of the longest reduction so far
+	began   time.Time               // of current; only the MPI thread uses it
 }
 
 const (
-	watchTick  = 100 * time.Millisecond
-	hurryLimit = 5 * time.Second
+	watchTick    = 100 * time.Millisecond
+	shortTimeout = 5 * time.Second
 )
 
-func (w *watchdog) begin(j *job) {
+func (w *watchdog) begin(r *request) {
 	w.began = time.Now()
-	w.now.Store(j)
+	w.current.Store(r)
 }
 
 func (w *watchdog) end() {
-	j := w.now.Swap(nil)
-	if d := int64(time.Since(w.began)); !j.waits && d > w.longest.Load() {
+	r := w.current.Swap(nil)
+	if d := int64(time.Since(w.began)); !r.waits && d > w.longest.Load() {
 		w.longest.Store(d)
 	}
 }
 
-func (w *watchdog) hurry() { w.hurried.Store(true) }
+func (w *watchdog) shorten() { w.short.Store(true) }
 
-// limit is how long j may take. In a hurry it is still twice what a reduction has taken before: ranks differ in speed.
-func (w *watchdog) limit(j *job, timeout time.Duration) time.Duration {
-	if j.waits || !w.hurried.Load() {
+// limit returns how long r may take. A shortened one is still twice what a reduction has taken before: ranks differ in
+// speed.
+func (w *watchdog) limit(r *request, timeout time.Duration) time.Duration {
+	if r.waits || !w.short.Load() {
 		return timeout
 	}
-	return min(timeout, max(hurryLimit, 2*time.Duration(w.longest.Load())))
+	return min(timeout, max(shortTimeout, 2*time.Duration(w.longest.Load())))
 }
 
 // run calls late for a call that takes longer than allowed, and then ends. It counts its own ticks instead of reading
 // the clock, so that a job that was suspended as a whole and then continued is not taken for one that hangs.
-func (w *watchdog) run(timeout time.Duration, late func(*job, time.Duration)) {
-	ticker := time.NewTicker(watchTick)
-	defer ticker.Stop()
-	var seen *job
+func (w *watchdog) run(timeout time.Duration, late func(*request, time.Duration)) {
+	defer w.ticker.stop()
+	var seen *request
 	var waited time.Duration
-	for range ticker.C {
-		j := w.now.Load()
-		if j == nil || j != seen {
-			seen, waited = j, 0
+	for {
+		<-w.ticker.ticks()
+		r := w.current.Load()
+		if r == nil || r != seen {
+			seen, waited = r, 0
 			continue
 		}
 		waited += watchTick
-		if limit := w.limit(j, timeout); waited > limit {
-			late(j, limit)
+		if limit := w.limit(r, timeout); waited > limit {
+			late(r, limit)
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"mambatrain/data"
 	"mambatrain/lora"
 	"mambatrain/trainer"
+	"mambatrain/trainer/mpi"
 )
 
 // Config is the whole configuration of a training run; its fields are the keys of the YAML file. [Default] says what
@@ -65,5 +66,5 @@ func DefaultLoRA() *lora.Config {
 
 // DefaultDistributed returns what an empty distributed section means.
 func DefaultDistributed() *DistributedConfig {
-	return &DistributedConfig{Timeout: 10 * time.Minute, Reduce: "ordered", BucketMB: 4}
+	return &DistributedConfig{Timeout: mpi.Default().Timeout, Reduce: "ordered", BucketMB: trainer.DefaultBucketBytes >> 20}
 }

@@ -14,9 +14,9 @@ func Join(d *DistributedConfig, threads int, print func(line string)) (trainer.C
 	if d == nil {
 		d = DefaultDistributed()
 	}
-	comm, err := mpi.Open(mpi.Options{
-		Library: d.Library, Timeout: d.Timeout, Native: d.Reduce == "native", BucketBytes: d.BucketMB << 20, Print: print,
-	})
+	c := mpi.Default()
+	c.Library, c.Timeout, c.Native, c.BucketBytes, c.Print = d.Library, d.Timeout, d.Reduce == "native", d.BucketMB<<20, print
+	comm, err := mpi.Open(c)
 	if err != nil {
 		return nil, err
 	}

@@ -13,15 +13,16 @@ import (
 	"mambatrain/internal/filelock"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/mpi"
 )
 
 // Exit codes. They are part of the program's interface.
 const (
 	ExitDone       = 0
-	ExitFailed     = 1  // input damaged, disk full, not finite, peer failed
-	ExitMisuse     = 2  // flags, configuration, names that lead nowhere
-	ExitLauncher   = 69 // the MPI library and the launcher do not belong together
-	ExitTryAgain   = 75 // a collective timed out or a rank was lost
+	ExitFailed     = 1            // input damaged, disk full, not finite, peer failed
+	ExitMisuse     = 2            // flags, configuration, names that lead nowhere
+	ExitLauncher   = 69           // the MPI library and the launcher do not belong together
+	ExitTryAgain   = mpi.ExitLost // a collective timed out or a rank was lost
 	ExitSignalBase = 128
 )
 
@@ -51,7 +52,6 @@ func (s Success) Unwrap() error { return s.Err }
 // ExitCode is the one place where errors become exit codes.
 func ExitCode(err error) int {
 	var signal InterruptError
-	var coded interface{ ExitCode() int }
 	switch {
 	case err == nil, errors.As(err, new(Success)):
 		return ExitDone
@@ -60,9 +60,11 @@ func ExitCode(err error) int {
 			return ExitSignalBase + int(n)
 		}
 		return ExitSignalBase + int(syscall.SIGINT)
-	case errors.As(err, &coded):
-		return coded.ExitCode()
-	case errors.As(err, new(misuseError)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
+	case errors.As(err, new(*mpi.LostError)):
+		return ExitTryAgain
+	case errors.As(err, new(*mpi.RefusedError)):
+		return ExitLauncher
+	case errors.As(err, new(misuseError)), errors.As(err, new(*trainer.RanksError)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
 		errors.Is(err, filelock.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
 		return ExitMisuse
 	case errors.Is(err, context.Canceled):

@@ -26,11 +26,11 @@ func unacknowledged(conn net.Conn) int {
 	return n
 }
 
-// endLauncher kills the launcher if it runs on this host. Left alone it would wait for its daemon on a host that is cut
-// off until TCP gives up, 15 minutes by default. It does the same when it is asked to end.
-func endLauncher() {
+// killLauncher kills the launcher if it runs on this host. Left alone it would wait for its daemon on a host that is cut
+// off until TCP gives up, 15 minutes by default. It waits the same way when it is asked to end.
+func killLauncher() {
 	if pid := launcherProcess(); pid != 0 {
-		time.Sleep(lastWords)
+		time.Sleep(messageTime)
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 }

@@ -6,4 +6,4 @@ import "net"
 
 func unacknowledged(net.Conn) int { return 0 }
 
-func endLauncher() {}
+func killLauncher() {}

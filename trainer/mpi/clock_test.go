@@ -1,0 +1,55 @@
+package mpi
+
+import (
+	"testing"
+	"time"
+)
+
+// manualTicker ticks when a test says so.
+type manualTicker struct {
+	c       chan time.Time
+	idle    chan struct{} // its owner waits for the next tick
+	stopped chan struct{}
+}
+
+func newManualTicker(time.Duration) ticker {
+	return &manualTicker{c: make(chan time.Time), idle: make(chan struct{}, 1), stopped: make(chan struct{})}
+}
+
+// ticks is called for each tick.
+func (m *manualTicker) ticks() <-chan time.Time {
+	m.idle <- struct{}{}
+	return m.c
+}
+
+func (m *manualTicker) stop() { close(m.stopped) }
+
+// tick returns when the owner of t has handled a tick; false if it receives no more.
+func tick(t ticker) bool {
+	m := t.(*manualTicker)
+	select {
+	case m.c <- time.Time{}:
+	case <-m.stopped:
+		return false
+	}
+	<-m.idle // which it was before this tick
+	select {
+	case <-m.idle:
+		m.idle <- struct{}{}
+	case <-m.stopped:
+	}
+	return true
+}
+
+// hangs is a time after which something that does not depend on time has failed.
+const hangs = time.Minute
+
+// waitFor waits until a condition holds that another goroutine, or the network, brings about.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(hangs); !holds(); time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}

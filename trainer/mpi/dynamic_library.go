@@ -1,0 +1,212 @@
+//go:build mpi && linux && (amd64 || arm64)
+
+package mpi
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+)
+
+// dynamicLibrary is an MPI library that was opened at run time.
+type dynamicLibrary struct {
+	path   string
+	handle uintptr
+	abi    abi
+	functions
+	// out receives what a call returns through pointers. It lives on the heap: a stack may move between the moment its
+	// address is taken and the call.
+	out struct {
+		a, b int32
+		text [8192]byte // MPI_MAX_LIBRARY_VERSION_STRING in all of them
+	}
+}
+
+// functions are the addresses of what is called.
+type functions struct {
+	initThread, setErrorHandler, errorString, libraryVersion, commRank, commSize,
+	allreduce, alltoall, allgather, bcast, barrierAll, abortAll, finalizeAll uintptr
+}
+
+// load opens the library at the path, or the first one there is that belongs to the launcher.
+func load(l launch, path string) (*dynamicLibrary, error) {
+	paths := candidates(l.family)
+	if path != "" {
+		paths = []string{path}
+	}
+	var failed []string
+	for _, p := range paths {
+		handle, err := purego.Dlopen(p, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+		if err != nil {
+			failed = append(failed, err.Error())
+			continue
+		}
+		d := &dynamicLibrary{path: p, handle: handle}
+		return d, d.bind()
+	}
+	return nil, refusef("%s has started %d processes, but no MPI library can be opened: name it in distributed.library, or install openmpi-bin or mpich\n  %s",
+		l.name, l.size, strings.Join(failed, "\n  "))
+}
+
+func candidates(f family) []string {
+	open, others := []string{"libmpi.so.40"}, []string{"libmpich.so.12", "libmpi.so.12", "libmpi_abi.so.1", "libmpi_abi.so.0"}
+	switch f {
+	case openMPI:
+		return open
+	case mpich:
+		return others
+	}
+	return append(open, others...)
+}
+
+// symbol returns an address in the library, 0 if there is no such name.
+func (d *dynamicLibrary) symbol(name string) uintptr {
+	p, err := purego.Dlsym(d.handle, name)
+	if err != nil {
+		return 0
+	}
+	return p
+}
+
+func (d *dynamicLibrary) bind() error {
+	f := &d.functions
+	for _, e := range []struct {
+		name string
+		at   *uintptr
+	}{
+		{"MPI_Init_thread", &f.initThread}, {"MPI_Comm_set_errhandler", &f.setErrorHandler}, {"MPI_Error_string", &f.errorString},
+		{"MPI_Get_library_version", &f.libraryVersion}, {"MPI_Comm_rank", &f.commRank}, {"MPI_Comm_size", &f.commSize},
+		{"MPI_Allreduce", &f.allreduce}, {"MPI_Alltoall", &f.alltoall}, {"MPI_Allgather", &f.allgather}, {"MPI_Bcast", &f.bcast},
+		{"MPI_Barrier", &f.barrierAll}, {"MPI_Abort", &f.abortAll}, {"MPI_Finalize", &f.finalizeAll},
+	} {
+		if *e.at = d.symbol(e.name); *e.at == 0 {
+			return refusef("%s is no MPI library: it has no %s", d.path, e.name)
+		}
+	}
+	switch {
+	case d.symbol("ompi_mpi_comm_world") != 0:
+		d.abi = openMPIABI(d.symbol)
+	case d.isStandard():
+		d.abi = standardABI
+	default:
+		d.abi = mpichABI
+	}
+	return nil
+}
+
+// isStandard says whether handles are those of MPI 5. MPICH 5 has the function in its own library too, which keeps
+// MPICH's handles; only the file's name tells the two apart.
+func (d *dynamicLibrary) isStandard() bool {
+	version := d.symbol("MPI_Abi_get_version")
+	if version == 0 || !strings.Contains(d.path, "mpi_abi") {
+		return false
+	}
+	r, _, _ := purego.SyscallN(version, address(&d.out.a), address(&d.out.b))
+	return int32(r) == 0 && d.out.a >= 1
+}
+
+// address is where p points, for a call that is over before p moves: memory on the heap does not.
+func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
+
+// call makes a call that returns an MPI error code.
+func (d *dynamicLibrary) call(name string, f uintptr, args ...uintptr) error {
+	r, _, _ := purego.SyscallN(f, args...)
+	code := int32(r)
+	if code == 0 {
+		return nil
+	}
+	if r, _, _ := purego.SyscallN(d.errorString, uintptr(code), address(&d.out.text[0]), address(&d.out.a)); int32(r) != 0 {
+		return fmt.Errorf("%s: error %d", name, code)
+	}
+	return fmt.Errorf("%s: %s", name, d.text())
+}
+
+// text is the string in d.out, of d.out.a bytes.
+func (d *dynamicLibrary) text() string {
+	return string(d.out.text[:min(max(0, int(d.out.a)), len(d.out.text))])
+}
+
+// initialise enters MPI. Errors of later calls are returned instead of ending the process.
+func (d *dynamicLibrary) initialise() error {
+	if err := d.call("MPI_Init_thread", d.initThread, 0, 0, uintptr(d.abi.funneled), address(&d.out.b)); err != nil {
+		return err
+	}
+	if d.out.b < d.abi.funneled {
+		return refusef("%s: its thread level is %d, want MPI_THREAD_FUNNELED (%d)", d.path, d.out.b, d.abi.funneled)
+	}
+	return d.call("MPI_Comm_set_errhandler", d.setErrorHandler, d.abi.world, d.abi.errorsReturn)
+}
+
+func (d *dynamicLibrary) version() string {
+	if d.call("MPI_Get_library_version", d.libraryVersion, address(&d.out.text[0]), address(&d.out.a)) != nil {
+		return d.path
+	}
+	line, _, _ := strings.Cut(strings.Trim(d.text(), "\x00\n "), "\n")
+	line, _, _ = strings.Cut(line, ", package")
+	return fmt.Sprintf("%s, %s, %s", strings.Join(strings.Fields(line), " "), d.abi.name, d.path)
+}
+
+func (d *dynamicLibrary) rank() (int, error) {
+	err := d.call("MPI_Comm_rank", d.commRank, d.abi.world, address(&d.out.a))
+	return int(d.out.a), err
+}
+
+func (d *dynamicLibrary) size() (int, error) {
+	err := d.call("MPI_Comm_size", d.commSize, d.abi.world, address(&d.out.a))
+	return int(d.out.a), err
+}
+
+func (d *dynamicLibrary) sumFloat32s(recv, send []float32) error {
+	return allReduce(d, recv, send, d.abi.float32s, d.abi.sum)
+}
+
+func (d *dynamicLibrary) sumFloat64s(recv, send []float64) error {
+	return allReduce(d, recv, send, d.abi.float64s, d.abi.sum)
+}
+
+func (d *dynamicLibrary) maxFloat64s(recv, send []float64) error {
+	return allReduce(d, recv, send, d.abi.float64s, d.abi.max)
+}
+
+func allReduce[T float32 | float64](d *dynamicLibrary, recv, send []T, kind, op uintptr) error {
+	err := d.call("MPI_Allreduce", d.allreduce, first(send), first(recv), uintptr(len(send)), kind, op, d.abi.world)
+	runtime.KeepAlive(send)
+	runtime.KeepAlive(recv)
+	return err
+}
+
+func (d *dynamicLibrary) allToAll(recv, send []float32) error {
+	n, err := d.size()
+	if err != nil {
+		return err
+	}
+	part := uintptr(len(send) / n)
+	err = d.call("MPI_Alltoall", d.alltoall, first(send), part, d.abi.float32s, first(recv), part, d.abi.float32s, d.abi.world)
+	runtime.KeepAlive(send)
+	runtime.KeepAlive(recv)
+	return err
+}
+
+func (d *dynamicLibrary) allGather(recv, send []float32) error {
+	n := uintptr(len(send))
+	err := d.call("MPI_Allgather", d.allgather, first(send), n, d.abi.float32s, first(recv), n, d.abi.float32s, d.abi.world)
+	runtime.KeepAlive(send)
+	runtime.KeepAlive(recv)
+	return err
+}
+
+func (d *dynamicLibrary) broadcast(x []byte, root int) error {
+	err := d.call("MPI_Bcast", d.bcast, first(x), uintptr(len(x)), d.abi.bytes, uintptr(root), d.abi.world)
+	runtime.KeepAlive(x)
+	return err
+}
+
+func (d *dynamicLibrary) barrier() error  { return d.call("MPI_Barrier", d.barrierAll, d.abi.world) }
+func (d *dynamicLibrary) finalize() error { return d.call("MPI_Finalize", d.finalizeAll) }
+func (d *dynamicLibrary) abort(code int)  { purego.SyscallN(d.abortAll, d.abi.world, uintptr(code)) }
+
+// first is the address of the first element.
+func first[T any](x []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }
