@@ -21,26 +21,43 @@ type addedTokens struct {
 	raw, normalized matcher
 }
 
-func (t *Tokenizer) addTokens(list []addedToken) {
+// addTokens adds tokens whose ids are known. One that was added before, or is repeated, is replaced, but stays special.
+func (t *Tokenizer) addTokens(tokens []addedToken) {
 	v := &t.vocab
-	isSpecial := map[string]bool{}
-	for _, a := range list {
+	place := make(map[string]int, len(t.list)+len(tokens))
+	for i, a := range t.list {
+		place[a.Content] = i
+	}
+	for _, a := range tokens {
 		if a.Content == "" {
 			continue
 		}
+		v.grow(int(a.ID) + 1)
 		v.ids[a.Content], v.tokens[a.ID] = a.ID, a.Content
-		isSpecial[a.Content] = isSpecial[a.Content] || a.Special
-		if !a.Normalized {
-			v.bytes[a.ID] = tokenBytes(a.Content)
-			t.added.raw.add(a)
+		if i, again := place[a.Content]; again {
+			a.Special = a.Special || t.list[i].Special
+			t.list[i] = a
 			continue
 		}
-		a.Content = t.normalize(a.Content).text
-		v.bytes[a.ID] = tokenBytes(a.Content)
-		t.added.normalized.add(a)
+		place[a.Content] = len(t.list)
+		t.list = append(t.list, a)
+	}
+	t.added = addedTokens{}
+	isSpecial := make(map[string]bool, len(t.list))
+	for _, a := range t.list {
+		isSpecial[a.Content] = a.Special
 	}
 	for id, token := range v.tokens {
 		v.special[id] = isSpecial[token]
+	}
+	for _, a := range t.list {
+		into := &t.added.raw
+		if a.Normalized {
+			into, a.Content = &t.added.normalized, t.normalize(a.Content).text
+			v.special[a.ID] = isSpecial[a.Content] // the reference, too, looks for the normalized spelling
+		}
+		v.bytes[a.ID] = tokenBytes(a.Content)
+		into.add(a)
 	}
 }
 
@@ -102,42 +119,43 @@ func (m *matcher) longest(s string) (found *addedToken) {
 
 // split cuts s into added tokens and the text between them: emit gets the bounds of each part in s,
 // and the token's id or −1.
+//
+// As in the reference, the search continues after the token itself, not after the spaces that it strips to its right. Where
+// these are, or begin, an added token, that one is emitted too, and text after it may be emitted a second time.
 func (m *matcher) split(s string, emit func(lo, hi int, id int32)) {
 	done := 0
-	if len(m.nodes) > 0 {
-		for i := 0; i < len(s); {
-			if !m.starts[s[i]] {
-				i++
-				continue
-			}
-			var a *addedToken
-			if m.mayStart(s[i:]) {
-				a = m.longest(s[i:])
-			}
-			if a == nil {
-				i++
-				continue
-			}
-			lo, hi := i, i+len(a.Content)
-			i = hi
-			if a.SingleWord && (endsInWord(s[:lo]) || startsWithWord(s[hi:])) {
-				continue
-			}
-			if a.LStrip {
-				lo -= spacesBefore(s[min(done, lo):lo])
-			}
-			if a.RStrip {
-				hi += spacesAfter(s[hi:])
-			}
-			// The space that an earlier token stripped to its right is not given out twice.
-			lo = max(lo, done)
-			if lo > done {
-				emit(done, lo, -1)
-			}
-			emit(lo, hi, a.ID)
-			done = hi
-			i = max(i, hi)
+	run := 0 // the end of the run of spaces that was found last
+	for i := 0; i < len(s) && len(m.nodes) > 0; {
+		if !m.starts[s[i]] || !m.mayStart(s[i:]) {
+			i++
+			continue
 		}
+		a := m.longest(s[i:])
+		if a == nil {
+			i++
+			continue
+		}
+		lo, hi := i, i+len(a.Content)
+		i = hi
+		if a.SingleWord && (endsInWord(s[:lo]) || startsWithWord(s[hi:])) {
+			continue
+		}
+		if a.LStrip {
+			lo = max(lo-spacesBefore(s[min(done, lo):lo]), done)
+		}
+		if a.RStrip {
+			if hi >= run { // else it is within that run
+				run = hi + spacesAfter(s[hi:])
+			}
+			hi = run
+		}
+		if done < lo {
+			emit(done, lo, -1)
+		}
+		if lo < hi { // else the tokens before have all of it
+			emit(lo, hi, a.ID)
+		}
+		done = hi
 	}
 	if done < len(s) {
 		emit(done, len(s), -1)

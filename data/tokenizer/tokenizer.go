@@ -12,7 +12,6 @@ import (
 	"mambatrain/internal/contenthash"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
-	"mambatrain/internal/pyjson"
 )
 
 // Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for byte-level BPE
@@ -24,8 +23,9 @@ type Tokenizer struct {
 	nfc      bool
 	prefix   bool // a space is put before a text that does not start with one
 	splits   []splitter
-	before   []int32 // ids the post-processor puts before a text …
-	after    []int32 // … and after it
+	before   []int32      // ids the post-processor puts before a text …
+	after    []int32      // … and after it
+	list     []addedToken // all added tokens, each content once
 	words    sync.Pool
 	settings tokenizerConfig
 	digest   string
@@ -35,11 +35,11 @@ type Tokenizer struct {
 type tokenizerConfig struct {
 	bos, eos     int // −1 where there is none
 	chatTemplate string
-	tokens       map[string]string // bos_token, eos_token, pad_token, unk_token: as chat templates see them
+	tokens       map[string]string // bos_token, eos_token and the other special tokens with a name: as chat templates see them
 }
 
-// Load reads the tokenizer of a model directory (tokenizer.json, with tokenizer_config.json,
-// special_tokens_map.json and chat_template.jinja where they are present), or a tokenizer.json named directly.
+// Load reads the tokenizer of a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
+// added_tokens.json and chat_template.jinja if they are present), or a tokenizer.json named directly.
 func Load(path string) (*Tokenizer, error) {
 	file := path
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -102,61 +102,6 @@ func (t *Tokenizer) isSpecial(id int) bool {
 // Digest identifies the tokenizer by the contents of its files.
 func (t *Tokenizer) Digest() string { return t.digest }
 
-// configure reads the files beside tokenizer.json; each may be missing.
-func (t *Tokenizer) configure(dir string) error {
-	var config struct {
-		AddBOS       bool            `json:"add_bos_token"`
-		AddEOS       bool            `json:"add_eos_token"`
-		ChatTemplate json.RawMessage `json:"chat_template"`
-	}
-	names := func(raw map[string]json.RawMessage) {
-		for _, key := range []string{"bos_token", "eos_token", "pad_token", "unk_token"} {
-			if token := tokenContent(raw[key]); token != "" {
-				t.settings.tokens[key] = token
-			}
-		}
-	}
-	for _, name := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
-		path := filepath.Join(dir, name)
-		raw, err := inputfile.Read(path, inputfile.MaxTokenizer)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("tokenizer: %w", err)
-		}
-		var keys map[string]json.RawMessage
-		if err := pyjson.Unmarshal(raw, &keys); err != nil {
-			return fmt.Errorf("tokenizer: %s: %w", path, err)
-		}
-		names(keys)
-		if name == "tokenizer_config.json" {
-			if err := pyjson.Unmarshal(raw, &config); err != nil {
-				return fmt.Errorf("tokenizer: %s: %w", path, err)
-			}
-		}
-		t.digest = contenthash.Sum([]byte(t.digest), raw)
-	}
-	for key, at := range map[string]*int{"bos_token": &t.settings.bos, "eos_token": &t.settings.eos} {
-		token, named := t.settings.tokens[key]
-		if !named {
-			continue
-		}
-		id, ok := t.vocab.id(token)
-		if !ok {
-			return fmt.Errorf("tokenizer: %s: %s is %q, which is no token of tokenizer.json", dir, key, token)
-		}
-		*at = int(id)
-	}
-	if config.AddBOS && t.settings.bos >= 0 && len(t.before) == 0 {
-		t.before = []int32{int32(t.settings.bos)}
-	}
-	if config.AddEOS && t.settings.eos >= 0 && len(t.after) == 0 {
-		t.after = []int32{int32(t.settings.eos)}
-	}
-	return t.loadChatTemplate(dir, config.ChatTemplate)
-}
-
 // loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
 // or a list of named ones, of which "default" counts.
 func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error {
@@ -182,17 +127,4 @@ func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error
 		}
 	}
 	return nil
-}
-
-// tokenContent reads a token given as a text or as an object with its content.
-func tokenContent(raw json.RawMessage) string {
-	var text string
-	if len(raw) == 0 || json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	var object struct{ Content string }
-	if json.Unmarshal(raw, &object) != nil {
-		return ""
-	}
-	return object.Content
 }

@@ -13,12 +13,22 @@ type vocabulary struct {
 	special  []bool
 	byteID   [256]int32       // −1 for a byte without token
 	complete bool             // every byte has a token
+	own      int              // tokens of the model itself, without added ones
 	whole    map[string]int32 // raw bytes of a word → its id, where the model says ignore_merges
 }
 
 func (v *vocabulary) id(token string) (int32, bool) {
 	id, ok := v.ids[token]
 	return id, ok
+}
+
+// grow makes room for ids below n.
+func (v *vocabulary) grow(n int) {
+	if more := n - len(v.tokens); more > 0 {
+		v.tokens = append(v.tokens, make([]string, more)...)
+		v.bytes = append(v.bytes, make([][]byte, more)...)
+		v.special = append(v.special, make([]bool, more)...)
+	}
 }
 
 func newVocabulary(m *bpeModel, added []addedToken) (vocabulary, error) {
@@ -44,7 +54,7 @@ func newVocabulary(m *bpeModel, added []addedToken) (vocabulary, error) {
 		return vocabulary{}, errors.New("model: the vocabulary is empty")
 	}
 	n := int(largest) + 1
-	v := vocabulary{ids: make(map[string]int32, len(m.Vocab)+len(added)), tokens: make([]string, n), bytes: make([][]byte, n), special: make([]bool, n)}
+	v := vocabulary{ids: make(map[string]int32, len(m.Vocab)+len(added)), tokens: make([]string, n), bytes: make([][]byte, n), special: make([]bool, n), own: len(m.Vocab)}
 	if m.IgnoreMerges {
 		v.whole = make(map[string]int32, len(m.Vocab))
 	}

@@ -1,0 +1,368 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mambatrain/internal/contenthash"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
+)
+
+const (
+	configFile   = "tokenizer_config.json"
+	specialsFile = "special_tokens_map.json"
+	addedFile    = "added_tokens.json"
+)
+
+// namedTokens are the keys of special tokens that every tokenizer may have, in the order in which transformers adds them.
+var namedTokens = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
+
+// configure reads the files next to tokenizer.json, each of which may be missing, as transformers 5 does.
+func (t *Tokenizer) configure(dir string) error {
+	var files [3]settings
+	for i, name := range []string{specialsFile, configFile, addedFile} {
+		path := filepath.Join(dir, name)
+		raw, err := inputfile.Read(path, inputfile.MaxTokenizer)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("tokenizer: %w", err)
+		}
+		if files[i], err = parseSettings(raw); err != nil {
+			return fmt.Errorf("tokenizer: %s: %w", path, err)
+		}
+		t.digest = contenthash.Sum([]byte(t.digest), raw)
+	}
+	c := tokenConfig{settings: files[1], specials: files[0], added: files[2]}
+	if err := c.read(t); err != nil {
+		return fmt.Errorf("tokenizer: %s: %w", dir, err)
+	}
+	if err := t.addConfigured(c.tokens); err != nil {
+		return fmt.Errorf("tokenizer: %s: %w", dir, err)
+	}
+	for key, token := range c.named {
+		t.settings.tokens[key] = token.Content
+	}
+	for key, at := range map[string]*int{"bos_token": &t.settings.bos, "eos_token": &t.settings.eos} {
+		if id, ok := t.vocab.id(t.settings.tokens[key]); ok {
+			*at = int(id)
+		}
+	}
+	if c.isTrue("add_bos_token") && t.settings.bos >= 0 && len(t.before) == 0 {
+		t.before = []int32{int32(t.settings.bos)}
+	}
+	if c.isTrue("add_eos_token") && t.settings.eos >= 0 && len(t.after) == 0 {
+		t.after = []int32{int32(t.settings.eos)}
+	}
+	return t.loadChatTemplate(dir, c.values["chat_template"])
+}
+
+// settings is a JSON object whose keys keep their order, in which tokens are added.
+type settings struct {
+	keys   []string
+	values map[string]json.RawMessage
+}
+
+func parseSettings(raw []byte) (s settings, err error) {
+	raw = pyjson.Clean(raw)
+	if err := pyjson.Unmarshal(raw, &s.values); err != nil {
+		return s, err
+	}
+	seen := make(map[string]bool, len(s.values))
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.Token()
+	for d.More() {
+		at, _ := d.Token()
+		key := at.(string)
+		if !seen[key] {
+			seen[key] = true
+			s.keys = append(s.keys, key)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s *settings) set(key string, value json.RawMessage) {
+	if s.values == nil {
+		s.values = map[string]json.RawMessage{}
+	}
+	if _, ok := s.values[key]; !ok {
+		s.keys = append(s.keys, key)
+	}
+	s.values[key] = value
+}
+
+func (s *settings) isTrue(key string) bool { return string(s.values[key]) == "true" }
+
+// isEmpty reports whether Python would take the value for false.
+func (s *settings) isEmpty(key string) bool {
+	v, ok := s.values[key]
+	return !ok || slices.Contains([]string{"null", "[]", "{}", `""`, "false", "0"}, string(v))
+}
+
+// tokenConfig is what the files next to tokenizer.json say about tokens.
+type tokenConfig struct {
+	settings
+	specials, added settings
+
+	tokens []addedToken          // to be added, in order; ID is −1 where the files name none
+	named  map[string]addedToken // by key, such as bos_token
+	order  []string              // keys of named
+}
+
+const (
+	decoderKey    = "added_tokens_decoder"
+	extraKey      = "extra_special_tokens"
+	additionalKey = "additional_special_tokens" // its name before transformers 5
+)
+
+// read collects the tokens: those of added_tokens_decoder, those with a role, and further special ones. Only without
+// added_tokens_decoder do special_tokens_map.json and added_tokens.json count.
+func (c *tokenConfig) read(t *Tokenizer) error {
+	if c.isEmpty(extraKey) && !c.isEmpty(additionalKey) {
+		c.set(extraKey, c.values[additionalKey])
+	}
+	_, whole := c.values[decoderKey]
+	if !whole {
+		for _, key := range c.specials.keys {
+			c.set(key, c.specials.values[key])
+		}
+		if _, ok := c.values[extraKey]; !ok && !c.isEmpty(additionalKey) {
+			c.set(extraKey, c.values[additionalKey])
+		}
+	}
+	if err := c.readNamed(); err != nil {
+		return err
+	}
+	extra, err := c.readExtra()
+	if err != nil {
+		return err
+	}
+	special := map[string]bool{}
+	for _, a := range c.named {
+		special[a.Content] = true
+	}
+	if whole {
+		err = c.readDecoder(t)
+	} else {
+		err = c.readAdded(t, special, extra)
+	}
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, list := range [][]addedToken{t.list, c.tokens} {
+		for _, a := range list {
+			known[a.Content] = true
+		}
+	}
+	for i, a := range c.tokens {
+		c.tokens[i].Special = a.Special || special[a.Content]
+	}
+	var further []addedToken
+	for _, key := range c.order {
+		further = append(further, c.named[key])
+	}
+	for _, a := range append(further, extra...) {
+		if !known[a.Content] {
+			known[a.Content], a.Special = true, true
+			c.tokens = append(c.tokens, a)
+		}
+	}
+	return nil
+}
+
+// readNamed reads the keys that end in _token, and an object under extra_special_tokens, whose keys all name tokens.
+func (c *tokenConfig) readNamed() error {
+	var more settings
+	if bytes.HasPrefix(c.values[extraKey], []byte("{")) {
+		var err error
+		if more, err = parseSettings(c.values[extraKey]); err != nil {
+			return err
+		}
+	}
+	c.named = map[string]addedToken{}
+	read := func(key string, value json.RawMessage) error {
+		if len(value) == 0 || value[0] != '"' && value[0] != '{' {
+			return nil
+		}
+		a, err := parseToken(value, true)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		if a.Content == "" {
+			return nil
+		}
+		if _, again := c.named[key]; !again {
+			c.order = append(c.order, key)
+		}
+		c.named[key] = a
+		return nil
+	}
+	for _, key := range namedTokens {
+		if err := read(key, c.values[key]); err != nil {
+			return err
+		}
+	}
+	for _, key := range c.keys {
+		if _, done := c.named[key]; !done && strings.HasSuffix(key, "_token") {
+			if err := read(key, c.values[key]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, key := range more.keys {
+		if err := read(key, more.values[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readExtra reads a list under extra_special_tokens.
+func (c *tokenConfig) readExtra() (list []addedToken, err error) {
+	if c.isEmpty(extraKey) || c.values[extraKey][0] == '{' {
+		return nil, nil
+	}
+	var values []json.RawMessage
+	if json.Unmarshal(c.values[extraKey], &values) != nil {
+		return nil, fmt.Errorf("%s: want a list of tokens", extraKey)
+	}
+	for _, value := range values {
+		a, err := parseToken(value, true)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", extraKey, err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// readDecoder reads added_tokens_decoder: tokens by their ids. Those that tokenizer.json describes alike are left out.
+func (c *tokenConfig) readDecoder(t *Tokenizer) error {
+	var byID map[string]json.RawMessage
+	if json.Unmarshal(c.values[decoderKey], &byID) != nil {
+		return fmt.Errorf("%s: want an object of tokens by id", decoderKey)
+	}
+	have := make(map[addedToken]bool, len(t.list))
+	for _, a := range t.list {
+		a.ID = -1
+		have[a] = true
+	}
+	for text, value := range byID {
+		id, err := strconv.Atoi(text)
+		if err != nil || id < 0 || id > maxTokenID {
+			return fmt.Errorf("%s: %q is not an id", decoderKey, text)
+		}
+		a, err := parseToken(value, false)
+		if err != nil || value[0] != '{' {
+			return fmt.Errorf("%s: %s: want a token with its content", decoderKey, text)
+		}
+		if !have[a] {
+			a.ID = int32(id)
+			c.tokens = append(c.tokens, a)
+		}
+	}
+	c.sort()
+	return nil
+}
+
+// readAdded reads added_tokens.json: ids by token. tokenizer.json's tokens with the same ids replace them.
+func (c *tokenConfig) readAdded(t *Tokenizer, special map[string]bool, extra []addedToken) error {
+	taken := map[int32]bool{}
+	for _, a := range t.list {
+		taken[a.ID] = true
+	}
+	isSpecial := maps.Clone(special)
+	for _, a := range extra {
+		isSpecial[a.Content] = true
+	}
+	for _, content := range c.added.keys {
+		var id int32
+		if json.Unmarshal(c.added.values[content], &id) != nil || id < 0 || id > maxTokenID {
+			return fmt.Errorf("%s: %q: want an id", addedFile, content)
+		}
+		if !taken[id] {
+			c.tokens = append(c.tokens, addedToken{ID: id, Content: content, Special: isSpecial[content], Normalized: !isSpecial[content]})
+		}
+	}
+	c.sort()
+	return nil
+}
+
+func (c *tokenConfig) sort() {
+	slices.SortFunc(c.tokens, func(a, b addedToken) int { return int(a.ID) - int(b.ID) })
+}
+
+// parseToken reads a token given as a text, which is special, or as an object.
+func parseToken(raw json.RawMessage, special bool) (addedToken, error) {
+	a := addedToken{ID: -1}
+	if json.Unmarshal(raw, &a.Content) == nil {
+		a.Special = special
+		return a, nil
+	}
+	object := struct {
+		addedToken
+		Normalized *bool `json:"normalized"`
+	}{addedToken: addedToken{Special: special}}
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return a, errors.New("want a text, or an object with content")
+	}
+	a = object.addedToken
+	a.ID, a.Normalized = -1, !a.Special
+	if object.Normalized != nil {
+		a.Normalized = *object.Normalized
+	}
+	return a, nil
+}
+
+// addConfigured adds tokens that tokenizer.json does not have, or that replace its own. New ids continue those that are
+// there; one that the files name otherwise is an error, since a row of the model belongs to it.
+func (t *Tokenizer) addConfigured(tokens []addedToken) error {
+	next := int32(t.vocab.own)
+	for _, a := range t.list {
+		next = max(next, a.ID+1)
+	}
+	made := map[string]int32{}
+	for i := range tokens {
+		a := &tokens[i]
+		if a.Content == "" {
+			continue
+		}
+		named := a.ID
+		id, ok := t.vocab.id(a.Content)
+		if !ok {
+			id, ok = made[a.Content]
+		}
+		if a.ID = id; ok {
+			continue
+		}
+		a.ID = next
+		made[a.Content] = next
+		next++
+		if named >= 0 && named != a.ID {
+			return fmt.Errorf("added token %q has id %d, but the next id after tokenizer.json's is %d: add the token to tokenizer.json", a.Content, named, a.ID)
+		}
+		if token := t.Token(int(a.ID)); token != "" {
+			return fmt.Errorf("added token %q would get id %d, which is that of %q: add the token to tokenizer.json", a.Content, a.ID, token)
+		}
+	}
+	if len(tokens) > 0 {
+		t.addTokens(tokens)
+	}
+	return nil
+}
