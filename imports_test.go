@@ -56,7 +56,9 @@ var allowed = map[string][]string{
 	"cmd/mamba-train/internal/cli": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/homepath", "internal/spelling",
 	},
-	"cmd/mamba-train/internal/config": {"trainer/recipe", "data/source", "lora", "internal/fault", "internal/homepath", "internal/spelling"},
+	"cmd/mamba-train/internal/config": {
+		"trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/spelling",
+	},
 }
 
 // keepers lists libraries that only some packages may know.

@@ -424,7 +424,7 @@ func (r benchResult) text() string {
 		text += fmt.Sprintf("%.1f GFLOP/s of matrix products, the machine's peak is %.1f: %s\n", r.GFLOPS, r.PeakGFLOPS, format.Percent(r.Efficiency))
 	}
 	text += fmt.Sprintf("%s of a step is serial: 64 threads could be %.0f times as fast as one at most\n", format.Percent(r.SerialShare), amdahl(r.SerialShare, 64))
-	return text + fmt.Sprintf("peak memory %v", recipe.Bytes(r.PeakRSS))
+	return text + fmt.Sprintf("peak memory %v", format.Bytes(r.PeakRSS))
 }
 
 // amdahl bounds the speed-up on so many threads of work of which a share is serial (Amdahl 1967).

@@ -6,8 +6,8 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/internal/format"
 	"mambatrain/trainer/mpi"
-	"mambatrain/trainer/recipe"
 )
 
 // allReduceBytes are the sizes that are summed: a stop flag, an adapter's gradient and a small model's, and one between.
@@ -51,7 +51,7 @@ func (r allReduceResult) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d ranks, %s\n", r.Ranks, r.Library)
 	for _, t := range r.AllReduce {
-		fmt.Fprintf(&b, "%10v  %10.3f ms", recipe.Bytes(t.Bytes), 1000*t.Seconds)
+		fmt.Fprintf(&b, "%10v  %10.3f ms", format.Bytes(t.Bytes), 1000*t.Seconds)
 		if t.Bytes > 1024 {
 			fmt.Fprintf(&b, "  %8.2f GB/s", float64(t.Bytes)/t.Seconds/1e9)
 		}

@@ -134,7 +134,7 @@ func (r doctorResult) text() string {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-15s "+format+"\n", append([]any{label}, args...)...)
 	}
-	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, recipe.Bytes(r.Memory))
+	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, format.Bytes(r.Memory))
 	line("features", "%s", strings.Join(r.Features, " "))
 	line("kernels", "%s on %d threads", r.versionInfo.Kernels, r.Threads)
 	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
@@ -146,7 +146,7 @@ func (r doctorResult) text() string {
 		line(k.Name, "%s, differs by %.1e, %.0f %s", verdict, k.Difference, k.Rate, k.Unit)
 	}
 	if m := r.Model; m != nil {
-		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), recipe.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
+		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), format.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
 	}
 	return b.String()
 }

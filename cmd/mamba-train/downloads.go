@@ -8,6 +8,7 @@ import (
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/data/hub"
+	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
 
@@ -39,7 +40,7 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 		d.end()
 		d.file = file
 		if !cli.IsTerminal(a.Err) {
-			a.Say("fetching %s (%v)", file, recipe.Bytes(max(0, total)))
+			a.Say("fetching %s (%v)", file, format.Bytes(max(0, total)))
 			return
 		}
 		d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.Err), progressbar.OptionShowBytes(true),

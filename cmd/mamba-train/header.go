@@ -23,7 +23,7 @@ func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview
 	a.line("data", "%s", describeData(r))
 	a.line("steps", "%s: %s of %d, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), o.StepsPerEpoch, describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
-	a.line("memory", "about %v: %s", recipe.Bytes(m.Total()), m)
+	a.line("memory", "about %v: %s", format.Bytes(m.Total()), m)
 	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(r.Rows))
 	left := r.TimeLeft(ctx, o)
 	if left > 0 {

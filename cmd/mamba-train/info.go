@@ -93,15 +93,15 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	}
 	const float32Bytes = 4
 	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
-	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), format.Count(r.Parameters), recipe.Bytes(r.Memory))
+	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory))
 	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, %s", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel,
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
-	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", recipe.Bytes(r.Sequence))
+	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", format.Bytes(r.Sequence))
 	switch t, err := weights.Open(dir); {
 	case err == nil:
 		defer t.Close()
 		r.FileBytes = t.Bytes()
-		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), recipe.Bytes(r.FileBytes), c.DType)
+		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), c.DType)
 	case dir == "" || errors.Is(err, fs.ErrNotExist):
 		text += "\nfiles        no weights"
 	default:
@@ -179,7 +179,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 		r.Trainable += x.Size()
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), recipe.Bytes(r.Memory))
+	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), format.Bytes(r.Memory))
 	for _, v := range d.Compatibility(tie) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
 		fmt.Fprintf(&text, "%-24s %s", v.Reader, v.Support)
@@ -227,8 +227,8 @@ func (a *app) infoRun(f infoFlags) error {
 	}
 	r.Fits = r.Memory <= limit
 	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))
-	text += fmt.Sprintf("\nmemory       at most about %v: %s", recipe.Bytes(r.Memory), m)
+	text += fmt.Sprintf("\nmemory       at most about %v: %s", format.Bytes(r.Memory), m)
 	text += fmt.Sprintf("\nrows         up to %s at once", format.Count(e.Rows))
-	text += fmt.Sprintf("\nlimit        %v, the run %s", recipe.Bytes(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
+	text += fmt.Sprintf("\nlimit        %v, the run %s", format.Bytes(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])
 	return a.Result(r, text)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer/recipe"
@@ -60,7 +61,7 @@ func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 			return o, cli.Misusef("--dtype must be float32, bfloat16 or float16, got %q", dtype)
 		}
 	}
-	size, err := recipe.ParseBytes(shard)
+	size, err := format.ParseBytes(shard)
 	if err != nil || size == 0 {
 		return o, cli.Misusef("--max-shard-size: want a size such as 5GB, got %q", shard)
 	}

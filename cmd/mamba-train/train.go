@@ -187,7 +187,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 	case r.AlreadyFinished:
 		a.Say("%s is finished: %d steps, train loss %.4f; nothing to do", c.OutputDir, r.Steps, r.TrainLoss)
 	default:
-		a.Say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", format.Counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, recipe.Bytes(out.PeakRSS))
+		a.Say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", format.Counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, format.Bytes(out.PeakRSS))
 		if r.StopReason != "" {
 			a.Say("stopped early: %s", r.StopReason)
 		}

@@ -1,4 +1,4 @@
-// Package format writes numbers and durations for people.
+// Package format writes numbers, sizes and durations for people.
 package format
 
 import (

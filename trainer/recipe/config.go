@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mambatrain/data"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/trainer"
 	"mambatrain/trainer/mpi"
@@ -19,7 +20,7 @@ type Config struct {
 	Threads               int                `yaml:"threads"` // 0 = all cores
 	Precision             string             `yaml:"precision"`
 	MaxTokens             int                `yaml:"max_tokens"`   // 0 = chosen from data and memory
-	MemoryLimit           Bytes              `yaml:"memory_limit"` // 0 = what the machine has
+	MemoryLimit           format.Bytes       `yaml:"memory_limit"` // 0 = what the machine has
 	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
 	Init                  string             `yaml:"init"`
 	Data                  DataConfig         `yaml:"data"`

@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
@@ -50,7 +51,7 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 		return nil, err
 	}
 	if most := machineLimit(); m.Total() > most { // its start is drawn even here
-		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", Bytes(m.Total()), Bytes(most))}
+		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", format.Bytes(m.Total()), format.Bytes(most))}
 	}
 	r.Adapter, err = lora.Inject(r.Model, *l, rand.New(rand.NewPCG(0, 0)))
 	return r, invalid(err)

@@ -6,6 +6,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/trainer"
 	"mambatrain/trainer/optim"
 )
@@ -19,7 +20,7 @@ func (m Memory) Total() int64 { return m.Memory.Total() + ownMemory }
 // String lists where memory goes.
 func (m Memory) String() string {
 	return fmt.Sprintf("weights %v, gradients %v, optimiser %v, activations %v",
-		Bytes(m.Weights), Bytes(m.Gradients), Bytes(m.Optimizer), Bytes(m.Activations))
+		format.Bytes(m.Weights), format.Bytes(m.Gradients), format.Bytes(m.Optimizer), format.Bytes(m.Activations))
 }
 
 // usualRows is the number of rows beyond which matrix products gain nothing: larger micro-batches run in parts.
@@ -135,7 +136,7 @@ func (c *Config) refuse(m Memory, saving string) error {
 	if c.MemoryLimit > 0 {
 		what = "memory_limit is"
 	}
-	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", Bytes(need), what, Bytes(c.Limit()), m, saving)}
+	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
 }
 
 // saving names the settings that would make the run smaller.

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/trainer/recipe"
 )
@@ -133,7 +134,7 @@ func texts(n *yaml.Node) ([]string, error) {
 // hasShortForm reports whether values of a type may be written as one text, and also as a list, a map or a number.
 func hasShortForm(t reflect.Type) bool {
 	switch t {
-	case reflect.TypeFor[recipe.Sources](), reflect.TypeFor[recipe.EvalSets](), reflect.TypeFor[recipe.Bytes]():
+	case reflect.TypeFor[recipe.Sources](), reflect.TypeFor[recipe.EvalSets](), reflect.TypeFor[format.Bytes]():
 		return true
 	}
 	return false
@@ -155,7 +156,7 @@ func decode(n *yaml.Node, dst reflect.Value) error {
 		return readSources(n, p)
 	case *recipe.EvalSets:
 		return readEvalSets(n, p)
-	case *recipe.Bytes:
+	case *format.Bytes:
 		return readBytes(n, p)
 	case *[]string:
 		list, err := texts(n)

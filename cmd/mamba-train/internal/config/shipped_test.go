@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
 
@@ -33,7 +34,7 @@ func TestShippedConfigurations(t *testing.T) {
 			continue
 		}
 		if need := e.Memory.Total(); c.MemoryLimit > 0 && need > int64(c.MemoryLimit) {
-			t.Errorf("%s: needs %v, memory_limit is %v", path, recipe.Bytes(need), c.MemoryLimit)
+			t.Errorf("%s: needs %v, memory_limit is %v", path, format.Bytes(need), c.MemoryLimit)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"mambatrain/data/source"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/trainer/recipe"
 )
@@ -152,13 +153,13 @@ func readInit(n *yaml.Node, i *lora.Init) error {
 }
 
 // readBytes reads a size such as 4GiB.
-func readBytes(n *yaml.Node, b *recipe.Bytes) (err error) {
+func readBytes(n *yaml.Node, b *format.Bytes) (err error) {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" && n.Tag != "!!int" {
 		return mismatch("a size such as 4GiB", n)
 	}
 	if *b = 0; n.Value == "" {
 		return nil
 	}
-	*b, err = recipe.ParseBytes(n.Value)
+	*b, err = format.ParseBytes(n.Value)
 	return err
 }
