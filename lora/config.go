@@ -132,10 +132,11 @@ func (c Config) validateSelection(faults *fault.List) {
 			}
 		}
 	}
-	for _, err := range []error{c.RankPattern.check(), c.AlphaPattern.check()} {
-		if err != nil {
-			faults.Add("rank_pattern, alpha_pattern", "%v", err)
-		}
+	if _, err := c.RankPattern.compile(); err != nil {
+		faults.Add("rank_pattern", "%v", err)
+	}
+	if _, err := c.AlphaPattern.compile(); err != nil {
+		faults.Add("alpha_pattern", "%v", err)
 	}
 }
 
@@ -187,12 +188,34 @@ func (c Config) Differences(saved Config) fault.List {
 	return faults
 }
 
-// scale is the factor of B·A for a module.
-func (c Config) scale(path string, rank int) float64 {
-	if alpha, ok := c.AlphaPattern.lookup(path); ok {
-		return c.factor(alpha, rank)
+// strengths tells the rank and the scale of each module.
+type strengths struct {
+	Config
+	ranks  patternTable[int]
+	alphas patternTable[float64]
+}
+
+func (c Config) strengths() (s strengths, err error) {
+	s.Config = c
+	if s.ranks, err = c.RankPattern.compile(); err != nil {
+		return s, fault.Fault{Path: "rank_pattern", Problem: err.Error()}
 	}
-	return c.factor(c.LoraAlpha, rank)
+	if s.alphas, err = c.AlphaPattern.compile(); err != nil {
+		return s, fault.Fault{Path: "alpha_pattern", Problem: err.Error()}
+	}
+	return s, nil
+}
+
+// of returns r and the factor of B·A for a module.
+func (s strengths) of(path string) (rank int, scale float64, err error) {
+	if rank, err = s.ranks.lookup(path, s.R); err != nil {
+		return 0, 0, fault.Fault{Path: "rank_pattern", Problem: err.Error()}
+	}
+	alpha, err := s.alphas.lookup(path, s.LoraAlpha)
+	if err != nil {
+		return 0, 0, fault.Fault{Path: "alpha_pattern", Problem: err.Error()}
+	}
+	return rank, s.factor(alpha, rank), nil
 }
 
 func (c Config) factor(alpha float64, rank int) float64 {
@@ -200,12 +223,4 @@ func (c Config) factor(alpha float64, rank int) float64 {
 		return alpha / math.Sqrt(float64(rank))
 	}
 	return alpha / float64(rank)
-}
-
-// rank is r for a module.
-func (c Config) rank(path string) int {
-	if r, ok := c.RankPattern.lookup(path); ok {
-		return r
-	}
-	return c.R
 }

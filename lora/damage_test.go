@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,104 @@ func TestDamagedAdapters(t *testing.T) {
 	}
 	if accepted == 0 {
 		t.Error("no adapter was left in order: the damage is too great to test much")
+	}
+}
+
+// TestDuplicates: an adapter that has a tensor twice, under whatever spelling of its name, is refused where it is opened,
+// loaded or merged.
+func TestDuplicates(t *testing.T) {
+	from := filepath.Join("testdata", "golden", "seed_recipe", "adapter")
+	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
+	var entries []weights.Entry
+	for _, name := range file.Names() {
+		x, _ := file.Tensor(name)
+		entries = append(entries, weights.FromTensor(name, x, weights.F32))
+	}
+	const module = "base_model.model.backbone.layers.0.mixer.in_proj"
+	again := func(name, other string) weights.Entry {
+		x, ok := file.Tensor(name)
+		if !ok {
+			t.Fatalf("no %s in %v", name, file.Names())
+		}
+		return weights.FromTensor(other, x, weights.F32)
+	}
+	zeros := func(name string, shape ...int) weights.Entry {
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		return weights.FromFloat32s(name, shape, make([]float32, n), weights.F32)
+	}
+	for what, c := range map[string]struct {
+		more []weights.Entry
+		want string
+	}{
+		"with the adapter's name": {[]weights.Entry{again(module+".lora_A.weight", module+".lora_A.default.weight")}, "is the same as"},
+		"with a second prefix":    {[]weights.Entry{again(module+".lora_A.weight", "base_model.model."+module+".lora_A.weight")}, "is the same as"},
+		"without the model's prefix": {[]weights.Entry{
+			again(module+".lora_A.weight", "base_model.model.layers.0.mixer.in_proj.lora_A.weight"),
+			again(module+".lora_B.weight", "base_model.model.layers.0.mixer.in_proj.lora_B.weight"),
+		}, "is adapted twice"},
+		"a parameter, once as a base layer's": {[]weights.Entry{
+			zeros("base_model.model.backbone.norm_f.weight", 64), zeros("base_model.model.backbone.norm_f.base_layer.weight", 64),
+		}, "is the same parameter as"},
+	} {
+		dir := t.TempDir()
+		copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
+		if err := weights.Save(filepath.Join(dir, lora.WeightsFile), append(slices.Clone(entries), c.more...), nil); err != nil {
+			t.Fatal(err)
+		}
+		d, err := lora.Open(dir)
+		if err != nil {
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: error %v, want one with %q", what, err, c.want)
+			}
+			continue
+		}
+		if _, err := d.Load(model(t, "base")); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: loading gives %v, want an error with %q", what, err, c.want)
+		}
+		base := openTensors(t, filepath.Join("testdata", "models", "base"))
+		if _, err := lora.MergeFiles(base, lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 1}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: merging gives %v, want an error with %q", what, err, c.want)
+		}
+		d.Close()
+	}
+}
+
+// TestCopiedTableAndHead: an adapter that brings a table and a head of its own for a tied model merges into what loading
+// it gives.
+func TestCopiedTableAndHead(t *testing.T) {
+	from := filepath.Join("testdata", "golden", "seed_recipe", "adapter")
+	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
+	var entries []weights.Entry
+	for _, name := range file.Names() {
+		if x, _ := file.Tensor(name); !strings.Contains(name, "embeddings") {
+			entries = append(entries, weights.FromTensor(name, x, weights.F32))
+		}
+	}
+	m := model(t, "base")
+	shape := m.Embeddings.Weight.Shape()
+	for i, name := range []string{"backbone.embeddings.weight", "lm_head.weight"} {
+		v := slices.Clone(m.Embeddings.Weight.Float32s())
+		for k := range v {
+			v[k] += 0.125 * float32(i+1)
+		}
+		entries = append(entries, weights.FromFloat32s("base_model.model."+name, shape, v, weights.F32))
+	}
+	dir := t.TempDir()
+	copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
+	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Term{Directory: openDir(t, dir), Weight: 1})
+	if _, err := lora.Load(dir, m); err != nil {
+		t.Fatal(err)
+	}
+	ids := [][]int{{1, 2, 3, 4, 5}}
+	want, got := directLogits(t, m, ids), directLogits(t, load(t, merged), ids)
+	if d, err := lora.LargestDifference(want, got); err != nil || d > 1e-3 {
+		t.Errorf("logits differ by %v, %v", d, err)
 	}
 }
 

@@ -25,7 +25,9 @@ func FuzzParsePeft(f *testing.F) {
 		}
 		c := p.config()
 		c.Validate()
-		c.scale("backbone.layers.0.mixer.in_proj", 4)
+		if s, err := c.strengths(); err == nil {
+			s.of("backbone.layers.0.mixer.in_proj")
+		}
 		if _, err := json.Marshal(c); err != nil && !strings.Contains(err.Error(), "unsupported value") {
 			t.Fatal(err)
 		}

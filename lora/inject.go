@@ -65,11 +65,19 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Config: c, Matches: s.matches, model: m}
+	strengths, err := c.strengths()
+	if err != nil {
+		return nil, fmt.Errorf("lora: config: %w", err)
+	}
 	for _, t := range s.targets {
 		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
 		}
-		l := newLayer(t, c)
+		rank, scale, err := strengths.of(t.Path)
+		if err != nil {
+			return nil, fmt.Errorf("lora: config: %w", err)
+		}
+		l := newLayer(t, c, rank, scale)
 		l.initialize(c, r)
 		a.layers = append(a.layers, l)
 	}
@@ -169,10 +177,18 @@ func Size(m nn.Module, c Config) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	strengths, err := c.strengths()
+	if err != nil {
+		return 0, fmt.Errorf("lora: config: %w", err)
+	}
 	n := 0
 	for _, t := range s.targets {
 		in, out := t.sizes()
-		n += c.rank(t.Path) * (in + out)
+		r, _, err := strengths.of(t.Path)
+		if err != nil {
+			return 0, fmt.Errorf("lora: config: %w", err)
+		}
+		n += r * (in + out)
 		if c.UseDora {
 			n += out
 		}
@@ -184,10 +200,9 @@ func Size(m nn.Module, c Config) (int, error) {
 }
 
 // newLayer makes the adapter of a target with A, B and the magnitude zero.
-func newLayer(t target, c Config) *layer {
-	r := c.rank(t.Path)
+func newLayer(t target, c Config, r int, scale float64) *layer {
 	in, out := t.sizes()
-	a := &nn.LowRank{Scale: c.scale(t.Path, r), From: t.from, To: t.to}
+	a := &nn.LowRank{Scale: scale, From: t.from, To: t.to}
 	name := prefix + t.Path
 	if t.Embedding != nil {
 		a.A, a.B = ag.Zeros(name+".lora_embedding_A", r, in), ag.Zeros(name+".lora_embedding_B", out, r)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -36,7 +35,7 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Config: d.Config, Base: d.Base, model: m}
-	f := fit{m: m, d: d}
+	f := newFit(m, d)
 	for i := range d.modules {
 		f.module(&d.modules[i])
 	}
@@ -56,7 +55,9 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		}
 		a.layers = append(a.layers, l)
 	}
-	sort.SliceStable(a.layers, func(i, j int) bool { return f.place(a.layers[i]) < f.place(a.layers[j]) })
+	sort.SliceStable(a.layers, func(i, j int) bool {
+		return f.slotNames.find(a.layers[i].Path) < f.slotNames.find(a.layers[j].Path)
+	})
 	for _, w := range f.parameters {
 		own, err := w.own()
 		if err != nil {
@@ -76,6 +77,25 @@ type fit struct {
 	heads      []fileParam // meant for a head that is tied until now
 	split      bool        // the head has to be untied
 	faults     fault.List
+
+	slots                 []nn.Slot
+	modelParams           []*ag.Param
+	slotNames, paramNames names
+	adapted               map[string]bool // paths of slots
+	told                  map[string]bool // what an error has listed already
+}
+
+func newFit(m nn.Module, d *Directory) *fit {
+	f := &fit{m: m, d: d, slots: m.Slots(), modelParams: m.Params(), adapted: map[string]bool{}, told: map[string]bool{}}
+	var paths, params []string
+	for _, s := range f.slots {
+		paths = append(paths, s.Path)
+	}
+	for _, p := range f.modelParams {
+		params = append(params, p.Name)
+	}
+	f.slotNames, f.paramNames = indexed(paths), indexed(params)
+	return f
 }
 
 type fitTarget struct {
@@ -90,38 +110,17 @@ type fitParam struct {
 	module *module
 }
 
-// find returns the place of path among the names, -1 if it is not there. A first component may be missing on either side:
-// what a model without head calls layers.0 is backbone.layers.0 in one with a head.
-func find(names []string, path string) int {
-	if i := slices.Index(names, path); i >= 0 {
-		return i
-	}
-	return slices.IndexFunc(names, func(name string) bool { return sameName(name, path) })
-}
-
-// sameName says whether a and b differ at most in a first component that only one of them has.
-func sameName(a, b string) bool {
-	_, shortA, _ := strings.Cut(a, ".")
-	_, shortB, _ := strings.Cut(b, ".")
-	return a == b || a == shortB || b == shortA
-}
-
 func (f *fit) module(m *module) {
 	if m.parameter != "" {
 		f.onParameter(m)
 		return
 	}
-	slots := f.m.Slots()
-	names := make([]string, len(slots))
-	for i, s := range slots {
-		names[i] = s.Path
-	}
-	i := find(names, m.path)
+	i := f.slotNames.find(m.path)
 	if i < 0 {
-		f.faults.Add(m.path, "the model has no such module; it has %s", describe(slots))
+		f.missing(m.path, "module", func() string { return describe(f.slots) })
 		return
 	}
-	s, w := slots[i], slots[i].Weight().Shape()
+	s, w := f.slots[i], f.slots[i].Weight().Shape()
 	in, out := w[1], w[0]
 	if s.Embedding != nil {
 		in, out = w[0], w[1]
@@ -131,9 +130,10 @@ func (f *fit) module(m *module) {
 		f.faults.Add(m.path, "the adapter takes it for another kind of layer")
 	case m.a.Shape[1] != in || m.b.Shape[0] != out:
 		f.faults.Add(m.path, "A is %v, B is %v, the model's weight is %v", m.a.Shape, m.b.Shape, w)
-	case slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == s.Path }):
+	case f.adapted[s.Path]:
 		f.faults.Add(m.path, "is adapted twice")
 	default:
+		f.adapted[s.Path] = true
 		f.targets = append(f.targets, fitTarget{target{s, m.from, m.to}, m})
 	}
 }
@@ -153,15 +153,20 @@ func (f *fit) onParameter(m *module) {
 }
 
 func (f *fit) parameter(name string) *ag.Param {
-	params := f.m.Params()
-	names := make([]string, len(params))
-	for i, p := range params {
-		names[i] = p.Name
-	}
-	if i := find(names, name); i >= 0 {
-		return params[i]
+	if i := f.paramNames.find(name); i >= 0 {
+		return f.modelParams[i]
 	}
 	return nil
+}
+
+// missing adds that the model has no module or parameter of that name, the first time with what it has.
+func (f *fit) missing(name, what string, there func() string) {
+	if f.told[what] {
+		f.faults.Add(name, "the model has no such %s", what)
+		return
+	}
+	f.told[what] = true
+	f.faults.Add(name, "the model has no such %s; it has %s", what, there())
 }
 
 // params matches the tensors that replace parameters.
@@ -173,7 +178,7 @@ func (f *fit) params() error {
 			p, tied = head.Weight(), true
 		}
 		if p == nil {
-			f.faults.Add(w.name, "the model has no such parameter; it has %s", parameterNames(f.m.Params()))
+			f.missing(w.name, "parameter", func() string { return parameterNames(f.modelParams) })
 			continue
 		}
 		if !slices.Equal(p.Shape(), w.tensor.Shape) {
@@ -249,10 +254,7 @@ func (w fitParam) own() (*tensor.Dense, error) {
 
 // layer reads one module into the adapter of a slot.
 func (d *Directory) layer(t target, m *module) (*layer, error) {
-	c := d.Config
-	c.R, c.RankPattern = m.rank, nil
-	l := newLayer(t, c)
-	l.adapter.Scale = m.scale
+	l := newLayer(t, d.Config, m.rank, m.scale)
 	from, err := m.change()
 	if err != nil {
 		return nil, err
@@ -270,9 +272,4 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 		copy(l.adapter.Magnitude.Float32s(), from.magnitude)
 	}
 	return l, nil
-}
-
-// place is the layer's place in checkpoint order.
-func (f *fit) place(l *layer) int {
-	return slices.IndexFunc(f.m.Slots(), func(s nn.Slot) bool { return s.Path == l.Path })
 }

@@ -72,10 +72,17 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	}
 	hits := make([]int, len(names))
 	for _, slot := range m.Slots() {
-		if _, no := excluded(slot.Path); no || !onLayer(slot.Path, c.LayersToTransform) {
+		_, no, err := excluded(slot.Path)
+		if err != nil {
+			return slowTargets("exclude_modules", err)
+		}
+		if no || !onLayer(slot.Path, c.LayersToTransform) {
 			continue
 		}
-		i, ok := included(slot.Path)
+		i, ok, err := included(slot.Path)
+		if err != nil {
+			return slowTargets("target_modules", err)
+		}
 		if c.TargetModules.allLinear() {
 			i, ok = 0, slot.Linear != nil && slot.Path != headPath
 		}
@@ -84,7 +91,9 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 			hits[i]++
 			continue
 		}
-		s.chooseGroups(slot, included, excluded, hits)
+		if err := s.chooseGroups(slot, included, excluded, hits); err != nil {
+			return err
+		}
 	}
 	var missed []string
 	for i, name := range names {
@@ -103,14 +112,25 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	return nil
 }
 
+func slowTargets(key string, err error) error {
+	return fmt.Errorf("lora: config: %w", fault.Fault{Path: key, Problem: err.Error()})
+}
+
 // chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Groups side by side share one
 // adapter.
-func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int) {
+func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int) error {
 	t, parts := target{Slot: slot}, []string{}
 	for _, g := range slot.Groups {
 		path := slot.Path + "." + g.Name
-		i, ok := included(path)
-		if _, no := excluded(path); !ok || no {
+		i, ok, err := included(path)
+		if err != nil {
+			return slowTargets("target_modules", err)
+		}
+		_, no, err := excluded(path)
+		if err != nil {
+			return slowTargets("exclude_modules", err)
+		}
+		if !ok || no {
 			continue
 		}
 		hits[i]++
@@ -123,12 +143,13 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 		t.to, parts = g.To, append(parts, g.Name)
 	}
 	if len(parts) == 0 {
-		return
+		return nil
 	}
 	if t.from == 0 && t.to == slot.Linear.Out() {
 		t.from, t.to = 0, 0
 	}
 	s.targets = append(s.targets, t)
+	return nil
 }
 
 var layerNumber = regexp.MustCompile(`.*\.[^.]*\.(\d+)\.`)

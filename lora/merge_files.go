@@ -41,7 +41,7 @@ type MergedModel struct {
 // is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
 // written.
 func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
-	p := patch{base: base, tie: o.Tie, edits: map[string]*edit{}}
+	p := patch{base: base, names: indexed(base.Names()), tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
 		p.add(a)
 	}
@@ -57,6 +57,7 @@ func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*Merged
 // patch collects what happens to each tensor of the base.
 type patch struct {
 	base   *weights.Reader
+	names  names // of the base
 	tie    Tie
 	edits  map[string]*edit
 	faults fault.List
@@ -76,13 +77,13 @@ type step struct {
 	replace *weights.Tensor
 	module  *module
 	pissa   bool
+	implied *Directory // the adapter whose table replaces a tied head, too; nil: another step
 }
 
 // edit finds the tensor that the adapter means by name. A tied head that the files leave out begins as the table.
 func (p *patch) edit(name string) *edit {
-	names := p.base.Names()
-	if i := find(names, name); i >= 0 {
-		name = names[i]
+	if i := p.names.find(name); i >= 0 {
+		name = p.base.Names()[i]
 	} else if p.tie.Head != "" && sameName(p.tie.Head, name) {
 		name = p.tie.Head
 	} else {
@@ -93,8 +94,8 @@ func (p *patch) edit(name string) *edit {
 	}
 	from, ok := p.base.Tensor(name)
 	if !ok {
-		if i := find(names, p.tie.Table); i >= 0 {
-			from, _ = p.base.Tensor(names[i])
+		if i := p.names.find(p.tie.Table); i >= 0 {
+			from, _ = p.base.Tensor(p.base.Names()[i])
 		}
 	}
 	e := &edit{name: name, from: from}
@@ -103,6 +104,7 @@ func (p *patch) edit(name string) *edit {
 }
 
 func (p *patch) add(a Term) {
+	adapted := map[*edit]bool{}
 	for i := range a.modules {
 		m := &a.modules[i]
 		name := m.path + ".weight"
@@ -118,10 +120,16 @@ func (p *patch) add(a Term) {
 			p.faults.Add(name, "A is %v, B is %v, the base's tensor is %v", m.a.Shape, m.b.Shape, w)
 			continue
 		}
+		if adapted[e] {
+			p.faults.Add(name, "is adapted twice")
+			continue
+		}
+		adapted[e] = true
 		e.steps = append(e.steps, step{weight: a.Weight, module: m, pissa: a.pissa && !m.table})
 	}
+	replaced := map[*edit]bool{}
 	for i := range a.params {
-		p.replace(a, &a.params[i])
+		p.replace(a, &a.params[i], replaced)
 	}
 }
 
@@ -133,11 +141,15 @@ func (m *module) inputAxis() int {
 	return 1
 }
 
-func (p *patch) replace(a Term, w *fileParam) {
+// replace adds the replacement of a tensor. replaced has the edits that the adapter's other tensors have led to.
+func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 	e := p.edit(w.name)
 	switch {
 	case e == nil:
 		p.faults.Add(w.name, "the base has no such tensor")
+		return
+	case replaced[e]:
+		p.faults.Add(w.name, "is replaced twice")
 		return
 	case !slices.Equal(e.from.Shape, w.tensor.Shape):
 		p.faults.Add(w.name, "is %v, the base's is %v", w.tensor.Shape, e.from.Shape)
@@ -155,9 +167,13 @@ func (p *patch) replace(a Term, w *fileParam) {
 		// A table that was saved because it differs is the head's too where the two are tied.
 		if p.tie.Head != "" && sameName(e.name, p.tie.Table) {
 			if head := p.edit(p.tie.Head); head != nil {
-				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor})
+				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor, implied: a.Directory})
 			}
 		}
+	}
+	replaced[e] = true
+	if last := len(e.steps) - 1; last >= 0 && e.steps[last].implied == a.Directory { // the adapter has the head, too
+		e.steps = e.steps[:last]
 	}
 	e.steps = append(e.steps, step{weight: a.Weight, replace: &w.tensor})
 }
@@ -222,7 +238,11 @@ func (p *patch) tied() (table, head *edit) {
 			table = e
 		}
 	}
-	if table != nil && head != nil && slices.Equal(table.steps, head.steps) {
+	same := func(x, y step) bool {
+		x.implied, y.implied = nil, nil
+		return x == y
+	}
+	if table != nil && head != nil && slices.EqualFunc(table.steps, head.steps, same) {
 		return nil, nil
 	}
 	return table, head

@@ -100,7 +100,12 @@ func (d *Directory) read(p peftFile) error {
 		}
 		d.adopt(rec)
 	}
+	strengths, err := p.config().strengths()
+	if err != nil {
+		return fmt.Errorf("%s: %v", ConfigFile, err) // not %w: a damaged file is no wrong setting
+	}
 	found, order := map[string]*module{}, []string{}
+	whole := map[string]string{} // names of the tensors that replace parameters
 	adapterName := ""
 	var faults fault.List
 	for _, name := range d.file.Names() {
@@ -119,7 +124,12 @@ func (d *Directory) read(p peftFile) error {
 		if k.adapter != "" {
 			adapterName = k.adapter
 		}
+		if other, twice := whole[k.path]; twice && k.part == "" {
+			faults.Add(name, "is the same parameter as %s", other)
+			continue
+		}
 		if k.part == "" {
+			whole[k.path] = name
 			d.params = append(d.params, fileParam{k.path, t, d.isCopy(k)})
 			continue
 		}
@@ -128,11 +138,17 @@ func (d *Directory) read(p peftFile) error {
 			m = &module{path: k.path}
 			found[k.path], order = m, append(order, k.path)
 		}
-		m.put(k.part, t)
+		if other := m.put(k.part, t); other != "" {
+			faults.Add(name, "is the same as %s", other)
+		}
 	}
 	slices.Sort(order)
 	for _, path := range order {
 		m := found[path]
+		m.rank, m.scale, err = strengths.of(path)
+		if err != nil {
+			return fmt.Errorf("%s: %v", ConfigFile, err)
+		}
 		if problem := m.complete(p, rec.Groups[path]); problem != "" {
 			faults.Add(path, "%s", problem)
 		}
@@ -226,19 +242,19 @@ func without(parts []string, drop string) []string {
 	return slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == drop })
 }
 
-func (m *module) put(part string, t weights.Tensor) {
+// put sets one part of the module, and returns the name of the tensor that was there before.
+func (m *module) put(part string, t weights.Tensor) (before string) {
+	place := &m.magnitude
 	switch part {
-	case "lora_A":
-		m.a = t
-	case "lora_B":
-		m.b = t
-	case "lora_embedding_A":
-		m.a, m.table = t, true
-	case "lora_embedding_B":
-		m.b, m.table = t, true
-	case "lora_magnitude_vector":
-		m.magnitude = t
+	case "lora_embedding_A", "lora_A":
+		place = &m.a
+	case "lora_embedding_B", "lora_B":
+		place = &m.b
 	}
+	m.table = m.table || strings.HasPrefix(part, "lora_embedding_")
+	before = place.Name
+	*place = t
+	return before
 }
 
 // complete checks the module's tensors against each other and the settings, and says what is wrong.
@@ -253,11 +269,8 @@ func (m *module) complete(p peftFile, group [2]int) string {
 	if len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[0] != b.Shape[1] || a.Shape[0] == 0 {
 		return fmt.Sprintf("A is %v, B is %v: want (r, in) and (out, r)", a.Shape, b.Shape)
 	}
-	c := p.config()
-	m.rank = a.Shape[0]
-	m.scale = c.scale(m.path, m.rank)
-	if want := c.rank(m.path); want != m.rank {
-		return fmt.Sprintf("A and B have rank %d, %s says %d", m.rank, ConfigFile, want)
+	if m.rank != a.Shape[0] {
+		return fmt.Sprintf("A and B have rank %d, %s says %d", a.Shape[0], ConfigFile, m.rank)
 	}
 	if m.from, m.to = group[0], group[1]; m.from < 0 || m.to < m.from || m.to > b.Shape[0] || m.table && m.to > 0 {
 		return fmt.Sprintf("row group %v does not fit B, which is %v", group, b.Shape)

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/dlclark/regexp2/v2"
 	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/pyjson"
 )
 
 // Targets name modules as PEFT does: by a list, each item a whole path or its end after a dot ("in_proj"), or by one
@@ -41,47 +42,30 @@ func (t Targets) sorted() Targets { return Targets{sorted(t.Names), t.Pattern} }
 func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }
 
 // matcher decides about one path and says which of the targets' patterns it was, by its place.
-type matcher func(path string) (pattern int, ok bool)
+type matcher func(path string) (pattern int, ok bool, err error)
 
 // compile makes the targets' matcher. all-linear depends on the kind of layer, so it matches nothing here.
 func (t Targets) compile() (matcher, error) {
 	if t.Pattern == "" || t.allLinear() {
-		return func(path string) (int, bool) {
+		return func(path string) (int, bool, error) {
 			i := slices.IndexFunc(t.Names, func(name string) bool { return endsIn(path, name) })
-			return i, i >= 0
+			return i, i >= 0, nil
 		}, nil
 	}
-	re, err := compile(t.Pattern)
+	left := matchTime
+	e, err := compile(t.Pattern, "", "", &left)
 	if err != nil {
 		return nil, err
 	}
-	return func(path string) (int, bool) { return 0, matches(re, path) }, nil
+	return func(path string) (int, bool, error) {
+		ok, err := e.match(path)
+		return 0, ok, err
+	}, nil
 }
 
 // endsIn says whether name is path or its end after a dot.
 func endsIn(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
-}
-
-// compile reads a regular expression that has to match a whole path. The syntax is that of Python, where lookaround is
-// common, and not Go's.
-func compile(expr string) (*regexp2.Regexp, error) {
-	_, err := regexp2.Compile(expr) // by itself first: a message about it must not show what is put around it
-	var re *regexp2.Regexp
-	if err == nil {
-		re, err = regexp2.Compile(`\A(?:` + expr + `)\z`)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%q is not a regular expression: %w", expr, err)
-	}
-	re.MatchTimeout = time.Second
-	return re, nil
-}
-
-// matches says whether re matches; an expression that does not come to an end does not.
-func matches(re *regexp2.Regexp, path string) bool {
-	ok, err := re.MatchString(path)
-	return ok && err == nil
 }
 
 // UnmarshalJSON reads a string, a list of strings or null.
@@ -91,15 +75,20 @@ func (t *Targets) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*t = Targets{}
-	switch v.(type) {
-	case nil:
-		return nil
-	case string:
-		return json.Unmarshal(b, &t.Pattern)
-	case []any:
-		return json.Unmarshal(b, &t.Names)
+	list, isList := v.([]any)
+	for _, item := range list {
+		name, ok := item.(string)
+		if isList = isList && ok; !isList {
+			break
+		}
+		t.Names = append(t.Names, name)
 	}
-	return fmt.Errorf("want a list of names, a regular expression or all-linear, got %v", v)
+	if pattern, ok := v.(string); ok {
+		t.Pattern = pattern
+	} else if !isList && v != nil {
+		return fmt.Errorf("want a list of names, a regular expression or all-linear, got %s", fault.Shorten(string(b), 60))
+	}
+	return nil
 }
 
 // MarshalYAML writes a string or a list of strings.
@@ -146,25 +135,6 @@ type PatternEntry[V int | float64] struct {
 	Value V
 }
 
-func (p Pattern[V]) lookup(path string) (v V, ok bool) {
-	for _, e := range p {
-		if re, err := compile(`(?:.*\.)?(?:` + e.Key + `)`); err == nil && matches(re, path) {
-			return e.Value, true
-		}
-	}
-	return v, false
-}
-
-func (p Pattern[V]) check() error {
-	var errs []error
-	for _, e := range p {
-		if _, err := compile(e.Key); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // MarshalYAML writes a map in order.
 func (p Pattern[V]) MarshalYAML() (any, error) {
 	n := &yaml.Node{Kind: yaml.MappingNode}
@@ -191,8 +161,9 @@ func (p *Pattern[V]) UnmarshalJSON(b []byte) error {
 	case open == nil:
 		return nil
 	case open != json.Delim('{'):
-		return fmt.Errorf("want an object, got %v", open)
+		return fmt.Errorf("want an object, got %s", fault.Shorten(string(b), 60))
 	}
+	place := map[string]int{}
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -200,8 +171,13 @@ func (p *Pattern[V]) UnmarshalJSON(b []byte) error {
 		}
 		e := PatternEntry[V]{Key: key.(string)}
 		if err := dec.Decode(&e.Value); err != nil {
-			return fmt.Errorf("%s: %w", e.Key, err)
+			return fmt.Errorf("%s: %w", fault.Shorten(e.Key, 60), pyjson.Explain(nil, err))
 		}
+		if i, twice := place[e.Key]; twice { // Python keeps the place of the first and the value of the last
+			(*p)[i] = e
+			continue
+		}
+		place[e.Key] = len(*p)
 		*p = append(*p, e)
 	}
 	_, err := dec.Token()

@@ -20,27 +20,30 @@ func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, ad
 		return nil, err
 	}
 	var faults fault.List
-	names := merged.Names()
+	all := merged.Names()
+	names, used := indexed(all), make([]bool, len(all))
 	for _, s := range m.Entries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		i := find(names, s.Name)
-		if i < 0 {
+		i := names.find(s.Name)
+		if i < 0 || used[i] {
 			faults.Add(s.Name, "is missing")
 			continue
 		}
-		problem, err := compare(merged, names[i], s)
+		used[i] = true
+		problem, err := compare(merged, all[i], s)
 		if err != nil {
 			return nil, err
 		}
 		if problem != "" {
 			faults.Add(s.Name, "%s", problem)
 		}
-		names = slices.Delete(slices.Clone(names), i, i+1)
 	}
-	for _, name := range names {
-		faults.Add(name, "is not in the base")
+	for i, name := range all {
+		if !used[i] {
+			faults.Add(name, "is not in the base")
+		}
 	}
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("lora: unmerge: %s is not this base merged with these adapters:\n  %s", merged.Path(), faults.Report())

@@ -20,6 +20,8 @@ const (
 	// minBytesPerValue bounds how many JSON values a header may have for its length: {"a":{"dtype":"F32","shape":[1,1],
 	// "data_offsets":[0,4]}} has five commas in some 50 bytes. A list of bare digits would take 25 times its length.
 	minBytesPerValue = 5
+	// maxTensors bounds the tensors of a header. The largest models have some 10,000.
+	maxTensors = 1 << 16
 	// metadataKey is the entry of a header that is no tensor.
 	metadataKey = "__metadata__"
 )
@@ -82,6 +84,9 @@ func parseHeader(header []byte, data int64) (tensors []Tensor, metadata map[stri
 			return fmt.Errorf("tensor %s: occurs twice", name)
 		}
 		seen[name] = true
+		if len(seen) > maxTensors {
+			return errors.New("more tensors than any model has")
+		}
 		if name == metadataKey {
 			return dec.Decode(&metadata)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -137,6 +138,7 @@ func TestDamagedFiles(t *testing.T) {
 		{"three offsets", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}`, four), "want dtype, shape and two"},
 		{"a negative size", raw(t, `{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, four), "want a whole number"},
 		{"two objects", raw(t, `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}{}`, four), "something follows"},
+		{"too many tensors", raw(t, "{"+many(maxTensors+1)+"}", nil), "more tensors than any model"},
 		{"a pointer", pointer(t), "is a Git LFS pointer"},
 		{"a directory", t.TempDir() + "/..", "neither"},
 		{"missing", filepath.Join(t.TempDir(), "none"), "no such file"},
@@ -149,6 +151,14 @@ func TestDamagedFiles(t *testing.T) {
 			f.Close()
 		}
 	}
+}
+
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`, i)
+	}
+	return b.String()[1:]
 }
 
 func pointer(t testing.TB) string {

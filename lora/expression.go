@@ -1,0 +1,216 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/dlclark/regexp2/v2"
+
+	"mambatrain/internal/fault"
+)
+
+// Settings of adapters come from strangers, and Python's regular expressions can take for ever. Those without lookaround,
+// back references and the like, which are most, are matched in linear time. The others have a limit on the time of all
+// matches together, beyond which they are an error.
+
+const (
+	// matchTime bounds the matching of one setting's expressions, which takes milliseconds.
+	matchTime = 2 * time.Second
+	// maxExpression bounds the length of an expression. A list of all modules of a large model has some 20,000 bytes.
+	maxExpression = 1 << 16
+	// maxNesting bounds the groups within groups of an expression.
+	maxNesting = 100
+	// maxPatterns bounds the entries of rank_pattern and alpha_pattern: more than the modules of any model.
+	maxPatterns = 1 << 14
+)
+
+// expression is a regular expression, in Python's syntax, that has to match a whole path.
+type expression struct {
+	source string // for messages
+	linear *regexp.Regexp
+	python *regexp2.Regexp // where linear is nil
+	budget *time.Duration  // what is left for matching; shared by the expressions of a setting
+}
+
+// compile reads an expression. Around it, for a key of a pattern for example, is what a message should not show.
+func compile(source, before, after string, budget *time.Duration) (expression, error) {
+	e := expression{source: source, budget: budget}
+	if len(source) > maxExpression || strings.Count(source, "(") > maxExpression/8 || nesting(source) > maxNesting {
+		return e, fmt.Errorf("%q is longer or deeper than a regular expression for modules can be", fault.Shorten(source, 100))
+	}
+	if simple(source) {
+		if re, err := regexp.Compile(`\A(?:` + before + source + after + `)\z`); err == nil {
+			e.linear = re
+			return e, nil
+		}
+	}
+	translated := translate(source)
+	_, err := regexp2.Compile(translated) // by itself first: a message must not show what is put around it
+	if err == nil {
+		e.python, err = regexp2.Compile(`\A(?:` + before + translated + after + `)\z`)
+	}
+	if err != nil {
+		return e, fmt.Errorf("%q is not a regular expression: %w", fault.Shorten(source, 100), err)
+	}
+	return e, nil
+}
+
+// match reports whether the expression matches path.
+func (e expression) match(path string) (bool, error) {
+	if e.linear != nil && printable(path) {
+		return e.linear.MatchString(path), nil
+	}
+	if e.python == nil {
+		return false, nil // no module's name has control characters
+	}
+	began := time.Now()
+	e.python.MatchTimeout = max(*e.budget, 0)
+	ok, err := e.python.MatchString(path)
+	*e.budget -= time.Since(began)
+	if err != nil {
+		return false, errors.New(e.slow())
+	}
+	return ok, nil
+}
+
+func (e expression) slow() string {
+	return fmt.Sprintf("%q takes too long to match; write it without repetitions of repetitions", fault.Shorten(e.source, 100))
+}
+
+// printable reports whether s is plain ASCII, where Python's and Go's classes agree.
+func printable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+// nesting returns how deep the groups of an expression are within each other, at most.
+func nesting(source string) int {
+	depth, most := 0, 0
+	for i := 0; i < len(source); i++ {
+		switch source[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+			most = max(most, depth)
+		case ')':
+			depth--
+		}
+	}
+	return most
+}
+
+// simple reports whether an expression means the same to Python and to Go: literals, classes, groups, alternatives and
+// plain repetitions.
+func simple(source string) bool {
+	if !printable(source) || strings.ContainsAny(source, "{}") {
+		return false
+	}
+	inClass := false
+	for i := 0; i < len(source); i++ {
+		rest := source[i+1:]
+		switch c := source[i]; {
+		case c == '\\':
+			if rest == "" || !strings.ContainsRune(`.-_/+*?()[]|^$\dDwW`, rune(rest[0])) {
+				return false
+			}
+			i++
+		case inClass && (c == '[' || strings.HasPrefix(source[i:], "--") || strings.HasPrefix(source[i:], "&&") ||
+			strings.HasPrefix(source[i:], "||") || strings.HasPrefix(source[i:], "~~")):
+			return false // Python warns that it will mean something else one day
+		case inClass:
+			inClass = c != ']'
+		case c == '[':
+			inClass = true
+			if strings.HasPrefix(rest, "^") {
+				i++
+			}
+			if strings.HasPrefix(source[i+1:], "]") { // the first one is a member
+				i++
+			}
+		case c == '(' && strings.HasPrefix(rest, "?") && !strings.HasPrefix(rest, "?:"):
+			return false
+		case strings.IndexByte("*+?", c) >= 0 && strings.HasPrefix(rest, "+"):
+			return false // possessive
+		}
+	}
+	return true
+}
+
+// translate rewrites what Python and regexp2 spell differently: named groups and {,n}.
+func translate(source string) string {
+	var b strings.Builder
+	inClass := false
+	for i := 0; i < len(source); i++ {
+		rest := source[i:]
+		switch {
+		case source[i] == '\\' && i+1 < len(source):
+			b.WriteByte('\\')
+			i++
+		case inClass:
+			inClass = source[i] != ']'
+		case source[i] == '[':
+			inClass = true
+		case strings.HasPrefix(rest, "(?P<"):
+			b.WriteString("(?<")
+			i += len("(?P<")
+		case strings.HasPrefix(rest, "(?P=") && strings.Contains(rest, ")"):
+			name, _, _ := strings.Cut(rest[len("(?P="):], ")")
+			b.WriteString(`\k<` + name + ">")
+			i += len("(?P=") + len(name)
+			continue
+		case strings.HasPrefix(rest, "{,"):
+			b.WriteString("{0")
+			i++
+		}
+		b.WriteByte(source[i])
+	}
+	return b.String()
+}
+
+// patternTable is a [Pattern] that is ready for look-ups.
+type patternTable[V int | float64] struct {
+	keys   []expression
+	values []V
+	budget *time.Duration
+}
+
+// compile reads the keys. A key matches the end of a path.
+func (p Pattern[V]) compile() (patternTable[V], error) {
+	left := matchTime
+	t := patternTable[V]{budget: &left}
+	if len(p) > maxPatterns {
+		return t, fmt.Errorf("%d entries are more than any model has modules", len(p))
+	}
+	var errs []error
+	for _, e := range p {
+		key, err := compile(e.Key, `(?:.*\.)?(?:`, `)`, t.budget)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t.keys, t.values = append(t.keys, key), append(t.values, e.Value)
+	}
+	return t, errors.Join(errs...)
+}
+
+// lookup returns the value of the first key that matches, otherwise the given one.
+func (t patternTable[V]) lookup(path string, otherwise V) (V, error) {
+	began, before := time.Now(), *t.budget
+	for i, key := range t.keys {
+		ok, err := key.match(path)
+		if err != nil {
+			return otherwise, err
+		}
+		if ok {
+			otherwise = t.values[i]
+			break
+		}
+	}
+	if *t.budget = before - time.Since(began); *t.budget < 0 { // the linear ones count, too: there may be many
+		return otherwise, errors.New(t.keys[0].slow())
+	}
+	return otherwise, nil
+}
