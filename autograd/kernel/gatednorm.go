@@ -66,9 +66,10 @@ func (n *GatedNorm[T]) Backward(g GatedNormGrad[T], do Mat[T]) {
 		dy, dz := work.take(d), work.take(d)
 		room := [2][]T{work.take(d), work.take(d)}
 		for t := lo; t < hi; t++ {
-			n.rowBackward(dy, dz, dw, do.Row(t), t, room)
-			deliverRow(g.Y, dy, t, g.Fresh.Y)
-			deliverRow(g.Z, dz, t, g.Fresh.Z)
+			toY, toZ := rowOr(g.Y, t, g.Fresh.Y, dy), rowOr(g.Z, t, g.Fresh.Z, dz)
+			n.rowBackward(toY, toZ, dw, do.Row(t), t, room)
+			addRow(g.Y, t, g.Fresh.Y, toY)
+			addRow(g.Z, t, g.Fresh.Z, toZ)
 		}
 	})
 	for ; len(parts) > 0; parts = parts[d:] {
@@ -88,7 +89,7 @@ func (n *GatedNorm[T]) rowBackward(dy, dz, dw, do []T, t int, room [2][]T) {
 			return x[at : at+width]
 		}
 		g := gatedNormGrad[T]{part(dy), part(dz), part(dw), part(do), part(y), part(z), part(n.W), n.Eps}
-		if hasVectors[T]() && width%vectorStep == 0 {
+		if wholeRows[T](1, width) {
 			gatedNormGradVector((*gatedNormGrad[float32])(unsafe.Pointer(&g)), [2][]float32{f32s(room[0]), f32s(room[1])})
 		} else {
 			g.ref()
@@ -102,13 +103,17 @@ type gatedNormGrad[T Float] struct {
 	eps                     float64
 }
 
-// deliverRow adds x to row t of y, or overwrites it; y may be absent.
-func deliverRow[T Float](y Mat[T], x []T, t int, fresh bool) {
-	switch {
-	case y.Absent():
-	case fresh:
-		copy(y.Row(t), x)
-	default:
-		add(y.Row(t), x)
+// rowOr returns row t of m if it holds nothing yet, else room.
+func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
+	if fresh && !m.Absent() {
+		return m.Row(t)
+	}
+	return room
+}
+
+// addRow adds x to row t of m unless it is there already, or nobody wants it.
+func addRow[T Float](m Mat[T], t int, fresh bool, x []T) {
+	if !fresh && !m.Absent() {
+		add(m.Row(t), x)
 	}
 }

@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // gatedNormVector is gatedNormRef.
 func gatedNormVector(o, y, z, w []float32, eps float64) {
 	apply3(active.vec.gate, o, y, z)
@@ -8,16 +10,11 @@ func gatedNormVector(o, y, z, w []float32, eps float64) {
 
 // gatedNormGradVector is gatedNormGrad.ref for groups of whole vectors. room is two rows.
 func gatedNormGradVector(g *gatedNormGrad[float32], room [2][]float32) {
-	vec, n := &active.vec, len(g.y)
-	v, dv := room[0][:n], room[1][:n]
-	vec.gate(n, &v[0], &g.y[0], &g.z[0])
-	s := inverseRMSVector(v, g.eps)
-	clear(dv)
-	rmsNormGradVector(dv, g.do, v, g.w, s)
+	n, v, s := len(g.y), &room[0][0], &room[1][0]
+	squares, products := gatedSums(n, v, s, &g.y[0], &g.z[0], &g.w[0], &g.do[0])
+	r := float32(1 / math.Sqrt(squares/float64(n)+g.eps))
+	gatedGrad(n, &g.dy[0], &g.dz[0], v, s, &g.y[0], &g.z[0], &g.w[0], &g.do[0], r, r*r*r*float32(products/float64(n)))
 	if g.dw != nil {
-		vec.mulAddScaled(n, &g.dw[0], &g.do[0], &v[0], s)
+		active.vec.mulAddScaled(n, &g.dw[0], &g.do[0], v, r)
 	}
-	vec.gate(n, &g.dy[0], &dv[0], &g.z[0])
-	vec.mul(n, &v[0], &dv[0], &g.y[0])
-	vec.siluGrad(n, &g.dz[0], &v[0], &g.z[0])
 }

@@ -21,8 +21,11 @@ const (
 	lowerOut          // the result is wanted on and below its diagonal
 )
 
-// newFactor lays out mat, or its transpose if turned, in room (m·k elements). mat must stay as it is while the factor is in
-// use. A triangular factor may have any content beyond its diagonal but for the first few elements, up to the end of the
+// factorRoom is how many elements newFactor needs to lay out a factor (m, k): vectors reach beyond the last panel.
+func factorRoom(m, k int) int { return blocksOf16(m*k) + vectorStep }
+
+// newFactor lays out mat, or its transpose if turned, in room (factorRoom elements). mat must stay as it is while the factor is
+// in use. A triangular factor may have any content beyond its diagonal but for the first few elements, up to the end of the
 // panel, which must be zero.
 func newFactor[T Float](mat Mat[T], turned bool, shape triangle, room []T) factor[T] {
 	f := factor[T]{m: mat.Rows, k: mat.Cols, mat: mat, turned: turned}
@@ -33,19 +36,38 @@ func newFactor[T Float](mat Mat[T], turned bool, shape triangle, room []T) facto
 		return f
 	}
 	f.packed = f32s(room)
-	a := left{mat: f32Mat(mat), transposed: turned, alpha: 1}
 	panels := splitRows(f.m, active.height)
+	if a := f32Mat(mat); turned {
+		f.packColumns(a, panels, shape)
+	} else {
+		f.packRows(a, panels, shape)
+	}
+	return f
+}
+
+// packRows lays out the panels of a matrix whose rows run along k. Where a vector reaches into the next panel, that one comes
+// later.
+func (f *factor[T]) packRows(a Mat[float32], panels rowPanels, shape triangle) {
+	for i := range panels.count {
+		from, to := panels.start(i), panels.start(i+1)
+		_, k := f.steps(shape, from, to)
+		rows := rowPointers(a, from, to-from, 0)
+		packLoose(min(f.k, (k+7)&^7), &rows, to-from, &f.packed[from*f.k])
+	}
+}
+
+// packColumns lays out the panels of a matrix whose columns run along k.
+func (f *factor[T]) packColumns(a Mat[float32], panels rowPanels, shape triangle) {
 	for i := 0; i < panels.count; {
 		n := 1
-		if shape != lower && shape != upper {
+		if shape != upper {
 			n = panels.sameHeight(i, panels.count)
 		}
 		from, to := panels.start(i), panels.start(i+1)
 		k0, k1 := f.steps(shape, from, to)
-		a.pack(f.packed[from*f.k+k0*(to-from):], from, n, to-from, k0, k1-k0)
+		packPanels(k1-k0, &a.Data[k0*a.Stride+from], a.Stride, n, to-from, 1, &f.packed[from*f.k+k0*(to-from)], f.k*(to-from))
 		i += n
 	}
-	return f
 }
 
 // steps is the range of k that rows [from, to) need.

@@ -37,7 +37,7 @@ func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, turn
 		}
 	}
 	b := randomMat[float32](rng, k, n)
-	f := newFactor(a, turned, shape, random[float32](rng, (m+1)*(k+2)+16))
+	f := newFactor(a, turned, shape, random[float32](rng, factorRoom(m, k)))
 	for _, mode := range []Mode{Set, Add} {
 		c, intact := guarded(m, n, 3)
 		start := mat64(c)

@@ -254,13 +254,14 @@ type ssdDecays[T Float] struct {
 	fade   []T // e^{s_q−s_j}: from row j to the state after the chunk
 	out    []T // Δ·fade
 	all    T   // e^{s_q}
+	right  []T // room
 }
 
-const decayArrays = 8
+const decayArrays = 9
 
 func (r *ssdRun[T]) newDecays(a *arena[T]) *ssdDecays[T] {
 	d := &ssdDecays[T]{s: make([]float64, r.q)}
-	for _, p := range []*[]T{&d.raw, &d.soft, &d.delta, &d.hi, &d.lo, &d.into, &d.fade, &d.out} {
+	for _, p := range []*[]T{&d.raw, &d.soft, &d.delta, &d.hi, &d.lo, &d.into, &d.fade, &d.out, &d.right} {
 		*p = a.take(r.qp)
 		clear(*p)
 	}
@@ -271,44 +272,60 @@ func (r *ssdRun[T]) newDecays(a *arena[T]) *ssdDecays[T] {
 // processors.
 const faintest = 1e-30
 
-// decays computes those of head h in chunk c.
+// decays computes those of head h in chunk c. into and all are for a chunk that starts from a state, fade and out for one that
+// feeds.
 func (r *ssdRun[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	d.q = c.hi - c.lo
-	for i := range d.q {
-		d.raw[i] = r.DT.Data[(c.lo+i)*r.DT.Stride+h] + r.DTBias[h]
+	dt, bias := r.DT.Data[c.lo*r.DT.Stride+h:], r.DTBias[h]
+	for i := range d.raw[:d.q] {
+		d.raw[i] = dt[i*r.DT.Stride] + bias
 	}
 	mapElements(d.soft, d.raw, softplus[T], active.vec.softplus)
-	a, sum := -float64(exp(r.ALog[h])), 0.0
-	for i := range d.q {
-		d.delta[i] = r.clamp(d.soft[i])
-		sum += float64(d.delta[i]) * a
-		d.s[i] = sum
-		log2 := sum * math.Log2E
-		d.hi[i] = T(log2)
-		d.lo[i] = T(log2 - float64(d.hi[i]))
-		d.into[i] = T(sum)
+	copy(d.delta[:d.q], d.soft)
+	if r.Limit[0] > 0 || !math.IsInf(r.Limit[1], 1) {
+		for i, v := range d.delta[:d.q] {
+			d.delta[i] = r.clamp(v)
+		}
 	}
-	for i := range d.q {
-		d.fade[i] = T(sum - d.s[i])
+	clear(d.delta[d.q:])
+	sum := d.sums(-float64(exp(r.ALog[h])))
+	if c.start != fromZeros || c.feeds {
+		for i, v := range d.s[:d.q] {
+			d.into[i], d.fade[i] = T(v), T(sum-v)
+		}
+		exponentials(d.into, d.q)
+		exponentials(d.fade, d.q)
+		d.all = d.into[d.q-1]
+		for i, v := range d.fade[:d.q] {
+			d.out[i] = v * d.delta[i]
+		}
 	}
-	for _, p := range [...][]T{d.delta, d.into, d.fade} {
-		clear(p[d.q:])
-	}
-	mapElements(d.into, d.into, exp[T], active.vec.exp)
-	mapElements(d.fade, d.fade, exp[T], active.vec.exp)
-	for i := range d.q {
-		d.into[i], d.fade[i] = audible(d.into[i]), audible(d.fade[i])
-		d.out[i] = d.fade[i] * d.delta[i]
-	}
-	d.all = d.into[d.q-1]
 }
 
-// audible returns x, or 0 for what is too small for float32's full precision.
-func audible[T Float](x T) T {
-	if is32[T]() && x < faintest {
-		return 0
+// sums computes s and its parts, and returns the last.
+func (d *ssdDecays[T]) sums(a float64) (sum float64) {
+	s, hi, lo := d.s[:d.q], d.hi[:d.q], d.lo[:d.q]
+	for i, v := range d.delta[:d.q] {
+		sum += float64(v) * a
+		log2 := sum * math.Log2E
+		high := T(log2)
+		s[i], hi[i], lo[i] = sum, high, T(log2-float64(high))
 	}
-	return x
+	return sum
+}
+
+// exponentials replaces the first n of x by their exponentials, and in float32 those that are too small for its full precision by
+// zero. The others are room.
+func exponentials[T Float](x []T, n int) {
+	clear(x[n:])
+	mapElements(x, x, exp[T], active.vec.exp)
+	if is32[T]() {
+		for i, v := range x[:n] {
+			if v < faintest {
+				x[i] = 0
+			}
+		}
+	}
 }
 
 // mask writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i, and zeros to some columns beyond; D, if there is one, is added on the
@@ -316,7 +333,7 @@ func audible[T Float](x T) T {
 func (d *ssdDecays[T]) mask(m, gram Mat[T], skip T) {
 	if is32[T]() && hasSSD() {
 		m, g := f32Mat(m), f32Mat(gram)
-		ssdDecay(d.q, &m.Data[0], &g.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0])
+		ssdDecay(d.q, &m.Data[0], &g.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0], &f32s(d.right)[0])
 	} else {
 		d.maskRef(m, gram)
 	}
@@ -345,10 +362,10 @@ type ssdForward[T Float] struct {
 func (f *ssdForward[T]) run() {
 	most := min(ssdSegment, len(f.chunks))
 	f.shared = make([]ssdShared[T], most*f.Groups)
-	scratch := newArena[T](len(f.shared)*(f.q*f.ld+2*blocksOf16(f.q*f.n)) + f.heads*f.n*f.pp)
+	scratch := newArena[T](len(f.shared)*(f.q*f.ld+2*factorRoom(f.q, f.n)) + f.heads*f.n*f.pp)
 	defer scratch.release()
 	for i := range f.shared {
-		f.shared[i] = ssdShared[T]{gram: scratch.matrix(f.q, f.qp, f.ld), roomC: scratch.take(f.q * f.n), roomB: scratch.take(f.q * f.n)}
+		f.shared[i] = ssdShared[T]{gram: scratch.matrix(f.q, f.qp, f.ld), roomC: scratch.take(factorRoom(f.q, f.n)), roomB: scratch.take(factorRoom(f.q, f.n))}
 	}
 	f.carry = scratch.take(f.heads * f.n * f.pp)
 	for from := 0; from < len(f.chunks); from += most {
@@ -391,11 +408,11 @@ type ssdHead[T Float] struct {
 // chain takes heads [h0, h1) through chunks, of which each but the first goes on from the one before; shared begins with theirs.
 func (f *ssdForward[T]) chain(chunks []ssdChunk, shared []ssdShared[T], h0, h1 int) {
 	state := f.n * f.pp
-	scratch := newArena[T](decayArrays*f.qp + 3*f.q*f.pp + f.q*f.ld + blocksOf16(f.q*f.q) + (h1-h0)*state)
+	scratch := newArena[T](decayArrays*f.qp + 3*f.q*f.pp + f.q*f.ld + factorRoom(f.q, f.q) + (h1-h0)*state)
 	defer scratch.release()
 	w := ssdHead[T]{ssdDecays: f.newDecays(scratch)}
 	w.x, w.fed, w.y = scratch.matrix(f.q, f.pp, f.pp), scratch.matrix(f.q, f.pp, f.pp), scratch.matrix(f.q, f.pp, f.pp)
-	w.m, w.room = scratch.matrix(f.q, f.qp, f.ld), scratch.take(f.q*f.q)
+	w.m, w.room = scratch.matrix(f.q, f.qp, f.ld), scratch.take(factorRoom(f.q, f.q))
 	states := make([]Mat[T], h1-h0)
 	for i := range states {
 		states[i] = scratch.matrix(f.n, f.pp, f.pp)

@@ -4,91 +4,128 @@
 
 #include "textflag.h"
 
-// func ssdDecay_512(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32)
+// func ssdDecay_512(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32, right *float32)
 // Requires: AVX, AVX512F
-TEXT ·ssdDecay_512(SB), NOSPLIT, $0-56
-	MOVQ         rows+0(FP), AX
-	MOVQ         m+8(FP), CX
-	MOVQ         gram+16(FP), DX
-	MOVQ         ld+24(FP), BX
-	MOVQ         hi+32(FP), SI
-	MOVQ         lo+40(FP), DI
-	MOVQ         delta+48(FP), R8
-	SHLQ         $0x02, AX
-	SHLQ         $0x02, BX
-	VBROADCASTSS cc2c80000<>+0(SB), Z0
-	XORQ         R9, R9
+TEXT ·ssdDecay_512(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ m+8(FP), CX
+	MOVQ gram+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ delta+48(FP), SI
+	SHLQ $0x02, AX
+	SHLQ $0x02, BX
+	MOVQ hi+32(FP), DI
+	MOVQ lo+40(FP), R8
+	MOVQ right+56(FP), R9
+	XORQ R10, R10
 
 row:
-	VBROADCASTSS (SI)(R9*1), Z1
-	VBROADCASTSS (DI)(R9*1), Z2
-	MOVQ         R9, R11
-	ANDQ         $-64, R11
-	XORQ         R10, R10
-	JMP          more
+	TESTQ        $0x0000003f, R10
+	JNZ          prepared
+	MOVQ         R10, R12
+	XORQ         R11, R11
+	ANDQ         $-64, R12
+	JZ           prepared
+	VBROADCASTSS -4(DI)(R12*1), Z0
+	VBROADCASTSS -4(R8)(R12*1), Z1
 
-block:
-	VSUBPS           (SI)(R10*1), Z1, Z3
-	VSUBPS           (DI)(R10*1), Z2, Z4
-	VADDPS           Z4, Z3, Z3
-	VMAXPS           Z3, Z0, Z3
-	VRNDSCALEPS      $0x08, Z3, Z4
-	VSUBPS           Z4, Z3, Z3
-	VBROADCASTSS     c3aaf6433<>+0(SB), Z6
-	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3f317218<>+0(SB), Z3, Z6
-	VFMADD213PS.BCST c3f800000<>+0(SB), Z3, Z6
-	VSCALEFPS        Z4, Z6, Z6
-	VMULPS           (DX)(R10*1), Z6, Z6
-	VMULPS           (R8)(R10*1), Z6, Z6
-	VMOVUPS          Z6, (CX)(R10*1)
-	ADDQ             $0x40, R10
+prepare:
+	VSUBPS           (DI)(R11*1), Z0, Z2
+	VSUBPS           (R8)(R11*1), Z1, Z3
+	VADDPS           Z3, Z2, Z2
+	VBROADCASTSS     cc2480000<>+0(SB), Z3
+	VMAXPS           Z2, Z3, Z2
+	VRNDSCALEPS      $0x08, Z2, Z3
+	VSUBPS           Z3, Z2, Z2
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z5
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z2, Z5
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z2, Z5
+	VSCALEFPS        Z3, Z5, Z5
+	VMULPS           (SI)(R11*1), Z5, Z5
+	VMOVUPS          Z5, (R9)(R11*1)
+	ADDQ             $0x40, R11
+	CMPQ             R11, R12
+	JLT              prepare
 
-more:
-	CMPQ             R10, R11
-	JLT              block
-	LEAQ             ssdOnes<>+0(SB), R11
-	ADDQ             $0x3c, R11
-	SUBQ             R9, R11
-	ADDQ             R10, R11
-	VSUBPS           (SI)(R10*1), Z1, Z1
-	VSUBPS           (DI)(R10*1), Z2, Z2
-	VADDPS           Z2, Z1, Z1
-	VMAXPS           Z1, Z0, Z1
-	VRNDSCALEPS      $0x08, Z1, Z2
-	VSUBPS           Z2, Z1, Z1
-	VBROADCASTSS     c3aaf6433<>+0(SB), Z3
-	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST c3f317218<>+0(SB), Z1, Z3
-	VFMADD213PS.BCST c3f800000<>+0(SB), Z1, Z3
-	VSCALEFPS        Z2, Z3, Z3
-	VMULPS           (DX)(R10*1), Z3, Z3
-	VMULPS           (R8)(R10*1), Z3, Z3
-	VPANDD           (R11), Z3, Z3
-	VMOVUPS          Z3, (CX)(R10*1)
-	VPXORD           Z5, Z5, Z5
-	VMOVUPS          Z5, 64(CX)(R10*1)
+prepared:
+	MOVQ             R10, R12
+	XORQ             R11, R11
+	ANDQ             $-64, R12
+	JZ               near
+	VBROADCASTSS     (DI)(R10*1), Z0
+	VBROADCASTSS     (R8)(R10*1), Z1
+	VBROADCASTSS     -4(DI)(R12*1), Z2
+	VBROADCASTSS     -4(R8)(R12*1), Z3
+	VSUBPS           Z2, Z0, Z0
+	VSUBPS           Z3, Z1, Z1
+	VADDPS           Z1, Z0, Z0
+	VBROADCASTSS     cc2480000<>+0(SB), Z1
+	VMAXPS           Z0, Z1, Z0
+	VRNDSCALEPS      $0x08, Z0, Z1
+	VSUBPS           Z1, Z0, Z0
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z2
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z2
+
+far:
+	VMULPS  (DX)(R11*1), Z2, Z0
+	VMULPS  (R9)(R11*1), Z0, Z0
+	VMOVUPS Z0, (CX)(R11*1)
+	ADDQ    $0x40, R11
+	CMPQ    R11, R12
+	JLT     far
+
+near:
+	LEAQ             ssdOnes<>+0(SB), R12
+	ADDQ             $0x3c, R12
+	SUBQ             R10, R12
+	ADDQ             R11, R12
+	VBROADCASTSS     (DI)(R10*1), Z0
+	VBROADCASTSS     (R8)(R10*1), Z1
+	VSUBPS           (DI)(R11*1), Z0, Z0
+	VSUBPS           (R8)(R11*1), Z1, Z1
+	VADDPS           Z1, Z0, Z0
+	VBROADCASTSS     cc2c80000<>+0(SB), Z1
+	VMAXPS           Z0, Z1, Z0
+	VRNDSCALEPS      $0x08, Z0, Z1
+	VSUBPS           Z1, Z0, Z0
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z2
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z2
+	VMULPS           (DX)(R11*1), Z2, Z2
+	VMULPS           (SI)(R11*1), Z2, Z2
+	VPANDD           (R12), Z2, Z2
+	VMOVUPS          Z2, (CX)(R11*1)
+	VPXORD           Z4, Z4, Z4
+	VMOVUPS          Z4, 64(CX)(R11*1)
 	ADDQ             BX, CX
 	ADDQ             BX, DX
-	ADDQ             $0x04, R9
-	CMPQ             R9, AX
+	ADDQ             $0x04, R10
+	CMPQ             R10, AX
 	JLT              row
 	VZEROUPPER
 	RET
 
-DATA cc2c80000<>+0(SB)/4, $0xc2c80000
-DATA cc2c80000<>+4(SB)/4, $0xc2c80000
-DATA cc2c80000<>+8(SB)/4, $0xc2c80000
-DATA cc2c80000<>+12(SB)/4, $0xc2c80000
-DATA cc2c80000<>+16(SB)/4, $0xc2c80000
-DATA cc2c80000<>+20(SB)/4, $0xc2c80000
-DATA cc2c80000<>+24(SB)/4, $0xc2c80000
-DATA cc2c80000<>+28(SB)/4, $0xc2c80000
-GLOBL cc2c80000<>(SB), RODATA|NOPTR, $32
+DATA cc2480000<>+0(SB)/4, $0xc2480000
+DATA cc2480000<>+4(SB)/4, $0xc2480000
+DATA cc2480000<>+8(SB)/4, $0xc2480000
+DATA cc2480000<>+12(SB)/4, $0xc2480000
+DATA cc2480000<>+16(SB)/4, $0xc2480000
+DATA cc2480000<>+20(SB)/4, $0xc2480000
+DATA cc2480000<>+24(SB)/4, $0xc2480000
+DATA cc2480000<>+28(SB)/4, $0xc2480000
+GLOBL cc2480000<>(SB), RODATA|NOPTR, $32
 
 DATA c3aaf6433<>+0(SB)/4, $0x3aaf6433
 DATA c3aaf6433<>+4(SB)/4, $0x3aaf6433
@@ -200,116 +237,168 @@ DATA ssdOnes<>+184(SB)/4, $0x00000000
 DATA ssdOnes<>+188(SB)/4, $0x00000000
 GLOBL ssdOnes<>(SB), RODATA|NOPTR, $192
 
-// func ssdDecayGrad_512(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, r *float32, da *float32)
+DATA cc2c80000<>+0(SB)/4, $0xc2c80000
+DATA cc2c80000<>+4(SB)/4, $0xc2c80000
+DATA cc2c80000<>+8(SB)/4, $0xc2c80000
+DATA cc2c80000<>+12(SB)/4, $0xc2c80000
+DATA cc2c80000<>+16(SB)/4, $0xc2c80000
+DATA cc2c80000<>+20(SB)/4, $0xc2c80000
+DATA cc2c80000<>+24(SB)/4, $0xc2c80000
+DATA cc2c80000<>+28(SB)/4, $0xc2c80000
+GLOBL cc2c80000<>(SB), RODATA|NOPTR, $32
+
+// func ssdDecayGrad_512(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, right *float32, r *float32, da *float32)
 // Requires: AVX, AVX512F
-TEXT ·ssdDecayGrad_512(SB), NOSPLIT, $0-88
-	MOVQ         m+8(FP), AX
-	MOVQ         gram+16(FP), CX
-	MOVQ         w+24(FP), DX
-	MOVQ         k+32(FP), BX
-	MOVQ         hi+48(FP), SI
-	MOVQ         lo+56(FP), DI
-	MOVQ         delta+64(FP), R8
-	MOVQ         r+72(FP), R9
-	MOVQ         da+80(FP), R10
-	VBROADCASTSS cc2c80000<>+0(SB), Z0
-	MOVQ         rows+0(FP), R11
-	DECQ         R11
-	MOVQ         ldb+40(FP), R12
-	IMULQ        R11, R12
-	ADDQ         R12, AX
-	ADDQ         R12, CX
-	ADDQ         R12, DX
-	ADDQ         R12, BX
-	SHLQ         $0x02, R11
+TEXT ·ssdDecayGrad_512(SB), NOSPLIT, $0-96
+	MOVQ  m+8(FP), AX
+	MOVQ  gram+16(FP), CX
+	MOVQ  w+24(FP), DX
+	MOVQ  k+32(FP), BX
+	MOVQ  delta+64(FP), SI
+	MOVQ  r+80(FP), DI
+	MOVQ  hi+48(FP), R8
+	MOVQ  lo+56(FP), R9
+	MOVQ  right+72(FP), R10
+	MOVQ  rows+0(FP), R11
+	DECQ  R11
+	MOVQ  ldb+40(FP), R12
+	IMULQ R11, R12
+	ADDQ  R12, AX
+	ADDQ  R12, CX
+	ADDQ  R12, DX
+	ADDQ  R12, BX
+	SHLQ  $0x02, R11
+	JMP   first
 
 row:
-	VBROADCASTSS (SI)(R11*1), Z1
-	VBROADCASTSS (DI)(R11*1), Z2
-	VPXORD       Z3, Z3, Z3
+	MOVQ  R11, R12
+	NOTQ  R12
+	TESTQ $0x0000003c, R12
+	JNZ   prepared
+
+first:
 	MOVQ         R11, R13
-	ANDQ         $-64, R13
 	XORQ         R12, R12
-	JMP          more
+	ANDQ         $-64, R13
+	JZ           prepared
+	VBROADCASTSS -4(R8)(R13*1), Z0
+	VBROADCASTSS -4(R9)(R13*1), Z1
 
-block:
-	VSUBPS           (SI)(R12*1), Z1, Z4
-	VSUBPS           (DI)(R12*1), Z2, Z5
-	VADDPS           Z5, Z4, Z4
-	VMAXPS           Z4, Z0, Z4
-	VRNDSCALEPS      $0x08, Z4, Z5
-	VSUBPS           Z5, Z4, Z4
-	VBROADCASTSS     c3aaf6433<>+0(SB), Z7
-	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z4, Z7
-	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z4, Z7
-	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z4, Z7
-	VFMADD213PS.BCST c3f317218<>+0(SB), Z4, Z7
-	VFMADD213PS.BCST c3f800000<>+0(SB), Z4, Z7
-	VSCALEFPS        Z5, Z7, Z7
-	VMOVUPS          (CX)(R12*1), Z5
-	VMOVUPS          (R8)(R12*1), Z8
-	VMULPS           (BX)(R12*1), Z7, Z4
-	VMULPS           Z5, Z7, Z7
-	VMULPS           Z5, Z4, Z5
-	VMULPS           Z8, Z7, Z7
-	VMOVUPS          Z7, (AX)(R12*1)
-	VMOVUPS          (DX)(R12*1), Z7
-	VFMADD231PS      Z8, Z4, Z7
-	VMOVUPS          Z7, (DX)(R12*1)
-	VADDPS           (R9)(R12*1), Z5, Z5
-	VMOVUPS          Z5, (R9)(R12*1)
-	VFMADD231PS      Z8, Z5, Z3
+prepare:
+	VSUBPS           (R8)(R12*1), Z0, Z2
+	VSUBPS           (R9)(R12*1), Z1, Z3
+	VADDPS           Z3, Z2, Z2
+	VBROADCASTSS     cc2480000<>+0(SB), Z3
+	VMAXPS           Z2, Z3, Z2
+	VRNDSCALEPS      $0x08, Z2, Z3
+	VSUBPS           Z3, Z2, Z2
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z6
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z2, Z6
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z2, Z6
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z2, Z6
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z2, Z6
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z2, Z6
+	VSCALEFPS        Z3, Z6, Z6
+	VMOVUPS          Z6, (R10)(R12*1)
 	ADDQ             $0x40, R12
-
-more:
 	CMPQ             R12, R13
-	JLT              block
+	JLT              prepare
+
+prepared:
+	VPXORD           Z4, Z4, Z4
+	MOVQ             R11, R13
+	XORQ             R12, R12
+	ANDQ             $-64, R13
+	JZ               near
+	VBROADCASTSS     (R8)(R11*1), Z0
+	VBROADCASTSS     (R9)(R11*1), Z1
+	VBROADCASTSS     -4(R8)(R13*1), Z2
+	VBROADCASTSS     -4(R9)(R13*1), Z3
+	VSUBPS           Z2, Z0, Z0
+	VSUBPS           Z3, Z1, Z1
+	VADDPS           Z1, Z0, Z0
+	VBROADCASTSS     cc2480000<>+0(SB), Z1
+	VMAXPS           Z0, Z1, Z0
+	VRNDSCALEPS      $0x08, Z0, Z1
+	VSUBPS           Z1, Z0, Z0
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z2
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z2
+
+far:
+	VMULPS      (R10)(R12*1), Z2, Z0
+	VMOVUPS     (CX)(R12*1), Z3
+	VMOVUPS     (SI)(R12*1), Z6
+	VMULPS      (BX)(R12*1), Z0, Z1
+	VMULPS      Z3, Z0, Z0
+	VMULPS      Z3, Z1, Z3
+	VMULPS      Z6, Z0, Z0
+	VMOVUPS     Z0, (AX)(R12*1)
+	VMOVUPS     (DX)(R12*1), Z0
+	VFMADD231PS Z6, Z1, Z0
+	VMOVUPS     Z0, (DX)(R12*1)
+	VADDPS      (DI)(R12*1), Z3, Z3
+	VMOVUPS     Z3, (DI)(R12*1)
+	VFMADD231PS Z6, Z3, Z4
+	ADDQ        $0x40, R12
+	CMPQ        R12, R13
+	JLT         far
+
+near:
 	LEAQ             ssdOnes<>+0(SB), R13
 	ADDQ             $0x3c, R13
 	SUBQ             R11, R13
 	ADDQ             R12, R13
-	VSUBPS           (SI)(R12*1), Z1, Z1
-	VSUBPS           (DI)(R12*1), Z2, Z2
-	VADDPS           Z2, Z1, Z1
-	VMAXPS           Z1, Z0, Z1
-	VRNDSCALEPS      $0x08, Z1, Z2
-	VSUBPS           Z2, Z1, Z1
-	VBROADCASTSS     c3aaf6433<>+0(SB), Z4
-	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST c3f317218<>+0(SB), Z1, Z4
-	VFMADD213PS.BCST c3f800000<>+0(SB), Z1, Z4
-	VSCALEFPS        Z2, Z4, Z4
-	VMOVUPS          (CX)(R12*1), Z2
-	VMOVUPS          (R8)(R12*1), Z5
-	VMULPS           (BX)(R12*1), Z4, Z1
-	VMULPS           Z2, Z4, Z4
-	VMULPS           Z2, Z1, Z2
-	VPANDD           (R13), Z1, Z1
-	VPANDD           (R13), Z4, Z4
+	VBROADCASTSS     (R8)(R11*1), Z0
+	VBROADCASTSS     (R9)(R11*1), Z1
+	VSUBPS           (R8)(R12*1), Z0, Z0
+	VSUBPS           (R9)(R12*1), Z1, Z1
+	VADDPS           Z1, Z0, Z0
+	VBROADCASTSS     cc2c80000<>+0(SB), Z1
+	VMAXPS           Z0, Z1, Z0
+	VRNDSCALEPS      $0x08, Z0, Z1
+	VSUBPS           Z1, Z0, Z0
+	VBROADCASTSS     c3aaf6433<>+0(SB), Z2
+	VFMADD213PS.BCST c3c1e5fb0<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3d6357f7<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3e75fd26<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f317218<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST c3f800000<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z2
+	VMOVUPS          (CX)(R12*1), Z1
+	VMOVUPS          (SI)(R12*1), Z3
+	VMULPS           (BX)(R12*1), Z2, Z0
+	VMULPS           Z1, Z2, Z2
+	VMULPS           Z1, Z0, Z1
+	VPANDD           (R13), Z0, Z0
 	VPANDD           (R13), Z2, Z2
-	VMULPS           Z5, Z4, Z4
-	VMOVUPS          Z4, (AX)(R12*1)
-	VMOVUPS          (DX)(R12*1), Z4
-	VFMADD231PS      Z5, Z1, Z4
-	VMOVUPS          Z4, (DX)(R12*1)
-	VADDPS           (R9)(R12*1), Z2, Z2
-	VMOVUPS          Z2, (R9)(R12*1)
-	VMULPS           Z5, Z2, Z2
-	VPANDD           4(R13), Z2, Z2
-	VADDPS           Z2, Z3, Z3
-	VPXORD           Z6, Z6, Z6
-	VMOVUPS          Z6, 64(AX)(R12*1)
-	VEXTRACTF64X4    $0x01, Z3, Y1
-	VADDPS           Y3, Y1, Y1
-	VEXTRACTF128     $0x01, Y1, X2
-	VADDPS           X1, X2, X2
-	VPERMILPD        $0x01, X2, X1
-	VADDPS           X1, X2, X2
-	VPERMILPS        $0x01, X2, X1
-	VADDPS           X1, X2, X2
-	VMOVSS           X2, (R10)(R11*1)
+	VPANDD           (R13), Z1, Z1
+	VMULPS           Z3, Z2, Z2
+	VMOVUPS          Z2, (AX)(R12*1)
+	VMOVUPS          (DX)(R12*1), Z2
+	VFMADD231PS      Z3, Z0, Z2
+	VMOVUPS          Z2, (DX)(R12*1)
+	VADDPS           (DI)(R12*1), Z1, Z1
+	VMOVUPS          Z1, (DI)(R12*1)
+	VMULPS           Z3, Z1, Z1
+	VPANDD           4(R13), Z1, Z1
+	VADDPS           Z1, Z4, Z4
+	VPXORD           Z5, Z5, Z5
+	VMOVUPS          Z5, 64(AX)(R12*1)
+	MOVQ             da+88(FP), R13
+	VEXTRACTF64X4    $0x01, Z4, Y0
+	VADDPS           Y4, Y0, Y0
+	VEXTRACTF128     $0x01, Y0, X1
+	VADDPS           X0, X1, X1
+	VPERMILPD        $0x01, X1, X0
+	VADDPS           X0, X1, X1
+	VPERMILPS        $0x01, X1, X0
+	VADDPS           X0, X1, X1
+	VMOVSS           X1, (R13)(R11*1)
 	SUBQ             ldb+40(FP), AX
 	SUBQ             ldb+40(FP), CX
 	SUBQ             ldb+40(FP), DX
@@ -474,98 +563,502 @@ block:
 	VZEROUPPER
 	RET
 
-// func ssdDecay_256(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·ssdDecay_256(SB), NOSPLIT, $0-56
-	MOVQ         rows+0(FP), AX
-	MOVQ         m+8(FP), CX
-	MOVQ         gram+16(FP), DX
-	MOVQ         ld+24(FP), BX
-	MOVQ         hi+32(FP), SI
-	MOVQ         lo+40(FP), DI
-	MOVQ         delta+48(FP), R8
+// func gatedSums_512(n int, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32) (squares float64, products float64)
+// Requires: AVX, AVX512DQ, AVX512F, SSE2
+TEXT ·gatedSums_512(SB), NOSPLIT, $0-72
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   n+0(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   v+8(FP), CX
+	MOVQ   s+16(FP), DX
+	MOVQ   y+24(FP), BX
+	MOVQ   z+32(FP), SI
+	MOVQ   w+40(FP), DI
+	MOVQ   do+48(FP), R8
+	XORQ   R9, R9
+
+loop:
+	VMOVUPS           (SI)(R9*1), Z2
+	VPORD.BCST        c80000000<>+0(SB), Z2, Z3
+	VBROADCASTSS      cc3160000<>+0(SB), Z4
+	VMAXPS            Z3, Z4, Z3
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z4
+	VFMADD213PS.BCST  c48c00000<>+0(SB), Z3, Z4
+	VADDPS.BCST       cc8c00000<>+0(SB), Z4, Z5
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z5, Z3
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z5, Z3
+	VBROADCASTSS      c3e2aaaab<>+0(SB), Z6
+	VFMADD213PS.BCST  c3f000000<>+0(SB), Z3, Z6
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z3, Z6
+	VMOVUPS           powers<>+0(SB), Z7
+	VMOVUPS           powers<>+64(SB), Z8
+	VPERMI2PS         Z8, Z7, Z4
+	VMULPS            Z4, Z3, Z3
+	VFMADD231PS       Z6, Z3, Z4
+	VSCALEFPS         Z5, Z4, Z3
+	VADDPS.BCST       c3f800000<>+0(SB), Z3, Z3
+	VBROADCASTSS      c3f800000<>+0(SB), Z6
+	VPMOVD2M          Z2, K1
+	VMULPS            Z4, Z6, K1, Z6
+	VBROADCASTSS      c3f800000<>+0(SB), Z7
+	VRCP14PS          Z3, Z4
+	VFNMADD231PS      Z3, Z4, Z7
+	VFMADD132PS       Z4, Z4, Z7
+	VMULPS            Z7, Z6, Z6
+	VSCALEFPS         Z5, Z6, K1, Z6
+	VMOVUPS           Z6, (DX)(R9*1)
+	VMULPS            Z6, Z2, Z2
+	VMULPS            (BX)(R9*1), Z2, Z2
+	VMOVUPS           Z2, (CX)(R9*1)
+	VMOVUPS           (DI)(R9*1), Z3
+	VMULPS            (R8)(R9*1), Z3, Z3
+	VCVTPS2PD         Y2, Z4
+	VCVTPS2PD         Y3, Z5
+	VFMADD231PD       Z4, Z4, Z0
+	VFMADD231PD       Z4, Z5, Z1
+	VEXTRACTF64X4     $0x01, Z2, Y2
+	VCVTPS2PD         Y2, Z2
+	VEXTRACTF64X4     $0x01, Z3, Y3
+	VCVTPS2PD         Y3, Z3
+	VFMADD231PD       Z2, Z2, Z0
+	VFMADD231PD       Z2, Z3, Z1
+	ADDQ              $0x40, R9
+	CMPQ              R9, AX
+	JLT               loop
+	VEXTRACTF64X4     $0x01, Z0, Y2
+	VADDPD            Y0, Y2, Y2
+	VEXTRACTF128      $0x01, Y2, X0
+	VADDPD            X2, X0, X0
+	VPERMILPD         $0x01, X0, X2
+	VADDPD            X2, X0, X0
+	MOVSD             X0, squares+56(FP)
+	VEXTRACTF64X4     $0x01, Z1, Y0
+	VADDPD            Y1, Y0, Y0
+	VEXTRACTF128      $0x01, Y0, X1
+	VADDPD            X0, X1, X1
+	VPERMILPD         $0x01, X1, X0
+	VADDPD            X0, X1, X1
+	MOVSD             X1, products+64(FP)
+	VZEROUPPER
+	RET
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $32
+
+DATA cc3160000<>+0(SB)/4, $0xc3160000
+DATA cc3160000<>+4(SB)/4, $0xc3160000
+DATA cc3160000<>+8(SB)/4, $0xc3160000
+DATA cc3160000<>+12(SB)/4, $0xc3160000
+DATA cc3160000<>+16(SB)/4, $0xc3160000
+DATA cc3160000<>+20(SB)/4, $0xc3160000
+DATA cc3160000<>+24(SB)/4, $0xc3160000
+DATA cc3160000<>+28(SB)/4, $0xc3160000
+GLOBL cc3160000<>(SB), RODATA|NOPTR, $32
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $32
+
+DATA c48c00000<>+0(SB)/4, $0x48c00000
+DATA c48c00000<>+4(SB)/4, $0x48c00000
+DATA c48c00000<>+8(SB)/4, $0x48c00000
+DATA c48c00000<>+12(SB)/4, $0x48c00000
+DATA c48c00000<>+16(SB)/4, $0x48c00000
+DATA c48c00000<>+20(SB)/4, $0x48c00000
+DATA c48c00000<>+24(SB)/4, $0x48c00000
+DATA c48c00000<>+28(SB)/4, $0x48c00000
+GLOBL c48c00000<>(SB), RODATA|NOPTR, $32
+
+DATA cc8c00000<>+0(SB)/4, $0xc8c00000
+DATA cc8c00000<>+4(SB)/4, $0xc8c00000
+DATA cc8c00000<>+8(SB)/4, $0xc8c00000
+DATA cc8c00000<>+12(SB)/4, $0xc8c00000
+DATA cc8c00000<>+16(SB)/4, $0xc8c00000
+DATA cc8c00000<>+20(SB)/4, $0xc8c00000
+DATA cc8c00000<>+24(SB)/4, $0xc8c00000
+DATA cc8c00000<>+28(SB)/4, $0xc8c00000
+GLOBL cc8c00000<>(SB), RODATA|NOPTR, $32
+
+DATA c3f318000<>+0(SB)/4, $0x3f318000
+DATA c3f318000<>+4(SB)/4, $0x3f318000
+DATA c3f318000<>+8(SB)/4, $0x3f318000
+DATA c3f318000<>+12(SB)/4, $0x3f318000
+DATA c3f318000<>+16(SB)/4, $0x3f318000
+DATA c3f318000<>+20(SB)/4, $0x3f318000
+DATA c3f318000<>+24(SB)/4, $0x3f318000
+DATA c3f318000<>+28(SB)/4, $0x3f318000
+GLOBL c3f318000<>(SB), RODATA|NOPTR, $32
+
+DATA cb95e8083<>+0(SB)/4, $0xb95e8083
+DATA cb95e8083<>+4(SB)/4, $0xb95e8083
+DATA cb95e8083<>+8(SB)/4, $0xb95e8083
+DATA cb95e8083<>+12(SB)/4, $0xb95e8083
+DATA cb95e8083<>+16(SB)/4, $0xb95e8083
+DATA cb95e8083<>+20(SB)/4, $0xb95e8083
+DATA cb95e8083<>+24(SB)/4, $0xb95e8083
+DATA cb95e8083<>+28(SB)/4, $0xb95e8083
+GLOBL cb95e8083<>(SB), RODATA|NOPTR, $32
+
+DATA c3e2aaaab<>+0(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+4(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+8(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+12(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+16(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+20(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+24(SB)/4, $0x3e2aaaab
+DATA c3e2aaaab<>+28(SB)/4, $0x3e2aaaab
+GLOBL c3e2aaaab<>(SB), RODATA|NOPTR, $32
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $32
+
+DATA powers<>+0(SB)/4, $0x3f800000
+DATA powers<>+4(SB)/4, $0x3f82cd87
+DATA powers<>+8(SB)/4, $0x3f85aac3
+DATA powers<>+12(SB)/4, $0x3f88980f
+DATA powers<>+16(SB)/4, $0x3f8b95c2
+DATA powers<>+20(SB)/4, $0x3f8ea43a
+DATA powers<>+24(SB)/4, $0x3f91c3d3
+DATA powers<>+28(SB)/4, $0x3f94f4f0
+DATA powers<>+32(SB)/4, $0x3f9837f0
+DATA powers<>+36(SB)/4, $0x3f9b8d3a
+DATA powers<>+40(SB)/4, $0x3f9ef532
+DATA powers<>+44(SB)/4, $0x3fa27043
+DATA powers<>+48(SB)/4, $0x3fa5fed7
+DATA powers<>+52(SB)/4, $0x3fa9a15b
+DATA powers<>+56(SB)/4, $0x3fad583f
+DATA powers<>+60(SB)/4, $0x3fb123f6
+DATA powers<>+64(SB)/4, $0x3fb504f3
+DATA powers<>+68(SB)/4, $0x3fb8fbaf
+DATA powers<>+72(SB)/4, $0x3fbd08a4
+DATA powers<>+76(SB)/4, $0x3fc12c4d
+DATA powers<>+80(SB)/4, $0x3fc5672a
+DATA powers<>+84(SB)/4, $0x3fc9b9be
+DATA powers<>+88(SB)/4, $0x3fce248c
+DATA powers<>+92(SB)/4, $0x3fd2a81e
+DATA powers<>+96(SB)/4, $0x3fd744fd
+DATA powers<>+100(SB)/4, $0x3fdbfbb8
+DATA powers<>+104(SB)/4, $0x3fe0ccdf
+DATA powers<>+108(SB)/4, $0x3fe5b907
+DATA powers<>+112(SB)/4, $0x3feac0c7
+DATA powers<>+116(SB)/4, $0x3fefe4ba
+DATA powers<>+120(SB)/4, $0x3ff5257d
+DATA powers<>+124(SB)/4, $0x3ffa83b3
+GLOBL powers<>(SB), RODATA|NOPTR, $128
+
+// func gatedGrad_512(n int, dy *float32, dz *float32, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32, r float32, k float32)
+// Requires: AVX, AVX512F
+TEXT ·gatedGrad_512(SB), NOSPLIT, $0-80
+	VBROADCASTSS r+72(FP), Z0
+	VBROADCASTSS k+76(FP), Z1
+	MOVQ         n+0(FP), AX
 	SHLQ         $0x02, AX
-	SHLQ         $0x02, BX
-	VBROADCASTSS cc2c80000<>+0(SB), Y0
-	XORQ         R9, R9
+	MOVQ         dy+8(FP), CX
+	MOVQ         dz+16(FP), DX
+	MOVQ         v+24(FP), BX
+	MOVQ         s+32(FP), SI
+	MOVQ         y+40(FP), DI
+	MOVQ         z+48(FP), R8
+	MOVQ         w+56(FP), R9
+	MOVQ         do+64(FP), R10
+	XORQ         R11, R11
+
+loop:
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VMOVUPS      (R9)(R11*1), Z2
+	VMULPS       (R10)(R11*1), Z2, Z2
+	VMULPS       Z0, Z2, Z2
+	VFNMADD231PS (BX)(R11*1), Z1, Z2
+	VMOVUPS      (SI)(R11*1), Z3
+	VMOVUPS      (R8)(R11*1), Z4
+	VMULPS       Z3, Z2, Z2
+	VSUBPS       Z3, Z5, Z5
+	VBROADCASTSS c3f800000<>+0(SB), Z3
+	VFMADD213PS  Z3, Z4, Z5
+	VMULPS       Z2, Z4, Z4
+	VMOVUPS      Z4, (CX)(R11*1)
+	VMULPS       (DI)(R11*1), Z2, Z2
+	VMULPS       Z5, Z2, Z2
+	VMOVUPS      Z2, (DX)(R11*1)
+	ADDQ         $0x40, R11
+	CMPQ         R11, AX
+	JLT          loop
+	VZEROUPPER
+	RET
+
+// func ssdDecay_256(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32, right *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·ssdDecay_256(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), AX
+	MOVQ m+8(FP), CX
+	MOVQ gram+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ delta+48(FP), SI
+	SHLQ $0x02, AX
+	SHLQ $0x02, BX
+	MOVQ hi+32(FP), DI
+	MOVQ lo+40(FP), R8
+	MOVQ right+56(FP), R9
+	XORQ R10, R10
 
 row:
-	VBROADCASTSS (SI)(R9*1), Y1
-	VBROADCASTSS (DI)(R9*1), Y2
-	MOVQ         R9, R11
-	ANDQ         $-64, R11
-	XORQ         R10, R10
-	JMP          more
+	TESTQ        $0x0000003f, R10
+	JNZ          prepared
+	MOVQ         R10, R12
+	XORQ         R11, R11
+	ANDQ         $-64, R12
+	JZ           prepared
+	VBROADCASTSS -4(DI)(R12*1), Y0
+	VBROADCASTSS -4(R8)(R12*1), Y1
 
-block:
-	VSUBPS       (SI)(R10*1), Y1, Y3
-	VSUBPS       (DI)(R10*1), Y2, Y4
-	VADDPS       Y4, Y3, Y3
-	VMAXPS       Y3, Y0, Y3
-	VROUNDPS     $0x08, Y3, Y4
-	VSUBPS       Y4, Y3, Y3
-	VBROADCASTSS c3aaf6433<>+0(SB), Y5
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y3, Y5
-	VFMADD213PS  c3d6357f7<>+0(SB), Y3, Y5
-	VFMADD213PS  c3e75fd26<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f317218<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f800000<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VMULPS       (DX)(R10*1), Y5, Y5
-	VMULPS       (R8)(R10*1), Y5, Y5
-	VMOVUPS      Y5, (CX)(R10*1)
-	VSUBPS       32(SI)(R10*1), Y1, Y3
-	VSUBPS       32(DI)(R10*1), Y2, Y4
-	VADDPS       Y4, Y3, Y3
-	VMAXPS       Y3, Y0, Y3
-	VROUNDPS     $0x08, Y3, Y4
-	VSUBPS       Y4, Y3, Y3
-	VBROADCASTSS c3aaf6433<>+0(SB), Y5
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y3, Y5
-	VFMADD213PS  c3d6357f7<>+0(SB), Y3, Y5
-	VFMADD213PS  c3e75fd26<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f317218<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f800000<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VMULPS       32(DX)(R10*1), Y5, Y5
-	VMULPS       32(R8)(R10*1), Y5, Y5
-	VMOVUPS      Y5, 32(CX)(R10*1)
-	ADDQ         $0x40, R10
+prepare:
+	VSUBPS       (DI)(R11*1), Y0, Y2
+	VSUBPS       (R8)(R11*1), Y1, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS cc2480000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x08, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VBROADCASTSS c3aaf6433<>+0(SB), Y4
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d6357f7<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e75fd26<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f317218<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VMULPS       (SI)(R11*1), Y4, Y4
+	VMOVUPS      Y4, (R9)(R11*1)
+	VSUBPS       32(DI)(R11*1), Y0, Y2
+	VSUBPS       32(R8)(R11*1), Y1, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS cc2480000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x08, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VBROADCASTSS c3aaf6433<>+0(SB), Y4
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d6357f7<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e75fd26<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f317218<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VMULPS       32(SI)(R11*1), Y4, Y4
+	VMOVUPS      Y4, 32(R9)(R11*1)
+	ADDQ         $0x40, R11
+	CMPQ         R11, R12
+	JLT          prepare
 
-more:
-	CMPQ         R10, R11
-	JLT          block
-	LEAQ         ssdOnes<>+0(SB), R11
-	ADDQ         $0x3c, R11
-	SUBQ         R9, R11
-	ADDQ         R10, R11
-	VSUBPS       (SI)(R10*1), Y1, Y3
-	VSUBPS       (DI)(R10*1), Y2, Y4
-	VADDPS       Y4, Y3, Y3
-	VMAXPS       Y3, Y0, Y3
-	VROUNDPS     $0x08, Y3, Y4
-	VSUBPS       Y4, Y3, Y3
-	VBROADCASTSS c3aaf6433<>+0(SB), Y5
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y3, Y5
-	VFMADD213PS  c3d6357f7<>+0(SB), Y3, Y5
-	VFMADD213PS  c3e75fd26<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f317218<>+0(SB), Y3, Y5
-	VFMADD213PS  c3f800000<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VMULPS       (DX)(R10*1), Y5, Y5
-	VMULPS       (R8)(R10*1), Y5, Y5
-	VPAND        (R11), Y5, Y5
-	VMOVUPS      Y5, (CX)(R10*1)
-	VSUBPS       32(SI)(R10*1), Y1, Y1
-	VSUBPS       32(DI)(R10*1), Y2, Y2
+prepared:
+	MOVQ         R10, R12
+	XORQ         R11, R11
+	ANDQ         $-64, R12
+	JZ           near
+	VBROADCASTSS (DI)(R10*1), Y0
+	VBROADCASTSS (R8)(R10*1), Y1
+	VBROADCASTSS -4(DI)(R12*1), Y2
+	VBROADCASTSS -4(R8)(R12*1), Y3
+	VSUBPS       Y2, Y0, Y0
+	VSUBPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VBROADCASTSS cc2480000<>+0(SB), Y1
+	VMAXPS       Y0, Y1, Y0
+	VROUNDPS     $0x08, Y0, Y1
+	VSUBPS       Y1, Y0, Y0
+	VBROADCASTSS c3aaf6433<>+0(SB), Y2
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y0, Y2
+	VFMADD213PS  c3d6357f7<>+0(SB), Y0, Y2
+	VFMADD213PS  c3e75fd26<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f317218<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f800000<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y1, Y2, Y2
+
+far:
+	VMULPS  (DX)(R11*1), Y2, Y0
+	VMULPS  (R9)(R11*1), Y0, Y0
+	VMOVUPS Y0, (CX)(R11*1)
+	VMULPS  32(DX)(R11*1), Y2, Y0
+	VMULPS  32(R9)(R11*1), Y0, Y0
+	VMOVUPS Y0, 32(CX)(R11*1)
+	ADDQ    $0x40, R11
+	CMPQ    R11, R12
+	JLT     far
+
+near:
+	LEAQ         ssdOnes<>+0(SB), R12
+	ADDQ         $0x3c, R12
+	SUBQ         R10, R12
+	ADDQ         R11, R12
+	VBROADCASTSS (DI)(R10*1), Y0
+	VBROADCASTSS (R8)(R10*1), Y1
+	VSUBPS       (DI)(R11*1), Y0, Y2
+	VSUBPS       (R8)(R11*1), Y1, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS cc2c80000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x08, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VBROADCASTSS c3aaf6433<>+0(SB), Y4
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d6357f7<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e75fd26<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f317218<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VMULPS       (DX)(R11*1), Y4, Y4
+	VMULPS       (SI)(R11*1), Y4, Y4
+	VPAND        (R12), Y4, Y4
+	VMOVUPS      Y4, (CX)(R11*1)
+	VSUBPS       32(DI)(R11*1), Y0, Y0
+	VSUBPS       32(R8)(R11*1), Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VBROADCASTSS cc2c80000<>+0(SB), Y1
+	VMAXPS       Y0, Y1, Y0
+	VROUNDPS     $0x08, Y0, Y1
+	VSUBPS       Y1, Y0, Y0
+	VBROADCASTSS c3aaf6433<>+0(SB), Y2
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y0, Y2
+	VFMADD213PS  c3d6357f7<>+0(SB), Y0, Y2
+	VFMADD213PS  c3e75fd26<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f317218<>+0(SB), Y0, Y2
+	VFMADD213PS  c3f800000<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y1, Y2, Y2
+	VMULPS       32(DX)(R11*1), Y2, Y2
+	VMULPS       32(SI)(R11*1), Y2, Y2
+	VPAND        32(R12), Y2, Y2
+	VMOVUPS      Y2, 32(CX)(R11*1)
+	VXORPS       Y0, Y0, Y0
+	VMOVUPS      Y0, 64(CX)(R11*1)
+	VMOVUPS      Y0, 96(CX)(R11*1)
+	ADDQ         BX, CX
+	ADDQ         BX, DX
+	ADDQ         $0x04, R10
+	CMPQ         R10, AX
+	JLT          row
+	VZEROUPPER
+	RET
+
+// func ssdDecayGrad_256(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, right *float32, r *float32, da *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·ssdDecayGrad_256(SB), NOSPLIT, $0-96
+	MOVQ  m+8(FP), AX
+	MOVQ  gram+16(FP), CX
+	MOVQ  w+24(FP), DX
+	MOVQ  k+32(FP), BX
+	MOVQ  delta+64(FP), SI
+	MOVQ  r+80(FP), DI
+	MOVQ  hi+48(FP), R8
+	MOVQ  lo+56(FP), R9
+	MOVQ  right+72(FP), R10
+	MOVQ  rows+0(FP), R11
+	DECQ  R11
+	MOVQ  ldb+40(FP), R12
+	IMULQ R11, R12
+	ADDQ  R12, AX
+	ADDQ  R12, CX
+	ADDQ  R12, DX
+	ADDQ  R12, BX
+	SHLQ  $0x02, R11
+	JMP   first
+
+row:
+	MOVQ  R11, R12
+	NOTQ  R12
+	TESTQ $0x0000003c, R12
+	JNZ   prepared
+
+first:
+	MOVQ         R11, R13
+	XORQ         R12, R12
+	ANDQ         $-64, R13
+	JZ           prepared
+	VBROADCASTSS -4(R8)(R13*1), Y0
+	VBROADCASTSS -4(R9)(R13*1), Y1
+
+prepare:
+	VSUBPS       (R8)(R12*1), Y0, Y2
+	VSUBPS       (R9)(R12*1), Y1, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS cc2480000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x08, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VBROADCASTSS c3aaf6433<>+0(SB), Y4
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d6357f7<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e75fd26<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f317218<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VMOVUPS      Y4, (R10)(R12*1)
+	VSUBPS       32(R8)(R12*1), Y0, Y2
+	VSUBPS       32(R9)(R12*1), Y1, Y3
+	VADDPS       Y3, Y2, Y2
+	VBROADCASTSS cc2480000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VROUNDPS     $0x08, Y2, Y3
+	VSUBPS       Y3, Y2, Y2
+	VBROADCASTSS c3aaf6433<>+0(SB), Y4
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y2, Y4
+	VFMADD213PS  c3d6357f7<>+0(SB), Y2, Y4
+	VFMADD213PS  c3e75fd26<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f317218<>+0(SB), Y2, Y4
+	VFMADD213PS  c3f800000<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VMOVUPS      Y4, 32(R10)(R12*1)
+	ADDQ         $0x40, R12
+	CMPQ         R12, R13
+	JLT          prepare
+
+prepared:
+	VXORPS       Y0, Y0, Y0
+	MOVQ         R11, R13
+	XORQ         R12, R12
+	ANDQ         $-64, R13
+	JZ           near
+	VBROADCASTSS (R8)(R11*1), Y1
+	VBROADCASTSS (R9)(R11*1), Y2
+	VBROADCASTSS -4(R8)(R13*1), Y3
+	VBROADCASTSS -4(R9)(R13*1), Y4
+	VSUBPS       Y3, Y1, Y1
+	VSUBPS       Y4, Y2, Y2
 	VADDPS       Y2, Y1, Y1
-	VMAXPS       Y1, Y0, Y1
+	VBROADCASTSS cc2480000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
 	VBROADCASTSS c3aaf6433<>+0(SB), Y3
@@ -577,195 +1070,126 @@ more:
 	VCVTPS2DQ    Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
 	VPADDD       Y2, Y3, Y3
-	VMULPS       32(DX)(R10*1), Y3, Y3
-	VMULPS       32(R8)(R10*1), Y3, Y3
-	VPAND        32(R11), Y3, Y3
-	VMOVUPS      Y3, 32(CX)(R10*1)
-	VXORPS       Y1, Y1, Y1
-	VMOVUPS      Y1, 64(CX)(R10*1)
-	VMOVUPS      Y1, 96(CX)(R10*1)
-	ADDQ         BX, CX
-	ADDQ         BX, DX
-	ADDQ         $0x04, R9
-	CMPQ         R9, AX
-	JLT          row
-	VZEROUPPER
-	RET
 
-// func ssdDecayGrad_256(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, r *float32, da *float32)
-// Requires: AVX, AVX2, FMA3
-TEXT ·ssdDecayGrad_256(SB), NOSPLIT, $0-88
-	MOVQ         m+8(FP), AX
-	MOVQ         gram+16(FP), CX
-	MOVQ         w+24(FP), DX
-	MOVQ         k+32(FP), BX
-	MOVQ         hi+48(FP), SI
-	MOVQ         lo+56(FP), DI
-	MOVQ         delta+64(FP), R8
-	MOVQ         r+72(FP), R9
-	MOVQ         da+80(FP), R10
-	VBROADCASTSS cc2c80000<>+0(SB), Y0
-	MOVQ         rows+0(FP), R11
-	DECQ         R11
-	MOVQ         ldb+40(FP), R12
-	IMULQ        R11, R12
-	ADDQ         R12, AX
-	ADDQ         R12, CX
-	ADDQ         R12, DX
-	ADDQ         R12, BX
-	SHLQ         $0x02, R11
+far:
+	VMULPS      (R10)(R12*1), Y3, Y1
+	VMOVUPS     (CX)(R12*1), Y4
+	VMOVUPS     (SI)(R12*1), Y5
+	VMULPS      (BX)(R12*1), Y1, Y2
+	VMULPS      Y4, Y1, Y1
+	VMULPS      Y4, Y2, Y4
+	VMULPS      Y5, Y1, Y1
+	VMOVUPS     Y1, (AX)(R12*1)
+	VMOVUPS     (DX)(R12*1), Y1
+	VFMADD231PS Y5, Y2, Y1
+	VMOVUPS     Y1, (DX)(R12*1)
+	VADDPS      (DI)(R12*1), Y4, Y4
+	VMOVUPS     Y4, (DI)(R12*1)
+	VFMADD231PS Y5, Y4, Y0
+	VMULPS      32(R10)(R12*1), Y3, Y1
+	VMOVUPS     32(CX)(R12*1), Y4
+	VMOVUPS     32(SI)(R12*1), Y5
+	VMULPS      32(BX)(R12*1), Y1, Y2
+	VMULPS      Y4, Y1, Y1
+	VMULPS      Y4, Y2, Y4
+	VMULPS      Y5, Y1, Y1
+	VMOVUPS     Y1, 32(AX)(R12*1)
+	VMOVUPS     32(DX)(R12*1), Y1
+	VFMADD231PS Y5, Y2, Y1
+	VMOVUPS     Y1, 32(DX)(R12*1)
+	VADDPS      32(DI)(R12*1), Y4, Y4
+	VMOVUPS     Y4, 32(DI)(R12*1)
+	VFMADD231PS Y5, Y4, Y0
+	ADDQ        $0x40, R12
+	CMPQ        R12, R13
+	JLT         far
 
-row:
-	VBROADCASTSS (SI)(R11*1), Y1
-	VBROADCASTSS (DI)(R11*1), Y2
-	VXORPS       Y3, Y3, Y3
-	MOVQ         R11, R13
-	ANDQ         $-64, R13
-	XORQ         R12, R12
-	JMP          more
-
-block:
-	VSUBPS       (SI)(R12*1), Y1, Y4
-	VSUBPS       (DI)(R12*1), Y2, Y5
-	VADDPS       Y5, Y4, Y4
-	VMAXPS       Y4, Y0, Y4
-	VROUNDPS     $0x08, Y4, Y5
-	VSUBPS       Y5, Y4, Y4
-	VBROADCASTSS c3aaf6433<>+0(SB), Y6
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y4, Y6
-	VFMADD213PS  c3d6357f7<>+0(SB), Y4, Y6
-	VFMADD213PS  c3e75fd26<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f317218<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y6, Y6
-	VMOVUPS      (CX)(R12*1), Y5
-	VMOVUPS      (R8)(R12*1), Y7
-	VMULPS       (BX)(R12*1), Y6, Y4
-	VMULPS       Y5, Y6, Y6
-	VMULPS       Y5, Y4, Y5
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, (AX)(R12*1)
-	VMOVUPS      (DX)(R12*1), Y6
-	VFMADD231PS  Y7, Y4, Y6
-	VMOVUPS      Y6, (DX)(R12*1)
-	VADDPS       (R9)(R12*1), Y5, Y5
-	VMOVUPS      Y5, (R9)(R12*1)
-	VFMADD231PS  Y7, Y5, Y3
-	VSUBPS       32(SI)(R12*1), Y1, Y4
-	VSUBPS       32(DI)(R12*1), Y2, Y5
-	VADDPS       Y5, Y4, Y4
-	VMAXPS       Y4, Y0, Y4
-	VROUNDPS     $0x08, Y4, Y5
-	VSUBPS       Y5, Y4, Y4
-	VBROADCASTSS c3aaf6433<>+0(SB), Y6
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y4, Y6
-	VFMADD213PS  c3d6357f7<>+0(SB), Y4, Y6
-	VFMADD213PS  c3e75fd26<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f317218<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y6, Y6
-	VMOVUPS      32(CX)(R12*1), Y5
-	VMOVUPS      32(R8)(R12*1), Y7
-	VMULPS       32(BX)(R12*1), Y6, Y4
-	VMULPS       Y5, Y6, Y6
-	VMULPS       Y5, Y4, Y5
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, 32(AX)(R12*1)
-	VMOVUPS      32(DX)(R12*1), Y6
-	VFMADD231PS  Y7, Y4, Y6
-	VMOVUPS      Y6, 32(DX)(R12*1)
-	VADDPS       32(R9)(R12*1), Y5, Y5
-	VMOVUPS      Y5, 32(R9)(R12*1)
-	VFMADD231PS  Y7, Y5, Y3
-	ADDQ         $0x40, R12
-
-more:
-	CMPQ         R12, R13
-	JLT          block
+near:
 	LEAQ         ssdOnes<>+0(SB), R13
 	ADDQ         $0x3c, R13
 	SUBQ         R11, R13
 	ADDQ         R12, R13
-	VSUBPS       (SI)(R12*1), Y1, Y4
-	VSUBPS       (DI)(R12*1), Y2, Y5
-	VADDPS       Y5, Y4, Y4
-	VMAXPS       Y4, Y0, Y4
-	VROUNDPS     $0x08, Y4, Y5
-	VSUBPS       Y5, Y4, Y4
-	VBROADCASTSS c3aaf6433<>+0(SB), Y6
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y4, Y6
-	VFMADD213PS  c3d6357f7<>+0(SB), Y4, Y6
-	VFMADD213PS  c3e75fd26<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f317218<>+0(SB), Y4, Y6
-	VFMADD213PS  c3f800000<>+0(SB), Y4, Y6
-	VCVTPS2DQ    Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y6, Y6
-	VMOVUPS      (CX)(R12*1), Y5
-	VMOVUPS      (R8)(R12*1), Y7
-	VMULPS       (BX)(R12*1), Y6, Y4
-	VMULPS       Y5, Y6, Y6
-	VMULPS       Y5, Y4, Y5
-	VPAND        (R13), Y4, Y4
-	VPAND        (R13), Y6, Y6
+	VBROADCASTSS (R8)(R11*1), Y1
+	VBROADCASTSS (R9)(R11*1), Y2
+	VSUBPS       (R8)(R12*1), Y1, Y3
+	VSUBPS       (R9)(R12*1), Y2, Y4
+	VADDPS       Y4, Y3, Y3
+	VBROADCASTSS cc2c80000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VROUNDPS     $0x08, Y3, Y4
+	VSUBPS       Y4, Y3, Y3
+	VBROADCASTSS c3aaf6433<>+0(SB), Y5
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y3, Y5
+	VFMADD213PS  c3d6357f7<>+0(SB), Y3, Y5
+	VFMADD213PS  c3e75fd26<>+0(SB), Y3, Y5
+	VFMADD213PS  c3f317218<>+0(SB), Y3, Y5
+	VFMADD213PS  c3f800000<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VMOVUPS      (CX)(R12*1), Y4
+	VMOVUPS      (SI)(R12*1), Y6
+	VMULPS       (BX)(R12*1), Y5, Y3
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y4, Y3, Y4
+	VPAND        (R13), Y3, Y3
 	VPAND        (R13), Y5, Y5
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, (AX)(R12*1)
-	VMOVUPS      (DX)(R12*1), Y6
-	VFMADD231PS  Y7, Y4, Y6
-	VMOVUPS      Y6, (DX)(R12*1)
-	VADDPS       (R9)(R12*1), Y5, Y5
-	VMOVUPS      Y5, (R9)(R12*1)
-	VMULPS       Y7, Y5, Y5
-	VPAND        4(R13), Y5, Y5
-	VADDPS       Y5, Y3, Y3
-	VSUBPS       32(SI)(R12*1), Y1, Y1
-	VSUBPS       32(DI)(R12*1), Y2, Y2
+	VPAND        (R13), Y4, Y4
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, (AX)(R12*1)
+	VMOVUPS      (DX)(R12*1), Y5
+	VFMADD231PS  Y6, Y3, Y5
+	VMOVUPS      Y5, (DX)(R12*1)
+	VADDPS       (DI)(R12*1), Y4, Y4
+	VMOVUPS      Y4, (DI)(R12*1)
+	VMULPS       Y6, Y4, Y4
+	VPAND        4(R13), Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VSUBPS       32(R8)(R12*1), Y1, Y1
+	VSUBPS       32(R9)(R12*1), Y2, Y2
 	VADDPS       Y2, Y1, Y1
-	VMAXPS       Y1, Y0, Y1
+	VBROADCASTSS cc2c80000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
 	VROUNDPS     $0x08, Y1, Y2
 	VSUBPS       Y2, Y1, Y1
-	VBROADCASTSS c3aaf6433<>+0(SB), Y4
-	VFMADD213PS  c3c1e5fb0<>+0(SB), Y1, Y4
-	VFMADD213PS  c3d6357f7<>+0(SB), Y1, Y4
-	VFMADD213PS  c3e75fd26<>+0(SB), Y1, Y4
-	VFMADD213PS  c3f317218<>+0(SB), Y1, Y4
-	VFMADD213PS  c3f800000<>+0(SB), Y1, Y4
+	VBROADCASTSS c3aaf6433<>+0(SB), Y3
+	VFMADD213PS  c3c1e5fb0<>+0(SB), Y1, Y3
+	VFMADD213PS  c3d6357f7<>+0(SB), Y1, Y3
+	VFMADD213PS  c3e75fd26<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f317218<>+0(SB), Y1, Y3
+	VFMADD213PS  c3f800000<>+0(SB), Y1, Y3
 	VCVTPS2DQ    Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       Y2, Y4, Y4
+	VPADDD       Y2, Y3, Y3
 	VMOVUPS      32(CX)(R12*1), Y2
-	VMOVUPS      32(R8)(R12*1), Y5
-	VMULPS       32(BX)(R12*1), Y4, Y1
-	VMULPS       Y2, Y4, Y4
+	VMOVUPS      32(SI)(R12*1), Y4
+	VMULPS       32(BX)(R12*1), Y3, Y1
+	VMULPS       Y2, Y3, Y3
 	VMULPS       Y2, Y1, Y2
 	VPAND        32(R13), Y1, Y1
-	VPAND        32(R13), Y4, Y4
+	VPAND        32(R13), Y3, Y3
 	VPAND        32(R13), Y2, Y2
-	VMULPS       Y5, Y4, Y4
-	VMOVUPS      Y4, 32(AX)(R12*1)
-	VMOVUPS      32(DX)(R12*1), Y4
-	VFMADD231PS  Y5, Y1, Y4
-	VMOVUPS      Y4, 32(DX)(R12*1)
-	VADDPS       32(R9)(R12*1), Y2, Y2
-	VMOVUPS      Y2, 32(R9)(R12*1)
-	VMULPS       Y5, Y2, Y2
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      Y3, 32(AX)(R12*1)
+	VMOVUPS      32(DX)(R12*1), Y3
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      Y3, 32(DX)(R12*1)
+	VADDPS       32(DI)(R12*1), Y2, Y2
+	VMOVUPS      Y2, 32(DI)(R12*1)
+	VMULPS       Y4, Y2, Y2
 	VPAND        36(R13), Y2, Y2
-	VADDPS       Y2, Y3, Y3
+	VADDPS       Y2, Y0, Y0
 	VXORPS       Y1, Y1, Y1
 	VMOVUPS      Y1, 64(AX)(R12*1)
 	VMOVUPS      Y1, 96(AX)(R12*1)
-	VEXTRACTF128 $0x01, Y3, X1
-	VADDPS       X3, X1, X1
-	VPERMILPD    $0x01, X1, X2
-	VADDPS       X2, X1, X1
-	VPERMILPS    $0x01, X1, X2
-	VADDPS       X2, X1, X1
-	VMOVSS       X1, (R10)(R11*1)
+	MOVQ         da+88(FP), R13
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X0, X1, X1
+	VPERMILPD    $0x01, X1, X0
+	VADDPS       X0, X1, X1
+	VPERMILPS    $0x01, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSS       X1, (R13)(R11*1)
 	SUBQ         ldb+40(FP), AX
 	SUBQ         ldb+40(FP), CX
 	SUBQ         ldb+40(FP), DX
@@ -938,5 +1362,194 @@ block:
 	ADDQ         $0x04, DX
 	DECQ         AX
 	JNZ          row
+	VZEROUPPER
+	RET
+
+// func gatedSums_256(n int, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32) (squares float64, products float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·gatedSums_256(SB), NOSPLIT, $0-72
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   n+0(FP), AX
+	SHLQ   $0x02, AX
+	MOVQ   v+8(FP), CX
+	MOVQ   s+16(FP), DX
+	MOVQ   y+24(FP), BX
+	MOVQ   z+32(FP), SI
+	MOVQ   w+40(FP), DI
+	MOVQ   do+48(FP), R8
+	XORQ   R9, R9
+
+loop:
+	VMOVUPS      (SI)(R9*1), Y2
+	VPOR         c80000000<>+0(SB), Y2, Y3
+	VBROADCASTSS cc3160000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VMULPS       c3fb8aa3b<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS c3f318000<>+0(SB), Y4, Y3
+	VFNMADD231PS cb95e8083<>+0(SB), Y4, Y3
+	VBROADCASTSS c39506967<>+0(SB), Y5
+	VFMADD213PS  c3ab743ce<>+0(SB), Y3, Y5
+	VFMADD213PS  c3c088908<>+0(SB), Y3, Y5
+	VFMADD213PS  c3d2aa9c1<>+0(SB), Y3, Y5
+	VFMADD213PS  c3e2aaaaa<>+0(SB), Y3, Y5
+	VFMADD213PS  c3f000000<>+0(SB), Y3, Y5
+	VMULPS       Y3, Y3, Y6
+	VFMADD213PS  Y3, Y6, Y5
+	VADDPS       c3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y6
+	VPSRAD       $0x01, Y6, Y3
+	VPSUBD       Y3, Y6, Y6
+	VPADDD       c0000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       c0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y3, Y5, Y3
+	VMULPS       Y6, Y3, Y3
+	VADDPS       c3f800000<>+0(SB), Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VMULPS       Y5, Y6, Y5
+	VBLENDVPS    Y2, Y5, Y6, Y6
+	VDIVPS       Y3, Y6, Y6
+	VCVTPS2DQ    Y4, Y3
+	VPSRAD       $0x01, Y3, Y4
+	VPSUBD       Y4, Y3, Y3
+	VPADDD       c0000007f<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       c0000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y4, Y6, Y5
+	VMULPS       Y3, Y5, Y5
+	VBLENDVPS    Y2, Y5, Y6, Y6
+	VMOVUPS      Y6, (DX)(R9*1)
+	VMULPS       Y6, Y2, Y2
+	VMULPS       (BX)(R9*1), Y2, Y2
+	VMOVUPS      Y2, (CX)(R9*1)
+	VMOVUPS      (DI)(R9*1), Y3
+	VMULPS       (R8)(R9*1), Y3, Y3
+	VCVTPS2PD    X2, Y4
+	VCVTPS2PD    X3, Y5
+	VFMADD231PD  Y4, Y4, Y0
+	VFMADD231PD  Y4, Y5, Y1
+	VEXTRACTF128 $0x01, Y2, X2
+	VCVTPS2PD    X2, Y2
+	VEXTRACTF128 $0x01, Y3, X3
+	VCVTPS2PD    X3, Y3
+	VFMADD231PD  Y2, Y2, Y0
+	VFMADD231PD  Y2, Y3, Y1
+	ADDQ         $0x20, R9
+	CMPQ         R9, AX
+	JLT          loop
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPD       X0, X2, X2
+	VPERMILPD    $0x01, X2, X0
+	VADDPD       X0, X2, X2
+	MOVSD        X2, squares+56(FP)
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPD       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDPD       X1, X0, X0
+	MOVSD        X0, products+64(FP)
+	VZEROUPPER
+	RET
+
+DATA c39506967<>+0(SB)/4, $0x39506967
+DATA c39506967<>+4(SB)/4, $0x39506967
+DATA c39506967<>+8(SB)/4, $0x39506967
+DATA c39506967<>+12(SB)/4, $0x39506967
+DATA c39506967<>+16(SB)/4, $0x39506967
+DATA c39506967<>+20(SB)/4, $0x39506967
+DATA c39506967<>+24(SB)/4, $0x39506967
+DATA c39506967<>+28(SB)/4, $0x39506967
+GLOBL c39506967<>(SB), RODATA|NOPTR, $32
+
+DATA c3ab743ce<>+0(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+4(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+8(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+12(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+16(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+20(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+24(SB)/4, $0x3ab743ce
+DATA c3ab743ce<>+28(SB)/4, $0x3ab743ce
+GLOBL c3ab743ce<>(SB), RODATA|NOPTR, $32
+
+DATA c3c088908<>+0(SB)/4, $0x3c088908
+DATA c3c088908<>+4(SB)/4, $0x3c088908
+DATA c3c088908<>+8(SB)/4, $0x3c088908
+DATA c3c088908<>+12(SB)/4, $0x3c088908
+DATA c3c088908<>+16(SB)/4, $0x3c088908
+DATA c3c088908<>+20(SB)/4, $0x3c088908
+DATA c3c088908<>+24(SB)/4, $0x3c088908
+DATA c3c088908<>+28(SB)/4, $0x3c088908
+GLOBL c3c088908<>(SB), RODATA|NOPTR, $32
+
+DATA c3d2aa9c1<>+0(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+4(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+8(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+12(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+16(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+20(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+24(SB)/4, $0x3d2aa9c1
+DATA c3d2aa9c1<>+28(SB)/4, $0x3d2aa9c1
+GLOBL c3d2aa9c1<>(SB), RODATA|NOPTR, $32
+
+DATA c3e2aaaaa<>+0(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+4(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+8(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+12(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+16(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+20(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+24(SB)/4, $0x3e2aaaaa
+DATA c3e2aaaaa<>+28(SB)/4, $0x3e2aaaaa
+GLOBL c3e2aaaaa<>(SB), RODATA|NOPTR, $32
+
+DATA c0000007f<>+0(SB)/4, $0x0000007f
+DATA c0000007f<>+4(SB)/4, $0x0000007f
+DATA c0000007f<>+8(SB)/4, $0x0000007f
+DATA c0000007f<>+12(SB)/4, $0x0000007f
+DATA c0000007f<>+16(SB)/4, $0x0000007f
+DATA c0000007f<>+20(SB)/4, $0x0000007f
+DATA c0000007f<>+24(SB)/4, $0x0000007f
+DATA c0000007f<>+28(SB)/4, $0x0000007f
+GLOBL c0000007f<>(SB), RODATA|NOPTR, $32
+
+// func gatedGrad_256(n int, dy *float32, dz *float32, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32, r float32, k float32)
+// Requires: AVX, FMA3
+TEXT ·gatedGrad_256(SB), NOSPLIT, $0-80
+	VBROADCASTSS r+72(FP), Y0
+	VBROADCASTSS k+76(FP), Y1
+	MOVQ         n+0(FP), AX
+	SHLQ         $0x02, AX
+	MOVQ         dy+8(FP), CX
+	MOVQ         dz+16(FP), DX
+	MOVQ         v+24(FP), BX
+	MOVQ         s+32(FP), SI
+	MOVQ         y+40(FP), DI
+	MOVQ         z+48(FP), R8
+	MOVQ         w+56(FP), R9
+	MOVQ         do+64(FP), R10
+	XORQ         R11, R11
+
+loop:
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VMOVUPS      (R9)(R11*1), Y2
+	VMULPS       (R10)(R11*1), Y2, Y2
+	VMULPS       Y0, Y2, Y2
+	VFNMADD231PS (BX)(R11*1), Y1, Y2
+	VMOVUPS      (SI)(R11*1), Y3
+	VMOVUPS      (R8)(R11*1), Y4
+	VMULPS       Y3, Y2, Y2
+	VSUBPS       Y3, Y5, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y3
+	VFMADD213PS  Y3, Y4, Y5
+	VMULPS       Y2, Y4, Y4
+	VMOVUPS      Y4, (CX)(R11*1)
+	VMULPS       (DI)(R11*1), Y2, Y2
+	VMULPS       Y5, Y2, Y2
+	VMOVUPS      Y2, (DX)(R11*1)
+	ADDQ         $0x20, R11
+	CMPQ         R11, AX
+	JLT          loop
 	VZEROUPPER
 	RET

@@ -78,7 +78,7 @@ func (b *ssdBackward[T]) run() {
 	each := b.heads / b.Groups
 	b.blocks = (each + ssdHeads - 1) / ssdHeads
 	b.shared = make([]ssdSharedBack[T], most*b.Groups)
-	matrix, room := b.q*b.np, blocksOf16(b.q*b.n)
+	matrix, room := b.q*b.np, factorRoom(b.q, b.n)
 	size := len(b.shared) * (b.q*b.ld + 2*matrix + 2*room + b.blocks*(2*matrix+b.q*b.ld))
 	scratch := newArena[T](size + (most+1)*b.heads*b.n*b.pp)
 	defer scratch.release()
@@ -224,7 +224,7 @@ type ssdHeadBack[T Float] struct {
 }
 
 func (b *ssdBackward[T]) newHeadBack() (*ssdHeadBack[T], *arena[T]) {
-	rooms := blocksOf16(b.q*b.p) + blocksOf16(b.q*b.q)
+	rooms := factorRoom(b.q, b.p) + factorRoom(b.q, b.q)
 	scratch := newArena[T]((decayArrays+4)*b.qp + 4*b.q*b.pp + b.p*b.qp + 2*b.q*b.ld + b.q*b.np + 2*b.p*b.np + rooms + b.pp)
 	w := &ssdHeadBack[T]{ssdDecays: b.newDecays(scratch)}
 	for _, m := range []*Mat[T]{&w.x, &w.gy, &w.dx, &w.lb} {
@@ -235,7 +235,7 @@ func (b *ssdBackward[T]) newHeadBack() (*ssdHeadBack[T], *arena[T]) {
 		*m = scratch.matrix(b.q, b.qp, b.ld)
 	}
 	w.sg, w.st, w.lt = scratch.matrix(b.q, b.np, b.np), scratch.matrix(b.p, b.np, b.np), scratch.matrix(b.p, b.np, b.np)
-	w.roomG, w.roomM = scratch.take(b.q*b.p), scratch.take(b.q*b.q)
+	w.roomG, w.roomM = scratch.take(factorRoom(b.q, b.p)), scratch.take(factorRoom(b.q, b.q))
 	for _, p := range []*[]T{&w.r, &w.da, &w.fromState, &w.toLast} {
 		*p = scratch.take(b.qp)
 	}
@@ -309,9 +309,7 @@ func (b *ssdBackward[T]) head(w *ssdHeadBack[T], c ssdChunk, sh *ssdSharedBack[T
 	within := newFactor(w.m.Slice(0, q, 0, q), true, upper, w.roomM)
 	within.mul(Set, dx, gy, upper, w.next...)
 
-	clear(w.fromState)
-	clear(w.toLast)
-	var last T // e^{s_q}·⟨Λ, S⟩
+	var last T
 	if c.start != fromZeros {
 		b.fromBefore(w, c, sh, &left, mode, part.dc.top(q), h)
 	}
@@ -366,7 +364,7 @@ func (d *ssdDecays[T]) maskGrad(m, gram, w, k Mat[T], r, da []T, skip T) {
 	clear(r)
 	if is32[T]() && hasSSD() {
 		m, g, w, k := f32Mat(m), f32Mat(gram), f32Mat(w), f32Mat(k)
-		ssdDecayGrad(d.q, &m.Data[0], &g.Data[0], &w.Data[0], &k.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0], &f32s(r)[0], &f32s(da)[0])
+		ssdDecayGrad(d.q, &m.Data[0], &g.Data[0], &w.Data[0], &k.Data[0], m.Stride, &f32s(d.hi)[0], &f32s(d.lo)[0], &f32s(d.delta)[0], &f32s(d.right)[0], &f32s(r)[0], &f32s(da)[0])
 	} else {
 		d.maskGradRef(m, gram, w, k, r, da)
 	}
@@ -375,28 +373,42 @@ func (d *ssdDecays[T]) maskGrad(m, gram, w, k Mat[T], r, da []T, skip T) {
 	}
 }
 
-// deliver adds the gradients of a head's inputs, and its sums.
+// deliver adds the gradients of a head's inputs, and its sums; last is e^{s_q}·⟨Λ, S⟩.
 func (b *ssdBackward[T]) deliver(w *ssdHeadBack[T], c ssdChunk, dx Mat[T], sums *ssdSums, last T, h int) {
 	if !b.g.X.Absent() {
 		deliverRows(b.channels(b.g.X, c, h), dx, b.g.Fresh.X)
 	}
-	for i := w.q - 2; i >= 0; i-- {
-		w.fromState[i] += w.fromState[i+1]
-	}
-	a, before, slopes := -exp(b.ALog[h]), T(0), b.slopes(w)
-	for i := range w.q {
-		da := w.da[i] + w.fromState[i] + before + last
-		before += w.out[i] * w.toLast[i]
-		sums.a += float64(w.delta[i] * da)
-		d := (a*da + w.r[i] + w.fade[i]*w.toLast[i]) * slopes[i]
-		sums.bias += float64(d)
-		if b.g.DT.Absent() {
-			continue
+	q := w.q
+	da, dDelta := w.da[:q], w.r[:q]
+	if c.start != fromZeros { // each row is reached from the state before
+		sum := last
+		for i := q - 1; i >= 0; i-- {
+			sum += w.fromState[i]
+			da[i] += sum
 		}
+	}
+	if c.feeds { // each row reaches the state after
+		var sum T
+		for i, v := range w.toLast[:q] {
+			da[i] += sum
+			sum += w.out[i] * v
+			dDelta[i] += w.fade[i] * v
+		}
+	}
+	a, slopes := -exp(b.ALog[h]), b.slopes(w)
+	for i, v := range da {
+		sums.a += float64(w.delta[i] * v)
+		dDelta[i] = (a*v + dDelta[i]) * slopes[i]
+		sums.bias += float64(dDelta[i])
+	}
+	if b.g.DT.Absent() {
+		return
+	}
+	for i, v := range dDelta {
 		if at := &b.g.DT.Data[(c.lo+i)*b.g.DT.Stride+h]; b.g.Fresh.DT {
-			*at = d
+			*at = v
 		} else {
-			*at += d
+			*at += v
 		}
 	}
 }
@@ -446,9 +458,9 @@ func (b *ssdBackward[T]) deliverC(sh *ssdSharedBack[T], c ssdChunk, g int) {
 // deliverGroup delivers Σ w·other, or Σ wᵀ·other for upper, and what passes through the states if it does.
 func (b *ssdBackward[T]) deliverGroup(to Mat[T], fresh bool, sh *ssdSharedBack[T], passes bool, shape triangle, other Mat[T], through func(*ssdPart[T]) Mat[T]) {
 	q := to.Rows
-	scratch := newArena[T](b.q*b.ld + blocksOf16(b.q*b.q) + b.q*b.np)
+	scratch := newArena[T](b.q*b.ld + factorRoom(b.q, b.q) + b.q*b.np)
 	defer scratch.release()
-	w, room, sum := scratch.matrix(q, b.qp, b.ld), scratch.take(b.q*b.q), scratch.matrix(q, b.np, b.np)
+	w, room, sum := scratch.matrix(q, b.qp, b.ld), scratch.take(factorRoom(b.q, b.q)), scratch.matrix(q, b.np, b.np)
 	clearLower(w)
 	mode := Set
 	for i := range sh.parts {

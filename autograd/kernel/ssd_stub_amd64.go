@@ -5,10 +5,10 @@
 package kernel
 
 //go:noescape
-func ssdDecay_512(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32)
+func ssdDecay_512(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32, right *float32)
 
 //go:noescape
-func ssdDecayGrad_512(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, r *float32, da *float32)
+func ssdDecayGrad_512(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, right *float32, r *float32, da *float32)
 
 //go:noescape
 func ssdScaleRows_512(rows int, n int, y *float32, ldy int, x *float32, ldx int, w *float32)
@@ -23,10 +23,16 @@ func ssdDotRows_512(rows int, n int, y *float32, a *float32, lda int, b *float32
 func ssdStep_512(rows int, n int, y *float32, h *float32, x *float32, b *float32, c *float32, decay float32, delta float32, skip float32)
 
 //go:noescape
-func ssdDecay_256(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32)
+func gatedSums_512(n int, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32) (squares float64, products float64)
 
 //go:noescape
-func ssdDecayGrad_256(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, r *float32, da *float32)
+func gatedGrad_512(n int, dy *float32, dz *float32, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32, r float32, k float32)
+
+//go:noescape
+func ssdDecay_256(rows int, m *float32, gram *float32, ld int, hi *float32, lo *float32, delta *float32, right *float32)
+
+//go:noescape
+func ssdDecayGrad_256(rows int, m *float32, gram *float32, w *float32, k *float32, ldb int, hi *float32, lo *float32, delta *float32, right *float32, r *float32, da *float32)
 
 //go:noescape
 func ssdScaleRows_256(rows int, n int, y *float32, ldy int, x *float32, ldx int, w *float32)
@@ -39,3 +45,9 @@ func ssdDotRows_256(rows int, n int, y *float32, a *float32, lda int, b *float32
 
 //go:noescape
 func ssdStep_256(rows int, n int, y *float32, h *float32, x *float32, b *float32, c *float32, decay float32, delta float32, skip float32)
+
+//go:noescape
+func gatedSums_256(n int, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32) (squares float64, products float64)
+
+//go:noescape
+func gatedGrad_256(n int, dy *float32, dz *float32, v *float32, s *float32, y *float32, z *float32, w *float32, do *float32, r float32, k float32)

@@ -1,6 +1,6 @@
-// Command ssd writes the inner loops of Mamba-2's state space duality that are not matrix products: the decays between the
-// rows of a chunk, rows scaled by a number each, and the recurrence of one head by one row. ssd_rows.go and ssd_step.go have
-// the plain loops.
+// Command ssd writes the inner loops of Mamba-2 that are not matrix products: the decays between the rows of a chunk, rows
+// scaled by a number each, the recurrence of one head by one row, and the gradient of the gated norm. The plain loops are in
+// ssd_rows_ref.go, ssd_ref.go and gatednorm_ref.go.
 package main
 
 import (
@@ -23,6 +23,8 @@ func main() {
 		scaleRows(v, "ssdAddRows", true)
 		dotRows(v)
 		step(v)
+		gatedSums(v)
+		gatedGrad(v)
 	}
 	Generate()
 }
@@ -65,18 +67,18 @@ func table() Mem {
 	return ones
 }
 
-// least is the exponent below which a decay counts as 2^least: nothing next to the 1 of the diagonal, and far from denormal
-// numbers, on which some processors are slow.
+// Decays far below the diagonal's 1 do not matter, but products with denormal numbers, which some processors are slow with, do:
+// exponents end at least, and those of factors that are multiplied with each other at half of it.
 const least = -100
 
-// triangle is a walk over the columns j ≤ i of a row i. Offsets are in bytes.
+// triangle is a walk over the columns j ≤ i of a row i. Offsets are in bytes. The decay from column j to row i is 2^(s_i − s_j),
+// with s = hi + lo. Left of the block of 16 columns that holds the diagonal, which starts at column b, it is the product of
+// 2^(s_i − s_{b−1}), one for the row, and 2^(s_{b−1} − s_j), which all rows of the block share and find in right.
 type triangle struct {
 	asm.ISA
-	i, j, mask reg.GPVirtual
-	least      reg.VecVirtual
+	hi, lo, right reg.GPVirtual
+	i, j, mask    reg.GPVirtual
 }
-
-func newTriangle(v asm.ISA) triangle { return triangle{v, GP64(), GP64(), GP64(), v.Splat(least)} }
 
 // and clears the lanes of x that are beyond the diagonal; strict clears the diagonal too.
 func (t triangle) and(x reg.VecVirtual, vector int, strict bool) {
@@ -92,28 +94,66 @@ func (t triangle) and(x reg.VecVirtual, vector int, strict bool) {
 	}
 }
 
-// columns emits body for each vector of the row, those of the last block with last set.
-func (t triangle) columns(body func(vector int, last bool)) {
-	end := GP64()
+// columns emits far for each vector left of the diagonal's block, with the row's factor, and near for those of the block with
+// the decays themselves.
+func (t triangle) columns(far func(vector int, left reg.VecVirtual), near func(vector int, decay reg.VecVirtual)) {
+	end := t.mask
 	MOVQ(t.i, end)
-	ANDQ(I8(-blockBytes), end)
 	XORQ(t.j, t.j)
-	JMP(LabelRef("more"))
-	Label("block")
+	ANDQ(I8(-blockBytes), end)
+	JZ(LabelRef("near"))
+	corner := Mem{Base: t.hi, Index: end, Scale: 1, Disp: -4}
+	left := t.between(t.row(t.hi), t.row(t.lo), splat(t.ISA, corner), splat(t.ISA, t.based(corner, t.lo)), least/2)
+	Label("far")
 	for k := 0; k < blockBytes/t.Bytes; k++ {
-		body(k, false)
+		far(k, left)
 	}
 	ADDQ(U8(blockBytes), t.j)
-	Label("more")
 	CMPQ(t.j, end)
-	JLT(LabelRef("block"))
+	JLT(LabelRef("far"))
+	Label("near")
 	LEAQ(table(), t.mask) // 16 − (i − j + 1) lanes into the table
 	ADDQ(U8(blockBytes-4), t.mask)
 	SUBQ(t.i, t.mask)
 	ADDQ(t.j, t.mask)
+	hiI, loI := t.row(t.hi), t.row(t.lo)
 	for k := 0; k < blockBytes/t.Bytes; k++ {
-		body(k, true)
+		near(k, t.between(hiI, loI, t.at(t.hi, k), t.at(t.lo, k), least))
 	}
+}
+
+// prepare emits the computation of right for the rows of row i's block, times scale if it is not nil.
+func (t triangle) prepare(scale reg.Register) {
+	end := t.mask
+	MOVQ(t.i, end)
+	XORQ(t.j, t.j)
+	ANDQ(I8(-blockBytes), end)
+	JZ(LabelRef("prepared"))
+	corner := Mem{Base: t.hi, Index: end, Scale: 1, Disp: -4}
+	hiB, loB := splat(t.ISA, corner), splat(t.ISA, t.based(corner, t.lo))
+	Label("prepare")
+	for k := 0; k < blockBytes/t.Bytes; k++ {
+		e := t.between(hiB, loB, t.at(t.hi, k), t.at(t.lo, k), least/2)
+		if scale != nil {
+			VMULPS(t.at(scale, k), e, e)
+		}
+		VMOVUPS(e, t.at(t.right, k))
+	}
+	ADDQ(U8(blockBytes), t.j)
+	CMPQ(t.j, end)
+	JLT(LabelRef("prepare"))
+	Label("prepared")
+}
+
+// row returns a vector of element i of an array.
+func (t triangle) row(base reg.Register) reg.VecVirtual {
+	return splat(t.ISA, Mem{Base: base, Index: t.i, Scale: 1})
+}
+
+// based is m with another base.
+func (t triangle) based(m Mem, base reg.Register) Mem {
+	m.Base = base
+	return m
 }
 
 // at addresses a vector at column j of the row that base points to.
@@ -121,13 +161,13 @@ func (t triangle) at(base reg.Register, vector int) Mem {
 	return Mem{Base: base, Index: t.j, Scale: 1, Disp: vector * t.Bytes}
 }
 
-// between returns 2^(s_i − s_j) for a vector of j, where s = hi + lo, and hiI and loI are those of row i.
-func (t triangle) between(hiI, loI, hi, lo reg.Register, vector int) reg.VecVirtual {
+// between returns 2^(s_i − s_j) for the parts of s_i and s_j.
+func (t triangle) between(hiI, loI reg.Register, hiJ, loJ Op, least float32) reg.VecVirtual {
 	d, l := t.Vec(), t.Vec()
-	VSUBPS(t.at(hi, vector), hiI, d)
-	VSUBPS(t.at(lo, vector), loI, l)
+	VSUBPS(hiJ, hiI, d)
+	VSUBPS(loJ, loI, l)
 	VADDPS(l, d, d)
-	VMAXPS(d, t.least, d) // a NaN in d, the second source, passes
+	VMAXPS(d, t.Splat(least), d) // a NaN in d, the second source, passes
 	return t.Exp2Normal(d)
 }
 
@@ -139,24 +179,29 @@ func (t triangle) clearNext(base reg.Register) {
 	}
 }
 
-// decay emits m_ij = g_ij·2^(s_i−s_j)·Δ_j for j ≤ i, and zeros beyond, up to the end of the block after the diagonal's.
+// decay emits m_ij = g_ij·2^(s_i−s_j)·Δ_j for j ≤ i, and zeros beyond, up to the end of the block after the diagonal's. right is
+// room for a row.
 func decay(v asm.ISA) {
-	TEXT("ssdDecay_"+v.Suffix, NOSPLIT, "func(rows int, m, gram *float32, ld int, hi, lo, delta *float32)")
+	TEXT("ssdDecay_"+v.Suffix, NOSPLIT, "func(rows int, m, gram *float32, ld int, hi, lo, delta, right *float32)")
 	Pragma("noescape")
-	rows, m, g, ld, hi, lo, delta := load("rows"), load("m"), load("gram"), load("ld"), load("hi"), load("lo"), load("delta")
+	rows, m, g, ld, delta := load("rows"), load("m"), load("gram"), load("ld"), load("delta")
 	SHLQ(U8(2), rows)
 	SHLQ(U8(2), ld)
-	t := newTriangle(v)
+	t := triangle{v, load("hi"), load("lo"), load("right"), GP64(), GP64(), GP64()}
 	XORQ(t.i, t.i)
 	Label("row")
-	hiI, loI := splat(v, Mem{Base: hi, Index: t.i, Scale: 1}), splat(v, Mem{Base: lo, Index: t.i, Scale: 1})
-	t.columns(func(k int, last bool) {
-		e := t.between(hiI, loI, hi, lo, k)
+	TESTQ(U32(blockBytes-1), t.i)
+	JNZ(LabelRef("prepared"))
+	t.prepare(delta)
+	t.columns(func(k int, left reg.VecVirtual) {
+		e := v.Vec()
+		VMULPS(t.at(g, k), left, e)
+		VMULPS(t.at(t.right, k), e, e)
+		VMOVUPS(e, t.at(m, k))
+	}, func(k int, e reg.VecVirtual) {
 		VMULPS(t.at(g, k), e, e)
 		VMULPS(t.at(delta, k), e, e)
-		if last {
-			t.and(e, k, false)
-		}
+		t.and(e, k, false)
 		VMOVUPS(e, t.at(m, k))
 	})
 	t.clearNext(m)
@@ -176,15 +221,15 @@ func decay(v asm.ISA) {
 //
 // and zeros in m beyond the diagonal, as decay does. ldb is in bytes.
 func decayGrad(v asm.ISA) {
-	TEXT("ssdDecayGrad_"+v.Suffix, NOSPLIT, "func(rows int, m, gram, w, k *float32, ldb int, hi, lo, delta, r, da *float32)")
+	TEXT("ssdDecayGrad_"+v.Suffix, NOSPLIT, "func(rows int, m, gram, w, k *float32, ldb int, hi, lo, delta, right, r, da *float32)")
 	Pragma("noescape")
 	m, g, w, kp := load("m"), load("gram"), load("w"), load("k")
-	hi, lo, delta, r, da := load("hi"), load("lo"), load("delta"), load("r"), load("da")
+	delta, r := load("delta"), load("r")
 	ldb, err := Param("ldb").Resolve()
 	if err != nil {
 		panic(err)
 	}
-	t := newTriangle(v)
+	t := triangle{v, load("hi"), load("lo"), load("right"), GP64(), GP64(), GP64()}
 	Load(Param("rows"), t.i)
 	DECQ(t.i)
 	MOVQ(ldb.Addr, t.j)
@@ -193,17 +238,23 @@ func decayGrad(v asm.ISA) {
 		ADDQ(t.j, p)
 	}
 	SHLQ(U8(2), t.i)
+	JMP(LabelRef("first"))
 	Label("row")
-	hiI, loI := splat(v, Mem{Base: hi, Index: t.i, Scale: 1}), splat(v, Mem{Base: lo, Index: t.i, Scale: 1})
+	MOVQ(t.i, t.j)
+	NOTQ(t.j)
+	TESTQ(U32(blockBytes-4), t.j) // the block's last row comes first
+	JNZ(LabelRef("prepared"))
+	Label("first")
+	t.prepare(nil)
 	sum := v.Zero()
-	t.columns(func(k int, last bool) {
-		e, x, y, d := t.between(hiI, loI, hi, lo, k), v.Vec(), v.Vec(), v.Vec()
+	accumulate := func(k int, e reg.VecVirtual, near bool) {
+		x, y, d := v.Vec(), v.Vec(), v.Vec()
 		VMOVUPS(t.at(g, k), y)
 		VMOVUPS(t.at(delta, k), d)
 		VMULPS(t.at(kp, k), e, x) // e·k
 		VMULPS(y, e, e)           // e·g
 		VMULPS(y, x, y)           // e·g·k
-		if last {
+		if near {
 			t.and(x, k, false)
 			t.and(e, k, false)
 			t.and(y, k, false)
@@ -215,15 +266,22 @@ func decayGrad(v asm.ISA) {
 		VMOVUPS(e, t.at(w, k))
 		VADDPS(t.at(r, k), y, y)
 		VMOVUPS(y, t.at(r, k))
-		if last {
+		if near {
 			VMULPS(d, y, y)
 			t.and(y, k, true)
 			VADDPS(y, sum, sum)
 		} else {
 			VFMADD231PS(d, y, sum)
 		}
-	})
+	}
+	t.columns(func(k int, left reg.VecVirtual) {
+		e := v.Vec()
+		VMULPS(t.at(t.right, k), left, e)
+		accumulate(k, e, false)
+	}, func(k int, e reg.VecVirtual) { accumulate(k, e, true) })
 	t.clearNext(m)
+	da := t.mask
+	Load(Param("da"), da)
 	VMOVSS(asm.Fold(v, sum, func(a, b, d Op) { VADDPS(a, b, d) }, false), Mem{Base: da, Index: t.i, Scale: 1})
 	for _, p := range []reg.GPVirtual{m, g, w, kp} {
 		SUBQ(ldb.Addr, p)
