@@ -349,31 +349,35 @@ type ssdShared[T Float] struct {
 	roomC, roomB []T
 }
 
-// ssdForward is a forward pass. carry holds the states (n, p) that pass from segment to segment, head by head.
+// ssdForward is a forward pass.
 type ssdForward[T Float] struct {
 	ssdRun[T]
-	y           Mat[T]
-	saved, hOut []T
-	shared      []ssdShared[T] // for each chunk of the segment, and each group
-	carry       []T
+	y                 Mat[T]
+	saved, hOut       []T
+	shared            []ssdShared[T] // for each chunk of the segment, and each group
+	carryIn, carryOut []T            // states (n, p) that pass from segment to segment, head by head
 }
 
 // run works on segments of chunks: first on what groups share, then on the heads, each along the chains of chunks.
 func (f *ssdForward[T]) run() {
 	most := min(ssdSegment, len(f.chunks))
 	f.shared = make([]ssdShared[T], most*f.Groups)
-	scratch := newArena[T](len(f.shared)*(f.q*f.ld+2*factorRoom(f.q, f.n)) + f.heads*f.n*f.pp)
+	scratch := newArena[T](len(f.shared)*(f.q*f.ld+2*factorRoom(f.q, f.n)) + 2*f.heads*f.n*f.pp)
 	defer scratch.release()
 	for i := range f.shared {
 		f.shared[i] = ssdShared[T]{gram: scratch.matrix(f.q, f.qp, f.ld), roomC: scratch.take(factorRoom(f.q, f.n)), roomB: scratch.take(factorRoom(f.q, f.n))}
 	}
-	f.carry = scratch.take(f.heads * f.n * f.pp)
+	f.carryIn, f.carryOut = scratch.take(f.heads*f.n*f.pp), scratch.take(f.heads*f.n*f.pp)
+	if f.chunks[0].start == fromH0 {
+		For(f.heads, 1, func(h, _ int) { turnRows(f.carried(f.carryIn, h), f.state(f.H0, h)) })
+	}
 	for from := 0; from < len(f.chunks); from += most {
 		to := min(len(f.chunks), from+most)
 		runTasks((to-from)*f.Groups, func(i int) {
 			f.share(&f.shared[i], f.chunks[from+i/f.Groups], i%f.Groups)
 		})
 		f.forChains(from, to, func(c0, c1, h0, h1 int) { f.chain(f.chunks[c0:c1], f.shared[(c0-from)*f.Groups:], h0, h1) })
+		f.carryIn, f.carryOut = f.carryOut, f.carryIn
 	}
 }
 
@@ -416,7 +420,9 @@ func (f *ssdForward[T]) chain(chunks []ssdChunk, shared []ssdShared[T], h0, h1 i
 	states := make([]Mat[T], h1-h0)
 	for i := range states {
 		states[i] = scratch.matrix(f.n, f.pp, f.pp)
-		f.enter(states[i], chunks[0], h0+i)
+		if chunks[0].start != fromZeros {
+			copyRows(states[i], f.carried(f.carryIn, h0+i))
+		}
 	}
 	for i, c := range chunks {
 		for h := h0; h < h1; h++ {
@@ -436,29 +442,19 @@ func (f *ssdForward[T]) chain(chunks []ssdChunk, shared []ssdShared[T], h0, h1 i
 	}
 }
 
-// enter sets state to what head h starts chunk c from.
-func (f *ssdForward[T]) enter(state Mat[T], c ssdChunk, h int) {
-	switch c.start {
-	case fromH0:
-		turnRows(state, f.state(f.H0, h))
-	case fromChunk:
-		copyRows(state, f.carried(h))
-	}
-}
-
 // leave hands on the state of head h after chunk c.
 func (f *ssdForward[T]) leave(state Mat[T], c ssdChunk, h int) {
 	switch {
 	case c.hi == f.rows && f.hOut != nil:
 		turnRows(f.state(f.hOut, h), state.Slice(0, f.n, 0, f.p))
 	case c.feeds:
-		copyRows(f.carried(h), state)
+		copyRows(f.carried(f.carryOut, h), state)
 	}
 }
 
-// carried is the place of head h's state from segment to segment.
-func (f *ssdForward[T]) carried(h int) Mat[T] {
-	return Dense(f.carry[h*f.n*f.pp:][:f.n*f.pp], f.n, f.pp)
+// carried is the place of head h's state in an array of those that are carried.
+func (f *ssdForward[T]) carried(states []T, h int) Mat[T] {
+	return Dense(states[h*f.n*f.pp:][:f.n*f.pp], f.n, f.pp)
 }
 
 // chunk takes head h through chunk c.
