@@ -11,34 +11,34 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// even is a source of equally long epochs that counts how often it is asked for their length.
-type even struct {
+// countingSource is a source of equally long epochs that counts how often it is asked for their length.
+type countingSource struct {
 	batches int
 	asked   *int
 }
 
-func (e even) Batches(int) (int, error) {
+func (e countingSource) Batches(int) (int, error) {
 	*e.asked++
 	return e.batches, nil
 }
 
-func (even) Batch(context.Context, int, int) (MicroBatch, error) { return MicroBatch{}, nil }
+func (countingSource) Batch(context.Context, int, int) (MicroBatch, error) { return MicroBatch{}, nil }
 
-// known is an even source that says so.
-type known struct{ even }
+// equalSource is a countingSource that declares its epochs equal.
+type equalSource struct{ countingSource }
 
-func (known) EqualEpochs() {}
+func (equalSource) EqualEpochs() {}
 
 func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
 	for batches := 1; batches <= 7; batches++ {
 		for perStep := 1; perStep <= 9; perStep++ {
 			for _, epochs := range []float64{0.01, 0.5, 1, 2.3, 4} {
 				s, asked := Config{NumTrainEpochs: epochs}, 0
-				want, err := newStepPlan(even{batches, &asked}, s, perStep)
+				want, err := newStepPlan(countingSource{batches, &asked}, s, perStep)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := newStepPlan(known{even{batches, &asked}}, s, perStep)
+				got, err := newStepPlan(equalSource{countingSource{batches, &asked}}, s, perStep)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -68,7 +68,7 @@ func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
 	} {
 		asked := 0
 		r := newRun()
-		r.task.Train, r.GradientAccumulationSteps = known{even{5, &asked}}, 8
+		r.task.Train, r.GradientAccumulationSteps = equalSource{countingSource{5, &asked}}, 8
 		c.change(&r.Config)
 		tr, err := New(r.Config, r.task)
 		if err != nil {
@@ -99,7 +99,7 @@ func TestRunsThatAreTooLong(t *testing.T) {
 		}
 	}
 	asked := 0
-	_, err := newStepPlan(known{even{5, &asked}}, Config{NumTrainEpochs: optim.MaxSteps}, 4)
+	_, err := newStepPlan(equalSource{countingSource{5, &asked}}, Config{NumTrainEpochs: optim.MaxSteps}, 4)
 	var l fault.List
 	if !errors.As(err, &l) || l[0].Path != "train.num_train_epochs" {
 		t.Errorf("two steps in each of 1e9 epochs: %v", err)

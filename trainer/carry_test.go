@@ -45,13 +45,13 @@ func newCarryRun() *run {
 	return r
 }
 
-// spy notes the state that each continuing part starts from.
-type spy struct {
+// stateRecorder notes the state that each continuing part starts from.
+type stateRecorder struct {
 	*toy
 	starts []float32
 }
 
-func (s *spy) Step(ctx context.Context, st ag.Step) (ag.Loss, error) {
+func (s *stateRecorder) Step(ctx context.Context, st ag.Step) (ag.Loss, error) {
 	if st.Continues {
 		s.starts = append(s.starts, s.state)
 	}
@@ -60,7 +60,7 @@ func (s *spy) Step(ctx context.Context, st ag.Step) (ag.Loss, error) {
 
 func TestStateFollowsItsDocument(t *testing.T) {
 	r := newCarryRun()
-	s := &spy{toy: r.model}
+	s := &stateRecorder{toy: r.model}
 	r.task.Program, r.NumTrainEpochs = s, 1
 	r.must(t, "", checkpoint.Fresh)
 	// Rows before each piece that goes on: of the documents of 4, 11 and 7; of 11 and 7; of 11.
@@ -78,7 +78,7 @@ func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
 		want []float32
 	}{"a gradient": {0, []float32{6, 6, 9}}, "a state": {nan, []float32{0, 6, 3}}} {
 		r := newCarryRun()
-		s := &spy{toy: r.model}
+		s := &stateRecorder{toy: r.model}
 		r.task.Program, r.NumTrainEpochs, r.OnNonfinite = s, 1, "skip"
 		r.model.poison = func(n int) float32 {
 			if n != 2 && n != 9 { // run 9 is the second document again

@@ -33,8 +33,8 @@ type faultFS struct {
 	locks    []io.Closer
 }
 
-// unplugged is the panic that stands for a power cut.
-type unplugged struct{}
+// powerCut is the panic that stands for a power cut.
+type powerCut struct{}
 
 func newFaultFS(before func(op int, write bool) error) *faultFS {
 	return &faultFS{before: before, ids: map[uint64]int{}, contents: map[int][]byte{}, names: map[int]map[string]int{}}
@@ -276,7 +276,7 @@ func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err 
 	defer f.close()
 	defer func() {
 		if p := recover(); p != nil {
-			if _, ok := p.(unplugged); !ok {
+			if _, ok := p.(powerCut); !ok {
 				panic(p)
 			}
 			cut = true
@@ -311,7 +311,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 	for n := 1; n <= ops+1; n++ { // the last time after the end
 		f, dir, left := newFaultFS(func(op int, _ bool) error {
 			if op == n {
-				panic(unplugged{})
+				panic(powerCut{})
 			}
 			return nil
 		}), t.TempDir(), t.TempDir()
@@ -417,12 +417,12 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	for what, damage := range map[string]func(dir string) error{
 		"a byte of the weights has flipped": func(dir string) error { return flip(filepath.Join(dir, "model.safetensors")) },
 		"a byte of the state has flipped":   func(dir string) error { return flip(filepath.Join(dir, checkpoint.StateFile)) },
-		"the optimiser's file is short":     func(dir string) error { return os.Truncate(filepath.Join(dir, OptimizerFile), 100) },
-		"the optimiser's file is gone":      func(dir string) error { return os.Remove(filepath.Join(dir, OptimizerFile)) },
-		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, checkpoint.ManifestFile)) },
-		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, checkpoint.ManifestFile), 0) },
+		"the optimiser's file is short":     func(dir string) error { return os.Truncate(filepath.Join(dir, optimizerFile), 100) },
+		"the optimiser's file is gone":      func(dir string) error { return os.Remove(filepath.Join(dir, optimizerFile)) },
+		"the manifest is gone":              func(dir string) error { return os.Remove(filepath.Join(dir, "manifest.json")) },
+		"the manifest is empty":             func(dir string) error { return os.Truncate(filepath.Join(dir, "manifest.json"), 0) },
 		"the manifest lists nothing": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, checkpoint.ManifestFile), []byte("{}"), 0o666)
+			return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{}"), 0o666)
 		},
 	} {
 		dir := t.TempDir()

@@ -19,13 +19,13 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// tuning is a LoRA run of the small Mamba with dropout, noise on embeddings, label smoothing and checkpointed layers, 6 steps long.
-type tuning struct {
+// loraRun is a LoRA run of the small Mamba with dropout, noise on embeddings, label smoothing and checkpointed layers, 6 steps long.
+type loraRun struct {
 	settings trainer.Config
 	task     trainer.Task
 }
 
-func newTuning(t *testing.T) *tuning {
+func newLoRARun(t *testing.T) *loraRun {
 	t.Helper()
 	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
 	if err != nil {
@@ -44,7 +44,7 @@ func newTuning(t *testing.T) *tuning {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &tuning{settings: trainer.Default()}
+	r := &loraRun{settings: trainer.Default()}
 	r.settings.GradientAccumulationSteps, r.settings.MaxSteps, r.settings.LearningRate = 2, 6, 1e-2
 	r.settings.SaveSteps, r.settings.LoggingSteps = 2, 1
 	params := a.Params()
@@ -66,7 +66,7 @@ func newTuning(t *testing.T) *tuning {
 }
 
 // run trains in dir, and stops after the given step unless that is 0.
-func (r *tuning) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) {
+func (r *loraRun) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) {
 	t.Helper()
 	out, err := checkpoint.Open(checkpoint.Disk{}, dir, mode)
 	if err != nil {
@@ -109,14 +109,14 @@ func TestMambaResumesBitForBit(t *testing.T) {
 	defer kernel.SetThreads(0)
 	straight := t.TempDir()
 	kernel.SetThreads(1)
-	newTuning(t).run(t, straight, checkpoint.Fresh, 0)
+	newLoRARun(t).run(t, straight, checkpoint.Fresh, 0)
 	want := outcome(t, straight)
 	for stop := 1; stop <= 5; stop += 2 {
 		dir := t.TempDir()
 		kernel.SetThreads(2)
-		newTuning(t).run(t, dir, checkpoint.Fresh, stop)
+		newLoRARun(t).run(t, dir, checkpoint.Fresh, stop)
 		kernel.SetThreads(1 + stop%3)
-		newTuning(t).run(t, dir, checkpoint.Resume, 0)
+		newLoRARun(t).run(t, dir, checkpoint.Resume, 0)
 		if !bytes.Equal(outcome(t, dir), want) {
 			t.Errorf("stopped after step %d: not the result of the straight run on one thread", stop)
 		}

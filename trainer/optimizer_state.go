@@ -12,8 +12,8 @@ import (
 // If ranks divide the optimizer's memory, a checkpoint still contains all of it, since a run may resume with another number
 // of ranks. Rank 0 writes it tensor by tensor, to which the others send their parts, so that no rank ever has all of it.
 
-// OptimizerFile holds the optimiser's memory in a checkpoint, as safetensors; torch's own form is a pickle.
-const OptimizerFile = "optimizer.safetensors"
+// optimizerFile has the optimizer's memory in a checkpoint, as safetensors; torch's own form is a pickle.
+const optimizerFile = "optimizer.safetensors"
 
 // noTensor is broadcast instead of a tensor's number when rank 0 needs no more.
 const noTensor = -1
@@ -111,7 +111,7 @@ func (t *Trainer) readOptimizer(dir string) error {
 	if t.comm.Rank() > 0 {
 		return t.scatter(func(optim.Tensor, []float32) error { return nil })
 	}
-	f, err := weights.Open(filepath.Join(dir, OptimizerFile))
+	f, err := weights.Open(filepath.Join(dir, optimizerFile))
 	if err != nil {
 		return err
 	}
@@ -119,10 +119,10 @@ func (t *Trainer) readOptimizer(dir string) error {
 	err = t.scatter(func(m optim.Tensor, data []float32) error {
 		x, ok := f.Tensor(m.Name)
 		if !ok {
-			return fmt.Errorf("%s: %s is missing", OptimizerFile, m.Name)
+			return fmt.Errorf("%s: %s is missing", optimizerFile, m.Name)
 		}
 		if !slices.Equal(x.Shape, m.Shape) {
-			return fmt.Errorf("%s: %s has shape %v, want %v", OptimizerFile, m.Name, x.Shape, m.Shape)
+			return fmt.Errorf("%s: %s has shape %v, want %v", optimizerFile, m.Name, x.Shape, m.Shape)
 		}
 		return x.ReadFloat32s(data)
 	})

@@ -51,7 +51,7 @@ func newLayout(params []*ag.Param, bytes int) *layout {
 			small, room = &bucket{}, limit
 		}
 		room -= n
-		small.extents = append(small.extents, optim.Whole(p))
+		small.extents = append(small.extents, optim.FullExtent(p))
 	}
 	if len(small.extents) > 0 {
 		l.add(small)
@@ -77,7 +77,7 @@ func (l *layout) add(b *bucket) {
 // owned returns the parts of p that this rank updates: all of it unless the ranks divide it.
 func (l *layout) owned(p *ag.Param, rank, size int) []optim.Extent {
 	if !l.of[p][0].shared {
-		return []optim.Extent{optim.Whole(p)}
+		return []optim.Extent{optim.FullExtent(p)}
 	}
 	var own []optim.Extent
 	for _, b := range l.of[p] {

@@ -16,7 +16,6 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/trainer/checkpoint"
-	"mambatrain/trainer/optim"
 )
 
 // run describes a small training run for tests.
@@ -49,15 +48,15 @@ func newRun() *run {
 	return r
 }
 
-// hasty is the disk without waiting for it.
-type hasty struct{ checkpoint.Disk }
+// unsyncedDisk is the disk without waiting for it.
+type unsyncedDisk struct{ checkpoint.Disk }
 
-func (hasty) Sync(string) error { return nil }
+func (unsyncedDisk) Sync(string) error { return nil }
 
 // start runs in dir, which may be "" for no output.
 func (r *run) start(ctx context.Context, dir string, mode checkpoint.Mode) (Result, error) {
 	if dir != "" {
-		out, err := checkpoint.Open(hasty{}, dir, mode)
+		out, err := checkpoint.Open(unsyncedDisk{}, dir, mode)
 		if err != nil {
 			return Result{}, err
 		}
@@ -154,7 +153,7 @@ func differences(t *testing.T, got, want []byte) {
 }
 
 func TestStopAndResumeIsTheStraightRun(t *testing.T) {
-	for _, name := range optim.Names() {
+	for _, name := range []string{"adamw", "sgd", "lion", "adafactor"} {
 		straight := t.TempDir()
 		r := newRun()
 		r.Optim = name
@@ -581,18 +580,18 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 	}
 }
 
-// deaf is a communicator whose other ranks are gone.
-type deaf struct{ SingleProcess }
+// lostRanks is a communicator whose other ranks are gone.
+type lostRanks struct{ SingleProcess }
 
-var errDeaf = errors.New("rank 1 is gone")
+var errLostRank = errors.New("rank 1 is gone")
 
-func (deaf) AllReduceMax([]float64) error { return errDeaf }
+func (lostRanks) AllReduceMax([]float64) error { return errLostRank }
 
 func TestALostRankIsNotTheEnd(t *testing.T) {
 	r := newRun()
-	r.task.Ranks.Comm = deaf{}
+	r.task.Ranks.Comm = lostRanks{}
 	dir := t.TempDir()
-	if _, err := r.start(context.Background(), dir, checkpoint.Fresh); !errors.Is(err, errDeaf) {
+	if _, err := r.start(context.Background(), dir, checkpoint.Fresh); !errors.Is(err, errLostRank) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, checkpoint.StateFile)); err == nil {

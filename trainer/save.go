@@ -67,7 +67,7 @@ func (t *Trainer) fill(dir string) error {
 	if err := t.task.Storage.Save(dir); err != nil {
 		return err
 	}
-	if err := t.writeOptimizer(filepath.Join(dir, OptimizerFile)); err != nil {
+	if err := t.writeOptimizer(filepath.Join(dir, optimizerFile)); err != nil {
 		return err
 	}
 	t.progress.Weights = fingerprint(t.optimizer.Params())

@@ -42,7 +42,7 @@ func TestMeasureStep_changesNothing(t *testing.T) {
 	straight := t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
 	dir := t.TempDir()
-	out, err := checkpoint.Open(hasty{}, dir, checkpoint.Fresh)
+	out, err := checkpoint.Open(unsyncedDisk{}, dir, checkpoint.Fresh)
 	if err != nil {
 		t.Fatal(err)
 	}

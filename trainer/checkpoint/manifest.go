@@ -14,8 +14,8 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// ManifestFile lists the files of a checkpoint with their sizes and checksums. It is written last.
-const ManifestFile = "manifest.json"
+// manifestName lists the files of a checkpoint with their sizes and checksums. It is written last.
+const manifestName = "manifest.json"
 
 type manifest struct {
 	Files []manifestFile `json:"files"`
@@ -50,7 +50,7 @@ func seal(f FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.ReplaceFile(f, filepath.Join(dir, ManifestFile), append(b, '\n')); err != nil {
+	if err := atomicfile.ReplaceFile(f, filepath.Join(dir, manifestName), append(b, '\n')); err != nil {
 		return err
 	}
 	for _, d := range slices.Backward(dirs) {
@@ -63,21 +63,21 @@ func seal(f FS, dir string) error {
 
 // verify compares dir with its manifest and names everything that differs.
 func verify(f FS, dir string) error {
-	b, err := readFile(f, filepath.Join(dir, ManifestFile))
+	b, err := readFile(f, filepath.Join(dir, manifestName))
 	if err != nil {
 		return err
 	}
 	var m manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("%s: %w", ManifestFile, err)
+		return fmt.Errorf("%s: %w", manifestName, err)
 	}
 	if !slices.ContainsFunc(m.Files, func(e manifestFile) bool { return e.Name == StateFile }) {
-		return fmt.Errorf("%s: does not list %s", ManifestFile, StateFile)
+		return fmt.Errorf("%s: does not list %s", manifestName, StateFile)
 	}
 	var faults []error
 	for _, want := range m.Files {
 		if !filepath.IsLocal(filepath.FromSlash(want.Name)) {
-			faults = append(faults, fmt.Errorf("%s: %q is not a file of the checkpoint", ManifestFile, want.Name))
+			faults = append(faults, fmt.Errorf("%s: %q is not a file of the checkpoint", manifestName, want.Name))
 			continue
 		}
 		got, err := checksum(f, filepath.Join(dir, filepath.FromSlash(want.Name)))
@@ -123,7 +123,7 @@ func walk(f FS, dir, below string) (files, dirs []string, err error) {
 				return nil, nil, err
 			}
 			files, dirs = append(files, moreFiles...), append(dirs, moreDirs...)
-		} else if name != ManifestFile {
+		} else if name != manifestName {
 			files = append(files, name)
 		}
 	}

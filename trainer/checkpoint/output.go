@@ -47,7 +47,7 @@ type Output struct {
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
-	whole    map[int]bool // of steps whose checkpoints this process has written or verified; false: damaged
+	usable   map[int]bool // of steps whose checkpoints this process has written or verified; false: damaged
 }
 
 // Checkpoint is a checkpoint that has been verified.
@@ -60,7 +60,7 @@ type Checkpoint struct {
 // Open makes and locks an output directory and looks at what it holds. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked
 // are the user's to solve.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
-	o := &Output{Dir: dir, fs: f, whole: map[int]bool{}}
+	o := &Output{Dir: dir, fs: f, usable: map[int]bool{}}
 	if err := f.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
@@ -176,7 +176,7 @@ func (o *Output) remove(name string) error {
 	return o.fs.RemoveAll(tmp)
 }
 
-// inspect looks for a finished run and for the newest checkpoint that is whole.
+// inspect looks for a finished run and for the newest usable checkpoint.
 func (o *Output) inspect() error {
 	if st, err := o.readState(o.Dir); err == nil && st.Progress().Finished {
 		o.finished = st
@@ -189,10 +189,10 @@ func (o *Output) inspect() error {
 		dir := filepath.Join(o.Dir, checkpointName(step))
 		c, err := o.open(dir, step)
 		if err == nil {
-			o.newest, o.whole[step] = c, true
+			o.newest, o.usable[step] = c, true
 			return nil
 		}
-		o.whole[step] = false
+		o.usable[step] = false
 		o.damaged = append(o.damaged, fmt.Errorf("checkpoint: %s: damaged: %w", dir, err))
 	}
 	if len(o.damaged) > 0 && o.finished == nil {
@@ -242,7 +242,7 @@ func (o *Output) Checkpoint() (*Checkpoint, []error) { return o.newest, o.damage
 func (o *Output) Path(step int) string { return filepath.Join(o.Dir, checkpointName(step)) }
 
 // Has reports whether there is a checkpoint of a step that this process has written or verified.
-func (o *Output) Has(step int) bool { return o.whole[step] }
+func (o *Output) Has(step int) bool { return o.usable[step] }
 
 // Verify compares the checkpoint of a step with its manifest and returns everything that differs.
 func (o *Output) Verify(step int) error { return verify(o.fs, o.Path(step)) }
@@ -275,7 +275,7 @@ func (o *Output) steps() ([]int, error) {
 func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	step := st.GlobalStep
 	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), o.Path(step)
-	if o.whole[step] {
+	if o.usable[step] {
 		return dir, nil
 	}
 	err := o.stage(tmp, func(dir string) error {
@@ -301,7 +301,7 @@ func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	if err := o.fs.Sync(o.Dir); err != nil {
 		return "", err
 	}
-	o.whole[step] = true
+	o.usable[step] = true
 	return dir, nil
 }
 
@@ -329,8 +329,8 @@ func (o *Output) Prune(limit int, keep ...int) error {
 	}
 	counted := 0
 	for _, step := range steps {
-		whole, known := o.whole[step]
-		usable := whole || !known
+		usable, known := o.usable[step]
+		usable = usable || !known
 		if usable {
 			counted++
 		}

@@ -31,7 +31,7 @@ type State struct {
 	NumTrainEpochs      int      `json:"num_train_epochs"`
 	SaveSteps           int      `json:"save_steps"`
 	Callbacks           struct {
-		Own own `json:"mamba_train"`
+		Own callbackState `json:"mamba_train"`
 	} `json:"stateful_callbacks"`
 	TotalFlos      float64        `json:"total_flos"`
 	TrainBatchSize int            `json:"train_batch_size"`
@@ -39,8 +39,8 @@ type State struct {
 	TrialParams    map[string]any `json:"trial_params"`
 }
 
-// own keeps transformers' shape for the state of a callback.
-type own struct {
+// callbackState has transformers' shape for the state of a callback.
+type callbackState struct {
 	Args       struct{} `json:"args"`
 	Attributes Progress `json:"attributes"`
 }

@@ -39,16 +39,16 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// loner is a library that does not belong to the launcher: it knows of one process only.
-type loner struct{ library }
+// singleLibrary is a library that does not belong to the launcher: it knows of one process only.
+type singleLibrary struct{ library }
 
-func (loner) version() string    { return "other MPI" }
-func (loner) rank() (int, error) { return 0, nil }
-func (loner) size() (int, error) { return 1, nil }
-func (loner) finalize() error    { return nil }
+func (singleLibrary) version() string    { return "other MPI" }
+func (singleLibrary) rank() (int, error) { return 0, nil }
+func (singleLibrary) size() (int, error) { return 1, nil }
+func (singleLibrary) finalize() error    { return nil }
 
 func TestForeignLibraryIsRefused(t *testing.T) {
-	_, err := start(func() (library, error) { return loner{}, nil }, launch{name: "mpirun", rank: 1, size: 4}, Default())
+	_, err := start(func() (library, error) { return singleLibrary{}, nil }, launch{name: "mpirun", rank: 1, size: 4}, Default())
 	var refused *RefusedError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "rank 1 of 4") {
 		t.Errorf("got %v, want a refusal that names both sides", err)

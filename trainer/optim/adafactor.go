@@ -28,7 +28,7 @@ func (adafactor) memory(shape []int) []memory {
 	return []memory{{name: "exp_avg_sq_row", shape: shape[:n-1]}, {name: "exp_avg_sq_col", shape: col}}
 }
 
-func (adafactor) update(c *cell, w, g []float32, h hyper) {
+func (adafactor) update(c *cell, w, g []float32, h stepParams) {
 	if h.scale != 1 {
 		kernel.Scale(g, h.scale)
 	}

@@ -47,12 +47,12 @@ func (c Config) Validate() error {
 	l.Require(c.LearningRate > 0 && !math.IsInf(c.LearningRate, 0), "learning_rate", "must be positive, got %v", c.LearningRate)
 	l.NotNegative("warmup_steps", c.WarmupSteps)
 	l.AtMost("warmup_steps", c.WarmupSteps, MaxSteps)
-	l.Require(!(c.WarmupSteps >= 1) || whole(c.WarmupSteps), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", c.WarmupSteps)
-	l.OneOf("lr_scheduler_type", c.LRSchedulerType, ScheduleNames())
+	l.Require(!(c.WarmupSteps >= 1) || isInteger(c.WarmupSteps), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", c.WarmupSteps)
+	l.OneOf("lr_scheduler_type", c.LRSchedulerType, scheduleNames())
 	l.Include("", c.validateSchedule())
 	l.NotNegative("weight_decay", c.WeightDecay)
 	l.OneOf("decay_rule", c.DecayRule, []string{"mamba", "hf"})
-	l.OneOf("optim", c.Optim, Names())
+	l.OneOf("optim", c.Optim, names())
 	l.Fraction("adam_beta1", c.AdamBeta1)
 	l.Fraction("adam_beta2", c.AdamBeta2)
 	l.Require(c.AdamEpsilon > 0, "adam_epsilon", "must be positive, got %v", c.AdamEpsilon)
@@ -62,4 +62,4 @@ func (c Config) Validate() error {
 	return l.Err()
 }
 
-func whole(x float64) bool { return x == math.Trunc(x) }
+func isInteger(x float64) bool { return x == math.Trunc(x) }

@@ -33,7 +33,7 @@ func TestSchedulesMatchTransformers(t *testing.T) {
 	if err := json.Unmarshal(b, &golden); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range ScheduleNames() {
+	for _, name := range scheduleNames() {
 		want, ok := golden.Schedules[name]
 		if !ok {
 			t.Errorf("%s has no golden case", name)
@@ -141,7 +141,7 @@ func TestLion(t *testing.T) {
 
 // TestClippingScalesTheGradient compares every optimiser fed with half the gradient to one told to halve it.
 func TestClippingScalesTheGradient(t *testing.T) {
-	for _, name := range Names() {
+	for _, name := range names() {
 		s := Default()
 		s.Optim, s.WeightDecay = name, 0.1
 		var got [2][]float32

@@ -9,7 +9,7 @@ func newLion(c Config) rule { return lion{float32(c.AdamBeta1), float32(c.AdamBe
 
 func (lion) memory(shape []int) []memory { return []memory{{name: "exp_avg", shape: shape}} }
 
-func (o lion) update(c *cell, w, g []float32, h hyper) {
+func (o lion) update(c *cell, w, g []float32, h stepParams) {
 	rate, decay, m := float32(h.rate), float32(h.decay), c.memory[0].data
 	kernel.For(len(w), grain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

@@ -23,11 +23,11 @@ type rule interface {
 	// memory lists the tensors that are kept for a parameter of the given shape, all zero at the start.
 	memory(shape []int) []memory
 	// update changes w. g may be overwritten.
-	update(c *cell, w, g []float32, h hyper)
+	update(c *cell, w, g []float32, h stepParams)
 }
 
-// hyper is what an update needs to know about its step.
-type hyper struct {
+// stepParams is what an update needs of its step.
+type stepParams struct {
 	rate, decay float64
 	scale       float32 // of the gradient: below 1 where it is clipped
 	step        int     // counts from 1
@@ -54,8 +54,8 @@ type Extent struct {
 	From, To int
 }
 
-// Whole returns the extent of all elements of p.
-func Whole(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
+// FullExtent returns all elements of p.
+func FullExtent(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
 
 // Size returns the number of elements.
 func (e Extent) Size() int { return e.To - e.From }
@@ -77,13 +77,13 @@ var rules = map[string]func(Config) rule{
 	"adafactor": newAdafactor,
 }
 
-// Names lists the values of optim.
-func Names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
+// names lists the values of optim.
+func names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
 
 // New returns the optimiser that the settings ask for, with nothing remembered yet. A name that two parameters share is an
 // error.
 func New(c Config, groups []Group) (*Optimizer, error) {
-	return NewPartial(c, groups, func(p *ag.Param) []Extent { return []Extent{Whole(p)} })
+	return NewPartial(c, groups, func(p *ag.Param) []Extent { return []Extent{FullExtent(p)} })
 }
 
 // NewPartial returns an optimiser that updates the parts of parameters that owned returns.
@@ -154,7 +154,7 @@ func Bytes(c Config, params []*ag.Param) int64 {
 func (o *Optimizer) Step(rate, scale float64) {
 	o.steps++
 	for _, c := range o.cells {
-		o.rule.update(c, c.Value(), c.Grad(), hyper{rate * c.rate, c.decay, float32(scale), o.steps})
+		o.rule.update(c, c.Value(), c.Grad(), stepParams{rate * c.rate, c.decay, float32(scale), o.steps})
 	}
 }
 

@@ -12,25 +12,25 @@ import (
 // Schedule returns the factor of the peak learning rate for a step; the first step is 0.
 type Schedule func(step int) float64
 
-// span is what every schedule starts from.
-type span struct {
+// curveInput is what a curve is drawn from.
+type curveInput struct {
 	peak         float64 // the learning rate that a factor of 1 stands for
 	warmup, last int     // steps of warm-up, steps in all
 	arg          map[string]float64
 	shape        map[string]string // warmup_type, decay_type
 }
 
-// kindOfSchedule is a kind of schedule: its optional arguments with their defaults, and the curve they draw.
-type kindOfSchedule struct {
+// scheduleKind is a kind of schedule: its optional arguments with their defaults, and the curve they draw.
+type scheduleKind struct {
 	arg    map[string]float64
 	choice map[string]string
 	need   []string // arguments without a default
-	check  func(span) string
-	curve  func(span) Schedule
+	check  func(curveInput) string
+	curve  func(curveInput) Schedule
 }
 
 // The nine kinds of transformers/optimization.py, with its argument names and defaults.
-var schedules = map[string]kindOfSchedule{
+var schedules = map[string]scheduleKind{
 	"linear":               {curve: linear},
 	"cosine":               {arg: args{"num_cycles": 0.5}, curve: cosine},
 	"constant":             {curve: constant},
@@ -50,8 +50,8 @@ var schedules = map[string]kindOfSchedule{
 
 type args = map[string]float64
 
-// ScheduleNames lists the values of lr_scheduler_type.
-func ScheduleNames() []string {
+// scheduleNames lists the values of lr_scheduler_type.
+func scheduleNames() []string {
 	return []string{"linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_min_lr", "cosine_with_restarts", "warmup_stable_decay"}
 }
 
@@ -61,7 +61,7 @@ func NewSchedule(c Config, steps int) (Schedule, error) {
 	if !ok {
 		return nil, fmt.Errorf("optim: schedule: %q is unknown", c.LRSchedulerType)
 	}
-	s, err := c.span(k)
+	s, err := c.readArguments(k)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (c Config) validateSchedule() error {
 	if !ok {
 		return nil // lr_scheduler_type has been reported
 	}
-	_, err := c.span(k)
+	_, err := c.readArguments(k)
 	return err
 }
 
@@ -107,12 +107,12 @@ var argumentRanges = map[string]argumentRange{
 func (r argumentRange) check(l *fault.List, path string, v float64) {
 	l.NotNegative(path, v)
 	l.Require(v <= r.most, path, "must be at most %v, got %v", r.most, v)
-	l.Require(!r.count || whole(v), path, "must be a whole number, got %v", v)
+	l.Require(!r.count || isInteger(v), path, "must be a whole number, got %v", v)
 }
 
-// span reads lr_scheduler_kwargs.
-func (c Config) span(k kindOfSchedule) (span, error) {
-	s := span{peak: c.LearningRate, arg: args{}, shape: map[string]string{}}
+// readArguments reads lr_scheduler_kwargs.
+func (c Config) readArguments(k scheduleKind) (curveInput, error) {
+	s := curveInput{peak: c.LearningRate, arg: args{}, shape: map[string]string{}}
 	maps.Copy(s.arg, k.arg)
 	maps.Copy(s.shape, k.choice)
 	var l fault.List
@@ -146,7 +146,7 @@ func (c Config) span(k kindOfSchedule) (span, error) {
 	return s, l.Err()
 }
 
-func (k kindOfSchedule) names() []string {
+func (k scheduleKind) names() []string {
 	return append(slices.Sorted(maps.Keys(k.arg)), slices.Sorted(maps.Keys(k.choice))...)
 }
 
@@ -165,15 +165,15 @@ func number(v any) (float64, bool) {
 }
 
 // rise is the linear warm-up.
-func (s span) rise(step int) float64 { return float64(step) / float64(max(1, s.warmup)) }
+func (s curveInput) rise(step int) float64 { return float64(step) / float64(max(1, s.warmup)) }
 
 // progress runs from 0 at the end of the warm-up to 1 at the last step.
-func (s span) progress(step int) float64 {
+func (s curveInput) progress(step int) float64 {
 	return float64(step-s.warmup) / float64(max(1, s.last-s.warmup))
 }
 
 // afterWarmup is the linear warm-up followed by f of the progress.
-func (s span) afterWarmup(f func(progress float64) float64) Schedule {
+func (s curveInput) afterWarmup(f func(progress float64) float64) Schedule {
 	return func(step int) float64 {
 		if step < s.warmup {
 			return s.rise(step)
@@ -185,28 +185,28 @@ func (s span) afterWarmup(f func(progress float64) float64) Schedule {
 // wave falls from 1 to 0 and back again, cycles times; half a cycle is the usual cosine decay.
 func wave(cycles, progress float64) float64 { return 0.5 * (1 + math.Cos(2*math.Pi*cycles*progress)) }
 
-func linear(s span) Schedule {
+func linear(s curveInput) Schedule {
 	return s.afterWarmup(func(p float64) float64 { return 1 - p })
 }
 
-func cosine(s span) Schedule {
+func cosine(s curveInput) Schedule {
 	return s.afterWarmup(func(p float64) float64 { return wave(s.arg["num_cycles"], p) })
 }
 
-func constant(span) Schedule { return func(int) float64 { return 1 } }
+func constant(curveInput) Schedule { return func(int) float64 { return 1 } }
 
-func constantWithWarmup(s span) Schedule {
+func constantWithWarmup(s curveInput) Schedule {
 	return s.afterWarmup(func(float64) float64 { return 1 })
 }
 
-func checkPolynomial(s span) string {
+func checkPolynomial(s curveInput) string {
 	if s.arg["lr_end"] < s.peak {
 		return ""
 	}
 	return fmt.Sprintf("lr_end %v must be below learning_rate %v", s.arg["lr_end"], s.peak)
 }
 
-func polynomial(s span) Schedule {
+func polynomial(s curveInput) Schedule {
 	end, power := s.arg["lr_end"], s.arg["power"]
 	return s.afterWarmup(func(p float64) float64 {
 		return ((s.peak-end)*math.Pow(max(0, 1-p), power) + end) / s.peak
@@ -214,7 +214,7 @@ func polynomial(s span) Schedule {
 }
 
 // inverseSqrt falls as 1/√step; the timescale is the warm-up, or 10,000 steps without one.
-func inverseSqrt(s span) Schedule {
+func inverseSqrt(s curveInput) Schedule {
 	scale := s.arg["timescale"]
 	if scale == 0 {
 		scale = float64(s.warmup)
@@ -231,7 +231,7 @@ func inverseSqrt(s span) Schedule {
 	}
 }
 
-func checkFloor(s span) string {
+func checkFloor(s curveInput) string {
 	if math.IsNaN(s.arg["min_lr"]) == math.IsNaN(s.arg["min_lr_rate"]) {
 		return "cosine_with_min_lr needs one of min_lr and min_lr_rate"
 	}
@@ -241,7 +241,7 @@ func checkFloor(s span) string {
 	return ""
 }
 
-func cosineWithFloor(s span) Schedule {
+func cosineWithFloor(s curveInput) Schedule {
 	floor := s.arg["min_lr_rate"]
 	if math.IsNaN(floor) {
 		floor = s.arg["min_lr"] / s.peak
@@ -249,7 +249,7 @@ func cosineWithFloor(s span) Schedule {
 	return s.afterWarmup(func(p float64) float64 { return floor + (1-floor)*wave(s.arg["num_cycles"], p) })
 }
 
-func cosineWithRestarts(s span) Schedule {
+func cosineWithRestarts(s curveInput) Schedule {
 	return s.afterWarmup(func(p float64) float64 {
 		if p >= 1 {
 			return 0
@@ -258,7 +258,7 @@ func cosineWithRestarts(s span) Schedule {
 	})
 }
 
-func checkShapes(s span) string {
+func checkShapes(s curveInput) string {
 	for _, name := range []string{"warmup_type", "decay_type"} {
 		if v := s.shape[name]; !slices.Contains([]string{"linear", "cosine", "1-sqrt"}, v) {
 			return fmt.Sprintf("%s must be linear, cosine or 1-sqrt, got %q", name, v)
@@ -268,7 +268,7 @@ func checkShapes(s span) string {
 }
 
 // warmupStableDecay rises, stays at the peak and falls, each rise and fall between 1 and min_lr_ratio.
-func warmupStableDecay(s span) Schedule {
+func warmupStableDecay(s curveInput) Schedule {
 	floor, decay := s.arg["min_lr_ratio"], int(s.arg["num_decay_steps"])
 	stable := s.last - s.warmup - decay
 	if v := s.arg["num_stable_steps"]; !math.IsNaN(v) {

@@ -66,7 +66,7 @@ func TestAcceptedSchedulesGiveRates(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range ScheduleNames() {
+	for _, kind := range scheduleNames() {
 		for _, v := range extremes {
 			s := Default()
 			s.LRSchedulerType, s.WarmupSteps = kind, v

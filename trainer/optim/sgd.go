@@ -18,7 +18,7 @@ func (o sgd) memory(shape []int) []memory {
 	return []memory{{name: "momentum_buffer", shape: shape}}
 }
 
-func (o sgd) update(c *cell, w, g []float32, h hyper) {
+func (o sgd) update(c *cell, w, g []float32, h stepParams) {
 	rate, decay := float32(h.rate), float32(h.decay)
 	var m []float32 // of zeros before the first step, which makes m = g there
 	if o.momentum != 0 {

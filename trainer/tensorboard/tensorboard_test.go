@@ -60,7 +60,7 @@ func TestNew_keepsEarlierFiles(t *testing.T) {
 
 func TestObserversReportFailedWrites(t *testing.T) {
 	full := errors.New("disk full")
-	b := &Writer{w: failing{full}, now: clock}
+	b := &Writer{w: fullDisk{full}, now: clock}
 	b.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": 1, "loss": 1}})
 	b.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": 2, "loss": 1}})
 	if err := b.Close(); !errors.Is(err, full) {
@@ -68,7 +68,7 @@ func TestObserversReportFailedWrites(t *testing.T) {
 	}
 }
 
-type failing struct{ err error }
+type fullDisk struct{ err error }
 
-func (f failing) Write([]byte) (int, error) { return 0, f.err }
-func (f failing) Close() error              { return nil }
+func (f fullDisk) Write([]byte) (int, error) { return 0, f.err }
+func (f fullDisk) Close() error              { return nil }
