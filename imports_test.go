@@ -54,10 +54,10 @@ var allowed = map[string][]string{
 		"internal/atomicfile", "internal/fault", "internal/format", "internal/label", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
-		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/homepath", "internal/spelling",
+		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/format", "internal/homepath", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/config": {
-		"trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/spelling",
+		"trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
 	},
 }
 

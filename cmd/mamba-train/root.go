@@ -28,7 +28,7 @@ func run(args []string) (code int) {
 	a := &app{Console: cli.Console{In: os.Stdin, Out: out, Err: os.Stderr}}
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(a.Err, "mamba-train: internal error: %v\nPlease report it with the command line and the output of mamba-train version.\n", r)
+			fmt.Fprintf(a.Err, "mamba-train: internal error: %s\nPlease report it with the command line and the output of mamba-train version.\n", cli.Message(fmt.Errorf("%v", r)))
 			code = cli.ExitFailed
 		}
 	}()

@@ -50,23 +50,40 @@ func Read(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readAll(f, path, limit)
+}
+
+// ReadAny returns the contents, at most limit bytes, of what the user has named, which may be a pipe such as /dev/stdin.
+func ReadAny(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAll(f, path, limit)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckPointer(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, nil
+}
+
+func readAll(f *os.File, path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
+	tooLong := fmt.Errorf("%s: is longer than the %d MiB that such a file can have", path, limit>>20)
 	if info.Size() > limit {
-		return nil, tooLong(path, limit)
+		return nil, tooLong
 	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1)) // the size of a file in /proc is 0
+	b, err := io.ReadAll(io.LimitReader(f, limit+1)) // the size of a pipe, and of a file in /proc, is 0
 	if err == nil && int64(len(b)) > limit {
-		err = tooLong(path, limit)
+		err = tooLong
 	}
 	return b, err
-}
-
-func tooLong(path string, limit int64) error {
-	return fmt.Errorf("%s: is longer than the %d MiB that such a file can have", path, limit>>20)
 }
 
 // regular returns an error that says what a file is if it is not a regular one.

@@ -3,9 +3,15 @@ package spelling
 
 import "strings"
 
+// longest bounds the words that are compared: nobody mistypes a longer one, and it would take long.
+const longest = 64
+
 // Nearest returns the candidate that is the fewest edits away from word, "" if none is near enough to have been meant.
 // Case and the difference between - and _ count nothing.
 func Nearest(word string, candidates []string) string {
+	if len(word) > longest {
+		return ""
+	}
 	best, found := max(len(word)/3, 1)+1, ""
 	for _, c := range candidates {
 		if strings.EqualFold(strings.ReplaceAll(c, "-", "_"), strings.ReplaceAll(word, "-", "_")) {

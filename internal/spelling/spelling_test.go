@@ -1,6 +1,9 @@
 package spelling
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestNearest(t *testing.T) {
 	words := []string{"learning_rate", "lr", "text", "prompt", "completion"}
@@ -16,6 +19,8 @@ func TestNearest(t *testing.T) {
 		"zz":            "",
 		"quantisation":  "",
 		"":              "",
+
+		strings.Repeat("learning_rate", 1<<20): "",
 	} {
 		if got := Nearest(word, words); got != want {
 			t.Errorf("%q: %q, want %q", word, got, want)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"mambatrain/internal/format"
 )
 
 // Console is where a command reads and prints, and how much it prints.
@@ -21,22 +23,25 @@ type Console struct {
 }
 
 // Say prints a line for people, unless --quiet.
-func (c *Console) Say(format string, args ...any) {
+func (c *Console) Say(message string, args ...any) {
 	if !c.Quiet {
-		fmt.Fprintf(c.Err, format+"\n", args...)
+		c.line(message, args...)
 	}
 }
 
 // Detail prints a line under --verbose.
-func (c *Console) Detail(format string, args ...any) {
+func (c *Console) Detail(message string, args ...any) {
 	if c.Verbose {
-		fmt.Fprintf(c.Err, format+"\n", args...)
+		c.line(message, args...)
 	}
 }
 
 // Warn prints a line that matters even to those who want it quiet.
-func (c *Console) Warn(format string, args ...any) {
-	fmt.Fprintf(c.Err, "warning: "+format+"\n", args...)
+func (c *Console) Warn(message string, args ...any) { c.line("warning: "+message, args...) }
+
+// line prints text that may have parts of files in it.
+func (c *Console) line(message string, args ...any) {
+	fmt.Fprintln(c.Err, format.Printable(fmt.Sprintf(message, args...)))
 }
 
 // Result prints v as one JSON object under --json, else what text says.
@@ -52,7 +57,7 @@ func (c *Console) Result(v any, text string) error {
 	if text == "" {
 		return nil
 	}
-	_, err := fmt.Fprintln(c.Out, strings.TrimRight(text, "\n"))
+	_, err := fmt.Fprintln(c.Out, format.Printable(strings.TrimRight(text, "\n")))
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/filelock"
+	"mambatrain/internal/format"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/mpi"
@@ -73,8 +74,27 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
-// Message is what the user reads of an error: one line, or a headline with the faults of a list below it.
+// Message is what the user reads of an error: one line, or a headline with the faults of a list below it. What comes from
+// files is made harmless: characters that a terminal acts on are escaped, long lines lose their middle, and of many faults
+// only the first are listed.
 func Message(err error) string {
+	lines := strings.Split(message(err), "\n")
+	if more := len(lines) - maxLines; more > 1 {
+		lines = append(lines[:maxLines:maxLines], fmt.Sprintf("  and %s more", format.Count(more)))
+	}
+	for i, line := range lines {
+		lines[i] = fault.Shorten(format.Printable(line), maxLine)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// What is shown of a message.
+const (
+	maxLines = 41 // a headline and 40 faults
+	maxLine  = 1000
+)
+
+func message(err error) string {
 	var list interface {
 		error
 		Unwrap() []error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"mambatrain/internal/fault"
@@ -35,5 +36,23 @@ func TestExitCode(t *testing.T) {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("%T: code %d, want %d", c.err, got, c.want)
 		}
+	}
+}
+
+// TestMessage: what comes from a file cannot act on the terminal or fill it.
+func TestMessage(t *testing.T) {
+	if got, want := Message(fmt.Errorf("model \x1b[31m%s: damaged", strings.Repeat("x", 1<<20))), `model \x1b[31mxxx`; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "x: damaged") || len(got) > 1100 {
+		t.Errorf("%d bytes, %.60q", len(got), got)
+	}
+	var faults fault.List
+	for i := range 300_003 {
+		faults.Add(fmt.Sprint("k", i), "unknown key")
+	}
+	got := strings.Split(Message(fmt.Errorf("x.yaml: %w", faults)), "\n")
+	if got[0] != "x.yaml: 300003 faults" || got[1] != "  k0: unknown key" || len(got) != 42 || got[41] != "  and 299,963 more" {
+		t.Errorf("%d lines: %q … %q", len(got), got[:2], got[len(got)-1])
+	}
+	if got := Message(fault.List{{Path: "seed", Problem: "must be at least 0"}}); got != "seed: must be at least 0" {
+		t.Error(got)
 	}
 }

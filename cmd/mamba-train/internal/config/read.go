@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 	"mambatrain/internal/spelling"
 	"mambatrain/trainer/recipe"
 )
@@ -136,7 +136,7 @@ type fileSettings struct {
 // readFile reads a configuration file and adds to faults what is not a key of the configuration or is there twice.
 // Of a file that cannot be read at all it returns no nodes.
 func (s schema) readFile(path string, faults *faultList) fileSettings {
-	raw, err := os.ReadFile(path)
+	raw, err := inputfile.ReadAny(path, inputfile.MaxConfig)
 	if err != nil {
 		faults.add("", "", "%v", err)
 		return fileSettings{}
@@ -187,6 +187,8 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 			s.readSection(v, path, origin, found, faults)
 		case s.settings[path] != nil:
 			found.nodes[path] = v
+		case len(*faults) > maxHints:
+			faults.add(origin, path, "unknown key")
 		default:
 			faults.add(origin, path, "%s", s.unknown(section, key.Value))
 		}
@@ -214,6 +216,9 @@ var peerKeys = map[string]string{
 	"modules_to_not_convert":      "leave it out: weights are not quantised",
 	"metric_for_best_model_scope": "write train.metric_for_best_model",
 }
+
+// maxHints bounds the unknown keys for which the one that was meant is looked for. Nobody reads more.
+const maxHints = 100
 
 // unknown says that there is no such key and which may have been meant.
 func (s schema) unknown(section, key string) string {
