@@ -49,3 +49,26 @@ func Example() {
 	// 9568 of 126944 parameters train
 	// head tied after the merge: false
 }
+
+// An adapter can be taken out of its model and put back.
+func ExampleAdapter_Disable() {
+	m, err := mamba.Load(filepath.Join("testdata", "models", "base"), mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	a, err := lora.Inject(m, lora.Default(), rand.New(rand.NewPCG(42, 0)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	a.Disable()
+	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	if err := a.Enable(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	// Output:
+	// adapted: true
+	// adapted: false
+	// adapted: true
+}

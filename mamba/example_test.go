@@ -150,6 +150,60 @@ func ExampleState() {
 	// Output: [7 7] most likely next: 211
 }
 
+// States of several texts can be put into one batch.
+func ExampleState_Set() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, d, one := context.Background(), m.NewDecoder(0), m.NewState(1)
+	if err := d.Feed(ctx, one, [][]int{{288, 5, 29}}); err != nil {
+		log.Fatal(err)
+	}
+	longer := one.Clone()
+	if err := d.Feed(ctx, longer, [][]int{{4, 97}}); err != nil {
+		log.Fatal(err)
+	}
+	both := m.NewState(2)
+	both.Set(0, one, 0)
+	both.Set(1, longer, 0)
+	fmt.Println(both.Sequences(), "sequences:", both.Tokens)
+	// Output: 2 sequences: [[288 5 29] [288 5 29 4 97]]
+}
+
+// The hidden states and the logits of a batch, from a graph of the model without its loss.
+func ExampleModel_Forward() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	g := ag.NewGraph(ag.Options{Rows: 8})
+	hidden := m.Forward(g) // after each block, and of the last norm
+	logits := m.Logits(hidden[len(hidden)-1])
+	program, err := g.Compile(logits)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := program.Eval(context.Background(), ag.Batch{Tokens: []int{7, 8, 9}, Starts: []int{0}}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%.2f\n", program.Float32s(logits)[:2])
+	// Output: [-3.55 -2.31]
+}
+
+// New tokens get rows in the table and the head.
+func ExampleModel_Resize() {
+	m, err := mamba.Load(dir, mamba.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := m.Resize(m.Config.VocabSize+2, rand.New(rand.NewPCG(1, 2))); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(m.Config.VocabSize, m.Head.Out())
+	// Output: 302 302
+}
+
 func largest(x []float32) int { return slices.Index(x, slices.Max(x)) }
 
 // Score reads documents of any length in constant memory.

@@ -63,6 +63,9 @@ func Example() {
 	check(err)
 	_, err = run.Run(ctx)
 	check(err)
+	metrics, err := trainer.Evaluate(ctx, program, batches{loader}, capacity, nil)
+	check(err)
+	fmt.Printf("evaluated on %d labels, loss below 1: %v\n", metrics.Tokens, metrics.Loss < 1)
 	check(adapter.Save(filepath.Join(dir, "adapter"), lora.SaveOptions{BaseModel: base}))
 
 	how := model.DefaultGenerate()
@@ -74,6 +77,7 @@ func Example() {
 	// step 10, loss below 1: true
 	// step 20, loss below 1: true
 	// step 30, loss below 1: true
+	// evaluated on 11 labels, loss below 1: true
 	// " The owl."
 }
 

@@ -26,8 +26,13 @@ func Example() {
 	config.LoRA = recipe.DefaultLoRA()
 	config.OutputDir = filepath.Join(dir, "adapter")
 	result, err := recipe.Train(context.Background(), config, recipe.Options{Observer: func(e trainer.Event) {
-		if e, ok := e.(trainer.LogEvent); ok && e.Row["loss"] > 0 {
-			fmt.Println("step", e.Row["step"])
+		switch e := e.(type) {
+		case trainer.StepEvent:
+			if e.Step%10 == 0 {
+				fmt.Println("step", e.Step)
+			}
+		case trainer.FinishEvent:
+			fmt.Println("finished")
 		}
 	}})
 	check(err)
@@ -43,6 +48,7 @@ func Example() {
 	// Output:
 	// step 10
 	// step 20
+	// finished
 	// learned: true
 	// " is a second sky."
 }

@@ -1,0 +1,336 @@
+package mambatrain_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// forTests lists packages that exist for the tests of others: there, a use by a test counts.
+var forTests = []string{"autograd/gradtest", "data/hub/hubtest", "internal/testfile"}
+
+// offered lists names that only programs outside this module may need, and why they are exported.
+var offered = map[string]string{
+	"autograd.Array.Mat":          "operations of other modules read their inputs by it",
+	"autograd.Call.Fail":          "operations of other modules",
+	"autograd.Call.Scratch":       "operations of other modules",
+	"autograd.Overwriter":         "operations of other modules",
+	"autograd.Program.Float64s":   "reads values in double precision",
+	"autograd.Recurrent":          "operations of other modules",
+	"autograd.Saver":              "operations of other modules",
+	"autograd.Scratcher":          "operations of other modules",
+	"autograd.Stateful":           "operations of other modules",
+	"lora.BiasAll":                "a value of Config.Bias",
+	"lora.BiasLoraOnly":           "a value of Config.Bias",
+	"lora.BiasNone":               "a value of Config.Bias",
+	"mamba.Config.Validate":       "every Config has it",
+	"mamba.NoToken":               "a value of the token ids in Config",
+	"trainer/mpi.InProcess":       "ranks in one process, for tests",
+	"trainer/optim.Names":         "the values of optim",
+	"trainer/optim.ScheduleNames": "the values of lr_scheduler_type",
+}
+
+// Whatever a package exports is used by another package, a command or an example. Tests do not count.
+func TestExportedNamesAreUsed(t *testing.T) {
+	m := loadModule(t)
+	used := map[string]bool{}
+	for _, p := range m.packages {
+		m.addUses(p, p.GoFiles, "", used)
+		m.addUses(p, examples(p.TestGoFiles), "", used)
+		m.addUses(p, examples(p.XTestGoFiles), "_test", used)
+	}
+	for _, p := range m.packages {
+		if slices.ContainsFunc(append(p.TestImports, p.XTestImports...), func(path string) bool {
+			return slices.Contains(forTests, strings.TrimPrefix(path, "mambatrain/"))
+		}) {
+			m.addUses(p, p.TestGoFiles, "", used)
+			m.addUses(p, p.XTestGoFiles, "_test", used)
+		}
+	}
+	m.addTypes(used)
+	for _, p := range m.packages {
+		for _, name := range m.exported(p) {
+			short := strings.TrimPrefix(name, "mambatrain/")
+			_, excepted := offered[short]
+			switch {
+			case !used[name] && !excepted:
+				t.Errorf("%s is used nowhere else", short)
+			case used[name] && excepted:
+				t.Errorf("%s is used: take it off the list", short)
+			}
+			delete(offered, short)
+		}
+	}
+	for name := range offered {
+		t.Errorf("%s is on the list and not exported", name)
+	}
+}
+
+// examples keeps the files whose Example functions document a package.
+func examples(files []string) (list []string) {
+	for _, f := range files {
+		if strings.HasPrefix(f, "example") {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// listedPackage is what go list prints of a package.
+type listedPackage struct {
+	ImportPath, Dir, Name, Export      string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	TestImports, XTestImports          []string
+}
+
+func (p listedPackage) name() string { return strings.TrimPrefix(p.ImportPath, "mambatrain/") }
+
+// module is this module, with the types of everything that it imports.
+type module struct {
+	fset       *token.FileSet
+	importer   types.Importer
+	packages   []listedPackage
+	files      map[string]*ast.File
+	interfaces []*types.Named
+}
+
+func loadModule(t *testing.T) *module {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-tags", "mpi", "-export", "-deps", "-json=ImportPath,Dir,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,TestImports,XTestImports", "./...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &module{fset: token.NewFileSet(), files: map[string]*ast.File{}}
+	exports := map[string]string{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p listedPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		exports[p.ImportPath] = p.Export
+		if strings.HasPrefix(p.ImportPath, "mambatrain/") {
+			m.packages = append(m.packages, p)
+		}
+	}
+	m.importer = importer.ForCompiler(m.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	for _, path := range append([]string{"io", "fmt", "io/fs", "sort", "flag", "encoding/json", "go.yaml.in/yaml/v3", "github.com/spf13/pflag"}, m.paths()...) {
+		p, err := m.importer.Import(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range p.Scope().Names() {
+			named, ok := p.Scope().Lookup(name).Type().(*types.Named)
+			if i, face := p.Scope().Lookup(name).Type().Underlying().(*types.Interface); ok && face && i.NumMethods() > 0 {
+				m.interfaces = append(m.interfaces, named)
+			}
+		}
+	}
+	m.interfaces = append(m.interfaces, types.Universe.Lookup("error").Type().(*types.Named))
+	return m
+}
+
+func (m *module) paths() (list []string) {
+	for _, p := range m.packages {
+		if p.Name != "main" {
+			list = append(list, p.ImportPath)
+		}
+	}
+	return list
+}
+
+// addUses adds the names of other packages of the module that files of p use. suffix is _test for an external test.
+func (m *module) addUses(p listedPackage, files []string, suffix string, used map[string]bool) {
+	if len(files) == 0 {
+		return
+	}
+	var list []*ast.File
+	for _, name := range files {
+		path := filepath.Join(p.Dir, name)
+		if m.files[path] == nil {
+			m.files[path], _ = parser.ParseFile(m.fset, path, nil, parser.SkipObjectResolution) // go list has compiled it
+		}
+		list = append(list, m.files[path])
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
+	config := types.Config{Importer: m.importer, Error: func(error) {}} // a few test files do not stand alone
+	self, _ := config.Check(p.ImportPath+suffix, m.fset, list, info)
+	for _, o := range info.Uses {
+		if o.Pkg() != nil && o.Pkg() != self {
+			used[nameOf(o)] = true
+		}
+	}
+	for _, name := range self.Scope().Names() {
+		m.addInterfaces(self.Scope().Lookup(name), used)
+	}
+}
+
+// addInterfaces adds the interfaces of other packages that a type has: a package may look for one that is optional.
+func (m *module) addInterfaces(o types.Object, used map[string]bool) {
+	if _, ok := o.(*types.TypeName); !ok || types.IsInterface(o.Type()) {
+		return
+	}
+	for _, i := range m.interfaces {
+		if x := i.Obj(); x.Pkg() != nil && x.Pkg().Path() != o.Pkg().Path() && has(o.Type(), i) {
+			used[nameOf(x)] = true
+		}
+	}
+}
+
+// has reports whether a type or a pointer to it has the methods of an interface.
+func has(t types.Type, i *types.Named) bool {
+	face := i.Underlying().(*types.Interface)
+	return i.TypeParams().Len() == 0 && (types.Implements(t, face) || types.Implements(types.NewPointer(t), face))
+}
+
+// addTypes adds the types that used names are made of, such as results and fields, and the constants of these types.
+func (m *module) addTypes(used map[string]bool) {
+	w := typeWalker{used: used, seen: map[types.Type]bool{}}
+	for _, path := range m.paths() {
+		pkg, _ := m.importer.Import(path)
+		for _, name := range pkg.Scope().Names() {
+			o := pkg.Scope().Lookup(name)
+			if used[nameOf(o)] {
+				w.walk(o.Type())
+			}
+			if named, ok := o.Type().(*types.Named); ok {
+				for i := range named.NumMethods() {
+					if f := named.Method(i); used[nameOf(f)] {
+						w.walk(f.Type())
+					}
+				}
+			}
+		}
+	}
+	for _, path := range m.paths() {
+		pkg, _ := m.importer.Import(path)
+		for _, name := range pkg.Scope().Names() {
+			if c, ok := pkg.Scope().Lookup(name).(*types.Const); ok && used[path+"."+typeName(c.Type())] {
+				used[nameOf(c)] = true
+			}
+		}
+	}
+}
+
+type typeWalker struct {
+	used map[string]bool
+	seen map[types.Type]bool
+}
+
+// walk adds the named types that t is made of.
+func (w typeWalker) walk(t types.Type) {
+	if w.seen[t] {
+		return
+	}
+	w.seen[t] = true
+	switch t := types.Unalias(t).(type) {
+	case *types.Named:
+		if o := t.Obj(); o.Pkg() != nil && strings.HasPrefix(o.Pkg().Path(), "mambatrain/") {
+			w.used[nameOf(o)] = true
+			w.walk(t.Underlying())
+		}
+		for i := range t.TypeArgs().Len() {
+			w.walk(t.TypeArgs().At(i))
+		}
+	case *types.Signature:
+		w.walk(t.Params())
+		w.walk(t.Results())
+	case *types.Tuple:
+		for i := range t.Len() {
+			w.walk(t.At(i).Type())
+		}
+	case *types.Struct:
+		for i := range t.NumFields() {
+			if f := t.Field(i); f.Exported() {
+				w.walk(f.Type())
+			}
+		}
+	case *types.Interface:
+		for i := range t.NumMethods() {
+			w.walk(t.Method(i).Type())
+		}
+	case *types.Map:
+		w.walk(t.Key())
+		w.walk(t.Elem())
+	case interface{ Elem() types.Type }: // a pointer, slice, array or channel
+		w.walk(t.Elem())
+	}
+}
+
+// nameOf is package.Name, or package.Type.Method.
+func nameOf(o types.Object) string {
+	if f, ok := o.(*types.Func); ok {
+		o = f.Origin()
+		if recv := f.Signature().Recv(); recv != nil {
+			return o.Pkg().Path() + "." + typeName(recv.Type()) + "." + o.Name()
+		}
+	}
+	return o.Pkg().Path() + "." + o.Name()
+}
+
+func typeName(t types.Type) string {
+	if p, ok := types.Unalias(t).(*types.Pointer); ok {
+		t = p.Elem()
+	}
+	if n, ok := types.Unalias(t).(*types.Named); ok {
+		return n.Obj().Name()
+	}
+	return ""
+}
+
+// exported lists the functions, types, variables, constants and methods that p exports, without the methods of
+// interfaces.
+func (m *module) exported(p listedPackage) (list []string) {
+	if p.Name == "main" {
+		return nil
+	}
+	pkg, _ := m.importer.Import(p.ImportPath)
+	for _, name := range pkg.Scope().Names() {
+		o := pkg.Scope().Lookup(name)
+		if !o.Exported() {
+			continue
+		}
+		list = append(list, nameOf(o))
+		named, ok := o.Type().(*types.Named)
+		if _, isType := o.(*types.TypeName); !ok || !isType {
+			continue
+		}
+		for i := range named.NumMethods() {
+			if f := named.Method(i); f.Exported() && !m.implements(named, f.Name()) {
+				list = append(list, nameOf(f))
+			}
+		}
+	}
+	return list
+}
+
+// byConvention are methods that the standard library finds without a named interface.
+var byConvention = []string{"Unwrap", "Is", "As"}
+
+// implements reports whether a method belongs to an interface that the type has.
+func (m *module) implements(t *types.Named, method string) bool {
+	if slices.Contains(byConvention, method) {
+		return true
+	}
+	return slices.ContainsFunc(m.interfaces, func(i *types.Named) bool {
+		face := i.Underlying().(*types.Interface)
+		for k := range face.NumMethods() {
+			if face.Method(k).Name() == method {
+				return t.TypeParams().Len() > 0 || has(t, i)
+			}
+		}
+		return false
+	})
+}
