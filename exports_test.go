@@ -22,23 +22,29 @@ var forTests = []string{"autograd/gradtest", "data/hub/hubtest", "internal/testf
 
 // offered lists names that only programs outside this module may need, and why they are exported.
 var offered = map[string]string{
-	"autograd.Array.Mat":          "operations of other modules read their inputs by it",
-	"autograd.Call.Fail":          "operations of other modules",
-	"autograd.Call.Scratch":       "operations of other modules",
-	"autograd.Overwriter":         "operations of other modules",
-	"autograd.Program.Float64s":   "reads values in double precision",
-	"autograd.Recurrent":          "operations of other modules",
-	"autograd.Saver":              "operations of other modules",
-	"autograd.Scratcher":          "operations of other modules",
-	"autograd.Stateful":           "operations of other modules",
-	"lora.BiasAll":                "a value of Config.Bias",
-	"lora.BiasLoraOnly":           "a value of Config.Bias",
-	"lora.BiasNone":               "a value of Config.Bias",
-	"mamba.Config.Validate":       "every Config has it",
-	"mamba.NoToken":               "a value of the token ids in Config",
-	"trainer/mpi.InProcess":       "ranks in one process, for tests",
-	"trainer/optim.Names":         "the values of optim",
-	"trainer/optim.ScheduleNames": "the values of lr_scheduler_type",
+	"autograd.Array.Mat":              "operations of other modules read their inputs by it",
+	"autograd.Call.Fail":              "operations of other modules",
+	"autograd.Call.Scratch":           "operations of other modules",
+	"autograd.Overwriter":             "operations of other modules",
+	"autograd.Program.Float64s":       "reads values in double precision",
+	"autograd.Recurrent":              "operations of other modules",
+	"autograd.Saver":                  "operations of other modules",
+	"autograd.Scratcher":              "operations of other modules",
+	"autograd.Stateful":               "operations of other modules",
+	"lora.BiasAll":                    "a value of Config.Bias",
+	"lora.BiasLoraOnly":               "a value of Config.Bias",
+	"lora.BiasNone":                   "a value of Config.Bias",
+	"autograd/kernel.SSDChunk":        "the usual value of SSD.Chunk",
+	"internal/pyjson.Float":           "a number that may be infinite",
+	"mamba.Block.Forward":             "models built of blocks",
+	"mamba.Mixer.Forward":             "models built of blocks",
+	"mamba.Model.ForwardEmbeds":       "inputs that are no token ids",
+	"trainer.OptimizerFile":           "a file of a checkpoint",
+	"trainer/checkpoint.ManifestFile": "a file of a checkpoint",
+	"mamba.NoToken":                   "a value of the token ids in Config",
+	"trainer/mpi.InProcess":           "ranks in one process, for tests",
+	"trainer/optim.Names":             "the values of optim",
+	"trainer/optim.ScheduleNames":     "the values of lr_scheduler_type",
 }
 
 // Whatever a package exports is used by another package, a command or an example. Tests do not count.
@@ -316,8 +322,8 @@ func (m *module) exported(p listedPackage) (list []string) {
 	return list
 }
 
-// byConvention are methods that the standard library finds without a named interface.
-var byConvention = []string{"Unwrap", "Is", "As"}
+// byConvention are methods that the standard library finds without a named interface, and what every Config has.
+var byConvention = []string{"Unwrap", "Is", "As", "Validate"}
 
 // implements reports whether a method belongs to an interface that the type has.
 func (m *module) implements(t *types.Named, method string) bool {

@@ -207,8 +207,8 @@ func (d *Dataset) recount(name string) {
 	d.fingerprint = contenthash.Sum([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
 }
 
-// Duplicates counts the documents whose tokens are those of an earlier one.
-func (d *Dataset) Duplicates() (n int) {
+// duplicates counts the documents whose tokens are those of an earlier one.
+func (d *Dataset) duplicates() (n int) {
 	seen := make(map[uint64]struct{}, d.Len())
 	for k := range d.portions {
 		for i := range d.portions[k].len() {

@@ -222,7 +222,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("median %+v, want 11", r.Quantiles[2])
 	}
 	twice := testfile.Write(t, "ids.jsonl", "{\"input_ids\":[1,2]}\n{\"input_ids\":[1,2]}\n{\"input_ids\":[2,1]}\n")
-	if n := open(t, twice, nil, Default()).Duplicates(); n != 1 {
+	if n := open(t, twice, nil, Default()).duplicates(); n != 1 {
 		t.Errorf("%d duplicates, want 1", n)
 	}
 }

@@ -47,7 +47,7 @@ func (d *Dataset) Report(batchSize int, seed uint64) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Stats: d.stats, Duplicates: d.Duplicates(), Batches: l.total}
+	r := &Report{Stats: d.stats, Duplicates: d.duplicates(), Batches: l.total}
 	var documents []int
 	for i := range l.total {
 		documents = l.plan.batch(0, i, documents[:0])

@@ -105,7 +105,7 @@ func (c Config) Validate() error {
 
 // validateSelection adds what is wrong with the settings that name modules.
 func (c Config) validateSelection(faults *fault.List) {
-	if c.TargetModules.Empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
+	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
 		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
 	}
 	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.allLinear() {

@@ -233,7 +233,7 @@ func (s *selection) chooseBiases(m nn.Module, c Config) {
 // under says what narrows the choice of modules, for an error.
 func under(c Config) string {
 	var parts []string
-	if !c.ExcludeModules.Empty() {
+	if !c.ExcludeModules.empty() {
 		parts = append(parts, "exclude_modules "+c.ExcludeModules.String())
 	}
 	if len(c.LayersToTransform) > 0 {

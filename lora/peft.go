@@ -175,7 +175,7 @@ func (a *Adapter) restate(p *peftConfig) {
 func (a *Adapter) fileTargets() Targets {
 	grouped := slices.ContainsFunc(a.layers, func(l *layer) bool { return l.adapter.To > 0 })
 	t := a.Config.TargetModules
-	if !grouped && !t.allLinear() && a.Config.ExcludeModules.Empty() {
+	if !grouped && !t.allLinear() && a.Config.ExcludeModules.empty() {
 		return t
 	}
 	var ends, paths []string

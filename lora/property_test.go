@@ -71,7 +71,7 @@ func randomConfig(r *rand.Rand) lora.Config {
 		end := c.ModulesToSave[0]
 		c.TargetModules.Names = slices.DeleteFunc(slices.Clone(c.TargetModules.Names), func(n string) bool { return n == end })
 	}
-	if c.TargetModules.Empty() {
+	if len(c.TargetModules.Names) == 0 && c.TargetModules.Pattern == "" {
 		c.TargetModules.Names = []string{"out_proj"}
 	}
 	return c

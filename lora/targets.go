@@ -26,8 +26,8 @@ const allLinear = "all-linear"
 // allLinear reports whether every linear layer but the head is meant.
 func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
 
-// Empty says that no module is meant.
-func (t Targets) Empty() bool { return t.Pattern == "" && len(t.Names) == 0 }
+// empty says that no module is meant.
+func (t Targets) empty() bool { return t.Pattern == "" && len(t.Names) == 0 }
 
 // String shows the targets as they are written in YAML.
 func (t Targets) String() string {

@@ -52,13 +52,13 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkPrefill(b *testing.B) {
 	m := preset130m(b)
 	d, s := m.NewDecoder(0), m.NewState(1)
-	text := [][]int{ids(rand.New(rand.NewPCG(1, 1)), m.Config.VocabSize, DefaultChunk)}
+	text := [][]int{ids(rand.New(rand.NewPCG(1, 1)), m.Config.VocabSize, defaultChunk)}
 	for b.Loop() {
 		if err := d.Feed(ctx, s, text); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(DefaultChunk*b.N)/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(float64(defaultChunk*b.N)/b.Elapsed().Seconds(), "tokens/s")
 }
 
 // BenchmarkChoose draws from a published vocabulary with the usual controls.

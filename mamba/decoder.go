@@ -7,9 +7,9 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// DefaultChunk is the number of rows that a [Decoder] computes at once: enough to use the matrix kernels fully, few
+// defaultChunk is the number of rows that a [Decoder] computes at once: enough to use the matrix kernels fully, few
 // enough for the activations to stay small.
-const DefaultChunk = 512
+const defaultChunk = 512
 
 // Decoder runs a model forward without a graph: any number of new tokens for each sequence of a [State], in pieces of a
 // fixed number of rows, so that a prompt of any length takes constant memory. A Decoder serves one goroutine; several may
@@ -30,10 +30,10 @@ type buffers struct {
 // span says that rows [from, to) of a chunk continue a sequence of the state.
 type span struct{ sequence, from, to int }
 
-// NewDecoder returns a decoder for m that computes up to chunk rows at once; 0 means [DefaultChunk].
+// NewDecoder returns a decoder for m that computes up to chunk rows at once; 0 means [defaultChunk].
 func (m *Model) NewDecoder(chunk int) *Decoder {
 	if chunk <= 0 {
-		chunk = DefaultChunk
+		chunk = defaultChunk
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

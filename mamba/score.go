@@ -27,7 +27,7 @@ type DocumentScore struct {
 
 // ScoreOptions say how documents are scored.
 type ScoreOptions struct {
-	// Rows is the number of rows computed at once, [DefaultChunk] if 0. It bounds memory, not documents.
+	// Rows is the number of rows computed at once, [defaultChunk] if 0. It bounds memory, not documents.
 	Rows int
 	// PerToken asks for the loss of every token.
 	PerToken bool

@@ -13,8 +13,8 @@ type Conv1d struct {
 	Act    kernel.Activation
 }
 
-// Width is k, the number of taps.
-func (c *Conv1d) Width() int { return c.Weight.Shape()[2] }
+// width is k, the number of taps.
+func (c *Conv1d) width() int { return c.Weight.Shape()[2] }
 
 // Forward records the layer for the first d columns of x; the result is (rows, d).
 func (c *Conv1d) Forward(x ag.Var) ag.Var {
@@ -24,7 +24,7 @@ func (c *Conv1d) Forward(x ag.Var) ag.Var {
 
 // Kernel returns the layer as the kernel that runs it.
 func (c *Conv1d) Kernel() kernel.Conv[float32] {
-	k := kernel.Conv[float32]{W: c.Weight.Float32s(), K: c.Width(), Act: c.Act}
+	k := kernel.Conv[float32]{W: c.Weight.Float32s(), K: c.width(), Act: c.Act}
 	if c.Bias != nil {
 		k.Bias = c.Bias.Float32s()
 	}

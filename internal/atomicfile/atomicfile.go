@@ -57,9 +57,9 @@ func IsTemporary(name string) bool {
 	return ok && err == nil && len(prefix)+16+len(suffix) == len(name)
 }
 
-// Replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
+// replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
 // nothing else is left; errors name path, not the temporary file.
-func Replace(fsys FS, path string, fill func(w io.Writer) error) error {
+func replace(fsys FS, path string, fill func(w io.Writer) error) error {
 	tmp := temporary(path)
 	err := create(fsys, tmp, fill)
 	if err == nil {
@@ -91,18 +91,19 @@ func create(fsys FS, tmp string, fill func(w io.Writer) error) error {
 	return err
 }
 
-// ReplaceFile is [Replace] with the whole contents at hand.
+// ReplaceFile creates or replaces a file on any file system with the given contents, as [WriteFile] does on the disk.
 func ReplaceFile(fsys FS, path string, content []byte) error {
-	return Replace(fsys, path, func(w io.Writer) error {
+	return replace(fsys, path, func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	})
 }
 
-// Write is [Replace] on the disk.
-func Write(path string, fill func(w io.Writer) error) error { return Replace(Disk{}, path, fill) }
+// Write creates or replaces the file at path with what fill writes, on the disk. After an error, the old file is untouched
+// and nothing else is left; errors name path, not the temporary file.
+func Write(path string, fill func(w io.Writer) error) error { return replace(Disk{}, path, fill) }
 
-// WriteFile is [ReplaceFile] on the disk.
+// WriteFile is [Write] with the whole contents at hand.
 func WriteFile(path string, content []byte) error { return ReplaceFile(Disk{}, path, content) }
 
 // File is a new file under a temporary name, for contents that are written over time or read back before they are

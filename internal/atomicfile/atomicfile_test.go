@@ -96,10 +96,7 @@ func TestReplace_failsAnywhere(t *testing.T) {
 		if err := os.WriteFile(path, []byte("old"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		err := atomicfile.Replace(&failing{at: at}, path, func(w io.Writer) error {
-			_, err := io.WriteString(w, "new")
-			return err
-		})
+		err := atomicfile.ReplaceFile(&failing{at: at}, path, []byte("new"))
 		if !errors.Is(err, errDisk) {
 			t.Errorf("operation %d: %v", at, err)
 		}

@@ -36,7 +36,7 @@ func Open(path string) (*os.File, error) {
 	if info.Size() <= maxPointer {
 		head := make([]byte, info.Size())
 		n, _ := f.ReadAt(head, 0)
-		if err := CheckPointer(head[:n]); err != nil {
+		if err := checkPointer(head[:n]); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -107,12 +107,12 @@ func regular(path string, info fs.FileInfo) error {
 // maxPointer bounds a Git LFS pointer; its specification says that it is shorter than 1,024 bytes.
 const maxPointer = 1024
 
-// ErrPointer is wrapped by the errors of Git LFS pointers.
-var ErrPointer = errors.New("is a Git LFS pointer, not the file itself")
+// errPointer is wrapped by the errors of Git LFS pointers.
+var errPointer = errors.New("is a Git LFS pointer, not the file itself")
 
-// CheckPointer returns an error that wraps [ErrPointer] and says what to do if head, the beginning of a file, is that of a
+// checkPointer returns an error that wraps [errPointer] and says what to do if head, the beginning of a file, is that of a
 // Git LFS pointer.
-func CheckPointer(head []byte) error {
+func checkPointer(head []byte) error {
 	for _, version := range []string{"https://git-lfs.github.com/spec/", "https://hawser.github.com/spec/"} {
 		if !bytes.HasPrefix(head, []byte("version "+version)) {
 			continue
@@ -124,7 +124,7 @@ func CheckPointer(head []byte) error {
 				size = fmt.Sprintf(" of %d bytes", n)
 			}
 		}
-		return fmt.Errorf(`%w%s: run "git lfs pull" in its repository, or download it`, ErrPointer, size)
+		return fmt.Errorf(`%w%s: run "git lfs pull" in its repository, or download it`, errPointer, size)
 	}
 	return nil
 }

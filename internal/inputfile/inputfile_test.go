@@ -45,7 +45,11 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: is ErrNotExist: %v", what, got)
 		}
 	}
-	if err := inputfile.CheckPointer([]byte("version 2 of a text about https://git-lfs.github.com/spec/v1")); err != nil {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("version 2 of a text about https://git-lfs.github.com/spec/v1"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inputfile.Read(text, inputfile.MaxConfig); err != nil {
 		t.Error(err)
 	}
 }

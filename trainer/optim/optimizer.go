@@ -57,8 +57,8 @@ type Extent struct {
 // FullExtent returns all elements of p.
 func FullExtent(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
 
-// Size returns the number of elements.
-func (e Extent) Size() int { return e.To - e.From }
+// size returns the number of elements.
+func (e Extent) size() int { return e.To - e.From }
 
 // Grad returns their gradients.
 func (e Extent) Grad() []float32 { return e.Param.GradFloat32s()[e.From:e.To] }
@@ -114,7 +114,7 @@ func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Opti
 // allocate returns the memory for a parameter or, with a rule that works element by element, for a part of it.
 func allocate(e Extent, r rule) []memory {
 	shape := e.Param.Shape()
-	if n := e.Size(); n < e.Param.Size() {
+	if n := e.size(); n < e.Param.Size() {
 		shape = []int{n}
 	}
 	ms := r.memory(shape)

@@ -155,8 +155,8 @@ func (h *Hub) Leaked() bool {
 	return h.leaked
 }
 
-// IsLarge says which files are sent by a redirect and hashed by SHA-256, as Git LFS does.
-func IsLarge(name string) bool {
+// isLarge says which files are sent by a redirect and hashed by SHA-256, as Git LFS does.
+func isLarge(name string) bool {
 	return slices.Contains([]string{".safetensors", ".bin", ".parquet"}, path.Ext(name))
 }
 
@@ -180,7 +180,7 @@ func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 		if !ok || files[name] == nil {
 			continue
 		}
-		if IsLarge(name) {
+		if isLarge(name) {
 			host := strings.Replace(h.content.URL, "127.0.0.1", "localhost", 1)
 			http.Redirect(w, r, host+"/"+repository+"/"+name, http.StatusFound)
 			return
@@ -226,7 +226,7 @@ func list(files Repository) []byte {
 	for name, content := range files {
 		git := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))
 		f := map[string]any{"rfilename": name, "size": len(content), "blobId": hex.EncodeToString(git[:])}
-		if IsLarge(name) {
+		if isLarge(name) {
 			sum := sha256.Sum256(content)
 			f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": len(content)}
 		}

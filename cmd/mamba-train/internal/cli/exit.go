@@ -21,10 +21,10 @@ import (
 const (
 	ExitDone       = 0
 	ExitFailed     = 1            // input damaged, disk full, not finite, peer failed
-	ExitMisuse     = 2            // flags, configuration, names that lead nowhere
-	ExitLauncher   = 69           // the MPI library and the launcher do not belong together
-	ExitTryAgain   = mpi.ExitLost // a collective timed out or a rank was lost
-	ExitSignalBase = 128
+	exitMisuse     = 2            // flags, configuration, names that lead nowhere
+	exitLauncher   = 69           // the MPI library and the launcher do not belong together
+	exitTryAgain   = mpi.ExitLost // a collective timed out or a rank was lost
+	exitSignalBase = 128
 )
 
 // misuseError is an error in the command line.
@@ -58,18 +58,18 @@ func ExitCode(err error) int {
 		return ExitDone
 	case errors.As(err, &signal):
 		if n, ok := signal.Signal.(syscall.Signal); ok {
-			return ExitSignalBase + int(n)
+			return exitSignalBase + int(n)
 		}
-		return ExitSignalBase + int(syscall.SIGINT)
+		return exitSignalBase + int(syscall.SIGINT)
 	case errors.As(err, new(*mpi.LostError)):
-		return ExitTryAgain
+		return exitTryAgain
 	case errors.As(err, new(*mpi.RefusedError)):
-		return ExitLauncher
+		return exitLauncher
 	case errors.As(err, new(misuseError)), errors.As(err, new(*trainer.RanksError)), errors.As(err, new(fault.Fault)), errors.Is(err, checkpoint.ErrNotEmpty),
 		errors.Is(err, filelock.ErrLocked), errors.Is(err, trainer.ErrChanged), errors.Is(err, fault.ErrNotFound):
-		return ExitMisuse
+		return exitMisuse
 	case errors.Is(err, context.Canceled):
-		return ExitSignalBase + int(syscall.SIGINT)
+		return exitSignalBase + int(syscall.SIGINT)
 	}
 	return ExitFailed
 }
