@@ -63,7 +63,7 @@ func ReadAny(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckPointer(b); err != nil {
+	if err := checkPointer(b); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return b, nil
