@@ -118,8 +118,7 @@ type Result struct {
 	AlreadyFinished bool               // nothing was left to do
 }
 
-// New prepares a run, with the state of the newest checkpoint if the output directory was opened to resume. It reads no
-// batch and writes nothing.
+// New prepares a run. It reads no batch and writes nothing; [Trainer.Run] resumes from what is in the output directory.
 func New(c Config, task Task) (*Trainer, error) {
 	task = task.withDefaults()
 	t := &Trainer{config: c, task: task, comm: task.Ranks.Comm}
