@@ -96,8 +96,6 @@ type listedPackage struct {
 	TestImports, XTestImports          []string
 }
 
-func (p listedPackage) name() string { return strings.TrimPrefix(p.ImportPath, "mambatrain/") }
-
 // module is this module, with the types of everything that it imports.
 type module struct {
 	fset       *token.FileSet

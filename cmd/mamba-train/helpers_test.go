@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"testing"
 )
 
@@ -15,5 +14,3 @@ func writeFile(t *testing.T, name, text string) string {
 	}
 	return path
 }
-
-func equal(a, b any) bool { return reflect.DeepEqual(a, b) }

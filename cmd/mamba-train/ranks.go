@@ -24,18 +24,18 @@ func (a *app) join(d *recipe.DistributedConfig, threads int) (trainer.Communicat
 	}
 	if comm.Rank() > 0 {
 		a.Quiet = true
-		a.Err = prefixed{stderr, mpi.Prefix(comm)}
+		a.Err = prefixWriter{stderr, mpi.Prefix(comm)}
 	}
 	return comm, nil
 }
 
-// prefixed writes every message after a prefix.
-type prefixed struct {
+// prefixWriter puts a prefix before every message.
+type prefixWriter struct {
 	io.Writer
 	prefix string
 }
 
-func (p prefixed) Write(b []byte) (int, error) {
+func (p prefixWriter) Write(b []byte) (int, error) {
 	if _, err := io.WriteString(p.Writer, p.prefix+string(b)); err != nil {
 		return 0, err
 	}
@@ -64,13 +64,13 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) error {
 	err = cli.WithSignal(ctx, err)
 	if comm.Size() == 1 {
-		return discharge(err)
+		return asSuccess(err)
 	}
-	if err != nil && !common(err) {
+	if err != nil && !onAllRanks(err) {
 		comm.Abort(cli.ExitCode(err), cli.Message(err))
 	}
 	if errors.As(err, new(*trainer.StopError)) {
-		err = sameSignal(comm, err)
+		err = agreeOnSignal(comm, err)
 	}
 	if cerr := comm.Close(); cerr != nil {
 		return cerr
@@ -78,11 +78,11 @@ func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) e
 	if comm.Rank() > 0 {
 		a.Err = io.Discard
 	}
-	return discharge(err)
+	return asSuccess(err)
 }
 
-// common says whether all ranks end with this error at the same point.
-func common(err error) bool {
+// onAllRanks reports whether all ranks end with this error at the same point.
+func onAllRanks(err error) bool {
 	var interrupted *trainer.StopError
 	var disagree *trainer.RanksError
 	switch {
@@ -94,8 +94,8 @@ func common(err error) bool {
 	return errors.As(err, new(*trainer.NonFiniteError))
 }
 
-// sameSignal makes the signal that has reached a rank that of all of them, so that they end with the same code.
-func sameSignal(comm trainer.Communicator, err error) error {
+// agreeOnSignal gives all ranks the signal that has reached one of them, so that they end with the same code.
+func agreeOnSignal(comm trainer.Communicator, err error) error {
 	number := []float64{0}
 	var s cli.InterruptError
 	if errors.As(err, &s) {
@@ -112,9 +112,9 @@ func sameSignal(comm trainer.Communicator, err error) error {
 	return cli.InterruptError{Signal: syscall.Signal(number[0]), Err: err}
 }
 
-// discharge makes the end that SIGUSR1 asks for a success: a scheduler sends it before a job's time is over, so that it
-// saves its state and goes on in the next job.
-func discharge(err error) error {
+// asSuccess makes the end of a run that SIGUSR1 has stopped a success: a scheduler sends it before a job's time is over, so
+// that the run saves its state and resumes in the next job.
+func asSuccess(err error) error {
 	var s cli.InterruptError
 	var i *trainer.StopError
 	if errors.As(err, &s) && s.Signal == cli.SaveSignal && errors.As(err, &i) && i.Err == nil {

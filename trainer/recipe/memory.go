@@ -30,7 +30,7 @@ const usualRows = 2048
 // buffers of the kernels, and data.
 const ownMemory = 64 << 20
 
-// chooseRows picks how many rows are computed at once, for the data that the job has.
+// chooseRows picks how many rows are computed at once, for the data of the run.
 func (r *Run) chooseRows() (int, error) {
 	rows, _, err := r.fit(r.lengths())
 	return rows, err

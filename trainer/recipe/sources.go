@@ -17,7 +17,7 @@ func (s Sources) MarshalYAML() (any, error) {
 	forms := make([]any, len(s))
 	for i, in := range s {
 		if forms[i] = in.Path; in.Weight != 1 && in.Weight != 0 {
-			forms[i] = weighted(in)
+			forms[i] = weightedInput(in)
 		}
 	}
 	if len(forms) == 1 {
@@ -26,7 +26,7 @@ func (s Sources) MarshalYAML() (any, error) {
 	return forms, nil
 }
 
-type weighted struct {
+type weightedInput struct {
 	Path   string  `yaml:"path"`
 	Weight float64 `yaml:"weight"`
 }
