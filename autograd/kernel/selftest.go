@@ -36,6 +36,8 @@ const (
 	testRows  = 129
 	testInner = 193
 	testState = 16
+	testHeads = 6
+	testHead  = 32
 )
 
 // gigaflops is the unit of the products, which are compared with the machine's peak.
@@ -75,7 +77,9 @@ func selfTests() []selfTest {
 		{"packed product", selfTestPacked, selfTestProduct[float64], operations / 1e9, gigaflops},
 		{"convolution", selfTestConv[float32], selfTestConv[float64], elements / 1e6, "M elements/s"},
 		{"scan", selfTestScan[float32], selfTestScan[float64], elements * testState / 1e6, "M updates/s"},
+		{"state space duality", selfTestSSD[float32], selfTestSSD[float64], 2 * testRows * testHeads * testHead * testState / 1e6, "M updates/s"},
 		{"norm", selfTestNorm[float32], selfTestNorm[float64], elements / 1e6, "M elements/s"},
+		{"gated norm", selfTestGatedNorm[float32], selfTestGatedNorm[float64], testRows * testHeads * testHead / 1e6, "M elements/s"},
 		{"softplus", selfTestSoftplus[float32], selfTestSoftplus[float64], elements / 1e6, "M elements/s"},
 		{"cross entropy", selfTestCrossEntropy[float32], selfTestCrossEntropy[float64], elements / 1e6, "M elements/s"},
 	}
@@ -161,6 +165,48 @@ func selfTestScan[T Float](r *rand.Rand) func() []T {
 	return func() []T {
 		s.Forward(y, nil, nil)
 		return y.Data
+	}
+}
+
+// selfTestSSD computes the output and the input's gradient, in chunks of half the rows, and one step from zeros.
+func selfTestSSD[T Float](r *rand.Rand) func() []T {
+	const width, size = testHeads * testHead, testHeads * testHead * testState
+	s := SSD[T]{
+		X: draw[T](r, testRows, width), B: draw[T](r, testRows, testState), C: draw[T](r, testRows, testState), DT: draw[T](r, testRows, testHeads),
+		DTBias: draw[T](r, 1, testHeads).Data, ALog: draw[T](r, 1, testHeads).Data, D: draw[T](r, 1, testHeads).Data,
+		Groups: 1, Limit: [2]float64{0, math.Inf(1)},
+	}
+	if is32[T]() {
+		s.Chunk = (testRows + 1) / 2
+	}
+	all := make([]T, (2*testRows+1)*width)
+	y, dx := Dense(all, testRows, width), Dense(all[testRows*width:], testRows, width)
+	g := SSDGrad[T]{X: dx}
+	g.Fresh.X = true
+	one := s
+	one.X, one.B, one.C, one.DT = s.X.Slice(0, 1, 0, width), s.B.Slice(0, 1, 0, testState), s.C.Slice(0, 1, 0, testState), s.DT.Slice(0, 1, 0, testHeads)
+	saved, state := make([]T, SSDSaved(testRows, size, s.Chunk)), make([]T, size)
+	return func() []T {
+		s.Forward(y, saved, nil)
+		s.Backward(g, y, saved, nil)
+		clear(state)
+		one.Step(Dense(all[2*testRows*width:], 1, width), state)
+		return all
+	}
+}
+
+// selfTestGatedNorm computes the output and the gradient of the gate.
+func selfTestGatedNorm[T Float](r *rand.Rand) func() []T {
+	const width = testHeads * testHead
+	n := GatedNorm[T]{Y: draw[T](r, testRows, width), Z: draw[T](r, testRows, width), W: draw[T](r, 1, width).Data, Groups: 2, Eps: 1e-5}
+	all := make([]T, 2*testRows*width)
+	o := Dense(all, testRows, width)
+	g := GatedNormGrad[T]{Z: Dense(all[testRows*width:], testRows, width)}
+	g.Fresh.Z = true
+	return func() []T {
+		n.Forward(o)
+		n.Backward(g, o)
+		return all
 	}
 }
 
