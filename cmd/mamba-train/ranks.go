@@ -42,8 +42,8 @@ func (p prefixWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// trainingContext is interruptible for a run. A scheduler that has sent SIGTERM leaves little time: ranks that are gone
-// already are then not waited for.
+// trainingContext returns a context that a signal ends. A scheduler that has sent SIGTERM leaves little time, so after it
+// the run does not wait for ranks that are already gone.
 func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func()) {
 	var others []os.Signal
 	if cli.SaveSignal != nil {
@@ -60,7 +60,7 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 	return ctx, stop
 }
 
-// leave ends a run. On several ranks rank 0 reports what all of them know; a rank that fails by itself ends the others.
+// leave ends a run. On several ranks, rank 0 reports an error that all of them have; a rank that fails alone ends the others.
 func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) error {
 	err = cli.WithSignal(ctx, err)
 	if comm.Size() == 1 {

@@ -135,7 +135,7 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	return a.reportRun(run, result)
 }
 
-// explainStop says how an interrupted run goes on.
+// explainStop adds to the error of an interrupted run how to resume it.
 func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
 	var i *trainer.StopError
 	if !errors.As(err, &i) {
@@ -151,7 +151,7 @@ func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) erro
 	return rewordedError{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir), err}
 }
 
-// rewordedError is an error with a message of its own.
+// rewordedError replaces the message of an error.
 type rewordedError struct {
 	text string
 	error
