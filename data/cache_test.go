@@ -37,14 +37,14 @@ func promptRowsFile(t testing.TB) string {
 `)
 }
 
-func promptOptions() Config {
+func promptConfig() Config {
 	o := Default()
 	o.Prompt, o.Completion, o.MaxLength = "prompt", "completion", 8
 	return o
 }
 
 func TestOpen_spilling(t *testing.T) {
-	o := promptOptions()
+	o := promptConfig()
 	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
 	inputs, err := source.Resolve(t.Context(), []source.Input{{Path: promptRowsFile(t)}}, o.Config)
 	if err != nil {
@@ -69,7 +69,7 @@ func TestOpen_spilling(t *testing.T) {
 }
 
 func TestCache(t *testing.T) {
-	o := promptOptions()
+	o := promptConfig()
 	want := open(t, promptRowsFile(t), tinyTokenizer(t), o)
 	o.Cache = t.TempDir()
 	for range 2 {
@@ -88,7 +88,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestCache_concurrent(t *testing.T) {
-	o, tok, path := promptOptions(), tinyTokenizer(t), promptRowsFile(t)
+	o, tok, path := promptConfig(), tinyTokenizer(t), promptRowsFile(t)
 	want := open(t, path, tok, o)
 	o.Cache = t.TempDir()
 	var group sync.WaitGroup
@@ -129,7 +129,7 @@ func TestOpen_canceled(t *testing.T) {
 
 // TestCache_damaged flips each byte of the cached file in turn, and cuts it.
 func TestCache_damaged(t *testing.T) {
-	o := promptOptions()
+	o := promptConfig()
 	path, tok := promptRowsFile(t), tinyTokenizer(t)
 	want := open(t, path, tok, o)
 	o.Cache = t.TempDir()

@@ -47,12 +47,12 @@ func (s *portion) document(i int) int {
 // Example is one document.
 type Example struct {
 	Tokens []int
-	Labels []int // in line with Tokens; −100 = not counted
+	Labels []int // in line with Tokens; negative ones are ignored
 	Row    int   // of the source, from 0, over all its files
 }
 
 // Open reads the inputs, renders their rows and tokenizes them. tok may be nil for files of token ids. Small data stays
-// in memory; large data goes to a temporary file, or to options.Cache where that is set, and is mapped from there.
+// in memory; large data goes to a temporary file, or to the cache if there is one, and is mapped from there.
 func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config) (*Dataset, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (d *Dataset) recount(name string) {
 	for k := range d.portions {
 		for i := range d.portions[k].len() {
 			doc := d.store.document(d.portions[k].document(i))
-			s.keep(doc.IDs, doc.Labels)
+			s.count(doc.IDs, doc.Labels)
 		}
 	}
 	d.stats = s

@@ -9,18 +9,18 @@ import (
 // Batch is one micro-batch: documents laid end to end.
 type Batch struct {
 	Tokens []int
-	Labels []int // in line with Tokens: the shift by one is the loss's. Negative ones are ignored
+	Labels []int // in line with Tokens: the loss shifts them by one. Negative ones are ignored
 	Starts []int // first row of each document
 	Rows   []int // source row of each document
-	// Carry is nil unless the options say carry_state. Then it holds, for each document, which document of the
-	// micro-batch before it goes on from (its last state is this one's first), or −1 for a new one.
+	// Carry is nil unless carry_state is set. Then it has, for each document, the index of the document in the previous
+	// micro-batch that it continues, or −1 for a new one.
 	Carry []int
 }
 
 // Documents returns the number of documents.
 func (b *Batch) Documents() int { return len(b.Starts) }
 
-// Document returns document i as a batch of its own, in the same memory, without Carry.
+// Document returns document i as a separate batch, in the same memory, without Carry.
 func (b *Batch) Document(i int) Batch {
 	from, to := b.Starts[i], len(b.Tokens)
 	if i+1 < len(b.Starts) {

@@ -218,14 +218,14 @@ func (p *pipeline) row(out *outcome, d *rowBuffer, j job, i int) error {
 	switch {
 	case p.all:
 		out.tokens.Append(d.tokens, d.labels, j.first+i, 0)
-		out.stats.keep(d.tokens, d.tokens)
+		out.stats.count(d.tokens, d.tokens)
 	case ok:
 		return p.keep(out, d, j, i)
 	}
 	return nil
 }
 
-// keep adds a rendered row, cut to max_length as the options say.
+// keep adds a rendered row, cut to max_length as truncation says.
 func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	limit := p.config.MaxLength
 	if limit == 0 || len(d.tokens) <= limit {
@@ -245,7 +245,7 @@ func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	return nil
 }
 
-// split adds the parts of a document. Where each goes on from the state of the one before, none may be left out.
+// split adds the parts of a document. If each continues from the state of the one before, none may be left out.
 func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 	part := uint8(0)
 	for lo := 0; lo < len(d.tokens); lo += p.config.MaxLength {
@@ -255,7 +255,7 @@ func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 			labels = labels[lo:hi]
 		}
 		if p.config.CarryState {
-			out.force(d.tokens[lo:hi], labels, row, part)
+			out.append(d.tokens[lo:hi], labels, row, part)
 			part = 1
 			continue
 		}
@@ -263,24 +263,26 @@ func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 	}
 }
 
-// add keeps a document unless none of its labels counts. Labels may be empty: they are the tokens then.
+// add keeps a document if one of its labels counts.
 func (o *outcome) add(tokens, labels []int32, row int, part uint8) {
 	if len(labels) == 0 && len(tokens) < 2 || len(labels) > 0 && label.Count(labels) == 0 {
 		o.stats.NoLabels++
 		return
 	}
-	o.force(tokens, labels, row, part)
+	o.append(tokens, labels, row, part)
 }
 
-func (o *outcome) force(tokens, labels []int32, row int, part uint8) {
+// append keeps a document. Labels may be empty: they are the tokens then.
+func (o *outcome) append(tokens, labels []int32, row int, part uint8) {
 	o.tokens.Append(tokens, labels, row, part)
 	if len(labels) == 0 {
 		labels = tokens
 	}
-	o.stats.keep(tokens, labels)
+	o.stats.count(tokens, labels)
 }
 
-func (s *Stats) keep(tokens, labels []int32) {
+// count adds a document.
+func (s *Stats) count(tokens, labels []int32) {
 	s.Documents++
 	s.Tokens += len(tokens)
 	s.Labels += label.Count(labels)

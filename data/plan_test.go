@@ -228,7 +228,7 @@ func TestReport(t *testing.T) {
 }
 
 func TestSegments(t *testing.T) {
-	o := promptOptions()
+	o := promptConfig()
 	o.MaxLength, o.Shuffle = 64, false
 	tok := tinyTokenizer(t)
 	d := open(t, promptRowsFile(t), tok, o)

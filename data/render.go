@@ -28,7 +28,7 @@ type rowBuffer struct {
 	spans          []tokenizer.Span
 }
 
-// newRenderer chooses how rows are read: as token ids where there is a column of them, else as the options say.
+// newRenderer chooses how rows are read: as token ids where there is a column of them, else as the settings say.
 func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
 	if slices.Contains(have, "input_ids") {
 		if keys := c.renderKeys(); len(keys) > 0 {

@@ -12,9 +12,9 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels where the options
+// WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels if the settings
 // mask any: one row for each row of the source, in its order, an empty list for an empty one. Nothing is cut or dropped:
-// of the options, max_length and truncation do not count. The file appears whole or not at all.
+// max_length and truncation do not count. The file appears whole or not at all.
 func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, output string) (Stats, error) {
 	if err := c.check(); err != nil {
 		return Stats{}, err

@@ -35,7 +35,7 @@ func (a *app) evalChoices(ctx context.Context, m *recipe.Model, f evalFlags) err
 	var rows []choiceRow
 	right, rightNorm := 0, 0
 	for _, path := range f.data {
-		questions, err := recipe.ReadQuestions(ctx, path, f.options.Config)
+		questions, err := recipe.ReadQuestions(ctx, path, f.config.Config)
 		if err != nil {
 			return err
 		}

@@ -142,6 +142,6 @@ func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dat
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	d, err := data.Open(ctx, c.Data.Train, t, a.dataOptions(c))
+	d, err := data.Open(ctx, c.Data.Train, t, a.dataConfig(c))
 	return c, d, t, err
 }

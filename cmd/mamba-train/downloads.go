@@ -19,8 +19,8 @@ func (a *app) hub() *hub.Client {
 	return h
 }
 
-// dataOptions are the options of a data section, for data that the hub may have.
-func (a *app) dataOptions(c *recipe.Config) data.Config {
+// dataConfig returns the data section, with the hub to look up names in.
+func (a *app) dataConfig(c *recipe.Config) data.Config {
 	o := c.Data.Config
 	o.Hub = a.hub()
 	return o

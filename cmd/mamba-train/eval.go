@@ -22,13 +22,13 @@ import (
 type evalFlags struct {
 	modelFlags
 	data    []string
-	options data.Config
+	config  data.Config
 	perRow  string
 	choices bool
 }
 
 func (a *app) evalCommand() *cobra.Command {
-	f := evalFlags{options: evalDefaults()}
+	f := evalFlags{config: evalDefaults()}
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure loss, perplexity and accuracy on a data set",
@@ -38,16 +38,16 @@ func (a *app) evalCommand() *cobra.Command {
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.eval(f) },
 	}
-	fl, o := cmd.Flags(), &f.options
+	fl, c := cmd.Flags(), &f.config
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory")
 	fl.StringArrayVarP(&f.data, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
-	fl.StringVar(&o.DatasetTextField, "field", o.DatasetTextField, "column of texts")
-	fl.StringVar(&o.Template, "template", "", "text/template over the row, instead of --field")
-	fl.StringVar(&o.Prompt, "prompt-field", "", "column or template whose tokens do not count")
-	fl.StringVar(&o.Completion, "completion-field", "", "column or template whose tokens count")
-	fl.IntVar(&o.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
-	fl.StringVar(&o.Format, "format", o.Format, "auto, parquet, arrow, jsonl, json, csv or text")
+	fl.StringVar(&c.DatasetTextField, "field", c.DatasetTextField, "column of texts")
+	fl.StringVar(&c.Template, "template", "", "text/template over the row, instead of --field")
+	fl.StringVar(&c.Prompt, "prompt-field", "", "column or template whose tokens do not count")
+	fl.StringVar(&c.Completion, "completion-field", "", "column or template whose tokens count")
+	fl.IntVar(&c.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
+	fl.StringVar(&c.Format, "format", c.Format, "auto, parquet, arrow, jsonl, json, csv or text")
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
@@ -55,11 +55,11 @@ func (a *app) evalCommand() *cobra.Command {
 	return cmd
 }
 
-// evalDefaults are the data options of an evaluation: whole documents, in their order.
+// evalDefaults returns the data section of an evaluation: whole documents, in their order.
 func evalDefaults() data.Config {
-	o := data.Default()
-	o.MaxLength, o.Shuffle = 0, false
-	return o
+	c := data.Default()
+	c.MaxLength, c.Shuffle = 0, false
+	return c
 }
 
 // evalResult is what eval prints with --json.
@@ -88,7 +88,7 @@ func resultOf(e recipe.Evaluation) evalResult {
 
 func (a *app) eval(f evalFlags) error {
 	var faults fault.List
-	faults.Include("data", f.options.Validate())
+	faults.Include("data", f.config.Validate())
 	if err := faults.Err(); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (a *app) eval(f evalFlags) error {
 			return err
 		}
 	}
-	f.options.Hub = a.hub()
+	f.config.Hub = a.hub()
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)
@@ -116,7 +116,7 @@ func (a *app) eval(f evalFlags) error {
 	var rows []rowLoss
 	sets := map[string]evalResult{}
 	for _, path := range f.data {
-		e, err := m.Evaluate(ctx, recipe.Sources{{Path: path}}, f.options)
+		e, err := m.Evaluate(ctx, recipe.Sources{{Path: path}}, f.config)
 		if err != nil {
 			return cli.WithSignal(ctx, err)
 		}

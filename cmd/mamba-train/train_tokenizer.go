@@ -38,7 +38,7 @@ func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string
 	if err != nil {
 		return err
 	}
-	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataOptions(c), o, output)
+	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataConfig(c), o, output)
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}

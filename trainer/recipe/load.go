@@ -74,7 +74,7 @@ func (r *Run) recordBase() error {
 	return err
 }
 
-// continueAdapter trains an adapter further. A lora section beside it must say what the adapter is.
+// continueAdapter loads an adapter to train it further. If there is a lora section, too, the two must agree.
 func (r *Run) continueAdapter() (err error) {
 	c := r.Config
 	if err := checkAdapter(c.Adapter); err != nil {
@@ -97,11 +97,11 @@ func (r *Run) continueAdapter() (err error) {
 	return r.Adapter.Train()
 }
 
-// dataOptions are the options of the data section.
-func (r *Run) dataOptions() data.Config {
-	o := r.Config.Data.Config
-	o.Hub = r.options.Hub
-	return o
+// dataConfig returns the data section, with the hub of the run.
+func (r *Run) dataConfig() data.Config {
+	c := r.Config.Data.Config
+	c.Hub = r.options.Hub
+	return c
 }
 
 // invalid makes err, if it is not nil, a fault of the configuration.
@@ -114,13 +114,13 @@ func invalid(err error) error {
 // loadData opens the training data and the sets to evaluate on.
 func (r *Run) loadData(ctx context.Context) error {
 	c := r.Config
-	all, err := r.dataset(ctx, c.Data.Train, r.dataOptions())
+	all, err := r.dataset(ctx, c.Data.Train, r.dataConfig())
 	if err != nil {
 		return err
 	}
 	r.Data = all
-	evalOptions := r.dataOptions()
-	evalOptions.Shuffle, evalOptions.MaxTrainSamples, evalOptions.CarryState = false, 0, false
+	evalConfig := r.dataConfig()
+	evalConfig.Shuffle, evalConfig.MaxTrainSamples, evalConfig.CarryState = false, 0, false
 	if c.Data.EvalFraction > 0 {
 		train, eval, err := all.Split(c.Data.EvalFraction, uint64(c.Seed)+splitStream)
 		if err != nil {
@@ -133,7 +133,7 @@ func (r *Run) loadData(ctx context.Context) error {
 		}
 	}
 	for _, set := range c.Data.Eval {
-		d, err := r.dataset(ctx, set.Sources, evalOptions)
+		d, err := r.dataset(ctx, set.Sources, evalConfig)
 		if err != nil {
 			return err
 		}
@@ -146,8 +146,8 @@ func (r *Run) loadData(ctx context.Context) error {
 }
 
 // dataset opens one data set.
-func (r *Run) dataset(ctx context.Context, in Sources, o data.Config) (*data.Dataset, error) {
-	d, err := openData(ctx, in, r.Tokenizer, r.Model.Config.VocabSize, o)
+func (r *Run) dataset(ctx context.Context, in Sources, c data.Config) (*data.Dataset, error) {
+	d, err := openData(ctx, in, r.Tokenizer, r.Model.Config.VocabSize, c)
 	if err == nil {
 		r.datasets = append(r.datasets, d)
 	}
