@@ -14,7 +14,7 @@ type Config struct {
 	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
 	LoraDropout       float64          `yaml:"lora_dropout" json:"lora_dropout"` // share of the branch's inputs; never on embeddings
 	TargetModules     Targets          `yaml:"target_modules" json:"target_modules"`
-	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole beside the adapters
+	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole, next to the adapters
 	ExcludeModules    Targets          `yaml:"exclude_modules" json:"exclude_modules"`
 	LayersToTransform Layers           `yaml:"layers_to_transform" json:"layers_to_transform"` // empty: all
 	RankPattern       Pattern[int]     `yaml:"rank_pattern" json:"rank_pattern"`
@@ -47,7 +47,7 @@ const (
 	InitPissa Init = "pissa"
 )
 
-// Defaults returns the settings of an empty lora block: PEFT's, and the targets of the model page's recipe.
+// Default returns the settings of an empty lora block: PEFT's, and the targets of the model page's recipe.
 func Default() Config {
 	return Config{
 		R: 8, LoraAlpha: 8,
@@ -81,9 +81,7 @@ func (c Config) Validate() error {
 	}
 	rank("r", c.R)
 	positive("lora_alpha", c.LoraAlpha)
-	if !(c.LoraDropout >= 0 && c.LoraDropout < 1) {
-		faults.Add("lora_dropout", "must be at least 0 and below 1, got %v", c.LoraDropout)
-	}
+	faults.Fraction("lora_dropout", c.LoraDropout)
 	c.validateSelection(&faults)
 	for _, e := range c.RankPattern {
 		rank("rank_pattern."+e.Key, e.Value)
@@ -147,7 +145,7 @@ type Setting struct {
 }
 
 // Settings lists what decides an adapter's numbers, in the order of the configuration. Lists of names are sorted, so that
-// equal settings have equal texts. lora_plus_ratio is not among them: it belongs to the optimiser.
+// equal settings have equal texts. lora_plus_ratio is not among them: it belongs to the optimizer.
 func (c Config) Settings() []Setting {
 	list := []Setting{}
 	for _, s := range []struct {
@@ -188,7 +186,7 @@ func (c Config) Differences(saved Config) fault.List {
 	return faults
 }
 
-// strengths tells the rank and the scale of each module.
+// strengths returns the rank and the scale of each module.
 type strengths struct {
 	Config
 	ranks  patternTable[int]

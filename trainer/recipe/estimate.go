@@ -36,7 +36,7 @@ func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
 	return e, err
 }
 
-// outline returns a run with a model that has sizes and no numbers, and its adapter.
+// outline returns a run with a model that has shapes but no values, and its adapter.
 func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	r, err := outlineBase(c, sizes)
 	if err != nil {

@@ -48,7 +48,7 @@ func isTorchFile(name string) bool {
 	return shard || name == torchfile.ModelFile || name == torchfile.IndexFile
 }
 
-// isWholeModel says whether the cache holds what a model needs, so that nobody has to ask the hub.
+// isWholeModel reports whether the cached files are a complete model, so that the hub need not be asked.
 func isWholeModel(names []string) bool {
 	has := func(name string) bool { return slices.Contains(names, name) }
 	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && hub.AllShards(names)

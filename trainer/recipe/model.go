@@ -84,7 +84,7 @@ func modelOrBase(ctx context.Context, client *hub.Client, name string, d *lora.D
 	return modelDirectory(ctx, client, name)
 }
 
-// modelDirectory finds a model by path or Hugging Face id; client may be nil. A directory with an adapter alone is told apart.
+// modelDirectory finds a model by path or Hugging Face id; client may be nil. An adapter directory has its own error.
 func modelDirectory(ctx context.Context, client *hub.Client, name string) (string, error) {
 	dir, err := resolveModel(ctx, client, name)
 	if err != nil {
@@ -150,22 +150,22 @@ func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 	return nil, nil
 }
 
-// NeedTokenizer is for commands that cannot do without.
-func (l *Model) NeedTokenizer(why string) error {
-	if l.Tokenizer == nil {
-		return fault.NotFound("model %s has no tokenizer.json, which %s needs", l.Dir, why)
+// NeedTokenizer returns an error if the model has no tokenizer; why names what needs it.
+func (m *Model) NeedTokenizer(why string) error {
+	if m.Tokenizer == nil {
+		return fault.NotFound("model %s has no tokenizer.json, which %s needs", m.Dir, why)
 	}
 	return nil
 }
 
 // vocabulary says which ids have a token: those below the first result, except the second.
-func (l *Model) vocabulary() (size int, holes []int) {
-	if l.Tokenizer == nil {
+func (m *Model) vocabulary() (size int, holes []int) {
+	if m.Tokenizer == nil {
 		return 0, nil
 	}
-	size = min(l.Tokenizer.VocabSize(), l.Config.VocabSize)
+	size = min(m.Tokenizer.VocabSize(), m.Config.VocabSize)
 	for id := range size {
-		if l.Tokenizer.Token(id) == "" {
+		if m.Tokenizer.Token(id) == "" {
 			holes = append(holes, id)
 		}
 	}
@@ -173,20 +173,20 @@ func (l *Model) vocabulary() (size int, holes []int) {
 }
 
 // Encode returns a prompt's ids. An empty one begins with the token that begins texts.
-func (l *Model) Encode(prompt string) ([]int, error) {
-	if err := l.NeedTokenizer("a prompt in words"); err != nil {
+func (m *Model) Encode(prompt string) ([]int, error) {
+	if err := m.NeedTokenizer("a prompt in words"); err != nil {
 		return nil, err
 	}
-	ids := l.Tokenizer.Encode(prompt)
+	ids := m.Tokenizer.Encode(prompt)
 	for _, id := range ids {
-		if id >= l.Config.VocabSize {
-			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d", l.Tokenizer.Token(id), id, l.Config.VocabSize)
+		if id >= m.Config.VocabSize {
+			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d", m.Tokenizer.Token(id), id, m.Config.VocabSize)
 		}
 	}
 	if len(ids) > 0 {
 		return ids, nil
 	}
-	if id, ok := l.Tokenizer.BOS(); ok && id < l.Config.VocabSize {
+	if id, ok := m.Tokenizer.BOS(); ok && id < m.Config.VocabSize {
 		return []int{id}, nil
 	}
 	return nil, nil

@@ -26,7 +26,7 @@ func Join(d *DistributedConfig, threads int, print func(line string)) (trainer.C
 	return comm, nil
 }
 
-// SpareCore says whether this rank has a core beside those of the kernels, for the thread that makes MPI calls.
+// SpareCore reports whether this rank has one core more than the kernels use, for the thread that makes MPI calls.
 func SpareCore(comm trainer.Communicator) bool {
 	c, ok := comm.(*mpi.Comm)
 	if !ok {

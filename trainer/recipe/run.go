@@ -146,7 +146,7 @@ func (r *Run) Plan() (trainer.Overview, error) {
 }
 
 // withoutOutput returns settings for a run that cannot save its best model. Early stopping, which needs the same data and
-// the same metric, stands in, so that both are checked.
+// the same metric, takes its place, so that both are checked.
 func withoutOutput(s trainer.Config) trainer.Config {
 	if s.LoadBestModelAtEnd {
 		s.LoadBestModelAtEnd, s.EarlyStoppingPatience = false, max(1, s.EarlyStoppingPatience)
@@ -168,7 +168,7 @@ func (r *Run) build(s trainer.Config) error {
 }
 
 // TimeLeft estimates the time of the remaining steps without evaluations, by running the first rows of the next one; 0 if
-// it is unknown. It works from the Started event on, or after Plan.
+// it is unknown. It can be called after Plan, or once [trainer.StartEvent] has been observed.
 func (r *Run) TimeLeft(ctx context.Context, o trainer.Overview) time.Duration {
 	rows, took, err := r.trainer.MeasureStep(ctx)
 	if err != nil || rows == 0 {

@@ -34,6 +34,7 @@ type weightedInput struct {
 // EvalSets are the data sets to evaluate on. The only one may go without a name.
 type EvalSets []EvalSet
 
+// EvalSet is a data set to evaluate on.
 type EvalSet struct {
 	Name    string
 	Sources Sources

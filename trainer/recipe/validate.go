@@ -31,9 +31,9 @@ func (c *Config) checkTop(l *fault.List) {
 			l.Add(k.path, "must be given")
 		}
 	}
-	atLeast(l, "seed", c.Seed, 0)
-	atLeast(l, "threads", c.Threads, 0)
-	atLeast(l, "max_tokens", c.MaxTokens, 0)
+	l.AtLeast("seed", c.Seed, 0)
+	l.AtLeast("threads", c.Threads, 0)
+	l.AtLeast("max_tokens", c.MaxTokens, 0)
 	oneOf(l, "precision", c.Precision, "float32", "bf16")
 	oneOf(l, "init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
 	if c.Precision == "bf16" && c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0 {
@@ -59,9 +59,7 @@ func (d DataConfig) check(l *fault.List) {
 	if len(d.Train) == 0 {
 		l.Add("data.train", "must be given")
 	}
-	if !(d.EvalFraction >= 0 && d.EvalFraction < 1) {
-		l.Add("data.eval_fraction", "must be at least 0 and below 1, got %v", d.EvalFraction)
-	}
+	l.Fraction("data.eval_fraction", d.EvalFraction)
 	if d.EvalFraction > 0 && len(d.Eval) > 0 {
 		l.Add("data.eval_fraction", "splits off evaluation data where data.eval names none; leave one of the two out")
 	}
@@ -73,18 +71,10 @@ func (d *DistributedConfig) check(l *fault.List) {
 		l.Add("distributed.timeout", "must be positive, got %v", d.Timeout)
 	}
 	oneOf(l, "distributed.reduce", d.Reduce, "ordered", "native")
-	atLeast(l, "distributed.shards", d.Shards, 0)
-	atLeast(l, "distributed.bucket_mb", d.BucketMB, 1)
-}
-
-func atLeast(l *fault.List, path string, v, least int) {
-	if v < least {
-		l.Add(path, "must be at least %d, got %d", least, v)
-	}
+	l.AtLeast("distributed.shards", d.Shards, 0)
+	l.AtLeast("distributed.bucket_mb", d.BucketMB, 1)
 }
 
 func oneOf(l *fault.List, path, v string, known ...string) {
-	if !slices.Contains(known, v) {
-		l.Add(path, "must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
-	}
+	l.Require(slices.Contains(known, v), path, "must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
 }
