@@ -3,10 +3,12 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mambatrain/internal/testfile"
 )
@@ -32,6 +34,7 @@ func TestChatTemplate_golden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			template.template.Now = func() time.Time { return time.Date(2024, 7, 26, 0, 0, 0, 0, time.UTC) }
 			text, answers, err := template.Render(rowValues(t, c.Values))
 			if (err != nil) != (c.Error != "") {
 				t.Fatalf("error %v, want %q", err, c.Error)
@@ -105,4 +108,25 @@ func TestChatTemplate_parallel(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// A conversation in other words than the template's must not become empty turns.
+func TestChatTemplate_missingKey(t *testing.T) {
+	template, err := withChatTemplate(t, chatML).ChatTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		message map[string]any
+		problem string
+	}{
+		{map[string]any{"from": "human", "value": "Hello"}, `line 1 prints "role", which is missing: there are ["from" "value"]`},
+		{map[string]any{"role": "user", "text": "Hello"}, `line 1 prints "content", which is missing: there are ["role" "text"]`},
+		{map[string]any{"role": "user", "content": ""}, ""},
+	} {
+		_, _, err := template.Render(map[string]any{"messages": []any{c.message}})
+		if got := fmt.Sprint(err); c.problem == "" && err != nil || !strings.Contains(got, c.problem) {
+			t.Errorf("%v: %v, want %q", c.message, err, c.problem)
+		}
+	}
 }

@@ -1,0 +1,125 @@
+package jinja
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+// FromJSON decodes JSON as Python's json.loads does: keys keep their order, and a number with a point or an exponent is
+// a float, any other an integer.
+func FromJSON(data []byte) (Value, error) {
+	if hasLoneSurrogate(data) {
+		return nil, errors.New("jinja: half of a surrogate pair, which is not a character")
+	}
+	d := jsonReader{json.NewDecoder(bytes.NewReader(data))}
+	d.UseNumber()
+	v, err := d.value(0)
+	if err != nil {
+		return nil, fmt.Errorf("jinja: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("jinja: more than one JSON value")
+	}
+	return v, nil
+}
+
+type jsonReader struct{ *json.Decoder }
+
+func (d jsonReader) value(depth int) (Value, error) {
+	if depth > deepestValue {
+		return nil, errTooDeep
+	}
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t := t.(type) {
+	case json.Delim:
+		if t == '[' {
+			return d.list(depth)
+		}
+		return d.dict(depth)
+	case json.Number:
+		return number(string(t))
+	}
+	return t, nil
+}
+
+func (d jsonReader) list(depth int) (Value, error) {
+	l := &List{Items: []Value{}}
+	for d.More() {
+		v, err := d.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		l.Items = append(l.Items, v)
+	}
+	_, err := d.Token()
+	return l, err
+}
+
+func (d jsonReader) dict(depth int) (Value, error) {
+	m := NewDict()
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		v, err := d.value(depth + 1)
+		if err != nil {
+			return nil, err
+		}
+		m.Set(key.(string), v)
+	}
+	_, err := d.Token()
+	return m, err
+}
+
+func number(s string) (Value, error) {
+	if strings.ContainsAny(s, ".eE") {
+		f, _ := strconv.ParseFloat(s, 64) // infinite where it overflows, as in Python
+		return f, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return integer(s), nil
+	}
+	return n, nil
+}
+
+// hasLoneSurrogate reports whether an escape sequence is half of a surrogate pair, which Go's decoder would replace.
+func hasLoneSurrogate(data []byte) bool {
+	for {
+		i := bytes.IndexByte(data, '\\')
+		if i < 0 || i+1 >= len(data) {
+			return false
+		}
+		data = data[i:]
+		first, n := escapedUnit(data)
+		if utf16.IsSurrogate(first) {
+			second, m := escapedUnit(data[n:])
+			if utf16.DecodeRune(first, second) == unicode.ReplacementChar {
+				return true
+			}
+			n += m
+		}
+		data = data[n:]
+	}
+}
+
+// escapedUnit returns the code of \uXXXX at the start of data, and the length of the sequence.
+func escapedUnit(data []byte) (rune, int) {
+	if len(data) >= 6 && data[0] == '\\' && data[1] == 'u' {
+		if c, err := strconv.ParseUint(string(data[2:6]), 16, 32); err == nil {
+			return rune(c), 6
+		}
+	}
+	return 0, min(2, len(data))
+}
