@@ -32,10 +32,10 @@ type weightedInput struct {
 }
 
 // EvalSets are the data sets to evaluate on. The only one may go without a name.
-type EvalSets []EvalSet
+type EvalSets []NamedSources
 
-// EvalSet is a data set to evaluate on.
-type EvalSet struct {
+// NamedSources is a data set to evaluate on.
+type NamedSources struct {
 	Name    string
 	Sources Sources
 }

@@ -85,7 +85,7 @@ func readEvalSets(n *yaml.Node, e *recipe.EvalSets) error {
 	}
 	var faults fault.List
 	for key, v := range pairs(n) {
-		set := recipe.EvalSet{Name: key.Value}
+		set := recipe.NamedSources{Name: key.Value}
 		if err := readSources(v, &set.Sources); err != nil {
 			addEntry(&faults, key.Value, err)
 		} else if len(set.Sources) == 0 || set.Name == "" {
