@@ -19,12 +19,12 @@ type LossOptions struct {
 // rows only. While training, the chunk's gradient is computed as long as its logits are there, in the backward pass, so
 // the head's product is computed once. The numbers are returned as the [Loss] of the run.
 func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
-	op32, op64 := crossEntropy[float32]{newLowRank[float32](lr), o.Smoothing}, crossEntropy[float64]{newLowRank[float64](lr), o.Smoothing}
+	op32, op64 := crossEntropy[float32]{newBranchConstants[float32](lr), o.Smoothing}, crossEntropy[float64]{newBranchConstants[float64](lr), o.Smoothing}
 	return Apply(op32, op64, x, w, x.Graph().labels(), lr.A, lr.B, lr.Magnitude)
 }
 
 type crossEntropy[T kernel.Float] struct {
-	low       lowRank[T]
+	low       branchConstants[T]
 	smoothing float64
 }
 
@@ -134,7 +134,7 @@ func (o crossEntropy[T]) allocate(c *Call[T], n int) headChunk[T] {
 		return mat
 	}
 	h := headChunk[T]{x: cut(m), dx: cut(m), logits: cut(v), branch: branch[T]{
-		lowRank: o.low, a: c.In[lossA].Mat(), b: c.In[lossB].Mat(), da: c.DIn[lossA].Mat(), db: c.DIn[lossB].Mat(),
+		branchConstants: o.low, a: c.In[lossA].Mat(), b: c.In[lossB].Mat(), da: c.DIn[lossA].Mat(), db: c.DIn[lossB].Mat(),
 		spare: cut(m), z: cut(r), dz: cut(r),
 	}}
 	if !c.In[lossMagnitude].Absent() {

@@ -9,7 +9,7 @@ import (
 // Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The bias
 // and the low-rank change may be absent.
 func Linear(x, w, b Var, lr LowRank) Var {
-	op32, op64 := linear[float32]{newLowRank[float32](lr)}, linear[float64]{newLowRank[float64](lr)}
+	op32, op64 := linear[float32]{newBranchConstants[float32](lr)}, linear[float64]{newBranchConstants[float64](lr)}
 	if lr.Magnitude.absent() {
 		return Apply(op32, op64, x, w, b, lr.A, lr.B)
 	}
@@ -17,7 +17,7 @@ func Linear(x, w, b Var, lr LowRank) Var {
 	return rescale(y, w, b, lr, RowOutputs)
 }
 
-type linear[T kernel.Float] struct{ low lowRank[T] }
+type linear[T kernel.Float] struct{ low branchConstants[T] }
 
 // Inputs of linear.
 const (
@@ -85,7 +85,7 @@ func (o linear[T]) branch(c *Call[T]) branch[T] {
 	a := c.In[linearA].Mat()
 	scratch := c.Scratch(c.Rows * (a.Cols + a.Rows))
 	return branch[T]{
-		lowRank: o.low, a: a, b: c.In[linearB].Mat(), da: c.DIn[linearA].Mat(), db: c.DIn[linearB].Mat(),
+		branchConstants: o.low, a: a, b: c.In[linearB].Mat(), da: c.DIn[linearA].Mat(), db: c.DIn[linearB].Mat(),
 		z:     kernel.Dense(c.State[:c.Rows*a.Rows], c.Rows, a.Rows),
 		spare: kernel.Dense(scratch[:c.Rows*a.Cols], c.Rows, a.Cols),
 		dz:    kernel.Dense(scratch[c.Rows*a.Cols:], c.Rows, a.Rows),

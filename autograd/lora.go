@@ -45,19 +45,19 @@ func (g group) bounds(out int) (from, to int) {
 	return g.from, g.to
 }
 
-// lowRank has the constants of a projection's branch.
-type lowRank[T kernel.Float] struct {
+// branchConstants has the constants of a projection's branch.
+type branchConstants[T kernel.Float] struct {
 	scale   T
 	dropout float64
 	outputs group
 }
 
-func newLowRank[T kernel.Float](lr LowRank) lowRank[T] {
-	return lowRank[T]{T(lr.Scale), lr.Dropout, lr.group()}
+func newBranchConstants[T kernel.Float](lr LowRank) branchConstants[T] {
+	return branchConstants[T]{T(lr.Scale), lr.Dropout, lr.group()}
 }
 
 // check compares the shapes of A and B, nil for no branch, with that of the weight.
-func (o lowRank[T]) check(w, a, b []int) error {
+func (o branchConstants[T]) check(w, a, b []int) error {
 	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
 		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
 	}
@@ -65,11 +65,11 @@ func (o lowRank[T]) check(w, a, b []int) error {
 }
 
 // drops reports whether this run drops inputs of the branch.
-func (o lowRank[T]) drops(c *Call[T]) bool { return o.dropout > 0 && c.Training }
+func (o branchConstants[T]) drops(c *Call[T]) bool { return o.dropout > 0 && c.Training }
 
 // branch is a projection's branch in one call, Scale·drop(x)·Aᵀ·Bᵀ. The zero branch adds nothing.
 type branch[T kernel.Float] struct {
-	lowRank[T]
+	branchConstants[T]
 	a, b   kernel.Mat[T]
 	da, db kernel.Mat[T] // absent where unwanted
 	z      kernel.Mat[T] // (rows, r): drop(x)·Aᵀ, which backward needs
@@ -141,6 +141,6 @@ func (l branch[T]) fused(c *Call[T], w Array[T]) *kernel.Packed {
 }
 
 // kernel returns the branch as the kernels take it, and where they add its gradients.
-func (l branch[T]) kernel() (kernel.Adapter, kernel.AdapterGrad) {
-	return kernel.Adapter{A: f32(l.a), B: f32(l.b), Scale: float32(l.scale)}, kernel.AdapterGrad{A: f32(l.da), B: f32(l.db)}
+func (l branch[T]) kernel() (kernel.LoRA, kernel.LoRAGrad) {
+	return kernel.LoRA{A: f32(l.a), B: f32(l.b), Scale: float32(l.scale)}, kernel.LoRAGrad{A: f32(l.da), B: f32(l.db)}
 }

@@ -117,8 +117,8 @@ func BenchmarkLoRA(b *testing.B) {
 		p := Pack(randomMat[float32](rng, s.out, s.in))
 		for _, rows := range []int{192, 512} {
 			x, y, dx := randomMat[float32](rng, rows, s.in), randomMat[float32](rng, rows, s.out), randomMat[float32](rng, rows, s.in)
-			ad := Adapter{randomMat[float32](rng, rank, s.in), randomMat[float32](rng, s.out, rank), 2}
-			g := AdapterGrad{randomMat[float32](rng, rank, s.in), randomMat[float32](rng, s.out, rank)}
+			ad := LoRA{randomMat[float32](rng, rank, s.in), randomMat[float32](rng, s.out, rank), 2}
+			g := LoRAGrad{randomMat[float32](rng, rank, s.in), randomMat[float32](rng, s.out, rank)}
 			z := randomMat[float32](rng, rows, rank)
 			name := fmt.Sprintf("%s/rows%d", s.name, rows)
 			b.Run(name+"/plain", func(b *testing.B) {

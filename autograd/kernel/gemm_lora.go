@@ -1,18 +1,18 @@
 package kernel
 
-// Adapter is a low-rank addition to a frozen weight: W + Scale·B·A, A (r, in), B (out, r). Hu et al. 2021.
-type Adapter struct {
+// LoRA is a low-rank addition to a frozen weight: W + Scale·B·A, A (r, in), B (out, r). Hu et al. 2021.
+type LoRA struct {
 	A, B  Mat[float32]
 	Scale float32
 }
 
-// AdapterGrad names where BackwardLoRA adds the gradients of A and B; a zero Mat is not wanted.
-type AdapterGrad struct{ A, B Mat[float32] }
+// LoRAGrad names where BackwardLoRA adds the gradients of A and B; a zero Mat is not wanted.
+type LoRAGrad struct{ A, B Mat[float32] }
 
 // ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and writes z = x·Aᵀ (rows, r), which BackwardLoRA reads. The
 // adapter costs little: x is packed once for W and A, and a tile of y gets its share of the second product while it is in
 // cache, as r more steps of k.
-func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad Adapter, z Mat[float32]) {
+func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float32]) {
 	rank := ad.A.Rows
 	ad.check(p)
 	z.check("lora z", x.Rows, rank)
@@ -30,7 +30,7 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad Adapter, z Mat[flo
 
 // BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to g:
 // with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not wanted. z is from ForwardLoRA.
-func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g AdapterGrad, dy, x, z Mat[float32], ad Adapter) {
+func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g LoRAGrad, dy, x, z Mat[float32], ad LoRA) {
 	rank := ad.A.Rows
 	ad.check(p)
 	buf := borrow(dy.Rows * rank)
@@ -59,7 +59,7 @@ func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g AdapterGrad, dy, x, 
 	}
 }
 
-func (ad Adapter) check(p *Packed) {
+func (ad LoRA) check(p *Packed) {
 	ad.A.check("lora A", ad.A.Rows, p.In)
 	ad.B.check("lora B", p.Out, ad.A.Rows)
 }

@@ -221,7 +221,7 @@ func TestLoRA(t *testing.T) {
 
 func checkLoRA(t *testing.T, rng *rand.Rand, p *Packed, m, rank int) {
 	t.Helper()
-	ad := Adapter{randomMat[float32](rng, rank, p.In), randomMat[float32](rng, p.Out, rank), 0.7}
+	ad := LoRA{randomMat[float32](rng, rank, p.In), randomMat[float32](rng, p.Out, rank), 0.7}
 	x, dy := randomMat[float32](rng, m, p.In), randomMat[float32](rng, m, p.Out)
 	zeros := func(rows, cols int) Mat[float32] { return Dense(make([]float32, rows*cols), rows, cols) }
 	w := p.unpacked()
@@ -238,7 +238,7 @@ func checkLoRA(t *testing.T, rng *rand.Rand, p *Packed, m, rank int) {
 	nearMat(t, "z", z, wantZ, gemmTol)
 	nearMat(t, "y", y, wantY, tol)
 
-	g := AdapterGrad{zeros(rank, p.In), zeros(p.Out, rank)}
+	g := LoRAGrad{zeros(rank, p.In), zeros(p.Out, rank)}
 	dx := zeros(m, p.In)
 	p.BackwardLoRA(Set, dx, g, dy, x, z, ad)
 	wantDZ, wantDX := mat64(zeros(m, rank)), mat64(dx)
@@ -252,7 +252,7 @@ func checkLoRA(t *testing.T, rng *rand.Rand, p *Packed, m, rank int) {
 	nearMat(t, "dA", g.A, wantA, gemmTol)
 	nearMat(t, "dB", g.B, wantB, gemmTol)
 
-	again := AdapterGrad{zeros(rank, p.In), zeros(p.Out, rank)}
+	again := LoRAGrad{zeros(rank, p.In), zeros(p.Out, rank)}
 	p.BackwardLoRA(Set, Mat[float32]{}, again, dy, x, z, ad)
 	nearMat(t, "dA without dx", again.A, wantA, gemmTol)
 }
@@ -262,11 +262,11 @@ func TestGEMMThreads(t *testing.T) {
 		rng := rand.New(rand.NewSource(6))
 		x, w := randomMat[float32](rng, 75, 300), randomMat[float32](rng, 130, 300)
 		dy := randomMat[float32](rng, 75, 130)
-		ad := Adapter{randomMat[float32](rng, 8, 300), randomMat[float32](rng, 130, 8), 2}
+		ad := LoRA{randomMat[float32](rng, 8, 300), randomMat[float32](rng, 130, 8), 2}
 		for format, p := range packings(w) {
 			sameBits(t, format, func() []float32 {
 				y, z, dx := make([]float32, 75*130), make([]float32, 75*8), make([]float32, 75*300)
-				g := AdapterGrad{Dense(make([]float32, 8*300), 8, 300), Dense(make([]float32, 130*8), 130, 8)}
+				g := LoRAGrad{Dense(make([]float32, 8*300), 8, 300), Dense(make([]float32, 130*8), 130, 8)}
 				p.ForwardLoRA(Set, Dense(y, 75, 130), x, ad, Dense(z, 75, 8))
 				p.BackwardLoRA(Set, Dense(dx, 75, 300), g, dy, x, Dense(z, 75, 8), ad)
 				dw := make([]float32, 130*300)
