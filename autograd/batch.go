@@ -20,10 +20,10 @@ type Batch struct {
 	Labels []int
 	// Starts holds the first row of every document, in ascending order; Starts[0] is 0.
 	Starts []int
-	// Continues says that document 0 goes on from the state that the last run left; its first label has been predicted by
+	// Continues says that document 0 continues from the state that the last run left; its first label has been predicted by
 	// that run. The graph must carry state.
 	Continues bool
-	// Next is the label after the last row, for a document that goes on in the next batch. It counts only if HasNext.
+	// Next is the label after the last row, for a document that continues in the next batch. It counts only if HasNext.
 	Next    int
 	HasNext bool
 }

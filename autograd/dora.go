@@ -20,7 +20,7 @@ func rescale(y, w, b Var, lr LowRank, outputs OutputAxis) Var {
 		y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
 }
 
-// constant is another use of the parameter v, for which nobody computes a gradient.
+// constant is another use of the parameter v, for which no gradient is computed.
 func (g *Graph) constant(v Var) Var {
 	if v.v.param == nil {
 		g.fail(fmt.Errorf("autograd: dora: weight, A and B have to be parameters"))
@@ -220,7 +220,7 @@ func (w AdaptedWeight[T]) columnNorms(scratch []T) []float64 {
 	return roots(norms)
 }
 
-// rows copies the next rows of W from row i on, none of them behind end, into scratch.
+// rows copies the next rows of W from row i on, none of them at or after end, into scratch.
 func (w AdaptedWeight[T]) rows(scratch []T, i, end int) kernel.Mat[T] {
 	n, cols := min(normRows, end-i), w.W.Shape[1]
 	block := kernel.Dense(scratch[:n*cols], n, cols)

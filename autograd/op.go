@@ -10,7 +10,7 @@ import (
 // for float32 and float64 is recorded with [Apply].
 //
 // An Op's fields are its constants. It must not keep anything from one call to the next; what Backward needs beyond
-// inputs and output belongs into the state that [Stateful] asks for.
+// inputs and output belongs in the state that [Stateful] asks for.
 type Op[T kernel.Float] interface {
 	// Name appears in errors and drawings.
 	Name() string
@@ -25,7 +25,7 @@ type Op[T kernel.Float] interface {
 
 // Saver is implemented by an Op whose Backward does not read all of its inputs. It shortens the life of the others.
 type Saver interface {
-	// Saves says for each input whether Backward reads it, given which inputs want a gradient.
+	// Saves reports for each input whether Backward reads it, given which inputs want a gradient.
 	Saves(need []bool) []bool
 }
 
@@ -44,7 +44,7 @@ type Recurrent interface {
 // Overwriter is implemented by an Op that can set a gradient instead of adding to it, where [Call.Mode] says so. It
 // saves clearing the memory first.
 type Overwriter interface {
-	// Overwrites says whether Backward heeds Call.Mode for input i.
+	// Overwrites reports whether Backward follows Call.Mode for input i.
 	Overwrites(i int) bool
 }
 
@@ -63,7 +63,7 @@ type Array[T kernel.Float] struct {
 	Param *Param // the parameter behind the array, if there is one
 }
 
-// Absent says that nobody supplied this input, or that nobody wants this gradient.
+// Absent reports that this input was not supplied, or that this gradient is not wanted.
 func (a Array[T]) Absent() bool { return a.Shape == nil }
 
 // Mat views the array as a matrix: its first dimension against all others.
@@ -108,7 +108,7 @@ type Call[T kernel.Float] struct {
 	err   error
 }
 
-// Mode says whether Backward is to set or to add to the gradient of input i. It is Add unless the Op is an [Overwriter].
+// Mode reports whether Backward is to set or to add to the gradient of input i. It is Add unless the Op is an [Overwriter].
 func (c *Call[T]) Mode(i int) kernel.Mode { return c.modes[i] }
 
 // Scratch returns n elements of unspecified content, valid until the end of the call. A second call returns the same

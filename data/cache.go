@@ -17,7 +17,7 @@ import (
 // cacheVersion changes whenever the same source would give other tokens or another file.
 const cacheVersion = "2"
 
-// cache keeps the tokenized form of one source under one setting: KEY.arrow, and KEY.json beside it, which is written
+// cache keeps the tokenized form of one source under one setting: KEY.arrow, and KEY.json next to it, which is written
 // last and says what the other must be. Both appear whole, and two processes write the same bytes.
 type cache struct {
 	dir, key string

@@ -28,7 +28,7 @@ func newPermutation(n int, keys ...uint64) permutation {
 	return p
 }
 
-// at returns what stands at place i.
+// at returns the number at place i.
 func (p *permutation) at(i int) int {
 	x := uint64(i)
 	for {

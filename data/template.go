@@ -18,7 +18,7 @@ type rowTemplate struct {
 	whole    bool     // it reads the row itself, so that every column is needed
 }
 
-// templateFunctions are what a row template may call beside text/template's own.
+// templateFunctions are what a row template may call in addition to text/template's own.
 var templateFunctions = template.FuncMap{
 	"join":  joinValues,
 	"upper": strings.ToUpper,

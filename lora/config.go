@@ -38,7 +38,7 @@ const (
 type Init string
 
 const (
-	// InitTrue is PEFT's default: A from U(±1/√in) and B zero; beside an embedding A zero and B from N(0, 1).
+	// InitTrue is PEFT's default: A from U(±1/√in) and B zero; for an embedding A zero and B from N(0, 1).
 	InitTrue Init = "true"
 	// InitGaussian draws A from N(0, 1/r²) instead; B is zero.
 	InitGaussian Init = "gaussian"

@@ -8,7 +8,7 @@ import (
 )
 
 // LowRank is the change that LoRA (Hu et al. 2021) makes to a layer's weight, W + Scale·B·A, kept apart from the weight.
-// [ag.LowRank] names the places of all that belongs to LoRA.
+// [ag.LowRank] lists the other parts of LoRA.
 //
 // For a Linear (out, in), A is (r, in) and B is (out, r); for an Embedding (v, m), A is (r, v), B is (m, r) and the change
 // is Scale·(B·A)ᵀ. With a Magnitude it is DoRA (Liu et al. 2024): the changed weight is rescaled so that each of its rows

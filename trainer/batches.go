@@ -38,7 +38,7 @@ type part struct {
 	micro int // the micro-batch that it comes from, in the epoch
 	count int // labels that enter the loss
 	lane  int // where state is carried over, the document's place in its micro-batch; else −1
-	after int // the document of the micro-batch before that it goes on from
+	after int // the document of the previous micro-batch that it continues
 }
 
 // splitBatch splits a micro-batch into parts of complete documents that fit the given number of rows, in order. If state is

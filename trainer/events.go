@@ -29,7 +29,7 @@ type Overview struct {
 	Decayed               []string
 	Steps, StepsPerEpoch  int // StepsPerEpoch of the first epoch
 	Epochs                int
-	StartStep             int // above 0 in a run that goes on
+	StartStep             int // above 0 in a run that has resumed
 	BatchesPerStep        int // micro-batches of all ranks
 	Ranks                 int
 	Memory                Memory

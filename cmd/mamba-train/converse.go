@@ -69,7 +69,7 @@ func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextO
 	return err
 }
 
-// readState loads the state that prompts go on from; nil without a file.
+// readState loads the state that prompts continue from; nil without a file.
 func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error) {
 	if path == "" {
 		return nil, nil

@@ -39,7 +39,7 @@ func Variables() []string {
 	return list
 }
 
-// Source is where a configuration comes from, beside the environment.
+// Source is where a configuration comes from, in addition to the environment.
 type Source struct {
 	File string   // a YAML file, "" for none
 	Sets []string // key.path=value, as of --set
@@ -100,7 +100,7 @@ func Load(src Source) (*recipe.Config, error) {
 	return c, faults.err()
 }
 
-// wants says whether a key is in the section that is used.
+// wants reports whether a key is in the section that is used.
 func (src Source) wants(path string) bool {
 	return src.Section == "" || strings.HasPrefix(path, src.Section+".")
 }
@@ -120,7 +120,7 @@ func withoutIndex(path string) string {
 	return key
 }
 
-// fill sets what was given and says who gave it.
+// fill sets the values that were given and returns the origin of each.
 func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origins map[string]string) {
 	origins = map[string]string{}
 	for _, k := range settings(c) {
@@ -284,11 +284,11 @@ func markPresent(sections map[string]bool, path string) {
 	}
 }
 
-// parse reads the text of a value for a key. A text is taken as it stands, and so is anything with forms of its own that
-// does not begin as a list or a map: a path may begin with a star, which is an alias in YAML. The rest is YAML.
+// parse reads the text of a value for a key. If the value is a text, or has a short form and does not begin as a list or a
+// map, it is taken as it is: a path may begin with a star, which is an alias in YAML. Everything else is YAML.
 func (s schema) parse(path, text string) (*yaml.Node, error) {
-	own := hasShortForm(s.settings[path])
-	if own && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "{") || s.settings[path].Kind() == reflect.String && !own {
+	short := hasShortForm(s.settings[path])
+	if short && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "{") || s.settings[path].Kind() == reflect.String && !short {
 		return textNode(text), nil
 	}
 	return parseText(text)
