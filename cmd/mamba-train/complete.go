@@ -10,7 +10,7 @@ import (
 // completions registers the values of all flags that take a word from a list.
 func completions(root *cobra.Command) {
 	var keys []string
-	for _, k := range config.Settings() {
+	for _, k := range config.Keys() {
 		keys = append(keys, k.Path+"=")
 	}
 	words := map[string][]string{

@@ -58,7 +58,7 @@ type dataFlags struct {
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file whose data section says what no flag says")
 	f.values = map[string]*keyValue{}
-	for _, k := range config.Settings() {
+	for _, k := range config.Keys() {
 		i := slices.IndexFunc(flags, func(flag dataFlag) bool { return flag.key == k.Path })
 		if i < 0 {
 			continue

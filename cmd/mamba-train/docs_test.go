@@ -141,7 +141,7 @@ type docChecker struct {
 
 func newDocChecker(t *testing.T) *docChecker {
 	c := &docChecker{map[string]bool{}, map[string]bool{}, testNames(t)}
-	for _, s := range config.Settings() {
+	for _, s := range config.Keys() {
 		c.keys[s.Path] = true
 	}
 	for _, name := range config.Variables() {

@@ -281,7 +281,7 @@ func TestBrokenFiles(t *testing.T) {
 // Every key has a variable of its own.
 func TestEnvironmentNamesAreUnique(t *testing.T) {
 	seen := map[string]string{}
-	for _, k := range Settings() {
+	for _, k := range Keys() {
 		if other, ok := seen[envName(k.Path)]; ok {
 			t.Errorf("%s and %s share %s", k.Path, other, envName(k.Path))
 		}
@@ -297,7 +297,7 @@ func TestReferenceIsTheDefaults(t *testing.T) {
 	for _, x := range faults {
 		t.Error(x)
 	}
-	for _, k := range Settings() {
+	for _, k := range Keys() {
 		n, ok := f.nodes[k.Path]
 		if !ok {
 			t.Errorf("%s is missing", k.Path)

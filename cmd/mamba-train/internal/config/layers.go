@@ -33,7 +33,7 @@ func envName(path string) string {
 // Variables lists the environment variables with the prefix that have a meaning.
 func Variables() []string {
 	list := slices.Clone(notConfiguration)
-	for _, k := range Settings() {
+	for _, k := range Keys() {
 		list = append(list, envName(k.Path))
 	}
 	return list
@@ -123,7 +123,7 @@ func withoutIndex(path string) string {
 // fill sets the values that were given and returns the origin of each.
 func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origins map[string]string) {
 	origins = map[string]string{}
-	for _, k := range settings(c) {
+	for _, k := range keysIn(c) {
 		g, err := s.get(v, k.Path)
 		if g.node == nil && err == nil {
 			continue

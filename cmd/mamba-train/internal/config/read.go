@@ -18,15 +18,15 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// Setting is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
-type Setting struct {
+// Key is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
+type Key struct {
 	Path       string
 	Place      reflect.Value
 	namesFiles bool // its value is the path of a file or directory, or has some
 }
 
-// Settings lists all keys in the order of the file, each with its default.
-func Settings() []Setting { return settings(withSections()) }
+// Keys lists all keys in the order of the file, each with its default.
+func Keys() []Key { return keysIn(withSections()) }
 
 // withSections returns the defaults with every optional section present.
 func withSections() *recipe.Config {
@@ -35,10 +35,10 @@ func withSections() *recipe.Config {
 	return &c
 }
 
-// settings lists the keys of c. Sections that are nil are left out.
-func settings(c *recipe.Config) []Setting { return settingsOf("", reflect.ValueOf(c).Elem()) }
+// keysIn lists the keys of c. Sections that are nil are left out.
+func keysIn(c *recipe.Config) []Key { return keysOf("", reflect.ValueOf(c).Elem()) }
 
-func settingsOf(prefix string, section reflect.Value) (list []Setting) {
+func keysOf(prefix string, section reflect.Value) (list []Key) {
 	for i := range section.NumField() {
 		tag := section.Type().Field(i).Tag
 		name, _, _ := strings.Cut(tag.Get("yaml"), ",")
@@ -47,7 +47,7 @@ func settingsOf(prefix string, section reflect.Value) (list []Setting) {
 			continue
 		}
 		if section.Type().Field(i).Anonymous { // ,inline
-			list = append(list, settingsOf(prefix, place)...)
+			list = append(list, keysOf(prefix, place)...)
 			continue
 		}
 		if place.Kind() == reflect.Pointer {
@@ -57,10 +57,10 @@ func settingsOf(prefix string, section reflect.Value) (list []Setting) {
 			place = place.Elem()
 		}
 		if _, value := place.Interface().(yaml.Marshaler); place.Kind() == reflect.Struct && !value {
-			list = append(list, settingsOf(path+".", place)...)
+			list = append(list, keysOf(path+".", place)...)
 			continue
 		}
-		list = append(list, Setting{path, place, tag.Get("path") != ""})
+		list = append(list, Key{path, place, tag.Get("path") != ""})
 	}
 	return list
 }
@@ -69,7 +69,7 @@ func settingsOf(prefix string, section reflect.Value) (list []Setting) {
 type schema struct {
 	settings map[string]reflect.Type
 	sections map[string]bool // "" is the document
-	paths    []string        // of settings, in order
+	paths    []string        // of keys, in order
 }
 
 // optionalSections mean something else when they are absent than when they are empty.
@@ -77,7 +77,7 @@ var optionalSections = []string{"lora", "distributed"}
 
 func newSchema() schema {
 	s := schema{map[string]reflect.Type{}, map[string]bool{"": true}, nil}
-	for _, k := range Settings() {
+	for _, k := range Keys() {
 		s.settings[k.Path] = k.Place.Type()
 		s.paths = append(s.paths, k.Path)
 		if section, _, ok := strings.Cut(k.Path, "."); ok {
