@@ -9,7 +9,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// TextOptions say how [Model.Continue] continues text.
+// TextOptions are the options of [Model.Continue].
 type TextOptions struct {
 	mamba.GenerateOptions          // Continue sets EOS, Vocab, Suppress, Stop and OnToken
 	StopTexts             []string // text ends before the first of these
