@@ -34,7 +34,7 @@ func resolveModel(ctx context.Context, client *hub.Client, name string) (string,
 	return dir, nil
 }
 
-// isModelFile says which files of a repository are fetched.
+// isModelFile reports whether a file of a repository is fetched.
 func isModelFile(name string) bool {
 	if path.Dir(name) != "." {
 		return false

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// MachineMemory returns the memory that this process may use in bytes: the machine's, or its container's share. 0 means
-// that nobody knows.
+// MachineMemory returns the memory that this process may use, in bytes: the machine's, or its container's share. 0 means
+// that it is unknown.
 func MachineMemory() int64 {
 	total := int64(0)
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {

@@ -123,7 +123,7 @@ func has(dir, name string) bool {
 	return err == nil
 }
 
-// hasWeights says whether a model directory holds weights that can be loaded.
+// hasWeights reports whether a model directory holds weights that can be loaded.
 func hasWeights(dir string) bool { return has(dir, weights.ModelFile) || has(dir, weights.IndexFile) }
 
 // LoadTokenizer reads the tokenizer of a model by path or Hugging Face id; nil if the model has none. client may be nil.
@@ -158,7 +158,7 @@ func (m *Model) NeedTokenizer(why string) error {
 	return nil
 }
 
-// vocabulary says which ids have a token: those below the first result, except the second.
+// vocabulary returns which ids have a token: those below size, except holes.
 func (m *Model) vocabulary() (size int, holes []int) {
 	if m.Tokenizer == nil {
 		return 0, nil

@@ -59,7 +59,7 @@ func (r *Run) task() (trainer.Task, error) {
 	return task, nil
 }
 
-// ranks says how the run is divided.
+// ranks returns how the run is divided.
 func (r *Run) ranks() trainer.Ranks {
 	ranks := trainer.Ranks{
 		Comm: r.options.Comm, Overlap: SpareCore(r.options.Comm), Facts: map[string]string{"version": r.options.Version},

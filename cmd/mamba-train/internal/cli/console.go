@@ -61,7 +61,7 @@ func (c *Console) Result(v any, text string) error {
 	return err
 }
 
-// IsTerminal says whether a stream is one; progress and colours are for terminals only.
+// IsTerminal reports whether a stream is one; progress and colours are for terminals only.
 func IsTerminal(stream any) bool {
 	if k, ok := stream.(*ErrorWriter); ok {
 		stream = k.To
@@ -87,7 +87,7 @@ func RequireFlags(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// ErrorWriter writes to another writer until that fails, and keeps why.
+// ErrorWriter writes to another writer until a write fails, and stores the error.
 type ErrorWriter struct {
 	To  io.Writer
 	Err error

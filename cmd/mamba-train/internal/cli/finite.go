@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Finite is a number that is null in JSON where it is infinite or none, for which JSON has no other word.
+// Finite is a number that is null in JSON if it is infinite or NaN, which JSON cannot write.
 type Finite float64
 
 // MarshalJSON implements [json.Marshaler].

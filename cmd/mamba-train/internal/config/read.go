@@ -209,7 +209,7 @@ var peerKeys = map[string]string{
 	"bf16":                        "write precision: bf16",
 	"fp16":                        "leave it out: activations are float32",
 	"dataloader_num_workers":      "leave it out: texts are tokenized before the run, on all cores",
-	"gradient_checkpointing":      "it stands at the top level",
+	"gradient_checkpointing":      "it is a key of the top level",
 	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
 	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",
 	"padding_free":                "leave it out: padding is never computed",
