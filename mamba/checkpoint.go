@@ -55,7 +55,7 @@ func openEither(dir string) (checkpoint, error) {
 	if err == nil {
 		return safetensorsCheckpoint(r), nil
 	}
-	if !errors.Is(err, fault.ErrNotFound) {
+	if !errors.Is(err, weights.ErrNoWeights) {
 		return checkpoint{}, err
 	}
 	for _, name := range []string{torchfile.ModelFile, torchfile.IndexFile} {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
-	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
 )
 
@@ -34,7 +33,7 @@ type Reader struct {
 
 // Open opens a safetensors file, a sharded checkpoint by its index file, or a directory that holds either under
 // its usual name. Offsets and shapes are checked against each other and against the sizes of the files. All files are
-// open until Close. The error of a directory without weights matches [fault.ErrNotFound].
+// open until Close. The error of a directory without weights matches [ErrNoWeights].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
 	if err != nil {
@@ -72,8 +71,17 @@ func locate(path string) (string, error) {
 	if m, _ := filepath.Glob(filepath.Join(path, "*.bin")); len(m) > 0 {
 		hint = "; " + filepath.Base(m[0]) + " is a torch file, which has to be converted first (mamba-train convert)"
 	}
-	return "", fault.NotFound("weights: %s: neither %s nor %s is there%s", path, ModelFile, IndexFile, hint)
+	return "", noWeights(fmt.Sprintf("weights: %s: neither %s nor %s is there%s", path, ModelFile, IndexFile, hint))
 }
+
+// ErrNoWeights is what the error of a directory without weights matches.
+var ErrNoWeights = errors.New("no weights")
+
+// noWeights is the text of such an error.
+type noWeights string
+
+func (e noWeights) Error() string        { return string(e) }
+func (e noWeights) Is(target error) bool { return target == ErrNoWeights }
 
 // Close closes the files.
 func (r *Reader) Close() error {
