@@ -105,7 +105,6 @@ type (
 		operand expr // nil in a filter block: what the block wrote
 		id      string
 		args    arguments
-		body    string // of the block, while it is applied
 	}
 	test struct {
 		line

@@ -140,7 +140,7 @@ func lowerSigma(s string, i int) rune {
 }
 
 func isCaseIgnorable(c rune) bool {
-	return unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf, unicode.Lm, unicode.Sk) || strings.ContainsRune("'.:^`¨­·’‘․…‧﹒﹕＇．：＾", c)
+	return unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf, unicode.Lm, unicode.Sk) || strings.ContainsRune("'.:^`¨\u00ad·’‘․…‧﹒﹕＇．：＾", c)
 }
 
 // upper is str.upper.
