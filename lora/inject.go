@@ -167,36 +167,35 @@ func (t target) sizes() (in, out int) {
 	return w[1], w[0]
 }
 
-// Size returns the number of elements that [Inject] would make for m: those of A, B and the magnitudes, and of the
-// parameters that are kept whole, a tied head aside. It allocates none of them.
-func Size(m nn.Module, c Config) (int, error) {
+// Shapes returns the shapes of what [Inject] would make for m: A, B and the magnitudes, and the parameters that are kept
+// whole, a tied head aside. It allocates none of them.
+func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if err := c.Validate(); err != nil {
-		return 0, fmt.Errorf("lora: config: %w", err)
+		return nil, fmt.Errorf("lora: config: %w", err)
 	}
 	s, err := choose(m, c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	strengths, err := c.strengths()
 	if err != nil {
-		return 0, fmt.Errorf("lora: config: %w", err)
+		return nil, fmt.Errorf("lora: config: %w", err)
 	}
-	n := 0
 	for _, t := range s.targets {
 		in, out := t.sizes()
 		r, _, err := strengths.of(t.Path)
 		if err != nil {
-			return 0, fmt.Errorf("lora: config: %w", err)
+			return nil, fmt.Errorf("lora: config: %w", err)
 		}
-		n += r * (in + out)
+		shapes = append(shapes, []int{r, in}, []int{out, r})
 		if c.UseDora {
-			n += out
+			shapes = append(shapes, []int{out})
 		}
 	}
 	for _, p := range s.params {
-		n += p.Size()
+		shapes = append(shapes, p.Shape())
 	}
-	return n, nil
+	return shapes, nil
 }
 
 // newLayer makes the adapter of a target with A, B and the magnitude zero.

@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -87,6 +88,15 @@ func torchHint(dir string) string {
 	}
 	return "; adapter_model.bin is a torch file, which has to be saved again with safe_serialization"
 }
+
+// NotFinite lists the adapter's tensors that have NaN or infinite elements.
+func (d *Directory) NotFinite(ctx context.Context) ([]string, error) { return d.file.NotFinite(ctx) }
+
+// Tensors returns the number of the adapter's tensors.
+func (d *Directory) Tensors() int { return len(d.file.Names()) }
+
+// Bytes returns the size of the adapter's tensors in its file.
+func (d *Directory) Bytes() int64 { return d.file.Bytes() }
 
 // Close closes the file.
 func (d *Directory) Close() error { return d.file.Close() }

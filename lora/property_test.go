@@ -26,7 +26,7 @@ func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = 23+r.IntN(9), 12+r.IntN(9), 2, 3+r.IntN(4)
 	c.IntermediateSize, c.TimeStepRank, c.ConvKernel = 2*c.HiddenSize, 2+r.IntN(3), 2+r.IntN(3)
 	c.TieWordEmbeddings, c.UseBias = r.IntN(2) == 0, r.IntN(2) == 0
-	m, err := mamba.New(c, mamba.InitMambaSSM, r)
+	m, err := mamba.New(c, mamba.InitMambaSSM, r, mamba.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,12 +373,20 @@ func sameFile(t *testing.T, a, b string) {
 }
 
 // Size says beforehand how many elements an adapter will have.
-func TestSize(t *testing.T) {
+func TestShapes(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 1))
 	for range 40 {
 		m, c := tiny(t, r), randomConfig(r)
 		c.ModulesToSave = nil // saving a tied head whole unties it first
-		want, wrong := lora.Size(m, c)
+		shapes, wrong := lora.Shapes(m, c)
+		want := 0
+		for _, shape := range shapes {
+			n := 1
+			for _, dim := range shape {
+				n *= dim
+			}
+			want += n
+		}
 		a, err := lora.Inject(m, c, r)
 		if (err == nil) != (wrong == nil) {
 			t.Fatalf("%+v: Size says %v, Inject %v", c, wrong, err)

@@ -14,7 +14,7 @@ func preset130m(b *testing.B) *Model {
 		b.Fatal(err)
 	}
 	c.NumHiddenLayers = 2
-	m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)))
+	m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)), LoadOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}

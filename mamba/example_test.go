@@ -57,7 +57,7 @@ func ExampleModel_Generate() {
 func ExampleModel_Loss() {
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 16, 8, 1, 16, 1
-	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
+	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)), mamba.LoadOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

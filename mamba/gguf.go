@@ -11,6 +11,7 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
+	"mambatrain/nn/weights"
 )
 
 // GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D and the
@@ -46,6 +47,8 @@ var ggufTypes = map[GGUFType]ggufType{GGUFF32: {gguf.F32, 0}, GGUFF16: {gguf.F16
 type GGUFOptions struct {
 	Type GGUFType // "" is F16
 	Name string   // general.name, shown to users; "" leaves it out
+	// NotFinite, unless nil, is called with the checkpoint's name of each tensor that gets NaN or infinite numbers.
+	NotFinite func(name string)
 }
 
 // ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file that llama.cpp runs.
@@ -151,7 +154,13 @@ func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]fl
 				t.Type = gguf.F16
 			}
 		}
-		g.add(t, values)
+		g.add(t, func() ([]float32, error) {
+			v, err := values()
+			if err == nil && o.NotFinite != nil && (!kernel.AllFinite(v) || t.Type == gguf.F16 && weights.BeyondFloat16(v)) {
+				o.NotFinite(name)
+			}
+			return v, err
+		})
 		return nil
 	})
 	if c.UseConvBias {

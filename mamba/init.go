@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"gorgonia.org/tensor"
+
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 	"mambatrain/nn"
 )
 
@@ -25,16 +28,17 @@ const (
 // authorsStd is the embeddings' standard deviation in mamba_ssm, where no configuration changes it.
 const authorsStd = 0.02
 
-// New returns a model with fresh weights drawn from r. The same configuration, scheme and source give the same bits.
-func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
+// New returns a model with fresh weights drawn from r and kept as o says, in hardly more memory than they take. The same
+// configuration, scheme and source give the same bits.
+func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)
 	}
 	if scheme != InitMambaSSM && scheme != InitHF {
 		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)
 	}
-	m := build(c, ag.Zeros)
-	in := initializer{c, scheme, r}
+	in := initializer{c: c, scheme: scheme, r: r, o: o}
+	m := in.zeros()
 	in.table(m.Embeddings.Weight)
 	for _, b := range m.Layers {
 		nn.Constant(b.Norm.Weight, 1)
@@ -43,6 +47,7 @@ func New(c Config, scheme Init, r *rand.Rand) (*Model, error) {
 	nn.Constant(m.NormF.Weight, 1)
 	if !m.Tied() {
 		in.projection(m.Head.Weight)
+		in.finish(m.Head.Weight)
 	}
 	return m, nil
 }
@@ -51,18 +56,57 @@ type initializer struct {
 	c      Config
 	scheme Init
 	r      *rand.Rand
+	o      LoadOptions
+	bits   []uint16 // of the weight that is being packed
 }
 
-func (in initializer) table(p *ag.Param) {
+// zeros returns the model before anything is drawn. Weights that are to be kept in another form than float32 share the
+// memory that each is drawn into, since finish comes between them.
+func (in *initializer) zeros() *Model {
+	if !in.o.BF16 && !in.o.Packed {
+		return build(in.c, ag.Zeros)
+	}
+	matrix, _ := largest(in.c)
+	drawn := make([]float32, matrix)
+	if in.o.BF16 && in.o.Packed {
+		in.bits = make([]uint16, matrix)
+	}
+	return build(in.c, func(name string, shape ...int) *ag.Param {
+		if !isMatrix(name, shape) {
+			return ag.Zeros(name, shape...)
+		}
+		n := tensor.Shape(shape).TotalSize()
+		return ag.NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(drawn[:n])))
+	})
+}
+
+// finish brings a weight that has been drawn into the form that it is kept in.
+func (in *initializer) finish(p *ag.Param) {
+	if in.o.BF16 {
+		bits := in.bits
+		if bits == nil {
+			bits = make([]uint16, p.Size())
+		}
+		bits = bits[:p.Size()]
+		kernel.ToBF16(bits, p.Float32s())
+		p.Value = tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(bits))
+	}
+	if in.o.Packed {
+		p.PackOnly()
+	}
+}
+
+func (in *initializer) table(p *ag.Param) {
 	std := in.c.InitializerRange
 	if in.scheme == InitMambaSSM {
 		std = authorsStd
 	}
 	nn.Normal(p, std, in.r)
+	in.finish(p)
 }
 
 // projection initialises in_proj, x_proj and an untied head; their biases stay zero.
-func (in initializer) projection(w *ag.Param) {
+func (in *initializer) projection(w *ag.Param) {
 	if in.scheme == InitHF {
 		nn.Normal(w, in.c.InitializerRange, in.r)
 		return
@@ -70,14 +114,16 @@ func (in initializer) projection(w *ag.Param) {
 	nn.FanIn(w, w.Shape()[1], in.r)
 }
 
-func (in initializer) mixer(m *Mixer) {
+func (in *initializer) mixer(m *Mixer) {
 	c := in.c
 	in.projection(m.InProj.Weight)
+	in.finish(m.InProj.Weight)
 	nn.FanIn(m.Conv1d.Weight, c.ConvKernel, in.r)
 	if m.Conv1d.Bias != nil && in.scheme == InitMambaSSM {
 		nn.FanIn(m.Conv1d.Bias, c.ConvKernel, in.r)
 	}
 	in.projection(m.XProj.Weight)
+	in.finish(m.XProj.Weight)
 	in.timeStep(m.DTProj)
 	a := m.ALog.Float32s()
 	for i := range a {
@@ -89,10 +135,11 @@ func (in initializer) mixer(m *Mixer) {
 		bound /= math.Sqrt(float64(c.NumHiddenLayers))
 	}
 	nn.Uniform(m.OutProj.Weight, bound, in.r)
+	in.finish(m.OutProj.Weight)
 }
 
 // timeStep makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max at the start.
-func (in initializer) timeStep(l *nn.Linear) {
+func (in *initializer) timeStep(l *nn.Linear) {
 	c := in.c
 	std := c.TimeStepScale / math.Sqrt(float64(c.TimeStepRank))
 	if c.TimeStepInitScheme == "constant" {
@@ -100,6 +147,7 @@ func (in initializer) timeStep(l *nn.Linear) {
 	} else {
 		nn.Uniform(l.Weight, std, in.r)
 	}
+	in.finish(l.Weight)
 	low, high := math.Log(c.TimeStepMin), math.Log(c.TimeStepMax)
 	bias := l.Bias.Float32s()
 	for i := range bias {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 	"mambatrain/nn/weights"
 )
 
@@ -243,7 +244,7 @@ func TestInit(t *testing.T) {
 		InitMambaSSM: {"in": 1 / math.Sqrt(64), "x": 1 / math.Sqrt(128), "out": 1 / math.Sqrt(128) / 2, "conv": 0.5, "bias": 0.5, "dt": 1.5},
 		InitHF:       {"out": 1 / math.Sqrt(128), "conv": 0.5, "bias": 0, "dt": 1.5},
 	} {
-		m, err := New(c, scheme, rand.New(rand.NewPCG(1, 1)))
+		m, err := New(c, scheme, rand.New(rand.NewPCG(1, 1)), LoadOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +267,7 @@ func TestInit(t *testing.T) {
 			t.Errorf("%s: embeddings have deviation %v", scheme, got)
 		}
 	}
-	if _, err := New(c, "xavier", rand.New(rand.NewPCG(1, 1))); err == nil {
+	if _, err := New(c, "xavier", rand.New(rand.NewPCG(1, 1)), LoadOptions{}); err == nil {
 		t.Error("an unknown scheme was accepted")
 	}
 }
@@ -367,29 +368,52 @@ func TestGenerationConfig(t *testing.T) {
 	}
 }
 
-// TestNarrowBF16: narrowing a model gives the bits that loading it in bfloat16 gives.
-func TestNarrowBF16(t *testing.T) {
-	m := loadGolden(t, "base/model")
-	if err := m.NarrowBF16(); err != nil {
-		t.Fatal(err)
+// TestNewForms: a model that is made in another form than float32 has the same numbers, rounded.
+func TestNewForms(t *testing.T) {
+	c := loadGolden(t, "base/model").Config
+	c.TieWordEmbeddings = false
+	fresh := func(o LoadOptions) *Model {
+		m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
 	}
-	want, err := Load("testdata/golden/base/model", LoadOptions{BF16: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, p := range m.Params() {
-		q := want.Params()[i]
-		if p.IsBF16() != q.IsBF16() || p.IsBF16() && !slices.Equal(p.BF16s(), q.BF16s()) {
-			t.Errorf("%s differs", p.Name)
+	plain := fresh(LoadOptions{})
+	for _, o := range []LoadOptions{{BF16: true}, {Packed: true}, {BF16: true, Packed: true}} {
+		for i, p := range fresh(o).Params() {
+			want := plain.Params()[i].Float32Copy()
+			if matrix := isMatrix(p.Name, p.Shape()); matrix != (p.IsBF16() || p.Value == nil) || o.BF16 && matrix != p.IsBF16() {
+				t.Errorf("%+v: %s has another form", o, p.Name)
+			}
+			if p.IsBF16() {
+				bits := make([]uint16, len(want))
+				kernel.ToBF16(bits, want)
+				kernel.WidenBF16(want, bits)
+			}
+			if !slices.Equal(p.Float32Copy(), want) {
+				t.Errorf("%+v: %s differs", o, p.Name)
+			}
 		}
 	}
-	if !m.Tied() || !m.Head.Weight.IsBF16() {
-		t.Error("the head is no longer the table")
-	}
-	trained := loadGolden(t, "base/model")
-	trained.Head.Weight.Train()
-	if err := trained.NarrowBF16(); err == nil || trained.Layers[0].Mixer.InProj.Weight.IsBF16() {
-		t.Errorf("a weight that trains: error %v", err)
+}
+
+// TestFootprint: what a model is said to take is what its parameters take.
+func TestFootprint(t *testing.T) {
+	c := loadGolden(t, "base/model").Config
+	for _, o := range []LoadOptions{{}, {BF16: true}, {Packed: true}, {BF16: true, Packed: true}} {
+		m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := int64(0)
+		for _, p := range m.Params() {
+			all += p.Bytes()
+		}
+		// What is packed is padded a little.
+		if got, one, err := Footprint(c, o); err != nil || got > all || got < all*8/10 || one > 2*all {
+			t.Errorf("%+v: %d bytes, the largest %d, %v, want about %d", o, got, one, err, all)
+		}
 	}
 }
 

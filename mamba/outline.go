@@ -15,15 +15,11 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)
 	}
-	wide, narrow := 0, 0 // elements of the largest parameter of each type
-	build(c, func(name string, shape ...int) *ag.Param {
-		if n := tensor.Shape(shape).TotalSize(); o.BF16 && isMatrix(name, shape) {
-			narrow = max(narrow, n)
-		} else {
-			wide = max(wide, n)
-		}
-		return nil
-	})
+	matrix, other := largest(c)
+	wide, narrow := max(matrix, other), 0
+	if o.BF16 {
+		wide, narrow = other, matrix
+	}
 	floats, bits := make([]float32, wide), make([]uint16, narrow)
 	return build(c, func(name string, shape ...int) *ag.Param {
 		n := tensor.Shape(shape).TotalSize()
@@ -35,4 +31,37 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 		}
 		return ag.NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(backing)))
 	}), nil
+}
+
+// largest returns the elements of the largest parameter that may be kept in 16 bits, and of the largest of the others.
+func largest(c Config) (matrix, other int) {
+	build(c, func(name string, shape ...int) *ag.Param {
+		if n := tensor.Shape(shape).TotalSize(); isMatrix(name, shape) {
+			matrix = max(matrix, n)
+		} else {
+			other = max(other, n)
+		}
+		return nil
+	})
+	return matrix, other
+}
+
+// Footprint returns the bytes that the weights of the model which c describes take as o keeps them, and what the largest of
+// them takes in float32.
+func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
+	if err := c.Validate(); err != nil {
+		return 0, 0, fmt.Errorf("mamba: config: %w", err)
+	}
+	const float32Bytes, bfloat16Bytes = 4, 2
+	build(c, func(name string, shape ...int) *ag.Param {
+		n := int64(tensor.Shape(shape).TotalSize())
+		if o.BF16 && isMatrix(name, shape) {
+			all += bfloat16Bytes * n
+		} else {
+			all += float32Bytes * n
+		}
+		one = max(one, float32Bytes*n)
+		return nil
+	})
+	return all, one, nil
 }

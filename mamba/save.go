@@ -19,6 +19,8 @@ type SaveOptions struct {
 	ShardBytes int64
 	// Metadata is free text for the header of the weight files.
 	Metadata map[string]string
+	// NotFinite, unless nil, is called with the name of each tensor that gets NaN or infinite numbers.
+	NotFinite func(name string)
 }
 
 // Save writes config.json and the weights to dir, which is made if it does not exist, as transformers reads them.
@@ -53,6 +55,9 @@ func save(dir string, c Config, o SaveOptions, source func(name string, shape []
 		sources = append(sources, source(name, shape, as))
 		return nil
 	})
+	if o.NotFinite != nil {
+		sources = weights.Watched(sources, o.NotFinite)
+	}
 	return intoDir(dir, func() error {
 		if err := weights.SaveShards(dir, sources, o.Metadata, o.ShardBytes); err != nil {
 			return err

@@ -20,7 +20,7 @@ func small(t testing.TB) *Model {
 	c := Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.ConvKernel = 53, 20, 2, 5, 3
 	c.Expand, c.IntermediateSize, c.TimeStepRank, c.UseBias, c.TieWordEmbeddings = 1.5, 30, 3, true, false
-	m, err := New(c, InitHF, rand.New(rand.NewPCG(1, 2)))
+	m, err := New(c, InitHF, rand.New(rand.NewPCG(1, 2)), LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,25 +182,50 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	if err != nil {
 		return nil, cli.Misuse(err)
 	}
+	if err := f.checkMemory(c, a.precision); err != nil {
+		return nil, err
+	}
 	a.Detail("drawing random weights")
 	collectEarly()
-	m, err := recipe.NewModel(c, mamba.InitMambaSSM, benchSeed)
+	// Frozen weights are made in the form in which a run has them.
+	o := mamba.LoadOptions{BF16: a.precision == "bf16", Packed: f.mode != "full"}
+	m, err := recipe.NewModel(c, mamba.InitMambaSSM, benchSeed, o)
 	if err != nil {
 		return nil, err
 	}
-	if a.precision == "bf16" {
-		if err := m.NarrowBF16(); err != nil {
-			return nil, err
-		}
-	}
+	debug.FreeOSMemory()
 	m.Checkpointing = f.checkpointing
 	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m}, nil
 }
 
-// pack keeps frozen weights in the kernels' layout only, as a run does, and gives the memory of the plain ones back.
-func (b *benchmark) pack() {
-	recipe.PackFrozen(b.model)
-	debug.FreeOSMemory()
+// checkMemory refuses what does not fit.
+func (f benchFlags) checkMemory(sizes mamba.Config, precision string) error {
+	c := recipe.Default()
+	c.Precision, c.GradientCheckpointing, c.MaxTokens = precision, f.checkpointing, f.tokens
+	var need recipe.Memory
+	switch f.mode {
+	case "lora", "full":
+		if f.mode == "lora" {
+			c.LoRA = recipe.DefaultLoRA()
+		}
+		e, err := c.Estimate(sizes)
+		if err != nil {
+			return err
+		}
+		need = e.Memory
+	case "forward":
+		var err error
+		if need, err = c.ForwardMemory(sizes, f.tokens); err != nil {
+			return err
+		}
+	default: // a chunk of the tokens at a time
+		var err error
+		if need, err = c.ForwardMemory(sizes, 1); err != nil {
+			return err
+		}
+		need.Activations = mamba.GenerateMemory(sizes, f.documents, mamba.GenerateOptions{}) + 8*int64(f.tokens)
+	}
+	return c.Check(need, "try fewer --tokens or --documents, --gradient-checkpointing or a smaller --preset")
 }
 
 // batch returns documents of random tokens.
@@ -237,7 +262,6 @@ func (b *benchmark) train(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.pack()
 		params = append(params, adapted.Params()...)
 	} else if err := trainer.SelectTrainable(params, nil); err != nil {
 		return err
@@ -270,7 +294,6 @@ func (b *benchmark) train(ctx context.Context) error {
 
 // forward measures the loss of a batch without gradients.
 func (b *benchmark) forward(ctx context.Context) error {
-	b.pack()
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Forward, b.model.Params())
 	g := ag.NewGraph(ag.Options{Rows: b.tokens})
@@ -286,7 +309,6 @@ func (b *benchmark) forward(ctx context.Context) error {
 
 // prefill measures the way from prompts to the logits of their next tokens.
 func (b *benchmark) prefill(ctx context.Context) error {
-	b.pack()
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, b.documents).Forward, b.model.Params())
 	prompts := make([][]int, b.documents)
@@ -319,7 +341,6 @@ func (b *benchmark) repeat(ctx context.Context, step func() error) error {
 // decode measures single tokens. Each step produces tokens one after the other for all documents at once; between the
 // steps memory is swept.
 func (b *benchmark) decode(ctx context.Context) error {
-	b.pack()
 	b.count(0, b.model.Params())
 	for _, p := range b.model.Params() {
 		b.bytes += float64(p.Bytes())

@@ -58,6 +58,11 @@ func (a *app) convert(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	r := weightsResult{Output: f.output}
+	if err := checkConversion(dir); err != nil {
+		return err
+	}
+	var notFinite []string
+	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
 	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) error {
 		if _, err := mamba.Convert(ctx, dir, tmp, o); err != nil {
 			return err
@@ -70,7 +75,24 @@ func (a *app) convert(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	a.warnNotFinite(notFinite, r.Tensors)
 	return a.Result(r, fmt.Sprintf("wrote %s: %d tensors", r.Output, r.Tensors))
+}
+
+// checkConversion refuses a model whose tensors do not fit into memory one at a time.
+func checkConversion(dir string) error {
+	c, err := mamba.LoadConfig(dir)
+	if err != nil {
+		return err
+	}
+	return recipe.CheckConversion(c)
+}
+
+// warnNotFinite warns of tensors that were written with NaN or infinite numbers.
+func (a *app) warnNotFinite(names []string, of int) {
+	if len(names) > 0 {
+		a.Warn("%s", recipe.NotFinite(names, of))
+	}
 }
 
 // countTensors returns the number of tensors that a directory's weights have.

@@ -13,7 +13,6 @@ import (
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/format"
-	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer/recipe"
 )
@@ -103,11 +102,16 @@ func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	}
 	defer t.Close()
 	c := &modelCheck{Dir: dir, Tensors: len(t.Names()), Bytes: t.Bytes()}
-	if _, err := mamba.Load(dir, mamba.LoadOptions{}); err != nil {
+	collectEarly()
+	m, err := recipe.LoadModel(ctx, dir, "", recipe.LoadOptions{})
+	if err != nil {
 		return c, err
 	}
-	tokenizer, err := recipe.LoadTokenizer(ctx, nil, dir)
-	c.Tokenizer = tokenizer != nil
+	c.Tokenizer = m.Tokenizer != nil
+	notFinite, err := t.NotFinite(ctx)
+	if err == nil && len(notFinite) > 0 {
+		err = fmt.Errorf("model %s: %s", dir, recipe.NotFinite(notFinite, c.Tensors))
+	}
 	return c, err
 }
 

@@ -60,6 +60,11 @@ func (a *app) export(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	if err := checkConversion(dir); err != nil {
+		return err
+	}
+	var notFinite []string
+	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
@@ -68,6 +73,7 @@ func (a *app) export(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	a.warnNotFinite(notFinite, n)
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
 }
 
@@ -85,6 +91,11 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
+	notFinite, err := d.NotFinite(ctx)
+	if err != nil {
+		return err
+	}
+	a.warnNotFinite(notFinite, d.Tensors())
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = d.WriteGGUF(tmp, recipe.TieOf(c))

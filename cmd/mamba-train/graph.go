@@ -46,8 +46,9 @@ func (a *app) graphCommand() *cobra.Command {
 }
 
 func (a *app) graph(f graphFlags) error {
-	if f.layers < 1 || f.rows < 1 {
-		return cli.Misusef("--layers and --rows must be at least 1, got %d and %d", f.layers, f.rows)
+	const most = 1 << 10 // nobody sees anything in a larger picture
+	if f.layers < 1 || f.rows < 1 || f.layers > most || f.rows > most {
+		return cli.Misusef("--layers and --rows must be between 1 and %d, got %d and %d", most, f.layers, f.rows)
 	}
 	if f.format == "" && filepath.Ext(f.output) == ".svg" {
 		f.format = "svg"
@@ -57,7 +58,7 @@ func (a *app) graph(f graphFlags) error {
 	}
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
-	m, err := recipe.NewModel(c, mamba.InitMambaSSM, 1)
+	m, err := recipe.NewModel(c, mamba.InitMambaSSM, 1, mamba.LoadOptions{})
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	m, err := mamba.Outline(sizes, mamba.LoadOptions{})
+	m, err := recipe.Outline(sizes, mamba.LoadOptions{})
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	}
 	if sizes, err := recipe.Sizes(name); err == nil {
 		tie = recipe.TieOf(sizes)
-		if m, err := mamba.Outline(sizes, mamba.LoadOptions{}); err == nil {
+		if m, err := recipe.Outline(sizes, mamba.LoadOptions{}); err == nil {
 			for _, p := range m.Params() {
 				r.Parameters += p.Size()
 			}

@@ -72,7 +72,8 @@ func (a *app) initModel(f initFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
-	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed)
+	collectEarly()
+	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed, mamba.LoadOptions{})
 	if err != nil {
 		return err
 	}

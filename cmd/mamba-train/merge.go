@@ -88,6 +88,7 @@ func (a *app) merge(f mergeFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
+	collectEarly()
 	m, err := a.openMerge(ctx, f.model, f.adapters)
 	if err != nil {
 		return cli.WithSignal(ctx, err)

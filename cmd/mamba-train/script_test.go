@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":    runCode,
 			"cutfile": cutFile,
+			"poison":  poison,
 		},
 	})
 }
@@ -115,6 +116,20 @@ func runCode(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the message holds a stack trace")
 		}
 	}
+}
+
+// poison makes the last element of a safetensors file NaN: poison FILE.
+func poison(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: poison FILE")
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	info, err := f.Stat()
+	ts.Check(err)
+	_, err = f.WriteAt([]byte{0, 0, 0xc0, 0x7f}, info.Size()-4)
+	ts.Check(err)
 }
 
 // cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.

@@ -38,6 +38,7 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	collectEarly()
 	m, err := a.openMerge(ctx, f.base, f.adapters)
 	if err != nil {
 		return cli.WithSignal(ctx, err)

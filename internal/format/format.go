@@ -38,6 +38,15 @@ func Counted(n int, noun string) string {
 	return Count(n) + " " + noun
 }
 
+// Few lists the first of some names and counts the others: a, b, c and 40 more.
+func Few(names []string) string {
+	const most = 3
+	if more := len(names) - most; more > 1 {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %s more", Count(more))
+	}
+	return strings.Join(names, ", ")
+}
+
 // Duration writes a time as people say it: 45 s, 3 min 20 s, 2 h 5 min, 3 d 4 h.
 func Duration(d time.Duration) string {
 	s := int(math.Round(d.Seconds()))

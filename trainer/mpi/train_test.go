@@ -66,7 +66,7 @@ func (r *run) task(t *testing.T) trainer.Task {
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = vocabulary, hidden, 2, 4
 	c.IntermediateSize, c.TimeStepRank = 2*hidden, 8
-	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)))
+	m, err := mamba.New(c, mamba.InitMambaSSM, rand.New(rand.NewPCG(1, 2)), mamba.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

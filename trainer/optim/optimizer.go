@@ -134,16 +134,24 @@ func volume(shape []int) int {
 
 // Bytes returns the memory that the optimiser of the settings needs for the trainable ones of params.
 func Bytes(c Config, params []*ag.Param) int64 {
+	var shapes [][]int
+	for _, p := range params {
+		if p.Trainable() {
+			shapes = append(shapes, p.Shape())
+		}
+	}
+	return BytesOf(c, shapes)
+}
+
+// BytesOf is [Bytes] for trainable parameters of the given shapes.
+func BytesOf(c Config, shapes [][]int) int64 {
 	newRule, ok := rules[c.Optim]
 	if !ok {
 		return 0
 	}
 	r, n := newRule(c), 0
-	for _, p := range params {
-		if !p.Trainable() {
-			continue
-		}
-		for _, m := range r.memory(p.Shape()) {
+	for _, shape := range shapes {
+		for _, m := range r.memory(shape) {
 			n += volume(m.shape)
 		}
 	}

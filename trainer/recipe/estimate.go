@@ -13,6 +13,7 @@ import (
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
+	"mambatrain/trainer/optim"
 )
 
 // Estimate is what is known of a run without its weights and its data.
@@ -30,11 +31,28 @@ func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
 	if err != nil {
 		return Estimate{}, err
 	}
-	e := Estimate{}
+	e := Estimate{Rows: c.MaxTokens}
 	e.Parameters, e.Trainable = r.size()
-	e.Rows, e.Memory, err = r.fit(c.longest(), c.largest())
+	if e.Rows > 0 {
+		e.Memory, err = r.estimate(e.Rows)
+	} else {
+		e.Rows, e.Memory, err = r.fit(c.longest(), c.largest())
+	}
 	return e, err
 }
+
+// ForwardMemory returns the memory of computing the loss of rows rows without training anything.
+func (c *Config) ForwardMemory(sizes mamba.Config, rows int) (Memory, error) {
+	m, err := c.outlineModel(sizes)
+	if err != nil {
+		return Memory{}, err
+	}
+	r := &Run{Config: *c, Model: m}
+	return r.estimate(rows)
+}
+
+// Check returns a fault if a run or a step needs more memory than there is. saving says what would need less.
+func (c *Config) Check(m Memory, saving string) error { return c.refuse(m, saving) }
 
 // outline returns a run with a model that has shapes but no values, and its adapter.
 func outline(c *Config, sizes mamba.Config) (*Run, error) {
@@ -57,13 +75,34 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	return r, invalid(err)
 }
 
-// outlineBase is outline without the adapter.
-func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
-	m, err := mamba.Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
+// outlineModel returns a model that has sizes and no numbers.
+func (c *Config) outlineModel(sizes mamba.Config) (*mamba.Model, error) {
+	m, err := Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
 	if err != nil {
 		return nil, err
 	}
 	m.Checkpointing = c.GradientCheckpointing
+	return m, nil
+}
+
+// Outline is [mamba.Outline], unless a single tensor is larger than memory.
+func Outline(sizes mamba.Config, o mamba.LoadOptions) (*mamba.Model, error) {
+	_, largest, err := mamba.Footprint(sizes, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkMemoryFor("the model's largest tensor", largest, "check the sizes in its config.json"); err != nil {
+		return nil, err
+	}
+	return mamba.Outline(sizes, o)
+}
+
+// outlineBase is outline without the adapter.
+func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
+	m, err := c.outlineModel(sizes)
+	if err != nil {
+		return nil, err
+	}
 	r := &Run{Config: *c, Model: m}
 	if c.LoRA != nil || c.Adapter != "" {
 		return r, nil
@@ -87,12 +126,22 @@ func (c *Config) adapter() (*lora.Config, error) {
 	return &d.Config, nil
 }
 
-// adapterMemory is what a fresh adapter takes, without the optimiser's numbers for it.
+// adapterMemory is what a fresh adapter takes.
 func (r *Run) adapterMemory(l lora.Config) (trainer.Memory, error) {
-	n, err := lora.Size(r.Model, l)
+	shapes, err := lora.Shapes(r.Model, l)
+	if err != nil {
+		return trainer.Memory{}, targetError(err, l.TargetModules.Names, r.Model.Slots())
+	}
 	const float32Bytes = 4
-	bytes := float32Bytes * int64(n)
-	return trainer.Memory{Weights: bytes, Gradients: bytes}, targetError(err, l.TargetModules.Names, r.Model.Slots())
+	bytes := int64(0)
+	for _, shape := range shapes {
+		n := int64(float32Bytes)
+		for _, dim := range shape {
+			n *= int64(dim)
+		}
+		bytes += n
+	}
+	return trainer.Memory{Weights: bytes, Gradients: bytes, Optimizer: optim.BytesOf(r.Config.Train.Config, shapes)}, nil
 }
 
 // checkConstantMemory refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.
@@ -107,7 +156,7 @@ func checkConstantMemory(c *Config, sizes mamba.Config) error {
 		if err != nil {
 			return err
 		}
-		m.Weights, m.Gradients = m.Weights+a.Weights, m.Gradients+a.Gradients
+		m.Weights, m.Gradients, m.Optimizer = m.Weights+a.Weights, m.Gradients+a.Gradients, m.Optimizer+a.Optimizer
 		saving = "try a smaller lora.r or precision: bf16"
 	}
 	return c.refuse(m, saving)
@@ -137,7 +186,7 @@ func (c *Config) largest() int {
 	if c.Data.CarryState {
 		return c.longest()
 	}
-	return c.longest() * c.Train.PerDeviceTrainBatchSize
+	return int(saturated(int64(c.longest()), int64(c.Train.PerDeviceTrainBatchSize)))
 }
 
 // presetName finds a published size in the name of a model.

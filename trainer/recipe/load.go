@@ -28,7 +28,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 		return err
 	}
 	if r.FromScratch {
-		r.Model, err = NewModel(sizes, mamba.Init(c.Init), uint64(c.Seed))
+		r.Model, err = NewModel(sizes, mamba.Init(c.Init), uint64(c.Seed), mamba.LoadOptions{})
 		if err != nil {
 			return err
 		}

@@ -1,31 +1,130 @@
 package recipe
 
 import (
+	"io/fs"
+	"math"
 	"os"
+	"path"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// MachineMemory returns the memory that this process may use, in bytes: the machine's, or its container's share. 0 means
-// that it is unknown.
+// MachineMemory returns the memory that this process may use in bytes: the machine's, or the tightest limit of a control
+// group that it is in, directly or by one above, or of its resource limits. 0 means that nobody knows.
 func MachineMemory() int64 {
-	total := int64(0)
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
-				kib, _ := strconv.ParseInt(f[1], 10, 64)
-				total = kib << 10
-			}
+	limit := memoryLimit(os.DirFS("/"))
+	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA} {
+		var r unix.Rlimit
+		if unix.Getrlimit(resource, &r) == nil && r.Cur < math.MaxInt64 {
+			limit = tighter(limit, int64(r.Cur))
 		}
 	}
-	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		b, err := os.ReadFile(path)
-		if err != nil {
+	return limit
+}
+
+// tighter returns the smaller of two limits, of which 0 is none.
+func tighter(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// memoryLimit reads the memory of the machine and the limits of control groups from a file system's proc and sys.
+func memoryLimit(root fs.FS) int64 {
+	limit := int64(0)
+	for line := range strings.Lines(text(root, "proc/meminfo")) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			limit = kib << 10
+		}
+	}
+	mounts := controlGroupMounts(text(root, "proc/self/mountinfo"))
+	for line := range strings.Lines(text(root, "proc/self/cgroup")) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3) // number:controllers:path
+		if len(f) < 3 {
 			continue
 		}
-		if limit, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && limit > 0 && (total == 0 || limit < total) {
-			total = limit
+		switch {
+		case f[1] == "":
+			limit = tighter(limit, mounts.unified.limit(root, f[2], "memory.max"))
+		case strings.Contains(","+f[1]+",", ",memory,"):
+			limit = tighter(limit, mounts.memory.limit(root, f[2], "memory.limit_in_bytes"))
+			limit = tighter(limit, inherited(text(root, path.Join(mounts.memory.at(f[2]), "memory.stat"))))
 		}
 	}
-	return total
+	return limit
+}
+
+func text(root fs.FS, name string) string {
+	b, _ := fs.ReadFile(root, strings.TrimPrefix(name, "/"))
+	return string(b)
+}
+
+// hierarchy is where the control groups of one kind are mounted.
+type hierarchy struct {
+	mount string // directory
+	group string // that it shows; / for all
+}
+
+// at returns the directory of a group.
+func (h hierarchy) at(group string) string {
+	below, ok := strings.CutPrefix(group, strings.TrimSuffix(h.group, "/"))
+	if !ok || strings.Contains(group, "..") { // outside of what this container sees
+		below = ""
+	}
+	return path.Join(h.mount, below)
+}
+
+// limit returns the tightest limit of a group and those above it, 0 for none.
+func (h hierarchy) limit(root fs.FS, group, file string) int64 {
+	if h.mount == "" {
+		return 0
+	}
+	limit := int64(0)
+	for dir := h.at(group); ; dir = path.Dir(dir) {
+		n, err := strconv.ParseInt(strings.TrimSpace(text(root, path.Join(dir, file))), 10, 64)
+		if err == nil && n > 0 {
+			limit = tighter(limit, n)
+		}
+		if len(dir) <= len(h.mount) {
+			return limit
+		}
+	}
+}
+
+// inherited returns the limit that version 1 has computed over the groups above, those outside of a container included.
+func inherited(stat string) int64 {
+	for line := range strings.Lines(stat) {
+		if digits, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// groupMounts are the hierarchies that have limits of memory: that of version 2, and one of version 1.
+type groupMounts struct{ unified, memory hierarchy }
+
+// controlGroupMounts finds them in /proc/self/mountinfo. Where that does not name them, they are taken to be in their usual
+// places.
+func controlGroupMounts(mountinfo string) groupMounts {
+	m := groupMounts{hierarchy{"/sys/fs/cgroup", "/"}, hierarchy{"/sys/fs/cgroup/memory", "/"}}
+	for line := range strings.Lines(mountinfo) {
+		before, after, ok := strings.Cut(line, " - ")
+		f, kind := strings.Fields(before), strings.Fields(after) // id parent device root mount …; type source options
+		if !ok || len(f) < 5 || len(kind) < 3 {
+			continue
+		}
+		switch h := (hierarchy{f[4], f[3]}); {
+		case kind[0] == "cgroup2":
+			m.unified = h
+		case kind[0] == "cgroup" && strings.Contains(","+kind[2]+",", ",memory,"):
+			m.memory = h
+		}
+	}
+	return m
 }

@@ -7,6 +7,8 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
+	"mambatrain/lora"
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 	"mambatrain/trainer/optim"
 )
@@ -60,9 +62,9 @@ func (r *Run) lengths() (longest, largest int) {
 	case c.Data.CarryState: // documents of a micro-batch run one by one
 		return longest, longest
 	case c.Data.Packing && c.Data.MaxLength > 0:
-		return longest, max(longest, batch*c.Data.MaxLength)
+		return longest, max(longest, int(saturated(int64(batch), int64(c.Data.MaxLength))))
 	case c.Data.Packing:
-		return longest, batch * longest
+		return longest, int(saturated(int64(batch), int64(longest)))
 	}
 	lengths := r.Data.Lengths()
 	slices.Sort(lengths)
@@ -74,11 +76,25 @@ func (r *Run) lengths() (longest, largest int) {
 
 // estimate returns the memory of the run with a graph of the given capacity, without allocating it.
 func (r *Run) estimate(rows int) (Memory, error) {
-	g := ag.NewGraph(ag.Options{Rows: rows, Carry: r.Config.Data.CarryState})
-	activations, err := g.Estimate(r.Model.Loss(g))
 	m := r.constantMemory()
-	m.Activations = activations
+	// One value for each row: with more than the limit there is no need to record the graph, which has arrays of that length.
+	if perRow := int64(4 * r.Model.Config.HiddenSize); int64(rows) > r.Config.Limit()/perRow {
+		m.Activations = saturated(int64(rows), perRow)
+		return m, nil
+	}
+	g := ag.NewGraph(ag.Options{Rows: rows, Carry: r.Config.Data.CarryState})
+	var err error
+	m.Activations, err = g.Estimate(r.Model.Loss(g))
 	return m, err
+}
+
+// saturated returns a·b of two counts, at most a number that is beyond any memory.
+func saturated(a, b int64) int64 {
+	const most = 1 << 60
+	if b > 0 && a > most/b {
+		return most
+	}
+	return a * b
 }
 
 // constantMemory returns the memory that is in use during the whole run.
@@ -137,6 +153,61 @@ func (c *Config) refuse(m Memory, saving string) error {
 		what = "memory_limit is"
 	}
 	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
+}
+
+// checkMemoryFor returns a fault if what a command does needs more memory than the machine, or a limit on this process,
+// has. work says what needs it, saving what would need less.
+func checkMemoryFor(work string, bytes int64, saving string) error {
+	if limit := machineLimit(); bytes > limit {
+		return fault.Fault{Path: "memory", Problem: fmt.Sprintf("%s needs about %v and the machine has %v; %s", work, format.Bytes(bytes), format.Bytes(limit), saving)}
+	}
+	return nil
+}
+
+// checkFootprint refuses a model that does not fit, with more bytes for what is loaded along with it.
+func checkFootprint(sizes mamba.Config, o mamba.LoadOptions, more int64) error {
+	bytes, largest, err := mamba.Footprint(sizes, o)
+	if err != nil {
+		return err
+	}
+	if o.BF16 || o.Packed { // one at a time comes from another form
+		bytes += largest
+	}
+	saving := "try precision bf16 or a smaller model"
+	if o.BF16 {
+		saving = "try a smaller model"
+	}
+	return checkMemoryFor("the model", bytes+more+ownMemory, saving)
+}
+
+// CheckConversion returns a fault if a model has tensors too large to be converted one at a time.
+func CheckConversion(sizes mamba.Config) error {
+	_, largest, err := mamba.Footprint(sizes, mamba.LoadOptions{})
+	if err != nil {
+		return err
+	}
+	const forms = 4 // as read, in float32, changed, as written
+	return checkMemoryFor("the model's largest tensor", forms*largest+ownMemory, "check the sizes in its config.json")
+}
+
+// adapterBytes returns what an adapter takes in memory, where it is float32 whatever it is in its file; d may be nil.
+func adapterBytes(d *lora.Directory) int64 {
+	if d == nil {
+		return 0
+	}
+	return 2 * d.Bytes()
+}
+
+// load reads a model if it fits into memory together with more bytes.
+func load(dir string, o mamba.LoadOptions, more int64) (*mamba.Model, error) {
+	sizes, err := mamba.LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFootprint(sizes, o, more); err != nil {
+		return nil, err
+	}
+	return mamba.Load(dir, o)
 }
 
 // saving names the settings that would make the run smaller.

@@ -9,6 +9,7 @@ import (
 
 	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -136,8 +137,13 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 	if err != nil {
 		return r, err
 	}
-	if err := weights.SaveShards(dir, until(ctx, merged.Entries), nil, o.ShardBytes); err != nil {
+	var notFinite []string
+	watched := weights.Watched(until(ctx, merged.Entries), func(name string) { notFinite = append(notFinite, name) })
+	if err := weights.SaveShards(dir, watched, nil, o.ShardBytes); err != nil {
 		return r, err
+	}
+	if len(notFinite) > 0 {
+		return r, fmt.Errorf("merge: %s; nothing was written", NotFinite(notFinite, len(watched)))
 	}
 	c := m.config
 	c.TieWordEmbeddings = m.tie != lora.Tie{} && !merged.Untied
@@ -153,6 +159,15 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 	r = MergeReport{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
 	r.Difference, err = m.prove(ctx, dir, want)
 	return r, err
+}
+
+// NotFinite says that tensors of a model, of which there are so many, have numbers that are not finite.
+func NotFinite(names []string, of int) string {
+	verb := "have"
+	if len(names) == 1 {
+		verb = "has"
+	}
+	return fmt.Sprintf("%d of %d tensors %s numbers that are not finite (NaN or infinite): %s", len(names), of, verb, format.Few(names))
 }
 
 func (m *Merge) options(dtype weights.DType) lora.MergeOptions {
@@ -174,7 +189,7 @@ func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 // adaptedLogits returns the logits of the adapted model for the probe, nil for several adapters or a share other than 1. It
 // also checks that base and adapter fit before anything is written.
 func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
-	model, err := mamba.Load(m.Base, mamba.LoadOptions{})
+	model, err := load(m.Base, mamba.LoadOptions{}, adapterBytes(m.adapters[0].Directory))
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +243,9 @@ func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64
 // Undo writes the base's weights into dir, bit for bit, after checking that every tensor of the merged model is what the
 // adapters make of them. It returns the number of tensors.
 func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOptions) (int, error) {
+	if err := CheckConversion(m.config); err != nil {
+		return 0, err
+	}
 	t, err := weights.Open(merged)
 	if err != nil {
 		return 0, err

@@ -44,7 +44,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
-	m, err := mamba.Load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: d == nil || leavesBaseAlone(d.Config)})
+	m, err := load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: d == nil || leavesBaseAlone(d.Config)}, adapterBytes(d))
 	if err != nil {
 		return nil, err
 	}

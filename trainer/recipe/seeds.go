@@ -14,9 +14,13 @@ const (
 	splitStream   = 0x73706c6974
 )
 
-// NewModel returns a model with new weights. The same seed gives the same weights as a run from scratch has.
-func NewModel(sizes mamba.Config, scheme mamba.Init, seed uint64) (*mamba.Model, error) {
-	return mamba.New(sizes, scheme, rand.New(rand.NewPCG(seed, initStream)))
+// NewModel returns a model with new weights. The same seed gives the same weights as a run from scratch has. A model that
+// does not fit into memory is a fault.
+func NewModel(sizes mamba.Config, scheme mamba.Init, seed uint64, o mamba.LoadOptions) (*mamba.Model, error) {
+	if err := checkFootprint(sizes, o, 0); err != nil {
+		return nil, err
+	}
+	return mamba.New(sizes, scheme, rand.New(rand.NewPCG(seed, initStream)), o)
 }
 
 // NewAdapter puts new adapters into a model. The same seed gives the same adapters as in a run.

@@ -23,14 +23,14 @@ func (r *Run) compile() (err error) {
 	if err := r.checkMemory(); err != nil {
 		return err
 	}
-	PackFrozen(r.Model)
+	packFrozen(r.Model)
 	g := ag.NewGraph(ag.Options{Rows: r.Rows, Carry: r.Config.Data.CarryState})
 	r.program, err = g.Compile(r.Model.Loss(g))
 	return err
 }
 
-// PackFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
-func PackFrozen(m *mamba.Model) {
+// packFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
+func packFrozen(m *mamba.Model) {
 	for _, s := range m.Slots() {
 		if w := s.Weight(); !w.Trainable() {
 			w.PackOnly()

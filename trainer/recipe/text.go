@@ -41,6 +41,13 @@ func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([
 			return found
 		}
 	}
+	need := mamba.GenerateMemory(m.Config, len(prompts), g) + ownMemory
+	for _, p := range m.Params() {
+		need += p.Bytes()
+	}
+	if err := checkMemoryFor("the generation", need, "try fewer beams or prompts"); err != nil {
+		return nil, err
+	}
 	if o.Stream != nil {
 		s := stream{tokens: m.Tokenizer.Stream(), stops: stops, write: o.Stream}
 		g.OnToken = func(_, id int) { s.next(id) }
