@@ -23,18 +23,16 @@ func (r *run) attribute(v Value, id string) (Value, error) {
 // attributeOnly is Python's getattr in the sandbox of Jinja2, which hides what begins with an underscore and what
 // changes a list or dict.
 func (r *run) attributeOnly(v Value, id string) (Value, bool, error) {
-	switch v := v.(type) {
-	case *undefined:
-		return nil, false, v
-	case *namespace:
-		a, ok := v.attrs.Get(id)
+	if ns, ok := v.(*namespace); ok {
+		a, ok := ns.attrs.Get(id)
 		return a, ok, nil
 	}
-	if strings.HasPrefix(id, "__") && strings.HasSuffix(id, "__") && slices.Contains(dunders, id) ||
-		slices.Contains(changing[typeName(v)], id) {
+	if strings.HasPrefix(id, "__") && slices.Contains(dunders, id) || slices.Contains(changing[typeName(v)], id) {
 		return &undefined{hint: "access to attribute " + quote(id) + " of '" + typeName(v) + "' object is unsafe"}, true, nil
 	}
 	switch v := v.(type) {
+	case *undefined:
+		return nil, false, v
 	case *loopValue:
 		return v.attr(id)
 	case *macroValue:

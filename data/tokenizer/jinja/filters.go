@@ -468,7 +468,7 @@ const noBase = -1
 
 // parseInt is int(s, base); a string that is no integer is read as a float, and one that is none is otherwise.
 func parseInt(s string, base int, otherwise Value) (Value, error) {
-	if !isASCII(s) && strings.IndexFunc(s, func(c rune) bool { return c > 0x7f && unicode.IsDigit(c) }) >= 0 {
+	if hasOtherDigits(s) {
 		return nil, unsupported("int of digits beyond ASCII")
 	}
 	s = strings.TrimFunc(s, isSpace)
@@ -480,6 +480,11 @@ func parseInt(s string, base int, otherwise Value) (Value, error) {
 		return otherwise, nil
 	}
 	return truncated(f)
+}
+
+// hasOtherDigits reports whether s has digits that Python reads as numbers, too.
+func hasOtherDigits(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c > unicode.MaxASCII && unicode.IsDigit(c) }) >= 0
 }
 
 // parseDigits reads an integer; ok is false where s is none.
@@ -570,8 +575,8 @@ func filterFloat(_ *run, v Value, c *callArgs) (Value, error) {
 		return f, nil
 	}
 	if s, ok := asText(v); ok {
-		if !isASCII(s) {
-			return nil, unsupported("float of characters beyond ASCII")
+		if hasOtherDigits(s) {
+			return nil, unsupported("float of digits beyond ASCII")
 		}
 		if f, ok := parseFloat(s); ok {
 			return f, nil

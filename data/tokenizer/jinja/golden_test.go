@@ -19,7 +19,7 @@ type golden struct {
 	Date                         bool     // today's date is in the text
 }
 
-func readGolden(t *testing.T, path string) []golden {
+func readGolden(t testing.TB, path string) []golden {
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func readGolden(t *testing.T, path string) []golden {
 }
 
 // conversations are the variables of the golden renderings.
-func conversations(t *testing.T, path string) map[string]map[string]Value {
+func conversations(t testing.TB, path string) map[string]map[string]Value {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

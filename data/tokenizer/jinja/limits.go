@@ -7,7 +7,7 @@ import (
 
 // A template from a stranger gets this much of the machine.
 const (
-	maxSteps  = 20_000_000 // nodes evaluated and items visited
+	maxSteps  = 10_000_000 // nodes evaluated and items visited
 	maxText   = 16 << 20   // bytes of one string, and of the output
 	maxMemory = 1 << 30    // bytes of all strings and lists ever made
 	maxRange  = 100_000    // numbers of a range, as in Jinja2's sandbox
@@ -37,7 +37,7 @@ func (l *limits) step(n int) error {
 	before := l.steps
 	l.steps += n
 	if l.steps > maxSteps || n < 0 {
-		return errors.New("the template runs too long: more than 20 million steps")
+		return errors.New("the template runs too long: more than 10 million steps")
 	}
 	if before>>10 != l.steps>>10 {
 		return l.ctx.Err()
@@ -54,7 +54,7 @@ func (l *limits) alloc(n int) error {
 	if l.memory > maxMemory {
 		return errors.New("the template takes too much memory: more than 1 GiB of texts and lists")
 	}
-	return l.step(n >> 6)
+	return l.step(n >> 7)
 }
 
 // allocItems counts a list of n items that is about to be made.
