@@ -61,7 +61,7 @@ func (n *GatedNorm[T]) Backward(g GatedNormGrad[T], do Mat[T]) {
 		if parts != nil {
 			dw = parts[lo/rowsSummed*d:][:d]
 		}
-		work := newArena[T](4 * blocksOf16(d))
+		work := newArena[T](4 * wholeVectors(d))
 		defer work.release()
 		dy, dz := work.take(d), work.take(d)
 		room := [2][]T{work.take(d), work.take(d)}
