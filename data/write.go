@@ -23,6 +23,9 @@ func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Toke
 	if err != nil {
 		return Stats{}, err
 	}
+	if err := source.CheckOutput(sets, output); err != nil {
+		return Stats{}, err
+	}
 	file, err := atomicfile.Create(filepath.Dir(output))
 	if err != nil {
 		return Stats{}, fmt.Errorf("data: %s: %w", output, err)
@@ -43,9 +46,9 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 	if err != nil {
 		return Stats{}, err
 	}
-	stats := Stats{MaxToken: -1}
+	stats, j := Stats{MaxToken: -1}, new(joints)
 	for _, in := range inputs {
-		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true}
+		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true, joints: j}
 		err := p.run(ctx, func(t *source.Tokens, s Stats) error {
 			stats.add(s)
 			if err := out.Write(t); err != nil {
@@ -56,7 +59,9 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 		if err != nil {
 			return stats, errors.Join(err, out.Close())
 		}
+		j.endSource()
 	}
+	j.tell(c.Warn)
 	if err := out.Close(); err != nil {
 		return stats, fmt.Errorf("data: %s: %w", name, err)
 	}

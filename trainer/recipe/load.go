@@ -101,6 +101,9 @@ func (r *Run) continueAdapter() (err error) {
 func (r *Run) dataConfig() data.Config {
 	c := r.Config.Data.Config
 	c.Hub = r.options.Hub
+	if r.options.Comm.Rank() == 0 {
+		c.Warn = r.options.Warn
+	}
 	return c
 }
 
