@@ -63,7 +63,7 @@ func openData(ctx context.Context, in Sources, t *tokenizer.Tokenizer, vocabular
 	}
 	if err := d.CheckVocabulary(vocabulary); err != nil {
 		d.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, wayOut(t, vocabulary))
 	}
 	return d, nil
 }
