@@ -39,6 +39,8 @@ func (Disk) Rename(from, to string) error { return os.Rename(from, to) }
 func (Disk) RemoveAll(path string) error  { return os.RemoveAll(path) }
 func (Disk) Sync(path string) error       { return Sync(path) }
 
+func (Disk) own(path string) (release func(), err error) { return own(path) }
+
 // Names of temporary files are these with 16 hexadecimal digits between them.
 const (
 	prefix = ".mamba-train-"
@@ -60,8 +62,12 @@ func IsTemporary(name string) bool {
 // replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
 // nothing else is left; errors name path, not the temporary file.
 func replace(fsys FS, path string, fill func(w io.Writer) error) error {
-	tmp := temporary(path)
-	err := create(fsys, tmp, fill)
+	tmp, f, release, err := createOwned(fsys, path)
+	if err != nil {
+		return named(path, tmp, err)
+	}
+	defer release()
+	err = writeAll(f, fill)
 	if err == nil {
 		err = fsys.Sync(tmp)
 	}
@@ -75,13 +81,33 @@ func replace(fsys FS, path string, fill func(w io.Writer) error) error {
 	return fsys.Sync(filepath.Dir(path))
 }
 
-func create(fsys FS, tmp string, fill func(w io.Writer) error) error {
-	f, err := fsys.Create(tmp)
-	if err != nil {
-		return err
+// createOwned makes a temporary file for path that, on the disk, this process owns until release.
+func createOwned(fsys FS, path string) (tmp string, f io.WriteCloser, release func(), err error) {
+	disk, isDisk := fsys.(interface {
+		own(path string) (func(), error)
+	})
+	if isDisk {
+		sweep(filepath.Dir(path))
 	}
+	for try := 1; ; try++ {
+		tmp, release = temporary(path), func() {}
+		if f, err = fsys.Create(tmp); err != nil || !isDisk {
+			return tmp, f, release, err
+		}
+		if release, err = disk.own(tmp); err == nil {
+			return tmp, f, release, nil
+		}
+		f.Close()
+		if fsys.RemoveAll(tmp); try == tries {
+			return tmp, nil, nil, err
+		}
+	}
+}
+
+// writeAll fills and closes a file.
+func writeAll(f io.WriteCloser, fill func(w io.Writer) error) error {
 	w := bufio.NewWriterSize(f, 1<<20)
-	err = fill(w)
+	err := fill(w)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -100,27 +126,52 @@ func ReplaceFile(fsys FS, path string, content []byte) error {
 }
 
 // Write creates or replaces the file at path with what fill writes, on the disk. After an error, the old file is untouched
-// and nothing else is left; errors name path, not the temporary file.
-func Write(path string, fill func(w io.Writer) error) error { return replace(Disk{}, path, fill) }
+// and nothing else is left; errors name path, not the temporary file. A symbolic link is replaced and not followed; a device
+// or a pipe is written to.
+func Write(path string, fill func(w io.Writer) error) error {
+	if isSpecial(path) {
+		return writeInto(path, fill)
+	}
+	return replace(Disk{}, path, fill)
+}
 
 // WriteFile is [Write] with the whole contents at hand.
-func WriteFile(path string, content []byte) error { return ReplaceFile(Disk{}, path, content) }
+func WriteFile(path string, content []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
 
 // File is a new file under a temporary name, for contents that are written over time or read back before they are
 // complete. It ends with Commit or Abort.
-type File struct{ *os.File }
+type File struct {
+	*os.File
+	release func()
+}
 
 // Create makes a file in dir with the permissions of any new file.
 func Create(dir string) (*File, error) {
-	f, err := os.OpenFile(temporary(filepath.Join(dir, "x")), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return nil, err
+	sweep(dir)
+	for try := 1; ; try++ {
+		f, err := os.OpenFile(temporary(filepath.Join(dir, "x")), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		if err != nil {
+			return nil, err
+		}
+		release, err := own(f.Name())
+		if err == nil {
+			return &File{f, release}, nil
+		}
+		f.Close()
+		if os.Remove(f.Name()); try == tries {
+			return nil, err
+		}
 	}
-	return &File{f}, nil
 }
 
 // Commit makes the file durable and moves it to path. After an error it is gone.
 func (f *File) Commit(path string) error {
+	defer f.release()
 	err := errors.Join(f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
@@ -134,6 +185,7 @@ func (f *File) Commit(path string) error {
 
 // Abort removes the file.
 func (f *File) Abort() {
+	defer f.release()
 	f.Close()
 	os.Remove(f.Name())
 }

@@ -42,6 +42,30 @@ func Try(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
+// Hold takes the lock of a file or directory that exists, as [Try] does, and does not write to it.
+func Hold(path string) (*Lock, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	held, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Stat(path); err == nil && !os.SameFile(held, there) {
+			err = os.ErrNotExist // removed, and something else is there
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Lock{f}, nil
+}
+
 // poll is how often Wait tries again.
 const poll = 100 * time.Millisecond
 

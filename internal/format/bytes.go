@@ -39,11 +39,10 @@ func (b Bytes) MarshalYAML() (any, error) {
 	if b == 0 {
 		return "", nil
 	}
-	return b.Exact(), nil
+	return b.exact(), nil
 }
 
-// Exact writes the size in the largest unit that divides it.
-func (b Bytes) Exact() string {
+func (b Bytes) exact() string {
 	for _, u := range byteUnits {
 		if n := int64(u.bytes); u.name != "" && int64(b)%n == 0 {
 			return strconv.FormatInt(int64(b)/n, 10) + u.name

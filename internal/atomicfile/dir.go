@@ -1,0 +1,168 @@
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// Tests replace these.
+var osRename, osRemove = os.Rename, os.Remove
+
+// Dir is a new directory under a temporary name, for files that are to appear together. It ends with Remove, after
+// [Dir.Rename] or [Dir.MoveInto] if all went well.
+type Dir struct {
+	Path    string
+	release func()
+}
+
+// CreateDir makes a directory in parent with the permissions of any new directory.
+func CreateDir(parent string) (*Dir, error) {
+	sweep(parent)
+	for try := 1; ; try++ {
+		path := temporary(filepath.Join(parent, "x"))
+		if err := os.Mkdir(path, 0o777); err != nil {
+			return nil, &fs.PathError{Op: "mkdir", Path: parent, Err: errors.Unwrap(err)}
+		}
+		release, err := own(path)
+		if err == nil {
+			return &Dir{path, release}, nil
+		}
+		if os.RemoveAll(path); try == tries {
+			return nil, err
+		}
+	}
+}
+
+// Remove removes the directory under its temporary name.
+func (d *Dir) Remove() error {
+	defer d.release()
+	return os.RemoveAll(d.Path)
+}
+
+// Rename makes everything in the directory durable and gives it its name. There must be nothing under that name.
+func (d *Dir) Rename(path string) error {
+	if err := d.sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(d.Path, path); err != nil {
+		return named(path, d.Path, err)
+	}
+	return Sync(filepath.Dir(path))
+}
+
+// MoveInto moves the files into dir, where they replace those of the same name and those that stale, unless nil, reports.
+// A reader never sees files of before and after together: the first of keys that is among the files, without which dir means
+// nothing, is missing from dir from the first change to the last, also if the process is killed in between.
+func (d *Dir) MoveInto(dir string, keys []string, stale func(name string) bool) error {
+	if err := d.sync(); err != nil {
+		return err
+	}
+	files, err := entryNames(d.Path)
+	if err != nil {
+		return err
+	}
+	old, err := entryNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range files { // before anything is changed
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+			return &fs.PathError{Op: "replace", Path: filepath.Join(dir, name), Err: syscall.EISDIR}
+		}
+	}
+	first := slices.IndexFunc(keys, func(key string) bool { return slices.Contains(files, key) })
+	key := ""
+	if first >= 0 {
+		key = keys[first]
+		if err := remove(dir, key); err != nil {
+			return err
+		}
+	}
+	for _, name := range old {
+		if stale != nil && stale(name) && !slices.Contains(files, name) {
+			if err := osRemove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range files {
+		if name == key {
+			continue
+		}
+		if err := osRename(filepath.Join(d.Path, name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := Sync(dir); err != nil || key == "" {
+		return err
+	}
+	if err := osRename(filepath.Join(d.Path, key), filepath.Join(dir, key)); err != nil {
+		return err
+	}
+	return Sync(dir)
+}
+
+// remove removes a file and makes that durable.
+func remove(dir, name string) error {
+	err := osRemove(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return Sync(dir)
+}
+
+func entryNames(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+// sync makes the files in the directory durable, and those in directories below it.
+func (d *Dir) sync() error {
+	var dirs []string
+	err := filepath.WalkDir(d.Path, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			dirs = append(dirs, path)
+			return nil
+		}
+		return Sync(path)
+	})
+	for _, dir := range slices.Backward(dirs) {
+		if err == nil {
+			err = Sync(dir)
+		}
+	}
+	return err
+}
+
+// MkdirAll makes a directory and those above it that are missing, durably.
+func MkdirAll(dir string) error {
+	var missing []string
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			break
+		}
+		missing = append(missing, at)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	for _, made := range missing {
+		if err := Sync(filepath.Dir(made)); err != nil && !errors.Is(err, fs.ErrPermission) { // it need not be readable
+			return err
+		}
+	}
+	return nil
+}

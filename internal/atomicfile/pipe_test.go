@@ -1,0 +1,43 @@
+//go:build unix
+
+package atomicfile_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"mambatrain/internal/atomicfile"
+)
+
+// TestWriteOutput_pipe: a pipe is written to and stays one.
+func TestWriteOutput_pipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o666); err != nil {
+		t.Skip(err)
+	}
+	for _, write := range []func(string, func(io.Writer) error) error{atomicfile.WriteOutput, atomicfile.Write} {
+		got := make(chan string)
+		go func() {
+			b, _ := os.ReadFile(path)
+			got <- string(b)
+		}()
+		if err := write(path, text("through")); err != nil {
+			t.Fatal(err)
+		}
+		if s := <-got; s != "through" {
+			t.Errorf("got %q", s)
+		}
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("it is %v now, %v", info.Mode(), err)
+	}
+	if err := atomicfile.WriteOutput(os.DevNull, text("x")); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Lstat(os.DevNull); err != nil || info.Mode()&os.ModeDevice == 0 {
+		t.Errorf("%s is %v now, %v", os.DevNull, info.Mode(), err)
+	}
+}
