@@ -12,11 +12,10 @@ import (
 
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/contenthash"
-	"mambatrain/internal/inputfile"
 )
 
 // cacheVersion changes whenever the same source would give other tokens or another file.
-const cacheVersion = "3"
+const cacheVersion = "2"
 
 // cache keeps the tokenized form of one source under one setting: KEY.arrow, and KEY.json next to it, which is written
 // last and says what the other must be. Both appear whole, and two processes write the same bytes.
@@ -30,9 +29,7 @@ type cacheSummary struct {
 	CRC32C      uint32
 	Fingerprint string
 	Stats       Stats
-	Documents   []int   // of each source
-	Rows        [][]int // of the files of each source
-	Warning     string  // of the prompts and completions
+	Documents   []int // of each source
 	Check       string
 }
 
@@ -48,7 +45,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 		return nil, fmt.Errorf("data: cache: %w", err)
 	}
 	o := *b.config
-	o.Cache, o.Shuffle, o.Packing, o.MaxRowBytes = "", false, false, 0
+	o.Cache, o.Shuffle, o.Packing = "", false, false
 	settings, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -64,7 +61,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 			if err != nil {
 				return nil, err
 			}
-			parts = append(parts, []byte(f.Format), []byte(f.Encoding), []byte(f.Delimiter), sum)
+			parts = append(parts, []byte(f.Format), sum)
 		}
 	}
 	return &cache{b.config.Cache, contenthash.Sum(parts...)[:32]}, nil
@@ -72,7 +69,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 
 // fileHash returns the SHA-256 of a file.
 func fileHash(ctx context.Context, path string) ([]byte, error) {
-	f, err := inputfile.Open(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -106,7 +103,7 @@ func (c *cache) load(b *builder) bool {
 		return false
 	}
 	var s cacheSummary
-	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) || len(s.Rows) != len(s.Documents) {
+	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) {
 		return false
 	}
 	mapped, unmap, err := mapFile(c.path(".arrow"))
@@ -127,15 +124,9 @@ func (c *cache) load(b *builder) bool {
 	b.store, b.stats, b.known = st, s.Stats, s.Fingerprint
 	first := 0
 	for k, n := range s.Documents {
-		p := portion{weight: b.inputs[k].Weight, first: first, count: n}
-		for i, rows := range s.Rows[k][:min(len(s.Rows[k]), len(b.inputs[k].Files))] {
-			p.files = append(p.files, fileRows{b.inputs[k].Files[i].Path, rows})
-		}
-		b.portions = append(b.portions, p)
+		b.portions = append(b.portions, portion{weight: b.inputs[k].Weight, first: first, count: n})
 		first += n
 	}
-	b.joints.found = s.Warning
-	b.joints.tell(b.config.Warn)
 	return true
 }
 
@@ -144,13 +135,9 @@ func (c *cache) save(b *builder) error {
 	if err := b.file.commit(c.path(".arrow")); err != nil {
 		return err
 	}
-	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}, Rows: [][]int{}, Warning: b.joints.found}
+	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}}
 	for _, p := range b.portions {
-		rows := []int{}
-		for _, f := range p.files {
-			rows = append(rows, f.rows)
-		}
-		s.Documents, s.Rows = append(s.Documents, p.count), append(s.Rows, rows)
+		s.Documents = append(s.Documents, p.count)
 	}
 	s.Check = s.sum()
 	raw, err := json.MarshalIndent(s, "", "  ")

@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 )
 
 // WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels if the settings
 // mask any: one row for each row of the source, in its order, an empty list for an empty one. Nothing is cut or dropped:
-// max_length and truncation do not count. The file appears whole or not at all.
+// max_length and truncation do not count. The file appears whole or not at all, by the rules of [atomicfile.WriteOutput].
 func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, output string) (Stats, error) {
 	if err := c.check(); err != nil {
 		return Stats{}, err
@@ -23,22 +23,23 @@ func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Toke
 	if err != nil {
 		return Stats{}, err
 	}
-	if err := source.CheckOutput(sets, output); err != nil {
-		return Stats{}, err
+	for _, set := range sets {
+		for _, f := range set.Files {
+			if atomicfile.Overwrites(output, f.Path) {
+				return Stats{}, fault.Fault{Path: "output", Problem: output + " is read by this command and would be overwritten; name another"}
+			}
+		}
 	}
-	file, err := atomicfile.Create(filepath.Dir(output))
-	if err != nil {
-		return Stats{}, fmt.Errorf("data: %s: %w", output, err)
+	var stats Stats
+	var failed error
+	err = atomicfile.WriteOutput(output, func(w io.Writer) error {
+		stats, failed = writeTokens(ctx, sets, tok, &c, w, output)
+		return failed
+	})
+	if err != nil && failed == nil {
+		err = fmt.Errorf("data: %w", err)
 	}
-	stats, err := writeTokens(ctx, sets, tok, &c, file, output)
-	if err != nil {
-		file.Abort()
-		return stats, err
-	}
-	if err := file.Commit(output); err != nil {
-		return stats, fmt.Errorf("data: %w", err)
-	}
-	return stats, nil
+	return stats, err
 }
 
 func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.Tokenizer, c *Config, file io.Writer, name string) (Stats, error) {
@@ -46,9 +47,9 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 	if err != nil {
 		return Stats{}, err
 	}
-	stats, j := Stats{MaxToken: -1}, new(joints)
+	stats := Stats{MaxToken: -1}
 	for _, in := range inputs {
-		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true, joints: j}
+		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true}
 		err := p.run(ctx, func(t *source.Tokens, s Stats) error {
 			stats.add(s)
 			if err := out.Write(t); err != nil {
@@ -59,9 +60,7 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 		if err != nil {
 			return stats, errors.Join(err, out.Close())
 		}
-		j.endSource()
 	}
-	j.tell(c.Warn)
 	if err := out.Close(); err != nil {
 		return stats, fmt.Errorf("data: %s: %w", name, err)
 	}

@@ -1,6 +1,7 @@
 package lora_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -270,7 +271,7 @@ func TestBaseWithoutBackbone(t *testing.T) {
 	compareDirect(t, load(t, merged), openTensors(t, filepath.Join(from, "forward.safetensors")))
 }
 
-// A save that fails leaves the old adapter, or none, but never a mixture.
+// A save that cannot place a file leaves everything as it was.
 func TestSaveFails(t *testing.T) {
 	m := model(t, "base")
 	a, err := lora.Load(filepath.Join("testdata", "golden", "linear_only", "adapter"), m)
@@ -282,6 +283,12 @@ func TestSaveFails(t *testing.T) {
 		if err := a.Save(dir, lora.SaveOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		before := map[string][]byte{}
+		for _, name := range []string{lora.WeightsFile, lora.ConfigFile} {
+			if before[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		// A directory with something in it cannot be replaced by a file.
 		if err := os.Remove(filepath.Join(dir, blocked)); err != nil {
 			t.Fatal(err)
@@ -292,14 +299,12 @@ func TestSaveFails(t *testing.T) {
 		if err := a.Save(dir, lora.SaveOptions{}); err == nil {
 			t.Errorf("saved over %s, which is a directory", blocked)
 		}
-		var left []string
-		for _, name := range []string{lora.WeightsFile, lora.ConfigFile} {
-			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
-				left = append(left, name)
-			}
+		other := map[string]string{lora.WeightsFile: lora.ConfigFile, lora.ConfigFile: lora.WeightsFile}[blocked]
+		if after, err := os.ReadFile(filepath.Join(dir, other)); err != nil || !bytes.Equal(after, before[other]) {
+			t.Errorf("%s blocked: %s has changed, %v", blocked, other, err)
 		}
-		if want := map[string]int{lora.WeightsFile: 1, lora.ConfigFile: 0}[blocked]; len(left) != want {
-			t.Errorf("%s blocked: %v is left, want %d files", blocked, left, want)
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+			t.Errorf("%s blocked: %v is left, %v", blocked, entries, err)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,9 +24,6 @@ type SaveOptions struct {
 // then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
 // an error there is what was there before, or neither file.
 func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("lora: save: %w", err)
-	}
 	config, err := json.MarshalIndent(a.peftConfig(o), "", "  ")
 	if err != nil {
 		return fmt.Errorf("lora: save: %w", err)
@@ -36,27 +32,32 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("lora: save: %w", err)
 	}
-	sources := a.sources()
-	if err := weights.Save(filepath.Join(dir, WeightsFile), sources, metadata); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil { // the weights are new, and settings that may be old do not belong to them
-			os.Remove(filepath.Join(dir, ConfigFile))
-			os.Remove(filepath.Join(dir, WeightsFile))
-		}
-	}()
-	if err := atomicfile.WriteFile(filepath.Join(dir, ConfigFile), append(config, '\n')); err != nil {
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("lora: save: %w", err)
 	}
-	if err := a.verify(dir, sources); err != nil {
+	tmp, err := atomicfile.CreateDir(dir)
+	if err != nil {
+		return fmt.Errorf("lora: save: %w", err)
+	}
+	defer tmp.Remove()
+	sources := a.sources()
+	if err := weights.Save(filepath.Join(tmp.Path, WeightsFile), sources, metadata); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(tmp.Path, ConfigFile), append(config, '\n')); err != nil {
+		return fmt.Errorf("lora: save: %w", err)
+	}
+	if err := a.verify(tmp.Path, sources); err != nil {
 		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, err)
+	}
+	if err := tmp.MoveInto(dir, []string{ConfigFile}, nil); err != nil {
+		return fmt.Errorf("lora: save: %w", err)
 	}
 	return nil
 }
 
 func (a *Adapter) record() (map[string]string, error) {
-	r := record{Base: a.Base, Vocab: a.VocabSize, Config: a.Config, Groups: map[string][2]int{}}
+	r := record{Base: a.Base, Config: a.Config, Groups: map[string][2]int{}}
 	for _, l := range a.layers {
 		if l.adapter.To > 0 {
 			r.Groups[l.Path] = [2]int{l.adapter.From, l.adapter.To}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/nn/weights"
 )
 
@@ -58,11 +59,11 @@ func save(dir string, c Config, o SaveOptions, source func(name string, shape []
 	if o.NotFinite != nil {
 		sources = weights.Watched(sources, o.NotFinite)
 	}
-	return intoDir(dir, func() error {
-		if err := weights.SaveShards(dir, sources, o.Metadata, o.ShardBytes); err != nil {
+	return intoDir(dir, func(tmp string) error {
+		if err := weights.SaveShards(tmp, sources, o.Metadata, o.ShardBytes); err != nil {
 			return err
 		}
-		return c.Save(dir)
+		return c.Save(tmp)
 	})
 }
 
@@ -73,18 +74,30 @@ func orFloat32(dtype string) string {
 	return dtype
 }
 
-// intoDir makes dir and fills it; a directory that was not there before is removed if filling it fails.
-func intoDir(dir string, fill func() error) error {
-	_, err := os.Stat(dir)
-	fresh := errors.Is(err, os.ErrNotExist)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+// intoDir makes dir and moves what fill writes there in the place of an earlier model; a directory that was not there before
+// is removed if that fails.
+func intoDir(dir string, fill func(tmp string) error) (err error) {
+	_, err = os.Stat(dir)
+	if fresh := errors.Is(err, os.ErrNotExist); fresh {
+		defer func() {
+			if err != nil {
+				os.RemoveAll(filepath.Clean(dir))
+			}
+		}()
+	}
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("mamba: save: %w", err)
 	}
-	if err := fill(); err != nil {
-		if fresh {
-			os.RemoveAll(filepath.Clean(dir))
-		}
+	tmp, err := atomicfile.CreateDir(dir)
+	if err != nil {
+		return fmt.Errorf("mamba: save: %w", err)
+	}
+	defer tmp.Remove()
+	if err := fill(tmp.Path); err != nil {
 		return err
+	}
+	if err := tmp.MoveInto(dir, []string{ConfigFile}, weights.IsModelFile); err != nil {
+		return fmt.Errorf("mamba: save: %w", err)
 	}
 	return nil
 }

@@ -57,11 +57,10 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte{200, 10, 240, 3, 255})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		ids := make([]int, len(raw))
-		var s TextStream
-		text := ""
+		s, text := tok.Stream(), ""
 		for i, b := range raw {
 			ids[i] = int(b) * 4
-			part := s.Add(visible(tok, ids[i]))
+			part := s.Next(ids[i])
 			if !utf8.ValidString(part) {
 				t.Errorf("part %q", part)
 			}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,13 +92,21 @@ func (t *Trainer) Train(ctx context.Context, dir string) (*Tokenizer, error) {
 }
 
 func writeFiles(dir string, tokenizer, config []byte) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
+	tmp, err := atomicfile.CreateDir(dir)
+	if err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
+	}
+	defer tmp.Remove()
 	for name, raw := range map[string][]byte{"tokenizer.json": tokenizer, "tokenizer_config.json": config} {
-		if err := atomicfile.WriteFile(filepath.Join(dir, name), raw); err != nil {
+		if err := atomicfile.WriteFile(filepath.Join(tmp.Path, name), raw); err != nil {
 			return fmt.Errorf("tokenizer: %w", err)
 		}
+	}
+	if err := tmp.MoveInto(dir, []string{"tokenizer.json"}, nil); err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
 	}
 	return nil
 }

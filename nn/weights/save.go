@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/nlpodyssey/safetensors"
@@ -265,13 +266,20 @@ func removeStale(dir string, keep []string) error {
 		return fmt.Errorf("weights: %w", err)
 	}
 	for _, e := range entries {
-		name := e.Name()
-		shard, _ := filepath.Match("model-*-of-*.safetensors", name)
-		if (shard || name == ModelFile || name == IndexFile) && !slices.Contains(keep, name) {
+		if name := e.Name(); IsModelFile(name) && !slices.Contains(keep, name) {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
 				return fmt.Errorf("weights: %w", err)
 			}
 		}
 	}
 	return nil
+}
+
+// shardName is how SaveShards names the files of a model that is cut into several.
+var shardName = regexp.MustCompile(`^model-[0-9]{5}-of-[0-9]{5}\.safetensors$`)
+
+// IsModelFile reports whether name is one that SaveShards gives a file. Others are not its own, such as
+// model.safetensors.bak or model-backup.safetensors.
+func IsModelFile(name string) bool {
+	return name == ModelFile || name == IndexFile || shardName.MatchString(name)
 }

@@ -29,6 +29,9 @@ const (
 	resultName       = "result"
 )
 
+// resultKeys are files without which readers do not take a directory for a model or an adapter.
+var resultKeys = []string{"config.json", "adapter_config.json"}
+
 // Mode is how a run treats what its output directory holds.
 type Mode int
 
@@ -355,7 +358,8 @@ func (o *Output) Publish(st *State, fill func(dir string) error) error {
 	return o.writeState(o.Dir, st)
 }
 
-// moveIn moves what fill puts into a directory to the output directory, file by file, and returns their names.
+// moveIn moves what fill puts into a directory to the output directory, file by file, and returns their names. An earlier
+// result is taken out of use first, and the new one comes into use last, so that no reader gets parts of both.
 func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	tmp := filepath.Join(o.Dir, temporary+resultName)
 	if err := o.stage(tmp, fill); err != nil {
@@ -378,14 +382,60 @@ func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	}
 	for i, name := range files {
 		files[i] = filepath.FromSlash(name)
-		if err := o.fs.Rename(filepath.Join(tmp, files[i]), filepath.Join(o.Dir, files[i])); err != nil {
-			return nil, err
+	}
+	if err := o.retire(files); err != nil {
+		return nil, err
+	}
+	var keys, others []string
+	for _, name := range files {
+		if slices.Contains(resultKeys, name) {
+			keys = append(keys, name)
+		} else {
+			others = append(others, name)
 		}
 	}
-	for _, d := range slices.Backward(dirs) {
-		if err := o.fs.Sync(filepath.Join(o.Dir, filepath.FromSlash(d))); err != nil {
-			return nil, err
+	for _, names := range [][]string{others, keys} {
+		for _, name := range names {
+			if err := o.fs.Rename(filepath.Join(tmp, name), filepath.Join(o.Dir, name)); err != nil {
+				return nil, err
+			}
+		}
+		for _, d := range slices.Backward(dirs) {
+			if err := o.fs.Sync(filepath.Join(o.Dir, filepath.FromSlash(d))); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return files, nil
+}
+
+// retire removes the state and the key files of an earlier result, and its files that are not among the new ones.
+func (o *Output) retire(files []string) error {
+	old := append(slices.Clone(resultKeys), StateFile)
+	if st, err := o.readState(o.Dir); err == nil {
+		for _, name := range st.Progress().Files {
+			if filepath.IsLocal(name) && !slices.Contains(files, name) && !slices.Contains(old, name) {
+				old = append(old, name)
+			}
+		}
+	}
+	removed := false
+	entries, err := o.fs.ReadDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		there := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name })
+		if !there && filepath.Base(name) == name {
+			continue
+		}
+		if err := o.fs.RemoveAll(filepath.Join(o.Dir, name)); err != nil {
+			return err
+		}
+		removed = true
+	}
+	if !removed {
+		return nil
+	}
+	return o.fs.Sync(o.Dir)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
+	"mambatrain/internal/atomicfile"
 	"mambatrain/trainer/checkpoint"
 )
 
@@ -162,7 +162,7 @@ func WriteFiles(dir string, run History) error {
 		if err := Write(&b, format, run); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "loss."+format), b.Bytes(), 0o666); err != nil {
+		if err := atomicfile.WriteFile(filepath.Join(dir, "loss."+format), b.Bytes()); err != nil {
 			return fmt.Errorf("plot: %w", err)
 		}
 	}

@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
@@ -120,9 +118,7 @@ func (c *Config) adapter() (*lora.Config, error) {
 	if c.Adapter == "" {
 		return c.LoRA, nil
 	}
-	h := hub.New()
-	h.Offline = true
-	d, err := OpenAdapter(context.Background(), h, c.Adapter)
+	d, err := OpenAdapter(c.Adapter)
 	if err != nil {
 		return nil, err
 	}

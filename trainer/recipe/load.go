@@ -2,8 +2,12 @@ package recipe
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
 
 	"mambatrain/data"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/lora"
 	"mambatrain/mamba"
@@ -20,22 +24,12 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if r.FromScratch = !hasWeights(r.ModelDir); r.FromScratch && (c.LoRA != nil || c.Adapter != "") {
 		return fault.NotFound("model %s has no %s: an adapter needs a trained base", r.ModelDir, weights.ModelFile)
 	}
+	if err := checkDistinct(c.OutputDir, r.ModelDir, c.Adapter); err != nil {
+		return err
+	}
 	sizes, err := mamba.LoadConfig(r.ModelDir)
 	if err != nil {
 		return err
-	}
-	if r.Tokenizer, err = openTokenizer(r.ModelDir); err != nil {
-		return err
-	}
-	if err := r.openAdapter(ctx); err != nil {
-		return err
-	}
-	rows, err := c.vocabularyFor(sizes, r.continued, r.Tokenizer)
-	if err != nil {
-		return err
-	}
-	if rows > sizes.VocabSize {
-		r.resized, sizes.VocabSize = rows, rows
 	}
 	if err := checkConstantMemory(&c, sizes); err != nil {
 		return err
@@ -51,22 +45,26 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	r.Model.Checkpointing = c.GradientCheckpointing
 	r.Model.LabelSmoothing = c.Train.LabelSmoothingFactor
 	r.Model.NeftuneAlpha = c.Train.NeftuneNoiseAlpha
-	return nil
+	r.Tokenizer, err = openTokenizer(r.ModelDir)
+	return err
 }
 
-// openAdapter opens the adapter that is trained further, if any.
-func (r *Run) openAdapter(ctx context.Context) (err error) {
-	if r.Config.Adapter != "" {
-		r.continued, err = OpenAdapter(ctx, r.options.Hub, r.Config.Adapter)
+// checkDistinct refuses an output directory that is the model or the adapter which the run begins with, or has it as one of
+// its checkpoints: the result would take its place, and the run could not be resumed or repeated.
+func checkDistinct(output string, inputs ...string) error {
+	for _, input := range inputs {
+		inside := strings.HasPrefix(filepath.Base(input), "checkpoint-") && atomicfile.Overwrites(output, filepath.Dir(input))
+		if inside || atomicfile.Overwrites(output, input) {
+			return fault.Fault{Path: "output_dir", Problem: fmt.Sprintf("%s has %s, which the run begins with and would replace; name another directory", output, input)}
+		}
 	}
-	return err
+	return nil
 }
 
 // loadOptions keep the base in the kernels' layout from the start if nothing else needs it.
 func (r *Run) loadOptions() mamba.LoadOptions {
 	c := r.Config
-	packed := c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)
-	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: packed, VocabSize: r.resized}
+	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)}
 }
 
 // adapt puts the adapter into the model, or selects what full training trains.
@@ -91,7 +89,6 @@ func (r *Run) recordBase() error {
 		return err
 	}
 	defer t.Close()
-	r.Adapter.VocabSize = r.resized
 	r.Adapter.Base, err = lora.Fingerprint(t)
 	return err
 }
@@ -99,13 +96,13 @@ func (r *Run) recordBase() error {
 // continueAdapter loads an adapter to train it further. If there is a lora section, too, the two must agree.
 func (r *Run) continueAdapter() (err error) {
 	c := r.Config
+	if err := checkAdapter(c.Adapter); err != nil {
+		return err
+	}
 	for _, p := range r.Model.Params() {
 		p.Freeze()
 	}
-	if r.Adapter, err = r.continued.Load(r.Model); err != nil {
-		return err
-	}
-	if err := r.Adapter.Enable(); err != nil {
+	if r.Adapter, err = lora.Load(c.Adapter, r.Model); err != nil {
 		return err
 	}
 	if c.LoRA != nil {
@@ -123,9 +120,6 @@ func (r *Run) continueAdapter() (err error) {
 func (r *Run) dataConfig() data.Config {
 	c := r.Config.Data.Config
 	c.Hub = r.options.Hub
-	if r.options.Comm.Rank() == 0 {
-		c.Warn = r.options.Warn
-	}
 	return c
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/inputfile"
 	"mambatrain/mamba"
 )
 
@@ -16,15 +18,12 @@ var tokenizerFiles = []string{
 }
 
 // CopyModelFiles copies what belongs to a model apart from its weights: the tokenizer of the first directory that has one,
-// and the settings for generation. A tokenizer.json may be named in place of a directory.
+// and the defaults for generation.
 func CopyModelFiles(to string, from ...string) error {
 	if err := copyTokenizer(to, from...); err != nil {
 		return err
 	}
 	for _, dir := range from {
-		if isFile(dir) {
-			dir = filepath.Dir(dir)
-		}
 		if has(dir, mamba.GenerationConfigFile) {
 			return copyFile(filepath.Join(to, mamba.GenerationConfigFile), filepath.Join(dir, mamba.GenerationConfigFile))
 		}
@@ -35,17 +34,10 @@ func CopyModelFiles(to string, from ...string) error {
 // copyTokenizer copies the tokenizer's files from the first directory that has any.
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
-		file := filepath.Join(dir, tokenizerFiles[0])
-		if isFile(dir) {
-			file, dir = dir, filepath.Dir(dir)
-		}
-		if !isFile(file) {
+		if _, err := os.Stat(filepath.Join(dir, tokenizerFiles[0])); err != nil {
 			continue
 		}
-		if err := copyFile(filepath.Join(to, tokenizerFiles[0]), file); err != nil {
-			return err
-		}
-		for _, name := range tokenizerFiles[1:] {
+		for _, name := range tokenizerFiles {
 			if err := copyFile(filepath.Join(to, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -55,15 +47,10 @@ func copyTokenizer(to string, from ...string) error {
 	return nil
 }
 
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
-}
-
 func copyFile(to, from string) error {
-	b, err := os.ReadFile(from)
+	b, err := inputfile.Read(from, inputfile.MaxTokenizer)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, b, 0o666)
+	return atomicfile.WriteFile(to, b)
 }
