@@ -58,6 +58,9 @@ func (a *app) convert(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	r := weightsResult{Output: f.output}
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force), dir); err != nil {
+		return err
+	}
 	if err := checkConversion(dir); err != nil {
 		return err
 	}

@@ -2,17 +2,18 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
+	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
@@ -36,12 +37,7 @@ func (a *app) evalCommand() *cobra.Command {
   mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
   mamba-train eval --model DIR --data questions.jsonl --choices`,
 		Args: cli.NoArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneRendering(cmd.Flags().Changed("field"), f.config); err != nil {
-				return err
-			}
-			return a.eval(f)
-		},
+		RunE: func(*cobra.Command, []string) error { return a.eval(f) },
 	}
 	fl, c := cmd.Flags(), &f.config
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
@@ -53,8 +49,6 @@ func (a *app) evalCommand() *cobra.Command {
 	fl.StringVar(&c.Completion, "completion-field", "", "column or template whose tokens count")
 	fl.IntVar(&c.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
 	fl.StringVar(&c.Format, "format", c.Format, "auto, parquet, arrow, jsonl, json, csv or text")
-	fl.StringVar(&c.Encoding, "encoding", c.Encoding, "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16")
-	fl.StringVar(&c.CSVDelimiter, "csv-delimiter", "", "what separates the values of CSV, such as \";\"; default: found out")
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
@@ -104,17 +98,17 @@ func (a *app) eval(f evalFlags) error {
 			return cli.Misusef("--data %s is given twice", path)
 		}
 	}
-	if f.perRow != "" {
-		if err := cli.Exists("--per-row", filepath.Dir(f.perRow)); err != nil {
-			return err
-		}
-	}
-	f.config.Hub, f.config.Warn = a.hub(), a.warnOf
+	f.config.Hub = a.hub()
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)
 	if err != nil {
 		return err
+	}
+	if f.perRow != "" {
+		if err := f.checkPerRow(ctx, m); err != nil {
+			return cli.WithSignal(ctx, err)
+		}
 	}
 	if f.choices {
 		return cli.WithSignal(ctx, a.evalChoices(ctx, m, f))
@@ -157,9 +151,26 @@ func (r evalResult) text(order []string) string {
 	return text
 }
 
+// checkPerRow refuses to write over what is read.
+func (f evalFlags) checkPerRow(ctx context.Context, m *recipe.Model) error {
+	inputs := append(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter)...)
+	for _, path := range f.data {
+		sets, err := source.Resolve(ctx, recipe.Sources{{Path: path}}, f.config.Config)
+		if err != nil {
+			return err
+		}
+		for _, set := range sets {
+			for _, file := range set.Files {
+				inputs = append(inputs, file.Path)
+			}
+		}
+	}
+	return cli.CheckDistinct("--per-row", f.perRow, inputs...)
+}
+
 // writeRows writes one JSON object a line; the file appears whole or not at all.
 func writeRows[T any](path string, rows []T) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
+	return atomicfile.WriteOutput(path, func(w io.Writer) error {
 		b := bufio.NewWriter(w)
 		enc := json.NewEncoder(b)
 		for _, r := range rows {

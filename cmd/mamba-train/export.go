@@ -20,8 +20,7 @@ func (a *app) exportCommand() *cobra.Command {
 		Short: "Write a model for other programs: GGUF for llama.cpp, or another type or shards for transformers",
 		Example: `  mamba-train export --format gguf --model runs/quickstart-merged --output model.gguf --type Q8_0
   mamba-train export --format hf --model DIR --output DIR2 --dtype bfloat16 --max-shard-size 2GB
-  mamba-train train -c configs/quickstart.yaml --set output_dir=runs/projections --set "lora.target_modules=[in_proj, out_proj]"
-  mamba-train export --format gguf --adapter runs/projections --output adapter.gguf`,
+  mamba-train export --format gguf --adapter runs/quickstart --output adapter.gguf`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.export(f) },
 	}
@@ -61,20 +60,14 @@ func (a *app) export(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	if err := cli.CheckDistinct("--output", f.output, cli.FilesIn(dir)...); err != nil {
+		return err
+	}
 	if err := checkConversion(dir); err != nil {
 		return err
 	}
 	var notFinite []string
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
-	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
-	if err != nil {
-		return err
-	}
-	if t != nil {
-		for _, token := range t.AddedTokens() {
-			o.Added = append(o.Added, mamba.AddedToken(token))
-		}
-	}
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
@@ -88,13 +81,16 @@ func (a *app) export(f convertFlags) error {
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
-	d, err := recipe.OpenAdapter(ctx, a.hub(), f.adapter)
+	d, err := recipe.OpenAdapter(f.adapter)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	base, err := modelFlags{f.model, f.adapter}.directory(ctx, a)
 	if err != nil {
+		return err
+	}
+	if err := cli.CheckDistinct("--output", f.output, append(cli.FilesIn(base), cli.FilesIn(f.adapter)...)...); err != nil {
 		return err
 	}
 	c, err := mamba.LoadConfig(base)

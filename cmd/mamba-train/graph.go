@@ -89,7 +89,7 @@ func (a *app) graph(f graphFlags) error {
 	if f.output == "" {
 		return write(a.Out)
 	}
-	if err := atomicfile.Write(f.output, write); err != nil {
+	if err := atomicfile.WriteOutput(f.output, write); err != nil {
 		return err
 	}
 	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -95,6 +94,9 @@ func (a *app) merge(f mergeFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	defer m.Close()
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force), m.Inputs()...); err != nil {
+		return err
+	}
 	if !f.force {
 		if err := m.CheckBase(); err != nil {
 			return fmt.Errorf("%w; --force merges nevertheless", err)
@@ -124,15 +126,15 @@ func (a *app) openMerge(ctx context.Context, base string, adapters []string) (*r
 	return recipe.OpenMerge(ctx, a.hub(), base, shares...)
 }
 
-// splitShare reads DIR or DIR=share. A directory may have = in its name.
+// splitShare reads DIR or DIR=share.
 func splitShare(arg string) (dir string, share float64, err error) {
 	i := strings.LastIndexByte(arg, '=')
-	if _, err := os.Stat(arg); i < 0 || err == nil {
+	if i < 0 {
 		return arg, 1, nil
 	}
 	share, err = strconv.ParseFloat(arg[i+1:], 64)
 	if err != nil || math.IsNaN(share) || math.IsInf(share, 0) {
-		return "", 0, cli.Misusef("--adapter %s: no such directory, and for a share of %s want a number after =, got %q", arg, arg[:i], arg[i+1:])
+		return "", 0, cli.Misusef("--adapter %s: want a number after =, got %q", arg, arg[i+1:])
 	}
 	return arg[:i], share, nil
 }

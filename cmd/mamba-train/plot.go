@@ -13,6 +13,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/inputfile"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/plot"
 )
@@ -49,7 +50,7 @@ func (a *app) plot(runs []string, output string) error {
 		}
 		histories = append(histories, plot.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
 	}
-	err := atomicfile.Write(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
+	err := atomicfile.WriteOutput(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func history(dir string) ([]checkpoint.Row, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, checkpoint.StateFile)
-	b, err := os.ReadFile(path)
+	b, err := inputfile.Read(path, inputfile.MaxTokenizer)
 	if errors.Is(err, fs.ErrNotExist) {
 		var newest fs.FileInfo
 		found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", checkpoint.StateFile))
@@ -71,7 +72,7 @@ func history(dir string) ([]checkpoint.Row, error) {
 				newest, path = info, f
 			}
 		}
-		b, err = os.ReadFile(path)
+		b, err = inputfile.Read(path, inputfile.MaxTokenizer)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, cli.Misusef("run %s: no %s in it or in a checkpoint", dir, checkpoint.StateFile)

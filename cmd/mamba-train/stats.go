@@ -160,7 +160,7 @@ func drawLengths(path string, bins []data.LengthBin) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error {
+	return atomicfile.WriteOutput(path, func(w io.Writer) error {
 		_, err := picture.WriteTo(w)
 		return err
 	})

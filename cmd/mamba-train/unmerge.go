@@ -44,6 +44,9 @@ func (a *app) unmerge(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	defer m.Close()
+	if err := cli.CheckOutput(f.output, cli.Policy(f.force), append(m.Inputs(), dir)...); err != nil {
+		return err
+	}
 	n := 0
 	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
 		n, err = m.Undo(ctx, dir, tmp, o)

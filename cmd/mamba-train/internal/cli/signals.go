@@ -46,14 +46,25 @@ type tempDirs struct {
 
 type tempDirsKey struct{} // in a context
 
-// removeLater makes sure that a temporary directory is removed: by what it returns, or by the signal that ends the process.
-func removeLater(ctx context.Context, dir string) (remove func()) {
+// tempDirsOf returns the temporary directories of a context from [NotifyContext]; of another one, a list that nobody reads.
+func tempDirsOf(ctx context.Context) *tempDirs {
 	if dirs, ok := ctx.Value(tempDirsKey{}).(*tempDirs); ok {
-		dirs.mu.Lock()
-		dirs.list = append(dirs.list, dir)
-		dirs.mu.Unlock()
+		return dirs
 	}
-	return func() { os.RemoveAll(dir) }
+	return &tempDirs{}
+}
+
+// add makes the signal that ends the process remove a directory.
+func (d *tempDirs) add(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.list = append(d.list, dir)
+}
+
+// hold makes that signal wait until release.
+func (d *tempDirs) hold() (release func()) {
+	d.mu.Lock()
+	return d.mu.Unlock
 }
 
 func (d *tempDirs) remove() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,93 +22,128 @@ const (
 	Replace Policy = true // files of the same name are replaced, others stay
 )
 
-// CheckOutput returns an error if dir may not be written to, before anything expensive is done.
-func CheckOutput(dir string, p Policy) error {
+// CheckOutput returns an error if dir may not be written to, before anything expensive is done: because it is not empty, or
+// because it is one of the inputs, directories or files of which "" is none.
+func CheckOutput(dir string, p Policy, inputs ...string) error {
+	if err := CheckDistinct("--output", dir, inputs...); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return Misuse(fmt.Errorf("--output: %w", err))
-	case len(entries) > 0 && p == Refuse:
+	case p == Refuse && slices.ContainsFunc(entries, counts):
 		return Misusef("--output %s is not empty; --force replaces its files", dir)
 	}
 	return nil
 }
 
-// Stage lets fill write into a temporary directory next to dir and moves the result into place, so that dir is never
-// incomplete. If ctx has ended by then, nothing is left.
+// counts reports whether an entry makes a directory one that is not empty: leftovers of killed processes do not, nor what
+// every new file system has.
+func counts(e fs.DirEntry) bool { return !atomicfile.IsTemporary(e.Name()) && e.Name() != "lost+found" }
+
+// CheckDistinct returns an error if the output that a flag names is one of the inputs, whatever names or links lead to it.
+// Inputs that do not exist, such as "", are passed over.
+func CheckDistinct(flag, output string, inputs ...string) error {
+	if atomicfile.Overwrites(output, inputs...) {
+		return Misusef("%s %s is read by this command and would be overwritten; name another", flag, output)
+	}
+	return nil
+}
+
+// FilesIn returns the paths of the files in a directory, as inputs for [CheckDistinct].
+func FilesIn(dir string) (paths []string) {
+	entries, _ := os.ReadDir(dir) // of none there are no inputs
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	return paths
+}
+
+// modelKeys are the files without which readers do not take a directory for a model, an adapter or a tokenizer.
+var modelKeys = []string{"config.json", "adapter_config.json", "tokenizer.json"}
+
+// Stage lets fill write into a temporary directory and moves the result into place. A directory that does not exist appears
+// with all its files. In one that does, which may be a link or a mount point, files of the same name are replaced, and weights
+// of an earlier model removed, in an order that no mixture can be loaded if the process is killed. If ctx has ended by then,
+// nothing is left.
 func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) error) error {
 	if err := CheckOutput(dir, p); err != nil {
 		return err
 	}
 	dir = filepath.Clean(dir)
-	return fillAndPlace(ctx, dir, fill, func(tmp string) error {
-		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-			return os.Rename(tmp, dir) // dir was absent or empty
+	parent := dir
+	_, err := os.Stat(dir)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if fresh {
+		if dir, _, err = atomicfile.Target(dir); err != nil { // where a link leads
+			return err
 		}
-		return moveInto(tmp, dir)
+		parent = filepath.Dir(dir)
+	}
+	return fillAndPlace(ctx, parent, fill, func(tmp *atomicfile.Dir) error {
+		if fresh {
+			return tmp.Rename(dir)
+		}
+		names, err := os.ReadDir(tmp.Path)
+		if err != nil {
+			return err
+		}
+		hasWeights := slices.ContainsFunc(names, func(e fs.DirEntry) bool { return weights.IsModelFile(e.Name()) })
+		return tmp.MoveInto(dir, modelKeys, func(name string) bool { return hasWeights && weights.IsModelFile(name) })
 	})
 }
 
-// StageFile does for one file what [Stage] does for a directory.
+// StageFile does for one file what [Stage] does for a directory, by the rules of [atomicfile.WriteOutput].
 func StageFile(ctx context.Context, path string, fill func(tmp string) error) error {
-	name := filepath.Base(path)
-	return fillAndPlace(ctx, path, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp string) error {
-		return os.Rename(filepath.Join(tmp, name), path)
+	target, special, err := atomicfile.Target(path)
+	if err != nil {
+		return Misuse(fmt.Errorf("--output: %w", err))
+	}
+	name, parent := filepath.Base(target), filepath.Dir(target)
+	if special {
+		name, parent = "output", os.TempDir()
+	}
+	return fillAndPlace(ctx, parent, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp *atomicfile.Dir) error {
+		if !special {
+			return os.Rename(filepath.Join(tmp.Path, name), target) // fill has synced it
+		}
+		f, err := os.Open(filepath.Join(tmp.Path, name))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return atomicfile.WriteOutput(path, func(w io.Writer) error {
+			_, err := io.Copy(w, f)
+			return err
+		})
 	})
 }
 
-// fillAndPlace lets fill write into a temporary directory next to path, and then lets place move what it wrote. The
-// directory is removed in any case.
-func fillAndPlace(ctx context.Context, path string, fill, place func(tmp string) error) error {
-	parent := filepath.Dir(path)
-	if err := os.MkdirAll(parent, 0o777); err != nil {
+// fillAndPlace lets fill write into a temporary directory in parent, and then lets place move what it wrote. The directory
+// is removed in any case.
+func fillAndPlace(ctx context.Context, parent string, fill func(tmp string) error, place func(tmp *atomicfile.Dir) error) error {
+	if err := atomicfile.MkdirAll(parent); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, ".tmp-"+filepath.Base(path)+"-")
+	tmp, err := atomicfile.CreateDir(parent)
 	if err != nil {
 		return err
 	}
-	defer removeLater(ctx, tmp)()
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := fill(tmp); err != nil {
+	dirs := tempDirsOf(ctx)
+	dirs.add(tmp.Path)
+	defer tmp.Remove()
+	if err := fill(tmp.Path); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer dirs.hold()() // a second signal must not come between two files
 	if err := place(tmp); err != nil {
 		return err
 	}
 	return atomicfile.Sync(parent)
-}
-
-// moveInto moves the files of from into dir and removes weights there that would now be read with or instead of them.
-func moveInto(from, dir string) error {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-		if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	old, err := filepath.Glob(filepath.Join(dir, "model*.safetensors*"))
-	if err != nil || !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
-		return err
-	}
-	for _, path := range old {
-		if !slices.Contains(names, filepath.Base(path)) {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
