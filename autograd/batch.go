@@ -26,14 +26,19 @@ type Batch struct {
 	// Next is the label after the last row, for a document that continues in the next batch. It counts only if HasNext.
 	Next    int
 	HasNext bool
+
+	before, after int // in a segment, the rows of the first and of the last document in other segments
 }
 
 // End is the row after document d of a batch of Tokens.
-func (b Batch) End(d int) int {
+func (b Batch) End(d int) int { return b.end(d, len(b.Tokens)) }
+
+// end is the row after document d of a batch of so many rows.
+func (b Batch) end(d, rows int) int {
 	if d+1 < len(b.Starts) {
 		return b.Starts[d+1]
 	}
-	return len(b.Tokens)
+	return rows
 }
 
 // Counted is the number of labels that enter the loss: those that a row of the same document predicts.

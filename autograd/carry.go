@@ -3,15 +3,23 @@ package autograd
 import (
 	"fmt"
 
+	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
 
 // carry is the state that an op hands from one run to the next.
-type carry struct{ in, out *tensor.Dense }
+type carry struct {
+	in, out   *tensor.Dense
+	dIn, dOut *tensor.Dense // their gradients; nil unless the graph runs in segments
+}
 
 func (g *Graph) newCarry(n int) *carry {
 	buf := func() *tensor.Dense { return tensor.New(tensor.WithShape(n), tensor.Of(g.dtype())) }
-	return &carry{buf(), buf()}
+	c := &carry{in: buf(), out: buf()}
+	if g.opts.Segments {
+		c.dIn, c.dOut = buf(), buf()
+	}
+	return c
 }
 
 // swap makes what the last run left the input of the next one.
@@ -40,6 +48,17 @@ func (p *Program) SetCarried(state []float32) error {
 		state = state[copy(c.out.Float32s(), state):]
 	}
 	return nil
+}
+
+// recurrent returns the nodes of the ops that carry state.
+func (g *Graph) recurrent() G.Nodes {
+	var all G.Nodes
+	for _, r := range g.records {
+		if r.carry != nil {
+			all = append(all, r.out.node)
+		}
+	}
+	return all
 }
 
 func (g *Graph) carries() []*carry {

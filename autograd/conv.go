@@ -50,10 +50,11 @@ func (o conv1d[T]) Forward(c *Call[T]) {
 }
 
 // With s the pre-activation and ds = dy·act'(s): db = Σ_t ds(t), dw(j) = Σ_t ds(t)∘x(t−k+1+j), dx(t) = Σ_j w(j)∘ds(t+k−1−j),
-// each sum over rows of one document. s is computed again: that costs less than keeping it. What was carried in gets no
-// gradient: back-propagation is truncated there.
+// each sum over rows of one document. s is computed again: that costs less than keeping it. The rows before the batch, which
+// were carried in, get their dx, and those that are handed on the gradient of their copy, where the graph runs in segments;
+// elsewhere back-propagation is truncated there.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
-	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(0, c.In[convW].Shape[0]), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data}
-	conv.Backward(g, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
+	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(0, c.In[convW].Shape[0]), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}
+	conv.Backward(g, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn, c.DCarryOut)
 }

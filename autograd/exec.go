@@ -140,12 +140,15 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
 	run := &r.g.run
 	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, derive(run.seed, uint64(r.id)), run.first
-	c.State, c.CarryIn, c.CarryOut = nil, nil, nil
+	c.State, c.CarryIn, c.CarryOut, c.DCarryIn, c.DCarryOut = nil, nil, nil, nil, nil
 	if r.state != nil {
 		c.State = backing[T](r.state.dense)
 	}
 	if r.carry != nil {
 		c.CarryIn, c.CarryOut = backing[T](r.carry.in), backing[T](r.carry.out)
+		if r.carry.dIn != nil {
+			c.DCarryIn, c.DCarryOut = backing[T](r.carry.dIn), backing[T](r.carry.dOut)
+		}
 	}
 	return c
 }

@@ -17,6 +17,11 @@ type Options struct {
 	Float64 bool
 	// Carry makes convolution and scan keep their last state, so that a [Batch] may continue the one before it.
 	Carry bool
+	// Segments lets Step and Eval take batches of any number of rows, which they run in segments of Rows rows with the
+	// result of the whole. It includes Carry.
+	Segments bool
+	// SegmentStore holds the states between segments; nil keeps them in memory.
+	SegmentStore SegmentStore
 }
 
 // Graph records a model. The first error sticks to it: later operations do nothing and Compile reports it.
@@ -58,6 +63,7 @@ type value struct {
 
 // NewGraph returns an empty graph.
 func NewGraph(o Options) *Graph {
+	o.Carry = o.Carry || o.Segments
 	g := &Graph{opts: o, x: G.NewGraph(), inputs: map[string]*value{}}
 	if o.Rows < 1 {
 		g.fail(fmt.Errorf("autograd: graph: a capacity of at least one row is needed, got %d", o.Rows))

@@ -7,7 +7,7 @@ import (
 )
 
 // Noise returns x (rows, m) as it is, but in training runs with uniform noise of ±alpha/√(L·m) added to each element, where
-// L is the number of rows of the document in this run. Jain et al. 2023 (NEFTune), for the output of an embedding.
+// L is the number of rows of the document in this step. Jain et al. 2023 (NEFTune), for the output of an embedding.
 func Noise(x Var, alpha float64) Var {
 	return Apply(noise[float32]{alpha}, noise[float64]{alpha}, x, x.Graph().first())
 }
@@ -37,7 +37,14 @@ func (o noise[T]) Forward(c *Call[T]) {
 		for to < c.Rows && first[to] == first[from] {
 			to++
 		}
-		size := o.alpha / math.Sqrt(float64((to-from)*m))
+		length := to - from
+		if from == 0 {
+			length += c.run.before
+		}
+		if to == c.Rows {
+			length += c.run.after
+		}
+		size := o.alpha / math.Sqrt(float64(length*m))
 		for i := from * m; i < to*m; i++ {
 			y.Data[i] += T(size * uniform(derive(c.Seed, uint64(c.FirstRow*m+i))))
 		}

@@ -35,7 +35,8 @@ type Stateful interface {
 	StateSize(in [][]int) int
 }
 
-// Recurrent is implemented by an Op that can continue where the last run ended: a run reads CarryIn and fills CarryOut.
+// Recurrent is implemented by an Op that can continue where the last run ended: a run reads CarryIn and fills CarryOut. In a
+// graph that runs in segments, Backward also reads DCarryOut and adds to DCarryIn.
 type Recurrent interface {
 	// CarrySize is the number of elements for the given input shapes.
 	CarrySize(in [][]int) int
@@ -92,6 +93,8 @@ type Call[T kernel.Float] struct {
 
 	// CarryIn is what the last run left, CarryOut what this one leaves; nil unless the graph carries state.
 	CarryIn, CarryOut []T
+	// DCarryIn and DCarryOut are their gradients in Backward; nil unless the graph runs in segments.
+	DCarryIn, DCarryOut []T
 
 	// Training says that a backward pass follows: that is when dropout drops.
 	Training bool

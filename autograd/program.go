@@ -18,6 +18,8 @@ type Program struct {
 	keep []*value
 	step G.VM // forward and backward, nil without trainable parameters
 	eval G.VM // forward
+
+	states G.VM // forward up to the last recurrent op, for a graph that runs in segments
 }
 
 // Step is what one forward and backward pass works on.
@@ -34,6 +36,8 @@ type Step struct {
 	// Ready, if not nil, is called once for each trainable parameter of the program as soon as its gradient is whole, on
 	// the goroutine that runs the ops: the run does not touch that gradient any more. After an error calls may be missing.
 	Ready func(*Param)
+	// Progress, if not nil, is called with the share of the work that is done, after each pass over a segment.
+	Progress func(share float64)
 }
 
 // Loss is what a run measured.
@@ -56,6 +60,8 @@ type run struct {
 	scale    float64
 	seed     uint64
 	first    int // row of the whole that row 0 of this batch is
+	before   int // rows of the first document that earlier segments have
+	after    int // rows of the last document that later segments have
 	training bool
 	ready    func(*Param)
 	loss     Loss
@@ -77,9 +83,13 @@ func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	if p.eval, err = g.machine(p.outputs()); err != nil {
 		return nil, err
 	}
-	if len(grads) > 0 {
-		p.step, err = g.machine(append(grads, loss.v.node))
+	if len(grads) == 0 {
+		return p, nil
 	}
+	if p.step, err = g.machine(append(grads, loss.v.node)); err != nil || !g.opts.Segments {
+		return p, err
+	}
+	p.states, err = g.machine(g.recurrent())
 	return p, err
 }
 
@@ -222,18 +232,33 @@ func (g *Graph) assignOwners() {
 	}
 }
 
-// Step runs forward and backward and adds to the gradients of the trainable parameters. When ctx ends, so does the run,
-// with gradients that are incomplete.
+// Step runs forward and backward and adds to the gradients of the trainable parameters. A graph with Segments takes batches
+// of any number of rows. When ctx ends, so does the run, with gradients that are incomplete.
 func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if p.step == nil {
 		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
 	}
+	parts, err := p.cut(s.Batch)
+	if err != nil {
+		return Loss{}, err
+	}
+	if len(parts) > 1 {
+		return p.stepSegments(ctx, s, parts)
+	}
+	p.g.clearStateGrads()
 	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, first: s.FirstRow, training: true, ready: s.Ready, loss: p.g.run.loss}
 	return p.run(p.step, s.Batch)
 }
 
 // Eval runs forward only. Without labels the loss is zero.
 func (p *Program) Eval(ctx context.Context, b Batch) (Loss, error) {
+	parts, err := p.cut(b)
+	if err != nil {
+		return Loss{}, err
+	}
+	if len(parts) > 1 {
+		return p.evalSegments(ctx, parts)
+	}
 	p.g.run = run{ctx: ctx, loss: p.g.run.loss}
 	return p.run(p.eval, b)
 }
@@ -268,16 +293,8 @@ func cause(err error) error {
 
 // fill writes the batch into the graph's inputs and sets the live rows of every value.
 func (p *Program) fill(b Batch) error {
-	g := p.g
-	width := 0
-	if v := g.inputs["embeds"]; v != nil {
-		width = v.shape[1]
-	}
-	if err := b.check(g.opts, width); err != nil {
-		return err
-	}
-	rows := b.rows(width)
-	g.run.rows = rows
+	g, rows := p.g, b.rows(p.width())
+	g.run.rows, g.run.before, g.run.after = rows, b.before, b.after
 	for _, v := range g.values {
 		if v.param == nil && v.shape != nil {
 			v.live[0] = rows
@@ -310,6 +327,14 @@ func (p *Program) fill(b Batch) error {
 		}
 	}
 	return nil
+}
+
+// width is that of the batch's embeddings, 0 for token ids.
+func (p *Program) width() int {
+	if v := p.g.inputs["embeds"]; v != nil {
+		return v.shape[1]
+	}
+	return 0
 }
 
 // setFloats copies src to the start of b.
@@ -349,6 +374,9 @@ func (g *Graph) bytes() int64 {
 	n := g.slab + g.scratch()
 	for _, c := range g.carries() {
 		n += 2 * c.in.Shape().TotalSize()
+		if c.dIn != nil {
+			n += 2 * c.dIn.Shape().TotalSize()
+		}
 	}
 	return int64(n) * int64(g.dtype().Size())
 }

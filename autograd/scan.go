@@ -87,10 +87,11 @@ func (selectiveScan[T]) Overwrites(i int) bool { return i == scanU || i == scanD
 //	dΔ = Σ_n λ∘(A∘exp(ΔA)∘h(t−1) + B·u)   dDT = dΔ·σ(DT)
 //	dA = Σ_t λ·Δ·exp(ΔA)∘h(t−1)   dALog = dA∘A
 //
-// and dz = dy∘(C·h + D∘u)·silu'(z). A state that was carried in gets no gradient.
+// and dz = dy∘(C·h + D∘u)·silu'(z). Where the graph runs in segments, λ starts as the gradient of the state that is handed on,
+// and a state h(−1) that was carried in has the gradient exp(Δ(0)·A)∘λ(0).
 func (o selectiveScan[T]) Backward(c *Call[T]) {
 	d, n := c.In[scanALog].Shape[0], c.In[scanALog].Shape[1]
-	g := kernel.ScanGrad[T]{U: c.DIn[scanU].Mat(), DT: c.DIn[scanDT].Mat(), ALog: c.DIn[scanALog].Data, D: c.DIn[scanD].Data}
+	g := kernel.ScanGrad[T]{U: c.DIn[scanU].Mat(), DT: c.DIn[scanDT].Mat(), ALog: c.DIn[scanALog].Data, D: c.DIn[scanD].Data, H0: c.DCarryIn}
 	g.Fresh.U, g.Fresh.DT, g.Fresh.Z = c.Mode(scanU) == kernel.Set, c.Mode(scanDT) == kernel.Set, c.Mode(scanZ) == kernel.Set
 	if x := c.DIn[scanX]; !x.Absent() {
 		g.B, g.C = lastColumns(x, 2*n, n), lastColumns(x, n, 0)
@@ -101,7 +102,7 @@ func (o selectiveScan[T]) Backward(c *Call[T]) {
 			kernel.ClearMat(z.Columns(0, width(z.Shape)-d))
 		}
 	}
-	o.kernel(c).Backward(g, c.DOut.Mat(), c.State)
+	o.kernel(c).Backward(g, c.DOut.Mat(), c.State, c.DCarryOut)
 }
 
 // lastColumns views the columns from the from-th last to the to-th last.

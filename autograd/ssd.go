@@ -114,10 +114,11 @@ func (ssd[T]) Overwrites(i int) bool { return i == ssdXBC || i == ssdDT }
 //	dΔ = x·Λ·B + A·q   dDT = dΔ·σ(DT + DTBias) within the limits   dDTBias = Σ_t dDT
 //	dALog = A·Σ_t Δ·q
 //
-// A state that was carried in gets no gradient.
+// Where the graph runs in segments, Λ starts as the gradient of the state that is handed on, and a state S(−1) that was carried
+// in has the gradient exp(Δ(0)·A)·Λ(0).
 func (o ssd[T]) Backward(c *Call[T]) {
 	s := o.kernel(c)
-	g := kernel.SSDGrad[T]{DTBias: c.DIn[ssdDTBias].Data, ALog: c.DIn[ssdALog].Data, D: c.DIn[ssdD].Data}
+	g := kernel.SSDGrad[T]{DTBias: c.DIn[ssdDTBias].Data, ALog: c.DIn[ssdALog].Data, D: c.DIn[ssdD].Data, H0: c.DCarryIn}
 	g.X, g.B, g.C = o.split(c.DIn[ssdXBC])
 	fresh := c.Mode(ssdXBC) == kernel.Set
 	g.Fresh.X, g.Fresh.B, g.Fresh.C, g.Fresh.DT = fresh, fresh, fresh, c.Mode(ssdDT) == kernel.Set
@@ -127,5 +128,5 @@ func (o ssd[T]) Backward(c *Call[T]) {
 			kernel.ClearMat(dt.Columns(0, width(dt.Shape)-len(s.ALog)))
 		}
 	}
-	s.Backward(g, c.DOut.Mat(), c.State, nil)
+	s.Backward(g, c.DOut.Mat(), c.State, c.DCarryOut)
 }

@@ -20,6 +20,7 @@ type Conv[T Float] struct {
 type ConvGrad[T Float] struct {
 	X       Mat[T] // (rows, d)
 	W, Bias []T    // (d, k), (d)
+	Carry   []T    // (k−1, d)
 }
 
 // convGrain is how many channels one task takes; every task walks all rows.
@@ -59,11 +60,17 @@ func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 	}
 }
 
-// Backward adds the gradients of Forward at dy (rows, d) to g. It recomputes the pre-activation from x. No gradient flows into
-// carry.
-func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry []T) {
+// Backward adds to g the gradients of Forward at dy (rows, d) and of Tail at dTail (k−1, d), nil for none. It recomputes the
+// pre-activation from x.
+func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry, dTail []T) {
 	dy.check("conv dy", x.Rows, x.Cols)
 	in := newConvInput(c.K, x, first, carry)
+	if g.Carry != nil {
+		c.carryGradRef(g.Carry, dy, in)
+	}
+	if dTail != nil {
+		g.tailGradRef(dTail, in)
+	}
 	done := 0 // channels
 	if v, ok := c.vector(); ok {
 		done = x.Cols &^ (vectorStep - 1)

@@ -10,6 +10,8 @@ package kernel
 //	db(c) = Σ_t g(t, c)
 //	dw(c, j) = Σ_t g(t, c)·x(t−k+1+j, c)
 //	dx(t, c) = Σ_j w(c, j)·g(t+k−1−j, c)
+//
+// where dx of a row before the batch goes to the carry. Rows that Tail hands on have the gradient of their copy in addition.
 
 // forwardRef writes y (rows, d).
 func (c Conv[T]) forwardRef(y Mat[T], in convInput[T]) {
@@ -37,7 +39,7 @@ func (c Conv[T]) sumRef(taps [][]T, i int) T {
 	return s
 }
 
-// backwardRef adds to d, from dy (rows, d). No gradient flows into the rows before the batch.
+// backwardRef adds to d, from dy (rows, d), all but the gradient of the carry.
 func (c Conv[T]) backwardRef(d ConvGrad[T], dy Mat[T], in convInput[T]) {
 	taps, dx := make([][]T, c.K), make([][]T, c.K)
 	for t := range dy.Rows {
@@ -56,6 +58,40 @@ func (c Conv[T]) backwardRef(d ConvGrad[T], dy Mat[T], in convInput[T]) {
 					dx[j][i] += c.W[i*c.K+j] * g
 				}
 			}
+		}
+	}
+}
+
+// carryGradRef adds the gradient of Forward to that of the carry, dCarry (k−1, d). The first k−1 rows read the carry.
+func (c Conv[T]) carryGradRef(dCarry []T, dy Mat[T], in convInput[T]) {
+	taps, d := make([][]T, c.K), dy.Cols
+	for t := range min(dy.Rows, c.K-1) {
+		start := firstRow(in.first, t)
+		in.taps(taps, t)
+		for j := 0; t-c.K+1+j < 0; j++ {
+			if t-c.K+1+j < start {
+				continue
+			}
+			to := dCarry[(t+j)*d : (t+j+1)*d]
+			for i, v := range dy.Row(t) {
+				to[i] += c.W[i*c.K+j] * v * derivative(c.Act, c.sumRef(taps, i))
+			}
+		}
+	}
+}
+
+// tailGradRef adds dTail (k−1, d), the gradient of what Tail returns, to the rows that Tail copies.
+func (g ConvGrad[T]) tailGradRef(dTail []T, in convInput[T]) {
+	rows, d := in.x.Rows, in.x.Cols
+	start := firstRow(in.first, rows-1)
+	for i := range in.k - 1 {
+		from := dTail[i*d : (i+1)*d]
+		switch t := rows - in.k + 1 + i; {
+		case t < start:
+		case t >= 0 && !g.X.Absent():
+			addRef(g.X.Row(t), from)
+		case t < 0 && g.Carry != nil:
+			addRef(g.Carry[(in.k-1+t)*d:(in.k+t)*d], from)
 		}
 	}
 }

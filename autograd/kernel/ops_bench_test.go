@@ -74,7 +74,7 @@ func BenchmarkConv(b *testing.B) {
 	})
 	b.Run("backward", func(b *testing.B) {
 		for b.Loop() {
-			c.Backward(ConvGrad[float32]{X: y}, dy, x, nil, nil)
+			c.Backward(ConvGrad[float32]{X: y}, dy, x, nil, nil, nil)
 		}
 		reportRate(b, len(y.Data), 16)
 	})

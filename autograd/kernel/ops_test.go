@@ -24,21 +24,24 @@ func TestRMSNormGrad(t *testing.T) {
 func TestConvGrad(t *testing.T) {
 	rng := rand.New(rand.NewSource(2))
 	for _, act := range []Activation{Identity, SiLU, GELU, GELUTanh, Tanh, Sigmoid} {
-		for _, first := range [][]int{documents(0, 9), documents(2, 1, 4, 3), documents(0, 1, 2, 3)} {
+		for _, first := range [][]int{documents(0, 9), documents(2, 1, 4, 3), documents(0, 1, 2, 3), documents(1, 2), documents(5, 1), documents(0, 2)} {
 			const d, k = 3, 4
 			rows := len(first)
 			c := Conv[float64]{random[float64](rng, d*k), random[float64](rng, d), k, act}
 			x, r, carry := randomMat[float64](rng, rows, d), random[float64](rng, rows*d), random[float64](rng, (k-1)*d)
+			dTail := random[float64](rng, (k-1)*d)
 			loss := func() float64 {
-				y := make([]float64, rows*d)
+				y, tail := make([]float64, rows*d), make([]float64, (k-1)*d)
 				c.Forward(Dense(y, rows, d), x, first, carry)
-				return dot(y, r)
+				c.Tail(tail, x, first, carry)
+				return dot(y, r) + dot(tail, dTail)
 			}
-			dx, dw, db := make([]float64, rows*d), make([]float64, d*k), make([]float64, d)
-			c.Backward(ConvGrad[float64]{Dense(dx, rows, d), dw, db}, Dense(r, rows, d), x, first, carry)
-			checkGrad(t, "x", x.Data, dx, loss)
-			checkGrad(t, "w", c.W, dw, loss)
-			checkGrad(t, "b", c.Bias, db, loss)
+			g := ConvGrad[float64]{Dense(make([]float64, rows*d), rows, d), make([]float64, d*k), make([]float64, d), make([]float64, (k-1)*d)}
+			c.Backward(g, Dense(r, rows, d), x, first, carry, dTail)
+			checkGrad(t, "x", x.Data, g.X.Data, loss)
+			checkGrad(t, "w", c.W, g.W, loss)
+			checkGrad(t, "b", c.Bias, g.Bias, loss)
+			checkGrad(t, "carry", carry, g.Carry, loss)
 		}
 	}
 }
@@ -109,11 +112,13 @@ func checkConv(t *testing.T, rng *rand.Rand, c Conv[float32], d int, first []int
 	dx, dxIntact := guarded(rows, d, 3)
 	wantDX := mat64(dx)
 	dw, db, wantDW, wantDB := make([]float32, d*c.K), make([]float32, d), make([]float64, d*c.K), make([]float64, d)
-	c.Backward(ConvGrad[float32]{dx, dw, db}, dy, x, first, carry)
-	plain.Backward(ConvGrad[float64]{wantDX, wantDW, wantDB}, mat64(dy), mat64(x), first, to64(carry))
+	dCarry, dTail, wantDCarry := make([]float32, len(carry)), random[float32](rng, len(carry)), make([]float64, len(carry))
+	c.Backward(ConvGrad[float32]{dx, dw, db, dCarry}, dy, x, first, carry, dTail)
+	plain.Backward(ConvGrad[float64]{wantDX, wantDW, wantDB, wantDCarry}, mat64(dy), mat64(x), first, to64(carry), to64(dTail))
 	nearMat(t, "dx", dx, wantDX, opTol)
 	near(t, "dw", dw, wantDW, opTol)
 	near(t, "db", db, wantDB, opTol)
+	near(t, "dcarry", dCarry, wantDCarry, opTol)
 	if !yIntact() || !dxIntact() {
 		t.Fatalf("d %d: wrote outside a result", d)
 	}
@@ -228,7 +233,7 @@ func TestOpsThreads(t *testing.T) {
 			y, dx, dw, cw := make([]float32, rows*d), make([]float32, rows*d), make([]float32, d), make([]float32, 4*d)
 			RMSNorm(Dense(y, rows, d), x, w, 1e-5)
 			RMSNormGrad(Dense(dx, rows, d), dw, dy, x, w, 1e-5)
-			c.Backward(ConvGrad[float32]{Dense(dx, rows, d), cw, dw}, dy, x, nil, nil)
+			c.Backward(ConvGrad[float32]{X: Dense(dx, rows, d), W: cw, Bias: dw}, dy, x, nil, nil, nil)
 			return append(append(append(y, dx...), dw...), float32(SumSquares(x.Data)))
 		})
 	})

@@ -19,10 +19,10 @@ type Scan[T Float] struct {
 	H0          []T
 }
 
-// ScanGrad names where Scan.Backward adds each gradient; zero and nil are not wanted.
+// ScanGrad names where Scan.Backward adds each gradient; zero and nil are not wanted. H0 is only for a Scan with H0.
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
-	ALog, D        []T
+	ALog, D, H0    []T
 	// Fresh marks those of the largest that are overwritten instead, which saves clearing and reading them.
 	Fresh struct{ U, DT, Z bool }
 }
@@ -80,13 +80,14 @@ func (s *Scan[T]) vector() (*Scan[float32], bool) {
 	return v, ok && active.scan > 0 && n%8 == 0 && rows > 0 && d > 0
 }
 
-// Backward adds to g the gradients of Forward at dy (rows, d), from the states Forward saved. No gradient flows into H0.
-func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved []T) {
+// Backward adds to g the gradients of Forward at dy (rows, d), from the states Forward saved. dhOut (d, n) is the gradient of
+// the state after the last row, nil for none.
+func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved, dhOut []T) {
 	rows, d, n := s.sizes()
 	s.check()
 	dy.check("scan dy", rows, d)
 	if v, ok := s.vector(); ok {
-		scanBackwardVector(v, g.as32(), f32Mat(dy), f32s(saved))
+		scanBackwardVector(v, g.as32(), f32Mat(dy), f32s(saved), f32s(dhOut))
 		return
 	}
 	g.clearFresh()
@@ -94,7 +95,7 @@ func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved []T) {
 	part := make([]T, blocks*rows*2*n) // per block of channels, row by row: dB, dC
 	For(d, scanBlock, func(lo, hi int) {
 		for c := lo; c < hi; c++ {
-			s.backwardRef(c, g, dy, saved, Dense(part[lo/scanBlock*rows*2*n:][:rows*2*n], rows, 2*n))
+			s.backwardRef(c, g, dy, saved, dhOut, Dense(part[lo/scanBlock*rows*2*n:][:rows*2*n], rows, 2*n))
 		}
 	})
 	sumParts(g.B, part, blocks, rows, 2*n, 0)
@@ -116,7 +117,7 @@ func (g *ScanGrad[T]) clearFresh() {
 func (g *ScanGrad[T]) as32() ScanGrad[float32] {
 	return ScanGrad[float32]{
 		U: f32Mat(g.U), DT: f32Mat(g.DT), B: f32Mat(g.B), C: f32Mat(g.C), Z: f32Mat(g.Z),
-		ALog: f32s(g.ALog), D: f32s(g.D), Fresh: g.Fresh,
+		ALog: f32s(g.ALog), D: f32s(g.D), H0: f32s(g.H0), Fresh: g.Fresh,
 	}
 }
 

@@ -28,7 +28,7 @@ func (b *channelBlock) prepareBackward(shared []float32, scratch *[]float32, dBC
 }
 
 // scanBackwardVector is Backward for n a multiple of eight.
-func scanBackwardVector(s *Scan[float32], grad ScanGrad[float32], dy Mat[float32], saved []float32) {
+func scanBackwardVector(s *Scan[float32], grad ScanGrad[float32], dy Mat[float32], saved, dhOut []float32) {
 	rows, d, n := s.sizes()
 	chunks := segmentChunks(s.First, rows)
 	blocks := (d + scanBlock - 1) / scanBlock
@@ -44,6 +44,9 @@ func scanBackwardVector(s *Scan[float32], grad ScanGrad[float32], dy Mat[float32
 			lo := (from + i) * scanBlock
 			bs[i] = newChannelBlock(s, lo, min(d, lo+scanBlock), shared, &scratch)
 			bs[i].prepareBackward(shared, &scratch, part.data[(from+i)*rows*2*n:][:rows*2*n], grad.ALog != nil)
+			if dhOut != nil {
+				bs[i].toLanes(bs[i].dh, dhOut)
+			}
 		}
 		for i := len(chunks) - 1; i >= 0; i-- {
 			for k, b := range bs {
@@ -170,10 +173,13 @@ func (b *channelBlock) backwardSegment(grad ScanGrad[float32], g int, r segment,
 	}
 }
 
-// addSums adds the gradients that were summed over all rows.
+// addSums adds the gradients that were summed over all rows, and that of H0.
 func (b *channelBlock) addSums(grad ScanGrad[float32]) {
 	if grad.D != nil {
 		add(grad.D[b.lo:b.hi], b.dSkip[:b.hi-b.lo])
+	}
+	if grad.H0 != nil {
+		b.addLanes(grad.H0, b.dh)
 	}
 	if grad.ALog == nil {
 		return

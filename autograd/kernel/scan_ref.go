@@ -72,9 +72,10 @@ func (s *Scan[T]) skip(c int) T {
 }
 
 // scanAdjoint is the backward pass of one channel, from the last row to the first. With g = dy·silu(z) and λ(t) the gradient of
-// h(t), which is zero after the last row of a document,
+// h(t), to which the rows after the last row of a document add nothing, but dhOut after the last row of all,
 //
 //	λ(t) = g(t)·C(t) + exp(Δ(t+1)·A)∘λ(t+1)
+//	dH0 = exp(Δ(0)·A)∘λ(0), for a document that continues from H0
 //	dC = g·h,  dB = λ·Δ·u,  dD = Σ_t g·u,  du = g·D + Δ·Σ_n λ∘B
 //	dΔ = u·Σ_n λ∘B + Σ_n q∘A,  ddt = dΔ·σ(dt),  where q(t) = λ∘exp(Δ·A)∘h(t−1)
 //	dA = Σ_t Δ·q,  dA_log = dA∘A
@@ -94,13 +95,16 @@ type scanAdjoint[T Float] struct {
 
 // backwardRef adds the gradients of channel c to g, but those of B and C to dBC. It takes a chunk of rows at a time, whose
 // states it computes again.
-func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved []T, dBC Mat[T]) {
+func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved, dhOut []T, dBC Mat[T]) {
 	rows, d, n := s.sizes()
 	k := &scanAdjoint[T]{
 		Scan: s, c: c, g: g, dBC: dBC, a: make([]T, n), da: make([]T, n), lambda: make([]T, n),
 		hs: make([]T, (scanChunk+1)*n), chs: make([]T, scanChunk), zeroState: make([]T, n),
 	}
 	s.decayRates(k.a, c)
+	if dhOut != nil {
+		copy(k.lambda, dhOut[c*n:])
+	}
 	for lo := (rows - 1) / scanChunk * scanChunk; lo >= 0; lo -= scanChunk {
 		hi := min(rows, lo+scanChunk)
 		copy(k.hs[:n], saved[(lo/scanChunk*d+c)*n:])
@@ -115,6 +119,9 @@ func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved []T, dBC Ma
 				clear(k.lambda) // no gradient flows into the document before
 			}
 		}
+	}
+	if g.H0 != nil {
+		addRef(g.H0[c*n:(c+1)*n], k.lambda)
 	}
 	if g.ALog != nil {
 		for j, v := range k.da {

@@ -25,17 +25,17 @@ func TestScanGrad(t *testing.T) {
 		const d, n = 3, 4
 		rows := len(first)
 		s := randomScan(rng, rows, d, n, first)
-		w := random[float64](rng, rows*d)
+		w, dhOut := random[float64](rng, rows*d), random[float64](rng, d*n)
 		loss := func() float64 {
-			y := make([]float64, rows*d)
-			s.Forward(Dense(y, rows, d), nil, nil)
-			return dot(y, w)
+			y, h := make([]float64, rows*d), make([]float64, d*n)
+			s.Forward(Dense(y, rows, d), nil, h)
+			return dot(y, w) + dot(h, dhOut)
 		}
 		like := func(m Mat[float64]) Mat[float64] { return Dense(make([]float64, m.Rows*m.Cols), m.Rows, m.Cols) }
-		g := ScanGrad[float64]{U: like(s.U), DT: like(s.DT), B: like(s.B), C: like(s.C), Z: like(s.Z), ALog: make([]float64, d*n), D: make([]float64, d)}
+		g := ScanGrad[float64]{U: like(s.U), DT: like(s.DT), B: like(s.B), C: like(s.C), Z: like(s.Z), ALog: make([]float64, d*n), D: make([]float64, d), H0: make([]float64, d*n)}
 		saved := make([]float64, ScanSaved(rows, d, n))
 		s.Forward(like(s.U), saved, nil)
-		s.Backward(g, Dense(w, rows, d), saved)
+		s.Backward(g, Dense(w, rows, d), saved, dhOut)
 		checkGrad(t, "u", s.U.Data, g.U.Data, loss)
 		checkGrad(t, "dt", s.DT.Data, g.DT.Data, loss)
 		checkGrad(t, "B", s.B.Data, g.B.Data, loss)
@@ -43,6 +43,10 @@ func TestScanGrad(t *testing.T) {
 		checkGrad(t, "z", s.Z.Data, g.Z.Data, loss)
 		checkGrad(t, "A_log", s.ALog, g.ALog, loss)
 		checkGrad(t, "D", s.D, g.D, loss)
+		if s.H0 == nil {
+			s.H0 = make([]float64, d*n) // nothing reads it
+		}
+		checkGrad(t, "H0", s.H0, g.H0, loss)
 	}
 }
 
@@ -115,6 +119,9 @@ func TestScanStepFloat32(t *testing.T) {
 }
 
 func narrow(x []float64) []float32 {
+	if x == nil {
+		return nil
+	}
 	y := make([]float32, len(x))
 	for i, v := range x {
 		y[i] = float32(v)
@@ -173,8 +180,12 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 	if rng.Intn(2) == 0 { // as for a frozen model
 		g.ALog, g.D, want.ALog, want.D = nil, nil, nil, nil
 	}
-	s.Backward(want, dy, wantSaved)
-	f.Backward(g.ScanGrad, mat32(dy), saved)
+	var dhOut []float64
+	if rng.Intn(2) == 0 {
+		dhOut = random[float64](rng, d*n)
+	}
+	s.Backward(want, dy, wantSaved, dhOut)
+	f.Backward(g.ScanGrad, mat32(dy), saved, narrow(dhOut))
 	nearMat(t, "du", g.U, want.U, scanTol)
 	nearMat(t, "ddt", g.DT, want.DT, scanTol)
 	nearMat(t, "dB", g.B, want.B, scanTol)
@@ -184,6 +195,7 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 	}
 	near(t, "dA_log", g.ALog, want.ALog, scanTol)
 	near(t, "dD", g.D, want.D, scanTol)
+	near(t, "dH0", g.H0, want.H0, scanTol)
 	for _, intact := range append(g.intact, yIntact) {
 		if !intact() {
 			t.Fatalf("d %d n %d: wrote outside a result", d, n)
@@ -227,6 +239,7 @@ func scanGrads(s *Scan[float64]) (g guardedGrads, want ScanGrad[float64]) {
 	g.Z, want.Z = plane(d)
 	g.ALog, want.ALog = make([]float32, d*n), make([]float64, d*n)
 	g.D, want.D = make([]float32, d), make([]float64, d)
+	g.H0, want.H0 = make([]float32, d*n), make([]float64, d*n)
 	return g, want
 }
 
@@ -242,8 +255,8 @@ func TestScanThreads(t *testing.T) {
 			y, saved := make([]float32, len(first)*d), make([]float32, ScanSaved(len(first), d, n))
 			f.Forward(Dense(y, len(first), d), saved, nil)
 			g, _ := scanGrads(s)
-			f.Backward(g.ScanGrad, dy, saved)
-			all := append(append(y, g.ALog...), g.D...)
+			f.Backward(g.ScanGrad, dy, saved, nil)
+			all := append(append(append(y, g.ALog...), g.D...), g.H0...)
 			for _, m := range []Mat[float32]{g.U, g.DT, g.B, g.C, g.Z} {
 				all = append(all, m.Data...)
 			}
@@ -281,7 +294,7 @@ func BenchmarkScan(b *testing.B) {
 		trained.ALog, trained.D = make([]float32, d*n), make([]float32, d)
 		run(gate+"/inference", func() { f.Forward(y, nil, nil) })
 		run(gate+"/forward", func() { f.Forward(y, saved, nil) })
-		run(gate+"/backward", func() { f.Backward(frozen, dy, saved) })
-		run(gate+"/backwardA", func() { f.Backward(trained, dy, saved) })
+		run(gate+"/backward", func() { f.Backward(frozen, dy, saved, nil) })
+		run(gate+"/backwardA", func() { f.Backward(trained, dy, saved, nil) })
 	}
 }

@@ -137,6 +137,16 @@ func (b *channelBlock) fromLanes(s, m []float32) {
 	}
 }
 
+// addLanes adds s, as toLanes writes it, to m.
+func (b *channelBlock) addLanes(m, s []float32) {
+	for c := range b.hi - b.lo {
+		from := b.group(s, c/scanLanes)[c%scanLanes:]
+		for j := range b.n {
+			m[(b.lo+c)*b.n+j] += from[j*scanLanes]
+		}
+	}
+}
+
 // full reports whether every lane has a channel.
 func (b *channelBlock) full() bool { return b.hi-b.lo == scanBlock }
 

@@ -1,0 +1,260 @@
+package autograd
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Segments. A batch with more rows than the graph has is cut into segments, of which one at a time is in memory. A forward
+// pass keeps nothing but the states of the recurrent ops between them. Then, from the last segment to the first, each runs
+// forward again and backward: from the state before it, with the gradient of the state after it. With θ the parameters, x(s)
+// the rows of segment s, h(s) the states after it and L(s) its loss,
+//
+//	L(s), h(s) = f(θ, x(s), h(s−1))
+//	η(s−1) = ∂L(s)/∂h(s−1) + (∂h(s)/∂h(s−1))ᵀ·η(s),  η = 0 after the last
+//	∂L/∂θ = Σ_s ∂L(s)/∂θ + (∂h(s)/∂θ)ᵀ·η(s)
+//
+// This is the gradient of the whole batch: nothing is truncated. It costs one more forward pass without the head.
+
+// SegmentStore holds the states between the segments of a batch: an *os.File, for example.
+type SegmentStore interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// memoryStore is a SegmentStore in memory. It expects to be read in the pieces in which it was written.
+type memoryStore map[int64][]byte
+
+func (m memoryStore) WriteAt(p []byte, at int64) (int, error) {
+	m[at] = append(m[at][:0], p...)
+	return len(p), nil
+}
+
+func (m memoryStore) ReadAt(p []byte, at int64) (int, error) { return copy(p, m[at]), nil }
+
+// cut returns the segments of a batch, in order, or the batch alone.
+func (p *Program) cut(b Batch) ([]Batch, error) {
+	o, width := p.g.opts, p.width()
+	rows, most := b.rows(width), o.Rows
+	if o.Segments {
+		o.Rows = max(rows, most)
+	}
+	if err := b.check(o, width); err != nil {
+		return nil, err
+	}
+	var list []Batch
+	for lo := 0; lo < rows; lo += most {
+		list = append(list, b.slice(lo, min(lo+most, rows), width))
+	}
+	return list, nil
+}
+
+// slice returns rows [lo, hi) as a batch that continues the one before it where a document does.
+func (b Batch) slice(lo, hi, width int) Batch {
+	s, rows := Batch{Starts: []int{0}}, b.rows(width)
+	if b.Tokens != nil {
+		s.Tokens = b.Tokens[lo:hi]
+	}
+	if b.Embeds != nil {
+		s.Embeds = b.Embeds[lo*width : hi*width]
+	}
+	first := 0 // the document of row lo
+	for d, start := range b.Starts {
+		if start <= lo {
+			first = d
+		} else if start < hi {
+			s.Starts = append(s.Starts, start-lo)
+		}
+	}
+	last := first + len(s.Starts) - 1
+	s.Continues = b.Starts[first] < lo || first == 0 && b.Continues
+	s.before, s.after = lo-b.Starts[first], b.end(last, rows)-hi
+	if first == 0 {
+		s.before += b.before
+	}
+	if last == len(b.Starts)-1 {
+		s.after += b.after
+	}
+	if b.Labels == nil {
+		return s
+	}
+	s.Labels = b.Labels[lo:hi]
+	switch {
+	case hi == rows:
+		s.Next, s.HasNext = b.Next, b.HasNext
+	case s.after > 0: // the document goes on
+		s.Next, s.HasNext = b.Labels[hi], true
+	}
+	return s
+}
+
+// stepSegments is Step for a batch that is cut into several.
+func (p *Program) stepSegments(ctx context.Context, s Step, parts []Batch) (Loss, error) {
+	w := segmentWork{Program: p, Step: s, parts: parts, store: p.g.opts.SegmentStore}
+	if w.store == nil {
+		w.store = memoryStore{}
+	}
+	w.total = len(parts) - 1 + len(parts)*backwardCost
+	if err := w.forward(ctx); err != nil {
+		return Loss{}, err
+	}
+	return w.backward(ctx)
+}
+
+// backwardCost is what a pass forward and backward costs, in passes that are forward only.
+const backwardCost = 3
+
+// segmentWork is one step over a batch in segments.
+type segmentWork struct {
+	*Program
+	Step
+	parts       []Batch
+	store       SegmentStore
+	done, total int // see Step.Progress
+	buf         []byte
+}
+
+// forward stores the state before each segment that continues a document.
+func (w *segmentWork) forward(ctx context.Context) error {
+	if w.parts[0].Continues {
+		if err := w.save(0); err != nil {
+			return err
+		}
+	}
+	for i, b := range w.parts[:len(w.parts)-1] {
+		if w.parts[i+1].Continues {
+			last := b.Starts[len(b.Starts)-1] // only this document has a state to hand on
+			w.g.run = w.newRun(ctx, i, last)
+			if _, err := w.run(w.states, b.slice(last, b.rows(w.width()), w.width())); err != nil {
+				return err
+			}
+			if err := w.save(i + 1); err != nil {
+				return err
+			}
+		}
+		w.advance(1)
+	}
+	return nil
+}
+
+// backward takes the segments back, the last first. The state after the last one is what the program has in the end.
+func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
+	var whole Loss
+	w.g.clearStateGrads() // nothing depends on the state after the last segment
+	for i, b := range slices.Backward(w.parts) {
+		if b.Continues {
+			if err := w.load(i); err != nil {
+				return Loss{}, err
+			}
+		}
+		w.g.run = w.newRun(ctx, i, 0)
+		if i == 0 {
+			w.g.run.ready = w.Ready
+		}
+		part, err := w.run(w.step, b)
+		if err != nil {
+			return Loss{}, err
+		}
+		if i == len(w.parts)-1 {
+			if err := w.save(len(w.parts)); err != nil {
+				return Loss{}, err
+			}
+		}
+		for _, c := range w.g.carries() {
+			c.dIn, c.dOut = c.dOut, c.dIn
+			c.dIn.Zero()
+		}
+		whole = part.before(whole)
+		w.advance(backwardCost)
+	}
+	return whole, w.load(len(w.parts))
+}
+
+// clearStateGrads sets the gradients of all states to zero.
+func (g *Graph) clearStateGrads() {
+	for _, c := range g.carries() {
+		if c.dIn != nil {
+			c.dIn.Zero()
+			c.dOut.Zero()
+		}
+	}
+}
+
+// newRun returns a run that begins in row from of segment i.
+func (w *segmentWork) newRun(ctx context.Context, i, from int) run {
+	return run{ctx: ctx, scale: w.Scale, seed: w.Seed, first: w.FirstRow + i*w.g.opts.Rows + from, training: true, loss: w.g.run.loss}
+}
+
+func (w *segmentWork) advance(cost int) {
+	w.done += cost
+	if w.Progress != nil {
+		w.Progress(float64(w.done) / float64(w.total))
+	}
+}
+
+// save stores the state that the last run left as number i.
+func (w *segmentWork) save(i int) error {
+	at := int64(i) * w.g.stateBytes()
+	for _, c := range w.g.carries() {
+		var err error
+		if w.buf, err = binary.Append(w.buf[:0], binary.LittleEndian, c.out.Data()); err == nil {
+			_, err = w.store.WriteAt(w.buf, at)
+		}
+		if err != nil {
+			return fmt.Errorf("autograd: states between segments: %w", err)
+		}
+		at += int64(len(w.buf))
+	}
+	return nil
+}
+
+// load makes state i what the last run seems to have left.
+func (w *segmentWork) load(i int) error {
+	at := int64(i) * w.g.stateBytes()
+	for _, c := range w.g.carries() {
+		buf := slices.Grow(w.buf[:0], binary.Size(c.out.Data()))[:binary.Size(c.out.Data())]
+		n, err := w.store.ReadAt(buf, at)
+		if n == len(buf) {
+			_, err = binary.Decode(buf, binary.LittleEndian, c.out.Data())
+		}
+		if err != nil {
+			return fmt.Errorf("autograd: states between segments: %w", err)
+		}
+		w.buf, at = buf, at+int64(n)
+	}
+	return nil
+}
+
+// stateBytes is the size of the states of all recurrent ops.
+func (g *Graph) stateBytes() (n int64) {
+	for _, c := range g.carries() {
+		n += int64(binary.Size(c.out.Data()))
+	}
+	return n
+}
+
+// evalSegments is Eval for a batch that is cut into several.
+func (p *Program) evalSegments(ctx context.Context, parts []Batch) (Loss, error) {
+	if len(p.keep) > 0 {
+		return Loss{}, errors.New("autograd: eval: values are kept of a batch that fits into the graph only")
+	}
+	var whole Loss
+	for _, b := range parts {
+		p.g.run = run{ctx: ctx, loss: p.g.run.loss}
+		part, err := p.run(p.eval, b)
+		if err != nil {
+			return Loss{}, err
+		}
+		whole = whole.before(part)
+	}
+	return whole, nil
+}
+
+// before returns the loss of two batches that follow one another, in memory of its own.
+func (l Loss) before(next Loss) Loss {
+	return Loss{Sum: l.Sum + next.Sum, Tokens: l.Tokens + next.Tokens, Correct: l.Correct + next.Correct, Rows: slices.Concat(l.Rows, next.Rows)}
+}

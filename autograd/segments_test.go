@@ -1,0 +1,227 @@
+package autograd_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"gorgonia.org/tensor"
+
+	ag "mambatrain/autograd"
+)
+
+// segmented is a model whose loss and gradients are compared between the whole batch and segments.
+type segmented struct {
+	build  func(g *ag.Graph, p []ag.Var) ag.Var
+	shapes [][]int
+}
+
+func segmentedModels() map[string]segmented {
+	of := func(o modelOptions) segmented {
+		build, shapes := model(o)
+		return segmented{build, shapes}
+	}
+	noisy := of(modelOptions{})
+	noisy.build = func(g *ag.Graph, p []ag.Var) ag.Var {
+		x := block(g, ag.Noise(lookup(g, p[0]), 5), p[2:], 0)
+		return ag.CrossEntropy(ag.RMSNorm(x, p[1], 1e-5), p[0], ag.LowRank{}, ag.LossOptions{Smoothing: 0.2})
+	}
+	var two segmented
+	two.build, two.shapes = model2(false)
+	return map[string]segmented{
+		"mamba1":       of(modelOptions{}),
+		"dropout":      of(modelOptions{dropout: 0.5}),
+		"checkpointed": of(modelOptions{checkpoint: true, dropout: 0.5}),
+		"noise":        noisy,
+		"mamba2":       two,
+	}
+}
+
+// compile builds the model in double precision, with the same parameters each time.
+func (s segmented) compile(t *testing.T, o ag.Options) (*ag.Program, []*ag.Param) {
+	t.Helper()
+	o.Float64 = true
+	g := ag.NewGraph(o)
+	var params []*ag.Param
+	var vars []ag.Var
+	for i, shape := range s.shapes {
+		f := param(t, "p", uint64(i), shape...)
+		wide := make([]float64, f.Size())
+		for k, v := range f.Float32s() {
+			wide[k] = float64(v)
+		}
+		p := ag.NewParam("p", tensor.New(tensor.WithShape(shape...), tensor.WithBacking(wide)))
+		if err := p.Train(); err != nil {
+			t.Fatal(err)
+		}
+		params, vars = append(params, p), append(vars, g.Param(p))
+	}
+	return compile(t, g, s.build(g, vars)), params
+}
+
+// segmentTolerance is what the order of float64 sums may change, relative to the largest entry of a gradient.
+const segmentTolerance = 1e-12
+
+// The loss and the gradients of a batch in segments are those of the whole batch, wherever documents and segments end.
+func TestSegmentsEqualWhole(t *testing.T) {
+	for name, m := range segmentedModels() {
+		t.Run(name, func(t *testing.T) {
+			for _, lengths := range [][]int{{23}, {9, 1, 14, 5}, {1, 1, 30}, {8, 8, 8}} {
+				b := batch(lengths...)
+				whole, want := m.compile(t, ag.Options{Rows: len(b.Tokens)})
+				loss := step(t, whole, b)
+				for _, rows := range []int{1, 2, 3, 7, 8, 16, 100} {
+					prog, got := m.compile(t, ag.Options{Rows: rows, Segments: true})
+					l := step(t, prog, b)
+					if math.Abs(l.Sum-loss.Sum) > segmentTolerance*loss.Sum || l.Tokens != loss.Tokens {
+						t.Fatalf("documents %v in segments of %d: loss %v of %d labels, want %v of %d", lengths, rows, l.Sum, l.Tokens, loss.Sum, loss.Tokens)
+					}
+					for i := range got {
+						sameGradient(t, got[i].Grad.Float64s(), want[i].Grad.Float64s(), "documents %v in segments of %d: parameter %d", lengths, rows, i)
+					}
+				}
+			}
+		})
+	}
+}
+
+func sameGradient(t *testing.T, got, want []float64, format string, args ...any) {
+	t.Helper()
+	most := 0.0
+	for _, w := range want {
+		most = max(most, math.Abs(w))
+	}
+	for k, w := range want {
+		if math.Abs(got[k]-w) > segmentTolerance*most {
+			t.Fatalf(format+": gradient %d is %.17g, want %.17g", append(args, k, got[k], w)...)
+		}
+	}
+}
+
+// A batch in segments that continues the one before it, and is continued, is what it is in one run.
+func TestSegmentsCarry(t *testing.T) {
+	m := segmentedModels()["mamba1"]
+	b := batch(31)
+	run := func(o ag.Options) (grads [][]float64, sum float64) {
+		prog, params := m.compile(t, o)
+		for i, cut := range [][2]int{{0, 11}, {11, 24}, {24, 31}} {
+			p := ag.Batch{Tokens: b.Tokens[cut[0]:cut[1]], Labels: b.Labels[cut[0]:cut[1]], Starts: []int{0}, Continues: i > 0}
+			if cut[1] < 31 {
+				p.Next, p.HasNext = b.Labels[cut[1]], true
+			}
+			sum += step(t, prog, p).Sum
+		}
+		for _, p := range params {
+			grads = append(grads, p.Grad.Float64s())
+		}
+		return grads, sum
+	}
+	want, sum := run(ag.Options{Rows: 31, Carry: true})
+	for _, rows := range []int{1, 4, 11, 12} {
+		got, s := run(ag.Options{Rows: rows, Segments: true})
+		if math.Abs(s-sum) > segmentTolerance*sum {
+			t.Fatalf("segments of %d: loss %v, want %v", rows, s, sum)
+		}
+		for i := range got {
+			sameGradient(t, got[i], want[i], "segments of %d: parameter %d", rows, i)
+		}
+	}
+}
+
+// States in a file give the bits of states in memory, and progress ends at 1 in steps that rise.
+func TestSegmentStore(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "states"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, b := modelOptions{dropout: 0.3}, batch(9, 1, 30, 5)
+	memory, disk := newSmall(t, ag.Options{Rows: 7, Segments: true}, m), newSmall(t, ag.Options{Rows: 7, Segments: true, SegmentStore: f}, m)
+	share := 0.0
+	for range 2 {
+		x := step(t, memory.prog, b)
+		y, err := disk.prog.Step(context.Background(), ag.Step{Batch: b, Scale: 1, Seed: 3, Progress: func(s float64) {
+			if s <= share && share != 1 || s > 1 {
+				t.Errorf("progress %v after %v", s, share)
+			}
+			share = s
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Sum != y.Sum || !slices.Equal(memory.grads(), disk.grads()) || share != 1 {
+			t.Fatalf("loss %v and %v, or gradients differ; progress %v", x.Sum, y.Sum, share)
+		}
+	}
+}
+
+type fullDisk struct{ *os.File }
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) WriteAt([]byte, int64) (int, error) { return 0, errFull }
+
+func TestSegmentStoreFails(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 7, Segments: true, SegmentStore: fullDisk{}}, modelOptions{})
+	if _, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(30), Scale: 1}); !errors.Is(err, errFull) {
+		t.Fatalf("got error %v, want that of the store", err)
+	}
+}
+
+// Each parameter is ready once, when the first segment, which is the last to run, has added to its gradient.
+func TestSegmentsReady(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 7, Segments: true}, modelOptions{})
+	early := map[*ag.Param][]float32{}
+	_, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(8, 12), Scale: 1, Ready: func(p *ag.Param) {
+		if early[p] != nil {
+			t.Errorf("%s was ready twice", p.Name)
+		}
+		early[p] = slices.Clone(p.GradFloat32s())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range s.params {
+		if !slices.Equal(early[p], p.GradFloat32s()) {
+			t.Errorf("a gradient of shape %v changed after it was ready", p.Shape())
+		}
+	}
+}
+
+// Eval of a batch in segments has the loss of each row of the whole.
+func TestSegmentsEval(t *testing.T) {
+	b := batch(9, 1, 30, 5)
+	eval := func(o ag.Options) ag.Loss {
+		l, err := newSmall(t, o, modelOptions{}).prog.Eval(context.Background(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	want := eval(ag.Options{Rows: 45})
+	for _, rows := range []int{1, 7, 44} {
+		got := eval(ag.Options{Rows: rows, Segments: true})
+		if got.Tokens != want.Tokens || got.Correct != want.Correct || len(got.Rows) != len(want.Rows) {
+			t.Fatalf("segments of %d: %+v, want %+v", rows, got, want)
+		}
+		for i, w := range want.Rows {
+			if math.Abs(got.Rows[i]-w) > roundTolerance*(1+w) {
+				t.Fatalf("segments of %d: row %d has loss %v, want %v", rows, i, got.Rows[i], w)
+			}
+		}
+	}
+}
+
+// An invalid batch is refused whatever its length.
+func TestSegmentsBatchErrors(t *testing.T) {
+	s := newSmall(t, ag.Options{Rows: 3, Segments: true}, modelOptions{})
+	b := batch(10)
+	b.Starts = []int{0, 12}
+	if _, err := s.prog.Step(context.Background(), ag.Step{Batch: b, Scale: 1}); err == nil {
+		t.Fatal("a document beyond the batch: no error")
+	}
+}
