@@ -34,6 +34,7 @@ var offered = map[string]string{
 	"lora.BiasAll":               "a value of Config.Bias",
 	"lora.BiasLoraOnly":          "a value of Config.Bias",
 	"lora.BiasNone":              "a value of Config.Bias",
+	"lora.Load":                  "an adapter for a model of the program's own",
 	"autograd/kernel.SSDChunk":   "the usual value of SSD.Chunk",
 	"data/tokenizer/jinja.Tuple": "a value that templates make",
 	"internal/pyjson.Float":      "a number that may be infinite",

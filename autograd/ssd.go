@@ -15,8 +15,8 @@ type SSDInput struct {
 	D      Var // (h)
 
 	Groups, State int        // g, n
-	Limit         [2]float64 // of Δ; 0 and +Inf do not limit it
-	Chunk         int        // the most rows that are computed at once; 0 for the kernel's choice
+	Limit         [2]float64 // of Δ; {0, +Inf} for no limit
+	Chunk         int        // the largest number of rows in a chunk; 0 selects the default of the kernel
 }
 
 // SSD is the state space duality of Mamba-2. It runs over each document, from S = 0, and for each head,
@@ -25,8 +25,8 @@ type SSDInput struct {
 //	S(t) = exp(Δ(t)·A)·S(t−1) + Δ(t)·x(t)·B(t)ᵀ
 //	y(t) = S(t)·C(t) + D·x(t)
 //
-// and returns y (rows, h·p). A group's B and C serve h/g neighbouring heads. Dao & Gu 2024. Results do not depend on Chunk but
-// for rounding.
+// and returns y (rows, h·p). A group's B and C serve h/g neighboring heads. Dao & Gu 2024. Chunk changes results only by
+// rounding.
 func SSD(in SSDInput) Var {
 	o := ssdOptions{in.Groups, in.State, in.Limit, in.Chunk}
 	return Apply(ssd[float32]{o}, ssd[float64]{o}, in.XBC, in.DT, in.DTBias, in.ALog, in.D, in.XBC.Graph().first())
@@ -70,7 +70,7 @@ func (o ssd[T]) Shape(in [][]int) ([]int, error) {
 // channels is h·p.
 func (o ssd[T]) channels(in [][]int) int { return in[ssdXBC][1] - 2*o.groups*o.state }
 
-// StateSize: the state before each chunk that is not the first of its document.
+// StateSize: the state before each chunk except the first of a document.
 func (o ssd[T]) StateSize(in [][]int) int {
 	return kernel.SSDSaved(in[ssdXBC][0], o.CarrySize(in), o.chunk)
 }

@@ -28,12 +28,14 @@ type builder struct {
 	stats    Stats
 	digest   hash.Hash
 	known    string // fingerprint, where the data came from the cache
+	joints   *joints
 }
 
 func newBuilder(inputs []source.FileSet, tok *tokenizer.Tokenizer, c *Config) *builder {
 	return &builder{
 		inputs: inputs, tok: tok, config: c, spill: spillTokens, stats: Stats{MaxToken: -1}, digest: sha256.New(),
-		store: &store{close: func() error { return nil }},
+		joints: new(joints),
+		store:  &store{close: func() error { return nil }},
 	}
 }
 
@@ -70,7 +72,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 func (b *builder) tokenize(ctx context.Context) error {
 	documents := 0
 	for _, in := range b.inputs {
-		p := pipeline{files: in.Files, tok: b.tok, config: b.config}
+		p := pipeline{files: in.Files, tok: b.tok, config: b.config, joints: b.joints}
 		if b.config.MaxTrainSamples > 0 {
 			if p.rows = b.config.MaxTrainSamples - b.stats.Rows; p.rows == 0 {
 				break
@@ -79,9 +81,11 @@ func (b *builder) tokenize(ctx context.Context) error {
 		if err := p.run(ctx, b.sink); err != nil {
 			return err
 		}
-		b.portions = append(b.portions, portion{weight: in.Weight, first: documents, count: b.stats.Documents - documents})
+		b.portions = append(b.portions, portion{weight: in.Weight, first: documents, count: b.stats.Documents - documents, files: p.done})
 		documents = b.stats.Documents
+		b.joints.endSource()
 	}
+	b.joints.tell(b.config.Warn)
 	return nil
 }
 

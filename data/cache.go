@@ -12,10 +12,11 @@ import (
 
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/contenthash"
+	"mambatrain/internal/inputfile"
 )
 
 // cacheVersion changes whenever the same source would give other tokens or another file.
-const cacheVersion = "2"
+const cacheVersion = "3"
 
 // cache keeps the tokenized form of one source under one setting: KEY.arrow, and KEY.json next to it, which is written
 // last and says what the other must be. Both appear whole, and two processes write the same bytes.
@@ -29,7 +30,9 @@ type cacheSummary struct {
 	CRC32C      uint32
 	Fingerprint string
 	Stats       Stats
-	Documents   []int // of each source
+	Documents   []int   // of each source
+	Rows        [][]int // of the files of each source
+	Warning     string  // of the prompts and completions
 	Check       string
 }
 
@@ -45,7 +48,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 		return nil, fmt.Errorf("data: cache: %w", err)
 	}
 	o := *b.config
-	o.Cache, o.Shuffle, o.Packing = "", false, false
+	o.Cache, o.Shuffle, o.Packing, o.MaxRowBytes = "", false, false, 0
 	settings, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 			if err != nil {
 				return nil, err
 			}
-			parts = append(parts, []byte(f.Format), sum)
+			parts = append(parts, []byte(f.Format), []byte(f.Encoding), []byte(f.Delimiter), sum)
 		}
 	}
 	return &cache{b.config.Cache, contenthash.Sum(parts...)[:32]}, nil
@@ -69,7 +72,7 @@ func newCache(ctx context.Context, b *builder) (*cache, error) {
 
 // fileHash returns the SHA-256 of a file.
 func fileHash(ctx context.Context, path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := inputfile.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
@@ -103,7 +106,7 @@ func (c *cache) load(b *builder) bool {
 		return false
 	}
 	var s cacheSummary
-	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) {
+	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) || len(s.Rows) != len(s.Documents) {
 		return false
 	}
 	mapped, unmap, err := mapFile(c.path(".arrow"))
@@ -124,9 +127,15 @@ func (c *cache) load(b *builder) bool {
 	b.store, b.stats, b.known = st, s.Stats, s.Fingerprint
 	first := 0
 	for k, n := range s.Documents {
-		b.portions = append(b.portions, portion{weight: b.inputs[k].Weight, first: first, count: n})
+		p := portion{weight: b.inputs[k].Weight, first: first, count: n}
+		for i, rows := range s.Rows[k][:min(len(s.Rows[k]), len(b.inputs[k].Files))] {
+			p.files = append(p.files, fileRows{b.inputs[k].Files[i].Path, rows})
+		}
+		b.portions = append(b.portions, p)
 		first += n
 	}
+	b.joints.found = s.Warning
+	b.joints.tell(b.config.Warn)
 	return true
 }
 
@@ -135,9 +144,13 @@ func (c *cache) save(b *builder) error {
 	if err := b.file.commit(c.path(".arrow")); err != nil {
 		return err
 	}
-	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}}
+	s := cacheSummary{Size: b.file.size, CRC32C: b.file.sum.Sum32(), Fingerprint: b.fingerprint(), Stats: b.stats, Documents: []int{}, Rows: [][]int{}, Warning: b.joints.found}
 	for _, p := range b.portions {
-		s.Documents = append(s.Documents, p.count)
+		rows := []int{}
+		for _, f := range p.files {
+			rows = append(rows, f.rows)
+		}
+		s.Documents, s.Rows = append(s.Documents, p.count), append(s.Rows, rows)
 	}
 	s.Check = s.sum()
 	raw, err := json.MarshalIndent(s, "", "  ")

@@ -30,10 +30,14 @@ type Config struct {
 // Default returns the documented defaults.
 func Default() Config {
 	return Config{
-		Config: source.Config{Format: "auto"}, DatasetTextField: "text", CompletionOnlyLoss: true,
+		Config:           source.Config{Format: "auto", Encoding: "utf-8", MaxRowBytes: source.DefaultMaxRowBytes},
+		DatasetTextField: defaultTextField, CompletionOnlyLoss: true,
 		MaxLength: 1024, Truncation: "keep_start", AddEOS: true, Shuffle: true,
 	}
 }
+
+// defaultTextField is the column that is read where nothing else is said.
+const defaultTextField = "text"
 
 // Validate returns all faults of the settings as a [fault.List], or nil.
 func (c *Config) Validate() error {
@@ -48,7 +52,11 @@ func (c *Config) Validate() error {
 	if c.Completion == "" && c.Prompt != "" {
 		l.Add("completion", "want a column or template beside prompt")
 	}
-	if keys := c.renderKeys(); len(keys) > 1 {
+	keys := c.renderKeys()
+	if c.DatasetTextField != "" && c.DatasetTextField != defaultTextField && len(keys) > 0 {
+		keys = append([]string{"dataset_text_field"}, keys...)
+	}
+	if len(keys) > 1 {
 		l.Add(keys[0], "given with %s: a row can be rendered in one way only", strings.Join(keys[1:], " and "))
 	}
 	if c.AssistantOnlyLoss && c.Messages == "" {
@@ -85,4 +93,27 @@ func (c *Config) renderKeys() (keys []string) {
 		}
 	}
 	return keys
+}
+
+// columns lists the columns that may be read of a file, given some that it has; all of them if all is true.
+func (c *Config) columns(have []string) (names []string, all bool) {
+	switch {
+	case slices.Contains(have, idColumn):
+		return []string{labelColumn, attentionColumn, completionMaskColumn, assistantMaskColumn}, false
+	case c.Messages != "":
+		return []string{c.Messages, toolsColumn}, false
+	case c.Completion == "" && c.Template == "":
+		return []string{c.DatasetTextField}, false
+	}
+	for _, f := range []struct{ key, text string }{{"prompt", c.Prompt}, {"completion", c.Completion}, {"template", c.Template}} {
+		field, err := parseField(f.key, f.text)
+		switch {
+		case err != nil || f.text == "":
+		case field.template != nil:
+			names, all = append(names, field.template.fields...), all || field.template.whole
+		case f.key != "template":
+			names = append(names, field.column)
+		}
+	}
+	return names, all
 }

@@ -28,6 +28,7 @@ type portion struct {
 	first  int // documents first … first+count−1 of the store …
 	count  int
 	picked []int32 // … or these, where a part was split off
+	files  []fileRows
 }
 
 func (s *portion) len() int {
@@ -205,6 +206,41 @@ func (d *Dataset) recount(name string) {
 	}
 	d.stats = s
 	d.fingerprint = contenthash.Sum([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
+}
+
+// CheckVocabulary returns an error that names file and row, from 0, of the first token id or label that is not below n.
+func (d *Dataset) CheckVocabulary(n int) error {
+	if d.stats.MaxToken < n {
+		return nil
+	}
+	for k := range d.portions {
+		p := &d.portions[k]
+		for i := range p.len() {
+			doc := d.store.document(p.document(i))
+			for _, ids := range []struct {
+				what   string
+				values []int32
+			}{{"token id", doc.IDs}, {"label", doc.Labels}} {
+				for _, id := range ids.values {
+					if int(id) >= n {
+						return fmt.Errorf("data: %s: %s %d is beyond the model's vocabulary of %d", p.place(doc.Row), ids.what, id, n)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// place names a row by file and number there, from 0.
+func (p *portion) place(row int) string {
+	for _, f := range p.files {
+		if row < f.rows {
+			return fmt.Sprintf("%s: row %d", f.path, row)
+		}
+		row -= f.rows
+	}
+	return fmt.Sprintf("row %d", row)
 }
 
 // duplicates counts the documents whose tokens are those of an earlier one.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,7 +25,7 @@ type Stats struct {
 	Tokens    int // input tokens kept
 	Labels    int // labels that enter the loss
 	Longest   int // tokens of the longest document kept
-	MaxToken  int // largest token id, −1 without documents: must be below the model's vocabulary
+	MaxToken  int // largest token id or label, −1 without documents: must be below the model's vocabulary
 }
 
 func (s *Stats) add(o Stats) {
@@ -47,6 +48,14 @@ type pipeline struct {
 	config *Config
 	rows   int  // rows to read; 0 = all
 	all    bool // keep every row, empty or uncounted ones too, so that row n of the output is row n of the source
+	joints *joints
+	done   []fileRows // what was read of each file
+}
+
+// fileRows is how many rows of a file were read.
+type fileRows struct {
+	path string
+	rows int
 }
 
 // outcome is what became of one block.
@@ -126,6 +135,7 @@ func (p *pipeline) read(ctx context.Context, hand func(job) error) error {
 		if err != nil {
 			return err
 		}
+		p.done = append(p.done, fileRows{f.Path, n})
 		if first += n; p.rows > 0 && first >= p.rows {
 			return nil
 		}
@@ -140,11 +150,14 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 		return 0, err
 	}
 	defer r.Close()
-	have := r.Columns()
+	have, err := p.columns(ctx, r, max(0, p.rows-first))
+	if err != nil {
+		return 0, err
+	}
 	if len(have) == 0 {
 		return 0, nil // a file without rows in a format whose rows name the columns
 	}
-	render, err := newRenderer(f.Path, have, p.tok, p.config)
+	render, err := newRenderer(f.Path, have, p.tok, p.config, p.joints)
 	if err != nil {
 		return 0, err
 	}
@@ -173,6 +186,21 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 			return rows, nil
 		}
 	}
+}
+
+// columns lists the columns of a file: those at its beginning, and those that only later rows have, if they are read.
+func (p *pipeline) columns(ctx context.Context, r source.Reader, rows int) ([]string, error) {
+	have := r.Columns()
+	names, all := p.config.columns(have)
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(have, name) })
+	if len(have) == 0 || len(names) == 0 && !all {
+		return have, nil
+	}
+	if all {
+		names = nil
+	}
+	late, err := r.Late(ctx, names, rows)
+	return slices.Concat(have, late), err
 }
 
 // scratch is what a worker uses again for each block.
@@ -207,7 +235,7 @@ func (p *pipeline) work(j job, s *scratch) (out outcome) {
 
 // row renders row i of a block.
 func (p *pipeline) row(out *outcome, d *rowBuffer, j job, i int) error {
-	d.tokens, d.labels = d.tokens[:0], d.labels[:0]
+	d.row, d.tokens, d.labels = j.first+i, d.tokens[:0], d.labels[:0]
 	ok, err := j.renderer.row(j.block, i, d)
 	if err != nil {
 		return fmt.Errorf("data: %s: %w", j.block.At(i), err)
@@ -287,7 +315,9 @@ func (s *Stats) count(tokens, labels []int32) {
 	s.Tokens += len(tokens)
 	s.Labels += label.Count(labels)
 	s.Longest = max(s.Longest, len(tokens))
-	for _, id := range tokens {
-		s.MaxToken = max(s.MaxToken, int(id))
+	for _, ids := range [][]int32{tokens, labels} {
+		for _, id := range ids {
+			s.MaxToken = max(s.MaxToken, int(id))
+		}
 	}
 }

@@ -23,18 +23,19 @@ type renderer interface {
 
 // rowBuffer is the buffer of the row at hand.
 type rowBuffer struct {
+	row            int // of the source
 	tokens, labels []int32
 	scratch        []int32
 	spans          []tokenizer.Span
 }
 
 // newRenderer chooses how rows are read: as token ids where there is a column of them, else as the settings say.
-func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
-	if slices.Contains(have, "input_ids") {
+func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config, j *joints) (renderer, error) {
+	if slices.Contains(have, idColumn) {
 		if keys := c.renderKeys(); len(keys) > 0 {
 			return nil, fmt.Errorf("data: %s: has a column input_ids, which is used as it is: data.%s does not go with it", path, keys[0])
 		}
-		return &idRows{have: have}, nil
+		return &idRows{have, c.CompletionOnlyLoss}, nil
 	}
 	if tok == nil {
 		return nil, fmt.Errorf("data: %s: no column input_ids, and no tokenizer to make ids from text", path)
@@ -56,7 +57,7 @@ func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config
 		if err != nil {
 			return nil, err
 		}
-		return &promptRows{tok, prompt, completion, end, c.CompletionOnlyLoss}, nil
+		return &promptRows{tok, prompt, completion, end, c.CompletionOnlyLoss, j}, nil
 	case c.Template != "":
 		t, err := parseTemplate("template", c.Template)
 		if err != nil {
@@ -170,6 +171,7 @@ type promptRows struct {
 	prompt, completion field
 	end                int32
 	completionOnly     bool
+	joints             *joints
 }
 
 func (r *promptRows) masks() bool { return r.completionOnly }
@@ -192,6 +194,7 @@ func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	if err != nil || !ok || prompt+completion == "" {
 		return false, err
 	}
+	r.joints.look(b, i, d.row, prompt, completion)
 	d.tokens = endWith(r.tok.AppendEncode(d.tokens, prompt+completion), r.end)
 	if !r.completionOnly {
 		return true, nil
@@ -210,19 +213,40 @@ func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	return true, nil
 }
 
-// idRows takes token ids as they are, with labels and attention_mask where the file has them. Masked positions are
-// dropped, not computed.
+// The columns of token ids. labels say which of them count; else the masks do, as trl has them.
+const (
+	idColumn             = "input_ids"
+	labelColumn          = "labels"
+	attentionColumn      = "attention_mask"
+	completionMaskColumn = "completion_mask"
+	assistantMaskColumn  = "assistant_masks"
+)
+
+// idRows takes token ids as they are, with labels and masks where the file has them. Labels that a completion mask or
+// assistant mask has zeros for do not count. Positions that an attention mask masks are dropped, not computed.
 type idRows struct {
-	have []string
+	have           []string
+	completionOnly bool
 }
 
-func (r *idRows) masks() bool { return slices.Contains(r.have, "labels") }
+// lossMasks lists the columns that mask labels.
+func (r *idRows) lossMasks() (names []string) {
+	if r.completionOnly && slices.Contains(r.have, completionMaskColumn) {
+		names = append(names, completionMaskColumn)
+	}
+	if slices.Contains(r.have, assistantMaskColumn) {
+		names = append(names, assistantMaskColumn)
+	}
+	return names
+}
+
+func (r *idRows) masks() bool { return slices.Contains(r.have, labelColumn) || len(r.lossMasks()) > 0 }
 
 func (r *idRows) needs(path string, have []string) (names []string, err error) {
-	if !slices.Contains(have, "input_ids") {
-		return nil, source.NoColumn(path, "input_ids", have)
+	if !slices.Contains(have, idColumn) {
+		return nil, source.NoColumn(path, idColumn, have)
 	}
-	for _, name := range []string{"input_ids", "labels", "attention_mask"} {
+	for _, name := range append([]string{idColumn, labelColumn, attentionColumn}, r.lossMasks()...) {
 		if slices.Contains(have, name) {
 			names = append(names, name)
 		}
@@ -231,37 +255,35 @@ func (r *idRows) needs(path string, have []string) (names []string, err error) {
 }
 
 func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) {
-	read := func(name string, dst []int32) (out []int32, ok bool, err error) {
-		c, ok := b.Columns[name]
-		if !ok {
-			return dst, false, nil
-		}
-		if out, ok, err = c.Ints(dst, i); err != nil {
-			err = fmt.Errorf("column %q: %w", name, err)
-		}
-		return out, ok, err
-	}
-	if d.tokens, ok, err = read("input_ids", d.tokens); err != nil || !ok || len(d.tokens) == 0 {
+	if d.tokens, ok, err = readInts(b, i, idColumn, d.tokens); err != nil || !ok || len(d.tokens) == 0 {
 		return false, err
 	}
 	for _, id := range d.tokens {
 		if id < 0 {
-			return false, fmt.Errorf("column \"input_ids\": id %d is negative", id)
+			return false, fmt.Errorf("column %q: id %d is negative", idColumn, id)
 		}
 	}
-	if d.labels, ok, err = read("labels", d.labels); err != nil {
+	if d.labels, ok, err = readInts(b, i, labelColumn, d.labels); err != nil {
 		return false, err
 	} else if !ok && r.masks() {
 		d.labels = append(d.labels, d.tokens...)
 	} else if ok && len(d.labels) != len(d.tokens) {
 		return false, fmt.Errorf("%d labels for %d input_ids", len(d.labels), len(d.tokens))
 	}
-	mask, ok, err := read("attention_mask", d.scratch[:0])
+	for _, name := range r.lossMasks() {
+		mask, ok, err := d.mask(b, i, name)
+		if err != nil {
+			return false, err
+		}
+		for k := range mask {
+			if ok && mask[k] == 0 {
+				d.labels[k] = label.Ignored
+			}
+		}
+	}
+	mask, ok, err := d.mask(b, i, attentionColumn)
 	if err != nil || !ok {
 		return err == nil, err
-	}
-	if d.scratch = mask; len(mask) != len(d.tokens) {
-		return false, fmt.Errorf("attention_mask of %d for %d input_ids", len(mask), len(d.tokens))
 	}
 	kept := 0
 	for k, m := range mask {
@@ -276,4 +298,27 @@ func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) 
 	}
 	d.tokens, d.labels = d.tokens[:kept], d.labels[:min(kept, len(d.labels))]
 	return kept > 0, nil
+}
+
+// mask reads a column with a number for each token; false where there is none.
+func (d *rowBuffer) mask(b *source.Block, i int, name string) (mask []int32, ok bool, err error) {
+	if d.scratch, ok, err = readInts(b, i, name, d.scratch[:0]); err != nil || !ok {
+		return nil, false, err
+	}
+	if len(d.scratch) != len(d.tokens) {
+		return nil, false, fmt.Errorf("%s of %d for %d input_ids", name, len(d.scratch), len(d.tokens))
+	}
+	return d.scratch, true, nil
+}
+
+// readInts appends the integers of a column to dst; false where there is no such column or the value is null.
+func readInts(b *source.Block, i int, name string, dst []int32) (out []int32, ok bool, err error) {
+	c, ok := b.Columns[name]
+	if !ok {
+		return dst, false, nil
+	}
+	if out, ok, err = c.Ints(dst, i); err != nil {
+		err = fmt.Errorf("column %q: %w", name, err)
+	}
+	return out, ok, err
 }

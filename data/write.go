@@ -9,7 +9,6 @@ import (
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/atomicfile"
-	"mambatrain/internal/fault"
 )
 
 // WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels if the settings
@@ -23,12 +22,8 @@ func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Toke
 	if err != nil {
 		return Stats{}, err
 	}
-	for _, set := range sets {
-		for _, f := range set.Files {
-			if atomicfile.Overwrites(output, f.Path) {
-				return Stats{}, fault.Fault{Path: "output", Problem: output + " is read by this command and would be overwritten; name another"}
-			}
-		}
+	if err := source.CheckOutput(sets, output); err != nil {
+		return Stats{}, err
 	}
 	var stats Stats
 	var failed error
@@ -47,9 +42,9 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 	if err != nil {
 		return Stats{}, err
 	}
-	stats := Stats{MaxToken: -1}
+	stats, j := Stats{MaxToken: -1}, new(joints)
 	for _, in := range inputs {
-		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true}
+		p := pipeline{files: in.Files, tok: tok, config: c, rows: c.MaxTrainSamples, all: true, joints: j}
 		err := p.run(ctx, func(t *source.Tokens, s Stats) error {
 			stats.add(s)
 			if err := out.Write(t); err != nil {
@@ -60,7 +55,9 @@ func writeTokens(ctx context.Context, inputs []source.FileSet, tok *tokenizer.To
 		if err != nil {
 			return stats, errors.Join(err, out.Close())
 		}
+		j.endSource()
 	}
+	j.tell(c.Warn)
 	if err := out.Close(); err != nil {
 		return stats, fmt.Errorf("data: %s: %w", name, err)
 	}

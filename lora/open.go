@@ -22,6 +22,8 @@ type Directory struct {
 	BaseModel string
 	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
 	Base string
+	// VocabSize is the number of rows that table and head must have, where the base was resized; 0: nobody says so.
+	VocabSize int
 	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
 	PeftVersion string
 
@@ -170,12 +172,18 @@ func (d *Directory) read(p peftFile) error {
 	if len(d.modules)+len(d.params) == 0 {
 		return fmt.Errorf("holds no tensors")
 	}
+	for _, w := range d.params { // PEFT saves table and head with their new size
+		module, ok := strings.CutSuffix(w.name, ".weight")
+		if ok && (endsIn(module, headPath) || endsIn(module, "embeddings")) && len(w.tensor.Shape) == 2 {
+			d.VocabSize = max(d.VocabSize, w.tensor.Shape[0])
+		}
+	}
 	return nil
 }
 
 // adopt takes from our record what adapter_config.json cannot say.
 func (d *Directory) adopt(rec record) {
-	d.Base = rec.Base
+	d.Base, d.VocabSize = rec.Base, rec.Vocab
 	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
 	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
 	d.Config.InitLoraWeights = rec.Config.InitLoraWeights

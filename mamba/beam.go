@@ -15,15 +15,18 @@ type beam struct {
 }
 
 // normalized is the score by which finished beams are compared.
-func (b beam) normalized(penalty float64) float64 {
-	return b.score / math.Pow(float64(len(b.ids)), penalty)
+func (b beam) normalized(penalty float64) float64 { return normalized(b.score, len(b.ids), penalty) }
+
+func normalized(score float64, length int, penalty float64) float64 {
+	return score / math.Pow(float64(length), penalty)
 }
 
 // beamSearch continues each prompt with the most probable text that NumBeams candidates find. As in transformers, a
-// step ranks the two best continuations for each beam; those that end the text become finished ones if they are among
+// step ranks the two best continuations for each beam, more with several ids of EOS; those that end the text become finished ones if they are among
 // the first NumBeams, and the search is over when no running beam can still beat the worst of NumBeams finished ones.
-func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, o GenerateOptions) error {
+func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, most []int, o GenerateOptions) error {
 	for i := range out {
+		o.MaxNewTokens = most[i]
 		best, end, err := searchOne(ctx, d, s.Select(i), i, o)
 		if err != nil {
 			return err
@@ -41,6 +44,9 @@ func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, o G
 				o.OnToken(i, id)
 			}
 		}
+		if o.OnDone != nil {
+			o.OnDone(i, out[i])
+		}
 	}
 	return nil
 }
@@ -50,6 +56,7 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 	prefix := state.Clone()
 	running := []beam{{}}
 	var finished []beam
+	ranked := max(2, 1+len(o.EOS)) * o.NumBeams
 	for len(running) > 0 && len(running[0].ids) < o.MaxNewTokens {
 		logits, err := d.Next(ctx, state, make([][]int, len(running)))
 		if err != nil {
@@ -61,11 +68,11 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 			widen(scores, logits.Row(row))
 			logSoftmax(scores)
 			o.penalize(scores, state.Tokens[row], len(b.ids))
-			cs = append(cs, candidates(scores, row, b.score, 2*o.NumBeams)...)
+			cs = append(cs, candidates(scores, row, b.score, ranked)...)
 		}
 		sort.SliceStable(cs, func(i, j int) bool { return cs[i].score > cs[j].score })
 		var rows []int
-		running, finished, rows = o.advance(running, finished, cs[:min(len(cs), 2*o.NumBeams)], prompt)
+		running, finished, rows = o.advance(running, finished, cs[:min(len(cs), ranked)], prompt)
 		if o.settled(running, finished) {
 			break
 		}
@@ -120,13 +127,22 @@ func (o GenerateOptions) advance(running, finished []beam, cs []candidate, promp
 	return next, finished[:min(len(finished), o.NumBeams)], rows
 }
 
-// settled says whether no running beam can become one of the NumBeams best.
+// settled says whether the search is over: no running beam is left, or none can become one of the NumBeams best.
 func (o GenerateOptions) settled(running, finished []beam) bool {
 	if len(running) == 0 {
 		return true
 	}
-	return len(finished) == o.NumBeams &&
-		running[0].normalized(o.LengthPenalty) <= finished[len(finished)-1].normalized(o.LengthPenalty)
+	if len(finished) < o.NumBeams {
+		return false
+	}
+	length := len(running[0].ids)
+	switch {
+	case o.EarlyStopping == StopFirst:
+		return true
+	case o.EarlyStopping == StopNever && o.LengthPenalty > 0:
+		length = o.MaxNewTokens
+	}
+	return normalized(running[0].score, length, o.LengthPenalty) <= finished[len(finished)-1].normalized(o.LengthPenalty)
 }
 
 func (o GenerateOptions) bestOf(beams []beam) beam {

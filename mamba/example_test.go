@@ -197,7 +197,7 @@ func ExampleModel_Resize() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := m.Resize(m.Config.VocabSize+2, rand.New(rand.NewPCG(1, 2))); err != nil {
+	if err := m.Resize(m.Config.VocabSize + 2); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(m.Config.VocabSize, m.Head.Out())

@@ -11,12 +11,14 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// GenerateOptions say how text is continued. [Model.DefaultGenerate] returns transformers' defaults; the fields keep
+// GenerateOptions say how text is continued. [Model.DefaultGenerate] returns those that the model asks for; the fields keep
 // transformers' meaning and are applied in its order: penalties and bans first, then, when sampling, temperature,
 // top-k, top-p, min-p and typical-p.
 type GenerateOptions struct {
 	MaxNewTokens int
 	MinNewTokens int // until then no id of EOS is chosen
+	MaxLength    int // of the text with its prompt, in place of MaxNewTokens; 0: off
+	MinLength    int // the same for MinNewTokens; the larger counts
 
 	DoSample    bool // draw from the distribution; else the most probable token
 	Temperature float64
@@ -25,12 +27,14 @@ type GenerateOptions struct {
 	MinP        float64 // 0: off
 	TypicalP    float64 // 1: off
 	Seed        uint64  // with the prompt's number it decides every draw, whatever else is in the batch
+	First       int     // number of the first prompt
 
 	RepetitionPenalty float64 // 1: off
 	NoRepeatNGramSize int     // 0: off
 
 	NumBeams      int // above 1: beam search, one prompt's beams in a batch; not with DoSample
 	LengthPenalty float64
+	EarlyStopping EarlyStopping // of beam search
 
 	EOS       []int // ids that end a text; they are part of it
 	IgnoreEOS bool  // go on after an id of EOS, which is not suppressed either
@@ -43,23 +47,22 @@ type GenerateOptions struct {
 	Stop func(prompt int, tokens []int) bool
 	// OnToken sees each token as it is chosen; nil: nobody looks. Beam search calls it at the end.
 	OnToken func(prompt, id int)
+	// OnDone sees each text when it has ended, while others may go on; nil: nobody looks.
+	OnDone func(prompt int, g Generation)
 	// State is where the prompts continue, one sequence for each; it is advanced. The last token of a text waits in it
 	// unfed, and is fed when it is continued. Nil: every prompt begins a text of its own.
 	State *State
 }
 
-// DefaultGenerate returns greedy decoding of 50 tokens that ends at one of m's eos ids, those of generation_config.json
-// where the model has that file. The sampling controls stand at transformers' defaults and take effect with DoSample.
-func (m *Model) DefaultGenerate() GenerateOptions {
-	eos := m.eos
-	if eos == nil {
-		eos = m.Config.EOSTokenID
-	}
-	return GenerateOptions{
-		MaxNewTokens: 50, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1, RepetitionPenalty: 1, NumBeams: 1, LengthPenalty: 1,
-		EOS: slices.Clone(eos),
-	}
-}
+// EarlyStopping says when beam search ends, once it has NumBeams finished texts.
+type EarlyStopping int
+
+// The values, transformers' false, true and "never".
+const (
+	StopUnlikely EarlyStopping = iota // when no running beam, at its present length, is better than the worst finished text
+	StopFirst                         // at once
+	StopNever                         // when no running beam can become better than the worst finished text
+)
 
 // FinishReason says why a text ended.
 type FinishReason string
@@ -99,23 +102,27 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		return nil, err
 	}
 	out := make([]Generation, len(prompts))
+	most := make([]int, len(prompts))
 	for i, ids := range prompts {
 		if len(ids) == 0 && state.Fed[i] == len(state.Tokens[i]) {
-			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; give at least one token to begin with", i)
+			return nil, fmt.Errorf("mamba: generate: prompt %d: is empty; give at least one token to begin with", o.First+i)
 		}
 		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
+		if most[i] = o.mostNew(len(state.Tokens[i]) + len(ids)); most[i] < 1 {
+			return nil, fmt.Errorf("mamba: generate: prompt %d: has %d tokens, which leaves none of the text's max_length %d", o.First+i, len(ids), o.MaxLength)
+		}
 	}
 	d := m.NewDecoder(0)
 	if err := prefill(ctx, d, state, prompts); err != nil {
 		return out, err
 	}
 	if o.NumBeams > 1 {
-		return out, beamSearch(ctx, d, state, out, o)
+		return out, beamSearch(ctx, d, state, out, most, o)
 	}
-	b := &batch{d: d, o: o, all: state, current: state, out: out}
+	b := &batch{d: d, o: o, all: state, current: state, out: out, most: most}
 	for i := range prompts {
 		b.active = append(b.active, i)
-		b.random = append(b.random, rand.New(rand.NewPCG(o.Seed, uint64(i))))
+		b.random = append(b.random, rand.New(rand.NewPCG(o.Seed, uint64(o.First+i))))
 	}
 	return out, b.run(ctx)
 }
@@ -134,11 +141,19 @@ func GenerateMemory(c Config, prompts int, o GenerateOptions) int64 {
 	return int64(min(bytes, 1<<60))
 }
 
+// mostNew returns how many tokens may follow the given number of them.
+func (o GenerateOptions) mostNew(before int) int {
+	if o.MaxLength > 0 {
+		return o.MaxLength - before
+	}
+	return o.MaxNewTokens
+}
+
 // Validate returns a [fault.List] of everything that is wrong with the options for any model, nil if nothing is.
 func (o GenerateOptions) Validate() error { return o.faults().Err() }
 
 func (o GenerateOptions) faults() (faults fault.List) {
-	if o.MaxNewTokens < 1 || o.MinNewTokens < 0 || o.MinNewTokens > o.MaxNewTokens {
+	if o.MaxNewTokens < 1 || o.MinNewTokens < 0 || o.MinNewTokens > o.MaxNewTokens && o.MaxLength == 0 {
 		faults.Add("min and max new tokens", "want 0 ≤ min ≤ max and max above 0, got %d and %d", o.MinNewTokens, o.MaxNewTokens)
 	}
 	positive := func(name string, x float64) {
@@ -150,6 +165,9 @@ func (o GenerateOptions) faults() (faults fault.List) {
 		if !(x > 0 && x <= 1) {
 			faults.Add(name, "must be above 0 and at most 1, got %v", x)
 		}
+	}
+	if o.MaxLength < 0 || o.MinLength < 0 {
+		faults.Add("min and max length", "must not be negative, got %d and %d", o.MinLength, o.MaxLength)
 	}
 	positive("repetition_penalty", o.RepetitionPenalty)
 	if o.DoSample {
@@ -165,6 +183,9 @@ func (o GenerateOptions) faults() (faults fault.List) {
 	}
 	if o.NumBeams < 1 || o.NumBeams > 1 && o.DoSample {
 		faults.Add("num_beams", "must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
+	}
+	if math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0) {
+		faults.Add("length_penalty", "must be a number, got %v", o.LengthPenalty)
 	}
 	return faults
 }
@@ -199,6 +220,7 @@ type batch struct {
 	d       *Decoder
 	o       GenerateOptions
 	out     []Generation
+	most    []int  // new tokens of each prompt's text
 	all     *State // of all prompts; out of date for those whose text is not finished
 	current *State // of the active prompts, in order; all itself until the first text is finished
 	active  []int
@@ -243,10 +265,13 @@ func (b *batch) add(prompt, id int) bool {
 		g.FinishReason = FinishEOS
 	case b.o.Stop != nil && b.o.Stop(prompt, g.IDs):
 		g.FinishReason = FinishStop
-	case len(g.IDs) == b.o.MaxNewTokens:
+	case len(g.IDs) == b.most[prompt]:
 		g.FinishReason = FinishLength
 	default:
 		return false
+	}
+	if b.o.OnDone != nil {
+		b.o.OnDone(prompt, *g)
 	}
 	return true
 }
@@ -298,7 +323,7 @@ func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *ran
 func (o GenerateOptions) penalize(scores []float64, seen []int, tokens int) {
 	repetitionPenalty(scores, seen, o.RepetitionPenalty)
 	noRepeatNGram(scores, seen, o.NoRepeatNGramSize)
-	if tokens < o.MinNewTokens {
+	if tokens < o.MinNewTokens || len(seen) < o.MinLength {
 		remove(scores, o.EOS...)
 	}
 	remove(scores, o.Suppress...)

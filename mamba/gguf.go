@@ -49,6 +49,15 @@ type GGUFOptions struct {
 	Name string   // general.name, shown to users; "" leaves it out
 	// NotFinite, unless nil, is called with the checkpoint's name of each tensor that gets NaN or infinite numbers.
 	NotFinite func(name string)
+	// Added are the added tokens that the model's tokenizer has, wherever it has them from; nil: those of tokenizer.json.
+	Added []AddedToken
+}
+
+// AddedToken is a token that is found in a text before anything is split.
+type AddedToken struct {
+	ID      int    `json:"id"`
+	Content string `json:"content"`
+	Special bool   `json:"special"`
 }
 
 // ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file that llama.cpp runs.
@@ -80,7 +89,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	}
 	g := &ggufModel{}
 	g.describe(c, o)
-	if err := g.tokenizer(from, c); err != nil {
+	if err := g.tokenizer(from, c, o.Added); err != nil {
 		return 0, err
 	}
 	g.layout(c, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })

@@ -23,11 +23,7 @@ type tokenizerJSON struct {
 		Merges []json.RawMessage `json:"merges"` // "a b" or ["a", "b"]
 		Unk    *string           `json:"unk_token"`
 	} `json:"model"`
-	Added []struct {
-		ID      int    `json:"id"`
-		Content string `json:"content"`
-		Special bool   `json:"special"`
-	} `json:"added_tokens"`
+	Added        []AddedToken `json:"added_tokens"`
 	PreTokenizer preTokenizer `json:"pre_tokenizer"`
 }
 
@@ -43,7 +39,7 @@ const (
 )
 
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
-func (g *ggufModel) tokenizer(dir string, c Config) error {
+func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
 	path := filepath.Join(dir, tokenizerFile)
 	var t tokenizerJSON
 	err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &t)
@@ -53,6 +49,9 @@ func (g *ggufModel) tokenizer(dir string, c Config) error {
 	}
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %w", err)
+	}
+	if added != nil {
+		t.Added = added
 	}
 	if err := t.check(); err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)

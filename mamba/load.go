@@ -1,21 +1,12 @@
 package mamba
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	ag "mambatrain/autograd"
-	"mambatrain/internal/inputfile"
-	"mambatrain/internal/pyjson"
 	"mambatrain/nn/weights"
 )
-
-// GenerationConfigFile is the name of the optional file with transformers' defaults for generation.
-const GenerationConfigFile = "generation_config.json"
 
 // LoadOptions say how weights are kept in memory.
 type LoadOptions struct {
@@ -25,6 +16,9 @@ type LoadOptions struct {
 	// Packed keeps the projections and the table in the kernels' own layout only, each packed as soon as it is read: half
 	// the memory, for a model that is run or carries adapters. See [ag.Param.PackOnly].
 	Packed bool
+	// VocabSize, if it is more than the file's, grows table and head to so many rows. New rows are the mean of the old ones,
+	// see [weights.Reader.Grow].
+	VocabSize int
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
@@ -48,31 +42,8 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.eos, err = generationEOS(dir)
+	m.generation, err = loadGeneration(dir)
 	return m, err
-}
-
-// generationEOS reads the ids that end a text from generation_config.json, which wins over config.json as in
-// transformers. It returns nil where the file is absent or silent.
-func generationEOS(dir string) ([]int, error) {
-	path := filepath.Join(dir, GenerationConfigFile)
-	var g struct {
-		EOS json.RawMessage `json:"eos_token_id"`
-	}
-	err := pyjson.ReadFile(path, inputfile.MaxConfig, &g)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("mamba: %w", err)
-	}
-	var eos TokenIDs
-	if len(g.EOS) > 0 {
-		if err := eos.parse(g.EOS); err != nil {
-			return nil, fmt.Errorf("mamba: %s: eos_token_id: want a whole number, a list of them or null, got %s", path, shorten(g.EOS))
-		}
-	}
-	return eos, nil
 }
 
 func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
@@ -83,6 +54,11 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 	if c.DType == "" { // not said: the weights tell
 		x, _ := t.Tensor(found[tableName])
 		c.DType = x.DType.TorchName()
+	}
+	if o.VocabSize > c.VocabSize {
+		if err := grow(&c, t, found, o.VocabSize); err != nil {
+			return nil, fmt.Errorf("mamba: %w", err)
+		}
 	}
 	m := build(c, func(name string, shape ...int) *ag.Param {
 		if err != nil {
@@ -104,6 +80,19 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 		return nil, fmt.Errorf("mamba: %w", err)
 	}
 	return m, nil
+}
+
+// grow makes the table, and a separate head, larger.
+func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error {
+	if rows > maxSize {
+		return fmt.Errorf("a vocabulary of %d is larger than any model's", rows)
+	}
+	names := []string{found[tableName]}
+	if !c.TieWordEmbeddings {
+		names = append(names, found[headName])
+	}
+	c.VocabSize = rows
+	return t.Grow(rows, names...)
 }
 
 // isMatrix tells the weights that may be kept in 16 bits from those that lose too much by it: A = −exp(A_log) would

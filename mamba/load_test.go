@@ -280,25 +280,78 @@ func rms(x []float32) float64 {
 	return math.Sqrt(sum / float64(len(x)))
 }
 
-// TestResize: old rows stay, new ones look like them, a tied head follows, and the model goes on.
+// checkMeanRows checks that each new row of a table is the mean of the old ones.
+func checkMeanRows(t *testing.T, before, after []float32, width int) {
+	t.Helper()
+	mean := make([]float64, width)
+	for i, x := range before {
+		mean[i%width] += float64(x) / float64(len(before)/width)
+	}
+	for i, x := range after[len(before):] {
+		if math.Abs(float64(x)-mean[i%width]) > 1e-7 {
+			t.Fatalf("column %d of a new row is %v, the mean is %v", i%width, x, mean[i%width])
+		}
+	}
+}
+
+// TestLoad_grown: a model loaded with a larger vocabulary is the model that is resized, in every form of its weights.
+func TestLoad_grown(t *testing.T) {
+	for _, dir := range []string{"testdata/golden/base/model", "testdata/golden/variant/model"} {
+		m, err := Load(dir, LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := m.Config.VocabSize
+		if err := m.Resize(old + 3); err != nil {
+			t.Fatal(err)
+		}
+		grown, err := Load(dir, LoadOptions{VocabSize: old + 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range m.Params() {
+			if q := grown.Params()[i]; !slices.Equal(p.Float32s(), q.Float32s()) {
+				t.Errorf("%s: %s differs", dir, p.Name)
+			}
+		}
+		if grown.Tied() != m.Tied() || grown.Config.VocabSize != old+3 || grown.Head.Out() != old+3 {
+			t.Errorf("%s: vocabulary %d, head %d", dir, grown.Config.VocabSize, grown.Head.Out())
+		}
+		for _, o := range []LoadOptions{{VocabSize: old + 3, BF16: true, Packed: true}, {VocabSize: old + 3, Packed: true}} {
+			packed, err := Load(dir, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := packed.Generate(ctx, [][]int{{old + 2}}, packed.DefaultGenerate()); err != nil {
+				t.Error(err)
+			}
+		}
+		if same, err := Load(dir, LoadOptions{VocabSize: 5}); err != nil || same.Config.VocabSize != old {
+			t.Errorf("a smaller vocabulary changes something: %v", err)
+		}
+	}
+	if _, err := Load("testdata/golden/base/model", LoadOptions{VocabSize: maxSize + 1}); err == nil || !strings.Contains(err.Error(), "larger than any model") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestResize: old rows stay, new ones are their mean, a tied head follows, and the model goes on.
 func TestResize(t *testing.T) {
 	for _, tied := range []bool{true, false} {
 		m := loadGolden(t, map[bool]string{true: "base/model", false: "variant/model"}[tied])
 		old, before := m.Config.VocabSize, slices.Clone(m.Embeddings.Weight.Float32s())
-		if err := m.Resize(old+40, rand.New(rand.NewPCG(1, 1))); err != nil {
+		if err := m.Resize(old + 40); err != nil {
 			t.Fatal(err)
 		}
 		after := m.Embeddings.Weight.Float32s()
 		if !slices.Equal(after[:len(before)], before) || m.Tied() != tied || m.Head.Out() != old+40 {
 			t.Errorf("tied %v: old rows changed or the head did not follow", tied)
 		}
-		if got, want := rms(after[len(before):]), rms(before); got < want/2 || got > 2*want {
-			t.Errorf("new rows are of size %v, old ones of %v", got, want)
-		}
+		checkMeanRows(t, before, after, m.Config.HiddenSize)
 		if _, err := m.Generate(ctx, [][]int{{old + 39}}, m.DefaultGenerate()); err != nil {
 			t.Error(err)
 		}
-		if err := m.Resize(10, nil); err != nil || m.Head.Out() != 10 || m.Embeddings.Weight.Shape()[0] != 10 {
+		if err := m.Resize(10); err != nil || m.Head.Out() != 10 || m.Embeddings.Weight.Shape()[0] != 10 {
 			t.Errorf("shrinking: %v", err)
 		}
 		dir := t.TempDir()
@@ -340,30 +393,6 @@ func TestPacked(t *testing.T) {
 			if got := generate(t, other, other.DefaultGenerate()).IDs; !slices.Equal(got, want) {
 				t.Errorf("%+v: %s gives %v, want %v", o, what, got, want)
 			}
-		}
-	}
-}
-
-// TestGenerationConfig: its eos ids win over those of config.json, and a damaged one is an error.
-func TestGenerationConfig(t *testing.T) {
-	dir := rewrite(t, unchanged, same)
-	path := filepath.Join(dir, GenerationConfigFile)
-	for content, want := range map[string][]int{`{"eos_token_id":[5,6]}`: {5, 6}, `{"eos_token_id":7}`: {7}, `{"do_sample":true}`: {0}, `{"x":NaN}`: {0}, `{"eos_token_id":"x"}`: nil, `{`: nil} {
-		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		m, err := Load(dir, LoadOptions{})
-		if want == nil {
-			if err == nil || !strings.Contains(err.Error(), GenerationConfigFile) {
-				t.Errorf("%s: error %v", content, err)
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := m.DefaultGenerate().EOS; !slices.Equal(got, want) {
-			t.Errorf("%s: eos %v, want %v", content, got, want)
 		}
 	}
 }

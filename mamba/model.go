@@ -32,9 +32,9 @@ type Model struct {
 	// NeftuneAlpha is the strength of the noise that graphs add to embeddings while training; 0: none. See [ag.Noise].
 	NeftuneAlpha float64
 
-	params []*ag.Param
-	eos    []int      // of generation_config.json; nil: Config's
-	mu     sync.Mutex // held while weights are packed
+	params     []*ag.Param
+	generation *GenerationConfig // of generation_config.json; nil: there is none
+	mu         sync.Mutex        // held while weights are packed
 }
 
 // Block is x + mixer(norm(x)).

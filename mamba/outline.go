@@ -52,6 +52,7 @@ func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
 	if err := c.Validate(); err != nil {
 		return 0, 0, fmt.Errorf("mamba: config: %w", err)
 	}
+	c.VocabSize = max(c.VocabSize, o.VocabSize)
 	const float32Bytes, bfloat16Bytes = 4, 2
 	build(c, func(name string, shape ...int) *ag.Param {
 		n := int64(tensor.Shape(shape).TotalSize())

@@ -2,7 +2,7 @@ package kernel
 
 import "unsafe"
 
-// GatedNorm is the norm of Mamba-2, which gates first: with v = y·silu(z),
+// GatedNorm is the norm of Mamba-2, which gates its input first: with v = y·silu(z),
 //
 //	o = w ∘ v / √(mean(v²) + eps)
 //
@@ -19,7 +19,7 @@ type GatedNorm[T Float] struct {
 type GatedNormGrad[T Float] struct {
 	Y, Z Mat[T]
 	W    []T
-	// Fresh says which matrices hold nothing yet: they are overwritten.
+	// Fresh says which matrices contain nothing yet: they are overwritten.
 	Fresh struct{ Y, Z bool }
 }
 
@@ -52,16 +52,20 @@ func (n *GatedNorm[T]) Backward(g GatedNormGrad[T], do Mat[T]) {
 	rows, d := n.Y.Rows, n.Y.Cols
 	n.Z.check("gated norm z", rows, d)
 	do.check("gated norm do", rows, d)
-	var parts []T // dw of some rows each
+	var parts []T // of dw, for rowsSummed rows each
 	if g.W != nil {
 		parts = make([]T, (rows+rowsSummed-1)/rowsSummed*d)
 	}
-	For(rows, rowsSummed, func(lo, hi int) {
+	grain := rowGrain
+	if g.W != nil {
+		grain = rowsSummed
+	}
+	For(rows, grain, func(lo, hi int) {
 		var dw []T
 		if parts != nil {
 			dw = parts[lo/rowsSummed*d:][:d]
 		}
-		work := newArena[T](4 * blocksOf16(d))
+		work := newArena[T](4 * wholeVectors(d))
 		defer work.release()
 		dy, dz := work.take(d), work.take(d)
 		room := [2][]T{work.take(d), work.take(d)}
@@ -97,13 +101,13 @@ func (n *GatedNorm[T]) rowBackward(dy, dz, dw, do []T, t int, room [2][]T) {
 	}
 }
 
-// gatedNormGrad are one group of one row on its way back: dy and dz are overwritten, and dw, which may be nil, is added to.
+// gatedNormGrad is the backward pass of one group of one row: it overwrites dy and dz and adds to dw, which may be nil.
 type gatedNormGrad[T Float] struct {
 	dy, dz, dw, do, y, z, w []T
 	eps                     float64
 }
 
-// rowOr returns row t of m if it holds nothing yet, else room.
+// rowOr returns row t of m if m is wanted and contains nothing yet, else room.
 func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	if fresh && !m.Absent() {
 		return m.Row(t)
@@ -111,7 +115,7 @@ func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	return room
 }
 
-// addRow adds x to row t of m unless it is there already, or nobody wants it.
+// addRow adds x to row t of m unless rowOr returned that row, or m is not wanted.
 func addRow[T Float](m Mat[T], t int, fresh bool, x []T) {
 	if !fresh && !m.Absent() {
 		add(m.Row(t), x)

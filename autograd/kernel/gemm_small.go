@@ -1,53 +1,53 @@
 package kernel
 
-// Products within a task, of operands that lie in the nearer caches: the left one is laid out for the tiles once and then
-// multiplies several right ones, which are read where they are.
+// Small matrix products within a task. The left operand is packed for the tiles once and multiplies several right operands, which
+// are read in place: all of them are in the nearer caches.
 
-// factor is the left operand of such products, (m, k).
+// factor is a left operand (m, k).
 type factor[T Float] struct {
-	m, k   int
-	mat    Mat[T] // what it was laid out from, (m, k) or (k, m); double precision multiplies that
-	turned bool
-	packed []float32 // panel after panel, each as [k][rows]; the panel that starts at row r starts at r·k
+	m, k       int
+	mat        Mat[T] // what it was packed from, (m, k) or (k, m); float64 reads it
+	transposed bool
+	packed     []float32 // panel after panel, each as [k][rows]; the panel that starts at row r starts at r·k
 }
 
 // triangle says which part of a square product matters.
 type triangle uint8
 
 const (
-	square   triangle = iota
-	lower             // the left operand is zero above its diagonal
-	upper             // the left operand is zero below its diagonal
-	lowerOut          // the result is wanted on and below its diagonal
+	square   triangle = iota // all
+	lower                    // the left operand is zero above its diagonal
+	upper                    // the left operand is zero below its diagonal
+	lowerOut                 // the result is needed on and below its diagonal
 )
 
-// factorRoom is how many elements newFactor needs to lay out a factor (m, k): vectors reach beyond the last panel.
-func factorRoom(m, k int) int { return blocksOf16(m*k) + vectorStep }
+// factorRoom returns how many elements are needed to pack a factor (m, k): vectors reach beyond the last panel.
+func factorRoom(m, k int) int { return wholeVectors(m*k) + vectorStep }
 
-// newFactor lays out mat, or its transpose if turned, in room (factorRoom elements). mat must stay as it is while the factor is
-// in use. A triangular factor may have any content beyond its diagonal but for the first few elements, up to the end of the
-// panel, which must be zero.
-func newFactor[T Float](mat Mat[T], turned bool, shape triangle, room []T) factor[T] {
-	f := factor[T]{m: mat.Rows, k: mat.Cols, mat: mat, turned: turned}
-	if turned {
-		f.m, f.k = mat.Cols, mat.Rows
-	}
-	if !is32[T]() {
-		return f
-	}
-	f.packed = f32s(room)
-	panels := splitRows(f.m, active.height)
-	if a := f32Mat(mat); turned {
-		f.packColumns(a, panels, shape)
-	} else {
-		f.packRows(a, panels, shape)
+// newFactor packs mat (m, k) into room (factorRoom elements). mat must not change while the factor is in use. The zeros of a
+// triangular mat must be there for the next 16 columns after the diagonal, and may be anything further on.
+func newFactor[T Float](mat Mat[T], shape triangle, room []T) factor[T] {
+	f := factor[T]{m: mat.Rows, k: mat.Cols, mat: mat}
+	if is32[T]() {
+		f.packed = f32s(room)
+		f.packRows(f32Mat(mat), shape)
 	}
 	return f
 }
 
-// packRows lays out the panels of a matrix whose rows run along k. Where a vector reaches into the next panel, that one comes
-// later.
-func (f *factor[T]) packRows(a Mat[float32], panels rowPanels, shape triangle) {
+// newTransposedFactor packs the transpose of mat (k, m), as newFactor does. The shape is that of the factor.
+func newTransposedFactor[T Float](mat Mat[T], shape triangle, room []T) factor[T] {
+	f := factor[T]{m: mat.Cols, k: mat.Rows, mat: mat, transposed: true}
+	if is32[T]() {
+		f.packed = f32s(room)
+		f.packColumns(f32Mat(mat), shape)
+	}
+	return f
+}
+
+// packRows packs a matrix whose rows run along k. A vector may reach into the next panel, which is written later.
+func (f *factor[T]) packRows(a Mat[float32], shape triangle) {
+	panels := splitRows(f.m, active.height)
 	for i := range panels.count {
 		from, to := panels.start(i), panels.start(i+1)
 		_, k := f.steps(shape, from, to)
@@ -56,8 +56,9 @@ func (f *factor[T]) packRows(a Mat[float32], panels rowPanels, shape triangle) {
 	}
 }
 
-// packColumns lays out the panels of a matrix whose columns run along k.
-func (f *factor[T]) packColumns(a Mat[float32], panels rowPanels, shape triangle) {
+// packColumns packs a matrix whose columns run along k.
+func (f *factor[T]) packColumns(a Mat[float32], shape triangle) {
+	panels := splitRows(f.m, active.height)
 	for i := 0; i < panels.count; {
 		n := 1
 		if shape != upper {
@@ -70,7 +71,7 @@ func (f *factor[T]) packColumns(a Mat[float32], panels rowPanels, shape triangle
 	}
 }
 
-// steps is the range of k that rows [from, to) need.
+// steps returns the range of k that rows [from, to) need.
 func (f *factor[T]) steps(shape triangle, from, to int) (k0, k1 int) {
 	switch shape {
 	case lower:
@@ -81,8 +82,8 @@ func (f *factor[T]) steps(shape triangle, from, to int) (k0, k1 int) {
 	return 0, f.k
 }
 
-// mul computes c (m, n) = f·b, or adds it to c. In float32 n is a multiple of 16. For lowerOut the columns of c right of the
-// diagonal get arbitrary values, or none. Meanwhile the rows of the matrices in next are prefetched, as many as f has steps.
+// mul computes c (m, n) = f·b, or adds it to c. In float32 n must be a multiple of 16. With lowerOut, elements above the diagonal
+// of c are undefined. While it computes, it prefetches the rows of the matrices in next, as many as f has steps.
 func (f *factor[T]) mul(mode Mode, c, b Mat[T], shape triangle, next ...Mat[T]) {
 	if is32[T]() {
 		f.mulTiles(mode, f32Mat(c), f32Mat(b), shape, next)
@@ -91,7 +92,7 @@ func (f *factor[T]) mul(mode Mode, c, b Mat[T], shape triangle, next ...Mat[T]) 
 	f.mulRef(mode, c, b, shape)
 }
 
-// mulTiles is mul in float32: for each strip of b, as wide as a tile, all panels.
+// mulTiles is mul in float32. Each strip of b, as wide as a tile, is multiplied by all panels.
 func (f *factor[T]) mulTiles(mode Mode, c, b Mat[float32], shape triangle, next []Mat[T]) {
 	add, width := 0, vectorStep
 	if mode == Add {
@@ -109,7 +110,7 @@ func (f *factor[T]) mulTiles(mode Mode, c, b Mat[float32], shape triangle, next 
 				if to <= j {
 					continue
 				}
-				end = min(end, blocksOf16(to))
+				end = min(end, wholeVectors(to))
 			}
 			k0, k1 := f.steps(shape, from, to)
 			bp := &b.Data[k0*b.Stride+j]
@@ -120,9 +121,9 @@ func (f *factor[T]) mulTiles(mode Mode, c, b Mat[float32], shape triangle, next 
 	}
 }
 
-// upcomingRows returns where the tile of panel i and column j begins to prefetch, and how many bytes its next row is away: a
-// line of each row of one matrix, row k0 and on. Panels take turns at the matrices and strips at the lines; here is what a tile
-// reads anyway.
+// upcomingRows returns where the tile of panel i and column j starts to prefetch, and the distance in bytes to the next row: it
+// takes a cache line of each row of one matrix, from row k0 on. Panels take turns at the matrices, strips at the lines. Without a
+// matrix it is what the tile reads anyway.
 func upcomingRows[T Float](next []Mat[T], k0, j, i int, here *float32) (*float32, int) {
 	if len(next) == 0 {
 		return here, 0

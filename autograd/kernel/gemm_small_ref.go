@@ -1,6 +1,6 @@
 package kernel
 
-// mulRef is mul, plainly. A triangle ends at the diagonal.
+// mulRef is mul.
 func (f *factor[T]) mulRef(mode Mode, c, b Mat[T], shape triangle) {
 	for i := range f.m {
 		k0, k1 := f.steps(shape, i, i+1)
@@ -22,7 +22,7 @@ func (f *factor[T]) mulRef(mode Mode, c, b Mat[T], shape triangle) {
 
 // at returns element (i, l).
 func (f *factor[T]) at(i, l int) T {
-	if f.turned {
+	if f.transposed {
 		return f.mat.Data[l*f.mat.Stride+i]
 	}
 	return f.mat.Data[i*f.mat.Stride+l]

@@ -20,15 +20,15 @@ func TestFactor(t *testing.T) {
 			for shape := lower; shape <= upper; shape++ {
 				checkFactor(t, rng, m, m, 48, shape, shape == upper)
 			}
-			checkFactor(t, rng, m, 9, blocksOf16(m), lowerOut, false)
+			checkFactor(t, rng, m, 9, wholeVectors(m), lowerOut, false)
 		}
 	})
 }
 
-func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, turned bool) {
+func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, transposed bool) {
 	t.Helper()
 	a := Mat[float32]{random[float32](rng, (m+1)*(k+40)), m, k, k + 40}
-	if turned {
+	if transposed {
 		a = Mat[float32]{random[float32](rng, (k+1)*(m+40)), k, m, m + 40}
 	}
 	if shape == lower || shape == upper { // zero for some columns beyond the diagonal, of the rows as they lie
@@ -37,7 +37,13 @@ func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, turn
 		}
 	}
 	b := randomMat[float32](rng, k, n)
-	f := newFactor(a, turned, shape, random[float32](rng, factorRoom(m, k)))
+	room := random[float32](rng, factorRoom(m, k))
+	var f factor[float32]
+	if transposed {
+		f = newTransposedFactor(a, shape, room)
+	} else {
+		f = newFactor(a, shape, room)
+	}
 	for _, mode := range []Mode{Set, Add} {
 		c, intact := guarded(m, n, 3)
 		start := mat64(c)
@@ -59,7 +65,7 @@ func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, turn
 					want += float64(f.at(i, l)) * float64(b.Row(l)[j])
 				}
 				if shape != lowerOut || j <= i {
-					name := fmt.Sprintf("%d × %d × %d, shape %d, turned %v, mode %d: (%d, %d)", m, k, n, shape, turned, mode, i, j)
+					name := fmt.Sprintf("%d × %d × %d, shape %d, transposed %v, mode %d: (%d, %d)", m, k, n, shape, transposed, mode, i, j)
 					if d := float64(c.Row(i)[j]) - want; d > 1e-4 || d < -1e-4 || d != d {
 						t.Fatalf("%s is %g, want %g", name, c.Row(i)[j], want)
 					}
@@ -91,23 +97,23 @@ func TestRows(t *testing.T) {
 				dotRows(sums, want, x)
 				dotRows(got, y, mat32(x))
 				near(t, "inner products", got, sums, 1e-4)
-				turned, turnedIntact := guarded(n, rows, 1)
-				turnRows(turned, y)
+				transposed, transposedIntact := guarded(n, rows, 1)
+				transposeRows(transposed, y)
 				for i := range rows {
 					for j := range n {
-						if turned.Row(j)[i] != y.Row(i)[j] {
+						if transposed.Row(j)[i] != y.Row(i)[j] {
 							t.Fatalf("(%d, %d) of %d × %d is not where it should be", i, j, rows, n)
 						}
 					}
 				}
-				if !intact() || !turnedIntact() {
+				if !intact() || !transposedIntact() {
 					t.Fatalf("%d × %d: wrote outside the result", rows, n)
 				}
 			}
 		}
 		x := randomMat[float32](rng, 40, 23)
 		y, intact := guarded(23, 40, 2)
-		turnRows(y, x)
+		transposeRows(y, x)
 		for i := range 40 {
 			for j := range 23 {
 				if y.Row(j)[i] != x.Row(i)[j] {

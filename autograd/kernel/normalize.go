@@ -1,7 +1,7 @@
 package kernel
 
 // Normalize writes y = x / √(mean(x²) + eps), row by row: RMSNorm without a weight. x and y are (rows, m); y may be x. The mean
-// is taken in float64. FalconMamba normalizes dt, B and C like that, which lie in column ranges of one matrix.
+// is taken in float64. FalconMamba does this to dt, B and C, which are column ranges of one matrix.
 func Normalize[T Float](y, x Mat[T], eps float64) {
 	y.check("normalize y", x.Rows, x.Cols)
 	For(x.Rows, normalizeGrain, func(lo, hi int) {
@@ -13,7 +13,7 @@ func Normalize[T Float](y, x Mat[T], eps float64) {
 	})
 }
 
-// normalizeGrain is how many rows one task normalizes: they may be short.
+// normalizeGrain is how many rows one task normalizes. Rows may be short.
 const normalizeGrain = 32
 
 // NormalizeGrad computes or adds the gradient of Normalize: dx = s·dy − s³·x·mean(dy∘x) with s = 1/√(mean(x²) + eps). With

@@ -45,3 +45,36 @@ func giveBack(b *buffer) {
 	scratch.free[class] = append(scratch.free[class], b)
 	scratch.Unlock()
 }
+
+// arena is scratch memory that is handed out in pieces: in float32 a borrowed buffer.
+type arena[T Float] struct {
+	free []T
+	buf  *buffer
+}
+
+// newArena returns an arena of n elements with arbitrary content. release must be called afterwards.
+func newArena[T Float](n int) *arena[T] {
+	if !is32[T]() {
+		return &arena[T]{free: make([]T, n)}
+	}
+	buf := borrow(n)
+	return &arena[T]{any(buf.data).([]T), buf}
+}
+
+func (a *arena[T]) release() {
+	if a.buf != nil {
+		giveBack(a.buf)
+	}
+}
+
+// take returns n elements, aligned to a cache line: it uses up n rounded up to whole vectors.
+func (a *arena[T]) take(n int) []T {
+	got := a.free[:n:n]
+	a.free = a.free[min(len(a.free), wholeVectors(n)):]
+	return got
+}
+
+// matrix returns a matrix whose rows are ld elements apart.
+func (a *arena[T]) matrix(rows, cols, ld int) Mat[T] {
+	return Mat[T]{a.take(rows * ld), rows, cols, ld}
+}

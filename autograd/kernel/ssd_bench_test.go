@@ -27,8 +27,8 @@ func benchSSD(rng *rand.Rand, lengths ...int) *SSD[float32] {
 }
 
 // flops are the operations of the chunked form's products, forward and backward, where triangles count as what they are.
-func (r *ssdRun[T]) flops() (forward, backward float64) {
-	for _, c := range r.chunks {
+func (r *ssdChunks[T]) flops() (forward, backward float64) {
+	for _, c := range r.list {
 		q := float64(c.hi - c.lo)
 		state := 2 * q * float64(r.n*r.p*r.heads)
 		within := q * (q + 1) * float64(r.p*r.heads)
@@ -61,7 +61,7 @@ func BenchmarkSSD(b *testing.B) {
 			y, dy, saved := randomMat[float32](rng, z.rows, z.heads*z.p), randomMat[float32](rng, z.rows, z.heads*z.p), Make[float32](SSDSaved(z.rows, state, chunk))
 			g := SSDGrad[float32]{X: randomMat[float32](rng, z.rows, z.heads*z.p), B: randomMat[float32](rng, z.rows, z.n), C: randomMat[float32](rng, z.rows, z.n), DT: randomMat[float32](rng, z.rows, z.heads)}
 			g.Fresh.X, g.Fresh.B, g.Fresh.C, g.Fresh.DT = true, true, true, true
-			r := s.newRun(false)
+			r := s.chunks(nil)
 			forward, backward := r.flops()
 			name := fmt.Sprintf("%dx%d/chunk%d", len(lengths), lengths[0], chunk)
 			b.Run(name+"/forward", func(b *testing.B) {

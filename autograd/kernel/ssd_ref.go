@@ -1,7 +1,6 @@
 package kernel
 
-// The recurrence of SSD, row by row. It documents the chunked form and tests it, and computes in float64 unless
-// SSD.Chunk asks for chunks.
+// The recurrence of SSD, row by row: the documentation and the test of the chunked form. float64 runs it unless SSD.Chunk is set.
 
 // timeStep returns dt + dt_bias of head h at row t, and Δ.
 func (s *SSD[T]) timeStep(t, h int) (raw, delta T) {

@@ -1,9 +1,8 @@
 package kernel
 
-// Loops over rows that have a number each, for SSD and for norms. In float32 they run vector code where rows are whole blocks of
-// 16 elements.
+// Loops over rows with a factor for each row, on the calling goroutine. float32 runs vector code if rows are whole vectors.
 
-// wholeRows reports whether rows of n float32 have vector code.
+// wholeRows reports whether there is vector code for rows of n elements.
 func wholeRows[T Float](rows, n int) bool {
 	return is32[T]() && hasSSD() && rows > 0 && n > 0 && n%vectorStep == 0
 }
@@ -38,15 +37,15 @@ func dotRows[T Float](y []T, a, b Mat[T]) {
 	dotRowsRef(y, a, b)
 }
 
-// copyRows copies x to y, both (rows, cols), on the calling goroutine.
+// copyRows copies x to the first columns of y, or the first columns of x to y.
 func copyRows[T Float](y, x Mat[T]) {
 	for i := range x.Rows {
 		copy(y.Row(i), x.Row(i))
 	}
 }
 
-// turnRows writes the transpose of x (rows, cols) to y (cols, rows), on the calling goroutine.
-func turnRows[T Float](y, x Mat[T]) {
+// transposeRows writes the transpose of x (rows, cols) to y (cols, rows).
+func transposeRows[T Float](y, x Mat[T]) {
 	whole := 0
 	if is32[T]() {
 		y, x := f32Mat(y), f32Mat(x)
@@ -55,5 +54,5 @@ func turnRows[T Float](y, x Mat[T]) {
 			packTurned(x.Cols, &rows, vectorStep, 1, &y.Data[whole], y.Stride)
 		}
 	}
-	turnRowsRef(y, x, whole)
+	transposeRowsRef(y, x, whole)
 }

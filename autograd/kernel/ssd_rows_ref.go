@@ -1,6 +1,6 @@
 package kernel
 
-// The plain loops of ssd_rows.go and of the decays within a chunk.
+// The plain loops of ssd_rows.go and ssd_decays.go.
 
 func scaleRowsRef[T Float](y, x Mat[T], w []T) {
 	for i := range x.Rows {
@@ -31,8 +31,8 @@ func dotRowsRef[T Float](y []T, a, b Mat[T]) {
 	}
 }
 
-// turnRowsRef transposes the rows of x from from on.
-func turnRowsRef[T Float](y, x Mat[T], from int) {
+// transposeRowsRef transposes the rows of x from from on.
+func transposeRowsRef[T Float](y, x Mat[T], from int) {
 	for i := from; i < x.Rows; i++ {
 		for j, v := range x.Row(i) {
 			y.Data[j*y.Stride+i] = v
@@ -40,7 +40,7 @@ func turnRowsRef[T Float](y, x Mat[T], from int) {
 	}
 }
 
-// maskRef writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i, and zeros to the columns after it, as many as a block has.
+// maskRef writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i, and zeros to up to 16 columns after that.
 func (d *ssdDecays[T]) maskRef(m, gram Mat[T]) {
 	for i := range d.q {
 		row := m.Data[i*m.Stride:][:m.Stride]
@@ -51,22 +51,22 @@ func (d *ssdDecays[T]) maskRef(m, gram Mat[T]) {
 	}
 }
 
-// maskGradRef writes m as maskRef does. With e_ij = e^{s_i−s_j} it adds e_ij·k_ij·Δ_j to w, for j ≤ i, and computes
-// r_j = Σ_{i≥j} gram_ij·e_ij·k_ij and da_i = Σ_{j<i≤i'} gram_i'j·e_i'j·k_i'j·Δ_j.
-func (d *ssdDecays[T]) maskGradRef(m, gram, w, k Mat[T], r, da []T) {
+// maskGradRef writes m as maskRef does. With e_ij = e^{s_i−s_j} and v_ij = gram_ij·e_ij·k_ij, it adds e_ij·k_ij·Δ_j to w for
+// j ≤ i, and computes r_j = Σ_{i≥j} v_ij and da_i = Σ_{j<i≤l} v_lj·Δ_j.
+func (d *ssdDecays[T]) maskGradRef(g maskGrads[T]) {
 	for i := d.q - 1; i >= 0; i-- {
-		row, kr, wr := m.Data[i*m.Stride:][:m.Stride], k.Row(i), w.Row(i)
+		m, k, w := g.m.Data[i*g.m.Stride:][:g.m.Stride], g.k.Row(i), g.w.Row(i)
 		var sum T
-		for j, g := range gram.Row(i)[:i+1] {
+		for j, gram := range g.gram.Row(i)[:i+1] {
 			e := exp(T(d.s[i] - d.s[j]))
-			row[j] = g * e * d.delta[j]
-			wr[j] += e * kr[j] * d.delta[j]
-			r[j] += g * e * kr[j]
+			m[j] = gram * e * d.delta[j]
+			w[j] += e * k[j] * d.delta[j]
+			g.r[j] += gram * e * k[j]
 			if j < i {
-				sum += r[j] * d.delta[j]
+				sum += g.r[j] * d.delta[j]
 			}
 		}
-		clear(row[i+1 : min(len(row), i+1+vectorStep)])
-		da[i] = sum
+		clear(m[i+1 : min(len(m), i+1+vectorStep)])
+		g.da[i] = sum
 	}
 }

@@ -4,7 +4,7 @@ package kernel
 const stepHeads = 2
 
 // Step advances a batch of independent sequences by one row each: row i of X, B, C and DT belongs to sequence i, whose states
-// h[i] of h (batch, h, p, n) are advanced in place. y is (batch, h·p); First and H0 are not read.
+// h[i] of h (batch, h, p, n) are updated in place. y is (batch, h·p). First and H0 are not read.
 func (s *SSD[T]) Step(y Mat[T], h []T) {
 	z := s.sizes()
 	s.check()

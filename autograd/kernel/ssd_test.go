@@ -56,8 +56,7 @@ func ssdResults[T Float](s *SSD[T], dy Mat[T], dhOut []T) map[string][]T {
 	}
 }
 
-// The gradients of the plain recurrence equal central differences: with groups, limits, documents, a state that comes in and
-// one that goes out.
+// The gradients of the plain recurrence equal central differences, with groups, limits, documents, an initial and a final state.
 func TestSSDGrad(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	for _, first := range [][]int{documents(0, 7), documents(3, 2, 5), documents(0, 1, 1, 5), documents(4, 6)} {
@@ -101,12 +100,11 @@ func checkMatGrad(t *testing.T, name string, m Mat[float64], grad []float64, los
 	}
 }
 
-// chunkTol is how far the chunked form may be from the recurrence in double precision, in units of each result's rms: both
-// round at about 1e-16 a term, over some hundred terms.
+// chunkTol bounds the chunked form against the recurrence in float64, in units of each result's rms: sums of some hundred terms,
+// each rounded to 1e-16.
 const chunkTol = 1e-12
 
-// Chunks of any length give what the recurrence gives, forward and backward, in double precision: one row, a few, the usual,
-// and the whole document.
+// In float64, chunks of one row, a few rows, 64 rows and the whole document equal the recurrence, forward and backward.
 func TestSSDChunks(t *testing.T) {
 	rng := rand.New(rand.NewSource(2))
 	for _, first := range [][]int{documents(0, 130), documents(5, 70, 1, 2, 64), documents(0, 1, 65, 3), documents(9, 4)} {
@@ -131,8 +129,7 @@ func TestSSDChunks(t *testing.T) {
 	}
 }
 
-// Documents laid end to end give what they give alone, and a document cut in two and continued from its state gives what it
-// gives whole.
+// Packed documents equal documents alone, and a document cut in two and continued from its state equals the whole.
 func TestSSDDocuments(t *testing.T) {
 	rng := rand.New(rand.NewSource(3))
 	z := ssdShape{4, 2, 3, 4}
@@ -160,7 +157,7 @@ func TestSSDDocuments(t *testing.T) {
 	}
 }
 
-// The gradient of a final state, fed into the part before, makes the gradients of a document in two parts those of the whole.
+// A document in two parts, of which the first gets the gradient of the state from the second, has the gradients of the whole.
 func TestSSDSegments(t *testing.T) {
 	rng := rand.New(rand.NewSource(4))
 	z := ssdShape{2, 1, 3, 4}
@@ -290,7 +287,7 @@ func checkSSD32(t *testing.T, rng *rand.Rand, z ssdShape, first []int, chunk int
 	}
 }
 
-// Backward adds where memory is not fresh, and leaves alone what is not wanted.
+// Backward adds to gradients that are not fresh, and computes none that are not wanted.
 func TestSSDAdds(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(6))
@@ -336,7 +333,7 @@ func TestSSDThreads(t *testing.T) {
 	})
 }
 
-// A step for each row gives what Forward gives, with limits too, for several sequences at once.
+// Step for each row equals Forward, with limits too, for several sequences at once.
 func TestSSDStep(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(8))
@@ -377,7 +374,7 @@ func repeated(m Mat[float32], i, n int) Mat[float32] {
 	return r
 }
 
-// Decays keep their precision behind a row that forgets everything, and what is not a number stays visible.
+// Decays are precise after a row with a very large time step, and NaN is not lost.
 func TestSSDExtremes(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(9))
@@ -403,4 +400,74 @@ func TestSSDExtremes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The vector code of the decays agrees with the plain loops for every length up to three blocks, leaves zeros where a factor needs
+// them, and writes nowhere else.
+func TestDecays(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(10))
+		for q := 1; q <= 50; q++ {
+			checkDecays(t, rng, q)
+		}
+	})
+}
+
+func checkDecays(t *testing.T, rng *rand.Rand, q int) {
+	t.Helper()
+	s := randomSSD(rng, ssdShape{1, 1, 2, 2}, documents(0, q))
+	s.Chunk = q
+	f := ssd32(s)
+	r, r32 := s.chunks(nil), f.chunks(nil)
+	d, d32 := r.newDecays(newArena[float64](decayArrays*r.qp)), r32.newDecays(newArena[float32](decayArrays*r.qp))
+	r.decays(d, r.list[0], 0)
+	r32.decays(d32, r.list[0], 0)
+	matrix := func() Mat[float64] { return Mat[float64]{random[float64](rng, q*r.ld), q, r.qp, r.ld} }
+	want := maskGrads[float64]{matrix(), matrix(), matrix(), matrix(), make([]float64, r.qp), make([]float64, r.qp)}
+	m, intact := guarded(q, r.ld, 0)
+	got := maskGrads[float32]{m, mat32(want.gram), mat32(want.w), mat32(want.k), make([]float32, r.qp), make([]float32, r.qp)}
+	d.mask(want.m, want.gram, 3)
+	d32.mask(got.m, got.gram, 3)
+	checkLower(t, "mask", got.m, want.m)
+	checkZeros(t, got.m)
+	d.maskGrad(want, 3)
+	d32.maskGrad(got, 3)
+	checkLower(t, "mask of the backward pass", got.m, want.m)
+	checkZeros(t, got.m)
+	checkLower(t, "w", got.w, want.w)
+	for i := range q {
+		for j, v := range got.w.Row(i)[i+1:] {
+			if v != float32(want.w.Row(i)[i+1+j]) {
+				t.Fatalf("%d rows: (%d, %d) of w has changed", q, i, i+1+j)
+			}
+		}
+	}
+	near(t, "r", got.r[:q], want.r[:q], 1e-5)
+	near(t, "da", got.da[:q], want.da[:q], 1e-5)
+	if !intact() {
+		t.Fatalf("%d rows: wrote outside the mask", q)
+	}
+}
+
+// checkLower compares lower triangles.
+func checkLower(t *testing.T, name string, got Mat[float32], want Mat[float64]) {
+	t.Helper()
+	var g []float32
+	var w []float64
+	for i := range got.Rows {
+		g, w = append(g, got.Row(i)[:i+1]...), append(w, want.Row(i)[:i+1]...)
+	}
+	near(t, name, g, w, 1e-5)
+}
+
+// checkZeros checks that the rows of a lower triangle end in zeros.
+func checkZeros(t *testing.T, m Mat[float32]) {
+	t.Helper()
+	for i := range m.Rows {
+		for _, v := range m.Data[i*m.Stride:][i+1 : min(i+1+vectorStep, lowerEnd(i))] {
+			if v != 0 {
+				t.Fatalf("row %d of %d has %g after the diagonal", i, m.Rows, v)
+			}
+		}
+	}
 }

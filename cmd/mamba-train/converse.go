@@ -15,11 +15,10 @@ import (
 
 // converse reads prompts line by line and answers each, continuing from the last answer. An interrupt ends the current
 // answer; the end of input ends the program.
-func (a *app) converse(m *recipe.Model, f generateFlags) error {
+func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) error {
 	if err := m.NeedTokenizer("--interactive"); err != nil {
 		return err
 	}
-	o := f.textOptions()
 	o.Stream = func(text string) { fmt.Fprint(a.Out, text) }
 	var err error
 	if o.State, err = readState(m, f.state, 1); err != nil {

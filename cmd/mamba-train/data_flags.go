@@ -13,6 +13,7 @@ import (
 	"mambatrain/cmd/mamba-train/internal/config"
 	"mambatrain/data"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
 
@@ -25,6 +26,9 @@ var (
 	sourceFlags = []dataFlag{
 		{"data.train", "data", "file, glob, directory or Hugging Face id"},
 		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
+		{"data.encoding", "encoding", "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16"},
+		{"data.csv_delimiter", "csv-delimiter", "what separates the values of CSV, such as \";\"; default: found out"},
+		{"data.max_row_bytes", "max-row-bytes", "a longer row is an error"},
 		{"data.max_train_samples", "max-train-samples", "rows that are read; 0 = all"},
 		{"data.dataset_text_field", "field", "column of texts"},
 		{"data.template", "template", "text/template over the row, instead of --field"},
@@ -64,7 +68,9 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 			continue
 		}
 		v := &keyValue{kind: k.Place.Kind().String()}
-		if v.text = fmt.Sprint(k.Place.Interface()); v.kind != "bool" && v.kind != "int" {
+		if size, ok := k.Place.Interface().(format.Bytes); ok {
+			v.text, v.kind = size.Exact(), "size"
+		} else if v.text = fmt.Sprint(k.Place.Interface()); v.kind != "bool" && v.kind != "int" {
 			v.kind, v.text = "string", strings.Trim(v.text, "[]")
 		}
 		short := ""
@@ -113,7 +119,23 @@ func (f *dataFlags) read() (*recipe.Config, error) {
 			src.Sets = append(src.Sets, key+"="+v.text)
 		}
 	}
-	return config.Load(src)
+	c, err := config.Load(src)
+	if err != nil {
+		return nil, err
+	}
+	field := f.values["data.dataset_text_field"]
+	return c, oneRendering(field != nil && field.given, c.Data.Config)
+}
+
+// oneRendering refuses a column of texts that is given by a flag along with another way to render rows, also where it is the
+// default's: [data.Config.Validate] takes that for none.
+func oneRendering(field bool, c data.Config) error {
+	for _, other := range []struct{ flag, value string }{{"template", c.Template}, {"completion", c.Completion}, {"messages", c.Messages}} {
+		if field && other.value != "" {
+			return cli.Misusef("--field with %s: a row can be rendered in one way only", other.flag)
+		}
+	}
+	return nil
 }
 
 // load reads the configuration and the tokenizer; nil if the data needs none and there is none.

@@ -107,7 +107,11 @@ func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Tokenizer = m.Tokenizer != nil
+	if c.Tokenizer = m.Tokenizer != nil; c.Tokenizer {
+		if err := recipe.CheckVocabulary(m.Tokenizer, m.Config.VocabSize); err != nil {
+			return c, fmt.Errorf("model %s: %w", dir, err)
+		}
+	}
 	notFinite, err := t.NotFinite(ctx)
 	if err == nil && len(notFinite) > 0 {
 		err = fmt.Errorf("model %s: %s", dir, recipe.NotFinite(notFinite, c.Tensors))

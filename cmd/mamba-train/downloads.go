@@ -23,8 +23,12 @@ func (a *app) hub() *hub.Client {
 func (a *app) dataConfig(c *recipe.Config) data.Config {
 	o := c.Data.Config
 	o.Hub = a.hub()
+	o.Warn = a.warnOf
 	return o
 }
+
+// warnOf prints what a package warns of.
+func (a *app) warnOf(err error) { a.Warn("%v", err) }
 
 // downloads shows how downloads get on: a bar for each file on a terminal, a line for each elsewhere.
 type downloads struct {

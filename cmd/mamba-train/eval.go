@@ -37,7 +37,12 @@ func (a *app) evalCommand() *cobra.Command {
   mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
   mamba-train eval --model DIR --data questions.jsonl --choices`,
 		Args: cli.NoArguments,
-		RunE: func(*cobra.Command, []string) error { return a.eval(f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneRendering(cmd.Flags().Changed("field"), f.config); err != nil {
+				return err
+			}
+			return a.eval(f)
+		},
 	}
 	fl, c := cmd.Flags(), &f.config
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
@@ -49,6 +54,8 @@ func (a *app) evalCommand() *cobra.Command {
 	fl.StringVar(&c.Completion, "completion-field", "", "column or template whose tokens count")
 	fl.IntVar(&c.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
 	fl.StringVar(&c.Format, "format", c.Format, "auto, parquet, arrow, jsonl, json, csv or text")
+	fl.StringVar(&c.Encoding, "encoding", c.Encoding, "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16")
+	fl.StringVar(&c.CSVDelimiter, "csv-delimiter", "", "what separates the values of CSV, such as \";\"; default: found out")
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
@@ -98,7 +105,7 @@ func (a *app) eval(f evalFlags) error {
 			return cli.Misusef("--data %s is given twice", path)
 		}
 	}
-	f.config.Hub = a.hub()
+	f.config.Hub, f.config.Warn = a.hub(), a.warnOf
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)

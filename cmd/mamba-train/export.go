@@ -20,7 +20,8 @@ func (a *app) exportCommand() *cobra.Command {
 		Short: "Write a model for other programs: GGUF for llama.cpp, or another type or shards for transformers",
 		Example: `  mamba-train export --format gguf --model runs/quickstart-merged --output model.gguf --type Q8_0
   mamba-train export --format hf --model DIR --output DIR2 --dtype bfloat16 --max-shard-size 2GB
-  mamba-train export --format gguf --adapter runs/quickstart --output adapter.gguf`,
+  mamba-train train -c configs/quickstart.yaml --set output_dir=runs/projections --set "lora.target_modules=[in_proj, out_proj]"
+  mamba-train export --format gguf --adapter runs/projections --output adapter.gguf`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.export(f) },
 	}
@@ -68,6 +69,15 @@ func (a *app) export(f convertFlags) error {
 	}
 	var notFinite []string
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
+	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
+	if err != nil {
+		return err
+	}
+	if t != nil {
+		for _, token := range t.AddedTokens() {
+			o.Added = append(o.Added, mamba.AddedToken(token))
+		}
+	}
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
@@ -81,7 +91,7 @@ func (a *app) export(f convertFlags) error {
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
-	d, err := recipe.OpenAdapter(f.adapter)
+	d, err := recipe.OpenAdapter(ctx, a.hub(), f.adapter)
 	if err != nil {
 		return err
 	}

@@ -1,19 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
-	"mambatrain/internal/format"
+	"mambatrain/data"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
@@ -22,7 +22,7 @@ type generateFlags struct {
 	modelFlags
 	prompt, promptIDs, prompts string
 	interactive                bool
-	state                      string
+	state, output              string
 	stop                       []string
 	options                    mamba.GenerateOptions
 }
@@ -32,38 +32,42 @@ func (a *app) generateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Continue a text",
+		Long: `Continue a text. What no flag says is taken from the model's generation_config.json, if it has one. A flag that only
+matters to sampling, such as --temperature, switches sampling on.`,
 		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A friend"
-  mamba-train generate --adapter runs/quickstart --do-sample --temperature 0.8 --seed 3 --prompt "The sea"
-  mamba-train generate --model DIR --prompts prompts.txt --json
+  mamba-train generate --adapter runs/quickstart --temperature 0.8 --seed 3 --prompt "The sea"
+  mamba-train generate --model DIR --prompts prompts.jsonl --output answers.jsonl
   mamba-train generate --model DIR --interactive`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.generate(cmd, f) },
 	}
 	fl, o := cmd.Flags(), &f.options
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
-	fl.StringVar(&f.adapter, "adapter", "", "adapter directory")
-	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input")
+	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
+	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input, without a newline at its end")
 	fl.StringVar(&f.promptIDs, "prompt-ids", "", "token ids to continue: 1,2,3")
-	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue, one a line")
+	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue, one a line, or JSON lines with a prompt; - reads standard input")
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "read prompts from the terminal, turn by turn")
+	fl.StringVarP(&f.output, "output", "o", "", "JSON lines file for prompts and texts, each written as soon as it is ready")
 	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most")
 	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "tokens to add at least")
 	fl.BoolVar(&o.DoSample, "do-sample", false, "draw tokens by their probability; else the most probable one")
-	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "below 1 favours probable tokens")
-	fl.IntVar(&o.TopK, "top-k", o.TopK, "draw from the k most probable tokens; 0 = from all")
-	fl.Float64Var(&o.TopP, "top-p", o.TopP, "draw from the most probable tokens that make up this share")
-	fl.Float64Var(&o.MinP, "min-p", 0, "leave out tokens below this share of the most probable one")
-	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "draw from the most typical tokens that make up this share")
+	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "sampling: below 1 favors probable tokens; 0 = do not sample")
+	fl.IntVar(&o.TopK, "top-k", o.TopK, "sampling: from the k most probable tokens; 0 = from all")
+	fl.Float64Var(&o.TopP, "top-p", o.TopP, "sampling: from the most probable tokens that make up this share")
+	fl.Float64Var(&o.MinP, "min-p", 0, "sampling: without tokens below this share of the most probable one")
+	fl.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "sampling: from the most typical tokens that make up this share")
 	fl.Uint64Var(&o.Seed, "seed", 42, "seed of what is drawn")
 	fl.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "above 1 makes tokens that have occurred less probable")
 	fl.IntVar(&o.NoRepeatNGramSize, "no-repeat-ngram-size", 0, "let no run of so many tokens occur twice; 0 = off")
 	fl.IntVar(&o.NumBeams, "num-beams", o.NumBeams, "beam search with so many beams")
-	fl.StringArrayVar(&f.stop, "stop", nil, "end before this text; may be repeated")
+	fl.StringArrayVar(&f.stop, "stop", nil, "end before this text, which may be a special token; may be repeated")
 	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "go on after the end-of-text token")
-	fl.StringVar(&f.state, "state", "", "file to continue from, if there is one, and to leave the state in")
+	fl.StringVar(&f.state, "state", "", "load the state from this file if it exists, and save it there afterwards")
 	a.precisionFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("prompt", "prompt-ids", "prompts", "interactive")
 	cmd.MarkFlagsMutuallyExclusive("state", "prompts")
+	cmd.MarkFlagsMutuallyExclusive("output", "interactive")
 	return cmd
 }
 
@@ -75,8 +79,16 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	if f.interactive && a.JSON {
 		return cli.Misusef("--interactive and --json exclude each other")
 	}
-	if err := cli.Misuse(f.options.Validate()); err != nil {
+	if _, err := f.settings(cmd, (&mamba.Model{}).GenerationConfig()); err != nil {
 		return err
+	}
+	if f.prompts != "" && f.prompts != "-" {
+		if err := cli.Exists("--prompts", f.prompts); err != nil {
+			return err
+		}
+	}
+	if f.output != "" && sameFile(f.output, f.prompts) {
+		return cli.Misusef("--output %s is the file of --prompts", f.output)
 	}
 	return checkState(f.state)
 }
@@ -91,103 +103,163 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
-	if len(f.stop) > 0 {
-		if err := m.NeedTokenizer("--stop"); err != nil {
-			return err
-		}
+	o, err := a.textOptions(cmd, m, f)
+	if err != nil {
+		return err
 	}
 	if f.interactive {
 		stop() // from here on an interrupt ends an answer
-		return a.converse(m, f)
+		return a.converse(m, f, o)
 	}
-	return cli.WithSignal(ctx, a.continuePrompts(ctx, m, f))
+	return cli.WithSignal(ctx, a.continuePrompts(ctx, m, f, o))
 }
 
-// continuePrompts continues the prompts that the flags name.
-func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, f generateFlags) error {
-	prompts, shown, err := f.read(a.In, m)
-	if err != nil {
-		return err
+// textOptions joins what the flags and the model's generation_config.json say.
+func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) (o recipe.TextOptions, err error) {
+	c := m.GenerationConfig()
+	if o.GenerateOptions, err = f.settings(cmd, c); err != nil {
+		return o, err
 	}
-	o := f.textOptions()
-	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
-		return err
-	}
-	out := &cli.ErrorWriter{To: a.Out}
-	live := !a.JSON && len(prompts) == 1 && m.Tokenizer != nil && f.options.NumBeams <= 1
-	if live {
-		fmt.Fprint(out, shown[0])
-		o.Stream = func(text string) { fmt.Fprint(out, text) }
-	}
-	began := time.Now()
-	texts, err := m.Continue(ctx, prompts, o)
-	if live {
-		fmt.Fprintln(out)
-	}
-	if err == nil {
-		err = out.Err
-	}
-	if err != nil {
-		return err
-	}
-	if err := saveState(o.State, f.state); err != nil {
-		return err
-	}
-	took := time.Since(began)
-	switch {
-	case a.JSON:
-		return a.printJSON(texts, f, took)
-	case m.Tokenizer == nil:
-		for i, t := range texts {
-			shown[i] = joinInts(t.IDs)
+	if o.StopTexts = c.StopStrings; len(f.stop) > 0 {
+		o.StopTexts = f.stop
+		if err := m.NeedTokenizer("--stop"); err != nil {
+			return o, err
 		}
 	}
-	if !live {
-		if err := a.printTexts(texts, shown); err != nil {
-			return err
+	if m.Tokenizer == nil {
+		o.StopTexts = nil
+	}
+	for _, setting := range c.Ignored(o.GenerateOptions) {
+		a.Warn("%s: %s is not followed", mamba.GenerationConfigFile, setting)
+	}
+	if given := f.sampling(cmd); len(given) > 0 && !o.DoSample && o.Temperature != 0 {
+		a.Warn("--%s has no effect without sampling", strings.Join(given, " and --"))
+	}
+	return o, nil
+}
+
+// sampling lists the given flags that only matter to sampling.
+func (f generateFlags) sampling(cmd *cobra.Command) []string {
+	flags := []string{"temperature", "top-k", "top-p", "min-p", "typical-p"}
+	return slices.DeleteFunc(flags, func(name string) bool { return !cmd.Flags().Changed(name) })
+}
+
+// settings lays the given flags over a model's settings.
+func (f generateFlags) settings(cmd *cobra.Command, c mamba.GenerationConfig) (mamba.GenerateOptions, error) {
+	o, given := c.GenerateOptions, cmd.Flags().Changed
+	o.Seed, o.IgnoreEOS = f.options.Seed, f.options.IgnoreEOS
+	if given("max-new-tokens") {
+		o.MaxNewTokens, o.MaxLength = f.options.MaxNewTokens, 0
+	}
+	if given("min-new-tokens") {
+		o.MinNewTokens, o.MinLength = f.options.MinNewTokens, 0
+	} else if given("max-new-tokens") {
+		o.MinNewTokens = max(0, min(o.MinNewTokens, o.MaxNewTokens))
+	}
+	for name, field := range map[string][2]*int{
+		"top-k": {&o.TopK, &f.options.TopK}, "no-repeat-ngram-size": {&o.NoRepeatNGramSize, &f.options.NoRepeatNGramSize},
+		"num-beams": {&o.NumBeams, &f.options.NumBeams},
+	} {
+		if given(name) {
+			*field[0] = *field[1]
 		}
 	}
-	tokens := tokensOf(texts)
-	a.Say("%s in %s, %.1f tokens/s", format.Counted(tokens, "token"), format.Duration(took), perSecond(tokens, took))
-	return nil
-}
-
-func (f generateFlags) textOptions() recipe.TextOptions {
-	return recipe.TextOptions{GenerateOptions: f.options, StopTexts: f.stop}
-}
-
-// read returns the prompts as ids and as they are shown.
-func (f generateFlags) read(in io.Reader, m *recipe.Model) (prompts [][]int, shown []string, err error) {
+	for name, field := range map[string][2]*float64{
+		"temperature": {&o.Temperature, &f.options.Temperature}, "top-p": {&o.TopP, &f.options.TopP}, "min-p": {&o.MinP, &f.options.MinP},
+		"typical-p": {&o.TypicalP, &f.options.TypicalP}, "repetition-penalty": {&o.RepetitionPenalty, &f.options.RepetitionPenalty},
+	} {
+		if given(name) {
+			*field[0] = *field[1]
+		}
+	}
+	sampling := f.sampling(cmd)
 	switch {
-	case f.promptIDs != "":
-		ids, err := parseIDs(f.promptIDs, m.Config.VocabSize)
-		return [][]int{ids}, []string{""}, err
-	case f.prompts != "":
-		shown, err = readLines(f.prompts)
-	case f.prompt == "-":
-		var b []byte
-		b, err = io.ReadAll(in)
-		shown = []string{string(b)}
-	case f.prompt == "" && f.state != "" && m.Tokenizer == nil:
-		return [][]int{nil}, []string{""}, nil
+	case given("do-sample"):
+		o.DoSample = f.options.DoSample
+	case given("temperature") && o.Temperature == 0:
+		o.DoSample = false
+	case len(sampling) > 0:
+		o.DoSample = true
+	}
+	if o.DoSample && o.NumBeams > 1 {
+		return o, cli.Misusef("%d beams and sampling exclude each other: %s", o.NumBeams, f.beamsOrSampling(cmd, sampling))
+	}
+	return o, cli.Misuse(o.Validate())
+}
+
+// beamsOrSampling says what asks for both, and how to choose one.
+func (f generateFlags) beamsOrSampling(cmd *cobra.Command, sampling []string) string {
+	beams, draws := "--num-beams", "--do-sample"
+	if !cmd.Flags().Changed("num-beams") {
+		beams = "num_beams in " + mamba.GenerationConfigFile
+	}
+	switch {
+	case cmd.Flags().Changed("do-sample"):
+	case len(sampling) > 0:
+		draws = "--" + sampling[0]
 	default:
-		shown = []string{f.prompt}
+		draws = "do_sample in " + mamba.GenerationConfigFile
 	}
+	return fmt.Sprintf("%s and %s ask for them; give --num-beams 1 or --do-sample=false", beams, draws)
+}
+
+// prompt is a text to continue, as ids and as it is shown.
+type prompt struct {
+	ids  []int
+	text string
+}
+
+// read returns the prompts that the flags name.
+func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model) ([]prompt, error) {
+	if f.promptIDs != "" {
+		ids, err := parseIDs(f.promptIDs, m.Config.VocabSize)
+		return []prompt{{ids: ids}}, err
+	}
+	if f.prompt == "" && f.prompts == "" && f.state != "" && m.Tokenizer == nil {
+		return []prompt{{}}, nil
+	}
+	texts, err := f.texts(ctx, a)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, text := range shown {
-		if text == "" && f.state != "" {
-			prompts = append(prompts, nil)
+	list := make([]prompt, len(texts))
+	for i, text := range texts {
+		if list[i].text = text; text == "" && f.state != "" {
 			continue
 		}
-		ids, err := m.Encode(text)
-		if err != nil {
-			return nil, nil, err
+		if list[i].ids, err = m.Encode(text); err != nil {
+			return nil, err
 		}
-		prompts = append(prompts, ids)
+		if len(list[i].ids) == 0 {
+			return nil, cli.Misusef("prompt %d is empty, and the model has no token that begins a text", i)
+		}
 	}
-	return prompts, shown, nil
+	return list, nil
+}
+
+// texts returns the prompts that are texts.
+func (f generateFlags) texts(ctx context.Context, a *app) ([]string, error) {
+	switch {
+	case f.prompts == "-":
+		b, err := io.ReadAll(a.In)
+		if err != nil {
+			return nil, err
+		}
+		texts, err := recipe.ParsePrompts(b)
+		if err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		return texts, nil
+	case f.prompts != "":
+		o := data.Default().Config
+		o.Hub = a.hub()
+		return recipe.ReadPrompts(ctx, f.prompts, o)
+	case f.prompt == "-":
+		b, err := io.ReadAll(a.In)
+		b = bytes.TrimSuffix(b, []byte("\n")) // echo's, and the terminal's
+		return []string{string(bytes.TrimSuffix(b, []byte("\r")))}, err
+	}
+	return []string{f.prompt}, nil
 }
 
 // parseIDs reads ids of a vocabulary of the given size.
@@ -206,71 +278,44 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 	return ids, nil
 }
 
-func readLines(path string) (lines []string, err error) {
-	if err := cli.Exists("--prompts", path); err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(path)
+// continuePrompts continues the prompts that the flags name.
+func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, f generateFlags, o recipe.TextOptions) error {
+	prompts, err := f.read(ctx, a, m)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for line := range strings.Lines(string(b)) {
-		if line = strings.TrimRight(line, "\r\n"); line != "" {
-			lines = append(lines, line)
+	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
+		return err
+	}
+	out, err := a.openAnswers(f, prompts, m.Tokenizer == nil)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ids := make([][]int, len(prompts))
+	for i, p := range prompts {
+		ids[i] = p.ids
+	}
+	if out.live(o) {
+		o.Stream = func(text string) { fmt.Fprint(out.to, text) }
+	}
+	o.Done = func(i int, t recipe.Text) {
+		if err := out.done(i, t); err != nil {
+			cancel(err)
 		}
 	}
-	if len(lines) == 0 {
-		return nil, cli.Misusef("--prompts %s: no prompts in it", path)
+	texts, err := m.Continue(ctx, ids, o)
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && cause != nil {
+		err = cause
 	}
-	return lines, nil
-}
-
-// textResult is what followed a prompt, as generate prints it with --json.
-type textResult struct {
-	IDs             []int   `json:"ids"`
-	Text            string  `json:"text"`
-	FinishReason    string  `json:"finish_reason"`
-	PromptTokens    int     `json:"prompt_tokens"`
-	TokensPerSecond float64 `json:"tokens_per_second,omitempty"`
-}
-
-// printJSON prints one text, or the list of those of --prompts.
-func (a *app) printJSON(texts []recipe.Text, f generateFlags, took time.Duration) error {
-	rate := perSecond(tokensOf(texts), took)
-	list := make([]textResult, len(texts))
-	for i, t := range texts {
-		list[i] = textResult{IDs: append([]int{}, t.IDs...), Text: t.Text, FinishReason: string(t.FinishReason), PromptTokens: t.PromptTokens}
+	if err != nil {
+		out.interrupted()
+		return err
 	}
-	if f.prompts == "" {
-		list[0].TokensPerSecond = rate
-		return a.Result(list[0], "")
+	if err := saveState(o.State, f.state); err != nil {
+		return err
 	}
-	return a.Result(struct {
-		Results         []textResult `json:"results"`
-		TokensPerSecond float64      `json:"tokens_per_second"`
-	}{list, rate}, "")
-}
-
-// printTexts prints texts after what is shown of their prompts.
-func (a *app) printTexts(texts []recipe.Text, shown []string) error {
-	for i, t := range texts {
-		if _, err := fmt.Fprintln(a.Out, shown[i]+t.Text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func tokensOf(texts []recipe.Text) (n int) {
-	for _, t := range texts {
-		n += len(t.IDs)
-	}
-	return n
-}
-
-func perSecond(n int, took time.Duration) float64 { return float64(n) / max(took.Seconds(), 1e-9) }
-
-func joinInts(ids []int) string {
-	s, _ := json.Marshal(ids)
-	return strings.Trim(string(s), "[]")
+	return out.finish(texts)
 }

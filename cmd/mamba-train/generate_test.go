@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,8 +16,12 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 	full, into := io.Pipe()
 	full.Close()
 	a := &app{Console: cli.Console{Out: into, Err: &strings.Builder{}}}
-	if err := a.printTexts([]recipe.Text{{IDs: []int{336}}}, []string{"ab"}); err == nil {
-		t.Error("no error")
+	r, err := a.openAnswers(generateFlags{}, []prompt{{text: "ab"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.done(0, recipe.Text{IDs: []int{336}}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error %v", err)
 	}
 	k := &cli.ErrorWriter{To: into}
 	fmt.Fprint(k, "a")
@@ -29,7 +34,29 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 func TestEmptyTexts(t *testing.T) {
 	var out strings.Builder
 	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
-	if err := a.printTexts([]recipe.Text{{IDs: []int{336}}}, []string{"ab"}); err != nil || out.String() != "ab\n" {
+	r, err := a.openAnswers(generateFlags{}, []prompt{{text: "ab"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.done(0, recipe.Text{IDs: []int{336}}); err != nil || out.String() != "ab\n" {
 		t.Errorf("got %q, %v", out.String(), err)
+	}
+}
+
+// Texts are printed in the order of their prompts, whichever ends first.
+func TestTextsInOrder(t *testing.T) {
+	var out strings.Builder
+	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
+	r, err := a.openAnswers(generateFlags{prompts: "p.txt"}, []prompt{{text: "a"}, {text: ""}, {text: "c"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{2, 0, 1} {
+		if err := r.done(i, recipe.Text{Text: strings.Repeat("x", i+1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "[0] ax\n\n[1] xx\n\n[2] cxxx\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

@@ -149,7 +149,7 @@ type verdict struct {
 }
 
 func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
-	d, err := recipe.OpenAdapter(f.adapter)
+	d, err := recipe.OpenAdapter(ctx, a.hub(), f.adapter)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (a *app) infoRun(f infoFlags) error {
 	if err != nil {
 		return err
 	}
-	sizes, err := recipe.Sizes(c.Model)
+	sizes, err := c.Sizes()
 	if err != nil {
 		return err
 	}

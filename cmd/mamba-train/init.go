@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -35,7 +36,7 @@ func (a *app) initCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.preset, "preset", "", "published size: 130m, 370m, 790m, 1.4b or 2.8b")
 	cmd.Flags().StringVar(&f.config, "config", "", "config.json, or a directory that holds one")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to make")
-	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "directory whose tokenizer files are copied")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer to copy: directory, tokenizer.json or Hugging Face id")
 	cmd.Flags().StringVar(&f.scheme, "init", string(mamba.InitMambaSSM), "mamba_ssm (the authors') or hf (transformers')")
 	cmd.Flags().Uint64Var(&f.seed, "seed", 42, "seed of the weights")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files in an output directory that is not empty")
@@ -59,20 +60,20 @@ func (a *app) initModel(f initFlags) error {
 	if !slices.Contains([]mamba.Init{mamba.InitMambaSSM, mamba.InitHF}, mamba.Init(f.scheme)) {
 		return cli.Misusef("--init must be mamba_ssm or hf, got %q", f.scheme)
 	}
-	if f.tokenizer != "" {
-		if err := cli.Exists("tokenizer", f.tokenizer); err != nil {
-			return err
-		}
-		const file = "tokenizer.json"
-		if cli.Exists("", filepath.Join(f.tokenizer, file)) != nil {
-			return cli.Misusef("--tokenizer %s: no %s in it", f.tokenizer, file)
-		}
-	}
 	if err := cli.CheckOutput(f.output, cli.Policy(f.force), directoryOf(f.config), directoryOf(f.tokenizer)); err != nil {
 		return err
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
+	file := ""
+	if f.tokenizer != "" {
+		if file, err = recipe.FindTokenizer(ctx, a.hub(), f.tokenizer); err != nil {
+			return cli.WithSignal(ctx, err)
+		}
+		if c.VocabSize, err = f.vocabulary(a, c.VocabSize, file); err != nil {
+			return err
+		}
+	}
 	collectEarly()
 	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed, mamba.LoadOptions{})
 	if err != nil {
@@ -82,7 +83,7 @@ func (a *app) initModel(f initFlags) error {
 		if err := m.Save(tmp, mamba.SaveOptions{ShardBytes: weights.DefaultShardBytes}); err != nil {
 			return err
 		}
-		return recipe.CopyModelFiles(tmp, f.tokenizer)
+		return recipe.CopyModelFiles(tmp, file)
 	})
 	if err != nil {
 		return cli.WithSignal(ctx, err)
@@ -93,6 +94,26 @@ func (a *app) initModel(f initFlags) error {
 	}
 	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, format.Count(n), len(m.Params()))
 	return a.Result(weightsResult{f.output, len(m.Params())}, text)
+}
+
+// vocabulary returns the rows of the model's table, which must have one for each id of the tokenizer: a preset grows, a
+// configuration says what it says.
+func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
+	t, err := tokenizer.Load(file)
+	if err != nil {
+		return 0, err
+	}
+	n := t.VocabSize()
+	if n <= rows {
+		return rows, nil
+	}
+	const multiple = 8
+	padded := (n + multiple - 1) / multiple * multiple
+	if f.preset == "" {
+		return 0, cli.Misusef("--config %s: vocab_size is %d and the tokenizer has %d ids: set it to %d or more", f.config, rows, n, padded)
+	}
+	a.Say("vocab_size is %d instead of %d: the tokenizer has %d ids", padded, rows, n)
+	return padded, nil
 }
 
 // directoryOf returns the directory that a path names or that has the file which it names; "" for none.

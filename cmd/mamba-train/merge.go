@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 
@@ -126,15 +127,15 @@ func (a *app) openMerge(ctx context.Context, base string, adapters []string) (*r
 	return recipe.OpenMerge(ctx, a.hub(), base, shares...)
 }
 
-// splitShare reads DIR or DIR=share.
+// splitShare reads DIR or DIR=share. A directory may have = in its name.
 func splitShare(arg string) (dir string, share float64, err error) {
 	i := strings.LastIndexByte(arg, '=')
-	if i < 0 {
+	if _, err := os.Stat(arg); i < 0 || err == nil {
 		return arg, 1, nil
 	}
 	share, err = strconv.ParseFloat(arg[i+1:], 64)
 	if err != nil || math.IsNaN(share) || math.IsInf(share, 0) {
-		return "", 0, cli.Misusef("--adapter %s: want a number after =, got %q", arg, arg[i+1:])
+		return "", 0, cli.Misusef("--adapter %s: no such directory, and for a share of %s want a number after =, got %q", arg, arg[:i], arg[i+1:])
 	}
 	return arg[:i], share, nil
 }

@@ -36,7 +36,7 @@ func TestQuickstart(t *testing.T) {
 	known := knownWords(t)
 	words, right := 0, 0
 	for _, prompt := range []string{"A good friend", "The sea", "When the old man", "Never", "A letter", "Bread"} {
-		var text textResult
+		var text answer
 		decodeJSON(t, mambaTrain(t, "generate", "--json", "--model", dir+"-merged", "--prompt", prompt), &text)
 		for _, w := range wordsOf(text.Text) {
 			words++

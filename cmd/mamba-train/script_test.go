@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -57,9 +59,10 @@ func TestScripts(t *testing.T) {
 			return kernel.ISA() != "generic", nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":    runCode,
-			"cutfile": cutFile,
-			"poison":  poison,
+			"addtoken": addToken,
+			"code":     runCode,
+			"cutfile":  cutFile,
+			"poison":   poison,
 		},
 	})
 }
@@ -130,6 +133,24 @@ func poison(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = f.WriteAt([]byte{0, 0, 0xc0, 0x7f}, info.Size()-4)
 	ts.Check(err)
+}
+
+// addToken adds a special token to a tokenizer: addtoken tokenizer.json ID TOKEN.
+func addToken(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: addtoken FILE ID TOKEN")
+	}
+	id, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var t map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &t))
+	list, _ := t["added_tokens"].([]any)
+	t["added_tokens"] = append(list, map[string]any{
+		"id": id, "content": args[2], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+	})
+	b, err := json.Marshal(t)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
 // cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.

@@ -102,7 +102,7 @@ func (f trainFlags) mode() (checkpoint.Mode, error) {
 func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Communicator, mode checkpoint.Mode, f trainFlags) error {
 	o := recipe.Options{
 		Mode: mode, Force: f.resume == "force", Comm: comm, Hub: a.hub(), Version: buildVersion().identity(),
-		Warn: func(err error) { a.Warn("%v", err) },
+		Warn: a.warnOf,
 	}
 	if f.dry && comm.Rank() > 0 {
 		return nil

@@ -95,14 +95,6 @@ func (e *noFilesError) Is(target error) bool {
 	return target == ErrNoFiles || target == fault.ErrNotFound
 }
 
-// Cached returns the directory of the requested revision in the cache and the names of its files; "" if there is none.
-func (h *Client) Cached(r Request) (dir string, names []string) {
-	if r.Revision == "" {
-		r.Revision = "main"
-	}
-	return h.repository(&r).cached()
-}
-
 // repository is a repository in the cache and on the hub.
 type repository struct {
 	*Client

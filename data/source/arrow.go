@@ -1,34 +1,40 @@
 package source
 
 import (
-	"bytes"
+	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
+
+	"mambatrain/internal/format"
 )
 
-// arrowReader reads Arrow IPC, the file form or the stream form that the datasets library writes.
+// arrowReader reads Arrow IPC: the stream form that the datasets library writes, or the file form, which has a stream within.
 type arrowReader struct {
 	source *File
 	file   *os.File
-	schema *arrow.Schema
-	read   func(batch int) (arrow.Record, error) // io.EOF behind the last
-	shut   func()
+	memory *budget
+	stream *ipc.Reader
 	batch  int
 	first  int
 }
 
 func openArrow(f *File, m memory.Allocator) (r *arrowReader, err error) {
-	file, err := os.Open(f.Path)
+	file, err := openFile(f.Path)
 	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
+		return nil, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -38,48 +44,219 @@ func openArrow(f *File, m memory.Allocator) (r *arrowReader, err error) {
 			file.Close()
 		}
 	}()
-	magic := make([]byte, 6)
-	if _, err := file.ReadAt(magic, 0); err != nil && err != io.EOF {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
 		return nil, fmt.Errorf("data: %s: %w", f.Path, err)
 	}
-	r = &arrowReader{source: f, file: file}
-	if bytes.Equal(magic, []byte("ARROW1")) {
-		in, err := ipc.NewFileReader(file, ipc.WithAllocator(m))
-		if err != nil {
-			return nil, fmt.Errorf("data: %s: not a readable Arrow file: %w", f.Path, err)
-		}
-		r.schema, r.shut = in.Schema(), func() { in.Close() }
-		r.read = func(batch int) (arrow.Record, error) {
-			if batch >= in.NumRecords() {
-				return nil, io.EOF
-			}
-			return in.RecordAt(batch)
-		}
-		return r, nil
+	r = &arrowReader{source: f, file: file, memory: newBudget(m, f, size)}
+	messages, kind, err := arrowMessages(file, size)
+	if err == nil {
+		in := &messageReader{in: bufio.NewReaderSize(messages, bufferBytes), rest: messages.Size(), memory: r.memory}
+		r.stream, err = ipc.NewReaderFromMessageReader(in, ipc.WithAllocator(r.memory))
 	}
-	in, err := ipc.NewReader(file, ipc.WithAllocator(m))
 	if err != nil {
-		return nil, fmt.Errorf("data: %s: neither an Arrow file nor an Arrow stream: %w", f.Path, err)
-	}
-	r.schema, r.shut = in.Schema(), in.Release
-	r.read = func(int) (arrow.Record, error) {
-		record, err := in.Read()
-		if err == nil {
-			record.Retain()
-		}
-		return record, err
+		return nil, fmt.Errorf("data: %s: not a readable Arrow %s: %w", f.Path, kind, err)
 	}
 	return r, nil
 }
 
+// arrowMagic begins and ends the file form.
+const arrowMagic = "ARROW1"
+
+// arrowMessages returns the part of a file that is a stream of messages, and which form it is.
+func arrowMessages(file *os.File, size int64) (messages *io.SectionReader, kind string, err error) {
+	head, tail := make([]byte, 8), make([]byte, 4+len(arrowMagic))
+	if _, err := file.ReadAt(head, 0); err != nil && err != io.EOF {
+		return nil, "stream", err
+	}
+	if !strings.HasPrefix(string(head), arrowMagic) {
+		return io.NewSectionReader(file, 0, size), "stream", nil
+	}
+	end := size - int64(len(tail))
+	if _, err := file.ReadAt(tail, max(0, end)); err != nil || string(tail[4:]) != arrowMagic {
+		return nil, "file", errors.New("it is cut off: the mark at its end is missing")
+	}
+	footer := int64(binary.LittleEndian.Uint32(tail))
+	if end -= footer; end < int64(len(head)) {
+		return nil, "file", fmt.Errorf("a footer of %d bytes in a file of %d", footer, size)
+	}
+	return io.NewSectionReader(file, int64(len(head)), end-int64(len(head))), "file", nil
+}
+
+// messageReader reads Arrow messages. It is ipc's own reader with a check of each length before memory is allocated for it.
+type messageReader struct {
+	in     io.Reader
+	rest   int64 // bytes not read yet
+	memory memory.Allocator
+	views  int // columns of the schema that are views
+	last   *ipc.Message
+}
+
+// Message returns the next message, which lives until the one after it is read; io.EOF after the last.
+func (r *messageReader) Message() (*ipc.Message, error) {
+	if r.rest < 4 {
+		return nil, io.EOF
+	}
+	length, err := r.word()
+	if err == nil && length == ^uint32(0) { // the mark that newer writers put first
+		length, err = r.word()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if length == 0 {
+		return nil, io.EOF
+	}
+	meta, err := r.bytes(int64(length))
+	if err != nil {
+		return nil, err
+	}
+	defer meta.Release()
+	message := flatTable{flatbuffers.Table{Bytes: meta.Bytes(), Pos: flatbuffers.GetUOffsetT(meta.Bytes())}}
+	size := message.int64(3)
+	if err := r.check(message.byte(1), message.table(2), size); err != nil {
+		return nil, err
+	}
+	body, err := r.bytes(size)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Release()
+	r.release()
+	r.last = ipc.NewMessage(meta, body)
+	return r.last, nil
+}
+
+// check refuses claims in the header of a message that the reader would allocate memory for.
+func (r *messageReader) check(kind byte, header flatTable, body int64) error {
+	const dictionaryBatch, recordBatch = 2, 3
+	switch kind {
+	case messageSchema:
+		left := maxFields
+		if err := header.checkVector(schemaMetadata, 4); err != nil {
+			return err
+		}
+		return r.checkFields(header, schemaFields, 0, &left)
+	case dictionaryBatch:
+		return r.checkBatch(header.table(1), body)
+	case recordBatch:
+		return r.checkBatch(header, body)
+	}
+	return nil
+}
+
+// checkBatch checks the rows of a record batch, and the numbers of buffers of its views, which is in a vector of their own.
+func (r *messageReader) checkBatch(batch flatTable, body int64) error {
+	const rows, buffers, views = 0, 2, 4
+	if n := batch.int64(rows); n < 0 || n/512 > 1<<15+body {
+		return fmt.Errorf("damaged: %d rows in %d bytes", n, body)
+	}
+	if batch.at(views) == 0 {
+		return nil
+	}
+	if err := errors.Join(batch.checkVector(buffers, 16), batch.checkVector(views, 8)); err != nil {
+		return err
+	}
+	if n := batch.vector(views); n < r.views {
+		return fmt.Errorf("damaged: buffers of %d columns, want those of %d", n, r.views)
+	}
+	for i := range batch.vector(views) {
+		if n := batch.int64Of(views, i); n < 0 || n > int64(batch.vector(buffers)) {
+			return fmt.Errorf("damaged: %d buffers of %d", n, batch.vector(buffers))
+		}
+	}
+	return nil
+}
+
+// maxFields and maxNesting bound the schema of a file: its parts may be shared, so that few bytes make very many.
+const (
+	maxFields  = 1 << 16
+	maxNesting = 64
+)
+
+// Fields of the tables Schema and Field of Arrow's Schema.fbs, and the types of views there.
+const (
+	schemaFields   = 1
+	schemaMetadata = 2
+	fieldType      = 2
+	fieldChildren  = 5
+	fieldMetadata  = 6
+
+	typeBinaryView = 23
+	typeTextView   = 24
+)
+
+// checkFields counts the fields in vector n of a schema, or of a field, and in those.
+func (r *messageReader) checkFields(t flatTable, n, depth int, left *int) error {
+	if t.at(n) == 0 {
+		return nil
+	}
+	if err := t.checkVector(n, 4); err != nil {
+		return err
+	}
+	count := t.vector(n)
+	if *left -= count; *left < 0 || depth > maxNesting {
+		return fmt.Errorf("damaged: a schema of more than %d fields or %d levels", maxFields, maxNesting)
+	}
+	for i := range count {
+		field := t.element(n, i)
+		if kind := field.byte(fieldType); kind == typeBinaryView || kind == typeTextView {
+			r.views++
+		}
+		if err := field.checkVector(fieldMetadata, 4); err != nil {
+			return err
+		}
+		if err := r.checkFields(field, fieldChildren, depth+1, left); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *messageReader) word() (uint32, error) {
+	var b [4]byte
+	if _, err := io.ReadFull(r.in, b[:]); err != nil {
+		return 0, err
+	}
+	r.rest -= 4
+	return binary.LittleEndian.Uint32(b[:]), nil
+}
+
+// bytes reads n bytes into a buffer.
+func (r *messageReader) bytes(n int64) (*memory.Buffer, error) {
+	if n < 0 || n > r.rest {
+		return nil, fmt.Errorf("damaged: a message of %d bytes where %d are left", n, r.rest)
+	}
+	r.rest -= n
+	b := memory.NewResizableBuffer(r.memory)
+	b.Resize(int(n))
+	if _, err := io.ReadFull(r.in, b.Bytes()); err != nil {
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (r *messageReader) release() {
+	if r.last != nil {
+		r.last.Release()
+		r.last = nil
+	}
+}
+
+func (r *messageReader) Retain()  {}
+func (r *messageReader) Release() { r.release() }
+
 func (r *arrowReader) Columns() (names []string) {
-	for _, f := range r.schema.Fields() {
+	for _, f := range r.stream.Schema().Fields() {
 		names = append(names, f.Name)
 	}
 	return names
 }
 
 func (r *arrowReader) Project([]string) {}
+
+func (r *arrowReader) Late(context.Context, []string, int) ([]string, error) { return nil, nil }
 
 func (r *arrowReader) Next(ctx context.Context) (b *Block, err error) {
 	defer func() {
@@ -91,8 +268,9 @@ func (r *arrowReader) Next(ctx context.Context) (b *Block, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		record, err := r.read(r.batch)
-		if errors.Is(err, io.EOF) {
+		r.memory.begin()
+		record, err := r.stream.Read()
+		if err == io.EOF {
 			return nil, io.EOF
 		}
 		if err != nil {
@@ -102,9 +280,9 @@ func (r *arrowReader) Next(ctx context.Context) (b *Block, err error) {
 		r.batch++
 		r.first += int(record.NumRows())
 		if record.NumRows() == 0 {
-			record.Release()
 			continue
 		}
+		record.Retain()
 		b := recordBlock(r.source, record)
 		b.place = func(i int) string { return fmt.Sprintf("record batch %d, row %d", batch, start+i) }
 		return b, nil
@@ -112,7 +290,7 @@ func (r *arrowReader) Next(ctx context.Context) (b *Block, err error) {
 }
 
 func (r *arrowReader) Close() error {
-	r.shut()
+	r.stream.Release()
 	return r.file.Close()
 }
 
@@ -120,33 +298,48 @@ func (r *arrowReader) Close() error {
 func recordBlock(f *File, record arrow.Record) *Block {
 	b := &Block{arrow: true, File: f, Rows: int(record.NumRows()), Columns: make(map[string]Column, record.NumCols()), free: record.Release}
 	for i, field := range record.Schema().Fields() {
-		b.Columns[field.Name] = arrowColumn{record.Column(i)}
+		b.Columns[field.Name] = arrowColumn{record.Column(i), f.maxRow()}
 	}
 	return b
 }
 
 // arrowColumn reads an Arrow array. Texts point into it: they live as long as the block.
-type arrowColumn struct{ arrow.Array }
+type arrowColumn struct {
+	arrow.Array
+	most int // bytes of a value
+}
+
+// of returns a column with the same limits.
+func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.most} }
 
 func (c arrowColumn) Text(i int) (string, bool, error) {
 	if c.IsNull(i) {
 		return "", false, nil
 	}
+	var s string
 	switch a := c.Array.(type) {
-	case *array.String:
-		return a.Value(i), true, nil
-	case *array.LargeString:
-		return a.Value(i), true, nil
-	case *array.StringView:
-		return a.Value(i), true, nil
-	case *array.Binary:
-		return string(a.Value(i)), true, nil
+	case array.StringLike: // also large and in views
+		s = a.Value(i)
+	case interface{ Value(int) []byte }: // binary, also large, in views and of a fixed size
+		s = string(a.Value(i))
 	case *array.Dictionary:
-		return arrowColumn{a.Dictionary()}.Text(a.GetValueIndex(i))
+		return c.of(a.Dictionary()).Text(a.GetValueIndex(i))
+	case *array.RunEndEncoded:
+		return c.of(a.Values()).Text(a.GetPhysicalIndex(i))
+	case array.ExtensionArray:
+		return c.of(a.Storage()).Text(i)
 	case *array.Null:
 		return "", false, nil
+	default:
+		return "", false, fmt.Errorf("is %s, want text", c.DataType())
 	}
-	return "", false, fmt.Errorf("is %s, want text", c.DataType())
+	if len(s) > c.most {
+		return "", false, fmt.Errorf("is longer than %v: raise data.max_row_bytes if that is right", format.Bytes(c.most))
+	}
+	if !utf8.ValidString(s) {
+		return "", false, errors.New("is not UTF-8 text")
+	}
+	return s, true, nil
 }
 
 func (c arrowColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
@@ -159,6 +352,9 @@ func (c arrowColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
 	}
 	lo, hi := list.ValueOffsets(i)
 	values := list.ListValues()
+	if err := c.checkLength(hi - lo); err != nil {
+		return dst, false, err
+	}
 	if values.NullN() > 0 {
 		for j := lo; j < hi; j++ {
 			if values.IsNull(int(j)) {
@@ -232,13 +428,23 @@ func (c arrowColumn) Value(i int) (any, error) {
 		return int64(a.Value(i)), nil
 	case *array.Uint32:
 		return int64(a.Value(i)), nil
+	case *array.Uint64:
+		if n := a.Value(i); n > math.MaxInt64 {
+			return n, nil
+		}
+		return int64(a.Value(i)), nil
+	case *array.Float16:
+		return float64(a.Value(i).Float32()), nil
 	case *array.Float32:
 		return float64(a.Value(i)), nil
 	case *array.Float64:
 		return a.Value(i), nil
 	case array.ListLike:
 		lo, hi := a.ValueOffsets(i)
-		values := arrowColumn{a.ListValues()}
+		if err := c.checkLength(hi - lo); err != nil {
+			return nil, err
+		}
+		values := c.of(a.ListValues())
 		list := make([]any, 0, hi-lo)
 		for j := lo; j < hi; j++ {
 			v, err := values.Value(int(j))
@@ -251,16 +457,39 @@ func (c arrowColumn) Value(i int) (any, error) {
 	case *array.Struct:
 		object := make(map[string]any, a.NumField())
 		for j, field := range a.DataType().(*arrow.StructType).Fields() {
-			v, err := arrowColumn{a.Field(j)}.Value(i)
+			v, err := c.of(a.Field(j)).Value(i)
 			if err != nil {
 				return nil, err
 			}
 			object[field.Name] = v
 		}
 		return object, nil
-	}
-	if s, ok, err := c.Text(i); err == nil && ok {
+	case *array.Dictionary:
+		return c.of(a.Dictionary()).Value(a.GetValueIndex(i))
+	case *array.RunEndEncoded:
+		return c.of(a.Values()).Value(a.GetPhysicalIndex(i))
+	case array.ExtensionArray:
+		return c.of(a.Storage()).Value(i)
+	case *array.Null:
+		return nil, nil
+	case *array.Decimal128:
+		return a.Value(i).ToString(a.DataType().(*arrow.Decimal128Type).Scale), nil
+	case *array.Decimal256:
+		return a.Value(i).ToString(a.DataType().(*arrow.Decimal256Type).Scale), nil
+	case array.StringLike, interface{ Value(int) []byte }:
+		s, ok, err := c.Text(i)
+		if err != nil || !ok {
+			return nil, err
+		}
 		return s, nil
 	}
-	return c.ValueStr(i), nil // dates, decimals, …: as Arrow writes them
+	return c.ValueStr(i), nil // dates and times, …: as Arrow writes them
+}
+
+// checkLength returns an error for a list without end.
+func (c arrowColumn) checkLength(n int64) error {
+	if n > int64(c.most) {
+		return fmt.Errorf("is a list of %d values: raise data.max_row_bytes if that is right", n)
+	}
+	return nil
 }

@@ -242,6 +242,27 @@ func (t flatTable) table(n int) flatTable {
 // vector returns the length of vector n.
 func (t flatTable) vector(n int) int { return t.VectorLen(t.at(n) - t.Pos) }
 
+// checkVector returns an error if vector n claims to have more elements of a size than the bytes have room for.
+func (t flatTable) checkVector(n, size int) error {
+	if t.at(n) == 0 {
+		return nil
+	}
+	if count := t.vector(n); count < 0 || size*count > len(t.Bytes) {
+		return fmt.Errorf("damaged: %d elements in %d bytes", count, len(t.Bytes))
+	}
+	return nil
+}
+
+// int64Of returns element i of vector n.
+func (t flatTable) int64Of(n, i int) int64 {
+	return t.GetInt64(t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(8*i))
+}
+
+// element returns element i of vector n, a table.
+func (t flatTable) element(n, i int) flatTable {
+	return flatTable{flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(4*i))}}
+}
+
 // pair returns element i of vector n, a struct of two int64.
 func (t flatTable) pair(n, i int) (a, b int64) {
 	at := t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(16*i)

@@ -2,75 +2,122 @@ package source
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+
+	"mambatrain/internal/format"
 )
 
-// csvReader reads rows of comma- or, in .tsv files, tab-separated values under a header line. Every value is text.
+// csvReader reads rows of separated values under a header line, by the rules of pandas. Every value is text; fields that a
+// short row lacks are null.
 type csvReader struct {
 	source *File
-	file   *textFile
-	in     *csv.Reader
+	file   *textInput
+	in     *csvScanner
 	names  []string
+	twice  map[string]bool // names that the header has more than once
+	wanted map[string]bool
+	failed error // what ends the rows before the file does
 }
 
 func openCSV(f *File) (*csvReader, error) {
-	file, err := openText(f.Path)
+	file, err := openText(f)
 	if err != nil {
 		return nil, err
 	}
-	buffered := bufio.NewReaderSize(file, 1<<16)
-	skipByteOrderMark(buffered)
-	in := csv.NewReader(buffered)
-	if strings.HasSuffix(strings.TrimSuffix(f.Path, ".gz"), ".tsv") {
-		in.Comma = '\t'
-	}
-	names, err := in.Read()
-	if err == io.EOF {
-		err = errors.New("empty, want a header line")
-	}
-	if err == nil && len(sortedUnique(names)) != len(names) {
-		err = fmt.Errorf("the header names a column twice: %s", strings.Join(names, ", "))
+	r := &csvReader{source: f, file: file, twice: map[string]bool{}}
+	r.in = &csvScanner{in: file.Reader, max: f.maxRow(), line: 1}
+	if r.in.delimiter, err = f.delimiter(file.Reader); err == nil {
+		err = r.header()
 	}
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("data: %s: %w", f.Path, csvFault(err))
+		return nil, err
 	}
-	return &csvReader{f, file, in, names}, nil
+	return r, nil
 }
 
-func (r *csvReader) Columns() []string { return r.names }
-func (r *csvReader) Project([]string)  {}
-func (r *csvReader) Close() error      { return r.file.Close() }
+// header reads the first line. As pandas does, a column without a name is "Unnamed: 3", and one whose name is taken "x.1".
+func (r *csvReader) header() error {
+	header, line, err := r.in.record()
+	if err == io.EOF {
+		err = errors.New("empty, want a header line")
+	}
+	if err != nil {
+		return r.source.at("line "+strconv.Itoa(line), r.fault(err))
+	}
+	taken, next := map[string]bool{}, map[string]int{}
+	for i, name := range header {
+		if name == "" {
+			name = "Unnamed: " + strconv.Itoa(i)
+		}
+		unique := name
+		for taken[unique] {
+			r.twice[name] = true
+			next[name]++
+			unique = name + "." + strconv.Itoa(next[name])
+		}
+		taken[unique] = true
+		r.names = append(r.names, unique)
+	}
+	return nil
+}
+
+func (r *csvReader) Columns() []string                                     { return r.names }
+func (r *csvReader) Late(context.Context, []string, int) ([]string, error) { return nil, nil }
+func (r *csvReader) Close() error                                          { return r.file.Close() }
+
+func (r *csvReader) Project(names []string) {
+	r.wanted = map[string]bool{}
+	for _, name := range names {
+		r.wanted[name] = true
+	}
+}
 
 func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	for name := range r.twice {
+		if r.wanted[name] {
+			return nil, fmt.Errorf("data: %s: the header names the column %q twice", r.source.Path, name)
+		}
+	}
+	if r.failed != nil {
+		return nil, r.failed
+	}
 	values := make([]valueColumn, len(r.names))
 	var lines []int
 	for size := 0; size < blockBytes && len(lines) < blockRows; {
-		row, err := r.in.Read()
+		row, line, err := r.in.record()
 		if err == io.EOF {
 			break
 		}
-		if err != nil {
-			return nil, fmt.Errorf("data: %s: %w", r.source.Path, csvFault(err))
+		if err == nil && len(row) > len(r.names) {
+			err = fmt.Errorf("%s, and the header names %s", format.Counted(len(row), "field"), format.Counted(len(r.names), "column"))
 		}
-		line, _ := r.in.FieldPos(0)
+		if err != nil {
+			r.failed = r.source.at("line "+strconv.Itoa(line), r.fault(err))
+			break
+		}
 		lines = append(lines, line)
-		for k, v := range row {
+		for k := range values {
+			var v any
+			if k < len(row) {
+				v = row[k]
+				size += len(row[k])
+			}
 			values[k] = append(values[k], v)
-			size += len(v)
 		}
 	}
 	if len(lines) == 0 {
-		return nil, io.EOF
+		return nil, cmp.Or(r.failed, io.EOF)
 	}
 	b := &Block{File: r.source, Rows: len(lines), Columns: make(map[string]Column, len(values))}
 	b.place = func(i int) string { return "line " + strconv.Itoa(lines[i]) }
@@ -80,11 +127,225 @@ func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 	return b, nil
 }
 
-// csvFault puts the line first, as the other formats do.
-func csvFault(err error) error {
-	var fault *csv.ParseError
-	if errors.As(err, &fault) {
-		return fmt.Errorf("line %d, column %d: %w", fault.Line, fault.Column, fault.Err)
+func (r *csvReader) fault(err error) error {
+	if err == errRowTooLong {
+		return r.source.tooLong("the row")
 	}
 	return err
+}
+
+// csvScanner cuts text into records as pandas' parser does: a quote counts at the beginning of a field only, whatever follows
+// the closing one belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
+type csvScanner struct {
+	in        *bufio.Reader
+	delimiter string
+	max       int // bytes of a record
+	line      int // that is read next, from 1
+
+	text []byte // of the record
+	ends []int  // of its fields in text
+}
+
+var (
+	errRowTooLong = errors.New("row too long")
+	errOpenQuote  = errors.New("a quoted field does not end")
+)
+
+// record returns the fields of the next record and the line it begins on; io.EOF after the last.
+func (s *csvScanner) record() (fields []string, line int, err error) {
+	s.text, s.ends = s.text[:0], s.ends[:0]
+	if err := s.skipBlankLines(); err != nil {
+		return nil, s.line, err
+	}
+	line = s.line
+	for more := true; more; {
+		if more, err = s.field(); err != nil {
+			return nil, line, err
+		}
+		s.ends = append(s.ends, len(s.text))
+	}
+	all, start := string(s.text), 0
+	for _, end := range s.ends {
+		fields = append(fields, all[start:end])
+		start = end
+	}
+	return fields, line, nil
+}
+
+// skipBlankLines reads up to the first line that is not empty or blank.
+func (s *csvScanner) skipBlankLines() error {
+	for {
+		blanks, err := s.peekBlanks()
+		if err != nil {
+			return err
+		}
+		next, err := s.in.Peek(blanks + 1)
+		switch {
+		case len(next) <= blanks:
+			if blanks == 0 || err != io.EOF {
+				return err
+			}
+			s.in.Discard(blanks)
+			return io.EOF
+		case next[blanks] == '\n' || next[blanks] == '\r':
+			s.in.Discard(blanks + 1)
+			s.endLine(next[blanks])
+		default:
+			return nil
+		}
+	}
+}
+
+// peekBlanks returns how many blanks the line begins with, none if more than the buffer has.
+func (s *csvScanner) peekBlanks() (int, error) {
+	for n := 0; ; n++ {
+		next, err := s.in.Peek(n + 1)
+		if err == bufio.ErrBufferFull {
+			return 0, nil
+		}
+		if len(next) <= n && err != io.EOF {
+			return 0, err
+		}
+		if len(next) <= n || next[n] != ' ' && next[n] != '\t' || string(next[n]) == s.delimiter {
+			return n, nil
+		}
+	}
+}
+
+// endLine counts a line that ends in c, and reads the second half of CRLF.
+func (s *csvScanner) endLine(c byte) {
+	s.line++
+	if c == '\r' {
+		if next, _ := s.in.Peek(1); len(next) > 0 && next[0] == '\n' {
+			s.in.Discard(1)
+		}
+	}
+}
+
+// field reads a field into text and reports whether another one follows it.
+func (s *csvScanner) field() (more bool, err error) {
+	const (
+		atStart = iota
+		plain
+		quoted
+		afterQuote // within a quoted field: the closing quote, or the first of two
+	)
+	state := atStart
+	for {
+		c, err := s.in.ReadByte()
+		if err == io.EOF && state == quoted {
+			err = errOpenQuote
+		}
+		if err == io.EOF {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if len(s.text)+len(s.ends) >= s.max {
+			return false, errRowTooLong
+		}
+		switch {
+		case state == quoted:
+			if c == '"' {
+				state = afterQuote
+				continue
+			}
+			if c == '\n' || c == '\r' && !s.nextIs('\n') {
+				s.line++
+			}
+		case c == '"' && state == atStart:
+			state = quoted
+			continue
+		case c == '"' && state == afterQuote:
+			state = quoted
+		case c == '\n' || c == '\r':
+			s.endLine(c)
+			return false, nil
+		case s.delimits(c):
+			return true, nil
+		default:
+			state = plain
+		}
+		s.text = append(s.text, c)
+	}
+}
+
+func (s *csvScanner) nextIs(c byte) bool {
+	next, _ := s.in.Peek(1)
+	return len(next) > 0 && next[0] == c
+}
+
+// delimits reports whether c begins a delimiter, and reads the rest of one that has several bytes.
+func (s *csvScanner) delimits(c byte) bool {
+	if c != s.delimiter[0] {
+		return false
+	}
+	n := len(s.delimiter) - 1
+	if n == 0 {
+		return true
+	}
+	rest, _ := s.in.Peek(n)
+	if string(rest) != s.delimiter[1:] {
+		return false
+	}
+	s.in.Discard(n)
+	return true
+}
+
+// delimiter returns what separates fields: what is set, a tab in .tsv, else a comma. Where the header has no comma, and
+// another separator cuts all the lines at the beginning into as many fields, it is that.
+func (f *File) delimiter(in *bufio.Reader) (string, error) {
+	if f.Delimiter != "" {
+		return f.Delimiter, nil
+	}
+	if endingOf(f.Path) == ".tsv" {
+		return "\t", nil
+	}
+	head, err := in.Peek(bufferBytes)
+	if err != nil && err != io.EOF && len(head) == 0 {
+		return "", f.at("line 1", err)
+	}
+	best, most := ",", 1
+	if n := headerFields(head, ","); n > 1 {
+		return ",", nil
+	}
+	for _, delimiter := range []string{";", "\t", "|"} {
+		if n := headerFields(head, delimiter); n > most {
+			best, most = delimiter, n
+		}
+	}
+	return best, nil
+}
+
+// headerFields returns the number of fields in each record of head; 0 if they differ. For a comma the header alone decides.
+func headerFields(head []byte, delimiter string) (n int) {
+	// The last line may be cut off.
+	if end := bytes.LastIndexAny(head, "\r\n"); len(head) == bufferBytes && end >= 0 {
+		head = head[:end+1]
+	}
+	s := csvScanner{in: bufio.NewReader(bytes.NewReader(head)), delimiter: delimiter, max: len(head) + 1, line: 1}
+	for {
+		_, _, err := s.record()
+		if delimiter == "," {
+			return len(s.ends)
+		}
+		if err != nil {
+			return n
+		}
+		if n == 0 {
+			n = len(s.ends)
+		}
+		if len(s.ends) != n {
+			return 0
+		}
+	}
+}
+
+// checkDelimiter returns what is wrong with a value of data.csv_delimiter.
+func checkDelimiter(d string) string {
+	if d == "" || d != `"` && !strings.ContainsAny(d, "\r\n") && len([]rune(d)) == 1 {
+		return ""
+	}
+	return fmt.Sprintf(`want one character such as ";", got %q`, d)
 }

@@ -20,7 +20,7 @@ func fuzzFormat(f *testing.F, format string, seeds ...string) {
 		if err := os.WriteFile(path, raw, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		drain(t, &File{path, format}, memory.DefaultAllocator)
+		drain(t, &File{Path: path, Format: format}, memory.DefaultAllocator)
 	})
 }
 

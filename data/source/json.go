@@ -1,162 +1,202 @@
 package source
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 )
 
-// jsonReader reads objects, one for each line or element of an array. Blocks carry them raw: parsing runs in parallel.
+// jsonReader reads objects: of an array, one on each line, or one after the other in any layout. Blocks carry them raw:
+// parsing runs in parallel.
 type jsonReader struct {
 	source *File
-	file   *textFile
-	more   func() (raw []byte, err error) // the next object; io.EOF behind the last
-	unit   string                         // what an object is: "line" or "element"
-	number int                            // of the last object, from 1
+	in     *jsonScanner
 	names  []string
 	wanted []string
-	head   *rawRows // read by columns, given out by the first next
+	head   *rawRows // read by openJSON, given out by the first Next
+	failed error    // what ends the objects before the file does
 }
 
-// rawRows are the objects of a block and their numbers.
+// rawRows are the objects of a block, and where they begin.
 type rawRows struct {
 	text    [][]byte
-	numbers []int
+	lines   []int
+	numbers []int // in an array, from 1
 }
 
-func openJSONLines(f *File) (*jsonReader, error) {
-	file, err := openText(f.Path)
+// openJSON reads the first block: the columns are the keys of its rows.
+func openJSON(f *File) (*jsonReader, error) {
+	in, err := openJSONScanner(f)
 	if err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(file, 1<<16)
-	skipByteOrderMark(in)
-	r := &jsonReader{source: f, file: file, unit: "line"}
-	r.more = func() ([]byte, error) {
-		for {
-			line, err := in.ReadBytes('\n')
-			if err != nil && err != io.EOF {
-				return nil, err
-			}
-			r.number++
-			if line = bytes.TrimSpace(line); len(line) > 0 {
-				return line, nil
-			}
-			if err == io.EOF {
-				return nil, io.EOF
-			}
-		}
-	}
-	return r.start()
-}
-
-func openJSONArray(f *File) (*jsonReader, error) {
-	file, err := openText(f.Path)
-	if err != nil {
-		return nil, err
-	}
-	in := bufio.NewReaderSize(file, 1<<16)
-	skipByteOrderMark(in)
-	elements := json.NewDecoder(in)
-	r := &jsonReader{source: f, file: file, unit: "element"}
-	if open, err := elements.Token(); err != nil || open != json.Delim('[') {
-		file.Close()
-		return nil, fmt.Errorf("data: %s: want an array of objects", f.Path)
-	}
-	ended := false
-	r.more = func() ([]byte, error) {
-		if ended {
-			return nil, io.EOF
-		}
-		if !elements.More() {
-			if _, err := elements.Token(); err != nil {
-				return nil, fmt.Errorf("the array does not end: %w", unexpectedEnd(err))
-			}
-			ended = true
-			return nil, io.EOF
-		}
-		r.number++
-		var raw json.RawMessage
-		if err := elements.Decode(&raw); err != nil {
-			return nil, unexpectedEnd(err)
-		}
-		return raw, nil
-	}
-	return r.start()
-}
-
-// unexpectedEnd keeps an end of file within an array from being taken for the end of the rows.
-func unexpectedEnd(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// start reads the first block: the columns are the keys of its rows.
-func (r *jsonReader) start() (*jsonReader, error) {
-	rows, err := r.fill()
-	if err == nil {
-		seen := map[string]bool{}
-		for i := range rows.text {
-			var row map[string]json.RawMessage
-			if err = r.parse(rows, i, &row); err != nil {
-				break
-			}
-			for key := range row {
-				if !seen[key] {
-					seen[key] = true
-					r.names = append(r.names, key)
-				}
-			}
+	r := &jsonReader{source: f, in: in}
+	if r.head, err = r.fill(); err == nil {
+		if r.names, err = r.keys(r.head, nil); len(r.names) > 0 {
+			err = nil // a row that cannot be read is an error when it is reached
 		}
 	}
 	if err != nil && err != io.EOF {
-		r.file.Close()
+		in.Close()
 		return nil, err
 	}
-	r.names, r.head = sortedUnique(r.names), rows
 	return r, nil
 }
 
 // fill reads a block's worth of objects.
 func (r *jsonReader) fill() (*rawRows, error) {
+	if r.failed != nil {
+		return nil, r.failed
+	}
 	rows := &rawRows{}
 	for size := 0; size < blockBytes && len(rows.text) < blockRows; {
-		raw, err := r.more()
+		raw, err := r.in.next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("data: %s: %s %d: %w", r.source.Path, r.unit, r.number, err)
+			r.failed = r.source.at(placeOf(r.in.start, r.in.number), err)
+			break
 		}
 		size += len(raw)
-		rows.text, rows.numbers = append(rows.text, raw), append(rows.numbers, r.number)
+		rows.text, rows.lines, rows.numbers = append(rows.text, raw), append(rows.lines, r.in.start), append(rows.numbers, r.in.number)
 	}
 	if len(rows.text) == 0 {
-		return nil, io.EOF
+		return nil, cmp.Or(r.failed, io.EOF)
 	}
 	return rows, nil
 }
 
-func (r *jsonReader) parse(rows *rawRows, i int, row *map[string]json.RawMessage) error {
-	if err := json.Unmarshal(rows.text[i], row); err != nil || *row == nil {
-		if err == nil {
-			err = fmt.Errorf("got null")
-		}
-		return fmt.Errorf("data: %s: %s %d: want an object: %w", r.source.Path, r.unit, rows.numbers[i], err)
+// placeOf names an object by its line, and in an array by its number too.
+func placeOf(line, number int) string {
+	if number > 0 {
+		return fmt.Sprintf("line %d, element %d", line, number)
 	}
-	return nil
+	return "line " + strconv.Itoa(line)
+}
+
+// keys returns the sorted keys of known and of the rows, up to one that cannot be read.
+func (r *jsonReader) keys(rows *rawRows, known []string) (all []string, failed error) {
+	seen := map[string]bool{}
+	for _, name := range known {
+		seen[name] = true
+	}
+	for i := range rows.text {
+		row, err := r.parse(rows, i)
+		if err != nil {
+			failed = err
+			break
+		}
+		for key := range row {
+			if !seen[key] {
+				seen[key] = true
+				known = append(known, key)
+			}
+		}
+	}
+	slices.Sort(known)
+	return known, failed
+}
+
+// parse returns the values of an object.
+func (r *jsonReader) parse(rows *rawRows, i int) (row map[string]json.RawMessage, err error) {
+	raw := rows.text[i]
+	if raw[0] != '{' {
+		return nil, r.source.at(placeOf(rows.lines[i], rows.numbers[i]), fmt.Errorf("want an object, got %s", describeJSON(raw)))
+	}
+	if err = json.Unmarshal(raw, &row); err != nil {
+		if finite := withoutNonFinite(raw); finite != nil {
+			row = nil
+			err = json.Unmarshal(finite, &row)
+		}
+	}
+	if err != nil {
+		line := rows.lines[i]
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			line += bytes.Count(raw[:min(len(raw), int(syntax.Offset)-1)], []byte("\n"))
+		}
+		return nil, r.source.at(placeOf(line, rows.numbers[i]), fmt.Errorf("the object is not JSON: %w", err))
+	}
+	return row, nil
+}
+
+// describeJSON names what is not an object.
+func describeJSON(raw []byte) string {
+	switch raw[0] {
+	case '[':
+		return "a list"
+	case '"':
+		return "a text"
+	}
+	const most = 40
+	if len(raw) > most {
+		raw = append(raw[:most:most], "…"...)
+	}
+	return strconv.Quote(string(raw))
 }
 
 func (r *jsonReader) Columns() []string      { return r.names }
 func (r *jsonReader) Project(names []string) { r.wanted = names }
-func (r *jsonReader) Close() error           { return r.file.Close() }
+func (r *jsonReader) Close() error           { return r.in.Close() }
+
+// Late reads the file once more, as far as needed.
+func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late []string, err error) {
+	in, err := openJSONScanner(r.source)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	again := &jsonReader{source: r.source, in: in}
+	all := slices.Clone(r.names)
+	for seen := 0; (rows == 0 || seen < rows) && (names == nil || len(late) < len(names)); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		block, err := again.fill()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return late, nil // whoever reads the rows will meet it
+		}
+		if rows > 0 && len(block.text) > rows-seen {
+			block.text = block.text[:rows-seen]
+		}
+		if seen += len(block.text); seen <= len(r.head.text) {
+			continue
+		}
+		block.keep(names)
+		if all, err = again.keys(block, all); err != nil {
+			return late, nil
+		}
+		late = slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+			return slices.Contains(r.names, name) || names != nil && !slices.Contains(names, name)
+		})
+	}
+	return late, nil
+}
+
+// keep keeps the rows that may have one of the names; nil stands for all.
+func (rows *rawRows) keep(names []string) {
+	if names == nil {
+		return
+	}
+	kept := rawRows{}
+	for i, raw := range rows.text {
+		if slices.ContainsFunc(names, func(name string) bool { return bytes.Contains(raw, []byte(name)) }) || bytes.Contains(raw, []byte(`\u`)) {
+			kept.text, kept.lines, kept.numbers = append(kept.text, raw), append(kept.lines, rows.lines[i]), append(kept.numbers, rows.numbers[i])
+		}
+	}
+	*rows = kept
+}
 
 func (r *jsonReader) Next(ctx context.Context) (*Block, error) {
 	if err := ctx.Err(); err != nil {
@@ -172,7 +212,7 @@ func (r *jsonReader) Next(ctx context.Context) (*Block, error) {
 	}
 	return &Block{
 		File: r.source, Rows: len(rows.text),
-		place:  func(i int) string { return r.unit + " " + strconv.Itoa(rows.numbers[i]) },
+		place:  func(i int) string { return placeOf(rows.lines[i], rows.numbers[i]) },
 		decode: func(b *Block) error { return r.decode(b, rows) },
 	}, nil
 }
@@ -186,8 +226,8 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 		b.Columns[name] = values[k]
 	}
 	for i := range b.Rows { // max_train_samples may want fewer than were read
-		var row map[string]json.RawMessage
-		if err := r.parse(rows, i, &row); err != nil {
+		row, err := r.parse(rows, i)
+		if err != nil {
 			return err
 		}
 		for k, name := range r.wanted {
@@ -205,8 +245,46 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 	return nil
 }
 
+// Python writes what JSON has no number for as NaN, Infinity and -Infinity. The reader below takes these, which no file has.
+const (
+	nanMark      = "1.16180339e9001"
+	infinityMark = "1.27182818e9001"
+)
+
+// withoutNonFinite returns raw with NaN and Infinity as marks; nil if it has none.
+func withoutNonFinite(raw []byte) (out []byte) {
+	last := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		case 'N', 'I':
+			word, mark := "NaN", nanMark
+			if raw[i] == 'I' {
+				word, mark = "Infinity", infinityMark
+			}
+			if bytes.HasPrefix(raw[i:], []byte(word)) {
+				out = append(append(out, raw[last:i]...), mark...)
+				i += len(word) - 1
+				last = i + 1
+			}
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return append(out, raw[last:]...)
+}
+
 // jsonValue parses a value; whole numbers become int64.
 func jsonValue(raw []byte) (any, error) {
+	if half := loneSurrogate(raw); half != "" {
+		return nil, fmt.Errorf("%s is half a character: the text cannot be read", half)
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any
@@ -216,14 +294,61 @@ func jsonValue(raw []byte) (any, error) {
 	return plainNumbers(v)
 }
 
+// loneSurrogate returns an escape such as \ud83d that has no other half; "" if there is none. The JSON package would make
+// U+FFFD of it.
+func loneSurrogate(raw []byte) string {
+	for i := 0; i+6 <= len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		r := escapedRune(raw[i:])
+		switch {
+		case r < 0xD800 || r > 0xDFFF:
+			i++ // also past the second of two backslashes
+		case r <= 0xDBFF && escapedRune(raw[i+6:]) >= 0xDC00 && escapedRune(raw[i+6:]) <= 0xDFFF:
+			i += 11
+		default:
+			return string(raw[i : i+6])
+		}
+	}
+	return ""
+}
+
+// escapedRune returns the code of an escape \uXXXX that b begins with, −1 if it does not.
+func escapedRune(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
+}
+
 func plainNumbers(v any) (any, error) {
 	var err error
 	switch x := v.(type) {
 	case json.Number:
+		switch x {
+		case nanMark:
+			return math.NaN(), nil
+		case infinityMark:
+			return math.Inf(1), nil
+		case "-" + infinityMark:
+			return math.Inf(-1), nil
+		}
 		if n, err := x.Int64(); err == nil {
 			return n, nil
 		}
-		return x.Float64()
+		if n, err := strconv.ParseUint(x.String(), 10, 64); err == nil {
+			return n, nil
+		}
+		f, err := x.Float64()
+		if err != nil {
+			return nil, fmt.Errorf("the number %s is out of range", x)
+		}
+		return f, nil
 	case []any:
 		for i := range x {
 			if x[i], err = plainNumbers(x[i]); err != nil {
@@ -281,7 +406,7 @@ func KindOf(v any) string {
 		return "null"
 	case bool:
 		return "a truth value"
-	case int64, float64:
+	case int64, uint64, float64:
 		return "a number"
 	case string:
 		return "text"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -23,10 +24,13 @@ const (
 // parquetReader reads one row group after the other, so that a fault can name the row group it is in.
 type parquetReader struct {
 	source *File
+	input  *os.File
 	memory *arena
+	budget *budget
 	file   *file.Reader
 	arrow  *pqarrow.FileReader
 	schema *arrow.Schema
+	batch  int64 // rows of a block
 	leaves []int // column chunks to read; nil = all
 	group  int   // the row group being read
 	rows   pqarrow.RecordReader
@@ -34,17 +38,38 @@ type parquetReader struct {
 	first  int   // rows before this group
 }
 
-func openParquet(f *File, m memory.Allocator) (r *parquetReader, err error) {
-	defer func() { err = parquetFault(f.Path, -1, err, recover()) }()
-	a := newArena(m)
-	properties := parquet.NewReaderProperties(a)
-	properties.BufferedStreamEnabled, properties.BufferSize = true, pageBuffer
-	in, err := file.OpenParquetFile(f.Path, false, file.WithReadProps(properties))
+func openParquet(f *File, m memory.Allocator) (*parquetReader, error) {
+	input, err := openFile(f.Path)
 	if err != nil {
 		return nil, err
 	}
-	r = &parquetReader{source: f, memory: a, file: in}
-	if r.arrow, err = pqarrow.NewFileReader(in, pqarrow.ArrowReadProperties{BatchSize: batchRows(in)}, a); err == nil {
+	r, err := newParquetReader(f, input, m)
+	if err != nil {
+		input.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func newParquetReader(f *File, input *os.File, m memory.Allocator) (r *parquetReader, err error) {
+	defer func() { err = parquetFault(f.Path, -1, err, recover()) }()
+	info, err := input.Stat()
+	if err != nil {
+		return nil, err
+	}
+	limit := newBudget(m, f, info.Size())
+	a := newArena(limit)
+	properties := parquet.NewReaderProperties(a)
+	properties.BufferedStreamEnabled, properties.BufferSize = true, pageBuffer
+	in, err := file.NewParquetReader(input, file.WithReadProps(properties))
+	if err != nil {
+		return nil, err
+	}
+	r = &parquetReader{source: f, input: input, memory: a, budget: limit, file: in}
+	if err = r.checkArrowSchema(); err == nil {
+		err = r.limitRows(blockRows)
+	}
+	if err == nil {
 		r.schema, err = r.arrow.Schema()
 	}
 	if err != nil {
@@ -71,6 +96,8 @@ func (r *parquetReader) Columns() (names []string) {
 	return names
 }
 
+func (r *parquetReader) Late(context.Context, []string, int) ([]string, error) { return nil, nil }
+
 func (r *parquetReader) Project(names []string) {
 	r.leaves = []int{}
 	descriptors := r.file.MetaData().Schema
@@ -79,6 +106,11 @@ func (r *parquetReader) Project(names []string) {
 			r.leaves = append(r.leaves, i)
 		}
 	}
+}
+
+// wants reports whether a column chunk is read.
+func (r *parquetReader) wants(leaf int) bool {
+	return r.leaves == nil || slices.Contains(r.leaves, leaf)
 }
 
 func (r *parquetReader) Next(ctx context.Context) (b *Block, err error) {
@@ -92,7 +124,11 @@ func (r *parquetReader) Next(ctx context.Context) (b *Block, err error) {
 			return nil, err
 		}
 		want := r.file.MetaData().RowGroup(r.group).NumRows()
+		r.budget.begin()
 		if want > 0 && r.rows == nil {
+			if err := r.checkPages(); err != nil {
+				return nil, err
+			}
 			if r.rows, err = r.arrow.GetRecordReader(ctx, r.leaves, []int{r.group}); err != nil {
 				return nil, err
 			}

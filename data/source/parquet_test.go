@@ -35,7 +35,7 @@ func TestParquet_emptyAndOneColumn(t *testing.T) {
 		t.Errorf("%d rows, want none", len(rows))
 	}
 	path := testfile.Shared(t, "english_quotes/variants/text_only.parquet")
-	f, err := newFile(path, "auto")
+	f, err := (&Config{}).file(path, selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestParquet_emptyAndOneColumn(t *testing.T) {
 // readRows returns the named values of each row of a file, as JSON.
 func readRows(t testing.TB, path string, names ...string) (rows []string) {
 	t.Helper()
-	f, err := newFile(path, "auto")
+	f, err := (&Config{}).file(path, selection{})
 	if err != nil {
 		t.Fatal(err)
 	}

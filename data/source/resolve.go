@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
+	"mambatrain/internal/inputfile"
 )
 
 // Input is one source: a file, a glob, a directory, or the id of a Hugging Face data set (id, id:split, id:config:split).
@@ -23,9 +27,13 @@ type Input struct {
 type Config struct {
 	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
 	// take "" for auto.
-	Format          string      `yaml:"format"`
-	MaxTrainSamples int         `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
-	Hub             *hub.Client `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
+	Format          string       `yaml:"format"`
+	Encoding        string       `yaml:"encoding"`          // of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16; [Rows] and [Resolve] take "" for utf-8
+	CSVDelimiter    string       `yaml:"csv_delimiter"`     // "" = found out
+	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // a longer row is an error; 0 = [DefaultMaxRowBytes]
+	MaxTrainSamples int          `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
+	Hub             *hub.Client  `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
+	Warn            func(error)  `yaml:"-" json:"-"`        // told what is read in a way that may not be meant; may be nil
 }
 
 // Validate returns all faults of the settings as a [fault.List], or nil.
@@ -34,10 +42,29 @@ func (c *Config) Validate() error {
 	if !slices.Contains(formats, c.Format) {
 		l.Add("format", "want one of %s, got %q", strings.Join(formats, ", "), c.Format)
 	}
+	if !slices.Contains(encodings, c.Encoding) {
+		hint := ""
+		if near := canonicalEncoding(c.Encoding); near != "" {
+			hint = fmt.Sprintf("; did you mean %q?", near)
+		}
+		l.Add("encoding", "want one of %s, got %q%s", strings.Join(encodings, ", "), c.Encoding, hint)
+	}
+	if problem := checkDelimiter(c.CSVDelimiter); problem != "" {
+		l.Add("csv_delimiter", "%s", problem)
+	}
+	if c.MaxRowBytes < 1 || c.MaxRowBytes > math.MaxInt32 {
+		l.Add("max_row_bytes", "want a size above 0 and below 2GiB, got %q", c.MaxRowBytes.Exact())
+	}
 	if c.MaxTrainSamples < 0 {
 		l.Add("max_train_samples", "want 0 or more, got %d", c.MaxTrainSamples)
 	}
 	return l.Err()
+}
+
+func (c *Config) warn(format string, args ...any) {
+	if c.Warn != nil {
+		c.Warn(fmt.Errorf(format, args...))
+	}
 }
 
 // FileSet is the files of an input. Its weight is never 0.
@@ -53,72 +80,145 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 		if in.Weight < 0 {
 			return nil, fmt.Errorf("data: %s: weight %v, want above 0", in.Path, in.Weight)
 		}
-		paths, err := inputFiles(ctx, c.Hub, in.Path)
+		s, err := c.find(ctx, in.Path)
 		if err != nil {
 			return nil, err
 		}
-		r := FileSet{Weight: in.Weight}
-		if r.Weight == 0 {
-			r.Weight = 1
+		if kindOf[endingOf(s.files[0])] != "text" {
+			s.left = slices.DeleteFunc(s.left, isPaperwork) // no wonder
 		}
-		for _, path := range paths {
-			f, err := newFile(path, c.Format)
+		if len(s.left) > 0 {
+			c.warn("data: %s: %s; not read: %s", in.Path, countFiles(s.files), shortList(s.left))
+		}
+		set := FileSet{Weight: in.Weight}
+		if set.Weight == 0 {
+			set.Weight = 1
+		}
+		for _, path := range s.files {
+			f, err := c.file(path, s)
 			if err != nil {
 				return nil, err
 			}
-			r.Files = append(r.Files, f)
+			set.Files = append(set.Files, f)
 		}
-		out = append(out, r)
+		out = append(out, set)
 	}
 	return out, nil
 }
 
-func newFile(path, format string) (*File, error) {
+// CheckOutput returns an error if output is one of the files that are read.
+func CheckOutput(inputs []FileSet, output string) error {
+	out, err := os.Stat(output)
+	if err != nil {
+		return nil // it is not there yet
+	}
+	for _, set := range inputs {
+		for _, f := range set.Files {
+			if in, err := os.Stat(f.Path); err == nil && os.SameFile(in, out) {
+				return fault.Fault{Path: "output", Problem: fmt.Sprintf("%s is one of the files that are read: name another", output)}
+			}
+		}
+	}
+	return nil
+}
+
+// countFiles says how many files of which kind are read.
+func countFiles(files []string) string {
+	return fmt.Sprintf("%s of kind %s are read", format.Counted(len(files), "file"), kindOf[endingOf(files[0])])
+}
+
+// shortList lists the first few names and counts the rest.
+func shortList(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// file returns a file of a selection as the settings say that it is read; where they say nothing, as its card does.
+func (c *Config) file(path string, s selection) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	if format == "auto" || format == "" {
+	f := &File{Path: path, Format: c.Format, Encoding: c.Encoding, Delimiter: c.CSVDelimiter, MaxRowBytes: c.MaxRowBytes}
+	if f.Format == "auto" || f.Format == "" {
 		var err error
-		if format, err = formatOf(path); err != nil {
+		if f.Format, err = formatOf(path); err != nil {
 			return nil, err
 		}
+		if f.Format == "text" && s.format != "" {
+			f.Format = s.format
+		}
 	}
-	return &File{path, format}, nil
+	if s.encoding != "" && (f.Encoding == "" || f.Encoding == "utf-8") {
+		if f.Encoding = canonicalEncoding(s.encoding); f.Encoding == "" {
+			return nil, fmt.Errorf("data: %s: its card says that the encoding is %q, which is not known: set data.encoding to one of %s", path, s.encoding, strings.Join(encodings, ", "))
+		}
+	}
+	if f.Delimiter == "" {
+		f.Delimiter = s.delimiter
+	}
+	return f, nil
 }
 
-// inputFiles lists the files that path names, in order. A path that is there counts before a Hugging Face id.
-func inputFiles(ctx context.Context, h *hub.Client, path string) ([]string, error) {
+// find lists the files that path names, in order. A path that is there counts before a Hugging Face id.
+func (c *Config) find(ctx context.Context, path string) (s selection, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
-		return directoryFiles(path, splitRequest{})
+		return folderFiles(path, splitRequest{}, c.Format)
 	case err == nil:
-		return []string{path}, nil
-	}
-	if strings.ContainsAny(path, "*?[") {
-		found, err := filepath.Glob(path)
-		if err != nil {
-			return nil, fmt.Errorf("data: %s: %w", path, err)
-		}
-		if len(found) == 0 {
-			return nil, fault.NotFound("data: %s: no file matches", path)
-		}
-		return found, nil
+		return selection{files: []string{path}}, nil
+	case hasPattern(path):
+		return c.globFiles(path)
 	}
 	id, request, err := parseSource(path)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	if info, err := os.Stat(id); err == nil && info.IsDir() {
-		return directoryFiles(id, request)
+		return folderFiles(id, request, c.Format)
 	}
-	if !hub.IsID(id) || slices.ContainsFunc(directoryFormats, func(ending string) bool { return strings.HasSuffix(id, ending) }) {
-		return nil, fault.NotFound("data: %s: no such file or directory", path)
+	if !hub.IsID(id) || kindOf[endingOf(id)] != "" {
+		return s, fault.NotFound("data: %s: no such file or directory", path)
 	}
+	h := c.Hub
 	if h == nil {
 		h = hub.New()
 	}
-	return hubDatasetFiles(ctx, h, id, request)
+	return hubDatasetFiles(ctx, h, id, request, c.Format)
+}
+
+// globFiles lists the files that a pattern matches. Those of another kind than most, and texts about the data, must be named.
+func (c *Config) globFiles(pattern string) (s selection, err error) {
+	found, err := glob(pattern)
+	if err != nil {
+		return s, fmt.Errorf("data: %s: %w", pattern, err)
+	}
+	if len(found) == 0 {
+		return s, fault.NotFound("data: %s: no file matches", pattern)
+	}
+	if c.Format != "auto" && c.Format != "" {
+		s.files = found
+		return s, nil
+	}
+	var data []string
+	for _, name := range found {
+		if isBookkeeping(name) && path.Base(filepath.ToSlash(pattern)) != path.Base(filepath.ToSlash(name)) {
+			s.left = append(s.left, name)
+		} else {
+			data = append(data, name)
+		}
+	}
+	kept, left := oneKind(data)
+	if len(kept) == 0 { // names that tell no kind
+		kept, left = data, nil
+	}
+	if s.files, s.left = kept, append(s.left, left...); len(s.files) == 0 {
+		return s, fault.NotFound("data: %s: no data among %s", pattern, shortList(s.left))
+	}
+	return s, nil
 }
 
 // parseSource cuts id, id:split or id:config:split.
@@ -141,12 +241,12 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 const convertedRevision = "refs/convert/parquet"
 
 // hubDatasetFiles returns the files of a data set on the hub: its own, else the hub's Parquet copy.
-func hubDatasetFiles(ctx context.Context, h *hub.Client, id string, r splitRequest) ([]string, error) {
+func hubDatasetFiles(ctx context.Context, h *hub.Client, id string, r splitRequest, format string) (selection, error) {
 	var first error
 	for _, revision := range []string{"main", convertedRevision} {
-		files, err := hubRevisionFiles(ctx, h, id, revision, r)
+		s, err := hubRevisionFiles(ctx, h, id, revision, r, format)
 		if err == nil {
-			return files, nil
+			return s, nil
 		}
 		if first == nil {
 			first = err
@@ -155,47 +255,57 @@ func hubDatasetFiles(ctx context.Context, h *hub.Client, id string, r splitReque
 			break
 		}
 	}
-	return nil, first
+	return selection{}, first
 }
 
-func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r splitRequest) ([]string, error) {
-	const card = "README.md"
+func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r splitRequest, format string) (s selection, err error) {
 	request := hub.Request{Kind: hub.Dataset, ID: id, Revision: revision}
-	request.Want = func(name string) bool { return name == card }
-	readme := ""
-	if dir, err := h.Fetch(ctx, request); err == nil {
-		raw, _ := os.ReadFile(filepath.Join(dir, card))
-		readme = string(raw)
+	c, err := hubCard(ctx, h, request)
+	if err != nil {
+		return s, fmt.Errorf("data: data set %s: %w", id, err)
 	}
-	var refused error
 	if revision == convertedRevision && r.config == "" {
 		r.config = "default" // each configuration has a directory there
 	}
-	choose := func(names []string) []string {
-		var chosen []string
-		chosen, refused = r.choose(names, readme)
-		return chosen
+	var refused error
+	choose := func(r splitRequest, names []string) []string {
+		s, refused = r.choose(names, c, format)
+		return s.files
 	}
-	request.Want = func(name string) bool { return len(dataFiles([]string{name})) > 0 }
-	request.Choose = choose
+	request.Want = isData
+	request.Choose = func(names []string) []string { return choose(r, names) }
 	request.Enough = func(names []string) bool {
-		chosen := choose(names)
+		r := r
+		if r.split == "" && !h.Offline {
+			r.split = "train" // the only split in the cache need not be the only one
+		}
+		chosen := choose(r, names)
 		return len(chosen) > 0 && hub.AllShards(chosen)
 	}
 	dir, err := h.Fetch(ctx, request)
 	if refused != nil {
-		return nil, fmt.Errorf("data: data set %s: %w", id, refused)
+		return s, fmt.Errorf("data: data set %s: %w", id, refused)
 	}
+	if err != nil {
+		return s, err
+	}
+	for i, n := range s.files {
+		s.files[i] = filepath.Join(dir, filepath.FromSlash(n))
+	}
+	return s, nil
+}
+
+// hubCard returns the card of a data set on the hub, nil if it has none.
+func hubCard(ctx context.Context, h *hub.Client, request hub.Request) (card, error) {
+	const name = "README.md"
+	request.Want = func(file string) bool { return file == name }
+	dir, err := h.Fetch(ctx, request)
+	if err != nil {
+		return nil, nil // whoever asks for the data meets the error too
+	}
+	raw, err := inputfile.Read(filepath.Join(dir, name), maxCard)
 	if err != nil {
 		return nil, err
 	}
-	_, names := h.Cached(request)
-	chosen, err := r.choose(names, readme)
-	if err != nil {
-		return nil, fmt.Errorf("data: data set %s: %w", id, err)
-	}
-	for i, n := range chosen {
-		chosen[i] = filepath.Join(dir, filepath.FromSlash(n))
-	}
-	return chosen, nil
+	return parseCard(string(raw))
 }

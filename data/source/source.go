@@ -1,20 +1,17 @@
 package source
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/internal/spelling"
 )
 
@@ -72,8 +69,10 @@ type Column interface {
 
 // Reader returns the rows of one file, block by block.
 type Reader interface {
-	// Columns lists the columns of the file.
+	// Columns lists the columns of the file, as far as its beginning tells: JSON may have more.
 	Columns() []string
+	// Late returns those of the names, or all columns for nil, that the first rows have besides Columns; 0 rows are all.
+	Late(ctx context.Context, names []string, rows int) ([]string, error)
 	// Project chooses the columns to read. It comes before the first Next.
 	Project(names []string)
 	// Next returns the next block, and io.EOF after the last.
@@ -82,31 +81,30 @@ type Reader interface {
 }
 
 // File is one file of a source.
-type File struct{ Path, Format string }
+type File struct {
+	Path, Format string
+	Encoding     string       // of text; "" = utf-8
+	Delimiter    string       // of CSV; "" = found out
+	MaxRowBytes  format.Bytes // 0 = [DefaultMaxRowBytes]
+}
 
 // formats are the values of data.format. Text may say what a document is: text:paragraph, text:line or text:file.
 var formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
 
 // formatOf returns the format that a file's name and first bytes tell.
 func formatOf(path string) (string, error) {
-	name := strings.ToLower(strings.TrimSuffix(path, ".gz"))
-	switch filepath.Ext(name) {
-	case ".parquet":
-		return "parquet", nil
-	case ".arrow", ".feather", ".ipc":
-		return "arrow", nil
-	case ".jsonl", ".ndjson":
+	ending := endingOf(path)
+	switch kind := kindOf[ending]; {
+	case ending == ".jsonl" || ending == ".ndjson":
 		return "jsonl", nil
-	case ".json":
-		return jsonFlavor(path)
-	case ".csv", ".tsv":
-		return "csv", nil
-	case ".txt", ".text", ".md":
+	case kind == documentation:
 		return "text", nil
+	case kind != "":
+		return kind, nil
 	}
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
-		return "", fmt.Errorf("data: %w", err)
+		return "", err
 	}
 	defer f.Close()
 	head := make([]byte, 8)
@@ -120,26 +118,6 @@ func formatOf(path string) (string, error) {
 	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
 
-// jsonFlavor tells an array of rows from rows line by line.
-func jsonFlavor(path string) (string, error) {
-	f, err := openText(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	in := bufio.NewReader(f)
-	for {
-		b, err := in.ReadByte()
-		if err == nil && strings.IndexByte(" \t\r\n\xEF\xBB\xBF", b) >= 0 {
-			continue
-		}
-		if err == nil && b == '[' {
-			return "json", nil
-		}
-		return "jsonl", nil
-	}
-}
-
 // Open returns a reader of the file's rows.
 func (f *File) Open() (Reader, error) { return f.open(memory.DefaultAllocator) }
 
@@ -149,10 +127,8 @@ func (f *File) open(m memory.Allocator) (Reader, error) {
 		return openParquet(f, m)
 	case "arrow":
 		return openArrow(f, m)
-	case "jsonl":
-		return openJSONLines(f)
-	case "json":
-		return openJSONArray(f)
+	case "jsonl", "json":
+		return openJSON(f)
 	case "csv":
 		return openCSV(f)
 	case "text", "text:paragraph", "text:line", "text:file":
@@ -161,51 +137,16 @@ func (f *File) open(m memory.Allocator) (Reader, error) {
 	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(formats, ", "))
 }
 
-// textFile is a file read as text, through gzip where its name ends in .gz.
-type textFile struct {
-	io.Reader
-	file *os.File
-}
-
-func (f *textFile) Close() error { return f.file.Close() }
-
-func openText(path string) (*textFile, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	if !strings.HasSuffix(path, ".gz") {
-		return &textFile{file, file}, nil
-	}
-	unzipped, err := gzip.NewReader(file)
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("data: %s: gzip: %w", path, err)
-	}
-	return &textFile{unzipped, file}, nil
-}
-
-var byteOrderMark = []byte("\xEF\xBB\xBF")
-
-// skipByteOrderMark drops the mark that some editors put before UTF-8.
-func skipByteOrderMark(in *bufio.Reader) {
-	if head, _ := in.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
-		in.Discard(len(byteOrderMark))
-	}
-}
-
 // NoColumn returns the error of a file without a column: which it has, and which was probably meant.
 func NoColumn(path, name string, have []string) error {
 	hint := ";"
+	for _, c := range have {
+		if parts := strings.FieldsFunc(c, func(r rune) bool { return strings.ContainsRune(";\t|,", r) }); len(parts) > 1 && slices.Contains(parts, name) {
+			return fault.NotFound("data: %s: no column %q; the header is %q: set data.csv_delimiter to what separates its names", path, name, strings.Join(have, ","))
+		}
+	}
 	if near := spelling.Nearest(name, have); near != "" {
 		hint = fmt.Sprintf(", did you mean %q?", near)
 	}
 	return fault.NotFound("data: %s: no column %q%s columns: %s", path, name, hint, strings.Join(have, ", "))
-}
-
-// sortedUnique returns the names in order, each once.
-func sortedUnique(names []string) []string {
-	out := slices.Clone(names)
-	slices.Sort(out)
-	return slices.Compact(out)
 }

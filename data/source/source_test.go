@@ -73,7 +73,10 @@ func TestTextDocuments(t *testing.T) {
 		c.Format = format
 		checkTexts(t, texts(t, path, c), want...)
 	}
-	c.Format = "text"
+	for content, want := range map[string][]string{"a\rb\rc": {"a", "b", "c"}, "a\rb\r\rc\r": {"a\rb", "c"}} { // old line ends
+		c.Format = "text"
+		checkTexts(t, texts(t, testfile.Write(t, "notes", content), c), want...)
+	}
 	checkTexts(t, texts(t, testfile.Write(t, "lines", "one one\ntwo two\n"), c), "one one", "two two")
 }
 
@@ -88,7 +91,7 @@ func TestGlobsAndDirectories(t *testing.T) {
 	}
 	var c Config
 	checkTexts(t, texts(t, dir, c), "one x", "two x")
-	checkTexts(t, texts(t, filepath.Join(dir, "*", "*.jsonl"), c), "three x", "one x", "two x")
+	checkTexts(t, texts(t, filepath.Join(dir, "*", "*.jsonl"), c), "one x", "two x")
 }
 
 // arrowRecord has the text column of three rows as the datasets library and pandas may write it.
@@ -146,7 +149,7 @@ func TestRows_faults(t *testing.T) {
 		{"a.jsonl", "{\"text\":\"a\"}\n{\"text\":", []string{"a.jsonl: line 2", "object"}},
 		{"a.jsonl", "{\"text\":\"a\"}\n7\n", []string{"a.jsonl: line 2", "object"}},
 		{"a.json", "[{\"text\":\"a\"},", []string{"a.json", "element 2"}},
-		{"a.csv", "text,x\na,b\nc\n", []string{"a.csv", "line 3", "fields"}},
+		{"a.csv", "text,x\na,b\nc,d,e\n", []string{"a.csv", "line 3", "3 fields", "2 columns"}},
 		{"a.csv", "text,text\n", []string{"a.csv", "twice"}},
 		{"a.csv", "", []string{"a.csv", "header"}},
 		{"a.parquet", "PAR1 what is this?", []string{"a.parquet", "Parquet"}},
@@ -250,7 +253,7 @@ func TestDamagedParquet(t *testing.T) {
 			t.Fatal(err)
 		}
 		checked := memory.NewCheckedAllocator(memory.DefaultAllocator)
-		_, err := drain(t, &File{path, "parquet"}, checked)
+		_, err := drain(t, &File{Path: path, Format: "parquet"}, checked)
 		if err != nil {
 			faults++
 			if !strings.Contains(err.Error(), "bad.parquet") {
@@ -271,10 +274,10 @@ func TestParquetMemory(t *testing.T) {
 	for _, name := range []string{"none", "snappy_rg7", "zstd_v2", "nodict_delta", "smallpages", "lz4", "large_string", "empty", "text_only"} {
 		path := testfile.Shared(t, "english_quotes/variants/"+name+".parquet")
 		m := checkedMemory(t)
-		if _, err := drain(t, &File{path, "parquet"}, m); err != nil {
+		if _, err := drain(t, &File{Path: path, Format: "parquet"}, m); err != nil {
 			t.Error(err)
 		}
-		r, err := openParquet(&File{path, "parquet"}, m)
+		r, err := openParquet(&File{Path: path, Format: "parquet"}, m)
 		if err != nil {
 			t.Fatal(err)
 		}

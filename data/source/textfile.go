@@ -1,10 +1,9 @@
 package source
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -13,45 +12,53 @@ import (
 // textColumn is the name of the only column of a text file.
 const textColumn = "text"
 
-// paragraphProbe is how far into a text file a blank line is looked for: with one, its documents are paragraphs.
-const paragraphProbe = 1 << 16
-
 // documentReader reads the documents of a text file: paragraphs (parted by blank lines), lines, or the file as one.
 type documentReader struct {
 	source *File
-	file   *textFile
-	in     *bufio.Reader
+	in     *textInput
 	unit   string // paragraph, line or file
 	line   int    // lines read
+	failed error  // what ends the documents before the file does
 }
 
 // openTextDocuments takes plain "text" for paragraphs where a blank line stands within the first 64 KiB, else for lines.
 func openTextDocuments(f *File) (*documentReader, error) {
-	file, err := openText(f.Path)
+	in, err := openText(f)
 	if err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(file, paragraphProbe)
-	skipByteOrderMark(in)
 	_, unit, _ := strings.Cut(f.Format, ":")
+	head, _ := in.Peek(bufferBytes)
+	if bytes.IndexByte(head, '\n') < 0 && bytes.IndexByte(head, '\r') >= 0 {
+		in.end = '\r'
+	}
 	if unit == "" {
 		unit = "line"
-		head, _ := in.Peek(paragraphProbe)
-		head = bytes.ReplaceAll(bytes.TrimSpace(head), []byte("\r"), nil)
-		if bytes.Contains(head, []byte("\n\n")) {
+		blank := "\n\n"
+		if in.end == '\r' {
+			blank = "\r\r"
+		} else {
+			head = bytes.ReplaceAll(head, []byte("\r"), nil)
+		}
+		if bytes.Contains(bytes.TrimSpace(head), []byte(blank)) {
 			unit = "paragraph"
 		}
 	}
-	return &documentReader{source: f, file: file, in: in, unit: unit}, nil
+	return &documentReader{source: f, in: in, unit: unit}, nil
 }
 
 func (r *documentReader) Columns() []string { return []string{textColumn} }
 func (r *documentReader) Project([]string)  {}
-func (r *documentReader) Close() error      { return r.file.Close() }
+func (r *documentReader) Close() error      { return r.in.Close() }
+
+func (r *documentReader) Late(context.Context, []string, int) ([]string, error) { return nil, nil }
 
 func (r *documentReader) Next(ctx context.Context) (*Block, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if r.failed != nil {
+		return nil, r.failed
 	}
 	var documents valueColumn
 	var lines []int
@@ -61,13 +68,14 @@ func (r *documentReader) Next(ctx context.Context) (*Block, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("data: %s: line %d: %w", r.source.Path, r.line, err)
+			r.failed = r.source.at("line "+strconv.Itoa(line), err)
+			break
 		}
 		documents, lines = append(documents, text), append(lines, line)
 		size += len(text)
 	}
 	if len(lines) == 0 {
-		return nil, io.EOF
+		return nil, cmp.Or(r.failed, io.EOF)
 	}
 	return &Block{
 		File: r.source, Rows: len(lines), Columns: map[string]Column{textColumn: documents},
@@ -78,38 +86,46 @@ func (r *documentReader) Next(ctx context.Context) (*Block, error) {
 // document returns the next document, without the line end behind it, and the line it starts on.
 func (r *documentReader) document() (text string, line int, err error) {
 	if r.unit == "file" {
-		if r.line > 0 {
-			return "", 0, io.EOF
-		}
-		r.line = 1
-		raw, err := io.ReadAll(r.in)
-		if err == nil && len(raw) == 0 {
-			err = io.EOF
-		}
-		return string(raw), 1, err
+		return r.wholeFile()
 	}
-	var document strings.Builder
+	var document []byte
 	for {
-		part, err := r.in.ReadString('\n')
+		before := len(document)
+		document, err = r.in.line(document, "the "+r.unit)
 		if err != nil && err != io.EOF {
-			return "", 0, err
+			return "", cmp.Or(line, r.line+1), err
 		}
 		end := err == io.EOF
-		if part != "" {
+		if len(document) > before {
 			r.line++
 		}
-		blank := strings.TrimSpace(part) == ""
-		if !blank {
-			if line == 0 {
-				line = r.line
-			}
-			document.WriteString(part)
+		blank := len(bytes.TrimSpace(document[before:])) == 0
+		if blank {
+			document = document[:before]
+		} else if line == 0 {
+			line = r.line
 		}
 		if line > 0 && (end || blank || r.unit == "line") {
-			return strings.TrimRight(document.String(), "\r\n"), line, nil
+			return strings.TrimRight(string(document), "\r\n"), line, nil
 		}
 		if end {
 			return "", 0, io.EOF
 		}
 	}
+}
+
+// wholeFile returns the file as one document.
+func (r *documentReader) wholeFile() (text string, line int, err error) {
+	if r.line > 0 {
+		return "", 0, io.EOF
+	}
+	r.line = 1
+	raw, err := io.ReadAll(io.LimitReader(r.in, int64(r.source.maxRow())+1))
+	if len(raw) > r.source.maxRow() {
+		err = r.source.tooLong("the file")
+	}
+	if err == nil && len(raw) == 0 {
+		err = io.EOF
+	}
+	return string(raw), 1, err
 }

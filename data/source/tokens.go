@@ -87,7 +87,7 @@ func NewTokenWriter(w io.Writer, name string) (TokenWriter, error) {
 	case ".jsonl":
 		return &jsonTokens{out: bufio.NewWriterSize(w, 1<<16)}, nil
 	case ".parquet":
-		return &parquetTokens{out: w}, nil
+		return &parquetTokens{out: plainWriter{Writer: w}}, nil
 	default:
 		return nil, fmt.Errorf("data: %s: want a name that ends in .jsonl or .parquet, got %q", name, ending)
 	}
@@ -127,9 +127,20 @@ func appendInt32s(dst []byte, values []int32) []byte {
 
 // parquetTokens writes each table as a row group.
 type parquetTokens struct {
-	out    io.Writer
+	out    plainWriter
 	schema *arrow.Schema
 	file   *pqarrow.FileWriter
+}
+
+// failed sets err to why the file could not be written, if so. The library below panics over some errors and forgets others.
+func (w *parquetTokens) failed(err *error) {
+	p := recover()
+	switch {
+	case w.out.failed != nil:
+		*err = w.out.failed
+	case p != nil:
+		*err = fmt.Errorf("%v", p)
+	}
 }
 
 func (w *parquetTokens) open(fields ...string) (err error) {
@@ -139,14 +150,28 @@ func (w *parquetTokens) open(fields ...string) (err error) {
 	}
 	w.schema = arrow.NewSchema(columns, nil)
 	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithDictionaryDefault(false))
-	w.file, err = pqarrow.NewFileWriter(w.schema, plainWriter{w.out}, properties, pqarrow.DefaultWriterProps())
+	w.file, err = pqarrow.NewFileWriter(w.schema, &w.out, properties, pqarrow.DefaultWriterProps())
 	return err
 }
 
-// plainWriter hides that a file can be closed: Parquet's writer would, before the file is synced.
-type plainWriter struct{ io.Writer }
+// plainWriter hides that a file can be closed: Parquet's writer would, before the file is synced. It remembers an error: that
+// writer forgets some.
+type plainWriter struct {
+	io.Writer
+	failed error
+}
 
-func (w *parquetTokens) Write(t *Tokens) error {
+func (w *plainWriter) Write(p []byte) (int, error) {
+	if w.failed != nil {
+		return 0, w.failed
+	}
+	n, err := w.Writer.Write(p)
+	w.failed = err
+	return n, err
+}
+
+func (w *parquetTokens) Write(t *Tokens) (err error) {
+	defer w.failed(&err)
 	columns := []arrow.Array{int32Lists(t.IDs, t.Offsets, t.Len())}
 	names := []string{"input_ids"}
 	if t.Labels != nil {
@@ -165,7 +190,8 @@ func (w *parquetTokens) Write(t *Tokens) error {
 	return w.file.Write(record)
 }
 
-func (w *parquetTokens) Close() error {
+func (w *parquetTokens) Close() (err error) {
+	defer w.failed(&err)
 	if w.file == nil {
 		if err := w.open("input_ids"); err != nil {
 			return err

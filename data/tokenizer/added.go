@@ -16,6 +16,22 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
+// AddedToken is a token that is found in a text before anything is split.
+type AddedToken struct {
+	ID      int
+	Content string
+	Special bool
+}
+
+// AddedTokens lists the added tokens, those that only tokenizer_config.json has among them.
+func (t *Tokenizer) AddedTokens() []AddedToken {
+	list := make([]AddedToken, len(t.list))
+	for i, a := range t.list {
+		list[i] = AddedToken{int(a.ID), a.Content, a.Special}
+	}
+	return list
+}
+
 // addedTokens holds those searched in the raw text and those searched in each part of it after normalization.
 type addedTokens struct {
 	raw, normalized matcher

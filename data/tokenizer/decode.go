@@ -34,21 +34,18 @@ func (t *Tokenizer) appendBytes(dst []byte, id int) []byte {
 	return append(dst, t.vocab.bytes[id]...)
 }
 
-// A TextStream decodes ids as they come and gives out whole characters only. The zero value is not usable:
-// Tokenizer.Stream makes one.
-type TextStream struct {
-	tokenizer *Tokenizer
-	pending   []byte
+// Bytes returns the bytes that id stands for, spelled out if it is a special token, and whether it is one. They may end
+// within a character that later tokens complete.
+func (t *Tokenizer) Bytes(id int) (b []byte, special bool) {
+	return t.appendBytes(nil, id), t.isSpecial(id)
 }
 
-// Stream returns a decoder for ids that come one by one, special tokens left out.
-func (t *Tokenizer) Stream() *TextStream { return &TextStream{tokenizer: t} }
+// A TextStream turns the bytes of tokens, as they come, into whole characters.
+type TextStream struct{ pending []byte }
 
-// Next returns the text that id completes: "" in the middle of a character.
-func (s *TextStream) Next(id int) string {
-	if !s.tokenizer.isSpecial(id) {
-		s.pending = s.tokenizer.appendBytes(s.pending, id)
-	}
+// Add returns the text that the bytes of a token complete: "" in the middle of a character.
+func (s *TextStream) Add(b []byte) string {
+	s.pending = append(s.pending, b...)
 	whole := len(s.pending) - unfinished(s.pending)
 	text := validUTF8(s.pending[:whole])
 	s.pending = append(s.pending[:0], s.pending[whole:]...)

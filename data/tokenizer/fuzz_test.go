@@ -57,10 +57,11 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte{200, 10, 240, 3, 255})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		ids := make([]int, len(raw))
-		s, text := tok.Stream(), ""
+		var s TextStream
+		text := ""
 		for i, b := range raw {
 			ids[i] = int(b) * 4
-			part := s.Next(ids[i])
+			part := s.Add(visible(tok, ids[i]))
 			if !utf8.ValidString(part) {
 				t.Errorf("part %q", part)
 			}

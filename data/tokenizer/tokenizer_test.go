@@ -30,6 +30,15 @@ type goldenText struct {
 	DecodedText string `json:"decoded_skip_special"`
 }
 
+// visible returns what is shown of a token.
+func visible(tok *Tokenizer, id int) []byte {
+	b, special := tok.Bytes(id)
+	if special {
+		return nil
+	}
+	return b
+}
+
 func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 	if len(cases) != 1761 {
 		t.Fatalf("%d cases, want 1761", len(cases))
@@ -45,10 +54,10 @@ func checkGolden(t *testing.T, tok *Tokenizer, cases []goldenText) {
 		if got := tok.DecodeText(c.IDs); got != c.DecodedText {
 			t.Errorf("case %d: decoded without special tokens %q, want %q", i, got, c.DecodedText)
 		}
-		stream := tok.Stream()
+		var stream TextStream
 		var sb strings.Builder
 		for _, id := range c.IDs {
-			sb.WriteString(stream.Next(id))
+			sb.WriteString(stream.Add(visible(tok, id)))
 		}
 		sb.WriteString(stream.Rest())
 		if got := sb.String(); got != c.DecodedText {

@@ -39,10 +39,11 @@ func (b Bytes) MarshalYAML() (any, error) {
 	if b == 0 {
 		return "", nil
 	}
-	return b.exact(), nil
+	return b.Exact(), nil
 }
 
-func (b Bytes) exact() string {
+// Exact writes the size in the largest unit that divides it.
+func (b Bytes) Exact() string {
 	for _, u := range byteUnits {
 		if n := int64(u.bytes); u.name != "" && int64(b)%n == 0 {
 			return strconv.FormatInt(int64(b)/n, 10) + u.name

@@ -390,3 +390,48 @@ func TestPieces(t *testing.T) {
 		}
 	}
 }
+
+// TestGrown: old rows stay as they are, new ones are their mean, in every type and however they are read.
+func TestGrown(t *testing.T) {
+	values := []float32{1, 2, 3, 5, 8, 13, -1, 0.5, 7, 11, 0, 4} // 4 rows of 3
+	mean := []float32{(1 + 5 - 1 + 11) / 4.0, (2 + 8 + 0.5 + 0) / 4.0, (3 + 13 + 7 + 4) / 4.0}
+	for _, as := range []DType{F32, BF16, F16} {
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		if err := Save(path, []Entry{FromFloat32s("a", []int{4, 3}, values, as), FromFloat32s("b", []int{2}, []float32{1, 2}, as)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if err := r.Grow(6, "a"); err != nil {
+			t.Fatal(err)
+		}
+		x, _ := r.Tensor("a")
+		got, err := x.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := append(append(slices.Clone(values), mean...), mean...)
+		if !slices.Equal(x.Shape, []int{6, 3}) || !slices.Equal(got, want) {
+			t.Errorf("%s: %v %v, want %v", as, x.Shape, got, want)
+		}
+		for at := range len(want) * as.Size() { // reads that begin and end anywhere
+			b, all := make([]byte, 5), make([]byte, len(want)*as.Size())
+			if err := x.readAt(all, 0); err != nil {
+				t.Fatal(err)
+			}
+			b = b[:min(5, len(all)-at)]
+			if err := x.readAt(b, int64(at)); err != nil || !bytes.Equal(b, all[at:at+len(b)]) {
+				t.Errorf("%s: bytes from %d: %v, %v, want %v", as, at, b, err, all[at:at+len(b)])
+			}
+		}
+		if err := r.Grow(5, "b"); err == nil || !strings.Contains(err.Error(), "tensor b: shape [2] cannot grow to 5 rows") {
+			t.Errorf("error %v", err)
+		}
+		if err := r.Grow(5, "a"); err == nil {
+			t.Error("a tensor of 6 rows grows to 5")
+		}
+	}
+}

@@ -1,9 +1,15 @@
 package recipe
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/spelling"
 	"mambatrain/lora"
@@ -39,10 +45,22 @@ func leavesBaseAlone(c lora.Config) bool {
 	return c.InitLoraWeights != lora.InitPissa && !c.UseDora && len(c.ModulesToSave) == 0 && len(c.TargetParameters) == 0
 }
 
-// baseOf returns the name of an adapter's base.
-func baseOf(d *lora.Directory) (string, error) {
-	if d.BaseModel == "" {
-		return "", fault.NotFound("adapter %s does not say what its base is: name the model", d.Path)
+// findBase finds the directory of an adapter's base.
+func findBase(ctx context.Context, client *hub.Client, d *lora.Directory) (string, error) {
+	name := d.BaseModel
+	if name == "" {
+		return "", fault.NotFound("adapter %s does not say what its base is: name the model (--model)", d.Path)
 	}
-	return d.BaseModel, nil
+	dir, err := modelDirectory(ctx, client, name)
+	switch _, there := os.Stat(name); {
+	case err == nil:
+		return dir, nil
+	case !errors.Is(err, fault.ErrNotFound) || there == nil:
+		return "", fmt.Errorf("adapter %s: its base: %w", d.Path, err)
+	case filepath.IsAbs(name):
+		return "", fault.NotFound("adapter %s: its base %q does not exist: name the model (--model)", d.Path, name)
+	case isRepository(name):
+		return "", fmt.Errorf("adapter %s: its base %q is neither a directory here, if it is a path relative to where the adapter was trained, nor fetched from the hub: name the model (--model): %w", d.Path, name, err)
+	}
+	return "", fault.NotFound("adapter %s: its base %q is a path relative to where the adapter was trained, and leads nowhere from here: name the model (--model)", d.Path, name)
 }

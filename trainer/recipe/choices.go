@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -86,14 +87,25 @@ func findAnswer(v any, choices []string) (int, error) {
 			i = -1
 		}
 	case string:
-		if i = slices.Index(choices, v); i < 0 && len(v) == 1 {
-			i = strings.Index("ABCDEFGHIJKLMNOPQRSTUVWXYZ", strings.ToUpper(v))
+		if i = slices.Index(choices, v); i < 0 {
+			i = placeOf(strings.TrimSpace(v))
 		}
 	}
 	if i < 0 || i >= len(choices) {
 		return 0, fmt.Errorf("answer: want the place of a choice from 0, its letter or its text, got %v", v)
 	}
 	return i, nil
+}
+
+// placeOf reads a number from 0 or a letter from A; -1 if text is neither.
+func placeOf(text string) int {
+	if n, err := strconv.Atoi(text); err == nil {
+		return n
+	}
+	if len(text) != 1 {
+		return -1
+	}
+	return strings.Index("ABCDEFGHIJKLMNOPQRSTUVWXYZ", strings.ToUpper(text))
 }
 
 // Answer chooses for each question as lm-eval does: by the log-likelihood of each choice after the context and a space,

@@ -23,6 +23,7 @@ type Config struct {
 	MemoryLimit           format.Bytes       `yaml:"memory_limit"` // 0 = what the machine has
 	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
 	Init                  string             `yaml:"init"`
+	ResizeEmbeddings      bool               `yaml:"resize_embeddings"` // to the tokenizer's size
 	Data                  DataConfig         `yaml:"data"`
 	Train                 trainer.Config     `yaml:"train"`
 	LoRA                  *lora.Config       `yaml:"lora,omitempty"`        // nil = full training

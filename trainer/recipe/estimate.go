@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
@@ -118,7 +120,9 @@ func (c *Config) adapter() (*lora.Config, error) {
 	if c.Adapter == "" {
 		return c.LoRA, nil
 	}
-	d, err := OpenAdapter(c.Adapter)
+	h := hub.New()
+	h.Offline = true
+	d, err := OpenAdapter(context.Background(), h, c.Adapter)
 	if err != nil {
 		return nil, err
 	}

@@ -61,9 +61,9 @@ func openData(ctx context.Context, in Sources, t *tokenizer.Tokenizer, vocabular
 	if err != nil {
 		return nil, err
 	}
-	if s := d.Stats(); s.MaxToken >= vocabulary {
+	if err := d.CheckVocabulary(vocabulary); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("data %s: token id %d is beyond the model's vocabulary of %d", in[0].Path, s.MaxToken, vocabulary)
+		return nil, fmt.Errorf("%w%s", err, wayOut(t, vocabulary))
 	}
 	return d, nil
 }

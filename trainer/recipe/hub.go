@@ -10,6 +10,7 @@ import (
 
 	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
+	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/mamba/torchfile"
 	"mambatrain/nn/weights"
@@ -18,21 +19,61 @@ import (
 // resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched. client may
 // be nil.
 func resolveModel(ctx context.Context, client *hub.Client, name string) (string, error) {
+	return resolve(ctx, client, "model", name, hub.Request{Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+}
+
+// resolveAdapter does for adapters what [resolveModel] does for models.
+func resolveAdapter(ctx context.Context, client *hub.Client, name string) (string, error) {
+	const torch = "adapter_model.bin" // is not read, but recognized
+	isWeights := func(file string) bool { return file == lora.WeightsFile || file == torch }
+	return resolve(ctx, client, "adapter", name, hub.Request{
+		Want: func(file string) bool {
+			return file == lora.ConfigFile || isWeights(file) || slices.Contains(tokenizerFiles, file)
+		},
+		Enough: func(names []string) bool {
+			return slices.Contains(names, lora.ConfigFile) && slices.ContainsFunc(names, isWeights)
+		},
+		Choose: func(names []string) []string {
+			whole := slices.Contains(names, lora.WeightsFile)
+			return slices.DeleteFunc(names, func(file string) bool { return whole && file == torch })
+		},
+	})
+}
+
+// resolveTokenizer does for tokenizers what [resolveModel] does for models.
+func resolveTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
+	return resolve(ctx, client, "tokenizer", name, hub.Request{
+		Want: func(file string) bool {
+			return slices.Contains(tokenizerFiles, file) || file == mamba.GenerationConfigFile
+		},
+		Enough: func(names []string) bool { return slices.Contains(names, tokenizerFiles[0]) },
+	})
+}
+
+func resolve(ctx context.Context, client *hub.Client, what, name string, r hub.Request) (string, error) {
 	if _, err := os.Stat(name); err == nil {
 		return name, nil
 	}
-	if !hub.IsID(name) || !strings.Contains(name, "/") {
-		return "", fault.NotFound("model %s: no such directory", name)
+	if !isRepository(name) {
+		missing := "file or directory"
+		if what == "model" {
+			missing = "directory"
+		}
+		return "", fault.NotFound("%s %s: no such %s", what, name, missing)
 	}
 	if client == nil {
 		client = hub.New()
 	}
-	dir, err := client.Fetch(ctx, hub.Request{Kind: hub.Model, ID: name, Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	r.Kind, r.ID = hub.Model, name
+	dir, err := client.Fetch(ctx, r)
 	if err != nil {
 		return "", fmt.Errorf("no directory %s; %w", name, err)
 	}
 	return dir, nil
 }
+
+// isRepository reports whether a name may be that of a repository, owner/name.
+func isRepository(name string) bool { return hub.IsID(name) && strings.Contains(name, "/") }
 
 // isModelFile reports whether a file of a repository is fetched.
 func isModelFile(name string) bool {
@@ -66,7 +107,7 @@ func preferSafetensors(names []string) []string {
 
 // cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
 func cachedModel(id string) (string, bool) {
-	if !hub.IsID(id) || !strings.Contains(id, "/") {
+	if !isRepository(id) {
 		return "", false
 	}
 	h := hub.New()

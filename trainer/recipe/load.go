@@ -31,6 +31,19 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.Tokenizer, err = openTokenizer(r.ModelDir); err != nil {
+		return err
+	}
+	if err := r.openAdapter(ctx); err != nil {
+		return err
+	}
+	rows, err := c.vocabularyFor(sizes, r.continued, r.Tokenizer)
+	if err != nil {
+		return err
+	}
+	if rows > sizes.VocabSize {
+		r.resized, sizes.VocabSize = rows, rows
+	}
 	if err := checkConstantMemory(&c, sizes); err != nil {
 		return err
 	}
@@ -45,7 +58,14 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	r.Model.Checkpointing = c.GradientCheckpointing
 	r.Model.LabelSmoothing = c.Train.LabelSmoothingFactor
 	r.Model.NeftuneAlpha = c.Train.NeftuneNoiseAlpha
-	r.Tokenizer, err = openTokenizer(r.ModelDir)
+	return nil
+}
+
+// openAdapter opens the adapter that is trained further, if any.
+func (r *Run) openAdapter(ctx context.Context) (err error) {
+	if r.Config.Adapter != "" {
+		r.continued, err = OpenAdapter(ctx, r.options.Hub, r.Config.Adapter)
+	}
 	return err
 }
 
@@ -64,7 +84,8 @@ func checkDistinct(output string, inputs ...string) error {
 // loadOptions keep the base in the kernels' layout from the start if nothing else needs it.
 func (r *Run) loadOptions() mamba.LoadOptions {
 	c := r.Config
-	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)}
+	packed := c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)
+	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: packed, VocabSize: r.resized}
 }
 
 // adapt puts the adapter into the model, or selects what full training trains.
@@ -89,6 +110,7 @@ func (r *Run) recordBase() error {
 		return err
 	}
 	defer t.Close()
+	r.Adapter.VocabSize = r.resized
 	r.Adapter.Base, err = lora.Fingerprint(t)
 	return err
 }
@@ -96,13 +118,13 @@ func (r *Run) recordBase() error {
 // continueAdapter loads an adapter to train it further. If there is a lora section, too, the two must agree.
 func (r *Run) continueAdapter() (err error) {
 	c := r.Config
-	if err := checkAdapter(c.Adapter); err != nil {
-		return err
-	}
 	for _, p := range r.Model.Params() {
 		p.Freeze()
 	}
-	if r.Adapter, err = lora.Load(c.Adapter, r.Model); err != nil {
+	if r.Adapter, err = r.continued.Load(r.Model); err != nil {
+		return err
+	}
+	if err := r.Adapter.Enable(); err != nil {
 		return err
 	}
 	if c.LoRA != nil {
@@ -120,6 +142,9 @@ func (r *Run) continueAdapter() (err error) {
 func (r *Run) dataConfig() data.Config {
 	c := r.Config.Data.Config
 	c.Hub = r.options.Hub
+	if r.options.Comm.Rank() == 0 {
+		c.Warn = r.options.Warn
+	}
 	return c
 }
 

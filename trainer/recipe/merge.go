@@ -19,7 +19,9 @@ import (
 type Merge struct {
 	Base     string // directory
 	config   mamba.Config
-	tensors  *weights.Reader
+	rows     int             // of table and head, where an adapter was trained with more than the base has
+	files    *weights.Reader // of the base
+	tensors  *weights.Reader // the same, with rows of table and head that the files do not have
 	adapters []lora.Term
 	tie      lora.Tie
 }
@@ -42,24 +44,29 @@ func OpenMerge(ctx context.Context, client *hub.Client, base string, adapters ..
 
 func (m *Merge) open(ctx context.Context, client *hub.Client, base string, adapters []Share) (err error) {
 	for _, a := range adapters {
-		d, err := OpenAdapter(a.Adapter)
+		d, err := OpenAdapter(ctx, client, a.Adapter)
 		if err != nil {
 			return err
 		}
 		m.adapters = append(m.adapters, lora.Term{Directory: d, Weight: a.Weight})
 	}
-	if base == "" {
-		if base, err = baseOf(m.adapters[0].Directory); err != nil {
-			return err
-		}
-	}
-	if m.Base, err = FindModel(ctx, client, base, ""); err != nil {
+	if m.Base, err = modelOrBase(ctx, client, base, m.adapters[0].Directory); err != nil {
 		return err
 	}
 	if m.config, err = mamba.LoadConfig(m.Base); err != nil {
 		return err
 	}
+	if m.files, err = weights.Open(m.Base); err != nil {
+		return err
+	}
 	if m.tensors, err = weights.Open(m.Base); err != nil {
+		return err
+	}
+	m.rows = m.config.VocabSize
+	for _, d := range m.adapters {
+		m.rows = max(m.rows, d.VocabSize)
+	}
+	if err := growTables(m.tensors, m.config.VocabSize, m.rows); err != nil {
 		return err
 	}
 	tied, err := m.isTied()
@@ -106,8 +113,10 @@ func (m *Merge) Close() {
 	for _, d := range m.adapters {
 		d.Close()
 	}
-	if m.tensors != nil {
-		m.tensors.Close()
+	for _, r := range []*weights.Reader{m.files, m.tensors} {
+		if r != nil {
+			r.Close()
+		}
 	}
 }
 
@@ -116,7 +125,7 @@ func (m *Merge) CheckBase() error {
 	if !slices.ContainsFunc(m.adapters, func(d lora.Term) bool { return d.Base != "" }) {
 		return nil
 	}
-	fingerprint, err := lora.Fingerprint(m.tensors)
+	fingerprint, err := lora.Fingerprint(m.files)
 	if err != nil {
 		return err
 	}
@@ -155,6 +164,7 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 		return r, fmt.Errorf("merge: %s; nothing was written", NotFinite(notFinite, len(watched)))
 	}
 	c := m.config
+	c.VocabSize = m.rows
 	c.TieWordEmbeddings = m.tie != lora.Tie{} && !merged.Untied
 	if o.DType != "" {
 		c.DType = o.DType.TorchName()
@@ -198,7 +208,7 @@ func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 // adaptedLogits returns the logits of the adapted model for the probe, nil for several adapters or a share other than 1. It
 // also checks that base and adapter fit before anything is written.
 func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
-	model, err := load(m.Base, mamba.LoadOptions{}, adapterBytes(m.adapters[0].Directory))
+	model, err := load(m.Base, mamba.LoadOptions{VocabSize: m.rows}, adapterBytes(m.adapters[0].Directory))
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +227,7 @@ func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
 
 // probe returns the logits of a model for fixed tokens.
 func (m *Merge) probe(ctx context.Context, model *mamba.Model) ([]float32, error) {
-	ids := lora.ProbeIDs(m.config.VocabSize, lora.ProbeTokens)
+	ids := lora.ProbeIDs(m.rows, lora.ProbeTokens)
 	out, err := model.Run(ctx, mamba.Input{IDs: [][]int{ids}}, mamba.Want{Logits: mamba.AllPositions})
 	if err != nil {
 		return nil, err
@@ -263,6 +273,10 @@ func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOption
 	list, err := lora.UnmergeFiles(ctx, t, m.tensors, m.tie, m.adapters...)
 	if err != nil {
 		return 0, err
+	}
+	for i, s := range list {
+		x, _ := m.files.Tensor(s.Name)
+		list[i] = weights.FromTensor(s.Name, x, x.DType)
 	}
 	if err := weights.SaveShards(dir, until(ctx, list), nil, o.ShardBytes); err != nil {
 		return 0, err

@@ -35,7 +35,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	var d *lora.Directory
 	if adapter != "" {
 		var err error
-		if d, err = OpenAdapter(adapter); err != nil {
+		if d, err = OpenAdapter(ctx, o.Hub, adapter); err != nil {
 			return nil, err
 		}
 		defer d.Close()
@@ -44,12 +44,17 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
-	m, err := load(dir, mamba.LoadOptions{BF16: o.BF16, Packed: d == nil || leavesBaseAlone(d.Config)}, adapterBytes(d))
+	how := mamba.LoadOptions{BF16: o.BF16, Packed: true}
+	if d != nil {
+		how.Packed, how.VocabSize = leavesBaseAlone(d.Config), d.VocabSize
+	}
+	m, err := load(dir, how, adapterBytes(d))
 	if err != nil {
 		return nil, err
 	}
 	l := &Model{Model: m, Dir: dir}
 	if d != nil {
+		adapter = d.Path
 		if l.Adapter, err = d.Load(m); err != nil {
 			return nil, err
 		}
@@ -66,7 +71,7 @@ func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (s
 	if adapter == "" {
 		return modelDirectory(ctx, client, name)
 	}
-	d, err := OpenAdapter(adapter)
+	d, err := OpenAdapter(ctx, client, adapter)
 	if err != nil {
 		return "", err
 	}
@@ -77,9 +82,7 @@ func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (s
 // modelOrBase finds a model, or an adapter's base if name is empty.
 func modelOrBase(ctx context.Context, client *hub.Client, name string, d *lora.Directory) (_ string, err error) {
 	if name == "" && d != nil {
-		if name, err = baseOf(d); err != nil {
-			return "", err
-		}
+		return findBase(ctx, client, d)
 	}
 	return modelDirectory(ctx, client, name)
 }
@@ -99,23 +102,16 @@ func modelDirectory(ctx context.Context, client *hub.Client, name string) (strin
 	return "", fault.NotFound("model %s: no %s in it", dir, mamba.ConfigFile)
 }
 
-// OpenAdapter opens an adapter directory for reading.
-func OpenAdapter(dir string) (*lora.Directory, error) {
-	if err := checkAdapter(dir); err != nil {
+// OpenAdapter opens an adapter for reading, by path or Hugging Face id. client may be nil.
+func OpenAdapter(ctx context.Context, client *hub.Client, name string) (*lora.Directory, error) {
+	dir, err := resolveAdapter(ctx, client, name)
+	if err != nil {
 		return nil, err
 	}
-	return lora.Open(dir)
-}
-
-// checkAdapter checks that a path leads to an adapter.
-func checkAdapter(dir string) error {
-	if _, err := os.Stat(dir); err != nil {
-		return fault.NotFound("adapter %s: no such file or directory", dir)
-	}
 	if !has(dir, lora.ConfigFile) {
-		return fault.NotFound("adapter %s: no %s in it", dir, lora.ConfigFile)
+		return nil, fault.NotFound("adapter %s: no %s in it", name, lora.ConfigFile)
 	}
-	return nil
+	return lora.Open(dir)
 }
 
 func has(dir, name string) bool {
@@ -133,6 +129,21 @@ func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*toke
 		return nil, err
 	}
 	return openTokenizer(dir)
+}
+
+// FindTokenizer returns the path of a tokenizer.json: named itself, by its directory, or by Hugging Face id. client may be nil.
+func FindTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
+	if isFile(name) {
+		return name, nil
+	}
+	dir, err := resolveTokenizer(ctx, client, name)
+	if err != nil {
+		return "", err
+	}
+	if !has(dir, tokenizerFiles[0]) {
+		return "", fault.NotFound("tokenizer %s: no %s in it", name, tokenizerFiles[0])
+	}
+	return filepath.Join(dir, tokenizerFiles[0]), nil
 }
 
 // openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
@@ -180,13 +191,17 @@ func (m *Model) Encode(prompt string) ([]int, error) {
 	ids := m.Tokenizer.Encode(prompt)
 	for _, id := range ids {
 		if id >= m.Config.VocabSize {
-			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d", m.Tokenizer.Token(id), id, m.Config.VocabSize)
+			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
 		}
 	}
 	if len(ids) > 0 {
 		return ids, nil
 	}
-	if id, ok := m.Tokenizer.BOS(); ok && id < m.Config.VocabSize {
+	id, ok := m.Tokenizer.BOS()
+	if !ok {
+		id = m.Config.BOSTokenID
+	}
+	if id >= 0 && id < m.Config.VocabSize {
 		return []int{id}, nil
 	}
 	return nil, nil

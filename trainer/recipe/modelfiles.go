@@ -18,12 +18,15 @@ var tokenizerFiles = []string{
 }
 
 // CopyModelFiles copies what belongs to a model apart from its weights: the tokenizer of the first directory that has one,
-// and the defaults for generation.
+// and the settings for generation. A tokenizer.json may be named in place of a directory.
 func CopyModelFiles(to string, from ...string) error {
 	if err := copyTokenizer(to, from...); err != nil {
 		return err
 	}
 	for _, dir := range from {
+		if isFile(dir) {
+			dir = filepath.Dir(dir)
+		}
 		if has(dir, mamba.GenerationConfigFile) {
 			return copyFile(filepath.Join(to, mamba.GenerationConfigFile), filepath.Join(dir, mamba.GenerationConfigFile))
 		}
@@ -34,10 +37,17 @@ func CopyModelFiles(to string, from ...string) error {
 // copyTokenizer copies the tokenizer's files from the first directory that has any.
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
-		if _, err := os.Stat(filepath.Join(dir, tokenizerFiles[0])); err != nil {
+		file := filepath.Join(dir, tokenizerFiles[0])
+		if isFile(dir) {
+			file, dir = dir, filepath.Dir(dir)
+		}
+		if !isFile(file) {
 			continue
 		}
-		for _, name := range tokenizerFiles {
+		if err := copyFile(filepath.Join(to, tokenizerFiles[0]), file); err != nil {
+			return err
+		}
+		for _, name := range tokenizerFiles[1:] {
 			if err := copyFile(filepath.Join(to, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -45,6 +55,11 @@ func copyTokenizer(to string, from ...string) error {
 		return nil
 	}
 	return nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func copyFile(to, from string) error {

@@ -43,14 +43,16 @@ type Run struct {
 	Eval        []trainer.EvalSet
 	Rows        int // computed at once
 
-	options  Options
-	datasets []*data.Dataset
-	program  *ag.Program
-	output   *checkpoint.Output
-	made     []string // directories that this run made, the innermost first
-	started  bool     // the trainer has begun: the contents of the output directory stay
-	trainer  *trainer.Trainer
-	logs     []runLog // empty until the run has begun
+	options   Options
+	continued *lora.Directory // the adapter that is trained further; nil: none
+	resized   int             // rows of table and head, where the run has made more of them; 0: it has not
+	datasets  []*data.Dataset
+	program   *ag.Program
+	output    *checkpoint.Output
+	made      []string // directories that this run made, the innermost first
+	started   bool     // the trainer has begun: the contents of the output directory stay
+	trainer   *trainer.Trainer
+	logs      []runLog // empty until the run has begun
 }
 
 // runLog is a file that follows a run.
@@ -232,5 +234,8 @@ func (r *Run) Close() {
 	}
 	for _, d := range r.datasets {
 		d.Close()
+	}
+	if r.continued != nil {
+		r.continued.Close()
 	}
 }

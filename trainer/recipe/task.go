@@ -102,6 +102,9 @@ func (r *Run) identity() map[string]string {
 	if r.FromScratch {
 		id["init"] = c.Init
 	}
+	if r.resized > 0 {
+		id["vocab_size"] = fmt.Sprint(r.resized)
+	}
 	if r.Adapter != nil {
 		for _, s := range r.Adapter.Config.Settings() {
 			id["lora."+s.Key] = s.Value

@@ -1,7 +1,9 @@
 package recipe
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"strings"
 
 	"mambatrain/data/tokenizer"
@@ -11,10 +13,12 @@ import (
 
 // TextOptions are the options of [Model.Continue].
 type TextOptions struct {
-	mamba.GenerateOptions          // Continue sets EOS, Vocab, Suppress, Stop and OnToken
-	StopTexts             []string // text ends before the first of these
+	mamba.GenerateOptions          // Continue sets EOS, Vocab, First, Stop, OnToken and OnDone, and adds to Suppress
+	StopTexts             []string // text ends before the first of these; special tokens count as they are spelled
 	// Stream is called with the text as it appears, in whole characters. It takes a single prompt, a tokenizer and no beams.
 	Stream func(text string)
+	// Done is called with the text of prompt i as soon as it has ended, while others may go on; nil: nobody looks.
+	Done func(i int, t Text)
 }
 
 // Text is what followed a prompt.
@@ -25,43 +29,88 @@ type Text struct {
 	PromptTokens int
 }
 
-// Continue continues prompts, all in one batch. When ctx ends it returns what there is, with ctx's error.
+// atOnce is the number of prompts that are continued in one batch.
+const atOnce = 32
+
+// Continue continues prompts, in batches that do not change what follows a prompt. When ctx ends it returns what there is,
+// with ctx's error.
 func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([]Text, error) {
-	stops := stopTexts(o.StopTexts)
-	if err := stops.check(m); err != nil {
+	if err := stopTexts(o.StopTexts).check(m); err != nil {
 		return nil, err
 	}
-	g := o.GenerateOptions
-	g.EOS = m.DefaultGenerate().EOS
-	g.Vocab, g.Suppress = m.vocabulary()
-	g.Stop, g.OnToken = nil, nil
-	if len(stops) > 0 {
-		g.Stop = func(_ int, ids []int) bool {
-			_, found := stops.cut(m.Tokenizer.DecodeText(ids))
-			return found
+	size := atOnce
+	if o.State != nil {
+		size = len(prompts)
+	}
+	if err := m.checkMemory(min(size, len(prompts)), o.GenerateOptions); err != nil {
+		return nil, err
+	}
+	texts := make([]Text, 0, len(prompts))
+	for first := 0; first < len(prompts); first += size {
+		o.First = first
+		batch, err := m.continueBatch(ctx, prompts[first:min(first+size, len(prompts))], o)
+		texts = append(texts, batch...)
+		if err != nil {
+			return texts, err
 		}
 	}
-	need := mamba.GenerateMemory(m.Config, len(prompts), g) + ownMemory
+	return texts, nil
+}
+
+// checkMemory returns an error if so many prompts at once do not fit into memory.
+func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
+	need := mamba.GenerateMemory(m.Config, prompts, o) + ownMemory
 	for _, p := range m.Params() {
 		need += p.Bytes()
 	}
-	if err := checkMemoryFor("the generation", need, "try fewer beams or prompts"); err != nil {
-		return nil, err
+	return checkMemoryFor("the generation", need, "try fewer beams or prompts")
+}
+
+// continueBatch continues prompts, of which the first has the number o.First.
+func (m *Model) continueBatch(ctx context.Context, prompts [][]int, o TextOptions) ([]Text, error) {
+	g := o.GenerateOptions
+	g.EOS = m.DefaultGenerate().EOS
+	size, holes := m.vocabulary()
+	g.Vocab, g.Suppress = size, append(slices.Clone(g.Suppress), holes...)
+	g.Stop, g.OnToken = nil, nil
+	shown := make([]*shownText, len(prompts))
+	if m.Tokenizer != nil {
+		for i := range shown {
+			shown[i] = m.newShownText(o)
+		}
+		g.OnToken = func(i, id int) { shown[i].next(id) }
 	}
-	if o.Stream != nil {
-		s := stream{tokens: m.Tokenizer.Stream(), stops: stops, write: o.Stream}
-		g.OnToken = func(_, id int) { s.next(id) }
-		defer s.end()
+	if len(o.StopTexts) > 0 {
+		g.Stop = func(i int, ids []int) bool { return shown[i].done }
+		if g.NumBeams > 1 {
+			g.Stop = func(_ int, ids []int) bool { return m.stops(ids, o.StopTexts) }
+		}
+	}
+	finish := func(i int, x mamba.Generation) Text {
+		t := Text{IDs: x.IDs, FinishReason: x.FinishReason, PromptTokens: x.PromptTokens}
+		if shown[i] != nil {
+			t.Text = shown[i].end()
+		}
+		return t
+	}
+	if o.Done != nil {
+		g.OnDone = func(i int, x mamba.Generation) { o.Done(o.First+i, finish(i, x)) }
 	}
 	out, err := m.Generate(ctx, prompts, g)
 	texts := make([]Text, len(out))
 	for i, x := range out {
-		texts[i] = Text{IDs: x.IDs, FinishReason: x.FinishReason, PromptTokens: x.PromptTokens}
-		if m.Tokenizer != nil {
-			texts[i].Text, _ = stops.cut(m.Tokenizer.DecodeText(x.IDs))
-		}
+		texts[i] = finish(i, x)
 	}
 	return texts, err
+}
+
+// stops reports whether one of the stop texts is in the text of ids.
+func (m *Model) stops(ids []int, stops stopTexts) bool {
+	s := m.newShownText(TextOptions{StopTexts: stops})
+	for _, id := range ids {
+		s.next(id)
+	}
+	return s.done
 }
 
 // stopTexts end a text.
@@ -79,22 +128,22 @@ func (s stopTexts) check(m *Model) error {
 	return m.NeedTokenizer("a stop text")
 }
 
-// cut ends a text before the first of the stop texts.
-func (s stopTexts) cut(text string) (before string, found bool) {
-	end := len(text)
+// cut returns the length of what precedes the first of the stop texts.
+func (s stopTexts) cut(text []byte) (before int, found bool) {
+	before = len(text)
 	for _, stop := range s {
-		if i := strings.Index(text, stop); i >= 0 {
-			end = min(end, i)
+		if i := bytes.Index(text, []byte(stop)); i >= 0 {
+			before, found = min(before, i), true
 		}
 	}
-	return text[:end], end < len(text)
+	return before, found
 }
 
 // overlap is the length of the end of text that may be the beginning of a stop text.
-func (s stopTexts) overlap(text string) (length int) {
+func (s stopTexts) overlap(text []byte) (length int) {
 	for _, stop := range s {
 		for n := min(len(stop)-1, len(text)); n > length; n-- {
-			if strings.HasSuffix(text, stop[:n]) {
+			if bytes.HasSuffix(text, []byte(stop[:n])) {
 				length = n
 			}
 		}
@@ -102,33 +151,65 @@ func (s stopTexts) overlap(text string) (length int) {
 	return length
 }
 
-// stream writes a text as its tokens come. What may be the beginning of a stop text is held back.
-type stream struct {
-	tokens *tokenizer.TextStream
+// shownText is what is shown of a text, as its tokens come: without special tokens, and only up to a stop text. What may be
+// the beginning of a stop text is held back.
+type shownText struct {
+	tokens *tokenizer.Tokenizer
+	chars  tokenizer.TextStream
 	stops  stopTexts
-	write  func(string)
-	held   string
-	done   bool
+	stream func(string) // nil: none
+	text   strings.Builder
+	held   []byte // with special tokens spelled out, which stop texts may name
+	hidden []bool // for each byte of held, whether it is a special token's
+	done   bool   // nothing follows
 }
 
-func (s *stream) next(id int) {
+func (m *Model) newShownText(o TextOptions) *shownText {
+	return &shownText{tokens: m.Tokenizer, stops: o.StopTexts, stream: o.Stream}
+}
+
+func (s *shownText) next(id int) {
 	if s.done {
 		return
 	}
-	s.held += s.tokens.Next(id)
-	before, found := s.stops.cut(s.held)
-	if s.done = found; found {
-		s.write(before)
-		return
+	b, special := s.tokens.Bytes(id)
+	s.held = append(s.held, b...)
+	for range b {
+		s.hidden = append(s.hidden, special)
 	}
-	n := len(s.held) - s.stops.overlap(s.held)
-	s.write(s.held[:n])
-	s.held = s.held[n:]
+	n, found := s.stops.cut(s.held)
+	if !found {
+		n -= s.stops.overlap(s.held)
+	}
+	s.show(n)
+	s.done = found
 }
 
-// end writes what was held back when the text has ended.
-func (s *stream) end() {
-	if !s.done {
-		s.write(s.held + s.tokens.Rest())
+// show shows the first n bytes of what was held back.
+func (s *shownText) show(n int) {
+	var visible []byte
+	for i, b := range s.held[:n] {
+		if !s.hidden[i] {
+			visible = append(visible, b)
+		}
 	}
+	s.write(s.chars.Add(visible))
+	s.held, s.hidden = s.held[n:], s.hidden[n:]
+}
+
+func (s *shownText) write(text string) {
+	s.text.WriteString(text)
+	if s.stream != nil {
+		s.stream(text)
+	}
+}
+
+// end shows what was held back once no token follows, and returns all that was shown.
+func (s *shownText) end() string {
+	if !s.done {
+		s.show(len(s.held))
+		s.done = true
+	}
+	s.write(s.chars.Rest())
+	return s.text.String()
 }

@@ -1,5 +1,5 @@
-// Command ssd writes the inner loops of Mamba-2 that are not matrix products: the decays between the rows of a chunk, rows
-// scaled by a number each, the recurrence of one head by one row, and the gradient of the gated norm. The plain loops are in
+// Command ssd writes the inner loops of Mamba-2 that are not matrix products: the decays between the rows of a chunk, loops over
+// rows with a factor for each row, one step of the recurrence, and the gradient of the gated norm. The plain loops are in
 // ssd_rows_ref.go, ssd_ref.go and gatednorm_ref.go.
 package main
 
@@ -11,7 +11,7 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-// blockBytes is 16 float32: loops take as many at a time, whatever the width of a vector.
+// blockBytes is the size of a block of 16 float32. Loops advance by a block, whatever the width of a vector.
 const blockBytes = 64
 
 func main() {
@@ -49,8 +49,7 @@ func splat(v asm.ISA, m Mem) reg.VecVirtual {
 	return r
 }
 
-// ones is a table of which a load at 4·(16−c) has all bits set in its first c lanes, and none in those after them up to the
-// 17th.
+// ones is a table: a vector loaded from 4·(16−c) bytes into it has all bits set in its first c lanes and none in the others.
 var ones Mem
 
 func table() Mem {
@@ -67,13 +66,13 @@ func table() Mem {
 	return ones
 }
 
-// Decays far below the diagonal's 1 do not matter, but products with denormal numbers, which some processors are slow with, do:
-// exponents end at least, and those of factors that are multiplied with each other at half of it.
+// least is the smallest exponent of a decay, and half of it the smallest of each of two factors. A decay of 2^least is negligible
+// next to the 1 on the diagonal, and smaller ones would lead to denormal numbers, which are slow on some processors.
 const least = -100
 
-// triangle is a walk over the columns j ≤ i of a row i. Offsets are in bytes. The decay from column j to row i is 2^(s_i − s_j),
-// with s = hi + lo. Left of the block of 16 columns that holds the diagonal, which starts at column b, it is the product of
-// 2^(s_i − s_{b−1}), one for the row, and 2^(s_{b−1} − s_j), which all rows of the block share and find in right.
+// triangle is a loop over the columns j ≤ i of a row i; both are in bytes. The decay from column j to row i is 2^(s_i − s_j), with
+// s = hi + lo. Left of the block that contains the diagonal, whose first column is b, it is computed as the product of
+// 2^(s_i − s_{b−1}), one number for the row, and 2^(s_{b−1} − s_j), which is the same for all rows of the block: right contains it.
 type triangle struct {
 	asm.ISA
 	hi, lo, right reg.GPVirtual
@@ -94,8 +93,8 @@ func (t triangle) and(x reg.VecVirtual, vector int, strict bool) {
 	}
 }
 
-// columns emits far for each vector left of the diagonal's block, with the row's factor, and near for those of the block with
-// the decays themselves.
+// columns emits far for each vector left of the diagonal's block, with the row's factor, and near for each vector of the block,
+// with the decays.
 func (t triangle) columns(far func(vector int, left reg.VecVirtual), near func(vector int, decay reg.VecVirtual)) {
 	end := t.mask
 	MOVQ(t.i, end)
@@ -122,7 +121,7 @@ func (t triangle) columns(far func(vector int, left reg.VecVirtual), near func(v
 	}
 }
 
-// prepare emits the computation of right for the rows of row i's block, times scale if it is not nil.
+// prepare computes right for the block of row i, times scale if that is not nil.
 func (t triangle) prepare(scale reg.Register) {
 	end := t.mask
 	MOVQ(t.i, end)

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
+	"mambatrain/mamba"
+	"mambatrain/trainer/recipe"
+)
+
+// answer is what followed a prompt, as generate prints it with --json.
+type answer struct {
+	IDs             []int              `json:"ids"`
+	Text            string             `json:"text"`
+	FinishReason    mamba.FinishReason `json:"finish_reason"`
+	PromptTokens    int                `json:"prompt_tokens"`
+	Index           int                `json:"index"`
+	Prompt          string             `json:"prompt"`
+	TokensPerSecond float64            `json:"tokens_per_second,omitempty"`
+}
+
+// answerLine is what followed a prompt, as a line of --output.
+type answerLine struct {
+	Index        int                `json:"index"`
+	Prompt       string             `json:"prompt"`
+	Text         string             `json:"text"`
+	IDs          []int              `json:"ids"`
+	FinishReason mamba.FinishReason `json:"finish_reason"`
+}
+
+// answers prints what follows prompts: as it appears, each text when it has ended, or all at the end.
+type answers struct {
+	*app
+	prompts []prompt
+	several bool // numbered
+	idsOnly bool // no tokenizer
+	to      *cli.ErrorWriter
+	path    string // of --output; "" = standard output
+	file    *os.File
+	began   time.Time
+	streams bool
+
+	written int            // lines of the file
+	printed int            // texts printed, in their order
+	waiting map[int]string // texts that have ended before one that comes first
+}
+
+// openAnswers makes the file of --output, before the work begins.
+func (a *app) openAnswers(f generateFlags, prompts []prompt, idsOnly bool) (*answers, error) {
+	r := &answers{
+		app: a, prompts: prompts, several: f.prompts != "", idsOnly: idsOnly, to: &cli.ErrorWriter{To: a.Out}, path: f.output,
+		began: time.Now(), waiting: map[int]string{},
+	}
+	if f.output == "" {
+		return r, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(f.output), 0o777); err != nil {
+		return nil, cli.Misuse(fmt.Errorf("--output: %w", err))
+	}
+	var err error
+	if r.file, err = os.Create(f.output); err != nil {
+		return nil, cli.Misuse(fmt.Errorf("--output: %w", err))
+	}
+	r.to.To = r.file
+	return r, nil
+}
+
+func (r *answers) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+}
+
+// live reports whether the text is printed as it appears, and prints its prompt.
+func (r *answers) live(o recipe.TextOptions) bool {
+	r.streams = r.file == nil && !r.JSON && !r.several && !r.idsOnly && o.NumBeams <= 1
+	if r.streams {
+		fmt.Fprint(r.to, r.prompts[0].text)
+	}
+	return r.streams
+}
+
+// done prints a text that has ended.
+func (r *answers) done(i int, t recipe.Text) error {
+	switch {
+	case r.file != nil:
+		enc := json.NewEncoder(r.to)
+		enc.SetEscapeHTML(false)
+		enc.Encode(answerLine{i, r.prompts[i].text, t.Text, append([]int{}, t.IDs...), t.FinishReason})
+		r.written++
+	case r.JSON:
+	case r.streams:
+		fmt.Fprintln(r.to)
+	default:
+		r.waiting[i] = r.shown(i, t)
+		for text, ok := r.waiting[r.printed]; ok; text, ok = r.waiting[r.printed] {
+			delete(r.waiting, r.printed)
+			fmt.Fprintln(r.to, text)
+			r.printed++
+		}
+	}
+	return r.to.Err
+}
+
+// shown returns a prompt and what followed it; several have numbers and an empty line between them.
+func (r *answers) shown(i int, t recipe.Text) string {
+	text := r.prompts[i].text + t.Text
+	if r.idsOnly {
+		text = joinInts(t.IDs)
+	}
+	if !r.several {
+		return text
+	}
+	between := ""
+	if i > 0 {
+		between = "\n"
+	}
+	return fmt.Sprintf("%s[%d] %s", between, i, text)
+}
+
+// interrupted ends what was printed of texts that have not ended.
+func (r *answers) interrupted() {
+	switch {
+	case r.streams:
+		fmt.Fprintln(r.to)
+	case r.file != nil:
+		r.Say("%s has %d of %d texts", r.path, r.written, len(r.prompts))
+	}
+}
+
+// finish prints what comes at the end.
+func (r *answers) finish(texts []recipe.Text) error {
+	took, tokens := time.Since(r.began), 0
+	for _, t := range texts {
+		tokens += len(t.IDs)
+	}
+	rate := float64(tokens) / max(took.Seconds(), 1e-9)
+	if r.file != nil {
+		if err := r.file.Close(); err != nil {
+			return err
+		}
+		return r.Result(struct {
+			Output          string  `json:"output"`
+			Prompts         int     `json:"prompts"`
+			Tokens          int     `json:"tokens"`
+			TokensPerSecond float64 `json:"tokens_per_second"`
+		}{r.path, len(texts), tokens, rate}, fmt.Sprintf("wrote %s: %s, %s, %.1f tokens/s", r.path,
+			format.Counted(len(texts), "text"), format.Counted(tokens, "token"), rate))
+	}
+	if r.JSON {
+		return r.printJSON(texts, rate)
+	}
+	r.Say("%s in %s, %.1f tokens/s", format.Counted(tokens, "token"), format.Duration(took), rate)
+	return r.to.Err
+}
+
+// printJSON prints one text, or the list of those of --prompts.
+func (r *answers) printJSON(texts []recipe.Text, rate float64) error {
+	list := make([]answer, len(texts))
+	for i, t := range texts {
+		list[i] = answer{append([]int{}, t.IDs...), t.Text, t.FinishReason, t.PromptTokens, i, r.prompts[i].text, 0}
+	}
+	if !r.several {
+		list[0].TokensPerSecond = rate
+		return r.Result(list[0], "")
+	}
+	return r.Result(struct {
+		Results         []answer `json:"results"`
+		TokensPerSecond float64  `json:"tokens_per_second"`
+	}{list, rate}, "")
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && x.Mode().IsRegular() && os.SameFile(x, y)
+}
+
+func joinInts(ids []int) string {
+	s, _ := json.Marshal(ids)
+	return strings.Trim(string(s), "[]")
+}

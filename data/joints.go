@@ -1,0 +1,84 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"mambatrain/data/source"
+)
+
+// joints watches where prompts and completions meet, and finds the first that run into each other: "…the lamp?The owl".
+type joints struct {
+	mu    sync.Mutex
+	found string // the warning
+	row   int    // it is of, within the source
+	final bool   // a source before the one at hand has it
+}
+
+// look looks at the joint of row i of a block, which is a row of the source; j may be nil.
+func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
+	if j == nil || !runTogether(prompt, completion) {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.final || j.found != "" && j.row <= row {
+		return
+	}
+	j.row = row
+	j.found = fmt.Sprintf("data: %s: prompt and completion meet without a space, here as %q: let the completion begin with one unless that is meant",
+		b.At(i), lastRunes(prompt, shownRunes)+firstRunes(completion, shownRunes))
+}
+
+// endSource ends a source, whose rows precede those of the next.
+func (j *joints) endSource() { j.final = j.found != "" }
+
+// tell warns of what was found; warn may be nil.
+func (j *joints) tell(warn func(error)) {
+	if j.found != "" && warn != nil {
+		warn(errors.New(j.found))
+	}
+}
+
+// runTogether reports whether a word begins right where a word or a sentence ends, in a script that has spaces.
+func runTogether(before, after string) bool {
+	last, _ := utf8.DecodeLastRuneInString(before)
+	first, _ := utf8.DecodeRuneInString(after)
+	if before == "" || after == "" || hasNoSpaces(last) || hasNoSpaces(first) {
+		return false
+	}
+	ends := unicode.IsLetter(last) || unicode.IsNumber(last) || strings.ContainsRune(".,;:!?…)\"'”’", last)
+	begins := unicode.IsLetter(first) || unicode.IsNumber(first) || strings.ContainsRune("(\"'“‘¿¡", first)
+	return ends && begins
+}
+
+// hasNoSpaces reports whether a character belongs to a script that writes no spaces between words.
+func hasNoSpaces(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar, unicode.Tibetan)
+}
+
+// shownRunes is how much is shown of each side of a joint.
+const shownRunes = 12
+
+func firstRunes(s string, n int) string {
+	if r := []rune(s[:min(len(s), n*utf8.UTFMax)]); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
+}
+
+func lastRunes(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	end := len(s)
+	for range n {
+		_, size := utf8.DecodeLastRuneInString(s[:end])
+		end -= size
+	}
+	return "…" + s[end:]
+}

@@ -1,0 +1,53 @@
+package source
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"mambatrain/internal/format"
+)
+
+// A budget bounds what Arrow's readers allocate for one block: they believe the lengths that a file claims.
+type budget struct {
+	memory.Allocator
+	size int64 // of the file
+	most int64
+	used atomic.Int64 // since begin
+}
+
+// newBudget returns the budget of a file of a size: room for some of the longest rows, and for what usual compression saves.
+func newBudget(m memory.Allocator, f *File, size int64) *budget {
+	const rows, ratio = 16, 64
+	return &budget{Allocator: m, size: size, most: max(rows*int64(f.maxRow()), ratio*size)}
+}
+
+// begin starts a block.
+func (b *budget) begin() { b.used.Store(0) }
+
+// overBudget is what an allocation that is too large panics with: Arrow's interface knows no error.
+type overBudget string
+
+func (e overBudget) Error() string { return string(e) }
+
+func (b *budget) take(n int) {
+	if n < 0 || b.used.Add(int64(n)) > b.most {
+		panic(overBudget(fmt.Sprintf("a block of rows needs more than %v: the file is damaged, or data.max_row_bytes is too small for it", format.Bytes(b.most))))
+	}
+}
+
+func (b *budget) Allocate(size int) []byte {
+	b.take(size)
+	return b.Allocator.Allocate(size)
+}
+
+func (b *budget) Reallocate(size int, p []byte) []byte {
+	b.take(size - min(size, len(p)))
+	return b.Allocator.Reallocate(size, p)
+}
+
+func (b *budget) Free(p []byte) {
+	b.used.Add(-int64(len(p)))
+	b.Allocator.Free(p)
+}

@@ -1,0 +1,235 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// encodings are the values of data.encoding.
+var encodings = []string{"utf-8", "latin-1", "windows-1252", "utf-16"}
+
+// otherNames are what else the encodings are called, without dashes and underscores.
+var otherNames = map[string]string{
+	"utf8": "utf-8", "utf8sig": "utf-8", "ascii": "utf-8", "usascii": "utf-8",
+	"latin1": "latin-1", "iso88591": "latin-1", "l1": "latin-1",
+	"cp1252": "windows-1252", "windows1252": "windows-1252",
+	"utf16": "utf-16", "utf16le": "utf-16", "utf16be": "utf-16",
+}
+
+// canonicalEncoding returns the name here of an encoding; "" if it is not known.
+func canonicalEncoding(name string) string {
+	if slices.Contains(encodings, name) {
+		return name
+	}
+	return otherNames[strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))]
+}
+
+var byteOrderMark = []byte("\xEF\xBB\xBF")
+
+// decodeText returns a text in UTF-8 without a byte order mark. Bytes that are not of the encoding are an error that names
+// their line: no character is ever replaced.
+func decodeText(in *bufio.Reader, encoding string) (io.Reader, error) {
+	head, _ := in.Peek(64)
+	d := &decoder{in: in, line: 1, name: encoding}
+	switch encoding {
+	case "", "utf-8":
+		if looksLikeUTF16(head) {
+			return nil, errors.New("looks like UTF-16: set data.encoding to utf-16")
+		}
+		if bytes.HasPrefix(head, byteOrderMark) {
+			in.Discard(len(byteOrderMark))
+		}
+		d.name, d.decode = "utf-8", decodeUTF8
+	case "latin-1":
+		d.decode = decodeLatin1
+	case "windows-1252":
+		d.decode = decodeWindows1252
+	case "utf-16":
+		big := len(head) > 1 && head[0] == 0 && head[1] != 0
+		switch {
+		case bytes.HasPrefix(head, []byte("\xFF\xFE\x00\x00")):
+			return nil, errors.New("is UTF-32, which is not read: convert it to UTF-8")
+		case bytes.HasPrefix(head, []byte("\xFF\xFE")), bytes.HasPrefix(head, []byte("\xFE\xFF")):
+			big = head[0] == 0xFE
+			in.Discard(2)
+		}
+		d.decode = utf16Decoder{big}.decode
+	default:
+		return nil, fmt.Errorf("data.encoding: want one of %s, got %q", strings.Join(encodings, ", "), encoding)
+	}
+	return d, nil
+}
+
+// looksLikeUTF16 reports whether text begins with a byte order mark of UTF-16, or has every other byte zero, which no text in
+// UTF-8 has.
+func looksLikeUTF16(head []byte) bool {
+	if bytes.HasPrefix(head, []byte("\xFF\xFE")) || bytes.HasPrefix(head, []byte("\xFE\xFF")) {
+		return true
+	}
+	zeros := [2]int{}
+	for i, b := range head[:len(head)/2*2] {
+		if b == 0 {
+			zeros[i%2]++
+		}
+	}
+	pairs := len(head) / 2
+	return pairs > 1 && zeros[0]+zeros[1] == pairs && (zeros[0] == 0 || zeros[1] == 0)
+}
+
+// decoder reads text in UTF-8 from text in another encoding, or checks that it is UTF-8.
+type decoder struct {
+	in   io.Reader
+	name string
+	// decode appends the text of src to dst until src ends, a character is incomplete or one is invalid. It returns how many
+	// bytes it took.
+	decode func(dst, src []byte) (out []byte, n int, ok bool)
+
+	raw     []byte // not decoded yet
+	text    []byte // decoded and not yet read
+	line    int    // of the end of what was decoded
+	afterCR bool   // the last character was a carriage return
+	err     error
+}
+
+// encodingError is a text that is not in its encoding.
+type encodingError struct {
+	line    int
+	problem string
+}
+
+func (e *encodingError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e.problem) }
+
+func (d *decoder) Read(p []byte) (int, error) {
+	for len(d.text) == 0 {
+		if d.err != nil {
+			return 0, d.err
+		}
+		d.fill()
+	}
+	n := copy(p, d.text)
+	d.text = d.text[n:]
+	return n, nil
+}
+
+// fill decodes more.
+func (d *decoder) fill() {
+	if d.raw == nil {
+		d.raw = make([]byte, 0, bufferBytes)
+	}
+	n, err := d.in.Read(d.raw[len(d.raw):cap(d.raw)])
+	d.raw = d.raw[:len(d.raw)+n]
+	text, n, ok := d.decode(d.text[:0], d.raw)
+	d.countLines(text)
+	d.text = text
+	rest := d.raw[n:]
+	switch {
+	case !ok || err == io.EOF && len(rest) > 0:
+		d.err = d.invalid(rest)
+	case err != nil:
+		d.err = err
+	}
+	d.raw = append(d.raw[:0], rest...)
+}
+
+// countLines counts the line ends in a part of the text: LF, CRLF and CR.
+func (d *decoder) countLines(text []byte) {
+	d.line += bytes.Count(text, []byte("\n"))
+	if bytes.IndexByte(text, '\r') < 0 {
+		if d.afterCR && len(text) > 0 && text[0] != '\n' {
+			d.line++
+		}
+		d.afterCR = d.afterCR && len(text) == 0
+		return
+	}
+	for _, b := range text {
+		if d.afterCR && b != '\n' {
+			d.line++
+		}
+		d.afterCR = b == '\r'
+	}
+}
+
+// invalid is the error of bytes that are not of the encoding.
+func (d *decoder) invalid(rest []byte) error {
+	shown := rest[:min(len(rest), 1)]
+	if d.name == "utf-16" {
+		shown = rest[:min(len(rest), 2)]
+	}
+	problem := fmt.Sprintf("the byte 0x%X is not %s text", shown, strings.ToUpper(d.name))
+	if d.name == "utf-8" {
+		problem += ": name its encoding by data.encoding, such as latin-1, windows-1252 or utf-16"
+	}
+	return &encodingError{d.line, problem}
+}
+
+func decodeUTF8(dst, src []byte) ([]byte, int, bool) {
+	if utf8.Valid(src) {
+		return append(dst, src...), len(src), true
+	}
+	n := 0
+	for n < len(src) {
+		r, size := utf8.DecodeRune(src[n:])
+		if r == utf8.RuneError && size == 1 {
+			return append(dst, src[:n]...), n, !utf8.FullRune(src[n:])
+		}
+		n += size
+	}
+	return append(dst, src...), n, true
+}
+
+func decodeLatin1(dst, src []byte) ([]byte, int, bool) {
+	for _, b := range src {
+		dst = utf8.AppendRune(dst, rune(b))
+	}
+	return dst, len(src), true
+}
+
+// decodeWindows1252 refuses the five bytes that the code page leaves open, as Python does.
+func decodeWindows1252(dst, src []byte) ([]byte, int, bool) {
+	for i, b := range src {
+		switch b {
+		case 0x81, 0x8D, 0x8F, 0x90, 0x9D:
+			return dst, i, false
+		}
+		dst = utf8.AppendRune(dst, charmap.Windows1252.DecodeByte(b))
+	}
+	return dst, len(src), true
+}
+
+type utf16Decoder struct{ bigEndian bool }
+
+func (d utf16Decoder) unit(b []byte) rune {
+	if d.bigEndian {
+		return rune(b[0])<<8 | rune(b[1])
+	}
+	return rune(b[1])<<8 | rune(b[0])
+}
+
+func (d utf16Decoder) decode(dst, src []byte) ([]byte, int, bool) {
+	n := 0
+	for len(src)-n >= 2 {
+		r := d.unit(src[n:])
+		if !utf16.IsSurrogate(r) {
+			dst, n = utf8.AppendRune(dst, r), n+2
+			continue
+		}
+		if len(src)-n < 4 {
+			return dst, n, r < 0xDC00 // its other half is to come
+		}
+		pair := utf16.DecodeRune(r, d.unit(src[n+2:]))
+		if pair == utf8.RuneError {
+			return dst, n, false
+		}
+		dst, n = utf8.AppendRune(dst, pair), n+4
+	}
+	return dst, n, true
+}

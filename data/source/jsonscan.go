@@ -1,0 +1,182 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// jsonScanner cuts a file into its objects, whatever its layout and its name: the elements of an array, or values one after
+// the other. It looks at brackets and texts only; the objects are parsed later.
+type jsonScanner struct {
+	*textInput
+	array  bool
+	ended  bool // the array has
+	line   int  // at the reader, from 1
+	start  int  // line of the last object
+	number int  // of the last object in an array, from 1
+}
+
+func openJSONScanner(f *File) (*jsonScanner, error) {
+	in, err := openText(f)
+	if err != nil {
+		return nil, err
+	}
+	s := &jsonScanner{textInput: in, line: 1}
+	if c, err := s.skipSpace(); err == nil && c == '[' {
+		s.array = true
+		s.Discard(1)
+	}
+	return s, nil
+}
+
+// next returns the next object; io.EOF after the last.
+func (s *jsonScanner) next() ([]byte, error) {
+	c, err := s.skipSpace()
+	s.start = s.line
+	if err != nil && (err != io.EOF || s.array && !s.ended) {
+		return nil, s.cut(err, "the array")
+	}
+	if !s.array {
+		if err != nil {
+			return nil, err
+		}
+		return s.value(c)
+	}
+	if s.ended {
+		if err == nil {
+			s.number = 0
+			return nil, errors.New("text after the end of the array")
+		}
+		return nil, io.EOF
+	}
+	if s.number > 0 && c == ',' {
+		s.Discard(1)
+		if c, err = s.skipSpace(); err != nil || c == ']' {
+			s.number++
+			s.start = s.line
+			if err == nil {
+				err = errors.New("want an object after the comma")
+			}
+			return nil, s.cut(err, "the array")
+		}
+		s.start = s.line
+	} else if c == ']' {
+		s.Discard(1)
+		s.ended = true
+		return s.next()
+	} else if s.number > 0 {
+		return nil, fmt.Errorf("want a comma or the end of the array, got %q", c)
+	}
+	s.number++
+	raw, err := s.value(c)
+	if err == nil && raw[0] == '"' { // as the datasets library reads a list of texts
+		raw = append(append([]byte(`{"text":`), raw...), '}')
+	}
+	return raw, err
+}
+
+// cut is the error of a file that ends within something.
+func (s *jsonScanner) cut(err error, what string) error {
+	if err == io.EOF {
+		return fmt.Errorf("%s does not end: the file is cut off", what)
+	}
+	return err
+}
+
+// skipSpace skips blanks and line ends and returns the byte after them.
+func (s *jsonScanner) skipSpace() (byte, error) {
+	for {
+		c, err := s.ReadByte()
+		switch {
+		case err != nil:
+			return 0, err
+		case c == '\n':
+			s.line++
+		case c != ' ' && c != '\t' && c != '\r':
+			return c, s.UnreadByte()
+		}
+	}
+}
+
+// value reads a value that begins with c.
+func (s *jsonScanner) value(c byte) (raw []byte, err error) {
+	var (
+		depth           int
+		inText, escaped bool
+		structured      = c == '{' || c == '['
+		what            = map[byte]string{'{': "the object", '[': "the list"}[c]
+	)
+	if what == "" {
+		what = "the value"
+	}
+	for {
+		s.Peek(1)
+		chunk, _ := s.Peek(s.Buffered())
+		if len(chunk) == 0 {
+			if _, err := s.ReadByte(); err != io.EOF || structured || inText {
+				return nil, s.cut(err, what)
+			}
+			return raw, nil
+		}
+		end := -1
+	scan:
+		for i, b := range chunk {
+			switch {
+			case inText:
+				switch {
+				case escaped:
+					escaped = false
+				case b == '\\':
+					escaped = true
+				case b == '"':
+					inText = false
+					if !structured {
+						end = i + 1
+						break scan
+					}
+				case b == '\n':
+					return nil, errors.New("a text does not end on its line: the object is damaged")
+				}
+			case b == '"':
+				inText = true
+			case b == '{' || b == '[':
+				depth++
+			case b == '}' || b == ']':
+				if depth--; depth == 0 {
+					end = i + 1
+					break scan
+				}
+				if depth < 0 {
+					end = i
+					break scan
+				}
+			case b == '\n':
+				if !structured {
+					end = i
+					break scan
+				}
+				s.line++
+			case !structured && b == ',' && s.array:
+				end = i
+				break scan
+			}
+		}
+		if end < 0 {
+			raw = append(raw, chunk...)
+			s.Discard(len(chunk))
+		} else {
+			raw = append(raw, chunk[:end]...)
+			s.Discard(end)
+		}
+		if len(raw) > s.source.maxRow() {
+			return nil, s.source.tooLong(what)
+		}
+		if end >= 0 {
+			if len(raw) == 0 {
+				return nil, fmt.Errorf("want an object, got %q", c)
+			}
+			return raw, nil
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package source
+
+import (
+	"cmp"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// kindOf is the kind of data that files with an ending have. Two endings of one kind are read together: .jsonl and .ndjson.
+var kindOf = map[string]string{
+	".parquet": "parquet", ".geoparquet": "parquet", ".gpq": "parquet",
+	".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
+	".json": "json", ".jsonl": "json", ".ndjson": "json",
+	".csv": "csv", ".tsv": "csv",
+	".txt": "text", ".text": "text",
+	".md": documentation,
+}
+
+// documentation is the kind of files that are data only where there is nothing else.
+const documentation = "markdown"
+
+// endings lists the endings of data files, most common first.
+func endings() []string {
+	return append(slices.Clone(preferredEndings), ".ndjson", ".tsv", ".txt", ".text", ".feather", ".ipc", ".md")
+}
+
+// preferredEndings win, in this order, where as many files have another ending; then the last in the alphabet does.
+var preferredEndings = []string{".parquet", ".arrow", ".jsonl", ".json", ".csv"}
+
+// compressions are the endings of compressed files.
+var compressions = []string{".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip"}
+
+// endingOf returns the ending of a name that tells its kind, in lower case and without that of a compression.
+func endingOf(name string) string {
+	name = strings.ToLower(path.Base(name))
+	if ending := path.Ext(name); slices.Contains(compressions, ending) {
+		name = strings.TrimSuffix(name, ending)
+	}
+	return path.Ext(name)
+}
+
+// isData reports whether a name is that of a data file.
+func isData(name string) bool { return kindOf[endingOf(name)] != "" && !isBookkeeping(name) }
+
+// bookkeeping are files that accompany data and models.
+var bookkeeping = []string{
+	"readme.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "dummy_data.zip",
+	"tokenizer.json", "tokenizer_config.json", "requirements.txt",
+}
+
+// cachedMap is the name of what the datasets library's map keeps next to the data it was called on.
+var cachedMap = regexp.MustCompile(`^cache-[0-9a-f]{16}(_\d+_of_\d+)?\.arrow$`)
+
+func isBookkeeping(name string) bool {
+	base := path.Base(name)
+	return slices.Contains(bookkeeping, strings.ToLower(base)) || cachedMap.MatchString(base)
+}
+
+// paperwork matches the names of texts about a data set: licenses and the like.
+var paperwork = regexp.MustCompile(`(?i)^(un)?(licen[cs]es?|copying|notice|readme|changelog|contributing|code_of_conduct|citation|authors)([-_. ].*)?$`)
+
+// isPaperwork reports whether a file is a text about the data, which nobody wants to train on.
+func isPaperwork(name string) bool {
+	kind := kindOf[endingOf(name)]
+	return (kind == "text" || kind == documentation) && paperwork.MatchString(path.Base(name))
+}
+
+// oneKind keeps the files of the kind that most have, by the rule of the datasets library: endings are counted, and a draw
+// is won by the preferred one. Documentation counts only where there is nothing else, paperwork never.
+func oneKind(names []string) (kept, left []string) {
+	counts := map[string]int{}
+	for _, n := range names {
+		if !isPaperwork(n) {
+			counts[endingOf(n)]++
+		}
+	}
+	best := ""
+	for ending := range counts {
+		if best == "" || compareEndings(ending, best, counts) > 0 {
+			best = ending
+		}
+	}
+	for _, n := range names {
+		if best != "" && kindOf[endingOf(n)] == kindOf[best] && !isPaperwork(n) {
+			kept = append(kept, n)
+		} else {
+			left = append(left, n)
+		}
+	}
+	return kept, left
+}
+
+// compareEndings says which of two endings tells the kind of a folder's data.
+func compareEndings(a, b string, counts map[string]int) int {
+	preference := func(ending string) int {
+		if i := slices.Index(preferredEndings, ending); i >= 0 {
+			return len(preferredEndings) - i
+		}
+		return 0
+	}
+	data := func(ending string) int {
+		if kindOf[ending] == documentation {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(data(a), data(b)), cmp.Compare(counts[a], counts[b]), cmp.Compare(preference(a), preference(b)), cmp.Compare(a, b))
+}
+
+// ofFormat keeps the files whose names fit a format, or all if none does.
+func ofFormat(names []string, format string) (kept, left []string) {
+	format, _, _ = strings.Cut(format, ":")
+	for _, n := range names {
+		kind := kindOf[endingOf(n)]
+		if kind == format || kind == "json" && format == "jsonl" || kind == documentation && format == "text" {
+			kept = append(kept, n)
+		} else {
+			left = append(left, n)
+		}
+	}
+	if len(kept) == 0 {
+		return names, nil
+	}
+	return kept, left
+}

@@ -1,0 +1,178 @@
+package mamba
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
+)
+
+// GenerationConfigFile is the name of the optional file with a model's settings for generation.
+const GenerationConfigFile = "generation_config.json"
+
+// GenerationConfig is what a model's generation_config.json asks for.
+type GenerationConfig struct {
+	GenerateOptions          // transformers' defaults where the file is silent
+	StopStrings     []string // a text ends with the first of these
+
+	ignored map[string]string // settings that change texts and are not followed
+}
+
+// GenerationConfig returns the model's settings for generation. Without a file they are those of [Model.DefaultGenerate].
+func (m *Model) GenerationConfig() GenerationConfig {
+	if m.generation == nil {
+		c := defaultGeneration()
+		c.EOS = slices.Clone(m.Config.EOSTokenID)
+		return c
+	}
+	c := *m.generation
+	if c.EOS == nil {
+		c.EOS = m.Config.EOSTokenID
+	}
+	c.EOS, c.Suppress, c.StopStrings = slices.Clone(c.EOS), slices.Clone(c.Suppress), slices.Clone(c.StopStrings)
+	return c
+}
+
+// DefaultGenerate returns the options that the model's generation_config.json asks for, see [Model.GenerationConfig];
+// without that file greedy decoding of 50 tokens. It ends at the eos ids of that file, else of config.json.
+func (m *Model) DefaultGenerate() GenerateOptions { return m.GenerationConfig().GenerateOptions }
+
+func defaultGeneration() GenerationConfig {
+	return GenerationConfig{GenerateOptions: GenerateOptions{
+		MaxNewTokens: 50, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1, RepetitionPenalty: 1, NumBeams: 1, LengthPenalty: 1,
+	}}
+}
+
+// Ignored lists settings of the file, such as "guidance_scale 1.5", that transformers would heed with these options and
+// that are not followed here.
+func (c GenerationConfig) Ignored(o GenerateOptions) (list []string) {
+	for _, key := range slices.Sorted(maps.Keys(c.ignored)) {
+		switch {
+		case onlySampling[key] && !o.DoSample, key == "renormalize_logits" && o.NumBeams == 1:
+		default:
+			list = append(list, key+" "+c.ignored[key])
+		}
+	}
+	return list
+}
+
+// Settings that are not followed and matter to some texts only, or never.
+var (
+	onlySampling = map[string]bool{"epsilon_cutoff": true, "eta_cutoff": true, "top_h": true}
+	harmless     = map[string]bool{
+		"_commit_hash": true, "_from_model_config": true, "transformers_version": true, "trust_remote_code": true,
+		"bos_token_id": true, "pad_token_id": true, "decoder_start_token_id": true, "remove_invalid_values": true,
+		"use_cache": true, "cache_implementation": true, "cache_config": true, "max_cache_len": true, "return_legacy_cache": true,
+		"output_attentions": true, "output_hidden_states": true, "output_scores": true, "output_logits": true, "return_dict_in_generate": true,
+		"is_assistant": true, "num_assistant_tokens": true, "num_assistant_tokens_schedule": true, "assistant_confidence_threshold": true,
+		"assistant_early_exit": true, "assistant_lookbehind": true, "target_lookbehind": true, "prompt_lookup_num_tokens": true,
+		"max_matching_ngram_size": true, "speculation_type": true, "use_mtp": true,
+		"compile_config": true, "disable_compile": true, "low_memory": true, "prefill_chunk_size": true, "continuous_batching_config": true,
+	}
+	// neutral lists the values that switch a setting off, in addition to null, false, 0 and nothing.
+	neutral = map[string]string{"num_return_sequences": "1", "num_beam_groups": "1", "guidance_scale": "1", "encoder_repetition_penalty": "1"}
+)
+
+// loadGeneration reads the file in a model directory; nil if there is none.
+func loadGeneration(dir string) (*GenerationConfig, error) {
+	path := filepath.Join(dir, GenerationConfigFile)
+	var raw map[string]json.RawMessage
+	err := pyjson.ReadFile(path, inputfile.MaxConfig, &raw)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mamba: %w", err)
+	}
+	c := defaultGeneration()
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		if err := c.read(key, raw[key]); err != nil {
+			return nil, fmt.Errorf("mamba: %s: %s: %w, got %s", path, key, err, shorten(raw[key]))
+		}
+	}
+	if given(raw["max_new_tokens"]) {
+		c.MaxLength = 0
+	}
+	if given(raw["min_new_tokens"]) {
+		c.MinLength = 0
+	}
+	return &c, nil
+}
+
+func given(b json.RawMessage) bool { return len(b) > 0 && string(b) != "null" }
+
+// read takes over one setting.
+func (c *GenerationConfig) read(key string, b json.RawMessage) error {
+	if !given(b) {
+		return nil
+	}
+	whole := map[string]*int{
+		"max_new_tokens": &c.MaxNewTokens, "max_length": &c.MaxLength, "min_new_tokens": &c.MinNewTokens, "min_length": &c.MinLength,
+		"top_k": &c.TopK, "no_repeat_ngram_size": &c.NoRepeatNGramSize, "num_beams": &c.NumBeams,
+	}
+	numbers := map[string]*float64{
+		"temperature": &c.Temperature, "top_p": &c.TopP, "min_p": &c.MinP, "typical_p": &c.TypicalP,
+		"repetition_penalty": &c.RepetitionPenalty, "length_penalty": &c.LengthPenalty,
+	}
+	switch {
+	case whole[key] != nil:
+		x := 0.0
+		if json.Unmarshal(b, &x) != nil || x != math.Trunc(x) || math.Abs(x) > math.MaxInt32 {
+			return errors.New("want a whole number")
+		}
+		*whole[key] = int(x)
+	case numbers[key] != nil:
+		if json.Unmarshal(b, numbers[key]) != nil {
+			return errors.New("want a number")
+		}
+	case key == "do_sample":
+		if json.Unmarshal(b, &c.DoSample) != nil {
+			return errors.New("want true or false")
+		}
+	case key == "early_stopping":
+		stopping, ok := map[string]EarlyStopping{"false": StopUnlikely, "true": StopFirst, `"never"`: StopNever}[string(b)]
+		if !ok {
+			return errors.New(`want true, false or "never"`)
+		}
+		c.EarlyStopping = stopping
+	case key == "eos_token_id", key == "suppress_tokens":
+		var ids TokenIDs
+		if ids.parse(b) != nil {
+			return errors.New("want a whole number, a list of them or null")
+		}
+		if key == "eos_token_id" {
+			c.EOS = ids
+		} else {
+			c.Suppress = ids
+		}
+	case key == "stop_strings":
+		var one string
+		if json.Unmarshal(b, &one) == nil {
+			c.StopStrings = []string{one}
+		} else if json.Unmarshal(b, &c.StopStrings) != nil {
+			return errors.New("want a text or a list of them")
+		}
+	case !harmless[key] && !isNeutral(key, b):
+		if c.ignored == nil {
+			c.ignored = map[string]string{}
+		}
+		c.ignored[key] = shorten(b)
+	}
+	return nil
+}
+
+// isNeutral reports whether a value switches its setting off.
+func isNeutral(key string, b json.RawMessage) bool {
+	var x float64
+	if json.Unmarshal(b, &x) == nil {
+		return x == 0 || fmt.Sprint(x) == neutral[key]
+	}
+	return slices.Contains([]string{"false", `""`, "[]", "{}"}, string(b))
+}

@@ -1,0 +1,66 @@
+package weights
+
+import (
+	"fmt"
+	"io"
+)
+
+// grown returns a matrix with more rows, which are the mean of the old ones.
+func (x Tensor) grown(rows int) (Tensor, error) {
+	if len(x.Shape) != 2 || rows < x.Shape[0] {
+		return Tensor{}, fmt.Errorf("weights: tensor %s: shape %v cannot grow to %d rows", x.Name, x.Shape, rows)
+	}
+	width := x.Shape[1]
+	sums, at := make([]float64, width), 0
+	err := x.Pieces(func(v []float32) {
+		for _, f := range v {
+			sums[at%width] += float64(f)
+			at++
+		}
+	})
+	if err != nil {
+		return Tensor{}, err
+	}
+	mean := make([]float32, width)
+	for i, sum := range sums {
+		mean[i] = float32(sum / float64(x.Shape[0]))
+	}
+	y := x
+	y.Shape, y.offset = []int{rows, width}, 0
+	y.data = grownData{x.data, x.offset, x.bytes(), encodeFloat32s(mean, x.DType)}
+	return y, nil
+}
+
+// grownData is a tensor's data with one row after it, again and again.
+type grownData struct {
+	of     io.ReaderAt
+	offset int64
+	size   int64
+	row    []byte
+}
+
+func (g grownData) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < g.size {
+		old := p[:min(int64(len(p)), g.size-off)]
+		if n, err = g.of.ReadAt(old, g.offset+off); n < len(old) {
+			return n, err
+		}
+	}
+	for n < len(p) {
+		n += copy(p[n:], g.row[(off+int64(n)-g.size)%int64(len(g.row)):])
+	}
+	return n, nil
+}
+
+// Grow gives matrices of the checkpoint more rows. The new ones are the mean of the old ones: what transformers makes of a
+// table that it resizes, without the tiny noise that it adds. The files stay as they are.
+func (r *Reader) Grow(rows int, names ...string) error {
+	for _, name := range names {
+		x, err := r.byName[name].grown(rows)
+		if err != nil {
+			return err
+		}
+		r.byName[name] = x
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"mambatrain/data/source"
+	"mambatrain/internal/fault"
+)
+
+// promptColumn is the column of texts to continue.
+const promptColumn = "prompt"
+
+// ReadPrompts reads texts to continue from a file: the column prompt of JSON, JSON lines, CSV, Parquet and Arrow, else what
+// [ParsePrompts] finds.
+func ReadPrompts(ctx context.Context, path string, c source.Config) ([]string, error) {
+	switch filepath.Ext(strings.TrimSuffix(strings.ToLower(path), ".gz")) {
+	case ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".ipc":
+	default:
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.NotFound("prompts %s: no such file", path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		prompts, err := ParsePrompts(b)
+		if err != nil {
+			return nil, fmt.Errorf("prompts %s: %w", path, err)
+		}
+		return prompts, nil
+	}
+	var prompts []string
+	for row, err := range source.Rows(ctx, Sources{{Path: path, Weight: 1}}, c) {
+		if err != nil {
+			return nil, err
+		}
+		text, err := promptOf(row)
+		if err != nil {
+			return nil, fmt.Errorf("prompts %s: row %d: %w", path, len(prompts), err)
+		}
+		prompts = append(prompts, text)
+	}
+	if len(prompts) == 0 {
+		return nil, fault.NotFound("prompts %s: no prompts in it", path)
+	}
+	return prompts, nil
+}
+
+// ParsePrompts reads texts to continue, one a line; an empty line is an empty prompt. If the first line is a JSON object
+// with a prompt, all must be.
+func ParsePrompts(b []byte) (prompts []string, err error) {
+	b = bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))
+	number, rows := 0, false
+	for line := range bytes.Lines(b) {
+		number++
+		if line = bytes.TrimRight(line, "\r\n"); !utf8.Valid(line) {
+			return nil, fmt.Errorf("line %d: is not UTF-8", number)
+		}
+		text := string(line)
+		var row map[string]any
+		switch {
+		case number == 1 && bytes.HasPrefix(line, []byte("{")):
+			if json.Unmarshal(line, &row) == nil {
+				_, rows = row[promptColumn].(string)
+			}
+		case rows:
+			if strings.TrimSpace(text) == "" {
+				continue
+			}
+			if err := json.Unmarshal(line, &row); err != nil {
+				return nil, fmt.Errorf("line %d: want an object with a prompt, as in line 1: %w", number, err)
+			}
+		}
+		if rows {
+			if text, err = promptOf(row); err != nil {
+				return nil, fmt.Errorf("line %d: %w", number, err)
+			}
+		}
+		prompts = append(prompts, text)
+	}
+	if len(prompts) == 0 {
+		return nil, fault.NotFound("no prompts in it")
+	}
+	return prompts, nil
+}
+
+// promptOf returns the prompt of a row.
+func promptOf(row map[string]any) (string, error) {
+	value, ok := row[promptColumn]
+	text, isText := value.(string)
+	switch {
+	case !ok:
+		return "", fault.NotFound("no column %q, only %s", promptColumn, strings.Join(slices.Sorted(maps.Keys(row)), ", "))
+	case !isText:
+		return "", fmt.Errorf("%s: want a text, got %v", promptColumn, value)
+	}
+	return text, nil
+}

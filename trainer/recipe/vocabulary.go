@@ -1,0 +1,78 @@
+package recipe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/fault"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+)
+
+// vocabularyFor returns the number of rows that table and head need: those of sizes, those that an adapter was trained with,
+// and, with resize_embeddings, one for each id of the tokenizer. d and t may be nil.
+func (c *Config) vocabularyFor(sizes mamba.Config, d *lora.Directory, t *tokenizer.Tokenizer) (int, error) {
+	rows := sizes.VocabSize
+	if d != nil {
+		rows = max(rows, d.VocabSize)
+	}
+	if !c.ResizeEmbeddings {
+		return rows, nil
+	}
+	if t == nil {
+		return 0, fault.Fault{Path: "resize_embeddings", Problem: fmt.Sprintf("model %s has no tokenizer.json, whose size the model is to have", c.Model)}
+	}
+	return max(rows, t.VocabSize()), nil
+}
+
+// Sizes returns the sizes of the run's model, as the package's function Sizes finds them, with the rows that resize_embeddings
+// adds.
+func (c *Config) Sizes() (mamba.Config, error) {
+	sizes, err := Sizes(c.Model)
+	if err != nil || !c.ResizeEmbeddings {
+		return sizes, err
+	}
+	dir, cached := cachedModel(c.Model)
+	if has(c.Model, mamba.ConfigFile) || !cached {
+		dir = c.Model
+	}
+	t, err := openTokenizer(dir)
+	if err != nil {
+		return sizes, err
+	}
+	sizes.VocabSize, err = c.vocabularyFor(sizes, nil, t)
+	return sizes, err
+}
+
+// CheckVocabulary returns an error that says what to do if a tokenizer has ids for which a model has no row.
+func CheckVocabulary(t *tokenizer.Tokenizer, rows int) error {
+	if t.VocabSize() <= rows {
+		return nil
+	}
+	return fmt.Errorf("the tokenizer has %d ids, the model's table %d rows%s", t.VocabSize(), rows, wayOut(t, rows))
+}
+
+// wayOut says how a model gets a row for each id of its tokenizer; "" if it has them.
+func wayOut(t *tokenizer.Tokenizer, rows int) string {
+	if t == nil || t.VocabSize() <= rows {
+		return ""
+	}
+	return fmt.Sprintf("; training with resize_embeddings: true makes rows for all %d ids of the tokenizer", t.VocabSize())
+}
+
+// growTables gives the table and the head in a base's files as many rows as its adapters were trained with.
+func growTables(base *weights.Reader, vocab, rows int) error {
+	if rows <= vocab {
+		return nil
+	}
+	names := slices.DeleteFunc(slices.Clone(base.Names()), func(name string) bool {
+		x, _ := base.Tensor(name)
+		module := strings.TrimSuffix(name, ".weight")
+		isTable := strings.HasSuffix(module, "embeddings") || strings.HasSuffix(module, "embedding") || strings.HasSuffix(module, "lm_head")
+		return !isTable || len(x.Shape) != 2 || x.Shape[0] != vocab
+	})
+	return base.Grow(rows, names...)
+}
