@@ -39,7 +39,6 @@ var offered = map[string]string{
 	"data/tokenizer/jinja.Tuple": "a value that templates make",
 	"internal/pyjson.Float":      "a number that may be infinite",
 	"mamba.Block.Forward":        "models built of blocks",
-	"mamba.Mixer.Forward":        "models built of blocks",
 	"mamba.Model.ForwardEmbeds":  "inputs that are no token ids",
 	"mamba.NoToken":              "a value of the token ids in Config",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",

@@ -60,13 +60,13 @@ func ExampleAdapter_Disable() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	fmt.Println("adapted:", m.Layers[0].Mixer.(*mamba.Mamba1).InProj.LowRank != nil)
 	a.Disable()
-	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	fmt.Println("adapted:", m.Layers[0].Mixer.(*mamba.Mamba1).InProj.LowRank != nil)
 	if err := a.Enable(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("adapted:", m.Layers[0].Mixer.InProj.LowRank != nil)
+	fmt.Println("adapted:", m.Layers[0].Mixer.(*mamba.Mamba1).InProj.LowRank != nil)
 	// Output:
 	// adapted: true
 	// adapted: false

@@ -387,7 +387,7 @@ func TestSavedTablesAndHeads(t *testing.T) {
 func TestAdapterOnParameter(t *testing.T) {
 	base := filepath.Join("testdata", "models", "base")
 	m := load(t, base)
-	a := m.Layers[0].Mixer.ALog
+	a := m.Layers[0].Mixer.(*mamba.Mamba1).ALog
 	e, n, r := a.Shape()[0], a.Shape()[1], 2
 	rng := rand.New(rand.NewPCG(1, 7))
 	values := func(n int) []float32 {

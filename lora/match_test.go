@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"mambatrain/lora"
+	"mambatrain/mamba"
 )
 
 // Names choose the modules that they choose in PEFT.
@@ -80,7 +81,7 @@ func TestRowGroups(t *testing.T) {
 		if _, err := lora.Inject(m, config, rand.New(rand.NewPCG(1, 1))); err != nil {
 			t.Fatal(err)
 		}
-		a := m.Layers[0].Mixer.XProj.LowRank
+		a := m.Layers[0].Mixer.(*mamba.Mamba1).XProj.LowRank
 		if a.From != bounds[c.from] || a.To != bounds[c.to] {
 			t.Errorf("%v: rows %d to %d, want %d to %d", c.names, a.From, a.To, bounds[c.from], bounds[c.to])
 		}

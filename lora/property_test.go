@@ -333,7 +333,7 @@ func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 8))
 	m, c := tiny(t, r), lora.Default()
 	c.TargetModules.Names, c.UseDora = []string{"in_proj", "embeddings"}, true
-	in := m.Layers[0].Mixer.InProj.Weight
+	in := m.Layers[0].Mixer.(*mamba.Mamba1).InProj.Weight
 	clear(in.Float32s()[:in.Shape()[1]])
 	table := m.Embeddings.Weight
 	for i := 0; i < table.Size(); i += table.Shape()[1] {

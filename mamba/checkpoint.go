@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
 	"mambatrain/mamba/torchfile"
 	"mambatrain/nn/weights"
@@ -118,7 +117,7 @@ func torchCheckpoint(r *torchfile.Reader) checkpoint {
 func match(c *Config, t checkpoint) (map[string]string, error) {
 	var faults fault.List
 	found, used := map[string]string{}, map[string]bool{}
-	find := func(name string, shape ...int) *ag.Param {
+	find := func(name string, shape []int) {
 		x, ok := t.lookup(name)
 		used[x.name] = true
 		switch {
@@ -132,12 +131,13 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
 		found[name] = x.name
-		return nil
 	}
 	if err := t.settleHead(c, used); err != nil {
 		return nil, err
 	}
-	build(*c, find)
+	for _, want := range layout(*c) {
+		find(want.name, want.shape)
+	}
 	for _, name := range t.names {
 		if !used[name] {
 			x, _ := t.tensor(name)

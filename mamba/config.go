@@ -12,6 +12,8 @@ import (
 	"sort"
 	"strings"
 
+	"gorgonia.org/tensor"
+
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
@@ -26,9 +28,12 @@ const ConfigFile = "config.json"
 // NoToken stands for a token id that a configuration leaves null.
 const NoToken = -1
 
-// Config is a model's config.json: the fields of transformers' MambaConfig under their names there. Keys it does not
-// know are kept from load to save. [Default] says what absent keys mean.
+// Config is a model's config.json: the fields of transformers' configurations under their names there. Which of them a file
+// has depends on ModelType. Keys it does not know are kept from load to save. [Default] returns what absent keys mean in
+// Mamba-1.
 type Config struct {
+	ModelType string // mamba, …
+
 	VocabSize        int // v, rows of the embedding table; ids without a token pad it to a round number
 	HiddenSize       int // m
 	NumHiddenLayers  int
@@ -44,6 +49,9 @@ type Config struct {
 	// ResidualInFP32 changes nothing here, where the residual stream is float32 throughout.
 	ResidualInFP32    bool
 	TieWordEmbeddings bool // the head is the embedding table
+
+	// MixerRMSEps is the epsilon of FalconMamba's norms of Δ, B and C.
+	MixerRMSEps float64
 
 	// How a model is initialised; see [New].
 	InitializerRange       float64
@@ -71,20 +79,15 @@ type Config struct {
 // TokenIDs is null, one id or a list of ids in JSON.
 type TokenIDs []int
 
-// Default returns transformers' defaults, which stand for keys that a file leaves out.
+// Default returns transformers' defaults for Mamba-1, which apply to keys that a file leaves out.
 func Default() Config {
-	return Config{
-		VocabSize: 50280, HiddenSize: 768, NumHiddenLayers: 32, StateSize: 16, Expand: 2, IntermediateSize: 1536,
-		ConvKernel: 4, TimeStepRank: 48, UseConvBias: true, HiddenAct: "silu", LayerNormEpsilon: 1e-5,
-		ResidualInFP32: true, TieWordEmbeddings: true,
-		InitializerRange: 0.1, TimeStepScale: 1, TimeStepMin: 0.001, TimeStepMax: 0.1, TimeStepInitScheme: "random",
-		TimeStepFloor: 1e-4, EOSTokenID: TokenIDs{0},
-		UseCache: true, UseAssociativeScan: true, DType: "float32", Architectures: []string{"MambaForCausalLM"},
-	}
+	c := mamba1Defaults()
+	c.derive()
+	return c
 }
 
 // LoadConfig reads config.json from a model directory, or the file that path names. All faults are reported together.
-// A model that is not Mamba-1 is refused by name.
+// A model of another family is refused by name.
 func LoadConfig(path string) (Config, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, ConfigFile)
@@ -110,13 +113,17 @@ func parseConfig(b []byte) (Config, error) {
 	if raw == nil {
 		return Config{}, errors.New("want an object, got null")
 	}
-	if err := refuse(raw); err != nil {
+	if err := refuseQuantized(raw); err != nil {
 		return Config{}, err
 	}
 	if _, named := raw["hidden_size"]; !named && raw["d_model"] != nil {
 		return parseOriginal(raw)
 	}
-	c := Default()
+	f, err := named(raw)
+	if err != nil {
+		return Config{}, err
+	}
+	c := f.defaults()
 	faults := c.read(raw)
 	if len(faults) == 0 {
 		faults = c.faults()
@@ -135,6 +142,7 @@ func fileError(faults fault.List) error {
 
 // read takes every known key out of raw and keeps the rest.
 func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
+	c.DType = ""
 	if isAuto(raw["time_step_rank"]) {
 		raw["time_step_rank"] = json.RawMessage("0")
 	}
@@ -142,7 +150,11 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 		raw["dtype"] = raw["torch_dtype"]
 	}
 	delete(raw, "torch_dtype")
-	c.TimeStepRank, c.IntermediateSize, c.DType = 0, 0, ""
+	for old, name := range c.family().aliases {
+		if _, ok := raw[old]; ok {
+			raw[name] = raw[old]
+		}
+	}
 	for _, f := range c.fields() {
 		b, ok := raw[f.name]
 		delete(raw, f.name)
@@ -153,9 +165,8 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 			faults.Add(f.name, "%s", problem)
 		}
 	}
-	for _, name := range []string{"model_type", "transformers_version"} {
-		delete(raw, name)
-	}
+	delete(raw, "model_type")
+	delete(raw, "transformers_version")
 	if len(raw) > 0 {
 		c.Extra = raw
 	}
@@ -165,9 +176,7 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 
 // derive sets the sizes that follow from others where the file leaves them out.
 func (c *Config) derive() {
-	if c.IntermediateSize == 0 {
-		c.IntermediateSize = int(c.Expand * float64(c.HiddenSize))
-	}
+	c.family().derive(c)
 	if c.TimeStepRank == 0 {
 		c.TimeStepRank = (c.HiddenSize + 15) / 16
 	}
@@ -178,17 +187,19 @@ func isAuto(b json.RawMessage) bool {
 	return json.Unmarshal(b, &s) == nil && s == "auto"
 }
 
-// refuse names what a configuration is for if it is not Mamba-1 in plain weights.
-func refuse(raw map[string]json.RawMessage) error {
-	var kind string
+// named returns the family that a configuration names; Mamba-1 if it names none.
+func named(raw map[string]json.RawMessage) (*family, error) {
+	kind := Default().ModelType
 	if b, ok := raw["model_type"]; ok {
 		if err := json.Unmarshal(b, &kind); err != nil {
-			return fmt.Errorf("model_type: want a string, got %s", shorten(b))
-		}
-		if kind != "mamba" {
-			return fmt.Errorf("model_type: %q is another model; this program runs Mamba-1 (model_type \"mamba\")", kind)
+			return nil, fmt.Errorf("model_type: want a string, got %s", shorten(b))
 		}
 	}
+	return familyOf(kind)
+}
+
+// refuseQuantized names the method if the weights are not plain.
+func refuseQuantized(raw map[string]json.RawMessage) error {
 	b, ok := raw["quantization_config"]
 	if !ok || string(b) == "null" {
 		return nil
@@ -212,7 +223,7 @@ type tokenID int
 
 // fields is the one list of known keys, for reading and for writing.
 func (c *Config) fields() []field {
-	return []field{
+	return append(c.family().fields(c), []field{
 		{"architectures", &c.Architectures},
 		{"bos_token_id", (*tokenID)(&c.BOSTokenID)},
 		{"conv_kernel", &c.ConvKernel},
@@ -231,18 +242,14 @@ func (c *Config) fields() []field {
 		{"state_size", &c.StateSize},
 		{"tie_word_embeddings", &c.TieWordEmbeddings},
 		{"time_step_floor", &c.TimeStepFloor},
-		{"time_step_init_scheme", &c.TimeStepInitScheme},
 		{"time_step_max", &c.TimeStepMax},
 		{"time_step_min", &c.TimeStepMin},
 		{"time_step_rank", &c.TimeStepRank},
-		{"time_step_scale", &c.TimeStepScale},
-		{"use_associative_scan", &c.UseAssociativeScan},
 		{"use_bias", &c.UseBias},
 		{"use_cache", &c.UseCache},
 		{"use_conv_bias", &c.UseConvBias},
-		{"use_mambapy", &c.UseMambapy},
 		{"vocab_size", &c.VocabSize},
-	}
+	}...)
 }
 
 var errNull = errors.New("null")
@@ -347,6 +354,10 @@ const (
 func (c Config) Validate() error { return c.faults().Err() }
 
 func (c Config) faults() (faults fault.List) {
+	f, err := familyOf(c.ModelType)
+	if err != nil {
+		return fault.List{{Problem: err.Error()}}
+	}
 	for _, s := range []struct {
 		name     string
 		got, max int
@@ -360,14 +371,6 @@ func (c Config) faults() (faults fault.List) {
 			faults.Add(s.name, "must be between 1 and %d, got %d", s.max, s.got)
 		}
 	}
-	if len(faults) == 0 {
-		h, d, n, r := c.HiddenSize, c.IntermediateSize, c.StateSize, c.TimeStepRank
-		for _, t := range [][2]int{{c.VocabSize, h}, {2 * d, h}, {r + 2*n, d}, {d, c.ConvKernel}} {
-			if t[0] > maxTensor/t[1] {
-				faults.Add("sizes", "a tensor of %d × %d is larger than any model's", t[0], t[1])
-			}
-		}
-	}
 	if _, ok := activations[c.HiddenAct]; !ok {
 		faults.Add("hidden_act", "want one of %s, got %q", strings.Join(activationNames(), ", "), c.HiddenAct)
 	}
@@ -376,9 +379,6 @@ func (c Config) faults() (faults fault.List) {
 	}
 	if !(c.Expand > 0) {
 		faults.Add("expand", "must be positive, got %v", c.Expand)
-	}
-	if s := c.TimeStepInitScheme; s != "random" && s != "constant" {
-		faults.Add("time_step_init_scheme", "want random or constant, got %q", s)
 	}
 	if !(c.TimeStepMin > 0 && c.TimeStepMax >= c.TimeStepMin) {
 		faults.Add("time_step_min, time_step_max", "want 0 < min ≤ max, got %v and %v", c.TimeStepMin, c.TimeStepMax)
@@ -394,6 +394,22 @@ func (c Config) faults() (faults fault.List) {
 	for _, id := range append(slices.Clone(c.EOSTokenID), c.BOSTokenID, c.PadTokenID) {
 		if id < NoToken || id >= maxSize {
 			faults.Add("token ids", "%d is out of range", id)
+		}
+	}
+	faults = append(faults, f.faults(c)...)
+	if len(faults) == 0 {
+		faults = c.tooLarge()
+	}
+	return faults
+}
+
+// tooLarge names a tensor that is larger than any model's.
+func (c Config) tooLarge() (faults fault.List) {
+	c.NumHiddenLayers = 1
+	for _, t := range layout(c) {
+		rows, width := t.shape[0], tensor.Shape(t.shape[1:]).TotalSize()
+		if rows > maxTensor/width {
+			faults.Add("sizes", "a tensor of %d × %d is larger than any model's", rows, width)
 		}
 	}
 	return faults
@@ -417,7 +433,7 @@ func activationNames() []string {
 
 // MarshalJSON writes the configuration as transformers 5.23 does: known keys and extra ones in one sorted object.
 func (c Config) MarshalJSON() ([]byte, error) {
-	out := map[string]any{"model_type": "mamba", "transformers_version": "5.23.0"}
+	out := map[string]any{"model_type": c.ModelType, "transformers_version": "5.23.0"}
 	for name, raw := range c.Extra {
 		out[name] = raw
 	}

@@ -12,7 +12,7 @@ import (
 // weights in pytorch_model.bin) or a Hugging Face one, whose type and shards o changes. Torch's files, one or several with
 // an index, are read by a reader that can build tensors only and runs nothing. It returns the configuration that was read.
 //
-// What is not Mamba-1, and every tensor that does not fit the configuration, is refused as by [Load].
+// A model of another family, and every tensor that does not fit the configuration, is refused as by [Load].
 func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error) {
 	c, err := LoadConfig(from)
 	if err != nil {
@@ -31,8 +31,10 @@ func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error
 		x, _ := t.tensor(found[tableName])
 		c.DType = x.dtype.TorchName()
 	}
-	err = save(to, c, o, func(name string, shape []int, as weights.DType) weights.Entry {
-		return weights.Entry{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return t.float32s(found[name]) }}
+	tensors := layout(c)
+	err = save(to, c, tensors, o, func(i int, as weights.DType) weights.Entry {
+		name := tensors[i].name
+		return weights.Entry{Name: name, Shape: tensors[i].shape, DType: as, Values: func() (any, error) { return t.float32s(found[name]) }}
 	})
 	if err != nil {
 		return c, fmt.Errorf("mamba: convert: %w", err)

@@ -18,17 +18,15 @@ type Decoder struct {
 	m     *Model
 	chunk int
 	b     buffers
+	pass  Pass
 }
 
-// buffers hold the activations of one chunk; each is (chunk, its width).
+// buffers hold the activations of one chunk outside of the mixers.
 type buffers struct {
-	x, norm, xz, u, dtBC, dt, y kernel.Mat[float32]
-	last, logits                kernel.Mat[float32] // of the rows whose logits are wanted
-	continued                   []int
+	x, norm      kernel.Mat[float32] // (chunk, m)
+	last, logits kernel.Mat[float32] // of the rows whose logits are wanted
+	continued    []int               // the first row of documents that began long ago
 }
-
-// span says that rows [from, to) of a chunk continue a sequence of the state.
-type span struct{ sequence, from, to int }
 
 // NewDecoder returns a decoder for m that computes up to chunk rows at once; 0 means [defaultChunk].
 func (m *Model) NewDecoder(chunk int) *Decoder {
@@ -146,22 +144,16 @@ func (d *Decoder) run(ctx context.Context, s *State, use func(x kernel.Mat[float
 
 // reserve makes the buffers large enough for rows.
 func (d *Decoder) reserve(rows int) {
-	c, b := d.m.Config, &d.b
+	b, width := &d.b, d.m.Config.HiddenSize
 	if rows <= b.x.Rows {
 		return
 	}
-	for _, r := range []struct {
-		m     *kernel.Mat[float32]
-		width int
-	}{
-		{&b.x, c.HiddenSize}, {&b.norm, c.HiddenSize}, {&b.xz, 2 * c.IntermediateSize}, {&b.u, c.IntermediateSize},
-		{&b.dtBC, c.TimeStepRank + 2*c.StateSize}, {&b.dt, c.IntermediateSize}, {&b.y, c.IntermediateSize},
-	} {
-		*r.m = kernel.Dense(kernel.Make[float32](rows*r.width), rows, r.width)
+	for _, m := range []*kernel.Mat[float32]{&b.x, &b.norm} {
+		*m = kernel.Dense(kernel.Make[float32](rows*width), rows, width)
 	}
 	b.continued = make([]int, rows)
 	for t := range b.continued {
-		b.continued[t] = -c.ConvKernel
+		b.continued[t] = -maxKernel
 	}
 }
 
@@ -186,67 +178,14 @@ func (d *Decoder) head(x kernel.Mat[float32]) kernel.Mat[float32] {
 // there; first says for each row where its document begins, counted from the span's first row. after, if not nil, sees
 // the stream behind each block.
 func (d *Decoder) blocks(s *State, spans []span, first []int, x kernel.Mat[float32], after func(layer int)) {
-	norm := d.b.norm.Slice(0, x.Rows, 0, x.Cols)
+	norm, p := d.b.norm.Slice(0, x.Rows, 0, x.Cols), &d.pass
+	p.sequences, p.spans, p.first = s.Sequences(), spans, first
 	for l, b := range d.m.Layers {
 		b.Norm.Apply(norm, x)
-		y := d.mixer(b.Mixer, s, l, spans, first, norm)
-		b.Mixer.OutProj.ApplyTo(x, y)
+		p.begin(norm, x, s.Conv[l], s.SSM[l])
+		b.Mixer.Apply(p)
 		if after != nil {
 			after(l)
 		}
 	}
-}
-
-// mixer computes [Mixer.Forward] up to out_proj for the rows of x; the result lies in the decoder's buffers.
-func (d *Decoder) mixer(m *Mixer, s *State, l int, spans []span, first []int, x kernel.Mat[float32]) kernel.Mat[float32] {
-	c, rows := d.m.Config, x.Rows
-	top := func(b kernel.Mat[float32]) kernel.Mat[float32] { return b.Slice(0, rows, 0, b.Cols) }
-	xz, u, dtBC, dt, y := top(d.b.xz), top(d.b.u), top(d.b.dtBC), top(d.b.dt), top(d.b.y)
-	in, r, n := c.IntermediateSize, c.TimeStepRank, c.StateSize
-
-	m.InProj.Apply(xz, x)
-	conv, branch := m.Conv1d.Kernel(), xz.Slice(0, rows, 0, in)
-	steps := oneRowEach(s, spans, first)
-	if steps {
-		conv.Step(u, branch, s.Conv[l])
-	} else {
-		for _, p := range spans {
-			part, taps := branch.Slice(p.from, p.to, 0, in), s.part(s.Conv[l], p.sequence)
-			conv.Forward(u.Slice(p.from, p.to, 0, in), part, first[p.from:p.to], taps)
-			conv.Tail(taps, part, first[p.from:p.to], taps)
-		}
-	}
-
-	m.XProj.Apply(dtBC, u)
-	m.DTProj.Apply(dt, dtBC.Slice(0, rows, 0, r))
-	scan := kernel.Scan[float32]{ALog: m.ALog.Float32s(), D: m.D.Float32s()}
-	view := func(from, to int) *kernel.Scan[float32] {
-		scan.U, scan.DT, scan.Z = u.Slice(from, to, 0, in), dt.Slice(from, to, 0, in), xz.Slice(from, to, in, 2*in)
-		scan.B, scan.C = dtBC.Slice(from, to, r, r+n), dtBC.Slice(from, to, r+n, r+2*n)
-		return &scan
-	}
-	if steps {
-		view(0, rows).Step(y, s.SSM[l])
-		return y
-	}
-	for _, p := range spans {
-		h := s.part(s.SSM[l], p.sequence)
-		k := view(p.from, p.to)
-		k.First, k.H0 = first[p.from:p.to], h
-		k.Forward(y.Slice(p.from, p.to, 0, in), nil, h)
-	}
-	return y
-}
-
-// oneRowEach says whether the chunk is one more row for every sequence in order, which the kernels do for all at once.
-func oneRowEach(s *State, spans []span, first []int) bool {
-	if len(first) != s.Sequences() || len(spans) != len(first) {
-		return false
-	}
-	for i, p := range spans {
-		if p.sequence != i || p.to-p.from != 1 || first[i] >= 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -127,14 +127,19 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	return out, b.run(ctx)
 }
 
-// GenerateMemory returns about how many bytes [Model.Generate] takes for so many prompts beyond the model itself, which c
-// describes: states, logits and candidates.
-func GenerateMemory(c Config, prompts int, o GenerateOptions) int64 {
+// GenerateMemory returns about how many bytes [Model.Generate] takes for so many prompts beyond the model itself: states,
+// logits and candidates.
+func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 	const float32Bytes, candidateBytes = 4, 24
-	d, v := float64(c.IntermediateSize), float64(c.VocabSize)
-	state := float32Bytes * float64(c.NumHiddenLayers) * d * float64(c.ConvKernel-1+c.StateSize)
-	chunk := float32Bytes * defaultChunk * (2*float64(c.HiddenSize) + 6*d + float64(c.TimeStepRank+2*c.StateSize))
-	bytes := chunk + float64(prompts)*(2*state+float32Bytes*v) // the active ones are copied when others are finished
+	v, state := float64(m.Config.VocabSize), float64(m.StateBytes())
+	width := 0 // of the activations, which are what the projections read and write
+	if len(m.Layers) > 0 {
+		for _, s := range m.Layers[0].Mixer.Slots() {
+			width += s.Linear.In() + s.Linear.Out()
+		}
+	}
+	bytes := float32Bytes*defaultChunk*float64(width) +
+		float64(prompts)*(2*state+float32Bytes*v) // the active ones are copied when others are finished
 	if beams := float64(o.NumBeams); beams > 1 {
 		bytes += beams * (3*state + float32Bytes*v + 2*candidateBytes*min(2*beams, v))
 	}

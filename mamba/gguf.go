@@ -6,10 +6,8 @@ import (
 	"math"
 	"strings"
 
-	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
-	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
 	"mambatrain/nn/weights"
 )
@@ -75,7 +73,8 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err != nil {
 		return 0, err
 	}
-	if err := ggufFits(c); err != nil {
+	arch, err := ggufArchitectureOf(c)
+	if err != nil {
 		return 0, err
 	}
 	t, err := openCheckpoint(ctx, from)
@@ -88,7 +87,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 		return 0, err
 	}
 	g := &ggufModel{}
-	g.describe(c, o)
+	g.describe(c, arch, o)
 	if err := g.tokenizer(from, c, o.Added); err != nil {
 		return 0, err
 	}
@@ -96,30 +95,37 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
-// ggufFits says what of the model llama.cpp has no place for.
-func ggufFits(c Config) error {
-	var faults fault.List
-	if c.IntermediateSize != 2*c.HiddenSize {
-		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
+// ggufArchitecture is how llama.cpp describes models of a family.
+type ggufArchitecture struct {
+	name string
+	keys []ggufKey // after those that every architecture has
+}
+
+// ggufKey is a key after the architecture's name, with its value.
+type ggufKey struct {
+	name  string
+	value any
+}
+
+// ggufArchitectureOf returns an error with what of the model llama.cpp has no place for.
+func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
+	f := c.family()
+	if f.gguf == nil {
+		return ggufArchitecture{}, fmt.Errorf("mamba: gguf: model_type %s cannot be exported", c.ModelType)
 	}
-	if c.UseBias {
-		faults.Add("use_bias", "llama.cpp's Mamba has no biases on in_proj and out_proj")
-	}
-	if activations[c.HiddenAct] != kernel.SiLU {
-		faults.Add("hidden_act", "llama.cpp's Mamba has silu only, got %s", c.HiddenAct)
-	}
+	arch, faults := f.gguf(c)
 	if len(faults) > 0 {
-		return fmt.Errorf("mamba: gguf: %s", faults.Report())
+		return arch, fmt.Errorf("mamba: gguf: %s", faults.Report())
 	}
-	return nil
+	return arch, nil
 }
 
 // ggufModel is a model's GGUF file.
 type ggufModel struct{ gguf.Writer }
 
 // describe sets the keys that llama.cpp's loader reads.
-func (g *ggufModel) describe(c Config, o GGUFOptions) {
-	g.Set("general.architecture", "mamba")
+func (g *ggufModel) describe(c Config, arch ggufArchitecture, o GGUFOptions) {
+	g.Set("general.architecture", arch.name)
 	g.Set("general.type", "model")
 	if o.Name != "" {
 		g.Set("general.name", o.Name)
@@ -136,17 +142,19 @@ func (g *ggufModel) describe(c Config, o GGUFOptions) {
 		{"feed_forward_length", 0}, {"attention.head_count", 0}, // there are none; the loader wants them said
 		{"block_count", c.NumHiddenLayers},
 		{"ssm.conv_kernel", c.ConvKernel}, {"ssm.inner_size", c.IntermediateSize},
-		{"ssm.state_size", c.StateSize}, {"ssm.time_step_rank", c.TimeStepRank},
+		{"ssm.state_size", c.StateSize},
 	} {
-		g.Set("mamba."+k.key, uint32(k.value))
+		g.Set(arch.name+"."+k.key, uint32(k.value))
 	}
-	g.Set("mamba.attention.layer_norm_rms_epsilon", float32(c.LayerNormEpsilon))
-	g.Set("mamba.ssm.dt_b_c_rms", false)
+	for _, k := range arch.keys {
+		g.Set(arch.name+"."+k.name, k.value)
+	}
 }
 
 // layout lists the tensors in checkpoint order.
 func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]float32, error)) {
-	build(c, func(name string, shape ...int) *ag.Param {
+	for _, x := range layout(c) {
+		name, shape := x.name, x.shape
 		t := gguf.Tensor{Name: gguf.TensorName(name), Type: gguf.F32}
 		values := func() ([]float32, error) { return read(name) }
 		for i := len(shape) - 1; i >= 0; i-- {
@@ -170,8 +178,7 @@ func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]fl
 			}
 			return v, err
 		})
-		return nil
-	})
+	}
 	if c.UseConvBias {
 		return
 	}

@@ -95,7 +95,7 @@ func TestGGUF(t *testing.T) {
 func TestGGUFTypes(t *testing.T) {
 	m := loadGolden(t, "base/model")
 	table := m.Embeddings.Weight.Float32s()
-	a := m.Layers[1].Mixer.ALog.Float32s()
+	a := m.Layers[1].Mixer.(*Mamba1).ALog.Float32s()
 	for as, rel := range map[GGUFType]float64{GGUFF32: 0, GGUFF16: 1.0 / 2048, GGUFBF16: 1.0 / 256, GGUFQ8: 1.0 / 254} {
 		r := readGGUF(t, exported(t, as))
 		top := 0.0

@@ -42,12 +42,11 @@ func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
 	in.table(m.Embeddings.Weight)
 	for _, b := range m.Layers {
 		nn.Constant(b.Norm.Weight, 1)
-		in.mixer(b.Mixer)
+		b.Mixer.(ownMixer).initialize(&in)
 	}
 	nn.Constant(m.NormF.Weight, 1)
 	if !m.Tied() {
 		in.projection(m.Head.Weight)
-		in.finish(m.Head.Weight)
 	}
 	return m, nil
 }
@@ -105,54 +104,40 @@ func (in *initializer) table(p *ag.Param) {
 	in.finish(p)
 }
 
-// projection initialises in_proj, x_proj and an untied head; their biases stay zero.
+// projection initialises the projections into a mixer and an untied head; their biases stay zero.
 func (in *initializer) projection(w *ag.Param) {
 	if in.scheme == InitHF {
 		nn.Normal(w, in.c.InitializerRange, in.r)
-		return
-	}
-	nn.FanIn(w, w.Shape()[1], in.r)
-}
-
-func (in *initializer) mixer(m *Mixer) {
-	c := in.c
-	in.projection(m.InProj.Weight)
-	in.finish(m.InProj.Weight)
-	nn.FanIn(m.Conv1d.Weight, c.ConvKernel, in.r)
-	if m.Conv1d.Bias != nil && in.scheme == InitMambaSSM {
-		nn.FanIn(m.Conv1d.Bias, c.ConvKernel, in.r)
-	}
-	in.projection(m.XProj.Weight)
-	in.finish(m.XProj.Weight)
-	in.timeStep(m.DTProj)
-	a := m.ALog.Float32s()
-	for i := range a {
-		a[i] = float32(math.Log(float64(i%c.StateSize + 1)))
-	}
-	nn.Constant(m.D, 1)
-	bound := 1 / math.Sqrt(float64(c.IntermediateSize))
-	if in.scheme == InitMambaSSM || c.RescalePrenormResidual {
-		bound /= math.Sqrt(float64(c.NumHiddenLayers))
-	}
-	nn.Uniform(m.OutProj.Weight, bound, in.r)
-	in.finish(m.OutProj.Weight)
-}
-
-// timeStep makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max at the start.
-func (in *initializer) timeStep(l *nn.Linear) {
-	c := in.c
-	std := c.TimeStepScale / math.Sqrt(float64(c.TimeStepRank))
-	if c.TimeStepInitScheme == "constant" {
-		nn.Constant(l.Weight, std)
 	} else {
-		nn.Uniform(l.Weight, std, in.r)
+		nn.FanIn(w, w.Shape()[1], in.r)
 	}
-	in.finish(l.Weight)
-	low, high := math.Log(c.TimeStepMin), math.Log(c.TimeStepMax)
-	bias := l.Bias.Float32s()
-	for i := range bias {
-		dt := max(math.Exp(low+in.r.Float64()*(high-low)), c.TimeStepFloor)
-		bias[i] = float32(dt + math.Log(-math.Expm1(-dt))) // the inverse of softplus
+	in.finish(w)
+}
+
+func (in *initializer) conv1d(c *nn.Conv1d) {
+	nn.FanIn(c.Weight, in.c.ConvKernel, in.r)
+	if c.Bias != nil && in.scheme == InitMambaSSM {
+		nn.FanIn(c.Bias, in.c.ConvKernel, in.r)
+	}
+}
+
+// outProj initialises the projection back to the residual stream; its bias stays zero.
+func (in *initializer) outProj(w *ag.Param) {
+	bound := 1 / math.Sqrt(float64(in.c.IntermediateSize))
+	if in.scheme == InitMambaSSM || in.c.RescalePrenormResidual {
+		bound /= math.Sqrt(float64(in.c.NumHiddenLayers))
+	}
+	nn.Uniform(w, bound, in.r)
+	in.finish(w)
+}
+
+// timeSteps makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max.
+func (in *initializer) timeSteps(bias *ag.Param) {
+	low, high := math.Log(in.c.TimeStepMin), math.Log(in.c.TimeStepMax)
+	b := bias.Float32s()
+	for i := range b {
+		dt := max(math.Exp(low+in.r.Float64()*(high-low)), in.c.TimeStepFloor)
+		b[i] = float32(dt + math.Log(-math.Expm1(-dt))) // the inverse of softplus
 	}
 }
 

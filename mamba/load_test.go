@@ -248,7 +248,7 @@ func TestInit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := m.Layers[1].Mixer
+		x := m.Layers[1].Mixer.(*Mamba1)
 		for what, p := range map[string]*ag.Param{"in": x.InProj.Weight, "x": x.XProj.Weight, "out": x.OutProj.Weight, "conv": x.Conv1d.Weight, "bias": x.Conv1d.Bias, "dt": x.DTProj.Weight} {
 			want, bounded := wants[what]
 			if got := limit(p); bounded && (got > want || got < 0.9*want) {
@@ -461,7 +461,7 @@ func TestOutline(t *testing.T) {
 		for _, p := range m.Params() {
 			n += p.Size()
 		}
-		if n != 2_768_345_600 || len(m.Slots()) != 2+4*64 || m.Layers[0].Mixer.InProj.Weight.IsBF16() != bf16 {
+		if n != 2_768_345_600 || len(m.Slots()) != 2+4*64 || m.Layers[0].Mixer.(*Mamba1).InProj.Weight.IsBF16() != bf16 {
 			t.Errorf("%d parameters, %d slots", n, len(m.Slots()))
 		}
 	}

@@ -2,7 +2,6 @@ package mamba
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 
 	"gorgonia.org/tensor"
@@ -32,7 +31,6 @@ type Model struct {
 	// NeftuneAlpha is the strength of the noise that graphs add to embeddings while training; 0: none. See [ag.Noise].
 	NeftuneAlpha float64
 
-	params     []*ag.Param
 	generation *GenerationConfig // of generation_config.json; nil: there is none
 	mu         sync.Mutex        // held while weights are packed
 }
@@ -40,32 +38,7 @@ type Model struct {
 // Block is x + mixer(norm(x)).
 type Block struct {
 	Norm  *nn.RMSNorm
-	Mixer *Mixer
-}
-
-// Mixer is the selective state space layer. Gu & Dao 2023, figure 3.
-type Mixer struct {
-	InProj  *nn.Linear // m → 2d: the branch x and its gate z
-	Conv1d  *nn.Conv1d
-	XProj   *nn.Linear // d → r+2n: Δ at low rank, B and C
-	DTProj  *nn.Linear // r → d
-	ALog    *ag.Param  // (d, n): A = −exp(ALog)
-	D       *ag.Param  // (d)
-	OutProj *nn.Linear // d → m
-}
-
-// Forward records the mixer for x (rows, m); the result is (rows, m).
-func (m *Mixer) Forward(x ag.Var) ag.Var {
-	g := x.Graph()
-
-	xz := m.InProj.Forward(x)
-	u := m.Conv1d.Forward(xz)
-
-	dtBC := m.XProj.Forward(u)
-	dt := m.DTProj.Forward(ag.Columns(dtBC, 0, m.DTProj.In()))
-
-	y := ag.SelectiveScan(ag.ScanInput{U: u, DT: dt, X: dtBC, Z: xz, ALog: g.Param(m.ALog), D: g.Param(m.D)})
-	return m.OutProj.Forward(y)
+	Mixer Mixer
 }
 
 // Forward records the block for x (rows, m).
@@ -124,27 +97,27 @@ func (m *Model) Untie() {
 	table := m.Embeddings.Weight
 	table.Unpack()
 	m.Head.Weight = ag.NewParam(headName, table.Value.Clone().(*tensor.Dense))
-	m.params = append(m.params, m.Head.Weight)
 	m.Config.TieWordEmbeddings = false
 }
 
 // Params lists the parameters in checkpoint order. A tied head is not listed twice.
-func (m *Model) Params() []*ag.Param { return slices.Clone(m.params) }
+func (m *Model) Params() []*ag.Param {
+	params := []*ag.Param{m.Embeddings.Weight}
+	for _, b := range m.Layers {
+		params = append(append(params, b.Norm.Weight), b.Mixer.Params()...)
+	}
+	params = append(params, m.NormF.Weight)
+	if !m.Tied() {
+		params = append(params, m.Head.Weight)
+	}
+	return params
+}
 
-// Slots lists the places for adapters in checkpoint order: the table, the four projections of each mixer, the head. The
-// parts of in_proj and x_proj are named as row groups.
+// Slots lists the places for adapters in checkpoint order: the table, those of each mixer, the head.
 func (m *Model) Slots() []nn.Slot {
 	slots := []nn.Slot{{Path: "backbone.embeddings", Embedding: m.Embeddings}}
-	d, n, r := m.Config.IntermediateSize, m.Config.StateSize, m.Config.TimeStepRank
-	in := []nn.RowGroup{{Name: "x", From: 0, To: d}, {Name: "z", From: d, To: 2 * d}}
-	x := []nn.RowGroup{{Name: "dt", From: 0, To: r}, {Name: "B", From: r, To: r + n}, {Name: "C", From: r + n, To: r + 2*n}}
-	for i, b := range m.Layers {
-		path := layerPath(i) + ".mixer."
-		slots = append(slots,
-			nn.Slot{Path: path + "in_proj", Linear: b.Mixer.InProj, Groups: in},
-			nn.Slot{Path: path + "x_proj", Linear: b.Mixer.XProj, Groups: x},
-			nn.Slot{Path: path + "dt_proj", Linear: b.Mixer.DTProj},
-			nn.Slot{Path: path + "out_proj", Linear: b.Mixer.OutProj})
+	for _, b := range m.Layers {
+		slots = append(slots, b.Mixer.Slots()...)
 	}
 	return append(slots, nn.Slot{Path: "lm_head", Linear: m.Head})
 }
@@ -157,16 +130,16 @@ const (
 
 func layerPath(i int) string { return fmt.Sprintf("backbone.layers.%d", i) }
 
-// build lays out the model that c describes. It asks make for each parameter, in checkpoint order: names and shapes are
-// written here only.
+// build makes the model that c describes. It asks make for each parameter, in checkpoint order: names and shapes are
+// written here, and in the files of the families.
 func build(c Config, make func(name string, shape ...int) *ag.Param) *Model {
-	b := &builder{m: &Model{Config: c}, make: make}
-	m, v, h := b.m, c.VocabSize, c.HiddenSize
+	b := &builder{m: &Model{Config: c}, param: make}
+	m, v, h, mixer := b.m, c.VocabSize, c.HiddenSize, c.family().mixer
 	m.Embeddings = &nn.Embedding{Weight: b.param(tableName, v, h)}
 	for i := range c.NumHiddenLayers {
 		path := layerPath(i)
 		norm := &nn.RMSNorm{Weight: b.param(path+".norm.weight", h), Eps: c.LayerNormEpsilon}
-		m.Layers = append(m.Layers, &Block{Norm: norm, Mixer: b.mixer(path + ".mixer.")})
+		m.Layers = append(m.Layers, &Block{Norm: norm, Mixer: mixer(b, path+".mixer.")})
 	}
 	m.NormF = &nn.RMSNorm{Weight: b.param("backbone.norm_f.weight", h), Eps: c.LayerNormEpsilon}
 	m.Head = &nn.Linear{Weight: m.Embeddings.Weight}
@@ -176,16 +149,20 @@ func build(c Config, make func(name string, shape ...int) *ag.Param) *Model {
 	return m
 }
 
-// builder makes the layers of a model and lists their parameters.
-type builder struct {
-	m    *Model
-	make func(name string, shape ...int) *ag.Param
+// layout lists the tensors of the model that c describes, in checkpoint order.
+func layout(c Config) []tensorInfo {
+	var list []tensorInfo
+	build(c, func(name string, shape ...int) *ag.Param {
+		list = append(list, tensorInfo{name: name, shape: shape})
+		return nil
+	})
+	return list
 }
 
-func (b *builder) param(name string, shape ...int) *ag.Param {
-	p := b.make(name, shape...)
-	b.m.params = append(b.m.params, p)
-	return p
+// builder makes the layers of a model.
+type builder struct {
+	m     *Model
+	param func(name string, shape ...int) *ag.Param
 }
 
 // linear makes a projection without bias.
@@ -200,21 +177,19 @@ func (b *builder) affine(path string, in, out int) *nn.Linear {
 	return l
 }
 
-func (b *builder) mixer(path string) *Mixer {
+// projection makes one that has a bias if the configuration wants biases.
+func (b *builder) projection(path string, in, out int) *nn.Linear {
+	if b.m.Config.UseBias {
+		return b.affine(path, in, out)
+	}
+	return b.linear(path, in, out)
+}
+
+func (b *builder) conv1d(path string, d, k int) *nn.Conv1d {
 	c := b.m.Config
-	h, d, n, r, k := c.HiddenSize, c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel
-	x := &Mixer{ALog: b.param(path+"A_log", d, n), D: b.param(path+"D", d)}
-	x.Conv1d = &nn.Conv1d{Weight: b.param(path+"conv1d.weight", d, 1, k), Act: activations[c.HiddenAct]}
+	l := &nn.Conv1d{Weight: b.param(path+".weight", d, 1, k), Act: activations[c.HiddenAct]}
 	if c.UseConvBias {
-		x.Conv1d.Bias = b.param(path+"conv1d.bias", d)
+		l.Bias = b.param(path+".bias", d)
 	}
-	project := b.linear
-	if c.UseBias {
-		project = b.affine
-	}
-	x.InProj = project(path+"in_proj", h, 2*d)
-	x.XProj = b.linear(path+"x_proj", d, r+2*n)
-	x.DTProj = b.affine(path+"dt_proj", r, d)
-	x.OutProj = project(path+"out_proj", d, h)
-	return x
+	return l
 }

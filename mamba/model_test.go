@@ -176,7 +176,7 @@ func TestBF16InMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "logits", out.Logits.Data, floats(t, f, "logits"), rounded, rounded)
-	if !m.Embeddings.Weight.IsBF16() || m.Layers[0].Mixer.ALog.IsBF16() {
+	if !m.Embeddings.Weight.IsBF16() || m.Layers[0].Mixer.(*Mamba1).ALog.IsBF16() {
 		t.Error("the table is to be bfloat16, A_log is not")
 	}
 }

@@ -35,14 +35,13 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 
 // largest returns the elements of the largest parameter that may be kept in 16 bits, and of the largest of the others.
 func largest(c Config) (matrix, other int) {
-	build(c, func(name string, shape ...int) *ag.Param {
-		if n := tensor.Shape(shape).TotalSize(); isMatrix(name, shape) {
+	for _, t := range layout(c) {
+		if n := tensor.Shape(t.shape).TotalSize(); isMatrix(t.name, t.shape) {
 			matrix = max(matrix, n)
 		} else {
 			other = max(other, n)
 		}
-		return nil
-	})
+	}
 	return matrix, other
 }
 
@@ -54,15 +53,14 @@ func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
 	}
 	c.VocabSize = max(c.VocabSize, o.VocabSize)
 	const float32Bytes, bfloat16Bytes = 4, 2
-	build(c, func(name string, shape ...int) *ag.Param {
-		n := int64(tensor.Shape(shape).TotalSize())
-		if o.BF16 && isMatrix(name, shape) {
+	for _, t := range layout(c) {
+		n := int64(tensor.Shape(t.shape).TotalSize())
+		if o.BF16 && isMatrix(t.name, t.shape) {
 			all += bfloat16Bytes * n
 		} else {
 			all += float32Bytes * n
 		}
 		one = max(one, float32Bytes*n)
-		return nil
-	})
+	}
 	return all, one, nil
 }

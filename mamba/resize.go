@@ -25,26 +25,21 @@ func (m *Model) Resize(v int) error {
 		}
 		p.Unpack()
 	}
-	m.Embeddings.Weight = m.replace(m.Embeddings.Weight, v)
+	m.Embeddings.Weight = replacement(m.Embeddings.Weight, v)
 	if tied {
 		m.Head.Weight = m.Embeddings.Weight
 	} else {
-		m.Head.Weight = m.replace(m.Head.Weight, v)
+		m.Head.Weight = replacement(m.Head.Weight, v)
 	}
 	m.Config.VocabSize = v
 	return nil
 }
 
-// replace puts a parameter with v rows in the place of p.
-func (m *Model) replace(p *ag.Param, v int) *ag.Param {
+// replacement returns p with v rows.
+func replacement(p *ag.Param, v int) *ag.Param {
 	q := ag.NewParam(p.Name, tensor.New(tensor.WithShape(v, p.Shape()[1]), tensor.WithBacking(resized(p.Float32s(), p.Shape()[1], v))))
 	if p.Trainable() {
 		q.Train() // float32: cannot fail
-	}
-	for i := range m.params {
-		if m.params[i] == p {
-			m.params[i] = q
-		}
 	}
 	return q
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	ag "mambatrain/autograd"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/nn/weights"
 )
@@ -30,15 +29,16 @@ type SaveOptions struct {
 func (m *Model) Save(dir string, o SaveOptions) error {
 	c := m.Config
 	c.TieWordEmbeddings = m.Tied()
-	params := make(map[string]*ag.Param, len(m.params))
-	for _, p := range m.params {
-		params[p.Name] = p
+	params := m.Params()
+	tensors := make([]tensorInfo, len(params))
+	for i, p := range params {
+		tensors[i] = tensorInfo{name: p.Name, shape: p.Shape()}
 	}
-	return save(dir, c, o, func(name string, _ []int, as weights.DType) weights.Entry { return weights.FromParam(params[name], as) })
+	return save(dir, c, tensors, o, func(i int, as weights.DType) weights.Entry { return weights.FromParam(params[i], as) })
 }
 
-// save writes the model that c describes, each tensor as source gives it for its name, shape and type in the file.
-func save(dir string, c Config, o SaveOptions, source func(name string, shape []int, as weights.DType) weights.Entry) error {
+// save writes c and the given tensors, the i-th as source returns it in the type that it has in the file.
+func save(dir string, c Config, tensors []tensorInfo, o SaveOptions, source func(i int, as weights.DType) weights.Entry) error {
 	if o.DType == "" {
 		d, err := weights.ParseDType(orFloat32(c.DType))
 		if err != nil {
@@ -48,14 +48,13 @@ func save(dir string, c Config, o SaveOptions, source func(name string, shape []
 	}
 	c.DType = o.DType.TorchName()
 	var sources []weights.Entry
-	build(c, func(name string, shape ...int) *ag.Param {
+	for i, t := range tensors {
 		as := weights.F32
-		if isMatrix(name, shape) || len(shape) == 3 { // the convolution, which is not sensitive
+		if isMatrix(t.name, t.shape) || len(t.shape) == 3 { // the convolution, which is not sensitive
 			as = o.DType
 		}
-		sources = append(sources, source(name, shape, as))
-		return nil
-	})
+		sources = append(sources, source(i, as))
+	}
 	if o.NotFinite != nil {
 		sources = weights.Watched(sources, o.NotFinite)
 	}

@@ -12,10 +12,11 @@ import (
 // State is all that a model remembers of one or several independent sequences: whatever follows depends on the past
 // through it alone, and its size does not grow with the past. Fields may be read and changed between calls.
 type State struct {
-	// Conv[l] is, for each sequence, the last k−1 inputs of layer l's convolution, oldest first: (sequences, k−1, d).
+	// Conv[l] is, for each sequence, the last k−1 inputs of layer l's convolution, oldest first: (sequences, k−1, channels).
 	// Inputs before the first token are zeros.
 	Conv [][]float32
-	// SSM[l] is, for each sequence, the state h of layer l's scan: (sequences, d, n).
+	// SSM[l] is, for each sequence, the state of layer l's recurrence: h (sequences, d, n) in Mamba-1. [Mixer.StateSize]
+	// is its size.
 	SSM [][]float32
 	// Tokens are the ids of each sequence so far: what has been fed, and behind it what waits to be fed.
 	Tokens [][]int
@@ -25,13 +26,24 @@ type State struct {
 
 // NewState returns the state of sequences that have not begun.
 func (m *Model) NewState(sequences int) *State {
-	c := m.Config
 	s := &State{Tokens: make([][]int, sequences), Fed: make([]int, sequences)}
-	for range m.Layers {
-		s.Conv = append(s.Conv, make([]float32, sequences*(c.ConvKernel-1)*c.IntermediateSize))
-		s.SSM = append(s.SSM, make([]float32, sequences*c.IntermediateSize*c.StateSize))
+	for _, b := range m.Layers {
+		conv, ssm := b.Mixer.StateSize()
+		s.Conv = append(s.Conv, make([]float32, sequences*conv))
+		s.SSM = append(s.SSM, make([]float32, sequences*ssm))
 	}
 	return s
+}
+
+// StateBytes is the memory that the state of one sequence takes.
+func (m *Model) StateBytes() int64 {
+	const float32Bytes = 4
+	n := 0
+	for _, b := range m.Layers {
+		conv, ssm := b.Mixer.StateSize()
+		n += conv + ssm
+	}
+	return float32Bytes * int64(n)
 }
 
 // Sequences is the number of sequences.
@@ -84,16 +96,15 @@ func (s *State) part(all []float32, i int) []float32 {
 
 // fits says why the state cannot be one of m's, nil if it can.
 func (s *State) fits(m *Model) error {
-	want := m.Config
 	n := s.Sequences()
 	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) || len(s.Tokens) != n {
 		return fmt.Errorf("mamba: state: it is of %d layers, the model has %d", len(s.Conv), len(m.Layers))
 	}
 	for l := range s.Conv {
-		conv, ssm := n*(want.ConvKernel-1)*want.IntermediateSize, n*want.IntermediateSize*want.StateSize
-		if len(s.Conv[l]) != conv || len(s.SSM[l]) != ssm {
+		conv, ssm := m.Layers[l].Mixer.StateSize()
+		if len(s.Conv[l]) != n*conv || len(s.SSM[l]) != n*ssm {
 			return fmt.Errorf("mamba: state: layer %d has %d and %d elements for %d sequences, the model wants %d and %d",
-				l, len(s.Conv[l]), len(s.SSM[l]), n, conv, ssm)
+				l, len(s.Conv[l]), len(s.SSM[l]), n, n*conv, n*ssm)
 		}
 	}
 	for i, fed := range s.Fed {

@@ -26,7 +26,7 @@ func small(t testing.TB) *Model {
 	}
 	r := rand.New(rand.NewPCG(3, 4)) // biases start at zero, which would hide mistakes
 	for _, b := range m.Layers {
-		for _, v := range [][]float32{b.Mixer.InProj.Bias.Float32s(), b.Mixer.OutProj.Bias.Float32s(), b.Mixer.Conv1d.Bias.Float32s()} {
+		for _, v := range [][]float32{b.Mixer.(*Mamba1).InProj.Bias.Float32s(), b.Mixer.(*Mamba1).OutProj.Bias.Float32s(), b.Mixer.(*Mamba1).Conv1d.Bias.Float32s()} {
 			for i := range v {
 				v[i] = float32(0.3 * r.NormFloat64())
 			}

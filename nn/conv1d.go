@@ -22,6 +22,17 @@ func (c *Conv1d) Forward(x ag.Var) ag.Var {
 	return ag.Conv1d(x, g.Param(c.Weight), g.Param(c.Bias), c.Act)
 }
 
+// StateSize is the number of inputs that the next rows depend on: k−1 of each channel.
+func (c *Conv1d) StateSize() int { return c.Weight.Shape()[0] * (c.width() - 1) }
+
+// Params lists weight and bias.
+func (c *Conv1d) Params() []*ag.Param {
+	if c.Bias == nil {
+		return []*ag.Param{c.Weight}
+	}
+	return []*ag.Param{c.Weight, c.Bias}
+}
+
 // Kernel returns the layer as the kernel that runs it.
 func (c *Conv1d) Kernel() kernel.Conv[float32] {
 	k := kernel.Conv[float32]{W: c.Weight.Float32s(), K: c.width(), Act: c.Act}

@@ -18,6 +18,14 @@ func (l *Linear) Out() int { return l.Weight.Shape()[0] }
 // In is the number of input features.
 func (l *Linear) In() int { return l.Weight.Shape()[1] }
 
+// Params lists weight and bias.
+func (l *Linear) Params() []*ag.Param {
+	if l.Bias == nil {
+		return []*ag.Param{l.Weight}
+	}
+	return []*ag.Param{l.Weight, l.Bias}
+}
+
 // Forward records the layer for x (rows, in); the result is (rows, out).
 func (l *Linear) Forward(x ag.Var) ag.Var {
 	g := x.Graph()

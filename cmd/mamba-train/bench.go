@@ -223,7 +223,11 @@ func (f benchFlags) checkMemory(sizes mamba.Config, precision string) error {
 		if need, err = c.ForwardMemory(sizes, 1); err != nil {
 			return err
 		}
-		need.Activations = mamba.GenerateMemory(sizes, f.documents, mamba.GenerateOptions{}) + 8*int64(f.tokens)
+		m, err := recipe.Outline(sizes, mamba.LoadOptions{})
+		if err != nil {
+			return err
+		}
+		need.Activations = m.GenerateMemory(f.documents, mamba.GenerateOptions{}) + 8*int64(f.tokens)
 	}
 	return c.Check(need, "try fewer --tokens or --documents, --gradient-checkpointing or a smaller --preset")
 }

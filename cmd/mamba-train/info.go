@@ -86,7 +86,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	c := m.Config
 	r := modelInfo{
 		Model: name, DType: c.DType, Layers: c.NumHiddenLayers, Hidden: c.HiddenSize, Inner: c.IntermediateSize,
-		State: c.StateSize, Vocab: c.VocabSize, Tied: m.Tied(), Sequence: stateBytes(c),
+		State: c.StateSize, Vocab: c.VocabSize, Tied: m.Tied(), Sequence: m.StateBytes(),
 	}
 	for _, p := range m.Params() {
 		r.Parameters += p.Size()
@@ -121,12 +121,6 @@ func (a *app) lookUp(ctx context.Context, name string) (mamba.Config, string, er
 	}
 	c, err := mamba.LoadConfig(dir)
 	return c, dir, err
-}
-
-// stateBytes is the memory of one sequence's state.
-func stateBytes(c mamba.Config) int64 {
-	const float32Bytes = 4
-	return float32Bytes * int64(c.NumHiddenLayers) * int64(c.IntermediateSize) * int64(c.StateSize+c.ConvKernel-1)
 }
 
 // adapterInfo is what info prints of an adapter with --json.

@@ -1,6 +1,9 @@
 package recipe
 
 import (
+	"slices"
+
+	ag "mambatrain/autograd"
 	"mambatrain/mamba"
 	"mambatrain/nn"
 )
@@ -19,13 +22,10 @@ func WorkOf(m *mamba.Model, rows, labels int) Work {
 	c.lookup(m, rows)
 	for _, b := range m.Layers {
 		c.below = c.below || b.Norm.Weight.Trainable()
-		x := b.Mixer
-		c.linear(x.InProj, rows)
-		c.below = c.below || x.Conv1d.Weight.Trainable() || x.Conv1d.Bias != nil && x.Conv1d.Bias.Trainable()
-		c.linear(x.XProj, rows)
-		c.linear(x.DTProj, rows)
-		c.below = c.below || x.ALog.Trainable() || x.D.Trainable()
-		c.linear(x.OutProj, rows)
+		for _, s := range b.Mixer.Slots() {
+			c.linear(s.Linear, rows)
+			c.below = c.below || slices.ContainsFunc(b.Mixer.Params(), (*ag.Param).Trainable)
+		}
 	}
 	c.below = c.below || m.NormF.Weight.Trainable()
 	c.linear(m.Head, labels)

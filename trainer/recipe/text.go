@@ -59,7 +59,7 @@ func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([
 
 // checkMemory returns an error if so many prompts at once do not fit into memory.
 func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
-	need := mamba.GenerateMemory(m.Config, prompts, o) + ownMemory
+	need := m.GenerateMemory(prompts, o) + ownMemory
 	for _, p := range m.Params() {
 		need += p.Bytes()
 	}

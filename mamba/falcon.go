@@ -1,0 +1,41 @@
+package mamba
+
+import (
+	"math"
+
+	"mambatrain/internal/fault"
+)
+
+// FalconMamba is Mamba-1 with three norms without weights, of Δ at low rank, B and C. Zuo et al. 2024.
+func init() {
+	register(&family{
+		modelType: "falcon_mamba",
+		defaults:  falconDefaults,
+		fields: func(c *Config) []field {
+			return append(mamba1Fields(c), field{"mixer_rms_eps", &c.MixerRMSEps})
+		},
+		aliases: map[string]string{"use_falcon_mambapy": "use_mambapy"},
+		derive:  deriveInner,
+		faults:  falconFaults,
+		mixer: func(b *builder, path string) ownMixer {
+			m := b.mamba1(path)
+			m.NormEps = b.m.Config.MixerRMSEps
+			return m
+		},
+		gguf: mamba1GGUF,
+	})
+}
+
+func falconDefaults() Config {
+	c := mamba1Defaults()
+	c.ModelType, c.Architectures, c.MixerRMSEps = "falcon_mamba", []string{"FalconMambaForCausalLM"}, 1e-6
+	return c
+}
+
+func falconFaults(c Config) fault.List {
+	faults := mamba1Faults(c)
+	if !(c.MixerRMSEps > 0) || math.IsInf(c.MixerRMSEps, 0) {
+		faults.Add("mixer_rms_eps", "must be positive, got %v", c.MixerRMSEps)
+	}
+	return faults
+}

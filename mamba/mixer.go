@@ -1,0 +1,137 @@
+package mamba
+
+import (
+	"iter"
+	"strings"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/nn"
+)
+
+// Mixer is the part of a [Block] in which a row sees the rows before it. Each family of models has its own; any other type
+// with these methods can take its place.
+type Mixer interface {
+	// Forward records the mixer for x (rows, m); the result is (rows, m).
+	Forward(x ag.Var) ag.Var
+	// Apply computes the same without a graph and advances the state of the sequences.
+	Apply(p *Pass)
+	// StateSize returns how many numbers the mixer remembers of a sequence: inputs of its convolution, and the state of its
+	// recurrence.
+	StateSize() (conv, ssm int)
+	// Params lists the parameters in checkpoint order. Their names are whole: backbone.layers.0.mixer.D.
+	Params() []*ag.Param
+	// Slots lists the layers that can carry an adapter, in the order in which they compute.
+	Slots() []nn.Slot
+}
+
+// Pass is one call of [Mixer.Apply]: new rows of several sequences, laid end to end.
+type Pass struct {
+	X kernel.Mat[float32] // (rows, m): the input
+	Y kernel.Mat[float32] // (rows, m): the mixer adds its output
+
+	// Conv and SSM are the states of all sequences, one after the other; see [State].
+	Conv, SSM []float32
+
+	sequences int
+	spans     []span
+	first     []int
+	scratch   [][]float32
+	used      int // of scratch
+}
+
+// span says that rows [from, to) of a chunk continue a sequence of the state.
+type span struct{ sequence, from, to int }
+
+// Part is the rows from From to To, which continue one sequence.
+type Part struct {
+	From, To int
+	// First is, for each row, the first row of its document, counted from From; negative if the document began earlier.
+	First     []int
+	Conv, SSM []float32 // the state of the sequence
+}
+
+// begin prepares the pass for the next mixer.
+func (p *Pass) begin(x, y kernel.Mat[float32], conv, ssm []float32) {
+	p.X, p.Y, p.Conv, p.SSM, p.used = x, y, conv, ssm, 0
+}
+
+// Scratch returns a matrix (rows, width) with unspecified content for the mixer to use until it returns.
+func (p *Pass) Scratch(width int) kernel.Mat[float32] {
+	if p.used == len(p.scratch) {
+		p.scratch = append(p.scratch, nil)
+	}
+	buf := &p.scratch[p.used]
+	p.used++
+	n := p.X.Rows * width
+	if cap(*buf) < n {
+		*buf = kernel.Make[float32](n)
+	}
+	return kernel.Dense((*buf)[:n], p.X.Rows, width)
+}
+
+// Steps reports whether the pass is one more row for every sequence in order, which kernels do for all of them at once.
+func (p *Pass) Steps() bool {
+	if len(p.first) != p.sequences || len(p.spans) != len(p.first) {
+		return false
+	}
+	for i, s := range p.spans {
+		if s.sequence != i || s.to-s.from != 1 || p.first[i] >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Parts yields the rows of each sequence.
+func (p *Pass) Parts() iter.Seq[Part] {
+	return func(yield func(Part) bool) {
+		for _, s := range p.spans {
+			part := Part{s.from, s.to, p.first[s.from:s.to], p.of(p.Conv, s.sequence), p.of(p.SSM, s.sequence)}
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// of returns the state of sequence i.
+func (p *Pass) of(all []float32, i int) []float32 {
+	w := len(all) / max(1, p.sequences)
+	return all[i*w : (i+1)*w]
+}
+
+// convolve writes c of x to u and advances the convolution's state.
+func (p *Pass) convolve(u, x kernel.Mat[float32], c *nn.Conv1d) {
+	conv := c.Kernel()
+	if p.Steps() {
+		conv.Step(u, x, p.Conv)
+		return
+	}
+	for s := range p.Parts() {
+		in := x.Slice(s.From, s.To, 0, x.Cols)
+		conv.Forward(u.Slice(s.From, s.To, 0, u.Cols), in, s.First, s.Conv)
+		conv.Tail(s.Conv, in, s.First, s.Conv)
+	}
+}
+
+// slot returns the place of l, whose path is that of its weight.
+func slot(l *nn.Linear, groups ...nn.RowGroup) nn.Slot {
+	return nn.Slot{Path: strings.TrimSuffix(l.Weight.Name, ".weight"), Linear: l, Groups: groups}
+}
+
+// rowGroups names ranges of outputs that follow each other.
+func rowGroups(sizes ...rowGroup) []nn.RowGroup {
+	var groups []nn.RowGroup
+	from := 0
+	for _, s := range sizes {
+		groups = append(groups, nn.RowGroup{Name: s.name, From: from, To: from + s.rows})
+		from += s.rows
+	}
+	return groups
+}
+
+type rowGroup struct {
+	name string
+	rows int
+}
