@@ -145,7 +145,7 @@ func (p *pipeline) read(ctx context.Context, hand func(job) error) error {
 
 // readFile returns how many rows it handed out.
 func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand func(job) error) (rows int, err error) {
-	r, err := f.Open()
+	r, err := f.Open(ctx)
 	if err != nil {
 		return 0, err
 	}

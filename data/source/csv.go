@@ -26,8 +26,8 @@ type csvReader struct {
 	failed error // what ends the rows before the file does
 }
 
-func openCSV(f *File) (*csvReader, error) {
-	file, err := openText(f)
+func openCSV(ctx context.Context, f *File) (*csvReader, error) {
+	file, err := openText(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +69,9 @@ func (r *csvReader) header() error {
 	return nil
 }
 
+// valueBytes is about what a value takes in memory along with its text.
+const valueBytes = 32
+
 func (r *csvReader) Columns() []string                                     { return r.names }
 func (r *csvReader) Late(context.Context, []string, int) ([]string, error) { return nil, nil }
 func (r *csvReader) Close() error                                          { return r.file.Close() }
@@ -107,6 +110,7 @@ func (r *csvReader) Next(ctx context.Context) (*Block, error) {
 			break
 		}
 		lines = append(lines, line)
+		size += len(values) * valueBytes
 		for k := range values {
 			var v any
 			if k < len(row) {
@@ -244,6 +248,9 @@ func (s *csvScanner) field() (more bool, err error) {
 		}
 		if len(s.text)+len(s.ends) >= s.max {
 			return false, errRowTooLong
+		}
+		if len(s.ends) >= maxFields {
+			return false, fmt.Errorf("more than %s", format.Counted(maxFields, "field"))
 		}
 		switch {
 		case state == quoted:

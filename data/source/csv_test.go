@@ -41,7 +41,7 @@ func csvRows(t *testing.T, path string, c Config, names []string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := f.Open()
+	r, err := f.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +103,7 @@ func TestCSV_faults(t *testing.T) {
 		"text,x\na,b,\n":           "line 2: 3 fields",
 		"text,id,text\na,1,b\n":    `the header names the column "text" twice`,
 		"\n\n":                     "empty, want a header line",
+		strings.Repeat(",", 1<<17): "line 1: more than 65,536 fields",
 	} {
 		_, _, err := read(t, testfile.Write(t, "a.csv", content), Config{})
 		if err == nil || !strings.Contains(err.Error(), want) {

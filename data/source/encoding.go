@@ -3,10 +3,10 @@ package source
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,29 +17,26 @@ import (
 // encodings are the values of data.encoding.
 var encodings = []string{"utf-8", "latin-1", "windows-1252", "utf-16"}
 
-// otherNames are what else the encodings are called, without dashes and underscores.
-var otherNames = map[string]string{
-	"utf8": "utf-8", "utf8sig": "utf-8", "ascii": "utf-8", "usascii": "utf-8",
-	"latin1": "latin-1", "iso88591": "latin-1", "l1": "latin-1",
-	"cp1252": "windows-1252", "windows1252": "windows-1252",
-	"utf16": "utf-16", "utf16le": "utf-16", "utf16be": "utf-16",
+// encodingNames are what the encodings are called, without dashes and underscores; without a name they are UTF-8.
+var encodingNames = map[string]string{
+	"": "utf-8", "utf8": "utf-8", "utf8sig": "utf-8", "ascii": "utf-8", "usascii": "utf-8",
+	"latin1": "latin-1", "latin": "latin-1", "iso88591": "latin-1", "l1": "latin-1",
+	"cp1252": "windows-1252", "windows1252": "windows-1252", "1252": "windows-1252",
+	"utf16": "utf-16", "utf16le": "utf-16",
 }
 
 // canonicalEncoding returns the name here of an encoding; "" if it is not known.
 func canonicalEncoding(name string) string {
-	if slices.Contains(encodings, name) {
-		return name
-	}
-	return otherNames[strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))]
+	return encodingNames[strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))]
 }
 
 var byteOrderMark = []byte("\xEF\xBB\xBF")
 
 // decodeText returns a text in UTF-8 without a byte order mark. Bytes that are not of the encoding are an error that names
 // their line: no character is ever replaced.
-func decodeText(in *bufio.Reader, encoding string) (io.Reader, error) {
+func decodeText(ctx context.Context, in *bufio.Reader, encoding string) (io.Reader, error) {
 	head, _ := in.Peek(64)
-	d := &decoder{in: in, line: 1, name: encoding}
+	d := &decoder{ctx: ctx, in: in, line: 1, name: encoding}
 	switch encoding {
 	case "", "utf-8":
 		if looksLikeUTF16(head) {
@@ -64,7 +61,7 @@ func decodeText(in *bufio.Reader, encoding string) (io.Reader, error) {
 		}
 		d.decode = utf16Decoder{big}.decode
 	default:
-		return nil, fmt.Errorf("data.encoding: want one of %s, got %q", strings.Join(encodings, ", "), encoding)
+		return nil, fmt.Errorf("the encoding %q is not known", encoding)
 	}
 	return d, nil
 }
@@ -87,6 +84,7 @@ func looksLikeUTF16(head []byte) bool {
 
 // decoder reads text in UTF-8 from text in another encoding, or checks that it is UTF-8.
 type decoder struct {
+	ctx  context.Context
 	in   io.Reader
 	name string
 	// decode appends the text of src to dst until src ends, a character is incomplete or one is invalid. It returns how many
@@ -124,6 +122,9 @@ func (d *decoder) Read(p []byte) (int, error) {
 func (d *decoder) fill() {
 	if d.raw == nil {
 		d.raw = make([]byte, 0, bufferBytes)
+	}
+	if d.err = d.ctx.Err(); d.err != nil {
+		return
 	}
 	n, err := d.in.Read(d.raw[len(d.raw):cap(d.raw)])
 	d.raw = d.raw[:len(d.raw)+n]

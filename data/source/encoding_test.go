@@ -36,7 +36,7 @@ func TestEncodings(t *testing.T) {
 		for name, in := range map[string]io.Reader{
 			"whole": strings.NewReader(c.raw), "byte by byte": iotest.OneByteReader(strings.NewReader(c.raw)),
 		} {
-			text, err := decodeText(bufio.NewReader(in), c.encoding)
+			text, err := decodeText(t.Context(), bufio.NewReader(in), c.encoding)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestEncodings_faults(t *testing.T) {
 		{"a.txt", "", "\xFF\xFEa\x00", "looks like UTF-16: set data.encoding to utf-16"},
 		{"a.txt", "", "a\x00b\x00c\x00d\x00", "looks like UTF-16"},
 		{"a.txt", "utf-16", "\xFF\xFE\x00\x00a\x00\x00\x00", "is UTF-32"},
-		{"a.txt", "ebcdic", "a", "data.encoding: want one of utf-8"},
+		{"a.txt", "ebcdic", "a", `the encoding "ebcdic" is not known: set data.encoding to one of utf-8`},
 	} {
 		got, _, err := read(t, testfile.Write(t, c.name, c.content), Config{Encoding: c.encoding})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.name) {

@@ -89,7 +89,9 @@ func TestFolders(t *testing.T) {
 	}{
 		{"a license is never data", map[string]string{"data.json": `[{"text":"a"},{"text":"b"}]`, "LICENSE.txt": "You may."}, "", "a|b", ""},
 		{"nor are several", map[string]string{"t.csv": "text\na\n", "LICENSE.txt": "x", "NOTICE.txt": "y", "readme.txt": "z"}, "", "a", ""},
-		{"nor among texts", map[string]string{"a.txt": "a", "licence-mit.txt": "You may."}, "", "a", "licence-mit.txt"},
+		{"nor among texts", map[string]string{"a.txt": "a", "licence-mit.txt": "You may.", "mit_license.txt": "x", "THIRD-PARTY-NOTICES.txt": "y"}, "", "a", "licence-mit.txt"},
+		{"nor alone", map[string]string{"LICENSE.txt": "x"}, "", "!no data among LICENSE.txt", ""},
+		{"nor by a pattern", map[string]string{"LICENSE.txt": "x", "a.log": "y"}, "/*.txt", "!no data among", ""},
 		{"one kind in several endings", map[string]string{"a.jsonl": row("a"), "b.ndjson": row("b"), "c.jsonl.gz": zipped(row("c")), "d.json": row("d")}, "", "a|b|c|d", ""},
 		{"most files", map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.csv": "text\nc\n", "d.txt": "d"}, "", "b|c", "a.jsonl, d.txt"},
 		{"a draw", map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.txt": "c"}, "", "a", "b.csv, c.txt"},
@@ -196,6 +198,10 @@ func TestFolders_links(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkTexts(t, got, "a", "b")
+	link("nowhere", "astray")
+	if _, _, err := read(t, filepath.Join(dir, "astray"), Config{}); err == nil || !strings.Contains(err.Error(), "astray: no such file") {
+		t.Errorf("a link that leads nowhere: %v", err)
+	}
 	link(filepath.Join(real, "a.jsonl"), "c.jsonl")
 	link(dir, "circle")
 	got, _, err = read(t, dir, Config{})
@@ -211,8 +217,8 @@ func TestFolders_links(t *testing.T) {
 }
 
 func TestFolders_format(t *testing.T) {
-	dir := folder(t, map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.log": "c\n", "LICENSE.txt": "x"})
-	for format, want := range map[string]string{"csv": "b", "jsonl": "a", "json": "a", "text": "x"} {
+	dir := folder(t, map[string]string{"a.jsonl": row("a"), "b.csv": "text\nb\n", "c.log": "c\n", "d.txt": "d", "LICENSE.txt": "x", "NOTICE": "y"})
+	for format, want := range map[string]string{"csv": "b", "jsonl": "a", "json": "a", "text": "d", "text:file": "d"} {
 		got, _, err := read(t, dir, Config{Format: format})
 		if err != nil {
 			t.Fatal(err)
@@ -224,6 +230,11 @@ func TestFolders_format(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkTexts(t, got, "c")
+	got, _, err = read(t, filepath.Join(dir, "[LNcd]*"), Config{Format: "text:line"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkTexts(t, got, "c", "d")
 }
 
 func TestChoose(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,8 @@ type textInput struct {
 	end    byte // of a line: '\n', or '\r' in old files
 }
 
-// openText opens a file of text.
-func openText(f *File) (*textInput, error) {
+// openText opens a file of text, whose reading ends with ctx: a small compressed file may have billions of blank lines.
+func openText(ctx context.Context, f *File) (*textInput, error) {
 	file, err := openFile(f.Path)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func openText(f *File) (*textInput, error) {
 	raw, err := in.decompress(bufio.NewReaderSize(file, bufferBytes))
 	if err == nil {
 		var text io.Reader
-		if text, err = decodeText(raw, f.Encoding); err == nil {
+		if text, err = decodeText(ctx, raw, f.Encoding); err == nil {
 			in.Reader = bufio.NewReaderSize(text, bufferBytes)
 			return in, nil
 		}

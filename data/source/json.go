@@ -32,8 +32,8 @@ type rawRows struct {
 }
 
 // openJSON reads the first block: the columns are the keys of its rows.
-func openJSON(f *File) (*jsonReader, error) {
-	in, err := openJSONScanner(f)
+func openJSON(ctx context.Context, f *File) (*jsonReader, error) {
+	in, err := openJSONScanner(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (r *jsonReader) Close() error           { return r.in.Close() }
 
 // Late reads the file once more, as far as needed.
 func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late []string, err error) {
-	in, err := openJSONScanner(r.source)
+	in, err := openJSONScanner(ctx, r.source)
 	if err != nil {
 		return nil, err
 	}

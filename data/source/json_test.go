@@ -90,7 +90,7 @@ func TestJSON_late(t *testing.T) {
 		b.WriteString("{\"i\":0}\n")
 	}
 	path := testfile.Write(t, "a.jsonl", b.String()+`{"i":1,"text":"late"}`+"\n"+`{"n\u0061me":1}`+"\n")
-	r, err := (&File{Path: path, Format: "jsonl"}).Open()
+	r, err := (&File{Path: path, Format: "jsonl"}).Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,8 @@ type jsonScanner struct {
 	number int  // of the last object in an array, from 1
 }
 
-func openJSONScanner(f *File) (*jsonScanner, error) {
-	in, err := openText(f)
+func openJSONScanner(ctx context.Context, f *File) (*jsonScanner, error) {
+	in, err := openText(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -59,12 +59,16 @@ func isBookkeeping(name string) bool {
 }
 
 // paperwork matches the names of texts about a data set: licenses and the like.
-var paperwork = regexp.MustCompile(`(?i)^(un)?(licen[cs]es?|copying|notice|readme|changelog|contributing|code_of_conduct|citation|authors)([-_. ].*)?$`)
+var paperwork = regexp.MustCompile(`(?i)^(un)?((third[-_ ]?party|mit|bsd|apache|[al]?gpl|mpl|cc|data|dataset)[-_ ])?` +
+	`(licen[cs](e|es|ing)|copying|copyright|notices?|eula|readme|changelog|contributing|contributors|maintainers|code[-_ ]of[-_ ]conduct|citation|authors)([-_. ].*)?$`)
 
 // isPaperwork reports whether a file is a text about the data, which nobody wants to train on.
 func isPaperwork(name string) bool {
-	kind := kindOf[endingOf(name)]
-	return (kind == "text" || kind == documentation) && paperwork.MatchString(path.Base(name))
+	switch kindOf[endingOf(name)] {
+	case "text", documentation, "":
+		return paperwork.MatchString(path.Base(name))
+	}
+	return false
 }
 
 // oneKind keeps the files of the kind that most have, by the rule of the datasets library: endings are counted, and a draw
@@ -109,19 +113,22 @@ func compareEndings(a, b string, counts map[string]int) int {
 	return cmp.Or(cmp.Compare(data(a), data(b)), cmp.Compare(counts[a], counts[b]), cmp.Compare(preference(a), preference(b)), cmp.Compare(a, b))
 }
 
-// ofFormat keeps the files whose names fit a format, or all if none does.
+// ofFormat keeps the files whose names fit a format, or all if none does; paperwork never.
 func ofFormat(names []string, format string) (kept, left []string) {
 	format, _, _ = strings.Cut(format, ":")
+	var others, papers []string
 	for _, n := range names {
-		kind := kindOf[endingOf(n)]
-		if kind == format || kind == "json" && format == "jsonl" || kind == documentation && format == "text" {
+		switch kind := kindOf[endingOf(n)]; {
+		case isPaperwork(n):
+			papers = append(papers, n)
+		case kind == format || kind == "json" && format == "jsonl" || kind == documentation && format == "text":
 			kept = append(kept, n)
-		} else {
-			left = append(left, n)
+		default:
+			others = append(others, n)
 		}
 	}
 	if len(kept) == 0 {
-		return names, nil
+		return others, papers
 	}
-	return kept, left
+	return kept, append(others, papers...)
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -51,6 +52,23 @@ func TestLimits(t *testing.T) {
 		}
 		if _, _, err := read(t, path, Config{MaxRowBytes: 8 * limit, Format: c.format}); err != nil && strings.Contains(err.Error(), "longer") {
 			t.Errorf("%s %s: %v", c.name, c.format, err)
+		}
+	}
+}
+
+// Reading ends with its context wherever it is: the beginning of a file may be gigabytes of blank lines.
+func TestOpen_interrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, name := range []string{"a.jsonl", "a.csv", "a.txt"} {
+		f := &File{Path: testfile.Write(t, name, strings.Repeat("\n", 3*bufferBytes)+row("a")), Format: strings.Replace(name[2:], "txt", "text", 1)}
+		r, err := f.Open(ctx)
+		if err == nil {
+			_, err = r.Next(ctx)
+			r.Close()
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want that it was canceled", name, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestParquet_emptyAndOneColumn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := f.open(checkedMemory(t))
+	r, err := f.open(t.Context(), checkedMemory(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func readRows(t testing.TB, path string, names ...string) (rows []string) {
 		t.Fatal(err)
 	}
 	checked := checkedMemory(t)
-	r, err := f.open(checked)
+	r, err := f.open(t.Context(), checked)
 	if err != nil {
 		t.Fatal(err)
 	}

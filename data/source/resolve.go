@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path"
@@ -27,8 +28,10 @@ type Input struct {
 type Config struct {
 	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
 	// take "" for auto.
-	Format          string       `yaml:"format"`
-	Encoding        string       `yaml:"encoding"`          // of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16; [Rows] and [Resolve] take "" for utf-8
+	Format string `yaml:"format"`
+	// Encoding is of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16, by any of the names that Python has for them.
+	// [Rows] and [Resolve] take "" for utf-8.
+	Encoding        string       `yaml:"encoding"`
 	CSVDelimiter    string       `yaml:"csv_delimiter"`     // "" = found out
 	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // a longer row is an error; 0 = [DefaultMaxRowBytes]
 	MaxTrainSamples int          `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
@@ -42,12 +45,8 @@ func (c *Config) Validate() error {
 	if !slices.Contains(formats, c.Format) {
 		l.Add("format", "want one of %s, got %q", strings.Join(formats, ", "), c.Format)
 	}
-	if !slices.Contains(encodings, c.Encoding) {
-		hint := ""
-		if near := canonicalEncoding(c.Encoding); near != "" {
-			hint = fmt.Sprintf("; did you mean %q?", near)
-		}
-		l.Add("encoding", "want one of %s, got %q%s", strings.Join(encodings, ", "), c.Encoding, hint)
+	if c.Encoding == "" || canonicalEncoding(c.Encoding) == "" {
+		l.Add("encoding", "want one of %s, got %q", strings.Join(encodings, ", "), c.Encoding)
 	}
 	if problem := checkDelimiter(c.CSVDelimiter); problem != "" {
 		l.Add("csv_delimiter", "%s", problem)
@@ -88,7 +87,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			s.left = slices.DeleteFunc(s.left, isPaperwork) // no wonder
 		}
 		if len(s.left) > 0 {
-			c.warn("data: %s: %s; not read: %s", in.Path, countFiles(s.files), shortList(s.left))
+			c.warn("data: %s: reads %s; skips %s", in.Path, countFiles(s.files), shortList(s.left))
 		}
 		set := FileSet{Weight: in.Weight}
 		if set.Weight == 0 {
@@ -122,9 +121,9 @@ func CheckOutput(inputs []FileSet, output string) error {
 	return nil
 }
 
-// countFiles says how many files of which kind are read.
+// countFiles says how many files of which kind there are: "2 csv files".
 func countFiles(files []string) string {
-	return fmt.Sprintf("%s of kind %s are read", format.Counted(len(files), "file"), kindOf[endingOf(files[0])])
+	return format.Counted(len(files), strings.TrimSpace(kindOf[endingOf(files[0])]+" file"))
 }
 
 // shortList lists the first few names and counts the rest.
@@ -141,7 +140,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	f := &File{Path: path, Format: c.Format, Encoding: c.Encoding, Delimiter: c.CSVDelimiter, MaxRowBytes: c.MaxRowBytes}
+	f := &File{Path: path, Format: c.Format, Delimiter: c.CSVDelimiter, MaxRowBytes: c.MaxRowBytes}
 	if f.Format == "auto" || f.Format == "" {
 		var err error
 		if f.Format, err = formatOf(path); err != nil {
@@ -151,10 +150,12 @@ func (c *Config) file(path string, s selection) (*File, error) {
 			f.Format = s.format
 		}
 	}
-	if s.encoding != "" && (f.Encoding == "" || f.Encoding == "utf-8") {
-		if f.Encoding = canonicalEncoding(s.encoding); f.Encoding == "" {
-			return nil, fmt.Errorf("data: %s: its card says that the encoding is %q, which is not known: set data.encoding to one of %s", path, s.encoding, strings.Join(encodings, ", "))
-		}
+	encoding := c.Encoding
+	if canonicalEncoding(encoding) == "utf-8" && s.encoding != "" {
+		encoding = s.encoding
+	}
+	if f.Encoding = canonicalEncoding(encoding); f.Encoding == "" {
+		return nil, fmt.Errorf("data: %s: the encoding %q is not known: set data.encoding to one of %s", path, encoding, strings.Join(encodings, ", "))
 	}
 	if f.Delimiter == "" {
 		f.Delimiter = s.delimiter
@@ -165,11 +166,14 @@ func (c *Config) file(path string, s selection) (*File, error) {
 // find lists the files that path names, in order. A path that is there counts before a Hugging Face id.
 func (c *Config) find(ctx context.Context, path string) (s selection, err error) {
 	info, err := os.Stat(path)
+	_, missing := os.Lstat(path)
 	switch {
 	case err == nil && info.IsDir():
 		return folderFiles(path, splitRequest{}, c.Format)
 	case err == nil:
 		return selection{files: []string{path}}, nil
+	case missing == nil || !errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or what may not be read
+		return s, fmt.Errorf("data: %w", err)
 	case hasPattern(path):
 		return c.globFiles(path)
 	}
@@ -199,19 +203,18 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 	if len(found) == 0 {
 		return s, fault.NotFound("data: %s: no file matches", pattern)
 	}
-	if c.Format != "auto" && c.Format != "" {
-		s.files = found
-		return s, nil
-	}
 	var data []string
 	for _, name := range found {
-		if isBookkeeping(name) && path.Base(filepath.ToSlash(pattern)) != path.Base(filepath.ToSlash(name)) {
+		if (isBookkeeping(name) || isPaperwork(name)) && !namedBy(pattern, name) {
 			s.left = append(s.left, name)
 		} else {
 			data = append(data, name)
 		}
 	}
-	kept, left := oneKind(data)
+	kept, left := data, []string(nil)
+	if c.Format == "auto" || c.Format == "" {
+		kept, left = oneKind(data)
+	}
 	if len(kept) == 0 { // names that tell no kind
 		kept, left = data, nil
 	}
@@ -219,6 +222,13 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 		return s, fault.NotFound("data: %s: no data among %s", pattern, shortList(s.left))
 	}
 	return s, nil
+}
+
+// namedBy reports whether a pattern asks for a file that is data only if it is named: LICENSE*, */README.md.
+func namedBy(pattern, name string) bool {
+	pattern, name = path.Base(filepath.ToSlash(pattern)), path.Base(filepath.ToSlash(name))
+	before, _, _ := strings.Cut(pattern, "*")
+	return pattern == name || paperwork.MatchString(before)
 }
 
 // parseSource cuts id, id:split or id:config:split.

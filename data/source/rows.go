@@ -6,8 +6,6 @@ import (
 	"io"
 	"iter"
 	"strings"
-
-	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
 // Rows reads the rows of the inputs one by one, in order, with all their columns, as a template sees them: nil, bool,
@@ -38,7 +36,7 @@ func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]an
 // rows reads a file row by row.
 func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
-		r, err := f.open(memory.DefaultAllocator)
+		r, err := f.Open(ctx)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -118,21 +118,21 @@ func formatOf(path string) (string, error) {
 	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
 
-// Open returns a reader of the file's rows.
-func (f *File) Open() (Reader, error) { return f.open(memory.DefaultAllocator) }
+// Open returns a reader of the file's rows, which fails once ctx has ended.
+func (f *File) Open(ctx context.Context) (Reader, error) { return f.open(ctx, memory.DefaultAllocator) }
 
-func (f *File) open(m memory.Allocator) (Reader, error) {
+func (f *File) open(ctx context.Context, m memory.Allocator) (Reader, error) {
 	switch f.Format {
 	case "parquet":
 		return openParquet(f, m)
 	case "arrow":
 		return openArrow(f, m)
 	case "jsonl", "json":
-		return openJSON(f)
+		return openJSON(ctx, f)
 	case "csv":
-		return openCSV(f)
+		return openCSV(ctx, f)
 	case "text", "text:paragraph", "text:line", "text:file":
-		return openTextDocuments(f)
+		return openTextDocuments(ctx, f)
 	}
 	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(formats, ", "))
 }

@@ -183,7 +183,7 @@ func lastError(t *testing.T, path string) (err error) {
 
 // drain reads a source to its end or first fault and returns how many rows it gave.
 func drain(t testing.TB, f *File, m memory.Allocator) (rows int, err error) {
-	r, err := f.open(m)
+	r, err := f.open(t.Context(), m)
 	if err != nil {
 		return 0, err
 	}

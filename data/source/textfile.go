@@ -22,8 +22,8 @@ type documentReader struct {
 }
 
 // openTextDocuments takes plain "text" for paragraphs where a blank line stands within the first 64 KiB, else for lines.
-func openTextDocuments(f *File) (*documentReader, error) {
-	in, err := openText(f)
+func openTextDocuments(ctx context.Context, f *File) (*documentReader, error) {
+	in, err := openText(ctx, f)
 	if err != nil {
 		return nil, err
 	}
