@@ -24,11 +24,23 @@ func (l *Lock) Close() error { return l.f.Close() }
 // Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors of a
 // file system without locks are returned as they are.
 func Try(path string) (*Lock, error) {
+	for {
+		if l, err := try(path); err != errReplaced {
+			return l, err
+		}
+	}
+}
+
+// errReplaced is returned for a file that its holder has removed before it could be locked here: somebody else may have
+// made and locked a new one since.
+var errReplaced = errors.New("removed by its holder")
+
+func try(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil {
+	if err := lockNamed(f, path); err != nil {
 		holder, _ := os.ReadFile(path)
 		f.Close()
 		if errors.Is(err, ErrLocked) && len(holder) > 0 {
@@ -48,22 +60,30 @@ func Hold(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil {
-		f.Close()
-		return nil, err
-	}
-	held, err := f.Stat()
-	if err == nil {
-		var there os.FileInfo
-		if there, err = os.Stat(path); err == nil && !os.SameFile(held, there) {
-			err = os.ErrNotExist // removed, and something else is there
-		}
+	err = lockNamed(f, path)
+	if err == errReplaced {
+		err = os.ErrNotExist
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return &Lock{f}, nil
+}
+
+// lockNamed locks f, which has been opened as path and must still be what path names.
+func lockNamed(f *os.File, path string) error {
+	if err := lock(f); err != nil {
+		return err
+	}
+	held, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(path); err != nil || !os.SameFile(held, there) {
+		return errReplaced
+	}
+	return nil
 }
 
 // poll is how often Wait tries again.

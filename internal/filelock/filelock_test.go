@@ -3,6 +3,7 @@ package filelock_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -38,4 +39,28 @@ func TestWait_makesTheDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
+}
+
+// TestTry_removedFile: the lock of a file that its holder removes is not the lock of the file that comes after it.
+func TestTry_removedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	opened, err := os.Create(path) // as a process that is about to lock it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if err := os.Remove(path); err != nil {
+		t.Skip(err) // an open file cannot be removed here
+	}
+	if err := filelock.LockNamed(opened, path); err == nil {
+		t.Error("a removed file can be locked")
+	}
+	l, err := filelock.Try(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := filelock.LockNamed(opened, path); err == nil {
+		t.Error("a replaced file can be locked")
+	}
 }

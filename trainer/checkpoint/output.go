@@ -64,10 +64,7 @@ type Checkpoint struct {
 // are the user's to solve.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, usable: map[int]bool{}}
-	if err := f.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
-	}
-	lock, err := f.Lock(filepath.Join(dir, lockName))
+	lock, err := makeAndLock(f, dir)
 	if errors.Is(err, filelock.ErrLocked) {
 		err = fmt.Errorf("another run is writing there: %w", err)
 	}
@@ -80,6 +77,20 @@ func Open(f FS, dir string, mode Mode) (*Output, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// makeAndLock makes a directory and takes its lock. A run that never began may remove the directory in between.
+func makeAndLock(f FS, dir string) (lock io.Closer, err error) {
+	const tries = 10
+	for range tries {
+		if err := f.MkdirAll(dir); err != nil {
+			return nil, err
+		}
+		if lock, err = f.Lock(filepath.Join(dir, lockName)); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return lock, err
 }
 
 // ErrNotEmpty says that the output directory holds something and nobody said what to do with it.
@@ -252,6 +263,11 @@ func (o *Output) Verify(step int) error { return verify(o.fs, o.Path(step)) }
 
 // Close gives up the lock.
 func (o *Output) Close() error { return o.lock.Close() }
+
+// Abandon removes the lock's file and gives up the lock, for a run that never began.
+func (o *Output) Abandon() error {
+	return errors.Join(o.fs.RemoveAll(filepath.Join(o.Dir, lockName)), o.lock.Close())
+}
 
 func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
 

@@ -57,3 +57,26 @@ func TestTwoRunsInOneDirectory(t *testing.T) {
 	}
 	out.Close()
 }
+
+// TestAbandon: a run that never began removes its lock while it has it, not one that another run has made since.
+func TestAbandon(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Open(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+		t.Errorf("the directory has %v", entries)
+	}
+	second, err := Open(Disk{}, dir, Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if _, err := Open(Disk{}, dir, Resume); !errors.Is(err, filelock.ErrLocked) {
+		t.Errorf("got %v, want ErrLocked", err)
+	}
+}

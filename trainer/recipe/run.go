@@ -224,18 +224,23 @@ func (r *Run) Close() {
 		}
 	}
 	if r.output != nil {
-		r.output.Close()
-		if len(r.made) > 0 && !r.started {
-			os.Remove(filepath.Join(r.Config.OutputDir, ".lock"))
-			for _, dir := range r.made {
-				os.Remove(dir)
-			}
-		}
+		r.closeOutput()
 	}
 	for _, d := range r.datasets {
 		d.Close()
 	}
 	if r.continued != nil {
 		r.continued.Close()
+	}
+}
+
+func (r *Run) closeOutput() {
+	if len(r.made) == 0 || r.started {
+		r.output.Close()
+		return
+	}
+	r.output.Abandon()
+	for _, dir := range r.made {
+		os.Remove(dir) // fails if another run has begun there
 	}
 }
