@@ -42,13 +42,13 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	defer tmp.Remove()
 	sources := a.sources()
 	if err := weights.Save(filepath.Join(tmp.Path, WeightsFile), sources, metadata); err != nil {
-		return err
+		return tmp.Name(dir, err)
 	}
 	if err := atomicfile.WriteFile(filepath.Join(tmp.Path, ConfigFile), append(config, '\n')); err != nil {
-		return fmt.Errorf("lora: save: %w", err)
+		return fmt.Errorf("lora: save: %w", tmp.Name(dir, err))
 	}
 	if err := a.verify(tmp.Path, sources); err != nil {
-		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, err)
+		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, tmp.Name(dir, err))
 	}
 	if err := tmp.MoveInto(dir, []string{ConfigFile}, nil); err != nil {
 		return fmt.Errorf("lora: save: %w", err)

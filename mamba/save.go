@@ -93,7 +93,7 @@ func intoDir(dir string, fill func(tmp string) error) (err error) {
 	}
 	defer tmp.Remove()
 	if err := fill(tmp.Path); err != nil {
-		return err
+		return tmp.Name(dir, err)
 	}
 	if err := tmp.MoveInto(dir, []string{ConfigFile}, weights.IsModelFile); err != nil {
 		return fmt.Errorf("mamba: save: %w", err)

@@ -49,8 +49,8 @@ func (a *app) export(f convertFlags) error {
 	if err := cli.Misuse(o.Type.Validate()); err != nil {
 		return err
 	}
-	if !f.force && cli.Exists("", f.output) == nil {
-		return cli.Misusef("--output %s is there already; --force replaces it", f.output)
+	if err := cli.CheckFile(f.output, cli.Policy(f.force)); err != nil {
+		return err
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
@@ -61,7 +61,7 @@ func (a *app) export(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
-	if err := cli.CheckDistinct("--output", f.output, cli.FilesIn(dir)...); err != nil {
+	if err := cli.CheckFile(f.output, cli.Policy(f.force), cli.FilesIn(dir)...); err != nil {
 		return err
 	}
 	if err := checkConversion(dir); err != nil {
@@ -100,7 +100,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := cli.CheckDistinct("--output", f.output, append(cli.FilesIn(base), cli.FilesIn(f.adapter)...)...); err != nil {
+	if err := cli.CheckFile(f.output, cli.Policy(f.force), append(cli.FilesIn(base), cli.FilesIn(f.adapter)...)...); err != nil {
 		return err
 	}
 	c, err := mamba.LoadConfig(base)

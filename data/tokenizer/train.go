@@ -102,7 +102,7 @@ func writeFiles(dir string, tokenizer, config []byte) error {
 	defer tmp.Remove()
 	for name, raw := range map[string][]byte{"tokenizer.json": tokenizer, "tokenizer_config.json": config} {
 		if err := atomicfile.WriteFile(filepath.Join(tmp.Path, name), raw); err != nil {
-			return fmt.Errorf("tokenizer: %w", err)
+			return fmt.Errorf("tokenizer: %w", tmp.Name(dir, err))
 		}
 	}
 	if err := tmp.MoveInto(dir, []string{"tokenizer.json"}, nil); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -42,6 +43,22 @@ func (d *Dir) Remove() error {
 	defer d.release()
 	return os.RemoveAll(d.Path)
 }
+
+// Name returns err with path in place of the directory's temporary name, which means nothing to anybody.
+func (d *Dir) Name(path string, err error) error {
+	if err == nil || !strings.Contains(err.Error(), d.Path) {
+		return err
+	}
+	return &namedError{strings.ReplaceAll(err.Error(), d.Path, path), err}
+}
+
+type namedError struct {
+	text string
+	err  error
+}
+
+func (e *namedError) Error() string { return e.text }
+func (e *namedError) Unwrap() error { return e.err }
 
 // Rename makes everything in the directory durable and gives it its name. There must be nothing under that name.
 func (d *Dir) Rename(path string) error {

@@ -81,14 +81,25 @@ func follow(path string) (string, error) {
 	return "", &fs.PathError{Op: "write", Path: path, Err: syscall.ELOOP}
 }
 
-// writeInto writes to a device or a pipe.
+// writeInto writes to a device or a pipe. Standard output and standard error may be regular files, which are continued.
 func writeInto(path string, fill func(w io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	switch path {
+	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+		return writeAll(unclosed{os.Stdout}, fill)
+	case "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2":
+		return writeAll(unclosed{os.Stderr}, fill)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
 	return writeAll(f, fill)
 }
+
+// unclosed is a file that stays open.
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }
 
 // isSpecial reports whether path itself is a device, a pipe or a socket.
 func isSpecial(path string) bool {

@@ -41,3 +41,23 @@ func TestWriteOutput_pipe(t *testing.T) {
 		t.Errorf("%s is %v now, %v", os.DevNull, info.Mode(), err)
 	}
 }
+
+// TestWriteOutput_standard: where standard output is a file, what has been written to it stays, and what comes later follows.
+func TestWriteOutput_standard(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	defer func(old *os.File) { os.Stdout = old }(os.Stdout)
+	os.Stdout = f
+	f.WriteString("before ")
+	if err := atomicfile.WriteOutput("/dev/stdout", text("rows ")); err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("after")
+	if got := content(t, path); got != "before rows after" {
+		t.Errorf("the file has %q", got)
+	}
+}

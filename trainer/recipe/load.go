@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -75,7 +74,7 @@ func checkDistinct(output string, inputs ...string) error {
 	for _, input := range inputs {
 		inside := strings.HasPrefix(filepath.Base(input), "checkpoint-") && atomicfile.Overwrites(output, filepath.Dir(input))
 		if inside || atomicfile.Overwrites(output, input) {
-			return fault.Fault{Path: "output_dir", Problem: fmt.Sprintf("%s has %s, which the run begins with and would replace; name another directory", output, input)}
+			return fault.Fault{Path: "output_dir", Problem: "the run would replace " + input + ", which it begins with; name another directory"}
 		}
 	}
 	return nil

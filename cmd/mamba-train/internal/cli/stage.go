@@ -53,6 +53,21 @@ func CheckDistinct(flag, output string, inputs ...string) error {
 	return nil
 }
 
+// CheckFile does for one file what [CheckOutput] does for a directory. A device or a pipe may be there.
+func CheckFile(path string, p Policy, inputs ...string) error {
+	if err := CheckDistinct("--output", path, inputs...); err != nil {
+		return err
+	}
+	_, special, err := atomicfile.Target(path)
+	if err != nil {
+		return Misuse(fmt.Errorf("--output: %w", err))
+	}
+	if p == Refuse && !special && Exists("", path) == nil {
+		return Misusef("--output %s is there already; --force replaces it", path)
+	}
+	return nil
+}
+
 // FilesIn returns the paths of the files in a directory, as inputs for [CheckDistinct].
 func FilesIn(dir string) (paths []string) {
 	entries, _ := os.ReadDir(dir) // of none there are no inputs
@@ -83,7 +98,7 @@ func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) erro
 		}
 		parent = filepath.Dir(dir)
 	}
-	return fillAndPlace(ctx, parent, fill, func(tmp *atomicfile.Dir) error {
+	return fillAndPlace(ctx, parent, dir, fill, func(tmp *atomicfile.Dir) error {
 		if fresh {
 			return tmp.Rename(dir)
 		}
@@ -106,7 +121,7 @@ func StageFile(ctx context.Context, path string, fill func(tmp string) error) er
 	if special {
 		name, parent = "output", os.TempDir()
 	}
-	return fillAndPlace(ctx, parent, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp *atomicfile.Dir) error {
+	return fillAndPlace(ctx, parent, parent, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp *atomicfile.Dir) error {
 		if !special {
 			return os.Rename(filepath.Join(tmp.Path, name), target) // fill has synced it
 		}
@@ -122,9 +137,9 @@ func StageFile(ctx context.Context, path string, fill func(tmp string) error) er
 	})
 }
 
-// fillAndPlace lets fill write into a temporary directory in parent, and then lets place move what it wrote. The directory
-// is removed in any case.
-func fillAndPlace(ctx context.Context, parent string, fill func(tmp string) error, place func(tmp *atomicfile.Dir) error) error {
+// fillAndPlace lets fill write into a temporary directory in parent, and then lets place move what it wrote to dir. The
+// temporary directory is removed in any case.
+func fillAndPlace(ctx context.Context, parent, dir string, fill func(tmp string) error, place func(tmp *atomicfile.Dir) error) error {
 	if err := atomicfile.MkdirAll(parent); err != nil {
 		return err
 	}
@@ -136,14 +151,14 @@ func fillAndPlace(ctx context.Context, parent string, fill func(tmp string) erro
 	dirs.add(tmp.Path)
 	defer tmp.Remove()
 	if err := fill(tmp.Path); err != nil {
-		return err
+		return tmp.Name(dir, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	defer dirs.hold()() // a second signal must not come between two files
 	if err := place(tmp); err != nil {
-		return err
+		return tmp.Name(dir, err)
 	}
 	return atomicfile.Sync(parent)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -19,5 +20,36 @@ func TestStageInterrupted(t *testing.T) {
 	left, _ := os.ReadDir(dir)
 	if !errors.Is(err, context.Canceled) || len(left) > 0 {
 		t.Errorf("error %v, left %v", err, left)
+	}
+}
+
+// TestStage_errorNamesOutput: an error names what the user has named, not a temporary file.
+func TestStage_errorNamesOutput(t *testing.T) {
+	for name, dir := range map[string]string{"new": filepath.Join(t.TempDir(), "out"), "existing": t.TempDir()} {
+		err := Stage(context.Background(), dir, Refuse, func(tmp string) error {
+			return os.WriteFile(filepath.Join(tmp, "no", "file"), nil, 0o666)
+		})
+		if want := filepath.Join(dir, "no", "file"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), " "+want+":") {
+			t.Errorf("%s: %v, want one that names %s", name, err, want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	err := StageFile(context.Background(), path, func(string) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "tmp"+string(filepath.Separator)+"file") {
+		t.Errorf("%v, want one that names %s", err, path)
+	}
+}
+
+// TestStage_insideExisting: a directory that exists may be a mount point, where files cannot be renamed from outside.
+func TestStage_insideExisting(t *testing.T) {
+	dir := t.TempDir()
+	err := Stage(context.Background(), dir, Refuse, func(tmp string) error {
+		if filepath.Dir(tmp) != dir {
+			t.Errorf("%s is filled, outside %s", tmp, dir)
+		}
+		return os.WriteFile(filepath.Join(tmp, "config.json"), nil, 0o666)
+	})
+	if left, _ := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "config.json" {
+		t.Errorf("%v, %v", left, err)
 	}
 }
