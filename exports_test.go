@@ -37,7 +37,6 @@ var offered = map[string]string{
 	"lora.Load":                  "an adapter for a model of the program's own",
 	"autograd/kernel.SSDChunk":   "the usual value of SSD.Chunk",
 	"data/tokenizer/jinja.Tuple": "a value that templates make",
-	"internal/pyjson.Float":      "a number that may be infinite",
 	"mamba.Block.Forward":        "models built of blocks",
 	"mamba.Model.ForwardEmbeds":  "inputs that are no token ids",
 	"mamba.NoToken":              "a value of the token ids in Config",
@@ -127,7 +126,7 @@ func loadModule(t *testing.T) *module {
 		}
 	}
 	m.importer = importer.ForCompiler(m.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	for _, path := range append([]string{"io", "fmt", "io/fs", "sort", "flag", "encoding/json", "go.yaml.in/yaml/v3", "github.com/spf13/pflag"}, m.paths()...) {
+	for _, path := range append([]string{"io", "fmt", "io/fs", "sort", "flag", "encoding/json", "go.yaml.in/yaml/v3", "github.com/spf13/pflag", "gonum.org/v1/plot"}, m.paths()...) {
 		p, err := m.importer.Import(path)
 		if err != nil {
 			t.Fatal(err)

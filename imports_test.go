@@ -14,6 +14,7 @@ var allowed = map[string][]string{
 	"autograd":             {"autograd/kernel", "internal/label", "internal/splitmix"},
 	"autograd/gradtest":    {"autograd"},
 	"internal/atomicfile":  {"internal/filelock"},
+	"internal/chart":       {"internal/format"},
 	"internal/contenthash": nil,
 	"internal/fault":       nil,
 	"internal/filelock":    nil,
@@ -38,10 +39,10 @@ var allowed = map[string][]string{
 	"data/source":          {"data/hub", "internal/fault", "internal/format", "internal/inputfile", "internal/spelling"},
 	"data/tokenizer":       {"data/tokenizer/jinja", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/pyjson"},
 	"data/tokenizer/jinja": {"internal/testfile"},
-	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/splitmix"},
-	"trainer/checkpoint":   {"internal/atomicfile", "internal/filelock"},
+	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/pyjson", "internal/splitmix"},
+	"trainer/checkpoint":   {"internal/atomicfile", "internal/filelock", "internal/pyjson"},
 	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
-	"trainer/plot":         {"trainer/checkpoint", "internal/atomicfile"},
+	"trainer/plot":         {"trainer/checkpoint", "internal/atomicfile", "internal/chart", "internal/format"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
 	"trainer/mpi":          {"trainer", "autograd/kernel", "internal/fault"},
 	"trainer/recipe": {
@@ -52,7 +53,7 @@ var allowed = map[string][]string{
 	"cmd/mamba-train": {
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
-		"internal/atomicfile", "internal/fault", "internal/format", "internal/inputfile", "internal/spelling",
+		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/inputfile", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/format", "internal/homepath", "internal/spelling",
@@ -68,6 +69,7 @@ var keepers = map[string][]string{
 	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn/weights", "lora", "mamba"},
 	"github.com/spf13/viper":            {"cmd/mamba-train/internal/config"},
 	"github.com/apache/arrow/":          {"data/source"},
+	"gonum.org/v1/plot":                 {"internal/chart", "trainer/plot", "cmd/mamba-train"},
 	"github.com/nlpodyssey/safetensors": {"nn/weights"},
 	"github.com/ebitengine/purego":      {"trainer/mpi"},
 }

@@ -9,6 +9,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/pyjson"
 	"mambatrain/trainer/checkpoint"
 )
 
@@ -237,10 +238,10 @@ func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 // updateBest compares a new value of the metric with the best one.
 func (t *Trainer) updateBest(value float64) {
 	p, st := t.progress, t.state
-	t.bestNow = finite(value) && (st.BestMetric == nil || t.better(value, *st.BestMetric))
+	t.bestNow = finite(value) && (st.BestMetric == nil || t.better(value, float64(*st.BestMetric)))
 	if t.bestNow {
-		step := st.GlobalStep
-		st.BestMetric, st.BestGlobalStep, st.BestModelCheckpoint = &value, &step, nil
+		step, best := st.GlobalStep, pyjson.Float(value)
+		st.BestMetric, st.BestGlobalStep, st.BestModelCheckpoint = &best, &step, nil
 		p.EvalsWithoutGain = 0
 		return
 	}

@@ -461,7 +461,7 @@ func TestTheMetricOfSeveralSets(t *testing.T) {
 				best = min(best, ev.Row["eval_short_loss"])
 			}
 		}
-		if res := r.must(t, t.TempDir(), checkpoint.Fresh); *res.State.BestMetric != best {
+		if res := r.must(t, t.TempDir(), checkpoint.Fresh); float64(*res.State.BestMetric) != best {
 			t.Errorf("the best metric is %v, the least loss on the first set %v", *res.State.BestMetric, best)
 		}
 	}

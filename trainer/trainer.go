@@ -220,7 +220,7 @@ func (t *Trainer) newState() error {
 	}
 	t.state = &checkpoint.State{
 		IsLocalProcessZero: true, IsWorldProcessZero: t.comm.Rank() == 0, LogHistory: []checkpoint.Row{},
-		EvalSteps: t.config.EvalSteps, LoggingSteps: t.config.LoggingSteps, SaveSteps: t.config.SaveSteps,
+		EvalSteps: float64(t.config.EvalSteps), LoggingSteps: float64(t.config.LoggingSteps), SaveSteps: float64(t.config.SaveSteps),
 		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.config.PerDeviceTrainBatchSize,
 	}
 	t.progress = t.state.Progress()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,11 +51,8 @@ func (a *app) graph(f graphFlags) error {
 	if f.layers < 1 || f.rows < 1 || f.layers > most || f.rows > most {
 		return cli.Misusef("--layers and --rows must be between 1 and %d, got %d and %d", most, f.layers, f.rows)
 	}
-	if f.format == "" && filepath.Ext(f.output) == ".svg" {
-		f.format = "svg"
-	}
-	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
-		return cli.Misusef("--format must be svg or dot, got %q", f.format)
+	if err := f.chooseFormat(); err != nil {
+		return err
 	}
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
@@ -93,4 +91,21 @@ func (a *app) graph(f graphFlags) error {
 		return err
 	}
 	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))
+}
+
+// chooseFormat finds the format from --format and the output's name, which must not contradict each other.
+func (f *graphFlags) chooseFormat() error {
+	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
+		return cli.Misusef("--format must be svg or dot, got %q", f.format)
+	}
+	ending := filepath.Ext(f.output)
+	byName, known := map[string]string{"": f.format, ".svg": "svg", ".dot": "dot", ".gv": "dot"}[strings.ToLower(ending)]
+	if !known {
+		return cli.Misusef("--output must end in .svg, .dot or .gv, got %q; Graphviz makes other pictures of DOT: mamba-train graph | dot -T%s", f.output, ending[1:])
+	}
+	if f.format != "" && f.format != byName {
+		return cli.Misusef("--format is %s, but --output is %q", f.format, f.output)
+	}
+	f.format = byName
+	return nil
 }

@@ -1,21 +1,22 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/chart"
 	"mambatrain/internal/inputfile"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/plot"
+	"mambatrain/trainer/recipe"
 )
 
 func (a *app) plotCommand() *cobra.Command {
@@ -24,7 +25,8 @@ func (a *app) plotCommand() *cobra.Command {
 		Use:   "plot RUN…",
 		Short: "Draw loss, learning rate and gradient norm of one or several runs",
 		Example: `  mamba-train plot runs/quickstart
-  mamba-train plot runs/a runs/b --output compare.png`,
+  mamba-train plot runs/a runs/b --output compare.png
+  mamba-train plot runs/a/checkpoint-500/trainer_state.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Misusef("name the output directory of at least one run (%s --help)", cmd.CommandPath())
@@ -33,56 +35,120 @@ func (a *app) plotCommand() *cobra.Command {
 		},
 		RunE: func(_ *cobra.Command, runs []string) error { return a.plot(runs, output) },
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "file to write: .svg or .png")
+	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "picture to write: .svg or .png")
 	return cmd
 }
 
 func (a *app) plot(runs []string, output string) error {
-	format := strings.TrimPrefix(filepath.Ext(output), ".")
-	if format != "svg" && format != "png" {
-		return cli.Misusef("--output must end in .svg or .png, got %q", output)
+	format, err := chart.FormatOf(output)
+	if err != nil {
+		return cli.Misusef("--output: %v", err)
 	}
-	var histories []plot.History
-	for _, dir := range runs {
-		rows, err := history(dir)
-		if err != nil {
+	names, err := distinctNames(runs)
+	if err != nil {
+		return err
+	}
+	histories := make([]plot.History, len(runs))
+	for i, run := range runs {
+		if histories[i], err = history(run); err != nil {
 			return err
 		}
-		histories = append(histories, plot.History{Name: filepath.Base(filepath.Clean(dir)), Rows: rows})
+		histories[i].Name = names[i]
 	}
-	err := atomicfile.WriteOutput(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
+	err = atomicfile.WriteOutput(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
 	if err != nil {
 		return err
 	}
 	return a.Result(map[string]any{"output": output, "runs": len(runs)}, "wrote "+output)
 }
 
-// history reads the rows of a run: of its result, or of its newest checkpoint.
-func history(dir string) ([]checkpoint.Row, error) {
-	if err := cli.Exists("run", dir); err != nil {
-		return nil, err
+// history reads a run: a trainer_state.json, or an output directory with one in it or in its checkpoints.
+func history(run string) (plot.History, error) {
+	if err := cli.Exists("run", run); err != nil {
+		return plot.History{}, err
 	}
-	path := filepath.Join(dir, checkpoint.StateFile)
-	b, err := inputfile.Read(path, inputfile.MaxTokenizer)
-	if errors.Is(err, fs.ErrNotExist) {
-		var newest fs.FileInfo
-		found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", checkpoint.StateFile))
-		for _, f := range found {
-			if info, err := os.Stat(f); err == nil && (newest == nil || info.ModTime().After(newest.ModTime())) {
-				newest, path = info, f
-			}
-		}
-		b, err = inputfile.Read(path, inputfile.MaxTokenizer)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, cli.Misusef("run %s: no %s in it or in a checkpoint", dir, checkpoint.StateFile)
-	}
+	path, err := stateFile(run)
 	if err != nil {
-		return nil, err
+		return plot.History{}, err
+	}
+	b, err := inputfile.Read(path, maxState)
+	if err != nil {
+		return plot.History{}, err
 	}
 	state, err := checkpoint.ParseState(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return plot.History{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return state.LogHistory, nil
+	if len(state.LogHistory) == 0 {
+		return plot.History{}, fmt.Errorf("%s: log_history has no rows, there is nothing to draw", path)
+	}
+	dir := run
+	if path == run {
+		dir = filepath.Dir(run)
+	}
+	return recipe.History(dir, "", state), nil
+}
+
+// maxState is the size of a trainer_state.json with millions of rows.
+const maxState = 1 << 30
+
+// stateFile returns run itself if it is a file, else the state of the result, else that of the newest checkpoint.
+func stateFile(run string) (string, error) {
+	if info, err := os.Stat(run); err == nil && !info.IsDir() {
+		return run, nil
+	}
+	dirs := []string{run}
+	steps, err := checkpoint.Steps(run)
+	if err != nil {
+		return "", err
+	}
+	for _, step := range steps {
+		dirs = append(dirs, filepath.Join(run, fmt.Sprintf("checkpoint-%d", step)))
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, checkpoint.StateFile)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", cli.Misusef("run %s: no %s in it or in a checkpoint", run, checkpoint.StateFile)
+}
+
+// distinctNames names runs by their folders, with as many parents as it takes to tell them apart. A run that is given
+// twice is numbered.
+func distinctNames(runs []string) ([]string, error) {
+	folders := make([][]string, len(runs))
+	for i, run := range runs {
+		path, err := filepath.Abs(run)
+		if err != nil {
+			return nil, err
+		}
+		if filepath.Base(path) == checkpoint.StateFile {
+			path = filepath.Dir(path)
+		}
+		folders[i] = strings.Split(filepath.ToSlash(path), "/")
+	}
+	names, given := make([]string, len(runs)), map[string]int{}
+	for i, parts := range folders {
+		n := 1
+		for _, other := range folders {
+			if !slices.Equal(parts, other) {
+				n = max(n, commonTail(parts, other)+1)
+			}
+		}
+		names[i] = strings.Join(parts[len(parts)-min(n, len(parts)):], "/")
+		given[names[i]]++
+		if k := given[names[i]]; k > 1 {
+			names[i] += fmt.Sprintf(" (%d)", k)
+		}
+	}
+	return names, nil
+}
+
+// commonTail counts the last elements that two lists share.
+func commonTail(a, b []string) (n int) {
+	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return n
 }

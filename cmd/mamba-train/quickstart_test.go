@@ -76,11 +76,11 @@ func decodeJSON(t *testing.T, b []byte, into any) {
 // lossRows are the training rows of a run's history.
 func lossRows(t *testing.T, dir string) (rows []checkpoint.Row) {
 	t.Helper()
-	all, err := history(dir)
+	run, err := history(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range all {
+	for _, r := range run.Rows {
 		if _, ok := r["loss"]; ok {
 			rows = append(rows, r)
 		}

@@ -2,20 +2,21 @@ package main
 
 import (
 	"fmt"
+	"image/color"
 	"io"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/chart"
 	"mambatrain/internal/format"
 )
 
@@ -76,8 +77,9 @@ func (b lengthBin) label() string {
 }
 
 func (a *app) stats(f dataFlags, picture string) error {
-	if ext := filepath.Ext(picture); picture != "" && ext != ".svg" && ext != ".png" {
-		return cli.Misusef("--plot must end in .svg or .png, got %q", picture)
+	pictureFormat, err := chart.FormatOf(picture)
+	if picture != "" && err != nil {
+		return cli.Misusef("--plot: %v", err)
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
@@ -91,7 +93,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 		return err
 	}
 	if picture != "" {
-		if err := drawLengths(picture, report.Histogram); err != nil {
+		if err := drawLengths(picture, pictureFormat, report.Histogram); err != nil {
 			return err
 		}
 	}
@@ -147,21 +149,14 @@ func (r statsResult) text() string {
 }
 
 // drawLengths draws a histogram of document lengths.
-func drawLengths(path string, bins []data.LengthBin) error {
-	h := &plotter.Histogram{LineStyle: plotter.DefaultLineStyle}
+func drawLengths(path, format string, bins []data.LengthBin) error {
+	p := chart.New("document lengths", "tokens", "documents")
+	p.X.Tick.Marker, p.Y.Tick.Marker = chart.Ticks{Whole: true}, chart.Ticks{Whole: true}
+	h := &plotter.Histogram{FillColor: chart.Blue, LineStyle: draw.LineStyle{Color: color.White, Width: 0.5}}
 	for _, b := range bins {
 		h.Bins = append(h.Bins, plotter.HistogramBin{Min: float64(b.From), Max: float64(b.To + 1), Weight: float64(b.Documents)})
 	}
-	h.Width = h.Bins[0].Max - h.Bins[0].Min
-	p := plot.New()
-	p.X.Label.Text, p.Y.Label.Text = "tokens", "documents"
 	p.Add(h)
-	picture, err := p.WriterTo(6*vg.Inch, 4*vg.Inch, strings.TrimPrefix(filepath.Ext(path), "."))
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteOutput(path, func(w io.Writer) error {
-		_, err := picture.WriteTo(w)
-		return err
-	})
+	figure := chart.Figure{Charts: []*plot.Plot{p}}
+	return atomicfile.WriteOutput(path, func(w io.Writer) error { return figure.Write(w, format) })
 }

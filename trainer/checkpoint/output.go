@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -277,7 +278,19 @@ func (o *Output) steps() ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
-	var steps []int
+	return stepsOf(entries), nil
+}
+
+// Steps lists the checkpoints in a directory by their steps, the newest first, without looking into them.
+func Steps(dir string) ([]int, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	return stepsOf(entries), nil
+}
+
+func stepsOf(entries []fs.DirEntry) (steps []int) {
 	for _, e := range entries {
 		digits, ok := strings.CutPrefix(e.Name(), checkpointPrefix)
 		step, err := strconv.Atoi(digits)
@@ -286,7 +299,7 @@ func (o *Output) steps() ([]int, error) {
 		}
 	}
 	slices.SortFunc(steps, func(a, b int) int { return b - a })
-	return steps, nil
+	return steps
 }
 
 // Write makes the checkpoint of a step out of a state and what fill puts into a directory. It appears whole or not at all.

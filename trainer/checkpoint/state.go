@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/pyjson"
 )
 
 // StateFile is the name of a run's state in its output directory and in each checkpoint.
@@ -15,21 +17,21 @@ const StateFile = "trainer_state.json"
 // State is trainer_state.json: exactly the keys of transformers' TrainerState, which refuses others. What only this
 // trainer knows stands below stateful_callbacks.
 type State struct {
-	BestGlobalStep      *int     `json:"best_global_step"`
-	BestMetric          *float64 `json:"best_metric"`
-	BestModelCheckpoint *string  `json:"best_model_checkpoint"`
-	Epoch               float64  `json:"epoch"`
-	EvalSteps           int      `json:"eval_steps"`
-	GlobalStep          int      `json:"global_step"`
-	IsHyperParamSearch  bool     `json:"is_hyper_param_search"`
-	IsLocalProcessZero  bool     `json:"is_local_process_zero"`
-	IsWorldProcessZero  bool     `json:"is_world_process_zero"`
-	LogHistory          []Row    `json:"log_history"`
-	LoggingSteps        int      `json:"logging_steps"`
-	MaxSteps            int      `json:"max_steps"`
-	NumInputTokensSeen  int      `json:"num_input_tokens_seen"`
-	NumTrainEpochs      int      `json:"num_train_epochs"`
-	SaveSteps           int      `json:"save_steps"`
+	BestGlobalStep      *int          `json:"best_global_step"`
+	BestMetric          *pyjson.Float `json:"best_metric"`
+	BestModelCheckpoint *string       `json:"best_model_checkpoint"`
+	Epoch               float64       `json:"epoch"`
+	EvalSteps           float64       `json:"eval_steps"` // like the other two: below 1 for transformers, a share of the run
+	GlobalStep          int           `json:"global_step"`
+	IsHyperParamSearch  bool          `json:"is_hyper_param_search"`
+	IsLocalProcessZero  bool          `json:"is_local_process_zero"`
+	IsWorldProcessZero  bool          `json:"is_world_process_zero"`
+	LogHistory          []Row         `json:"log_history"`
+	LoggingSteps        float64       `json:"logging_steps"`
+	MaxSteps            int           `json:"max_steps"`
+	NumInputTokensSeen  int           `json:"num_input_tokens_seen"`
+	NumTrainEpochs      int           `json:"num_train_epochs"`
+	SaveSteps           float64       `json:"save_steps"`
 	Callbacks           struct {
 		Own callbackState `json:"mamba_train"`
 	} `json:"stateful_callbacks"`
@@ -103,19 +105,21 @@ func (r Row) MarshalJSON() ([]byte, error) {
 	return []byte(b.String() + "}"), nil
 }
 
-// UnmarshalJSON reads null as NaN and passes over what is no number.
+// UnmarshalJSON reads null as NaN and skips what is not a number.
 func (r *Row) UnmarshalJSON(b []byte) error {
-	var raw map[string]any
+	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return err
 	}
 	*r = Row{}
 	for k, v := range raw {
-		switch x := v.(type) {
-		case nil:
+		var x *pyjson.Float
+		switch err := json.Unmarshal(v, &x); {
+		case err != nil:
+		case x == nil:
 			(*r)[k] = math.NaN()
-		case float64:
-			(*r)[k] = x
+		default:
+			(*r)[k] = float64(*x)
 		}
 	}
 	return nil
@@ -130,10 +134,10 @@ func (s *State) encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// ParseState reads trainer_state.json, also one that transformers wrote.
+// ParseState reads trainer_state.json, including one that transformers wrote.
 func ParseState(b []byte) (*State, error) {
 	s := &State{}
-	if err := json.Unmarshal(b, s); err != nil {
+	if err := pyjson.Unmarshal(b, s); err != nil {
 		return nil, fmt.Errorf("checkpoint: %s: %w", StateFile, err)
 	}
 	return s, nil

@@ -40,3 +40,21 @@ func FuzzParseState(f *testing.F) {
 		}
 	})
 }
+
+// transformers writes shares of the run for the three intervals, and NaN and Infinity as Python does.
+func TestParseState_transformers(t *testing.T) {
+	s, err := ParseState([]byte(`{"best_metric": -Infinity, "eval_steps": 0.25, "logging_steps": 5, "save_steps": 0.5, "log_history": [
+		{"grad_norm": NaN, "loss": 2.5, "step": 1}, {"loss": {"__float__": "Infinity"}, "note": "text", "step": 2}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.EvalSteps != 0.25 || s.LoggingSteps != 5 || s.SaveSteps != 0.5 || !math.IsInf(float64(*s.BestMetric), -1) {
+		t.Errorf("got %v, %v, %v and %v", s.EvalSteps, s.LoggingSteps, s.SaveSteps, *s.BestMetric)
+	}
+	if r := s.LogHistory[0]; !math.IsNaN(r["grad_norm"]) || r["loss"] != 2.5 {
+		t.Errorf("first row: %v", r)
+	}
+	if r := s.LogHistory[1]; !math.IsInf(r["loss"], 1) || len(r) != 2 {
+		t.Errorf("second row: %v", r)
+	}
+}

@@ -4,7 +4,6 @@ package plot
 import (
 	"bytes"
 	"fmt"
-	"image/color"
 	"io"
 	"maps"
 	"math"
@@ -14,146 +13,226 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
 
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/chart"
+	"mambatrain/internal/format"
 	"mambatrain/trainer/checkpoint"
 )
 
-// History is the log_history of a run under the name that a plot shows.
+// History is what is drawn of a run.
 type History struct {
 	Name string
-	Rows []checkpoint.Row
-}
+	Rows []checkpoint.Row // log_history
 
-const (
-	plotWidth  = 8 * vg.Inch
-	plotHeight = 9 * vg.Inch
-)
+	BestStep    int // of the best evaluation, 0: none
+	Checkpoints []int
+	Resumes     []int // steps after which the run was resumed
+}
 
 // Write draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
-// "svg" or "png". Several runs lie over each other, told apart by colour; evaluations are dashed.
+// "svg" or "png". Several runs lie over each other, told apart by color; evaluations are dashed.
 func Write(w io.Writer, format string, runs ...History) error {
-	panels, err := drawPanels(runs)
-	if err != nil {
+	f := draw(runs)
+	if err := f.Write(w, format); err != nil {
 		return fmt.Errorf("plot: %w", err)
 	}
-	var canvas interface {
-		vg.CanvasSizer
-		io.WriterTo
-	}
-	switch format {
-	case "svg":
-		canvas = vgsvg.New(plotWidth, plotHeight)
-	case "png":
-		canvas = vgimg.PngCanvas{Canvas: vgimg.New(plotWidth, plotHeight)}
-	default:
-		return fmt.Errorf("plot: format %q, want svg or png", format)
-	}
-	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadX: vg.Millimeter, PadY: 4 * vg.Millimeter, PadTop: 2 * vg.Millimeter, PadRight: 4 * vg.Millimeter}
-	for i, row := range plot.Align(panels, tiles, draw.New(canvas)) {
-		panels[i][0].Draw(row[0])
-	}
-	_, err = canvas.WriteTo(w)
-	return err
+	return nil
 }
 
-// drawPanels returns one column of plots.
-func drawPanels(runs []History) ([][]*plot.Plot, error) {
-	loss, rate, norm := panel("loss (nats per token)"), panel("learning rate"), panel("gradient norm")
-	for i, run := range runs {
-		for j, key := range lossKeys(run.Rows) {
-			c := i
-			if len(runs) == 1 {
-				c = j // one run: a colour for each curve
+func draw(runs []History) chart.Figure {
+	title := ""
+	if len(runs) == 1 {
+		title = label(runs[0].Name) + ": "
+	}
+	d := drawing{
+		runs: runs, losses: lossKeys(runs),
+		loss: chart.New(title+"loss", "step", "nats per token"),
+	}
+	d.figure.Charts = []*plot.Plot{d.loss}
+	d.nameRuns()
+	for i, key := range d.losses {
+		d.lossCurves(i, key)
+	}
+	for _, other := range []struct{ key, title string }{{"learning_rate", "learning rate"}, {"grad_norm", "gradient norm"}} {
+		d.otherCurves(other.key, chart.New(title+other.title, "step", other.title))
+	}
+	d.marks()
+	d.alignSteps()
+	return d.figure
+}
+
+// drawing is a figure in the making.
+type drawing struct {
+	runs   []History
+	losses []string
+	figure chart.Figure
+	loss   *plot.Plot // the first chart
+}
+
+// nameRuns puts several runs into the legend; one alone is in the titles.
+func (d *drawing) nameRuns() {
+	if len(d.runs) == 1 {
+		return
+	}
+	for i, run := range d.runs {
+		d.legend(label(run.Name), &plotter.Line{LineStyle: trainingLine(i)})
+	}
+}
+
+func (d *drawing) legend(name string, sample plot.Thumbnailer) {
+	d.figure.Legend = append(d.figure.Legend, chart.Entry{Name: name, Sample: sample})
+}
+
+// lossCurves draws the loss of one name, the i-th, of all runs. A run that is alone has a color for each name.
+func (d *drawing) lossCurves(i int, key string) {
+	found := false
+	for r, run := range d.runs {
+		c := curve{points: points(run.Rows, key), color: r, set: i}
+		if len(d.runs) == 1 {
+			c.color = i
+		}
+		found = found || len(c.points) > 0
+		d.loss.Add(c)
+		d.loss.Add(notFinite(run.Rows, key, c))
+	}
+	sample := curve{color: noRun, set: i}
+	switch {
+	case len(d.runs) == 1:
+		sample.color = i
+	case i == 0:
+		return // the names of the runs have this line
+	}
+	if found {
+		d.legend(lossName(key), sample)
+	}
+}
+
+// otherCurves adds a chart with a value that is not a loss, if any run has it.
+func (d *drawing) otherCurves(key string, p *plot.Plot) {
+	found := false
+	for r, run := range d.runs {
+		c := curve{points: points(run.Rows, key), color: r}
+		found = found || len(c.points) > 0
+		p.Add(c, notFinite(run.Rows, key, c))
+	}
+	if found {
+		d.figure.Charts = append(d.figure.Charts, p)
+	}
+}
+
+// marks draws what happened to the runs besides their values.
+func (d *drawing) marks() {
+	best, saved, resumed, broken := "", false, false, false
+	for r, run := range d.runs {
+		color := r
+		if len(d.runs) == 1 {
+			color = noRun
+		}
+		for i, key := range d.losses[1:] {
+			if at := bestPoint(run, key); at != nil {
+				best = "best step"
+				d.loss.Add(ringAt(at, curveColor(color, i+1)))
 			}
-			if err := curve(loss, run, key, c, label(run.Name, key, len(runs))); err != nil {
-				return nil, err
-			}
 		}
-		if err := curve(rate, run, "learning_rate", i, ""); err != nil {
-			return nil, err
+		saved = saved || len(run.Checkpoints) > 0
+		d.loss.Add(checkpointMarks(run.Checkpoints, color))
+		resumed = resumed || len(run.Resumes) > 0
+		for _, p := range d.figure.Charts {
+			p.Add(resumeLines{run.Resumes, color})
 		}
-		if err := curve(norm, run, "grad_norm", i, ""); err != nil {
-			return nil, err
+		for _, key := range append([]string{"learning_rate", "grad_norm"}, d.losses...) {
+			broken = broken || len(notFinite(run.Rows, key, curve{}).steps) > 0
 		}
 	}
-	norm.X.Label.Text = "step"
-	return [][]*plot.Plot{{loss}, {rate}, {norm}}, nil
+	if len(d.runs) == 1 && best != "" {
+		best = "best: step " + format.Count(d.runs[0].BestStep)
+	}
+	if best != "" {
+		d.legend(best, ringAt(nil, chart.Grey))
+	}
+	if saved {
+		d.legend("checkpoint", checkpointMarks(nil, noRun))
+	}
+	if resumed {
+		d.legend("resumed", resumeLines{nil, noRun})
+	}
+	if broken {
+		d.legend("not finite", notFinite(nil, "", curve{color: noRun}))
+	}
 }
 
-func panel(title string) *plot.Plot {
-	p := plot.New()
-	p.Y.Label.Text = title
-	p.Legend.Top = true
-	p.Add(plotter.NewGrid())
-	return p
+// alignSteps gives all charts the steps of all.
+func (d *drawing) alignSteps() {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, p := range d.figure.Charts {
+		low, high = math.Min(low, p.X.Min), math.Max(high, p.X.Max)
+	}
+	for _, p := range d.figure.Charts {
+		p.X.Min, p.X.Max, p.X.Tick.Marker = low, high, chart.Ticks{Whole: true}
+	}
 }
 
-// lossKeys lists the losses that the rows hold: training first, then evaluations by name.
-func lossKeys(rows []checkpoint.Row) []string {
+// label is a run's name as it is drawn.
+func label(name string) string {
+	const most = 48
+	name = format.Printable(strings.Join(strings.Fields(name), " "))
+	if r := []rune(name); len(r) > most {
+		return string(r[:most/2]) + "…" + string(r[len(r)-most/2:])
+	}
+	return name
+}
+
+// lossKeys lists the losses in the rows of all runs: training first, then evaluations by name.
+func lossKeys(runs []History) []string {
 	found := map[string]bool{}
-	for _, r := range rows {
-		for k := range r {
-			if strings.HasPrefix(k, checkpoint.EvalPrefix) && strings.HasSuffix(k, "_loss") {
-				found[k] = true
+	for _, run := range runs {
+		for _, r := range run.Rows {
+			for k := range r {
+				if strings.HasPrefix(k, checkpoint.EvalPrefix) && strings.HasSuffix(k, "_loss") || k == evalLoss {
+					found[k] = true
+				}
 			}
 		}
 	}
 	return append([]string{"loss"}, slices.Sorted(maps.Keys(found))...)
 }
 
-func label(run, key string, runs int) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(key, checkpoint.EvalPrefix), "_loss")
-	switch {
-	case key == "loss":
-		name = "training"
-	case key == "eval_loss":
-		name = "evaluation"
-	default:
-		name = "evaluation " + name
+const evalLoss = checkpoint.EvalPrefix + "loss"
+
+func lossName(key string) string {
+	switch key {
+	case "loss":
+		return "training"
+	case evalLoss:
+		return "evaluation"
 	}
-	if runs > 1 {
-		return run + ", " + name
-	}
-	return name
+	return "evaluation " + label(strings.TrimSuffix(strings.TrimPrefix(key, checkpoint.EvalPrefix), "_loss"))
 }
 
-// curve adds the values of a key to a panel, if there are any.
-func curve(p *plot.Plot, run History, key string, colour int, legend string) error {
-	var points plotter.XYs
-	for _, r := range run.Rows {
-		if y, ok := r[key]; ok && !math.IsNaN(y) && !math.IsInf(y, 0) {
-			points = append(points, plotter.XY{X: r["step"], Y: y})
+// points returns the values of a key over the steps, those that are not finite as they are.
+func points(rows []checkpoint.Row, key string) (xys plotter.XYs) {
+	for _, r := range rows {
+		y, ok := r[key]
+		x, has := r["step"]
+		if ok && has && finite(x) {
+			xys = append(xys, plotter.XY{X: x, Y: y})
 		}
 	}
-	if len(points) == 0 {
-		return nil
-	}
-	line, dots, err := plotter.NewLinePoints(points)
-	if err != nil {
-		return err
-	}
-	line.Color, line.Width = palette(colour), vg.Points(1.5)
-	if strings.HasPrefix(key, checkpoint.EvalPrefix) {
-		line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
-	}
-	dots.Color, dots.Shape, dots.Radius = line.Color, draw.CircleGlyph{}, vg.Points(1.5)
-	p.Add(line)
-	if strings.HasPrefix(key, checkpoint.EvalPrefix) || len(points) < 40 {
-		p.Add(dots)
-	}
-	if legend != "" {
-		p.Legend.Add(legend, line)
+	return xys
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// bestPoint returns the loss at the best step of a run.
+func bestPoint(run History, key string) *plotter.XY {
+	for _, at := range points(run.Rows, key) {
+		if run.BestStep > 0 && at.X == float64(run.BestStep) && finite(at.Y) {
+			return &at
+		}
 	}
 	return nil
 }
-
-func palette(i int) color.Color { return plotutil.DarkColors[i%len(plotutil.DarkColors)] }
 
 // WriteFiles puts loss.svg and loss.png into dir.
 func WriteFiles(dir string, run History) error {

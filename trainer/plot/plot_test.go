@@ -22,7 +22,7 @@ func TestWrite(t *testing.T) {
 	}
 	one, again := &strings.Builder{}, &strings.Builder{}
 	for _, w := range []*strings.Builder{one, again} {
-		if err := Write(w, "svg", History{"a", rows}); err != nil {
+		if err := Write(w, "svg", History{Name: "a", Rows: rows}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -35,7 +35,7 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	if err := Write(&b, "png", History{"a", rows}, History{"b", rows[:1]}, History{"empty", nil}); err != nil {
+	if err := Write(&b, "png", History{Name: "a", Rows: rows}, History{Name: "b", Rows: rows[:1]}, History{Name: "empty", Rows: nil}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := png.Decode(&b); err != nil {
@@ -48,12 +48,60 @@ func TestWrite(t *testing.T) {
 
 func TestWriteFiles(t *testing.T) {
 	dir := t.TempDir()
-	if err := WriteFiles(dir, History{"a", []checkpoint.Row{{"step": 1, "loss": 3}, {"step": 2, "loss": 2}}}); err != nil {
+	if err := WriteFiles(dir, History{Name: "a", Rows: []checkpoint.Row{{"step": 1, "loss": 3}, {"step": 2, "loss": 2}}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"loss.svg", "loss.png"} {
 		if s, err := os.Stat(filepath.Join(dir, name)); err != nil || s.Size() < 1000 {
 			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
+}
+
+// What happened to a run is marked and explained.
+func TestWrite_marks(t *testing.T) {
+	run := History{
+		Name: "a", BestStep: 20, Checkpoints: []int{10, 20}, Resumes: []int{10},
+		Rows: []checkpoint.Row{{"step": 10, "loss": 3}, {"step": 20, "eval_loss": 2.5}, {"step": 30, "loss": math.NaN()}},
+	}
+	other := History{Name: "a name\nthat is longer than the forty-eight letters that are shown of it", Rows: run.Rows}
+	for _, c := range []struct {
+		runs         []History
+		want, absent []string
+	}{
+		{[]History{run}, []string{"a: loss", "training", "evaluation", "best: step 20", "checkpoint", "resumed", "not finite"}, []string{"learning rate"}},
+		{[]History{run, other}, []string{"loss", "a", "a name that is longer th…", "evaluation", "best step", "checkpoint", "resumed"}, []string{"training"}},
+		{[]History{{Name: "a", Rows: run.Rows[:1]}}, []string{"training"}, []string{"evaluation", "best", "checkpoint", "resumed", "not finite"}},
+	} {
+		var b strings.Builder
+		if err := Write(&b, "svg", c.runs...); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range c.want {
+			if !strings.Contains(b.String(), ">"+text) {
+				t.Errorf("%q is not in the drawing of %d runs", text, len(c.runs))
+			}
+		}
+		for _, text := range c.absent {
+			if strings.Contains(b.String(), text) {
+				t.Errorf("%q is in the drawing of %d runs", text, len(c.runs))
+			}
+		}
+	}
+}
+
+// Any number that is finite can be drawn.
+func TestWrite_largeNumbers(t *testing.T) {
+	for _, pair := range [][2]float64{{1e17, 1e17}, {1.7e308, -1.7e308}, {math.MaxFloat64, math.MaxFloat64}, {5e-324, 5e-324}, {0, 0}, {math.NaN(), math.Inf(1)}} {
+		rows := []checkpoint.Row{{"step": 1, "loss": pair[0]}, {"step": 1e15, "loss": pair[1]}}
+		for _, format := range []string{"svg", "png"} {
+			var b strings.Builder
+			if err := Write(&b, format, History{Name: "a", Rows: rows}); err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(b.String(), "NaN") || strings.Contains(b.String(), "Inf") {
+				t.Errorf("%v: the drawing has coordinates that are not numbers", pair)
+			}
 		}
 	}
 }

@@ -194,9 +194,9 @@ func (r *Run) openLogs() {
 
 // publish adds plots and the model card to the result.
 func (r *Run) publish(dir string, st *checkpoint.State) error {
-	name := filepath.Base(r.Config.OutputDir)
-	if err := plot.WriteFiles(dir, plot.History{Name: name, Rows: st.LogHistory}); err != nil {
+	h := History(r.Config.OutputDir, r.Config.Train.LoggingDir, st)
+	if err := plot.WriteFiles(dir, h); err != nil {
 		r.options.Warn(err)
 	}
-	return r.writeModelCard(dir, name, st)
+	return r.writeModelCard(dir, h.Name, st)
 }

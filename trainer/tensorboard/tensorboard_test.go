@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,3 +73,28 @@ type fullDisk struct{ err error }
 
 func (f fullDisk) Write([]byte) (int, error) { return 0, f.err }
 func (f fullDisk) Close() error              { return nil }
+
+func TestResumes(t *testing.T) {
+	dir := t.TempDir()
+	for _, step := range []int{0, 650, 200, 200} { // 0: the run begins
+		w, err := New(checkpoint.Disk{}, dir, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step > 0 {
+			w.Observe(trainer.ResumeEvent{Step: step})
+		}
+		w.Observe(trainer.LogEvent{Row: checkpoint.Row{"step": float64(step + 10), "loss": 1.5}})
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"short": "1234567", "long": "\xff\xff\xff\xff\xff\xff\xff\xff1234567890", "empty": ""} {
+		if err := os.WriteFile(filepath.Join(dir, checkpoint.EventsPrefix+name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := Resumes(dir); err != nil || !slices.Equal(got, []int{200, 650}) {
+		t.Errorf("got %v, %v, want 200 and 650", got, err)
+	}
+}

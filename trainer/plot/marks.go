@@ -1,0 +1,217 @@
+package plot
+
+import (
+	"image/color"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/palette"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	vgdraw "gonum.org/v1/plot/vg/draw"
+
+	"mambatrain/internal/chart"
+	"mambatrain/trainer/checkpoint"
+)
+
+// curve is one value of a run over the steps. A value that is not finite interrupts it.
+type curve struct {
+	points plotter.XYs
+	color  int // number of the run, or of the value where there is one run
+	set    int // 0: training, otherwise the number of the evaluation set
+}
+
+// noRun is the color of what belongs to no run in particular.
+const noRun = -1
+
+var colors = []color.Color{
+	chart.Blue, color.RGBA{0xd9, 0x5f, 0x02, 255}, color.RGBA{0x2c, 0xa0, 0x2c, 255}, color.RGBA{0xb8, 0x2e, 0x8a, 255},
+	color.RGBA{0x6a, 0x51, 0xa3, 255}, color.RGBA{0x8c, 0x56, 0x4b, 255}, color.RGBA{0x00, 0x9e, 0xa8, 255}, color.RGBA{0x9a, 0x8c, 0x00, 255},
+}
+
+// runColor gives every run a color that the runs before it do not have.
+func runColor(i int) color.Color {
+	if i == noRun {
+		return chart.Grey
+	}
+	if i < len(colors) {
+		return colors[i]
+	}
+	const golden = 0.618033988749895
+	_, hue := math.Modf(float64(i) * golden)
+	return palette.HSVA{H: hue, S: 0.8, V: 0.7, A: 1}
+}
+
+func curveColor(run, set int) color.Color {
+	if run == noRun && set > 0 {
+		return runColor(set)
+	}
+	return runColor(run)
+}
+
+func trainingLine(run int) vgdraw.LineStyle {
+	return vgdraw.LineStyle{Color: runColor(run), Width: vg.Points(1.5)}
+}
+
+func (c curve) line() vgdraw.LineStyle {
+	s := trainingLine(c.color)
+	if c.set > 0 {
+		s.Dashes = []vg.Length{5, 3}
+	}
+	return s
+}
+
+// dots is the mark of an evaluation.
+func (c curve) dots() vgdraw.GlyphStyle {
+	shapes := []vgdraw.GlyphDrawer{vgdraw.CircleGlyph{}, vgdraw.BoxGlyph{}, vgdraw.PyramidGlyph{}, vgdraw.SquareGlyph{}, vgdraw.TriangleGlyph{}}
+	s := vgdraw.GlyphStyle{Color: runColor(c.color), Radius: 2.5, Shape: shapes[0]}
+	if c.set > 0 {
+		s.Shape = shapes[(c.set-1)%len(shapes)]
+	}
+	return s
+}
+
+// Plot implements [plot.Plotter].
+func (c curve) Plot(canvas vgdraw.Canvas, p *plot.Plot) {
+	const few = 40 // points that can be told apart
+	x, y := p.Transforms(&canvas)
+	var stretch []vg.Point
+	flush := func() {
+		canvas.StrokeLines(c.line(), canvas.ClipLinesXY(stretch)...)
+		if len(stretch) == 1 || c.set > 0 || len(c.points) < few {
+			for _, at := range stretch {
+				canvas.DrawGlyph(c.dots(), at)
+			}
+		}
+		stretch = nil
+	}
+	for _, at := range c.points {
+		if !finite(at.Y) {
+			flush()
+			continue
+		}
+		stretch = append(stretch, vg.Point{X: x(at.X), Y: y(at.Y)})
+	}
+	flush()
+}
+
+// DataRange implements [plot.DataRanger].
+func (c curve) DataRange() (xmin, xmax, ymin, ymax float64) {
+	xmin, xmax, ymin, ymax = math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
+	for _, at := range c.points {
+		xmin, xmax = math.Min(xmin, at.X), math.Max(xmax, at.X)
+		if finite(at.Y) {
+			ymin, ymax = math.Min(ymin, at.Y), math.Max(ymax, at.Y)
+		}
+	}
+	return xmin, xmax, ymin, ymax
+}
+
+// Thumbnail implements [plot.Thumbnailer].
+func (c curve) Thumbnail(canvas *vgdraw.Canvas) {
+	middle := canvas.Center()
+	canvas.StrokeLine2(c.line(), canvas.Min.X, middle.Y, canvas.Max.X, middle.Y)
+	if c.set > 0 {
+		canvas.DrawGlyph(c.dots(), middle)
+	}
+}
+
+// stepMarks are marks at the lower or the upper edge of a chart.
+type stepMarks struct {
+	steps []float64
+	style vgdraw.GlyphStyle
+	top   bool
+}
+
+func checkpointMarks(steps []int, run int) stepMarks {
+	m := stepMarks{style: vgdraw.GlyphStyle{Color: runColor(run), Radius: 3, Shape: vgdraw.PyramidGlyph{}}}
+	for _, s := range steps {
+		m.steps = append(m.steps, float64(s))
+	}
+	return m
+}
+
+// notFinite marks the steps whose value cannot be drawn.
+func notFinite(rows []checkpoint.Row, key string, c curve) stepMarks {
+	m := stepMarks{style: vgdraw.GlyphStyle{Color: runColor(c.color), Radius: 3, Shape: vgdraw.CrossGlyph{}}, top: true}
+	for _, at := range points(rows, key) {
+		if !finite(at.Y) {
+			m.steps = append(m.steps, at.X)
+		}
+	}
+	return m
+}
+
+// Plot implements [plot.Plotter].
+func (m stepMarks) Plot(c vgdraw.Canvas, p *plot.Plot) {
+	x, _ := p.Transforms(&c)
+	at := vg.Point{Y: c.Min.Y}
+	if m.top {
+		at.Y = c.Max.Y
+	}
+	for _, step := range m.steps {
+		at.X = x(step)
+		c.DrawGlyph(m.style, at)
+	}
+}
+
+// DataRange implements [plot.DataRanger]; a mark needs no height.
+func (m stepMarks) DataRange() (xmin, xmax, ymin, ymax float64) { return stepRange(m.steps) }
+
+// Thumbnail implements [plot.Thumbnailer].
+func (m stepMarks) Thumbnail(c *vgdraw.Canvas) { c.DrawGlyph(m.style, c.Center()) }
+
+func stepRange(steps []float64) (xmin, xmax, ymin, ymax float64) {
+	xmin, xmax = math.Inf(1), math.Inf(-1)
+	for _, s := range steps {
+		xmin, xmax = math.Min(xmin, s), math.Max(xmax, s)
+	}
+	return xmin, xmax, math.Inf(1), math.Inf(-1)
+}
+
+// resumeLines are lines from edge to edge after the steps at which a run was resumed.
+type resumeLines struct {
+	steps []int
+	run   int
+}
+
+func (l resumeLines) style() vgdraw.LineStyle {
+	return vgdraw.LineStyle{Color: runColor(l.run), Width: 1, Dashes: []vg.Length{1, 3}}
+}
+
+// Plot implements [plot.Plotter].
+func (l resumeLines) Plot(c vgdraw.Canvas, p *plot.Plot) {
+	x, _ := p.Transforms(&c)
+	for _, step := range l.steps {
+		c.StrokeLine2(l.style(), x(float64(step)), c.Min.Y, x(float64(step)), c.Max.Y)
+	}
+}
+
+// DataRange implements [plot.DataRanger].
+func (l resumeLines) DataRange() (xmin, xmax, ymin, ymax float64) {
+	return stepRange(checkpointMarks(l.steps, l.run).steps)
+}
+
+// Thumbnail implements [plot.Thumbnailer].
+func (l resumeLines) Thumbnail(c *vgdraw.Canvas) {
+	c.StrokeLine2(l.style(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
+}
+
+// ring surrounds a point.
+type ring struct {
+	at    *plotter.XY // nil: the one in the legend
+	style vgdraw.GlyphStyle
+}
+
+func ringAt(at *plotter.XY, c color.Color) ring {
+	return ring{at, vgdraw.GlyphStyle{Color: c, Radius: 5, Shape: vgdraw.RingGlyph{}}}
+}
+
+// Plot implements [plot.Plotter].
+func (r ring) Plot(c vgdraw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	c.DrawGlyph(r.style, vg.Point{X: x(r.at.X), Y: y(r.at.Y)})
+}
+
+// Thumbnail implements [plot.Thumbnailer].
+func (r ring) Thumbnail(c *vgdraw.Canvas) { c.DrawGlyph(r.style, c.Center()) }

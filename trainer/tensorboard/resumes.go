@@ -1,0 +1,70 @@
+package tensorboard
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mambatrain/trainer/checkpoint"
+)
+
+// Resumes lists the steps after which the run with event files in dir was resumed, in ascending order. Files that cannot
+// be read, and those of other programs, are skipped.
+func Resumes(dir string) (steps []int, err error) {
+	paths, err := filepath.Glob(filepath.Join(dir, checkpoint.EventsPrefix+"*"))
+	if err != nil {
+		return nil, fmt.Errorf("tensorboard: %w", err)
+	}
+	for _, path := range paths {
+		if step, ok := resumeStep(path); ok && !slices.Contains(steps, step) {
+			steps = append(steps, step)
+		}
+	}
+	slices.Sort(steps)
+	return steps, nil
+}
+
+// resumeStep looks for the start of a session, which is the second event of a file that a resumed run has begun.
+func resumeStep(path string) (step int, ok bool) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0, false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 1<<10))
+	if err != nil {
+		return 0, false
+	}
+	_, rest := cutRecord(head)
+	event, _ := cutRecord(rest)
+	session := message{}.inner(eventSession, message{}.number(sessionStatus, sessionStart))
+	const timeField = 1 + 8
+	if len(event) < timeField || !bytes.HasSuffix(event, session) {
+		return 0, false
+	}
+	number, ok := bytes.CutPrefix(event[timeField:], message{}.key(eventStep, 0))
+	next, _ := binary.Uvarint(number)
+	return int(next) - 1, ok
+}
+
+// cutRecord takes the first event off b, which [record] has framed. Checksums are not compared.
+func cutRecord(b []byte) (event, rest []byte) {
+	const length, sum = 8, 4
+	if len(b) < length+2*sum {
+		return nil, nil
+	}
+	n := binary.LittleEndian.Uint64(b)
+	b = b[length+sum:]
+	if n > uint64(len(b)-sum) {
+		return nil, nil
+	}
+	return b[:n], b[n+sum:]
+}
