@@ -197,7 +197,7 @@ func (d *Dataset) splitPortion(s *portion, fraction float64, seed uint64) (left,
 
 // recount derives the counts of the kept documents.
 func (d *Dataset) recount(name string) {
-	s := Stats{Rows: d.stats.Rows, Empty: d.stats.Empty, NoLabels: d.stats.NoLabels, Truncated: d.stats.Truncated, CutTokens: d.stats.CutTokens, MaxToken: -1}
+	s := Stats{Rows: d.stats.Rows, Empty: d.stats.Empty, NoLabels: d.stats.NoLabels, ShareGPT: d.stats.ShareGPT, Truncated: d.stats.Truncated, CutTokens: d.stats.CutTokens, MaxToken: -1}
 	for k := range d.portions {
 		for i := range d.portions[k].len() {
 			doc := d.store.document(d.portions[k].document(i))

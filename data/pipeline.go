@@ -20,6 +20,7 @@ type Stats struct {
 	Documents int // kept; with truncation: split, parts
 	Empty     int // rows that are null or empty: skipped
 	NoLabels  int // rows (or parts) without a label that counts: dropped
+	ShareGPT  int // conversations with from and value, which were read as role and content
 	Truncated int // rows cut at max_length, or split there
 	CutTokens int // tokens lost by cutting
 	Tokens    int // input tokens kept
@@ -33,6 +34,7 @@ func (s *Stats) add(o Stats) {
 	s.Documents += o.Documents
 	s.Empty += o.Empty
 	s.NoLabels += o.NoLabels
+	s.ShareGPT += o.ShareGPT
 	s.Truncated += o.Truncated
 	s.CutTokens += o.CutTokens
 	s.Tokens += o.Tokens
@@ -235,13 +237,16 @@ func (p *pipeline) work(j job, s *scratch) (out outcome) {
 
 // row renders row i of a block.
 func (p *pipeline) row(out *outcome, d *rowBuffer, j job, i int) error {
-	d.row, d.tokens, d.labels = j.first+i, d.tokens[:0], d.labels[:0]
+	d.row, d.tokens, d.labels, d.shareGPT = j.first+i, d.tokens[:0], d.labels[:0], false
 	ok, err := j.renderer.row(j.block, i, d)
 	if err != nil {
 		return fmt.Errorf("data: %s: %w", j.block.At(i), err)
 	}
 	if !ok {
 		out.stats.Empty++
+	}
+	if d.shareGPT {
+		out.stats.ShareGPT++
 	}
 	switch {
 	case p.all:

@@ -27,6 +27,7 @@ type rowBuffer struct {
 	tokens, labels []int32
 	scratch        []int32
 	spans          []tokenizer.Span
+	shareGPT       bool // the row was a conversation in ShareGPT's form
 }
 
 // newRenderer chooses how rows are read: as token ids where there is a column of them, else as the settings say.

@@ -1,12 +1,14 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/label"
+	"mambatrain/internal/ordered"
 )
 
 // chatRows makes a document of a conversation, rendered by the tokenizer's own chat template: that puts the special
@@ -50,34 +52,70 @@ func (r *chatRows) needs(path string, have []string) ([]string, error) {
 const toolsColumn = "tools"
 
 func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
-	v, err := b.Columns[r.column].Value(i)
-	if err != nil || v == nil {
+	c, err := r.conversation(b, i)
+	d.shareGPT = c.shareGPT
+	if err != nil || len(c.Messages) == 0 {
 		return false, err
 	}
-	messages, ok := v.([]any)
-	if !ok {
-		return false, fmt.Errorf("column %q is %s, want a list of messages", r.column, source.KindOf(v))
+	rendered, err := r.template.Render(context.Background(), c.Conversation)
+	if err != nil {
+		return false, err
 	}
-	for k, m := range messages {
-		if _, ok := m.(map[string]any); !ok {
-			return false, fmt.Errorf("column %q: message %d is %s, want an object with role and content", r.column, k, source.KindOf(m))
-		}
+	if err := rendered.CheckKeys(); err != nil || rendered.Text == "" {
+		return false, err
 	}
-	if len(messages) == 0 {
-		return false, nil
-	}
-	values := map[string]any{"messages": messages}
-	if c, ok := b.Columns[toolsColumn]; ok {
-		if values["tools"], err = c.Value(i); err != nil {
+	var answers []tokenizer.Span
+	if r.assistant {
+		if answers, err = rendered.Answers(); err != nil {
 			return false, err
 		}
 	}
-	text, answers, err := r.template.Render(values)
-	if err != nil || text == "" {
-		return false, err
-	}
-	r.tokenize(d, text, answers)
+	r.tokenize(d, rendered.Text, answers)
 	return len(d.tokens) > 0, nil
+}
+
+// conversation is a row's, and whether it was in ShareGPT's form.
+type conversation struct {
+	tokenizer.Conversation
+	shareGPT bool
+}
+
+// conversation reads row i; without messages it is null or empty.
+func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err error) {
+	v, err := b.Columns[r.column].Value(i)
+	if err != nil || v == nil {
+		return c, err
+	}
+	messages, ok := v.([]any)
+	if !ok {
+		return c, fmt.Errorf("column %q is %s, want a list of messages", r.column, source.KindOf(v))
+	}
+	for k, m := range messages {
+		if _, ok := m.(*ordered.Object); !ok {
+			return c, fmt.Errorf("column %q: message %d is %s, want an object with role and content", r.column, k, source.KindOf(m))
+		}
+	}
+	if !r.template.Mentions("from") {
+		if messages, c.shareGPT, err = fromShareGPT(messages); err != nil {
+			return c, fmt.Errorf("column %q: %w", r.column, err)
+		}
+	}
+	c.Messages = messages
+	if column, ok := b.Columns[toolsColumn]; ok {
+		if c.Tools, err = readTools(column, i); err != nil {
+			return c, fmt.Errorf("column %q: %w", toolsColumn, err)
+		}
+	}
+	return c, nil
+}
+
+// readTools reads a list of tools, which may be the text of its JSON, as Parquet files without nested columns have it.
+func readTools(c source.Column, i int) (any, error) {
+	v, err := c.Value(i)
+	if text, ok := v.(string); ok && err == nil {
+		return source.ParseJSON([]byte(text))
+	}
+	return v, err
 }
 
 // tokenize fills d. A token that reaches into an answer counts whole.

@@ -77,3 +77,54 @@ func TestOpen_chatFaults(t *testing.T) {
 		}
 	}
 }
+
+// ShareGPT's conversations are converted, unless the template reads them as they are.
+func TestOpen_shareGPT(t *testing.T) {
+	path := testfile.Write(t, "chat.jsonl", `{"conversations":[{"from":"system","value":"Be brief."},{"from":"human","value":"One?"},{"from":"gpt","value":"First."}]}
+`)
+	for _, c := range []struct {
+		template, want string
+		converted      int
+	}{
+		{chatML, "<|system|>Be brief.<|user|>One?<|assistant|>First.<|endoftext|>", 1},
+		{"{% for m in messages %}{{ m.from }}: {{ m.value }} {% endfor %}", "system: Be brief. human: One? gpt: First. ", 0},
+	} {
+		tok := chatTokenizer(t, c.template)
+		o := Default()
+		o.Messages = "conversations"
+		d := open(t, path, tok, o)
+		if got := tok.Decode(d.Example(0).Tokens); got != c.want || d.Stats().ShareGPT != c.converted {
+			t.Errorf("%q, %d converted, want %q, %d", got, d.Stats().ShareGPT, c.want, c.converted)
+		}
+	}
+}
+
+func TestOpen_conversationFaults(t *testing.T) {
+	for _, c := range []struct{ messages, want string }{
+		{`[{"from":"human","value":"a"},{"role":"assistant","content":"b"}]`, "line 1: column \"m\": message 1 has no from and value, as other messages have"},
+		{`[{"from":"robot","value":"a"}]`, `message 0 is from "robot", want human, gpt, system or tool`},
+		{`[{"speaker":"human","text":"a"}]`, `message 0 has no "role"`},
+		{`[{"role":"user","text":"a"}]`, `message 0 has no "content", which the chat template prints in line 1: it has role, text`},
+		{`["a"]`, "message 0 is text, want an object"},
+		{`"a"`, "is text, want a list of messages"},
+	} {
+		o := Default()
+		o.Messages = "m"
+		path := testfile.Write(t, "chat.jsonl", `{"m":`+c.messages+`}`)
+		_, err := Open(t.Context(), []source.Input{{Path: path}}, chatTokenizer(t, chatML), o)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.messages, err, c.want)
+		}
+	}
+}
+
+// Keys keep the order that they have in the file, in tools given as text, too.
+func TestOpen_keyOrder(t *testing.T) {
+	path := testfile.Write(t, "chat.jsonl", `{"messages":[{"role":"user","content":"a","arguments":{"zip":1.0,"area":1e+20}}],"tools":"[{\"type\":\"f\",\"name\":\"g\"}]"}`)
+	tok := chatTokenizer(t, "{{ messages[0].arguments | tojson }}{{ tools | tojson }}")
+	o := Default()
+	o.Messages = "messages"
+	if got, want := tok.Decode(open(t, path, tok, o).Example(0).Tokens), `{"zip": 1.0, "area": 1e+20}[{"type": "f", "name": "g"}]`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

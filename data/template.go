@@ -9,6 +9,7 @@ import (
 	"text/template/parse"
 
 	"mambatrain/data/source"
+	"mambatrain/internal/ordered"
 )
 
 // rowTemplate renders a row. Null values are empty texts.
@@ -141,7 +142,7 @@ func (r *rowTemplate) render(b *source.Block, i int) (string, bool, error) {
 		if v == nil {
 			v = ""
 		}
-		row[name] = v
+		row[name] = ordered.Plain(v)
 	}
 	for _, name := range r.fields {
 		some = some || row[name] != ""

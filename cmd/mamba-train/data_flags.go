@@ -165,5 +165,15 @@ func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dat
 		return nil, nil, nil, err
 	}
 	d, err := data.Open(ctx, c.Data.Train, t, a.dataConfig(c))
+	if err == nil {
+		a.sayShareGPT(d.Stats())
+	}
 	return c, d, t, err
+}
+
+// sayShareGPT says that conversations were converted.
+func (a *app) sayShareGPT(s data.Stats) {
+	if s.ShareGPT > 0 {
+		a.Say("%s in ShareGPT's form: from and value are read as role and content", format.Counted(s.ShareGPT, "conversation"))
+	}
 }

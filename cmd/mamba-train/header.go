@@ -68,7 +68,7 @@ func describeData(r *recipe.Run) string {
 	for _, left := range []struct {
 		n    int
 		what string
-	}{{s.Empty, "empty"}, {s.NoLabels, "without labels"}, {s.Truncated, "cut"}} {
+	}{{s.Empty, "empty"}, {s.NoLabels, "without labels"}, {s.Truncated, "cut"}, {s.ShareGPT, "converted from ShareGPT"}} {
 		if left.n > 0 {
 			text += fmt.Sprintf(", %s %s", format.Count(left.n), left.what)
 		}

@@ -44,6 +44,7 @@ type statsResult struct {
 	Empty        int         `json:"empty"`
 	NoLabels     int         `json:"no_labels"`
 	Duplicates   int         `json:"duplicates"`
+	ShareGPT     int         `json:"sharegpt"` // conversations with from and value
 	Truncated    int         `json:"truncated"`
 	CutTokens    int         `json:"cut_tokens"`
 	Batches      int         `json:"micro_batches"`
@@ -104,7 +105,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 func summarise(p *data.Report) statsResult {
 	r := statsResult{
 		Rows: p.Rows, Documents: p.Documents, Empty: p.Empty, NoLabels: p.NoLabels, Duplicates: p.Duplicates,
-		Truncated: p.Truncated, CutTokens: p.CutTokens, Batches: p.Batches, Tokens: p.EpochTokens, Labels: p.EpochLabels,
+		ShareGPT: p.ShareGPT, Truncated: p.Truncated, CutTokens: p.CutTokens, Batches: p.Batches, Tokens: p.EpochTokens, Labels: p.EpochLabels,
 		Longest: p.Longest, Mean: p.MeanLength, PaddingSaved: p.PaddingSaved(),
 	}
 	if p.BudgetRows > 0 {

@@ -46,6 +46,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	a.sayShareGPT(s)
 	r := struct {
 		Rows   int `json:"rows"`
 		Tokens int `json:"tokens"`

@@ -19,6 +19,7 @@ import (
 	flatbuffers "github.com/google/flatbuffers/go"
 
 	"mambatrain/internal/format"
+	"mambatrain/internal/ordered"
 )
 
 // arrowReader reads Arrow IPC: the stream form that the datasets library writes, or the file form, which has a stream within.
@@ -455,13 +456,13 @@ func (c arrowColumn) Value(i int) (any, error) {
 		}
 		return list, nil
 	case *array.Struct:
-		object := make(map[string]any, a.NumField())
+		object := &ordered.Object{}
 		for j, field := range a.DataType().(*arrow.StructType).Fields() {
 			v, err := c.of(a.Field(j)).Value(i)
 			if err != nil {
 				return nil, err
 			}
-			object[field.Name] = v
+			object.Set(field.Name, v)
 		}
 		return object, nil
 	case *array.Dictionary:

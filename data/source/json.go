@@ -11,6 +11,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"mambatrain/internal/ordered"
 )
 
 // jsonReader reads objects: of an array, one on each line, or one after the other in any layout. Blocks carry them raw:
@@ -235,7 +237,7 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 			if !ok {
 				continue
 			}
-			v, err := jsonValue(raw)
+			v, err := ParseJSON(raw)
 			if err != nil {
 				return fmt.Errorf("data: %s: column %q: %w", b.At(i), name, err)
 			}
@@ -280,15 +282,21 @@ func withoutNonFinite(raw []byte) (out []byte) {
 	return append(out, raw[last:]...)
 }
 
-// jsonValue parses a value; whole numbers become int64.
-func jsonValue(raw []byte) (any, error) {
+// ParseJSON parses a value; whole numbers become int64 or uint64, and objects keep the order of their keys.
+func ParseJSON(raw []byte) (any, error) {
 	if half := loneSurrogate(raw); half != "" {
 		return nil, fmt.Errorf("%s is half a character: the text cannot be read", half)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any
-	if err := d.Decode(&v); err != nil {
+	var err error
+	if bytes.IndexByte(raw, '{') < 0 { // faster, and there is no order to keep
+		err = d.Decode(&v)
+	} else {
+		v, err = ordered.Decode(d)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return plainNumbers(v)
@@ -355,11 +363,13 @@ func plainNumbers(v any) (any, error) {
 				return nil, err
 			}
 		}
-	case map[string]any:
-		for key := range x {
-			if x[key], err = plainNumbers(x[key]); err != nil {
+	case *ordered.Object:
+		for _, key := range x.Keys() {
+			inner, _ := x.Get(key)
+			if inner, err = plainNumbers(inner); err != nil {
 				return nil, err
 			}
+			x.Set(key, inner)
 		}
 	}
 	return v, nil

@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"strings"
+
+	"mambatrain/internal/ordered"
 )
 
 // Rows reads the rows of the inputs one by one, in order, with all their columns, as a template sees them: nil, bool,
@@ -77,7 +79,7 @@ func (b *Block) values() (rows []map[string]any, err error) {
 				if err != nil {
 					return fmt.Errorf("data: %s: column %q: %w", b.At(i), name, err)
 				}
-				row[name] = cloneText(v)
+				row[name] = cloneText(ordered.Plain(v))
 			}
 			rows = append(rows, row)
 		}

@@ -6,15 +6,18 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"mambatrain/data/tokenizer/jinja"
+	"mambatrain/internal/ordered"
 )
 
-// ChatTemplate is a Jinja template with what transformers gives it: the special tokens by name, and tools, documents and
-// add_generation_prompt, which are None or false unless Render is given others.
+// ChatTemplate renders conversations by a tokenizer's own template, as transformers does.
 type ChatTemplate struct {
-	template  *jinja.Template
-	variables map[string]jinja.Value
+	plain, tools *jinja.Template // without and with tools; often the same
+	tokens       map[string]string
 }
 
 // ChatTemplate returns the template of chat_template.jinja or tokenizer_config.json, nil if the tokenizer has none.
@@ -22,63 +25,172 @@ func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
 	if t.settings.chatTemplate == "" {
 		return nil, nil
 	}
-	template, err := jinja.Parse("chat template", t.settings.chatTemplate)
+	c := &ChatTemplate{tokens: t.settings.tokens}
+	var err error
+	if c.plain, err = parseChatTemplate("chat template", t.settings.chatTemplate); err != nil {
+		return nil, err
+	}
+	c.tools = c.plain
+	if t.settings.toolTemplate != "" {
+		c.tools, err = parseChatTemplate("chat template tool_use", t.settings.toolTemplate)
+	}
+	return c, err
+}
+
+// parseChatTemplate fixes the time that a template reads, so that all conversations get the same one.
+func parseChatTemplate(name, source string) (*jinja.Template, error) {
+	t, err := jinja.Parse(name, source)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	variables := map[string]jinja.Value{"add_generation_prompt": false, "tools": nil, "documents": nil}
-	for name, token := range t.settings.tokens {
-		variables[name] = token
-	}
-	return &ChatTemplate{template, variables}, nil
+	now := time.Now()
+	t.Now = func() time.Time { return now }
+	return t, nil
 }
 
 // MarksAnswers reports whether the template marks answers by {% generation %}.
-func (c *ChatTemplate) MarksAnswers() bool { return c.template.Marks() }
+func (c *ChatTemplate) MarksAnswers() bool { return c.plain.Marks() && c.tools.Marks() }
 
-// Render returns the text and where the template marks answers in it. The values are those that a template names, such as
-// messages, tools and add_generation_prompt: nil, bool, int64, float64, string, []any and map[string]any. A template that
-// prints a key which a message lacks, and reads nothing else of that message than its role, is refused: the text would
-// silently lack it.
-func (c *ChatTemplate) Render(values map[string]any) (text string, answers []Span, err error) {
-	variables := maps.Clone(c.variables)
-	for name, v := range values {
-		if variables[name], err = templateValue(v); err != nil {
-			return "", nil, fmt.Errorf("chat template: %s: %w", name, err)
+// Mentions reports whether the code of the template has word as a variable, an attribute or a string. It does not read a
+// key of a message that it does not mention.
+func (c *ChatTemplate) Mentions(word string) bool {
+	return c.plain.Mentions(word) || c.tools.Mentions(word)
+}
+
+// Conversation is what a chat template renders.
+type Conversation struct {
+	Messages            []any // objects with role and content
+	Tools               any   // a list of objects, or nil
+	AddGenerationPrompt bool  // end where an answer begins
+}
+
+// Rendered is a conversation as text.
+type Rendered struct {
+	Text string
+
+	template *jinja.Template
+	messages *jinja.List
+	result   *jinja.Result
+}
+
+// Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any and *ordered.Object, or maps,
+// whose keys are taken in alphabetical order. As in transformers, null keys of a message are left out, and the thoughts of
+// an assistant are given under all the names that templates use for them.
+func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*Rendered, error) {
+	variables := map[string]jinja.Value{"documents": nil, "add_generation_prompt": conversation.AddGenerationPrompt}
+	for name, token := range c.tokens {
+		variables[name] = token
+	}
+	messages, err := templateMessages(conversation.Messages)
+	if err != nil {
+		return nil, fmt.Errorf("chat template: %w", err)
+	}
+	tools, err := templateValue(conversation.Tools)
+	if err != nil {
+		return nil, fmt.Errorf("chat template: tools: %w", err)
+	}
+	variables["messages"], variables["tools"] = messages, tools
+	template := c.plain
+	if tools != nil {
+		template = c.tools
+	}
+	result, err := template.Render(ctx, variables)
+	if err != nil {
+		return nil, err
+	}
+	return &Rendered{result.Text, template, messages, result}, nil
+}
+
+// Answers returns what the template marks as answers.
+func (r *Rendered) Answers() ([]Span, error) {
+	spans, err := r.result.Spans()
+	answers := make([]Span, len(spans))
+	for i, s := range spans {
+		answers[i] = Span{s[0], s[1]}
+	}
+	return answers, err
+}
+
+// CheckKeys reports a message without a key that the template needs: the role, or a key that it prints, which Jinja2 would
+// print as nothing. Only the content of a message that calls tools may be missing.
+func (r *Rendered) CheckKeys() error {
+	for i, m := range r.messages.Items {
+		d := m.(*jinja.Dict)
+		if _, ok := d.Get("role"); !ok && r.template.Mentions("role") {
+			return lacking(i, d, "role", "reads")
+		}
+		for _, missing := range r.result.Missing {
+			if missing.Dict != d {
+				continue
+			}
+			if _, calls := d.Get("tool_calls"); calls && missing.Key == "content" {
+				continue
+			}
+			return lacking(i, d, missing.Key, "prints in line "+strconv.Itoa(missing.Line))
 		}
 	}
-	result, err := c.template.Render(context.Background(), variables)
-	if err != nil {
-		return "", nil, err
-	}
-	if m := result.Missing; m != nil && !c.reads(m.Dict) {
-		return "", nil, fmt.Errorf("chat template: line %d prints %q, which is missing: there are %q", m.Line, m.Key, m.Dict.Keys())
-	}
-	spans, err := result.Spans()
-	if err != nil {
-		return "", nil, err
-	}
-	for _, s := range spans {
-		answers = append(answers, Span{s[0], s[1]})
-	}
-	return result.Text, answers, nil
+	return nil
 }
 
-// reads reports whether the template names a key of d other than the role. A message that only calls tools has no content
-// to miss.
-func (c *ChatTemplate) reads(d *jinja.Dict) bool {
-	return slices.ContainsFunc(d.Keys(), func(key string) bool {
-		return key != "role" && c.template.Mentions(key) || key == "tool_calls"
-	})
+func lacking(i int, d *jinja.Dict, key, how string) error {
+	return fmt.Errorf("message %d has no %q, which the chat template %s: it has %s", i, key, how, strings.Join(d.Keys(), ", "))
 }
 
-// templateValue converts a value of a row. Keys of an object are in alphabetical order, since a row does not keep theirs.
+// templateMessages prepares messages as transformers does.
+func templateMessages(messages []any) (*jinja.List, error) {
+	list := &jinja.List{}
+	for i, m := range messages {
+		v, err := templateValue(m)
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w", i, err)
+		}
+		d, ok := v.(*jinja.Dict)
+		if !ok {
+			return nil, fmt.Errorf("message %d is not an object", i)
+		}
+		list.Items = append(list.Items, templateMessage(d))
+	}
+	return list, nil
+}
+
+// thoughts are the keys under which templates look for what an assistant thought. The first one wins.
+var thoughts = []string{"reasoning_content", "thinking", "reasoning"}
+
+// templateMessage leaves out keys that are null and gives thoughts all their names.
+func templateMessage(d *jinja.Dict) *jinja.Dict {
+	var thought jinja.Value
+	for _, key := range slices.Backward(thoughts) {
+		if v, _ := d.Get(key); v != nil {
+			thought = v
+		}
+	}
+	m := jinja.NewDict()
+	if thought != nil {
+		m.Set("thinking", thought)
+	}
+	for _, key := range d.Keys() {
+		if v, _ := d.Get(key); v != nil {
+			m.Set(key, v)
+		}
+	}
+	if thought != nil {
+		m.Set("reasoning_content", thought)
+	}
+	return m
+}
+
+// templateValue converts a value of a row.
 func templateValue(v any) (jinja.Value, error) {
 	switch v := v.(type) {
 	case nil, bool, float64, string:
 		return v, nil
 	case int64:
 		if v < math.MinInt || v > math.MaxInt {
+			return nil, fmt.Errorf("%d is out of range", v)
+		}
+		return int(v), nil
+	case uint64:
+		if v > math.MaxInt {
 			return nil, fmt.Errorf("%d is out of range", v)
 		}
 		return int(v), nil
@@ -92,16 +204,22 @@ func templateValue(v any) (jinja.Value, error) {
 			list.Items[i] = item
 		}
 		return list, nil
+	case *ordered.Object:
+		return templateDict(v.Keys(), func(key string) any { value, _ := v.Get(key); return value })
 	case map[string]any:
-		dict := jinja.NewDict()
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			value, err := templateValue(v[key])
-			if err != nil {
-				return nil, err
-			}
-			dict.Set(key, value)
-		}
-		return dict, nil
+		return templateDict(slices.Sorted(maps.Keys(v)), func(key string) any { return v[key] })
 	}
 	return nil, fmt.Errorf("a %T cannot be given to a template", v)
+}
+
+func templateDict(keys []string, value func(key string) any) (jinja.Value, error) {
+	d := jinja.NewDict()
+	for _, key := range keys {
+		v, err := templateValue(value(key))
+		if err != nil {
+			return nil, err
+		}
+		d.Set(key, v)
+	}
+	return d, nil
 }

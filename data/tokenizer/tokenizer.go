@@ -35,6 +35,7 @@ type Tokenizer struct {
 type tokenizerConfig struct {
 	bos, eos     int // −1 where there is none
 	chatTemplate string
+	toolTemplate string            // for conversations with tools; "" if it is the same
 	tokens       map[string]string // bos_token, eos_token and the other special tokens with a name: as chat templates see them
 }
 
@@ -103,7 +104,7 @@ func (t *Tokenizer) isSpecial(id int) bool {
 func (t *Tokenizer) Digest() string { return t.digest }
 
 // loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
-// or a list of named ones, of which "default" counts.
+// or a list of named ones: "default", and "tool_use" for conversations with tools.
 func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error {
 	raw, err := inputfile.Read(filepath.Join(dir, "chat_template.jinja"), inputfile.MaxConfig)
 	if err == nil {
@@ -122,8 +123,11 @@ func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error
 		return fmt.Errorf("tokenizer: %s: chat_template: want a text or a list of named templates", filepath.Join(dir, "tokenizer_config.json"))
 	}
 	for _, n := range named {
-		if n.Name == "default" {
+		switch n.Name {
+		case "default":
 			t.settings.chatTemplate = n.Template
+		case "tool_use":
+			t.settings.toolTemplate = n.Template
 		}
 	}
 	return nil

@@ -13,7 +13,14 @@ type run struct {
 	out       *output
 	line      int // of what is being evaluated
 	marks     []mark
-	missing   *Missing
+	missing   []Missing
+	noted     map[missingKey]bool
+}
+
+// missingKey is a key that was noted as missing.
+type missingKey struct {
+	dict *Dict
+	key  string
 }
 
 // frame holds the variables of a routine that runs.

@@ -18,9 +18,7 @@ func (r *run) str(v Value) (string, error) {
 	case markup:
 		return string(v), nil
 	case *undefined:
-		if key, ok := v.key.(string); ok && v.dict != nil && r.missing == nil {
-			r.missing = &Missing{v.dict, key, r.line}
-		}
+		r.noteMissing(v)
 		return "", nil
 	}
 	s, err := repr(v)
@@ -28,6 +26,22 @@ func (r *run) str(v Value) (string, error) {
 		return "", err
 	}
 	return s, r.alloc(len(s))
+}
+
+// maxMissing bounds how many missing keys are noted.
+const maxMissing = 10000
+
+func (r *run) noteMissing(u *undefined) {
+	key, ok := u.key.(string)
+	at := missingKey{u.dict, key}
+	if !ok || u.dict == nil || r.noted[at] || len(r.missing) == maxMissing {
+		return
+	}
+	if r.noted == nil {
+		r.noted = map[missingKey]bool{}
+	}
+	r.noted[at] = true
+	r.missing = append(r.missing, Missing{u.dict, key, r.line})
 }
 
 // repr is Python's repr(v).

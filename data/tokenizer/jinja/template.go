@@ -88,8 +88,8 @@ func (t *Template) Marks() bool { return t.marks }
 // Result is a rendered template.
 type Result struct {
 	Text string
-	// Missing is the first key that a dict lacked when its value was printed, nil if there is none. Jinja2 prints nothing then.
-	Missing *Missing
+	// Missing lists the keys that dicts lacked when their values were printed. Jinja2 prints nothing then.
+	Missing []Missing
 
 	marks []mark
 	name  string

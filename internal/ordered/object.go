@@ -1,0 +1,98 @@
+// Package ordered has objects whose keys keep their order, as those of JSON files and of Arrow structs have one: a chat
+// template writes the arguments of a tool in it.
+package ordered
+
+import (
+	"encoding/json"
+	"errors"
+)
+
+// Object is an object with the values nil, bool, int64, float64, string, []any and *Object.
+type Object struct {
+	keys   []string
+	values map[string]any
+}
+
+// Set adds key or replaces its value; a key keeps its place.
+func (o *Object) Set(key string, v any) {
+	if o.values == nil {
+		o.values = map[string]any{}
+	}
+	if _, ok := o.values[key]; !ok {
+		o.keys = append(o.keys, key)
+	}
+	o.values[key] = v
+}
+
+// Get returns the value of key, and whether there is one.
+func (o *Object) Get(key string) (any, bool) {
+	v, ok := o.values[key]
+	return v, ok
+}
+
+// Keys returns the keys in order. The slice must not be changed.
+func (o *Object) Keys() []string { return o.keys }
+
+// deepest is how far lists and objects may be nested, as in encoding/json.
+const deepest = 10000
+
+// Decode reads the next value of d, with objects of type [*Object]. Numbers are as the settings of d make them.
+func Decode(d *json.Decoder) (any, error) { return decode(d, 0) }
+
+func decode(d *json.Decoder, depth int) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	if depth > deepest {
+		return nil, errors.New("nested too deeply")
+	}
+	switch t {
+	case json.Delim('['):
+		list := []any{}
+		for d.More() {
+			v, err := decode(d, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.Token()
+		return list, err
+	case json.Delim('{'):
+		o := &Object{}
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			v, err := decode(d, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			o.Set(key.(string), v)
+		}
+		_, err := d.Token()
+		return o, err
+	}
+	return t, nil
+}
+
+// Plain returns v with maps instead of objects.
+func Plain(v any) any {
+	switch v := v.(type) {
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = Plain(v[i])
+		}
+		return list
+	case *Object:
+		m := make(map[string]any, len(v.keys))
+		for key, value := range v.values {
+			m[key] = Plain(value)
+		}
+		return m
+	}
+	return v
+}
