@@ -198,7 +198,7 @@ func (w *segmentWork) advance(cost int) {
 
 // save stores the state that the last run left as number i.
 func (w *segmentWork) save(i int) error {
-	at := int64(i) * w.g.stateBytes()
+	at := int64(i) * w.g.StateBytes()
 	for _, c := range w.g.carries() {
 		var err error
 		if w.buf, err = binary.Append(w.buf[:0], binary.LittleEndian, c.out.Data()); err == nil {
@@ -214,7 +214,7 @@ func (w *segmentWork) save(i int) error {
 
 // load makes state i what the last run seems to have left.
 func (w *segmentWork) load(i int) error {
-	at := int64(i) * w.g.stateBytes()
+	at := int64(i) * w.g.StateBytes()
 	for _, c := range w.g.carries() {
 		buf := slices.Grow(w.buf[:0], binary.Size(c.out.Data()))[:binary.Size(c.out.Data())]
 		n, err := w.store.ReadAt(buf, at)
@@ -229,8 +229,8 @@ func (w *segmentWork) load(i int) error {
 	return nil
 }
 
-// stateBytes is the size of the states of all recurrent ops.
-func (g *Graph) stateBytes() (n int64) {
+// StateBytes is the size of the states that go from one segment to the next: those of all recurrent ops.
+func (g *Graph) StateBytes() (n int64) {
 	for _, c := range g.carries() {
 		n += int64(binary.Size(c.out.Data()))
 	}

@@ -16,6 +16,8 @@ type Config struct {
 	PerDeviceTrainBatchSize   int     `yaml:"per_device_train_batch_size"`
 	PerDeviceEvalBatchSize    int     `yaml:"per_device_eval_batch_size"`
 	GradientAccumulationSteps int     `yaml:"gradient_accumulation_steps"`
+	SegmentTokens             int     `yaml:"segment_tokens"` // 0: the rows of a document are computed at once
+	SegmentStore              string  `yaml:"segment_store"`
 
 	optim.Config `yaml:",inline"`
 
@@ -44,6 +46,7 @@ func Default() Config {
 		PerDeviceTrainBatchSize:   8,
 		PerDeviceEvalBatchSize:    8,
 		GradientAccumulationSteps: 1,
+		SegmentStore:              "memory",
 		MaxGradNorm:               1,
 		LoggingSteps:              10,
 		SaveSteps:                 500,
@@ -67,6 +70,9 @@ func (c Config) Validate() error {
 	count(&l, "per_device_train_batch_size", c.PerDeviceTrainBatchSize)
 	count(&l, "per_device_eval_batch_size", c.PerDeviceEvalBatchSize)
 	count(&l, "gradient_accumulation_steps", c.GradientAccumulationSteps)
+	l.AtLeast("segment_tokens", c.SegmentTokens, 0)
+	l.AtMost("segment_tokens", float64(c.SegmentTokens), optim.MaxSteps)
+	l.OneOf("segment_store", c.SegmentStore, []string{"memory", "disk"})
 	l.Include("", c.Config.Validate())
 	l.NotNegative("max_grad_norm", c.MaxGradNorm)
 	l.Fraction("label_smoothing_factor", c.LabelSmoothingFactor)

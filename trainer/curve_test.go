@@ -3,6 +3,7 @@ package trainer_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -81,19 +82,23 @@ type fixed []trainer.MicroBatch
 func (f fixed) Batches(int) (int, error)                                      { return len(f), nil }
 func (f fixed) Batch(_ context.Context, _, i int) (trainer.MicroBatch, error) { return f[i], nil }
 
-// follow trains the parameters and holds every step against the curve.
-func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule string) {
+// follow trains the parameters and holds every step against the curve. Above 0, segment is how many rows are computed at once.
+func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule string, segment int) {
 	t.Helper()
-	g := ag.NewGraph(ag.Options{Rows: len(c.batches[0].Tokens)})
+	o := ag.Options{Rows: len(c.batches[0].Tokens)}
+	if segment > 0 {
+		o = ag.Options{Rows: segment, Segments: true}
+	}
+	g := ag.NewGraph(o)
 	prog, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := trainer.Default()
 	s.LearningRate, s.WeightDecay, s.WarmupSteps, s.MaxGradNorm = c.LR, c.WeightDecay, c.WarmupSteps, c.MaxGradNorm
-	s.GradientAccumulationSteps, s.MaxSteps, s.DecayRule = c.Accumulate, c.Steps, rule
+	s.GradientAccumulationSteps, s.MaxSteps, s.DecayRule, s.SegmentTokens = c.Accumulate, c.Steps, rule, segment
 	step := 0
-	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: len(c.batches[0].Tokens), Train: c.batches, Observer: func(e trainer.Event) {
+	tr, err := trainer.New(s, trainer.Task{Params: params, Program: prog, Rows: o.Rows, Train: c.batches, Observer: func(e trainer.Event) {
 		s, ok := e.(trainer.StepEvent)
 		if !ok {
 			return
@@ -116,31 +121,42 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 	}
 }
 
+// segmentations of the peers' batches: at once, and in segments that end in the middle of documents.
+var segmentations = []int{0, 7}
+
 func TestFullTrainingFollowsThePeer(t *testing.T) {
-	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
-	if err != nil {
-		t.Fatal(err)
+	for _, segment := range segmentations {
+		t.Run(fmt.Sprintf("segment_tokens %d", segment), func(t *testing.T) {
+			m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
+				t.Fatal(err)
+			}
+			readCurve(t, "testdata/train/full").follow(t, m, m.Params(), "mamba", segment)
+		})
 	}
-	if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
-		t.Fatal(err)
-	}
-	readCurve(t, "testdata/train/full").follow(t, m, m.Params(), "mamba")
 }
 
 func TestLoRATrainingFollowsThePeer(t *testing.T) {
-	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
-	if err != nil {
-		t.Fatal(err)
+	for _, segment := range segmentations {
+		t.Run(fmt.Sprintf("segment_tokens %d", segment), func(t *testing.T) {
+			m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range m.Params() {
+				p.Freeze()
+			}
+			a, err := lora.Load("testdata/train/lora/adapter_init", m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Train(); err != nil {
+				t.Fatal(err)
+			}
+			readCurve(t, "testdata/train/lora").follow(t, m, append(m.Params(), a.Params()...), "mamba", segment)
+		})
 	}
-	for _, p := range m.Params() {
-		p.Freeze()
-	}
-	a, err := lora.Load("testdata/train/lora/adapter_init", m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Train(); err != nil {
-		t.Fatal(err)
-	}
-	readCurve(t, "testdata/train/lora").follow(t, m, append(m.Params(), a.Params()...), "mamba")
 }

@@ -217,7 +217,7 @@ func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 	row := t.row()
 	for _, set := range t.task.Eval {
 		began := t.task.Now()
-		e := evaluation{program: t.task.Program, source: set.Source, rows: t.task.Rows, comm: t.comm, progress: func(done, total int) {
+		e := evaluation{program: t.task.Program, source: set.Source, rows: t.partRows(), comm: t.comm, progress: func(done, total int) {
 			t.task.Observer(EvalProgressEvent{Set: set.Name, Done: done, Total: total})
 		}}
 		sums, err := e.run(ctx)

@@ -9,6 +9,7 @@ import (
 // mayChange lists the settings that may differ when a run resumes: they decide what is written and when, not the numbers.
 var mayChange = []string{
 	"per_device_eval_batch_size", "logging_steps", "logging_dir", "save_steps", "save_total_limit", "sample_prompts",
+	"segment_store",
 }
 
 // identity returns, as text by their keys in the configuration, all settings that decide the numbers of a run.

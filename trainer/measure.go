@@ -2,14 +2,17 @@ package trainer
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	ag "mambatrain/autograd"
 )
 
 // shortPart is the longest that a part may take to be run a second time.
 const shortPart = time.Second
 
 // MeasureStep runs the first part of this rank's next step forward and backward, to learn how long a step takes, and returns
-// the part's rows and its time. Nothing is updated and no other rank is asked.
+// the part's rows and its time; of a part in segments the first two. Nothing is updated and no other rank is asked.
 func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration, err error) {
 	next, err := t.plan.at(t.state.GlobalStep)
 	if err != nil {
@@ -23,16 +26,32 @@ func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration
 	if err != nil || len(parts) == 0 {
 		return 0, 0, err
 	}
+	part := parts[0]
+	if n := 2 * t.task.Rows; t.config.SegmentTokens > 0 && len(part.Tokens) > n {
+		part.Batch = head(part.Batch, n)
+		part.count = part.Counted()
+	}
 	before := t.carried
 	defer t.reducer.zero()
 	for range 2 { // the first time pays for memory that the second finds
 		began := t.task.Now()
-		_, err = t.backward(ctx, parts[0], parts[0].count, nil)
+		_, err = t.backward(ctx, part, part.count, nil)
 		took = t.task.Now().Sub(began)
 		t.carried = before
 		if err != nil || took > shortPart {
 			break
 		}
 	}
-	return len(parts[0].Tokens), took, err
+	return len(part.Tokens), took, err
+}
+
+// head returns the first rows of b.
+func head(b ag.Batch, rows int) ag.Batch {
+	b.Tokens, b.HasNext = b.Tokens[:rows], false
+	if b.Labels != nil {
+		b.Labels = b.Labels[:rows]
+	}
+	n, _ := slices.BinarySearch(b.Starts, rows)
+	b.Starts = b.Starts[:n]
+	return b
 }

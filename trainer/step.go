@@ -95,7 +95,7 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 	if b.Carry != nil && t.task.Ranks.Shards > 1 {
 		return nil, &RanksError{Problem: "data.carry_state: a micro-batch that goes on from the one before cannot be computed beside it: it needs distributed.shards: 1"}
 	}
-	parts, err := splitBatch(b, t.task.Rows)
+	parts, err := splitBatch(b, t.partRows())
 	if err != nil {
 		return nil, fmt.Errorf("%w (step %d, micro-batch %d of epoch %d)", err, t.state.GlobalStep+1, i, epoch)
 	}
@@ -106,6 +106,14 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 		first += len(p.Tokens)
 	}
 	return parts, nil
+}
+
+// partRows is the most rows of a part.
+func (t *Trainer) partRows() int {
+	if t.config.SegmentTokens > 0 {
+		return math.MaxInt
+	}
+	return t.task.Rows
 }
 
 // accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks.

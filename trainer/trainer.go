@@ -26,7 +26,7 @@ type Program interface {
 type Task struct {
 	// Params are all parameters of the model. Those that are trainable are updated.
 	Params []*ag.Param
-	// Program computes up to Rows rows at once. If it has a method Bytes() int64, as *autograd.Program has, that is the
+	// Program computes up to Rows rows at once; with segments in Config, batches of any length in segments of Rows rows. If it has a method Bytes() int64, as *autograd.Program has, that is the
 	// memory of its activations. Carrying state from one micro-batch to the next needs *autograd.Program's methods Carried
 	// and SetCarried.
 	Program Program

@@ -31,6 +31,8 @@ type benchFlags struct {
 	documents     int
 	steps         int
 	checkpointing bool
+	segment       int
+	store         string
 }
 
 // benchModes are what bench can measure.
@@ -56,7 +58,7 @@ Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix
 the scan, the convolution, norms, the loss and what gradient checkpointing repeats are not counted. Peak: an
 arithmetic-only loop of the same instruction on the same threads, measured between the steps. For decode, efficiency is
 bytes of weights per second over those of a read-only sweep through as much memory.
-The first step is not counted; the others give the median.`,
+The first step is not counted, unless --steps is 1; the others give the median.`,
 		Example: `  mamba-train bench --mode lora --tokens 192 --documents 4
   mamba-train bench --preset 370m --mode forward --precision bf16 --json
   mamba-train bench --mode decode --tokens 32
@@ -71,6 +73,8 @@ The first step is not counted; the others give the median.`,
 	fl.IntVar(&f.documents, "documents", 1, "documents that the tokens belong to")
 	fl.IntVar(&f.steps, "steps", 5, "steps that are counted")
 	fl.BoolVar(&f.checkpointing, "gradient-checkpointing", false, "compute activations again in the backward pass")
+	fl.IntVar(&f.segment, "segment-tokens", 0, "compute gradients in segments of so many tokens; 0 = at once")
+	fl.StringVar(&f.store, "segment-store", trainer.Default().SegmentStore, "where states between segments are kept: memory or disk")
 	a.precisionFlag(cmd)
 	return cmd
 }
@@ -98,6 +102,7 @@ type benchResult struct {
 	Parameters      int     `json:"parameters"`
 	Trainable       int     `json:"trainable"`
 	Checkpointing   bool    `json:"gradient_checkpointing"`
+	SegmentTokens   int     `json:"segment_tokens,omitempty"`
 }
 
 func (f benchFlags) check() error {
@@ -106,6 +111,12 @@ func (f benchFlags) check() error {
 		return cli.Misusef("--mode must be one of %s, got %q%s", strings.Join(benchModes, ", "), f.mode, spelling.DidYouMean(f.mode, benchModes))
 	case f.documents < 1 || f.tokens < 2*f.documents:
 		return cli.Misusef("--tokens %d in --documents %d: each document needs two tokens", f.tokens, f.documents)
+	case f.segment < 0:
+		return cli.Misusef("--segment-tokens must be at least 0, got %d", f.segment)
+	case f.segment > 0 && f.mode != "lora" && f.mode != "full":
+		return cli.Misusef("--segment-tokens is for gradients: --mode lora or full, got %q", f.mode)
+	case !slices.Contains([]string{"memory", "disk"}, f.store):
+		return cli.Misusef("--segment-store must be memory or disk, got %q", f.store)
 	case f.steps < 1:
 		return cli.Misusef("--steps must be at least 1, got %d", f.steps)
 	}
@@ -202,6 +213,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 func (f benchFlags) checkMemory(sizes mamba.Config, precision string) error {
 	c := recipe.Default()
 	c.Precision, c.GradientCheckpointing, c.MaxTokens = precision, f.checkpointing, f.tokens
+	c.Train.SegmentTokens, c.Train.SegmentStore = f.segment, f.store
 	var need recipe.Memory
 	switch f.mode {
 	case "lora", "full":
@@ -272,15 +284,27 @@ func (b *benchmark) train(ctx context.Context) error {
 	}
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Total(), params)
-	g := ag.NewGraph(ag.Options{Rows: b.tokens})
+	o := ag.Options{Rows: b.tokens}
+	if b.segment > 0 {
+		o.Rows, o.Segments = min(b.segment, b.tokens), true
+		if b.store == "disk" {
+			f, err := recipe.OpenSegmentFile("")
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			o.SegmentStore = f
+		}
+	}
+	g := ag.NewGraph(o)
 	program, err := g.Compile(b.model.Loss(g))
 	if err != nil {
 		return err
 	}
 	s := trainer.Default()
-	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate = b.steps+1, 0, 0, 2e-3
+	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate, s.SegmentTokens = b.uncounted()+b.steps, 0, 0, 2e-3, b.segment
 	t, err := trainer.New(s, trainer.Task{
-		Params: params, Program: program, Rows: b.tokens, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio,
+		Params: params, Program: program, Rows: o.Rows, Train: sameBatch{batch, b.comm.Size()}, LoRAPlusRatio: ratio,
 		Ranks: trainer.Ranks{Comm: b.comm, Overlap: recipe.SpareCore(b.comm)},
 		Observer: func(e trainer.Event) {
 			if e, ok := e.(trainer.StepEvent); ok {
@@ -326,9 +350,17 @@ func (b *benchmark) prefill(ctx context.Context) error {
 	})
 }
 
-// repeat measures one step more than is counted.
+// uncounted is the number of steps that warm up memory and caches. A single step is counted itself.
+func (f benchFlags) uncounted() int {
+	if f.steps == 1 {
+		return 0
+	}
+	return 1
+}
+
+// repeat measures the steps.
 func (b *benchmark) repeat(ctx context.Context, step func() error) error {
-	for range b.steps + 1 {
+	for range b.uncounted() + b.steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -355,7 +387,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 		next[i] = []int{i + 1}
 	}
 	perStep := b.tokens / b.documents
-	for i := range b.steps + 1 {
+	for i := range b.uncounted() + b.steps {
 		began := time.Now()
 		for range perStep {
 			if _, err := d.Next(ctx, state, next); err != nil {
@@ -413,11 +445,11 @@ func median[T time.Duration | float64](v []T) T {
 func (b *benchmark) result() benchResult {
 	const giga = 1e9
 	ranks := b.comm.Size()
-	seconds, work, peak := median(b.times[1:]).Seconds(), b.work*float64(ranks), median(b.peaks)*float64(ranks)
+	seconds, work, peak := median(b.times[b.uncounted():]).Seconds(), b.work*float64(ranks), median(b.peaks)*float64(ranks)
 	r := benchResult{
 		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
 		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
-		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing, SerialShare: median(b.serial[1:]),
+		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing, SegmentTokens: b.segment, SerialShare: median(b.serial[b.uncounted():]),
 	}
 	for _, p := range b.model.Params() {
 		r.Parameters += p.Size()

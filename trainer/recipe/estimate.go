@@ -35,8 +35,11 @@ func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
 	}
 	e := Estimate{Rows: c.MaxTokens}
 	e.Parameters, e.Trainable = r.size()
-	if e.Rows > 0 {
-		e.Memory, err = r.estimate(e.Rows)
+	if largest := c.MaxTokens; largest > 0 {
+		if n := c.Train.SegmentTokens; n > 0 {
+			e.Rows = min(n, largest)
+		}
+		e.Memory, err = r.estimate(e.Rows, largest)
 	} else {
 		e.Rows, e.Memory, err = r.fit(c.longest(), c.largest())
 	}
@@ -50,7 +53,7 @@ func (c *Config) ForwardMemory(sizes mamba.Config, rows int) (Memory, error) {
 		return Memory{}, err
 	}
 	r := &Run{Config: *c, Model: m}
-	return r.estimate(rows)
+	return r.estimate(rows, rows)
 }
 
 // Check returns a fault if a run or a step needs more memory than there is. saving says what would need less.

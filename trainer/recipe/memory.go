@@ -41,9 +41,14 @@ func (r *Run) chooseRows() (int, error) {
 // fit picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or than
 // fits into memory; and never fewer than the longest document has.
 func (r *Run) fit(longest, largest int) (int, Memory, error) {
+	if n := r.Config.Train.SegmentTokens; n > 0 {
+		rows := min(largest, n)
+		m, err := r.estimate(rows, largest)
+		return rows, m, err
+	}
 	rows := min(largest, max(longest, usualRows))
 	for {
-		m, err := r.estimate(rows)
+		m, err := r.estimate(rows, largest)
 		if err != nil || rows == longest || m.Total() <= r.Config.Limit() {
 			return rows, m, err
 		}
@@ -74,17 +79,21 @@ func (r *Run) lengths() (longest, largest int) {
 	return longest, max(longest, largest)
 }
 
-// estimate returns the memory of the run with a graph of the given capacity, without allocating it.
-func (r *Run) estimate(rows int) (Memory, error) {
+// estimate returns the memory of the run with a graph of the given capacity, without allocating it, for micro-batches of at
+// most largest rows.
+func (r *Run) estimate(rows, largest int) (Memory, error) {
 	m := r.constantMemory()
 	// One value for each row: with more than the limit there is no need to record the graph, which has arrays of that length.
 	if perRow := int64(4 * r.Model.Config.HiddenSize); int64(rows) > r.Config.Limit()/perRow {
 		m.Activations = saturated(int64(rows), perRow)
 		return m, nil
 	}
-	g := ag.NewGraph(ag.Options{Rows: rows, Carry: r.Config.Data.CarryState})
+	g := ag.NewGraph(r.graphOptions(rows))
 	var err error
 	m.Activations, err = g.Estimate(r.Model.Loss(g))
+	if c := r.Config.Train; c.SegmentTokens > 0 && c.SegmentStore == "memory" {
+		m.Activations += saturated(int64(largest/rows), g.StateBytes())
+	}
 	return m, err
 }
 
@@ -131,11 +140,11 @@ func machineLimit() int64 {
 
 // checkMemory refuses a run that cannot fit.
 func (r *Run) checkMemory() error {
-	longest, _ := r.lengths()
-	if r.Rows < longest {
+	longest, largest := r.lengths()
+	if r.Rows < longest && r.Config.Train.SegmentTokens == 0 {
 		return fault.Fault{Path: "max_tokens", Problem: fmt.Sprintf("%d rows at once are too few: the longest document has %d tokens (data.max_length cuts or splits it)", r.Rows, longest)}
 	}
-	m, err := r.estimate(r.Rows)
+	m, err := r.estimate(r.Rows, largest)
 	if err != nil {
 		return err
 	}
@@ -212,11 +221,15 @@ func load(dir string, o mamba.LoadOptions, more int64) (*mamba.Model, error) {
 
 // saving names the settings that would make the run smaller.
 func (r *Run) saving(longest int) string {
-	switch {
+	switch c := r.Config.Train; {
+	case c.SegmentTokens > 0 && c.SegmentStore == "memory":
+		return "try train.segment_store: disk, or fewer train.segment_tokens"
+	case c.SegmentTokens > 0:
+		return "try fewer train.segment_tokens"
 	case !r.Config.GradientCheckpointing:
 		return "try gradient_checkpointing: true"
 	case r.Rows > longest:
 		return fmt.Sprintf("try max_tokens: %d", longest)
 	}
-	return fmt.Sprintf("try a data.max_length below %d", longest)
+	return fmt.Sprintf("try train.segment_tokens: 1024, or a data.max_length below %d", longest)
 }

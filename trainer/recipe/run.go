@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -49,8 +50,9 @@ type Run struct {
 	datasets  []*data.Dataset
 	program   *ag.Program
 	output    *checkpoint.Output
-	made      []string // directories that this run made, the innermost first
-	started   bool     // the trainer has begun: the contents of the output directory stay
+	segments  io.Closer // the file of states between segments; nil: in memory
+	made      []string  // directories that this run made, the innermost first
+	started   bool      // the trainer has begun: the contents of the output directory stay
 	trainer   *trainer.Trainer
 	logs      []runLog // empty until the run has begun
 }
@@ -225,6 +227,11 @@ func (r *Run) Close() {
 	}
 	if r.output != nil {
 		r.closeOutput()
+	}
+	if r.segments != nil {
+		if err := r.segments.Close(); err != nil {
+			r.options.Warn(err)
+		}
 	}
 	for _, d := range r.datasets {
 		d.Close()

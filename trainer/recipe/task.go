@@ -24,7 +24,19 @@ func (r *Run) compile() (err error) {
 		return err
 	}
 	packFrozen(r.Model)
-	g := ag.NewGraph(ag.Options{Rows: r.Rows, Carry: r.Config.Data.CarryState})
+	o := r.graphOptions(r.Rows)
+	if o.Segments && r.Config.Train.SegmentStore == "disk" {
+		dir := "" // of a run that writes nothing
+		if r.output != nil {
+			dir = r.Config.OutputDir // has room for checkpoints
+		}
+		f, err := OpenSegmentFile(dir)
+		if err != nil {
+			return err
+		}
+		o.SegmentStore, r.segments = f, f
+	}
+	g := ag.NewGraph(o)
 	r.program, err = g.Compile(r.Model.Loss(g))
 	return err
 }

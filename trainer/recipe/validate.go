@@ -34,6 +34,9 @@ func (c *Config) checkTop(l *fault.List) {
 	l.AtLeast("seed", c.Seed, 0)
 	l.AtLeast("threads", c.Threads, 0)
 	l.AtLeast("max_tokens", c.MaxTokens, 0)
+	if c.MaxTokens > 0 && c.Train.SegmentTokens > 0 {
+		l.Add("max_tokens", "with train.segment_tokens, which says how many rows are computed at once; leave one of the two out")
+	}
 	oneOf(l, "precision", c.Precision, "float32", "bf16")
 	oneOf(l, "init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
 	if c.Precision == "bf16" && c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0 {

@@ -1,0 +1,38 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	ag "mambatrain/autograd"
+)
+
+// graphOptions returns the options of the run's graph for a capacity of rows.
+func (r *Run) graphOptions(rows int) ag.Options {
+	return ag.Options{Rows: rows, Carry: r.Config.Data.CarryState, Segments: r.Config.Train.SegmentTokens > 0}
+}
+
+// SegmentFile holds the states between the segments of a step on disk: train.segment_store disk.
+type SegmentFile struct{ *os.File }
+
+// OpenSegmentFile makes the file in directory dir, "" for that of temporary files. Where the system allows it, the file has
+// no name while it is open, so that a killed run leaves nothing behind. Close frees its space.
+func OpenSegmentFile(dir string) (SegmentFile, error) {
+	f, err := os.CreateTemp(dir, ".tmp-segments-*")
+	if err != nil {
+		return SegmentFile{}, fmt.Errorf("train.segment_store: %w", err)
+	}
+	os.Remove(f.Name()) // fails where open files cannot be removed: Close does it there
+	return SegmentFile{f}, nil
+}
+
+// Close closes the file, which removes it.
+func (f SegmentFile) Close() error {
+	err := f.File.Close()
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
