@@ -169,6 +169,13 @@ func (f *faultFS) Sync(path string) error {
 	return err
 }
 
+// syncAll makes durable what an earlier process has left.
+func (f *faultFS) syncAll(root string) error {
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error { return cmp.Or(err, f.Sync(path)) })
+	f.ops, f.log = 0, nil
+	return err
+}
+
 // id numbers the files and directories that have existed.
 func (f *faultFS) id(path string) int {
 	s, err := os.Stat(path)
@@ -337,6 +344,45 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		}
 		if t.Failed() {
 			return
+		}
+	}
+}
+
+// TestPowerCutWhileACheckpointIsReplaced pulls the plug while a run completes the last checkpoint, which was written in an
+// interrupted evaluation. At no moment it is missing.
+func TestPowerCutWhileACheckpointIsReplaced(t *testing.T) {
+	straight := t.TempDir()
+	newSmallRun().must(t, straight, checkpoint.Fresh)
+	for n := 1; ; n++ {
+		dir, left := t.TempDir(), t.TempDir()
+		newSmallRun().stopAfter(t, dir, checkpoint.Fresh, isEval, 1)
+		f := newFaultFS(nil)
+		if err := f.syncAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		f.before = func(op int, _ bool) error {
+			if op == n {
+				panic(powerCut{})
+			}
+			return nil
+		}
+		if _, err, cut := newSmallRun().on(f, dir, checkpoint.Resume); !cut {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if err := f.survive(dir, left); err != nil {
+			t.Fatal(err)
+		}
+		at := fmt.Sprintf("operation %d, %s", n, strings.ReplaceAll(f.log[n-1], dir, ""))
+		for _, d := range []string{left, dir} {
+			if from := newSmallRun().resumedAt(t, d); from < 5 {
+				t.Fatalf("%s: resumed from step %d, want 5", at, from)
+			}
+			for _, name := range []string{"", "checkpoint-5"} {
+				sameResults(t, at, results(t, filepath.Join(d, name)), results(t, filepath.Join(straight, name)))
+			}
 		}
 	}
 }

@@ -180,7 +180,11 @@ func TestAnInterruptedEvaluationIsMadeAgain(t *testing.T) {
 		dir := t.TempDir()
 		newRun().stopAfter(t, dir, checkpoint.Fresh, isEval, stop)
 		newRun().must(t, dir, checkpoint.Resume)
-		sameResults(t, fmt.Sprintf("stopped in micro-batch %d of evaluations", stop), results(t, dir), want)
+		at := fmt.Sprintf("stopped in micro-batch %d of evaluations", stop)
+		sameResults(t, at, results(t, dir), want)
+		for _, step := range []string{"checkpoint-4", "checkpoint-12", "checkpoint-14"} {
+			sameResults(t, at+", "+step, results(t, filepath.Join(dir, step)), results(t, filepath.Join(straight, step)))
+		}
 	}
 }
 

@@ -126,6 +126,11 @@ func (o *Output) prepare(mode Mode) error {
 	}
 	for _, e := range entries {
 		if isLeftover(e.Name()) {
+			if mode == Resume {
+				if err := o.adopt(e.Name()); err != nil {
+					return fmt.Errorf("checkpoint: output_dir: %w", err)
+				}
+			}
 			if err := o.fs.RemoveAll(filepath.Join(o.Dir, e.Name())); err != nil {
 				return fmt.Errorf("checkpoint: output_dir: %w", err)
 			}
@@ -138,6 +143,23 @@ func (o *Output) prepare(mode Mode) error {
 		return o.inspect()
 	}
 	return nil
+}
+
+// adopt gives a leftover its name if it is a whole checkpoint of a step that has none: the run was killed when it had
+// removed the old one.
+func (o *Output) adopt(name string) error {
+	step, ok := strings.CutPrefix(name, temporary)
+	tmp, dir := filepath.Join(o.Dir, name), filepath.Join(o.Dir, step)
+	if !ok || !strings.HasPrefix(step, checkpointPrefix) || verify(o.fs, tmp) != nil {
+		return nil
+	}
+	if _, err := o.fs.ReadDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := o.fs.Rename(tmp, dir); err != nil {
+		return err
+	}
+	return o.fs.Sync(o.Dir)
 }
 
 // isLeftover reports whether a name in an output directory is of something that a killed run was writing or removing.
@@ -303,12 +325,15 @@ func stepsOf(entries []fs.DirEntry) (steps []int) {
 }
 
 // Write makes the checkpoint of a step out of a state and what fill puts into a directory. It appears whole or not at all.
-// One of the same step that is whole is left alone: replacing it would leave a moment with neither.
+// One of the same step that is whole is left alone, unless it was written in an evaluation that has been made since.
 func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	step := st.GlobalStep
 	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), o.Path(step)
 	if o.usable[step] {
-		return dir, nil
+		there, err := o.readState(dir)
+		if err != nil || there.Progress().EvalDue == st.Progress().EvalDue {
+			return dir, err
+		}
 	}
 	err := o.stage(tmp, func(dir string) error {
 		if err := fill(dir); err != nil {
