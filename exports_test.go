@@ -38,6 +38,7 @@ var offered = map[string]string{
 	"autograd/kernel.SSDChunk":   "the usual value of SSD.Chunk",
 	"data/tokenizer/jinja.Tuple": "a value that templates make",
 	"mamba.Block.Forward":        "models built of blocks",
+	"mamba.Mamba2":               "models built of layers",
 	"mamba.Model.ForwardEmbeds":  "inputs that are no token ids",
 	"mamba.NoToken":              "a value of the token ids in Config",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",

@@ -7,13 +7,16 @@ import (
 )
 
 // Conv1d returns y(t) = act(b + Σ_j w(j)∘x(t−k+1+j)), the causal depthwise convolution over the documents of a batch:
-// rows before a document's first count as zero. It reads the first d columns of x (rows, d or more); w is (d, 1, k), b is
+// rows before a document's first count as zero. It reads d columns of x, from the given one on; w is (d, 1, k), b is
 // (d) or absent; y is (rows, d). Gu & Dao 2023, figure 3.
-func Conv1d(x, w, b Var, act kernel.Activation) Var {
-	return Apply(conv1d[float32]{act}, conv1d[float64]{act}, x, w, b, x.Graph().first())
+func Conv1d(x Var, from int, w, b Var, act kernel.Activation) Var {
+	return Apply(conv1d[float32]{from, act}, conv1d[float64]{from, act}, x, w, b, x.Graph().first())
 }
 
-type conv1d[T kernel.Float] struct{ act kernel.Activation }
+type conv1d[T kernel.Float] struct {
+	from int
+	act  kernel.Activation
+}
 
 // Inputs of conv1d.
 const (
@@ -25,10 +28,10 @@ const (
 
 func (conv1d[T]) Name() string { return "conv1d" }
 
-func (conv1d[T]) Shape(in [][]int) ([]int, error) {
+func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 	x, w, b := in[convX], in[convW], in[convBias]
-	if len(x) != 2 || len(w) != 3 || w[1] != 1 || x[1] < w[0] || b != nil && (len(b) != 1 || b[0] != w[0]) {
-		return nil, fmt.Errorf("x is %v, w is %v, bias is %v: want (rows, d or more), (d, 1, k) and (d)", x, w, b)
+	if len(x) != 2 || len(w) != 3 || w[1] != 1 || o.from < 0 || x[1] < o.from+w[0] || b != nil && (len(b) != 1 || b[0] != w[0]) {
+		return nil, fmt.Errorf("x is %v from column %d on, w is %v, bias is %v: want (rows, d or more), (d, 1, k) and (d)", x, o.from, w, b)
 	}
 	return []int{x[0], w[0]}, nil
 }
@@ -38,7 +41,7 @@ func (conv1d[T]) CarrySize(in [][]int) int { return in[convW][0] * (in[convW][2]
 
 func (o conv1d[T]) kernel(c *Call[T]) (kernel.Conv[T], kernel.Mat[T]) {
 	w := c.In[convW]
-	return kernel.Conv[T]{W: w.Data, Bias: c.In[convBias].Data, K: w.Shape[2], Act: o.act}, c.In[convX].Columns(0, w.Shape[0])
+	return kernel.Conv[T]{W: w.Data, Bias: c.In[convBias].Data, K: w.Shape[2], Act: o.act}, c.In[convX].Columns(o.from, o.from+w.Shape[0])
 }
 
 func (o conv1d[T]) Forward(c *Call[T]) {
@@ -55,6 +58,6 @@ func (o conv1d[T]) Forward(c *Call[T]) {
 // elsewhere back-propagation is truncated there.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
-	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(0, c.In[convW].Shape[0]), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}
+	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(o.from, o.from+x.Cols), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}
 	conv.Backward(g, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn, c.DCarryOut)
 }

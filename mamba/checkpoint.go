@@ -66,6 +66,13 @@ func openEither(dir string) (checkpoint, error) {
 			return torchCheckpoint(r), nil
 		}
 	}
+	if path := filepath.Join(dir, consolidatedFile); exists(path) {
+		r, err := weights.Open(path)
+		if err != nil {
+			return checkpoint{}, err
+		}
+		return safetensorsCheckpoint(r), nil
+	}
 	return checkpoint{}, err
 }
 
@@ -156,32 +163,36 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 // settleHead clears TieWordEmbeddings when the checkpoint has a head that differs from the table, and marks one that
 // only repeats the table as used.
 func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
-	if _, ok := t.tensor(headName); !ok || !c.TieWordEmbeddings {
+	head, ok := t.lookup(headName)
+	if !ok || !c.TieWordEmbeddings {
 		return nil
 	}
 	table, ok := t.lookup(tableName)
 	if !ok {
-		used[headName] = true
+		used[head.name] = true
 		return nil
 	}
-	same, err := t.equal(headName, table.name)
+	same, err := t.equal(head.name, table.name)
 	if err != nil {
 		return fmt.Errorf("mamba: %w", err)
 	}
 	c.TieWordEmbeddings = same
-	used[headName] = same
+	used[head.name] = same
 	return nil
 }
 
-// lookup finds a parameter's tensor under its own name, without the prefix, or under its original name.
+// lookup finds a parameter's tensor under its own name, without the prefix, or under its original name, before which
+// Mistral writes model.
 func (t checkpoint) lookup(name string) (tensorInfo, bool) {
 	names := []string{name}
 	if name == tableName {
-		names = append(names, "backbone.embedding.weight", "embedding.weight")
+		names = append(names, "backbone.embedding.weight")
 	}
-	for _, n := range append(names, strings.TrimPrefix(name, "backbone.")) {
-		if x, ok := t.tensor(n); ok {
-			return x, true
+	for _, n := range names {
+		for _, n := range []string{n, strings.TrimPrefix(n, "backbone."), "model." + n} {
+			if x, ok := t.tensor(n); ok {
+				return x, true
+			}
 		}
 	}
 	return tensorInfo{}, false

@@ -50,6 +50,14 @@ type Config struct {
 	ResidualInFP32    bool
 	TieWordEmbeddings bool // the head is the embedding table
 
+	// Sizes of Mamba-2, where d = NumHeads·HeadDim.
+	NumHeads int // h
+	HeadDim  int // p
+	NGroups  int // g, heads of a group share B and C
+	// ChunkSize is for programs that cut documents into chunks of this length. Here the kernel chooses.
+	ChunkSize     int
+	TimeStepLimit TimeStepLimit // of Δ in Mamba-2
+
 	// MixerRMSEps is the epsilon of FalconMamba's norms of Δ, B and C.
 	MixerRMSEps float64
 
@@ -86,17 +94,21 @@ func Default() Config {
 	return c
 }
 
-// LoadConfig reads config.json from a model directory, or the file that path names. All faults are reported together.
-// A model of another family is refused by name.
+// LoadConfig reads config.json from a model directory, or the file that path names. A directory without one may have
+// Mistral's params.json. All faults are reported together. A model of another family is refused by name.
 func LoadConfig(path string) (Config, error) {
+	parse := parseConfig
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, ConfigFile)
+		dir := path
+		if path = filepath.Join(dir, ConfigFile); !exists(path) && exists(filepath.Join(dir, paramsFile)) {
+			path, parse = filepath.Join(dir, paramsFile), parseParams
+		}
 	}
 	b, err := inputfile.Read(path, inputfile.MaxConfig)
 	if err != nil {
 		return Config{}, fmt.Errorf("mamba: config: %w", err)
 	}
-	c, err := parseConfig(b)
+	c, err := parse(b)
 	if err != nil {
 		return Config{}, fmt.Errorf("mamba: %s: %w", path, err)
 	}
@@ -216,7 +228,7 @@ func refuseQuantized(raw map[string]json.RawMessage) error {
 // field joins a key of config.json to its place in Config.
 type field struct {
 	name  string
-	place any // *int, *float64, *bool, *string, *TokenIDs, *[]string; *tokenID
+	place any // *int, *float64, *bool, *string, *TokenIDs, *[]string; *tokenID, *TimeStepLimit
 }
 
 type tokenID int
@@ -268,6 +280,9 @@ func (f field) parse(b json.RawMessage) string {
 	case *TokenIDs:
 		want = "a whole number, a list of them or null"
 		err = p.parse(b)
+	case *TimeStepLimit:
+		want = "a list of two numbers"
+		err = json.Unmarshal(b, p)
 	case *[]string:
 		want = "a list of strings"
 		err = json.Unmarshal(b, p)

@@ -154,7 +154,7 @@ func TestConvertFormats(t *testing.T) {
 // TestConvertFaults: what is not there or is not Mamba-1 is refused and leaves nothing.
 func TestConvertFaults(t *testing.T) {
 	for what, c := range map[string]struct{ config, want string }{
-		"mamba2":       {`{"d_model":8,"n_layer":2,"ssm_cfg":{"layer":"Mamba2"}}`, `"Mamba2" is another model`},
+		"mamba3":       {`{"d_model":8,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`, `"Mamba3" is another model`},
 		"hybrid":       {`{"d_model":8,"n_layer":2,"attn_layer_idx":[1]}`, "hybrid"},
 		"wrong size":   {`{"d_model":9,"n_layer":2,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "shape: backbone.embedding.weight is [24 8] in the file, [24 9] by config.json"},
 		"more layers":  {`{"d_model":8,"n_layer":3,"vocab_size":23,"ssm_cfg":{"d_state":4}}`, "missing: backbone.layers.2.mixer.A_log [16 4]"},

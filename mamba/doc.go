@@ -1,4 +1,5 @@
-// Package mamba is the Mamba language model: transformers' MambaForCausalLM for Go.
+// Package mamba is the Mamba language models: transformers' MambaForCausalLM, FalconMambaForCausalLM and Mamba2ForCausalLM
+// for Go.
 //
 // [Load] reads a Hugging Face model directory, [New] initialises a model from scratch, [Model.Save] writes what
 // transformers reads. A model computes in two ways from the same parameters:
@@ -27,8 +28,11 @@
 //	R      time_step_rank     r, TimeStepRank
 //	       conv_kernel        k, ConvKernel
 //	V      vocab_size         v, VocabSize
+//	H      num_heads          h, NumHeads       (Mamba-2)
+//	P      head_dim           p, HeadDim        (Mamba-2: d = h·p)
+//	G      n_groups           g, NGroups        (Mamba-2)
 //
-// Quantities of the mixer, in the order in which they are computed (figure 3 and algorithm 2):
+// Quantities of the mixer of Mamba-1, in the order in which they are computed (figure 3 and algorithm 2):
 //
 //	paper         checkpoint            code    shape
 //	------------  --------------------  ------  ------------
@@ -40,4 +44,17 @@
 //	D             mixer.D               D       (d)
 //	h             ssm_states            h       (d, n)
 //	y             mixer.out_proj        y       (rows, d)
+//
+// and of the mixer of Mamba-2 (Dao & Gu 2024, section 7):
+//
+//	paper         checkpoint            code    shape
+//	------------  --------------------  ------  --------------
+//	z, x, B, C, Δ mixer.in_proj         zxBCdt  (rows, 2d+2gn+h)
+//	σ(conv(xBC))  mixer.conv1d          xBC     (rows, d+2gn)
+//	Δ             mixer.dt_bias                 (h), added before softplus
+//	A             mixer.A_log           A       (h), A = −exp(A_log)
+//	D             mixer.D               D       (h)
+//	S             ssm_states            S       (h, p, n)
+//	y             mixer.norm            y       (rows, d), gated by z
+//	              mixer.out_proj
 package mamba

@@ -84,8 +84,9 @@ func sampling(m *Model) GenerateOptions {
 
 // TestBatch: every prompt of a batch gives, token by token, what it gives alone, though texts end at different times.
 // Run with -race it also shows that generating in several goroutines shares nothing.
-func TestBatch(t *testing.T) {
-	m := small(t)
+func TestBatch(t *testing.T) { eachFamily(t, testBatch) }
+
+func testBatch(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(1, 5))
 	prompts := make([][]int, 7)
 	for i := range prompts {
@@ -93,7 +94,7 @@ func TestBatch(t *testing.T) {
 	}
 	for _, o := range []GenerateOptions{m.DefaultGenerate(), sampling(m)} {
 		what := name("sampling=%v", o.DoSample)
-		o.EOS = ids(r, m.Config.VocabSize, 6) // some texts end early
+		o.EOS = ids(r, m.Config.VocabSize, 15) // some texts end early
 		together, err := m.Generate(context.Background(), prompts, o)
 		if err != nil {
 			t.Fatal(err)
@@ -123,8 +124,9 @@ func TestBatch(t *testing.T) {
 }
 
 // TestSeed: a seed repeats a text, another one gives another.
-func TestSeed(t *testing.T) {
-	m := small(t)
+func TestSeed(t *testing.T) { eachFamily(t, testSeed) }
+
+func testSeed(t *testing.T, m *Model) {
 	o := sampling(m)
 	text := func() []int {
 		got, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o)
@@ -149,8 +151,9 @@ func TestSeed(t *testing.T) {
 
 // TestContinue: a text generated in two halves, the state kept in between, is the text generated at once, and so is one
 // that goes on from a clone.
-func TestContinue(t *testing.T) {
-	m := small(t)
+func TestContinue(t *testing.T) { eachFamily(t, testContinue) }
+
+func testContinue(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens = nil, 20
 	want, err := m.Generate(context.Background(), [][]int{{4, 5}, {6}}, o)
@@ -178,8 +181,9 @@ func TestContinue(t *testing.T) {
 }
 
 // TestStops: each way in which a text ends or is kept from ending.
-func TestStops(t *testing.T) {
-	m := small(t)
+func TestStops(t *testing.T) { eachFamily(t, testStops) }
+
+func testStops(t *testing.T, m *Model) {
 	free := m.DefaultGenerate()
 	free.EOS, free.MaxNewTokens = nil, 12
 	all := generate(t, m, free).IDs
@@ -230,8 +234,9 @@ func generate(t *testing.T, m *Model, o GenerateOptions) Generation {
 }
 
 // TestGenerateOptions: settings without a meaning are refused, all at once.
-func TestGenerateOptions(t *testing.T) {
-	m := small(t)
+func TestGenerateOptions(t *testing.T) { eachFamily(t, testGenerateOptions) }
+
+func testGenerateOptions(t *testing.T, m *Model) {
 	o := GenerateOptions{DoSample: true, MinP: 2, NumBeams: 3, Vocab: 1000}
 	_, err := m.Generate(context.Background(), [][]int{{1}}, o)
 	for _, want := range []string{"max new tokens", "repetition_penalty", "temperature", "top_p", "typical_p", "min_p", "num_beams", "1000 ids"} {
@@ -242,8 +247,9 @@ func TestGenerateOptions(t *testing.T) {
 }
 
 // TestGenerateInterrupted: an interrupt ends the text, keeps what there is, and the state goes on from there.
-func TestGenerateInterrupted(t *testing.T) {
-	m := small(t)
+func TestGenerateInterrupted(t *testing.T) { eachFamily(t, testGenerateInterrupted) }
+
+func testGenerateInterrupted(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens = nil, 12
 	want := generate(t, m, o).IDs
@@ -267,8 +273,9 @@ func TestGenerateInterrupted(t *testing.T) {
 }
 
 // TestBeams: with as many beams as there are texts, beam search finds the most probable one; greedy need not.
-func TestBeams(t *testing.T) {
-	m := small(t)
+func TestBeams(t *testing.T) { eachFamily(t, testBeams) }
+
+func testBeams(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens, o.NumBeams = nil, 2, m.Config.VocabSize
 	got := generate(t, m, o).IDs
@@ -303,8 +310,9 @@ func TestBeams(t *testing.T) {
 }
 
 // TestStatesOfABatch: texts that leave the batch at different times each leave the state that their own tokens make.
-func TestStatesOfABatch(t *testing.T) {
-	m := small(t)
+func TestStatesOfABatch(t *testing.T) { eachFamily(t, testStatesOfABatch) }
+
+func testStatesOfABatch(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens, o.State = nil, 9, m.NewState(3)
 	o.Stop = func(prompt int, tokens []int) bool { return len(tokens) == 3*(3-prompt) } // the last prompt first

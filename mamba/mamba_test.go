@@ -123,6 +123,7 @@ func cases(t testing.TB, model, pattern string) []string {
 	return paths
 }
 
-var goldenModels = []string{"base", "variant", "nobias"}
+// goldenModels are the reference's models, each a directory with cases: three of Mamba-1, then the other families.
+var goldenModels = []string{"base", "variant", "nobias", "falcon", "falcon_variant", "mamba2", "mamba2_groups", "mamba2_nobias"}
 
 func name(format string, args ...any) string { return fmt.Sprintf(format, args...) }

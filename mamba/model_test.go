@@ -3,6 +3,7 @@ package mamba
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -119,16 +120,20 @@ func TestGradients(t *testing.T) {
 }
 
 func checkGradients(t *testing.T, m *Model, f *weights.Reader) {
+	batch, _, err := input(t, f).flatten(m.Config.HiddenSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBatchGradients(t, m, f, batch)
+}
+
+func checkBatchGradients(t *testing.T, m *Model, f *weights.Reader, batch ag.Batch) {
 	for _, p := range m.Params() {
 		if err := p.Train(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	batch, places, err := input(t, f).flatten(m.Config.HiddenSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := ag.NewGraph(ag.Options{Rows: len(places)})
+	g := ag.NewGraph(ag.Options{Rows: len(batch.Tokens)})
 	p, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +159,10 @@ func TestFormats(t *testing.T) {
 		f := golden(t, "formats", "forward_"+format+".safetensors")
 		checkDirect(t, loadGolden(t, "formats/"+format), f, input(t, f))
 	}
+	for _, model := range []string{"falcon", "mamba2"} {
+		f := golden(t, model, "formats", "forward_bf16.safetensors")
+		checkDirect(t, loadGolden(t, model+"/formats/bf16"), f, input(t, f))
+	}
 	want, got := loadGolden(t, "base/model"), loadGolden(t, "formats/sharded")
 	for i, p := range want.Params() {
 		if !slices.Equal(got.Params()[i].Float32s(), p.Float32s()) {
@@ -166,17 +175,21 @@ func TestFormats(t *testing.T) {
 // where they meet them, which costs some accuracy.
 func TestBF16InMemory(t *testing.T) {
 	const rounded = 0.05 // of logits of size 10, through 3 layers of products in bfloat16
-	m, err := Load("testdata/golden/formats/bf16", LoadOptions{BF16: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := golden(t, "formats", "forward_bf16.safetensors")
-	out, err := m.Run(context.Background(), input(t, f), Want{Logits: AllPositions})
-	if err != nil {
-		t.Fatal(err)
-	}
-	within(t, "logits", out.Logits.Data, floats(t, f, "logits"), rounded, rounded)
-	if !m.Embeddings.Weight.IsBF16() || m.Layers[0].Mixer.(*Mamba1).ALog.IsBF16() {
-		t.Error("the table is to be bfloat16, A_log is not")
+	for _, dir := range []string{"formats", "falcon/formats", "mamba2/formats"} {
+		m, err := Load(filepath.Join("testdata/golden", dir, "bf16"), LoadOptions{BF16: true, Packed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := golden(t, dir, "forward_bf16.safetensors")
+		out, err := m.Run(context.Background(), input(t, f), Want{Logits: AllPositions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, dir+": logits", out.Logits.Data, floats(t, f, "logits"), rounded, rounded)
+		for _, p := range m.Params() {
+			if p.IsBF16() != isMatrix(p.Name, p.Shape()) {
+				t.Errorf("%s: in bfloat16: %v", p.Name, p.IsBF16())
+			}
+		}
 	}
 }

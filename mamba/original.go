@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/pyjson"
 )
 
 // originalConfig is the config.json of an original state-spaces checkpoint.
@@ -21,6 +22,35 @@ type originalConfig struct {
 	Tie           *bool           `json:"tie_embeddings"`
 	Attention     []int           `json:"attn_layer_idx"`
 	SSM           json.RawMessage `json:"ssm_cfg"`
+}
+
+// paramsFile and consolidatedFile are Mistral's form of an original checkpoint.
+const (
+	paramsFile       = "params.json"
+	consolidatedFile = "consolidated.safetensors"
+)
+
+// parseParams reads Mistral's params.json, which renames the keys of an original configuration. The model is Mamba-2.
+func parseParams(b []byte) (Config, error) {
+	var raw map[string]json.RawMessage
+	if err := pyjson.Unmarshal(b, &raw); err != nil {
+		return Config{}, err
+	}
+	for name, key := range map[string]string{"dim": "d_model", "n_layers": "n_layer"} {
+		if raw[name] == nil {
+			return Config{}, fmt.Errorf("%s: is missing; only the parameters of Mamba models are read", name)
+		}
+		raw[key] = raw[name]
+	}
+	ssm := map[string]any{"layer": "Mamba2"}
+	if groups := raw["n_groups"]; groups != nil {
+		ssm["ngroups"] = groups
+	}
+	var err error
+	if raw["ssm_cfg"], err = json.Marshal(ssm); err != nil {
+		return Config{}, err
+	}
+	return parseOriginal(raw)
 }
 
 // parseOriginal turns the configuration of an original checkpoint into transformers' spelling.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"mambatrain/autograd/kernel"
@@ -14,25 +15,45 @@ import (
 
 var ctx = context.Background()
 
-// small is a model with odd sizes, biases and an untied head.
+// small is a Mamba-1 model with odd sizes, biases and an untied head.
 func small(t testing.TB) *Model {
 	t.Helper()
 	c := Default()
+	c.Expand, c.IntermediateSize, c.TimeStepRank = 1.5, 30, 3
+	return smallOf(t, c)
+}
+
+// smallOf draws a model of c's family with small sizes.
+func smallOf(t testing.TB, c Config) *Model {
+	t.Helper()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.ConvKernel = 53, 20, 2, 5, 3
-	c.Expand, c.IntermediateSize, c.TimeStepRank, c.UseBias, c.TieWordEmbeddings = 1.5, 30, 3, true, false
+	c.UseBias, c.TieWordEmbeddings = true, false
+	c.derive()
 	m, err := New(c, InitHF, rand.New(rand.NewPCG(1, 2)), LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(3, 4)) // biases start at zero, which would hide mistakes
-	for _, b := range m.Layers {
-		for _, v := range [][]float32{b.Mixer.(*Mamba1).InProj.Bias.Float32s(), b.Mixer.(*Mamba1).OutProj.Bias.Float32s(), b.Mixer.(*Mamba1).Conv1d.Bias.Float32s()} {
-			for i := range v {
-				v[i] = float32(0.3 * r.NormFloat64())
-			}
+	for _, p := range m.Params() {
+		if end := strings.TrimSuffix(p.Name, ".bias"); end == p.Name || strings.HasSuffix(end, "dt_proj") {
+			continue
+		}
+		for i, v := 0, p.Float32s(); i < len(v); i++ {
+			v[i] = float32(0.3 * r.NormFloat64())
 		}
 	}
 	return m
+}
+
+// eachFamily runs a test on a small model of each family.
+func eachFamily(t *testing.T, test func(t *testing.T, m *Model)) {
+	falcon, mamba2 := falconDefaults(), mamba2Defaults()
+	falcon.TimeStepRank, falcon.MixerRMSEps = 3, 0.01
+	mamba2.NumHeads, mamba2.HeadDim, mamba2.NGroups = 8, 5, 2
+	mamba2.TimeStepLimit.Min, mamba2.TimeStepLimit.Max = 0.005, 0.05
+	for _, m := range []*Model{small(t), smallOf(t, falcon), smallOf(t, mamba2)} {
+		t.Run(m.Config.ModelType, func(t *testing.T) { test(t, m) })
+	}
 }
 
 func ids(r *rand.Rand, v, n int) []int {
@@ -87,8 +108,10 @@ func nearStates(t *testing.T, m *Model, names []string, read func(string) []floa
 	if !slices.Contains(names, prefix+"ssm_states.0") {
 		t.Fatalf("no states %s*", prefix)
 	}
-	d, k := m.Config.IntermediateSize, m.Config.ConvKernel
-	for l := range m.Layers {
+	k := m.Config.ConvKernel
+	for l, b := range m.Layers {
+		conv, _ := b.Mixer.StateSize()
+		d := conv / (k - 1)
 		near(t, name("%sssm_states.%d", prefix, l), s.SSM[l], read(name("%sssm_states.%d", prefix, l)))
 		all := read(name("%sconv_states.%d", prefix, l))
 		want := make([]float32, 0, len(s.Conv[l]))
@@ -105,8 +128,9 @@ func nearStates(t *testing.T, m *Model, names []string, read func(string) []floa
 
 // TestPieces: a text cut at random places, in chunks of random size, ends in the state and the logits of one long run.
 // Token by token is the extreme case.
-func TestPieces(t *testing.T) {
-	m := small(t)
+func TestPieces(t *testing.T) { eachFamily(t, testPieces) }
+
+func testPieces(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for round := range 30 {
 		text := ids(r, m.Config.VocabSize, 1+r.IntN(70))
@@ -146,8 +170,9 @@ func sameState(t *testing.T, got, want *State) {
 
 // TestTogether: sequences of unequal length in one batch, padded on either side with other tokens, give what each gives
 // alone, and so do further steps for all of them.
-func TestTogether(t *testing.T) {
-	m := small(t)
+func TestTogether(t *testing.T) { eachFamily(t, testTogether) }
+
+func testTogether(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 20 {
 		n, longest := 1+r.IntN(5), 0
@@ -194,8 +219,9 @@ func TestTogether(t *testing.T) {
 }
 
 // TestAllMasked: a sequence without a real position takes no part and keeps its state.
-func TestAllMasked(t *testing.T) {
-	m := small(t)
+func TestAllMasked(t *testing.T) { eachFamily(t, testAllMasked) }
+
+func testAllMasked(t *testing.T, m *Model) {
 	out, err := m.Run(ctx, Input{IDs: [][]int{{1, 2}, {3, 4}}, Mask: [][]int{{0, 0}, {1, 1}}}, Want{Logits: AllPositions})
 	if err != nil {
 		t.Fatal(err)
@@ -226,8 +252,9 @@ func TestThreads(t *testing.T) {
 }
 
 // TestStateFile: a state restored from a file goes on bit by bit like the one it was saved from.
-func TestStateFile(t *testing.T) {
-	m := small(t)
+func TestStateFile(t *testing.T) { eachFamily(t, testStateFile) }
+
+func testStateFile(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(10, 11))
 	s, d := m.NewState(2), m.NewDecoder(0)
 	if err := d.Feed(ctx, s, [][]int{ids(r, 53, 9), ids(r, 53, 1)}); err != nil {
@@ -262,8 +289,9 @@ func TestStateFile(t *testing.T) {
 }
 
 // TestStateCopies: copies share nothing.
-func TestStateCopies(t *testing.T) {
-	m := small(t)
+func TestStateCopies(t *testing.T) { eachFamily(t, testStateCopies) }
+
+func testStateCopies(t *testing.T, m *Model) {
 	s, d := m.NewState(2), m.NewDecoder(0)
 	feed := func(s *State, tokens ...[]int) {
 		t.Helper()
@@ -283,8 +311,9 @@ func TestStateCopies(t *testing.T) {
 }
 
 // TestConstantMemory: a long prompt takes no more memory than a short one, but for its token ids.
-func TestConstantMemory(t *testing.T) {
-	m := small(t)
+func TestConstantMemory(t *testing.T) { eachFamily(t, testConstantMemory) }
+
+func testConstantMemory(t *testing.T, m *Model) {
 	d, s := m.NewDecoder(64), m.NewState(1)
 	text := ids(rand.New(rand.NewPCG(1, 1)), 53, 20_000)
 	if err := d.Feed(ctx, s, [][]int{text[:64]}); err != nil { // buffers are made here
@@ -305,8 +334,9 @@ func TestConstantMemory(t *testing.T) {
 }
 
 // TestScore: documents of any length, cut anywhere, cost what the model's loss on each of them says.
-func TestScore(t *testing.T) {
-	m := small(t)
+func TestScore(t *testing.T) { eachFamily(t, testScore) }
+
+func testScore(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(12, 13))
 	for round := range 10 {
 		docs := make([]Document, 1+r.IntN(8))
@@ -374,8 +404,9 @@ func argmax(x []float32) int {
 }
 
 // TestBadTokens: ids beyond the vocabulary are named, never looked up, and leave the state as it was.
-func TestBadTokens(t *testing.T) {
-	m := small(t)
+func TestBadTokens(t *testing.T) { eachFamily(t, testBadTokens) }
+
+func testBadTokens(t *testing.T, m *Model) {
 	s := m.NewState(1)
 	_, runErr := m.Run(ctx, Input{IDs: [][]int{{1, 53}}}, Want{})
 	_, labelErr := m.Run(ctx, Input{IDs: [][]int{{1, 2}}, Labels: [][]int{{1, 99}}}, Want{})
@@ -396,8 +427,9 @@ func TestBadTokens(t *testing.T) {
 }
 
 // TestInterrupted: a context that ends stops the work between chunks.
-func TestInterrupted(t *testing.T) {
-	m := small(t)
+func TestInterrupted(t *testing.T) { eachFamily(t, testInterrupted) }
+
+func testInterrupted(t *testing.T, m *Model) {
 	done, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := m.NewDecoder(2).Feed(done, m.NewState(1), [][]int{{1, 2, 3}}); !errors.Is(err, context.Canceled) {

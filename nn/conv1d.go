@@ -11,15 +11,16 @@ type Conv1d struct {
 	Weight *ag.Param // (d, 1, k)
 	Bias   *ag.Param // (d), nil: none
 	Act    kernel.Activation
+	From   int // the first of the columns that Forward reads
 }
 
 // width is k, the number of taps.
 func (c *Conv1d) width() int { return c.Weight.Shape()[2] }
 
-// Forward records the layer for the first d columns of x; the result is (rows, d).
+// Forward records the layer for d columns of x; the result is (rows, d).
 func (c *Conv1d) Forward(x ag.Var) ag.Var {
 	g := x.Graph()
-	return ag.Conv1d(x, g.Param(c.Weight), g.Param(c.Bias), c.Act)
+	return ag.Conv1d(x, c.From, g.Param(c.Weight), g.Param(c.Bias), c.Act)
 }
 
 // StateSize is the number of inputs that the next rows depend on: k−1 of each channel.

@@ -1,0 +1,256 @@
+package mamba
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/pyjson"
+	"mambatrain/nn"
+)
+
+func init() {
+	register(&family{
+		modelType: "mamba2",
+		layer:     "Mamba2",
+		defaults:  mamba2Defaults,
+		fields:    mamba2Fields,
+		derive:    func(c *Config) { c.IntermediateSize = int(c.Expand * float64(c.HiddenSize)) },
+		faults:    mamba2Faults,
+		mixer:     func(b *builder, path string) ownMixer { return b.mamba2(path) },
+		original:  mamba2Original,
+	})
+}
+
+func mamba2Defaults() Config {
+	return Config{
+		ModelType: "mamba2", Architectures: []string{"Mamba2ForCausalLM"},
+		VocabSize: 32768, HiddenSize: 4096, NumHiddenLayers: 64, StateSize: 128, Expand: 2,
+		NumHeads: 128, HeadDim: 64, NGroups: 8, ChunkSize: 256, TimeStepLimit: TimeStepLimit{Max: math.Inf(1)},
+		ConvKernel: 4, UseConvBias: true, HiddenAct: "silu", LayerNormEpsilon: 1e-5, ResidualInFP32: true,
+		InitializerRange: 0.1, TimeStepMin: 0.001, TimeStepMax: 0.1, TimeStepFloor: 1e-4,
+		BOSTokenID: 0, EOSTokenID: TokenIDs{2}, PadTokenID: 1,
+		UseCache: true, DType: "float32",
+	}
+}
+
+func mamba2Fields(c *Config) []field {
+	return []field{
+		{"chunk_size", &c.ChunkSize},
+		{"head_dim", &c.HeadDim},
+		{"n_groups", &c.NGroups},
+		{"num_heads", &c.NumHeads},
+		{"time_step_limit", &c.TimeStepLimit},
+	}
+}
+
+func mamba2Faults(c Config) (faults fault.List) {
+	for _, s := range []struct {
+		name string
+		got  int
+	}{{"num_heads", c.NumHeads}, {"head_dim", c.HeadDim}, {"n_groups", c.NGroups}, {"chunk_size", c.ChunkSize}} {
+		if s.got < 1 || s.got > maxSize {
+			faults.Add(s.name, "must be between 1 and %d, got %d", maxSize, s.got)
+		}
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	if d := c.IntermediateSize; c.NumHeads*c.HeadDim != d {
+		faults.Add("num_heads", "num_heads · head_dim must be expand · hidden_size = %d, got %d · %d", d, c.NumHeads, c.HeadDim)
+	}
+	if c.NumHeads%c.NGroups != 0 {
+		faults.Add("n_groups", "must divide the %d heads, got %d", c.NumHeads, c.NGroups)
+	}
+	if l := c.TimeStepLimit; !(l.Min >= 0 && l.Min <= l.Max) {
+		faults.Add("time_step_limit", "want 0 ≤ lower ≤ upper limit, got %v and %v", l.Min, l.Max)
+	}
+	return faults
+}
+
+// mamba2Original reads the arguments of the authors' Mamba2 layer.
+func mamba2Original(c *Config, a *arguments) {
+	c.BOSTokenID, c.EOSTokenID, c.PadTokenID, c.NGroups = 0, TokenIDs{0}, 0, 1
+	a.takeCommon(c)
+	a.take("headdim", &c.HeadDim)
+	a.take("ngroups", &c.NGroups)
+	a.take("chunk_size", &c.ChunkSize)
+	a.take("dt_limit", &c.TimeStepLimit)
+	if c.HeadDim > 0 {
+		c.NumHeads = int(c.Expand*float64(c.HiddenSize)) / c.HeadDim
+	}
+	for name, want := range map[string]bool{"rmsnorm": true, "norm_before_gate": false, "D_has_hdim": false} {
+		got := want
+		if a.take(name, &got); got != want {
+			a.faults.Add("ssm_cfg."+name, "%v is another layer than transformers' Mamba-2, where it is %v", got, want)
+		}
+	}
+	narrow := 0
+	if a.take("d_ssm", &narrow); narrow != 0 {
+		a.faults.Add("ssm_cfg.d_ssm", "%d leaves channels to an MLP, which transformers' Mamba-2 does not have", narrow)
+	}
+	a.ignore("A_init_range", "conv_init", "use_mem_eff_path", "process_group", "sequence_parallel")
+}
+
+// TimeStepLimit bounds Δ.
+type TimeStepLimit struct {
+	Min, Max float64
+	text     json.RawMessage // as it was read
+}
+
+// UnmarshalJSON reads a list of two numbers. Infinity may be Python's word, that word as a string, or transformers 5's
+// object.
+func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
+	var limits []json.RawMessage
+	if err := json.Unmarshal(b, &limits); err != nil {
+		return err
+	}
+	if len(limits) != 2 {
+		return errors.New("not two numbers")
+	}
+	for i, place := range []*float64{&l.Min, &l.Max} {
+		if string(limits[i]) == "null" {
+			return errors.New("null is not a number")
+		}
+		if string(limits[i]) == `"Infinity"` {
+			*place = math.Inf(1)
+		} else if err := json.Unmarshal(limits[i], (*pyjson.Float)(place)); err != nil {
+			return err
+		}
+	}
+	var text bytes.Buffer
+	json.Compact(&text, b) // it is JSON
+	l.text = text.Bytes()
+	return nil
+}
+
+// MarshalJSON writes the limits as they were read. New ones get a form that is JSON and that every peer reads: no limit is
+// the largest float32.
+func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
+	var read TimeStepLimit
+	if l.text != nil && read.UnmarshalJSON(l.text) == nil && read.Min == l.Min && read.Max == l.Max {
+		return l.text, nil
+	}
+	return json.Marshal([]decimal{decimal(l.Min), decimal(min(l.Max, math.MaxFloat32))})
+}
+
+// Mamba2 is the layer of Mamba-2: the state space duality, in which a head decays at one rate. Dao & Gu 2024.
+type Mamba2 struct {
+	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B and C of every group, dt of every head
+	Conv1d  *nn.Conv1d // over x, B and C
+	DTBias  *ag.Param  // (h)
+	ALog    *ag.Param  // (h): A = −exp(ALog)
+	D       *ag.Param  // (h)
+	Norm    *nn.GatedRMSNorm
+	OutProj *nn.Linear // d → m
+	Limit   [2]float64 // of Δ
+}
+
+// Forward records the mixer for x (rows, m); the result is (rows, m).
+func (m *Mamba2) Forward(x ag.Var) ag.Var {
+	g, s := x.Graph(), m.sizes()
+
+	zxBCdt := m.InProj.Forward(x)
+	xBC := m.Conv1d.Forward(zxBCdt)
+
+	y := ag.SSD(ag.SSDInput{
+		XBC: xBC, DT: zxBCdt, DTBias: g.Param(m.DTBias), ALog: g.Param(m.ALog), D: g.Param(m.D),
+		Groups: s.g, State: s.n, Limit: m.Limit,
+	})
+	return m.OutProj.Forward(m.Norm.Forward(y, zxBCdt))
+}
+
+type mamba2Sizes struct{ d, g, n, h int }
+
+func (m *Mamba2) sizes() mamba2Sizes {
+	s := mamba2Sizes{d: m.OutProj.In(), g: m.Norm.Groups, h: m.ALog.Size()}
+	s.n = (m.Conv1d.Weight.Shape()[0] - s.d) / (2 * s.g)
+	return s
+}
+
+// Apply computes what Forward records.
+func (m *Mamba2) Apply(p *Pass) {
+	s, rows := m.sizes(), p.X.Rows
+	d, gn := s.d, s.g*s.n
+	zxBCdt, xBC, y := p.Scratch(2*d+2*gn+s.h), p.Scratch(d+2*gn), p.Scratch(d)
+
+	m.InProj.Apply(zxBCdt, p.X)
+	p.convolve(xBC, zxBCdt.Slice(0, rows, d, 2*d+2*gn), m.Conv1d)
+
+	ssd := kernel.SSD[float32]{
+		DTBias: m.DTBias.Float32s(), ALog: m.ALog.Float32s(), D: m.D.Float32s(), Groups: s.g, Limit: m.Limit,
+	}
+	view := func(from, to int) {
+		ssd.X, ssd.DT = xBC.Slice(from, to, 0, d), zxBCdt.Slice(from, to, 2*d+2*gn, zxBCdt.Cols)
+		ssd.B, ssd.C = xBC.Slice(from, to, d, d+gn), xBC.Slice(from, to, d+gn, d+2*gn)
+	}
+	if p.Steps() {
+		view(0, rows)
+		ssd.Step(y, p.SSM)
+	} else {
+		for part := range p.Parts() {
+			view(part.From, part.To)
+			ssd.First, ssd.H0 = part.First, part.SSM
+			ssd.Forward(y.Slice(part.From, part.To, 0, d), nil, part.SSM)
+		}
+	}
+	m.Norm.Apply(y, y, zxBCdt.Slice(0, rows, 0, d))
+	m.OutProj.ApplyTo(p.Y, y)
+}
+
+// StateSize: k−1 inputs of the convolution (k−1, d+2gn), and S (h, d/h, n).
+func (m *Mamba2) StateSize() (conv, ssm int) {
+	s := m.sizes()
+	return m.Conv1d.StateSize(), s.d * s.n
+}
+
+// Params lists the parameters in checkpoint order.
+func (m *Mamba2) Params() []*ag.Param {
+	return slices.Concat([]*ag.Param{m.DTBias, m.ALog, m.D}, m.Conv1d.Params(), m.InProj.Params(),
+		[]*ag.Param{m.Norm.Weight}, m.OutProj.Params())
+}
+
+// Slots lists the two projections. The parts of in_proj are named as row groups.
+func (m *Mamba2) Slots() []nn.Slot {
+	s := m.sizes()
+	gn := s.g * s.n
+	return []nn.Slot{
+		slot(m.InProj, rowGroups(rowGroup{"z", s.d}, rowGroup{"x", s.d}, rowGroup{"B", gn}, rowGroup{"C", gn}, rowGroup{"dt", s.h})...),
+		slot(m.OutProj),
+	}
+}
+
+func (b *builder) mamba2(path string) *Mamba2 {
+	c := b.m.Config
+	d, gn, h := c.IntermediateSize, c.NGroups*c.StateSize, c.NumHeads
+	m := &Mamba2{DTBias: b.param(path+"dt_bias", h), ALog: b.param(path+"A_log", h), D: b.param(path+"D", h)}
+	m.Conv1d = b.conv1d(path+"conv1d", d+2*gn, c.ConvKernel)
+	m.Conv1d.From = d // behind the gate
+	m.InProj = b.projection(path+"in_proj", c.HiddenSize, 2*d+2*gn+h)
+	m.Norm = &nn.GatedRMSNorm{Weight: b.param(path+"norm.weight", d), Groups: c.NGroups, Eps: c.LayerNormEpsilon}
+	m.OutProj = b.projection(path+"out_proj", d, c.HiddenSize)
+	m.Limit = [2]float64{c.TimeStepLimit.Min, c.TimeStepLimit.Max}
+	return m
+}
+
+func (m *Mamba2) initialize(in *initializer) {
+	in.projection(m.InProj.Weight)
+	in.conv1d(m.Conv1d)
+	in.timeSteps(m.DTBias)
+	a := m.ALog.Float32s()
+	for i := range a {
+		rate := float64(i + 1)
+		if in.scheme == InitMambaSSM {
+			rate = 1 + 15*in.r.Float64()
+		}
+		a[i] = float32(math.Log(rate))
+	}
+	nn.Constant(m.D, 1)
+	nn.Constant(m.Norm.Weight, 1)
+	in.outProj(m.OutProj.Weight)
+}
