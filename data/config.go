@@ -49,10 +49,12 @@ func (c *Config) Validate() error {
 	if c.MaxLength < 0 || c.MaxLength == 1 {
 		l.Add("max_length", "want 2 or more, or 0 for no limit, got %d", c.MaxLength)
 	}
-	if c.Completion == "" && c.Prompt != "" {
-		l.Add("completion", "want a column or template beside prompt")
-	}
 	keys := c.renderKeys()
+	if c.Completion == "" && c.Prompt != "" {
+		if keys = append(keys, "prompt"); len(keys) == 1 {
+			l.Add("completion", "must be given: prompt is a column or template that comes before it")
+		}
+	}
 	if c.DatasetTextField != "" && c.DatasetTextField != defaultTextField && len(keys) > 0 {
 		keys = append([]string{"dataset_text_field"}, keys...)
 	}

@@ -50,6 +50,7 @@ type Example struct {
 	Tokens []int
 	Labels []int // in line with Tokens; negative ones are ignored
 	Row    int   // of the source, from 0, over all its files
+	Place  int   // of the row among those of all sources, from 0
 }
 
 // Open reads the inputs, renders their rows and tokenizes them. tok may be nil for files of token ids. Small data stays
@@ -102,8 +103,24 @@ func (d *Dataset) Len() (n int) {
 
 // Example returns document i, in the order of the source.
 func (d *Dataset) Example(i int) Example {
-	doc := d.store.document(d.index(i))
-	return Example{Tokens: widen(doc.IDs), Labels: widen(doc.Labels), Row: doc.Row}
+	before := 0 // rows of earlier sources
+	for k := range d.portions {
+		s := &d.portions[k]
+		if i < s.len() {
+			doc := d.store.document(s.document(i))
+			return Example{Tokens: widen(doc.IDs), Labels: widen(doc.Labels), Row: doc.Row, Place: before + doc.Row}
+		}
+		i, before = i-s.len(), before+s.rows()
+	}
+	panic(fmt.Sprintf("data: document %d beyond the last", i))
+}
+
+// rows returns the number of rows that were read.
+func (s *portion) rows() (n int) {
+	for _, f := range s.files {
+		n += f.rows
+	}
+	return n
 }
 
 func widen(ids []int32) []int {
@@ -112,18 +129,6 @@ func widen(ids []int32) []int {
 		out[i] = int(id)
 	}
 	return out
-}
-
-// index returns the store's index of document i.
-func (d *Dataset) index(i int) int {
-	for k := range d.portions {
-		s := &d.portions[k]
-		if i < s.len() {
-			return s.document(i)
-		}
-		i -= s.len()
-	}
-	panic(fmt.Sprintf("data: document %d of %d", i, d.Len()))
 }
 
 // Stats returns what became of the rows. For a data set that was split, documents, tokens and labels are its own.

@@ -158,7 +158,7 @@ func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 	if mode != "lora" && mode != "full" {
 		return trainer.SingleProcess{}, nil
 	}
-	c, err := config.Load(config.Source{Section: "distributed"})
+	c, err := config.Load(config.Source{Uses: config.InSection("distributed")})
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ type allReduceResult struct {
 
 // benchAllReduce measures sums over ranks, the way a training step sums gradients.
 func (a *app) benchAllReduce(repetitions int) error {
-	c, err := config.Load(config.Source{Section: "distributed"})
+	c, err := config.Load(config.Source{Uses: config.InSection("distributed")})
 	if err != nil {
 		return err
 	}

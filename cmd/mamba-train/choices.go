@@ -27,29 +27,29 @@ type choicesResult struct {
 }
 
 // evalChoices scores multiple-choice rows.
-func (a *app) evalChoices(ctx context.Context, m *recipe.Model, f evalFlags) error {
+func (a *app) evalChoices(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, perRow string) error {
 	if err := m.NeedTokenizer("--choices"); err != nil {
 		return err
 	}
 	var r choicesResult
 	var rows []choiceRow
 	right, rightNorm := 0, 0
-	for _, path := range f.data {
-		questions, err := recipe.ReadQuestions(ctx, path, f.config.Config)
+	for _, set := range sets {
+		questions, err := recipe.ReadQuestions(ctx, set.Sources, set.Data.Config)
 		if err != nil {
 			return err
 		}
 		answers, err := m.Answer(ctx, questions)
 		if err != nil {
-			return fmt.Errorf("data %s: %w", path, err)
+			return fmt.Errorf("data %s: %w", set.Sources[0].Path, err)
 		}
-		set := ""
-		if len(f.data) > 1 {
-			set = path
+		name := ""
+		if len(sets) > 1 {
+			name = set.Name
 		}
 		for i, x := range answers {
 			want := questions[i].Answer
-			rows = append(rows, choiceRow{i, want, x.Choice, x.ChoiceNorm, x.LogLikelihoods, set})
+			rows = append(rows, choiceRow{i, want, x.Choice, x.ChoiceNorm, x.LogLikelihoods, name})
 			r.Tokens += x.Tokens
 			if x.Choice == want {
 				right++
@@ -61,8 +61,8 @@ func (a *app) evalChoices(ctx context.Context, m *recipe.Model, f evalFlags) err
 	}
 	r.Rows = len(rows)
 	r.Accuracy, r.AccuracyNorm = float64(right)/float64(max(1, r.Rows)), float64(rightNorm)/float64(max(1, r.Rows))
-	if f.perRow != "" {
-		if err := writeRows(f.perRow, rows); err != nil {
+	if perRow != "" {
+		if err := writeRows(perRow, rows); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
@@ -20,11 +21,11 @@ import (
 // dataFlag is a flag for a key of the configuration's data section.
 type dataFlag struct{ key, name, usage string }
 
-// The flags of the data commands, by what they decide: texts, labels, micro-batches. A command offers those whose keys it
-// reads. Chats are not among the texts: they need a tokenizer with a chat template.
+// The flags of the commands that read data, by what they decide: texts, labels, lengths, micro-batches. A command offers those
+// whose keys it reads. Chats are not among the texts: they need a tokenizer with a chat template.
 var (
+	trainFlag   = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
 	sourceFlags = []dataFlag{
-		{"data.train", "data", "file, glob, directory or Hugging Face id"},
 		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
 		{"data.encoding", "encoding", "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16"},
 		{"data.csv_delimiter", "csv-delimiter", "what separates the values of CSV, such as \";\"; default: found out"},
@@ -41,9 +42,11 @@ var (
 		{"data.assistant_only_loss", "assistant-only-loss", "count the answers of chats only"},
 		{"data.add_eos", "add-eos", "end each document with the end-of-text token"},
 	}
-	batchFlags = []dataFlag{
+	lengthFlags = []dataFlag{
 		{"data.max_length", "max-length", "tokens of a document; 0 = no limit"},
 		{"data.truncation", "truncation", "what is done to longer ones: keep_start, split or error"},
+	}
+	batchFlags = []dataFlag{
 		{"data.shuffle", "shuffle", "order by seed"},
 		{"data.packing", "packing", "fill each micro-batch with whole documents"},
 		{"data.carry_state", "carry-state", "let the parts of a split document follow each other"},
@@ -51,23 +54,38 @@ var (
 	}
 )
 
-// dataFlags name data and a tokenizer: by a configuration file, by flags, or by both, where flags win.
+// oldFlags are earlier names of flags, and the configuration's names of what a flag shortens.
+var oldFlags = map[string]string{"prompt-field": "prompt", "completion-field": "completion", "dataset-text-field": "field"}
+
+// dataFlags name data and a tokenizer: by a configuration file, by --set, by flags, or by all, the last the strongest.
 type dataFlags struct {
 	config    string
+	sets      []string
+	common    []config.Flag // common flags that set keys
 	tokenizer string
 	values    map[string]*keyValue // by key of the configuration
+	uses      func(key string) bool
+	defaults  []string // where there is no file: key=value
 }
 
-// add adds -c and the given flags, which begin with what the configuration means where it leaves them out.
+// add adds -c, --set and the given flags, which begin with what the configuration means where it leaves them out.
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
-	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file whose data section says what no flag says")
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for what no flag says")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the configuration: data.template=TEXT; may be repeated")
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if now, old := oldFlags[name]; old {
+			name = now
+		}
+		return pflag.NormalizedName(name)
+	})
+	f.uses = config.InSection("data")
 	f.values = map[string]*keyValue{}
 	for _, k := range config.Keys() {
 		i := slices.IndexFunc(flags, func(flag dataFlag) bool { return flag.key == k.Path })
 		if i < 0 {
 			continue
 		}
-		v := &keyValue{kind: k.Place.Kind().String()}
+		v := &keyValue{name: flags[i].name, kind: k.Place.Kind().String()}
 		if size, ok := k.Place.Interface().(format.Bytes); ok {
 			v.text, v.kind = size.Exact(), "size"
 		} else if v.text = fmt.Sprint(k.Place.Interface()); v.kind != "bool" && v.kind != "int" {
@@ -87,20 +105,27 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 
 // addTokenizer adds --tokenizer.
 func (f *dataFlags) addTokenizer(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "directory with tokenizer.json; default: the configuration's model")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, or Hugging Face id; default: the configuration's model")
 }
 
-// force gives a flag a value that wins over the configuration's where the flag is not given.
+// force gives a flag a value that wins over the configuration file's where the flag is not given.
 func (f *dataFlags) force(cmd *cobra.Command, name, text string) {
 	flag := cmd.Flags().Lookup(name)
-	*flag.Value.(*keyValue) = keyValue{text: text, kind: flag.Value.Type(), given: true}
-	flag.DefValue = text
+	v := flag.Value.(*keyValue)
+	v.text, v.forced, flag.DefValue = text, true, text
+}
+
+// assume gives a key another default where there is no configuration file.
+func (f *dataFlags) assume(cmd *cobra.Command, name, key, text string) {
+	f.values[key].text, cmd.Flags().Lookup(name).DefValue = text, text
+	f.defaults = append(f.defaults, key+"="+text)
 }
 
 // keyValue is the text of a flag that the configuration's own reader will read.
 type keyValue struct {
-	text, kind string
-	given      bool
+	name          string // of the flag
+	text, kind    string
+	given, forced bool // by the command line, or by the command
 }
 
 func (v *keyValue) String() string { return v.text }
@@ -113,12 +138,19 @@ func (v *keyValue) Set(text string) error {
 
 // read reads the configuration that the flags describe.
 func (f *dataFlags) read() (*recipe.Config, error) {
-	src := config.Source{File: f.config, Section: "data"}
+	src := config.Source{File: f.config, Uses: f.uses}
+	if f.config == "" {
+		src.Defaults = f.defaults
+	}
 	for _, key := range slices.Sorted(maps.Keys(f.values)) {
-		if v := f.values[key]; v.given {
+		switch v := f.values[key]; {
+		case v.given:
+			src.Flags = append(src.Flags, config.Flag{Name: v.name, Key: key, Value: v.text})
+		case v.forced:
 			src.Sets = append(src.Sets, key+"="+v.text)
 		}
 	}
+	src.Sets, src.Flags = append(src.Sets, f.sets...), append(src.Flags, f.common...)
 	c, err := config.Load(src)
 	if err != nil {
 		return nil, err
@@ -145,10 +177,11 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenize
 		return nil, nil, err
 	}
 	if f.tokenizer != "" {
-		if err := cli.Exists("tokenizer", f.tokenizer); err != nil {
+		file, err := recipe.FindTokenizer(ctx, a.hub(), f.tokenizer)
+		if err != nil {
 			return nil, nil, err
 		}
-		t, err := tokenizer.Load(f.tokenizer)
+		t, err := tokenizer.Load(file)
 		return c, t, err
 	}
 	if c.Model == "" {

@@ -8,66 +8,51 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
-	"mambatrain/data"
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
-	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
 
 type evalFlags struct {
 	modelFlags
-	data    []string
-	config  data.Config
+	data    dataFlags
+	inputs  []string
 	perRow  string
 	choices bool
 }
 
 func (a *app) evalCommand() *cobra.Command {
-	f := evalFlags{config: evalDefaults()}
+	var f evalFlags
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure loss, perplexity and accuracy on a data set",
+		Long: `Measure loss, perplexity and accuracy. With -c, model, adapter and data are those of a run's configuration, and texts
+become documents as they do there: data.eval is evaluated, or the share that data.eval_fraction splits off, or else the
+training data. Without -c, documents are not cut.`,
 		Example: `  mamba-train eval --model configs/quickstart/base --data configs/quickstart/quotes.parquet --field quote
   mamba-train eval --adapter runs/quickstart --data configs/quickstart/quotes.parquet --field quote --per-row runs/rows.jsonl
+  mamba-train eval -c configs/quickstart.yaml --adapter runs/quickstart
   mamba-train eval --model DIR --data questions.jsonl --choices`,
 		Args: cli.NoArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := oneRendering(cmd.Flags().Changed("field"), f.config); err != nil {
-				return err
-			}
-			return a.eval(f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.eval(cmd, f) },
 	}
-	fl, c := cmd.Flags(), &f.config
+	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
-	fl.StringVar(&f.adapter, "adapter", "", "adapter directory")
-	fl.StringArrayVarP(&f.data, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
-	fl.StringVar(&c.DatasetTextField, "field", c.DatasetTextField, "column of texts")
-	fl.StringVar(&c.Template, "template", "", "text/template over the row, instead of --field")
-	fl.StringVar(&c.Prompt, "prompt-field", "", "column or template whose tokens do not count")
-	fl.StringVar(&c.Completion, "completion-field", "", "column or template whose tokens count")
-	fl.IntVar(&c.MaxLength, "max-length", 0, "cut documents after so many tokens; 0 = never")
-	fl.StringVar(&c.Format, "format", c.Format, "auto, parquet, arrow, jsonl, json, csv or text")
-	fl.StringVar(&c.Encoding, "encoding", c.Encoding, "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16")
-	fl.StringVar(&c.CSVDelimiter, "csv-delimiter", "", "what separates the values of CSV, such as \";\"; default: found out")
+	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
+	fl.StringArrayVarP(&f.inputs, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
+	f.data.add(cmd, slices.Concat(sourceFlags, labelFlags, lengthFlags)...)
+	f.data.assume(cmd, "max-length", "data.max_length", "0")
+	f.data.uses = func(key string) bool { return strings.HasPrefix(key, "data.") && key != "data.train" }
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
-	cli.RequireFlags(cmd, "data")
 	return cmd
-}
-
-// evalDefaults returns the data section of an evaluation: whole documents, in their order.
-func evalDefaults() data.Config {
-	c := data.Default()
-	c.MaxLength, c.Shuffle = 0, false
-	return c
 }
 
 // evalResult is what eval prints with --json.
@@ -94,18 +79,19 @@ func resultOf(e recipe.Evaluation) evalResult {
 	}
 }
 
-func (a *app) eval(f evalFlags) error {
-	var faults fault.List
-	faults.Include("data", f.config.Validate())
-	if err := faults.Err(); err != nil {
+func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
+	f.data.common = commonFlags(cmd)
+	c, err := f.data.read()
+	if err != nil {
 		return err
 	}
-	for i, path := range f.data {
-		if slices.Contains(f.data[:i], path) {
-			return cli.Misusef("--data %s is given twice", path)
-		}
+	sets, err := f.testSets(c, a)
+	if err != nil {
+		return err
 	}
-	f.config.Hub, f.config.Warn = a.hub(), a.warnOf
+	if err := f.applyConfig(c, a); err != nil {
+		return err
+	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	m, err := f.open(ctx, a)
@@ -113,61 +99,113 @@ func (a *app) eval(f evalFlags) error {
 		return err
 	}
 	if f.perRow != "" {
-		if err := f.checkPerRow(ctx, m); err != nil {
+		if err := checkPerRow(ctx, m, sets, f); err != nil {
 			return cli.WithSignal(ctx, err)
 		}
 	}
 	if f.choices {
-		return cli.WithSignal(ctx, a.evalChoices(ctx, m, f))
+		return cli.WithSignal(ctx, a.evalChoices(ctx, m, sets, f.perRow))
 	}
+	return cli.WithSignal(ctx, a.evalSets(ctx, m, sets, f.perRow))
+}
+
+// testSets returns what is evaluated: the inputs of the command line, else those of the configuration.
+func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) {
+	for i, path := range f.inputs {
+		if slices.Contains(f.inputs[:i], path) {
+			return nil, cli.Misusef("--data %s is given twice", path)
+		}
+	}
+	if len(f.inputs) > 0 {
+		c.Data.Eval, c.Data.EvalFraction = nil, 0
+	}
+	rows := c.Data.MaxTrainSamples
+	var sets []recipe.TestSet
+	for _, path := range f.inputs {
+		c.Data.Eval = append(c.Data.Eval, recipe.NamedSources{Name: path, Sources: recipe.Sources{{Path: path, Weight: 1}}})
+	}
+	if sets = c.TestSets(); len(sets[0].Sources) == 0 {
+		return nil, cli.Misusef("--data must be given, or a configuration (-c) that names data")
+	}
+	for i := range sets {
+		d := &sets[i].Data
+		d.Hub, d.Warn = a.hub(), a.warnOf
+		if f.data.values["data.max_train_samples"].given {
+			d.MaxTrainSamples = rows
+		}
+		if f.choices && sets[i].Fraction > 0 {
+			return nil, cli.Misusef("--choices scores all rows of a data set, and data.eval_fraction is a share of one: name the data (--data)")
+		}
+	}
+	return sets, nil
+}
+
+// applyConfig takes what no flag says from the configuration.
+func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
+	named := f.model != "" || f.adapter != ""
+	if f.model == "" {
+		f.model = c.Model
+	}
+	if f.adapter == "" {
+		f.adapter = c.Adapter
+	}
+	f.resize = c.ResizeEmbeddings
+	a.setThreads(c.Threads)
+	if result := recipe.ResultIn(c.OutputDir); !named && result != "" {
+		a.Say("this is the model that %s begins with; what it has trained is evaluated with --%s %s", f.data.config, result, c.OutputDir)
+	}
+	return a.setPrecision("precision", c.Precision)
+}
+
+func (a *app) evalSets(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, perRow string) error {
 	var all recipe.Evaluation
 	var rows []rowLoss
-	sets := map[string]evalResult{}
-	for _, path := range f.data {
-		e, err := m.Evaluate(ctx, recipe.Sources{{Path: path}}, f.config)
+	parts := map[string]evalResult{}
+	for _, set := range sets {
+		e, err := m.Evaluate(ctx, set)
 		if err != nil {
-			return cli.WithSignal(ctx, err)
+			return err
 		}
-		set := ""
-		if len(f.data) > 1 {
-			set, sets[path] = path, resultOf(e)
+		name := ""
+		if len(sets) > 1 {
+			name, parts[set.Name] = set.Name, resultOf(e)
 		}
-		for i, r := range e.Rows {
-			rows = append(rows, rowLoss{i, cli.Finite(r.NLL), r.Tokens, set})
+		for _, r := range e.Rows {
+			rows = append(rows, rowLoss{r.Row, cli.Finite(r.NLL), r.Tokens, name})
 		}
 		all.NLL, all.Tokens, all.Correct, all.Rows = all.NLL+e.NLL, all.Tokens+e.Tokens, all.Correct+e.Correct, append(all.Rows, e.Rows...)
 	}
-	if f.perRow != "" {
-		if err := writeRows(f.perRow, rows); err != nil {
+	if perRow != "" {
+		if err := writeRows(perRow, rows); err != nil {
 			return err
 		}
 	}
 	r := resultOf(all)
-	r.Sets = sets
-	return a.Result(r, r.text(f.data))
+	r.Sets = parts
+	return a.Result(r, r.text(sets))
 }
 
-func (r evalResult) text(order []string) string {
+func (r evalResult) text(order []recipe.TestSet) string {
 	text := fmt.Sprintf("loss %.6f nats per token, perplexity %.4f, accuracy %s: %s in %s", r.Loss, r.Perplexity,
 		format.Percent(r.Accuracy), format.Counted(r.Tokens, "token"), format.Counted(r.Rows, "row"))
-	for _, path := range order {
-		if s, ok := r.Sets[path]; ok {
-			text += fmt.Sprintf("\n%s: %s", path, s.text(nil))
+	for _, set := range order {
+		if s, ok := r.Sets[set.Name]; ok {
+			text += fmt.Sprintf("\n%s: %s", set.Name, s.text(nil))
 		}
 	}
 	return text
 }
 
 // checkPerRow refuses to write over what is read.
-func (f evalFlags) checkPerRow(ctx context.Context, m *recipe.Model) error {
-	inputs := append(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter)...)
-	for _, path := range f.data {
-		sets, err := source.Resolve(ctx, recipe.Sources{{Path: path}}, f.config.Config)
+func checkPerRow(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, f evalFlags) error {
+	inputs := slices.Concat(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter), []string{f.data.config})
+	for _, set := range sets {
+		files, err := source.Resolve(ctx, set.Sources, set.Data.Config)
 		if err != nil {
 			return err
 		}
-		for _, set := range sets {
-			for _, file := range set.Files {
+		for _, one := range files {
+			for _, file := range one.Files {
 				inputs = append(inputs, file.Path)
 			}
 		}

@@ -96,7 +96,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 		return err
 	}
 	defer d.Close()
-	base, err := modelFlags{f.model, f.adapter}.directory(ctx, a)
+	base, err := modelFlags{model: f.model, adapter: f.adapter}.directory(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 // modelFlags name a model on the command line.
 type modelFlags struct {
 	model, adapter string
+	resize         bool // as resize_embeddings
 }
 
 // open loads the model, its tokenizer, and the adapter into it. Without --model the adapter's base is taken.
@@ -20,7 +21,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 	}
 	a.Detail("loading %s", dir)
 	collectEarly()
-	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Hub: a.hub()})
+	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Resize: f.resize, Hub: a.hub()})
 }
 
 // directory finds the directory of the model that the flags name.

@@ -10,6 +10,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/config"
 )
 
 // app is what all commands share: the streams and the common flags.
@@ -106,13 +107,24 @@ func (a *app) applyCommon(cmd *cobra.Command) error {
 	if a.Quiet && a.Verbose {
 		return cli.Misusef("--quiet and --verbose exclude each other")
 	}
-	if f := cmd.Flags().Lookup("precision"); f != nil && a.precision != "float32" && a.precision != "bf16" {
-		return cli.Misusef("--precision must be float32 or bf16, got %q", a.precision)
+	if cmd.Flags().Lookup("precision") != nil {
+		if err := a.setPrecision("--precision", a.precision); err != nil {
+			return err
+		}
 	}
 	if err := kernel.ISAError(); err != nil {
 		return cli.Misuse(err)
 	}
 	a.setThreads(a.threads)
+	return nil
+}
+
+// setPrecision sets the form of the weights, as a flag or a key of the configuration names it.
+func (a *app) setPrecision(name, precision string) error {
+	if precision != "float32" && precision != "bf16" {
+		return cli.Misusef("%s must be float32 or bf16, got %q", name, precision)
+	}
+	a.precision = precision
 	return nil
 }
 
@@ -125,6 +137,16 @@ func (a *app) setThreads(n int) {
 // precisionFlag adds --precision to a command that runs a model.
 func (a *app) precisionFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.precision, "precision", "float32", "float32 or bf16 (weights in bfloat16)")
+}
+
+// commonFlags returns the common flags that were given and set keys of the configuration.
+func commonFlags(cmd *cobra.Command) (given []config.Flag) {
+	for _, name := range []string{"threads", "precision"} {
+		if fl := cmd.Flag(name); fl.Changed {
+			given = append(given, config.Flag{Name: name, Key: name, Value: fl.Value.String()})
+		}
+	}
+	return given
 }
 
 // helpCommand explains a command as its --help does.

@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -63,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"code":     runCode,
 			"cutfile":  cutFile,
 			"poison":   poison,
+			"sameloss": sameLoss,
 		},
 	})
 }
@@ -151,6 +154,29 @@ func addToken(ts *testscript.TestScript, neg bool, args []string) {
 	b, err := json.Marshal(t)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
+}
+
+// sameLoss compares the loss that eval printed with a run's last one: sameloss stdout trainer_state.json KEY.
+func sameLoss(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: sameloss FILE STATE KEY")
+	}
+	var got struct{ Loss float64 }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &got))
+	var state struct {
+		History []map[string]any `json:"log_history"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &state))
+	for _, row := range slices.Backward(state.History) {
+		if want, ok := row[args[2]].(float64); ok {
+			const tolerance = 1e-5 // sums of other orders
+			if math.Abs(got.Loss-want) > tolerance*want {
+				ts.Fatalf("loss %v, the run has %v", got.Loss, want)
+			}
+			return
+		}
+	}
+	ts.Fatalf("%s has no %s", args[1], args[2])
 }
 
 // cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.

@@ -56,12 +56,7 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
 }
 
 func (a *app) train(cmd *cobra.Command, f trainFlags) error {
-	for _, name := range []string{"threads", "precision"} {
-		if fl := cmd.Flag(name); fl.Changed {
-			f.sets = append(f.sets, name+"="+fl.Value.String())
-		}
-	}
-	c, err := config.Load(config.Source{File: f.config, Sets: f.sets})
+	c, err := config.Load(config.Source{File: f.config, Sets: f.sets, Flags: commonFlags(cmd)})
 	if err != nil {
 		return err
 	}

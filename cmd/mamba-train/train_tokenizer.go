@@ -22,7 +22,7 @@ func (a *app) trainTokenizerCommand() *cobra.Command {
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.trainTokenizer(f, o, output) },
 	}
-	f.add(cmd, sourceFlags...)
+	f.add(cmd, append([]dataFlag{trainFlag}, sourceFlags...)...)
 	cmd.Flags().IntVar(&o.VocabSize, "vocab-size", 8192, "ids in all: special tokens, 256 bytes, merges")
 	cmd.Flags().IntVar(&o.MinFrequency, "min-frequency", 2, "pairs that are seen less often are not merged")
 	cmd.Flags().StringSliceVar(&o.SpecialTokens, "special-token", nil, "special tokens in the order of their ids; the first ends texts")

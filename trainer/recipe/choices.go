@@ -33,19 +33,19 @@ type Answer struct {
 }
 
 // ReadQuestions reads the multiple-choice rows of a file, glob, directory or data set.
-func ReadQuestions(ctx context.Context, path string, c source.Config) (list []Question, err error) {
-	for row, err := range source.Rows(ctx, Sources{{Path: path, Weight: 1}}, c) {
+func ReadQuestions(ctx context.Context, in Sources, c source.Config) (list []Question, err error) {
+	for row, err := range source.Rows(ctx, in, c) {
 		if err != nil {
 			return nil, err
 		}
 		q, err := readQuestion(row)
 		if err != nil {
-			return nil, fmt.Errorf("data %s: row %d: %w", path, len(list), err)
+			return nil, fmt.Errorf("data %s: row %d: %w", in[0].Path, len(list), err)
 		}
 		list = append(list, q)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("data %s: no rows", path)
+		return nil, fmt.Errorf("data %s: no rows", in[0].Path)
 	}
 	return list, nil
 }

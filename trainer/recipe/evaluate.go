@@ -19,8 +19,9 @@ type Evaluation struct {
 	Rows    []RowLoss
 }
 
-// RowLoss is the part of a row of the data set's source.
+// RowLoss is the part of a row.
 type RowLoss struct {
+	Row    int // from 0, over all sources
 	NLL    float64
 	Tokens int
 }
@@ -31,20 +32,46 @@ func (e Evaluation) Loss() float64 { return e.NLL / math.Max(1, float64(e.Tokens
 // Accuracy is the share of labels that were the most probable token.
 func (e Evaluation) Accuracy() float64 { return float64(e.Correct) / math.Max(1, float64(e.Tokens)) }
 
+// TestSet is data to evaluate on.
+type TestSet struct {
+	Name    string // may be empty
+	Sources Sources
+	Data    data.Config
+	// Fraction, unless 0, is the share that a run with this Seed does not train on; the rest is left out.
+	Fraction float64
+	Seed     int
+}
+
+// TestSets returns what a run evaluates on, as it does: data.eval, or the share of the training data that
+// data.eval_fraction splits off. If the run evaluates on nothing, it is the training data.
+func (c *Config) TestSets() (sets []TestSet) {
+	settings := c.Data.Config
+	settings.Shuffle, settings.CarryState = false, false
+	if len(c.Data.Eval) == 0 {
+		return []TestSet{{Sources: c.Data.Train, Data: settings, Fraction: c.Data.EvalFraction, Seed: c.Seed}}
+	}
+	settings.MaxTrainSamples = 0
+	for _, set := range c.Data.Eval {
+		sets = append(sets, TestSet{Name: set.Name, Sources: set.Sources, Data: settings})
+	}
+	return sets
+}
+
 // Evaluate runs a data set through the model, in memory that does not grow with its documents.
-func (m *Model) Evaluate(ctx context.Context, in Sources, c data.Config) (e Evaluation, err error) {
-	d, err := openData(ctx, in, m.Tokenizer, m.Config.VocabSize, c)
+func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err error) {
+	d, err := m.openTestSet(ctx, set)
 	if err != nil {
 		return e, err
 	}
 	defer d.Close()
-	e.Rows = make([]RowLoss, d.Stats().Rows)
+	rows := make([]RowLoss, d.Stats().Rows)
+	evaluated := func(r RowLoss) bool { return set.Fraction == 0 || r.Tokens > 0 }
 	i := 0
 	for score, err := range m.Score(ctx, documents(d), mamba.ScoreOptions{}) {
 		if err != nil {
-			return e, fmt.Errorf("data %s: %w", in[0].Path, err)
+			return e, fmt.Errorf("data %s: %w", set.Sources[0].Path, err)
 		}
-		row := &e.Rows[d.Example(i).Row]
+		row := &rows[d.Example(i).Place]
 		row.NLL += score.NLL
 		row.Tokens += score.Tokens
 		e.NLL += score.NLL
@@ -52,7 +79,25 @@ func (m *Model) Evaluate(ctx context.Context, in Sources, c data.Config) (e Eval
 		e.Correct += score.Correct
 		i++
 	}
+	for i, r := range rows {
+		if r.Row = i; evaluated(r) {
+			e.Rows = append(e.Rows, r)
+		}
+	}
 	return e, nil
+}
+
+func (m *Model) openTestSet(ctx context.Context, set TestSet) (*data.Dataset, error) {
+	d, err := openData(ctx, set.Sources, m.Tokenizer, m.Config.VocabSize, set.Data)
+	if err != nil || set.Fraction == 0 {
+		return d, err
+	}
+	train, share, err := d.Split(set.Fraction, uint64(set.Seed)+splitStream)
+	if err != nil {
+		d.Close()
+		return nil, invalid(err)
+	}
+	return share, train.Close()
 }
 
 // openData opens a data set whose ids are all below vocabulary.

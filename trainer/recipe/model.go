@@ -25,8 +25,9 @@ type Model struct {
 
 // LoadOptions say how a model is loaded.
 type LoadOptions struct {
-	BF16 bool        // the weights in bfloat16
-	Hub  *hub.Client // where names are looked up; nil: the one that the environment names
+	BF16   bool        // the weights in bfloat16
+	Resize bool        // give table and head a row for each id of the tokenizer
+	Hub    *hub.Client // where names are looked up; nil: the one that the environment names
 }
 
 // LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
@@ -47,14 +48,21 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	how := mamba.LoadOptions{BF16: o.BF16, Packed: true}
 	if d != nil {
 		how.Packed, how.VocabSize = leavesBaseAlone(d.Config), d.VocabSize
+		adapter = d.Path
+	}
+	t, err := openTokenizer(adapter, dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Resize && t != nil {
+		how.VocabSize = max(how.VocabSize, t.VocabSize())
 	}
 	m, err := load(dir, how, adapterBytes(d))
 	if err != nil {
 		return nil, err
 	}
-	l := &Model{Model: m, Dir: dir}
+	l := &Model{Model: m, Dir: dir, Tokenizer: t}
 	if d != nil {
-		adapter = d.Path
 		if l.Adapter, err = d.Load(m); err != nil {
 			return nil, err
 		}
@@ -62,8 +70,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 			return nil, err
 		}
 	}
-	l.Tokenizer, err = openTokenizer(adapter, dir)
-	return l, err
+	return l, nil
 }
 
 // FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.

@@ -85,6 +85,18 @@ func CheckOutput(dir string, o Options) error {
 	return checkpoint.CheckFresh(checkpoint.Disk{}, dir)
 }
 
+// ResultIn returns what a run has left in its output directory, "adapter" or "model"; "" for nothing.
+func ResultIn(dir string) string {
+	switch {
+	case dir == "":
+	case has(dir, lora.ConfigFile):
+		return "adapter"
+	case has(dir, mamba.ConfigFile):
+		return "model"
+	}
+	return ""
+}
+
 // Prepare loads model, adapter and data, and chooses the number of rows that are computed at once. It writes nothing.
 func Prepare(ctx context.Context, c Config, o Options) (*Run, error) {
 	if err := c.Validate(); err != nil {

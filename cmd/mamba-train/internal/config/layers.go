@@ -41,10 +41,20 @@ func Variables() []string {
 
 // Source is where a configuration comes from, in addition to the environment.
 type Source struct {
-	File string   // a YAML file, "" for none
-	Sets []string // key.path=value, as of --set
-	// Section limits the check of meaning to one section, for commands that use no other; "" checks all.
-	Section string
+	File     string   // a YAML file, "" for none
+	Sets     []string // key.path=value, as of --set
+	Flags    []Flag   // stronger than all others
+	Defaults []string // as Sets, weaker than everything else
+	// Uses limits the check of meaning to some keys, for commands that use no others; nil checks all.
+	Uses func(key string) bool
+}
+
+// Flag is a flag of the command line that sets a key.
+type Flag struct{ Name, Key, Value string }
+
+// InSection returns a [Source.Uses] for the keys of a section.
+func InSection(section string) func(key string) bool {
+	return func(key string) bool { return strings.HasPrefix(key, section+".") }
 }
 
 // layerValue is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
@@ -74,7 +84,7 @@ func Load(src Source) (*recipe.Config, error) {
 		}
 	}
 	s.bindEnvironment(v, sections, &faults)
-	s.applySets(v, src.Sets, sections, &faults)
+	s.applySets(v, src, sections, &faults)
 
 	c := withSections()
 	origins := s.fill(c, v, &faults)
@@ -88,7 +98,7 @@ func Load(src Source) (*recipe.Config, error) {
 	var wrong fault.List
 	wrong.Include("", c.Validate())
 	for _, f := range wrong {
-		if !src.wants(f.Path) || form.explain(f) {
+		if src.Uses != nil && !src.Uses(f.Path) || form.explain(f) {
 			continue
 		}
 		origin, ok := origins[withoutIndex(f.Path)]
@@ -98,11 +108,6 @@ func Load(src Source) (*recipe.Config, error) {
 		faults = append(faults, originFault{origin, f})
 	}
 	return c, faults.err()
-}
-
-// wants reports whether a key is in the section that is used.
-func (src Source) wants(path string) bool {
-	return src.Section == "" || strings.HasPrefix(path, src.Section+".")
 }
 
 // explain reports whether a fault of meaning only follows from these: it is of a key that could not be read, or needs one.
@@ -210,26 +215,34 @@ func (s schema) get(v *viper.Viper, path string) (layerValue, error) {
 	return layerValue{}, nil
 }
 
-// applySets takes the values of --set.
-func (s schema) applySets(v *viper.Viper, sets []string, sections map[string]bool, faults *faultList) {
-	for _, set := range sets {
-		origin := "--set " + set
+// applySets takes the values of --set, of flags, and of defaults.
+func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, faults *faultList) {
+	apply := func(origin, set string, put func(string, any)) {
 		path, text, ok := strings.Cut(set, "=")
 		if !ok {
 			faults.add(origin, "", "want key.path=value")
-			continue
+			return
 		}
 		if slices.Contains(optionalSections, path) && slices.Contains([]string{"", "{}", "null"}, text) {
 			sections[path] = text != "null"
-			continue
+			return
 		}
 		path, node, err := s.assign(v, path, text)
 		if err != nil {
 			faults.add(origin, "", "%v", err)
-			continue
+			return
 		}
-		v.Set(path, layerValue{node, origin})
+		put(path, layerValue{node, origin})
 		markPresent(sections, path)
+	}
+	for _, set := range src.Defaults {
+		apply("", set, v.SetDefault)
+	}
+	for _, set := range src.Sets {
+		apply("--set "+set, set, v.Set)
+	}
+	for _, f := range src.Flags {
+		apply("--"+f.Name+" "+f.Value, f.Key+"="+f.Value, v.Set)
 	}
 }
 
