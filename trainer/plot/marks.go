@@ -3,6 +3,7 @@ package plot
 import (
 	"image/color"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/palette"
@@ -77,7 +78,11 @@ func (c curve) Plot(canvas vgdraw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&canvas)
 	var stretch []vg.Point
 	flush := func() {
-		canvas.StrokeLines(c.line(), canvas.ClipLinesXY(stretch)...)
+		stretch = thinned(stretch)
+		const piece = 64 // the rasterizer takes the square of a line's length
+		for from := 0; from < len(stretch); from += piece {
+			canvas.StrokeLines(c.line(), canvas.ClipLinesXY(stretch[from:min(from+piece+1, len(stretch))])...)
+		}
 		if len(stretch) == 1 || c.set > 0 || len(c.points) < few {
 			for _, at := range stretch {
 				canvas.DrawGlyph(c.dots(), at)
@@ -93,6 +98,32 @@ func (c curve) Plot(canvas vgdraw.Canvas, p *plot.Plot) {
 		stretch = append(stretch, vg.Point{X: x(at.X), Y: y(at.Y)})
 	}
 	flush()
+}
+
+// thinned leaves out points that could not be told apart: of each column it keeps the first, the lowest, the highest and the
+// last. A run may have logged a million rows.
+func thinned(line []vg.Point) []vg.Point {
+	const column = vg.Length(0.5)
+	var kept []vg.Point
+	for len(line) > 0 {
+		n, low, high := 0, 0, 0
+		for n < len(line) && math.Abs(float64(line[n].X-line[0].X)) < float64(column) {
+			if line[n].Y < line[low].Y {
+				low = n
+			}
+			if line[n].Y > line[high].Y {
+				high = n
+			}
+			n++
+		}
+		indices := []int{0, low, high, n - 1}
+		slices.Sort(indices)
+		for _, i := range slices.Compact(indices) {
+			kept = append(kept, line[i])
+		}
+		line = line[n:]
+	}
+	return kept
 }
 
 // DataRange implements [plot.DataRanger].
@@ -149,8 +180,12 @@ func (m stepMarks) Plot(c vgdraw.Canvas, p *plot.Plot) {
 	if m.top {
 		at.Y = c.Max.Y
 	}
+	var line []vg.Point
 	for _, step := range m.steps {
 		at.X = x(step)
+		line = append(line, at)
+	}
+	for _, at := range thinned(line) {
 		c.DrawGlyph(m.style, at)
 	}
 }

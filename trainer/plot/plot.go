@@ -234,8 +234,14 @@ func bestPoint(run History, key string) *plotter.XY {
 	return nil
 }
 
-// WriteFiles puts loss.svg and loss.png into dir.
-func WriteFiles(dir string, run History) error {
+// WriteFiles puts loss.svg and loss.png into dir. A panic while they are drawn is an error: they come with the result of a
+// run that may have taken weeks.
+func WriteFiles(dir string, run History) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("plot: %v", p)
+		}
+	}()
 	for _, format := range []string{"svg", "png"} {
 		var b bytes.Buffer
 		if err := Write(&b, format, run); err != nil {

@@ -3,11 +3,15 @@ package plot
 import (
 	"bytes"
 	"image/png"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/plot/vg"
 
 	"mambatrain/trainer/checkpoint"
 )
@@ -103,5 +107,41 @@ func TestWrite_largeNumbers(t *testing.T) {
 				t.Errorf("%v: the drawing has coordinates that are not numbers", pair)
 			}
 		}
+	}
+}
+
+// TestWrite_anyNumbers: whatever finite numbers a run has logged, they are drawn.
+func TestWrite_anyNumbers(t *testing.T) {
+	for name, values := range map[string][]float64{
+		"constant 1e16": {1e16, 1e16}, "constant 1e17": {1e17, 1e17}, "the largest": {math.MaxFloat64, math.MaxFloat64}, "one": {1e17},
+		"both ends": {1.7e308, -1.7e308}, "the smallest": {5e-324, 5e-324}, "neighbors": {1e16, 1e16 + 2}, "far apart": {1e-300, 1e300},
+	} {
+		var rows []checkpoint.Row
+		for i, v := range values {
+			rows = append(rows, checkpoint.Row{"step": float64(i + 1), "loss": v, "eval_loss": v, "grad_norm": v, "learning_rate": v})
+		}
+		for _, format := range []string{"svg", "png"} {
+			if err := Write(io.Discard, format, History{Name: "a", Rows: rows}); err != nil {
+				t.Errorf("%s, %s: %v", name, format, err)
+			}
+		}
+	}
+}
+
+// TestWrite_manyRows: a drawing has no more points than can be seen, and the highest and the lowest are among them.
+func TestWrite_manyRows(t *testing.T) {
+	var line []vg.Point
+	for i := range 200_000 {
+		line = append(line, vg.Point{X: vg.Length(i) / 400, Y: vg.Length(i % 7)})
+	}
+	line[77_777].Y, line[99_999].Y = -5, 50
+	kept := thinned(line)
+	if len(kept) > 4_100 || !slices.Contains(kept, line[77_777]) || !slices.Contains(kept, line[99_999]) || kept[0] != line[0] || kept[len(kept)-1] != line[len(line)-1] {
+		t.Errorf("%d points are kept", len(kept))
+	}
+	few := line[:3:3]
+	few[1].X, few[2].X = 5, 10
+	if got := thinned(few); !slices.Equal(got, few) {
+		t.Errorf("%v became %v", few, got)
 	}
 }
