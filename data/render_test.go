@@ -69,7 +69,7 @@ func TestOpen_tokenIDs(t *testing.T) {
 	d := open(t, path, nil, Default())
 	want := []Example{
 		{Tokens: []int{6, 7, 8}, Labels: []int{-100, 7, 8}, Row: 0},
-		{Tokens: []int{1, 2}, Labels: []int{1, 2}, Row: 1},
+		{Tokens: []int{1, 2}, Labels: []int{1, 2}, Row: 1, Place: 1},
 	}
 	if d.Len() != len(want) {
 		t.Fatalf("%d documents, want %d", d.Len(), len(want))
@@ -138,10 +138,15 @@ func TestConfig_faults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, key := range []string{"format", "truncation", "max_length", "completion", "template", "carry_state", "max_train_samples"} {
+	for _, key := range []string{"format", "truncation", "max_length", "template", "carry_state", "max_train_samples"} {
 		if !strings.Contains(err.Error(), key+": ") {
 			t.Errorf("no fault of %s in %q", key, err)
 		}
+	}
+	alone := Default()
+	alone.Prompt = "p"
+	if err := alone.Validate(); err == nil || !strings.Contains(err.Error(), "completion: must be given") {
+		t.Errorf("a prompt alone: %v", err)
 	}
 	fine := Default()
 	if err := fine.Validate(); err != nil {
