@@ -272,7 +272,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	request := hub.Request{Kind: hub.Dataset, ID: id, Revision: revision}
 	c, err := hubCard(ctx, h, request)
 	if err != nil {
-		return s, fmt.Errorf("data: data set %s: %w", id, err)
+		return s, err
 	}
 	if revision == convertedRevision && r.config == "" {
 		r.config = "default" // each configuration has a directory there
@@ -310,12 +310,19 @@ func hubCard(ctx context.Context, h *hub.Client, request hub.Request) (card, err
 	const name = "README.md"
 	request.Want = func(file string) bool { return file == name }
 	dir, err := h.Fetch(ctx, request)
-	if err != nil {
-		return nil, nil // whoever asks for the data meets the error too
+	if errors.Is(err, fault.ErrNotFound) {
+		return nil, nil // of the data too, or they are in the cache
 	}
-	raw, err := inputfile.Read(filepath.Join(dir, name), maxCard)
 	if err != nil {
 		return nil, err
 	}
-	return parseCard(string(raw))
+	raw, err := inputfile.Read(filepath.Join(dir, name), maxCard)
+	var c card
+	if err == nil {
+		c, err = parseCard(string(raw))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data: data set %s: %s: %w", request.ID, name, err)
+	}
+	return c, nil
 }
