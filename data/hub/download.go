@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"mambatrain/internal/atomicfile"
@@ -98,7 +100,8 @@ type download struct {
 	address   string
 	size      int64  // −1 = not known
 	hash      string // SHA-256 of the content, or Git's SHA-1 of it
-	unchecked bool
+	unchecked bool   // hash is only a name: a file that arrives in parts is one version if their entity tags are equal
+	version   string // the entity tag of what has arrived; "" = not known
 }
 
 // checker returns what computes d.hash, and false where the hash is neither of the two.
@@ -136,14 +139,20 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 		if err := d.resume(ctx, part); err != nil {
 			return err
 		}
-		if err := d.check(part); err != nil {
+		if err := d.check(ctx, part); err != nil {
 			os.Remove(part) // damaged: the next try starts anew
 			return err
 		}
 		return os.Rename(part, blob)
 	})
-	if info, missing := os.Stat(part); err != nil && missing == nil && info.Size() > 0 {
-		return fmt.Errorf("%w; the same command goes on after %d bytes", err, info.Size())
+	if err == nil {
+		return nil
+	}
+	if d.unchecked {
+		os.Remove(part) // of which version it is will not be known any more
+	}
+	if info, missing := os.Stat(part); missing == nil && info.Size() > 0 {
+		return fmt.Errorf("%w; the same command resumes after %d bytes", err, info.Size())
 	}
 	return err
 }
@@ -159,13 +168,13 @@ func (d *download) resume(ctx context.Context, part string) error {
 	if err != nil {
 		return err
 	}
-	if d.size >= 0 && have > d.size || d.size < 0 && d.unchecked {
+	if d.size >= 0 && have > d.size || d.unchecked && d.version == "" {
 		have = 0
 	}
 	if d.size >= 0 && have == d.size {
 		return nil
 	}
-	answer, err := d.hub.get(ctx, d.address, have)
+	answer, err := d.hub.get(ctx, d.address, have, d.version)
 	var status *statusError
 	if errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable {
 		return errors.Join(err, out.Truncate(0)) // what is there is longer than the file
@@ -174,18 +183,16 @@ func (d *download) resume(ctx context.Context, part string) error {
 		return err
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode == http.StatusOK {
-		have = 0 // the server sends all of it again
+	have, total, err := d.place(answer, have)
+	if err != nil {
+		d.version = ""
+		return errors.Join(err, out.Truncate(0))
 	}
 	if err := out.Truncate(have); err != nil {
 		return err
 	}
 	if _, err := out.Seek(have, io.SeekStart); err != nil {
 		return err
-	}
-	total := d.size
-	if total < 0 && answer.ContentLength >= 0 {
-		total = have + answer.ContentLength
 	}
 	body := io.Reader(&progressReader{answer.Body, d, have, total})
 	if total >= 0 {
@@ -199,6 +206,61 @@ func (d *download) resume(ctx context.Context, part string) error {
 		err = out.Sync()
 	}
 	return err
+}
+
+// errNoEnd is a download of which nobody could tell whether it is whole.
+var errNoEnd = errors.New("the server gives neither the size nor a hash of the file, so that it cannot be known whether it arrives whole")
+
+// place returns where in the file the bytes of an answer begin, which were asked for from one on, and how many bytes the file
+// has, −1 if its end shows that.
+func (d *download) place(answer *http.Response, asked int64) (start, total int64, err error) {
+	version := answer.Header.Get("ETag")
+	if strings.HasPrefix(version, "W/") { // the same meaning, not the same bytes
+		version = ""
+	}
+	if encoding := answer.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return 0, 0, fmt.Errorf("the server sends the file in the encoding %q", encoding)
+	}
+	total = d.size
+	if answer.StatusCode == http.StatusOK { // all of it, whatever was asked for
+		d.version = version
+		if total < 0 {
+			total = answer.ContentLength
+		}
+		if endless := len(answer.TransferEncoding) == 0 && answer.ProtoMajor < 2; endless && total < 0 && d.unchecked {
+			return 0, 0, errNoEnd
+		}
+		return 0, total, nil
+	}
+	start, whole, ok := parseContentRange(answer.Header.Get("Content-Range"))
+	if !ok || start != asked {
+		return 0, 0, fmt.Errorf("the server sends %q, want the bytes from %d on", answer.Header.Get("Content-Range"), asked)
+	}
+	if d.unchecked && (version == "" || version != d.version) {
+		return 0, 0, errors.New("the file changed between two parts of it")
+	}
+	if total < 0 {
+		total = max(whole, start+answer.ContentLength)
+	}
+	if whole >= 0 && whole != total {
+		return 0, 0, fmt.Errorf("the server has a file of %d bytes, want %d", whole, total)
+	}
+	return start, total, nil
+}
+
+// parseContentRange reads the first byte and the size from "bytes 40-99/100"; −1 is a size that is not given.
+func parseContentRange(s string) (start, size int64, ok bool) {
+	s, ok = strings.CutPrefix(s, "bytes ")
+	span, of, cut := strings.Cut(s, "/")
+	first, _, dash := strings.Cut(span, "-")
+	start, err := strconv.ParseInt(first, 10, 64)
+	size = -1
+	if of != "*" {
+		var wrong error
+		size, wrong = strconv.ParseInt(of, 10, 64)
+		err = errors.Join(err, wrong)
+	}
+	return start, size, ok && cut && dash && err == nil
 }
 
 func wrongSize(got, want int64) error {
@@ -225,7 +287,7 @@ func (r *progressReader) Read(p []byte) (int, error) {
 }
 
 // check compares the hash of part with what the hub says.
-func (d *download) check(part string) error {
+func (d *download) check(ctx context.Context, part string) error {
 	if d.unchecked {
 		return nil
 	}
@@ -235,8 +297,10 @@ func (d *download) check(part string) error {
 		return err
 	}
 	defer f.Close()
+	stop := context.AfterFunc(ctx, func() { f.Close() }) // hashing a large file takes minutes
+	defer stop()
 	if _, err := io.Copy(h, f); err != nil {
-		return err
+		return cmp.Or(ctx.Err(), err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != d.hash {
 		return fmt.Errorf("damaged: the hash is %.12s…, want %.12s…", got, d.hash)

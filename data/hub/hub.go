@@ -30,7 +30,7 @@ const (
 // program has downloaded, both use.
 type Client struct {
 	Endpoint string                               // https://huggingface.co, or HF_ENDPOINT
-	Token    string                               // sent as bearer, to the endpoint's host only
+	Token    string                               // sent as bearer, to the endpoint's scheme, host and port only
 	Cache    string                               // directory of models--… and datasets--…
 	Offline  bool                                 // use the cache only
 	HTTP     *http.Client                         // nil = [http.DefaultClient]
@@ -205,10 +205,14 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 	if r.request.Revision == "main" {
 		addresses = append(addresses, base+"?blobs=true") // mirrors may know this one only
 	}
-	var listing listing
+	var listing *listing
 	var err error
 	for _, address := range addresses {
-		if err = r.retry(ctx, func() error { return adviseUnreachable(r.getJSON(ctx, address, &listing)) }); err == nil {
+		err = r.retry(ctx, func() (err error) {
+			listing, err = r.getListing(ctx, address)
+			return adviseUnreachable(err)
+		})
+		if err == nil {
 			break
 		}
 		var status *statusError
@@ -225,5 +229,5 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 	if !filepath.IsLocal(listing.SHA) || strings.ContainsAny(listing.SHA, `/\`) && listing.SHA != r.request.Revision {
 		return nil, fmt.Errorf("hub: %s %s: the hub gives the commit %q", r.request.Kind, r.request.ID, listing.SHA)
 	}
-	return &listing, nil
+	return listing, nil
 }

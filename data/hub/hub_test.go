@@ -3,9 +3,11 @@ package hub
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,7 +145,7 @@ func TestFetch_resumes(t *testing.T) {
 	}
 	c := client(t, h)
 	_, err := c.Fetch(t.Context(), wantAll())
-	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "goes on after 40000 bytes") || errors.Is(err, fault.ErrNotFound) {
+	if err == nil || !strings.Contains(err.Error(), "given up after 5 tries") || !strings.Contains(err.Error(), "resumes after 40000 bytes") || errors.Is(err, fault.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	var both sync.WaitGroup
@@ -162,6 +164,83 @@ func TestFetch_resumes(t *testing.T) {
 	}
 }
 
+// Of a mirror that gives no hashes, only parts of one version are joined: by entity tag, range and size.
+func TestFetch_mirrors(t *testing.T) {
+	files := bigModel()
+	model := files["model.safetensors"]
+	changed := bytes.Repeat([]byte("fedcba9876543210"), len(model)/16)
+	const whole = "model.safetensors" // the request of one who asks for no part
+	for what, c := range map[string]struct {
+		faults []hubtest.Fault
+		want   []byte
+		asked  string // how the last request ends
+	}{
+		"a cut":                       {[]hubtest.Fault{hubtest.Cut(40000)}, model, "bytes=40000-"},
+		"two cuts":                    {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, model, "bytes=45000-"},
+		"a change":                    {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Change(changed)}, model, whole},
+		"a change for good":           {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Change(changed), hubtest.Change(changed)}, changed, whole},
+		"another range":               {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Shift(100)}, model, whole},
+		"another range from the next": {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Shift(40001)}, model, whole},
+		"a range of another size":     {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Change(append(changed, 'x'))}, model, whole},
+		"no tags":                     {[]hubtest.Fault{hubtest.Untagged(hubtest.Cut(40000))}, model, whole},
+		"no tag of the second part":   {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Untagged(hubtest.Shift(40000))}, model, whole},
+		"a part that nobody wants":    {[]hubtest.Fault{hubtest.Shift(100)}, model, whole},
+		"compressed":                  {[]hubtest.Fault{compressed}, model, whole},
+		"too short":                   {[]hubtest.Fault{hubtest.Resize(100)}, model, "bytes=100-"},
+	} {
+		for _, blind := range []bool{false, true} {
+			if blind && what == "too short" { // nobody knows
+				continue
+			}
+			h := newHub(t, files)
+			h.Bare, h.Blind = true, blind
+			h.Fail("model.safetensors", c.faults...)
+			hub := client(t, h)
+			dir, err := hub.Fetch(t.Context(), wantAll())
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				continue
+			}
+			sameFiles(t, hub.Cache, dir, hubtest.Repository{"model.safetensors": c.want})
+			if asked := h.Asked("model.safetensors"); !strings.HasSuffix(asked[len(asked)-1], c.asked) {
+				t.Errorf("%s: asked for %q", what, asked)
+			}
+		}
+	}
+}
+
+func compressed(w http.ResponseWriter, _ *http.Request, content []byte) {
+	w.Header().Set("Content-Encoding", "gzip")
+	w.Write(content)
+}
+
+// What another process left of a file without a hash is of no known version, even if it has the size of the file.
+func TestFetch_leftByOthers(t *testing.T) {
+	files := bigModel()
+	h := newHub(t, files)
+	h.Bare = true
+	c := client(t, h)
+	h.Fail("model.safetensors", hubtest.Status(403))
+	if _, err := c.Fetch(t.Context(), wantAll()); err == nil {
+		t.Fatal("no error")
+	}
+	locks, err := filepath.Glob(filepath.Join(c.Cache, ".locks", "*", "*.lock"))
+	if err != nil || len(locks) == 0 {
+		t.Fatal(locks, err)
+	}
+	for _, lock := range locks {
+		part := filepath.Join(c.Cache, "models--org--model", "blobs", strings.TrimSuffix(filepath.Base(lock), ".lock")+".incomplete")
+		if err := os.WriteFile(part, make([]byte, len(files["model.safetensors"])), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := c.Fetch(t.Context(), wantAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, t.TempDir(), dir, files)
+}
+
 // What stays wrong is an error that says so, and nothing of it reaches the snapshot.
 func TestFetch_errors(t *testing.T) {
 	always := func(f hubtest.Fault) []hubtest.Fault { return slices.Repeat([]hubtest.Fault{f}, 2*maxTries) }
@@ -170,26 +249,32 @@ func TestFetch_errors(t *testing.T) {
 		faults          []hubtest.Fault
 		want            string
 		lost            bool // a name that leads nowhere
+		blind           bool // neither hashes nor sizes
 	}{
-		"a wrong token":           {token: "wrong", want: "401 Unauthorized: private, gated or not there; HF_TOKEN", lost: true},
-		"no token":                {token: "", want: "HF_TOKEN", lost: true},
-		"a gated file":            {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(403)), want: "403 Forbidden", lost: true},
-		"no such model":           {token: "secret", id: "org/nothing", want: "no such repository", lost: true},
-		"no name":                 {token: "secret", id: "a/b/c", want: "owner/name", lost: true},
-		"a path":                  {token: "secret", id: "../etc", want: "owner/name", lost: true},
-		"a file that is gone":     {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(404)), want: "no such repository, revision or file", lost: true},
-		"no hub":                  {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{page}, want: "does HF_ENDPOINT name a hub?", lost: true},
-		"a silent hub":            {token: "secret", file: hubtest.Listing, faults: always(hubtest.Silent), want: "no answer; it is not in the cache either", lost: true},
-		"a busy hub":              {token: "secret", file: hubtest.Listing, faults: always(hubtest.Status(429)), want: "429 Too Many Requests: try again later"},
-		"damage":                  {token: "secret", file: "model.safetensors", faults: always(hubtest.Damage), want: "damaged: the hash is"},
-		"damage of a small file":  {token: "secret", file: "sub/config.json", faults: always(hubtest.Damage), want: "damaged: the hash is"},
-		"a longer file":           {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(99)), want: "damaged: more than the 8 bytes"},
-		"a shorter file":          {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(2)), want: "2 bytes, want 8"},
-		"a redirect that circles": {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(302, "Location", "")), want: "sub/config.json"},
+		"a wrong token":            {token: "wrong", want: "401 Unauthorized: private, gated or not there; HF_TOKEN", lost: true},
+		"no token":                 {token: "", want: "HF_TOKEN", lost: true},
+		"a gated file":             {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(403)), want: "403 Forbidden", lost: true},
+		"no such model":            {token: "secret", id: "org/nothing", want: "no such repository", lost: true},
+		"no name":                  {token: "secret", id: "a/b/c", want: "owner/name", lost: true},
+		"a path":                   {token: "secret", id: "../etc", want: "owner/name", lost: true},
+		"a file that is gone":      {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(404)), want: "no such repository, revision or file", lost: true},
+		"no hub":                   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer("<!doctype html>")}, want: "does HF_ENDPOINT name a hub?", lost: true},
+		"no list":                  {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`[1]`)}, want: "no list of files: does HF_ENDPOINT name a hub?", lost: true},
+		"a list of other things":   {token: "secret", file: hubtest.Listing, faults: []hubtest.Fault{answer(`{"sha":1}`)}, want: "no list of files: does HF_ENDPOINT name a hub?", lost: true},
+		"a silent hub":             {token: "secret", file: hubtest.Listing, faults: always(hubtest.Silent), want: "no answer; it is not in the cache either", lost: true},
+		"a busy hub":               {token: "secret", file: hubtest.Listing, faults: always(hubtest.Status(429)), want: "429 Too Many Requests: try again later"},
+		"damage":                   {token: "secret", file: "model.safetensors", faults: always(hubtest.Damage), want: "damaged: the hash is"},
+		"damage of a small file":   {token: "secret", file: "sub/config.json", faults: always(hubtest.Damage), want: "damaged: the hash is"},
+		"a longer file":            {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(99)), want: "damaged: more than the 8 bytes"},
+		"a shorter file":           {token: "secret", file: "sub/config.json", faults: always(hubtest.Resize(2)), want: "2 bytes, want 8"},
+		"an end that nobody tells": {token: "secret", file: "model.safetensors", faults: []hubtest.Fault{hubtest.Endless(100)}, want: "neither the size nor a hash", blind: true},
+		"a change with each part":  {token: "secret", file: "model.safetensors", faults: changing(), want: "given up after 5 tries: the file changed between two parts", blind: true},
+		"a redirect that circles":  {token: "secret", file: "sub/config.json", faults: always(hubtest.Status(302, "Location", "")), want: "sub/config.json"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			h := newHub(t, bigModel())
 			h.Token = "secret"
+			h.Bare, h.Blind = c.blind, c.blind
 			h.Fail(c.file, c.faults...)
 			hub, r := client(t, h), wantAll()
 			hub.Token = c.token
@@ -210,8 +295,26 @@ func TestFetch_errors(t *testing.T) {
 	}
 }
 
-// page is what a host answers that is no hub.
-func page(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, "<!doctype html>") }
+// changing are the answers of a mirror that has another version of the file at each request, and cuts every other answer.
+func changing() (faults []hubtest.Fault) {
+	for i := range 2 * maxTries {
+		faults = append(faults, hubtest.Cut(1000), hubtest.Change(bytes.Repeat([]byte{byte(i)}, 2000)))
+	}
+	return append([]hubtest.Fault{hubtest.Status(500)}, faults...)
+}
+
+// A few megabytes would otherwise be gigabytes of files.
+func TestListing_tooLong(t *testing.T) {
+	text := `{"x":[{}],"siblings":[` + strings.Repeat("{},", maxFiles) + `{}]}`
+	if err := new(listing).read(json.NewDecoder(strings.NewReader(text))); err == nil || !strings.Contains(err.Error(), "a list of more than 1048576 files") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// answer sends what no hub would.
+func answer(text string) hubtest.Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ []byte) { io.WriteString(w, text) }
+}
 
 // Nobody answers at the address: one line says so at once, and it is a name that leads nowhere.
 func TestFetch_unreachable(t *testing.T) {
@@ -247,8 +350,59 @@ func TestFetch_redirects(t *testing.T) {
 		t.Errorf("the cache is %s, want it under the name that was asked for", dir)
 	}
 	if h.Leaked() {
-		t.Error("the token went to another host")
+		t.Error("the token went to another port")
 	}
+}
+
+// The token goes to the endpoint's own scheme, host and port.
+func TestFetch_token(t *testing.T) {
+	for _, c := range []struct {
+		endpoint, redirect string
+		trusted            bool
+	}{
+		{"http://hub.test", "http://hub.test/moved", true},
+		{"http://hub.test", "http://HUB.test:80/moved", true},
+		{"https://hub.test:443/mirror", "https://hub.test/moved", true},
+		{"http://hub.test", "http://hub.test:8080/moved", false},
+		{"http://hub.test:8080", "http://hub.test/moved", false},
+		{"http://hub.test", "http://cdn.hub.test/moved", false},
+		{"http://cdn.hub.test", "http://hub.test/moved", false},
+		{"http://hub.test", "http://evil.test/moved", false},
+		{"http://hub.test", "http://hub.test@evil.test/moved", false},
+		{"https://hub.test", "http://hub.test/moved", false},
+		{"http://hub.test", "https://hub.test/moved", false},
+		{"http://127.0.0.1:80", "http://localhost/moved", false},
+	} {
+		var sent []bool // with each request
+		hub := &Client{Endpoint: c.endpoint, Token: "secret", Cache: t.TempDir(), HTTP: &http.Client{Transport: roundTrip(func(r *http.Request) *http.Response {
+			sent = append(sent, r.Header.Get("Authorization") == "Bearer secret")
+			answer := httptest.NewRecorder()
+			switch {
+			case strings.Contains(r.URL.Path, "/api/"):
+				answer.WriteString(`{"sha":"1","siblings":[{"rfilename":"a.json"}]}`)
+			case strings.Contains(r.URL.Path, "/moved"):
+				answer.WriteString("{}")
+			default:
+				http.Redirect(answer, r, c.redirect, http.StatusFound)
+			}
+			return answer.Result()
+		})}}
+		if _, err := hub.Fetch(t.Context(), wantAll()); err != nil && !errors.Is(err, errNoEnd) {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		if want := []bool{true, true, c.trusted}; !slices.Equal(sent, want) {
+			t.Errorf("%+v: token sent %v, want %v", c, sent, want)
+		}
+	}
+}
+
+// roundTrip plays every host.
+type roundTrip func(*http.Request) *http.Response
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := f(r)
+	answer.Request = r
+	return answer, nil
 }
 
 // A user may interrupt a download at any time.

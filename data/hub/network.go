@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"mambatrain/internal/fault"
@@ -60,7 +62,7 @@ func isTransient(err error) bool {
 	if errors.As(err, &status) {
 		return status.code >= 500 || status.code == http.StatusTooManyRequests || status.code == http.StatusRequestedRangeNotSatisfiable
 	}
-	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, fault.ErrNotFound)
+	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, fault.ErrNotFound) && !errors.Is(err, errNoEnd)
 }
 
 // unreachableError says that nobody answered.
@@ -104,24 +106,73 @@ func networkError(address string, err error) error {
 	return fmt.Errorf("%s: %w", host, err)
 }
 
-// maxListing bounds an answer of the hub's API.
-const maxListing = 256 << 20
+// Bounds of a list of files, which may come from a stranger.
+const (
+	maxListing = 64 << 20 // bytes
+	maxFiles   = 1 << 20
+)
 
-func (h *Client) getJSON(ctx context.Context, address string, into any) error {
-	answer, err := h.get(ctx, address, 0)
+// getListing reads what the hub's API says of a revision.
+func (h *Client) getListing(ctx context.Context, address string) (*listing, error) {
+	answer, err := h.get(ctx, address, 0, "")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Body.Close()
-	d := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing))
-	err = d.Decode(into)
-	if errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
-		return fault.NotFound("%s: no list of files (%v): does HF_ENDPOINT name a hub?", address, err)
+	l := &listing{}
+	err = l.read(json.NewDecoder(http.MaxBytesReader(nil, answer.Body, maxListing)))
+	if err == errNoListing || errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
+		return nil, fault.NotFound("%s: no list of files: does HF_ENDPOINT name a hub?", address)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", address, err)
+		return nil, fmt.Errorf("%s: %w", address, err)
 	}
-	return nil
+	return l, nil
+}
+
+var errNoListing = errors.New("no list of files")
+
+// read reads an object with sha and siblings file by file, so that many of them cannot fill the memory.
+func (l *listing) read(d *json.Decoder) error {
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return cmp.Or(err, errNoListing)
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch key {
+		case "sha":
+			err = d.Decode(&l.SHA)
+		case "siblings":
+			err = l.readFiles(d)
+		default:
+			err = d.Decode(new(json.RawMessage))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := d.Token()
+	return err
+}
+
+func (l *listing) readFiles(d *json.Decoder) error {
+	if start, err := d.Token(); err != nil || start != json.Delim('[') {
+		return cmp.Or(err, errNoListing)
+	}
+	for d.More() {
+		var f repositoryFile
+		if err := d.Decode(&f); err != nil {
+			return err
+		}
+		if l.Siblings = append(l.Siblings, f); len(l.Siblings) > maxFiles {
+			return fault.NotFound("a list of more than %d files", maxFiles)
+		}
+	}
+	_, err := d.Token()
+	return err
 }
 
 // statusError is an answer that is not the file.
@@ -138,8 +189,9 @@ func (e *statusError) Is(target error) bool {
 	return target == fault.ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
 }
 
-// get asks for the bytes of address from one on. The answer ends with an error when nothing arrives for a while.
-func (h *Client) get(ctx context.Context, address string, from int64) (*http.Response, error) {
+// get asks for the bytes of address from one on, of the version that an entity tag names if it is not "". The answer ends
+// with an error when nothing arrives for a while.
+func (h *Client) get(ctx context.Context, address string, from int64, version string) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -148,15 +200,16 @@ func (h *Client) get(ctx context.Context, address string, from int64) (*http.Res
 	}
 	request.Header.Set("User-Agent", "mamba-train")
 	request.Header.Set("Accept-Encoding", "identity")
-	if h.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+h.Token)
-	}
 	if from > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	client := h.HTTP
-	if client == nil {
-		client = http.DefaultClient
+	if from > 0 && version != "" {
+		request.Header.Set("If-Range", version)
+	}
+	client, err := h.authorized()
+	if err != nil {
+		cancel(nil)
+		return nil, err
 	}
 	watch := time.AfterFunc(silenceLimit, func() { cancel(errSilent) })
 	answer, err := client.Do(request)
@@ -188,6 +241,41 @@ func newStatusError(address string, answer *http.Response) error {
 	}
 	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
 	return &statusError{answer.StatusCode, time.Duration(seconds) * time.Second, fmt.Sprintf("%s: %s%s", address, answer.Status, hint)}
+}
+
+// authorized returns a client that sends the token to the endpoint.
+func (h *Client) authorized() (*http.Client, error) {
+	endpoint, err := url.Parse(h.Endpoint)
+	if err != nil {
+		return nil, fault.NotFound("HF_ENDPOINT: %v", err)
+	}
+	client := http.Client{}
+	if h.HTTP != nil {
+		client = *h.HTTP
+	}
+	client.Transport = &tokenSender{cmp.Or(client.Transport, http.DefaultTransport), originOf(endpoint), h.Token}
+	return &client, nil
+}
+
+// tokenSender adds the token to the requests that go to an origin. In the header of the first request, [http.Client] would
+// also send it to other ports and subdomains, and without encryption, if an answer redirects there.
+type tokenSender struct {
+	http.RoundTripper
+	origin, token string
+}
+
+func (s *tokenSender) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.token != "" && originOf(r.URL) == s.origin {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// originOf returns scheme, host and port of an address.
+func originOf(u *url.URL) string {
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // errSilent is the cause of a connection on which nothing arrives any more.

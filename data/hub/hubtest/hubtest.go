@@ -1,5 +1,5 @@
 // Package hubtest is a Hugging Face hub for tests: a local server that lists and sends repositories as the real one does,
-// large files by a redirect to another host, and that fails in the ways in which networks and mirrors do.
+// large files by a redirect to another port, and that fails in the ways in which networks and mirrors do.
 package hubtest
 
 import (
@@ -29,6 +29,8 @@ type Repository map[string][]byte
 type Hub struct {
 	URL   string // what HF_ENDPOINT is set to
 	Token string // that requests must bring, "" = none
+	Bare  bool   // no hashes are told, as by mirrors
+	Blind bool   // nor sizes
 
 	repositories map[string]Repository // by models/owner/name or datasets/owner/name
 	api, content *httptest.Server
@@ -113,6 +115,45 @@ func Damage(w http.ResponseWriter, _ *http.Request, content []byte) {
 // Whole sends the whole file, whatever part of it was asked for.
 func Whole(w http.ResponseWriter, _ *http.Request, content []byte) { w.Write(content) }
 
+// Change sends another version of the file, or the part of it that was asked for, whatever version that was asked for of.
+func Change(content []byte) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		w.Header().Set("ETag", entityTag(content))
+		r.Header.Del("If-Range")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// Shift sends the bytes from n on as if a part had been asked for that begins there.
+func Shift(n int) Fault {
+	return func(w http.ResponseWriter, r *http.Request, content []byte) {
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", n))
+		r.Header.Del("If-Range")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// Untagged is the fault f of a server that gives no entity tags.
+func Untagged(f Fault) Fault {
+	return func(w http.ResponseWriter, r *http.Request, content []byte) {
+		w.Header().Del("ETag")
+		f(w, r, content)
+	}
+}
+
+// Endless sends n bytes of the file and closes the connection, which is how old servers end an answer.
+func Endless(n int) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, content []byte) {
+		conn, out, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(out, "HTTP/1.0 200 OK\r\n\r\n%s", content[:n])
+		out.Flush()
+		conn.Close()
+	}
+}
+
 // Status answers with a code and header lines, given in pairs of key and value.
 func Status(code int, header ...string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) {
@@ -148,7 +189,7 @@ func (h *Hub) Asked(part string) (found []string) {
 	return found
 }
 
-// Leaked says that the token was sent to the host of the large files.
+// Leaked says that the token was sent to the server of the large files, which has another port.
 func (h *Hub) Leaked() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -173,7 +214,7 @@ func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	for repository, files := range h.repositories {
 		if r.URL.Path == "/api/"+repository+"/revision/main" {
-			h.answer(w, r, Listing, list(files))
+			h.answer(w, r, Listing, h.list(files))
 			return
 		}
 		name, ok := strings.CutPrefix(r.URL.Path, "/"+strings.TrimPrefix(repository, "models/")+"/resolve/"+Commit+"/")
@@ -181,8 +222,7 @@ func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if isLarge(name) {
-			host := strings.Replace(h.content.URL, "127.0.0.1", "localhost", 1)
-			http.Redirect(w, r, host+"/"+repository+"/"+name, http.StatusFound)
+			http.Redirect(w, r, h.content.URL+"/"+repository+"/"+name, http.StatusFound)
 			return
 		}
 		h.answer(w, r, name, files[name])
@@ -213,6 +253,7 @@ func (h *Hub) answer(w http.ResponseWriter, r *http.Request, name string, conten
 		fault, h.faults[name] = queue[0], queue[1:]
 	}
 	h.mu.Unlock()
+	w.Header().Set("ETag", entityTag(content))
 	if fault != nil {
 		fault(w, r, content)
 		return
@@ -220,13 +261,21 @@ func (h *Hub) answer(w http.ResponseWriter, r *http.Request, name string, conten
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
+func entityTag(content []byte) string { return fmt.Sprintf(`"%x"`, sha1.Sum(content)) }
+
 // list is what the hub's API says of a revision.
-func list(files Repository) []byte {
+func (h *Hub) list(files Repository) []byte {
 	siblings := []map[string]any{}
 	for name, content := range files {
 		git := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))
-		f := map[string]any{"rfilename": name, "size": len(content), "blobId": hex.EncodeToString(git[:])}
-		if isLarge(name) {
+		f := map[string]any{"rfilename": name}
+		if !h.Blind {
+			f["size"] = len(content)
+		}
+		if !h.Bare {
+			f["blobId"] = hex.EncodeToString(git[:])
+		}
+		if isLarge(name) && !h.Bare {
 			sum := sha256.Sum256(content)
 			f["lfs"] = map[string]any{"sha256": hex.EncodeToString(sum[:]), "size": len(content)}
 		}
