@@ -27,7 +27,9 @@ type Batch struct {
 	Next    int
 	HasNext bool
 
-	before, after int // in a segment, the rows of the first and of the last document in other segments
+	row           int  // in a segment, the row of the whole batch that is its first
+	before, after int  // in a segment, the rows of the first and of the last document in other segments
+	begins        bool // document 0, which is the only one, starts from a state of the model
 }
 
 // End is the row after document d of a batch of Tokens.
@@ -71,7 +73,7 @@ func (b Batch) targets(dst []int) []int {
 	return dst
 }
 
-// firsts fills dst with the first row of each row's document, for a document that began in an earlier batch with
+// firsts fills dst with the first row of each row's document, for a document before which there is a state with
 // continued.
 func (b Batch) firsts(dst []int) {
 	d := 0
@@ -80,13 +82,13 @@ func (b Batch) firsts(dst []int) {
 			d++
 		}
 		dst[t] = b.Starts[d]
-		if d == 0 && b.Continues {
+		if d == 0 && (b.Continues || b.begins) {
 			dst[t] = continued
 		}
 	}
 }
 
-// continued is the first row of a document that began in the batch before: far enough back for every tap.
+// continued is the first row of a document that has a state before it: far enough back for every tap.
 const continued = -1 << 30
 
 // check reports what is wrong with the batch for a graph of the given capacity.

@@ -1,10 +1,13 @@
 package autograd
 
 import (
+	"errors"
 	"fmt"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
 )
 
 // carry is the state that an op hands from one run to the next.
@@ -20,6 +23,32 @@ func (g *Graph) newCarry(n int) *carry {
 		c.dIn, c.dOut = buf(), buf()
 	}
 	return c
+}
+
+// startsFrom notes that documents start from a state of the model, if start is one. Such a document is run alone, as one that
+// continues: op after op copies its start to where the state of the last run would be.
+func (g *Graph) startsFrom(start Var) {
+	if start.absent() {
+		return
+	}
+	g.starts = true
+	if !g.opts.Segments {
+		g.fail(errors.New("autograd: start state: it needs a graph with Segments"))
+	}
+}
+
+// start makes input i the state before this run, if the run begins a document.
+func (c *Call[T]) start(i int) {
+	if c.run.begins && !c.In[i].Absent() {
+		copy(c.CarryIn, c.In[i].Data)
+	}
+}
+
+// startGrad adds the gradient of the state before this run to that of input i.
+func (c *Call[T]) startGrad(i int) {
+	if d := c.DIn[i]; c.run.begins && !d.Absent() {
+		kernel.AddMat(d.Mat(), kernel.Dense(c.DCarryIn, d.Shape[0], d.Shape[1]))
+	}
 }
 
 // swap makes what the last run left the input of the next one.

@@ -6,11 +6,23 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Conv1d returns y(t) = act(b + Σ_j w(j)∘x(t−k+1+j)), the causal depthwise convolution over the documents of a batch:
-// rows before a document's first count as zero. It reads d columns of x, from the given one on; w is (d, 1, k), b is
-// (d) or absent; y is (rows, d). Gu & Dao 2023, figure 3.
-func Conv1d(x Var, from int, w, b Var, act kernel.Activation) Var {
-	return Apply(conv1d[float32]{from, act}, conv1d[float64]{from, act}, x, w, b, x.Graph().first())
+// ConvInput are the inputs of [Conv1d], with d channels and k taps.
+type ConvInput struct {
+	X    Var // (rows, d or more): its columns From to From+d
+	From int
+	W    Var // (d, 1, k)
+	Bias Var // (d), or absent
+	// Start (k−1, d) are the rows before a document's first; absent for zeros.
+	Start Var
+	Act   kernel.Activation
+}
+
+// Conv1d returns y(t) = act(b + Σ_j w(j)∘x(t−k+1+j)), (rows, d), the causal depthwise convolution over the documents of a
+// batch. Gu & Dao 2023, figure 3.
+func Conv1d(in ConvInput) Var {
+	g := in.X.Graph()
+	g.startsFrom(in.Start)
+	return Apply(conv1d[float32]{in.From, in.Act}, conv1d[float64]{in.From, in.Act}, in.X, in.W, in.Bias, in.Start, g.first())
 }
 
 type conv1d[T kernel.Float] struct {
@@ -23,6 +35,7 @@ const (
 	convX = iota
 	convW
 	convBias
+	convStart
 	convFirst
 )
 
@@ -32,6 +45,9 @@ func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 	x, w, b := in[convX], in[convW], in[convBias]
 	if len(x) != 2 || len(w) != 3 || w[1] != 1 || o.from < 0 || x[1] < o.from+w[0] || b != nil && (len(b) != 1 || b[0] != w[0]) {
 		return nil, fmt.Errorf("x is %v from column %d on, w is %v, bias is %v: want (rows, d or more), (d, 1, k) and (d)", x, o.from, w, b)
+	}
+	if s := in[convStart]; s != nil && (len(s) != 2 || s[0] != w[2]-1 || s[1] != w[0]) {
+		return nil, fmt.Errorf("the start state is %v, want (%d, %d)", s, w[2]-1, w[0])
 	}
 	return []int{x[0], w[0]}, nil
 }
@@ -45,6 +61,7 @@ func (o conv1d[T]) kernel(c *Call[T]) (kernel.Conv[T], kernel.Mat[T]) {
 }
 
 func (o conv1d[T]) Forward(c *Call[T]) {
+	c.start(convStart)
 	conv, x := o.kernel(c)
 	conv.Forward(c.Out.Mat(), x, c.In[convFirst].Ints, c.CarryIn)
 	if c.CarryOut != nil {
@@ -60,4 +77,5 @@ func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
 	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(o.from, o.from+x.Cols), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}
 	conv.Backward(g, c.DOut.Mat(), x, c.In[convFirst].Ints, c.CarryIn, c.DCarryOut)
+	c.startGrad(convStart)
 }

@@ -36,7 +36,8 @@ type Graph struct {
 	last     int // the last segment's number
 	ids      uint32
 	compiled bool
-	slab     int // elements that the planned buffers need
+	starts   bool // documents start from states of the model
+	slab     int  // elements that the planned buffers need
 	run      run
 	tmp32    []float32
 	tmp64    []float64

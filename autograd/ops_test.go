@@ -66,7 +66,9 @@ func TestRMSNormGrad(t *testing.T) {
 func TestConv1dGrad(t *testing.T) {
 	for _, act := range []kernel.Activation{kernel.Identity, kernel.SiLU, kernel.GELU} {
 		for _, k := range []int{1, 3, 4} {
-			check(t, func(g *ag.Graph, p []ag.Var) ag.Var { return ag.Conv1d(lookup(g, p[0]), 0, p[1], p[2], act) },
+			check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
+				return ag.Conv1d(ag.ConvInput{X: lookup(g, p[0]), W: p[1], Bias: p[2], Act: act})
+			},
 				[]int{11, 9}, []int{5, 1, k}, []int{5})
 		}
 	}
@@ -127,7 +129,7 @@ func TestCrossEntropyGrad(t *testing.T) {
 func block(g *ag.Graph, x ag.Var, p []ag.Var, dropout float64) ag.Var {
 	const r = 2
 	xz := ag.Linear(ag.RMSNorm(x, p[0], 1e-5), p[1], ag.Var{}, ag.LowRank{A: p[9], B: p[10], Scale: 1, Dropout: dropout})
-	u := ag.Conv1d(xz, 0, p[2], p[3], kernel.SiLU)
+	u := ag.Conv1d(ag.ConvInput{X: xz, W: p[2], Bias: p[3], Act: kernel.SiLU})
 	s := ag.Linear(u, p[4], ag.Var{}, ag.LowRank{})
 	dt := ag.Linear(ag.Columns(s, 0, r), p[5], p[6], ag.LowRank{})
 	y := ag.SelectiveScan(ag.ScanInput{U: u, DT: dt, X: s, Z: xz, ALog: p[7], D: p[8]})

@@ -59,9 +59,10 @@ type run struct {
 	pos      int // place on the tape
 	scale    float64
 	seed     uint64
-	first    int // row of the whole that row 0 of this batch is
-	before   int // rows of the first document that earlier segments have
-	after    int // rows of the last document that later segments have
+	first    int  // row of the whole that row 0 of this batch is
+	before   int  // rows of the first document that earlier segments have
+	after    int  // rows of the last document that later segments have
+	begins   bool // the document starts from a state of the model
 	training bool
 	ready    func(*Param)
 	loss     Loss
@@ -247,7 +248,7 @@ func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	}
 	p.g.clearStateGrads()
 	p.g.run = run{ctx: ctx, scale: s.Scale, seed: s.Seed, first: s.FirstRow, training: true, ready: s.Ready, loss: p.g.run.loss}
-	return p.run(p.step, s.Batch)
+	return p.run(p.step, parts[0])
 }
 
 // Eval runs forward only. Without labels the loss is zero.
@@ -260,7 +261,7 @@ func (p *Program) Eval(ctx context.Context, b Batch) (Loss, error) {
 		return p.evalSegments(ctx, parts)
 	}
 	p.g.run = run{ctx: ctx, loss: p.g.run.loss}
-	return p.run(p.eval, b)
+	return p.run(p.eval, parts[0])
 }
 
 func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
@@ -294,7 +295,7 @@ func cause(err error) error {
 // fill writes the batch into the graph's inputs and sets the live rows of every value.
 func (p *Program) fill(b Batch) error {
 	g, rows := p.g, b.rows(p.width())
-	g.run.rows, g.run.before, g.run.after = rows, b.before, b.after
+	g.run.rows, g.run.before, g.run.after, g.run.begins = rows, b.before, b.after, b.begins
 	for _, v := range g.values {
 		if v.param == nil && v.shape != nil {
 			v.live[0] = rows

@@ -2,6 +2,7 @@ package autograd
 
 import (
 	"fmt"
+	"slices"
 
 	"mambatrain/autograd/kernel"
 )
@@ -14,9 +15,11 @@ type ScanInput struct {
 	Z    Var // (rows, d or more): its last d columns gate the output; absent for no gate
 	ALog Var // (d, n): A = −exp(ALog)
 	D    Var // (d)
+	// Start (d, n) is the state that documents start from; absent for zeros.
+	Start Var
 }
 
-// SelectiveScan runs over each document, from h = 0,
+// SelectiveScan runs over each document, from h = Start,
 //
 //	Δ(t) = softplus(DT(t))
 //	h(t) = exp(Δ(t)·A)∘h(t−1) + Δ(t)·u(t)·B(t)
@@ -24,7 +27,8 @@ type ScanInput struct {
 //
 // and returns y (rows, d). Gu & Dao 2023, algorithm 2, with B by Euler's rule as in the authors' selective_scan_ref.
 func SelectiveScan(in ScanInput) Var {
-	return Apply(selectiveScan[float32]{}, selectiveScan[float64]{}, in.U, in.DT, in.X, in.Z, in.ALog, in.D, in.U.Graph().first())
+	in.U.Graph().startsFrom(in.Start)
+	return Apply(selectiveScan[float32]{}, selectiveScan[float64]{}, in.U, in.DT, in.X, in.Z, in.ALog, in.D, in.Start, in.U.Graph().first())
 }
 
 type selectiveScan[T kernel.Float] struct{}
@@ -37,6 +41,7 @@ const (
 	scanZ
 	scanALog
 	scanD
+	scanStart
 	scanFirst
 )
 
@@ -47,6 +52,9 @@ func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
 	if len(u) != 2 || len(dt) != 2 || len(x) != 2 || len(a) != 2 || len(dd) != 1 ||
 		dt[1] != u[1] || a[0] != u[1] || dd[0] != u[1] || x[1] < 2*a[1] || z != nil && (len(z) != 2 || z[1] < u[1]) {
 		return nil, fmt.Errorf("u is %v, dt is %v, x is %v, z is %v, A_log is %v, D is %v: want (rows, d) twice, (rows, 2n or more), (rows, d or more), (d, n) and (d)", u, dt, x, z, a, dd)
+	}
+	if s := in[scanStart]; s != nil && !slices.Equal(s, a) {
+		return nil, fmt.Errorf("the start state is %v, want %v", s, a)
 	}
 	return u, nil
 }
@@ -74,6 +82,7 @@ func (o selectiveScan[T]) Forward(c *Call[T]) {
 	if c.Training {
 		saved = c.State
 	}
+	c.start(scanStart)
 	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
 }
 
@@ -88,7 +97,7 @@ func (selectiveScan[T]) Overwrites(i int) bool { return i == scanU || i == scanD
 //	dA = Σ_t λ·Δ·exp(ΔA)∘h(t−1)   dALog = dA∘A
 //
 // and dz = dy∘(C·h + D∘u)·silu'(z). Where the graph runs in segments, λ starts as the gradient of the state that is handed on,
-// and a state h(−1) that was carried in has the gradient exp(Δ(0)·A)∘λ(0).
+// and a state h(−1) that was carried in, or Start, has the gradient exp(Δ(0)·A)∘λ(0).
 func (o selectiveScan[T]) Backward(c *Call[T]) {
 	d, n := c.In[scanALog].Shape[0], c.In[scanALog].Shape[1]
 	g := kernel.ScanGrad[T]{U: c.DIn[scanU].Mat(), DT: c.DIn[scanDT].Mat(), ALog: c.DIn[scanALog].Data, D: c.DIn[scanD].Data, H0: c.DCarryIn}
@@ -103,6 +112,7 @@ func (o selectiveScan[T]) Backward(c *Call[T]) {
 		}
 	}
 	o.kernel(c).Backward(g, c.DOut.Mat(), c.State, c.DCarryOut)
+	c.startGrad(scanStart)
 }
 
 // lastColumns views the columns from the from-th last to the to-th last.

@@ -47,15 +47,22 @@ func (p *Program) cut(b Batch) ([]Batch, error) {
 		return nil, err
 	}
 	var list []Batch
-	for lo := 0; lo < rows; lo += most {
-		list = append(list, b.slice(lo, min(lo+most, rows), width))
+	for lo, hi := 0, 0; lo < rows; lo = hi {
+		hi = min(lo+most, rows)
+		if p.g.starts { // each document alone
+			d, _ := slices.BinarySearch(b.Starts, lo+1)
+			hi = min(hi, b.end(d-1, rows))
+		}
+		s := b.slice(lo, hi, width)
+		s.begins = p.g.starts && !s.Continues
+		list = append(list, s)
 	}
 	return list, nil
 }
 
 // slice returns rows [lo, hi) as a batch that continues the one before it where a document does.
 func (b Batch) slice(lo, hi, width int) Batch {
-	s, rows := Batch{Starts: []int{0}}, b.rows(width)
+	s, rows := Batch{Starts: []int{0}, row: b.row + lo, begins: b.begins}, b.rows(width)
 	if b.Tokens != nil {
 		s.Tokens = b.Tokens[lo:hi]
 	}
@@ -128,8 +135,9 @@ func (w *segmentWork) forward(ctx context.Context) error {
 	for i, b := range w.parts[:len(w.parts)-1] {
 		if w.parts[i+1].Continues {
 			last := b.Starts[len(b.Starts)-1] // only this document has a state to hand on
-			w.g.run = w.newRun(ctx, i, last)
-			if _, err := w.run(w.states, b.slice(last, b.rows(w.width()), w.width())); err != nil {
+			b = b.slice(last, b.rows(w.width()), w.width())
+			w.g.run = w.newRun(ctx, b)
+			if _, err := w.run(w.states, b); err != nil {
 				return err
 			}
 			if err := w.save(i + 1); err != nil {
@@ -151,7 +159,7 @@ func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
 				return Loss{}, err
 			}
 		}
-		w.g.run = w.newRun(ctx, i, 0)
+		w.g.run = w.newRun(ctx, b)
 		if i == 0 {
 			w.g.run.ready = w.Ready
 		}
@@ -164,10 +172,7 @@ func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
 				return Loss{}, err
 			}
 		}
-		for _, c := range w.g.carries() {
-			c.dIn, c.dOut = c.dOut, c.dIn
-			c.dIn.Zero()
-		}
+		w.g.passStateGrads(b.Continues)
 		whole = part.before(whole)
 		w.advance(backwardCost)
 	}
@@ -184,9 +189,22 @@ func (g *Graph) clearStateGrads() {
 	}
 }
 
-// newRun returns a run that begins in row from of segment i.
-func (w *segmentWork) newRun(ctx context.Context, i, from int) run {
-	return run{ctx: ctx, scale: w.Scale, seed: w.Seed, first: w.FirstRow + i*w.g.opts.Rows + from, training: true, loss: w.g.run.loss}
+// passStateGrads makes the gradients of the states before the last run those of the states after the next one, if it is that
+// run which left them.
+func (g *Graph) passStateGrads(continues bool) {
+	if !continues {
+		g.clearStateGrads()
+		return
+	}
+	for _, c := range g.carries() {
+		c.dIn, c.dOut = c.dOut, c.dIn
+		c.dIn.Zero()
+	}
+}
+
+// newRun returns a training run on b.
+func (w *segmentWork) newRun(ctx context.Context, b Batch) run {
+	return run{ctx: ctx, scale: w.Scale, seed: w.Seed, first: w.FirstRow + b.row, training: true, loss: w.g.run.loss}
 }
 
 func (w *segmentWork) advance(cost int) {

@@ -12,6 +12,8 @@ import (
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/gradtest"
+	"mambatrain/autograd/kernel"
 )
 
 // segmented is a model whose loss and gradients are compared between the whole batch and segments.
@@ -213,6 +215,41 @@ func TestSegmentsEval(t *testing.T) {
 				t.Fatalf("segments of %d: row %d has loss %v, want %v", rows, i, got.Rows[i], w)
 			}
 		}
+	}
+}
+
+// The gradients of the states that documents start from, and of everything else, agree with central differences.
+func TestStartGrad(t *testing.T) {
+	for name, segment := range map[string]int{"whole": 40, "segments": 4} {
+		t.Run(name, func(t *testing.T) {
+			const d, n = 4, 3
+			gradtest.Check(t, gradtest.Options{Lengths: []int{5, 1, 9}, Segment: segment, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
+				u := ag.Conv1d(ag.ConvInput{X: lookup(g, p[0]), W: p[1], Bias: p[2], Start: p[3], Act: kernel.SiLU})
+				return ag.SelectiveScan(ag.ScanInput{U: u, DT: lookup(g, p[4]), X: lookup(g, p[5]), ALog: p[6], D: p[7], Start: p[8]})
+			}}, []int{11, d}, []int{d, 1, 4}, []int{d}, []int{3, d}, []int{11, d}, []int{11, 2 * n}, []int{d, n}, []int{d}, []int{d, n})
+			const heads, groups, channels = 4, 2, 2
+			gradtest.Check(t, gradtest.Options{Lengths: []int{5, 1, 9}, Segment: segment, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
+				return ag.SSD(ag.SSDInput{XBC: lookup(g, p[0]), DT: lookup(g, p[1]), DTBias: p[2], ALog: p[3], D: p[4], Start: p[5], Groups: groups, State: n, Limit: noLimit, Chunk: 3})
+			}}, []int{11, heads*channels + 2*groups*n}, []int{11, heads}, []int{heads}, []int{heads}, []int{heads}, []int{heads * channels, n})
+		})
+	}
+}
+
+// Nothing but the start states may train.
+func TestStartGradAlone(t *testing.T) {
+	const d, n = 4, 3
+	gradtest.Check(t, gradtest.Options{Lengths: []int{5, 1, 9}, Segment: 4, Frozen: []int{0, 1, 2, 4, 5, 6, 7}, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
+		u := ag.Conv1d(ag.ConvInput{X: lookup(g, p[0]), W: p[1], Bias: p[2], Start: p[3], Act: kernel.SiLU})
+		return ag.SelectiveScan(ag.ScanInput{U: u, DT: lookup(g, p[4]), X: lookup(g, p[5]), ALog: p[6], D: p[7], Start: p[8]})
+	}}, []int{11, d}, []int{d, 1, 4}, []int{d}, []int{3, d}, []int{11, d}, []int{11, 2 * n}, []int{d, n}, []int{d}, []int{d, n})
+}
+
+func TestStartNeedsSegments(t *testing.T) {
+	g := ag.NewGraph(ag.Options{Rows: 8})
+	x, w := lookup(g, g.Param(param(t, "table", 1, 11, 4))), g.Param(param(t, "w", 2, 4, 1, 4))
+	ag.Conv1d(ag.ConvInput{X: x, W: w, Start: g.Param(param(t, "start", 3, 3, 4))})
+	if g.Err() == nil {
+		t.Fatal("no error")
 	}
 }
 

@@ -2,6 +2,7 @@ package autograd
 
 import (
 	"fmt"
+	"slices"
 
 	"mambatrain/autograd/kernel"
 )
@@ -14,12 +15,15 @@ type SSDInput struct {
 	ALog   Var // (h): A = −exp(ALog)
 	D      Var // (h)
 
+	// Start (h·p, n) is the state that documents start from, head after head; absent for zeros.
+	Start Var
+
 	Groups, State int        // g, n
 	Limit         [2]float64 // of Δ; {0, +Inf} for no limit
 	Chunk         int        // the largest number of rows in a chunk; 0 selects the default of the kernel
 }
 
-// SSD is the state space duality of Mamba-2. It runs over each document, from S = 0, and for each head,
+// SSD is the state space duality of Mamba-2. It runs over each document, from S = Start, and for each head,
 //
 //	Δ(t) = clamp(softplus(DT(t) + DTBias), Limit)
 //	S(t) = exp(Δ(t)·A)·S(t−1) + Δ(t)·x(t)·B(t)ᵀ
@@ -28,8 +32,9 @@ type SSDInput struct {
 // and returns y (rows, h·p). A group's B and C serve h/g neighboring heads. Dao & Gu 2024. Chunk changes results only by
 // rounding.
 func SSD(in SSDInput) Var {
+	in.XBC.Graph().startsFrom(in.Start)
 	o := ssdOptions{in.Groups, in.State, in.Limit, in.Chunk}
-	return Apply(ssd[float32]{o}, ssd[float64]{o}, in.XBC, in.DT, in.DTBias, in.ALog, in.D, in.XBC.Graph().first())
+	return Apply(ssd[float32]{o}, ssd[float64]{o}, in.XBC, in.DT, in.DTBias, in.ALog, in.D, in.Start, in.XBC.Graph().first())
 }
 
 type ssdOptions struct {
@@ -47,6 +52,7 @@ const (
 	ssdDTBias
 	ssdALog
 	ssdD
+	ssdStart
 	ssdFirst
 )
 
@@ -63,6 +69,9 @@ func (o ssd[T]) Shape(in [][]int) ([]int, error) {
 	}
 	if lo, hi := o.limit[0], o.limit[1]; !(lo >= 0 && lo <= hi) {
 		return nil, fmt.Errorf("time step limit is %v: want 0 ≤ lower ≤ upper", o.limit)
+	}
+	if s := in[ssdStart]; s != nil && !slices.Equal(s, []int{channels, o.state}) {
+		return nil, fmt.Errorf("the start state is %v, want (%d, %d)", s, channels, o.state)
 	}
 	return []int{xbc[0], channels}, nil
 }
@@ -102,6 +111,7 @@ func (o ssd[T]) Forward(c *Call[T]) {
 	if c.Training {
 		saved = c.State
 	}
+	c.start(ssdStart)
 	o.kernel(c).Forward(c.Out.Mat(), saved, c.CarryOut)
 }
 
@@ -115,7 +125,7 @@ func (ssd[T]) Overwrites(i int) bool { return i == ssdXBC || i == ssdDT }
 //	dALog = A·Σ_t Δ·q
 //
 // Where the graph runs in segments, Λ starts as the gradient of the state that is handed on, and a state S(−1) that was carried
-// in has the gradient exp(Δ(0)·A)·Λ(0).
+// in, or Start, has the gradient exp(Δ(0)·A)·Λ(0).
 func (o ssd[T]) Backward(c *Call[T]) {
 	s := o.kernel(c)
 	g := kernel.SSDGrad[T]{DTBias: c.DIn[ssdDTBias].Data, ALog: c.DIn[ssdALog].Data, D: c.DIn[ssdD].Data, H0: c.DCarryIn}
@@ -129,4 +139,5 @@ func (o ssd[T]) Backward(c *Call[T]) {
 		}
 	}
 	s.Backward(g, c.DOut.Mat(), c.State, c.DCarryOut)
+	c.startGrad(ssdStart)
 }

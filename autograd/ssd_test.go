@@ -98,7 +98,7 @@ func TestNormalizeGrad(t *testing.T) {
 func block2(x ag.Var, p []ag.Var) ag.Var {
 	const e, gn, heads = 8, 6, 4
 	in := ag.Linear(ag.RMSNorm(x, p[0], 1e-5), p[1], ag.Var{}, ag.LowRank{})
-	xbc := ag.Conv1d(in, e, p[2], p[3], kernel.SiLU)
+	xbc := ag.Conv1d(ag.ConvInput{X: in, From: e, W: p[2], Bias: p[3], Act: kernel.SiLU})
 	y := ag.SSD(ag.SSDInput{XBC: xbc, DT: in, DTBias: p[4], ALog: p[5], D: p[6], Groups: 2, State: 3, Limit: [2]float64{0.2, 2}, Chunk: 4})
 	return ag.Add(x, ag.Linear(ag.GatedRMSNorm(y, in, p[7], 2, 1e-5), p[8], ag.Var{}, ag.LowRank{}))
 }

@@ -6,12 +6,14 @@ import (
 )
 
 // Conv1d is a causal convolution of every channel with its own k taps, followed by an activation. The last tap meets
-// the current row; before the first row of a document there are zeros.
+// the current row.
 type Conv1d struct {
 	Weight *ag.Param // (d, 1, k)
 	Bias   *ag.Param // (d), nil: none
 	Act    kernel.Activation
 	From   int // the first of the columns that Forward reads
+	// Start (k−1, d) has the inputs before a document's first row. Nil: zeros.
+	Start *ag.Param
 }
 
 // width is k, the number of taps.
@@ -20,7 +22,7 @@ func (c *Conv1d) width() int { return c.Weight.Shape()[2] }
 // Forward records the layer for d columns of x; the result is (rows, d).
 func (c *Conv1d) Forward(x ag.Var) ag.Var {
 	g := x.Graph()
-	return ag.Conv1d(x, c.From, g.Param(c.Weight), g.Param(c.Bias), c.Act)
+	return ag.Conv1d(ag.ConvInput{X: x, From: c.From, W: g.Param(c.Weight), Bias: g.Param(c.Bias), Start: g.Param(c.Start), Act: c.Act})
 }
 
 // StateSize is the number of inputs that the next rows depend on: k−1 of each channel.

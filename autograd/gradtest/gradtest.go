@@ -26,6 +26,8 @@ type Options struct {
 	Build func(g *ag.Graph, p []ag.Var) ag.Var
 	// Frozen parameters get no gradient.
 	Frozen []int
+	// Segment, above 0, is the number of rows that are computed at once.
+	Segment int
 }
 
 // tolerance of a gradient against a central difference, relative to 1 + its size: the differences' own error in float64
@@ -77,7 +79,11 @@ func newCheck(t *testing.T, o Options, shapes [][]int) *check {
 	}
 	c.batch = Batch(o.Lengths, v, c.rng)
 	// Room for more rows than the batch has: the rest must not matter.
-	g := ag.NewGraph(ag.Options{Rows: len(c.batch.Tokens) + 3, Float64: true})
+	graph := ag.Options{Rows: len(c.batch.Tokens) + 3, Float64: true}
+	if o.Segment > 0 {
+		graph.Rows, graph.Segments = o.Segment, true
+	}
+	g := ag.NewGraph(graph)
 	vars := make([]ag.Var, len(c.params))
 	for i, p := range c.params {
 		vars[i] = g.Param(p)
