@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"data/tokenizer":       {"data/tokenizer/jinja", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/ordered", "internal/pyjson"},
 	"data/tokenizer/jinja": {"internal/testfile"},
 	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/pyjson", "internal/splitmix"},
-	"trainer/checkpoint":   {"internal/atomicfile", "internal/filelock", "internal/pyjson"},
+	"trainer/checkpoint":   {"internal/atomicfile", "internal/fault", "internal/filelock", "internal/pyjson"},
 	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
 	"trainer/plot":         {"trainer/checkpoint", "internal/atomicfile", "internal/chart", "internal/format"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},

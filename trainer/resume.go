@@ -78,8 +78,10 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 	if newest == nil {
 		return false, nil, nil
 	}
-	from, err = t.resume(newest, damaged)
-	return false, from, err
+	if from, err = t.resume(newest, damaged); err != nil {
+		return false, nil, err
+	}
+	return false, from, t.task.Storage.Output.DropNewer()
 }
 
 // refuse lists the settings that have changed since dir was written, and says what can be done.

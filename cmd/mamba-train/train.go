@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,10 +23,13 @@ import (
 type trainFlags struct {
 	config           string
 	sets             []string
-	resume           string
+	resume           []string
 	overwrite        bool
 	printConfig, dry bool
 }
+
+// resumeNewest is the value of a --resume without one.
+const resumeNewest = "newest"
 
 func (a *app) trainCommand() *cobra.Command {
 	var f trainFlags
@@ -37,6 +41,7 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
 		Example: `  mamba-train train -c configs/quickstart.yaml
   mamba-train train -c configs/quickstart.yaml --set train.num_train_epochs=1 --set output_dir=runs/short
   mamba-train train -c configs/quickstart.yaml --resume
+  mamba-train train -c configs/quickstart.yaml --resume=runs/quickstart/checkpoint-500
   mamba-train train -c configs/english-quotes.yaml --dry-run`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.train(cmd, f) },
@@ -44,8 +49,8 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
 	fl := cmd.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "YAML file with the run's settings")
 	fl.StringArrayVar(&f.sets, "set", nil, "set one key: train.learning_rate=1e-3; may be repeated")
-	fl.StringVar(&f.resume, "resume", "", "continue from the newest checkpoint; =force although settings have changed")
-	fl.Lookup("resume").NoOptDefVal = "same"
+	fl.StringArrayVar(&f.resume, "resume", nil, "continue from the newest checkpoint; =DIR/checkpoint-100 from that one; =force although settings have changed")
+	fl.Lookup("resume").NoOptDefVal = resumeNewest
 	fl.BoolVar(&f.overwrite, "overwrite", false, "replace the run that output_dir holds")
 	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and do nothing else")
 	fl.BoolVar(&f.dry, "dry-run", false, "do everything but the steps: header, memory and time estimate")
@@ -67,7 +72,7 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 		}
 		return err
 	}
-	mode, err := f.mode()
+	how, err := f.resumption(c.OutputDir)
 	if err != nil {
 		return err
 	}
@@ -78,31 +83,45 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	}
 	ctx, stop := trainingContext(comm)
 	defer stop()
-	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, mode, f))
+	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, how, f.dry))
 }
 
-func (f trainFlags) mode() (checkpoint.Mode, error) {
-	switch {
-	case f.overwrite:
-		return checkpoint.Overwrite, nil
-	case f.resume == "":
-		return checkpoint.Fresh, nil
-	case f.resume == "same", f.resume == "force":
-		return checkpoint.Resume, nil
+// resumption is what --resume and --overwrite say about an earlier run in the output directory.
+type resumption struct {
+	mode  checkpoint.Mode
+	force bool // although settings have changed
+	step  int  // of the checkpoint; 0: the newest
+}
+
+func (f trainFlags) resumption(outputDir string) (r resumption, err error) {
+	if f.overwrite {
+		r.mode = checkpoint.Overwrite
 	}
-	return 0, cli.Misusef("--resume takes no value or force, got %q", f.resume)
+	for _, value := range f.resume {
+		r.mode = checkpoint.Resume
+		switch {
+		case value == resumeNewest, filepath.Clean(value) == filepath.Clean(outputDir):
+		case value == "force":
+			r.force = true
+		default:
+			if r.step, err = checkpoint.StepOf(outputDir, value); err != nil {
+				return r, fmt.Errorf("--resume: %w", err)
+			}
+		}
+	}
+	return r, nil
 }
 
 // runTraining is a training run from the configuration to the result.
-func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Communicator, mode checkpoint.Mode, f trainFlags) error {
+func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Communicator, how resumption, dry bool) error {
 	o := recipe.Options{
-		Mode: mode, Force: f.resume == "force", Comm: comm, Hub: a.hub(), Version: buildVersion().identity(),
+		Mode: how.mode, Force: how.force, Step: how.step, Comm: comm, Hub: a.hub(), Version: buildVersion().identity(),
 		Warn: a.warnOf,
 	}
-	if f.dry && comm.Rank() > 0 {
+	if dry && comm.Rank() > 0 {
 		return nil
 	}
-	if !f.dry {
+	if !dry {
 		if err := recipe.CheckOutput(c.OutputDir, o); err != nil {
 			return err
 		}
@@ -115,10 +134,10 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 		return err
 	}
 	defer run.Close()
-	if f.dry {
+	if dry {
 		return a.dryRun(ctx, run)
 	}
-	p.run, p.resume = run, mode == checkpoint.Resume
+	p.run, p.resume = run, how.mode == checkpoint.Resume
 	result, err := run.Train(ctx)
 	p.end()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/filelock"
 )
 
@@ -51,6 +52,7 @@ type Output struct {
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
+	back     bool         // newest was chosen, and there may be newer ones
 	usable   map[int]bool // of steps whose checkpoints this process has written or verified; false: damaged
 }
 
@@ -238,6 +240,75 @@ func (o *Output) inspect() error {
 	return nil
 }
 
+// GoBack chooses the checkpoint of a step to resume from, which need not be the newest. What is newer stays until
+// [Output.DropNewer].
+func (o *Output) GoBack(step int) error {
+	c, err := o.open(o.Path(step), step)
+	if err != nil {
+		return fmt.Errorf("checkpoint: %s: damaged: %w", o.Path(step), err)
+	}
+	o.newest, o.finished, o.damaged, o.back = c, nil, nil, true
+	o.usable[step] = true
+	return nil
+}
+
+// DropNewer removes what is newer than the checkpoint that [Output.GoBack] chose: checkpoints, and the mark of a finished run.
+func (o *Output) DropNewer() error {
+	if !o.back {
+		return nil
+	}
+	steps, err := o.steps()
+	if err != nil {
+		return err
+	}
+	remove := []string{StateFile}
+	for _, step := range steps {
+		if step > o.newest.Step {
+			remove = append(remove, checkpointName(step))
+			delete(o.usable, step)
+		}
+	}
+	for _, name := range remove {
+		if err := o.remove(name); err != nil {
+			return fmt.Errorf("checkpoint: output_dir: %w", err)
+		}
+	}
+	return nil
+}
+
+// StepOf returns the step of the checkpoint that path names in an output directory: by its own path, or by its name there. A
+// path that leads elsewhere is a [fault.ErrNotFound].
+func StepOf(outputDir, path string) (int, error) {
+	path = filepath.Clean(path)
+	name := filepath.Base(path)
+	step, err := strconv.Atoi(strings.TrimPrefix(name, checkpointPrefix))
+	if err != nil || checkpointName(step) != name {
+		return 0, fault.NotFound("%s is no checkpoint: want a directory such as %s", path, filepath.Join(outputDir, checkpointName(100)))
+	}
+	inside := filepath.Join(outputDir, name)
+	there, err := os.Stat(inside)
+	if err != nil || !there.IsDir() {
+		return 0, fault.NotFound("there is no %s%s", inside, haveSteps(outputDir))
+	}
+	if given, err := os.Stat(path); path != name && (err != nil || !os.SameFile(given, there)) {
+		return 0, fault.NotFound("%s is not in output_dir, which is %s", path, outputDir)
+	}
+	return step, nil
+}
+
+// haveSteps lists the checkpoints that an output directory has.
+func haveSteps(dir string) string {
+	steps, _ := Steps(dir) // none in a directory that does not exist
+	if len(steps) == 0 {
+		return "; " + dir + " has no checkpoints"
+	}
+	names := make([]string, 0, len(steps))
+	for _, step := range slices.Backward(steps) {
+		names = append(names, strconv.Itoa(step))
+	}
+	return "; there are checkpoints of steps " + strings.Join(names, ", ")
+}
+
 // open verifies a checkpoint and reads its state.
 func (o *Output) open(dir string, step int) (*Checkpoint, error) {
 	if err := verify(o.fs, dir); err != nil {
@@ -272,7 +343,7 @@ func (o *Output) writeState(dir string, st *State) error {
 // Finished returns the state of the run that has been completed in the directory, or nil. Only Resume looks for it.
 func (o *Output) Finished() *State { return o.finished }
 
-// Checkpoint returns the newest whole checkpoint, or nil, and what is wrong with newer ones. Only Resume looks for it.
+// Checkpoint returns the newest whole checkpoint, or the chosen one, or nil, and what is wrong with newer ones. Only Resume looks for it.
 func (o *Output) Checkpoint() (*Checkpoint, []error) { return o.newest, o.damaged }
 
 // Path returns the directory of a step's checkpoint.

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Mode     checkpoint.Mode      // what to do with the contents of output_dir
 	Force    bool                 // resume although settings have changed
+	Step     int                  // resume from the checkpoint of this step; 0: from the newest
 	Comm     trainer.Communicator // the ranks of the run; nil: this process alone
 	Hub      *hub.Client          // where names of models and data sets are looked up; nil: the one that the environment names
 	Version  string               // of the program; all ranks of a run must have the same
@@ -209,6 +210,11 @@ func (r *Run) open() (err error) {
 	r.made = missing(r.Config.OutputDir)
 	if r.output, err = checkpoint.Open(checkpoint.Disk{}, r.Config.OutputDir, r.options.Mode); err != nil {
 		return err
+	}
+	if r.options.Step > 0 {
+		if err := r.output.GoBack(r.options.Step); err != nil {
+			return err
+		}
 	}
 	state := r.output.Finished()
 	if checkpoint, _ := r.output.Checkpoint(); checkpoint != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"mambatrain/internal/format"
@@ -72,10 +73,16 @@ func IsTerminal(stream any) bool {
 
 // NoArguments refuses arguments that are no flags.
 func NoArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return Misusef("%s takes no argument, got %q (%s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	hint := ""
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.NoOptDefVal != "" && f.Value.Type() != "bool" {
+			hint = fmt.Sprintf("; did you mean --%s=%s?", f.Name, args[0])
+		}
+	})
+	return Misusef("%s takes no argument, got %q%s (%s --help)", cmd.CommandPath(), args[0], hint, cmd.CommandPath())
 }
 
 // RequireFlags makes flags required.
