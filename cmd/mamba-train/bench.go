@@ -468,11 +468,11 @@ func (b *benchmark) result() benchResult {
 }
 
 func (r benchResult) text() string {
-	text := fmt.Sprintf("%s, mamba-%s, %s, %d tokens in %d documents, %s kernels, ", r.Mode, r.Preset, r.Precision, r.Tokens, r.Documents, r.Kernels)
+	text := fmt.Sprintf("%s, mamba-%s, %s, %s in %s, %s kernels, ", r.Mode, r.Preset, r.Precision, format.Counted(r.Tokens, "token"), format.Counted(r.Documents, "document"), r.Kernels)
 	if r.Ranks > 1 {
-		text += fmt.Sprintf("%d ranks with %s each\n", r.Ranks, format.Counted(r.Threads, "thread"))
+		text += fmt.Sprintf("%s with %s each\n", format.Counted(r.Ranks, "rank"), format.Counted(r.Threads, "thread"))
 	} else {
-		text += fmt.Sprintf("%d threads\n", r.Threads)
+		text += format.Counted(r.Threads, "thread") + "\n"
 	}
 	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
 	if r.Mode == "decode" {

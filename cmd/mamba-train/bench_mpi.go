@@ -49,7 +49,7 @@ func (a *app) benchAllReduce(repetitions int) error {
 
 func (r allReduceResult) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d ranks, %s\n", r.Ranks, r.Library)
+	fmt.Fprintf(&b, "%s, %s\n", format.Counted(r.Ranks, "rank"), r.Library)
 	for _, t := range r.AllReduce {
 		fmt.Fprintf(&b, "%10v  %10.3f ms", format.Bytes(t.Bytes), 1000*t.Seconds)
 		if t.Bytes > 1024 {

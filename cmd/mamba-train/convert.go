@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer/recipe"
@@ -79,7 +80,7 @@ func (a *app) convert(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	a.warnNotFinite(notFinite, r.Tensors)
-	return a.Result(r, fmt.Sprintf("wrote %s: %d tensors", r.Output, r.Tensors))
+	return a.Result(r, fmt.Sprintf("wrote %s: %s", r.Output, format.Counted(r.Tensors, "tensor")))
 }
 
 // checkConversion refuses a model whose tensors do not fit into memory one at a time.

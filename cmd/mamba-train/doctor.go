@@ -138,13 +138,17 @@ func cpuFeatures() []string {
 }
 
 func (r doctorResult) text() string {
+	labels := len("matrix product")
+	for _, k := range r.Kernels {
+		labels = max(labels, len(k.Name))
+	}
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
-		fmt.Fprintf(&b, "%-15s "+format+"\n", append([]any{label}, args...)...)
+		fmt.Fprintf(&b, "%-*s  "+format+"\n", append([]any{labels, label}, args...)...)
 	}
-	line("machine", "%s/%s, %d CPUs, %v of memory", runtime.GOOS, runtime.GOARCH, r.CPUs, format.Bytes(r.Memory))
+	line("machine", "%s/%s, %s, %v of memory", runtime.GOOS, runtime.GOARCH, format.Counted(r.CPUs, "CPU"), format.Bytes(r.Memory))
 	line("features", "%s", strings.Join(r.Features, " "))
-	line("kernels", "%s on %d threads", r.versionInfo.Kernels, r.Threads)
+	line("kernels", "%s on %s", r.versionInfo.Kernels, format.Counted(r.Threads, "thread"))
 	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
 	for _, k := range r.Kernels {
 		verdict := "ok"

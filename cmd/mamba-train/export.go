@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
@@ -87,7 +88,7 @@ func (a *app) export(f convertFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	a.warnNotFinite(notFinite, n)
-	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
@@ -120,5 +121,5 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors", f.output, n))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }

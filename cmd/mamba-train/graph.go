@@ -11,6 +11,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
@@ -90,7 +91,7 @@ func (a *app) graph(f graphFlags) error {
 	if err := atomicfile.WriteOutput(f.output, write); err != nil {
 		return err
 	}
-	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %d nodes", f.output, len(d.Nodes)))
+	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(len(d.Nodes), "node")))
 }
 
 // chooseFormat finds the format from --format and the output's name, which must not contradict each other.

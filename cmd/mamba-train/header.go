@@ -21,10 +21,10 @@ func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
 	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(r))
 	a.line("data", "%s", describeData(r))
-	a.line("steps", "%s: %s of %d, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), o.StepsPerEpoch, describeBatch(c, o), describeStart(o))
+	a.line("steps", "%s: %s of %s, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), format.Counted(o.StepsPerEpoch, "step"), describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", format.Bytes(m.Total()), m)
-	a.line("compute", "%s kernels, %d threads, up to %s rows at once", kernel.ISA(), kernel.Threads(), format.Count(r.Rows))
+	a.line("compute", "%s kernels, %s, up to %s at once", kernel.ISA(), format.Counted(kernel.Threads(), "thread"), format.Counted(r.Rows, "row"))
 	left := r.TimeLeft(ctx, o)
 	if left > 0 {
 		a.line("time", "about %s", format.Duration(left))
@@ -42,7 +42,7 @@ func (a *app) line(label, format string, args ...any) {
 }
 
 func describeModel(c mamba.Config) string {
-	return fmt.Sprintf("Mamba, %d layers, hidden size %d, vocabulary %s", c.NumHiddenLayers, c.HiddenSize, format.Count(c.VocabSize))
+	return fmt.Sprintf("Mamba, %s, hidden size %d, vocabulary %s", format.Counted(c.NumHiddenLayers, "layer"), c.HiddenSize, format.Count(c.VocabSize))
 }
 
 func describeAdapter(r *recipe.Run) string {

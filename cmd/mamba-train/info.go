@@ -176,13 +176,22 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), format.Bytes(r.Memory))
 	for _, v := range d.Compatibility(tie) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
-		fmt.Fprintf(&text, "%-24s %s", v.Reader, v.Support)
+		text.WriteString(readerColumn(v.Reader) + string(v.Support))
 		if v.Why != "" {
 			fmt.Fprintf(&text, ": %s; %s", v.Why, v.Instead)
 		}
 		text.WriteByte('\n')
 	}
 	return a.Result(r, text.String())
+}
+
+// readerColumn fills a column with a reader's name. A name that is longer has a line of its own.
+func readerColumn(name string) string {
+	const width = 25
+	if len(name) >= width {
+		return name + "\n" + strings.Repeat(" ", width)
+	}
+	return fmt.Sprintf("%-*s", width, name)
 }
 
 // runInfo is what info -c prints with --json.

@@ -92,7 +92,7 @@ func (a *app) initModel(f initFlags) error {
 	for _, p := range m.Params() {
 		n += p.Size()
 	}
-	text := fmt.Sprintf("wrote %s: %s parameters in %d tensors", f.output, format.Count(n), len(m.Params()))
+	text := fmt.Sprintf("wrote %s: %s in %s", f.output, format.Counted(n, "parameter"), format.Counted(len(m.Params()), "tensor"))
 	return a.Result(weightsResult{f.output, len(m.Params())}, text)
 }
 
@@ -112,7 +112,7 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	if f.preset == "" {
 		return 0, cli.Misusef("--config %s: vocab_size is %d and the tokenizer has %d ids: set it to %d or more", f.config, rows, n, padded)
 	}
-	a.Say("vocab_size is %d instead of %d: the tokenizer has %d ids", padded, rows, n)
+	a.Say("vocab_size is %d instead of %d: the tokenizer has %s", padded, rows, format.Counted(n, "id"))
 	return padded, nil
 }
 

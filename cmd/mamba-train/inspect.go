@@ -72,7 +72,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 		}
 		a.show(&text, one, t)
 	}
-	return a.Result(map[string]any{"rows": shown}, text.String())
+	return a.MarkedResult(map[string]any{"rows": shown}, text.String())
 }
 
 // firstDocuments lays the first documents of a data set end to end.
@@ -90,10 +90,11 @@ func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
 	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], format.Counted(len(b.Tokens), "token"), format.Counted(b.Counted(), "label"))
 	if t != nil {
 		for _, s := range b.Segments(t) {
+			shown := format.Printable(s.Text)
 			if !s.Counted {
-				s.Text = a.setApart(s.Text)
+				shown = a.setApart(shown)
 			}
-			out.WriteString(s.Text)
+			out.WriteString(shown)
 		}
 		out.WriteString("\n")
 	}

@@ -112,7 +112,11 @@ func (a *app) merge(f mergeFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	result := mergeResult{f.output, r.Tensors, r.Changed, r.UntiedHead, (*cli.Finite)(r.Difference)}
-	return a.Result(result, result.text())
+	if err := a.Result(result, result.text()); err != nil {
+		return err
+	}
+	a.Suggest(fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", result.Output))
+	return nil
 }
 
 // openMerge opens a base and adapters that are named with their shares.
@@ -141,12 +145,12 @@ func splitShare(arg string) (dir string, share float64, err error) {
 }
 
 func (r mergeResult) text() string {
-	text := fmt.Sprintf("wrote %s: %d tensors, %d of them changed", r.Output, r.Tensors, r.Changed)
+	text := fmt.Sprintf("wrote %s: %s, %d of them changed", r.Output, format.Counted(r.Tensors, "tensor"), r.Changed)
 	if r.UntiedHead {
 		text += "\nthe head is a tensor of its own now (tie_word_embeddings: false)"
 	}
 	if r.MaxDiff != nil {
 		text += fmt.Sprintf("\nlogits of the merged and the adapted model differ by at most %.2g", *r.MaxDiff)
 	}
-	return text + fmt.Sprintf("\nnext: mamba-train generate --model %s --prompt TEXT", r.Output)
+	return text
 }

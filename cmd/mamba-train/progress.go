@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,16 +158,28 @@ func (p *progress) share() string {
 	return format.Percent(p.rate.rows * p.perRow / max(p.rate.seconds, 1e-9) / max(p.peak, 1))
 }
 
-// row prints a logged row where there is no terminal, and on one under --verbose.
+// row prints a logged row. On a terminal the line that changes has the speed already.
 func (p *progress) row(r checkpoint.Row) {
 	loss, ok := r["loss"]
-	if !ok || p.terminal && !p.app.Verbose {
+	if !ok {
 		return
 	}
-	p.aside(func() {
-		p.app.Say("step %d/%d  epoch %.2f  loss %.4f  grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left",
-			int(r["step"]), p.steps, r["epoch"], loss, r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
-	})
+	text := fmt.Sprintf("%s  epoch %.2f  loss %.4f  ", p.at(r), r["epoch"], loss)
+	if p.terminal {
+		text += fmt.Sprintf("grad norm %-8.3g  lr %.3g", r["grad_norm"], r["learning_rate"])
+	} else {
+		text += fmt.Sprintf("grad norm %.3g  lr %.3g  %.0f tokens/s  %s of peak  %s left", r["grad_norm"], r["learning_rate"], r["tokens_per_second"], p.share(), p.left(int(r["step"])))
+	}
+	p.aside(func() { p.app.Say("%s", text) })
+}
+
+// at is the step of a row. On a terminal rows are aligned.
+func (p *progress) at(r checkpoint.Row) string {
+	step := int(r["step"])
+	if p.terminal {
+		return fmt.Sprintf("step %*d/%d", len(strconv.Itoa(p.steps)), step, p.steps)
+	}
+	return fmt.Sprintf("step %d/%d", step, p.steps)
 }
 
 // left is the time that the remaining steps take at the present rate.
@@ -181,7 +194,7 @@ func (p *progress) evaluated(e trainer.EvalEvent) {
 		best = "  (best)"
 	}
 	p.aside(func() {
-		text := fmt.Sprintf("step %d/%d", int(e.Row["step"]), p.steps)
+		text := p.at(e.Row)
 		for _, k := range slices.Sorted(maps.Keys(e.Row)) {
 			if shownMetric(k) {
 				text += fmt.Sprintf("  %s %s", k, format.Significant(e.Row[k], 5))
@@ -197,7 +210,7 @@ func (p *progress) sampled(e trainer.SampleEvent) {
 			p.app.Warn("sample %q: %v", e.Prompt, e.Err)
 			return
 		}
-		p.app.Say("sample: %s%s", e.Prompt, e.Text)
+		p.app.line("sample", "%q → %q", e.Prompt, e.Text)
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -49,7 +50,7 @@ func run(args []string) (code int) {
 	if !a.parsed {
 		err = cli.Misuse(cli.CommandError(root, err))
 	}
-	fmt.Fprintf(a.Err, "mamba-train: %s\n", cli.Message(err))
+	fmt.Fprintln(a.Err, cli.Wrap("mamba-train: "+cli.Message(err), cli.Columns(a.Err)))
 	return cli.ExitCode(err)
 }
 
@@ -74,6 +75,7 @@ func (a *app) root() *cobra.Command {
 	a.markParsed(root)
 	completions(root)
 	root.SetHelpCommand(a.helpCommand())
+	root.SetHelpFunc(a.printHelp)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	return root
 }
@@ -147,6 +149,12 @@ func commonFlags(cmd *cobra.Command) (given []config.Flag) {
 		}
 	}
 	return given
+}
+
+// printHelp prints what cobra would, wrapped on a terminal.
+func (a *app) printHelp(cmd *cobra.Command, _ []string) {
+	text := strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short)) + "\n\n" + cmd.UsageString()
+	fmt.Fprint(a.Out, cli.WrapHelp(text, cli.Columns(a.Out)))
 }
 
 // helpCommand explains a command as its --help does.

@@ -127,8 +127,8 @@ func (r statsResult) text() string {
 	}
 	line("rows", "%s, of which %s empty and %s without labels", format.Count(r.Rows), format.Count(r.Empty), format.Count(r.NoLabels))
 	line("documents", "%s, of which %s repeat an earlier one", format.Count(r.Documents), format.Count(r.Duplicates))
-	line("epoch", "%s tokens in %s micro-batches, %s labels enter the loss", format.Count(r.Tokens), format.Count(r.Batches), format.Count(r.Labels))
-	line("cut", "%s documents (%s), %s tokens lost", format.Count(r.Truncated), format.Percent(float64(r.Truncated)/float64(r.Documents)), format.Count(r.CutTokens))
+	line("epoch", "%s in %s; the loss counts %s", format.Counted(r.Tokens, "token"), format.Counted(r.Batches, "micro-batch"), format.Counted(r.Labels, "label"))
+	line("cut", "%s (%s), %s lost", format.Counted(r.Truncated, "document"), format.Percent(float64(r.Truncated)/float64(r.Documents)), format.Counted(r.CutTokens, "token"))
 	line("padding", "%s of a padded epoch would have been padding", format.Percent(r.PaddingSaved))
 	if r.Filled > 0 {
 		line("packing", "%s of the rows are filled", format.Percent(r.Filled))

@@ -199,7 +199,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 	}
 	switch {
 	case r.AlreadyFinished:
-		a.Say("%s is finished: %d steps, train loss %.4f; nothing to do", c.OutputDir, r.Steps, r.TrainLoss)
+		a.Say("%s is finished: %s, train loss %.4f; nothing to do", c.OutputDir, format.Counted(r.Steps, "step"), r.TrainLoss)
 	default:
 		a.Say("done: %s, train loss %.4f, %.1f tokens/s, peak memory %v", format.Counted(r.Steps, "step"), r.TrainLoss, r.TokensPerSecond, format.Bytes(out.PeakRSS))
 		if r.StopReason != "" {
@@ -207,7 +207,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 		}
 		a.Say("wrote %s: %s", c.OutputDir, resultFiles(run))
 	}
-	a.Say("next: %s", nextCommand(run))
+	a.Suggest(nextCommand(run))
 	return a.Result(out, "")
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 )
 
 func (a *app) unmergeCommand() *cobra.Command {
@@ -55,5 +56,5 @@ func (a *app) unmerge(f convertFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
-	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %d tensors, as in %s", f.output, n, m.Base))
+	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s, as in %s", f.output, format.Counted(n, "tensor"), m.Base))
 }

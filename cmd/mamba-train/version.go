@@ -9,6 +9,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/format"
 )
 
 type versionInfo struct {
@@ -30,7 +31,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:    cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
-			text := fmt.Sprintf("mamba-train %s\nbuilt with   %s for %s\nkernels      %s, %d threads", v.Version, v.Go, v.Platform, v.Kernels, v.Threads)
+			text := fmt.Sprintf("mamba-train %s\nbuilt with   %s for %s\nkernels      %s, %s", v.Version, v.Go, v.Platform, v.Kernels, format.Counted(v.Threads, "thread"))
 			if v.Revision != "" {
 				text += "\nrevision     " + v.Revision
 			}

@@ -42,11 +42,21 @@ func (c *Console) Warn(message string, args ...any) { c.line("warning: "+message
 
 // line prints text that may have parts of files in it.
 func (c *Console) line(message string, args ...any) {
-	fmt.Fprintln(c.Err, format.Printable(fmt.Sprintf(message, args...)))
+	fmt.Fprintln(c.Err, Wrap(format.Printable(fmt.Sprintf(message, args...)), Columns(c.Err)))
 }
 
-// Result prints v as one JSON object under --json, else what text says.
-func (c *Console) Result(v any, text string) error {
+// Suggest prints a command to type next, unless --quiet.
+func (c *Console) Suggest(command string) {
+	if !c.Quiet {
+		fmt.Fprintln(c.Err, wrapCommands(format.Printable("next: "+command), Columns(c.Err)))
+	}
+}
+
+// Result prints v as one JSON object under --json, else text.
+func (c *Console) Result(v any, text string) error { return c.MarkedResult(v, format.Printable(text)) }
+
+// MarkedResult is Result for a text with escape sequences for the terminal. Parts of files in it must be printable.
+func (c *Console) MarkedResult(v any, text string) error {
 	if c.JSON {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -58,17 +68,22 @@ func (c *Console) Result(v any, text string) error {
 	if text == "" {
 		return nil
 	}
-	_, err := fmt.Fprintln(c.Out, format.Printable(strings.TrimRight(text, "\n")))
+	_, err := fmt.Fprintln(c.Out, Wrap(strings.TrimRight(text, "\n"), Columns(c.Out)))
 	return err
 }
 
-// IsTerminal reports whether a stream is one; progress and colours are for terminals only.
-func IsTerminal(stream any) bool {
+// IsTerminal reports whether a stream is one; progress and colors are for terminals only.
+func IsTerminal(stream any) bool { return terminal(stream) != nil }
+
+// terminal returns the terminal that a stream is, or nil.
+func terminal(stream any) *os.File {
 	if k, ok := stream.(*ErrorWriter); ok {
 		stream = k.To
 	}
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if f, ok := stream.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
 }
 
 // NoArguments refuses arguments that are no flags.

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/term"
+	"golang.org/x/text/width"
+)
+
+// Columns returns the width of the terminal that a stream is, 0 if it is none.
+func Columns(stream any) int {
+	f := terminal(stream)
+	if f == nil {
+		return 0
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+		return n
+	}
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	return 80
+}
+
+// narrowest is the narrowest terminal for which lines are broken.
+const narrowest = 20
+
+// Wrap breaks the lines of a text that need more than the given number of columns, never within a word. Where a line has
+// parts with two spaces between them, it is broken between parts if they fit. What follows is indented as the text
+// after the line's first part is. Text is returned unchanged if columns is 0.
+func Wrap(text string, columns int) string {
+	if columns < narrowest {
+		return text
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if displayWidth(line) > columns {
+			lines[i] = wrapLine(line, columns, hang(line, columns))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// wrapCommands is Wrap for commands: the lines of one can be pasted together.
+func wrapCommands(text string, columns int) string {
+	const mark = " \\"
+	return strings.ReplaceAll(Wrap(text, columns-len(mark)), "\n", mark+"\n")
+}
+
+// WrapHelp wraps the help of a command: paragraphs, lists, and examples of commands.
+func WrapHelp(text string, columns int) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		switch {
+		case displayWidth(line) <= columns || columns < narrowest:
+		case strings.HasPrefix(line, "  mamba-train "):
+			lines[i] = wrapCommands(line, columns)
+		case strings.HasPrefix(line, " "):
+			lines[i] = Wrap(line, columns)
+		default:
+			lines[i] = wrapLine(line, columns, 0)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func wrapLine(line string, columns, indent int) string {
+	w := wrapper{columns: columns, indent: indent}
+	for line != "" {
+		gap, part, rest := cutPart(line)
+		line = rest
+		if w.fits(gap, part) || !strings.Contains(part, " ") {
+			w.add(gap, part)
+			continue
+		}
+		if alone := w.indent + displayWidth(part); w.used > w.indent && alone <= columns {
+			w.add(gap, part)
+			continue
+		}
+		for i, word := range strings.Split(part, " ") {
+			if i > 0 {
+				gap = " "
+			}
+			w.add(gap, word)
+		}
+	}
+	return w.text.String()
+}
+
+// hang returns how far the lines after the first are indented.
+func hang(line string, columns int) int {
+	const list = 8 // a line that is indented by less is an entry of a list, by more a value below its label
+	gap, part, rest := cutPart(line)
+	next, _, _ := cutPart(rest)
+	n := displayWidth(gap+part) + len(next)
+	switch {
+	case rest != "" && n <= columns/2:
+		return n
+	case len(gap) > list:
+		return min(len(gap), columns/2)
+	}
+	return len(gap) + 2
+}
+
+// cutPart cuts a line into the spaces that it begins with, its first part and the rest, which begins with two spaces.
+func cutPart(line string) (gap, part, rest string) {
+	text := strings.TrimLeft(line, " ")
+	gap = line[:len(line)-len(text)]
+	if i := strings.Index(text, "  "); i >= 0 {
+		return gap, text[:i], text[i:]
+	}
+	return gap, text, ""
+}
+
+// wrapper fills lines.
+type wrapper struct {
+	text            strings.Builder
+	columns, indent int
+	used            int // columns of the present line
+}
+
+func (w *wrapper) fits(gap, word string) bool {
+	return w.used+len(gap)+displayWidth(word) <= w.columns
+}
+
+// add appends a word to the line or begins another with it.
+func (w *wrapper) add(gap, word string) {
+	if !w.fits(gap, word) && w.used > w.indent {
+		w.text.WriteString("\n" + strings.Repeat(" ", w.indent) + word)
+		w.used = w.indent + displayWidth(word)
+		return
+	}
+	w.text.WriteString(gap + word)
+	w.used += len(gap) + displayWidth(word)
+}
+
+// displayWidth counts the columns of a text on a terminal.
+func displayWidth(s string) (n int) {
+	for _, r := range s {
+		switch k := width.LookupRune(r).Kind(); {
+		case unicode.Is(unicode.Mn, r):
+		case k == width.EastAsianWide, k == width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}

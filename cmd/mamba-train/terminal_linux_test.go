@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/testfile"
+)
+
+// onTerminal runs a command line on a terminal of 80 columns and returns what is shown there.
+func onTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer outer.Close()
+	fd := int(outer.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Skip(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Skip(err)
+	}
+	inner, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := unix.IoctlSetWinsize(int(inner.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
+		t.Skip(err)
+	}
+	shown := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(outer) // ends with an error once the other side is closed
+		shown <- string(b)
+	}()
+	a := &app{Console: cli.Console{Out: inner, Err: inner}}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(inner)
+	root.SetErr(inner)
+	err = root.ExecuteContext(t.Context())
+	inner.Close()
+	text := regexp.MustCompile(`(\r|\x1b\[[02]?K|\n)+`).ReplaceAllString(<-shown, "\n") // the line that changes
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, text)
+	}
+	return text
+}
+
+func TestTerminal(t *testing.T) {
+	tiny, dir := tinyModel(t, "../.."), t.TempDir()
+	run := filepath.Join(dir, "run")
+	config := testfile.Write(t, "c.yaml", `
+data: {train: q.jsonl, dataset_text_field: quote, eval: q.jsonl}
+train: {max_steps: 12, logging_steps: 4, eval_steps: 12, learning_rate: 0.02, lr_scheduler_type: constant, sample_prompts: ["A \e[31m stitch\n"]}
+lora: {target_modules: [x_proj, embeddings, in_proj, out_proj]}
+`)
+	quotes := testfile.Write(t, "q.jsonl", `{"quote": "A stitch in time saves nine."}`)
+	masked := testfile.Write(t, "masked.jsonl", `{"p": "Ask \u001b[31m this", "c": " and that"}`)
+	for _, c := range []struct {
+		args         []string
+		want, absent []string
+	}{
+		{
+			[]string{"train", "-c", config, "--threads", "1", "--set", "model=" + tiny, "--set", "output_dir=" + run, "--set", "data.train=" + quotes, "--set", "data.eval=" + quotes},
+			[]string{
+				`(?m)^compute   .*1 thread, up to 12 rows`,
+				`(?m)^steps     12: 12 epochs of 1 step, `,
+				`(?m)^step  4/12  epoch 4\.00  loss [0-9.]+  grad norm [0-9.]+ +lr 0\.02$`,
+				`(?m)^step 12/12  eval_loss [0-9.]+  eval_mean_token_accuracy [0-9.]+\n            eval_perplexity`,
+				`(?m)^sample    "A \\x1b\[31m stitch\\n" → "`,
+				`(?m)^next: mamba-train merge `,
+			},
+			[]string{"\x1b[31m"},
+		},
+		{[]string{"info", "--adapter", run}, []string{`(?m)^transformers [0-9.]+ and newer, through peft\n {25}(yes|no)`}, nil},
+		{[]string{"data", "inspect", "--tokenizer", tiny, "--data", masked, "--prompt", "p", "--completion", "c"}, []string{"\x1b\\[2mAsk \\\\x1b\\[31m this\x1b\\[22m"}, []string{"\x1b[31m"}},
+		{[]string{"train", "--help"}, []string{`(?m)^Train or fine-tune`, `\\\n    --set output_dir=runs/short`}, nil},
+	} {
+		got := onTerminal(t, c.args...)
+		for _, want := range c.want {
+			if !regexp.MustCompile(want).MatchString(got) {
+				t.Errorf("%v: no match for %q", c.args, want)
+			}
+		}
+		for _, absent := range c.absent {
+			if strings.Contains(got, absent) {
+				t.Errorf("%v: %q is written to the terminal", c.args, absent)
+			}
+		}
+		for line := range strings.Lines(got) {
+			if words := strings.TrimSpace(line); len([]rune(line)) > 81 && strings.Contains(words, " ") && !strings.Contains(words, dir) {
+				t.Errorf("%v: a line of %d columns: %q", c.args, len([]rune(line))-1, line)
+			}
+		}
+		if t.Failed() {
+			t.Log(got)
+		}
+	}
+}
