@@ -49,18 +49,18 @@ var allowed = map[string][]string{
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
-		"internal/format", "internal/inputfile", "internal/label", "internal/spelling",
+		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/spelling",
 	},
 	"cmd/mamba-train": {
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
-		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/inputfile", "internal/spelling",
+		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/format", "internal/homepath", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/config": {
-		"trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
+		"trainer", "trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
 	},
 }
 

@@ -109,6 +109,46 @@ func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err err
 	return c, nil
 }
 
+// ReadConversations reads the column c.Messages of the inputs in order, as [Open] does, and calls use with each conversation,
+// which is valid until use returns. An error of use gets the file and row.
+func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, use func(tokenizer.Conversation) error) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	sets, err := source.Resolve(ctx, inputs, c.Config)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		p := pipeline{files: set.Files, tok: tok, config: &c}
+		if err := p.read(ctx, func(j job) error { return useConversations(j, use) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func useConversations(j job, use func(tokenizer.Conversation) error) error {
+	b := j.block
+	defer b.Release()
+	r := j.renderer.(*chatRows)
+	return b.Read(func() error {
+		for i := range b.Rows {
+			c, err := r.conversation(b, i)
+			if err == nil && len(c.Messages) == 0 {
+				err = fmt.Errorf("column %q has no messages", r.column)
+			}
+			if err == nil {
+				err = use(c.Conversation)
+			}
+			if err != nil {
+				return fmt.Errorf("data: %s: %w", b.At(i), err)
+			}
+		}
+		return nil
+	})
+}
+
 // readTools reads a list of tools, which may be the text of its JSON, as Parquet files without nested columns have it.
 func readTools(c source.Column, i int) (any, error) {
 	v, err := c.Value(i)

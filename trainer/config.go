@@ -21,20 +21,20 @@ type Config struct {
 
 	optim.Config `yaml:",inline"`
 
-	MaxGradNorm           float64  `yaml:"max_grad_norm"` // 0 turns clipping off
-	LabelSmoothingFactor  float64  `yaml:"label_smoothing_factor"`
-	NeftuneNoiseAlpha     float64  `yaml:"neftune_noise_alpha"`
-	LoggingSteps          int      `yaml:"logging_steps"`
-	LoggingDir            string   `yaml:"logging_dir" path:"true"`
-	EvalSteps             int      `yaml:"eval_steps"`       // 0: at the end of each epoch
-	SaveSteps             int      `yaml:"save_steps"`       // 0: no checkpoints
-	SaveTotalLimit        int      `yaml:"save_total_limit"` // 0: keep all
-	LoadBestModelAtEnd    bool     `yaml:"load_best_model_at_end"`
-	MetricForBestModel    string   `yaml:"metric_for_best_model"`
-	EarlyStoppingPatience int      `yaml:"early_stopping_patience"` // evaluations; 0 turns it off
-	OnNonfinite           string   `yaml:"on_nonfinite"`
-	SamplePrompts         []string `yaml:"sample_prompts"`
-	Trainable             []string `yaml:"trainable"`
+	MaxGradNorm           float64        `yaml:"max_grad_norm"` // 0 turns clipping off
+	LabelSmoothingFactor  float64        `yaml:"label_smoothing_factor"`
+	NeftuneNoiseAlpha     float64        `yaml:"neftune_noise_alpha"`
+	LoggingSteps          int            `yaml:"logging_steps"`
+	LoggingDir            string         `yaml:"logging_dir" path:"true"`
+	EvalSteps             int            `yaml:"eval_steps"`       // 0: at the end of each epoch
+	SaveSteps             int            `yaml:"save_steps"`       // 0: no checkpoints
+	SaveTotalLimit        int            `yaml:"save_total_limit"` // 0: keep all
+	LoadBestModelAtEnd    bool           `yaml:"load_best_model_at_end"`
+	MetricForBestModel    string         `yaml:"metric_for_best_model"`
+	EarlyStoppingPatience int            `yaml:"early_stopping_patience"` // evaluations; 0 turns it off
+	OnNonfinite           string         `yaml:"on_nonfinite"`
+	SamplePrompts         []SamplePrompt `yaml:"sample_prompts"`
+	Trainable             []string       `yaml:"trainable"`
 }
 
 // Default returns the settings of an empty train section.
@@ -53,7 +53,7 @@ func Default() Config {
 		SaveTotalLimit:            3,
 		MetricForBestModel:        "eval_loss",
 		OnNonfinite:               "stop",
-		SamplePrompts:             []string{},
+		SamplePrompts:             []SamplePrompt{},
 		Trainable:                 []string{},
 	}
 }

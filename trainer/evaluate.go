@@ -268,6 +268,6 @@ func (t *Trainer) sample(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		t.task.Observer(SampleEvent{Step: t.state.GlobalStep, Prompt: prompt, Text: text, Err: err})
+		t.task.Observer(SampleEvent{Step: t.state.GlobalStep, Prompt: prompt.String(), Text: text, Err: err})
 	}
 }

@@ -36,8 +36,8 @@ type Task struct {
 	Eval  []EvalSet
 	// Storage is where checkpoints and the result go.
 	Storage Storage
-	// Sample continues a prompt at evaluations. It may be nil.
-	Sample func(ctx context.Context, prompt string) (string, error)
+	// Sample continues or answers a prompt at evaluations. It may be nil.
+	Sample func(ctx context.Context, prompt SamplePrompt) (string, error)
 	// Schedule replaces the one that Config names; nil = that one. Identity should tell it from others.
 	Schedule optim.Schedule
 	// Seed decides dropout and noise, together with the micro-batch's number.

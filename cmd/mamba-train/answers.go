@@ -54,7 +54,7 @@ type answers struct {
 // openAnswers makes the file of --output, before the work begins.
 func (a *app) openAnswers(f generateFlags, prompts []prompt, idsOnly bool) (*answers, error) {
 	r := &answers{
-		app: a, prompts: prompts, several: f.prompts != "", idsOnly: idsOnly, to: &cli.ErrorWriter{To: a.Out}, path: f.output,
+		app: a, prompts: prompts, several: f.prompts != "" || f.messages != "", idsOnly: idsOnly, to: &cli.ErrorWriter{To: a.Out}, path: f.output,
 		began: time.Now(), waiting: map[int]string{},
 	}
 	if f.output == "" {
@@ -174,16 +174,6 @@ func (r *answers) printJSON(texts []recipe.Text, rate float64) error {
 		Results         []answer `json:"results"`
 		TokensPerSecond float64  `json:"tokens_per_second"`
 	}{list, rate}, "")
-}
-
-// sameFile reports whether two paths lead to one file.
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(b)
-	return err == nil && x.Mode().IsRegular() && os.SameFile(x, y)
 }
 
 func joinInts(ids []int) string {

@@ -27,30 +27,38 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	if o.State == nil {
 		o.State = m.NewState(1) // an answer continues from the one before, whether or not a file keeps the state
 	}
-	prompt := ""
-	if cli.IsTerminal(a.In) {
-		a.Say("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.")
-		prompt = "> "
-	}
 	interrupts := cli.NewInterrupts()
 	defer interrupts.Stop()
+	err = a.eachLine("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.", func(line string) error {
+		if line == "" && len(o.State.Tokens[0]) == o.State.Fed[0] {
+			return nil
+		}
+		return a.answer(interrupts, m, o, line)
+	})
+	if err != nil {
+		return err
+	}
+	return saveState(o.State, f.state)
+}
+
+// eachLine calls use with each line of the input until that ends; at a terminal it greets and prompts.
+func (a *app) eachLine(greeting string, use func(line string) error) error {
+	prompt := ""
+	if cli.IsTerminal(a.In) {
+		a.Say("%s", greeting)
+		prompt = "> "
+	}
 	lines := bufio.NewScanner(a.In)
 	lines.Buffer(nil, 1<<24)
 	for fmt.Fprint(a.Err, prompt); lines.Scan(); fmt.Fprint(a.Err, prompt) {
-		if lines.Text() == "" && len(o.State.Tokens[0]) == o.State.Fed[0] {
-			continue
-		}
-		if err := a.answer(interrupts, m, o, lines.Text()); err != nil {
+		if err := use(lines.Text()); err != nil {
 			return err
 		}
 	}
 	if prompt != "" {
 		fmt.Fprintln(a.Err)
 	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	return saveState(o.State, f.state)
+	return lines.Err()
 }
 
 func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextOptions, line string) error {

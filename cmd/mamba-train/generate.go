@@ -21,7 +21,8 @@ import (
 type generateFlags struct {
 	modelFlags
 	prompt, promptIDs, prompts string
-	interactive                bool
+	interactive, chat, raw     bool
+	system, messages           string
 	state, output              string
 	stop                       []string
 	options                    mamba.GenerateOptions
@@ -37,7 +38,8 @@ matters to sampling, such as --temperature, switches sampling on.`,
 		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A friend"
   mamba-train generate --adapter runs/quickstart --temperature 0.8 --seed 3 --prompt "The sea"
   mamba-train generate --model DIR --prompts prompts.jsonl --output answers.jsonl
-  mamba-train generate --model DIR --interactive`,
+  mamba-train generate --model DIR --chat --system "Answer in one sentence."
+  mamba-train generate --model DIR --messages chats.jsonl --output answers.jsonl`,
 		Args: cli.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.generate(cmd, f) },
 	}
@@ -47,9 +49,13 @@ matters to sampling, such as --temperature, switches sampling on.`,
 	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input, without a newline at its end")
 	fl.StringVar(&f.promptIDs, "prompt-ids", "", "token ids to continue: 1,2,3")
 	fl.StringVar(&f.prompts, "prompts", "", "file of texts to continue, one a line, or JSON lines with a prompt; - reads standard input")
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "read prompts from the terminal, turn by turn")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "talk at the terminal: with a chat template as --chat, else texts are continued")
+	fl.BoolVar(&f.chat, "chat", false, "talk at the terminal by the model's chat template; /help lists what it understands")
+	fl.BoolVar(&f.raw, "raw", false, "with --interactive: continue texts, without the chat template")
+	fl.StringVar(&f.system, "system", "", "system prompt of chats")
+	fl.StringVar(&f.messages, "messages", "", "file of conversations to answer: rows with messages")
 	fl.StringVarP(&f.output, "output", "o", "", "JSON lines file for prompts and texts, each written as soon as it is ready")
-	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most")
+	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most; in chats 512 unless generation_config.json has another number")
 	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "tokens to add at least")
 	fl.BoolVar(&o.DoSample, "do-sample", false, "draw tokens by their probability; else the most probable one")
 	fl.Float64Var(&o.Temperature, "temperature", o.Temperature, "sampling: below 1 favors probable tokens; 0 = do not sample")
@@ -65,19 +71,30 @@ matters to sampling, such as --temperature, switches sampling on.`,
 	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "go on after the end-of-text token")
 	fl.StringVar(&f.state, "state", "", "load the state from this file if it exists, and save it there afterwards")
 	a.precisionFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("prompt", "prompt-ids", "prompts", "interactive")
-	cmd.MarkFlagsMutuallyExclusive("state", "prompts")
-	cmd.MarkFlagsMutuallyExclusive("output", "interactive")
+	for _, talk := range []string{"interactive", "chat"} {
+		cmd.MarkFlagsMutuallyExclusive("prompt", "prompt-ids", "prompts", "messages", talk)
+		cmd.MarkFlagsMutuallyExclusive("output", talk)
+	}
+	cmd.MarkFlagsMutuallyExclusive("state", "prompts", "messages", "chat")
+	cmd.MarkFlagsMutuallyExclusive("raw", "chat")
+	cmd.MarkFlagsMutuallyExclusive("raw", "system")
 	return cmd
 }
 
 // check reports flags that do not go together, before the model is read.
 func (f generateFlags) check(cmd *cobra.Command, a *app) error {
-	if !f.interactive && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
-		return cli.Misusef("--prompt, --prompt-ids, --prompts or --interactive must be given (%s --help)", cmd.CommandPath())
+	talks := f.interactive || f.chat
+	if !talks && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && f.messages == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
+		return cli.Misusef("--prompt, --prompt-ids, --prompts, --messages, --chat or --interactive must be given (%s --help)", cmd.CommandPath())
 	}
-	if f.interactive && a.JSON {
-		return cli.Misusef("--interactive and --json exclude each other")
+	if talks && a.JSON {
+		return cli.Misusef("--interactive and --chat exclude --json")
+	}
+	if f.raw && !f.interactive {
+		return cli.Misusef("--raw goes with --interactive")
+	}
+	if f.system != "" && !talks && f.messages == "" {
+		return cli.Misusef("--system goes with --chat, --interactive or --messages")
 	}
 	if _, err := f.settings(cmd, (&mamba.Model{}).GenerationConfig()); err != nil {
 		return err
@@ -87,8 +104,10 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 			return err
 		}
 	}
-	if f.output != "" && sameFile(f.output, f.prompts) {
-		return cli.Misusef("--output %s is the file of --prompts", f.output)
+	if f.output != "" {
+		if err := cli.CheckDistinct("--output", f.output, f.prompts, f.messages); err != nil {
+			return err
+		}
 	}
 	return checkState(f.state)
 }
@@ -103,15 +122,49 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
+	format, err := f.chatFormat(m)
+	if err != nil {
+		return err
+	}
 	o, err := a.textOptions(cmd, m, f)
 	if err != nil {
 		return err
 	}
-	if f.interactive {
+	if format != nil && !cmd.Flags().Changed("max-new-tokens") && o.MaxLength == 0 && o.MaxNewTokens == f.options.MaxNewTokens {
+		o.MaxNewTokens = answerTokens
+	}
+	switch {
+	case !f.interactive && !f.chat:
+		return cli.WithSignal(ctx, a.continuePrompts(ctx, m, format, f, o))
+	case format != nil:
 		stop() // from here on an interrupt ends an answer
+		return a.chat(format, f, o)
+	default:
+		stop()
 		return a.converse(m, f, o)
 	}
-	return cli.WithSignal(ctx, a.continuePrompts(ctx, m, f, o))
+}
+
+// answerTokens bounds answers in chats where nobody says how long they may be.
+const answerTokens = 512
+
+// chatFormat returns how the model writes chats; nil where texts are continued.
+func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
+	if f.raw || !f.chat && f.messages == "" && !(f.interactive && (m.HasChatFormat() || f.system != "")) {
+		return nil, nil
+	}
+	if f.state != "" {
+		return nil, cli.Misusef("--state keeps a text and no messages: give --raw, or write the chat with /save")
+	}
+	format, err := m.ChatFormat()
+	if err != nil {
+		texts := "--interactive --raw"
+		if f.messages != "" {
+			texts = "--prompts"
+		}
+		return nil, fmt.Errorf("%w; %s continues texts without one", err, texts)
+	}
+	return format, nil
 }
 
 // textOptions joins what the flags and the model's generation_config.json say.
@@ -210,7 +263,10 @@ type prompt struct {
 }
 
 // read returns the prompts that the flags name.
-func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model) ([]prompt, error) {
+func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format *recipe.ChatFormat) ([]prompt, error) {
+	if f.messages != "" {
+		return f.conversations(ctx, a, format)
+	}
 	if f.promptIDs != "" {
 		ids, err := parseIDs(f.promptIDs, m.Config.VocabSize)
 		return []prompt{{ids: ids}}, err
@@ -233,6 +289,21 @@ func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model) ([]pro
 		if len(list[i].ids) == 0 {
 			return nil, cli.Misusef("prompt %d is empty, and the model has no token that begins a text", i)
 		}
+	}
+	return list, nil
+}
+
+// conversations returns the prompts of --messages.
+func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe.ChatFormat) ([]prompt, error) {
+	o := data.Default().Config
+	o.Hub, o.Warn = a.hub(), a.warnOf
+	chats, err := format.ReadPrompts(ctx, f.messages, f.system, o)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]prompt, len(chats))
+	for i, c := range chats {
+		list[i] = prompt{c.IDs, c.Text}
 	}
 	return list, nil
 }
@@ -279,10 +350,13 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 }
 
 // continuePrompts continues the prompts that the flags name.
-func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, f generateFlags, o recipe.TextOptions) error {
-	prompts, err := f.read(ctx, a, m)
+func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
+	prompts, err := f.read(ctx, a, m, format)
 	if err != nil {
 		return err
+	}
+	if format != nil {
+		o = format.Options(o)
 	}
 	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err

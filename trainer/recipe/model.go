@@ -190,16 +190,24 @@ func (m *Model) vocabulary() (size int, holes []int) {
 	return size, holes
 }
 
+// checkVocabulary returns an error if the model has no row for one of the ids of a prompt.
+func (m *Model) checkVocabulary(ids []int) error {
+	for _, id := range ids {
+		if id >= m.Config.VocabSize {
+			return fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
+		}
+	}
+	return nil
+}
+
 // Encode returns a prompt's ids. An empty one begins with the token that begins texts.
 func (m *Model) Encode(prompt string) ([]int, error) {
 	if err := m.NeedTokenizer("a prompt in words"); err != nil {
 		return nil, err
 	}
 	ids := m.Tokenizer.Encode(prompt)
-	for _, id := range ids {
-		if id >= m.Config.VocabSize {
-			return nil, fmt.Errorf("prompt: token %q has id %d, the model's vocabulary has %d%s", m.Tokenizer.Token(id), id, m.Config.VocabSize, wayOut(m.Tokenizer, m.Config.VocabSize))
-		}
+	if err := m.checkVocabulary(ids); err != nil {
+		return nil, err
 	}
 	if len(ids) > 0 {
 		return ids, nil

@@ -63,8 +63,8 @@ func (r *Run) task() (trainer.Task, error) {
 		task.LoRAPlusRatio = r.Adapter.Config.LoraPlusRatio
 	}
 	if len(c.Train.SamplePrompts) > 0 {
-		if r.Tokenizer == nil {
-			return task, fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
+		if err := r.checkSamplePrompts(); err != nil {
+			return task, err
 		}
 		task.Sample = r.sample
 	}
@@ -154,21 +154,64 @@ func (r *Run) restore(dir string) error {
 	return weights.ReadInto(dir, r.Model.Params())
 }
 
-// sample continues a prompt with the model as it is.
-func (r *Run) sample(ctx context.Context, prompt string) (string, error) {
+// checkSamplePrompts returns an error if the prompts need a tokenizer or a chat template that the model lacks.
+func (r *Run) checkSamplePrompts() error {
+	if r.Tokenizer == nil {
+		return fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
+	}
+	for i, prompt := range r.Config.Train.SamplePrompts {
+		if len(prompt.Messages) == 0 {
+			continue
+		}
+		m := r.runningModel()
+		f, err := m.ChatFormat()
+		if err == nil {
+			_, err = f.prompt(context.Background(), conversation(prompt.Messages))
+		}
+		if err != nil {
+			return fault.Fault{Path: fmt.Sprintf("train.sample_prompts[%d]", i), Problem: err.Error()}
+		}
+	}
+	return nil
+}
+
+// runningModel is the model as it is at this step.
+func (r *Run) runningModel() *Model {
+	return &Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
+}
+
+// sample continues or answers a prompt with the model as it is.
+func (r *Run) sample(ctx context.Context, prompt trainer.SamplePrompt) (string, error) {
 	if r.Adapter != nil {
 		r.Adapter.Invalidate() // the steps have changed it
 	}
-	m := Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
-	ids, err := m.Encode(prompt)
+	m := r.runningModel()
+	o := TextOptions{GenerateOptions: m.DefaultGenerate()}
+	var ids []int
+	var err error
+	if len(prompt.Messages) > 0 {
+		ids, o, err = m.chatSample(ctx, prompt.Messages, o)
+	} else {
+		ids, err = m.Encode(prompt.Text)
+	}
 	if err != nil {
 		return "", err
 	}
-	texts, err := m.Continue(ctx, [][]int{ids}, TextOptions{GenerateOptions: m.DefaultGenerate()})
+	texts, err := m.Continue(ctx, [][]int{ids}, o)
 	if err != nil {
 		return "", err
 	}
 	return texts[0].Text, nil
+}
+
+// chatSample returns the ids that an answer follows, and the options that end it.
+func (m *Model) chatSample(ctx context.Context, messages []trainer.Message, o TextOptions) ([]int, TextOptions, error) {
+	f, err := m.ChatFormat()
+	if err != nil {
+		return nil, o, err
+	}
+	p, err := f.prompt(ctx, conversation(messages))
+	return p.IDs, f.Options(o), err
 }
 
 // mark records that the trainer has looked at the output directory and is about to make its first step.

@@ -15,6 +15,7 @@ import (
 type TextOptions struct {
 	mamba.GenerateOptions          // Continue sets EOS, Vocab, First, Stop, OnToken and OnDone, and adds to Suppress
 	StopTexts             []string // text ends before the first of these; special tokens count as they are spelled
+	EndOfTurn             []int    // ids that end a text as those of EOS do
 	// Stream is called with the text as it appears, in whole characters. It takes a single prompt, a tokenizer and no beams.
 	Stream func(text string)
 	// Done is called with the text of prompt i as soon as it has ended, while others may go on; nil: nobody looks.
@@ -69,7 +70,7 @@ func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
 // continueBatch continues prompts, of which the first has the number o.First.
 func (m *Model) continueBatch(ctx context.Context, prompts [][]int, o TextOptions) ([]Text, error) {
 	g := o.GenerateOptions
-	g.EOS = m.DefaultGenerate().EOS
+	g.EOS = append(m.DefaultGenerate().EOS, o.EndOfTurn...)
 	size, holes := m.vocabulary()
 	g.Vocab, g.Suppress = size, append(slices.Clone(g.Suppress), holes...)
 	g.Stop, g.OnToken = nil, nil

@@ -58,12 +58,9 @@ func (c *Console) Result(v any, text string) error { return c.MarkedResult(v, fo
 // MarkedResult is Result for a text with escape sequences for the terminal. Parts of files in it must be printable.
 func (c *Console) MarkedResult(v any, text string) error {
 	if c.JSON {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(c.Out, "%s\n", b)
-		return err
+		enc := json.NewEncoder(c.Out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
 	}
 	if text == "" {
 		return nil

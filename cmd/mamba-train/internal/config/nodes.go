@@ -13,6 +13,7 @@ import (
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
+	"mambatrain/trainer"
 	"mambatrain/trainer/recipe"
 )
 
@@ -162,6 +163,8 @@ func decode(n *yaml.Node, dst reflect.Value) error {
 		list, err := texts(n)
 		*p = list
 		return err
+	case *[]trainer.SamplePrompt:
+		return readSamplePrompts(n, p)
 	case *lora.Targets:
 		return readTargets(n, p)
 	case *lora.Pattern[int]:

@@ -11,6 +11,7 @@ import (
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
+	"mambatrain/trainer"
 	"mambatrain/trainer/recipe"
 )
 
@@ -162,4 +163,54 @@ func readBytes(n *yaml.Node, b *format.Bytes) (err error) {
 	}
 	*b, err = format.ParseBytes(n.Value)
 	return err
+}
+
+// readSamplePrompts reads a list of texts and conversations, which are lists of messages.
+func readSamplePrompts(n *yaml.Node, p *[]trainer.SamplePrompt) error {
+	if n.Kind != yaml.SequenceNode {
+		return mismatch("a list of texts, or of lists of messages", n)
+	}
+	*p = make([]trainer.SamplePrompt, len(n.Content))
+	var faults fault.List
+	for i, item := range n.Content {
+		item, path := resolve(item), fmt.Sprintf("[%d]", i)
+		if item.Kind != yaml.SequenceNode {
+			faults.Include(path, decodeScalar(item, &(*p)[i].Text))
+			continue
+		}
+		messages, err := readMessages(item)
+		faults.Include(path, err)
+		(*p)[i].Messages = messages
+	}
+	return faults.Err()
+}
+
+// readMessages reads {role, content} objects.
+func readMessages(n *yaml.Node) ([]trainer.Message, error) {
+	if len(n.Content) == 0 {
+		return nil, errors.New("want at least one message {role: …, content: …}")
+	}
+	list := make([]trainer.Message, len(n.Content))
+	var faults fault.List
+	for i, item := range n.Content {
+		item, path := resolve(item), fmt.Sprintf("[%d]", i)
+		if item.Kind != yaml.MappingNode {
+			faults.Include(path, mismatch("a message {role: …, content: …}", item))
+			continue
+		}
+		texts := map[string]*string{"role": &list[i].Role, "content": &list[i].Content}
+		for key, value := range pairs(item) {
+			if texts[key.Value] == nil {
+				faults.Add(path, "unknown key %s: want role and content", key.Value)
+				continue
+			}
+			faults.Include(path+"."+key.Value, decodeScalar(value, texts[key.Value]))
+		}
+		for _, key := range []string{"role", "content"} {
+			if value(item, key) == nil {
+				faults.Add(path, "%s is missing", key)
+			}
+		}
+	}
+	return list, faults.Err()
 }

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/format"
+	"mambatrain/internal/homepath"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+	"mambatrain/trainer/recipe"
+)
+
+// talk is a chat at the terminal: each line is a message or a command.
+type talk struct {
+	*app
+	chat       *recipe.Chat
+	interrupts *cli.Interrupts
+	saved      map[string]bool // files that /save has written
+}
+
+// chatHelp is what /help prints.
+const chatHelp = `/reset       begin again; the system prompt stays
+/save FILE   write the conversation, as data.messages reads it
+/help        print this
+/quit        end, as Ctrl-D does
+Ctrl-C stops an answer. Put a blank before a message that begins with /.`
+
+// errQuit ends a chat.
+var errQuit = errors.New("quit")
+
+// chat answers the messages of the input by the model's chat template.
+func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
+	o.Stream = func(text string) { fmt.Fprint(a.Out, a.forTerminal(text)) }
+	chat, err := format.NewChat(f.system, o)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	t := &talk{app: a, chat: chat, interrupts: cli.NewInterrupts(), saved: map[string]bool{}}
+	defer t.interrupts.Stop()
+	err = a.eachLine("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.", t.line)
+	if errors.Is(err, errQuit) {
+		return nil
+	}
+	return err
+}
+
+// forTerminal returns text as standard output may have it.
+func (a *app) forTerminal(text string) string {
+	if cli.IsTerminal(a.Out) {
+		return format.Printable(text)
+	}
+	return text
+}
+
+// line obeys a command or answers a message. What goes wrong ends the chat only where nobody can read it.
+func (t *talk) line(line string) error {
+	err := t.obey(line)
+	if err == nil || errors.Is(err, errQuit) || !cli.IsTerminal(t.In) {
+		return err
+	}
+	t.Warn("%v", err)
+	return nil
+}
+
+func (t *talk) obey(line string) error {
+	text := strings.TrimSpace(line)
+	if text == "" {
+		return nil
+	}
+	if !strings.HasPrefix(line, "/") {
+		return t.answer(text)
+	}
+	command, argument, _ := strings.Cut(text, " ")
+	switch command {
+	case "/reset":
+		t.chat.Reset()
+		t.Say("The conversation begins again.")
+	case "/save":
+		return t.save(strings.TrimSpace(argument))
+	case "/help":
+		fmt.Fprintln(t.Err, chatHelp)
+	case "/quit", "/exit":
+		return errQuit
+	default:
+		return cli.Misusef("there is no command %s: /help lists them, and a blank before / makes it a message", command)
+	}
+	return nil
+}
+
+func (t *talk) answer(text string) error {
+	ctx, done := t.interrupts.During()
+	defer done()
+	answer, err := t.chat.Answer(ctx, text)
+	if len(answer.IDs) > 0 {
+		fmt.Fprintln(t.Out)
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if answer.FinishReason == mamba.FinishLength {
+		t.Say("(cut after %s; --max-new-tokens allows more)", format.Counted(len(answer.IDs), "token"))
+	}
+	t.Detail("%d of %d tokens were read, the others are in the model's state", answer.Read, answer.PromptTokens)
+	return nil
+}
+
+// save writes the conversation as one row. A file that was there before the chat is not replaced.
+func (t *talk) save(path string) error {
+	if path == "" {
+		return cli.Misusef("/save wants the name of a file")
+	}
+	path = homepath.Expand(path)
+	if _, err := os.Stat(path); err == nil && !t.saved[path] {
+		return cli.Misusef("/save %s: there is such a file; name another", path)
+	}
+	err := atomicfile.WriteOutput(path, func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		enc := json.NewEncoder(b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(map[string][]trainer.Message{"messages": t.chat.Messages()}); err != nil {
+			return err
+		}
+		return b.Flush()
+	})
+	if err != nil {
+		return fmt.Errorf("/save %s: %w", path, err)
+	}
+	t.saved[path] = true
+	t.Say("wrote %s: %s", path, format.Counted(len(t.chat.Messages()), "message"))
+	return nil
+}

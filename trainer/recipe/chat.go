@@ -1,0 +1,262 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"mambatrain/data"
+	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/fault"
+	"mambatrain/internal/ordered"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+// ChatFormat is how a model's chat template writes conversations.
+type ChatFormat struct {
+	model    *Model
+	template *tokenizer.ChatTemplate
+	space    string // white space between an answer and its end
+	end      string // what the template writes after an answer, such as <|im_end|>; "" if unknown
+}
+
+// ChatFormat returns the model's chat format, an error if it has none.
+func (m *Model) ChatFormat() (*ChatFormat, error) {
+	if err := m.NeedTokenizer("a chat"); err != nil {
+		return nil, err
+	}
+	t, err := m.Tokenizer.ChatTemplate()
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return nil, fault.NotFound("model %s has no chat template: put a chat_template.jinja next to its tokenizer.json", m.Dir)
+	}
+	f := &ChatFormat{model: m, template: t}
+	f.space, f.end = f.endOfAnswer()
+	return f, nil
+}
+
+// HasChatFormat reports whether the model has a chat template.
+func (m *Model) HasChatFormat() bool {
+	if m.Tokenizer == nil {
+		return false
+	}
+	t, err := m.Tokenizer.ChatTemplate()
+	return t != nil || err != nil
+}
+
+// ChatPrompt is a conversation that ends where an answer begins.
+type ChatPrompt struct {
+	Text string
+	IDs  []int
+}
+
+// prompt renders a conversation and tokenizes it as training does.
+func (f *ChatFormat) prompt(ctx context.Context, c tokenizer.Conversation) (ChatPrompt, error) {
+	c.AddGenerationPrompt = true
+	r, err := f.template.Render(ctx, c)
+	if err != nil {
+		return ChatPrompt{}, err
+	}
+	if err := r.CheckKeys(); err != nil {
+		return ChatPrompt{}, err
+	}
+	ids := widen(f.model.Tokenizer.AppendText(nil, r.Text))
+	if len(ids) == 0 {
+		return ChatPrompt{}, errors.New("the chat template renders nothing")
+	}
+	return ChatPrompt{r.Text, ids}, f.model.checkVocabulary(ids)
+}
+
+func widen(ids []int32) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
+		out[i] = int(id)
+	}
+	return out
+}
+
+// ReadPrompts reads conversations from the column messages of a file. A system prompt that is not empty is put before those
+// without one.
+func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c source.Config) ([]ChatPrompt, error) {
+	if err := f.checkSystem(system); err != nil {
+		return nil, err
+	}
+	first := conversation([]trainer.Message{{Role: "system", Content: system}}).Messages
+	o := data.Default()
+	o.Config, o.Messages = c, "messages"
+	var prompts []ChatPrompt
+	err := data.ReadConversations(ctx, Sources{{Path: path, Weight: 1}}, f.model.Tokenizer, o, func(c tokenizer.Conversation) error {
+		if role, _ := c.Messages[0].(*ordered.Object).Get("role"); system != "" && role != "system" {
+			c.Messages = slices.Concat(first, c.Messages)
+		}
+		p, err := f.prompt(ctx, c)
+		prompts = append(prompts, p)
+		return err
+	})
+	if err == nil && len(prompts) == 0 {
+		err = fault.NotFound("messages %s: no conversations in it", path)
+	}
+	return prompts, err
+}
+
+// checkSystem returns an error if the template does not write a system prompt.
+func (f *ChatFormat) checkSystem(system string) error {
+	if system == "" {
+		return nil
+	}
+	p, err := f.prompt(context.Background(), conversation([]trainer.Message{{Role: "system", Content: system}, {Role: "user", Content: "Hi."}}))
+	if err == nil && !strings.Contains(p.Text, strings.TrimSpace(system)) {
+		err = errors.New("the chat template leaves it out")
+	}
+	if err != nil {
+		return fmt.Errorf("the system prompt: %w", err)
+	}
+	return nil
+}
+
+// Options makes texts end where the template ends an answer.
+func (f *ChatFormat) Options(o TextOptions) TextOptions {
+	if f.end == "" || o.IgnoreEOS {
+		return o
+	}
+	if ids := f.model.Tokenizer.AppendText(nil, f.end); len(ids) == 1 {
+		o.EndOfTurn = []int{int(ids[0])}
+	} else {
+		o.StopTexts = append(slices.Clone(o.StopTexts), f.end)
+	}
+	return o
+}
+
+// endOfAnswer finds what the template writes after an answer, whether or not a message follows: a special token, else the text
+// up to the end of the line. Where that is nothing, the header of the next message ends an answer.
+func (f *ChatFormat) endOfAnswer() (space, end string) {
+	const question, answer, next = "Who asks?", "Somebody answers.", "And who else?"
+	turns := []trainer.Message{{Role: "user", Content: question}, {Role: "assistant", Content: answer}, {Role: "user", Content: next}}
+	after := f.after(turns[:2], answer)
+	header, _, found := strings.Cut(f.after(turns, answer), next)
+	if !found {
+		return "", ""
+	}
+	both := commonPrefix(after, header)
+	if end = strings.TrimLeftFunc(both, unicode.IsSpace); end == "" {
+		line, _, _ := strings.Cut(strings.TrimSpace(header), "\n")
+		if line != "" && strings.HasPrefix(header, "\n") {
+			line = "\n" + line
+		}
+		return "", line
+	}
+	space = both[:len(both)-len(end)]
+	if b, special := f.model.Tokenizer.Bytes(int(f.model.Tokenizer.AppendText(nil, end)[0])); special {
+		return space, string(b)
+	}
+	end, _, _ = strings.Cut(end, "\n")
+	return space, strings.TrimSpace(end)
+}
+
+// after renders messages and returns what comes after a text, "" where it does not occur.
+func (f *ChatFormat) after(messages []trainer.Message, text string) string {
+	r, err := f.template.Render(context.Background(), conversation(messages))
+	if err != nil {
+		return ""
+	}
+	_, after, _ := strings.Cut(r.Text, text)
+	return after
+}
+
+func commonPrefix(a, b string) string {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
+}
+
+// Chat is a conversation with a model. What has been said is kept as the model's state: an answer reads only the tokens that
+// are new. Where the template writes what has been said in another way than before, it is read again.
+type Chat struct {
+	format   *ChatFormat
+	options  TextOptions
+	system   string
+	messages []trainer.Message
+	states   []*mamba.State // after the last answer, and before it
+}
+
+// NewChat begins a conversation, with a system prompt if system is not empty.
+func (f *ChatFormat) NewChat(system string, o TextOptions) (*Chat, error) {
+	c := &Chat{format: f, options: f.Options(o), system: system}
+	c.Reset()
+	return c, f.checkSystem(system)
+}
+
+// Reset forgets what has been said, but not the system prompt.
+func (c *Chat) Reset() {
+	c.messages, c.states = nil, nil
+	if c.system != "" {
+		c.messages = []trainer.Message{{Role: "system", Content: c.system}}
+	}
+}
+
+// Messages returns what has been said, with the system prompt.
+func (c *Chat) Messages() []trainer.Message { return c.messages }
+
+// ChatAnswer is what a model says in a chat.
+type ChatAnswer struct {
+	Text
+	Read int // tokens of the prompt that were new
+}
+
+// Answer answers a message. When ctx ends, what there is of the answer is kept and returned with ctx's error; after another
+// error the message is forgotten.
+func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error) {
+	messages := append(slices.Clip(c.messages), trainer.Message{Role: "user", Content: text})
+	prompt, err := c.format.prompt(ctx, conversation(messages))
+	if err != nil {
+		return a, err
+	}
+	m, last := c.format.model, len(prompt.IDs)-1
+	state := c.continued(prompt.IDs)
+	a.Read = len(prompt.IDs) - len(state.Tokens[0])
+	if err := m.NewDecoder(0).Feed(ctx, state, [][]int{prompt.IDs[len(state.Tokens[0]):last]}); err != nil {
+		return a, err
+	}
+	before, o := state.Clone(), c.options
+	o.State = state
+	texts, err := m.Continue(ctx, [][]int{prompt.IDs[last:]}, o)
+	if len(texts) == 0 || err != nil && ctx.Err() == nil {
+		return a, err
+	}
+	a.Text = texts[0]
+	a.PromptTokens = len(prompt.IDs)
+	answer := strings.TrimSuffix(a.Text.Text, c.format.space)
+	c.messages = append(messages, trainer.Message{Role: "assistant", Content: answer})
+	c.states = []*mamba.State{state, before}
+	return a, err
+}
+
+// continued returns a copy of a state that has seen the beginning of ids, but not all of them.
+func (c *Chat) continued(ids []int) *mamba.State {
+	for _, s := range c.states {
+		if n := len(s.Tokens[0]); n < len(ids) && slices.Equal(s.Tokens[0], ids[:n]) {
+			return s.Clone()
+		}
+	}
+	return c.format.model.NewState(1)
+}
+
+// conversation returns messages as a template reads them.
+func conversation(messages []trainer.Message) (c tokenizer.Conversation) {
+	for _, m := range messages {
+		o := &ordered.Object{}
+		o.Set("role", m.Role)
+		o.Set("content", m.Content)
+		c.Messages = append(c.Messages, o)
+	}
+	return c
+}
