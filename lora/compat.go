@@ -24,6 +24,14 @@ type Verdict struct {
 	Instead string // the way out, "" where it works
 }
 
+// String returns how far the reader gets, and why not further.
+func (v Verdict) String() string {
+	if v.Why == "" {
+		return string(v.Support)
+	}
+	return fmt.Sprintf("%s: %s; %s", v.Support, v.Why, v.Instead)
+}
+
 // mergeInstead is the way out that always exists.
 const mergeInstead = "merge the adapter and load the merged model"
 

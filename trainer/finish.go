@@ -57,6 +57,7 @@ func (t *Trainer) finish() (Result, error) {
 // is not given up: it holds the last weights, and its state names no best checkpoint.
 func (t *Trainer) loadBest() error {
 	o := t.task.Storage.Output
+	t.progress.ResultStep = t.state.GlobalStep
 	if o == nil || !t.config.LoadBestModelAtEnd || t.state.BestGlobalStep == nil || t.isBest(t.state.GlobalStep) {
 		return nil
 	}
@@ -64,6 +65,7 @@ func (t *Trainer) loadBest() error {
 	err := o.Verify(*t.state.BestGlobalStep)
 	if err == nil {
 		if err = t.task.Storage.Load(dir); err == nil {
+			t.progress.ResultStep = *t.state.BestGlobalStep
 			return nil
 		}
 		err = fmt.Errorf("trainer: the best model: %s: %w", dir, err)

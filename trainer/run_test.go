@@ -396,6 +396,12 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 	if _, err := os.Stat(*res.State.BestModelCheckpoint); err != nil {
 		t.Error(err)
 	}
+	again := newOvershoot().must(t, dir, checkpoint.Resume)
+	for _, r := range []Result{res, again} {
+		if r.WeightsStep != *res.State.BestGlobalStep || r.Eval["eval_short_loss"] != float64(*res.State.BestMetric) {
+			t.Errorf("the result describes step %d with %v, want step %d with %v", r.WeightsStep, r.Eval, *res.State.BestGlobalStep, *res.State.BestMetric)
+		}
+	}
 }
 
 // newOvershoot is a run whose best evaluation is well before its last.
@@ -450,6 +456,9 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 		}
 		if c := res.State.BestModelCheckpoint; c != nil {
 			t.Errorf("%s: the state names %s", what, *c)
+		}
+		if row := res.State.Evaluation(); res.WeightsStep != res.Steps || row["step"] != float64(res.Steps) {
+			t.Errorf("%s: the result describes step %d, with an evaluation of %v, want %d", what, res.WeightsStep, row["step"], res.Steps)
 		}
 	}
 }

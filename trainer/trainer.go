@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -111,7 +110,8 @@ type Result struct {
 	State           *checkpoint.State
 	Steps           int
 	TrainLoss       float64            // nats per counted token, over the whole run
-	Eval            map[string]float64 // the last evaluation's metrics, as far as they are finite; empty without one
+	WeightsStep     int                // step of the weights in the result: the last, or the best evaluation's
+	Eval            map[string]float64 // metrics of those weights, if finite; empty without an evaluation
 	Tokens          int                // counted labels
 	TokensPerSecond float64            // counted labels over the time of training steps
 	StopReason      string             // why it ended before its last step, if so
@@ -362,25 +362,13 @@ func (t *Trainer) memory() Memory {
 func (t *Trainer) result() Result {
 	p := t.progress
 	r := Result{
-		State: t.state, Steps: t.state.GlobalStep, TrainLoss: mean(p.RunLoss, p.RunTokens), Tokens: p.NumTokens,
+		State: t.state, Steps: t.state.GlobalStep, WeightsStep: t.state.ResultStep(), TrainLoss: mean(p.RunLoss, p.RunTokens), Tokens: p.NumTokens,
 		TokensPerSecond: perSecond(p.RunTokens, p.RunSeconds), StopReason: t.stopReason, Eval: map[string]float64{},
 	}
-	for k, v := range t.lastEvaluation() {
+	for k, v := range t.state.Evaluation() {
 		if isEvalKey(k) && finite(v) {
 			r.Eval[k] = v
 		}
 	}
 	return r
-}
-
-// lastEvaluation is the newest row of the history with an evaluation's metrics, or nil.
-func (t *Trainer) lastEvaluation() checkpoint.Row {
-	for _, row := range slices.Backward(t.state.LogHistory) {
-		for k := range row {
-			if isEvalKey(k) {
-				return row
-			}
-		}
-	}
-	return nil
 }

@@ -176,11 +176,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), format.Bytes(r.Memory))
 	for _, v := range d.Compatibility(tie) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
-		text.WriteString(readerColumn(v.Reader) + string(v.Support))
-		if v.Why != "" {
-			fmt.Fprintf(&text, ": %s; %s", v.Why, v.Instead)
-		}
-		text.WriteByte('\n')
+		text.WriteString(readerColumn(v.Reader) + v.String() + "\n")
 	}
 	return a.Result(r, text.String())
 }

@@ -179,17 +179,24 @@ type trainResult struct {
 	OutputDir       string      `json:"output_dir"`
 	Steps           int         `json:"steps"`
 	TrainLoss       cli.Finite  `json:"train_loss"`
-	EvalLoss        *cli.Finite `json:"eval_loss"` // of the first set
+	EvalLoss        *cli.Finite `json:"eval_loss"` // of the first set, for the weights in the output directory
 	Tokens          int         `json:"tokens"`
 	TokensPerSecond float64     `json:"tokens_per_second"`
 	PeakRSS         int64       `json:"peak_rss_bytes"`
+	WeightsStep     int         `json:"weights_step"`
+	BestStep        int         `json:"best_global_step,omitempty"` // as in trainer_state.json
+	BestMetric      *cli.Finite `json:"best_metric,omitempty"`
 }
 
 func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 	c := run.Config
 	out := trainResult{
 		OutputDir: c.OutputDir, Steps: r.Steps, TrainLoss: cli.Finite(r.TrainLoss), Tokens: r.Tokens,
-		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(),
+		TokensPerSecond: r.TokensPerSecond, PeakRSS: peakRSS(), WeightsStep: r.WeightsStep,
+	}
+	if best := r.State.BestMetric; best != nil {
+		metric := cli.Finite(*best)
+		out.BestStep, out.BestMetric = *r.State.BestGlobalStep, &metric
 	}
 	if sets := c.Data.EvalNames(); len(sets) > 0 {
 		if loss, ok := r.Eval[trainer.EvalSet{Name: sets[0]}.Key("loss")]; ok {
@@ -207,8 +214,34 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 		}
 		a.Say("wrote %s: %s", c.OutputDir, resultFiles(run))
 	}
+	if out.WeightsStep != out.Steps && out.BestMetric != nil {
+		a.Say("the weights in it are those of step %d, the best evaluation: %s %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
+	}
+	a.reportReaders(run)
 	a.Suggest(nextCommand(run))
 	return a.Result(out, "")
+}
+
+// reportReaders says who cannot load the adapter as it is.
+func (a *app) reportReaders(run *recipe.Run) {
+	if run.Adapter == nil {
+		return
+	}
+	readers, err := recipe.Readers(run.Config.OutputDir, run.Model.Config)
+	if err != nil {
+		a.Warn("%v", err)
+		return
+	}
+	var refused []string
+	for _, v := range readers {
+		if v.Support != lora.Works {
+			name, _, _ := strings.Cut(v.Reader, " (")
+			refused = append(refused, name)
+		}
+	}
+	if len(refused) > 0 {
+		a.Say("not every program can use the adapter before it is merged: not %s (mamba-train info --adapter %s)", strings.Join(refused, ", not "), run.Config.OutputDir)
+	}
 }
 
 // resultFiles names the most important files of the result.

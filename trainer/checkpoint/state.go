@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -71,8 +72,38 @@ type Progress struct {
 	Ranks            int               `json:"ranks"`
 	Weights          string            `json:"weights"` // fingerprint of the trainable parameters
 	Settings         map[string]string `json:"settings"`
-	Kernels          string            `json:"kernels"`         // that computed the last steps
-	Files            []string          `json:"files,omitempty"` // the result's files in the output directory
+	Kernels          string            `json:"kernels"`               // that computed the last steps
+	Files            []string          `json:"files,omitempty"`       // the result's files in the output directory
+	ResultStep       int               `json:"result_step,omitempty"` // whose weights the result has
+}
+
+// ResultStep returns the step whose weights the result has: the best evaluation's, if they were asked for, else the last.
+func (s *State) ResultStep() int { return cmp.Or(s.Progress().ResultStep, s.GlobalStep) }
+
+// Evaluation returns the row of the evaluation of the result's weights, else of the last one, or nil.
+func (s *State) Evaluation() Row {
+	var last Row
+	for _, row := range slices.Backward(s.LogHistory) {
+		if !row.isEvaluation() {
+			continue
+		}
+		if row["step"] == float64(s.ResultStep()) {
+			return row
+		}
+		if last == nil {
+			last = row
+		}
+	}
+	return last
+}
+
+func (r Row) isEvaluation() bool {
+	for k := range r {
+		if strings.HasPrefix(k, EvalPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // Progress returns what only this trainer knows.

@@ -13,6 +13,7 @@ import (
 	"mambatrain/internal/fault"
 	"mambatrain/internal/spelling"
 	"mambatrain/lora"
+	"mambatrain/mamba"
 	"mambatrain/nn"
 )
 
@@ -43,6 +44,16 @@ func targetError(err error, names []string, slots []nn.Slot) error {
 // kernels' layout only.
 func leavesBaseAlone(c lora.Config) bool {
 	return c.InitLoraWeights != lora.InitPissa && !c.UseDora && len(c.ModulesToSave) == 0 && len(c.TargetParameters) == 0
+}
+
+// Readers returns which programs can load the adapter in dir, whose base has the given sizes.
+func Readers(dir string, base mamba.Config) ([]lora.Verdict, error) {
+	d, err := lora.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Compatibility(TieOf(base)), nil
 }
 
 // findBase finds the directory of an adapter's base.

@@ -12,58 +12,126 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// writeModelCard writes README.md: what was trained on what, with which settings, and how it went.
+// writeModelCard writes README.md: what was trained on what, with which settings, how it went, and who can load it. Names
+// come from the user's files and data, and appear as they are and not as Markdown or HTML.
 func (r *Run) writeModelCard(dir, title string, st *checkpoint.State) error {
-	var b strings.Builder
-	c := r.Config
+	settings, err := r.Config.YAML()
+	if err != nil {
+		return err
+	}
+	readers, err := r.describeReaders(dir)
+	if err != nil {
+		return err
+	}
 	library := "transformers"
 	if r.Adapter != nil {
 		library = "peft"
 	}
-	fmt.Fprintf(&b, "---\nbase_model: %q\nlibrary_name: %s\npipeline_tag: text-generation\ntags: [mamba, mamba-train]\n---\n\n# %s\n\n", c.Model, library, title)
-	switch {
-	case r.Adapter != nil:
-		fmt.Fprintf(&b, "A LoRA adapter (r %d on %v) for `%s`", r.Adapter.Config.R, r.Adapter.Config.TargetModules, c.Model)
-	case r.FromScratch:
-		fmt.Fprintf(&b, "A Mamba model trained from scratch with the sizes of `%s`", c.Model)
-	default:
-		fmt.Fprintf(&b, "`%s`, fine-tuned", c.Model)
-	}
-	s := r.Data.Stats()
-	fmt.Fprintf(&b, ", trained with mamba-train on %s (%s).\n\n", r.describeSources(), format.Counted(s.Tokens, "token"))
-	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n| training loss | %.4f |\n", st.GlobalStep, lastWith("train_loss", st.LogHistory)["train_loss"])
-	eval := lastWith("eval_", st.LogHistory)
-	for _, k := range slices.Sorted(maps.Keys(eval)) {
-		if strings.HasPrefix(k, "eval_") {
-			fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(k, "_", " "), format.Significant(eval[k], 5))
-		}
-	}
-	b.WriteString("\n![loss](loss.svg)\n\nSettings (config.yaml):\n\n```yaml\n")
-	text, err := c.YAML()
-	if err != nil {
-		return err
-	}
-	b.Write(text)
-	b.WriteString("```\n")
+	var b strings.Builder
+	fmt.Fprintf(&b, "---\nbase_model: %q\nlibrary_name: %s\npipeline_tag: text-generation\ntags: [mamba, mamba-train]\n---\n\n", r.Config.Model, library)
+	fmt.Fprintf(&b, "# %s\n\n%s, trained with mamba-train on %s (%s).\n\n", plain(title), r.describeModel(), r.describeSources(), format.Counted(r.Data.Stats().Tokens, "token"))
+	b.WriteString(describeCourse(st) + "\n![loss](loss.svg)\n" + readers)
+	fmt.Fprintf(&b, "\nSettings (config.yaml):\n\n%s", fenced("yaml", string(settings)))
 	return atomicfile.WriteFile(filepath.Join(dir, "README.md"), []byte(b.String()))
 }
 
-// lastWith returns the last row of a history that has a value whose name begins with prefix.
-func lastWith(prefix string, history []checkpoint.Row) checkpoint.Row {
-	for _, row := range slices.Backward(history) {
-		for k := range row {
-			if strings.HasPrefix(k, prefix) {
-				return row
-			}
-		}
+func (r *Run) describeModel() string {
+	model := code(r.Config.Model)
+	switch {
+	case r.Adapter != nil:
+		return fmt.Sprintf("A LoRA adapter (r %d on %s) for %s", r.Adapter.Config.R, plain(r.Adapter.Config.TargetModules.String()), model)
+	case r.FromScratch:
+		return "A Mamba model trained from scratch with the sizes of " + model
 	}
-	return nil
+	return model + ", fine-tuned"
 }
 
 func (r *Run) describeSources() string {
 	paths := make([]string, len(r.Config.Data.Train))
 	for i, in := range r.Config.Data.Train {
-		paths[i] = "`" + in.Path + "`"
+		paths[i] = code(in.Path)
 	}
 	return strings.Join(paths, ", ")
+}
+
+// describeCourse is a table of what the run came to; the evaluation is that of the weights next to the card.
+func describeCourse(st *checkpoint.State) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n", st.GlobalStep)
+	if step := st.ResultStep(); step != st.GlobalStep {
+		fmt.Fprintf(&b, "| weights | of step %d, the best evaluation |\n", step)
+	}
+	fmt.Fprintf(&b, "| training loss | %.4f |\n", lastWith("train_loss", st.LogHistory)["train_loss"])
+	eval := st.Evaluation()
+	for _, k := range slices.Sorted(maps.Keys(eval)) {
+		if strings.HasPrefix(k, checkpoint.EvalPrefix) {
+			fmt.Fprintf(&b, "| %s | %s |\n", plain(strings.ReplaceAll(k, "_", " ")), format.Significant(eval[k], 5))
+		}
+	}
+	return b.String()
+}
+
+// describeReaders is a table of who can load the adapter in dir; "" where the result is a model, which all of them can.
+func (r *Run) describeReaders(dir string) (string, error) {
+	if r.Adapter == nil {
+		return "", nil
+	}
+	readers, err := Readers(dir, r.Model.Config)
+	if err != nil {
+		return "", err
+	}
+	text := "\n| who can load the adapter | |\n|---|---|\n"
+	for _, v := range readers {
+		text += fmt.Sprintf("| %s | %s |\n", plain(v.Reader), plain(v.String()))
+	}
+	return text, nil
+}
+
+// lastWith returns the last row of a history that has a value of a name.
+func lastWith(name string, history []checkpoint.Row) checkpoint.Row {
+	for _, row := range slices.Backward(history) {
+		if _, ok := row[name]; ok {
+			return row
+		}
+	}
+	return nil
+}
+
+var markdown = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "|", "\\|", "`", "\\`", "[", "\\[", "]", "\\]", "*", "\\*", `\`, `\\`)
+
+// plain is text that Markdown shows as it is, on one line.
+func plain(text string) string { return markdown.Replace(oneLine(text)) }
+
+func oneLine(text string) string {
+	return format.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(text))
+}
+
+// code is text in the type of a program.
+func code(text string) string {
+	text = oneLine(text)
+	if !strings.Contains(text, "`") {
+		return "`" + text + "`"
+	}
+	fence := strings.Repeat("`", longestRun(text, '`')+1)
+	return fence + " " + text + " " + fence
+}
+
+// fenced is a block of text in a language.
+func fenced(language, text string) string {
+	fence := strings.Repeat("`", max(3, longestRun(text, '`')+1))
+	return fence + language + "\n" + text + fence + "\n"
+}
+
+// longestRun counts the longest row of a character in text.
+func longestRun(text string, c rune) (longest int) {
+	n := 0
+	for _, r := range text {
+		if r != c {
+			n = 0
+			continue
+		}
+		n++
+		longest = max(longest, n)
+	}
+	return longest
 }
