@@ -11,6 +11,7 @@ func init() {
 	register(&family{
 		modelType: "falcon_mamba",
 		defaults:  falconDefaults,
+		presets:   []preset{{"falcon-7b", []string{"falcon-mamba-7b", "falcon3-mamba-7b"}, falcon7B}},
 		fields: func(c *Config) []field {
 			return append(mamba1Fields(c), field{"mixer_rms_eps", &c.MixerRMSEps})
 		},
@@ -30,6 +31,14 @@ func falconDefaults() Config {
 	c := mamba1Defaults()
 	c.ModelType, c.Architectures, c.MixerRMSEps = "falcon_mamba", []string{"FalconMambaForCausalLM"}, 1e-6
 	return c
+}
+
+// falcon7B are the sizes of tiiuae/falcon-mamba-7b. In its file, too, expand is not what intermediate_size is made with.
+func falcon7B(c *Config) {
+	c.VocabSize, c.HiddenSize, c.NumHiddenLayers = 65024, 4096, 64
+	c.Expand, c.IntermediateSize = 16, 8192
+	c.TieWordEmbeddings = false
+	c.EOSTokenID, c.PadTokenID = TokenIDs{11}, 11
 }
 
 func falconFaults(c Config) fault.List {

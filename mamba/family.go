@@ -15,6 +15,7 @@ type family struct {
 	modelType string
 	layer     string                // ssm_cfg.layer of original checkpoints; "" if there are none
 	defaults  func() Config         // transformers' defaults; sizes that are 0 are derived
+	presets   []preset              // published models, from small to large
 	fields    func(*Config) []field // keys of config.json that not every family has
 	aliases   map[string]string     // old names of keys
 	derive    func(*Config)         // sets sizes that follow from others

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
 
 	"gorgonia.org/tensor"
 
@@ -139,21 +138,4 @@ func (in *initializer) timeSteps(bias *ag.Param) {
 		dt := max(math.Exp(low+in.r.Float64()*(high-low)), in.c.TimeStepFloor)
 		b[i] = float32(dt + math.Log(-math.Expm1(-dt))) // the inverse of softplus
 	}
-}
-
-// presets are the published sizes by name: hidden size and layers.
-var presets = map[string][2]int{
-	"130m": {768, 24}, "370m": {1024, 48}, "790m": {1536, 48}, "1.4b": {2048, 48}, "2.8b": {2560, 64},
-}
-
-// Preset returns the configuration of a published model by its size: 130m, 370m, 790m, 1.4b or 2.8b.
-func Preset(name string) (Config, error) {
-	p, ok := presets[strings.ToLower(name)]
-	if !ok {
-		return Config{}, fmt.Errorf("mamba: preset %q: want 130m, 370m, 790m, 1.4b or 2.8b", name)
-	}
-	c := Default()
-	c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = p[0], p[1], 0, 0
-	c.derive()
-	return c, nil
 }

@@ -15,12 +15,16 @@ func init() {
 		modelType: "mamba",
 		layer:     "Mamba1",
 		defaults:  mamba1Defaults,
-		fields:    mamba1Fields,
-		derive:    deriveInner,
-		faults:    mamba1Faults,
-		mixer:     func(b *builder, path string) ownMixer { return b.mamba1(path) },
-		original:  mamba1Original,
-		gguf:      mamba1GGUF,
+		presets: []preset{
+			{name: "130m", sizes: mamba1Size(768, 24)}, {name: "370m", sizes: mamba1Size(1024, 48)}, {name: "790m", sizes: mamba1Size(1536, 48)},
+			{name: "1.4b", sizes: mamba1Size(2048, 48)}, {name: "2.8b", sizes: mamba1Size(2560, 64)},
+		},
+		fields:   mamba1Fields,
+		derive:   deriveInner,
+		faults:   mamba1Faults,
+		mixer:    func(b *builder, path string) ownMixer { return b.mamba1(path) },
+		original: mamba1Original,
+		gguf:     mamba1GGUF,
 	})
 }
 
@@ -34,6 +38,10 @@ func mamba1Defaults() Config {
 		TimeStepFloor: 1e-4, EOSTokenID: TokenIDs{0},
 		UseCache: true, UseAssociativeScan: true, DType: "float32",
 	}
+}
+
+func mamba1Size(hidden, layers int) func(*Config) {
+	return func(c *Config) { c.HiddenSize, c.NumHiddenLayers = hidden, layers }
 }
 
 func mamba1Fields(c *Config) []field {

@@ -19,11 +19,17 @@ func init() {
 		modelType: "mamba2",
 		layer:     "Mamba2",
 		defaults:  mamba2Defaults,
-		fields:    mamba2Fields,
-		derive:    func(c *Config) { c.IntermediateSize = int(c.Expand * float64(c.HiddenSize)) },
-		faults:    mamba2Faults,
-		mixer:     func(b *builder, path string) ownMixer { return b.mamba2(path) },
-		original:  mamba2Original,
+		presets: []preset{
+			{name: "mamba2-130m", sizes: mamba2Size(768, 24)}, {name: "mamba2-370m", sizes: mamba2Size(1024, 48)},
+			{name: "mamba2-780m", sizes: mamba2Size(1536, 48)}, {name: "mamba2-1.3b", sizes: mamba2Size(2048, 48)},
+			{name: "mamba2-2.7b", sizes: mamba2Size(2560, 64)},
+			{name: "codestral-7b", sizes: func(*Config) {}}, // the defaults are its sizes
+		},
+		fields:   mamba2Fields,
+		derive:   func(c *Config) { c.IntermediateSize = int(c.Expand * float64(c.HiddenSize)) },
+		faults:   mamba2Faults,
+		mixer:    func(b *builder, path string) ownMixer { return b.mamba2(path) },
+		original: mamba2Original,
 	})
 }
 
@@ -36,6 +42,16 @@ func mamba2Defaults() Config {
 		InitializerRange: 0.1, TimeStepMin: 0.001, TimeStepMax: 0.1, TimeStepFloor: 1e-4,
 		BOSTokenID: 0, EOSTokenID: TokenIDs{2}, PadTokenID: 1,
 		UseCache: true, DType: "float32",
+	}
+}
+
+// mamba2Size returns the sizes of a model of state-spaces.
+func mamba2Size(hidden, layers int) func(*Config) {
+	return func(c *Config) {
+		c.VocabSize, c.HiddenSize, c.NumHiddenLayers = 50288, hidden, layers
+		c.NumHeads, c.NGroups = 2*hidden/c.HeadDim, 1
+		c.TieWordEmbeddings = true
+		c.BOSTokenID, c.EOSTokenID, c.PadTokenID = 0, TokenIDs{0}, 0
 	}
 }
 

@@ -67,7 +67,7 @@ The first step is not counted, unless --steps is 1; the others give the median.`
 		RunE: func(*cobra.Command, []string) error { return a.bench(f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.preset, "preset", "130m", "130m, 370m, 790m, 1.4b or 2.8b")
+	fl.StringVar(&f.preset, "preset", "130m", "published model: "+strings.Join(mamba.Presets(), ", "))
 	fl.StringVar(&f.mode, "mode", "lora", strings.Join(benchModes, ", "))
 	fl.IntVar(&f.tokens, "tokens", 512, "tokens of a step in all documents together; with decode, tokens to produce")
 	fl.IntVar(&f.documents, "documents", 1, "documents that the tokens belong to")
@@ -468,7 +468,7 @@ func (b *benchmark) result() benchResult {
 }
 
 func (r benchResult) text() string {
-	text := fmt.Sprintf("%s, mamba-%s, %s, %s in %s, %s kernels, ", r.Mode, r.Preset, r.Precision, format.Counted(r.Tokens, "token"), format.Counted(r.Documents, "document"), r.Kernels)
+	text := fmt.Sprintf("%s, %s, %s, %s in %s, %s kernels, ", r.Mode, r.Preset, r.Precision, format.Counted(r.Tokens, "token"), format.Counted(r.Documents, "document"), r.Kernels)
 	if r.Ranks > 1 {
 		text += fmt.Sprintf("%s with %s each\n", format.Counted(r.Ranks, "rank"), format.Counted(r.Threads, "thread"))
 	} else {

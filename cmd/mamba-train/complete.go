@@ -5,6 +5,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/mamba"
 )
 
 // completions registers the values of all flags that take a word from a list.
@@ -16,7 +17,7 @@ func completions(root *cobra.Command) {
 	words := map[string][]string{
 		"precision": {"float32", "bf16"},
 		"dtype":     {"float32", "bfloat16", "float16"},
-		"preset":    {"130m", "370m", "790m", "1.4b", "2.8b"},
+		"preset":    mamba.Presets(),
 		"mode":      benchModes,
 		"init":      {"mamba_ssm", "hf"},
 		"type":      {"F32", "F16", "BF16", "Q8_0"},

@@ -33,7 +33,7 @@ func (a *app) initCommand() *cobra.Command {
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.initModel(f) },
 	}
-	cmd.Flags().StringVar(&f.preset, "preset", "", "published size: 130m, 370m, 790m, 1.4b or 2.8b")
+	cmd.Flags().StringVar(&f.preset, "preset", "", "published model: "+strings.Join(mamba.Presets(), ", "))
 	cmd.Flags().StringVar(&f.config, "config", "", "config.json, or a directory that holds one")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "model directory to make")
 	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer to copy: directory, tokenizer.json or Hugging Face id")
@@ -126,8 +126,7 @@ func directoryOf(path string) string {
 
 func (f initFlags) modelConfig() (mamba.Config, error) {
 	if f.preset != "" {
-		c, err := mamba.Preset(strings.TrimPrefix(f.preset, "mamba-"))
-		return c, err
+		return mamba.Preset(f.preset)
 	}
 	return mamba.LoadConfig(f.config)
 }

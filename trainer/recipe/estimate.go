@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
+	"strings"
 
 	"mambatrain/data/hub"
 	"mambatrain/internal/fault"
@@ -196,9 +196,6 @@ func (c *Config) largest() int {
 	return int(saturated(int64(c.longest()), int64(c.Train.PerDeviceTrainBatchSize)))
 }
 
-// presetName finds a published size in the name of a model.
-var presetName = regexp.MustCompile(`(?i)\b(130m|370m|790m|1\.4b|2\.8b)\b`)
-
 // Sizes returns the sizes of the model that a configuration names: from its directory or the local cache, else by its
 // name, so that a run can be planned before its model is there.
 func Sizes(model string) (mamba.Config, error) {
@@ -208,11 +205,11 @@ func Sizes(model string) (mamba.Config, error) {
 	if dir, ok := cachedModel(model); ok {
 		return mamba.LoadConfig(dir)
 	}
-	if size := presetName.FindString(model); size != "" {
-		return mamba.Preset(size)
+	if c, ok := mamba.PresetOf(model); ok {
+		return c, nil
 	}
 	if _, err := os.Stat(model); errors.Is(err, os.ErrNotExist) {
-		return mamba.Config{}, fault.NotFound("model %s: no such directory, not in the local cache, and its name tells no size (130m … 2.8b)", model)
+		return mamba.Config{}, fault.NotFound("model %s: no such directory, not in the local cache, and its name tells no size (%s)", model, strings.Join(mamba.Presets(), ", "))
 	}
 	return mamba.Config{}, fault.NotFound("model %s: no %s in it", filepath.Clean(model), mamba.ConfigFile)
 }
