@@ -51,7 +51,9 @@ var allowed = map[string][]string{
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
 		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/spelling",
 	},
+	"configs": nil,
 	"cmd/mamba-train": {
+		"configs",
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
 		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
@@ -60,7 +62,7 @@ var allowed = map[string][]string{
 		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/format", "internal/homepath", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/config": {
-		"trainer", "trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
+		"configs", "trainer", "trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",
 	},
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/configs"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
@@ -36,9 +37,10 @@ func (a *app) trainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Train or fine-tune a model",
-		Long: `Train or fine-tune a model as a YAML file says. configs/reference.yaml lists all keys with their defaults.
-Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3.`,
+		Long: `Train or fine-tune a model as a YAML file says. train --print-config prints one to start from, and
+with --verbose all keys with their defaults. Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --set train.learning_rate=1e-3.`,
 		Example: `  mamba-train train -c configs/quickstart.yaml
+  mamba-train train --print-config > run.yaml
   mamba-train train -c configs/quickstart.yaml --set train.num_train_epochs=1 --set output_dir=runs/short
   mamba-train train -c configs/quickstart.yaml --resume
   mamba-train train -c configs/quickstart.yaml --resume=runs/quickstart/checkpoint-500
@@ -52,15 +54,22 @@ Precedence: defaults < file < environment (MAMBA_TRAIN_TRAIN_LEARNING_RATE) < --
 	fl.StringArrayVar(&f.resume, "resume", nil, "continue from the newest checkpoint; =DIR/checkpoint-100 from that one; =force although settings have changed")
 	fl.Lookup("resume").NoOptDefVal = resumeNewest
 	fl.BoolVar(&f.overwrite, "overwrite", false, "replace the run that output_dir holds")
-	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration and do nothing else")
+	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration, or without -c one to start from; with --verbose every key")
 	fl.BoolVar(&f.dry, "dry-run", false, "do everything but the steps: header, memory and time estimate")
 	a.precisionFlag(cmd)
-	cli.RequireFlags(cmd, "config")
 	cmd.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return cmd
 }
 
 func (a *app) train(cmd *cobra.Command, f trainFlags) error {
+	if f.config == "" {
+		if !f.printConfig {
+			return cli.Misusef("--config must be given\nmamba-train train --print-config prints one to start from")
+		}
+		if len(f.sets) == 0 {
+			return a.printStarter()
+		}
+	}
 	c, err := config.Load(config.Source{File: f.config, Sets: f.sets, Flags: commonFlags(cmd)})
 	if err != nil {
 		return err
@@ -84,6 +93,16 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	ctx, stop := trainingContext(comm)
 	defer stop()
 	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, how, f.dry))
+}
+
+// printStarter prints a configuration to start from, or every key.
+func (a *app) printStarter() error {
+	text := configs.Starter
+	if a.Verbose {
+		text = configs.Reference
+	}
+	_, err := a.Out.Write(text)
+	return err
 }
 
 // resumption is what --resume and --overwrite say about an earlier run in the output directory.

@@ -243,7 +243,7 @@ func (s schema) unknown(section, key string) string {
 	case near != "":
 		return "unknown key; did you mean " + full[near] + "?"
 	}
-	return "unknown key; configs/reference.yaml lists all" + s.nearestAnywhere(key)
+	return "unknown key; configs/reference.yaml lists all (mamba-train train --print-config --verbose prints it)" + s.nearestAnywhere(key)
 }
 
 // nearestAnywhere looks for a near miss in all sections.

@@ -3,9 +3,12 @@ package config
 import (
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
+	"mambatrain/configs"
 	"mambatrain/internal/format"
 	"mambatrain/trainer/recipe"
 )
@@ -36,6 +39,34 @@ func TestShippedConfigurations(t *testing.T) {
 		if need := e.Memory.Total(); c.MemoryLimit > 0 && need > int64(c.MemoryLimit) {
 			t.Errorf("%s: needs %v, memory_limit is %v", path, format.Bytes(need), c.MemoryLimit)
 		}
+	}
+}
+
+// The keys that the starter leaves in comments are keys, too.
+func TestStarter(t *testing.T) {
+	commented := regexp.MustCompile(`^( *)# ([a-z_]+: )`)
+	lines := strings.Split(string(configs.Starter), "\n")
+	found := 0
+	for i := range lines {
+		if !commented.MatchString(lines[i]) {
+			continue
+		}
+		found++
+		with := slices.Clone(lines)
+		with[i] = commented.ReplaceAllString(with[i], "$1$2")
+		if strings.Contains(with[i], "prompt:") { // along with the completion in the line before
+			with[i-1] = commented.ReplaceAllString(with[i-1], "$1$2")
+		}
+		sets := []string{}
+		if strings.Contains(with[i], "load_best") {
+			sets = []string{"data.eval_fraction=0.1"}
+		}
+		if _, err := Load(Source{File: tempFile(t, "starter.yaml", strings.Join(with, "\n")), Sets: sets}); err != nil {
+			t.Error(err)
+		}
+	}
+	if found < 8 {
+		t.Errorf("found %d keys in comments", found)
 	}
 }
 
