@@ -31,6 +31,7 @@ var offered = map[string]string{
 	"autograd.Saver":             "operations of other modules",
 	"autograd.Scratcher":         "operations of other modules",
 	"autograd.Stateful":          "operations of other modules",
+	"autograd.Worker":            "operations of other modules",
 	"lora.BiasAll":               "a value of Config.Bias",
 	"lora.BiasLoraOnly":          "a value of Config.Bias",
 	"lora.BiasNone":              "a value of Config.Bias",

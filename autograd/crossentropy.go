@@ -47,6 +47,11 @@ func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
 	return nil, o.low.check(in[lossW], in[lossA], in[lossB])
 }
 
+// Work: only rows with something to predict meet the head.
+func (crossEntropy[T]) Work(in [][]int, need []bool) Work {
+	return projectionWork(in[lossLabels][0], in[lossW], in[lossA], in[lossB], [4]bool{need[lossX], need[lossW], need[lossA], need[lossB]})
+}
+
 func (o crossEntropy[T]) Forward(c *Call[T]) {
 	if !c.Training {
 		o.chunks(c)

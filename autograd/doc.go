@@ -23,7 +23,7 @@
 // with central differences. [Apply] records it. Forward fills all of its output, whose memory holds anything before;
 // Backward adds to the gradients it is handed and skips those that are absent because nothing trainable lies below that
 // input. What an operation wants beyond that it says by a further method: [Saver], [Stateful], [Scratcher],
-// [Overwriter], [Recurrent]. A loop over rows uses all threads through kernel.For. The example of a new operation is a
+// [Overwriter], [Recurrent], [Worker]. A loop over rows uses all threads through kernel.For. The example of a new operation is a
 // whole one with its check.
 //
 // A layer is a struct of [Param] objects with a method that records it: g.Param turns a Param into a [Var]. Package nn

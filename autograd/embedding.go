@@ -47,6 +47,18 @@ func (embedding[T]) ScratchSize(in [][]int) int {
 	return 2 * in[embeddingIDs][0] * in[embeddingA][0]
 }
 
+// Work: the table is only read; a branch multiplies rows of Aᵀ by B.
+func (embedding[T]) Work(in [][]int, need []bool) (w Work) {
+	if in[embeddingA] == nil {
+		return w
+	}
+	product := 2 * float64(in[embeddingIDs][0]) * float64(in[embeddingA][0]) * float64(in[embeddingTable][1])
+	w.Forward = product
+	w.addIf(need[embeddingA], product)
+	w.addIf(need[embeddingB], product)
+	return w
+}
+
 func (embedding[T]) Saves([]bool) []bool {
 	return []bool{embeddingIDs: true, embeddingA: true, embeddingB: true}
 }

@@ -41,6 +41,13 @@ func (e *executor[T]) scratchSize(in [][]int) int {
 	return 0
 }
 
+func (e *executor[T]) work(in [][]int, need []bool) Work {
+	if w, ok := e.op.(Worker); ok {
+		return w.Work(in, need)
+	}
+	return Work{}
+}
+
 func (e *executor[T]) saves(need []bool) []bool {
 	if s, ok := e.op.(Saver); ok {
 		return s.Saves(need)

@@ -117,7 +117,10 @@ func (g *Graph) Param(p *Param) Var {
 func (g *Graph) Tokens() Var { return g.intInput("tokens") }
 
 // Labels is, for each row, the label that the row has to predict; the shift by one has been made.
-func (g *Graph) labels() Var { return g.intInput("labels") }
+func (g *Graph) labels() Var { return g.intInput(labelsInput) }
+
+// labelsInput is the name of the labels among the inputs.
+const labelsInput = "labels"
 
 // First is, for each row, the first row of its document; negative if the document began in the batch before.
 func (g *Graph) first() Var { return g.intInput("first") }

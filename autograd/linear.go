@@ -57,6 +57,10 @@ func (linear[T]) ScratchSize(in [][]int) int {
 	return in[linearX][0] * (in[linearX][1] + in[linearA][0])
 }
 
+func (linear[T]) Work(in [][]int, need []bool) Work {
+	return projectionWork(in[linearX][0], in[linearW], in[linearA], in[linearB], [4]bool{need[linearX], need[linearW], need[linearA], need[linearB]})
+}
+
 func (linear[T]) Saves(need []bool) []bool {
 	dx, dw, da, db := need[linearX], need[linearW], need[linearA], need[linearB]
 	return []bool{linearX: dw || da, linearW: dx, linearA: dx || da || db, linearB: dx || da || db}

@@ -30,6 +30,7 @@ type runner interface {
 	stateSize(in [][]int) int
 	carrySize(in [][]int) int
 	scratchSize(in [][]int) int
+	work(in [][]int, need []bool) Work
 	saves(need []bool) []bool
 	overwrites(i int) bool
 	forward(r *record, in []G.Value) error

@@ -87,6 +87,23 @@ func (o ssd[T]) StateSize(in [][]int) int {
 // CarrySize: the state after the last row.
 func (o ssd[T]) CarrySize(in [][]int) int { return o.channels(in) * o.state }
 
+// Work counts the products of chunks as long as they can be, each pair of rows i ≥ j once.
+func (o ssd[T]) Work(in [][]int, need []bool) Work {
+	rows, chunk := in[ssdXBC][0], o.chunk
+	if chunk == 0 {
+		chunk = kernel.SSDChunk
+	}
+	pairs := float64(rows) * float64(min(rows, chunk)+1) / 2
+	dp, gn := float64(o.channels(in)), float64(o.groups*o.state)
+	states := 2 * float64(rows) * dp * float64(o.state) // of a product with a state
+	gram, channels := 2*pairs*gn, 2*pairs*dp
+	w := Work{Forward: gram + channels + 2*states} // y within and across chunks, the state
+	if slices.Contains(need, true) {
+		w.Backward = 3*gram + 2*channels + 4*states // C·B again, dB, dC; dy·u, du; the part of each across chunks, Λ
+	}
+	return w
+}
+
 // split views x, B and C in a.
 func (o ssd[T]) split(a Array[T]) (x, b, c kernel.Mat[T]) {
 	if a.Absent() {

@@ -78,7 +78,7 @@ func load(t *testing.T, dir string) *mamba.Model {
 func TestGoldenMergeOfFiles(t *testing.T) {
 	for name, base := range goldenCases {
 		dir := filepath.Join("testdata", "golden", name)
-		merged, plan := mergeDirs(t, filepath.Join("testdata", "models", base), lora.Term{Directory: openDir(t, filepath.Join(dir, "adapter")), Weight: 1})
+		merged, plan := mergeDirs(t, modelDir(base), lora.Term{Directory: openDir(t, filepath.Join(dir, "adapter")), Weight: 1})
 		want := openTensors(t, filepath.Join(dir, "merged.safetensors"))
 		got := openTensors(t, merged)
 		for _, n := range want.Names() {
@@ -87,7 +87,11 @@ func TestGoldenMergeOfFiles(t *testing.T) {
 		if !slices.Equal(slices.Sorted(slices.Values(plan.Changed)), want.Names()) {
 			t.Errorf("%s: changed %v, want %v", name, plan.Changed, want.Names())
 		}
-		if untied := base == "base" && slices.Contains(want.Names(), tied.Table); plan.Untied != untied {
+		sizes, err := mamba.LoadConfig(modelDir(base))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if untied := sizes.TieWordEmbeddings && slices.Contains(want.Names(), tied.Table); plan.Untied != untied {
 			t.Errorf("%s: untied %v, want %v", name, plan.Untied, untied)
 		}
 		compareDirect(t, load(t, merged), openTensors(t, filepath.Join(dir, "forward.safetensors")))
@@ -565,7 +569,7 @@ func TestGGUF(t *testing.T) {
 		if f.text["general.type"] != "adapter" || f.text["adapter.type"] != "lora" || f.text["general.architecture"] != "mamba" {
 			t.Errorf("%s: keys %v", name, f.text)
 		}
-		base := openTensors(t, filepath.Join("testdata", "models", goldenCases[name]))
+		base := openTensors(t, modelDir(goldenCases[name]))
 		merged := openTensors(t, filepath.Join("testdata", "golden", name, "merged.safetensors"))
 		for _, weight := range merged.Names() {
 			x, _ := merged.Tensor(weight)

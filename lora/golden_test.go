@@ -27,15 +27,28 @@ const (
 var goldenCases = map[string]string{
 	"seed_recipe": "base", "linear_only": "base", "rslora": "base", "patterns": "base", "some_layers": "base",
 	"dora": "base", "variant_untied": "variant",
+	"falcon/seed_recipe": "falcon", "falcon/patterns": "falcon", "falcon/dora": "falcon", "falcon/dt_proj": "falcon",
+	"falcon/modules_to_save": "falcon", "falcon_variant/tied": "falcon_variant",
+	"mamba2/seed_recipe": "mamba2", "mamba2/patterns": "mamba2", "mamba2/dora": "mamba2", "mamba2/modules_to_save": "mamba2",
+	"mamba2_groups/untied": "mamba2_groups",
 }
 
 func model(t *testing.T, name string) *mamba.Model {
 	t.Helper()
-	m, err := mamba.Load(filepath.Join("testdata", "models", name), mamba.LoadOptions{})
+	m, err := mamba.Load(modelDir(name), mamba.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// modelDir is where the model of a case is: here, or among those of package mamba.
+func modelDir(name string) string {
+	dir := filepath.Join("testdata", "models", name)
+	if _, err := os.Stat(dir); err != nil {
+		dir = filepath.Join("..", "mamba", "testdata", "golden", name, "model")
+	}
+	return dir
 }
 
 func TestGolden(t *testing.T) {
@@ -107,6 +120,9 @@ func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader) {
 		}
 		key := strings.Replace(strings.TrimPrefix(name, "grad."), ".default", "", 1)
 		key = strings.Replace(key, "magnitude_vector.weight", "magnitude_vector", 1)
+		if whole := strings.Replace(key, ".modules_to_save", "", 1); whole != key { // a parameter of the model itself
+			key = strings.TrimPrefix(whole, "base_model.model.")
+		}
 		p := params[key]
 		if p == nil {
 			t.Errorf("%s: is no parameter of the adapter", key)

@@ -1,6 +1,7 @@
 package trainer_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -124,39 +125,45 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 // segmentations of the peers' batches: at once, and in segments that end in the middle of documents.
 var segmentations = []int{0, 7}
 
-func TestFullTrainingFollowsThePeer(t *testing.T) {
-	for _, segment := range segmentations {
-		t.Run(fmt.Sprintf("segment_tokens %d", segment), func(t *testing.T) {
-			m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
-				t.Fatal(err)
-			}
-			readCurve(t, "testdata/train/full").follow(t, m, m.Params(), "mamba", segment)
-		})
+// families are the models with curves of their own. Those of base are in testdata/train itself.
+var families = []string{"", "falcon", "mamba2", "mamba2_groups"}
+
+// eachCurve runs a test on each segmentation with the model of each family and its directory of curves.
+func eachCurve(t *testing.T, families []string, test func(t *testing.T, m *mamba.Model, dir string, segment int)) {
+	for _, family := range families {
+		for _, segment := range segmentations {
+			t.Run(fmt.Sprintf("%s/segment_tokens %d", family, segment), func(t *testing.T) {
+				m, err := mamba.Load(filepath.Join("../mamba/testdata/golden", cmp.Or(family, "base"), "model"), mamba.LoadOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				test(t, m, filepath.Join("testdata/train", family), segment)
+			})
+		}
 	}
 }
 
+func TestFullTrainingFollowsThePeer(t *testing.T) {
+	eachCurve(t, families, func(t *testing.T, m *mamba.Model, dir string, segment int) {
+		if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
+			t.Fatal(err)
+		}
+		readCurve(t, filepath.Join(dir, "full")).follow(t, m, m.Params(), "mamba", segment)
+	})
+}
+
 func TestLoRATrainingFollowsThePeer(t *testing.T) {
-	for _, segment := range segmentations {
-		t.Run(fmt.Sprintf("segment_tokens %d", segment), func(t *testing.T) {
-			m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, p := range m.Params() {
-				p.Freeze()
-			}
-			a, err := lora.Load("testdata/train/lora/adapter_init", m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := a.Train(); err != nil {
-				t.Fatal(err)
-			}
-			readCurve(t, "testdata/train/lora").follow(t, m, append(m.Params(), a.Params()...), "mamba", segment)
-		})
-	}
+	eachCurve(t, families[:3], func(t *testing.T, m *mamba.Model, dir string, segment int) {
+		for _, p := range m.Params() {
+			p.Freeze()
+		}
+		a, err := lora.Load(filepath.Join(dir, "lora", "adapter_init"), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Train(); err != nil {
+			t.Fatal(err)
+		}
+		readCurve(t, filepath.Join(dir, "lora")).follow(t, m, append(m.Params(), a.Params()...), "mamba", segment)
+	})
 }

@@ -42,7 +42,7 @@ func Groups(params []*ag.Param, c Config, ratio float64) []Group {
 // hfUndecayed is what the Hugging Face Trainer exempts from weight decay. It misses A_log, D and norm_f.
 var hfUndecayed = regexp.MustCompile(`bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)`)
 
-// decays says whether weight decay applies to the parameter of that name. Pulling A_log, D or a norm's scale to zero
+// decays reports whether weight decay applies to the parameter of that name. Pulling A_log, D, dt_bias or a norm's scale to zero
 // changes the model's time scales rather than regularising it, so the rule mamba leaves them alone.
 func decays(rule, name string) bool {
 	if rule == "hf" {
@@ -50,7 +50,7 @@ func decays(rule, name string) bool {
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		switch {
-		case part == "A_log", part == "D", part == "bias", strings.HasPrefix(part, "norm"), strings.HasSuffix(part, "norm"):
+		case part == "A_log", part == "D", part == "bias", part == "dt_bias", strings.HasPrefix(part, "norm"), strings.HasSuffix(part, "norm"):
 			return false
 		}
 	}
