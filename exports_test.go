@@ -36,7 +36,6 @@ var offered = map[string]string{
 	"lora.BiasLoraOnly":          "a value of Config.Bias",
 	"lora.BiasNone":              "a value of Config.Bias",
 	"lora.Load":                  "an adapter for a model of the program's own",
-	"autograd/kernel.SSDChunk":   "the usual value of SSD.Chunk",
 	"data/tokenizer/jinja.Tuple": "a value that templates make",
 	"mamba.Block.Forward":        "models built of blocks",
 	"mamba.Mamba2":               "models built of layers",

@@ -100,8 +100,8 @@ func LoadConfig(path string) (Config, error) {
 	parse := parseConfig
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		dir := path
-		if path = filepath.Join(dir, ConfigFile); !exists(path) && exists(filepath.Join(dir, paramsFile)) {
-			path, parse = filepath.Join(dir, paramsFile), parseParams
+		if path = filepath.Join(dir, ConfigFile); !exists(path) && exists(filepath.Join(dir, ParamsFile)) {
+			path, parse = filepath.Join(dir, ParamsFile), parseParams
 		}
 	}
 	b, err := inputfile.Read(path, inputfile.MaxConfig)

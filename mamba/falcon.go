@@ -10,6 +10,8 @@ import (
 func init() {
 	register(&family{
 		modelType: "falcon_mamba",
+		name:      "FalconMamba",
+		sizes:     mamba1Sizes,
 		defaults:  falconDefaults,
 		presets:   []preset{{"falcon-7b", []string{"falcon-mamba-7b", "falcon3-mamba-7b"}, falcon7B}},
 		fields: func(c *Config) []field {

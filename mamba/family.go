@@ -13,6 +13,8 @@ import (
 // only place that knows it.
 type family struct {
 	modelType string
+	name      string                // for people
+	sizes     func(Config) string   // of its mixer, for people
 	layer     string                // ssm_cfg.layer of original checkpoints; "" if there are none
 	defaults  func() Config         // transformers' defaults; sizes that are 0 are derived
 	presets   []preset              // published models, from small to large
@@ -70,3 +72,9 @@ func either(names []string) string {
 
 // family returns the family of a configuration that is known to be valid.
 func (c *Config) family() *family { return families[c.ModelType] }
+
+// Family returns the name of the model's family: Mamba, FalconMamba, Mamba-2.
+func (c Config) Family() string { return c.family().name }
+
+// MixerSizes describes the sizes of a mixer.
+func (c Config) MixerSizes() string { return c.family().sizes(c) }

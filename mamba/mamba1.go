@@ -1,6 +1,7 @@
 package mamba
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -13,6 +14,8 @@ import (
 func init() {
 	register(&family{
 		modelType: "mamba",
+		name:      "Mamba",
+		sizes:     mamba1Sizes,
 		layer:     "Mamba1",
 		defaults:  mamba1Defaults,
 		presets: []preset{
@@ -51,6 +54,10 @@ func mamba1Fields(c *Config) []field {
 		{"use_associative_scan", &c.UseAssociativeScan},
 		{"use_mambapy", &c.UseMambapy},
 	}
+}
+
+func mamba1Sizes(c Config) string {
+	return fmt.Sprintf("inner %d, state %d, Δ rank %d, convolution %d", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel)
 }
 
 // deriveInner takes d from expand unless the file names it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -17,8 +18,12 @@ import (
 func init() {
 	register(&family{
 		modelType: "mamba2",
-		layer:     "Mamba2",
-		defaults:  mamba2Defaults,
+		name:      "Mamba-2",
+		sizes: func(c Config) string {
+			return fmt.Sprintf("inner %d, state %d, heads %d × %d, groups %d, convolution %d", c.IntermediateSize, c.StateSize, c.NumHeads, c.HeadDim, c.NGroups, c.ConvKernel)
+		},
+		layer:    "Mamba2",
+		defaults: mamba2Defaults,
 		presets: []preset{
 			{name: "mamba2-130m", sizes: mamba2Size(768, 24)}, {name: "mamba2-370m", sizes: mamba2Size(1024, 48)},
 			{name: "mamba2-780m", sizes: mamba2Size(1536, 48)}, {name: "mamba2-1.3b", sizes: mamba2Size(2048, 48)},
@@ -169,37 +174,36 @@ type Mamba2 struct {
 
 // Forward records the mixer for x (rows, m); the result is (rows, m).
 func (m *Mamba2) Forward(x ag.Var) ag.Var {
-	g, s := x.Graph(), m.sizes()
+	g := x.Graph()
+	_, gn, _ := m.sizes()
 
 	zxBCdt := m.InProj.Forward(x)
 	xBC := m.Conv1d.Forward(zxBCdt)
 
 	y := ag.SSD(ag.SSDInput{
 		XBC: xBC, DT: zxBCdt, DTBias: g.Param(m.DTBias), ALog: g.Param(m.ALog), D: g.Param(m.D),
-		Groups: s.g, State: s.n, Limit: m.Limit,
+		Groups: m.Norm.Groups, State: gn / m.Norm.Groups, Limit: m.Limit,
 	})
 	return m.OutProj.Forward(m.Norm.Forward(y, zxBCdt))
 }
 
-type mamba2Sizes struct{ d, g, n, h int }
-
-func (m *Mamba2) sizes() mamba2Sizes {
-	s := mamba2Sizes{d: m.OutProj.In(), g: m.Norm.Groups, h: m.ALog.Size()}
-	s.n = (m.Conv1d.Weight.Shape()[0] - s.d) / (2 * s.g)
-	return s
+// sizes returns d, g·n and h.
+func (m *Mamba2) sizes() (d, gn, h int) {
+	d = m.OutProj.In()
+	return d, (m.Conv1d.Weight.Shape()[0] - d) / 2, m.ALog.Size()
 }
 
 // Apply computes what Forward records.
 func (m *Mamba2) Apply(p *Pass) {
-	s, rows := m.sizes(), p.X.Rows
-	d, gn := s.d, s.g*s.n
-	zxBCdt, xBC, y := p.Scratch(2*d+2*gn+s.h), p.Scratch(d+2*gn), p.Scratch(d)
+	d, gn, h := m.sizes()
+	rows := p.X.Rows
+	zxBCdt, xBC, y := p.Scratch(2*d+2*gn+h), p.Scratch(d+2*gn), p.Scratch(d)
 
 	m.InProj.Apply(zxBCdt, p.X)
 	p.convolve(xBC, zxBCdt.Slice(0, rows, d, 2*d+2*gn), m.Conv1d)
 
 	ssd := kernel.SSD[float32]{
-		DTBias: m.DTBias.Float32s(), ALog: m.ALog.Float32s(), D: m.D.Float32s(), Groups: s.g, Limit: m.Limit,
+		DTBias: m.DTBias.Float32s(), ALog: m.ALog.Float32s(), D: m.D.Float32s(), Groups: m.Norm.Groups, Limit: m.Limit,
 	}
 	view := func(from, to int) {
 		ssd.X, ssd.DT = xBC.Slice(from, to, 0, d), zxBCdt.Slice(from, to, 2*d+2*gn, zxBCdt.Cols)
@@ -221,8 +225,8 @@ func (m *Mamba2) Apply(p *Pass) {
 
 // StateSize: k−1 inputs of the convolution (k−1, d+2gn), and S (h, d/h, n).
 func (m *Mamba2) StateSize() (conv, ssm int) {
-	s := m.sizes()
-	return m.Conv1d.StateSize(), s.d * s.n
+	d, gn, _ := m.sizes()
+	return m.Conv1d.StateSize(), d * gn / m.Norm.Groups
 }
 
 // Params lists the parameters in checkpoint order.
@@ -233,10 +237,9 @@ func (m *Mamba2) Params() []*ag.Param {
 
 // Slots lists the two projections. The parts of in_proj are named as row groups.
 func (m *Mamba2) Slots() []nn.Slot {
-	s := m.sizes()
-	gn := s.g * s.n
+	d, gn, h := m.sizes()
 	return []nn.Slot{
-		slot(m.InProj, rowGroups(rowGroup{"z", s.d}, rowGroup{"x", s.d}, rowGroup{"B", gn}, rowGroup{"C", gn}, rowGroup{"dt", s.h})...),
+		slot(m.InProj, rowGroups(rowGroup{"z", d}, rowGroup{"x", d}, rowGroup{"B", gn}, rowGroup{"C", gn}, rowGroup{"dt", h})...),
 		slot(m.OutProj),
 	}
 }

@@ -27,9 +27,10 @@ func (a *app) convertCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert",
 		Short: "Turn an original state-spaces checkpoint into a Hugging Face directory",
-		Long: `Turn an original state-spaces checkpoint (config.json with d_model, n_layer, ssm_cfg; weights in pytorch_model.bin
-or safetensors) into a Hugging Face directory. A torch file is read by a reader that builds tensors and runs nothing.
-What is not Mamba-1 is refused by name.`,
+		Long: `Turn an original checkpoint of Mamba-1 or Mamba-2 into a Hugging Face directory: one of state-spaces (config.json with
+d_model, n_layer, ssm_cfg; weights in pytorch_model.bin or safetensors) or of Mistral (params.json and
+consolidated.safetensors). A torch file is read by a reader that builds tensors and runs nothing. Other models are
+refused by name.`,
 		Example: "  mamba-train convert --model state-spaces/mamba-130m --output models/mamba-130m-hf",
 		Args:    cli.NoArguments,
 		RunE:    func(*cobra.Command, []string) error { return a.convert(f) },

@@ -42,7 +42,7 @@ func (a *app) line(label, format string, args ...any) {
 }
 
 func describeModel(c mamba.Config) string {
-	return fmt.Sprintf("Mamba, %s, hidden size %d, vocabulary %s", format.Counted(c.NumHiddenLayers, "layer"), c.HiddenSize, format.Count(c.VocabSize))
+	return fmt.Sprintf("%s, %s, hidden size %d, vocabulary %s", c.Family(), format.Counted(c.NumHiddenLayers, "layer"), c.HiddenSize, format.Count(c.VocabSize))
 }
 
 func describeAdapter(r *recipe.Run) string {

@@ -94,20 +94,34 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	const float32Bytes = 4
 	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
 	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory))
-	text += fmt.Sprintf("\nsizes        inner %d, state %d, Δ rank %d, convolution %d, %s", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel,
+	text += fmt.Sprintf("\nsizes        %s, %s", c.MixerSizes(),
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
 	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", format.Bytes(r.Sequence))
 	switch t, err := weights.Open(dir); {
 	case err == nil:
 		defer t.Close()
 		r.FileBytes = t.Bytes()
-		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), c.DType)
+		if r.DType == "" {
+			r.DType = typeOf(t)
+		}
+		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), r.DType)
 	case dir == "" || errors.Is(err, fs.ErrNotExist):
 		text += "\nfiles        no weights"
 	default:
 		return err
 	}
 	return a.Result(r, text)
+}
+
+// typeOf returns the type of the largest tensor.
+func typeOf(t *weights.Reader) string {
+	var largest weights.Tensor
+	for _, name := range t.Names() {
+		if x, _ := t.Tensor(name); x.Size() >= largest.Size() {
+			largest = x
+		}
+	}
+	return largest.DType.TorchName()
 }
 
 // lookUp finds a model's sizes, and its directory if it has one.

@@ -100,7 +100,7 @@ func modelDirectory(ctx context.Context, client *hub.Client, name string) (strin
 	if err != nil {
 		return "", err
 	}
-	if has(dir, mamba.ConfigFile) {
+	if has(dir, mamba.ConfigFile) || has(dir, mamba.ParamsFile) {
 		return dir, nil
 	}
 	if has(dir, lora.ConfigFile) {
