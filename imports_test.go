@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"mamba":                {"nn", "nn/weights", "mamba/torchfile", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/label", "internal/pyjson"},
 	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault", "internal/inputfile"},
 	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/pyjson"},
-	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/label", "internal/ordered", "internal/splitmix"},
+	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/splitmix"},
 	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath"},
 	"data/hub/hubtest":     nil,
 	"data/source":          {"data/hub", "internal/fault", "internal/format", "internal/inputfile", "internal/ordered", "internal/spelling"},

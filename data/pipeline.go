@@ -50,6 +50,7 @@ type pipeline struct {
 	config *Config
 	rows   int  // rows to read; 0 = all
 	all    bool // keep every row, empty or uncounted ones too, so that row n of the output is row n of the source
+	chats  bool // the column of chats is the first of chatColumns that a file has
 	joints *joints
 	done   []fileRows // what was read of each file
 }
@@ -162,6 +163,9 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 	render, err := newRenderer(f.Path, have, p.tok, p.config, p.joints)
 	if err != nil {
 		return 0, err
+	}
+	if r, ok := render.(*chatRows); ok && p.chats {
+		r.findColumn(have)
 	}
 	wanted, err := render.needs(f.Path, have)
 	if err != nil {

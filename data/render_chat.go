@@ -7,6 +7,7 @@ import (
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 	"mambatrain/internal/label"
 	"mambatrain/internal/ordered"
 )
@@ -109,26 +110,43 @@ func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err err
 	return c, nil
 }
 
-// ReadConversations reads the column c.Messages of the inputs in order, as [Open] does, and calls use with each conversation,
-// which is valid until use returns. An error of use gets the file and row.
-func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, use func(tokenizer.Conversation) error) error {
-	if err := c.check(); err != nil {
-		return err
+// chatColumns are the names that columns of chats usually have.
+var chatColumns = []string{"messages", "conversations", "prompt"}
+
+// findColumn takes the first of chatColumns that there is.
+func (r *chatRows) findColumn(have []string) {
+	for _, name := range chatColumns {
+		if slices.Contains(have, name) {
+			r.column = name
+			return
+		}
 	}
-	sets, err := source.Resolve(ctx, inputs, c.Config)
+}
+
+// ReadConversations reads the conversations of the inputs in order, from their column messages, conversations or prompt, and
+// calls use with each, which is valid until use returns. An error of use gets the file and row.
+func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c source.Config, use func(tokenizer.Conversation) error) error {
+	sets, err := source.Resolve(ctx, inputs, c)
 	if err != nil {
 		return err
 	}
+	o := Default()
+	o.Config, o.Messages = c, chatColumns[0]
+	converted := 0
 	for _, set := range sets {
-		p := pipeline{files: set.Files, tok: tok, config: &c}
-		if err := p.read(ctx, func(j job) error { return useConversations(j, use) }); err != nil {
+		p := pipeline{files: set.Files, tok: tok, config: &o, chats: true, joints: new(joints)}
+		err := p.read(ctx, func(j job) error { return useConversations(j, &converted, use) })
+		if err != nil {
 			return err
 		}
+	}
+	if converted > 0 && c.Warn != nil {
+		c.Warn(fmt.Errorf("%s in ShareGPT's form: from and value are read as role and content", format.Counted(converted, "conversation")))
 	}
 	return nil
 }
 
-func useConversations(j job, use func(tokenizer.Conversation) error) error {
+func useConversations(j job, converted *int, use func(tokenizer.Conversation) error) error {
 	b := j.block
 	defer b.Release()
 	r := j.renderer.(*chatRows)
@@ -137,6 +155,9 @@ func useConversations(j job, use func(tokenizer.Conversation) error) error {
 			c, err := r.conversation(b, i)
 			if err == nil && len(c.Messages) == 0 {
 				err = fmt.Errorf("column %q has no messages", r.column)
+			}
+			if c.shareGPT {
+				*converted++
 			}
 			if err == nil {
 				err = use(c.Conversation)

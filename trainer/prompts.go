@@ -14,16 +14,16 @@ type SamplePrompt struct {
 	Messages []Message // instead of Text
 }
 
-// String returns the text, or the conversation up to where the answer begins.
+// String returns the text, or a line for each message.
 func (p SamplePrompt) String() string {
 	if len(p.Messages) == 0 {
 		return p.Text
 	}
-	var b strings.Builder
-	for _, m := range p.Messages {
-		b.WriteString(m.Role + ": " + m.Content + "\n")
+	lines := make([]string, len(p.Messages))
+	for i, m := range p.Messages {
+		lines[i] = m.Role + ": " + m.Content
 	}
-	return b.String() + "assistant: "
+	return strings.Join(lines, "\n")
 }
 
 // MarshalYAML writes the form that was read.

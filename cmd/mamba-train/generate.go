@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +55,7 @@ matters to sampling, such as --temperature, switches sampling on.`,
 	fl.BoolVar(&f.chat, "chat", false, "talk at the terminal by the model's chat template; /help lists what it understands")
 	fl.BoolVar(&f.raw, "raw", false, "with --interactive: continue texts, without the chat template")
 	fl.StringVar(&f.system, "system", "", "system prompt of chats")
-	fl.StringVar(&f.messages, "messages", "", "file of conversations to answer: rows with messages")
+	fl.StringVar(&f.messages, "messages", "", "file of conversations to answer: rows with messages; - reads standard input")
 	fl.StringVarP(&f.output, "output", "o", "", "JSON lines file for prompts and texts, each written as soon as it is ready")
 	fl.IntVarP(&o.MaxNewTokens, "max-new-tokens", "n", o.MaxNewTokens, "tokens to add at most; in chats 512 unless generation_config.json has another number")
 	fl.IntVar(&o.MinNewTokens, "min-new-tokens", 0, "tokens to add at least")
@@ -297,7 +299,16 @@ func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format
 func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe.ChatFormat) ([]prompt, error) {
 	o := data.Default().Config
 	o.Hub, o.Warn = a.hub(), a.warnOf
-	chats, err := format.ReadPrompts(ctx, f.messages, f.system, o)
+	path := f.messages
+	if path == "-" {
+		var remove func()
+		var err error
+		if path, remove, err = a.spool(); err != nil {
+			return nil, err
+		}
+		defer remove()
+	}
+	chats, err := format.ReadPrompts(ctx, path, f.system, o)
 	if err != nil {
 		return nil, err
 	}
@@ -306,6 +317,25 @@ func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe
 		list[i] = prompt{c.IDs, c.Text}
 	}
 	return list, nil
+}
+
+// spool writes standard input to a file of JSON lines, which remove removes.
+func (a *app) spool() (path string, remove func(), err error) {
+	dir, err := os.MkdirTemp("", "mamba-train-")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	path = filepath.Join(dir, "stdin.jsonl")
+	f, err := os.Create(path)
+	if err == nil {
+		_, err = io.Copy(f, a.In)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		remove()
+	}
+	return path, remove, err
 }
 
 // texts returns the prompts that are texts.

@@ -277,6 +277,8 @@ func nextCommand(run *recipe.Run) string {
 	switch {
 	case run.Adapter != nil:
 		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
+	case run.Config.Data.Messages != "":
+		return fmt.Sprintf("mamba-train generate --model %s --chat", dir)
 	case run.Tokenizer != nil:
 		return fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", dir)
 	}

@@ -12,6 +12,7 @@ import (
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/internal/ordered"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
@@ -82,17 +83,19 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// ReadPrompts reads conversations from the column messages of a file. A system prompt that is not empty is put before those
+// ReadPrompts reads conversations from a file, see [data.ReadConversations]. A system prompt that is not empty is put before those
 // without one.
 func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c source.Config) ([]ChatPrompt, error) {
 	if err := f.checkSystem(system); err != nil {
 		return nil, err
 	}
 	first := conversation([]trainer.Message{{Role: "system", Content: system}}).Messages
-	o := data.Default()
-	o.Config, o.Messages = c, "messages"
 	var prompts []ChatPrompt
-	err := data.ReadConversations(ctx, Sources{{Path: path, Weight: 1}}, f.model.Tokenizer, o, func(c tokenizer.Conversation) error {
+	answered := 0
+	err := data.ReadConversations(ctx, Sources{{Path: path, Weight: 1}}, f.model.Tokenizer, c, func(c tokenizer.Conversation) error {
+		if role, _ := c.Messages[len(c.Messages)-1].(*ordered.Object).Get("role"); role == "assistant" {
+			answered++
+		}
 		if role, _ := c.Messages[0].(*ordered.Object).Get("role"); system != "" && role != "system" {
 			c.Messages = slices.Concat(first, c.Messages)
 		}
@@ -100,10 +103,20 @@ func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c sou
 		prompts = append(prompts, p)
 		return err
 	})
+	if answered > 0 && c.Warn != nil {
+		c.Warn(fmt.Errorf("%s: %s with an answer: another one follows it", path, endings(answered)))
+	}
 	if err == nil && len(prompts) == 0 {
 		err = fault.NotFound("messages %s: no conversations in it", path)
 	}
 	return prompts, err
+}
+
+func endings(n int) string {
+	if n == 1 {
+		return "1 conversation ends"
+	}
+	return format.Count(n) + " conversations end"
 }
 
 // checkSystem returns an error if the template does not write a system prompt.

@@ -173,7 +173,7 @@ func TestReadPrompts_messages(t *testing.T) {
 	for content, problem := range map[string]string{
 		`{"messages":[]}`:                `line 1: column "messages" has no messages`,
 		`{"messages":[{"role":"user"}]}`: `line 1: message 0 has no "content"`,
-		`{"prompt":"x"}`:                 `no column "messages"`,
+		`{"text":"x"}`:                   `no column "messages"`,
 	} {
 		_, err := f.ReadPrompts(t.Context(), testfile.Write(t, "bad.jsonl", content+"\n"), "", data.Default().Config)
 		if err == nil || !strings.Contains(err.Error(), problem) {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -158,6 +159,9 @@ func (r *Run) restore(dir string) error {
 func (r *Run) checkSamplePrompts() error {
 	if r.Tokenizer == nil {
 		return fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
+	}
+	if len(r.Eval) == 0 {
+		r.options.Warn(errors.New("train.sample_prompts are continued at evaluations, and there is no data.eval or data.eval_fraction"))
 	}
 	for i, prompt := range r.Config.Train.SamplePrompts {
 		if len(prompt.Messages) == 0 {
