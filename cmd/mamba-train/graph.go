@@ -14,11 +14,11 @@ import (
 	"mambatrain/internal/format"
 	"mambatrain/lora"
 	"mambatrain/mamba"
-	"mambatrain/trainer"
 	"mambatrain/trainer/recipe"
 )
 
 type graphFlags struct {
+	model    string
 	layers   int
 	rows     int
 	backward bool
@@ -34,10 +34,12 @@ func (a *app) graphCommand() *cobra.Command {
 		Short: "Draw the computation graph of a Mamba model as SVG, or as DOT for Graphviz",
 		Example: `  mamba-train graph --output block.svg
   mamba-train graph --lora --backward --output step.svg
+  mamba-train graph --model mamba2-130m --output mamba2.svg
   mamba-train graph --layers 2 --format dot | dot -Tpdf > layers.pdf`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.graph(f) },
 	}
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or published size, such as mamba2-130m, whose layers are drawn; default: a tiny Mamba")
 	cmd.Flags().IntVar(&f.layers, "layers", 1, "layers of the model that is drawn")
 	cmd.Flags().IntVar(&f.rows, "rows", 8, "rows of the batch")
 	cmd.Flags().BoolVar(&f.backward, "backward", false, "with the gradients")
@@ -55,9 +57,11 @@ func (a *app) graph(f graphFlags) error {
 	if err := f.chooseFormat(); err != nil {
 		return err
 	}
-	c := mamba.Default()
-	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, f.layers
-	m, err := recipe.NewModel(c, mamba.InitMambaSSM, 1, mamba.LoadOptions{})
+	c, err := f.sizes()
+	if err != nil {
+		return err
+	}
+	m, err := recipe.Outline(c, mamba.LoadOptions{})
 	if err != nil {
 		return err
 	}
@@ -66,8 +70,8 @@ func (a *app) graph(f graphFlags) error {
 			return err
 		}
 	} else if f.backward {
-		if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
-			return err
+		for _, p := range m.Params() {
+			p.Grad = p.Value // trainable, without memory of its own
 		}
 	}
 	g := ag.NewGraph(ag.Options{Rows: f.rows})
@@ -109,4 +113,16 @@ func (f *graphFlags) chooseFormat() error {
 	}
 	f.format = byName
 	return nil
+}
+
+// sizes returns those of the model that is drawn.
+func (f graphFlags) sizes() (c mamba.Config, err error) {
+	if f.model == "" {
+		c = mamba.Default()
+		c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank = 64, 16, 32, 4
+	} else if c, err = recipe.Sizes(f.model); err != nil {
+		return c, err
+	}
+	c.NumHiddenLayers = f.layers
+	return c, nil
 }
