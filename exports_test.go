@@ -40,6 +40,8 @@ var offered = map[string]string{
 	"mamba.Block.Forward":        "models built of blocks",
 	"mamba.Mamba2":               "models built of layers",
 	"mamba.Model.ForwardEmbeds":  "inputs that are no token ids",
+	"mamba.Model.Starts":         "package lora calls it through an interface",
+	"mamba.Starter":              "mixers of other modules",
 	"mamba.NoToken":              "a value of the token ids in Config",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 }

@@ -38,9 +38,19 @@ const mergeInstead = "merge the adapter and load the merged model"
 // Compatibility says which readers can load the adapter and what to do otherwise. The facts are those of peft up to
 // 0.21, transformers up to 5.23 and llama.cpp of 2026.
 func (d *Directory) Compatibility(tie Tie) []Verdict {
-	return []Verdict{
+	list := []Verdict{
 		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie),
 	}
+	if !d.hasInitialState() {
+		return list
+	}
+	for i := range list {
+		v := &list[i]
+		if v.Instead = "use the adapter with mamba-train"; v.Support == Works {
+			v.Support, v.Why = Partly, "documents start from zeros: it does not read "+initialStateFile
+		}
+	}
+	return list
 }
 
 // targets lists the last parts of the adapted modules' paths.

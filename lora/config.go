@@ -7,8 +7,8 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters
-// and LoraPlusRatio are our own.
+// Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters,
+// InitialState and LoraPlusRatio are our own.
 type Config struct {
 	R                 int              `yaml:"r" json:"r"`
 	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
@@ -24,6 +24,7 @@ type Config struct {
 	UseDora           bool             `yaml:"use_dora" json:"use_dora"`
 	InitLoraWeights   Init             `yaml:"init_lora_weights" json:"init_lora_weights"`
 	ModulesToSave     []string         `yaml:"modules_to_save" json:"modules_to_save"` // trained whole and saved
+	InitialState      bool             `yaml:"initial_state" json:"initial_state"`     // the state that documents start from is trained
 	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B over that of A
 }
 
@@ -103,8 +104,8 @@ func (c Config) Validate() error {
 
 // validateSelection adds what is wrong with the settings that name modules.
 func (c Config) validateSelection(faults *fault.List) {
-	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 {
-		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save: nothing would be trained")
+	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 && !c.InitialState {
+		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save, and initial_state is off: nothing would be trained")
 	}
 	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.allLinear() {
 		faults.Add("layers_to_transform", "has no meaning with a regular expression in target_modules, which can name the layers itself")
@@ -166,6 +167,7 @@ func (c Config) Settings() []Setting {
 		{"use_dora", c.UseDora},
 		{"init_lora_weights", c.InitLoraWeights},
 		{"modules_to_save", sorted(c.ModulesToSave)},
+		{"initial_state", c.InitialState},
 	} {
 		list = append(list, Setting{s.key, fmt.Sprint(s.value)})
 	}

@@ -106,6 +106,7 @@ use_rslora: true
 use_dora: false
 init_lora_weights: gaussian
 modules_to_save: []
+initial_state: false
 lora_plus_ratio: 4
 `
 	if string(b) != inYAML {

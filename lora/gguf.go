@@ -38,6 +38,9 @@ func (d *Directory) ggufFaults(tie Tie) fault.List {
 			faults.Add(w.name, "is replaced whole")
 		}
 	}
+	if d.hasInitialState() {
+		faults.Add(initialStateFile, "a GGUF adapter has no place for the state that documents start from")
+	}
 	if d.pissa {
 		faults.Add("init_lora_weights: pissa", "the adapter belongs to a changed base")
 	}

@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
 	"mambatrain/nn"
 )
 
@@ -25,6 +27,7 @@ type Adapter struct {
 	model     nn.Module
 	layers    []*layer
 	overrides []*override
+	starts    []start
 	enabled   bool
 }
 
@@ -86,6 +89,11 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	for _, p := range s.params {
 		a.overrides = append(a.overrides, &override{param: p, own: float32Copy(p)})
 	}
+	if c.InitialState {
+		if a.starts, err = newStarts(m); err != nil {
+			return nil, fmt.Errorf("lora: config: %w", err)
+		}
+	}
 	for _, p := range m.Params() {
 		p.Freeze()
 	}
@@ -101,6 +109,9 @@ func unadapted(m nn.Module) error {
 		if s.LowRank() != nil {
 			return fmt.Errorf("lora: %s: has an adapter already; disable it first", s.Path)
 		}
+	}
+	if taken(m) {
+		return errors.New("lora: the model has an initial state already")
 	}
 	return nil
 }
@@ -197,6 +208,15 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	for _, p := range s.params {
 		shapes = append(shapes, p.Shape())
 	}
+	if c.InitialState {
+		s, ok := m.(starter)
+		if !ok {
+			return nil, fault.Fault{Path: "initial_state", Problem: "the model has no states that documents start from"}
+		}
+		for _, place := range s.Starts() {
+			shapes = append(shapes, place.Shape)
+		}
+	}
 	return shapes, nil
 }
 
@@ -236,6 +256,9 @@ func (a *Adapter) Enable() error {
 		w.base = w.param.Value
 		w.set(w.own)
 	}
+	for _, s := range a.starts {
+		*s.Param = s.own
+	}
 	a.enabled = true
 	return nil
 }
@@ -252,6 +275,9 @@ func (a *Adapter) Disable() {
 	}
 	for _, w := range a.overrides {
 		w.set(w.base)
+	}
+	for _, s := range a.starts {
+		*s.Param = nil
 	}
 	a.enabled = false
 }
@@ -291,7 +317,8 @@ func (a *Adapter) Train() error {
 	return nil
 }
 
-// Params lists what the adapter trains: A, B and magnitudes in checkpoint order, then the parameters trained whole.
+// Params lists what the adapter trains: A, B and magnitudes in checkpoint order, then the parameters trained whole, then the
+// states that documents start from.
 func (a *Adapter) Params() []*ag.Param {
 	var ps []*ag.Param
 	for _, l := range a.layers {
@@ -299,6 +326,9 @@ func (a *Adapter) Params() []*ag.Param {
 	}
 	for _, w := range a.overrides {
 		ps = append(ps, w.param)
+	}
+	for _, s := range a.starts {
+		ps = append(ps, s.own)
 	}
 	return ps
 }
@@ -316,6 +346,10 @@ func (a *Adapter) Share() (trainable, all int) {
 	}
 	for _, w := range a.overrides {
 		trainable += w.param.Size()
+	}
+	for _, s := range a.starts {
+		all += s.Size()
+		trainable += s.Size()
 	}
 	return trainable, all
 }

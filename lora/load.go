@@ -65,7 +65,9 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 		}
 		a.overrides = append(a.overrides, &override{param: w.param, own: own, frozen: w.module != nil})
 	}
-	return a, nil
+	var err error
+	a.starts, err = d.loadStarts(m)
+	return a, err
 }
 
 // fit matches the tensors of a directory with a model.

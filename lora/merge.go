@@ -10,6 +10,9 @@ func (a *Adapter) Merge() error {
 	if !a.enabled {
 		return fmt.Errorf("lora: merge: the adapter is not enabled")
 	}
+	if len(a.starts) > 0 {
+		return errMergeInitialState
+	}
 	if head := tiedHead(a.model); head.Linear != nil {
 		for _, l := range a.layers {
 			if l.Weight() != head.Weight() {

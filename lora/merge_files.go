@@ -43,6 +43,9 @@ type MergedModel struct {
 func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
 	p := patch{base: base, names: indexed(base.Names()), tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
+		if a.hasInitialState() {
+			return nil, errMergeInitialState
+		}
 		p.add(a)
 	}
 	if p.err != nil {

@@ -169,7 +169,7 @@ func (d *Directory) read(p peftFile) error {
 	if len(faults) > 0 {
 		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), faults.Report())
 	}
-	if len(d.modules)+len(d.params) == 0 {
+	if len(d.modules)+len(d.params) == 0 && !d.hasInitialState() {
 		return fmt.Errorf("holds no tensors")
 	}
 	for _, w := range d.params { // PEFT saves table and head with their new size
@@ -186,7 +186,7 @@ func (d *Directory) adopt(rec record) {
 	d.Base, d.VocabSize = rec.Base, rec.Vocab
 	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
 	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
-	d.Config.InitLoraWeights = rec.Config.InitLoraWeights
+	d.Config.InitLoraWeights, d.Config.InitialState = rec.Config.InitLoraWeights, rec.Config.InitialState
 }
 
 // isCopy says whether a whole tensor is only the base's table or head.

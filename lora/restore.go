@@ -22,6 +22,11 @@ func (a *Adapter) Restore(dir string) error {
 	if len(r.faults) > 0 {
 		return fmt.Errorf("lora: %s was not saved from this adapter:\n  %s", dir, r.faults.Report())
 	}
+	if len(a.starts) > 0 {
+		if err := d.readStarts(a.starts); err != nil {
+			return err
+		}
+	}
 	for i, l := range a.layers {
 		l.restore(r.changes[i], a.enabled)
 	}

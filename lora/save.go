@@ -20,8 +20,8 @@ type SaveOptions struct {
 	BaseModel string
 }
 
-// Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors and
-// then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
+// Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors,
+// initialStateFile if there is one, and then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
 // an error there is what was there before, or neither file.
 func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	config, err := json.MarshalIndent(a.peftConfig(o), "", "  ")
@@ -42,6 +42,9 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	defer tmp.Remove()
 	sources := a.sources()
 	if err := weights.Save(filepath.Join(tmp.Path, WeightsFile), sources, metadata); err != nil {
+		return tmp.Name(dir, err)
+	}
+	if err := a.saveStarts(tmp.Path); err != nil {
 		return tmp.Name(dir, err)
 	}
 	if err := atomicfile.WriteFile(filepath.Join(tmp.Path, ConfigFile), append(config, '\n')); err != nil {
@@ -148,7 +151,7 @@ func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 			errs = append(errs, fmt.Errorf("%s: scale %v, want %v", m.path, m.scale, want))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, a.verifyStarts(dir))...)
 }
 
 // fileConfig is what reading back has to yield: where ranks are doubled, the file says so.

@@ -120,6 +120,8 @@ type Mamba1 struct {
 	OutProj *nn.Linear // d → m
 	// NormEps is the epsilon of the norms of Δ, B and C, which FalconMamba has; 0: there are none.
 	NormEps float64
+	// Start (d, n) is the h that documents start from. Nil: zeros.
+	Start *ag.Param
 }
 
 // Forward records the mixer for x (rows, m); the result is (rows, m).
@@ -136,7 +138,7 @@ func (m *Mamba1) Forward(x ag.Var) ag.Var {
 	}
 	dt := m.DTProj.Forward(ag.Columns(dtBC, 0, m.DTProj.In()))
 
-	y := ag.SelectiveScan(ag.ScanInput{U: u, DT: dt, X: dtBC, Z: xz, ALog: g.Param(m.ALog), D: g.Param(m.D)})
+	y := ag.SelectiveScan(ag.ScanInput{U: u, DT: dt, X: dtBC, Z: xz, ALog: g.Param(m.ALog), D: g.Param(m.D), Start: g.Param(m.Start)})
 	return m.OutProj.Forward(y)
 }
 
@@ -185,6 +187,11 @@ func (m *Mamba1) Apply(p *Pass) {
 // StateSize: k−1 inputs of the convolution (k−1, d), and h (d, n).
 func (m *Mamba1) StateSize() (conv, ssm int) {
 	return m.Conv1d.StateSize(), m.ALog.Size()
+}
+
+// Starts returns the places of the convolution's first inputs and of h.
+func (m *Mamba1) Starts() (conv, ssm nn.Start) {
+	return m.Conv1d.StartPlace(), nn.Start{Param: &m.Start, Shape: m.ALog.Shape()}
 }
 
 // Params lists the parameters in checkpoint order.

@@ -170,6 +170,8 @@ type Mamba2 struct {
 	Norm    *nn.GatedRMSNorm
 	OutProj *nn.Linear // d → m
 	Limit   [2]float64 // of Δ
+	// Start (d, n) is the S that documents start from, head after head. Nil: zeros.
+	Start *ag.Param
 }
 
 // Forward records the mixer for x (rows, m); the result is (rows, m).
@@ -181,7 +183,7 @@ func (m *Mamba2) Forward(x ag.Var) ag.Var {
 	xBC := m.Conv1d.Forward(zxBCdt)
 
 	y := ag.SSD(ag.SSDInput{
-		XBC: xBC, DT: zxBCdt, DTBias: g.Param(m.DTBias), ALog: g.Param(m.ALog), D: g.Param(m.D),
+		XBC: xBC, DT: zxBCdt, DTBias: g.Param(m.DTBias), ALog: g.Param(m.ALog), D: g.Param(m.D), Start: g.Param(m.Start),
 		Groups: m.Norm.Groups, State: gn / m.Norm.Groups, Limit: m.Limit,
 	})
 	return m.OutProj.Forward(m.Norm.Forward(y, zxBCdt))
@@ -227,6 +229,12 @@ func (m *Mamba2) Apply(p *Pass) {
 func (m *Mamba2) StateSize() (conv, ssm int) {
 	d, gn, _ := m.sizes()
 	return m.Conv1d.StateSize(), d * gn / m.Norm.Groups
+}
+
+// Starts returns the places of the convolution's first inputs and of S.
+func (m *Mamba2) Starts() (conv, ssm nn.Start) {
+	d, gn, _ := m.sizes()
+	return m.Conv1d.StartPlace(), nn.Start{Param: &m.Start, Shape: []int{d, gn / m.Norm.Groups}}
 }
 
 // Params lists the parameters in checkpoint order.

@@ -25,6 +25,12 @@ type Mixer interface {
 	Slots() []nn.Slot
 }
 
+// Starter is implemented by a mixer whose documents can start from a state of the model instead of zeros.
+type Starter interface {
+	// Starts returns the places of the state of the convolution and of that of the recurrence, in the layout of [State].
+	Starts() (conv, ssm nn.Start)
+}
+
 // Pass is one call of [Mixer.Apply]: new rows of several sequences, laid end to end.
 type Pass struct {
 	X kernel.Mat[float32] // (rows, m): the input

@@ -39,6 +39,9 @@ type ScoreOptions struct {
 func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptions) iter.Seq2[DocumentScore, error] {
 	return func(yield func(DocumentScore, error) bool) {
 		s := &scorer{d: m.NewDecoder(o.Rows), state: m.NewState(1), o: o}
+		if m.HasStart() {
+			s.start = m.NewState(1)
+		}
 		i := 0
 		for doc := range docs {
 			if err := s.add(ctx, i, doc); err != nil {
@@ -63,6 +66,7 @@ func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptio
 type scorer struct {
 	d     *Decoder
 	state *State
+	start *State // what every document starts from; nil: zeros
 	o     ScoreOptions
 
 	ids, first, targets []int
@@ -87,12 +91,22 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 	}
 	s.open = append(s.open, score)
 	s.remaining, s.scored = append(s.remaining, len(doc.Tokens)), append(s.scored, 0)
+	if s.start != nil { // a document goes on from it, as from an earlier chunk
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		s.state.Set(0, s.start, 0)
+	}
 	for t, id := range doc.Tokens {
 		if id < 0 || id >= v || labels[t] >= v {
 			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: the vocabulary has %d", i, t, id, labels[t], v)
 		}
 		s.ids, s.targets = append(s.ids, id), append(s.targets, label.Target(labels, t))
-		s.first = append(s.first, len(s.ids)-1-t) // negative: began before this chunk
+		first := len(s.ids) - 1 - t // negative: began before this chunk
+		if s.start != nil {
+			first = -maxKernel
+		}
+		s.first = append(s.first, first)
 		s.owner = append(s.owner, len(s.open)-1)
 		if len(s.ids) == s.d.chunk {
 			if err := s.flush(ctx); err != nil {

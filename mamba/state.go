@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	ag "mambatrain/autograd"
+	"mambatrain/nn"
 	"mambatrain/nn/weights"
 )
 
@@ -24,7 +26,7 @@ type State struct {
 	Fed []int
 }
 
-// NewState returns the state of sequences that have not begun.
+// NewState returns the state of sequences that have not begun: zeros, or what [Model.Starts] have.
 func (m *Model) NewState(sequences int) *State {
 	s := &State{Tokens: make([][]int, sequences), Fed: make([]int, sequences)}
 	for _, b := range m.Layers {
@@ -32,8 +34,80 @@ func (m *Model) NewState(sequences int) *State {
 		s.Conv = append(s.Conv, make([]float32, sequences*conv))
 		s.SSM = append(s.SSM, make([]float32, sequences*ssm))
 	}
+	for l, b := range m.Layers {
+		if mixer, ok := b.Mixer.(Starter); ok {
+			conv, ssm := mixer.Starts()
+			for i := range sequences {
+				fillStart(s.part(s.Conv[l], i), conv)
+				fillStart(s.part(s.SSM[l], i), ssm)
+			}
+		}
+	}
 	return s
 }
+
+func fillStart(state []float32, s nn.Start) {
+	if *s.Param != nil {
+		copy(state, (*s.Param).Float32s())
+	}
+}
+
+// Starts lists the places of the states that documents start from, under the names that a file of states has for them.
+func (m *Model) Starts() []nn.Start {
+	var list []nn.Start
+	for l, b := range m.Layers {
+		mixer, ok := b.Mixer.(Starter)
+		if !ok {
+			continue
+		}
+		conv, ssm := mixer.Starts()
+		conv.Name, ssm.Name = convStates(l), ssmStates(l)
+		for _, s := range []nn.Start{conv, ssm} {
+			if s.Size() > 0 { // a convolution of one tap has none
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// HasStart reports whether documents start from other states than zeros.
+func (m *Model) HasStart() bool {
+	return slices.ContainsFunc(m.Starts(), func(s nn.Start) bool { return *s.Param != nil })
+}
+
+// SetStart makes a state of one sequence, which a file may hold, the one that documents start from.
+func (m *Model) SetStart(s *State) error {
+	if err := s.fits(m); err != nil {
+		return err
+	}
+	if n := s.Sequences(); n != 1 {
+		return fmt.Errorf("mamba: initial state: got states of %d sequences, want one", n)
+	}
+	for l, b := range m.Layers {
+		mixer, ok := b.Mixer.(Starter)
+		if !ok {
+			return fmt.Errorf("mamba: initial state: the mixer of layer %d has none", l)
+		}
+		conv, ssm := mixer.Starts()
+		for _, place := range []struct {
+			nn.Start
+			values []float32
+		}{{conv, s.Conv[l]}, {ssm, s.SSM[l]}} {
+			if place.Size() == 0 {
+				continue
+			}
+			p := ag.Zeros("initial_state", place.Shape...)
+			copy(p.Float32s(), place.values)
+			*place.Param = p
+		}
+	}
+	return nil
+}
+
+// Names of a layer's states in a file.
+func convStates(layer int) string { return "conv_states." + strconv.Itoa(layer) }
+func ssmStates(layer int) string  { return "ssm_states." + strconv.Itoa(layer) }
 
 // StateBytes is the memory that the state of one sequence takes.
 func (m *Model) StateBytes() int64 {
@@ -136,8 +210,8 @@ func (s *State) Save(path string) error {
 	}
 	for l := range s.Conv {
 		sources = append(sources,
-			weights.FromFloat32s("conv_states."+strconv.Itoa(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], weights.F32),
-			weights.FromFloat32s("ssm_states."+strconv.Itoa(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], weights.F32))
+			weights.FromFloat32s(convStates(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], weights.F32),
+			weights.FromFloat32s(ssmStates(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], weights.F32))
 	}
 	return weights.Save(path, sources, map[string]string{"kind": "mamba state"})
 }
@@ -169,18 +243,23 @@ func (m *Model) LoadState(path string) (*State, error) {
 		faults = append(faults, err)
 		return v
 	}
-	s := &State{Fed: ints("fed")}
-	for i := range s.Fed {
+	s := &State{}
+	if _, ok := t.Tensor("fed"); ok {
+		s.Fed = ints("fed")
+	} else { // the state that an adapter's documents start from
+		s.Fed, s.Tokens = []int{0}, [][]int{nil}
+	}
+	for i := len(s.Tokens); i < len(s.Fed); i++ {
 		s.Tokens = append(s.Tokens, ints("tokens."+strconv.Itoa(i)))
 	}
 	for l := range m.Layers {
-		s.Conv = append(s.Conv, floats("conv_states."+strconv.Itoa(l)))
-		s.SSM = append(s.SSM, floats("ssm_states."+strconv.Itoa(l)))
+		s.Conv = append(s.Conv, floats(convStates(l)))
+		s.SSM = append(s.SSM, floats(ssmStates(l)))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	if _, more := t.Tensor("ssm_states." + strconv.Itoa(len(m.Layers))); more {
+	if _, more := t.Tensor(ssmStates(len(m.Layers))); more {
 		return nil, fmt.Errorf("mamba: state %s: it has more layers than the model's %d", path, len(m.Layers))
 	}
 	if err := s.fits(m); err != nil {

@@ -28,6 +28,11 @@ func (c *Conv1d) Forward(x ag.Var) ag.Var {
 // StateSize is the number of inputs that the next rows depend on: k−1 of each channel.
 func (c *Conv1d) StateSize() int { return c.Weight.Shape()[0] * (c.width() - 1) }
 
+// StartPlace is the place of Start.
+func (c *Conv1d) StartPlace() Start {
+	return Start{Param: &c.Start, Shape: []int{c.width() - 1, c.Weight.Shape()[0]}}
+}
+
 // Params lists weight and bias.
 func (c *Conv1d) Params() []*ag.Param {
 	if c.Bias == nil {

@@ -45,6 +45,7 @@ training data. Without -c, documents are not cut.`,
 	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
+	f.initialStateFlag(fl)
 	fl.StringArrayVarP(&f.inputs, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
 	f.data.add(cmd, slices.Concat(sourceFlags, labelFlags, lengthFlags)...)
 	f.data.assume(cmd, "max-length", "data.max_length", "0")

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 
+	"github.com/spf13/pflag"
+
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/trainer/recipe"
 )
@@ -10,18 +12,35 @@ import (
 // modelFlags name a model on the command line.
 type modelFlags struct {
 	model, adapter string
-	resize         bool // as resize_embeddings
+	resize         bool   // as resize_embeddings
+	initialState   string // file of the state that documents start from; "": the adapter's, or zeros
+}
+
+// initialStateFlag defines --initial-state.
+func (f *modelFlags) initialStateFlag(fl *pflag.FlagSet) {
+	fl.StringVar(&f.initialState, "initial-state", "", "file of the state that documents start from, in place of the adapter's")
+}
+
+// checkFiles reports a file that is not there, before the model is read.
+func (f modelFlags) checkFiles() error {
+	if f.initialState == "" {
+		return nil
+	}
+	return cli.Exists("--initial-state", f.initialState)
 }
 
 // open loads the model, its tokenizer, and the adapter into it. Without --model the adapter's base is taken.
 func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
+	if err := f.checkFiles(); err != nil {
+		return nil, err
+	}
 	dir, err := f.directory(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	a.Detail("loading %s", dir)
 	collectEarly()
-	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Resize: f.resize, Hub: a.hub()})
+	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Resize: f.resize, InitialState: f.initialState, Hub: a.hub()})
 }
 
 // directory finds the directory of the model that the flags name.

@@ -50,7 +50,8 @@ func decays(rule, name string) bool {
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		switch {
-		case part == "A_log", part == "D", part == "bias", part == "dt_bias", strings.HasPrefix(part, "norm"), strings.HasSuffix(part, "norm"):
+		case part == "initial_state", part == "A_log", part == "D", part == "bias", part == "dt_bias",
+			strings.HasPrefix(part, "norm"), strings.HasSuffix(part, "norm"):
 			return false
 		}
 	}

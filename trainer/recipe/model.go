@@ -25,9 +25,11 @@ type Model struct {
 
 // LoadOptions say how a model is loaded.
 type LoadOptions struct {
-	BF16   bool        // the weights in bfloat16
-	Resize bool        // give table and head a row for each id of the tokenizer
-	Hub    *hub.Client // where names are looked up; nil: the one that the environment names
+	BF16   bool // the weights in bfloat16
+	Resize bool // give table and head a row for each id of the tokenizer
+	// InitialState is the file of the state that documents start from, in place of the adapter's; "" names none.
+	InitialState string
+	Hub          *hub.Client // where names are looked up; nil: the one that the environment names
 }
 
 // LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
@@ -70,7 +72,14 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 			return nil, err
 		}
 	}
-	return l, nil
+	if o.InitialState == "" {
+		return l, nil
+	}
+	start, err := m.LoadState(o.InitialState)
+	if err != nil {
+		return nil, err
+	}
+	return l, m.SetStart(start)
 }
 
 // FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.

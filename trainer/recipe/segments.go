@@ -11,7 +11,7 @@ import (
 
 // graphOptions returns the options of the run's graph for a capacity of rows.
 func (r *Run) graphOptions(rows int) ag.Options {
-	return ag.Options{Rows: rows, Carry: r.Config.Data.CarryState, Segments: r.Config.Train.SegmentTokens > 0}
+	return ag.Options{Rows: rows, Carry: r.Config.Data.CarryState, Segments: r.Config.Train.SegmentTokens > 0 || r.Model.HasStart()}
 }
 
 // SegmentFile holds the states between the segments of a step on disk: train.segment_store disk.
