@@ -117,7 +117,8 @@ func saved(t *testing.T, r *rand.Rand, m *mamba.Model, c lora.Config, ids [][]in
 func TestFilesForAnyConfig(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 8))
-		m, c := tiny(t, r), randomConfig(r)
+		m := anyTiny(t, r)
+		c := randomConfig(r, m)
 		base, ids := t.TempDir(), probe(m, r)
 		if err := m.Save(base, mamba.SaveOptions{}); err != nil {
 			t.Fatal(err)
@@ -160,7 +161,7 @@ func TestMergeByShares(t *testing.T) {
 		var weighted []lora.Term
 		var alone []*weights.Reader
 		for i := range dirs {
-			c := randomConfig(r)
+			c := randomConfig(r, m)
 			c.TargetModules, c.InitLoraWeights, c.LayersToTransform = lora.Targets{Names: []string{"in_proj", "embeddings", "out_proj"}}, lora.InitTrue, nil
 			c.ModulesToSave = []string{"norm_f"}
 			dirs[i], _ = saved(t, r, load(t, base), c, probe(m, r))
@@ -197,9 +198,9 @@ func TestSwitching(t *testing.T) {
 	var adapters []*lora.Adapter
 	var want [][]float32
 	for range 3 {
-		c := randomConfig(r)
+		c := randomConfig(r, m)
 		c.InitLoraWeights, c.Bias, c.ModulesToSave = lora.InitTrue, lora.BiasAll, []string{"lm_head"}
-		c.TargetModules = lora.Targets{Names: []string{"in_proj", "embeddings"}}
+		c.TargetModules, c.LayersToTransform = lora.Targets{Names: []string{"in_proj", "embeddings"}}, nil
 		dir, logits := saved(t, r, load(t, base), c, ids)
 		a, err := openDir(t, dir).Load(m)
 		if err != nil {

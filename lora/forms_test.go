@@ -19,11 +19,11 @@ import (
 func TestFormsOfTheBase(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 12))
-		c := randomConfig(r)
+		m := anyTiny(t, r)
+		c := randomConfig(r, m)
 		if c.InitLoraWeights == lora.InitPissa {
 			c.InitLoraWeights = lora.InitTrue
 		}
-		m := tiny(t, r)
 		base, ids := t.TempDir(), probe(m, r)
 		if err := m.Save(base, mamba.SaveOptions{DType: weights.BF16}); err != nil {
 			t.Fatal(err)

@@ -22,9 +22,32 @@ const mergedLogits = 1e-5
 // tiny returns a small model with weights from r; the head is tied or not, with biases or not, by chance.
 func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	t.Helper()
-	c := mamba.Default()
+	return tinyOf(t, r, mamba.Default())
+}
+
+// families are presets, one of each family.
+var families = []string{"mamba-130m", "falcon-7b", "mamba2-130m"}
+
+// anyTiny is tiny for a family that r chooses.
+func anyTiny(t *testing.T, r *rand.Rand) *mamba.Model {
+	t.Helper()
+	return tinyPreset(t, r, families[r.IntN(len(families))])
+}
+
+func tinyPreset(t *testing.T, r *rand.Rand, name string) *mamba.Model {
+	t.Helper()
+	c, err := mamba.Preset(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tinyOf(t, r, c)
+}
+
+func tinyOf(t *testing.T, r *rand.Rand, c mamba.Config) *mamba.Model {
+	t.Helper()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize = 23+r.IntN(9), 12+r.IntN(9), 2, 3+r.IntN(4)
 	c.IntermediateSize, c.TimeStepRank, c.ConvKernel = 2*c.HiddenSize, 2+r.IntN(3), 2+r.IntN(3)
+	c.NumHeads, c.HeadDim, c.NGroups = 2, c.HiddenSize, 1+r.IntN(2)
 	c.TieWordEmbeddings, c.UseBias = r.IntN(2) == 0, r.IntN(2) == 0
 	m, err := mamba.New(c, mamba.InitMambaSSM, r, mamba.LoadOptions{})
 	if err != nil {
@@ -33,12 +56,27 @@ func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	return m
 }
 
-// randomConfig draws settings of every kind.
-func randomConfig(r *rand.Rand) lora.Config {
+// targets lists the names of a model's slots, and of the row groups in them.
+func targets(m *mamba.Model) (slots, groups []string) {
+	for _, s := range m.Slots() {
+		end := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
+		if slices.Contains(slots, end) {
+			continue
+		}
+		slots = append(slots, end)
+		for _, g := range s.Groups {
+			groups = append(groups, end+"."+g.Name)
+		}
+	}
+	return slots, groups
+}
+
+// randomConfig draws settings of every kind for m.
+func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 	c := lora.Default()
 	c.R = 1 + r.IntN(5)
 	c.LoraAlpha = float64(c.R) * (0.5 + 2*r.Float64())
-	names := []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head"}
+	names, groups := targets(m)
 	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	c.TargetModules.Names = names[:1+r.IntN(len(names))]
 	switch r.IntN(6) {
@@ -47,7 +85,7 @@ func randomConfig(r *rand.Rand) lora.Config {
 	case 1:
 		c.TargetModules = lora.Targets{Pattern: `.*\.[01]\.mixer\.(in|out)_proj`}
 	case 2:
-		c.TargetModules.Names = []string{"in_proj.x", "x_proj.B", "x_proj.C"}
+		c.TargetModules.Names = groups[len(groups)-2:] // they lie side by side
 	}
 	if r.IntN(3) == 0 && c.TargetModules.Pattern == "" && !slices.Contains(names[:len(c.TargetModules.Names)], "embeddings") &&
 		!slices.Contains(c.TargetModules.Names, "lm_head") && !slices.Contains(c.TargetModules.Names, "embeddings") {
@@ -114,7 +152,8 @@ func clone(t *testing.T, m *mamba.Model) *mamba.Model {
 func TestLifeOfAnAdapter(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 3))
-		m, c := tiny(t, r), randomConfig(r)
+		m := anyTiny(t, r)
+		c := randomConfig(r, m)
 		base, ids := clone(t, m), probe(m, r)
 		plain := directLogits(t, m, ids)
 		a, err := lora.Inject(m, c, r)
@@ -170,7 +209,8 @@ func TestRestore(t *testing.T) {
 	for seed := range uint64(15) {
 		inject := func() (*mamba.Model, *lora.Adapter) {
 			r := rand.New(rand.NewPCG(seed, 4))
-			m, c := tiny(t, r), randomConfig(r)
+			m := anyTiny(t, r)
+			c := randomConfig(r, m)
 			a, err := lora.Inject(m, c, r)
 			if err != nil {
 				t.Fatal(err)
@@ -209,13 +249,23 @@ func TestRestore(t *testing.T) {
 
 // Every target trains: after one step with A and B away from zero, no gradient is zero everywhere.
 func TestEveryTargetTrains(t *testing.T) {
+	for _, family := range families {
+		t.Run(family, func(t *testing.T) { testEveryTargetTrains(t, family) })
+	}
+}
+
+func testEveryTargetTrains(t *testing.T, family string) {
 	r := rand.New(rand.NewPCG(1, 1))
+	slots, groups := targets(tinyPreset(t, r, family))
 	for _, dora := range []bool{false, true} {
-		for _, target := range []string{"in_proj", "x_proj", "dt_proj", "out_proj", "embeddings", "lm_head", "in_proj.x", "in_proj.z", "x_proj.dt", "x_proj.B", "x_proj.C"} {
-			m := tiny(t, r)
+		for _, target := range append(slots, groups...) {
+			m := tinyPreset(t, r, family)
 			c := lora.Default()
 			c.R, c.UseDora, c.TargetModules = 2, dora, lora.Targets{Names: []string{target}}
 			c.TargetParameters = []string{"A_log", "D", "conv1d"}
+			if family == "mamba2-130m" {
+				c.TargetParameters = append(c.TargetParameters, "dt_bias", "mixer.norm")
+			}
 			a, err := lora.Inject(m, c, r)
 			if err != nil {
 				t.Fatal(err)
@@ -376,7 +426,8 @@ func sameFile(t *testing.T, a, b string) {
 func TestShapes(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 1))
 	for range 40 {
-		m, c := tiny(t, r), randomConfig(r)
+		m := anyTiny(t, r)
+		c := randomConfig(r, m)
 		c.ModulesToSave = nil // saving a tied head whole unties it first
 		shapes, wrong := lora.Shapes(m, c)
 		want := 0
