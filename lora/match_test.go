@@ -2,6 +2,7 @@ package lora_test
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,26 @@ func TestPatterns(t *testing.T) {
 		a := map[string]int{"in_proj": 1, "x_proj": 2, "out_proj": 4}[w.end] + 4*w.layer
 		if got := m.Slots()[a].LowRank(); got.Rank() != w.rank || got.Scale != w.scale {
 			t.Errorf("%s: rank %d, scale %v, want %d and %v", m.Slots()[a].Path, got.Rank(), got.Scale, w.rank, w.scale)
+		}
+	}
+}
+
+func TestParseTargets(t *testing.T) {
+	for text, want := range map[string]lora.Targets{
+		"in_proj":                          {Names: []string{"in_proj"}},
+		"mixer.in_proj":                    {Names: []string{"mixer.in_proj"}},
+		"in_proj, out_proj":                {Names: []string{"in_proj", "out_proj"}},
+		"in_proj out_proj":                 {Names: []string{"in_proj", "out_proj"}},
+		"all-linear":                       {Pattern: "all-linear"},
+		" ALL_LINEAR":                      {Pattern: "all-linear"},
+		`.*\.in_proj`:                      {Pattern: `.*\.in_proj`},
+		`backbone\.layers\.[0-3]\.mixer.*`: {Pattern: `backbone\.layers\.[0-3]\.mixer.*`},
+		"(in|out)_proj":                    {Pattern: "(in|out)_proj"},
+		"a..b":                             {Pattern: "a..b"},
+		"":                                 {},
+	} {
+		if got := lora.ParseTargets(text); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %+v, want %+v", text, got, want)
 		}
 	}
 }

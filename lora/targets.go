@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -25,6 +27,22 @@ const allLinear = "all-linear"
 
 // allLinear reports whether every linear layer but the head is meant.
 func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
+
+// moduleName is what is a name and no expression: parts of letters, digits and _ with dots between them.
+var moduleName = regexp.MustCompile(`^\w+(\.\w+)*$`)
+
+// ParseTargets reads targets from one text: all-linear, names with commas or blanks between them, or a regular expression. A
+// name is not taken for an expression, which would have to match the whole path.
+func ParseTargets(text string) Targets {
+	if spelled := strings.ReplaceAll(strings.TrimSpace(text), "_", "-"); strings.EqualFold(spelled, allLinear) {
+		return Targets{Pattern: allLinear}
+	}
+	names := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !moduleName.MatchString(name) }) {
+		return Targets{Names: names}
+	}
+	return Targets{Pattern: text}
+}
 
 // empty says that no module is meant.
 func (t Targets) empty() bool { return t.Pattern == "" && len(t.Names) == 0 }

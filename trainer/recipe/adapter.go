@@ -17,27 +17,51 @@ import (
 	"mambatrain/nn"
 )
 
-// targetError is the error of an adapter that cannot be put into a model's slots, with the modules that were probably
-// meant by targets that name none of them; nil stays nil.
-func targetError(err error, names []string, slots []nn.Slot) error {
+// targetError is the error of an adapter that cannot be put into a model, with what was probably meant by targets that name no
+// module; nil stays nil.
+func targetError(err error, targets lora.Targets, m nn.Module) error {
 	if err == nil {
 		return nil
 	}
-	var there []string
-	for _, s := range slots {
+	var there, params []string
+	for _, s := range m.Slots() {
 		last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
 		there = append(there, s.Path, last)
 		for _, g := range s.Groups {
 			there = append(there, last+"."+g.Name)
 		}
 	}
-	hint := ""
-	for _, name := range names {
-		if !slices.Contains(there, name) {
-			hint += spelling.DidYouMean(name, there)
+	for _, p := range m.Params() {
+		params = append(params, p.Name)
+	}
+	var hints []string
+	for _, name := range targets.Names {
+		if hint := targetHint(name, there, params); hint != "" && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
 		}
 	}
-	return fault.Fault{Problem: err.Error() + hint}
+	return fault.Fault{Problem: err.Error() + strings.Join(hints, "")}
+}
+
+// attention are names of modules that models with attention have and users write from habit.
+var attention = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query_key_value", "c_attn", "Wqkv"}
+
+// targetHint says what was probably meant by a target that names no module; "" for one that does, or if nobody knows.
+func targetHint(name string, there, params []string) string {
+	isParameter := func(param string) bool {
+		return strings.HasSuffix("."+param, "."+name) || strings.Contains("."+param, "."+name+".")
+	}
+	switch {
+	case slices.Contains(there, name):
+		return ""
+	case slices.Contains(attention, name):
+		return "; models with attention have such modules: all-linear takes all that this one has"
+	case slices.Contains([]string{"all", "linear", "any"}, strings.ToLower(name)):
+		return "; all-linear takes all of them but the head"
+	case slices.ContainsFunc(params, isParameter) && !slices.ContainsFunc(there, func(path string) bool { return strings.HasSuffix(path, "."+name) }):
+		return "; " + name + " gets no adapter, lora.target_parameters trains it whole"
+	}
+	return spelling.DidYouMean(name, there)
 }
 
 // leavesBaseAlone reports whether an adapter reads and changes no weight of its base, so that the base may be kept in the

@@ -137,7 +137,7 @@ func (c *Config) adapter() (*lora.Config, error) {
 func (r *Run) adapterMemory(l lora.Config) (trainer.Memory, error) {
 	shapes, err := lora.Shapes(r.Model, l)
 	if err != nil {
-		return trainer.Memory{}, targetError(err, l.TargetModules.Names, r.Model.Slots())
+		return trainer.Memory{}, targetError(err, l.TargetModules, r.Model)
 	}
 	const float32Bytes = 4
 	bytes := int64(0)

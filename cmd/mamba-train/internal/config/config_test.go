@@ -289,6 +289,40 @@ func TestEnvironmentNamesAreUnique(t *testing.T) {
 	}
 }
 
+// A name from elsewhere leads to a key that there is.
+func TestOtherNames(t *testing.T) {
+	s := newSchema()
+	for name, path := range otherNames {
+		if s.settings[path] == nil {
+			t.Errorf("%s: there is no key %s", name, path)
+		}
+	}
+	for set, want := range map[string]string{
+		"train.lr=1": "train.learning_rate", "lr=1": "train.learning_rate", "lora.alpha=1": "lora.lora_alpha", "lora.rank=1": "lora.r",
+		"train.epochs=1": "train.num_train_epochs", "data.text_field=x": "data.dataset_text_field", "lora.lora_target=x": "lora.target_modules",
+		"train.batch_size=1": "train.per_device_train_batch_size", "max_seq_length=1": "data.max_length", "train.optimizer=x": "train.optim",
+	} {
+		_, err := loadText(t, minimal, set)
+		if err == nil || !strings.HasSuffix(err.Error(), "did you mean "+want+"?") {
+			t.Errorf("%s: got %v, want %s", set, err, want)
+		}
+	}
+}
+
+// One text names targets, too, and all-linear may be written as people do.
+func TestTargets(t *testing.T) {
+	for text, want := range map[string]lora.Targets{
+		"in_proj": {Names: []string{"in_proj"}}, "in_proj,out_proj": {Names: []string{"in_proj", "out_proj"}},
+		"all_linear": {Pattern: "all-linear"}, "[all-linear]": {Pattern: "all-linear"}, "[in_proj]": {Names: []string{"in_proj"}},
+		".*proj": {Pattern: ".*proj"},
+	} {
+		c, err := loadText(t, minimal, "lora.target_modules="+text)
+		if err != nil || !reflect.DeepEqual(c.LoRA.TargetModules, want) {
+			t.Errorf("%s: %v, %v", text, c, err)
+		}
+	}
+}
+
 // configs/reference.yaml names every key, with its default.
 func TestReferenceIsTheDefaults(t *testing.T) {
 	var faults faultList

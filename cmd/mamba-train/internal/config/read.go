@@ -217,6 +217,45 @@ var peerKeys = map[string]string{
 	"metric_for_best_model_scope": "write train.metric_for_best_model",
 }
 
+// otherNames are names of other trainers, and what people write from memory, for keys of this one.
+var otherNames = map[string]string{
+	"lr": "train.learning_rate", "rate": "train.learning_rate", "max_lr": "train.learning_rate",
+	"min_lr": "train.lr_scheduler_kwargs", "lr_scheduler": "train.lr_scheduler_type", "scheduler": "train.lr_scheduler_type",
+	"lr_schedule": "train.lr_scheduler_type", "schedule": "train.lr_scheduler_type", "learning_rate_scheduler": "train.lr_scheduler_type",
+	"warmup": "train.warmup_steps", "num_warmup_steps": "train.warmup_steps", "wd": "train.weight_decay",
+	"epochs": "train.num_train_epochs", "num_epochs": "train.num_train_epochs", "epoch": "train.num_train_epochs",
+	"n_epochs": "train.num_train_epochs", "train_epochs": "train.num_train_epochs",
+	"steps": "train.max_steps", "num_steps": "train.max_steps", "max_iters": "train.max_steps", "iters": "train.max_steps",
+	"batch": "train.per_device_train_batch_size", "batch_size": "train.per_device_train_batch_size",
+	"train_batch_size": "train.per_device_train_batch_size", "micro_batch_size": "train.per_device_train_batch_size",
+	"per_device_batch_size": "train.per_device_train_batch_size", "eval_batch_size": "train.per_device_eval_batch_size",
+	"gradient_accumulation": "train.gradient_accumulation_steps", "accumulation_steps": "train.gradient_accumulation_steps",
+	"grad_accum": "train.gradient_accumulation_steps", "grad_accumulation_steps": "train.gradient_accumulation_steps",
+	"optimizer": "train.optim", "optimiser": "train.optim", "betas": "train.adam_beta1", "beta1": "train.adam_beta1",
+	"beta2": "train.adam_beta2", "eps": "train.adam_epsilon", "epsilon": "train.adam_epsilon",
+	"grad_clip": "train.max_grad_norm", "gradient_clipping": "train.max_grad_norm", "max_norm": "train.max_grad_norm",
+	"clip_grad": "train.max_grad_norm", "label_smoothing": "train.label_smoothing_factor", "neftune_alpha": "train.neftune_noise_alpha",
+	"log_steps": "train.logging_steps", "log_interval": "train.logging_steps", "log_every": "train.logging_steps",
+	"eval_interval": "train.eval_steps", "save_interval": "train.save_steps", "checkpoint_steps": "train.save_steps",
+	"patience": "train.early_stopping_patience", "prompts": "train.sample_prompts",
+	"alpha": "lora.lora_alpha", "dropout": "lora.lora_dropout", "rank": "lora.r", "lora_r": "lora.r", "lora_rank": "lora.r",
+	"lora_target_modules": "lora.target_modules", "targets": "lora.target_modules", "target": "lora.target_modules",
+	"modules": "lora.target_modules", "lora_modules": "lora.target_modules", "lora_target": "lora.target_modules",
+	"lora_target_linear": "lora.target_modules", "lora_bias": "lora.bias", "rslora": "lora.use_rslora", "dora": "lora.use_dora",
+	"field": "data.dataset_text_field", "text_field": "data.dataset_text_field", "text_column": "data.dataset_text_field",
+	"text": "data.dataset_text_field", "column": "data.dataset_text_field", "response": "data.completion", "answer": "data.completion",
+	"completion_column": "data.completion", "prompt_column": "data.prompt", "messages_column": "data.messages", "chat": "data.messages",
+	"dataset": "data.train", "dataset_name": "data.train", "datasets": "data.train", "train_file": "data.train", "path": "data.train",
+	"validation": "data.eval", "validation_file": "data.eval", "val": "data.eval", "test": "data.eval",
+	"val_set_size": "data.eval_fraction", "test_size": "data.eval_fraction", "val_size": "data.eval_fraction",
+	"max_seq_len": "data.max_length", "max_seq_length": "data.max_length", "sequence_len": "data.max_length",
+	"seq_len": "data.max_length", "seq_length": "data.max_length", "cutoff_len": "data.max_length", "block_size": "data.max_length",
+	"context_length": "data.max_length", "delimiter": "data.csv_delimiter", "sep": "data.csv_delimiter",
+	"model_name_or_path": "model", "model_name": "model", "base_model": "model", "pretrained": "model", "model_path": "model",
+	"adapter_path": "adapter", "adapter_name_or_path": "adapter", "output": "output_dir", "out_dir": "output_dir",
+	"save_dir": "output_dir", "num_threads": "threads", "dtype": "precision", "random_seed": "seed",
+}
+
 // maxHints bounds the unknown keys for which the one that was meant is looked for. Nobody reads more.
 const maxHints = 100
 
@@ -242,6 +281,8 @@ func (s schema) unknown(section, key string) string {
 		return "unknown key; " + peerKeys[key]
 	case near != "":
 		return "unknown key; did you mean " + full[near] + "?"
+	case otherNames[key] != "":
+		return "unknown key; did you mean " + otherNames[key] + "?"
 	}
 	return "unknown key; configs/reference.yaml lists all (mamba-train train --print-config --verbose prints it)" + s.nearestAnywhere(key)
 }

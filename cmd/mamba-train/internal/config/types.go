@@ -110,18 +110,21 @@ func isInput(n *yaml.Node) bool {
 	return true
 }
 
-// readTargets reads names, or one regular expression or the word all-linear.
+// readTargets reads a list of names, or the text that [lora.ParseTargets] reads.
 func readTargets(n *yaml.Node, t *lora.Targets) error {
 	*t = lora.Targets{}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		t.Pattern = n.Value
+		*t = lora.ParseTargets(n.Value)
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
 		return mismatch("a list of names, a regular expression or all-linear", n)
 	}
 	names, err := texts(n)
-	if len(names) > 0 {
+	switch {
+	case len(names) == 1 && lora.ParseTargets(names[0]).Names == nil: // [all-linear], not a list of names
+		*t = lora.ParseTargets(names[0])
+	case len(names) > 0:
 		t.Names = names
 	}
 	return err
