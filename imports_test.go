@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/splitmix"},
 	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath"},
 	"data/hub/hubtest":     nil,
-	"data/source":          {"data/hub", "internal/fault", "internal/format", "internal/inputfile", "internal/ordered", "internal/spelling"},
+	"data/source":          {"data/hub", "internal/atomicfile", "internal/fault", "internal/format", "internal/inputfile", "internal/ordered", "internal/spelling"},
 	"data/tokenizer":       {"data/tokenizer/jinja", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/ordered", "internal/pyjson"},
 	"data/tokenizer/jinja": {"internal/testfile"},
 	"trainer":              {"trainer/optim", "trainer/checkpoint", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/pyjson", "internal/splitmix"},

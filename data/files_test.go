@@ -158,7 +158,7 @@ func TestWriteTokens_ownInput(t *testing.T) {
 	}
 	for _, c := range [][2]string{{path, path}, {link, path}, {filepath.Dir(path), path}, {filepath.Join(filepath.Dir(path), "*"), filepath.Dir(path) + "/./own.jsonl"}} {
 		_, err := WriteTokens(t.Context(), []source.Input{{Path: c[0]}}, tinyTokenizer(t), Default(), c[1])
-		if !errors.As(err, new(fault.Fault)) || !strings.Contains(err.Error(), "is one of the files that are read") {
+		if !errors.As(err, new(fault.Fault)) || !strings.Contains(err.Error(), "is read by this command") {
 			t.Errorf("%v: %v", c, err)
 		}
 	}

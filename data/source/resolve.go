@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"mambatrain/data/hub"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/internal/inputfile"
@@ -107,14 +108,10 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 
 // CheckOutput returns an error if output is one of the files that are read.
 func CheckOutput(inputs []FileSet, output string) error {
-	out, err := os.Stat(output)
-	if err != nil {
-		return nil // it is not there yet
-	}
 	for _, set := range inputs {
 		for _, f := range set.Files {
-			if in, err := os.Stat(f.Path); err == nil && os.SameFile(in, out) {
-				return fault.Fault{Path: "output", Problem: fmt.Sprintf("%s is one of the files that are read: name another", output)}
+			if atomicfile.Overwrites(output, f.Path) {
+				return fault.Fault{Path: "output", Problem: output + " is read by this command and would be overwritten; name another"}
 			}
 		}
 	}
