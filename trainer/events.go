@@ -71,6 +71,14 @@ type (
 		Time         time.Duration
 	}
 
+	// StepProgressEvent comes within a step that computes documents in segments, after each pass over one.
+	StepProgressEvent struct {
+		Step, Steps int
+		Share       float64 // of the step's work that is done, up to 1
+		Time        time.Duration
+		Stopping    bool // the run has been asked to stop and will after this step
+	}
+
 	// LogEvent is a new row of log_history.
 	LogEvent struct{ Row checkpoint.Row }
 
@@ -136,6 +144,7 @@ func (ResumeEvent) event()       {}
 func (StepEvent) event()         {}
 func (LogEvent) event()          {}
 func (EvalProgressEvent) event() {}
+func (StepProgressEvent) event() {}
 func (EvalEvent) event()         {}
 func (SampleEvent) event()       {}
 func (SaveEvent) event()         {}

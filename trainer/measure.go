@@ -35,7 +35,7 @@ func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration
 	defer t.reducer.zero()
 	for range 2 { // the first time pays for memory that the second finds
 		began := t.task.Now()
-		_, err = t.backward(ctx, part, part.count, nil)
+		_, err = t.backward(ctx, part, part.count, nil, nil)
 		took = t.task.Now().Sub(began)
 		t.carried = before
 		if err != nil || took > shortPart {

@@ -73,7 +73,7 @@ func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonF
 	t.carried = s.carried
 	for _, p := range parts {
 		t.reducer.zero()
-		loss, err := t.backward(ctx, p, s.tokens, nil)
+		loss, err := t.backward(ctx, p, s.tokens, nil, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ type stepResult struct {
 // step makes one update from all micro-batches of the step. The gradient is that of the mean over all their counted
 // labels, which is why these are counted before the first backward pass.
 func (t *Trainer) step(ctx context.Context) (stepResult, error) {
-	began := t.task.Now()
+	began, asked := t.task.Now(), ctx
 	ctx = context.WithoutCancel(ctx) // a step that has begun is completed
 	rate := t.config.LearningRate * t.schedule(t.state.GlobalStep)
 	if !finite(rate) || rate < 0 { // it would destroy the weights
@@ -36,7 +36,12 @@ func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := t.accumulate(ctx, &s, shards); err != nil {
+	progress := func(share float64) {
+		t.task.Observer(StepProgressEvent{
+			Step: t.state.GlobalStep + 1, Steps: t.state.MaxSteps, Share: share, Time: t.task.Now().Sub(began), Stopping: asked.Err() != nil,
+		})
+	}
+	if err := t.accumulate(ctx, &s, shards, progress); err != nil {
 		return s, err
 	}
 	s.rate = rate
@@ -116,8 +121,15 @@ func (t *Trainer) partRows() int {
 	return t.task.Rows
 }
 
-// accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks.
-func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part) error {
+// accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks. progress is
+// told how much of this rank's work is done, where parts run in segments.
+func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part, progress func(share float64)) error {
+	done, all := 0, 0 // rows
+	for _, parts := range shards {
+		for _, p := range parts {
+			all += len(p.Tokens)
+		}
+	}
 	s.carried = t.carried
 	t.reducer.begin()
 	losses := make([]float64, t.task.Ranks.Shards)
@@ -127,11 +139,14 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part
 			if i == len(shards)-1 && j == len(parts)-1 {
 				ready = t.reducer.overlapped()
 			}
-			loss, err := t.backward(ctx, p, s.tokens, ready)
+			loss, err := t.backward(ctx, p, s.tokens, ready, func(share float64) {
+				progress((float64(done) + share*float64(len(p.Tokens))) / float64(all))
+			})
 			if err != nil {
 				t.reducer.abandon()
 				return err
 			}
+			done += len(p.Tokens)
 			losses[t.firstShard()+i] += loss.Sum
 		}
 		t.reducer.shardDone()
@@ -147,10 +162,10 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part
 	return err
 }
 
-// backward runs one part of a step with the given number of counted labels. ready may be nil.
-func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param)) (loss ag.Loss, err error) {
+// backward runs one part of a step with the given number of counted labels. ready and progress may be nil.
+func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param), progress func(share float64)) (loss ag.Loss, err error) {
 	err = t.carried.run(t.task.Program, p, func() (err error) {
-		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, FirstRow: p.first, Ready: ready})
+		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, FirstRow: p.first, Ready: ready, Progress: progress})
 		return err
 	})
 	if err != nil {

@@ -31,6 +31,8 @@ type progress struct {
 	peak     float64 // FLOP/s
 	perRow   float64 // FLOP of one input token
 	steps    int
+	told     time.Duration // into the step, when its progress was last printed
+	stopping bool          // it has been said that the run stops after this step
 }
 
 func newProgress(a *app) *progress {
@@ -62,6 +64,8 @@ func (p *progress) observe(e trainer.Event) {
 		p.resumed(e)
 	case trainer.StepEvent:
 		p.step(e)
+	case trainer.StepProgressEvent:
+		p.within(e)
 	case trainer.LogEvent:
 		p.row(e.Row)
 	case trainer.EvalProgressEvent:
@@ -151,6 +155,32 @@ func (p *progress) step(e trainer.StepEvent) {
 	}
 	p.bar.Describe(fmt.Sprintf("loss %.4f, %.0f tokens/s, %s of peak", p.loss, p.rate.tokensPerSecond(), p.share()))
 	p.bar.Set(e.Step)
+}
+
+// tellEvery is how often the progress of a long step is printed where there is no terminal.
+const tellEvery = time.Minute
+
+// within shows how far a long step has got.
+func (p *progress) within(e trainer.StepProgressEvent) {
+	left := time.Duration(float64(e.Time) * (1 - e.Share) / max(e.Share, 1e-9))
+	text := fmt.Sprintf("step %d/%d: %s, %s left", e.Step, e.Steps, format.Percent(e.Share), format.Duration(left))
+	if e.Stopping && !p.stopping {
+		p.stopping = true
+		p.aside(func() {
+			p.app.Say("%s of it; then the run is saved. A second interrupt stops at once and loses this step", text)
+		})
+	}
+	if p.bar != nil {
+		p.bar.Describe(text)
+		return
+	}
+	if e.Time < p.told { // another step
+		p.told = 0
+	}
+	if e.Time-p.told >= tellEvery {
+		p.told = e.Time
+		p.app.Say("%s of it", text)
+	}
 }
 
 // share is the part of the machine's arithmetic peak that the last steps have reached.

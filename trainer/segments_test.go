@@ -1,0 +1,56 @@
+package trainer_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	ag "mambatrain/autograd"
+	"mambatrain/mamba"
+	"mambatrain/trainer"
+)
+
+// A step in segments says how far it has got. Asked to stop in the middle of one, the run completes the step and says that it
+// will stop after it.
+func TestProgressInAStep(t *testing.T) {
+	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
+		t.Fatal(err)
+	}
+	g := ag.NewGraph(ag.Options{Rows: 7, Segments: true})
+	prog, err := g.Compile(m.Loss(g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := trainer.Default()
+	s.MaxSteps, s.SegmentTokens = 3, 7
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	share, steps := 0.0, 0
+	tr, err := trainer.New(s, trainer.Task{Params: m.Params(), Program: prog, Rows: 7, Train: readCurve(t, "testdata/train/full").batches, Observer: func(e trainer.Event) {
+		switch e := e.(type) {
+		case trainer.StepProgressEvent:
+			if e.Share <= share || e.Share > 1 || e.Step != steps+1 || e.Steps != 3 || e.Stopping != (ctx.Err() != nil) {
+				t.Errorf("%+v after %v of step %d", e, share, steps+1)
+			}
+			if share = e.Share; e.Step == 2 {
+				cancel()
+			}
+		case trainer.StepEvent:
+			if share < 1-1e-9 {
+				t.Errorf("step %d ended at %v", e.Step, share)
+			}
+			share, steps = 0, steps+1
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stopped *trainer.StopError
+	if _, err := tr.Run(ctx); !errors.As(err, &stopped) || stopped.Step != 2 || steps != 2 {
+		t.Fatalf("error %v after %d steps, want a stop after 2", err, steps)
+	}
+}
