@@ -349,9 +349,17 @@ func headerFields(head []byte, delimiter string) (n int) {
 	}
 }
 
+// unescapeTab returns a tab for \t, which is how a tab is written in most programs and not in a shell.
+func unescapeTab(delimiter string) string {
+	if delimiter == `\t` {
+		return "\t"
+	}
+	return delimiter
+}
+
 // checkDelimiter returns what is wrong with a value of data.csv_delimiter.
 func checkDelimiter(d string) string {
-	if d == "" || d != `"` && !strings.ContainsAny(d, "\r\n") && len([]rune(d)) == 1 {
+	if d = unescapeTab(d); d == "" || d != `"` && !strings.ContainsAny(d, "\r\n") && len([]rune(d)) == 1 {
 		return ""
 	}
 	return fmt.Sprintf(`want one character such as ";", got %q`, d)

@@ -78,6 +78,7 @@ func TestCSV_delimiters(t *testing.T) {
 		{"a.csv", "text\na;b\nc\n", "", "text=a;b|text=c"}, // the header has one column
 		{"a.csv", "text,x;y\na,b\n", "", "text=a"},
 		{"a.csv", "text;author\na;b\nc\n", ";", "text=a,author=b|text=c,author=NULL"},
+		{"a.csv", "text\tauthor\na;b\tc\n", `\t`, "text=a;b,author=c"},
 		{"a.csv", "text§author\na§b\n", "§", "text=a,author=b"},
 		{"a.csv", "text,author\na;b,c\n", ";", ""},
 		{"a.tsv", "text\tauthor\na,b\tc\n", "", "text=a,b,author=c"},

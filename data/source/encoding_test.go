@@ -63,6 +63,9 @@ func TestEncodings_faults(t *testing.T) {
 		{"a.txt", "", "\xFF\xFEa\x00", "looks like UTF-16: set data.encoding to utf-16"},
 		{"a.txt", "", "a\x00b\x00c\x00d\x00", "looks like UTF-16"},
 		{"a.txt", "utf-16", "\xFF\xFE\x00\x00a\x00\x00\x00", "is UTF-32"},
+		{"a.zip", "", "PK\x03\x04", "is a zip archive, which is not read: unpack it"},
+		{"a.txt.xz", "", "\xFD7zXZ\x00", "is compressed by xz, which is not read: unpack it"},
+		{"a.txt.gz", "", "a\n", "no data compressed as .gz"},
 		{"a.txt", "ebcdic", "a", `the encoding "ebcdic" is not known: set data.encoding to one of utf-8`},
 	} {
 		got, _, err := read(t, testfile.Write(t, c.name, c.content), Config{Encoding: c.encoding})

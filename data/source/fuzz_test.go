@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet/compress"
 )
 
 // fuzzFormat reads arbitrary bytes as a file of one format: an error or rows, nothing else.
@@ -34,6 +35,14 @@ func FuzzJSONArray(f *testing.F) {
 
 func FuzzCSV(f *testing.F) {
 	fuzzFormat(f, "csv", "text\na\n", "text,x\n\"a\nb\",c\n", "a,a\n", "text\n\"")
+}
+
+func FuzzArrow(f *testing.F) {
+	fuzzFormat(f, "arrow", arrowStream("a", "bc"), "ARROW1")
+}
+
+func FuzzParquet(f *testing.F) {
+	fuzzFormat(f, "parquet", parquetFile(f, compress.Codecs.Snappy, "a", "bc"), parquetFile(f, compress.Codecs.Zstd, "a"))
 }
 
 func FuzzText(f *testing.F) {

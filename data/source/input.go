@@ -69,6 +69,11 @@ func openFile(path string) (*os.File, error) {
 // maxWindow bounds the memory that a compressed file may ask for; zstd's own program stops there too.
 const maxWindow = 128 << 20
 
+// zipMagic begins a zip archive.
+const zipMagic = "PK\x03\x04"
+
+var errZip = errors.New("is a zip archive, which is not read: unpack it")
+
 // decompress returns the content of a file that may be compressed. The first bytes tell how, whatever the name says.
 func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) {
 	var content io.Reader
@@ -88,8 +93,8 @@ func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) 
 		content = lz4.NewReader(in)
 	case begins("\xFD7zXZ\x00"):
 		err = errors.New("is compressed by xz, which is not read: unpack it")
-	case begins("PK\x03\x04"):
-		err = errors.New("is a zip archive, which is not read: unpack it")
+	case begins(zipMagic):
+		err = errZip
 	default:
 		if ending := strings.ToLower(filepath.Ext(t.source.Path)); slices.Contains(compressions, ending) {
 			return nil, fmt.Errorf("is not what its name ends in: no data compressed as %s", ending)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	f := &File{Path: path, Format: c.Format, Delimiter: c.CSVDelimiter, MaxRowBytes: c.MaxRowBytes}
+	f := &File{Path: path, Format: c.Format, MaxRowBytes: c.MaxRowBytes}
 	if f.Format == "auto" || f.Format == "" {
 		var err error
 		if f.Format, err = formatOf(path); err != nil {
@@ -154,9 +155,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 	if f.Encoding = canonicalEncoding(encoding); f.Encoding == "" {
 		return nil, fmt.Errorf("data: %s: the encoding %q is not known: set data.encoding to one of %s", path, encoding, strings.Join(encodings, ", "))
 	}
-	if f.Delimiter == "" {
-		f.Delimiter = s.delimiter
-	}
+	f.Delimiter = unescapeTab(cmp.Or(c.CSVDelimiter, s.delimiter))
 	return f, nil
 }
 

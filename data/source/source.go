@@ -114,6 +114,8 @@ func formatOf(path string) (string, error) {
 		return "parquet", nil
 	case bytes.HasPrefix(head, []byte("ARROW1")):
 		return "arrow", nil
+	case bytes.HasPrefix(head, []byte(zipMagic)):
+		return "", fmt.Errorf("data: %s: %w", path, errZip)
 	}
 	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
