@@ -69,10 +69,11 @@ func (t *Tokenizer) addTokens(tokens []addedToken) {
 	for _, a := range t.list {
 		into := &t.added.raw
 		if a.Normalized {
-			into, a.Content = &t.added.normalized, t.normalize(a.Content).text
+			into, a.Content = &t.added.normalized, t.normalize(a.Content, false).text
 			v.special[a.ID] = isSpecial[a.Content] // the reference, too, looks for the normalized spelling
+			v.spell(a.ID, a.Content)
 		}
-		v.bytes[a.ID] = tokenBytes(a.Content)
+		v.bytes[a.ID] = t.tokenBytes(a.Content)
 		into.add(a)
 	}
 }

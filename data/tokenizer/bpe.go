@@ -17,13 +17,10 @@ type mergeRule struct {
 // noMerge ranks behind every rule.
 const noMerge = ^uint32(0)
 
-// appendWord appends the ids of one piece of text. Bytes without a token are dropped.
+// appendWord appends the ids of one piece of text.
 func (t *Tokenizer) appendWord(ids []int32, w string, words *wordCache) []int32 {
-	if len(w) == 1 {
-		if id := t.vocab.byteID[w[0]]; id >= 0 {
-			return append(ids, id)
-		}
-		return ids
+	if len(w) == 1 && t.characters == nil {
+		return t.appendSymbols(ids, w)
 	}
 	if t.vocab.whole != nil {
 		if id, ok := t.vocab.whole[w]; ok {
@@ -44,17 +41,26 @@ func (t *Tokenizer) appendWord(ids []int32, w string, words *wordCache) []int32 
 	return ids
 }
 
-// mergeShort merges in place: always the pair of the lowest rank, and the leftmost of equals.
-func (t *Tokenizer) mergeShort(ids []int32, w string) []int32 {
-	var symbols [shortWord]int32
-	var rules [shortWord]mergeRule // rules[i] merges symbols i and i+1
-	n := 0
+// appendSymbols appends what w consists of before anything is merged. Bytes and characters without a token are dropped.
+func (t *Tokenizer) appendSymbols(ids []int32, w string) []int32 {
+	if t.characters != nil {
+		return t.characters.appendTo(ids, w)
+	}
 	for i := range len(w) {
 		if id := t.vocab.byteID[w[i]]; id >= 0 {
-			symbols[n] = id
-			n++
+			ids = append(ids, id)
 		}
 	}
+	return ids
+}
+
+// mergeShort merges in place: always the pair of the lowest rank, and the leftmost of equals.
+func (t *Tokenizer) mergeShort(ids []int32, w string) []int32 {
+	start := len(ids)
+	ids = t.appendSymbols(ids, w)
+	symbols := ids[start:]
+	var rules [shortWord]mergeRule // rules[i] merges symbols i and i+1
+	n := len(symbols)
 	for i := range n - 1 {
 		rules[i] = t.merges.get(symbols[i], symbols[i+1])
 	}
@@ -79,19 +85,19 @@ func (t *Tokenizer) mergeShort(ids []int32, w string) []int32 {
 			rules[best] = t.merges.get(symbols[best], symbols[best+1])
 		}
 	}
-	return append(ids, symbols[:n]...)
+	return ids[:start+n]
 }
 
 // mergeLong does the same with a linked list and a heap, in n log n steps.
 func (t *Tokenizer) mergeLong(ids []int32, w string) []int32 {
 	type symbol struct{ id, prev, next int32 }
-	list := make([]symbol, 0, len(w))
-	for i := range len(w) {
-		if id := t.vocab.byteID[w[i]]; id >= 0 {
-			n := int32(len(list))
-			list = append(list, symbol{id, n - 1, n + 1})
-		}
+	start := len(ids)
+	ids = t.appendSymbols(ids, w)
+	list := make([]symbol, len(ids)-start)
+	for i, id := range ids[start:] {
+		list[i] = symbol{id, int32(i) - 1, int32(i) + 1}
 	}
+	ids = ids[:start]
 	if len(list) == 0 {
 		return ids
 	}

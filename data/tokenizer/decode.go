@@ -6,24 +6,43 @@ import (
 )
 
 // Decode returns the text of ids, special tokens spelled out. Ids without a token stand for nothing: a model has more
-// rows than its tokenizer has tokens. Bytes that are no UTF-8 become U+FFFD, one for each maximal bad part.
+// rows than its tokenizer has tokens. Bytes that are not UTF-8 become U+FFFD, one for each maximal bad part, or for each byte
+// where the tokenizer falls back to bytes.
 func (t *Tokenizer) Decode(ids []int) string {
+	return t.decode(ids, func(int) bool { return false })
+}
+
+// DecodeText returns the text of ids without special tokens, otherwise as Decode.
+func (t *Tokenizer) DecodeText(ids []int) string { return t.decode(ids, t.isSpecial) }
+
+func (t *Tokenizer) decode(ids []int, skip func(id int) bool) string {
 	var b []byte
+	var tokens []string
 	for _, id := range ids {
-		b = t.appendBytes(b, id)
+		switch {
+		case skip(id):
+		case t.characters == nil:
+			b = t.appendBytes(b, id)
+		case t.Token(id) != "":
+			token := t.Token(id)
+			if spelled, ok := t.vocab.spelled[int32(id)]; ok {
+				token = spelled
+			}
+			tokens = append(tokens, token)
+		}
+	}
+	if t.characters != nil {
+		return t.characters.decoding.text(tokens)
 	}
 	return validUTF8(b)
 }
 
-// DecodeText returns the text of ids without special tokens, otherwise as Decode.
-func (t *Tokenizer) DecodeText(ids []int) string {
-	var b []byte
-	for _, id := range ids {
-		if !t.isSpecial(id) {
-			b = t.appendBytes(b, id)
-		}
+// tokenBytes returns what a token stands for within a text.
+func (t *Tokenizer) tokenBytes(token string) []byte {
+	if t.characters != nil {
+		return t.characters.decoding.token(token)
 	}
-	return validUTF8(b)
+	return tokenBytes(token)
 }
 
 // appendBytes appends the bytes that id stands for. They may end within a character that later tokens complete.

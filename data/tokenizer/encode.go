@@ -66,7 +66,7 @@ func (e *encoding) text(text string) {
 			e.token(id, lo, hi)
 			return
 		}
-		n := e.normalize(text[lo:hi])
+		n := e.normalize(text[lo:hi], e.track)
 		e.added.normalized.split(n.text, func(from, to int, id int32) {
 			if id >= 0 {
 				from, to = n.origin(from, to)
@@ -87,6 +87,10 @@ func (e *encoding) token(id int32, lo, hi int) {
 
 // part splits and merges n.text[lo:hi], which has no added token; base is where n starts in the whole text.
 func (e *encoding) part(n *normalText, lo, hi, base int) {
+	if e.characters != nil {
+		e.characterPart(n, lo, hi, base)
+		return
+	}
 	s, shift := n.text[lo:hi], 0
 	if e.prefix && s[0] != ' ' {
 		s, shift = " "+s, 1
@@ -103,6 +107,36 @@ func (e *encoding) part(n *normalText, lo, hi, base int) {
 		return
 	}
 	e.cut(s, 0, 0, word)
+}
+
+// characterPart is part where the symbols are characters.
+func (e *encoding) characterPart(n *normalText, lo, hi, base int) {
+	m := normalText{text: n.text[lo:hi]}
+	if e.characters.space != nil {
+		from, _ := n.origin(lo, lo)
+		m = e.characters.space.apply(m.text, base+from == 0, e.track)
+	}
+	e.cut(m.text, 0, 0, func(from, to int) {
+		first := len(e.ids)
+		e.ids = e.appendWord(e.ids, m.text[from:to], e.words)
+		if e.track {
+			e.characterSpans(m.text[from:to], e.ids[first:], func(a, b int) Span {
+				a, b = m.origin(from+a, from+b)
+				a, b = n.origin(lo+a, lo+b)
+				return Span{base + a, base + b}
+			})
+		}
+	})
+}
+
+// characterSpans gives each id of a word the characters it was merged from. origin returns where bytes of the word lie.
+func (e *encoding) characterSpans(w string, ids []int32, origin func(lo, hi int) Span) {
+	at := 0
+	for _, id := range ids {
+		end := at + e.characters.extent(id, e.vocab.tokens[id], w[at:])
+		e.spans = append(e.spans, origin(wholeCharacters(w, at, end)))
+		at = end
+	}
 }
 
 // cut applies the split steps from the given one on to s, which starts at byte base of its part.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"mambatrain/internal/pyjson"
 )
@@ -19,16 +21,33 @@ type component struct {
 	Pretokenizers  []component     `json:"pretokenizers"`
 	Processors     []component     `json:"processors"`
 	Decoders       []component     `json:"decoders"`
-	AddPrefixSpace bool            `json:"add_prefix_space"`
+	AddPrefixSpace *bool           `json:"add_prefix_space"`
 	UseRegex       *bool           `json:"use_regex"`
-	Behavior       string          `json:"behavior"`
+	Behavior       splitBehavior   `json:"behavior"`
 	Invert         bool            `json:"invert"`
 	Individual     bool            `json:"individual_digits"`
 	Pattern        json.RawMessage `json:"pattern"`
+	Content        string          `json:"content"`
+	Prepend        string          `json:"prepend"`
+	Replacement    string          `json:"replacement"`
+	PrependScheme  string          `json:"prepend_scheme"`
+	Split          *bool           `json:"split"`
+	Start          int             `json:"start"`
+	Stop           int             `json:"stop"`
 	Single         []templatePiece `json:"single"`
 	SpecialTokens  map[string]struct {
 		IDs []int32 `json:"ids"`
 	} `json:"special_tokens"`
+}
+
+// searchPattern is what a step looks for: one of the two.
+type searchPattern struct{ String, Regex *string }
+
+func (c component) pattern() (p searchPattern, err error) {
+	if err := json.Unmarshal(c.Pattern, &p); err != nil || (p.String == nil) == (p.Regex == nil) {
+		return p, fmt.Errorf("pattern: want {\"String\": …} or {\"Regex\": …}, got %s", c.Pattern)
+	}
+	return p, nil
 }
 
 // templatePiece is one element of a TemplateProcessing: the text itself or a special token.
@@ -44,6 +63,7 @@ type bpeModel struct {
 	Suffix       *string          `json:"end_of_word_suffix"`
 	Unknown      *string          `json:"unk_token"`
 	ByteFallback bool             `json:"byte_fallback"`
+	FuseUnknown  bool             `json:"fuse_unk"`
 	IgnoreMerges bool             `json:"ignore_merges"`
 	Vocab        map[string]int32 `json:"vocab"`
 	Merges       json.RawMessage  `json:"merges"`
@@ -66,13 +86,25 @@ func (t *Tokenizer) read(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.setNormalizer(f.Normalizer), t.setPreTokenizer(f.PreTokenizer), checkDecoder(f.Decoder)); err != nil {
+	if err := t.setNormalizer(f.Normalizer); err != nil {
 		return err
 	}
-	if t.vocab, err = newVocabulary(m, f.Added); err != nil {
+	steps := f.PreTokenizer.steps()
+	if !isByteLevel(steps) {
+		t.characters, err = newCharacters(m)
+	} else {
+		err = m.checkByteLevel()
+	}
+	if err := errors.Join(err, t.setPreTokenizer(steps), t.setDecoder(f.Decoder)); err != nil {
 		return err
 	}
-	if m.Unknown != nil && !t.vocab.complete {
+	if t.vocab, err = newVocabulary(m, f.Added, t.tokenBytes); err != nil {
+		return err
+	}
+	if t.characters != nil && m.IgnoreMerges {
+		t.vocab.whole = m.Vocab // here words are spelled as tokens are
+	}
+	if m.Unknown != nil && !t.vocab.complete && t.characters == nil {
 		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not known", *m.Unknown)
 	}
 	if t.merges, err = parseMerges(m.Merges, t.vocab); err != nil {
@@ -99,26 +131,44 @@ func parseModel(raw json.RawMessage) (*bpeModel, error) {
 		"dropout":                   m.Dropout != nil && *m.Dropout != 0,
 		"continuing_subword_prefix": m.Prefix != nil && *m.Prefix != "",
 		"end_of_word_suffix":        m.Suffix != nil && *m.Suffix != "",
-		"byte_fallback":             m.ByteFallback,
 	} {
 		if set {
 			unknown = append(unknown, name)
 		}
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("model: %s: not known for a byte-level BPE", strings.Join(unknown, ", "))
+		return nil, fmt.Errorf("model: %s: not known for BPE", strings.Join(unknown, ", "))
 	}
 	return &m, nil
 }
 
+// checkByteLevel refuses what makes no sense where every byte is a symbol.
+func (m *bpeModel) checkByteLevel() error {
+	if m.ByteFallback {
+		return errors.New("model: byte_fallback: not known for a byte-level BPE")
+	}
+	return nil
+}
+
 func (t *Tokenizer) setNormalizer(c *component) error {
-	switch {
-	case c == nil:
+	if c == nil {
 		return nil
-	case c.Type == "NFC":
-		t.nfc = true
+	}
+	switch c.Type {
+	case "NFC":
+		t.normalizers = append(t.normalizers, normalizeNFC)
 		return nil
-	case c.Type == "Sequence":
+	case "Prepend":
+		t.normalizers = append(t.normalizers, func(s string, origins bool) normalText { return prependText(s, origins, c.Prepend) })
+		return nil
+	case "Replace":
+		find, err := c.finder()
+		if err != nil {
+			return fmt.Errorf("normalizer: Replace: %w", err)
+		}
+		t.normalizers = append(t.normalizers, func(s string, origins bool) normalText { return replaceText(s, origins, find, c.Content) })
+		return nil
+	case "Sequence":
 		for i := range c.Normalizers {
 			if err := t.setNormalizer(&c.Normalizers[i]); err != nil {
 				return err
@@ -126,35 +176,71 @@ func (t *Tokenizer) setNormalizer(c *component) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("normalizer: type %q is not known, only NFC is", c.Type)
+	return fmt.Errorf("normalizer: type %q is not known, only NFC, Prepend and Replace are", c.Type)
 }
 
-// setPreTokenizer takes any sequence of Split and Digits that ends in ByteLevel.
-func (t *Tokenizer) setPreTokenizer(c *component) error {
-	if c == nil {
-		return errors.New("pre_tokenizer: missing, want ByteLevel")
+// steps lists the steps of a pre-tokenizer.
+func (c *component) steps() (list []component) {
+	switch {
+	case c == nil:
+		return nil
+	case c.Type != "Sequence":
+		return []component{*c}
 	}
-	list := []component{*c}
-	if c.Type == "Sequence" {
-		list = c.Pretokenizers
+	for i := range c.Pretokenizers {
+		list = append(list, c.Pretokenizers[i].steps()...)
 	}
-	if len(list) == 0 || list[len(list)-1].Type != "ByteLevel" {
-		return errors.New("pre_tokenizer: the last step is not ByteLevel")
-	}
-	for _, step := range list[:len(list)-1] {
+	return list
+}
+
+func isByteLevel(steps []component) bool {
+	return slices.ContainsFunc(steps, func(c component) bool { return c.Type == "ByteLevel" })
+}
+
+// setPreTokenizer takes any sequence of splits with one ByteLevel, or one that may begin with Metaspace.
+func (t *Tokenizer) setPreTokenizer(steps []component) error {
+	mapped := false // by ByteLevel
+	for i, step := range steps {
+		switch {
+		case step.Type == "ByteLevel" && mapped:
+			return errors.New("pre_tokenizer: a second ByteLevel is not known")
+		case step.Type == "ByteLevel":
+			mapped = true
+			t.prefix = step.AddPrefixSpace != nil && *step.AddPrefixSpace
+			if t.prefix && i > 0 {
+				return errors.New("pre_tokenizer: add_prefix_space after another step is not known")
+			}
+			if step.UseRegex == nil || *step.UseRegex {
+				t.splits = append(t.splits, scanner(scanGPT2))
+			}
+			continue
+		case step.Type == "Metaspace" && (i > 0 || t.characters == nil):
+			return errors.New("pre_tokenizer: Metaspace after another step, or with ByteLevel, is not known")
+		case step.Type == "Metaspace":
+			if err := t.setMetaspace(step); err != nil {
+				return err
+			}
+			continue
+		}
 		split, err := newSplitter(step)
 		if err != nil {
 			return fmt.Errorf("pre_tokenizer: %w", err)
 		}
+		if mapped {
+			split = afterByteLevel(split)
+		}
 		t.splits = append(t.splits, split)
 	}
-	last := list[len(list)-1]
-	t.prefix = last.AddPrefixSpace
-	if last.UseRegex == nil || *last.UseRegex {
-		t.splits = append(t.splits, scanner(scanGPT2))
+	return nil
+}
+
+func (t *Tokenizer) setMetaspace(c component) (err error) {
+	if t.characters.space, err = newMetaspace(c); err != nil {
+		return fmt.Errorf("pre_tokenizer: %w", err)
 	}
-	if t.prefix && len(list) > 1 {
-		return errors.New("pre_tokenizer: add_prefix_space after another step is not known")
+	if c.Split == nil || *c.Split {
+		mark, _ := utf8.DecodeRuneInString(c.Replacement)
+		t.splits = append(t.splits, runeSplitter{func(r rune) bool { return r == mark }, "MergedWithNext"})
 	}
 	return nil
 }
@@ -197,14 +283,18 @@ func (t *Tokenizer) setTemplate(c *component) error {
 	return nil
 }
 
-func checkDecoder(c *component) error {
+func (t *Tokenizer) setDecoder(c *component) (err error) {
+	if t.characters != nil {
+		t.characters.decoding, err = newDecoder(c)
+		return err
+	}
 	switch {
 	case c == nil:
 		return errors.New("decoder: missing, want ByteLevel")
 	case c.Type == "Sequence" && len(c.Decoders) == 1:
-		return checkDecoder(&c.Decoders[0])
+		return t.setDecoder(&c.Decoders[0])
 	case c.Type != "ByteLevel":
-		return fmt.Errorf("decoder: type %q is not known, only ByteLevel is", c.Type)
+		return fmt.Errorf("decoder: type %q is not known for this model, only ByteLevel is", c.Type)
 	}
 	return nil
 }

@@ -1,9 +1,12 @@
 package tokenizer
 
 import (
+	"fmt"
 	"sort"
+	"strings"
 	"unicode/utf8"
 
+	"github.com/dlclark/regexp2/v2"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -18,18 +21,134 @@ type charOrigin struct{ at, lo, hi int }
 
 // origin maps the bytes [lo, hi) of the normalized text to bytes of the original: every character touched, whole.
 func (n *normalText) origin(lo, hi int) (int, int) {
-	if n.chars == nil || hi <= lo {
+	if n.chars == nil {
 		return lo, hi
 	}
 	char := func(at int) charOrigin {
 		return n.chars[max(0, sort.Search(len(n.chars), func(i int) bool { return n.chars[i].at > at })-1)]
 	}
+	if hi <= lo {
+		return char(lo).lo, char(lo).lo
+	}
 	return char(lo).lo, char(hi - 1).hi
 }
 
-// normalize applies NFC where the tokenizer asks for it. Text that is already composed, as nearly all is, costs a scan.
-func (t *Tokenizer) normalize(s string) normalText {
-	if !t.nfc || isASCII(s) {
+// then returns the result of two steps: n, and next, which was made of n's text.
+func (n normalText) then(next normalText) normalText {
+	if n.chars == nil {
+		return next
+	}
+	if next.chars == nil {
+		return n
+	}
+	for i, c := range next.chars {
+		next.chars[i].lo, next.chars[i].hi = n.origin(c.lo, c.hi)
+	}
+	return next
+}
+
+// A normalizer is a step of normalization. origins says that it must return where characters came from, if anything has
+// changed.
+type normalizer func(s string, origins bool) normalText
+
+func (t *Tokenizer) normalize(s string, origins bool) normalText {
+	n := normalText{text: s}
+	for _, step := range t.normalizers {
+		n = n.then(step(n.text, origins))
+	}
+	return n
+}
+
+// prependText puts prefix before a text that is not empty. As in the reference, it came from the first character.
+func prependText(s string, origins bool, prefix string) normalText {
+	if s == "" || prefix == "" {
+		return normalText{text: s}
+	}
+	n := normalText{text: prefix + s}
+	if origins {
+		_, first := utf8.DecodeRuneInString(s)
+		for i := range prefix {
+			n.chars = append(n.chars, charOrigin{i, 0, first})
+		}
+		for i, r := range s {
+			n.chars = append(n.chars, charOrigin{len(prefix) + i, i, i + utf8.RuneLen(r)})
+		}
+	}
+	return n
+}
+
+// replaceText replaces what find finds. What is put there came from all that was replaced.
+func replaceText(s string, origins bool, find finder, content string) normalText {
+	matches := find(s)
+	if len(matches) == 0 {
+		return normalText{text: s}
+	}
+	var b strings.Builder
+	n := normalText{}
+	keep := func(lo, hi int) {
+		for i, r := range s[lo:hi] {
+			if origins {
+				n.chars = append(n.chars, charOrigin{b.Len() + i, lo + i, lo + i + utf8.RuneLen(r)})
+			}
+		}
+		b.WriteString(s[lo:hi])
+	}
+	done := 0
+	for _, m := range matches {
+		keep(done, m[0])
+		for i := range content {
+			if origins {
+				n.chars = append(n.chars, charOrigin{b.Len() + i, m[0], m[1]})
+			}
+		}
+		b.WriteString(content)
+		done = m[1]
+	}
+	keep(done, len(s))
+	n.text = b.String()
+	return n
+}
+
+// A finder returns the bounds of all matches in a text.
+type finder func(s string) [][]int
+
+// literal finds a text.
+func literal(text string) finder {
+	return func(s string) (matches [][]int) {
+		for at := 0; text != ""; {
+			i := strings.Index(s[at:], text)
+			if i < 0 {
+				break
+			}
+			matches = append(matches, []int{at + i, at + i + len(text)})
+			at += i + len(text)
+		}
+		return matches
+	}
+}
+
+// finder finds the pattern of a step.
+func (c component) finder() (finder, error) {
+	p, err := c.pattern()
+	if err != nil {
+		return nil, err
+	}
+	if p.String != nil {
+		return literal(*p.String), nil
+	}
+	re, err := regexp2.Compile(*p.Regex, regexp2.None)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", *p.Regex, err)
+	}
+	return func(s string) [][]int {
+		matches, _ := re.FindAllStringIndex(s, -1) // a failure could only be a time limit, and none is set
+		return matches
+	}, nil
+}
+
+// normalizeNFC is a normalizer. Text that is already composed, as nearly all is, costs a scan.
+func normalizeNFC(s string, _ bool) normalText {
+	if isASCII(s) {
 		return normalText{text: s}
 	}
 	later := false

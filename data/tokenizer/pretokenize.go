@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/dlclark/regexp2/v2"
@@ -20,25 +19,28 @@ func (f scanner) cut(s string, emit func(lo, hi int)) {
 	}
 }
 
-// newSplitter makes the splitter of a Split or Digits step. Known patterns get their scanner, others a regular expression.
+// newSplitter makes the splitter of a Split, Digits or Punctuation step. Known patterns get their scanner, others a
+// regular expression.
 func newSplitter(c component) (splitter, error) {
 	switch c.Type {
 	case "Digits":
-		pattern := `\p{N}+`
 		if c.Individual {
-			pattern = `\p{N}`
+			return runeSplitter{isNumeric, "Isolated"}, nil
 		}
-		return newPatternSplitter(pattern, "Isolated", keepMatches)
+		return runeSplitter{isNumeric, "Contiguous"}, nil
+	case "Punctuation":
+		p := runeSplitter{isPunctuation, "Isolated"}
+		if c.Behavior != "" {
+			p.behavior = c.Behavior
+		}
+		return p, p.behavior.check()
 	case "Split":
 	default:
 		return nil, fmt.Errorf("type %q is not known", c.Type)
 	}
-	var p struct {
-		String *string
-		Regex  *string
-	}
-	if err := json.Unmarshal(c.Pattern, &p); err != nil || (p.String == nil) == (p.Regex == nil) {
-		return nil, fmt.Errorf("split pattern: want {\"String\": …} or {\"Regex\": …}, got %s", c.Pattern)
+	p, err := c.pattern()
+	if err != nil {
+		return nil, fmt.Errorf("split %w", err)
 	}
 	pattern := ""
 	if p.String != nil {
@@ -46,15 +48,58 @@ func newSplitter(c component) (splitter, error) {
 	} else {
 		pattern = *p.Regex
 	}
-	// The known patterns match everything, so that isolating the matches and removing what is between them are one.
-	if scan, ok := knownScanners[pattern]; ok && (c.Behavior == "Isolated" && !c.Invert || c.Behavior == "Removed" && c.Invert) {
+	// Most known patterns match everything, so that isolating the matches and removing what is between them are one.
+	scan, known := knownScanners[pattern]
+	switch {
+	case known && (c.Behavior == "Isolated" && !c.Invert || c.Behavior == "Removed" && c.Invert):
 		return scan, nil
+	case pattern == "[0-9][0-9][0-9]" && c.Behavior == "Isolated" && !c.Invert:
+		return threeDigits{}, nil
 	}
 	side := keepMatches
 	if c.Invert {
 		side = keepGaps
 	}
 	return newPatternSplitter(pattern, c.Behavior, side)
+}
+
+// afterByteLevel makes a splitter one that cuts byte-mapped text.
+func afterByteLevel(s splitter) splitter {
+	switch s := s.(type) {
+	case runeSplitter:
+		return newByteMappedRunes(s)
+	case threeDigits:
+		return s // digits stand for themselves
+	}
+	return byteMapped{s}
+}
+
+// splitBehavior says what becomes of the delimiters, by its name in tokenizer.json.
+type splitBehavior string
+
+func (b splitBehavior) check() error {
+	switch b {
+	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous":
+		return nil
+	}
+	return fmt.Errorf("split behavior %q is not known", string(b))
+}
+
+// emit joins and drops parts as the behavior says.
+func (b splitBehavior) emit(parts []splitPart, emit func(lo, hi int)) {
+	switch b {
+	case "MergedWithPrevious":
+		parts = mergeWithPrevious(parts)
+	case "MergedWithNext":
+		parts = mergeWithNext(parts)
+	case "Contiguous":
+		parts = mergeAlike(parts)
+	}
+	for _, x := range parts {
+		if x.hi > x.lo && !(b == "Removed" && x.delimiter) {
+			emit(x.lo, x.hi)
+		}
+	}
 }
 
 // matchSide says which parts the behavior of a split is about.
@@ -68,15 +113,13 @@ const (
 type patternSplitter struct {
 	re       *regexp2.Regexp
 	side     matchSide
-	behavior string
+	behavior splitBehavior
 }
 
 // newPatternSplitter compiles a pattern. Its \p{…} are Unicode 15's, as Go knows them; the scanners have 16's.
-func newPatternSplitter(pattern, behavior string, side matchSide) (splitter, error) {
-	switch behavior {
-	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous":
-	default:
-		return nil, fmt.Errorf("split behavior %q is not known", behavior)
+func newPatternSplitter(pattern string, behavior splitBehavior, side matchSide) (splitter, error) {
+	if err := behavior.check(); err != nil {
+		return nil, err
 	}
 	re, err := regexp2.Compile(pattern, regexp2.None)
 	if err != nil {
@@ -91,22 +134,7 @@ type splitPart struct {
 	delimiter bool
 }
 
-func (p *patternSplitter) cut(s string, emit func(lo, hi int)) {
-	parts := p.parts(s)
-	switch p.behavior {
-	case "MergedWithPrevious":
-		parts = mergeWithPrevious(parts)
-	case "MergedWithNext":
-		parts = mergeWithNext(parts)
-	case "Contiguous":
-		parts = mergeAlike(parts)
-	}
-	for _, x := range parts {
-		if x.hi > x.lo && !(p.behavior == "Removed" && x.delimiter) {
-			emit(x.lo, x.hi)
-		}
-	}
-}
+func (p *patternSplitter) cut(s string, emit func(lo, hi int)) { p.behavior.emit(p.parts(s), emit) }
 
 // parts cuts s at the matches.
 func (p *patternSplitter) parts(s string) (parts []splitPart) {

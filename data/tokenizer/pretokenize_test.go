@@ -74,7 +74,7 @@ const tinyJSON = `{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"
 "post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
 
 func TestParse_unknownFeatures(t *testing.T) {
-	byteLevel := `{"type":"ByteLevel","add_prefix_space":false}`
+	byteLevel, metaspace := `{"type":"ByteLevel","add_prefix_space":false}`, `{"type":"Metaspace","replacement":"_"}`
 	good := fmt.Sprintf(tinyJSON, byteLevel)
 	if _, err := parse([]byte(good)); err != nil {
 		t.Fatal(err)
@@ -88,8 +88,15 @@ func TestParse_unknownFeatures(t *testing.T) {
 		{`"merges":`, `"end_of_word_suffix":"</w>","merges":`, "end_of_word_suffix"},
 		{`"normalizer":null`, `"normalizer":{"type":"NFKC"}`, "NFKC"},
 		{`"normalizer":null`, `"normalizer":{"type":"Sequence","normalizers":[{"type":"Lowercase"}]}`, "Lowercase"},
-		{byteLevel, `{"type":"Metaspace"}`, "ByteLevel"},
-		{byteLevel, `{"type":"Punctuation"},` + byteLevel, "Punctuation"},
+		{byteLevel, metaspace, "decoder: type \"ByteLevel\""},
+		{byteLevel, byteLevel + "," + metaspace, "Metaspace"},
+		{byteLevel, byteLevel + "," + byteLevel, "a second ByteLevel"},
+		{byteLevel, `{"type":"Digits"},` + metaspace, "Metaspace after another step"},
+		{byteLevel, `{"type":"Metaspace","replacement":"__"}`, "not one character"},
+		{byteLevel, `{"type":"Metaspace","replacement":"_","prepend_scheme":"last"}`, `prepend_scheme "last"`},
+		{byteLevel, `{"type":"Metaspace","replacement":"_","add_prefix_space":false}`, "prepend_scheme is not never"},
+		{byteLevel, `{"type":"Punctuation","behavior":"Shuffled"},` + byteLevel, "Shuffled"},
+		{byteLevel, `{"type":"Whitespace"},` + byteLevel, "Whitespace"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},` + byteLevel, "split pattern"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"a"},"behavior":"Shuffled"},` + byteLevel, "Shuffled"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":null`, "decoder"},
@@ -132,5 +139,28 @@ func TestLoad_config(t *testing.T) {
 	}
 	if id, ok := loadTokenizer(t, dir).EOS(); !ok || id != 3 {
 		t.Errorf("an end of text that tokenizer.json does not have is %d, %v, want the next id", id, ok)
+	}
+}
+
+func TestParse_unknownFeaturesOfCharacters(t *testing.T) {
+	const good = `{"added_tokens":[],"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"_"},"pre_tokenizer":null,
+"post_processor":null,"decoder":{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},
+"model":{"type":"BPE","unk_token":"a","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
+	if _, err := parse([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{`"unk_token":"a"`, `"unk_token":"c"`, `unk_token "c" is not in the vocabulary`},
+		{`{"String":" "}`, `{"Regex":"("}`, "normalizer: Replace: pattern"},
+		{`{"String":" "}`, `{}`, "want {\"String\""},
+		{`"content":" "`, `"content":"  "`, "want one character"},
+		{`"start":1`, `"start":-1`, "start -1"},
+		{`{"type":"Fuse"},`, `{"type":"Replace","pattern":{"Regex":"a"},"content":"b"},{"type":"Fuse"},`, "Replace: want a pattern"},
+		{`{"type":"Fuse"},`, `{"type":"CTC"},`, "CTC"},
+	} {
+		text := strings.Replace(good, c.old, c.new, 1)
+		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.new, err, c.want)
+		}
 	}
 }

@@ -14,21 +14,22 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for byte-level BPE
-// (GPT-2, GPT-NeoX, Llama 3, Qwen and their kin). It is read-only after loading and safe for any number of goroutines.
+// Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for BPE. It is read-only
+// after loading and safe for any number of goroutines.
 type Tokenizer struct {
-	vocab    vocabulary
-	merges   pairTable
-	added    addedTokens
-	nfc      bool
-	prefix   bool // a space is put before a text that does not start with one
-	splits   []splitter
-	before   []int32      // ids the post-processor puts before a text …
-	after    []int32      // … and after it
-	list     []addedToken // all added tokens, each content once
-	words    sync.Pool
-	settings tokenizerConfig
-	digest   string
+	vocab       vocabulary
+	merges      pairTable
+	added       addedTokens
+	normalizers []normalizer
+	characters  *characters // nil: the symbols are bytes
+	prefix      bool        // a space is put before a text that does not start with one
+	splits      []splitter
+	before      []int32      // ids the post-processor puts before a text …
+	after       []int32      // … and after it
+	list        []addedToken // all added tokens, each content once
+	words       sync.Pool
+	settings    tokenizerConfig
+	digest      string
 }
 
 // tokenizerConfig is what tokenizer_config.json says beside tokenizer.json.

@@ -57,7 +57,7 @@ func (t *Trainer) Add(text string) {
 		if id >= 0 {
 			return
 		}
-		n := t.splitter.normalize(text[lo:hi])
+		n := t.splitter.normalize(text[lo:hi], false)
 		t.splitter.splits[0].cut(n.text, func(lo, hi int) {
 			w := n.text[lo:hi]
 			if _, ok := t.counts[w]; !ok {

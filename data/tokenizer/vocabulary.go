@@ -13,6 +13,7 @@ type vocabulary struct {
 	special  []bool
 	byteID   [256]int32       // −1 for a byte without token
 	complete bool             // every byte has a token
+	spelled  map[int32]string // normalized added tokens, where that changes them: as they are decoded
 	own      int              // tokens of the model itself, without added ones
 	whole    map[string]int32 // raw bytes of a word → its id, where the model says ignore_merges
 }
@@ -20,6 +21,14 @@ type vocabulary struct {
 func (v *vocabulary) id(token string) (int32, bool) {
 	id, ok := v.ids[token]
 	return id, ok
+}
+
+// spell sets how an added token is decoded.
+func (v *vocabulary) spell(id int32, text string) {
+	if v.spelled == nil {
+		v.spelled = map[int32]string{}
+	}
+	v.spelled[id] = text
 }
 
 // grow makes room for ids below n.
@@ -31,7 +40,8 @@ func (v *vocabulary) grow(n int) {
 	}
 }
 
-func newVocabulary(m *bpeModel, added []addedToken) (vocabulary, error) {
+// newVocabulary joins the model's tokens and makes room for added ones. bytesOf says what a token stands for.
+func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) []byte) (vocabulary, error) {
 	largest := int32(-1)
 	check := func(token string, id int32) error {
 		if id < 0 || id > maxTokenID {
@@ -59,9 +69,9 @@ func newVocabulary(m *bpeModel, added []addedToken) (vocabulary, error) {
 		v.whole = make(map[string]int32, len(m.Vocab))
 	}
 	for token, id := range m.Vocab {
-		v.ids[token], v.tokens[id], v.bytes[id] = id, token, tokenBytes(token)
+		v.ids[token], v.tokens[id], v.bytes[id] = id, token, bytesOf(token)
 		if v.whole != nil {
-			v.whole[string(v.bytes[id])] = id
+			v.whole[string(tokenBytes(token))] = id
 		}
 	}
 	v.complete = true
