@@ -65,6 +65,22 @@ func TestInitialState(t *testing.T) {
 	}
 	near(t, "state from the file", directLogits(t, base, ids), adapted, 0, 0)
 
+	// An adapter without a state in the same directory has none.
+	other, err := lora.Inject(clone(t, m), lora.Default(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := filepath.Join(t.TempDir(), "over")
+	for _, save := range []*lora.Adapter{a, other} {
+		if err := save.Save(over, lora.SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := clone(t, m)
+	if _, err := lora.Load(over, fresh); err != nil || fresh.HasStart() {
+		t.Errorf("an initial state was left over, or %v", err)
+	}
+
 	for _, p := range a.Params() {
 		clear(p.Float32s())
 	}

@@ -53,11 +53,14 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	if err := a.verify(tmp.Path, sources); err != nil {
 		return fmt.Errorf("lora: %s: does not read back as it was written: %w", dir, tmp.Name(dir, err))
 	}
-	if err := tmp.MoveInto(dir, []string{ConfigFile}, nil); err != nil {
+	if err := tmp.MoveInto(dir, []string{ConfigFile}, isStale); err != nil {
 		return fmt.Errorf("lora: save: %w", err)
 	}
 	return nil
 }
+
+// isStale reports whether a file that an earlier adapter had in the directory would be taken for a part of this one.
+func isStale(name string) bool { return name == initialStateFile }
 
 func (a *Adapter) record() (map[string]string, error) {
 	r := record{Base: a.Base, Vocab: a.VocabSize, Config: a.Config, Groups: map[string][2]int{}}
