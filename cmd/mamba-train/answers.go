@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -142,7 +143,7 @@ func (r *answers) finish(texts []recipe.Text) error {
 	}
 	rate := float64(tokens) / max(took.Seconds(), 1e-9)
 	if r.file != nil {
-		if err := r.file.Close(); err != nil {
+		if err := cmp.Or(r.to.Err, r.file.Close()); err != nil {
 			return err
 		}
 		return r.Result(struct {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/atomicfile"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
@@ -101,6 +102,10 @@ func checkState(path string) error {
 func saveState(s *mamba.State, path string) error {
 	if path == "" {
 		return nil
+	}
+	path, _, err := atomicfile.Target(path) // what a link leads to is replaced
+	if err != nil {
+		return err
 	}
 	return s.Save(path)
 }

@@ -392,6 +392,10 @@ func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *reci
 	if o.State, err = readState(m, f.state, len(prompts)); err != nil {
 		return err
 	}
+	inputs := append(append(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter)...), f.prompts, f.messages, f.state)
+	if err := cli.CheckDistinct("--output", f.output, inputs...); err != nil {
+		return err
+	}
 	out, err := a.openAnswers(f, prompts, m.Tokenizer == nil)
 	if err != nil {
 		return err
