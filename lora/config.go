@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"mambatrain/internal/fault"
+	"mambatrain/nn"
 )
 
 // Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters,
@@ -48,11 +49,11 @@ const (
 	InitPissa Init = "pissa"
 )
 
-// Default returns the settings of an empty lora block: PEFT's, and the targets of the model page's recipe.
+// Default returns the settings of an empty lora block: PEFT's, and the targets that are usual for the model.
 func Default() Config {
 	return Config{
 		R: 8, LoraAlpha: 8,
-		TargetModules:    Targets{Names: []string{"x_proj", "embeddings", "in_proj", "out_proj"}},
+		TargetModules:    Targets{Pattern: auto},
 		TargetParameters: []string{},
 		Bias:             BiasNone,
 		InitLoraWeights:  InitTrue,
@@ -107,7 +108,7 @@ func (c Config) validateSelection(faults *fault.List) {
 	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 && !c.InitialState {
 		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save, and initial_state is off: nothing would be trained")
 	}
-	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.allLinear() {
+	if c.TargetModules.Pattern != "" && len(c.LayersToTransform) > 0 && !c.TargetModules.word() {
 		faults.Add("layers_to_transform", "has no meaning with a regular expression in target_modules, which can name the layers itself")
 	}
 	for _, l := range c.LayersToTransform {
@@ -115,8 +116,8 @@ func (c Config) validateSelection(faults *fault.List) {
 			faults.Add("layers_to_transform", "layers count from 0, got %d", l)
 		}
 	}
-	if c.ExcludeModules.allLinear() {
-		faults.Add("exclude_modules", "all-linear can only be a target")
+	if c.ExcludeModules.word() {
+		faults.Add("exclude_modules", "%s can only be a target", c.ExcludeModules.Pattern)
 	}
 	for _, t := range []struct {
 		key string
@@ -124,6 +125,9 @@ func (c Config) validateSelection(faults *fault.List) {
 	}{{"target_modules", c.TargetModules}, {"exclude_modules", c.ExcludeModules}} {
 		if _, err := t.compile(); err != nil {
 			faults.Add(t.key, "%v", err)
+		}
+		if t.Pattern != "" && len(t.Names) > 0 {
+			faults.Add(t.key, "is %s and a list of names; choose one", t.Pattern)
 		}
 		for _, name := range t.Names {
 			if name == "" {
@@ -174,6 +178,29 @@ func (c Config) Settings() []Setting {
 	return list
 }
 
+// For returns the settings with the names that auto means in m: its usual slots, without those that the other settings leave
+// out. If there are none, auto remains, and [Inject] reports it.
+func (c Config) For(m nn.Module) Config {
+	excluded, err := c.ExcludeModules.compile()
+	if c.TargetModules.Pattern != auto || err != nil {
+		return c
+	}
+	var slots []nn.Slot
+	var paths []string
+	for _, s := range m.Slots() {
+		if _, no, err := excluded(s.Path); no || err != nil || !onLayer(s.Path, c.LayersToTransform) {
+			continue
+		}
+		if slots = append(slots, s); s.Usual {
+			paths = append(paths, s.Path)
+		}
+	}
+	if len(paths) > 0 {
+		c.TargetModules = named(paths, slots)
+	}
+	return c
+}
+
 // Differences returns the settings in which c differs from saved, those of an adapter whose training is to continue.
 // lora_dropout and lora_plus_ratio may change between two runs and are ignored, as is the initialization, which is over.
 func (c Config) Differences(saved Config) fault.List {
@@ -206,16 +233,34 @@ func (c Config) strengths() (s strengths, err error) {
 	return s, nil
 }
 
-// of returns r and the factor of B·A for a module.
-func (s strengths) of(path string) (rank int, scale float64, err error) {
-	if rank, err = s.ranks.lookup(path, s.R); err != nil {
+// of returns r and the factor of B·A for a module, or for row groups of it that share an adapter.
+func (s strengths) of(path string, groups ...string) (rank int, scale float64, err error) {
+	if rank, err = lookup(s.ranks, s.R, path, groups); err != nil {
 		return 0, 0, fault.Fault{Path: "rank_pattern", Problem: err.Error()}
 	}
-	alpha, err := s.alphas.lookup(path, s.LoraAlpha)
+	alpha, err := lookup(s.alphas, s.LoraAlpha, path, groups)
 	if err != nil {
 		return 0, 0, fault.Fault{Path: "alpha_pattern", Problem: err.Error()}
 	}
 	return rank, s.factor(alpha, rank), nil
+}
+
+// lookup returns a module's value. One for a row group comes before that for its module.
+func lookup[V int | float64](t patternTable[V], otherwise V, path string, groups []string) (V, error) {
+	all, err := t.lookup(path, otherwise)
+	if err != nil || len(groups) == 0 {
+		return all, err
+	}
+	values := make([]V, len(groups))
+	for i, g := range groups {
+		if values[i], err = t.lookup(path+"."+g, all); err != nil {
+			return all, err
+		}
+		if values[i] != values[0] {
+			return all, fmt.Errorf("%s: %s and %s lie side by side and share an adapter, which cannot have %v and %v", path, groups[0], g, values[0], values[i])
+		}
+	}
+	return values[0], nil
 }
 
 func (c Config) factor(alpha float64, rank int) float64 {

@@ -42,9 +42,9 @@ func Example() {
 	}
 	fmt.Println("head tied after the merge:", m.Tied())
 	// Output:
-	// x_proj: 3 modules
 	// embeddings: 1 modules
 	// in_proj: 3 modules
+	// x_proj: 3 modules
 	// out_proj: 3 modules
 	// 9568 of 126944 parameters train
 	// head tied after the merge: false

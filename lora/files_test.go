@@ -684,7 +684,7 @@ func TestNamesInFile(t *testing.T) {
 	m := tiny(t, r)
 	c := lora.Default()
 	c.R, c.UseDora, c.Bias = 2, true, lora.BiasAll
-	c.TargetModules.Names = []string{"dt_proj", "embeddings", "in_proj.z"}
+	c.TargetModules = lora.Targets{Names: []string{"dt_proj", "embeddings", "in_proj.z"}}
 	c.TargetParameters, c.ModulesToSave, c.LayersToTransform = []string{"layers.1.mixer.A_log", "layers.1.mixer.D"}, []string{"norm_f"}, nil
 	a, err := lora.Inject(m, c, r)
 	if err != nil {

@@ -62,6 +62,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	if err := unadapted(m); err != nil {
 		return nil, err
 	}
+	c = c.For(m)
 	s, err := choose(m, c)
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
 			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
 		}
-		rank, scale, err := strengths.of(t.Path)
+		rank, scale, err := strengths.of(t.Path, t.groups...)
 		if err != nil {
 			return nil, fmt.Errorf("lora: config: %w", err)
 		}
@@ -186,7 +187,7 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("lora: config: %w", err)
 	}
-	s, err := choose(m, c)
+	s, err := choose(m, c.For(m))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	}
 	for _, t := range s.targets {
 		in, out := t.sizes()
-		r, _, err := strengths.of(t.Path)
+		r, _, err := strengths.of(t.Path, t.groups...)
 		if err != nil {
 			return nil, fmt.Errorf("lora: config: %w", err)
 		}

@@ -136,7 +136,7 @@ func (f *fit) module(m *module) {
 		f.faults.Add(m.path, "is adapted twice")
 	default:
 		f.adapted[s.Path] = true
-		f.targets = append(f.targets, fitTarget{target{s, m.from, m.to}, m})
+		f.targets = append(f.targets, fitTarget{target{Slot: s, from: m.from, to: m.to}, m})
 	}
 }
 

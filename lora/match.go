@@ -23,6 +23,7 @@ type Match struct {
 type target struct {
 	nn.Slot
 	from, to int
+	groups   []string // names of the row groups in that range; none for all outputs
 }
 
 // headPath is the output head's path in every Hugging Face language model. all-linear leaves it out.
@@ -36,7 +37,8 @@ type selection struct {
 	faults  fault.List
 }
 
-// choose resolves every name of the configuration. Names that lead nowhere are reported together, with those there are.
+// choose resolves every name of the configuration, which has the model's names for auto. Names that lead nowhere are reported
+// together, with those there are.
 func choose(m nn.Module, c Config) (*selection, error) {
 	s := &selection{}
 	if err := s.chooseTargets(m, c); err != nil {
@@ -86,12 +88,16 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 		if c.TargetModules.allLinear() {
 			i, ok = 0, slot.Linear != nil && slot.Path != headPath
 		}
+		parts := included
 		if ok {
-			s.targets = append(s.targets, target{Slot: slot})
-			hits[i]++
-			continue
+			if !anyGroup(slot, excluded) {
+				s.targets = append(s.targets, target{Slot: slot})
+				hits[i]++
+				continue
+			}
+			parts = func(string) (int, bool, error) { return i, true, nil }
 		}
-		if err := s.chooseGroups(slot, included, excluded, hits); err != nil {
+		if err := s.chooseGroups(slot, parts, excluded, hits); err != nil {
 			return err
 		}
 	}
@@ -112,6 +118,14 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	return nil
 }
 
+// anyGroup reports whether one of the slot's row groups is meant.
+func anyGroup(slot nn.Slot, meant matcher) bool {
+	return slices.ContainsFunc(slot.Groups, func(g nn.RowGroup) bool {
+		_, ok, err := meant(slot.Path + "." + g.Name)
+		return ok || err != nil // chooseGroups reports it
+	})
+}
+
 func slowTargets(key string, err error) error {
 	return fmt.Errorf("lora: config: %w", fault.Fault{Path: key, Problem: err.Error()})
 }
@@ -119,7 +133,7 @@ func slowTargets(key string, err error) error {
 // chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Groups side by side share one
 // adapter.
 func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int) error {
-	t, parts := target{Slot: slot}, []string{}
+	t := target{Slot: slot}
 	for _, g := range slot.Groups {
 		path := slot.Path + "." + g.Name
 		i, ok, err := included(path)
@@ -134,15 +148,14 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 			continue
 		}
 		hits[i]++
-		if len(parts) > 0 && g.From != t.to {
-			s.faults.Add("target_modules", "%s: %s and %s do not lie side by side; name what is between them too", slot.Path, parts[len(parts)-1], g.Name)
-		}
-		if len(parts) == 0 {
+		if n := len(t.groups); n > 0 && g.From != t.to {
+			s.faults.Add("target_modules", "%s: %s and %s do not lie side by side; name what is between them too", slot.Path, t.groups[n-1], g.Name)
+		} else if n == 0 {
 			t.from = g.From
 		}
-		t.to, parts = g.To, append(parts, g.Name)
+		t.to, t.groups = g.To, append(t.groups, g.Name)
 	}
-	if len(parts) == 0 {
+	if len(t.groups) == 0 {
 		return nil
 	}
 	if t.from == 0 && t.to == slot.Linear.Out() {

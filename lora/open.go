@@ -187,6 +187,9 @@ func (d *Directory) adopt(rec record) {
 	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
 	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
 	d.Config.InitLoraWeights, d.Config.InitialState = rec.Config.InitLoraWeights, rec.Config.InitialState
+	if len(rec.Groups) > 0 && rec.Config.InitLoraWeights != InitPissa { // whose ranks are doubled
+		d.Config.RankPattern, d.Config.AlphaPattern = rec.Config.RankPattern, rec.Config.AlphaPattern
+	}
 }
 
 // isCopy says whether a whole tensor is only the base's table or head.

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/pyjson"
+	"mambatrain/nn"
 )
 
 // Names of the files in an adapter directory.
@@ -145,22 +147,27 @@ func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 	return p
 }
 
-// restate adds to the patterns what makes PEFT compute every layer's rank and scale, where the settings alone do not:
-// InitPissa doubles ranks. Full paths come first, since the first hit wins.
+// restate replaces the patterns by ones that make PEFT compute every layer's rank and scale, where the settings do not:
+// InitPissa doubles ranks, and PEFT knows no row groups.
 func (a *Adapter) restate(p *peftConfig) {
 	doubled := func(l *layer) bool { return l.principal != nil }
-	if !slices.ContainsFunc(a.layers, doubled) {
+	switch {
+	case slices.ContainsFunc(a.layers, doubled):
+		p.R, p.LoraAlpha, p.UseRSLora = 2*p.R, 2*float64(p.R)*a.Config.factor(p.LoraAlpha, p.R), false
+	case !slices.ContainsFunc(a.layers, grouped) || len(p.RankPattern)+len(p.AlphaPattern) == 0:
 		return
 	}
 	var ranks Pattern[int]
 	var alphas Pattern[float64]
-	p.R, p.LoraAlpha, p.UseRSLora = 2*p.R, 2*float64(p.R)*a.Config.factor(p.LoraAlpha, p.R), false
 	for _, l := range a.layers {
 		r := l.adapter.Rank()
 		if doubled(l) {
 			r *= 2
 		}
 		alpha := l.adapter.Scale * float64(r)
+		if p.UseRSLora {
+			alpha = l.adapter.Scale * math.Sqrt(float64(r))
+		}
 		if r != p.R {
 			ranks = append(ranks, PatternEntry[int]{escape(l.Path), r})
 		}
@@ -171,28 +178,22 @@ func (a *Adapter) restate(p *peftConfig) {
 	p.RankPattern, p.AlphaPattern = ranks, alphas
 }
 
+// grouped reports whether the adapter changes some rows only.
+func grouped(l *layer) bool { return l.adapter.To > 0 }
+
 // fileTargets names the adapted modules for PEFT, which knows neither row groups nor, in all versions, exclude_modules
 // and all-linear.
 func (a *Adapter) fileTargets() Targets {
-	grouped := slices.ContainsFunc(a.layers, func(l *layer) bool { return l.adapter.To > 0 })
 	t := a.Config.TargetModules
-	if !grouped && !t.allLinear() && a.Config.ExcludeModules.empty() {
+	if !slices.ContainsFunc(a.layers, grouped) && !t.allLinear() && a.Config.ExcludeModules.empty() {
 		return t
 	}
-	var ends, paths []string
+	var paths []string
 	for _, l := range a.layers {
 		paths = append(paths, l.Path)
-		if end := l.Path[strings.LastIndexByte(l.Path, '.')+1:]; !slices.Contains(ends, end) {
-			ends = append(ends, end)
-		}
 	}
-	for _, s := range a.model.Slots() {
-		hit := slices.ContainsFunc(ends, func(end string) bool { return endsIn(s.Path, end) })
-		if hit && onLayer(s.Path, a.Config.LayersToTransform) && !slices.Contains(paths, s.Path) {
-			return Targets{Names: paths}
-		}
-	}
-	return Targets{Names: ends}
+	chosen := slices.DeleteFunc(a.model.Slots(), func(s nn.Slot) bool { return !onLayer(s.Path, a.Config.LayersToTransform) })
+	return named(paths, chosen)
 }
 
 // escape makes a path a regular expression for itself.

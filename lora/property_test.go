@@ -78,14 +78,14 @@ func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 	c.LoraAlpha = float64(c.R) * (0.5 + 2*r.Float64())
 	names, groups := targets(m)
 	r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-	c.TargetModules.Names = names[:1+r.IntN(len(names))]
+	c.TargetModules = lora.Targets{Names: names[:1+r.IntN(len(names))]}
 	switch r.IntN(6) {
 	case 0:
 		c.TargetModules = lora.Targets{Pattern: "all-linear"}
 	case 1:
 		c.TargetModules = lora.Targets{Pattern: `.*\.[01]\.mixer\.(in|out)_proj`}
 	case 2:
-		c.TargetModules.Names = groups[len(groups)-2:] // they lie side by side
+		c.TargetModules = lora.Targets{Names: groups[len(groups)-2:]} // they lie side by side
 	}
 	if r.IntN(3) == 0 && c.TargetModules.Pattern == "" && !slices.Contains(names[:len(c.TargetModules.Names)], "embeddings") &&
 		!slices.Contains(c.TargetModules.Names, "lm_head") && !slices.Contains(c.TargetModules.Names, "embeddings") {
@@ -110,7 +110,7 @@ func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 		c.TargetModules.Names = slices.DeleteFunc(slices.Clone(c.TargetModules.Names), func(n string) bool { return n == end })
 	}
 	if len(c.TargetModules.Names) == 0 && c.TargetModules.Pattern == "" {
-		c.TargetModules.Names = []string{"out_proj"}
+		c.TargetModules = lora.Targets{Names: []string{"out_proj"}}
 	}
 	return c
 }
@@ -262,10 +262,7 @@ func testEveryTargetTrains(t *testing.T, family string) {
 			m := tinyPreset(t, r, family)
 			c := lora.Default()
 			c.R, c.UseDora, c.TargetModules = 2, dora, lora.Targets{Names: []string{target}}
-			c.TargetParameters = []string{"A_log", "D", "conv1d"}
-			if family == "mamba2-130m" {
-				c.TargetParameters = append(c.TargetParameters, "dt_bias", "mixer.norm")
-			}
+			c.TargetParameters = []string{"A_log", "D", "conv1d", "norm", map[bool]string{true: "dt_bias", false: "dt_proj.bias"}[family == "mamba2-130m"]}
 			a, err := lora.Inject(m, c, r)
 			if err != nil {
 				t.Fatal(err)
@@ -316,7 +313,7 @@ func TestDropoutReplays(t *testing.T) {
 			m.Checkpointing = checkpointing
 			c := lora.Default()
 			c.LoraDropout, c.UseDora = 0.4, seed%2 == 1
-			c.TargetModules.Names = append(c.TargetModules.Names, "dt_proj")
+			c.TargetModules = lora.Targets{Names: []string{"embeddings", "in_proj", "x_proj", "dt_proj", "out_proj"}}
 			a, err := lora.Inject(m, c, r)
 			if err != nil {
 				t.Fatal(err)
@@ -338,7 +335,7 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	m := tiny(t, r)
 	c := lora.Default()
-	c.TargetModules.Names = []string{"in_proj", "q_proj", "in_proj.y"}
+	c.TargetModules = lora.Targets{Names: []string{"in_proj", "q_proj", "in_proj.y"}}
 	c.TargetParameters = []string{"A"}
 	c.ModulesToSave = []string{"classifier"}
 	_, err := lora.Inject(m, c, r)
@@ -382,7 +379,7 @@ func TestInit(t *testing.T) {
 func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 8))
 	m, c := tiny(t, r), lora.Default()
-	c.TargetModules.Names, c.UseDora = []string{"in_proj", "embeddings"}, true
+	c.TargetModules, c.UseDora = lora.Targets{Names: []string{"in_proj", "embeddings"}}, true
 	in := m.Layers[0].Mixer.(*mamba.Mamba1).InProj.Weight
 	clear(in.Float32s()[:in.Shape()[1]])
 	table := m.Embeddings.Weight

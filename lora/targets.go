@@ -14,16 +14,22 @@ import (
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/pyjson"
+	"mambatrain/nn"
 )
 
 // Targets name modules as PEFT does: by a list, each item a whole path or its end after a dot ("in_proj"), or by one
-// regular expression that matches whole paths, or by "all-linear", every linear layer but the head.
+// regular expression that matches whole paths, or by "all-linear", every linear layer but the head. "auto", which PEFT does
+// not have, leaves the choice to the model; see [nn.Slot].
 type Targets struct {
 	Names   []string
-	Pattern string // a regular expression or all-linear; excludes Names
+	Pattern string // a regular expression, all-linear or auto; excludes Names
 }
 
-const allLinear = "all-linear"
+// Words that are no regular expressions.
+const (
+	allLinear = "all-linear"
+	auto      = "auto"
+)
 
 // allLinear reports whether every linear layer but the head is meant.
 func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
@@ -31,17 +37,39 @@ func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinea
 // moduleName is what is a name and no expression: parts of letters, digits and _ with dots between them.
 var moduleName = regexp.MustCompile(`^\w+(\.\w+)*$`)
 
-// ParseTargets reads targets from one text: all-linear, names with commas or blanks between them, or a regular expression. A
-// name is not taken for an expression, which would have to match the whole path.
+// ParseTargets reads targets from one text: all-linear, auto, names with commas or blanks between them, or a regular
+// expression. A name is not taken for an expression, which would have to match the whole path.
 func ParseTargets(text string) Targets {
-	if spelled := strings.ReplaceAll(strings.TrimSpace(text), "_", "-"); strings.EqualFold(spelled, allLinear) {
-		return Targets{Pattern: allLinear}
+	spelled := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(text), "_", "-"))
+	if spelled == allLinear || spelled == auto {
+		return Targets{Pattern: spelled}
 	}
 	names := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !moduleName.MatchString(name) }) {
 		return Targets{Names: names}
 	}
 	return Targets{Pattern: text}
+}
+
+// word reports whether Pattern is a word and no regular expression.
+func (t Targets) word() bool { return t.allLinear() || t.Pattern == auto }
+
+// named returns the targets that are the modules at paths and no others of the slots, by the ends of their paths if these
+// will do.
+func named(paths []string, slots []nn.Slot) Targets {
+	var ends []string
+	for _, path := range paths {
+		if end := path[strings.LastIndexByte(path, '.')+1:]; !slices.Contains(ends, end) {
+			ends = append(ends, end)
+		}
+	}
+	for _, s := range slots {
+		hit := slices.ContainsFunc(ends, func(end string) bool { return endsIn(s.Path, end) })
+		if hit && !slices.Contains(paths, s.Path) {
+			return Targets{Names: paths}
+		}
+	}
+	return Targets{Names: ends}
 }
 
 // empty says that no module is meant.
@@ -62,9 +90,9 @@ func sorted(names []string) []string { return slices.Sorted(slices.Values(names)
 // matcher decides about one path and says which of the targets' patterns it was, by its place.
 type matcher func(path string) (pattern int, ok bool, err error)
 
-// compile makes the targets' matcher. all-linear depends on the kind of layer, so it matches nothing here.
+// compile makes the targets' matcher. all-linear and auto depend on the layers, so they match nothing here.
 func (t Targets) compile() (matcher, error) {
-	if t.Pattern == "" || t.allLinear() {
+	if t.Pattern == "" || t.word() {
 		return func(path string) (int, bool, error) {
 			i := slices.IndexFunc(t.Names, func(name string) bool { return endsIn(path, name) })
 			return i, i >= 0, nil
@@ -104,7 +132,7 @@ func (t *Targets) UnmarshalJSON(b []byte) error {
 	if pattern, ok := v.(string); ok {
 		t.Pattern = pattern
 	} else if !isList && v != nil {
-		return fmt.Errorf("want a list of names, a regular expression or all-linear, got %s", fault.Shorten(string(b), 60))
+		return fmt.Errorf("want a list of names, a regular expression, all-linear or auto, got %s", fault.Shorten(string(b), 60))
 	}
 	return nil
 }

@@ -203,10 +203,12 @@ func (m *Mamba1) Params() []*ag.Param {
 // Slots lists the four projections. The parts of in_proj and x_proj are named as row groups.
 func (m *Mamba1) Slots() []nn.Slot {
 	d, n, r := m.sizes()
+	dt := slot(m.DTProj)
+	dt.Usual = false // transformers computes past an adapter there
 	return []nn.Slot{
 		slot(m.InProj, rowGroups(rowGroup{"x", d}, rowGroup{"z", d})...),
 		slot(m.XProj, rowGroups(rowGroup{"dt", r}, rowGroup{"B", n}, rowGroup{"C", n})...),
-		slot(m.DTProj),
+		dt,
 		slot(m.OutProj),
 	}
 }

@@ -121,9 +121,9 @@ func (p *Pass) convolve(u, x kernel.Mat[float32], c *nn.Conv1d) {
 	}
 }
 
-// slot returns the place of l, whose path is that of its weight.
+// slot returns the place of l, whose path is that of its weight, as one where adapters usually go.
 func slot(l *nn.Linear, groups ...nn.RowGroup) nn.Slot {
-	return nn.Slot{Path: strings.TrimSuffix(l.Weight.Name, ".weight"), Linear: l, Groups: groups}
+	return nn.Slot{Path: strings.TrimSuffix(l.Weight.Name, ".weight"), Linear: l, Groups: groups, Usual: true}
 }
 
 // rowGroups names ranges of outputs that follow each other.

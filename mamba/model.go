@@ -115,7 +115,7 @@ func (m *Model) Params() []*ag.Param {
 
 // Slots lists the places for adapters in checkpoint order: the table, those of each mixer, the head.
 func (m *Model) Slots() []nn.Slot {
-	slots := []nn.Slot{{Path: "backbone.embeddings", Embedding: m.Embeddings}}
+	slots := []nn.Slot{{Path: "backbone.embeddings", Embedding: m.Embeddings, Usual: true}}
 	for _, b := range m.Layers {
 		slots = append(slots, b.Mixer.Slots()...)
 	}

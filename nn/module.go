@@ -18,6 +18,8 @@ type Slot struct {
 	Embedding *Embedding
 	// Groups names ranges of a Linear's outputs that an adapter can be limited to, in order.
 	Groups []RowGroup
+	// Usual marks the places where an adapter goes if the configuration leaves the choice to the model.
+	Usual bool
 }
 
 // RowGroup is a named range of a Linear's outputs, To excluded.

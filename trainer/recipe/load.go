@@ -128,7 +128,7 @@ func (r *Run) continueAdapter() (err error) {
 	}
 	if c.LoRA != nil {
 		var faults fault.List
-		faults.Include("lora", c.LoRA.Differences(r.Adapter.Config))
+		faults.Include("lora", c.LoRA.For(r.Model).Differences(r.Adapter.Config))
 		if err := faults.Err(); err != nil {
 			return err
 		}
