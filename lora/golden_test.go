@@ -14,8 +14,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// The golden cases were computed by transformers 5.23.0 and peft 0.21.2 in float32 on a CPU. The tolerances are those
-// that any right float32 implementation meets.
+// The golden cases were computed by transformers 5.23.0, those of FalconMamba and Mamba-2 by 5.24.0, and peft 0.21.2 in
+// float32 on a CPU. The tolerances are those that any right float32 implementation meets.
 const (
 	logitsAbs, logitsRel = 2e-5, 1e-5
 	lossRel              = 1e-6

@@ -132,11 +132,13 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 	const float32Bytes, candidateBytes = 4, 24
 	v, state := float64(m.Config.VocabSize), float64(m.StateBytes())
-	width := 0 // of the activations, which are what the projections read and write
-	if len(m.Layers) > 0 {
-		for _, s := range m.Layers[0].Mixer.Slots() {
-			width += s.Linear.In() + s.Linear.Out()
+	width := 0 // of a layer's activations, which are about what its projections read and write
+	for _, b := range m.Layers {
+		sum := 0
+		for _, s := range b.Mixer.Slots() {
+			sum += s.Linear.In() + s.Linear.Out()
 		}
+		width = max(width, sum)
 	}
 	bytes := float32Bytes*defaultChunk*float64(width) +
 		float64(prompts)*(2*state+float32Bytes*v) // the active ones are copied when others are finished

@@ -65,10 +65,16 @@ type modelInfo struct {
 	Memory     int64  `json:"memory_bytes"`
 	FileBytes  int64  `json:"file_bytes,omitempty"`
 	DType      string `json:"dtype,omitempty"`
+	ModelType  string `json:"model_type"`
 	Layers     int    `json:"num_hidden_layers"`
 	Hidden     int    `json:"hidden_size"`
 	Inner      int    `json:"intermediate_size"`
 	State      int    `json:"state_size"`
+	Kernel     int    `json:"conv_kernel"`
+	Rank       int    `json:"time_step_rank"`
+	Heads      int    `json:"num_heads,omitempty"`
+	HeadDim    int    `json:"head_dim,omitempty"`
+	Groups     int    `json:"n_groups,omitempty"`
 	Vocab      int    `json:"vocab_size"`
 	Tied       bool   `json:"tie_word_embeddings"`
 	Sequence   int64  `json:"state_bytes"` // of one sequence
@@ -85,8 +91,9 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	}
 	c := m.Config
 	r := modelInfo{
-		Model: name, DType: c.DType, Layers: c.NumHiddenLayers, Hidden: c.HiddenSize, Inner: c.IntermediateSize,
-		State: c.StateSize, Vocab: c.VocabSize, Tied: m.Tied(), Sequence: m.StateBytes(),
+		Model: name, DType: c.DType, ModelType: c.ModelType, Layers: c.NumHiddenLayers, Hidden: c.HiddenSize, Inner: c.IntermediateSize,
+		State: c.StateSize, Kernel: c.ConvKernel, Rank: c.TimeStepRank, Heads: c.NumHeads, HeadDim: c.HeadDim, Groups: c.NGroups,
+		Vocab: c.VocabSize, Tied: m.Tied(), Sequence: m.StateBytes(),
 	}
 	for _, p := range m.Params() {
 		r.Parameters += p.Size()
