@@ -24,6 +24,7 @@ type talk struct {
 	*app
 	chat       *recipe.Chat
 	interrupts *cli.Interrupts
+	out        cli.WordWriter
 	saved      map[string]bool // files that /save has written
 }
 
@@ -39,12 +40,13 @@ var errQuit = errors.New("quit")
 
 // chat answers the messages of the input by the model's chat template.
 func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
-	o.Stream = func(text string) { fmt.Fprint(a.Out, a.forTerminal(text)) }
-	chat, err := format.NewChat(f.system, o)
-	if err != nil {
+	t := &talk{app: a, saved: map[string]bool{}}
+	o.Stream = t.show
+	var err error
+	if t.chat, err = format.NewChat(f.system, o); err != nil {
 		return cli.Misuse(err)
 	}
-	t := &talk{app: a, chat: chat, interrupts: cli.NewInterrupts(), saved: map[string]bool{}}
+	t.interrupts = cli.NewInterrupts()
 	defer t.interrupts.Stop()
 	err = a.eachLine("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.", t.line)
 	if errors.Is(err, errQuit) {
@@ -53,12 +55,12 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 	return err
 }
 
-// forTerminal returns text as standard output may have it.
-func (a *app) forTerminal(text string) string {
-	if cli.IsTerminal(a.Out) {
-		return format.Printable(text)
+// show prints a part of an answer.
+func (t *talk) show(text string) {
+	if t.out.Columns > 0 {
+		text = format.Printable(text)
 	}
-	return text
+	t.out.Add(text)
 }
 
 // line obeys a command or answers a message. What goes wrong ends the chat only where nobody can read it.
@@ -99,11 +101,15 @@ func (t *talk) obey(line string) error {
 func (t *talk) answer(text string) error {
 	ctx, done := t.interrupts.During()
 	defer done()
+	t.out = cli.WordWriter{To: t.Out, Columns: cli.Columns(t.Out)}
 	answer, err := t.chat.Answer(ctx, text)
 	if len(answer.IDs) > 0 {
-		fmt.Fprintln(t.Out)
+		t.out.End()
 	}
 	if errors.Is(err, context.Canceled) {
+		if len(answer.IDs) == 0 {
+			t.Say("(stopped before the answer began; the message is forgotten)")
+		}
 		return nil
 	}
 	if err != nil {

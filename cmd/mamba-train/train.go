@@ -275,6 +275,8 @@ func resultFiles(run *recipe.Run) string {
 func nextCommand(run *recipe.Run) string {
 	dir := run.Config.OutputDir
 	switch {
+	case run.Adapter != nil && run.Config.Data.Messages != "":
+		return fmt.Sprintf("mamba-train generate --adapter %s --chat", dir)
 	case run.Adapter != nil:
 		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
 	case run.Config.Data.Messages != "":
