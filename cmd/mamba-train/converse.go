@@ -96,7 +96,10 @@ func checkState(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return cli.Misusef("--state %s is a directory", path)
 	}
-	return cli.Exists("--state", filepath.Dir(path))
+	if info, err := os.Stat(filepath.Dir(path)); err == nil && !info.IsDir() {
+		return cli.Misusef("--state %s: %s is no directory", path, filepath.Dir(path))
+	}
+	return nil
 }
 
 func saveState(s *mamba.State, path string) error {
@@ -105,6 +108,9 @@ func saveState(s *mamba.State, path string) error {
 	}
 	path, _, err := atomicfile.Target(path) // what a link leads to is replaced
 	if err != nil {
+		return err
+	}
+	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return s.Save(path)
