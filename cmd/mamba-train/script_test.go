@@ -31,9 +31,17 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mamba-train": main})
 }
 
-// Scripts run the program as a user does. Each begins with a tiny model in $TINY, its tokenizer and data in $ROOT, and a
-// hub of its own that has the recipe's model, tiny again, and its data set.
+// Scripts run the program as a user does.
 func TestScripts(t *testing.T) {
+	p := scriptParams(t)
+	p.Dir = "testdata/script"
+	testscript.Run(t, p)
+}
+
+// scriptParams lets each script begin with a tiny model in $TINY, its tokenizer and data in $ROOT, and a hub of its own that
+// has the recipe's model, tiny again, and its data set.
+func scriptParams(t *testing.T) testscript.Params {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -43,8 +51,7 @@ func TestScripts(t *testing.T) {
 		"models/state-spaces/mamba-130m-hf": repository(t, tiny),
 		"datasets/Abirate/english_quotes":   {"data/train-00000-of-00001.parquet": readFile(t, filepath.Join(root, "configs/quickstart/quotes.parquet"))},
 	})
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	return testscript.Params{
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
@@ -67,7 +74,7 @@ func TestScripts(t *testing.T) {
 			"poison":   poison,
 			"sameloss": sameLoss,
 		},
-	})
+	}
 }
 
 // repository reads the files of a directory.

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+)
+
+// heavy are examples that no test should run, by a part of each, with the reason. Their flags are checked all the same.
+var heavy = map[string]string{
+	"mamba-train bench":                           "takes minutes",
+	"mamba-train convert --model state-spaces/":   "fetches an original checkpoint",
+	"mamba-train init --preset 130m":              "writes half a gigabyte",
+	"mpirun ":                                     "needs another build",
+	"mamba-train graph --layers 2 --format dot |": "goes on with Graphviz",
+}
+
+// checkpointStep is the step of an example's checkpoint; runs are shorter here.
+var checkpointStep = regexp.MustCompile(`checkpoint-\d+`)
+
+// Every example of the help works, one after the other, in a directory that has the names which they use.
+func TestHelpExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs every command")
+	}
+	var script strings.Builder
+	script.WriteString("env MAMBA_TRAIN_TRAIN_MAX_STEPS=2\nenv MAMBA_TRAIN_TRAIN_SAVE_STEPS=1\nenv MAMBA_TRAIN_TRAIN_LOGGING_STEPS=1\n")
+	for _, name := range []string{"a", "b"} {
+		fmt.Fprintf(&script, "code 0 train -c configs/quickstart.yaml --quiet --set output_dir=runs/%s\n", name)
+	}
+	examples := helpExamples((&app{}).root())
+	if len(examples) < 40 {
+		t.Fatalf("found only %q", examples)
+	}
+	c := newDocChecker(t)
+	for _, line := range examples {
+		if isHeavy(line) {
+			c.code(t, line)
+			continue
+		}
+		line, _, _ = strings.Cut(line, " > ")
+		line = checkpointStep.ReplaceAllString(strings.ReplaceAll(line, `"`, `'`), "checkpoint-1")
+		script.WriteString(strings.Replace(line, "mamba-train", "code 0", 1) + "\n")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "examples.txtar"), []byte(script.String()), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	p := scriptParams(t)
+	p.Dir = dir
+	setup := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		if err := setup(env); err != nil {
+			return err
+		}
+		return exampleFiles(env)
+	}
+	testscript.Run(t, p)
+}
+
+func isHeavy(line string) bool {
+	for part := range heavy {
+		if strings.HasPrefix(line, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// helpExamples lists the examples of all commands, those that train and merge first.
+func helpExamples(root *cobra.Command) (lines []string) {
+	for _, cmd := range append([]*cobra.Command{root}, leaves(root)...) {
+		for line := range strings.Lines(cmd.Example) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	first := []string{"mamba-train train -c configs/quickstart.yaml", "mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged"}
+	rest := slices.DeleteFunc(lines, func(line string) bool { return slices.Contains(first, line) })
+	return slices.Concat(first, rest)
+}
+
+// exampleFiles makes the models and files that the examples name.
+func exampleFiles(env *testscript.Env) error {
+	root, work := env.Getenv("ROOT"), func(name string) string { return filepath.Join(env.WorkDir, name) }
+	if err := os.Symlink(filepath.Join(root, "configs"), work("configs")); err != nil {
+		return err
+	}
+	for _, model := range []string{"DIR", "models/mamba-130m-hf"} {
+		if err := os.CopyFS(work(model), os.DirFS(filepath.Join(root, "configs/quickstart/base"))); err != nil {
+			return err
+		}
+	}
+	chat := `{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}` + "\n"
+	for name, text := range map[string]string{
+		"DIR/chat_template.jinja": `{% for m in messages %}{{ m.role }}: {% if m.role == "assistant" %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}`,
+		"chat.jsonl":              chat,
+		"chats.jsonl":             `{"messages": [{"role": "user", "content": "Hi"}]}` + "\n",
+		"questions.jsonl":         `{"context": "The sea is", "choices": ["dry", "wet"], "answer": 1}` + "\n",
+		"prompts.jsonl":           `{"prompt": "A friend"}` + "\n",
+		"corpus.txt":              "A friend is a second self.\n",
+		"config.json":             `{"model_type": "mamba", "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1}`,
+	} {
+		if err := os.WriteFile(work(name), []byte(text), 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
