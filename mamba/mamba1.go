@@ -63,9 +63,12 @@ func mamba1Sizes(c Config) string {
 // deriveInner takes d from expand unless the file names it.
 func deriveInner(c *Config) {
 	if c.IntermediateSize == 0 {
-		c.IntermediateSize = int(c.Expand * float64(c.HiddenSize))
+		c.IntermediateSize = c.expanded()
 	}
 }
+
+// expanded is d as expand has it. What is beyond all bounds stays an integer, for the message.
+func (c *Config) expanded() int { return int(min(c.Expand*float64(c.HiddenSize), maxSize+1)) }
 
 func mamba1Faults(c Config) (faults fault.List) {
 	if s := c.TimeStepInitScheme; s != "random" && s != "constant" {

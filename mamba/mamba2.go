@@ -31,7 +31,7 @@ func init() {
 			{name: "codestral-7b", sizes: func(*Config) {}}, // the defaults are its sizes
 		},
 		fields:   mamba2Fields,
-		derive:   func(c *Config) { c.IntermediateSize = int(c.Expand * float64(c.HiddenSize)) },
+		derive:   func(c *Config) { c.IntermediateSize = c.expanded() },
 		faults:   mamba2Faults,
 		mixer:    func(b *builder, path string) ownMixer { return b.mamba2(path) },
 		original: mamba2Original,
@@ -103,7 +103,7 @@ func mamba2Original(c *Config, a *arguments) {
 	a.take("chunk_size", &c.ChunkSize)
 	a.take("dt_limit", &c.TimeStepLimit)
 	if c.HeadDim > 0 {
-		c.NumHeads = int(c.Expand*float64(c.HiddenSize)) / c.HeadDim
+		c.NumHeads = c.expanded() / c.HeadDim
 	}
 	for name, want := range map[string]bool{"rmsnorm": true, "norm_before_gate": false, "D_has_hdim": false} {
 		got := want
