@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault", "internal/inputfile"},
 	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/pyjson"},
 	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/splitmix"},
-	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath"},
+	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath", "internal/inputfile"},
 	"data/hub/hubtest":     nil,
 	"data/source":          {"data/hub", "internal/atomicfile", "internal/fault", "internal/format", "internal/inputfile", "internal/ordered", "internal/spelling"},
 	"data/tokenizer":       {"data/tokenizer/jinja", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/inputfile", "internal/ordered", "internal/pyjson"},

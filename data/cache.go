@@ -101,7 +101,7 @@ func (c *cache) path(ending string) string { return filepath.Join(c.dir, c.key+e
 
 // load fills b from the cache. It reports false where there is nothing, or nothing to be trusted: then it is built anew.
 func (c *cache) load(b *builder) bool {
-	raw, err := os.ReadFile(c.path(".json"))
+	raw, err := inputfile.Read(c.path(".json"), inputfile.MaxConfig)
 	if err != nil {
 		return false
 	}

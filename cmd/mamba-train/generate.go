@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
+	"mambatrain/internal/inputfile"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
@@ -304,7 +304,7 @@ func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe
 	if path == "-" {
 		var remove func()
 		var err error
-		if path, remove, err = a.spool(); err != nil {
+		if path, remove, err = a.spool(ctx); err != nil {
 			return nil, err
 		}
 		defer remove()
@@ -321,29 +321,33 @@ func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe
 }
 
 // spool writes standard input to a file of JSON lines, which remove removes.
-func (a *app) spool() (path string, remove func(), err error) {
+func (a *app) spool(ctx context.Context) (path string, remove func(), err error) {
+	b, err := a.readInput(ctx)
+	if err != nil {
+		return "", nil, err
+	}
 	dir, err := os.MkdirTemp("", "mamba-train-")
 	if err != nil {
 		return "", nil, err
 	}
 	remove = func() { os.RemoveAll(dir) }
 	path = filepath.Join(dir, "stdin.jsonl")
-	f, err := os.Create(path)
-	if err == nil {
-		_, err = io.Copy(f, a.In)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
+	if err = os.WriteFile(path, b, 0o600); err != nil {
 		remove()
 	}
 	return path, remove, err
+}
+
+// readInput returns what standard input has.
+func (a *app) readInput(ctx context.Context) ([]byte, error) {
+	return inputfile.ReadStream(ctx, a.In, "standard input", inputfile.MaxPrompts)
 }
 
 // texts returns the prompts that are texts.
 func (f generateFlags) texts(ctx context.Context, a *app) ([]string, error) {
 	switch {
 	case f.prompts == "-":
-		b, err := io.ReadAll(a.In)
+		b, err := a.readInput(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -357,7 +361,7 @@ func (f generateFlags) texts(ctx context.Context, a *app) ([]string, error) {
 		o.Hub = a.hub()
 		return recipe.ReadPrompts(ctx, f.prompts, o)
 	case f.prompt == "-":
-		b, err := io.ReadAll(a.In)
+		b, err := a.readInput(ctx)
 		b = bytes.TrimSuffix(b, []byte("\n")) // echo's, and the terminal's
 		return []string{string(bytes.TrimSuffix(b, []byte("\r")))}, err
 	}

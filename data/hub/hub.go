@@ -15,6 +15,7 @@ import (
 
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 )
 
 // Kind tells models from data sets.
@@ -131,7 +132,7 @@ func (r *repository) writeRef(commit string) error {
 // cached returns the snapshot of the revision in the cache and the names of its files; "" where there is none.
 func (r *repository) cached() (dir string, names []string) {
 	commit := r.request.Revision
-	if raw, err := os.ReadFile(r.refPath()); err == nil {
+	if raw, err := inputfile.Read(r.refPath(), inputfile.MaxConfig); err == nil {
 		commit = strings.TrimSpace(string(raw))
 	}
 	if !filepath.IsLocal(commit) {

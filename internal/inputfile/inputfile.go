@@ -5,6 +5,7 @@ package inputfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 const (
 	MaxConfig    = 16 << 20  // JSON settings and indexes of weights
 	MaxTokenizer = 512 << 20 // tokenizer.json; the largest vocabularies take some 40 MB
+	MaxPrompts   = 256 << 20 // texts and conversations to continue
 )
 
 // Open opens a regular file for reading. A pipe, a device and a directory are refused, and so is a Git LFS pointer. The
@@ -53,13 +55,16 @@ func Read(path string, limit int64) ([]byte, error) {
 	return readAll(f, path, limit)
 }
 
-// ReadAny returns the contents, at most limit bytes, of what the user has named, which may be a pipe such as /dev/stdin.
-func ReadAny(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	b, err := readAll(f, path, limit)
+// ReadAny returns the contents, at most limit bytes, of what the user has named, which may be a pipe such as /dev/stdin. It
+// returns when ctx ends, as [ReadStream] does.
+func ReadAny(ctx context.Context, path string, limit int64) ([]byte, error) {
+	b, err := until(ctx, func() ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return readAll(f, path, limit)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -69,21 +74,53 @@ func ReadAny(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// ReadStream returns the contents of standard input or the like, at most limit bytes; name is for errors. It returns when ctx
+// ends, even while it waits for somebody to write: that read, which nothing can stop, is left behind.
+func ReadStream(ctx context.Context, r io.Reader, name string, limit int64) ([]byte, error) {
+	return until(ctx, func() ([]byte, error) { return readLimited(r, name, limit) })
+}
+
+// until returns what read returns, or the error of ctx if that ends first.
+func until(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		content []byte
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b, err := read()
+		done <- result{b, err}
+	}()
+	select {
+	case r := <-done:
+		return r.content, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func readAll(f *os.File, path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	tooLong := fmt.Errorf("%s: is longer than the %d MiB that such a file can have", path, limit>>20)
 	if info.Size() > limit {
-		return nil, tooLong
+		return nil, tooLong(path, limit)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1)) // the size of a pipe, and of a file in /proc, is 0
+	return readLimited(f, path, limit) // the size of a pipe, and of a file in /proc, is 0
+}
+
+func readLimited(r io.Reader, name string, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = tooLong
+		err = tooLong(name, limit)
 	}
 	return b, err
+}
+
+func tooLong(name string, limit int64) error {
+	return fmt.Errorf("%s: is longer than the %d MiB that such a file can have", name, limit>>20)
 }
 
 // regular returns an error that says what a file is if it is not a regular one.

@@ -1,7 +1,9 @@
 package inputfile_test
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,5 +53,27 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := inputfile.Read(text, inputfile.MaxConfig); err != nil {
 		t.Error(err)
+	}
+}
+
+// What nobody writes to does not hold up an interrupt, and what never ends is not read for ever.
+func TestReadStream(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	waiting, writer := io.Pipe()
+	defer writer.Close()
+	if _, err := inputfile.ReadStream(ctx, waiting, "standard input", 4); !errors.Is(err, context.Canceled) {
+		t.Errorf("an interrupt: %v", err)
+	}
+	if b, err := inputfile.ReadStream(t.Context(), strings.NewReader("1234"), "standard input", 4); err != nil || string(b) != "1234" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if _, err := inputfile.ReadStream(t.Context(), strings.NewReader("12345"), "standard input", 4); err == nil || !strings.Contains(err.Error(), "standard input: is longer than") {
+		t.Errorf("too long: %v", err)
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		if _, err := inputfile.ReadAny(t.Context(), "/dev/zero", 1<<20); err == nil || !strings.Contains(err.Error(), "/dev/zero: is longer than the 1 MiB") {
+			t.Errorf("a device without end: %v", err)
+		}
 	}
 }

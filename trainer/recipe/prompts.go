@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"mambatrain/data/source"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/inputfile"
 )
 
 // promptColumn is the column of texts to continue.
@@ -27,7 +27,7 @@ func ReadPrompts(ctx context.Context, path string, c source.Config) ([]string, e
 	switch filepath.Ext(strings.TrimSuffix(strings.ToLower(path), ".gz")) {
 	case ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".ipc":
 	default:
-		b, err := os.ReadFile(path)
+		b, err := inputfile.ReadAny(ctx, path, inputfile.MaxPrompts)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fault.NotFound("prompts %s: no such file", path)
 		}

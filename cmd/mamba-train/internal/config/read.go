@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -136,7 +137,7 @@ type fileSettings struct {
 // readFile reads a configuration file and adds to faults what is not a key of the configuration or is there twice.
 // Of a file that cannot be read at all it returns no nodes.
 func (s schema) readFile(path string, faults *faultList) fileSettings {
-	raw, err := inputfile.ReadAny(path, inputfile.MaxConfig)
+	raw, err := inputfile.ReadAny(context.Background(), path, inputfile.MaxConfig)
 	if err != nil {
 		faults.add("", "", "%v", err)
 		return fileSettings{}
