@@ -66,7 +66,7 @@ func openEither(dir string) (checkpoint, error) {
 			return torchCheckpoint(r), nil
 		}
 	}
-	if path := filepath.Join(dir, consolidatedFile); exists(path) {
+	if path := filepath.Join(dir, ConsolidatedFile); exists(path) {
 		r, err := weights.Open(path)
 		if err != nil {
 			return checkpoint{}, err

@@ -24,11 +24,11 @@ type originalConfig struct {
 	SSM           json.RawMessage `json:"ssm_cfg"`
 }
 
-// ParamsFile is Mistral's configuration of an original checkpoint.
-const ParamsFile = "params.json"
-
-// consolidatedFile has the weights next to it.
-const consolidatedFile = "consolidated.safetensors"
+// Mistral's form of an original checkpoint: its configuration and its weights.
+const (
+	ParamsFile       = "params.json"
+	ConsolidatedFile = "consolidated.safetensors"
+)
 
 // parseParams reads Mistral's params.json, which renames the keys of an original configuration. The model is Mamba-2.
 func parseParams(b []byte) (Config, error) {

@@ -80,7 +80,7 @@ func isModelFile(name string) bool {
 	if path.Dir(name) != "." {
 		return false
 	}
-	return slices.Contains(tokenizerFiles, name) || name == mamba.ConfigFile || name == mamba.GenerationConfigFile ||
+	return slices.Contains(tokenizerFiles, name) || slices.Contains([]string{mamba.ConfigFile, mamba.GenerationConfigFile, mamba.ParamsFile}, name) ||
 		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
 }
 
@@ -94,15 +94,17 @@ func isWholeModel(names []string) bool {
 	has := func(name string) bool { return slices.Contains(names, name) }
 	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && hub.AllShards(names)
 	complete := has(weights.ModelFile) || has(torchfile.ModelFile) || (has(weights.IndexFile) || has(torchfile.IndexFile)) && shards
-	return complete && has(mamba.ConfigFile)
+	return complete && has(mamba.ConfigFile) || has(mamba.ConsolidatedFile) && (has(mamba.ConfigFile) || has(mamba.ParamsFile))
 }
 
-// preferSafetensors leaves torch's files out where the same weights come as safetensors.
+// preferSafetensors leaves torch's and Mistral's files out where the same weights come under transformers' names.
 func preferSafetensors(names []string) []string {
 	if !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
 		return names
 	}
-	return slices.DeleteFunc(names, isTorchFile)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return isTorchFile(name) || name == mamba.ConsolidatedFile || name == mamba.ParamsFile
+	})
 }
 
 // cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
