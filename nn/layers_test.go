@@ -169,6 +169,34 @@ func TestDoRA_rowOfZeros(t *testing.T) {
 	}
 }
 
+// TestGatedRMSNorm: graph and direct call agree with the definition; the mean is over each group, and the gate acts first.
+func TestGatedRMSNorm(t *testing.T) {
+	const rows, d, groups = 5, 12, 3
+	n := &GatedRMSNorm{Weight: param("w", rand.New(rand.NewPCG(5, 8)), d), Groups: groups, Eps: 0.01}
+	yz := random(rows * 2 * d) // each row has y, then z
+	want := make([]float32, rows*d)
+	for i := range rows {
+		v := make([]float64, d)
+		for j := range v {
+			y, z := float64(yz[i*2*d+j]), float64(yz[i*2*d+d+j])
+			v[j] = y * z / (1 + math.Exp(-z))
+		}
+		for j := range v {
+			square := 0.0
+			for k := range d / groups {
+				x := v[j/(d/groups)*(d/groups)+k]
+				square += x * x / (d / groups)
+			}
+			want[i*d+j] = float32(float64(n.Weight.Float32s()[j]) * v[j] / math.Sqrt(square+n.Eps))
+		}
+	}
+	both := kernel.Dense(yz, rows, 2*d)
+	got := kernel.Dense(make([]float32, rows*d), rows, d)
+	n.Apply(got, both.Slice(0, rows, 0, d), both.Slice(0, rows, d, 2*d))
+	close(t, "applied", got.Data, want)
+	close(t, "recorded", eval(t, yz, 2*d, func(x ag.Var) ag.Var { return n.Forward(ag.Columns(x, 0, d), ag.Columns(x, d, 2*d)) }), want)
+}
+
 // TestEmbedding: direct lookup and graph agree with the definition, with and without an adapter.
 func TestEmbedding(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
