@@ -132,7 +132,7 @@ var families = []string{"", "falcon", "mamba2", "mamba2_groups"}
 func eachCurve(t *testing.T, families []string, test func(t *testing.T, m *mamba.Model, dir string, segment int)) {
 	for _, family := range families {
 		for _, segment := range segmentations {
-			t.Run(fmt.Sprintf("%s/segment_tokens %d", family, segment), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/segment_tokens %d", cmp.Or(family, "base"), segment), func(t *testing.T) {
 				m, err := mamba.Load(filepath.Join("../mamba/testdata/golden", cmp.Or(family, "base"), "model"), mamba.LoadOptions{})
 				if err != nil {
 					t.Fatal(err)
