@@ -13,6 +13,7 @@ type decoder struct {
 	// What a token stands for within a text, in a stream: steps that look at one token at a time.
 	replace []replacement
 	bytes   bool // <0x41> is A
+	growth  growth
 }
 
 // A decodeStep returns the tokens that the next step gets.
@@ -52,6 +53,9 @@ func (d *decoder) add(c component) error {
 			return fmt.Errorf("Replace: want a pattern {\"String\": …}, got %s", c.Pattern)
 		}
 		r := replacement{*p.String, c.Content}
+		if err := d.growth.add(r.old, r.new); err != nil {
+			return fmt.Errorf("Replace: %w", err)
+		}
 		d.replace = append(d.replace, r)
 		d.steps = append(d.steps, r.decode)
 	case "ByteFallback":

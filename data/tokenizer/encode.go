@@ -168,7 +168,8 @@ func (e *encoding) wordSpans(n *normalText, w string, ids []int32, p wordPlace) 
 			}
 			i++
 		}
-		lo, hi := wholeCharacters(n.text, max(p.at+from, p.part), max(p.at+i, p.part))
+		i = min(i, len(w)) // an added token may have taken the id of a shorter one
+		lo, hi := wholeCharacters(n.text, max(p.at+min(from, i), p.part), max(p.at+i, p.part))
 		lo, hi = n.origin(lo, hi)
 		e.spans = append(e.spans, Span{p.base + lo, p.base + hi})
 	}

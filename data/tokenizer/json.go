@@ -12,7 +12,7 @@ import (
 )
 
 // maxTokenID bounds the ids of a tokenizer.json, so that a damaged file cannot ask for all memory.
-const maxTokenID = 1 << 24
+const maxTokenID = 1 << 22
 
 // component is a normalizer, pre-tokenizer, post-processor or decoder of tokenizer.json: the union of the fields known here.
 type component struct {
@@ -117,14 +117,14 @@ func (t *Tokenizer) read(raw []byte) error {
 func parseModel(raw json.RawMessage) (*bpeModel, error) {
 	var kind struct{ Type string }
 	if err := json.Unmarshal(raw, &kind); err != nil {
-		return nil, fmt.Errorf("model: %w", err)
+		return nil, fmt.Errorf("model: %w", pyjson.Explain(nil, err))
 	}
 	if kind.Type != "BPE" && kind.Type != "" {
 		return nil, fmt.Errorf("model: type %q is not known, only BPE is", kind.Type)
 	}
 	var m bpeModel
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("model: %w", err)
+		return nil, fmt.Errorf("model: %w", pyjson.Explain(nil, err))
 	}
 	var unknown []string
 	for name, set := range map[string]bool{
@@ -159,10 +159,16 @@ func (t *Tokenizer) setNormalizer(c *component) error {
 		t.normalizers = append(t.normalizers, normalizeNFC)
 		return nil
 	case "Prepend":
+		if err := t.growth.add("", c.Prepend); err != nil {
+			return fmt.Errorf("normalizer: Prepend: %w", err)
+		}
 		t.normalizers = append(t.normalizers, func(s string, origins bool) normalText { return prependText(s, origins, c.Prepend) })
 		return nil
 	case "Replace":
-		find, err := c.finder()
+		find, pattern, err := c.finder()
+		if err == nil {
+			err = t.growth.add(pattern, c.Content)
+		}
 		if err != nil {
 			return fmt.Errorf("normalizer: Replace: %w", err)
 		}
@@ -177,6 +183,23 @@ func (t *Tokenizer) setNormalizer(c *component) error {
 		return nil
 	}
 	return fmt.Errorf("normalizer: type %q is not known, only NFC, Prepend and Replace are", c.Type)
+}
+
+// growth is how many times longer a text can become by the steps of a normalizer or decoder. Without a limit a small file
+// could make a text of any length.
+type growth int
+
+// add takes in a step that puts content in place of pattern, which is "" if that may be empty.
+func (g *growth) add(pattern, content string) error {
+	const most = 1 << 10
+	times := 1 + len(content)
+	if pattern != "" {
+		times = max(1, (len(content)+len(pattern)-1)/len(pattern))
+	}
+	if *g = max(1, *g) * growth(times); *g > most {
+		return fmt.Errorf("a text can become more than %d times longer", most)
+	}
+	return nil
 }
 
 // steps lists the steps of a pre-tokenizer.
@@ -305,7 +328,7 @@ func parseMerges(raw json.RawMessage, v vocabulary) (pairTable, error) {
 	if json.Unmarshal(raw, &pairs) != nil {
 		var lines []string
 		if err := json.Unmarshal(raw, &lines); err != nil {
-			return pairTable{}, fmt.Errorf("model: merges: want \"a b\" or [\"a\", \"b\"]: %w", err)
+			return pairTable{}, fmt.Errorf("model: merges: want \"a b\" or [\"a\", \"b\"]: %w", pyjson.Explain(nil, err))
 		}
 		pairs = pairs[:0]
 		for _, line := range lines {

@@ -1,12 +1,10 @@
 package tokenizer
 
 import (
-	"fmt"
 	"sort"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/dlclark/regexp2/v2"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -127,23 +125,23 @@ func literal(text string) finder {
 	}
 }
 
-// finder finds the pattern of a step.
-func (c component) finder() (finder, error) {
+// finder finds the pattern of a step, which is "" for a regular expression.
+func (c component) finder() (find finder, pattern string, err error) {
 	p, err := c.pattern()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if p.String != nil {
-		return literal(*p.String), nil
+		return literal(*p.String), *p.String, nil
 	}
-	re, err := regexp2.Compile(*p.Regex, regexp2.None)
+	re, err := compilePattern(*p.Regex)
 	if err != nil {
-		return nil, fmt.Errorf("pattern %q: %w", *p.Regex, err)
+		return nil, "", err
 	}
 	return func(s string) [][]int {
 		matches, _ := re.FindAllStringIndex(s, -1) // a failure could only be a time limit, and none is set
 		return matches
-	}, nil
+	}, "", nil
 }
 
 // normalizeNFC is a normalizer. Text that is already composed, as nearly all is, costs a scan.

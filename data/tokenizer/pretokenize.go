@@ -116,14 +116,13 @@ type patternSplitter struct {
 	behavior splitBehavior
 }
 
-// newPatternSplitter compiles a pattern. Its \p{…} are Unicode 15's, as Go knows them; the scanners have 16's.
 func newPatternSplitter(pattern string, behavior splitBehavior, side matchSide) (splitter, error) {
 	if err := behavior.check(); err != nil {
 		return nil, err
 	}
-	re, err := regexp2.Compile(pattern, regexp2.None)
+	re, err := compilePattern(pattern)
 	if err != nil {
-		return nil, fmt.Errorf("split pattern %q: %w", pattern, err)
+		return nil, fmt.Errorf("split %w", err)
 	}
 	return &patternSplitter{re, side, behavior}, nil
 }

@@ -99,12 +99,16 @@ func TestParse_unknownFeatures(t *testing.T) {
 		{byteLevel, `{"type":"Whitespace"},` + byteLevel, "Whitespace"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated"},` + byteLevel, "split pattern"},
 		{byteLevel, `{"type":"Split","pattern":{"Regex":"a"},"behavior":"Shuffled"},` + byteLevel, "Shuffled"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"[[:alpha:]]+"},"behavior":"Isolated"},` + byteLevel, "a set within a set"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"[a-z&&[^b]]"},"behavior":"Isolated"},` + byteLevel, "an intersection"},
+		{byteLevel, `{"type":"Split","pattern":{"Regex":"(?m)."},"behavior":"Isolated"},` + byteLevel, "flags other than i"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":null`, "decoder"},
 		{`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`, "WordPiece"},
 		{`"post_processor":null`, `"post_processor":{"type":"BertProcessing"}`, "BertProcessing"},
 		{`"a b"`, `"a c"`, "vocabulary"},
 		{`"a b"`, `"a"`, "merge"},
 		{`"ab":2`, `"ab":-2`, "-2"},
+		{`"ab":2`, `"ab":1`, `"ab" and "b" have the same id, 1`},
 		{`"ab":2`, `"ab":99999999`, "99999999"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
@@ -157,10 +161,36 @@ func TestParse_unknownFeaturesOfCharacters(t *testing.T) {
 		{`"start":1`, `"start":-1`, "start -1"},
 		{`{"type":"Fuse"},`, `{"type":"Replace","pattern":{"Regex":"a"},"content":"b"},{"type":"Fuse"},`, "Replace: want a pattern"},
 		{`{"type":"Fuse"},`, `{"type":"CTC"},`, "CTC"},
+		{`"content":"_"`, `"content":"` + strings.Repeat("_", 2000) + `"`, "1024 times longer"},
+		{`{"type":"Fuse"},`, strings.Repeat(`{"type":"Replace","pattern":{"String":"a"},"content":"aaaa"},`, 6), "1024 times longer"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.new, err, c.want)
+		}
+	}
+}
+
+// Regular expressions mean what they mean to the reference.
+func TestPatternSplitter_oniguruma(t *testing.T) {
+	for _, c := range []struct {
+		pattern, text string
+		want          []string
+	}{
+		{`^a`, "a\na ba", []string{"a", "\n", "a", " ba"}},
+		{`a$`, "a\nba\nc a", []string{"a", "\nb", "a", "\nc ", "a"}},
+		{`\Aa`, "a\na", []string{"a", "\na"}},
+		{`a\Z`, "a\na\n", []string{"a\n", "a", "\n"}},
+		{`a.b`, "a\nb", []string{"a\nb"}},
+		{`\s`, "\u00a0x\u0085", []string{"\u00a0", "x", "\u0085"}},
+		{`(?i)k`, "kK\u212a", []string{"k", "K", "\u212a"}},
+		{`(?i:[]k])`, "]K", []string{"]", "K"}},
+	} {
+		s, err := newPatternSplitter(c.pattern, "Isolated", keepMatches)
+		if err != nil {
+			t.Error(err)
+		} else if got := pieces(s, c.text); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.pattern, got, c.want)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Tokenizer struct {
 	merges      pairTable
 	added       addedTokens
 	normalizers []normalizer
+	growth      growth      // by the normalizers
 	characters  *characters // nil: the symbols are bytes
 	prefix      bool        // a space is put before a text that does not start with one
 	splits      []splitter

@@ -69,6 +69,10 @@ func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) [
 		v.whole = make(map[string]int32, len(m.Vocab))
 	}
 	for token, id := range m.Vocab {
+		if v.bytes[id] != nil {
+			first, second := min(token, v.tokens[id]), max(token, v.tokens[id])
+			return vocabulary{}, fmt.Errorf("model: %q and %q have the same id, %d", first, second, id)
+		}
 		v.ids[token], v.tokens[id], v.bytes[id] = id, token, bytesOf(token)
 		if v.whole != nil {
 			v.whole[string(tokenBytes(token))] = id
