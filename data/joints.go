@@ -11,15 +11,15 @@ import (
 	"mambatrain/data/source"
 )
 
-// joints watches where prompts and completions meet, and finds the first that run into each other: "…the lamp?The owl".
+// joints looks for the first prompt and completion that run into each other: "…the lamp?The owl".
 type joints struct {
 	mu    sync.Mutex
 	found string // the warning
-	row   int    // it is of, within the source
-	final bool   // a source before the one at hand has it
+	row   int    // that it is about, within the source
+	final bool   // an earlier source has it
 }
 
-// look looks at the joint of row i of a block, which is a row of the source; j may be nil.
+// look checks the joint of row i of a block, which has another number in the source; j may be nil.
 func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 	if j == nil || !runTogether(prompt, completion) {
 		return
@@ -37,7 +37,7 @@ func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 // endSource ends a source, whose rows precede those of the next.
 func (j *joints) endSource() { j.final = j.found != "" }
 
-// tell warns of what was found; warn may be nil.
+// tell passes what was found to warn, which may be nil.
 func (j *joints) tell(warn func(error)) {
 	if j.found != "" && warn != nil {
 		warn(errors.New(j.found))

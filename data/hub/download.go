@@ -208,7 +208,7 @@ func (d *download) resume(ctx context.Context, part string) error {
 	return err
 }
 
-// errNoEnd is a download of which nobody could tell whether it is whole.
+// errNoEnd is the error of a download whose end cannot be recognized.
 var errNoEnd = errors.New("the server gives neither the size nor a hash of the file, so that it cannot be known whether it arrives whole")
 
 // place returns where in the file the bytes of an answer begin, which were asked for from one on, and how many bytes the file

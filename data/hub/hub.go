@@ -18,7 +18,7 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// Kind tells models from data sets.
+// Kind is the kind of a repository.
 type Kind string
 
 // The kinds of repositories that are fetched.
@@ -35,7 +35,7 @@ type Client struct {
 	Cache    string                               // directory of models--… and datasets--…
 	Offline  bool                                 // use the cache only
 	HTTP     *http.Client                         // nil = [http.DefaultClient]
-	Progress func(file string, done, total int64) // may be nil; total is −1 where the server does not tell
+	Progress func(file string, done, total int64) // may be nil; total is −1 if it is not known
 }
 
 var idPattern = regexp.MustCompile(`^[\w.-]*\w(/[\w.-]*\w)?$`)
@@ -53,8 +53,8 @@ type Request struct {
 	Choose   func(names []string) []string // narrows what the repository has to what is fetched; nil = all that is wanted
 }
 
-// Fetch returns the directory that holds the wanted files: from the cache where they are, else downloaded. Downloads go
-// on where they were broken off, are checked against the repository's hashes, and appear whole.
+// Fetch returns the directory that holds the wanted files: from the cache if it has them, else downloaded. Downloads
+// resume where they stopped, are checked against the repository's hashes, and appear whole.
 func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
 		return "", fault.NotFound("hub: %q is no repository name, want owner/name", r.ID)
@@ -111,7 +111,7 @@ func (r *repository) snapshot(commit string) string {
 	return filepath.Join(r.dir, "snapshots", commit)
 }
 
-// refPath returns where the commit of the revision stands.
+// refPath returns the file that contains the commit of the revision.
 func (r *repository) refPath() string {
 	return filepath.Join(r.dir, "refs", filepath.FromSlash(r.request.Revision))
 }

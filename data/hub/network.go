@@ -56,7 +56,7 @@ func waitTime(err error, n int) time.Duration {
 	return wait
 }
 
-// isTransient tells what may pass from a server that refuses and a disk that is full.
+// isTransient reports whether another try may succeed: not if a server refuses or a disk is full.
 func isTransient(err error) bool {
 	var status *statusError
 	if errors.As(err, &status) {

@@ -8,7 +8,7 @@ import (
 // shardName is the end of a name such as train-00000-of-00005.parquet.
 var shardName = regexp.MustCompile(`^(.*)-(\d+)-of-(\d+)(\.\w+)+$`)
 
-// AllShards reports whether no shard is missing of those whose names tell how many there are.
+// AllShards reports whether names contain all shards, for names that say how many there are.
 func AllShards(names []string) bool {
 	have := map[string]int{}
 	want := map[string]string{}

@@ -152,7 +152,7 @@ func viewAs[T int32 | int64](b []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(zero)))
 }
 
-// fileMessages returns the messages of an Arrow file: what stands between the magic word, padded with zeros, and the footer.
+// fileMessages returns the messages of an Arrow file: what is between the magic word, padded with zeros, and the footer.
 func fileMessages(file []byte) ([]byte, error) {
 	magic := []byte("ARROW1")
 	tail := len(file) - len(magic) - 4
@@ -212,7 +212,7 @@ const messageSchema = 1
 // flatTable reads a flatbuffers table field by field. Package ipc keeps its generated reader to itself.
 type flatTable struct{ flatbuffers.Table }
 
-// at returns where field n stands, 0 where it is left out.
+// at returns the position of field n, 0 if it is left out.
 func (t flatTable) at(n int) flatbuffers.UOffsetT {
 	offset := flatbuffers.UOffsetT(t.Offset(flatbuffers.VOffsetT(4 + 2*n)))
 	if offset == 0 {

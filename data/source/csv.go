@@ -69,7 +69,7 @@ func (r *csvReader) header() error {
 	return nil
 }
 
-// valueBytes is about what a value takes in memory along with its text.
+// valueBytes is about what a value takes in memory in addition to its text.
 const valueBytes = 32
 
 func (r *csvReader) Columns() []string                                     { return r.names }
@@ -138,8 +138,8 @@ func (r *csvReader) fault(err error) error {
 	return err
 }
 
-// csvScanner cuts text into records as pandas' parser does: a quote counts at the beginning of a field only, whatever follows
-// the closing one belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
+// csvScanner splits text into records as pandas' parser does: only a quote at the beginning of a field quotes it, whatever
+// follows the closing one belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
 type csvScanner struct {
 	in        *bufio.Reader
 	delimiter string
@@ -349,7 +349,7 @@ func headerFields(head []byte, delimiter string) (n int) {
 	}
 }
 
-// unescapeTab returns a tab for \t, which is how a tab is written in most programs and not in a shell.
+// unescapeTab returns a tab for \t: in a shell a tab is hard to type.
 func unescapeTab(delimiter string) string {
 	if delimiter == `\t` {
 		return "\t"

@@ -17,7 +17,7 @@ import (
 // encodings are the values of data.encoding.
 var encodings = []string{"utf-8", "latin-1", "windows-1252", "utf-16"}
 
-// encodingNames are what the encodings are called, without dashes and underscores; without a name they are UTF-8.
+// encodingNames maps the names of encodings, without dashes and underscores, to those in encodings; "" is UTF-8.
 var encodingNames = map[string]string{
 	"": "utf-8", "utf8": "utf-8", "utf8sig": "utf-8", "ascii": "utf-8", "usascii": "utf-8",
 	"latin1": "latin-1", "latin": "latin-1", "iso88591": "latin-1", "l1": "latin-1",
@@ -25,7 +25,7 @@ var encodingNames = map[string]string{
 	"utf16": "utf-16", "utf16le": "utf-16",
 }
 
-// canonicalEncoding returns the name here of an encoding; "" if it is not known.
+// canonicalEncoding returns the name of an encoding in encodings; "" if it is not known.
 func canonicalEncoding(name string) string {
 	return encodingNames[strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))]
 }

@@ -15,11 +15,11 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// splitRequest says which files of a data set are meant: those of a split, of a configuration. "" = train, or the only split
-// that there is; and the default configuration.
+// splitRequest names the split and the configuration of a data set to read. "" = train, or the only split; and the default
+// configuration.
 type splitRequest struct{ config, split string }
 
-// selection is the files of a split, and how they are to be read where a card says so.
+// selection is the files of a split, and how a card says to read them.
 type selection struct {
 	files     []string
 	left      []string // data files of another kind, or texts about the data
@@ -28,7 +28,7 @@ type selection struct {
 	format    string
 }
 
-// choose returns the files of names that the request means. format is auto, or that of the files to look for.
+// choose returns the files of names that the request selects. format is auto, or that of the files to look for.
 func (r splitRequest) choose(names []string, c card, format string) (s selection, err error) {
 	folder := ""
 	var splits []splitPatterns
@@ -79,7 +79,7 @@ func (r splitRequest) choose(names []string, c card, format string) (s selection
 	return s, nil
 }
 
-// pick returns which of the splits is meant.
+// pick returns the split to read.
 func (r splitRequest) pick(have []string) (string, error) {
 	want := r.split
 	if want == "" {
@@ -151,7 +151,7 @@ func cutFolder(name, folder string) (rest string, ok bool) {
 	return strings.CutPrefix(name, folder+"/")
 }
 
-// ofConfig keeps the files in a folder that has the name of a configuration. "default" is also the name of all.
+// ofConfig returns the files in folders named like a configuration. Without such a folder, "default" selects all files.
 func ofConfig(names []string, config string) ([]string, error) {
 	var within []string
 	for _, n := range names {
@@ -168,7 +168,7 @@ func ofConfig(names []string, config string) ([]string, error) {
 	return within, nil
 }
 
-// splitWords are the words by which names tell a split, in the order in which the datasets library looks for them.
+// splitWords are the words that mark files and folders of a split, in the order in which the datasets library looks for them.
 var splitWords = []struct {
 	split string
 	words []string
@@ -178,7 +178,7 @@ var splitWords = []struct {
 	{"test", []string{"test", "testing", "eval", "evaluation"}},
 }
 
-// splitOf is the split that a word stands for.
+// splitOf maps a word to its split.
 var splitOf = map[string]string{}
 
 func init() {
@@ -198,8 +198,8 @@ type splitFiles struct {
 	files []string
 }
 
-// splitsByName sorts files into splits: by the names of shards in the folder data, else by folders, else by file names. Where
-// none tells a split, all are train.
+// splitsByName sorts files into splits: by the names of shards in the folder data, else by folders, else by file names. If
+// no name marks a split, all are train.
 func splitsByName(names []string) (splits []splitFiles) {
 	add := func(split, name string) {
 		i := slices.IndexFunc(splits, func(s splitFiles) bool { return s.split == split })
@@ -267,7 +267,7 @@ func hasWithin(name, word string) bool {
 
 func isSeparator(c byte) bool { return strings.IndexByte("-._ 0123456789", c) >= 0 }
 
-// folderFiles returns the files below a folder that the request means.
+// folderFiles returns the files below a folder that the request selects.
 func folderFiles(dir string, r splitRequest, format string) (s selection, err error) {
 	s, saved, err := savedFiles(dir, r)
 	if saved || err != nil {

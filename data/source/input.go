@@ -21,7 +21,7 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// bufferBytes is how much of a text file is read at once, and how far its form is looked at.
+// bufferBytes is how much of a text file is read at once, and how much of it is inspected to find its form.
 const bufferBytes = 1 << 16
 
 // textInput is a file read as UTF-8, through its compression and from its encoding, without a byte order mark.
@@ -74,7 +74,7 @@ const zipMagic = "PK\x03\x04"
 
 var errZip = errors.New("is a zip archive, which is not read: unpack it")
 
-// decompress returns the content of a file that may be compressed. The first bytes tell how, whatever the name says.
+// decompress returns the content of a file that may be compressed. The first bytes decide, not the name.
 func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) {
 	var content io.Reader
 	head, _ := in.Peek(6)
@@ -107,7 +107,7 @@ func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) 
 	return bufio.NewReaderSize(content, bufferBytes), nil
 }
 
-// isBzip2 tells a compressed file from a text that begins as one does.
+// isBzip2 distinguishes a compressed file from a text that begins with the same letters.
 func isBzip2(in *bufio.Reader) bool {
 	const block, end = "\x31\x41\x59\x26\x53\x59", "\x17\x72\x45\x38\x50\x90"
 	head, _ := in.Peek(10)

@@ -186,7 +186,7 @@ func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late [
 	return late, nil
 }
 
-// keep keeps the rows that may have one of the names; nil stands for all.
+// keep drops the rows that cannot have any of the names; nil means all names.
 func (rows *rawRows) keep(names []string) {
 	if names == nil {
 		return
@@ -375,7 +375,7 @@ func plainNumbers(v any) (any, error) {
 	return v, nil
 }
 
-// valueColumn holds parsed values.
+// valueColumn is a column of parsed values.
 type valueColumn []any
 
 func (c valueColumn) Text(i int) (string, bool, error) {

@@ -18,7 +18,7 @@ var kindOf = map[string]string{
 	".md": documentation,
 }
 
-// documentation is the kind of files that are data only where there is nothing else.
+// documentation is the kind of files that are data only if there is nothing else.
 const documentation = "markdown"
 
 // endings lists the endings of data files, most common first.
@@ -26,13 +26,13 @@ func endings() []string {
 	return append(slices.Clone(preferredEndings), ".ndjson", ".tsv", ".txt", ".text", ".feather", ".ipc", ".md")
 }
 
-// preferredEndings win, in this order, where as many files have another ending; then the last in the alphabet does.
+// preferredEndings win ties, in this order; among other endings the last in the alphabet wins.
 var preferredEndings = []string{".parquet", ".arrow", ".jsonl", ".json", ".csv"}
 
 // compressions are the endings of compressed files.
 var compressions = []string{".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip"}
 
-// endingOf returns the ending of a name that tells its kind, in lower case and without that of a compression.
+// endingOf returns the ending of a name that determines its kind, in lower case and without the ending of a compression.
 func endingOf(name string) string {
 	name = strings.ToLower(path.Base(name))
 	if ending := path.Ext(name); slices.Contains(compressions, ending) {
@@ -50,7 +50,7 @@ var bookkeeping = []string{
 	"tokenizer.json", "tokenizer_config.json", "requirements.txt",
 }
 
-// cachedMap is the name of what the datasets library's map keeps next to the data it was called on.
+// cachedMap matches the files in which the datasets library caches the result of map, next to the data.
 var cachedMap = regexp.MustCompile(`^cache-[0-9a-f]{16}(_\d+_of_\d+)?\.arrow$`)
 
 func isBookkeeping(name string) bool {
@@ -71,8 +71,8 @@ func isPaperwork(name string) bool {
 	return false
 }
 
-// oneKind keeps the files of the kind that most have, by the rule of the datasets library: endings are counted, and a draw
-// is won by the preferred one. Documentation counts only where there is nothing else, paperwork never.
+// oneKind returns the files of the most common kind, by the rule of the datasets library: endings are counted, and a preferred
+// ending wins a tie. Documentation counts only if there is nothing else, paperwork never.
 func oneKind(names []string) (kept, left []string) {
 	counts := map[string]int{}
 	for _, n := range names {
@@ -96,7 +96,7 @@ func oneKind(names []string) (kept, left []string) {
 	return kept, left
 }
 
-// compareEndings says which of two endings tells the kind of a folder's data.
+// compareEndings compares two endings by which of them decides the kind of a folder's data.
 func compareEndings(a, b string, counts map[string]int) int {
 	preference := func(ending string) int {
 		if i := slices.Index(preferredEndings, ending); i >= 0 {
@@ -113,7 +113,7 @@ func compareEndings(a, b string, counts map[string]int) int {
 	return cmp.Or(cmp.Compare(data(a), data(b)), cmp.Compare(counts[a], counts[b]), cmp.Compare(preference(a), preference(b)), cmp.Compare(a, b))
 }
 
-// ofFormat keeps the files whose names fit a format, or all if none does; paperwork never.
+// ofFormat returns the files whose names fit a format, or all if none does; paperwork never.
 func ofFormat(names []string, format string) (kept, left []string) {
 	format, _, _ = strings.Cut(format, ":")
 	var others, papers []string

@@ -36,7 +36,7 @@ func (lz4Codec) Decode(dst, src []byte) []byte {
 	return dst[:n]
 }
 
-// hadoopBlocks decodes a row of blocks, each behind its two sizes; false where src is not that.
+// hadoopBlocks decodes a row of blocks, each after its two sizes; false if src is anything else.
 func hadoopBlocks(dst, src []byte) (n int, ok bool) {
 	for len(src) >= 8 {
 		whole, packed := int(binary.BigEndian.Uint32(src)), int(binary.BigEndian.Uint32(src[4:]))

@@ -16,7 +16,7 @@ import (
 )
 
 // checkPages reads the page headers of the columns that are wanted of a row group, and refuses lengths that cannot be: the
-// reader below allocates what they claim. It also lowers how many rows make a block where a few bytes stand for large values.
+// reader below allocates what they claim. It also makes blocks of fewer rows if a few bytes encode large values.
 func (r *parquetReader) checkPages() error {
 	group := r.file.MetaData().RowGroup(r.group)
 	largest := int64(1)
@@ -137,7 +137,7 @@ func (r *parquetReader) limitRows(most int64) (err error) {
 	return err
 }
 
-// pageScanner goes through the page headers of a column chunk.
+// pageScanner reads the page headers of a column chunk.
 type pageScanner struct {
 	in   io.ReaderAt
 	at   int64
@@ -158,8 +158,8 @@ const deltaByteArray = 7 // encoding of values as changes of the one before
 
 func (p *pageHeader) values() int64 { return max(0, p.data.values) + max(0, p.dataV2.values) }
 
-// amplified returns how large a value of the page may be for which few bytes stand: it is in the dictionary, or repeats the
-// one before.
+// amplified returns how large a value of the page may be that a few bytes encode: it is in the dictionary, or repeats the one
+// before.
 func (p *pageHeader) amplified() int64 {
 	const dictionaryPage = 2
 	if p.kind == dictionaryPage || p.data.encoding == deltaByteArray || p.dataV2.encoding == deltaByteArray {
@@ -184,7 +184,7 @@ func (s *pageScanner) check(p pageHeader) error {
 	return nil
 }
 
-// next reads the next header and goes to the page behind it; false if it is not understood.
+// next reads the next header and moves to its page; false if the header is not understood.
 func (s *pageScanner) next() (p pageHeader, ok bool) {
 	for window := int64(1 << 10); window <= 1<<22; window *= 8 {
 		raw := make([]byte, min(window, max(0, s.size-s.at)))

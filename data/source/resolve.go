@@ -38,7 +38,7 @@ type Config struct {
 	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // a longer row is an error; 0 = [DefaultMaxRowBytes]
 	MaxTrainSamples int          `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
 	Hub             *hub.Client  `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
-	Warn            func(error)  `yaml:"-" json:"-"`        // told what is read in a way that may not be meant; may be nil
+	Warn            func(error)  `yaml:"-" json:"-"`        // called for what was probably not intended; may be nil
 }
 
 // Validate returns all faults of the settings as a [fault.List], or nil.
@@ -86,7 +86,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			return nil, err
 		}
 		if kindOf[endingOf(s.files[0])] != "text" {
-			s.left = slices.DeleteFunc(s.left, isPaperwork) // no wonder
+			s.left = slices.DeleteFunc(s.left, isPaperwork) // nobody expects that to be read
 		}
 		if len(s.left) > 0 {
 			c.warn("data: %s: reads %s; skips %s", in.Path, countFiles(s.files), shortList(s.left))
@@ -124,7 +124,7 @@ func countFiles(files []string) string {
 	return format.Counted(len(files), strings.TrimSpace(kindOf[endingOf(files[0])]+" file"))
 }
 
-// shortList lists the first few names and counts the rest.
+// shortList lists the first few names and the number of the others.
 func shortList(names []string) string {
 	const most = 5
 	if len(names) <= most {
@@ -133,7 +133,7 @@ func shortList(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// file returns a file of a selection as the settings say that it is read; where they say nothing, as its card does.
+// file returns a file of a selection with the settings for reading it: those of c, else those of its card.
 func (c *Config) file(path string, s selection) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -159,7 +159,7 @@ func (c *Config) file(path string, s selection) (*File, error) {
 	return f, nil
 }
 
-// find lists the files that path names, in order. A path that is there counts before a Hugging Face id.
+// find lists the files that path names, in order. An existing path takes precedence over a Hugging Face id.
 func (c *Config) find(ctx context.Context, path string) (s selection, err error) {
 	info, err := os.Stat(path)
 	_, missing := os.Lstat(path)
@@ -211,7 +211,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 	if c.Format == "auto" || c.Format == "" {
 		kept, left = oneKind(data)
 	}
-	if len(kept) == 0 { // names that tell no kind
+	if len(kept) == 0 { // no ending is known
 		kept, left = data, nil
 	}
 	if s.files, s.left = kept, append(s.left, left...); len(s.files) == 0 {
@@ -243,7 +243,7 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 	return path[:start] + parts[0], r, nil
 }
 
-// convertedRevision is where Hugging Face keeps its own Parquet copy of data sets in other forms.
+// convertedRevision is the branch with Hugging Face's own Parquet copy of data sets in other forms.
 const convertedRevision = "refs/convert/parquet"
 
 // hubDatasetFiles returns the files of a data set on the hub: its own, else the hub's Parquet copy.

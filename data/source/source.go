@@ -69,9 +69,9 @@ type Column interface {
 
 // Reader returns the rows of one file, block by block.
 type Reader interface {
-	// Columns lists the columns of the file, as far as its beginning tells: JSON may have more.
+	// Columns lists the columns that the beginning of the file has: later rows of JSON may have more.
 	Columns() []string
-	// Late returns those of the names, or all columns for nil, that the first rows have besides Columns; 0 rows are all.
+	// Late returns those of the names, or all columns for nil, that the first rows have in addition to Columns; 0 means all rows.
 	Late(ctx context.Context, names []string, rows int) ([]string, error)
 	// Project chooses the columns to read. It comes before the first Next.
 	Project(names []string)
@@ -91,7 +91,7 @@ type File struct {
 // formats are the values of data.format. Text may say what a document is: text:paragraph, text:line or text:file.
 var formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
 
-// formatOf returns the format that a file's name and first bytes tell.
+// formatOf determines the format of a file from its name and first bytes.
 func formatOf(path string) (string, error) {
 	ending := endingOf(path)
 	switch kind := kindOf[ending]; {
@@ -139,7 +139,7 @@ func (f *File) open(ctx context.Context, m memory.Allocator) (Reader, error) {
 	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(formats, ", "))
 }
 
-// NoColumn returns the error of a file without a column: which it has, and which was probably meant.
+// NoColumn returns the error of a file without a column: it lists those that the file has, and suggests one.
 func NoColumn(path, name string, have []string) error {
 	hint := ";"
 	for _, c := range have {

@@ -12,7 +12,7 @@ import (
 // textColumn is the name of the only column of a text file.
 const textColumn = "text"
 
-// documentReader reads the documents of a text file: paragraphs (parted by blank lines), lines, or the file as one.
+// documentReader reads the documents of a text file: paragraphs (separated by blank lines), lines, or the file as one.
 type documentReader struct {
 	source *File
 	in     *textInput
@@ -21,7 +21,7 @@ type documentReader struct {
 	failed error  // what ends the documents before the file does
 }
 
-// openTextDocuments takes plain "text" for paragraphs where a blank line stands within the first 64 KiB, else for lines.
+// openTextDocuments reads plain "text" as paragraphs if the first 64 KiB have a blank line, else as lines.
 func openTextDocuments(ctx context.Context, f *File) (*documentReader, error) {
 	in, err := openText(ctx, f)
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *documentReader) Next(ctx context.Context) (*Block, error) {
 	}, nil
 }
 
-// document returns the next document, without the line end behind it, and the line it starts on.
+// document returns the next document, without its line end, and the line it starts on.
 func (r *documentReader) document() (text string, line int, err error) {
 	if r.unit == "file" {
 		return r.wholeFile()
