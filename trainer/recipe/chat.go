@@ -22,8 +22,8 @@ import (
 type ChatFormat struct {
 	model    *Model
 	template *tokenizer.ChatTemplate
-	space    string // white space between an answer and its end
-	end      string // what the template writes after an answer, such as <|im_end|>; "" if unknown
+	space    string   // white space between an answer and its end
+	ends     []string // what the template writes after an answer, such as <|im_end|>
 }
 
 // ChatFormat returns the model's chat format, an error if it has none.
@@ -39,7 +39,7 @@ func (m *Model) ChatFormat() (*ChatFormat, error) {
 		return nil, fault.NotFound("model %s has no chat template: put a chat_template.jinja next to its tokenizer.json", m.Dir)
 	}
 	f := &ChatFormat{model: m, template: t}
-	f.space, f.end = f.endOfAnswer()
+	f.findEnds()
 	return f, nil
 }
 
@@ -136,41 +136,59 @@ func (f *ChatFormat) checkSystem(system string) error {
 
 // Options makes texts end where the template ends an answer.
 func (f *ChatFormat) Options(o TextOptions) TextOptions {
-	if f.end == "" || o.IgnoreEOS {
+	if o.IgnoreEOS {
 		return o
 	}
-	if ids := f.model.Tokenizer.AppendText(nil, f.end); len(ids) == 1 {
-		o.EndOfTurn = []int{int(ids[0])}
-	} else {
-		o.StopTexts = append(slices.Clone(o.StopTexts), f.end)
+	o.StopTexts = slices.Clone(o.StopTexts)
+	for _, end := range f.ends {
+		if ids := f.model.Tokenizer.AppendText(nil, end); len(ids) == 1 {
+			o.EndOfTurn = append(o.EndOfTurn, int(ids[0]))
+		} else {
+			o.StopTexts = append(o.StopTexts, end)
+		}
 	}
 	return o
 }
 
-// endOfAnswer finds what the template writes after an answer, whether or not a message follows: a special token, else the text
-// up to the end of the line. Where that is nothing, the header of the next message ends an answer.
-func (f *ChatFormat) endOfAnswer() (space, end string) {
-	const question, answer, next = "Who asks?", "Somebody answers.", "And who else?"
-	turns := []trainer.Message{{Role: "user", Content: question}, {Role: "assistant", Content: answer}, {Role: "user", Content: next}}
-	after := f.after(turns[:2], answer)
-	header, _, found := strings.Cut(f.after(turns, answer), next)
-	if !found {
+// The conversation that shows what a template writes.
+const (
+	probeQuestion = "Who asks?"
+	probeAnswer   = "Somebody answers."
+	probeNext     = "And who else?"
+)
+
+// findEnds finds what the template writes after the last answer of a conversation and after one that a question follows.
+func (f *ChatFormat) findEnds() {
+	turns := []trainer.Message{{Role: "user", Content: probeQuestion}, {Role: "assistant", Content: probeAnswer}, {Role: "user", Content: probeNext}}
+	space, last := f.endIn(f.after(turns[:2], probeAnswer))
+	f.space = space
+	header, _, found := strings.Cut(f.after(turns, probeAnswer), probeNext)
+	_, between := f.endIn(header)
+	if !found || last != "" && strings.HasPrefix(between, last) {
+		between = ""
+	}
+	if between != "" && strings.HasPrefix(header, "\n") && len(f.model.Tokenizer.AppendText(nil, between)) > 1 {
+		between = "\n" + between // the header of a message, at the beginning of a line
+	}
+	for _, end := range []string{last, between} {
+		if end != "" {
+			f.ends = append(f.ends, end)
+		}
+	}
+}
+
+// endIn returns what ends an answer in the text after it, and the white space before that: a special token, else a line.
+func (f *ChatFormat) endIn(after string) (space, end string) {
+	end = strings.TrimLeftFunc(after, unicode.IsSpace)
+	if end == "" {
 		return "", ""
 	}
-	both := commonPrefix(after, header)
-	if end = strings.TrimLeftFunc(both, unicode.IsSpace); end == "" {
-		line, _, _ := strings.Cut(strings.TrimSpace(header), "\n")
-		if line != "" && strings.HasPrefix(header, "\n") {
-			line = "\n" + line
-		}
-		return "", line
-	}
-	space = both[:len(both)-len(end)]
+	space = after[:len(after)-len(end)]
 	if b, special := f.model.Tokenizer.Bytes(int(f.model.Tokenizer.AppendText(nil, end)[0])); special {
 		return space, string(b)
 	}
-	end, _, _ = strings.Cut(end, "\n")
-	return space, strings.TrimSpace(end)
+	line, _, _ := strings.Cut(end, "\n")
+	return space, strings.TrimSpace(line)
 }
 
 // after renders messages and returns what comes after a text, "" where it does not occur.
@@ -181,14 +199,6 @@ func (f *ChatFormat) after(messages []trainer.Message, text string) string {
 	}
 	_, after, _ := strings.Cut(r.Text, text)
 	return after
-}
-
-func commonPrefix(a, b string) string {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	return a[:n]
 }
 
 // Chat is a conversation with a model. What has been said is kept as the model's state: an answer reads only the tokens that
@@ -205,6 +215,13 @@ type Chat struct {
 func (f *ChatFormat) NewChat(system string, o TextOptions) (*Chat, error) {
 	c := &Chat{format: f, options: f.Options(o), system: system}
 	c.Reset()
+	p, err := f.prompt(context.Background(), conversation([]trainer.Message{{Role: "user", Content: probeQuestion}}))
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(p.Text, probeQuestion) {
+		return nil, errors.New("the chat template leaves out a message that is a text")
+	}
 	return c, f.checkSystem(system)
 }
 

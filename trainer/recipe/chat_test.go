@@ -114,6 +114,7 @@ func TestChat_interrupted(t *testing.T) {
 
 func TestNewChat_system(t *testing.T) {
 	for template, problem := range map[string]string{
+		"{% for m in messages %}<{{ m.content[0].text }}>{% endfor %}": "the chat template leaves out a message that is a text",
 		chatML:   "",
 		onlyLast: "",
 		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}":                      "the system prompt: the chat template leaves it out",
@@ -126,21 +127,27 @@ func TestNewChat_system(t *testing.T) {
 	}
 }
 
-func TestEndOfAnswer(t *testing.T) {
-	for _, c := range []struct{ template, space, end string }{
-		{chatML, "", "<|im_end|>"},
-		{trimmed, "", "<|endoftext|>"},
-		{"{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "", "\nuser:"},
-		{"{% for m in messages %}{{ m.role }}: {{ m.content }}\n<|endoftext|>{% endfor %}", "\n", "<|endoftext|>"},
-		{"{% for m in messages %}[{{ m.content }} /x]{% endfor %}", " ", "/x]"},
-		{"{% for m in messages %}[{{ m.content }}]\n{% endfor %}<|endoftext|>", "", "]"},
-		{"{% for m in messages %} {{ m.role | upper }}: {{ m.content }}{% endfor %}", "", "USER:"},
-		{"{% for m in messages %}{{ m.content }}{% endfor %}", "", ""},
-		{"{{ messages[0].content }}", "", ""},
-		{"{{ raise_exception('no') }}", "", ""},
+func TestFindEnds(t *testing.T) {
+	const roles = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n"
+	for _, c := range []struct {
+		template, space string
+		ends            []string
+	}{
+		{chatML, "", []string{"<|im_end|>"}},
+		{trimmed, "", []string{"<|endoftext|>"}},
+		{roles + "{% endfor %}", "", []string{"\nuser:"}},
+		{roles + "<|endoftext|>{% endfor %}", "\n", []string{"<|endoftext|>"}},
+		{roles + "{% endfor %}<|endoftext|>", "\n", []string{"<|endoftext|>", "\nuser:"}},
+		{"{% for m in messages %}<{{ m.content }}{{ '<|return|>' if loop.last else '<|end|>' }}{% endfor %}", "", []string{"<|return|>", "<|end|><"}},
+		{"{% for m in messages %}[{{ m.content }} /x]{% endfor %}", " ", []string{"/x]"}},
+		{"{% for m in messages %}[{{ m.content }}]\n{% endfor %}<|endoftext|>", "", []string{"]"}},
+		{"{% for m in messages %} {{ m.role | upper }}: {{ m.content }}{% endfor %}", "", []string{"USER:"}},
+		{"{% for m in messages %}{{ m.content }}{% endfor %}", "", nil},
+		{"{{ messages[0].content }}", "", nil},
+		{"{{ raise_exception('no') }}", "", nil},
 	} {
-		if f := chatFormat(t, c.template); f.space != c.space || f.end != c.end {
-			t.Errorf("%q: %q, %q, want %q, %q", c.template, f.space, f.end, c.space, c.end)
+		if f := chatFormat(t, c.template); f.space != c.space || !slices.Equal(f.ends, c.ends) {
+			t.Errorf("%q: %q, %q, want %q, %q", c.template, f.space, f.ends, c.space, c.ends)
 		}
 	}
 }
