@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"mambatrain/data/source"
@@ -28,7 +29,7 @@ func newChatRows(tok *tokenizer.Tokenizer, c *Config) (renderer, error) {
 		return nil, err
 	}
 	if template == nil {
-		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: want chat_template in tokenizer_config.json, or chat_template.jinja")
+		return nil, fmt.Errorf("data.messages: the tokenizer has no chat template: write %s", filepath.Join(tok.Dir(), "chat_template.jinja"))
 	}
 	if c.AssistantOnlyLoss && !template.MarksAnswers() {
 		return nil, fmt.Errorf("data.assistant_only_loss: the chat template marks no answers: want {%% generation %%} … {%% endgeneration %%} around them")

@@ -31,6 +31,7 @@ type Tokenizer struct {
 	words       sync.Pool
 	settings    tokenizerConfig
 	digest      string
+	dir         string // of tokenizer.json
 }
 
 // tokenizerConfig is what tokenizer_config.json says beside tokenizer.json.
@@ -62,8 +63,12 @@ func Load(path string) (*Tokenizer, error) {
 	if err := t.configure(filepath.Dir(file)); err != nil {
 		return nil, err
 	}
+	t.dir = filepath.Dir(file)
 	return t, nil
 }
+
+// Dir returns the directory that the tokenizer was read from, where its chat template is looked for.
+func (t *Tokenizer) Dir() string { return t.dir }
 
 // parse reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
 // a wrong token is worse than none.

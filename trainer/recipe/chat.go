@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -36,7 +37,7 @@ func (m *Model) ChatFormat() (*ChatFormat, error) {
 		return nil, err
 	}
 	if t == nil {
-		return nil, fault.NotFound("model %s has no chat template: put a chat_template.jinja next to its tokenizer.json", m.Dir)
+		return nil, fault.NotFound("tokenizer %s has no chat template: write %s", m.Tokenizer.Dir(), filepath.Join(m.Tokenizer.Dir(), "chat_template.jinja"))
 	}
 	f := &ChatFormat{model: m, template: t}
 	f.findEnds()
