@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"mambatrain/data/source"
+	"mambatrain/data/tokenizer"
+	"mambatrain/internal/label"
 	"mambatrain/internal/testfile"
 )
 
@@ -243,5 +245,31 @@ func TestSegments(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("segments %q, want %q", got, want)
+	}
+}
+
+// A tokenizer that puts a space before every text, and takes it away when it decodes, does so once in a document.
+func TestSegments_spaceBeforeText(t *testing.T) {
+	tok, err := tokenizer.Load("tokenizer/testdata/families/llama2.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	for _, text := range []string{"Hello world", "漢 x"} {
+		b.Starts = append(b.Starts, len(b.Tokens))
+		for i, id := range tok.Encode(text) {
+			b.Tokens = append(b.Tokens, id)
+			b.Labels = append(b.Labels, label.Ignored)
+			if i >= 4 {
+				b.Labels[len(b.Labels)-1] = id
+			}
+		}
+	}
+	text := ""
+	for _, s := range b.Segments(tok) {
+		text += fmt.Sprintf("%v %q ", s.Counted, s.Text)
+	}
+	if want := `false "Hello" true " world" false "漢 x" `; text != want {
+		t.Errorf("%s, want %s", text, want)
 	}
 }

@@ -129,7 +129,24 @@ func (b *Batch) Segments(t *tokenizer.Tokenizer) (out []Segment) {
 	}
 	for i := range out {
 		s := &out[i]
-		s.Text = t.Decode(b.Tokens[s.First : s.First+s.Rows])
+		ids := b.Tokens[s.First : s.First+s.Rows]
+		if i > 0 && out[i-1].Document == s.Document {
+			s.Text = continuation(t, ids)
+		} else {
+			s.Text = t.Decode(ids)
+		}
 	}
 	return out
+}
+
+// continuation is the text of ids within a document. Decoding them alone would lose a space that they begin with where the
+// tokenizer puts one before every text.
+func continuation(t *tokenizer.Tokenizer, ids []int) string {
+	var b []byte
+	for _, id := range ids {
+		part, _ := t.Bytes(id)
+		b = append(b, part...)
+	}
+	var s tokenizer.TextStream
+	return s.Add(b) + s.Rest()
 }
