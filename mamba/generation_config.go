@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/pyjson"
@@ -76,7 +77,8 @@ var (
 		"max_matching_ngram_size": true, "speculation_type": true, "use_mtp": true,
 		"compile_config": true, "disable_compile": true, "low_memory": true, "prefill_chunk_size": true, "continuous_batching_config": true,
 	}
-	// neutral lists the values that switch a setting off, in addition to null, false, 0 and nothing.
+	// neutral lists the values that switch a setting off, in addition to null, false, nothing, and 0 where it
+	// is no token's id.
 	neutral = map[string]string{"num_return_sequences": "1", "num_beam_groups": "1", "guidance_scale": "1", "encoder_repetition_penalty": "1"}
 )
 
@@ -172,7 +174,7 @@ func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 func isNeutral(key string, b json.RawMessage) bool {
 	var x float64
 	if json.Unmarshal(b, &x) == nil {
-		return x == 0 || fmt.Sprint(x) == neutral[key]
+		return x == 0 && !strings.HasSuffix(key, "_token_id") || fmt.Sprint(x) == neutral[key]
 	}
 	return slices.Contains([]string{"false", `""`, "[]", "{}"}, string(b))
 }

@@ -80,12 +80,12 @@ func TestGenerationConfig_eos(t *testing.T) {
 func TestGenerationConfig_ignored(t *testing.T) {
 	m, err := withGenerationConfig(t, `{"guidance_scale":1.5,"epsilon_cutoff":0.1,"renormalize_logits":true,"max_time":3,"bad_words_ids":[[1]],
 		"num_return_sequences":1,"diversity_penalty":0.0,"use_cache":true,"bos_token_id":0,"transformers_version":"5.24.0","top_h":null,
-		"penalty_alpha":0,"force_words_ids":[],"forced_eos_token_id":null,"invented":"x","encoder_repetition_penalty":1.0}`)
+		"penalty_alpha":0,"force_words_ids":[],"forced_bos_token_id":0,"forced_eos_token_id":null,"invented":"x","encoder_repetition_penalty":1.0}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := m.GenerationConfig()
-	want := []string{"bad_words_ids [[1]]", "guidance_scale 1.5", `invented "x"`, "max_time 3"}
+	want := []string{"bad_words_ids [[1]]", "forced_bos_token_id 0", "guidance_scale 1.5", `invented "x"`, "max_time 3"}
 	if got := c.Ignored(c.GenerateOptions); !slices.Equal(got, want) {
 		t.Errorf("greedy: %q, want %q", got, want)
 	}

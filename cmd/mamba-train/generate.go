@@ -188,7 +188,11 @@ func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) 
 	for _, setting := range c.Ignored(o.GenerateOptions) {
 		a.Warn("%s: %s is not followed", mamba.GenerationConfigFile, setting)
 	}
-	if given := f.sampling(cmd); len(given) > 0 && !o.DoSample && o.Temperature != 0 {
+	given := f.sampling(cmd)
+	if cmd.Flags().Changed("seed") {
+		given = append(given, "seed")
+	}
+	if len(given) > 0 && !o.DoSample && o.Temperature != 0 {
 		a.Warn("--%s has no effect without sampling", strings.Join(given, " and --"))
 	}
 	return o, nil
