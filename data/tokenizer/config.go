@@ -127,7 +127,8 @@ type tokenConfig struct {
 const (
 	decoderKey    = "added_tokens_decoder"
 	extraKey      = "extra_special_tokens"
-	additionalKey = "additional_special_tokens" // its name before transformers 5
+	additionalKey = "additional_special_tokens"     // its name before transformers 5
+	modelKey      = "model_specific_special_tokens" // as an object under extraKey
 )
 
 // read collects the tokens: those of added_tokens_decoder, those with a role, and further special ones. Only without
@@ -186,13 +187,16 @@ func (c *tokenConfig) read(t *Tokenizer) error {
 	return nil
 }
 
-// readNamed reads the keys that end in _token, and an object under extra_special_tokens, whose keys all name tokens.
+// readNamed reads the keys that end in _token, and objects under extra_special_tokens and model_specific_special_tokens, whose
+// keys all name tokens.
 func (c *tokenConfig) readNamed() error {
-	var more settings
-	if bytes.HasPrefix(c.values[extraKey], []byte("{")) {
-		var err error
-		if more, err = parseSettings(c.values[extraKey]); err != nil {
-			return err
+	var more [2]settings
+	for i, key := range []string{extraKey, modelKey} {
+		if bytes.HasPrefix(c.values[key], []byte("{")) {
+			var err error
+			if more[i], err = parseSettings(c.values[key]); err != nil {
+				return err
+			}
 		}
 	}
 	c.named = map[string]addedToken{}
@@ -225,9 +229,11 @@ func (c *tokenConfig) readNamed() error {
 			}
 		}
 	}
-	for _, key := range more.keys {
-		if err := read(key, more.values[key]); err != nil {
-			return err
+	for _, object := range more {
+		for _, key := range object.keys {
+			if err := read(key, object.values[key]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
