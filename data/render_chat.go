@@ -84,7 +84,7 @@ type conversation struct {
 
 // conversation reads row i; without messages it is null or empty.
 func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err error) {
-	v, err := b.Columns[r.column].Value(i)
+	v, err := readJSON(b.Columns[r.column], i)
 	if err != nil || v == nil {
 		return c, err
 	}
@@ -104,8 +104,11 @@ func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err err
 	}
 	c.Messages = messages
 	if column, ok := b.Columns[toolsColumn]; ok {
-		if c.Tools, err = readTools(column, i); err != nil {
+		if c.Tools, err = readJSON(column, i); err != nil {
 			return c, fmt.Errorf("column %q: %w", toolsColumn, err)
+		}
+		if _, ok := c.Tools.(string); ok {
+			return c, fmt.Errorf("column %q is text, want a list of tools", toolsColumn)
 		}
 	}
 	return c, nil
@@ -171,11 +174,13 @@ func useConversations(j job, converted *int, use func(tokenizer.Conversation) er
 	})
 }
 
-// readTools reads a list of tools, which may be the text of its JSON, as Parquet files without nested columns have it.
-func readTools(c source.Column, i int) (any, error) {
+// readJSON reads a value, or one whose JSON is a text, as files without nested columns have it.
+func readJSON(c source.Column, i int) (any, error) {
 	v, err := c.Value(i)
 	if text, ok := v.(string); ok && err == nil {
-		return source.ParseJSON([]byte(text))
+		if parsed, err := source.ParseJSON([]byte(text)); err == nil {
+			return parsed, nil
+		}
 	}
 	return v, err
 }

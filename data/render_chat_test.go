@@ -80,14 +80,14 @@ func TestOpen_chatFaults(t *testing.T) {
 
 // ShareGPT's conversations are converted, unless the template reads them as they are.
 func TestOpen_shareGPT(t *testing.T) {
-	path := testfile.Write(t, "chat.jsonl", `{"conversations":[{"from":"system","value":"Be brief."},{"from":"human","value":"One?"},{"from":"gpt","value":"First."}]}
+	path := testfile.Write(t, "chat.jsonl", `{"conversations":[{"from":"system","value":"Be brief."},{"from":"Human","value":"One?"},{"from":"gpt","value":"First."}]}
 `)
 	for _, c := range []struct {
 		template, want string
 		converted      int
 	}{
 		{chatML, "<|system|>Be brief.<|user|>One?<|assistant|>First.<|endoftext|>", 1},
-		{"{% for m in messages %}{{ m.from }}: {{ m.value }} {% endfor %}", "system: Be brief. human: One? gpt: First. ", 0},
+		{"{% for m in messages %}{{ m.from }}: {{ m.value }} {% endfor %}", "system: Be brief. Human: One? gpt: First. ", 0},
 	} {
 		tok := chatTokenizer(t, c.template)
 		o := Default()
@@ -105,6 +105,7 @@ func TestOpen_conversationFaults(t *testing.T) {
 		{`[{"from":"robot","value":"a"}]`, `message 0 is from "robot", want human, gpt, system or tool`},
 		{`[{"speaker":"human","text":"a"}]`, `message 0 has no "role"`},
 		{`[{"role":"user","text":"a"}]`, `message 0 has no "content", which the chat template prints in line 1: it has role, text`},
+		{`[{"role":"user","content":"a"}],"tools":"f()"`, `column "tools" is text, want a list of tools`},
 		{`["a"]`, "message 0 is text, want an object"},
 		{`"a"`, "is text, want a list of messages"},
 	} {
@@ -125,6 +126,17 @@ func TestOpen_keyOrder(t *testing.T) {
 	o := Default()
 	o.Messages = "messages"
 	if got, want := tok.Decode(open(t, path, tok, o).Example(0).Tokens), `{"zip": 1.0, "area": 1e+20}[{"type": "f", "name": "g"}]`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A file without nested columns has conversations as the text of their JSON.
+func TestOpen_messagesAsText(t *testing.T) {
+	path := testfile.Write(t, "chat.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"One?\"\"}]\"\n")
+	tok := chatTokenizer(t, chatML)
+	o := Default()
+	o.Messages = "messages"
+	if got, want := tok.Decode(open(t, path, tok, o).Example(0).Tokens), "<|user|>One?"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -3,6 +3,7 @@ package data
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"mambatrain/internal/ordered"
 )
@@ -33,7 +34,7 @@ func fromShareGPT(messages []any) ([]any, bool, error) {
 			switch key {
 			case "from":
 				from, _ := v.(string)
-				role, ok := shareGPTRoles[from]
+				role, ok := shareGPTRoles[strings.ToLower(from)]
 				if !ok {
 					return nil, false, fmt.Errorf("message %d is from %q, want human, gpt, system or tool", i, v)
 				}

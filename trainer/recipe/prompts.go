@@ -103,7 +103,7 @@ func promptOf(row map[string]any) (string, error) {
 	case !ok:
 		return "", fault.NotFound("no column %q, only %s", promptColumn, strings.Join(slices.Sorted(maps.Keys(row)), ", "))
 	case !isText:
-		return "", fmt.Errorf("%s: want a text, got %v", promptColumn, value)
+		return "", fmt.Errorf("%s: want a text, got %s; conversations are read by --messages", promptColumn, source.KindOf(value))
 	}
 	return text, nil
 }
