@@ -70,14 +70,8 @@ func (a *app) export(f convertFlags) error {
 	}
 	var notFinite []string
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
-	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
-	if err != nil {
+	if o.Added, err = a.addedTokens(ctx, dir); err != nil {
 		return err
-	}
-	if t != nil {
-		for _, token := range t.AddedTokens() {
-			o.Added = append(o.Added, mamba.AddedToken(token))
-		}
 	}
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
@@ -89,6 +83,25 @@ func (a *app) export(f convertFlags) error {
 	}
 	a.warnNotFinite(notFinite, n)
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
+}
+
+// addedTokens returns the added tokens of a model's tokenizer, which must have no id without a row.
+func (a *app) addedTokens(ctx context.Context, dir string) (list []mamba.AddedToken, err error) {
+	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
+	if t == nil {
+		return nil, err
+	}
+	sizes, err := mamba.LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := recipe.CheckVocabulary(t, sizes.VocabSize); err != nil {
+		return nil, fmt.Errorf("model %s: %w", dir, err)
+	}
+	for _, token := range t.AddedTokens() {
+		list = append(list, mamba.AddedToken(token))
+	}
+	return list, nil
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {

@@ -153,6 +153,7 @@ type adapterInfo struct {
 	Memory     int64     `json:"memory_bytes"`
 	R          int       `json:"r"`
 	Targets    string    `json:"target_modules"`
+	Vocabulary int       `json:"vocab_size,omitempty"` // of the base, where it was resized
 	Readers    []verdict `json:"readers"`
 }
 
@@ -195,6 +196,9 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: LoRA r %d on %s for %s\nparameters   %s, %v\n", f.adapter, r.R, r.Targets, name, format.Count(r.Trainable), format.Bytes(r.Memory))
+	if r.Vocabulary = d.VocabSize; r.Vocabulary > 0 {
+		fmt.Fprintf(&text, "vocabulary   %s rows; with peft, call resize_token_embeddings on the base first\n", format.Count(r.Vocabulary))
+	}
 	for _, v := range d.Compatibility(tie) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
 		text.WriteString(readerColumn(v.Reader) + v.String() + "\n")
