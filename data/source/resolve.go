@@ -161,6 +161,10 @@ func (c *Config) file(path string, s selection) (*File, error) {
 
 // find lists the files that path names, in order. An existing path takes precedence over a Hugging Face id.
 func (c *Config) find(ctx context.Context, path string) (s selection, err error) {
+	path = strings.TrimPrefix(path, "hf://datasets/")
+	if strings.Contains(path, "://") {
+		return s, fault.NotFound("data: %s: addresses are not read: download the file, or name a data set as owner/name", path)
+	}
 	info, err := os.Stat(path)
 	_, missing := os.Lstat(path)
 	switch {
@@ -193,6 +197,9 @@ func (c *Config) find(ctx context.Context, path string) (s selection, err error)
 // globFiles lists the files that a pattern matches. Those of another kind than most, and texts about the data, must be named.
 func (c *Config) globFiles(pattern string) (s selection, err error) {
 	found, err := glob(pattern)
+	if errors.Is(err, path.ErrBadPattern) {
+		return s, fault.NotFound("data: %s: %v", pattern, err)
+	}
 	if err != nil {
 		return s, fmt.Errorf("data: %s: %w", pattern, err)
 	}
@@ -238,7 +245,7 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 	case 3:
 		r.config, r.split = parts[1], parts[2]
 	default:
-		return "", r, fmt.Errorf("data: %s: want id, id:split or id:config:split", path)
+		return "", r, fault.NotFound("data: %s: want id, id:split or id:config:split", path)
 	}
 	return path[:start] + parts[0], r, nil
 }
