@@ -323,6 +323,9 @@ func TestFetch_unreachable(t *testing.T) {
 	firstWait = time.Hour // nobody waits for it
 	for _, c := range []struct{ endpoint, want string }{
 		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is not in the cache either: check the network, set HF_ENDPOINT"},
+		{"hub.test", `HF_ENDPOINT: want an address such as https://huggingface.co, got "hub.test"`},
+		{"ftp://hub.test", "HF_ENDPOINT: want an address"},
+		{"http://[::1", "HF_ENDPOINT: want an address"},
 		{"http://nowhere.invalid", "cannot reach http://nowhere.invalid: "},
 	} {
 		hub := &Client{Endpoint: c.endpoint, Cache: t.TempDir()}

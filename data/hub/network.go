@@ -192,6 +192,10 @@ func (e *statusError) Is(target error) bool {
 // get asks for the bytes of address from one on, of the version that an entity tag names if it is not "". The answer ends
 // with an error when nothing arrives for a while.
 func (h *Client) get(ctx context.Context, address string, from int64, version string) (*http.Response, error) {
+	client, err := h.authorized()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -205,11 +209,6 @@ func (h *Client) get(ctx context.Context, address string, from int64, version st
 	}
 	if from > 0 && version != "" {
 		request.Header.Set("If-Range", version)
-	}
-	client, err := h.authorized()
-	if err != nil {
-		cancel(nil)
-		return nil, err
 	}
 	watch := time.AfterFunc(silenceLimit, func() { cancel(errSilent) })
 	answer, err := client.Do(request)
@@ -246,8 +245,8 @@ func newStatusError(address string, answer *http.Response) error {
 // authorized returns a client that sends the token to the endpoint.
 func (h *Client) authorized() (*http.Client, error) {
 	endpoint, err := url.Parse(h.Endpoint)
-	if err != nil {
-		return nil, fault.NotFound("HF_ENDPOINT: %v", err)
+	if err != nil || endpoint.Host == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" {
+		return nil, fault.NotFound("HF_ENDPOINT: want an address such as https://huggingface.co, got %q", h.Endpoint)
 	}
 	client := http.Client{}
 	if h.HTTP != nil {
