@@ -15,8 +15,8 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// onTerminal runs a command line on a terminal of 80 columns and returns what is shown there.
-func onTerminal(t *testing.T, args ...string) string {
+// onTerminal runs a command line on a terminal of 80 columns, on which something was typed, and returns what is shown there.
+func onTerminal(t *testing.T, typed string, args ...string) string {
 	t.Helper()
 	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -38,12 +38,15 @@ func onTerminal(t *testing.T, args ...string) string {
 	if err := unix.IoctlSetWinsize(int(inner.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
 		t.Skip(err)
 	}
+	if _, err := outer.WriteString(typed); err != nil {
+		t.Fatal(err)
+	}
 	shown := make(chan string)
 	go func() {
 		b, _ := io.ReadAll(outer) // ends with an error once the other side is closed
 		shown <- string(b)
 	}()
-	a := &app{Console: cli.Console{Out: inner, Err: inner}}
+	a := &app{Console: cli.Console{In: inner, Out: inner, Err: inner}}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(inner)
@@ -87,7 +90,7 @@ lora: {target_modules: [x_proj, embeddings, in_proj, out_proj]}
 		{[]string{"data", "inspect", "--tokenizer", tiny, "--data", masked, "--prompt", "p", "--completion", "c"}, []string{"\x1b\\[2mAsk \\\\x1b\\[31m this\x1b\\[22m"}, []string{"\x1b[31m"}},
 		{[]string{"train", "--help"}, []string{`(?m)^Train or fine-tune`, `\\\n    --set output_dir=runs/short`}, nil},
 	} {
-		got := onTerminal(t, c.args...)
+		got := onTerminal(t, "", c.args...)
 		for _, want := range c.want {
 			if !regexp.MustCompile(want).MatchString(got) {
 				t.Errorf("%v: no match for %q", c.args, want)
@@ -106,5 +109,41 @@ lora: {target_modules: [x_proj, embeddings, in_proj, out_proj]}
 		if t.Failed() {
 			t.Log(got)
 		}
+	}
+}
+
+// A chat at the terminal breaks lines between words, shows what a terminal would act on, and survives wrong commands.
+func TestTerminal_chat(t *testing.T) {
+	base, err := filepath.Abs("../../configs/quickstart/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
+		if err := os.Symlink(filepath.Join(base, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	template := "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+	if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	got := onTerminal(t, "/nope\nA friend\n/save /dev\n/quit\n", "generate", "--model", dir, "--chat", "-n", "200", "--ignore-eos")
+	for _, want := range []string{
+		"(?m)^Type a message", "(?m)^> warning: there is no command /nope: /help lists them, and a blank before / makes\n +it a message$",
+		"cut after 200 tokens", "warning: /save /dev: there is such a file; name another",
+	} {
+		if !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("no match for %q", want)
+		}
+	}
+	for line := range strings.Lines(got) {
+		line = strings.TrimPrefix(line, "> ") // typing the message has ended that line
+		if len([]rune(line)) > 81 {
+			t.Errorf("a line of %d columns: %q", len([]rune(line))-1, line)
+		}
+	}
+	if t.Failed() {
+		t.Log(got)
 	}
 }
