@@ -48,7 +48,7 @@ func (c *Console) line(message string, args ...any) {
 // Suggest prints a command to type next, unless --quiet.
 func (c *Console) Suggest(command string) {
 	if !c.Quiet {
-		fmt.Fprintln(c.Err, wrapCommands(format.Printable("next: "+command), Columns(c.Err)))
+		fmt.Fprintln(c.Err, wrapCommand(format.Printable("next: "+command), Columns(c.Err)))
 	}
 }
 

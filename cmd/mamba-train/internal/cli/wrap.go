@@ -44,27 +44,40 @@ func Wrap(text string, columns int) string {
 	return strings.Join(lines, "\n")
 }
 
-// wrapCommands is Wrap for commands: the lines of one can be pasted together.
-func wrapCommands(text string, columns int) string {
+// wrapCommand is Wrap for a command: its lines can be pasted together. It is broken before flags where possible.
+func wrapCommand(text string, columns int) string {
 	const mark = " \\"
-	return strings.ReplaceAll(Wrap(text, columns-len(mark)), "\n", mark+"\n")
+	if columns < narrowest || displayWidth(text) <= columns {
+		return text
+	}
+	gap, _, _ := cutPart(text)
+	lines := strings.Split(wrapLine(strings.ReplaceAll(text, " --", "  --"), columns-len(mark), len(gap)+2), "\n")
+	for i, line := range lines {
+		command := strings.TrimLeft(line, " ")
+		lines[i] = line[:len(line)-len(command)] + strings.ReplaceAll(command, "  --", " --")
+	}
+	return strings.Join(lines, mark+"\n")
 }
 
 // WrapHelp wraps the help of a command: paragraphs, lists, and examples of commands.
 func WrapHelp(text string, columns int) string {
 	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		switch {
-		case displayWidth(line) <= columns || columns < narrowest:
+	var out []string
+	for i := 0; i < len(lines); i++ {
+		switch line := lines[i]; {
 		case strings.HasPrefix(line, "  mamba-train "):
-			lines[i] = wrapCommands(line, columns)
-		case strings.HasPrefix(line, " "):
-			lines[i] = Wrap(line, columns)
-		default:
-			lines[i] = wrapLine(line, columns, 0)
+			out = append(out, wrapCommand(line, columns))
+		case strings.HasPrefix(line, " ") || displayWidth(line) <= columns || columns < narrowest:
+			out = append(out, Wrap(line, columns))
+		default: // with what is left of the paragraph
+			for i+1 < len(lines) && lines[i+1] != "" && lines[i+1][0] != ' ' {
+				i++
+				line += " " + lines[i]
+			}
+			out = append(out, wrapLine(line, columns, 0))
 		}
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(out, "\n")
 }
 
 func wrapLine(line string, columns, indent int) string {

@@ -27,10 +27,32 @@ func TestWrap(t *testing.T) {
 }
 
 func TestWrapHelp(t *testing.T) {
-	const text = "  mamba-train train -c configs/quickstart.yaml --set output_dir=runs/short\n\nFlags:\n  -c, --config string   YAML file with the settings of the run"
-	const want = "  mamba-train train -c configs/quickstart.yaml \\\n    --set output_dir=runs/short\n\nFlags:\n  -c, --config string   YAML file with the\n                        settings of the run"
+	const text = `The first line of a paragraph is too long for it.
+The second is not.
+
+Examples:
+  mamba-train train -c configs/quickstart.yaml --set output_dir=runs/short
+  mamba-train export --model DIR --dtype bfloat16 --output DIR2
+
+Flags:
+  -c, --config string   YAML file with the settings of the run`
+	const want = `The first line of a paragraph is too long for
+it. The second is not.
+
+Examples:
+  mamba-train train -c configs/quickstart.yaml \
+    --set output_dir=runs/short
+  mamba-train export --model DIR \
+    --dtype bfloat16 --output DIR2
+
+Flags:
+  -c, --config string   YAML file with the
+                        settings of the run`
 	if got := WrapHelp(text, 48); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := WrapHelp(text, 0); got != text {
+		t.Errorf("without a terminal, got\n%s", got)
 	}
 }
 
