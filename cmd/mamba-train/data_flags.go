@@ -24,6 +24,7 @@ type dataFlag struct{ key, name, usage string }
 // The flags of the commands that read data, by what they decide: texts, labels, lengths, micro-batches. A command offers those
 // whose keys it reads. Chats are not among the texts: they need a tokenizer with a chat template.
 var (
+	modelFlag   = dataFlag{"model", "model", "model directory or Hugging Face id, whose tokenizer is used"}
 	trainFlag   = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
 	sourceFlags = []dataFlag{
 		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
@@ -91,10 +92,7 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 		} else if v.text = fmt.Sprint(k.Place.Interface()); v.kind != "bool" && v.kind != "int" {
 			v.kind, v.text = "string", strings.Trim(v.text, "[]")
 		}
-		short := ""
-		if flags[i].name == "data" {
-			short = "d"
-		}
+		short := map[string]string{"data": "d", "model": "m"}[flags[i].name]
 		added := cmd.Flags().VarPF(v, flags[i].name, short, flags[i].usage)
 		if v.kind == "bool" {
 			added.NoOptDefVal = "true"
@@ -105,7 +103,7 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 
 // addTokenizer adds --tokenizer.
 func (f *dataFlags) addTokenizer(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, or Hugging Face id; default: the configuration's model")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, or Hugging Face id; default: the model's")
 }
 
 // force gives a flag a value that wins over the configuration file's where the flag is not given.

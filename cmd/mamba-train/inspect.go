@@ -29,7 +29,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.inspect(f, rows, batch) },
 	}
 	f.addTokenizer(cmd)
-	f.add(cmd, slices.Concat([]dataFlag{trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
+	f.add(cmd, slices.Concat([]dataFlag{modelFlag, trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
 	cmd.Flags().IntVar(&rows, "rows", rows, "rows to show")
 	cmd.Flags().IntVar(&batch, "batch", batch, "micro-batch to show instead, from 0")
 	return cmd

@@ -32,7 +32,7 @@ func (a *app) statsCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.stats(f, picture) },
 	}
 	f.addTokenizer(cmd)
-	f.add(cmd, slices.Concat([]dataFlag{trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
+	f.add(cmd, slices.Concat([]dataFlag{modelFlag, trainFlag}, sourceFlags, labelFlags, lengthFlags, batchFlags)...)
 	cmd.Flags().StringVar(&picture, "plot", "", "draw the histogram of lengths to this .svg or .png")
 	return cmd
 }

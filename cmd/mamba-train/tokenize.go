@@ -25,7 +25,7 @@ end-of-text token and without cutting; an empty text gives an empty list.`,
 		RunE:    func(*cobra.Command, []string) error { return a.tokenize(f, output) },
 	}
 	f.addTokenizer(cmd)
-	f.add(cmd, slices.Concat([]dataFlag{trainFlag}, sourceFlags, labelFlags)...)
+	f.add(cmd, slices.Concat([]dataFlag{modelFlag, trainFlag}, sourceFlags, labelFlags)...)
 	f.force(cmd, "add-eos", "false")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write: .jsonl or .parquet")
 	cli.RequireFlags(cmd, "output")
