@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
 	"mambatrain/nn/weights"
 )
@@ -60,8 +62,8 @@ type AddedToken struct {
 
 // ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file that llama.cpp runs.
 // The file appears whole or not at all; one tensor is in memory at a time. Models that llama.cpp's Mamba cannot express
-// are refused: other expansions than 2, biases on the projections, other activations than SiLU, and tokenizers that are
-// not byte-level BPE. It returns the number of tensors.
+// are refused: other expansions than 2, biases on the projections, other activations than SiLU, limits of the time step, and
+// tokenizers that are not byte-level BPE. It returns the number of tensors.
 func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, error) {
 	if o.Type == "" {
 		o.Type = GGUFF16
@@ -91,7 +93,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err := g.tokenizer(from, c, o.Added); err != nil {
 		return 0, err
 	}
-	g.layout(c, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
+	g.layout(c, arch, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
@@ -99,6 +101,8 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 type ggufArchitecture struct {
 	name string
 	keys []ggufKey // after those that every architecture has
+	// shape returns the shape that a tensor has there; nil if all keep theirs.
+	shape func(name string, shape []int) []int
 }
 
 // ggufKey is a key after the architecture's name, with its value.
@@ -118,6 +122,21 @@ func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
 		return arch, fmt.Errorf("mamba: gguf: %s", faults.Report())
 	}
 	return arch, nil
+}
+
+// llamaFaults names what llama.cpp's Mambas do not have: another expansion than 2, biases on the projections, another
+// activation than SiLU.
+func llamaFaults(c Config) (faults fault.List) {
+	if c.IntermediateSize != 2*c.HiddenSize {
+		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
+	}
+	if c.UseBias {
+		faults.Add("use_bias", "llama.cpp's Mamba has no biases on in_proj and out_proj")
+	}
+	if activations[c.HiddenAct] != kernel.SiLU {
+		faults.Add("hidden_act", "llama.cpp's Mamba has silu only, got %s", c.HiddenAct)
+	}
+	return faults
 }
 
 // ggufModel is a model's GGUF file.
@@ -152,16 +171,24 @@ func (g *ggufModel) describe(c Config, arch ggufArchitecture, o GGUFOptions) {
 }
 
 // layout lists the tensors in checkpoint order.
-func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]float32, error)) {
+func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read func(name string) ([]float32, error)) {
+	var zeros []gguf.Tensor
 	for _, x := range layout(c) {
 		name, shape := x.name, x.shape
 		t := gguf.Tensor{Name: gguf.TensorName(name), Type: gguf.F32}
 		values := func() ([]float32, error) { return read(name) }
-		for i := len(shape) - 1; i >= 0; i-- {
-			if len(shape) < 3 || shape[i] != 1 || i != 1 { // the convolution (d, 1, k) is (d, k)
-				t.Dims = append(t.Dims, shape[i])
+		dims := shape
+		switch {
+		case len(shape) == 3: // the convolution (d, 1, k)
+			dims = []int{shape[0], shape[2]}
+			if !c.UseConvBias { // llama.cpp requires one; zeros do nothing
+				zeros = append(zeros, gguf.Tensor{Name: strings.TrimSuffix(t.Name, "weight") + "bias", Dims: shape[:1], Type: gguf.F32})
 			}
+		case arch.shape != nil:
+			dims = arch.shape(name, shape)
 		}
+		t.Dims = slices.Clone(dims)
+		slices.Reverse(t.Dims)
 		switch {
 		case strings.HasSuffix(name, ".A_log"):
 			values = func() ([]float32, error) { return negativeExp(read(name)) }
@@ -179,12 +206,8 @@ func (g *ggufModel) layout(c Config, o GGUFOptions, read func(name string) ([]fl
 			return v, err
 		})
 	}
-	if c.UseConvBias {
-		return
-	}
-	for i := range c.NumHiddenLayers { // llama.cpp requires a bias; zeros do nothing
-		g.add(gguf.Tensor{Name: fmt.Sprintf("blk.%d.ssm_conv1d.bias", i), Dims: []int{c.IntermediateSize}, Type: gguf.F32},
-			func() ([]float32, error) { return make([]float32, c.IntermediateSize), nil })
+	for _, t := range zeros {
+		g.add(t, func() ([]float32, error) { return make([]float32, t.Dims[0]), nil })
 	}
 }
 

@@ -7,13 +7,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	ag "mambatrain/autograd"
 	"mambatrain/internal/float16"
+	"mambatrain/internal/gguf"
 )
 
 // ggufSum is a relative bound for a sum that numpy and the test add in another order.
@@ -91,6 +95,110 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
+// TestGGUFFamilies: architecture, keys, shapes and numbers of the other families are those of llama.cpp's converter.
+func TestGGUFFamilies(t *testing.T) {
+	falcon, mamba2 := falconDefaults(), mamba2Defaults()
+	falcon.VocabSize, falcon.HiddenSize, falcon.NumHiddenLayers, falcon.TimeStepRank, falcon.TieWordEmbeddings = 512, 256, 1, 32, false
+	mamba2.VocabSize, mamba2.HiddenSize, mamba2.NumHiddenLayers, mamba2.NumHeads, mamba2.NGroups, mamba2.TieWordEmbeddings = 512, 256, 1, 8, 2, true
+	for _, c := range []struct {
+		config  Config
+		keys    map[string]any
+		tensors map[string][]int // llama.cpp counts the fastest dimension first
+	}{
+		{falcon, map[string]any{
+			"general.architecture": "mamba", "mamba.ssm.inner_size": 512.0, "mamba.ssm.state_size": 16.0, "mamba.ssm.time_step_rank": 32.0,
+			"mamba.ssm.dt_b_c_rms": true, "mamba.attention.layer_norm_rms_epsilon": float64(float32(1e-5)),
+		}, map[string][]int{
+			"output.weight": {256, 512}, "output_norm.weight": {256}, "token_embd.weight": {256, 512}, "blk.0.attn_norm.weight": {256},
+			"blk.0.ssm_a": {16, 512}, "blk.0.ssm_conv1d.bias": {512}, "blk.0.ssm_conv1d.weight": {4, 512}, "blk.0.ssm_d": {512},
+			"blk.0.ssm_dt.bias": {512}, "blk.0.ssm_dt.weight": {32, 512}, "blk.0.ssm_in.weight": {256, 1024},
+			"blk.0.ssm_out.weight": {512, 256}, "blk.0.ssm_x.weight": {512, 64},
+		}},
+		{mamba2, map[string]any{
+			"general.architecture": "mamba2", "mamba2.context_length": float64(1 << 20), "mamba2.embedding_length": 256.0,
+			"mamba2.feed_forward_length": 0.0, "mamba2.attention.head_count": 0.0, "mamba2.block_count": 1.0, "mamba2.ssm.conv_kernel": 4.0,
+			"mamba2.ssm.inner_size": 512.0, "mamba2.ssm.state_size": 128.0, "mamba2.ssm.time_step_rank": 8.0, "mamba2.ssm.group_count": 2.0,
+			"mamba2.attention.layer_norm_rms_epsilon": float64(float32(1e-5)),
+		}, map[string][]int{
+			"output_norm.weight": {256}, "token_embd.weight": {256, 512}, "blk.0.attn_norm.weight": {256}, "blk.0.ssm_a": {1, 8},
+			"blk.0.ssm_conv1d.bias": {1024}, "blk.0.ssm_conv1d.weight": {4, 1024}, "blk.0.ssm_d": {1, 8}, "blk.0.ssm_dt.bias": {8},
+			"blk.0.ssm_in.weight": {256, 1544}, "blk.0.ssm_norm.weight": {256, 2}, "blk.0.ssm_out.weight": {512, 256},
+		}},
+	} {
+		for _, bias := range []bool{true, false} { // llama.cpp requires it: zeros
+			c.config.UseConvBias = bias
+			c.config.derive()
+			m, err := New(c.config, InitMambaSSM, rand.New(rand.NewPCG(1, 2)), LoadOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			if err := m.Save(dir, SaveOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "model.gguf")
+			if _, err := ExportGGUF(ctx, dir, file, GGUFOptions{Type: GGUFF32}); err != nil {
+				t.Fatal(err)
+			}
+			checkFamilyGGUF(t, readGGUF(t, file), m, c.keys, c.tensors)
+		}
+	}
+}
+
+func checkFamilyGGUF(t *testing.T, r *ggufContents, m *Model, keys map[string]any, tensors map[string][]int) {
+	t.Helper()
+	for key, want := range keys {
+		if i := slices.Index(r.keys, key); i < 0 || !reflect.DeepEqual(r.values[i], want) {
+			t.Errorf("%s is not %v", key, want)
+		}
+	}
+	params := map[string]*ag.Param{}
+	for _, p := range m.Params() {
+		params[gguf.TensorName(p.Name)] = p
+	}
+	for _, x := range r.tensors {
+		if !slices.Equal(x.dims, tensors[x.name]) {
+			t.Errorf("%s: %v, want %v", x.name, x.dims, tensors[x.name])
+			continue
+		}
+		want := make([]float32, len(r.decode(x)))
+		if p := params[x.name]; p != nil {
+			copy(want, p.Float32s())
+		}
+		if strings.HasSuffix(x.name, "ssm_a") {
+			for i, v := range want {
+				want[i] = float32(-math.Exp(float64(v)))
+			}
+		}
+		if !slices.Equal(r.decode(x), want) {
+			t.Errorf("%s has other numbers", x.name)
+		}
+	}
+	if len(r.tensors) != len(tensors) {
+		t.Errorf("%d tensors, want %d", len(r.tensors), len(tensors))
+	}
+}
+
+// TestGGUFPreTokenizer: llama.cpp's name of the way in which a tokenizer splits texts.
+func TestGGUFPreTokenizer(t *testing.T) {
+	const falcon = `{"type":"Sequence","pretokenizers":[{"type":"Punctuation","behavior":"Contiguous"},
+		{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},{"type":"Digits","individual_digits":false},
+		{"type":"Split","pattern":{"Regex":"[0-9][0-9][0-9]"},"behavior":"Isolated","invert":false}]}`
+	for text, want := range map[string]string{
+		`{"type":"ByteLevel"}`:                   "gpt-2",
+		`{"type":"ByteLevel","use_regex":false}`: "",
+		falcon:                                   "falcon",
+		strings.Replace(falcon, "[0-9][0-9][0-9]", "[0-9]", 1):      "",
+		strings.Replace(falcon, "Contiguous", "Isolated", 1):        "",
+		strings.Replace(falcon, `"Punctuation"`, `"Whitespace"`, 1): "",
+	} {
+		var p preTokenizer
+		if err := json.Unmarshal([]byte(text), &p); err != nil || p.name() != want {
+			t.Errorf("%s: %q, want %q; %v", text, p.name(), want, err)
+		}
+	}
+}
+
 // TestGGUFTypes: every type keeps the weights to its precision; what is sensitive stays float32.
 func TestGGUFTypes(t *testing.T) {
 	m := loadGolden(t, "base/model")
@@ -120,9 +228,10 @@ func TestGGUFTypes(t *testing.T) {
 func TestGGUFRefuses(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "x.gguf")
 	for dir, wants := range map[string][]string{
-		"testdata/golden/variant/model": {"intermediate_size", "use_bias"},
-		"testdata/golden/nobias/model":  {"hidden_act"},
-		"testdata/golden/none":          {"config"},
+		"testdata/golden/variant/model":       {"intermediate_size", "use_bias"},
+		"testdata/golden/nobias/model":        {"hidden_act"},
+		"testdata/golden/mamba2_groups/model": {"use_bias", "time_step_limit: llama.cpp does not limit Δ, got 0.01 to 0.2"},
+		"testdata/golden/none":                {"config"},
 	} {
 		_, err := ExportGGUF(context.Background(), dir, to, GGUFOptions{})
 		for _, want := range wants {

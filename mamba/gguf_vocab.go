@@ -28,9 +28,31 @@ type tokenizerJSON struct {
 }
 
 type preTokenizer struct {
-	Type     string `json:"type"`
-	Prefix   bool   `json:"add_prefix_space"`
-	UseRegex *bool  `json:"use_regex"` // absent: true
+	Type       string         `json:"type"`
+	Prefix     bool           `json:"add_prefix_space"`
+	UseRegex   *bool          `json:"use_regex"` // absent: true
+	Steps      []preTokenizer `json:"pretokenizers"`
+	Behavior   string         `json:"behavior"`
+	Individual bool           `json:"individual_digits"`
+	Invert     bool           `json:"invert"`
+	Pattern    struct{ Regex string }
+}
+
+// name is what llama.cpp calls the way in which p splits texts, "" if it does not have it. GPT-NeoX splits as GPT-2 does.
+func (p preTokenizer) name() string {
+	if p.Type == "ByteLevel" && (p.UseRegex == nil || *p.UseRegex) {
+		return "gpt-2"
+	}
+	if p.Type != "Sequence" || len(p.Steps) != 4 {
+		return ""
+	}
+	punctuation, bytes, digits, split := p.Steps[0], p.Steps[1], p.Steps[2], p.Steps[3]
+	if punctuation.Type == "Punctuation" && punctuation.Behavior == "Contiguous" && bytes.name() == "gpt-2" && !bytes.Prefix &&
+		digits.Type == "Digits" && !digits.Individual &&
+		split.Type == "Split" && split.Pattern.Regex == "[0-9][0-9][0-9]" && split.Behavior == "Isolated" && !split.Invert {
+		return "falcon"
+	}
+	return ""
 }
 
 // llama.cpp's kinds of tokens.
@@ -65,7 +87,7 @@ func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
 	g.Set("tokenizer.ggml.model", "gpt2")
-	g.Set("tokenizer.ggml.pre", "gpt-2") // GPT-NeoX splits texts as GPT-2 does
+	g.Set("tokenizer.ggml.pre", t.PreTokenizer.name())
 	g.Set("tokenizer.ggml.tokens", tokens)
 	g.Set("tokenizer.ggml.token_type", kinds)
 	g.Set("tokenizer.ggml.merges", merges)
@@ -75,9 +97,8 @@ func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
 
 // check refuses what llama.cpp's byte-level BPE cannot express.
 func (t tokenizerJSON) check() error {
-	p := t.PreTokenizer
-	if t.Model.Type != "BPE" || p.Type != "ByteLevel" || p.UseRegex != nil && !*p.UseRegex {
-		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 does can be exported", t.Model.Type, p.Type)
+	if t.Model.Type != "BPE" || t.PreTokenizer.name() == "" {
+		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 or Falcon does can be exported", t.Model.Type, t.PreTokenizer.Type)
 	}
 	return nil
 }

@@ -93,23 +93,12 @@ func mamba1Original(c *Config, a *arguments) {
 	}
 }
 
-// mamba1GGUF: llama.cpp's Mamba expands by 2, and has neither biases on the projections nor another activation than SiLU.
 func mamba1GGUF(c Config) (ggufArchitecture, fault.List) {
-	var faults fault.List
-	if c.IntermediateSize != 2*c.HiddenSize {
-		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
-	}
-	if c.UseBias {
-		faults.Add("use_bias", "llama.cpp's Mamba has no biases on in_proj and out_proj")
-	}
-	if activations[c.HiddenAct] != kernel.SiLU {
-		faults.Add("hidden_act", "llama.cpp's Mamba has silu only, got %s", c.HiddenAct)
-	}
 	return ggufArchitecture{name: "mamba", keys: []ggufKey{
 		{"ssm.time_step_rank", uint32(c.TimeStepRank)},
 		{"attention.layer_norm_rms_epsilon", float32(c.LayerNormEpsilon)},
 		{"ssm.dt_b_c_rms", c.MixerRMSEps > 0},
-	}}, faults
+	}}, llamaFaults(c)
 }
 
 // Mamba1 is the selective state space layer. Gu & Dao 2023, figure 3.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
@@ -35,6 +36,7 @@ func init() {
 		faults:   mamba2Faults,
 		mixer:    func(b *builder, path string) ownMixer { return b.mamba2(path) },
 		original: mamba2Original,
+		gguf:     mamba2GGUF,
 	})
 }
 
@@ -116,6 +118,28 @@ func mamba2Original(c *Config, a *arguments) {
 		a.faults.Add("ssm_cfg.d_ssm", "%d leaves channels to an MLP, which transformers' Mamba-2 does not have", narrow)
 	}
 	a.ignore("A_init_range", "conv_init", "use_mem_eff_path", "process_group", "sequence_parallel")
+}
+
+// mamba2GGUF: A and D are columns there, and the gated norm has a row for each group.
+func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
+	faults := llamaFaults(c)
+	if l := c.TimeStepLimit; l.Min > 0 || l.Max < math.MaxFloat32 {
+		faults.Add("time_step_limit", "llama.cpp does not limit Δ, got %v to %v", l.Min, l.Max)
+	}
+	keys := []ggufKey{
+		{"ssm.time_step_rank", uint32(c.NumHeads)}, {"ssm.group_count", uint32(c.NGroups)},
+		{"attention.layer_norm_rms_epsilon", float32(c.LayerNormEpsilon)},
+	}
+	shape := func(name string, shape []int) []int {
+		switch {
+		case strings.HasSuffix(name, ".mixer.A_log"), strings.HasSuffix(name, ".mixer.D"):
+			return []int{shape[0], 1}
+		case strings.HasSuffix(name, ".mixer.norm.weight"):
+			return []int{c.NGroups, shape[0] / c.NGroups}
+		}
+		return shape
+	}
+	return ggufArchitecture{"mamba2", keys, shape}, faults
 }
 
 // TimeStepLimit bounds Δ.

@@ -10,6 +10,7 @@ var layerNames = map[string]string{
 	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",
 	"mixer.conv1d.bias": "ssm_conv1d.bias", "mixer.x_proj.weight": "ssm_x.weight", "mixer.dt_proj.weight": "ssm_dt.weight",
 	"mixer.dt_proj.bias": "ssm_dt.bias", "mixer.A_log": "ssm_a", "mixer.D": "ssm_d", "mixer.out_proj.weight": "ssm_out.weight",
+	"mixer.dt_bias": "ssm_dt.bias", "mixer.norm.weight": "ssm_norm.weight", // of Mamba-2
 }
 
 // modelNames are those of the tensors outside of the layers.
