@@ -159,3 +159,21 @@ func TestCache_damaged(t *testing.T) {
 		}
 	}
 }
+
+// A directory that tokens cannot be written to is named, and nothing is left in it.
+func TestStoreWriter_fails(t *testing.T) {
+	dir := t.TempDir()
+	w, err := newStoreWriter(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.file.Close() // as a full disk, no more can be written
+	tokens := &source.Tokens{IDs: []int32{1}, Offsets: []int32{0, 1}, Rows: []int64{0}}
+	if err := w.write(tokens); err == nil || !strings.Contains(err.Error(), "tokens cannot be written to "+dir+": ") || strings.Contains(err.Error(), ".tmp") {
+		t.Errorf("got %v", err)
+	}
+	w.abandon()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}

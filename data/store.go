@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sort"
 
 	"mambatrain/data/source"
@@ -56,7 +58,7 @@ func newStoreWriter(dir string) (*storeWriter, error) {
 	w := &storeWriter{file: file, sum: crc32.New(castagnoli)}
 	if w.tokens, err = source.NewArrowTokenWriter(w); err != nil {
 		w.abandon()
-		return nil, fmt.Errorf("data: %s: %w", file.Name(), err)
+		return nil, w.failed(err)
 	}
 	return w, nil
 }
@@ -71,15 +73,24 @@ func (w *storeWriter) Write(p []byte) (int, error) {
 
 func (w *storeWriter) write(t *source.Tokens) error {
 	if err := w.tokens.Write(t); err != nil {
-		return fmt.Errorf("data: %s: %w", w.file.Name(), err)
+		return w.failed(err)
 	}
 	return nil
+}
+
+// failed names the directory in an error of writing, and not the temporary file, which means nothing to anybody.
+func (w *storeWriter) failed(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("data: tokens cannot be written to %s: %w: name another directory by data.cache or TMPDIR", filepath.Dir(w.file.Name()), err)
 }
 
 // commit ends the file and puts it in its place.
 func (w *storeWriter) commit(path string) error {
 	if err := w.tokens.Close(); err != nil {
-		return fmt.Errorf("data: %s: %w", path, err)
+		return w.failed(err)
 	}
 	if err := w.file.Commit(path); err != nil {
 		return fmt.Errorf("data: %w", err)
@@ -90,7 +101,7 @@ func (w *storeWriter) commit(path string) error {
 // finish ends a temporary file and maps it. It is gone when the store is closed.
 func (w *storeWriter) finish() (*store, error) {
 	if err := w.tokens.Close(); err != nil {
-		return nil, fmt.Errorf("data: %s: %w", w.file.Name(), err)
+		return nil, w.failed(err)
 	}
 	s, err := mapStore(w.file.Name())
 	if err != nil {
