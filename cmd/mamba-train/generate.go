@@ -34,9 +34,9 @@ func (a *app) generateCommand() *cobra.Command {
 	f := generateFlags{options: (&mamba.Model{}).DefaultGenerate()}
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Continue a text",
-		Long: `Continue a text. What no flag says is taken from the model's generation_config.json, if it has one. A flag that only
-matters to sampling, such as --temperature, switches sampling on.`,
+		Short: "Continue texts, or chat",
+		Long: "Continue texts, or answer conversations by the model's chat template. What no flag says is taken from the model's " +
+			"generation_config.json, if it has one. A flag that only matters to sampling, such as --temperature, switches sampling on.",
 		Example: `  mamba-train generate --model runs/quickstart-merged --prompt "A friend"
   mamba-train generate --adapter runs/quickstart --temperature 0.8 --seed 3 --prompt "The sea"
   mamba-train generate --model DIR --prompts prompts.jsonl --output answers.jsonl

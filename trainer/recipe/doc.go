@@ -12,7 +12,7 @@
 // [Train] loads model, adapter and data, estimates memory, compiles the program, trains and publishes. [Prepare] stops
 // before the first step, for callers that want to look at the [Run] first.
 //
-// [LoadModel] loads what a run has written, or any other model with an adapter in it. A [Model] continues texts, evaluates
+// [LoadModel] loads what a run has written, or any other model with an adapter in it. A [Model] continues texts, chats, evaluates
 // data sets and answers multiple-choice questions; [OpenMerge] merges adapters into their base.
 //
 // The package prints nothing. Progress, warnings and downloads are reported through [Options]. Faults of a configuration
