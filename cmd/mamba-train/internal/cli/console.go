@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,6 +90,9 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := ""
+	if ext := filepath.Ext(args[0]); (ext == ".yaml" || ext == ".yml") && cmd.Flags().Lookup("config") != nil {
+		hint = fmt.Sprintf("; did you mean --config %s?", args[0])
+	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.NoOptDefVal != "" && f.Value.Type() != "bool" {
 			hint = fmt.Sprintf("; did you mean --%s=%s?", f.Name, args[0])

@@ -32,6 +32,8 @@ func FlagError(cmd *cobra.Command, err error) error {
 		text = "unknown flag --" + name
 		if near := spelling.Nearest(name, names); near != "" {
 			text += "; did you mean --" + near + "?"
+		} else if cmd.Flags().Lookup("set") != nil {
+			text += "; a key of the configuration is set by --set KEY=VALUE"
 		}
 	}
 	return fmt.Errorf("%s (%s --help)", text, cmd.CommandPath())
