@@ -49,7 +49,7 @@ func TestDamagedAdapters(t *testing.T) {
 				s.Values()
 			}
 		}
-		d.WriteGGUF(filepath.Join(dir, "a.gguf"), lora.Tie{})
+		d.WriteGGUF(filepath.Join(dir, "a.gguf"), "mamba", lora.Tie{})
 		d.Compatibility(tied)
 		d.Close()
 	}

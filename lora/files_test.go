@@ -549,14 +549,19 @@ func TestFingerprint(t *testing.T) {
 // The GGUF file holds A and B as llama.cpp multiplies them: alpha/r·B·A is the change of the weight, and beside the table
 // A is laid out by token.
 func TestGGUF(t *testing.T) {
-	for _, name := range []string{"variant_untied", "patterns", "rslora"} {
+	for _, name := range []string{"variant_untied", "patterns", "rslora", "falcon/seed_recipe", "mamba2/patterns"} {
 		d := openDir(t, filepath.Join("testdata", "golden", name, "adapter"))
 		path := filepath.Join(t.TempDir(), "adapter.gguf")
-		tie := tied
-		if name == "variant_untied" {
-			tie = lora.Tie{}
+		sizes, err := mamba.LoadConfig(modelDir(goldenCases[name]))
+		if err != nil {
+			t.Fatal(err)
 		}
-		tensors, err := d.WriteGGUF(path, tie)
+		tie := lora.Tie{}
+		if sizes.TieWordEmbeddings {
+			tie = tied
+		}
+		architecture := sizes.GGUFArchitecture()
+		tensors, err := d.WriteGGUF(path, architecture, tie)
 		if name == "rslora" {
 			if err == nil || !strings.Contains(err.Error(), "backbone.embeddings: the head is tied") {
 				t.Errorf("%s: got %v, want a refusal for the tied head", name, err)
@@ -567,7 +572,7 @@ func TestGGUF(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := readGGUF(t, path)
-		if f.text["general.type"] != "adapter" || f.text["adapter.type"] != "lora" || f.text["general.architecture"] != "mamba" {
+		if f.text["general.type"] != "adapter" || f.text["adapter.type"] != "lora" || f.text["general.architecture"] != architecture {
 			t.Errorf("%s: keys %v", name, f.text)
 		}
 		base := openTensors(t, modelDir(goldenCases[name]))

@@ -8,15 +8,15 @@ import (
 	"mambatrain/internal/gguf"
 )
 
-// WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora. What llama.cpp cannot express is refused by name:
+// WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora, for a model of llama.cpp's given architecture. What llama.cpp cannot express is refused by name:
 // DoRA, parameters that are replaced whole, and, with a tied head, adapters on the table or the head, since llama.cpp
 // has one tensor for both and would take the table's adapter for the head's. It returns the number of tensors.
-func (d *Directory) WriteGGUF(path string, tie Tie) (int, error) {
+func (d *Directory) WriteGGUF(path, architecture string, tie Tie) (int, error) {
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
 		return 0, fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", faults.Report())
 	}
 	var w gguf.Writer
-	w.Set("general.architecture", "mamba")
+	w.Set("general.architecture", architecture)
 	w.Set("general.type", "adapter")
 	w.Set("adapter.type", "lora")
 	alpha := d.Config.LoraAlpha

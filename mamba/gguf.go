@@ -111,6 +111,15 @@ type ggufKey struct {
 	value any
 }
 
+// GGUFArchitecture returns llama.cpp's name of the architecture, "" if it does not run models of the family.
+func (c Config) GGUFArchitecture() string {
+	if f := c.family(); f.gguf != nil {
+		arch, _ := f.gguf(c)
+		return arch.name
+	}
+	return ""
+}
+
 // ggufArchitectureOf returns an error with what of the model llama.cpp has no place for.
 func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
 	f := c.family()

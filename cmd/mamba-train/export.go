@@ -128,7 +128,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	a.warnNotFinite(notFinite, d.Tensors())
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
-		n, err = d.WriteGGUF(tmp, recipe.TieOf(c))
+		n, err = d.WriteGGUF(tmp, c.GGUFArchitecture(), recipe.TieOf(c))
 		return err
 	})
 	if err != nil {
