@@ -225,6 +225,7 @@ type runInfo struct {
 	Gradients   int64  `json:"gradients_bytes"`
 	Optimizer   int64  `json:"optimizer_bytes"`
 	Activations int64  `json:"activations_bytes"`
+	Program     int64  `json:"program_bytes"` // the rest of memory_bytes
 	MaxTokens   int    `json:"max_tokens"`
 	Limit       int64  `json:"limit_bytes"`
 	Fits        bool   `json:"fits"`
@@ -247,7 +248,7 @@ func (a *app) infoRun(f infoFlags) error {
 	m := e.Memory
 	r := runInfo{
 		Model: c.Model, Parameters: e.Parameters, Trainable: e.Trainable, Memory: m.Total(), Weights: m.Weights,
-		Gradients: m.Gradients, Optimizer: m.Optimizer, Activations: m.Activations, MaxTokens: e.Rows, Limit: limit,
+		Gradients: m.Gradients, Optimizer: m.Optimizer, Activations: m.Activations, Program: m.Program(), MaxTokens: e.Rows, Limit: limit,
 	}
 	r.Fits = r.Memory <= limit
 	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))

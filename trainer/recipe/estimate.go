@@ -163,10 +163,21 @@ func checkConstantMemory(c *Config, sizes mamba.Config) error {
 		if err != nil {
 			return err
 		}
+		saving = savingOf(c.Precision, m.Weights, a)
 		m.Weights, m.Gradients, m.Optimizer = m.Weights+a.Weights, m.Gradients+a.Gradients, m.Optimizer+a.Optimizer
-		saving = "try a smaller lora.r or precision: bf16"
 	}
 	return c.refuse(m, saving)
+}
+
+// savingOf says what would make the larger of a base and an adapter smaller.
+func savingOf(precision string, base int64, adapter trainer.Memory) string {
+	switch {
+	case adapter.Total() > base:
+		return "try a smaller lora.r"
+	case precision == "bf16":
+		return "try a smaller model"
+	}
+	return "try precision: bf16 or a smaller model"
 }
 
 // size counts the elements of all parameters and of those that train.

@@ -1,7 +1,10 @@
 package recipe
 
 import (
+	"strings"
 	"testing"
+
+	"mambatrain/trainer"
 )
 
 // The parameters of the published sizes, as their files have them.
@@ -32,5 +35,33 @@ func TestEstimatedParameters(t *testing.T) {
 	}
 	if _, trainable := r.size(); trainable != 1_898_304 {
 		t.Errorf("LoRA trains %d, want 1898304", trainable)
+	}
+}
+
+// TestMemory_addsUp: the parts that are shown are the total, and advice is about the largest.
+func TestMemory_addsUp(t *testing.T) {
+	m := Memory{trainer.Memory{Weights: 3 << 20, Optimizer: 1 << 20}}
+	if got, want := m.String(), "weights 3.00 MiB, optimiser 1.00 MiB, the program and its buffers 64.0 MiB"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if m.Total() != m.Weights+m.Optimizer+m.Program() {
+		t.Errorf("total %d", m.Total())
+	}
+	small := &Config{MemoryLimit: 50 << 20}
+	if err := small.Check(m, "try a smaller lora.r"); err == nil || !strings.Contains(err.Error(), "raise memory_limit") || strings.Contains(err.Error(), "lora.r") {
+		t.Errorf("error %v, want advice to raise the limit", err)
+	}
+	m.Weights = 1 << 30
+	if err := small.Check(m, "try less"); err == nil || !strings.HasSuffix(err.Error(), "; try less") {
+		t.Errorf("error %v, want the advice", err)
+	}
+	for _, c := range []struct {
+		precision   string
+		base, other int64
+		want        string
+	}{{"float32", 10, 20, "lora.r"}, {"float32", 20, 10, "bf16"}, {"bf16", 20, 10, "smaller model"}} {
+		if got := savingOf(c.precision, c.base, trainer.Memory{Weights: c.other}); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/internal/fault"
@@ -19,10 +20,21 @@ type Memory struct{ trainer.Memory }
 // Total includes what the program needs for itself.
 func (m Memory) Total() int64 { return m.Memory.Total() + ownMemory }
 
-// String lists where memory goes.
+// Program is what is in [Memory.Total] in addition to the four parts: the runtime, code, the kernels' buffers, and data.
+func (m Memory) Program() int64 { return ownMemory }
+
+// String lists where memory goes. The parts add up to the total.
 func (m Memory) String() string {
-	return fmt.Sprintf("weights %v, gradients %v, optimiser %v, activations %v",
-		format.Bytes(m.Weights), format.Bytes(m.Gradients), format.Bytes(m.Optimizer), format.Bytes(m.Activations))
+	var parts []string
+	for _, part := range []struct {
+		name  string
+		bytes int64
+	}{{"weights", m.Weights}, {"gradients", m.Gradients}, {"optimiser", m.Optimizer}, {"activations", m.Activations}, {"the program and its buffers", m.Program()}} {
+		if part.bytes > 0 {
+			parts = append(parts, fmt.Sprintf("%s %v", part.name, format.Bytes(part.bytes)))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // usualRows is the number of rows beyond which matrix products gain nothing: larger micro-batches run in parts.
@@ -160,6 +172,9 @@ func (c *Config) refuse(m Memory, saving string) error {
 	what := "the machine has"
 	if c.MemoryLimit > 0 {
 		what = "memory_limit is"
+	}
+	if c.MemoryLimit > 0 && m.Program() > m.Memory.Total() {
+		saving = "a run needs most of that whatever it trains: raise memory_limit"
 	}
 	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
 }
