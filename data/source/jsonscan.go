@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -102,12 +103,8 @@ func (s *jsonScanner) skipSpace() (byte, error) {
 
 // value reads a value that begins with c.
 func (s *jsonScanner) value(c byte) (raw []byte, err error) {
-	var (
-		depth           int
-		inText, escaped bool
-		structured      = c == '{' || c == '['
-		what            = map[byte]string{'{': "the object", '[': "the list"}[c]
-	)
+	what := map[byte]string{'{': "the object", '[': "the list"}[c]
+	end := valueEnd{structured: what != "", inArray: s.array}
 	if what == "" {
 		what = "the value"
 	}
@@ -115,69 +112,67 @@ func (s *jsonScanner) value(c byte) (raw []byte, err error) {
 		s.Peek(1)
 		chunk, _ := s.Peek(s.Buffered())
 		if len(chunk) == 0 {
-			if _, err := s.ReadByte(); err != io.EOF || structured || inText {
+			if _, err := s.ReadByte(); err != io.EOF || end.structured || end.inText {
 				return nil, s.cut(err, what)
 			}
 			return raw, nil
 		}
-		end := -1
-	scan:
-		for i, b := range chunk {
-			switch {
-			case inText:
-				switch {
-				case escaped:
-					escaped = false
-				case b == '\\':
-					escaped = true
-				case b == '"':
-					inText = false
-					if !structured {
-						end = i + 1
-						break scan
-					}
-				case b == '\n':
-					return nil, errors.New("a text does not end on its line: the object is damaged")
-				}
-			case b == '"':
-				inText = true
-			case b == '{' || b == '[':
-				depth++
-			case b == '}' || b == ']':
-				if depth--; depth == 0 {
-					end = i + 1
-					break scan
-				}
-				if depth < 0 {
-					end = i
-					break scan
-				}
-			case b == '\n':
-				if !structured {
-					end = i
-					break scan
-				}
-				s.line++
-			case !structured && b == ',' && s.array:
-				end = i
-				break scan
-			}
+		n, found, err := end.find(chunk)
+		if err != nil {
+			return nil, err
 		}
-		if end < 0 {
-			raw = append(raw, chunk...)
-			s.Discard(len(chunk))
-		} else {
-			raw = append(raw, chunk[:end]...)
-			s.Discard(end)
-		}
-		if len(raw) > s.source.maxRow() {
+		if raw = append(raw, chunk[:n]...); len(raw) > s.source.maxRow() {
 			return nil, s.source.tooLong(what)
 		}
-		if end >= 0 {
-			if len(raw) == 0 {
-				return nil, fmt.Errorf("want an object, got %q", c)
-			}
+		s.line += bytes.Count(chunk[:n], []byte("\n"))
+		s.Discard(n)
+		if found && len(raw) == 0 {
+			return nil, fmt.Errorf("want an object, got %q", c)
+		}
+		if found {
 			return raw, nil
 		}
 	}
+}
+
+// valueEnd finds the end of a value that is read in parts.
+type valueEnd struct {
+	structured bool // an object or a list, which ends with its bracket
+	inArray    bool // a comma ends any other value
+	depth      int
+	inText     bool
+	escaped    bool
+}
+
+// find returns how many bytes of a part belong to the value, and whether it ends there.
+func (e *valueEnd) find(part []byte) (n int, found bool, err error) {
+	for i, b := range part {
+		switch {
+		case e.escaped:
+			e.escaped = false
+		case e.inText && b == '\\':
+			e.escaped = true
+		case e.inText && b == '"':
+			if e.inText = false; !e.structured {
+				return i + 1, true, nil
+			}
+		case e.inText && b == '\n':
+			return 0, false, errors.New("a text does not end on its line: the object is damaged")
+		case e.inText:
+		case b == '"':
+			e.inText = true
+		case b == '{' || b == '[':
+			e.depth++
+		case b == '}' || b == ']':
+			if e.depth--; e.depth == 0 {
+				return i + 1, true, nil
+			}
+			if e.depth < 0 {
+				return i, true, nil
+			}
+		case !e.structured && (b == '\n' || b == ',' && e.inArray):
+			return i, true, nil
+		}
+	}
+	return len(part), false, nil
 }
