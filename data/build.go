@@ -57,7 +57,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if cache.load(b) {
+	if cache.load(ctx, b) {
 		return nil
 	}
 	if b.file, err = newStoreWriter(b.config.Cache); err != nil {

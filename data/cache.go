@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -100,7 +101,7 @@ func (r contextReader) Read(p []byte) (int, error) {
 func (c *cache) path(ending string) string { return filepath.Join(c.dir, c.key+ending) }
 
 // load fills b from the cache. It reports false where there is nothing, or nothing to be trusted: then it is built anew.
-func (c *cache) load(b *builder) bool {
+func (c *cache) load(ctx context.Context, b *builder) bool {
 	raw, err := inputfile.Read(c.path(".json"), inputfile.MaxConfig)
 	if err != nil {
 		return false
@@ -113,8 +114,9 @@ func (c *cache) load(b *builder) bool {
 	if err != nil {
 		return false
 	}
-	intact := int64(len(mapped)) == s.Size && crc32.Checksum(mapped, castagnoli) == s.CRC32C
-	if !intact {
+	sum := crc32.New(castagnoli)
+	_, err = io.Copy(sum, contextReader{ctx, bytes.NewReader(mapped)})
+	if err != nil || int64(len(mapped)) != s.Size || sum.Sum32() != s.CRC32C {
 		unmap()
 		return false
 	}

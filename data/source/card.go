@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -93,6 +94,21 @@ func (c card) choose(name string) (*cardConfig, error) {
 		}
 	}
 	return &c[chosen], nil
+}
+
+// settings returns how the configuration's files are to be read.
+func (c *cardConfig) settings() (s selection, err error) {
+	s.delimiter, s.encoding = cmp.Or(c.Delimiter, c.Separator), c.Encoding
+	switch c.SampleBy {
+	case "":
+	case "line", "paragraph":
+		s.format = "text:" + c.SampleBy
+	case "document":
+		s.format = "text:file"
+	default:
+		return s, fmt.Errorf("the card's configuration %s has sample_by: %s, want line, paragraph or document", c.Name, c.SampleBy)
+	}
+	return s, nil
 }
 
 // splitPatterns are the patterns of the files of a split.

@@ -40,20 +40,10 @@ func (r splitRequest) choose(names []string, c card, format string) (s selection
 		if splits, err = config.patterns(); err != nil {
 			return s, err
 		}
+		if s, err = config.settings(); err != nil {
+			return s, err
+		}
 		folder = path.Clean("./" + config.DataDir)
-		if s.delimiter = config.Separator; config.Delimiter != "" {
-			s.delimiter = config.Delimiter
-		}
-		s.encoding = config.Encoding
-		switch config.SampleBy {
-		case "":
-		case "line", "paragraph":
-			s.format = "text:" + config.SampleBy
-		case "document":
-			s.format = "text:file"
-		default:
-			return s, fmt.Errorf("the card's configuration %s has sample_by: %s, want line, paragraph or document", config.Name, config.SampleBy)
-		}
 	}
 	var split string
 	var files []string
