@@ -51,6 +51,8 @@ type GGUFOptions struct {
 	NotFinite func(name string)
 	// Added are the added tokens that the model's tokenizer has, wherever it has them from; nil: those of tokenizer.json.
 	Added []AddedToken
+	// ChatTemplate is the tokenizer's chat template, for llama.cpp to render conversations; "" leaves it out.
+	ChatTemplate string
 }
 
 // AddedToken is a token that is found in a text before anything is split.
@@ -90,7 +92,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	}
 	g := &ggufModel{}
 	g.describe(c, arch, o)
-	if err := g.tokenizer(from, c, o.Added); err != nil {
+	if err := g.tokenizer(from, c, o); err != nil {
 		return 0, err
 	}
 	g.layout(c, arch, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })

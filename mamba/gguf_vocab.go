@@ -61,7 +61,7 @@ const (
 )
 
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
-func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
+func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	path := filepath.Join(dir, tokenizerFile)
 	var t tokenizerJSON
 	err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &t)
@@ -72,8 +72,8 @@ func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %w", err)
 	}
-	if added != nil {
-		t.Added = added
+	if o.Added != nil {
+		t.Added = o.Added
 	}
 	if err := t.check(); err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
@@ -92,6 +92,9 @@ func (g *ggufModel) tokenizer(dir string, c Config, added []AddedToken) error {
 	g.Set("tokenizer.ggml.token_type", kinds)
 	g.Set("tokenizer.ggml.merges", merges)
 	g.specials(t, c)
+	if o.ChatTemplate != "" {
+		g.Set("tokenizer.chat_template", o.ChatTemplate)
+	}
 	return nil
 }
 

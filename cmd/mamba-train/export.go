@@ -70,7 +70,7 @@ func (a *app) export(f convertFlags) error {
 	}
 	var notFinite []string
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
-	if o.Added, err = a.addedTokens(ctx, dir); err != nil {
+	if err := a.describeTokenizer(ctx, dir, &o); err != nil {
 		return err
 	}
 	n := 0
@@ -85,23 +85,25 @@ func (a *app) export(f convertFlags) error {
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }
 
-// addedTokens returns the added tokens of a model's tokenizer, which must have no id without a row.
-func (a *app) addedTokens(ctx context.Context, dir string) (list []mamba.AddedToken, err error) {
+// describeTokenizer gives o the added tokens and the chat template of a model's tokenizer, which must have no id without a
+// row.
+func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOptions) error {
 	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
 	if t == nil {
-		return nil, err
+		return err
 	}
 	sizes, err := mamba.LoadConfig(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := recipe.CheckVocabulary(t, sizes.VocabSize); err != nil {
-		return nil, fmt.Errorf("model %s: %w", dir, err)
+		return fmt.Errorf("model %s: %w", dir, err)
 	}
 	for _, token := range t.AddedTokens() {
-		list = append(list, mamba.AddedToken(token))
+		o.Added = append(o.Added, mamba.AddedToken(token))
 	}
-	return list, nil
+	o.ChatTemplate = t.ChatTemplateText()
+	return nil
 }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {

@@ -20,6 +20,9 @@ type ChatTemplate struct {
 	tokens       map[string]string
 }
 
+// ChatTemplateText returns the text of the template that ChatTemplate reads, "" if the tokenizer has none.
+func (t *Tokenizer) ChatTemplateText() string { return t.settings.chatTemplate }
+
 // ChatTemplate returns the template of chat_template.jinja or tokenizer_config.json, nil if the tokenizer has none.
 func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
 	if t.settings.chatTemplate == "" {
