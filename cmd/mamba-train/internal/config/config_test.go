@@ -239,7 +239,7 @@ lora:
   alpha_pattern: {x: 1.5}
   init_lora_weights: pissa
 distributed: {timeout: 90s}
-train: {sample_prompts: ["a: b", "yes"], lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: {min_lr_rate: 0.1}, learning_rate: 5.0e-5}
+train: {sample_prompts: ["a: b", "yes", [{role: system, content: "- x"}, {role: user, content: "no"}]], lr_scheduler_type: cosine_with_min_lr, lr_scheduler_kwargs: {min_lr_rate: 0.1}, learning_rate: 5.0e-5}
 `
 	full = strings.Replace(full, "data: {train: d.jsonl}\n", "", 1)
 	for _, text := range []string{minimal, full} {

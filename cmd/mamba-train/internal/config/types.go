@@ -177,13 +177,16 @@ func readSamplePrompts(n *yaml.Node, p *[]trainer.SamplePrompt) error {
 	var faults fault.List
 	for i, item := range n.Content {
 		item, path := resolve(item), fmt.Sprintf("[%d]", i)
-		if item.Kind != yaml.SequenceNode {
-			faults.Include(path, decodeScalar(item, &(*p)[i].Text))
-			continue
+		var err error
+		switch item.Kind {
+		case yaml.SequenceNode:
+			(*p)[i].Messages, err = readMessages(item)
+		case yaml.ScalarNode:
+			err = decodeScalar(item, &(*p)[i].Text)
+		default:
+			err = mismatch("a text or a list of messages", item)
 		}
-		messages, err := readMessages(item)
 		faults.Include(path, err)
-		(*p)[i].Messages = messages
 	}
 	return faults.Err()
 }
