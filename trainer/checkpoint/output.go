@@ -534,9 +534,15 @@ func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	return files, nil
 }
 
-// retire removes the state and the key files of an earlier result, and its files that are not among the new ones.
+// retire removes the state of an earlier result, the key files that will be replaced, and its files that are not among the
+// new ones.
 func (o *Output) retire(files []string) error {
-	old := append(slices.Clone(resultKeys), StateFile)
+	old := []string{StateFile}
+	for _, key := range resultKeys {
+		if slices.Contains(files, key) {
+			old = append(old, key)
+		}
+	}
 	if st, err := o.readState(o.Dir); err == nil {
 		for _, name := range st.Progress().Files {
 			if filepath.IsLocal(name) && !slices.Contains(files, name) && !slices.Contains(old, name) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"mambatrain/internal/atomicfile"
@@ -78,5 +79,41 @@ func TestAbandon(t *testing.T) {
 	defer second.Close()
 	if _, err := Open(Disk{}, dir, Resume); !errors.Is(err, filelock.ErrLocked) {
 		t.Errorf("got %v, want ErrLocked", err)
+	}
+}
+
+// TestPublish_leavesOtherFiles: a result replaces an earlier one, and nothing that a run has not written.
+func TestPublish_leavesOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"config.json", "model.safetensors.bak"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, files := range [][]string{{"adapter_config.json", "old.txt"}, {"adapter_config.json", "new.txt"}} {
+		out, err := Open(Disk{}, dir, Overwrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = out.Publish(&State{GlobalStep: i + 1}, func(tmp string) error {
+			for _, name := range files {
+				if err := os.WriteFile(filepath.Join(tmp, name), nil, 0o666); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+	}
+	var left []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got, want := strings.Join(left, " "), ".lock adapter_config.json config.json model.safetensors.bak new.txt trainer_state.json"; got != want {
+		t.Errorf("the directory has %s, want %s", got, want)
 	}
 }
