@@ -40,7 +40,7 @@ func runColor(i int) color.Color {
 	}
 	const golden = 0.618033988749895
 	_, hue := math.Modf(float64(i) * golden)
-	return palette.HSVA{H: hue, S: 0.8, V: 0.7, A: 1}
+	return palette.HSVA{H: hue, S: 1, V: 0.45, A: 1} // darker than those
 }
 
 func curveColor(run, set int) color.Color {

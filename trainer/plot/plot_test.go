@@ -145,3 +145,17 @@ func TestWrite_manyRows(t *testing.T) {
 		t.Errorf("%v became %v", few, got)
 	}
 }
+
+func TestRunColor_distinct(t *testing.T) {
+	const runs, least = 16, 40 // of 255
+	for i := range runs {
+		for j := range i {
+			r, g, b, _ := runColor(i).RGBA()
+			r2, g2, b2, _ := runColor(j).RGBA()
+			d := math.Hypot(math.Hypot(float64(r)-float64(r2), float64(g)-float64(g2)), float64(b)-float64(b2)) / 257
+			if d < least {
+				t.Errorf("runs %d and %d have colors %v and %v, %.0f apart", j, i, runColor(j), runColor(i), d)
+			}
+		}
+	}
+}
