@@ -50,11 +50,11 @@ func (d *decoder) add(c component) error {
 	case "Replace":
 		p, err := c.pattern()
 		if err != nil || p.String == nil || *p.String == "" {
-			return fmt.Errorf("Replace: want a pattern {\"String\": …}, got %s", c.Pattern)
+			return fmt.Errorf("step Replace: want a pattern {\"String\": …}, got %s", c.Pattern)
 		}
 		r := replacement{*p.String, c.Content}
 		if err := d.growth.add(r.old, r.new); err != nil {
-			return fmt.Errorf("Replace: %w", err)
+			return fmt.Errorf("step Replace: %w", err)
 		}
 		d.replace = append(d.replace, r)
 		d.steps = append(d.steps, r.decode)
@@ -65,7 +65,7 @@ func (d *decoder) add(c component) error {
 		d.steps = append(d.steps, func(tokens []string) []string { return []string{strings.Join(tokens, "")} })
 	case "Strip":
 		if utf8.RuneCountInString(c.Content) != 1 || c.Start < 0 || c.Stop < 0 {
-			return fmt.Errorf("Strip: content %q, start %d and stop %d: want one character and counts", c.Content, c.Start, c.Stop)
+			return fmt.Errorf("step Strip: content %q, start %d and stop %d: want one character and counts", c.Content, c.Start, c.Stop)
 		}
 		d.steps = append(d.steps, stripEnds{c.Content, c.Start, c.Stop}.decode)
 	default:
