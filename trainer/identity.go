@@ -30,6 +30,9 @@ func (t *Trainer) identity() map[string]string {
 	if len(t.task.Eval) == 0 || !c.evaluationDecides() {
 		delete(id, "train.eval_steps")
 	}
+	if c.SegmentTokens == 0 {
+		delete(id, "train.segment_tokens") // checkpoints of before there were segments do not have it
+	}
 	id["lora.lora_plus_ratio"] = fmt.Sprint(t.task.LoRAPlusRatio)
 	id["seed"] = fmt.Sprint(t.task.Seed)
 	id["max_tokens"] = fmt.Sprint(t.task.Rows)
