@@ -1,5 +1,5 @@
-// Package ordered has objects whose keys keep their order, as those of JSON files and of Arrow structs have one: a chat
-// template writes the arguments of a tool in it.
+// Package ordered has objects that keep the order of their keys, which JSON files and Arrow structs have: a chat template
+// prints the arguments of a tool in that order.
 package ordered
 
 import (
@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// Object is an object with the values nil, bool, int64, float64, string, []any and *Object.
+// Object is an object with values of the types nil, bool, int64, uint64, float64, string, []any and *Object.
 type Object struct {
 	keys   []string
 	values map[string]any
@@ -36,7 +36,7 @@ func (o *Object) Keys() []string { return o.keys }
 // deepest is how far lists and objects may be nested, as in encoding/json.
 const deepest = 10000
 
-// Decode reads the next value of d, with objects of type [*Object]. Numbers are as the settings of d make them.
+// Decode reads the next value of d. Objects are of type [*Object]; numbers are what d is set to make of them.
 func Decode(d *json.Decoder) (any, error) { return decode(d, 0) }
 
 func decode(d *json.Decoder, depth int) (any, error) {
@@ -78,7 +78,7 @@ func decode(d *json.Decoder, depth int) (any, error) {
 	return t, nil
 }
 
-// Plain returns v with maps instead of objects.
+// Plain returns v with a map in place of each object.
 func Plain(v any) any {
 	switch v := v.(type) {
 	case []any:

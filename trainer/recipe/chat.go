@@ -84,8 +84,8 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// ReadPrompts reads conversations from a file, see [data.ReadConversations]. A system prompt that is not empty is put before those
-// without one.
+// ReadPrompts reads conversations from a file, see [data.ReadConversations]. A system prompt that is not empty is put before
+// those without one.
 func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c source.Config) ([]ChatPrompt, error) {
 	if err := f.checkSystem(system); err != nil {
 		return nil, err
@@ -93,14 +93,14 @@ func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c sou
 	first := conversation([]trainer.Message{{Role: "system", Content: system}}).Messages
 	var prompts []ChatPrompt
 	answered := 0
-	err := data.ReadConversations(ctx, Sources{{Path: path, Weight: 1}}, f.model.Tokenizer, c, func(c tokenizer.Conversation) error {
-		if role, _ := c.Messages[len(c.Messages)-1].(*ordered.Object).Get("role"); role == "assistant" {
+	err := data.ReadConversations(ctx, Sources{{Path: path, Weight: 1}}, f.model.Tokenizer, c, func(chat tokenizer.Conversation) error {
+		if roleOf(chat.Messages[len(chat.Messages)-1]) == "assistant" {
 			answered++
 		}
-		if role, _ := c.Messages[0].(*ordered.Object).Get("role"); system != "" && role != "system" {
-			c.Messages = slices.Concat(first, c.Messages)
+		if system != "" && roleOf(chat.Messages[0]) != "system" {
+			chat.Messages = slices.Concat(first, chat.Messages)
 		}
-		p, err := f.prompt(ctx, c)
+		p, err := f.prompt(ctx, chat)
 		prompts = append(prompts, p)
 		return err
 	})
@@ -111,6 +111,12 @@ func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c sou
 		err = fault.NotFound("messages %s: no conversations in it", path)
 	}
 	return prompts, err
+}
+
+// roleOf returns the role of a message, nil if it has none.
+func roleOf(message any) any {
+	role, _ := message.(*ordered.Object).Get("role")
+	return role
 }
 
 func endings(n int) string {
