@@ -45,7 +45,7 @@ func (b Bytes) MarshalYAML() (any, error) {
 // Exact writes the size in the largest unit that divides it.
 func (b Bytes) Exact() string {
 	for _, u := range byteUnits {
-		if n := int64(u.bytes); u.name != "" && int64(b)%n == 0 {
+		if n := int64(u.bytes); b != 0 && u.name != "" && int64(b)%n == 0 {
 			return strconv.FormatInt(int64(b)/n, 10) + u.name
 		}
 	}
