@@ -259,7 +259,7 @@ func (a *app) reportReaders(run *recipe.Run) {
 		}
 	}
 	if len(refused) > 0 {
-		a.Say("not every program can use the adapter before it is merged: not %s (mamba-train info --adapter %s)", strings.Join(refused, ", not "), run.Config.OutputDir)
+		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s (mamba-train info --adapter %s says why)", strings.Join(refused, ", "), run.Config.OutputDir)
 	}
 }
 
