@@ -430,6 +430,30 @@ func TestFetch_interrupted(t *testing.T) {
 	}
 }
 
+// So may one who waits for an answer, a list of files or another try.
+func TestFetch_interruptedWaiting(t *testing.T) {
+	for what, c := range map[string]struct {
+		file  string
+		fault hubtest.Fault
+	}{
+		"silence":        {"sub/config.json", hubtest.Silent},
+		"a listing":      {hubtest.Listing, hubtest.Stall(10)},
+		"a busy hub":     {hubtest.Listing, hubtest.Status(429, "Retry-After", "3600")},
+		"a busy hub too": {"model.safetensors", hubtest.Status(503)},
+	} {
+		h := newHub(t, bigModel())
+		firstWait = time.Hour
+		ctx, stop := context.WithCancel(t.Context())
+		h.Fail(c.file, func(w http.ResponseWriter, r *http.Request, content []byte) {
+			stop()
+			c.fault(w, r, content)
+		})
+		if _, err := client(t, h).Fetch(ctx, wantAll()); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
 func TestAllShards(t *testing.T) {
 	if !AllShards([]string{"a-00000-of-00002.parquet", "a-00001-of-00002.parquet", "b.parquet"}) {
 		t.Error("two of two are not all")
