@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 
@@ -147,6 +148,17 @@ func (r *Run) dataConfig() data.Config {
 	return c
 }
 
+// warnOfClock warns of a chat template that writes the date: on another day the rows are others, and a run cannot be resumed.
+func (r *Run) warnOfClock() {
+	d := r.dataConfig()
+	if d.Messages == "" || d.Cache != "" || d.Warn == nil || r.Tokenizer == nil {
+		return
+	}
+	if t, err := r.Tokenizer.ChatTemplate(); err == nil && t != nil && t.Mentions("strftime_now") {
+		d.Warn(errors.New("data.messages: the chat template writes the date, so that a run resumed on another day has other rows; data.cache keeps these"))
+	}
+}
+
 // invalid makes err, if it is not nil, a fault of the configuration.
 func invalid(err error) error {
 	var l fault.List
@@ -162,6 +174,7 @@ func (r *Run) loadData(ctx context.Context) error {
 		return err
 	}
 	r.Data = all
+	r.warnOfClock()
 	evalConfig := r.dataConfig()
 	evalConfig.Shuffle, evalConfig.MaxTrainSamples, evalConfig.CarryState = false, 0, false
 	if c.Data.EvalFraction > 0 {
