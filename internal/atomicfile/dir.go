@@ -45,11 +45,14 @@ func (d *Dir) Remove() error {
 }
 
 // Name returns err with path in place of the directory's temporary name, which means nothing to anybody.
-func (d *Dir) Name(path string, err error) error {
-	if err == nil || !strings.Contains(err.Error(), d.Path) {
+func (d *Dir) Name(path string, err error) error { return Name(path, d.Path, err) }
+
+// Name returns err with path in place of a temporary name.
+func Name(path, temporary string, err error) error {
+	if err == nil || !strings.Contains(err.Error(), temporary) {
 		return err
 	}
-	return &namedError{strings.ReplaceAll(err.Error(), d.Path, path), err}
+	return &namedError{strings.ReplaceAll(err.Error(), temporary, path), err}
 }
 
 type namedError struct {

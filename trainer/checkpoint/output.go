@@ -406,7 +406,7 @@ func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 			return dir, err
 		}
 	}
-	err := o.stage(tmp, func(dir string) error {
+	err := o.stage(tmp, dir, func(dir string) error {
 		if err := fill(dir); err != nil {
 			return err
 		}
@@ -433,8 +433,8 @@ func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	return dir, nil
 }
 
-// stage fills a new directory, and removes it again after an error.
-func (o *Output) stage(tmp string, fill func(dir string) error) error {
+// stage fills a new directory whose files are for dir, and removes it again after an error.
+func (o *Output) stage(tmp, dir string, fill func(dir string) error) error {
 	err := o.fs.RemoveAll(tmp)
 	if err == nil {
 		err = o.fs.MkdirAll(tmp)
@@ -445,7 +445,7 @@ func (o *Output) stage(tmp string, fill func(dir string) error) error {
 	if err != nil {
 		o.fs.RemoveAll(tmp)
 	}
-	return err
+	return atomicfile.Name(dir, tmp, err)
 }
 
 // Prune removes the oldest checkpoints beyond the limit (0 = none), but none of those to keep. Damaged ones go first and
@@ -487,7 +487,7 @@ func (o *Output) Publish(st *State, fill func(dir string) error) error {
 // result is taken out of use first, and the new one comes into use last, so that no reader gets parts of both.
 func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	tmp := filepath.Join(o.Dir, temporary+resultName)
-	if err := o.stage(tmp, fill); err != nil {
+	if err := o.stage(tmp, o.Dir, fill); err != nil {
 		return nil, err
 	}
 	defer o.fs.RemoveAll(tmp)

@@ -117,3 +117,19 @@ func TestPublish_leavesOtherFiles(t *testing.T) {
 		t.Errorf("the directory has %s, want %s", got, want)
 	}
 }
+
+// TestErrorsNameTheOutput: an error names what it is about, not a temporary directory.
+func TestErrorsNameTheOutput(t *testing.T) {
+	out, err := Open(Disk{}, t.TempDir(), Fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	fill := func(tmp string) error { return os.WriteFile(filepath.Join(tmp, "no", "file"), nil, 0o666) }
+	_, write := out.Write(&State{GlobalStep: 3}, fill)
+	for dir, err := range map[string]error{out.Path(3): write, out.Dir: out.Publish(&State{}, fill)} {
+		if want := filepath.Join(dir, "no", "file"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), " "+want+":") {
+			t.Errorf("%v, want an error that names %s", err, want)
+		}
+	}
+}
