@@ -1,6 +1,5 @@
 // Package gguf writes the container of llama.cpp's model files, version 3: keys with their values, a directory of
-// tensors, and the tensors, one in memory at a time. It also has the types of tensors with the sizes of their blocks,
-// and llama.cpp's names of a Mamba model's tensors.
+// tensors, and the tensors, one in memory at a time. It also has llama.cpp's names of a Mamba model's tensors.
 //
 // The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 package gguf
@@ -33,7 +32,7 @@ func (t Tensor) bytes() int64 {
 	for _, dim := range t.Dims {
 		n *= int64(dim)
 	}
-	return n / int64(t.Type.Block()) * int64(layouts[t.Type].bytes)
+	return int64(t.Type.Bytes(int(n)))
 }
 
 // Writer collects what a file has in it: keys and tensors, each in the order of the calls.
