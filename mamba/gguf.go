@@ -14,35 +14,6 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// GGUFType is the type of the projections and the table in a GGUF file, by llama.cpp's name. Norms, biases, A, D and the
-// convolution are always float32.
-type GGUFType string
-
-// The types that can be written. Q8_0 keeps blocks of 32 numbers in 8 bits each with a half-precision scale; a
-// projection whose inputs are no multiple of 32 is written in F16 instead.
-const (
-	GGUFF32  GGUFType = "F32"
-	GGUFF16  GGUFType = "F16"
-	GGUFBF16 GGUFType = "BF16"
-	GGUFQ8   GGUFType = "Q8_0"
-)
-
-// Validate reports whether t is one of the types that can be written.
-func (t GGUFType) Validate() error {
-	if _, ok := ggufTypes[t]; !ok {
-		return fmt.Errorf("mamba: gguf: type %q: want F32, F16, BF16 or Q8_0", t)
-	}
-	return nil
-}
-
-// ggufType is a type with its number as the type of a whole file.
-type ggufType struct {
-	gguf.Type
-	file uint32
-}
-
-var ggufTypes = map[GGUFType]ggufType{GGUFF32: {gguf.F32, 0}, GGUFF16: {gguf.F16, 1}, GGUFBF16: {gguf.BF16, 32}, GGUFQ8: {gguf.Q8_0, 7}}
-
 // GGUFOptions say how a GGUF file is written.
 type GGUFOptions struct {
 	Type GGUFType // "" is F16
@@ -204,10 +175,7 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 		case strings.HasSuffix(name, ".A_log"):
 			values = func() ([]float32, error) { return negativeExp(read(name)) }
 		case isMatrix(name, shape):
-			t.Type = ggufTypes[o.Type].Type
-			if shape[1]%t.Type.Block() != 0 {
-				t.Type = gguf.F16
-			}
+			t.Type = ggufTypes[o.Type].of(shape[1], name == headName || name == tableName && c.TieWordEmbeddings)
 		}
 		g.add(t, func() ([]float32, error) {
 			v, err := values()

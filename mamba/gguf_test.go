@@ -204,7 +204,7 @@ func TestGGUFTypes(t *testing.T) {
 	m := loadGolden(t, "base/model")
 	table := m.Embeddings.Weight.Float32s()
 	a := m.Layers[1].Mixer.(*Mamba1).ALog.Float32s()
-	for as, rel := range map[GGUFType]float64{GGUFF32: 0, GGUFF16: 1.0 / 2048, GGUFBF16: 1.0 / 256, GGUFQ8: 1.0 / 254} {
+	for as, rel := range map[GGUFType]float64{GGUFF32: 0, GGUFF16: 1.0 / 2048, "BF16": 1.0 / 256, GGUFQ8: 1.0 / 254} {
 		r := readGGUF(t, exported(t, as))
 		top := 0.0
 		for _, x := range table {

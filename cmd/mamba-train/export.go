@@ -29,7 +29,7 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory; only with --format gguf")
 	cmd.Flags().StringVar(&f.format, "format", "", "hf or gguf")
-	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "of a GGUF file: F32, F16, BF16 or Q8_0")
+	cmd.Flags().StringVar(&f.ggufType, "type", string(mamba.GGUFF16), "of a GGUF file: "+strings.Join(mamba.GGUFTypes(), ", "))
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "format", "output")
 	return cmd

@@ -1,0 +1,368 @@
+package gguf
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/quant"
+)
+
+// File is a model in a GGUF file, or in the shards of one, opened for reading. Keys and directory are in memory.
+type File struct {
+	Path    string
+	Tensors []StoredTensor // in the order of the files
+
+	keys  map[string]any
+	files []*os.File
+}
+
+// StoredTensor is a tensor and its place in a file.
+type StoredTensor struct {
+	Tensor
+	file   *os.File
+	offset int64
+}
+
+// Size returns the tensor's size in the file.
+func (t StoredTensor) Size() int64 { return t.bytes() }
+
+// ReadAt reads the tensor's bytes from a place in it.
+func (t StoredTensor) ReadAt(b []byte, at int64) (int, error) { return t.file.ReadAt(b, t.offset+at) }
+
+// Open opens a GGUF file of version 2 or 3. Of a model in shards, path is any one of them and the others are next to it.
+// Everything that a header claims is checked against the size of its file before it is used.
+func Open(path string) (*File, error) {
+	f := &File{Path: path, keys: map[string]any{}}
+	if err := f.open(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Close closes the files.
+func (f *File) Close() error {
+	var errs []error
+	for _, file := range f.files {
+		errs = append(errs, file.Close())
+	}
+	f.files = nil
+	return errors.Join(errs...)
+}
+
+// Key returns the value of a key: a bool, an int64, a uint64, a float64, a string, or a slice of one of these; nil if the file
+// does not have it.
+func (f *File) Key(name string) any { return f.keys[name] }
+
+// shardName is the form of the names of a model's shards.
+var shardName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
+
+func (f *File) open() error {
+	if err := f.add(f.Path, f.keys); err != nil {
+		return err
+	}
+	count, sharded := f.int("split.count")
+	if !sharded || count == 1 {
+		return nil
+	}
+	m := shardName.FindStringSubmatch(filepath.Base(f.Path))
+	if m == nil {
+		return fmt.Errorf("gguf: %s: is one of %d shards, whose names end in -00001-of-%05d.gguf", f.Path, count, count)
+	}
+	if n, _ := strconv.Atoi(m[3]); n != count {
+		return fmt.Errorf("gguf: %s: is one of %d shards by its keys and of %d by its name", f.Path, count, n)
+	}
+	f.Close()
+	f.Tensors, f.keys = nil, map[string]any{}
+	want := 0
+	for i := range count {
+		path := filepath.Join(filepath.Dir(f.Path), fmt.Sprintf("%s-%05d-of-%s.gguf", m[1], i+1, m[3]))
+		keys := map[string]any{}
+		if err := f.add(path, keys); err != nil {
+			return fmt.Errorf("shard %d of %d: %w", i+1, count, err)
+		}
+		if no, ok := number(keys["split.no"]); !ok || no != i {
+			return fmt.Errorf("gguf: %s: says that it is shard %v, counted from 0", path, keys["split.no"])
+		}
+		if i == 0 {
+			f.keys = keys
+		}
+		want, _ = number(keys["split.tensors.count"])
+	}
+	if want != len(f.Tensors) {
+		return fmt.Errorf("gguf: %s: the shards have %d tensors together, want %d", f.Path, len(f.Tensors), want)
+	}
+	return nil
+}
+
+// add opens one file and appends its tensors.
+func (f *File) add(path string, keys map[string]any) error {
+	file, err := inputfile.Open(path)
+	if err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	f.files = append(f.files, file)
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	r := &reader{in: bufio.NewReaderSize(file, 1<<16), left: info.Size(), keys: keys}
+	tensors, data, err := r.header()
+	if err != nil {
+		return fmt.Errorf("gguf: %s: %w", path, err)
+	}
+	for _, t := range tensors {
+		if t.offset < 0 || t.offset > info.Size()-data || t.bytes() > info.Size()-data-t.offset {
+			return fmt.Errorf("gguf: %s: tensor %s: its %d bytes are beyond the end of the file, which may be cut short", path, t.Name, t.bytes())
+		}
+		if slices.ContainsFunc(f.Tensors, func(other StoredTensor) bool { return other.Name == t.Name }) {
+			return fmt.Errorf("gguf: %s: tensor %s: is there twice", path, t.Name)
+		}
+		t.file, t.offset = file, data+t.offset
+		f.Tensors = append(f.Tensors, t)
+	}
+	return nil
+}
+
+// int returns a key that is a whole number.
+func (f *File) int(name string) (int, bool) { return number(f.keys[name]) }
+
+func number(v any) (int, bool) {
+	switch v := v.(type) {
+	case uint64:
+		return int(v), v <= math.MaxInt32
+	case int64:
+		return int(v), v >= 0 && v <= math.MaxInt32
+	}
+	return 0, false
+}
+
+// reader reads the header of a file. The first error sticks: what follows reads zeros.
+type reader struct {
+	in   *bufio.Reader
+	read int64
+	left int64 // bytes of the file that have not been read
+	keys map[string]any
+	err  error
+}
+
+func (r *reader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, args...)
+	}
+}
+
+// bytes reads n bytes.
+func (r *reader) bytes(n uint64) []byte {
+	if r.err == nil && n > uint64(r.left) {
+		r.fail("the header claims %d bytes where %d are left: the file is damaged or cut short", n, r.left)
+	}
+	if r.err != nil {
+		return nil
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r.in, b); err != nil {
+		r.fail("%w", err)
+		return nil
+	}
+	r.read, r.left = r.read+int64(n), r.left-int64(n)
+	return b
+}
+
+func (r *reader) uint32() uint32 {
+	if b := r.bytes(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (r *reader) uint64() uint64 {
+	if b := r.bytes(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (r *reader) string() string { return string(r.bytes(r.uint64())) }
+
+// header returns the tensors, with offsets from the start of the data, and where that is.
+func (r *reader) header() ([]StoredTensor, int64, error) {
+	if magic := r.bytes(4); r.err == nil && string(magic) != "GGUF" {
+		r.fail("does not begin with GGUF: it is another file")
+	}
+	switch v := r.uint32(); {
+	case r.err != nil:
+	case v == 2<<24 || v == 3<<24:
+		r.fail("is big-endian; little-endian files are read")
+	case v != 2 && v != 3:
+		r.fail("has version %d; 2 and 3 are read", v)
+	}
+	tensors, keys := r.uint64(), r.uint64()
+	for range keys {
+		if r.key(); r.err != nil {
+			return nil, 0, r.err
+		}
+	}
+	align := int64(alignment)
+	if v, ok := r.keys["general.alignment"]; ok {
+		n, _ := number(v)
+		if n < 1 || n&(n-1) != 0 {
+			return nil, 0, fmt.Errorf("general.alignment: want a power of two, got %v", v)
+		}
+		align = int64(n)
+	}
+	var list []StoredTensor
+	for range tensors {
+		t := r.tensor()
+		if r.err != nil {
+			return nil, 0, r.err
+		}
+		if t.offset%align != 0 {
+			return nil, 0, fmt.Errorf("tensor %s: begins at byte %d, which is no multiple of %d", t.Name, t.offset, align)
+		}
+		list = append(list, t)
+	}
+	return list, (r.read + align - 1) / align * align, r.err
+}
+
+func (r *reader) key() {
+	name, kind := r.string(), r.uint32()
+	if r.err != nil {
+		return
+	}
+	if _, twice := r.keys[name]; twice || name == "" {
+		r.fail("key %q: is empty or there twice", name)
+		return
+	}
+	r.keys[name] = r.value(name, kind)
+}
+
+// maxArray is more elements than any vocabulary has merges.
+const maxArray = 1 << 24
+
+// value reads a value of a type.
+func (r *reader) value(name string, kind uint32) any {
+	if kind != typeArray {
+		return r.scalar(name, kind)
+	}
+	of, n := r.uint32(), r.uint64()
+	if r.err == nil && (n > uint64(r.left) || n > maxArray) {
+		r.fail("key %s: claims %d elements where %d bytes are left", name, n, r.left)
+	}
+	var list []any
+	for range n {
+		if r.err != nil {
+			return nil
+		}
+		list = append(list, r.scalar(name, of))
+	}
+	return typed(list)
+}
+
+// typed returns a slice of the elements' own type.
+func typed(list []any) any {
+	if len(list) == 0 {
+		return nil
+	}
+	switch list[0].(type) {
+	case string:
+		return sliceOf[string](list)
+	case uint64:
+		return sliceOf[uint64](list)
+	case int64:
+		return sliceOf[int64](list)
+	case float64:
+		return sliceOf[float64](list)
+	}
+	return sliceOf[bool](list)
+}
+
+func sliceOf[T any](list []any) []T {
+	out := make([]T, len(list))
+	for i, v := range list {
+		out[i], _ = v.(T)
+	}
+	return out
+}
+
+func (r *reader) scalar(name string, kind uint32) any {
+	little := binary.LittleEndian
+	sized := func(n uint64, read func(b []byte) any) any {
+		if b := r.bytes(n); b != nil {
+			return read(b)
+		}
+		return nil
+	}
+	switch kind {
+	case 0:
+		return sized(1, func(b []byte) any { return uint64(b[0]) })
+	case 1:
+		return sized(1, func(b []byte) any { return int64(int8(b[0])) })
+	case 2:
+		return sized(2, func(b []byte) any { return uint64(little.Uint16(b)) })
+	case 3:
+		return sized(2, func(b []byte) any { return int64(int16(little.Uint16(b))) })
+	case 4:
+		return sized(4, func(b []byte) any { return uint64(little.Uint32(b)) })
+	case 5:
+		return sized(4, func(b []byte) any { return int64(int32(little.Uint32(b))) })
+	case 6:
+		return sized(4, func(b []byte) any { return float64(math.Float32frombits(little.Uint32(b))) })
+	case 7:
+		return sized(1, func(b []byte) any { return b[0] != 0 })
+	case 8:
+		return r.string()
+	case 10:
+		return sized(8, func(b []byte) any { return little.Uint64(b) })
+	case 11:
+		return sized(8, func(b []byte) any { return int64(little.Uint64(b)) })
+	case 12:
+		return sized(8, func(b []byte) any { return math.Float64frombits(little.Uint64(b)) })
+	}
+	r.fail("key %s: has unknown type %d", name, kind)
+	return nil
+}
+
+// maxElements is more than any tensor has; products of dimensions stay far below overflow.
+const maxElements = 1 << 40
+
+func (r *reader) tensor() StoredTensor {
+	t := StoredTensor{Tensor: Tensor{Name: r.string()}}
+	dims := r.uint32()
+	if r.err == nil && (dims < 1 || dims > maxDims) {
+		r.fail("tensor %s: has %d dimensions, want 1 to %d", t.Name, dims, maxDims)
+	}
+	size := uint64(1)
+	for range min(dims, maxDims) {
+		n := r.uint64()
+		if r.err == nil && (n < 1 || n > maxElements/size) {
+			r.fail("tensor %s: has an impossible dimension %d", t.Name, n)
+			return t
+		}
+		size *= max(n, 1)
+		t.Dims = append(t.Dims, int(n))
+	}
+	t.Type = quant.Type(r.uint32())
+	t.offset = int64(r.uint64())
+	if r.err != nil {
+		return t
+	}
+	if !t.Type.Readable() {
+		r.fail("tensor %s: is %s, which is not read; quantize the model to Q8_0, Q6_K, Q5_K_M, Q4_K_M or Q4_0", t.Name, t.Type)
+		return t
+	}
+	if t.Dims[0]%t.Type.Block() != 0 {
+		r.fail("tensor %s: has rows of %d elements, want a multiple of %d for %s", t.Name, t.Dims[0], t.Type.Block(), t.Type)
+	}
+	return t
+}

@@ -1,0 +1,123 @@
+package gguf_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"mambatrain/internal/gguf"
+)
+
+// sample is a file with a key of every type and two tensors.
+func sample(t testing.TB) []byte {
+	t.Helper()
+	var w gguf.Writer
+	for name, v := range map[string]any{
+		"u8": uint8(200), "i16": int16(-2), "f32": float32(1.5), "yes": true, "s": "héy", "u64": uint64(1 << 56), "f64": -2.0,
+		"texts": []string{"a", ""}, "ints": []int32{1, -1},
+	} {
+		w.Set(name, v)
+	}
+	w.Add(gguf.Tensor{Name: "a", Dims: []int{32, 2}, Type: gguf.Q8_0}, func() ([]byte, error) { return gguf.Q8_0.Encode(make([]float32, 64)), nil })
+	w.Add(gguf.Tensor{Name: "b", Dims: []int{3}, Type: gguf.F32}, func() ([]byte, error) { return gguf.F32.Encode([]float32{1, 2, 3}), nil })
+	var b bytes.Buffer
+	if err := w.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func write(t testing.TB, name string, b []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// What the writer writes is read back.
+func TestOpen(t *testing.T) {
+	f, err := gguf.Open(write(t, "x.gguf", sample(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, want := range map[string]any{
+		"u8": uint64(200), "i16": int64(-2), "f32": 1.5, "yes": true, "s": "héy", "u64": uint64(1 << 56), "f64": -2.0,
+		"texts": []string{"a", ""}, "ints": []int64{1, -1}, "none": nil,
+	} {
+		if got := f.Key(name); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %#v, want %#v", name, got, want)
+		}
+	}
+	if len(f.Tensors) != 2 || f.Tensors[0].Name != "a" || f.Tensors[0].Size() != 68 {
+		t.Fatalf("tensors %+v", f.Tensors)
+	}
+	b := make([]byte, f.Tensors[1].Size())
+	if _, err := f.Tensors[1].ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	y := make([]float32, 3)
+	f.Tensors[1].Type.Dequantize(y, b)
+	if !reflect.DeepEqual(y, []float32{1, 2, 3}) {
+		t.Errorf("tensor b is %v", y)
+	}
+}
+
+// A damaged file is refused in one line and costs no more memory than its size.
+func TestOpen_damaged(t *testing.T) {
+	whole := sample(t)
+	edit := func(f func(b []byte)) []byte {
+		b := bytes.Clone(whole)
+		f(b)
+		return b
+	}
+	u64 := func(at int, v uint64) func(b []byte) {
+		return func(b []byte) { binary.LittleEndian.PutUint64(b[at:], v) }
+	}
+	dims := bytes.LastIndex(whole, []byte("b")) + 1 // of tensor b: their number, one dimension, type, offset
+	for want, b := range map[string][]byte{
+		"does not begin with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
+		"has version 9":                        edit(func(b []byte) { b[4] = 9 }),
+		"is big-endian":                        edit(func(b []byte) { b[4], b[7] = 0, 3 }),
+		"beyond the end of the file":           whole[:len(whole)-32],
+		"the header claims":                    whole[:100],
+		"are left":                             edit(u64(24, math.MaxUint64)),
+		"has 1000 dimensions":                  edit(func(b []byte) { binary.LittleEndian.PutUint32(b[dims:], 1000) }),
+		"impossible dimension":                 edit(u64(dims+4, 1<<60)),
+		"is MXFP4, which is not read":          edit(func(b []byte) { b[dims+12] = 39 }),
+		"begins at byte 1, which is no multip": edit(u64(dims+16, 1)),
+	} {
+		f, err := gguf.Open(write(t, "x.gguf", b))
+		if err == nil {
+			f.Close()
+			t.Errorf("no error, want %q", want)
+			continue
+		}
+		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add(sample(f))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		file, err := gguf.Open(write(t, "x.gguf", b))
+		if err != nil {
+			return
+		}
+		defer file.Close()
+		for _, x := range file.Tensors {
+			if _, err := x.ReadAt(make([]byte, x.Size()), 0); err != nil {
+				t.Errorf("tensor %s: %v", x.Name, err)
+			}
+		}
+	})
+}
