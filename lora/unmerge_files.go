@@ -80,7 +80,7 @@ func compare(merged *weights.Reader, name string, s weights.Entry) (string, erro
 		largest = max(largest, math.Abs(float64(w)))
 		off = max(off, math.Abs(float64(w)-float64(got[i])))
 	}
-	if !(off <= unmergeTolerance[t.DType]*largest) {
+	if !(off <= unmergeTolerance[t.DType.Unquantized()]*largest) {
 		return fmt.Sprintf("differs by up to %.3g", off), nil
 	}
 	return "", nil

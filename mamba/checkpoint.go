@@ -134,7 +134,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 			faults.Add("missing", "%s %v", name, shape)
 		case !slices.Equal(x.shape, shape):
 			faults.Add("shape", "%s is %v in the file, %v by config.json", x.name, x.shape, shape)
-		case x.dtype != weights.F32 && x.dtype != weights.BF16 && x.dtype != weights.F16:
+		case !x.dtype.IsFloating():
 			faults.Add("type", "%s is %s, want F32, BF16 or F16", x.name, x.dtype)
 		}
 		found[name] = x.name

@@ -94,9 +94,12 @@ func Default() Config {
 	return c
 }
 
-// LoadConfig reads config.json from a model directory, or the file that path names. A directory without one may have
-// Mistral's params.json. All faults are reported together. A model of another family is refused by name.
+// LoadConfig reads config.json from a model directory, or the file that path names, or the keys of a GGUF file. A directory
+// without config.json may have Mistral's params.json. All faults are reported together. A model of another family is refused by name.
 func LoadConfig(path string) (Config, error) {
+	if IsGGUF(path) {
+		return loadGGUFConfig(path)
+	}
 	parse := parseConfig
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		dir := path

@@ -17,9 +17,10 @@ func init() {
 		fields: func(c *Config) []field {
 			return append(mamba1Fields(c), field{"mixer_rms_eps", &c.MixerRMSEps})
 		},
-		aliases: map[string]string{"use_falcon_mambapy": "use_mambapy"},
-		derive:  deriveInner,
-		faults:  falconFaults,
+		aliases:  map[string]string{"use_falcon_mambapy": "use_mambapy"},
+		derive:   deriveInner,
+		faults:   falconFaults,
+		fromGGUF: &ggufSource{is: func(h *ggufHeader) bool { return h.arch == "mamba" && h.hasNorms() }, read: mamba1FromGGUF},
 		mixer: func(b *builder, path string) ownMixer {
 			m := b.mamba1(path)
 			m.NormEps = b.m.Config.MixerRMSEps

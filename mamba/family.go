@@ -26,6 +26,7 @@ type family struct {
 	// original writes the arguments of an original checkpoint's layer to c; nil if there is no such checkpoint.
 	original func(c *Config, a *arguments)
 	gguf     func(Config) (ggufArchitecture, fault.List) // nil if llama.cpp does not run it
+	fromGGUF *ggufSource                                 // nil if its models are not read from GGUF files
 }
 
 // ownMixer is a mixer that New can make.

@@ -2,6 +2,7 @@ package mamba
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	ag "mambatrain/autograd"
@@ -22,7 +23,7 @@ type LoadOptions struct {
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
-// float32, bfloat16 or float16. Names may lack the prefix "backbone." or be those of the original state-spaces
+// float32, bfloat16 or float16; or a GGUF file, whose quantized weights become float32 or bfloat16. Names may lack the prefix "backbone." or be those of the original state-spaces
 // checkpoints. Every tensor is checked against the configuration before the first is read, and all that do not fit are
 // named in one error; what the weights hold beyond the model is one of these faults.
 //
@@ -41,6 +42,9 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 	m, err := load(c, t, o)
 	if err != nil {
 		return nil, err
+	}
+	if IsGGUF(dir) {
+		dir = filepath.Dir(dir)
 	}
 	m.generation, err = loadGeneration(dir)
 	return m, err

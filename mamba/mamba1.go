@@ -22,6 +22,7 @@ func init() {
 			{name: "130m", sizes: mamba1Size(768, 24)}, {name: "370m", sizes: mamba1Size(1024, 48)}, {name: "790m", sizes: mamba1Size(1536, 48)},
 			{name: "1.4b", sizes: mamba1Size(2048, 48)}, {name: "2.8b", sizes: mamba1Size(2560, 64)},
 		},
+		fromGGUF: &ggufSource{is: func(h *ggufHeader) bool { return h.arch == "mamba" && !h.hasNorms() }, read: mamba1FromGGUF},
 		fields:   mamba1Fields,
 		derive:   deriveInner,
 		faults:   mamba1Faults,
@@ -100,6 +101,9 @@ func mamba1GGUF(c Config) (ggufArchitecture, fault.List) {
 		{"ssm.dt_b_c_rms", c.MixerRMSEps > 0},
 	}}, llamaFaults(c)
 }
+
+// mamba1FromGGUF reads what Mamba-2 does not have.
+func mamba1FromGGUF(h *ggufHeader, c *Config) { h.int("ssm.time_step_rank", &c.TimeStepRank) }
 
 // Mamba1 is the selective state space layer. Gu & Dao 2023, figure 3.
 type Mamba1 struct {

@@ -23,6 +23,7 @@ func init() {
 		sizes: func(c Config) string {
 			return fmt.Sprintf("inner %d, state %d, heads %d × %d, groups %d, convolution %d", c.IntermediateSize, c.StateSize, c.NumHeads, c.HeadDim, c.NGroups, c.ConvKernel)
 		},
+		fromGGUF: &ggufSource{is: func(h *ggufHeader) bool { return h.arch == "mamba2" }, read: mamba2FromGGUF},
 		layer:    "Mamba2",
 		defaults: mamba2Defaults,
 		presets: []preset{
@@ -140,6 +141,15 @@ func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
 		return shape
 	}
 	return ggufArchitecture{"mamba2", keys, shape}, faults
+}
+
+// mamba2FromGGUF: what llama.cpp calls the rank of the time step is the number of heads. It never limits the time step.
+func mamba2FromGGUF(h *ggufHeader, c *Config) {
+	h.int("ssm.time_step_rank", &c.NumHeads)
+	h.int("ssm.group_count", &c.NGroups)
+	if c.NumHeads > 0 {
+		c.HeadDim = c.IntermediateSize / c.NumHeads
+	}
 }
 
 // TimeStepLimit bounds Δ.

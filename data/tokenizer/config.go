@@ -27,11 +27,11 @@ const (
 var namedTokens = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
 // configure reads the files next to tokenizer.json, each of which may be missing, as transformers 5 does.
-func (t *Tokenizer) configure(dir string) error {
+func (t *Tokenizer) configure(dir string, read reader) error {
 	var files [3]settings
 	for i, name := range []string{specialsFile, configFile, addedFile} {
 		path := filepath.Join(dir, name)
-		raw, err := inputfile.Read(path, inputfile.MaxTokenizer)
+		raw, err := read(name, inputfile.MaxTokenizer)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -64,7 +64,7 @@ func (t *Tokenizer) configure(dir string) error {
 	if c.isTrue("add_eos_token") && t.settings.eos >= 0 && len(t.after) == 0 {
 		t.after = []int32{int32(t.settings.eos)}
 	}
-	return t.loadChatTemplate(dir, c.values["chat_template"])
+	return t.loadChatTemplate(dir, read, c.values["chat_template"])
 }
 
 // settings is a JSON object whose keys keep their order, in which tokens are added.

@@ -11,6 +11,7 @@ import (
 
 	"mambatrain/internal/contenthash"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/gguf"
 	"mambatrain/internal/inputfile"
 )
 
@@ -43,13 +44,35 @@ type tokenizerConfig struct {
 }
 
 // Load reads the tokenizer of a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
-// added_tokens.json and chat_template.jinja if they are present), or a tokenizer.json named directly.
+// added_tokens.json and chat_template.jinja if they are present), a tokenizer.json named directly, or that of a GGUF file: the
+// tokenizer.json next to it, else what its keys say; see [GGUFFiles].
 func Load(path string) (*Tokenizer, error) {
 	file := path
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		file = filepath.Join(path, "tokenizer.json")
+		file = filepath.Join(path, tokenizerFile)
 	}
-	raw, err := inputfile.Read(file, inputfile.MaxTokenizer)
+	if !gguf.IsModel(path) {
+		return load(file, filepath.Dir(file), filepath.Base(file), inDirectory(filepath.Dir(file)))
+	}
+	dir := filepath.Dir(path)
+	if beside := filepath.Join(dir, tokenizerFile); exists(beside) {
+		return load(beside, dir, tokenizerFile, inDirectory(dir))
+	}
+	files, err := GGUFFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	return load(path, dir, tokenizerFile, inMemory(files))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// load reads a tokenizer from files by their names in dir. file is what errors name.
+func load(file, dir, name string, read reader) (*Tokenizer, error) {
+	raw, err := read(name, inputfile.MaxTokenizer)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.NotFound("tokenizer: no file %s", file)
 	}
@@ -60,10 +83,10 @@ func Load(path string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %s: %w", file, err)
 	}
-	if err := t.configure(filepath.Dir(file)); err != nil {
+	if err := t.configure(dir, read); err != nil {
 		return nil, err
 	}
-	t.dir = filepath.Dir(file)
+	t.dir = dir
 	return t, nil
 }
 
@@ -112,8 +135,8 @@ func (t *Tokenizer) Digest() string { return t.digest }
 
 // loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
 // or a list of named ones: "default", and "tool_use" for conversations with tools.
-func (t *Tokenizer) loadChatTemplate(dir string, inConfig json.RawMessage) error {
-	raw, err := inputfile.Read(filepath.Join(dir, "chat_template.jinja"), inputfile.MaxConfig)
+func (t *Tokenizer) loadChatTemplate(dir string, read reader, inConfig json.RawMessage) error {
+	raw, err := read("chat_template.jinja", inputfile.MaxConfig)
 	if err == nil {
 		t.settings.chatTemplate = string(raw)
 		t.digest = contenthash.Sum([]byte(t.digest), raw)

@@ -71,7 +71,7 @@ func (f *File) open() error {
 	if err := f.add(f.Path, f.keys); err != nil {
 		return err
 	}
-	count, sharded := f.int("split.count")
+	count, sharded := f.Int("split.count")
 	if !sharded || count == 1 {
 		return nil
 	}
@@ -134,8 +134,8 @@ func (f *File) add(path string, keys map[string]any) error {
 	return nil
 }
 
-// int returns a key that is a whole number.
-func (f *File) int(name string) (int, bool) { return number(f.keys[name]) }
+// Int returns the value of a key that is a whole number of 31 bits.
+func (f *File) Int(name string) (int, bool) { return number(f.keys[name]) }
 
 func number(v any) (int, bool) {
 	switch v := v.(type) {

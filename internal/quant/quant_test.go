@@ -74,7 +74,7 @@ func TestQuantize_golden(t *testing.T) {
 	const width = 256
 	for _, typ := range types {
 		want := all[typ.String()+".bytes"]
-		if want == nil || !typ.Writable() {
+		if want == nil || typ == quant.IQ4_NL { // which is only read
 			continue
 		}
 		perRow := typ.Bytes(width)
@@ -115,7 +115,7 @@ func TestString(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	if quant.Type(39).Readable() || quant.IQ4_NL.Writable() {
-		t.Error("types that are not read or written are said to be")
+	if quant.Type(39).Readable() {
+		t.Error("a type that is not read is said to be")
 	}
 }

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nlpodyssey/safetensors"
 )
@@ -37,6 +38,19 @@ func (d DType) TorchName() string {
 		}
 	}
 	return string(d)
+}
+
+// IsFloating reports whether elements of the type are read as float32. Those of a quantized tensor of a GGUF file are.
+func (d DType) IsFloating() bool {
+	return d == F32 || d == BF16 || d == F16 || strings.HasPrefix(string(d), "Q") || strings.HasPrefix(string(d), "IQ")
+}
+
+// Unquantized returns the type, F32 for a quantized one.
+func (d DType) Unquantized() DType {
+	if d.IsFloating() && d.Size() == 0 {
+		return F32
+	}
+	return d
 }
 
 // Size is the number of bytes of one element; 0 for a type that safetensors does not know.

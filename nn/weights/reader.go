@@ -3,12 +3,14 @@ package weights
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/gguf"
 	"mambatrain/internal/inputfile"
 )
 
@@ -28,11 +30,11 @@ type Reader struct {
 	path   string
 	names  []string
 	byName map[string]Tensor
-	files  []*os.File
+	files  []io.Closer
 }
 
-// Open opens a safetensors file, a sharded checkpoint by its index file, or a directory that holds either under
-// its usual name. Offsets and shapes are checked against each other and against the sizes of the files. All files are
+// Open opens a safetensors file, a sharded checkpoint by its index file, a directory that holds either under its usual name,
+// or a GGUF file. Offsets and shapes are checked against each other and against the sizes of the files. All files are
 // open until Close. The error of a directory without weights matches [ErrNoWeights].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
@@ -40,9 +42,12 @@ func Open(path string) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{Metadata: map[string]string{}, path: file, byName: map[string]Tensor{}}
-	if strings.HasSuffix(file, ".json") {
+	switch {
+	case gguf.IsModel(file):
+		err = r.openGGUF(file)
+	case strings.HasSuffix(file, ".json"):
 		err = r.openShards(file)
-	} else {
+	default:
 		err = r.openFile(file)
 	}
 	if err != nil {

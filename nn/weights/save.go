@@ -50,8 +50,10 @@ func FromInts(name string, v []int) Entry {
 	return Entry{Name: name, Shape: []int{len(v)}, DType: I64, Values: func() (any, error) { return v, nil }}
 }
 
-// FromTensor copies a tensor of an open checkpoint under another name and type.
+// FromTensor copies a tensor of an open checkpoint under another name and type. A quantized type, which safetensors files do not
+// have, becomes F32.
 func FromTensor(name string, x Tensor, as DType) Entry {
+	as = as.Unquantized()
 	return Entry{Name: name, Shape: x.Shape, DType: as, Values: func() (any, error) {
 		if x.DType == BF16 && as == BF16 {
 			v := make([]uint16, x.Size())

@@ -26,6 +26,7 @@ type Tensor struct {
 	data   io.ReaderAt
 	path   string
 	offset int64
+	stored *stored // nil: in a safetensors file
 }
 
 // Size is the number of elements.
@@ -38,7 +39,12 @@ func (x Tensor) Size() int {
 }
 
 // bytes is the tensor's size in the file.
-func (x Tensor) bytes() int64 { return int64(x.Size()) * int64(x.DType.Size()) }
+func (x Tensor) bytes() int64 {
+	if x.stored != nil {
+		return x.stored.Size()
+	}
+	return int64(x.Size()) * int64(x.DType.Size())
+}
 
 // read fills p with the tensor, whose shape must be p's; p keeps its own name. A float32 parameter takes F32, BF16 and
 // F16; a bfloat16 one takes BF16 as it is and rounds the others to the nearest.
@@ -74,6 +80,9 @@ func (x Tensor) Float32s() ([]float32, error) {
 
 // Pieces reads the tensor a piece at a time, in order. use must not keep what it is given.
 func (x Tensor) Pieces(use func(v []float32)) error {
+	if x.stored != nil {
+		return x.stored.pieces(use)
+	}
 	if err := x.floating(); err != nil {
 		return err
 	}
@@ -104,8 +113,7 @@ func (x Tensor) widen() func(dst []float32, bits []uint16) {
 }
 
 func (x Tensor) floating() error {
-	switch x.DType {
-	case F32, BF16, F16:
+	if x.DType.IsFloating() {
 		return nil
 	}
 	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
@@ -119,6 +127,9 @@ func (x Tensor) ReadFloat32s(dst []float32) error {
 	if len(dst) != x.Size() {
 		return fmt.Errorf("weights: tensor %s: has %d elements, want %d", x.Name, x.Size(), len(dst))
 	}
+	if x.stored != nil {
+		return x.stored.pieces(func(v []float32) { dst = dst[copy(dst, v):] })
+	}
 	if x.DType == F32 {
 		if err := x.readAt(float32Bytes(dst), 0); err != nil {
 			return err
@@ -131,7 +142,7 @@ func (x Tensor) ReadFloat32s(dst []float32) error {
 }
 
 func (x Tensor) readBF16(dst []uint16) error {
-	if x.DType == BF16 {
+	if x.DType == BF16 && x.stored == nil {
 		return x.pieces16(func(at int, bits []uint16) { copy(dst[at:], bits) })
 	}
 	v, err := x.Float32s()
@@ -192,7 +203,7 @@ func Equal(x, y Tensor) (bool, error) {
 	if !slices.Equal(x.Shape, y.Shape) {
 		return false, nil
 	}
-	if x.DType != y.DType {
+	if x.DType != y.DType || x.stored != nil || y.stored != nil {
 		a, err := x.Float32s()
 		if err != nil {
 			return false, err

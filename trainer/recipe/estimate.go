@@ -210,7 +210,7 @@ func (c *Config) largest() int {
 // Sizes returns the sizes of the model that a configuration names: from its directory or the local cache, else by its
 // name, so that a run can be planned before its model is there.
 func Sizes(model string) (mamba.Config, error) {
-	if has(model, mamba.ConfigFile) {
+	if mamba.IsGGUF(model) || has(model, mamba.ConfigFile) {
 		return mamba.LoadConfig(model)
 	}
 	if dir, ok := cachedModel(model); ok {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,7 +20,30 @@ import (
 // resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched. client may
 // be nil.
 func resolveModel(ctx context.Context, client *hub.Client, name string) (string, error) {
-	return resolve(ctx, client, "model", name, hub.Request{Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	dir, err := resolve(ctx, client, "model", name, hub.Request{Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	if err != nil {
+		return "", err
+	}
+	return ggufIn(dir)
+}
+
+// ggufIn returns the GGUF file of a directory that has no other model; else the directory.
+func ggufIn(dir string) (string, error) {
+	files, _ := filepath.Glob(filepath.Join(dir, "*.gguf"))
+	if len(files) == 0 || has(dir, mamba.ConfigFile) || has(dir, mamba.ParamsFile) {
+		return dir, nil
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { // one shard stands for all
+		shard, _ := filepath.Match("*-[0-9][0-9][0-9][0-9][0-9]-of-*.gguf", filepath.Base(file))
+		return shard && !strings.Contains(file, "-00001-of-")
+	})
+	if len(files) > 1 {
+		for i, file := range files {
+			files[i] = filepath.Base(file)
+		}
+		return "", fault.NotFound("model %s: has several GGUF files; name one of them: %s", dir, strings.Join(files, ", "))
+	}
+	return files[0], nil
 }
 
 // resolveAdapter does for adapters what [resolveModel] does for models.

@@ -109,7 +109,7 @@ func modelDirectory(ctx context.Context, client *hub.Client, name string) (strin
 	if err != nil {
 		return "", err
 	}
-	if has(dir, mamba.ConfigFile) || has(dir, mamba.ParamsFile) {
+	if mamba.IsGGUF(dir) || has(dir, mamba.ConfigFile) || has(dir, mamba.ParamsFile) {
 		return dir, nil
 	}
 	if has(dir, lora.ConfigFile) {
@@ -136,7 +136,9 @@ func has(dir, name string) bool {
 }
 
 // hasWeights reports whether a model directory holds weights that can be loaded.
-func hasWeights(dir string) bool { return has(dir, weights.ModelFile) || has(dir, weights.IndexFile) }
+func hasWeights(dir string) bool {
+	return mamba.IsGGUF(dir) || has(dir, weights.ModelFile) || has(dir, weights.IndexFile)
+}
 
 // LoadTokenizer reads the tokenizer of a model by path or Hugging Face id; nil if the model has none. client may be nil.
 func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*tokenizer.Tokenizer, error) {

@@ -3,10 +3,14 @@ package recipe
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
 	"mambatrain/mamba"
 )
@@ -38,7 +42,12 @@ func CopyModelFiles(to string, from ...string) error {
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
 		file := filepath.Join(dir, tokenizerFiles[0])
-		if isFile(dir) {
+		if mamba.IsGGUF(dir) {
+			if file = filepath.Join(filepath.Dir(dir), tokenizerFiles[0]); !isFile(file) {
+				return writeGGUFTokenizer(to, dir)
+			}
+			dir = filepath.Dir(dir)
+		} else if isFile(dir) {
 			file, dir = dir, filepath.Dir(dir)
 		}
 		if !isFile(file) {
@@ -55,6 +64,20 @@ func copyTokenizer(to string, from ...string) error {
 		return nil
 	}
 	return nil
+}
+
+// writeGGUFTokenizer writes the tokenizer that a GGUF file has in its keys, if any.
+func writeGGUFTokenizer(to, model string) error {
+	files, err := tokenizer.GGUFFiles(model)
+	if errors.Is(err, fault.ErrNotFound) {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := atomicfile.WriteFile(filepath.Join(to, name), files[name]); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func isFile(path string) bool {

@@ -1,0 +1,85 @@
+package tokenizer
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/gguf"
+)
+
+// The tokenizer of a GGUF file has the ids of the tokenizer.json that the file was made from.
+func TestLoadGGUF_golden(t *testing.T) {
+	of := map[string]*Tokenizer{}
+	for model, file := range map[string]string{"mamba": "variants/Q8_0.gguf", "falcon_mamba": "falcon_mamba/Q4_K_M.gguf"} {
+		tok, err := Load(filepath.Join("../../mamba/testdata/gguf", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		of[model] = tok
+	}
+	f, err := os.Open("testdata/gguf_texts.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n := 0
+	for s := bufio.NewScanner(f); s.Scan(); n++ {
+		var row struct {
+			Model, Text string
+			IDs         []int `json:"ids"`
+		}
+		if err := json.Unmarshal(s.Bytes(), &row); err != nil {
+			t.Fatal(err)
+		}
+		if got := of[row.Model].Encode(row.Text); !slices.Equal(got, row.IDs) {
+			t.Errorf("%s: %q is %v, want %v", row.Model, row.Text, got, row.IDs)
+		}
+	}
+	if n == 0 {
+		t.Error("no texts")
+	}
+	if falcon := of["falcon_mamba"]; falcon.settings.chatTemplate == "" || falcon.settings.eos < 0 {
+		t.Error("the chat template or the end of text is lost")
+	}
+}
+
+// What cannot be rebuilt exactly is refused with the way out.
+func TestLoadGGUF_refuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		set      func(w *gguf.Writer)
+		notFound bool
+	}{
+		"no tokenizer":  {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true},
+		"SentencePiece": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "llama") }, false},
+		"another pre-tokenizer": {func(w *gguf.Writer) {
+			w.Set("tokenizer.ggml.model", "gpt2")
+			w.Set("tokenizer.ggml.pre", "qwen2")
+			w.Set("tokenizer.ggml.tokens", []string{"a"})
+		}, false},
+		"kinds of other tokens": {func(w *gguf.Writer) {
+			w.Set("tokenizer.ggml.model", "gpt2")
+			w.Set("tokenizer.ggml.tokens", []string{"a"})
+			w.Set("tokenizer.ggml.token_type", []int32{1, 1})
+		}, false},
+	} {
+		var w gguf.Writer
+		c.set(&w)
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Write(f), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || errors.Is(err, fault.ErrNotFound) != c.notFound {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
