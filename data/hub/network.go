@@ -39,7 +39,11 @@ func (h *Client) retry(ctx context.Context, try func() error) (err error) {
 				return ctx.Err()
 			}
 		}
-		if err = try(); err == nil || ctx.Err() != nil || !isTransient(err) {
+		err = try()
+		if stopped := ctx.Err(); err != nil && stopped != nil && !errors.Is(err, stopped) {
+			return stopped // and not what the server said meanwhile
+		}
+		if err == nil || ctx.Err() != nil || !isTransient(err) {
 			return err
 		}
 	}
