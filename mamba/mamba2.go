@@ -155,7 +155,7 @@ func mamba2FromGGUF(h *ggufHeader, c *Config) {
 // TimeStepLimit bounds Δ.
 type TimeStepLimit struct {
 	Min, Max float64
-	text     json.RawMessage // as it was read
+	text     json.RawMessage // as it was read; nil if transformers would refuse it
 }
 
 // UnmarshalJSON reads a list of two numbers. Infinity may be Python's word, that word as a string, or transformers 5's
@@ -168,24 +168,29 @@ func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
 	if len(limits) != 2 {
 		return errors.New("not two numbers")
 	}
-	for i, place := range []*float64{&l.Min, &l.Max} {
-		if string(limits[i]) == "null" {
-			return errors.New("null is not a number")
-		}
-		if string(limits[i]) == `"Infinity"` {
-			*place = math.Inf(1)
-		} else if err := json.Unmarshal(limits[i], (*pyjson.Float)(place)); err != nil {
-			return err
-		}
-	}
 	var text bytes.Buffer
 	json.Compact(&text, b) // it is JSON
 	l.text = text.Bytes()
+	for i, place := range []*float64{&l.Min, &l.Max} {
+		switch limit := string(limits[i]); {
+		case limit == "null":
+			return errors.New("null is not a number")
+		case limit == `"Infinity"`:
+			*place, l.text = math.Inf(1), nil
+		default:
+			if err := json.Unmarshal(limits[i], (*pyjson.Float)(place)); err != nil {
+				return err
+			}
+			if !strings.ContainsAny(limit, ".eE{\"") { // a whole number
+				l.text = nil
+			}
+		}
+	}
 	return nil
 }
 
-// MarshalJSON writes the limits as they were read. New ones get a form that is JSON and that every peer reads: no limit is
-// the largest float32.
+// MarshalJSON writes the limits as they were read. New ones, and those in a form that transformers refuses, get one that is
+// JSON and that every peer reads: no limit is the largest float32.
 func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
 	var read TimeStepLimit
 	if l.text != nil && read.UnmarshalJSON(l.text) == nil && read.Min == l.Min && read.Max == l.Max {
