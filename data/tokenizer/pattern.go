@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/dlclark/regexp2/v2"
+
+	"mambatrain/internal/fault"
 )
 
 // compilePattern compiles a regular expression as Oniguruma, which the reference uses, understands it: ^ and $ are the ends of
@@ -13,6 +15,9 @@ import (
 func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	if err := checkPattern(pattern); err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	if err := checkRepetition(pattern); err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", fault.Shorten(pattern, 100), err)
 	}
 	re, err := regexp2.Compile(pattern, regexp2.Multiline)
 	if err != nil {
