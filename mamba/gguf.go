@@ -36,7 +36,7 @@ type AddedToken struct {
 // ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file that llama.cpp runs.
 // The file appears whole or not at all; one tensor is in memory at a time. Models that llama.cpp's Mamba cannot express
 // are refused: other expansions than 2, biases on the projections, other activations than SiLU, limits of the time step, and
-// tokenizers that are not byte-level BPE. It returns the number of tensors.
+// tokenizers that are neither byte-level BPE nor SentencePiece's BPE. It returns the number of tensors.
 func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, error) {
 	if o.Type == "" {
 		o.Type = GGUFF16

@@ -22,8 +22,12 @@ type tokenizerJSON struct {
 		Vocab  map[string]int    `json:"vocab"`
 		Merges []json.RawMessage `json:"merges"` // "a b" or ["a", "b"]
 		Unk    *string           `json:"unk_token"`
+
+		ByteFallback bool `json:"byte_fallback"`
+		IgnoreMerges bool `json:"ignore_merges"`
 	} `json:"model"`
 	Added        []AddedToken `json:"added_tokens"`
+	Normalizer   normalizer   `json:"normalizer"`
 	PreTokenizer preTokenizer `json:"pre_tokenizer"`
 }
 
@@ -35,7 +39,11 @@ type preTokenizer struct {
 	Behavior   string         `json:"behavior"`
 	Individual bool           `json:"individual_digits"`
 	Invert     bool           `json:"invert"`
-	Pattern    struct{ Regex string }
+
+	Replacement string `json:"replacement"` // of Metaspace
+	Scheme      string `json:"prepend_scheme"`
+	Split       *bool  `json:"split"` // absent: true
+	Pattern     struct{ Regex string }
 }
 
 // name is what llama.cpp calls the way in which p splits texts, "" if it does not have it. GPT-NeoX splits as GPT-2 does.
@@ -57,7 +65,7 @@ func (p preTokenizer) name() string {
 
 // llama.cpp's kinds of tokens.
 const (
-	tokenNormal, tokenControl, tokenUserDefined, tokenUnused int32 = 1, 3, 4, 5
+	tokenNormal, tokenUnknown, tokenControl, tokenUserDefined, tokenUnused, tokenByte int32 = 1, 2, 3, 4, 5, 6
 )
 
 // tokenizer sets the keys of the vocabulary in dir, or says that there is none.
@@ -86,11 +94,17 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
-	g.Set("tokenizer.ggml.model", "gpt2")
-	g.Set("tokenizer.ggml.pre", t.PreTokenizer.name())
-	g.Set("tokenizer.ggml.tokens", tokens)
-	g.Set("tokenizer.ggml.token_type", kinds)
-	g.Set("tokenizer.ggml.merges", merges)
+	if prefix, ok := t.pieces(); ok {
+		if err := g.setPieces(t, tokens, kinds, merges, prefix); err != nil {
+			return fmt.Errorf("mamba: gguf: %s: %w", path, err)
+		}
+	} else {
+		g.Set("tokenizer.ggml.model", "gpt2")
+		g.Set("tokenizer.ggml.pre", t.PreTokenizer.name())
+		g.Set("tokenizer.ggml.tokens", tokens)
+		g.Set("tokenizer.ggml.token_type", kinds)
+		g.Set("tokenizer.ggml.merges", merges)
+	}
 	g.specials(t, c)
 	if o.ChatTemplate != "" {
 		g.Set("tokenizer.chat_template", o.ChatTemplate)
@@ -98,10 +112,13 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	return nil
 }
 
-// check refuses what llama.cpp's byte-level BPE cannot express.
+// check refuses what llama.cpp's tokenizers cannot express.
 func (t tokenizerJSON) check() error {
+	if _, ok := t.pieces(); ok {
+		return nil
+	}
 	if t.Model.Type != "BPE" || t.PreTokenizer.name() == "" {
-		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 or Falcon does can be exported", t.Model.Type, t.PreTokenizer.Type)
+		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 or Falcon does, and SentencePiece's BPE of whole texts, can be exported", t.Model.Type, t.PreTokenizer.Type)
 	}
 	return nil
 }

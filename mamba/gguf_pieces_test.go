@@ -1,0 +1,76 @@
+package mamba
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestGGUFPieces: a tokenizer of SentencePiece's kind, such as Codestral's, becomes llama.cpp's, whose scores order the merges;
+// one whose merges llama.cpp would not follow is refused.
+func TestGGUFPieces(t *testing.T) {
+	const metaspace = `{"model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
+		"vocab": {"<unk>": 0, "<s>": 1, "<0x41>": 2, "▁": 3, "a": 4, "b": 5, "ab": 6, "▁ab": 7, "▁a": 8},
+		"merges": ["a b", "▁ a", "▁ ab", "▁a b"]},
+		"added_tokens": [{"id": 0, "content": "<unk>", "special": true}, {"id": 1, "content": "<s>", "special": true}],
+		"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}`
+	legacy := strings.Replace(metaspace, `"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}`,
+		`"pre_tokenizer": null, "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}`, 1)
+	for text, prefix := range map[string]bool{metaspace: true, legacy: true, strings.Replace(metaspace, `"first"`, `"never"`, 1): false} {
+		r := exportPieces(t, text)
+		for key, want := range map[string]any{
+			"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.add_space_prefix": prefix,
+			"tokenizer.ggml.unknown_token_id": 0.0,
+		} {
+			if got := r.value(key); got != want {
+				t.Errorf("%s is %v, want %v", key, got, want)
+			}
+		}
+		if got := r.value("tokenizer.ggml.scores").([]any)[:9]; !reflect.DeepEqual(got, []any{-4., -4., -4., -4., -4., -4., -0., -2., -1.}) {
+			t.Errorf("scores are %v", got)
+		}
+		if got := r.value("tokenizer.ggml.token_type").([]any)[:10]; !reflect.DeepEqual(got, []any{2., 3., 6., 1., 1., 1., 1., 1., 1., 5.}) {
+			t.Errorf("kinds are %v", got)
+		}
+	}
+	for text, want := range map[string]string{
+		strings.Replace(metaspace, `, "▁a b"`, "", 1):                                    `"▁a" and "b" make it`,
+		strings.Replace(metaspace, `"a b", "▁ a", "▁ ab"`, `"▁ ab", "a b", "▁ a"`, 1):    `merge "▁a b" comes after`,
+		strings.Replace(metaspace, `"split": false`, `"split": true`, 1):                 "SentencePiece's BPE of whole texts",
+		strings.Replace(metaspace, `"byte_fallback": true`, `"byte_fallback": false`, 1): "SentencePiece's BPE of whole texts",
+	} {
+		dir := rewrite(t, unchanged, same)
+		if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ExportGGUF(t.Context(), dir, filepath.Join(dir, "x.gguf"), GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %s", err, want)
+		}
+	}
+}
+
+// exportPieces exports a model with the tokenizer.
+func exportPieces(t *testing.T, tokenizer string) *ggufContents {
+	t.Helper()
+	dir := rewrite(t, unchanged, same)
+	if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(tokenizer), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "x.gguf")
+	if _, err := ExportGGUF(t.Context(), dir, file, GGUFOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return readGGUF(t, file)
+}
+
+// value returns the value of a key, nil if there is none.
+func (c *ggufContents) value(key string) any {
+	for i, k := range c.keys {
+		if k == key {
+			return c.values[i]
+		}
+	}
+	return nil
+}
