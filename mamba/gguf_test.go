@@ -263,6 +263,86 @@ func TestGGUFRefuses(t *testing.T) {
 	}
 }
 
+// TestGGUF_converter: key by key and tensor by tensor, what is written for a model is what llama.cpp's own converter writes.
+func TestGGUF_converter(t *testing.T) {
+	for _, name := range []string{"mamba", "falcon_mamba", "mamba2"} {
+		golden := filepath.Join("testdata", "gguf", "converter", name)
+		c, err := LoadConfig(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)), LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := m.Save(dir, SaveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		copyFile(t, filepath.Join(golden, tokenizerFile), filepath.Join(dir, tokenizerFile))
+		file := filepath.Join(dir, "x.gguf")
+		if _, err := ExportGGUF(context.Background(), dir, file, GGUFOptions{Type: GGUFQ8, Name: "golden"}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(golden, "llama_cpp.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want ggufConverted
+		if err := json.Unmarshal(b, &want); err != nil {
+			t.Fatal(err)
+		}
+		want.compare(t, name, readGGUF(t, file))
+	}
+}
+
+// ggufConverted is what is recorded of llama.cpp's Q8_0 file, written with llama-cpp-python 0.3.36, of a model of the same configuration.
+type ggufConverted struct {
+	Keys []struct {
+		Key    string
+		Value  any
+		First  []any // of a list
+		Length int
+	}
+	Tensors []struct {
+		Name, Type string
+		Dims       []int
+	}
+}
+
+func (c *ggufConverted) compare(t *testing.T, name string, r *ggufContents) {
+	t.Helper()
+	// The converter's label of the size, the template of a conversation and a flag that is false anyway.
+	without := []string{"general.size_label", "tokenizer.chat_template", "tokenizer.ggml.add_eos_token"}
+	for _, k := range c.Keys {
+		i := slices.Index(r.keys, k.Key)
+		switch {
+		case slices.Contains(without, k.Key):
+		case i < 0:
+			t.Errorf("%s: %s is missing", name, k.Key)
+		case k.First != nil:
+			if list, ok := r.values[i].([]any); !ok || len(list) != k.Length || !reflect.DeepEqual(list[:len(k.First)], k.First) {
+				t.Errorf("%s: %s has not %d elements from %v", name, k.Key, k.Length, k.First)
+			}
+		case !reflect.DeepEqual(r.values[i], k.Value):
+			t.Errorf("%s: %s is %v, want %v", name, k.Key, r.values[i], k.Value)
+		}
+	}
+	got := map[string]string{}
+	for _, x := range r.tensors {
+		got[x.name] = fmt.Sprint(x.kind, " ", x.dims)
+	}
+	for _, x := range c.Tensors {
+		if want := fmt.Sprint(x.Type, " ", x.Dims); got[x.Name] != want {
+			t.Errorf("%s: %s is %s, want %s", name, x.Name, got[x.Name], want)
+		}
+		delete(got, x.Name)
+	}
+	if len(got) > 0 {
+		t.Errorf("%s: %v are not in llama.cpp's file", name, got)
+	}
+}
+
 // ggufContents is a file as the test reads it.
 type ggufContents struct {
 	b       []byte
