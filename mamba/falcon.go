@@ -1,6 +1,7 @@
 package mamba
 
 import (
+	"fmt"
 	"math"
 
 	"mambatrain/internal/fault"
@@ -26,7 +27,7 @@ func init() {
 			m.NormEps = b.m.Config.MixerRMSEps
 			return m
 		},
-		gguf: mamba1GGUF,
+		gguf: falconGGUF,
 	})
 }
 
@@ -50,4 +51,14 @@ func falconFaults(c Config) fault.List {
 		faults.Add("mixer_rms_eps", "must be positive, got %v", c.MixerRMSEps)
 	}
 	return faults
+}
+
+// falconGGUF: llama.cpp has one epsilon for all norms.
+func falconGGUF(c Config) (ggufArchitecture, fault.List) {
+	arch, faults := mamba1GGUF(c)
+	if c.MixerRMSEps != c.LayerNormEpsilon {
+		arch.note = fmt.Sprintf("llama.cpp norms Δ, B and C with layer_norm_epsilon, %v, instead of mixer_rms_eps, %v: its logits differ a little",
+			c.LayerNormEpsilon, c.MixerRMSEps)
+	}
+	return arch, faults
 }

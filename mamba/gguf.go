@@ -18,6 +18,8 @@ import (
 type GGUFOptions struct {
 	Type GGUFType // "" is F16
 	Name string   // general.name, shown to users; "" leaves it out
+	// Note, unless nil, is called with a way in which llama.cpp's result differs from the model's.
+	Note func(note string)
 	// NotFinite, unless nil, is called with the checkpoint's name of each tensor that gets NaN or infinite numbers.
 	NotFinite func(name string)
 	// Added are the added tokens that the model's tokenizer has, wherever it has them from; nil: those of tokenizer.json.
@@ -66,6 +68,9 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err := g.tokenizer(from, c, o); err != nil {
 		return 0, err
 	}
+	if o.Note != nil && arch.note != "" {
+		o.Note(arch.note)
+	}
 	g.layout(c, arch, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
@@ -76,6 +81,7 @@ type ggufArchitecture struct {
 	keys []ggufKey // after those that every architecture has
 	// shape returns the shape that a tensor has there; nil if all keep theirs.
 	shape func(name string, shape []int) []int
+	note  string // how llama.cpp's result differs from the model's; "" if it does not
 }
 
 // ggufKey is a key after the architecture's name, with its value.

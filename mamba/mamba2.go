@@ -140,7 +140,7 @@ func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
 		}
 		return shape
 	}
-	return ggufArchitecture{"mamba2", keys, shape}, faults
+	return ggufArchitecture{name: "mamba2", keys: keys, shape: shape}, faults
 }
 
 // mamba2FromGGUF: what llama.cpp calls the rank of the time step is the number of heads. It never limits the time step.

@@ -69,6 +69,7 @@ func (a *app) export(f convertFlags) error {
 		return err
 	}
 	var notFinite []string
+	o.Note = func(note string) { a.Warn("%s", note) }
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
 	if err := a.describeTokenizer(ctx, dir, &o); err != nil {
 		return err
