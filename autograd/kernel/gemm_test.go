@@ -178,6 +178,23 @@ func TestPacked(t *testing.T) {
 	})
 }
 
+// A bias that is added within the product equals one that is added to the result, at widths that do not fill a tile, and where
+// k has several blocks.
+func TestForwardBias_isAddRow(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(5))
+		const rows, out, in = 17, 47, 2100
+		for format, p := range packings(randomMat[float32](rng, out, in)) {
+			x, bias := randomMat[float32](rng, rows, in), randomMat[float32](rng, 1, out).Data
+			want, got := Dense(make([]float32, rows*out), rows, out), Dense(make([]float32, rows*out), rows, out)
+			p.Forward(Set, want, x)
+			AddRow(want, bias)
+			p.ForwardBias(got, x, bias)
+			nearMat(t, format, got, mat64(want), 0)
+		}
+	})
+}
+
 func TestPackedRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewSource(4))
 	for _, out := range outerSizes {

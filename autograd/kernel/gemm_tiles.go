@@ -18,15 +18,12 @@ package kernel
 type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
-	kBlock    = 384          // most steps of k between two visits of C where B is packed as it is used: 48 KiB of B
-	kLong     = 1024         // the same for a B that is packed in memory: fewer visits pay more than a nearer B
-	kDirect   = 32           // the same for a B read in place: as many pages as the first-level translation buffer has room for
-	kPack     = 3072         // steps of k for which A is packed at a time
-	aBlock    = 504 * kBlock // elements of packed A that share the second-level cache
-	aWide     = 520 * kBlock // the same where B is packed as it is used: each band of rows packs it again
-	rowsPack  = 1008         // rows of A packed at a time
-	stepUnit  = 32           // cuts of k are multiples of it: the steps of a packed weight's blocks
-	tasksEach = 12           // tasks per thread
+	kBlock    = 384  // bound of productBlocks.near: 48 KiB of B
+	kDirect   = 32   // most steps of k between two visits of C for a B read in place: as many pages as the first-level translation buffer has room for
+	kPack     = 3072 // steps of k for which A is packed at a time
+	rowsPack  = 1008 // rows of A packed at a time
+	stepUnit  = 32   // cuts of k are multiples of it: the steps of a packed weight's blocks
+	tasksEach = 12   // tasks per thread
 
 	streamAhead = 128 // rows of B that are prefetched into the second-level cache where A is one panel
 )
@@ -53,7 +50,7 @@ type right interface {
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set      *kernelSet
-	maxBlock int // kBlock, kLong or kDirect
+	maxBlock int // most steps of k between two visits of C
 	mode     Mode
 	c        Mat[float32]
 	a        left
@@ -65,9 +62,9 @@ type product struct {
 
 // run computes the product.
 func (p *product) run() {
-	p.set, p.maxBlock = active, kLong
+	p.set, p.maxBlock = active, active.blocks.long
 	if p.b.packs() {
-		p.maxBlock = kBlock
+		p.maxBlock = p.set.blocks.near
 	} else if _, ok := p.b.(directRight); ok {
 		p.maxBlock = kDirect
 	}
@@ -85,7 +82,7 @@ func (p *product) run() {
 	if s, ok := p.b.(shareable); ok && p.m > rowsPack {
 		buf := prepack(s, p.k, p.n)
 		defer giveBack(buf)
-		p.b, p.maxBlock = prepacked{buf.data, p.k}, kLong
+		p.b, p.maxBlock = prepacked{buf.data, p.k}, p.set.blocks.long
 	}
 	each := evenPart(p.m, rowsPack, p.set.height)
 	for r := 0; r < p.m; r += each {
@@ -114,9 +111,9 @@ func (p *product) slab(r, rows, k0, kn int) {
 		s.packA()
 	}
 	columns := (p.n + panel - 1) / panel
-	target, share := tasksEach*Threads(), aBlock
+	target, share := tasksEach*Threads(), p.set.blocks.share
 	if p.b.packs() {
-		target, share = 6*Threads(), aWide // more cuts of the rows would pack B more often
+		target, share = 6*Threads(), p.set.blocks.bands // more cuts of the rows would pack B more often
 	} else if p.maxBlock == kDirect {
 		target = 4 * Threads() // narrow bands of columns would read little of each row
 	}
@@ -247,7 +244,7 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 			var bytes int
 			t.next, bytes = s.b.upcoming(nextJ, s.k0+nextK, min(s.block, s.kn-nextK), i-p0, p1-p0)
 			t.step = (bytes + kc - 1) / kc
-		case p1-p0 == 1 && s.maxBlock == kLong: // B is read once
+		case p1-p0 == 1 && s.maxBlock == s.set.blocks.long && !s.b.packs(): // B is read once
 			t.next, _ = s.b.upcoming(j, s.k0+k+streamAhead, kc, 0, 1)
 			t.step = 4 * t.ldb
 		}
@@ -279,11 +276,14 @@ func (s *slab) computeTile(t *tileArgs) {
 	if s.a.bf16 {
 		tile = s.set.tile16[t.to-t.from][nv]
 	}
-	c, ldc, add := &s.c.Data[(s.r+t.from)*s.c.Stride+t.j*panel], s.c.Stride, t.add
+	c, ldc := &s.c.Data[(s.r+t.from)*s.c.Stride+t.j*panel], s.c.Stride
 	if width < nv*16 {
-		c, ldc, add = &t.corner[0], panel, 0
+		c, ldc = &t.corner[0], panel
+		for r := t.from; r < t.to && t.add != 0; r++ { // what follows is added in the same order as in other tiles
+			copy(t.corner[(r-t.from)*panel:][:width], s.c.Row(s.r + r)[t.j*panel:])
+		}
 	}
-	tile(t.kc, t.a, t.b, t.ldb, c, ldc, add, t.next, t.step)
+	tile(t.kc, t.a, t.b, t.ldb, c, ldc, t.add, t.next, t.step)
 	if t.last && s.adapter != nil {
 		s.adapter.extend(s, t.from, t.to, t.j, nv, c, ldc)
 	}
@@ -292,7 +292,7 @@ func (s *slab) computeTile(t *tileArgs) {
 	}
 	if width < nv*16 {
 		for r := t.from; r < t.to; r++ {
-			store(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width], t.add)
+			copy(s.c.Row(s.r + r)[t.j*panel:], t.corner[(r-t.from)*panel:][:width])
 		}
 	}
 }

@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+//go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./scan -out ../scan_amd64.s -stubs ../scan_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./ssd -out ../ssd_amd64.s -stubs ../ssd_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./neon -out ../neon_arm64.s -stubs ../neon_stub_arm64.go
+
 // kernelSet is everything that depends on the processor. The generic set is plain Go; the others replace its parts.
 type kernelSet struct {
 	name string
@@ -15,11 +21,29 @@ type kernelSet struct {
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.
 	tile16 [15][3]tileFunc
 	wide   bool // AVX-512 packing
-	scan   int  // lanes of the kernels of gen/scan, 0 if there are none
+	scan   scanShape
+	blocks productBlocks
 	burst  func(format Format) (flops float64)
 	sweep  func(x []float32)
 	vec    vectorSet
 }
+
+// scanShape is the shape of the kernels of the scan's recurrence, zero if there are none.
+type scanShape struct {
+	lanes  int // channels of a group
+	joined int // states whose dB and dC a kernel stores together
+	all    int // the number of states that one kernel covers together, 0 if there is none that covers all
+}
+
+// productBlocks are the sizes in gemm_tiles.go that depend on caches.
+type productBlocks struct {
+	near  int // most steps of k between two visits of C where B is packed as it is used
+	long  int // the same for a B that is packed in memory
+	share int // elements of packed A that share the second-level cache
+	bands int // the same where B is packed as it is used: each band of rows packs it again
+}
+
+var wideBlocks = productBlocks{near: kBlock, long: 1024, share: 504 * kBlock, bands: 520 * kBlock}
 
 // The environment variable that overrides the choice of kernel set, for tests and comparisons.
 const kernelsVariable = "MAMBA_TRAIN_KERNELS"
@@ -31,7 +55,8 @@ var (
 
 func init() { active, isaErr = choose(os.Getenv(kernelsVariable)) }
 
-// ISA names the kernel set in use: "generic", "avx2", "avx512", or "avx512bf16", which is avx512 with bfloat16 arithmetic.
+// ISA names the kernel set in use: "generic"; on amd64 "avx2", "avx512" or "avx512bf16"; on arm64 "neon" or "neonbf16". The names
+// in bf16 multiply bfloat16 in that format.
 func ISA() string { return active.name }
 
 // ISAError returns what is wrong with the environment's MAMBA_TRAIN_KERNELS, or nil: an unknown name, or a kernel set that
@@ -77,6 +102,7 @@ var genericSet = kernelSet{
 	name:   "generic",
 	height: 2,
 	tile:   [15][3]tileFunc{1: {nil, tileGo(1, 16), tileGo(1, 32)}, 2: {nil, tileGo(2, 16), tileGo(2, 32)}},
+	blocks: wideBlocks,
 	burst:  burstGo,
 	sweep:  sweepGo,
 }

@@ -1,14 +1,6 @@
 package kernel
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/cpu"
-)
-
-//go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
-//go:generate go run -C gen ./vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
-//go:generate go run -C gen ./scan -out ../scan_amd64.s -stubs ../scan_stub_amd64.go -pkg kernel
+import "golang.org/x/sys/cpu"
 
 // machineSets lists the vector kernel sets of this processor, slowest first.
 func machineSets() []*kernelSet {
@@ -33,10 +25,11 @@ var avx2Set = kernelSet{
 		1: twice(tile1x16_256), 2: twice(tile2x16_256), 3: twice(tile3x16_256),
 		4: twice(tile4x16_256), 5: twice(tile5x16_256), 6: twice(tile6x16_256),
 	},
-	burst: burstOf(burst256, burst256, 12*8*2, 12*8*2),
-	sweep: sweepLines,
-	scan:  8,
-	vec:   vectors256,
+	burst:  burstOf(burst256, burst256, 12*8*2, 12*8*2),
+	sweep:  sweepLines,
+	scan:   scanShape{lanes: 16, joined: 4},
+	blocks: wideBlocks,
+	vec:    vectors256,
 }
 
 // twice builds the 32 wide tile from the 16 wide one.
@@ -59,11 +52,12 @@ var avx512Set = kernelSet{
 		11: {nil, tile11x16_512, tile11x32_512}, 12: {nil, tile12x16_512, tile12x32_512},
 		13: {nil, tile13x16_512, tile13x32_512}, 14: {nil, tile14x16_512, tile14x32_512},
 	},
-	wide:  true,
-	scan:  16,
-	burst: burstOf(burst512, burst512, 24*16*2, 24*16*2),
-	sweep: sweepLines,
-	vec:   vectors512,
+	wide:   true,
+	scan:   scanShape{lanes: 16, joined: 8, all: 16},
+	blocks: wideBlocks,
+	burst:  burstOf(burst512, burst512, 24*16*2, 24*16*2),
+	sweep:  sweepLines,
+	vec:    vectors512,
 }
 
 var avx512bf16Set = kernelSet{
@@ -79,26 +73,12 @@ var avx512bf16Set = kernelSet{
 		11: {nil, tile11x16_bf16, tile11x32_bf16}, 12: {nil, tile12x16_bf16, tile12x32_bf16},
 		13: {nil, tile13x16_bf16, tile13x32_bf16}, 14: {nil, tile14x16_bf16, tile14x32_bf16},
 	},
-	wide:  true,
-	scan:  16,
-	burst: burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
-	sweep: sweepLines,
-	vec:   vectors512,
-}
-
-// burstRounds makes a burst last some microseconds: long compared with a call, short compared with a time slice.
-const burstRounds = 1000
-
-// burstOf returns kernelSet.burst from two arithmetic-only loops, where a round does flops32 or flops16 operations.
-func burstOf(f32, f16 func(k int), flops32, flops16 float64) func(Format) float64 {
-	return func(f Format) float64 {
-		if f == BFloat16 {
-			f16(burstRounds)
-			return burstRounds * flops16
-		}
-		f32(burstRounds)
-		return burstRounds * flops32
-	}
+	wide:   true,
+	scan:   scanShape{lanes: 16, joined: 8, all: 16},
+	blocks: wideBlocks,
+	burst:  burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
+	sweep:  sweepLines,
+	vec:    vectors512,
 }
 
 // sweepLines reads x, except for a remainder below 512 bytes.
@@ -156,9 +136,4 @@ var vectors512 = vectorSet{
 	step16:       step16_512,
 	conv4:        conv4_512,
 	convGrad4:    convGrad4_512,
-}
-
-// offset returns the address n elements after p, which must be in the same array.
-func offset(p *float32, n int) *float32 {
-	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
 }

@@ -28,3 +28,8 @@ func Make[E any](n int) []E {
 	advise(unsafe.Pointer(unsafe.SliceData(x)), len(x)*size)
 	return x[skip:]
 }
+
+// offset returns the address n elements after p, which must be in the same array.
+func offset(p *float32, n int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n))
+}

@@ -77,7 +77,7 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 func (s *Scan[T]) vector() (*Scan[float32], bool) {
 	rows, d, n := s.sizes()
 	v, ok := any(s).(*Scan[float32])
-	return v, ok && active.scan > 0 && n%8 == 0 && rows > 0 && d > 0
+	return v, ok && active.scan.lanes > 0 && n%8 == 0 && rows > 0 && d > 0
 }
 
 // Backward adds to g the gradients of Forward at dy (rows, d), from the states Forward saved. dhOut (d, n) is the gradient of

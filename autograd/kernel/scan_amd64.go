@@ -2,6 +2,9 @@ package kernel
 
 import "unsafe"
 
+// scanLanes is the number of channels of a group, two vectors of AVX2.
+const scanLanes = 16
+
 // runRecurrence runs a pass of the recurrence, in steps of the states and channels that its kernel covers. The kernels are called
 // by name so that their arguments stay on the stack.
 func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
@@ -18,27 +21,10 @@ func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
 	}
 	for lane := 0; lane < scanLanes; lane += channels {
 		for j := 0; j < n; j += states {
-			piece := a.lanes(lane).shift(j)
+			piece := a.lanes(lane).shift(j, scanLanes)
 			runStates(pass, &piece)
 		}
 	}
-}
-
-// shift moves the arguments to the states from j on.
-func (a scanArgs) shift(j int) scanArgs {
-	a.b, a.c = offset(a.b, j), offset(a.c, j)
-	for _, p := range [...]**float32{&a.a, &a.h, &a.da} {
-		if *p != nil {
-			*p = offset(*p, j*scanLanes)
-		}
-	}
-	if a.hs != nil {
-		a.hs = offset(a.hs, 2*j*scanLanes)
-	}
-	if a.part != nil {
-		a.part = offset(a.part, 2*j)
-	}
-	return a
 }
 
 // lanes moves the arguments to the channels from l on.

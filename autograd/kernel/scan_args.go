@@ -7,7 +7,7 @@ import "unsafe"
 type scanRecord struct {
 	delta, input, out, slope, gy, gz, sumB, sumA [scanBlock]float32
 	// Makes a record an odd number of cache lines, so that a field of all rows does not fall into a few sets of the cache.
-	_ [scanLanes]float32
+	_ [16]float32
 }
 
 const recordSize = int(unsafe.Sizeof(scanRecord{}) / 4)
@@ -18,14 +18,31 @@ type scanArgs struct {
 	row      *float32 // the group's columns of the first row's record
 	b, c     *float32
 	ldb, ldc int
-	a, h     *float32 // (n, 16): A·log₂e forward, A backward; the state forward, its gradient backward
-	hs       *float32 // (n, 2, 16) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
+	a, h     *float32 // (n, lanes): A·log₂e forward, A backward; the state forward, its gradient backward
+	hs       *float32 // (n, 2, lanes) per row, ldh apart: the state and exp(Δ∘A); forward, the state before the first row
 	ldh      int
-	da       *float32 // (n, 16)
+	da       *float32 // (n, lanes)
 	part     *float32 // (2·n) per row, ldpart apart: dB of as many states as a kernel joins, their dC, and so on
 	ldpart   int
 	addPart  int // all bits set to add to part, none to overwrite it
 	next     [5]prefetchStream
+}
+
+// shift moves the arguments to the states from j on.
+func (a scanArgs) shift(j, lanes int) scanArgs {
+	a.b, a.c = offset(a.b, j), offset(a.c, j)
+	for _, p := range [...]**float32{&a.a, &a.h, &a.da} {
+		if *p != nil {
+			*p = offset(*p, j*lanes)
+		}
+	}
+	if a.hs != nil {
+		a.hs = offset(a.hs, 2*j*lanes)
+	}
+	if a.part != nil {
+		a.part = offset(a.part, 2*j)
+	}
+	return a
 }
 
 // recurrencePass is a pass of the recurrence: forward, forward storing every state, and backward without and with the gradient

@@ -10,7 +10,7 @@ type blockGrads struct {
 }
 
 // sharedBackwardSize and backwardSize are sharedSize and forwardSize for the backward pass.
-func sharedBackwardSize(n int) int { return sharedSize + 2*scanChunk*2*n*scanLanes }
+func sharedBackwardSize(n int) int { return sharedSize + 2*scanChunk*2*n*active.scan.lanes }
 func backwardSize(n int) int       { return forwardSize(n) + 2*n*scanBlock + scanBlock }
 
 // prepareBackward sets blockGrads.
@@ -67,7 +67,7 @@ const partGrain = 64
 
 // sumScanParts adds the blocks' shares of dB and dC, in ascending order.
 func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
-	states := active.scan / 2 // whose dB and dC a kernel stores together
+	states := active.scan.joined // whose dB and dC a kernel stores together
 	For(rows, partGrain, func(lo, hi int) {
 		size := (hi - lo) * 2 * n
 		buf := borrow(size)
@@ -132,7 +132,7 @@ func (b *channelBlock) loadGrads(grad ScanGrad[float32], dy Mat[float32], t0, t1
 }
 
 // stateOffset is where hs has the state before row t of segment i; the states after its rows follow.
-func (b *channelBlock) stateOffset(i, t, t0 int) int { return (t - t0 + i) * b.n * 2 * scanLanes }
+func (b *channelBlock) stateOffset(i, t, t0 int) int { return (t - t0 + i) * b.n * 2 * b.lanes }
 
 // recomputeStates computes C·h and every state of group g again.
 func (b *channelBlock) recomputeStates(g int, dy Mat[float32], saved []float32, rs []segment, t0 int) {
@@ -141,7 +141,7 @@ func (b *channelBlock) recomputeStates(g int, dy Mat[float32], saved []float32, 
 			clear(b.group(b.h, g))
 		}
 		a := b.argsAt(g, r.lo, t0, r.hi-r.lo)
-		a.hs, a.ldh = &b.hs[b.stateOffset(i, r.lo, t0)], 4*2*b.n*scanLanes
+		a.hs, a.ldh = &b.hs[b.stateOffset(i, r.lo, t0)], 4*2*b.n*b.lanes
 		u, t := b.upNext, r.lo-t0
 		a.next = [len(a.next)]prefetchStream{
 			u.prefetch(b.DT, g, t), u.prefetch(b.U, g, t), u.prefetch(b.Z, g, t), u.prefetch(dy, g, t),
@@ -185,9 +185,9 @@ func (b *channelBlock) addSums(grad ScanGrad[float32]) {
 		return
 	}
 	for c := range b.hi - b.lo {
-		da, a := b.group(b.da, c/scanLanes)[c%scanLanes:], b.group(b.a, c/scanLanes)[c%scanLanes:]
+		da, a := b.group(b.da, c/b.lanes)[c%b.lanes:], b.group(b.a, c/b.lanes)[c%b.lanes:]
 		for j := range b.n {
-			grad.ALog[(b.lo+c)*b.n+j] += da[j*scanLanes] * a[j*scanLanes]
+			grad.ALog[(b.lo+c)*b.n+j] += da[j*b.lanes] * a[j*b.lanes]
 		}
 	}
 }

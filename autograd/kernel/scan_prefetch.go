@@ -34,16 +34,16 @@ func (b *channelBlock) prefetch(m Mat[float32], g, t, step int) prefetchStream {
 	if m.Absent() || t < 0 || t >= m.Rows || g >= b.groups() {
 		return b.prefetchNothing()
 	}
-	return prefetchStream{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*scanLanes])), 4 * step * m.Stride}
+	return prefetchStream{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*b.lanes])), 4 * step * m.Stride}
 }
 
 // prefetchSaved returns the states saved before the chunk of row t, from group g's on, a line for each row.
 func (b *channelBlock) prefetchSaved(saved []float32, g, t int) prefetchStream {
-	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*scanLanes
+	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*b.lanes
 	if o < 0 || o >= len(saved) {
 		return b.prefetchNothing()
 	}
-	return prefetchStream{uintptr(unsafe.Pointer(&saved[o])), 4 * scanLanes}
+	return prefetchStream{uintptr(unsafe.Pointer(&saved[o])), 4 * b.lanes}
 }
 
 // prefetchSums returns the sums of dB and dC from row t down. The groups share a row's cache lines.
@@ -51,7 +51,7 @@ func (b *channelBlock) prefetchSums(g, t int) prefetchStream {
 	if t < 0 {
 		return b.prefetchNothing()
 	}
-	return prefetchStream{uintptr(unsafe.Pointer(&b.dBC[t*2*b.n+g*scanLanes%(2*b.n)])), -4 * 2 * b.n}
+	return prefetchStream{uintptr(unsafe.Pointer(&b.dBC[t*2*b.n+g*b.lanes%(2*b.n)])), -4 * 2 * b.n}
 }
 
 // prefetchNothing returns a dummy stream, a line that is already cached.

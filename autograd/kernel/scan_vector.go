@@ -7,11 +7,8 @@ import (
 
 // The vector form of the scan takes a block of 64 channels through the rows, a chunk at a time. A chunk has a record for each
 // row. Elementwise passes read the matrices and write the inputs of the recurrence into the records; others read its results
-// there and write the matrices. Between them the recurrence runs over the block's groups of 16 channels, a channel in each lane,
-// with the states in registers. A chunk is short enough for its records and states to stay in the caches.
-
-// scanLanes is the number of channels of a group.
-const scanLanes = 16
+// there and write the matrices. Between them the recurrence runs over the block's groups of some channels, see scanShape, a channel
+// in each lane, with the states in registers. A chunk is short enough for its records and states to stay in the caches.
 
 // segment is rows [lo, hi) of one document.
 type segment struct {
@@ -44,8 +41,9 @@ func segmentChunks(first []int, rows int) [][]segment {
 type channelBlock struct {
 	*Scan[float32]
 	lo, hi, n   int
+	lanes       int // channels of a group
 	records     []scanRecord
-	a, a2, h    []float32 // (groups, n, 16)
+	a, a2, h    []float32 // (groups, n, lanes)
 	skip        []float32 // D, or zeros
 	spare       []float32 // (64), written instead of absent results
 	pads        []float32 // copies of matrices' columns, (chunk, 64) each, for a block that is not full
@@ -89,7 +87,7 @@ func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }
 
 // newChannelBlock prepares channels [lo, hi). It takes its memory from scratch, and uses shared together with other blocks.
 func newChannelBlock(s *Scan[float32], lo, hi int, shared []float32, scratch *[]float32) *channelBlock {
-	b := &channelBlock{Scan: s, lo: lo, hi: hi, n: s.B.Cols}
+	b := &channelBlock{Scan: s, lo: lo, hi: hi, n: s.B.Cols, lanes: active.scan.lanes}
 	b.records = unsafe.Slice((*scanRecord)(unsafe.Pointer(&shared[0])), scanChunk)
 	b.pads = shared[scanChunk*recordSize:]
 	size := b.n * scanBlock
@@ -110,19 +108,19 @@ func newChannelBlock(s *Scan[float32], lo, hi int, shared []float32, scratch *[]
 }
 
 // groups returns the number of groups that have channels.
-func (b *channelBlock) groups() int { return (b.hi - b.lo + scanLanes - 1) / scanLanes }
+func (b *channelBlock) groups() int { return (b.hi - b.lo + b.lanes - 1) / b.lanes }
 
-// group returns group g's part of an array (groups, n, 16).
+// group returns group g's part of an array (groups, n, lanes).
 func (b *channelBlock) group(s []float32, g int) []float32 {
-	return s[g*b.n*scanLanes : (g+1)*b.n*scanLanes]
+	return s[g*b.n*b.lanes : (g+1)*b.n*b.lanes]
 }
 
-// toLanes copies the block's rows of m (d, n) to s in the order of the registers, (groups, n, 16).
+// toLanes copies the block's rows of m (d, n) to s in the order of the registers, (groups, n, lanes).
 func (b *channelBlock) toLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
-		to := b.group(s, c/scanLanes)[c%scanLanes:]
+		to := b.group(s, c/b.lanes)[c%b.lanes:]
 		for j, v := range m[(b.lo+c)*b.n:][:b.n] {
-			to[j*scanLanes] = v
+			to[j*b.lanes] = v
 		}
 	}
 }
@@ -130,9 +128,9 @@ func (b *channelBlock) toLanes(s, m []float32) {
 // fromLanes copies s, as toLanes writes it, back to m.
 func (b *channelBlock) fromLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
-		from := b.group(s, c/scanLanes)[c%scanLanes:]
+		from := b.group(s, c/b.lanes)[c%b.lanes:]
 		for j := range b.n {
-			m[(b.lo+c)*b.n+j] = from[j*scanLanes]
+			m[(b.lo+c)*b.n+j] = from[j*b.lanes]
 		}
 	}
 }
@@ -140,9 +138,9 @@ func (b *channelBlock) fromLanes(s, m []float32) {
 // addLanes adds s, as toLanes writes it, to m.
 func (b *channelBlock) addLanes(m, s []float32) {
 	for c := range b.hi - b.lo {
-		from := b.group(s, c/scanLanes)[c%scanLanes:]
+		from := b.group(s, c/b.lanes)[c%b.lanes:]
 		for j := range b.n {
-			m[(b.lo+c)*b.n+j] += from[j*scanLanes]
+			m[(b.lo+c)*b.n+j] += from[j*b.lanes]
 		}
 	}
 }
@@ -237,7 +235,7 @@ func (b *channelBlock) loadInputs(pass elementwisePass, t0, t1 int) {
 // argsAt sets the arguments for group g and a number of rows from row t on, in the chunk that starts at row t0.
 func (b *channelBlock) argsAt(g, t, t0, rows int) *scanArgs {
 	a := &b.args
-	a.rows, a.row = rows, &b.records[t-t0].delta[g*scanLanes]
+	a.rows, a.row = rows, &b.records[t-t0].delta[g*b.lanes]
 	a.b, a.c = &b.B.Data[t*b.B.Stride], &b.C.Data[t*b.C.Stride]
 	a.ldb, a.ldc = 4*b.B.Stride, 4*b.C.Stride
 	a.a, a.h = &b.group(b.a2, g)[0], &b.group(b.h, g)[0]
@@ -245,7 +243,7 @@ func (b *channelBlock) argsAt(g, t, t0, rows int) *scanArgs {
 }
 
 // allStates reports whether a kernel covers all states. It overwrites the sums over states that other kernels add to.
-func (b *channelBlock) allStates() bool { return active.wide && b.n == 16 }
+func (b *channelBlock) allStates() bool { return b.n == active.scan.all }
 
 func (b *channelBlock) clearOut() {
 	for i := range b.records {

@@ -1,7 +1,5 @@
 package kernel
 
-//go:generate go run -C gen ./ssd -out ../ssd_amd64.s -stubs ../ssd_stub_amd64.go -pkg kernel
-
 // hasSSD reports whether the active kernel set has the kernels of gen/ssd. They are called by name so that their arguments
 // stay on the stack.
 func hasSSD() bool { return active.wide || active.narrow() }

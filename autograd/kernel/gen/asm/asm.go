@@ -14,8 +14,11 @@ type ISA struct {
 	Suffix string // of function names
 	Bytes  int    // in a vector
 	Lanes  int    // float32 in a vector
-	Vec    func() reg.VecVirtual
+	vec    func() reg.VecVirtual
 }
+
+// Vec returns a fresh register.
+func (v ISA) Vec() reg.VecVirtual { return v.vec() }
 
 // The two kernel sets.
 var (

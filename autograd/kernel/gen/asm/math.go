@@ -8,6 +8,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mambatrain/autograd/kernel/gen/vec"
 )
 
 // constants that have been emitted, by bits.
@@ -39,7 +41,7 @@ func (v ISA) Splat(x float32) reg.VecVirtual {
 func (v ISA) wide() bool { return v.Bytes == 64 }
 
 // MulC sets dst = x·c.
-func (v ISA) MulC(c float32, x, dst reg.Register) {
+func (v ISA) MulC(c float32, x, dst reg.VecVirtual) {
 	if v.wide() {
 		VMULPS_BCST(Const(c), x, dst)
 	} else {
@@ -48,7 +50,7 @@ func (v ISA) MulC(c float32, x, dst reg.Register) {
 }
 
 // AddC sets dst = x + c.
-func (v ISA) AddC(c float32, x, dst reg.Register) {
+func (v ISA) AddC(c float32, x, dst reg.VecVirtual) {
 	if v.wide() {
 		VADDPS_BCST(Const(c), x, dst)
 	} else {
@@ -56,17 +58,18 @@ func (v ISA) AddC(c float32, x, dst reg.Register) {
 	}
 }
 
-// MulAddC sets acc = acc·x + c, one step of Horner's rule.
-func (v ISA) MulAddC(c float32, x, acc reg.Register) {
+// MulAddC sets acc = acc·x + c and returns it.
+func (v ISA) MulAddC(c float32, x, acc reg.VecVirtual) reg.VecVirtual {
 	if v.wide() {
 		VFMADD213PS_BCST(Const(c), x, acc)
 	} else {
 		VFMADD213PS(Const(c), x, acc)
 	}
+	return acc
 }
 
 // SubMulC sets acc = acc − x·c.
-func (v ISA) SubMulC(c float32, x, acc reg.Register) {
+func (v ISA) SubMulC(c float32, x, acc reg.VecVirtual) {
 	if v.wide() {
 		VFNMADD231PS_BCST(Const(c), x, acc)
 	} else {
@@ -75,7 +78,7 @@ func (v ISA) SubMulC(c float32, x, acc reg.Register) {
 }
 
 // AddMulC sets acc = acc + x·c.
-func (v ISA) AddMulC(c float32, x, acc reg.Register) {
+func (v ISA) AddMulC(c float32, x, acc reg.VecVirtual) {
 	if v.wide() {
 		VFMADD231PS_BCST(Const(c), x, acc)
 	} else {
@@ -84,7 +87,7 @@ func (v ISA) AddMulC(c float32, x, acc reg.Register) {
 }
 
 // AndBits and OrBits set dst = x op bits.
-func (v ISA) AndBits(bits uint32, x, dst reg.Register) {
+func (v ISA) AndBits(bits uint32, x, dst reg.VecVirtual) {
 	if v.wide() {
 		VPANDD_BCST(ConstBits(bits), x, dst)
 	} else {
@@ -92,7 +95,7 @@ func (v ISA) AndBits(bits uint32, x, dst reg.Register) {
 	}
 }
 
-func (v ISA) OrBits(bits uint32, x, dst reg.Register) {
+func (v ISA) OrBits(bits uint32, x, dst reg.VecVirtual) {
 	if v.wide() {
 		VPORD_BCST(ConstBits(bits), x, dst)
 	} else {
@@ -101,7 +104,7 @@ func (v ISA) OrBits(bits uint32, x, dst reg.Register) {
 }
 
 // Round sets dst to the nearest integers of x.
-func (v ISA) Round(x, dst reg.Register) {
+func (v ISA) Round(x, dst reg.VecVirtual) {
 	if v.wide() {
 		VRNDSCALEPS(U8(8), x, dst)
 	} else {
@@ -110,14 +113,14 @@ func (v ISA) Round(x, dst reg.Register) {
 }
 
 // Copy returns a copy of x.
-func (v ISA) Copy(x reg.Register) reg.VecVirtual {
+func (v ISA) Copy(x reg.VecVirtual) reg.VecVirtual {
 	r := v.Vec()
 	VMOVAPS(x, r)
 	return r
 }
 
 // Scale2 sets dst = p·2^n for integral n, denormals and overflow included.
-func (v ISA) Scale2(p, n, dst reg.Register) {
+func (v ISA) Scale2(p, n, dst reg.VecVirtual) {
 	if v.wide() {
 		VSCALEFPS(n, p, dst)
 		return
@@ -135,37 +138,12 @@ func (v ISA) Scale2(p, n, dst reg.Register) {
 	VMULPS(whole, dst, dst)
 }
 
-// expBound is beyond what float32 can express as exp(x), denormals included.
-const expBound = 150
+// Row is some vectors on which a formula computes together.
+type Row = vec.Row[reg.VecVirtual]
 
-// Row is several vectors on which the functions below compute together, each step for all vectors before the next: their long
-// chains of dependent instructions hide each other's latency.
-type Row []reg.VecVirtual
-
-// NewRow returns n fresh vectors.
-func (v ISA) NewRow(n int) Row {
-	r := make(Row, n)
-	for i := range r {
-		r[i] = v.Vec()
-	}
-	return r
-}
-
-// SplatRow returns n copies of x.
-func (v ISA) SplatRow(n int, x float32) Row {
-	r := make(Row, n)
-	r[0] = v.Splat(x)
-	for i := 1; i < n; i++ {
-		r[i] = v.Copy(r[0])
-	}
-	return r
-}
-
-// each calls f for the vectors' indices.
-func (r Row) each(f func(i int)) {
-	for i := range r {
-		f(i)
-	}
+// Scale sets dst = p·2^n.
+func (v ISA) Scale(p, n, dst Row) {
+	p.Each(func(i int) { v.Scale2(p[i], n[i], dst[i]) })
 }
 
 // powers is the table of 2^(k/32).
@@ -192,38 +170,38 @@ const PowersShift = 1.5 * (1 << 18)
 // ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 computes as reduce32 in math32.go. AVX-512 rounds n to
 // 32nds and takes the powers of the fractions from a table, so that a polynomial of degree three suffices: half as long a chain.
 func (v ISA) ExpParts(x Row) (p, n Row) {
-	least := v.Splat(-expBound)
-	x.each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
+	least := v.Splat(-vec.ExpBound)
+	x.Each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
 	if v.wide() {
-		p, n = v.SplatRow(len(x), math.Log2E), v.NewRow(len(x))
-		x.each(func(i int) { v.MulAddC(PowersShift, x[i], p[i]) })
-		x.each(func(i int) { v.AddC(-PowersShift, p[i], n[i]) })
-		x.each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
-		x.each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
-		q := v.SplatRow(len(x), 1./6)
-		x.each(func(i int) { v.MulAddC(0.5, x[i], q[i]) })
-		x.each(func(i int) { v.MulAddC(1, x[i], q[i]) })
+		p, n = vec.SplatRow(v, len(x), math.Log2E), vec.NewRow(v, len(x))
+		x.Each(func(i int) { v.MulAddC(PowersShift, x[i], p[i]) })
+		x.Each(func(i int) { v.AddC(-PowersShift, p[i], n[i]) })
+		x.Each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
+		x.Each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
+		q := vec.SplatRow(v, len(x), 1./6)
+		x.Each(func(i int) { v.MulAddC(0.5, x[i], q[i]) })
+		x.Each(func(i int) { v.MulAddC(1, x[i], q[i]) })
 		low, high := v.Powers()
-		x.each(func(i int) { VPERMI2PS(high, low, p[i]) })
-		x.each(func(i int) { VMULPS(p[i], x[i], x[i]) })
-		x.each(func(i int) { VFMADD231PS(q[i], x[i], p[i]) })
+		x.Each(func(i int) { VPERMI2PS(high, low, p[i]) })
+		x.Each(func(i int) { VMULPS(p[i], x[i], x[i]) })
+		x.Each(func(i int) { VFMADD231PS(q[i], x[i], p[i]) })
 		return p, n
 	}
-	n = v.NewRow(len(x))
-	x.each(func(i int) { v.MulC(math.Log2E, x[i], n[i]) })
-	x.each(func(i int) { v.Round(n[i], n[i]) })
-	x.each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
-	x.each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
-	p = v.SplatRow(len(x), 1.9875691500e-4)
+	n = vec.NewRow(v, len(x))
+	x.Each(func(i int) { v.MulC(math.Log2E, x[i], n[i]) })
+	x.Each(func(i int) { v.Round(n[i], n[i]) })
+	x.Each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
+	x.Each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
+	p = vec.SplatRow(v, len(x), 1.9875691500e-4)
 	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
-		x.each(func(i int) { v.MulAddC(c, x[i], p[i]) })
+		x.Each(func(i int) { v.MulAddC(c, x[i], p[i]) })
 	}
-	x.each(func(i int) {
+	x.Each(func(i int) {
 		square := v.Vec()
 		VMULPS(x[i], x[i], square)
 		VFMADD213PS(x[i], square, p[i])
 	})
-	x.each(func(i int) { v.AddC(1, p[i], p[i]) })
+	x.Each(func(i int) { v.AddC(1, p[i], p[i]) })
 	return p, n
 }
 
@@ -231,34 +209,20 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 // accurate as a division, which takes the time of ten.
 func (v ISA) Divide(d, x, dst Row) {
 	if !v.wide() {
-		d.each(func(i int) { VDIVPS(d[i], x[i], dst[i]) })
+		d.Each(func(i int) { VDIVPS(d[i], x[i], dst[i]) })
 		return
 	}
-	r, t := v.NewRow(len(d)), v.SplatRow(len(d), 1)
-	d.each(func(i int) { VRCP14PS(d[i], r[i]) })
-	d.each(func(i int) { VFNMADD231PS(d[i], r[i], t[i]) }) // t = 1 − d·r
-	d.each(func(i int) { VFMADD132PS(r[i], r[i], t[i]) })  // t = t·r + r
-	d.each(func(i int) { VMULPS(t[i], x[i], dst[i]) })
+	r, t := vec.NewRow(v, len(d)), vec.SplatRow(v, len(d), 1)
+	d.Each(func(i int) { VRCP14PS(d[i], r[i]) })
+	d.Each(func(i int) { VFNMADD231PS(d[i], r[i], t[i]) }) // t = 1 − d·r
+	d.Each(func(i int) { VFMADD132PS(r[i], r[i], t[i]) })  // t = t·r + r
+	d.Each(func(i int) { VMULPS(t[i], x[i], dst[i]) })
 }
 
-// Exp returns exp(x); x is consumed.
-func (v ISA) Exp(x reg.VecVirtual) reg.VecVirtual {
-	VMINPS(x, v.Splat(expBound), x) // a NaN in x, the second source, passes
-	p, n := v.ExpParts(Row{x})
-	v.Scale2(p[0], n[0], p[0])
-	return p[0]
-}
-
-// Gated returns y·σ(x), as gated32 in math32.go does; y may be nil for 1. x is kept.
-func (v ISA) Gated(x, y Row) Row {
-	t := v.NewRow(len(x))
-	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) }) // −|x|
-	p, n := v.ExpParts(t)
-	d := v.NewRow(len(x))
-	x.each(func(i int) { v.Scale2(p[i], n[i], d[i]) })
-	x.each(func(i int) { v.AddC(1, d[i], d[i]) })
+// Gate returns y·p/d·2^n where x has a sign, else y/d; y is 1 if nil.
+func (v ISA) Gate(x, y, p, n, d Row) Row {
 	num := make(Row, len(x))
-	x.each(func(i int) {
+	x.Each(func(i int) {
 		if y != nil {
 			num[i] = v.Copy(y[i])
 		} else {
@@ -267,16 +231,16 @@ func (v ISA) Gated(x, y Row) Row {
 	})
 	if v.wide() {
 		neg := make([]reg.OpmaskVirtual, len(x))
-		x.each(func(i int) {
+		x.Each(func(i int) {
 			neg[i] = K()
 			VPMOVD2M(x[i], neg[i])
 			VMULPS(p[i], num[i], neg[i], num[i])
 		})
 		v.Divide(d, num, num)
-		x.each(func(i int) { VSCALEFPS(n[i], num[i], neg[i], num[i]) })
+		x.Each(func(i int) { VSCALEFPS(n[i], num[i], neg[i], num[i]) })
 		return num
 	}
-	x.each(func(i int) {
+	x.Each(func(i int) {
 		small := v.Vec()
 		VMULPS(p[i], num[i], small)
 		VBLENDVPS(x[i], small, num[i], num[i])
@@ -287,57 +251,35 @@ func (v ISA) Gated(x, y Row) Row {
 	return num
 }
 
-// Softplus returns log(1+exp(x)), as softplus32 in math32.go does; x is consumed.
-func (v ISA) Softplus(x Row) Row {
-	e := v.expNegAbs(x)
-	return v.softplusOf(e, x)
-}
-
-// SoftplusSlope returns log(1+exp(x)) and its derivative σ(x), which loses relative precision where exp(x) is denormal; x is
-// consumed.
-func (v ISA) SoftplusSlope(x Row) (y, slope Row) {
-	e := v.expNegAbs(x)
-	d, num := v.NewRow(len(x)), v.SplatRow(len(x), 1)
-	x.each(func(i int) {
-		v.AddC(1, e[i], d[i])
-		if v.wide() {
-			neg := K()
-			VPMOVD2M(x[i], neg)
-			VMOVAPS(e[i], neg, num[i])
-		} else {
-			VBLENDVPS(x[i], e[i], num[i], num[i])
-		}
-	})
-	v.Divide(d, num, num)
-	return v.softplusOf(e, x), num
-}
-
-// expNegAbs returns exp(−|x|).
-func (v ISA) expNegAbs(x Row) Row {
-	t := v.NewRow(len(x))
-	x.each(func(i int) { v.OrBits(1<<31, x[i], t[i]) })
-	p, n := v.ExpParts(t)
-	x.each(func(i int) { v.Scale2(p[i], n[i], p[i]) })
-	return p
-}
-
-// softplusOf returns max(x, 0) + log1p(e); x is consumed.
-func (v ISA) softplusOf(e, x Row) Row {
-	s, q := v.NewRow(len(x)), v.NewRow(len(x))
-	x.each(func(i int) { v.AddC(2, e[i], s[i]) })
-	v.Divide(s, e, s)
-	x.each(func(i int) { VMULPS(s[i], s[i], q[i]) })
-	l := v.SplatRow(len(x), 0.24393906785965055)
-	for _, c := range []float32{0.21398560841179093, 0.2862020737894481, 0.3999871124790153, 0.6666667902641993, 1.9999999998090063} {
-		x.each(func(i int) { v.MulAddC(c, q[i], l[i]) })
+// WhereNegative sets dst = a in the lanes where x has a sign.
+func (v ISA) WhereNegative(x, a, dst reg.VecVirtual) {
+	if !v.wide() {
+		VBLENDVPS(x, a, dst, dst)
+		return
 	}
-	x.each(func(i int) { VMULPS(s[i], l[i], l[i]) })
-	zero := v.Zero()
-	x.each(func(i int) {
-		VMAXPS(x[i], zero, x[i])
-		VADDPS(x[i], l[i], l[i])
-	})
-	return l
+	neg := K()
+	VPMOVD2M(x, neg)
+	VMOVAPS(a, neg, dst)
+}
+
+// The methods below are those of vec.ISA that are one instruction.
+
+func (v ISA) Add(x, y, dst reg.VecVirtual)       { VADDPS(x, y, dst) }
+func (v ISA) Sub(x, y, dst reg.VecVirtual)       { VSUBPS(y, x, dst) }
+func (v ISA) Mul(x, y, dst reg.VecVirtual)       { VMULPS(x, y, dst) }
+func (v ISA) Div(x, y, dst reg.VecVirtual)       { VDIVPS(y, x, dst) }
+func (v ISA) Max(x, y, dst reg.VecVirtual)       { VMAXPS(x, y, dst) }
+func (v ISA) Sqrt(x, dst reg.VecVirtual)         { VSQRTPS(x, dst) }
+func (v ISA) MulAdd(x, y, acc reg.VecVirtual)    { VFMADD231PS(x, y, acc) }
+func (v ISA) NegMulAdd(x, y, acc reg.VecVirtual) { VFNMADD231PS(x, y, acc) }
+
+func (v ISA) MulAddTo(c, x, y reg.VecVirtual) reg.VecVirtual {
+	VFMADD213PS(c, x, y)
+	return y
+}
+
+func (v ISA) MinC(c float32, x, dst reg.VecVirtual) {
+	VMINPS(x, v.Splat(c), dst) // a NaN in x, the second source, passes
 }
 
 // Exp2 returns 2^x for x ≤ 0 or so, exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant

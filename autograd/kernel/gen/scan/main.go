@@ -11,27 +11,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"mambatrain/autograd/kernel/gen/asm"
-)
-
-// Offsets of the fields of a row's record, 64 channels each, see scanRecord in scan_vector.go.
-const (
-	delta = 256 * iota
-	input
-	out
-	slope
-	gy
-	gz
-	sumB
-	sumA
-	recordBytes = 256*iota + 64
+	"mambatrain/autograd/kernel/gen/vec"
 )
 
 // stateBytes is the distance of states in arrays of states: a group is 16 channels wide, two vectors of AVX2. Where states are
 // stored row by row, each is followed by its exponential.
 const stateBytes = 64
-
-// blockBytes is the width of a block of channels.
-const blockBytes = 256
 
 // args is the address of a kernel's arguments.
 type args struct{ p reg.Register }
@@ -63,7 +48,9 @@ func main() {
 		}
 		backward(v, v.Lanes/2, false)
 		backward(v, v.Lanes/2, true)
-		elementwisePasses(v)
+		for _, p := range vec.Passes[reg.VecVirtual]() {
+			emitPass(v, p)
+		}
 		step(v)
 	}
 	Generate()
@@ -90,7 +77,7 @@ func step(v asm.ISA) {
 	for i := range bs {
 		x, w := v.Vec(), v.Vec()
 		VMOVUPS(Mem{Base: ap, Disp: i * v.Bytes}, x)
-		x = v.Exp(x)
+		x = vec.Exp(v, asm.Row{x})[0]
 		VMULPS(delta, x, x)
 		x = v.Exp2(x)
 		VMULPS(bs[i], in, w)

@@ -9,6 +9,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"mambatrain/autograd/kernel/gen/asm"
+	"mambatrain/autograd/kernel/gen/vec"
 )
 
 // Offsets of scanArgs' fields, in their order.
@@ -110,10 +111,10 @@ func forward(v asm.ISA, states int, storeStates bool) {
 	exp2 := exp2Emitter(v)
 	Label("row")
 	d, in, sum := v.Vec(), v.Vec(), v.Zero()
-	VMOVUPS(at(rp, delta), d)
-	VMOVUPS(at(rp, input), in)
+	VMOVUPS(at(rp, vec.Delta), d)
+	VMOVUPS(at(rp, vec.Input), in)
 	if !allStates(states) {
-		VMOVUPS(at(rp, out), sum)
+		VMOVUPS(at(rp, vec.Out), sum)
 	}
 	if storeStates {
 		g.prefetch(5, 0)
@@ -134,8 +135,8 @@ func forward(v asm.ISA, states int, storeStates bool) {
 		}
 		fmaBroadcast(v, element(cp, i), st[i], sum)
 	}
-	VMOVUPS(sum, at(rp, out))
-	ADDQ(U32(recordBytes), rp)
+	VMOVUPS(sum, at(rp, vec.Out))
+	ADDQ(U32(vec.RecordBytes), rp)
 	ADDQ(at(g.p, ldb), bp)
 	ADDQ(at(g.p, ldc), cp)
 	if storeStates {
@@ -324,8 +325,8 @@ func backward(v asm.ISA, states int, withA bool) {
 	MOVQ(k.hsp, k.before) // the states before the row; hsp points to those after it
 	SUBQ(at(g.p, ldh), k.before)
 	k.gy, k.in, k.sA, k.sB = v.Vec(), v.Vec(), v.Zero(), v.Zero()
-	VMOVUPS(at(k.rp, gy), k.gy)
-	VMOVUPS(at(k.rp, input), k.in)
+	VMOVUPS(at(k.rp, vec.Gy), k.gy)
+	VMOVUPS(at(k.rp, vec.Input), k.in)
 	g.prefetch(0, 4)
 	if v.Bytes == 64 {
 		k.gyT, k.inT = tree.crossed(k.gy, k.gy), tree.crossed(k.in, k.in)
@@ -336,12 +337,12 @@ func backward(v asm.ISA, states int, withA bool) {
 		k.fourStates(tree)
 	}
 	if !allStates(states) {
-		VADDPS(at(k.rp, sumB), k.sB, k.sB)
-		VADDPS(at(k.rp, sumA), k.sA, k.sA)
+		VADDPS(at(k.rp, vec.SumB), k.sB, k.sB)
+		VADDPS(at(k.rp, vec.SumA), k.sA, k.sA)
 	}
-	VMOVUPS(k.sB, at(k.rp, sumB))
-	VMOVUPS(k.sA, at(k.rp, sumA))
-	SUBQ(U32(recordBytes), k.rp)
+	VMOVUPS(k.sB, at(k.rp, vec.SumB))
+	VMOVUPS(k.sA, at(k.rp, vec.SumA))
+	SUBQ(U32(vec.RecordBytes), k.rp)
 	SUBQ(at(g.p, ldb), k.bp)
 	SUBQ(at(g.p, ldc), k.cp)
 	MOVQ(k.before, k.hsp)
@@ -369,7 +370,7 @@ func (k *backwardPass) toRowBefore(i int) {
 	VFMADD231PS(state(k.ap, i), q, k.sA)
 	if k.withA {
 		d := k.Vec()
-		VMOVUPS(at(k.rp, delta), d)
+		VMOVUPS(at(k.rp, vec.Delta), d)
 		VFMADD213PS(state(k.dap, i), d, q)
 		VMOVUPS(q, state(k.dap, i))
 	}

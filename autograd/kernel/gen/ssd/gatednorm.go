@@ -6,6 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"mambatrain/autograd/kernel/gen/asm"
+	"mambatrain/autograd/kernel/gen/vec"
 )
 
 // each emits a loop over n elements, n a multiple of 16: body is called once, for a vector.
@@ -33,7 +34,7 @@ func gatedSums(v asm.ISA) {
 	each(v, []string{"v", "s", "y", "z", "w", "do"}, func(at func(string) Mem) {
 		z, q := v.Vec(), v.Vec()
 		VMOVUPS(at("z"), z)
-		s := v.Gated(asm.Row{z}, nil)[0]
+		s := vec.Gated(v, asm.Row{z}, nil)[0]
 		VMOVUPS(s, at("s"))
 		VMULPS(s, z, z)
 		VMULPS(at("y"), z, z)

@@ -1,0 +1,98 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"mambatrain/internal/float16"
+)
+
+// The packing routines are called by name, not through kernelSet, so that their arguments stay on the stack.
+
+// plain reports whether the active set is the generic one.
+func plain() bool { return active.height == genericSet.height }
+
+// packTurned packs by vectors of 4, with a plain loop for the remainder of k.
+func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	done := k &^ 3
+	if plain() {
+		done = 0
+	}
+	if done > 0 {
+		packTurnedNeon(done, rows, height, alpha, dst, ldd)
+	}
+	if done == k {
+		return
+	}
+	var rest [16]*float32
+	for r := range height {
+		rest[r] = offset(rows[r], done)
+	}
+	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
+}
+
+// packLoose is packTurned without a factor.
+func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
+	packTurned(k, rows, height, 1, dst, height)
+}
+
+func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+	if plain() {
+		turnSquaresGo(k, src, lds, dst, ldd)
+		return
+	}
+	var rows [16]*float32
+	for r := range rows {
+		rows[r] = offset(src, r*lds)
+	}
+	packTurnedNeon(k, &rows, 16, 1, dst, ldd)
+}
+
+func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
+	if plain() {
+		packStraightGo(k, src, lds, width, alpha, dst, ldd)
+		return
+	}
+	packStraightNeon(k, src, lds, width, alpha, dst, ldd)
+}
+
+func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *float32, ldp int) {
+	if plain() {
+		packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
+		return
+	}
+	packPanelsNeon(k, src, lds, n, height, alpha, dst, ldp)
+}
+
+func widenPairs(k int, src *float32, words int, dst *float32) {
+	if plain() {
+		widenPairsGo(k, src, words, dst)
+		return
+	}
+	widenPairsNeon(k, src, words, dst)
+}
+
+// packTurned16 rounds by vectors of 8, with a plain loop for the remainder of k.
+func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	done := k &^ 7
+	if done > 0 {
+		packTurnedBFCvt(done, rows, height, alpha, dst, ldd)
+	}
+	if done == k {
+		return
+	}
+	d := unsafe.Slice((*uint32)(unsafe.Pointer(dst)), (pairs(k)-1)*ldd+height)
+	for r := range height {
+		src := unsafe.Slice(rows[r], k)
+		for l := done; l < k; l += 2 {
+			w := uint32(float16.BF16(alpha * src[l]))
+			if l+1 < k {
+				w |= uint32(float16.BF16(alpha*src[l+1])) << 16
+			}
+			d[l/2*ldd+r] = w
+		}
+	}
+}
+
+func packPairsTurned(k int, src *float32, lds int, dst *float32) {
+	packPairsTurnedNeon(k, src, lds, dst)
+}

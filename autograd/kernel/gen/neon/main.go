@@ -1,0 +1,56 @@
+// Command neon writes the kernels of arm64: those that package vec describes, and the tiles, packing, recurrences and decays that
+// suit NEON's registers.
+package main
+
+import (
+	"flag"
+	"fmt"
+
+	"mambatrain/autograd/kernel/gen/a64"
+	"mambatrain/autograd/kernel/gen/vec"
+)
+
+func main() {
+	asm, stubs := flag.String("out", "", "assembly"), flag.String("stubs", "", "its Go declarations")
+	gnu := flag.String("gnu", "", "the same in GNU syntax, for llvm-mc and llvm-mca")
+	flag.Parse()
+	file := a64.NewFile()
+	products(file)
+	for _, k := range vec.Kernels[a64.V]() {
+		emitKernel(file, k)
+	}
+	for _, states := range []int{8, 16} {
+		for _, more := range []bool{false, true} {
+			forward(file, states, more)
+			backward(file, states, more)
+		}
+	}
+	for _, p := range vec.Passes[a64.V]() {
+		emitPass(file, p)
+	}
+	step(file)
+	duality(file)
+	file.Write(*asm, *stubs, *gnu)
+}
+
+// products emits the tiles, the packing of their operands, and the loops that measure peaks.
+func products(file *a64.File) {
+	for mr := 1; mr <= 12; mr++ {
+		for nv := 1; nv <= 2; nv++ {
+			tile(file, fmt.Sprintf("tile%dx%dNeon", mr, 16*nv), mr, nv, stripOf(mr, nv), false)
+			tile(file, fmt.Sprintf("tile%dx%dBFDot", mr, 16*nv), mr, nv, stripOf(mr, nv), true)
+		}
+	}
+	packTurned(file, "packTurnedNeon", false)
+	packTurned(file, "packTurnedBFCvt", true)
+	packStraight(file)
+	packPanels(file)
+	packPairsTurned(file)
+	widenPairs(file)
+	burst(file, "burstNeon", false)
+	burst(file, "burstBFDot", true)
+	sweep(file)
+	f := file.Func("pause", "func()")
+	f.Yield()
+	f.RET()
+}

@@ -1,0 +1,39 @@
+package main
+
+import "mambatrain/autograd/kernel/gen/a64"
+
+// burst emits an arithmetic-only loop for the peak meter: k times 24 independent multiply-adds.
+func burst(file *a64.File, name string, bf16 bool) {
+	f := file.Func(name, "func(k int)")
+	k := f.Param("k")
+	x, y, acc := f.V(), f.V(), f.Row(24)
+	for _, v := range append([]a64.V{x, y}, acc...) {
+		f.Zero(v)
+	}
+	f.Label("loop")
+	for i := range acc {
+		if bf16 {
+			f.BFDOTe(acc[i], x, y, 0)
+		} else {
+			f.FMLAe(acc[i], x, y, 0)
+		}
+	}
+	f.SUBI(k, k, 1)
+	f.CBNZ(k, "loop")
+	f.RET()
+}
+
+// sweep emits reads of n bytes, a multiple of 512, and nothing else.
+func sweep(file *a64.File) {
+	f := file.Func("sweepNeon", "func(n int, x *float32)")
+	n, x := f.Param("n"), f.Param("x")
+	f.Label("loop")
+	for i := 0; i < 16; i++ {
+		t := f.Row(2)
+		f.LDP(t[0], t[1], x, 32*i)
+	}
+	f.ADDI(x, x, 512)
+	f.SUBS(n, n, 512)
+	f.Bcond("GT", "loop")
+	f.RET()
+}

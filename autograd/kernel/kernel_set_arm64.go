@@ -1,0 +1,106 @@
+package kernel
+
+// machineSets lists the vector kernel sets of this processor, slowest first. Every arm64 processor has NEON.
+func machineSets() []*kernelSet {
+	sets := []*kernelSet{&neonSet}
+	if hasBF16() {
+		sets = append(sets, &neonBF16Set)
+	}
+	return sets
+}
+
+// neonHeight is the height of the tallest tile.
+const neonHeight = 12
+
+var neonTiles = [15][3]tileFunc{
+	1: {nil, tile1x16Neon, tile1x32Neon}, 2: {nil, tile2x16Neon, tile2x32Neon},
+	3: {nil, tile3x16Neon, tile3x32Neon}, 4: {nil, tile4x16Neon, tile4x32Neon},
+	5: {nil, tile5x16Neon, tile5x32Neon}, 6: {nil, tile6x16Neon, tile6x32Neon},
+	7: {nil, tile7x16Neon, tile7x32Neon}, 8: {nil, tile8x16Neon, tile8x32Neon},
+	9: {nil, tile9x16Neon, tile9x32Neon}, 10: {nil, tile10x16Neon, tile10x32Neon},
+	11: {nil, tile11x16Neon, tile11x32Neon}, 12: {nil, tile12x16Neon, tile12x32Neon},
+}
+
+var neonSet = kernelSet{
+	name:   "neon",
+	height: neonHeight,
+	tile:   neonTiles,
+	scan:   neonScan,
+	blocks: neonBlocks,
+	burst:  burstOf(burstNeon, burstNeon, 24*4*2, 24*4*2),
+	sweep:  sweepLines,
+	vec:    vectorsNeon,
+}
+
+var neonBF16Set = kernelSet{
+	name:   "neonbf16",
+	height: neonHeight,
+	tile:   neonTiles,
+	tile16: [15][3]tileFunc{
+		1: {nil, tile1x16BFDot, tile1x32BFDot}, 2: {nil, tile2x16BFDot, tile2x32BFDot},
+		3: {nil, tile3x16BFDot, tile3x32BFDot}, 4: {nil, tile4x16BFDot, tile4x32BFDot},
+		5: {nil, tile5x16BFDot, tile5x32BFDot}, 6: {nil, tile6x16BFDot, tile6x32BFDot},
+		7: {nil, tile7x16BFDot, tile7x32BFDot}, 8: {nil, tile8x16BFDot, tile8x32BFDot},
+		9: {nil, tile9x16BFDot, tile9x32BFDot}, 10: {nil, tile10x16BFDot, tile10x32BFDot},
+		11: {nil, tile11x16BFDot, tile11x32BFDot}, 12: {nil, tile12x16BFDot, tile12x32BFDot},
+	},
+	scan:   neonScan,
+	blocks: neonBlocks,
+	burst:  burstOf(burstNeon, burstBFDot, 24*4*2, 24*8*2),
+	sweep:  sweepLines,
+	vec:    vectorsNeon,
+}
+
+// neonScan takes few channels, so that all 16 states of a channel fit into the registers.
+var neonScan = scanShape{lanes: 4, joined: 4, all: 16}
+
+// neonBlocks are chosen when the program starts.
+var neonBlocks = blocksFor(readCaches())
+
+// blocksFor keeps a panel of B in half of the first-level cache, and A in three sixteenths of what a core has of the second-level
+// cache: B streams through it.
+func blocksFor(c caches) productBlocks {
+	steps := c.l1 / 2 / (4 * panel) / stepUnit * stepUnit
+	steps = max(4*stepUnit, min(steps, kBlock))
+	share := max(c.l2*3/16/4, steps*neonHeight)
+	return productBlocks{near: steps, long: steps, share: share, bands: share}
+}
+
+// caches are the sizes of a core's caches in bytes: of a performance core, if there are others. A cache that cores share counts
+// in equal parts.
+type caches struct{ l1, l2 int }
+
+// smallCaches is assumed where the system does not report its caches.
+var smallCaches = caches{64 << 10, 1 << 20}
+
+// sweepLines reads x, except for a remainder below 512 bytes.
+func sweepLines(x []float32) {
+	if n := len(x) / 128 * 128; n > 0 {
+		sweepNeon(n*4, &x[0])
+	}
+}
+
+var vectorsNeon = vectorSet{
+	exp:          expNeon,
+	sigmoid:      sigmoidNeon,
+	silu:         siluNeon,
+	softplus:     softplusNeon,
+	add:          addNeon,
+	siluGrad:     siluGradNeon,
+	gate:         gateNeon,
+	mul:          mulNeon,
+	mulAdd:       mulAddNeon,
+	scaleShift:   scaleShiftNeon,
+	scaleBy:      scaleByNeon,
+	mulAddScaled: mulAddScaledNeon,
+	rmsGrad:      rmsGradNeon,
+	dot:          dotNeon,
+	dot3:         dot3Neon,
+	max:          maxNeon,
+	expSum:       expSumNeon,
+	expSumStore:  expSumStoreNeon,
+	adamw:        adamwNeon,
+	step16:       step16Neon,
+	conv4:        conv4Neon,
+	convGrad4:    convGrad4Neon,
+}
