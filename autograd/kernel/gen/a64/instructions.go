@@ -48,21 +48,17 @@ func (f *Func) CMPI(a X, n int) {
 func (f *Func) LDX(d, base X, off int) {
 	f.plan9(fmt.Sprintf("MOVD %d(R%%1), R%%0", off), fmt.Sprintf("ldr x%%0, [x%%1, #%d]", off), def(d.reg, 0), use(base.reg, 0))
 }
-func (f *Func) STX(s, base X, off int) {
-	f.plan9(fmt.Sprintf("MOVD R%%0, %d(R%%1)", off), fmt.Sprintf("str x%%0, [x%%1, #%d]", off), use(s.reg, 0), use(base.reg, 0))
-}
 func (f *Func) Yield() { f.plan9("YIELD", "yield") }
 
 // Where a prefetch brings a line, and what for.
 const (
-	L1Keep  = 0
 	L2Keep  = 2
 	L1Write = 16
 )
 
 // PRFM prefetches the line at base + off.
 func (f *Func) PRFM(hint int, base X, off int) {
-	name := map[int]string{L1Keep: "pldl1keep", L2Keep: "pldl2keep", L1Write: "pstl1keep"}[hint]
+	name := map[int]string{L2Keep: "pldl2keep", L1Write: "pstl1keep"}[hint]
 	f.op(0xF9800000|uint32(off/8)<<10|uint32(hint), fmt.Sprintf("prfm %s, [x%%0, #%d]", name, off), use(base.reg, 5))
 }
 
@@ -74,24 +70,16 @@ func (f *Func) ST(s V, base X, off int) {
 	f.op(0x3D800000|imm12(off, 16), fmt.Sprintf("str q%%0, [x%%1, #%d]", off), use(s.reg, 0), use(base.reg, 5))
 }
 func (f *Func) LDP(d, e V, base X, off int) {
-	f.op(0xAD400000|uint32(off/16&0x7f)<<15, fmt.Sprintf("ldp q%%0, q%%1, [x%%2, #%d]", off), def(d.reg, 0), def(e.reg, 10), use(base.reg, 5))
+	f.op(0xAD400000|imm7(off), fmt.Sprintf("ldp q%%0, q%%1, [x%%2, #%d]", off), def(d.reg, 0), def(e.reg, 10), use(base.reg, 5))
 }
 func (f *Func) STP(d, e V, base X, off int) {
-	f.op(0xAD000000|uint32(off/16&0x7f)<<15, fmt.Sprintf("stp q%%0, q%%1, [x%%2, #%d]", off), use(d.reg, 0), use(e.reg, 10), use(base.reg, 5))
+	f.op(0xAD000000|imm7(off), fmt.Sprintf("stp q%%0, q%%1, [x%%2, #%d]", off), use(d.reg, 0), use(e.reg, 10), use(base.reg, 5))
 }
 func (f *Func) LDpost(d V, base X, n int) {
 	f.op(0x3CC00400|uint32(n&0x1ff)<<12, fmt.Sprintf("ldr q%%0, [x%%1], #%d", n), def(d.reg, 0), mod(base.reg, 5))
 }
 func (f *Func) STpost(s V, base X, n int) {
 	f.op(0x3C800400|uint32(n&0x1ff)<<12, fmt.Sprintf("str q%%0, [x%%1], #%d", n), use(s.reg, 0), mod(base.reg, 5))
-}
-
-// LDidx and STidx address [base + index]; the index is in bytes.
-func (f *Func) LDidx(d V, base, index X) {
-	f.op(0x3CE06800, "ldr q%0, [x%1, x%2]", def(d.reg, 0), use(base.reg, 5), use(index.reg, 16))
-}
-func (f *Func) STidx(s V, base, index X) {
-	f.op(0x3CA06800, "str q%0, [x%1, x%2]", use(s.reg, 0), use(base.reg, 5), use(index.reg, 16))
 }
 
 // LDS, LDD and STS, STD move the lower one or two float32.
@@ -125,6 +113,14 @@ func imm12(off, scale int) uint32 {
 	return uint32(off/scale) << 10
 }
 
+// imm7 encodes the offset of a pair.
+func imm7(off int) uint32 {
+	if off%16 != 0 || off < -1024 || off > 1008 {
+		panic(fmt.Sprintf("offset %d does not fit", off))
+	}
+	return uint32(off/16&0x7f) << 15
+}
+
 // op2 and op3 are the shapes of most vector instructions.
 func (f *Func) op2(word uint32, name, form string, d, a V) {
 	f.op(word, name+" "+strings.ReplaceAll("v%0.T, v%1.T", "T", form), def(d.reg, 0), use(a.reg, 5))
@@ -148,9 +144,6 @@ func (f *Func) ADDI4(d, a, b V) { f.op3(0x4EA08400, "add", "4s", d, a, b) }
 func (f *Func) SUBI4(d, a, b V) { f.op3(0x6EA08400, "sub", "4s", d, a, b) }
 func (f *Func) AND(d, a, b V)   { f.op3(0x4E201C00, "and", "16b", d, a, b) }
 func (f *Func) ORR(d, a, b V)   { f.op3(0x4EA01C00, "orr", "16b", d, a, b) }
-func (f *Func) BIC(d, a, b V)   { f.op3(0x4E601C00, "bic", "16b", d, a, b) }
-func (f *Func) ZIP1(d, a, b V)  { f.op3(0x4E803800, "zip1", "4s", d, a, b) }
-func (f *Func) ZIP2(d, a, b V)  { f.op3(0x4E807800, "zip2", "4s", d, a, b) }
 func (f *Func) TRN1(d, a, b V)  { f.op3(0x4E802800, "trn1", "4s", d, a, b) }
 func (f *Func) TRN2(d, a, b V)  { f.op3(0x4E806800, "trn2", "4s", d, a, b) }
 func (f *Func) ZIP1D(d, a, b V) { f.op3(0x4EC03800, "zip1", "2d", d, a, b) }
@@ -176,12 +169,9 @@ func (f *Func) FMULe(d, a, b V, lane int) {
 }
 func element(lane int) uint32 { return uint32(lane&1)<<21 | uint32(lane>>1)<<11 }
 
-// FEAT_BF16: d += a's pairs · the pair b[lane]; 2×4 by 4×2; two vectors to bfloat16.
+// FEAT_BF16: d += a's pairs · the pair b[lane]; two vectors to bfloat16.
 func (f *Func) BFDOTe(d, a, b V, lane int) {
 	f.op(0x4F40F000|element(lane), fmt.Sprintf("bfdot v%%0.4s, v%%1.8h, v%%2.2h[%d]", lane), mod(d.reg, 0), use(a.reg, 5), use(b.reg, 16))
-}
-func (f *Func) BFMMLA(d, a, b V) {
-	f.op(0x6E40EC00, "bfmmla v%0.4s, v%1.8h, v%2.8h", mod(d.reg, 0), use(a.reg, 5), use(b.reg, 16))
 }
 func (f *Func) BFCVTN(d, a V) {
 	f.op(0x0EA16800, "bfcvtn v%0.4h, v%1.4s", def(d.reg, 0), use(a.reg, 5))
@@ -194,10 +184,7 @@ func (f *Func) BFCVTN2(d, a V) {
 func (f *Func) MOVV(d, a V) {
 	f.op(0x4EA01C00, "mov v%0.16b, v%1.16b", def(d.reg, 0), use(a.reg, 5), operand{a.reg, 16, false, true})
 }
-func (f *Func) FNEG(d, a V)   { f.op2(0x6EA0F800, "fneg", "4s", d, a) }
 func (f *Func) FSQRT(d, a V)  { f.op2(0x6EA1F800, "fsqrt", "4s", d, a) }
-func (f *Func) FRINTN(d, a V) { f.op2(0x4E218800, "frintn", "4s", d, a) }
-func (f *Func) FCVTNS(d, a V) { f.op2(0x4E21A800, "fcvtns", "4s", d, a) }
 func (f *Func) FRECPE(d, a V) { f.op2(0x4EA1D800, "frecpe", "4s", d, a) }
 func (f *Func) FRECPS(d, a, b V) {
 	f.op3(0x4E20FC00, "frecps", "4s", d, a, b)
@@ -214,7 +201,6 @@ func (f *Func) SSHR(d, a V, n int) {
 }
 func (f *Func) FMAXV(d, a V)  { f.op(0x6E30F800, "fmaxv s%0, v%1.4s", def(d.reg, 0), use(a.reg, 5)) }
 func (f *Func) FADDPD(d, a V) { f.op(0x7E70D800, "faddp d%0, v%1.2d", def(d.reg, 0), use(a.reg, 5)) }
-func (f *Func) FADDPS(d, a V) { f.op(0x7E30D800, "faddp s%0, v%1.2s", def(d.reg, 0), use(a.reg, 5)) }
 func (f *Func) FCVTL(d, a V)  { f.op(0x0E617800, "fcvtl v%0.2d, v%1.2s", def(d.reg, 0), use(a.reg, 5)) }
 func (f *Func) FCVTL2(d, a V) {
 	f.op(0x4E617800, "fcvtl2 v%0.2d, v%1.4s", def(d.reg, 0), use(a.reg, 5))

@@ -43,6 +43,16 @@ func together(states int) int {
 	return 4
 }
 
+// forwardRow is the forward pass under construction, for four channels.
+type forwardRow struct {
+	isa
+	bp, cp, ap, hs a64.X
+	h, sums        row
+	d, in, least   a64.V
+	bias           a64.V
+	storeStates    bool
+}
+
 // forward emits, for four channels, h = exp2(Δ·a)·h + Δ·u·B, out (+)= C·h. With storeStates it also stores h and the exponentials
 // of every row.
 func forward(file *a64.File, states int, storeStates bool) {
@@ -52,80 +62,98 @@ func forward(file *a64.File, states int, storeStates bool) {
 	}
 	f := file.Func(fmt.Sprint(name, states, "Neon"), "func(p *byte)")
 	f.UseConsts()
-	m := isa{Func: f}
+	k := forwardRow{isa: isa{Func: f}, storeStates: storeStates}
 	p := f.Param("p")
-	n, rp, bp, cp := field(f, p, argRows), field(f, p, argRow), field(f, p, argB), field(f, p, argC)
-	ldb, ldc, ap, hp := field(f, p, argLdb), field(f, p, argLdc), field(f, p, argA), field(f, p, argH)
-	var hs, ldh a64.X
+	n, rp := field(f, p, argRows), field(f, p, argRow)
+	k.bp, k.cp = field(f, p, argB), field(f, p, argC)
+	ldb, ldc := field(f, p, argLdb), field(f, p, argLdc)
+	k.ap = field(f, p, argA)
+	hp := field(f, p, argH)
+	var ldh a64.X
 	if storeStates {
-		hs, ldh = field(f, p, argHs), field(f, p, argLdh)
+		k.hs, ldh = field(f, p, argHs), field(f, p, argLdh)
 	}
-	h := f.Row(states)
-	for i := range h {
-		f.LD(h[i], hp, stateBytes*i)
+	k.h = f.Row(states)
+	for i, h := range k.h {
+		f.LD(h, hp, stateBytes*i)
 		if storeStates {
-			f.ST(h[i], hs, rowStateBytes*i)
+			f.ST(h, k.hs, rowStateBytes*i)
 		}
 	}
 	if storeStates {
-		f.ADD(hs, hs, ldh)
+		f.ADD(k.hs, k.hs, ldh)
 	}
-	least, bias := f.Const(-126), f.Const(roundBias)
+	k.least, k.bias = f.Const(-126), f.Const(roundBias)
 	f.Label("row")
-	d, in, sums := f.V(), f.V(), f.Row(2)
-	f.LD(d, rp, vec.Delta)
-	f.LD(in, rp, vec.Input)
-	for i := range sums {
-		if i == 0 && !allStates(states) {
-			f.LD(sums[i], rp, vec.Out)
-		} else {
-			f.Zero(sums[i])
-		}
+	k.d, k.in, k.sums = f.V(), f.V(), f.Row(2)
+	f.LD(k.d, rp, vec.Delta)
+	f.LD(k.in, rp, vec.Input)
+	if allStates(states) {
+		f.Zero(k.sums[0])
+	} else {
+		f.LD(k.sums[0], rp, vec.Out)
 	}
-	w := together(states)
-	var bs, cs a64.V
-	for i := 0; i < states; i += w {
-		if i%4 == 0 {
-			bs, cs = f.V(), f.V()
-			f.LD(bs, bp, 4*i)
-			f.LD(cs, cp, 4*i)
-		}
-		x := vec.NewRow(m, w)
-		for j := range x {
-			f.LD(x[j], ap, stateBytes*(i+j))
-			f.FMUL(x[j], x[j], d)
-		}
-		e := m.exp2(x, least, bias)
-		for j := range e {
-			if storeStates {
-				f.ST(e[j], hs, rowStateBytes*(i+j)+stateBytes)
-			}
-			f.FMUL(h[i+j], h[i+j], e[j])
-		}
-		for j := range e {
-			f.FMLAe(h[i+j], in, bs, (i+j)%4)
-		}
-		for j := range e {
-			if storeStates {
-				f.ST(h[i+j], hs, rowStateBytes*(i+j))
-			}
-			f.FMLAe(sums[j%2], h[i+j], cs, (i+j)%4)
-		}
-	}
-	f.FADD(sums[0], sums[0], sums[1])
-	f.ST(sums[0], rp, vec.Out)
+	f.Zero(k.sums[1])
+	k.update()
+	f.FADD(k.sums[0], k.sums[0], k.sums[1])
+	f.ST(k.sums[0], rp, vec.Out)
 	f.ADDI(rp, rp, vec.RecordBytes)
-	f.ADD(bp, bp, ldb)
-	f.ADD(cp, cp, ldc)
+	f.ADD(k.bp, k.bp, ldb)
+	f.ADD(k.cp, k.cp, ldc)
 	if storeStates {
-		f.ADD(hs, hs, ldh)
+		f.ADD(k.hs, k.hs, ldh)
 	}
 	f.SUBI(n, n, 1)
 	f.CBNZ(n, "row")
-	for i := range h {
-		f.ST(h[i], hp, stateBytes*i)
+	for i, h := range k.h {
+		f.ST(h, hp, stateBytes*i)
 	}
 	f.RET()
+}
+
+// update emits a row's update of the states and the sums of C·h.
+func (k *forwardRow) update() {
+	w := together(len(k.h))
+	var bs, cs a64.V
+	for i := 0; i < len(k.h); i += w {
+		if i%4 == 0 {
+			bs, cs = k.V(), k.V()
+			k.LD(bs, k.bp, 4*i)
+			k.LD(cs, k.cp, 4*i)
+		}
+		x, h := vec.NewRow(k, w), k.h[i:i+w]
+		for j := range x {
+			k.LD(x[j], k.ap, stateBytes*(i+j))
+			k.FMUL(x[j], x[j], k.d)
+		}
+		e := k.exp2(x, k.least, k.bias)
+		for j := range e {
+			if k.storeStates {
+				k.ST(e[j], k.hs, rowStateBytes*(i+j)+stateBytes)
+			}
+			k.FMUL(h[j], h[j], e[j])
+		}
+		for j := range h {
+			k.FMLAe(h[j], k.in, bs, (i+j)%4)
+		}
+		for j := range h {
+			if k.storeStates {
+				k.ST(h[j], k.hs, rowStateBytes*(i+j))
+			}
+			k.FMLAe(k.sums[j%2], h[j], cs, (i+j)%4)
+		}
+	}
+}
+
+// backwardRow is the backward pass under construction, for four channels. before points to the states before the row, hs to those
+// after it.
+type backwardRow struct {
+	isa
+	bp, cp, ap, dap, rp, pp a64.X
+	hs, before              a64.X
+	dh, sB, sA              row
+	gy, in, addPart         a64.V
+	withA                   bool
 }
 
 // backward emits the backward pass for four channels, as gen/scan describes it. dB and dC of four states are stored together.
@@ -135,95 +163,115 @@ func backward(file *a64.File, states int, withA bool) {
 		name = "scanBackwardA"
 	}
 	f := file.Func(fmt.Sprint(name, states, "Neon"), "func(p *byte)")
+	k := backwardRow{isa: isa{Func: f}, withA: withA}
 	p := f.Param("p")
-	n, rp, bp, cp := field(f, p, argRows), field(f, p, argRow), field(f, p, argB), field(f, p, argC)
-	ldb, ldc, ap, hp := field(f, p, argLdb), field(f, p, argLdc), field(f, p, argA), field(f, p, argH)
-	hs, ldh, pp, ldpart := field(f, p, argHs), field(f, p, argLdh), field(f, p, argPart), field(f, p, argLdpart)
-	var dap a64.X
+	n := field(f, p, argRows)
+	k.rp, k.bp, k.cp = field(f, p, argRow), field(f, p, argB), field(f, p, argC)
+	ldb, ldc := field(f, p, argLdb), field(f, p, argLdc)
+	k.ap = field(f, p, argA)
+	hp := field(f, p, argH)
+	k.hs = field(f, p, argHs)
+	ldh := field(f, p, argLdh)
+	k.pp = field(f, p, argPart)
+	ldpart := field(f, p, argLdpart)
 	if withA {
-		dap = field(f, p, argDa)
+		k.dap = field(f, p, argDa)
 	}
-	before := f.X()
-	addPart := mask(f, p, argAddPart)
-	dh := f.Row(states)
-	for i := range dh {
-		f.LD(dh[i], hp, stateBytes*i)
+	k.before = f.X()
+	k.addPart = mask(f, p, argAddPart)
+	k.dh = f.Row(states)
+	for i, dh := range k.dh {
+		f.LD(dh, hp, stateBytes*i)
 	}
 	f.Label("row")
-	f.SUB(before, hs, ldh)
-	g0, in, sB, sA := f.V(), f.V(), f.Row(2), f.Row(2)
-	f.LD(g0, rp, vec.Gy)
-	f.LD(in, rp, vec.Input)
-	for i := range sB {
+	f.SUB(k.before, k.hs, ldh)
+	k.gy, k.in, k.sB, k.sA = f.V(), f.V(), f.Row(2), f.Row(2)
+	f.LD(k.gy, k.rp, vec.Gy)
+	f.LD(k.in, k.rp, vec.Input)
+	for i := range k.sB {
 		if i == 0 && !allStates(states) {
-			f.LD(sB[i], rp, vec.SumB)
-			f.LD(sA[i], rp, vec.SumA)
+			f.LD(k.sB[i], k.rp, vec.SumB)
+			f.LD(k.sA[i], k.rp, vec.SumA)
 		} else {
-			f.Zero(sB[i])
-			f.Zero(sA[i])
+			f.Zero(k.sB[i])
+			f.Zero(k.sA[i])
 		}
 	}
 	for i := 0; i < states; i += 4 {
-		bs, cs := f.V(), f.V()
-		f.LD(bs, bp, 4*i)
-		f.LD(cs, cp, 4*i)
-		for j := range 4 {
-			f.FMLAe(dh[i+j], g0, cs, j)
-		}
-		for j := range 4 {
-			f.FMLAe(sB[j%2], dh[i+j], bs, j)
-		}
-		dB := laneSums(f, func(j int) a64.V {
-			x := f.V()
-			f.FMUL(x, in, dh[i+j])
-			return x
-		})
-		dC := laneSums(f, func(j int) a64.V {
-			x := f.V()
-			f.LD(x, hs, rowStateBytes*(i+j))
-			f.FMUL(x, x, g0)
-			return x
-		})
-		for j, v := range []a64.V{dB, dC} {
-			t := f.V()
-			f.LD(t, pp, 8*i+16*j)
-			f.AND(t, t, addPart)
-			f.FADD(v, v, t)
-			f.ST(v, pp, 8*i+16*j)
-		}
-		for j := range 4 {
-			e, q := f.V(), f.V()
-			f.LD(e, hs, rowStateBytes*(i+j)+stateBytes)
-			f.FMUL(dh[i+j], dh[i+j], e)
-			f.LD(q, before, rowStateBytes*(i+j))
-			f.FMUL(q, q, dh[i+j])
-			a := f.V()
-			f.LD(a, ap, stateBytes*(i+j))
-			f.FMLA(sA[j%2], q, a)
-			if withA {
-				d, t := f.V(), f.V()
-				f.LD(d, rp, vec.Delta)
-				f.LD(t, dap, stateBytes*(i+j))
-				f.FMLA(t, q, d)
-				f.ST(t, dap, stateBytes*(i+j))
-			}
-		}
+		k.outputGrad(i)
+		k.storePart(i)
+		k.toRowBefore(i)
 	}
-	f.FADD(sB[0], sB[0], sB[1])
-	f.FADD(sA[0], sA[0], sA[1])
-	f.ST(sB[0], rp, vec.SumB)
-	f.ST(sA[0], rp, vec.SumA)
-	f.SUBI(rp, rp, vec.RecordBytes)
-	f.SUB(bp, bp, ldb)
-	f.SUB(cp, cp, ldc)
-	f.MOV(hs, before)
-	f.SUB(pp, pp, ldpart)
+	f.FADD(k.sB[0], k.sB[0], k.sB[1])
+	f.FADD(k.sA[0], k.sA[0], k.sA[1])
+	f.ST(k.sB[0], k.rp, vec.SumB)
+	f.ST(k.sA[0], k.rp, vec.SumA)
+	f.SUBI(k.rp, k.rp, vec.RecordBytes)
+	f.SUB(k.bp, k.bp, ldb)
+	f.SUB(k.cp, k.cp, ldc)
+	f.MOV(k.hs, k.before)
+	f.SUB(k.pp, k.pp, ldpart)
 	f.SUBI(n, n, 1)
 	f.CBNZ(n, "row")
-	for i := range dh {
-		f.ST(dh[i], hp, stateBytes*i)
+	for i, dh := range k.dh {
+		f.ST(dh, hp, stateBytes*i)
 	}
 	f.RET()
+}
+
+// outputGrad adds the gradient of the row's output to those of four states from i on, and their shares to Σ dh·B.
+func (k *backwardRow) outputGrad(i int) {
+	bs, cs := k.V(), k.V()
+	k.LD(bs, k.bp, 4*i)
+	k.LD(cs, k.cp, 4*i)
+	for j := range 4 {
+		k.FMLAe(k.dh[i+j], k.gy, cs, j)
+	}
+	for j := range 4 {
+		k.FMLAe(k.sB[j%2], k.dh[i+j], bs, j)
+	}
+}
+
+// storePart adds dB and dC of four states to part, or overwrites it.
+func (k *backwardRow) storePart(i int) {
+	dB := laneSums(k.Func, func(j int) a64.V {
+		x := k.V()
+		k.FMUL(x, k.in, k.dh[i+j])
+		return x
+	})
+	dC := laneSums(k.Func, func(j int) a64.V {
+		x := k.V()
+		k.LD(x, k.hs, rowStateBytes*(i+j))
+		k.FMUL(x, x, k.gy)
+		return x
+	})
+	for j, v := range []a64.V{dB, dC} {
+		t := k.V()
+		k.LD(t, k.pp, 8*i+16*j)
+		k.AND(t, t, k.addPart)
+		k.FADD(v, v, t)
+		k.ST(v, k.pp, 8*i+16*j)
+	}
+}
+
+// toRowBefore takes the gradients of four states to the row before, and adds their shares to Σ q·a and da.
+func (k *backwardRow) toRowBefore(i int) {
+	for j := range 4 {
+		dh, e, q, a := k.dh[i+j], k.V(), k.V(), k.V()
+		k.LD(e, k.hs, rowStateBytes*(i+j)+stateBytes)
+		k.FMUL(dh, dh, e)
+		k.LD(q, k.before, rowStateBytes*(i+j))
+		k.FMUL(q, q, dh)
+		k.LD(a, k.ap, stateBytes*(i+j))
+		k.FMLA(k.sA[j%2], q, a)
+		if k.withA {
+			d, t := k.V(), k.V()
+			k.LD(d, k.rp, vec.Delta)
+			k.LD(t, k.dap, stateBytes*(i+j))
+			k.FMLA(t, q, d)
+			k.ST(t, k.dap, stateBytes*(i+j))
+		}
+	}
 }
 
 // laneSums returns the sums of the lanes of four vectors.

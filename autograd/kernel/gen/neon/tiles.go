@@ -1,8 +1,6 @@
 package main
 
-import (
-	"mambatrain/autograd/kernel/gen/a64"
-)
+import "mambatrain/autograd/kernel/gen/a64"
 
 const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)"
 
@@ -17,7 +15,19 @@ func stripOf(mr, nv int) int {
 	return 2
 }
 
+// unroll is how many steps of k a turn of the loop takes.
 const unroll = 4
+
+// tileLoop is a tile of mr rows and strips of nr vectors under construction. Strides are in bytes.
+type tileLoop struct {
+	*a64.Func
+	mr, nr     int
+	bf16       bool
+	ap, bp     a64.X // the current step's elements
+	ldb        a64.X
+	next, step a64.X
+	sums       []a64.V
+}
 
 // tile emits c (mr × 16·nv) = Σ_k a[k]ᵀ·b[k], or +=, in strips of nr vectors of columns. A strip of b is multiplied by the elements
 // of a, which are in the lanes of a few registers: 12 rows and 8 columns fill the 32 registers, with 24 sums.
@@ -25,86 +35,37 @@ func tile(file *a64.File, name string, mr, nv, nr int, bf16 bool) {
 	f := file.Func(name, tileArgs)
 	k, a, b, ldb := f.Param("k"), f.Param("a"), f.Param("b"), f.Param("ldb")
 	c, ldc, add := f.Param("c"), f.Param("ldc"), f.Param("add")
-	next, step := f.Param("next"), f.Param("step")
+	t := tileLoop{Func: f, mr: mr, nr: nr, bf16: bf16, ldb: ldb, next: f.Param("next"), step: f.Param("step")}
 	f.LSLI(ldb, ldb, 2)
 	f.LSLI(ldc, ldc, 2)
 	strips := 4 * nv / nr
 	left := f.X()
 	if strips > 1 {
-		f.LSRI(step, step, strips/2) // each strip prefetches its share: strips is 2 or 4
+		f.LSRI(t.step, t.step, strips/2) // each strip prefetches its share: strips is 2 or 4
 		f.MOVI(left, strips)
 		f.Label("strip")
 	}
-	acc := f.Row(mr * nr)
-	for i := range acc {
-		f.Zero(acc[i])
+	t.sums = f.Row(mr * nr)
+	for _, s := range t.sums {
+		f.Zero(s)
 	}
 	row := f.X()
 	f.MOV(row, c)
-	for i := 0; i < mr; i++ {
+	for i := range mr {
 		f.PRFM(a64.L1Write, row, 0)
 		if i < mr-1 {
 			f.ADD(row, row, ldc)
 		}
 	}
-	ap, bp, n := f.X(), f.X(), f.X()
-	f.MOV(ap, a)
-	f.MOV(bp, b)
-	one := func(off int) {
-		element := loadElements(f, ap, off, mr)
-		for j := 0; j < nr; j += 2 {
-			bv := f.Row(2)
-			f.LDP(bv[0], bv[1], bp, 16*j)
-			if j == 0 {
-				f.PRFM(a64.L2Keep, next, 0)
-				f.ADD(next, next, step)
-			}
-			for r := 0; r < mr; r++ {
-				av, l := element(r)
-				for q := range bv {
-					if bf16 {
-						f.BFDOTe(acc[r*nr+j+q], bv[q], av, l)
-					} else {
-						f.FMLAe(acc[r*nr+j+q], bv[q], av, l)
-					}
-				}
-			}
-		}
-		f.ADD(bp, bp, ldb)
-	}
-	whole := mr%4 == 0
-	f.MOV(n, k)
-	f.SUBS(n, n, unroll)
-	f.Bcond("LT", "rest")
-	f.Label("loop")
-	for u := 0; u < unroll; u++ {
-		if whole {
-			one(4 * mr * u)
-			continue
-		}
-		one(0)
-		f.ADDI(ap, ap, 4*mr)
-	}
-	if whole {
-		f.ADDI(ap, ap, 4*mr*unroll)
-	}
-	f.SUBS(n, n, unroll)
-	f.Bcond("GE", "loop")
-	f.Label("rest")
-	f.ADDS(n, n, unroll)
-	f.Bcond("EQ", "sums")
-	f.Label("single")
-	one(0)
-	f.ADDI(ap, ap, 4*mr)
-	f.SUBI(n, n, 1)
-	f.CBNZ(n, "single")
-	f.Label("sums")
-	store := func(plus bool) { storeTile(f, acc, mr, nr, c, row, ldc, plus) }
+	t.ap, t.bp = f.X(), f.X()
+	f.MOV(t.ap, a)
+	f.MOV(t.bp, b)
+	t.steps(k)
 	f.CBZ(add, "overwrite")
-	store(true)
+	t.store(c, row, ldc, true)
 	f.B("done")
 	f.Label("overwrite")
-	store(false)
+	t.store(c, row, ldc, false)
 	f.Label("done")
 	if strips > 1 {
 		f.ADDI(b, b, 16*nr)
@@ -113,6 +74,61 @@ func tile(file *a64.File, name string, mr, nv, nr int, bf16 bool) {
 		f.CBNZ(left, "strip")
 	}
 	f.RET()
+}
+
+// steps emits the loop over k.
+func (t *tileLoop) steps(k a64.X) {
+	n := t.X()
+	t.MOV(n, k)
+	t.SUBS(n, n, unroll)
+	t.Bcond("LT", "rest")
+	t.Label("loop")
+	if t.mr%4 == 0 { // offsets of pairs are multiples of 16 bytes
+		for u := range unroll {
+			t.multiply(4 * t.mr * u)
+		}
+		t.ADDI(t.ap, t.ap, 4*t.mr*unroll)
+	} else {
+		for range unroll {
+			t.multiply(0)
+			t.ADDI(t.ap, t.ap, 4*t.mr)
+		}
+	}
+	t.SUBS(n, n, unroll)
+	t.Bcond("GE", "loop")
+	t.Label("rest")
+	t.ADDS(n, n, unroll)
+	t.Bcond("EQ", "sums")
+	t.Label("single")
+	t.multiply(0)
+	t.ADDI(t.ap, t.ap, 4*t.mr)
+	t.SUBI(n, n, 1)
+	t.CBNZ(n, "single")
+	t.Label("sums")
+}
+
+// multiply emits one step, with the elements of a at an offset. It prefetches some of the memory that later tiles read.
+func (t *tileLoop) multiply(offset int) {
+	element := loadElements(t.Func, t.ap, offset, t.mr)
+	for j := 0; j < t.nr; j += 2 {
+		b := t.Row(2)
+		t.LDP(b[0], b[1], t.bp, 16*j)
+		if j == 0 {
+			t.PRFM(a64.L2Keep, t.next, 0)
+			t.ADD(t.next, t.next, t.step)
+		}
+		for r := range t.mr {
+			a, lane := element(r)
+			for q := range b {
+				if t.bf16 {
+					t.BFDOTe(t.sums[r*t.nr+j+q], b[q], a, lane)
+				} else {
+					t.FMLAe(t.sums[r*t.nr+j+q], b[q], a, lane)
+				}
+			}
+		}
+	}
+	t.ADD(t.bp, t.bp, t.ldb)
 }
 
 // loadElements loads mr elements and returns a function that returns where the r-th is: a register and the lane.
@@ -146,22 +162,22 @@ func loadElements(f *a64.Func, p a64.X, off, mr int) func(r int) (a64.V, int) {
 	return func(r int) (a64.V, int) { return in[r], lanes[r] }
 }
 
-// storeTile stores the sums, or adds them to c. row is free.
-func storeTile(f *a64.Func, acc []a64.V, mr, nr int, c, row, ldc a64.X, add bool) {
-	f.MOV(row, c)
-	for i := range mr {
-		for j := 0; j < nr; j += 2 {
-			x, y := acc[i*nr+j], acc[i*nr+j+1]
+// store stores the sums, or adds them to c. row is free.
+func (t *tileLoop) store(c, row, ldc a64.X, add bool) {
+	t.MOV(row, c)
+	for i := range t.mr {
+		for j := 0; j < t.nr; j += 2 {
+			x, y := t.sums[i*t.nr+j], t.sums[i*t.nr+j+1]
 			if add {
-				t, u := f.V(), f.V()
-				f.LDP(t, u, row, 16*j)
-				f.FADD(x, x, t)
-				f.FADD(y, y, u)
+				p, q := t.V(), t.V()
+				t.LDP(p, q, row, 16*j)
+				t.FADD(x, x, p)
+				t.FADD(y, y, q)
 			}
-			f.STP(x, y, row, 16*j)
+			t.STP(x, y, row, 16*j)
 		}
-		if i < mr-1 {
-			f.ADD(row, row, ldc)
+		if i < t.mr-1 {
+			t.ADD(row, row, ldc)
 		}
 	}
 }
