@@ -36,10 +36,11 @@ func (v Verdict) String() string {
 const mergeInstead = "merge the adapter and load the merged model"
 
 // Compatibility says which readers can load the adapter and what to do otherwise. The facts are those of peft up to
-// 0.21, transformers up to 5.23 and llama.cpp of 2026.
-func (d *Directory) Compatibility(tie Tie) []Verdict {
+// 0.21, transformers up to 5.23 and llama.cpp of 2026. llamaCPP is the reason for which
+// llama.cpp does not run the base, nil if it does.
+func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	list := []Verdict{
-		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie),
+		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie, llamaCPP),
 	}
 	if !d.hasInitialState() {
 		return list
@@ -122,8 +123,12 @@ func (d *Directory) peftMerge(tie Tie) Verdict {
 	return v
 }
 
-func (d *Directory) llamaCPP(tie Tie) Verdict {
+func (d *Directory) llamaCPP(tie Tie, base error) Verdict {
 	v := Verdict{Reader: "llama.cpp (--lora, after export --format gguf)", Support: Works}
+	if base != nil {
+		v.Support, v.Why, v.Instead = Fails, "it does not run the base: "+strings.ReplaceAll(base.Error(), "\n  ", "; "), "use mamba-train or transformers"
+		return v
+	}
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
 		const most = 3
 		var reasons []string

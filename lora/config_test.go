@@ -182,7 +182,7 @@ func TestCompatibility(t *testing.T) {
 	} {
 		d := openDir(t, filepath.Join("testdata", "golden", name, "adapter"))
 		var got []lora.Support
-		for _, v := range d.Compatibility(tie) {
+		for _, v := range d.Compatibility(tie, nil) {
 			got = append(got, v.Support)
 			if (v.Support == lora.Works) != (v.Why == "" && v.Instead == "") {
 				t.Errorf("%s: %+v: what does not work needs a reason and a way out", name, v)

@@ -50,7 +50,7 @@ func TestDamagedAdapters(t *testing.T) {
 			}
 		}
 		d.WriteGGUF(filepath.Join(dir, "a.gguf"), "mamba", lora.Tie{})
-		d.Compatibility(tied)
+		d.Compatibility(tied, nil)
 		d.Close()
 	}
 	if accepted == 0 {

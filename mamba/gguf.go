@@ -90,13 +90,10 @@ type ggufKey struct {
 	value any
 }
 
-// GGUFArchitecture returns llama.cpp's name of the architecture, "" if it does not run models of the family.
-func (c Config) GGUFArchitecture() string {
-	if f := c.family(); f.gguf != nil {
-		arch, _ := f.gguf(c)
-		return arch.name
-	}
-	return ""
+// GGUFArchitecture returns llama.cpp's name of the architecture, and an error with what it has no place for.
+func (c Config) GGUFArchitecture() (string, error) {
+	arch, err := ggufArchitectureOf(c)
+	return arch.name, err
 }
 
 // ggufArchitectureOf returns an error with what of the model llama.cpp has no place for.

@@ -124,6 +124,10 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	if err != nil {
 		return err
 	}
+	architecture, err := c.GGUFArchitecture()
+	if err != nil {
+		return err
+	}
 	notFinite, err := d.NotFinite(ctx)
 	if err != nil {
 		return err
@@ -131,7 +135,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	a.warnNotFinite(notFinite, d.Tensors())
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
-		n, err = d.WriteGGUF(tmp, c.GGUFArchitecture(), recipe.TieOf(c))
+		n, err = d.WriteGGUF(tmp, architecture, recipe.TieOf(c))
 		return err
 	})
 	if err != nil {

@@ -172,12 +172,14 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	defer d.Close()
 	r := adapterInfo{Adapter: f.adapter, Base: d.BaseModel, R: d.Config.R, Targets: d.Config.TargetModules.String()}
 	tie := recipe.TieOf(mamba.Default())
+	var llamaCPP error // why it does not run the base
 	name := f.model
 	if name == "" {
 		name = d.BaseModel
 	}
 	if sizes, err := recipe.Sizes(name); err == nil {
 		tie = recipe.TieOf(sizes)
+		_, llamaCPP = sizes.GGUFArchitecture()
 		if m, err := recipe.Outline(sizes, mamba.LoadOptions{}); err == nil {
 			for _, p := range m.Params() {
 				r.Parameters += p.Size()
@@ -199,7 +201,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	if r.Vocabulary = d.VocabSize; r.Vocabulary > 0 {
 		fmt.Fprintf(&text, "vocabulary   %s rows; with peft, call resize_token_embeddings on the base first\n", format.Count(r.Vocabulary))
 	}
-	for _, v := range d.Compatibility(tie) {
+	for _, v := range d.Compatibility(tie, llamaCPP) {
 		r.Readers = append(r.Readers, verdict{v.Reader, string(v.Support), v.Why, v.Instead})
 		text.WriteString(readerColumn(v.Reader) + v.String() + "\n")
 	}

@@ -77,7 +77,8 @@ func Readers(dir string, base mamba.Config) ([]lora.Verdict, error) {
 		return nil, err
 	}
 	defer d.Close()
-	return d.Compatibility(TieOf(base)), nil
+	_, llamaCPP := base.GGUFArchitecture()
+	return d.Compatibility(TieOf(base), llamaCPP), nil
 }
 
 // findBase finds the directory of an adapter's base.
