@@ -1,5 +1,7 @@
 package kernel
 
+import "cmp"
+
 // machineSets lists the vector kernel sets of this processor, slowest first. Every arm64 processor has NEON.
 func machineSets() []*kernelSet {
 	sets := []*kernelSet{&neonSet}
@@ -55,23 +57,17 @@ var neonBF16Set = kernelSet{
 var neonScan = scanShape{lanes: 4, joined: 4, all: 16}
 
 // neonBlocks are chosen when the program starts.
-var neonBlocks = blocksFor(readCaches())
+var neonBlocks = blocksFor(ReadProcessor())
 
-// blocksFor keeps a panel of B in half of the first-level cache, and A in three sixteenths of what a core has of the second-level
-// cache: B streams through it.
-func blocksFor(c caches) productBlocks {
-	steps := c.l1 / 2 / (4 * panel) / stepUnit * stepUnit
+// blocksFor keeps a panel of B in half of the first-level cache, and A in three sixteenths of the second-level cache: B streams
+// through it. Caches that the system does not report are assumed to be small.
+func blocksFor(p Processor) productBlocks {
+	l1, l2 := cmp.Or(p.L1, 64<<10), cmp.Or(p.L2, 1<<20)
+	steps := l1 / 2 / (4 * panel) / stepUnit * stepUnit
 	steps = max(4*stepUnit, min(steps, kBlock))
-	share := max(c.l2*3/16/4, steps*neonHeight)
+	share := max(l2*3/16/4, steps*neonHeight)
 	return productBlocks{near: steps, long: steps, share: share, bands: share}
 }
-
-// caches are the sizes of a core's caches in bytes: of a performance core, if there are others. A cache that cores share counts
-// in equal parts.
-type caches struct{ l1, l2 int }
-
-// smallCaches is assumed where the system does not report its caches.
-var smallCaches = caches{64 << 10, 1 << 20}
 
 // sweepLines reads x, except for a remainder below 512 bytes.
 func sweepLines(x []float32) {

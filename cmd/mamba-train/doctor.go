@@ -35,6 +35,8 @@ func (a *app) doctorCommand() *cobra.Command {
 type doctorResult struct {
 	versionInfo
 	Features  []string      `json:"cpu_features"`
+	Cores     [2]int        `json:"performance_and_efficiency_cores"` // 0 if all are alike, or unknown
+	Caches    [2]int        `json:"l1_and_l2_bytes"`                  // 0 if unknown
 	Memory    int64         `json:"memory_bytes"`
 	GFLOPS    float64       `json:"peak_gflops"`
 	GFLOPS16  float64       `json:"peak_gflops_bf16"`
@@ -62,6 +64,8 @@ func (a *app) doctor(model string) error {
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
+	p := kernel.ReadProcessor()
+	r.Cores, r.Caches = [2]int{p.Performance, p.Efficiency}, [2]int{p.L1, p.L2}
 	errs := r.checkKernels()
 	if model != "" {
 		dir, err := a.modelDirectory(ctx, model)
@@ -128,7 +132,7 @@ func cpuFeatures() []string {
 	}{
 		{"avx2", cpu.X86.HasAVX2}, {"fma", cpu.X86.HasFMA}, {"avx512f", cpu.X86.HasAVX512F}, {"avx512bw", cpu.X86.HasAVX512BW},
 		{"avx512vl", cpu.X86.HasAVX512VL}, {"avx512bf16", cpu.X86.HasAVX512BF16}, {"asimd", cpu.ARM64.HasASIMD},
-		{"sve", cpu.ARM64.HasSVE},
+		{"dotprod", cpu.ARM64.HasASIMDDP}, {"i8mm", cpu.ARM64.HasI8MM}, {"sve", cpu.ARM64.HasSVE},
 	} {
 		if f.has {
 			list = append(list, f.name)
@@ -147,6 +151,12 @@ func (r doctorResult) text() string {
 		fmt.Fprintf(&b, "%-*s  "+format+"\n", append([]any{labels, label}, args...)...)
 	}
 	line("machine", "%s/%s, %s, %v of memory", runtime.GOOS, runtime.GOARCH, format.Counted(r.CPUs, "CPU"), format.Bytes(r.Memory))
+	if r.Cores[1] > 0 {
+		line("cores", "%d for performance, %d for efficiency", r.Cores[0], r.Cores[1])
+	}
+	if r.Caches[1] > 0 {
+		line("caches", "%v and %v for a core", format.Bytes(int64(r.Caches[0])), format.Bytes(int64(r.Caches[1])))
+	}
 	line("features", "%s", strings.Join(r.Features, " "))
 	line("kernels", "%s on %s", r.versionInfo.Kernels, format.Counted(r.Threads, "thread"))
 	line("peak", "%.0f GFLOP/s in float32, %.0f in bfloat16, %.1f GB/s from memory", r.GFLOPS, r.GFLOPS16, r.Bandwidth/1e9)
