@@ -176,8 +176,8 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 		p, n = vec.SplatRow(v, len(x), math.Log2E), vec.NewRow(v, len(x))
 		x.Each(func(i int) { v.MulAddC(PowersShift, x[i], p[i]) })
 		x.Each(func(i int) { v.AddC(-PowersShift, p[i], n[i]) })
-		x.Each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
-		x.Each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
+		x.Each(func(i int) { v.SubMulC(vec.Ln2High, n[i], x[i]) })
+		x.Each(func(i int) { v.SubMulC(vec.Ln2Low, n[i], x[i]) })
 		q := vec.SplatRow(v, len(x), 1./6)
 		x.Each(func(i int) { v.MulAddC(0.5, x[i], q[i]) })
 		x.Each(func(i int) { v.MulAddC(1, x[i], q[i]) })
@@ -190,12 +190,9 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 	n = vec.NewRow(v, len(x))
 	x.Each(func(i int) { v.MulC(math.Log2E, x[i], n[i]) })
 	x.Each(func(i int) { v.Round(n[i], n[i]) })
-	x.Each(func(i int) { v.SubMulC(0.693359375, n[i], x[i]) })
-	x.Each(func(i int) { v.SubMulC(-2.12194440054690582e-4, n[i], x[i]) })
-	p = vec.SplatRow(v, len(x), 1.9875691500e-4)
-	for _, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
-		x.Each(func(i int) { v.MulAddC(c, x[i], p[i]) })
-	}
+	x.Each(func(i int) { v.SubMulC(vec.Ln2High, n[i], x[i]) })
+	x.Each(func(i int) { v.SubMulC(vec.Ln2Low, n[i], x[i]) })
+	p = vec.Horner(v, x, vec.ExpCoefficients[:]...)
 	x.Each(func(i int) {
 		square := v.Vec()
 		VMULPS(x[i], x[i], square)
@@ -296,9 +293,9 @@ func (v ISA) Exp2Normal(x reg.VecVirtual) reg.VecVirtual {
 	n, p := v.Vec(), v.Vec()
 	v.Round(x, n)
 	VSUBPS(n, x, x)
-	VBROADCASTSS(Const(Exp2Coefficients[4]), p)
+	VBROADCASTSS(Const(vec.Exp2Coefficients[4]), p)
 	for i := 3; i >= 0; i-- {
-		v.MulAddC(Exp2Coefficients[i], x, p)
+		v.MulAddC(vec.Exp2Coefficients[i], x, p)
 	}
 	v.MulAddC(1, x, p)
 	if v.wide() {
@@ -311,6 +308,3 @@ func (v ISA) Exp2Normal(x reg.VecVirtual) reg.VecVirtual {
 	VPADDD(n, p, p)
 	return p
 }
-
-// Exp2Coefficients of (2^f − 1)/f on [−½, ½], by interpolation in Chebyshev nodes.
-var Exp2Coefficients = [5]float32{0.6931471805599453, 0.24022349038020266, 0.055503810137964335, 0.009666368515389136, 0.001338130253735517}

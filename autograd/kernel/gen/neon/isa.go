@@ -20,7 +20,7 @@ type isa struct {
 // newISA starts a function that computes exponentials.
 func newISA(f *a64.Func) isa {
 	f.UseConsts()
-	return isa{f, f.Consts(math.Log2E, 0.693359375, -2.12194440054690582e-4, -math.Log2E)}
+	return isa{f, f.Consts(math.Log2E, vec.Ln2High, vec.Ln2Low, -math.Log2E)}
 }
 
 // roundBias is 1.5·2²³: the sum with a small number has that number, rounded, in its low bits.
@@ -105,7 +105,7 @@ func (v isa) ExpParts(x row) (p, n row) {
 	})
 	x.Each(func(i int) { v.FMLSe(x[i], whole[i], v.reduce, 1) })
 	x.Each(func(i int) { v.FMLSe(x[i], whole[i], v.reduce, 2) })
-	p = v.horner(x, 5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4)
+	p = v.horner(x, vec.ExpCoefficients[:]...)
 	x.Each(func(i int) { // p·x² + x + 1
 		v.FMUL(whole[i], x[i], x[i])
 		v.FMLA(x[i], p[i], whole[i])
@@ -164,9 +164,6 @@ func (v isa) Gate(x, y, p, n, d row) row {
 	return num
 }
 
-// exp2Coefficients are asm.Exp2Coefficients after a 1.
-var exp2Coefficients = []float32{1, 0.6931471805599453, 0.24022349038020266, 0.055503810137964335, 0.009666368515389136, 0.001338130253735517}
-
 // exp2 returns 2^x for x ≤ 0 or so, exact at 0 and negligible below 2⁻¹²⁶; x is consumed. least is −126, bias roundBias.
 func (v isa) exp2(x row, least, bias a64.V) row {
 	x.Each(func(i int) { v.FMAX(x[i], x[i], least) })
@@ -179,7 +176,7 @@ func (v isa) exp2Normal(x row, bias a64.V) row {
 	x.Each(func(i int) { v.FADD(k[i], x[i], bias) })
 	x.Each(func(i int) { v.FSUB(n[i], k[i], bias) })
 	x.Each(func(i int) { v.FSUB(x[i], x[i], n[i]) })
-	p := v.horner(x, exp2Coefficients...)
+	p := v.horner(x, append([]float32{1}, vec.Exp2Coefficients[:]...)...)
 	x.Each(func(i int) { // adding to the exponent is enough where neither side is denormal
 		v.SHL(k[i], k[i], 23)
 		v.ADDI4(p[i], p[i], k[i])

@@ -61,6 +61,17 @@ func SplatRow[R any](v ISA[R], n int, c float32) Row[R] {
 // ExpBound is beyond what float32 can express as exp(x), denormals included.
 const ExpBound = 150
 
+// The constants of reduce32 in math32.go: ln 2 in two parts, and the polynomial of (exp(r) − 1 − r)/r².
+const (
+	Ln2High = 0.693359375
+	Ln2Low  = -2.12194440054690582e-4
+)
+
+var ExpCoefficients = [6]float32{5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4}
+
+// Exp2Coefficients of (2^f − 1)/f on [−½, ½], by interpolation in Chebyshev nodes.
+var Exp2Coefficients = [5]float32{0.6931471805599453, 0.24022349038020266, 0.055503810137964335, 0.009666368515389136, 0.001338130253735517}
+
 // Exp returns exp(x); x is consumed.
 func Exp[R any](v ISA[R], x Row[R]) Row[R] {
 	x.Each(func(i int) { v.MinC(ExpBound, x[i], x[i]) })
