@@ -162,12 +162,13 @@ func span(x []float32) (lo, hi float32) {
 	return lo, hi
 }
 
-// finite returns x, or 0 in place of what is not finite: a scale that small is stored as 0.
+// finite returns x, or 0 in place of what is not finite: a scale that small is stored as 0. x − x would not do as a test: if x is a
+// product, arm64 subtracts it before it is rounded.
 func finite(x float32) float32 {
-	if x-x != 0 {
-		return 0
+	if max(x, -x) <= math.MaxFloat32 {
+		return x
 	}
-	return x
+	return 0
 }
 
 // truncate cuts the fraction off.
