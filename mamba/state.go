@@ -263,7 +263,7 @@ func (m *Model) LoadState(path string) (*State, error) {
 		return nil, fmt.Errorf("mamba: state %s: it has more layers than the model's %d", path, len(m.Layers))
 	}
 	if err := s.fits(m); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, checkIDs(s.Tokens, m.Config.VocabSize)
 }

@@ -73,6 +73,7 @@ func (c Config) Validate() error {
 	l.AtLeast("segment_tokens", c.SegmentTokens, 0)
 	l.AtMost("segment_tokens", float64(c.SegmentTokens), optim.MaxSteps)
 	l.OneOf("segment_store", c.SegmentStore, []string{"memory", "disk"})
+	l.Require(c.SegmentStore != "disk" || c.SegmentTokens > 0, "segment_store", "disk has no effect without segment_tokens")
 	l.Include("", c.Config.Validate())
 	l.NotNegative("max_grad_norm", c.MaxGradNorm)
 	l.Fraction("label_smoothing_factor", c.LabelSmoothingFactor)

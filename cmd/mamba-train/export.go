@@ -24,7 +24,12 @@ func (a *app) exportCommand() *cobra.Command {
   mamba-train train -c configs/quickstart.yaml --set output_dir=runs/projections --set "lora.target_modules=[in_proj, out_proj]"
   mamba-train export --format gguf --adapter runs/projections --output adapter.gguf`,
 		Args: cli.NoArguments,
-		RunE: func(*cobra.Command, []string) error { return a.export(f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkExportFlags(cmd, f); err != nil {
+				return err
+			}
+			return a.export(f)
+		},
 	}
 	cmd.Flags().StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	cmd.Flags().StringVar(&f.adapter, "adapter", "", "adapter directory; only with --format gguf")
@@ -33,6 +38,24 @@ func (a *app) exportCommand() *cobra.Command {
 	addOutputFlags(cmd, &f)
 	cli.RequireFlags(cmd, "format", "output")
 	return cmd
+}
+
+// checkExportFlags refuses flags that say nothing about the files that are written.
+func checkExportFlags(cmd *cobra.Command, f convertFlags) error {
+	unused := map[string][]string{"hf": {"type"}, "gguf": {"dtype", "max-shard-size"}}[f.format]
+	if f.adapter != "" {
+		unused = append(unused, "type")
+	}
+	for _, name := range unused {
+		if cmd.Flags().Changed(name) {
+			what := "--format " + f.format
+			if f.adapter != "" {
+				what = "--adapter"
+			}
+			return cli.Misusef("--%s does not go with %s", name, what)
+		}
+	}
+	return nil
 }
 
 func (a *app) export(f convertFlags) error {
@@ -61,6 +84,9 @@ func (a *app) export(f convertFlags) error {
 	dir, err := a.modelDirectory(ctx, f.model)
 	if err != nil {
 		return cli.WithSignal(ctx, err)
+	}
+	if mamba.IsGGUF(dir) {
+		return cli.Misusef("model %s: is a GGUF file already; for another type, export --format hf first and the result as GGUF", dir)
 	}
 	if err := cli.CheckFile(f.output, cli.Policy(f.force), cli.FilesIn(dir)...); err != nil {
 		return err

@@ -71,6 +71,9 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	if len(v.tokens) == 0 {
 		return v, fmt.Errorf("tokenizer.ggml.tokens: has no tokens")
 	}
+	if len(v.merges) == 0 {
+		return v, fmt.Errorf("tokenizer.ggml.merges: has no merges")
+	}
 	if len(v.kinds) == 0 {
 		v.kinds = make([]int64, len(v.tokens)) // all normal
 	}

@@ -61,11 +61,17 @@ func TestLoadGGUF_refuses(t *testing.T) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.pre", "qwen2")
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
+			w.Set("tokenizer.ggml.merges", []string{"a a"})
 		}, false},
 		"kinds of other tokens": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
+			w.Set("tokenizer.ggml.merges", []string{"a a"})
 			w.Set("tokenizer.ggml.token_type", []int32{1, 1})
+		}, false},
+		"no merges": {func(w *gguf.Writer) {
+			w.Set("tokenizer.ggml.model", "gpt2")
+			w.Set("tokenizer.ggml.tokens", []string{"a"})
 		}, false},
 	} {
 		var w gguf.Writer

@@ -33,7 +33,7 @@ func (f *File) Parameter(t Tensor) (name string, shape []int) {
 			shape = []int{shape[0], 1, shape[1]}
 		}
 	case "mixer.A_log", "mixer.D":
-		if len(shape) == 2 && shape[1] == 1 { // Mamba-2's have one number for each head
+		if f.Key("general.architecture") == "mamba2" && len(shape) == 2 && shape[1] == 1 { // one number for each head
 			shape = shape[:1]
 		}
 	case "mixer.norm.weight":
