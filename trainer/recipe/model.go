@@ -29,7 +29,9 @@ type LoadOptions struct {
 	Resize bool // give table and head a row for each id of the tokenizer
 	// InitialState is the file of the state that documents start from, in place of the adapter's; "" names none.
 	InitialState string
-	Hub          *hub.Client // where names are looked up; nil: the one that the environment names
+	// Warn is told that an adapter was trained on other weights than those of the model that is named. Nil: nobody looks.
+	Warn func(error)
+	Hub  *hub.Client // where names are looked up; nil: the one that the environment names
 }
 
 // LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
@@ -72,6 +74,11 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 			return nil, err
 		}
 	}
+	if d != nil && name != "" && o.Warn != nil {
+		if err := warnOfOtherBase(d, dir, o.Warn); err != nil {
+			return nil, err
+		}
+	}
 	if o.InitialState == "" {
 		return l, nil
 	}
@@ -80,6 +87,27 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 		return nil, err
 	}
 	return l, m.SetStart(start)
+}
+
+// warnOfOtherBase compares the weights in dir with those that the adapter was trained on, if it says which. They may well be
+// others, such as those of a quantized copy.
+func warnOfOtherBase(d *lora.Directory, dir string, warn func(error)) error {
+	if d.Base == "" {
+		return nil
+	}
+	files, err := weights.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer files.Close()
+	fingerprint, err := lora.Fingerprint(files)
+	if err != nil {
+		return err
+	}
+	if err := d.CheckBase(fingerprint); err != nil {
+		warn(err)
+	}
+	return nil
 }
 
 // FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.
