@@ -186,8 +186,11 @@ func TestPartsDropAlike(t *testing.T) {
 
 // Ready is called once for each parameter, when its gradient is what it is after the run.
 func TestReady(t *testing.T) {
-	for _, m := range []modelOptions{{}, {checkpoint: true}} {
-		s := newSmall(t, ag.Options{Rows: 20}, m)
+	for _, c := range []struct {
+		o ag.Options
+		m modelOptions
+	}{{o: ag.Options{Rows: 20}}, {ag.Options{Rows: 20}, modelOptions{checkpoint: true}}, {o: ag.Options{Rows: 7, Segments: true}}} {
+		s := newSmall(t, c.o, c.m)
 		early := map[*ag.Param][]float32{}
 		_, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(8, 12), Scale: 1, Ready: func(p *ag.Param) {
 			if early[p] != nil {

@@ -174,26 +174,6 @@ func TestSegmentStoreFails(t *testing.T) {
 	}
 }
 
-// Each parameter is ready once, when the first segment, which is the last to run, has added to its gradient.
-func TestSegmentsReady(t *testing.T) {
-	s := newSmall(t, ag.Options{Rows: 7, Segments: true}, modelOptions{})
-	early := map[*ag.Param][]float32{}
-	_, err := s.prog.Step(context.Background(), ag.Step{Batch: batch(8, 12), Scale: 1, Ready: func(p *ag.Param) {
-		if early[p] != nil {
-			t.Errorf("%s was ready twice", p.Name)
-		}
-		early[p] = slices.Clone(p.GradFloat32s())
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range s.params {
-		if !slices.Equal(early[p], p.GradFloat32s()) {
-			t.Errorf("a gradient of shape %v changed after it was ready", p.Shape())
-		}
-	}
-}
-
 // Eval of a batch in segments has the loss of each row of the whole.
 func TestSegmentsEval(t *testing.T) {
 	b := batch(9, 1, 30, 5)
