@@ -6,6 +6,7 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
+	"mambatrain/internal/quant"
 )
 
 // WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora, for a model of llama.cpp's given architecture. What llama.cpp cannot express is refused by name:
@@ -65,9 +66,9 @@ func (d *Directory) ggufFaults(tie Tie) fault.List {
 func (m *module) addGGUF(w *gguf.Writer, alpha float64) {
 	name, r := gguf.TensorName(m.path+".weight"), m.rank
 	add := func(suffix string, rows, cols int, values func() ([]float32, error)) {
-		w.Add(gguf.Tensor{Name: name + suffix, Dims: []int{cols, rows}, Type: gguf.F32}, func() ([]byte, error) {
+		w.Add(gguf.Tensor{Name: name + suffix, Dims: []int{cols, rows}, Type: quant.F32}, func() ([]byte, error) {
 			v, err := values()
-			return gguf.F32.Encode(v), err
+			return quant.F32.Encode(v), err
 		})
 	}
 	if in := m.a.Shape[1]; m.table {

@@ -11,6 +11,7 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
+	"mambatrain/internal/quant"
 	"mambatrain/nn/weights"
 )
 
@@ -160,14 +161,14 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 	var zeros []gguf.Tensor
 	for _, x := range layout(c) {
 		name, shape := x.name, x.shape
-		t := gguf.Tensor{Name: gguf.TensorName(name), Type: gguf.F32}
+		t := gguf.Tensor{Name: gguf.TensorName(name), Type: quant.F32}
 		values := func() ([]float32, error) { return read(name) }
 		dims := shape
 		switch {
 		case len(shape) == 3: // the convolution (d, 1, k)
 			dims = []int{shape[0], shape[2]}
 			if !c.UseConvBias { // llama.cpp requires one; zeros do nothing
-				zeros = append(zeros, gguf.Tensor{Name: strings.TrimSuffix(t.Name, "weight") + "bias", Dims: shape[:1], Type: gguf.F32})
+				zeros = append(zeros, gguf.Tensor{Name: strings.TrimSuffix(t.Name, "weight") + "bias", Dims: shape[:1], Type: quant.F32})
 			}
 		case arch.shape != nil:
 			dims = arch.shape(name, shape)
@@ -182,7 +183,7 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 		}
 		g.add(t, func() ([]float32, error) {
 			v, err := values()
-			if err == nil && o.NotFinite != nil && (!kernel.AllFinite(v) || t.Type == gguf.F16 && weights.BeyondFloat16(v)) {
+			if err == nil && o.NotFinite != nil && (!kernel.AllFinite(v) || t.Type == quant.F16 && weights.BeyondFloat16(v)) {
 				o.NotFinite(name)
 			}
 			return v, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"mambatrain/internal/quant"
 	"mambatrain/nn/weights"
 )
 
@@ -128,5 +129,23 @@ func TestLoadGGUF_refuses(t *testing.T) {
 	}
 	if _, err := Load(shard, LoadOptions{}); err == nil || !strings.Contains(err.Error(), "shard 2 of 3") {
 		t.Errorf("a shard is missing: %v", err)
+	}
+}
+
+// Types are chosen as llama.cpp chooses them: by the file, the length of the rows, and for the head.
+func TestGGUFType_of(t *testing.T) {
+	for _, c := range []struct {
+		file    GGUFType
+		columns int
+		head    bool
+		want    quant.Type
+	}{
+		{"Q4_K_M", 768, false, quant.Q4_K}, {"Q4_K_M", 64, false, quant.Q5_0}, {"Q4_K_M", 48, false, quant.F16}, {"Q4_K_M", 768, true, quant.Q6_K},
+		{"Q4_K_M", 64, true, quant.Q8_0}, {"Q5_K_M", 160, false, quant.Q5_1}, {"Q6_K", 96, false, quant.Q8_0}, {"Q4_0", 768, true, quant.Q6_K},
+		{"Q4_0", 64, false, quant.Q4_0}, {"Q8_0", 768, true, quant.Q8_0}, {"F16", 48, true, quant.F16}, {"BF16", 768, true, quant.BF16},
+	} {
+		if got := ggufTypes[c.file].of(c.columns, c.head); got != c.want {
+			t.Errorf("%s, rows of %d, head %v: got %s, want %s", c.file, c.columns, c.head, got, c.want)
+		}
 	}
 }

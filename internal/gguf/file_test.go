@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"mambatrain/internal/gguf"
+	"mambatrain/internal/quant"
 )
 
 // sample is a file with a key of every type and two tensors.
@@ -23,8 +24,8 @@ func sample(t testing.TB) []byte {
 	} {
 		w.Set(name, v)
 	}
-	w.Add(gguf.Tensor{Name: "a", Dims: []int{32, 2}, Type: gguf.Q8_0}, func() ([]byte, error) { return gguf.Q8_0.Encode(make([]float32, 64)), nil })
-	w.Add(gguf.Tensor{Name: "b", Dims: []int{3}, Type: gguf.F32}, func() ([]byte, error) { return gguf.F32.Encode([]float32{1, 2, 3}), nil })
+	w.Add(gguf.Tensor{Name: "a", Dims: []int{32, 2}, Type: quant.Q8_0}, func() ([]byte, error) { return quant.Q8_0.Encode(make([]float32, 64)), nil })
+	w.Add(gguf.Tensor{Name: "b", Dims: []int{3}, Type: quant.F32}, func() ([]byte, error) { return quant.F32.Encode([]float32{1, 2, 3}), nil })
 	var b bytes.Buffer
 	if err := w.Write(&b); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+
+	"mambatrain/internal/quant"
 )
 
 // Bounds of the format.
@@ -23,7 +25,7 @@ const (
 type Tensor struct {
 	Name string
 	Dims []int // fastest first: a row-major matrix (rows, columns) is {columns, rows}
-	Type Type
+	Type quant.Type
 }
 
 // bytes returns the tensor's size in the file, without padding.
@@ -58,7 +60,7 @@ func (w *Writer) Set(name string, value any) {
 	w.keys = append(w.keys, key{name, appendValue(nil, value)})
 }
 
-// Add adds a tensor. data is called when the tensor's turn comes and returns its bytes, as [Type.Encode] makes them.
+// Add adds a tensor. data is called when the tensor's turn comes and returns its bytes, as [quant.Type.Encode] makes them.
 func (w *Writer) Add(t Tensor, data func() ([]byte, error)) {
 	w.tensors = append(w.tensors, source{t, data})
 }

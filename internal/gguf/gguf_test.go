@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"mambatrain/internal/gguf"
+	"mambatrain/internal/quant"
 )
 
 // str is a string as the format has it, its length in front.
@@ -40,8 +41,8 @@ func TestWriter(t *testing.T) {
 		w.Set(k.name, k.value)
 		want += str(k.name) + string([]byte{k.kind, 0, 0, 0}) + k.bytes
 	}
-	w.Add(gguf.Tensor{Name: "a", Dims: []int{3, 1}, Type: gguf.F16}, func() ([]byte, error) { return gguf.F16.Encode([]float32{1, 2, -1}), nil })
-	w.Add(gguf.Tensor{Name: "b", Dims: []int{1}, Type: gguf.F32}, func() ([]byte, error) { return gguf.F32.Encode([]float32{1}), nil })
+	w.Add(gguf.Tensor{Name: "a", Dims: []int{3, 1}, Type: quant.F16}, func() ([]byte, error) { return quant.F16.Encode([]float32{1, 2, -1}), nil })
+	w.Add(gguf.Tensor{Name: "b", Dims: []int{1}, Type: quant.F32}, func() ([]byte, error) { return quant.F32.Encode([]float32{1}), nil })
 	want += str("a") + "\x02\x00\x00\x00" + "\x03\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00" + strings.Repeat("\x00", 8)
 	want += str("b") + "\x01\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x20" + strings.Repeat("\x00", 7)
 	pad := func() {
@@ -67,7 +68,7 @@ func TestWriter(t *testing.T) {
 func TestWriter_refuses(t *testing.T) {
 	broken := errors.New("broken")
 	ok := func() ([]byte, error) { return make([]byte, 4), nil }
-	one := gguf.Tensor{Name: "a", Dims: []int{1}, Type: gguf.F32}
+	one := gguf.Tensor{Name: "a", Dims: []int{1}, Type: quant.F32}
 	for what, c := range map[string]struct {
 		fill func(w *gguf.Writer)
 		want string
@@ -76,7 +77,7 @@ func TestWriter_refuses(t *testing.T) {
 		"a tensor twice":    {func(w *gguf.Writer) { w.Add(one, ok); w.Add(one, ok) }, `tensor "a"`},
 		"a long name":       {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: strings.Repeat("a", 64), Dims: []int{1}}, ok) }, "longer than 63"},
 		"no dimensions":     {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a"}, ok) }, "0 dimensions"},
-		"part of a block":   {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{40}, Type: gguf.Q8_0}, ok) }, "multiple of 32 for Q8_0"},
+		"part of a block":   {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{40}, Type: quant.Q8_0}, ok) }, "multiple of 32 for Q8_0"},
 		"too few bytes":     {func(w *gguf.Writer) { w.Add(gguf.Tensor{Name: "a", Dims: []int{2}}, ok) }, "4 bytes, want 8"},
 		"data that fails":   {func(w *gguf.Writer) { w.Add(one, func() ([]byte, error) { return nil, broken }) }, "broken"},
 		"nothing to refuse": {func(w *gguf.Writer) { w.Add(one, ok) }, ""},
