@@ -14,6 +14,7 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/contenthash"
 	"mambatrain/internal/inputfile"
+	"mambatrain/internal/mappedfile"
 )
 
 // cacheVersion changes whenever the same source would give other tokens or another file.
@@ -110,22 +111,22 @@ func (c *cache) load(ctx context.Context, b *builder) bool {
 	if json.Unmarshal(raw, &s) != nil || s.Check != s.sum() || len(s.Documents) > len(b.inputs) || len(s.Rows) != len(s.Documents) {
 		return false
 	}
-	mapped, unmap, err := mapFile(c.path(".arrow"))
+	m, err := mappedfile.Open(c.path(".arrow"))
 	if err != nil {
 		return false
 	}
 	sum := crc32.New(castagnoli)
-	_, err = io.Copy(sum, contextReader{ctx, bytes.NewReader(mapped)})
-	if err != nil || int64(len(mapped)) != s.Size || sum.Sum32() != s.CRC32C {
-		unmap()
+	_, err = io.Copy(sum, contextReader{ctx, bytes.NewReader(m.Bytes)})
+	if err != nil || int64(len(m.Bytes)) != s.Size || sum.Sum32() != s.CRC32C {
+		m.Close()
 		return false
 	}
-	st, err := newStore(mapped)
+	st, err := newStore(m.Bytes)
 	if err != nil || st.count != s.Stats.Documents {
-		unmap()
+		m.Close()
 		return false
 	}
-	st.close = unmap
+	st.close = m.Close
 	b.store, b.stats, b.known = st, s.Stats, s.Fingerprint
 	first := 0
 	for k, n := range s.Documents {

@@ -12,6 +12,7 @@ import (
 
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/mappedfile"
 )
 
 // store holds the documents of a data set, in memory or in a mapped file.
@@ -124,16 +125,16 @@ func removeIfThere(path string) error {
 
 // mapStore maps a file that storeWriter wrote. The tables point into the mapping.
 func mapStore(path string) (*store, error) {
-	mapped, unmap, err := mapFile(path)
+	m, err := mappedfile.Open(path)
 	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	s, err := newStore(m.Bytes)
+	if err != nil {
+		m.Close()
 		return nil, fmt.Errorf("data: %s: %w", path, err)
 	}
-	s, err := newStore(mapped)
-	if err != nil {
-		unmap()
-		return nil, fmt.Errorf("data: %s: %w", path, err)
-	}
-	s.close = unmap
+	s.close = m.Close
 	return s, nil
 }
 

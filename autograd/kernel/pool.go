@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ type region struct {
 	run   func(task int)
 	next  atomic.Int64
 	done  atomic.Int64
+
+	panicked atomic.Pointer[any] // what the first task that panicked did so with
 }
 
 // work claims and runs tasks until none is left.
@@ -33,9 +36,19 @@ func (r *region) work() {
 		if t >= r.tasks {
 			return
 		}
-		r.run(int(t))
-		r.done.Add(1)
+		r.do(int(t))
 	}
+}
+
+// do runs a task. A panic is kept for the caller, because it would end the process if it left a worker.
+func (r *region) do(task int) {
+	defer r.done.Add(1)
+	defer func() {
+		if p := recover(); p != nil {
+			r.panicked.CompareAndSwap(nil, &p)
+		}
+	}()
+	r.run(task)
 }
 
 // worker is a goroutine of the pool.
@@ -69,7 +82,7 @@ func SetThreads(n int) {
 
 // runTasks calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when all are
 // done. Tasks must write to disjoint memory. A call from inside a task, or while another goroutine's region is running,
-// runs its tasks on the calling goroutine.
+// runs its tasks on the calling goroutine. The first panic of a task becomes the caller's, once the others are done.
 func runTasks(tasks int, task func(int)) {
 	if tasks <= 1 || !pool.busy.TryLock() {
 		runAlone(tasks, task)
@@ -92,6 +105,9 @@ func runTasks(tasks int, task func(int)) {
 		spin(i)
 	}
 	pool.current.Store(nil)
+	if p := r.panicked.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 func runAlone(tasks int, task func(int)) {
@@ -150,8 +166,10 @@ func startWorkers(n int) *[]*worker {
 	return &ws
 }
 
-// loop is what worker id (from 1) runs: it waits for a region and works on it, forever.
+// loop is what worker id (from 1) runs: it waits for a region and works on it, forever. Weights may be in a mapped file, whose
+// reads fault if it becomes shorter: the caller gets that as a panic.
 func (w *worker) loop(id int) {
+	debug.SetPanicOnFault(true)
 	var last *region
 	for {
 		r := w.await(last, id)

@@ -86,3 +86,29 @@ func TestParallelCountsSplitWork(t *testing.T) {
 		t.Fatalf("%v of split work were counted, want %v at least", d, nap)
 	}
 }
+
+// A panic of a task reaches the caller, on any number of threads, after all other tasks have run; the pool works on.
+func TestRunPanics(t *testing.T) {
+	defer SetThreads(0)
+	for _, threads := range []int{1, 2, 5} {
+		SetThreads(threads)
+		var ran atomic.Int64
+		got := func() (p any) {
+			defer func() { p = recover() }()
+			runTasks(20, func(i int) {
+				if i == 19 {
+					panic("of a task")
+				}
+				ran.Add(1)
+			})
+			return nil
+		}()
+		if got != "of a task" || ran.Load() != 19 {
+			t.Errorf("%d threads: the caller got %v and %d tasks ran", threads, got, ran.Load())
+		}
+		runTasks(3, func(int) { ran.Add(1) })
+		if n := ran.Load(); n != 22 {
+			t.Errorf("%d threads: %d tasks ran in all, want 22", threads, n)
+		}
+	}
+}

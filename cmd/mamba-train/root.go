@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/internal/mappedfile"
 )
 
 // app is what all commands share: the streams and the common flags.
@@ -28,8 +30,13 @@ type app struct {
 func run(args []string) (code int) {
 	out := &cli.ErrorWriter{To: os.Stdout}
 	a := &app{Console: cli.Console{In: os.Stdin, Out: out, Err: os.Stderr}}
+	debug.SetPanicOnFault(true) // see mappedfile
 	defer func() {
-		if r := recover(); r != nil {
+		r := recover()
+		if err := mappedfile.Explain(r); err != nil {
+			fmt.Fprintln(a.Err, cli.Wrap("mamba-train: "+cli.Message(err), cli.Columns(a.Err)))
+			code = cli.ExitFailed
+		} else if r != nil {
 			fmt.Fprintf(a.Err, "mamba-train: internal error: %s\nPlease report it with the command line and the output of mamba-train version.\n", cli.Message(fmt.Errorf("%v", r)))
 			code = cli.ExitFailed
 		}
