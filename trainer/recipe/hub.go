@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,33 +18,104 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// resolveModel finds a model's directory: a path, or a Hugging Face id that is in the local cache or is fetched. client may
-// be nil.
+// resolveModel finds a model's directory or GGUF file: a path, or a Hugging Face id that is in the local cache or is fetched,
+// after which a colon may name one of its GGUF files. client may be nil.
 func resolveModel(ctx context.Context, client *hub.Client, name string) (string, error) {
-	dir, err := resolve(ctx, client, "model", name, hub.Request{Want: isModelFile, Enough: isWholeModel, Choose: preferSafetensors})
+	id, file := splitGGUF(name)
+	if file != "" {
+		dir, err := resolve(ctx, client, "model", id, ggufRequest(file))
+		return filepath.Join(dir, filepath.FromSlash(file)), err
+	}
+	if client == nil {
+		client = hub.New()
+	}
+	var files []string // GGUF files of the repository, where it has no other model
+	dir, err := resolve(ctx, client, "model", name, hub.Request{
+		Want: isModelFile,
+		Enough: func(names []string) bool {
+			// Files that are in the cache by name do not say which others there are.
+			return isWholeModel(names) || client.Offline && len(ggufFiles(names)) > 0
+		},
+		Choose: func(names []string) []string {
+			names = preferSafetensors(names)
+			if files = ggufFiles(names); len(files) > 1 {
+				return nil
+			}
+			return names
+		},
+	})
+	if len(files) > 1 {
+		return "", fault.NotFound("model %s: has several GGUF files; name one of them: %s:%s", name, name, strings.Join(files, ", "+name+":"))
+	}
 	if err != nil {
 		return "", err
 	}
 	return ggufIn(dir)
 }
 
-// ggufIn returns the GGUF file of a directory that has no other model; else the directory.
-func ggufIn(dir string) (string, error) {
-	files, _ := filepath.Glob(filepath.Join(dir, "*.gguf"))
-	if len(files) == 0 || has(dir, mamba.ConfigFile) || has(dir, mamba.ParamsFile) {
-		return dir, nil
+// splitGGUF splits the name of a GGUF file in a repository, owner/name:file.gguf; file is "" for another name.
+func splitGGUF(name string) (id, file string) {
+	id, file, _ = strings.Cut(name, ":")
+	if _, err := os.Stat(name); err == nil || !mamba.IsGGUF(file) || !isRepository(id) || !filepath.IsLocal(filepath.FromSlash(file)) {
+		return name, ""
 	}
-	files = slices.DeleteFunc(files, func(file string) bool { // one shard stands for all
-		shard, _ := filepath.Match("*-[0-9][0-9][0-9][0-9][0-9]-of-*.gguf", filepath.Base(file))
-		return shard && !strings.Contains(file, "-00001-of-")
-	})
-	if len(files) > 1 {
-		for i, file := range files {
-			files[i] = filepath.Base(file)
+	return id, file
+}
+
+// ggufRequest asks for a GGUF file of a repository, with its other shards, and for the tokenizer.
+func ggufRequest(file string) hub.Request {
+	group := firstShard(file)
+	return hub.Request{
+		Want: func(name string) bool {
+			return mamba.IsGGUF(name) && firstShard(name) == group || slices.Contains(tokenizerFiles, name) || name == mamba.GenerationConfigFile
+		},
+		Enough: func(names []string) bool {
+			names = slices.DeleteFunc(names, func(name string) bool { return !mamba.IsGGUF(name) })
+			return slices.Contains(names, file) && hub.AllShards(names)
+		},
+		Choose: func(names []string) []string {
+			if !slices.Contains(names, file) {
+				return nil
+			}
+			return names
+		},
+	}
+}
+
+// shardNumber is what differs in the names of a GGUF file's shards.
+var shardNumber = regexp.MustCompile(`-\d{5}(-of-\d{5}\.gguf)$`)
+
+// firstShard returns the name of a file's first shard, and that of a file without shards.
+func firstShard(name string) string { return shardNumber.ReplaceAllString(name, "-00001$1") }
+
+// ggufFiles returns the GGUF files among names, the first shard for all, if there are no other weights.
+func ggufFiles(names []string) (files []string) {
+	if slices.ContainsFunc(names, isWeights) {
+		return nil
+	}
+	for _, name := range names {
+		if mamba.IsGGUF(name) && firstShard(name) == name {
+			files = append(files, name)
 		}
+	}
+	return files
+}
+
+// ggufIn returns the GGUF file of a directory that has no other weights; else the directory.
+func ggufIn(dir string) (string, error) {
+	entries, _ := os.ReadDir(dir) // a file that is named itself has none
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	switch files := ggufFiles(names); len(files) {
+	case 0:
+		return dir, nil
+	case 1:
+		return filepath.Join(dir, files[0]), nil
+	default:
 		return "", fault.NotFound("model %s: has several GGUF files; name one of them: %s", dir, strings.Join(files, ", "))
 	}
-	return files[0], nil
 }
 
 // resolveAdapter does for adapters what [resolveModel] does for models.
@@ -105,7 +177,12 @@ func isModelFile(name string) bool {
 		return false
 	}
 	return slices.Contains(tokenizerFiles, name) || slices.Contains([]string{mamba.ConfigFile, mamba.GenerationConfigFile, mamba.ParamsFile}, name) ||
-		isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
+		isWeights(name) || mamba.IsGGUF(name)
+}
+
+// isWeights reports whether a file is, or lists, weights in another form than GGUF.
+func isWeights(name string) bool {
+	return isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
 }
 
 func isTorchFile(name string) bool {
@@ -121,8 +198,12 @@ func isWholeModel(names []string) bool {
 	return complete && has(mamba.ConfigFile) || has(mamba.ConsolidatedFile) && (has(mamba.ConfigFile) || has(mamba.ParamsFile))
 }
 
-// preferSafetensors leaves torch's and Mistral's files out where the same weights come under transformers' names.
+// preferSafetensors leaves torch's and Mistral's files out where the same weights come under transformers' names, and GGUF files
+// where there are other weights.
 func preferSafetensors(names []string) []string {
+	if slices.ContainsFunc(names, isWeights) {
+		names = slices.DeleteFunc(names, mamba.IsGGUF)
+	}
 	if !slices.Contains(names, weights.ModelFile) && !slices.Contains(names, weights.IndexFile) {
 		return names
 	}
@@ -131,13 +212,16 @@ func preferSafetensors(names []string) []string {
 	})
 }
 
-// cachedModel returns the directory of a model that is in the local cache; nothing is fetched.
+// cachedModel returns the directory or the GGUF file of a model that is in the local cache; nothing is fetched.
 func cachedModel(id string) (string, bool) {
+	h := hub.New()
+	h.Offline = true
+	if file, err := resolveModel(context.Background(), h, id); err == nil && mamba.IsGGUF(file) {
+		return file, true
+	}
 	if !isRepository(id) {
 		return "", false
 	}
-	h := hub.New()
-	h.Offline = true
 	dir, err := h.Fetch(context.Background(), hub.Request{
 		Kind: hub.Model, ID: id, Want: func(name string) bool { return name == mamba.ConfigFile },
 	})

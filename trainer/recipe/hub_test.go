@@ -1,8 +1,15 @@
 package recipe
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"mambatrain/data/hub"
+	"mambatrain/data/hub/hubtest"
+	"mambatrain/mamba"
 )
 
 // TestModelFiles: of the forms in which a repository has a model, one is fetched, and it is enough.
@@ -19,6 +26,65 @@ func TestModelFiles(t *testing.T) {
 		fetched := preferSafetensors(slices.DeleteFunc(slices.Clone(c.files), func(name string) bool { return !isModelFile(name) }))
 		if !slices.Equal(fetched, c.want) || !isWholeModel(fetched) {
 			t.Errorf("of %v fetched %v, whole: %v, want %v", c.files, fetched, isWholeModel(fetched), c.want)
+		}
+	}
+}
+
+// TestGGUFFiles: the only GGUF file of a repository is the model, several have to be told apart, and other weights come first.
+func TestGGUFFiles(t *testing.T) {
+	repository := hubtest.Repository{
+		"a-Q4_K_M.gguf": []byte("a"), "b-Q8_0.gguf": []byte("b"), "s-00001-of-00002.gguf": []byte("1"), "s-00002-of-00002.gguf": []byte("2"),
+		"tokenizer.json": []byte("{}"), "config.json": []byte("{}"), "README.md": nil,
+	}
+	one := hubtest.Repository{"a-Q4_K_M.gguf": []byte("a"), "README.md": nil}
+	both := hubtest.Repository{"config.json": []byte("{}"), "model.safetensors": []byte("w"), "a.gguf": []byte("a"), "b.gguf": []byte("b")}
+	server := hubtest.New(t, map[string]hubtest.Repository{"models/o/several": repository, "models/o/one": one, "models/o/both": both})
+	client := &hub.Client{Endpoint: server.URL, Cache: t.TempDir()}
+	for _, c := range []struct {
+		name  string
+		files []string // what is in the cache afterwards
+		err   string
+	}{
+		{"o/several", nil, "name one of them: o/several:a-Q4_K_M.gguf, o/several:b-Q8_0.gguf, o/several:s-00001-of-00002.gguf"},
+		{"o/several:c.gguf", nil, "o/several"},
+		{"o/several:b-Q8_0.gguf", []string{"b-Q8_0.gguf", "tokenizer.json"}, ""},
+		{"o/several:s-00002-of-00002.gguf", []string{"b-Q8_0.gguf", "s-00001-of-00002.gguf", "s-00002-of-00002.gguf", "tokenizer.json"}, ""},
+		{"o/several", nil, "name one of them: o/several:a-Q4_K_M.gguf"},
+		{"o/one", []string{"a-Q4_K_M.gguf"}, ""},
+		{"o/both", []string{"config.json", "model.safetensors"}, ""},
+	} {
+		path, err := resolveModel(t.Context(), client, c.name)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: got %v, want an error with %q", c.name, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		dir := path
+		if mamba.IsGGUF(path) {
+			dir = filepath.Dir(path)
+		}
+		if _, file, _ := strings.Cut(c.name, ":"); !strings.HasSuffix(path, file) {
+			t.Errorf("%s: is %s", c.name, path)
+		}
+		var names []string
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if !slices.Equal(names, c.files) {
+			t.Errorf("%s: fetched %v, want %v", c.name, names, c.files)
+		}
+	}
+	server.Close()
+	client.Offline = true
+	for _, name := range []string{"o/one", "o/several:b-Q8_0.gguf"} {
+		if path, err := resolveModel(t.Context(), client, name); err != nil || !mamba.IsGGUF(path) {
+			t.Errorf("offline: %s is %s, %v", name, path, err)
 		}
 	}
 }
