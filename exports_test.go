@@ -22,28 +22,36 @@ var forTests = []string{"autograd/gradtest", "data/hub/hubtest", "internal/testf
 
 // offered lists names that only programs outside this module may need, and why they are exported.
 var offered = map[string]string{
-	"autograd.Array.Mat":         "operations of other modules read their inputs by it",
-	"autograd.Call.Fail":         "operations of other modules",
-	"autograd.Call.Scratch":      "operations of other modules",
-	"autograd.Overwriter":        "operations of other modules",
-	"autograd.Program.Float64s":  "reads values in double precision",
-	"autograd.Recurrent":         "operations of other modules",
-	"autograd.Saver":             "operations of other modules",
-	"autograd.Scratcher":         "operations of other modules",
-	"autograd.Stateful":          "operations of other modules",
-	"autograd.Worker":            "operations of other modules",
-	"lora.BiasAll":               "a value of Config.Bias",
-	"lora.BiasLoraOnly":          "a value of Config.Bias",
-	"lora.BiasNone":              "a value of Config.Bias",
-	"lora.Load":                  "an adapter for a model of the program's own",
-	"data/tokenizer/jinja.Tuple": "a value that templates make",
-	"mamba.Block.Forward":        "models built of blocks",
-	"mamba.Mamba2":               "models built of layers",
-	"mamba.Model.ForwardEmbeds":  "inputs that are no token ids",
-	"mamba.Model.Starts":         "package lora calls it through an interface",
-	"mamba.Starter":              "mixers of other modules",
-	"mamba.NoToken":              "a value of the token ids in Config",
-	"trainer/mpi.InProcess":      "ranks in one process, for tests",
+	"autograd.Array.Mat":              "operations of other modules read their inputs by it",
+	"autograd.Call.Fail":              "operations of other modules",
+	"autograd.Call.Scratch":           "operations of other modules",
+	"autograd.Overwriter":             "operations of other modules",
+	"autograd.Program.Float64s":       "reads values in double precision",
+	"autograd.Recurrent":              "operations of other modules",
+	"autograd.Saver":                  "operations of other modules",
+	"autograd.Scratcher":              "operations of other modules",
+	"autograd.Stateful":               "operations of other modules",
+	"autograd.Worker":                 "operations of other modules",
+	"autograd/kernel.CurrentDevice":   "devices",
+	"autograd/kernel.Device":          "devices",
+	"autograd/kernel.DeviceLoss":      "devices",
+	"autograd/kernel.DeviceProduct":   "devices",
+	"autograd/kernel.DeviceSizes":     "devices",
+	"autograd/kernel.ErrDeviceLost":   "devices",
+	"autograd/kernel.ErrDeviceMemory": "devices",
+	"autograd/kernel.UseDevice":       "devices",
+	"lora.BiasAll":                    "a value of Config.Bias",
+	"lora.BiasLoraOnly":               "a value of Config.Bias",
+	"lora.BiasNone":                   "a value of Config.Bias",
+	"lora.Load":                       "an adapter for a model of the program's own",
+	"data/tokenizer/jinja.Tuple":      "a value that templates make",
+	"mamba.Block.Forward":             "models built of blocks",
+	"mamba.Mamba2":                    "models built of layers",
+	"mamba.Model.ForwardEmbeds":       "inputs that are no token ids",
+	"mamba.Model.Starts":              "package lora calls it through an interface",
+	"mamba.Starter":                   "mixers of other modules",
+	"mamba.NoToken":                   "a value of the token ids in Config",
+	"trainer/mpi.InProcess":           "ranks in one process, for tests",
 }
 
 // Whatever a package exports is used by another package, a command or an example. Tests do not count.
@@ -110,7 +118,7 @@ type module struct {
 
 func loadModule(t *testing.T) *module {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-tags", "mpi", "-export", "-deps", "-json=ImportPath,Dir,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,TestImports,XTestImports", "./...")
+	cmd := exec.Command("go", "list", "-tags", "mpi,vulkan", "-export", "-deps", "-json=ImportPath,Dir,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,TestImports,XTestImports", "./...")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,7 +2,7 @@ package autograd
 
 import (
 	"fmt"
-	"math"
+	"iter"
 
 	"mambatrain/autograd/kernel"
 )
@@ -79,27 +79,16 @@ func (o dora[T]) Forward(c *Call[T]) {
 		W: c.In[doraW], A: c.In[doraA].Mat(), B: c.In[doraB].Mat(), Scale: o.scale,
 		From: o.group.from, To: o.group.to, Outputs: o.axis,
 	}
-	for i, norm := range w.norms(c.Scratch(w.scratchSize(w.A.Rows))) {
-		c.State[i] = T(InverseNorm(norm))
-	}
+	w.inverseNorms(c.State, c.Scratch(w.scratchSize(w.A.Rows)))
 	y, out, m, b := c.In[doraY].Mat(), c.Out.Mat(), c.In[doraMagnitude].Data, c.In[doraBias]
 	kernel.CopyMat(out, y)
 	from, to := o.group.bounds(y.Cols)
-	kernel.For(y.Rows, rescaleGrain, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			row := out.Row(t)[from:to]
-			for i, inv := range c.State {
-				row[i] *= m[i] * inv
-			}
-		}
-	})
+	changed := c.Out.Columns(from, to)
+	kernel.ScaleColumns(kernel.Set, changed, changed, m, c.State)
 	if !b.Absent() {
 		kernel.AddRow(out, b.Data)
 	}
 }
-
-// rescaleGrain is the number of rows that one task rescales.
-const rescaleGrain = 16
 
 // With the norm constant: dy = dout·m/‖·‖, dm = Σ_t dout(t)·y(t)/‖·‖, db = Σ_t dout(t).
 func (o dora[T]) Backward(c *Call[T]) {
@@ -109,39 +98,21 @@ func (o dora[T]) Backward(c *Call[T]) {
 		kernel.SumRows(d.Data, dout)
 	}
 	if d := c.DIn[doraMagnitude]; !d.Absent() {
-		addMagnitudeGrad(d.Data, c.DOut.Columns(from, to), c.In[doraY].Columns(from, to), c.State)
+		kernel.DotColumns(d.Data, c.DOut.Columns(from, to), c.In[doraY].Columns(from, to), c.State)
 	}
 	if c.DIn[doraY].Absent() {
 		return
 	}
-	dy := c.DIn[doraY].Mat()
-	kernel.For(dy.Rows, rescaleGrain, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			row, d := dy.Row(t), dout.Row(t)
-			for i, x := range d {
-				if i >= from && i < to {
-					x *= m[i-from] * c.State[i-from]
-				}
-				row[i] += x
-			}
+	part := func(from, to int) (dy, d kernel.Mat[T]) {
+		return c.DIn[doraY].Columns(from, to), c.DOut.Columns(from, to)
+	}
+	dy, d := part(from, to)
+	kernel.ScaleColumns(kernel.Add, dy, d, m, c.State)
+	for _, rest := range [...]group{{0, from}, {to, dout.Cols}} {
+		if rest.from < rest.to {
+			kernel.AddMat(part(rest.from, rest.to))
 		}
-	})
-}
-
-// addMagnitudeGrad adds Σ_t dout(t, i)·y(t, i)·inverse(i) to dm(i), row after row for every i.
-func addMagnitudeGrad[T kernel.Float](dm []T, dout, y kernel.Mat[T], inverse []T) {
-	kernel.For(len(dm), 256, func(lo, hi int) {
-		sums := make([]float64, hi-lo)
-		for t := range dout.Rows {
-			d, v := dout.Row(t)[lo:hi], y.Row(t)[lo:hi]
-			for i := range sums {
-				sums[i] += float64(d[i]) * float64(v[i])
-			}
-		}
-		for i, s := range sums {
-			dm[lo+i] += T(s) * inverse[lo+i]
-		}
-	})
+	}
 }
 
 // OutputAxis is the axis of a weight that runs over the outputs, each of which has a norm.
@@ -164,18 +135,26 @@ type AdaptedWeight[T kernel.Float] struct {
 
 // Norms returns the Euclidean norm of each output's weights: what DoRA's magnitude replaces.
 func (w AdaptedWeight[T]) Norms() []float64 {
-	return w.norms(make([]T, w.scratchSize(w.A.Rows)))
+	blocks := w.blocks(make([]T, w.scratchSize(w.A.Rows)))
+	if w.Outputs == ColumnOutputs {
+		return kernel.ColumnNorms(w.W.Shape[1], blocks)
+	}
+	return kernel.RowNorms(blocks)
+}
+
+// inverseNorms writes the InverseNorm of each output to dst.
+func (w AdaptedWeight[T]) inverseNorms(dst, scratch []T) {
+	if w.Outputs == ColumnOutputs {
+		kernel.InverseColumnNorms(dst, w.blocks(scratch))
+	} else {
+		kernel.InverseRowNorms(dst, w.blocks(scratch))
+	}
 }
 
 // InverseNorm returns 1/norm, and 0 for a norm of 0. DoRA multiplies an output by its magnitude and by this number, so an
 // output whose weights are all zero has no direction and stays zero: in training, in inference and when it is merged. PEFT
 // divides by the norm and gets NaN there.
-func InverseNorm(norm float64) float64 {
-	if norm == 0 {
-		return 0
-	}
-	return 1 / norm
-}
+func InverseNorm(norm float64) float64 { return kernel.InverseNorm(norm) }
 
 // normRows is how many rows of a weight are rebuilt at once for their norms.
 const normRows = 64
@@ -189,35 +168,41 @@ func (w AdaptedWeight[T]) scratchSize(r int) int {
 	return n
 }
 
-func (w AdaptedWeight[T]) norms(scratch []T) []float64 {
-	if w.Outputs == ColumnOutputs {
-		return w.columnNorms(scratch)
+// blocks are the rows of the adapted weight, of a Linear only those of the outputs From to To, in pieces that last until the next.
+func (w AdaptedWeight[T]) blocks(scratch []T) iter.Seq[kernel.Mat[T]] {
+	from, to := 0, w.W.Shape[0]
+	if w.Outputs == RowOutputs {
+		from, to = group{w.From, w.To}.bounds(to)
 	}
-	from, to := group{w.From, w.To}.bounds(w.W.Shape[0])
-	norms := make([]float64, to-from)
-	for i := from; i < to; i += normRows {
-		block := w.rows(scratch, i, to)
-		if w.A.Rows > 0 {
-			kernel.MatMulNN(kernel.Add, block, w.Scale, w.B.Slice(i-from, i-from+block.Rows, 0, w.B.Cols), w.A)
+	bt := w.transposedB(scratch[normRows*w.W.Shape[1]:])
+	return func(yield func(kernel.Mat[T]) bool) {
+		for i := from; i < to; i += normRows {
+			block := w.rows(scratch, i, to)
+			switch {
+			case w.A.Rows == 0:
+			case w.Outputs == ColumnOutputs:
+				kernel.MatMulTN(kernel.Add, block, w.Scale, w.A.Slice(0, w.A.Rows, i, i+block.Rows), bt)
+			default:
+				kernel.MatMulNN(kernel.Add, block, w.Scale, w.B.Slice(i-from, i-from+block.Rows, 0, w.B.Cols), w.A)
+			}
+			if !yield(block) {
+				return
+			}
 		}
-		addRowSquares(norms[i-from:], block)
 	}
-	return roots(norms)
 }
 
-func (w AdaptedWeight[T]) columnNorms(scratch []T) []float64 {
-	rows, cols := w.W.Shape[0], w.W.Shape[1]
-	norms := make([]float64, cols)
-	bt := kernel.Dense(scratch[normRows*cols:], w.A.Rows, cols)
-	transpose(bt, w.B)
-	for i := 0; i < rows; i += normRows {
-		block := w.rows(scratch, i, rows)
-		if w.A.Rows > 0 {
-			kernel.MatMulTN(kernel.Add, block, w.Scale, w.A.Slice(0, w.A.Rows, i, i+block.Rows), bt)
+// transposedB returns Bᵀ for a table that has an adapter.
+func (w AdaptedWeight[T]) transposedB(scratch []T) (bt kernel.Mat[T]) {
+	if w.Outputs == ColumnOutputs && w.A.Rows > 0 {
+		bt = kernel.Dense(scratch, w.A.Rows, w.W.Shape[1])
+		all := make([]int, bt.Rows)
+		for i := range all {
+			all[i] = i
 		}
-		addColumnSquares(norms, block)
+		kernel.GatherColumns(bt, w.B, all)
 	}
-	return roots(norms)
+	return bt
 }
 
 // rows copies the next rows of W from row i on, none of them at or after end, into scratch.
@@ -227,44 +212,9 @@ func (w AdaptedWeight[T]) rows(scratch []T, i, end int) kernel.Mat[T] {
 	if w.W.Data == nil {
 		w.W.Param.ReadRows(f32(block), i)
 	} else {
-		copy(block.Data, w.W.Data[i*cols:(i+n)*cols])
+		kernel.CopyMat(block, kernel.Dense(w.W.Data[i*cols:], n, cols))
 	}
 	return block
-}
-
-func roots(squares []float64) []float64 {
-	for i, x := range squares {
-		squares[i] = math.Sqrt(x)
-	}
-	return squares
-}
-
-func transpose[T kernel.Float](y, x kernel.Mat[T]) {
-	for i := range x.Rows {
-		for j, v := range x.Row(i) {
-			y.Row(j)[i] = v
-		}
-	}
-}
-
-func addRowSquares[T kernel.Float](sums []float64, x kernel.Mat[T]) {
-	kernel.For(x.Rows, 8, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			for _, v := range x.Row(i) {
-				sums[i] += float64(v) * float64(v)
-			}
-		}
-	})
-}
-
-func addColumnSquares[T kernel.Float](sums []float64, x kernel.Mat[T]) {
-	kernel.For(x.Cols, 64, func(lo, hi int) {
-		for i := range x.Rows {
-			for j, v := range x.Row(i)[lo:hi] {
-				sums[lo+j] += float64(v) * float64(v)
-			}
-		}
-	})
 }
 
 // headDora rescales the logits of one chunk after another in [CrossEntropy].
@@ -285,9 +235,7 @@ func newHeadDora[T kernel.Float](c *Call[T], scale T, n int, memory []T) *headDo
 	v := c.In[lossW].Shape[0]
 	d := &headDora[T]{magnitude: c.In[lossMagnitude].Data, inverse: memory[:v], plain: kernel.Dense(memory[v:v+n*v], n, v)}
 	w := AdaptedWeight[T]{W: c.In[lossW], A: c.In[lossA].Mat(), B: c.In[lossB].Mat(), Scale: scale}
-	for i, norm := range w.norms(memory[v+n*v:]) {
-		d.inverse[i] = T(InverseNorm(norm))
-	}
+	w.inverseNorms(d.inverse, memory[v+n*v:])
 	return d
 }
 
@@ -306,17 +254,11 @@ func (d *headDora[T]) backward(dm Array[T], dlogits kernel.Mat[T]) {
 		return
 	}
 	if !dm.Absent() {
-		addMagnitudeGrad(dm.Data, dlogits, top(d.plain, dlogits.Rows), d.inverse)
+		kernel.DotColumns(dm.Data, dlogits, top(d.plain, dlogits.Rows), d.inverse)
 	}
 	d.scale(dlogits)
 }
 
 func (d *headDora[T]) scale(x kernel.Mat[T]) {
-	kernel.For(x.Rows, rescaleGrain, func(lo, hi int) {
-		for t := lo; t < hi; t++ {
-			for i, row := 0, x.Row(t); i < len(row); i++ {
-				row[i] *= d.magnitude[i] * d.inverse[i]
-			}
-		}
-	})
+	kernel.ScaleColumns(kernel.Set, x, x, d.magnitude, d.inverse)
 }

@@ -91,11 +91,7 @@ func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
 	a, ids := c.In[embeddingA], c.In[embeddingIDs].Ints
 	r, v := a.Shape[0], a.Shape[1]
 	z := kernel.Dense(c.Scratch(2 * len(ids) * r)[:len(ids)*r], len(ids), r)
-	for t, id := range ids {
-		for j := range r {
-			z.Data[t*r+j] = a.Data[j*v+id]
-		}
-	}
+	kernel.GatherColumns(z, kernel.Dense(a.Data, r, v), ids)
 	return z
 }
 
@@ -116,10 +112,6 @@ func (o embedding[T]) Backward(c *Call[T]) {
 		r, v := d.Shape[0], d.Shape[1]
 		dz := kernel.Dense(c.Scratch(2 * len(ids) * r)[len(ids)*r:], len(ids), r)
 		kernel.MatMulNN(kernel.Set, dz, o.scale, dy, c.In[embeddingB].Mat())
-		for t, id := range ids {
-			for j := range r {
-				d.Data[j*v+id] += dz.Data[t*r+j]
-			}
-		}
+		kernel.ScatterAddColumns(kernel.Dense(d.Data, r, v), dz, ids)
 	}
 }

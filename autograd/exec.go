@@ -1,8 +1,6 @@
 package autograd
 
 import (
-	"math/bits"
-
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
@@ -146,7 +144,7 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	}
 	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
 	run := &r.g.run
-	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, derive(run.seed, uint64(r.id)), run.first
+	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, splitmix.Derive(run.seed, uint64(r.id)), run.first
 	c.State, c.CarryIn, c.CarryOut, c.DCarryIn, c.DCarryOut = nil, nil, nil, nil, nil
 	if r.state != nil {
 		c.State = backing[T](r.state.dense)
@@ -158,9 +156,4 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 		}
 	}
 	return c
-}
-
-// derive turns a seed and a number into another seed: that of an op in a run, or the draw for an element.
-func derive(seed, id uint64) uint64 {
-	return bits.RotateLeft64(splitmix.Mix(seed+id*splitmix.Gamma), 17)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/splitmix"
 )
 
 // Noise returns x (rows, m) as it is, but in training runs with uniform noise of ±alpha/√(L·m) added to each element, where
@@ -46,7 +47,7 @@ func (o noise[T]) Forward(c *Call[T]) {
 		}
 		size := o.alpha / math.Sqrt(float64(length*m))
 		for i := from * m; i < to*m; i++ {
-			y.Data[i] += T(size * uniform(derive(c.Seed, uint64(c.FirstRow*m+i))))
+			y.Data[i] += T(size * uniform(splitmix.Derive(c.Seed, uint64(c.FirstRow*m+i))))
 		}
 		from = to
 	}
