@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"nn/weights":           {"autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/pyjson"},
 	"mamba":                {"nn", "nn/weights", "mamba/torchfile", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/label", "internal/pyjson", "internal/quant"},
 	"mamba/torchfile":      {"nn/weights", "autograd/kernel", "internal/fault", "internal/inputfile"},
-	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/gguf", "internal/inputfile", "internal/pyjson", "internal/quant"},
+	"lora":                 {"nn", "nn/weights", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault", "internal/format", "internal/gguf", "internal/inputfile", "internal/pyjson", "internal/quant"},
 	"data":                 {"data/source", "data/tokenizer", "internal/atomicfile", "internal/contenthash", "internal/fault", "internal/format", "internal/inputfile", "internal/label", "internal/mappedfile", "internal/ordered", "internal/splitmix"},
 	"data/hub":             {"internal/atomicfile", "internal/contenthash", "internal/fault", "internal/filelock", "internal/homepath", "internal/inputfile"},
 	"data/hub/hubtest":     nil,

@@ -141,10 +141,10 @@ func TestCopiedTableAndHead(t *testing.T) {
 		entries = append(entries, weights.FromFloat32s("base_model.model."+name, shape, v, weights.F32))
 	}
 	dir := t.TempDir()
-	copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
 	if err := weights.Save(filepath.Join(dir, lora.WeightsFile), entries, nil); err != nil {
 		t.Fatal(err)
 	}
+	changeConfig(t, from, dir, map[string]any{"target_modules": []string{"in_proj", "out_proj", "x_proj"}})
 	merged, _ := mergeDirs(t, filepath.Join("testdata", "models", "base"), lora.Term{Directory: openDir(t, dir), Weight: 1})
 	if _, err := lora.Load(dir, m); err != nil {
 		t.Fatal(err)

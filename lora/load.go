@@ -45,6 +45,9 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	if len(f.faults) > 0 {
 		return nil, fmt.Errorf("lora: %s does not fit the model:\n  %s", d.Path, f.faults.Report())
 	}
+	if err := f.deficit(); err != nil {
+		return nil, err
+	}
 	if err := f.untie(); err != nil {
 		return nil, err
 	}
@@ -98,6 +101,21 @@ func newFit(m nn.Module, d *Directory) *fit {
 	}
 	f.slotNames, f.paramNames = indexed(paths), indexed(params)
 	return f
+}
+
+// deficit returns an error if the directory's settings promise tensors for the model that it does not have.
+func (f *fit) deficit() error {
+	var paths, params []string
+	for _, s := range f.slots {
+		paths = append(paths, s.Path)
+	}
+	for _, p := range f.modelParams {
+		params = append(params, p.Name)
+	}
+	if head := tiedHead(f.m); head.Linear != nil {
+		params = append(params, head.Path+".weight")
+	}
+	return f.d.deficit(paths, params)
 }
 
 type fitTarget struct {

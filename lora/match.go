@@ -165,18 +165,19 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 	return nil
 }
 
-var layerNumber = regexp.MustCompile(`.*\.[^.]*\.(\d+)\.`)
+var layerNumber = regexp.MustCompile(`.*\.([^.]*)\.(\d+)\.`)
 
-// onLayer says whether path lies in one of the layers; no layers mean all.
-func onLayer(path string, layers Layers) bool {
+// onLayer says whether path lies in one of the layers; no layers mean all. lists are the names of the lists whose layers are
+// meant, such as layers; none mean any.
+func onLayer(path string, layers Layers, lists ...string) bool {
 	if len(layers) == 0 {
 		return true
 	}
 	m := layerNumber.FindStringSubmatch(path)
-	if m == nil {
+	if m == nil || len(lists) > 0 && !slices.Contains(lists, m[1]) {
 		return false
 	}
-	n, err := strconv.Atoi(m[1])
+	n, err := strconv.Atoi(m[2])
 	return err == nil && slices.Contains(layers, n)
 }
 

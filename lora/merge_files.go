@@ -3,6 +3,7 @@ package lora
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/fault"
@@ -134,6 +135,24 @@ func (p *patch) add(a Term) {
 	for i := range a.params {
 		p.replace(a, &a.params[i], replaced)
 	}
+	if p.err == nil && len(p.faults) == 0 {
+		p.err = a.deficit(p.contents())
+	}
+}
+
+// contents lists the base's matrices, as the paths of their modules, and all its tensors.
+func (p *patch) contents() (matrices, tensors []string) {
+	tensors = slices.Clone(p.base.Names())
+	if p.tie.Head != "" && p.names.find(p.tie.Head) < 0 {
+		tensors = append(tensors, p.tie.Head)
+	}
+	for _, name := range tensors {
+		t, ok := p.base.Tensor(name)
+		if path, weight := strings.CutSuffix(name, ".weight"); weight && (!ok || len(t.Shape) == 2) {
+			matrices = append(matrices, path)
+		}
+	}
+	return matrices, tensors
 }
 
 // inputAxis is the axis of the weight that A runs along.

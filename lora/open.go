@@ -27,10 +27,11 @@ type Directory struct {
 	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
 	PeftVersion string
 
-	file    *weights.Reader
-	modules []module
-	params  []fileParam
-	pissa   bool // PEFT's own unconverted form: the base loses its principal components first
+	file     *weights.Reader
+	contents contents
+	modules  []module
+	params   []fileParam
+	pissa    bool // PEFT's own unconverted form: the base loses its principal components first
 }
 
 // module is one adapted module of a file.
@@ -171,6 +172,12 @@ func (d *Directory) read(p peftFile) error {
 	}
 	if len(d.modules)+len(d.params) == 0 && !d.hasInitialState() {
 		return fmt.Errorf("holds no tensors")
+	}
+	if d.contents, err = p.contents(d.Config.TargetParameters); err != nil {
+		return fmt.Errorf("%s: %v", ConfigFile, err)
+	}
+	if err := d.surplus(); err != nil {
+		return err
 	}
 	for _, w := range d.params { // PEFT saves table and head with their new size
 		module, ok := strings.CutSuffix(w.name, ".weight")

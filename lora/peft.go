@@ -49,6 +49,8 @@ type peftFile struct {
 	ExcludeModules   Targets  `json:"exclude_modules"`
 	TargetParameters []string `json:"target_parameters"`
 	PeftVersion      string   `json:"peft_version"`
+
+	anyTarget bool // target_modules is null: PEFT has a list for each family of models, here the tensors decide
 }
 
 // parsePeft reads adapter_config.json as any version of PEFT writes it. Keys whose meaning would be lost are errors.
@@ -58,6 +60,7 @@ func parsePeft(b []byte) (peftFile, error) {
 	if err := errors.Join(pyjson.Unmarshal(b, &raw), pyjson.Unmarshal(b, &c)); err != nil {
 		return c, err
 	}
+	c.anyTarget = len(raw["target_modules"]) == 0 || string(raw["target_modules"]) == "null"
 	var faults fault.List
 	if !strings.EqualFold(c.PeftType, "LORA") {
 		faults.Add("peft_type", "%q is another method; LORA is read", c.PeftType)

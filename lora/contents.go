@@ -1,0 +1,183 @@
+package lora
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
+)
+
+// PEFT makes an adapter from adapter_config.json and then fills it from the weights. It ignores tensors that have no place
+// in it, and modules without tensors stay as they began: neither is the adapter that was trained, so both are errors here.
+// PEFT ignores fan_in_fan_out for linear layers and embeddings, the only ones that Mamba models have, and so does this
+// package.
+
+// contents is what adapter_config.json says the weights contain.
+type contents struct {
+	peftFile
+	included, excluded matcher
+	lists              []string // layers_pattern: names of the lists of layers that layers_to_transform counts; none: any
+	whole              []string // parameters that our own record names, which PEFT cannot
+}
+
+// contents returns what the settings say. whole are the parameters in our own record.
+func (p peftFile) contents(whole []string) (c contents, err error) {
+	c = contents{peftFile: p, whole: whole}
+	if c.included, err = p.TargetModules.compile(); err != nil {
+		return c, fmt.Errorf("target_modules: %w", err)
+	}
+	if c.excluded, err = p.ExcludeModules.compile(); err != nil {
+		return c, fmt.Errorf("exclude_modules: %w", err)
+	}
+	if len(p.Layers) > 0 && p.TargetModules.Pattern != "" {
+		return c, errors.New("layers_to_transform: has no meaning unless target_modules is a list of names")
+	}
+	c.lists, err = p.layerLists()
+	return c, err
+}
+
+// layerLists reads layers_pattern, a name or a list of names.
+func (p peftFile) layerLists() ([]string, error) {
+	if len(p.LayersPattern) == 0 || absent(p.LayersPattern) {
+		return nil, nil
+	}
+	var one string
+	var list []string
+	if json.Unmarshal(p.LayersPattern, &one) == nil {
+		list = []string{one}
+	} else if json.Unmarshal(p.LayersPattern, &list) != nil {
+		return nil, fmt.Errorf("layers_pattern: want a name or a list of names, got %s", fault.Shorten(string(p.LayersPattern), 60))
+	}
+	for _, name := range list {
+		if !moduleName.MatchString(name) {
+			return nil, fmt.Errorf("layers_pattern: want a name such as layers, got %q", fault.Shorten(name, 60))
+		}
+	}
+	return list, nil
+}
+
+// leavesOut returns the setting that gives the module at path no adapter, "" if all of them give it one.
+func (c *contents) leavesOut(path string, table bool) (setting string, err error) {
+	if _, yes, err := c.excluded(path); yes || err != nil {
+		return "exclude_modules " + c.ExcludeModules.String(), err
+	}
+	_, named, err := c.included(path)
+	if c.TargetModules.allLinear() {
+		named = !table && !endsIn(path, headPath)
+	}
+	if !named || err != nil {
+		return "target_modules " + c.TargetModules.String(), err
+	}
+	if slices.Contains(c.TargetModules.Names, path) || onLayer(path, c.Layers, c.lists...) {
+		return "", nil
+	}
+	setting = fmt.Sprintf("layers_to_transform %v", []int(c.Layers))
+	if len(c.lists) > 0 {
+		setting += " of layers_pattern " + strings.Join(c.lists, ", ")
+	}
+	return setting, nil
+}
+
+// surplus returns an error if there are tensors that the settings have no place for. It names one of these settings.
+func (d *Directory) surplus() error {
+	var setting string
+	var names []string
+	blame := func(cause, name string) {
+		if setting == "" {
+			setting = cause
+		}
+		if cause != "" && cause == setting {
+			names = append(names, name)
+		}
+	}
+	for _, m := range d.modules {
+		if d.contents.anyTarget || m.parameter != "" || d.contents.onTargetParameter(m.path) {
+			continue
+		}
+		cause, err := d.contents.leavesOut(m.path, m.table)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", ConfigFile, cause, err)
+		}
+		blame(cause, m.path)
+	}
+	for _, w := range d.params {
+		blame(d.placeless(w), w.name)
+	}
+	if setting == "" {
+		return nil
+	}
+	return fmt.Errorf("does not belong to %s: it has tensors for %s, which %s leaves out", ConfigFile, format.Few(names), setting)
+}
+
+// onTargetParameter says whether PEFT's target_parameters name the weight of the module at path.
+func (c *contents) onTargetParameter(path string) bool {
+	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })
+}
+
+// placeless returns the setting that would have to name the whole tensor and does not; "" if one does.
+func (d *Directory) placeless(w fileParam) string {
+	c := &d.contents
+	path, bias := strings.CutSuffix(w.name, ".bias")
+	switch {
+	case w.copied,
+		slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(w.name, name) }),
+		slices.ContainsFunc(c.whole, func(name string) bool { return isParameter(w.name, name) }),
+		bias && c.Bias == BiasAll:
+		return ""
+	case !bias:
+		return fmt.Sprintf("modules_to_save %v", c.ModulesToSave)
+	case c.Bias == BiasLoraOnly && slices.ContainsFunc(d.modules, func(m module) bool { return m.path == path }):
+		return ""
+	}
+	return "bias: " + c.Bias
+}
+
+// deficit returns an error if the settings ask for tensors that the weights do not have, for a model with the given matrices,
+// as module paths, and parameters. Names that lead nowhere in the model are ignored, as PEFT ignores them.
+//
+// Under bias: lora_only PEFT itself leaves the biases out of its files, and under bias: all it writes them.
+func (d *Directory) deficit(matrices, params []string) error {
+	c := &d.contents
+	var paths, whole []string
+	for _, m := range d.modules {
+		paths = append(paths, m.path)
+	}
+	for _, w := range d.params {
+		whole = append(whole, w.name)
+	}
+	inFile, wholeInFile := indexed(paths), indexed(whole)
+	asked := func(names []string, setting string) error {
+		if len(names) == 0 {
+			return nil
+		}
+		return fmt.Errorf("lora: %s: does not belong to %s: it has no tensors for %s, which %s names",
+			filepath.Join(d.Path, WeightsFile), ConfigFile, format.Few(names), setting)
+	}
+	var adapted, saved, biases []string
+	for _, path := range matrices {
+		setting, err := c.leavesOut(path, endsIn(path, "embeddings"))
+		if err != nil {
+			return fmt.Errorf("lora: %s: %s: %w", ConfigFile, setting, err)
+		}
+		if setting == "" && inFile.find(path) < 0 {
+			adapted = append(adapted, path)
+		}
+	}
+	for _, p := range params {
+		switch {
+		case wholeInFile.find(p) >= 0:
+		case slices.ContainsFunc(c.ModulesToSave, func(name string) bool { return isInModule(p, name) }):
+			saved = append(saved, p)
+		case c.Bias == BiasAll && strings.HasSuffix(p, ".bias"):
+			biases = append(biases, p)
+		}
+	}
+	return cmp.Or(asked(adapted, "target_modules "+c.TargetModules.String()),
+		asked(saved, fmt.Sprintf("modules_to_save %v", c.ModulesToSave)), asked(biases, "bias: all"))
+}

@@ -1,0 +1,100 @@
+package lora_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mambatrain/lora"
+	"mambatrain/nn/weights"
+)
+
+// changeConfig writes the settings of the adapter in from, with some changed, to dir.
+func changeConfig(t *testing.T, from, dir string, changes map[string]any) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(from, lora.ConfigFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(b, &c); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(c, changes)
+	writeConfig(t, dir, c)
+}
+
+// Settings and tensors of an adapter that contradict each other are refused where it is loaded and where it is merged. What
+// PEFT ignores in the settings is ignored.
+func TestContents(t *testing.T) {
+	const (
+		linear, layers = "linear_only", "some_layers" // in_proj and x_proj; in_proj and out_proj of layers 0 and 2
+		first          = "base_model.model.backbone.layers.0."
+	)
+	names := func(list ...string) []string { return list }
+	zeros := func(name string, n int) []weights.Entry {
+		return []weights.Entry{weights.FromFloat32s(first+name, []int{n}, make([]float32, n), weights.F32)}
+	}
+	for what, c := range map[string]struct {
+		from   string
+		config map[string]any
+		add    []weights.Entry
+		want   string // part of the error; "": none
+	}{
+		"target with more tensors": {linear, map[string]any{"target_modules": names("in_proj")}, nil,
+			"it has tensors for backbone.layers.0.mixer.x_proj, backbone.layers.1.mixer.x_proj, backbone.layers.2.mixer.x_proj, which target_modules [in_proj] leaves out"},
+		"no target":                  {linear, map[string]any{"target_modules": []string{}}, nil, "which target_modules [] leaves out"},
+		"target without tensors":     {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "out_proj")}, nil, "no tensors for backbone.layers.0.mixer.out_proj"},
+		"expression without tensors": {linear, map[string]any{"target_modules": `.*\.(in|x|out)_proj`}, nil, "no tensors for backbone.layers.0.mixer.out_proj"},
+		"expression with more":       {linear, map[string]any{"target_modules": `.*\.in_proj`}, nil, "mixer.x_proj"},
+		"end of a path":              {linear, map[string]any{"target_modules": "(in|x)_proj"}, nil, "mixer.in_proj"}, // an expression matches whole paths
+		"every linear layer":         {linear, map[string]any{"target_modules": "all-linear"}, nil, "no tensors for backbone.layers.0.mixer.dt_proj"},
+		"tables are not linear":      {"seed_recipe", map[string]any{"target_modules": "all-linear"}, nil, "backbone.embeddings, which target_modules all-linear leaves out"},
+		"excluded":                   {linear, map[string]any{"exclude_modules": names("x_proj")}, nil, "which exclude_modules [x_proj] leaves out"},
+		"excluded layer":             {linear, map[string]any{"exclude_modules": `.*\.1\..*`}, nil, "backbone.layers.1.mixer.in_proj, backbone.layers.1.mixer.x_proj, which exclude_modules"},
+		"other layers":               {layers, map[string]any{"layers_to_transform": []int{0, 1}}, nil, "which layers_to_transform [0 1] leaves out"},
+		"one layer":                  {layers, map[string]any{"layers_to_transform": 2}, nil, "which layers_to_transform [2] leaves out"},
+		"more layers":                {layers, map[string]any{"layers_to_transform": []int{0, 1, 2}}, nil, "no tensors for backbone.layers.1.mixer.in_proj"},
+		"all layers":                 {layers, map[string]any{"layers_to_transform": nil}, nil, "no tensors for backbone.layers.1.mixer.in_proj"},
+		"layers of another list":     {layers, map[string]any{"layers_pattern": "h"}, nil, "which layers_to_transform [0 2] of layers_pattern h leaves out"},
+		"layers of an expression":    {layers, map[string]any{"target_modules": `.*\.(in|out)_proj`}, nil, "layers_to_transform: has no meaning"},
+		"an odd list":                {layers, map[string]any{"layers_pattern": "(h|layers)"}, nil, "layers_pattern: want a name"},
+		"whole, not named":           {linear, nil, zeros("norm.weight", 64), "backbone.layers.0.norm.weight, which modules_to_save [] leaves out"},
+		"whole, another named":       {linear, map[string]any{"modules_to_save": names("norm_f")}, zeros("norm.weight", 64), "which modules_to_save [norm_f] leaves out"},
+		"named, not whole":           {linear, map[string]any{"modules_to_save": names("norm_f")}, nil, "no tensors for backbone.norm_f.weight, which modules_to_save [norm_f] names"},
+		"head named, not whole":      {linear, map[string]any{"modules_to_save": names("lm_head")}, nil, "no tensors for lm_head.weight"},
+		"a bias of none":             {linear, nil, zeros("mixer.dt_proj.bias", 128), "backbone.layers.0.mixer.dt_proj.bias, which bias: none leaves out"},
+		"a bias without adapter":     {linear, map[string]any{"bias": "lora_only"}, zeros("mixer.dt_proj.bias", 128), "which bias: lora_only leaves out"},
+		"all biases but some":        {linear, map[string]any{"bias": "all"}, zeros("mixer.dt_proj.bias", 128), "no tensors for backbone.layers.0.mixer.conv1d.bias"},
+
+		"as it was":                {linear, nil, nil, ""},
+		"an expression":            {linear, map[string]any{"target_modules": `.*\.(in|x)_proj`}, nil, ""},
+		"null":                     {linear, map[string]any{"target_modules": nil}, nil, ""},
+		"a name that is not there": {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "q_proj")}, nil, ""},
+		"a layer, not there":       {layers, map[string]any{"layers_to_transform": []int{0, 2, 7}}, nil, ""},
+		"layers of the list":       {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
+		"lora_only of peft":        {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft leaves the biases out of its files
+		"fan_in_fan_out":           {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
+		"score":                    {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
+	} {
+		from := filepath.Join("testdata", "golden", c.from, "adapter")
+		dir := rewrite(t, from, nil, c.add)
+		changeConfig(t, from, dir, c.config)
+		check := func(verb string, err error) {
+			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("%s: %s: got error %v, want one line with %q", what, verb, err, c.want)
+			}
+		}
+		_, err := lora.Load(dir, model(t, "base"))
+		check("loading", err)
+		d, err := lora.Open(dir)
+		if err == nil {
+			_, err = lora.MergeFiles(openTensors(t, filepath.Join("testdata", "models", "base")), lora.MergeOptions{Tie: tied}, lora.Term{Directory: d, Weight: 1})
+			d.Close()
+		}
+		check("merging", err)
+	}
+}
