@@ -10,8 +10,8 @@ import (
 
 // allowed lists, for each package, which others of the module it may import: imports point one way.
 var allowed = map[string][]string{
-	"autograd/kernel":      {"internal/float16", "internal/splitmix"},
-	"autograd":             {"autograd/kernel", "internal/label", "internal/splitmix"},
+	"autograd/kernel":      {"internal/float16", "internal/quant", "internal/splitmix"},
+	"autograd":             {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
 	"autograd/gradtest":    {"autograd"},
 	"internal/atomicfile":  {"internal/filelock"},
 	"internal/chart":       {"internal/format"},

@@ -2,12 +2,14 @@ package autograd_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/quant"
 )
 
 // A frozen weight takes another path through the kernels (packed, the adapter fused) than a trainable one. Both must give
@@ -62,6 +64,67 @@ func TestAdapterOnFrozenGround(t *testing.T) {
 		p.Freeze()
 	}
 	near(t, "gradients", run(), want)
+}
+
+// A quantized weight trains what is around it, adapters and DoRA's magnitudes included, as a frozen float32 weight with its dequantized
+// elements does.
+func TestQuantized_equalsFloat32(t *testing.T) {
+	quantized := func(name string, seed uint64, of quant.Type, out, in int) *ag.Param {
+		p, err := ag.NewQuantized(name, of, of.Encode(param(t, name, seed, out, in).Float32s()), out, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	var grads [2][]float32
+	for k := range grads {
+		table, w, head := quantized("table", 1, quant.Q6_K, 11, 256), quantized("w", 2, quant.Q4_K, 32, 256), quantized("head", 3, quant.Q8_0, 11, 32)
+		in, a, b, m := param(t, "in", 4, 256, 256), param(t, "a", 5, 4, 256), param(t, "b", 6, 32, 4), param(t, "m", 7, 32)
+		if k > 0 {
+			for _, p := range []*ag.Param{table, w, head} {
+				p.Unpack()
+			}
+		}
+		g := ag.NewGraph(ag.Options{Rows: 30})
+		x := ag.Linear(lookup(g, g.Param(table)), g.Param(in), ag.Var{}, ag.LowRank{})
+		y := ag.Linear(x, g.Param(w), ag.Var{}, ag.LowRank{A: g.Param(a), B: g.Param(b), Scale: 2, Magnitude: g.Param(m)})
+		step(t, compile(t, g, ag.CrossEntropy(y, g.Param(head), ag.LowRank{}, ag.LossOptions{})), batch(13, 9))
+		for _, p := range []*ag.Param{in, a, b, m} {
+			grads[k] = append(grads[k], p.GradFloat32s()...)
+		}
+	}
+	near(t, "gradients", grads[0], grads[1])
+}
+
+// A quantized parameter reports its blocks, reads as they do, and does not train; unpacked it is float32.
+func TestQuantized_unpacks(t *testing.T) {
+	data := quant.Q8_0.Encode(param(t, "w", 1, 37, 64).Float32s())
+	want := make([]float32, 37*64)
+	quant.Q8_0.Dequantize(want, data)
+	p, err := ag.NewQuantized("w", quant.Q8_0, data, 37, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of, got, ok := p.Quantized(); of != quant.Q8_0 || &got[0] != &data[0] || !ok || p.IsBF16() || p.Bytes() != int64(len(data)) || !slices.Equal(p.Shape(), []int{37, 64}) {
+		t.Errorf("got %v, %v, %d bytes of %d, shape %v", of, ok, p.Bytes(), len(data), p.Shape())
+	}
+	if err := p.Train(); err == nil || !strings.Contains(err.Error(), "w: quantized weights (Q8_0)") {
+		t.Errorf("error is %v", err)
+	}
+	p.PackOnly()
+	if !slices.Equal(p.Float32Copy(), want) {
+		t.Error("the copy differs from the blocks")
+	}
+	p.Unpack()
+	if _, _, ok := p.Quantized(); ok || !slices.Equal(p.Float32s(), want) {
+		t.Error("the unpacked value differs from the blocks")
+	}
+	if err := p.Train(); err != nil {
+		t.Error(err)
+	}
+	if _, err := ag.NewQuantized("w", quant.Q8_0, data, 37, 32); err == nil || !strings.Contains(err.Error(), "autograd: w:") {
+		t.Errorf("error is %v", err)
+	}
 }
 
 func TestUnpackRestoresBits(t *testing.T) {

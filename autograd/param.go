@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/tensor"
 
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/quant"
 )
 
 // Param is one tensor of a model. The same object serves from loading to export, so its checkpoint name is written
@@ -16,7 +17,7 @@ type Param struct {
 	// Name is the tensor's name in the checkpoint, such as "backbone.layers.0.mixer.in_proj.weight".
 	Name string
 	// Value holds float32, or float64 in gradient checks, or the bits of bfloat16 as uint16 for a frozen weight. It is nil
-	// between PackOnly and Unpack.
+	// between PackOnly and Unpack, and for a quantized weight.
 	Value *tensor.Dense
 	// Grad has the shape and type of Value. Backward passes add to it. It is nil while the parameter is frozen.
 	Grad *tensor.Dense
@@ -37,6 +38,24 @@ func NewParam(name string, value *tensor.Dense) *Param {
 	return &Param{Name: name, Value: value}
 }
 
+// NewQuantized returns a frozen parameter (out, in) that stays in the blocks of a GGUF file, which it refers to: they may be mapped from
+// the file. [Param.Unpack] replaces them by float32.
+func NewQuantized(name string, of quant.Type, data []byte, out, in int) (*Param, error) {
+	p, err := kernel.PackQuantized(of, data, out, in)
+	if err != nil {
+		return nil, fmt.Errorf("autograd: %s: %w", name, err)
+	}
+	return &Param{Name: name, packed: p, dropped: &valueForm{shape: []int{out, in}}}, nil
+}
+
+// Quantized returns the type and the blocks of a quantized weight, row after row as in the file.
+func (p *Param) Quantized() (of quant.Type, data []byte, ok bool) {
+	if p.dropped == nil {
+		return 0, nil, false
+	}
+	return p.packed.Quantized()
+}
+
 // Zeros returns a frozen float32 parameter filled with zeros.
 func Zeros(name string, shape ...int) *Param {
 	return NewParam(name, zeros(tensor.Float32, shape))
@@ -50,8 +69,11 @@ func zeros(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(kernel.Make[float32](shape.TotalSize())))
 }
 
-// Train makes the parameter trainable: it gets a gradient of zeros unless it has one. A bfloat16 parameter cannot train.
+// Train makes the parameter trainable: it gets a gradient of zeros unless it has one. Bfloat16 and quantized parameters cannot train.
 func (p *Param) Train() error {
+	if of, _, ok := p.Quantized(); ok {
+		return fmt.Errorf("autograd: %s: quantized weights (%v) are frozen and cannot be trained", p.Name, of)
+	}
 	if p.IsBF16() {
 		return fmt.Errorf("autograd: %s: bfloat16 weights are frozen and cannot be trained", p.Name)
 	}
@@ -104,7 +126,7 @@ func (p *Param) Bytes() int64 {
 }
 
 // Gather copies rows ids of the value, its first dimension against all others, to y as float32. It reads every form that
-// a parameter of a model has: packed only, bfloat16 and float32.
+// a parameter of a model has: packed only, quantized, bfloat16 and float32.
 func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
 	switch {
 	case p.Value == nil:
@@ -183,12 +205,15 @@ func (p *Param) PackOnly() {
 	p.Value = nil
 }
 
-// Unpack brings Value back after PackOnly, bit for bit.
+// Unpack brings Value back after PackOnly, bit for bit. A quantized weight becomes float32, and its blocks are let go.
 func (p *Param) Unpack() {
 	if p.dropped == nil {
 		return
 	}
 	shape, w := p.dropped.shape, p.Float32Copy()
+	if _, _, ok := p.Quantized(); ok {
+		defer p.Invalidate()
+	}
 	if p.dropped.bf16 {
 		bits := make([]uint16, len(w))
 		for i, v := range w {

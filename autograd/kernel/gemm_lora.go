@@ -16,6 +16,12 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float3
 	rank := ad.A.Rows
 	ad.check(p)
 	z.check("lora z", x.Rows, rank)
+	if p.fromBlocks(x.Rows) {
+		p.multiplyBlocks(mode, y, x)
+		MatMulNT(Set, z, 1, x, ad.A)
+		MatMulNT(Add, y, ad.Scale, z, ad.B)
+		return
+	}
 	q := p.forward(mode, y, x)
 	q.adapter = &adapterProduct{rank: rank, scale: ad.Scale, z: z}
 	if q.a.bf16 { // the adapter stays in float32, so it cannot share the packed x

@@ -16,10 +16,13 @@ const panel = 32
 // block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero.
 // In bfloat16 two inputs share a 32-bit word, the pair that the dot-product instruction multiplies at once:
 // (o, i) is at block(o/32) + (i/2)·64 + (o%32)·2 + i%2.
+//
+// A quantized weight is not packed: it stays in the blocks of its file, see PackQuantized.
 type Packed struct {
 	Out, In int
 	f32     []float32
 	b16     []uint16
+	blocks  *blocks
 }
 
 // Pack packs w (out, in).
@@ -84,10 +87,19 @@ func (p *Packed) block16(b int) ([]uint16, int) {
 func (p *Packed) isBF16() bool { return p.b16 != nil }
 
 // Bytes returns the memory the weight takes.
-func (p *Packed) Bytes() int { return len(p.f32)*int(unsafe.Sizeof(float32(0))) + len(p.b16)*2 }
+func (p *Packed) Bytes() int {
+	if p.blocks != nil {
+		return len(p.blocks.data)
+	}
+	return len(p.f32)*int(unsafe.Sizeof(float32(0))) + len(p.b16)*2
+}
 
 // row writes row o of the weight to dst.
 func (p *Packed) row(dst []float32, o int) {
+	if p.blocks != nil {
+		p.blocks.of.Dequantize(dst, p.blocks.row(o))
+		return
+	}
 	if !p.isBF16() {
 		blk, w := p.block(o / panel)
 		at := o % panel
@@ -116,12 +128,21 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 // Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y. With a bfloat16 weight, x is rounded to bfloat16 where
 // the processor multiplies in that format; sums are float32.
 func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
+	if p.fromBlocks(x.Rows) {
+		p.multiplyBlocks(mode, y, x)
+		return
+	}
 	q := p.forward(mode, y, x)
 	q.run()
 }
 
 // ForwardBias computes y (rows, out) = x (rows, in)·Wᵀ + bias, rounding as in Forward.
 func (p *Packed) ForwardBias(y, x Mat[float32], bias []float32) {
+	if p.fromBlocks(x.Rows) {
+		p.multiplyBlocks(Set, y, x)
+		AddRow(y, bias)
+		return
+	}
 	buf := borrow(paddedWidth(p.Out))
 	defer giveBack(buf)
 	clear(buf.data[copy(buf.data, bias[:p.Out]):])
@@ -133,6 +154,9 @@ func (p *Packed) ForwardBias(y, x Mat[float32], bias []float32) {
 func (p *Packed) forward(mode Mode, y, x Mat[float32]) product {
 	x.check("forward x", x.Rows, p.In)
 	y.check("forward y", x.Rows, p.Out)
+	if p.blocks != nil {
+		return product{mode: mode, c: y, a: left{mat: x, alpha: 1}, b: quantizedForward{p}, m: x.Rows, n: p.Out, k: p.In}
+	}
 	half := p.multipliesBF16()
 	q := product{mode: mode, c: y, a: left{mat: x, alpha: 1, bf16: half}, b: forwardRight{p, half}, m: x.Rows, n: p.Out, k: p.In}
 	if half {
@@ -150,6 +174,9 @@ func (p *Packed) Backward(mode Mode, dx, dy Mat[float32]) {
 func (p *Packed) backward(mode Mode, dx, dy Mat[float32]) product {
 	dy.check("backward dy", dy.Rows, p.Out)
 	dx.check("backward dx", dy.Rows, p.In)
+	if p.blocks != nil {
+		return product{mode: mode, c: dx, a: left{mat: dy, alpha: 1}, b: quantizedBackward{p}, m: dy.Rows, n: p.In, k: p.Out}
+	}
 	half := p.multipliesBF16()
 	q := product{mode: mode, c: dx, a: left{mat: dy, alpha: 1, bf16: half}, b: backwardRight{p, half}, m: dy.Rows, n: p.In, k: p.Out}
 	if half {
@@ -223,7 +250,7 @@ func (b backwardRight) panel(scratch []float32, j, k0, kc int) (*float32, int) {
 		case b.half:
 			b.transposePairs(dst, blk, j, n)
 		case b.isBF16():
-			b.transposeWidened(dst, scratch[kBlock*panel:], blk, j, n)
+			b.transposeWidened(dst, scratch[cornerAt:], blk, j, n)
 		default:
 			w, width := b.block(blk)
 			transposeBlock(dst, w[j*panel*width:], width, min(panel, b.In-j*panel), n)

@@ -25,6 +25,10 @@ const (
 	stepUnit  = 32   // cuts of k are multiples of it: the steps of a packed weight's blocks
 	tasksEach = 12   // tasks per thread
 
+	// Scratch of a task: a panel of B, a tile that reaches past the last column, and what panel needs besides.
+	cornerAt = kBlock * panel
+	stripsAt = cornerAt + panel*panel
+
 	streamAhead = 128 // rows of B that are prefetched into the second-level cache where A is one panel
 )
 
@@ -38,8 +42,7 @@ type left struct {
 
 // right is operand B (k, n).
 type right interface {
-	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch (kBlock·32 elements), and
-	// the distance of its rows.
+	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch, and the distance of its rows.
 	panel(scratch []float32, j, k0, kc int) (b *float32, ldb int)
 	// packs reports whether panel builds what it returns.
 	packs() bool
@@ -206,7 +209,7 @@ func (s *slab) packA() {
 // task computes panels [p0, p1) × columns of B's panels [j0, j1). A single panel goes through packed B column by column, in the
 // order of memory; several share each block of B.
 func (s *slab) task(p0, p1, j0, j1 int) {
-	scratch := borrow(kBlock*panel + panel*panel)
+	scratch := borrow(stripsAt + stripRoom)
 	defer giveBack(scratch)
 	blocks := (s.kn + s.block - 1) / s.block
 	if p1-p0 == 1 && s.maxBlock != kDirect {
@@ -227,7 +230,7 @@ func (s *slab) task(p0, p1, j0, j1 int) {
 // strip computes panels [p0, p1) × panel j of B over the block of steps at k; the task's columns are [j0, j1).
 func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 	kc := min(s.block, s.kn-k)
-	t := tileArgs{kc: kc, j: j, add: 1, last: s.k0+k+kc == s.k, corner: scratch[kBlock*panel:]}
+	t := tileArgs{kc: kc, j: j, add: 1, last: s.k0+k+kc == s.k, corner: scratch[cornerAt:]}
 	if s.mode == Set && s.k0+k == 0 {
 		t.add = 0
 	}
