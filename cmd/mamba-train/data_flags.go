@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -174,8 +175,8 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenize
 	if err != nil {
 		return nil, nil, err
 	}
-	if f.tokenizer != "" {
-		file, err := recipe.FindTokenizer(ctx, a.hub(), f.tokenizer)
+	if name := cmp.Or(f.tokenizer, c.Tokenizer); name != "" {
+		file, err := recipe.FindTokenizer(ctx, a.hub(), name)
 		if err != nil {
 			return nil, nil, err
 		}

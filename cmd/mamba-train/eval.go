@@ -45,6 +45,7 @@ training data. Without -c, documents are not cut.`,
 	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
+	f.tokenizerFlag(fl)
 	f.initialStateFlag(fl)
 	fl.StringArrayVarP(&f.inputs, "data", "d", nil, "file, glob, directory or Hugging Face id; may be repeated")
 	f.data.add(cmd, slices.Concat(sourceFlags, labelFlags, lengthFlags)...)
@@ -149,6 +150,9 @@ func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	}
 	if f.adapter == "" {
 		f.adapter = c.Adapter
+	}
+	if f.tokenizer == "" {
+		f.tokenizer = c.Tokenizer
 	}
 	f.resize = c.ResizeEmbeddings
 	a.setThreads(c.Threads)

@@ -48,6 +48,7 @@ func (a *app) generateCommand() *cobra.Command {
 	fl, o := cmd.Flags(), &f.options
 	fl.StringVarP(&f.model, "model", "m", "", "model directory or Hugging Face id")
 	fl.StringVar(&f.adapter, "adapter", "", "adapter directory or Hugging Face id")
+	f.tokenizerFlag(fl)
 	f.initialStateFlag(fl)
 	fl.StringVarP(&f.prompt, "prompt", "p", "", "text to continue; - reads standard input, without a newline at its end")
 	fl.StringVar(&f.promptIDs, "prompt-ids", "", "token ids to continue: 1,2,3")

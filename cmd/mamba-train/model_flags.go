@@ -12,6 +12,7 @@ import (
 // modelFlags name a model on the command line.
 type modelFlags struct {
 	model, adapter string
+	tokenizer      string // "": the adapter's or the model's
 	resize         bool   // as resize_embeddings
 	initialState   string // file of the state that documents start from; "": the adapter's, or zeros
 }
@@ -19,6 +20,11 @@ type modelFlags struct {
 // initialStateFlag defines --initial-state.
 func (f *modelFlags) initialStateFlag(fl *pflag.FlagSet) {
 	fl.StringVar(&f.initialState, "initial-state", "", "file of the state that documents start from, in place of the adapter's")
+}
+
+// tokenizerFlag defines --tokenizer.
+func (f *modelFlags) tokenizerFlag(fl *pflag.FlagSet) {
+	fl.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, GGUF file or Hugging Face id; default: the adapter's or the model's")
 }
 
 // checkFiles reports a file that is not there, before the model is read.
@@ -40,7 +46,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 	}
 	a.Detail("loading %s", dir)
 	collectEarly()
-	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
+	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Tokenizer: f.tokenizer, Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
 }
 
 // directory finds the directory of the model that the flags name.

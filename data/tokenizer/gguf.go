@@ -30,9 +30,11 @@ func GGUFFiles(path string) (map[string][]byte, error) {
 	switch kind, _ := f.Key("tokenizer.ggml.model").(string); kind {
 	case "gpt2":
 	case "", "no_vocab":
-		return nil, fault.NotFound("tokenizer: %s: has none; put a tokenizer.json next to it", path)
+		return nil, fault.NotFound("tokenizer: %s: has none; put a tokenizer.json next to it, or name one (tokenizer in a configuration, --tokenizer)", path)
+	case "llama":
+		return nil, fmt.Errorf("tokenizer: %s: has a SentencePiece vocabulary, which lacks the merges, normalizer and decoder of the model's tokenizer.json: %s", path, nameTokenizer)
 	default:
-		return nil, fmt.Errorf("tokenizer: %s: tokenizer.ggml.model %q cannot be rebuilt exactly: put the model's tokenizer.json next to the file", path, kind)
+		return nil, fmt.Errorf("tokenizer: %s: tokenizer.ggml.model %q is not that of a tokenizer.json that can be rebuilt exactly: %s", path, kind, nameTokenizer)
 	}
 	v, err := readGGUFVocabulary(f)
 	if err != nil {
@@ -45,6 +47,9 @@ func GGUFFiles(path string) (map[string][]byte, error) {
 	config, err := ggufConfig(f)
 	return map[string][]byte{tokenizerFile: tokenizer, configFile: config}, err
 }
+
+// nameTokenizer says what to do about a tokenizer that cannot be rebuilt.
+const nameTokenizer = "put that next to the file, or name it (tokenizer in a configuration, --tokenizer)"
 
 // tokenizerFile is the name of a tokenizer in its directory.
 const tokenizerFile = "tokenizer.json"
@@ -156,7 +161,7 @@ func (v ggufVocabulary) steps() (pre, normalizer any, err error) {
 			map[string]any{"type": "Split", "pattern": map[string]any{"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated", "invert": false},
 		}}, nil, nil
 	}
-	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q is not known: put the model's tokenizer.json next to the file", v.pre)
+	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q is not that of a tokenizer.json that is known: %s", v.pre, nameTokenizer)
 }
 
 // isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the published models of the authors have, by its first tokens.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"mambatrain/internal/fault"
@@ -54,25 +55,26 @@ func TestLoadGGUF_refuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		set      func(w *gguf.Writer)
 		notFound bool
+		names    string // what the error names along with the way out
 	}{
-		"no tokenizer":  {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true},
-		"SentencePiece": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "llama") }, false},
+		"no tokenizer":  {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has none"},
+		"SentencePiece": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "llama") }, false, "lacks the merges"},
 		"another pre-tokenizer": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.pre", "qwen2")
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
 			w.Set("tokenizer.ggml.merges", []string{"a a"})
-		}, false},
+		}, false, "qwen2"},
 		"kinds of other tokens": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
 			w.Set("tokenizer.ggml.merges", []string{"a a"})
 			w.Set("tokenizer.ggml.token_type", []int32{1, 1})
-		}, false},
+		}, false, ""},
 		"no merges": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
-		}, false},
+		}, false, ""},
 	} {
 		var w gguf.Writer
 		c.set(&w)
@@ -84,8 +86,12 @@ func TestLoadGGUF_refuses(t *testing.T) {
 		if err := errors.Join(w.Write(f), f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(path); err == nil || errors.Is(err, fault.ErrNotFound) != c.notFound {
+		_, err = Load(path)
+		if err == nil || errors.Is(err, fault.ErrNotFound) != c.notFound {
 			t.Errorf("%s: error %v", name, err)
+		}
+		if c.names != "" && (!strings.Contains(err.Error(), c.names) || !strings.Contains(err.Error(), "--tokenizer")) {
+			t.Errorf("%s: got %q, want it to name %q and --tokenizer", name, err, c.names)
 		}
 	}
 }

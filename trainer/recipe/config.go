@@ -14,6 +14,7 @@ import (
 // absent keys mean, configs/reference.yaml explains each. Fields tagged path name files: ~ and variables in them are expanded.
 type Config struct {
 	Model                 string             `yaml:"model" path:"true"`
+	Tokenizer             string             `yaml:"tokenizer" path:"true"` // "" = the model's
 	Adapter               string             `yaml:"adapter" path:"true"`
 	OutputDir             string             `yaml:"output_dir" path:"true"`
 	Seed                  int                `yaml:"seed"`

@@ -98,6 +98,7 @@ func ggufFiles(names []string) (files []string) {
 			files = append(files, name)
 		}
 	}
+	slices.Sort(files)
 	return files
 }
 

@@ -31,7 +31,10 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.Tokenizer, err = openTokenizer(r.ModelDir); err != nil {
+	if r.tokenizerPath, err = findNamedTokenizer(ctx, r.options.Hub, c.Tokenizer); err != nil {
+		return err
+	}
+	if r.Tokenizer, err = openTokenizer(r.tokenizerPath, r.ModelDir); err != nil {
 		return err
 	}
 	if err := r.openAdapter(ctx); err != nil {

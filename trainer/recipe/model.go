@@ -25,8 +25,9 @@ type Model struct {
 
 // LoadOptions say how a model is loaded.
 type LoadOptions struct {
-	BF16   bool // the weights in bfloat16
-	Resize bool // give table and head a row for each id of the tokenizer
+	BF16      bool   // the weights in bfloat16
+	Tokenizer string // tokenizer.json, its directory, a GGUF file or a Hugging Face id; "": the adapter's or the model's
+	Resize    bool   // give table and head a row for each id of the tokenizer
 	// InitialState is the file of the state that documents start from, in place of the adapter's; "" names none.
 	InitialState string
 	// Warn is told that an adapter was trained on other weights than those of the model that is named. Nil: nobody looks.
@@ -54,7 +55,11 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 		how.Packed, how.VocabSize = leavesBaseAlone(d.Config), d.VocabSize
 		adapter = d.Path
 	}
-	t, err := openTokenizer(adapter, dir)
+	named, err := findNamedTokenizer(ctx, o.Hub, o.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	t, err := openTokenizer(named, adapter, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +182,8 @@ func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*toke
 	return openTokenizer(dir)
 }
 
-// FindTokenizer returns the path of a tokenizer.json: named itself, by its directory, or by Hugging Face id. client may be nil.
+// FindTokenizer returns the path of a tokenizer.json: named itself, by its directory, or by Hugging Face id; or that of a GGUF
+// file, which has one in its keys. client may be nil.
 func FindTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
 	if isFile(name) {
 		return name, nil
@@ -190,6 +196,14 @@ func FindTokenizer(ctx context.Context, client *hub.Client, name string) (string
 		return "", fault.NotFound("tokenizer %s: no %s in it", name, tokenizerFiles[0])
 	}
 	return filepath.Join(dir, tokenizerFiles[0]), nil
+}
+
+// findNamedTokenizer is FindTokenizer unless name is empty.
+func findNamedTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	return FindTokenizer(ctx, client, name)
 }
 
 // openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
@@ -210,7 +224,7 @@ func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 // NeedTokenizer returns an error if the model has no tokenizer; why names what needs it.
 func (m *Model) NeedTokenizer(why string) error {
 	if m.Tokenizer == nil {
-		return fault.NotFound("model %s has no tokenizer.json, which %s needs", m.Dir, why)
+		return fault.NotFound("model %s has no tokenizer.json, which %s needs; name one (tokenizer in a configuration, --tokenizer)", m.Dir, why)
 	}
 	return nil
 }

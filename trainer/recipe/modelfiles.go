@@ -27,6 +27,11 @@ func CopyModelFiles(to string, from ...string) error {
 	if err := copyTokenizer(to, from...); err != nil {
 		return err
 	}
+	return copyGenerationConfig(to, from...)
+}
+
+// copyGenerationConfig copies the settings for generation of the first directory that has any.
+func copyGenerationConfig(to string, from ...string) error {
 	for _, dir := range from {
 		if isFile(dir) {
 			dir = filepath.Dir(dir)
@@ -41,6 +46,9 @@ func CopyModelFiles(to string, from ...string) error {
 // copyTokenizer copies the tokenizer's files from the first directory that has any.
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
+		if dir == "" {
+			continue
+		}
 		file := filepath.Join(dir, tokenizerFiles[0])
 		if mamba.IsGGUF(dir) {
 			if file = filepath.Join(filepath.Dir(dir), tokenizerFiles[0]); !isFile(file) {

@@ -45,17 +45,19 @@ type Run struct {
 	Eval        []trainer.EvalSet
 	Rows        int // computed at once
 
-	options   Options
-	continued *lora.Directory // the adapter that is trained further; nil: none
-	resized   int             // rows of table and head, where the run has made more of them; 0: it has not
-	datasets  []*data.Dataset
-	program   *ag.Program
-	output    *checkpoint.Output
-	segments  io.Closer // the file of states between segments; nil: in memory
-	made      []string  // directories that this run made, the innermost first
-	started   bool      // the trainer has begun: the contents of the output directory stay
-	trainer   *trainer.Trainer
-	logs      []runLog // empty until the run has begun
+	options       Options
+	continued     *lora.Directory // the adapter that is trained further; nil: none
+	tokenizerPath string          // of the tokenizer that is named; "": the model's is used
+
+	resized  int // rows of table and head, where the run has made more of them; 0: it has not
+	datasets []*data.Dataset
+	program  *ag.Program
+	output   *checkpoint.Output
+	segments io.Closer // the file of states between segments; nil: in memory
+	made     []string  // directories that this run made, the innermost first
+	started  bool      // the trainer has begun: the contents of the output directory stay
+	trainer  *trainer.Trainer
+	logs     []runLog // empty until the run has begun
 }
 
 // runLog is a file that follows a run.

@@ -144,7 +144,10 @@ func (r *Run) save(dir string) error {
 	if err := atomicfile.WriteFile(filepath.Join(dir, "config.yaml"), text); err != nil {
 		return err
 	}
-	return CopyModelFiles(dir, r.ModelDir)
+	if err := copyTokenizer(dir, r.tokenizerPath, r.ModelDir); err != nil {
+		return err
+	}
+	return copyGenerationConfig(dir, r.ModelDir)
 }
 
 // restore reads back what save wrote.

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,11 @@ func (c *Config) Sizes() (mamba.Config, error) {
 	if has(c.Model, mamba.ConfigFile) || !cached {
 		dir = c.Model
 	}
-	t, err := openTokenizer(dir)
+	named, err := findNamedTokenizer(context.Background(), nil, c.Tokenizer)
+	if err != nil {
+		return sizes, err
+	}
+	t, err := openTokenizer(named, dir)
 	if err != nil {
 		return sizes, err
 	}
