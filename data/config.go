@@ -43,9 +43,7 @@ const defaultTextField = "text"
 func (c *Config) Validate() error {
 	var l fault.List
 	l.Include("", c.Config.Validate())
-	if !slices.Contains([]string{"keep_start", "split", "error"}, c.Truncation) {
-		l.Add("truncation", "want keep_start, split or error, got %q", c.Truncation)
-	}
+	l.OneOf("truncation", c.Truncation, "keep_start", "split", "error")
 	if c.MaxLength < 0 || c.MaxLength == 1 {
 		l.Add("max_length", "want 2 or more, or 0 for no limit, got %d", c.MaxLength)
 	}

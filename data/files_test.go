@@ -121,7 +121,7 @@ func TestConfig_oneRendering(t *testing.T) {
 		{func(c *Config) { c.Prompt, c.Completion = "q", "a" }, ""},
 		{func(c *Config) { c.DatasetTextField, c.Completion = "text", "a" }, ""},
 		{func(c *Config) { c.Encoding = "latin1" }, ""},
-		{func(c *Config) { c.Encoding = "koi8-r" }, `encoding: want one of utf-8, latin-1, windows-1252, utf-16, got "koi8-r"`},
+		{func(c *Config) { c.Encoding = "koi8-r" }, `encoding: must be one of utf-8, latin-1, windows-1252, utf-16, got "koi8-r"`},
 		{func(c *Config) { c.MaxRowBytes = 0 }, `max_row_bytes: want a size above 0 and below 2GiB, got "0"`},
 	} {
 		o := Default()

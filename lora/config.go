@@ -91,12 +91,9 @@ func (c Config) Validate() error {
 	for _, e := range c.AlphaPattern {
 		positive("alpha_pattern."+e.Key, e.Value)
 	}
-	if c.Bias != BiasNone && c.Bias != BiasAll && c.Bias != BiasLoraOnly {
-		faults.Add("bias", "want none, all or lora_only, got %q", c.Bias)
-	}
-	if i := c.InitLoraWeights; i != InitTrue && i != InitGaussian && i != InitPissa {
-		faults.Add("init_lora_weights", "want true, gaussian or pissa, got %q", i)
-	} else if i == InitPissa && c.UseDora {
+	faults.OneOf("bias", c.Bias, BiasNone, BiasAll, BiasLoraOnly)
+	faults.OneOf("init_lora_weights", string(c.InitLoraWeights), string(InitTrue), string(InitGaussian), string(InitPissa))
+	if c.InitLoraWeights == InitPissa && c.UseDora {
 		faults.Add("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
 	}
 	positive("lora_plus_ratio", c.LoraPlusRatio)

@@ -24,7 +24,7 @@ func TestFaults(t *testing.T) {
 	for _, want := range []string{
 		"r: must be at least 1, got 0", "lora_alpha: must be positive", "lora_dropout: must be at least 0 and below 1", "target_modules: \"(\" is not a regular",
 		"exclude_modules: all-linear", "layers count from 0, got -1", "rank_pattern.a: must be", "\"[\" is not", "alpha_pattern.b: must be positive",
-		`bias: want none, all or lora_only, got "some"`, "init_lora_weights: want true, gaussian or pissa", "lora_plus_ratio: must be positive",
+		`bias: must be one of none, all, lora_only, got "some"`, "init_lora_weights: must be one of true, gaussian, pissa", "lora_plus_ratio: must be positive",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\ndoes not say %s", err, want)

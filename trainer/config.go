@@ -72,7 +72,7 @@ func (c Config) Validate() error {
 	count(&l, "gradient_accumulation_steps", c.GradientAccumulationSteps)
 	l.AtLeast("segment_tokens", c.SegmentTokens, 0)
 	l.AtMost("segment_tokens", float64(c.SegmentTokens), optim.MaxSteps)
-	l.OneOf("segment_store", c.SegmentStore, []string{"memory", "disk"})
+	l.OneOf("segment_store", c.SegmentStore, "memory", "disk")
 	l.Require(c.SegmentStore != "disk" || c.SegmentTokens > 0, "segment_store", "disk has no effect without segment_tokens")
 	l.Include("", c.Config.Validate())
 	l.NotNegative("max_grad_norm", c.MaxGradNorm)
@@ -84,7 +84,7 @@ func (c Config) Validate() error {
 	l.AtLeast("save_total_limit", c.SaveTotalLimit, 0)
 	l.Require(c.MetricForBestModel != "", "metric_for_best_model", "must name a metric such as eval_loss, got \"\"")
 	l.AtLeast("early_stopping_patience", c.EarlyStoppingPatience, 0)
-	l.OneOf("on_nonfinite", c.OnNonfinite, []string{"stop", "skip"})
+	l.OneOf("on_nonfinite", c.OnNonfinite, "stop", "skip")
 	for i, p := range c.Trainable {
 		_, err := regexp.Compile(p)
 		l.Require(err == nil, fmt.Sprintf("trainable[%d]", i), "is not a regular expression: %v", err)

@@ -21,6 +21,7 @@ func (a *app) commands() []*cobra.Command {
 		a.plotCommand(),
 		a.graphCommand(),
 		a.doctorCommand(),
+		a.schemaCommand(),
 		a.versionCommand(),
 	}
 }

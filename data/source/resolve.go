@@ -44,11 +44,9 @@ type Config struct {
 // Validate returns all faults of the settings as a [fault.List], or nil.
 func (c *Config) Validate() error {
 	var l fault.List
-	if !slices.Contains(formats, c.Format) {
-		l.Add("format", "want one of %s, got %q", strings.Join(formats, ", "), c.Format)
-	}
+	l.OneOf("format", c.Format, formats...)
 	if c.Encoding == "" || canonicalEncoding(c.Encoding) == "" {
-		l.Add("encoding", "want one of %s, got %q", strings.Join(encodings, ", "), c.Encoding)
+		l.OneOf("encoding", c.Encoding, encodings...)
 	}
 	if problem := checkDelimiter(c.CSVDelimiter); problem != "" {
 		l.Add("csv_delimiter", "%s", problem)

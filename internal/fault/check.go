@@ -1,9 +1,12 @@
 package fault
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
+
+	"mambatrain/internal/spelling"
 )
 
 // Require adds a fault unless ok.
@@ -34,6 +37,10 @@ func (l *List) Fraction(path string, v float64) {
 }
 
 // OneOf requires v to be one of the known words.
-func (l *List) OneOf(path, v string, known []string) {
-	l.Require(slices.Contains(known, v), path, "must be one of %s, got %q", strings.Join(known, ", "), v)
+func (l *List) OneOf(path, v string, known ...string) {
+	if slices.Contains(known, v) {
+		return
+	}
+	problem := fmt.Sprintf("must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
+	*l = append(*l, Fault{Path: path, Problem: problem, Choices: known})
 }

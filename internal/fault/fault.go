@@ -13,6 +13,8 @@ import (
 type Fault struct {
 	Path    string // of the setting, such as train.learning_rate; "" if the problem has no single place
 	Problem string // such as "must be positive, got -0.1"
+	// Choices are the words that the setting accepts, if it accepts no others.
+	Choices []string
 }
 
 func (f Fault) Error() string {
@@ -27,7 +29,7 @@ type List []Fault
 
 // Add appends a fault.
 func (l *List) Add(path, format string, args ...any) {
-	*l = append(*l, Fault{path, fmt.Sprintf(format, args...)})
+	*l = append(*l, Fault{Path: path, Problem: fmt.Sprintf(format, args...)})
 }
 
 // Include appends the faults of err with section in front of their paths. An error without faults becomes one fault of
@@ -46,7 +48,8 @@ func (l *List) Include(section string, err error) {
 		faults = List{{Problem: err.Error()}}
 	}
 	for _, f := range faults {
-		*l = append(*l, Fault{join(section, f.Path), f.Problem})
+		f.Path = join(section, f.Path)
+		*l = append(*l, f)
 	}
 }
 

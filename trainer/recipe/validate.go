@@ -1,11 +1,7 @@
 package recipe
 
 import (
-	"slices"
-	"strings"
-
 	"mambatrain/internal/fault"
-	"mambatrain/internal/spelling"
 	"mambatrain/mamba"
 )
 
@@ -37,8 +33,8 @@ func (c *Config) checkTop(l *fault.List) {
 	if c.MaxTokens > 0 && c.Train.SegmentTokens > 0 {
 		l.Add("max_tokens", "with train.segment_tokens, which says how many rows are computed at once; leave one of the two out")
 	}
-	oneOf(l, "precision", c.Precision, "float32", "bf16")
-	oneOf(l, "init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
+	l.OneOf("precision", c.Precision, "float32", "bf16")
+	l.OneOf("init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
 	if c.Precision == "bf16" && c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0 {
 		l.Add("precision", "bf16 is for frozen weights, and full training freezes none: add a lora section or use float32")
 	}
@@ -73,11 +69,7 @@ func (d *DistributedConfig) check(l *fault.List) {
 	if d.Timeout <= 0 {
 		l.Add("distributed.timeout", "must be positive, got %v", d.Timeout)
 	}
-	oneOf(l, "distributed.reduce", d.Reduce, "ordered", "native")
+	l.OneOf("distributed.reduce", d.Reduce, "ordered", "native")
 	l.AtLeast("distributed.shards", d.Shards, 0)
 	l.AtLeast("distributed.bucket_mb", d.BucketMB, 1)
-}
-
-func oneOf(l *fault.List, path, v string, known ...string) {
-	l.Require(slices.Contains(known, v), path, "must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
 }

@@ -80,7 +80,7 @@ precision: bf16
 	for _, want := range []string{
 		"c.yaml: model: must be given", "c.yaml: output_dir: must be given", "c.yaml: data.train: must be given",
 		"c.yaml: train.learning_rate: must be positive, got -0.1", "c.yaml: train.early_stopping_patience: needs data to evaluate on",
-		"c.yaml: data.truncation: want", "c.yaml: data.template: given with messages", "c.yaml: precision: bf16 is for frozen weights",
+		"c.yaml: data.truncation: must be one of", "c.yaml: data.template: given with messages", "c.yaml: precision: bf16 is for frozen weights",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in:\n%v", want, err)
