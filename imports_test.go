@@ -51,11 +51,13 @@ var allowed = map[string][]string{
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
-		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/spelling",
+		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/pyjson", "internal/spelling",
 	},
-	"configs": nil,
+	"studio":      {"studio/runs"},
+	"studio/runs": {"trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
+	"configs":     nil,
 	"cmd/mamba-train": {
-		"configs",
+		"configs", "studio", "studio/runs",
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
 		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/mappedfile", "internal/spelling",

@@ -20,6 +20,7 @@ func (a *app) commands() []*cobra.Command {
 		a.benchCommand(),
 		a.plotCommand(),
 		a.graphCommand(),
+		a.studioCommand(),
 		a.doctorCommand(),
 		a.schemaCommand(),
 		a.versionCommand(),

@@ -18,6 +18,7 @@ var heavy = map[string]string{
 	"mamba-train bench":                           "takes minutes",
 	"mamba-train convert --model state-spaces/":   "fetches an original checkpoint",
 	"mamba-train init --preset 130m":              "writes half a gigabyte",
+	"mamba-train studio":                          "serves until it is stopped",
 	"mpirun ":                                     "needs another build",
 	"mamba-train graph --layers 2 --format dot |": "goes on with Graphviz",
 }

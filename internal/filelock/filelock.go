@@ -24,12 +24,23 @@ func (l *Lock) Close() error { return l.f.Close() }
 // Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors of a
 // file system without locks are returned as they are.
 func Try(path string) (*Lock, error) {
-	for {
-		if l, err := try(path); err != errReplaced {
+	for again := looks; ; {
+		l, err := try(path)
+		switch {
+		case errors.Is(err, ErrLocked) && again > 0:
+			again--
+			time.Sleep(glance)
+		case err != errReplaced:
 			return l, err
 		}
 	}
 }
+
+// [Held] has the lock for a few microseconds, which is not long enough to refuse it to a process that begins just then.
+const (
+	looks  = 3
+	glance = 5 * time.Millisecond
+)
 
 // errReplaced is returned for a file that its holder has removed before it could be locked here: somebody else may have
 // made and locked a new one since.
@@ -108,4 +119,14 @@ func Wait(ctx context.Context, path string) (*Lock, error) {
 		}
 	}
 	return &Lock{f}, nil
+}
+
+// Held reports whether a process holds the lock of an open file. It does not keep anybody from taking the lock: [Try] tries
+// again.
+func Held(f *os.File) (bool, error) {
+	err := share(f)
+	if errors.Is(err, ErrLocked) {
+		return true, nil
+	}
+	return false, err
 }

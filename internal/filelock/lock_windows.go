@@ -7,12 +7,23 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lock locks a byte far beyond the end of the file, since others cannot read a locked range.
-func lock(f *os.File) error {
-	at := &windows.Overlapped{OffsetHigh: 1}
-	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, at)
+func lock(f *os.File) error { return lockFile(f, windows.LOCKFILE_EXCLUSIVE_LOCK) }
+
+// share takes a lock that others may share, and gives it back.
+func share(f *os.File) error {
+	if err := lockFile(f, 0); err != nil {
+		return err
+	}
+	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, place())
+}
+
+// lockFile locks a byte far beyond the end of the file, since others cannot read a locked range.
+func lockFile(f *os.File, how uint32) error {
+	err := windows.LockFileEx(windows.Handle(f.Fd()), how|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, place())
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
 		return ErrLocked
 	}
 	return err
 }
+
+func place() *windows.Overlapped { return &windows.Overlapped{OffsetHigh: 1} }

@@ -371,7 +371,7 @@ func (o *Output) steps() ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
-	return stepsOf(entries), nil
+	return StepsOf(entries), nil
 }
 
 // Steps lists the checkpoints in a directory by their steps, the newest first, without looking into them.
@@ -380,10 +380,11 @@ func Steps(dir string) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
-	return stepsOf(entries), nil
+	return StepsOf(entries), nil
 }
 
-func stepsOf(entries []fs.DirEntry) (steps []int) {
+// StepsOf returns the steps of the checkpoints among the entries of an output directory, the newest first.
+func StepsOf(entries []fs.DirEntry) (steps []int) {
 	for _, e := range entries {
 		digits, ok := strings.CutPrefix(e.Name(), checkpointPrefix)
 		step, err := strconv.Atoi(digits)

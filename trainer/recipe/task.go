@@ -241,7 +241,7 @@ func (r *Run) writeLogs(e trainer.Event) {
 }
 
 func (r *Run) openLogs() {
-	r.logs = append(r.logs, trainer.NewJournal(checkpoint.Disk{}, filepath.Join(r.Config.OutputDir, checkpoint.JournalFile)))
+	r.logs = append(r.logs, trainer.NewJournal(checkpoint.Disk{}, filepath.Join(r.Config.OutputDir, checkpoint.JournalFile)), &facts{run: r})
 	dir := r.Config.Train.LoggingDir
 	if dir == "" {
 		dir = filepath.Join(r.Config.OutputDir, checkpoint.LogsDir)

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/studio"
+	"mambatrain/studio/runs"
+)
+
+type studioFlags struct {
+	dirs     []string
+	listen   string
+	readOnly bool
+}
+
+func (a *app) studioCommand() *cobra.Command {
+	f := studioFlags{dirs: []string{"runs"}}
+	cmd := &cobra.Command{
+		Use:   "studio",
+		Short: "Serve a local page that shows runs, live and afterwards",
+		Long: `Serve a local page that shows the runs below folders, while they train and afterwards. Open the address that is
+printed: it has a token, without which nothing is shown. The server is for this machine only, unless --listen says otherwise.`,
+		Example: `  mamba-train studio
+  mamba-train studio --dir runs --dir ../old-runs --read-only
+  mamba-train studio --listen 127.0.0.1:8765 --json`,
+		Args: cli.NoArguments,
+		RunE: func(*cobra.Command, []string) error { return a.studio(f) },
+	}
+	cmd.Flags().StringArrayVar(&f.dirs, "dir", f.dirs, "folder below which runs are shown; may be repeated, may appear later")
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address to serve on; port 0: any free one")
+	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "show only: start, stop and run nothing")
+	return cmd
+}
+
+func (a *app) studio(f studioFlags) error {
+	library, err := runs.Open(f.dirs...)
+	if err != nil {
+		return err
+	}
+	s := studio.New(studio.Options{Library: library, ReadOnly: f.readOnly})
+	l, url, err := s.Listen(f.listen)
+	if err != nil {
+		return cli.Misuse(fmt.Errorf("--listen: %w", err))
+	}
+	defer l.Close()
+	if !s.Local() {
+		a.Warn("other machines can reach the page, and its token travels unencrypted: prefer ssh -L to a local address")
+	}
+	if err := a.Result(map[string]string{"url": url}, url); err != nil {
+		return err
+	}
+	a.Say("open this address in a browser; Ctrl-C ends the page, and runs go on")
+	ctx, stop := cli.NotifyContext()
+	defer stop()
+	return s.Serve(ctx, l)
+}

@@ -1,0 +1,185 @@
+package runs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mambatrain/trainer/checkpoint"
+)
+
+const (
+	mostRuns = 10_000  // that a library lists
+	mostDirs = 100_000 // that a scan looks into
+	depth    = 8       // of the folders that are looked into
+)
+
+// Library lists the runs below folders. Files are opened below these folders only, also where a symbolic link leads
+// elsewhere. Its methods may be called at the same time.
+type Library struct {
+	folders []*folder
+
+	mu      sync.Mutex
+	runs    map[string]*run // by id
+	scanned time.Time
+	took    time.Duration // of the last scan
+	opened  []*run        // whose curves are in memory, the last used last
+}
+
+// folder is one that runs are looked for in. It may appear later.
+type folder struct {
+	path, name string
+	root       *os.Root // nil: not there yet
+}
+
+// Open returns a library of the runs below the folders. None of them has to exist yet.
+func Open(folders ...string) (*Library, error) {
+	l := &Library{runs: map[string]*run{}}
+	taken := map[string]int{}
+	for _, p := range folders {
+		full, err := filepath.Abs(p)
+		if err != nil {
+			return nil, fmt.Errorf("runs: folder %s: %w", p, err)
+		}
+		f := &folder{path: full, name: filepath.Base(full)}
+		if taken[f.name]++; taken[f.name] > 1 {
+			f.name = fmt.Sprintf("%s-%d", f.name, taken[f.name])
+		}
+		if err := f.open(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("runs: folder %s: %w", p, err)
+		}
+		l.folders = append(l.folders, f)
+	}
+	return l, nil
+}
+
+func (f *folder) open() (err error) {
+	if f.root == nil {
+		f.root, err = os.OpenRoot(f.path)
+	}
+	return err
+}
+
+// Folders returns the folders that runs are looked for in.
+func (l *Library) Folders() (list []string) {
+	for _, f := range l.folders {
+		list = append(list, f.path)
+	}
+	return list
+}
+
+// Dir returns the directory of a run; an error if there is no such run.
+func (l *Library) Dir(id string) (string, error) {
+	r, err := l.find(id)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(r.folder.path, filepath.FromSlash(r.path)), nil
+}
+
+// ErrUnknown is wrapped by the error of an id that no run has.
+var ErrUnknown = errors.New("there is no such run")
+
+// find returns a run by its id. Ids are looked up and never taken for paths.
+func (l *Library) find(id string) (*run, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.runs[id] == nil {
+		l.scan()
+	}
+	if r := l.runs[id]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("runs: %q: %w", id, ErrUnknown)
+}
+
+// List returns all runs, the newest first.
+func (l *Library) List() []Summary {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rescan()
+	list := make([]Summary, 0, len(l.runs))
+	now := time.Now()
+	for _, r := range l.runs {
+		list = append(list, r.refresh(now))
+	}
+	slices.SortFunc(list, func(a, b Summary) int {
+		return cmp.Or(cmp.Compare(b.Updated, a.Updated), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+// rescan scans if the last time is long enough ago, compared with what a scan takes.
+func (l *Library) rescan() {
+	const (
+		pause = 3 * time.Second
+		share = 500 // a scan may take this part of the time
+	)
+	if time.Since(l.scanned) >= max(pause, share*l.took) {
+		l.scan()
+	}
+}
+
+// scan looks for runs. Those that are gone are forgotten.
+func (l *Library) scan() {
+	began := time.Now()
+	s := scanner{known: l.runs, found: map[string]*run{}}
+	for _, f := range l.folders {
+		if f.open() == nil {
+			s.visit(f, ".", 0)
+		}
+	}
+	l.runs = s.found
+	l.opened = slices.DeleteFunc(l.opened, func(r *run) bool { return l.runs[r.id] != r })
+	l.scanned = time.Now()
+	l.took = l.scanned.Sub(began)
+}
+
+type scanner struct {
+	known, found map[string]*run
+	dirs         int
+}
+
+// visit adds the run in a directory, or those below it. Symbolic links are not followed.
+func (s *scanner) visit(f *folder, dir string, level int) {
+	if s.dirs++; s.dirs > mostDirs || level > depth || len(s.found) >= mostRuns {
+		return
+	}
+	entries, err := fs.ReadDir(f.root.FS(), dir)
+	if err != nil {
+		return // it may be gone, or forbidden
+	}
+	if isRun(entries) {
+		s.add(f, dir, entries)
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			s.visit(f, path.Join(dir, e.Name()), level+1)
+		}
+	}
+}
+
+func isRun(entries []fs.DirEntry) bool {
+	return len(checkpoint.StepsOf(entries)) > 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() == checkpoint.JournalFile || e.Name() == checkpoint.StateFile
+	})
+}
+
+func (s *scanner) add(f *folder, dir string, entries []fs.DirEntry) {
+	id := path.Join(f.name, dir)
+	r := s.known[id]
+	if r == nil {
+		r = &run{id: id, folder: f, path: dir}
+	}
+	r.checkpoints = checkpoint.StepsOf(entries)
+	s.found[id] = r
+}

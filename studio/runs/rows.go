@@ -1,0 +1,69 @@
+package runs
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"mambatrain/internal/pyjson"
+	"mambatrain/trainer/checkpoint"
+)
+
+type row = checkpoint.Row
+
+const (
+	evalLoss = checkpoint.EvalPrefix + "loss"
+	mostRow  = 1 << 16 // bytes of a row; longer ones are skipped
+	lastRows = 24      // that a summary is made of
+)
+
+// isEvalLoss reports whether a key is the loss of an evaluation set.
+func isEvalLoss(key string) bool {
+	return strings.HasPrefix(key, checkpoint.EvalPrefix) && strings.HasSuffix(key, "_loss")
+}
+
+// parseRow reads one object; false if it is not one.
+func parseRow(b []byte) (checkpoint.Row, bool) {
+	var row checkpoint.Row
+	if pyjson.Unmarshal(b, &row) != nil || row == nil {
+		return nil, false
+	}
+	return row, true
+}
+
+// keepLast adds a row and drops the oldest beyond those that a summary needs.
+func keepLast(rows []checkpoint.Row, row checkpoint.Row) []checkpoint.Row {
+	if len(rows) == lastRows {
+		rows = append(rows[:0], rows[1:]...)
+	}
+	return append(rows, row)
+}
+
+// lastRows reads the end of the journal. A line that is torn or damaged is left out.
+func (r *run) lastRows() ([]checkpoint.Row, error) {
+	const tail = 1 << 14
+	f, info, err := r.open(checkpoint.JournalFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	at := max(0, info.Size()-tail)
+	b, err := io.ReadAll(io.LimitReader(io.NewSectionReader(f, at, tail), tail))
+	if err != nil {
+		return nil, err
+	}
+	if at > 0 {
+		_, b, _ = bytes.Cut(b, []byte("\n"))
+	}
+	var rows []checkpoint.Row
+	for {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		if !whole {
+			return rows, nil
+		}
+		if row, ok := parseRow(line); ok {
+			rows = keepLast(rows, row)
+		}
+		b = rest
+	}
+}

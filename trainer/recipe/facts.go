@@ -1,0 +1,76 @@
+package recipe
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
+	"mambatrain/trainer"
+)
+
+// FactsFile is the name of a run's [Facts] in its output directory.
+const FactsFile = "run.json"
+
+// Facts is what a run writes of itself before its first step, for programs that watch it.
+type Facts struct {
+	Version     string    `json:"version,omitempty"`
+	Model       string    `json:"model"`
+	Steps       int       `json:"steps"`
+	Parameters  int       `json:"parameters"`
+	Trainable   int       `json:"trainable"`
+	MemoryBytes int64     `json:"memory_bytes"` // as estimated
+	Device      string    `json:"device"`
+	Sessions    []Session `json:"sessions"` // the processes that have worked on the run
+}
+
+// Session is one process that has worked on a run.
+type Session struct {
+	Started time.Time `json:"started"`
+	Step    int       `json:"step"` // after which it began
+}
+
+// facts writes run.json and config.yaml when the run starts. The result will bring its own config.yaml.
+type facts struct {
+	run *Run
+	err error
+}
+
+// Observe implements runLog.
+func (f *facts) Observe(e trainer.Event) {
+	if start, ok := e.(trainer.StartEvent); ok {
+		f.err = f.run.writeFacts(start.Overview)
+	}
+}
+
+// Close returns the error of the write.
+func (f *facts) Close() error { return f.err }
+
+func (r *Run) writeFacts(o trainer.Overview) error {
+	path := filepath.Join(r.Config.OutputDir, FactsFile)
+	all := Facts{
+		Version: r.options.Version, Model: r.Config.Model, Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable,
+		MemoryBytes: o.Memory.Total(), Device: fmt.Sprintf("CPU, %s, %d threads", kernel.ISA(), kernel.Threads()),
+	}
+	var earlier Facts
+	if o.StartStep > 0 && pyjson.ReadFile(path, inputfile.MaxConfig, &earlier) == nil {
+		all.Sessions = earlier.Sessions
+	}
+	all.Sessions = append(all.Sessions, Session{time.Now().UTC().Truncate(time.Second), o.StartStep})
+	b, err := json.MarshalIndent(all, "", "  ")
+	if err == nil {
+		err = atomicfile.WriteFile(path, append(b, '\n'))
+	}
+	if err != nil {
+		return err
+	}
+	text, err := r.Config.YAML()
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(r.Config.OutputDir, "config.yaml"), text)
+}
