@@ -12,6 +12,7 @@ import (
 var allowed = map[string][]string{
 	"autograd/kernel":      {"internal/float16", "internal/quant", "internal/splitmix"},
 	"autograd":             {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
+	"autograd/devicetest":  {"autograd/kernel", "internal/float16"},
 	"autograd/gradtest":    {"autograd"},
 	"internal/atomicfile":  {"internal/filelock"},
 	"internal/chart":       {"internal/format"},

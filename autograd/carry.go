@@ -3,6 +3,7 @@ package autograd
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -14,6 +15,15 @@ import (
 type carry struct {
 	in, out   *tensor.Dense
 	dIn, dOut *tensor.Dense // their gradients; nil unless the graph runs in segments
+	fetched   []float32     // out, from the device; nil on the host
+}
+
+// last is the memory of what the last run left, on the host.
+func (c *carry) last() any {
+	if c.fetched != nil {
+		return c.fetched
+	}
+	return c.out.Data()
 }
 
 func (g *Graph) newCarry(n int) *carry {
@@ -40,7 +50,8 @@ func (g *Graph) startsFrom(start Var) {
 // start makes input i the state before this run, if the run begins a document.
 func (c *Call[T]) start(i int) {
 	if c.run.begins && !c.In[i].Absent() {
-		copy(c.CarryIn, c.In[i].Data)
+		n := len(c.CarryIn)
+		kernel.CopyMat(kernel.Dense(c.CarryIn, 1, n), kernel.Dense(c.In[i].Data, 1, n))
 	}
 }
 
@@ -51,12 +62,22 @@ func (c *Call[T]) startGrad(i int) {
 	}
 }
 
-// swap makes what the last run left the input of the next one.
-func (c *carry) swap() { c.in, c.out = c.out, c.in }
+// swapCarries makes what the last run left the input of the next one.
+func (g *Graph) swapCarries() {
+	for _, c := range g.carries() {
+		c.in, c.out = c.out, c.in
+	}
+	if d := g.device; d != nil {
+		d.carriedIn, d.carriedOut = d.carriedOut, d.carriedIn
+	}
+}
 
 // Carried returns a copy of the state after the last row of the last run: the last inputs of every convolution and the
 // hidden state of every scan, in the order in which they were recorded. It is empty unless the graph carries state.
 func (p *Program) Carried() []float32 {
+	if d := p.g.device; d != nil {
+		return slices.Clone(d.carried)
+	}
 	var all []float32
 	for _, c := range p.g.carries() {
 		all = append(all, c.out.Float32s()...)
@@ -73,10 +94,23 @@ func (p *Program) SetCarried(state []float32) error {
 	if n != len(state) {
 		return fmt.Errorf("autograd: carried state: got %d numbers, want %d", len(state), n)
 	}
+	if d := p.g.device; d != nil {
+		defer p.g.lock()()
+		copy(d.carried, state)
+		p.g.sendCarried()
+		return nil
+	}
 	for _, c := range p.g.carries() {
 		state = state[copy(c.out.Float32s(), state):]
 	}
 	return nil
+}
+
+// sendCarried makes the host's copy of the states that of the device.
+func (g *Graph) sendCarried() {
+	if d := g.device; d != nil && len(d.carried) > 0 {
+		d.Upload(d.carriedOut, d.carried)
+	}
 }
 
 // recurrent returns the nodes of the ops that carry state.

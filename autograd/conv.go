@@ -55,6 +55,10 @@ func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 // CarrySize: the last k−1 inputs of the document that may go on.
 func (conv1d[T]) CarrySize(in [][]int) int { return in[convW][0] * (in[convW][2] - 1) }
 
+func (o conv1d[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
+	return kernel.DeviceSizes{ConvTaps: in[convW][2], Activation: o.act}
+}
+
 func (o conv1d[T]) kernel(c *Call[T]) (kernel.Conv[T], kernel.Mat[T]) {
 	w := c.In[convW]
 	return kernel.Conv[T]{W: w.Data, Bias: c.In[convBias].Data, K: w.Shape[2], Act: o.act}, c.In[convX].Columns(o.from, o.from+w.Shape[0])

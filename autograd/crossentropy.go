@@ -186,6 +186,10 @@ func (o crossEntropy[T]) chunk(c *Call[T], h headChunk[T]) {
 
 // sum adds the chunk's losses to those of the run, and sets dlogits, which may be absent or the memory of the logits.
 func (o crossEntropy[T]) sum(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) {
+	if c.device != nil {
+		o.sumOnDevice(c, h, dlogits)
+		return
+	}
 	loss := &c.run.loss
 	if !c.Training {
 		best := make([]int, len(h.rows))
@@ -203,6 +207,16 @@ func (o crossEntropy[T]) sum(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) 
 		loss.Sum += nll[i]
 	}
 	loss.Tokens += len(h.rows)
+}
+
+// sumOnDevice is sum on a device, from which the losses are fetched after the run.
+func (o crossEntropy[T]) sumOnDevice(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) {
+	l := kernel.DeviceLoss{Logits: f32(h.logits), DLogits: f32(dlogits), Targets: h.targets, Scale: float32(c.run.scale), Smoothing: o.smoothing}
+	l.NLL, l.Hits = c.device.losses(c.run, h.rows)
+	if c.Training {
+		l.Hits = nil
+	}
+	c.device.CrossEntropy(l)
 }
 
 // top is the first n rows of m.

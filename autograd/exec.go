@@ -39,6 +39,13 @@ func (e *executor[T]) scratchSize(in [][]int) int {
 	return 0
 }
 
+func (e *executor[T]) deviceSizes(in [][]int) kernel.DeviceSizes {
+	if p, ok := e.op.(Placed); ok {
+		return p.DeviceSizes(in)
+	}
+	return kernel.DeviceSizes{}
+}
+
 func (e *executor[T]) work(in [][]int, need []bool) Work {
 	if w, ok := e.op.(Worker); ok {
 		return w.Work(in, need)
@@ -101,7 +108,7 @@ func (e *executor[T]) backward(b *backward, in []G.Value) error {
 			if b.sets[i] {
 				c.modes[i] = kernel.Set
 			} else {
-				clear(c.DIn[i].Data)
+				kernel.Clear(c.DIn[i].Data)
 			}
 		}
 	}
@@ -115,6 +122,13 @@ func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
 	switch {
 	case v.ints != nil:
 		a.Ints = v.ints[:v.live[0]]
+	case v.g.device != nil && v.param != nil:
+		a.onDevice = true
+		if !v.param.copied.bf16 {
+			a.Data = any(v.param.copied.data).([]T)
+		}
+	case v.g.device != nil && v.by == nil:
+		a.Data = backing[T](v.buf.dense)[:size(v.live)]
 	case v.param != nil && (v.param.Value == nil || v.param.IsBF16()): // reached through the Param
 	default:
 		a.Data = backing[T](got.(*tensor.Dense))[:size(v.live)]
@@ -124,7 +138,13 @@ func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
 
 // arrayIn views memory of ours that has the shape of v.
 func arrayIn[T kernel.Float](v *value, b *buffer) Array[T] {
-	return Array[T]{Shape: v.live, Param: v.param, Data: backing[T](b.dense)[:size(v.live)]}
+	a := Array[T]{Shape: v.live, Param: v.param}
+	if v.g.device != nil && v.param != nil {
+		a.Data = any(v.param.copied.grad).([]T)
+	} else {
+		a.Data = backing[T](b.dense)[:size(v.live)]
+	}
+	return a
 }
 
 // backing returns the memory of d, without the allocations of its Data method.
@@ -142,7 +162,7 @@ func (e *executor[T]) prepare(r *record) *Call[T] {
 	if c.In == nil {
 		c.In, c.DIn, c.modes = make([]Array[T], len(r.in)), make([]Array[T], len(r.in)), make([]kernel.Mode, len(r.in))
 	}
-	c.tmp, c.err, c.run = e.tmp, nil, &r.g.run
+	c.tmp, c.err, c.run, c.device = e.tmp, nil, &r.g.run, r.g.device
 	run := &r.g.run
 	c.Training, c.Rows, c.Seed, c.FirstRow = run.training, run.rows, splitmix.Derive(run.seed, uint64(r.id)), run.first
 	c.State, c.CarryIn, c.CarryOut, c.DCarryIn, c.DCarryOut = nil, nil, nil, nil, nil

@@ -22,6 +22,8 @@ type Options struct {
 	Segments bool
 	// SegmentStore holds the states between segments; nil keeps them in memory.
 	SegmentStore SegmentStore
+	// Device makes the graph run on the process's device, see [kernel.UseDevice].
+	Device bool
 }
 
 // Graph records a model. The first error sticks to it: later operations do nothing and Compile reports it.
@@ -41,6 +43,7 @@ type Graph struct {
 	run      run
 	tmp32    []float32
 	tmp64    []float64
+	device   *deviceGraph // nil: the graph runs on the host
 	err      error
 }
 
@@ -60,6 +63,8 @@ type value struct {
 	by    *record // nil for inputs and parameters
 	need  bool    // a trainable parameter lies at or below it
 	grad  gradient
+
+	fetched []float32 // of a value that is kept, from the device
 }
 
 // NewGraph returns an empty graph.
@@ -69,6 +74,11 @@ func NewGraph(o Options) *Graph {
 	if o.Rows < 1 {
 		g.fail(fmt.Errorf("autograd: graph: a capacity of at least one row is needed, got %d", o.Rows))
 	}
+	d, err := newDeviceGraph(o)
+	if err != nil {
+		g.fail(err)
+	}
+	g.device = d
 	return g
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"runtime/debug"
 
 	"github.com/chewxy/hm"
 	G "gorgonia.org/gorgonia"
@@ -68,6 +69,9 @@ func (n *node) Type() hm.Type {
 
 // Do runs the node. Gorgonia calls it on a goroutine of its own, where a panic would end the process.
 func (n *node) Do(in ...G.Value) (v G.Value, err error) {
+	if n.g.device != nil {
+		debug.SetPanicOnFault(true) // the host must not touch an array on the device
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: %v", n.name, p)
@@ -83,11 +87,21 @@ func (n *node) Do(in ...G.Value) (v G.Value, err error) {
 		}
 	}
 	if v, err = n.do(in); err == nil && n.g.run.ready != nil {
-		for _, p := range n.completes {
-			n.g.run.ready(p)
-		}
+		n.ready()
 	}
 	return v, err
+}
+
+// ready reports the gradients that are whole now, or notes them for when the device has computed them.
+func (n *node) ready() {
+	run := &n.g.run
+	if n.g.device != nil {
+		run.onDevice.complete = append(run.onDevice.complete, n.completes...)
+		return
+	}
+	for _, p := range n.completes {
+		run.ready(p)
+	}
 }
 
 func (n *node) InferShape(...G.DimSizer) (tensor.Shape, error) {

@@ -33,6 +33,10 @@ func (o noise[T]) Forward(c *Call[T]) {
 	if !c.Training {
 		return
 	}
+	if c.device != nil {
+		y.Data = make([]T, len(y.Data))
+		defer o.addOnDevice(c, y)
+	}
 	for from := 0; from < c.Rows; {
 		to := from + 1
 		for to < c.Rows && first[to] == first[from] {
@@ -51,6 +55,14 @@ func (o noise[T]) Forward(c *Call[T]) {
 		}
 		from = to
 	}
+}
+
+// addOnDevice adds the noise, which is on the host, to the output.
+func (noise[T]) addOnDevice(c *Call[T], noise kernel.Mat[T]) {
+	x := f32(noise)
+	onDevice := kernel.Dense(c.device.Temp(len(x.Data)), x.Rows, x.Cols)
+	c.device.Upload(onDevice.Data, x.Data)
+	c.device.Add(f32(c.Out.Mat()), onDevice)
 }
 
 // uniform turns 64 random bits into a number from −1 to 1.

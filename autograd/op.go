@@ -62,6 +62,8 @@ type Array[T kernel.Float] struct {
 	Data  []T    // nil for integers, packed and bfloat16 weights, and whatever is absent
 	Ints  []int  // token ids and document starts
 	Param *Param // the parameter behind the array, if there is one
+
+	onDevice bool // use the parameter's copy
 }
 
 // Absent reports that this input was not supplied, or that this gradient is not wanted.
@@ -105,10 +107,11 @@ type Call[T kernel.Float] struct {
 	// FirstRow is added to a row's number where something random depends on it: see [Step].
 	FirstRow int
 
-	run   *run
-	modes []kernel.Mode
-	tmp   *[]T
-	err   error
+	run    *run
+	device *deviceGraph // nil on the host
+	modes  []kernel.Mode
+	tmp    *[]T
+	err    error
 }
 
 // Mode reports whether Backward is to set or to add to the gradient of input i. It is Add unless the Op is an [Overwriter].
@@ -118,9 +121,21 @@ func (c *Call[T]) Mode(i int) kernel.Mode { return c.modes[i] }
 // memory.
 func (c *Call[T]) Scratch(n int) []T {
 	if cap(*c.tmp) < n {
-		*c.tmp = kernel.Make[T](n)
+		*c.tmp = c.more(n)
 	}
 	return (*c.tmp)[:n]
+}
+
+// more returns new scratch memory.
+func (c *Call[T]) more(n int) []T {
+	if c.device == nil {
+		return kernel.Make[T](n)
+	}
+	x, err := c.device.make(n)
+	if err != nil {
+		panic(err) // which ends the run with an error that names the op
+	}
+	return any(x).([]T)
 }
 
 // Fail reports that the inputs are unusable. The run ends with an error that names the operation.

@@ -25,6 +25,7 @@ type Param struct {
 	packing sync.Mutex // of programs that share the parameter
 	packed  *kernel.Packed
 	dropped *valueForm // of Value while it is packed only, else nil
+	copied  *paramCopy // on a device, nil for none
 }
 
 // valueForm is what Value has besides its numbers.
@@ -80,13 +81,16 @@ func (p *Param) Train() error {
 	p.Unpack()
 	if p.Grad == nil {
 		p.Grad = zeros(p.Value.Dtype(), p.Shape())
-		p.packed = nil
+		p.Invalidate()
 	}
 	return nil
 }
 
 // Freeze drops the gradient; graphs compiled from now on compute none for this parameter.
-func (p *Param) Freeze() { p.Grad = nil }
+func (p *Param) Freeze() {
+	p.Grad = nil
+	p.copied = nil // which is as old as the last run
+}
 
 // Trainable says whether backward passes compute a gradient for the parameter.
 func (p *Param) Trainable() bool { return p.Grad != nil }
@@ -129,6 +133,8 @@ func (p *Param) Bytes() int64 {
 // a parameter of a model has: packed only, quantized, bfloat16 and float32.
 func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
 	switch {
+	case kernel.IsOnDevice(y.Data):
+		p.copied.packed.Gather(y, ids)
 	case p.Value == nil:
 		p.Packed().Gather(y, ids)
 	case p.IsBF16():
@@ -226,5 +232,5 @@ func (p *Param) Unpack() {
 	p.dropped = nil
 }
 
-// Invalidate drops the packed copy of a frozen parameter whose Value has changed.
-func (p *Param) Invalidate() { p.packed = nil }
+// Invalidate drops the copies of a frozen parameter whose Value has changed: packed, and on a device.
+func (p *Param) Invalidate() { p.packed, p.copied = nil, nil }

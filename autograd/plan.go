@@ -150,18 +150,21 @@ func place(bs []*buffer) int {
 }
 
 // bind allocates the slab and gives each buffer its part.
-func (g *Graph) bind() {
-	if g.opts.Float64 {
-		bindSlab[float64](g.planned(), g.slab)
+func (g *Graph) bind() error {
+	switch {
+	case g.device != nil:
+		return g.bindDevice()
+	case g.opts.Float64:
+		bindSlab(g.planned(), kernel.Make[float64](g.slab))
 		g.tmp64 = make([]float64, g.scratch())
-	} else {
-		bindSlab[float32](g.planned(), g.slab)
+	default:
+		bindSlab(g.planned(), kernel.Make[float32](g.slab))
 		g.tmp32 = kernel.Make[float32](g.scratch())
 	}
+	return nil
 }
 
-func bindSlab[T kernel.Float](bs []*buffer, n int) {
-	slab := kernel.Make[T](n)
+func bindSlab[T kernel.Float](bs []*buffer, slab []T) {
 	for _, b := range bs {
 		part := slab[b.offset : b.offset+b.size() : b.offset+b.size()]
 		shape := b.shape

@@ -66,6 +66,7 @@ type run struct {
 	training bool
 	ready    func(*Param)
 	loss     Loss
+	onDevice deviceRun
 }
 
 // building serialises what Gorgonia does not make safe for concurrent use: differentiation and compilation.
@@ -80,7 +81,9 @@ func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.bind()
+	if err := g.bind(); err != nil {
+		return nil, err
+	}
 	if p.eval, err = g.machine(p.outputs()); err != nil {
 		return nil, err
 	}
@@ -243,6 +246,7 @@ func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if err != nil {
 		return Loss{}, err
 	}
+	defer p.g.lock()()
 	if len(parts) > 1 {
 		return p.stepSegments(ctx, s, parts)
 	}
@@ -257,6 +261,7 @@ func (p *Program) Eval(ctx context.Context, b Batch) (Loss, error) {
 	if err != nil {
 		return Loss{}, err
 	}
+	defer p.g.lock()()
 	if len(parts) > 1 {
 		return p.evalSegments(ctx, parts)
 	}
@@ -265,12 +270,24 @@ func (p *Program) Eval(ctx context.Context, b Batch) (Loss, error) {
 }
 
 func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
+	if p.g.device != nil {
+		if err := p.send(); err != nil {
+			return Loss{}, err
+		}
+	}
 	if err := p.fill(b); err != nil {
 		return Loss{}, err
 	}
 	vm.Reset() // otherwise Gorgonia does nothing, silently
-	if err := vm.RunAll(); err != nil {
-		return Loss{}, fmt.Errorf("autograd: run: %w", cause(err))
+	err := vm.RunAll()
+	if err != nil {
+		err = fmt.Errorf("autograd: run: %w", cause(err))
+	}
+	if p.g.device != nil {
+		err = p.fetch(err)
+	}
+	if err != nil {
+		return Loss{}, err
 	}
 	return p.g.run.loss, nil
 }
@@ -319,13 +336,11 @@ func (p *Program) fill(b Batch) error {
 		case "first":
 			b.firsts(v.ints[:rows])
 		case "embeds":
-			setFloats(v.buf, b.Embeds)
+			g.setFloats(v.buf, b.Embeds)
 		}
 	}
 	if b.Continues {
-		for _, c := range g.carries() {
-			c.swap()
-		}
+		g.swapCarries()
 	}
 	return nil
 }
@@ -339,8 +354,12 @@ func (p *Program) width() int {
 }
 
 // setFloats copies src to the start of b.
-func setFloats(b *buffer, src []float32) {
-	if b.dense.Dtype().Size() == 4 {
+func (g *Graph) setFloats(b *buffer, src []float32) {
+	switch {
+	case g.device != nil:
+		g.device.Upload(b.dense.Float32s()[:len(src)], src)
+		return
+	case b.dense.Dtype().Size() == 4:
 		copy(b.dense.Float32s(), src)
 		return
 	}
@@ -350,7 +369,12 @@ func setFloats(b *buffer, src []float32) {
 }
 
 // Float32s returns the live rows of a kept value after Eval. The next run overwrites them.
-func (p *Program) Float32s(v Var) []float32 { return v.v.buf.dense.Float32s()[:size(v.v.live)] }
+func (p *Program) Float32s(v Var) []float32 {
+	if p.g.device != nil {
+		return v.v.fetched
+	}
+	return v.v.buf.dense.Float32s()[:size(v.v.live)]
+}
 
 // Float64s is Float32s for a graph in double precision.
 func (p *Program) Float64s(v Var) []float64 { return v.v.buf.dense.Float64s()[:size(v.v.live)] }

@@ -5,6 +5,8 @@ import (
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
 )
 
 // record is one application of an op: what it reads, what it yields and what it keeps for its backward pass.
@@ -30,6 +32,7 @@ type runner interface {
 	stateSize(in [][]int) int
 	carrySize(in [][]int) int
 	scratchSize(in [][]int) int
+	deviceSizes(in [][]int) kernel.DeviceSizes
 	work(in [][]int, need []bool) Work
 	saves(need []bool) []bool
 	overwrites(i int) bool

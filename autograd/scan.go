@@ -67,6 +67,10 @@ func (selectiveScan[T]) StateSize(in [][]int) int {
 // CarrySize: the hidden state after the last row.
 func (selectiveScan[T]) CarrySize(in [][]int) int { return in[scanALog][0] * in[scanALog][1] }
 
+func (selectiveScan[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
+	return kernel.DeviceSizes{ScanStates: in[scanALog][1]}
+}
+
 func (selectiveScan[T]) kernel(c *Call[T]) *kernel.Scan[T] {
 	x, z, a := c.In[scanX], c.In[scanZ], c.In[scanALog]
 	s := &kernel.Scan[T]{U: c.In[scanU].Mat(), DT: c.In[scanDT].Mat(), ALog: a.Data, D: c.In[scanD].Data, First: c.In[scanFirst].Ints, H0: c.CarryIn}

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
 )
 
 // Segments. A batch with more rows than the graph has is cut into segments, of which one at a time is in memory. A forward
@@ -183,8 +187,8 @@ func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
 func (g *Graph) clearStateGrads() {
 	for _, c := range g.carries() {
 		if c.dIn != nil {
-			c.dIn.Zero()
-			c.dOut.Zero()
+			clearDense(c.dIn)
+			clearDense(c.dOut)
 		}
 	}
 }
@@ -198,7 +202,16 @@ func (g *Graph) passStateGrads(continues bool) {
 	}
 	for _, c := range g.carries() {
 		c.dIn, c.dOut = c.dOut, c.dIn
-		c.dIn.Zero()
+		clearDense(c.dIn)
+	}
+}
+
+// clearDense sets d to zero, wherever it is.
+func clearDense(d *tensor.Dense) {
+	if d.Dtype() == tensor.Float32 {
+		kernel.Clear(d.Float32s())
+	} else {
+		d.Zero()
 	}
 }
 
@@ -219,7 +232,7 @@ func (w *segmentWork) save(i int) error {
 	at := int64(i) * w.g.StateBytes()
 	for _, c := range w.g.carries() {
 		var err error
-		if w.buf, err = binary.Append(w.buf[:0], binary.LittleEndian, c.out.Data()); err == nil {
+		if w.buf, err = binary.Append(w.buf[:0], binary.LittleEndian, c.last()); err == nil {
 			_, err = w.store.WriteAt(w.buf, at)
 		}
 		if err != nil {
@@ -237,13 +250,14 @@ func (w *segmentWork) load(i int) error {
 		buf := slices.Grow(w.buf[:0], binary.Size(c.out.Data()))[:binary.Size(c.out.Data())]
 		n, err := w.store.ReadAt(buf, at)
 		if n == len(buf) {
-			_, err = binary.Decode(buf, binary.LittleEndian, c.out.Data())
+			_, err = binary.Decode(buf, binary.LittleEndian, c.last())
 		}
 		if err != nil {
 			return fmt.Errorf("autograd: states between segments: %w", err)
 		}
 		w.buf, at = buf, at+int64(n)
 	}
+	w.g.sendCarried()
 	return nil
 }
 

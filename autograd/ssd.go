@@ -87,6 +87,10 @@ func (o ssd[T]) StateSize(in [][]int) int {
 // CarrySize: the state after the last row.
 func (o ssd[T]) CarrySize(in [][]int) int { return o.channels(in) * o.state }
 
+func (o ssd[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
+	return kernel.DeviceSizes{SSDStates: o.state, SSDHead: o.channels(in) / in[ssdALog][0]}
+}
+
 // Work counts the products of chunks as long as they can be, each pair of rows i ≥ j once.
 func (o ssd[T]) Work(in [][]int, need []bool) Work {
 	rows, chunk := in[ssdXBC][0], o.chunk

@@ -48,6 +48,9 @@ func packed[T kernel.Float](w Array[T]) *kernel.Packed {
 	if _, f32 := any(z).(float32); !f32 || w.Param == nil || w.Param.Trainable() {
 		return nil
 	}
+	if w.onDevice {
+		return w.Param.copied.packed
+	}
 	return w.Param.Packed()
 }
 

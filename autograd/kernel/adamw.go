@@ -14,6 +14,10 @@ type AdamWStep struct {
 //	m = β1·m + (1−β1)·g,  v = β2·v + (1−β2)·g²
 //	w = w·(1 − lr·decay) − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
 func AdamW[T Float](w, g, m, v []T, h AdamWStep) {
+	if d := onSlice(w); d != nil {
+		d.AdamW(f32s(w), f32s(g), f32s(m), f32s(v), h)
+		return
+	}
 	k := newAdamWFactors[T](h)
 	g, m, v = g[:len(w)], m[:len(w)], v[:len(w)]
 	For(len(w), elementGrain, func(lo, hi int) {

@@ -29,6 +29,10 @@ const convGrain = 64
 // Forward writes the convolution of x to y. y must not overlap x.
 func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 	y.check("conv y", x.Rows, x.Cols)
+	if d := on(y); d != nil {
+		d.Conv(any(c).(Conv[float32]), f32Mat(y), f32Mat(x), first, f32s(carry))
+		return
+	}
 	in := newConvInput(c.K, x, first, carry)
 	done := 0 // channels
 	if v, ok := c.vector(); ok {
@@ -45,6 +49,10 @@ func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 // Tail writes the last k−1 inputs of the last document, zeros where it is shorter, to carryOut (k−1, d): the carry of the
 // batch that continues it. carryOut may be carry.
 func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
+	if d := onSlice(carryOut); d != nil {
+		d.ConvTail(any(c).(Conv[float32]), f32s(carryOut), f32Mat(x), first, f32s(carry))
+		return
+	}
 	in, d := newConvInput(c.K, x, first, carry), x.Cols
 	start := 1 - c.K // no rows: everything stays as it was
 	if x.Rows > 0 {
@@ -64,6 +72,10 @@ func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 // pre-activation from x.
 func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry, dTail []T) {
 	dy.check("conv dy", x.Rows, x.Cols)
+	if d := on(dy); d != nil {
+		d.ConvGrad(any(c).(Conv[float32]), any(g).(ConvGrad[float32]), f32Mat(dy), f32Mat(x), first, f32s(carry), f32s(dTail))
+		return
+	}
 	in := newConvInput(c.K, x, first, carry)
 	if g.Carry != nil {
 		c.carryGradRef(g.Carry, dy, in)

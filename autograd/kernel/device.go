@@ -184,3 +184,6 @@ func onSlice[T Float](x []T) Device {
 	}
 	return current
 }
+
+// IsOnDevice reports whether x lies on the process's device.
+func IsOnDevice[T Float](x []T) bool { return onSlice(x) != nil }

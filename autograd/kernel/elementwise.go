@@ -3,6 +3,10 @@ package kernel
 // AddTo adds x to y.
 func AddTo[T Float](y, x []T) {
 	y = y[:len(x)]
+	if d := onSlice(y); d != nil {
+		d.Add(f32Mat(Dense(y, 1, len(y))), f32Mat(Dense(x, 1, len(x))))
+		return
+	}
 	For(len(x), elementGrain, func(lo, hi int) {
 		add(y[lo:hi], x[lo:hi])
 	})
@@ -10,6 +14,10 @@ func AddTo[T Float](y, x []T) {
 
 // Scale multiplies x by k.
 func Scale[T Float](x []T, k T) {
+	if d := onSlice(x); d != nil {
+		d.Scale(f32s(x), float32(k))
+		return
+	}
 	For(len(x), elementGrain, func(lo, hi int) {
 		scaleShift(x[lo:hi], k, 0)
 	})
@@ -27,6 +35,10 @@ func fill[T Float](x []T, v T) {
 // AddMat adds x to y, both (rows, cols).
 func AddMat[T Float](y, x Mat[T]) {
 	y.check("add y", x.Rows, x.Cols)
+	if d := on(y); d != nil {
+		d.Add(f32Mat(y), f32Mat(x))
+		return
+	}
 	For(x.Rows, rowGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			add(y.Row(i), x.Row(i))
@@ -37,6 +49,10 @@ func AddMat[T Float](y, x Mat[T]) {
 // CopyMat copies x to y, both (rows, cols).
 func CopyMat[T Float](y, x Mat[T]) {
 	y.check("copy y", x.Rows, x.Cols)
+	if d := on(y); d != nil {
+		d.Copy(f32Mat(y), f32Mat(x))
+		return
+	}
 	For(x.Rows, rowGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			copy(y.Row(i), x.Row(i))
@@ -46,11 +62,24 @@ func CopyMat[T Float](y, x Mat[T]) {
 
 // ClearMat sets x to zero.
 func ClearMat[T Float](x Mat[T]) {
+	if d := on(x); d != nil {
+		d.Fill(f32Mat(x), 0)
+		return
+	}
 	For(x.Rows, rowGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			clear(x.Row(i))
 		}
 	})
+}
+
+// Clear sets x to zero.
+func Clear[T Float](x []T) {
+	if d := onSlice(x); d != nil {
+		d.Fill(f32Mat(Dense(x, 1, len(x))), 0)
+		return
+	}
+	clear(x)
 }
 
 // mapElements computes y = fast(x) if T is float32 and the kernel set has a fast form, else y = plain(x). y may be x.

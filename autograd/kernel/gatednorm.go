@@ -28,6 +28,10 @@ func (n *GatedNorm[T]) Forward(o Mat[T]) {
 	rows, d := n.Y.Rows, n.Y.Cols
 	n.Z.check("gated norm z", rows, d)
 	o.check("gated norm o", rows, d)
+	if dev := on(o); dev != nil {
+		dev.GatedNorm(any(n).(*GatedNorm[float32]), f32Mat(o))
+		return
+	}
 	width := d / n.Groups
 	For(rows, rowGrain, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
@@ -52,6 +56,10 @@ func (n *GatedNorm[T]) Backward(g GatedNormGrad[T], do Mat[T]) {
 	rows, d := n.Y.Rows, n.Y.Cols
 	n.Z.check("gated norm z", rows, d)
 	do.check("gated norm do", rows, d)
+	if dev := on(do); dev != nil {
+		dev.GatedNormGrad(any(n).(*GatedNorm[float32]), any(g).(GatedNormGrad[float32]), f32Mat(do))
+		return
+	}
 	var parts []T // of dw, for rowsSummed rows each
 	if g.W != nil {
 		parts = make([]T, (rows+rowsSummed-1)/rowsSummed*d)

@@ -5,6 +5,10 @@ package kernel
 func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·bᵀ", b.Rows, a.Cols)
 	c.check("c of a·bᵀ", a.Rows, b.Rows)
+	if d := on(c); d != nil {
+		d.Multiply(DeviceProduct{Mode: mode, C: f32Mat(c), A: f32Mat(a), B: f32Mat(b), Alpha: float32(alpha), TransposeB: true})
+		return
+	}
 	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
 		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: transposedRight{b32}, m: a.Rows, n: b.Rows, k: a.Cols}
 		p.run()
@@ -19,6 +23,10 @@ func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 func MatMulNN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·b", a.Cols, b.Cols)
 	c.check("c of a·b", a.Rows, b.Cols)
+	if d := on(c); d != nil {
+		d.Multiply(DeviceProduct{Mode: mode, C: f32Mat(c), A: f32Mat(a), B: f32Mat(b), Alpha: float32(alpha)})
+		return
+	}
 	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
 		p := product{mode: mode, c: c32, a: left{mat: a32, alpha: float32(alpha)}, b: rightOf(b32, a.Rows), m: a.Rows, n: b.Cols, k: a.Cols}
 		p.run()
@@ -33,6 +41,10 @@ func MatMulNN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 func MatMulTN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of aᵀ·b", a.Rows, b.Cols)
 	c.check("c of aᵀ·b", a.Cols, b.Cols)
+	if d := on(c); d != nil {
+		d.Multiply(DeviceProduct{Mode: mode, C: f32Mat(c), A: f32Mat(a), B: f32Mat(b), Alpha: float32(alpha), TransposeA: true})
+		return
+	}
 	if c32, a32, b32, ok := as32Mats(c, a, b); ok {
 		productTN(mode, c32, float32(alpha), a32, b32)
 		return

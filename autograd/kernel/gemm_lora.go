@@ -16,6 +16,10 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float3
 	rank := ad.A.Rows
 	ad.check(p)
 	z.check("lora z", x.Rows, rank)
+	if p.device != nil {
+		p.device.forwardLoRA(mode, y, x, ad, z)
+		return
+	}
 	if p.fromBlocks(x.Rows) {
 		p.multiplyBlocks(mode, y, x)
 		MatMulNT(Set, z, 1, x, ad.A)
@@ -39,6 +43,10 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float3
 func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g LoRAGrad, dy, x, z Mat[float32], ad LoRA) {
 	rank := ad.A.Rows
 	ad.check(p)
+	if p.device != nil {
+		p.device.backwardLoRA(mode, dx, g, dy, x, z, ad)
+		return
+	}
 	buf := borrow(dy.Rows * rank)
 	defer giveBack(buf)
 	dz := Dense(buf.data, dy.Rows, rank) // without Scale

@@ -23,6 +23,7 @@ type Packed struct {
 	f32     []float32
 	b16     []uint16
 	blocks  *blocks
+	device  *deviceWeight // the weight is on a device instead, as it is
 }
 
 // Pack packs w (out, in).
@@ -118,6 +119,10 @@ func (p *Packed) row(dst []float32, o int) {
 // Gather writes row ids[i] of the weight to row i of y (len(ids), in): the embedding of a model whose head is tied to it.
 func (p *Packed) Gather(y Mat[float32], ids []int) {
 	y.check("gather y", len(ids), p.In)
+	if p.device != nil {
+		p.device.gather(y, ids)
+		return
+	}
 	For(len(ids), rowGrain, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
 			p.row(y.Row(r), ids[r])
@@ -128,6 +133,10 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 // Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y. With a bfloat16 weight, x is rounded to bfloat16 where
 // the processor multiplies in that format; sums are float32.
 func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
+	if p.device != nil {
+		p.device.multiply(DeviceProduct{Mode: mode, C: y, A: x, TransposeB: true})
+		return
+	}
 	if p.fromBlocks(x.Rows) {
 		p.multiplyBlocks(mode, y, x)
 		return
@@ -138,6 +147,10 @@ func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
 
 // ForwardBias computes y (rows, out) = x (rows, in)·Wᵀ + bias, rounding as in Forward.
 func (p *Packed) ForwardBias(y, x Mat[float32], bias []float32) {
+	if p.device != nil {
+		p.device.multiply(DeviceProduct{C: y, A: x, TransposeB: true, Bias: bias})
+		return
+	}
 	if p.fromBlocks(x.Rows) {
 		p.multiplyBlocks(Set, y, x)
 		AddRow(y, bias)
@@ -167,6 +180,10 @@ func (p *Packed) forward(mode Mode, y, x Mat[float32]) product {
 
 // Backward computes dx (rows, in) = dy (rows, out)·W, or adds it to dx. Rounding is as in Forward.
 func (p *Packed) Backward(mode Mode, dx, dy Mat[float32]) {
+	if p.device != nil {
+		p.device.multiply(DeviceProduct{Mode: mode, C: dx, A: dy})
+		return
+	}
 	q := p.backward(mode, dx, dy)
 	q.run()
 }

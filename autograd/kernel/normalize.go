@@ -4,6 +4,10 @@ package kernel
 // is taken in float64. FalconMamba does this to dt, B and C, which are column ranges of one matrix.
 func Normalize[T Float](y, x Mat[T], eps float64) {
 	y.check("normalize y", x.Rows, x.Cols)
+	if d := on(y); d != nil {
+		d.RMSNorm(f32Mat(y), f32Mat(x), nil, eps)
+		return
+	}
 	For(x.Rows, normalizeGrain, func(lo, hi int) {
 		var s [normalizeGrain]T
 		for i := lo; i < hi; i++ {
@@ -21,6 +25,10 @@ const normalizeGrain = 32
 func NormalizeGrad[T Float](mode Mode, dx, dy, x Mat[T], eps float64) {
 	dx.check("normalize dx", x.Rows, x.Cols)
 	dy.check("normalize dy", x.Rows, x.Cols)
+	if d := on(dx); d != nil {
+		d.RMSNormGrad(mode, f32Mat(dx), nil, f32Mat(dy), f32Mat(x), nil, eps)
+		return
+	}
 	For(x.Rows, normalizeGrain, func(lo, hi int) {
 		var s, k [normalizeGrain]T
 		for i := lo; i < hi; i++ {

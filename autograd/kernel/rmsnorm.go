@@ -4,6 +4,10 @@ package kernel
 // The mean is taken in float64. Zhang & Sennrich 2019.
 func RMSNorm[T Float](y, x Mat[T], w []T, eps float64) {
 	y.check("rmsnorm y", x.Rows, x.Cols)
+	if d := on(y); d != nil {
+		d.RMSNorm(f32Mat(y), f32Mat(x), f32s(w), eps)
+		return
+	}
 	For(x.Rows, rowGrain, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			if hasVectors[T]() {
@@ -20,6 +24,10 @@ func RMSNormGrad[T Float](dx Mat[T], dw []T, dy, x Mat[T], w []T, eps float64) {
 	rows, m := x.Rows, x.Cols
 	dy.check("rmsnorm dy", rows, m)
 	if dw == nil && dx.Absent() {
+		return
+	}
+	if d := on(dy); d != nil {
+		d.RMSNormGrad(Add, f32Mat(dx), f32s(dw), f32Mat(dy), f32Mat(x), f32s(w), eps)
 		return
 	}
 	inverse := make([]T, rows)

@@ -54,6 +54,10 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 	rows, d, n := s.sizes()
 	s.check()
 	y.check("scan y", rows, d)
+	if dev := on(y); dev != nil {
+		dev.Scan(any(s).(*Scan[float32]), f32Mat(y), f32s(saved), f32s(hOut))
+		return
+	}
 	if v, ok := s.vector(); ok {
 		scanForwardVector(v, f32Mat(y), f32s(saved), f32s(hOut))
 		return
@@ -86,6 +90,10 @@ func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved, dhOut []T) {
 	rows, d, n := s.sizes()
 	s.check()
 	dy.check("scan dy", rows, d)
+	if dev := on(dy); dev != nil {
+		dev.ScanGrad(any(s).(*Scan[float32]), g.as32(), f32Mat(dy), f32s(saved), f32s(dhOut))
+		return
+	}
 	if v, ok := s.vector(); ok {
 		scanBackwardVector(v, g.as32(), f32Mat(dy), f32s(saved), f32s(dhOut))
 		return

@@ -87,6 +87,10 @@ func (s *SSD[T]) Forward(y Mat[T], saved, hOut []T) {
 	z := s.sizes()
 	s.check()
 	y.check("ssd y", z.rows, z.heads*z.p)
+	if d := on(y); d != nil {
+		d.SSD(any(s).(*SSD[float32]), f32Mat(y), f32s(saved), f32s(hOut))
+		return
+	}
 	if s.plain() {
 		For(z.heads, 1, func(lo, hi int) {
 			for h := lo; h < hi; h++ {
@@ -105,6 +109,10 @@ func (s *SSD[T]) Backward(g SSDGrad[T], dy Mat[T], saved, dhOut []T) {
 	z := s.sizes()
 	s.check()
 	dy.check("ssd dy", z.rows, z.heads*z.p)
+	if d := on(dy); d != nil {
+		d.SSDGrad(any(s).(*SSD[float32]), any(g).(SSDGrad[float32]), f32Mat(dy), f32s(saved), f32s(dhOut))
+		return
+	}
 	if s.plain() {
 		g.clearFresh()
 		each := z.heads / s.Groups // of a group, which add to the same dB and dC

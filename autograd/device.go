@@ -1,0 +1,271 @@
+package autograd
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"gorgonia.org/tensor"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Running on a device. Values, gradients, states and scratch memory of such a graph are arrays on the device, and so are copies of
+// the parameters. The tape runs as always: an op calls kernels, which record their work on the device because their
+// destinations are there. What the host wants to know, such as losses and gradients, it fetches after the tape has ended.
+//
+// A run sends the values of trainable parameters to the device and adds the gradients that it fetches to those of the host, so
+// that everything outside a program finds both where it expects them.
+
+// deviceGraph is what a graph has on its device.
+type deviceGraph struct {
+	kernel.Device
+	*deviceMemory
+	trained *trainedCopies
+	// carriedIn and carriedOut have the states of all recurrent ops, carried the host's copy of carriedOut.
+	carriedIn, carriedOut, carried []float32
+	// nll has the losses of the counted rows, one chunk after another, and hits whether the target was the most probable.
+	nll, hits []float32
+}
+
+// deviceRun is what the host has to do after the tape of a run has ended.
+type deviceRun struct {
+	counted  []int    // rows whose losses are in nll, in its order
+	complete []*Param // whose gradients are whole, in the order of the tape
+}
+
+// recording serializes runs: a device records for one goroutine at a time.
+var recording sync.Mutex
+
+// lock waits until the device does not record for another program, and returns what ends that.
+func (g *Graph) lock() (unlock func()) {
+	if g.device == nil {
+		return func() {}
+	}
+	recording.Lock()
+	return recording.Unlock
+}
+
+// deviceMemory are arrays on a device that are given back when it becomes unreachable.
+type deviceMemory struct{ arrays *deviceArrays }
+
+type deviceArrays struct {
+	device kernel.Device
+	list   [][]float32
+}
+
+func newDeviceMemory(d kernel.Device) *deviceMemory {
+	m := &deviceMemory{&deviceArrays{device: d}}
+	runtime.AddCleanup(m, (*deviceArrays).free, m.arrays)
+	return m
+}
+
+func (a *deviceArrays) free() {
+	for _, x := range a.list {
+		a.device.Free(x)
+	}
+}
+
+// make returns a new array of n elements, nil for none.
+func (m *deviceMemory) make(n int) ([]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	x, err := m.arrays.device.Make(n)
+	if err != nil {
+		return nil, fmt.Errorf("autograd: %s: %w", m.arrays.device.Name(), err)
+	}
+	m.arrays.list = append(m.arrays.list, x)
+	return x, nil
+}
+
+// newDeviceGraph returns the process's device for a graph with these options, nil for a graph that runs on the host.
+func newDeviceGraph(o Options) (*deviceGraph, error) {
+	if !o.Device {
+		return nil, nil
+	}
+	d := kernel.CurrentDevice()
+	switch {
+	case d == nil:
+		return nil, errors.New("autograd: graph: the process has no device")
+	case o.Float64:
+		return nil, errors.New("autograd: graph: devices do not compute in float64")
+	}
+	return &deviceGraph{Device: d, deviceMemory: newDeviceMemory(d)}, nil
+}
+
+// Placed is implemented by an Op that not every device can run at every size.
+type Placed interface {
+	// DeviceSizes are what the op asks of a device, for the given input shapes.
+	DeviceSizes(in [][]int) kernel.DeviceSizes
+}
+
+// DeviceFault returns why d cannot run the graph as it has been recorded so far, nil if it can.
+func (g *Graph) DeviceFault(d kernel.Device) error {
+	for _, r := range g.records {
+		if err := d.Supports(r.exec.deviceSizes(r.shapes)); err != nil {
+			return fmt.Errorf("%s: %s%s: %w", d.Name(), r.exec.name(), paramName(r.in), err)
+		}
+	}
+	return nil
+}
+
+// bindDevice allocates what the graph needs on its device.
+func (g *Graph) bindDevice() error {
+	d := g.device
+	if err := g.DeviceFault(d); err != nil {
+		return fmt.Errorf("autograd: %w", err)
+	}
+	slab, err := d.make(g.slab)
+	if err != nil {
+		return err
+	}
+	bindSlab(g.planned(), slab)
+	for _, b := range g.planned() {
+		if b.shape == nil { // Gorgonia reads a scalar
+			b.dense = tensor.New(tensor.WithShape(1), tensor.Of(tensor.Float32))
+		}
+	}
+	if g.tmp32, err = d.make(g.scratch()); err != nil {
+		return err
+	}
+	for _, v := range g.inputs {
+		if v.buf != nil {
+			data, err := d.make(size(v.shape))
+			if err != nil {
+				return err
+			}
+			v.buf.dense = tensor.New(tensor.WithShape(v.shape...), tensor.WithBacking(data))
+		}
+	}
+	if d.nll, err = d.make(g.opts.Rows); err != nil {
+		return err
+	}
+	if d.hits, err = d.make(g.opts.Rows); err != nil {
+		return err
+	}
+	return g.bindCarries()
+}
+
+// bindCarries gives the states of recurrent ops memory on the device, one after the other.
+func (g *Graph) bindCarries() (err error) {
+	d, n := g.device, 0
+	for _, c := range g.carries() {
+		n += c.in.Shape().TotalSize()
+	}
+	var dIn, dOut []float32
+	for _, x := range []*[]float32{&d.carriedIn, &d.carriedOut, &dIn, &dOut} {
+		if *x, err = d.make(n); err != nil {
+			return err
+		}
+	}
+	d.carried = make([]float32, n)
+	at := 0
+	for _, c := range g.carries() {
+		to := at + c.in.Shape().TotalSize()
+		view := func(x []float32) *tensor.Dense {
+			return tensor.New(tensor.WithShape(to-at), tensor.WithBacking(x[at:to:to]))
+		}
+		c.in, c.out, c.fetched = view(d.carriedIn), view(d.carriedOut), d.carried[at:to:to]
+		if c.dIn != nil {
+			c.dIn, c.dOut = view(dIn), view(dOut)
+		}
+		at = to
+	}
+	return nil
+}
+
+// send brings what has changed since the last run to the device.
+func (p *Program) send() error {
+	d := p.g.device
+	if err := p.g.copyParams(p.Params()); err != nil {
+		return err
+	}
+	for _, q := range d.trained.params {
+		d.Upload(q.copied.data, q.Float32s())
+	}
+	if p.g.run.training {
+		kernel.Clear(d.trained.grads)
+	}
+	return nil
+}
+
+// fetch waits for the device and brings the results of the run to the host. failed is the error of the tape: what it has recorded
+// has to run all the same.
+func (p *Program) fetch(failed error) error {
+	d, run := p.g.device, &p.g.run
+	if err := d.Run(); err != nil {
+		return fmt.Errorf("autograd: %s: %w", d.Name(), err)
+	}
+	if failed != nil {
+		return failed
+	}
+	if err := errors.Join(d.fetchLosses(run), p.fetchValues()); err != nil {
+		return fmt.Errorf("autograd: %s: %w", d.Name(), err)
+	}
+	if run.ready != nil {
+		for _, q := range run.onDevice.complete {
+			run.ready(q)
+		}
+	}
+	return nil
+}
+
+// losses is where the losses of more rows of the batch go, and whether the target was the most probable.
+func (d *deviceGraph) losses(r *run, rows []int) (nll, hits []float32) {
+	from := len(r.onDevice.counted)
+	r.onDevice.counted = append(r.onDevice.counted, rows...)
+	to := len(r.onDevice.counted)
+	return d.nll[from:to], d.hits[from:to]
+}
+
+// fetchLosses adds the losses to those of the run.
+func (d *deviceGraph) fetchLosses(r *run) error {
+	n := len(r.onDevice.counted)
+	if n == 0 {
+		return nil
+	}
+	nll, hits := make([]float32, n), make([]float32, n)
+	if err := d.Download(nll, d.nll[:n]); err != nil {
+		return err
+	}
+	if !r.training {
+		if err := d.Download(hits, d.hits[:n]); err != nil {
+			return err
+		}
+	}
+	for i, t := range r.onDevice.counted {
+		r.loss.Rows[t] = float64(nll[i])
+		r.loss.Sum += float64(nll[i])
+		r.loss.Correct += int(hits[i])
+	}
+	r.loss.Tokens += n
+	return nil
+}
+
+// fetchValues brings gradients, states and values that are kept to the host.
+func (p *Program) fetchValues() error {
+	d := p.g.device
+	if p.g.run.training {
+		if err := d.trained.fetchGrads(); err != nil {
+			return err
+		}
+	}
+	if len(d.carried) > 0 {
+		if err := d.Download(d.carried, d.carriedOut); err != nil {
+			return err
+		}
+	}
+	for _, v := range p.keep {
+		if v.buf == nil || v.shape == nil {
+			continue
+		}
+		v.fetched = slices.Grow(v.fetched[:0], size(v.live))[:size(v.live)]
+		if err := d.Download(v.fetched, v.buf.dense.Float32s()[:size(v.live)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package autograd
+
+import (
+	"fmt"
+	"slices"
+
+	"mambatrain/autograd/kernel"
+)
+
+// paramCopy is a parameter's copy on a device.
+type paramCopy struct {
+	*deviceMemory // which contains data and grad
+	data          []float32
+	bf16          bool           // data are pairs of bfloat16
+	packed        *kernel.Packed // of a frozen matrix
+	grad          []float32      // of a trainable one
+	group         *trainedCopies
+}
+
+// trainedCopies are the trainable parameters of a program. Their gradients are one array.
+type trainedCopies struct {
+	*deviceMemory
+	params []*Param
+	grads  []float32
+	host   []float32 // what is fetched at once
+}
+
+// fetchedAtOnce is how many elements of the gradients are fetched at once, unless one parameter has more.
+const fetchedAtOnce = 4 << 20
+
+// copyParams makes sure that all parameters have copies on the graph's device. Those of frozen ones are made once.
+func (g *Graph) copyParams(params []*Param) error {
+	var trained []*Param
+	for _, p := range params {
+		if p.Trainable() {
+			trained = append(trained, p)
+		} else if err := p.copyFrozen(g.device.Device); err != nil {
+			return err
+		}
+	}
+	return g.copyTrained(trained)
+}
+
+// isOn reports whether p has a copy on d.
+func (p *Param) isOn(d kernel.Device) bool { return p.copied != nil && p.copied.arrays.device == d }
+
+// copyFrozen copies p, whose value does not change, unless there is a copy.
+func (p *Param) copyFrozen(d kernel.Device) error {
+	if p.isOn(d) {
+		return nil
+	}
+	c := &paramCopy{deviceMemory: newDeviceMemory(d), bf16: p.IsBF16()}
+	rows := p.Shape()[0]
+	cols := p.Size() / rows
+	n := p.Size()
+	if c.bf16 {
+		n = (n + 1) / 2
+	}
+	data, err := c.make(n)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	c.data = data
+	const most = 256 // an even number of rows: pairs of bfloat16 do not straddle two pieces
+	for from := 0; from < rows; from += most {
+		part := kernel.Dense(make([]float32, min(most, rows-from)*cols), min(most, rows-from), cols)
+		p.ReadRows(part, from)
+		at := from * cols
+		if c.bf16 {
+			bits := make([]uint16, len(part.Data))
+			kernel.ToBF16(bits, part.Data)
+			part.Data, at = kernel.BF16Words(bits), at/2
+		}
+		d.Upload(c.data[at:at+len(part.Data)], part.Data)
+	}
+	switch {
+	case c.bf16:
+		c.packed = kernel.PackBF16OnDevice(c.data, rows, cols)
+	case len(p.Shape()) == 2:
+		c.packed = kernel.PackOnDevice(c.data, rows, cols)
+	}
+	p.copied = c
+	return nil
+}
+
+// copyTrained makes copies of the trainable parameters of a program, unless another program has made them for the same ones.
+func (g *Graph) copyTrained(params []*Param) error {
+	d := g.device.Device
+	current := func(p *Param) bool { return p.isOn(d) && p.copied.group == params[0].copied.group }
+	if len(params) > 0 && !slices.ContainsFunc(params, func(p *Param) bool { return !p.isOn(d) || p.copied.group == nil }) &&
+		!slices.ContainsFunc(params, func(p *Param) bool { return !current(p) }) && slices.Equal(params[0].copied.group.params, params) {
+		g.device.trained = params[0].copied.group
+		return nil
+	}
+	t := &trainedCopies{deviceMemory: newDeviceMemory(d), params: params}
+	n := 0
+	for _, p := range params {
+		n += p.Size()
+	}
+	values, err := t.make(n)
+	if err != nil {
+		return err
+	}
+	if t.grads, err = t.make(n); err != nil {
+		return err
+	}
+	at := 0
+	for _, p := range params {
+		to := at + p.Size()
+		p.copied = &paramCopy{deviceMemory: t.deviceMemory, data: values[at:to:to], grad: t.grads[at:to:to], group: t}
+		at = to
+	}
+	g.device.trained = t
+	return nil
+}
+
+// fetchGrads adds the gradients to those of the host.
+func (t *trainedCopies) fetchGrads() error {
+	for rest, from := t.params, 0; len(rest) > 0; {
+		n, k := rest[0].Size(), 1
+		for k < len(rest) && n+rest[k].Size() <= fetchedAtOnce {
+			n += rest[k].Size()
+			k++
+		}
+		t.host = slices.Grow(t.host[:0], n)[:n]
+		if err := t.arrays.device.Download(t.host, t.grads[from:from+n]); err != nil {
+			return err
+		}
+		got := t.host
+		for _, p := range rest[:k] {
+			kernel.AddTo(p.GradFloat32s(), got[:p.Size()])
+			got = got[p.Size():]
+		}
+		rest, from = rest[k:], from+n
+	}
+	return nil
+}
