@@ -25,6 +25,10 @@ type GGUFOptions struct {
 	NotFinite func(name string)
 	// Added are the added tokens that the model's tokenizer has, wherever it has them from; nil: those of tokenizer.json.
 	Added []AddedToken
+	// BOS and EOS are the tokenizer's ids for the start and the end of a text; nil: those of config.json.
+	BOS, EOS *int
+	// AddBOS and AddEOS say that the tokenizer puts BOS before and EOS after every text.
+	AddBOS, AddEOS bool
 	// ChatTemplate is the tokenizer's chat template, for llama.cpp to render conversations; "" leaves it out.
 	ChatTemplate string
 }

@@ -16,6 +16,17 @@ type normalizer struct {
 	Pattern struct{ String string }
 }
 
+// names lists the types of n's steps; none if n changes nothing.
+func (n normalizer) names() (list []string) {
+	if n.Type != "" && n.Type != "Sequence" {
+		list = append(list, n.Type)
+	}
+	for _, step := range n.Steps {
+		list = append(list, step.names()...)
+	}
+	return list
+}
+
 // pieceSpace is what stands for a space in SentencePiece's vocabularies.
 const pieceSpace = "▁"
 

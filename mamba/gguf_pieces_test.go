@@ -19,7 +19,7 @@ func TestGGUFPieces(t *testing.T) {
 	legacy := strings.Replace(metaspace, `"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}`,
 		`"pre_tokenizer": null, "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}`, 1)
 	for text, prefix := range map[string]bool{metaspace: true, legacy: true, strings.Replace(metaspace, `"first"`, `"never"`, 1): false} {
-		r := exportPieces(t, text)
+		r := exportPieces(t, text, GGUFOptions{})
 		for key, want := range map[string]any{
 			"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.add_space_prefix": prefix,
 			"tokenizer.ggml.unknown_token_id": 0.0,
@@ -51,15 +51,57 @@ func TestGGUFPieces(t *testing.T) {
 	}
 }
 
+// TestGGUFLost: an export names the texts to which llama.cpp gives other tokens: those that a normalizer changes, and those that
+// begin with a space or follow a special token.
+func TestGGUFLost(t *testing.T) {
+	const byteLevel = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}, "normalizer": `
+	const pieces = `{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"▁": 0}, "merges": []}, `
+	for text, want := range map[string]string{
+		byteLevel + `null}`:            "",
+		byteLevel + `{"type": "NFC"}}`: "(NFC)",
+		byteLevel + `{"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}}`:                                                                         "(NFKC, Lowercase)",
+		pieces + `"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}`:                                                     "prepend_scheme first",
+		pieces + `"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": false}}`:                                                     "",
+		pieces + `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}}`: "",
+	} {
+		notes := ""
+		exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note }})
+		if (notes == "") != (want == "") || !strings.Contains(notes, want) {
+			t.Errorf("%s: notes %q, want %q in them", text, notes, want)
+		}
+	}
+}
+
+// TestGGUFSpecials: the ids of the tokenizer come before those of config.json, and what it puts around a text is passed on.
+func TestGGUFSpecials(t *testing.T) {
+	const text = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}`
+	bos, eos := 5, 6
+	for _, c := range []struct {
+		options GGUFOptions
+		want    map[string]any
+	}{
+		{GGUFOptions{}, map[string]any{"bos_token_id": 0., "eos_token_id": 0., "add_bos_token": false, "add_eos_token": nil}},
+		{GGUFOptions{BOS: &bos, EOS: &eos, AddBOS: true}, map[string]any{"bos_token_id": 5., "eos_token_id": 6., "add_bos_token": true, "add_eos_token": nil}},
+		{GGUFOptions{EOS: &eos, AddEOS: true}, map[string]any{"bos_token_id": 0., "eos_token_id": 6., "add_bos_token": false, "add_eos_token": true}},
+	} {
+		r := exportPieces(t, text, c.options)
+		for key, want := range c.want {
+			if got := r.value("tokenizer.ggml." + key); got != want {
+				t.Errorf("%+v: %s is %v, want %v", c.options, key, got, want)
+			}
+		}
+	}
+}
+
 // exportPieces exports a model with the tokenizer.
-func exportPieces(t *testing.T, tokenizer string) *ggufContents {
+func exportPieces(t *testing.T, tokenizer string, o GGUFOptions) *ggufContents {
 	t.Helper()
 	dir := rewrite(t, unchanged, same)
 	if err := os.WriteFile(filepath.Join(dir, tokenizerFile), []byte(tokenizer), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "x.gguf")
-	if _, err := ExportGGUF(t.Context(), dir, file, GGUFOptions{}); err != nil {
+	if _, err := ExportGGUF(t.Context(), dir, file, o); err != nil {
 		t.Fatal(err)
 	}
 	return readGGUF(t, file)

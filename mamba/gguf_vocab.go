@@ -94,6 +94,9 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
+	if lost := t.lost(); lost != "" && o.Note != nil {
+		o.Note(lost)
+	}
 	if prefix, ok := t.pieces(); ok {
 		if err := g.setPieces(t, tokens, kinds, merges, prefix); err != nil {
 			return fmt.Errorf("mamba: gguf: %s: %w", path, err)
@@ -105,7 +108,7 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 		g.Set("tokenizer.ggml.token_type", kinds)
 		g.Set("tokenizer.ggml.merges", merges)
 	}
-	g.specials(t, c)
+	g.specials(t, c, o)
 	if o.ChatTemplate != "" {
 		g.Set("tokenizer.chat_template", o.ChatTemplate)
 	}
@@ -121,6 +124,19 @@ func (t tokenizerJSON) check() error {
 		return fmt.Errorf("model %q with pre-tokenizer %q: only byte-level BPE that splits as GPT-2 or Falcon does, and SentencePiece's BPE of whole texts, can be exported", t.Model.Type, t.PreTokenizer.Type)
 	}
 	return nil
+}
+
+// lost describes the texts to which llama.cpp gives other tokens; "" if there are none.
+func (t tokenizerJSON) lost() string {
+	prefix, pieces := t.pieces()
+	switch steps := t.Normalizer.names(); {
+	case !pieces && len(steps) > 0:
+		return fmt.Sprintf("llama.cpp does not normalize texts (%s): a text that this changes gets other tokens there", strings.Join(steps, ", "))
+	case prefix && t.PreTokenizer.Type == "Metaspace":
+		return fmt.Sprintf("llama.cpp puts a space before every stretch of text between special tokens; the tokenizer (Metaspace, prepend_scheme %s) "+
+			"does so in fewer places, and texts get other tokens there", t.PreTokenizer.Scheme)
+	}
+	return ""
 }
 
 // tokens lists the texts and kinds of all v ids; ids without a token are marked unused.
@@ -168,15 +184,21 @@ func (t tokenizerJSON) merges() ([]string, error) {
 	return merges, nil
 }
 
-// specials sets the ids with a role.
-func (g *ggufModel) specials(t tokenizerJSON, c Config) {
+// specials sets the ids with a role. The tokenizer's come before those of config.json, which Codestral's, for one, has wrong.
+func (g *ggufModel) specials(t tokenizerJSON, c Config, o GGUFOptions) {
 	set := func(role string, id int) {
 		if id >= 0 && id < c.VocabSize {
 			g.Set("tokenizer.ggml."+role+"_token_id", uint32(id))
 		}
 	}
-	set("bos", c.BOSTokenID)
-	if len(c.EOSTokenID) > 0 {
+	if o.BOS != nil {
+		set("bos", *o.BOS)
+	} else {
+		set("bos", c.BOSTokenID)
+	}
+	if o.EOS != nil {
+		set("eos", *o.EOS)
+	} else if len(c.EOSTokenID) > 0 {
 		set("eos", c.EOSTokenID[0])
 	}
 	if t.Model.Unk != nil {
@@ -185,5 +207,8 @@ func (g *ggufModel) specials(t tokenizerJSON, c Config) {
 		}
 	}
 	set("padding", c.PadTokenID)
-	g.Set("tokenizer.ggml.add_bos_token", false)
+	g.Set("tokenizer.ggml.add_bos_token", o.AddBOS)
+	if o.AddEOS {
+		g.Set("tokenizer.ggml.add_eos_token", true)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,7 @@ func (a *app) export(f convertFlags) error {
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }
 
-// describeTokenizer gives o the added tokens and the chat template of a model's tokenizer, which must have no id without a
+// describeTokenizer gives o the added tokens, the special ids and the chat template of a model's tokenizer, which must have no id without a
 // row.
 func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOptions) error {
 	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
@@ -130,8 +131,22 @@ func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOp
 		o.Added = append(o.Added, mamba.AddedToken(token))
 	}
 	o.ChatTemplate = t.ChatTemplateText()
+	if id, ok := t.BOS(); ok {
+		o.BOS = &id
+	}
+	if id, ok := t.EOS(); ok {
+		o.EOS = &id
+	}
+	before, after := t.Around()
+	o.AddBOS, o.AddEOS = is(before, o.BOS), is(after, o.EOS)
+	if o.AddBOS != (len(before) > 0) || o.AddEOS != (len(after) > 0) {
+		a.Warn("llama.cpp puts no other tokens around a text than its start and its end, the tokenizer puts %v before and %v after it", before, after)
+	}
 	return nil
 }
+
+// is reports whether ids is this one id.
+func is(ids []int, id *int) bool { return id != nil && slices.Equal(ids, []int{*id}) }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 	d, err := recipe.OpenAdapter(ctx, a.hub(), f.adapter)

@@ -25,6 +25,9 @@ func (t *Tokenizer) AppendEncode(ids []int32, text string) []int32 {
 	return append(t.AppendText(append(ids, t.before...), text), t.after...)
 }
 
+// Around returns the ids that the post-processor puts before and after those of a text.
+func (t *Tokenizer) Around() (before, after []int) { return widen(t.before), widen(t.after) }
+
 // AppendText appends the ids of text alone, without what the post-processor puts around it.
 func (t *Tokenizer) AppendText(ids []int32, text string) []int32 {
 	e := t.newEncoding(ids)
