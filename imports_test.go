@@ -14,6 +14,8 @@ var allowed = map[string][]string{
 	"autograd":             {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
 	"autograd/devicetest":  {"autograd/kernel", "internal/float16"},
 	"autograd/gradtest":    {"autograd"},
+	"autograd/vulkan":      {"autograd/kernel", "autograd/vulkan/vk", "internal/atomicfile"},
+	"autograd/vulkan/vk":   {"internal/sharedlib"},
 	"internal/atomicfile":  {"internal/filelock"},
 	"internal/chart":       {"internal/format"},
 	"internal/contenthash": nil,
@@ -29,6 +31,7 @@ var allowed = map[string][]string{
 	"internal/label":       nil,
 	"internal/ordered":     nil,
 	"internal/pyjson":      {"internal/inputfile"},
+	"internal/sharedlib":   nil,
 	"internal/spelling":    nil,
 	"internal/splitmix":    nil,
 	"internal/testfile":    nil,
@@ -48,7 +51,7 @@ var allowed = map[string][]string{
 	"trainer/optim":        {"autograd", "autograd/kernel", "internal/fault"},
 	"trainer/plot":         {"trainer/checkpoint", "internal/atomicfile", "internal/chart", "internal/format"},
 	"trainer/tensorboard":  {"trainer", "trainer/checkpoint"},
-	"trainer/mpi":          {"trainer", "autograd/kernel", "internal/fault"},
+	"trainer/mpi":          {"trainer", "autograd/kernel", "internal/fault", "internal/sharedlib"},
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
@@ -79,7 +82,7 @@ var keepers = map[string][]string{
 	"github.com/apache/arrow/":          {"data/source"},
 	"gonum.org/v1/plot":                 {"internal/chart", "trainer/plot", "cmd/mamba-train"},
 	"github.com/nlpodyssey/safetensors": {"nn/weights"},
-	"github.com/ebitengine/purego":      {"trainer/mpi"},
+	"github.com/ebitengine/purego":      {"internal/sharedlib"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -8,14 +8,13 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/ebitengine/purego"
+	"mambatrain/internal/sharedlib"
 )
 
 // dynamicLibrary is an MPI library that was opened at run time.
 type dynamicLibrary struct {
-	path   string
-	handle uintptr
-	abi    abi
+	*sharedlib.Library
+	abi abi
 	functions
 	// out receives what a call returns through pointers. It lives on the heap: a stack may move between the moment its
 	// address is taken and the call.
@@ -37,18 +36,14 @@ func load(l launch, path string) (*dynamicLibrary, error) {
 	if path != "" {
 		paths = []string{path}
 	}
-	var failed []string
-	for _, p := range paths {
-		handle, err := purego.Dlopen(p, purego.RTLD_NOW|purego.RTLD_GLOBAL)
-		if err != nil {
-			failed = append(failed, err.Error())
-			continue
-		}
-		d := &dynamicLibrary{path: p, handle: handle}
-		return d, d.bind()
+	// The library's own plugins need its names.
+	lib, err := sharedlib.Open(sharedlib.Global, paths...)
+	if err != nil {
+		return nil, refusef("%s has started %d processes, but no MPI library can be opened: name it in distributed.library, or install openmpi-bin or mpich\n  %v",
+			l.name, l.size, err)
 	}
-	return nil, refusef("%s has started %d processes, but no MPI library can be opened: name it in distributed.library, or install openmpi-bin or mpich\n  %s",
-		l.name, l.size, strings.Join(failed, "\n  "))
+	d := &dynamicLibrary{Library: lib}
+	return d, d.bind()
 }
 
 func candidates(f family) []string {
@@ -62,15 +57,6 @@ func candidates(f family) []string {
 	return append(open, others...)
 }
 
-// symbol returns an address in the library, 0 if there is no such name.
-func (d *dynamicLibrary) symbol(name string) uintptr {
-	p, err := purego.Dlsym(d.handle, name)
-	if err != nil {
-		return 0
-	}
-	return p
-}
-
 func (d *dynamicLibrary) bind() error {
 	f := &d.functions
 	for _, e := range []struct {
@@ -82,13 +68,13 @@ func (d *dynamicLibrary) bind() error {
 		{"MPI_Allreduce", &f.allreduce}, {"MPI_Alltoall", &f.alltoall}, {"MPI_Allgather", &f.allgather}, {"MPI_Bcast", &f.bcast},
 		{"MPI_Barrier", &f.barrierAll}, {"MPI_Abort", &f.abortAll}, {"MPI_Finalize", &f.finalizeAll},
 	} {
-		if *e.at = d.symbol(e.name); *e.at == 0 {
-			return refusef("%s is no MPI library: it has no %s", d.path, e.name)
+		if *e.at = d.Symbol(e.name); *e.at == 0 {
+			return refusef("%s is no MPI library: it has no %s", d.Path, e.name)
 		}
 	}
 	switch {
-	case d.symbol("ompi_mpi_comm_world") != 0:
-		d.abi = openMPIABI(d.symbol)
+	case d.Symbol("ompi_mpi_comm_world") != 0:
+		d.abi = openMPIABI(d.Symbol)
 	case d.isStandard():
 		d.abi = standardABI
 	default:
@@ -100,11 +86,11 @@ func (d *dynamicLibrary) bind() error {
 // isStandard says whether handles are those of MPI 5. MPICH 5 has the function in its own library too, which keeps
 // MPICH's handles; only the file's name tells the two apart.
 func (d *dynamicLibrary) isStandard() bool {
-	version := d.symbol("MPI_Abi_get_version")
-	if version == 0 || !strings.Contains(d.path, "mpi_abi") {
+	version := d.Symbol("MPI_Abi_get_version")
+	if version == 0 || !strings.Contains(d.Path, "mpi_abi") {
 		return false
 	}
-	r, _, _ := purego.SyscallN(version, address(&d.out.a), address(&d.out.b))
+	r := sharedlib.Call(version, address(&d.out.a), address(&d.out.b))
 	return int32(r) == 0 && d.out.a >= 1
 }
 
@@ -113,12 +99,12 @@ func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 
 // call makes a call that returns an MPI error code.
 func (d *dynamicLibrary) call(name string, f uintptr, args ...uintptr) error {
-	r, _, _ := purego.SyscallN(f, args...)
+	r := sharedlib.Call(f, args...)
 	code := int32(r)
 	if code == 0 {
 		return nil
 	}
-	if r, _, _ := purego.SyscallN(d.errorString, uintptr(code), address(&d.out.text[0]), address(&d.out.a)); int32(r) != 0 {
+	if r := sharedlib.Call(d.errorString, uintptr(code), address(&d.out.text[0]), address(&d.out.a)); int32(r) != 0 {
 		return fmt.Errorf("%s: error %d", name, code)
 	}
 	return fmt.Errorf("%s: %s", name, d.text())
@@ -135,18 +121,18 @@ func (d *dynamicLibrary) initialise() error {
 		return err
 	}
 	if d.out.b < d.abi.funneled {
-		return refusef("%s: its thread level is %d, want MPI_THREAD_FUNNELED (%d)", d.path, d.out.b, d.abi.funneled)
+		return refusef("%s: its thread level is %d, want MPI_THREAD_FUNNELED (%d)", d.Path, d.out.b, d.abi.funneled)
 	}
 	return d.call("MPI_Comm_set_errhandler", d.setErrorHandler, d.abi.world, d.abi.errorsReturn)
 }
 
 func (d *dynamicLibrary) version() string {
 	if d.call("MPI_Get_library_version", d.libraryVersion, address(&d.out.text[0]), address(&d.out.a)) != nil {
-		return d.path
+		return d.Path
 	}
 	line, _, _ := strings.Cut(strings.Trim(d.text(), "\x00\n "), "\n")
 	line, _, _ = strings.Cut(line, ", package")
-	return fmt.Sprintf("%s, %s, %s", strings.Join(strings.Fields(line), " "), d.abi.name, d.path)
+	return fmt.Sprintf("%s, %s, %s", strings.Join(strings.Fields(line), " "), d.abi.name, d.Path)
 }
 
 func (d *dynamicLibrary) rank() (int, error) {
@@ -206,7 +192,7 @@ func (d *dynamicLibrary) broadcast(x []byte, root int) error {
 
 func (d *dynamicLibrary) barrier() error  { return d.call("MPI_Barrier", d.barrierAll, d.abi.world) }
 func (d *dynamicLibrary) finalize() error { return d.call("MPI_Finalize", d.finalizeAll) }
-func (d *dynamicLibrary) abort(code int)  { purego.SyscallN(d.abortAll, d.abi.world, uintptr(code)) }
+func (d *dynamicLibrary) abort(code int)  { sharedlib.Call(d.abortAll, d.abi.world, uintptr(code)) }
 
 // first is the address of the first element.
 func first[T any](x []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }

@@ -1,0 +1,177 @@
+package vulkan
+
+import (
+	"encoding/binary"
+	"math"
+
+	"mambatrain/autograd/kernel"
+)
+
+// call is a dispatch in the making. Its methods add arguments in the order in which the shader declares them: first the
+// addresses of all operands, then the strides of its matrices, then numbers. An operand that is absent has the address 0.
+//
+// As an address cannot be passed without saying whether the shader reads it, writes it or both, no dependency is forgotten.
+type call struct {
+	d         *Device
+	shader    shader
+	addresses []uint64
+	strides   []uint32
+	numbers   []uint32
+	reads     []span
+	writes    []span
+	work      float64
+}
+
+// call begins a dispatch of a shader with the values of its specialization constants.
+func (d *Device) call(name string, constants ...uint32) *call {
+	c := &call{d: d, shader: shader{name: name, count: len(constants)}}
+	copy(c.shader.constants[:], constants)
+	return c
+}
+
+// read adds a matrix that is read.
+func (c *call) read(m kernel.Mat[float32]) { c.reads = append(c.reads, c.matrix(m)) }
+
+// write adds a matrix that is overwritten.
+func (c *call) write(m kernel.Mat[float32]) { c.writes = append(c.writes, c.matrix(m)) }
+
+// update adds a matrix that is read and written.
+func (c *call) update(m kernel.Mat[float32]) {
+	s := c.matrix(m)
+	c.reads, c.writes = append(c.reads, s), append(c.writes, s)
+}
+
+// store adds a matrix that is overwritten or added to.
+func (c *call) store(m kernel.Mat[float32], mode kernel.Mode) {
+	if mode == kernel.Add {
+		c.update(m)
+	} else {
+		c.write(m)
+	}
+}
+
+func (c *call) matrix(m kernel.Mat[float32]) span {
+	s := c.d.matrix(m)
+	c.addresses, c.strides = append(c.addresses, s.from), append(c.strides, uint32(m.Stride))
+	return s
+}
+
+// readVector, writeVector and updateVector are for arrays without rows.
+func (c *call) readVector(x ...[]float32) {
+	for _, v := range x {
+		c.reads = append(c.reads, c.vector(v))
+	}
+}
+
+func (c *call) writeVector(x ...[]float32) {
+	for _, v := range x {
+		c.writes = append(c.writes, c.vector(v))
+	}
+}
+
+func (c *call) updateVector(x ...[]float32) {
+	for _, v := range x {
+		s := c.vector(v)
+		c.reads, c.writes = append(c.reads, s), append(c.writes, s)
+	}
+}
+
+func (c *call) vector(x []float32) span {
+	s := c.d.vector(x)
+	c.addresses = append(c.addresses, s.from)
+	return s
+}
+
+// address adds the address of arguments, which were written before anything runs.
+func (c *call) address(a uint64) { c.addresses = append(c.addresses, a) }
+
+// uints adds numbers.
+func (c *call) uints(v ...int) {
+	for _, n := range v {
+		c.numbers = append(c.numbers, uint32(n))
+	}
+}
+
+// floats adds numbers.
+func (c *call) floats(v ...float32) {
+	for _, x := range v {
+		c.numbers = append(c.numbers, math.Float32bits(x))
+	}
+}
+
+// words returns the arguments as the shader sees them.
+func (c *call) words() []uint32 {
+	var words []uint32
+	for _, a := range c.addresses {
+		words = append(words, uint32(a), uint32(a>>32))
+	}
+	return append(append(words, c.strides...), c.numbers...)
+}
+
+// run records x·y·z groups. Where there are more arguments than push constants, they are put into memory, and their address is
+// pushed.
+func (c *call) run(x, y, z int) {
+	d := c.d
+	if x == 0 || y == 0 || z == 0 || d.failing() {
+		return
+	}
+	words := c.words()
+	if 4*len(words) > pushBytes {
+		a := d.argument(words)
+		words = []uint32{uint32(a), uint32(a >> 32)}
+	}
+	var push [pushBytes]byte
+	for i, w := range words {
+		binary.NativeEndian.PutUint32(push[4*i:], w)
+	}
+	pipeline := d.pipeline(c.shader)
+	p := d.commands()
+	if pipeline == nil || p == nil {
+		return
+	}
+	d.order(p, c.reads, c.writes)
+	if p.bound != pipeline {
+		p.Bind(pipeline)
+		p.bound = pipeline
+	}
+	p.Push(pipeline, &push[0])
+	d.dispatchAll(p, [3]int{x, y, z})
+	d.timed(p, c.shader.name)
+	d.dispatched(c.work)
+}
+
+// dispatchAll runs all groups, in several dispatches if there are more than the device takes at once.
+func (d *Device) dispatchAll(p *piece, groups [3]int) {
+	most := d.mostGroups()
+	for z := 0; z < groups[2]; z += most[2] {
+		for y := 0; y < groups[1]; y += most[1] {
+			for x := 0; x < groups[0]; x += most[0] {
+				base := [3]int{x, y, z}
+				var n [3]int
+				for i := range n {
+					n[i] = min(most[i], groups[i]-base[i])
+				}
+				p.Dispatch(base, n)
+			}
+		}
+	}
+}
+
+// mostGroups returns how many groups a dispatch may have in each dimension.
+func (d *Device) mostGroups() (most [3]int) {
+	for i, n := range d.physical.Limits.Groups {
+		most[i] = int(min(n, math.MaxInt32))
+	}
+	return most
+}
+
+// flags returns a number with bit i set if the i-th condition holds.
+func flags(conditions ...bool) int {
+	n := 0
+	for i, c := range conditions {
+		if c {
+			n |= 1 << i
+		}
+	}
+	return n
+}

@@ -1,0 +1,144 @@
+package vulkan
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mambatrain/autograd/vulkan/vk"
+)
+
+// Options choose a device.
+type Options struct {
+	// Name is a part of the device's name in any case, or its kind: discrete, integrated, virtual or software. Empty selects the
+	// first device of the best kind.
+	Name string
+	// Software admits devices that are programs. They compute correctly, but far slower than this project does without a device.
+	Software bool
+	// Staged treats memory that the device shares with the host as if the host could not reach it.
+	Staged bool
+	// Library is the path of Vulkan's library, empty for the system's.
+	Library string
+	// Cache is the folder for shaders that a driver has compiled, empty for none.
+	Cache string
+}
+
+// FromEnvironment returns the options for a device of the given name: MAMBA_TRAIN_DEVICE_SOFTWARE=1 admits software devices,
+// MAMBA_TRAIN_DEVICE_STAGED=1 is for tests, and compiled shaders are kept in the user's cache folder.
+func FromEnvironment(name string) Options {
+	o := Options{Name: name, Software: os.Getenv("MAMBA_TRAIN_DEVICE_SOFTWARE") == "1", Staged: os.Getenv("MAMBA_TRAIN_DEVICE_STAGED") == "1"}
+	if dir, err := os.UserCacheDir(); err == nil {
+		o.Cache = filepath.Join(dir, "mamba-train", "vulkan")
+	}
+	return o
+}
+
+// Found is a device of the machine.
+type Found struct {
+	Name, Driver, Kind string
+	Version            string // of Vulkan
+	Memory             uint64 // bytes on the device
+	Refused            string // why it cannot be used with the options, "" if it can
+}
+
+// List returns the machine's devices, those that [Open] prefers first.
+func List(o Options) ([]Found, error) {
+	instance, err := vk.Open(o.Library)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer instance.Close()
+	list, err := o.candidates(instance)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Found, len(list))
+	for i, p := range list {
+		found[i] = Found{p.Name, p.Driver, p.Kind.String(), p.Version.String(), localMemory(p), o.refusal(p)}
+	}
+	return found, nil
+}
+
+// explain says what to do about an error of [vk.Open].
+func explain(err error) error {
+	switch {
+	case errors.Is(err, vk.ErrNoLibrary):
+		return fmt.Errorf("vulkan: %w; install the GPU's driver, and on Linux libvulkan1", err)
+	case errors.Is(err, vk.ErrNoDriver):
+		return fmt.Errorf("vulkan: %w; install the GPU's driver, on Linux mesa-vulkan-drivers or the vendor's", err)
+	}
+	return fmt.Errorf("vulkan: %w; on Linux, use the build with -tags vulkan", err)
+}
+
+// candidates returns all devices, sorted by kind.
+func (o Options) candidates(instance *vk.Instance) ([]*vk.PhysicalDevice, error) {
+	list, err := instance.PhysicalDevices()
+	if err != nil {
+		return nil, fmt.Errorf("vulkan: list devices: %w", err)
+	}
+	slices.SortStableFunc(list, func(a, b *vk.PhysicalDevice) int { return cmp.Compare(rank(a.Kind), rank(b.Kind)) })
+	return list, nil
+}
+
+// rank orders kinds from the most to the least wanted.
+func rank(k vk.Kind) int {
+	return slices.Index([]vk.Kind{vk.Discrete, vk.Integrated, vk.Virtual, vk.Other, vk.Software}, k)
+}
+
+// refusal says why a device cannot be used, "" if it can.
+func (o Options) refusal(p *vk.PhysicalDevice) string {
+	switch problem := p.Problem(); {
+	case problem != "":
+		return problem
+	case p.Kind == vk.Software && !o.Software:
+		return "it is software, slower than no device; MAMBA_TRAIN_DEVICE_SOFTWARE=1 admits it"
+	case p.Limits.SharedMemory < sharedMemory || p.Limits.Invocations < groupSize || p.Limits.PushConstants < pushBytes:
+		return fmt.Sprintf("it has %d bytes of shared memory, groups of %d and %d bytes of push constants: want %d, %d and %d",
+			p.Limits.SharedMemory, p.Limits.Invocations, p.Limits.PushConstants, sharedMemory, groupSize, pushBytes)
+	case !o.named(p):
+		return fmt.Sprintf("%q is neither a part of its name nor its kind", o.Name)
+	}
+	return ""
+}
+
+// What shaders ask of a device. Vulkan guarantees 16 KiB, 128 and 128.
+const (
+	sharedMemory = 16 << 10 // bytes
+	groupSize    = 256
+	pushBytes    = 128
+)
+
+func (o Options) named(p *vk.PhysicalDevice) bool {
+	name := strings.ToLower(o.Name)
+	return name == "" || name == p.Kind.String() || strings.Contains(strings.ToLower(p.Name), name)
+}
+
+// choose returns the first device that is not refused.
+func (o Options) choose(list []*vk.PhysicalDevice) (*vk.PhysicalDevice, error) {
+	var reasons []string
+	for _, p := range list {
+		why := o.refusal(p)
+		if why == "" {
+			return p, nil
+		}
+		reasons = append(reasons, p.Name+": "+why)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("vulkan: the drivers find no device")
+	}
+	return nil, fmt.Errorf("vulkan: no device can be used: %s", strings.Join(reasons, "; "))
+}
+
+// localMemory returns the bytes of the device's own memory.
+func localMemory(p *vk.PhysicalDevice) (n uint64) {
+	for _, h := range p.Heaps {
+		if h.Flags&1 != 0 {
+			n += h.Size
+		}
+	}
+	return n
+}

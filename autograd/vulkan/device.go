@@ -1,0 +1,96 @@
+package vulkan
+
+import (
+	"errors"
+	"fmt"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/autograd/vulkan/vk"
+)
+
+// Device is an open device.
+type Device struct {
+	instance *vk.Instance
+	physical *vk.PhysicalDevice
+	vk       *vk.Device
+	memory
+	recorder
+	compiler
+	profile
+}
+
+var _ kernel.Device = (*Device)(nil)
+
+// Open opens the device that the options choose.
+func Open(o Options) (*Device, error) {
+	instance, err := vk.Open(o.Library)
+	if err != nil {
+		return nil, explain(err)
+	}
+	d := &Device{instance: instance}
+	if err := d.open(o); err != nil {
+		instance.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Device) open(o Options) error {
+	list, err := o.candidates(d.instance)
+	if err != nil {
+		return err
+	}
+	if d.physical, err = o.choose(list); err != nil {
+		return err
+	}
+	if d.vk, err = d.physical.Open(); err != nil {
+		return d.failed("open", err)
+	}
+	d.unified = sharesMemory(d.physical) && !o.Staged
+	if err := d.startRecorder(); err != nil {
+		return d.failed("open", err)
+	}
+	return d.startCompiler(o.Cache)
+}
+
+// Close waits for the device and gives everything back. Arrays that Make returned must not be used any more.
+func (d *Device) Close() {
+	d.saveCache()
+	d.vk.Close()
+	d.memory.close()
+	d.instance.Close()
+}
+
+// Name implements [kernel.Device].
+func (d *Device) Name() string {
+	if d.physical.Driver == "" {
+		return d.physical.Name
+	}
+	return fmt.Sprintf("%s (%s)", d.physical.Name, d.physical.Driver)
+}
+
+// failed wraps an error of Vulkan. What has no more memory or does not answer is marked with the errors of package kernel.
+func (d *Device) failed(action string, err error) error {
+	err = fmt.Errorf("vulkan: %s: %s: %w", d.physical.Name, action, err)
+	var r vk.Result
+	switch errors.As(err, &r); r {
+	case vk.DeviceLost, vk.Timeout:
+		return fmt.Errorf("%w: %w", err, kernel.ErrDeviceLost)
+	case vk.OutOfDeviceMemory, vk.OutOfHostMemory:
+		return fmt.Errorf("%w: %w", err, kernel.ErrDeviceMemory)
+	}
+	return err
+}
+
+// Supports implements [kernel.Device].
+func (d *Device) Supports(s kernel.DeviceSizes) error {
+	switch {
+	case s.SSDStates > 0:
+		return fmt.Errorf("vulkan: %w", errNoSSD)
+	case s.ScanStates > mostScanStates:
+		return fmt.Errorf("vulkan: a scan with %d states, want at most %d", s.ScanStates, mostScanStates)
+	case s.ConvTaps > mostTaps:
+		return fmt.Errorf("vulkan: a convolution with %d taps, want at most %d", s.ConvTaps, mostTaps)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package vulkan
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+
+	"mambatrain/autograd/vulkan/vk"
+	"mambatrain/internal/sharedlib"
+)
+
+// required says that a test must not be skipped for want of Vulkan.
+func required() bool { return os.Getenv("MAMBA_REQUIRE_VULKAN") == "1" }
+
+// testOptions are those of the environment, but software devices will do.
+func testOptions() Options {
+	o := FromEnvironment(os.Getenv("MAMBA_TRAIN_DEVICE"))
+	o.Software = true
+	return o
+}
+
+// open opens a device for a test, which is skipped if there is none.
+func open(t testing.TB, o Options) *Device {
+	t.Helper()
+	d, err := Open(o)
+	switch {
+	case err == nil:
+		return d
+	case !required() && errors.Is(err, sharedlib.ErrUnsupported):
+		t.Skip("this test needs the tag vulkan")
+	case !required() && errors.Is(err, vk.ErrNoLibrary):
+		t.Skipf("this test needs Vulkan, such as Debian's libvulkan1 and mesa-vulkan-drivers: %v", err)
+	case !required() && errors.Is(err, vk.ErrNoDriver):
+		t.Skipf("this test needs a driver, such as Debian's mesa-vulkan-drivers: %v", err)
+	}
+	t.Fatal(err)
+	return nil
+}
+
+var shared struct {
+	sync.Mutex
+	devices map[bool]*Device // by Options.Staged
+}
+
+// device returns a device that tests share, on which they run one at a time.
+func device(t testing.TB, staged bool) *Device {
+	t.Helper()
+	shared.Lock()
+	t.Cleanup(shared.Unlock)
+	if shared.devices[staged] == nil {
+		o := testOptions()
+		o.Staged = staged
+		d := open(t, o)
+		if shared.devices == nil {
+			shared.devices = map[bool]*Device{}
+		}
+		shared.devices[staged] = d
+	}
+	return shared.devices[staged]
+}
+
+// onBoth runs a test on a device that shares its memory with the host, if there is one, and on one that does not.
+func onBoth(t *testing.T, test func(t *testing.T, d *Device)) {
+	for name, staged := range map[string]bool{"unified": false, "staged": true} {
+		t.Run(name, func(t *testing.T) { test(t, device(t, staged)) })
+	}
+}

@@ -1,0 +1,105 @@
+package vulkan
+
+import "mambatrain/autograd/kernel"
+
+// tile is the shape of what a group of threads makes of a product: rows × cols elements, with a step of depth along the sum, and
+// threadRows × threadCols elements in each thread.
+type tile struct{ rows, cols, depth, threadRows, threadCols int }
+
+var (
+	largeTile  = tile{128, 128, 8, 8, 8}
+	squareTile = tile{64, 64, 16, 4, 4}
+	tallTile   = tile{64, 16, 16, 4, 4} // for few columns, such as an adapter's rank
+	wideTile   = tile{16, 64, 16, 4, 4}
+)
+
+func (t tile) threads() int { return t.rows / t.threadRows * (t.cols / t.threadCols) }
+
+func (t tile) count(m, n int) int { return ceilDiv(m, t.rows) * ceilDiv(n, t.cols) }
+
+// manyTiles fill most devices.
+const manyTiles = 160
+
+// tileFor chooses the tile for a result (m, n). Software devices take long to compile the large one.
+func (d *Device) tileFor(m, n int) tile {
+	switch {
+	case n <= 16:
+		return tallTile
+	case m <= 16:
+		return wideTile
+	case !d.smallTiles && largeTile.count(m, n) >= manyTiles:
+		return largeTile
+	}
+	return squareTile
+}
+
+const (
+	// splitDepth is the least number of steps of a sum in each of its parts.
+	splitDepth = 256
+	// splitTiles is how many tiles there are to be, with parts, where a result has too few.
+	splitTiles = 128
+)
+
+// parts returns into how many parts a sum of k steps is cut for a result of so many tiles. It depends on the shape alone.
+func parts(tiles, k int) int { return max(1, min(splitTiles/tiles, k/splitDepth)) }
+
+// Multiply implements [kernel.Device].
+func (d *Device) Multiply(p kernel.DeviceProduct) {
+	k := p.A.Cols
+	if p.TransposeA {
+		k = p.A.Rows
+	}
+	if n := parts(d.tileFor(p.C.Rows, p.C.Cols).count(p.C.Rows, p.C.Cols), k); n > 1 && p.Bias == nil && p.A2.Absent() {
+		d.multiplyParts(p, k, n)
+		return
+	}
+	d.multiply(p, k, k)
+}
+
+// multiplyParts cuts the sum into n parts, for results that are too small to fill a device.
+func (d *Device) multiplyParts(p kernel.DeviceProduct, k, n int) {
+	rows, cols := p.C.Rows, p.C.Cols
+	part := ceilDiv(k, n)
+	n = ceilDiv(k, part)
+	all := d.scratchFor(n * rows * cols)
+	if all == nil {
+		return
+	}
+	sum := d.partSum(p.C, p.Mode)
+	p.C, p.Mode = kernel.Dense(all, n*rows, cols), kernel.Set
+	d.multiply(p, k, part)
+	sum.add(all, n, cols, 0)
+}
+
+// multiply records a product. Where part is less than the k steps of the sum, C contains the parts, one after the other.
+func (d *Device) multiply(p kernel.DeviceProduct, k, part int) {
+	n, groups := p.C.Cols, max(1, ceilDiv(k, max(part, 1)))
+	m := p.C.Rows / groups
+	k2 := p.A2.Cols
+	if p.TransposeA {
+		k2 = p.A2.Rows
+	}
+	t := d.tileFor(m, n)
+	c := d.call("gemm", uint32(t.rows), uint32(t.cols), uint32(t.depth), uint32(t.threadRows), uint32(t.threadCols),
+		uint32(flags(p.TransposeA)), uint32(flags(p.TransposeB)), uint32(flags(p.BF16)), uint32(t.threads()))
+	c.store(p.C, p.Mode)
+	c.read(p.A)
+	c.readHalf(p.B, p.BF16)
+	c.read(p.A2)
+	c.read(p.B2)
+	c.readVector(p.Bias)
+	c.uints(m, n, k, k2, part, int(p.Mode))
+	c.floats(p.Alpha, p.Alpha2)
+	c.work = 2 * float64(m) * float64(n) * float64(k+k2)
+	c.run(ceilDiv(n, t.cols), ceilDiv(m, t.rows), groups)
+}
+
+// readHalf is read for a matrix that may be in bfloat16, whose data have half as many elements.
+func (c *call) readHalf(m kernel.Mat[float32], bf16 bool) {
+	if !bf16 {
+		c.read(m)
+		return
+	}
+	c.readVector(m.Data[:ceilDiv((m.Rows-1)*m.Stride+m.Cols, 2)])
+	c.strides = append(c.strides, uint32(m.Stride))
+}

@@ -1,0 +1,306 @@
+package vulkan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/autograd/vulkan/vk"
+)
+
+// An array on the device is a []float32 whose addresses stand for the device's memory. Where host and device share memory, they
+// are that memory. Elsewhere they are a reserved range of addresses, which fault if the host touches them.
+
+// memory are the blocks of the device's memory that arrays lie in.
+type memory struct {
+	unified bool // the host can read and write arrays
+
+	mu        sync.RWMutex
+	blocks    []*block    // by host address
+	small     *block      // with room for small arrays, or nil
+	uncleared [][]float32 // not yet set to zero
+	freed     []*block    // to be given back after the next Run, once for each array
+	used      uint64      // bytes
+}
+
+// block is one allocation.
+type block struct {
+	*vk.Buffer
+	host     uintptr        // where its first element seems to be
+	mapped   unsafe.Pointer // where the host can reach it, or nil
+	reserved []byte         // addresses that stand for it, or nil
+	taken    int            // elements
+	arrays   int            // that were not freed
+}
+
+const (
+	// alignment of an array, in elements: 256 bytes.
+	alignment = 64
+	// Arrays of up to smallArray elements share blocks of smallBlock: drivers allow some thousand allocations.
+	smallArray = 1 << 18
+	smallBlock = 1 << 22
+)
+
+// Make implements [kernel.Device].
+func (d *Device) Make(n int) ([]float32, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size := roundUp(max(n, 1), alignment)
+	b, err := d.blockFor(size)
+	if err != nil {
+		return nil, err
+	}
+	x := b.take(size)[:n:n]
+	d.clearLater(x)
+	return x, nil
+}
+
+// blockFor returns a block with room for size elements.
+func (d *Device) blockFor(size int) (*block, error) {
+	if size > smallArray {
+		return d.newBlock(size)
+	}
+	if d.small == nil || d.small.taken+size > smallBlock {
+		b, err := d.newBlock(smallBlock)
+		if err != nil {
+			return nil, err
+		}
+		d.small = b
+	}
+	return d.small, nil
+}
+
+// take returns the next size elements.
+func (b *block) take(size int) []float32 {
+	x := b.elements()[b.taken : b.taken+size]
+	b.taken += size
+	b.arrays++
+	return x
+}
+
+// elements is the whole block as an array.
+func (b *block) elements() []float32 {
+	return unsafe.Slice((*float32)(*(*unsafe.Pointer)(unsafe.Pointer(&b.host))), b.Size/4)
+}
+
+// newBlock allocates n elements that arrays lie in.
+func (d *Device) newBlock(n int) (*block, error) {
+	b, err := d.allocate(uint64(n)*4, d.arrayMemory)
+	if err != nil {
+		return nil, err
+	}
+	if d.unified {
+		if b.mapped, err = d.vk.Map(b.Buffer); err != nil {
+			return nil, d.failed("map memory", err)
+		}
+		b.host = uintptr(b.mapped)
+	} else if b.reserved, err = reserve(n * 4); err != nil {
+		return nil, d.failed("reserve addresses", err)
+	} else {
+		b.host = uintptr(unsafe.Pointer(unsafe.SliceData(b.reserved)))
+	}
+	i, _ := slices.BinarySearchFunc(d.blocks, b.host, byHost)
+	d.blocks = slices.Insert(d.blocks, i, b)
+	return b, nil
+}
+
+func byHost(b *block, host uintptr) int { return cmp.Compare(b.host, host) }
+
+func (d *Device) allocate(bytes uint64, choose func(allowed uint32) int) (*block, error) {
+	buffer, err := d.vk.NewBuffer(bytes, choose)
+	if err != nil {
+		err = d.failed(fmt.Sprintf("%s of memory wanted, %s of %s in use by this program", mebibytes(bytes), mebibytes(d.used), mebibytes(localMemory(d.physical))), err)
+		return nil, err
+	}
+	d.used += bytes
+	return &block{Buffer: buffer}, nil
+}
+
+func mebibytes(n uint64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// arrayMemory chooses the type of memory for arrays.
+func (d *Device) arrayMemory(allowed uint32) int {
+	const shared = vk.DeviceLocal | vk.HostVisible | vk.HostCoherent
+	find := d.physical.FindMemory
+	if d.unified {
+		return firstOf(find(allowed, shared|vk.HostCached, 0), find(allowed, shared, 0))
+	}
+	return firstOf(find(allowed, vk.DeviceLocal, vk.HostVisible), find(allowed, vk.DeviceLocal, 0))
+}
+
+// hostMemory chooses the type of memory for what the host reads.
+func (d *Device) hostMemory(allowed uint32) int {
+	const visible = vk.HostVisible | vk.HostCoherent
+	find := d.physical.FindMemory
+	return firstOf(find(allowed, visible|vk.HostCached, 0), find(allowed, visible, 0))
+}
+
+// argumentMemory chooses the type of memory for what the host writes and shaders read.
+func (d *Device) argumentMemory(allowed uint32) int {
+	const visible = vk.HostVisible | vk.HostCoherent
+	find := d.physical.FindMemory
+	return firstOf(find(allowed, visible|vk.DeviceLocal, 0), find(allowed, visible, 0))
+}
+
+// firstOf returns the first type that was found, −1 if none was.
+func firstOf(types ...int) int {
+	for _, t := range types {
+		if t >= 0 {
+			return t
+		}
+	}
+	return -1
+}
+
+// sharesMemory reports whether most of the device's memory is the host's, too. A discrete device may let the host see all of its
+// memory, but slowly.
+func sharesMemory(p *vk.PhysicalDevice) bool {
+	if p.Kind == vk.Discrete {
+		return false
+	}
+	const shared = vk.DeviceLocal | vk.HostVisible | vk.HostCoherent
+	var local, mapped uint64
+	for _, t := range p.Memory {
+		size := p.Heaps[t.Heap].Size
+		if t.Flags&vk.DeviceLocal != 0 {
+			local = max(local, size)
+		}
+		if t.Flags&shared == shared {
+			mapped = max(mapped, size)
+		}
+	}
+	return mapped > 0 && 2*mapped >= local
+}
+
+// clearLater sets x to zero before the device uses it.
+func (d *Device) clearLater(x []float32) {
+	if d.unified {
+		clear(x)
+		return
+	}
+	d.uncleared = append(d.uncleared, x)
+}
+
+// takeUncleared returns the arrays that are not yet set to zero.
+func (d *Device) takeUncleared() [][]float32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.uncleared
+	d.uncleared = nil
+	return list
+}
+
+// Free implements [kernel.Device].
+func (d *Device) Free(x []float32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.find(address(x))
+	if b == nil {
+		panic("vulkan: Free of an array that is not on the device")
+	}
+	d.uncleared = slices.DeleteFunc(d.uncleared, func(y []float32) bool { return address(x) == address(y) })
+	d.freed = append(d.freed, b)
+}
+
+// takeFreed returns the blocks of the arrays that were freed.
+func (d *Device) takeFreed() []*block {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.freed
+	d.freed = nil
+	return list
+}
+
+// release gives back the memory of blocks in which no array is left. Nothing that runs uses them.
+func (d *Device) release(list []*block) {
+	if len(list) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range list {
+		if b.arrays--; b.arrays > 0 || b == d.small {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(d.blocks, b.host, byHost)
+		d.blocks = slices.Delete(d.blocks, i, i+1)
+		d.used -= b.Size
+		d.vk.Free(b.Buffer)
+		unreserve(b.reserved)
+	}
+}
+
+// close gives back the addresses. The memory went with the device.
+func (m *memory) close() {
+	for _, b := range m.blocks {
+		unreserve(b.reserved)
+	}
+	m.blocks, m.small, m.uncleared, m.freed = nil, nil, nil, nil
+}
+
+// Holds implements [kernel.Device].
+func (d *Device) Holds(x []float32) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.find(address(x)) != nil
+}
+
+// find returns the block that a host address lies in, or nil.
+func (m *memory) find(host uintptr) *block {
+	i, found := slices.BinarySearchFunc(m.blocks, host, byHost)
+	if !found {
+		i--
+	}
+	if i < 0 || host >= m.blocks[i].host+uintptr(m.blocks[i].Size) {
+		return nil
+	}
+	return m.blocks[i]
+}
+
+// place is where an array lies.
+type place struct {
+	*block
+	at uint64 // bytes from the start of the block
+}
+
+// place finds an array, which must be on the device.
+func (d *Device) place(x []float32) place {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	b := d.find(address(x))
+	if b == nil {
+		panic("vulkan: an operand is not on the device")
+	}
+	return place{b, uint64(address(x) - b.host)}
+}
+
+// span is a range of the device's addresses.
+type span struct{ from, to uint64 }
+
+// vector returns the addresses of x, none for nil.
+func (d *Device) vector(x []float32) span {
+	if len(x) == 0 {
+		return span{}
+	}
+	p := d.place(x)
+	from := p.Address + p.at
+	return span{from, from + 4*uint64(len(x))}
+}
+
+// matrix returns the addresses of m, with the gaps between its rows.
+func (d *Device) matrix(m kernel.Mat[float32]) span {
+	if m.Rows == 0 || m.Cols == 0 || m.Data == nil {
+		return span{}
+	}
+	return d.vector(m.Data[:(m.Rows-1)*m.Stride+m.Cols])
+}
+
+// address is where x begins.
+func address(x []float32) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }
+
+func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

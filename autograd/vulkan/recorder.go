@@ -1,0 +1,224 @@
+package vulkan
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/autograd/vulkan/vk"
+)
+
+// recorder writes commands in pieces, each in its own command buffer, and submits a piece when it is long enough. Barriers order
+// what is recorded after them behind all that was submitted before, too.
+type recorder struct {
+	timeline  vk.Timeline
+	submitted uint64 // where the timeline will be when all submitted pieces have run
+	pieces    []piece
+	current   *piece // that is being recorded, or nil
+	patience  time.Duration
+	hazards
+	temporary
+	smallTiles bool  // tiles that compile quickly, for software devices
+	idle       bool  // everything that was recorded has run
+	err        error // the first since the last Run
+	lost       error // the device does not answer any more
+}
+
+// piece is a command buffer and what is in it.
+type piece struct {
+	vk.Commands
+	point      uint64 // on the timeline when it has run; 0 if it never ran
+	bound      *vk.Pipeline
+	dispatches int
+	work       float64 // arithmetic operations, roughly
+}
+
+const (
+	// pieceCount is how many pieces may wait for the device.
+	pieceCount = 16
+	// A piece ends after so many dispatches, so that the device is never idle for long, or after so much work: some systems
+	// reset a device that does not finish a piece within two seconds.
+	pieceDispatches = 64
+	pieceWork       = 4e10
+)
+
+// How long a piece may take until the device counts as lost.
+const (
+	hardwarePatience = time.Minute
+	softwarePatience = time.Hour
+)
+
+func (d *Device) startRecorder() error {
+	timeline, err := d.vk.NewTimeline()
+	if err != nil {
+		return err
+	}
+	commands, err := d.vk.NewCommands(pieceCount)
+	if err != nil {
+		return err
+	}
+	d.timeline, d.idle, d.patience = timeline, true, hardwarePatience
+	if d.physical.Kind == vk.Software {
+		d.patience, d.smallTiles = softwarePatience, true
+	}
+	for _, c := range commands {
+		d.pieces = append(d.pieces, piece{Commands: c})
+	}
+	return nil
+}
+
+// fail keeps the first error. What is recorded after it does nothing.
+func (d *Device) fail(action string, err error) {
+	if d.err == nil {
+		d.err = d.failed(action, err)
+	}
+	if errors.Is(d.err, kernel.ErrDeviceLost) {
+		d.lost = d.err
+	}
+}
+
+// failing reports whether an error has stopped the recording.
+func (d *Device) failing() bool { return d.err != nil || d.lost != nil }
+
+// commands returns the piece that is being recorded, or nil after an error.
+func (d *Device) commands() *piece {
+	if d.failing() {
+		return nil
+	}
+	if d.current == nil && !d.begin() {
+		return nil
+	}
+	for _, x := range d.takeUncleared() {
+		d.fill(d.current, x, 0)
+	}
+	return d.current
+}
+
+// begin starts the next piece, once the device has run what was in it before.
+func (d *Device) begin() bool {
+	p := &d.pieces[d.submitted%pieceCount]
+	if err := d.wait(p.point); err != nil {
+		d.fail("wait", err)
+		return false
+	}
+	if err := p.Begin(); err != nil {
+		d.fail("record", err)
+		return false
+	}
+	*p = piece{Commands: p.Commands}
+	d.current, d.idle = p, false
+	d.startTimes(p)
+	return true
+}
+
+// dispatched counts a dispatch of so many operations, and ends the piece if it is long enough.
+func (d *Device) dispatched(work float64) {
+	p := d.current
+	p.dispatches++
+	p.work += work
+	if p.dispatches >= pieceDispatches || p.work >= pieceWork {
+		d.submit()
+	}
+}
+
+// submit ends the piece that is being recorded and hands it to the device. A barrier at its end makes results visible to the
+// host and to later pieces.
+func (d *Device) submit() {
+	p := d.current
+	if p == nil || d.failing() {
+		return
+	}
+	d.current = nil
+	p.Barrier()
+	d.hazards.clear()
+	if err := p.End(); err != nil {
+		d.fail("record", err)
+		return
+	}
+	if err := d.vk.Submit(p.Commands, d.timeline, d.submitted+1); err != nil {
+		d.fail("submit", err)
+		return
+	}
+	d.submitted++
+	p.point = d.submitted
+	d.addTimes(p)
+}
+
+// wait waits until the timeline reaches a point. As long as pieces finish, it is patient.
+func (d *Device) wait(point uint64) error {
+	reached, err := d.vk.Reached(d.timeline)
+	for err == nil && reached < point {
+		err = d.vk.Wait(d.timeline, reached+1, uint64(d.patience))
+		if errors.Is(err, vk.Timeout) {
+			return fmt.Errorf("nothing finished in %v: %w", d.patience, err)
+		}
+		if err == nil {
+			reached, err = d.vk.Reached(d.timeline)
+		}
+	}
+	return err
+}
+
+// Run implements [kernel.Device].
+func (d *Device) Run() error {
+	if len(d.uncleared) > 0 {
+		d.commands()
+	}
+	d.submit()
+	if d.lost != nil {
+		return d.lost
+	}
+	if err := d.wait(d.submitted); err != nil {
+		d.fail("wait", err)
+	}
+	err := d.err
+	d.err, d.current = nil, nil
+	if d.lost != nil {
+		return d.lost
+	}
+	d.idle = true
+	d.hazards.clear()
+	d.release(d.takeFreed())
+	d.temporary.reset()
+	d.saveCache()
+	return err
+}
+
+// hazards are the addresses that were read and written since the last barrier.
+type hazards struct{ reads, writes []span }
+
+func (h *hazards) clear() { h.reads, h.writes = h.reads[:0], h.writes[:0] }
+
+// conflict reports whether a command with these reads and writes needs a barrier in front of it.
+func (h *hazards) conflict(reads, writes []span) bool {
+	for _, s := range reads {
+		if overlaps(h.writes, s) {
+			return true
+		}
+	}
+	for _, s := range writes {
+		if overlaps(h.writes, s) || overlaps(h.reads, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func overlaps(list []span, s span) bool {
+	for _, o := range list {
+		if o.from < s.to && s.from < o.to {
+			return true
+		}
+	}
+	return false
+}
+
+// order puts a barrier in front of the next command if it needs one.
+func (d *Device) order(p *piece, reads, writes []span) {
+	if d.conflict(reads, writes) {
+		p.Barrier()
+		d.hazards.clear()
+	}
+	d.reads, d.writes = append(d.reads, reads...), append(d.writes, writes...)
+}

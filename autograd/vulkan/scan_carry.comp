@@ -1,0 +1,25 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+// From chunk to chunk, a thread for each channel and state: states[k] (d, n), what chunk k makes from zeros, becomes what comes into
+// it. With BACKWARD the last chunk comes first. start is what comes into the first one, end receives what leaves the last
+// one, or is added to; both may be absent.
+layout(local_size_x = 64) in;
+layout(constant_id = 0) const uint N = 16;
+layout(constant_id = 1) const bool BACKWARD = false;
+layout(push_constant) uniform Arguments {
+	Floats states, sums, a_log, start, end;
+	uint chunks, d, mode; // mode of end
+};
+void main() {
+	uint e = gl_WorkGroupID.x * 64 + gl_LocalInvocationID.x, c = e / N;
+	if (c >= d) return;
+	float a = -exp(a_log.v[e]), h = present(start) ? start.v[e] : 0.0;
+	for (uint i = 0; i < chunks; i++) {
+		uint k = BACKWARD ? chunks - 1 - i : i;
+		float made = states.v[k * d * N + e], sum = sums.v[k * d + c];
+		states.v[k * d * N + e] = h;
+		h = sum < 0.0 ? made : fma(exp(sum * a), h, made);
+	}
+	if (present(end)) store(end, e, h, mode);
+}

@@ -1,0 +1,175 @@
+package vulkan
+
+import (
+	"slices"
+	"unsafe"
+)
+
+// temporary is memory whose content is needed only until the next Run.
+type temporary struct {
+	arrays    arena
+	arguments arena // that the host writes and shaders read
+	staging   arena // between arrays and the host
+	scratch   []float32
+	known     map[*int]integers
+}
+
+// integers are some of the host's that are on the device already.
+type integers struct {
+	words   []uint32
+	address uint64
+}
+
+func (t *temporary) reset() {
+	t.arrays.reset()
+	t.arguments.reset()
+	t.staging.reset()
+	clear(t.known)
+}
+
+// arena hands out parts of blocks, all of which are free again after reset.
+type arena struct {
+	blocks []*block
+	at     int // of the block in use
+	used   int // elements of it
+}
+
+func (a *arena) reset() { a.at, a.used = 0, 0 }
+
+// take returns where the next n elements are, as a block and a number of elements. add makes a block of at least so many.
+func (a *arena) take(n, least int, add func(n int) (*block, error)) (*block, int, error) {
+	for ; a.at < len(a.blocks); a.at, a.used = a.at+1, 0 {
+		if b := a.blocks[a.at]; a.used+n <= int(b.Size/4) {
+			at := a.used
+			a.used += roundUp(n, alignment)
+			return b, at, nil
+		}
+	}
+	b, err := add(roundUp(max(n, least), alignment))
+	if err != nil {
+		return nil, 0, err
+	}
+	a.blocks = append(a.blocks, b)
+	a.used = roundUp(n, alignment)
+	return b, 0, nil
+}
+
+// Sizes of the blocks of an arena, in elements.
+const (
+	temporaryBlock = 1 << 22
+	argumentBlock  = 1 << 18
+	stagingBlock   = 1 << 22
+)
+
+// Temp implements [kernel.Device].
+func (d *Device) Temp(n int) []float32 {
+	if d.failing() {
+		return nil
+	}
+	b, at, err := d.arrays.take(max(n, 1), temporaryBlock, func(n int) (*block, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.newBlock(n)
+	})
+	if err != nil {
+		d.fail("temporary memory", err)
+		return nil
+	}
+	d.idle = false // until Run makes it available again
+	return b.elements()[at : at+n : at+n]
+}
+
+// scratchFor returns n elements for one kernel, whose next use waits for this one; nil after an error.
+func (d *Device) scratchFor(n int) []float32 {
+	if len(d.scratch) < n && !d.failing() {
+		if d.scratch != nil {
+			d.Free(d.scratch)
+		}
+		d.mu.Lock()
+		b, err := d.newBlock(roundUp(n+n/4, alignment))
+		d.mu.Unlock()
+		if err != nil {
+			d.scratch = nil
+			d.fail("scratch memory", err)
+			return nil
+		}
+		b.arrays = 1
+		d.scratch = b.elements()
+	}
+	if d.failing() {
+		return nil
+	}
+	return d.scratch[:n]
+}
+
+// scratchParts returns arrays of the given sizes, nil ones after an error.
+func (d *Device) scratchParts(sizes ...int) [][]float32 {
+	total := 0
+	for _, n := range sizes {
+		total += roundUp(n, alignment)
+	}
+	all, parts := d.scratchFor(total), make([][]float32, len(sizes))
+	if all == nil {
+		return parts
+	}
+	for i, n := range sizes {
+		parts[i], all = all[:n:n], all[roundUp(n, alignment):]
+	}
+	return parts
+}
+
+// argument writes words where shaders can read them and returns their address.
+func (d *Device) argument(words []uint32) uint64 {
+	if d.failing() || len(words) == 0 {
+		return 0
+	}
+	b, at, err := d.arguments.take(len(words), argumentBlock, func(n int) (*block, error) { return d.newMapped(n, d.argumentMemory) })
+	if err != nil {
+		d.fail("arguments", err)
+		return 0
+	}
+	copy(unsafe.Slice((*uint32)(unsafe.Add(b.mapped, 4*at)), len(words)), words)
+	return b.Address + 4*uint64(at)
+}
+
+// newMapped allocates n elements that the host can reach, outside the arrays.
+func (d *Device) newMapped(n int, choose func(allowed uint32) int) (*block, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, err := d.allocate(uint64(n)*4, choose)
+	if err != nil {
+		return nil, err
+	}
+	if b.mapped, err = d.vk.Map(b.Buffer); err != nil {
+		return nil, d.failed("map memory", err)
+	}
+	return b, nil
+}
+
+// integers brings x to the device, and returns its address. The same numbers travel once until Run.
+func (d *Device) integers(x []int) uint64 {
+	if len(x) == 0 {
+		return 0
+	}
+	words := make([]uint32, len(x))
+	for i, v := range x {
+		words[i] = uint32(int32(v))
+	}
+	if k, ok := d.known[&x[0]]; ok && slices.Equal(k.words, words) {
+		return k.address
+	}
+	k := integers{words, d.argument(words)}
+	if d.known == nil {
+		d.known = map[*int]integers{}
+	}
+	d.known[&x[0]] = k
+	return k.address
+}
+
+// firstRows brings the first row of each row's document to the device; nil is one document from row 0 on.
+func (d *Device) firstRows(first []int, rows int) uint64 {
+	if first == nil {
+		return d.argument(make([]uint32, rows))
+	}
+	return d.integers(first[:rows])
+}

@@ -1,0 +1,140 @@
+package vk
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"mambatrain/internal/sharedlib"
+)
+
+// ErrNoLibrary says that Vulkan is not installed.
+var ErrNoLibrary = errors.New("no Vulkan library is installed")
+
+// ErrNoDriver says that Vulkan is installed, but no driver for it.
+var ErrNoDriver = errors.New("Vulkan is installed, but no driver for it")
+
+// version12 is VK_API_VERSION_1_2.
+const version12 = 1<<22 | 2<<12
+
+// Instance is the connection to the library.
+type Instance struct {
+	handle uintptr
+	instanceFunctions
+}
+
+type instanceFunctions struct {
+	deviceProc, physicalDevices, properties, memory, queues, features, extensions, createDevice, destroy uintptr
+}
+
+// libraries returns the names of the loader. MoltenVK can be used without one.
+func libraries() []string {
+	switch runtime.GOOS {
+	case "darwin":
+		return []string{"libvulkan.1.dylib", "libMoltenVK.dylib", "/usr/local/lib/libvulkan.1.dylib", "/opt/homebrew/lib/libvulkan.1.dylib", "/opt/homebrew/lib/libMoltenVK.dylib"}
+	case "windows":
+		return []string{"vulkan-1.dll"}
+	}
+	return []string{"libvulkan.so.1", "libvulkan.so"}
+}
+
+// Open opens the library at the path, or the system's if the path is empty, and makes an instance.
+func Open(path string) (*Instance, error) {
+	paths := libraries()
+	if path != "" {
+		paths = []string{path}
+	}
+	lib, err := sharedlib.Open(sharedlib.Local, paths...)
+	switch {
+	case errors.Is(err, sharedlib.ErrUnsupported):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %v", ErrNoLibrary, err)
+	}
+	proc := lib.Symbol("vkGetInstanceProcAddr")
+	if proc == 0 {
+		return nil, fmt.Errorf("%w: %s has no vkGetInstanceProcAddr", ErrNoLibrary, lib.Path)
+	}
+	return newInstance(func(instance uintptr, name string) uintptr {
+		return sharedlib.Call(proc, instance, uintptr(unsafe.Pointer(cString(name))))
+	})
+}
+
+func newInstance(lookup func(instance uintptr, name string) uintptr) (*Instance, error) {
+	i := new(Instance)
+	var err error
+	if i.handle, err = createInstance(lookup(0, "vkCreateInstance")); err != nil {
+		var r Result
+		if errors.As(err, &r) && r == -9 {
+			return nil, ErrNoDriver
+		}
+		return nil, err
+	}
+	return i, bind([]entry{
+		{"vkGetDeviceProcAddr", &i.deviceProc},
+		{"vkEnumeratePhysicalDevices", &i.physicalDevices},
+		{"vkGetPhysicalDeviceProperties2", &i.properties},
+		{"vkGetPhysicalDeviceMemoryProperties", &i.memory},
+		{"vkGetPhysicalDeviceQueueFamilyProperties", &i.queues},
+		{"vkGetPhysicalDeviceFeatures2", &i.features},
+		{"vkEnumerateDeviceExtensionProperties", &i.extensions},
+		{"vkCreateDevice", &i.createDevice},
+		{"vkDestroyInstance", &i.destroy},
+	}, func(name string) uintptr { return lookup(i.handle, name) })
+}
+
+// createInstance makes an instance of Vulkan 1.2.
+func createInstance(create uintptr) (uintptr, error) {
+	if create == 0 {
+		return 0, ErrNoDriver
+	}
+	app := &struct {
+		header
+		name       *byte
+		version    uint32
+		_          uint32
+		engine     *byte
+		engineVer  uint32
+		apiVersion uint32
+	}{header: header{kind: applicationInfo}, name: cString("mamba-train"), engine: cString("mamba-train"), apiVersion: version12}
+	info := &struct {
+		header
+		flags      uint32
+		_          uint32
+		app        unsafe.Pointer
+		layers     uint32
+		_          uint32
+		layerNames **byte
+		extensions uint32
+		_          uint32
+		extNames   **byte
+	}{header: header{kind: instanceCreateInfo}, app: unsafe.Pointer(app)}
+	if runtime.GOOS == "darwin" {
+		info.flags = 1 // VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR
+		info.extensions, info.extNames = cStrings([]string{"VK_KHR_portability_enumeration"})
+	}
+	var handle uintptr
+	err := call("vkCreateInstance", create, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&handle)))
+	return handle, err
+}
+
+// Close ends the connection. Devices must be closed before.
+func (i *Instance) Close() { sharedlib.Call(i.destroy, i.handle, 0) }
+
+// PhysicalDevices lists the machine's devices, with what they can do.
+func (i *Instance) PhysicalDevices() ([]*PhysicalDevice, error) {
+	const most = 64
+	n, handles := new(uint32), new([most]uintptr)
+	*n = most
+	err := call("vkEnumeratePhysicalDevices", i.physicalDevices, i.handle, uintptr(unsafe.Pointer(n)), uintptr(unsafe.Pointer(handles)))
+	var r Result
+	if err != nil && !(errors.As(err, &r) && r > 0) { // VK_INCOMPLETE: there are more
+		return nil, err
+	}
+	list := make([]*PhysicalDevice, *n)
+	for k := range list {
+		list[k] = newPhysicalDevice(i, handles[k])
+	}
+	return list, nil
+}
