@@ -15026,25 +15026,21 @@ row:
 	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
 	WORD $0x4f3756f7 // shl v23.4s, v23.4s, #23
 	WORD $0x4eb7877b // add v27.4s, v27.4s, v23.4s
-	WORD $0x3d800559 // str q25, [x10, #16]
 	WORD $0x6e39dc00 // fmul v0.4s, v0.4s, v25.4s
-	WORD $0x3d800d58 // str q24, [x10, #48]
 	WORD $0x6e38dc21 // fmul v1.4s, v1.4s, v24.4s
-	WORD $0x3d80155c // str q28, [x10, #80]
 	WORD $0x6e3cdc42 // fmul v2.4s, v2.4s, v28.4s
-	WORD $0x3d801d5b // str q27, [x10, #112]
 	WORD $0x6e3bdc63 // fmul v3.4s, v3.4s, v27.4s
 	WORD $0x4f8e1160 // fmla v0.4s, v11.4s, v14.s[0]
 	WORD $0x4fae1161 // fmla v1.4s, v11.4s, v14.s[1]
 	WORD $0x4f8e1962 // fmla v2.4s, v11.4s, v14.s[2]
 	WORD $0x4fae1963 // fmla v3.4s, v11.4s, v14.s[3]
-	WORD $0x3d800140 // str q0, [x10, #0]
+	WORD $0xad006540 // stp q0, q25, [x10, #0]
 	WORD $0x4f8f100c // fmla v12.4s, v0.4s, v15.s[0]
-	WORD $0x3d800941 // str q1, [x10, #32]
+	WORD $0xad016141 // stp q1, q24, [x10, #32]
 	WORD $0x4faf102d // fmla v13.4s, v1.4s, v15.s[1]
-	WORD $0x3d801142 // str q2, [x10, #64]
+	WORD $0xad027142 // stp q2, q28, [x10, #64]
 	WORD $0x4f8f184c // fmla v12.4s, v2.4s, v15.s[2]
-	WORD $0x3d801943 // str q3, [x10, #96]
+	WORD $0xad036d43 // stp q3, q27, [x10, #96]
 	WORD $0x4faf186d // fmla v13.4s, v3.4s, v15.s[3]
 	WORD $0x3dc0049b // ldr q27, [x4, #16]
 	WORD $0x3dc004bc // ldr q28, [x5, #16]
@@ -15121,25 +15117,21 @@ row:
 	WORD $0x4eb58631 // add v17.4s, v17.4s, v21.4s
 	WORD $0x4f375694 // shl v20.4s, v20.4s, #23
 	WORD $0x4eb48652 // add v18.4s, v18.4s, v20.4s
-	WORD $0x3d80254f // str q15, [x10, #144]
 	WORD $0x6e2fdc84 // fmul v4.4s, v4.4s, v15.4s
-	WORD $0x3d802d53 // str q19, [x10, #176]
 	WORD $0x6e33dca5 // fmul v5.4s, v5.4s, v19.4s
-	WORD $0x3d803551 // str q17, [x10, #208]
 	WORD $0x6e31dcc6 // fmul v6.4s, v6.4s, v17.4s
-	WORD $0x3d803d52 // str q18, [x10, #240]
 	WORD $0x6e32dce7 // fmul v7.4s, v7.4s, v18.4s
 	WORD $0x4f9b1164 // fmla v4.4s, v11.4s, v27.s[0]
 	WORD $0x4fbb1165 // fmla v5.4s, v11.4s, v27.s[1]
 	WORD $0x4f9b1966 // fmla v6.4s, v11.4s, v27.s[2]
 	WORD $0x4fbb1967 // fmla v7.4s, v11.4s, v27.s[3]
-	WORD $0x3d802144 // str q4, [x10, #128]
+	WORD $0xad043d44 // stp q4, q15, [x10, #128]
 	WORD $0x4f9c108c // fmla v12.4s, v4.4s, v28.s[0]
-	WORD $0x3d802945 // str q5, [x10, #160]
+	WORD $0xad054d45 // stp q5, q19, [x10, #160]
 	WORD $0x4fbc10ad // fmla v13.4s, v5.4s, v28.s[1]
-	WORD $0x3d803146 // str q6, [x10, #192]
+	WORD $0xad064546 // stp q6, q17, [x10, #192]
 	WORD $0x4f9c18cc // fmla v12.4s, v6.4s, v28.s[2]
-	WORD $0x3d803947 // str q7, [x10, #224]
+	WORD $0xad074947 // stp q7, q18, [x10, #224]
 	WORD $0x4fbc18ed // fmla v13.4s, v7.4s, v28.s[3]
 	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
 	WORD $0x3d80806c // str q12, [x3, #512]
@@ -16181,15 +16173,13 @@ row:
 	WORD $0x4eba87bd // add v29.4s, v29.4s, v26.4s
 	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
 	WORD $0x4ebb879c // add v28.4s, v28.4s, v27.4s
-	WORD $0x3d80055d // str q29, [x10, #16]
 	WORD $0x6e3ddc00 // fmul v0.4s, v0.4s, v29.4s
-	WORD $0x3d800d5c // str q28, [x10, #48]
 	WORD $0x6e3cdc21 // fmul v1.4s, v1.4s, v28.4s
 	WORD $0x4f961260 // fmla v0.4s, v19.4s, v22.s[0]
 	WORD $0x4fb61261 // fmla v1.4s, v19.4s, v22.s[1]
-	WORD $0x3d800140 // str q0, [x10, #0]
+	WORD $0xad007540 // stp q0, q29, [x10, #0]
 	WORD $0x4f971014 // fmla v20.4s, v0.4s, v23.s[0]
-	WORD $0x3d800941 // str q1, [x10, #32]
+	WORD $0xad017141 // stp q1, q28, [x10, #32]
 	WORD $0x4fb71035 // fmla v21.4s, v1.4s, v23.s[1]
 	WORD $0x3dc0091c // ldr q28, [x8, #32]
 	WORD $0x6e32df9c // fmul v28.4s, v28.4s, v18.4s
@@ -16228,15 +16218,13 @@ row:
 	WORD $0x4ebe8739 // add v25.4s, v25.4s, v30.4s
 	WORD $0x4f37577b // shl v27.4s, v27.4s, #23
 	WORD $0x4ebb875a // add v26.4s, v26.4s, v27.4s
-	WORD $0x3d801559 // str q25, [x10, #80]
 	WORD $0x6e39dc42 // fmul v2.4s, v2.4s, v25.4s
-	WORD $0x3d801d5a // str q26, [x10, #112]
 	WORD $0x6e3adc63 // fmul v3.4s, v3.4s, v26.4s
 	WORD $0x4f961a62 // fmla v2.4s, v19.4s, v22.s[2]
 	WORD $0x4fb61a63 // fmla v3.4s, v19.4s, v22.s[3]
-	WORD $0x3d801142 // str q2, [x10, #64]
+	WORD $0xad026542 // stp q2, q25, [x10, #64]
 	WORD $0x4f971854 // fmla v20.4s, v2.4s, v23.s[2]
-	WORD $0x3d801943 // str q3, [x10, #96]
+	WORD $0xad036943 // stp q3, q26, [x10, #96]
 	WORD $0x4fb71875 // fmla v21.4s, v3.4s, v23.s[3]
 	WORD $0x3dc0049a // ldr q26, [x4, #16]
 	WORD $0x3dc004b9 // ldr q25, [x5, #16]
@@ -16277,15 +16265,13 @@ row:
 	WORD $0x4ebe86d6 // add v22.4s, v22.4s, v30.4s
 	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
 	WORD $0x4ebd86f7 // add v23.4s, v23.4s, v29.4s
-	WORD $0x3d802556 // str q22, [x10, #144]
 	WORD $0x6e36dc84 // fmul v4.4s, v4.4s, v22.4s
-	WORD $0x3d802d57 // str q23, [x10, #176]
 	WORD $0x6e37dca5 // fmul v5.4s, v5.4s, v23.4s
 	WORD $0x4f9a1264 // fmla v4.4s, v19.4s, v26.s[0]
 	WORD $0x4fba1265 // fmla v5.4s, v19.4s, v26.s[1]
-	WORD $0x3d802144 // str q4, [x10, #128]
+	WORD $0xad045944 // stp q4, q22, [x10, #128]
 	WORD $0x4f991094 // fmla v20.4s, v4.4s, v25.s[0]
-	WORD $0x3d802945 // str q5, [x10, #160]
+	WORD $0xad055d45 // stp q5, q23, [x10, #160]
 	WORD $0x4fb910b5 // fmla v21.4s, v5.4s, v25.s[1]
 	WORD $0x3dc01917 // ldr q23, [x8, #96]
 	WORD $0x6e32def7 // fmul v23.4s, v23.4s, v18.4s
@@ -16324,15 +16310,13 @@ row:
 	WORD $0x4ebc877b // add v27.4s, v27.4s, v28.4s
 	WORD $0x4f3757bd // shl v29.4s, v29.4s, #23
 	WORD $0x4ebd87de // add v30.4s, v30.4s, v29.4s
-	WORD $0x3d80355b // str q27, [x10, #208]
 	WORD $0x6e3bdcc6 // fmul v6.4s, v6.4s, v27.4s
-	WORD $0x3d803d5e // str q30, [x10, #240]
 	WORD $0x6e3edce7 // fmul v7.4s, v7.4s, v30.4s
 	WORD $0x4f9a1a66 // fmla v6.4s, v19.4s, v26.s[2]
 	WORD $0x4fba1a67 // fmla v7.4s, v19.4s, v26.s[3]
-	WORD $0x3d803146 // str q6, [x10, #192]
+	WORD $0xad066d46 // stp q6, q27, [x10, #192]
 	WORD $0x4f9918d4 // fmla v20.4s, v6.4s, v25.s[2]
-	WORD $0x3d803947 // str q7, [x10, #224]
+	WORD $0xad077947 // stp q7, q30, [x10, #224]
 	WORD $0x4fb918f5 // fmla v21.4s, v7.4s, v25.s[3]
 	WORD $0x3dc0089e // ldr q30, [x4, #32]
 	WORD $0x3dc008bb // ldr q27, [x5, #32]
@@ -16373,15 +16357,13 @@ row:
 	WORD $0x4ebc875a // add v26.4s, v26.4s, v28.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb68739 // add v25.4s, v25.4s, v22.4s
-	WORD $0x3d80455a // str q26, [x10, #272]
 	WORD $0x6e3add08 // fmul v8.4s, v8.4s, v26.4s
-	WORD $0x3d804d59 // str q25, [x10, #304]
 	WORD $0x6e39dd29 // fmul v9.4s, v9.4s, v25.4s
 	WORD $0x4f9e1268 // fmla v8.4s, v19.4s, v30.s[0]
 	WORD $0x4fbe1269 // fmla v9.4s, v19.4s, v30.s[1]
-	WORD $0x3d804148 // str q8, [x10, #256]
+	WORD $0xad086948 // stp q8, q26, [x10, #256]
 	WORD $0x4f9b1114 // fmla v20.4s, v8.4s, v27.s[0]
-	WORD $0x3d804949 // str q9, [x10, #288]
+	WORD $0xad096549 // stp q9, q25, [x10, #288]
 	WORD $0x4fbb1135 // fmla v21.4s, v9.4s, v27.s[1]
 	WORD $0x3dc02919 // ldr q25, [x8, #160]
 	WORD $0x6e32df39 // fmul v25.4s, v25.4s, v18.4s
@@ -16420,15 +16402,13 @@ row:
 	WORD $0x4eb787bd // add v29.4s, v29.4s, v23.4s
 	WORD $0x4f3756d6 // shl v22.4s, v22.4s, #23
 	WORD $0x4eb6879c // add v28.4s, v28.4s, v22.4s
-	WORD $0x3d80555d // str q29, [x10, #336]
 	WORD $0x6e3ddd4a // fmul v10.4s, v10.4s, v29.4s
-	WORD $0x3d805d5c // str q28, [x10, #368]
 	WORD $0x6e3cdd6b // fmul v11.4s, v11.4s, v28.4s
 	WORD $0x4f9e1a6a // fmla v10.4s, v19.4s, v30.s[2]
 	WORD $0x4fbe1a6b // fmla v11.4s, v19.4s, v30.s[3]
-	WORD $0x3d80514a // str q10, [x10, #320]
+	WORD $0xad0a754a // stp q10, q29, [x10, #320]
 	WORD $0x4f9b1954 // fmla v20.4s, v10.4s, v27.s[2]
-	WORD $0x3d80594b // str q11, [x10, #352]
+	WORD $0xad0b714b // stp q11, q28, [x10, #352]
 	WORD $0x4fbb1975 // fmla v21.4s, v11.4s, v27.s[3]
 	WORD $0x3dc00c9c // ldr q28, [x4, #48]
 	WORD $0x3dc00cbd // ldr q29, [x5, #48]
@@ -16469,15 +16449,13 @@ row:
 	WORD $0x4eb787de // add v30.4s, v30.4s, v23.4s
 	WORD $0x4f37575a // shl v26.4s, v26.4s, #23
 	WORD $0x4eba877b // add v27.4s, v27.4s, v26.4s
-	WORD $0x3d80655e // str q30, [x10, #400]
 	WORD $0x6e3edd8c // fmul v12.4s, v12.4s, v30.4s
-	WORD $0x3d806d5b // str q27, [x10, #432]
 	WORD $0x6e3bddad // fmul v13.4s, v13.4s, v27.4s
 	WORD $0x4f9c126c // fmla v12.4s, v19.4s, v28.s[0]
 	WORD $0x4fbc126d // fmla v13.4s, v19.4s, v28.s[1]
-	WORD $0x3d80614c // str q12, [x10, #384]
+	WORD $0xad0c794c // stp q12, q30, [x10, #384]
 	WORD $0x4f9d1194 // fmla v20.4s, v12.4s, v29.s[0]
-	WORD $0x3d80694d // str q13, [x10, #416]
+	WORD $0xad0d6d4d // stp q13, q27, [x10, #416]
 	WORD $0x4fbd11b5 // fmla v21.4s, v13.4s, v29.s[1]
 	WORD $0x3dc0391b // ldr q27, [x8, #224]
 	WORD $0x6e32df7b // fmul v27.4s, v27.4s, v18.4s
@@ -16516,15 +16494,13 @@ row:
 	WORD $0x4eb286f7 // add v23.4s, v23.4s, v18.4s
 	WORD $0x4f375739 // shl v25.4s, v25.4s, #23
 	WORD $0x4eb9875a // add v26.4s, v26.4s, v25.4s
-	WORD $0x3d807557 // str q23, [x10, #464]
 	WORD $0x6e37ddce // fmul v14.4s, v14.4s, v23.4s
-	WORD $0x3d807d5a // str q26, [x10, #496]
 	WORD $0x6e3addef // fmul v15.4s, v15.4s, v26.4s
 	WORD $0x4f9c1a6e // fmla v14.4s, v19.4s, v28.s[2]
 	WORD $0x4fbc1a6f // fmla v15.4s, v19.4s, v28.s[3]
-	WORD $0x3d80714e // str q14, [x10, #448]
+	WORD $0xad0e5d4e // stp q14, q23, [x10, #448]
 	WORD $0x4f9d19d4 // fmla v20.4s, v14.4s, v29.s[2]
-	WORD $0x3d80794f // str q15, [x10, #480]
+	WORD $0xad0f694f // stp q15, q26, [x10, #480]
 	WORD $0x4fbd19f5 // fmla v21.4s, v15.4s, v29.s[3]
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0x3d808074 // str q20, [x3, #512]

@@ -128,9 +128,6 @@ func (k *forwardRow) update() {
 		}
 		e := k.exp2(x, k.least, k.bias)
 		for j := range e {
-			if k.storeStates {
-				k.ST(e[j], k.hs, rowStateBytes*(i+j)+stateBytes)
-			}
 			k.FMUL(h[j], h[j], e[j])
 		}
 		for j := range h {
@@ -138,7 +135,7 @@ func (k *forwardRow) update() {
 		}
 		for j := range h {
 			if k.storeStates {
-				k.ST(h[j], k.hs, rowStateBytes*(i+j))
+				k.STP(h[j], e[j], k.hs, rowStateBytes*(i+j))
 			}
 			k.FMLAe(k.sums[j%2], h[j], cs, (i+j)%4)
 		}
