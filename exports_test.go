@@ -43,7 +43,6 @@ var offered = map[string]string{
 	"mamba.Model.Starts":         "package lora calls it through an interface",
 	"mamba.Starter":              "mixers of other modules",
 	"mamba.NoToken":              "a value of the token ids in Config",
-	"studio.Server.Handle":       "parts of the page that other packages serve",
 	"studio/runs.Library.Dir":    "parts of the page that work on a run's files",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 

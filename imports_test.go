@@ -59,15 +59,20 @@ var allowed = map[string][]string{
 	},
 	"studio":      {"studio/runs"},
 	"studio/runs": {"trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
+	"studio/jobs": {"trainer/checkpoint", "internal/atomicfile", "internal/filelock", "internal/inputfile", "internal/pyjson"},
 	"configs":     nil,
 	"cmd/mamba-train": {
 		"configs", "studio", "studio/runs",
-		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "trainer/recipe", "trainer", "trainer/checkpoint",
+		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "cmd/mamba-train/internal/start", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
 		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/mappedfile", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "nn/weights", "internal/atomicfile", "internal/fault", "internal/filelock", "internal/format", "internal/homepath", "internal/spelling",
+	},
+	"cmd/mamba-train/internal/start": {
+		"cmd/mamba-train/internal/config", "configs", "studio", "studio/jobs", "studio/runs", "trainer/checkpoint", "trainer/recipe",
+		"internal/atomicfile", "internal/fault", "internal/inputfile",
 	},
 	"cmd/mamba-train/internal/config": {
 		"configs", "trainer", "trainer/recipe", "data/source", "lora", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/spelling",

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/cmd/mamba-train/internal/start"
 	"mambatrain/studio"
 	"mambatrain/studio/runs"
 )
@@ -41,6 +43,13 @@ func (a *app) studio(f studioFlags) error {
 		return err
 	}
 	s := studio.New(studio.Options{Library: library, ReadOnly: f.readOnly})
+	if !f.readOnly {
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		start.New(program, library).AddTo(s)
+	}
 	l, url, err := s.Listen(f.listen)
 	if err != nil {
 		return cli.Misuse(fmt.Errorf("--listen: %w", err))

@@ -21,10 +21,16 @@ const (
 	JournalFile  = "log.jsonl"
 	LogsDir      = "logs"                 // of TensorBoard's event files, unless logging_dir names another directory
 	EventsPrefix = "events.out.tfevents." // by which TensorBoard knows an event file
+	LockFile     = ".lock"                // locked by the process that trains
+)
+
+// Names of what a program that starts a run in a process of its own may leave in its output directory before it begins.
+const (
+	ProcessFile = "process.json" // which process it is
+	ConsoleFile = "console.log"  // what it prints
 )
 
 const (
-	lockName         = ".lock"
 	temporary        = ".tmp-" // names of directories that are being written, and of what is being removed, begin with it
 	checkpointPrefix = "checkpoint-"
 	gone             = "gone-"
@@ -89,7 +95,7 @@ func makeAndLock(f FS, dir string) (lock io.Closer, err error) {
 		if err := f.MkdirAll(dir); err != nil {
 			return nil, err
 		}
-		if lock, err = f.Lock(filepath.Join(dir, lockName)); !errors.Is(err, fs.ErrNotExist) {
+		if lock, err = f.Lock(filepath.Join(dir, LockFile)); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
@@ -109,7 +115,7 @@ func CheckFresh(f FS, dir string) error {
 		return fmt.Errorf("checkpoint: output_dir: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != lockName && !isLeftover(e.Name()) {
+		if !slices.Contains([]string{LockFile, ProcessFile, ConsoleFile}, e.Name()) && !isLeftover(e.Name()) {
 			return fmt.Errorf("checkpoint: output_dir: %s %w: --resume continues the run in it, --overwrite replaces it", dir, ErrNotEmpty)
 		}
 	}
@@ -360,7 +366,7 @@ func (o *Output) Close() error { return o.lock.Close() }
 
 // Abandon removes the lock's file and gives up the lock, for a run that never began.
 func (o *Output) Abandon() error {
-	return errors.Join(o.fs.RemoveAll(filepath.Join(o.Dir, lockName)), o.lock.Close())
+	return errors.Join(o.fs.RemoveAll(filepath.Join(o.Dir, LockFile)), o.lock.Close())
 }
 
 func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }

@@ -26,7 +26,7 @@ func TestLeftoversAreTheRunsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Close()
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 || entries[0].Name() != lockName {
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 || entries[0].Name() != LockFile {
 		t.Errorf("the directory has %v", entries)
 	}
 	os.WriteFile(notes, nil, 0o666)

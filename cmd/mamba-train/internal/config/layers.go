@@ -42,6 +42,7 @@ func Variables() []string {
 // Source is where a configuration comes from, in addition to the environment.
 type Source struct {
 	File     string   // a YAML file, "" for none
+	Text     []byte   // what File has, which is not read then; nil: it is read
 	Sets     []string // key.path=value, as of --set
 	Flags    []Flag   // stronger than all others
 	Defaults []string // as Sets, weaker than everything else
@@ -69,8 +70,8 @@ type layerValue struct {
 func Load(src Source) (*recipe.Config, error) {
 	var faults faultList
 	s, v, sections := newSchema(), viper.New(), map[string]bool{}
-	if src.File != "" {
-		f := s.readFile(src.File, &faults)
+	if src.File != "" || src.Text != nil {
+		f := s.readSource(src, &faults)
 		if f.nodes == nil {
 			return nil, faults.err()
 		}

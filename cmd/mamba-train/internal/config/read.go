@@ -128,10 +128,36 @@ func (l faultList) err() error {
 	return errors.Join(errs...)
 }
 
+// Faults returns the faults in an error of [Load], without their origins. Another error becomes one fault without a path.
+func Faults(err error) (list fault.List) {
+	var many interface{ Unwrap() []error }
+	var one fault.Fault
+	switch {
+	case err == nil:
+	case errors.As(err, &many):
+		for _, e := range many.Unwrap() {
+			list = append(list, Faults(e)...)
+		}
+	case errors.As(err, &one):
+		list.Include("", one)
+	default:
+		list.Add("", "%v", err)
+	}
+	return list
+}
+
 // fileSettings is what a configuration file says: a node for each key that it names, and which optional sections it has.
 type fileSettings struct {
 	nodes    map[string]*yaml.Node
 	sections map[string]bool
+}
+
+// readSource reads the file of a source, or the text that is given for it.
+func (s schema) readSource(src Source, faults *faultList) fileSettings {
+	if src.Text != nil {
+		return s.read(src.Text, src.File, faults)
+	}
+	return s.readFile(src.File, faults)
 }
 
 // readFile reads a configuration file and adds to faults what is not a key of the configuration or is there twice.

@@ -1,0 +1,119 @@
+package start
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"mambatrain/studio"
+	"mambatrain/trainer/recipe"
+)
+
+// checked is the answer to a form: the file that it makes, what is wrong with it, and what the run would need.
+type checked struct {
+	YAML     string    `json:"yaml"`
+	Faults   []problem `json:"faults"`
+	Needs    *needs    `json:"needs"`    // nil: not known
+	Unknown  string    `json:"unknown"`  // why
+	Existing bool      `json:"existing"` // output_dir holds something
+}
+
+// needs are the sizes of a run.
+type needs struct {
+	Parameters  int   `json:"parameters"`
+	Trainable   int   `json:"trainable"`
+	Rows        int   `json:"rows"` // computed at once
+	Memory      int64 `json:"memory_bytes"`
+	Weights     int64 `json:"weights_bytes"`
+	Gradients   int64 `json:"gradients_bytes"`
+	Optimizer   int64 `json:"optimizer_bytes"`
+	Activations int64 `json:"activations_bytes"`
+	Program     int64 `json:"program_bytes"`
+	Limit       int64 `json:"limit_bytes"`
+}
+
+func (h *Handlers) check(w http.ResponseWriter, r *http.Request) {
+	var f form
+	if !studio.Read(w, r, &f) {
+		return
+	}
+	text, c, faults := f.read("the form")
+	out := checked{YAML: string(text), Faults: problems(faults)}
+	if c != nil {
+		n, err := needsOf(c)
+		if err != nil {
+			out.Unknown = err.Error()
+		} else {
+			out.Needs = &n
+		}
+		out.Existing = recipe.CheckOutput(c.OutputDir, recipe.Options{}) != nil
+	}
+	studio.Answer(w, out, nil)
+}
+
+// needsOf is what info -c prints.
+func needsOf(c *recipe.Config) (needs, error) {
+	sizes, err := c.Sizes()
+	if err != nil {
+		return needs{}, err
+	}
+	e, err := c.Estimate(sizes)
+	if err != nil {
+		return needs{}, err
+	}
+	m := e.Memory
+	return needs{
+		Parameters: e.Parameters, Trainable: e.Trainable, Rows: e.Rows, Memory: m.Total(), Weights: m.Weights, Gradients: m.Gradients,
+		Optimizer: m.Optimizer, Activations: m.Activations, Program: m.Program(), Limit: c.Limit(),
+	}, nil
+}
+
+// time answers with what train --dry-run --json prints. The process ends when the page asks for something else.
+func (h *Handlers) time(w http.ResponseWriter, r *http.Request) {
+	var f form
+	if !studio.Read(w, r, &f) {
+		return
+	}
+	select {
+	case h.busy <- struct{}{}:
+		defer func() { <-h.busy }()
+	case <-r.Context().Done():
+		return
+	}
+	out, err := h.dryRun(r.Context(), f)
+	studio.Answer(w, out, err)
+}
+
+func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err error) {
+	text, c, faults := f.read("the form")
+	if c == nil {
+		return nil, faults
+	}
+	dir, err := os.MkdirTemp("", "mamba-train-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "form.yaml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, h.program, "train", "-c", file, "--dry-run", "--json", "--quiet")
+	cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1") // whoever types asks for no download
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err = cmd.Output()
+	if errors.As(err, new(*exec.ExitError)) {
+		err = errors.New(strings.TrimPrefix(strings.TrimSpace(said.String()), "mamba-train: "))
+	}
+	if err == nil && !json.Valid(out) {
+		err = fmt.Errorf("train --dry-run printed no JSON: %q", out)
+	}
+	return out, err
+}

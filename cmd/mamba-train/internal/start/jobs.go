@@ -1,0 +1,75 @@
+package start
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"mambatrain/studio"
+	"mambatrain/studio/jobs"
+	"mambatrain/studio/runs"
+)
+
+func (h *Handlers) jobs(w http.ResponseWriter, _ *http.Request) {
+	studio.Answer(w, map[string]any{"jobs": h.runner.List()}, nil)
+}
+
+// runDir reads the directory of a run from a request. It must be that of a job or a run in the folders.
+func (h *Handlers) runDir(w http.ResponseWriter, r *http.Request) (dir string, ok bool) {
+	var what struct {
+		Dir string `json:"dir"`
+	}
+	if !studio.Read(w, r, &what) {
+		return "", false
+	}
+	if !h.isRun(what.Dir) {
+		studio.Answer(w, nil, fmt.Errorf("%q: %w", what.Dir, runs.ErrUnknown))
+		return "", false
+	}
+	return what.Dir, true
+}
+
+// isRun reports whether a path is that of a job or a run. It is compared, and never opened before.
+func (h *Handlers) isRun(dir string) bool {
+	if h.runner.Knows(dir) {
+		return true
+	}
+	for _, r := range h.library.List() {
+		if filepath.Clean(r.Path) == dir {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Handlers) stop(w http.ResponseWriter, r *http.Request) {
+	if dir, ok := h.runDir(w, r); ok {
+		studio.Answer(w, struct{}{}, h.runner.Stop(dir))
+	}
+}
+
+// resume starts a run again from its newest checkpoint: from the file that it was started from, else from the settings that
+// it has written itself.
+func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
+	dir, ok := h.runDir(w, r)
+	if !ok {
+		return
+	}
+	file := filepath.Join(dir, configFile)
+	if j, err := h.runner.Job(dir); err == nil {
+		if info, err := os.Stat(j.Config); err == nil && info.Mode().IsRegular() {
+			file = j.Config
+		}
+	}
+	if _, err := h.inside(file); err != nil {
+		studio.Answer(w, nil, err)
+		return
+	}
+	if _, err := os.Stat(file); err != nil {
+		studio.Answer(w, nil, fmt.Errorf("%s has no %s to resume it from: resume it on the command line, with its own file", dir, configFile))
+		return
+	}
+	err := h.runner.Start(jobs.Start{Dir: dir, Config: file, Args: []string{"--set", "output_dir=" + dir, "--resume"}, Append: true})
+	studio.Answer(w, struct{}{}, err)
+}

@@ -1,0 +1,285 @@
+// Package jobs starts, stops and resumes trainings as processes of their own, which outlive the page and its server. What
+// is known of a process is in its run's directory, so that another server finds it again.
+package jobs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/filelock"
+	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
+	"mambatrain/trainer/checkpoint"
+)
+
+// Runner starts trainings. Its methods may be called at the same time.
+type Runner struct {
+	program string // the path of this program
+
+	mu   sync.Mutex
+	dirs []string // of the jobs that are known
+}
+
+// New returns a runner of the program at a path. It knows the jobs that earlier runners have started below the folders.
+func New(program string, folders ...string) *Runner {
+	r := &Runner{program: program}
+	for _, f := range folders {
+		r.dirs = append(r.dirs, find(f)...)
+	}
+	return r
+}
+
+const (
+	mostJobs = 1000 // that are looked for in a folder
+	depth    = 8    // of the folders that are looked into
+)
+
+// find returns the directories below a folder that have the record of a job. Symbolic links are not followed.
+func find(folder string) (dirs []string) {
+	root, err := filepath.Abs(folder)
+	if err != nil {
+		return nil
+	}
+	filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return fs.SkipDir // gone, or forbidden
+		case len(dirs) >= mostJobs:
+			return fs.SkipAll
+		case e.IsDir() && strings.Count(path[len(root):], string(filepath.Separator)) > depth:
+			return fs.SkipDir
+		case e.Name() == checkpoint.ProcessFile && e.Type().IsRegular():
+			dirs = append(dirs, filepath.Dir(path))
+		}
+		return nil
+	})
+	return dirs
+}
+
+// record is what the directory of a run has about the process that was started for it.
+type record struct {
+	PID      int       `json:"pid"`
+	Identity string    `json:"identity"` // of the process; another one with this PID has another
+	Config   string    `json:"config"`   // path of the YAML file
+	Started  time.Time `json:"started"`
+	Stopping bool      `json:"stopping,omitempty"` // it has been told to
+	ExitCode *int      `json:"exit_code,omitempty"`
+}
+
+func readRecord(dir string) (p record, err error) {
+	err = pyjson.ReadFile(filepath.Join(dir, checkpoint.ProcessFile), inputfile.MaxConfig, &p)
+	return p, err
+}
+
+func (p record) write(dir string) error {
+	b, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(dir, checkpoint.ProcessFile), append(b, '\n'))
+}
+
+// alive reports whether the process of the record still runs.
+func (p record) alive() bool {
+	if p.PID <= 0 || p.Identity == "" || p.ExitCode != nil {
+		return false
+	}
+	id, ended, err := identity(p.PID)
+	return err == nil && !ended && id == p.Identity
+}
+
+// Job is a training that was started here.
+type Job struct {
+	Dir      string `json:"dir"`
+	Config   string `json:"config"`
+	Running  bool   `json:"running"`
+	Stopping bool   `json:"stopping"`
+	ExitCode *int   `json:"exit_code"` // nil: it runs, or ended while nobody looked
+	Started  int64  `json:"started"`   // seconds since 1970
+	Console  string `json:"console"`   // the end of what it has printed
+}
+
+// List returns the jobs that are known, the newest first.
+func (r *Runner) List() []Job {
+	r.mu.Lock()
+	dirs := slices.Clone(r.dirs)
+	r.mu.Unlock()
+	list := []Job{}
+	for _, dir := range dirs {
+		if j, err := r.Job(dir); err == nil {
+			list = append(list, j)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Job) int { return int(b.Started - a.Started) })
+	return list
+}
+
+// Knows reports whether a directory is that of a job.
+func (r *Runner) Knows(dir string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.dirs, dir)
+}
+
+// Job returns the job in a directory. The error wraps [fs.ErrNotExist] if none was started there.
+func (r *Runner) Job(dir string) (Job, error) {
+	p, err := readRecord(dir)
+	if err != nil {
+		return Job{}, err
+	}
+	running := p.alive()
+	return Job{
+		Dir: dir, Config: p.Config, Running: running, Stopping: running && p.Stopping, ExitCode: p.ExitCode,
+		Started: p.Started.Unix(), Console: tail(filepath.Join(dir, checkpoint.ConsoleFile)),
+	}, nil
+}
+
+// tail returns the last lines of a text file, without control characters.
+func tail(path string) string {
+	const most = 4 << 10
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	from := max(0, info.Size()-most)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, most))
+	if err != nil {
+		return ""
+	}
+	text := strings.ToValidUTF8(string(b), "�")
+	if from > 0 {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	return text
+}
+
+// Start is a training to start.
+type Start struct {
+	Dir    string // of the run: its output_dir
+	Config string // path of the YAML file
+	Args   []string
+	Append bool // keep what an earlier process has printed
+}
+
+// errRunning is wrapped by the error of a start where a run is going on.
+var errRunning = errors.New("a run is going on there")
+
+// Start starts a training. The directory is made; what the process prints goes to a file in it.
+func (r *Runner) Start(s Start) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := checkIdle(s.Dir); err != nil {
+		return fmt.Errorf("jobs: %s: %w", s.Dir, err)
+	}
+	if err := os.MkdirAll(s.Dir, 0o777); err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	how := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	if s.Append {
+		how = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	}
+	console, err := os.OpenFile(filepath.Join(s.Dir, checkpoint.ConsoleFile), how, 0o666)
+	if err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	defer console.Close()
+	cmd := exec.Command(r.program, append([]string{"train", "-c", s.Config}, s.Args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = console, console, detached()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	return r.follow(cmd, s)
+}
+
+// checkIdle refuses a directory in which a process works.
+func checkIdle(dir string) error {
+	if p, err := readRecord(dir); err == nil && p.alive() {
+		return errRunning
+	}
+	f, err := os.Open(filepath.Join(dir, checkpoint.LockFile))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if held, err := filelock.Held(f); err == nil && held {
+		return errRunning
+	}
+	return nil
+}
+
+// follow records a process and waits for its end.
+func (r *Runner) follow(cmd *exec.Cmd, s Start) error {
+	p := record{PID: cmd.Process.Pid, Config: s.Config, Started: time.Now().UTC()}
+	var err error
+	if p.Identity, _, err = identity(p.PID); err == nil {
+		err = p.write(s.Dir)
+	}
+	if err != nil { // nobody could stop it later
+		cmd.Process.Kill()
+		cmd.Wait()
+		return fmt.Errorf("jobs: %s: %w", s.Dir, err)
+	}
+	if !slices.Contains(r.dirs, s.Dir) {
+		r.dirs = append(r.dirs, s.Dir)
+	}
+	go func() {
+		cmd.Wait()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if now, err := readRecord(s.Dir); err == nil && now.Identity == p.Identity && now.PID == p.PID {
+			code := cmd.ProcessState.ExitCode()
+			now.ExitCode = &code
+			now.write(s.Dir) // without it, the end is seen all the same
+		}
+	}()
+	return nil
+}
+
+// errNotRunning is wrapped by the error of a stop where nothing runs that was started here.
+var errNotRunning = errors.New("no process that was started here runs there; stop a run where it was started, with Ctrl-C")
+
+// Stop tells the process of a job to finish its step, save, and end. Telling it twice has no further effect.
+func (r *Runner) Stop(dir string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := readRecord(dir)
+	if err != nil || !p.alive() {
+		return fmt.Errorf("jobs: %s: %w", dir, errNotRunning)
+	}
+	if p.Stopping {
+		return nil
+	}
+	process, err := os.FindProcess(p.PID)
+	if err != nil {
+		return fmt.Errorf("jobs: %s: %w", dir, errNotRunning)
+	}
+	defer process.Release()
+	if !p.alive() { // again, now that the number cannot become that of another process
+		return fmt.Errorf("jobs: %s: %w", dir, errNotRunning)
+	}
+	p.Stopping = true
+	if err := p.write(dir); err != nil { // first: whoever waits for the end writes after it
+		return fmt.Errorf("jobs: %s: %w", dir, err)
+	}
+	if err := interrupt(process); err != nil {
+		p.Stopping = false
+		return errors.Join(fmt.Errorf("jobs: %s: %w", dir, err), p.write(dir))
+	}
+	return nil
+}

@@ -1,0 +1,10 @@
+//go:build !linux && !darwin && !windows
+
+package jobs
+
+import "errors"
+
+// identity is not known here.
+func identity(int) (id string, ended bool, err error) {
+	return "", false, errors.New("on this system, processes cannot be told apart: start the run on the command line")
+}
