@@ -50,6 +50,12 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 	return m, err
 }
 
+// CheckWeights returns an error if the weights are not those of a model with the configuration, from their header.
+func CheckWeights(c Config, t *weights.Reader) error {
+	_, err := match(&c, safetensorsCheckpoint(t))
+	return err
+}
+
 func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 	found, err := match(&c, safetensorsCheckpoint(t))
 	if err != nil {

@@ -22,23 +22,26 @@ import (
 // dataFlag is a flag for a key of the configuration's data section.
 type dataFlag struct{ key, name, usage string }
 
-// The flags of the commands that read data, by what they decide: texts, labels, lengths, micro-batches. A command offers those
+// The flags of the commands that read data, by what they decide: rows, texts, labels, lengths, micro-batches. A command offers those
 // whose keys it reads. Chats are not among the texts: they need a tokenizer with a chat template.
 var (
-	modelFlag   = dataFlag{"model", "model", "model directory or Hugging Face id, whose tokenizer is used"}
-	trainFlag   = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
-	sourceFlags = []dataFlag{
+	modelFlag = dataFlag{"model", "model", "model directory or Hugging Face id, whose tokenizer is used"}
+	trainFlag = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
+	rowFlags  = []dataFlag{
 		{"data.format", "format", "auto, parquet, arrow, jsonl, json, csv or text"},
 		{"data.encoding", "encoding", "of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16"},
 		{"data.csv_delimiter", "csv-delimiter", "what separates the values of CSV, such as \";\"; default: found out"},
 		{"data.max_row_bytes", "max-row-bytes", "a longer row is an error"},
 		{"data.max_train_samples", "max-train-samples", "rows that are read; 0 = all"},
+	}
+	textFlags = []dataFlag{
 		{"data.dataset_text_field", "field", "column of texts"},
 		{"data.template", "template", "text/template over the row, instead of --field"},
 		{"data.prompt", "prompt", "column or template that comes before --completion"},
 		{"data.completion", "completion", "column or template, instead of --field"},
 	}
-	labelFlags = []dataFlag{
+	sourceFlags = slices.Concat(rowFlags, textFlags)
+	labelFlags  = []dataFlag{
 		{"data.messages", "messages", "column of chat messages, instead of --field"},
 		{"data.completion_only_loss", "completion-only-loss", "leave prompts out of the loss"},
 		{"data.assistant_only_loss", "assistant-only-loss", "count the answers of chats only"},
@@ -133,6 +136,21 @@ func (v *keyValue) Type() string   { return v.kind }
 func (v *keyValue) Set(text string) error {
 	v.text, v.given = text, true
 	return nil
+}
+
+// givenOf returns the first of the flags that the command line gives, or gives the key of by --set; "" if none.
+func (f *dataFlags) givenOf(flags []dataFlag) string {
+	for _, flag := range flags {
+		if v := f.values[flag.key]; v != nil && v.given {
+			return "--" + flag.name
+		}
+		for _, set := range f.sets {
+			if key, _, _ := strings.Cut(set, "="); key == flag.key {
+				return "--set " + key
+			}
+		}
+	}
+	return ""
 }
 
 // read reads the configuration that the flags describe.

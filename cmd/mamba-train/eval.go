@@ -87,6 +87,11 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.choices {
+		if name := f.data.givenOf(slices.Concat(textFlags, labelFlags, lengthFlags)); name != "" {
+			return cli.Misusef("--choices reads the columns context, choices and answer as they are: %s has no meaning", name)
+		}
+	}
 	sets, err := f.testSets(c, a)
 	if err != nil {
 		return err

@@ -57,6 +57,9 @@ func (a *app) graph(f graphFlags) error {
 	if err := f.chooseFormat(); err != nil {
 		return err
 	}
+	if a.JSON && f.output == "" {
+		return cli.Misusef("--json describes the file that is written: name one with --output; without --json the graph goes to standard output")
+	}
 	c, err := f.sizes()
 	if err != nil {
 		return err

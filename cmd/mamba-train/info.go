@@ -104,9 +104,11 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	text += fmt.Sprintf("\nsizes        %s, %s", c.MixerSizes(),
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
 	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", format.Bytes(r.Sequence))
+	var mismatch error
 	switch t, err := weights.Open(dir); {
 	case err == nil:
 		defer t.Close()
+		mismatch = mamba.CheckWeights(c, t)
 		r.FileBytes = t.Bytes()
 		if r.DType == "" {
 			r.DType = typeOf(t)
@@ -117,7 +119,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	default:
 		return err
 	}
-	return a.Result(r, text)
+	return errors.Join(a.Result(r, text), mismatch)
 }
 
 // typeOf returns the type of the largest tensor.

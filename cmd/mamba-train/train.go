@@ -62,6 +62,9 @@ with --verbose all keys with their defaults. Precedence: defaults < file < envir
 }
 
 func (a *app) train(cmd *cobra.Command, f trainFlags) error {
+	if f.printConfig && a.JSON {
+		return cli.Misusef("--print-config prints YAML: leave out --json")
+	}
 	if f.config == "" {
 		if !f.printConfig {
 			return cli.Misusef("--config must be given\nmamba-train train --print-config prints one to start from")
