@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
@@ -22,6 +23,11 @@ func TrainTokenizer(ctx context.Context, inputs []source.Input, c Config, t toke
 	sets, err := source.Resolve(ctx, inputs, c.Config)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range tokenizer.TrainedFiles {
+		if err := source.CheckOutput(sets, filepath.Join(output, name)); err != nil {
+			return nil, err
+		}
 	}
 	c.AddEOS = false
 	for _, set := range sets {

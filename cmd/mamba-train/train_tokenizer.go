@@ -14,24 +14,28 @@ import (
 func (a *app) trainTokenizerCommand() *cobra.Command {
 	var f dataFlags
 	var o tokenizer.TrainConfig
-	output := ""
+	output, force := "", false
 	cmd := &cobra.Command{
 		Use:     "train-tokenizer",
 		Short:   "Train a byte-level BPE tokenizer on your texts",
 		Example: "  mamba-train data train-tokenizer --data corpus.txt --vocab-size 8192 --output models/new",
 		Args:    cli.NoArguments,
-		RunE:    func(*cobra.Command, []string) error { return a.trainTokenizer(f, o, output) },
+		RunE:    func(*cobra.Command, []string) error { return a.trainTokenizer(f, o, output, cli.Policy(force)) },
 	}
 	f.add(cmd, append([]dataFlag{trainFlag}, sourceFlags...)...)
 	cmd.Flags().IntVar(&o.VocabSize, "vocab-size", 8192, "ids in all: special tokens, 256 bytes, merges")
 	cmd.Flags().IntVar(&o.MinFrequency, "min-frequency", 2, "pairs that are seen less often are not merged")
 	cmd.Flags().StringSliceVar(&o.SpecialTokens, "special-token", nil, "special tokens in the order of their ids; the first ends texts")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "directory for tokenizer.json and tokenizer_config.json")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the tokenizer in an output directory that is not empty")
 	cli.RequireFlags(cmd, "output")
 	return cmd
 }
 
-func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string) error {
+func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string, p cli.Policy) error {
+	if err := cli.CheckOutput(output, p); err != nil {
+		return err
+	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	c, err := f.read()

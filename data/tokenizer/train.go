@@ -71,6 +71,9 @@ func (t *Trainer) Add(text string) {
 // ErrNoText is the error of training on nothing.
 var ErrNoText = errors.New("no text to train a tokenizer on")
 
+// TrainedFiles are the names of the files that [Trainer.Train] writes, the one that makes a directory a tokenizer first.
+var TrainedFiles = []string{"tokenizer.json", "tokenizer_config.json"}
+
 // Train learns the merges from the texts that were added, writes tokenizer.json and tokenizer_config.json into dir, and
 // loads them.
 func (t *Trainer) Train(ctx context.Context, dir string) (*Tokenizer, error) {
@@ -100,12 +103,12 @@ func writeFiles(dir string, tokenizer, config []byte) error {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	defer tmp.Remove()
-	for name, raw := range map[string][]byte{"tokenizer.json": tokenizer, "tokenizer_config.json": config} {
+	for name, raw := range map[string][]byte{TrainedFiles[0]: tokenizer, TrainedFiles[1]: config} {
 		if err := atomicfile.WriteFile(filepath.Join(tmp.Path, name), raw); err != nil {
 			return fmt.Errorf("tokenizer: %w", tmp.Name(dir, err))
 		}
 	}
-	if err := tmp.MoveInto(dir, []string{"tokenizer.json"}, nil); err != nil {
+	if err := tmp.MoveInto(dir, TrainedFiles[:1], nil); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
 	return nil
