@@ -16,7 +16,7 @@ var allowed = map[string][]string{
 	"autograd/gradtest":    {"autograd"},
 	"autograd/vulkan":      {"autograd/kernel", "autograd/vulkan/vk", "internal/atomicfile"},
 	"autograd/vulkan/vk":   {"internal/sharedlib"},
-	"internal/atomicfile":  {"internal/filelock"},
+	"internal/atomicfile":  {"internal/fault", "internal/filelock"},
 	"internal/chart":       {"internal/format"},
 	"internal/contenthash": nil,
 	"internal/fault":       {"internal/spelling"},

@@ -10,6 +10,7 @@ import (
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/contenthash"
+	"mambatrain/internal/fault"
 )
 
 // Dataset holds tokenized documents. It is read-only and safe for any number of goroutines until Close.
@@ -152,7 +153,7 @@ func (d *Dataset) Lengths() []int {
 // together. Both share memory; each is closed for itself, and d no longer is.
 func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, err error) {
 	if !(fraction > 0 && fraction < 1) {
-		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %v", fraction)
+		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %s", fault.Number(fraction))
 	}
 	a, b := *d, *d
 	train, eval = &a, &b

@@ -69,11 +69,6 @@ const maxRank = 1 << 16
 // configuration; nil if nothing is. Whether the names lead somewhere is seen by [Inject].
 func (c Config) Validate() error {
 	var faults fault.List
-	positive := func(key string, x float64) {
-		if !(x > 0) || math.IsInf(x, 0) {
-			faults.Add(key, "must be positive, got %v", x)
-		}
-	}
 	rank := func(key string, r int) {
 		if r < 1 {
 			faults.Add(key, "must be at least 1, got %d", r)
@@ -82,21 +77,21 @@ func (c Config) Validate() error {
 		}
 	}
 	rank("r", c.R)
-	positive("lora_alpha", c.LoraAlpha)
+	faults.Positive("lora_alpha", c.LoraAlpha)
 	faults.Fraction("lora_dropout", c.LoraDropout)
 	c.validateSelection(&faults)
 	for _, e := range c.RankPattern {
 		rank("rank_pattern."+e.Key, e.Value)
 	}
 	for _, e := range c.AlphaPattern {
-		positive("alpha_pattern."+e.Key, e.Value)
+		faults.Positive("alpha_pattern."+e.Key, e.Value)
 	}
 	faults.OneOf("bias", c.Bias, BiasNone, BiasAll, BiasLoraOnly)
 	faults.OneOf("init_lora_weights", string(c.InitLoraWeights), string(InitTrue), string(InitGaussian), string(InitPissa))
 	if c.InitLoraWeights == InitPissa && c.UseDora {
 		faults.Add("use_dora", "cannot be combined with init_lora_weights: pissa, whose saved form DoRA does not have")
 	}
-	positive("lora_plus_ratio", c.LoraPlusRatio)
+	faults.Positive("lora_plus_ratio", c.LoraPlusRatio)
 	return faults.Err()
 }
 

@@ -392,17 +392,13 @@ func (c Config) faults() (faults fault.List) {
 	if _, ok := activations[c.HiddenAct]; !ok {
 		faults.Add("hidden_act", "want one of %s, got %q", strings.Join(activationNames(), ", "), c.HiddenAct)
 	}
-	if !(c.LayerNormEpsilon > 0) || math.IsInf(c.LayerNormEpsilon, 0) {
-		faults.Add("layer_norm_epsilon", "must be positive, got %v", c.LayerNormEpsilon)
-	}
-	if !(c.Expand > 0) {
-		faults.Add("expand", "must be positive, got %v", c.Expand)
-	}
+	faults.Positive("layer_norm_epsilon", c.LayerNormEpsilon)
+	faults.Positive("expand", c.Expand)
 	if !(c.TimeStepMin > 0 && c.TimeStepMax >= c.TimeStepMin) {
-		faults.Add("time_step_min, time_step_max", "want 0 < min ≤ max, got %v and %v", c.TimeStepMin, c.TimeStepMax)
+		faults.Add("time_step_min, time_step_max", "want 0 < min ≤ max, got %s and %s", fault.Number(c.TimeStepMin), fault.Number(c.TimeStepMax))
 	}
 	if c.TimeStepFloor < 0 || c.InitializerRange < 0 {
-		faults.Add("time_step_floor, initializer_range", "must not be negative, got %v and %v", c.TimeStepFloor, c.InitializerRange)
+		faults.Add("time_step_floor, initializer_range", "must not be negative, got %s and %s", fault.Number(c.TimeStepFloor), fault.Number(c.InitializerRange))
 	}
 	if c.DType != "" {
 		if _, err := weights.ParseDType(c.DType); err != nil {

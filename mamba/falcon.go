@@ -2,7 +2,6 @@ package mamba
 
 import (
 	"fmt"
-	"math"
 
 	"mambatrain/internal/fault"
 )
@@ -47,9 +46,7 @@ func falcon7B(c *Config) {
 
 func falconFaults(c Config) fault.List {
 	faults := mamba1Faults(c)
-	if !(c.MixerRMSEps > 0) || math.IsInf(c.MixerRMSEps, 0) {
-		faults.Add("mixer_rms_eps", "must be positive, got %v", c.MixerRMSEps)
-	}
+	faults.Positive("mixer_rms_eps", c.MixerRMSEps)
 	return faults
 }
 

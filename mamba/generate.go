@@ -163,26 +163,21 @@ func (o GenerateOptions) faults() (faults fault.List) {
 	if o.MaxNewTokens < 1 || o.MinNewTokens < 0 || o.MinNewTokens > o.MaxNewTokens && o.MaxLength == 0 {
 		faults.Add("min and max new tokens", "want 0 ≤ min ≤ max and max above 0, got %d and %d", o.MinNewTokens, o.MaxNewTokens)
 	}
-	positive := func(name string, x float64) {
-		if !(x > 0) || math.IsInf(x, 0) {
-			faults.Add(name, "must be above 0, got %v", x)
-		}
-	}
 	share := func(name string, x float64) {
 		if !(x > 0 && x <= 1) {
-			faults.Add(name, "must be above 0 and at most 1, got %v", x)
+			faults.Add(name, "must be above 0 and at most 1, got %s", fault.Number(x))
 		}
 	}
 	if o.MaxLength < 0 || o.MinLength < 0 {
 		faults.Add("min and max length", "must not be negative, got %d and %d", o.MinLength, o.MaxLength)
 	}
-	positive("repetition_penalty", o.RepetitionPenalty)
+	faults.Positive("repetition_penalty", o.RepetitionPenalty)
 	if o.DoSample {
-		positive("temperature", o.Temperature)
+		faults.Positive("temperature", o.Temperature)
 		share("top_p", o.TopP)
 		share("typical_p", o.TypicalP)
 		if !(o.MinP >= 0 && o.MinP <= 1) {
-			faults.Add("min_p", "must be between 0 and 1, got %v", o.MinP)
+			faults.Add("min_p", "must be between 0 and 1, got %s", fault.Number(o.MinP))
 		}
 	}
 	if o.TopK < 0 || o.NoRepeatNGramSize < 0 {
@@ -192,7 +187,7 @@ func (o GenerateOptions) faults() (faults fault.List) {
 		faults.Add("num_beams", "must be 1 or more, and 1 when sampling, got %d", o.NumBeams)
 	}
 	if math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0) {
-		faults.Add("length_penalty", "must be a number, got %v", o.LengthPenalty)
+		faults.Add("length_penalty", "must be a finite number, got %s", fault.Number(o.LengthPenalty))
 	}
 	return faults
 }

@@ -92,7 +92,7 @@ func mamba2Faults(c Config) (faults fault.List) {
 		faults.Add("n_groups", "must divide the %d heads, got %d", c.NumHeads, c.NGroups)
 	}
 	if l := c.TimeStepLimit; !(l.Min >= 0 && l.Min <= l.Max) {
-		faults.Add("time_step_limit", "want 0 ≤ lower ≤ upper limit, got %v and %v", l.Min, l.Max)
+		faults.Add("time_step_limit", "want 0 ≤ lower ≤ upper limit, got %s and %s", fault.Number(l.Min), fault.Number(l.Max))
 	}
 	return faults
 }
@@ -125,7 +125,7 @@ func mamba2Original(c *Config, a *arguments) {
 func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
 	faults := llamaFaults(c)
 	if l := c.TimeStepLimit; l.Min > 0 || l.Max < math.MaxFloat32 {
-		faults.Add("time_step_limit", "llama.cpp does not limit Δ, got %v to %v", l.Min, l.Max)
+		faults.Add("time_step_limit", "llama.cpp does not limit Δ, got %s to %s", fault.Number(l.Min), fault.Number(l.Max))
 	}
 	keys := []ggufKey{
 		{"ssm.time_step_rank", uint32(c.NumHeads)}, {"ssm.group_count", uint32(c.NGroups)},

@@ -62,7 +62,7 @@ func Default() Config {
 func (c Config) Validate() error {
 	var l fault.List
 	if c.MaxSteps <= 0 {
-		l.Require(c.NumTrainEpochs > 0, "num_train_epochs", "must be positive, got %v", c.NumTrainEpochs)
+		l.Positive("num_train_epochs", c.NumTrainEpochs)
 		l.AtMost("num_train_epochs", c.NumTrainEpochs, optim.MaxSteps)
 	}
 	l.Require(c.MaxSteps == -1 || c.MaxSteps > 0, "max_steps", "must be positive, or -1 for none, got %d", c.MaxSteps)

@@ -48,7 +48,7 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 	}
 	t.interrupts = cli.NewInterrupts()
 	defer t.interrupts.Stop()
-	err = a.eachLine("Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.", t.line)
+	err = a.eachLine(t.interrupts, "Type a message. /help lists the commands, Ctrl-C stops an answer, Ctrl-D ends.", t.obey)
 	if errors.Is(err, errQuit) {
 		return nil
 	}
@@ -63,16 +63,7 @@ func (t *talk) show(text string) {
 	t.out.Add(text)
 }
 
-// line obeys a command or answers a message. What goes wrong ends the chat only where nobody can read it.
-func (t *talk) line(line string) error {
-	err := t.obey(line)
-	if err == nil || errors.Is(err, errQuit) || !cli.IsTerminal(t.In) {
-		return err
-	}
-	t.Warn("%v", err)
-	return nil
-}
-
+// obey obeys a command or answers a message.
 func (t *talk) obey(line string) error {
 	text := strings.TrimSpace(line)
 	if text == "" {
@@ -103,6 +94,7 @@ func (t *talk) answer(text string) error {
 	defer done()
 	t.out = cli.WordWriter{To: t.Out, Columns: cli.Columns(t.Out)}
 	answer, err := t.chat.Answer(ctx, text)
+	done()
 	if len(answer.IDs) > 0 {
 		t.out.End()
 	}

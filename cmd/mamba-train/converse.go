@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,36 +31,63 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	}
 	interrupts := cli.NewInterrupts()
 	defer interrupts.Stop()
-	err = a.eachLine("Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.", func(line string) error {
+	err = a.eachLine(interrupts, "Type a text to continue. Ctrl-C stops an answer, Ctrl-D ends.", func(line string) error {
 		if line == "" && len(o.State.Tokens[0]) == o.State.Fed[0] {
 			return nil
 		}
 		return a.answer(interrupts, m, o, line)
 	})
-	if err != nil {
+	if err != nil && !errors.As(err, new(cli.InterruptError)) {
 		return err
 	}
-	return saveState(o.State, f.state)
+	return cmp.Or(saveState(o.State, f.state), err)
 }
 
-// eachLine calls use with each line of the input until that ends; at a terminal it greets and prompts.
-func (a *app) eachLine(greeting string, use func(line string) error) error {
-	prompt := ""
-	if cli.IsTerminal(a.In) {
+// eachLine calls use with each line of the input until that ends; at a terminal it greets and prompts. A line that is wrong
+// is said and passed over, and at a terminal whatever fails is, since somebody can try again. An interrupt between two
+// lines ends the program, except at a terminal.
+func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(line string) error) error {
+	prompt, talks := "", cli.IsTerminal(a.In)
+	if talks {
 		a.Say("%s", greeting)
 		prompt = "> "
 	}
-	lines := bufio.NewScanner(a.In)
-	lines.Buffer(nil, 1<<24)
-	for fmt.Fprint(a.Err, prompt); lines.Scan(); fmt.Fprint(a.Err, prompt) {
-		if err := use(lines.Text()); err != nil {
-			return err
+	in := bufio.NewScanner(a.In)
+	in.Buffer(nil, 1<<24)
+	wanted, found := make(chan struct{}, 1), make(chan bool)
+	defer close(wanted)
+	go func() { // which may wait when an interrupt comes
+		for range wanted {
+			found <- in.Scan()
+		}
+	}()
+	wanted <- struct{}{}
+	for {
+		fmt.Fprint(a.Err, prompt)
+		select {
+		case more := <-found:
+			if !more {
+				if talks {
+					fmt.Fprintln(a.Err)
+				}
+				return in.Err()
+			}
+			err := use(in.Text())
+			if err != nil && !errors.Is(err, errQuit) && (talks || cli.IsMisuse(err)) {
+				a.Warn("%v", err)
+			} else if err != nil {
+				return err
+			}
+			wanted <- struct{}{}
+		case <-interrupts.Idle:
+			if !talks {
+				stopped := cli.Interrupt{Signal: os.Interrupt}
+				return cli.InterruptError{Signal: stopped.Signal, Err: stopped}
+			}
+			fmt.Fprintln(a.Err)
+			a.Say("Ctrl-D ends.")
 		}
 	}
-	if prompt != "" {
-		fmt.Fprintln(a.Err)
-	}
-	return lines.Err()
 }
 
 func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextOptions, line string) error {
@@ -70,6 +98,7 @@ func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextO
 	ctx, done := interrupts.During()
 	defer done()
 	_, err = m.Continue(ctx, [][]int{ids}, o)
+	done() // what follows the newline is no longer this answer's
 	fmt.Fprintln(a.Out)
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/data"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
 	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
@@ -100,6 +102,9 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	if f.system != "" && !talks && f.messages == "" {
 		return cli.Misusef("--system goes with --chat, --interactive or --messages")
 	}
+	if err := f.checkTexts(); err != nil {
+		return err
+	}
 	if _, err := f.settings(cmd, (&mamba.Model{}).GenerationConfig()); err != nil {
 		return err
 	}
@@ -114,6 +119,15 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 		}
 	}
 	return checkState(f.state)
+}
+
+// checkTexts reports texts that are not UTF-8.
+func (f generateFlags) checkTexts() error {
+	errs := []error{fault.CheckText("--prompt", f.prompt), fault.CheckText("--system", f.system)}
+	for _, text := range f.stop {
+		errs = append(errs, fault.CheckText("--stop", text))
+	}
+	return cmp.Or(errs...)
 }
 
 func (a *app) generate(cmd *cobra.Command, f generateFlags) error {

@@ -60,3 +60,15 @@ func TestTextsInOrder(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
+
+// Texts on the command line that are not UTF-8 are refused before anything is printed.
+func TestTextsThatAreNotUTF8(t *testing.T) {
+	for _, args := range [][]string{{"--prompt", "a\xff"}, {"--prompt", "a", "--stop", "\xff"}, {"--chat", "--system", "b\xc3"}} {
+		a := &app{Console: cli.Console{Out: io.Discard, Err: io.Discard}}
+		root := a.root()
+		root.SetArgs(append([]string{"generate", "--model", "nowhere"}, args...))
+		if err := root.Execute(); !cli.IsMisuse(err) || !strings.Contains(err.Error(), "is not UTF-8: byte 0x") {
+			t.Errorf("%q: error %v", args, err)
+		}
+	}
+}

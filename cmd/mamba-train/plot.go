@@ -53,6 +53,9 @@ func (a *app) plot(runs []string, output string) error {
 		if histories[i], err = history(run); err != nil {
 			return err
 		}
+		if err := a.checkDrawable(run, histories[i]); err != nil {
+			return err
+		}
 		histories[i].Name = names[i]
 	}
 	err = atomicfile.WriteOutput(output, func(w io.Writer) error { return plot.Write(w, format, histories...) })
@@ -87,6 +90,18 @@ func history(run string) (plot.History, error) {
 		dir = filepath.Dir(run)
 	}
 	return recipe.History(dir, "", state), nil
+}
+
+// checkDrawable returns an error if nothing can be drawn of a run. One that was too short to be logged is only said.
+func (a *app) checkDrawable(run string, h plot.History) error {
+	if !h.Empty() {
+		return nil
+	}
+	if slices.ContainsFunc(h.Rows, func(r checkpoint.Row) bool { _, ended := r["train_loss"]; return ended }) {
+		a.Warn("%s: the run is shorter than train.logging_steps, there is nothing to draw", run)
+		return nil
+	}
+	return fmt.Errorf("%s: no row of log_history has a step and a number for loss, learning_rate or grad_norm: there is nothing to draw", run)
 }
 
 // maxState is the size of a trainer_state.json with millions of rows.

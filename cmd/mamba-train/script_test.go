@@ -69,6 +69,7 @@ func scriptParams(t *testing.T) testscript.Params {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"addtoken": addToken,
+			"bytes":    writeBytes,
 			"code":     runCode,
 			"cutfile":  cutFile,
 			"poison":   poison,
@@ -184,6 +185,15 @@ func sameLoss(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s has no %s", args[1], args[2])
+}
+
+// writeBytes copies a file with \xff in it as the byte, which scripts cannot have: bytes FROM TO.
+func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: bytes FROM TO")
+	}
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), `\xff`, "\xff")
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o666))
 }
 
 // cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.

@@ -107,3 +107,45 @@ func TestTheSecondSignalLeavesNothing(t *testing.T) {
 		t.Errorf("%v is left", left)
 	}
 }
+
+// An interrupt while generate waits for a line ends it, and what it keeps is kept.
+func TestInterruptBetweenLines(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(t.TempDir(), "state.safetensors")
+	cmd := exec.Command(os.Args[0], "generate", "--model", tinyModel(t, root), "--interactive", "-n", "1", "--state", state)
+	cmd.Env = append(os.Environ(), beMain+"=1")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	if _, err := stdin.Write([]byte("The sea\n")); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stdout); lines.Scan(); { // the answer has ended: it waits
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		t.Errorf("ended with %v, want exit code 130", err)
+	}
+	if _, err := os.Stat(state); err != nil {
+		t.Error(err)
+	}
+}

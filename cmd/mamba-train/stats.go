@@ -142,11 +142,20 @@ func (r statsResult) text() string {
 	for _, bin := range r.Histogram {
 		top = max(top, bin.Documents)
 	}
-	for _, bin := range r.Histogram {
+	for _, bin := range withoutEmptyEnds(r.Histogram) {
 		bar := strings.Repeat("█", int(math.Ceil(width*float64(bin.Documents)/float64(top))))
 		line(bin.label(), "%s %s", bar, format.Count(bin.Documents))
 	}
 	return b.String()
+}
+
+// withoutEmptyEnds leaves out the bins before the first document and after the last.
+func withoutEmptyEnds(bins []lengthBin) []lengthBin {
+	counts := func(b lengthBin) bool { return b.Documents > 0 }
+	for len(bins) > 0 && !counts(bins[len(bins)-1]) {
+		bins = bins[:len(bins)-1]
+	}
+	return bins[max(0, slices.IndexFunc(bins, counts)):]
 }
 
 // drawLengths draws a histogram of document lengths.

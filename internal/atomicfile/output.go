@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"mambatrain/internal/fault"
 )
 
 // WriteOutput writes a file that a user has named. A symbolic link is followed: the file that it leads to is replaced, and
@@ -57,7 +59,7 @@ func Target(path string) (target string, special bool, err error) {
 	case err != nil:
 		return "", false, err
 	case info.IsDir():
-		return "", false, &fs.PathError{Op: "write", Path: path, Err: syscall.EISDIR}
+		return "", false, fault.Fault{Path: path, Problem: "is a directory, want the name of a file"}
 	case !info.Mode().IsRegular():
 		return path, true, nil
 	}

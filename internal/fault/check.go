@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"mambatrain/internal/spelling"
 )
@@ -21,19 +23,28 @@ func (l *List) AtLeast(path string, v, least int) {
 	l.Require(v >= least, path, "must be at least %d, got %d", least, v)
 }
 
-// AtMost requires v ≤ most. NaN passes.
+// AtMost requires v ≤ most. NaN and infinity pass.
 func (l *List) AtMost(path string, v float64, most int) {
-	l.Require(!(v > float64(most)), path, "must be at most %d, got %v", most, v)
+	l.Require(!(v > float64(most)) || math.IsInf(v, 1), path, "must be at most %d, got %s", most, Number(v))
+}
+
+// Positive requires 0 < v < ∞.
+func (l *List) Positive(path string, v float64) {
+	if l.Require(v > 0, path, "must be positive, got %s", Number(v)); v > 0 {
+		l.Require(!math.IsInf(v, 0), path, "must be a finite number, got %s", Number(v))
+	}
 }
 
 // NotNegative requires 0 ≤ v < ∞.
 func (l *List) NotNegative(path string, v float64) {
-	l.Require(v >= 0 && !math.IsInf(v, 0), path, "must not be negative, got %v", v)
+	if l.Require(v >= 0, path, "must not be negative, got %s", Number(v)); v >= 0 {
+		l.Require(!math.IsInf(v, 0), path, "must be a finite number, got %s", Number(v))
+	}
 }
 
 // Fraction requires 0 ≤ v < 1.
 func (l *List) Fraction(path string, v float64) {
-	l.Require(v >= 0 && v < 1, path, "must be at least 0 and below 1, got %v", v)
+	l.Require(v >= 0 && v < 1, path, "must be at least 0 and below 1, got %s", Number(v))
 }
 
 // OneOf requires v to be one of the known words.
@@ -43,4 +54,30 @@ func (l *List) OneOf(path, v string, known ...string) {
 	}
 	problem := fmt.Sprintf("must be one of %s, got %q%s", strings.Join(known, ", "), v, spelling.DidYouMean(v, known))
 	*l = append(*l, Fault{Path: path, Problem: problem, Choices: known})
+}
+
+// Number writes a number as people type it: inf and nan are not what Go makes of them.
+func Number(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return "nan"
+	case math.IsInf(v, 1):
+		return "inf"
+	case math.IsInf(v, -1):
+		return "-inf"
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+// CheckText returns a [Fault] if a text is not UTF-8, nil if it is.
+func CheckText(path, text string) error {
+	for i, r := range text {
+		if r != utf8.RuneError {
+			continue
+		}
+		if _, size := utf8.DecodeRuneInString(text[i:]); size == 1 {
+			return Fault{Path: path, Problem: fmt.Sprintf("is not UTF-8: byte %#02x at place %d", text[i], i)}
+		}
+	}
+	return nil
 }

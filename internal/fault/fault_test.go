@@ -3,6 +3,7 @@ package fault_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -51,5 +52,36 @@ func TestReport(t *testing.T) {
 	}
 	if got := l[:1].Report(); got != "tensor: 0 is missing" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	inf := math.Inf(1)
+	for v, want := range map[float64]string{inf: "inf", -inf: "-inf", 1e300: "1e+300", -0.5: "-0.5"} {
+		if got := fault.Number(v); got != want {
+			t.Errorf("%v is written as %q, want %q", v, got, want)
+		}
+	}
+	var l fault.List
+	for _, v := range []float64{1, inf, -inf, math.NaN(), 0} {
+		l.Positive("x", v)
+		l.NotNegative("y", v)
+	}
+	want := "x: must be a finite number, got inf\ny: must be a finite number, got inf\nx: must be positive, got -inf\n" +
+		"y: must not be negative, got -inf\nx: must be positive, got nan\ny: must not be negative, got nan\nx: must be positive, got 0"
+	if l.Error() != want {
+		t.Errorf("got\n%v", l)
+	}
+}
+
+func TestCheckText(t *testing.T) {
+	for text, want := range map[string]string{"": "", "é\uFFFD": "", "é\xff": "text: is not UTF-8: byte 0xff at place 2", "\xc3": "text: is not UTF-8: byte 0xc3 at place 0"} {
+		got := ""
+		if err := fault.CheckText("text", text); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
 	}
 }

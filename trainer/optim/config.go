@@ -44,7 +44,7 @@ const MaxSteps = 1_000_000_000
 // Validate returns all faults of the settings as a [fault.List], or nil.
 func (c Config) Validate() error {
 	var l fault.List
-	l.Require(c.LearningRate > 0 && !math.IsInf(c.LearningRate, 0), "learning_rate", "must be positive, got %v", c.LearningRate)
+	l.Positive("learning_rate", c.LearningRate)
 	l.NotNegative("warmup_steps", c.WarmupSteps)
 	l.AtMost("warmup_steps", c.WarmupSteps, MaxSteps)
 	l.Require(!(c.WarmupSteps >= 1) || isInteger(c.WarmupSteps), "warmup_steps", "must be a whole number of steps, or a share below 1, got %v", c.WarmupSteps)
@@ -55,7 +55,7 @@ func (c Config) Validate() error {
 	l.OneOf("optim", c.Optim, names()...)
 	l.Fraction("adam_beta1", c.AdamBeta1)
 	l.Fraction("adam_beta2", c.AdamBeta2)
-	l.Require(c.AdamEpsilon > 0, "adam_epsilon", "must be positive, got %v", c.AdamEpsilon)
+	l.Positive("adam_epsilon", c.AdamEpsilon)
 	l.Fraction("momentum", c.Momentum)
 	l.Require(c.Momentum == 0 || c.Optim == "sgd", "momentum", "belongs to optim: sgd, got optim: %s", c.Optim)
 	l.Require(!c.Nesterov || c.Momentum > 0, "nesterov", "needs a momentum above 0, got %v", c.Momentum)

@@ -106,8 +106,8 @@ var argumentRanges = map[string]argumentRange{
 
 func (r argumentRange) check(l *fault.List, path string, v float64) {
 	l.NotNegative(path, v)
-	l.Require(v <= r.most, path, "must be at most %v, got %v", r.most, v)
-	l.Require(!r.count || isInteger(v), path, "must be a whole number, got %v", v)
+	l.Require(!(v > r.most) || math.IsInf(v, 1), path, "must be at most %v, got %s", r.most, fault.Number(v))
+	l.Require(!r.count || isInteger(v), path, "must be a whole number, got %s", fault.Number(v))
 }
 
 // readArguments reads lr_scheduler_kwargs.

@@ -30,6 +30,15 @@ type History struct {
 	Resumes     []int // steps after which the run was resumed
 }
 
+// Empty reports whether no row has a value that is drawn.
+func (h History) Empty() bool {
+	keys := append(lossKeys([]History{h}), otherKeys...)
+	return !slices.ContainsFunc(keys, func(key string) bool { return len(points(h.Rows, key)) > 0 })
+}
+
+// otherKeys are the values that are drawn in addition to losses.
+var otherKeys = []string{"learning_rate", "grad_norm"}
+
 // Write draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
 // "svg" or "png". Several runs lie over each other, told apart by color; evaluations are dashed.
 func Write(w io.Writer, format string, runs ...History) error {
@@ -141,7 +150,7 @@ func (d *drawing) marks() {
 		for _, p := range d.figure.Charts {
 			p.Add(resumeLines{run.Resumes, color})
 		}
-		for _, key := range append([]string{"learning_rate", "grad_norm"}, d.losses...) {
+		for _, key := range append(d.losses[:len(d.losses):len(d.losses)], otherKeys...) {
 			broken = broken || len(notFinite(run.Rows, key, curve{}).steps) > 0
 		}
 	}

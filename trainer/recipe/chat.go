@@ -131,6 +131,9 @@ func (f *ChatFormat) checkSystem(system string) error {
 	if system == "" {
 		return nil
 	}
+	if err := fault.CheckText("system", system); err != nil {
+		return err
+	}
 	p, err := f.prompt(context.Background(), conversation([]trainer.Message{{Role: "system", Content: system}, {Role: "user", Content: "Hi."}}))
 	if err == nil && !strings.Contains(p.Text, strings.TrimSpace(system)) {
 		err = errors.New("the chat template leaves it out")
@@ -252,6 +255,9 @@ type ChatAnswer struct {
 // Answer answers a message. When ctx ends, what there is of the answer is kept and returned with ctx's error; after another
 // error the message is forgotten.
 func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error) {
+	if err := fault.CheckText("message", text); err != nil {
+		return a, err
+	}
 	messages := append(slices.Clip(c.messages), trainer.Message{Role: "user", Content: text})
 	prompt, err := c.format.prompt(ctx, conversation(messages))
 	if err != nil {

@@ -258,6 +258,9 @@ func (m *Model) Encode(prompt string) ([]int, error) {
 	if err := m.NeedTokenizer("a prompt in words"); err != nil {
 		return nil, err
 	}
+	if err := fault.CheckText("prompt", prompt); err != nil {
+		return nil, err
+	}
 	ids := m.Tokenizer.Encode(prompt)
 	if err := m.checkVocabulary(ids); err != nil {
 		return nil, err

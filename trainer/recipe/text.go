@@ -125,6 +125,9 @@ func (s stopTexts) check(m *Model) error {
 		if stop == "" {
 			return fault.Fault{Path: "stop", Problem: "must not be empty"}
 		}
+		if err := fault.CheckText("stop", stop); err != nil {
+			return err
+		}
 	}
 	return m.NeedTokenizer("a stop text")
 }

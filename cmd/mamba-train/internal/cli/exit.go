@@ -74,6 +74,9 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
+// IsMisuse reports whether err is the user's to mend: a wrong command line, or a name that leads nowhere.
+func IsMisuse(err error) bool { return ExitCode(err) == exitMisuse }
+
 // Message is what the user reads of an error: one line, or a headline with the faults of a list below it. What comes from
 // files is made harmless: characters that a terminal acts on are escaped, long lines lose their middle, and of many faults
 // only the first are listed.

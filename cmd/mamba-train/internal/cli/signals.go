@@ -106,6 +106,9 @@ func WithSignal(ctx context.Context, err error) error {
 
 // Interrupts makes SIGINT end the current work instead of the program.
 type Interrupts struct {
+	// Idle receives a value when SIGINT arrives while there is no work.
+	Idle <-chan struct{}
+
 	mu      sync.Mutex
 	cancel  context.CancelFunc
 	signals chan os.Signal
@@ -113,13 +116,16 @@ type Interrupts struct {
 
 // NewInterrupts catches SIGINT until Stop.
 func NewInterrupts() *Interrupts {
-	i := &Interrupts{signals: make(chan os.Signal, 1)}
+	idle := make(chan struct{}, 1)
+	i := &Interrupts{signals: make(chan os.Signal, 1), Idle: idle}
 	signal.Notify(i.signals, syscall.SIGINT)
 	go func() {
 		for range i.signals {
 			i.mu.Lock()
 			if i.cancel != nil {
 				i.cancel()
+			} else if len(idle) == 0 {
+				idle <- struct{}{}
 			}
 			i.mu.Unlock()
 		}

@@ -302,6 +302,9 @@ func markPresent(sections map[string]bool, path string) {
 // map, it is taken as it is: a path may begin with a star, which is an alias in YAML. Everything else is YAML.
 func (s schema) parse(path, text string) (*yaml.Node, error) {
 	short := hasShortForm(s.settings[path])
+	if err := fault.CheckText("", text); err != nil {
+		return nil, err
+	}
 	if short && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "{") || s.settings[path].Kind() == reflect.String && !short {
 		return textNode(text), nil
 	}
