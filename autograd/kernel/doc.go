@@ -10,8 +10,8 @@
 // threads. Reductions that cross a split are cut at places that depend on the shape alone.
 //
 // The vector code is assembly for amd64, written by the generators of the module in gen: gen/gemm for gemm_tiles.go and
-// gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go, gen/ssd for ssd_rows.go and ssd_step.go. go generate
-// reproduces the files exactly.
+// gemm_pack.go, gen/vector for vector.go, gen/scan for scan_vector.go, gen/ssd for ssd_rows.go and ssd_step.go, gen/block for
+// quantized_vector.go. go generate reproduces the files exactly.
 //
 // Sizes are named as elsewhere in the project: rows is the flat row axis, all documents end to end; d channels, n states,
 // k taps of the convolution. A zero Mat or a nil slice stands for "not wanted" wherever a result is optional.

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"mambatrain/internal/quant"
 )
 
 //go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./vector -out ../vector_amd64.s -stubs ../vector_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./scan -out ../scan_amd64.s -stubs ../scan_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./ssd -out ../ssd_amd64.s -stubs ../ssd_stub_amd64.go -pkg kernel
+//go:generate go run -C gen ./block -out ../block_amd64.s -stubs ../block_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./neon -out ../neon_arm64.s -stubs ../neon_stub_arm64.go
 
 // kernelSet is everything that depends on the processor. The generic set is plain Go; the others replace its parts.
@@ -26,6 +29,7 @@ type kernelSet struct {
 	burst  func(format Format) (flops float64)
 	sweep  func(x []float32)
 	vec    vectorSet
+	quant  map[quant.Type]*quantKernels // of types that have any, see quantized_vector.go
 }
 
 // scanShape is the shape of the kernels of the scan's recurrence, zero if there are none.

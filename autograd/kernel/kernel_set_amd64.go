@@ -1,12 +1,16 @@
 package kernel
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
+
+	"mambatrain/internal/quant"
+)
 
 // machineSets lists the vector kernel sets of this processor, slowest first.
 func machineSets() []*kernelSet {
 	x := &cpu.X86
 	var sets []*kernelSet
-	if x.HasAVX2 && x.HasFMA && x.HasBMI2 {
+	if x.HasAVX2 && x.HasFMA && x.HasBMI2 && x.HasF16C {
 		sets = append(sets, &avx2Set)
 		if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ {
 			sets = append(sets, &avx512Set)
@@ -30,6 +34,7 @@ var avx2Set = kernelSet{
 	scan:   scanShape{lanes: 16, joined: 4},
 	blocks: wideBlocks,
 	vec:    vectors256,
+	quant:  quant256,
 }
 
 // twice builds the 32 wide tile from the 16 wide one.
@@ -58,6 +63,7 @@ var avx512Set = kernelSet{
 	burst:  burstOf(burst512, burst512, 24*16*2, 24*16*2),
 	sweep:  sweepLines,
 	vec:    vectors512,
+	quant:  quant256,
 }
 
 var avx512bf16Set = kernelSet{
@@ -79,6 +85,7 @@ var avx512bf16Set = kernelSet{
 	burst:  burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
 	sweep:  sweepLines,
 	vec:    vectors512,
+	quant:  quant256,
 }
 
 // sweepLines reads x, except for a remainder below 512 bytes.
@@ -136,4 +143,14 @@ var vectors512 = vectorSet{
 	step16:       step16_512,
 	conv4:        conv4_512,
 	convGrad4:    convGrad4_512,
+}
+
+var quant256 = map[quant.Type]*quantKernels{
+	quant.F16:  {stripF16_256, dotF16_256},
+	quant.Q8_0: {stripQ8_0_256, dotQ8_0_256},
+	quant.Q4_0: {stripQ4_0_256, dotQ4_0_256},
+	quant.Q5_0: {stripQ5_0_256, dotQ5_0_256},
+	quant.Q4_K: {stripQ4_K_256, dotQ4_K_256},
+	quant.Q5_K: {stripQ5_K_256, dotQ5_K_256},
+	quant.Q6_K: {stripQ6_K_256, dotQ6_K_256},
 }

@@ -53,10 +53,51 @@ func (b *blocks) address(o, i int) *float32 {
 }
 
 // readStrip writes elements [i, i+y.Cols) of rows o, o+1, … to the rows of y: a strip, or less at the end of a row.
-func (b *blocks) readStrip(y Mat[float32], o, i int) { b.readStripRef(y, o, i) }
+func (b *blocks) readStrip(y Mat[float32], o, i int) {
+	if k := active.quant[b.of]; k != nil && y.Cols%min(strip, quantForms[b.of].values) == 0 {
+		k.readStrip(b, y, o, i)
+		return
+	}
+	b.readStripRef(y, o, i)
+}
 
-// dotRows sets y[r] to the inner product of row o+r with x.
-func (b *blocks) dotRows(y, x []float32, o int) { b.dotRowsRef(y, x, o) }
+// dotRows sets y[r] to the inner product of row o+r with row t of x.
+func (b *blocks) dotRows(y []float32, x preparedX, t, o int) {
+	if k := b.rowKernels(x.plain.Cols); k != nil {
+		k.dotRows(b, y, x.rows.Row(t), o)
+		return
+	}
+	b.dotRowsRef(y, x.plain.Row(t), o)
+}
+
+// preparedX is x with its rows as dotRows wants them.
+type preparedX struct {
+	plain, rows Mat[float32]
+	buf         *buffer // that has the rows, or nil
+}
+
+// prepare must be followed by close.
+func (b *blocks) prepare(x Mat[float32]) preparedX {
+	form := quantForms[b.of]
+	if !form.inXs || b.rowKernels(x.Cols) == nil {
+		return preparedX{x, x, nil}
+	}
+	width := x.Cols / strip * len(xStrip{})
+	buf := borrow(x.Rows * width)
+	rows := Dense(buf.data, x.Rows, width)
+	For(x.Rows, 1, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			form.prepareRow(rows.Row(t), x.Row(t))
+		}
+	})
+	return preparedX{x, rows, buf}
+}
+
+func (x preparedX) close() {
+	if x.buf != nil {
+		giveBack(x.buf)
+	}
+}
 
 // dotBytes is about how many bytes of blocks one task multiplies.
 const dotBytes = 32 << 10
@@ -68,6 +109,8 @@ func (p *Packed) fromBlocks(rows int) bool { return p.blocks != nil && rows <= f
 func (p *Packed) multiplyBlocks(mode Mode, y, x Mat[float32]) {
 	x.check("forward x", x.Rows, p.In)
 	y.check("forward y", x.Rows, p.Out)
+	prepared := p.blocks.prepare(x)
+	defer prepared.close()
 	grain := max(1, dotBytes/p.blocks.stride)
 	For(p.Out, grain, func(lo, hi int) {
 		sums := borrow(hi - lo)
@@ -75,10 +118,10 @@ func (p *Packed) multiplyBlocks(mode Mode, y, x Mat[float32]) {
 		for t := range x.Rows {
 			to := y.Row(t)[lo:hi]
 			if mode == Set {
-				p.blocks.dotRows(to, x.Row(t), lo)
+				p.blocks.dotRows(to, prepared, t, lo)
 				continue
 			}
-			p.blocks.dotRows(sums.data, x.Row(t), lo)
+			p.blocks.dotRows(sums.data, prepared, t, lo)
 			store(to, sums.data, 1)
 		}
 	})

@@ -4,22 +4,20 @@ package kernel
 func (b *blocks) readStripRef(y Mat[float32], o, i int) {
 	per := b.of.Block()
 	from, to := i/per*per, (i+y.Cols+per-1)/per*per
-	buf := borrow(to - from)
-	defer giveBack(buf)
+	values := make([]float32, to-from)
 	for r := range y.Rows {
-		b.of.Dequantize(buf.data, b.row(o + r)[b.of.Bytes(from):b.of.Bytes(to)])
-		copy(y.Row(r), buf.data[i-from:])
+		b.of.Dequantize(values, b.row(o + r)[b.of.Bytes(from):b.of.Bytes(to)])
+		copy(y.Row(r), values[i-from:])
 	}
 }
 
 // dotRowsRef is dotRows.
 func (b *blocks) dotRowsRef(y, x []float32, o int) {
-	buf := borrow(len(x))
-	defer giveBack(buf)
+	row := make([]float32, len(x))
 	for r := range y {
-		b.of.Dequantize(buf.data, b.row(o+r))
+		b.of.Dequantize(row, b.row(o+r))
 		y[r] = 0
-		for i, w := range buf.data {
+		for i, w := range row {
 			y[r] += w * x[i]
 		}
 	}

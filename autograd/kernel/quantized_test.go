@@ -159,3 +159,81 @@ func TestPackQuantized_refuses(t *testing.T) {
 		}
 	}
 }
+
+// randomBlocks returns a weight of random bytes, with finite scales.
+func randomBlocks(rng *rand.Rand, of quant.Type, out, in int) *blocks {
+	b := &blocks{of, make([]byte, out*of.Bytes(in)), of.Bytes(in)}
+	rng.Read(b.data)
+	halves := map[quant.Type][]int{quant.Q4_K: {1, 3}, quant.Q5_K: {1, 3}, quant.Q6_K: {209}}[of]
+	if halves == nil {
+		halves = []int{1}
+	}
+	for o := 0; o < len(b.data); o += of.Bytes(of.Block()) {
+		for _, h := range halves {
+			b.data[o+h] &^= 0x40 // below 2
+		}
+	}
+	return b
+}
+
+// Kernels read what the plain loops read, bit for bit, at every place and for any number of rows, and multiply as these do.
+func TestQuantKernels(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(15))
+		for of := range active.quant {
+			form := quantForms[of]
+			width := min(strip, form.values)
+			for n := range 4 {
+				in := (n + 1) * form.values
+				b := randomBlocks(rng, of, dotRowsMost+2, in)
+				for i := 0; i < in; i += width {
+					checkReadStrip(t, rng, b, i, width)
+				}
+				checkDotRows(t, rng, b, in)
+			}
+		}
+	})
+}
+
+func checkReadStrip(t *testing.T, rng *rand.Rand, b *blocks, i, width int) {
+	t.Helper()
+	for rows := 1; rows <= dotRowsMost; rows += 1 + rng.Intn(5) {
+		y, intact := guarded(rows, width, 3)
+		want := Dense(make([]float32, rows*width), rows, width)
+		b.readStrip(y, 1, i)
+		b.readStripRef(want, 1, i)
+		for r := range rows {
+			for c, w := range want.Row(r) {
+				if y.Row(r)[c] != w {
+					t.Fatalf("%v: element %d of row %d is %g, want %g", b.of, i+c, r, y.Row(r)[c], w)
+				}
+			}
+		}
+		if !intact() {
+			t.Fatalf("%v: wrote outside y", b.of)
+		}
+	}
+}
+
+func checkDotRows(t *testing.T, rng *rand.Rand, b *blocks, in int) {
+	t.Helper()
+	x := randomMat[float32](rng, 2, in)
+	prepared := b.prepare(x)
+	defer prepared.close()
+	for rows := 1; rows <= dotRowsMost+1; rows++ {
+		y, intact := guarded(1, rows, 0)
+		want, w := make([]float64, rows), make([]float32, in)
+		b.dotRows(y.Data, prepared, 1, 1)
+		for r := range want {
+			b.of.Dequantize(w, b.row(1+r))
+			want[r] = dot(to64(w), to64(x.Row(1)))
+		}
+		near(t, fmt.Sprintf("%v, %d rows of %d", b.of, rows, in), y.Data, want, quantTol)
+		if !intact() {
+			t.Fatalf("%v: wrote outside y", b.of)
+		}
+	}
+}
+
+// quantTol bounds the error of inner products that are summed with the scales and the offsets taken out: some times that of float32.
+const quantTol = 1e-5

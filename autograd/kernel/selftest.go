@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"mambatrain/internal/quant"
 )
 
 // Report is what [SelfTest] found: the machine's peaks and one check for each kernel.
@@ -75,6 +77,7 @@ func selfTests() []selfTest {
 	return []selfTest{
 		{"matrix product", selfTestProduct[float32], selfTestProduct[float64], operations / 1e9, gigaflops},
 		{"packed product", selfTestPacked, selfTestProduct[float64], operations / 1e9, gigaflops},
+		{"quantized product", selfTestQuantized, selfTestDequantized, 2 * (testRows + 1) * testInner * testBlock * float64(len(testTypes)) / 1e9, gigaflops},
 		{"convolution", selfTestConv[float32], selfTestConv[float64], elements / 1e6, "M elements/s"},
 		{"scan", selfTestScan[float32], selfTestScan[float64], elements * testState / 1e6, "M updates/s"},
 		{"state space duality", selfTestSSD[float32], selfTestSSD[float64], 2 * testRows * testHeads * testHead * testState / 1e6, "M updates/s"},
@@ -141,6 +144,53 @@ func selfTestPacked(r *rand.Rand) func() []float32 {
 	return func() []float32 {
 		p.Forward(Set, y, x)
 		return y.Data
+	}
+}
+
+// testTypes are the quantized weights that are checked, testBlock elements wide.
+var testTypes = []quant.Type{quant.Q8_0, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.Q4_0, quant.Q5_0, quant.F16}
+
+const testBlock = 256
+
+// selfTestQuantized multiplies weights of each type by many rows and by one.
+func selfTestQuantized(r *rand.Rand) func() []float32 {
+	var weights []*Packed
+	for _, of := range testTypes {
+		p, _ := PackQuantized(of, of.Encode(draw[float32](r, testInner, testBlock).Data), testInner, testBlock) // sizes agree
+		weights = append(weights, p)
+	}
+	x := draw[float32](r, testRows+1, testBlock)
+	y := Dense(make([]float32, len(weights)*(testRows+1)*testInner), len(weights)*(testRows+1), testInner)
+	return func() []float32 {
+		for i, p := range weights {
+			part := y.Slice(i*(testRows+1), (i+1)*(testRows+1), 0, testInner)
+			p.Forward(Set, part.Slice(0, testRows, 0, testInner), x.Slice(0, testRows, 0, testBlock))
+			p.Forward(Set, part.Slice(testRows, testRows+1, 0, testInner), x.Slice(testRows, testRows+1, 0, testBlock))
+		}
+		return y.Data
+	}
+}
+
+// selfTestDequantized is selfTestQuantized by the plain loops.
+func selfTestDequantized(r *rand.Rand) func() []float64 {
+	var weights []Mat[float64]
+	for _, of := range testTypes {
+		w := draw[float32](r, testInner, testBlock)
+		of.Dequantize(w.Data, of.Encode(w.Data))
+		wide := Dense(make([]float64, len(w.Data)), w.Rows, w.Cols)
+		for i, v := range w.Data {
+			wide.Data[i] = float64(v)
+		}
+		weights = append(weights, wide)
+	}
+	x := draw[float64](r, testRows+1, testBlock)
+	y := make([]float64, len(weights)*(testRows+1)*testInner)
+	return func() []float64 {
+		for i, w := range weights {
+			n := (testRows + 1) * testInner
+			MatMulNT(Set, Dense(y[i*n:][:n], testRows+1, testInner), 1, x, w)
+		}
+		return y
 	}
 }
 

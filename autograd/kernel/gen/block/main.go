@@ -1,0 +1,20 @@
+// Command block writes amd64's kernels for quantized weights. They are AVX2 on every processor: inner products wait for memory, and
+// what strips cost is shared by many rows.
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mambatrain/autograd/kernel/gen/asm"
+	"mambatrain/autograd/kernel/gen/vec"
+)
+
+func main() {
+	ConstraintExpr("amd64")
+	for _, t := range vec.BlockTypes[reg.VecVirtual]() {
+		asm.EmitDot(t)
+		asm.EmitStrip(t)
+	}
+	Generate()
+}

@@ -1,0 +1,262 @@
+package vec
+
+// Kernels for quantized weights. A weight's rows are blocks of small integers with scales, which package quant describes. Most are read by
+// strips of 32 values. A Row is eight lanes of 32 bits here, or as many bytes: byte b of lane i is value 4·i + b of a strip.
+
+// Blocks is a function under construction that reads a block at a time.
+type Blocks[R any] interface {
+	ISA[R]
+	Zeros() Row[R]                                    //
+	Mask(bits uint32) Row[R]                          // in all lanes, to be kept in registers
+	Bytes(offset int) Row[R]                          // 32 bytes of the block
+	Nibbles(offset int) Row[R]                        // 16 bytes, and the same shifted right by 4 bits: with other bits above the low four
+	SpreadBits(offset int, bit byte) Row[R]           // 32 bits of the block, each as a byte that is 0 or bit
+	And(x, y Row[R]) Row[R]                           //
+	AndBits(bits uint32, x Row[R]) Row[R]             // lane by lane
+	Or(x, y Row[R]) Row[R]                            //
+	ShiftRight(n int, x Row[R]) Row[R]                // of lanes, left if n is negative
+	SubBytes(c byte, x Row[R]) Row[R]                 // x − c, byte by byte
+	Floats(x Row[R]) Row[R]                           // of integers
+	Widen(x Row[R]) []Row[R]                          // the 32 bytes as signed integers, in order
+	SignedBytes(offset int) []Row[R]                  // the same of 32 bytes of the block
+	Halves(offset int) Row[R]                         // eight half-precision numbers
+	Half(offset int) Row[R]                           // one, in all lanes
+	SixBits(offset int) (scales, mins Row[R])         // 12 bytes of Q4_K and Q5_K as eight numbers each
+	Signed(offset int) [2]Row[R]                      // 16 signed bytes as numbers
+	Lanes(x ...Row[R]) (one, pair func(i int) Row[R]) // lane i in all lanes; lane 2·i in the first four, and 2·i+1 in the others
+	X(i int) Row[R]                                   // row i of what goes with the block
+	MulX(i int, v, dst Row[R])                        // dst = v times that
+	MulAddX(i int, v, acc Row[R])                     // acc += v times that
+	Y(i int, x Row[R])                                // row i of a strip of the result
+}
+
+// BlockType describes a type of blocks, by strips or in order.
+type BlockType[R any] struct {
+	Name   string
+	Bytes  int // of a block
+	Strips int // in a block
+	Bits   int // of an integer; those above may be anything
+	Offset int // is subtracted from the integers
+	// Integers returns a strip as bytes.
+	Integers func(b Blocks[R], strip int) Row[R]
+	// Values returns the values of a block in order, without the scale.
+	Values func(b Blocks[R]) []Row[R]
+	// Scales reads the scales of a block; nil if there are none.
+	Scales func(b Blocks[R]) Scales[R]
+	Rows   int // of x for a block
+}
+
+// StripRows is the number of rows of x for a strip, see Dot.
+const StripRows = 5
+
+// Scales are a block's.
+type Scales[R any] struct {
+	lanes func(strip int) Row[R]    // as a strip's lanes
+	rows  func(strip, i int) Row[R] // as its values 8·i to 8·i + 7 in order
+	mins  Row[R]                    // what is subtracted from the strips' values, or nil
+	min   func(strip int) Row[R]
+}
+
+// BlockTypes returns those that have kernels.
+func BlockTypes[R any]() []BlockType[R] {
+	return append(ordered[R](), strips[R]()...)
+}
+
+// ordered returns the types whose values need not be put together from parts.
+func ordered[R any]() []BlockType[R] {
+	return []BlockType[R]{
+		{Name: "F16", Bytes: 16, Strips: 1, Rows: 1, Values: func(b Blocks[R]) []Row[R] { return []Row[R]{b.Halves(0)} }},
+		{Name: "Q8_0", Bytes: 34, Strips: 1, Rows: 4, Scales: single[R], Values: func(b Blocks[R]) []Row[R] {
+			v := b.SignedBytes(2)
+			for i := range v {
+				v[i] = b.Floats(v[i])
+			}
+			return v
+		}},
+	}
+}
+
+func strips[R any]() []BlockType[R] {
+	const low, high = 0x0f0f0f0f, 0x10101010
+	types := []BlockType[R]{
+		{Name: "Q4_0", Bytes: 18, Strips: 1, Bits: 4, Offset: 8, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] { return b.Nibbles(2) }},
+		{Name: "Q5_0", Bytes: 22, Strips: 1, Bits: 5, Offset: 16, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] {
+			return b.Or(b.AndBits(low, b.Nibbles(6)), b.SpreadBits(2, 16))
+		}},
+		{Name: "Q4_K", Bytes: 144, Strips: 8, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+			return b.ShiftRight(4*(j%2), b.Bytes(16+j/2*32))
+		}},
+		{Name: "Q5_K", Bytes: 176, Strips: 8, Bits: 5, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+			n := b.AndBits(low, b.ShiftRight(4*(j%2), b.Bytes(48+j/2*32)))
+			return b.Or(n, b.AndBits(high, b.ShiftRight(j-4, b.Bytes(16))))
+		}},
+		{Name: "Q6_K", Bytes: 210, Strips: 8, Bits: 6, Offset: 32, Scales: signed[R], Integers: func(b Blocks[R], j int) Row[R] {
+			t, part := j/4, j%4
+			n := b.AndBits(low, b.ShiftRight(4*(part/2), b.Bytes(64*t+32*(part%2))))
+			return b.Or(n, b.AndBits(3*high, b.ShiftRight(2*part-4, b.Bytes(128+32*t))))
+		}},
+	}
+	for i := range types {
+		types[i].Rows = types[i].Strips * StripRows
+	}
+	return types
+}
+
+// single reads one scale for all values.
+func single[R any](b Blocks[R]) Scales[R] {
+	d := b.Half(0)
+	return Scales[R]{lanes: func(int) Row[R] { return d }, rows: func(int, int) Row[R] { return d }}
+}
+
+// sixBits reads a scale and a minimum for each strip.
+func sixBits[R any](b Blocks[R]) Scales[R] {
+	scales, mins := b.SixBits(4)
+	times(b, b.Half(0), scales)
+	times(b, b.Half(2), mins)
+	one, _ := b.Lanes(scales, mins)
+	return Scales[R]{lanes: one, rows: func(j, _ int) Row[R] { return one(j) }, mins: mins, min: func(j int) Row[R] { return one(8 + j) }}
+}
+
+// signed reads two scales for each strip.
+func signed[R any](b Blocks[R]) Scales[R] {
+	d, scales := b.Half(208), b.Signed(192)
+	times(b, d, scales[0])
+	times(b, d, scales[1])
+	one, pair := b.Lanes(scales[:]...)
+	return Scales[R]{lanes: pair, rows: func(j, i int) Row[R] { return one(2*j + i/2) }}
+}
+
+func times[R any](b Blocks[R], x, y Row[R]) {
+	y.Each(func(i int) { b.Mul(x[i], y[i], y[i]) })
+}
+
+// Sums are what a row's inner product with x is computed from.
+type Sums[R any] struct {
+	masks [4]Row[R] // of the bytes of a lane
+	total [2]Row[R] // the products, in turns
+	low   Row[R]    // those of the minima
+}
+
+// NewSums emits what precedes the loop over the rows.
+func (t BlockType[R]) NewSums(b Blocks[R]) *Sums[R] {
+	s := &Sums[R]{}
+	if t.Integers != nil {
+		for k := range s.masks {
+			s.masks[k] = b.Mask((1<<t.Bits - 1) << (8 * k))
+		}
+	}
+	return s
+}
+
+// Clear emits what precedes the loop over a row's blocks.
+func (s *Sums[R]) Clear(b Blocks[R]) {
+	s.total, s.low = [2]Row[R]{b.Zeros(), b.Zeros()}, b.Zeros()
+}
+
+// Result returns eight numbers whose sum is the inner product.
+func (s *Sums[R]) Result(b Blocks[R]) Row[R] {
+	r := s.total[0]
+	r.Each(func(i int) {
+		b.Add(r[i], s.total[1][i], r[i])
+		b.Sub(r[i], s.low[i], r[i])
+	})
+	return r
+}
+
+// Dot adds the products of a block with x. For values in order, x is too. Otherwise a strip of x has five rows. The first four go with the
+// bytes of the lanes, which stay where they are in a lane: they are divided by 256 to the power of the byte's number. The fifth is where
+// the sums begin, −Offset times the sum of the four; of the first strip of a type with minima, it is the sums of the block's eight strips.
+func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
+	if t.Scales == nil {
+		for i, v := range t.Values(b) {
+			b.MulAddX(i, v, s.total[0])
+		}
+		return
+	}
+	scales := t.Scales(b)
+	var waiting []Row[R]
+	for j := range t.Strips {
+		if waiting = append(waiting, t.sum(b, s, j)); len(waiting) > delay {
+			t.scale(b, s, scales, j-delay, waiting[0])
+			waiting = waiting[1:]
+		}
+	}
+	for i, sums := range waiting {
+		t.scale(b, s, scales, t.Strips-len(waiting)+i, sums)
+	}
+	if scales.mins != nil {
+		b.MulAddX(4, scales.mins, s.low)
+	}
+}
+
+// delay is how many strips are summed before the first is scaled: scales take long to unpack.
+const delay = 4
+
+// sum returns the products of strip j without its scale.
+func (t BlockType[R]) sum(b Blocks[R], s *Sums[R], j int) (sums Row[R]) {
+	add := func(i int, v Row[R]) {
+		if sums == nil {
+			sums = NewRow(b, len(v))
+			b.MulX(i, v, sums)
+			return
+		}
+		b.MulAddX(i, v, sums)
+	}
+	if t.Values != nil {
+		for i, v := range t.Values(b) {
+			add(i, v)
+		}
+		return sums
+	}
+	if t.Offset != 0 {
+		sums = b.X(StripRows*j + 4)
+	}
+	n := t.Integers(b, j)
+	for k, mask := range s.masks {
+		add(StripRows*j+k, b.Floats(b.And(mask, n)))
+	}
+	return sums
+}
+
+// scale adds the sums of strip j to the row's.
+func (t BlockType[R]) scale(b Blocks[R], s *Sums[R], scales Scales[R], j int, sums Row[R]) {
+	scale, total := scales.lanes(j), s.total[j%2]
+	total.Each(func(i int) { b.MulAdd(scale[i], sums[i], total[i]) })
+}
+
+// ReadStrip writes the values of strip j to y.
+func (t BlockType[R]) ReadStrip(b Blocks[R], j int) {
+	var scales Scales[R]
+	if t.Scales != nil {
+		scales = t.Scales(b)
+	}
+	for i, v := range t.values(b, j) {
+		if t.Scales != nil {
+			times(b, scales.rows(j, i), v)
+		}
+		if scales.mins != nil {
+			low := scales.min(j)
+			v.Each(func(i int) { b.Sub(v[i], low[i], v[i]) })
+		}
+		b.Y(i, v)
+	}
+}
+
+// values returns strip j in order, without the scale.
+func (t BlockType[R]) values(b Blocks[R], j int) []Row[R] {
+	if t.Values != nil {
+		return t.Values(b)
+	}
+	n := t.Integers(b, j)
+	if t.Bits == 4 {
+		n = b.AndBits(0x0f0f0f0f, n)
+	}
+	if t.Offset != 0 {
+		n = b.SubBytes(byte(t.Offset), n)
+	}
+	v := b.Widen(n)
+	for i := range v {
+		v[i] = b.Floats(v[i])
+	}
+	return v
+}

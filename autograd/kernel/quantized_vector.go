@@ -1,0 +1,96 @@
+package kernel
+
+import (
+	"unsafe"
+
+	"mambatrain/internal/quant"
+)
+
+// quantKernels are the vector forms of a type's loops.
+type quantKernels struct {
+	// strip writes values of n rows to y, ldy elements apart: 32, or as many as a block has if these are fewer. w points to the block of
+	// the first row that has them; they are its part-th.
+	strip func(n int, w *byte, stride, part int, y *float32, ldy int)
+	// dot writes the inner products of n rows of blocks with x, which is stored as the type wants it, to y.
+	dot func(n int, w *byte, stride, blocks int, x, y *float32)
+}
+
+// quantForm is what kernels of a type take for a block, and how they want x.
+type quantForm struct {
+	values  int     // of a block
+	inXs    bool    // x consists of xStrips
+	offset  float32 // is subtracted from integers
+	minimum bool    // strips have minima
+}
+
+var quantForms = map[quant.Type]quantForm{
+	quant.F16:  {values: 8},
+	quant.Q8_0: {values: 32},
+	quant.Q4_0: {values: 32, inXs: true, offset: 8},
+	quant.Q5_0: {values: 32, inXs: true, offset: 16},
+	quant.Q6_K: {values: 256, inXs: true, offset: 32},
+	quant.Q4_K: {values: 256, inXs: true, minimum: true},
+	quant.Q5_K: {values: 256, inXs: true, minimum: true},
+}
+
+// xStrip is 32 elements of x as kernels read them along with the bytes of a strip, viewed as eight words of 32 bits. Row b has the elements
+// that go with byte b of the words. The bytes stay where they are in the words, and so are too large by a factor of 256 to the power
+// of b, for which the elements make up. The last row is what the sums begin with: for integers that are stored with an offset, its part of
+// the result. Types with minima instead have the sums of each block's eight strips there, in the first strip.
+type xStrip [5 * 8]float32
+
+// prepareStrip writes the first 32 elements of x to y.
+func (f quantForm) prepareStrip(y *xStrip, x []float32) {
+	x = x[:strip]
+	factor := -f.offset
+	if f.minimum {
+		factor = 1
+	}
+	for i := range 8 {
+		v := (*[4]float32)(x[4*i:])
+		y[i], y[8+i], y[16+i], y[24+i] = v[0], v[1]*0x1p-8, v[2]*0x1p-16, v[3]*0x1p-24
+		y[32+i] = factor * (v[0] + v[1] + v[2] + v[3])
+	}
+}
+
+// prepareRow writes x to strips, for a type that wants them.
+func (f quantForm) prepareRow(y, x []float32) {
+	const size = len(xStrip{})
+	for s := range len(x) / strip {
+		to := (*xStrip)(y[s*size:])
+		f.prepareStrip(to, x[s*strip:])
+		if f.minimum {
+			p := (*[8]float32)(to[32:])
+			y[s&^7*size+32+s%8] = p[0] + p[1] + p[2] + p[3] + p[4] + p[5] + p[6] + p[7]
+		}
+	}
+}
+
+// rowKernels returns the kernels for whole rows, or nil.
+func (b *blocks) rowKernels(in int) *quantKernels {
+	if k := active.quant[b.of]; k != nil && in%quantForms[b.of].values == 0 {
+		return k
+	}
+	return nil
+}
+
+// readStrip is the other readStrip for y of a width that the kernel has.
+func (k *quantKernels) readStrip(b *blocks, y Mat[float32], o, i int) {
+	per := b.of.Block()
+	width := min(strip, quantForms[b.of].values)
+	for c := 0; c < y.Cols; c += width {
+		from := i + c
+		k.strip(y.Rows, &b.row(o)[b.of.Bytes(from/per*per)], b.stride, from%per/width, &y.Data[c], y.Stride)
+	}
+}
+
+// dotRowsMost is the number of rows that one call multiplies: the scheduler cannot interrupt it.
+const dotRowsMost = 16
+
+func (k *quantKernels) dotRows(b *blocks, y, x []float32, o int) {
+	blocks := b.stride / b.of.Bytes(quantForms[b.of].values)
+	for r := 0; r < len(y); r += dotRowsMost {
+		n := min(dotRowsMost, len(y)-r)
+		k.dot(n, unsafe.SliceData(b.row(o+r)), b.stride, blocks, &x[0], &y[r])
+	}
+}
