@@ -18,7 +18,7 @@ import (
 )
 
 // forTests lists packages that exist for the tests of others: there, a use by a test counts.
-var forTests = []string{"autograd/devicetest", "autograd/gradtest", "data/hub/hubtest", "internal/testfile"}
+var forTests = []string{"autograd/devicetest", "autograd/gradtest", "data/hub/hubtest", "internal/testfile", "studio/studiotest"}
 
 // offered lists names that only programs outside this module may need, and why they are exported.
 var offered = map[string]string{
@@ -43,7 +43,6 @@ var offered = map[string]string{
 	"mamba.Model.Starts":         "package lora calls it through an interface",
 	"mamba.Starter":              "mixers of other modules",
 	"mamba.NoToken":              "a value of the token ids in Config",
-	"studio/runs.Library.Dir":    "parts of the page that work on a run's files",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 
 	"autograd/vulkan.Check":               "the command opens devices",

@@ -57,10 +57,11 @@ var allowed = map[string][]string{
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
 		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/pyjson", "internal/spelling",
 	},
-	"studio":      {"studio/runs"},
-	"studio/runs": {"trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
-	"studio/jobs": {"trainer/checkpoint", "internal/atomicfile", "internal/filelock", "internal/inputfile", "internal/pyjson"},
-	"configs":     nil,
+	"studio":            {"studio/runs"},
+	"studio/studiotest": nil,
+	"studio/runs":       {"configs", "trainer", "trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
+	"studio/jobs":       {"trainer/checkpoint", "internal/atomicfile", "internal/filelock", "internal/inputfile", "internal/pyjson"},
+	"configs":           nil,
 	"cmd/mamba-train": {
 		"configs", "studio", "studio/runs",
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "cmd/mamba-train/internal/start", "trainer/recipe", "trainer", "trainer/checkpoint",
@@ -87,6 +88,7 @@ var keepers = map[string][]string{
 	"github.com/apache/arrow/":          {"data/source"},
 	"gonum.org/v1/plot":                 {"internal/chart", "trainer/plot", "cmd/mamba-train"},
 	"github.com/nlpodyssey/safetensors": {"nn/weights"},
+	"github.com/chromedp/":              {"studio/studiotest"},
 	"github.com/ebitengine/purego":      {"internal/sharedlib"},
 }
 

@@ -1,6 +1,7 @@
 package studio
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -10,12 +11,22 @@ import (
 
 // handleRuns serves what the library reads. A run is named by ?id=, which is looked up and never taken for a path.
 func (s *Server) handleRuns() {
-	s.mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, _ *http.Request) { s.writeList(w) })
-	s.mux.HandleFunc("GET /api/run", func(w http.ResponseWriter, r *http.Request) {
-		curves, err := s.options.Library.Curves(r.URL.Query().Get("id"))
-		answer(w, curves, err)
-	})
+	l := s.options.Library
+	s.mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.listing(), nil) })
 	s.mux.HandleFunc("GET /api/events", s.stream)
+	s.mux.HandleFunc("GET /api/run/curves", about(l.Curves))
+	s.mux.HandleFunc("GET /api/run/samples", about(l.Samples))
+	s.mux.HandleFunc("GET /api/run/settings", about(l.Settings))
+	s.mux.HandleFunc("GET /api/run/card", about(l.Card))
+	s.mux.HandleFunc("GET /api/run/data", s.data)
+}
+
+// about answers with what read returns for the run.
+func about[T any](read func(id string) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := read(r.URL.Query().Get("id"))
+		answer(w, v, err)
+	}
 }
 
 // listing is the answer to GET /api/runs.
@@ -25,19 +36,63 @@ type listing struct {
 	ReadOnly bool           `json:"read_only"`
 }
 
-func (s *Server) listing(list []runs.Summary) listing {
-	return listing{list, s.options.Library.Folders(), s.options.ReadOnly}
+func (s *Server) listing() listing {
+	return listing{s.options.Library.List(), s.options.Library.Folders(), s.options.ReadOnly}
 }
 
-func (s *Server) writeList(w http.ResponseWriter) {
-	answer(w, s.listing(s.options.Library.List()), nil)
+// Data is what a run is trained on, as far as the page shows it.
+type Data struct {
+	Documents int         `json:"documents"` // that were looked at
+	Partial   bool        `json:"partial"`   // there are more
+	Rows      []DataRow   `json:"rows"`
+	Histogram []LengthBin `json:"histogram"`
+}
+
+// DataRow is a document as it is trained.
+type DataRow struct {
+	Row      int           `json:"row"` // of the source, from 0
+	Tokens   int           `json:"tokens"`
+	Labels   int           `json:"labels"`
+	Segments []DataSegment `json:"segments"`
+}
+
+// DataSegment is a part of a document that enters the loss or does not.
+type DataSegment struct {
+	Text    string `json:"text"`
+	Counted bool   `json:"counted"`
+}
+
+// LengthBin counts the documents with From to To tokens.
+type LengthBin struct {
+	From      int `json:"from"`
+	To        int `json:"to"`
+	Documents int `json:"documents"`
+}
+
+// DataReader reads the data of the run in a directory.
+type DataReader func(ctx context.Context, dir string) (*Data, error)
+
+// data reads the training data of a run, one at a time: it takes memory.
+func (s *Server) data(w http.ResponseWriter, r *http.Request) {
+	dir, err := s.options.Library.Dir(r.URL.Query().Get("id"))
+	if err != nil || s.options.Data == nil {
+		answer(w, &Data{}, err)
+		return
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if r.Context().Err() != nil {
+		return
+	}
+	d, err := s.options.Data(r.Context(), dir)
+	answer(w, d, err)
 }
 
 // answer writes a value as JSON, or the error.
 func answer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		status := http.StatusInternalServerError
+		status := http.StatusUnprocessableEntity
 		if errors.Is(err, runs.ErrUnknown) {
 			status = http.StatusNotFound
 		}

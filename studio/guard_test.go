@@ -190,7 +190,7 @@ func TestPathsStayInside(t *testing.T) {
 		"runs/good": true, "runs/folder": false, "runs/file": false, "runs/../../" + filepath.Base(outside) + "/secret": false,
 		"../secret": false, outside + "/secret": false, "runs/good/../good": false, "": false,
 	} {
-		answer := p.request(t, "GET", "/api/run?id="+url.QueryEscape(id), nil)
+		answer := p.request(t, "GET", "/api/run/curves?id="+url.QueryEscape(id), nil)
 		b, _ := io.ReadAll(answer.Body)
 		if got := strings.Contains(string(b), "42.5"); got != want {
 			t.Errorf("%q: %s", id, b)

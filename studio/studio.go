@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"mambatrain/studio/runs"
@@ -18,7 +19,8 @@ import (
 // Options say what a [Server] shows.
 type Options struct {
 	Library  *runs.Library
-	ReadOnly bool // nothing can be started, stopped or run
+	Data     DataReader // nil: data is not shown
+	ReadOnly bool       // nothing can be started, stopped or run
 }
 
 // Server answers the page's requests. Everything below /api/ is JSON or a stream of events.
@@ -29,6 +31,7 @@ type Server struct {
 	host    string
 	mux     *http.ServeMux
 	watcher *watcher
+	reading sync.Mutex // held while data is read
 }
 
 // New returns a server with the page and the runs of the library. Other parts of the page are added with [Server.Handle].

@@ -42,7 +42,7 @@ func (a *app) studio(f studioFlags) error {
 	if err != nil {
 		return err
 	}
-	s := studio.New(studio.Options{Library: library, ReadOnly: f.readOnly})
+	s := studio.New(studio.Options{Library: library, ReadOnly: f.readOnly, Data: studioData(append([]string{"."}, f.dirs...))})
 	if !f.readOnly {
 		program, err := os.Executable()
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 // Names of what else a run writes to its output directory.
 const (
 	JournalFile  = "log.jsonl"
+	SamplesFile  = "samples.jsonl"
 	LogsDir      = "logs"                 // of TensorBoard's event files, unless logging_dir names another directory
 	EventsPrefix = "events.out.tfevents." // by which TensorBoard knows an event file
 	LockFile     = ".lock"                // locked by the process that trains
@@ -180,7 +181,7 @@ func isLeftover(name string) bool {
 
 // clear removes what an earlier run has written, and nothing else: a mistyped output_dir must not cost more.
 func (o *Output) clear() error {
-	remove := []string{StateFile, JournalFile}
+	remove := []string{StateFile, JournalFile, SamplesFile}
 	if st, err := o.readState(o.Dir); err == nil {
 		for _, name := range st.Progress().Files {
 			if filepath.IsLocal(name) {

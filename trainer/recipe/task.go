@@ -241,7 +241,9 @@ func (r *Run) writeLogs(e trainer.Event) {
 }
 
 func (r *Run) openLogs() {
-	r.logs = append(r.logs, trainer.NewJournal(checkpoint.Disk{}, filepath.Join(r.Config.OutputDir, checkpoint.JournalFile)), &facts{run: r})
+	in := func(name string) string { return filepath.Join(r.Config.OutputDir, name) }
+	r.logs = append(r.logs, trainer.NewJournal(checkpoint.Disk{}, in(checkpoint.JournalFile)),
+		trainer.NewSampleLog(checkpoint.Disk{}, in(checkpoint.SamplesFile)), &facts{run: r})
 	dir := r.Config.Train.LoggingDir
 	if dir == "" {
 		dir = filepath.Join(r.Config.OutputDir, checkpoint.LogsDir)

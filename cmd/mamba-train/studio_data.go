@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"mambatrain/cmd/mamba-train/internal/config"
+	"mambatrain/data"
+	"mambatrain/data/hub"
+	"mambatrain/data/tokenizer"
+	"mambatrain/studio"
+	"mambatrain/studio/runs"
+	"mambatrain/trainer/recipe"
+)
+
+const (
+	shownRows = 8    // documents whose text the studio shows
+	readRows  = 2000 // documents that it looks at for their lengths
+)
+
+// studioData returns a reader of the data of runs. It opens nothing outside the folders and downloads nothing: the
+// configuration of a run may come from anybody.
+func studioData(folders []string) studio.DataReader {
+	return func(ctx context.Context, dir string) (*studio.Data, error) {
+		c, err := config.Load(config.Source{File: filepath.Join(dir, runs.ConfigFile)})
+		if err != nil {
+			return nil, err
+		}
+		if err := staysInside(c, folders); err != nil {
+			return nil, err
+		}
+		offline := hub.New()
+		offline.Offline = true
+		t, err := loadTokenizer(ctx, offline, c)
+		if err != nil {
+			return nil, err
+		}
+		o := c.Data.Config
+		o.Hub, o.Cache = offline, ""
+		all := o.MaxTrainSamples
+		if all == 0 || all > readRows {
+			o.MaxTrainSamples = readRows
+		}
+		d, err := data.Open(ctx, c.Data.Train, t, o)
+		if err != nil {
+			return nil, err
+		}
+		defer d.Close()
+		report, err := d.Report(c.Train.PerDeviceTrainBatchSize, uint64(c.Seed))
+		if err != nil {
+			return nil, err
+		}
+		shown := &studio.Data{Documents: report.Documents, Partial: o.MaxTrainSamples != all && report.Rows == readRows}
+		for _, b := range report.Histogram {
+			shown.Histogram = append(shown.Histogram, studio.LengthBin(b))
+		}
+		b := firstDocuments(d, shownRows)
+		for i := range b.Documents() {
+			shown.Rows = append(shown.Rows, dataRow(b.Document(i), t))
+		}
+		return shown, nil
+	}
+}
+
+// loadTokenizer reads the tokenizer of a run; nil if it has none.
+func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config) (*tokenizer.Tokenizer, error) {
+	if c.Tokenizer == "" {
+		return recipe.LoadTokenizer(ctx, h, c.Model)
+	}
+	file, err := recipe.FindTokenizer(ctx, h, c.Tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	return tokenizer.Load(file)
+}
+
+// dataRow shows a document; of rows of ids without a tokenizer, the numbers.
+func dataRow(b data.Batch, t *tokenizer.Tokenizer) studio.DataRow {
+	row := studio.DataRow{Row: b.Rows[0], Tokens: len(b.Tokens), Labels: b.Counted()}
+	if t == nil {
+		row.Segments = []studio.DataSegment{{Text: fmt.Sprint(b.Tokens), Counted: true}}
+		return row
+	}
+	for _, s := range b.Segments(t) {
+		row.Segments = append(row.Segments, studio.DataSegment{Text: s.Text, Counted: s.Counted})
+	}
+	return row
+}
+
+// staysInside refuses a configuration whose model or data lie outside the folders. Names that are no files are left to the
+// cache of the hub.
+func staysInside(c *recipe.Config, folders []string) error {
+	paths := []string{c.Model}
+	if c.Tokenizer != "" {
+		paths = append(paths, c.Tokenizer)
+	}
+	for _, in := range c.Data.Train {
+		paths = append(paths, in.Path)
+	}
+	for _, p := range paths {
+		if err := isInside(p, folders); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isInside(path string, folders []string) error {
+	if i := strings.IndexAny(path, "*?["); i >= 0 {
+		path = filepath.Dir(path[:i] + "x")
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) && filepath.IsLocal(path) {
+		return nil // a name of the hub, or nothing
+	}
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		if f, err := filepath.EvalSymlinks(f); err == nil {
+			if f, err = filepath.Abs(f); err == nil && (real == f || strings.HasPrefix(real, strings.TrimSuffix(f, string(os.PathSeparator))+string(os.PathSeparator))) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s is outside the folders that the studio may read: start it in the folder that has the data, or use mamba-train data inspect", path)
+}

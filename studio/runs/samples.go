@@ -1,0 +1,49 @@
+package runs
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+)
+
+const (
+	mostSamples     = 2000    // that a page gets
+	mostSampleBytes = 4 << 20 // of the file that are read, from its end
+)
+
+// Samples returns the texts that a run has generated at its evaluations, in order, the last if there are very many.
+func (l *Library) Samples(id string) ([]trainer.Sample, error) {
+	r, err := l.find(id)
+	if err != nil {
+		return nil, err
+	}
+	f, info, err := r.open(checkpoint.SamplesFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []trainer.Sample{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	at := max(0, info.Size()-mostSampleBytes)
+	in := bufio.NewReader(io.NewSectionReader(f, at, mostSampleBytes))
+	if at > 0 {
+		in.ReadBytes('\n')
+	}
+	list := []trainer.Sample{}
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return list[max(0, len(list)-mostSamples):], nil
+		}
+		var s trainer.Sample
+		if json.Unmarshal(line, &s) == nil {
+			list = append(list, s)
+		}
+	}
+}
