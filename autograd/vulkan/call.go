@@ -20,6 +20,7 @@ type call struct {
 	reads     []span
 	writes    []span
 	work      float64
+	indirect  bool // the arguments are in memory, as the shader expects
 }
 
 // call begins a dispatch of a shader with the values of its specialization constants.
@@ -108,15 +109,14 @@ func (c *call) words() []uint32 {
 	return append(append(words, c.strides...), c.numbers...)
 }
 
-// run records x·y·z groups. Where there are more arguments than push constants, they are put into memory, and their address is
-// pushed.
+// run records x·y·z groups. The arguments are push constants, or where there is not enough room for them, their address is one.
 func (c *call) run(x, y, z int) {
 	d := c.d
 	if x == 0 || y == 0 || z == 0 || d.failing() {
 		return
 	}
 	words := c.words()
-	if 4*len(words) > pushBytes {
+	if c.indirect {
 		a := d.argument(words)
 		words = []uint32{uint32(a), uint32(a >> 32)}
 	}

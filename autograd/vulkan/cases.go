@@ -24,6 +24,8 @@ func selfTests() []testCase {
 		convCase(conv{first: continued(7, 2, 40, 60), d: 5, k: 4, act: kernel.SiLU, carried: true}),
 		scanCase(scanShape{first: first, d: 35, n: 16, gate: true}),
 		scanCase(scanShape{first: continued(9, 70, 30), d: 9, n: 5, carried: true}),
+		ssdCase(ssdShape{first: first, heads: 6, p: 5, n: 7, groups: 2}),
+		ssdCase(ssdShape{first: continued(9, 70, 30), heads: 5, p: 9, n: 70, groups: 1, carried: true, limit: true}),
 		lossCase(loss{rows: 9, v: 1003, smoothing: 0.1}),
 		elementwiseCase(), columnsCase(), gatherCase(), dropoutCase(), optimizerCase(), reduceCase(),
 	}
@@ -235,6 +237,49 @@ func runScan[T kernel.Float](o *operands[T], s scanShape) {
 	k.Forward(o.destination(kernel.Set, rows, s.d), saved, hOut)
 	k.Backward(g, o.matrix(rows, s.d), saved, dhOut)
 	k.Forward(o.destination(kernel.Set, rows, s.d), nil, nil)
+}
+
+type ssdShape struct {
+	first               []int
+	heads, p, n, groups int
+	carried             bool // from one batch and to another
+	fresh               bool
+	limit               bool // of the time step
+}
+
+func ssdCase(s ssdShape) testCase {
+	return both(fmt.Sprintf("state space duality %d rows %d×%d×%d groups %d carried %v fresh %v limit %v", len(s.first), s.heads, s.p, s.n, s.groups, s.carried, s.fresh, s.limit),
+		func(o *operands[float32]) { runSSD(o, s) },
+		func(o *operands[float64]) { runSSD(o, s) })
+}
+
+func runSSD[T kernel.Float](o *operands[T], s ssdShape) {
+	rows, width, states := len(s.first), s.heads*s.p, s.groups*s.n
+	k := &kernel.SSD[T]{
+		X: o.matrix(rows, width), B: o.matrix(rows, states), C: o.matrix(rows, states), DT: o.matrix(rows, s.heads),
+		DTBias: o.draw(s.heads, func() float64 { return -3 + o.r.NormFloat64() }),
+		ALog:   o.draw(s.heads, func() float64 { return math.Log(1 + 15*o.r.Float64()) }), D: o.normal(s.heads),
+		Groups: s.groups, First: s.first, Limit: [2]float64{0, math.Inf(1)},
+	}
+	if s.limit {
+		k.Limit = [2]float64{0.03, 0.2}
+	}
+	mode := kernel.Add
+	if s.fresh {
+		mode = kernel.Set
+	}
+	g := kernel.SSDGrad[T]{
+		X: o.destination(mode, rows, width), B: o.destination(mode, rows, states), C: o.destination(mode, rows, states), DT: o.destination(mode, rows, s.heads),
+		DTBias: o.normal(s.heads), ALog: o.normal(s.heads), D: o.normal(s.heads),
+	}
+	g.Fresh.X, g.Fresh.B, g.Fresh.C, g.Fresh.DT = s.fresh, s.fresh, s.fresh, s.fresh
+	var hOut, dhOut []T
+	if size := width * s.n; s.carried {
+		k.H0, g.H0, hOut, dhOut = o.normal(size), o.normal(size), o.stale(size), o.normal(size)
+	}
+	saved := o.scratch(max(1, kernel.SSDSaved(rows, width*s.n, 0)))
+	k.Forward(o.destination(kernel.Set, rows, width), saved, hOut)
+	k.Backward(g, o.matrix(rows, width), saved, dhOut)
 }
 
 type loss struct {

@@ -85,8 +85,6 @@ func (d *Device) failed(action string, err error) error {
 // Supports implements [kernel.Device].
 func (d *Device) Supports(s kernel.DeviceSizes) error {
 	switch {
-	case s.SSDStates > 0:
-		return fmt.Errorf("vulkan: %w", errNoSSD)
 	case s.ScanStates > mostScanStates:
 		return fmt.Errorf("vulkan: a scan with %d states, want at most %d", s.ScanStates, mostScanStates)
 	case s.ConvTaps > mostTaps:

@@ -13,7 +13,8 @@ layout(constant_id = 4) const uint TN = 4;
 layout(constant_id = 5) const bool TA = false;
 layout(constant_id = 6) const bool TB = false;
 layout(constant_id = 7) const bool BF16 = false; // of b
-layout(local_size_x_id = 8) in;
+layout(constant_id = 8) const uint UNROLLED = 16;
+layout(local_size_x_id = 9) in;
 layout(push_constant) uniform Arguments {
 	Floats c, a, b, a2, b2, bias;
 	uint ldc, lda, ldb, lda2, ldb2;

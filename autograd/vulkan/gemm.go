@@ -17,6 +17,14 @@ func (t tile) threads() int { return t.rows / t.threadRows * (t.cols / t.threadC
 
 func (t tile) count(m, n int) int { return ceilDiv(m, t.rows) * ceilDiv(n, t.cols) }
 
+// unrolled returns how many of a tile's steps shaders do without a loop. Software devices take long to compile many.
+func (d *Device) unrolled(depth int) uint32 {
+	if d.quickCompile {
+		return 1
+	}
+	return uint32(depth)
+}
+
 // manyTiles fill most devices.
 const manyTiles = 160
 
@@ -27,7 +35,7 @@ func (d *Device) tileFor(m, n int) tile {
 		return tallTile
 	case m <= 16:
 		return wideTile
-	case !d.smallTiles && largeTile.count(m, n) >= manyTiles:
+	case !d.quickCompile && largeTile.count(m, n) >= manyTiles:
 		return largeTile
 	}
 	return squareTile
@@ -81,7 +89,7 @@ func (d *Device) multiply(p kernel.DeviceProduct, k, part int) {
 	}
 	t := d.tileFor(m, n)
 	c := d.call("gemm", uint32(t.rows), uint32(t.cols), uint32(t.depth), uint32(t.threadRows), uint32(t.threadCols),
-		uint32(flags(p.TransposeA)), uint32(flags(p.TransposeB)), uint32(flags(p.BF16)), uint32(t.threads()))
+		uint32(flags(p.TransposeA)), uint32(flags(p.TransposeB)), uint32(flags(p.BF16)), d.unrolled(t.depth), uint32(t.threads()))
 	c.store(p.C, p.Mode)
 	c.read(p.A)
 	c.readHalf(p.B, p.BF16)

@@ -1,7 +1,7 @@
 // Products of matrices by tiles. A group of threads makes BM × BN elements of the result, TM × TN in each thread. The operands
 // are functions of their place, brought to shared memory BK steps of the sum at a time.
 //
-// A shader defines the constants, declares
+// A shader defines the constants, among them UNROLLED, which divides BK; it declares
 //
 //	float left(uint i, uint l)     element i, l of the left operand
 //	float right(uint l, uint j)    element l, j of the right operand
@@ -22,14 +22,19 @@ void clear_tile() {
 uint tile_row(uint a) { return gl_LocalInvocationID.x / (BN / TN) + a * (BM / TM); }
 uint tile_column(uint b) { return gl_LocalInvocationID.x % (BN / TN) + b * (BN / TN); }
 
-// multiply_tiles adds the BK steps that lie in shared memory.
+// multiply_step adds step l of those in shared memory.
+void multiply_step(uint l) {
+	float x[TM], y[TN];
+	[[unroll]] for (uint a = 0; a < TM; a++) x[a] = left_tile[l * (BM + 1) + tile_row(a)];
+	[[unroll]] for (uint b = 0; b < TN; b++) y[b] = right_tile[l * (BN + 1) + tile_column(b)];
+	[[unroll]] for (uint a = 0; a < TM; a++)
+		[[unroll]] for (uint b = 0; b < TN; b++) tile[a * TN + b] = fma(x[a], y[b], tile[a * TN + b]);
+}
+
+// multiply_tiles adds all steps, UNROLLED of them without a loop.
 void multiply_tiles() {
-	[[unroll]] for (uint l = 0; l < BK; l++) {
-		float x[TM], y[TN];
-		[[unroll]] for (uint a = 0; a < TM; a++) x[a] = left_tile[l * (BM + 1) + tile_row(a)];
-		[[unroll]] for (uint b = 0; b < TN; b++) y[b] = right_tile[l * (BN + 1) + tile_column(b)];
-		[[unroll]] for (uint a = 0; a < TM; a++)
-			[[unroll]] for (uint b = 0; b < TN; b++) tile[a * TN + b] = fma(x[a], y[b], tile[a * TN + b]);
+	[[dont_unroll]] for (uint l = 0; l < BK; l += UNROLLED) {
+		[[unroll]] for (uint u = 0; u < UNROLLED; u++) multiply_step(l + u);
 	}
 }
 

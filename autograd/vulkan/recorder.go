@@ -19,10 +19,10 @@ type recorder struct {
 	patience  time.Duration
 	hazards
 	temporary
-	smallTiles bool  // tiles that compile quickly, for software devices
-	idle       bool  // everything that was recorded has run
-	err        error // the first since the last Run
-	lost       error // the device does not answer any more
+	quickCompile bool  // shaders that are slower and compile sooner, for software devices
+	idle         bool  // everything that was recorded has run
+	err          error // the first since the last Run
+	lost         error // the device does not answer any more
 }
 
 // piece is a command buffer and what is in it.
@@ -60,7 +60,7 @@ func (d *Device) startRecorder() error {
 	}
 	d.timeline, d.idle, d.patience = timeline, true, hardwarePatience
 	if d.physical.Kind == vk.Software {
-		d.patience, d.smallTiles = softwarePatience, true
+		d.patience, d.quickCompile = softwarePatience, true
 	}
 	for _, c := range commands {
 		d.pieces = append(d.pieces, piece{Commands: c})

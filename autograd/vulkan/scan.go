@@ -111,6 +111,7 @@ func (d *Device) ScanGrad(k *kernel.Scan[float32], g kernel.ScanGrad[float32], d
 	s.chunkGrads(dy, after, sums)
 	s.carry(scanCarry{states: after, sums: sums, start: dhOut, end: g.H0, backward: true})
 	c := s.call("scan_grad")
+	c.indirect = true
 	s.readInputs(c)
 	c.readVector(k.ALog, k.D, saved[:states], after)
 	c.read(dy)

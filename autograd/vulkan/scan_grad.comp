@@ -91,19 +91,19 @@ void main() {
 	t0 = chunk() * CHUNK;
 	t1 = min(g.rows, t0 + CHUNK);
 	dskip = 0.0;
-	float before[BLOCKS * Q]; // the states before each block of rows
+	float before[BLOCKS * Q]; // the states before each block of rows; not in registers, so that the blocks need no code of their own
 	EACH_STATE(j) {
 		a[j] = decay_rate(g.a_log, ch, j);
 		h[j] = load(g.saved, g.d, ch, j);
 		lambda[j] = load(g.after, g.d, ch, j);
 		da[j] = 0.0;
 	}
-	[[unroll]] for (uint i = 0; i < BLOCKS; i++) {
+	[[dont_unroll]] for (uint i = 0; i < BLOCKS; i++) {
 		EACH_STATE(j) before[i * Q + j] = h[j];
 		if (i + 1 < BLOCKS)
 			for (uint t = t0 + i * ROWS; t < min(t1, t0 + (i + 1) * ROWS); t++) { EACH_STATE(j) h[j] = advance(t, j, h[j]); }
 	}
-	[[unroll]] for (int i = int(BLOCKS) - 1; i >= 0; i--) {
+	[[dont_unroll]] for (int i = int(BLOCKS) - 1; i >= 0; i--) {
 		uint s = t0 + i * ROWS;
 		if (s >= t1) continue; // the same for the whole group
 		EACH_STATE(j) h[j] = before[i * Q + j];

@@ -1,19 +1,154 @@
 package vulkan
 
 import (
-	"errors"
+	"math"
 
 	"mambatrain/autograd/kernel"
 )
 
-var errNoSSD = errors.New("there is no kernel for the state space duality yet")
+// ssdChunk is CHUNK in ssd.glsl. It is shorter than a chunk of package kernel: the backward pass computes the states again.
+const ssdChunk = 64
 
-// SSD implements [kernel.Device].
-func (d *Device) SSD(s *kernel.SSD[float32], y kernel.Mat[float32], saved, hOut []float32) {
-	d.fail("ssd", errNoSSD)
+// The tiles in ssd_tile.glsl.
+const (
+	ssdTile      = 64 // rows and columns
+	ssdTileDepth = 16
+)
+
+// ssd is a state space duality on the device.
+type ssd struct {
+	*Device
+	*kernel.SSD[float32]
+	rows, heads, p, n  int
+	chunks, each       int // heads of a group
+	first              uint64
+	delta, sum, sumLow []float32 // Δ and s of ssd.glsl, (rows, heads)
+	all                []float32 // (chunks, heads)
+	gram               []float32 // (chunks, groups, ssdChunk, ssdChunk)
+	states             []float32 // (chunks, heads, p, n): before each chunk
 }
 
-// SSDGrad implements [kernel.Device].
-func (d *Device) SSDGrad(s *kernel.SSD[float32], g kernel.SSDGrad[float32], dy kernel.Mat[float32], saved, dhOut []float32) {
-	d.fail("ssd", errNoSSD)
+// newSSD takes memory for what forward and backward have in common, and for more arrays of the given sizes.
+func (d *Device) newSSD(k *kernel.SSD[float32], more func(s *ssd) []int) (*ssd, [][]float32) {
+	heads := k.DT.Cols
+	s := &ssd{
+		Device: d, SSD: k, rows: k.X.Rows, heads: heads, p: k.X.Cols / heads, n: k.B.Cols / k.Groups,
+		chunks: ceilDiv(k.X.Rows, ssdChunk), each: heads / k.Groups, first: d.firstRows(k.First, k.X.Rows),
+	}
+	sizes := []int{s.rows * heads, s.rows * heads, s.rows * heads, s.chunks * heads, s.gramSize(), s.stateSize()}
+	common := len(sizes)
+	parts := d.scratchParts(append(sizes, more(s)...)...)
+	s.delta, s.sum, s.sumLow, s.all, s.gram, s.states = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+	return s, parts[common:]
+}
+
+// stateSize is the number of elements of the states of all chunks.
+func (s *ssd) stateSize() int { return s.chunks * s.heads * s.p * s.n }
+
+// gramSize is the number of elements of gram.
+func (s *ssd) gramSize() int { return s.chunks * s.Groups * ssdChunk * ssdChunk }
+
+// SSD implements [kernel.Device]. It leaves saved alone.
+func (d *Device) SSD(k *kernel.SSD[float32], y kernel.Mat[float32], _, hOut []float32) {
+	s, _ := d.newSSD(k, func(*ssd) []int { return nil })
+	if s.rows == 0 || d.failing() {
+		return
+	}
+	s.forward(hOut)
+	c := s.product("ssd_out")
+	c.write(y)
+	c.read(k.X)
+	c.read(k.C)
+	c.readVector(s.gram, s.states, k.D)
+	s.run(c, []int{s.p, s.n, s.each}, ceilDiv(s.p, ssdTile), 1, s.chunks*s.heads)
+}
+
+// forward computes all that y and the backward pass are made of.
+func (s *ssd) forward(hOut []float32) {
+	s.decays()
+	s.grams()
+	s.chunkStates(s.states, s.X, s.B, false)
+	s.carry(ssdCarry{states: s.states, start: s.H0, end: hOut})
+}
+
+// call begins a dispatch. Its arguments are in memory: g in the shader.
+func (s *ssd) call(shader string) *call {
+	c := s.Device.call(shader)
+	c.indirect = true
+	return c
+}
+
+// product begins a dispatch with ssd_tile.glsl.
+func (s *ssd) product(shader string, constants ...uint32) *call {
+	c := s.Device.call(shader, append([]uint32{s.unrolled(ssdTileDepth)}, constants...)...)
+	c.indirect = true
+	return c
+}
+
+// run adds what all shaders with ssd.glsl end with, and records the groups.
+func (s *ssd) run(c *call, sizes []int, x, y, z int) {
+	c.readVector(s.delta)
+	s.runWithoutDelta(c, sizes, x, y, z)
+}
+
+func (s *ssd) runWithoutDelta(c *call, sizes []int, x, y, z int) {
+	c.readVector(s.sum, s.sumLow)
+	c.address(s.first)
+	c.uints(s.rows, s.heads)
+	c.uints(sizes...)
+	c.run(x, y, z)
+}
+
+// limits returns those of Δ, which are finite: shaders may be compiled as if there were no infinity.
+func (s *ssd) limits() (least, most float32) {
+	return float32(s.Limit[0]), float32(min(s.Limit[1], math.MaxFloat32))
+}
+
+func (s *ssd) decays() {
+	c := s.call("ssd_decay")
+	c.writeVector(s.delta, s.sum, s.sumLow, s.all)
+	c.read(s.DT)
+	c.readVector(s.DTBias, s.ALog)
+	c.address(s.first)
+	c.uints(s.rows, s.heads)
+	c.floats(s.limits())
+	c.run(ceilDiv(s.chunks*s.heads, 64), 1, 1)
+}
+
+func (s *ssd) grams() {
+	c := s.product("ssd_gram")
+	c.writeVector(s.gram)
+	c.read(s.B)
+	c.read(s.C)
+	s.runWithoutDelta(c, []int{s.n, s.Groups}, 1, s.Groups, s.chunks)
+}
+
+// chunkStates computes the state after each chunk from zeros, or backward the gradient of the state before it.
+func (s *ssd) chunkStates(states []float32, x, b kernel.Mat[float32], backward bool) {
+	c := s.product("ssd_state", uint32(flags(backward)))
+	c.writeVector(states)
+	c.read(x)
+	c.read(b)
+	s.run(c, []int{s.p, s.n, s.each}, ceilDiv(s.n, ssdTile), ceilDiv(s.p, ssdTile), s.chunks*s.heads)
+}
+
+// ssdCarry are the operands of ssd_carry.comp.
+type ssdCarry struct {
+	states, start, end []float32
+	backward           bool // from the last chunk to the first, and end is added to
+}
+
+func (s *ssd) carry(o ssdCarry) {
+	c := s.Device.call("ssd_carry", uint32(flags(o.backward)))
+	c.updateVector(o.states)
+	c.readVector(s.all, o.start)
+	mode := kernel.Set
+	if o.backward {
+		mode = kernel.Add
+		c.updateVector(o.end)
+	} else {
+		c.writeVector(o.end)
+	}
+	c.uints(s.chunks, s.heads, s.p*s.n, int(mode))
+	c.run(ceilDiv(s.heads*s.p*s.n, 64), 1, 1)
 }

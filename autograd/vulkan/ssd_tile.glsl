@@ -1,0 +1,39 @@
+// Products of ssd.glsl, one tile for a group of threads.
+const uint BM = 64, BN = 64, BK = 16, TM = 4, TN = 4;
+layout(constant_id = 0) const uint UNROLLED = 16;
+layout(local_size_x = 256) in;
+#include "product.glsl"
+
+// sum_rows adds up the columns of each row of values, in a fixed order. The sum of row i is returned to thread i.
+float sum_rows(float values[TM * TN]) {
+	const uint across = BN / TN;
+	barrier();
+	[[unroll]] for (uint a = 0; a < TM; a++) {
+		float sum = 0.0;
+		[[unroll]] for (uint b = 0; b < TN; b++) sum += values[a * TN + b];
+		left_tile[tile_row(a) * across + gl_LocalInvocationID.x % across] = sum;
+	}
+	barrier();
+	float sum = 0.0;
+	if (gl_LocalInvocationID.x < BM)
+		for (uint x = 0; x < across; x++) sum += left_tile[gl_LocalInvocationID.x * across + x];
+	barrier();
+	return sum;
+}
+
+// sum_columns is sum_rows for the columns.
+float sum_columns(float values[TM * TN]) {
+	const uint down = BM / TM, across = BN / TN;
+	barrier();
+	[[unroll]] for (uint b = 0; b < TN; b++) {
+		float sum = 0.0;
+		[[unroll]] for (uint a = 0; a < TM; a++) sum += values[a * TN + b];
+		right_tile[tile_column(b) * down + gl_LocalInvocationID.x / across] = sum;
+	}
+	barrier();
+	float sum = 0.0;
+	if (gl_LocalInvocationID.x < BN)
+		for (uint y = 0; y < down; y++) sum += right_tile[gl_LocalInvocationID.x * down + y];
+	barrier();
+	return sum;
+}
