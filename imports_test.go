@@ -62,8 +62,9 @@ var allowed = map[string][]string{
 	"studio/runs":       {"configs", "trainer", "trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
 	"studio/jobs":       {"trainer/checkpoint", "internal/atomicfile", "internal/filelock", "internal/inputfile", "internal/pyjson"},
 	"configs":           nil,
+	"studio/models":     {"data/hub", "mamba", "studio", "studio/runs", "trainer", "trainer/checkpoint", "trainer/recipe"},
 	"cmd/mamba-train": {
-		"configs", "studio", "studio/runs",
+		"configs", "studio", "studio/models", "studio/runs",
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "cmd/mamba-train/internal/start", "trainer/recipe", "trainer", "trainer/checkpoint",
 		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
 		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/mappedfile", "internal/spelling",

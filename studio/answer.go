@@ -3,6 +3,7 @@ package studio
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"mambatrain/studio/runs"
@@ -28,4 +29,26 @@ func Read(w http.ResponseWriter, r *http.Request, v any) bool {
 		return false
 	}
 	return true
+}
+
+// Stream sends events of one answer.
+type Stream struct {
+	w     http.ResponseWriter
+	flush *http.ResponseController
+}
+
+// NewStream begins an answer of server-sent events.
+func NewStream(w http.ResponseWriter) *Stream {
+	w.Header().Set("Content-Type", "text/event-stream")
+	return &Stream{w, http.NewResponseController(w)}
+}
+
+// Send sends an event with a value as JSON. If nobody listens any more, the request's context ends.
+func (s *Stream) Send(event string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, b)
+	s.flush.Flush()
 }

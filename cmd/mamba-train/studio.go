@@ -9,6 +9,7 @@ import (
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/start"
 	"mambatrain/studio"
+	"mambatrain/studio/models"
 	"mambatrain/studio/runs"
 )
 
@@ -49,6 +50,7 @@ func (a *app) studio(f studioFlags) error {
 			return err
 		}
 		start.New(program, library).AddTo(s)
+		models.New(library).AddTo(s)
 	}
 	l, url, err := s.Listen(f.listen)
 	if err != nil {

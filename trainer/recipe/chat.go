@@ -76,6 +76,11 @@ func (f *ChatFormat) prompt(ctx context.Context, c tokenizer.Conversation) (Chat
 	return ChatPrompt{r.Text, ids}, f.model.checkVocabulary(ids)
 }
 
+// Prompt renders messages and what precedes an answer to the last of them.
+func (f *ChatFormat) Prompt(ctx context.Context, messages []trainer.Message) (ChatPrompt, error) {
+	return f.prompt(ctx, conversation(messages))
+}
+
 func widen(ids []int32) []int {
 	out := make([]int, len(ids))
 	for i, id := range ids {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -247,4 +248,28 @@ func (r *Run) saving(longest int) string {
 		return fmt.Sprintf("try max_tokens: %d", longest)
 	}
 	return fmt.Sprintf("try train.segment_tokens: 1024, or a data.max_length below %d", longest)
+}
+
+// ModelMemory returns about how many bytes [LoadModel] takes for a model, of which it reads the sizes only.
+func ModelMemory(ctx context.Context, name, adapter string, o LoadOptions) (int64, error) {
+	how := mamba.LoadOptions{BF16: o.BF16}
+	var d *lora.Directory
+	if adapter != "" {
+		var err error
+		if d, err = OpenAdapter(ctx, o.Hub, adapter); err != nil {
+			return 0, err
+		}
+		defer d.Close()
+		how.VocabSize = d.VocabSize
+	}
+	dir, err := modelOrBase(ctx, o.Hub, name, d)
+	if err != nil {
+		return 0, err
+	}
+	sizes, err := mamba.LoadConfig(dir)
+	if err != nil {
+		return 0, err
+	}
+	bytes, _, err := mamba.Footprint(sizes, how)
+	return bytes + adapterBytes(d) + ownMemory, err
 }

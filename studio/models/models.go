@@ -1,0 +1,301 @@
+// Package models lets the page try what a run has trained: it loads the model of a run, one at a time, and streams what it
+// writes, with the adapter or without.
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mambatrain/data/hub"
+	"mambatrain/studio"
+	"mambatrain/studio/runs"
+	"mambatrain/trainer"
+	"mambatrain/trainer/checkpoint"
+	"mambatrain/trainer/recipe"
+)
+
+// Models answers the requests of the page. At most one model is in memory; who wants another one waits.
+type Models struct {
+	library *runs.Library
+	hub     *hub.Client
+	turn    chan struct{} // whoever uses the model puts something in
+	waiting atomic.Int32
+
+	mu     sync.Mutex // of unload; the others belong to whose turn it is
+	unload *time.Timer
+	what   choice
+	model  *recipe.Model // nil: none
+}
+
+// New returns the models of the runs of a library.
+func New(l *runs.Library) *Models {
+	h := hub.New()
+	h.Offline = true // whoever tries a model asks for no download
+	return &Models{library: l, hub: h, turn: make(chan struct{}, 1)}
+}
+
+// AddTo adds the handlers to a server.
+func (m *Models) AddTo(s *studio.Server) {
+	s.Handle("GET /api/try", http.HandlerFunc(m.describe))
+	s.Handle("POST /api/try", http.HandlerFunc(m.write))
+	s.Handle("POST /api/try/unload", http.HandlerFunc(m.forget))
+}
+
+// choice is a model to load.
+type choice struct {
+	model, adapter string // either may be empty
+	bf16           bool
+}
+
+// place is where a run has weights: its result, or a checkpoint.
+type place struct {
+	Name string `json:"name"` // "" is the result
+	Step int    `json:"step"` // 0: of the result
+	kind string // adapter or model
+	dir  string
+}
+
+// placesOf lists the weights of a run, the result first and then the newest checkpoint.
+func placesOf(dir string) (list []place) {
+	add := func(name string, step int) {
+		at := filepath.Join(dir, name)
+		if kind := recipe.ResultIn(at); kind != "" {
+			list = append(list, place{name, step, kind, at})
+		}
+	}
+	add("", 0)
+	steps, _ := checkpoint.Steps(dir) // none in a directory that is gone
+	for _, step := range steps {
+		add(fmt.Sprintf("checkpoint-%d", step), step)
+	}
+	return list
+}
+
+var errNoWeights = errors.New("the run has no weights yet: they come with its first checkpoint")
+
+// find returns the place of a run's weights by its name.
+func (m *Models) find(id, name string) (p place, list []place, err error) {
+	dir, err := m.library.Dir(id)
+	if err != nil {
+		return p, nil, err
+	}
+	list = placesOf(dir)
+	for _, p := range list {
+		if p.Name == name {
+			return p, list, nil
+		}
+	}
+	if len(list) == 0 {
+		return p, nil, fmt.Errorf("models: %s: %w", id, errNoWeights)
+	}
+	return p, list, fmt.Errorf("models: %s has no weights at %q", id, name)
+}
+
+// choose returns what to load. Base and adapted model are the same one where an adapter was trained.
+func (m *Models) choose(id string, p place, side string, bf16 bool) (choice, error) {
+	switch {
+	case p.kind == "adapter":
+		return choice{adapter: p.dir, bf16: bf16}, nil
+	case side == adapted:
+		return choice{model: p.dir, bf16: bf16}, nil
+	}
+	base := m.baseOf(id)
+	if base == "" {
+		return choice{}, fmt.Errorf("models: %s does not say which model it began with", id)
+	}
+	return choice{model: base, bf16: bf16}, nil
+}
+
+// The sides of a comparison.
+const (
+	adapted = "adapted"
+	base    = "base"
+)
+
+// baseOf returns the model that a run began with, "" if it is not known.
+func (m *Models) baseOf(id string) string {
+	for _, r := range m.library.List() {
+		if r.ID == id {
+			return r.Model
+		}
+	}
+	return ""
+}
+
+// description is what is known of a run's model before it is loaded.
+type description struct {
+	Places  []place `json:"places"`
+	Place   string  `json:"place"`
+	Adapter bool    `json:"adapter"` // the base is in memory together with it
+	Base    string  `json:"base"`
+	Chat    bool    `json:"chat"`   // it has a chat template
+	Memory  int64   `json:"memory"` // that loading it takes
+	Machine int64   `json:"machine"`
+	Loaded  bool    `json:"loaded"`
+}
+
+func (m *Models) describe(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	d, err := m.describePlace(r.Context(), q.Get("id"), q.Get("place"), q.Has("place"), q.Get("precision") == "bf16")
+	studio.Answer(w, d, err)
+}
+
+func (m *Models) describePlace(ctx context.Context, id, name string, named, bf16 bool) (d description, err error) {
+	p, list, err := m.find(id, name)
+	if err != nil && !named && len(list) > 0 {
+		p, err = list[0], nil
+	}
+	if err != nil {
+		return d, err
+	}
+	what, err := m.choose(id, p, adapted, bf16)
+	if err != nil {
+		return d, err
+	}
+	d = description{Places: list, Place: p.Name, Adapter: what.adapter != "", Base: m.baseOf(id), Machine: recipe.MachineMemory()}
+	if d.Memory, err = recipe.ModelMemory(ctx, what.model, what.adapter, recipe.LoadOptions{BF16: bf16, Hub: m.hub}); err != nil {
+		return d, err
+	}
+	t, err := recipe.LoadTokenizer(ctx, m.hub, p.dir)
+	if err == nil {
+		d.Chat = (&recipe.Model{Tokenizer: t}).HasChatFormat()
+	}
+	select {
+	case m.turn <- struct{}{}:
+		d.Loaded = m.model != nil && m.what == what
+		<-m.turn
+	default:
+	}
+	return d, err
+}
+
+const (
+	mostWaiting = 8               // requests for the model
+	restTime    = 5 * time.Minute // after which a model that nobody uses is dropped
+)
+
+var errBusy = errors.New("models: too many requests wait for the model already")
+
+// with calls f with a model once it is this request's turn. loading is called before a model is read.
+func (m *Models) with(ctx context.Context, what choice, loading func(), f func(*recipe.Model) error) error {
+	if m.waiting.Add(1) > mostWaiting {
+		m.waiting.Add(-1)
+		return errBusy
+	}
+	select {
+	case m.turn <- struct{}{}:
+		m.waiting.Add(-1)
+	case <-ctx.Done():
+		m.waiting.Add(-1)
+		return ctx.Err()
+	}
+	defer func() { <-m.turn }()
+	m.rest(false)
+	defer m.rest(true)
+	if m.model == nil || m.what != what {
+		m.drop()
+		loading()
+		loaded, err := recipe.LoadModel(ctx, what.model, what.adapter, recipe.LoadOptions{BF16: what.bf16, Hub: m.hub})
+		if err != nil {
+			return err
+		}
+		m.model, m.what = loaded, what
+	}
+	return f(m.model)
+}
+
+// drop frees the model's memory.
+func (m *Models) drop() {
+	if m.model == nil {
+		return
+	}
+	m.model, m.what = nil, choice{}
+	debug.FreeOSMemory()
+}
+
+// rest begins or ends the time after which the model is dropped.
+func (m *Models) rest(begin bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unload != nil {
+		m.unload.Stop()
+	}
+	if begin {
+		m.unload = time.AfterFunc(restTime, m.dropIdle)
+	}
+}
+
+// dropIdle drops the model unless somebody uses it.
+func (m *Models) dropIdle() {
+	select {
+	case m.turn <- struct{}{}:
+		m.drop()
+		<-m.turn
+	default:
+	}
+}
+
+func (m *Models) forget(w http.ResponseWriter, _ *http.Request) {
+	m.dropIdle()
+	studio.Answer(w, struct{}{}, nil)
+}
+
+// question is what the page asks a model for.
+type question struct {
+	ID        string            `json:"id"`
+	Place     string            `json:"place"`
+	Side      string            `json:"side"`
+	Precision string            `json:"precision"`
+	Prompt    string            `json:"prompt"`   // a text to continue, without messages
+	Messages  []trainer.Message `json:"messages"` // a conversation to answer
+	Options   options           `json:"options"`
+}
+
+// write streams what the model writes as server-sent events: loading, prompt, text …, done or error. It ends when the page
+// leaves.
+func (m *Models) write(w http.ResponseWriter, r *http.Request) {
+	var q question
+	if !studio.Read(w, r, &q) {
+		return
+	}
+	what, err := m.checkQuestion(q)
+	if err != nil {
+		studio.Answer(w, nil, err)
+		return
+	}
+	out := studio.NewStream(w)
+	err = m.with(r.Context(), what, func() { out.Send("loading", struct{}{}) }, func(model *recipe.Model) error {
+		if model.Adapter != nil {
+			if q.Side == base {
+				model.Adapter.Disable()
+			} else if err := model.Adapter.Enable(); err != nil {
+				return err
+			}
+		}
+		return answer(r.Context(), model, q, out)
+	})
+	if err != nil && r.Context().Err() == nil {
+		out.Send("error", map[string]string{"error": err.Error()})
+	}
+}
+
+func (m *Models) checkQuestion(q question) (choice, error) {
+	if q.Side != adapted && q.Side != base {
+		return choice{}, fmt.Errorf("models: side must be %s or %s, got %q", adapted, base, q.Side)
+	}
+	if q.Precision != "" && q.Precision != "float32" && q.Precision != "bf16" {
+		return choice{}, fmt.Errorf("models: precision must be float32 or bf16, got %q", q.Precision)
+	}
+	p, _, err := m.find(q.ID, q.Place)
+	if err != nil {
+		return choice{}, err
+	}
+	return m.choose(q.ID, p, q.Side, q.Precision == "bf16")
+}
