@@ -1,6 +1,10 @@
 package kernel
 
-import "cmp"
+import (
+	"cmp"
+
+	"mambatrain/internal/quant"
+)
 
 // machineSets lists the vector kernel sets of this processor, slowest first. Every arm64 processor has NEON.
 func machineSets() []*kernelSet {
@@ -32,6 +36,7 @@ var neonSet = kernelSet{
 	burst:  burstOf(burstNeon, burstNeon, 24*4*2, 24*4*2),
 	sweep:  sweepLines,
 	vec:    vectorsNeon,
+	quant:  quantNeon,
 }
 
 var neonBF16Set = kernelSet{
@@ -51,6 +56,7 @@ var neonBF16Set = kernelSet{
 	burst:  burstOf(burstNeon, burstBFDot, 24*4*2, 24*8*2),
 	sweep:  sweepLines,
 	vec:    vectorsNeon,
+	quant:  quantNeon,
 }
 
 // neonScan takes few channels, so that all 16 states of a channel fit into the registers.
@@ -99,4 +105,14 @@ var vectorsNeon = vectorSet{
 	step16:       step16Neon,
 	conv4:        conv4Neon,
 	convGrad4:    convGrad4Neon,
+}
+
+var quantNeon = map[quant.Type]*quantKernels{
+	quant.F16:  {stripF16Neon, dotF16Neon},
+	quant.Q8_0: {stripQ8_0Neon, dotQ8_0Neon},
+	quant.Q4_0: {stripQ4_0Neon, dotQ4_0Neon},
+	quant.Q5_0: {stripQ5_0Neon, dotQ5_0Neon},
+	quant.Q4_K: {stripQ4_KNeon, dotQ4_KNeon},
+	quant.Q5_K: {stripQ5_KNeon, dotQ5_KNeon},
+	quant.Q6_K: {stripQ6_KNeon, dotQ6_KNeon},
 }

@@ -19278,6 +19278,4093 @@ loop:
 	BGT loop
 	RET
 
+// func dotF16Neon(n int, w *byte, stride, blocks int, x, y *float32): 10 vector registers, 9 general
+TEXT ·dotF16Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD blocks+24(FP), R3
+	MOVD x+32(FP), R4
+	MOVD y+40(FP), R5
+row:
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	MOVD R1, R6
+	MOVD R4, R7
+	MOVD R3, R8
+block:
+	WORD $0x3dc000c6 // ldr q6, [x6, #0]
+	WORD $0x0e2178c7 // fcvtl v7.4s, v6.4h
+	WORD $0x4e2178c6 // fcvtl2 v6.4s, v6.8h
+	WORD $0x3dc000e8 // ldr q8, [x7, #0]
+	WORD $0x3dc004e9 // ldr q9, [x7, #16]
+	WORD $0x4e28cce0 // fmla v0.4s, v7.4s, v8.4s
+	WORD $0x4e29ccc1 // fmla v1.4s, v6.4s, v9.4s
+	ADD $16, R6, R6
+	ADD $32, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4ea5d421 // fsub v1.4s, v1.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0xbd0000a0 // str s0, [x5, #0]
+	ADD R2, R1, R1
+	ADD $4, R5, R5
+	SUBS $1, R0, R0
+	BGT row
+	RET
+
+// func stripF16Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 2 vector registers, 5 general
+TEXT ·stripF16Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD stride+16(FP), R1
+	MOVD strip+24(FP), R2
+	MOVD ldy+40(FP), R2
+	MOVD w+8(FP), R3
+	MOVD y+32(FP), R4
+	LSL $2, R2, R2
+strip0:
+	WORD $0x3dc00060 // ldr q0, [x3, #0]
+	WORD $0x0e217801 // fcvtl v1.4s, v0.4h
+	WORD $0x4e217800 // fcvtl2 v0.4s, v0.8h
+	WORD $0xad000081 // stp q1, q0, [x4, #0]
+	ADD R1, R3, R3
+	ADD R2, R4, R4
+	SUBS $1, R0, R0
+	BGT strip0
+	RET
+
+// func dotQ8_0Neon(n int, w *byte, stride, blocks int, x, y *float32): 17 vector registers, 9 general
+TEXT ·dotQ8_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD blocks+24(FP), R3
+	MOVD x+32(FP), R4
+	MOVD y+40(FP), R5
+row:
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	MOVD R1, R6
+	MOVD R4, R7
+	MOVD R3, R8
+block:
+	WORD $0x4d40c4c6 // ld1r {v6.8h}, [x6]
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x3cc020c7 // ldur q7, [x6, #2]
+	WORD $0x3cc120c8 // ldur q8, [x6, #18]
+	WORD $0x0f08a4e9 // sxtl v9.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a52a // sxtl v10.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a4eb // sxtl v11.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a50c // sxtl v12.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a58d // sxtl v13.4s, v12.4h
+	WORD $0x4f10a58c // sxtl2 v12.4s, v12.8h
+	WORD $0x0f10a50e // sxtl v14.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x3dc000ef // ldr q15, [x7, #0]
+	WORD $0x3dc004f0 // ldr q16, [x7, #16]
+	WORD $0x6e2fdd4f // fmul v15.4s, v10.4s, v15.4s
+	WORD $0x6e30dd30 // fmul v16.4s, v9.4s, v16.4s
+	WORD $0x3dc008e9 // ldr q9, [x7, #32]
+	WORD $0x3dc00cea // ldr q10, [x7, #48]
+	WORD $0x4e29cd6f // fmla v15.4s, v11.4s, v9.4s
+	WORD $0x4e2accf0 // fmla v16.4s, v7.4s, v10.4s
+	WORD $0x3dc010ea // ldr q10, [x7, #64]
+	WORD $0x3dc014e9 // ldr q9, [x7, #80]
+	WORD $0x4e2acdaf // fmla v15.4s, v13.4s, v10.4s
+	WORD $0x4e29cd90 // fmla v16.4s, v12.4s, v9.4s
+	WORD $0x3dc018e9 // ldr q9, [x7, #96]
+	WORD $0x3dc01cea // ldr q10, [x7, #112]
+	WORD $0x4e29cdcf // fmla v15.4s, v14.4s, v9.4s
+	WORD $0x4e2acd10 // fmla v16.4s, v8.4s, v10.4s
+	WORD $0x4e2fccc0 // fmla v0.4s, v6.4s, v15.4s
+	WORD $0x4e30ccc1 // fmla v1.4s, v6.4s, v16.4s
+	ADD $34, R6, R6
+	ADD $128, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4ea5d421 // fsub v1.4s, v1.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0xbd0000a0 // str s0, [x5, #0]
+	ADD R2, R1, R1
+	ADD $4, R5, R5
+	SUBS $1, R0, R0
+	BGT row
+	RET
+
+// func stripQ8_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 9 vector registers, 5 general
+TEXT ·stripQ8_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD stride+16(FP), R1
+	MOVD strip+24(FP), R2
+	MOVD ldy+40(FP), R2
+	MOVD w+8(FP), R3
+	MOVD y+32(FP), R4
+	LSL $2, R2, R2
+strip0:
+	WORD $0x4d40c460 // ld1r {v0.8h}, [x3]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3cc02061 // ldur q1, [x3, #2]
+	WORD $0x3cc12062 // ldur q2, [x3, #18]
+	WORD $0x0f08a423 // sxtl v3.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a464 // sxtl v4.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f08a446 // sxtl v6.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a4c7 // sxtl v7.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a448 // sxtl v8.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0xad000c84 // stp q4, q3, [x4, #0]
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0xad010485 // stp q5, q1, [x4, #32]
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0xad021887 // stp q7, q6, [x4, #64]
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0xad030888 // stp q8, q2, [x4, #96]
+	ADD R1, R3, R3
+	ADD R2, R4, R4
+	SUBS $1, R0, R0
+	BGT strip0
+	RET
+
+// func dotQ4_0Neon(n int, w *byte, stride, blocks int, x, y *float32): 19 vector registers, 9 general
+TEXT ·dotQ4_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc07c00 // ldr q0, [x0, #496]
+	WORD $0x3dc08001 // ldr q1, [x0, #512]
+	WORD $0x3dc08402 // ldr q2, [x0, #528]
+	WORD $0x3dc08803 // ldr q3, [x0, #544]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R0
+	MOVD R5, R7
+	MOVD R4, R8
+block:
+	WORD $0x4d40c40a // ld1r {v10.8h}, [x0]
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x3dc020eb // ldr q11, [x7, #128]
+	WORD $0x3dc024ec // ldr q12, [x7, #144]
+	WORD $0x3cc0200d // ldur q13, [x0, #2]
+	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
+	WORD $0x4e201daf // and v15.16b, v13.16b, v0.16b
+	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc000f1 // ldr q17, [x7, #0]
+	WORD $0x3dc004f2 // ldr q18, [x7, #16]
+	WORD $0x4e31cdeb // fmla v11.4s, v15.4s, v17.4s
+	WORD $0x4e32ce0c // fmla v12.4s, v16.4s, v18.4s
+	WORD $0x4e211db2 // and v18.16b, v13.16b, v1.16b
+	WORD $0x4e211dd1 // and v17.16b, v14.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x3dc00cef // ldr q15, [x7, #48]
+	WORD $0x4e30ce4b // fmla v11.4s, v18.4s, v16.4s
+	WORD $0x4e2fce2c // fmla v12.4s, v17.4s, v15.4s
+	WORD $0x4e221daf // and v15.16b, v13.16b, v2.16b
+	WORD $0x4e221dd0 // and v16.16b, v14.16b, v2.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc010f1 // ldr q17, [x7, #64]
+	WORD $0x3dc014f2 // ldr q18, [x7, #80]
+	WORD $0x4e31cdeb // fmla v11.4s, v15.4s, v17.4s
+	WORD $0x4e32ce0c // fmla v12.4s, v16.4s, v18.4s
+	WORD $0x4e231db2 // and v18.16b, v13.16b, v3.16b
+	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc018f1 // ldr q17, [x7, #96]
+	WORD $0x3dc01cf0 // ldr q16, [x7, #112]
+	WORD $0x4e31ce4b // fmla v11.4s, v18.4s, v17.4s
+	WORD $0x4e30cdcc // fmla v12.4s, v14.4s, v16.4s
+	WORD $0x4e2bcd44 // fmla v4.4s, v10.4s, v11.4s
+	WORD $0x4e2ccd45 // fmla v5.4s, v10.4s, v12.4s
+	ADD $18, R0, R0
+	ADD $160, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ4_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 9 vector registers, 6 general
+TEXT ·stripQ4_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R3
+	MOVD w+8(FP), R4
+	MOVD y+32(FP), R5
+	LSL $2, R3, R3
+strip0:
+	WORD $0x4d40c480 // ld1r {v0.8h}, [x4]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3cc02081 // ldur q1, [x4, #2]
+	WORD $0x6f3c0422 // ushr v2.4s, v1.4s, #4
+	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x3dc09002 // ldr q2, [x0, #576]
+	WORD $0x6e228421 // sub v1.16b, v1.16b, v2.16b
+	WORD $0x6e228462 // sub v2.16b, v3.16b, v2.16b
+	WORD $0x0f08a423 // sxtl v3.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a464 // sxtl v4.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f08a446 // sxtl v6.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a4c7 // sxtl v7.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a448 // sxtl v8.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0xad000ca4 // stp q4, q3, [x5, #0]
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0xad0104a5 // stp q5, q1, [x5, #32]
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0xad0218a7 // stp q7, q6, [x5, #64]
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0xad0308a8 // stp q8, q2, [x5, #96]
+	ADD R2, R4, R4
+	ADD R3, R5, R5
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+
+// func dotQ5_0Neon(n int, w *byte, stride, blocks int, x, y *float32): 20 vector registers, 11 general
+TEXT ·dotQ5_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc09400 // ldr q0, [x0, #592]
+	WORD $0x3dc09801 // ldr q1, [x0, #608]
+	WORD $0x3dc09c02 // ldr q2, [x0, #624]
+	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R7
+	MOVD R5, R8
+	MOVD R4, R9
+block:
+	WORD $0x4d40c4ea // ld1r {v10.8h}, [x7]
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x3dc0210b // ldr q11, [x8, #128]
+	WORD $0x3dc0250c // ldr q12, [x8, #144]
+	WORD $0x3cc060ed // ldur q13, [x7, #6]
+	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
+	WORD $0x3dc08c0f // ldr q15, [x0, #560]
+	WORD $0x4e2f1dad // and v13.16b, v13.16b, v15.16b
+	WORD $0x4e2f1dcf // and v15.16b, v14.16b, v15.16b
+	WORD $0x3dc0a40e // ldr q14, [x0, #656]
+	WORD $0x3dc0a810 // ldr q16, [x0, #672]
+	ADD $2, R7, R10
+	WORD $0x4d40c951 // ld1r {v17.4s}, [x10]
+	WORD $0x3dc0ac12 // ldr q18, [x0, #688]
+	WORD $0x3dc0b013 // ldr q19, [x0, #704]
+	WORD $0x4e120232 // tbl v18.16b, {v17.16b}, v18.16b
+	WORD $0x4e308e52 // cmtst v18.16b, v18.16b, v16.16b
+	WORD $0x4e2e1e52 // and v18.16b, v18.16b, v14.16b
+	WORD $0x4e130233 // tbl v19.16b, {v17.16b}, v19.16b
+	WORD $0x4e308e73 // cmtst v19.16b, v19.16b, v16.16b
+	WORD $0x4e2e1e73 // and v19.16b, v19.16b, v14.16b
+	WORD $0x4eb21db2 // orr v18.16b, v13.16b, v18.16b
+	WORD $0x4eb31df3 // orr v19.16b, v15.16b, v19.16b
+	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0010e // ldr q14, [x8, #0]
+	WORD $0x3dc0050d // ldr q13, [x8, #16]
+	WORD $0x4e2ecdeb // fmla v11.4s, v15.4s, v14.4s
+	WORD $0x4e2dce0c // fmla v12.4s, v16.4s, v13.4s
+	WORD $0x4e211e4d // and v13.16b, v18.16b, v1.16b
+	WORD $0x4e211e6e // and v14.16b, v19.16b, v1.16b
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc00910 // ldr q16, [x8, #32]
+	WORD $0x3dc00d0f // ldr q15, [x8, #48]
+	WORD $0x4e30cdab // fmla v11.4s, v13.4s, v16.4s
+	WORD $0x4e2fcdcc // fmla v12.4s, v14.4s, v15.4s
+	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
+	WORD $0x4e221e70 // and v16.16b, v19.16b, v2.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0110e // ldr q14, [x8, #64]
+	WORD $0x3dc0150d // ldr q13, [x8, #80]
+	WORD $0x4e2ecdeb // fmla v11.4s, v15.4s, v14.4s
+	WORD $0x4e2dce0c // fmla v12.4s, v16.4s, v13.4s
+	WORD $0x4e231e4d // and v13.16b, v18.16b, v3.16b
+	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0190e // ldr q14, [x8, #96]
+	WORD $0x3dc01d10 // ldr q16, [x8, #112]
+	WORD $0x4e2ecdab // fmla v11.4s, v13.4s, v14.4s
+	WORD $0x4e30ce6c // fmla v12.4s, v19.4s, v16.4s
+	WORD $0x4e2bcd44 // fmla v4.4s, v10.4s, v11.4s
+	WORD $0x4e2ccd45 // fmla v5.4s, v10.4s, v12.4s
+	ADD $22, R7, R7
+	ADD $160, R8, R8
+	SUBS $1, R9, R9
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ5_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 9 vector registers, 7 general
+TEXT ·stripQ5_0Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R3
+	MOVD w+8(FP), R4
+	MOVD y+32(FP), R5
+	LSL $2, R3, R3
+strip0:
+	WORD $0x4d40c480 // ld1r {v0.8h}, [x4]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3cc06081 // ldur q1, [x4, #6]
+	WORD $0x6f3c0422 // ushr v2.4s, v1.4s, #4
+	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x3dc0a402 // ldr q2, [x0, #656]
+	WORD $0x3dc0a804 // ldr q4, [x0, #672]
+	ADD $2, R4, R6
+	WORD $0x4d40c8c5 // ld1r {v5.4s}, [x6]
+	WORD $0x3dc0ac06 // ldr q6, [x0, #688]
+	WORD $0x3dc0b007 // ldr q7, [x0, #704]
+	WORD $0x4e0600a6 // tbl v6.16b, {v5.16b}, v6.16b
+	WORD $0x4e248cc6 // cmtst v6.16b, v6.16b, v4.16b
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e0700a7 // tbl v7.16b, {v5.16b}, v7.16b
+	WORD $0x4e248ce7 // cmtst v7.16b, v7.16b, v4.16b
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4ea61c26 // orr v6.16b, v1.16b, v6.16b
+	WORD $0x4ea71c67 // orr v7.16b, v3.16b, v7.16b
+	WORD $0x3dc0a403 // ldr q3, [x0, #656]
+	WORD $0x6e2384c6 // sub v6.16b, v6.16b, v3.16b
+	WORD $0x6e2384e3 // sub v3.16b, v7.16b, v3.16b
+	WORD $0x0f08a4c7 // sxtl v7.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a4e4 // sxtl v4.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a4c2 // sxtl v2.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f08a461 // sxtl v1.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a468 // sxtl v8.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0xad001ca4 // stp q4, q7, [x5, #0]
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0xad0118a2 // stp q2, q6, [x5, #32]
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0xad0204a5 // stp q5, q1, [x5, #64]
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0xad030ca8 // stp q8, q3, [x5, #96]
+	ADD R2, R4, R4
+	ADD R3, R5, R5
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+
+// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc07c00 // ldr q0, [x0, #496]
+	WORD $0x3dc08001 // ldr q1, [x0, #512]
+	WORD $0x3dc08402 // ldr q2, [x0, #528]
+	WORD $0x3dc08803 // ldr q3, [x0, #544]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R7
+	MOVD R5, R8
+	MOVD R4, R9
+block:
+	WORD $0x3dc000ea // ldr q10, [x7, #0]
+	WORD $0x3dc0b40b // ldr q11, [x0, #720]
+	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
+	WORD $0x3dc0b80c // ldr q12, [x0, #736]
+	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
+	WORD $0x3dc0bc0c // ldr q12, [x0, #752]
+	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
+	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
+	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
+	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
+	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
+	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
+	WORD $0x4f08a56b // sxtl2 v11.8h, v11.16b
+	WORD $0x0f10a54c // sxtl v12.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a56d // sxtl v13.4s, v11.4h
+	WORD $0x4f10a56b // sxtl2 v11.4s, v11.8h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4d40c4ee // ld1r {v14.8h}, [x7]
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x6e2cddcc // fmul v12.4s, v14.4s, v12.4s
+	WORD $0x6e2addca // fmul v10.4s, v14.4s, v10.4s
+	ADD $2, R7, R10
+	WORD $0x4d40c54e // ld1r {v14.8h}, [x10]
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x6e2dddcd // fmul v13.4s, v14.4s, v13.4s
+	WORD $0x6e2bddcb // fmul v11.4s, v14.4s, v11.4s
+	WORD $0x3dc004ee // ldr q14, [x7, #16]
+	WORD $0x3dc008ef // ldr q15, [x7, #32]
+	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
+	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc00112 // ldr q18, [x8, #0]
+	WORD $0x3dc00513 // ldr q19, [x8, #16]
+	WORD $0x6e32de12 // fmul v18.4s, v16.4s, v18.4s
+	WORD $0x6e33de33 // fmul v19.4s, v17.4s, v19.4s
+	WORD $0x4e211dd1 // and v17.16b, v14.16b, v1.16b
+	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc00914 // ldr q20, [x8, #32]
+	WORD $0x3dc00d15 // ldr q21, [x8, #48]
+	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
+	WORD $0x4e35ce13 // fmla v19.4s, v16.4s, v21.4s
+	WORD $0x4e221dd5 // and v21.16b, v14.16b, v2.16b
+	WORD $0x4e221df4 // and v20.16b, v15.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc01110 // ldr q16, [x8, #64]
+	WORD $0x3dc01511 // ldr q17, [x8, #80]
+	WORD $0x4e30ceb2 // fmla v18.4s, v21.4s, v16.4s
+	WORD $0x4e31ce93 // fmla v19.4s, v20.4s, v17.4s
+	WORD $0x4e231dd1 // and v17.16b, v14.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc01910 // ldr q16, [x8, #96]
+	WORD $0x3dc01d14 // ldr q20, [x8, #112]
+	WORD $0x4e30ce32 // fmla v18.4s, v17.4s, v16.4s
+	WORD $0x4e34cdf3 // fmla v19.4s, v15.4s, v20.4s
+	WORD $0x3dc004f4 // ldr q20, [x7, #16]
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
+	WORD $0x4e201e11 // and v17.16b, v16.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc02915 // ldr q21, [x8, #160]
+	WORD $0x3dc02d0e // ldr q14, [x8, #176]
+	WORD $0x6e35ddf5 // fmul v21.4s, v15.4s, v21.4s
+	WORD $0x6e2ede2e // fmul v14.4s, v17.4s, v14.4s
+	WORD $0x4e211e91 // and v17.16b, v20.16b, v1.16b
+	WORD $0x4e211e0f // and v15.16b, v16.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc03116 // ldr q22, [x8, #192]
+	WORD $0x3dc03517 // ldr q23, [x8, #208]
+	WORD $0x4e36ce35 // fmla v21.4s, v17.4s, v22.4s
+	WORD $0x4e37cdee // fmla v14.4s, v15.4s, v23.4s
+	WORD $0x4e221e97 // and v23.16b, v20.16b, v2.16b
+	WORD $0x4e221e16 // and v22.16b, v16.16b, v2.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0390f // ldr q15, [x8, #224]
+	WORD $0x3dc03d11 // ldr q17, [x8, #240]
+	WORD $0x4e2fcef5 // fmla v21.4s, v23.4s, v15.4s
+	WORD $0x4e31cece // fmla v14.4s, v22.4s, v17.4s
+	WORD $0x4e231e91 // and v17.16b, v20.16b, v3.16b
+	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0410f // ldr q15, [x8, #256]
+	WORD $0x3dc04516 // ldr q22, [x8, #272]
+	WORD $0x4e2fce35 // fmla v21.4s, v17.4s, v15.4s
+	WORD $0x4e36ce0e // fmla v14.4s, v16.4s, v22.4s
+	WORD $0x3dc00cf6 // ldr q22, [x7, #48]
+	WORD $0x3dc010ef // ldr q15, [x7, #64]
+	WORD $0x4e201ed0 // and v16.16b, v22.16b, v0.16b
+	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc05117 // ldr q23, [x8, #320]
+	WORD $0x3dc05514 // ldr q20, [x8, #336]
+	WORD $0x6e37de17 // fmul v23.4s, v16.4s, v23.4s
+	WORD $0x6e34de34 // fmul v20.4s, v17.4s, v20.4s
+	WORD $0x4e211ed1 // and v17.16b, v22.16b, v1.16b
+	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc05918 // ldr q24, [x8, #352]
+	WORD $0x3dc05d19 // ldr q25, [x8, #368]
+	WORD $0x4e38ce37 // fmla v23.4s, v17.4s, v24.4s
+	WORD $0x4e39ce14 // fmla v20.4s, v16.4s, v25.4s
+	WORD $0x4e221ed9 // and v25.16b, v22.16b, v2.16b
+	WORD $0x4e221df8 // and v24.16b, v15.16b, v2.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc06110 // ldr q16, [x8, #384]
+	WORD $0x3dc06511 // ldr q17, [x8, #400]
+	WORD $0x4e30cf37 // fmla v23.4s, v25.4s, v16.4s
+	WORD $0x4e31cf14 // fmla v20.4s, v24.4s, v17.4s
+	WORD $0x4e231ed1 // and v17.16b, v22.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc06910 // ldr q16, [x8, #416]
+	WORD $0x3dc06d18 // ldr q24, [x8, #432]
+	WORD $0x4e30ce37 // fmla v23.4s, v17.4s, v16.4s
+	WORD $0x4e38cdf4 // fmla v20.4s, v15.4s, v24.4s
+	WORD $0x3dc00cf8 // ldr q24, [x7, #48]
+	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x4e201f0f // and v15.16b, v24.16b, v0.16b
+	WORD $0x4e201e11 // and v17.16b, v16.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc07919 // ldr q25, [x8, #480]
+	WORD $0x3dc07d16 // ldr q22, [x8, #496]
+	WORD $0x6e39ddf9 // fmul v25.4s, v15.4s, v25.4s
+	WORD $0x6e36de36 // fmul v22.4s, v17.4s, v22.4s
+	WORD $0x4e211f11 // and v17.16b, v24.16b, v1.16b
+	WORD $0x4e211e0f // and v15.16b, v16.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0811a // ldr q26, [x8, #512]
+	WORD $0x3dc0851b // ldr q27, [x8, #528]
+	WORD $0x4e3ace39 // fmla v25.4s, v17.4s, v26.4s
+	WORD $0x4e3bcdf6 // fmla v22.4s, v15.4s, v27.4s
+	WORD $0x4e221f1b // and v27.16b, v24.16b, v2.16b
+	WORD $0x4e221e1a // and v26.16b, v16.16b, v2.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0890f // ldr q15, [x8, #544]
+	WORD $0x3dc08d11 // ldr q17, [x8, #560]
+	WORD $0x4e2fcf79 // fmla v25.4s, v27.4s, v15.4s
+	WORD $0x4e31cf56 // fmla v22.4s, v26.4s, v17.4s
+	WORD $0x4e231f11 // and v17.16b, v24.16b, v3.16b
+	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0910f // ldr q15, [x8, #576]
+	WORD $0x3dc0951a // ldr q26, [x8, #592]
+	WORD $0x4e2fce39 // fmla v25.4s, v17.4s, v15.4s
+	WORD $0x4e3ace16 // fmla v22.4s, v16.4s, v26.4s
+	WORD $0x3dc014fa // ldr q26, [x7, #80]
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x4e201f50 // and v16.16b, v26.16b, v0.16b
+	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0a11b // ldr q27, [x8, #640]
+	WORD $0x3dc0a518 // ldr q24, [x8, #656]
+	WORD $0x6e3bde1b // fmul v27.4s, v16.4s, v27.4s
+	WORD $0x6e38de38 // fmul v24.4s, v17.4s, v24.4s
+	WORD $0x4e211f51 // and v17.16b, v26.16b, v1.16b
+	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0a91c // ldr q28, [x8, #672]
+	WORD $0x3dc0ad1d // ldr q29, [x8, #688]
+	WORD $0x4e3cce3b // fmla v27.4s, v17.4s, v28.4s
+	WORD $0x4e3dce18 // fmla v24.4s, v16.4s, v29.4s
+	WORD $0x4e221f5d // and v29.16b, v26.16b, v2.16b
+	WORD $0x4e221dfc // and v28.16b, v15.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0b110 // ldr q16, [x8, #704]
+	WORD $0x3dc0b511 // ldr q17, [x8, #720]
+	WORD $0x4e30cfbb // fmla v27.4s, v29.4s, v16.4s
+	WORD $0x4e31cf98 // fmla v24.4s, v28.4s, v17.4s
+	WORD $0x4e231f51 // and v17.16b, v26.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0b910 // ldr q16, [x8, #736]
+	WORD $0x3dc0bd1c // ldr q28, [x8, #752]
+	WORD $0x4e30ce3b // fmla v27.4s, v17.4s, v16.4s
+	WORD $0x4e3ccdf8 // fmla v24.4s, v15.4s, v28.4s
+	WORD $0x4e04059c // dup v28.4s, v12.s[0]
+	WORD $0x4e32cf84 // fmla v4.4s, v28.4s, v18.4s
+	WORD $0x4e33cf85 // fmla v5.4s, v28.4s, v19.4s
+	WORD $0x3dc014fc // ldr q28, [x7, #80]
+	WORD $0x3dc018f3 // ldr q19, [x7, #96]
+	WORD $0x6f3c079c // ushr v28.4s, v28.4s, #4
+	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
+	WORD $0x4e201f92 // and v18.16b, v28.16b, v0.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0c90f // ldr q15, [x8, #800]
+	WORD $0x3dc0cd11 // ldr q17, [x8, #816]
+	WORD $0x6e2fde4f // fmul v15.4s, v18.4s, v15.4s
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x4e211f90 // and v16.16b, v28.16b, v1.16b
+	WORD $0x4e211e72 // and v18.16b, v19.16b, v1.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0d11d // ldr q29, [x8, #832]
+	WORD $0x3dc0d51a // ldr q26, [x8, #848]
+	WORD $0x4e3dce0f // fmla v15.4s, v16.4s, v29.4s
+	WORD $0x4e3ace51 // fmla v17.4s, v18.4s, v26.4s
+	WORD $0x4e221f9a // and v26.16b, v28.16b, v2.16b
+	WORD $0x4e221e7d // and v29.16b, v19.16b, v2.16b
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0d912 // ldr q18, [x8, #864]
+	WORD $0x3dc0dd10 // ldr q16, [x8, #880]
+	WORD $0x4e32cf4f // fmla v15.4s, v26.4s, v18.4s
+	WORD $0x4e30cfb1 // fmla v17.4s, v29.4s, v16.4s
+	WORD $0x4e231f90 // and v16.16b, v28.16b, v3.16b
+	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0e112 // ldr q18, [x8, #896]
+	WORD $0x3dc0e51d // ldr q29, [x8, #912]
+	WORD $0x4e32ce0f // fmla v15.4s, v16.4s, v18.4s
+	WORD $0x4e3dce71 // fmla v17.4s, v19.4s, v29.4s
+	WORD $0x4e0c059d // dup v29.4s, v12.s[1]
+	WORD $0x4e35cfa6 // fmla v6.4s, v29.4s, v21.4s
+	WORD $0x4e2ecfa7 // fmla v7.4s, v29.4s, v14.4s
+	WORD $0x3dc01cfd // ldr q29, [x7, #112]
+	WORD $0x3dc020ee // ldr q14, [x7, #128]
+	WORD $0x4e201fb5 // and v21.16b, v29.16b, v0.16b
+	WORD $0x4e201dd2 // and v18.16b, v14.16b, v0.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0f113 // ldr q19, [x8, #960]
+	WORD $0x3dc0f510 // ldr q16, [x8, #976]
+	WORD $0x6e33deb3 // fmul v19.4s, v21.4s, v19.4s
+	WORD $0x6e30de50 // fmul v16.4s, v18.4s, v16.4s
+	WORD $0x4e211fb2 // and v18.16b, v29.16b, v1.16b
+	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc0f91a // ldr q26, [x8, #992]
+	WORD $0x3dc0fd1c // ldr q28, [x8, #1008]
+	WORD $0x4e3ace53 // fmla v19.4s, v18.4s, v26.4s
+	WORD $0x4e3cceb0 // fmla v16.4s, v21.4s, v28.4s
+	WORD $0x4e221fbc // and v28.16b, v29.16b, v2.16b
+	WORD $0x4e221dda // and v26.16b, v14.16b, v2.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc10115 // ldr q21, [x8, #1024]
+	WORD $0x3dc10512 // ldr q18, [x8, #1040]
+	WORD $0x4e35cf93 // fmla v19.4s, v28.4s, v21.4s
+	WORD $0x4e32cf50 // fmla v16.4s, v26.4s, v18.4s
+	WORD $0x4e231fb2 // and v18.16b, v29.16b, v3.16b
+	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc10915 // ldr q21, [x8, #1056]
+	WORD $0x3dc10d1a // ldr q26, [x8, #1072]
+	WORD $0x4e35ce53 // fmla v19.4s, v18.4s, v21.4s
+	WORD $0x4e3acdd0 // fmla v16.4s, v14.4s, v26.4s
+	WORD $0x4e14059a // dup v26.4s, v12.s[2]
+	WORD $0x4e37cf44 // fmla v4.4s, v26.4s, v23.4s
+	WORD $0x4e34cf45 // fmla v5.4s, v26.4s, v20.4s
+	WORD $0x3dc01cfa // ldr q26, [x7, #112]
+	WORD $0x3dc020f4 // ldr q20, [x7, #128]
+	WORD $0x6f3c075a // ushr v26.4s, v26.4s, #4
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x4e201f57 // and v23.16b, v26.16b, v0.16b
+	WORD $0x4e201e95 // and v21.16b, v20.16b, v0.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc1190e // ldr q14, [x8, #1120]
+	WORD $0x3dc11d12 // ldr q18, [x8, #1136]
+	WORD $0x6e2edeee // fmul v14.4s, v23.4s, v14.4s
+	WORD $0x6e32deb2 // fmul v18.4s, v21.4s, v18.4s
+	WORD $0x4e211f55 // and v21.16b, v26.16b, v1.16b
+	WORD $0x4e211e97 // and v23.16b, v20.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc1211c // ldr q28, [x8, #1152]
+	WORD $0x3dc1251d // ldr q29, [x8, #1168]
+	WORD $0x4e3cceae // fmla v14.4s, v21.4s, v28.4s
+	WORD $0x4e3dcef2 // fmla v18.4s, v23.4s, v29.4s
+	WORD $0x4e221f5d // and v29.16b, v26.16b, v2.16b
+	WORD $0x4e221e9c // and v28.16b, v20.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc12917 // ldr q23, [x8, #1184]
+	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
+	WORD $0x4e37cfae // fmla v14.4s, v29.4s, v23.4s
+	WORD $0x4e35cf92 // fmla v18.4s, v28.4s, v21.4s
+	WORD $0x4e231f55 // and v21.16b, v26.16b, v3.16b
+	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc13117 // ldr q23, [x8, #1216]
+	WORD $0x3dc1351c // ldr q28, [x8, #1232]
+	WORD $0x4e37ceae // fmla v14.4s, v21.4s, v23.4s
+	WORD $0x4e3cce92 // fmla v18.4s, v20.4s, v28.4s
+	WORD $0x4e1c059c // dup v28.4s, v12.s[3]
+	WORD $0x4e39cf86 // fmla v6.4s, v28.4s, v25.4s
+	WORD $0x4e36cf87 // fmla v7.4s, v28.4s, v22.4s
+	WORD $0x4e04055c // dup v28.4s, v10.s[0]
+	WORD $0x4e3bcf84 // fmla v4.4s, v28.4s, v27.4s
+	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
+	WORD $0x4e0c055c // dup v28.4s, v10.s[1]
+	WORD $0x4e2fcf86 // fmla v6.4s, v28.4s, v15.4s
+	WORD $0x4e31cf87 // fmla v7.4s, v28.4s, v17.4s
+	WORD $0x4e14055c // dup v28.4s, v10.s[2]
+	WORD $0x4e33cf84 // fmla v4.4s, v28.4s, v19.4s
+	WORD $0x4e30cf85 // fmla v5.4s, v28.4s, v16.4s
+	WORD $0x4e1c055c // dup v28.4s, v10.s[3]
+	WORD $0x4e2ecf86 // fmla v6.4s, v28.4s, v14.4s
+	WORD $0x4e32cf87 // fmla v7.4s, v28.4s, v18.4s
+	WORD $0x3dc0211c // ldr q28, [x8, #128]
+	WORD $0x3dc02512 // ldr q18, [x8, #144]
+	WORD $0x4e3ccda8 // fmla v8.4s, v13.4s, v28.4s
+	WORD $0x4e32cd69 // fmla v9.4s, v11.4s, v18.4s
+	ADD $144, R7, R7
+	ADD $1280, R8, R8
+	SUBS $1, R9, R9
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ4_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int): 11 vector registers, 7 general
+TEXT ·stripQ4_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R4
+	MOVD w+8(FP), R5
+	MOVD y+32(FP), R6
+	LSL $2, R4, R4
+	CMP $1, R3
+	BEQ strip1
+	CMP $2, R3
+	BEQ strip2
+	CMP $3, R3
+	BEQ strip3
+	CMP $4, R3
+	BEQ strip4
+	CMP $5, R3
+	BEQ strip5
+	CMP $6, R3
+	BEQ strip6
+	CMP $7, R3
+	BEQ strip7
+strip0:
+	WORD $0x3dc000a0 // ldr q0, [x5, #0]
+	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
+	WORD $0x3dc0b802 // ldr q2, [x0, #736]
+	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
+	WORD $0x3dc0bc02 // ldr q2, [x0, #752]
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
+	WORD $0x3dc0c000 // ldr q0, [x0, #768]
+	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
+	WORD $0x3dc0c400 // ldr q0, [x0, #784]
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
+	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a402 // sxtl v2.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a423 // sxtl v3.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4d40c4a4 // ld1r {v4.8h}, [x5]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
+	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	WORD $0x3dc004a4 // ldr q4, [x5, #16]
+	WORD $0x3dc008a1 // ldr q1, [x5, #32]
+	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	WORD $0x0f08a481 // sxtl v1.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a486 // sxtl v6.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f08a407 // sxtl v7.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a4e8 // sxtl v8.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a409 // sxtl v9.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e25dd45 // fmul v5.4s, v10.4s, v5.4s
+	WORD $0x6e21dd41 // fmul v1.4s, v10.4s, v1.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad4a5 // fsub v5.4s, v5.4s, v10.4s
+	WORD $0x4eaad421 // fsub v1.4s, v1.4s, v10.4s
+	WORD $0xad0004c5 // stp q5, q1, [x6, #0]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e26dd46 // fmul v6.4s, v10.4s, v6.4s
+	WORD $0x6e24dd44 // fmul v4.4s, v10.4s, v4.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad4c6 // fsub v6.4s, v6.4s, v10.4s
+	WORD $0x4eaad484 // fsub v4.4s, v4.4s, v10.4s
+	WORD $0xad0110c6 // stp q6, q4, [x6, #32]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e28dd48 // fmul v8.4s, v10.4s, v8.4s
+	WORD $0x6e27dd47 // fmul v7.4s, v10.4s, v7.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad508 // fsub v8.4s, v8.4s, v10.4s
+	WORD $0x4eaad4e7 // fsub v7.4s, v7.4s, v10.4s
+	WORD $0xad021cc8 // stp q8, q7, [x6, #64]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e29dd49 // fmul v9.4s, v10.4s, v9.4s
+	WORD $0x6e20dd40 // fmul v0.4s, v10.4s, v0.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad529 // fsub v9.4s, v9.4s, v10.4s
+	WORD $0x4eaad400 // fsub v0.4s, v0.4s, v10.4s
+	WORD $0xad0300c9 // stp q9, q0, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+strip1:
+	WORD $0x3dc000aa // ldr q10, [x5, #0]
+	WORD $0x3dc0b400 // ldr q0, [x0, #720]
+	WORD $0x4e000140 // tbl v0.16b, {v10.16b}, v0.16b
+	WORD $0x3dc0b809 // ldr q9, [x0, #736]
+	WORD $0x6ea94400 // ushl v0.4s, v0.4s, v9.4s
+	WORD $0x3dc0bc09 // ldr q9, [x0, #752]
+	WORD $0x4e291c00 // and v0.16b, v0.16b, v9.16b
+	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
+	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
+	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
+	WORD $0x4ea91c00 // orr v0.16b, v0.16b, v9.16b
+	WORD $0x0f08a40a // sxtl v10.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a549 // sxtl v9.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a403 // sxtl v3.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4d40c4a7 // ld1r {v7.8h}, [x5]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e29dce9 // fmul v9.4s, v7.4s, v9.4s
+	WORD $0x6e2adcea // fmul v10.4s, v7.4s, v10.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x6e20dce0 // fmul v0.4s, v7.4s, v0.4s
+	WORD $0x3dc004a7 // ldr q7, [x5, #16]
+	WORD $0x3dc008a0 // ldr q0, [x5, #32]
+	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
+	WORD $0x4e2a1c0a // and v10.16b, v0.16b, v10.16b
+	WORD $0x0f08a4e0 // sxtl v0.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a408 // sxtl v8.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a4e2 // sxtl v2.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a544 // sxtl v4.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a486 // sxtl v6.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a541 // sxtl v1.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e0c0525 // dup v5.4s, v9.s[1]
+	WORD $0x6e28dca8 // fmul v8.4s, v5.4s, v8.4s
+	WORD $0x6e20dca0 // fmul v0.4s, v5.4s, v0.4s
+	WORD $0x4e0c0465 // dup v5.4s, v3.s[1]
+	WORD $0x4ea5d508 // fsub v8.4s, v8.4s, v5.4s
+	WORD $0x4ea5d400 // fsub v0.4s, v0.4s, v5.4s
+	WORD $0xad0000c8 // stp q8, q0, [x6, #0]
+	WORD $0x4e0c0525 // dup v5.4s, v9.s[1]
+	WORD $0x6e22dca2 // fmul v2.4s, v5.4s, v2.4s
+	WORD $0x6e27dca7 // fmul v7.4s, v5.4s, v7.4s
+	WORD $0x4e0c0465 // dup v5.4s, v3.s[1]
+	WORD $0x4ea5d442 // fsub v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d4e7 // fsub v7.4s, v7.4s, v5.4s
+	WORD $0xad011cc2 // stp q2, q7, [x6, #32]
+	WORD $0x4e0c0525 // dup v5.4s, v9.s[1]
+	WORD $0x6e26dca6 // fmul v6.4s, v5.4s, v6.4s
+	WORD $0x6e24dca4 // fmul v4.4s, v5.4s, v4.4s
+	WORD $0x4e0c0465 // dup v5.4s, v3.s[1]
+	WORD $0x4ea5d4c6 // fsub v6.4s, v6.4s, v5.4s
+	WORD $0x4ea5d484 // fsub v4.4s, v4.4s, v5.4s
+	WORD $0xad0210c6 // stp q6, q4, [x6, #64]
+	WORD $0x4e0c0525 // dup v5.4s, v9.s[1]
+	WORD $0x6e21dca1 // fmul v1.4s, v5.4s, v1.4s
+	WORD $0x6e2adcaa // fmul v10.4s, v5.4s, v10.4s
+	WORD $0x4e0c0465 // dup v5.4s, v3.s[1]
+	WORD $0x4ea5d421 // fsub v1.4s, v1.4s, v5.4s
+	WORD $0x4ea5d54a // fsub v10.4s, v10.4s, v5.4s
+	WORD $0xad0328c1 // stp q1, q10, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip1
+	RET
+strip2:
+	WORD $0x3dc000a5 // ldr q5, [x5, #0]
+	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x4e0a00aa // tbl v10.16b, {v5.16b}, v10.16b
+	WORD $0x3dc0b801 // ldr q1, [x0, #736]
+	WORD $0x6ea1454a // ushl v10.4s, v10.4s, v1.4s
+	WORD $0x3dc0bc01 // ldr q1, [x0, #752]
+	WORD $0x4e211d4a // and v10.16b, v10.16b, v1.16b
+	WORD $0x4e1c04a1 // dup v1.4s, v5.s[3]
+	WORD $0x3dc0c005 // ldr q5, [x0, #768]
+	WORD $0x6ea54421 // ushl v1.4s, v1.4s, v5.4s
+	WORD $0x3dc0c405 // ldr q5, [x0, #784]
+	WORD $0x4e251c21 // and v1.16b, v1.16b, v5.16b
+	WORD $0x4ea11d4a // orr v10.16b, v10.16b, v1.16b
+	WORD $0x0f08a545 // sxtl v5.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a4a1 // sxtl v1.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a543 // sxtl v3.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4d40c4a4 // ld1r {v4.8h}, [x5]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0x6e2adc8a // fmul v10.4s, v4.4s, v10.4s
+	WORD $0x3dc00ca4 // ldr q4, [x5, #48]
+	WORD $0x3dc010aa // ldr q10, [x5, #64]
+	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
+	WORD $0x4e251d45 // and v5.16b, v10.16b, v5.16b
+	WORD $0x0f08a48a // sxtl v10.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a546 // sxtl v6.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a489 // sxtl v9.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f08a4a7 // sxtl v7.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a4e2 // sxtl v2.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a4a0 // sxtl v0.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e140428 // dup v8.4s, v1.s[2]
+	WORD $0x6e26dd06 // fmul v6.4s, v8.4s, v6.4s
+	WORD $0x6e2add0a // fmul v10.4s, v8.4s, v10.4s
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x4ea8d4c6 // fsub v6.4s, v6.4s, v8.4s
+	WORD $0x4ea8d54a // fsub v10.4s, v10.4s, v8.4s
+	WORD $0xad0028c6 // stp q6, q10, [x6, #0]
+	WORD $0x4e140428 // dup v8.4s, v1.s[2]
+	WORD $0x6e29dd09 // fmul v9.4s, v8.4s, v9.4s
+	WORD $0x6e24dd04 // fmul v4.4s, v8.4s, v4.4s
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x4ea8d529 // fsub v9.4s, v9.4s, v8.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0xad0110c9 // stp q9, q4, [x6, #32]
+	WORD $0x4e140428 // dup v8.4s, v1.s[2]
+	WORD $0x6e22dd02 // fmul v2.4s, v8.4s, v2.4s
+	WORD $0x6e27dd07 // fmul v7.4s, v8.4s, v7.4s
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x4ea8d442 // fsub v2.4s, v2.4s, v8.4s
+	WORD $0x4ea8d4e7 // fsub v7.4s, v7.4s, v8.4s
+	WORD $0xad021cc2 // stp q2, q7, [x6, #64]
+	WORD $0x4e140428 // dup v8.4s, v1.s[2]
+	WORD $0x6e20dd00 // fmul v0.4s, v8.4s, v0.4s
+	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x4ea8d400 // fsub v0.4s, v0.4s, v8.4s
+	WORD $0x4ea8d4a5 // fsub v5.4s, v5.4s, v8.4s
+	WORD $0xad0314c0 // stp q0, q5, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip2
+	RET
+strip3:
+	WORD $0x3dc000a8 // ldr q8, [x5, #0]
+	WORD $0x3dc0b405 // ldr q5, [x0, #720]
+	WORD $0x4e050105 // tbl v5.16b, {v8.16b}, v5.16b
+	WORD $0x3dc0b800 // ldr q0, [x0, #736]
+	WORD $0x6ea044a5 // ushl v5.4s, v5.4s, v0.4s
+	WORD $0x3dc0bc00 // ldr q0, [x0, #752]
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e1c0500 // dup v0.4s, v8.s[3]
+	WORD $0x3dc0c008 // ldr q8, [x0, #768]
+	WORD $0x6ea84400 // ushl v0.4s, v0.4s, v8.4s
+	WORD $0x3dc0c408 // ldr q8, [x0, #784]
+	WORD $0x4e281c00 // and v0.16b, v0.16b, v8.16b
+	WORD $0x4ea01ca5 // orr v5.16b, v5.16b, v0.16b
+	WORD $0x0f08a4a8 // sxtl v8.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a500 // sxtl v0.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x0f10a4a3 // sxtl v3.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4d40c4a7 // ld1r {v7.8h}, [x5]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e20dce0 // fmul v0.4s, v7.4s, v0.4s
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	WORD $0x3dc00ca7 // ldr q7, [x5, #48]
+	WORD $0x3dc010a5 // ldr q5, [x5, #64]
+	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
+	WORD $0x6f3c04a5 // ushr v5.4s, v5.4s, #4
+	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
+	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
+	WORD $0x0f08a4e5 // sxtl v5.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a4a2 // sxtl v2.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a4e1 // sxtl v1.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a504 // sxtl v4.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a489 // sxtl v9.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a50a // sxtl v10.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e1c0406 // dup v6.4s, v0.s[3]
+	WORD $0x6e22dcc2 // fmul v2.4s, v6.4s, v2.4s
+	WORD $0x6e25dcc5 // fmul v5.4s, v6.4s, v5.4s
+	WORD $0x4e1c0466 // dup v6.4s, v3.s[3]
+	WORD $0x4ea6d442 // fsub v2.4s, v2.4s, v6.4s
+	WORD $0x4ea6d4a5 // fsub v5.4s, v5.4s, v6.4s
+	WORD $0xad0014c2 // stp q2, q5, [x6, #0]
+	WORD $0x4e1c0406 // dup v6.4s, v0.s[3]
+	WORD $0x6e21dcc1 // fmul v1.4s, v6.4s, v1.4s
+	WORD $0x6e27dcc7 // fmul v7.4s, v6.4s, v7.4s
+	WORD $0x4e1c0466 // dup v6.4s, v3.s[3]
+	WORD $0x4ea6d421 // fsub v1.4s, v1.4s, v6.4s
+	WORD $0x4ea6d4e7 // fsub v7.4s, v7.4s, v6.4s
+	WORD $0xad011cc1 // stp q1, q7, [x6, #32]
+	WORD $0x4e1c0406 // dup v6.4s, v0.s[3]
+	WORD $0x6e29dcc9 // fmul v9.4s, v6.4s, v9.4s
+	WORD $0x6e24dcc4 // fmul v4.4s, v6.4s, v4.4s
+	WORD $0x4e1c0466 // dup v6.4s, v3.s[3]
+	WORD $0x4ea6d529 // fsub v9.4s, v9.4s, v6.4s
+	WORD $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
+	WORD $0xad0210c9 // stp q9, q4, [x6, #64]
+	WORD $0x4e1c0406 // dup v6.4s, v0.s[3]
+	WORD $0x6e2adcca // fmul v10.4s, v6.4s, v10.4s
+	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
+	WORD $0x4e1c0466 // dup v6.4s, v3.s[3]
+	WORD $0x4ea6d54a // fsub v10.4s, v10.4s, v6.4s
+	WORD $0x4ea6d508 // fsub v8.4s, v8.4s, v6.4s
+	WORD $0xad0320ca // stp q10, q8, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip3
+	RET
+strip4:
+	WORD $0x3dc000a6 // ldr q6, [x5, #0]
+	WORD $0x3dc0b408 // ldr q8, [x0, #720]
+	WORD $0x4e0800c8 // tbl v8.16b, {v6.16b}, v8.16b
+	WORD $0x3dc0b80a // ldr q10, [x0, #736]
+	WORD $0x6eaa4508 // ushl v8.4s, v8.4s, v10.4s
+	WORD $0x3dc0bc0a // ldr q10, [x0, #752]
+	WORD $0x4e2a1d08 // and v8.16b, v8.16b, v10.16b
+	WORD $0x4e1c04ca // dup v10.4s, v6.s[3]
+	WORD $0x3dc0c006 // ldr q6, [x0, #768]
+	WORD $0x6ea6454a // ushl v10.4s, v10.4s, v6.4s
+	WORD $0x3dc0c406 // ldr q6, [x0, #784]
+	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
+	WORD $0x4eaa1d08 // orr v8.16b, v8.16b, v10.16b
+	WORD $0x0f08a506 // sxtl v6.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a4ca // sxtl v10.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a503 // sxtl v3.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4d40c4a4 // ld1r {v4.8h}, [x5]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2adc8a // fmul v10.4s, v4.4s, v10.4s
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0x6e28dc88 // fmul v8.4s, v4.4s, v8.4s
+	WORD $0x3dc014a4 // ldr q4, [x5, #80]
+	WORD $0x3dc018a3 // ldr q3, [x5, #96]
+	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x4e2a1c84 // and v4.16b, v4.16b, v10.16b
+	WORD $0x4e2a1c6a // and v10.16b, v3.16b, v10.16b
+	WORD $0x0f08a483 // sxtl v3.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a469 // sxtl v9.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a480 // sxtl v0.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f08a547 // sxtl v7.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a4e1 // sxtl v1.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a545 // sxtl v5.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e0404c2 // dup v2.4s, v6.s[0]
+	WORD $0x6e29dc49 // fmul v9.4s, v2.4s, v9.4s
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	WORD $0x4e040502 // dup v2.4s, v8.s[0]
+	WORD $0x4ea2d529 // fsub v9.4s, v9.4s, v2.4s
+	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
+	WORD $0xad000cc9 // stp q9, q3, [x6, #0]
+	WORD $0x4e0404c2 // dup v2.4s, v6.s[0]
+	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x4e040502 // dup v2.4s, v8.s[0]
+	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	WORD $0x4ea2d484 // fsub v4.4s, v4.4s, v2.4s
+	WORD $0xad0110c0 // stp q0, q4, [x6, #32]
+	WORD $0x4e0404c2 // dup v2.4s, v6.s[0]
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	WORD $0x6e27dc47 // fmul v7.4s, v2.4s, v7.4s
+	WORD $0x4e040502 // dup v2.4s, v8.s[0]
+	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0x4ea2d4e7 // fsub v7.4s, v7.4s, v2.4s
+	WORD $0xad021cc1 // stp q1, q7, [x6, #64]
+	WORD $0x4e0404c2 // dup v2.4s, v6.s[0]
+	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
+	WORD $0x6e2adc4a // fmul v10.4s, v2.4s, v10.4s
+	WORD $0x4e040502 // dup v2.4s, v8.s[0]
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d54a // fsub v10.4s, v10.4s, v2.4s
+	WORD $0xad0328c5 // stp q5, q10, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip4
+	RET
+strip5:
+	WORD $0x3dc000a2 // ldr q2, [x5, #0]
+	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x4e0a004a // tbl v10.16b, {v2.16b}, v10.16b
+	WORD $0x3dc0b805 // ldr q5, [x0, #736]
+	WORD $0x6ea5454a // ushl v10.4s, v10.4s, v5.4s
+	WORD $0x3dc0bc05 // ldr q5, [x0, #752]
+	WORD $0x4e251d4a // and v10.16b, v10.16b, v5.16b
+	WORD $0x4e1c0445 // dup v5.4s, v2.s[3]
+	WORD $0x3dc0c002 // ldr q2, [x0, #768]
+	WORD $0x6ea244a5 // ushl v5.4s, v5.4s, v2.4s
+	WORD $0x3dc0c402 // ldr q2, [x0, #784]
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4ea51d4a // orr v10.16b, v10.16b, v5.16b
+	WORD $0x0f08a542 // sxtl v2.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a445 // sxtl v5.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f10a548 // sxtl v8.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4d40c4a7 // ld1r {v7.8h}, [x5]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	WORD $0x6e22dce2 // fmul v2.4s, v7.4s, v2.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	WORD $0x6e2adcea // fmul v10.4s, v7.4s, v10.4s
+	WORD $0x3dc014a7 // ldr q7, [x5, #80]
+	WORD $0x3dc018a8 // ldr q8, [x5, #96]
+	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
+	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
+	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x4e251ce7 // and v7.16b, v7.16b, v5.16b
+	WORD $0x4e251d05 // and v5.16b, v8.16b, v5.16b
+	WORD $0x0f08a4e8 // sxtl v8.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a501 // sxtl v1.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x0f10a4e6 // sxtl v6.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a4a4 // sxtl v4.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a480 // sxtl v0.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a4a3 // sxtl v3.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e0c0449 // dup v9.4s, v2.s[1]
+	WORD $0x6e21dd21 // fmul v1.4s, v9.4s, v1.4s
+	WORD $0x6e28dd28 // fmul v8.4s, v9.4s, v8.4s
+	WORD $0x4e0c0549 // dup v9.4s, v10.s[1]
+	WORD $0x4ea9d421 // fsub v1.4s, v1.4s, v9.4s
+	WORD $0x4ea9d508 // fsub v8.4s, v8.4s, v9.4s
+	WORD $0xad0020c1 // stp q1, q8, [x6, #0]
+	WORD $0x4e0c0449 // dup v9.4s, v2.s[1]
+	WORD $0x6e26dd26 // fmul v6.4s, v9.4s, v6.4s
+	WORD $0x6e27dd27 // fmul v7.4s, v9.4s, v7.4s
+	WORD $0x4e0c0549 // dup v9.4s, v10.s[1]
+	WORD $0x4ea9d4c6 // fsub v6.4s, v6.4s, v9.4s
+	WORD $0x4ea9d4e7 // fsub v7.4s, v7.4s, v9.4s
+	WORD $0xad011cc6 // stp q6, q7, [x6, #32]
+	WORD $0x4e0c0449 // dup v9.4s, v2.s[1]
+	WORD $0x6e20dd20 // fmul v0.4s, v9.4s, v0.4s
+	WORD $0x6e24dd24 // fmul v4.4s, v9.4s, v4.4s
+	WORD $0x4e0c0549 // dup v9.4s, v10.s[1]
+	WORD $0x4ea9d400 // fsub v0.4s, v0.4s, v9.4s
+	WORD $0x4ea9d484 // fsub v4.4s, v4.4s, v9.4s
+	WORD $0xad0210c0 // stp q0, q4, [x6, #64]
+	WORD $0x4e0c0449 // dup v9.4s, v2.s[1]
+	WORD $0x6e23dd23 // fmul v3.4s, v9.4s, v3.4s
+	WORD $0x6e25dd25 // fmul v5.4s, v9.4s, v5.4s
+	WORD $0x4e0c0549 // dup v9.4s, v10.s[1]
+	WORD $0x4ea9d463 // fsub v3.4s, v3.4s, v9.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0xad0314c3 // stp q3, q5, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip5
+	RET
+strip6:
+	WORD $0x3dc000a9 // ldr q9, [x5, #0]
+	WORD $0x3dc0b405 // ldr q5, [x0, #720]
+	WORD $0x4e050125 // tbl v5.16b, {v9.16b}, v5.16b
+	WORD $0x3dc0b803 // ldr q3, [x0, #736]
+	WORD $0x6ea344a5 // ushl v5.4s, v5.4s, v3.4s
+	WORD $0x3dc0bc03 // ldr q3, [x0, #752]
+	WORD $0x4e231ca5 // and v5.16b, v5.16b, v3.16b
+	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
+	WORD $0x3dc0c009 // ldr q9, [x0, #768]
+	WORD $0x6ea94463 // ushl v3.4s, v3.4s, v9.4s
+	WORD $0x3dc0c409 // ldr q9, [x0, #784]
+	WORD $0x4e291c63 // and v3.16b, v3.16b, v9.16b
+	WORD $0x4ea31ca5 // orr v5.16b, v5.16b, v3.16b
+	WORD $0x0f08a4a9 // sxtl v9.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a523 // sxtl v3.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a4aa // sxtl v10.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4d40c4a4 // ld1r {v4.8h}, [x5]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0x6e29dc89 // fmul v9.4s, v4.4s, v9.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e2adc8a // fmul v10.4s, v4.4s, v10.4s
+	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
+	WORD $0x3dc01ca4 // ldr q4, [x5, #112]
+	WORD $0x3dc020aa // ldr q10, [x5, #128]
+	WORD $0x3dc08c03 // ldr q3, [x0, #560]
+	WORD $0x4e231c84 // and v4.16b, v4.16b, v3.16b
+	WORD $0x4e231d43 // and v3.16b, v10.16b, v3.16b
+	WORD $0x0f08a48a // sxtl v10.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a540 // sxtl v0.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a482 // sxtl v2.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f08a467 // sxtl v7.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a4e6 // sxtl v6.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a468 // sxtl v8.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e140521 // dup v1.4s, v9.s[2]
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x6e2adc2a // fmul v10.4s, v1.4s, v10.4s
+	WORD $0x4e1404a1 // dup v1.4s, v5.s[2]
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0x4ea1d54a // fsub v10.4s, v10.4s, v1.4s
+	WORD $0xad0028c0 // stp q0, q10, [x6, #0]
+	WORD $0x4e140521 // dup v1.4s, v9.s[2]
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	WORD $0x4e1404a1 // dup v1.4s, v5.s[2]
+	WORD $0x4ea1d442 // fsub v2.4s, v2.4s, v1.4s
+	WORD $0x4ea1d484 // fsub v4.4s, v4.4s, v1.4s
+	WORD $0xad0110c2 // stp q2, q4, [x6, #32]
+	WORD $0x4e140521 // dup v1.4s, v9.s[2]
+	WORD $0x6e26dc26 // fmul v6.4s, v1.4s, v6.4s
+	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
+	WORD $0x4e1404a1 // dup v1.4s, v5.s[2]
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
+	WORD $0xad021cc6 // stp q6, q7, [x6, #64]
+	WORD $0x4e140521 // dup v1.4s, v9.s[2]
+	WORD $0x6e28dc28 // fmul v8.4s, v1.4s, v8.4s
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0x4e1404a1 // dup v1.4s, v5.s[2]
+	WORD $0x4ea1d508 // fsub v8.4s, v8.4s, v1.4s
+	WORD $0x4ea1d463 // fsub v3.4s, v3.4s, v1.4s
+	WORD $0xad030cc8 // stp q8, q3, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip6
+	RET
+strip7:
+	WORD $0x3dc000a1 // ldr q1, [x5, #0]
+	WORD $0x3dc0b403 // ldr q3, [x0, #720]
+	WORD $0x4e030023 // tbl v3.16b, {v1.16b}, v3.16b
+	WORD $0x3dc0b808 // ldr q8, [x0, #736]
+	WORD $0x6ea84463 // ushl v3.4s, v3.4s, v8.4s
+	WORD $0x3dc0bc08 // ldr q8, [x0, #752]
+	WORD $0x4e281c63 // and v3.16b, v3.16b, v8.16b
+	WORD $0x4e1c0428 // dup v8.4s, v1.s[3]
+	WORD $0x3dc0c001 // ldr q1, [x0, #768]
+	WORD $0x6ea14508 // ushl v8.4s, v8.4s, v1.4s
+	WORD $0x3dc0c401 // ldr q1, [x0, #784]
+	WORD $0x4e211d08 // and v8.16b, v8.16b, v1.16b
+	WORD $0x4ea81c63 // orr v3.16b, v3.16b, v8.16b
+	WORD $0x0f08a461 // sxtl v1.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a428 // sxtl v8.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a465 // sxtl v5.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4d40c4a7 // ld1r {v7.8h}, [x5]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	WORD $0x6e21dce1 // fmul v1.4s, v7.4s, v1.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x3dc01ca7 // ldr q7, [x5, #112]
+	WORD $0x3dc020a5 // ldr q5, [x5, #128]
+	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
+	WORD $0x6f3c04a5 // ushr v5.4s, v5.4s, #4
+	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
+	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
+	WORD $0x0f08a4e5 // sxtl v5.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a4a6 // sxtl v6.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a4e9 // sxtl v9.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a504 // sxtl v4.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a482 // sxtl v2.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a50a // sxtl v10.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e1c0420 // dup v0.4s, v1.s[3]
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x4e1c0460 // dup v0.4s, v3.s[3]
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	WORD $0xad0014c6 // stp q6, q5, [x6, #0]
+	WORD $0x4e1c0420 // dup v0.4s, v1.s[3]
+	WORD $0x6e29dc09 // fmul v9.4s, v0.4s, v9.4s
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x4e1c0460 // dup v0.4s, v3.s[3]
+	WORD $0x4ea0d529 // fsub v9.4s, v9.4s, v0.4s
+	WORD $0x4ea0d4e7 // fsub v7.4s, v7.4s, v0.4s
+	WORD $0xad011cc9 // stp q9, q7, [x6, #32]
+	WORD $0x4e1c0420 // dup v0.4s, v1.s[3]
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x4e1c0460 // dup v0.4s, v3.s[3]
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0xad0210c2 // stp q2, q4, [x6, #64]
+	WORD $0x4e1c0420 // dup v0.4s, v1.s[3]
+	WORD $0x6e2adc0a // fmul v10.4s, v0.4s, v10.4s
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x4e1c0460 // dup v0.4s, v3.s[3]
+	WORD $0x4ea0d54a // fsub v10.4s, v10.4s, v0.4s
+	WORD $0x4ea0d508 // fsub v8.4s, v8.4s, v0.4s
+	WORD $0xad0320ca // stp q10, q8, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip7
+	RET
+
+// func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+TEXT ·dotQ5_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc09400 // ldr q0, [x0, #592]
+	WORD $0x3dc09801 // ldr q1, [x0, #608]
+	WORD $0x3dc09c02 // ldr q2, [x0, #624]
+	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R7
+	MOVD R5, R8
+	MOVD R4, R9
+block:
+	WORD $0x3dc000ea // ldr q10, [x7, #0]
+	WORD $0x3dc0b40b // ldr q11, [x0, #720]
+	WORD $0x4e0b014b // tbl v11.16b, {v10.16b}, v11.16b
+	WORD $0x3dc0b80c // ldr q12, [x0, #736]
+	WORD $0x6eac456b // ushl v11.4s, v11.4s, v12.4s
+	WORD $0x3dc0bc0c // ldr q12, [x0, #752]
+	WORD $0x4e2c1d6b // and v11.16b, v11.16b, v12.16b
+	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
+	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x6eaa458c // ushl v12.4s, v12.4s, v10.4s
+	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x4e2a1d8c // and v12.16b, v12.16b, v10.16b
+	WORD $0x4eac1d6b // orr v11.16b, v11.16b, v12.16b
+	WORD $0x0f08a56a // sxtl v10.8h, v11.8b
+	WORD $0x4f08a56b // sxtl2 v11.8h, v11.16b
+	WORD $0x0f10a54c // sxtl v12.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a56d // sxtl v13.4s, v11.4h
+	WORD $0x4f10a56b // sxtl2 v11.4s, v11.8h
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x4d40c4ee // ld1r {v14.8h}, [x7]
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x6e2cddcc // fmul v12.4s, v14.4s, v12.4s
+	WORD $0x6e2addca // fmul v10.4s, v14.4s, v10.4s
+	ADD $2, R7, R10
+	WORD $0x4d40c54e // ld1r {v14.8h}, [x10]
+	WORD $0x0e2179ce // fcvtl v14.4s, v14.4h
+	WORD $0x6e2dddcd // fmul v13.4s, v14.4s, v13.4s
+	WORD $0x6e2bddcb // fmul v11.4s, v14.4s, v11.4s
+	WORD $0x3dc00cee // ldr q14, [x7, #48]
+	WORD $0x3dc010ef // ldr q15, [x7, #64]
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301dce // and v14.16b, v14.16b, v16.16b
+	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
+	WORD $0x3dc004ef // ldr q15, [x7, #16]
+	WORD $0x3dc008f1 // ldr q17, [x7, #32]
+	WORD $0x4f2455ef // shl v15.4s, v15.4s, #4
+	WORD $0x4f245631 // shl v17.4s, v17.4s, #4
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
+	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
+	WORD $0x4eaf1dcf // orr v15.16b, v14.16b, v15.16b
+	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
+	WORD $0x4e201df0 // and v16.16b, v15.16b, v0.16b
+	WORD $0x4e201e4e // and v14.16b, v18.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc00111 // ldr q17, [x8, #0]
+	WORD $0x3dc00513 // ldr q19, [x8, #16]
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x6e33ddd3 // fmul v19.4s, v14.4s, v19.4s
+	WORD $0x4e211dee // and v14.16b, v15.16b, v1.16b
+	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc00914 // ldr q20, [x8, #32]
+	WORD $0x3dc00d15 // ldr q21, [x8, #48]
+	WORD $0x4e34cdd1 // fmla v17.4s, v14.4s, v20.4s
+	WORD $0x4e35ce13 // fmla v19.4s, v16.4s, v21.4s
+	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
+	WORD $0x4e221e54 // and v20.16b, v18.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc01110 // ldr q16, [x8, #64]
+	WORD $0x3dc0150e // ldr q14, [x8, #80]
+	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
+	WORD $0x4e2ece93 // fmla v19.4s, v20.4s, v14.4s
+	WORD $0x4e231dee // and v14.16b, v15.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc01910 // ldr q16, [x8, #96]
+	WORD $0x3dc01d14 // ldr q20, [x8, #112]
+	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
+	WORD $0x4e34ce53 // fmla v19.4s, v18.4s, v20.4s
+	WORD $0x3dc00cf4 // ldr q20, [x7, #48]
+	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
+	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
+	WORD $0x3dc004f0 // ldr q16, [x7, #16]
+	WORD $0x3dc008ee // ldr q14, [x7, #32]
+	WORD $0x4f235610 // shl v16.4s, v16.4s, #3
+	WORD $0x4f2355ce // shl v14.4s, v14.4s, #3
+	WORD $0x3dc0a415 // ldr q21, [x0, #656]
+	WORD $0x4e351e10 // and v16.16b, v16.16b, v21.16b
+	WORD $0x4e351dd5 // and v21.16b, v14.16b, v21.16b
+	WORD $0x4eb01e90 // orr v16.16b, v20.16b, v16.16b
+	WORD $0x4eb51e55 // orr v21.16b, v18.16b, v21.16b
+	WORD $0x4e201e12 // and v18.16b, v16.16b, v0.16b
+	WORD $0x4e201eb4 // and v20.16b, v21.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0290e // ldr q14, [x8, #160]
+	WORD $0x3dc02d0f // ldr q15, [x8, #176]
+	WORD $0x6e2ede4e // fmul v14.4s, v18.4s, v14.4s
+	WORD $0x6e2fde8f // fmul v15.4s, v20.4s, v15.4s
+	WORD $0x4e211e14 // and v20.16b, v16.16b, v1.16b
+	WORD $0x4e211eb2 // and v18.16b, v21.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc03116 // ldr q22, [x8, #192]
+	WORD $0x3dc03517 // ldr q23, [x8, #208]
+	WORD $0x4e36ce8e // fmla v14.4s, v20.4s, v22.4s
+	WORD $0x4e37ce4f // fmla v15.4s, v18.4s, v23.4s
+	WORD $0x4e221e17 // and v23.16b, v16.16b, v2.16b
+	WORD $0x4e221eb6 // and v22.16b, v21.16b, v2.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc03912 // ldr q18, [x8, #224]
+	WORD $0x3dc03d14 // ldr q20, [x8, #240]
+	WORD $0x4e32ceee // fmla v14.4s, v23.4s, v18.4s
+	WORD $0x4e34cecf // fmla v15.4s, v22.4s, v20.4s
+	WORD $0x4e231e14 // and v20.16b, v16.16b, v3.16b
+	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc04112 // ldr q18, [x8, #256]
+	WORD $0x3dc04516 // ldr q22, [x8, #272]
+	WORD $0x4e32ce8e // fmla v14.4s, v20.4s, v18.4s
+	WORD $0x4e36ceaf // fmla v15.4s, v21.4s, v22.4s
+	WORD $0x3dc014f6 // ldr q22, [x7, #80]
+	WORD $0x3dc018f2 // ldr q18, [x7, #96]
+	WORD $0x3dc08c15 // ldr q21, [x0, #560]
+	WORD $0x4e351ed6 // and v22.16b, v22.16b, v21.16b
+	WORD $0x4e351e55 // and v21.16b, v18.16b, v21.16b
+	WORD $0x3dc004f2 // ldr q18, [x7, #16]
+	WORD $0x3dc008f4 // ldr q20, [x7, #32]
+	WORD $0x4f225652 // shl v18.4s, v18.4s, #2
+	WORD $0x4f225694 // shl v20.4s, v20.4s, #2
+	WORD $0x3dc0a417 // ldr q23, [x0, #656]
+	WORD $0x4e371e52 // and v18.16b, v18.16b, v23.16b
+	WORD $0x4e371e97 // and v23.16b, v20.16b, v23.16b
+	WORD $0x4eb21ed2 // orr v18.16b, v22.16b, v18.16b
+	WORD $0x4eb71eb7 // orr v23.16b, v21.16b, v23.16b
+	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
+	WORD $0x4e201ef6 // and v22.16b, v23.16b, v0.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc05114 // ldr q20, [x8, #320]
+	WORD $0x3dc05510 // ldr q16, [x8, #336]
+	WORD $0x6e34deb4 // fmul v20.4s, v21.4s, v20.4s
+	WORD $0x6e30ded0 // fmul v16.4s, v22.4s, v16.4s
+	WORD $0x4e211e56 // and v22.16b, v18.16b, v1.16b
+	WORD $0x4e211ef5 // and v21.16b, v23.16b, v1.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc05918 // ldr q24, [x8, #352]
+	WORD $0x3dc05d19 // ldr q25, [x8, #368]
+	WORD $0x4e38ced4 // fmla v20.4s, v22.4s, v24.4s
+	WORD $0x4e39ceb0 // fmla v16.4s, v21.4s, v25.4s
+	WORD $0x4e221e59 // and v25.16b, v18.16b, v2.16b
+	WORD $0x4e221ef8 // and v24.16b, v23.16b, v2.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc06115 // ldr q21, [x8, #384]
+	WORD $0x3dc06516 // ldr q22, [x8, #400]
+	WORD $0x4e35cf34 // fmla v20.4s, v25.4s, v21.4s
+	WORD $0x4e36cf10 // fmla v16.4s, v24.4s, v22.4s
+	WORD $0x4e231e56 // and v22.16b, v18.16b, v3.16b
+	WORD $0x4e231ef7 // and v23.16b, v23.16b, v3.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc06915 // ldr q21, [x8, #416]
+	WORD $0x3dc06d18 // ldr q24, [x8, #432]
+	WORD $0x4e35ced4 // fmla v20.4s, v22.4s, v21.4s
+	WORD $0x4e38cef0 // fmla v16.4s, v23.4s, v24.4s
+	WORD $0x3dc014f8 // ldr q24, [x7, #80]
+	WORD $0x3dc018f5 // ldr q21, [x7, #96]
+	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
+	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
+	WORD $0x3dc08c17 // ldr q23, [x0, #560]
+	WORD $0x4e371f18 // and v24.16b, v24.16b, v23.16b
+	WORD $0x4e371eb7 // and v23.16b, v21.16b, v23.16b
+	WORD $0x3dc004f5 // ldr q21, [x7, #16]
+	WORD $0x3dc008f6 // ldr q22, [x7, #32]
+	WORD $0x4f2156b5 // shl v21.4s, v21.4s, #1
+	WORD $0x4f2156d6 // shl v22.4s, v22.4s, #1
+	WORD $0x3dc0a419 // ldr q25, [x0, #656]
+	WORD $0x4e391eb5 // and v21.16b, v21.16b, v25.16b
+	WORD $0x4e391ed9 // and v25.16b, v22.16b, v25.16b
+	WORD $0x4eb51f15 // orr v21.16b, v24.16b, v21.16b
+	WORD $0x4eb91ef9 // orr v25.16b, v23.16b, v25.16b
+	WORD $0x4e201eb7 // and v23.16b, v21.16b, v0.16b
+	WORD $0x4e201f38 // and v24.16b, v25.16b, v0.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc07916 // ldr q22, [x8, #480]
+	WORD $0x3dc07d12 // ldr q18, [x8, #496]
+	WORD $0x6e36def6 // fmul v22.4s, v23.4s, v22.4s
+	WORD $0x6e32df12 // fmul v18.4s, v24.4s, v18.4s
+	WORD $0x4e211eb8 // and v24.16b, v21.16b, v1.16b
+	WORD $0x4e211f37 // and v23.16b, v25.16b, v1.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0811a // ldr q26, [x8, #512]
+	WORD $0x3dc0851b // ldr q27, [x8, #528]
+	WORD $0x4e3acf16 // fmla v22.4s, v24.4s, v26.4s
+	WORD $0x4e3bcef2 // fmla v18.4s, v23.4s, v27.4s
+	WORD $0x4e221ebb // and v27.16b, v21.16b, v2.16b
+	WORD $0x4e221f3a // and v26.16b, v25.16b, v2.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc08917 // ldr q23, [x8, #544]
+	WORD $0x3dc08d18 // ldr q24, [x8, #560]
+	WORD $0x4e37cf76 // fmla v22.4s, v27.4s, v23.4s
+	WORD $0x4e38cf52 // fmla v18.4s, v26.4s, v24.4s
+	WORD $0x4e231eb8 // and v24.16b, v21.16b, v3.16b
+	WORD $0x4e231f39 // and v25.16b, v25.16b, v3.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc09117 // ldr q23, [x8, #576]
+	WORD $0x3dc0951a // ldr q26, [x8, #592]
+	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
+	WORD $0x4e3acf32 // fmla v18.4s, v25.4s, v26.4s
+	WORD $0x3dc01cfa // ldr q26, [x7, #112]
+	WORD $0x3dc020f7 // ldr q23, [x7, #128]
+	WORD $0x3dc08c19 // ldr q25, [x0, #560]
+	WORD $0x4e391f5a // and v26.16b, v26.16b, v25.16b
+	WORD $0x4e391ef9 // and v25.16b, v23.16b, v25.16b
+	WORD $0x3dc004f7 // ldr q23, [x7, #16]
+	WORD $0x3dc008f8 // ldr q24, [x7, #32]
+	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x4e3b1ef7 // and v23.16b, v23.16b, v27.16b
+	WORD $0x4e3b1f1b // and v27.16b, v24.16b, v27.16b
+	WORD $0x4eb71f57 // orr v23.16b, v26.16b, v23.16b
+	WORD $0x4ebb1f3b // orr v27.16b, v25.16b, v27.16b
+	WORD $0x4e201ef9 // and v25.16b, v23.16b, v0.16b
+	WORD $0x4e201f7a // and v26.16b, v27.16b, v0.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0a118 // ldr q24, [x8, #640]
+	WORD $0x3dc0a515 // ldr q21, [x8, #656]
+	WORD $0x6e38df38 // fmul v24.4s, v25.4s, v24.4s
+	WORD $0x6e35df55 // fmul v21.4s, v26.4s, v21.4s
+	WORD $0x4e211efa // and v26.16b, v23.16b, v1.16b
+	WORD $0x4e211f79 // and v25.16b, v27.16b, v1.16b
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0a91c // ldr q28, [x8, #672]
+	WORD $0x3dc0ad1d // ldr q29, [x8, #688]
+	WORD $0x4e3ccf58 // fmla v24.4s, v26.4s, v28.4s
+	WORD $0x4e3dcf35 // fmla v21.4s, v25.4s, v29.4s
+	WORD $0x4e221efd // and v29.16b, v23.16b, v2.16b
+	WORD $0x4e221f7c // and v28.16b, v27.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0b119 // ldr q25, [x8, #704]
+	WORD $0x3dc0b51a // ldr q26, [x8, #720]
+	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
+	WORD $0x4e3acf95 // fmla v21.4s, v28.4s, v26.4s
+	WORD $0x4e231efa // and v26.16b, v23.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0b919 // ldr q25, [x8, #736]
+	WORD $0x3dc0bd1c // ldr q28, [x8, #752]
+	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
+	WORD $0x4e3ccf75 // fmla v21.4s, v27.4s, v28.4s
+	WORD $0x4e04059c // dup v28.4s, v12.s[0]
+	WORD $0x4e31cf84 // fmla v4.4s, v28.4s, v17.4s
+	WORD $0x4e33cf85 // fmla v5.4s, v28.4s, v19.4s
+	WORD $0x3dc01cfc // ldr q28, [x7, #112]
+	WORD $0x3dc020f3 // ldr q19, [x7, #128]
+	WORD $0x6f3c079c // ushr v28.4s, v28.4s, #4
+	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311f9c // and v28.16b, v28.16b, v17.16b
+	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
+	WORD $0x3dc004f3 // ldr q19, [x7, #16]
+	WORD $0x3dc008f9 // ldr q25, [x7, #32]
+	WORD $0x6f3f0673 // ushr v19.4s, v19.4s, #1
+	WORD $0x6f3f0739 // ushr v25.4s, v25.4s, #1
+	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x4e3b1e73 // and v19.16b, v19.16b, v27.16b
+	WORD $0x4e3b1f3b // and v27.16b, v25.16b, v27.16b
+	WORD $0x4eb31f93 // orr v19.16b, v28.16b, v19.16b
+	WORD $0x4ebb1e3b // orr v27.16b, v17.16b, v27.16b
+	WORD $0x4e201e71 // and v17.16b, v19.16b, v0.16b
+	WORD $0x4e201f7c // and v28.16b, v27.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0c919 // ldr q25, [x8, #800]
+	WORD $0x3dc0cd1a // ldr q26, [x8, #816]
+	WORD $0x6e39de39 // fmul v25.4s, v17.4s, v25.4s
+	WORD $0x6e3adf9a // fmul v26.4s, v28.4s, v26.4s
+	WORD $0x4e211e7c // and v28.16b, v19.16b, v1.16b
+	WORD $0x4e211f71 // and v17.16b, v27.16b, v1.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0d11d // ldr q29, [x8, #832]
+	WORD $0x3dc0d517 // ldr q23, [x8, #848]
+	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
+	WORD $0x4e37ce3a // fmla v26.4s, v17.4s, v23.4s
+	WORD $0x4e221e77 // and v23.16b, v19.16b, v2.16b
+	WORD $0x4e221f7d // and v29.16b, v27.16b, v2.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0d911 // ldr q17, [x8, #864]
+	WORD $0x3dc0dd1c // ldr q28, [x8, #880]
+	WORD $0x4e31cef9 // fmla v25.4s, v23.4s, v17.4s
+	WORD $0x4e3ccfba // fmla v26.4s, v29.4s, v28.4s
+	WORD $0x4e231e7c // and v28.16b, v19.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0e111 // ldr q17, [x8, #896]
+	WORD $0x3dc0e51d // ldr q29, [x8, #912]
+	WORD $0x4e31cf99 // fmla v25.4s, v28.4s, v17.4s
+	WORD $0x4e3dcf7a // fmla v26.4s, v27.4s, v29.4s
+	WORD $0x4e0c059d // dup v29.4s, v12.s[1]
+	WORD $0x4e2ecfa6 // fmla v6.4s, v29.4s, v14.4s
+	WORD $0x4e2fcfa7 // fmla v7.4s, v29.4s, v15.4s
+	WORD $0x3dc024fd // ldr q29, [x7, #144]
+	WORD $0x3dc028ef // ldr q15, [x7, #160]
+	WORD $0x3dc08c0e // ldr q14, [x0, #560]
+	WORD $0x4e2e1fbd // and v29.16b, v29.16b, v14.16b
+	WORD $0x4e2e1dee // and v14.16b, v15.16b, v14.16b
+	WORD $0x3dc004ef // ldr q15, [x7, #16]
+	WORD $0x3dc008f1 // ldr q17, [x7, #32]
+	WORD $0x6f3e05ef // ushr v15.4s, v15.4s, #2
+	WORD $0x6f3e0631 // ushr v17.4s, v17.4s, #2
+	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x4e3b1def // and v15.16b, v15.16b, v27.16b
+	WORD $0x4e3b1e3b // and v27.16b, v17.16b, v27.16b
+	WORD $0x4eaf1faf // orr v15.16b, v29.16b, v15.16b
+	WORD $0x4ebb1ddb // orr v27.16b, v14.16b, v27.16b
+	WORD $0x4e201dee // and v14.16b, v15.16b, v0.16b
+	WORD $0x4e201f7d // and v29.16b, v27.16b, v0.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0f111 // ldr q17, [x8, #960]
+	WORD $0x3dc0f51c // ldr q28, [x8, #976]
+	WORD $0x6e31ddd1 // fmul v17.4s, v14.4s, v17.4s
+	WORD $0x6e3cdfbc // fmul v28.4s, v29.4s, v28.4s
+	WORD $0x4e211dfd // and v29.16b, v15.16b, v1.16b
+	WORD $0x4e211f6e // and v14.16b, v27.16b, v1.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc0f917 // ldr q23, [x8, #992]
+	WORD $0x3dc0fd13 // ldr q19, [x8, #1008]
+	WORD $0x4e37cfb1 // fmla v17.4s, v29.4s, v23.4s
+	WORD $0x4e33cddc // fmla v28.4s, v14.4s, v19.4s
+	WORD $0x4e221df3 // and v19.16b, v15.16b, v2.16b
+	WORD $0x4e221f77 // and v23.16b, v27.16b, v2.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc1010e // ldr q14, [x8, #1024]
+	WORD $0x3dc1051d // ldr q29, [x8, #1040]
+	WORD $0x4e2ece71 // fmla v17.4s, v19.4s, v14.4s
+	WORD $0x4e3dcefc // fmla v28.4s, v23.4s, v29.4s
+	WORD $0x4e231dfd // and v29.16b, v15.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc1090e // ldr q14, [x8, #1056]
+	WORD $0x3dc10d17 // ldr q23, [x8, #1072]
+	WORD $0x4e2ecfb1 // fmla v17.4s, v29.4s, v14.4s
+	WORD $0x4e37cf7c // fmla v28.4s, v27.4s, v23.4s
+	WORD $0x4e140597 // dup v23.4s, v12.s[2]
+	WORD $0x4e34cee4 // fmla v4.4s, v23.4s, v20.4s
+	WORD $0x4e30cee5 // fmla v5.4s, v23.4s, v16.4s
+	WORD $0x3dc024f7 // ldr q23, [x7, #144]
+	WORD $0x3dc028f0 // ldr q16, [x7, #160]
+	WORD $0x6f3c06f7 // ushr v23.4s, v23.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x3dc08c14 // ldr q20, [x0, #560]
+	WORD $0x4e341ef7 // and v23.16b, v23.16b, v20.16b
+	WORD $0x4e341e14 // and v20.16b, v16.16b, v20.16b
+	WORD $0x3dc004f0 // ldr q16, [x7, #16]
+	WORD $0x3dc008ee // ldr q14, [x7, #32]
+	WORD $0x6f3d0610 // ushr v16.4s, v16.4s, #3
+	WORD $0x6f3d05ce // ushr v14.4s, v14.4s, #3
+	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
+	WORD $0x4e3b1ddb // and v27.16b, v14.16b, v27.16b
+	WORD $0x4eb01ef0 // orr v16.16b, v23.16b, v16.16b
+	WORD $0x4ebb1e9b // orr v27.16b, v20.16b, v27.16b
+	WORD $0x4e201e14 // and v20.16b, v16.16b, v0.16b
+	WORD $0x4e201f77 // and v23.16b, v27.16b, v0.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc1190e // ldr q14, [x8, #1120]
+	WORD $0x3dc11d1d // ldr q29, [x8, #1136]
+	WORD $0x6e2ede8e // fmul v14.4s, v20.4s, v14.4s
+	WORD $0x6e3ddefd // fmul v29.4s, v23.4s, v29.4s
+	WORD $0x4e211e17 // and v23.16b, v16.16b, v1.16b
+	WORD $0x4e211f74 // and v20.16b, v27.16b, v1.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc12113 // ldr q19, [x8, #1152]
+	WORD $0x3dc1250f // ldr q15, [x8, #1168]
+	WORD $0x4e33ceee // fmla v14.4s, v23.4s, v19.4s
+	WORD $0x4e2fce9d // fmla v29.4s, v20.4s, v15.4s
+	WORD $0x4e221e0f // and v15.16b, v16.16b, v2.16b
+	WORD $0x4e221f73 // and v19.16b, v27.16b, v2.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc12914 // ldr q20, [x8, #1184]
+	WORD $0x3dc12d17 // ldr q23, [x8, #1200]
+	WORD $0x4e34cdee // fmla v14.4s, v15.4s, v20.4s
+	WORD $0x4e37ce7d // fmla v29.4s, v19.4s, v23.4s
+	WORD $0x4e231e17 // and v23.16b, v16.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc13114 // ldr q20, [x8, #1216]
+	WORD $0x3dc13513 // ldr q19, [x8, #1232]
+	WORD $0x4e34ceee // fmla v14.4s, v23.4s, v20.4s
+	WORD $0x4e33cf7d // fmla v29.4s, v27.4s, v19.4s
+	WORD $0x4e1c0593 // dup v19.4s, v12.s[3]
+	WORD $0x4e36ce66 // fmla v6.4s, v19.4s, v22.4s
+	WORD $0x4e32ce67 // fmla v7.4s, v19.4s, v18.4s
+	WORD $0x4e040553 // dup v19.4s, v10.s[0]
+	WORD $0x4e38ce64 // fmla v4.4s, v19.4s, v24.4s
+	WORD $0x4e35ce65 // fmla v5.4s, v19.4s, v21.4s
+	WORD $0x4e0c0553 // dup v19.4s, v10.s[1]
+	WORD $0x4e39ce66 // fmla v6.4s, v19.4s, v25.4s
+	WORD $0x4e3ace67 // fmla v7.4s, v19.4s, v26.4s
+	WORD $0x4e140553 // dup v19.4s, v10.s[2]
+	WORD $0x4e31ce64 // fmla v4.4s, v19.4s, v17.4s
+	WORD $0x4e3cce65 // fmla v5.4s, v19.4s, v28.4s
+	WORD $0x4e1c0553 // dup v19.4s, v10.s[3]
+	WORD $0x4e2ece66 // fmla v6.4s, v19.4s, v14.4s
+	WORD $0x4e3dce67 // fmla v7.4s, v19.4s, v29.4s
+	WORD $0x3dc02113 // ldr q19, [x8, #128]
+	WORD $0x3dc0251d // ldr q29, [x8, #144]
+	WORD $0x4e33cda8 // fmla v8.4s, v13.4s, v19.4s
+	WORD $0x4e3dcd69 // fmla v9.4s, v11.4s, v29.4s
+	ADD $176, R7, R7
+	ADD $1280, R8, R8
+	SUBS $1, R9, R9
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ5_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int): 11 vector registers, 7 general
+TEXT ·stripQ5_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R4
+	MOVD w+8(FP), R5
+	MOVD y+32(FP), R6
+	LSL $2, R4, R4
+	CMP $1, R3
+	BEQ strip1
+	CMP $2, R3
+	BEQ strip2
+	CMP $3, R3
+	BEQ strip3
+	CMP $4, R3
+	BEQ strip4
+	CMP $5, R3
+	BEQ strip5
+	CMP $6, R3
+	BEQ strip6
+	CMP $7, R3
+	BEQ strip7
+strip0:
+	WORD $0x3dc000a0 // ldr q0, [x5, #0]
+	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x4e010001 // tbl v1.16b, {v0.16b}, v1.16b
+	WORD $0x3dc0b802 // ldr q2, [x0, #736]
+	WORD $0x6ea24421 // ushl v1.4s, v1.4s, v2.4s
+	WORD $0x3dc0bc02 // ldr q2, [x0, #752]
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e1c0402 // dup v2.4s, v0.s[3]
+	WORD $0x3dc0c000 // ldr q0, [x0, #768]
+	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
+	WORD $0x3dc0c400 // ldr q0, [x0, #784]
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4ea21c21 // orr v1.16b, v1.16b, v2.16b
+	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a402 // sxtl v2.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a423 // sxtl v3.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4d40c4a4 // ld1r {v4.8h}, [x5]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
+	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	WORD $0x3dc00ca4 // ldr q4, [x5, #48]
+	WORD $0x3dc010a1 // ldr q1, [x5, #64]
+	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	WORD $0x3dc004a1 // ldr q1, [x5, #16]
+	WORD $0x3dc008a5 // ldr q5, [x5, #32]
+	WORD $0x4f245421 // shl v1.4s, v1.4s, #4
+	WORD $0x4f2454a5 // shl v5.4s, v5.4s, #4
+	WORD $0x3dc0a406 // ldr q6, [x0, #656]
+	WORD $0x4e261c21 // and v1.16b, v1.16b, v6.16b
+	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
+	WORD $0x4ea11c81 // orr v1.16b, v4.16b, v1.16b
+	WORD $0x4ea61c06 // orr v6.16b, v0.16b, v6.16b
+	WORD $0x0f08a420 // sxtl v0.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a404 // sxtl v4.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f08a4c7 // sxtl v7.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a4e8 // sxtl v8.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a4c9 // sxtl v9.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e24dd44 // fmul v4.4s, v10.4s, v4.4s
+	WORD $0x6e20dd40 // fmul v0.4s, v10.4s, v0.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad484 // fsub v4.4s, v4.4s, v10.4s
+	WORD $0x4eaad400 // fsub v0.4s, v0.4s, v10.4s
+	WORD $0xad0000c4 // stp q4, q0, [x6, #0]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e25dd45 // fmul v5.4s, v10.4s, v5.4s
+	WORD $0x6e21dd41 // fmul v1.4s, v10.4s, v1.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad4a5 // fsub v5.4s, v5.4s, v10.4s
+	WORD $0x4eaad421 // fsub v1.4s, v1.4s, v10.4s
+	WORD $0xad0104c5 // stp q5, q1, [x6, #32]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e28dd48 // fmul v8.4s, v10.4s, v8.4s
+	WORD $0x6e27dd47 // fmul v7.4s, v10.4s, v7.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad508 // fsub v8.4s, v8.4s, v10.4s
+	WORD $0x4eaad4e7 // fsub v7.4s, v7.4s, v10.4s
+	WORD $0xad021cc8 // stp q8, q7, [x6, #64]
+	WORD $0x4e04044a // dup v10.4s, v2.s[0]
+	WORD $0x6e29dd49 // fmul v9.4s, v10.4s, v9.4s
+	WORD $0x6e26dd46 // fmul v6.4s, v10.4s, v6.4s
+	WORD $0x4e04046a // dup v10.4s, v3.s[0]
+	WORD $0x4eaad529 // fsub v9.4s, v9.4s, v10.4s
+	WORD $0x4eaad4c6 // fsub v6.4s, v6.4s, v10.4s
+	WORD $0xad0318c9 // stp q9, q6, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+strip1:
+	WORD $0x3dc000aa // ldr q10, [x5, #0]
+	WORD $0x3dc0b406 // ldr q6, [x0, #720]
+	WORD $0x4e060146 // tbl v6.16b, {v10.16b}, v6.16b
+	WORD $0x3dc0b809 // ldr q9, [x0, #736]
+	WORD $0x6ea944c6 // ushl v6.4s, v6.4s, v9.4s
+	WORD $0x3dc0bc09 // ldr q9, [x0, #752]
+	WORD $0x4e291cc6 // and v6.16b, v6.16b, v9.16b
+	WORD $0x4e1c0549 // dup v9.4s, v10.s[3]
+	WORD $0x3dc0c00a // ldr q10, [x0, #768]
+	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
+	WORD $0x3dc0c40a // ldr q10, [x0, #784]
+	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
+	WORD $0x4ea91cc6 // orr v6.16b, v6.16b, v9.16b
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a549 // sxtl v9.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a4c3 // sxtl v3.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4d40c4a7 // ld1r {v7.8h}, [x5]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e29dce9 // fmul v9.4s, v7.4s, v9.4s
+	WORD $0x6e2adcea // fmul v10.4s, v7.4s, v10.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x6e26dce6 // fmul v6.4s, v7.4s, v6.4s
+	WORD $0x3dc00ca7 // ldr q7, [x5, #48]
+	WORD $0x3dc010a6 // ldr q6, [x5, #64]
+	WORD $0x6f3c04e7 // ushr v7.4s, v7.4s, #4
+	WORD $0x6f3c04c6 // ushr v6.4s, v6.4s, #4
+	WORD $0x3dc08c0a // ldr q10, [x0, #560]
+	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
+	WORD $0x4e2a1cca // and v10.16b, v6.16b, v10.16b
+	WORD $0x3dc004a6 // ldr q6, [x5, #16]
+	WORD $0x3dc008a8 // ldr q8, [x5, #32]
+	WORD $0x4f2354c6 // shl v6.4s, v6.4s, #3
+	WORD $0x4f235508 // shl v8.4s, v8.4s, #3
+	WORD $0x3dc0a402 // ldr q2, [x0, #656]
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
+	WORD $0x4ea61ce6 // orr v6.16b, v7.16b, v6.16b
+	WORD $0x4ea21d42 // orr v2.16b, v10.16b, v2.16b
+	WORD $0x0f08a4ca // sxtl v10.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a547 // sxtl v7.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a4c8 // sxtl v8.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f08a441 // sxtl v1.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a440 // sxtl v0.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e0c0524 // dup v4.4s, v9.s[1]
+	WORD $0x6e27dc87 // fmul v7.4s, v4.4s, v7.4s
+	WORD $0x6e2adc8a // fmul v10.4s, v4.4s, v10.4s
+	WORD $0x4e0c0464 // dup v4.4s, v3.s[1]
+	WORD $0x4ea4d4e7 // fsub v7.4s, v7.4s, v4.4s
+	WORD $0x4ea4d54a // fsub v10.4s, v10.4s, v4.4s
+	WORD $0xad0028c7 // stp q7, q10, [x6, #0]
+	WORD $0x4e0c0524 // dup v4.4s, v9.s[1]
+	WORD $0x6e28dc88 // fmul v8.4s, v4.4s, v8.4s
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	WORD $0x4e0c0464 // dup v4.4s, v3.s[1]
+	WORD $0x4ea4d508 // fsub v8.4s, v8.4s, v4.4s
+	WORD $0x4ea4d4c6 // fsub v6.4s, v6.4s, v4.4s
+	WORD $0xad0118c8 // stp q8, q6, [x6, #32]
+	WORD $0x4e0c0524 // dup v4.4s, v9.s[1]
+	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
+	WORD $0x6e21dc81 // fmul v1.4s, v4.4s, v1.4s
+	WORD $0x4e0c0464 // dup v4.4s, v3.s[1]
+	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
+	WORD $0x4ea4d421 // fsub v1.4s, v1.4s, v4.4s
+	WORD $0xad0204c5 // stp q5, q1, [x6, #64]
+	WORD $0x4e0c0524 // dup v4.4s, v9.s[1]
+	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
+	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
+	WORD $0x4e0c0464 // dup v4.4s, v3.s[1]
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4d442 // fsub v2.4s, v2.4s, v4.4s
+	WORD $0xad0308c0 // stp q0, q2, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip1
+	RET
+strip2:
+	WORD $0x3dc000a4 // ldr q4, [x5, #0]
+	WORD $0x3dc0b402 // ldr q2, [x0, #720]
+	WORD $0x4e020082 // tbl v2.16b, {v4.16b}, v2.16b
+	WORD $0x3dc0b800 // ldr q0, [x0, #736]
+	WORD $0x6ea04442 // ushl v2.4s, v2.4s, v0.4s
+	WORD $0x3dc0bc00 // ldr q0, [x0, #752]
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4e1c0480 // dup v0.4s, v4.s[3]
+	WORD $0x3dc0c004 // ldr q4, [x0, #768]
+	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
+	WORD $0x3dc0c404 // ldr q4, [x0, #784]
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4ea01c42 // orr v2.16b, v2.16b, v0.16b
+	WORD $0x0f08a444 // sxtl v4.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a480 // sxtl v0.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a443 // sxtl v3.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4d40c4a1 // ld1r {v1.8h}, [x5]
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c461 // ld1r {v1.8h}, [x3]
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	WORD $0x3dc014a1 // ldr q1, [x5, #80]
+	WORD $0x3dc018a2 // ldr q2, [x5, #96]
+	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	WORD $0x3dc004a2 // ldr q2, [x5, #16]
+	WORD $0x3dc008a5 // ldr q5, [x5, #32]
+	WORD $0x4f225442 // shl v2.4s, v2.4s, #2
+	WORD $0x4f2254a5 // shl v5.4s, v5.4s, #2
+	WORD $0x3dc0a409 // ldr q9, [x0, #656]
+	WORD $0x4e291c42 // and v2.16b, v2.16b, v9.16b
+	WORD $0x4e291ca9 // and v9.16b, v5.16b, v9.16b
+	WORD $0x4ea21c22 // orr v2.16b, v1.16b, v2.16b
+	WORD $0x4ea91c89 // orr v9.16b, v4.16b, v9.16b
+	WORD $0x0f08a444 // sxtl v4.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a481 // sxtl v1.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a445 // sxtl v5.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f08a526 // sxtl v6.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a4c8 // sxtl v8.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a52a // sxtl v10.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e140407 // dup v7.4s, v0.s[2]
+	WORD $0x6e21dce1 // fmul v1.4s, v7.4s, v1.4s
+	WORD $0x6e24dce4 // fmul v4.4s, v7.4s, v4.4s
+	WORD $0x4e140467 // dup v7.4s, v3.s[2]
+	WORD $0x4ea7d421 // fsub v1.4s, v1.4s, v7.4s
+	WORD $0x4ea7d484 // fsub v4.4s, v4.4s, v7.4s
+	WORD $0xad0010c1 // stp q1, q4, [x6, #0]
+	WORD $0x4e140407 // dup v7.4s, v0.s[2]
+	WORD $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	WORD $0x6e22dce2 // fmul v2.4s, v7.4s, v2.4s
+	WORD $0x4e140467 // dup v7.4s, v3.s[2]
+	WORD $0x4ea7d4a5 // fsub v5.4s, v5.4s, v7.4s
+	WORD $0x4ea7d442 // fsub v2.4s, v2.4s, v7.4s
+	WORD $0xad0108c5 // stp q5, q2, [x6, #32]
+	WORD $0x4e140407 // dup v7.4s, v0.s[2]
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	WORD $0x6e26dce6 // fmul v6.4s, v7.4s, v6.4s
+	WORD $0x4e140467 // dup v7.4s, v3.s[2]
+	WORD $0x4ea7d508 // fsub v8.4s, v8.4s, v7.4s
+	WORD $0x4ea7d4c6 // fsub v6.4s, v6.4s, v7.4s
+	WORD $0xad0218c8 // stp q8, q6, [x6, #64]
+	WORD $0x4e140407 // dup v7.4s, v0.s[2]
+	WORD $0x6e2adcea // fmul v10.4s, v7.4s, v10.4s
+	WORD $0x6e29dce9 // fmul v9.4s, v7.4s, v9.4s
+	WORD $0x4e140467 // dup v7.4s, v3.s[2]
+	WORD $0x4ea7d54a // fsub v10.4s, v10.4s, v7.4s
+	WORD $0x4ea7d529 // fsub v9.4s, v9.4s, v7.4s
+	WORD $0xad0324ca // stp q10, q9, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip2
+	RET
+strip3:
+	WORD $0x3dc000a7 // ldr q7, [x5, #0]
+	WORD $0x3dc0b409 // ldr q9, [x0, #720]
+	WORD $0x4e0900e9 // tbl v9.16b, {v7.16b}, v9.16b
+	WORD $0x3dc0b80a // ldr q10, [x0, #736]
+	WORD $0x6eaa4529 // ushl v9.4s, v9.4s, v10.4s
+	WORD $0x3dc0bc0a // ldr q10, [x0, #752]
+	WORD $0x4e2a1d29 // and v9.16b, v9.16b, v10.16b
+	WORD $0x4e1c04ea // dup v10.4s, v7.s[3]
+	WORD $0x3dc0c007 // ldr q7, [x0, #768]
+	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
+	WORD $0x3dc0c407 // ldr q7, [x0, #784]
+	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
+	WORD $0x4eaa1d29 // orr v9.16b, v9.16b, v10.16b
+	WORD $0x0f08a527 // sxtl v7.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a4ea // sxtl v10.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a523 // sxtl v3.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4d40c4a6 // ld1r {v6.8h}, [x5]
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e2adcca // fmul v10.4s, v6.4s, v10.4s
+	WORD $0x6e27dcc7 // fmul v7.4s, v6.4s, v7.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c466 // ld1r {v6.8h}, [x3]
+	WORD $0x0e2178c6 // fcvtl v6.4s, v6.4h
+	WORD $0x6e23dcc3 // fmul v3.4s, v6.4s, v3.4s
+	WORD $0x6e29dcc9 // fmul v9.4s, v6.4s, v9.4s
+	WORD $0x3dc014a6 // ldr q6, [x5, #80]
+	WORD $0x3dc018a9 // ldr q9, [x5, #96]
+	WORD $0x6f3c04c6 // ushr v6.4s, v6.4s, #4
+	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
+	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x4e271cc6 // and v6.16b, v6.16b, v7.16b
+	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
+	WORD $0x3dc004a9 // ldr q9, [x5, #16]
+	WORD $0x3dc008a8 // ldr q8, [x5, #32]
+	WORD $0x4f215529 // shl v9.4s, v9.4s, #1
+	WORD $0x4f215508 // shl v8.4s, v8.4s, #1
+	WORD $0x3dc0a400 // ldr q0, [x0, #656]
+	WORD $0x4e201d29 // and v9.16b, v9.16b, v0.16b
+	WORD $0x4e201d00 // and v0.16b, v8.16b, v0.16b
+	WORD $0x4ea91cc9 // orr v9.16b, v6.16b, v9.16b
+	WORD $0x4ea01ce0 // orr v0.16b, v7.16b, v0.16b
+	WORD $0x0f08a527 // sxtl v7.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a4e6 // sxtl v6.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a528 // sxtl v8.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f08a402 // sxtl v2.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a445 // sxtl v5.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f10a404 // sxtl v4.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e1c0541 // dup v1.4s, v10.s[3]
+	WORD $0x6e26dc26 // fmul v6.4s, v1.4s, v6.4s
+	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
+	WORD $0x4e1c0461 // dup v1.4s, v3.s[3]
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
+	WORD $0xad001cc6 // stp q6, q7, [x6, #0]
+	WORD $0x4e1c0541 // dup v1.4s, v10.s[3]
+	WORD $0x6e28dc28 // fmul v8.4s, v1.4s, v8.4s
+	WORD $0x6e29dc29 // fmul v9.4s, v1.4s, v9.4s
+	WORD $0x4e1c0461 // dup v1.4s, v3.s[3]
+	WORD $0x4ea1d508 // fsub v8.4s, v8.4s, v1.4s
+	WORD $0x4ea1d529 // fsub v9.4s, v9.4s, v1.4s
+	WORD $0xad0124c8 // stp q8, q9, [x6, #32]
+	WORD $0x4e1c0541 // dup v1.4s, v10.s[3]
+	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	WORD $0x4e1c0461 // dup v1.4s, v3.s[3]
+	WORD $0x4ea1d4a5 // fsub v5.4s, v5.4s, v1.4s
+	WORD $0x4ea1d442 // fsub v2.4s, v2.4s, v1.4s
+	WORD $0xad0208c5 // stp q5, q2, [x6, #64]
+	WORD $0x4e1c0541 // dup v1.4s, v10.s[3]
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x4e1c0461 // dup v1.4s, v3.s[3]
+	WORD $0x4ea1d484 // fsub v4.4s, v4.4s, v1.4s
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0xad0300c4 // stp q4, q0, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip3
+	RET
+strip4:
+	WORD $0x3dc000a1 // ldr q1, [x5, #0]
+	WORD $0x3dc0b400 // ldr q0, [x0, #720]
+	WORD $0x4e000020 // tbl v0.16b, {v1.16b}, v0.16b
+	WORD $0x3dc0b804 // ldr q4, [x0, #736]
+	WORD $0x6ea44400 // ushl v0.4s, v0.4s, v4.4s
+	WORD $0x3dc0bc04 // ldr q4, [x0, #752]
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e1c0424 // dup v4.4s, v1.s[3]
+	WORD $0x3dc0c001 // ldr q1, [x0, #768]
+	WORD $0x6ea14484 // ushl v4.4s, v4.4s, v1.4s
+	WORD $0x3dc0c401 // ldr q1, [x0, #784]
+	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
+	WORD $0x4ea41c00 // orr v0.16b, v0.16b, v4.16b
+	WORD $0x0f08a401 // sxtl v1.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a424 // sxtl v4.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a403 // sxtl v3.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4d40c4a2 // ld1r {v2.8h}, [x5]
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c462 // ld1r {v2.8h}, [x3]
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
+	WORD $0x3dc01ca2 // ldr q2, [x5, #112]
+	WORD $0x3dc020a3 // ldr q3, [x5, #128]
+	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	WORD $0x3dc004a3 // ldr q3, [x5, #16]
+	WORD $0x3dc008a5 // ldr q5, [x5, #32]
+	WORD $0x3dc0a40a // ldr q10, [x0, #656]
+	WORD $0x4e2a1c63 // and v3.16b, v3.16b, v10.16b
+	WORD $0x4e2a1caa // and v10.16b, v5.16b, v10.16b
+	WORD $0x4ea31c43 // orr v3.16b, v2.16b, v3.16b
+	WORD $0x4eaa1c8a // orr v10.16b, v4.16b, v10.16b
+	WORD $0x0f08a464 // sxtl v4.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a482 // sxtl v2.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a465 // sxtl v5.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f08a549 // sxtl v9.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a528 // sxtl v8.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a547 // sxtl v7.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e040426 // dup v6.4s, v1.s[0]
+	WORD $0x6e22dcc2 // fmul v2.4s, v6.4s, v2.4s
+	WORD $0x6e24dcc4 // fmul v4.4s, v6.4s, v4.4s
+	WORD $0x4e040406 // dup v6.4s, v0.s[0]
+	WORD $0x4ea6d442 // fsub v2.4s, v2.4s, v6.4s
+	WORD $0x4ea6d484 // fsub v4.4s, v4.4s, v6.4s
+	WORD $0xad0010c2 // stp q2, q4, [x6, #0]
+	WORD $0x4e040426 // dup v6.4s, v1.s[0]
+	WORD $0x6e25dcc5 // fmul v5.4s, v6.4s, v5.4s
+	WORD $0x6e23dcc3 // fmul v3.4s, v6.4s, v3.4s
+	WORD $0x4e040406 // dup v6.4s, v0.s[0]
+	WORD $0x4ea6d4a5 // fsub v5.4s, v5.4s, v6.4s
+	WORD $0x4ea6d463 // fsub v3.4s, v3.4s, v6.4s
+	WORD $0xad010cc5 // stp q5, q3, [x6, #32]
+	WORD $0x4e040426 // dup v6.4s, v1.s[0]
+	WORD $0x6e28dcc8 // fmul v8.4s, v6.4s, v8.4s
+	WORD $0x6e29dcc9 // fmul v9.4s, v6.4s, v9.4s
+	WORD $0x4e040406 // dup v6.4s, v0.s[0]
+	WORD $0x4ea6d508 // fsub v8.4s, v8.4s, v6.4s
+	WORD $0x4ea6d529 // fsub v9.4s, v9.4s, v6.4s
+	WORD $0xad0224c8 // stp q8, q9, [x6, #64]
+	WORD $0x4e040426 // dup v6.4s, v1.s[0]
+	WORD $0x6e27dcc7 // fmul v7.4s, v6.4s, v7.4s
+	WORD $0x6e2adcca // fmul v10.4s, v6.4s, v10.4s
+	WORD $0x4e040406 // dup v6.4s, v0.s[0]
+	WORD $0x4ea6d4e7 // fsub v7.4s, v7.4s, v6.4s
+	WORD $0x4ea6d54a // fsub v10.4s, v10.4s, v6.4s
+	WORD $0xad0328c7 // stp q7, q10, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip4
+	RET
+strip5:
+	WORD $0x3dc000a6 // ldr q6, [x5, #0]
+	WORD $0x3dc0b40a // ldr q10, [x0, #720]
+	WORD $0x4e0a00ca // tbl v10.16b, {v6.16b}, v10.16b
+	WORD $0x3dc0b807 // ldr q7, [x0, #736]
+	WORD $0x6ea7454a // ushl v10.4s, v10.4s, v7.4s
+	WORD $0x3dc0bc07 // ldr q7, [x0, #752]
+	WORD $0x4e271d4a // and v10.16b, v10.16b, v7.16b
+	WORD $0x4e1c04c7 // dup v7.4s, v6.s[3]
+	WORD $0x3dc0c006 // ldr q6, [x0, #768]
+	WORD $0x6ea644e7 // ushl v7.4s, v7.4s, v6.4s
+	WORD $0x3dc0c406 // ldr q6, [x0, #784]
+	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
+	WORD $0x4ea71d4a // orr v10.16b, v10.16b, v7.16b
+	WORD $0x0f08a546 // sxtl v6.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a4c7 // sxtl v7.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a540 // sxtl v0.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4d40c4a9 // ld1r {v9.8h}, [x5]
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e27dd27 // fmul v7.4s, v9.4s, v7.4s
+	WORD $0x6e26dd26 // fmul v6.4s, v9.4s, v6.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c469 // ld1r {v9.8h}, [x3]
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x6e20dd20 // fmul v0.4s, v9.4s, v0.4s
+	WORD $0x6e2add2a // fmul v10.4s, v9.4s, v10.4s
+	WORD $0x3dc01ca9 // ldr q9, [x5, #112]
+	WORD $0x3dc020a0 // ldr q0, [x5, #128]
+	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x4e271d29 // and v9.16b, v9.16b, v7.16b
+	WORD $0x4e271c07 // and v7.16b, v0.16b, v7.16b
+	WORD $0x3dc004a0 // ldr q0, [x5, #16]
+	WORD $0x3dc008a8 // ldr q8, [x5, #32]
+	WORD $0x6f3f0400 // ushr v0.4s, v0.4s, #1
+	WORD $0x6f3f0508 // ushr v8.4s, v8.4s, #1
+	WORD $0x3dc0a401 // ldr q1, [x0, #656]
+	WORD $0x4e211c00 // and v0.16b, v0.16b, v1.16b
+	WORD $0x4e211d01 // and v1.16b, v8.16b, v1.16b
+	WORD $0x4ea01d20 // orr v0.16b, v9.16b, v0.16b
+	WORD $0x4ea11ce1 // orr v1.16b, v7.16b, v1.16b
+	WORD $0x0f08a407 // sxtl v7.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a4e9 // sxtl v9.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a408 // sxtl v8.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f08a423 // sxtl v3.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a465 // sxtl v5.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a424 // sxtl v4.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e0c04c2 // dup v2.4s, v6.s[1]
+	WORD $0x6e29dc49 // fmul v9.4s, v2.4s, v9.4s
+	WORD $0x6e27dc47 // fmul v7.4s, v2.4s, v7.4s
+	WORD $0x4e0c0542 // dup v2.4s, v10.s[1]
+	WORD $0x4ea2d529 // fsub v9.4s, v9.4s, v2.4s
+	WORD $0x4ea2d4e7 // fsub v7.4s, v7.4s, v2.4s
+	WORD $0xad001cc9 // stp q9, q7, [x6, #0]
+	WORD $0x4e0c04c2 // dup v2.4s, v6.s[1]
+	WORD $0x6e28dc48 // fmul v8.4s, v2.4s, v8.4s
+	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
+	WORD $0x4e0c0542 // dup v2.4s, v10.s[1]
+	WORD $0x4ea2d508 // fsub v8.4s, v8.4s, v2.4s
+	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	WORD $0xad0100c8 // stp q8, q0, [x6, #32]
+	WORD $0x4e0c04c2 // dup v2.4s, v6.s[1]
+	WORD $0x6e25dc45 // fmul v5.4s, v2.4s, v5.4s
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	WORD $0x4e0c0542 // dup v2.4s, v10.s[1]
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
+	WORD $0xad020cc5 // stp q5, q3, [x6, #64]
+	WORD $0x4e0c04c2 // dup v2.4s, v6.s[1]
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	WORD $0x4e0c0542 // dup v2.4s, v10.s[1]
+	WORD $0x4ea2d484 // fsub v4.4s, v4.4s, v2.4s
+	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0xad0304c4 // stp q4, q1, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip5
+	RET
+strip6:
+	WORD $0x3dc000a2 // ldr q2, [x5, #0]
+	WORD $0x3dc0b401 // ldr q1, [x0, #720]
+	WORD $0x4e010041 // tbl v1.16b, {v2.16b}, v1.16b
+	WORD $0x3dc0b804 // ldr q4, [x0, #736]
+	WORD $0x6ea44421 // ushl v1.4s, v1.4s, v4.4s
+	WORD $0x3dc0bc04 // ldr q4, [x0, #752]
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e1c0444 // dup v4.4s, v2.s[3]
+	WORD $0x3dc0c002 // ldr q2, [x0, #768]
+	WORD $0x6ea24484 // ushl v4.4s, v4.4s, v2.4s
+	WORD $0x3dc0c402 // ldr q2, [x0, #784]
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4ea41c21 // orr v1.16b, v1.16b, v4.16b
+	WORD $0x0f08a422 // sxtl v2.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a444 // sxtl v4.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f10a42a // sxtl v10.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4d40c4a3 // ld1r {v3.8h}, [x5]
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e24dc64 // fmul v4.4s, v3.4s, v4.4s
+	WORD $0x6e22dc62 // fmul v2.4s, v3.4s, v2.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c463 // ld1r {v3.8h}, [x3]
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x6e2adc6a // fmul v10.4s, v3.4s, v10.4s
+	WORD $0x6e21dc61 // fmul v1.4s, v3.4s, v1.4s
+	WORD $0x3dc024a3 // ldr q3, [x5, #144]
+	WORD $0x3dc028aa // ldr q10, [x5, #160]
+	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e241d44 // and v4.16b, v10.16b, v4.16b
+	WORD $0x3dc004aa // ldr q10, [x5, #16]
+	WORD $0x3dc008a5 // ldr q5, [x5, #32]
+	WORD $0x6f3e054a // ushr v10.4s, v10.4s, #2
+	WORD $0x6f3e04a5 // ushr v5.4s, v5.4s, #2
+	WORD $0x3dc0a406 // ldr q6, [x0, #656]
+	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
+	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
+	WORD $0x4eaa1c6a // orr v10.16b, v3.16b, v10.16b
+	WORD $0x4ea61c86 // orr v6.16b, v4.16b, v6.16b
+	WORD $0x0f08a544 // sxtl v4.8h, v10.8b
+	WORD $0x4f08a54a // sxtl2 v10.8h, v10.16b
+	WORD $0x0f10a483 // sxtl v3.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a545 // sxtl v5.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f08a4c0 // sxtl v0.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a408 // sxtl v8.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a4c7 // sxtl v7.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e140449 // dup v9.4s, v2.s[2]
+	WORD $0x6e23dd23 // fmul v3.4s, v9.4s, v3.4s
+	WORD $0x6e24dd24 // fmul v4.4s, v9.4s, v4.4s
+	WORD $0x4e140429 // dup v9.4s, v1.s[2]
+	WORD $0x4ea9d463 // fsub v3.4s, v3.4s, v9.4s
+	WORD $0x4ea9d484 // fsub v4.4s, v4.4s, v9.4s
+	WORD $0xad0010c3 // stp q3, q4, [x6, #0]
+	WORD $0x4e140449 // dup v9.4s, v2.s[2]
+	WORD $0x6e25dd25 // fmul v5.4s, v9.4s, v5.4s
+	WORD $0x6e2add2a // fmul v10.4s, v9.4s, v10.4s
+	WORD $0x4e140429 // dup v9.4s, v1.s[2]
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4ea9d54a // fsub v10.4s, v10.4s, v9.4s
+	WORD $0xad0128c5 // stp q5, q10, [x6, #32]
+	WORD $0x4e140449 // dup v9.4s, v2.s[2]
+	WORD $0x6e28dd28 // fmul v8.4s, v9.4s, v8.4s
+	WORD $0x6e20dd20 // fmul v0.4s, v9.4s, v0.4s
+	WORD $0x4e140429 // dup v9.4s, v1.s[2]
+	WORD $0x4ea9d508 // fsub v8.4s, v8.4s, v9.4s
+	WORD $0x4ea9d400 // fsub v0.4s, v0.4s, v9.4s
+	WORD $0xad0200c8 // stp q8, q0, [x6, #64]
+	WORD $0x4e140449 // dup v9.4s, v2.s[2]
+	WORD $0x6e27dd27 // fmul v7.4s, v9.4s, v7.4s
+	WORD $0x6e26dd26 // fmul v6.4s, v9.4s, v6.4s
+	WORD $0x4e140429 // dup v9.4s, v1.s[2]
+	WORD $0x4ea9d4e7 // fsub v7.4s, v7.4s, v9.4s
+	WORD $0x4ea9d4c6 // fsub v6.4s, v6.4s, v9.4s
+	WORD $0xad0318c7 // stp q7, q6, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip6
+	RET
+strip7:
+	WORD $0x3dc000a9 // ldr q9, [x5, #0]
+	WORD $0x3dc0b406 // ldr q6, [x0, #720]
+	WORD $0x4e060126 // tbl v6.16b, {v9.16b}, v6.16b
+	WORD $0x3dc0b807 // ldr q7, [x0, #736]
+	WORD $0x6ea744c6 // ushl v6.4s, v6.4s, v7.4s
+	WORD $0x3dc0bc07 // ldr q7, [x0, #752]
+	WORD $0x4e271cc6 // and v6.16b, v6.16b, v7.16b
+	WORD $0x4e1c0527 // dup v7.4s, v9.s[3]
+	WORD $0x3dc0c009 // ldr q9, [x0, #768]
+	WORD $0x6ea944e7 // ushl v7.4s, v7.4s, v9.4s
+	WORD $0x3dc0c409 // ldr q9, [x0, #784]
+	WORD $0x4e291ce7 // and v7.16b, v7.16b, v9.16b
+	WORD $0x4ea71cc6 // orr v6.16b, v6.16b, v7.16b
+	WORD $0x0f08a4c9 // sxtl v9.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a527 // sxtl v7.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a4c1 // sxtl v1.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4d40c4a0 // ld1r {v0.8h}, [x5]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e29dc09 // fmul v9.4s, v0.4s, v9.4s
+	ADD $2, R5, R3
+	WORD $0x4d40c460 // ld1r {v0.8h}, [x3]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0x3dc024a0 // ldr q0, [x5, #144]
+	WORD $0x3dc028a1 // ldr q1, [x5, #160]
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0421 // ushr v1.4s, v1.4s, #4
+	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x4e271c00 // and v0.16b, v0.16b, v7.16b
+	WORD $0x4e271c27 // and v7.16b, v1.16b, v7.16b
+	WORD $0x3dc004a1 // ldr q1, [x5, #16]
+	WORD $0x3dc008a8 // ldr q8, [x5, #32]
+	WORD $0x6f3d0421 // ushr v1.4s, v1.4s, #3
+	WORD $0x6f3d0508 // ushr v8.4s, v8.4s, #3
+	WORD $0x3dc0a402 // ldr q2, [x0, #656]
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
+	WORD $0x4ea11c01 // orr v1.16b, v0.16b, v1.16b
+	WORD $0x4ea21ce2 // orr v2.16b, v7.16b, v2.16b
+	WORD $0x0f08a427 // sxtl v7.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a4e0 // sxtl v0.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a428 // sxtl v8.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f08a44a // sxtl v10.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a545 // sxtl v5.4s, v10.4h
+	WORD $0x4f10a54a // sxtl2 v10.4s, v10.8h
+	WORD $0x0f10a444 // sxtl v4.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
+	WORD $0x6e20dc60 // fmul v0.4s, v3.4s, v0.4s
+	WORD $0x6e27dc67 // fmul v7.4s, v3.4s, v7.4s
+	WORD $0x4e1c04c3 // dup v3.4s, v6.s[3]
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0x4ea3d4e7 // fsub v7.4s, v7.4s, v3.4s
+	WORD $0xad001cc0 // stp q0, q7, [x6, #0]
+	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
+	WORD $0x6e28dc68 // fmul v8.4s, v3.4s, v8.4s
+	WORD $0x6e21dc61 // fmul v1.4s, v3.4s, v1.4s
+	WORD $0x4e1c04c3 // dup v3.4s, v6.s[3]
+	WORD $0x4ea3d508 // fsub v8.4s, v8.4s, v3.4s
+	WORD $0x4ea3d421 // fsub v1.4s, v1.4s, v3.4s
+	WORD $0xad0104c8 // stp q8, q1, [x6, #32]
+	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
+	WORD $0x6e25dc65 // fmul v5.4s, v3.4s, v5.4s
+	WORD $0x6e2adc6a // fmul v10.4s, v3.4s, v10.4s
+	WORD $0x4e1c04c3 // dup v3.4s, v6.s[3]
+	WORD $0x4ea3d4a5 // fsub v5.4s, v5.4s, v3.4s
+	WORD $0x4ea3d54a // fsub v10.4s, v10.4s, v3.4s
+	WORD $0xad0228c5 // stp q5, q10, [x6, #64]
+	WORD $0x4e1c0523 // dup v3.4s, v9.s[3]
+	WORD $0x6e24dc64 // fmul v4.4s, v3.4s, v4.4s
+	WORD $0x6e22dc62 // fmul v2.4s, v3.4s, v2.4s
+	WORD $0x4e1c04c3 // dup v3.4s, v6.s[3]
+	WORD $0x4ea3d484 // fsub v4.4s, v4.4s, v3.4s
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	WORD $0xad0308c4 // stp q4, q2, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip7
+	RET
+
+// func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+TEXT ·dotQ6_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc0c800 // ldr q0, [x0, #800]
+	WORD $0x3dc0cc01 // ldr q1, [x0, #816]
+	WORD $0x3dc0d002 // ldr q2, [x0, #832]
+	WORD $0x3dc02403 // ldr q3, [x0, #144]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R7
+	MOVD R5, R8
+	MOVD R4, R9
+block:
+	ADD $208, R7, R10
+	WORD $0x4d40c54a // ld1r {v10.8h}, [x10]
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x3dc030eb // ldr q11, [x7, #192]
+	WORD $0x0f08a56c // sxtl v12.8h, v11.8b
+	WORD $0x4f08a56b // sxtl2 v11.8h, v11.16b
+	WORD $0x0f10a58d // sxtl v13.4s, v12.4h
+	WORD $0x4f10a58c // sxtl2 v12.4s, v12.8h
+	WORD $0x0f10a56e // sxtl v14.4s, v11.4h
+	WORD $0x4f10a56b // sxtl2 v11.4s, v11.8h
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x6e2ddd4d // fmul v13.4s, v10.4s, v13.4s
+	WORD $0x6e2cdd4c // fmul v12.4s, v10.4s, v12.4s
+	WORD $0x6e2edd4e // fmul v14.4s, v10.4s, v14.4s
+	WORD $0x6e2bdd4b // fmul v11.4s, v10.4s, v11.4s
+	WORD $0x3dc0210a // ldr q10, [x8, #128]
+	WORD $0x3dc0250f // ldr q15, [x8, #144]
+	WORD $0x3dc000f0 // ldr q16, [x7, #0]
+	WORD $0x3dc004f1 // ldr q17, [x7, #16]
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321e10 // and v16.16b, v16.16b, v18.16b
+	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
+	WORD $0x3dc020f1 // ldr q17, [x7, #128]
+	WORD $0x3dc024f3 // ldr q19, [x7, #144]
+	WORD $0x4f245631 // shl v17.4s, v17.4s, #4
+	WORD $0x4f245673 // shl v19.4s, v19.4s, #4
+	WORD $0x3dc0d414 // ldr q20, [x0, #848]
+	WORD $0x4e341e31 // and v17.16b, v17.16b, v20.16b
+	WORD $0x4e341e74 // and v20.16b, v19.16b, v20.16b
+	WORD $0x4eb11e11 // orr v17.16b, v16.16b, v17.16b
+	WORD $0x4eb41e54 // orr v20.16b, v18.16b, v20.16b
+	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
+	WORD $0x4e201e90 // and v16.16b, v20.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc00113 // ldr q19, [x8, #0]
+	WORD $0x3dc00515 // ldr q21, [x8, #16]
+	WORD $0x4e33ce4a // fmla v10.4s, v18.4s, v19.4s
+	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
+	WORD $0x4e211e35 // and v21.16b, v17.16b, v1.16b
+	WORD $0x4e211e93 // and v19.16b, v20.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc00910 // ldr q16, [x8, #32]
+	WORD $0x3dc00d12 // ldr q18, [x8, #48]
+	WORD $0x4e30ceaa // fmla v10.4s, v21.4s, v16.4s
+	WORD $0x4e32ce6f // fmla v15.4s, v19.4s, v18.4s
+	WORD $0x4e221e32 // and v18.16b, v17.16b, v2.16b
+	WORD $0x4e221e90 // and v16.16b, v20.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc01113 // ldr q19, [x8, #64]
+	WORD $0x3dc01515 // ldr q21, [x8, #80]
+	WORD $0x4e33ce4a // fmla v10.4s, v18.4s, v19.4s
+	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
+	WORD $0x4e231e35 // and v21.16b, v17.16b, v3.16b
+	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc01913 // ldr q19, [x8, #96]
+	WORD $0x3dc01d10 // ldr q16, [x8, #112]
+	WORD $0x4e33ceaa // fmla v10.4s, v21.4s, v19.4s
+	WORD $0x4e30ce8f // fmla v15.4s, v20.4s, v16.4s
+	WORD $0x3dc04910 // ldr q16, [x8, #288]
+	WORD $0x3dc04d13 // ldr q19, [x8, #304]
+	WORD $0x3dc008f4 // ldr q20, [x7, #32]
+	WORD $0x3dc00cf5 // ldr q21, [x7, #48]
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
+	WORD $0x4e321eb2 // and v18.16b, v21.16b, v18.16b
+	WORD $0x3dc020f5 // ldr q21, [x7, #128]
+	WORD $0x3dc024f1 // ldr q17, [x7, #144]
+	WORD $0x4f2256b5 // shl v21.4s, v21.4s, #2
+	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
+	WORD $0x3dc0d416 // ldr q22, [x0, #848]
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4e361e36 // and v22.16b, v17.16b, v22.16b
+	WORD $0x4eb51e95 // orr v21.16b, v20.16b, v21.16b
+	WORD $0x4eb61e56 // orr v22.16b, v18.16b, v22.16b
+	WORD $0x4e201eb2 // and v18.16b, v21.16b, v0.16b
+	WORD $0x4e201ed4 // and v20.16b, v22.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc02911 // ldr q17, [x8, #160]
+	WORD $0x3dc02d17 // ldr q23, [x8, #176]
+	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
+	WORD $0x4e37ce93 // fmla v19.4s, v20.4s, v23.4s
+	WORD $0x4e211eb7 // and v23.16b, v21.16b, v1.16b
+	WORD $0x4e211ed1 // and v17.16b, v22.16b, v1.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc03114 // ldr q20, [x8, #192]
+	WORD $0x3dc03512 // ldr q18, [x8, #208]
+	WORD $0x4e34cef0 // fmla v16.4s, v23.4s, v20.4s
+	WORD $0x4e32ce33 // fmla v19.4s, v17.4s, v18.4s
+	WORD $0x4e221eb2 // and v18.16b, v21.16b, v2.16b
+	WORD $0x4e221ed4 // and v20.16b, v22.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc03911 // ldr q17, [x8, #224]
+	WORD $0x3dc03d17 // ldr q23, [x8, #240]
+	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
+	WORD $0x4e37ce93 // fmla v19.4s, v20.4s, v23.4s
+	WORD $0x4e231eb7 // and v23.16b, v21.16b, v3.16b
+	WORD $0x4e231ed6 // and v22.16b, v22.16b, v3.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc04111 // ldr q17, [x8, #256]
+	WORD $0x3dc04514 // ldr q20, [x8, #272]
+	WORD $0x4e31cef0 // fmla v16.4s, v23.4s, v17.4s
+	WORD $0x4e34ced3 // fmla v19.4s, v22.4s, v20.4s
+	WORD $0x3dc07114 // ldr q20, [x8, #448]
+	WORD $0x3dc07511 // ldr q17, [x8, #464]
+	WORD $0x3dc000f6 // ldr q22, [x7, #0]
+	WORD $0x3dc004f7 // ldr q23, [x7, #16]
+	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
+	WORD $0x6f3c06f7 // ushr v23.4s, v23.4s, #4
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321ed6 // and v22.16b, v22.16b, v18.16b
+	WORD $0x4e321ef2 // and v18.16b, v23.16b, v18.16b
+	WORD $0x3dc020f7 // ldr q23, [x7, #128]
+	WORD $0x3dc024f5 // ldr q21, [x7, #144]
+	WORD $0x3dc0d418 // ldr q24, [x0, #848]
+	WORD $0x4e381ef7 // and v23.16b, v23.16b, v24.16b
+	WORD $0x4e381eb8 // and v24.16b, v21.16b, v24.16b
+	WORD $0x4eb71ed7 // orr v23.16b, v22.16b, v23.16b
+	WORD $0x4eb81e58 // orr v24.16b, v18.16b, v24.16b
+	WORD $0x4e201ef2 // and v18.16b, v23.16b, v0.16b
+	WORD $0x4e201f16 // and v22.16b, v24.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc05115 // ldr q21, [x8, #320]
+	WORD $0x3dc05519 // ldr q25, [x8, #336]
+	WORD $0x4e35ce54 // fmla v20.4s, v18.4s, v21.4s
+	WORD $0x4e39ced1 // fmla v17.4s, v22.4s, v25.4s
+	WORD $0x4e211ef9 // and v25.16b, v23.16b, v1.16b
+	WORD $0x4e211f15 // and v21.16b, v24.16b, v1.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc05916 // ldr q22, [x8, #352]
+	WORD $0x3dc05d12 // ldr q18, [x8, #368]
+	WORD $0x4e36cf34 // fmla v20.4s, v25.4s, v22.4s
+	WORD $0x4e32ceb1 // fmla v17.4s, v21.4s, v18.4s
+	WORD $0x4e221ef2 // and v18.16b, v23.16b, v2.16b
+	WORD $0x4e221f16 // and v22.16b, v24.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc06115 // ldr q21, [x8, #384]
+	WORD $0x3dc06519 // ldr q25, [x8, #400]
+	WORD $0x4e35ce54 // fmla v20.4s, v18.4s, v21.4s
+	WORD $0x4e39ced1 // fmla v17.4s, v22.4s, v25.4s
+	WORD $0x4e231ef9 // and v25.16b, v23.16b, v3.16b
+	WORD $0x4e231f18 // and v24.16b, v24.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc06915 // ldr q21, [x8, #416]
+	WORD $0x3dc06d16 // ldr q22, [x8, #432]
+	WORD $0x4e35cf34 // fmla v20.4s, v25.4s, v21.4s
+	WORD $0x4e36cf11 // fmla v17.4s, v24.4s, v22.4s
+	WORD $0x3dc09916 // ldr q22, [x8, #608]
+	WORD $0x3dc09d15 // ldr q21, [x8, #624]
+	WORD $0x3dc008f8 // ldr q24, [x7, #32]
+	WORD $0x3dc00cf9 // ldr q25, [x7, #48]
+	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
+	WORD $0x6f3c0739 // ushr v25.4s, v25.4s, #4
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321f18 // and v24.16b, v24.16b, v18.16b
+	WORD $0x4e321f32 // and v18.16b, v25.16b, v18.16b
+	WORD $0x3dc020f9 // ldr q25, [x7, #128]
+	WORD $0x3dc024f7 // ldr q23, [x7, #144]
+	WORD $0x6f3e0739 // ushr v25.4s, v25.4s, #2
+	WORD $0x6f3e06f7 // ushr v23.4s, v23.4s, #2
+	WORD $0x3dc0d41a // ldr q26, [x0, #848]
+	WORD $0x4e3a1f39 // and v25.16b, v25.16b, v26.16b
+	WORD $0x4e3a1efa // and v26.16b, v23.16b, v26.16b
+	WORD $0x4eb91f19 // orr v25.16b, v24.16b, v25.16b
+	WORD $0x4eba1e5a // orr v26.16b, v18.16b, v26.16b
+	WORD $0x4e201f32 // and v18.16b, v25.16b, v0.16b
+	WORD $0x4e201f58 // and v24.16b, v26.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc07917 // ldr q23, [x8, #480]
+	WORD $0x3dc07d1b // ldr q27, [x8, #496]
+	WORD $0x4e37ce56 // fmla v22.4s, v18.4s, v23.4s
+	WORD $0x4e3bcf15 // fmla v21.4s, v24.4s, v27.4s
+	WORD $0x4e211f3b // and v27.16b, v25.16b, v1.16b
+	WORD $0x4e211f57 // and v23.16b, v26.16b, v1.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc08118 // ldr q24, [x8, #512]
+	WORD $0x3dc08512 // ldr q18, [x8, #528]
+	WORD $0x4e38cf76 // fmla v22.4s, v27.4s, v24.4s
+	WORD $0x4e32cef5 // fmla v21.4s, v23.4s, v18.4s
+	WORD $0x4e221f32 // and v18.16b, v25.16b, v2.16b
+	WORD $0x4e221f58 // and v24.16b, v26.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc08917 // ldr q23, [x8, #544]
+	WORD $0x3dc08d1b // ldr q27, [x8, #560]
+	WORD $0x4e37ce56 // fmla v22.4s, v18.4s, v23.4s
+	WORD $0x4e3bcf15 // fmla v21.4s, v24.4s, v27.4s
+	WORD $0x4e231f3b // and v27.16b, v25.16b, v3.16b
+	WORD $0x4e231f5a // and v26.16b, v26.16b, v3.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc09117 // ldr q23, [x8, #576]
+	WORD $0x3dc09518 // ldr q24, [x8, #592]
+	WORD $0x4e37cf76 // fmla v22.4s, v27.4s, v23.4s
+	WORD $0x4e38cf55 // fmla v21.4s, v26.4s, v24.4s
+	WORD $0x3dc0c118 // ldr q24, [x8, #768]
+	WORD $0x3dc0c517 // ldr q23, [x8, #784]
+	WORD $0x3dc010fa // ldr q26, [x7, #64]
+	WORD $0x3dc014fb // ldr q27, [x7, #80]
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321f5a // and v26.16b, v26.16b, v18.16b
+	WORD $0x4e321f72 // and v18.16b, v27.16b, v18.16b
+	WORD $0x3dc028fb // ldr q27, [x7, #160]
+	WORD $0x3dc02cf9 // ldr q25, [x7, #176]
+	WORD $0x4f24577b // shl v27.4s, v27.4s, #4
+	WORD $0x4f245739 // shl v25.4s, v25.4s, #4
+	WORD $0x3dc0d41c // ldr q28, [x0, #848]
+	WORD $0x4e3c1f7b // and v27.16b, v27.16b, v28.16b
+	WORD $0x4e3c1f3c // and v28.16b, v25.16b, v28.16b
+	WORD $0x4ebb1f5b // orr v27.16b, v26.16b, v27.16b
+	WORD $0x4ebc1e5c // orr v28.16b, v18.16b, v28.16b
+	WORD $0x4e201f72 // and v18.16b, v27.16b, v0.16b
+	WORD $0x4e201f9a // and v26.16b, v28.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0a119 // ldr q25, [x8, #640]
+	WORD $0x3dc0a51d // ldr q29, [x8, #656]
+	WORD $0x4e39ce58 // fmla v24.4s, v18.4s, v25.4s
+	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
+	WORD $0x4e211f7d // and v29.16b, v27.16b, v1.16b
+	WORD $0x4e211f99 // and v25.16b, v28.16b, v1.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0a91a // ldr q26, [x8, #672]
+	WORD $0x3dc0ad12 // ldr q18, [x8, #688]
+	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
+	WORD $0x4e32cf37 // fmla v23.4s, v25.4s, v18.4s
+	WORD $0x4e221f72 // and v18.16b, v27.16b, v2.16b
+	WORD $0x4e221f9a // and v26.16b, v28.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0b119 // ldr q25, [x8, #704]
+	WORD $0x3dc0b51d // ldr q29, [x8, #720]
+	WORD $0x4e39ce58 // fmla v24.4s, v18.4s, v25.4s
+	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
+	WORD $0x4e231f7d // and v29.16b, v27.16b, v3.16b
+	WORD $0x4e231f9c // and v28.16b, v28.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0b919 // ldr q25, [x8, #736]
+	WORD $0x3dc0bd1a // ldr q26, [x8, #752]
+	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
+	WORD $0x4e3acf97 // fmla v23.4s, v28.4s, v26.4s
+	WORD $0x4e0405ba // dup v26.4s, v13.s[0]
+	WORD $0x4e0c05b9 // dup v25.4s, v13.s[1]
+	WORD $0x4e2acf44 // fmla v4.4s, v26.4s, v10.4s
+	WORD $0x4e2fcf25 // fmla v5.4s, v25.4s, v15.4s
+	WORD $0x3dc0e919 // ldr q25, [x8, #928]
+	WORD $0x3dc0ed1a // ldr q26, [x8, #944]
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x3dc01cea // ldr q10, [x7, #112]
+	WORD $0x3dc08c1c // ldr q28, [x0, #560]
+	WORD $0x4e3c1def // and v15.16b, v15.16b, v28.16b
+	WORD $0x4e3c1d5c // and v28.16b, v10.16b, v28.16b
+	WORD $0x3dc028ea // ldr q10, [x7, #160]
+	WORD $0x3dc02cfd // ldr q29, [x7, #176]
+	WORD $0x4f22554a // shl v10.4s, v10.4s, #2
+	WORD $0x4f2257bd // shl v29.4s, v29.4s, #2
+	WORD $0x3dc0d412 // ldr q18, [x0, #848]
+	WORD $0x4e321d4a // and v10.16b, v10.16b, v18.16b
+	WORD $0x4e321fb2 // and v18.16b, v29.16b, v18.16b
+	WORD $0x4eaa1dea // orr v10.16b, v15.16b, v10.16b
+	WORD $0x4eb21f92 // orr v18.16b, v28.16b, v18.16b
+	WORD $0x4e201d5c // and v28.16b, v10.16b, v0.16b
+	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0c91d // ldr q29, [x8, #800]
+	WORD $0x3dc0cd1b // ldr q27, [x8, #816]
+	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
+	WORD $0x4e3bcdfa // fmla v26.4s, v15.4s, v27.4s
+	WORD $0x4e211d5b // and v27.16b, v10.16b, v1.16b
+	WORD $0x4e211e5d // and v29.16b, v18.16b, v1.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0d10f // ldr q15, [x8, #832]
+	WORD $0x3dc0d51c // ldr q28, [x8, #848]
+	WORD $0x4e2fcf79 // fmla v25.4s, v27.4s, v15.4s
+	WORD $0x4e3ccfba // fmla v26.4s, v29.4s, v28.4s
+	WORD $0x4e221d5c // and v28.16b, v10.16b, v2.16b
+	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0d91d // ldr q29, [x8, #864]
+	WORD $0x3dc0dd1b // ldr q27, [x8, #880]
+	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
+	WORD $0x4e3bcdfa // fmla v26.4s, v15.4s, v27.4s
+	WORD $0x4e231d5b // and v27.16b, v10.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0e11d // ldr q29, [x8, #896]
+	WORD $0x3dc0e50f // ldr q15, [x8, #912]
+	WORD $0x4e3dcf79 // fmla v25.4s, v27.4s, v29.4s
+	WORD $0x4e2fce5a // fmla v26.4s, v18.4s, v15.4s
+	WORD $0x4e1405af // dup v15.4s, v13.s[2]
+	WORD $0x4e1c05ad // dup v13.4s, v13.s[3]
+	WORD $0x4e30cde6 // fmla v6.4s, v15.4s, v16.4s
+	WORD $0x4e33cda7 // fmla v7.4s, v13.4s, v19.4s
+	WORD $0x3dc1110d // ldr q13, [x8, #1088]
+	WORD $0x3dc1150f // ldr q15, [x8, #1104]
+	WORD $0x3dc010f3 // ldr q19, [x7, #64]
+	WORD $0x3dc014f0 // ldr q16, [x7, #80]
+	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x3dc08c1d // ldr q29, [x0, #560]
+	WORD $0x4e3d1e73 // and v19.16b, v19.16b, v29.16b
+	WORD $0x4e3d1e1d // and v29.16b, v16.16b, v29.16b
+	WORD $0x3dc028f0 // ldr q16, [x7, #160]
+	WORD $0x3dc02cf2 // ldr q18, [x7, #176]
+	WORD $0x3dc0d41b // ldr q27, [x0, #848]
+	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
+	WORD $0x4e3b1e5b // and v27.16b, v18.16b, v27.16b
+	WORD $0x4eb01e70 // orr v16.16b, v19.16b, v16.16b
+	WORD $0x4ebb1fbb // orr v27.16b, v29.16b, v27.16b
+	WORD $0x4e201e1d // and v29.16b, v16.16b, v0.16b
+	WORD $0x4e201f73 // and v19.16b, v27.16b, v0.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0f112 // ldr q18, [x8, #960]
+	WORD $0x3dc0f51c // ldr q28, [x8, #976]
+	WORD $0x4e32cfad // fmla v13.4s, v29.4s, v18.4s
+	WORD $0x4e3cce6f // fmla v15.4s, v19.4s, v28.4s
+	WORD $0x4e211e1c // and v28.16b, v16.16b, v1.16b
+	WORD $0x4e211f72 // and v18.16b, v27.16b, v1.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0f913 // ldr q19, [x8, #992]
+	WORD $0x3dc0fd1d // ldr q29, [x8, #1008]
+	WORD $0x4e33cf8d // fmla v13.4s, v28.4s, v19.4s
+	WORD $0x4e3dce4f // fmla v15.4s, v18.4s, v29.4s
+	WORD $0x4e221e1d // and v29.16b, v16.16b, v2.16b
+	WORD $0x4e221f73 // and v19.16b, v27.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc10112 // ldr q18, [x8, #1024]
+	WORD $0x3dc1051c // ldr q28, [x8, #1040]
+	WORD $0x4e32cfad // fmla v13.4s, v29.4s, v18.4s
+	WORD $0x4e3cce6f // fmla v15.4s, v19.4s, v28.4s
+	WORD $0x4e231e1c // and v28.16b, v16.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc10912 // ldr q18, [x8, #1056]
+	WORD $0x3dc10d13 // ldr q19, [x8, #1072]
+	WORD $0x4e32cf8d // fmla v13.4s, v28.4s, v18.4s
+	WORD $0x4e33cf6f // fmla v15.4s, v27.4s, v19.4s
+	WORD $0x4e040593 // dup v19.4s, v12.s[0]
+	WORD $0x4e0c0592 // dup v18.4s, v12.s[1]
+	WORD $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
+	WORD $0x4e31ce45 // fmla v5.4s, v18.4s, v17.4s
+	WORD $0x3dc13912 // ldr q18, [x8, #1248]
+	WORD $0x3dc13d13 // ldr q19, [x8, #1264]
+	WORD $0x3dc018f1 // ldr q17, [x7, #96]
+	WORD $0x3dc01cf4 // ldr q20, [x7, #112]
+	WORD $0x6f3c0631 // ushr v17.4s, v17.4s, #4
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x3dc08c1b // ldr q27, [x0, #560]
+	WORD $0x4e3b1e31 // and v17.16b, v17.16b, v27.16b
+	WORD $0x4e3b1e9b // and v27.16b, v20.16b, v27.16b
+	WORD $0x3dc028f4 // ldr q20, [x7, #160]
+	WORD $0x3dc02cfc // ldr q28, [x7, #176]
+	WORD $0x6f3e0694 // ushr v20.4s, v20.4s, #2
+	WORD $0x6f3e079c // ushr v28.4s, v28.4s, #2
+	WORD $0x3dc0d41d // ldr q29, [x0, #848]
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x4e3d1f9d // and v29.16b, v28.16b, v29.16b
+	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
+	WORD $0x4ebd1f7d // orr v29.16b, v27.16b, v29.16b
+	WORD $0x4e201e9b // and v27.16b, v20.16b, v0.16b
+	WORD $0x4e201fb1 // and v17.16b, v29.16b, v0.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc1191c // ldr q28, [x8, #1120]
+	WORD $0x3dc11d10 // ldr q16, [x8, #1136]
+	WORD $0x4e3ccf72 // fmla v18.4s, v27.4s, v28.4s
+	WORD $0x4e30ce33 // fmla v19.4s, v17.4s, v16.4s
+	WORD $0x4e211e90 // and v16.16b, v20.16b, v1.16b
+	WORD $0x4e211fbc // and v28.16b, v29.16b, v1.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc12111 // ldr q17, [x8, #1152]
+	WORD $0x3dc1251b // ldr q27, [x8, #1168]
+	WORD $0x4e31ce12 // fmla v18.4s, v16.4s, v17.4s
+	WORD $0x4e3bcf93 // fmla v19.4s, v28.4s, v27.4s
+	WORD $0x4e221e9b // and v27.16b, v20.16b, v2.16b
+	WORD $0x4e221fb1 // and v17.16b, v29.16b, v2.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc1291c // ldr q28, [x8, #1184]
+	WORD $0x3dc12d10 // ldr q16, [x8, #1200]
+	WORD $0x4e3ccf72 // fmla v18.4s, v27.4s, v28.4s
+	WORD $0x4e30ce33 // fmla v19.4s, v17.4s, v16.4s
+	WORD $0x4e231e90 // and v16.16b, v20.16b, v3.16b
+	WORD $0x4e231fbd // and v29.16b, v29.16b, v3.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc1311c // ldr q28, [x8, #1216]
+	WORD $0x3dc13511 // ldr q17, [x8, #1232]
+	WORD $0x4e3cce12 // fmla v18.4s, v16.4s, v28.4s
+	WORD $0x4e31cfb3 // fmla v19.4s, v29.4s, v17.4s
+	WORD $0x4e140591 // dup v17.4s, v12.s[2]
+	WORD $0x4e1c058c // dup v12.4s, v12.s[3]
+	WORD $0x4e36ce26 // fmla v6.4s, v17.4s, v22.4s
+	WORD $0x4e35cd87 // fmla v7.4s, v12.4s, v21.4s
+	WORD $0x4e0405cc // dup v12.4s, v14.s[0]
+	WORD $0x4e0c05d1 // dup v17.4s, v14.s[1]
+	WORD $0x4e38cd84 // fmla v4.4s, v12.4s, v24.4s
+	WORD $0x4e37ce25 // fmla v5.4s, v17.4s, v23.4s
+	WORD $0x4e1405d1 // dup v17.4s, v14.s[2]
+	WORD $0x4e1c05ce // dup v14.4s, v14.s[3]
+	WORD $0x4e39ce26 // fmla v6.4s, v17.4s, v25.4s
+	WORD $0x4e3acdc7 // fmla v7.4s, v14.4s, v26.4s
+	WORD $0x4e04056e // dup v14.4s, v11.s[0]
+	WORD $0x4e0c0571 // dup v17.4s, v11.s[1]
+	WORD $0x4e2dcdc4 // fmla v4.4s, v14.4s, v13.4s
+	WORD $0x4e2fce25 // fmla v5.4s, v17.4s, v15.4s
+	WORD $0x4e140571 // dup v17.4s, v11.s[2]
+	WORD $0x4e1c056b // dup v11.4s, v11.s[3]
+	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
+	WORD $0x4e33cd67 // fmla v7.4s, v11.4s, v19.4s
+	ADD $210, R7, R7
+	ADD $1280, R8, R8
+	SUBS $1, R9, R9
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ6_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int): 10 vector registers, 7 general
+TEXT ·stripQ6_KNeon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R4
+	MOVD w+8(FP), R5
+	MOVD y+32(FP), R6
+	LSL $2, R4, R4
+	CMP $1, R3
+	BEQ strip1
+	CMP $2, R3
+	BEQ strip2
+	CMP $3, R3
+	BEQ strip3
+	CMP $4, R3
+	BEQ strip4
+	CMP $5, R3
+	BEQ strip5
+	CMP $6, R3
+	BEQ strip6
+	CMP $7, R3
+	BEQ strip7
+strip0:
+	ADD $208, R5, R3
+	WORD $0x4d40c460 // ld1r {v0.8h}, [x3]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3dc030a1 // ldr q1, [x5, #192]
+	WORD $0x0f08a422 // sxtl v2.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a443 // sxtl v3.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f10a424 // sxtl v4.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x3dc000a1 // ldr q1, [x5, #0]
+	WORD $0x3dc004a4 // ldr q4, [x5, #16]
+	WORD $0x3dc08c02 // ldr q2, [x0, #560]
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e221c82 // and v2.16b, v4.16b, v2.16b
+	WORD $0x3dc020a4 // ldr q4, [x5, #128]
+	WORD $0x3dc024a0 // ldr q0, [x5, #144]
+	WORD $0x4f245484 // shl v4.4s, v4.4s, #4
+	WORD $0x4f245400 // shl v0.4s, v0.4s, #4
+	WORD $0x3dc0d405 // ldr q5, [x0, #848]
+	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
+	WORD $0x4e251c05 // and v5.16b, v0.16b, v5.16b
+	WORD $0x4ea41c24 // orr v4.16b, v1.16b, v4.16b
+	WORD $0x4ea51c45 // orr v5.16b, v2.16b, v5.16b
+	WORD $0x3dc0d802 // ldr q2, [x0, #864]
+	WORD $0x6e228484 // sub v4.16b, v4.16b, v2.16b
+	WORD $0x6e2284a2 // sub v2.16b, v5.16b, v2.16b
+	WORD $0x0f08a485 // sxtl v5.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a4a1 // sxtl v1.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a480 // sxtl v0.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f08a446 // sxtl v6.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a4c7 // sxtl v7.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a448 // sxtl v8.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e040469 // dup v9.4s, v3.s[0]
+	WORD $0x6e21dd21 // fmul v1.4s, v9.4s, v1.4s
+	WORD $0x6e25dd25 // fmul v5.4s, v9.4s, v5.4s
+	WORD $0xad0014c1 // stp q1, q5, [x6, #0]
+	WORD $0x4e040469 // dup v9.4s, v3.s[0]
+	WORD $0x6e20dd20 // fmul v0.4s, v9.4s, v0.4s
+	WORD $0x6e24dd24 // fmul v4.4s, v9.4s, v4.4s
+	WORD $0xad0110c0 // stp q0, q4, [x6, #32]
+	WORD $0x4e0c0469 // dup v9.4s, v3.s[1]
+	WORD $0x6e27dd27 // fmul v7.4s, v9.4s, v7.4s
+	WORD $0x6e26dd26 // fmul v6.4s, v9.4s, v6.4s
+	WORD $0xad0218c7 // stp q7, q6, [x6, #64]
+	WORD $0x4e0c0469 // dup v9.4s, v3.s[1]
+	WORD $0x6e28dd28 // fmul v8.4s, v9.4s, v8.4s
+	WORD $0x6e22dd22 // fmul v2.4s, v9.4s, v2.4s
+	WORD $0xad0308c8 // stp q8, q2, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+strip1:
+	ADD $208, R5, R3
+	WORD $0x4d40c469 // ld1r {v9.8h}, [x3]
+	WORD $0x0e217929 // fcvtl v9.4s, v9.4h
+	WORD $0x3dc030a2 // ldr q2, [x5, #192]
+	WORD $0x0f08a448 // sxtl v8.8h, v2.8b
+	WORD $0x4f08a442 // sxtl2 v2.8h, v2.16b
+	WORD $0x0f10a506 // sxtl v6.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x0f10a447 // sxtl v7.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e26dd26 // fmul v6.4s, v9.4s, v6.4s
+	WORD $0x6e28dd28 // fmul v8.4s, v9.4s, v8.4s
+	WORD $0x6e27dd27 // fmul v7.4s, v9.4s, v7.4s
+	WORD $0x6e22dd22 // fmul v2.4s, v9.4s, v2.4s
+	WORD $0x3dc008a2 // ldr q2, [x5, #32]
+	WORD $0x3dc00ca7 // ldr q7, [x5, #48]
+	WORD $0x3dc08c08 // ldr q8, [x0, #560]
+	WORD $0x4e281c42 // and v2.16b, v2.16b, v8.16b
+	WORD $0x4e281ce8 // and v8.16b, v7.16b, v8.16b
+	WORD $0x3dc020a7 // ldr q7, [x5, #128]
+	WORD $0x3dc024a9 // ldr q9, [x5, #144]
+	WORD $0x4f2254e7 // shl v7.4s, v7.4s, #2
+	WORD $0x4f225529 // shl v9.4s, v9.4s, #2
+	WORD $0x3dc0d403 // ldr q3, [x0, #848]
+	WORD $0x4e231ce7 // and v7.16b, v7.16b, v3.16b
+	WORD $0x4e231d23 // and v3.16b, v9.16b, v3.16b
+	WORD $0x4ea71c47 // orr v7.16b, v2.16b, v7.16b
+	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
+	WORD $0x3dc0d808 // ldr q8, [x0, #864]
+	WORD $0x6e2884e7 // sub v7.16b, v7.16b, v8.16b
+	WORD $0x6e288468 // sub v8.16b, v3.16b, v8.16b
+	WORD $0x0f08a4e3 // sxtl v3.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a462 // sxtl v2.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a4e9 // sxtl v9.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f08a504 // sxtl v4.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a480 // sxtl v0.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a505 // sxtl v5.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e1404c1 // dup v1.4s, v6.s[2]
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	WORD $0x6e23dc23 // fmul v3.4s, v1.4s, v3.4s
+	WORD $0xad000cc2 // stp q2, q3, [x6, #0]
+	WORD $0x4e1404c1 // dup v1.4s, v6.s[2]
+	WORD $0x6e29dc29 // fmul v9.4s, v1.4s, v9.4s
+	WORD $0x6e27dc27 // fmul v7.4s, v1.4s, v7.4s
+	WORD $0xad011cc9 // stp q9, q7, [x6, #32]
+	WORD $0x4e1c04c1 // dup v1.4s, v6.s[3]
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	WORD $0xad0210c0 // stp q0, q4, [x6, #64]
+	WORD $0x4e1c04c1 // dup v1.4s, v6.s[3]
+	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
+	WORD $0x6e28dc28 // fmul v8.4s, v1.4s, v8.4s
+	WORD $0xad0320c5 // stp q5, q8, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip1
+	RET
+strip2:
+	ADD $208, R5, R3
+	WORD $0x4d40c461 // ld1r {v1.8h}, [x3]
+	WORD $0x0e217821 // fcvtl v1.4s, v1.4h
+	WORD $0x3dc030a8 // ldr q8, [x5, #192]
+	WORD $0x0f08a505 // sxtl v5.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a4a4 // sxtl v4.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a500 // sxtl v0.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x6e24dc24 // fmul v4.4s, v1.4s, v4.4s
+	WORD $0x6e25dc25 // fmul v5.4s, v1.4s, v5.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x6e28dc28 // fmul v8.4s, v1.4s, v8.4s
+	WORD $0x3dc000a8 // ldr q8, [x5, #0]
+	WORD $0x3dc004a0 // ldr q0, [x5, #16]
+	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x3dc08c04 // ldr q4, [x0, #560]
+	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
+	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
+	WORD $0x3dc020a0 // ldr q0, [x5, #128]
+	WORD $0x3dc024a1 // ldr q1, [x5, #144]
+	WORD $0x3dc0d406 // ldr q6, [x0, #848]
+	WORD $0x4e261c00 // and v0.16b, v0.16b, v6.16b
+	WORD $0x4e261c26 // and v6.16b, v1.16b, v6.16b
+	WORD $0x4ea01d00 // orr v0.16b, v8.16b, v0.16b
+	WORD $0x4ea61c86 // orr v6.16b, v4.16b, v6.16b
+	WORD $0x3dc0d804 // ldr q4, [x0, #864]
+	WORD $0x6e248400 // sub v0.16b, v0.16b, v4.16b
+	WORD $0x6e2484c4 // sub v4.16b, v6.16b, v4.16b
+	WORD $0x0f08a406 // sxtl v6.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a4c8 // sxtl v8.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a401 // sxtl v1.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f08a487 // sxtl v7.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a4e9 // sxtl v9.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x0f10a483 // sxtl v3.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e0404a2 // dup v2.4s, v5.s[0]
+	WORD $0x6e28dc48 // fmul v8.4s, v2.4s, v8.4s
+	WORD $0x6e26dc46 // fmul v6.4s, v2.4s, v6.4s
+	WORD $0xad0018c8 // stp q8, q6, [x6, #0]
+	WORD $0x4e0404a2 // dup v2.4s, v5.s[0]
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
+	WORD $0xad0100c1 // stp q1, q0, [x6, #32]
+	WORD $0x4e0c04a2 // dup v2.4s, v5.s[1]
+	WORD $0x6e29dc49 // fmul v9.4s, v2.4s, v9.4s
+	WORD $0x6e27dc47 // fmul v7.4s, v2.4s, v7.4s
+	WORD $0xad021cc9 // stp q9, q7, [x6, #64]
+	WORD $0x4e0c04a2 // dup v2.4s, v5.s[1]
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0xad0310c3 // stp q3, q4, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip2
+	RET
+strip3:
+	ADD $208, R5, R3
+	WORD $0x4d40c462 // ld1r {v2.8h}, [x3]
+	WORD $0x0e217842 // fcvtl v2.4s, v2.4h
+	WORD $0x3dc030a4 // ldr q4, [x5, #192]
+	WORD $0x0f08a483 // sxtl v3.8h, v4.8b
+	WORD $0x4f08a484 // sxtl2 v4.8h, v4.16b
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a489 // sxtl v9.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x6e27dc47 // fmul v7.4s, v2.4s, v7.4s
+	WORD $0x6e23dc43 // fmul v3.4s, v2.4s, v3.4s
+	WORD $0x6e29dc49 // fmul v9.4s, v2.4s, v9.4s
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x3dc008a4 // ldr q4, [x5, #32]
+	WORD $0x3dc00ca9 // ldr q9, [x5, #48]
+	WORD $0x6f3c0484 // ushr v4.4s, v4.4s, #4
+	WORD $0x6f3c0529 // ushr v9.4s, v9.4s, #4
+	WORD $0x3dc08c07 // ldr q7, [x0, #560]
+	WORD $0x4e271c84 // and v4.16b, v4.16b, v7.16b
+	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
+	WORD $0x3dc020a9 // ldr q9, [x5, #128]
+	WORD $0x3dc024a2 // ldr q2, [x5, #144]
+	WORD $0x6f3e0529 // ushr v9.4s, v9.4s, #2
+	WORD $0x6f3e0442 // ushr v2.4s, v2.4s, #2
+	WORD $0x3dc0d405 // ldr q5, [x0, #848]
+	WORD $0x4e251d29 // and v9.16b, v9.16b, v5.16b
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	WORD $0x4ea91c89 // orr v9.16b, v4.16b, v9.16b
+	WORD $0x4ea51ce5 // orr v5.16b, v7.16b, v5.16b
+	WORD $0x3dc0d807 // ldr q7, [x0, #864]
+	WORD $0x6e278529 // sub v9.16b, v9.16b, v7.16b
+	WORD $0x6e2784a7 // sub v7.16b, v5.16b, v7.16b
+	WORD $0x0f08a525 // sxtl v5.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a4a4 // sxtl v4.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a522 // sxtl v2.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f08a4e0 // sxtl v0.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a401 // sxtl v1.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x0f10a4e6 // sxtl v6.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x6e24dd04 // fmul v4.4s, v8.4s, v4.4s
+	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
+	WORD $0xad0014c4 // stp q4, q5, [x6, #0]
+	WORD $0x4e140468 // dup v8.4s, v3.s[2]
+	WORD $0x6e22dd02 // fmul v2.4s, v8.4s, v2.4s
+	WORD $0x6e29dd09 // fmul v9.4s, v8.4s, v9.4s
+	WORD $0xad0124c2 // stp q2, q9, [x6, #32]
+	WORD $0x4e1c0468 // dup v8.4s, v3.s[3]
+	WORD $0x6e21dd01 // fmul v1.4s, v8.4s, v1.4s
+	WORD $0x6e20dd00 // fmul v0.4s, v8.4s, v0.4s
+	WORD $0xad0200c1 // stp q1, q0, [x6, #64]
+	WORD $0x4e1c0468 // dup v8.4s, v3.s[3]
+	WORD $0x6e26dd06 // fmul v6.4s, v8.4s, v6.4s
+	WORD $0x6e27dd07 // fmul v7.4s, v8.4s, v7.4s
+	WORD $0xad031cc6 // stp q6, q7, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip3
+	RET
+strip4:
+	ADD $208, R5, R3
+	WORD $0x4d40c468 // ld1r {v8.8h}, [x3]
+	WORD $0x0e217908 // fcvtl v8.4s, v8.4h
+	WORD $0x3dc030a7 // ldr q7, [x5, #192]
+	WORD $0x0f08a4e6 // sxtl v6.8h, v7.8b
+	WORD $0x4f08a4e7 // sxtl2 v7.8h, v7.16b
+	WORD $0x0f10a4c0 // sxtl v0.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a4e1 // sxtl v1.4s, v7.4h
+	WORD $0x4f10a4e7 // sxtl2 v7.4s, v7.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x6e20dd00 // fmul v0.4s, v8.4s, v0.4s
+	WORD $0x6e26dd06 // fmul v6.4s, v8.4s, v6.4s
+	WORD $0x6e21dd01 // fmul v1.4s, v8.4s, v1.4s
+	WORD $0x6e27dd07 // fmul v7.4s, v8.4s, v7.4s
+	WORD $0x3dc010a7 // ldr q7, [x5, #64]
+	WORD $0x3dc014a6 // ldr q6, [x5, #80]
+	WORD $0x3dc08c00 // ldr q0, [x0, #560]
+	WORD $0x4e201ce7 // and v7.16b, v7.16b, v0.16b
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	WORD $0x3dc028a6 // ldr q6, [x5, #160]
+	WORD $0x3dc02ca8 // ldr q8, [x5, #176]
+	WORD $0x4f2454c6 // shl v6.4s, v6.4s, #4
+	WORD $0x4f245508 // shl v8.4s, v8.4s, #4
+	WORD $0x3dc0d403 // ldr q3, [x0, #848]
+	WORD $0x4e231cc6 // and v6.16b, v6.16b, v3.16b
+	WORD $0x4e231d03 // and v3.16b, v8.16b, v3.16b
+	WORD $0x4ea61ce6 // orr v6.16b, v7.16b, v6.16b
+	WORD $0x4ea31c03 // orr v3.16b, v0.16b, v3.16b
+	WORD $0x3dc0d800 // ldr q0, [x0, #864]
+	WORD $0x6e2084c6 // sub v6.16b, v6.16b, v0.16b
+	WORD $0x6e208460 // sub v0.16b, v3.16b, v0.16b
+	WORD $0x0f08a4c3 // sxtl v3.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a4c8 // sxtl v8.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f08a409 // sxtl v9.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a522 // sxtl v2.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a405 // sxtl v5.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e040424 // dup v4.4s, v1.s[0]
+	WORD $0x6e27dc87 // fmul v7.4s, v4.4s, v7.4s
+	WORD $0x6e23dc83 // fmul v3.4s, v4.4s, v3.4s
+	WORD $0xad000cc7 // stp q7, q3, [x6, #0]
+	WORD $0x4e040424 // dup v4.4s, v1.s[0]
+	WORD $0x6e28dc88 // fmul v8.4s, v4.4s, v8.4s
+	WORD $0x6e26dc86 // fmul v6.4s, v4.4s, v6.4s
+	WORD $0xad0118c8 // stp q8, q6, [x6, #32]
+	WORD $0x4e0c0424 // dup v4.4s, v1.s[1]
+	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
+	WORD $0x6e29dc89 // fmul v9.4s, v4.4s, v9.4s
+	WORD $0xad0224c2 // stp q2, q9, [x6, #64]
+	WORD $0x4e0c0424 // dup v4.4s, v1.s[1]
+	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
+	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
+	WORD $0xad0300c5 // stp q5, q0, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip4
+	RET
+strip5:
+	ADD $208, R5, R3
+	WORD $0x4d40c464 // ld1r {v4.8h}, [x3]
+	WORD $0x0e217884 // fcvtl v4.4s, v4.4h
+	WORD $0x3dc030a0 // ldr q0, [x5, #192]
+	WORD $0x0f08a405 // sxtl v5.8h, v0.8b
+	WORD $0x4f08a400 // sxtl2 v0.8h, v0.16b
+	WORD $0x0f10a4a9 // sxtl v9.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a402 // sxtl v2.4s, v0.4h
+	WORD $0x4f10a400 // sxtl2 v0.4s, v0.8h
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e29dc89 // fmul v9.4s, v4.4s, v9.4s
+	WORD $0x6e25dc85 // fmul v5.4s, v4.4s, v5.4s
+	WORD $0x6e22dc82 // fmul v2.4s, v4.4s, v2.4s
+	WORD $0x6e20dc80 // fmul v0.4s, v4.4s, v0.4s
+	WORD $0x3dc018a0 // ldr q0, [x5, #96]
+	WORD $0x3dc01ca5 // ldr q5, [x5, #112]
+	WORD $0x3dc08c09 // ldr q9, [x0, #560]
+	WORD $0x4e291c00 // and v0.16b, v0.16b, v9.16b
+	WORD $0x4e291ca9 // and v9.16b, v5.16b, v9.16b
+	WORD $0x3dc028a5 // ldr q5, [x5, #160]
+	WORD $0x3dc02ca4 // ldr q4, [x5, #176]
+	WORD $0x4f2254a5 // shl v5.4s, v5.4s, #2
+	WORD $0x4f225484 // shl v4.4s, v4.4s, #2
+	WORD $0x3dc0d401 // ldr q1, [x0, #848]
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
+	WORD $0x4e211c81 // and v1.16b, v4.16b, v1.16b
+	WORD $0x4ea51c05 // orr v5.16b, v0.16b, v5.16b
+	WORD $0x4ea11d21 // orr v1.16b, v9.16b, v1.16b
+	WORD $0x3dc0d809 // ldr q9, [x0, #864]
+	WORD $0x6e2984a5 // sub v5.16b, v5.16b, v9.16b
+	WORD $0x6e298429 // sub v9.16b, v1.16b, v9.16b
+	WORD $0x0f08a4a1 // sxtl v1.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a420 // sxtl v0.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a4a4 // sxtl v4.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f08a526 // sxtl v6.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a4c8 // sxtl v8.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x0f10a523 // sxtl v3.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e140447 // dup v7.4s, v2.s[2]
+	WORD $0x6e20dce0 // fmul v0.4s, v7.4s, v0.4s
+	WORD $0x6e21dce1 // fmul v1.4s, v7.4s, v1.4s
+	WORD $0xad0004c0 // stp q0, q1, [x6, #0]
+	WORD $0x4e140447 // dup v7.4s, v2.s[2]
+	WORD $0x6e24dce4 // fmul v4.4s, v7.4s, v4.4s
+	WORD $0x6e25dce5 // fmul v5.4s, v7.4s, v5.4s
+	WORD $0xad0114c4 // stp q4, q5, [x6, #32]
+	WORD $0x4e1c0447 // dup v7.4s, v2.s[3]
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	WORD $0x6e26dce6 // fmul v6.4s, v7.4s, v6.4s
+	WORD $0xad0218c8 // stp q8, q6, [x6, #64]
+	WORD $0x4e1c0447 // dup v7.4s, v2.s[3]
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x6e29dce9 // fmul v9.4s, v7.4s, v9.4s
+	WORD $0xad0324c3 // stp q3, q9, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip5
+	RET
+strip6:
+	ADD $208, R5, R3
+	WORD $0x4d40c467 // ld1r {v7.8h}, [x3]
+	WORD $0x0e2178e7 // fcvtl v7.4s, v7.4h
+	WORD $0x3dc030a9 // ldr q9, [x5, #192]
+	WORD $0x0f08a523 // sxtl v3.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a466 // sxtl v6.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a528 // sxtl v8.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x6e26dce6 // fmul v6.4s, v7.4s, v6.4s
+	WORD $0x6e23dce3 // fmul v3.4s, v7.4s, v3.4s
+	WORD $0x6e28dce8 // fmul v8.4s, v7.4s, v8.4s
+	WORD $0x6e29dce9 // fmul v9.4s, v7.4s, v9.4s
+	WORD $0x3dc010a8 // ldr q8, [x5, #64]
+	WORD $0x3dc014a3 // ldr q3, [x5, #80]
+	WORD $0x6f3c0508 // ushr v8.4s, v8.4s, #4
+	WORD $0x6f3c0463 // ushr v3.4s, v3.4s, #4
+	WORD $0x3dc08c06 // ldr q6, [x0, #560]
+	WORD $0x4e261d08 // and v8.16b, v8.16b, v6.16b
+	WORD $0x4e261c66 // and v6.16b, v3.16b, v6.16b
+	WORD $0x3dc028a3 // ldr q3, [x5, #160]
+	WORD $0x3dc02ca7 // ldr q7, [x5, #176]
+	WORD $0x3dc0d402 // ldr q2, [x0, #848]
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e221ce2 // and v2.16b, v7.16b, v2.16b
+	WORD $0x4ea31d03 // orr v3.16b, v8.16b, v3.16b
+	WORD $0x4ea21cc2 // orr v2.16b, v6.16b, v2.16b
+	WORD $0x3dc0d806 // ldr q6, [x0, #864]
+	WORD $0x6e268463 // sub v3.16b, v3.16b, v6.16b
+	WORD $0x6e268446 // sub v6.16b, v2.16b, v6.16b
+	WORD $0x0f08a462 // sxtl v2.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a448 // sxtl v8.4s, v2.4h
+	WORD $0x4f10a442 // sxtl2 v2.4s, v2.8h
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f08a4c5 // sxtl v5.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a4a4 // sxtl v4.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a4c1 // sxtl v1.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e040520 // dup v0.4s, v9.s[0]
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x6e22dc02 // fmul v2.4s, v0.4s, v2.4s
+	WORD $0xad0008c8 // stp q8, q2, [x6, #0]
+	WORD $0x4e040520 // dup v0.4s, v9.s[0]
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0xad010cc7 // stp q7, q3, [x6, #32]
+	WORD $0x4e0c0520 // dup v0.4s, v9.s[1]
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0xad0214c4 // stp q4, q5, [x6, #64]
+	WORD $0x4e0c0520 // dup v0.4s, v9.s[1]
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0xad0318c1 // stp q1, q6, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip6
+	RET
+strip7:
+	ADD $208, R5, R3
+	WORD $0x4d40c460 // ld1r {v0.8h}, [x3]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3dc030a6 // ldr q6, [x5, #192]
+	WORD $0x0f08a4c1 // sxtl v1.8h, v6.8b
+	WORD $0x4f08a4c6 // sxtl2 v6.8h, v6.16b
+	WORD $0x0f10a425 // sxtl v5.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f10a4c4 // sxtl v4.4s, v6.4h
+	WORD $0x4f10a4c6 // sxtl2 v6.4s, v6.8h
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0x3dc018a4 // ldr q4, [x5, #96]
+	WORD $0x3dc01ca1 // ldr q1, [x5, #112]
+	WORD $0x6f3c0484 // ushr v4.4s, v4.4s, #4
+	WORD $0x6f3c0421 // ushr v1.4s, v1.4s, #4
+	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
+	WORD $0x4e251c25 // and v5.16b, v1.16b, v5.16b
+	WORD $0x3dc028a1 // ldr q1, [x5, #160]
+	WORD $0x3dc02ca0 // ldr q0, [x5, #176]
+	WORD $0x6f3e0421 // ushr v1.4s, v1.4s, #2
+	WORD $0x6f3e0400 // ushr v0.4s, v0.4s, #2
+	WORD $0x3dc0d409 // ldr q9, [x0, #848]
+	WORD $0x4e291c21 // and v1.16b, v1.16b, v9.16b
+	WORD $0x4e291c09 // and v9.16b, v0.16b, v9.16b
+	WORD $0x4ea11c81 // orr v1.16b, v4.16b, v1.16b
+	WORD $0x4ea91ca9 // orr v9.16b, v5.16b, v9.16b
+	WORD $0x3dc0d805 // ldr q5, [x0, #864]
+	WORD $0x6e258421 // sub v1.16b, v1.16b, v5.16b
+	WORD $0x6e258525 // sub v5.16b, v9.16b, v5.16b
+	WORD $0x0f08a429 // sxtl v9.8h, v1.8b
+	WORD $0x4f08a421 // sxtl2 v1.8h, v1.16b
+	WORD $0x0f10a524 // sxtl v4.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x0f10a420 // sxtl v0.4s, v1.4h
+	WORD $0x4f10a421 // sxtl2 v1.4s, v1.8h
+	WORD $0x0f08a4a3 // sxtl v3.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a4a2 // sxtl v2.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e1404c8 // dup v8.4s, v6.s[2]
+	WORD $0x6e24dd04 // fmul v4.4s, v8.4s, v4.4s
+	WORD $0x6e29dd09 // fmul v9.4s, v8.4s, v9.4s
+	WORD $0xad0024c4 // stp q4, q9, [x6, #0]
+	WORD $0x4e1404c8 // dup v8.4s, v6.s[2]
+	WORD $0x6e20dd00 // fmul v0.4s, v8.4s, v0.4s
+	WORD $0x6e21dd01 // fmul v1.4s, v8.4s, v1.4s
+	WORD $0xad0104c0 // stp q0, q1, [x6, #32]
+	WORD $0x4e1c04c8 // dup v8.4s, v6.s[3]
+	WORD $0x6e27dd07 // fmul v7.4s, v8.4s, v7.4s
+	WORD $0x6e23dd03 // fmul v3.4s, v8.4s, v3.4s
+	WORD $0xad020cc7 // stp q7, q3, [x6, #64]
+	WORD $0x4e1c04c8 // dup v8.4s, v6.s[3]
+	WORD $0x6e22dd02 // fmul v2.4s, v8.4s, v2.4s
+	WORD $0x6e25dd05 // fmul v5.4s, v8.4s, v5.4s
+	WORD $0xad0314c2 // stp q2, q5, [x6, #96]
+	ADD R2, R5, R5
+	ADD R4, R6, R6
+	SUBS $1, R1, R1
+	BGT strip7
+	RET
+
 DATA ·neonConsts+0(SB)/4, $0x3fb8aa3b
 DATA ·neonConsts+4(SB)/4, $0x3f318000
 DATA ·neonConsts+8(SB)/4, $0xb95e8083
@@ -19402,4 +23489,100 @@ DATA ·neonConsts+480(SB)/4, $0x0000000c
 DATA ·neonConsts+484(SB)/4, $0x0000000d
 DATA ·neonConsts+488(SB)/4, $0x0000000e
 DATA ·neonConsts+492(SB)/4, $0x0000000f
-GLOBL ·neonConsts(SB), RODATA|NOPTR, $496
+DATA ·neonConsts+496(SB)/4, $0x0000000f
+DATA ·neonConsts+500(SB)/4, $0x0000000f
+DATA ·neonConsts+504(SB)/4, $0x0000000f
+DATA ·neonConsts+508(SB)/4, $0x0000000f
+DATA ·neonConsts+512(SB)/4, $0x00000f00
+DATA ·neonConsts+516(SB)/4, $0x00000f00
+DATA ·neonConsts+520(SB)/4, $0x00000f00
+DATA ·neonConsts+524(SB)/4, $0x00000f00
+DATA ·neonConsts+528(SB)/4, $0x000f0000
+DATA ·neonConsts+532(SB)/4, $0x000f0000
+DATA ·neonConsts+536(SB)/4, $0x000f0000
+DATA ·neonConsts+540(SB)/4, $0x000f0000
+DATA ·neonConsts+544(SB)/4, $0x0f000000
+DATA ·neonConsts+548(SB)/4, $0x0f000000
+DATA ·neonConsts+552(SB)/4, $0x0f000000
+DATA ·neonConsts+556(SB)/4, $0x0f000000
+DATA ·neonConsts+560(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+564(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+568(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+572(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+576(SB)/4, $0x08080808
+DATA ·neonConsts+580(SB)/4, $0x08080808
+DATA ·neonConsts+584(SB)/4, $0x08080808
+DATA ·neonConsts+588(SB)/4, $0x08080808
+DATA ·neonConsts+592(SB)/4, $0x0000001f
+DATA ·neonConsts+596(SB)/4, $0x0000001f
+DATA ·neonConsts+600(SB)/4, $0x0000001f
+DATA ·neonConsts+604(SB)/4, $0x0000001f
+DATA ·neonConsts+608(SB)/4, $0x00001f00
+DATA ·neonConsts+612(SB)/4, $0x00001f00
+DATA ·neonConsts+616(SB)/4, $0x00001f00
+DATA ·neonConsts+620(SB)/4, $0x00001f00
+DATA ·neonConsts+624(SB)/4, $0x001f0000
+DATA ·neonConsts+628(SB)/4, $0x001f0000
+DATA ·neonConsts+632(SB)/4, $0x001f0000
+DATA ·neonConsts+636(SB)/4, $0x001f0000
+DATA ·neonConsts+640(SB)/4, $0x1f000000
+DATA ·neonConsts+644(SB)/4, $0x1f000000
+DATA ·neonConsts+648(SB)/4, $0x1f000000
+DATA ·neonConsts+652(SB)/4, $0x1f000000
+DATA ·neonConsts+656(SB)/4, $0x10101010
+DATA ·neonConsts+660(SB)/4, $0x10101010
+DATA ·neonConsts+664(SB)/4, $0x10101010
+DATA ·neonConsts+668(SB)/4, $0x10101010
+DATA ·neonConsts+672(SB)/4, $0x08040201
+DATA ·neonConsts+676(SB)/4, $0x80402010
+DATA ·neonConsts+680(SB)/4, $0x08040201
+DATA ·neonConsts+684(SB)/4, $0x80402010
+DATA ·neonConsts+688(SB)/4, $0x00000000
+DATA ·neonConsts+692(SB)/4, $0x00000000
+DATA ·neonConsts+696(SB)/4, $0x01010101
+DATA ·neonConsts+700(SB)/4, $0x01010101
+DATA ·neonConsts+704(SB)/4, $0x02020202
+DATA ·neonConsts+708(SB)/4, $0x02020202
+DATA ·neonConsts+712(SB)/4, $0x03030303
+DATA ·neonConsts+716(SB)/4, $0x03030303
+DATA ·neonConsts+720(SB)/4, $0x07060504
+DATA ·neonConsts+724(SB)/4, $0x07060504
+DATA ·neonConsts+728(SB)/4, $0x0b0a0908
+DATA ·neonConsts+732(SB)/4, $0x0b0a0908
+DATA ·neonConsts+736(SB)/4, $0x00000000
+DATA ·neonConsts+740(SB)/4, $0xfffffffe
+DATA ·neonConsts+744(SB)/4, $0x00000000
+DATA ·neonConsts+748(SB)/4, $0xfffffffe
+DATA ·neonConsts+752(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+756(SB)/4, $0x30303030
+DATA ·neonConsts+760(SB)/4, $0x3f3f3f3f
+DATA ·neonConsts+764(SB)/4, $0x30303030
+DATA ·neonConsts+768(SB)/4, $0x00000000
+DATA ·neonConsts+772(SB)/4, $0x00000000
+DATA ·neonConsts+776(SB)/4, $0x00000000
+DATA ·neonConsts+780(SB)/4, $0xfffffffc
+DATA ·neonConsts+784(SB)/4, $0x00000000
+DATA ·neonConsts+788(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+792(SB)/4, $0x00000000
+DATA ·neonConsts+796(SB)/4, $0x0f0f0f0f
+DATA ·neonConsts+800(SB)/4, $0x0000003f
+DATA ·neonConsts+804(SB)/4, $0x0000003f
+DATA ·neonConsts+808(SB)/4, $0x0000003f
+DATA ·neonConsts+812(SB)/4, $0x0000003f
+DATA ·neonConsts+816(SB)/4, $0x00003f00
+DATA ·neonConsts+820(SB)/4, $0x00003f00
+DATA ·neonConsts+824(SB)/4, $0x00003f00
+DATA ·neonConsts+828(SB)/4, $0x00003f00
+DATA ·neonConsts+832(SB)/4, $0x003f0000
+DATA ·neonConsts+836(SB)/4, $0x003f0000
+DATA ·neonConsts+840(SB)/4, $0x003f0000
+DATA ·neonConsts+844(SB)/4, $0x003f0000
+DATA ·neonConsts+848(SB)/4, $0x30303030
+DATA ·neonConsts+852(SB)/4, $0x30303030
+DATA ·neonConsts+856(SB)/4, $0x30303030
+DATA ·neonConsts+860(SB)/4, $0x30303030
+DATA ·neonConsts+864(SB)/4, $0x20202020
+DATA ·neonConsts+868(SB)/4, $0x20202020
+DATA ·neonConsts+872(SB)/4, $0x20202020
+DATA ·neonConsts+876(SB)/4, $0x20202020
+GLOBL ·neonConsts(SB), RODATA|NOPTR, $880

@@ -309,3 +309,45 @@ func gatedSumsNeon(n int, v, s, y, z, w, do *float32) (squares, products float64
 
 //go:noescape
 func gatedGradNeon(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32)
+
+//go:noescape
+func dotF16Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripF16Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ8_0Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ8_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ4_0Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ4_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ5_0Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ5_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ4_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ5_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ6_KNeon(n int, w *byte, stride, strip int, y *float32, ldy int)

@@ -232,3 +232,48 @@ func (f *Func) DupX(d V, a X) { f.op(0x4E040C00, "dup v%0.4s, w%1", def(d.reg, 0
 // CMGE and CMGT set the bits of the lanes where a ≥ b, or a > b, as integers.
 func (f *Func) CMGE(d, a, b V) { f.op3(0x4EA03C00, "cmge", "4s", d, a, b) }
 func (f *Func) CMGT(d, a, b V) { f.op3(0x4EA03400, "cmgt", "4s", d, a, b) }
+
+// LDU loads 16 bytes at an offset from −256 to 255.
+func (f *Func) LDU(d V, base X, off int) {
+	if off < -256 || off > 255 {
+		panic(fmt.Sprintf("offset %d does not fit", off))
+	}
+	f.op(0x3CC00000|uint32(off&0x1ff)<<12, fmt.Sprintf("ldur q%%0, [x%%1, #%d]", off), def(d.reg, 0), use(base.reg, 5))
+}
+
+// LD1Rh loads one 16-bit number into all lanes.
+func (f *Func) LD1Rh(d V, base X) {
+	f.op(0x4D40C400, "ld1r {v%0.8h}, [x%1]", def(d.reg, 0), use(base.reg, 5))
+}
+
+// Integers of 8, 16 and 32 bits: the lower or the upper half of a vector, sign-extended; bytes looked up in a vector; bits tested.
+func (f *Func) SXTL8(d, a V) {
+	f.op(0x0F08A400, "sxtl v%0.8h, v%1.8b", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) SXTL28(d, a V) {
+	f.op(0x4F08A400, "sxtl2 v%0.8h, v%1.16b", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) SXTL4(d, a V) {
+	f.op(0x0F10A400, "sxtl v%0.4s, v%1.4h", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) SXTL24(d, a V) {
+	f.op(0x4F10A400, "sxtl2 v%0.4s, v%1.8h", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) TBL(d, table, index V) {
+	f.op(0x4E000000, "tbl v%0.16b, {v%1.16b}, v%2.16b", def(d.reg, 0), use(table.reg, 5), use(index.reg, 16))
+}
+func (f *Func) CMTST(d, a, b V) { f.op3(0x4E208C00, "cmtst", "16b", d, a, b) }
+func (f *Func) SUB16(d, a, b V) { f.op3(0x6E208400, "sub", "16b", d, a, b) }
+func (f *Func) USHL(d, a, b V)  { f.op3(0x6EA04400, "ushl", "4s", d, a, b) }
+func (f *Func) SCVTF(d, a V)    { f.op2(0x4E21D800, "scvtf", "4s", d, a) }
+func (f *Func) USHR(d, a V, n int) {
+	f.op(0x6F000400|uint32(64-n)<<16, fmt.Sprintf("ushr v%%0.4s, v%%1.4s, #%d", n), def(d.reg, 0), use(a.reg, 5))
+}
+
+// FCVTLh and FCVTL2h widen the lower or the upper four half-precision numbers.
+func (f *Func) FCVTLh(d, a V) {
+	f.op(0x0E217800, "fcvtl v%0.4s, v%1.4h", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) FCVTL2h(d, a V) {
+	f.op(0x4E217800, "fcvtl2 v%0.4s, v%1.8h", def(d.reg, 0), use(a.reg, 5))
+}

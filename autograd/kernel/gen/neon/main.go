@@ -30,6 +30,10 @@ func main() {
 	}
 	step(file)
 	duality(file)
+	for _, t := range vec.BlockTypes[a64.V]() {
+		dotBlocks(file, t)
+		readStrips(file, t)
+	}
 	file.Write(*asm, *stubs, *gnu)
 }
 
