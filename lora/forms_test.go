@@ -29,9 +29,9 @@ func TestFormsOfTheBase(t *testing.T) {
 			t.Fatal(err)
 		}
 		adapter, want := saved(t, r, load(t, base), c, ids)
-		for _, o := range []mamba.LoadOptions{{Packed: true}, {BF16: true}, {BF16: true, Packed: true}} {
+		for _, o := range []mamba.LoadOptions{{Packed: true}, {Precision: mamba.BF16}, {Precision: mamba.BF16, Packed: true}} {
 			tolerance := mergedLogits
-			if o.BF16 {
+			if o.Precision == mamba.BF16 {
 				tolerance = 0.05
 			}
 			m, err := mamba.Load(base, o)

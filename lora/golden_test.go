@@ -21,6 +21,8 @@ const (
 	lossRel              = 1e-6
 	gradRel              = 1e-4 // of the tensor's largest entry
 	mergedAbs            = 1e-6
+
+	quantizedGradRel = 1e-5 // dequantized values are exact
 )
 
 // goldenCases are the directories under testdata/golden with the model that each adapts.
@@ -72,6 +74,31 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestGolden_quantized: an adapter on a base in blocks has the logits, loss and gradients that it has on the dequantized weights, more
+// exactly than the tolerances above ask, and folds into these.
+func TestGolden_quantized(t *testing.T) {
+	dir := filepath.Join("testdata", "golden", "gguf", "Q4_K_M")
+	m := model(t, "Q4_K_M.gguf")
+	for _, s := range m.Slots() {
+		if of, _, ok := s.Weight().Quantized(); ok != (s.Weight().Shape()[1] != 16) {
+			t.Fatalf("%s is in blocks: %v, %v", s.Path, ok, of)
+		}
+	}
+	a, err := lora.Load(filepath.Join(dir, "adapter"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := openTensors(t, filepath.Join(dir, "forward.safetensors"))
+	compareForward(t, m, a, want)
+	compareGradients(t, a, want, quantizedGradRel)
+	compareDirect(t, m, want)
+	if err := a.Merge(); err != nil {
+		t.Fatal(err)
+	}
+	compareDirect(t, m, want)
+	compareMerged(t, m, openTensors(t, filepath.Join(dir, "merged.safetensors")))
+}
+
 // compareForward checks logits, loss and gradients of the graph.
 func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights.Reader) {
 	t.Helper()
@@ -104,11 +131,11 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights
 	if math.Abs(mean-wanted) > lossRel*wanted {
 		t.Errorf("loss: got %.8f, want %.8f", mean, wanted)
 	}
-	compareGradients(t, a, want)
+	compareGradients(t, a, want, gradRel)
 }
 
 // compareGradients checks that the gradients in the file and the adapter's parameters are the same set.
-func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader) {
+func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader, tolerance float64) {
 	t.Helper()
 	params := map[string]*ag.Param{}
 	for _, p := range a.Params() {
@@ -134,7 +161,7 @@ func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader) {
 		for _, x := range w {
 			largest = math.Max(largest, math.Abs(float64(x)))
 		}
-		near(t, "gradient of "+key, p.GradFloat32s(), w, gradRel*largest, 0)
+		near(t, "gradient of "+key, p.GradFloat32s(), w, tolerance*largest, 0)
 	}
 	for name := range params {
 		t.Errorf("%s: has no gradient in the golden case", name)

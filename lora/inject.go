@@ -76,8 +76,8 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 		return nil, fmt.Errorf("lora: config: %w", err)
 	}
 	for _, t := range s.targets {
-		if c.InitLoraWeights == InitPissa && t.Embedding == nil && t.Weight().IsBF16() {
-			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is bfloat16", t.Path)
+		if form := frozenForm(t.Weight()); c.InitLoraWeights == InitPissa && t.Embedding == nil && form != "" {
+			return nil, fmt.Errorf("lora: %s: init_lora_weights: pissa changes the weight, which must be float32 and is %s", t.Path, form)
 		}
 		rank, scale, err := strengths.of(t.Path, t.groups...)
 		if err != nil {
@@ -88,6 +88,9 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 		a.layers = append(a.layers, l)
 	}
 	for _, p := range s.params {
+		if of, _, ok := p.Quantized(); ok {
+			return nil, fmt.Errorf("lora: %s: is quantized (%v) and cannot be trained whole; leave it out of modules_to_save, or load the base as float32 or bfloat16", p.Name, of)
+		}
 		a.overrides = append(a.overrides, &override{param: p, own: float32Copy(p)})
 	}
 	if c.InitialState {
@@ -102,6 +105,17 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 		return nil, err
 	}
 	return a, a.Train()
+}
+
+// frozenForm names the form of a weight that cannot change, "" for float32.
+func frozenForm(w *ag.Param) string {
+	if of, _, ok := w.Quantized(); ok {
+		return of.String()
+	}
+	if w.IsBF16() {
+		return "bfloat16"
+	}
+	return ""
 }
 
 // unadapted says which adapter is enabled in m: another one has to begin from the base.

@@ -234,6 +234,9 @@ func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if of, _, ok := p.Quantized(); ok && of.Writable() {
+		of.Dequantize(v, of.Encode(v))
+	}
 	if p.IsBF16() {
 		bits := make([]uint16, len(v))
 		kernel.ToBF16(bits, v)
@@ -281,8 +284,8 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 	}
 	if d.pissa && !m.table {
 		// Before training, A and B were what the weight lost. They are computed again, as PEFT does when it loads.
-		if t.Weight().IsBF16() {
-			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is bfloat16", t.Path)
+		if form := frozenForm(t.Weight()); form != "" {
+			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is %s", t.Path, form)
 		}
 		l.principal = takePrincipal(l, exact, nil)
 	}

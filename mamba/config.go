@@ -19,6 +19,7 @@ import (
 	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
 	"mambatrain/internal/pyjson"
+	"mambatrain/internal/quant"
 	"mambatrain/nn/weights"
 )
 
@@ -79,6 +80,8 @@ type Config struct {
 	UseAssociativeScan bool
 	DType              string // float32 | bfloat16 | float16: the type of the weights in the files; "": not said
 	Architectures      []string
+
+	blocks map[string]quant.Type // types of the matrices of a GGUF file that are in blocks, by the parameter's name
 
 	// Extra has the keys that Config does not know, as they were read but for numbers such as Infinity; see [pyjson.Clean].
 	Extra map[string]json.RawMessage

@@ -183,7 +183,7 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 		case strings.HasSuffix(name, ".A_log"):
 			values = func() ([]float32, error) { return negativeExp(read(name)) }
 		case isMatrix(name, shape):
-			t.Type = ggufTypes[o.Type].of(shape[1], name == headName || name == tableName && c.TieWordEmbeddings)
+			t.Type = c.ggufType(o.Type, name, shape)
 		}
 		g.add(t, func() ([]float32, error) {
 			v, err := values()

@@ -6,6 +6,7 @@ import (
 
 	"mambatrain/internal/fault"
 	"mambatrain/internal/gguf"
+	"mambatrain/internal/quant"
 )
 
 // IsGGUF reports whether a model's name is that of a GGUF file.
@@ -74,7 +75,12 @@ func (h *ggufHeader) common(c *Config) {
 	}
 	c.TieWordEmbeddings = true
 	c.VocabSize = 0
+	c.blocks = map[string]quant.Type{}
 	for _, t := range h.Tensors {
+		if t.Type.Block() > 1 {
+			name, _ := h.Parameter(t.Tensor)
+			c.blocks[name] = t.Type
+		}
 		switch t.Name {
 		case "output.weight":
 			c.TieWordEmbeddings = false

@@ -19,6 +19,7 @@ const (
 	GGUFF32 GGUFType = "F32"
 	GGUFF16 GGUFType = "F16"
 	GGUFQ8  GGUFType = "Q8_0"
+	ggufQ4  GGUFType = "Q4_K_M"
 )
 
 // ggufType is what a file of that type has: the type of most matrices, and its number as the type of a whole file.
@@ -29,12 +30,12 @@ type ggufType struct {
 
 var ggufTypes = map[GGUFType]ggufType{
 	GGUFF32: {quant.F32, 0}, GGUFF16: {quant.F16, 1}, "BF16": {quant.BF16, 32}, GGUFQ8: {quant.Q8_0, 7},
-	"Q6_K": {quant.Q6_K, 18}, "Q5_K_M": {quant.Q5_K, 17}, "Q4_K_M": {quant.Q4_K, 15}, "Q4_0": {quant.Q4_0, 2},
+	"Q6_K": {quant.Q6_K, 18}, "Q5_K_M": {quant.Q5_K, 17}, ggufQ4: {quant.Q4_K, 15}, "Q4_0": {quant.Q4_0, 2},
 }
 
 // GGUFTypes lists the types that can be written, the largest first.
 func GGUFTypes() []string {
-	return []string{string(GGUFF32), string(GGUFF16), "BF16", string(GGUFQ8), "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"}
+	return []string{string(GGUFF32), string(GGUFF16), "BF16", string(GGUFQ8), "Q6_K", "Q5_K_M", string(ggufQ4), "Q4_0"}
 }
 
 // Validate reports whether t is one of the types that can be written.
@@ -47,6 +48,11 @@ func (t GGUFType) Validate() error {
 
 // narrower is the type of rows that are no whole blocks of 256.
 var narrower = map[quant.Type]quant.Type{quant.Q4_K: quant.Q5_0, quant.Q5_K: quant.Q5_1, quant.Q6_K: quant.Q8_0}
+
+// ggufType returns the type of a matrix of the model in a file of type t.
+func (c Config) ggufType(t GGUFType, name string, shape []int) quant.Type {
+	return ggufTypes[t].of(shape[1], name == headName || name == tableName && c.TieWordEmbeddings)
+}
 
 // of returns the type of a matrix with rows of the given length, by llama.cpp's rules: the head, or the table that is the head, has
 // six bits at least, and rows that are no whole blocks get a type of 32 elements in a block, or else F16.

@@ -1,9 +1,11 @@
 package mamba
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"gorgonia.org/tensor"
 
@@ -37,7 +39,10 @@ func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
 		return nil, fmt.Errorf("mamba: init: want %s or %s, got %q", InitMambaSSM, InitHF, scheme)
 	}
 	in := initializer{c: c, scheme: scheme, r: r, o: o}
-	m := in.zeros()
+	m, err := in.zeros()
+	if err != nil {
+		return nil, fmt.Errorf("mamba: %w", err)
+	}
 	in.table(m.Embeddings.Weight)
 	for _, b := range m.Layers {
 		nn.Constant(b.Norm.Weight, 1)
@@ -58,29 +63,67 @@ type initializer struct {
 	bits   []uint16 // of the weight that is being packed
 }
 
-// zeros returns the model before anything is drawn. Weights that are to be kept in another form than float32 share the
-// memory that each is drawn into, since finish comes between them.
-func (in *initializer) zeros() *Model {
-	if !in.o.BF16 && !in.o.Packed {
-		return build(in.c, ag.Zeros)
+// zeros returns the model before anything is drawn. Weights that are to be kept in bfloat16 or packed share the memory that each
+// is drawn into, since finish comes between them.
+func (in *initializer) zeros() (m *Model, err error) {
+	shared := in.o.Packed || in.o.Precision == BF16
+	var drawn []float32
+	if shared && in.c.Blocks(in.o.Precision) == "" {
+		matrix := largestMatrix(in.c)
+		drawn = make([]float32, matrix)
+		if in.o.Packed && in.o.Precision == BF16 {
+			in.bits = make([]uint16, matrix)
+		}
 	}
-	matrix, _ := largest(in.c)
-	drawn := make([]float32, matrix)
-	if in.o.BF16 && in.o.Packed {
-		in.bits = make([]uint16, matrix)
-	}
-	return build(in.c, func(name string, shape ...int) *ag.Param {
-		if !isMatrix(name, shape) {
+	m = build(in.c, func(name string, shape ...int) *ag.Param {
+		as := in.c.kept(in.o.Precision, name, shape)
+		n := tensor.Shape(shape).TotalSize()
+		switch {
+		case as.Block() > 1:
+			p, e := ag.NewQuantized(name, as, make([]byte, as.Bytes(n)), shape[0], shape[1])
+			err = errors.Join(err, e)
+			return p
+		case drawn == nil || !isMatrix(name, shape):
 			return ag.Zeros(name, shape...)
 		}
-		n := tensor.Shape(shape).TotalSize()
 		return ag.NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(drawn[:n])))
 	})
+	return m, err
 }
 
-// finish brings a weight that has been drawn into the form that it is kept in.
+// largestMatrix returns the elements of the largest matrix.
+func largestMatrix(c Config) (most int) {
+	for _, t := range layout(c) {
+		if isMatrix(t.name, t.shape) {
+			most = max(most, tensor.Shape(t.shape).TotalSize())
+		}
+	}
+	return most
+}
+
+// fill lets draw draw a matrix and brings it into the form that it is kept in. A quantized one is made of blocks, in random
+// order, of some rows that are drawn.
+func (in *initializer) fill(p *ag.Param, draw func(p *ag.Param)) {
+	of, blocks, ok := p.Quantized()
+	if !ok {
+		draw(p)
+		in.finish(p)
+		return
+	}
+	const most = 1 << 18 // elements that are drawn and quantized
+	columns := p.Shape()[1]
+	sample := ag.Zeros(p.Name, min(p.Shape()[0], max(1, most/columns)), columns)
+	draw(sample)
+	from, size := of.Encode(sample.Float32s()), of.Bytes(of.Block())
+	for to := range slices.Chunk(blocks, size) {
+		at := in.r.IntN(len(from)/size) * size
+		copy(to, from[at:at+size])
+	}
+}
+
+// finish brings a weight that has been drawn into bfloat16 or the kernels' layout.
 func (in *initializer) finish(p *ag.Param) {
-	if in.o.BF16 {
+	if in.o.Precision == BF16 {
 		bits := in.bits
 		if bits == nil {
 			bits = make([]uint16, p.Size())
@@ -99,18 +142,18 @@ func (in *initializer) table(p *ag.Param) {
 	if in.scheme == InitMambaSSM {
 		std = authorsStd
 	}
-	nn.Normal(p, std, in.r)
-	in.finish(p)
+	in.fill(p, func(p *ag.Param) { nn.Normal(p, std, in.r) })
 }
 
 // projection initialises the projections into a mixer and an untied head; their biases stay zero.
 func (in *initializer) projection(w *ag.Param) {
-	if in.scheme == InitHF {
-		nn.Normal(w, in.c.InitializerRange, in.r)
-	} else {
-		nn.FanIn(w, w.Shape()[1], in.r)
-	}
-	in.finish(w)
+	in.fill(w, func(w *ag.Param) {
+		if in.scheme == InitHF {
+			nn.Normal(w, in.c.InitializerRange, in.r)
+		} else {
+			nn.FanIn(w, w.Shape()[1], in.r)
+		}
+	})
 }
 
 func (in *initializer) conv1d(c *nn.Conv1d) {
@@ -126,8 +169,7 @@ func (in *initializer) outProj(w *ag.Param) {
 	if in.scheme == InitMambaSSM || in.c.RescalePrenormResidual {
 		bound /= math.Sqrt(float64(in.c.NumHiddenLayers))
 	}
-	nn.Uniform(w, bound, in.r)
-	in.finish(w)
+	in.fill(w, func(w *ag.Param) { nn.Uniform(w, bound, in.r) })
 }
 
 // timeSteps makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max.

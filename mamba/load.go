@@ -11,9 +11,9 @@ import (
 
 // LoadOptions say how weights are kept in memory.
 type LoadOptions struct {
-	// BF16 keeps the projections and the embedding table in bfloat16. They cannot be trained then. A_log, D, norms,
-	// biases and the convolution are always float32.
-	BF16 bool
+	// Precision is the form of the projections and the table. They can be trained in float32 only. A_log, D, norms, biases and
+	// the convolution are always float32.
+	Precision Precision
 	// Packed keeps the projections and the table in the kernels' own layout only, each packed as soon as it is read: half
 	// the memory, for a model that is run or carries adapters. See [ag.Param.PackOnly].
 	Packed bool
@@ -23,8 +23,8 @@ type LoadOptions struct {
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
-// float32, bfloat16 or float16; or a GGUF file, whose quantized weights become float32 or bfloat16. Names may lack the prefix "backbone." or be those of the original state-spaces
-// checkpoints. Every tensor is checked against the configuration before the first is read, and all that do not fit are
+// float32, bfloat16 or float16; or a GGUF file, whose blocks stay in the file and are mapped unless o asks for another form. Names
+// may lack the prefix "backbone." or be those of the original state-spaces checkpoints. Every tensor is checked against the configuration before the first is read, and all that do not fit are
 // named in one error; what the weights hold beyond the model is one of these faults.
 //
 // A head that is absent is the embedding table if the configuration ties them and an error if not. A head that is
@@ -57,6 +57,9 @@ func CheckWeights(c Config, t *weights.Reader) error {
 }
 
 func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
+	if err := o.Precision.Validate(); err != nil {
+		return nil, err
+	}
 	found, err := match(&c, safetensorsCheckpoint(t))
 	if err != nil {
 		return nil, err
@@ -74,13 +77,9 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 		if err != nil {
 			return nil
 		}
-		as := weights.F32
-		if o.BF16 && isMatrix(name, shape) {
-			as = weights.BF16
-		}
 		var p *ag.Param
 		x, _ := t.Tensor(found[name])
-		p, err = x.Param(name, as)
+		p, err = x.Param(name, c.kept(o.Precision, name, shape))
 		if err == nil && o.Packed && isMatrix(name, shape) {
 			p.PackOnly()
 		}
@@ -105,7 +104,7 @@ func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error
 	return t.Grow(rows, names...)
 }
 
-// isMatrix tells the weights that may be kept in 16 bits from those that lose too much by it: A = −exp(A_log) would
+// isMatrix tells the weights that may be kept in fewer bits from those that lose too much by it: A = −exp(A_log) would
 // change by up to 0.7 %.
 func isMatrix(name string, shape []int) bool {
 	return len(shape) == 2 && !strings.HasSuffix(name, ".A_log")

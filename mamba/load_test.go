@@ -317,7 +317,7 @@ func TestLoad_grown(t *testing.T) {
 		if grown.Tied() != m.Tied() || grown.Config.VocabSize != old+3 || grown.Head.Out() != old+3 {
 			t.Errorf("%s: vocabulary %d, head %d", dir, grown.Config.VocabSize, grown.Head.Out())
 		}
-		for _, o := range []LoadOptions{{VocabSize: old + 3, BF16: true, Packed: true}, {VocabSize: old + 3, Packed: true}} {
+		for _, o := range []LoadOptions{{VocabSize: old + 3, Precision: BF16, Packed: true}, {VocabSize: old + 3, Packed: true}} {
 			packed, err := Load(dir, o)
 			if err != nil {
 				t.Fatal(err)
@@ -366,13 +366,13 @@ func TestResize(t *testing.T) {
 
 // TestPacked: a model whose weights are in the kernels' layout only runs, saves and unties like any other.
 func TestPacked(t *testing.T) {
-	for _, o := range []LoadOptions{{Packed: true}, {Packed: true, BF16: true}} {
+	for _, o := range []LoadOptions{{Packed: true}, {Packed: true, Precision: BF16}} {
 		dir := "testdata/golden/formats/bf16"
 		m, err := Load(dir, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain, err := Load(dir, LoadOptions{BF16: o.BF16})
+		plain, err := Load(dir, LoadOptions{Precision: o.Precision})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,7 +383,7 @@ func TestPacked(t *testing.T) {
 		if err := m.Save(saved, SaveOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		back, err := Load(saved, LoadOptions{BF16: o.BF16})
+		back, err := Load(saved, LoadOptions{Precision: o.Precision})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -409,10 +409,10 @@ func TestNewForms(t *testing.T) {
 		return m
 	}
 	plain := fresh(LoadOptions{})
-	for _, o := range []LoadOptions{{BF16: true}, {Packed: true}, {BF16: true, Packed: true}} {
+	for _, o := range []LoadOptions{{Precision: BF16}, {Packed: true}, {Precision: BF16, Packed: true}} {
 		for i, p := range fresh(o).Params() {
 			want := plain.Params()[i].Float32Copy()
-			if matrix := isMatrix(p.Name, p.Shape()); matrix != (p.IsBF16() || p.Value == nil) || o.BF16 && matrix != p.IsBF16() {
+			if matrix := isMatrix(p.Name, p.Shape()); matrix != (p.IsBF16() || p.Value == nil) || o.Precision == BF16 && matrix != p.IsBF16() {
 				t.Errorf("%+v: %s has another form", o, p.Name)
 			}
 			if p.IsBF16() {
@@ -430,7 +430,7 @@ func TestNewForms(t *testing.T) {
 // TestFootprint: what a model is said to take is what its parameters take.
 func TestFootprint(t *testing.T) {
 	c := loadGolden(t, "base/model").Config
-	for _, o := range []LoadOptions{{}, {BF16: true}, {Packed: true}, {BF16: true, Packed: true}} {
+	for _, o := range []LoadOptions{{}, {Precision: BF16}, {Packed: true}, {Precision: BF16, Packed: true}, {Precision: Q8}, {Precision: Q4, Packed: true}} {
 		m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(1, 1)), o)
 		if err != nil {
 			t.Fatal(err)
@@ -452,8 +452,8 @@ func TestOutline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bf16 := range []bool{false, true} {
-		m, err := Outline(c, LoadOptions{BF16: bf16})
+	for _, precision := range Precisions() {
+		m, err := Outline(c, LoadOptions{Precision: Precision(precision)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -461,8 +461,8 @@ func TestOutline(t *testing.T) {
 		for _, p := range m.Params() {
 			n += p.Size()
 		}
-		if n != 2_768_345_600 || len(m.Slots()) != 2+4*64 || m.Layers[0].Mixer.(*Mamba1).InProj.Weight.IsBF16() != bf16 {
-			t.Errorf("%d parameters, %d slots", n, len(m.Slots()))
+		if n != 2_768_345_600 || len(m.Slots()) != 2+4*64 || m.Layers[0].Mixer.(*Mamba1).InProj.Weight.IsBF16() != (precision == "bf16") {
+			t.Errorf("%s: %d parameters, %d slots", precision, n, len(m.Slots()))
 		}
 	}
 	c.VocabSize, c.HiddenSize = maxSize, maxSize

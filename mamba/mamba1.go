@@ -226,12 +226,13 @@ func (m *Mamba1) initialize(in *initializer) {
 	in.conv1d(m.Conv1d)
 	in.projection(m.XProj.Weight)
 	std := in.c.TimeStepScale / math.Sqrt(float64(in.c.TimeStepRank))
-	if in.c.TimeStepInitScheme == "constant" {
-		nn.Constant(m.DTProj.Weight, std)
-	} else {
-		nn.Uniform(m.DTProj.Weight, std, in.r)
-	}
-	in.finish(m.DTProj.Weight)
+	in.fill(m.DTProj.Weight, func(w *ag.Param) {
+		if in.c.TimeStepInitScheme == "constant" {
+			nn.Constant(w, std)
+		} else {
+			nn.Uniform(w, std, in.r)
+		}
+	})
 	in.timeSteps(m.DTProj.Bias)
 	a, n := m.ALog.Float32s(), in.c.StateSize
 	for i := range a {

@@ -95,9 +95,16 @@ func (m *Model) Untie() {
 		return
 	}
 	table := m.Embeddings.Weight
+	m.Config.TieWordEmbeddings = false
+	if of, blocks, ok := table.Quantized(); ok { // they do not change
+		var err error
+		if m.Head.Weight, err = ag.NewQuantized(headName, of, blocks, table.Shape()[0], table.Shape()[1]); err != nil {
+			panic(err)
+		}
+		return
+	}
 	table.Unpack()
 	m.Head.Weight = ag.NewParam(headName, table.Value.Clone().(*tensor.Dense))
-	m.Config.TieWordEmbeddings = false
 }
 
 // Params lists the parameters in checkpoint order. A tied head is not listed twice.

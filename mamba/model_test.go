@@ -176,7 +176,7 @@ func TestFormats(t *testing.T) {
 func TestBF16InMemory(t *testing.T) {
 	const rounded = 0.05 // of logits of size 10, through 3 layers of products in bfloat16
 	for _, dir := range []string{"formats", "falcon/formats", "mamba2/formats"} {
-		m, err := Load(filepath.Join("testdata/golden", dir, "bf16"), LoadOptions{BF16: true, Packed: true})
+		m, err := Load(filepath.Join("testdata/golden", dir, "bf16"), LoadOptions{Precision: BF16, Packed: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,11 +1,13 @@
 package mamba
 
 import (
+	"errors"
 	"fmt"
 
 	"gorgonia.org/tensor"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/quant"
 )
 
 // Outline returns the model that c describes without its numbers, for counting its parameters and estimating graphs of
@@ -15,34 +17,37 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)
 	}
-	matrix, other := largest(c)
-	wide, narrow := max(matrix, other), 0
-	if o.BF16 {
-		wide, narrow = other, matrix
+	var wide, narrow, quantized int
+	for _, t := range layout(c) {
+		n := tensor.Shape(t.shape).TotalSize()
+		switch as := c.kept(o.Precision, t.name, t.shape); {
+		case as.Block() > 1:
+			quantized = max(quantized, as.Bytes(n))
+		case as == quant.BF16:
+			narrow = max(narrow, n)
+		default:
+			wide = max(wide, n)
+		}
 	}
-	floats, bits := make([]float32, wide), make([]uint16, narrow)
-	return build(c, func(name string, shape ...int) *ag.Param {
+	floats, bits, blocks := make([]float32, wide), make([]uint16, narrow), make([]byte, quantized)
+	var err error
+	m := build(c, func(name string, shape ...int) *ag.Param {
 		n := tensor.Shape(shape).TotalSize()
+		as := c.kept(o.Precision, name, shape)
 		var backing any
-		if o.BF16 && isMatrix(name, shape) {
+		switch {
+		case as.Block() > 1:
+			p, e := ag.NewQuantized(name, as, blocks[:as.Bytes(n)], shape[0], shape[1])
+			err = errors.Join(err, e)
+			return p
+		case as == quant.BF16:
 			backing = bits[:n]
-		} else {
+		default:
 			backing = floats[:n]
 		}
 		return ag.NewParam(name, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(backing)))
-	}), nil
-}
-
-// largest returns the elements of the largest parameter that may be kept in 16 bits, and of the largest of the others.
-func largest(c Config) (matrix, other int) {
-	for _, t := range layout(c) {
-		if n := tensor.Shape(t.shape).TotalSize(); isMatrix(t.name, t.shape) {
-			matrix = max(matrix, n)
-		} else {
-			other = max(other, n)
-		}
-	}
-	return matrix, other
+	})
+	return m, err
 }
 
 // Footprint returns the bytes that the weights of the model which c describes take as o keeps them, and what the largest of
@@ -52,15 +57,11 @@ func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
 		return 0, 0, fmt.Errorf("mamba: config: %w", err)
 	}
 	c.VocabSize = max(c.VocabSize, o.VocabSize)
-	const float32Bytes, bfloat16Bytes = 4, 2
+	const float32Bytes = 4
 	for _, t := range layout(c) {
-		n := int64(tensor.Shape(t.shape).TotalSize())
-		if o.BF16 && isMatrix(t.name, t.shape) {
-			all += bfloat16Bytes * n
-		} else {
-			all += float32Bytes * n
-		}
-		one = max(one, float32Bytes*n)
+		n := tensor.Shape(t.shape).TotalSize()
+		all += bytesOf(c.kept(o.Precision, t.name, t.shape), n)
+		one = max(one, float32Bytes*int64(n))
 	}
 	return all, one, nil
 }

@@ -20,6 +20,9 @@ func (m *Model) Resize(v int) error {
 	}
 	tied := m.Tied()
 	for _, p := range []*ag.Param{m.Embeddings.Weight, m.Head.Weight} {
+		if of, _, ok := p.Quantized(); ok {
+			return fmt.Errorf("mamba: resize: %s is kept in %v; load the model in float32", p.Name, of)
+		}
 		if p.IsBF16() {
 			return fmt.Errorf("mamba: resize: %s is kept in bfloat16; load the model in float32", p.Name)
 		}

@@ -129,8 +129,11 @@ func (a *app) bench(f benchFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
-	if f.mode == "full" && a.precision == "bf16" {
-		return cli.Misusef("--precision bf16 is for frozen weights, and --mode full freezes none")
+	if a.precision == mamba.Stored { // there is no file
+		a.precision = mamba.Float32
+	}
+	if f.mode == "full" && a.precision != mamba.Float32 {
+		return cli.Misusef("--precision %s is for frozen weights, and --mode full freezes none", a.precision)
 	}
 	if f.mode == "allreduce" {
 		return a.benchAllReduce(f.steps)
@@ -169,7 +172,7 @@ func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 type benchmark struct {
 	benchFlags
 	comm      trainer.Communicator
-	precision string
+	precision mamba.Precision
 	model     *mamba.Model
 	work      float64 // floating-point operations of a step
 	times     []time.Duration
@@ -199,7 +202,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	a.Detail("drawing random weights")
 	collectEarly()
 	// Frozen weights are made in the form in which a run has them.
-	o := mamba.LoadOptions{BF16: a.precision == "bf16", Packed: f.mode != "full"}
+	o := mamba.LoadOptions{Precision: a.precision, Packed: f.mode != "full"}
 	m, err := recipe.NewModel(c, mamba.InitMambaSSM, benchSeed, o)
 	if err != nil {
 		return nil, err
@@ -210,9 +213,9 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 }
 
 // checkMemory refuses what does not fit.
-func (f benchFlags) checkMemory(sizes mamba.Config, precision string) error {
+func (f benchFlags) checkMemory(sizes mamba.Config, precision mamba.Precision) error {
 	c := recipe.Default()
-	c.Precision, c.GradientCheckpointing, c.MaxTokens = precision, f.checkpointing, f.tokens
+	c.Precision, c.GradientCheckpointing, c.MaxTokens = string(precision), f.checkpointing, f.tokens
 	c.Train.SegmentTokens, c.Train.SegmentStore = f.segment, f.store
 	var need recipe.Memory
 	switch f.mode {
@@ -419,7 +422,7 @@ func (b *benchmark) add(t time.Duration) {
 
 func (b *benchmark) measurePeak() {
 	format := kernel.Float32
-	if b.precision == "bf16" {
+	if b.precision == mamba.BF16 {
 		format = kernel.BFloat16
 	}
 	b.peaks = append(b.peaks, kernel.PeakFLOPS(format, burstTime))
@@ -447,7 +450,7 @@ func (b *benchmark) result() benchResult {
 	ranks := b.comm.Size()
 	seconds, work, peak := median(b.times[b.uncounted():]).Seconds(), b.work*float64(ranks), median(b.peaks)*float64(ranks)
 	r := benchResult{
-		Mode: b.mode, Preset: b.preset, Precision: b.precision, Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
+		Mode: b.mode, Preset: b.preset, Precision: string(b.precision), Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
 		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
 		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing, SegmentTokens: b.segment, SerialShare: median(b.serial[b.uncounted():]),
 	}

@@ -15,12 +15,12 @@ func completions(root *cobra.Command) {
 		keys = append(keys, k.Path+"=")
 	}
 	words := map[string][]string{
-		"precision": {"float32", "bf16"},
+		"precision": mamba.Precisions(),
 		"dtype":     {"float32", "bfloat16", "float16"},
 		"preset":    mamba.Presets(),
 		"mode":      benchModes,
 		"init":      {"mamba_ssm", "hf"},
-		"type":      {"F32", "F16", "BF16", "Q8_0"},
+		"type":      mamba.GGUFTypes(),
 		"resume":    {"force"},
 		"set":       keys,
 

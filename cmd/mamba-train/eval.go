@@ -16,6 +16,7 @@ import (
 	"mambatrain/data/source"
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/format"
+	"mambatrain/mamba"
 	"mambatrain/trainer/recipe"
 )
 
@@ -164,7 +165,7 @@ func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	if result := recipe.ResultIn(c.OutputDir); f.data.config != "" && !named && result != "" {
 		a.Say("this is the model that %s begins with; what it has trained is evaluated with --%s %s", f.data.config, result, c.OutputDir)
 	}
-	return a.setPrecision("precision", c.Precision)
+	return a.setPrecision("precision", mamba.Precision(c.Precision))
 }
 
 func (a *app) evalSets(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, perRow string) error {

@@ -112,8 +112,8 @@ func (a *app) printMatches(adapter *lora.Adapter) {
 const peakTime = 60 * time.Millisecond
 
 // formatOf is the format of the numbers that matrix products read at a precision.
-func formatOf(precision string) kernel.Format {
-	if precision == "bf16" {
+func formatOf(precision mamba.Precision) kernel.Format {
+	if precision == mamba.BF16 {
 		return kernel.BFloat16
 	}
 	return kernel.Float32

@@ -46,7 +46,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 	}
 	a.Detail("loading %s", dir)
 	collectEarly()
-	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{BF16: a.precision == "bf16", Tokenizer: f.tokenizer, Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
+	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{Precision: a.precision, Tokenizer: f.tokenizer, Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
 }
 
 // directory finds the directory of the model that the flags name.

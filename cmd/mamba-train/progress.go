@@ -14,6 +14,7 @@ import (
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/internal/format"
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/recipe"
@@ -117,7 +118,7 @@ func (p *progress) begin(o trainer.Overview) {
 	}
 	if !p.app.Quiet {
 		p.app.printHeader(context.Background(), p.run, o)
-		p.perRow, p.peak = p.run.Work(), kernel.PeakFLOPS(formatOf(p.run.Config.Precision), peakTime)
+		p.perRow, p.peak = p.run.Work(), kernel.PeakFLOPS(formatOf(mamba.Precision(p.run.Config.Precision)), peakTime)
 	}
 	if !p.terminal {
 		return

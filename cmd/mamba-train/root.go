@@ -14,13 +14,14 @@ import (
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
 	"mambatrain/internal/mappedfile"
+	"mambatrain/mamba"
 )
 
 // app is what all commands share: the streams and the common flags.
 type app struct {
 	cli.Console
 	threads   int
-	precision string
+	precision mamba.Precision
 
 	downloads downloads
 	parsed    bool // the command line has been read and a command runs
@@ -117,7 +118,7 @@ func (a *app) applyCommon(cmd *cobra.Command) error {
 		return cli.Misusef("--quiet and --verbose exclude each other")
 	}
 	if cmd.Flags().Lookup("precision") != nil {
-		if err := a.setPrecision("--precision", a.precision); err != nil {
+		if err := a.setPrecision("--precision", mamba.Precision(cmd.Flag("precision").Value.String())); err != nil {
 			return err
 		}
 	}
@@ -129,9 +130,9 @@ func (a *app) applyCommon(cmd *cobra.Command) error {
 }
 
 // setPrecision sets the form of the weights, as a flag or a key of the configuration names it.
-func (a *app) setPrecision(name, precision string) error {
-	if precision != "float32" && precision != "bf16" {
-		return cli.Misusef("%s must be float32 or bf16, got %q", name, precision)
+func (a *app) setPrecision(name string, precision mamba.Precision) error {
+	if precision.Validate() != nil {
+		return cli.Misusef("%s must be one of %s, got %q", name, strings.Join(mamba.Precisions(), ", "), precision)
 	}
 	a.precision = precision
 	return nil
@@ -145,7 +146,7 @@ func (a *app) setThreads(n int) {
 
 // precisionFlag adds --precision to a command that runs a model.
 func (a *app) precisionFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.precision, "precision", "float32", "float32 or bf16 (weights in bfloat16)")
+	cmd.Flags().String("precision", string(mamba.Stored), "of frozen weights: float32, bf16, or q8 and q4 for blocks as in Q8_0 and Q4_K_M files; auto: those of a GGUF file, else float32")
 }
 
 // commonFlags returns the common flags that were given and set keys of the configuration.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"mambatrain/internal/inputfile"
+	"mambatrain/internal/mappedfile"
 	"mambatrain/internal/quant"
 )
 
@@ -24,11 +25,13 @@ type File struct {
 
 	keys  map[string]any
 	files []*os.File
+	maps  map[*os.File]*mappedfile.Mapping // of files whose blocks are in use
 }
 
 // StoredTensor is a tensor and its place in a file.
 type StoredTensor struct {
 	Tensor
+	in     *File
 	file   *os.File
 	offset int64
 }
@@ -39,10 +42,29 @@ func (t StoredTensor) Size() int64 { return t.bytes() }
 // ReadAt reads the tensor's bytes from a place in it.
 func (t StoredTensor) ReadAt(b []byte, at int64) (int, error) { return t.file.ReadAt(b, t.offset+at) }
 
+// Blocks returns the tensor's bytes in the mapped file, which take no memory of their own: the system reads them at the first
+// use and may drop them. They remain valid for as long as the process runs, even when the file is closed; see
+// [mappedfile.Explain] for a file that becomes shorter.
+func (t StoredTensor) Blocks() ([]byte, error) {
+	m := t.in.maps[t.file]
+	if m == nil {
+		var err error
+		if m, err = mappedfile.Map(t.file); err != nil {
+			return nil, fmt.Errorf("gguf: %w", err)
+		}
+		t.in.maps[t.file] = m
+	}
+	end := t.offset + t.bytes()
+	if end > int64(len(m.Bytes)) {
+		return nil, fmt.Errorf("gguf: %s: became shorter while it was opened", t.file.Name())
+	}
+	return m.Bytes[t.offset:end:end], nil
+}
+
 // Open opens a GGUF file of version 2 or 3. Of a model in shards, path is any one of them and the others are next to it.
 // Everything that a header claims is checked against the size of its file before it is used.
 func Open(path string) (*File, error) {
-	f := &File{Path: path, keys: map[string]any{}}
+	f := &File{Path: path, keys: map[string]any{}, maps: map[*os.File]*mappedfile.Mapping{}}
 	if err := f.open(); err != nil {
 		f.Close()
 		return nil, err
@@ -128,7 +150,7 @@ func (f *File) add(path string, keys map[string]any) error {
 		if slices.ContainsFunc(f.Tensors, func(other StoredTensor) bool { return other.Name == t.Name }) {
 			return fmt.Errorf("gguf: %s: tensor %s: is there twice", path, t.Name)
 		}
-		t.file, t.offset = file, data+t.offset
+		t.in, t.file, t.offset = f, file, data+t.offset
 		f.Tensors = append(f.Tensors, t)
 	}
 	return nil

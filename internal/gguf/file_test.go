@@ -71,6 +71,44 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// The blocks of a tensor are those that are read, remain when the file is closed, and are refused if the file has lost them.
+func TestBlocks(t *testing.T) {
+	path := write(t, "x.gguf", sample(t))
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mapped, read [][]byte
+	for _, x := range f.Tensors {
+		b := make([]byte, x.Size())
+		if _, err := x.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		m, err := x.Blocks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mapped, read = append(mapped, m), append(read, b)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(mapped, read) {
+		t.Error("the mapped blocks are not those that are read")
+	}
+
+	if f, err = gguf.Open(path); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Truncate(path, 300); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Tensors[1].Blocks(); err == nil || !strings.Contains(err.Error(), "became shorter") {
+		t.Errorf("blocks of a file that was cut: got %v", err)
+	}
+}
+
 // A damaged file is refused in one line and costs no more memory than its size.
 func TestOpen_damaged(t *testing.T) {
 	whole := sample(t)

@@ -27,8 +27,8 @@ var mappings struct {
 	list []*Mapping
 }
 
-// mapAll maps a file as long as it is now. The mapping outlives the open file and its name.
-func mapAll(f *os.File) (*Mapping, error) {
+// Map maps a file as long as it is now. The mapping outlives the open file and its name.
+func Map(f *os.File) (*Mapping, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func Open(path string) (*Mapping, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return mapAll(f)
+	return Map(f)
 }
 
 // Close ends the mapping.

@@ -85,6 +85,9 @@ func (t Type) String() string {
 // Readable reports whether elements of the type can be read.
 func (t Type) Readable() bool { return formats[t] != nil }
 
+// Writable reports whether elements of the type can be written by [Type.Encode].
+func (t Type) Writable() bool { return formats[t] != nil && formats[t].quantize != nil }
+
 // Block returns the number of elements in a block, 1 for numbers that stand alone. The type must be readable.
 func (t Type) Block() int { return formats[t].block }
 
@@ -95,7 +98,7 @@ func (t Type) Bytes(n int) int { return n / formats[t].block * formats[t].bytes 
 func (t Type) Dequantize(y []float32, b []byte) { formats[t].dequantize(y, b) }
 
 // Encode returns x, whole blocks, as it is stored. Values beyond the range of a half-precision scale become infinite, as
-// llama.cpp's do. The type must be one that is written: not IQ4_NL, IQ4_XS, Q2_K or Q3_K.
+// llama.cpp's do. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K or Q3_K.
 func (t Type) Encode(x []float32) []byte {
 	b := make([]byte, t.Bytes(len(x)))
 	formats[t].quantize(b, x)

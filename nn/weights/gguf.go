@@ -12,7 +12,9 @@ import (
 // stored is a tensor in a GGUF file.
 type stored struct {
 	gguf.StoredTensor
-	isA bool // A = −exp(A_log) stands where the checkpoint has A_log
+	isA  bool      // A = −exp(A_log) stands where the checkpoint has A_log
+	mean []float32 // the row that follows those of the file, more times
+	more int
 }
 
 // openGGUF opens a GGUF file, which reads as the checkpoint of a Hugging Face model does: names, shapes and A_log are those that
@@ -30,12 +32,21 @@ func (r *Reader) openGGUF(path string) error {
 		}
 		r.byName[name] = Tensor{
 			Name: name, DType: DType(t.Type.String()), Shape: shape, path: path,
-			stored: &stored{t, strings.HasSuffix(name, ".A_log")},
+			stored: &stored{StoredTensor: t, isA: strings.HasSuffix(name, ".A_log")},
 		}
 		r.names = append(r.names, name)
 	}
 	slices.Sort(r.names)
 	return nil
+}
+
+// allBlocks returns the blocks in the mapped file, or a copy of them with those of the rows that follow.
+func (s *stored) allBlocks() ([]byte, error) {
+	blocks, err := s.Blocks()
+	if err != nil || s.more == 0 {
+		return blocks, err
+	}
+	return slices.Concat(blocks, slices.Repeat(s.Type.Encode(s.mean), s.more)), nil
 }
 
 // pieces hands the elements to use, a piece of whole blocks at a time.
@@ -60,6 +71,9 @@ func (s *stored) pieces(use func(v []float32)) error {
 			}
 		}
 		use(v)
+	}
+	for range s.more {
+		use(slices.Clone(s.mean))
 	}
 	return nil
 }

@@ -26,6 +26,12 @@ func (x Tensor) grown(rows int) (Tensor, error) {
 		mean[i] = float32(sum / float64(x.Shape[0]))
 	}
 	y := x
+	if x.stored != nil {
+		s := *x.stored
+		s.mean, s.more = mean, rows-x.Shape[0]
+		y.Shape, y.stored = []int{rows, width}, &s
+		return y, nil
+	}
 	y.Shape, y.offset = []int{rows, width}, 0
 	y.data = grownData{x.data, x.offset, x.bytes(), encodeFloat32s(mean, x.DType)}
 	return y, nil

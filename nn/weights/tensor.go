@@ -12,6 +12,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/quant"
 )
 
 // chunk is the number of bytes read at once while a tensor is converted.
@@ -59,14 +60,77 @@ func (x Tensor) read(p *ag.Param) error {
 	return x.ReadFloat32s(p.Float32s())
 }
 
-// Param reads the tensor into a new frozen parameter of the given name, of type F32 or BF16.
-func (x Tensor) Param(name string, as DType) (*ag.Param, error) {
+// Param reads the tensor into a new frozen parameter of the given name. One of F32 or F16 becomes float32, which F16 rounds; one
+// of BF16 is bfloat16; and a matrix of a type of blocks stays in these, which are those of a GGUF file where it has that type.
+func (x Tensor) Param(name string, as quant.Type) (*ag.Param, error) {
+	if as.Block() > 1 {
+		return x.quantized(name, as)
+	}
 	of := tensor.Float32
-	if as == BF16 {
+	if as == quant.BF16 {
 		of = tensor.Uint16
 	}
 	p := ag.NewParam(name, tensor.New(tensor.WithShape(x.Shape...), tensor.Of(of)))
-	return p, x.read(p)
+	if err := x.read(p); err != nil {
+		return nil, err
+	}
+	if as == quant.F16 && x.DType != F16 {
+		roundFP16(p.Float32s())
+	}
+	return p, nil
+}
+
+// roundFP16 rounds v to half precision, a piece at a time.
+func roundFP16(v []float32) {
+	bits := make([]uint16, min(chunk/2, len(v)))
+	for len(v) > 0 {
+		n := min(len(bits), len(v))
+		kernel.ToFP16(bits[:n], v[:n])
+		kernel.WidenFP16(v[:n], bits[:n])
+		v = v[n:]
+	}
+}
+
+// quantized reads a matrix into a parameter that stays in blocks. Those of a GGUF file remain in the mapped file; others are made
+// a piece at a time, so that no more than the result is in memory.
+func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
+	if len(x.Shape) != 2 || x.Shape[1]%as.Block() != 0 {
+		return nil, fmt.Errorf("weights: tensor %s: %v cannot be quantized to %v", x.Name, x.Shape, as)
+	}
+	isStored := x.stored != nil && x.stored.Type == as
+	if !as.Writable() && (!isStored || x.stored.more > 0) {
+		return nil, fmt.Errorf("weights: tensor %s: values cannot be quantized to %v, which is only read: load it in another precision", x.Name, as)
+	}
+	if isStored {
+		blocks, err := x.stored.allBlocks()
+		if err != nil {
+			return nil, fmt.Errorf("weights: tensor %s: %w", x.Name, err)
+		}
+		return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
+	}
+	blocks, at := make([]byte, as.Bytes(x.Size())), 0
+	finite := true
+	err := x.Pieces(func(v []float32) {
+		finite = finite && kernel.AllFinite(v)
+		encode(blocks[as.Bytes(at):], v, as)
+		at += len(v)
+	})
+	if err == nil && !finite {
+		err = fmt.Errorf("weights: tensor %s: has numbers that are not finite, which %v cannot store", x.Name, as)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
+}
+
+// encode writes v, whole blocks of a type, to b, on all threads.
+func encode(b []byte, v []float32, as quant.Type) {
+	const grain = 64
+	n := as.Block()
+	kernel.For(len(v)/n, grain, func(lo, hi int) {
+		copy(b[as.Bytes(lo*n):], as.Encode(v[lo*n:hi*n]))
+	})
 }
 
 // Float32s reads the tensor into new memory.

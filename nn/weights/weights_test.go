@@ -16,6 +16,7 @@ import (
 
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/quant"
 )
 
 // raw writes a file with the given header and data behind it, unchecked.
@@ -96,7 +97,7 @@ func TestParamTypes(t *testing.T) {
 	var bits [2][]uint16
 	for i, name := range []string{"a", "b"} {
 		x, _ := f.Tensor(name)
-		p, err := x.Param(name, BF16)
+		p, err := x.Param(name, quant.BF16)
 		if err != nil {
 			t.Fatal(err)
 		}

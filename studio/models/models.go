@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mambatrain/data/hub"
+	"mambatrain/mamba"
 	"mambatrain/studio"
 	"mambatrain/studio/runs"
 	"mambatrain/trainer"
@@ -51,7 +52,7 @@ func (m *Models) AddTo(s *studio.Server) {
 // choice is a model to load.
 type choice struct {
 	model, adapter string // either may be empty
-	bf16           bool
+	precision      mamba.Precision
 }
 
 // place is where a run has weights: its result, or a checkpoint.
@@ -99,18 +100,18 @@ func (m *Models) find(id, name string) (p place, list []place, err error) {
 }
 
 // choose returns what to load. Base and adapted model are the same one where an adapter was trained.
-func (m *Models) choose(id string, p place, side string, bf16 bool) (choice, error) {
+func (m *Models) choose(id string, p place, side string, precision mamba.Precision) (choice, error) {
 	switch {
 	case p.kind == "adapter":
-		return choice{adapter: p.dir, bf16: bf16}, nil
+		return choice{adapter: p.dir, precision: precision}, nil
 	case side == adapted:
-		return choice{model: p.dir, bf16: bf16}, nil
+		return choice{model: p.dir, precision: precision}, nil
 	}
 	base := m.baseOf(id)
 	if base == "" {
 		return choice{}, fmt.Errorf("models: %s does not say which model it began with", id)
 	}
-	return choice{model: base, bf16: bf16}, nil
+	return choice{model: base, precision: precision}, nil
 }
 
 // The sides of a comparison.
@@ -143,11 +144,11 @@ type description struct {
 
 func (m *Models) describe(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	d, err := m.describePlace(r.Context(), q.Get("id"), q.Get("place"), q.Has("place"), q.Get("precision") == "bf16")
+	d, err := m.describePlace(r.Context(), q.Get("id"), q.Get("place"), q.Has("place"), mamba.Precision(q.Get("precision")))
 	studio.Answer(w, d, err)
 }
 
-func (m *Models) describePlace(ctx context.Context, id, name string, named, bf16 bool) (d description, err error) {
+func (m *Models) describePlace(ctx context.Context, id, name string, named bool, precision mamba.Precision) (d description, err error) {
 	p, list, err := m.find(id, name)
 	if err != nil && !named && len(list) > 0 {
 		p, err = list[0], nil
@@ -155,12 +156,12 @@ func (m *Models) describePlace(ctx context.Context, id, name string, named, bf16
 	if err != nil {
 		return d, err
 	}
-	what, err := m.choose(id, p, adapted, bf16)
+	what, err := m.choose(id, p, adapted, precision)
 	if err != nil {
 		return d, err
 	}
 	d = description{Places: list, Place: p.Name, Adapter: what.adapter != "", Base: m.baseOf(id), Machine: recipe.MachineMemory()}
-	if d.Memory, err = recipe.ModelMemory(ctx, what.model, what.adapter, recipe.LoadOptions{BF16: bf16, Hub: m.hub}); err != nil {
+	if d.Memory, err = recipe.ModelMemory(ctx, what.model, what.adapter, recipe.LoadOptions{Precision: precision, Hub: m.hub}); err != nil {
 		return d, err
 	}
 	t, err := recipe.LoadTokenizer(ctx, m.hub, p.dir)
@@ -202,7 +203,7 @@ func (m *Models) with(ctx context.Context, what choice, loading func(), f func(*
 	if m.model == nil || m.what != what {
 		m.drop()
 		loading()
-		loaded, err := recipe.LoadModel(ctx, what.model, what.adapter, recipe.LoadOptions{BF16: what.bf16, Hub: m.hub})
+		loaded, err := recipe.LoadModel(ctx, what.model, what.adapter, recipe.LoadOptions{Precision: what.precision, Hub: m.hub})
 		if err != nil {
 			return err
 		}
@@ -252,7 +253,7 @@ type question struct {
 	ID        string            `json:"id"`
 	Place     string            `json:"place"`
 	Side      string            `json:"side"`
-	Precision string            `json:"precision"`
+	Precision mamba.Precision   `json:"precision"`
 	Prompt    string            `json:"prompt"`   // a text to continue, without messages
 	Messages  []trainer.Message `json:"messages"` // a conversation to answer
 	Options   options           `json:"options"`
@@ -290,12 +291,12 @@ func (m *Models) checkQuestion(q question) (choice, error) {
 	if q.Side != adapted && q.Side != base {
 		return choice{}, fmt.Errorf("models: side must be %s or %s, got %q", adapted, base, q.Side)
 	}
-	if q.Precision != "" && q.Precision != "float32" && q.Precision != "bf16" {
-		return choice{}, fmt.Errorf("models: precision must be float32 or bf16, got %q", q.Precision)
+	if err := q.Precision.Validate(); err != nil {
+		return choice{}, fmt.Errorf("models: %w", err)
 	}
 	p, _, err := m.find(q.ID, q.Place)
 	if err != nil {
 		return choice{}, err
 	}
-	return m.choose(q.ID, p, q.Side, q.Precision == "bf16")
+	return m.choose(q.ID, p, q.Side, q.Precision)
 }

@@ -6,6 +6,7 @@ import (
 	"mambatrain/data"
 	"mambatrain/internal/format"
 	"mambatrain/lora"
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 	"mambatrain/trainer/mpi"
 )
@@ -53,7 +54,7 @@ type DistributedConfig struct {
 func Default() Config {
 	return Config{
 		Seed:      42,
-		Precision: "float32",
+		Precision: string(mamba.Stored),
 		Init:      "mamba_ssm",
 		Data:      DataConfig{Config: data.Default()},
 		Train:     trainer.Default(),

@@ -82,7 +82,7 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 
 // outlineModel returns a model that has sizes and no numbers.
 func (c *Config) outlineModel(sizes mamba.Config) (*mamba.Model, error) {
-	m, err := Outline(sizes, mamba.LoadOptions{BF16: c.Precision == "bf16"})
+	m, err := Outline(sizes, mamba.LoadOptions{Precision: mamba.Precision(c.Precision)})
 	if err != nil {
 		return nil, err
 	}
@@ -163,21 +163,33 @@ func checkConstantMemory(c *Config, sizes mamba.Config) error {
 		if err != nil {
 			return err
 		}
-		saving = savingOf(c.Precision, m.Weights, a)
+		saving = savingOf(mamba.Precision(c.Precision), m.Weights, a)
 		m.Weights, m.Gradients, m.Optimizer = m.Weights+a.Weights, m.Gradients+a.Gradients, m.Optimizer+a.Optimizer
 	}
 	return c.refuse(m, saving)
 }
 
 // savingOf says what would make the larger of a base and an adapter smaller.
-func savingOf(precision string, base int64, adapter trainer.Memory) string {
+func savingOf(precision mamba.Precision, base int64, adapter trainer.Memory) string {
 	switch {
 	case adapter.Total() > base:
 		return "try a smaller lora.r"
-	case precision == "bf16":
-		return "try a smaller model"
 	}
-	return "try precision: bf16 or a smaller model"
+	return "try " + narrower(precision, "precision: ") + "a smaller model"
+}
+
+// narrower suggests forms of the weights that take less memory, each after the name of the setting, before other advice; "" where
+// there are none.
+func narrower(p mamba.Precision, setting string) string {
+	switch p {
+	case mamba.Q4:
+		return ""
+	case mamba.Q8:
+		return setting + "q4 or "
+	case mamba.BF16:
+		return setting + "q8 or q4, or "
+	}
+	return setting + "bf16, q8 or q4, or "
 }
 
 // size counts the elements of all parameters and of those that train.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"mambatrain/mamba"
 	"mambatrain/trainer"
 )
 
@@ -56,10 +57,10 @@ func TestMemory_addsUp(t *testing.T) {
 		t.Errorf("error %v, want the advice", err)
 	}
 	for _, c := range []struct {
-		precision   string
+		precision   mamba.Precision
 		base, other int64
 		want        string
-	}{{"float32", 10, 20, "lora.r"}, {"float32", 20, 10, "bf16"}, {"bf16", 20, 10, "smaller model"}} {
+	}{{"float32", 10, 20, "lora.r"}, {"float32", 20, 10, "bf16"}, {"bf16", 20, 10, "q8 or q4"}, {"auto", 20, 10, "q4"}, {"q4", 20, 10, "try a smaller model"}} {
 		if got := savingOf(c.precision, c.base, trainer.Memory{Weights: c.other}); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %q", c, got)
 		}

@@ -31,6 +31,9 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.checkPrecision(sizes); err != nil {
+		return err
+	}
 	if r.tokenizerPath, err = findNamedTokenizer(ctx, r.options.Hub, c.Tokenizer); err != nil {
 		return err
 	}
@@ -88,7 +91,7 @@ func checkDistinct(output string, inputs ...string) error {
 func (r *Run) loadOptions() mamba.LoadOptions {
 	c := r.Config
 	packed := c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)
-	return mamba.LoadOptions{BF16: c.Precision == "bf16", Packed: packed, VocabSize: r.resized}
+	return mamba.LoadOptions{Precision: mamba.Precision(c.Precision), Packed: packed, VocabSize: r.resized}
 }
 
 // adapt puts the adapter into the model, or selects what full training trains.

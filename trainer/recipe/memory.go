@@ -124,7 +124,9 @@ func (r *Run) constantMemory() Memory {
 	m := Memory{trainer.Memory{Optimizer: optim.Bytes(r.Config.Train.Config, r.params())}}
 	for _, p := range r.params() {
 		bytes := int64(4 * p.Size())
-		if p.IsBF16() {
+		if _, blocks, ok := p.Quantized(); ok {
+			bytes = int64(len(blocks))
+		} else if p.IsBF16() {
 			bytes /= 2
 		}
 		m.Weights += bytes
@@ -195,14 +197,10 @@ func checkFootprint(sizes mamba.Config, o mamba.LoadOptions, more int64) error {
 	if err != nil {
 		return err
 	}
-	if o.BF16 || o.Packed { // one at a time comes from another form
+	if (o.Precision == mamba.BF16 || o.Packed) && sizes.Blocks(o.Precision) == "" { // one at a time comes from another form
 		bytes += largest
 	}
-	saving := "try precision bf16 or a smaller model"
-	if o.BF16 {
-		saving = "try a smaller model"
-	}
-	return checkMemoryFor("the model", bytes+more+ownMemory, saving)
+	return checkMemoryFor("the model", bytes+more+ownMemory, "try "+narrower(o.Precision, "precision ")+"a smaller model")
 }
 
 // CheckConversion returns a fault if a model has tensors too large to be converted one at a time.
@@ -252,7 +250,7 @@ func (r *Run) saving(longest int) string {
 
 // ModelMemory returns about how many bytes [LoadModel] takes for a model, of which it reads the sizes only.
 func ModelMemory(ctx context.Context, name, adapter string, o LoadOptions) (int64, error) {
-	how := mamba.LoadOptions{BF16: o.BF16}
+	how := mamba.LoadOptions{Precision: o.Precision}
 	var d *lora.Directory
 	if adapter != "" {
 		var err error

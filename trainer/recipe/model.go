@@ -25,9 +25,9 @@ type Model struct {
 
 // LoadOptions say how a model is loaded.
 type LoadOptions struct {
-	BF16      bool   // the weights in bfloat16
-	Tokenizer string // tokenizer.json, its directory, a GGUF file or a Hugging Face id; "": the adapter's or the model's
-	Resize    bool   // give table and head a row for each id of the tokenizer
+	Precision mamba.Precision // of the weights
+	Tokenizer string          // tokenizer.json, its directory, a GGUF file or a Hugging Face id; "": the adapter's or the model's
+	Resize    bool            // give table and head a row for each id of the tokenizer
 	// InitialState is the file of the state that documents start from, in place of the adapter's; "" names none.
 	InitialState string
 	// Warn is told that an adapter was trained on other weights than those of the model that is named. Nil: nobody looks.
@@ -50,7 +50,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
-	how := mamba.LoadOptions{BF16: o.BF16, Packed: true}
+	how := mamba.LoadOptions{Precision: o.Precision, Packed: true}
 	if d != nil {
 		how.Packed, how.VocabSize = leavesBaseAlone(d.Config), d.VocabSize
 		adapter = d.Path

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	ag "mambatrain/autograd"
@@ -109,7 +110,7 @@ func (r *Run) identity() map[string]string {
 		"data.shuffle":           fmt.Sprint(c.Data.Shuffle),
 		"data.packing":           fmt.Sprint(c.Data.Packing),
 		"data.carry_state":       fmt.Sprint(c.Data.CarryState),
-		"precision":              c.Precision,
+		"precision":              r.precision(),
 		"gradient_checkpointing": fmt.Sprint(c.GradientCheckpointing),
 	}
 	if r.FromScratch {
@@ -124,6 +125,17 @@ func (r *Run) identity() map[string]string {
 		}
 	}
 	return id
+}
+
+// precision names the form of the weights that the run computes with.
+func (r *Run) precision() string {
+	switch {
+	case r.Config.Precision != string(mamba.Stored):
+		return r.Config.Precision
+	case r.Model.Config.Blocks(mamba.Stored) != "":
+		return r.Model.Config.Blocks(mamba.Stored)
+	}
+	return string(mamba.Float32)
 }
 
 // save writes the weights and what makes the directory complete in itself.
@@ -155,7 +167,8 @@ func (r *Run) restore(dir string) error {
 	if r.Adapter != nil {
 		return r.Adapter.Restore(dir)
 	}
-	return weights.ReadInto(dir, r.Model.Params())
+	trained := slices.DeleteFunc(r.Model.Params(), func(p *ag.Param) bool { return !p.Trainable() })
+	return weights.ReadInto(dir, trained) // what is frozen may be packed, or in blocks
 }
 
 // checkSamplePrompts returns an error if the prompts need a tokenizer or a chat template that the model lacks.

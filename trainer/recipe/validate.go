@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"fmt"
+
 	"mambatrain/internal/fault"
 	"mambatrain/mamba"
 )
@@ -33,14 +35,28 @@ func (c *Config) checkTop(l *fault.List) {
 	if c.MaxTokens > 0 && c.Train.SegmentTokens > 0 {
 		l.Add("max_tokens", "with train.segment_tokens, which says how many rows are computed at once; leave one of the two out")
 	}
-	l.OneOf("precision", c.Precision, "float32", "bf16")
+	l.OneOf("precision", c.Precision, mamba.Precisions()...)
 	l.OneOf("init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
-	if c.Precision == "bf16" && c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0 {
-		l.Add("precision", "bf16 is for frozen weights, and full training freezes none: add a lora section or use float32")
+	if precision := mamba.Precision(c.Precision); precision != mamba.Stored && precision != mamba.Float32 && c.trainsAll() {
+		l.Add("precision", "%s is for frozen weights, and full training freezes none: add a lora section or use float32", c.Precision)
 	}
 	if c.LoRA != nil && len(c.Train.Trainable) > 0 {
 		l.Add("train.trainable", "belongs to full training; beside lora use lora.modules_to_save or lora.target_parameters")
 	}
+}
+
+// trainsAll reports whether all weights of the model are trained.
+func (c *Config) trainsAll() bool {
+	return c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0
+}
+
+// checkPrecision refuses to train weights of a GGUF file in their blocks. Selected ones are refused as they are selected.
+func (c *Config) checkPrecision(sizes mamba.Config) error {
+	precision := mamba.Precision(c.Precision)
+	if !c.trainsAll() || sizes.Trains(precision) {
+		return nil
+	}
+	return fault.Fault{Path: "precision", Problem: fmt.Sprintf("the weights of %s are in blocks (%s), which stay frozen, and full training freezes none: add a lora section, or train them as precision: float32", c.Model, sizes.Blocks(precision))}
 }
 
 // EvalNames are the names of the sets to evaluate on.

@@ -234,13 +234,15 @@ var peerKeys = map[string]string{
 	"save_strategy":               "write train.save_steps: 0 writes no checkpoints",
 	"logging_strategy":            "write train.logging_steps",
 	"bf16":                        "write precision: bf16",
+	"load_in_8bit":                "write precision: q8",
+	"load_in_4bit":                "write precision: q4",
 	"fp16":                        "leave it out: activations are float32",
 	"dataloader_num_workers":      "leave it out: texts are tokenized before the run, on all cores",
 	"gradient_checkpointing":      "it is a key of the top level",
 	"report_to":                   "leave it out: TensorBoard events are always written to train.logging_dir",
 	"per_gpu_train_batch_size":    "write train.per_device_train_batch_size",
 	"padding_free":                "leave it out: padding is never computed",
-	"modules_to_not_convert":      "leave it out: weights are not quantised",
+	"modules_to_not_convert":      "leave it out: precision is that of all projections and the table",
 	"metric_for_best_model_scope": "write train.metric_for_best_model",
 }
 

@@ -1,0 +1,185 @@
+package mamba
+
+import (
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mambatrain/internal/quant"
+)
+
+// blockModel saves a small model whose rows are whole blocks of 256, of a family, with a separate head or without.
+func blockModel(t *testing.T, family string, tied bool) string {
+	t.Helper()
+	c, err := Preset(map[string]string{"mamba": "130m", "mamba2": "mamba2-130m", "falcon_mamba": "falcon-7b"}[family])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.NumHiddenLayers, c.TimeStepRank, c.StateSize = 40, 256, 512, 2, 48, 16
+	c.TieWordEmbeddings = tied
+	if family == "mamba2" {
+		c.NumHeads, c.HeadDim, c.NGroups = 8, 64, 1
+	}
+	if family == "falcon_mamba" {
+		c.TimeStepRank = 64
+	}
+	m, err := New(c, InitMambaSSM, rand.New(rand.NewPCG(3, 4)), LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := m.Save(dir, SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// What is quantized on load is what is read from the GGUF file of that type, block for block; and a file's blocks are kept as they
+// are unless another form is asked for.
+func TestLoad_quantized(t *testing.T) {
+	for _, c := range []struct {
+		family string
+		tied   bool
+	}{{"mamba", true}, {"mamba", false}, {"mamba2", true}, {"falcon_mamba", false}} {
+		dir := blockModel(t, c.family, c.tied)
+		for precision, file := range map[Precision]GGUFType{Q8: GGUFQ8, Q4: ggufQ4} {
+			path := filepath.Join(t.TempDir(), "x.gguf")
+			if _, err := ExportGGUF(ctx, dir, path, GGUFOptions{Type: file}); err != nil {
+				t.Fatal(err)
+			}
+			want := loadFile(t, path).Params()
+			for _, from := range []struct {
+				path string
+				LoadOptions
+			}{{dir, LoadOptions{Precision: precision}}, {dir, LoadOptions{Precision: precision, Packed: true}}, {path, LoadOptions{Precision: precision}}} {
+				m, err := Load(from.path, from.LoadOptions)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, p := range m.Params() {
+					of, blocks, _ := p.Quantized()
+					wantOf, wantBlocks, quantized := want[i].Quantized()
+					columns := p.Shape()[len(p.Shape())-1]
+					if isMatrix(p.Name, p.Shape()) && columns%32 == 0 != quantized {
+						t.Errorf("%s: %s is quantized: %v", file, p.Name, quantized)
+					}
+					if of != wantOf || !slices.Equal(blocks, wantBlocks) {
+						t.Errorf("%s %v: %s is in %v, or has other blocks than in %v", file, from, p.Name, of, wantOf)
+					}
+					if !quantized && !strings.HasSuffix(p.Name, ".A_log") && !slices.Equal(p.Float32Copy(), want[i].Float32Copy()) {
+						t.Errorf("%s %v: %s differs", file, from, p.Name)
+					}
+				}
+			}
+			for _, other := range []Precision{Float32, BF16} {
+				m, err := Load(path, LoadOptions{Precision: other})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, p := range m.Params() {
+					if _, _, ok := p.Quantized(); ok || p.IsBF16() != (other == BF16 && isMatrix(p.Name, p.Shape())) {
+						t.Errorf("%s as %s: %s has another form", file, other, p.Name)
+					}
+					if other == Float32 && !slices.Equal(p.Float32s(), want[i].Float32Copy()) {
+						t.Errorf("%s as %s: %s has other values than its blocks", file, other, p.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A model in blocks computes what the same weights do in float32: whole, token by token, and with a separate head.
+func TestLoad_quantizedComputes(t *testing.T) {
+	for _, family := range []string{"mamba", "mamba2", "falcon_mamba"} {
+		dir := blockModel(t, family, true)
+		m, err := Load(dir, LoadOptions{Precision: Q4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := Load(dir, LoadOptions{Precision: Q4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range plain.Params() {
+			p.Unpack()
+		}
+		ids := []int{3, 1, 4, 1, 5, 9, 2, 6}
+		logits := func(m *Model) []float32 {
+			out, err := m.Run(ctx, Input{IDs: [][]int{ids}}, Want{Logits: AllPositions})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out.Logits.Data
+		}
+		want := logits(plain)
+		within(t, family, logits(m), want, 2e-5, 1e-5)
+		if m.Untie(); m.Tied() {
+			t.Error("the head is still the table")
+		}
+		within(t, family+" untied", logits(m), want, 2e-5, 1e-5)
+		d, state := m.NewDecoder(0), m.NewState(1)
+		for i, id := range ids {
+			next, err := d.Next(ctx, state, [][]int{{id}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := m.Config.VocabSize
+			within(t, family+" token by token", next.Row(0), want[i*v:(i+1)*v], 2e-5, 1e-5)
+		}
+		if err := m.Resize(50); err == nil || !strings.Contains(err.Error(), "is kept in Q6_K") {
+			t.Errorf("resize: %v", err)
+		}
+	}
+}
+
+// New rows of a table in blocks are the mean of the old ones, whichever file the table is from.
+func TestLoad_quantizedGrows(t *testing.T) {
+	dir := blockModel(t, "mamba", true)
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	if _, err := ExportGGUF(ctx, dir, path, GGUFOptions{Type: ggufQ4}); err != nil {
+		t.Fatal(err)
+	}
+	small, err := Load(path, LoadOptions{Precision: Float32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := resized(small.Embeddings.Weight.Float32s(), 256, 43)
+	for _, precision := range []Precision{Float32, Stored} {
+		m, err := Load(path, LoadOptions{Precision: precision, VocabSize: 43})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tolerance := 0.0
+		if precision == Stored {
+			tolerance = 3e-4 // a step of the new rows' blocks; the old rows are not rounded again
+			if of, _, _ := m.Embeddings.Weight.Quantized(); of != quant.Q6_K {
+				t.Errorf("the table is in %v", of)
+			}
+			within(t, "old rows", m.Embeddings.Weight.Float32Copy()[:40*256], want[:40*256], 0, 0)
+		}
+		within(t, "rows", m.Embeddings.Weight.Float32Copy(), want, tolerance, 0)
+	}
+}
+
+// A form that does not exist is refused, and so are numbers that blocks cannot store.
+func TestLoad_quantizedRefuses(t *testing.T) {
+	dir := blockModel(t, "mamba", true)
+	if _, err := Load(dir, LoadOptions{Precision: "q5"}); err == nil || !strings.Contains(err.Error(), "want one of auto, float32, bf16, q8, q4") {
+		t.Errorf("q5: %v", err)
+	}
+	m, err := Load(dir, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Layers[1].Mixer.(*Mamba1).OutProj.Weight.Float32s()[777] = float32(math.NaN())
+	if err := m.Save(dir, SaveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir, LoadOptions{Precision: Q8}); err == nil || !strings.Contains(err.Error(), "layers.1.mixer.out_proj.weight: has numbers that are not finite") {
+		t.Errorf("a NaN: %v", err)
+	}
+}
