@@ -57,7 +57,7 @@ var allowed = map[string][]string{
 		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
 		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/pyjson", "internal/spelling",
 	},
-	"studio":             {"studio/runs"},
+	"studio":             {"studio/runs", "trainer"},
 	"studio/studiotest":  nil,
 	"studio/runs":        {"configs", "trainer", "trainer/checkpoint", "trainer/recipe", "internal/filelock", "internal/pyjson"},
 	"studio/jobs":        {"trainer/checkpoint", "internal/atomicfile", "internal/filelock", "internal/inputfile", "internal/pyjson"},

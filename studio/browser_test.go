@@ -1,6 +1,7 @@
 package studio_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"mambatrain/internal/filelock"
 	"mambatrain/studio"
+	"mambatrain/studio/runs"
 	"mambatrain/studio/studiotest"
 )
 
@@ -250,5 +252,34 @@ func TestPage_isAccessible(t *testing.T) {
 				t.Errorf("%s: the page is %d wide", where, wide)
 			}
 		}
+	}
+}
+
+// A report opens without a server, shows what the page does, and its texts stay text.
+func TestReport(t *testing.T) {
+	ctx := studiotest.Browser(t)
+	dir := t.TempDir()
+	evil := `</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`
+	finished(t, filepath.Join(dir, "a"), 4, "1.0e-3")
+	finished(t, filepath.Join(dir, "b"), 5, "2.0e-3")
+	writeFiles(t, filepath.Join(dir, "b"), map[string]string{"README.md": evil})
+	l, err := runs.Open(filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report bytes.Buffer
+	if err := studio.WriteReport(&report, l); err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, dir, map[string]string{"report.html": report.String()})
+	studiotest.Do(t, ctx, chromedp.Navigate("file://"+filepath.ToSlash(filepath.Join(dir, "report.html"))))
+	shows(t, ctx, "main section", "train.learning_rate")
+	studiotest.Until(t, ctx, `document.querySelectorAll(".plot canvas").length >= 4`)
+	to(t, ctx, "run", "b", "card")
+	shows(t, ctx, "pre", evil)
+	to(t, ctx, "run", "a", "samples")
+	shows(t, ctx, "main section", " is kind.")
+	if studiotest.Evaluate[bool](t, ctx, `"hacked" in window`) {
+		t.Error("a text became a script")
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/chart"
 	"mambatrain/internal/inputfile"
+	"mambatrain/studio"
+	"mambatrain/studio/runs"
 	"mambatrain/trainer/checkpoint"
 	"mambatrain/trainer/plot"
 	"mambatrain/trainer/recipe"
@@ -24,8 +26,11 @@ func (a *app) plotCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plot RUN…",
 		Short: "Draw loss, learning rate and gradient norm of one or several runs",
+		Long: `Draw loss, learning rate and gradient norm of one or several runs. An output that ends in .html is a report: one file
+with the studio's page, which has curves, samples, settings and model cards and opens without a server.`,
 		Example: `  mamba-train plot runs/quickstart
   mamba-train plot runs/a runs/b --output compare.png
+  mamba-train plot runs/a runs/b --output report.html
   mamba-train plot runs/a/checkpoint-500/trainer_state.json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -35,21 +40,24 @@ func (a *app) plotCommand() *cobra.Command {
 		},
 		RunE: func(_ *cobra.Command, runs []string) error { return a.plot(runs, output) },
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "picture to write: .svg or .png")
+	cmd.Flags().StringVarP(&output, "output", "o", "loss.svg", "picture or report to write: .svg, .png or .html")
 	return cmd
 }
 
-func (a *app) plot(runs []string, output string) error {
+func (a *app) plot(dirs []string, output string) error {
+	if strings.EqualFold(filepath.Ext(output), ".html") {
+		return a.report(dirs, output)
+	}
 	format, err := chart.FormatOf(output)
 	if err != nil {
-		return cli.Misusef("--output: %v", err)
+		return cli.Misusef("--output: %v; .html makes a report", err)
 	}
-	names, err := distinctNames(runs)
+	names, err := distinctNames(dirs)
 	if err != nil {
 		return err
 	}
-	histories := make([]plot.History, len(runs))
-	for i, run := range runs {
+	histories := make([]plot.History, len(dirs))
+	for i, run := range dirs {
 		if histories[i], err = history(run); err != nil {
 			return err
 		}
@@ -62,7 +70,31 @@ func (a *app) plot(runs []string, output string) error {
 	if err != nil {
 		return err
 	}
-	return a.Result(map[string]any{"output": output, "runs": len(runs)}, "wrote "+output)
+	return a.Result(map[string]any{"output": output, "runs": len(dirs)}, "wrote "+output)
+}
+
+// report writes the studio's page with the runs in it.
+func (a *app) report(dirs []string, output string) error {
+	for i, dir := range dirs {
+		if err := cli.Exists("run", dir); err != nil {
+			return err
+		}
+		if filepath.Base(dir) == checkpoint.StateFile {
+			dirs[i] = filepath.Dir(dir)
+		}
+	}
+	library, err := runs.Open(dirs...)
+	if err != nil {
+		return err
+	}
+	n := len(library.List())
+	if n == 0 {
+		return cli.Misusef("run %s: no run in it", strings.Join(dirs, ", "))
+	}
+	if err := atomicfile.WriteOutput(output, func(w io.Writer) error { return studio.WriteReport(w, library) }); err != nil {
+		return err
+	}
+	return a.Result(map[string]any{"output": output, "runs": n}, "wrote "+output)
 }
 
 // history reads a run: a trainer_state.json, or an output directory with one in it or in its checkpoints.

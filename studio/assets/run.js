@@ -163,6 +163,7 @@ function settingsTable(list) {
 // dataShown shows documents as they are trained: what does not enter the loss is set apart.
 function dataShown(d) {
   const top = Math.max(1, ...d.histogram.map((b) => b.documents));
+  const bins = d.histogram.slice(Math.max(0, d.histogram.findIndex((b) => b.documents > 0)));
   return [
     h("h2", {}, "As trained"),
     h("p", { class: "faint" }, "Tokens that do not enter the loss are ", h("span", { class: "masked" }, "set apart like this"), "."),
@@ -175,6 +176,6 @@ function dataShown(d) {
       { head: "tokens", cell: (b) => b.from === b.to ? count(b.from) : `${count(b.from)}–${count(b.to)}` },
       { head: "share", cell: (b) => h("meter", { max: top, value: b.documents, "aria-label": `${b.documents} documents` }) },
       { head: "documents", numeric: true, cell: (b) => count(b.documents) },
-    ], d.histogram),
+    ], bins),
   ];
 }
