@@ -109,21 +109,21 @@ func (c *call) words() []uint32 {
 	return append(append(words, c.strides...), c.numbers...)
 }
 
-// run records x·y·z groups. The arguments are push constants, or where there is not enough room for them, their address is one.
+// run records x·y·z groups.
 func (c *call) run(x, y, z int) {
 	d := c.d
 	if x == 0 || y == 0 || z == 0 || d.failing() {
 		return
 	}
-	words := c.words()
-	if c.indirect {
-		a := d.argument(words)
-		words = []uint32{uint32(a), uint32(a >> 32)}
+	if record := func() { c.record([3]int{x, y, z}) }; d.inspect != nil {
+		d.inspect(c, record)
+	} else {
+		record()
 	}
-	var push [pushBytes]byte
-	for i, w := range words {
-		binary.NativeEndian.PutUint32(push[4*i:], w)
-	}
+}
+
+func (c *call) record(groups [3]int) {
+	d, push := c.d, c.push()
 	pipeline := d.pipeline(c.shader)
 	p := d.commands()
 	if pipeline == nil || p == nil {
@@ -135,9 +135,23 @@ func (c *call) run(x, y, z int) {
 		p.bound = pipeline
 	}
 	p.Push(pipeline, &push[0])
-	d.dispatchAll(p, [3]int{x, y, z})
+	d.dispatchAll(p, groups)
 	d.timed(p, c.shader.name)
 	d.dispatched(c.work)
+}
+
+// push returns the push constants: the arguments, or where there is not enough room for them, their address.
+func (c *call) push() *[pushBytes]byte {
+	words := c.words()
+	if c.indirect {
+		a := c.d.argument(words)
+		words = []uint32{uint32(a), uint32(a >> 32)}
+	}
+	push := new([pushBytes]byte)
+	for i, w := range words {
+		binary.NativeEndian.PutUint32(push[4*i:], w)
+	}
+	return push
 }
 
 // dispatchAll runs all groups, in several dispatches if there are more than the device takes at once.

@@ -46,7 +46,7 @@ func (d *Device) open(o Options) error {
 	if d.vk, err = d.physical.Open(); err != nil {
 		return d.failed("open", err)
 	}
-	d.unified = sharesMemory(d.physical) && !o.Staged
+	d.unified, d.blockSize = sharesMemory(d.physical) && !o.Staged, blockSize
 	if err := d.startRecorder(); err != nil {
 		return d.failed("open", err)
 	}
@@ -55,9 +55,13 @@ func (d *Device) open(o Options) error {
 
 // Close waits for the device and gives everything back. Arrays that Make returned must not be used any more.
 func (d *Device) Close() {
+	d.vk.WaitIdle()
 	d.saveCache()
+	for _, b := range d.allBlocks() {
+		d.vk.Free(b.Buffer)
+		unreserve(b.reserved)
+	}
 	d.vk.Close()
-	d.memory.close()
 	d.instance.Close()
 }
 

@@ -18,6 +18,8 @@ import (
 type memory struct {
 	unified bool // the host can read and write arrays
 
+	blockSize int // elements of a block that arrays share
+
 	mu        sync.RWMutex
 	blocks    []*block    // by host address
 	small     *block      // with room for small arrays, or nil
@@ -36,12 +38,14 @@ type block struct {
 	arrays   int            // that were not freed
 }
 
+// alignment of an array, in elements: 256 bytes.
+const alignment = 64
+
 const (
-	// alignment of an array, in elements: 256 bytes.
-	alignment = 64
-	// Arrays of up to smallArray elements share blocks of smallBlock: drivers allow some thousand allocations.
-	smallArray = 1 << 18
-	smallBlock = 1 << 22
+	// blockSize is the length of a block that arrays share: drivers allow some thousand allocations.
+	blockSize = 1 << 22
+	// smallShare is the largest part of such a block that an array may have.
+	smallShare = 16
 )
 
 // Make implements [kernel.Device].
@@ -60,11 +64,11 @@ func (d *Device) Make(n int) ([]float32, error) {
 
 // blockFor returns a block with room for size elements.
 func (d *Device) blockFor(size int) (*block, error) {
-	if size > smallArray {
+	if size > d.blockSize/smallShare {
 		return d.newBlock(size)
 	}
-	if d.small == nil || d.small.taken+size > smallBlock {
-		b, err := d.newBlock(smallBlock)
+	if d.small == nil || d.small.taken+size > d.blockSize {
+		b, err := d.newBlock(d.blockSize)
 		if err != nil {
 			return nil, err
 		}
@@ -233,12 +237,9 @@ func (d *Device) release(list []*block) {
 	}
 }
 
-// close gives back the addresses. The memory went with the device.
-func (m *memory) close() {
-	for _, b := range m.blocks {
-		unreserve(b.reserved)
-	}
-	m.blocks, m.small, m.uncleared, m.freed = nil, nil, nil, nil
+// allBlocks returns every block.
+func (d *Device) allBlocks() []*block {
+	return slices.Concat(d.blocks, d.arguments.blocks, d.staging.blocks)
 }
 
 // Holds implements [kernel.Device].

@@ -23,6 +23,9 @@ type recorder struct {
 	idle         bool  // everything that was recorded has run
 	err          error // the first since the last Run
 	lost         error // the device does not answer any more
+
+	barriers int                          // between dispatches, in all
+	inspect  func(c *call, record func()) // nil, or called in place of record, by tests
 }
 
 // piece is a command buffer and what is in it.
@@ -218,6 +221,7 @@ func overlaps(list []span, s span) bool {
 func (d *Device) order(p *piece, reads, writes []span) {
 	if d.conflict(reads, writes) {
 		p.Barrier()
+		d.barriers++
 		d.hazards.clear()
 	}
 	d.reads, d.writes = append(d.reads, reads...), append(d.writes, writes...)

@@ -20,10 +20,10 @@
 // and backward, with γ = dy, Λ the gradient of S', K_ij = γ_i·x_j and u_j = Σ_i G_ij·E_ij·γ_i + fade_j·Λ·B_j,
 //
 //	ssd_state, ssd_carry  Λ, from the last chunk to the first: Λ = all·Λ' + Σ_i into_i·γ_i·C_iᵀ
-//	ssd_pairs  W_ij = Σ_heads K_ij·E_ij·Δ_j, and the gradient of s by G_ij·E_ij·K_ij·Δ_j
+//	ssd_pairs  W_ij = Σ_heads K_ij·E_ij·Δ_j, and V_ij = G_ij·E_ij·K_ij·Δ_j, the gradient of s_i − s_j
 //	ssd_x_grad  dx_j = Δ_j·u_j + D·γ_j, and products of rows of x and γ that other gradients want
 //	ssd_bc_grad  dC_i = Σ_j W_ij·B_j + Σ_heads into_i·Sᵀ·γ_i,  dB_j = Σ_i W_ij·C_i + Σ_heads fade_j·Δ_j·Λᵀ·x_j
-//	ssd_dt_grad  what remains, from the gradient of s
+//	ssd_dt_grad  what remains, from the gradient of Δ·A: da_k = Σ_{j<k≤i} V_ij + …
 //
 // s is a sum of two floats, so that the difference of two neighbors is precise even where s is large.
 //

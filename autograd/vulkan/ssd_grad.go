@@ -13,7 +13,7 @@ type ssdGrad struct {
 	after  []float32 // (chunks, heads, p, n): the gradient of the state after each chunk
 	pairs  []float32 // W of ssd.glsl, in parts
 	w      []float32 // their sum
-	ds     []float32 // the gradient of s that comes from pairs of rows, (rows, heads)
+	v      []float32 // V of ssd.glsl, (chunks, heads, ssdChunk, ssdChunk)
 	dots   []float32 // (tiles, 4, rows, heads), see ssd_x_grad.comp
 	daLog  []float32 // shares of the gradients of A_log, dt_bias and D, (chunks, heads)
 	dBias  []float32
@@ -29,9 +29,9 @@ func (d *Device) SSDGrad(k *kernel.SSD[float32], g kernel.SSDGrad[float32], dy k
 	b.ssd, parts = d.newSSD(k, func(s *ssd) []int {
 		b.blocks, b.tiles = ceilDiv(s.each, pairHeads), ceilDiv(s.p, ssdTile)
 		shares := s.chunks * s.heads
-		return []int{s.stateSize(), b.blocks * s.gramSize(), s.gramSize(), s.rows * s.heads, b.tiles * 4 * s.rows * s.heads, shares, shares, shares}
+		return []int{s.stateSize(), b.blocks * s.gramSize(), s.gramSize(), shares * ssdChunk * ssdChunk, b.tiles * 4 * s.rows * s.heads, shares, shares, shares}
 	})
-	b.after, b.pairs, b.w, b.ds, b.dots, b.daLog, b.dBias, b.dSkip = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[7]
+	b.after, b.pairs, b.w, b.v, b.dots, b.daLog, b.dBias, b.dSkip = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[7]
 	if b.rows == 0 || d.failing() {
 		return
 	}
@@ -45,10 +45,10 @@ func (d *Device) SSDGrad(k *kernel.SSD[float32], g kernel.SSDGrad[float32], dy k
 	b.dtGrad()
 }
 
-// sumPairs computes W and ds.
+// sumPairs computes W and V.
 func (b *ssdGrad) sumPairs() {
 	c := b.product("ssd_pairs", pairHeads)
-	c.writeVector(b.pairs, b.ds)
+	c.writeVector(b.pairs, b.v)
 	c.read(b.dy)
 	c.read(b.X)
 	c.readVector(b.gram)
@@ -95,7 +95,9 @@ func (b *ssdGrad) dtGrad() {
 	c.store(b.g.DT, mode)
 	c.writeVector(b.daLog, b.dBias, b.dSkip)
 	c.read(b.DT)
-	c.readVector(b.DTBias, b.ALog, b.all, b.ds, b.dots, b.states, b.after, b.delta, b.sum, b.sumLow)
+	c.readVector(b.DTBias, b.ALog, b.all)
+	c.updateVector(b.v)
+	c.readVector(b.dots, b.states, b.after, b.delta, b.sum, b.sumLow)
 	c.address(b.first)
 	c.uints(b.rows, b.heads, b.p*b.n, b.tiles, int(mode))
 	c.floats(b.limits())

@@ -1,11 +1,11 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
-// For HEADS heads of a group: w (parts, chunks, groups, CHUNK, CHUNK), their share of W; and ds (rows, heads), the gradient of s
-// that comes from pairs of rows.
+// For HEADS heads of a group: w (parts, chunks, groups, CHUNK, CHUNK), their share of W; and v (chunks, heads, CHUNK, CHUNK), the
+// gradient of s_i − s_j for j < i.
 layout(constant_id = 1) const uint HEADS = 4;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
-	Floats w, ds, dy, x, gram, delta, s, s_low;
+	Floats w, v, dy, x, gram, delta, s, s_low;
 	Ints first;
 	uint lddy, ldx;
 	uint rows, heads, p, each, chunks;
@@ -20,7 +20,7 @@ void main() {
 	chunk = gl_WorkGroupID.z;
 	uint group = gl_WorkGroupID.y, groups = g.heads / g.each, rows = row_count();
 	uint place = (chunk * groups + group) * CHUNK * CHUNK;
-	float sum[TM * TN], value[TM * TN];
+	float sum[TM * TN];
 	[[unroll]] for (uint e = 0; e < TM * TN; e++) sum[e] = 0.0;
 	for (uint k = gl_WorkGroupID.x * HEADS; k < min(g.each, (gl_WorkGroupID.x + 1) * HEADS); k++) {
 		head = group * g.each + k;
@@ -31,10 +31,8 @@ void main() {
 			bool pair = i < rows && j <= i;
 			float share = pair ? tile[e] * between(i, j) * g.delta.v[(first_row() + j) * g.heads + head] : 0.0;
 			sum[e] += share;
-			value[e] = pair && j < i ? share * g.gram.v[place + i * CHUNK + j] : 0.0; // s_i − s_i does not depend on s
+			g.v.v[((chunk * g.heads + head) * CHUNK + i) * CHUNK + j] = pair && j < i ? share * g.gram.v[place + i * CHUNK + j] : 0.0;
 		}
-		float ds = sum_rows(value) - sum_columns(value);
-		if (gl_LocalInvocationID.x < rows) g.ds.v[(first_row() + gl_LocalInvocationID.x) * g.heads + head] = ds;
 	}
 	place += gl_WorkGroupID.x * g.chunks * groups * CHUNK * CHUNK;
 	FOR_TILE(a, b) g.w.v[place + tile_row(a) * CHUNK + tile_column(b)] = sum[a * TN + b];

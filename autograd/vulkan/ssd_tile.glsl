@@ -20,20 +20,3 @@ float sum_rows(float values[TM * TN]) {
 	barrier();
 	return sum;
 }
-
-// sum_columns is sum_rows for the columns.
-float sum_columns(float values[TM * TN]) {
-	const uint down = BM / TM, across = BN / TN;
-	barrier();
-	[[unroll]] for (uint b = 0; b < TN; b++) {
-		float sum = 0.0;
-		[[unroll]] for (uint a = 0; a < TM; a++) sum += values[a * TN + b];
-		right_tile[tile_column(b) * down + gl_LocalInvocationID.x / across] = sum;
-	}
-	barrier();
-	float sum = 0.0;
-	if (gl_LocalInvocationID.x < BN)
-		for (uint y = 0; y < down; y++) sum += right_tile[gl_LocalInvocationID.x * down + y];
-	barrier();
-	return sum;
-}

@@ -56,9 +56,8 @@ func (a *arena) take(n, least int, add func(n int) (*block, error)) (*block, int
 
 // Sizes of the blocks of an arena, in elements.
 const (
-	temporaryBlock = 1 << 22
-	argumentBlock  = 1 << 18
-	stagingBlock   = 1 << 22
+	argumentBlock = 1 << 18
+	stagingBlock  = 1 << 22
 )
 
 // Temp implements [kernel.Device].
@@ -66,7 +65,7 @@ func (d *Device) Temp(n int) []float32 {
 	if d.failing() {
 		return nil
 	}
-	b, at, err := d.arrays.take(max(n, 1), temporaryBlock, func(n int) (*block, error) {
+	b, at, err := d.arrays.take(max(n, 1), d.blockSize, func(n int) (*block, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.newBlock(n)

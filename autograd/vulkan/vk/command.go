@@ -20,7 +20,7 @@ func (d *Device) newCommandPool() (uintptr, error) {
 	}{header{kind: commandPoolCreateInfo}, resetCommandBuffer, uint32(d.physical.family)}
 	var pool uintptr
 	err := call("vkCreateCommandPool", d.createCommandPool, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&pool)))
-	return pool, err
+	return d.made(pool, d.destroyPool, err)
 }
 
 // NewCommands makes n command buffers.
@@ -111,9 +111,10 @@ func (d *Device) NewTimeline() (Timeline, error) {
 		flags uint32
 		_     uint32
 	}{header: header{kind: semaphoreCreateInfo, next: unsafe.Pointer(kind)}}
-	var t Timeline
-	err := call("vkCreateSemaphore", d.createSemaphore, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&t.handle)))
-	return t, err
+	var handle uintptr
+	err := call("vkCreateSemaphore", d.createSemaphore, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&handle)))
+	handle, err = d.made(handle, d.destroySemaphore, err)
+	return Timeline{handle}, err
 }
 
 // Reached returns the timeline's number.
@@ -171,9 +172,10 @@ func (d *Device) NewTimestamps(n int) (Timestamps, error) {
 		header
 		flags, kind, count, statistics uint32
 	}{header{kind: queryPoolCreateInfo}, 0, timestamp, uint32(n), 0}
-	var t Timestamps
-	err := call("vkCreateQueryPool", d.createQueries, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&t.handle)))
-	return t, err
+	var handle uintptr
+	err := call("vkCreateQueryPool", d.createQueries, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&handle)))
+	handle, err = d.made(handle, d.destroyQueries, err)
+	return Timestamps{handle}, err
 }
 
 // ResetTimestamps makes n times fit to be taken again, from the first on.

@@ -2,6 +2,7 @@ package vk
 
 import (
 	"errors"
+	"slices"
 	"unsafe"
 
 	"mambatrain/internal/sharedlib"
@@ -12,18 +13,31 @@ type Device struct {
 	physical      *PhysicalDevice
 	handle, queue uintptr
 	pool          uintptr // of command buffers
+	objects       []object
 	deviceFunctions
 	commands
 }
 
 type deviceFunctions struct {
-	destroyDevice, getQueue, waitIdle                                              uintptr
-	createBuffer, destroyBuffer, requirements, allocate, free, bindMemory, mapping uintptr
-	bufferAddress                                                                  uintptr
-	createModule, destroyModule, createLayout, createPipelines                     uintptr
-	createCache, cacheData                                                         uintptr
-	createCommandPool, allocateCommands, createSemaphore, waitSemaphores           uintptr
-	counter, submit, createQueries, queryResults                                   uintptr
+	destroyDevice, getQueue, waitIdle                                                           uintptr
+	createBuffer, destroyBuffer, requirements, allocate, free, bindMemory, mapping              uintptr
+	bufferAddress                                                                               uintptr
+	createModule, destroyModule, createLayout, createPipelines                                  uintptr
+	createCache, cacheData                                                                      uintptr
+	createCommandPool, allocateCommands, createSemaphore, waitSemaphores                        uintptr
+	destroyPool, destroySemaphore, destroyQueries, destroyLayout, destroyPipeline, destroyCache uintptr
+	counter, submit, createQueries, queryResults                                                uintptr
+}
+
+// object is something that was made on the device, other than a buffer.
+type object struct{ destroy, handle uintptr }
+
+// made keeps an object to destroy with the device, unless err is not nil.
+func (d *Device) made(handle, destroy uintptr, err error) (uintptr, error) {
+	if err == nil {
+		d.objects = append(d.objects, object{destroy, handle})
+	}
+	return handle, err
 }
 
 // commands are the functions that record.
@@ -92,6 +106,8 @@ func (d *Device) entries() []entry {
 		{"vkCreateSemaphore", &d.createSemaphore}, {"vkWaitSemaphores", &d.waitSemaphores},
 		{"vkGetSemaphoreCounterValue", &d.counter}, {"vkQueueSubmit", &d.submit},
 		{"vkCreateQueryPool", &d.createQueries}, {"vkGetQueryPoolResults", &d.queryResults},
+		{"vkDestroyCommandPool", &d.destroyPool}, {"vkDestroySemaphore", &d.destroySemaphore}, {"vkDestroyQueryPool", &d.destroyQueries},
+		{"vkDestroyPipelineLayout", &d.destroyLayout}, {"vkDestroyPipeline", &d.destroyPipeline}, {"vkDestroyPipelineCache", &d.destroyCache},
 		{"vkBeginCommandBuffer", &d.begin}, {"vkEndCommandBuffer", &d.end}, {"vkCmdBindPipeline", &d.bindPipeline},
 		{"vkCmdPushConstants", &d.push}, {"vkCmdDispatchBase", &d.dispatch}, {"vkCmdPipelineBarrier", &d.barrier},
 		{"vkCmdCopyBuffer", &d.copyBuffer}, {"vkCmdFillBuffer", &d.fillBuffer},
@@ -99,11 +115,16 @@ func (d *Device) entries() []entry {
 	}
 }
 
-// Close waits until the device is idle and closes it with all that was made on it.
+// Close waits until the device is idle and closes it with all that was made on it. Buffers must have been freed.
 func (d *Device) Close() {
-	sharedlib.Call(d.waitIdle, d.handle)
+	for _, o := range slices.Backward(d.objects) {
+		sharedlib.Call(o.destroy, d.handle, o.handle, 0)
+	}
 	sharedlib.Call(d.destroyDevice, d.handle, 0)
 }
+
+// WaitIdle waits until everything that was submitted has run.
+func (d *Device) WaitIdle() { sharedlib.Call(d.waitIdle, d.handle) }
 
 // Buffer is an allocation that shaders reach by its address.
 type Buffer struct {

@@ -31,9 +31,10 @@ func (d *Device) NewCache(data []byte) (Cache, error) {
 		size  uintptr
 		data  *byte
 	}{header: header{kind: pipelineCacheCreateInfo}, size: uintptr(len(data)), data: unsafe.SliceData(data)}
-	var c Cache
-	err := call("vkCreatePipelineCache", d.createCache, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&c.handle)))
-	return c, err
+	var handle uintptr
+	err := call("vkCreatePipelineCache", d.createCache, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&handle)))
+	handle, err = d.made(handle, d.destroyCache, err)
+	return Cache{handle}, err
 }
 
 // CacheData returns the cache's contents.
@@ -100,7 +101,7 @@ func (d *Device) newLayout(push int) (uintptr, error) {
 	}{header: header{kind: pipelineLayoutCreateInfo}, ranges: 1, push: unsafe.Pointer(constants)}
 	var layout uintptr
 	err := call("vkCreatePipelineLayout", d.createLayout, d.handle, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&layout)))
-	return layout, err
+	return d.made(layout, d.destroyLayout, err)
 }
 
 // mapEntry is a VkSpecializationMapEntry.
@@ -154,5 +155,5 @@ func (d *Device) compile(module, layout uintptr, constants []uint32, c Cache) (u
 	}
 	var handle uintptr
 	err := call("vkCreateComputePipelines", d.createPipelines, d.handle, c.handle, 1, uintptr(unsafe.Pointer(info)), 0, uintptr(unsafe.Pointer(&handle)))
-	return handle, err
+	return d.made(handle, d.destroyPipeline, err)
 }

@@ -1,0 +1,201 @@
+package vulkan
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"mambatrain/autograd/kernel"
+)
+
+// An inspector runs one dispatch at a time, and compares memory before and after it. Software devices run dispatches in order, so
+// that a missing barrier would pass every other test: here a shader that reads or writes what its call does not declare is
+// found. What it may not read is poisoned, also what it overwrites.
+type inspector struct {
+	d      *Device
+	before [][]uint32 // the blocks' contents
+	faults []string
+}
+
+// poison is a NaN that no kernel returns.
+const poison = 0x7fa5a5a5
+
+func (i *inspector) words(b *block) []uint32 {
+	return unsafe.Slice((*uint32)(b.mapped), b.Size/4)
+}
+
+// inspect is called in place of recording a dispatch, which run does.
+func (i *inspector) inspect(c *call, run func()) {
+	i.settle()
+	i.before = i.before[:0]
+	for _, b := range i.d.blocks {
+		words := i.words(b)
+		before := slices.Clone(words)
+		i.before = append(i.before, before)
+		for k := range words {
+			words[k] = poison
+		}
+		b.eachSpan(c.reads, func(from, to uint64) { copy(words[from:to], before[from:to]) })
+	}
+	run()
+	i.settle()
+	for n, b := range i.d.blocks {
+		i.restore(c, b, i.before[n])
+	}
+}
+
+// eachSpan calls f for the elements of the block in each span.
+func (b *block) eachSpan(spans []span, f func(from, to uint64)) {
+	for _, s := range spans {
+		if from, to := max(s.from, b.Address), min(s.to, b.Address+b.Size); from < to {
+			f((from-b.Address)/4, (to-b.Address)/4)
+		}
+	}
+}
+
+// restore reports what was written though it should not, and puts back what was poisoned.
+func (i *inspector) restore(c *call, b *block, before []uint32) {
+	words := i.words(b)
+	got := slices.Clone(words)
+	for k, v := range got {
+		if v == poison {
+			got[k] = before[k]
+		}
+	}
+	copy(words, got)
+	b.eachSpan(c.writes, func(from, to uint64) { copy(got[from:to], before[from:to]) })
+	if !slices.Equal(got, before) {
+		i.faults = append(i.faults, c.shader.name+" wrote what it did not declare")
+	}
+}
+
+// settle waits for everything that was recorded, without making temporary memory available again.
+func (i *inspector) settle() {
+	i.d.submit()
+	if err := i.d.wait(i.d.submitted); err != nil {
+		i.faults = append(i.faults, err.Error())
+	}
+}
+
+// inspected opens a device whose dispatches are inspected. Its blocks are small: all memory is compared each time.
+func inspected(t *testing.T) (*Device, *inspector) {
+	d := open(t, testOptions())
+	t.Cleanup(d.Close)
+	if !d.unified {
+		t.Skip("the device does not share its memory with the host")
+	}
+	d.blockSize = 1 << 14
+	i := &inspector{d: d}
+	d.inspect = i.inspect
+	return d, i
+}
+
+func TestDeclaredAccess(t *testing.T) {
+	d, i := inspected(t)
+	for _, c := range selfTests() {
+		runCases(t, d, c)
+		if len(i.faults) > 0 {
+			t.Errorf("%s: %s", c.name, strings.Join(i.faults, "; "))
+			i.faults = nil
+		}
+	}
+}
+
+// TestDeclaredAccess_finds: calls that forget an operand, or swap reading and writing, are found.
+func TestDeclaredAccess_finds(t *testing.T) {
+	d, i := inspected(t)
+	x, y := made(t, d, 1, 2, 3), made(t, d, 4, 5, 6)
+	copied := func(declare func(c *call)) []float32 {
+		c := d.call("elementwise", operationCopy)
+		declare(c)
+		c.strides = []uint32{3, 3}
+		c.uints(3)
+		c.run(1, 1, 1)
+		got := make([]float32, 3)
+		if err := d.Download(got, y); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	got := copied(func(c *call) {
+		c.writeVector(y)
+		c.address(d.vector(x).from)
+	})
+	if !math.IsNaN(float64(got[0])) && got[0] != 4 {
+		t.Errorf("an undeclared read returned %v", got)
+	}
+	if len(i.faults) > 0 {
+		t.Error(i.faults)
+	}
+	copied(func(c *call) {
+		c.readVector(y)
+		c.readVector(x)
+	})
+	if len(i.faults) != 1 || !strings.HasPrefix(i.faults[0], "elementwise wrote") {
+		t.Errorf("an undeclared write left %q", i.faults)
+	}
+}
+
+// made returns an array on the device.
+func made(t *testing.T, d *Device, x ...float32) []float32 {
+	t.Helper()
+	y, err := d.Make(len(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Upload(y, x)
+	return y
+}
+
+// TestConflict: a barrier is needed between a write and a read or write of the same place, and after a read before a write.
+func TestConflict(t *testing.T) {
+	h := hazards{reads: []span{{0, 8}}, writes: []span{{100, 200}}}
+	for _, c := range []struct {
+		reads, writes []span
+		want          bool
+	}{
+		{[]span{{0, 8}}, nil, false},
+		{nil, []span{{4, 12}}, true},
+		{[]span{{196, 300}}, nil, true},
+		{nil, []span{{0, 0}, {90, 104}}, true},
+		{[]span{{200, 300}}, []span{{8, 100}}, false},
+		{[]span{{}}, []span{{}}, false},
+	} {
+		if got := h.conflict(c.reads, c.writes); got != c.want {
+			t.Errorf("reads %v and writes %v: %v", c.reads, c.writes, got)
+		}
+	}
+}
+
+// TestBarriers: dispatches that depend on each other have one between them, others have none.
+func TestBarriers(t *testing.T) {
+	d := device(t, false)
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+	row := func(x []float32) kernel.Mat[float32] { return kernel.Dense(x, 1, len(x)) }
+	x, y, z := row(made(t, d, 1, 2)), row(made(t, d, 3, 4)), row(made(t, d, 5, 6))
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+	before := d.barriers
+	d.Add(y, x)
+	d.Add(z, x)
+	if n := d.barriers - before; n != 0 {
+		t.Errorf("%d barriers between independent sums", n)
+	}
+	d.Add(z, y) // reads y and writes z, which were written
+	d.Add(x, z) // writes x, which was read before the barrier, and reads z
+	if n := d.barriers - before; n != 2 {
+		t.Errorf("%d barriers, want 2", n)
+	}
+	got := make([]float32, 2)
+	if err := d.Download(got, x.Data); err != nil {
+		t.Fatal(err)
+	}
+	if got[0] != 1+5+1+3+1 || got[1] != 2+6+2+4+2 {
+		t.Errorf("x is %v", got)
+	}
+}

@@ -1,0 +1,184 @@
+package vulkan
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mambatrain/autograd/kernel"
+)
+
+func TestMake(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *Device) {
+		for _, n := range []int{1, 65, blockSize/smallShare + 1} {
+			x, err := d.Make(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(x) != n || address(x)%256 != 0 || !d.Holds(x) || !d.Holds(x[n-1:]) {
+				t.Errorf("%d elements: %d at %x", n, len(x), address(x))
+			}
+			if !slices.Equal(download(t, d, x), make([]float32, n)) {
+				t.Errorf("%d elements are not zeros", n)
+			}
+			d.Free(x)
+		}
+		if d.Holds(make([]float32, 1)) {
+			t.Error("the device holds an array of the host")
+		}
+	})
+}
+
+func download(t *testing.T, d *Device, x []float32) []float32 {
+	t.Helper()
+	got := make([]float32, len(x))
+	if err := d.Download(got, x); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// TestMake_afterFree: memory that is used again is zeros again, also if what was there is still waiting to be written.
+func TestMake_afterFree(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *Device) {
+		if err := d.Run(); err != nil {
+			t.Fatal(err)
+		}
+		used := d.used
+		for range 3 {
+			x, err := d.Make(blockSize/smallShare + 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Fill(kernel.Dense(x, 1, len(x)), 7)
+			d.Free(x)
+			if err := d.Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d.used != used {
+			t.Errorf("%d bytes in use, want %d", d.used, used)
+		}
+	})
+}
+
+func TestMake_tooLarge(t *testing.T) {
+	d := device(t, true)
+	_, err := d.Make(1 << 44)
+	if !errors.Is(err, kernel.ErrDeviceMemory) || !strings.Contains(err.Error(), "MiB of memory wanted") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := d.Make(1); err != nil {
+		t.Error("nothing works after that:", err)
+	}
+}
+
+// TestTransfer: arrays that are longer than staging memory, and bits that are no numbers.
+func TestTransfer(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *Device) {
+		n := 2*stagingBlock + 5
+		x, err := d.Make(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Free(x)
+		want := make([]float32, n)
+		for i := range want {
+			want[i] = math.Float32frombits(0x7f800001 + uint32(i)) // signaling NaN
+		}
+		d.Upload(x, want)
+		for i, v := range download(t, d, x) {
+			if math.Float32bits(v) != 0x7f800001+uint32(i) {
+				t.Fatalf("element %d is %x", i, math.Float32bits(v))
+			}
+		}
+	})
+}
+
+// TestUpload_inTurn: what is recorded before and after an upload sees what was there before and after.
+func TestUpload_inTurn(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *Device) {
+		x, sum := made(t, d, 1), made(t, d, 0)
+		src := []float32{10}
+		d.Add(kernel.Dense(sum, 1, 1), kernel.Dense(x, 1, 1))
+		d.Upload(x, src)
+		src[0] = 1000
+		d.Add(kernel.Dense(sum, 1, 1), kernel.Dense(x, 1, 1))
+		if got := download(t, d, sum)[0]; got != 11 {
+			t.Errorf("the sum is %v, want 11", got)
+		}
+	})
+}
+
+// TestIntegers_change: a kernel sees the integers that it was given, also if they change after the call.
+func TestIntegers_change(t *testing.T) {
+	d := device(t, false)
+	table, ids := kernel.Dense(made(t, d, 10, 20), 2, 1), []int{0}
+	first, second := kernel.Dense(made(t, d, 0), 1, 1), kernel.Dense(made(t, d, 0), 1, 1)
+	d.Gather(first, table, ids)
+	ids[0] = 1
+	d.Gather(second, table, ids)
+	if a, b := download(t, d, first.Data)[0], download(t, d, second.Data)[0]; a != 10 || b != 20 {
+		t.Errorf("gathered %v and %v, want 10 and 20", a, b)
+	}
+}
+
+func TestTemp(t *testing.T) {
+	d := device(t, true)
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+	x, y := d.Temp(100), d.Temp(5)
+	if !d.Holds(x) || address(y) < address(x)+400 {
+		t.Errorf("temporary arrays at %x and %x", address(x), address(y))
+	}
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if z := d.Temp(100); address(z) != address(x) {
+		t.Error("Run does not make temporary memory available again")
+	}
+}
+
+// TestTimeout: a device that does not answer is lost, for good.
+func TestTimeout(t *testing.T) {
+	d := open(t, testOptions())
+	defer d.Close()
+	d.patience = time.Nanosecond
+	x, err := d.Make(1 << 18)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := kernel.Dense(x, 1<<9, 1<<9)
+	d.Multiply(kernel.DeviceProduct{C: m, A: m, B: m, Alpha: 1})
+	if err := d.Run(); !errors.Is(err, kernel.ErrDeviceLost) || !strings.Contains(err.Error(), "nothing finished in 1ns") {
+		t.Errorf("error %v", err)
+	}
+	d.Scale(x, 2)
+	if err := d.Run(); !errors.Is(err, kernel.ErrDeviceLost) {
+		t.Errorf("later the error is %v", err)
+	}
+	if d.Temp(1) != nil {
+		t.Error("a lost device returns temporary memory")
+	}
+}
+
+// TestRun_afterError: the first error sticks until Run, and then the device works again.
+func TestRun_afterError(t *testing.T) {
+	d := device(t, false)
+	x := made(t, d, 1)
+	first := errors.New("first")
+	d.fail("test", first)
+	d.fail("test", errors.New("second"))
+	d.Scale(x, 2)
+	if err := d.Run(); !errors.Is(err, first) || !strings.HasPrefix(err.Error(), "vulkan: "+d.physical.Name+": test: ") {
+		t.Errorf("error %v", err)
+	}
+	d.Scale(x, 3)
+	if got := download(t, d, x)[0]; got != 3 {
+		t.Errorf("x is %v, want 3", got)
+	}
+}
