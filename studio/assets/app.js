@@ -42,10 +42,19 @@ export function app(source, others = []) {
     }
   }
 
+  // leaveOut removes what acts, for a server that only shows.
+  function leaveOut() {
+    others = [];
+    for (const a of [...nav.children].slice(1)) a.remove();
+  }
+
   window.addEventListener("hashchange", () => { open(); window.scrollTo(0, 0); main.focus({ preventScroll: true }); });
   source.start(() => current?.update?.(), (ok, problem) => {
     connection.textContent = ok ? "" : `not connected${problem ? `: ${problem}` : ""}`;
-  }).then(open, (problem) => {
+  }).then(() => {
+    if (source.readOnly) leaveOut();
+    open();
+  }, (problem) => {
     main.replaceChildren(h("h1", {}, "No connection"), h("p", { class: "problem", role: "alert" }, problem.message));
   });
 }

@@ -2,5 +2,9 @@
 
 import { app } from "./app.js";
 import { liveSource } from "./source.js";
+import { startView, jobView, runActions } from "./start.js";
+import { tryView } from "./try.js";
 
-app(liveSource());
+const source = liveSource();
+source.actions = runActions;
+app(source, [startView, tryView, jobView]);

@@ -12,7 +12,8 @@ export function runView(source, view, id, tab = "curves") {
   const nav = h("nav", { class: "tabs", "aria-label": "Parts of the run" }, Object.entries(tabs)
     .filter(([name]) => source.live || name !== "data" || source.hasData?.(id))
     .map(([name, title]) => h("a", { href: route("run", id, name), "aria-current": name === tab ? "page" : null }, title)));
-  const element = h("div", {}, heading, facts, nav, panel);
+  const actions = source.readOnly ? null : source.actions?.(source, () => source.runs.get(id)?.path);
+  const element = h("div", {}, heading, actions?.element ?? "", facts, nav, panel);
   const content = ({ curves, samples, settings, data, card }[tab] ?? curves)();
 
   function update() {
@@ -32,6 +33,7 @@ export function runView(source, view, id, tab = "curves") {
     facts.replaceChildren(...items.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
     if (run.problem) facts.append(h("div", {}, h("dt", {}, "problem"), h("dd", {}, run.problem)));
     content.update?.(run);
+    actions?.update();
   }
 
   // load shows what read returns, or why it fails.
@@ -119,7 +121,7 @@ export function runView(source, view, id, tab = "curves") {
   }
 
   update();
-  return { title: id, element, update };
+  return { title: id, element, update, close() { actions?.close(); } };
 }
 
 // runMarks are what happened at steps of a run.

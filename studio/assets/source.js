@@ -27,8 +27,8 @@ export async function getJSON(path) {
   return (await request(path)).json();
 }
 
-export async function postJSON(path, value) {
-  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
+export async function postJSON(path, value, signal) {
+  return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value), signal });
 }
 
 // events calls on(event, data) for each server-sent event of an answer until it ends.

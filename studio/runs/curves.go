@@ -62,7 +62,7 @@ func (l *Library) Curves(id string) (Curves, error) {
 // snapshot copies what changes as the run goes on.
 func (f *follower) snapshot(r *run) Curves {
 	c := f.curves
-	c.Names = slices.Clone(c.Names)
+	c.Names = append([]string{}, c.Names...) // not nil, for the page
 	c.Eval = slices.Clone(c.Eval)
 	c.Series = map[string]*Series{}
 	for name, s := range f.curves.Series {

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"mambatrain/studio/studiotest"
+)
+
+// browse opens a view of the studio.
+func (s *studioProcess) browse(t *testing.T, ctx context.Context, parts ...string) {
+	t.Helper()
+	if studiotest.Evaluate[string](t, ctx, "location.host") != s.url.Host {
+		studiotest.Do(t, ctx, chromedp.Navigate(s.url.String()))
+		studiotest.Until(t, ctx, `document.querySelector("main h1")`)
+	}
+	studiotest.Evaluate[any](t, ctx, `location.hash = "#/" + `+quoted(append([]string{}, parts...))+`.map(encodeURIComponent).join("/"), null`)
+}
+
+// quoted writes a value for a script.
+func quoted(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// enter types into the field with an id, in place of what it has.
+func enter(t *testing.T, ctx context.Context, id, text string) {
+	t.Helper()
+	studiotest.Until(t, ctx, fmt.Sprintf(`document.getElementById(%s)`, quoted(id)))
+	studiotest.Evaluate[any](t, ctx, fmt.Sprintf(`((e) => { e.focus(); e.select(); })(document.getElementById(%s)), null`, quoted(id)))
+	studiotest.Do(t, ctx, chromedp.KeyEvent(text))
+}
+
+// press presses the button or follows the link with a text, as soon as it can be seen.
+func press(t *testing.T, ctx context.Context, text string) {
+	t.Helper()
+	find := fmt.Sprintf(`[...document.querySelectorAll("main button, main a")].find((b) => b.textContent === %s && b.checkVisibility() && !b.disabled)`, quoted(text))
+	studiotest.Until(t, ctx, find)
+	studiotest.Evaluate[any](t, ctx, find+`.click(), null`)
+}
+
+// seen waits until the page shows a text in an element.
+func seen(t *testing.T, ctx context.Context, selector, text string) {
+	t.Helper()
+	studiotest.Until(t, ctx, fmt.Sprintf(`[...document.querySelectorAll(%s)].some((e) => e.textContent.includes(%s))`, quoted(selector), quoted(text)))
+}
+
+// hostile is a text that is a program in a page which takes it for markup.
+const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`
+
+// A person starts the quick start from the form, watches it, stops it, resumes it, and talks to what it has learned.
+func TestStudioPage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for some seconds")
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("a run cannot be stopped from another process")
+	}
+	ctx := studiotest.Browser(t)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := filepath.Join(t.TempDir(), "base")
+	if err := os.CopyFS(base, os.DirFS(filepath.Join(root, "configs/quickstart/base"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(base, "chat_template.jinja"), []byte(chatML), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	runs := filepath.Join(t.TempDir(), "runs")
+	t.Chdir(root)
+	s := startStudio(t, linkProgram(t), "--dir", runs)
+	axe := filepath.Join(root, "studio/testdata/axe/axe.min.js")
+
+	s.browse(t, ctx, "start")
+	studiotest.Until(t, ctx, `document.querySelector("#upload")`)
+	studiotest.Do(t, ctx, chromedp.SetUploadFiles("#upload", []string{filepath.Join(root, "configs/quickstart.yaml")}))
+	studiotest.Until(t, ctx, `document.getElementById("field-model").value === "configs/quickstart/base"`)
+	enter(t, ctx, "field-model", base)
+	enter(t, ctx, "field-output_dir", filepath.Join(runs, "quick"))
+	enter(t, ctx, "field-train.learning_rate", "-1")
+	seen(t, ctx, ".side button", "train.learning_rate: must be positive, got -1")
+	studiotest.Until(t, ctx, `document.getElementById("field-train.learning_rate").getAttribute("aria-invalid") === "true"`)
+	enter(t, ctx, "find", "learning rate")
+	studiotest.Until(t, ctx, `!document.getElementById("field-data.train").checkVisibility()`)
+	enter(t, ctx, "find", " ")
+	enter(t, ctx, "field-train.learning_rate", "2e-3")
+	enter(t, ctx, "field-train.max_steps", "1000000") // longer than anybody watches
+	seen(t, ctx, ".side", "Memory: at most about")
+	seen(t, ctx, ".side", "Time: about")
+	seen(t, ctx, ".side pre", "max_steps: 1000000")
+	studiotest.Check(t, ctx, axe, "the form")
+	press(t, ctx, "Start the run")
+
+	seen(t, ctx, "main h1", "runs/quick")
+	seen(t, ctx, ".state", "running")
+	dir := filepath.Join(runs, "quick")
+	studiotest.Until(t, ctx, `document.querySelectorAll(".plot canvas").length >= 2`)
+	press(t, ctx, "Stop")
+	seen(t, ctx, ".state", "interrupted")
+	studiotest.Check(t, ctx, axe, "a run that was stopped")
+	step := lastStep(t, dir)
+	press(t, ctx, "Resume")
+	seen(t, ctx, ".state", "running")
+	s.until(t, "it trains again", func(jobAnswer) bool { return lastStep(t, dir) > step })
+	press(t, ctx, "Stop")
+	seen(t, ctx, ".state", "interrupted")
+
+	press(t, ctx, "Try it")
+	studiotest.Until(t, ctx, `document.querySelector("#mode-chat")?.checked && document.querySelector("#try-place").children.length > 0`)
+	enter(t, ctx, "max_new_tokens", "20")
+	for range 2 {
+		enter(t, ctx, "prompt", hostile)
+		press(t, ctx, "Send")
+		studiotest.Until(t, ctx, `!document.querySelector(".ask button[type=submit]").disabled`)
+	}
+	if said := studiotest.Evaluate[string](t, ctx, `[...document.querySelectorAll(".entry")].map((e) => e.querySelector("p.faint").textContent).join("\n")`); strings.Count(said, "tokens/s") != 4 {
+		t.Errorf("answers end with\n%s", said)
+	}
+	seen(t, ctx, ".entry .asked", hostile)
+	seen(t, ctx, ".entry pre", "<|im_start|>user\n"+hostile)
+	studiotest.Check(t, ctx, axe, "a chat")
+	if studiotest.Evaluate[bool](t, ctx, `"hacked" in window || document.querySelector("main img, main script") !== null`) {
+		t.Error("a text became markup")
+	}
+
+	closed := startStudio(t, s.cmd.Path, "--dir", runs, "--read-only")
+	closed.browse(t, ctx)
+	seen(t, ctx, "tbody tr", "runs/quick")
+	if nav := studiotest.Evaluate[string](t, ctx, `document.querySelector("nav").textContent`); nav != "Runs" {
+		t.Errorf("--read-only: the page offers %s", nav)
+	}
+	closed.browse(t, ctx, "run", "runs/quick")
+	seen(t, ctx, ".state", "interrupted")
+	if studiotest.Evaluate[bool](t, ctx, `document.querySelector(".actions") !== null`) {
+		t.Error("--read-only: the page offers to act")
+	}
+}

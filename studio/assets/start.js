@@ -1,0 +1,225 @@
+// Start a run: the form, what the run will need, and the jobs.
+
+import { h, route, bytes, count, duration, number } from "./dom.js";
+import { getJSON, postJSON } from "./source.js";
+import { fields } from "./form.js";
+
+const pause = 350, longPause = 1200; // ms after the last key, before asking for memory and for time
+let kept = null; // what was typed, for when the view is opened again
+
+export const startView = {
+  name: "start", title: "Start", make(source, like) {
+    const element = h("div", { class: "start" }, h("h1", {}, "Start a run"), h("p", { class: "faint", role: "status" }, "Reading …"));
+    let close = () => {};
+    build(source, like).then((view) => { element.replaceChildren(...view.children); close = view.close; }, (problem) => {
+      element.replaceChildren(h("h1", {}, "Start a run"), h("p", { class: "problem", role: "alert" }, problem.message));
+    });
+    return { title: "Start a run", element, close: () => close() };
+  },
+};
+
+async function build(source, like) {
+  const [schema, offers] = await Promise.all([getJSON("/api/schema"), getJSON("/api/start/files")]);
+  const form = fields(schema, changed);
+  const file = h("input", { type: "text", id: "file", autocomplete: "off", spellcheck: "false", oninput: () => { ownName = file.value !== ""; } });
+  const fileFault = h("p", { class: "problem", id: "file-fault", role: "alert" });
+  file.setAttribute("aria-describedby", "file-fault");
+  const replace = h("input", { type: "checkbox", id: "replace" }), overwrite = h("input", { type: "checkbox", id: "overwrite" });
+  const replaceLine = h("p", { hidden: true }, replace, " ", h("label", { for: "replace" }, "Replace that file"));
+  const overwriteLine = h("p", { hidden: true }, overwrite, " ", h("label", { for: "overwrite" }, "Replace the run that output_dir holds"));
+  const faults = h("div", { role: "status" }), needs = h("div", { role: "status" }), time = h("p", { role: "status" });
+  const yaml = h("pre", { class: "text", tabindex: "0", "aria-label": "The YAML file" });
+  const button = h("button", { type: "submit", class: "primary" }, "Start the run");
+  const failure = h("p", { class: "problem", role: "alert" });
+  let ownName = false, timer = 0, slow = 0, asking = new AbortController(), latest = null;
+
+  const choice = h("select", { id: "begin" }, offers.files.map((f) => h("option", { value: f }, f)));
+  const upload = h("input", { type: "file", id: "upload", accept: ".yaml,.yml", onchange: () => open(upload.files[0]?.text().then((text) => ({ text }))) });
+  const begin = h("div", { class: "controls" },
+    h("span", {}, h("label", { for: "begin" }, "Begin with "), choice),
+    h("button", { type: "button", onclick: () => open({ file: choice.value }) }, "Fill the form"),
+    h("span", {}, h("label", { for: "upload" }, "or a file of yours "), upload));
+  const side = h("div", { class: "side" },
+    h("section", { class: "card", "aria-label": "What the run needs" }, h("h2", {}, "What it needs"), faults, needs, time),
+    h("section", { class: "card", "aria-label": "Start" },
+      h("div", { class: "field" }, h("label", { for: "file" }, "Write the configuration to"), file, fileFault, replaceLine),
+      overwriteLine, button, failure,
+      h("details", {}, h("summary", {}, "The file"), yaml)));
+  const page = h("form", { class: "columns", novalidate: true, onsubmit: (e) => { e.preventDefault(); start(); } }, form.element, side);
+
+  async function open(what) {
+    failure.textContent = "";
+    try {
+      what = await what;
+      if (!what) return;
+      const opened = await (await postJSON("/api/start/open", what)).json();
+      form.fill(opened.values);
+      ownName = false;
+      changed();
+      if (opened.faults.length > 0) failure.textContent = opened.faults.map(say).join("\n");
+    } catch (problem) { failure.textContent = problem.message; }
+  }
+
+  function changed() {
+    asking.abort();
+    asking = new AbortController();
+    clearTimeout(timer);
+    clearTimeout(slow);
+    const values = form.values();
+    kept = values;
+    if (!ownName) file.value = values.output_dir ? values.output_dir.replace(/[\\/]+$/, "") + ".yaml" : "";
+    timer = setTimeout(() => check(values, asking.signal), pause);
+  }
+
+  async function check(values, signal) {
+    try {
+      const answer = await (await postJSON("/api/start/check", { values }, signal)).json();
+      if (signal.aborted) return;
+      latest = answer;
+      show(answer);
+      if (answer.needs && answer.needs.memory_bytes < answer.needs.limit_bytes / 4) slow = setTimeout(() => measure(values, signal), longPause);
+      else if (answer.needs) time.replaceChildren(h("button", { type: "button", onclick: () => measure(values, signal) }, "Estimate the time"));
+    } catch (problem) { if (!signal.aborted) failure.textContent = problem.message; }
+  }
+
+  function show(answer) {
+    failure.textContent = "";
+    yaml.textContent = answer.yaml;
+    const homeless = form.mark(answer.faults);
+    overwriteLine.hidden = !answer.existing;
+    time.replaceChildren();
+    faults.replaceChildren(...(answer.faults.length === 0 ? [] : [h("p", { class: "problem" }, answer.faults.length === 1 ? "1 fault" : `${answer.faults.length} faults`),
+      h("ul", {}, answer.faults.map((f) => h("li", {}, homeless.includes(f) ? say(f)
+        : h("button", { type: "button", class: "link", onclick: () => form.focus(f.key) }, say(f)))))]));
+    const n = answer.needs;
+    if (!n) {
+      needs.replaceChildren(answer.unknown ? h("p", { class: "problem" }, answer.unknown) : "");
+      return;
+    }
+    const fits = n.memory_bytes <= n.limit_bytes;
+    const parts = [["weights", n.weights_bytes], ["gradients", n.gradients_bytes], ["optimizer", n.optimizer_bytes], ["activations", n.activations_bytes], ["the program", n.program_bytes]];
+    needs.replaceChildren(
+      h("p", {}, "Memory: at most about ", h("b", {}, bytes(n.memory_bytes)), ` of ${bytes(n.limit_bytes)}`),
+      h("meter", { max: n.limit_bytes, value: Math.min(n.memory_bytes, n.limit_bytes), "aria-label": `memory: ${bytes(n.memory_bytes)} of ${bytes(n.limit_bytes)}` }),
+      fits ? "" : h("p", { class: "problem" }, "The run does not fit and would be refused."),
+      h("p", { class: "faint" }, parts.filter(([, v]) => v > 0).map(([name, v]) => `${name} ${bytes(v)}`).join(", ")),
+      h("p", {}, `Trains ${count(n.trainable)} of ${count(n.parameters)} parameters (${number(100 * n.trainable / n.parameters)} %), up to ${count(n.rows)} rows at once`));
+  }
+
+  async function measure(values, signal) {
+    time.replaceChildren("Time: measuring a step …");
+    try {
+      const t = await (await postJSON("/api/start/time", { values }, signal)).json();
+      if (!signal.aborted) time.replaceChildren("Time: about ", h("b", {}, duration(t.seconds)), ` for ${count(t.steps)} steps, ${count(t.tokens)} tokens of data`);
+    } catch (problem) {
+      if (!signal.aborted) time.replaceChildren(h("span", { class: "problem" }, problem.message));
+    }
+  }
+
+  async function start() {
+    failure.textContent = fileFault.textContent = "";
+    button.disabled = true;
+    try {
+      const answer = await (await postJSON("/api/start", { values: form.values(), file: file.value, replace: replace.checked, overwrite: overwrite.checked })).json();
+      if (answer.faults.length === 0) {
+        location.hash = route("job", answer.dir);
+        return;
+      }
+      const homeless = form.mark(answer.faults);
+      const ofFile = homeless.filter((f) => f.key === "file");
+      fileFault.textContent = ofFile.map((f) => f.problem).join("\n");
+      if (ofFile.some((f) => f.problem.includes("exists"))) replaceLine.hidden = false;
+      if (answer.faults.some((f) => f.key === "output_dir")) overwriteLine.hidden = false;
+      failure.textContent = ["The run was not started.", ...answer.faults.filter((f) => f.key !== "file").map(say)].join("\n");
+      const first = answer.faults.find((f) => form.has(f.key));
+      if (first) form.focus(first.key); else file.focus();
+    } catch (problem) {
+      failure.textContent = problem.message;
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  if (like) await open({ dir: source.runs.get(like)?.path ?? like });
+  else if (kept) { form.fill(kept); changed(); }
+  else await open({ file: "starter" });
+  return {
+    children: [h("h1", {}, "Start a run"), begin, page],
+    close() { asking.abort(); clearTimeout(timer); clearTimeout(slow); },
+  };
+}
+
+function say(fault) { return fault.key ? `${fault.key}: ${fault.problem}` : fault.problem; }
+
+// jobView shows a job until its run can be watched.
+export const jobView = {
+  name: "job", make(source, dir) {
+    const state = h("p", { role: "status" }), console = h("pre", { class: "text", tabindex: "0", "aria-label": "What the process prints" });
+    const bar = runActions(source, () => dir);
+    const element = h("div", {}, h("h1", {}, dir), state, bar.element, h("h2", {}, "What it prints"), console);
+    let timer = 0, done = false, began = false;
+    async function poll() {
+      const job = await bar.refresh();
+      if (done) return;
+      if (job) {
+        console.textContent = job.console;
+        state.textContent = job.running ? "The process runs and loads the model." : `The process has ended${job.exit_code === null ? "" : ` with exit code ${job.exit_code}`}.`;
+        began ||= job.running;
+      } else state.textContent = "No run was started here.";
+      const run = [...source.runs.values()].find((r) => r.path === dir && r.step > 0);
+      if (run && began) location.replace(route("run", run.id));
+      else timer = setTimeout(poll, 1000);
+    }
+    poll();
+    return { title: "A run", element, close() { done = true; clearTimeout(timer); bar.close(); } };
+  },
+};
+
+// runActions are the buttons of a run, by the directory that path returns: stop, resume, try it, start one like it. They stay
+// in the page while it changes, so that they keep the focus.
+export function runActions(source, path) {
+  const said = h("span", { role: "status", class: "faint" }), failure = h("span", { class: "problem", role: "alert" });
+  const stop = h("button", { type: "button", hidden: true, onclick: () => act("stop") }, "Stop");
+  const resume = h("button", { type: "button", hidden: true, onclick: () => act("resume") }, "Resume");
+  const attempt = h("a", { class: "button", hidden: true }, "Try it"), like = h("a", { class: "button", hidden: true }, "Start one like it");
+  const output = h("pre", { class: "text", tabindex: "0", "aria-label": "What the process has printed" });
+  const outputs = h("details", { hidden: true }, h("summary", {}, "What it printed"), output);
+  const element = h("div", { class: "actions" }, h("div", { class: "controls" }, stop, resume, attempt, like, said, failure), outputs);
+  let timer = 0, closed = false;
+
+  async function act(what) {
+    failure.textContent = "";
+    try { await postJSON(`/api/jobs/${what}`, { dir: path() }); } catch (problem) { failure.textContent = problem.message; }
+    refresh();
+  }
+
+  const runOf = () => [...source.runs.values()].find((r) => r.path === path());
+
+  // refresh asks for the job and returns it.
+  async function refresh() {
+    if (closed || !path()) return null;
+    let job = null;
+    try {
+      job = (await getJSON("/api/jobs")).jobs.find((j) => j.dir === path()) ?? null;
+    } catch { return null; }
+    const run = runOf(), running = job?.running || run?.state === "running";
+    stop.hidden = !job?.running;
+    stop.disabled = Boolean(job?.stopping);
+    stop.textContent = job?.stopping ? "Stopping …" : "Stop";
+    resume.hidden = running || !(run ? ["interrupted", "lost"].includes(run.state) : job);
+    said.textContent = job?.stopping ? "It finishes its step and saves." : !job?.running && run?.state === "running" ? "Started elsewhere: stop it there, with Ctrl-C." : "";
+    attempt.hidden = !(run && (run.checkpoints?.length || run.state === "finished"));
+    like.hidden = !run;
+    if (run) { attempt.href = route("try", run.id); like.href = route("start", run.id); }
+    outputs.hidden = !job || !run;
+    if (job) output.textContent = job.console;
+    return job;
+  }
+
+  return {
+    element, refresh,
+    // update is called when the list of runs has changed.
+    update() { clearTimeout(timer); timer = setTimeout(refresh, 200); },
+    close() { closed = true; clearTimeout(timer); },
+  };
+}
