@@ -11,6 +11,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -77,6 +78,41 @@ def model(name, family, tokenizer=None, **changes):
     return WORK / name
 
 
+TEMPLATE = """{%- for message in messages -%}
+{{ '<' + message.role + '> ' + message.content + '\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<assistant> ' }}{%- endif -%}"""
+
+
+def sentencepiece(name):
+    """A tokenizer as Codestral has it: SentencePiece's BPE with byte fallback, trained here and converted as transformers does."""
+    import pyarrow.parquet, sentencepiece
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    out = WORK / ("tokenizer-" + name)
+    texts = pyarrow.parquet.read_table(QUOTES, columns=["quote"])["quote"].to_pylist()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_prefix=str(WORK / name), model_type="bpe", vocab_size=700, byte_fallback=True,
+                                             split_digits=True, normalization_rule_name="identity", remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
+                                             user_defined_symbols=[], control_symbols=["[INST]", "[/INST]"], minloglevel=2)
+    sp = sentencepiece.SentencePieceProcessor(model_file=str(WORK / name) + ".model")
+    pieces = [sp.id_to_piece(i) for i in range(sp.vocab_size())]
+    vocab = {p: i for i, p in enumerate(pieces)}
+    normal = {p for i, p in enumerate(pieces) if not (sp.is_control(i) or sp.is_unknown(i) or sp.is_byte(i))}
+    merges = sorted(((p[:i], p[i:]) for p in normal for i in range(1, len(p)) if p[:i] in normal and p[i:] in normal),
+                    key=lambda m: (vocab[m[0] + m[1]], vocab[m[0]], vocab[m[1]]))
+    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.add_special_tokens([p for i, p in enumerate(pieces) if sp.is_control(i) or sp.is_unknown(i)])
+    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
+    t.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocab["<s>"])])
+    out.mkdir()
+    t.save(str(out / "tokenizer.json"))
+    (out / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="LlamaTokenizerFast", bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, add_eos_token=False, legacy=False)))
+    (out / "chat_template.jinja").write_text(TEMPLATE)
+    return out
+
+
 def biased(path):
     """Gives the biases of the projections of a model random values: fresh ones are 0."""
     import safetensors.torch, torch
@@ -134,27 +170,29 @@ def verdict(right, what):
 class Llama:
     """llama.cpp's server on one GGUF file: the program that LLAMA_SERVER names, or the package xllamacpp (pip install xllamacpp)."""
 
-    def __init__(self, file, threads=2):
+    def __init__(self, file, threads=2, lora=None):
         self.process = None
         if os.environ.get("LLAMA_SERVER"):
-            self._start(file, threads)
+            self._start(file, threads, lora)
             return
         import xllamacpp
 
         p = xllamacpp.CommonParams()
         p.model.path, p.n_ctx, p.n_parallel, p.cpuparams.n_threads, p.verbosity = str(file), 1024, 1, threads, -1
         p.warmup = False
+        if lora:
+            p.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 1.0)]
         self.server = xllamacpp.Server(p)
         self.url = self.server.listening_address
 
-    def _start(self, file, threads):
+    def _start(self, file, threads, lora):
         import socket, time
 
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
         self.url = "http://127.0.0.1:%d" % port
-        self.process = subprocess.Popen([os.environ["LLAMA_SERVER"], "-m", str(file), "-c", "1024", "-np", "1", "-t", str(threads), "--port", str(port)],
+        self.process = subprocess.Popen([os.environ["LLAMA_SERVER"], "-m", str(file), "-c", "1024", "-np", "1", "-t", str(threads), "--port", str(port), *(["--lora", str(lora)] if lora else [])],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
             try:

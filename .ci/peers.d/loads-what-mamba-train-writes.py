@@ -4,21 +4,18 @@
 
 Six small models of all three families are trained on the quick start's texts, adapted, merged and exported.
 transformers reads the merged directory, peft the adapter, llama.cpp every type of GGUF file. Logits, greedy texts,
-token ids and the chat template are compared. Needs torch, transformers, peft and xllamacpp (or LLAMA_SERVER).
+token ids and the chat template are compared; mlx-lm is asked for logits where it is installed. Needs torch,
+transformers, peft, sentencepiece and xllamacpp (or LLAMA_SERVER).
 """
 from common import *
 import torch, transformers, peft
 
-TYPES = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"]
+TYPES = os.environ.get("TYPES", "F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0").split()
 # LEAD is how far the chosen token must be ahead before two programs have to agree on it. llama.cpp rounds the activations
 # of every product to the precision of the weights, which moves the logits of a 4-bit file by some tenths.
 LEAD = {"F32": 0.01, "F16": 0.1, "BF16": 0.3}
 TEXTS = ["A friend is a gift you give yourself.", " two  spaces,\n\nnew lines\tand tabs ", "don't 1234567 x²y 12½3456 a+b <= $5 ^~|`", "мир 漢字 🙂 é \u00a0nbsp",
          " ", "The river <|endoftext|> goes on", "[INST] hello [/INST] world</s>", "\u2581under ▁score", "\r\n\x00\x7f end", "ünïcödé Ω≈ç√∫ naïve", "foo_bar(baz) += 0x1F; // 10%"]
-TEMPLATE = """{%- for message in messages -%}
-{{ '<' + message.role + '> ' + message.content + '\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<assistant> ' }}{%- endif -%}"""
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a friend?"}]
 
 
@@ -36,35 +33,6 @@ def tokenizer(name, base, **settings):
     return out
 
 
-def sentencepiece(name):
-    """A tokenizer as Codestral has it: SentencePiece's BPE with byte fallback, trained here and converted as transformers does."""
-    import pyarrow.parquet, sentencepiece
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    out = WORK / ("tokenizer-" + name)
-    texts = pyarrow.parquet.read_table(QUOTES, columns=["quote"])["quote"].to_pylist()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_prefix=str(WORK / name), model_type="bpe", vocab_size=700, byte_fallback=True,
-                                             split_digits=True, normalization_rule_name="identity", remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
-                                             user_defined_symbols=[], control_symbols=["[INST]", "[/INST]"], minloglevel=2)
-    sp = sentencepiece.SentencePieceProcessor(model_file=str(WORK / name) + ".model")
-    pieces = [sp.id_to_piece(i) for i in range(sp.vocab_size())]
-    vocab = {p: i for i, p in enumerate(pieces)}
-    normal = {p for i, p in enumerate(pieces) if not (sp.is_control(i) or sp.is_unknown(i) or sp.is_byte(i))}
-    merges = sorted(((p[:i], p[i:]) for p in normal for i in range(1, len(p)) if p[:i] in normal and p[i:] in normal),
-                    key=lambda m: (vocab[m[0] + m[1]], vocab[m[0]], vocab[m[1]]))
-    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    t.add_special_tokens([p for i, p in enumerate(pieces) if sp.is_control(i) or sp.is_unknown(i)])
-    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
-    t.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocab["<s>"])])
-    out.mkdir()
-    t.save(str(out / "tokenizer.json"))
-    (out / "tokenizer_config.json").write_text(json.dumps(dict(
-        tokenizer_class="LlamaTokenizerFast", bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, add_eos_token=False, legacy=False)))
-    (out / "chat_template.jinja").write_text(TEMPLATE)
-    return out
-
-
 def cases():
     neox = tokenizer("neox", QUICKSTART)
     falcon = tokenizer("falcon", TOKENIZERS / "falcon.json", tokenizer_class="PreTrainedTokenizerFast", bos_token=">>TITLE<<", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
@@ -74,7 +42,7 @@ def cases():
         "mamba, untied": ("mamba", neox, dict(vocab_size=1024, tie_word_embeddings=False)),
         "falcon_mamba, tied": ("falcon_mamba", falcon, dict(vocab_size=512)),
         "falcon_mamba, untied": ("falcon_mamba", falcon, dict(vocab_size=512, tie_word_embeddings=False)),
-        "mamba2, tied, GPT-NeoX tokenizer": ("mamba2", neox, dict(vocab_size=1024)),
+        "mamba2, tied, GPT-NeoX tokenizer": ("mamba2", neox, dict(vocab_size=1024, n_groups=1)),
         "mamba2, untied, Codestral's tokenizer": ("mamba2", codestral, dict(vocab_size=704, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)),
     }
 
@@ -119,7 +87,7 @@ def compare_greedy(a, a_logits, start, b, lead):
     return len(a), True
 
 
-def hugging_face(case, merged, base, adapter, own, prompts):
+def hugging_face(case, merged, base, adapter, prompts):
     m = transformers.AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
     sequence = prompts[0] + prompts[1]
     mine = ours(model=merged, ids=[sequence])["logits"][0]
@@ -151,9 +119,44 @@ def hugging_face(case, merged, base, adapter, own, prompts):
     check(case, "mamba-train, peft's adapter: logits", d < ROUNDING, "%.1e" % d)
 
 
+def mlx_lm(case, merged, prompts):
+    try:
+        import mlx.core as mx
+        from mlx_lm.utils import load_model
+    except ImportError:
+        return
+    if json.loads((merged / "config.json").read_text()).get("n_groups", 1) > 1:
+        return  # mlx-groups.py
+    mx.set_default_device(mx.cpu)
+    m, _ = load_model(merged)
+    sequence = prompts[0] + prompts[1]
+    d = largest(ours(model=merged, ids=[sequence])["logits"][0], np.array(m(mx.array([sequence]))[0].astype(mx.float32)))
+    check(case, "mlx-lm, merged: logits", d < ROUNDING, "%.1e" % d)
+
+
 def normal(logits):
     x = logits.astype(np.float64)
     return x - (np.log(np.exp(x - x.max()).sum()) + x.max())
+
+
+def other_forms(case, merged, base, lora, prompts):
+    """bfloat16 in shards for transformers, and the adapter by itself for llama.cpp."""
+    half = merged.parent / (merged.name + "-bf16")
+    mamba_train("export", "--quiet", "--format", "hf", "--model", merged, "--dtype", "bfloat16", "--max-shard-size", "500KB", "--output", half)
+    shards = len(list(half.glob("model-*.safetensors")))
+    m = transformers.AutoModelForCausalLM.from_pretrained(half, dtype=torch.float32)
+    d = largest(ours(model=half, ids=prompts[:1])["logits"][0], their_logits(m, prompts[0]))
+    check(case, "transformers, bfloat16 in %d shards: logits" % shards, d < ROUNDING, "%.1e" % d)
+
+    files = [merged.parent / (lora.name + end) for end in ("-base.gguf", "-adapter.gguf")]
+    mamba_train("export", "--quiet", "--format", "gguf", "--type", "F32", "--model", base, "--output", files[0])
+    mamba_train("export", "--quiet", "--format", "gguf", "--adapter", lora, "--output", files[1])
+    server = Llama(files[0], lora=files[1])
+    mine = normal(ours(model=base, adapter=lora, ids=prompts[:1])["logits"][0][-1])
+    _, theirs = server.greedy(prompts[0], 1, top=20)
+    server.close()
+    d = max(abs(mine[t] - p) for t, p in theirs[0].items())
+    check(case, "llama.cpp, F32 with the adapter: log probabilities", d < ROUNDING, "%.1e" % d)
 
 
 def llama_cpp(case, merged, prompts):
@@ -175,12 +178,11 @@ def llama_cpp(case, merged, prompts):
         check(case, "llama.cpp, %s: greedy text" % kind, all(right for _, right in agree),
               "%d of %d tokens, log probabilities within %.1e" % (sum(n for n, _ in agree), 24 * len(prompts), worst))
         if kind == "F32":
-            mine, theirs = ours(model=merged, texts=TEXTS)["tokens"], [server.tokens(x) for x in TEXTS]
-            wrong = [x for x, i, j in zip(TEXTS, mine, theirs) if i != j]
-            for x, i, j in zip(TEXTS, mine, theirs):
-                if i != j and os.environ.get("VERBOSE"):
-                    print(case, repr(x), i, j, sep="\n  ")
-            check(case, "llama.cpp: tokens", not wrong, "%d of %d texts" % (len(TEXTS) - len(wrong), len(TEXTS)) + (" not %r" % wrong[0] if wrong else ""))
+            # llama-cpp-splits-otherwise.py has the texts that llama.cpp is known to treat otherwise.
+            texts = [x for x in TEXTS if "Codestral" not in case or not (x[0] in " \u2581" or "[INST]" in x)]
+            mine = ours(model=merged, texts=texts)["tokens"]
+            wrong = [x for x, i in zip(texts, mine) if server.tokens(x) != i]
+            check(case, "llama.cpp: tokens", not wrong, "%d of %d texts" % (len(texts) - len(wrong), len(texts)) + (" not %r" % wrong[0] if wrong else ""))
             carried = server.get("/props")["chat_template"] == TEMPLATE
             check(case, "llama.cpp: chat template", carried, "the same text" if carried else "another text")
         server.close()
@@ -188,7 +190,7 @@ def llama_cpp(case, merged, prompts):
         file.unlink()
 
 
-header("What mamba-train writes, loaded by the others", "transformers", "peft", "torch", "tokenizers", "xllamacpp")
+header("What mamba-train writes, loaded by the others", "transformers", "peft", "torch", "tokenizers", "mlx-lm", "xllamacpp")
 rows = [("model", "what", "result", "")]
 wanted = sys.argv[1:]
 for case, (family, tokens, changes) in cases().items():
@@ -199,10 +201,15 @@ for case, (family, tokens, changes) in cases().items():
     plain = ["in_proj", "embeddings"] if family == "mamba2" else ["in_proj", "x_proj", "embeddings"]
     adapter = train(base, name + "-adapter", plain, 10)
     everything = plain + ["out_proj"] + ([] if family == "mamba2" else ["dt_proj"])
-    mamba_train("merge", "--quiet", "--adapter", train(base, name + "-lora", everything, 10), "--output", WORK / (name + "-merged"))
+    lora = train(base, name + "-lora", everything, 10)
+    mamba_train("merge", "--quiet", "--adapter", lora, "--output", WORK / (name + "-merged"))
     merged = WORK / (name + "-merged")
     prompts = ours(model=merged, texts=["A friend", "The sea does not", "Bread and"])["tokens"]
-    hugging_face(case, merged, base, adapter, ours, prompts)
+    hugging_face(case, merged, base, adapter, prompts)
+    mlx_lm(case, merged, prompts)
+    # On a tied table, llama.cpp would change the head with it: such an adapter is merged first.
+    projections = train(base, name + "-projections", [t for t in everything if t != "embeddings"], 10)
+    other_forms(case, merged, base, projections, prompts)
     llama_cpp(case, merged, prompts)
 table(*rows)
 verdict(not failures, "; ".join(failures) if failures else "all of it loads and computes the same")
