@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	"trainer/mpi":          {"trainer", "autograd/kernel", "internal/fault", "internal/sharedlib"},
 	"trainer/recipe": {
 		"trainer", "trainer/checkpoint", "trainer/mpi", "trainer/optim", "trainer/plot", "trainer/tensorboard", "lora", "mamba",
-		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/fault",
+		"mamba/torchfile", "nn", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "internal/atomicfile", "internal/contenthash", "internal/fault",
 		"internal/format", "internal/inputfile", "internal/label", "internal/ordered", "internal/pyjson", "internal/spelling",
 	},
 	"studio":             {"studio/runs", "trainer"},

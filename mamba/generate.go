@@ -96,7 +96,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		return nil, err
 	}
 	if state.Sequences() != len(prompts) {
-		return nil, fmt.Errorf("mamba: generate: %d prompts, the state has %d sequences", len(prompts), state.Sequences())
+		return nil, fmt.Errorf("mamba: generate: want a prompt for each of the sequences of the state, which are %d, got %d", state.Sequences(), len(prompts))
 	}
 	if err := checkIDs(prompts, m.Config.VocabSize); err != nil {
 		return nil, err

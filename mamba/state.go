@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	ag "mambatrain/autograd"
 	"mambatrain/nn"
@@ -24,7 +25,19 @@ type State struct {
 	Tokens [][]int
 	// Fed says how many of Tokens the state has seen.
 	Fed []int
+	// Origin says which model the state is of; the zero value: nobody has recorded it.
+	Origin Origin
 }
+
+// Origin is the model that a state is of. A field that is "" is unknown.
+type Origin struct {
+	Family  string // see [Config.Family]
+	Weights string // what tells the weights from others, such as a hash
+	Adapter string // the same for the adapter, NoAdapter if there is none
+}
+
+// NoAdapter is the [Origin.Adapter] of a model without one.
+const NoAdapter = "none"
 
 // NewState returns the state of sequences that have not begun: zeros, or what [Model.Starts] have.
 func (m *Model) NewState(sequences int) *State {
@@ -82,7 +95,7 @@ func (m *Model) SetStart(s *State) error {
 		return err
 	}
 	if n := s.Sequences(); n != 1 {
-		return fmt.Errorf("mamba: initial state: got states of %d sequences, want one", n)
+		return fmt.Errorf("mamba: initial state: want the state of one sequence, got %d", n)
 	}
 	for l, b := range m.Layers {
 		mixer, ok := b.Mixer.(Starter)
@@ -136,7 +149,7 @@ func (s *State) Clone() *State {
 func (s *State) Select(sequences ...int) *State {
 	t := &State{
 		Conv: make([][]float32, len(s.Conv)), SSM: make([][]float32, len(s.SSM)),
-		Tokens: make([][]int, len(sequences)), Fed: make([]int, len(sequences)),
+		Tokens: make([][]int, len(sequences)), Fed: make([]int, len(sequences)), Origin: s.Origin,
 	}
 	for l := range s.Conv {
 		t.Conv[l] = make([]float32, 0, len(sequences)*s.width(s.Conv[l]))
@@ -171,19 +184,30 @@ func (s *State) part(all []float32, i int) []float32 {
 // fits says why the state cannot be one of m's, nil if it can.
 func (s *State) fits(m *Model) error {
 	n := s.Sequences()
-	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) || len(s.Tokens) != n {
-		return fmt.Errorf("mamba: state: it is of %d layers, the model has %d", len(s.Conv), len(m.Layers))
+	if f := s.Origin.Family; f != "" && f != m.Config.Family() {
+		return fmt.Errorf("mamba: state: is of a %s model, this one is %s", f, m.Config.Family())
+	}
+	if n == 0 || len(s.Tokens) != n {
+		return errors.New("mamba: state: is of no sequence")
+	}
+	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) {
+		return fmt.Errorf("mamba: state: is of a model with %d layers, this one has %d", len(s.Conv), len(m.Layers))
 	}
 	for l := range s.Conv {
 		conv, ssm := m.Layers[l].Mixer.StateSize()
-		if len(s.Conv[l]) != n*conv || len(s.SSM[l]) != n*ssm {
-			return fmt.Errorf("mamba: state: layer %d has %d and %d elements for %d sequences, the model wants %d and %d",
-				l, len(s.Conv[l]), len(s.SSM[l]), n, n*conv, n*ssm)
+		for _, part := range []struct {
+			name      string
+			got, want int
+		}{{"convolution", len(s.Conv[l]), conv}, {"recurrence", len(s.SSM[l]), ssm}} {
+			if part.got != n*part.want {
+				return fmt.Errorf("mamba: state: is of a model of other sizes: layer %d's %s has %d numbers for each sequence, in this model %d",
+					l, part.name, part.got/n, part.want)
+			}
 		}
 	}
 	for i, fed := range s.Fed {
 		if fed < 0 || fed > len(s.Tokens[i]) {
-			return fmt.Errorf("mamba: state: sequence %d has %d tokens, of which %d are said to be fed", i, len(s.Tokens[i]), fed)
+			return fmt.Errorf("mamba: state: is damaged: of the %d tokens of sequence %d it has seen %d", len(s.Tokens[i]), i, fed)
 		}
 	}
 	return nil
@@ -213,7 +237,21 @@ func (s *State) Save(path string) error {
 			weights.FromFloat32s(convStates(l), []int{n, s.width(s.Conv[l])}, s.Conv[l], weights.F32),
 			weights.FromFloat32s(ssmStates(l), []int{n, s.width(s.SSM[l])}, s.SSM[l], weights.F32))
 	}
-	return weights.Save(path, sources, map[string]string{"kind": "mamba state"})
+	metadata := map[string]string{"kind": stateKind}
+	for key, value := range s.Origin.keys() {
+		if *value != "" {
+			metadata[key] = *value
+		}
+	}
+	return weights.Save(path, sources, metadata)
+}
+
+// stateKind marks the files that Save writes.
+const stateKind = "mamba state"
+
+// keys are the keys of the origin in a file's metadata.
+func (o *Origin) keys() map[string]*string {
+	return map[string]*string{"family": &o.Family, "weights": &o.Weights, "adapter": &o.Adapter}
 }
 
 // LoadState reads a state that Save wrote and checks that it can be one of m's.
@@ -234,16 +272,21 @@ func (m *Model) LoadState(path string) (*State, error) {
 		faults = append(faults, err)
 		return v
 	}
+	found := 0
 	floats := func(name string) []float32 {
 		x, ok := t.Tensor(name)
 		if !ok {
 			return nil
 		}
+		found++
 		v, err := x.Float32s()
 		faults = append(faults, err)
 		return v
 	}
 	s := &State{}
+	for key, value := range s.Origin.keys() {
+		*value = t.Metadata[key]
+	}
 	if _, ok := t.Tensor("fed"); ok {
 		s.Fed = ints("fed")
 	} else { // the state that an adapter's documents start from
@@ -259,11 +302,17 @@ func (m *Model) LoadState(path string) (*State, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
+	if found == 0 {
+		return nil, fmt.Errorf("mamba: state %s: is no state of a model: it has no tensors %s and %s", path, convStates(0), ssmStates(0))
+	}
+	for l := len(m.Layers) - 1; l > 0 && s.Conv[l] == nil && s.SSM[l] == nil; l-- {
+		s.Conv, s.SSM = s.Conv[:l], s.SSM[:l]
+	}
 	if _, more := t.Tensor(ssmStates(len(m.Layers))); more {
-		return nil, fmt.Errorf("mamba: state %s: it has more layers than the model's %d", path, len(m.Layers))
+		return nil, fmt.Errorf("mamba: state %s: is of a model with more layers, this one has %d", path, len(m.Layers))
 	}
 	if err := s.fits(m); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("state %s: %s", path, strings.TrimPrefix(err.Error(), "mamba: state: "))
 	}
 	return s, checkIDs(s.Tokens, m.Config.VocabSize)
 }

@@ -286,6 +286,22 @@ func testStateFile(t *testing.T, m *Model) {
 	if _, err := loadGolden(t, "base/model").LoadState(path); err == nil {
 		t.Error("a state of another model was accepted")
 	}
+	for want, change := range map[string]func(s *State){
+		"is of no sequence":   func(s *State) { *s = *s.Select() },
+		"one has 2":           func(s *State) { s.Conv, s.SSM = s.Conv[:1], s.SSM[:1] },
+		"recurrence has":      func(s *State) { s.SSM[0] = s.SSM[0][:len(s.SSM[0])-2] },
+		"it has seen 20":      func(s *State) { s.Fed[1] = 20 },
+		"is of a Llama model": func(s *State) { s.Origin.Family = "Llama" },
+	} {
+		other := s.Clone()
+		change(other)
+		if err := other.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.LoadState(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
 }
 
 // TestStateCopies: copies share nothing.

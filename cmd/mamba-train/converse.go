@@ -40,7 +40,7 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	if err != nil && !errors.As(err, new(cli.InterruptError)) {
 		return err
 	}
-	return cmp.Or(saveState(o.State, f.state), err)
+	return cmp.Or(saveState(m, o.State, f.state), err)
 }
 
 // eachLine calls use with each line of the input until that ends; at a terminal it greets and prompts. A line that is wrong
@@ -131,7 +131,7 @@ func checkState(path string) error {
 	return nil
 }
 
-func saveState(s *mamba.State, path string) error {
+func saveState(m *recipe.Model, s *mamba.State, path string) error {
 	if path == "" {
 		return nil
 	}
@@ -142,5 +142,5 @@ func saveState(s *mamba.State, path string) error {
 	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return s.Save(path)
+	return m.SaveState(s, path)
 }

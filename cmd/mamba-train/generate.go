@@ -446,7 +446,7 @@ func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *reci
 		out.interrupted()
 		return err
 	}
-	if err := saveState(o.State, f.state); err != nil {
+	if err := saveState(m, o.State, f.state); err != nil {
 		return err
 	}
 	return out.finish(texts)

@@ -168,6 +168,19 @@ func (x Tensor) Pieces(use func(v []float32)) error {
 	return nil
 }
 
+// Head reads the first n elements, or all that there are.
+func (x Tensor) Head(n int) ([]float32, error) {
+	n = min(n, x.Size())
+	if x.stored == nil {
+		x.Shape = []int{n}
+		return x.Float32s()
+	}
+	s, block, v := *x.stored, x.stored.Type.Block(), make([]float32, 0, n)
+	s.Dims = []int{(n + block - 1) / block * block}
+	err := s.pieces(func(piece []float32) { v = append(v, piece...) })
+	return v[:min(n, len(v))], err
+}
+
 // widen is how the 16-bit type becomes float32.
 func (x Tensor) widen() func(dst []float32, bits []uint16) {
 	if x.DType == F16 {

@@ -388,6 +388,9 @@ func TestPieces(t *testing.T) {
 			if err := x.Pieces(func(p []float32) { got = append(got, p...) }); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%d elements of %s: %d read, %v", n, as, len(got), err)
 			}
+			if head, err := x.Head(3); err != nil || !slices.Equal(head, want[:min(3, n)]) {
+				t.Errorf("the head of %d elements of %s is %v, %v", n, as, head, err)
+			}
 		}
 	}
 }

@@ -21,6 +21,8 @@ type Model struct {
 	Dir       string
 	Adapter   *lora.Adapter        // nil: none
 	Tokenizer *tokenizer.Tokenizer // nil: the directory has none
+
+	adapterDir string // "": no adapter
 }
 
 // LoadOptions say how a model is loaded.
@@ -75,6 +77,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 		if l.Adapter, err = d.Load(m); err != nil {
 			return nil, err
 		}
+		l.adapterDir = d.Path
 		if err := l.Adapter.Enable(); err != nil {
 			return nil, err
 		}

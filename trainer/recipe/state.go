@@ -1,0 +1,80 @@
+package recipe
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"mambatrain/internal/contenthash"
+	"mambatrain/lora"
+	"mambatrain/mamba"
+	"mambatrain/nn/weights"
+)
+
+// LoadState reads a state that [Model.SaveState] wrote, which must have been of this model with this adapter. One without a
+// record, such as the state that an adapter's documents start from, must only fit.
+func (m *Model) LoadState(path string) (*mamba.State, error) {
+	s, err := m.Model.LoadState(path)
+	if err != nil {
+		return nil, err
+	}
+	this, err := m.origin()
+	if err != nil {
+		return nil, err
+	}
+	switch got := s.Origin; {
+	case got.Weights != "" && got.Weights != this.Weights:
+		return nil, fmt.Errorf("state %s: is of other weights than those of %s", path, m.Dir)
+	case got.Adapter == "" || got.Adapter == this.Adapter:
+		return s, nil
+	case got.Adapter == mamba.NoAdapter:
+		return nil, fmt.Errorf("state %s: is of the model without an adapter", path)
+	case this.Adapter == mamba.NoAdapter:
+		return nil, fmt.Errorf("state %s: is of the model with an adapter, which --adapter has to name", path)
+	default:
+		return nil, fmt.Errorf("state %s: is of the model with another adapter than %s", path, m.adapterDir)
+	}
+}
+
+// SaveState writes a state of the model, with a record of what it is of.
+func (m *Model) SaveState(s *mamba.State, path string) (err error) {
+	if s.Origin, err = m.origin(); err != nil {
+		return err
+	}
+	return s.Save(path)
+}
+
+// origin tells the model and its adapter from others.
+func (m *Model) origin() (o mamba.Origin, err error) {
+	o = mamba.Origin{Family: m.Config.Family(), Adapter: mamba.NoAdapter}
+	if o.Weights, err = sample(m.Dir); err != nil || m.adapterDir == "" {
+		return o, err
+	}
+	settings, err := json.Marshal(m.Adapter.Config.Settings())
+	if err != nil {
+		return o, err
+	}
+	values, err := sample(filepath.Join(m.adapterDir, lora.WeightsFile))
+	o.Adapter = contenthash.Sum(settings, []byte(values))
+	return o, err
+}
+
+// sample returns a hash of the names, the shapes and the first values of all tensors, which takes no time.
+func sample(path string) (string, error) {
+	const most = 1 << 10
+	files, err := weights.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer files.Close()
+	var parts [][]byte
+	for _, name := range files.Names() {
+		x, _ := files.Tensor(name)
+		v, err := x.Head(most)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, fmt.Appendf(nil, "%q %v %x", name, x.Shape, v))
+	}
+	return contenthash.Sum(parts...), nil
+}
