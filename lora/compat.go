@@ -42,6 +42,13 @@ func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	list := []Verdict{
 		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie, llamaCPP),
 	}
+	if strings.HasSuffix(strings.ToLower(d.BaseModel), ".gguf") {
+		for i := range list[:len(list)-1] {
+			if v := &list[i]; v.Support == Works {
+				v.Support, v.Why, v.Instead = Partly, "it does not open the base, a GGUF file", "write the base with export --format hf and load that"
+			}
+		}
+	}
 	if !d.hasInitialState() {
 		return list
 	}

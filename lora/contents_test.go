@@ -98,3 +98,26 @@ func TestContents(t *testing.T) {
 		check("merging", err)
 	}
 }
+
+// An error in adapter_config.json names the key as the file has it.
+func TestWrongKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"peft_type": "LORA", "r": "x"}`:                     "r: want a whole number, got string",
+		`{"peft_type": "LORA", "layers_to_transform": "a"}`:   "layers_to_transform: want a list, got string",
+		`{"peft_type": "LORA", "target_modules": {"a": 1}}`:   "target_modules: want a list of names",
+		`{"peft_type": "LORA", "rank_pattern": {"a": "b"}}`:   "rank_pattern: a: want a whole number, got string",
+		`{"peft_type": "LORA", "target_parameters": "A_log"}`: "target_parameters: want a list, got string",
+		`{"r": 8}`: "peft_type: is missing",
+		`[1]`:      "want an object, got list",
+		`{"r": `:   "the JSON ends in the middle",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, lora.ConfigFile), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err := lora.Open(dir)
+		if err == nil || !strings.HasPrefix(err.Error(), "lora: "+filepath.Join(dir, lora.ConfigFile)+": "+want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v, want one line with %q", text, err, want)
+		}
+	}
+}

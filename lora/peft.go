@@ -3,6 +3,7 @@ package lora
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -57,12 +58,17 @@ type peftFile struct {
 func parsePeft(b []byte) (peftFile, error) {
 	c := peftFile{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
 	var raw map[string]json.RawMessage
-	if err := errors.Join(pyjson.Unmarshal(b, &raw), pyjson.Unmarshal(b, &c)); err != nil {
+	if err := pyjson.Unmarshal(b, &raw); err != nil {
+		return c, err
+	}
+	if err := c.readKeys(raw); err != nil {
 		return c, err
 	}
 	c.anyTarget = len(raw["target_modules"]) == 0 || string(raw["target_modules"]) == "null"
 	var faults fault.List
-	if !strings.EqualFold(c.PeftType, "LORA") {
+	if c.PeftType == "" {
+		faults.Add("peft_type", "is missing, want LORA")
+	} else if !strings.EqualFold(c.PeftType, "LORA") {
 		faults.Add("peft_type", "%q is another method; LORA is read", c.PeftType)
 	}
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
@@ -78,6 +84,25 @@ func parsePeft(b []byte) (peftFile, error) {
 		return c, errors.New(faults.Report())
 	}
 	return c, nil
+}
+
+// readKeys reads the keys one by one, so that an error names its key.
+func (p *peftFile) readKeys(raw map[string]json.RawMessage) error {
+	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		one, err := json.Marshal(map[string]json.RawMessage{key: raw[key]})
+		if err != nil {
+			return err
+		}
+		err = json.Unmarshal(one, p)
+		var typed *json.UnmarshalTypeError
+		if errors.As(err, &typed) {
+			typed.Field = "" // it has the names of Go structs
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", fault.Shorten(key, 60), pyjson.Explain(nil, err))
+		}
+	}
+	return nil
 }
 
 // foreign are the settings of PEFT that change what an adapter computes in ways that are not available here.

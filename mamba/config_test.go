@@ -126,7 +126,7 @@ func TestConfigFaults(t *testing.T) {
 		`{"hidden_size":Infinity}`:         {"hidden_size: want a whole number, got Infinity"},
 		`{"time_step_max":NaN}`:            {"time_step_max: want a number, got NaN"},
 		`{"x":Infinit}`:                    {"line 1: not JSON"},
-		`[]`:                               {"want an object, got array"},
+		`[]`:                               {"want an object, got list"},
 		`null`:                             {"null"},
 		`{} {}`:                            {"after top-level value"},
 		`{"d_model":64,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`: {`"Mamba3" is another model`},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,7 +24,8 @@ type GenerationConfig struct {
 	GenerateOptions          // transformers' defaults where the file is silent
 	StopStrings     []string // a text ends with the first of these
 
-	ignored map[string]string // settings that change texts and are not followed
+	ignored  map[string]string // settings that change texts and are not followed
+	followed []string          // names of those that are, other than by default
 }
 
 // GenerationConfig returns the model's settings for generation. Without a file they are those of [Model.DefaultGenerate].
@@ -95,8 +97,12 @@ func loadGeneration(dir string) (*GenerationConfig, error) {
 	}
 	c := defaultGeneration()
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
+		before, stops := c.GenerateOptions, len(c.StopStrings)
 		if err := c.read(key, raw[key]); err != nil {
 			return nil, fmt.Errorf("mamba: %s: %s: %w, got %s", path, key, err, shorten(raw[key]))
+		}
+		if !reflect.DeepEqual(before, c.GenerateOptions) || len(c.StopStrings) > stops {
+			c.followed = append(c.followed, key)
 		}
 	}
 	if given(raw["max_new_tokens"]) {

@@ -73,11 +73,32 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	if err := g.tokenizer(from, c, o); err != nil {
 		return 0, err
 	}
-	if o.Note != nil && arch.note != "" {
-		o.Note(arch.note)
+	if o.Note != nil {
+		if arch.note != "" {
+			o.Note(arch.note)
+		}
+		if err := noteGeneration(from, o); err != nil {
+			return 0, err
+		}
 	}
 	g.layout(c, arch, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
 	return g.Len(), atomicfile.Write(file, g.Write)
+}
+
+// noteGeneration notes what generation_config.json asks for: llama.cpp takes such settings from its command line. The end of a
+// text is among the file's keys.
+func noteGeneration(from string, o GGUFOptions) error {
+	c, err := loadGeneration(from)
+	if c == nil || err != nil {
+		return err
+	}
+	lost := slices.DeleteFunc(c.followed, func(key string) bool {
+		return key == "eos_token_id" && (len(c.EOS) == 0 || len(c.EOS) == 1 && (o.EOS == nil || c.EOS[0] == *o.EOS))
+	})
+	if len(lost) > 0 {
+		o.Note("a GGUF file has no place for what " + GenerationConfigFile + " says of " + strings.Join(lost, ", ") + ": give it to llama.cpp as flags")
+	}
+	return nil
 }
 
 // ggufArchitecture is how llama.cpp describes models of a family.

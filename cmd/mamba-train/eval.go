@@ -163,7 +163,7 @@ func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	f.resize = c.ResizeEmbeddings
 	a.setThreads(c.Threads)
 	if result := recipe.ResultIn(c.OutputDir); f.data.config != "" && !named && result != "" {
-		a.Say("this is the model that %s begins with; what it has trained is evaluated with --%s %s", f.data.config, result, c.OutputDir)
+		a.Say("this is the model that %s begins with; what it has trained is evaluated with --%s %s", f.data.config, result, cli.Quote(c.OutputDir))
 	}
 	return a.setPrecision("precision", mamba.Precision(c.Precision))
 }

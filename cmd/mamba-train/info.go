@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,10 +113,14 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 		defer t.Close()
 		mismatch = mamba.CheckWeights(c, t)
 		r.FileBytes = t.Bytes()
-		if r.DType == "" {
-			r.DType = typeOf(t)
+		types := typesOf(t)
+		if len(types) > 0 && (r.DType == "" || mamba.IsGGUF(dir)) {
+			r.DType = types[0]
 		}
-		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), r.DType)
+		if !mamba.IsGGUF(dir) {
+			types = []string{r.DType}
+		}
+		text += fmt.Sprintf("\nfiles        %s, %v, %s", format.Counted(len(t.Names()), "tensor"), format.Bytes(r.FileBytes), strings.Join(types, ", "))
 	case dir == "" || errors.Is(err, fs.ErrNotExist):
 		text += "\nfiles        no weights"
 	default:
@@ -122,15 +129,16 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	return errors.Join(a.Result(r, text), mismatch)
 }
 
-// typeOf returns the type of the largest tensor.
-func typeOf(t *weights.Reader) string {
-	var largest weights.Tensor
+// typesOf returns the types of the tensors, the one of most elements first.
+func typesOf(t *weights.Reader) []string {
+	elements := map[string]int{}
 	for _, name := range t.Names() {
-		if x, _ := t.Tensor(name); x.Size() >= largest.Size() {
-			largest = x
-		}
+		x, _ := t.Tensor(name)
+		elements[x.DType.TorchName()] += x.Size()
 	}
-	return largest.DType.TorchName()
+	return slices.SortedFunc(maps.Keys(elements), func(a, b string) int {
+		return cmp.Or(cmp.Compare(elements[b], elements[a]), cmp.Compare(a, b))
+	})
 }
 
 // lookUp finds a model's sizes, and its directory if it has one.

@@ -107,11 +107,11 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	if n <= rows {
 		return rows, nil
 	}
+	if f.preset == "" {
+		return 0, cli.Misusef("--config %s: vocab_size is %d, set it to %d or more: the tokenizer has %s", f.config, rows, n, format.Counted(n, "id"))
+	}
 	const multiple = 8
 	padded := (n + multiple - 1) / multiple * multiple
-	if f.preset == "" {
-		return 0, cli.Misusef("--config %s: vocab_size is %d and the tokenizer has %d ids: set it to %d or more", f.config, rows, n, padded)
-	}
 	a.Say("vocab_size is %d instead of %d: the tokenizer has %s", padded, rows, format.Counted(n, "id"))
 	return padded, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/format"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -115,8 +116,20 @@ func (a *app) merge(f mergeFlags) error {
 	if err := a.Result(result, result.text()); err != nil {
 		return err
 	}
-	a.Suggest(fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", result.Output))
+	a.Suggest(nextForModel(result.Output)...)
 	return nil
+}
+
+// nextForModel is what to type next where a model has been written.
+func nextForModel(dir string) []string {
+	next := []string{"generate", "--model", dir}
+	switch t, err := tokenizer.Load(dir); {
+	case err != nil:
+		return append(next, "--prompt-ids", "1,2,3")
+	case t.ChatTemplateText() != "":
+		return append(next, "--chat")
+	}
+	return append(next, "--prompt", "TEXT")
 }
 
 // openMerge opens a base and adapters that are named with their shares.

@@ -240,7 +240,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 		a.Say("the weights in it are those of step %d, the best evaluation: %s %.4f", out.WeightsStep, c.Train.MetricForBestModel, *out.BestMetric)
 	}
 	a.reportReaders(run)
-	a.Suggest(nextCommand(run))
+	a.Suggest(nextCommand(run)...)
 	return a.Result(out, "")
 }
 
@@ -262,7 +262,7 @@ func (a *app) reportReaders(run *recipe.Run) {
 		}
 	}
 	if len(refused) > 0 {
-		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s (mamba-train info --adapter %s says why)", strings.Join(refused, ", "), run.Config.OutputDir)
+		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s (mamba-train info --adapter %s says why)", strings.Join(refused, ", "), cli.Quote(run.Config.OutputDir))
 	}
 }
 
@@ -275,17 +275,17 @@ func resultFiles(run *recipe.Run) string {
 }
 
 // nextCommand is what to type next.
-func nextCommand(run *recipe.Run) string {
+func nextCommand(run *recipe.Run) []string {
 	dir := run.Config.OutputDir
 	switch {
 	case run.Adapter != nil && run.Config.Data.Messages != "":
-		return fmt.Sprintf("mamba-train generate --adapter %s --chat", dir)
+		return []string{"generate", "--adapter", dir, "--chat"}
 	case run.Adapter != nil:
-		return fmt.Sprintf("mamba-train merge --adapter %s --output %s", dir, strings.TrimRight(dir, "/")+"-merged")
+		return []string{"merge", "--adapter", dir, "--output", strings.TrimRight(dir, "/") + "-merged"}
 	case run.Config.Data.Messages != "":
-		return fmt.Sprintf("mamba-train generate --model %s --chat", dir)
+		return []string{"generate", "--model", dir, "--chat"}
 	case run.Tokenizer != nil:
-		return fmt.Sprintf("mamba-train generate --model %s --prompt TEXT", dir)
+		return []string{"generate", "--model", dir, "--prompt", "TEXT"}
 	}
-	return fmt.Sprintf("mamba-train generate --model %s --prompt-ids 1,2,3", dir)
+	return []string{"generate", "--model", dir, "--prompt-ids", "1,2,3"}
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"mambatrain/internal/fault"
 	"mambatrain/internal/ordered"
 )
 
@@ -400,7 +401,7 @@ func (c valueColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
 	for j, v := range list {
 		n, ok := v.(int64)
 		if !ok || n < math.MinInt32 || n > math.MaxInt32 {
-			return dst, false, fmt.Errorf("element %d is %v, want an integer of 32 bits", j, v)
+			return dst, false, fmt.Errorf("element %d is %s, want an integer of 32 bits", j, fault.Value(v))
 		}
 		dst = append(dst, int32(n))
 	}

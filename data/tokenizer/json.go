@@ -115,6 +115,9 @@ func (t *Tokenizer) read(raw []byte) error {
 }
 
 func parseModel(raw json.RawMessage) (*bpeModel, error) {
+	if len(raw) == 0 {
+		return nil, errors.New("model: is missing")
+	}
 	var kind struct{ Type string }
 	if err := json.Unmarshal(raw, &kind); err != nil {
 		return nil, fmt.Errorf("model: %w", pyjson.Explain(nil, err))

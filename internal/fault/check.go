@@ -1,6 +1,8 @@
 package fault
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -80,4 +82,19 @@ func CheckText(path, text string) error {
 		}
 	}
 	return nil
+}
+
+// Value writes a value of a file, of whatever type, as JSON does: null, "text", {"a":1}. A long one is shortened.
+func Value(v any) string {
+	const most = 60
+	if x, ok := v.(float64); ok {
+		return Number(x)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) != nil { // a list with NaN, for example
+		return "a value that JSON cannot have"
+	}
+	return Shorten(strings.TrimSpace(b.String()), most)
 }

@@ -45,7 +45,7 @@ func (l *List) Include(section string, err error) {
 	case errors.As(err, &one):
 		faults = List{one}
 	default:
-		faults = List{{Problem: err.Error()}}
+		faults = List{{Problem: Plain(err)}}
 	}
 	for _, f := range faults {
 		f.Path = join(section, f.Path)

@@ -147,7 +147,11 @@ func Explain(text []byte, err error) error {
 		if path != "" {
 			path += ": "
 		}
-		return fmt.Errorf("%swant %s, got %s", path, kindOf(typed.Type), typed.Value)
+		got := typed.Value
+		if got == "array" {
+			got = "list"
+		}
+		return fmt.Errorf("%swant %s, got %s", path, kindOf(typed.Type), got)
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func TestUnmarshal_errors(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"R": "8"}`:         "R: want a whole number, got string",
 		`{"R": 1.5}`:         "R: want a whole number, got number 1.5",
-		`[1]`:                "want an object, got array",
+		`[1]`:                "want an object, got list",
 		"{\n\"R\": Infinit}": "line 2: not JSON",
 		`{"R": NaNs}`:        "line 1: not JSON",
 		`{"R": `:             "the JSON ends in the middle",

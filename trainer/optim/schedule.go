@@ -129,7 +129,7 @@ func (c Config) readArguments(k scheduleKind) (curveInput, error) {
 			f, ok := number(v)
 			ok = ok && !math.IsNaN(f) && !math.IsInf(f, 0)
 			l.Require(isNumber, path, "is not an argument of lr_scheduler_type: %s, which takes %v", c.LRSchedulerType, k.names())
-			l.Require(ok, path, "must be a number, got %v", v)
+			l.Require(ok, path, "must be a number, got %s", fault.Value(v))
 			if ok && isNumber {
 				argumentRanges[name].check(&l, path, f)
 			}

@@ -59,18 +59,18 @@ func readQuestion(row map[string]any) (q Question, err error) {
 	}
 	var ok bool
 	if q.Context, ok = row["context"].(string); !ok {
-		return q, fmt.Errorf("context: want text, got %v", row["context"])
+		return q, fmt.Errorf("context: want text, got %s", fault.Value(row["context"]))
 	}
 	list, _ := row["choices"].([]any)
 	for _, c := range list {
 		text, ok := c.(string)
 		if !ok || text == "" {
-			return q, fmt.Errorf("choices: want texts, got %v", c)
+			return q, fmt.Errorf("choices: want texts, got %s", fault.Value(c))
 		}
 		q.Choices = append(q.Choices, text)
 	}
 	if len(q.Choices) < 2 {
-		return q, fmt.Errorf("choices: want a list of at least two texts, got %v", row["choices"])
+		return q, fmt.Errorf("choices: want a list of at least two texts, got %s", fault.Value(row["choices"]))
 	}
 	q.Answer, err = findAnswer(row["answer"], q.Choices)
 	return q, err
@@ -92,7 +92,7 @@ func findAnswer(v any, choices []string) (int, error) {
 		}
 	}
 	if i < 0 || i >= len(choices) {
-		return 0, fmt.Errorf("answer: want the place of a choice from 0, its letter or its text, got %v", v)
+		return 0, fmt.Errorf("answer: want the place of a choice from 0, its letter or its text, got %s", fault.Value(v))
 	}
 	return i, nil
 }

@@ -46,11 +46,21 @@ func (c *Console) line(message string, args ...any) {
 	fmt.Fprintln(c.Err, Wrap(format.Printable(fmt.Sprintf(message, args...)), Columns(c.Err)))
 }
 
-// Suggest prints a command to type next, unless --quiet.
-func (c *Console) Suggest(command string) {
+// Suggest prints a command to type next, unless --quiet. Its arguments are quoted where the shell needs it.
+func (c *Console) Suggest(args ...string) {
 	if !c.Quiet {
-		fmt.Fprintln(c.Err, wrapCommand(format.Printable("next: "+command), Columns(c.Err)))
+		fmt.Fprintln(c.Err, suggestion(args, Columns(c.Err)))
 	}
+}
+
+func suggestion(args []string, columns int) string {
+	const blank = "\uE000" // of a quoted argument, which is not broken there
+	words := make([]string, len(args))
+	for i, arg := range args {
+		words[i] = strings.ReplaceAll(format.Printable(Quote(arg)), " ", blank)
+	}
+	command := wrapCommand("next: mamba-train "+strings.Join(words, " "), columns)
+	return strings.ReplaceAll(command, blank, " ")
 }
 
 // Result prints v as one JSON object under --json, else text.
@@ -91,7 +101,7 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 	}
 	hint := ""
 	if ext := filepath.Ext(args[0]); (ext == ".yaml" || ext == ".yml") && cmd.Flags().Lookup("config") != nil {
-		hint = fmt.Sprintf("; did you mean --config %s?", args[0])
+		hint = fmt.Sprintf("; did you mean --config %s?", Quote(args[0]))
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.NoOptDefVal != "" && f.Value.Type() != "bool" {

@@ -102,13 +102,13 @@ func message(err error) string {
 		error
 		Unwrap() []error
 	}
-	text := strings.TrimRight(err.Error(), "\n")
+	text := strings.TrimRight(fault.Plain(err), "\n")
 	if !errors.As(err, &list) {
 		return text
 	}
 	var lines []string
 	for _, e := range list.Unwrap() {
-		lines = append(lines, fmt.Sprint(e))
+		lines = append(lines, e.Error())
 	}
 	context, whole := strings.CutSuffix(text, list.Error())
 	if len(lines) < 2 || !whole || list.Error() != strings.Join(lines, "\n") {

@@ -165,7 +165,7 @@ func (s schema) readSource(src Source, faults *faultList) fileSettings {
 func (s schema) readFile(path string, faults *faultList) fileSettings {
 	raw, err := inputfile.ReadAny(context.Background(), path, inputfile.MaxConfig)
 	if err != nil {
-		faults.add("", "", "%v", err)
+		faults.include("", "", err)
 		return fileSettings{}
 	}
 	return s.read(raw, path, faults)
