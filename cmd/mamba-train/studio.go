@@ -23,16 +23,17 @@ func (a *app) studioCommand() *cobra.Command {
 	f := studioFlags{dirs: []string{"runs"}}
 	cmd := &cobra.Command{
 		Use:   "studio",
-		Short: "Serve a local page that shows runs, live and afterwards",
-		Long: `Serve a local page that shows the runs below folders, while they train and afterwards. Open the address that is
-printed: it has a token, without which nothing is shown. The server is for this machine only, unless --listen says otherwise.`,
+		Short: "Serve a local page that shows runs, starts them and tries their models",
+		Long: `Serve a local page that shows the runs below folders, while they train and afterwards, starts, stops and resumes
+runs there, and tries what they have trained. Open the address that is printed: it has a token, without which nothing is
+shown. The server is for this machine only, unless --listen says otherwise.`,
 		Example: `  mamba-train studio
   mamba-train studio --dir runs --dir ../old-runs --read-only
   mamba-train studio --listen 127.0.0.1:8765 --json`,
 		Args: cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return a.studio(f) },
 	}
-	cmd.Flags().StringArrayVar(&f.dirs, "dir", f.dirs, "folder below which runs are shown; may be repeated, may appear later")
+	cmd.Flags().StringArrayVar(&f.dirs, "dir", f.dirs, "folder below which runs are shown and started; may be repeated, may appear later")
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:0", "address to serve on; port 0: any free one")
 	cmd.Flags().BoolVar(&f.readOnly, "read-only", false, "show only: start, stop and run nothing")
 	return cmd

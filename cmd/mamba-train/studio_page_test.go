@@ -118,6 +118,18 @@ func TestStudioPage(t *testing.T) {
 	press(t, ctx, "Stop")
 	seen(t, ctx, ".state", "interrupted")
 
+	press(t, ctx, "Start one like it") // with its settings and another name
+	seen(t, ctx, ".side pre", "output_dir: "+dir+"-2\n")
+	if yaml := studiotest.Evaluate[string](t, ctx, `document.querySelector(".side pre").textContent`); !strings.Contains(yaml, "max_steps: 1000000\n") || strings.Contains(yaml, "adam_epsilon") {
+		t.Errorf("the run's settings became\n%s", yaml)
+	}
+	enter(t, ctx, "field-data.train", filepath.Join(runs, "missing.jsonl"))
+	press(t, ctx, "Start the run")
+	seen(t, ctx, "main [role=status]", "exit code 2")
+	seen(t, ctx, "main pre", "missing.jsonl: no such file")
+	studiotest.Check(t, ctx, axe, "a run that did not begin")
+
+	s.browse(t, ctx, "run", "runs/quick")
 	press(t, ctx, "Try it")
 	studiotest.Until(t, ctx, `document.querySelector("#mode-chat")?.checked && document.querySelector("#try-place").children.length > 0`)
 	enter(t, ctx, "max_new_tokens", "20")

@@ -165,7 +165,7 @@ func TestStudioTriesModels(t *testing.T) {
 		"has no weights at":    {"place": "../a"},
 		"there is no such run": {"id": "../runs/a"},
 		"side must be":         {"side": "left"},
-		"precision must be":    {"precision": "q1"},
+		"want one of auto":     {"precision": "q1"},
 	} {
 		q := question("runs/a", "", "adapted")
 		for k, v := range change {

@@ -51,7 +51,7 @@ export function fields(schema, changed) {
     const set = h("span", { class: "set faint", hidden: true }, "set");
     input.setAttribute("aria-describedby", `${id}-help ${id}-fault`);
     if (needed.has(key)) input.required = true;
-    const field = { key, name, help: s.description ?? "", input, fault, set, standard, check: s.type === "boolean", words };
+    const field = { key, name, help: s.description ?? "", input, fault, set, standard, type: s.type, check: s.type === "boolean", words };
     field.element = h("div", { class: field.check ? "field check" : "field" },
       h("label", { for: id }, name, needed.has(key) ? h("span", { class: "faint" }, " required") : null, set), input,
       h("p", { class: "help faint", id: `${id}-help` }, s.description ?? ""), fault);
@@ -61,10 +61,16 @@ export function fields(schema, changed) {
     return field;
   }
 
-  // read returns the text of a field, "" for its default.
+  // read returns the text of a field, "" for its default. White space belongs to texts only.
   function read(f) {
-    const text = f.check ? String(f.input.checked) : f.input.value.trim();
-    return text === f.standard ? "" : f.check || f.input.value !== f.input.value.trim() ? (f.check ? text : f.input.value) : text;
+    const text = f.check ? String(f.input.checked) : f.type === "string" ? f.input.value : f.input.value.trim();
+    return same(f, text) ? "" : text;
+  }
+
+  // same reports whether a text says the same as the default: 5e-05 is 0.00005.
+  function same(f, text) {
+    if (f.type === "number" || f.type === "integer") return text !== "" && Number(text) === Number(f.standard) || text === f.standard;
+    return text === f.standard || f.type !== "string" && text.replaceAll(" ", "") === f.standard;
   }
 
   function reset(f) {
@@ -113,7 +119,7 @@ export function fields(schema, changed) {
     fill(values) {
       for (const [key, f] of all) {
         reset(f);
-        if (values[key] === undefined) continue;
+        if (values[key] === undefined || same(f, values[key])) continue;
         if (f.check) f.input.checked = values[key] === "true";
         else f.input.value = values[key];
         tell(f);

@@ -53,6 +53,7 @@ async function build(source, like) {
       what = await what;
       if (!what) return;
       const opened = await (await postJSON("/api/start/open", what)).json();
+      if (what.dir) opened.values.output_dir = another(opened.values.output_dir ?? "");
       form.fill(opened.values);
       ownName = false;
       changed();
@@ -149,6 +150,12 @@ async function build(source, like) {
   };
 }
 
+// another returns a name for a run like the one with a name: a-2 after a, a-3 after a-2.
+function another(name) {
+  const [, stem, digits] = /^(.*?)(?:-(\d+))?[\\/]*$/s.exec(name);
+  return `${stem}-${Number(digits ?? 1) + 1}`;
+}
+
 function say(fault) { return fault.key ? `${fault.key}: ${fault.problem}` : fault.problem; }
 
 // jobView shows a job until its run can be watched.
@@ -200,7 +207,7 @@ export function runActions(source, path) {
     if (closed || !path()) return null;
     let job = null;
     try {
-      job = (await getJSON("/api/jobs")).jobs.find((j) => j.dir === path()) ?? null;
+      job = (await getJSON(`/api/jobs?dir=${encodeURIComponent(path())}`)).jobs[0] ?? null;
     } catch { return null; }
     const run = runOf(), running = job?.running || run?.state === "running";
     stop.hidden = !job?.running;

@@ -10,7 +10,7 @@ export const tryView = {
     const known = () => [...source.runs.values()].filter((r) => r.kind === "mamba-train" && (r.checkpoints?.length || r.state === "finished"));
     const run = h("select", { id: "try-run", onchange: () => { location.hash = route("try", run.value); } });
     const place = h("select", { id: "try-place", onchange: describe });
-    const precision = h("select", { id: "try-precision", onchange: describe }, ["float32", "bf16"].map((p) => h("option", { value: p }, p)));
+    const precision = h("select", { id: "try-precision", onchange: describe }, ["auto", "float32", "bf16", "q8", "q4"].map((p) => h("option", { value: p }, p)));
     const memory = h("p", { class: "faint", role: "status" }), failure = h("p", { class: "problem", role: "alert" });
     const chat = h("input", { type: "radio", name: "mode", id: "mode-chat", onchange: reset }), text = h("input", { type: "radio", name: "mode", id: "mode-text", checked: true, onchange: reset });
     const both = h("input", { type: "checkbox", id: "both", checked: true, onchange: reset });

@@ -11,8 +11,17 @@ import (
 	"mambatrain/studio/runs"
 )
 
-func (h *Handlers) jobs(w http.ResponseWriter, _ *http.Request) {
-	studio.Answer(w, map[string]any{"jobs": h.runner.List()}, nil)
+// jobs lists the jobs, or the one of a directory.
+func (h *Handlers) jobs(w http.ResponseWriter, r *http.Request) {
+	list := []jobs.Job{}
+	if q := r.URL.Query(); !q.Has("dir") {
+		list = h.runner.List()
+	} else if dir := q.Get("dir"); h.runner.Knows(dir) {
+		if j, err := h.runner.Job(dir); err == nil {
+			list = append(list, j)
+		}
+	}
+	studio.Answer(w, map[string]any{"jobs": list}, nil)
 }
 
 // runDir reads the directory of a run from a request. It must be that of a job or a run in the folders.
