@@ -14,6 +14,7 @@ parser.add_argument("--tokens", type=int, default=192, help="of all documents to
 parser.add_argument("--documents", type=int, default=4)
 parser.add_argument("--steps", type=int, default=3)
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--device", default="cpu", help="of torch, such as cuda")
 args = parser.parse_args()
 
 warnings.filterwarnings("ignore")
@@ -36,10 +37,10 @@ try:
 except ValueError:  # peft 0.16 and newer
     targets = targets[:-1]
     adapted = adapt(targets)
-adapted.train()
+adapted.to(args.device).train()
 trainable = [p for p in adapted.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trainable, lr=2e-3, weight_decay=0.0)
-ids = torch.randint(0, 50277, (args.documents, args.tokens // args.documents))
+ids = torch.randint(0, 50277, (args.documents, args.tokens // args.documents), device=args.device)
 
 seconds = []
 for _ in range(args.steps + 1):
@@ -48,12 +49,14 @@ for _ in range(args.steps + 1):
     torch.nn.utils.clip_grad_norm_(trainable, 1.0)
     optimizer.step()
     optimizer.zero_grad()
+    if args.device != "cpu":
+        torch.cuda.synchronize()
     seconds.append(time.perf_counter() - began)
 
 unit = 1 if platform.system() == "Darwin" else 1024  # of ru_maxrss, in bytes
 step = statistics.median(seconds[1:])
 print(json.dumps({
     "tokens_per_second": ids.numel() / step, "step_seconds": step, "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-    "trainable": sum(p.numel() for p in trainable), "targets": targets, "threads": args.threads,
+    "trainable": sum(p.numel() for p in trainable), "targets": targets, "threads": args.threads, "device": args.device,
     "versions": "transformers %s, peft %s, torch %s" % (transformers.__version__, peft.__version__, torch.__version__),
 }))

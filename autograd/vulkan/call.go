@@ -19,8 +19,8 @@ type call struct {
 	numbers   []uint32
 	reads     []span
 	writes    []span
-	work      float64
-	indirect  bool // the arguments are in memory, as the shader expects
+	work      float64 // arithmetic operations, of products
+	indirect  bool    // the arguments are in memory, as the shader expects
 }
 
 // call begins a dispatch of a shader with the values of its specialization constants.
@@ -136,7 +136,7 @@ func (c *call) record(groups [3]int) {
 	}
 	p.Push(pipeline, &push[0])
 	d.dispatchAll(p, groups)
-	d.timed(p, c.shader.name)
+	d.timed(p, c.shader.name, c.work)
 	d.dispatched(c.work)
 }
 

@@ -90,7 +90,7 @@ func TestOpen_errors(t *testing.T) {
 	}
 	nowhere := filepath.Join(t.TempDir(), "none.json")
 	out := child(t, "TestOpenInChild", "VK_ICD_FILENAMES="+nowhere, "VK_DRIVER_FILES="+nowhere)
-	if want := "error: vulkan: Vulkan is installed, but no driver for it; install the GPU's driver"; !strings.Contains(out, want) {
+	if want := "error: vulkan: no driver for Vulkan is installed; install the GPU's driver"; !strings.Contains(out, want) {
 		t.Errorf("without a driver it prints\n%s\nwant %s", out, want)
 	}
 	list, err := List(testOptions())

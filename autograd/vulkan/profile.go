@@ -13,8 +13,14 @@ import (
 type profile struct {
 	timing     bool
 	timestamps vk.Timestamps
-	names      []string // of the dispatches in the current piece
+	taken      []taken // in the current piece
 	spent      map[string]ShaderTime
+}
+
+// taken is a dispatch that a time was taken after.
+type taken struct {
+	shader     string
+	operations float64
 }
 
 // ShaderTime is how long the dispatches of one shader took.
@@ -22,6 +28,7 @@ type ShaderTime struct {
 	Shader     string
 	Dispatches int
 	Time       time.Duration
+	Operations float64 // arithmetic ones, of products; 0 for other shaders
 }
 
 // StartProfile makes the device take times from now on. It waits for each piece, and is slower.
@@ -60,34 +67,35 @@ func (d *Device) startTimes(p *piece) {
 }
 
 // timed takes the time after a dispatch. A barrier keeps dispatches apart.
-func (d *Device) timed(p *piece, name string) {
+func (d *Device) timed(p *piece, shader string, operations float64) {
 	if d.timing {
 		p.Barrier()
-		d.names = append(d.names, name)
-		p.Timestamp(d.timestamps, len(d.names))
+		d.taken = append(d.taken, taken{shader, operations})
+		p.Timestamp(d.timestamps, len(d.taken))
 	}
 }
 
 // addTimes waits for a piece and adds its times.
 func (d *Device) addTimes(p *piece) {
-	if !d.timing || len(d.names) == 0 {
+	if !d.timing || len(d.taken) == 0 {
 		return
 	}
 	if err := d.wait(p.point); err != nil {
 		d.fail("wait", err)
 		return
 	}
-	ticks, err := d.vk.Times(d.timestamps, len(d.names)+1)
+	ticks, err := d.vk.Times(d.timestamps, len(d.taken)+1)
 	if err != nil {
 		d.fail("profile", err)
 		return
 	}
-	for i, name := range d.names {
-		s := d.spent[name]
-		s.Shader = name
+	for i, k := range d.taken {
+		s := d.spent[k.shader]
+		s.Shader = k.shader
 		s.Dispatches++
+		s.Operations += k.operations
 		s.Time += time.Duration(float64(ticks[i+1]-ticks[i]) * float64(d.physical.Limits.TimestampPeriod))
-		d.spent[name] = s
+		d.spent[k.shader] = s
 	}
-	d.names = d.names[:0]
+	d.taken = d.taken[:0]
 }

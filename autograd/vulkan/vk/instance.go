@@ -13,7 +13,7 @@ import (
 var ErrNoLibrary = errors.New("no Vulkan library is installed")
 
 // ErrNoDriver says that Vulkan is installed, but no driver for it.
-var ErrNoDriver = errors.New("Vulkan is installed, but no driver for it")
+var ErrNoDriver = errors.New("no driver for Vulkan is installed")
 
 // version12 is VK_API_VERSION_1_2.
 const version12 = 1<<22 | 2<<12
