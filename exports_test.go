@@ -46,18 +46,13 @@ var offered = map[string]string{
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 
 	"autograd/vulkan.Check":               "the command opens devices",
-	"autograd/vulkan.Device":              "the command opens devices",
 	"autograd/vulkan.Device.Close":        "the command opens devices",
 	"autograd/vulkan.Device.StartProfile": "the command opens devices",
 	"autograd/vulkan.Device.Profile":      "the command opens devices",
 	"autograd/vulkan.Found":               "the command opens devices",
-	"autograd/vulkan.FromEnvironment":     "the command opens devices",
 	"autograd/vulkan.List":                "the command opens devices",
-	"autograd/vulkan.Open":                "the command opens devices",
-	"autograd/vulkan.Options":             "the command opens devices",
 	"autograd/vulkan.SelfTest":            "the command opens devices",
 	"autograd/vulkan.ShaderTime":          "the command opens devices",
-	"autograd.Graph.DeviceFault":          "programs that choose a device",
 	"autograd.Placed":                     "operations of other modules",
 }
 

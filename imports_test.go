@@ -67,7 +67,7 @@ var allowed = map[string][]string{
 	"cmd/mamba-train": {
 		"configs", "studio", "studio/models", "studio/runs",
 		"cmd/mamba-train/internal/cli", "cmd/mamba-train/internal/config", "cmd/mamba-train/internal/start", "trainer/recipe", "trainer", "trainer/checkpoint",
-		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel",
+		"trainer/mpi", "trainer/plot", "lora", "mamba", "nn/weights", "data", "data/hub", "data/source", "data/tokenizer", "autograd", "autograd/kernel", "autograd/vulkan",
 		"internal/atomicfile", "internal/chart", "internal/fault", "internal/format", "internal/homepath", "internal/inputfile", "internal/mappedfile", "internal/spelling",
 	},
 	"cmd/mamba-train/internal/cli": {

@@ -112,6 +112,9 @@ func (g *Graph) DeviceFault(d kernel.Device) error {
 	return nil
 }
 
+// OnDevice reports whether the graph runs on a device.
+func (g *Graph) OnDevice() bool { return g.device != nil }
+
 // bindDevice allocates what the graph needs on its device.
 func (g *Graph) bindDevice() error {
 	d := g.device

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Task struct {
 	LoRAPlusRatio float64
 	// Identity has the settings outside Config that must not change within a run, by their keys in the configuration.
 	Identity map[string]string
+	// Kernels names what computes the steps: a device, or "" for the CPU's kernels. The record of the run has it, and resuming on
+	// another is reported, because the bits differ.
+	Kernels string
 	// Force resumes even if settings have changed.
 	Force bool
 	// Observer may be nil, as may Now. Only rank 0's observer receives events.
@@ -224,7 +228,7 @@ func (t *Trainer) newState() error {
 		MaxSteps: t.plan.steps, NumTrainEpochs: epochs, TrainBatchSize: t.config.PerDeviceTrainBatchSize,
 	}
 	t.progress = t.state.Progress()
-	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.comm.Size(), Settings: t.identity(), Kernels: kernel.ISA()}
+	*t.progress = checkpoint.Progress{Rows: t.task.Rows, Ranks: t.comm.Size(), Settings: t.identity(), Kernels: cmp.Or(t.task.Kernels, kernel.ISA())}
 	return nil
 }
 

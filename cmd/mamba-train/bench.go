@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -76,6 +77,7 @@ The first step is not counted, unless --steps is 1; the others give the median.`
 	fl.IntVar(&f.segment, "segment-tokens", 0, "compute gradients in segments of so many tokens; 0 = at once")
 	fl.StringVar(&f.store, "segment-store", trainer.Default().SegmentStore, "where states between segments are kept: memory or disk")
 	a.precisionFlag(cmd)
+	a.deviceFlag(cmd)
 	return cmd
 }
 
@@ -97,7 +99,8 @@ type benchResult struct {
 	SerialShare     float64 `json:"serial_share"` // of a step's time
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Kernels         string  `json:"kernels"`
-	Threads         int     `json:"threads"` // of a rank
+	Device          string  `json:"device,omitempty"` // that computed the steps, if not the CPU
+	Threads         int     `json:"threads"`          // of a rank
 	Ranks           int     `json:"ranks"`
 	Parameters      int     `json:"parameters"`
 	Trainable       int     `json:"trainable"`
@@ -138,6 +141,9 @@ func (a *app) bench(f benchFlags) error {
 	if f.mode == "allreduce" {
 		return a.benchAllReduce(f.steps)
 	}
+	if err := a.openBenchDevice(f.mode); err != nil {
+		return err
+	}
 	comm, err := a.joinBench(f.mode)
 	if err != nil {
 		return err
@@ -154,6 +160,14 @@ func (a *app) bench(f benchFlags) error {
 	}
 	r := b.result()
 	return a.Result(r, r.text())
+}
+
+// openBenchDevice opens the device for a mode that runs a graph.
+func (a *app) openBenchDevice(mode string) error {
+	if a.device != recipe.DeviceCPU && (mode == "prefill" || mode == "decode") {
+		return cli.Misusef("--device is for --mode lora, full and forward: prompts and single tokens are computed by the CPU")
+	}
+	return a.openDevice(a.device)
 }
 
 // joinBench joins the ranks for what they do together.
@@ -173,6 +187,8 @@ type benchmark struct {
 	benchFlags
 	comm      trainer.Communicator
 	precision mamba.Precision
+	device    string // that computes the steps; "": the CPU
+	warn      func(error)
 	model     *mamba.Model
 	work      float64 // floating-point operations of a step
 	times     []time.Duration
@@ -209,7 +225,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	}
 	debug.FreeOSMemory()
 	m.Checkpointing = f.checkpointing
-	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m}, nil
+	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m, warn: a.warnOf}, nil
 }
 
 // checkMemory refuses what does not fit.
@@ -299,11 +315,11 @@ func (b *benchmark) train(ctx context.Context) error {
 			o.SegmentStore = f
 		}
 	}
-	g := ag.NewGraph(o)
-	program, err := g.Compile(b.model.Loss(g))
+	program, device, err := recipe.Compile(b.model.Loss, o, b.warn)
 	if err != nil {
 		return err
 	}
+	b.device = device
 	s := trainer.Default()
 	s.MaxSteps, s.LoggingSteps, s.SaveSteps, s.LearningRate, s.SegmentTokens = b.uncounted()+b.steps, 0, 0, 2e-3, b.segment
 	t, err := trainer.New(s, trainer.Task{
@@ -327,11 +343,11 @@ func (b *benchmark) train(ctx context.Context) error {
 func (b *benchmark) forward(ctx context.Context) error {
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Forward, b.model.Params())
-	g := ag.NewGraph(ag.Options{Rows: b.tokens})
-	program, err := g.Compile(b.model.Loss(g))
+	program, device, err := recipe.Compile(b.model.Loss, ag.Options{Rows: b.tokens}, b.warn)
 	if err != nil {
 		return err
 	}
+	b.device = device
 	return b.repeat(ctx, func() error {
 		_, err := program.Eval(ctx, batch)
 		return err
@@ -451,7 +467,7 @@ func (b *benchmark) result() benchResult {
 	seconds, work, peak := median(b.times[b.uncounted():]).Seconds(), b.work*float64(ranks), median(b.peaks)*float64(ranks)
 	r := benchResult{
 		Mode: b.mode, Preset: b.preset, Precision: string(b.precision), Tokens: b.tokens * ranks, Documents: b.documents * ranks, Steps: b.steps, Ranks: ranks,
-		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(),
+		TokensPerSecond: float64(b.tokens*ranks) / seconds, StepSeconds: seconds, PeakRSS: b.rss, Kernels: kernel.ISA(), Device: b.device,
 		Threads: kernel.Threads(), Trainable: b.trainable, Checkpointing: b.checkpointing, SegmentTokens: b.segment, SerialShare: median(b.serial[b.uncounted():]),
 	}
 	for _, p := range b.model.Params() {
@@ -466,18 +482,27 @@ func (b *benchmark) result() benchResult {
 		return r
 	}
 	r.GFLOPS, r.PeakGFLOPS = work/seconds/giga, peak/giga
+	if b.device != "" { // the peak is the CPU's
+		r.PeakGFLOPS = 0
+		return r
+	}
 	r.Efficiency = r.GFLOPS / r.PeakGFLOPS
 	return r
 }
 
 func (r benchResult) text() string {
-	text := fmt.Sprintf("%s, %s, %s, %s in %s, %s kernels, ", r.Mode, r.Preset, r.Precision, format.Counted(r.Tokens, "token"), format.Counted(r.Documents, "document"), r.Kernels)
+	on := cmp.Or(r.Device, r.Kernels+" kernels")
+	text := fmt.Sprintf("%s, %s, %s, %s in %s, %s, ", r.Mode, r.Preset, r.Precision, format.Counted(r.Tokens, "token"), format.Counted(r.Documents, "document"), on)
 	if r.Ranks > 1 {
 		text += fmt.Sprintf("%s with %s each\n", format.Counted(r.Ranks, "rank"), format.Counted(r.Threads, "thread"))
 	} else {
 		text += format.Counted(r.Threads, "thread") + "\n"
 	}
 	text += fmt.Sprintf("%.1f tokens/s, %.4f s a step (median of %d)\n", r.TokensPerSecond, r.StepSeconds, r.Steps)
+	if r.Device != "" {
+		text += fmt.Sprintf("%.1f GFLOP/s of matrix products\n", r.GFLOPS)
+		return text + fmt.Sprintf("peak memory of the host %v", format.Bytes(r.PeakRSS))
+	}
 	if r.Mode == "decode" {
 		text += fmt.Sprintf("%.2f GB/s of weights, the machine reads %.2f GB/s: %s\n", r.BytesPerSecond/1e9, r.PeakBytes/1e9, format.Percent(r.Efficiency))
 	} else {

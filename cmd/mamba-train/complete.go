@@ -16,6 +16,7 @@ func completions(root *cobra.Command) {
 	}
 	words := map[string][]string{
 		"precision": mamba.Precisions(),
+		"device":    {"cpu", "auto", "vulkan"},
 		"dtype":     {"float32", "bfloat16", "float16"},
 		"preset":    mamba.Presets(),
 		"mode":      benchModes,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -24,7 +25,8 @@ func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview
 	a.line("steps", "%s: %s of %s, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), format.Counted(o.StepsPerEpoch, "step"), describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", format.Bytes(m.Total()), m)
-	a.line("compute", "%s kernels, %s, up to %s at once", kernel.ISA(), format.Counted(kernel.Threads(), "thread"), format.Counted(r.Rows, "row"))
+	on := cmp.Or(r.Device, fmt.Sprintf("%s kernels, %s", kernel.ISA(), format.Counted(kernel.Threads(), "thread")))
+	a.line("compute", "%s, up to %s at once", on, format.Counted(r.Rows, "row"))
 	left := r.TimeLeft(ctx, o)
 	if left > 0 {
 		a.line("time", "about %s", format.Duration(left))

@@ -22,6 +22,7 @@ type app struct {
 	cli.Console
 	threads   int
 	precision mamba.Precision
+	device    string
 
 	downloads downloads
 	parsed    bool // the command line has been read and a command runs
@@ -151,8 +152,8 @@ func (a *app) precisionFlag(cmd *cobra.Command) {
 
 // commonFlags returns the common flags that were given and set keys of the configuration.
 func commonFlags(cmd *cobra.Command) (given []config.Flag) {
-	for _, name := range []string{"threads", "precision"} {
-		if fl := cmd.Flag(name); fl.Changed {
+	for _, name := range []string{"threads", "precision", "device"} {
+		if fl := cmd.Flag(name); fl != nil && fl.Changed {
 			given = append(given, config.Flag{Name: name, Key: name, Value: fl.Value.String()})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
 	"mambatrain/cmd/mamba-train/internal/config"
 	"mambatrain/configs"
@@ -57,6 +58,7 @@ with --verbose all keys with their defaults. Precedence: defaults < file < envir
 	fl.BoolVar(&f.printConfig, "print-config", false, "print the effective configuration, or without -c one to start from; with --verbose every key")
 	fl.BoolVar(&f.dry, "dry-run", false, "do everything but the steps: header, memory and time estimate")
 	a.precisionFlag(cmd)
+	a.deviceFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return cmd
 }
@@ -89,6 +91,9 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 		return err
 	}
 	a.setThreads(c.Threads)
+	if err := a.openDevice(c.Device); err != nil {
+		return err
+	}
 	comm, err := a.join(c.Distributed, c.Threads)
 	if err != nil {
 		return err
@@ -174,6 +179,9 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 // explainStop adds to the error of an interrupted run how to resume it.
 func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
 	var i *trainer.StopError
+	if errors.Is(err, kernel.ErrDeviceLost) {
+		return fmt.Errorf("%w; the same command with --resume goes on from the last checkpoint", err)
+	}
 	if !errors.As(err, &i) {
 		return err
 	}

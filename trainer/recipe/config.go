@@ -20,6 +20,7 @@ type Config struct {
 	OutputDir             string             `yaml:"output_dir" path:"true"`
 	Seed                  int                `yaml:"seed"`
 	Threads               int                `yaml:"threads"` // 0 = all cores
+	Device                string             `yaml:"device"`  // cpu, auto, vulkan or a part of a device's name
 	Precision             string             `yaml:"precision"`
 	MaxTokens             int                `yaml:"max_tokens"`   // 0 = chosen from data and memory
 	MemoryLimit           format.Bytes       `yaml:"memory_limit"` // 0 = what the machine has
@@ -54,6 +55,7 @@ type DistributedConfig struct {
 func Default() Config {
 	return Config{
 		Seed:      42,
+		Device:    DeviceCPU,
 		Precision: string(mamba.Stored),
 		Init:      "mamba_ssm",
 		Data:      DataConfig{Config: data.Default()},

@@ -43,7 +43,8 @@ type Run struct {
 	Data        *data.Dataset        // to train on
 	Loader      *data.Loader         // its micro-batches
 	Eval        []trainer.EvalSet
-	Rows        int // computed at once
+	Rows        int    // computed at once
+	Device      string // that computes steps and evaluations, once the program is compiled; "": the CPU
 
 	options       Options
 	continued     *lora.Directory // the adapter that is trained further; nil: none

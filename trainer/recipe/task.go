@@ -38,8 +38,11 @@ func (r *Run) compile() (err error) {
 		}
 		o.SegmentStore, r.segments = f, f
 	}
-	g := ag.NewGraph(o)
-	r.program, err = g.Compile(r.Model.Loss(g))
+	d, err := r.Config.device()
+	if err != nil {
+		return err
+	}
+	r.program, r.Device, err = compileOn(r.Model.Loss, o, d, r.options.Warn)
 	return err
 }
 
@@ -59,7 +62,7 @@ func (r *Run) task() (trainer.Task, error) {
 		Params: r.params(), Program: r.program, Rows: r.Rows, Train: fromLoader(r.Loader), Eval: r.Eval,
 		Storage: trainer.Storage{Output: r.output, Save: r.save, Load: r.restore, Publish: r.publish},
 		Seed:    uint64(c.Seed), Identity: r.identity(), Force: r.options.Force,
-		Observer: trainer.Observers(r.mark, r.options.Observer, r.writeLogs), Ranks: r.ranks(),
+		Observer: trainer.Observers(r.mark, r.options.Observer, r.writeLogs), Ranks: r.ranks(), Kernels: r.Device,
 	}
 	if r.Adapter != nil {
 		task.LoRAPlusRatio = r.Adapter.Config.LoraPlusRatio

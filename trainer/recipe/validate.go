@@ -35,6 +35,7 @@ func (c *Config) checkTop(l *fault.List) {
 	if c.MaxTokens > 0 && c.Train.SegmentTokens > 0 {
 		l.Add("max_tokens", "with train.segment_tokens, which says how many rows are computed at once; leave one of the two out")
 	}
+	l.Require(c.Device != "", "device", "must be cpu, auto, vulkan or a part of a device's name, got \"\"")
 	l.OneOf("precision", c.Precision, mamba.Precisions()...)
 	l.OneOf("init", c.Init, string(mamba.InitMambaSSM), string(mamba.InitHF))
 	if precision := mamba.Precision(c.Precision); precision != mamba.Stored && precision != mamba.Float32 && c.trainsAll() {

@@ -23,7 +23,7 @@ import (
 const envPrefix = "MAMBA_TRAIN_"
 
 // notConfiguration are variables with the prefix that are no keys.
-var notConfiguration = []string{"MAMBA_TRAIN_KERNELS", "MAMBA_TRAIN_TEST_DATA"}
+var notConfiguration = []string{"MAMBA_TRAIN_KERNELS", "MAMBA_TRAIN_DEVICE_SOFTWARE", "MAMBA_TRAIN_DEVICE_STAGED", "MAMBA_TRAIN_TEST_DATA"}
 
 // envName is the variable that sets a key: MAMBA_TRAIN_TRAIN_LEARNING_RATE for train.learning_rate.
 func envName(path string) string {

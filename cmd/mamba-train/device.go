@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mambatrain/autograd/kernel"
+	"mambatrain/autograd/vulkan"
+	"mambatrain/trainer/recipe"
+)
+
+// deviceFlag adds --device to a command that computes with a graph.
+func (a *app) deviceFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.device, "device", recipe.DeviceCPU, "what computes: cpu, auto (a GPU if one can be used), vulkan (any GPU) or a part of a GPU's name; experimental")
+}
+
+// openDevice opens the device that --device or the configuration names and makes it the process's.
+func (a *app) openDevice(name string) error {
+	if name == recipe.DeviceCPU || kernel.CurrentDevice() != nil {
+		return nil
+	}
+	d, err := vulkan.Open(vulkan.FromEnvironment(partOfName(name)))
+	switch {
+	case err == nil:
+		kernel.UseDevice(d)
+		return nil
+	case name == recipe.DeviceAuto:
+		a.Say("%-9s the CPU: %v", "device", err)
+		return nil
+	}
+	return fmt.Errorf("device %s: %w", name, err)
+}
+
+// partOfName is the part that the name of the device must have.
+func partOfName(device string) string {
+	if device == recipe.DeviceAuto || device == recipe.DeviceVulkan {
+		return ""
+	}
+	return device
+}

@@ -1,0 +1,61 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+
+	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
+)
+
+// Values of Config.Device. Everything else is a part of a device's name.
+const (
+	DeviceCPU    = "cpu"    // no device, even if there is one
+	DeviceAuto   = "auto"   // a device if there is one that can be used
+	DeviceVulkan = "vulkan" // any device
+)
+
+// device returns the device that the configuration wants, nil for none. Programs open it and name it by [kernel.UseDevice].
+func (c *Config) device() (kernel.Device, error) {
+	d := kernel.CurrentDevice()
+	switch {
+	case c.Device == DeviceCPU:
+		return nil, nil
+	case d == nil && c.Device != DeviceAuto:
+		return nil, fmt.Errorf("device: %q is wanted, and this program has opened no device", c.Device)
+	}
+	return d, nil
+}
+
+// record records the loss of a model in a graph on device d, or on the CPU if d is nil or cannot run it.
+func record(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn func(error)) (g *ag.Graph, of ag.Var) {
+	o.Device = d != nil
+	g = ag.NewGraph(o)
+	of = loss(g)
+	if d == nil {
+		return g, of
+	}
+	if err := g.DeviceFault(d); err != nil {
+		warn(fmt.Errorf("the CPU computes: %w", err))
+		return record(loss, o, nil, warn)
+	}
+	return g, of
+}
+
+// Compile makes the program for the loss of a model on the process's device, if there is one that can run it. It returns the name
+// of the device, "" for the CPU; warn is told why it is not the device.
+func Compile(loss func(*ag.Graph) ag.Var, o ag.Options, warn func(error)) (p *ag.Program, device string, err error) {
+	return compileOn(loss, o, kernel.CurrentDevice(), warn)
+}
+
+func compileOn(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn func(error)) (p *ag.Program, device string, err error) {
+	g, of := record(loss, o, d, warn)
+	if g.OnDevice() {
+		device = d.Name()
+	}
+	p, err = g.Compile(of)
+	if errors.Is(err, kernel.ErrDeviceMemory) {
+		err = fmt.Errorf("%w; try fewer max_tokens, gradient_checkpointing: true or device: cpu", err)
+	}
+	return p, device, err
+}

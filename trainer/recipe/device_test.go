@@ -1,0 +1,124 @@
+//go:build unix
+
+package recipe_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mambatrain/autograd/devicetest"
+	"mambatrain/autograd/kernel"
+	"mambatrain/trainer"
+	"mambatrain/trainer/recipe"
+)
+
+// deviceRun is a short run on the quick start's base model.
+func deviceRun(t *testing.T, change func(*recipe.Config), warn func(error)) (losses []float64, dir string) {
+	t.Helper()
+	rows := filepath.Join(t.TempDir(), "rows.txt")
+	if err := os.WriteFile(rows, []byte("A friend is a second sky.\nTo be is to do.\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c := recipe.Default()
+	c.Model, c.OutputDir = "../../configs/quickstart/base", filepath.Join(t.TempDir(), "out")
+	c.Data.Train = recipe.Sources{{Path: rows}}
+	c.Data.Eval = recipe.EvalSets{{Sources: c.Data.Train}}
+	c.Train.MaxSteps, c.Train.EvalSteps, c.Train.LearningRate = 3, 2, 1e-2
+	change(&c)
+	_, err := recipe.Train(context.Background(), c, recipe.Options{Warn: warn, Observer: func(e trainer.Event) {
+		switch e := e.(type) {
+		case trainer.StepEvent:
+			losses = append(losses, e.Loss)
+		case trainer.EvalEvent:
+			losses = append(losses, e.Row["eval_loss"], e.Row["eval_mean_token_accuracy"])
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return losses, c.OutputDir
+}
+
+func noWarning(t *testing.T) func(error) {
+	return func(err error) { t.Errorf("warning: %v", err) }
+}
+
+// Runs on a device have the curves of the CPU, and their records name it.
+func TestTrainOnDevice(t *testing.T) {
+	for name, change := range map[string]func(*recipe.Config){
+		"lora":     func(c *recipe.Config) { c.LoRA = recipe.DefaultLoRA(); c.LoRA.LoraDropout = 0.1 },
+		"full":     func(c *recipe.Config) { c.GradientCheckpointing = true },
+		"segments": func(c *recipe.Config) { c.LoRA = recipe.DefaultLoRA(); c.Train.SegmentTokens = 5 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, _ := deviceRun(t, change, noWarning(t))
+			d := devicetest.Use(t)
+			got, dir := deviceRun(t, func(c *recipe.Config) { change(c); c.Device = recipe.DeviceVulkan }, noWarning(t))
+			if d.Dispatches == 0 || len(got) != len(want) {
+				t.Fatalf("%d dispatches, %d losses, want %d", d.Dispatches, len(got), len(want))
+			}
+			for i, w := range want {
+				const tolerance = 1e-4 // of float32 sums in another order, over three steps
+				if math.Abs(got[i]-w) > tolerance*(1+w) {
+					t.Errorf("losses are %v, want %v", got, want)
+				}
+			}
+			var facts recipe.Facts
+			b, err := os.ReadFile(filepath.Join(dir, recipe.FactsFile))
+			if err == nil {
+				err = json.Unmarshal(b, &facts)
+			}
+			state, err2 := os.ReadFile(filepath.Join(dir, "trainer_state.json"))
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			if facts.Device != d.Name() || !strings.Contains(string(state), fmt.Sprintf(`"kernels": %q`, d.Name())) {
+				t.Errorf("run.json has device %q, want %q, trainer_state.json: %s", facts.Device, d.Name(), state)
+			}
+		})
+	}
+}
+
+// A device that cannot run the model leaves it to the CPU, with one warning; so does auto without a device.
+func TestDeviceFallsBack(t *testing.T) {
+	d := devicetest.Use(t)
+	d.Refuses = func(s kernel.DeviceSizes) error {
+		if s.ScanStates > 0 {
+			return errors.New("no scan")
+		}
+		return nil
+	}
+	var warnings []string
+	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, func(err error) { warnings = append(warnings, err.Error()) })
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "the CPU computes: test device: selective_scan") || d.Dispatches > 0 {
+		t.Errorf("%d dispatches, warnings %q", d.Dispatches, warnings)
+	}
+	kernel.UseDevice(nil)
+	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, noWarning(t))
+}
+
+// A device that is asked for and not open is an error, and one without room says what to change.
+func TestDeviceRefusals(t *testing.T) {
+	train := func() error {
+		c := recipe.Default()
+		c.Model, c.OutputDir, c.Device = "../../configs/quickstart/base", filepath.Join(t.TempDir(), "out"), "arc"
+		c.Data.Train = recipe.Sources{{Path: "../../configs/quickstart/quotes.parquet"}}
+		c.Data.DatasetTextField, c.Data.MaxTrainSamples = "quote", 4
+		_, err := recipe.Train(context.Background(), c, recipe.Options{})
+		return err
+	}
+	if err := train(); err == nil || !strings.Contains(err.Error(), `device: "arc" is wanted`) {
+		t.Errorf("not open: got %v", err)
+	}
+	devicetest.Use(t).SetLimit(1000)
+	if err := train(); !errors.Is(err, kernel.ErrDeviceMemory) || !strings.Contains(err.Error(), "device: cpu") {
+		t.Errorf("no room: got %v", err)
+	}
+}
