@@ -2,7 +2,9 @@ package vulkan
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"mambatrain/autograd/kernel"
 )
@@ -39,13 +41,35 @@ type product struct {
 	bias, bf16             bool
 }
 
+func (p product) String() string {
+	form := "NN"
+	switch {
+	case p.transposeA:
+		form = "TN"
+	case p.transposeB:
+		form = "NT"
+	}
+	return fmt.Sprintf("product %s %d×%d×%d", form, p.m, p.n, p.k) +
+		options(map[string]bool{"added": p.mode == kernel.Add, "adapter": p.rank > 0, "bias": p.bias, "bfloat16": p.bf16})
+}
+
+// options lists those that are on.
+func options(all map[string]bool) (s string) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if all[name] {
+			s += ", " + name
+		}
+	}
+	return s
+}
+
 // both makes a case of the two instances of a generic function.
 func both(name string, device func(*operands[float32]), host func(*operands[float64])) testCase {
 	return testCase{name, device, host}
 }
 
 func productCase(p product) testCase {
-	return both(fmt.Sprintf("product %+v", p),
+	return both(p.String(),
 		func(o *operands[float32]) { runProduct(o, p) },
 		func(o *operands[float64]) { runProduct(o, p) })
 }
@@ -122,7 +146,7 @@ type norm struct {
 const testEps = 1e-5
 
 func normCase(n norm) testCase {
-	return both(fmt.Sprintf("norm %+v", n),
+	return both(fmt.Sprintf("norm %d×%d", n.rows, n.m)+options(map[string]bool{"weightless": n.weightless}),
 		func(o *operands[float32]) { runNorm(o, n) },
 		func(o *operands[float64]) { runNorm(o, n) })
 }
@@ -147,7 +171,7 @@ type gatedNorm struct {
 }
 
 func gatedNormCase(n gatedNorm) testCase {
-	return both(fmt.Sprintf("gated norm %+v", n),
+	return both(fmt.Sprintf("gated norm %d×%d, %d groups", n.rows, n.d, n.groups)+options(map[string]bool{"fresh": n.fresh}),
 		func(o *operands[float32]) { runGatedNorm(o, n) },
 		func(o *operands[float64]) { runGatedNorm(o, n) })
 }
@@ -173,7 +197,7 @@ type conv struct {
 }
 
 func convCase(c conv) testCase {
-	return both(fmt.Sprintf("convolution %d rows %d×%d activation %d carried %v", len(c.first), c.d, c.k, c.act, c.carried),
+	return both(fmt.Sprintf("convolution %d×%d, %d taps, activation %d", len(c.first), c.d, c.k, c.act)+options(map[string]bool{"carried": c.carried}),
 		func(o *operands[float32]) { runConv(o, c) },
 		func(o *operands[float64]) { runConv(o, c) })
 }
@@ -204,7 +228,7 @@ type scanShape struct {
 }
 
 func scanCase(s scanShape) testCase {
-	return both(fmt.Sprintf("scan %d rows %d×%d gate %v carried %v fresh %v", len(s.first), s.d, s.n, s.gate, s.carried, s.fresh),
+	return both(fmt.Sprintf("scan %d×%d, %d states", len(s.first), s.d, s.n)+options(map[string]bool{"carried": s.carried, "fresh": s.fresh, "gate": s.gate}),
 		func(o *operands[float32]) { runScan(o, s) },
 		func(o *operands[float64]) { runScan(o, s) })
 }
@@ -248,7 +272,7 @@ type ssdShape struct {
 }
 
 func ssdCase(s ssdShape) testCase {
-	return both(fmt.Sprintf("state space duality %d rows %d×%d×%d groups %d carried %v fresh %v limit %v", len(s.first), s.heads, s.p, s.n, s.groups, s.carried, s.fresh, s.limit),
+	return both(fmt.Sprintf("state space duality %d rows, %d heads of %d, %d groups of %d", len(s.first), s.heads, s.p, s.groups, s.n)+options(map[string]bool{"carried": s.carried, "fresh": s.fresh, "limits": s.limit}),
 		func(o *operands[float32]) { runSSD(o, s) },
 		func(o *operands[float64]) { runSSD(o, s) })
 }
@@ -291,7 +315,7 @@ type loss struct {
 const lossScale = 0.5
 
 func lossCase(l loss) testCase {
-	return both(fmt.Sprintf("cross entropy %+v", l),
+	return both(fmt.Sprintf("cross entropy %d×%d, smoothing %v", l.rows, l.v, l.smoothing),
 		func(o *operands[float32]) { runLoss(o, l) },
 		func(o *operands[float64]) { runLoss(o, l) })
 }

@@ -43,6 +43,7 @@ func TestKernels(t *testing.T) {
 			cases = append(cases, productCase(p))
 		}
 	}
+	cases = append(cases, productCase(product{m: 0, n: 5, k: 3}), productCase(product{m: 5, n: 0, k: 3}), productCase(product{m: 5, n: 3, k: 0}))
 	for _, s := range []norm{{1, 3, false}, {33, 768, false}, {64, 128, true}} {
 		cases = append(cases, normCase(s))
 	}

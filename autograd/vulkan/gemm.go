@@ -57,6 +57,9 @@ func (d *Device) Multiply(p kernel.DeviceProduct) {
 	if p.TransposeA {
 		k = p.A.Rows
 	}
+	if p.C.Rows == 0 || p.C.Cols == 0 {
+		return
+	}
 	if n := parts(d.tileFor(p.C.Rows, p.C.Cols).count(p.C.Rows, p.C.Cols), k); n > 1 && p.Bias == nil && p.A2.Absent() {
 		d.multiplyParts(p, k, n)
 		return

@@ -197,8 +197,15 @@ func (d *Device) takeUncleared() [][]float32 {
 	return list
 }
 
-// Free implements [kernel.Device].
+// Free implements [kernel.Device]. While nothing runs, memory is given back at once.
 func (d *Device) Free(x []float32) {
+	d.freeLater(x)
+	if d.idle.Load() {
+		d.release(d.takeFreed())
+	}
+}
+
+func (d *Device) freeLater(x []float32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.find(address(x))

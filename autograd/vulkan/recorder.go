@@ -3,6 +3,7 @@ package vulkan
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"mambatrain/autograd/kernel"
@@ -19,10 +20,10 @@ type recorder struct {
 	patience  time.Duration
 	hazards
 	temporary
-	quickCompile bool  // shaders that are slower and compile sooner, for software devices
-	idle         bool  // everything that was recorded has run
-	err          error // the first since the last Run
-	lost         error // the device does not answer any more
+	quickCompile bool        // shaders that are slower and compile sooner, for software devices
+	idle         atomic.Bool // everything that was recorded has run
+	err          error       // the first since the last Run
+	lost         error       // the device does not answer any more
 
 	barriers int                          // between dispatches, in all
 	inspect  func(c *call, record func()) // nil, or called in place of record, by tests
@@ -61,7 +62,8 @@ func (d *Device) startRecorder() error {
 	if err != nil {
 		return err
 	}
-	d.timeline, d.idle, d.patience = timeline, true, hardwarePatience
+	d.timeline, d.patience = timeline, hardwarePatience
+	d.idle.Store(true)
 	if d.physical.Kind == vk.Software {
 		d.patience, d.quickCompile = softwarePatience, true
 	}
@@ -110,7 +112,8 @@ func (d *Device) begin() bool {
 		return false
 	}
 	*p = piece{Commands: p.Commands}
-	d.current, d.idle = p, false
+	d.current = p
+	d.idle.Store(false)
 	d.startTimes(p)
 	return true
 }
@@ -180,7 +183,7 @@ func (d *Device) Run() error {
 	if d.lost != nil {
 		return d.lost
 	}
-	d.idle = true
+	d.idle.Store(true)
 	d.hazards.clear()
 	d.release(d.takeFreed())
 	d.temporary.reset()

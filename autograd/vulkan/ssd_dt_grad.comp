@@ -12,7 +12,9 @@ const uint GROUP = 64;
 #include "reduce.glsl"
 layout(local_size_x = GROUP) in;
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer Arguments {
-	Floats ddt, da_log, dbias, dskip, dt, bias, a_log, all, v, dots, states, after, delta, s, s_low;
+	Floats ddt, da_log, dbias, dskip, dt, bias, a_log, all;
+	SharedFloats v;
+	Floats dots, states, after, delta, s, s_low;
 	Ints first;
 	uint ldddt, lddt;
 	uint rows, heads, size, tiles, mode; // size: elements of a head's state

@@ -6,17 +6,18 @@ layout(local_size_x = 256) in;
 
 // sum_rows adds up the columns of each row of values, in a fixed order. The sum of row i is returned to thread i.
 float sum_rows(float values[TM * TN]) {
-	const uint across = BN / TN;
 	barrier();
 	[[unroll]] for (uint a = 0; a < TM; a++) {
 		float sum = 0.0;
 		[[unroll]] for (uint b = 0; b < TN; b++) sum += values[a * TN + b];
-		left_tile[tile_row(a) * across + gl_LocalInvocationID.x % across] = sum;
+		uint at = tile_row(a) * ACROSS + gl_LocalInvocationID.x % ACROSS;
+		left_tile[at / 4][at % 4] = sum;
 	}
 	barrier();
 	float sum = 0.0;
-	if (gl_LocalInvocationID.x < BM)
-		for (uint x = 0; x < across; x++) sum += left_tile[gl_LocalInvocationID.x * across + x];
+	uint row = gl_LocalInvocationID.x;
+	if (row < BM)
+		for (uint x = row * ACROSS; x < (row + 1) * ACROSS; x++) sum += left_tile[x / 4][x % 4];
 	barrier();
 	return sum;
 }

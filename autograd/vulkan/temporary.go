@@ -74,7 +74,7 @@ func (d *Device) Temp(n int) []float32 {
 		d.fail("temporary memory", err)
 		return nil
 	}
-	d.idle = false // until Run makes it available again
+	d.idle.Store(false) // until Run makes it available again
 	return b.elements()[at : at+n : at+n]
 }
 

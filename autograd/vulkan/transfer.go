@@ -9,7 +9,7 @@ import (
 
 // Upload implements [kernel.Device].
 func (d *Device) Upload(dst, src []float32) {
-	if d.idle && d.unified {
+	if d.idle.Load() && d.unified {
 		copy(dst, src)
 		return
 	}
