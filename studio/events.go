@@ -88,7 +88,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := http.NewResponseController(w)
-	var sent map[string]string
+	var sent map[string]int // revisions by id
 	for {
 		select {
 		case <-r.Context().Done():
@@ -96,7 +96,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(alive):
 			fmt.Fprint(w, ":\n\n")
 		case list := <-page:
-			if sent = s.sendChanges(w, sent, list); sent == nil {
+			if sent = sendChanges(w, sent, list); sent == nil {
 				return
 			}
 		}
@@ -106,34 +106,34 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendChanges writes an event with the runs that differ from what was sent before, and returns what is now sent.
-func (s *Server) sendChanges(w http.ResponseWriter, sent map[string]string, list []runs.Summary) map[string]string {
-	now := make(map[string]string, len(list))
-	changed := []json.RawMessage{}
+// sendChanges writes an event with the runs that differ from what was sent before, and returns what is now sent; nil if
+// nobody listens any more.
+func sendChanges(w http.ResponseWriter, sent map[string]int, list []runs.Summary) map[string]int {
+	now := make(map[string]int, len(list))
+	message := struct {
+		First   bool           `json:"first"`
+		Changed []runs.Summary `json:"changed"`
+		Gone    []string       `json:"gone"`
+	}{sent == nil, []runs.Summary{}, []string{}}
 	for _, r := range list {
-		b, err := json.Marshal(r)
-		if err != nil {
-			continue
-		}
-		now[r.ID] = string(b)
-		if sent[r.ID] != now[r.ID] {
-			changed = append(changed, b)
+		now[r.ID] = r.Revision()
+		if was, there := sent[r.ID]; !there || was != now[r.ID] {
+			message.Changed = append(message.Changed, r)
 		}
 	}
-	gone := []string{}
 	for id := range sent {
 		if _, there := now[id]; !there {
-			gone = append(gone, id)
+			message.Gone = append(message.Gone, id)
 		}
 	}
-	if sent != nil && len(changed)+len(gone) == 0 {
+	if !message.First && len(message.Changed)+len(message.Gone) == 0 {
 		return now
 	}
-	b, err := json.Marshal(map[string]any{"changed": changed, "gone": gone, "first": sent == nil})
+	b, err := json.Marshal(message)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "event: runs\ndata: %s\n\n", b)
+	}
 	if err != nil {
-		return now
-	}
-	if _, err := fmt.Fprintf(w, "event: runs\ndata: %s\n\n", b); err != nil {
 		return nil
 	}
 	return now

@@ -106,15 +106,38 @@ func (l *Library) List() []Summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rescan()
+	l.refresh(time.Now())
 	list := make([]Summary, 0, len(l.runs))
-	now := time.Now()
 	for _, r := range l.runs {
-		list = append(list, r.refresh(now))
+		list = append(list, r.summary)
 	}
 	slices.SortFunc(list, func(a, b Summary) int {
 		return cmp.Or(cmp.Compare(b.Updated, a.Updated), cmp.Compare(a.ID, b.ID))
 	})
 	return list
+}
+
+// mostRested is how many runs that have ended are looked at in one go: one of a thousand that is resumed is seen half a minute
+// later, and a page that is open all day costs next to nothing.
+const mostRested = 32
+
+// refresh brings the summaries up to date: those of new and of running runs, and of the others that wait longest.
+func (l *Library) refresh(now time.Time) {
+	var rested []*run
+	for _, r := range l.runs {
+		if r.summary.State == "" || r.summary.State == Running {
+			r.refresh(now)
+		} else {
+			rested = append(rested, r)
+		}
+	}
+	if len(rested) > mostRested {
+		slices.SortFunc(rested, func(a, b *run) int { return a.checked.Compare(b.checked) })
+		rested = rested[:mostRested]
+	}
+	for _, r := range rested {
+		r.refresh(now)
+	}
 }
 
 // rescan scans if the last time is long enough ago, compared with what a scan takes.

@@ -15,7 +15,8 @@ type row = checkpoint.Row
 const (
 	evalLoss = checkpoint.EvalPrefix + "loss"
 	mostRow  = 1 << 16 // bytes of a row; longer ones are skipped
-	lastRows = 24      // that a summary is made of
+	space    = " \t\r\n"
+	lastRows = 24 // that a summary is made of
 )
 
 // isEvalLoss reports whether a key is the loss of an evaluation set.
@@ -42,24 +43,25 @@ func parsePlain(b []byte) checkpoint.Row {
 	row := checkpoint.Row{}
 	for ok {
 		var key, value []byte
-		if b, ok = bytes.CutPrefix(b, []byte{'"'}); !ok {
+		if b, ok = bytes.CutPrefix(bytes.TrimLeft(b, space), []byte{'"'}); !ok {
 			return nil
 		}
 		if key, b, ok = bytes.Cut(b, []byte(`":`)); !ok || bytes.ContainsAny(key, `"\`) {
 			return nil
 		}
+		b = bytes.TrimLeft(b, space)
 		n := bytes.IndexAny(b, ",}")
 		if n < 1 || b[0] < '0' && b[0] != '-' || b[0] > '9' {
 			return nil
 		}
-		value = b[:n]
+		value = bytes.TrimRight(b[:n], space)
 		x, err := strconv.ParseFloat(string(value), 64)
 		if err != nil {
 			return nil
 		}
 		row[string(key)] = x
 		if b[n] == '}' {
-			if n+1 < len(b) {
+			if len(bytes.TrimLeft(b[n+1:], space)) > 0 {
 				return nil
 			}
 			return row
@@ -93,15 +95,13 @@ func (r *run) lastRows() ([]checkpoint.Row, error) {
 	if at > 0 {
 		_, b, _ = bytes.Cut(b, []byte("\n"))
 	}
+	lines := bytes.Split(b, []byte("\n"))
+	lines = lines[:len(lines)-1]
 	var rows []checkpoint.Row
-	for {
-		line, rest, whole := bytes.Cut(b, []byte("\n"))
-		if !whole {
-			return rows, nil
-		}
+	for _, line := range lines[max(0, len(lines)-lastRows):] {
 		if row, ok := parseRow(line); ok {
-			rows = keepLast(rows, row)
+			rows = append(rows, row)
 		}
-		b = rest
 	}
+	return rows, nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"reflect"
 	"time"
 
 	"mambatrain/internal/filelock"
@@ -49,7 +50,12 @@ type Summary struct {
 	Updated         int64    `json:"updated"`
 	Checkpoints     []int    `json:"checkpoints"` // the newest first
 	Problem         string   `json:"problem,omitempty"`
+
+	revision int
 }
+
+// Revision differs whenever anything else of a run's summary does.
+func (s Summary) Revision() int { return s.revision }
 
 // run is one of a library. Its fields belong to the library's lock.
 type run struct {
@@ -73,16 +79,12 @@ type stamp struct {
 	mod  time.Time
 }
 
-const (
-	foreignPause = 10 * time.Minute // after which a run that has no lock is taken for stopped
-	restPause    = 30 * time.Second // between looks at a run that has ended
-)
+// foreignPause is the time after which a run that has no lock is taken for stopped.
+const foreignPause = 10 * time.Minute
 
-// refresh returns the summary, made again if a file has changed.
-func (r *run) refresh(now time.Time) Summary {
-	if r.summary.State == Finished && now.Sub(r.checked) < restPause {
-		return r.summary
-	}
+// refresh makes the summary again if a file has changed.
+func (r *run) refresh(now time.Time) {
+	before := r.summary
 	r.checked = now
 	journal, state, facts := r.stamp(checkpoint.JournalFile), r.stamp(r.stateFile()), r.stamp(recipe.FactsFile)
 	if stamps := [3]stamp{journal, state, facts}; stamps != r.stamps {
@@ -90,7 +92,10 @@ func (r *run) refresh(now time.Time) Summary {
 		r.read()
 	}
 	r.judge(now)
-	return r.summary
+	r.summary.revision = before.revision
+	if !reflect.DeepEqual(before, r.summary) {
+		r.summary.revision++
+	}
 }
 
 // stateFile is the state of the result, else that of the newest checkpoint.
@@ -180,7 +185,6 @@ func (r *run) readState() error {
 // summarize fills the summary from the last rows and the state.
 func (r *run) summarize() {
 	s := &r.summary
-	s.Checkpoints = r.checkpoints
 	if r.head.MaxSteps > 0 {
 		s.Steps = r.head.MaxSteps
 	}
@@ -222,6 +226,7 @@ func finite(v float64) *float64 {
 // judge decides the state, which may change without a file that does.
 func (r *run) judge(now time.Time) {
 	s := &r.summary
+	s.Checkpoints = r.checkpoints
 	s.SecondsLeft, s.MemoryMeasured = nil, false
 	s.MemoryBytes = r.facts.MemoryBytes
 	switch {
