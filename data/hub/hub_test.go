@@ -92,36 +92,37 @@ func TestFetch_cacheLayout(t *testing.T) {
 // Whatever a network or a busy server does for a while, the files arrive whole.
 func TestFetch_survives(t *testing.T) {
 	for what, c := range map[string]struct {
-		file   string
-		faults []hubtest.Fault
-		ranges []string // asked for, where that matters
+		file        string
+		faults      []hubtest.Fault
+		ranges      []string // asked for, where that matters
+		silentAfter int      // bytes
 	}{
-		"a cut connection":                     {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, []string{"bytes=40000-", "bytes=45000-"}},
-		"cut, then the server sends all of it": {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Whole}, []string{"bytes=40000-"}},
-		"a cut small file":                     {"sub/config.json", []hubtest.Fault{hubtest.Cut(3)}, nil},
-		"too short":                            {"model.safetensors", []hubtest.Fault{hubtest.Resize(100)}, nil},
-		"too long":                             {"model.safetensors", []hubtest.Fault{hubtest.Resize(1 << 17)}, nil},
-		"damaged":                              {"model.safetensors", []hubtest.Fault{hubtest.Damage, hubtest.Damage}, nil},
-		"a damaged small file":                 {"sub/config.json", []hubtest.Fault{hubtest.Damage}, nil},
-		"damaged behind a cut":                 {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Damage}, nil},
-		"429":                                  {"model.safetensors", []hubtest.Fault{hubtest.Status(429), hubtest.Status(429, "Retry-After", "0")}, nil},
-		"503":                                  {"sub/config.json", []hubtest.Fault{hubtest.Status(503)}, nil},
-		"a range that is refused":              {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Status(416)}, nil},
-		"silence":                              {"model.safetensors", []hubtest.Fault{hubtest.Silent}, nil},
-		"silence in the middle":                {"model.safetensors", []hubtest.Fault{hubtest.Stall(40000)}, []string{"bytes=40000-"}},
-		"429 on the listing":                   {hubtest.Listing, []hubtest.Fault{hubtest.Status(429)}, nil},
-		"a cut listing":                        {hubtest.Listing, []hubtest.Fault{hubtest.Cut(20)}, nil},
+		"a cut connection":                     {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, []string{"bytes=40000-", "bytes=45000-"}, 0},
+		"cut, then the server sends all of it": {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Whole}, []string{"bytes=40000-"}, 0},
+		"a cut small file":                     {"sub/config.json", []hubtest.Fault{hubtest.Cut(3)}, nil, 0},
+		"too short":                            {"model.safetensors", []hubtest.Fault{hubtest.Resize(100)}, nil, 0},
+		"too long":                             {"model.safetensors", []hubtest.Fault{hubtest.Resize(1 << 17)}, nil, 0},
+		"damaged":                              {"model.safetensors", []hubtest.Fault{hubtest.Damage, hubtest.Damage}, nil, 0},
+		"a damaged small file":                 {"sub/config.json", []hubtest.Fault{hubtest.Damage}, nil, 0},
+		"damaged behind a cut":                 {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Damage}, nil, 0},
+		"429":                                  {"model.safetensors", []hubtest.Fault{hubtest.Status(429), hubtest.Status(429, "Retry-After", "0")}, nil, 0},
+		"503":                                  {"sub/config.json", []hubtest.Fault{hubtest.Status(503)}, nil, 0},
+		"a range that is refused":              {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Status(416)}, nil, 0},
+		"silence":                              {"model.safetensors", []hubtest.Fault{hubtest.Silent}, nil, 0},
+		"silence in the middle":                {"model.safetensors", []hubtest.Fault{hubtest.Stall(40000)}, []string{"bytes=40000-"}, 40000},
+		"429 on the listing":                   {hubtest.Listing, []hubtest.Fault{hubtest.Status(429)}, nil, 0},
+		"a cut listing":                        {hubtest.Listing, []hubtest.Fault{hubtest.Cut(20)}, nil, 0},
 	} {
 		t.Run(what, func(t *testing.T) {
 			files := bigModel()
 			h := newHub(t, files)
-			if strings.HasPrefix(what, "silence") {
-				silenceLimit = 2 * time.Second // for which the server must not be silent unless it is told to
-			}
-			h.Fail(c.file, c.faults...)
 			hub := client(t, h)
 			last := map[string]int64{}
 			hub.Progress = func(file string, done, total int64) { last[file] = done }
+			if strings.HasPrefix(what, "silence") {
+				c.faults = noticed(t, hub, c.file, c.faults[0], int64(c.silentAfter))
+			}
+			h.Fail(c.file, c.faults...)
 			dir, err := hub.Fetch(t.Context(), wantAll())
 			if err != nil {
 				t.Fatal(err)
@@ -138,6 +139,49 @@ func TestFetch_survives(t *testing.T) {
 		})
 	}
 }
+
+// noticed makes the client notice the silence of one fault, and no other: when so many bytes of the file have arrived, not
+// after a time.
+func noticed(t *testing.T, c *Client, file string, silence hubtest.Fault, after int64) []hubtest.Fault {
+	var mu sync.Mutex
+	give := func() {} // gives up the last request for the file
+	watch := watchSilence
+	t.Cleanup(func() { watchSilence = watch })
+	watchSilence = func(address string, silent func()) timer {
+		if strings.HasSuffix(address, file) {
+			mu.Lock()
+			give = silent
+			mu.Unlock()
+		}
+		return noTimer{}
+	}
+	arrived, seen := make(chan struct{}), c.Progress
+	once := sync.OnceFunc(func() { close(arrived) })
+	c.Progress = func(name string, done, total int64) {
+		seen(name, done, total)
+		if name == file && done >= after {
+			once()
+		}
+	}
+	if after == 0 {
+		once()
+	}
+	return []hubtest.Fault{func(w http.ResponseWriter, r *http.Request, content []byte) {
+		go func() {
+			<-arrived
+			mu.Lock()
+			defer mu.Unlock()
+			give()
+		}()
+		silence(w, r, content)
+	}}
+}
+
+// noTimer never fires.
+type noTimer struct{}
+
+func (noTimer) Reset(time.Duration) bool { return true }
+func (noTimer) Stop() bool               { return true }
 
 // A download that a process did not end is taken up by the next one, and by one of several that want it at once.
 func TestFetch_resumes(t *testing.T) {

@@ -214,7 +214,7 @@ func (h *Client) get(ctx context.Context, address string, from int64, version st
 	if from > 0 && version != "" {
 		request.Header.Set("If-Range", version)
 	}
-	watch := time.AfterFunc(silenceLimit, func() { cancel(errSilent) })
+	watch := watchSilence(address, func() { cancel(errSilent) })
 	answer, err := client.Do(request)
 	if err != nil {
 		watch.Stop()
@@ -281,6 +281,15 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
+// watchSilence calls silent if its timer is not reset for a while. Tests decide otherwise what is silent.
+var watchSilence = func(_ string, silent func()) timer { return time.AfterFunc(silenceLimit, silent) }
+
+// timer is a [time.Timer], or what is one in tests.
+type timer interface {
+	Reset(d time.Duration) bool
+	Stop() bool
+}
+
 // errSilent is the cause of a connection on which nothing arrives any more.
 var errSilent = errors.New("no answer")
 
@@ -289,7 +298,7 @@ type watchedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	watch  *time.Timer
+	watch  timer
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
