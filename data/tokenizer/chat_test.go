@@ -150,27 +150,37 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// A conversation with tools has a template of its own where tokenizer_config.json names one.
+// A conversation with tools has a template of its own where tokenizer_config.json names one, or a file has it.
 func TestChatTemplate_toolUse(t *testing.T) {
-	dir := t.TempDir()
-	config := `{"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools | length }} tools"}]}`
-	for name, raw := range map[string][]byte{"tokenizer.json": testfile.Read(t, "testdata/tiny_bpe_1k_tokenizer.json"), "tokenizer_config.json": []byte(config)} {
-		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o666); err != nil {
+	const inConfig = `{"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools | length }} tools"}]}`
+	for what, files := range map[string]map[string]string{
+		"config": {"tokenizer_config.json": inConfig},
+		"files":  {"tokenizer_config.json": `{"chat_template": "another"}`, ChatTemplateFile: "plain", ToolTemplateFile: "{{ tools | length }} tools"},
+	} {
+		dir := t.TempDir()
+		files["tokenizer.json"] = string(testfile.Read(t, "testdata/tiny_bpe_1k_tokenizer.json"))
+		for name, text := range files {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tok, err := Load(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	tok, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template, err := tok.ChatTemplate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for want, tools := range map[string]any{"plain": nil, "1 tools": []any{map[string]any{"name": "f"}}} {
-		r, err := template.Render(t.Context(), Conversation{Tools: tools})
-		if err != nil || r.Text != want {
-			t.Errorf("%+v, %v, want %q", r, err, want)
+		template, err := tok.ChatTemplate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, tools := range map[string]any{"plain": nil, "1 tools": []any{map[string]any{"name": "f"}}} {
+			r, err := template.Render(t.Context(), Conversation{Tools: tools})
+			if err != nil || r.Text != want {
+				t.Errorf("%s: %+v, %v, want %q", what, r, err, want)
+			}
 		}
 	}
 }

@@ -133,17 +133,31 @@ func (t *Tokenizer) isSpecial(id int) bool {
 // Digest identifies the tokenizer by the contents of its files.
 func (t *Tokenizer) Digest() string { return t.digest }
 
-// loadChatTemplate takes the template from chat_template.jinja, else from tokenizer_config.json, where it is a text
-// or a list of named ones: "default", and "tool_use" for conversations with tools.
+// Files of chat templates: of all conversations, and of those with tools.
+const (
+	ChatTemplateFile = "chat_template.jinja"
+	ToolTemplateFile = "additional_chat_templates/tool_use.jinja"
+)
+
+// loadChatTemplate takes the templates from their files. If there is none, tokenizer_config.json has a text or a list of
+// named ones: "default", and "tool_use" for conversations with tools.
 func (t *Tokenizer) loadChatTemplate(dir string, read reader, inConfig json.RawMessage) error {
-	raw, err := read("chat_template.jinja", inputfile.MaxConfig)
-	if err == nil {
-		t.settings.chatTemplate = string(raw)
-		t.digest = contenthash.Sum([]byte(t.digest), raw)
-		return nil
+	found := false
+	for name, place := range map[string]*string{ChatTemplateFile: &t.settings.chatTemplate, ToolTemplateFile: &t.settings.toolTemplate} {
+		raw, err := read(name, inputfile.MaxConfig)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("tokenizer: %w", err)
+		}
+		if err == nil {
+			*place, found = string(raw), true
+		}
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("tokenizer: %w", err)
+	if found {
+		t.digest = contenthash.Sum([]byte(t.digest), []byte(t.settings.chatTemplate))
+		if t.settings.toolTemplate != "" {
+			t.digest = contenthash.Sum([]byte(t.digest), []byte(t.settings.toolTemplate))
+		}
+		return nil
 	}
 	if len(inConfig) == 0 || json.Unmarshal(inConfig, &t.settings.chatTemplate) == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mambatrain/data/hub"
+	"mambatrain/data/tokenizer"
 	"mambatrain/internal/fault"
 	"mambatrain/lora"
 	"mambatrain/mamba"
@@ -67,7 +68,7 @@ func ggufRequest(file string) hub.Request {
 	group := firstShard(file)
 	return hub.Request{
 		Want: func(name string) bool {
-			return mamba.IsGGUF(name) && firstShard(name) == group || slices.Contains(tokenizerFiles, name) || name == mamba.GenerationConfigFile
+			return mamba.IsGGUF(name) && firstShard(name) == group || isTokenizerFile(name) || name == mamba.GenerationConfigFile
 		},
 		Enough: func(names []string) bool {
 			names = slices.DeleteFunc(names, func(name string) bool { return !mamba.IsGGUF(name) })
@@ -125,7 +126,7 @@ func resolveAdapter(ctx context.Context, client *hub.Client, name string) (strin
 	isWeights := func(file string) bool { return file == lora.WeightsFile || file == torch }
 	return resolve(ctx, client, "adapter", name, hub.Request{
 		Want: func(file string) bool {
-			return file == lora.ConfigFile || isWeights(file) || slices.Contains(tokenizerFiles, file)
+			return file == lora.ConfigFile || isWeights(file) || isTokenizerFile(file)
 		},
 		Enough: func(names []string) bool {
 			return slices.Contains(names, lora.ConfigFile) && slices.ContainsFunc(names, isWeights)
@@ -141,7 +142,7 @@ func resolveAdapter(ctx context.Context, client *hub.Client, name string) (strin
 func resolveTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
 	return resolve(ctx, client, "tokenizer", name, hub.Request{
 		Want: func(file string) bool {
-			return slices.Contains(tokenizerFiles, file) || file == mamba.GenerationConfigFile
+			return isTokenizerFile(file) || file == mamba.GenerationConfigFile
 		},
 		Enough: func(names []string) bool { return slices.Contains(names, tokenizerFiles[0]) },
 	})
@@ -174,11 +175,19 @@ func isRepository(name string) bool { return hub.IsID(name) && strings.Contains(
 
 // isModelFile reports whether a file of a repository is fetched.
 func isModelFile(name string) bool {
+	if name == tokenizer.ToolTemplateFile {
+		return true
+	}
 	if path.Dir(name) != "." {
 		return false
 	}
 	return slices.Contains(tokenizerFiles, name) || slices.Contains([]string{mamba.ConfigFile, mamba.GenerationConfigFile, mamba.ParamsFile}, name) ||
 		isWeights(name) || mamba.IsGGUF(name)
+}
+
+// isTokenizerFile reports whether a file of a repository belongs to its tokenizer.
+func isTokenizerFile(name string) bool {
+	return slices.Contains(tokenizerFiles, name) || name == tokenizer.ToolTemplateFile
 }
 
 // isWeights reports whether a file is, or lists, weights in another form than GGUF.

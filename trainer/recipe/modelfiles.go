@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"mambatrain/internal/atomicfile"
 	"mambatrain/internal/fault"
 	"mambatrain/internal/inputfile"
+	"mambatrain/internal/pyjson"
 	"mambatrain/mamba"
 )
 
@@ -69,9 +71,45 @@ func copyTokenizer(to string, from ...string) error {
 				return err
 			}
 		}
-		return nil
+		return joinTemplates(to, dir)
 	}
 	return nil
+}
+
+// joinTemplates puts the templates of a tokenizer in the directory from that has one for tools in a directory of its own into
+// the tokenizer_config.json of its copy, since results have no directories.
+func joinTemplates(to, from string) error {
+	tools, err := inputfile.Read(filepath.Join(from, tokenizer.ToolTemplateFile), inputfile.MaxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	type named struct {
+		Name     string `json:"name"`
+		Template string `json:"template"`
+	}
+	list := []named{{"tool_use", string(tools)}}
+	plain, copied := filepath.Join(to, tokenizer.ChatTemplateFile), filepath.Join(to, "tokenizer_config.json")
+	if b, err := os.ReadFile(plain); err == nil {
+		list = append([]named{{"default", string(b)}}, list...)
+		if err := os.Remove(plain); err != nil {
+			return err
+		}
+	}
+	config := map[string]json.RawMessage{}
+	if err := pyjson.ReadFile(copied, inputfile.MaxTokenizer, &config); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if config["chat_template"], err = json.Marshal(list); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(copied, pyjson.Restore(b))
 }
 
 // writeGGUFTokenizer writes the tokenizer that a GGUF file has in its keys, if any.
