@@ -220,7 +220,7 @@ func (p *patch) sources(o MergeOptions) *MergedModel {
 		}
 		s := weights.FromTensor(name, from, as)
 		if values != nil {
-			s.Values = values
+			s.Values, s.Blocks = values, nil
 			m.Changed = append(m.Changed, name)
 		}
 		m.Entries = append(m.Entries, s)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"mambatrain/autograd/kernel"
 	"mambatrain/internal/fault"
 	"mambatrain/nn/weights"
 )
@@ -70,11 +69,10 @@ func compare(merged *weights.Reader, name string, s weights.Entry) (string, erro
 	if err != nil {
 		return "", err
 	}
-	v, err := s.Values()
+	want, err := s.Float32s()
 	if err != nil {
 		return "", err
 	}
-	want := widened(v)
 	largest, off := 0.0, 0.0
 	for i, w := range want {
 		largest = max(largest, math.Abs(float64(w)))
@@ -84,15 +82,4 @@ func compare(merged *weights.Reader, name string, s weights.Entry) (string, erro
 		return fmt.Sprintf("differs by up to %.3g", off), nil
 	}
 	return "", nil
-}
-
-// widened returns values of a source as float32.
-func widened(v any) []float32 {
-	bits, ok := v.([]uint16)
-	if !ok {
-		return v.([]float32)
-	}
-	w := make([]float32, len(bits))
-	kernel.WidenBF16(w, bits)
-	return w
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/quant"
 	"mambatrain/mamba/torchfile"
 	"mambatrain/nn/weights"
 )
@@ -22,6 +23,7 @@ type checkpoint struct {
 	tensor   func(name string) (tensorInfo, bool)
 	equal    func(a, b string) (bool, error) // whether two tensors hold the same
 	float32s func(name string) ([]float32, error)
+	blocks   func(name string, as quant.Type) ([]byte, error) // see [weights.Entry]; nil: there are none
 	close    func() error
 }
 
@@ -98,6 +100,50 @@ func safetensorsCheckpoint(r *weights.Reader) checkpoint {
 			return x.Float32s()
 		},
 	}
+}
+
+// entriesCheckpoint is a checkpoint of tensors that can be written, until ctx ends.
+func entriesCheckpoint(ctx context.Context, entries []weights.Entry) checkpoint {
+	byName := map[string]weights.Entry{}
+	t := checkpoint{path: "the model"}
+	for _, e := range entries {
+		t.names = append(t.names, e.Name)
+		byName[e.Name] = e
+	}
+	t.tensor = func(name string) (tensorInfo, bool) {
+		e, ok := byName[name]
+		return tensorInfo{e.Name, e.DType, e.Shape}, ok
+	}
+	t.float32s = func(name string) ([]float32, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return byName[name].Float32s()
+	}
+	t.equal = func(a, b string) (bool, error) {
+		x, err := t.float32s(a)
+		if err != nil {
+			return false, err
+		}
+		y, err := t.float32s(b)
+		return slices.Equal(x, y), err
+	}
+	t.blocks = func(name string, as quant.Type) ([]byte, error) {
+		if byName[name].Blocks == nil {
+			return nil, nil
+		}
+		return byName[name].Blocks(as)
+	}
+	return t
+}
+
+// source returns where the values of a tensor come from.
+func (t checkpoint) source(name string) source {
+	s := source{float32s: func() ([]float32, error) { return t.float32s(name) }}
+	if t.blocks != nil {
+		s.blocks = func(as quant.Type) ([]byte, error) { return t.blocks(name, as) }
+	}
+	return s
 }
 
 func torchCheckpoint(r *torchfile.Reader) checkpoint {

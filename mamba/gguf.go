@@ -45,17 +45,7 @@ type AddedToken struct {
 // are refused: other expansions than 2, biases on the projections, other activations than SiLU, limits of the time step, and
 // tokenizers that are neither byte-level BPE nor SentencePiece's BPE. It returns the number of tensors.
 func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, error) {
-	if o.Type == "" {
-		o.Type = GGUFF16
-	}
-	if err := o.Type.Validate(); err != nil {
-		return 0, err
-	}
 	c, err := LoadConfig(from)
-	if err != nil {
-		return 0, err
-	}
-	arch, err := ggufArchitectureOf(c)
 	if err != nil {
 		return 0, err
 	}
@@ -64,6 +54,26 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 		return 0, err
 	}
 	defer t.close()
+	return writeGGUF(c, t, from, file, o)
+}
+
+// WriteGGUF does what [ExportGGUF] does for a model that is not in files: tensors are all that it has, under the names of a
+// checkpoint. Those that are blocks of the wanted type already are copied. The tokenizer is that in directory from.
+func WriteGGUF(ctx context.Context, c Config, tensors []weights.Entry, from, file string, o GGUFOptions) (int, error) {
+	return writeGGUF(c, entriesCheckpoint(ctx, tensors), from, file, o)
+}
+
+func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, error) {
+	if o.Type == "" {
+		o.Type = GGUFF16
+	}
+	if err := o.Type.Validate(); err != nil {
+		return 0, err
+	}
+	arch, err := ggufArchitectureOf(c)
+	if err != nil {
+		return 0, err
+	}
 	found, err := match(&c, t)
 	if err != nil {
 		return 0, err
@@ -81,7 +91,7 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 			return 0, err
 		}
 	}
-	g.layout(c, arch, o, func(name string) ([]float32, error) { return t.float32s(found[name]) })
+	g.layout(c, arch, o, func(name string) source { return t.source(found[name]) })
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
@@ -99,6 +109,12 @@ func noteGeneration(from string, o GGUFOptions) error {
 		o.Note("a GGUF file has no place for what " + GenerationConfigFile + " says of " + strings.Join(lost, ", ") + ": give it to llama.cpp as flags")
 	}
 	return nil
+}
+
+// source is where the values of a tensor come from.
+type source struct {
+	float32s func() ([]float32, error)
+	blocks   func(as quant.Type) ([]byte, error) // see [weights.Entry]
 }
 
 // ggufArchitecture is how llama.cpp describes models of a family.
@@ -182,12 +198,13 @@ func (g *ggufModel) describe(c Config, arch ggufArchitecture, o GGUFOptions) {
 }
 
 // layout lists the tensors in checkpoint order.
-func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read func(name string) ([]float32, error)) {
+func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, sourceOf func(name string) source) {
 	var zeros []gguf.Tensor
 	for _, x := range layout(c) {
 		name, shape := x.name, x.shape
 		t := gguf.Tensor{Name: gguf.TensorName(name), Type: quant.F32}
-		values := func() ([]float32, error) { return read(name) }
+		from := sourceOf(name)
+		values := from.float32s
 		dims := shape
 		switch {
 		case len(shape) == 3: // the convolution (d, 1, k)
@@ -202,11 +219,11 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 		slices.Reverse(t.Dims)
 		switch {
 		case strings.HasSuffix(name, ".A_log"):
-			values = func() ([]float32, error) { return negativeExp(read(name)) }
+			values = func() ([]float32, error) { return negativeExp(from.float32s()) }
 		case isMatrix(name, shape):
 			t.Type = c.ggufType(o.Type, name, shape)
 		}
-		g.add(t, func() ([]float32, error) {
+		g.add(t, from.blocks, func() ([]float32, error) {
 			v, err := values()
 			if err == nil && o.NotFinite != nil && (!kernel.AllFinite(v) || t.Type == quant.F16 && weights.BeyondFloat16(v)) {
 				o.NotFinite(name)
@@ -215,12 +232,17 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, read 
 		})
 	}
 	for _, t := range zeros {
-		g.add(t, func() ([]float32, error) { return make([]float32, t.Dims[0]), nil })
+		g.add(t, nil, func() ([]float32, error) { return make([]float32, t.Dims[0]), nil })
 	}
 }
 
-func (g *ggufModel) add(t gguf.Tensor, values func() ([]float32, error)) {
+func (g *ggufModel) add(t gguf.Tensor, blocks func(as quant.Type) ([]byte, error), values func() ([]float32, error)) {
 	g.Add(t, func() ([]byte, error) {
+		if blocks != nil {
+			if b, err := blocks(t.Type); b != nil || err != nil {
+				return b, err
+			}
+		}
 		v, err := values()
 		if err != nil {
 			return nil, err

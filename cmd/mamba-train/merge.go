@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,7 @@ type mergeFlags struct {
 	adapters []string
 	output   string
 	dtype    string
+	ggufType string
 	shard    string
 	force    bool
 }
@@ -36,18 +38,49 @@ func (a *app) mergeCommand() *cobra.Command {
 of a model whose head is that table, the head becomes a tensor of its own, since the adapter changes the look-up only.
 The merged model is read back, and its logits are compared with those of the adapted one.`,
 		Example: `  mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
+  mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged.gguf --type Q8_0
   mamba-train merge --model DIR --adapter runs/a=0.5 --adapter runs/b=0.5 --output runs/both --dtype bfloat16`,
 		Args: cli.NoArguments,
-		RunE: func(*cobra.Command, []string) error { return a.merge(f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd); err != nil {
+				return err
+			}
+			return a.merge(f)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.model, "model", "m", "", "base model; default: the adapter's")
 	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter directory, with its share after =; may be repeated")
 	fl.StringVarP(&f.output, "output", "o", "", "model directory to make")
 	addWeightFlags(cmd, &f.dtype, &f.shard)
+	fl.StringVar(&f.ggufType, "type", "", "write a GGUF file of this type in place of a directory, which quantizes what the adapters change: "+strings.Join(mamba.GGUFTypes(), ", "))
 	fl.BoolVar(&f.force, "force", false, "replace files in the output directory, and merge into a base that the adapter was not trained on")
 	cli.RequireFlags(cmd, "adapter", "output")
 	return cmd
+}
+
+// check refuses flags that do not fit the form of the output.
+func (f mergeFlags) check(cmd *cobra.Command) error {
+	if f.ggufType == "" {
+		if mamba.IsGGUF(f.output) {
+			return cli.Misusef("--output %s: a GGUF file needs a type: --type Q8_0, for example; without it the output is a directory", f.output)
+		}
+		return nil
+	}
+	for _, name := range []string{"dtype", "max-shard-size"} {
+		if cmd.Flags().Changed(name) {
+			return cli.Misusef("--%s does not go with --type, which makes a GGUF file", name)
+		}
+	}
+	if !mamba.IsGGUF(f.output) {
+		return cli.Misusef("--output %s: with --type want the name of a file that ends in .gguf", f.output)
+	}
+	return cli.Misuse(f.gguf().Type.Validate())
+}
+
+// gguf returns how a GGUF file is written.
+func (f mergeFlags) gguf() mamba.GGUFOptions {
+	return mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: strings.TrimSuffix(filepath.Base(f.output), ".gguf")}
 }
 
 // addWeightFlags adds what commands share that write a model's weights.
@@ -78,6 +111,7 @@ type mergeResult struct {
 	Changed    int         `json:"changed"`
 	UntiedHead bool        `json:"untied_head"`
 	MaxDiff    *cli.Finite `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
+	Quantized  *cli.Finite `json:"quantization_abs_logit_diff,omitempty"`
 }
 
 func (a *app) merge(f mergeFlags) error {
@@ -85,7 +119,11 @@ func (a *app) merge(f mergeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := cli.CheckOutput(f.output, cli.Policy(f.force)); err != nil {
+	checkOutput := cli.CheckOutput
+	if f.ggufType != "" {
+		checkOutput = cli.CheckFile
+	}
+	if err := checkOutput(f.output, cli.Policy(f.force)); err != nil {
 		return err
 	}
 	ctx, stop := cli.NotifyContext()
@@ -96,7 +134,7 @@ func (a *app) merge(f mergeFlags) error {
 		return cli.WithSignal(ctx, err)
 	}
 	defer m.Close()
-	if err := cli.CheckOutput(f.output, cli.Policy(f.force), m.Inputs()...); err != nil {
+	if err := checkOutput(f.output, cli.Policy(f.force), m.Inputs()...); err != nil {
 		return err
 	}
 	if !f.force {
@@ -105,14 +143,23 @@ func (a *app) merge(f mergeFlags) error {
 		}
 	}
 	var r recipe.MergeReport
-	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
-		r, err = m.Write(ctx, tmp, o)
-		return err
-	})
+	if f.ggufType != "" {
+		err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
+			gguf := f.gguf()
+			gguf.Note = func(note string) { a.Warn("%s", note) }
+			r, err = m.WriteGGUF(ctx, tmp, gguf, func(dir string, o *mamba.GGUFOptions) error { return a.describeTokenizer(ctx, dir, o) })
+			return err
+		})
+	} else {
+		err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
+			r, err = m.Write(ctx, tmp, o)
+			return err
+		})
+	}
 	if err != nil {
 		return cli.WithSignal(ctx, err)
 	}
-	result := mergeResult{f.output, r.Tensors, r.Changed, r.UntiedHead, (*cli.Finite)(r.Difference)}
+	result := mergeResult{f.output, r.Tensors, r.Changed, r.UntiedHead, (*cli.Finite)(r.Difference), (*cli.Finite)(r.Quantization)}
 	if err := a.Result(result, result.text()); err != nil {
 		return err
 	}
@@ -164,6 +211,13 @@ func (r mergeResult) text() string {
 	}
 	if r.MaxDiff != nil {
 		text += fmt.Sprintf("\nlogits of the merged and the adapted model differ by at most %.2g", *r.MaxDiff)
+	}
+	switch {
+	case r.Quantized == nil:
+	case r.MaxDiff == nil:
+		text += fmt.Sprintf("\nlogits of the file and of the adapted model differ by at most %.2g", *r.Quantized)
+	default:
+		text += fmt.Sprintf("\nwriting the merged weights in the type of the file changes logits by at most %.2g more", *r.Quantized)
 	}
 	return text
 }

@@ -17,6 +17,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/kernel"
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/quant"
 )
 
 // Entry is one tensor to be written. Values is called when the tensor's turn comes, and what it returns may be
@@ -28,6 +29,8 @@ type Entry struct {
 	DType DType
 	// Values returns []float32, []uint16 (bits of bfloat16) or []int.
 	Values func() (any, error)
+	// Blocks, unless nil, returns the bytes that the tensor has in a GGUF file if it is of the type there, else nil.
+	Blocks func(as quant.Type) ([]byte, error)
 }
 
 // FromParam is p under its own name, to be written as type as. It reads p when its turn comes.
@@ -54,13 +57,30 @@ func FromInts(name string, v []int) Entry {
 // have, becomes F32.
 func FromTensor(name string, x Tensor, as DType) Entry {
 	as = as.Unquantized()
-	return Entry{Name: name, Shape: x.Shape, DType: as, Values: func() (any, error) {
+	return Entry{Name: name, Shape: x.Shape, DType: as, Blocks: x.blocks, Values: func() (any, error) {
 		if x.DType == BF16 && as == BF16 {
 			v := make([]uint16, x.Size())
 			return v, x.readBF16(v)
 		}
 		return x.Float32s()
 	}}
+}
+
+// Float32s returns the values of a tensor of floating-point numbers.
+func (e Entry) Float32s() ([]float32, error) {
+	v, err := e.Values()
+	if err != nil {
+		return nil, err
+	}
+	switch v := v.(type) {
+	case []float32:
+		return v, nil
+	case []uint16:
+		wide := make([]float32, len(v))
+		kernel.WidenBF16(wide, v)
+		return wide, nil
+	}
+	return nil, fmt.Errorf("weights: tensor %s: has %T, want floating-point numbers", e.Name, v)
 }
 
 // bytes is the tensor's size in the file.

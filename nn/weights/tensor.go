@@ -102,9 +102,9 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 		return nil, fmt.Errorf("weights: tensor %s: values cannot be quantized to %v, which is only read: load it in another precision", x.Name, as)
 	}
 	if isStored {
-		blocks, err := x.stored.allBlocks()
+		blocks, err := x.blocks(as)
 		if err != nil {
-			return nil, fmt.Errorf("weights: tensor %s: %w", x.Name, err)
+			return nil, err
 		}
 		return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
 	}
@@ -122,6 +122,18 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 		return nil, err
 	}
 	return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
+}
+
+// blocks returns the bytes of the tensor in a GGUF file if it is of the type there, else nil.
+func (x Tensor) blocks(as quant.Type) ([]byte, error) {
+	if x.stored == nil || x.stored.Type != as {
+		return nil, nil
+	}
+	b, err := x.stored.allBlocks()
+	if err != nil {
+		return nil, fmt.Errorf("weights: tensor %s: %w", x.Name, err)
+	}
+	return b, nil
 }
 
 // encode writes v, whole blocks of a type, to b, on all threads.

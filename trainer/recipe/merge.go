@@ -143,6 +143,9 @@ type MergeReport struct {
 	Changed    int      // tensors that differ from the base's
 	UntiedHead bool     // the head has become a separate tensor
 	Difference *float64 // largest, between logits of the merged and of the adapted model; nil for several adapters or a share other than 1
+	// Quantization is the largest difference that the type of a GGUF file adds, or, without a Difference, that of the file from the
+	// adapted model; nil for a directory, several adapters, or a share other than 1.
+	Quantization *float64
 }
 
 // Write writes the merged model into dir, reads it back and compares its logits with those of the adapted model.
@@ -163,9 +166,7 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 	if len(notFinite) > 0 {
 		return r, fmt.Errorf("merge: %s; nothing was written", NotFinite(notFinite, len(watched)))
 	}
-	c := m.config
-	c.VocabSize = m.rows
-	c.TieWordEmbeddings = m.tie != lora.Tie{} && !merged.Untied
+	c := m.mergedConfig(merged)
 	if o.DType != "" {
 		c.DType = o.DType.TorchName()
 	}
@@ -208,21 +209,27 @@ func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 // adaptedLogits returns the logits of the adapted model for the probe, nil for several adapters or a share other than 1. It
 // also checks that base and adapter fit before anything is written.
 func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
-	model, err := load(m.Base, mamba.LoadOptions{VocabSize: m.rows}, adapterBytes(m.adapters[0].Directory))
-	if err != nil {
-		return nil, err
-	}
-	if len(m.adapters) > 1 || m.adapters[0].Weight != 1 {
-		return nil, nil
-	}
-	adapter, err := m.adapters[0].Load(model)
-	if err != nil {
-		return nil, err
-	}
-	if err := adapter.Enable(); err != nil {
+	model, adapter, err := m.adapt(ctx)
+	if err != nil || adapter == nil {
 		return nil, err
 	}
 	return m.probe(ctx, model)
+}
+
+// adapt loads the base and the adapter into it; the adapter is nil if there are several, or with a share other than 1.
+func (m *Merge) adapt(ctx context.Context) (*mamba.Model, *lora.Adapter, error) {
+	model, err := load(m.Base, mamba.LoadOptions{VocabSize: m.rows}, adapterBytes(m.adapters[0].Directory))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(m.adapters) > 1 || m.adapters[0].Weight != 1 {
+		return model, nil, ctx.Err()
+	}
+	adapter, err := m.adapters[0].Load(model)
+	if err != nil {
+		return nil, nil, err
+	}
+	return model, adapter, adapter.Enable()
 }
 
 // probe returns the logits of a model for fixed tokens.
@@ -245,6 +252,13 @@ func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64
 	if err != nil {
 		return nil, err
 	}
+	dtype, _ := weights.ParseDType(model.Config.DType)
+	return m.compare(want, got, dtype)
+}
+
+// compare returns the largest difference of the logits of the merged model, which was written in a type, from those of the adapted
+// one. In float32 a difference that rounding does not explain is an error.
+func (m *Merge) compare(want, got []float32, dtype weights.DType) (*float64, error) {
 	d, err := lora.LargestDifference(want, got)
 	if err != nil {
 		return nil, err
@@ -253,7 +267,7 @@ func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64
 	for _, x := range want {
 		largest = max(largest, math.Abs(float64(x)))
 	}
-	if dtype, err := weights.ParseDType(model.Config.DType); err == nil && dtype == weights.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
+	if dtype == weights.F32 && !(d <= lora.ProbeLimit*max(1, largest)) {
 		return nil, fmt.Errorf("merge: the merged model's logits differ from the adapted one's by %.3g, which rounding does not explain; nothing was written", d)
 	}
 	return &d, nil
@@ -262,6 +276,9 @@ func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64
 // Undo writes the base's weights into dir, bit for bit, after checking that every tensor of the merged model is what the
 // adapters make of them. It returns the number of tensors.
 func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOptions) (int, error) {
+	if err := m.checkUnquantized(merged); err != nil {
+		return 0, err
+	}
 	if err := CheckConversion(m.config); err != nil {
 		return 0, err
 	}
