@@ -5,6 +5,18 @@
 package kernel
 
 //go:noescape
+func dotF32_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
+
+//go:noescape
+func stripF32_256(n int, w *byte, stride int, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotBF16_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
+
+//go:noescape
+func stripBF16_256(n int, w *byte, stride int, strip int, y *float32, ldy int)
+
+//go:noescape
 func dotF16_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
 
 //go:noescape
@@ -27,6 +39,18 @@ func dotQ5_0_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
 
 //go:noescape
 func stripQ5_0_256(n int, w *byte, stride int, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ4_1_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
+
+//go:noescape
+func stripQ4_1_256(n int, w *byte, stride int, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ5_1_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)
+
+//go:noescape
+func stripQ5_1_256(n int, w *byte, stride int, strip int, y *float32, ldy int)
 
 //go:noescape
 func dotQ4_K_256(n int, w *byte, stride int, blocks int, x *float32, y *float32)

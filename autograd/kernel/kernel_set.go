@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-
-	"mambatrain/internal/quant"
 )
 
 //go:generate go run -C gen ./gemm -out ../gemm_amd64.s -stubs ../gemm_stub_amd64.go -pkg kernel
@@ -29,7 +27,7 @@ type kernelSet struct {
 	burst  func(format Format) (flops float64)
 	sweep  func(x []float32)
 	vec    vectorSet
-	quant  map[quant.Type]*quantKernels // of types that have any, see quantized_vector.go
+	quant  *[quantTypes]quantKernels // nil in the generic set; see quantized_vector.go
 }
 
 // scanShape is the shape of the kernels of the scan's recurrence, zero if there are none.

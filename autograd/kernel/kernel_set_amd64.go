@@ -34,7 +34,7 @@ var avx2Set = kernelSet{
 	scan:   scanShape{lanes: 16, joined: 4},
 	blocks: wideBlocks,
 	vec:    vectors256,
-	quant:  quant256,
+	quant:  &quant256,
 }
 
 // twice builds the 32 wide tile from the 16 wide one.
@@ -63,7 +63,7 @@ var avx512Set = kernelSet{
 	burst:  burstOf(burst512, burst512, 24*16*2, 24*16*2),
 	sweep:  sweepLines,
 	vec:    vectors512,
-	quant:  quant256,
+	quant:  &quant256,
 }
 
 var avx512bf16Set = kernelSet{
@@ -85,7 +85,7 @@ var avx512bf16Set = kernelSet{
 	burst:  burstOf(burst512, burstBF16, 24*16*2, 24*32*2),
 	sweep:  sweepLines,
 	vec:    vectors512,
-	quant:  quant256,
+	quant:  &quant256,
 }
 
 // sweepLines reads x, except for a remainder below 512 bytes.
@@ -145,11 +145,15 @@ var vectors512 = vectorSet{
 	convGrad4:    convGrad4_512,
 }
 
-var quant256 = map[quant.Type]*quantKernels{
+var quant256 = [quantTypes]quantKernels{
+	quant.F32:  {stripF32_256, dotF32_256},
 	quant.F16:  {stripF16_256, dotF16_256},
+	quant.BF16: {stripBF16_256, dotBF16_256},
 	quant.Q8_0: {stripQ8_0_256, dotQ8_0_256},
 	quant.Q4_0: {stripQ4_0_256, dotQ4_0_256},
+	quant.Q4_1: {stripQ4_1_256, dotQ4_1_256},
 	quant.Q5_0: {stripQ5_0_256, dotQ5_0_256},
+	quant.Q5_1: {stripQ5_1_256, dotQ5_1_256},
 	quant.Q4_K: {stripQ4_K_256, dotQ4_K_256},
 	quant.Q5_K: {stripQ5_K_256, dotQ5_K_256},
 	quant.Q6_K: {stripQ6_K_256, dotQ6_K_256},

@@ -36,7 +36,7 @@ var neonSet = kernelSet{
 	burst:  burstOf(burstNeon, burstNeon, 24*4*2, 24*4*2),
 	sweep:  sweepLines,
 	vec:    vectorsNeon,
-	quant:  quantNeon,
+	quant:  &quantNeon,
 }
 
 var neonBF16Set = kernelSet{
@@ -56,7 +56,7 @@ var neonBF16Set = kernelSet{
 	burst:  burstOf(burstNeon, burstBFDot, 24*4*2, 24*8*2),
 	sweep:  sweepLines,
 	vec:    vectorsNeon,
-	quant:  quantNeon,
+	quant:  &quantNeon,
 }
 
 // neonScan takes few channels, so that all 16 states of a channel fit into the registers.
@@ -107,11 +107,15 @@ var vectorsNeon = vectorSet{
 	convGrad4:    convGrad4Neon,
 }
 
-var quantNeon = map[quant.Type]*quantKernels{
+var quantNeon = [quantTypes]quantKernels{
+	quant.F32:  {stripF32Neon, dotF32Neon},
 	quant.F16:  {stripF16Neon, dotF16Neon},
+	quant.BF16: {stripBF16Neon, dotBF16Neon},
 	quant.Q8_0: {stripQ8_0Neon, dotQ8_0Neon},
 	quant.Q4_0: {stripQ4_0Neon, dotQ4_0Neon},
+	quant.Q4_1: {stripQ4_1Neon, dotQ4_1Neon},
 	quant.Q5_0: {stripQ5_0Neon, dotQ5_0Neon},
+	quant.Q5_1: {stripQ5_1Neon, dotQ5_1Neon},
 	quant.Q4_K: {stripQ4_KNeon, dotQ4_KNeon},
 	quant.Q5_K: {stripQ5_KNeon, dotQ5_KNeon},
 	quant.Q6_K: {stripQ6_KNeon, dotQ6_KNeon},

@@ -19278,6 +19278,136 @@ loop:
 	BGT loop
 	RET
 
+// func dotF32Neon(n int, w *byte, stride, blocks int, x, y *float32): 10 vector registers, 9 general
+TEXT ·dotF32Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD blocks+24(FP), R3
+	MOVD x+32(FP), R4
+	MOVD y+40(FP), R5
+row:
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	MOVD R1, R6
+	MOVD R4, R7
+	MOVD R3, R8
+block:
+	WORD $0x3dc000c6 // ldr q6, [x6, #0]
+	WORD $0x3dc004c7 // ldr q7, [x6, #16]
+	WORD $0x3dc000e8 // ldr q8, [x7, #0]
+	WORD $0x3dc004e9 // ldr q9, [x7, #16]
+	WORD $0x4e28ccc0 // fmla v0.4s, v6.4s, v8.4s
+	WORD $0x4e29cce1 // fmla v1.4s, v7.4s, v9.4s
+	ADD $32, R6, R6
+	ADD $32, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4ea5d421 // fsub v1.4s, v1.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0xbd0000a0 // str s0, [x5, #0]
+	ADD R2, R1, R1
+	ADD $4, R5, R5
+	SUBS $1, R0, R0
+	BGT row
+	RET
+
+// func stripF32Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 2 vector registers, 5 general
+TEXT ·stripF32Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD stride+16(FP), R1
+	MOVD strip+24(FP), R2
+	MOVD ldy+40(FP), R2
+	MOVD w+8(FP), R3
+	MOVD y+32(FP), R4
+	LSL $2, R2, R2
+strip0:
+	WORD $0x3dc00060 // ldr q0, [x3, #0]
+	WORD $0x3dc00461 // ldr q1, [x3, #16]
+	WORD $0xad000480 // stp q0, q1, [x4, #0]
+	ADD R1, R3, R3
+	ADD R2, R4, R4
+	SUBS $1, R0, R0
+	BGT strip0
+	RET
+
+// func dotBF16Neon(n int, w *byte, stride, blocks int, x, y *float32): 10 vector registers, 9 general
+TEXT ·dotBF16Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD blocks+24(FP), R3
+	MOVD x+32(FP), R4
+	MOVD y+40(FP), R5
+row:
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	MOVD R1, R6
+	MOVD R4, R7
+	MOVD R3, R8
+block:
+	WORD $0x3dc000c6 // ldr q6, [x6, #0]
+	WORD $0x2e6138c7 // shll v7.4s, v6.4h, #16
+	WORD $0x6e6138c6 // shll2 v6.4s, v6.8h, #16
+	WORD $0x3dc000e8 // ldr q8, [x7, #0]
+	WORD $0x3dc004e9 // ldr q9, [x7, #16]
+	WORD $0x4e28cce0 // fmla v0.4s, v7.4s, v8.4s
+	WORD $0x4e29ccc1 // fmla v1.4s, v6.4s, v9.4s
+	ADD $16, R6, R6
+	ADD $32, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4ea5d421 // fsub v1.4s, v1.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0xbd0000a0 // str s0, [x5, #0]
+	ADD R2, R1, R1
+	ADD $4, R5, R5
+	SUBS $1, R0, R0
+	BGT row
+	RET
+
+// func stripBF16Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 2 vector registers, 5 general
+TEXT ·stripBF16Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R0
+	MOVD stride+16(FP), R1
+	MOVD strip+24(FP), R2
+	MOVD ldy+40(FP), R2
+	MOVD w+8(FP), R3
+	MOVD y+32(FP), R4
+	LSL $2, R2, R2
+strip0:
+	WORD $0x3dc00060 // ldr q0, [x3, #0]
+	WORD $0x2e613801 // shll v1.4s, v0.4h, #16
+	WORD $0x6e613800 // shll2 v0.4s, v0.8h, #16
+	WORD $0xad000081 // stp q1, q0, [x4, #0]
+	ADD R1, R3, R3
+	ADD R2, R4, R4
+	SUBS $1, R0, R0
+	BGT strip0
+	RET
+
 // func dotF16Neon(n int, w *byte, stride, blocks int, x, y *float32): 10 vector registers, 9 general
 TEXT ·dotF16Neon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
@@ -19790,7 +19920,362 @@ strip0:
 	BGT strip0
 	RET
 
-// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+// func dotQ4_1Neon(n int, w *byte, stride, blocks int, x, y *float32): 21 vector registers, 10 general
+TEXT ·dotQ4_1Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc07c00 // ldr q0, [x0, #496]
+	WORD $0x3dc08001 // ldr q1, [x0, #512]
+	WORD $0x3dc08402 // ldr q2, [x0, #528]
+	WORD $0x3dc08803 // ldr q3, [x0, #544]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R0
+	MOVD R5, R7
+	MOVD R4, R8
+block:
+	WORD $0x4d40c40a // ld1r {v10.8h}, [x0]
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	ADD $2, R0, R9
+	WORD $0x4d40c52d // ld1r {v13.8h}, [x9]
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4eadd56b // fsub v11.4s, v11.4s, v13.4s
+	WORD $0x4eadd58c // fsub v12.4s, v12.4s, v13.4s
+	WORD $0x3cc0400d // ldur q13, [x0, #4]
+	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
+	WORD $0x4e201daf // and v15.16b, v13.16b, v0.16b
+	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc000f1 // ldr q17, [x7, #0]
+	WORD $0x3dc004f2 // ldr q18, [x7, #16]
+	WORD $0x6e31ddf1 // fmul v17.4s, v15.4s, v17.4s
+	WORD $0x6e32de12 // fmul v18.4s, v16.4s, v18.4s
+	WORD $0x4e211db0 // and v16.16b, v13.16b, v1.16b
+	WORD $0x4e211dcf // and v15.16b, v14.16b, v1.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc008f3 // ldr q19, [x7, #32]
+	WORD $0x3dc00cf4 // ldr q20, [x7, #48]
+	WORD $0x4e33ce11 // fmla v17.4s, v16.4s, v19.4s
+	WORD $0x4e34cdf2 // fmla v18.4s, v15.4s, v20.4s
+	WORD $0x4e221db4 // and v20.16b, v13.16b, v2.16b
+	WORD $0x4e221dd3 // and v19.16b, v14.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc010ef // ldr q15, [x7, #64]
+	WORD $0x3dc014f0 // ldr q16, [x7, #80]
+	WORD $0x4e2fce91 // fmla v17.4s, v20.4s, v15.4s
+	WORD $0x4e30ce72 // fmla v18.4s, v19.4s, v16.4s
+	WORD $0x4e231db0 // and v16.16b, v13.16b, v3.16b
+	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x3dc01cf3 // ldr q19, [x7, #112]
+	WORD $0x4e2fce11 // fmla v17.4s, v16.4s, v15.4s
+	WORD $0x4e33cdd2 // fmla v18.4s, v14.4s, v19.4s
+	WORD $0x4e31cd44 // fmla v4.4s, v10.4s, v17.4s
+	WORD $0x4e32cd45 // fmla v5.4s, v10.4s, v18.4s
+	WORD $0x3dc020f3 // ldr q19, [x7, #128]
+	WORD $0x3dc024ef // ldr q15, [x7, #144]
+	WORD $0x4e33cd68 // fmla v8.4s, v11.4s, v19.4s
+	WORD $0x4e2fcd89 // fmla v9.4s, v12.4s, v15.4s
+	ADD $20, R0, R0
+	ADD $160, R7, R7
+	SUBS $1, R8, R8
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ4_1Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 11 vector registers, 7 general
+TEXT ·stripQ4_1Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R3
+	MOVD w+8(FP), R4
+	MOVD y+32(FP), R5
+	LSL $2, R3, R3
+strip0:
+	WORD $0x4d40c480 // ld1r {v0.8h}, [x4]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	ADD $2, R4, R6
+	WORD $0x4d40c4c3 // ld1r {v3.8h}, [x6]
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x4ea3d421 // fsub v1.4s, v1.4s, v3.4s
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	WORD $0x3cc04083 // ldur q3, [x4, #4]
+	WORD $0x6f3c0464 // ushr v4.4s, v3.4s, #4
+	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	WORD $0x0f08a464 // sxtl v4.8h, v3.8b
+	WORD $0x4f08a463 // sxtl2 v3.8h, v3.16b
+	WORD $0x0f10a486 // sxtl v6.4s, v4.4h
+	WORD $0x4f10a484 // sxtl2 v4.4s, v4.8h
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f08a4a8 // sxtl v8.8h, v5.8b
+	WORD $0x4f08a4a5 // sxtl2 v5.8h, v5.16b
+	WORD $0x0f10a509 // sxtl v9.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x0f10a4aa // sxtl v10.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4ea2d484 // fsub v4.4s, v4.4s, v2.4s
+	WORD $0xad0010a6 // stp q6, q4, [x5, #0]
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
+	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
+	WORD $0xad010ca7 // stp q7, q3, [x5, #32]
+	WORD $0x6e29dc09 // fmul v9.4s, v0.4s, v9.4s
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x4ea1d529 // fsub v9.4s, v9.4s, v1.4s
+	WORD $0x4ea2d508 // fsub v8.4s, v8.4s, v2.4s
+	WORD $0xad0220a9 // stp q9, q8, [x5, #64]
+	WORD $0x6e2adc0a // fmul v10.4s, v0.4s, v10.4s
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x4ea1d54a // fsub v10.4s, v10.4s, v1.4s
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	WORD $0xad0314aa // stp q10, q5, [x5, #96]
+	ADD R2, R4, R4
+	ADD R3, R5, R5
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+
+// func dotQ5_1Neon(n int, w *byte, stride, blocks int, x, y *float32): 21 vector registers, 11 general
+TEXT ·dotQ5_1Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD w+8(FP), R2
+	MOVD stride+16(FP), R3
+	MOVD blocks+24(FP), R4
+	MOVD x+32(FP), R5
+	MOVD y+40(FP), R6
+	WORD $0x3dc09400 // ldr q0, [x0, #592]
+	WORD $0x3dc09801 // ldr q1, [x0, #608]
+	WORD $0x3dc09c02 // ldr q2, [x0, #624]
+	WORD $0x3dc0a003 // ldr q3, [x0, #640]
+row:
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	MOVD R2, R7
+	MOVD R5, R8
+	MOVD R4, R9
+block:
+	WORD $0x4d40c4ea // ld1r {v10.8h}, [x7]
+	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	ADD $2, R7, R10
+	WORD $0x4d40c54d // ld1r {v13.8h}, [x10]
+	WORD $0x0e2179ad // fcvtl v13.4s, v13.4h
+	WORD $0x4eadd56b // fsub v11.4s, v11.4s, v13.4s
+	WORD $0x4eadd58c // fsub v12.4s, v12.4s, v13.4s
+	WORD $0x3cc080ed // ldur q13, [x7, #8]
+	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
+	WORD $0x3dc08c0f // ldr q15, [x0, #560]
+	WORD $0x4e2f1dad // and v13.16b, v13.16b, v15.16b
+	WORD $0x4e2f1dcf // and v15.16b, v14.16b, v15.16b
+	WORD $0x3dc0a40e // ldr q14, [x0, #656]
+	WORD $0x3dc0a810 // ldr q16, [x0, #672]
+	ADD $4, R7, R10
+	WORD $0x4d40c951 // ld1r {v17.4s}, [x10]
+	WORD $0x3dc0ac12 // ldr q18, [x0, #688]
+	WORD $0x3dc0b013 // ldr q19, [x0, #704]
+	WORD $0x4e120232 // tbl v18.16b, {v17.16b}, v18.16b
+	WORD $0x4e308e52 // cmtst v18.16b, v18.16b, v16.16b
+	WORD $0x4e2e1e52 // and v18.16b, v18.16b, v14.16b
+	WORD $0x4e130233 // tbl v19.16b, {v17.16b}, v19.16b
+	WORD $0x4e308e73 // cmtst v19.16b, v19.16b, v16.16b
+	WORD $0x4e2e1e73 // and v19.16b, v19.16b, v14.16b
+	WORD $0x4eb21db2 // orr v18.16b, v13.16b, v18.16b
+	WORD $0x4eb31df3 // orr v19.16b, v15.16b, v19.16b
+	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0010e // ldr q14, [x8, #0]
+	WORD $0x3dc0050d // ldr q13, [x8, #16]
+	WORD $0x6e2eddee // fmul v14.4s, v15.4s, v14.4s
+	WORD $0x6e2dde0d // fmul v13.4s, v16.4s, v13.4s
+	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e211e6f // and v15.16b, v19.16b, v1.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc00911 // ldr q17, [x8, #32]
+	WORD $0x3dc00d14 // ldr q20, [x8, #48]
+	WORD $0x4e31ce0e // fmla v14.4s, v16.4s, v17.4s
+	WORD $0x4e34cded // fmla v13.4s, v15.4s, v20.4s
+	WORD $0x4e221e54 // and v20.16b, v18.16b, v2.16b
+	WORD $0x4e221e71 // and v17.16b, v19.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0110f // ldr q15, [x8, #64]
+	WORD $0x3dc01510 // ldr q16, [x8, #80]
+	WORD $0x4e2fce8e // fmla v14.4s, v20.4s, v15.4s
+	WORD $0x4e30ce2d // fmla v13.4s, v17.4s, v16.4s
+	WORD $0x4e231e50 // and v16.16b, v18.16b, v3.16b
+	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0190f // ldr q15, [x8, #96]
+	WORD $0x3dc01d11 // ldr q17, [x8, #112]
+	WORD $0x4e2fce0e // fmla v14.4s, v16.4s, v15.4s
+	WORD $0x4e31ce6d // fmla v13.4s, v19.4s, v17.4s
+	WORD $0x4e2ecd44 // fmla v4.4s, v10.4s, v14.4s
+	WORD $0x4e2dcd45 // fmla v5.4s, v10.4s, v13.4s
+	WORD $0x3dc02111 // ldr q17, [x8, #128]
+	WORD $0x3dc0250f // ldr q15, [x8, #144]
+	WORD $0x4e31cd68 // fmla v8.4s, v11.4s, v17.4s
+	WORD $0x4e2fcd89 // fmla v9.4s, v12.4s, v15.4s
+	ADD $24, R7, R7
+	ADD $160, R8, R8
+	SUBS $1, R9, R9
+	BGT block
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4ea8d484 // fsub v4.4s, v4.4s, v8.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4ea9d4a5 // fsub v5.4s, v5.4s, v9.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0x6e24d484 // faddp v4.4s, v4.4s, v4.4s
+	WORD $0xbd0000c4 // str s4, [x6, #0]
+	ADD R3, R2, R2
+	ADD $4, R6, R6
+	SUBS $1, R1, R1
+	BGT row
+	RET
+
+// func stripQ5_1Neon(n int, w *byte, stride, strip int, y *float32, ldy int): 11 vector registers, 7 general
+TEXT ·stripQ5_1Neon(SB), NOSPLIT, $0-48
+	MOVD $·neonConsts(SB), R0
+	MOVD n+0(FP), R1
+	MOVD stride+16(FP), R2
+	MOVD strip+24(FP), R3
+	MOVD ldy+40(FP), R3
+	MOVD w+8(FP), R4
+	MOVD y+32(FP), R5
+	LSL $2, R3, R3
+strip0:
+	WORD $0x4d40c480 // ld1r {v0.8h}, [x4]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	ADD $2, R4, R6
+	WORD $0x4d40c4c3 // ld1r {v3.8h}, [x6]
+	WORD $0x0e217863 // fcvtl v3.4s, v3.4h
+	WORD $0x4ea3d421 // fsub v1.4s, v1.4s, v3.4s
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	WORD $0x3cc08083 // ldur q3, [x4, #8]
+	WORD $0x6f3c0464 // ushr v4.4s, v3.4s, #4
+	WORD $0x3dc08c05 // ldr q5, [x0, #560]
+	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	WORD $0x3dc0a404 // ldr q4, [x0, #656]
+	WORD $0x3dc0a806 // ldr q6, [x0, #672]
+	ADD $4, R4, R6
+	WORD $0x4d40c8c7 // ld1r {v7.4s}, [x6]
+	WORD $0x3dc0ac08 // ldr q8, [x0, #688]
+	WORD $0x3dc0b009 // ldr q9, [x0, #704]
+	WORD $0x4e0800e8 // tbl v8.16b, {v7.16b}, v8.16b
+	WORD $0x4e268d08 // cmtst v8.16b, v8.16b, v6.16b
+	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
+	WORD $0x4e0900e9 // tbl v9.16b, {v7.16b}, v9.16b
+	WORD $0x4e268d29 // cmtst v9.16b, v9.16b, v6.16b
+	WORD $0x4e241d29 // and v9.16b, v9.16b, v4.16b
+	WORD $0x4ea81c68 // orr v8.16b, v3.16b, v8.16b
+	WORD $0x4ea91ca9 // orr v9.16b, v5.16b, v9.16b
+	WORD $0x0f08a505 // sxtl v5.8h, v8.8b
+	WORD $0x4f08a508 // sxtl2 v8.8h, v8.16b
+	WORD $0x0f10a4a6 // sxtl v6.4s, v5.4h
+	WORD $0x4f10a4a5 // sxtl2 v5.4s, v5.8h
+	WORD $0x0f10a504 // sxtl v4.4s, v8.4h
+	WORD $0x4f10a508 // sxtl2 v8.4s, v8.8h
+	WORD $0x0f08a523 // sxtl v3.8h, v9.8b
+	WORD $0x4f08a529 // sxtl2 v9.8h, v9.16b
+	WORD $0x0f10a467 // sxtl v7.4s, v3.4h
+	WORD $0x4f10a463 // sxtl2 v3.4s, v3.8h
+	WORD $0x0f10a52a // sxtl v10.4s, v9.4h
+	WORD $0x4f10a529 // sxtl2 v9.4s, v9.8h
+	WORD $0x4e21d8c6 // scvtf v6.4s, v6.4s
+	WORD $0x4e21d8a5 // scvtf v5.4s, v5.4s
+	WORD $0x4e21d884 // scvtf v4.4s, v4.4s
+	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
+	WORD $0x4e21d8e7 // scvtf v7.4s, v7.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x4e21d929 // scvtf v9.4s, v9.4s
+	WORD $0x6e26dc06 // fmul v6.4s, v0.4s, v6.4s
+	WORD $0x6e25dc05 // fmul v5.4s, v0.4s, v5.4s
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	WORD $0xad0014a6 // stp q6, q5, [x5, #0]
+	WORD $0x6e24dc04 // fmul v4.4s, v0.4s, v4.4s
+	WORD $0x6e28dc08 // fmul v8.4s, v0.4s, v8.4s
+	WORD $0x4ea1d484 // fsub v4.4s, v4.4s, v1.4s
+	WORD $0x4ea2d508 // fsub v8.4s, v8.4s, v2.4s
+	WORD $0xad0120a4 // stp q4, q8, [x5, #32]
+	WORD $0x6e27dc07 // fmul v7.4s, v0.4s, v7.4s
+	WORD $0x6e23dc03 // fmul v3.4s, v0.4s, v3.4s
+	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
+	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
+	WORD $0xad020ca7 // stp q7, q3, [x5, #64]
+	WORD $0x6e2adc0a // fmul v10.4s, v0.4s, v10.4s
+	WORD $0x6e29dc09 // fmul v9.4s, v0.4s, v9.4s
+	WORD $0x4ea1d54a // fsub v10.4s, v10.4s, v1.4s
+	WORD $0x4ea2d529 // fsub v9.4s, v9.4s, v2.4s
+	WORD $0xad0324aa // stp q10, q9, [x5, #96]
+	ADD R2, R4, R4
+	ADD R3, R5, R5
+	SUBS $1, R1, R1
+	BGT strip0
+	RET
+
+// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
 TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -19880,280 +20365,280 @@ block:
 	WORD $0x3dc01d14 // ldr q20, [x8, #112]
 	WORD $0x4e30ce32 // fmla v18.4s, v17.4s, v16.4s
 	WORD $0x4e34cdf3 // fmla v19.4s, v15.4s, v20.4s
+	WORD $0x4e040594 // dup v20.4s, v12.s[0]
+	WORD $0x4e32ce84 // fmla v4.4s, v20.4s, v18.4s
+	WORD $0x4e33ce85 // fmla v5.4s, v20.4s, v19.4s
 	WORD $0x3dc004f4 // ldr q20, [x7, #16]
-	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x3dc008f3 // ldr q19, [x7, #32]
 	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
-	WORD $0x4e201e11 // and v17.16b, v16.16b, v0.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc02915 // ldr q21, [x8, #160]
-	WORD $0x3dc02d0e // ldr q14, [x8, #176]
-	WORD $0x6e35ddf5 // fmul v21.4s, v15.4s, v21.4s
-	WORD $0x6e2ede2e // fmul v14.4s, v17.4s, v14.4s
-	WORD $0x4e211e91 // and v17.16b, v20.16b, v1.16b
-	WORD $0x4e211e0f // and v15.16b, v16.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc03116 // ldr q22, [x8, #192]
-	WORD $0x3dc03517 // ldr q23, [x8, #208]
-	WORD $0x4e36ce35 // fmla v21.4s, v17.4s, v22.4s
-	WORD $0x4e37cdee // fmla v14.4s, v15.4s, v23.4s
-	WORD $0x4e221e97 // and v23.16b, v20.16b, v2.16b
-	WORD $0x4e221e16 // and v22.16b, v16.16b, v2.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc0390f // ldr q15, [x8, #224]
-	WORD $0x3dc03d11 // ldr q17, [x8, #240]
-	WORD $0x4e2fcef5 // fmla v21.4s, v23.4s, v15.4s
-	WORD $0x4e31cece // fmla v14.4s, v22.4s, v17.4s
-	WORD $0x4e231e91 // and v17.16b, v20.16b, v3.16b
-	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0410f // ldr q15, [x8, #256]
-	WORD $0x3dc04516 // ldr q22, [x8, #272]
-	WORD $0x4e2fce35 // fmla v21.4s, v17.4s, v15.4s
-	WORD $0x4e36ce0e // fmla v14.4s, v16.4s, v22.4s
-	WORD $0x3dc00cf6 // ldr q22, [x7, #48]
-	WORD $0x3dc010ef // ldr q15, [x7, #64]
-	WORD $0x4e201ed0 // and v16.16b, v22.16b, v0.16b
-	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc05117 // ldr q23, [x8, #320]
-	WORD $0x3dc05514 // ldr q20, [x8, #336]
-	WORD $0x6e37de17 // fmul v23.4s, v16.4s, v23.4s
-	WORD $0x6e34de34 // fmul v20.4s, v17.4s, v20.4s
-	WORD $0x4e211ed1 // and v17.16b, v22.16b, v1.16b
-	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x3dc05d19 // ldr q25, [x8, #368]
-	WORD $0x4e38ce37 // fmla v23.4s, v17.4s, v24.4s
-	WORD $0x4e39ce14 // fmla v20.4s, v16.4s, v25.4s
-	WORD $0x4e221ed9 // and v25.16b, v22.16b, v2.16b
-	WORD $0x4e221df8 // and v24.16b, v15.16b, v2.16b
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc06110 // ldr q16, [x8, #384]
-	WORD $0x3dc06511 // ldr q17, [x8, #400]
-	WORD $0x4e30cf37 // fmla v23.4s, v25.4s, v16.4s
-	WORD $0x4e31cf14 // fmla v20.4s, v24.4s, v17.4s
-	WORD $0x4e231ed1 // and v17.16b, v22.16b, v3.16b
-	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc06910 // ldr q16, [x8, #416]
-	WORD $0x3dc06d18 // ldr q24, [x8, #432]
-	WORD $0x4e30ce37 // fmla v23.4s, v17.4s, v16.4s
-	WORD $0x4e38cdf4 // fmla v20.4s, v15.4s, v24.4s
-	WORD $0x3dc00cf8 // ldr q24, [x7, #48]
-	WORD $0x3dc010f0 // ldr q16, [x7, #64]
-	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x4e201f0f // and v15.16b, v24.16b, v0.16b
-	WORD $0x4e201e11 // and v17.16b, v16.16b, v0.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc07919 // ldr q25, [x8, #480]
-	WORD $0x3dc07d16 // ldr q22, [x8, #496]
-	WORD $0x6e39ddf9 // fmul v25.4s, v15.4s, v25.4s
-	WORD $0x6e36de36 // fmul v22.4s, v17.4s, v22.4s
-	WORD $0x4e211f11 // and v17.16b, v24.16b, v1.16b
-	WORD $0x4e211e0f // and v15.16b, v16.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0811a // ldr q26, [x8, #512]
-	WORD $0x3dc0851b // ldr q27, [x8, #528]
-	WORD $0x4e3ace39 // fmla v25.4s, v17.4s, v26.4s
-	WORD $0x4e3bcdf6 // fmla v22.4s, v15.4s, v27.4s
-	WORD $0x4e221f1b // and v27.16b, v24.16b, v2.16b
-	WORD $0x4e221e1a // and v26.16b, v16.16b, v2.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc0890f // ldr q15, [x8, #544]
-	WORD $0x3dc08d11 // ldr q17, [x8, #560]
-	WORD $0x4e2fcf79 // fmla v25.4s, v27.4s, v15.4s
-	WORD $0x4e31cf56 // fmla v22.4s, v26.4s, v17.4s
-	WORD $0x4e231f11 // and v17.16b, v24.16b, v3.16b
-	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0910f // ldr q15, [x8, #576]
-	WORD $0x3dc0951a // ldr q26, [x8, #592]
-	WORD $0x4e2fce39 // fmla v25.4s, v17.4s, v15.4s
-	WORD $0x4e3ace16 // fmla v22.4s, v16.4s, v26.4s
-	WORD $0x3dc014fa // ldr q26, [x7, #80]
-	WORD $0x3dc018ef // ldr q15, [x7, #96]
-	WORD $0x4e201f50 // and v16.16b, v26.16b, v0.16b
-	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0a11b // ldr q27, [x8, #640]
-	WORD $0x3dc0a518 // ldr q24, [x8, #656]
-	WORD $0x6e3bde1b // fmul v27.4s, v16.4s, v27.4s
-	WORD $0x6e38de38 // fmul v24.4s, v17.4s, v24.4s
-	WORD $0x4e211f51 // and v17.16b, v26.16b, v1.16b
-	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0a91c // ldr q28, [x8, #672]
-	WORD $0x3dc0ad1d // ldr q29, [x8, #688]
-	WORD $0x4e3cce3b // fmla v27.4s, v17.4s, v28.4s
-	WORD $0x4e3dce18 // fmla v24.4s, v16.4s, v29.4s
-	WORD $0x4e221f5d // and v29.16b, v26.16b, v2.16b
-	WORD $0x4e221dfc // and v28.16b, v15.16b, v2.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc0b110 // ldr q16, [x8, #704]
-	WORD $0x3dc0b511 // ldr q17, [x8, #720]
-	WORD $0x4e30cfbb // fmla v27.4s, v29.4s, v16.4s
-	WORD $0x4e31cf98 // fmla v24.4s, v28.4s, v17.4s
-	WORD $0x4e231f51 // and v17.16b, v26.16b, v3.16b
-	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0b910 // ldr q16, [x8, #736]
-	WORD $0x3dc0bd1c // ldr q28, [x8, #752]
-	WORD $0x4e30ce3b // fmla v27.4s, v17.4s, v16.4s
-	WORD $0x4e3ccdf8 // fmla v24.4s, v15.4s, v28.4s
-	WORD $0x4e04059c // dup v28.4s, v12.s[0]
-	WORD $0x4e32cf84 // fmla v4.4s, v28.4s, v18.4s
-	WORD $0x4e33cf85 // fmla v5.4s, v28.4s, v19.4s
-	WORD $0x3dc014fc // ldr q28, [x7, #80]
-	WORD $0x3dc018f3 // ldr q19, [x7, #96]
-	WORD $0x6f3c079c // ushr v28.4s, v28.4s, #4
 	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
-	WORD $0x4e201f92 // and v18.16b, v28.16b, v0.16b
+	WORD $0x4e201e92 // and v18.16b, v20.16b, v0.16b
 	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0c90f // ldr q15, [x8, #800]
-	WORD $0x3dc0cd11 // ldr q17, [x8, #816]
+	WORD $0x3dc0290f // ldr q15, [x8, #160]
+	WORD $0x3dc02d11 // ldr q17, [x8, #176]
 	WORD $0x6e2fde4f // fmul v15.4s, v18.4s, v15.4s
 	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x4e211f90 // and v16.16b, v28.16b, v1.16b
+	WORD $0x4e211e90 // and v16.16b, v20.16b, v1.16b
 	WORD $0x4e211e72 // and v18.16b, v19.16b, v1.16b
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0d11d // ldr q29, [x8, #832]
-	WORD $0x3dc0d51a // ldr q26, [x8, #848]
-	WORD $0x4e3dce0f // fmla v15.4s, v16.4s, v29.4s
-	WORD $0x4e3ace51 // fmla v17.4s, v18.4s, v26.4s
-	WORD $0x4e221f9a // and v26.16b, v28.16b, v2.16b
-	WORD $0x4e221e7d // and v29.16b, v19.16b, v2.16b
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc0d912 // ldr q18, [x8, #864]
-	WORD $0x3dc0dd10 // ldr q16, [x8, #880]
-	WORD $0x4e32cf4f // fmla v15.4s, v26.4s, v18.4s
-	WORD $0x4e30cfb1 // fmla v17.4s, v29.4s, v16.4s
-	WORD $0x4e231f90 // and v16.16b, v28.16b, v3.16b
+	WORD $0x3dc03115 // ldr q21, [x8, #192]
+	WORD $0x3dc0350e // ldr q14, [x8, #208]
+	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
+	WORD $0x4e2ece51 // fmla v17.4s, v18.4s, v14.4s
+	WORD $0x4e221e8e // and v14.16b, v20.16b, v2.16b
+	WORD $0x4e221e75 // and v21.16b, v19.16b, v2.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc03912 // ldr q18, [x8, #224]
+	WORD $0x3dc03d10 // ldr q16, [x8, #240]
+	WORD $0x4e32cdcf // fmla v15.4s, v14.4s, v18.4s
+	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
+	WORD $0x4e231e90 // and v16.16b, v20.16b, v3.16b
 	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0e112 // ldr q18, [x8, #896]
-	WORD $0x3dc0e51d // ldr q29, [x8, #912]
+	WORD $0x3dc04112 // ldr q18, [x8, #256]
+	WORD $0x3dc04515 // ldr q21, [x8, #272]
 	WORD $0x4e32ce0f // fmla v15.4s, v16.4s, v18.4s
-	WORD $0x4e3dce71 // fmla v17.4s, v19.4s, v29.4s
-	WORD $0x4e0c059d // dup v29.4s, v12.s[1]
-	WORD $0x4e35cfa6 // fmla v6.4s, v29.4s, v21.4s
-	WORD $0x4e2ecfa7 // fmla v7.4s, v29.4s, v14.4s
-	WORD $0x3dc01cfd // ldr q29, [x7, #112]
-	WORD $0x3dc020ee // ldr q14, [x7, #128]
-	WORD $0x4e201fb5 // and v21.16b, v29.16b, v0.16b
-	WORD $0x4e201dd2 // and v18.16b, v14.16b, v0.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e35ce71 // fmla v17.4s, v19.4s, v21.4s
+	WORD $0x4e0c0595 // dup v21.4s, v12.s[1]
+	WORD $0x4e2fcea6 // fmla v6.4s, v21.4s, v15.4s
+	WORD $0x4e31cea7 // fmla v7.4s, v21.4s, v17.4s
+	WORD $0x3dc00cf5 // ldr q21, [x7, #48]
+	WORD $0x3dc010f1 // ldr q17, [x7, #64]
+	WORD $0x4e201eaf // and v15.16b, v21.16b, v0.16b
+	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0f113 // ldr q19, [x8, #960]
-	WORD $0x3dc0f510 // ldr q16, [x8, #976]
-	WORD $0x6e33deb3 // fmul v19.4s, v21.4s, v19.4s
+	WORD $0x3dc05113 // ldr q19, [x8, #320]
+	WORD $0x3dc05510 // ldr q16, [x8, #336]
+	WORD $0x6e33ddf3 // fmul v19.4s, v15.4s, v19.4s
 	WORD $0x6e30de50 // fmul v16.4s, v18.4s, v16.4s
-	WORD $0x4e211fb2 // and v18.16b, v29.16b, v1.16b
-	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
+	WORD $0x4e211eb2 // and v18.16b, v21.16b, v1.16b
+	WORD $0x4e211e2f // and v15.16b, v17.16b, v1.16b
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc0f91a // ldr q26, [x8, #992]
-	WORD $0x3dc0fd1c // ldr q28, [x8, #1008]
-	WORD $0x4e3ace53 // fmla v19.4s, v18.4s, v26.4s
-	WORD $0x4e3cceb0 // fmla v16.4s, v21.4s, v28.4s
-	WORD $0x4e221fbc // and v28.16b, v29.16b, v2.16b
-	WORD $0x4e221dda // and v26.16b, v14.16b, v2.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc10115 // ldr q21, [x8, #1024]
-	WORD $0x3dc10512 // ldr q18, [x8, #1040]
-	WORD $0x4e35cf93 // fmla v19.4s, v28.4s, v21.4s
-	WORD $0x4e32cf50 // fmla v16.4s, v26.4s, v18.4s
-	WORD $0x4e231fb2 // and v18.16b, v29.16b, v3.16b
-	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0590e // ldr q14, [x8, #352]
+	WORD $0x3dc05d14 // ldr q20, [x8, #368]
+	WORD $0x4e2ece53 // fmla v19.4s, v18.4s, v14.4s
+	WORD $0x4e34cdf0 // fmla v16.4s, v15.4s, v20.4s
+	WORD $0x4e221eb4 // and v20.16b, v21.16b, v2.16b
+	WORD $0x4e221e2e // and v14.16b, v17.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc10915 // ldr q21, [x8, #1056]
-	WORD $0x3dc10d1a // ldr q26, [x8, #1072]
-	WORD $0x4e35ce53 // fmla v19.4s, v18.4s, v21.4s
-	WORD $0x4e3acdd0 // fmla v16.4s, v14.4s, v26.4s
-	WORD $0x4e14059a // dup v26.4s, v12.s[2]
-	WORD $0x4e37cf44 // fmla v4.4s, v26.4s, v23.4s
-	WORD $0x4e34cf45 // fmla v5.4s, v26.4s, v20.4s
-	WORD $0x3dc01cfa // ldr q26, [x7, #112]
-	WORD $0x3dc020f4 // ldr q20, [x7, #128]
-	WORD $0x6f3c075a // ushr v26.4s, v26.4s, #4
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x4e201f57 // and v23.16b, v26.16b, v0.16b
-	WORD $0x4e201e95 // and v21.16b, v20.16b, v0.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc1190e // ldr q14, [x8, #1120]
-	WORD $0x3dc11d12 // ldr q18, [x8, #1136]
-	WORD $0x6e2edeee // fmul v14.4s, v23.4s, v14.4s
-	WORD $0x6e32deb2 // fmul v18.4s, v21.4s, v18.4s
-	WORD $0x4e211f55 // and v21.16b, v26.16b, v1.16b
-	WORD $0x4e211e97 // and v23.16b, v20.16b, v1.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc1211c // ldr q28, [x8, #1152]
-	WORD $0x3dc1251d // ldr q29, [x8, #1168]
-	WORD $0x4e3cceae // fmla v14.4s, v21.4s, v28.4s
-	WORD $0x4e3dcef2 // fmla v18.4s, v23.4s, v29.4s
-	WORD $0x4e221f5d // and v29.16b, v26.16b, v2.16b
-	WORD $0x4e221e9c // and v28.16b, v20.16b, v2.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc12917 // ldr q23, [x8, #1184]
-	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
-	WORD $0x4e37cfae // fmla v14.4s, v29.4s, v23.4s
-	WORD $0x4e35cf92 // fmla v18.4s, v28.4s, v21.4s
-	WORD $0x4e231f55 // and v21.16b, v26.16b, v3.16b
-	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
+	WORD $0x3dc0610f // ldr q15, [x8, #384]
+	WORD $0x3dc06512 // ldr q18, [x8, #400]
+	WORD $0x4e2fce93 // fmla v19.4s, v20.4s, v15.4s
+	WORD $0x4e32cdd0 // fmla v16.4s, v14.4s, v18.4s
+	WORD $0x4e231eb2 // and v18.16b, v21.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0690f // ldr q15, [x8, #416]
+	WORD $0x3dc06d0e // ldr q14, [x8, #432]
+	WORD $0x4e2fce53 // fmla v19.4s, v18.4s, v15.4s
+	WORD $0x4e2ece30 // fmla v16.4s, v17.4s, v14.4s
+	WORD $0x4e14058e // dup v14.4s, v12.s[2]
+	WORD $0x4e33cdc4 // fmla v4.4s, v14.4s, v19.4s
+	WORD $0x4e30cdc5 // fmla v5.4s, v14.4s, v16.4s
+	WORD $0x3dc00cee // ldr q14, [x7, #48]
+	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x4e201dd3 // and v19.16b, v14.16b, v0.16b
+	WORD $0x4e201e0f // and v15.16b, v16.16b, v0.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc07911 // ldr q17, [x8, #480]
+	WORD $0x3dc07d12 // ldr q18, [x8, #496]
+	WORD $0x6e31de71 // fmul v17.4s, v19.4s, v17.4s
+	WORD $0x6e32ddf2 // fmul v18.4s, v15.4s, v18.4s
+	WORD $0x4e211dcf // and v15.16b, v14.16b, v1.16b
+	WORD $0x4e211e13 // and v19.16b, v16.16b, v1.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc08114 // ldr q20, [x8, #512]
+	WORD $0x3dc08515 // ldr q21, [x8, #528]
+	WORD $0x4e34cdf1 // fmla v17.4s, v15.4s, v20.4s
+	WORD $0x4e35ce72 // fmla v18.4s, v19.4s, v21.4s
+	WORD $0x4e221dd5 // and v21.16b, v14.16b, v2.16b
+	WORD $0x4e221e14 // and v20.16b, v16.16b, v2.16b
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc13117 // ldr q23, [x8, #1216]
-	WORD $0x3dc1351c // ldr q28, [x8, #1232]
-	WORD $0x4e37ceae // fmla v14.4s, v21.4s, v23.4s
-	WORD $0x4e3cce92 // fmla v18.4s, v20.4s, v28.4s
-	WORD $0x4e1c059c // dup v28.4s, v12.s[3]
-	WORD $0x4e39cf86 // fmla v6.4s, v28.4s, v25.4s
-	WORD $0x4e36cf87 // fmla v7.4s, v28.4s, v22.4s
-	WORD $0x4e04055c // dup v28.4s, v10.s[0]
-	WORD $0x4e3bcf84 // fmla v4.4s, v28.4s, v27.4s
-	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
-	WORD $0x4e0c055c // dup v28.4s, v10.s[1]
-	WORD $0x4e2fcf86 // fmla v6.4s, v28.4s, v15.4s
-	WORD $0x4e31cf87 // fmla v7.4s, v28.4s, v17.4s
-	WORD $0x4e14055c // dup v28.4s, v10.s[2]
-	WORD $0x4e33cf84 // fmla v4.4s, v28.4s, v19.4s
-	WORD $0x4e30cf85 // fmla v5.4s, v28.4s, v16.4s
-	WORD $0x4e1c055c // dup v28.4s, v10.s[3]
-	WORD $0x4e2ecf86 // fmla v6.4s, v28.4s, v14.4s
-	WORD $0x4e32cf87 // fmla v7.4s, v28.4s, v18.4s
-	WORD $0x3dc0211c // ldr q28, [x8, #128]
-	WORD $0x3dc02512 // ldr q18, [x8, #144]
-	WORD $0x4e3ccda8 // fmla v8.4s, v13.4s, v28.4s
-	WORD $0x4e32cd69 // fmla v9.4s, v11.4s, v18.4s
+	WORD $0x3dc08913 // ldr q19, [x8, #544]
+	WORD $0x3dc08d0f // ldr q15, [x8, #560]
+	WORD $0x4e33ceb1 // fmla v17.4s, v21.4s, v19.4s
+	WORD $0x4e2fce92 // fmla v18.4s, v20.4s, v15.4s
+	WORD $0x4e231dcf // and v15.16b, v14.16b, v3.16b
+	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc09113 // ldr q19, [x8, #576]
+	WORD $0x3dc09514 // ldr q20, [x8, #592]
+	WORD $0x4e33cdf1 // fmla v17.4s, v15.4s, v19.4s
+	WORD $0x4e34ce12 // fmla v18.4s, v16.4s, v20.4s
+	WORD $0x4e1c0594 // dup v20.4s, v12.s[3]
+	WORD $0x4e31ce86 // fmla v6.4s, v20.4s, v17.4s
+	WORD $0x4e32ce87 // fmla v7.4s, v20.4s, v18.4s
+	WORD $0x3dc014f4 // ldr q20, [x7, #80]
+	WORD $0x3dc018f2 // ldr q18, [x7, #96]
+	WORD $0x4e201e91 // and v17.16b, v20.16b, v0.16b
+	WORD $0x4e201e53 // and v19.16b, v18.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0a110 // ldr q16, [x8, #640]
+	WORD $0x3dc0a50f // ldr q15, [x8, #656]
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
+	WORD $0x6e2fde6f // fmul v15.4s, v19.4s, v15.4s
+	WORD $0x4e211e93 // and v19.16b, v20.16b, v1.16b
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0a90c // ldr q12, [x8, #672]
+	WORD $0x3dc0ad15 // ldr q21, [x8, #688]
+	WORD $0x4e2cce70 // fmla v16.4s, v19.4s, v12.4s
+	WORD $0x4e35ce2f // fmla v15.4s, v17.4s, v21.4s
+	WORD $0x4e221e95 // and v21.16b, v20.16b, v2.16b
+	WORD $0x4e221e4c // and v12.16b, v18.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0b111 // ldr q17, [x8, #704]
+	WORD $0x3dc0b513 // ldr q19, [x8, #720]
+	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
+	WORD $0x4e33cd8f // fmla v15.4s, v12.4s, v19.4s
+	WORD $0x4e231e93 // and v19.16b, v20.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0b911 // ldr q17, [x8, #736]
+	WORD $0x3dc0bd0c // ldr q12, [x8, #752]
+	WORD $0x4e31ce70 // fmla v16.4s, v19.4s, v17.4s
+	WORD $0x4e2cce4f // fmla v15.4s, v18.4s, v12.4s
+	WORD $0x4e04054c // dup v12.4s, v10.s[0]
+	WORD $0x4e30cd84 // fmla v4.4s, v12.4s, v16.4s
+	WORD $0x4e2fcd85 // fmla v5.4s, v12.4s, v15.4s
+	WORD $0x3dc014ec // ldr q12, [x7, #80]
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x4e201d90 // and v16.16b, v12.16b, v0.16b
+	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0c912 // ldr q18, [x8, #800]
+	WORD $0x3dc0cd13 // ldr q19, [x8, #816]
+	WORD $0x6e32de12 // fmul v18.4s, v16.4s, v18.4s
+	WORD $0x6e33de33 // fmul v19.4s, v17.4s, v19.4s
+	WORD $0x4e211d91 // and v17.16b, v12.16b, v1.16b
+	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0d115 // ldr q21, [x8, #832]
+	WORD $0x3dc0d514 // ldr q20, [x8, #848]
+	WORD $0x4e35ce32 // fmla v18.4s, v17.4s, v21.4s
+	WORD $0x4e34ce13 // fmla v19.4s, v16.4s, v20.4s
+	WORD $0x4e221d94 // and v20.16b, v12.16b, v2.16b
+	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc0d910 // ldr q16, [x8, #864]
+	WORD $0x3dc0dd11 // ldr q17, [x8, #880]
+	WORD $0x4e30ce92 // fmla v18.4s, v20.4s, v16.4s
+	WORD $0x4e31ceb3 // fmla v19.4s, v21.4s, v17.4s
+	WORD $0x4e231d91 // and v17.16b, v12.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0e110 // ldr q16, [x8, #896]
+	WORD $0x3dc0e515 // ldr q21, [x8, #912]
+	WORD $0x4e30ce32 // fmla v18.4s, v17.4s, v16.4s
+	WORD $0x4e35cdf3 // fmla v19.4s, v15.4s, v21.4s
+	WORD $0x4e0c0555 // dup v21.4s, v10.s[1]
+	WORD $0x4e32cea6 // fmla v6.4s, v21.4s, v18.4s
+	WORD $0x4e33cea7 // fmla v7.4s, v21.4s, v19.4s
+	WORD $0x3dc01cf5 // ldr q21, [x7, #112]
+	WORD $0x3dc020f3 // ldr q19, [x7, #128]
+	WORD $0x4e201eb2 // and v18.16b, v21.16b, v0.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0f10f // ldr q15, [x8, #960]
+	WORD $0x3dc0f511 // ldr q17, [x8, #976]
+	WORD $0x6e2fde4f // fmul v15.4s, v18.4s, v15.4s
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x4e211eb0 // and v16.16b, v21.16b, v1.16b
+	WORD $0x4e211e72 // and v18.16b, v19.16b, v1.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0f914 // ldr q20, [x8, #992]
+	WORD $0x3dc0fd0c // ldr q12, [x8, #1008]
+	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
+	WORD $0x4e2cce51 // fmla v17.4s, v18.4s, v12.4s
+	WORD $0x4e221eac // and v12.16b, v21.16b, v2.16b
+	WORD $0x4e221e74 // and v20.16b, v19.16b, v2.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc10112 // ldr q18, [x8, #1024]
+	WORD $0x3dc10510 // ldr q16, [x8, #1040]
+	WORD $0x4e32cd8f // fmla v15.4s, v12.4s, v18.4s
+	WORD $0x4e30ce91 // fmla v17.4s, v20.4s, v16.4s
+	WORD $0x4e231eb0 // and v16.16b, v21.16b, v3.16b
+	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc10912 // ldr q18, [x8, #1056]
+	WORD $0x3dc10d14 // ldr q20, [x8, #1072]
+	WORD $0x4e32ce0f // fmla v15.4s, v16.4s, v18.4s
+	WORD $0x4e34ce71 // fmla v17.4s, v19.4s, v20.4s
+	WORD $0x4e140554 // dup v20.4s, v10.s[2]
+	WORD $0x4e2fce84 // fmla v4.4s, v20.4s, v15.4s
+	WORD $0x4e31ce85 // fmla v5.4s, v20.4s, v17.4s
+	WORD $0x3dc01cf4 // ldr q20, [x7, #112]
+	WORD $0x3dc020f1 // ldr q17, [x7, #128]
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x6f3c0631 // ushr v17.4s, v17.4s, #4
+	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
+	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc11913 // ldr q19, [x8, #1120]
+	WORD $0x3dc11d10 // ldr q16, [x8, #1136]
+	WORD $0x6e33ddf3 // fmul v19.4s, v15.4s, v19.4s
+	WORD $0x6e30de50 // fmul v16.4s, v18.4s, v16.4s
+	WORD $0x4e211e92 // and v18.16b, v20.16b, v1.16b
+	WORD $0x4e211e2f // and v15.16b, v17.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc1210c // ldr q12, [x8, #1152]
+	WORD $0x3dc12515 // ldr q21, [x8, #1168]
+	WORD $0x4e2cce53 // fmla v19.4s, v18.4s, v12.4s
+	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
+	WORD $0x4e221e95 // and v21.16b, v20.16b, v2.16b
+	WORD $0x4e221e2c // and v12.16b, v17.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc1290f // ldr q15, [x8, #1184]
+	WORD $0x3dc12d12 // ldr q18, [x8, #1200]
+	WORD $0x4e2fceb3 // fmla v19.4s, v21.4s, v15.4s
+	WORD $0x4e32cd90 // fmla v16.4s, v12.4s, v18.4s
+	WORD $0x4e231e92 // and v18.16b, v20.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc1310f // ldr q15, [x8, #1216]
+	WORD $0x3dc1350c // ldr q12, [x8, #1232]
+	WORD $0x4e2fce53 // fmla v19.4s, v18.4s, v15.4s
+	WORD $0x4e2cce30 // fmla v16.4s, v17.4s, v12.4s
+	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
+	WORD $0x4e33cd86 // fmla v6.4s, v12.4s, v19.4s
+	WORD $0x4e30cd87 // fmla v7.4s, v12.4s, v16.4s
+	WORD $0x3dc0210c // ldr q12, [x8, #128]
+	WORD $0x3dc02510 // ldr q16, [x8, #144]
+	WORD $0x4e2ccda8 // fmla v8.4s, v13.4s, v12.4s
+	WORD $0x4e30cd69 // fmla v9.4s, v11.4s, v16.4s
 	ADD $144, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9
@@ -20933,7 +21418,7 @@ strip7:
 	BGT strip7
 	RET
 
-// func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+// func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
 TEXT ·dotQ5_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -21035,362 +21520,362 @@ block:
 	WORD $0x3dc01d14 // ldr q20, [x8, #112]
 	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
 	WORD $0x4e34ce53 // fmla v19.4s, v18.4s, v20.4s
+	WORD $0x4e040594 // dup v20.4s, v12.s[0]
+	WORD $0x4e31ce84 // fmla v4.4s, v20.4s, v17.4s
+	WORD $0x4e33ce85 // fmla v5.4s, v20.4s, v19.4s
 	WORD $0x3dc00cf4 // ldr q20, [x7, #48]
-	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x3dc010f3 // ldr q19, [x7, #64]
 	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
-	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
-	WORD $0x3dc004f0 // ldr q16, [x7, #16]
-	WORD $0x3dc008ee // ldr q14, [x7, #32]
-	WORD $0x4f235610 // shl v16.4s, v16.4s, #3
-	WORD $0x4f2355ce // shl v14.4s, v14.4s, #3
-	WORD $0x3dc0a415 // ldr q21, [x0, #656]
-	WORD $0x4e351e10 // and v16.16b, v16.16b, v21.16b
-	WORD $0x4e351dd5 // and v21.16b, v14.16b, v21.16b
-	WORD $0x4eb01e90 // orr v16.16b, v20.16b, v16.16b
-	WORD $0x4eb51e55 // orr v21.16b, v18.16b, v21.16b
-	WORD $0x4e201e12 // and v18.16b, v16.16b, v0.16b
-	WORD $0x4e201eb4 // and v20.16b, v21.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0290e // ldr q14, [x8, #160]
-	WORD $0x3dc02d0f // ldr q15, [x8, #176]
-	WORD $0x6e2ede4e // fmul v14.4s, v18.4s, v14.4s
-	WORD $0x6e2fde8f // fmul v15.4s, v20.4s, v15.4s
-	WORD $0x4e211e14 // and v20.16b, v16.16b, v1.16b
-	WORD $0x4e211eb2 // and v18.16b, v21.16b, v1.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc03116 // ldr q22, [x8, #192]
-	WORD $0x3dc03517 // ldr q23, [x8, #208]
-	WORD $0x4e36ce8e // fmla v14.4s, v20.4s, v22.4s
-	WORD $0x4e37ce4f // fmla v15.4s, v18.4s, v23.4s
-	WORD $0x4e221e17 // and v23.16b, v16.16b, v2.16b
-	WORD $0x4e221eb6 // and v22.16b, v21.16b, v2.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc03912 // ldr q18, [x8, #224]
-	WORD $0x3dc03d14 // ldr q20, [x8, #240]
-	WORD $0x4e32ceee // fmla v14.4s, v23.4s, v18.4s
-	WORD $0x4e34cecf // fmla v15.4s, v22.4s, v20.4s
-	WORD $0x4e231e14 // and v20.16b, v16.16b, v3.16b
-	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc04112 // ldr q18, [x8, #256]
-	WORD $0x3dc04516 // ldr q22, [x8, #272]
-	WORD $0x4e32ce8e // fmla v14.4s, v20.4s, v18.4s
-	WORD $0x4e36ceaf // fmla v15.4s, v21.4s, v22.4s
-	WORD $0x3dc014f6 // ldr q22, [x7, #80]
-	WORD $0x3dc018f2 // ldr q18, [x7, #96]
-	WORD $0x3dc08c15 // ldr q21, [x0, #560]
-	WORD $0x4e351ed6 // and v22.16b, v22.16b, v21.16b
-	WORD $0x4e351e55 // and v21.16b, v18.16b, v21.16b
-	WORD $0x3dc004f2 // ldr q18, [x7, #16]
-	WORD $0x3dc008f4 // ldr q20, [x7, #32]
-	WORD $0x4f225652 // shl v18.4s, v18.4s, #2
-	WORD $0x4f225694 // shl v20.4s, v20.4s, #2
-	WORD $0x3dc0a417 // ldr q23, [x0, #656]
-	WORD $0x4e371e52 // and v18.16b, v18.16b, v23.16b
-	WORD $0x4e371e97 // and v23.16b, v20.16b, v23.16b
-	WORD $0x4eb21ed2 // orr v18.16b, v22.16b, v18.16b
-	WORD $0x4eb71eb7 // orr v23.16b, v21.16b, v23.16b
-	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
-	WORD $0x4e201ef6 // and v22.16b, v23.16b, v0.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc05114 // ldr q20, [x8, #320]
-	WORD $0x3dc05510 // ldr q16, [x8, #336]
-	WORD $0x6e34deb4 // fmul v20.4s, v21.4s, v20.4s
-	WORD $0x6e30ded0 // fmul v16.4s, v22.4s, v16.4s
-	WORD $0x4e211e56 // and v22.16b, v18.16b, v1.16b
-	WORD $0x4e211ef5 // and v21.16b, v23.16b, v1.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x3dc05d19 // ldr q25, [x8, #368]
-	WORD $0x4e38ced4 // fmla v20.4s, v22.4s, v24.4s
-	WORD $0x4e39ceb0 // fmla v16.4s, v21.4s, v25.4s
-	WORD $0x4e221e59 // and v25.16b, v18.16b, v2.16b
-	WORD $0x4e221ef8 // and v24.16b, v23.16b, v2.16b
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc06115 // ldr q21, [x8, #384]
-	WORD $0x3dc06516 // ldr q22, [x8, #400]
-	WORD $0x4e35cf34 // fmla v20.4s, v25.4s, v21.4s
-	WORD $0x4e36cf10 // fmla v16.4s, v24.4s, v22.4s
-	WORD $0x4e231e56 // and v22.16b, v18.16b, v3.16b
-	WORD $0x4e231ef7 // and v23.16b, v23.16b, v3.16b
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc06915 // ldr q21, [x8, #416]
-	WORD $0x3dc06d18 // ldr q24, [x8, #432]
-	WORD $0x4e35ced4 // fmla v20.4s, v22.4s, v21.4s
-	WORD $0x4e38cef0 // fmla v16.4s, v23.4s, v24.4s
-	WORD $0x3dc014f8 // ldr q24, [x7, #80]
-	WORD $0x3dc018f5 // ldr q21, [x7, #96]
-	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
-	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
-	WORD $0x3dc08c17 // ldr q23, [x0, #560]
-	WORD $0x4e371f18 // and v24.16b, v24.16b, v23.16b
-	WORD $0x4e371eb7 // and v23.16b, v21.16b, v23.16b
-	WORD $0x3dc004f5 // ldr q21, [x7, #16]
-	WORD $0x3dc008f6 // ldr q22, [x7, #32]
-	WORD $0x4f2156b5 // shl v21.4s, v21.4s, #1
-	WORD $0x4f2156d6 // shl v22.4s, v22.4s, #1
-	WORD $0x3dc0a419 // ldr q25, [x0, #656]
-	WORD $0x4e391eb5 // and v21.16b, v21.16b, v25.16b
-	WORD $0x4e391ed9 // and v25.16b, v22.16b, v25.16b
-	WORD $0x4eb51f15 // orr v21.16b, v24.16b, v21.16b
-	WORD $0x4eb91ef9 // orr v25.16b, v23.16b, v25.16b
-	WORD $0x4e201eb7 // and v23.16b, v21.16b, v0.16b
-	WORD $0x4e201f38 // and v24.16b, v25.16b, v0.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc07916 // ldr q22, [x8, #480]
-	WORD $0x3dc07d12 // ldr q18, [x8, #496]
-	WORD $0x6e36def6 // fmul v22.4s, v23.4s, v22.4s
-	WORD $0x6e32df12 // fmul v18.4s, v24.4s, v18.4s
-	WORD $0x4e211eb8 // and v24.16b, v21.16b, v1.16b
-	WORD $0x4e211f37 // and v23.16b, v25.16b, v1.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc0811a // ldr q26, [x8, #512]
-	WORD $0x3dc0851b // ldr q27, [x8, #528]
-	WORD $0x4e3acf16 // fmla v22.4s, v24.4s, v26.4s
-	WORD $0x4e3bcef2 // fmla v18.4s, v23.4s, v27.4s
-	WORD $0x4e221ebb // and v27.16b, v21.16b, v2.16b
-	WORD $0x4e221f3a // and v26.16b, v25.16b, v2.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc08917 // ldr q23, [x8, #544]
-	WORD $0x3dc08d18 // ldr q24, [x8, #560]
-	WORD $0x4e37cf76 // fmla v22.4s, v27.4s, v23.4s
-	WORD $0x4e38cf52 // fmla v18.4s, v26.4s, v24.4s
-	WORD $0x4e231eb8 // and v24.16b, v21.16b, v3.16b
-	WORD $0x4e231f39 // and v25.16b, v25.16b, v3.16b
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc09117 // ldr q23, [x8, #576]
-	WORD $0x3dc0951a // ldr q26, [x8, #592]
-	WORD $0x4e37cf16 // fmla v22.4s, v24.4s, v23.4s
-	WORD $0x4e3acf32 // fmla v18.4s, v25.4s, v26.4s
-	WORD $0x3dc01cfa // ldr q26, [x7, #112]
-	WORD $0x3dc020f7 // ldr q23, [x7, #128]
-	WORD $0x3dc08c19 // ldr q25, [x0, #560]
-	WORD $0x4e391f5a // and v26.16b, v26.16b, v25.16b
-	WORD $0x4e391ef9 // and v25.16b, v23.16b, v25.16b
-	WORD $0x3dc004f7 // ldr q23, [x7, #16]
-	WORD $0x3dc008f8 // ldr q24, [x7, #32]
-	WORD $0x3dc0a41b // ldr q27, [x0, #656]
-	WORD $0x4e3b1ef7 // and v23.16b, v23.16b, v27.16b
-	WORD $0x4e3b1f1b // and v27.16b, v24.16b, v27.16b
-	WORD $0x4eb71f57 // orr v23.16b, v26.16b, v23.16b
-	WORD $0x4ebb1f3b // orr v27.16b, v25.16b, v27.16b
-	WORD $0x4e201ef9 // and v25.16b, v23.16b, v0.16b
-	WORD $0x4e201f7a // and v26.16b, v27.16b, v0.16b
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc0a118 // ldr q24, [x8, #640]
-	WORD $0x3dc0a515 // ldr q21, [x8, #656]
-	WORD $0x6e38df38 // fmul v24.4s, v25.4s, v24.4s
-	WORD $0x6e35df55 // fmul v21.4s, v26.4s, v21.4s
-	WORD $0x4e211efa // and v26.16b, v23.16b, v1.16b
-	WORD $0x4e211f79 // and v25.16b, v27.16b, v1.16b
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc0a91c // ldr q28, [x8, #672]
-	WORD $0x3dc0ad1d // ldr q29, [x8, #688]
-	WORD $0x4e3ccf58 // fmla v24.4s, v26.4s, v28.4s
-	WORD $0x4e3dcf35 // fmla v21.4s, v25.4s, v29.4s
-	WORD $0x4e221efd // and v29.16b, v23.16b, v2.16b
-	WORD $0x4e221f7c // and v28.16b, v27.16b, v2.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc0b119 // ldr q25, [x8, #704]
-	WORD $0x3dc0b51a // ldr q26, [x8, #720]
-	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
-	WORD $0x4e3acf95 // fmla v21.4s, v28.4s, v26.4s
-	WORD $0x4e231efa // and v26.16b, v23.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc0b919 // ldr q25, [x8, #736]
-	WORD $0x3dc0bd1c // ldr q28, [x8, #752]
-	WORD $0x4e39cf58 // fmla v24.4s, v26.4s, v25.4s
-	WORD $0x4e3ccf75 // fmla v21.4s, v27.4s, v28.4s
-	WORD $0x4e04059c // dup v28.4s, v12.s[0]
-	WORD $0x4e31cf84 // fmla v4.4s, v28.4s, v17.4s
-	WORD $0x4e33cf85 // fmla v5.4s, v28.4s, v19.4s
-	WORD $0x3dc01cfc // ldr q28, [x7, #112]
-	WORD $0x3dc020f3 // ldr q19, [x7, #128]
-	WORD $0x6f3c079c // ushr v28.4s, v28.4s, #4
 	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
 	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311f9c // and v28.16b, v28.16b, v17.16b
+	WORD $0x4e311e94 // and v20.16b, v20.16b, v17.16b
 	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
 	WORD $0x3dc004f3 // ldr q19, [x7, #16]
-	WORD $0x3dc008f9 // ldr q25, [x7, #32]
-	WORD $0x6f3f0673 // ushr v19.4s, v19.4s, #1
-	WORD $0x6f3f0739 // ushr v25.4s, v25.4s, #1
-	WORD $0x3dc0a41b // ldr q27, [x0, #656]
-	WORD $0x4e3b1e73 // and v19.16b, v19.16b, v27.16b
-	WORD $0x4e3b1f3b // and v27.16b, v25.16b, v27.16b
-	WORD $0x4eb31f93 // orr v19.16b, v28.16b, v19.16b
-	WORD $0x4ebb1e3b // orr v27.16b, v17.16b, v27.16b
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x4f235673 // shl v19.4s, v19.4s, #3
+	WORD $0x4f235610 // shl v16.4s, v16.4s, #3
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321e73 // and v19.16b, v19.16b, v18.16b
+	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
+	WORD $0x4eb31e93 // orr v19.16b, v20.16b, v19.16b
+	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
 	WORD $0x4e201e71 // and v17.16b, v19.16b, v0.16b
-	WORD $0x4e201f7c // and v28.16b, v27.16b, v0.16b
+	WORD $0x4e201e54 // and v20.16b, v18.16b, v0.16b
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc0c919 // ldr q25, [x8, #800]
-	WORD $0x3dc0cd1a // ldr q26, [x8, #816]
-	WORD $0x6e39de39 // fmul v25.4s, v17.4s, v25.4s
-	WORD $0x6e3adf9a // fmul v26.4s, v28.4s, v26.4s
-	WORD $0x4e211e7c // and v28.16b, v19.16b, v1.16b
-	WORD $0x4e211f71 // and v17.16b, v27.16b, v1.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0d11d // ldr q29, [x8, #832]
-	WORD $0x3dc0d517 // ldr q23, [x8, #848]
-	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
-	WORD $0x4e37ce3a // fmla v26.4s, v17.4s, v23.4s
-	WORD $0x4e221e77 // and v23.16b, v19.16b, v2.16b
-	WORD $0x4e221f7d // and v29.16b, v27.16b, v2.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc0d911 // ldr q17, [x8, #864]
-	WORD $0x3dc0dd1c // ldr q28, [x8, #880]
-	WORD $0x4e31cef9 // fmla v25.4s, v23.4s, v17.4s
-	WORD $0x4e3ccfba // fmla v26.4s, v29.4s, v28.4s
-	WORD $0x4e231e7c // and v28.16b, v19.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc0e111 // ldr q17, [x8, #896]
-	WORD $0x3dc0e51d // ldr q29, [x8, #912]
-	WORD $0x4e31cf99 // fmla v25.4s, v28.4s, v17.4s
-	WORD $0x4e3dcf7a // fmla v26.4s, v27.4s, v29.4s
-	WORD $0x4e0c059d // dup v29.4s, v12.s[1]
-	WORD $0x4e2ecfa6 // fmla v6.4s, v29.4s, v14.4s
-	WORD $0x4e2fcfa7 // fmla v7.4s, v29.4s, v15.4s
-	WORD $0x3dc024fd // ldr q29, [x7, #144]
-	WORD $0x3dc028ef // ldr q15, [x7, #160]
-	WORD $0x3dc08c0e // ldr q14, [x0, #560]
-	WORD $0x4e2e1fbd // and v29.16b, v29.16b, v14.16b
-	WORD $0x4e2e1dee // and v14.16b, v15.16b, v14.16b
-	WORD $0x3dc004ef // ldr q15, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x6f3e05ef // ushr v15.4s, v15.4s, #2
-	WORD $0x6f3e0631 // ushr v17.4s, v17.4s, #2
-	WORD $0x3dc0a41b // ldr q27, [x0, #656]
-	WORD $0x4e3b1def // and v15.16b, v15.16b, v27.16b
-	WORD $0x4e3b1e3b // and v27.16b, v17.16b, v27.16b
-	WORD $0x4eaf1faf // orr v15.16b, v29.16b, v15.16b
-	WORD $0x4ebb1ddb // orr v27.16b, v14.16b, v27.16b
-	WORD $0x4e201dee // and v14.16b, v15.16b, v0.16b
-	WORD $0x4e201f7d // and v29.16b, v27.16b, v0.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc0f111 // ldr q17, [x8, #960]
-	WORD $0x3dc0f51c // ldr q28, [x8, #976]
-	WORD $0x6e31ddd1 // fmul v17.4s, v14.4s, v17.4s
-	WORD $0x6e3cdfbc // fmul v28.4s, v29.4s, v28.4s
-	WORD $0x4e211dfd // and v29.16b, v15.16b, v1.16b
-	WORD $0x4e211f6e // and v14.16b, v27.16b, v1.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc0f917 // ldr q23, [x8, #992]
-	WORD $0x3dc0fd13 // ldr q19, [x8, #1008]
-	WORD $0x4e37cfb1 // fmla v17.4s, v29.4s, v23.4s
-	WORD $0x4e33cddc // fmla v28.4s, v14.4s, v19.4s
-	WORD $0x4e221df3 // and v19.16b, v15.16b, v2.16b
-	WORD $0x4e221f77 // and v23.16b, v27.16b, v2.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc1010e // ldr q14, [x8, #1024]
-	WORD $0x3dc1051d // ldr q29, [x8, #1040]
-	WORD $0x4e2ece71 // fmla v17.4s, v19.4s, v14.4s
-	WORD $0x4e3dcefc // fmla v28.4s, v23.4s, v29.4s
-	WORD $0x4e231dfd // and v29.16b, v15.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc1090e // ldr q14, [x8, #1056]
-	WORD $0x3dc10d17 // ldr q23, [x8, #1072]
-	WORD $0x4e2ecfb1 // fmla v17.4s, v29.4s, v14.4s
-	WORD $0x4e37cf7c // fmla v28.4s, v27.4s, v23.4s
-	WORD $0x4e140597 // dup v23.4s, v12.s[2]
-	WORD $0x4e34cee4 // fmla v4.4s, v23.4s, v20.4s
-	WORD $0x4e30cee5 // fmla v5.4s, v23.4s, v16.4s
-	WORD $0x3dc024f7 // ldr q23, [x7, #144]
-	WORD $0x3dc028f0 // ldr q16, [x7, #160]
-	WORD $0x6f3c06f7 // ushr v23.4s, v23.4s, #4
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x3dc08c14 // ldr q20, [x0, #560]
-	WORD $0x4e341ef7 // and v23.16b, v23.16b, v20.16b
-	WORD $0x4e341e14 // and v20.16b, v16.16b, v20.16b
-	WORD $0x3dc004f0 // ldr q16, [x7, #16]
-	WORD $0x3dc008ee // ldr q14, [x7, #32]
-	WORD $0x6f3d0610 // ushr v16.4s, v16.4s, #3
-	WORD $0x6f3d05ce // ushr v14.4s, v14.4s, #3
-	WORD $0x3dc0a41b // ldr q27, [x0, #656]
-	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
-	WORD $0x4e3b1ddb // and v27.16b, v14.16b, v27.16b
-	WORD $0x4eb01ef0 // orr v16.16b, v23.16b, v16.16b
-	WORD $0x4ebb1e9b // orr v27.16b, v20.16b, v27.16b
-	WORD $0x4e201e14 // and v20.16b, v16.16b, v0.16b
-	WORD $0x4e201f77 // and v23.16b, v27.16b, v0.16b
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc1190e // ldr q14, [x8, #1120]
-	WORD $0x3dc11d1d // ldr q29, [x8, #1136]
+	WORD $0x3dc02910 // ldr q16, [x8, #160]
+	WORD $0x3dc02d0e // ldr q14, [x8, #176]
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
 	WORD $0x6e2ede8e // fmul v14.4s, v20.4s, v14.4s
-	WORD $0x6e3ddefd // fmul v29.4s, v23.4s, v29.4s
-	WORD $0x4e211e17 // and v23.16b, v16.16b, v1.16b
-	WORD $0x4e211f74 // and v20.16b, v27.16b, v1.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e211e74 // and v20.16b, v19.16b, v1.16b
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc12113 // ldr q19, [x8, #1152]
-	WORD $0x3dc1250f // ldr q15, [x8, #1168]
-	WORD $0x4e33ceee // fmla v14.4s, v23.4s, v19.4s
-	WORD $0x4e2fce9d // fmla v29.4s, v20.4s, v15.4s
-	WORD $0x4e221e0f // and v15.16b, v16.16b, v2.16b
-	WORD $0x4e221f73 // and v19.16b, v27.16b, v2.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc03115 // ldr q21, [x8, #192]
+	WORD $0x3dc0350f // ldr q15, [x8, #208]
+	WORD $0x4e35ce90 // fmla v16.4s, v20.4s, v21.4s
+	WORD $0x4e2fce2e // fmla v14.4s, v17.4s, v15.4s
+	WORD $0x4e221e6f // and v15.16b, v19.16b, v2.16b
+	WORD $0x4e221e55 // and v21.16b, v18.16b, v2.16b
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc03911 // ldr q17, [x8, #224]
+	WORD $0x3dc03d14 // ldr q20, [x8, #240]
+	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
+	WORD $0x4e34ceae // fmla v14.4s, v21.4s, v20.4s
+	WORD $0x4e231e74 // and v20.16b, v19.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc04111 // ldr q17, [x8, #256]
+	WORD $0x3dc04515 // ldr q21, [x8, #272]
+	WORD $0x4e31ce90 // fmla v16.4s, v20.4s, v17.4s
+	WORD $0x4e35ce4e // fmla v14.4s, v18.4s, v21.4s
+	WORD $0x4e0c0595 // dup v21.4s, v12.s[1]
+	WORD $0x4e30cea6 // fmla v6.4s, v21.4s, v16.4s
+	WORD $0x4e2ecea7 // fmla v7.4s, v21.4s, v14.4s
+	WORD $0x3dc014f5 // ldr q21, [x7, #80]
+	WORD $0x3dc018ee // ldr q14, [x7, #96]
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301eb5 // and v21.16b, v21.16b, v16.16b
+	WORD $0x4e301dd0 // and v16.16b, v14.16b, v16.16b
+	WORD $0x3dc004ee // ldr q14, [x7, #16]
+	WORD $0x3dc008f1 // ldr q17, [x7, #32]
+	WORD $0x4f2255ce // shl v14.4s, v14.4s, #2
+	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321dce // and v14.16b, v14.16b, v18.16b
+	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
+	WORD $0x4eae1eae // orr v14.16b, v21.16b, v14.16b
+	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
+	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
+	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc05111 // ldr q17, [x8, #320]
+	WORD $0x3dc05514 // ldr q20, [x8, #336]
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x6e34deb4 // fmul v20.4s, v21.4s, v20.4s
+	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
+	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0590f // ldr q15, [x8, #352]
+	WORD $0x3dc05d13 // ldr q19, [x8, #368]
+	WORD $0x4e2fceb1 // fmla v17.4s, v21.4s, v15.4s
+	WORD $0x4e33ce14 // fmla v20.4s, v16.4s, v19.4s
+	WORD $0x4e221dd3 // and v19.16b, v14.16b, v2.16b
+	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc12914 // ldr q20, [x8, #1184]
-	WORD $0x3dc12d17 // ldr q23, [x8, #1200]
-	WORD $0x4e34cdee // fmla v14.4s, v15.4s, v20.4s
-	WORD $0x4e37ce7d // fmla v29.4s, v19.4s, v23.4s
-	WORD $0x4e231e17 // and v23.16b, v16.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc13114 // ldr q20, [x8, #1216]
-	WORD $0x3dc13513 // ldr q19, [x8, #1232]
-	WORD $0x4e34ceee // fmla v14.4s, v23.4s, v20.4s
-	WORD $0x4e33cf7d // fmla v29.4s, v27.4s, v19.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc06110 // ldr q16, [x8, #384]
+	WORD $0x3dc06515 // ldr q21, [x8, #400]
+	WORD $0x4e30ce71 // fmla v17.4s, v19.4s, v16.4s
+	WORD $0x4e35cdf4 // fmla v20.4s, v15.4s, v21.4s
+	WORD $0x4e231dd5 // and v21.16b, v14.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc06910 // ldr q16, [x8, #416]
+	WORD $0x3dc06d0f // ldr q15, [x8, #432]
+	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
+	WORD $0x4e2fce54 // fmla v20.4s, v18.4s, v15.4s
+	WORD $0x4e14058f // dup v15.4s, v12.s[2]
+	WORD $0x4e31cde4 // fmla v4.4s, v15.4s, v17.4s
+	WORD $0x4e34cde5 // fmla v5.4s, v15.4s, v20.4s
+	WORD $0x3dc014ef // ldr q15, [x7, #80]
+	WORD $0x3dc018f4 // ldr q20, [x7, #96]
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311def // and v15.16b, v15.16b, v17.16b
+	WORD $0x4e311e91 // and v17.16b, v20.16b, v17.16b
+	WORD $0x3dc004f4 // ldr q20, [x7, #16]
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x4f215694 // shl v20.4s, v20.4s, #1
+	WORD $0x4f215610 // shl v16.4s, v16.4s, #1
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
+	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
+	WORD $0x4eb41df4 // orr v20.16b, v15.16b, v20.16b
+	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
+	WORD $0x4e201e91 // and v17.16b, v20.16b, v0.16b
+	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc07910 // ldr q16, [x8, #480]
+	WORD $0x3dc07d15 // ldr q21, [x8, #496]
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
+	WORD $0x6e35ddf5 // fmul v21.4s, v15.4s, v21.4s
+	WORD $0x4e211e8f // and v15.16b, v20.16b, v1.16b
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc08113 // ldr q19, [x8, #512]
+	WORD $0x3dc0850e // ldr q14, [x8, #528]
+	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
+	WORD $0x4e2ece35 // fmla v21.4s, v17.4s, v14.4s
+	WORD $0x4e221e8e // and v14.16b, v20.16b, v2.16b
+	WORD $0x4e221e53 // and v19.16b, v18.16b, v2.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc08911 // ldr q17, [x8, #544]
+	WORD $0x3dc08d0f // ldr q15, [x8, #560]
+	WORD $0x4e31cdd0 // fmla v16.4s, v14.4s, v17.4s
+	WORD $0x4e2fce75 // fmla v21.4s, v19.4s, v15.4s
+	WORD $0x4e231e8f // and v15.16b, v20.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc09111 // ldr q17, [x8, #576]
+	WORD $0x3dc09513 // ldr q19, [x8, #592]
+	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
+	WORD $0x4e33ce55 // fmla v21.4s, v18.4s, v19.4s
 	WORD $0x4e1c0593 // dup v19.4s, v12.s[3]
-	WORD $0x4e36ce66 // fmla v6.4s, v19.4s, v22.4s
-	WORD $0x4e32ce67 // fmla v7.4s, v19.4s, v18.4s
-	WORD $0x4e040553 // dup v19.4s, v10.s[0]
-	WORD $0x4e38ce64 // fmla v4.4s, v19.4s, v24.4s
-	WORD $0x4e35ce65 // fmla v5.4s, v19.4s, v21.4s
-	WORD $0x4e0c0553 // dup v19.4s, v10.s[1]
-	WORD $0x4e39ce66 // fmla v6.4s, v19.4s, v25.4s
-	WORD $0x4e3ace67 // fmla v7.4s, v19.4s, v26.4s
-	WORD $0x4e140553 // dup v19.4s, v10.s[2]
-	WORD $0x4e31ce64 // fmla v4.4s, v19.4s, v17.4s
-	WORD $0x4e3cce65 // fmla v5.4s, v19.4s, v28.4s
-	WORD $0x4e1c0553 // dup v19.4s, v10.s[3]
-	WORD $0x4e2ece66 // fmla v6.4s, v19.4s, v14.4s
-	WORD $0x4e3dce67 // fmla v7.4s, v19.4s, v29.4s
-	WORD $0x3dc02113 // ldr q19, [x8, #128]
-	WORD $0x3dc0251d // ldr q29, [x8, #144]
-	WORD $0x4e33cda8 // fmla v8.4s, v13.4s, v19.4s
-	WORD $0x4e3dcd69 // fmla v9.4s, v11.4s, v29.4s
+	WORD $0x4e30ce66 // fmla v6.4s, v19.4s, v16.4s
+	WORD $0x4e35ce67 // fmla v7.4s, v19.4s, v21.4s
+	WORD $0x3dc01cf3 // ldr q19, [x7, #112]
+	WORD $0x3dc020f5 // ldr q21, [x7, #128]
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301e73 // and v19.16b, v19.16b, v16.16b
+	WORD $0x4e301eb0 // and v16.16b, v21.16b, v16.16b
+	WORD $0x3dc004f5 // ldr q21, [x7, #16]
+	WORD $0x3dc008f1 // ldr q17, [x7, #32]
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321eb5 // and v21.16b, v21.16b, v18.16b
+	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
+	WORD $0x4eb51e75 // orr v21.16b, v19.16b, v21.16b
+	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
+	WORD $0x4e201eb0 // and v16.16b, v21.16b, v0.16b
+	WORD $0x4e201e53 // and v19.16b, v18.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0a111 // ldr q17, [x8, #640]
+	WORD $0x3dc0a50f // ldr q15, [x8, #656]
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x6e2fde6f // fmul v15.4s, v19.4s, v15.4s
+	WORD $0x4e211eb3 // and v19.16b, v21.16b, v1.16b
+	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0a90c // ldr q12, [x8, #672]
+	WORD $0x3dc0ad0e // ldr q14, [x8, #688]
+	WORD $0x4e2cce71 // fmla v17.4s, v19.4s, v12.4s
+	WORD $0x4e2ece0f // fmla v15.4s, v16.4s, v14.4s
+	WORD $0x4e221eae // and v14.16b, v21.16b, v2.16b
+	WORD $0x4e221e4c // and v12.16b, v18.16b, v2.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0b110 // ldr q16, [x8, #704]
+	WORD $0x3dc0b513 // ldr q19, [x8, #720]
+	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
+	WORD $0x4e33cd8f // fmla v15.4s, v12.4s, v19.4s
+	WORD $0x4e231eb3 // and v19.16b, v21.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0b910 // ldr q16, [x8, #736]
+	WORD $0x3dc0bd0c // ldr q12, [x8, #752]
+	WORD $0x4e30ce71 // fmla v17.4s, v19.4s, v16.4s
+	WORD $0x4e2cce4f // fmla v15.4s, v18.4s, v12.4s
+	WORD $0x4e04054c // dup v12.4s, v10.s[0]
+	WORD $0x4e31cd84 // fmla v4.4s, v12.4s, v17.4s
+	WORD $0x4e2fcd85 // fmla v5.4s, v12.4s, v15.4s
+	WORD $0x3dc01cec // ldr q12, [x7, #112]
+	WORD $0x3dc020ef // ldr q15, [x7, #128]
+	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311d8c // and v12.16b, v12.16b, v17.16b
+	WORD $0x4e311df1 // and v17.16b, v15.16b, v17.16b
+	WORD $0x3dc004ef // ldr q15, [x7, #16]
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x6f3f05ef // ushr v15.4s, v15.4s, #1
+	WORD $0x6f3f0610 // ushr v16.4s, v16.4s, #1
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
+	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
+	WORD $0x4eaf1d8f // orr v15.16b, v12.16b, v15.16b
+	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
+	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
+	WORD $0x4e201e4c // and v12.16b, v18.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0c910 // ldr q16, [x8, #800]
+	WORD $0x3dc0cd13 // ldr q19, [x8, #816]
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
+	WORD $0x6e33dd93 // fmul v19.4s, v12.4s, v19.4s
+	WORD $0x4e211dec // and v12.16b, v15.16b, v1.16b
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0d10e // ldr q14, [x8, #832]
+	WORD $0x3dc0d515 // ldr q21, [x8, #848]
+	WORD $0x4e2ecd90 // fmla v16.4s, v12.4s, v14.4s
+	WORD $0x4e35ce33 // fmla v19.4s, v17.4s, v21.4s
+	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
+	WORD $0x4e221e4e // and v14.16b, v18.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc0d911 // ldr q17, [x8, #864]
+	WORD $0x3dc0dd0c // ldr q12, [x8, #880]
+	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
+	WORD $0x4e2ccdd3 // fmla v19.4s, v14.4s, v12.4s
+	WORD $0x4e231dec // and v12.16b, v15.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0e111 // ldr q17, [x8, #896]
+	WORD $0x3dc0e50e // ldr q14, [x8, #912]
+	WORD $0x4e31cd90 // fmla v16.4s, v12.4s, v17.4s
+	WORD $0x4e2ece53 // fmla v19.4s, v18.4s, v14.4s
+	WORD $0x4e0c054e // dup v14.4s, v10.s[1]
+	WORD $0x4e30cdc6 // fmla v6.4s, v14.4s, v16.4s
+	WORD $0x4e33cdc7 // fmla v7.4s, v14.4s, v19.4s
+	WORD $0x3dc024ee // ldr q14, [x7, #144]
+	WORD $0x3dc028f3 // ldr q19, [x7, #160]
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301dce // and v14.16b, v14.16b, v16.16b
+	WORD $0x4e301e70 // and v16.16b, v19.16b, v16.16b
+	WORD $0x3dc004f3 // ldr q19, [x7, #16]
+	WORD $0x3dc008f1 // ldr q17, [x7, #32]
+	WORD $0x6f3e0673 // ushr v19.4s, v19.4s, #2
+	WORD $0x6f3e0631 // ushr v17.4s, v17.4s, #2
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321e73 // and v19.16b, v19.16b, v18.16b
+	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
+	WORD $0x4eb31dd3 // orr v19.16b, v14.16b, v19.16b
+	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e201e4e // and v14.16b, v18.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x3dc0f111 // ldr q17, [x8, #960]
+	WORD $0x3dc0f50c // ldr q12, [x8, #976]
+	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
+	WORD $0x6e2cddcc // fmul v12.4s, v14.4s, v12.4s
+	WORD $0x4e211e6e // and v14.16b, v19.16b, v1.16b
+	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0f915 // ldr q21, [x8, #992]
+	WORD $0x3dc0fd0f // ldr q15, [x8, #1008]
+	WORD $0x4e35cdd1 // fmla v17.4s, v14.4s, v21.4s
+	WORD $0x4e2fce0c // fmla v12.4s, v16.4s, v15.4s
+	WORD $0x4e221e6f // and v15.16b, v19.16b, v2.16b
+	WORD $0x4e221e55 // and v21.16b, v18.16b, v2.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc10110 // ldr q16, [x8, #1024]
+	WORD $0x3dc1050e // ldr q14, [x8, #1040]
+	WORD $0x4e30cdf1 // fmla v17.4s, v15.4s, v16.4s
+	WORD $0x4e2eceac // fmla v12.4s, v21.4s, v14.4s
+	WORD $0x4e231e6e // and v14.16b, v19.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc10910 // ldr q16, [x8, #1056]
+	WORD $0x3dc10d15 // ldr q21, [x8, #1072]
+	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
+	WORD $0x4e35ce4c // fmla v12.4s, v18.4s, v21.4s
+	WORD $0x4e140555 // dup v21.4s, v10.s[2]
+	WORD $0x4e31cea4 // fmla v4.4s, v21.4s, v17.4s
+	WORD $0x4e2ccea5 // fmla v5.4s, v21.4s, v12.4s
+	WORD $0x3dc024f5 // ldr q21, [x7, #144]
+	WORD $0x3dc028ec // ldr q12, [x7, #160]
+	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
+	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311eb5 // and v21.16b, v21.16b, v17.16b
+	WORD $0x4e311d91 // and v17.16b, v12.16b, v17.16b
+	WORD $0x3dc004ec // ldr q12, [x7, #16]
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x6f3d058c // ushr v12.4s, v12.4s, #3
+	WORD $0x6f3d0610 // ushr v16.4s, v16.4s, #3
+	WORD $0x3dc0a412 // ldr q18, [x0, #656]
+	WORD $0x4e321d8c // and v12.16b, v12.16b, v18.16b
+	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
+	WORD $0x4eac1eac // orr v12.16b, v21.16b, v12.16b
+	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
+	WORD $0x4e201d91 // and v17.16b, v12.16b, v0.16b
+	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc11910 // ldr q16, [x8, #1120]
+	WORD $0x3dc11d0e // ldr q14, [x8, #1136]
+	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
+	WORD $0x6e2edeae // fmul v14.4s, v21.4s, v14.4s
+	WORD $0x4e211d95 // and v21.16b, v12.16b, v1.16b
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc1210f // ldr q15, [x8, #1152]
+	WORD $0x3dc12513 // ldr q19, [x8, #1168]
+	WORD $0x4e2fceb0 // fmla v16.4s, v21.4s, v15.4s
+	WORD $0x4e33ce2e // fmla v14.4s, v17.4s, v19.4s
+	WORD $0x4e221d93 // and v19.16b, v12.16b, v2.16b
+	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc12911 // ldr q17, [x8, #1184]
+	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
+	WORD $0x4e31ce70 // fmla v16.4s, v19.4s, v17.4s
+	WORD $0x4e35cdee // fmla v14.4s, v15.4s, v21.4s
+	WORD $0x4e231d95 // and v21.16b, v12.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc13111 // ldr q17, [x8, #1216]
+	WORD $0x3dc1350f // ldr q15, [x8, #1232]
+	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
+	WORD $0x4e2fce4e // fmla v14.4s, v18.4s, v15.4s
+	WORD $0x4e1c054f // dup v15.4s, v10.s[3]
+	WORD $0x4e30cde6 // fmla v6.4s, v15.4s, v16.4s
+	WORD $0x4e2ecde7 // fmla v7.4s, v15.4s, v14.4s
+	WORD $0x3dc0210f // ldr q15, [x8, #128]
+	WORD $0x3dc0250e // ldr q14, [x8, #144]
+	WORD $0x4e2fcda8 // fmla v8.4s, v13.4s, v15.4s
+	WORD $0x4e2ecd69 // fmla v9.4s, v11.4s, v14.4s
 	ADD $176, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9
@@ -22240,7 +22725,7 @@ strip7:
 	BGT strip7
 	RET
 
-// func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
+// func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
 TEXT ·dotQ6_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -22330,378 +22815,378 @@ block:
 	WORD $0x3dc01d10 // ldr q16, [x8, #112]
 	WORD $0x4e33ceaa // fmla v10.4s, v21.4s, v19.4s
 	WORD $0x4e30ce8f // fmla v15.4s, v20.4s, v16.4s
-	WORD $0x3dc04910 // ldr q16, [x8, #288]
-	WORD $0x3dc04d13 // ldr q19, [x8, #304]
-	WORD $0x3dc008f4 // ldr q20, [x7, #32]
-	WORD $0x3dc00cf5 // ldr q21, [x7, #48]
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
-	WORD $0x4e321eb2 // and v18.16b, v21.16b, v18.16b
-	WORD $0x3dc020f5 // ldr q21, [x7, #128]
-	WORD $0x3dc024f1 // ldr q17, [x7, #144]
-	WORD $0x4f2256b5 // shl v21.4s, v21.4s, #2
-	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
-	WORD $0x3dc0d416 // ldr q22, [x0, #848]
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4e361e36 // and v22.16b, v17.16b, v22.16b
-	WORD $0x4eb51e95 // orr v21.16b, v20.16b, v21.16b
-	WORD $0x4eb61e56 // orr v22.16b, v18.16b, v22.16b
-	WORD $0x4e201eb2 // and v18.16b, v21.16b, v0.16b
-	WORD $0x4e201ed4 // and v20.16b, v22.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc02911 // ldr q17, [x8, #160]
-	WORD $0x3dc02d17 // ldr q23, [x8, #176]
-	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
-	WORD $0x4e37ce93 // fmla v19.4s, v20.4s, v23.4s
-	WORD $0x4e211eb7 // and v23.16b, v21.16b, v1.16b
-	WORD $0x4e211ed1 // and v17.16b, v22.16b, v1.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc03114 // ldr q20, [x8, #192]
-	WORD $0x3dc03512 // ldr q18, [x8, #208]
-	WORD $0x4e34cef0 // fmla v16.4s, v23.4s, v20.4s
-	WORD $0x4e32ce33 // fmla v19.4s, v17.4s, v18.4s
-	WORD $0x4e221eb2 // and v18.16b, v21.16b, v2.16b
-	WORD $0x4e221ed4 // and v20.16b, v22.16b, v2.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc03911 // ldr q17, [x8, #224]
-	WORD $0x3dc03d17 // ldr q23, [x8, #240]
-	WORD $0x4e31ce50 // fmla v16.4s, v18.4s, v17.4s
-	WORD $0x4e37ce93 // fmla v19.4s, v20.4s, v23.4s
-	WORD $0x4e231eb7 // and v23.16b, v21.16b, v3.16b
-	WORD $0x4e231ed6 // and v22.16b, v22.16b, v3.16b
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc04111 // ldr q17, [x8, #256]
-	WORD $0x3dc04514 // ldr q20, [x8, #272]
-	WORD $0x4e31cef0 // fmla v16.4s, v23.4s, v17.4s
-	WORD $0x4e34ced3 // fmla v19.4s, v22.4s, v20.4s
-	WORD $0x3dc07114 // ldr q20, [x8, #448]
-	WORD $0x3dc07511 // ldr q17, [x8, #464]
-	WORD $0x3dc000f6 // ldr q22, [x7, #0]
-	WORD $0x3dc004f7 // ldr q23, [x7, #16]
-	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
-	WORD $0x6f3c06f7 // ushr v23.4s, v23.4s, #4
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321ed6 // and v22.16b, v22.16b, v18.16b
-	WORD $0x4e321ef2 // and v18.16b, v23.16b, v18.16b
-	WORD $0x3dc020f7 // ldr q23, [x7, #128]
+	WORD $0x4e0405b0 // dup v16.4s, v13.s[0]
+	WORD $0x4e0c05b3 // dup v19.4s, v13.s[1]
+	WORD $0x4e2ace04 // fmla v4.4s, v16.4s, v10.4s
+	WORD $0x4e2fce65 // fmla v5.4s, v19.4s, v15.4s
+	WORD $0x3dc04913 // ldr q19, [x8, #288]
+	WORD $0x3dc04d10 // ldr q16, [x8, #304]
+	WORD $0x3dc008ef // ldr q15, [x7, #32]
+	WORD $0x3dc00cea // ldr q10, [x7, #48]
+	WORD $0x3dc08c14 // ldr q20, [x0, #560]
+	WORD $0x4e341def // and v15.16b, v15.16b, v20.16b
+	WORD $0x4e341d54 // and v20.16b, v10.16b, v20.16b
+	WORD $0x3dc020ea // ldr q10, [x7, #128]
 	WORD $0x3dc024f5 // ldr q21, [x7, #144]
-	WORD $0x3dc0d418 // ldr q24, [x0, #848]
-	WORD $0x4e381ef7 // and v23.16b, v23.16b, v24.16b
-	WORD $0x4e381eb8 // and v24.16b, v21.16b, v24.16b
-	WORD $0x4eb71ed7 // orr v23.16b, v22.16b, v23.16b
-	WORD $0x4eb81e58 // orr v24.16b, v18.16b, v24.16b
-	WORD $0x4e201ef2 // and v18.16b, v23.16b, v0.16b
-	WORD $0x4e201f16 // and v22.16b, v24.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc05115 // ldr q21, [x8, #320]
-	WORD $0x3dc05519 // ldr q25, [x8, #336]
-	WORD $0x4e35ce54 // fmla v20.4s, v18.4s, v21.4s
-	WORD $0x4e39ced1 // fmla v17.4s, v22.4s, v25.4s
-	WORD $0x4e211ef9 // and v25.16b, v23.16b, v1.16b
-	WORD $0x4e211f15 // and v21.16b, v24.16b, v1.16b
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc05916 // ldr q22, [x8, #352]
-	WORD $0x3dc05d12 // ldr q18, [x8, #368]
-	WORD $0x4e36cf34 // fmla v20.4s, v25.4s, v22.4s
-	WORD $0x4e32ceb1 // fmla v17.4s, v21.4s, v18.4s
-	WORD $0x4e221ef2 // and v18.16b, v23.16b, v2.16b
-	WORD $0x4e221f16 // and v22.16b, v24.16b, v2.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
-	WORD $0x3dc06115 // ldr q21, [x8, #384]
-	WORD $0x3dc06519 // ldr q25, [x8, #400]
-	WORD $0x4e35ce54 // fmla v20.4s, v18.4s, v21.4s
-	WORD $0x4e39ced1 // fmla v17.4s, v22.4s, v25.4s
-	WORD $0x4e231ef9 // and v25.16b, v23.16b, v3.16b
-	WORD $0x4e231f18 // and v24.16b, v24.16b, v3.16b
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc06915 // ldr q21, [x8, #416]
-	WORD $0x3dc06d16 // ldr q22, [x8, #432]
-	WORD $0x4e35cf34 // fmla v20.4s, v25.4s, v21.4s
-	WORD $0x4e36cf11 // fmla v17.4s, v24.4s, v22.4s
-	WORD $0x3dc09916 // ldr q22, [x8, #608]
-	WORD $0x3dc09d15 // ldr q21, [x8, #624]
-	WORD $0x3dc008f8 // ldr q24, [x7, #32]
-	WORD $0x3dc00cf9 // ldr q25, [x7, #48]
-	WORD $0x6f3c0718 // ushr v24.4s, v24.4s, #4
-	WORD $0x6f3c0739 // ushr v25.4s, v25.4s, #4
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321f18 // and v24.16b, v24.16b, v18.16b
-	WORD $0x4e321f32 // and v18.16b, v25.16b, v18.16b
-	WORD $0x3dc020f9 // ldr q25, [x7, #128]
-	WORD $0x3dc024f7 // ldr q23, [x7, #144]
-	WORD $0x6f3e0739 // ushr v25.4s, v25.4s, #2
-	WORD $0x6f3e06f7 // ushr v23.4s, v23.4s, #2
-	WORD $0x3dc0d41a // ldr q26, [x0, #848]
-	WORD $0x4e3a1f39 // and v25.16b, v25.16b, v26.16b
-	WORD $0x4e3a1efa // and v26.16b, v23.16b, v26.16b
-	WORD $0x4eb91f19 // orr v25.16b, v24.16b, v25.16b
-	WORD $0x4eba1e5a // orr v26.16b, v18.16b, v26.16b
-	WORD $0x4e201f32 // and v18.16b, v25.16b, v0.16b
-	WORD $0x4e201f58 // and v24.16b, v26.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc07917 // ldr q23, [x8, #480]
-	WORD $0x3dc07d1b // ldr q27, [x8, #496]
-	WORD $0x4e37ce56 // fmla v22.4s, v18.4s, v23.4s
-	WORD $0x4e3bcf15 // fmla v21.4s, v24.4s, v27.4s
-	WORD $0x4e211f3b // and v27.16b, v25.16b, v1.16b
-	WORD $0x4e211f57 // and v23.16b, v26.16b, v1.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
-	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x3dc08512 // ldr q18, [x8, #528]
-	WORD $0x4e38cf76 // fmla v22.4s, v27.4s, v24.4s
-	WORD $0x4e32cef5 // fmla v21.4s, v23.4s, v18.4s
-	WORD $0x4e221f32 // and v18.16b, v25.16b, v2.16b
-	WORD $0x4e221f58 // and v24.16b, v26.16b, v2.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
-	WORD $0x3dc08917 // ldr q23, [x8, #544]
-	WORD $0x3dc08d1b // ldr q27, [x8, #560]
-	WORD $0x4e37ce56 // fmla v22.4s, v18.4s, v23.4s
-	WORD $0x4e3bcf15 // fmla v21.4s, v24.4s, v27.4s
-	WORD $0x4e231f3b // and v27.16b, v25.16b, v3.16b
-	WORD $0x4e231f5a // and v26.16b, v26.16b, v3.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc09117 // ldr q23, [x8, #576]
-	WORD $0x3dc09518 // ldr q24, [x8, #592]
-	WORD $0x4e37cf76 // fmla v22.4s, v27.4s, v23.4s
-	WORD $0x4e38cf55 // fmla v21.4s, v26.4s, v24.4s
-	WORD $0x3dc0c118 // ldr q24, [x8, #768]
-	WORD $0x3dc0c517 // ldr q23, [x8, #784]
-	WORD $0x3dc010fa // ldr q26, [x7, #64]
-	WORD $0x3dc014fb // ldr q27, [x7, #80]
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321f5a // and v26.16b, v26.16b, v18.16b
-	WORD $0x4e321f72 // and v18.16b, v27.16b, v18.16b
-	WORD $0x3dc028fb // ldr q27, [x7, #160]
-	WORD $0x3dc02cf9 // ldr q25, [x7, #176]
-	WORD $0x4f24577b // shl v27.4s, v27.4s, #4
-	WORD $0x4f245739 // shl v25.4s, v25.4s, #4
-	WORD $0x3dc0d41c // ldr q28, [x0, #848]
-	WORD $0x4e3c1f7b // and v27.16b, v27.16b, v28.16b
-	WORD $0x4e3c1f3c // and v28.16b, v25.16b, v28.16b
-	WORD $0x4ebb1f5b // orr v27.16b, v26.16b, v27.16b
-	WORD $0x4ebc1e5c // orr v28.16b, v18.16b, v28.16b
-	WORD $0x4e201f72 // and v18.16b, v27.16b, v0.16b
-	WORD $0x4e201f9a // and v26.16b, v28.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc0a119 // ldr q25, [x8, #640]
-	WORD $0x3dc0a51d // ldr q29, [x8, #656]
-	WORD $0x4e39ce58 // fmla v24.4s, v18.4s, v25.4s
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x4e211f7d // and v29.16b, v27.16b, v1.16b
-	WORD $0x4e211f99 // and v25.16b, v28.16b, v1.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
-	WORD $0x3dc0a91a // ldr q26, [x8, #672]
-	WORD $0x3dc0ad12 // ldr q18, [x8, #688]
-	WORD $0x4e3acfb8 // fmla v24.4s, v29.4s, v26.4s
-	WORD $0x4e32cf37 // fmla v23.4s, v25.4s, v18.4s
-	WORD $0x4e221f72 // and v18.16b, v27.16b, v2.16b
-	WORD $0x4e221f9a // and v26.16b, v28.16b, v2.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x3dc0b119 // ldr q25, [x8, #704]
-	WORD $0x3dc0b51d // ldr q29, [x8, #720]
-	WORD $0x4e39ce58 // fmla v24.4s, v18.4s, v25.4s
-	WORD $0x4e3dcf57 // fmla v23.4s, v26.4s, v29.4s
-	WORD $0x4e231f7d // and v29.16b, v27.16b, v3.16b
-	WORD $0x4e231f9c // and v28.16b, v28.16b, v3.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc0b919 // ldr q25, [x8, #736]
-	WORD $0x3dc0bd1a // ldr q26, [x8, #752]
-	WORD $0x4e39cfb8 // fmla v24.4s, v29.4s, v25.4s
-	WORD $0x4e3acf97 // fmla v23.4s, v28.4s, v26.4s
-	WORD $0x4e0405ba // dup v26.4s, v13.s[0]
-	WORD $0x4e0c05b9 // dup v25.4s, v13.s[1]
-	WORD $0x4e2acf44 // fmla v4.4s, v26.4s, v10.4s
-	WORD $0x4e2fcf25 // fmla v5.4s, v25.4s, v15.4s
-	WORD $0x3dc0e919 // ldr q25, [x8, #928]
-	WORD $0x3dc0ed1a // ldr q26, [x8, #944]
-	WORD $0x3dc018ef // ldr q15, [x7, #96]
-	WORD $0x3dc01cea // ldr q10, [x7, #112]
-	WORD $0x3dc08c1c // ldr q28, [x0, #560]
-	WORD $0x4e3c1def // and v15.16b, v15.16b, v28.16b
-	WORD $0x4e3c1d5c // and v28.16b, v10.16b, v28.16b
-	WORD $0x3dc028ea // ldr q10, [x7, #160]
-	WORD $0x3dc02cfd // ldr q29, [x7, #176]
 	WORD $0x4f22554a // shl v10.4s, v10.4s, #2
-	WORD $0x4f2257bd // shl v29.4s, v29.4s, #2
+	WORD $0x4f2256b5 // shl v21.4s, v21.4s, #2
 	WORD $0x3dc0d412 // ldr q18, [x0, #848]
 	WORD $0x4e321d4a // and v10.16b, v10.16b, v18.16b
-	WORD $0x4e321fb2 // and v18.16b, v29.16b, v18.16b
+	WORD $0x4e321eb2 // and v18.16b, v21.16b, v18.16b
 	WORD $0x4eaa1dea // orr v10.16b, v15.16b, v10.16b
-	WORD $0x4eb21f92 // orr v18.16b, v28.16b, v18.16b
-	WORD $0x4e201d5c // and v28.16b, v10.16b, v0.16b
+	WORD $0x4eb21e92 // orr v18.16b, v20.16b, v18.16b
+	WORD $0x4e201d54 // and v20.16b, v10.16b, v0.16b
 	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0c91d // ldr q29, [x8, #800]
-	WORD $0x3dc0cd1b // ldr q27, [x8, #816]
-	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
-	WORD $0x4e3bcdfa // fmla v26.4s, v15.4s, v27.4s
-	WORD $0x4e211d5b // and v27.16b, v10.16b, v1.16b
-	WORD $0x4e211e5d // and v29.16b, v18.16b, v1.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc0d10f // ldr q15, [x8, #832]
-	WORD $0x3dc0d51c // ldr q28, [x8, #848]
-	WORD $0x4e2fcf79 // fmla v25.4s, v27.4s, v15.4s
-	WORD $0x4e3ccfba // fmla v26.4s, v29.4s, v28.4s
-	WORD $0x4e221d5c // and v28.16b, v10.16b, v2.16b
+	WORD $0x3dc02915 // ldr q21, [x8, #160]
+	WORD $0x3dc02d11 // ldr q17, [x8, #176]
+	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
+	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
+	WORD $0x4e211d51 // and v17.16b, v10.16b, v1.16b
+	WORD $0x4e211e55 // and v21.16b, v18.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc0310f // ldr q15, [x8, #192]
+	WORD $0x3dc03514 // ldr q20, [x8, #208]
+	WORD $0x4e2fce33 // fmla v19.4s, v17.4s, v15.4s
+	WORD $0x4e34ceb0 // fmla v16.4s, v21.4s, v20.4s
+	WORD $0x4e221d54 // and v20.16b, v10.16b, v2.16b
 	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0d91d // ldr q29, [x8, #864]
-	WORD $0x3dc0dd1b // ldr q27, [x8, #880]
-	WORD $0x4e3dcf99 // fmla v25.4s, v28.4s, v29.4s
-	WORD $0x4e3bcdfa // fmla v26.4s, v15.4s, v27.4s
-	WORD $0x4e231d5b // and v27.16b, v10.16b, v3.16b
+	WORD $0x3dc03915 // ldr q21, [x8, #224]
+	WORD $0x3dc03d11 // ldr q17, [x8, #240]
+	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
+	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
+	WORD $0x4e231d51 // and v17.16b, v10.16b, v3.16b
 	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0e11d // ldr q29, [x8, #896]
-	WORD $0x3dc0e50f // ldr q15, [x8, #912]
-	WORD $0x4e3dcf79 // fmla v25.4s, v27.4s, v29.4s
-	WORD $0x4e2fce5a // fmla v26.4s, v18.4s, v15.4s
+	WORD $0x3dc04115 // ldr q21, [x8, #256]
+	WORD $0x3dc0450f // ldr q15, [x8, #272]
+	WORD $0x4e35ce33 // fmla v19.4s, v17.4s, v21.4s
+	WORD $0x4e2fce50 // fmla v16.4s, v18.4s, v15.4s
 	WORD $0x4e1405af // dup v15.4s, v13.s[2]
 	WORD $0x4e1c05ad // dup v13.4s, v13.s[3]
-	WORD $0x4e30cde6 // fmla v6.4s, v15.4s, v16.4s
-	WORD $0x4e33cda7 // fmla v7.4s, v13.4s, v19.4s
-	WORD $0x3dc1110d // ldr q13, [x8, #1088]
-	WORD $0x3dc1150f // ldr q15, [x8, #1104]
-	WORD $0x3dc010f3 // ldr q19, [x7, #64]
-	WORD $0x3dc014f0 // ldr q16, [x7, #80]
-	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
+	WORD $0x4e33cde6 // fmla v6.4s, v15.4s, v19.4s
+	WORD $0x4e30cda7 // fmla v7.4s, v13.4s, v16.4s
+	WORD $0x3dc0710d // ldr q13, [x8, #448]
+	WORD $0x3dc0750f // ldr q15, [x8, #464]
+	WORD $0x3dc000f0 // ldr q16, [x7, #0]
+	WORD $0x3dc004f3 // ldr q19, [x7, #16]
 	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x3dc08c1d // ldr q29, [x0, #560]
-	WORD $0x4e3d1e73 // and v19.16b, v19.16b, v29.16b
-	WORD $0x4e3d1e1d // and v29.16b, v16.16b, v29.16b
-	WORD $0x3dc028f0 // ldr q16, [x7, #160]
-	WORD $0x3dc02cf2 // ldr q18, [x7, #176]
-	WORD $0x3dc0d41b // ldr q27, [x0, #848]
-	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
-	WORD $0x4e3b1e5b // and v27.16b, v18.16b, v27.16b
-	WORD $0x4eb01e70 // orr v16.16b, v19.16b, v16.16b
-	WORD $0x4ebb1fbb // orr v27.16b, v29.16b, v27.16b
-	WORD $0x4e201e1d // and v29.16b, v16.16b, v0.16b
-	WORD $0x4e201f73 // and v19.16b, v27.16b, v0.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0f112 // ldr q18, [x8, #960]
-	WORD $0x3dc0f51c // ldr q28, [x8, #976]
-	WORD $0x4e32cfad // fmla v13.4s, v29.4s, v18.4s
-	WORD $0x4e3cce6f // fmla v15.4s, v19.4s, v28.4s
-	WORD $0x4e211e1c // and v28.16b, v16.16b, v1.16b
-	WORD $0x4e211f72 // and v18.16b, v27.16b, v1.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
+	WORD $0x3dc08c15 // ldr q21, [x0, #560]
+	WORD $0x4e351e10 // and v16.16b, v16.16b, v21.16b
+	WORD $0x4e351e75 // and v21.16b, v19.16b, v21.16b
+	WORD $0x3dc020f3 // ldr q19, [x7, #128]
+	WORD $0x3dc024f2 // ldr q18, [x7, #144]
+	WORD $0x3dc0d411 // ldr q17, [x0, #848]
+	WORD $0x4e311e73 // and v19.16b, v19.16b, v17.16b
+	WORD $0x4e311e51 // and v17.16b, v18.16b, v17.16b
+	WORD $0x4eb31e13 // orr v19.16b, v16.16b, v19.16b
+	WORD $0x4eb11eb1 // orr v17.16b, v21.16b, v17.16b
+	WORD $0x4e201e75 // and v21.16b, v19.16b, v0.16b
+	WORD $0x4e201e30 // and v16.16b, v17.16b, v0.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc05112 // ldr q18, [x8, #320]
+	WORD $0x3dc05514 // ldr q20, [x8, #336]
+	WORD $0x4e32cead // fmla v13.4s, v21.4s, v18.4s
+	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
+	WORD $0x4e211e74 // and v20.16b, v19.16b, v1.16b
+	WORD $0x4e211e32 // and v18.16b, v17.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0f913 // ldr q19, [x8, #992]
-	WORD $0x3dc0fd1d // ldr q29, [x8, #1008]
-	WORD $0x4e33cf8d // fmla v13.4s, v28.4s, v19.4s
-	WORD $0x4e3dce4f // fmla v15.4s, v18.4s, v29.4s
-	WORD $0x4e221e1d // and v29.16b, v16.16b, v2.16b
-	WORD $0x4e221f73 // and v19.16b, v27.16b, v2.16b
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc10112 // ldr q18, [x8, #1024]
-	WORD $0x3dc1051c // ldr q28, [x8, #1040]
-	WORD $0x4e32cfad // fmla v13.4s, v29.4s, v18.4s
-	WORD $0x4e3cce6f // fmla v15.4s, v19.4s, v28.4s
-	WORD $0x4e231e1c // and v28.16b, v16.16b, v3.16b
-	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x3dc10912 // ldr q18, [x8, #1056]
-	WORD $0x3dc10d13 // ldr q19, [x8, #1072]
-	WORD $0x4e32cf8d // fmla v13.4s, v28.4s, v18.4s
-	WORD $0x4e33cf6f // fmla v15.4s, v27.4s, v19.4s
-	WORD $0x4e040593 // dup v19.4s, v12.s[0]
+	WORD $0x3dc05910 // ldr q16, [x8, #352]
+	WORD $0x3dc05d15 // ldr q21, [x8, #368]
+	WORD $0x4e30ce8d // fmla v13.4s, v20.4s, v16.4s
+	WORD $0x4e35ce4f // fmla v15.4s, v18.4s, v21.4s
+	WORD $0x4e221e75 // and v21.16b, v19.16b, v2.16b
+	WORD $0x4e221e30 // and v16.16b, v17.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc06112 // ldr q18, [x8, #384]
+	WORD $0x3dc06514 // ldr q20, [x8, #400]
+	WORD $0x4e32cead // fmla v13.4s, v21.4s, v18.4s
+	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
+	WORD $0x4e231e74 // and v20.16b, v19.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc06912 // ldr q18, [x8, #416]
+	WORD $0x3dc06d10 // ldr q16, [x8, #432]
+	WORD $0x4e32ce8d // fmla v13.4s, v20.4s, v18.4s
+	WORD $0x4e30ce2f // fmla v15.4s, v17.4s, v16.4s
+	WORD $0x4e040590 // dup v16.4s, v12.s[0]
 	WORD $0x4e0c0592 // dup v18.4s, v12.s[1]
-	WORD $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
-	WORD $0x4e31ce45 // fmla v5.4s, v18.4s, v17.4s
-	WORD $0x3dc13912 // ldr q18, [x8, #1248]
-	WORD $0x3dc13d13 // ldr q19, [x8, #1264]
-	WORD $0x3dc018f1 // ldr q17, [x7, #96]
-	WORD $0x3dc01cf4 // ldr q20, [x7, #112]
-	WORD $0x6f3c0631 // ushr v17.4s, v17.4s, #4
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x3dc08c1b // ldr q27, [x0, #560]
-	WORD $0x4e3b1e31 // and v17.16b, v17.16b, v27.16b
-	WORD $0x4e3b1e9b // and v27.16b, v20.16b, v27.16b
-	WORD $0x3dc028f4 // ldr q20, [x7, #160]
-	WORD $0x3dc02cfc // ldr q28, [x7, #176]
+	WORD $0x4e2dce04 // fmla v4.4s, v16.4s, v13.4s
+	WORD $0x4e2fce45 // fmla v5.4s, v18.4s, v15.4s
+	WORD $0x3dc09912 // ldr q18, [x8, #608]
+	WORD $0x3dc09d10 // ldr q16, [x8, #624]
+	WORD $0x3dc008ef // ldr q15, [x7, #32]
+	WORD $0x3dc00ced // ldr q13, [x7, #48]
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x6f3c05ad // ushr v13.4s, v13.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311def // and v15.16b, v15.16b, v17.16b
+	WORD $0x4e311db1 // and v17.16b, v13.16b, v17.16b
+	WORD $0x3dc020ed // ldr q13, [x7, #128]
+	WORD $0x3dc024f4 // ldr q20, [x7, #144]
+	WORD $0x6f3e05ad // ushr v13.4s, v13.4s, #2
 	WORD $0x6f3e0694 // ushr v20.4s, v20.4s, #2
-	WORD $0x6f3e079c // ushr v28.4s, v28.4s, #2
-	WORD $0x3dc0d41d // ldr q29, [x0, #848]
-	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
-	WORD $0x4e3d1f9d // and v29.16b, v28.16b, v29.16b
-	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
-	WORD $0x4ebd1f7d // orr v29.16b, v27.16b, v29.16b
-	WORD $0x4e201e9b // and v27.16b, v20.16b, v0.16b
-	WORD $0x4e201fb1 // and v17.16b, v29.16b, v0.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0d415 // ldr q21, [x0, #848]
+	WORD $0x4e351dad // and v13.16b, v13.16b, v21.16b
+	WORD $0x4e351e95 // and v21.16b, v20.16b, v21.16b
+	WORD $0x4ead1ded // orr v13.16b, v15.16b, v13.16b
+	WORD $0x4eb51e35 // orr v21.16b, v17.16b, v21.16b
+	WORD $0x4e201db1 // and v17.16b, v13.16b, v0.16b
+	WORD $0x4e201eaf // and v15.16b, v21.16b, v0.16b
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc1191c // ldr q28, [x8, #1120]
-	WORD $0x3dc11d10 // ldr q16, [x8, #1136]
-	WORD $0x4e3ccf72 // fmla v18.4s, v27.4s, v28.4s
-	WORD $0x4e30ce33 // fmla v19.4s, v17.4s, v16.4s
-	WORD $0x4e211e90 // and v16.16b, v20.16b, v1.16b
-	WORD $0x4e211fbc // and v28.16b, v29.16b, v1.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
-	WORD $0x3dc12111 // ldr q17, [x8, #1152]
-	WORD $0x3dc1251b // ldr q27, [x8, #1168]
-	WORD $0x4e31ce12 // fmla v18.4s, v16.4s, v17.4s
-	WORD $0x4e3bcf93 // fmla v19.4s, v28.4s, v27.4s
-	WORD $0x4e221e9b // and v27.16b, v20.16b, v2.16b
-	WORD $0x4e221fb1 // and v17.16b, v29.16b, v2.16b
-	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc07914 // ldr q20, [x8, #480]
+	WORD $0x3dc07d13 // ldr q19, [x8, #496]
+	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
+	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
+	WORD $0x4e211db3 // and v19.16b, v13.16b, v1.16b
+	WORD $0x4e211eb4 // and v20.16b, v21.16b, v1.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0810f // ldr q15, [x8, #512]
+	WORD $0x3dc08511 // ldr q17, [x8, #528]
+	WORD $0x4e2fce72 // fmla v18.4s, v19.4s, v15.4s
+	WORD $0x4e31ce90 // fmla v16.4s, v20.4s, v17.4s
+	WORD $0x4e221db1 // and v17.16b, v13.16b, v2.16b
+	WORD $0x4e221eaf // and v15.16b, v21.16b, v2.16b
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc1291c // ldr q28, [x8, #1184]
-	WORD $0x3dc12d10 // ldr q16, [x8, #1200]
-	WORD $0x4e3ccf72 // fmla v18.4s, v27.4s, v28.4s
-	WORD $0x4e30ce33 // fmla v19.4s, v17.4s, v16.4s
-	WORD $0x4e231e90 // and v16.16b, v20.16b, v3.16b
-	WORD $0x4e231fbd // and v29.16b, v29.16b, v3.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
-	WORD $0x3dc1311c // ldr q28, [x8, #1216]
-	WORD $0x3dc13511 // ldr q17, [x8, #1232]
-	WORD $0x4e3cce12 // fmla v18.4s, v16.4s, v28.4s
-	WORD $0x4e31cfb3 // fmla v19.4s, v29.4s, v17.4s
-	WORD $0x4e140591 // dup v17.4s, v12.s[2]
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc08914 // ldr q20, [x8, #544]
+	WORD $0x3dc08d13 // ldr q19, [x8, #560]
+	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
+	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
+	WORD $0x4e231db3 // and v19.16b, v13.16b, v3.16b
+	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc09114 // ldr q20, [x8, #576]
+	WORD $0x3dc0950f // ldr q15, [x8, #592]
+	WORD $0x4e34ce72 // fmla v18.4s, v19.4s, v20.4s
+	WORD $0x4e2fceb0 // fmla v16.4s, v21.4s, v15.4s
+	WORD $0x4e14058f // dup v15.4s, v12.s[2]
 	WORD $0x4e1c058c // dup v12.4s, v12.s[3]
-	WORD $0x4e36ce26 // fmla v6.4s, v17.4s, v22.4s
-	WORD $0x4e35cd87 // fmla v7.4s, v12.4s, v21.4s
-	WORD $0x4e0405cc // dup v12.4s, v14.s[0]
-	WORD $0x4e0c05d1 // dup v17.4s, v14.s[1]
-	WORD $0x4e38cd84 // fmla v4.4s, v12.4s, v24.4s
-	WORD $0x4e37ce25 // fmla v5.4s, v17.4s, v23.4s
-	WORD $0x4e1405d1 // dup v17.4s, v14.s[2]
+	WORD $0x4e32cde6 // fmla v6.4s, v15.4s, v18.4s
+	WORD $0x4e30cd87 // fmla v7.4s, v12.4s, v16.4s
+	WORD $0x3dc0c10c // ldr q12, [x8, #768]
+	WORD $0x3dc0c50f // ldr q15, [x8, #784]
+	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x3dc014f2 // ldr q18, [x7, #80]
+	WORD $0x3dc08c14 // ldr q20, [x0, #560]
+	WORD $0x4e341e10 // and v16.16b, v16.16b, v20.16b
+	WORD $0x4e341e54 // and v20.16b, v18.16b, v20.16b
+	WORD $0x3dc028f2 // ldr q18, [x7, #160]
+	WORD $0x3dc02cf5 // ldr q21, [x7, #176]
+	WORD $0x4f245652 // shl v18.4s, v18.4s, #4
+	WORD $0x4f2456b5 // shl v21.4s, v21.4s, #4
+	WORD $0x3dc0d413 // ldr q19, [x0, #848]
+	WORD $0x4e331e52 // and v18.16b, v18.16b, v19.16b
+	WORD $0x4e331eb3 // and v19.16b, v21.16b, v19.16b
+	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
+	WORD $0x4eb31e93 // orr v19.16b, v20.16b, v19.16b
+	WORD $0x4e201e54 // and v20.16b, v18.16b, v0.16b
+	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0a115 // ldr q21, [x8, #640]
+	WORD $0x3dc0a511 // ldr q17, [x8, #656]
+	WORD $0x4e35ce8c // fmla v12.4s, v20.4s, v21.4s
+	WORD $0x4e31ce0f // fmla v15.4s, v16.4s, v17.4s
+	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x4e211e75 // and v21.16b, v19.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc0a910 // ldr q16, [x8, #672]
+	WORD $0x3dc0ad14 // ldr q20, [x8, #688]
+	WORD $0x4e30ce2c // fmla v12.4s, v17.4s, v16.4s
+	WORD $0x4e34ceaf // fmla v15.4s, v21.4s, v20.4s
+	WORD $0x4e221e54 // and v20.16b, v18.16b, v2.16b
+	WORD $0x4e221e70 // and v16.16b, v19.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0b115 // ldr q21, [x8, #704]
+	WORD $0x3dc0b511 // ldr q17, [x8, #720]
+	WORD $0x4e35ce8c // fmla v12.4s, v20.4s, v21.4s
+	WORD $0x4e31ce0f // fmla v15.4s, v16.4s, v17.4s
+	WORD $0x4e231e51 // and v17.16b, v18.16b, v3.16b
+	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0b915 // ldr q21, [x8, #736]
+	WORD $0x3dc0bd10 // ldr q16, [x8, #752]
+	WORD $0x4e35ce2c // fmla v12.4s, v17.4s, v21.4s
+	WORD $0x4e30ce6f // fmla v15.4s, v19.4s, v16.4s
+	WORD $0x4e0405d0 // dup v16.4s, v14.s[0]
+	WORD $0x4e0c05d5 // dup v21.4s, v14.s[1]
+	WORD $0x4e2cce04 // fmla v4.4s, v16.4s, v12.4s
+	WORD $0x4e2fcea5 // fmla v5.4s, v21.4s, v15.4s
+	WORD $0x3dc0e915 // ldr q21, [x8, #928]
+	WORD $0x3dc0ed10 // ldr q16, [x8, #944]
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x3dc01cec // ldr q12, [x7, #112]
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331def // and v15.16b, v15.16b, v19.16b
+	WORD $0x4e331d93 // and v19.16b, v12.16b, v19.16b
+	WORD $0x3dc028ec // ldr q12, [x7, #160]
+	WORD $0x3dc02cf1 // ldr q17, [x7, #176]
+	WORD $0x4f22558c // shl v12.4s, v12.4s, #2
+	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
+	WORD $0x3dc0d414 // ldr q20, [x0, #848]
+	WORD $0x4e341d8c // and v12.16b, v12.16b, v20.16b
+	WORD $0x4e341e34 // and v20.16b, v17.16b, v20.16b
+	WORD $0x4eac1dec // orr v12.16b, v15.16b, v12.16b
+	WORD $0x4eb41e74 // orr v20.16b, v19.16b, v20.16b
+	WORD $0x4e201d93 // and v19.16b, v12.16b, v0.16b
+	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0c911 // ldr q17, [x8, #800]
+	WORD $0x3dc0cd12 // ldr q18, [x8, #816]
+	WORD $0x4e31ce75 // fmla v21.4s, v19.4s, v17.4s
+	WORD $0x4e32cdf0 // fmla v16.4s, v15.4s, v18.4s
+	WORD $0x4e211d92 // and v18.16b, v12.16b, v1.16b
+	WORD $0x4e211e91 // and v17.16b, v20.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0d10f // ldr q15, [x8, #832]
+	WORD $0x3dc0d513 // ldr q19, [x8, #848]
+	WORD $0x4e2fce55 // fmla v21.4s, v18.4s, v15.4s
+	WORD $0x4e33ce30 // fmla v16.4s, v17.4s, v19.4s
+	WORD $0x4e221d93 // and v19.16b, v12.16b, v2.16b
+	WORD $0x4e221e8f // and v15.16b, v20.16b, v2.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0d911 // ldr q17, [x8, #864]
+	WORD $0x3dc0dd12 // ldr q18, [x8, #880]
+	WORD $0x4e31ce75 // fmla v21.4s, v19.4s, v17.4s
+	WORD $0x4e32cdf0 // fmla v16.4s, v15.4s, v18.4s
+	WORD $0x4e231d92 // and v18.16b, v12.16b, v3.16b
+	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0e111 // ldr q17, [x8, #896]
+	WORD $0x3dc0e50f // ldr q15, [x8, #912]
+	WORD $0x4e31ce55 // fmla v21.4s, v18.4s, v17.4s
+	WORD $0x4e2fce90 // fmla v16.4s, v20.4s, v15.4s
+	WORD $0x4e1405cf // dup v15.4s, v14.s[2]
 	WORD $0x4e1c05ce // dup v14.4s, v14.s[3]
-	WORD $0x4e39ce26 // fmla v6.4s, v17.4s, v25.4s
-	WORD $0x4e3acdc7 // fmla v7.4s, v14.4s, v26.4s
-	WORD $0x4e04056e // dup v14.4s, v11.s[0]
-	WORD $0x4e0c0571 // dup v17.4s, v11.s[1]
-	WORD $0x4e2dcdc4 // fmla v4.4s, v14.4s, v13.4s
-	WORD $0x4e2fce25 // fmla v5.4s, v17.4s, v15.4s
-	WORD $0x4e140571 // dup v17.4s, v11.s[2]
+	WORD $0x4e35cde6 // fmla v6.4s, v15.4s, v21.4s
+	WORD $0x4e30cdc7 // fmla v7.4s, v14.4s, v16.4s
+	WORD $0x3dc1110e // ldr q14, [x8, #1088]
+	WORD $0x3dc1150f // ldr q15, [x8, #1104]
+	WORD $0x3dc010f0 // ldr q16, [x7, #64]
+	WORD $0x3dc014f5 // ldr q21, [x7, #80]
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311e10 // and v16.16b, v16.16b, v17.16b
+	WORD $0x4e311eb1 // and v17.16b, v21.16b, v17.16b
+	WORD $0x3dc028f5 // ldr q21, [x7, #160]
+	WORD $0x3dc02cf4 // ldr q20, [x7, #176]
+	WORD $0x3dc0d412 // ldr q18, [x0, #848]
+	WORD $0x4e321eb5 // and v21.16b, v21.16b, v18.16b
+	WORD $0x4e321e92 // and v18.16b, v20.16b, v18.16b
+	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
+	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
+	WORD $0x4e201eb1 // and v17.16b, v21.16b, v0.16b
+	WORD $0x4e201e50 // and v16.16b, v18.16b, v0.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0f114 // ldr q20, [x8, #960]
+	WORD $0x3dc0f513 // ldr q19, [x8, #976]
+	WORD $0x4e34ce2e // fmla v14.4s, v17.4s, v20.4s
+	WORD $0x4e33ce0f // fmla v15.4s, v16.4s, v19.4s
+	WORD $0x4e211eb3 // and v19.16b, v21.16b, v1.16b
+	WORD $0x4e211e54 // and v20.16b, v18.16b, v1.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0f910 // ldr q16, [x8, #992]
+	WORD $0x3dc0fd11 // ldr q17, [x8, #1008]
+	WORD $0x4e30ce6e // fmla v14.4s, v19.4s, v16.4s
+	WORD $0x4e31ce8f // fmla v15.4s, v20.4s, v17.4s
+	WORD $0x4e221eb1 // and v17.16b, v21.16b, v2.16b
+	WORD $0x4e221e50 // and v16.16b, v18.16b, v2.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc10114 // ldr q20, [x8, #1024]
+	WORD $0x3dc10513 // ldr q19, [x8, #1040]
+	WORD $0x4e34ce2e // fmla v14.4s, v17.4s, v20.4s
+	WORD $0x4e33ce0f // fmla v15.4s, v16.4s, v19.4s
+	WORD $0x4e231eb3 // and v19.16b, v21.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc10914 // ldr q20, [x8, #1056]
+	WORD $0x3dc10d10 // ldr q16, [x8, #1072]
+	WORD $0x4e34ce6e // fmla v14.4s, v19.4s, v20.4s
+	WORD $0x4e30ce4f // fmla v15.4s, v18.4s, v16.4s
+	WORD $0x4e040570 // dup v16.4s, v11.s[0]
+	WORD $0x4e0c0574 // dup v20.4s, v11.s[1]
+	WORD $0x4e2ece04 // fmla v4.4s, v16.4s, v14.4s
+	WORD $0x4e2fce85 // fmla v5.4s, v20.4s, v15.4s
+	WORD $0x3dc13914 // ldr q20, [x8, #1248]
+	WORD $0x3dc13d10 // ldr q16, [x8, #1264]
+	WORD $0x3dc018ef // ldr q15, [x7, #96]
+	WORD $0x3dc01cee // ldr q14, [x7, #112]
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
+	WORD $0x3dc08c12 // ldr q18, [x0, #560]
+	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
+	WORD $0x4e321dd2 // and v18.16b, v14.16b, v18.16b
+	WORD $0x3dc028ee // ldr q14, [x7, #160]
+	WORD $0x3dc02cf3 // ldr q19, [x7, #176]
+	WORD $0x6f3e05ce // ushr v14.4s, v14.4s, #2
+	WORD $0x6f3e0673 // ushr v19.4s, v19.4s, #2
+	WORD $0x3dc0d411 // ldr q17, [x0, #848]
+	WORD $0x4e311dce // and v14.16b, v14.16b, v17.16b
+	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
+	WORD $0x4eae1dee // orr v14.16b, v15.16b, v14.16b
+	WORD $0x4eb11e51 // orr v17.16b, v18.16b, v17.16b
+	WORD $0x4e201dd2 // and v18.16b, v14.16b, v0.16b
+	WORD $0x4e201e2f // and v15.16b, v17.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc11913 // ldr q19, [x8, #1120]
+	WORD $0x3dc11d15 // ldr q21, [x8, #1136]
+	WORD $0x4e33ce54 // fmla v20.4s, v18.4s, v19.4s
+	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
+	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
+	WORD $0x4e211e33 // and v19.16b, v17.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc1210f // ldr q15, [x8, #1152]
+	WORD $0x3dc12512 // ldr q18, [x8, #1168]
+	WORD $0x4e2fceb4 // fmla v20.4s, v21.4s, v15.4s
+	WORD $0x4e32ce70 // fmla v16.4s, v19.4s, v18.4s
+	WORD $0x4e221dd2 // and v18.16b, v14.16b, v2.16b
+	WORD $0x4e221e2f // and v15.16b, v17.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc12913 // ldr q19, [x8, #1184]
+	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
+	WORD $0x4e33ce54 // fmla v20.4s, v18.4s, v19.4s
+	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
+	WORD $0x4e231dd5 // and v21.16b, v14.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc13113 // ldr q19, [x8, #1216]
+	WORD $0x3dc1350f // ldr q15, [x8, #1232]
+	WORD $0x4e33ceb4 // fmla v20.4s, v21.4s, v19.4s
+	WORD $0x4e2fce30 // fmla v16.4s, v17.4s, v15.4s
+	WORD $0x4e14056f // dup v15.4s, v11.s[2]
 	WORD $0x4e1c056b // dup v11.4s, v11.s[3]
-	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
-	WORD $0x4e33cd67 // fmla v7.4s, v11.4s, v19.4s
+	WORD $0x4e34cde6 // fmla v6.4s, v15.4s, v20.4s
+	WORD $0x4e30cd67 // fmla v7.4s, v11.4s, v16.4s
 	ADD $210, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9

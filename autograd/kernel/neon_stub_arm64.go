@@ -311,6 +311,18 @@ func gatedSumsNeon(n int, v, s, y, z, w, do *float32) (squares, products float64
 func gatedGradNeon(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32)
 
 //go:noescape
+func dotF32Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripF32Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotBF16Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripBF16Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
 func dotF16Neon(n int, w *byte, stride, blocks int, x, y *float32)
 
 //go:noescape
@@ -333,6 +345,18 @@ func dotQ5_0Neon(n int, w *byte, stride, blocks int, x, y *float32)
 
 //go:noescape
 func stripQ5_0Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ4_1Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ4_1Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
+
+//go:noescape
+func dotQ5_1Neon(n int, w *byte, stride, blocks int, x, y *float32)
+
+//go:noescape
+func stripQ5_1Neon(n int, w *byte, stride, strip int, y *float32, ldy int)
 
 //go:noescape
 func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32)

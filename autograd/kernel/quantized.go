@@ -18,7 +18,7 @@ type blocks struct {
 const strip = 32
 
 // fewRows is the number of rows up to which a product reads the blocks themselves. Above it, dequantized panels serve enough rows.
-const fewRows = 4
+const fewRows = 6
 
 // PackQuantized returns a frozen weight (out, in) that stays in the blocks of a GGUF file. It refers to data, which must not change
 // and may be mapped from a file. Products are float32 arithmetic on the dequantized elements.
@@ -54,7 +54,7 @@ func (b *blocks) address(o, i int) *float32 {
 
 // readStrip writes elements [i, i+y.Cols) of rows o, o+1, … to the rows of y: a strip, or less at the end of a row.
 func (b *blocks) readStrip(y Mat[float32], o, i int) {
-	if k := active.quant[b.of]; k != nil && y.Cols%min(strip, quantForms[b.of].values) == 0 {
+	if k := b.kernelsFor(y.Cols, b.stripWidth()); k != nil {
 		k.readStrip(b, y, o, i)
 		return
 	}
@@ -63,7 +63,7 @@ func (b *blocks) readStrip(y Mat[float32], o, i int) {
 
 // dotRows sets y[r] to the inner product of row o+r with row t of x.
 func (b *blocks) dotRows(y []float32, x preparedX, t, o int) {
-	if k := b.rowKernels(x.plain.Cols); k != nil {
+	if k := b.kernelsFor(x.plain.Cols, quantForms[b.of].values); k != nil {
 		k.dotRows(b, y, x.rows.Row(t), o)
 		return
 	}
@@ -79,7 +79,7 @@ type preparedX struct {
 // prepare must be followed by close.
 func (b *blocks) prepare(x Mat[float32]) preparedX {
 	form := quantForms[b.of]
-	if !form.inXs || b.rowKernels(x.Cols) == nil {
+	if !form.strips || b.kernelsFor(x.Cols, form.values) == nil {
 		return preparedX{x, x, nil}
 	}
 	width := x.Cols / strip * len(xStrip{})

@@ -15,41 +15,44 @@ type quantKernels struct {
 	dot func(n int, w *byte, stride, blocks int, x, y *float32)
 }
 
+// quantTypes is the number of quant's types, which are numbered sparsely.
+const quantTypes = quant.BF16 + 1
+
 // quantForm is what kernels of a type take for a block, and how they want x.
 type quantForm struct {
-	values  int     // of a block
-	inXs    bool    // x consists of xStrips
-	offset  float32 // is subtracted from integers
-	minimum bool    // strips have minima
+	values int     // of a block
+	strips bool    // x consists of xStrips
+	last   float32 // what their last row is times the sum of the others
+	eight  bool    // the last row of each eighth strip has the sums of eight
 }
 
-var quantForms = map[quant.Type]quantForm{
+var quantForms = [quantTypes]quantForm{
+	quant.F32:  {values: 8},
 	quant.F16:  {values: 8},
+	quant.BF16: {values: 8},
 	quant.Q8_0: {values: 32},
-	quant.Q4_0: {values: 32, inXs: true, offset: 8},
-	quant.Q5_0: {values: 32, inXs: true, offset: 16},
-	quant.Q6_K: {values: 256, inXs: true, offset: 32},
-	quant.Q4_K: {values: 256, inXs: true, minimum: true},
-	quant.Q5_K: {values: 256, inXs: true, minimum: true},
+	quant.Q4_0: {values: 32, strips: true, last: -8},
+	quant.Q4_1: {values: 32, strips: true, last: 1},
+	quant.Q5_0: {values: 32, strips: true, last: -16},
+	quant.Q5_1: {values: 32, strips: true, last: 1},
+	quant.Q6_K: {values: 256, strips: true, last: -32},
+	quant.Q4_K: {values: 256, strips: true, last: 1, eight: true},
+	quant.Q5_K: {values: 256, strips: true, last: 1, eight: true},
 }
 
 // xStrip is 32 elements of x as kernels read them along with the bytes of a strip, viewed as eight words of 32 bits. Row b has the elements
 // that go with byte b of the words. The bytes stay where they are in the words, and so are too large by a factor of 256 to the power
-// of b, for which the elements make up. The last row is what the sums begin with: for integers that are stored with an offset, its part of
-// the result. Types with minima instead have the sums of each block's eight strips there, in the first strip.
+// of b, for which the elements make up. The last row is for integers that are stored with an offset, which the sums begin with, and for
+// minima.
 type xStrip [5 * 8]float32
 
 // prepareStrip writes the first 32 elements of x to y.
 func (f quantForm) prepareStrip(y *xStrip, x []float32) {
 	x = x[:strip]
-	factor := -f.offset
-	if f.minimum {
-		factor = 1
-	}
 	for i := range 8 {
 		v := (*[4]float32)(x[4*i:])
 		y[i], y[8+i], y[16+i], y[24+i] = v[0], v[1]*0x1p-8, v[2]*0x1p-16, v[3]*0x1p-24
-		y[32+i] = factor * (v[0] + v[1] + v[2] + v[3])
+		y[32+i] = f.last * (v[0] + v[1] + v[2] + v[3])
 	}
 }
 
@@ -59,25 +62,28 @@ func (f quantForm) prepareRow(y, x []float32) {
 	for s := range len(x) / strip {
 		to := (*xStrip)(y[s*size:])
 		f.prepareStrip(to, x[s*strip:])
-		if f.minimum {
+		if f.eight {
 			p := (*[8]float32)(to[32:])
 			y[s&^7*size+32+s%8] = p[0] + p[1] + p[2] + p[3] + p[4] + p[5] + p[6] + p[7]
 		}
 	}
 }
 
-// rowKernels returns the kernels for whole rows, or nil.
-func (b *blocks) rowKernels(in int) *quantKernels {
-	if k := active.quant[b.of]; k != nil && in%quantForms[b.of].values == 0 {
-		return k
+// kernelsFor returns the active set's kernels for n neighboring values, or nil.
+func (b *blocks) kernelsFor(n, unit int) *quantKernels {
+	if active.quant == nil || active.quant[b.of].dot == nil || n%unit != 0 {
+		return nil
 	}
-	return nil
+	return &active.quant[b.of]
 }
+
+// stripWidth is how many values of a row the kernel reads at once.
+func (b *blocks) stripWidth() int { return min(strip, quantForms[b.of].values) }
 
 // readStrip is the other readStrip for y of a width that the kernel has.
 func (k *quantKernels) readStrip(b *blocks, y Mat[float32], o, i int) {
 	per := b.of.Block()
-	width := min(strip, quantForms[b.of].values)
+	width := b.stripWidth()
 	for c := 0; c < y.Cols; c += width {
 		from := i + c
 		k.strip(y.Rows, &b.row(o)[b.of.Bytes(from/per*per)], b.stride, from%per/width, &y.Data[c], y.Stride)

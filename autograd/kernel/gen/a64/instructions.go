@@ -277,3 +277,11 @@ func (f *Func) FCVTLh(d, a V) {
 func (f *Func) FCVTL2h(d, a V) {
 	f.op(0x4E217800, "fcvtl2 v%0.4s, v%1.8h", def(d.reg, 0), use(a.reg, 5))
 }
+
+// SHLL and SHLL2 move the lower or the upper four 16-bit words to the upper halves of 32-bit ones.
+func (f *Func) SHLL(d, a V) {
+	f.op(0x2E613800, "shll v%0.4s, v%1.4h, #16", def(d.reg, 0), use(a.reg, 5))
+}
+func (f *Func) SHLL2(d, a V) {
+	f.op(0x6E613800, "shll2 v%0.4s, v%1.8h, #16", def(d.reg, 0), use(a.reg, 5))
+}

@@ -26,6 +26,9 @@ func newBlocks(w, x, y reg.Register) *Blocks {
 	return &Blocks{AVX2, w, x, y, stack}
 }
 
+// dotAhead is how many bytes ahead the blocks are prefetched.
+const dotAhead = 2048
+
 // EmitDot emits, for n rows of the given number of blocks, y[r] = Σ w[r]·x. The rows are stride bytes apart.
 func EmitDot(t vec.BlockType[reg.VecVirtual]) {
 	TEXT("dot"+t.Name+"_256", NOSPLIT, "func(n int, w *byte, stride, blocks int, x, y *float32)")
@@ -41,6 +44,9 @@ func EmitDot(t vec.BlockType[reg.VecVirtual]) {
 	MOVQ(x, b.x)
 	MOVQ(blocks, left)
 	Label("block")
+	for d := 0; d < t.Bytes; d += 64 {
+		PREFETCHT0(b.at(dotAhead + d))
+	}
 	t.Dot(b, sums)
 	ADDQ(U32(t.Bytes), b.w)
 	ADDQ(U32(32*t.Rows), b.x)
@@ -178,6 +184,15 @@ func (b *Blocks) extend(m Mem) []Row {
 		r[i] = Row{v}
 	}
 	return r
+}
+
+func (b *Blocks) Numbers(offset int) Row { return b.load(b.at(offset)) }
+
+func (b *Blocks) BFloats(offset int) Row {
+	r := b.Vec()
+	VPMOVZXWD(b.at(offset), r)
+	VPSLLD(U8(16), r, r)
+	return Row{r}
 }
 
 func (b *Blocks) Halves(offset int) Row {

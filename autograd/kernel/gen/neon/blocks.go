@@ -171,6 +171,15 @@ func (b *blockLoop) Widen(x row) (r []row) {
 
 func (b *blockLoop) SignedBytes(offset int) []row { return b.Widen(b.Bytes(offset)) }
 
+func (b *blockLoop) Numbers(offset int) row { return b.Bytes(offset) }
+
+func (b *blockLoop) BFloats(offset int) row {
+	h, r := b.loadAt(b.w, offset), vec.NewRow(b, 2)
+	b.SHLL(r[0], h)
+	b.SHLL2(r[1], h)
+	return r
+}
+
 func (b *blockLoop) Halves(offset int) row {
 	h, r := b.loadAt(b.w, offset), vec.NewRow(b, 2)
 	b.FCVTLh(r[0], h)

@@ -19,7 +19,9 @@ type Blocks[R any] interface {
 	Floats(x Row[R]) Row[R]                           // of integers
 	Widen(x Row[R]) []Row[R]                          // the 32 bytes as signed integers, in order
 	SignedBytes(offset int) []Row[R]                  // the same of 32 bytes of the block
-	Halves(offset int) Row[R]                         // eight half-precision numbers
+	Numbers(offset int) Row[R]                        // eight numbers in float32,
+	BFloats(offset int) Row[R]                        // in bfloat16,
+	Halves(offset int) Row[R]                         // in half precision
 	Half(offset int) Row[R]                           // one, in all lanes
 	SixBits(offset int) (scales, mins Row[R])         // 12 bytes of Q4_K and Q5_K as eight numbers each
 	Signed(offset int) [2]Row[R]                      // 16 signed bytes as numbers
@@ -65,6 +67,8 @@ func BlockTypes[R any]() []BlockType[R] {
 // ordered returns the types whose values need not be put together from parts.
 func ordered[R any]() []BlockType[R] {
 	return []BlockType[R]{
+		{Name: "F32", Bytes: 32, Strips: 1, Rows: 1, Values: func(b Blocks[R]) []Row[R] { return []Row[R]{b.Numbers(0)} }},
+		{Name: "BF16", Bytes: 16, Strips: 1, Rows: 1, Values: func(b Blocks[R]) []Row[R] { return []Row[R]{b.BFloats(0)} }},
 		{Name: "F16", Bytes: 16, Strips: 1, Rows: 1, Values: func(b Blocks[R]) []Row[R] { return []Row[R]{b.Halves(0)} }},
 		{Name: "Q8_0", Bytes: 34, Strips: 1, Rows: 4, Scales: single[R], Values: func(b Blocks[R]) []Row[R] {
 			v := b.SignedBytes(2)
@@ -82,6 +86,10 @@ func strips[R any]() []BlockType[R] {
 		{Name: "Q4_0", Bytes: 18, Strips: 1, Bits: 4, Offset: 8, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] { return b.Nibbles(2) }},
 		{Name: "Q5_0", Bytes: 22, Strips: 1, Bits: 5, Offset: 16, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] {
 			return b.Or(b.AndBits(low, b.Nibbles(6)), b.SpreadBits(2, 16))
+		}},
+		{Name: "Q4_1", Bytes: 20, Strips: 1, Bits: 4, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] { return b.Nibbles(4) }},
+		{Name: "Q5_1", Bytes: 24, Strips: 1, Bits: 5, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] {
+			return b.Or(b.AndBits(low, b.Nibbles(8)), b.SpreadBits(4, 16))
 		}},
 		{Name: "Q4_K", Bytes: 144, Strips: 8, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			return b.ShiftRight(4*(j%2), b.Bytes(16+j/2*32))
@@ -106,6 +114,16 @@ func strips[R any]() []BlockType[R] {
 func single[R any](b Blocks[R]) Scales[R] {
 	d := b.Half(0)
 	return Scales[R]{lanes: func(int) Row[R] { return d }, rows: func(int, int) Row[R] { return d }}
+}
+
+// shifted reads one scale and one summand for all values.
+func shifted[R any](b Blocks[R]) Scales[R] {
+	s := single(b)
+	s.mins = b.Zeros()
+	m := b.Half(2)
+	m.Each(func(i int) { b.Sub(s.mins[i], m[i], s.mins[i]) })
+	s.min = func(int) Row[R] { return s.mins }
+	return s
 }
 
 // sixBits reads a scale and a minimum for each strip.
@@ -165,7 +183,8 @@ func (s *Sums[R]) Result(b Blocks[R]) Row[R] {
 
 // Dot adds the products of a block with x. For values in order, x is too. Otherwise a strip of x has five rows. The first four go with the
 // bytes of the lanes, which stay where they are in a lane: they are divided by 256 to the power of the byte's number. The fifth is where
-// the sums begin, −Offset times the sum of the four; of the first strip of a type with minima, it is the sums of the block's eight strips.
+// the sums begin, −Offset times the sum of the four. For a type with minima it is what goes with these: the sum of the four, or in the first
+// of eight strips the sums of all.
 func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
 	if t.Scales == nil {
 		for i, v := range t.Values(b) {
@@ -174,23 +193,15 @@ func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
 		return
 	}
 	scales := t.Scales(b)
-	var waiting []Row[R]
 	for j := range t.Strips {
-		if waiting = append(waiting, t.sum(b, s, j)); len(waiting) > delay {
-			t.scale(b, s, scales, j-delay, waiting[0])
-			waiting = waiting[1:]
-		}
-	}
-	for i, sums := range waiting {
-		t.scale(b, s, scales, t.Strips-len(waiting)+i, sums)
+		sums := t.sum(b, s, j)
+		scale, total := scales.lanes(j), s.total[j%2]
+		total.Each(func(i int) { b.MulAdd(scale[i], sums[i], total[i]) })
 	}
 	if scales.mins != nil {
 		b.MulAddX(4, scales.mins, s.low)
 	}
 }
-
-// delay is how many strips are summed before the first is scaled: scales take long to unpack.
-const delay = 4
 
 // sum returns the products of strip j without its scale.
 func (t BlockType[R]) sum(b Blocks[R], s *Sums[R], j int) (sums Row[R]) {
@@ -216,12 +227,6 @@ func (t BlockType[R]) sum(b Blocks[R], s *Sums[R], j int) (sums Row[R]) {
 		add(StripRows*j+k, b.Floats(b.And(mask, n)))
 	}
 	return sums
-}
-
-// scale adds the sums of strip j to the row's.
-func (t BlockType[R]) scale(b Blocks[R], s *Sums[R], scales Scales[R], j int, sums Row[R]) {
-	scale, total := scales.lanes(j), s.total[j%2]
-	total.Each(func(i int) { b.MulAdd(scale[i], sums[i], total[i]) })
 }
 
 // ReadStrip writes the values of strip j to y.
