@@ -248,6 +248,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 	}
 	tiny := tinyModel(t, root)
 	t.Chdir(t.TempDir())
+	t.Setenv("HF_HOME", t.TempDir())
 	s := startStudio(t, linkProgram(t))
 	type answer struct {
 		YAML   string
@@ -287,6 +288,11 @@ func TestStudioChecksTheForm(t *testing.T) {
 	ask("/api/start/time", nil, &page)
 	if page.Steps != 3 || page.Tokens != dry.Tokens || page.Memory != dry.Memory || page.Seconds <= 0 {
 		t.Errorf("the page says %+v, --dry-run %+v", page, dry)
+	}
+
+	absent := map[string]any{"values": map[string]string{"model": "state-spaces/mamba-130m-hf", "output_dir": "runs/a", "data.train": values["data.train"], "data.dataset_text_field": "quote"}}
+	if status, b := s.send(t, "/api/start/time", absent); status != http.StatusConflict || !strings.Contains(string(b), "once model and data are on this machine") {
+		t.Errorf("a model that is not here: %d %s", status, b)
 	}
 
 	faulty := map[string]string{"train.learning_rate": "-1", "train.optim": "adamv", "seed": "x", "train.lr": "1", "lora.rank_pattern": "[1"}

@@ -113,7 +113,7 @@ async function build(source, like) {
       const t = await (await postJSON("/api/start/time", { values }, signal)).json();
       if (!signal.aborted) time.replaceChildren("Time: about ", h("b", {}, duration(t.seconds)), ` for ${count(t.steps)} steps, ${count(t.tokens)} tokens of data`);
     } catch (problem) {
-      if (!signal.aborted) time.replaceChildren(h("span", { class: "problem" }, problem.message));
+      if (!signal.aborted) time.replaceChildren("Time: not known: ", h("span", { class: "faint" }, problem.message));
     }
   }
 

@@ -182,15 +182,17 @@ function sampling() {
   const numbers = [["max_new_tokens", "tokens to add at most", "200"], ["temperature", "below 1 favors probable tokens", ""], ["top_k", "from the k most probable tokens; 0 = from all", ""],
     ["top_p", "from the most probable tokens that make up this share", ""], ["min_p", "without tokens below this share of the most probable one", ""],
     ["repetition_penalty", "above 1 makes tokens that have occurred less probable", ""], ["seed", "of what is drawn", "42"]];
-  const sample = h("input", { type: "checkbox", id: "do_sample" });
+  const sample = h("select", { id: "do_sample" }, [["", "as the model's settings say"], ["true", "drawn by probability"], ["false", "always the most probable"]].map(([value, words]) => h("option", { value }, words)));
+  const draws = ["temperature", "top_k", "top_p", "min_p"]; // only matter where tokens are drawn
   const inputs = numbers.map(([name, help, value]) => {
     const input = h("input", { type: "text", inputmode: "decimal", id: name, value, autocomplete: "off", "aria-describedby": `${name}-help` });
+    if (draws.includes(name)) input.addEventListener("input", () => { if (input.value.trim() !== "") sample.value = "true"; });
     return { name, input, element: h("div", { class: "field" }, h("label", { for: name }, name), input, h("p", { class: "help faint", id: `${name}-help` }, help)) };
   });
   return {
-    element: h("fieldset", { class: "card" }, h("legend", {}, "Sampling"), h("p", {}, sample, " ", h("label", { for: "do_sample" }, "draw tokens; else the most probable one")), inputs.map((i) => i.element)),
+    element: h("fieldset", { class: "card" }, h("legend", {}, "Sampling"), h("div", { class: "field" }, h("label", { for: "do_sample" }, "Tokens are"), sample), inputs.map((i) => i.element)),
     values() {
-      const values = { do_sample: sample.checked };
+      const values = sample.value === "" ? {} : { do_sample: sample.value === "true" };
       for (const { name, input } of inputs) {
         if (input.value.trim() === "") continue;
         const v = Number(input.value);

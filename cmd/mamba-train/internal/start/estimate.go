@@ -90,6 +90,9 @@ func (h *Handlers) time(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, out, err)
 }
 
+// offline is the variable that forbids downloads.
+const offline = "HF_HUB_OFFLINE"
+
 func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err error) {
 	text, c, faults := f.read("the form")
 	if c == nil {
@@ -105,12 +108,15 @@ func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, h.program, "train", "-c", file, "--dry-run", "--json", "--quiet")
-	cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1") // whoever types asks for no download
+	cmd.Env = append(os.Environ(), offline+"=1") // whoever types asks for no download
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err = cmd.Output()
 	if errors.As(err, new(*exec.ExitError)) {
 		err = errors.New(strings.TrimPrefix(strings.TrimSpace(said.String()), "mamba-train: "))
+		if strings.Contains(err.Error(), offline) {
+			err = errors.New("it can be estimated once model and data are on this machine; a start downloads them")
+		}
 	}
 	if err == nil && !json.Valid(out) {
 		err = fmt.Errorf("train --dry-run printed no JSON: %q", out)
