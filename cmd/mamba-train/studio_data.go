@@ -27,7 +27,11 @@ const (
 // configuration of a run may come from anybody.
 func studioData(folders []string) studio.DataReader {
 	return func(ctx context.Context, dir string) (*studio.Data, error) {
-		c, err := config.Load(config.Source{File: filepath.Join(dir, runs.ConfigFile)})
+		file := filepath.Join(dir, runs.ConfigFile)
+		if err := isInside(file, folders); err != nil {
+			return nil, err
+		}
+		c, err := config.Load(config.Source{File: file})
 		if err != nil {
 			return nil, err
 		}

@@ -92,14 +92,14 @@ export function steps(run) {
   return run.steps ? `${count(run.step)} / ${count(run.steps)}` : count(run.step);
 }
 
-// table builds one with a caption for screen readers; columns are {head, cell(row), numeric}.
+// table builds one with a caption for screen readers; columns are {head, cell(row), numeric, className}.
 export function table(caption, columns, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
       h("caption", { class: "hidden" }, caption),
-      h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.numeric ? "numeric" : null }, c.head)))),
+      h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.className ?? (c.numeric ? "numeric" : null) }, c.head)))),
       h("tbody", {}, rows.map((row) => h("tr", { class: row.className ?? null }, columns.map((c, i) =>
-        h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: c.numeric ? "numeric" : null }, c.cell(row))))))));
+        h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: c.className ?? (c.numeric ? "numeric" : null) }, c.cell(row))))))));
 }
 
 export function store(key, value) {

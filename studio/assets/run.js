@@ -149,12 +149,13 @@ function sampleColumns(list) {
 
 function settingsTable(list) {
   if (list.length === 0) return h("p", { class: "faint" }, "This run has no config.yaml.");
-  const rows = h("div");
+  const rows = h("div", { class: "settings" });
+  const usual = (s) => s.differs ? h("code", { class: "faint" }, s.default || "\"\"") : h("span", { class: "faint" }, "same");
   const draw = (all) => rows.replaceChildren(table("Settings", [
     { head: "key", cell: (s) => h("code", {}, s.key) },
-    { head: "value", cell: (s) => h("code", {}, s.value || "\"\"") },
-    { head: "default", cell: (s) => s.differs ? h("code", { class: "faint" }, s.default || "\"\"") : h("span", { class: "faint" }, "same") },
-    { head: "meaning", cell: (s) => h("span", { class: "faint" }, s.help) },
+    { head: "value", cell: (s) => [h("code", {}, s.value || "\"\""), h("div", { class: "narrow faint" }, "default: ", usual(s))] },
+    { head: "default", className: "mid", cell: usual },
+    { head: "meaning", className: "mid", cell: (s) => h("span", { class: "faint" }, s.help) },
   ], list.filter((s) => all || s.differs)));
   draw(false);
   const differing = list.filter((s) => s.differs).length;

@@ -10,8 +10,6 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-type row = checkpoint.Row
-
 const (
 	evalLoss = checkpoint.EvalPrefix + "loss"
 	mostRow  = 1 << 16 // bytes of a row; longer ones are skipped

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The studio shows data as inspect does, and opens none that lies outside its folders, whatever a run's configuration says.
+func TestStudioData(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quickstart := filepath.Join(root, "configs", "quickstart")
+	dir, outside := t.TempDir(), t.TempDir()
+	text := `{"text": "secret"}` + "\n"
+	for _, path := range []string{filepath.Join(outside, "rows.jsonl"), filepath.Join(dir, "rows.jsonl")} {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
+		t.Skip(err)
+	}
+	read := studioData([]string{dir, quickstart})
+	run := func(model, train string) (string, error) {
+		config := "model: " + model + "\noutput_dir: " + dir + "\ndata: {train: '" + train + "'}\n"
+		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		d, err := read(context.Background(), dir)
+		if err != nil {
+			return "", err
+		}
+		if d.Documents != 1 || len(d.Histogram) == 0 || d.Rows[0].Labels == 0 {
+			t.Errorf("got %+v", d)
+		}
+		return d.Rows[0].Segments[0].Text, nil
+	}
+	base := filepath.Join(quickstart, "base")
+	if got, err := run(base, filepath.Join(dir, "rows.jsonl")); err != nil || !strings.HasPrefix(got, "secret") {
+		t.Errorf("inside: %q, %v", got, err)
+	}
+	for _, train := range []string{
+		filepath.Join(outside, "rows.jsonl"), filepath.Join(outside, "*.jsonl"), filepath.Join(dir, "link", "rows.jsonl"),
+		filepath.Join(dir, "..", filepath.Base(outside), "rows.jsonl"), outside,
+	} {
+		if got, err := run(base, train); err == nil || !strings.Contains(err.Error(), "outside the folders") {
+			t.Errorf("%s: %q, %v", train, got, err)
+		}
+	}
+	if _, err := run(outside, filepath.Join(dir, "rows.jsonl")); err == nil || !strings.Contains(err.Error(), "outside the folders") {
+		t.Errorf("model: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "config.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(outside, "rows.jsonl"), filepath.Join(dir, "config.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(context.Background(), dir); err == nil || !strings.Contains(err.Error(), "outside the folders") {
+		t.Errorf("configuration: %v", err)
+	}
+}
