@@ -162,6 +162,8 @@ func runNorm[T kernel.Float](o *operands[T], n norm) {
 	w, dw := o.normal(n.m), o.normal(n.m)
 	kernel.RMSNorm(y, x, w, testEps)
 	kernel.RMSNormGrad(dx, dw, dy, x, w, testEps)
+	kernel.RMSNormGrad(kernel.Mat[T]{}, dw, dy, x, w, testEps)
+	kernel.RMSNormGrad(dx, nil, dy, x, w, testEps)
 	kernel.RMSNorm(x, x, w, testEps)
 }
 

@@ -155,3 +155,16 @@ func TestDropout_sameAsHost(t *testing.T) {
 		t.Error("the masks differ")
 	}
 }
+
+// TestRMSNormGrad_inPlace: dx may be dy, which the weight's gradient reads as well.
+func TestRMSNormGrad_inPlace(t *testing.T) {
+	d := device(t, false)
+	row := func(x ...float32) kernel.Mat[float32] { return kernel.Dense(made(t, d, x...), 1, 3) }
+	x, w, dy, dx := row(1, -2, 3), made(t, d, 0.5, 2, -1), row(4, 5, 6), row(0, 0, 0)
+	apart, inPlace := made(t, d, 0, 0, 0), made(t, d, 0, 0, 0)
+	d.RMSNormGrad(kernel.Set, dx, apart, dy, x, w, testEps)
+	d.RMSNormGrad(kernel.Set, dy, inPlace, dy, x, w, testEps)
+	if !slices.Equal(download(t, d, dx.Data), download(t, d, dy.Data)) || !slices.Equal(download(t, d, apart), download(t, d, inPlace)) {
+		t.Error("in place the gradients differ")
+	}
+}

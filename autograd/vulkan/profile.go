@@ -14,7 +14,7 @@ type profile struct {
 	timing     bool
 	timestamps vk.Timestamps
 	taken      []taken // in the current piece
-	spent      map[string]ShaderTime
+	spent      map[string]shaderTime
 }
 
 // taken is a dispatch that a time was taken after.
@@ -23,16 +23,16 @@ type taken struct {
 	operations float64
 }
 
-// ShaderTime is how long the dispatches of one shader took.
-type ShaderTime struct {
+// shaderTime is how long the dispatches of one shader took.
+type shaderTime struct {
 	Shader     string
 	Dispatches int
 	Time       time.Duration
 	Operations float64 // arithmetic ones, of products; 0 for other shaders
 }
 
-// StartProfile makes the device take times from now on. It waits for each piece, and is slower.
-func (d *Device) StartProfile() error {
+// startProfile makes the device take times from now on, for TestProfile. It waits for each piece, and is slower.
+func (d *Device) startProfile() error {
 	if d.physical.Limits.TimestampBits == 0 {
 		return d.failed("profile", errNoTimestamps)
 	}
@@ -40,19 +40,19 @@ func (d *Device) StartProfile() error {
 	if err != nil {
 		return d.failed("profile", err)
 	}
-	d.timestamps, d.timing, d.spent = t, true, map[string]ShaderTime{}
+	d.timestamps, d.timing, d.spent = t, true, map[string]shaderTime{}
 	return nil
 }
 
 var errNoTimestamps = errors.New("the device takes no times")
 
-// Profile returns the times since StartProfile, the longest first.
-func (d *Device) Profile() []ShaderTime {
-	var list []ShaderTime
+// shaderTimes returns the times since startProfile, the longest first.
+func (d *Device) shaderTimes() []shaderTime {
+	var list []shaderTime
 	for _, s := range d.spent {
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b ShaderTime) int {
+	slices.SortFunc(list, func(a, b shaderTime) int {
 		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Shader, b.Shader))
 	})
 	return list

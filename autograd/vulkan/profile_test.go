@@ -27,7 +27,7 @@ func TestProfile(t *testing.T) {
 	if err := d.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.StartProfile(); err != nil {
+	if err := d.startProfile(); err != nil {
 		t.Fatal(err)
 	}
 	for range repetitions {
@@ -36,7 +36,7 @@ func TestProfile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list := d.Profile()
+	list := d.shaderTimes()
 	if len(list) < 5 || list[0].Time <= 0 || list[0].Time < list[1].Time {
 		t.Errorf("the profile is %+v", list)
 	}

@@ -25,13 +25,17 @@ func (d *Device) RMSNormGrad(mode kernel.Mode, dx kernel.Mat[float32], dw []floa
 		s := d.scratchParts(rows, blocks*m)
 		inverse, part = s[0], s[1]
 	}
-	// The weight's gradient comes second, but reads dy: dx, which may be dy, comes last.
-	if dw != nil {
-		d.rmsNormRows(kernel.Set, kernel.Mat[float32]{}, inverse, dy, x, w, eps)
+	if dw != nil && overlaps([]span{d.matrix(dx)}, d.matrix(dy)) {
+		// The weight's gradient reads dy, which dx overwrites: dx comes last.
+		d.rmsNormRows(mode, kernel.Mat[float32]{}, inverse, dy, x, w, eps)
 		d.rmsNormWeightGrad(dw, part, dy, x, inverse)
+		dw, inverse = nil, nil
 	}
-	if !dx.Absent() {
-		d.rmsNormRows(mode, dx, nil, dy, x, w, eps)
+	if !dx.Absent() || dw != nil {
+		d.rmsNormRows(mode, dx, inverse, dy, x, w, eps)
+	}
+	if dw != nil {
+		d.rmsNormWeightGrad(dw, part, dy, x, inverse)
 	}
 }
 
