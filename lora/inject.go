@@ -21,6 +21,8 @@ type Adapter struct {
 	Matches []Match
 	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
 	Base string
+	// Blocks names the types of blocks that the base's matrices were kept in meanwhile, "" for floating-point numbers.
+	Blocks string
 	// VocabSize is the number of rows that table and head have, where it is more than the base's files have; 0: those.
 	VocabSize int
 

@@ -34,7 +34,7 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	if err := unadapted(m); err != nil {
 		return nil, err
 	}
-	a := &Adapter{Config: d.Config, Base: d.Base, VocabSize: d.VocabSize, model: m}
+	a := &Adapter{Config: d.Config, Base: d.Base, Blocks: d.Blocks, VocabSize: d.VocabSize, model: m}
 	f := newFit(m, d)
 	for i := range d.modules {
 		f.module(&d.modules[i])

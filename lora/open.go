@@ -22,6 +22,8 @@ type Directory struct {
 	BaseModel string
 	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
 	Base string
+	// Blocks names the types of blocks that the base's matrices were kept in, "" for floating-point numbers.
+	Blocks string
 	// VocabSize is the number of rows that table and head must have, where the base was resized; 0: nobody says so.
 	VocabSize int
 	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
@@ -190,7 +192,7 @@ func (d *Directory) read(p peftFile) error {
 
 // adopt takes from our record what adapter_config.json cannot say.
 func (d *Directory) adopt(rec record) {
-	d.Base, d.VocabSize = rec.Base, rec.Vocab
+	d.Base, d.Blocks, d.VocabSize = rec.Base, rec.Blocks, rec.Vocab
 	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
 	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
 	d.Config.InitLoraWeights, d.Config.InitialState = rec.Config.InitLoraWeights, rec.Config.InitialState

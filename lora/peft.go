@@ -147,6 +147,7 @@ func (p peftFile) config() Config {
 // record is what we note in the header of the weights beyond what PEFT knows: readers that do not know it ignore it.
 type record struct {
 	Base   string            `json:"base,omitempty"`       // fingerprint of the base's weights
+	Blocks string            `json:"blocks,omitempty"`     // types that the base was kept in
 	Vocab  int               `json:"vocab_size,omitempty"` // see [Adapter.VocabSize]
 	Config Config            `json:"config"`               // as the user gave it
 	Groups map[string][2]int `json:"row_groups,omitempty"`

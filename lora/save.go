@@ -63,7 +63,7 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 func isStale(name string) bool { return name == initialStateFile }
 
 func (a *Adapter) record() (map[string]string, error) {
-	r := record{Base: a.Base, Vocab: a.VocabSize, Config: a.Config, Groups: map[string][2]int{}}
+	r := record{Base: a.Base, Blocks: a.Blocks, Vocab: a.VocabSize, Config: a.Config, Groups: map[string][2]int{}}
 	for _, l := range a.layers {
 		if l.adapter.To > 0 {
 			r.Groups[l.Path] = [2]int{l.adapter.From, l.adapter.To}

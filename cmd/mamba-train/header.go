@@ -18,7 +18,7 @@ import (
 // printHeader says what the run is before its first step, and returns how long it will take, 0 where that is not known.
 func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview) time.Duration {
 	c := r.Config
-	a.line("model", "%s: %s", c.Model, describeModel(r.Model.Config))
+	a.line("model", "%s: %s", c.Model, describeModel(r.Model.Config)+describeBlocks(r.Model.Config, mamba.Precision(c.Precision)))
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
 	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(r))
 	a.line("data", "%s", describeData(r))
@@ -45,6 +45,14 @@ func (a *app) line(label, format string, args ...any) {
 
 func describeModel(c mamba.Config) string {
 	return fmt.Sprintf("%s, %s, hidden size %d, vocabulary %s", c.Family(), format.Counted(c.NumHiddenLayers, "layer"), c.HiddenSize, format.Count(c.VocabSize))
+}
+
+// describeBlocks names the types of the blocks that weights are kept in, after a comma; "" for others.
+func describeBlocks(c mamba.Config, p mamba.Precision) string {
+	if blocks := c.Blocks(p); blocks != "" {
+		return ", weights in " + blocks
+	}
+	return ""
 }
 
 func describeAdapter(r *recipe.Run) string {

@@ -101,9 +101,11 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	for _, p := range m.Params() {
 		r.Parameters += p.Size()
 	}
-	const float32Bytes = 4
-	r.Trainable, r.Memory = r.Parameters, float32Bytes*int64(r.Parameters)
-	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in float32", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory))
+	r.Trainable = r.Parameters
+	if r.Memory, _, err = mamba.Footprint(sizes, mamba.LoadOptions{}); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s: %s\nparameters   %s, %v in %s", name, describeModel(c), format.Count(r.Parameters), format.Bytes(r.Memory), cmp.Or(c.Blocks(mamba.Stored), "float32"))
 	text += fmt.Sprintf("\nsizes        %s, %s", c.MixerSizes(),
 		map[bool]string{true: "head tied to the embeddings", false: "a head of its own"}[r.Tied])
 	text += fmt.Sprintf("\nstate        %v for each sequence, of any length", format.Bytes(r.Sequence))
@@ -263,7 +265,7 @@ func (a *app) infoRun(f infoFlags) error {
 		Gradients: m.Gradients, Optimizer: m.Optimizer, Activations: m.Activations, Program: m.Program(), MaxTokens: e.Rows, Limit: limit,
 	}
 	r.Fits = r.Memory <= limit
-	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))
+	text := fmt.Sprintf("%s: %s\ntrains       %s of %s parameters (%s)", c.Model, describeModel(sizes)+describeBlocks(sizes, mamba.Precision(c.Precision)), format.Count(e.Trainable), format.Count(e.Parameters), format.Percent(float64(e.Trainable)/float64(e.Parameters)))
 	text += fmt.Sprintf("\nmemory       at most about %v: %s", format.Bytes(r.Memory), m)
 	text += fmt.Sprintf("\nrows         up to %s at once", format.Count(e.Rows))
 	text += fmt.Sprintf("\nlimit        %v, the run %s", format.Bytes(limit), map[bool]string{true: "fits", false: "does not fit"}[r.Fits])

@@ -116,7 +116,7 @@ func (r *Run) recordBase() error {
 		return err
 	}
 	defer t.Close()
-	r.Adapter.VocabSize = r.resized
+	r.Adapter.VocabSize, r.Adapter.Blocks = r.resized, r.Model.Config.Blocks(mamba.Precision(r.Config.Precision))
 	r.Adapter.Base, err = lora.Fingerprint(t)
 	return err
 }

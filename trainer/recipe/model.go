@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,6 +87,9 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 		if err := warnOfOtherBase(d, dir, o.Warn); err != nil {
 			return nil, err
 		}
+	}
+	if blocks := m.Config.Blocks(o.Precision); d != nil && d.Blocks != "" && d.Blocks != blocks && o.Warn != nil {
+		o.Warn(fmt.Errorf("adapter %s was trained on weights in blocks (%s), and these are in %s: --precision names another form", d.Path, d.Blocks, cmp.Or(blocks, "floating-point numbers")))
 	}
 	if o.InitialState == "" {
 		return l, nil

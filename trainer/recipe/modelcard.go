@@ -30,6 +30,7 @@ func (r *Run) writeModelCard(dir, title string, st *checkpoint.State) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "---\nbase_model: %q\nlibrary_name: %s\npipeline_tag: text-generation\ntags: [mamba, mamba-train]\n---\n\n", r.Config.Model, library)
 	fmt.Fprintf(&b, "# %s\n\n%s, trained with mamba-train on %s (%s).\n\n", plain(title), r.describeModel(), r.describeSources(), format.Counted(r.Data.Stats().Tokens, "token"))
+	b.WriteString(r.describeBase())
 	b.WriteString(describeCourse(st) + "\n![loss](loss.svg)\n" + readers)
 	fmt.Fprintf(&b, "\nSettings (config.yaml):\n\n%s", fenced("yaml", string(settings)))
 	return atomicfile.WriteFile(filepath.Join(dir, "README.md"), []byte(b.String()))
@@ -44,6 +45,18 @@ func (r *Run) describeModel() string {
 		return "A Mamba model trained from scratch with the sizes of " + model
 	}
 	return model + ", fine-tuned"
+}
+
+// describeBase says which weights an adapter was trained on: the hash of their values, and the blocks that they were kept in.
+func (r *Run) describeBase() string {
+	if r.Adapter == nil || r.Adapter.Base == "" {
+		return ""
+	}
+	form := r.precision()
+	if r.Adapter.Blocks != "" {
+		form = "blocks (" + r.Adapter.Blocks + ")"
+	}
+	return fmt.Sprintf("The base's weights were kept in %s; the hash of their values is %s.\n\n", form, code(r.Adapter.Base))
 }
 
 func (r *Run) describeSources() string {

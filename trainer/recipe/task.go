@@ -122,6 +122,9 @@ func (r *Run) identity() map[string]string {
 	if r.resized > 0 {
 		id["vocab_size"] = fmt.Sprint(r.resized)
 	}
+	if r.Adapter != nil && r.Adapter.Blocks != "" {
+		id["base"] = r.Adapter.Base
+	}
 	if r.Adapter != nil {
 		for _, s := range r.Adapter.Config.Settings() {
 			id["lora."+s.Key] = s.Value
