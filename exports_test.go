@@ -45,12 +45,7 @@ var offered = map[string]string{
 	"mamba.NoToken":              "a value of the token ids in Config",
 	"trainer/mpi.InProcess":      "ranks in one process, for tests",
 
-	"autograd/vulkan.Check":        "the command opens devices",
-	"autograd/vulkan.Device.Close": "the command opens devices",
-	"autograd/vulkan.Found":        "the command opens devices",
-	"autograd/vulkan.List":         "the command opens devices",
-	"autograd/vulkan.SelfTest":     "the command opens devices",
-	"autograd.Placed":              "operations of other modules",
+	"autograd.Placed": "operations of other modules",
 }
 
 // Whatever a package exports is used by another package, a command or an example. Tests do not count.

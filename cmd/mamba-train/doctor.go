@@ -18,16 +18,18 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	model := ""
+	model, device := "", ""
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check the machine, the kernels and a model directory",
 		Example: `  mamba-train doctor
   mamba-train doctor --model models/mamba-130m-hf`,
 		Args: cli.NoArguments,
-		RunE: func(*cobra.Command, []string) error { return a.doctor(model) },
+		RunE: func(*cobra.Command, []string) error { return a.doctor(model, device) },
 	}
 	cmd.Flags().StringVarP(&model, "model", "m", "", "model directory or Hugging Face id to check too")
+	cmd.Flags().StringVar(&device, "device", "", "list the machine's GPUs, and run every kernel on one: any, or =NAME with a part of its name")
+	cmd.Flags().Lookup("device").NoOptDefVal = recipe.DeviceVulkan
 	return cmd
 }
 
@@ -43,6 +45,7 @@ type doctorResult struct {
 	Bandwidth float64       `json:"peak_bytes_per_second"`
 	Kernels   []kernelCheck `json:"kernel_checks"`
 	Model     *modelCheck   `json:"model,omitempty"`
+	Device    *deviceReport `json:"device,omitempty"`
 }
 
 type kernelCheck struct {
@@ -60,7 +63,7 @@ type modelCheck struct {
 	Tokenizer bool   `json:"tokenizer"`
 }
 
-func (a *app) doctor(model string) error {
+func (a *app) doctor(model, device string) error {
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	r := doctorResult{versionInfo: buildVersion(), Features: cpuFeatures(), Memory: recipe.MachineMemory()}
@@ -73,6 +76,12 @@ func (a *app) doctor(model string) error {
 			return cli.WithSignal(ctx, err)
 		}
 		if r.Model, err = checkModel(ctx, dir); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if device != "" {
+		var err error
+		if r.Device, err = checkDevice(device); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -169,6 +178,9 @@ func (r doctorResult) text() string {
 	}
 	if m := r.Model; m != nil {
 		line("model", "%s: %s, %v, %s tokenizer", m.Dir, format.Counted(m.Tensors, "tensor"), format.Bytes(m.Bytes), map[bool]string{true: "with", false: "without a"}[m.Tokenizer])
+	}
+	if r.Device != nil {
+		r.Device.text(line)
 	}
 	return b.String()
 }
