@@ -28,6 +28,15 @@ for family in ["mamba", "falcon_mamba"]:
     a = ours(model=path, adapter=WORK / (family + "-adapter"), train=True, ids=[text])
     mine = max(g for name, g in a["gradients"].items() if "dt_proj" in name)
     rows.append((family, "largest gradient", mine, theirs))
+    only = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(path), peft.LoraConfig(r=4, target_modules=["dt_proj"], task_type="CAUSAL_LM"))
+    try:
+        only(input_ids=t, labels=t).loss.backward()
+        alone = "trains"
+    except RuntimeError as e:
+        alone = "fails: " + str(e).splitlines()[0][:60]
+    only.save_pretrained(WORK / (family + "-only"))
+    mine_alone = max(ours(model=path, adapter=WORK / (family + "-only"), train=True, ids=[text])["gradients"].values())
+    rows.append((family, "as the only target", "trains" if mine_alone > 0 else "nothing trains", alone))
     rows.append((family, "logits move by", largest(a["logits"][0], plain[0]), moved))
     if theirs == 0 or moved < ROUNDING:
         dead.append(family)
