@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"mambatrain/internal/filelock"
 	"mambatrain/studio"
@@ -140,7 +141,15 @@ func TestPage_showsARun(t *testing.T) {
 	studiotest.Until(t, ctx, `document.querySelectorAll(".plot canvas").length >= 4`)
 	studiotest.Evaluate[any](t, ctx, `document.querySelector("details.numbers").open = true, null`)
 	shows(t, ctx, ".numbers td", "evaluation loss")
-	studiotest.Do(t, ctx, chromedp.Focus(chromedp.CSS(".plot")), chromedp.KeyEvent("\ue012")) // arrow left
+	studiotest.Do(t, ctx, chromedp.Focus(chromedp.CSS(".plot")), chromedp.KeyEvent(kb.ArrowLeft))
+	const set = `((e, v) => { e.value = v; e.dispatchEvent(new Event(e.type === "range" ? "input" : "change")); })(document.querySelector(%q), %q), null`
+	studiotest.Evaluate[any](t, ctx, `document.querySelector(".controls input[type=checkbox]").click(), null`)
+	studiotest.Evaluate[any](t, ctx, fmt.Sprintf(set, ".controls input[type=range]", "0.8"))
+	for axis, far := range map[string]string{"tokens": "12,000", "seconds": "4 min", "step": "120"} {
+		studiotest.Evaluate[any](t, ctx, fmt.Sprintf(set, ".controls select", axis))
+		studiotest.Do(t, ctx, chromedp.Focus(chromedp.CSS(".plot")), chromedp.KeyEvent(kb.End))
+		shows(t, ctx, ".readout .faint", far)
+	}
 	for part, text := range map[string]string{"samples": " is kind.", "settings": "train.learning_rate", "card": "# A card", "data": "row 0: 2 tokens, 1 label"} {
 		to(t, ctx, "run", name, part)
 		shows(t, ctx, "main section", text)

@@ -7,6 +7,8 @@ package studio
 import (
 	"context"
 	"crypto/rand"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -81,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	)
 	h := &http.Server{
 		Handler: s.guard(s.mux), ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: most,
+		ErrorLog:    log.New(io.Discard, "", 0),                        // of connections that others broke
 		BaseContext: func(net.Listener) context.Context { return ctx }, // ends the streams
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
