@@ -11,6 +11,7 @@ import (
 	"mambatrain/data/tokenizer"
 	"mambatrain/internal/contenthash"
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 )
 
 // Dataset holds tokenized documents. It is read-only and safe for any number of goroutines until Close.
@@ -74,8 +75,8 @@ func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, 
 	d := newDataset(b)
 	if d.stats.Documents == 0 {
 		d.store.close()
-		return nil, fmt.Errorf("data: %s: nothing to train on: %d rows, %d empty, %d without a label that counts",
-			inputs[0].Path, d.stats.Rows, d.stats.Empty, d.stats.NoLabels)
+		return nil, fmt.Errorf("data: %s: nothing to train on: %s, %d empty, %d without a label that counts",
+			inputs[0].Path, format.Counted(d.stats.Rows, "row"), d.stats.Empty, d.stats.NoLabels)
 	}
 	return d, nil
 }
@@ -163,7 +164,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 		train.portions, eval.portions = append(train.portions, left), append(eval.portions, right)
 	}
 	if train.Len() == 0 || eval.Len() == 0 {
-		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %d documents leaves one side empty", fraction, d.Len())
+		return nil, nil, fmt.Errorf("data.eval_fraction: %v of %s leaves one side empty", fraction, format.Counted(d.Len(), "document"))
 	}
 	train.recount("train")
 	eval.recount("eval")

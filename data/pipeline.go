@@ -11,6 +11,7 @@ import (
 
 	"mambatrain/data/source"
 	"mambatrain/data/tokenizer"
+	"mambatrain/internal/format"
 	"mambatrain/internal/label"
 )
 
@@ -272,7 +273,7 @@ func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	out.stats.Truncated++
 	switch p.config.Truncation {
 	case "error":
-		return fmt.Errorf("data: %s: %d tokens, data.max_length is %d", j.block.At(i), len(d.tokens), limit)
+		return fmt.Errorf("data: %s: %s, data.max_length is %d", j.block.At(i), format.Counted(len(d.tokens), "token"), limit)
 	case "split":
 		p.split(out, d, j.first+i)
 	default:

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/fault"
+	"mambatrain/internal/format"
 	"mambatrain/internal/inputfile"
 	"mambatrain/nn/weights"
 )
@@ -170,7 +171,7 @@ func (d *Directory) read(p peftFile) error {
 		d.modules = append(d.modules, *m)
 	}
 	if len(faults) > 0 {
-		return fmt.Errorf("%d tensors have no meaning:\n  %s", len(faults), faults.Report())
+		return fmt.Errorf("%s without a meaning:\n  %s", format.Counted(len(faults), "tensor"), faults.Report())
 	}
 	if len(d.modules)+len(d.params) == 0 && !d.hasInitialState() {
 		return fmt.Errorf("holds no tensors")

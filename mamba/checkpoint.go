@@ -201,7 +201,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		slices.SortFunc(faults, func(a, b fault.Fault) int {
 			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
 		})
-		return nil, fmt.Errorf("mamba: %s: %d tensors do not fit config.json:\n  %s", t.path, len(faults), faults.Report())
+		return nil, fmt.Errorf("mamba: %s: tensors that do not fit config.json, %d in all:\n  %s", t.path, len(faults), faults.Report())
 	}
 	return found, nil
 }

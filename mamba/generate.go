@@ -109,7 +109,7 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		}
 		out[i] = Generation{PromptTokens: len(ids), FinishReason: FinishInterrupted}
 		if most[i] = o.mostNew(len(state.Tokens[i]) + len(ids)); most[i] < 1 {
-			return nil, fmt.Errorf("mamba: generate: prompt %d: has %d tokens, which leaves none of the text's max_length %d", o.First+i, len(ids), o.MaxLength)
+			return nil, fmt.Errorf("mamba: generate: prompt %d: its length is %d, which leaves none of the text's max_length %d", o.First+i, len(ids), o.MaxLength)
 		}
 	}
 	d := m.NewDecoder(0)

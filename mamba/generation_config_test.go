@@ -122,7 +122,7 @@ func TestGenerationConfig_damaged(t *testing.T) {
 	}
 	o := m.DefaultGenerate()
 	o.First = 4
-	if _, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o); err == nil || !strings.Contains(err.Error(), "prompt 4: has 3 tokens, which leaves none of the text's max_length 3") {
+	if _, err := m.Generate(context.Background(), [][]int{{1, 2, 3}}, o); err == nil || !strings.Contains(err.Error(), "prompt 4: its length is 3, which leaves none of the text's max_length 3") {
 		t.Errorf("error %v", err)
 	}
 }

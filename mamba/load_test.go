@@ -133,7 +133,7 @@ func TestLoadFaults(t *testing.T) {
 	})
 	_, err := Load(dir, LoadOptions{})
 	for _, want := range []string{
-		"4 tensors do not fit", "missing: backbone.layers.0.mixer.D [128]",
+		"tensors that do not fit config.json, 4 in all:", "missing: backbone.layers.0.mixer.D [128]",
 		"shape: backbone.layers.1.mixer.A_log is [3] in the file, [128 16] by config.json",
 		"type: backbone.norm_f.weight is I64", "unexpected: surplus [1]",
 	} {

@@ -191,7 +191,7 @@ func (s *State) fits(m *Model) error {
 		return errors.New("mamba: state: is of no sequence")
 	}
 	if len(s.Conv) != len(m.Layers) || len(s.SSM) != len(m.Layers) {
-		return fmt.Errorf("mamba: state: is of a model with %d layers, this one has %d", len(s.Conv), len(m.Layers))
+		return fmt.Errorf("mamba: state: is of a model of other sizes: of layers it has %d, this one %d", len(s.Conv), len(m.Layers))
 	}
 	for l := range s.Conv {
 		conv, ssm := m.Layers[l].Mixer.StateSize()

@@ -34,7 +34,7 @@ func (t *Trainer) checkRanks() error {
 	case shards > maxShards:
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: must be at most %d, got %d", maxShards, shards)}
 	case shards < ranks:
-		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards are too few for %d ranks", shards, ranks)}
+		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d is too few for %d ranks", shards, ranks)}
 	case shards%ranks != 0 || each&(each-1) != 0:
 		return &RanksError{Problem: fmt.Sprintf("distributed.shards: %d shards cannot be divided over %d ranks: each needs 1, 2, 4, 8 … of them", shards, ranks)}
 	case t.task.Ranks.ShardOptimizer && t.config.Optim == "adafactor":

@@ -11,6 +11,10 @@ var errSlow = errors.New("a repetition of what itself repeats or has alternative
 
 // checkRepetition refuses repetitions without an upper bound of groups that contain another one or alternatives. They are what makes a
 // backtracking matcher try exponentially many ways. No tokenizer is known that has them.
+//
+// An expression that takes quadratic time on a long run of one character, such as a*b|., is followed, as the reference follows
+// it. It cannot be told from the expressions of published tokenizers, such as \s+(?!\S)|\s+, without knowing which texts
+// each alternative leaves to the next. The length of a row bounds it (max_row_bytes).
 func checkRepetition(pattern string) error {
 	type group struct{ open, ambiguous bool }
 	stack := []group{{}}
