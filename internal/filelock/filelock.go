@@ -27,7 +27,7 @@ func Try(path string) (*Lock, error) {
 	for again := looks; ; {
 		l, err := try(path)
 		switch {
-		case errors.Is(err, ErrLocked) && again > 0:
+		case errors.Is(err, ErrLocked) && again > 0 && onlyLookedAt(path):
 			again--
 			time.Sleep(glance)
 		case err != errReplaced:
@@ -36,11 +36,23 @@ func Try(path string) (*Lock, error) {
 	}
 }
 
-// [Held] has the lock for a few microseconds, which is not long enough to refuse it to a process that begins just then.
+// [Held] shares the lock for a few microseconds, more on a busy machine, which must not refuse it to a process that begins
+// just then.
 const (
-	looks  = 3
+	looks  = 2000
 	glance = 5 * time.Millisecond
 )
+
+// onlyLookedAt reports whether nobody has the lock of path for himself, so that whoever has it is only looking.
+func onlyLookedAt(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	held, err := Held(f)
+	return err == nil && !held
+}
 
 // errReplaced is returned for a file that its holder has removed before it could be locked here: somebody else may have
 // made and locked a new one since.
