@@ -14,16 +14,18 @@ import (
 type Blocks struct {
 	ISA
 	w, x, y reg.Register
-	stack   reg.Register // 96 bytes that begin at a multiple of 32: loads do not cross what was stored
+	bytes   int            // of a block
+	masks   map[uint32]Row // that are in registers
+	stack   reg.Register   // 96 bytes that begin at a multiple of 32: loads do not cross what was stored
 }
 
 // newBlocks returns a function under construction after its arguments have been loaded.
-func newBlocks(w, x, y reg.Register) *Blocks {
+func newBlocks(t vec.BlockType[reg.VecVirtual], w, x, y reg.Register) *Blocks {
 	stack := GP64()
 	LEAQ(AllocLocal(128), stack)
 	ADDQ(U8(31), stack)
 	ANDQ(I8(-32), stack)
-	return &Blocks{AVX2, w, x, y, stack}
+	return &Blocks{AVX2, w, x, y, t.Bytes, map[uint32]Row{}, stack}
 }
 
 // dotAhead is how many bytes ahead the blocks are prefetched.
@@ -36,7 +38,10 @@ func EmitDot(t vec.BlockType[reg.VecVirtual]) {
 	n, row, stride := Load(Param("n"), GP64()), Load(Param("w"), GP64()), Load(Param("stride"), GP64())
 	blocks, x, y := Load(Param("blocks"), GP64()), Load(Param("x"), GP64()), Load(Param("y"), GP64())
 	left := GP64()
-	b := newBlocks(GP64(), GP64(), nil)
+	b := newBlocks(t, GP64(), GP64(), nil)
+	for _, m := range t.Masks {
+		b.masks[m] = b.Mask(m)
+	}
 	sums := t.NewSums(b)
 	Label("row")
 	sums.Clear(b)
@@ -68,7 +73,7 @@ func EmitStrip(t vec.BlockType[reg.VecVirtual]) {
 	Pragma("noescape")
 	w, n, stride, strip := Load(Param("w"), GP64()), Load(Param("n"), GP64()), Load(Param("stride"), GP64()), Load(Param("strip"), GP64())
 	y, ldy := Load(Param("y"), GP64()), Load(Param("ldy"), GP64())
-	b := newBlocks(w, nil, y)
+	b := newBlocks(t, w, nil, y)
 	SHLQ(U8(2), ldy)
 	for j := 1; j < t.Strips; j++ {
 		CMPQ(strip, U8(j))
@@ -132,6 +137,9 @@ func (b *Blocks) And(x, y Row) Row {
 }
 
 func (b *Blocks) AndBits(bits uint32, x Row) Row {
+	if m, ok := b.masks[bits]; ok {
+		return b.And(m, x)
+	}
 	r := b.Vec()
 	VPAND(ConstBits(bits), x[0], r)
 	return Row{r}
@@ -203,8 +211,13 @@ func (b *Blocks) Halves(offset int) Row {
 
 func (b *Blocks) Half(offset int) Row {
 	h, r := XMM(), b.Vec()
-	VPBROADCASTW(b.at(offset), h)
-	VCVTPH2PS(h, r)
+	if offset+8 <= b.bytes { // four numbers are converted
+		VCVTPH2PS(b.at(offset), h)
+		VBROADCASTSS(h, r)
+	} else {
+		VPBROADCASTW(b.at(offset), h)
+		VCVTPH2PS(h, r)
+	}
 	return Row{r}
 }
 

@@ -41,6 +41,7 @@ type BlockType[R any] struct {
 	Offset int // is subtracted from the integers
 	// Integers returns a strip as bytes.
 	Integers func(b Blocks[R], strip int) Row[R]
+	Masks    []uint32 // what Integers passes to AndBits
 	// Values returns the values of a block in order, without the scale.
 	Values func(b Blocks[R]) []Row[R]
 	// Scales reads the scales of a block; nil if there are none.
@@ -84,21 +85,21 @@ func strips[R any]() []BlockType[R] {
 	const low, high = 0x0f0f0f0f, 0x10101010
 	types := []BlockType[R]{
 		{Name: "Q4_0", Bytes: 18, Strips: 1, Bits: 4, Offset: 8, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] { return b.Nibbles(2) }},
-		{Name: "Q5_0", Bytes: 22, Strips: 1, Bits: 5, Offset: 16, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] {
+		{Name: "Q5_0", Bytes: 22, Strips: 1, Bits: 5, Offset: 16, Masks: []uint32{low}, Scales: single[R], Integers: func(b Blocks[R], _ int) Row[R] {
 			return b.Or(b.AndBits(low, b.Nibbles(6)), b.SpreadBits(2, 16))
 		}},
 		{Name: "Q4_1", Bytes: 20, Strips: 1, Bits: 4, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] { return b.Nibbles(4) }},
-		{Name: "Q5_1", Bytes: 24, Strips: 1, Bits: 5, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] {
+		{Name: "Q5_1", Bytes: 24, Strips: 1, Bits: 5, Masks: []uint32{low}, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] {
 			return b.Or(b.AndBits(low, b.Nibbles(8)), b.SpreadBits(4, 16))
 		}},
 		{Name: "Q4_K", Bytes: 144, Strips: 8, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			return b.ShiftRight(4*(j%2), b.Bytes(16+j/2*32))
 		}},
-		{Name: "Q5_K", Bytes: 176, Strips: 8, Bits: 5, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q5_K", Bytes: 176, Strips: 8, Bits: 5, Masks: []uint32{low, high}, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			n := b.AndBits(low, b.ShiftRight(4*(j%2), b.Bytes(48+j/2*32)))
 			return b.Or(n, b.AndBits(high, b.ShiftRight(j-4, b.Bytes(16))))
 		}},
-		{Name: "Q6_K", Bytes: 210, Strips: 8, Bits: 6, Offset: 32, Scales: signed[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q6_K", Bytes: 210, Strips: 8, Bits: 6, Offset: 32, Masks: []uint32{low, 3 * high}, Scales: signed[R], Integers: func(b Blocks[R], j int) Row[R] {
 			t, part := j/4, j%4
 			n := b.AndBits(low, b.ShiftRight(4*(part/2), b.Bytes(64*t+32*(part%2))))
 			return b.Or(n, b.AndBits(3*high, b.ShiftRight(2*part-4, b.Bytes(128+32*t))))
