@@ -108,7 +108,9 @@ func message(err error) string {
 	}
 	var lines []string
 	for _, e := range list.Unwrap() {
-		lines = append(lines, e.Error())
+		if e != nil { // what a StopError has not
+			lines = append(lines, e.Error())
+		}
 	}
 	context, whole := strings.CutSuffix(text, list.Error())
 	if len(lines) < 2 || !whole || list.Error() != strings.Join(lines, "\n") {

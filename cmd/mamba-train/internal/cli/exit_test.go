@@ -52,6 +52,9 @@ func TestMessage(t *testing.T) {
 	if got[0] != "x.yaml: 300003 faults" || got[1] != "  k0: unknown key" || len(got) != 42 || got[41] != "  and 299,963 more" {
 		t.Errorf("%d lines: %q … %q", len(got), got[:2], got[len(got)-1])
 	}
+	if got := Message(&trainer.StopError{Step: 3}); got != "trainer: interrupted after step 3" {
+		t.Error(got)
+	}
 	if got := Message(fault.List{{Path: "seed", Problem: "must be at least 0"}}); got != "seed: must be at least 0" {
 		t.Error(got)
 	}
