@@ -264,6 +264,16 @@ func TestPage_isAccessible(t *testing.T) {
 	}
 }
 
+// asset reads a file of another project.
+func asset(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("assets/vendor", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // A report opens without a server, shows what the page does, and its texts stay text.
 func TestReport(t *testing.T) {
 	ctx := studiotest.Browser(t)
@@ -279,6 +289,9 @@ func TestReport(t *testing.T) {
 	var report bytes.Buffer
 	if err := studio.WriteReport(&report, l); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(report.String(), asset(t, "uPlot.LICENSE")) {
+		t.Error("the report has uPlot without its license")
 	}
 	writeFiles(t, dir, map[string]string{"report.html": report.String()})
 	studiotest.Do(t, ctx, chromedp.Navigate("file://"+filepath.ToSlash(filepath.Join(dir, "report.html"))))

@@ -41,7 +41,7 @@ func WriteReport(w io.Writer, l *runs.Library) error {
 	}
 	styles := []string{asset("vendor/uPlot.css"), asset("style.css")}
 	scripts := []string{asset("vendor/uPlot.js"), bundle()}
-	_, err = fmt.Fprintf(w, reportPage, reportPolicy(scripts, styles), styles[0], styles[1], scripts[0], b, scripts[1])
+	_, err = fmt.Fprintf(w, reportPage, reportPolicy(scripts, styles), styles[0], styles[1], asset("vendor/uPlot.LICENSE"), scripts[0], b, scripts[1])
 	return err
 }
 
@@ -74,6 +74,8 @@ const reportPage = `<!doctype html>
 </head>
 <body>
 <noscript>The report needs JavaScript.</noscript>
+<!-- Charts are drawn by uPlot.
+%s-->
 <script>%s</script>
 <script type="application/json" id="report">%s</script>
 <script type="module">%s</script>
