@@ -32,6 +32,15 @@ func (a *app) openDevice(name string) error {
 	return fmt.Errorf("device %s: %w", name, err)
 }
 
+// openEvalDevice opens the device of an evaluation.
+func (a *app) openEvalDevice(device string, f evalFlags) error {
+	if f.choices && device != recipe.DeviceCPU {
+		a.Say("%-9s the CPU: choices are scored by it", "device")
+		return nil
+	}
+	return a.openDevice(device)
+}
+
 // partOfName is the part that the name of the device must have.
 func partOfName(device string) string {
 	if device == recipe.DeviceAuto || device == recipe.DeviceVulkan {

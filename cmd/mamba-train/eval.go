@@ -55,6 +55,7 @@ training data. Without -c, documents are not cut.`,
 	fl.StringVar(&f.perRow, "per-row", "", "write the loss of each row to this JSON lines file; with --choices, the log-likelihood of each choice")
 	fl.BoolVar(&f.choices, "choices", false, "score multiple-choice rows: columns context, choices, answer")
 	a.precisionFlag(cmd)
+	a.deviceFlag(cmd)
 	return cmd
 }
 
@@ -102,6 +103,9 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
+	if err := a.openEvalDevice(c.Device, f); err != nil {
+		return err
+	}
 	m, err := f.open(ctx, a)
 	if err != nil {
 		return err

@@ -122,3 +122,32 @@ func TestDeviceRefusals(t *testing.T) {
 		t.Errorf("no room: got %v", err)
 	}
 }
+
+// Evaluating on a device gives each row the CPU's loss, documents that are longer than what it computes at once included.
+func TestEvaluateOnDevice(t *testing.T) {
+	set := recipe.TestSet{Sources: recipe.Sources{{Path: "../../configs/quickstart/quotes.parquet"}}, Data: recipe.Default().Data.Config}
+	set.Data.DatasetTextField, set.Data.MaxTrainSamples = "quote", 30
+	evaluate := func() recipe.Evaluation {
+		m, err := recipe.LoadModel(context.Background(), "../../configs/quickstart/base", "", recipe.LoadOptions{Warn: noWarning(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := m.Evaluate(context.Background(), set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	want := evaluate()
+	d := devicetest.Use(t)
+	got := evaluate()
+	if d.Dispatches == 0 || got.Tokens != want.Tokens || got.Correct != want.Correct || len(got.Rows) != len(want.Rows) {
+		t.Fatalf("%d dispatches, %d of %d labels right in %d rows, want %d of %d in %d", d.Dispatches, got.Correct, got.Tokens, len(got.Rows), want.Correct, want.Tokens, len(want.Rows))
+	}
+	for i, w := range want.Rows {
+		const tolerance = 1e-5 // of float32 sums in another order
+		if g := got.Rows[i]; g.Tokens != w.Tokens || math.Abs(g.NLL-w.NLL) > tolerance*w.NLL {
+			t.Errorf("row %d: %v over %d labels, want %v over %d", i, g.NLL, g.Tokens, w.NLL, w.Tokens)
+		}
+	}
+}

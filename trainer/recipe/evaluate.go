@@ -66,18 +66,15 @@ func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err er
 	defer d.Close()
 	rows := make([]RowLoss, d.Stats().Rows)
 	evaluated := func(r RowLoss) bool { return set.Fraction == 0 || r.Tokens > 0 }
-	i := 0
-	for score, err := range m.Score(ctx, documents(d), mamba.ScoreOptions{}) {
-		if err != nil {
-			return e, fmt.Errorf("data %s: %w", set.Sources[0].Path, err)
-		}
-		row := &rows[d.Example(i).Place]
-		row.NLL += score.NLL
-		row.Tokens += score.Tokens
-		e.NLL += score.NLL
-		e.Tokens += score.Tokens
-		e.Correct += score.Correct
-		i++
+	add := func(document int, nll float64, tokens int) {
+		row := &rows[d.Example(document).Place]
+		row.NLL += nll
+		row.Tokens += tokens
+		e.NLL += nll
+		e.Tokens += tokens
+	}
+	if e.Correct, err = m.evaluate(ctx, d, add); err != nil {
+		return e, fmt.Errorf("data %s: %w", set.Sources[0].Path, err)
 	}
 	for i, r := range rows {
 		if r.Row = i; evaluated(r) {
@@ -85,6 +82,26 @@ func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err er
 		}
 	}
 	return e, nil
+}
+
+// evaluate calls add for each document, in order, and returns how many labels were the most probable token.
+func (m *Model) evaluate(ctx context.Context, d *data.Dataset, add func(document int, nll float64, tokens int)) (correct int, err error) {
+	if onDevice, err := m.newDeviceEvaluation(add); err != nil {
+		return 0, err
+	} else if onDevice != nil {
+		err := onDevice.run(ctx, d)
+		return onDevice.correct, err
+	}
+	i := 0
+	for score, err := range m.Score(ctx, documents(d), mamba.ScoreOptions{}) {
+		if err != nil {
+			return correct, err
+		}
+		add(i, score.NLL, score.Tokens)
+		correct += score.Correct
+		i++
+	}
+	return correct, nil
 }
 
 func (m *Model) openTestSet(ctx context.Context, set TestSet) (*data.Dataset, error) {

@@ -24,6 +24,14 @@ type Model struct {
 	Tokenizer *tokenizer.Tokenizer // nil: the directory has none
 
 	adapterDir string // "": no adapter
+	onWarning  func(error)
+}
+
+// warn tells whoever loaded the model, if anybody wants to know.
+func (m *Model) warn(err error) {
+	if m.onWarning != nil {
+		m.onWarning(err)
+	}
 }
 
 // LoadOptions say how a model is loaded.
@@ -73,7 +81,7 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	if err != nil {
 		return nil, err
 	}
-	l := &Model{Model: m, Dir: dir, Tokenizer: t}
+	l := &Model{Model: m, Dir: dir, Tokenizer: t, onWarning: o.Warn}
 	if d != nil {
 		if l.Adapter, err = d.Load(m); err != nil {
 			return nil, err
