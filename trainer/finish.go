@@ -24,7 +24,12 @@ func (e *StopError) Error() string {
 	return fmt.Sprintf("trainer: interrupted after step %d, saved as %s", e.Step, e.Checkpoint)
 }
 
-func (e *StopError) Unwrap() []error { return []error{context.Canceled, e.Err} }
+func (e *StopError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{context.Canceled}
+	}
+	return []error{context.Canceled, e.Err}
+}
 
 // interrupt saves the run where it stands.
 func (t *Trainer) interrupt() error {
