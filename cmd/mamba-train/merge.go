@@ -163,6 +163,9 @@ func (a *app) merge(f mergeFlags) error {
 	if err := a.Result(result, result.text()); err != nil {
 		return err
 	}
+	if r.TooLarge {
+		a.Warn("the merged model does not fit into memory in float32, so that its logits were not compared with the adapted model's")
+	}
 	a.Suggest(nextForModel(result.Output)...)
 	return nil
 }

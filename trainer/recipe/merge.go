@@ -143,6 +143,7 @@ type MergeReport struct {
 	Changed    int      // tensors that differ from the base's
 	UntiedHead bool     // the head has become a separate tensor
 	Difference *float64 // largest, between logits of the merged and of the adapted model; nil for several adapters or a share other than 1
+	TooLarge   bool     // the merged model does not fit into memory in float32, and was not compared with the adapted one
 	// Quantization is the largest difference that the type of a GGUF file adds, or, without a Difference, that of the file from the
 	// adapted model; nil for a directory, several adapters, or a share other than 1.
 	Quantization *float64
@@ -177,6 +178,9 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 		return r, err
 	}
 	r = MergeReport{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
+	if r.TooLarge = checkFootprint(c, mamba.LoadOptions{}, 0) != nil; r.TooLarge {
+		return r, nil
+	}
 	r.Difference, err = m.prove(ctx, dir, want)
 	return r, err
 }
@@ -244,7 +248,7 @@ func (m *Merge) probe(ctx context.Context, model *mamba.Model) ([]float32, error
 
 // prove loads the merged model and returns the largest difference of its logits from want, nil if that is nil.
 func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64, error) {
-	model, err := mamba.Load(dir, mamba.LoadOptions{})
+	model, err := load(dir, mamba.LoadOptions{}, 0)
 	if err != nil || want == nil {
 		return nil, err
 	}
