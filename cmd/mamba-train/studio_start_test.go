@@ -234,7 +234,11 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 		t.Errorf("resumed twice: %d %s", status, b)
 	}
 	s.ask(t, "/api/jobs/stop", map[string]string{"dir": dir}, new(any))
-	s.until(t, "it has stopped again", ended)
+	s.until(t, "it has stopped again", func(j jobAnswer) bool { return j.ExitCode != nil })
+	const stopped = 143 // as after SIGTERM on the command line
+	if code := *s.job(t).ExitCode; code != stopped {
+		t.Errorf("exit code %d, want %d", code, stopped)
+	}
 	if c := s.job(t).Console; !strings.Contains(c, fmt.Sprintf("after step %d", step)) {
 		t.Errorf("did not go on after step %d:\n%s", step, c)
 	}
