@@ -176,7 +176,13 @@ func tile14x32_bf16(k int, a *float32, b *float32, ldb int, c *float32, ldc int,
 func tile1x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
+func tile1x32_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
+
+//go:noescape
 func tile2x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
+
+//go:noescape
+func tile2x32_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
 func tile3x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)

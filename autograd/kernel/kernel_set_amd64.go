@@ -26,7 +26,7 @@ var avx2Set = kernelSet{
 	name:   "avx2",
 	height: 6,
 	tile: [15][3]tileFunc{
-		1: twice(tile1x16_256), 2: twice(tile2x16_256), 3: twice(tile3x16_256),
+		1: {nil, tile1x16_256, tile1x32_256}, 2: {nil, tile2x16_256, tile2x32_256}, 3: twice(tile3x16_256),
 		4: twice(tile4x16_256), 5: twice(tile5x16_256), 6: twice(tile6x16_256),
 	},
 	burst:  burstOf(burst256, burst256, 12*8*2, 12*8*2),
