@@ -15,6 +15,7 @@ import (
 	ag "mambatrain/autograd"
 	"mambatrain/autograd/devicetest"
 	"mambatrain/autograd/kernel"
+	"mambatrain/internal/quant"
 )
 
 // compileOn builds a model of the segment tests in float32 with the same parameters each time; those whose number is not in
@@ -258,4 +259,22 @@ func TestDeviceReady(t *testing.T) {
 	if err != nil || len(got) != len(params) {
 		t.Errorf("%d of %d parameters are ready, error %v", len(got), len(params), err)
 	}
+}
+
+// A weight that stays in the blocks of a GGUF file is float32 on a device.
+func TestDeviceQuantized(t *testing.T) {
+	run := func(device bool) []float32 {
+		table := param(t, "table", 1, 11, 32)
+		w, err := ag.NewQuantized("w", quant.Q8_0, quant.Q8_0.Encode(param(t, "w", 2, 7, 32).Float32s()), 7, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := ag.NewGraph(ag.Options{Rows: 30, Device: device})
+		y := ag.Linear(lookup(g, g.Param(table)), g.Param(w), ag.Var{}, ag.LowRank{})
+		step(t, compile(t, g, ag.CrossEntropy(y, g.Param(param(t, "head", 3, 11, 7)), ag.LowRank{}, ag.LossOptions{})), batch(13, 9))
+		return table.GradFloat32s()
+	}
+	want := run(false)
+	devicetest.Use(t)
+	near(t, "gradients", run(true), want)
 }
