@@ -9,7 +9,7 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// Answer writes a value as JSON, or an error as {"error": …}: of a run that is unknown with status 404, else with 409.
+// Answer writes v as JSON, or err as {"error": …}: with status 404 if the run is unknown, otherwise 409.
 func Answer(w http.ResponseWriter, v any, err error) {
 	if err == nil || errors.Is(err, runs.ErrUnknown) {
 		answer(w, v, err)
@@ -20,7 +20,7 @@ func Answer(w http.ResponseWriter, v any, err error) {
 	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
 }
 
-// Read reads the JSON of a request. If that fails, it answers and returns false.
+// Read decodes the JSON body of a request into v. If that fails, it answers the request and returns false.
 func Read(w http.ResponseWriter, r *http.Request, v any) bool {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -31,19 +31,19 @@ func Read(w http.ResponseWriter, r *http.Request, v any) bool {
 	return true
 }
 
-// Stream sends events of one answer.
+// Stream sends an answer as server-sent events.
 type Stream struct {
 	w     http.ResponseWriter
 	flush *http.ResponseController
 }
 
-// NewStream begins an answer of server-sent events.
+// NewStream starts an answer of server-sent events.
 func NewStream(w http.ResponseWriter) *Stream {
 	w.Header().Set("Content-Type", "text/event-stream")
 	return &Stream{w, http.NewResponseController(w)}
 }
 
-// Send sends an event with a value as JSON. If nobody listens any more, the request's context ends.
+// Send sends an event with v encoded as JSON. If the client has disconnected, the request's context is canceled.
 func (s *Stream) Send(event string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {

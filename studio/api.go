@@ -9,7 +9,7 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// handleRuns serves what the library reads. A run is named by ?id=, which is looked up and never taken for a path.
+// handleRuns serves what the library reads. Requests select a run with ?id=, which is looked up and never used as a path.
 func (s *Server) handleRuns() {
 	l := s.options.Library
 	s.mux.HandleFunc("GET /api/runs", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.listing(), nil) })
@@ -21,7 +21,7 @@ func (s *Server) handleRuns() {
 	s.mux.HandleFunc("GET /api/run/data", s.data)
 }
 
-// about answers with what read returns for the run.
+// about returns a handler that answers with the result of read for the requested run.
 func about[T any](read func(id string) (T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := read(r.URL.Query().Get("id"))
@@ -40,39 +40,39 @@ func (s *Server) listing() listing {
 	return listing{s.options.Library.List(), s.options.Library.Folders(), s.options.ReadOnly}
 }
 
-// Data is what a run is trained on, as far as the page shows it.
+// Data is the part of a run's training data that the page shows.
 type Data struct {
-	Documents int         `json:"documents"` // that were looked at
-	Partial   bool        `json:"partial"`   // there are more
+	Documents int         `json:"documents"` // documents read
+	Partial   bool        `json:"partial"`   // there are more documents
 	Rows      []DataRow   `json:"rows"`
 	Histogram []LengthBin `json:"histogram"`
 }
 
-// DataRow is a document as it is trained.
+// DataRow is a document as the model is trained on it.
 type DataRow struct {
-	Row      int           `json:"row"` // of the source, from 0
+	Row      int           `json:"row"` // row in the source, counted from 0
 	Tokens   int           `json:"tokens"`
 	Labels   int           `json:"labels"`
 	Segments []DataSegment `json:"segments"`
 }
 
-// DataSegment is a part of a document that enters the loss or does not.
+// DataSegment is a part of a document that either counts toward the loss or does not.
 type DataSegment struct {
 	Text    string `json:"text"`
 	Counted bool   `json:"counted"`
 }
 
-// LengthBin counts the documents with From to To tokens.
+// LengthBin is the number of documents with From to To tokens.
 type LengthBin struct {
 	From      int `json:"from"`
 	To        int `json:"to"`
 	Documents int `json:"documents"`
 }
 
-// DataReader reads the data of the run in a directory.
+// DataReader reads the training data of the run in dir.
 type DataReader func(ctx context.Context, dir string) (*Data, error)
 
-// data reads the training data of a run, one at a time: it takes memory.
+// data serves the training data of a run. It handles one request at a time because reading takes memory.
 func (s *Server) data(w http.ResponseWriter, r *http.Request) {
 	dir, err := s.options.Library.Dir(r.URL.Query().Get("id"))
 	if err != nil || s.options.Data == nil {
@@ -88,7 +88,7 @@ func (s *Server) data(w http.ResponseWriter, r *http.Request) {
 	answer(w, d, err)
 }
 
-// answer writes a value as JSON, or the error.
+// answer writes v as JSON, or the error.
 func answer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
@@ -99,5 +99,5 @@ func answer(w http.ResponseWriter, v any, err error) {
 		w.WriteHeader(status)
 		v = map[string]string{"error": err.Error()}
 	}
-	json.NewEncoder(w).Encode(v) // fails if nobody listens any more
+	json.NewEncoder(w).Encode(v) // fails only if the client has disconnected
 }

@@ -9,7 +9,7 @@ import (
 //go:embed assets
 var embedded embed.FS
 
-// assets are the files of the page.
+// assets returns the files of the page.
 func assets() fs.FS {
 	dir, err := fs.Sub(embedded, "assets")
 	if err != nil {

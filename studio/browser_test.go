@@ -21,7 +21,7 @@ import (
 	"mambatrain/studio/studiotest"
 )
 
-// writeFiles writes files of a run.
+// writeFiles writes the files of a run.
 func writeFiles(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -35,7 +35,7 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// rows are the lines of a journal, with an evaluation every third step.
+// rows returns lines of a journal, with an evaluation every third step.
 func rows(from, to int, loss float64) string {
 	var b strings.Builder
 	for i := from; i <= to; i++ {
@@ -49,7 +49,7 @@ func rows(from, to int, loss float64) string {
 
 const facts = `{"model":"base","steps":%d,"memory_bytes":1048576,"device":"CPU","sessions":[{"started":"2026-01-02T03:04:05Z","step":0},{"started":"2026-01-02T04:04:05Z","step":30}]}`
 
-// finished is a whole run with everything that the page shows.
+// finished writes a complete run with everything that the page shows.
 func finished(t *testing.T, dir string, loss float64, rate string) {
 	t.Helper()
 	writeFiles(t, dir, map[string]string{
@@ -72,14 +72,14 @@ func (p page) open(t *testing.T, ctx context.Context) {
 	studiotest.Until(t, ctx, `document.querySelector("main h1")`)
 }
 
-// to goes to a view by its address.
+// to navigates to a view by its URL.
 func to(t *testing.T, ctx context.Context, parts ...string) {
 	t.Helper()
 	b, _ := json.Marshal(parts)
 	studiotest.Evaluate[any](t, ctx, `location.hash = "#/" + `+string(b)+`.map(encodeURIComponent).join("/"), null`)
 }
 
-// shows waits for a text in an element.
+// shows waits until an element contains a text.
 func shows(t *testing.T, ctx context.Context, selector, text string) {
 	t.Helper()
 	b, _ := json.Marshal(text)
@@ -113,13 +113,13 @@ func TestPage_watchesARun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	f.WriteString(rows(4, 6, 4) + `{"step":9999,"lo`) // torn
+	f.WriteString(rows(4, 6, 4) + `{"step":9999,"lo`) // incomplete line
 	shows(t, ctx, "dd", "60 / 100")
 	studiotest.Until(t, ctx, `document.querySelector(".plot").getAttribute("aria-label").includes("up to step 60")`)
 	lock.Close()
 	shows(t, ctx, ".state", "lost")
 
-	studiotest.Do(t, ctx, chromedp.Reload()) // without the token in the address
+	studiotest.Do(t, ctx, chromedp.Reload()) // without the token in the URL
 	shows(t, ctx, "dd", "60 / 100")
 }
 
@@ -175,7 +175,7 @@ func TestPage_comparesRuns(t *testing.T) {
 	studiotest.Until(t, ctx, `document.querySelector(".plot")?.getAttribute("aria-label").includes("/b: from 5")`)
 }
 
-// Names and texts of a run, wherever they come from, stay text.
+// Names and texts of a run are always shown as text, never as markup.
 func TestPage_hostileTextStaysText(t *testing.T) {
 	ctx := studiotest.Browser(t)
 	dir := t.TempDir()
@@ -213,7 +213,7 @@ func TestPage_hostileTextStaysText(t *testing.T) {
 	}
 }
 
-// emulate sets the width of the window and the colors that the system prefers.
+// emulate sets the width of the window and the preferred color scheme.
 func emulate(t *testing.T, ctx context.Context, width int64, scheme string) {
 	t.Helper()
 	studiotest.Do(t, ctx, chromedp.EmulateViewport(width, 900), func(ctx context.Context, tab *chromedp.Target) (none chromedp.Void, err error) {
@@ -224,7 +224,7 @@ func emulate(t *testing.T, ctx context.Context, width int64, scheme string) {
 	})
 }
 
-// axe-core finds nothing serious on any view, at any width, in both color schemes, and nothing is wider than the window.
+// axe-core finds no serious problem in any view, at any width or color scheme, and nothing is wider than the window.
 func TestPage_isAccessible(t *testing.T) {
 	ctx := studiotest.Browser(t)
 	axe, err := os.ReadFile("testdata/axe/axe.min.js")
@@ -264,7 +264,7 @@ func TestPage_isAccessible(t *testing.T) {
 	}
 }
 
-// asset reads a file of another project.
+// asset reads a vendored file of the page.
 func asset(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("assets/vendor", name))
@@ -274,7 +274,7 @@ func asset(t *testing.T, name string) string {
 	return string(b)
 }
 
-// A report opens without a server, shows what the page does, and its texts stay text.
+// A report opens without a server, shows the same as the page, and shows texts as text.
 func TestReport(t *testing.T) {
 	ctx := studiotest.Browser(t)
 	dir := t.TempDir()

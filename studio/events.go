@@ -11,20 +11,20 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// watcher looks at the library for all pages at once, and only while there is a page.
+// watcher polls the library on behalf of all open pages, and only while a page is open.
 type watcher struct {
 	library *runs.Library
 
 	mu     sync.Mutex
 	pages  map[chan []runs.Summary]bool
-	opened chan struct{} // receives when a page appears
+	opened chan struct{} // receives when a page connects
 }
 
 func newWatcher(l *runs.Library) *watcher {
 	return &watcher{library: l, pages: map[chan []runs.Summary]bool{}, opened: make(chan struct{}, 1)}
 }
 
-// look is how often the files are looked at.
+// look is the interval between polls of the files.
 const look = time.Second
 
 func (w *watcher) run(ctx context.Context) {
@@ -52,7 +52,7 @@ func (w *watcher) idle() bool {
 	return len(w.pages) == 0
 }
 
-// send gives every page the newest list. One that has not taken the last list gets this one instead.
+// send gives every page the newest list. If a page has not received the previous list yet, the new one replaces it.
 func (w *watcher) send(list []runs.Summary) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,9 +81,9 @@ func (w *watcher) subscribe() (page chan []runs.Summary, leave func()) {
 	}
 }
 
-// stream sends the summaries of runs that have changed as server-sent events, the whole list first.
+// stream sends the whole list of runs and then the summaries that change, as server-sent events.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
-	const alive = 20 * time.Second // a line for proxies and for pages that are gone
+	const alive = 20 * time.Second // interval of keep-alive lines, which also reveal closed pages
 	page, leave := s.watcher.subscribe()
 	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -106,8 +106,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendChanges writes an event with the runs that differ from what was sent before, and returns what is now sent; nil if
-// nobody listens any more.
+// sendChanges writes an event with the runs that differ from those sent before and returns the revisions sent so far,
+// or nil if the client has disconnected.
 func sendChanges(w http.ResponseWriter, sent map[string]int, list []runs.Summary) map[string]int {
 	now := make(map[string]int, len(list))
 	message := struct {

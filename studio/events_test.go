@@ -13,7 +13,7 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// message is a server-sent event of the list.
+// message is a server-sent event with changes to the list.
 type message struct {
 	First   bool
 	Changed []runs.Summary
@@ -37,7 +37,7 @@ func next(t *testing.T, in *bufio.Reader) (m message) {
 	}
 }
 
-// The first event has all runs, later ones what has changed and what is gone.
+// The first event contains all runs; later events contain the runs that have changed or are gone.
 func TestEvents(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a", "b"} {

@@ -8,21 +8,22 @@ import (
 	"strings"
 )
 
-// What may pass, and against whom it is checked:
-//   - The Host is an address or a name that the server was told to listen on: a foreign name that leads here belongs to
-//     somebody else's page (DNS rebinding).
-//   - The Origin, where the browser names one, is the page's own, and so is the site that sends the request.
-//   - The token is right. Assets accept it as a cookie, too. Browsers send cookies to every port of a host, hence another
-//     program on this machine may see it; what is below /api/ accepts it in the header or the address only, which no
-//     foreign page can know.
+// A request is let through if it passes these checks:
+//   - The Host is a local address or a name that the server was told to listen on. Any other name that resolves to this
+//     server belongs to somebody else's page (DNS rebinding).
+//   - The Origin, if the browser sends one, is the page's own, and so is the site that made the request.
+//   - The token is correct. Assets also accept it in a cookie. Browsers send cookies to every port of a host, so another
+//     program on this machine may see the cookie. Everything under /api/ therefore accepts the token only in the header or
+//     the URL, which a foreign page cannot know.
 
 const (
 	cookieName = "mamba-studio"
-	maxBody    = 1 << 20 // bytes of a request
+	maxBody    = 1 << 20 // bytes of a request body
 )
 
-// policy lets the page load its own files and talk to its own server, and nothing else. Trusted types turn any use of
-// markup from a script into an error.
+// policy lets the page load its own files and connect to its own server, and nothing else. Trusted types turn any attempt
+// by
+// a script to insert markup into an error.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
@@ -36,7 +37,7 @@ func setHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// guard refuses what does not come from the page or from somebody who knows the token.
+// guard rejects requests that come neither from the page nor from somebody who knows the token.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setHeaders(w.Header())
@@ -52,7 +53,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// refusal returns why a request is refused; "" if it is not.
+// refusal returns why a request is refused, or "" if it is allowed.
 func (s *Server) refusal(r *http.Request) (status int, problem string) {
 	switch {
 	case !s.knownHost(r.Host):
@@ -67,7 +68,8 @@ func (s *Server) refusal(r *http.Request) (status int, problem string) {
 	return 0, ""
 }
 
-// knownHost accepts names of this machine. The port is not compared: it differs behind a tunnel.
+// knownHost reports whether the host is a name or an address of this machine. It ignores the port, which differs behind a
+// tunnel.
 func (s *Server) knownHost(hostPort string) bool {
 	host := hostPort
 	if h, _, err := net.SplitHostPort(hostPort); err == nil {
@@ -81,7 +83,7 @@ func (s *Server) knownHost(hostPort string) bool {
 	return err == nil && (ip.IsLoopback() || !s.local)
 }
 
-// sameOrigin accepts requests of the page and of programs, and an address that a person opens.
+// sameOrigin accepts requests from the page, from programs, and from a person who opens the URL.
 func sameOrigin(r *http.Request) bool {
 	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+r.Host {
 		return false

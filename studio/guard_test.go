@@ -14,7 +14,7 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// page is a server that runs for a test.
+// page is a server running for a test.
 type page struct {
 	url   *url.URL
 	token string
@@ -120,7 +120,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// Every answer has the headers, refusals too.
+// Every response has the security headers, including refusals.
 func TestHeaders(t *testing.T) {
 	p := serve(t, studio.Options{}, t.TempDir())
 	for _, change := range []func(*http.Request){nil, noToken} {
@@ -149,7 +149,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// A body is limited.
+// Request bodies are limited in size.
 func TestLargeBody(t *testing.T) {
 	p := serve(t, studio.Options{}, t.TempDir())
 	answer := p.request(t, "POST", "/api/test", func(r *http.Request) {
@@ -161,7 +161,7 @@ func TestLargeBody(t *testing.T) {
 	}
 }
 
-// No path leads out of the folders: neither an id nor a link.
+// Neither an id nor a link leads out of the folders.
 func TestPathsStayInside(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	write := func(path, text string) {

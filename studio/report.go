@@ -23,7 +23,8 @@ type reportedRun struct {
 	Card     string           `json:"card"`
 }
 
-// WriteReport writes the page with the runs of a library as one HTML file that needs no server and asks for nothing.
+// WriteReport writes the page and the runs of a library as one HTML file that works without a server and loads nothing
+// else.
 func WriteReport(w io.Writer, l *runs.Library) error {
 	var all struct {
 		Runs []reportedRun `json:"runs"`
@@ -35,7 +36,7 @@ func WriteReport(w io.Writer, l *runs.Library) error {
 		}
 		all.Runs = append(all.Runs, r)
 	}
-	b, err := json.Marshal(all) // writes < as \u003c: no text ends the element
+	b, err := json.Marshal(all) // escapes < as \u003c, so no text can end the script element
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ const reportPage = `<!doctype html>
 </html>
 `
 
-// reportPolicy allows the scripts and styles of the file by their hashes, and no request.
+// reportPolicy allows only the file's own scripts and styles, by hash, and no requests.
 func reportPolicy(scripts, styles []string) string {
 	hashes := func(texts []string) string {
 		list := make([]string, len(texts))
@@ -96,7 +97,7 @@ func reportPolicy(scripts, styles []string) string {
 	return "default-src 'none'; script-src " + hashes(scripts) + "; style-src " + hashes(styles) + "; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 }
 
-// bundled are the modules of a report, each after those that it imports. Their top-level names differ.
+// bundled lists the modules of a report in dependency order. Their top-level names are distinct.
 var bundled = []string{"dom.js", "chart.js", "list.js", "run.js", "compare.js", "app.js", "report.js"}
 
 var (
@@ -104,7 +105,7 @@ var (
 	exportWord = regexp.MustCompile(`(?m)^export `)
 )
 
-// bundle joins modules into one: a file that is opened without a server cannot import others.
+// bundle concatenates the modules, because a file opened without a server cannot import others.
 func bundle() string {
 	var b strings.Builder
 	for _, name := range bundled {
@@ -113,11 +114,11 @@ func bundle() string {
 	return b.String()
 }
 
-// asset returns a file of the page.
+// asset returns the content of an asset.
 func asset(name string) string {
 	b, err := fs.ReadFile(assets(), name)
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // it is embedded in the program
 	}
 	return string(b)
 }

@@ -1,7 +1,7 @@
-// Package studio serves one local page that shows training runs while they train and afterwards.
+// Package studio serves a local page that shows training runs, during training and afterwards.
 //
-// The page is part of the program. It reads what runs write anyway, so that watching costs a run nothing. Whoever opens it
-// needs the token in the address; see guard.go for what is refused.
+// The page is embedded in the program. It reads only files that runs write anyway, so watching a run does not slow it down.
+// To open the page, a user needs the token in its URL; guard.go documents which requests are refused.
 package studio
 
 import (
@@ -18,25 +18,25 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// Options say what a [Server] shows.
+// Options configure a [Server].
 type Options struct {
 	Library  *runs.Library
-	Data     DataReader // nil: data is not shown
-	ReadOnly bool       // nothing can be started, stopped or run
+	Data     DataReader // if nil, training data is not shown
+	ReadOnly bool       // nothing can be started, stopped or generated
 }
 
-// Server answers the page's requests. Everything below /api/ is JSON or a stream of events.
+// Server handles the page's requests. Everything under /api/ is JSON or an event stream.
 type Server struct {
 	options Options
 	token   string
-	local   bool // only this machine can reach the server
+	local   bool // the server can be reached only from this machine
 	host    string
 	mux     *http.ServeMux
 	watcher *watcher
-	reading sync.Mutex // held while data is read
+	reading sync.Mutex // held while training data is read
 }
 
-// New returns a server with the page and the runs of the library. Other parts of the page are added with [Server.Handle].
+// New returns a server for the page and the runs of the library. [Server.Handle] adds other parts of the page.
 func New(o Options) *Server {
 	s := &Server{options: o, token: rand.Text(), mux: http.NewServeMux(), local: true, watcher: newWatcher(o.Library)}
 	s.handleAssets()
@@ -44,11 +44,11 @@ func New(o Options) *Server {
 	return s
 }
 
-// Handle adds a handler, such as one for "POST /api/jobs". It sees only requests that the guard has let pass: their token,
-// Host and Origin are right, their body is limited, and with ReadOnly they are GET or HEAD.
+// Handle registers a handler for a pattern such as "POST /api/jobs". The handler receives only requests that passed the
+// guard: token, Host and Origin are valid, the body is limited, and with ReadOnly the method is GET or HEAD.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
-// Listen opens the address to serve on, such as 127.0.0.1:0, and returns the page's address with its token.
+// Listen listens on an address such as 127.0.0.1:0 and returns the URL of the page, which includes the token.
 func (s *Server) Listen(address string) (net.Listener, string, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -65,25 +65,25 @@ func (s *Server) Listen(address string) (net.Listener, string, error) {
 	return l, u.String(), nil
 }
 
-// portLength is the length of the port that ends a host.
+// portLength returns the length of the port at the end of a host.
 func portLength(host string) int {
 	_, port, _ := net.SplitHostPort(host)
 	return len(port)
 }
 
-// Local reports whether only this machine can reach the server.
+// Local reports whether the server can be reached only from this machine.
 func (s *Server) Local() bool { return s.local }
 
-// Serve answers requests until the context ends.
+// Serve handles requests until the context is canceled.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	const (
 		header = 10 * time.Second
 		idle   = 2 * time.Minute
-		most   = 1 << 14 // bytes of a request's headers
+		most   = 1 << 14 // bytes of request headers
 	)
 	h := &http.Server{
 		Handler: s.guard(s.mux), ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: most,
-		ErrorLog:    log.New(io.Discard, "", 0),                        // of connections that others broke
+		ErrorLog:    log.New(io.Discard, "", 0),                        // discards errors from broken connections
 		BaseContext: func(net.Listener) context.Context { return ctx }, // ends the streams
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })

@@ -1,5 +1,5 @@
-// Package jobs starts, stops and resumes trainings as processes of their own, which outlive the page and its server. What
-// is known of a process is in its run's directory, so that another server finds it again.
+// Package jobs starts, stops and resumes training runs as separate processes, which outlive the page and its server. The
+// record of each process is in its run's directory, so that another server can find it.
 package jobs
 
 import (
@@ -23,15 +23,15 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Runner starts trainings. Its methods may be called at the same time.
+// Runner starts training runs. Its methods are safe for concurrent use.
 type Runner struct {
 	program string // the path of this program
 
 	mu   sync.Mutex
-	dirs []string // of the jobs that are known
+	dirs []string // of known jobs
 }
 
-// New returns a runner of the program at a path. It knows the jobs that earlier runners have started below the folders.
+// New returns a runner of the program at a path. It finds the jobs that earlier runners started below the folders.
 func New(program string, folders ...string) *Runner {
 	r := &Runner{program: program}
 	for _, f := range folders {
@@ -41,11 +41,11 @@ func New(program string, folders ...string) *Runner {
 }
 
 const (
-	mostJobs = 1000 // that are looked for in a folder
-	depth    = 8    // of the folders that are looked into
+	mostJobs = 1000 // found per folder
+	depth    = 8    // levels of folders searched
 )
 
-// find returns the directories below a folder that have the record of a job. Symbolic links are not followed.
+// find returns the directories below a folder that contain a job record. It does not follow symbolic links.
 func find(folder string) (dirs []string) {
 	root, err := filepath.Abs(folder)
 	if err != nil {
@@ -54,7 +54,7 @@ func find(folder string) (dirs []string) {
 	filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return fs.SkipDir // gone, or forbidden
+			return fs.SkipDir // deleted, or not readable
 		case len(dirs) >= mostJobs:
 			return fs.SkipAll
 		case e.IsDir() && strings.Count(path[len(root):], string(filepath.Separator)) > depth:
@@ -67,13 +67,13 @@ func find(folder string) (dirs []string) {
 	return dirs
 }
 
-// record is what the directory of a run has about the process that was started for it.
+// record describes the process that was started for a run. It is stored in the run's directory.
 type record struct {
 	PID      int       `json:"pid"`
-	Identity string    `json:"identity"` // of the process; another one with this PID has another
+	Identity string    `json:"identity"` // of the process; differs between processes that reuse the PID
 	Config   string    `json:"config"`   // path of the YAML file
 	Started  time.Time `json:"started"`
-	Stopping bool      `json:"stopping,omitempty"` // it has been told to
+	Stopping bool      `json:"stopping,omitempty"` // it has been told to stop
 	ExitCode *int      `json:"exit_code,omitempty"`
 }
 
@@ -90,7 +90,7 @@ func (p record) write(dir string) error {
 	return atomicfile.WriteFile(filepath.Join(dir, checkpoint.ProcessFile), append(b, '\n'))
 }
 
-// alive reports whether the process of the record still runs.
+// alive reports whether the recorded process is still running.
 func (p record) alive() bool {
 	if p.PID <= 0 || p.Identity == "" || p.ExitCode != nil {
 		return false
@@ -99,18 +99,18 @@ func (p record) alive() bool {
 	return err == nil && !ended && id == p.Identity
 }
 
-// Job is a training that was started here.
+// Job is a training run started by a [Runner].
 type Job struct {
 	Dir      string `json:"dir"`
 	Config   string `json:"config"`
 	Running  bool   `json:"running"`
 	Stopping bool   `json:"stopping"`
-	ExitCode *int   `json:"exit_code"` // nil: it runs, or ended while nobody looked
+	ExitCode *int   `json:"exit_code"` // nil if it is running, or if it ended while no server was waiting for it
 	Started  int64  `json:"started"`   // seconds since 1970
-	Console  string `json:"console"`   // the end of what it has printed
+	Console  string `json:"console"`   // the end of its output
 }
 
-// List returns the jobs that are known, the newest first.
+// List returns the known jobs, newest first.
 func (r *Runner) List() []Job {
 	r.mu.Lock()
 	dirs := slices.Clone(r.dirs)
@@ -125,14 +125,14 @@ func (r *Runner) List() []Job {
 	return list
 }
 
-// Knows reports whether a directory is that of a job.
+// Knows reports whether dir is the directory of a known job.
 func (r *Runner) Knows(dir string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Contains(r.dirs, dir)
 }
 
-// Job returns the job in a directory. The error wraps [fs.ErrNotExist] if none was started there.
+// Job returns the job in a directory. The error wraps [fs.ErrNotExist] if no job was started there.
 func (r *Runner) Job(dir string) (Job, error) {
 	p, err := readRecord(dir)
 	if err != nil {
@@ -169,18 +169,18 @@ func tail(path string) string {
 	return text
 }
 
-// Start is a training to start.
+// Start describes a training run to start.
 type Start struct {
-	Dir    string // of the run: its output_dir
+	Dir    string // the run's output_dir
 	Config string // path of the YAML file
 	Args   []string
-	Append bool // keep what an earlier process has printed
+	Append bool // keep the output of earlier processes
 }
 
-// errRunning is wrapped by the error of a start where a run is going on.
+// errRunning is wrapped by the error of a start in a directory where a run is in progress.
 var errRunning = errors.New("a run is going on there")
 
-// Start starts a training. The directory is made; what the process prints goes to a file in it.
+// Start starts a training run. It creates the directory and writes the output of the process to a file in it.
 func (r *Runner) Start(s Start) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,7 +207,7 @@ func (r *Runner) Start(s Start) error {
 	return r.follow(cmd, s)
 }
 
-// checkIdle refuses a directory in which a process works.
+// checkIdle returns an error if a process is working in the directory.
 func checkIdle(dir string) error {
 	if p, err := readRecord(dir); err == nil && p.alive() {
 		return errRunning
@@ -223,14 +223,14 @@ func checkIdle(dir string) error {
 	return nil
 }
 
-// follow records a process and waits for its end.
+// follow records a process and waits for it to exit.
 func (r *Runner) follow(cmd *exec.Cmd, s Start) error {
 	p := record{PID: cmd.Process.Pid, Config: s.Config, Started: time.Now().UTC()}
 	var err error
 	if p.Identity, _, err = identity(p.PID); err == nil {
 		err = p.write(s.Dir)
 	}
-	if err != nil { // nobody could stop it later
+	if err != nil { // without a record, nobody could stop the process later
 		cmd.Process.Kill()
 		cmd.Wait()
 		return fmt.Errorf("jobs: %s: %w", s.Dir, err)
@@ -245,16 +245,16 @@ func (r *Runner) follow(cmd *exec.Cmd, s Start) error {
 		if now, err := readRecord(s.Dir); err == nil && now.Identity == p.Identity && now.PID == p.PID {
 			code := cmd.ProcessState.ExitCode()
 			now.ExitCode = &code
-			now.write(s.Dir) // without it, the end is seen all the same
+			now.write(s.Dir) // if this fails, the exit is still detected
 		}
 	}()
 	return nil
 }
 
-// errNotRunning is wrapped by the error of a stop where nothing runs that was started here.
+// errNotRunning is wrapped by the error of a stop where no job is running.
 var errNotRunning = errors.New("no process that was started here runs there; stop a run where it was started, with Ctrl-C")
 
-// Stop tells the process of a job to finish its step, save, and end. Telling it twice has no further effect.
+// Stop tells the process of a job to finish its step, save and exit. Further calls have no effect.
 func (r *Runner) Stop(dir string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,11 +270,11 @@ func (r *Runner) Stop(dir string) error {
 		return fmt.Errorf("jobs: %s: %w", dir, errNotRunning)
 	}
 	defer process.Release()
-	if !p.alive() { // again, now that the number cannot become that of another process
+	if !p.alive() { // check again, now that another process can no longer take over the PID
 		return fmt.Errorf("jobs: %s: %w", dir, errNotRunning)
 	}
 	p.Stopping = true
-	if err := p.write(dir); err != nil { // first: whoever waits for the end writes after it
+	if err := p.write(dir); err != nil { // before the signal, because follow updates the record when the process exits
 		return fmt.Errorf("jobs: %s: %w", dir, err)
 	}
 	if err := interrupt(process); err != nil {

@@ -16,7 +16,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// beTraining makes the test binary be a program that trains until it is told to stop.
+// beTraining makes the test binary act as a program that trains until it is told to stop.
 const beTraining = "MAMBA_TRAIN_JOBS_TEST"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// train prints its arguments, and ends after the first signal: at once, or never if it is told so.
+// train prints its arguments and exits on the first signal. With "slow" it exits only on a second one, with "fail" at once.
 func train() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -42,7 +42,7 @@ func train() {
 	os.Exit(143)
 }
 
-// wait waits until a job is as it is wanted; how long that takes is the machine's affair.
+// wait waits until the job satisfies ok, however long that takes.
 func wait(t *testing.T, r *Runner, dir string, ok func(Job) bool) Job {
 	t.Helper()
 	for {
@@ -64,7 +64,7 @@ func saying(text string) func(Job) bool {
 
 func ended(j Job) bool { return !j.Running && j.ExitCode != nil }
 
-// A job runs without the runner that started it: another one finds it and stops it.
+// A job outlives the runner that started it: another runner finds it and stops it.
 func TestJob(t *testing.T) {
 	t.Setenv(beTraining, "1")
 	folder := t.TempDir()
@@ -110,7 +110,7 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// A second stop does not kill a process that is saving, even after a new start of the server.
+// A second stop does not kill a process that is saving, even after the server restarts.
 func TestStop_twice(t *testing.T) {
 	t.Setenv(beTraining, "slow")
 	dir := t.TempDir()
@@ -148,7 +148,7 @@ func kill(t *testing.T, dir string) {
 	}
 }
 
-// A start that fails leaves its exit code and what it has printed.
+// A failed start leaves the exit code and the output.
 func TestStart_fails(t *testing.T) {
 	t.Setenv(beTraining, "fail")
 	r, dir := New(os.Args[0]), t.TempDir()
@@ -166,7 +166,7 @@ func TestStart_fails(t *testing.T) {
 	}
 }
 
-// A record of a process that is another one now, of another machine, or made up leads to no signal.
+// A record whose PID belongs to another process, that comes from another machine, or that is made up causes no signal.
 func TestStop_otherProcess(t *testing.T) {
 	t.Setenv(beTraining, "1")
 	folder := t.TempDir()
@@ -198,7 +198,7 @@ func TestStop_otherProcess(t *testing.T) {
 	}
 }
 
-// Where another process trains, nothing is started.
+// A start fails if another process is training in the directory.
 func TestStart_locked(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := filelock.Try(filepath.Join(dir, checkpoint.LockFile))

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identity tells a process from others that have its number at another time or on another machine. ended is true for one
-// that nobody has waited for yet.
+// identity returns an ID that distinguishes a process from others with the same PID at another time or on another machine.
+// ended reports whether the process has exited but has not been waited for.
 func identity(pid int) (id string, ended bool, err error) {
 	p, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {

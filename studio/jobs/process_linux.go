@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// identity tells a process from others that have its number at another time, in another container or on another machine. ended
-// is true for a process that nobody has waited for yet.
+// identity returns an ID that distinguishes a process from others with the same PID at another time, in another container
+// or on
+// another machine. ended reports whether the process has exited but has not been waited for.
 func identity(pid int) (id string, ended bool, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", false, err
 	}
-	const state, start = 0, 19 // places after the name, which may have blanks and parentheses
+	const state, start = 0, 19 // field positions after the name, which may contain blanks and parentheses
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	if len(fields) <= start {
 		return "", false, errors.New("/proc: the process has no start time")

@@ -4,7 +4,7 @@ package jobs
 
 import "errors"
 
-// identity is not known here.
+// identity is not implemented on this system.
 func identity(int) (id string, ended bool, err error) {
 	return "", false, errors.New("on this system, processes cannot be told apart: start the run on the command line")
 }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// detached puts a process into a session without a terminal, where it gets none of the server's signals.
+// detached starts a process in a new session without a terminal, where it receives none of the server's signals.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// interrupt makes a training finish its step and save.
+// interrupt tells a training run to finish its step and save.
 func interrupt(p *os.Process) error { return p.Signal(syscall.SIGTERM) }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// identity tells a process from others that have its number at another time or on another machine. ended is true for one
-// that nobody has waited for yet.
+// identity returns an ID that distinguishes a process from others with the same PID at another time or on another machine.
+// ended reports whether the process has exited but has not been waited for.
 func identity(pid int) (id string, ended bool, err error) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {
@@ -30,12 +30,12 @@ func identity(pid int) (id string, ended bool, err error) {
 	return fmt.Sprintf("%s %d", host, created.Nanoseconds()), code != stillActive, err
 }
 
-// detached starts a process without a console, in a group that gets none of the server's signals.
+// detached starts a process without a console, in a process group that receives none of the server's signals.
 func detached() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP | windows.DETACHED_PROCESS}
 }
 
-// interrupt cannot be done: Windows interrupts processes of the same console only.
+// interrupt always fails: Windows can interrupt only processes of the same console.
 func interrupt(*os.Process) error {
 	return errors.New("on Windows, a run cannot be told from here to save and stop: end it in the Task Manager, and resume it from its last checkpoint")
 }

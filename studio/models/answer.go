@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// options are the controls of the page. What is not set is the model's own.
+// options are the controls on the page. Those that are not set default to the model's own values.
 type options struct {
 	MaxNewTokens      *int     `json:"max_new_tokens"`
 	DoSample          *bool    `json:"do_sample"`
@@ -21,10 +21,10 @@ type options struct {
 	Seed              *uint64  `json:"seed"`
 }
 
-// over lays the options over those of a model.
+// over returns the generation options of a model with o applied on top.
 func (o options) over(c mamba.GenerationConfig) (recipe.TextOptions, error) {
 	g := c.GenerateOptions
-	g.NumBeams = 1 // beams cannot be shown as they come
+	g.NumBeams = 1 // beam search cannot be streamed
 	set(&g.DoSample, o.DoSample)
 	set(&g.Temperature, o.Temperature)
 	set(&g.TopK, o.TopK)
@@ -45,20 +45,20 @@ func set[V any](to *V, given *V) {
 	}
 }
 
-// promptEvent is what the model reads, once it is known.
+// promptEvent is the text the model reads, sent once it is known.
 type promptEvent struct {
 	Text   string `json:"text"`
 	Tokens int    `json:"tokens"`
 }
 
-// doneEvent says how a text has ended.
+// doneEvent reports how generation ended.
 type doneEvent struct {
 	Tokens  int                `json:"tokens"`
 	Reason  mamba.FinishReason `json:"reason"`
 	Seconds float64            `json:"seconds"`
 }
 
-// answer writes what follows a prompt, or answers a conversation.
+// answer streams the continuation of a prompt or the reply in a conversation.
 func answer(ctx context.Context, m *recipe.Model, q question, out *studio.Stream) error {
 	o, err := q.Options.over(m.GenerationConfig())
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package models lets the page try what a run has trained: it loads the model of a run, one at a time, and streams what it
-// writes, with the adapter or without.
+// Package models lets the page try the models that runs have trained. It loads one model at a time and streams the text
+// that it
+// generates, with or without the adapter.
 package models
 
 import (
@@ -22,27 +23,27 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// Models answers the requests of the page. At most one model is in memory; who wants another one waits.
+// Models handles the page's requests. At most one model is in memory; requests for another one wait.
 type Models struct {
 	library *runs.Library
 	hub     *hub.Client
-	turn    chan struct{} // whoever uses the model puts something in
+	turn    chan struct{} // semaphore: the request that uses the model has put a value in
 	waiting atomic.Int32
 
-	mu     sync.Mutex // of unload; the others belong to whose turn it is
+	mu     sync.Mutex // guards unload; the remaining fields belong to the request whose turn it is
 	unload *time.Timer
 	what   choice
-	model  *recipe.Model // nil: none
+	model  *recipe.Model // nil if none is loaded
 }
 
-// New returns the models of the runs of a library.
+// New returns a Models for the runs of a library.
 func New(l *runs.Library) *Models {
 	h := hub.New()
-	h.Offline = true // whoever tries a model asks for no download
+	h.Offline = true // trying a model must not start a download
 	return &Models{library: l, hub: h, turn: make(chan struct{}, 1)}
 }
 
-// AddTo adds the handlers to a server.
+// AddTo registers the handlers with a server.
 func (m *Models) AddTo(s *studio.Server) {
 	s.Handle("GET /api/try", http.HandlerFunc(m.describe))
 	s.Handle("POST /api/try", http.HandlerFunc(m.write))
@@ -55,15 +56,15 @@ type choice struct {
 	precision      mamba.Precision
 }
 
-// place is where a run has weights: its result, or a checkpoint.
+// place is where a run has weights: its final output or a checkpoint.
 type place struct {
-	Name string `json:"name"` // "" is the result
-	Step int    `json:"step"` // 0: of the result
+	Name string `json:"name"` // "" for the final output
+	Step int    `json:"step"` // 0 for the final output
 	kind string // adapter or model
 	dir  string
 }
 
-// placesOf lists the weights of a run, the result first and then the newest checkpoint.
+// placesOf lists the weights of a run: the final output first, then the checkpoints, newest first.
 func placesOf(dir string) (list []place) {
 	add := func(name string, step int) {
 		at := filepath.Join(dir, name)
@@ -72,7 +73,7 @@ func placesOf(dir string) (list []place) {
 		}
 	}
 	add("", 0)
-	steps, _ := checkpoint.Steps(dir) // none in a directory that is gone
+	steps, _ := checkpoint.Steps(dir) // empty if the directory is gone
 	for _, step := range steps {
 		add(fmt.Sprintf("checkpoint-%d", step), step)
 	}
@@ -81,7 +82,7 @@ func placesOf(dir string) (list []place) {
 
 var errNoWeights = errors.New("the run has no weights yet: they come with its first checkpoint")
 
-// find returns the place of a run's weights by its name.
+// find returns the place of a run's weights by name.
 func (m *Models) find(id, name string) (p place, list []place, err error) {
 	dir, err := m.library.Dir(id)
 	if err != nil {
@@ -99,7 +100,7 @@ func (m *Models) find(id, name string) (p place, list []place, err error) {
 	return p, list, fmt.Errorf("models: %s has no weights at %q", id, name)
 }
 
-// choose returns what to load. Base and adapted model are the same one where an adapter was trained.
+// choose returns what to load. If an adapter was trained, both sides use the same loaded model.
 func (m *Models) choose(id string, p place, side string, precision mamba.Precision) (choice, error) {
 	switch {
 	case p.kind == "adapter":
@@ -120,7 +121,7 @@ const (
 	base    = "base"
 )
 
-// baseOf returns the model that a run began with, "" if it is not known.
+// baseOf returns the model that a run started from, or "" if it is unknown.
 func (m *Models) baseOf(id string) string {
 	for _, r := range m.library.List() {
 		if r.ID == id {
@@ -130,14 +131,14 @@ func (m *Models) baseOf(id string) string {
 	return ""
 }
 
-// description is what is known of a run's model before it is loaded.
+// description is what can be said about a run's model before it is loaded.
 type description struct {
 	Places  []place `json:"places"`
 	Place   string  `json:"place"`
-	Adapter bool    `json:"adapter"` // the base is in memory together with it
+	Adapter bool    `json:"adapter"` // the base model is loaded along with it
 	Base    string  `json:"base"`
 	Chat    bool    `json:"chat"`   // it has a chat template
-	Memory  int64   `json:"memory"` // that loading it takes
+	Memory  int64   `json:"memory"` // needed to load it
 	Machine int64   `json:"machine"`
 	Loaded  bool    `json:"loaded"`
 }
@@ -178,13 +179,13 @@ func (m *Models) describePlace(ctx context.Context, id, name string, named bool,
 }
 
 const (
-	mostWaiting = 8               // requests for the model
-	restTime    = 5 * time.Minute // after which a model that nobody uses is dropped
+	mostWaiting = 8               // requests waiting for the model
+	restTime    = 5 * time.Minute // an idle model is dropped after this time
 )
 
 var errBusy = errors.New("models: too many requests wait for the model already")
 
-// with calls f with a model once it is this request's turn. loading is called before a model is read.
+// with waits for this request's turn and calls f with the model. It calls loading before it reads a model.
 func (m *Models) with(ctx context.Context, what choice, loading func(), f func(*recipe.Model) error) error {
 	if m.waiting.Add(1) > mostWaiting {
 		m.waiting.Add(-1)
@@ -221,7 +222,7 @@ func (m *Models) drop() {
 	debug.FreeOSMemory()
 }
 
-// rest begins or ends the time after which the model is dropped.
+// rest starts or cancels the timer that drops an idle model.
 func (m *Models) rest(begin bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -233,7 +234,7 @@ func (m *Models) rest(begin bool) {
 	}
 }
 
-// dropIdle drops the model unless somebody uses it.
+// dropIdle drops the model unless it is in use.
 func (m *Models) dropIdle() {
 	select {
 	case m.turn <- struct{}{}:
@@ -248,19 +249,19 @@ func (m *Models) forget(w http.ResponseWriter, _ *http.Request) {
 	studio.Answer(w, struct{}{}, nil)
 }
 
-// question is what the page asks a model for.
+// question is a request to generate text.
 type question struct {
 	ID        string            `json:"id"`
 	Place     string            `json:"place"`
 	Side      string            `json:"side"`
 	Precision mamba.Precision   `json:"precision"`
-	Prompt    string            `json:"prompt"`   // a text to continue, without messages
-	Messages  []trainer.Message `json:"messages"` // a conversation to answer
+	Prompt    string            `json:"prompt"`   // text to continue, if there are no messages
+	Messages  []trainer.Message `json:"messages"` // conversation to reply to
 	Options   options           `json:"options"`
 }
 
-// write streams what the model writes as server-sent events: loading, prompt, text …, done or error. It ends when the page
-// leaves.
+// write streams generated text as server-sent events: loading, prompt, text …, done or error. It stops when the client
+// disconnects.
 func (m *Models) write(w http.ResponseWriter, r *http.Request) {
 	var q question
 	if !studio.Read(w, r, &q) {

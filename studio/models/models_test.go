@@ -9,14 +9,15 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// While one request uses the model, a few wait, the others are refused, and those whose page has left wait no longer.
+// While one request uses the model, a few others wait and the rest are refused. A request stops waiting when its page
+// disconnects.
 func TestTurns(t *testing.T) {
 	l, err := runs.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := New(l)
-	m.turn <- struct{}{} // somebody uses the model
+	m.turn <- struct{}{} // the model is in use
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	none := func(*recipe.Model) error { return nil }

@@ -17,35 +17,35 @@ import (
 
 const (
 	mostOpen   = 16 // runs whose curves are in memory
-	mostSeries = 64 // of a run
+	mostSeries = 64 // per run
 	mostMarks  = 2000
 )
 
-// Curves is the history of a run, for a page to draw.
+// Curves is the history of a run, prepared for plotting.
 type Curves struct {
-	Rows     int                `json:"rows"` // of the history
+	Rows     int                `json:"rows"` // in the history
 	Version  int                `json:"version"`
-	Names    []string           `json:"names"` // of the metrics, in the order of their first rows
+	Names    []string           `json:"names"` // metrics, in order of first appearance
 	Series   map[string]*Series `json:"series"`
-	Eval     []float64          `json:"evaluations"` // steps, the last mostMarks
+	Eval     []float64          `json:"evaluations"` // steps of at most the last mostMarks evaluations
 	Resumes  []int              `json:"resumes"`
 	BestStep int                `json:"best_step"`
 }
 
-// follower reads a history once and then what is added to it.
+// follower reads a history once and then only the lines that are appended to it.
 type follower struct {
 	curves  Curves
-	file    fs.FileInfo // that was read
-	offset  int64       // up to which the journal has been read
-	tokens  float64     // of the last training row
-	seconds float64     // of training up to it
+	file    fs.FileInfo // the file that was read
+	offset  int64       // in the journal, up to which it has been read
+	tokens  float64     // as of the last training row
+	seconds float64     // training time up to that row
 }
 
 func newFollower() *follower {
 	return &follower{curves: Curves{Series: map[string]*Series{}}}
 }
 
-// Curves returns the history of a run as far as it has been written.
+// Curves returns the history of a run, up to the last row written.
 func (l *Library) Curves(id string) (Curves, error) {
 	r, err := l.find(id)
 	if err != nil {
@@ -59,10 +59,10 @@ func (l *Library) Curves(id string) (Curves, error) {
 	return r.curves.snapshot(r), nil
 }
 
-// snapshot copies what changes as the run goes on.
+// snapshot copies the parts that change while the run continues.
 func (f *follower) snapshot(r *run) Curves {
 	c := f.curves
-	c.Names = append([]string{}, c.Names...) // not nil, for the page
+	c.Names = append([]string{}, c.Names...) // never nil, so that JSON has a list
 	c.Eval = slices.Clone(c.Eval)
 	c.Series = map[string]*Series{}
 	for name, s := range f.curves.Series {
@@ -98,7 +98,7 @@ func (l *Library) follow(r *run) error {
 	return r.curves.followJournal(f, info)
 }
 
-// followState reads a history that has no journal: all of it, whenever it has changed.
+// followState reads a history that has no journal, from the start whenever the file has changed.
 func (r *run) followState() error {
 	f, info, err := r.open(r.stateFile())
 	if err != nil {
@@ -112,14 +112,14 @@ func (r *run) followState() error {
 	return scanState(f, func(string, []byte) {}, r.curves.add)
 }
 
-// restart forgets a history that has been replaced.
+// restart discards a history that has been replaced.
 func (f *follower) restart(info fs.FileInfo) {
 	version := f.curves.Version
 	*f = *newFollower()
 	f.file, f.curves.Version = info, version+1
 }
 
-// followJournal reads the whole lines that have been added. A run that resumes replaces its journal.
+// followJournal reads the complete lines that have been appended. A run that resumes replaces its journal.
 func (f *follower) followJournal(file *os.File, info fs.FileInfo) error {
 	if f.file == nil || !os.SameFile(f.file, info) || info.Size() < f.offset {
 		f.restart(info)
@@ -130,9 +130,9 @@ func (f *follower) followJournal(file *os.File, info fs.FileInfo) error {
 		switch {
 		case err == nil:
 			f.add(bytes.TrimRight(line, "\r\n"))
-		case errors.Is(err, bufio.ErrBufferFull): // no row of a run is that long
+		case errors.Is(err, bufio.ErrBufferFull): // longer than any row of a run
 		case errors.Is(err, io.EOF):
-			return nil // what is left of a line comes next time
+			return nil // the incomplete line is read next time
 		default:
 			return err
 		}
@@ -140,7 +140,7 @@ func (f *follower) followJournal(file *os.File, info fs.FileInfo) error {
 	}
 }
 
-// add reads a row. What is no row is skipped.
+// add reads a row and ignores lines that are not rows.
 func (f *follower) add(b []byte) {
 	row, ok := parseRow(b)
 	if !ok {
@@ -168,7 +168,7 @@ func (f *follower) add(b []byte) {
 	}
 }
 
-// advance adds up the tokens and the time of training. Rows have no time of day, but tokens and tokens per second.
+// advance accumulates tokens and training time. Rows have no timestamp, but they have tokens and tokens per second.
 func (f *follower) advance(row checkpoint.Row) {
 	tokens, speed := row["num_tokens"], row["tokens_per_second"]
 	if tokens == 0 {
@@ -180,10 +180,10 @@ func (f *follower) advance(row checkpoint.Row) {
 	f.tokens = max(f.tokens, tokens)
 }
 
-// notSeries are keys of rows that are no curves.
+// notSeries are the keys of rows that are not plotted.
 var notSeries = []string{"step", "epoch", "num_tokens", "num_input_tokens_seen", "total_flos"}
 
-// series returns that of a key, nil for what is none.
+// series returns the series of a key, or nil if the key is not plotted.
 func (f *follower) series(key string) *Series {
 	if s := f.curves.Series[key]; s != nil {
 		return s

@@ -17,30 +17,31 @@ import (
 )
 
 const (
-	mostRuns = 10_000  // that a library lists
-	mostDirs = 100_000 // that a scan looks into
-	depth    = 8       // of the folders that are looked into
+	mostRuns = 10_000  // runs listed
+	mostDirs = 100_000 // directories visited per scan
+	depth    = 8       // levels of folders searched
 )
 
-// Library lists the runs below folders. Files are opened below these folders only, also where a symbolic link leads
-// elsewhere. Its methods may be called at the same time.
+// Library lists the runs in a set of folders. It opens no file outside these folders, even through a symbolic link. Its
+// methods
+// are safe for concurrent use.
 type Library struct {
 	folders []*folder
 
 	mu      sync.Mutex
 	runs    map[string]*run // by id
 	scanned time.Time
-	took    time.Duration // of the last scan
-	opened  []*run        // whose curves are in memory, the last used last
+	took    time.Duration // duration of the last scan
+	opened  []*run        // runs whose curves are in memory, in order of last use
 }
 
-// folder is one that runs are looked for in. It may appear later.
+// folder is a folder to search for runs. It may be created later.
 type folder struct {
 	path, name string
-	root       *os.Root // nil: not there yet
+	root       *os.Root // nil if it does not exist yet
 }
 
-// Open returns a library of the runs below the folders. None of them has to exist yet.
+// Open returns a library of the runs in the folders. The folders need not exist yet.
 func Open(folders ...string) (*Library, error) {
 	l := &Library{runs: map[string]*run{}}
 	taken := map[string]int{}
@@ -68,7 +69,7 @@ func (f *folder) open() (err error) {
 	return err
 }
 
-// Folders returns the folders that runs are looked for in.
+// Folders returns the folders that are searched for runs.
 func (l *Library) Folders() (list []string) {
 	for _, f := range l.folders {
 		list = append(list, f.path)
@@ -76,7 +77,7 @@ func (l *Library) Folders() (list []string) {
 	return list
 }
 
-// Dir returns the directory of a run; an error if there is no such run.
+// Dir returns the directory of a run, or an error if there is no such run.
 func (l *Library) Dir(id string) (string, error) {
 	r, err := l.find(id)
 	if err != nil {
@@ -85,10 +86,10 @@ func (l *Library) Dir(id string) (string, error) {
 	return filepath.Join(r.folder.path, filepath.FromSlash(r.path)), nil
 }
 
-// ErrUnknown is wrapped by the error of an id that no run has.
+// ErrUnknown is wrapped by the error for an id that does not belong to a run.
 var ErrUnknown = errors.New("there is no such run")
 
-// find returns a run by its id. Ids are looked up and never taken for paths.
+// find returns the run with the given id. Ids are looked up and never used as paths.
 func (l *Library) find(id string) (*run, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +102,7 @@ func (l *Library) find(id string) (*run, error) {
 	return nil, fmt.Errorf("runs: %q: %w", id, ErrUnknown)
 }
 
-// List returns all runs, the newest first.
+// List returns all runs, newest first.
 func (l *Library) List() []Summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,11 +118,12 @@ func (l *Library) List() []Summary {
 	return list
 }
 
-// mostRested is how many runs that have ended are looked at in one go: one of a thousand that is resumed is seen half a minute
-// later, and a page that is open all day costs next to nothing.
+// mostRested is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
+// half a
+// minute, and a page that stays open all day costs next to nothing.
 const mostRested = 32
 
-// refresh brings the summaries up to date: those of new and of running runs, and of the others that wait longest.
+// refresh updates the summaries of all new and running runs, and of the other runs that were checked least recently.
 func (l *Library) refresh(now time.Time) {
 	var rested []*run
 	for _, r := range l.runs {
@@ -140,18 +142,18 @@ func (l *Library) refresh(now time.Time) {
 	}
 }
 
-// rescan scans if the last time is long enough ago, compared with what a scan takes.
+// rescan scans if the last scan was long enough ago, relative to its duration.
 func (l *Library) rescan() {
 	const (
 		pause = 3 * time.Second
-		share = 500 // a scan may take this part of the time
+		share = 500 // at most 1/share of the time is spent on scans
 	)
 	if time.Since(l.scanned) >= max(pause, share*l.took) {
 		l.scan()
 	}
 }
 
-// scan looks for runs. Those that are gone are forgotten.
+// scan searches the folders for runs and forgets those that are gone.
 func (l *Library) scan() {
 	began := time.Now()
 	s := scanner{known: l.runs, found: map[string]*run{}}
@@ -171,14 +173,14 @@ type scanner struct {
 	dirs         int
 }
 
-// visit adds the run in a directory, or those below it. Symbolic links are not followed.
+// visit adds the run in a directory, or the runs below it. It does not follow symbolic links.
 func (s *scanner) visit(f *folder, dir string, level int) {
 	if s.dirs++; s.dirs > mostDirs || level > depth || len(s.found) >= mostRuns {
 		return
 	}
 	entries, err := fs.ReadDir(f.root.FS(), dir)
 	if err != nil {
-		return // it may be gone, or forbidden
+		return // it may have been deleted, or may not be readable
 	}
 	if isRun(entries) {
 		s.add(f, dir, entries)

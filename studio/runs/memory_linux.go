@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// resident returns the memory of the process that has written its number into the lock, in bytes; 0 if it is unknown.
+// resident returns the resident memory in bytes of the process whose PID is in the lock file, or 0 if it is unknown.
 func (r *run) resident() int64 {
 	const limit = 32
 	b, err := r.text(lockFile, limit)

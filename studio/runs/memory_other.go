@@ -2,5 +2,5 @@
 
 package runs
 
-// resident is not known here.
+// resident is not implemented on this system.
 func (*run) resident() int64 { return 0 }

@@ -12,17 +12,17 @@ import (
 
 const (
 	evalLoss = checkpoint.EvalPrefix + "loss"
-	mostRow  = 1 << 16 // bytes of a row; longer ones are skipped
+	mostRow  = 1 << 16 // bytes per row; longer rows are skipped
 	space    = " \t\r\n"
-	lastRows = 24 // that a summary is made of
+	lastRows = 24 // rows used for a summary
 )
 
-// isEvalLoss reports whether a key is the loss of an evaluation set.
+// isEvalLoss reports whether key is the loss on an evaluation set.
 func isEvalLoss(key string) bool {
 	return strings.HasPrefix(key, checkpoint.EvalPrefix) && strings.HasSuffix(key, "_loss")
 }
 
-// parseRow reads one object; false if it is not one.
+// parseRow parses a JSON object. It returns false if b is not one.
 func parseRow(b []byte) (checkpoint.Row, bool) {
 	if row := parsePlain(b); row != nil {
 		return row, true
@@ -34,8 +34,9 @@ func parseRow(b []byte) (checkpoint.Row, bool) {
 	return row, true
 }
 
-// parsePlain reads an object of plain numbers, as this program writes it, many times faster than the JSON package; nil if
-// there is anything else in it.
+// parsePlain parses an object that contains only plain numbers, as this program writes it, many times faster than
+// encoding/json.
+// It returns nil if the object contains anything else.
 func parsePlain(b []byte) checkpoint.Row {
 	b, ok := bytes.CutPrefix(b, []byte{'{'})
 	row := checkpoint.Row{}
@@ -69,7 +70,7 @@ func parsePlain(b []byte) checkpoint.Row {
 	return nil
 }
 
-// keepLast adds a row and drops the oldest beyond those that a summary needs.
+// keepLast appends a row and drops the oldest one if there are more than a summary needs.
 func keepLast(rows []checkpoint.Row, row checkpoint.Row) []checkpoint.Row {
 	if len(rows) == lastRows {
 		rows = append(rows[:0], rows[1:]...)
@@ -77,7 +78,7 @@ func keepLast(rows []checkpoint.Row, row checkpoint.Row) []checkpoint.Row {
 	return append(rows, row)
 }
 
-// lastRows reads the end of the journal. A line that is torn or damaged is left out.
+// lastRows reads the end of the journal. It skips incomplete and damaged lines.
 func (r *run) lastRows() ([]checkpoint.Row, error) {
 	const tail = 1 << 14
 	f, info, err := r.open(checkpoint.JournalFile)

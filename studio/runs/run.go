@@ -17,17 +17,17 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// State says how a run is doing.
+// State is the state of a run.
 type State string
 
 const (
 	Running     State = "running"
 	Finished    State = "finished"
-	Interrupted State = "interrupted" // stopped after a checkpoint that has all of its steps
+	Interrupted State = "interrupted" // stopped after a checkpoint of its last step
 	Lost        State = "lost"        // ended without saving its last steps
 )
 
-// Summary is what the list shows of a run. Numbers that are not known are nil or 0.
+// Summary is what the list shows about a run. Unknown numbers are nil or 0.
 type Summary struct {
 	ID              string   `json:"id"`
 	Path            string   `json:"path"`
@@ -41,48 +41,48 @@ type Summary struct {
 	BestStep        int      `json:"best_step"`
 	BestMetric      *float64 `json:"best_metric"`
 	TokensPerSecond *float64 `json:"tokens_per_second"`
-	SecondsLeft     *float64 `json:"seconds_left"` // of a run that is running
+	SecondsLeft     *float64 `json:"seconds_left"` // of a running run
 	MemoryBytes     int64    `json:"memory_bytes"`
-	MemoryMeasured  bool     `json:"memory_measured"` // of the running process; else as estimated when it began
+	MemoryMeasured  bool     `json:"memory_measured"` // MemoryBytes is measured, not the estimate made at the start
 	Device          string   `json:"device"`
 	Model           string   `json:"model"`
 	Started         int64    `json:"started"` // seconds since 1970
 	Updated         int64    `json:"updated"`
-	Checkpoints     []int    `json:"checkpoints"` // the newest first
+	Checkpoints     []int    `json:"checkpoints"` // newest first
 	Problem         string   `json:"problem,omitempty"`
 
 	revision int
 }
 
-// Revision differs whenever anything else of a run's summary does.
+// Revision changes whenever anything else in the summary changes.
 func (s Summary) Revision() int { return s.revision }
 
-// run is one of a library. Its fields belong to the library's lock.
+// run is a run in a library. Its fields are guarded by the library's lock.
 type run struct {
 	id          string
 	folder      *folder
-	path        string // below the folder, with slashes
-	checkpoints []int  // the newest first
+	path        string // relative to the folder, with slashes
+	checkpoints []int  // newest first
 
 	summary Summary
-	checked time.Time // of the summary
-	stamps  [3]stamp  // of the files that it was made of
+	checked time.Time // when the summary was last checked
+	stamps  [3]stamp  // of the files it was read from
 	facts   recipe.Facts
 	head    stateHead        // of trainer_state.json
 	recent  []checkpoint.Row // the last rows of the history
-	curves  *follower        // nil: not in memory
+	curves  *follower        // nil if not in memory
 }
 
-// stamp tells versions of a file apart.
+// stamp identifies a version of a file.
 type stamp struct {
 	size int64
 	mod  time.Time
 }
 
-// foreignPause is the time after which a run that has no lock is taken for stopped.
+// foreignPause is the time without a new row after which a run that has no lock is considered stopped.
 const foreignPause = 10 * time.Minute
 
-// refresh makes the summary again if a file has changed.
+// refresh rebuilds the summary if a file has changed.
 func (r *run) refresh(now time.Time) {
 	before := r.summary
 	r.checked = now
@@ -98,7 +98,7 @@ func (r *run) refresh(now time.Time) {
 	}
 }
 
-// stateFile is the state of the result, else that of the newest checkpoint.
+// stateFile returns the name of the final state, or of the newest checkpoint's state if there is none.
 func (r *run) stateFile() string {
 	if r.stamp(checkpoint.StateFile) != (stamp{}) || len(r.checkpoints) == 0 {
 		return checkpoint.StateFile
@@ -117,7 +117,7 @@ func (r *run) stamp(name string) stamp {
 // open opens a regular file of the run.
 func (r *run) open(name string) (*os.File, fs.FileInfo, error) {
 	name = path.Join(r.path, name)
-	info, err := r.folder.root.Stat(name) // first: opening a pipe waits for its writer
+	info, err := r.folder.root.Stat(name) // check first, because opening a pipe would block
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +138,7 @@ func (r *run) text(name string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// read makes the summary out of the files.
+// read rebuilds the summary from the files.
 func (r *run) read() {
 	r.facts, r.head, r.recent = recipe.Facts{}, stateHead{}, nil
 	s := Summary{ID: r.id, Path: path.Join(r.folder.path, r.path), Kind: "mamba-train"}
@@ -157,7 +157,7 @@ func (r *run) read() {
 	r.summarize()
 }
 
-// readFacts reads what the run has written when it began. Runs of other programs have none.
+// readFacts reads the facts that the run recorded when it started. Runs of other programs have none.
 func (r *run) readFacts() {
 	const limit = 1 << 20
 	b, err := r.text(recipe.FactsFile, limit)
@@ -171,7 +171,7 @@ func (r *run) readFacts() {
 	}
 }
 
-// readState reads trainer_state.json without keeping its history, except for the last rows.
+// readState reads trainer_state.json and keeps only the last rows of its history.
 func (r *run) readState() error {
 	f, _, err := r.open(r.stateFile())
 	if err != nil {
@@ -182,7 +182,7 @@ func (r *run) readState() error {
 	return err
 }
 
-// summarize fills the summary from the last rows and the state.
+// summarize fills in the summary from the last rows and the state.
 func (r *run) summarize() {
 	s := &r.summary
 	if r.head.MaxSteps > 0 {
@@ -215,7 +215,7 @@ func fill(to **float64, row checkpoint.Row, key string) {
 	}
 }
 
-// finite returns nil for what JSON has no word for.
+// finite returns nil for values that JSON cannot represent.
 func finite(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return nil
@@ -223,7 +223,7 @@ func finite(v float64) *float64 {
 	return &v
 }
 
-// judge decides the state, which may change without a file that does.
+// judge decides the state, which may change even if no file does.
 func (r *run) judge(now time.Time) {
 	s := &r.summary
 	s.Checkpoints = r.checkpoints
@@ -247,7 +247,7 @@ func (r *run) judge(now time.Time) {
 
 const lockFile = ".lock"
 
-// alive reports whether a process holds the run's lock. Where there are no locks, the time of its last row decides.
+// alive reports whether a process holds the run's lock. If the lock cannot be checked, the time of the last row decides.
 func (r *run) alive(now time.Time) bool {
 	if f, _, err := r.open(lockFile); err == nil {
 		defer f.Close()
@@ -258,7 +258,8 @@ func (r *run) alive(now time.Time) bool {
 	return now.Sub(time.Unix(r.summary.Updated, 0)) < foreignPause
 }
 
-// secondsLeft is what the steps left take at the speed of the last rows; nil if that is unknown.
+// secondsLeft estimates the time for the remaining steps from the speed of the last rows. It returns nil if the speed is
+// unknown.
 func secondsLeft(rows []checkpoint.Row, steps int) *float64 {
 	seconds, first, last := 0.0, 0.0, 0.0
 	tokens := math.NaN()

@@ -32,7 +32,7 @@ func open(t *testing.T, dir string) *runs.Library {
 	return l
 }
 
-// only returns the summary of the one run below a folder.
+// only returns the summary of the only run in a folder.
 func only(t *testing.T, dir string) runs.Summary {
 	t.Helper()
 	list := open(t, dir).List()
@@ -42,7 +42,7 @@ func only(t *testing.T, dir string) runs.Summary {
 	return list[0]
 }
 
-// points is a series as a page gets it.
+// points is a series as the page receives it.
 type points struct{ Step, Tokens, Seconds, Value []*float64 }
 
 func series(t *testing.T, c runs.Curves, name string) (p points) {
@@ -85,7 +85,7 @@ func TestStates(t *testing.T) {
 	want(runs.Finished)
 }
 
-// Looking at a lock does not take it away from a run that begins just then.
+// Checking a lock does not keep a run that is just starting from taking it.
 func TestLockStaysFree(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".lock")
 	write(t, path, "")
@@ -119,7 +119,7 @@ func TestLockStaysFree(t *testing.T) {
 	<-done
 }
 
-// What transformers writes is a run as well, with the numbers that JSON does not know.
+// The output of transformers is also a run, including numbers that JSON cannot represent.
 func TestForeignRun(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "gpt", "checkpoint-20", "trainer_state.json"), `{
@@ -147,7 +147,8 @@ func TestForeignRun(t *testing.T) {
 	}
 }
 
-// A line that is torn is read when it is whole, lines that are no rows are skipped, and a journal that is replaced counts anew.
+// An incomplete line is read once it is complete, lines that are not rows are skipped, and a replaced journal is read from
+// the start.
 func TestJournal(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "run", "log.jsonl")
@@ -189,7 +190,7 @@ func TestJournal(t *testing.T) {
 	check(5)
 }
 
-// Damage is a problem of the run that has it, and of no other.
+// A damaged file is reported for its run and affects no other run.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	good := fmt.Sprintf(ended, 100, true)
@@ -207,7 +208,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A history of a million rows is bounded in memory, keeps its spikes, and ends with its last rows.
+// The history of a million rows takes bounded memory, keeps its spikes, and ends with its last rows.
 func TestMillionRows(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "run", "log.jsonl")
@@ -304,7 +305,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// FuzzState reads any bytes as a state.
+// FuzzState parses arbitrary bytes as a state.
 func FuzzState(f *testing.F) {
 	f.Add([]byte(fmt.Sprintf(ended, 3, true)))
 	f.Add([]byte(`{"log_history":[{"step":1},[[]],"\"",null],"a":{"b":[}]}`))

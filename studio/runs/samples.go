@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	mostSamples     = 2000    // that a page gets
-	mostSampleBytes = 4 << 20 // of the file that are read, from its end
+	mostSamples     = 2000    // returned to a page
+	mostSampleBytes = 4 << 20 // read from the end of the file
 )
 
-// Samples returns the texts that a run has generated at its evaluations, in order, the last if there are very many.
+// Samples returns the texts that a run has generated at its evaluations, in order. If there are too many, it returns the
+// last ones.
 func (l *Library) Samples(id string) ([]trainer.Sample, error) {
 	r, err := l.find(id)
 	if err != nil {

@@ -6,23 +6,24 @@ import (
 	"strconv"
 )
 
-// point is a value of a metric and where it was measured. Tokens and Seconds are NaN where the run does not say.
+// point is the value of a metric and where it was measured. Tokens and Seconds are NaN if the run does not record them.
 type point struct{ Step, Tokens, Seconds, Value float64 }
 
-// mostBuckets bounds a series in memory, and so what a page gets to draw.
+// mostBuckets limits the memory of a series and the number of points that a page draws.
 const mostBuckets = 1000
 
-// Series is a metric over a run. Up to mostBuckets points are kept as they are. Of longer ones, each bucket of neighboring
-// points keeps its lowest and its highest, so that no spike is lost: the buckets grow to twice the size whenever they
-// become too many.
+// Series contains the values of a metric over a run. Up to mostBuckets points are stored unchanged. In a longer series,
+// each
+// bucket of neighboring points stores only the lowest and the highest, so that no spike is lost. The bucket size doubles
+// whenever there are too many buckets.
 type Series struct {
-	size    int // points of a full bucket
+	size    int // points in a full bucket
 	buckets []bucket
 }
 
 type bucket struct {
 	points        int
-	first, second point // the lowest and the highest, in their order
+	first, second point // the lowest and the highest, in order of time
 }
 
 func (b *bucket) add(p point) {
@@ -31,7 +32,7 @@ func (b *bucket) add(p point) {
 		low, high = high, low
 	}
 	switch {
-	case math.IsNaN(p.Value) || math.IsNaN(low.Value): // a value that is not finite is shown
+	case math.IsNaN(p.Value) || math.IsNaN(low.Value): // values that are not finite are kept
 		low, high = p, p
 		if math.IsNaN(b.first.Value) {
 			low, high = b.first, b.first
@@ -47,7 +48,7 @@ func (b *bucket) add(p point) {
 	}
 }
 
-// add adds the next point.
+// add appends a point.
 func (s *Series) add(p point) {
 	s.size = max(1, s.size)
 	if n := len(s.buckets); n > 0 && s.buckets[n-1].points < s.size {
@@ -61,7 +62,7 @@ func (s *Series) add(p point) {
 	s.buckets = append(s.buckets, bucket{1, p, p})
 }
 
-// halve merges each two neighboring buckets.
+// halve merges pairs of neighboring buckets.
 func (s *Series) halve() {
 	for i := range mostBuckets / 2 {
 		b := s.buckets[2*i]
@@ -75,7 +76,7 @@ func (s *Series) halve() {
 	s.size *= 2
 }
 
-// points returns what is kept, in order.
+// points returns the stored points in order.
 func (s *Series) points() []point {
 	list := make([]point, 0, 2*len(s.buckets))
 	for _, b := range s.buckets {
@@ -87,7 +88,7 @@ func (s *Series) points() []point {
 	return list
 }
 
-// MarshalJSON writes columns; what JSON has no word for is null.
+// MarshalJSON writes the points as columns. Values that JSON cannot represent become null.
 func (s *Series) MarshalJSON() ([]byte, error) {
 	list := s.points()
 	columns := struct {
@@ -116,7 +117,7 @@ func (c column) MarshalJSON() ([]byte, error) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			b = append(b, "null"...)
 		} else {
-			const digits = 7 // more than a picture shows
+			const digits = 7 // more than a plot can show
 			b = strconv.AppendFloat(b, v, 'g', digits, 64)
 		}
 	}

@@ -14,19 +14,19 @@ import (
 	"mambatrain/configs"
 )
 
-// Setting is a key of a run's configuration.
+// Setting is a configuration key of a run.
 type Setting struct {
 	Key     string `json:"key"`
 	Value   string `json:"value"`
 	Default string `json:"default"`
-	Help    string `json:"help"` // of the reference configuration
+	Help    string `json:"help"` // from the reference configuration
 	Differs bool   `json:"differs"`
 }
 
 // ConfigFile is the name of a run's configuration in its output directory and in each checkpoint.
 const ConfigFile = "config.yaml"
 
-// Settings returns the configuration of a run next to the defaults. Runs of other programs have none.
+// Settings returns the configuration of a run along with the defaults. Runs of other programs have none.
 func (l *Library) Settings(id string) ([]Setting, error) {
 	b, err := l.read(id, ConfigFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,11 +47,11 @@ func (l *Library) Settings(id string) ([]Setting, error) {
 	return list, nil
 }
 
-// defaults are the settings of the reference configuration by key.
+// defaults returns the settings of the reference configuration by key.
 var defaults = sync.OnceValue(func() map[string]Setting {
 	list, err := flatten(configs.Reference)
 	if err != nil {
-		panic(err) // a test reads it
+		panic(err) // covered by a test
 	}
 	m := map[string]Setting{}
 	for _, s := range list {
@@ -60,7 +60,7 @@ var defaults = sync.OnceValue(func() map[string]Setting {
 	return m
 })
 
-// flatten returns the keys of a configuration with their values in one line.
+// flatten returns the keys of a configuration, each with its value on one line.
 func flatten(text []byte) (list []Setting, err error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
@@ -72,7 +72,7 @@ func flatten(text []byte) (list []Setting, err error) {
 	return appendSettings(nil, "", root.Content[0]), nil
 }
 
-// sections are the keys whose values are settings by themselves.
+// sections are the keys whose children are listed as separate settings.
 var sections = []string{"data", "train", "lora", "distributed"}
 
 func appendSettings(list []Setting, prefix string, n *yaml.Node) []Setting {
@@ -88,7 +88,7 @@ func appendSettings(list []Setting, prefix string, n *yaml.Node) []Setting {
 	return list
 }
 
-// oneLine writes a value as it could be typed: numbers that are equal look equal.
+// oneLine writes a value as a user could type it. Equal numbers are written the same way.
 func oneLine(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.ScalarNode:
@@ -113,7 +113,7 @@ func oneLine(n *yaml.Node) string {
 	return ""
 }
 
-// Card returns the model card of a run, "" if there is none.
+// Card returns the model card of a run, or "" if there is none.
 func (l *Library) Card(id string) (string, error) {
 	b, err := l.read(id, "README.md")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,10 +122,10 @@ func (l *Library) Card(id string) (string, error) {
 	return string(b), err
 }
 
-// mostText is how much of a text file is read.
+// mostText limits how much of a text file is read.
 const mostText = 1 << 20
 
-// read returns a text file of a run, from its newest checkpoint if the output directory has none yet.
+// read returns a text file of a run, taken from the newest checkpoint if it is not in the output directory yet.
 func (l *Library) read(id, name string) ([]byte, error) {
 	r, err := l.find(id)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// stateHead is what a summary needs of trainer_state.json.
+// stateHead is the part of trainer_state.json that a summary needs.
 type stateHead struct {
 	GlobalStep     int
 	MaxSteps       int
@@ -25,7 +25,7 @@ type stateHead struct {
 	finished bool
 }
 
-// readStateHead reads everything but the history, of which it returns the last rows.
+// readStateHead reads everything except the history, of which it returns only the last rows.
 func readStateHead(r io.Reader) (h stateHead, last []checkpoint.Row, err error) {
 	summary := false
 	err = scanState(r, h.set, func(b []byte) {
@@ -34,7 +34,7 @@ func readStateHead(r io.Reader) (h stateHead, last []checkpoint.Row, err error) 
 			_, summary = row["train_loss"]
 		}
 	})
-	if !h.own { // transformers has no mark
+	if !h.own { // transformers does not record whether a run has finished
 		h.finished = summary || h.MaxSteps > 0 && h.GlobalStep >= h.MaxSteps
 	}
 	return h, last, err
@@ -54,7 +54,7 @@ func (h *stateHead) set(key string, b []byte) {
 		err = pyjson.Unmarshal(b, &h.BestMetric)
 	case "best_model_checkpoint":
 		var name string
-		if json.Unmarshal(b, &name) == nil && h.BestStep == 0 { // older ones name the checkpoint only
+		if json.Unmarshal(b, &name) == nil && h.BestStep == 0 { // older files contain only the name of the checkpoint
 			_, digits, _ := strings.Cut(path.Base(name), "-")
 			h.BestStep, _ = strconv.Atoi(digits)
 		}
@@ -68,14 +68,14 @@ func (h *stateHead) set(key string, b []byte) {
 			h.own, h.finished = true, callbacks.Own.Attributes.Finished
 		}
 	}
-	_ = err // a key of another type is left at 0
+	_ = err // a value of another type is left at 0
 }
 
-// errState says that a file is not a state.
+// errState reports that a file is not a valid state.
 var errState = errors.New("runs: " + checkpoint.StateFile + " is damaged")
 
-// scanState reads the object of a trainer_state.json piece by piece: top is called with each key and its value, row with
-// each entry of log_history. Values longer than mostValue are skipped. Nothing is kept from call to call.
+// scanState reads a trainer_state.json incrementally. It calls top with each key and its value, and row with each entry of
+// log_history. It skips values longer than mostValue. The arguments are valid only during the call.
 func scanState(from io.Reader, top func(key string, value []byte), row func(value []byte)) error {
 	s := stateScanner{in: bufio.NewReaderSize(from, 1<<16)}
 	if s.next() != '{' {
@@ -117,7 +117,7 @@ type stateScanner struct {
 	failed bool
 }
 
-// next returns the next byte that is no space, 0 at the end.
+// next returns the next byte that is not white space, or 0 at the end.
 func (s *stateScanner) next() byte {
 	for {
 		c, err := s.in.ReadByte()
@@ -159,7 +159,7 @@ func (s *stateScanner) list(row func([]byte)) {
 	}
 }
 
-// value returns the value that follows, nothing if it is longer than most. A bracket too many fails.
+// value returns the value that follows, or nil if it is longer than most. An unmatched bracket is an error.
 func (s *stateScanner) value(most int) []byte {
 	s.buffer = s.buffer[:0]
 	long, quoted, depth, length := false, false, 0, 0

@@ -11,11 +11,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is what a test waits for a page before it fails. It is for machines that do other things as well.
+// patience is how long a test waits for a page before it fails. It allows for busy machines.
 const patience = 90 * time.Second
 
-// Browser starts Chromium with an empty profile and returns the context of a tab. Without Chromium the test is skipped, or
-// fails with MAMBA_REQUIRE_BROWSER=1. A request to another machine fails the test.
+// Browser starts Chromium with an empty profile and returns the context of a tab. Without Chromium, the test is skipped;
+// with
+// MAMBA_REQUIRE_BROWSER=1, it fails. A request to another machine fails the test.
 func Browser(t *testing.T) context.Context {
 	t.Helper()
 	path := chromium()
@@ -33,7 +34,7 @@ func Browser(t *testing.T) context.Context {
 	}
 	ctx, cancel := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(options...))
 	t.Cleanup(func() {
-		chromedp.Cancel(ctx) // waits for the browser
+		chromedp.Cancel(ctx) // waits for the browser to exit
 		cancel()
 	})
 	if err := chromedp.Do(ctx); err != nil {
@@ -47,7 +48,7 @@ func Browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// chromium returns the path of the program; "" if there is none.
+// chromium returns the path of the executable, or "" if there is none.
 func chromium() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -57,7 +58,7 @@ func chromium() string {
 	return ""
 }
 
-// Do carries out actions in the tab.
+// Do runs actions in the tab.
 func Do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	if err := chromedp.Do(ctx, actions...); err != nil {
@@ -65,7 +66,7 @@ func Do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 	}
 }
 
-// Evaluate returns the value of an expression in the page, after a promise is kept.
+// Evaluate returns the value of a JavaScript expression, after awaiting it if it is a promise.
 func Evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
@@ -75,7 +76,7 @@ func Evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
-// Until waits for an expression in the page to become true.
+// Until waits until a JavaScript expression is true.
 func Until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
 	const pause = 50 * time.Millisecond
@@ -91,7 +92,7 @@ func Until(t *testing.T, ctx context.Context, expression string) {
 	}
 }
 
-// text is what the page shows.
+// text returns the visible text of the page.
 func text(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// emulate sets the width of the window and the colors that the system prefers.
+// emulate sets the width of the window and the preferred color scheme.
 func emulate(t *testing.T, ctx context.Context, width int64, scheme string) {
 	t.Helper()
 	const height = 900
@@ -22,8 +22,8 @@ func emulate(t *testing.T, ctx context.Context, width int64, scheme string) {
 	})
 }
 
-// Check reports what axe-core, whose script is at a path, finds to be serious in the page at several widths and in both
-// color schemes, and whether anything is wider than the window.
+// Check reports serious problems that axe-core finds in the page, at several widths and in both color schemes, and elements
+// that are wider than the window. axe is the path of the axe-core script.
 func Check(t *testing.T, ctx context.Context, axe, where string) {
 	t.Helper()
 	script, err := os.ReadFile(axe)

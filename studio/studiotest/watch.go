@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// watch fails the test if the page asks another machine, throws, or breaks its own policy.
+// watch fails the test if the page contacts another machine, throws an exception, or violates its own policy.
 func watch(t *testing.T, ctx context.Context) error {
 	return chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
@@ -30,7 +30,7 @@ func watch(t *testing.T, ctx context.Context) error {
 	})
 }
 
-// isLocal accepts this machine, files and data in the address itself.
+// isLocal reports whether address refers to this machine or to a URL that needs no network: data, blob, file or about.
 func isLocal(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
