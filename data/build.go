@@ -13,7 +13,7 @@ import (
 	"mambatrain/data/tokenizer"
 )
 
-// spillTokens is how many tokens stay in memory: 32 MiB. More go to a file that is mapped.
+// spillTokens is the number of tokens kept in memory, 32 MiB. Larger data goes to a memory-mapped file.
 const spillTokens = 8 << 20
 
 // builder tokenizes all sources into a store.
@@ -23,11 +23,11 @@ type builder struct {
 	config   *Config
 	spill    int // tokens kept in memory
 	store    *store
-	file     *storeWriter // nil while all is in memory
+	file     *storeWriter // nil while everything is in memory
 	portions []portion
 	stats    Stats
 	digest   hash.Hash
-	known    string // fingerprint, where the data came from the cache
+	known    string // fingerprint, if the data came from the cache
 	joints   *joints
 }
 
@@ -39,7 +39,7 @@ func newBuilder(inputs []source.FileSet, tok *tokenizer.Tokenizer, c *Config) *b
 	}
 }
 
-// build fills the store: from the cache where it has this data, else from the sources.
+// build fills the store from the cache if it has the data, otherwise from the sources.
 func (b *builder) build(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && b.file != nil {
@@ -89,7 +89,7 @@ func (b *builder) tokenize(ctx context.Context) error {
 	return nil
 }
 
-// sink takes the documents of one block, in the order of the source.
+// sink receives the documents of one block, in source order.
 func (b *builder) sink(t *source.Tokens, s Stats) error {
 	b.stats.add(s)
 	b.digest.Write(int32Bytes(t.IDs))
@@ -121,7 +121,7 @@ func (b *builder) fingerprint() string {
 	return hex.EncodeToString(b.digest.Sum(nil))
 }
 
-// int32Bytes views numbers as bytes, in the machine's order.
+// int32Bytes returns the memory of v as bytes, in native byte order.
 func int32Bytes(v []int32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
 }

@@ -17,34 +17,34 @@ import (
 	"mambatrain/internal/mappedfile"
 )
 
-// cacheVersion changes whenever the same source would give other tokens or another file.
+// cacheVersion must change whenever the same source would produce different tokens or a different file.
 const cacheVersion = "3"
 
-// cache keeps the tokenized form of one source under one setting: KEY.arrow, and KEY.json next to it, which is written
-// last and says what the other must be. Both appear whole, and two processes write the same bytes.
+// cache stores the tokenized form of one source under one configuration: KEY.arrow, and KEY.json, which describes it
+// and is written last. Each file is written atomically, and two processes write the same bytes.
 type cache struct {
 	dir, key string
 }
 
-// cacheSummary is KEY.json.
+// cacheSummary is the content of KEY.json.
 type cacheSummary struct {
 	Size        int64
 	CRC32C      uint32
 	Fingerprint string
 	Stats       Stats
-	Documents   []int   // of each source
-	Rows        [][]int // of the files of each source
-	Warning     string  // of the prompts and completions
+	Documents   []int   // per source
+	Rows        [][]int // per source and file
+	Warning     string  // about how prompts and completions join
 	Check       string
 }
 
-// sum returns the hash of all the fields but Check.
+// sum returns the hash of all fields except Check.
 func (s cacheSummary) sum() string {
 	s.Check = ""
 	return contenthash.Sum(fmt.Appendf(nil, "%+v", s))
 }
 
-// newCache derives the key from the content of the sources, the tokenizer and the settings that tokens depend on.
+// newCache derives the key from the contents of the sources, the tokenizer and the settings that affect tokens.
 func newCache(ctx context.Context, b *builder) (*cache, error) {
 	if err := os.MkdirAll(b.config.Cache, 0o777); err != nil {
 		return nil, fmt.Errorf("data: cache: %w", err)
@@ -86,7 +86,7 @@ func fileHash(ctx context.Context, path string) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// contextReader fails when ctx does.
+// contextReader fails once ctx is done.
 type contextReader struct {
 	ctx context.Context
 	io.Reader
@@ -101,7 +101,8 @@ func (r contextReader) Read(p []byte) (int, error) {
 
 func (c *cache) path(ending string) string { return filepath.Join(c.dir, c.key+ending) }
 
-// load fills b from the cache. It reports false where there is nothing, or nothing to be trusted: then it is built anew.
+// load fills b from the cache. It returns false if there is no entry or the entry cannot be trusted; the caller then
+// rebuilds it.
 func (c *cache) load(ctx context.Context, b *builder) bool {
 	raw, err := inputfile.Read(c.path(".json"), inputfile.MaxConfig)
 	if err != nil {
@@ -142,7 +143,7 @@ func (c *cache) load(ctx context.Context, b *builder) bool {
 	return true
 }
 
-// save ends b's file and makes it the cache's.
+// save commits b's file to the cache and maps it.
 func (c *cache) save(b *builder) error {
 	if err := b.file.commit(c.path(".arrow")); err != nil {
 		return err

@@ -8,23 +8,23 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Config says how rows become documents. Its fields are the keys of the configuration's data section.
+// Config specifies how rows become documents. Its fields are the keys of the configuration's data section.
 type Config struct {
 	source.Config      `yaml:",inline"`
 	DatasetTextField   string `yaml:"dataset_text_field"` // a column
-	Template           string `yaml:"template"`           // text/template over the row, instead of the column
+	Template           string `yaml:"template"`           // text/template applied to the row, instead of a column
 	Prompt             string `yaml:"prompt"`             // column or template; its tokens are not counted
 	Completion         string `yaml:"completion"`         // column or template
 	CompletionOnlyLoss bool   `yaml:"completion_only_loss"`
 	Messages           string `yaml:"messages"` // column of chat messages
 	AssistantOnlyLoss  bool   `yaml:"assistant_only_loss"`
-	MaxLength          int    `yaml:"max_length"` // tokens of a document; 0 = no limit
+	MaxLength          int    `yaml:"max_length"` // tokens per document; 0 = no limit
 	Truncation         string `yaml:"truncation"` // keep_start, split, error
-	AddEOS             bool   `yaml:"add_eos"`    // end each document with the end-of-text token, if it does not already; chats end as their template says
+	AddEOS             bool   `yaml:"add_eos"`    // end each document with the end-of-text token if it does not already; chats end as their template does
 	Shuffle            bool   `yaml:"shuffle"`
 	Packing            bool   `yaml:"packing"`
 	CarryState         bool   `yaml:"carry_state"`
-	Cache              string `yaml:"cache" path:"true"` // directory of tokenized data
+	Cache              string `yaml:"cache" path:"true"` // directory for tokenized data
 }
 
 // Default returns the documented defaults.
@@ -36,10 +36,10 @@ func Default() Config {
 	}
 }
 
-// defaultTextField is the column that is read where nothing else is said.
+// defaultTextField is the column that is read if nothing else is set.
 const defaultTextField = "text"
 
-// Validate returns all faults of the settings as a [fault.List], or nil.
+// Validate returns all faults in the settings as a [fault.List], or nil.
 func (c *Config) Validate() error {
 	var l fault.List
 	l.Include("", c.Config.Validate())
@@ -76,14 +76,14 @@ func (c *Config) Validate() error {
 	return l.Err()
 }
 
-// check is Validate with full paths.
+// check is Validate with full key paths.
 func (c *Config) check() error {
 	var l fault.List
 	l.Include("data", c.Validate())
 	return l.Err()
 }
 
-// renderKeys lists the keys that are set and say how a row is rendered, except the text column, which has a default.
+// renderKeys lists the keys set that select how a row is rendered, except the text column, which has a default.
 func (c *Config) renderKeys() (keys []string) {
 	for _, k := range []struct{ key, value string }{
 		{"template", c.Template}, {"completion", c.Completion}, {"messages", c.Messages},
@@ -95,7 +95,7 @@ func (c *Config) renderKeys() (keys []string) {
 	return keys
 }
 
-// columns lists the columns that may be read of a file, given some that it has; all of them if all is true.
+// columns lists the columns that may be read from a file that has at least the given ones, or sets all if any column may be.
 func (c *Config) columns(have []string) (names []string, all bool) {
 	switch {
 	case slices.Contains(have, idColumn):

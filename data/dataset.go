@@ -27,9 +27,9 @@ type Dataset struct {
 // portion is the documents of one Input.
 type portion struct {
 	weight float64
-	first  int // documents first … first+count−1 of the store …
+	first  int // documents first … first+count−1 of the store, …
 	count  int
-	picked []int32 // … or these, where a part was split off
+	picked []int32 // … or these, after a split
 	files  []fileRows
 }
 
@@ -50,13 +50,13 @@ func (s *portion) document(i int) int {
 // Example is one document.
 type Example struct {
 	Tokens []int
-	Labels []int // in line with Tokens; negative ones are ignored
-	Row    int   // of the source, from 0, over all its files
-	Place  int   // of the row among those of all sources, from 0
+	Labels []int // parallel to Tokens; negative ones are ignored
+	Row    int   // index within the source, over all its files
+	Place  int   // index over the rows of all sources
 }
 
 // Open reads the inputs, renders their rows and tokenizes them. tok may be nil for files of token ids. Small data stays
-// in memory; large data goes to a temporary file, or to the cache if there is one, and is mapped from there.
+// in memory; large data goes to the cache, or to a temporary file if there is none, and is mapped from there.
 func Open(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config) (*Dataset, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func newDataset(b *builder) *Dataset {
 	return d
 }
 
-// Close gives the memory back; a data set that was split off keeps its own.
+// Close releases the memory. Datasets that were split from d must be closed separately.
 func (d *Dataset) Close() error {
 	if d.users.Add(-1) == 0 {
 		return d.store.close()
@@ -117,7 +117,7 @@ func (d *Dataset) Example(i int) Example {
 	panic(fmt.Sprintf("data: document %d beyond the last", i))
 }
 
-// rows returns the number of rows that were read.
+// rows returns the number of rows read.
 func (s *portion) rows() (n int) {
 	for _, f := range s.files {
 		n += f.rows
@@ -133,13 +133,13 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// Stats returns what became of the rows. For a data set that was split, documents, tokens and labels are its own.
+// Stats returns what happened to the rows. After a split, the documents, tokens and labels are those of the part.
 func (d *Dataset) Stats() Stats { return d.stats }
 
-// Fingerprint returns a hash of all tokens and labels, by which a resumed run knows its data.
+// Fingerprint returns a hash of all tokens and labels. A resumed run uses it to recognize its data.
 func (d *Dataset) Fingerprint() string { return d.fingerprint }
 
-// Lengths returns the tokens of each document.
+// Lengths returns the number of tokens in each document.
 func (d *Dataset) Lengths() []int {
 	out := make([]int, 0, d.Len())
 	for k := range d.portions {
@@ -150,8 +150,8 @@ func (d *Dataset) Lengths() []int {
 	return out
 }
 
-// Split parts the data set by seed: of each source, fraction of the rows go to the second. All documents of a row stay
-// together. Both share memory; each is closed for itself, and d no longer is.
+// Split divides the data set at random by seed: the given fraction of each source's rows goes to eval. All documents of
+// a row stay together. The two data sets share memory and are closed separately; d itself must no longer be closed.
 func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, err error) {
 	if !(fraction > 0 && fraction < 1) {
 		return nil, nil, fmt.Errorf("data.eval_fraction: want above 0 and below 1, got %s", fault.Number(fraction))
@@ -172,7 +172,7 @@ func (d *Dataset) Split(fraction float64, seed uint64) (train, eval *Dataset, er
 	return train, eval, nil
 }
 
-// splitPortion sends the documents of the first fraction of the shuffled rows to the right.
+// splitPortion sends the documents of a random fraction of the rows to the right.
 func (d *Dataset) splitPortion(s *portion, fraction float64, seed uint64) (left, right portion) {
 	left, right = *s, *s
 	left.picked, right.picked = []int32{}, []int32{}
@@ -202,7 +202,7 @@ func (d *Dataset) splitPortion(s *portion, fraction float64, seed uint64) (left,
 	return left, right
 }
 
-// recount derives the counts of the kept documents.
+// recount recomputes the counts from the documents kept.
 func (d *Dataset) recount(name string) {
 	s := Stats{Rows: d.stats.Rows, Empty: d.stats.Empty, NoLabels: d.stats.NoLabels, ShareGPT: d.stats.ShareGPT, Truncated: d.stats.Truncated, CutTokens: d.stats.CutTokens, MaxToken: -1}
 	for k := range d.portions {
@@ -215,7 +215,7 @@ func (d *Dataset) recount(name string) {
 	d.fingerprint = contenthash.Sum([]byte(d.fingerprint), []byte(name), fmt.Append(nil, s))
 }
 
-// CheckVocabulary returns an error that names file and row, from 0, of the first token id or label that is not below n.
+// CheckVocabulary returns an error that names the file and row (from 0) of the first token id or label that is n or more.
 func (d *Dataset) CheckVocabulary(n int) error {
 	if d.stats.MaxToken < n {
 		return nil
@@ -239,7 +239,7 @@ func (d *Dataset) CheckVocabulary(n int) error {
 	return nil
 }
 
-// place names a row by file and number there, from 0.
+// place names a row by its file and its index there.
 func (p *portion) place(row int) string {
 	for _, f := range p.files {
 		if row < f.rows {
@@ -250,7 +250,7 @@ func (p *portion) place(row int) string {
 	return fmt.Sprintf("row %d", row)
 }
 
-// duplicates counts the documents whose tokens are those of an earlier one.
+// duplicates counts the documents whose tokens equal those of an earlier one.
 func (d *Dataset) duplicates() (n int) {
 	seen := make(map[uint64]struct{}, d.Len())
 	for k := range d.portions {
@@ -268,7 +268,7 @@ func (d *Dataset) duplicates() (n int) {
 	return n
 }
 
-// weights returns how many documents of each source an epoch has.
+// weights returns the number of documents per epoch from each source.
 func (d *Dataset) weights() []int {
 	n := make([]int, len(d.portions))
 	for k := range d.portions {

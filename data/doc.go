@@ -4,8 +4,8 @@
 //	file ─► blocks of rows ─► text, prompt + completion, chat or ids ─► ids and labels ─► Dataset ─► Loader ─► Batch
 //	  data/source                  templates, data/tokenizer                 kept or cached
 //
-// Begin with [Default], which returns the settings, and [Open], which reads, renders and tokenizes inputs in parallel and in
-// memory that does not grow with them:
+// Start with [Default], which returns the settings, and [Open], which reads, renders and tokenizes inputs in parallel,
+// using memory that does not grow with them:
 //
 //	tok, err := tokenizer.Load("models/mamba-130m-hf")
 //	c := data.Default()
@@ -14,7 +14,8 @@
 //	l, err := d.Loader(8, seed)
 //	b := l.At(0, 0) // the first micro-batch of the first epoch
 //
-// The order of micro-batches depends only on data, settings and seed. Labels line up with tokens; the loss shifts them by one.
+// The order of micro-batches depends only on the data, settings and seed. Labels align with tokens; the loss shifts
+// them by one.
 //
-// Files and formats are package source, texts and token ids package tokenizer, downloads package hub.
+// Package source reads files and formats, package tokenizer handles texts and token ids, and package hub downloads.
 package data

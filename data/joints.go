@@ -11,15 +11,15 @@ import (
 	"mambatrain/data/source"
 )
 
-// joints looks for the first prompt and completion that run into each other: "…the lamp?The owl".
+// joints finds the first prompt and completion that run together: "…the lamp?The owl".
 type joints struct {
 	mu    sync.Mutex
 	found string // the warning
-	row   int    // that it is about, within the source
-	final bool   // an earlier source has it
+	row   int    // row of the warning within the source
+	final bool   // the warning is from an earlier source
 }
 
-// look checks the joint of row i of a block, which has another number in the source; j may be nil.
+// look checks the joint of row i of a block, which is row row of the source. j may be nil.
 func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 	if j == nil || !runTogether(prompt, completion) {
 		return
@@ -34,17 +34,17 @@ func (j *joints) look(b *source.Block, i, row int, prompt, completion string) {
 		b.At(i), lastRunes(prompt, shownRunes)+firstRunes(completion, shownRunes))
 }
 
-// endSource ends a source, whose rows precede those of the next.
+// endSource marks the end of a source. A warning from it takes precedence over those from later sources.
 func (j *joints) endSource() { j.final = j.found != "" }
 
-// tell passes what was found to warn, which may be nil.
+// tell passes the warning, if any, to warn, which may be nil.
 func (j *joints) tell(warn func(error)) {
 	if j.found != "" && warn != nil {
 		warn(errors.New(j.found))
 	}
 }
 
-// runTogether reports whether a word begins right where a word or a sentence ends, in a script that has spaces.
+// runTogether reports whether a word directly follows a word or a sentence, in a script that uses spaces.
 func runTogether(before, after string) bool {
 	last, _ := utf8.DecodeLastRuneInString(before)
 	first, _ := utf8.DecodeRuneInString(after)
@@ -56,12 +56,12 @@ func runTogether(before, after string) bool {
 	return ends && begins
 }
 
-// hasNoSpaces reports whether a character belongs to a script that writes no spaces between words.
+// hasNoSpaces reports whether a character belongs to a script that does not put spaces between words.
 func hasNoSpaces(r rune) bool {
 	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar, unicode.Tibetan)
 }
 
-// shownRunes is how much is shown of each side of a joint.
+// shownRunes is the number of runes shown on each side of a joint.
 const shownRunes = 12
 
 func firstRunes(s string, n int) string {

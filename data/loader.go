@@ -9,18 +9,18 @@ import (
 // Batch is one micro-batch: documents laid end to end.
 type Batch struct {
 	Tokens []int
-	Labels []int // in line with Tokens: the loss shifts them by one. Negative ones are ignored
+	Labels []int // parallel to Tokens; the loss shifts them by one. Negative ones are ignored
 	Starts []int // first row of each document
 	Rows   []int // source row of each document
-	// Carry is nil unless carry_state is set. Then it has, for each document, the index of the document in the previous
-	// micro-batch that it continues, or −1 for a new one.
+	// Carry is nil unless carry_state is set. Otherwise, it gives for each document the index of the document in the
+	// previous micro-batch that it continues, or −1 for a new one.
 	Carry []int
 }
 
 // Documents returns the number of documents.
 func (b *Batch) Documents() int { return len(b.Starts) }
 
-// Document returns document i as a separate batch, in the same memory, without Carry.
+// Document returns document i as a separate batch that shares the memory of b, without Carry.
 func (b *Batch) Document(i int) Batch {
 	from, to := b.Starts[i], len(b.Tokens)
 	if i+1 < len(b.Starts) {
@@ -29,7 +29,7 @@ func (b *Batch) Document(i int) Batch {
 	return Batch{Tokens: b.Tokens[from:to], Labels: b.Labels[from:to], Starts: []int{0}, Rows: b.Rows[i : i+1]}
 }
 
-// Counted returns how many labels enter the loss.
+// Counted returns the number of labels that enter the loss.
 func (b *Batch) Counted() (n int) {
 	for i := range b.Starts {
 		n += label.Count(b.Document(i).Labels)
@@ -37,18 +37,19 @@ func (b *Batch) Counted() (n int) {
 	return n
 }
 
-// Loader makes the micro-batches of a data set in an order that depends only on the data, its configuration, the batch size
-// and the seed. Documents are tokenized already, so that a micro-batch costs a copy. It is safe for any number of goroutines.
+// Loader makes the micro-batches of a data set in an order that depends only on the data, its configuration, the batch
+// size and the seed. Documents are already tokenized, so a micro-batch costs only a copy. A Loader is safe for
+// concurrent use.
 type Loader struct {
 	data  *Dataset
 	plan  plan
-	total int // micro-batches of an epoch
+	total int // micro-batches per epoch
 }
 
-// A plan says which documents make a micro-batch.
+// A plan decides which documents make up a micro-batch.
 type plan interface {
 	batches() int
-	// batch appends the store's indices of the documents of micro-batch i.
+	// batch appends the store indices of the documents in micro-batch i.
 	batch(epoch, i int, documents []int) []int
 }
 
@@ -70,10 +71,10 @@ func (d *Dataset) Loader(batchSize int, seed uint64) (*Loader, error) {
 	return l, nil
 }
 
-// Total returns how many micro-batches an epoch has.
+// Total returns the number of micro-batches per epoch.
 func (l *Loader) Total() int { return l.total }
 
-// At returns micro-batch i of an epoch, both counted from 0. Past the last it is empty.
+// At returns micro-batch i of an epoch, both counted from 0. It is empty past the last one.
 func (l *Loader) At(epoch, i int) Batch {
 	if i < 0 || i >= l.total {
 		return Batch{}

@@ -7,14 +7,15 @@ import (
 )
 
 // permutation is a bijection of [0, n) that needs no memory: four Feistel rounds over the smallest even number of bits
-// that holds n, walked on until the result lies below n (Black & Rogaway 2002). The expected walk is below four steps.
+// that can represent n, repeated until the result is below n (Black & Rogaway 2002). Fewer than four repetitions are
+// expected.
 type permutation struct {
 	n    uint64
 	half uint // bits of one half
 	keys [4]uint64
 }
 
-// newPermutation returns the permutation of [0, n) that belongs to the keys, in this order: seed, epoch, …
+// newPermutation returns the permutation of [0, n) for the given keys, in this order: seed, epoch, …
 func newPermutation(n int, keys ...uint64) permutation {
 	p := permutation{n: uint64(n), half: uint(bits.Len64(uint64(max(n, 2)-1))+1) / 2}
 	state := uint64(0)
@@ -28,7 +29,7 @@ func newPermutation(n int, keys ...uint64) permutation {
 	return p
 }
 
-// at returns the number at place i.
+// at returns the image of i.
 func (p *permutation) at(i int) int {
 	x := uint64(i)
 	for {
@@ -47,5 +48,5 @@ func (p *permutation) rounds(x uint64) uint64 {
 	return left<<p.half | right
 }
 
-// mix scrambles x, also 0.
+// mix scrambles x, including 0.
 func mix(x uint64) uint64 { return splitmix.Mix(x + splitmix.Gamma) }

@@ -15,19 +15,19 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Stats counts what became of the rows of a source.
+// Stats counts what happened to the rows of a source.
 type Stats struct {
 	Rows      int // read
-	Documents int // kept; with truncation: split, parts
-	Empty     int // rows that are null or empty: skipped
-	NoLabels  int // rows (or parts) without a label that counts: dropped
-	ShareGPT  int // conversations with from and value, which were read as role and content
-	Truncated int // rows cut at max_length, or split there
-	CutTokens int // tokens lost by cutting
+	Documents int // kept; with truncation: split, the parts
+	Empty     int // rows that are null or empty, skipped
+	NoLabels  int // rows (or parts) without a counted label, dropped
+	ShareGPT  int // conversations with from and value, read as role and content
+	Truncated int // rows cut or split at max_length
+	CutTokens int // tokens lost to truncation
 	Tokens    int // input tokens kept
 	Labels    int // labels that enter the loss
 	Longest   int // tokens of the longest document kept
-	MaxToken  int // largest token id or label, −1 without documents: must be below the model's vocabulary
+	MaxToken  int // largest token id or label, which must be below the model's vocabulary size; −1 without documents
 }
 
 func (s *Stats) add(o Stats) {
@@ -44,45 +44,45 @@ func (s *Stats) add(o Stats) {
 	s.MaxToken = max(s.MaxToken, o.MaxToken)
 }
 
-// pipeline reads the files of one source and gives out their documents.
+// pipeline reads the files of one source and produces its documents.
 type pipeline struct {
 	files  []*source.File
 	tok    *tokenizer.Tokenizer
 	config *Config
 	rows   int  // rows to read; 0 = all
-	all    bool // keep every row, empty or uncounted ones too, so that row n of the output is row n of the source
-	chats  bool // the column of chats is the first of chatColumns that a file has
+	all    bool // keep every row, even one that is empty or not counted, so that row n of the output is row n of the source
+	chats  bool // the chat column is the first of chatColumns that a file has
 	joints *joints
-	done   []fileRows // what was read of each file
+	done   []fileRows // rows read per file
 }
 
-// fileRows is how many rows of a file were read.
+// fileRows is the number of rows read from a file.
 type fileRows struct {
 	path string
 	rows int
 }
 
-// outcome is what became of one block.
+// outcome is the result of one block.
 type outcome struct {
 	tokens *source.Tokens
 	stats  Stats
 	err    error
 }
 
-// job is a block on its way through a worker.
+// job is a block to be processed by a worker.
 type job struct {
 	block    *source.Block
-	first    int // index of its first row within the source, over all files
+	first    int // index of its first row in the source, over all files
 	renderer renderer
 	done     chan outcome
 }
 
-// run renders and tokenizes all rows on all cores and calls sink in the order of the source.
+// run renders and tokenizes all rows on all cores and calls sink in source order.
 func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) error) error {
 	workers := runtime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
 	jobs := make(chan job)
-	ordered := make(chan job, 2*workers) // bounds the blocks in memory
+	ordered := make(chan job, 2*workers) // bounds the number of blocks in memory
 	group.Go(func() error {
 		defer close(jobs)
 		defer close(ordered)
@@ -131,7 +131,7 @@ func (p *pipeline) run(ctx context.Context, sink func(*source.Tokens, Stats) err
 	return group.Wait()
 }
 
-// read hands out the blocks of all files.
+// read passes the blocks of all files to hand.
 func (p *pipeline) read(ctx context.Context, hand func(job) error) error {
 	first := 0
 	for _, f := range p.files {
@@ -147,7 +147,7 @@ func (p *pipeline) read(ctx context.Context, hand func(job) error) error {
 	return nil
 }
 
-// readFile returns how many rows it handed out.
+// readFile passes the blocks of a file to hand and returns the number of rows.
 func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand func(job) error) (rows int, err error) {
 	r, err := f.Open(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 		return 0, err
 	}
 	if len(have) == 0 {
-		return 0, nil // a file without rows in a format whose rows name the columns
+		return 0, nil // a file without rows, in a format where the rows name the columns
 	}
 	render, err := newRenderer(f.Path, have, p.tok, p.config, p.joints)
 	if err != nil {
@@ -195,7 +195,7 @@ func (p *pipeline) readFile(ctx context.Context, f *source.File, first int, hand
 	}
 }
 
-// columns lists the columns of a file: those at its beginning, and those that only later rows have, if they are read.
+// columns lists the columns of a file: those at its beginning, plus those that appear only in later rows if they are read.
 func (p *pipeline) columns(ctx context.Context, r source.Reader, rows int) ([]string, error) {
 	have := r.Columns()
 	names, all := p.config.columns(have)
@@ -210,7 +210,7 @@ func (p *pipeline) columns(ctx context.Context, r source.Reader, rows int) ([]st
 	return slices.Concat(have, late), err
 }
 
-// scratch is what a worker uses again for each block.
+// scratch is memory that a worker reuses for each block.
 type scratch struct {
 	row    rowBuffer
 	tokens source.Tokens
@@ -263,7 +263,7 @@ func (p *pipeline) row(out *outcome, d *rowBuffer, j job, i int) error {
 	return nil
 }
 
-// keep adds a rendered row, cut to max_length as truncation says.
+// keep adds a rendered row, truncated to max_length.
 func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	limit := p.config.MaxLength
 	if limit == 0 || len(d.tokens) <= limit {
@@ -283,7 +283,8 @@ func (p *pipeline) keep(out *outcome, d *rowBuffer, j job, i int) error {
 	return nil
 }
 
-// split adds the parts of a document. If each continues from the state of the one before, none may be left out.
+// split adds the parts of a document. With carry_state, each part continues from the state of the previous one, so none
+// may be dropped.
 func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 	part := uint8(0)
 	for lo := 0; lo < len(d.tokens); lo += p.config.MaxLength {
@@ -301,7 +302,7 @@ func (p *pipeline) split(out *outcome, d *rowBuffer, row int) {
 	}
 }
 
-// add keeps a document if one of its labels counts.
+// add keeps a document if at least one of its labels counts.
 func (o *outcome) add(tokens, labels []int32, row int, part uint8) {
 	if len(labels) == 0 && len(tokens) < 2 || len(labels) > 0 && label.Count(labels) == 0 {
 		o.stats.NoLabels++
@@ -310,7 +311,7 @@ func (o *outcome) add(tokens, labels []int32, row int, part uint8) {
 	o.append(tokens, labels, row, part)
 }
 
-// append keeps a document. Labels may be empty: they are the tokens then.
+// append keeps a document. If labels is empty, the tokens are the labels.
 func (o *outcome) append(tokens, labels []int32, row int, part uint8) {
 	o.tokens.Append(tokens, labels, row, part)
 	if len(labels) == 0 {

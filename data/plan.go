@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// entries are the documents of an epoch: those of each source as often as its weight says. Where that is no whole
-// number, the rest is a share of the documents that is another one in each epoch.
+// entries are the documents of an epoch. Each source is repeated as often as its weight says; a fractional part selects
+// a share of its documents, different in each epoch.
 type entries struct {
 	data   *Dataset
-	counts []int // of each source
+	counts []int // per source
 	total  int
 	seed   uint64
 	mixed  bool // shuffle
@@ -24,11 +24,11 @@ func newEntries(d *Dataset, seed uint64) entries {
 	return e
 }
 
-// epoch is the order of one epoch.
+// epoch is the document order of one epoch.
 type epoch struct {
 	*entries
 	order   permutation
-	shares  []permutation // of each source: which documents its broken copy has
+	shares  []permutation // per source: which documents are in its partial copy
 	ordered bool
 }
 
@@ -40,7 +40,7 @@ func (e *entries) of(n int) epoch {
 	return out
 }
 
-// document returns the store's index of the document at place i.
+// document returns the store index of the i-th document.
 func (e *epoch) document(i int) int {
 	if !e.ordered {
 		i = e.order.at(i)
@@ -60,7 +60,7 @@ func (e *epoch) document(i int) int {
 	panic("data: an entry past the end of the epoch")
 }
 
-// sequence makes micro-batches of a fixed number of documents, in the epoch's order. The last may have fewer.
+// sequence makes micro-batches of a fixed number of documents, in the epoch's order. The last one may be smaller.
 type sequence struct {
 	entries
 	size int
@@ -80,11 +80,11 @@ func (s *sequence) batch(n, i int, documents []int) []int {
 	return documents
 }
 
-// bins packs whole documents into micro-batches of at most a number of rows. They are packed once, best fit on falling
-// lengths, so that every epoch has as many; each epoch has them in its own order.
+// bins packs whole documents into micro-batches with a maximum number of rows. Packing is done once, by best-fit
+// decreasing, so that every epoch has the same number of bins; each epoch orders them differently.
 type bins struct {
 	documents []int32 // of all bins
-	ends      []int   // of each bin in documents
+	ends      []int   // of each bin, as an index into documents
 	seed      uint64
 	mixed     bool
 }
@@ -102,7 +102,7 @@ func newBins(d *Dataset, size int, seed uint64) *bins {
 	return gatherBins(documents, bin, e)
 }
 
-// batchRows returns how many rows a packed micro-batch may have, if longest is the longest document.
+// batchRows returns the maximum number of rows in a packed micro-batch, given the length of the longest document.
 func (d *Dataset) batchRows(size, longest int) int {
 	if d.config.MaxLength > 0 {
 		return size * max(d.config.MaxLength, longest)
@@ -110,7 +110,7 @@ func (d *Dataset) batchRows(size, longest int) int {
 	return size * longest
 }
 
-// gatherBins lays the documents of each bin side by side, in the order they came.
+// gatherBins makes the documents of each bin contiguous, in their original order.
 func gatherBins(documents, bin []int32, e entries) *bins {
 	b := &bins{seed: e.seed, mixed: e.mixed, documents: make([]int32, len(documents))}
 	for _, k := range bin {
@@ -131,8 +131,8 @@ func gatherBins(documents, bin []int32, e entries) *bins {
 	return b
 }
 
-// packBestFit returns the bin of each document: the longest first, each into the fullest bin that still has room, or a
-// new one. capacity is the rows of a bin, no less than any length.
+// packBestFit returns the bin of each document. It takes the longest documents first and puts each into the fullest bin
+// that has room, or into a new one. capacity is the number of rows in a bin, at least the length of any document.
 func packBestFit(documents []int32, length func(int32) int, capacity int) []int32 {
 	byLength := make([]int32, len(documents))
 	for i := range byLength {
@@ -155,7 +155,7 @@ func packBestFit(documents []int32, length func(int32) int, capacity int) []int3
 	return bin
 }
 
-// roomTable finds the bin with the least room that suffices: bins by room, and a bitmap of the rooms there are.
+// roomTable finds the bin with the least sufficient room. It stores the bins by room, and a bitmap of the rooms in use.
 type roomTable struct {
 	bins [][]int32
 	have []uint64
@@ -209,21 +209,22 @@ func (b *bins) batch(n, i int, documents []int) []int {
 	return documents
 }
 
-// lanes run the parts of split documents side by side: lane by lane a document's parts follow each other over the
-// micro-batches, then comes the lane's next document. Documents are dealt to the lanes once, the longest first to the
-// lane with the fewest parts, so that every epoch has as many micro-batches; each epoch has its own order within a lane.
+// lanes run split documents in parallel: in each lane, the parts of a document follow one another over the
+// micro-batches, and then the lane's next document begins. Documents are assigned to lanes once, longest first, each to
+// the lane with the fewest parts, so that every epoch has the same number of micro-batches; the order within a lane
+// differs from epoch to epoch.
 type lanes struct {
-	units [][]unit // of each lane
+	units [][]unit // per lane
 	steps int
 	seed  uint64
 	mixed bool
 	mu    sync.Mutex
-	epoch int // of order and ends
+	epoch int // that order and ends belong to
 	order [][]unit
-	ends  [][]int // parts of a lane up to the end of each of its documents
+	ends  [][]int // per lane: number of parts up to the end of each document
 }
 
-// unit is a document of one or more parts: the store's documents first … first+parts−1.
+// unit is a document of one or more parts: documents first … first+parts−1 of the store.
 type unit struct{ first, parts int }
 
 func newLanes(d *Dataset, size int, seed uint64) *lanes {
@@ -275,7 +276,7 @@ func (l *lanes) batch(n, i int, documents []int) []int {
 	return documents
 }
 
-// lanePart is what a lane has at one step.
+// lanePart is the part that a lane contributes to one micro-batch.
 type lanePart struct{ lane, document, part int }
 
 func (l *lanes) parts(n, i int) (out []lanePart) {
@@ -285,7 +286,7 @@ func (l *lanes) parts(n, i int) (out []lanePart) {
 	for k, ends := range l.ends {
 		u, _ := slices.BinarySearch(ends, i+1)
 		if u == len(ends) {
-			continue // the lane has run dry
+			continue // the lane has ended
 		}
 		document := l.order[k][u]
 		part := document.parts - (ends[u] - i)
@@ -294,7 +295,7 @@ func (l *lanes) parts(n, i int) (out []lanePart) {
 	return out
 }
 
-// arrange puts each lane's documents into the epoch's order.
+// arrange puts the documents of each lane into the order of epoch n.
 func (l *lanes) arrange(n int) {
 	if l.epoch == n {
 		return
@@ -317,7 +318,7 @@ func (l *lanes) arrange(n int) {
 
 // carry returns Batch.Carry of micro-batch i.
 func (l *lanes) carry(n, i int) (from []int) {
-	before := map[int]int{} // lane → its document in the micro-batch before
+	before := map[int]int{} // lane → index of its document in the previous micro-batch
 	if i > 0 {
 		for place, p := range l.parts(n, i-1) {
 			before[p.lane] = place

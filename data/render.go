@@ -10,27 +10,27 @@ import (
 	"mambatrain/internal/label"
 )
 
-// A renderer turns a row into tokens and labels. It is shared by all goroutines.
+// A renderer turns a row into tokens and labels. All goroutines share it.
 type renderer interface {
-	// needs lists the columns it reads, given those there are; an error names one that is missing.
+	// needs lists the columns it reads, given the available ones. The error names a missing column.
 	needs(path string, have []string) ([]string, error)
-	// row appends the tokens of row i to d.tokens, and to d.labels where not all of them count.
-	// false means that the row is null or empty.
+	// row appends the tokens of row i to d.tokens, and its labels to d.labels if they may differ. It returns false if
+	// the row is null or empty.
 	row(b *source.Block, i int, d *rowBuffer) (bool, error)
 	// masks reports whether labels may differ from tokens.
 	masks() bool
 }
 
-// rowBuffer is the buffer of the row at hand.
+// rowBuffer is the buffer for the current row.
 type rowBuffer struct {
-	row            int // of the source
+	row            int // index within the source
 	tokens, labels []int32
 	scratch        []int32
 	spans          []tokenizer.Span
-	shareGPT       bool // the row was a conversation in ShareGPT's form
+	shareGPT       bool // the row was a conversation in ShareGPT format
 }
 
-// newRenderer chooses how rows are read: as token ids where there is a column of them, else as the settings say.
+// newRenderer chooses how rows are read: as token ids if there is a column of them, otherwise by the settings.
 func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config, j *joints) (renderer, error) {
 	if slices.Contains(have, idColumn) {
 		if keys := c.renderKeys(); len(keys) > 0 {
@@ -69,7 +69,7 @@ func newRenderer(path string, have []string, tok *tokenizer.Tokenizer, c *Config
 	return &textRows{tok, field{key: "dataset_text_field", column: c.DatasetTextField}, end}, nil
 }
 
-// endOfText returns the id that ends documents, −1 where none is added.
+// endOfText returns the id that ends documents, or −1 if none is added.
 func endOfText(tok *tokenizer.Tokenizer, c *Config) (int32, error) {
 	if !c.AddEOS {
 		return -1, nil
@@ -81,14 +81,14 @@ func endOfText(tok *tokenizer.Tokenizer, c *Config) (int32, error) {
 	return int32(id), nil
 }
 
-// field is a column or a template over the row.
+// field is a column or a template applied to the row.
 type field struct {
 	key      string
 	column   string
 	template *rowTemplate
 }
 
-// parseField takes text with braces for a template, anything else for a column; "" is an empty text in every row.
+// parseField parses text that contains {{ as a template; any other text is a column name. "" is an empty text in every row.
 func parseField(key, text string) (field, error) {
 	if !strings.Contains(text, "{{") {
 		return field{key: key, column: text}, nil
@@ -116,7 +116,7 @@ func (f *field) needs(path string, have []string) ([]string, error) {
 	return names, nil
 }
 
-// text returns the field of row i; false where it is null.
+// text returns the field of row i, or false if it is null.
 func (f *field) text(b *source.Block, i int) (string, bool, error) {
 	if f.template != nil {
 		s, ok, err := f.template.render(b, i)
@@ -135,7 +135,7 @@ func (f *field) text(b *source.Block, i int) (string, bool, error) {
 	return s, ok, err
 }
 
-// textRows makes a document of one text; all its tokens count.
+// textRows makes a document from one text. All its tokens count.
 type textRows struct {
 	tok   *tokenizer.Tokenizer
 	field field
@@ -157,7 +157,7 @@ func (r *textRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	return true, nil
 }
 
-// endWith appends end unless the ids end in it, or it is none.
+// endWith appends end unless end is negative or ids already ends with it.
 func endWith(ids []int32, end int32) []int32 {
 	if end < 0 || len(ids) > 0 && ids[len(ids)-1] == end {
 		return ids
@@ -165,8 +165,9 @@ func endWith(ids []int32, end int32) []int32 {
 	return append(ids, end)
 }
 
-// promptRows makes a document of prompt and completion, tokenized as one text. Where only the completion counts, the
-// tokens that the prompt alone begins with are ignored: a token across the border belongs to the completion.
+// promptRows makes a document from a prompt and a completion, tokenized as one text. If only the completion counts, the
+// common prefix with the tokens of the prompt alone is ignored: a token that spans the boundary belongs to the
+// completion.
 type promptRows struct {
 	tok                *tokenizer.Tokenizer
 	prompt, completion field
@@ -214,7 +215,7 @@ func (r *promptRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	return true, nil
 }
 
-// The columns of token ids. labels say which of them count; else the masks do, as trl has them.
+// The columns of token ids. labels gives the label of each token; the masks, named as in trl, exclude tokens.
 const (
 	idColumn             = "input_ids"
 	labelColumn          = "labels"
@@ -223,8 +224,8 @@ const (
 	assistantMaskColumn  = "assistant_masks"
 )
 
-// idRows takes token ids as they are, with labels and masks where the file has them. Labels that a completion mask or
-// assistant mask has zeros for do not count. Positions that an attention mask masks are dropped, not computed.
+// idRows reads token ids, with labels and masks if the file has them. Labels where a completion mask or assistant mask
+// is zero do not count. Positions where the attention mask is zero are dropped, not computed.
 type idRows struct {
 	have           []string
 	completionOnly bool
@@ -301,7 +302,7 @@ func (r *idRows) row(b *source.Block, i int, d *rowBuffer) (ok bool, err error) 
 	return kept > 0, nil
 }
 
-// mask reads a column with a number for each token; false where there is none.
+// mask reads a column with one number per token, or returns false if there is none.
 func (d *rowBuffer) mask(b *source.Block, i int, name string) (mask []int32, ok bool, err error) {
 	if d.scratch, ok, err = readInts(b, i, name, d.scratch[:0]); err != nil || !ok {
 		return nil, false, err
@@ -312,7 +313,7 @@ func (d *rowBuffer) mask(b *source.Block, i int, name string) (mask []int32, ok 
 	return d.scratch, true, nil
 }
 
-// readInts appends the integers of a column to dst; false where there is no such column or the value is null.
+// readInts appends the integers of a column to dst. It returns false if there is no such column or the value is null.
 func readInts(b *source.Block, i int, name string, dst []int32) (out []int32, ok bool, err error) {
 	c, ok := b.Columns[name]
 	if !ok {

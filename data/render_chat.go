@@ -13,9 +13,9 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// chatRows makes a document of a conversation, rendered by the tokenizer's own chat template: that puts the special
-// tokens, so none is added here, not even the end of text. With assistant_only_loss the labels are the tokens that the
-// template marks by {% generation %}.
+// chatRows makes a document from a conversation, rendered by the tokenizer's chat template. The template inserts the
+// special tokens, so none is added here, not even the end of text. With assistant_only_loss, only the tokens that the
+// template marks with {% generation %} are labels.
 type chatRows struct {
 	tok       *tokenizer.Tokenizer
 	template  *tokenizer.ChatTemplate
@@ -50,7 +50,7 @@ func (r *chatRows) needs(path string, have []string) ([]string, error) {
 	return names, nil
 }
 
-// toolsColumn holds the tools that a conversation may call, for templates that list them.
+// toolsColumn contains the tools that a conversation may call, for templates that list them.
 const toolsColumn = "tools"
 
 func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
@@ -76,13 +76,13 @@ func (r *chatRows) row(b *source.Block, i int, d *rowBuffer) (bool, error) {
 	return len(d.tokens) > 0, nil
 }
 
-// conversation is a row's, and whether it was in ShareGPT's form.
+// conversation is the conversation of a row, and whether it was in ShareGPT format.
 type conversation struct {
 	tokenizer.Conversation
 	shareGPT bool
 }
 
-// conversation reads row i; without messages it is null or empty.
+// conversation reads row i. It has no messages if the row is null or empty.
 func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err error) {
 	v, err := readJSON(b.Columns[r.column], i)
 	if err != nil || v == nil {
@@ -114,10 +114,10 @@ func (r *chatRows) conversation(b *source.Block, i int) (c conversation, err err
 	return c, nil
 }
 
-// chatColumns are the names that columns of chats usually have.
+// chatColumns are the usual names of chat columns.
 var chatColumns = []string{"messages", "conversations", "prompt"}
 
-// findColumn takes the first of chatColumns that there is.
+// findColumn selects the first of chatColumns in have.
 func (r *chatRows) findColumn(have []string) {
 	for _, name := range chatColumns {
 		if slices.Contains(have, name) {
@@ -127,8 +127,8 @@ func (r *chatRows) findColumn(have []string) {
 	}
 }
 
-// ReadConversations reads the conversations of the inputs in order, from their column messages, conversations or prompt, and
-// calls use with each, which is valid until use returns. An error of use gets the file and row.
+// ReadConversations reads the conversations of the inputs in order, from the column messages, conversations or prompt,
+// and calls use with each one, which is valid until use returns. Errors from use are returned with the file and row.
 func ReadConversations(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c source.Config, use func(tokenizer.Conversation) error) error {
 	sets, err := source.Resolve(ctx, inputs, c)
 	if err != nil {
@@ -174,7 +174,7 @@ func useConversations(j job, converted *int, use func(tokenizer.Conversation) er
 	})
 }
 
-// readJSON reads a value, or one whose JSON is a text, as files without nested columns have it.
+// readJSON reads a value, parsing it if it is a string of JSON, as in files without nested columns.
 func readJSON(c source.Column, i int) (any, error) {
 	v, err := c.Value(i)
 	if text, ok := v.(string); ok && err == nil {
@@ -185,7 +185,7 @@ func readJSON(c source.Column, i int) (any, error) {
 	return v, err
 }
 
-// tokenize fills d. A token that reaches into an answer counts whole.
+// tokenize fills d. A token that overlaps an answer counts as a whole.
 func (r *chatRows) tokenize(d *rowBuffer, text string, answers []tokenizer.Span) {
 	if !r.assistant {
 		d.tokens = r.tok.AppendText(d.tokens, text)

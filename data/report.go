@@ -8,32 +8,32 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Report is what `data stats` shows of a data set and the micro-batches made of it.
+// Report is what `data stats` prints about a data set and its micro-batches.
 type Report struct {
 	Stats
-	Duplicates int // documents whose tokens are those of an earlier one
+	Duplicates int // documents whose tokens equal those of an earlier one
 
-	Batches     int // micro-batches of an epoch
-	EpochTokens int // input tokens of an epoch: with weights not those of the data set
-	EpochLabels int // labels of an epoch that enter the loss
-	PaddedRows  int // rows of an epoch if each micro-batch were padded to its longest document
-	BudgetRows  int // with packing: rows that the micro-batches of an epoch could hold, else 0
+	Batches     int // micro-batches per epoch
+	EpochTokens int // input tokens per epoch; with weights, not the data set's total
+	EpochLabels int // labels per epoch that enter the loss
+	PaddedRows  int // rows per epoch if each micro-batch were padded to its longest document
+	BudgetRows  int // with packing: capacity of an epoch's micro-batches in rows, otherwise 0
 
 	MeanLength float64
 	Quantiles  []Quantile
 	Histogram  []LengthBin
 }
 
-// Quantile says that a share of the documents has at most Length tokens.
+// Quantile states that a share of the documents has at most Length tokens.
 type Quantile struct {
 	Share  float64
 	Length int
 }
 
-// LengthBin counts the documents of From to To tokens, both included.
+// LengthBin counts the documents with From to To tokens, inclusive.
 type LengthBin struct{ From, To, Documents int }
 
-// PaddingSaved returns the share of rows that padding would have added and is not computed, 0 to 1.
+// PaddingSaved returns the fraction of rows, 0 to 1, that would be padding and are not computed.
 func (r *Report) PaddingSaved() float64 {
 	if r.PaddedRows == 0 {
 		return 0
@@ -41,7 +41,7 @@ func (r *Report) PaddingSaved() float64 {
 	return 1 - float64(r.EpochTokens)/float64(r.PaddedRows)
 }
 
-// Report makes up all micro-batches of the first epoch, as [Dataset.Loader] does, and counts.
+// Report builds all micro-batches of the first epoch, as [Dataset.Loader] does, and counts them.
 func (d *Dataset) Report(batchSize int, seed uint64) (*Report, error) {
 	l, err := d.Loader(batchSize, seed)
 	if err != nil {
@@ -78,10 +78,10 @@ func (d *Dataset) Report(batchSize int, seed uint64) (*Report, error) {
 	return r, nil
 }
 
-// histogramBins is about how many bins a histogram has.
+// histogramBins is the approximate number of bins in a histogram.
 const histogramBins = 20
 
-// histogram counts sorted lengths in bins of one width: 1, 2 or 5 times a power of ten.
+// histogram counts sorted lengths in bins of equal width: 1, 2 or 5 times a power of ten.
 func histogram(lengths []int) (bins []LengthBin) {
 	longest := lengths[len(lengths)-1]
 	width := 1
@@ -100,16 +100,16 @@ func histogram(lengths []int) (bins []LengthBin) {
 	return bins
 }
 
-// Segment is a run of rows of one document that all count or all do not.
+// Segment is a run of rows of one document that either all count or all do not.
 type Segment struct {
-	Document int // within the batch
-	First    int // row of the batch
+	Document int // index within the batch
+	First    int // row within the batch
 	Rows     int
-	Counted  bool // the loss has these rows' labels
+	Counted  bool // whether the labels of these rows enter the loss
 	Text     string
 }
 
-// Segments returns the rows of a batch as text, cut where a document begins and where labels begin or cease to count.
+// Segments returns the rows of a batch as text, split where a document begins and where labels start or stop counting.
 func (b *Batch) Segments(t *tokenizer.Tokenizer) (out []Segment) {
 	document := -1
 	for i := range b.Tokens {
@@ -118,7 +118,7 @@ func (b *Batch) Segments(t *tokenizer.Tokenizer) (out []Segment) {
 			document++
 		}
 		counts := label.Counts(b.Labels[i]) && !first
-		// The first row is predicted by nothing: where the rest counts it is no mask, and goes with it.
+		// The first row is not predicted. If the next one counts, it is not masked and joins that segment.
 		if first && label.Counts(b.Labels[i]) && (i+1 == len(b.Tokens) || label.Counts(b.Labels[i+1])) {
 			counts = true
 		}
@@ -139,8 +139,8 @@ func (b *Batch) Segments(t *tokenizer.Tokenizer) (out []Segment) {
 	return out
 }
 
-// continuation is the text of ids within a document. Decoding them alone would lose a space that they begin with where the
-// tokenizer puts one before every text.
+// continuation returns the text of ids within a document. Decoding them on their own would lose a leading space if the
+// tokenizer adds one to every text.
 func continuation(t *tokenizer.Tokenizer, ids []int) string {
 	var b []byte
 	for _, id := range ids {

@@ -8,13 +8,13 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// shareGPTRoles are the roles by the names that ShareGPT's messages give them: {"from": "human", "value": "Hello"}.
+// shareGPTRoles maps the role names of ShareGPT messages, {"from": "human", "value": "Hello"}, to the standard ones.
 var shareGPTRoles = map[string]string{
 	"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant",
 	"bard": "assistant", "model": "assistant", "system": "system", "tool": "tool", "observation": "tool",
 }
 
-// fromShareGPT returns the messages with role and content instead of from and value, and whether that changed them.
+// fromShareGPT returns the messages with role and content instead of from and value, and whether anything changed.
 func fromShareGPT(messages []any) ([]any, bool, error) {
 	isOne := func(m any) bool {
 		o := m.(*ordered.Object)

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/mappedfile"
 )
 
-// store holds the documents of a data set, in memory or in a mapped file.
+// store contains the documents of a data set, in memory or in a mapped file.
 type store struct {
 	tables []*source.Tokens
 	firsts []int // index of each table's first document
@@ -36,10 +36,10 @@ func (s *store) document(i int) source.Document {
 	return s.tables[k].Document(i - s.firsts[k])
 }
 
-// length returns the tokens of document i.
+// length returns the number of tokens in document i.
 func (s *store) length(i int) int { return len(s.document(i).IDs) }
 
-// castagnoli has an instruction of its own on today's processors.
+// castagnoli is the polynomial for which current processors have an instruction.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // storeWriter writes tables to a temporary Arrow file.
@@ -50,7 +50,7 @@ type storeWriter struct {
 	size   int64
 }
 
-// newStoreWriter makes a file with a name of its own in dir.
+// newStoreWriter creates a file with a unique name in dir.
 func newStoreWriter(dir string) (*storeWriter, error) {
 	file, err := atomicfile.Create(dir)
 	if err != nil {
@@ -64,7 +64,7 @@ func newStoreWriter(dir string) (*storeWriter, error) {
 	return w, nil
 }
 
-// Write sums up what goes to the file.
+// Write writes p to the file and updates the checksum.
 func (w *storeWriter) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
 	w.sum.Write(p[:n])
@@ -79,7 +79,7 @@ func (w *storeWriter) write(t *source.Tokens) error {
 	return nil
 }
 
-// failed names the directory in an error of writing, and not the temporary file, which means nothing to anybody.
+// failed names the directory in a write error instead of the temporary file, whose name means nothing to the user.
 func (w *storeWriter) failed(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -88,7 +88,7 @@ func (w *storeWriter) failed(err error) error {
 	return fmt.Errorf("data: tokens cannot be written to %s: %w: name another directory by data.cache or TMPDIR", filepath.Dir(w.file.Name()), err)
 }
 
-// commit ends the file and puts it in its place.
+// commit completes the file and moves it to path.
 func (w *storeWriter) commit(path string) error {
 	if err := w.tokens.Close(); err != nil {
 		return w.failed(err)
@@ -99,7 +99,7 @@ func (w *storeWriter) commit(path string) error {
 	return nil
 }
 
-// finish ends a temporary file and maps it. It is gone when the store is closed.
+// finish completes a temporary file and maps it. Closing the store removes the file.
 func (w *storeWriter) finish() (*store, error) {
 	if err := w.tokens.Close(); err != nil {
 		return nil, w.failed(err)
@@ -113,7 +113,7 @@ func (w *storeWriter) finish() (*store, error) {
 	return s, nil
 }
 
-// abandon removes a file that was not finished.
+// abandon removes an unfinished file.
 func (w *storeWriter) abandon() { w.file.Abort() }
 
 func removeIfThere(path string) error {
@@ -123,7 +123,7 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// mapStore maps a file that storeWriter wrote. The tables point into the mapping.
+// mapStore maps a file written by storeWriter. The tables point into the mapping.
 func mapStore(path string) (*store, error) {
 	m, err := mappedfile.Open(path)
 	if err != nil {
@@ -138,7 +138,7 @@ func mapStore(path string) (*store, error) {
 	return s, nil
 }
 
-// newStore returns the documents of a file that storeWriter wrote.
+// newStore returns the documents in a file written by storeWriter.
 func newStore(file []byte) (*store, error) {
 	tables, err := source.ParseArrowTokens(file)
 	if err != nil {

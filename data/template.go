@@ -12,14 +12,14 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// rowTemplate renders a row. Null values are empty texts.
+// rowTemplate renders a row. Null values render as empty text.
 type rowTemplate struct {
 	template *template.Template
 	fields   []string // columns it names
-	whole    bool     // it reads the row itself, so that every column is needed
+	whole    bool     // it uses the row itself, so every column is needed
 }
 
-// templateFunctions are what a row template may call in addition to text/template's own.
+// templateFunctions are the functions that a row template may call in addition to those of text/template.
 var templateFunctions = template.FuncMap{
 	"join":  joinValues,
 	"upper": strings.ToUpper,
@@ -37,7 +37,7 @@ var templateFunctions = template.FuncMap{
 	},
 }
 
-// joinValues puts separator between the values of a list: {{join .tags ", "}}.
+// joinValues joins the values of a list with separator: {{join .tags ", "}}.
 func joinValues(list any, separator string) (string, error) {
 	switch list := list.(type) {
 	case nil:
@@ -54,7 +54,7 @@ func joinValues(list any, separator string) (string, error) {
 	return "", fmt.Errorf("join: want a list, got %T", list)
 }
 
-// parseTemplate parses text and finds the columns it reads.
+// parseTemplate parses text and collects the columns it reads.
 func parseTemplate(key, text string) (*rowTemplate, error) {
 	t, err := template.New(key).Option("missingkey=error").Funcs(templateFunctions).Parse(text)
 	if err != nil {
@@ -70,12 +70,12 @@ func parseTemplate(key, text string) (*rowTemplate, error) {
 	return r, nil
 }
 
-// dotMeaning is what "." stands for in a part of a template.
+// dotMeaning is what "." refers to in part of a template.
 type dotMeaning int
 
 const (
 	rowIsDot  dotMeaning = iota // the row
-	elseIsDot                   // an element of a list, or the value of a with
+	elseIsDot                   // an element of a list, or the value of a with action
 )
 
 func (r *rowTemplate) walk(n parse.Node, dot dotMeaning) {
@@ -130,7 +130,7 @@ func (r *rowTemplate) branch(n *parse.BranchNode, dot, inside dotMeaning) {
 	r.walk(n.ElseList, dot)
 }
 
-// render returns the text of a row, and false where every column that the template names is null.
+// render returns the text of a row, or false if every column that the template names is null.
 func (r *rowTemplate) render(b *source.Block, i int) (string, bool, error) {
 	row := make(map[string]any, len(b.Columns))
 	some := len(r.fields) == 0

@@ -31,7 +31,7 @@ func TrainTokenizer(ctx context.Context, inputs []source.Input, c Config, t toke
 	}
 	c.AddEOS = false
 	for _, set := range sets {
-		// The renderers want a tokenizer, but only texts are read.
+		// The renderers require a tokenizer, but only their texts are read.
 		p := pipeline{files: set.Files, tok: new(tokenizer.Tokenizer), config: &c, rows: c.MaxTrainSamples}
 		if err := p.read(ctx, func(j job) error { return addTexts(j, trainer) }); err != nil {
 			return nil, err
@@ -46,11 +46,11 @@ func TrainTokenizer(ctx context.Context, inputs []source.Input, c Config, t toke
 
 // textRenderer is a renderer whose rows have text.
 type textRenderer interface {
-	// texts returns the texts of row i, nil where it is null or empty.
+	// texts returns the texts of row i, or nil if it is null or empty.
 	texts(b *source.Block, i int) ([]string, error)
 }
 
-// addTexts gives the texts of a block to the trainer.
+// addTexts passes the texts of a block to the trainer.
 func addTexts(j job, trainer *tokenizer.Trainer) error {
 	b := j.block
 	defer b.Release()

@@ -11,9 +11,10 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// WriteTokens tokenizes the inputs into a .jsonl or .parquet file with a column input_ids, and labels if the settings
-// mask any: one row for each row of the source, in its order, an empty list for an empty one. Nothing is cut or dropped:
-// max_length and truncation do not count. The file appears whole or not at all, by the rules of [atomicfile.WriteOutput].
+// WriteTokens tokenizes the inputs into a .jsonl or .parquet file with the column input_ids, and labels if the settings
+// mask any. There is one row for each source row, in order, with an empty list for an empty row. Nothing is cut or
+// dropped: max_length and truncation are ignored. The file is written atomically, as described at
+// [atomicfile.WriteOutput].
 func WriteTokens(ctx context.Context, inputs []source.Input, tok *tokenizer.Tokenizer, c Config, output string) (Stats, error) {
 	if err := c.check(); err != nil {
 		return Stats{}, err
