@@ -7,7 +7,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Add returns a + b for two arrays of one shape, such as a residual stream and what a block adds to it.
+// Add returns a + b for two arrays of the same shape, such as a residual stream and a block's output.
 func Add(a, b Var) Var { return Apply(add[float32]{}, add[float64]{}, a, b) }
 
 type add[T kernel.Float] struct{}
@@ -43,7 +43,7 @@ func (add[T]) Backward(c *Call[T]) {
 	pass(c, addB)
 }
 
-// pass hands the gradient of the output on to input i as it is.
+// pass adds the gradient of the output, unchanged, to the gradient of input i.
 func pass[T kernel.Float](c *Call[T], i int) {
 	d := c.DIn[i]
 	switch {

@@ -9,33 +9,34 @@ import (
 // NoLabel marks a row whose label does not enter the loss. Every negative label means the same.
 const NoLabel = label.Ignored
 
-// Batch is what one run works on: documents laid end to end.
+// Batch is the input of one run: documents concatenated along the rows.
 type Batch struct {
-	// Tokens are the ids of all documents, one a row.
+	// Tokens are the token ids of all documents, one per row.
 	Tokens []int
-	// Embeds replaces Tokens in a graph that is fed with vectors: (rows, width).
+	// Embeds replaces Tokens in a graph whose input is vectors: (rows, width).
 	Embeds []float32
-	// Labels line up with Tokens: Labels[t] is the label of row t itself, which row t−1 predicts. Labels below 0 do not
-	// count. Nil means no loss.
+	// Labels is indexed like Tokens: Labels[t] is the label of row t itself, which row t−1 predicts. Negative labels
+	// are ignored. Nil means no loss.
 	Labels []int
-	// Starts holds the first row of every document, in ascending order; Starts[0] is 0.
+	// Starts is the first row of each document, in ascending order; Starts[0] is 0.
 	Starts []int
-	// Continues says that document 0 continues from the state that the last run left; its first label has been predicted by
-	// that run. The graph must carry state.
+	// Continues means that document 0 continues from the state at the end of the last run, which has already predicted
+	// its first label. The graph must carry state.
 	Continues bool
-	// Next is the label after the last row, for a document that continues in the next batch. It counts only if HasNext.
+	// Next is the label after the last row, for a document that continues in the next batch. It is ignored unless
+	// HasNext is set.
 	Next    int
 	HasNext bool
 
-	row           int  // in a segment, the row of the whole batch that is its first
-	before, after int  // in a segment, the rows of the first and of the last document in other segments
-	begins        bool // document 0, which is the only one, starts from a state of the model
+	row           int  // in a segment, the index of its first row in the whole batch
+	before, after int  // in a segment, how many rows of the first and of the last document are in other segments
+	begins        bool // the only document, document 0, starts from a state of the model
 }
 
-// End is the row after document d of a batch of Tokens.
+// End returns the row after document d in a batch of Tokens.
 func (b Batch) End(d int) int { return b.end(d, len(b.Tokens)) }
 
-// end is the row after document d of a batch of so many rows.
+// end returns the row after document d in a batch with the given number of rows.
 func (b Batch) end(d, rows int) int {
 	if d+1 < len(b.Starts) {
 		return b.Starts[d+1]
@@ -43,7 +44,7 @@ func (b Batch) end(d, rows int) int {
 	return rows
 }
 
-// Counted is the number of labels that enter the loss: those that a row of the same document predicts.
+// Counted returns the number of labels that enter the loss: those predicted by a row of the same document.
 func (b Batch) Counted() int {
 	n := 0
 	for _, t := range b.targets(make([]int, len(b.Labels))) {
@@ -54,7 +55,7 @@ func (b Batch) Counted() int {
 	return n
 }
 
-// targets fills dst with the label that each row has to predict, NoLabel where there is none.
+// targets fills dst with the label that each row predicts, or NoLabel if there is none.
 func (b Batch) targets(dst []int) []int {
 	d := 0
 	for t := range dst {
@@ -73,8 +74,7 @@ func (b Batch) targets(dst []int) []int {
 	return dst
 }
 
-// firsts fills dst with the first row of each row's document, for a document before which there is a state with
-// continued.
+// firsts fills dst with the first row of each row's document, or with continued if the document has a state before it.
 func (b Batch) firsts(dst []int) {
 	d := 0
 	for t := range dst {
@@ -88,10 +88,11 @@ func (b Batch) firsts(dst []int) {
 	}
 }
 
-// continued is the first row of a document that has a state before it: far enough back for every tap.
+// continued stands in for the first row of a document with a state before it: far enough back for every tap of a
+// convolution.
 const continued = -1 << 30
 
-// check reports what is wrong with the batch for a graph of the given capacity.
+// check returns an error if the batch is invalid for a graph with these options.
 func (b Batch) check(o Options, width int) error {
 	rows := b.rows(width)
 	switch {

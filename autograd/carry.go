@@ -11,14 +11,14 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// carry is the state that an op hands from one run to the next.
+// carry is the state that an op passes from one run to the next.
 type carry struct {
 	in, out   *tensor.Dense
 	dIn, dOut *tensor.Dense // their gradients; nil unless the graph runs in segments
 	fetched   []float32     // out, from the device; nil on the host
 }
 
-// last is the memory of what the last run left, on the host.
+// last returns the host memory with the state that the last run left.
 func (c *carry) last() any {
 	if c.fetched != nil {
 		return c.fetched
@@ -35,8 +35,8 @@ func (g *Graph) newCarry(n int) *carry {
 	return c
 }
 
-// startsFrom notes that documents start from a state of the model, if start is one. Such a document is run alone, as one that
-// continues: op after op copies its start to where the state of the last run would be.
+// startsFrom records that documents start from a state of the model, if start is present. Such a document runs alone,
+// as if it continued: each op copies its start state to where the last run's state would be.
 func (g *Graph) startsFrom(start Var) {
 	if start.absent() {
 		return
@@ -47,7 +47,7 @@ func (g *Graph) startsFrom(start Var) {
 	}
 }
 
-// start makes input i the state before this run, if the run begins a document.
+// start copies input i to the state before this run, if the run begins a document.
 func (c *Call[T]) start(i int) {
 	if c.run.begins && !c.In[i].Absent() {
 		n := len(c.CarryIn)
@@ -55,14 +55,14 @@ func (c *Call[T]) start(i int) {
 	}
 }
 
-// startGrad adds the gradient of the state before this run to that of input i.
+// startGrad adds the gradient of the state before this run to the gradient of input i.
 func (c *Call[T]) startGrad(i int) {
 	if d := c.DIn[i]; c.run.begins && !d.Absent() {
 		kernel.AddMat(d.Mat(), kernel.Dense(c.DCarryIn, d.Shape[0], d.Shape[1]))
 	}
 }
 
-// swapCarries makes what the last run left the input of the next one.
+// swapCarries makes the final state of the last run the initial state of the next one.
 func (g *Graph) swapCarries() {
 	for _, c := range g.carries() {
 		c.in, c.out = c.out, c.in
@@ -85,7 +85,7 @@ func (p *Program) Carried() []float32 {
 	return all
 }
 
-// SetCarried makes what [Program.Carried] once returned the state from which a batch that continues goes on.
+// SetCarried sets the state from which the next batch continues to one that [Program.Carried] returned.
 func (p *Program) SetCarried(state []float32) error {
 	n := 0
 	for _, c := range p.g.carries() {
@@ -106,7 +106,7 @@ func (p *Program) SetCarried(state []float32) error {
 	return nil
 }
 
-// sendCarried makes the host's copy of the states that of the device.
+// sendCarried copies the host's states to the device.
 func (g *Graph) sendCarried() {
 	if d := g.device; d != nil && len(d.carried) > 0 {
 		d.Upload(d.carriedOut, d.carried)

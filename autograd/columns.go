@@ -6,7 +6,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Columns returns a copy of the columns from inclusive to exclusive of x (rows, width).
+// Columns returns a copy of columns [from, to) of x (rows, width).
 func Columns(x Var, from, to int) Var {
 	return Apply(columns[float32]{from, to}, columns[float64]{from, to}, x)
 }
@@ -32,7 +32,7 @@ func (o columns[T]) Forward(c *Call[T]) {
 	kernel.CopyMat(c.Out.Mat(), c.In[columnsX].Columns(o.from, o.to))
 }
 
-// dx is dy in these columns and nothing elsewhere.
+// dx is dy in these columns and zero elsewhere.
 func (o columns[T]) Backward(c *Call[T]) {
 	kernel.AddMat(c.DIn[columnsX].Columns(o.from, o.to), c.DOut.Mat())
 }

@@ -8,17 +8,17 @@ import (
 
 // ConvInput are the inputs of [Conv1d], with d channels and k taps.
 type ConvInput struct {
-	X    Var // (rows, d or more): its columns From to From+d
+	X    Var // (rows, d or more); columns [From, From+d) are used
 	From int
 	W    Var // (d, 1, k)
 	Bias Var // (d), or absent
-	// Start (k−1, d) are the rows before a document's first; absent for zeros.
+	// Start (k−1, d) is the input before a document's first row; absent for zeros.
 	Start Var
 	Act   kernel.Activation
 }
 
-// Conv1d returns y(t) = act(b + Σ_j w(j)∘x(t−k+1+j)), (rows, d), the causal depthwise convolution over the documents of a
-// batch. Gu & Dao 2023, figure 3.
+// Conv1d returns the causal depthwise convolution over each document of a batch, (rows, d): y(t) = act(b + Σ_j
+// w(j)∘x(t−k+1+j)). Gu & Dao 2023, figure 3.
 func Conv1d(in ConvInput) Var {
 	g := in.X.Graph()
 	g.startsFrom(in.Start)
@@ -52,7 +52,7 @@ func (o conv1d[T]) Shape(in [][]int) ([]int, error) {
 	return []int{x[0], w[0]}, nil
 }
 
-// CarrySize: the last k−1 inputs of the document that may go on.
+// CarrySize returns the size of the last k−1 inputs of a document that may continue.
 func (conv1d[T]) CarrySize(in [][]int) int { return in[convW][0] * (in[convW][2] - 1) }
 
 func (o conv1d[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
@@ -73,10 +73,10 @@ func (o conv1d[T]) Forward(c *Call[T]) {
 	}
 }
 
-// With s the pre-activation and ds = dy·act'(s): db = Σ_t ds(t), dw(j) = Σ_t ds(t)∘x(t−k+1+j), dx(t) = Σ_j w(j)∘ds(t+k−1−j),
-// each sum over rows of one document. s is computed again: that costs less than keeping it. The rows before the batch, which
-// were carried in, get their dx, and those that are handed on the gradient of their copy, where the graph runs in segments;
-// elsewhere back-propagation is truncated there.
+// With s the pre-activation and ds = dy·act'(s): db = Σ_t ds(t), dw(j) = Σ_t ds(t)∘x(t−k+1+j), dx(t) = Σ_j
+// w(j)∘ds(t+k−1−j), each sum over the rows of one document. s is recomputed, which is cheaper than storing it. In a
+// graph that runs in segments, carried-in rows get their dx, and carried-out rows also get the gradient of their copy.
+// In other graphs backpropagation is truncated at the batch.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
 	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(o.from, o.from+x.Cols), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}

@@ -12,12 +12,12 @@ type LossOptions struct {
 }
 
 // CrossEntropy returns the sum over rows of −log softmax(x·Wᵀ)[label of the next row], a scalar, for hidden states x
-// (rows, m) and the LM head w (v, m), which may have an adapter. A row counts if the next one belongs to the same
+// (rows, m) and the LM head w (v, m), which may have an adapter. A row counts if the next row belongs to the same
 // document and its label is not negative.
 //
-// Head and loss are one operation because the logits of a batch would be its largest array: they exist for a chunk of
-// rows only. While training, the chunk's gradient is computed as long as its logits are there, in the backward pass, so
-// the head's product is computed once. The numbers are returned as the [Loss] of the run.
+// Head and loss are one operation because the logits of a batch would be its largest array. Here, only one chunk of
+// rows has logits at a time. In training, each chunk's logits, loss and gradient are computed together in the backward
+// pass, so the head's product is computed only once. The results are returned in the [Loss] of the run.
 func CrossEntropy(x, w Var, lr LowRank, o LossOptions) Var {
 	op32, op64 := crossEntropy[float32]{newBranchConstants[float32](lr), o.Smoothing}, crossEntropy[float64]{newBranchConstants[float64](lr), o.Smoothing}
 	return Apply(op32, op64, x, w, x.Graph().labels(), lr.A, lr.B, lr.Magnitude)
@@ -47,7 +47,7 @@ func (o crossEntropy[T]) Shape(in [][]int) ([]int, error) {
 	return nil, o.low.check(in[lossW], in[lossA], in[lossB])
 }
 
-// Work: only rows with something to predict meet the head.
+// Work counts the head's product only for rows that predict a label.
 func (crossEntropy[T]) Work(in [][]int, need []bool) Work {
 	return projectionWork(in[lossLabels][0], in[lossW], in[lossA], in[lossB], [4]bool{need[lossX], need[lossW], need[lossA], need[lossB]})
 }
@@ -62,8 +62,8 @@ func (o crossEntropy[T]) Forward(c *Call[T]) {
 // dW = dlogitsᵀ·x as in [Linear].
 func (o crossEntropy[T]) Backward(c *Call[T]) { o.chunks(c) }
 
-// chunkBytes bounds the memory of one chunk's logits: 256 rows of a vocabulary of 50,280 in float32. The backward product
-// reads the whole head once for each chunk, so fewer would be slower.
+// chunkBytes bounds the memory of one chunk's logits: 256 rows of a vocabulary of 50,280 in float32. The backward
+// product reads the whole head once per chunk, so smaller chunks would be slower.
 const chunkBytes = 52 << 20
 
 // headChunk is the memory for one chunk of rows.
@@ -71,11 +71,11 @@ type headChunk[T kernel.Float] struct {
 	x, dx, logits kernel.Mat[T]
 	branch        branch[T]
 	targets       []int
-	rows          []int        // of the batch, that the targets belong to
-	dora          *headDora[T] // nil: plain LoRA
+	rows          []int        // of the batch, parallel to targets
+	dora          *headDora[T] // nil for plain LoRA
 }
 
-// chunks computes the loss of every counted row, and its gradients if somebody wants them. The chunks are equally long.
+// chunks computes the loss of every counted row and, in training, the gradients. All chunks have about the same size.
 func (o crossEntropy[T]) chunks(c *Call[T]) {
 	v := c.In[lossW].Shape[0]
 	var rows, targets []int
@@ -106,10 +106,10 @@ func elementSize[T kernel.Float]() uintptr {
 	return 8
 }
 
-// mostRows is how many rows a chunk may have.
+// mostRows returns the maximum number of rows in a chunk.
 func mostRows[T kernel.Float](v int) int { return max(16, chunkBytes/(v*int(elementSize[T]()))) }
 
-// chunkRows is how many of the counted rows make a chunk.
+// chunkRows returns the number of rows per chunk, given the number of counted rows.
 func chunkRows[T kernel.Float](rows, v int) int {
 	limit := mostRows[T](v)
 	chunks := (rows + limit - 1) / limit
@@ -122,7 +122,7 @@ func (o crossEntropy[T]) ScratchSize(in [][]int) int {
 	return n*(3*m+v+2*r) + headDoraSize(n, in[lossW], in[lossMagnitude])
 }
 
-// sizes are the vocabulary, the width of the hidden states and the adapter's rank, 0 without one.
+// sizes returns the vocabulary size, the width of the hidden states and the adapter's rank, or 0 without an adapter.
 func (crossEntropy[T]) sizes(w, a []int) (v, m, r int) {
 	if a != nil {
 		r = a[0]
@@ -148,7 +148,7 @@ func (o crossEntropy[T]) allocate(c *Call[T], n int) headChunk[T] {
 	return h
 }
 
-// first is the memory's first n rows, for a chunk of these rows and targets.
+// first returns a chunk with the given rows and targets that uses the first n rows of h's memory.
 func (h headChunk[T]) first(n int, rows, targets []int) headChunk[T] {
 	h.rows, h.targets, h.branch.rows = rows, targets, rows
 	for _, m := range []*kernel.Mat[T]{&h.x, &h.dx, &h.logits, &h.branch.spare, &h.branch.z, &h.branch.dz} {
@@ -157,7 +157,7 @@ func (h headChunk[T]) first(n int, rows, targets []int) headChunk[T] {
 	return h
 }
 
-// chunk gathers the counted rows, so that others cost nothing, and adds their loss and gradients.
+// chunk gathers the counted rows, so that no work is spent on others, and adds their loss and gradients.
 func (o crossEntropy[T]) chunk(c *Call[T], h headChunk[T]) {
 	w := c.In[lossW]
 	kernel.Gather(h.x, c.In[lossX].Mat(), h.rows)
@@ -184,7 +184,7 @@ func (o crossEntropy[T]) chunk(c *Call[T], h headChunk[T]) {
 	kernel.ScatterAdd(dx.Mat(), h.dx, h.rows)
 }
 
-// sum adds the chunk's losses to those of the run, and sets dlogits, which may be absent or the memory of the logits.
+// sum adds the chunk's losses to the run's and sets dlogits, which may be absent or share memory with the logits.
 func (o crossEntropy[T]) sum(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) {
 	if c.device != nil {
 		o.sumOnDevice(c, h, dlogits)
@@ -209,7 +209,7 @@ func (o crossEntropy[T]) sum(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) 
 	loss.Tokens += len(h.rows)
 }
 
-// sumOnDevice is sum on a device, from which the losses are fetched after the run.
+// sumOnDevice is sum on a device. The losses are fetched after the run.
 func (o crossEntropy[T]) sumOnDevice(c *Call[T], h headChunk[T], dlogits kernel.Mat[T]) {
 	l := kernel.DeviceLoss{Logits: f32(h.logits), DLogits: f32(dlogits), Targets: h.targets, Scale: float32(c.run.scale), Smoothing: o.smoothing}
 	l.NLL, l.Hits = c.device.losses(c.run, h.rows)
@@ -219,7 +219,7 @@ func (o crossEntropy[T]) sumOnDevice(c *Call[T], h headChunk[T], dlogits kernel.
 	c.device.CrossEntropy(l)
 }
 
-// top is the first n rows of m.
+// top returns the first n rows of m.
 func top[T kernel.Float](m kernel.Mat[T], n int) kernel.Mat[T] {
 	return kernel.Dense(m.Data[:n*m.Cols], n, m.Cols)
 }

@@ -12,34 +12,35 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Running on a device. Values, gradients, states and scratch memory of such a graph are arrays on the device, and so are copies of
-// the parameters. The tape runs as always: an op calls kernels, which record their work on the device because their
-// destinations are there. What the host wants to know, such as losses and gradients, it fetches after the tape has ended.
+// Running on a device. The values, gradients, states and scratch memory of such a graph are arrays on the device, and
+// so are copies of the parameters. The tape runs as usual: ops call kernels, which record their work on the device
+// because their destinations are there. Results that the host needs, such as losses and gradients, are fetched after
+// the tape has ended.
 //
-// A run sends the values of trainable parameters to the device and adds the gradients that it fetches to those of the host, so
-// that everything outside a program finds both where it expects them.
+// A run sends the values of trainable parameters to the device, fetches their gradients and adds these to the host's,
+// so code outside the program finds both in the usual place.
 
-// deviceGraph is what a graph has on its device.
+// deviceGraph is a graph's state on its device.
 type deviceGraph struct {
 	kernel.Device
 	*deviceMemory
 	trained *trainedCopies
-	// carriedIn and carriedOut have the states of all recurrent ops, carried the host's copy of carriedOut.
+	// carriedIn and carriedOut are the states of all recurrent ops; carried is the host's copy of carriedOut.
 	carriedIn, carriedOut, carried []float32
-	// nll has the losses of the counted rows, one chunk after another, and hits whether the target was the most probable.
+	// nll is the loss of each counted row, chunk after chunk; hits is 1 where the target was the most probable token.
 	nll, hits []float32
 }
 
-// deviceRun is what the host has to do after the tape of a run has ended.
+// deviceRun is what the host still has to process after the tape of a run has ended.
 type deviceRun struct {
-	counted  []int    // rows whose losses are in nll, in its order
-	complete []*Param // whose gradients are whole, in the order of the tape
+	counted  []int    // the rows whose losses are in nll, in that order
+	complete []*Param // parameters whose gradients are complete, in tape order
 }
 
-// recording serializes runs: a device records for one goroutine at a time.
+// recording serializes runs, because a device records for one goroutine at a time.
 var recording sync.Mutex
 
-// lock waits until the device does not record for another program, and returns what ends that.
+// lock waits until the device is no longer recording for another program and returns a function that unlocks it.
 func (g *Graph) lock() (unlock func()) {
 	if g.device == nil {
 		return func() {}
@@ -48,7 +49,7 @@ func (g *Graph) lock() (unlock func()) {
 	return recording.Unlock
 }
 
-// deviceMemory are arrays on a device that are given back when it becomes unreachable.
+// deviceMemory owns arrays on a device and frees them when it becomes unreachable.
 type deviceMemory struct{ arrays *deviceArrays }
 
 type deviceArrays struct {
@@ -68,7 +69,7 @@ func (a *deviceArrays) free() {
 	}
 }
 
-// make returns a new array of n elements, nil for none.
+// make returns a new array of n elements, or nil if n is 0.
 func (m *deviceMemory) make(n int) ([]float32, error) {
 	if n == 0 {
 		return nil, nil
@@ -81,7 +82,7 @@ func (m *deviceMemory) make(n int) ([]float32, error) {
 	return x, nil
 }
 
-// newDeviceGraph returns the process's device for a graph with these options, nil for a graph that runs on the host.
+// newDeviceGraph returns a deviceGraph on the process's device, or nil if the graph runs on the host.
 func newDeviceGraph(o Options) (*deviceGraph, error) {
 	if !o.Device {
 		return nil, nil
@@ -96,13 +97,13 @@ func newDeviceGraph(o Options) (*deviceGraph, error) {
 	return &deviceGraph{Device: d, deviceMemory: newDeviceMemory(d)}, nil
 }
 
-// Placed is implemented by an Op that not every device can run at every size.
+// Placed is implemented by an Op that some devices cannot run at some sizes.
 type Placed interface {
-	// DeviceSizes are what the op asks of a device, for the given input shapes.
+	// DeviceSizes returns the sizes that a device must support, for the given input shapes.
 	DeviceSizes(in [][]int) kernel.DeviceSizes
 }
 
-// DeviceFault returns why d cannot run the graph as it has been recorded so far, nil if it can.
+// DeviceFault returns an error that explains why d cannot run the graph recorded so far, or nil if it can.
 func (g *Graph) DeviceFault(d kernel.Device) error {
 	for _, r := range g.records {
 		if err := d.Supports(r.exec.deviceSizes(r.shapes)); err != nil {
@@ -115,7 +116,7 @@ func (g *Graph) DeviceFault(d kernel.Device) error {
 // OnDevice reports whether the graph runs on a device.
 func (g *Graph) OnDevice() bool { return g.device != nil }
 
-// bindDevice allocates what the graph needs on its device.
+// bindDevice allocates the graph's memory on its device.
 func (g *Graph) bindDevice() error {
 	d := g.device
 	if err := g.DeviceFault(d); err != nil {
@@ -127,7 +128,7 @@ func (g *Graph) bindDevice() error {
 	}
 	bindSlab(g.planned(), slab)
 	for _, b := range g.planned() {
-		if b.shape == nil { // Gorgonia reads a scalar
+		if b.shape == nil { // Gorgonia reads scalars on the host
 			b.dense = tensor.New(tensor.WithShape(1), tensor.Of(tensor.Float32))
 		}
 	}
@@ -152,7 +153,7 @@ func (g *Graph) bindDevice() error {
 	return g.bindCarries()
 }
 
-// bindCarries gives the states of recurrent ops memory on the device, one after the other.
+// bindCarries allocates the states of all recurrent ops on the device, one after the other.
 func (g *Graph) bindCarries() (err error) {
 	d, n := g.device, 0
 	for _, c := range g.carries() {
@@ -180,7 +181,7 @@ func (g *Graph) bindCarries() (err error) {
 	return nil
 }
 
-// send brings what has changed since the last run to the device.
+// send uploads what has changed since the last run.
 func (p *Program) send() error {
 	d := p.g.device
 	if err := p.g.copyParams(p.Params()); err != nil {
@@ -195,8 +196,8 @@ func (p *Program) send() error {
 	return nil
 }
 
-// fetch waits for the device and brings the results of the run to the host. failed is the error of the tape: what it has recorded
-// has to run all the same.
+// fetch runs the recorded work, waits for the device and copies the results to the host. failed is the tape's error, if
+// any: the work recorded before it must run anyway.
 func (p *Program) fetch(failed error) error {
 	d, run := p.g.device, &p.g.run
 	if err := d.Run(); err != nil {
@@ -216,7 +217,7 @@ func (p *Program) fetch(failed error) error {
 	return nil
 }
 
-// losses is where the losses of more rows of the batch go, and whether the target was the most probable.
+// losses returns the memory for the losses and hits of the next rows of the batch.
 func (d *deviceGraph) losses(r *run, rows []int) (nll, hits []float32) {
 	from := len(r.onDevice.counted)
 	r.onDevice.counted = append(r.onDevice.counted, rows...)
@@ -224,7 +225,7 @@ func (d *deviceGraph) losses(r *run, rows []int) (nll, hits []float32) {
 	return d.nll[from:to], d.hits[from:to]
 }
 
-// fetchLosses adds the losses to those of the run.
+// fetchLosses fetches the losses and adds them to those of the run.
 func (d *deviceGraph) fetchLosses(r *run) error {
 	n := len(r.onDevice.counted)
 	if n == 0 {
@@ -248,7 +249,7 @@ func (d *deviceGraph) fetchLosses(r *run) error {
 	return nil
 }
 
-// fetchValues brings gradients, states and values that are kept to the host.
+// fetchValues copies gradients, states and kept values to the host.
 func (p *Program) fetchValues() error {
 	d := p.g.device
 	if p.g.run.training {

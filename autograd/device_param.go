@@ -9,26 +9,26 @@ import (
 
 // paramCopy is a parameter's copy on a device.
 type paramCopy struct {
-	*deviceMemory // which contains data and grad
+	*deviceMemory // owns data and grad
 	data          []float32
-	bf16          bool           // data are pairs of bfloat16
-	packed        *kernel.Packed // of a frozen matrix
-	grad          []float32      // of a trainable one
+	bf16          bool           // data contains pairs of bfloat16
+	packed        *kernel.Packed // for a frozen matrix
+	grad          []float32      // for a trainable parameter
 	group         *trainedCopies
 }
 
-// trainedCopies are the trainable parameters of a program. Their gradients are one array.
+// trainedCopies are the device copies of a program's trainable parameters. Their gradients share one array.
 type trainedCopies struct {
 	*deviceMemory
 	params []*Param
 	grads  []float32
-	host   []float32 // what is fetched at once
+	host   []float32 // buffer for one fetch
 }
 
-// fetchedAtOnce is how many elements of the gradients are fetched at once, unless one parameter has more.
+// fetchedAtOnce is the number of gradient elements fetched at once, unless a single parameter has more.
 const fetchedAtOnce = 4 << 20
 
-// copyParams makes sure that all parameters have copies on the graph's device. Those of frozen ones are made once.
+// copyParams makes sure that all parameters have copies on the graph's device. A frozen parameter is copied only once.
 func (g *Graph) copyParams(params []*Param) error {
 	var trained []*Param
 	for _, p := range params {
@@ -44,7 +44,7 @@ func (g *Graph) copyParams(params []*Param) error {
 // isOn reports whether p has a copy on d.
 func (p *Param) isOn(d kernel.Device) bool { return p.copied != nil && p.copied.arrays.device == d }
 
-// copyFrozen copies p, whose value does not change, unless there is a copy.
+// copyFrozen copies p, whose value does not change, unless d already has a copy.
 func (p *Param) copyFrozen(d kernel.Device) error {
 	if p.isOn(d) {
 		return nil
@@ -61,7 +61,7 @@ func (p *Param) copyFrozen(d kernel.Device) error {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	c.data = data
-	const most = 256 // an even number of rows: pairs of bfloat16 do not straddle two pieces
+	const most = 256 // an even number of rows, so that no pair of bfloat16 is split between pieces
 	for from := 0; from < rows; from += most {
 		part := kernel.Dense(make([]float32, min(most, rows-from)*cols), min(most, rows-from), cols)
 		p.ReadRows(part, from)
@@ -83,7 +83,7 @@ func (p *Param) copyFrozen(d kernel.Device) error {
 	return nil
 }
 
-// copyTrained makes copies of the trainable parameters of a program, unless another program has made them for the same ones.
+// copyTrained copies the trainable parameters of a program, unless another program has already copied the same ones.
 func (g *Graph) copyTrained(params []*Param) error {
 	d := g.device.Device
 	current := func(p *Param) bool { return p.isOn(d) && p.copied.group == params[0].copied.group }
@@ -114,7 +114,7 @@ func (g *Graph) copyTrained(params []*Param) error {
 	return nil
 }
 
-// fetchGrads adds the gradients to those of the host.
+// fetchGrads fetches the gradients and adds them to the host's.
 func (t *trainedCopies) fetchGrads() error {
 	for rest, from := t.params, 0; len(rest) > 0; {
 		n, k := rest[0].Size(), 1

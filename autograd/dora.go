@@ -7,12 +7,12 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// rescale is the second half of DoRA (Liu et al. 2024): it brings y, the output of an adapted Linear without bias or of
-// an adapted Embedding, to the norms that the magnitude says, y·Magnitude/‖W + Scale·B·A‖ + b. The norm runs along the
-// rows of a Linear's weight, along the columns of a table. For the backward pass it is a constant, as section 4.3 of the
-// paper proposes and PEFT does it.
+// rescale is the second half of DoRA (Liu et al. 2024). It scales y, the output of an adapted Linear without bias or of
+// an adapted Embedding, so that the adapted weight has the norms given by the magnitude: y·Magnitude/‖W + Scale·B·A‖ +
+// b. The norm is taken over each row of a Linear's weight and over each column of a table. The backward pass treats it
+// as a constant, as in section 4.3 of the paper and in PEFT.
 //
-// Dropout reaches the low-rank branch alone. PEFT drops inputs of (Magnitude/‖·‖ − 1)·W·x too, at the price of a second
+// Dropout applies only to the low-rank branch. PEFT also drops inputs of (Magnitude/‖·‖ − 1)·W·x, which costs a second
 // product with W; both have the same expectation.
 func rescale(y, w, b Var, lr LowRank, outputs OutputAxis) Var {
 	g := y.Graph()
@@ -20,7 +20,7 @@ func rescale(y, w, b Var, lr LowRank, outputs OutputAxis) Var {
 		y, g.constant(w), g.constant(lr.A), g.constant(lr.B), lr.Magnitude, b)
 }
 
-// constant is another use of the parameter v, for which no gradient is computed.
+// constant returns a new use of the parameter v for which no gradient is computed.
 func (g *Graph) constant(v Var) Var {
 	if v.v.param == nil {
 		g.fail(fmt.Errorf("autograd: dora: weight, A and B have to be parameters"))
@@ -43,8 +43,8 @@ const (
 
 type dora[T kernel.Float] struct {
 	scale T
-	axis  OutputAxis // of w
-	group group      // the outputs that are rescaled
+	axis  OutputAxis // axis of w that runs over the outputs
+	group group      // the outputs to rescale
 }
 
 func (dora[T]) Name() string { return "dora" }
@@ -63,7 +63,7 @@ func (o dora[T]) Shape(in [][]int) ([]int, error) {
 	return y, nil
 }
 
-// StateSize: 1/‖W + Scale·B·A‖ of each output.
+// StateSize returns the number of outputs: the state is 1/‖W + Scale·B·A‖ of each.
 func (dora[T]) StateSize(in [][]int) int { return in[doraMagnitude][0] }
 
 func (o dora[T]) ScratchSize(in [][]int) int {
@@ -115,7 +115,7 @@ func (o dora[T]) Backward(c *Call[T]) {
 	}
 }
 
-// OutputAxis is the axis of a weight that runs over the outputs, each of which has a norm.
+// OutputAxis is the axis of a weight that runs over the outputs. Each output has a norm.
 type OutputAxis int
 
 const (
@@ -123,17 +123,17 @@ const (
 	ColumnOutputs                   // a table (v, m)
 )
 
-// AdaptedWeight is W + Scale·B·A, for a table W + Scale·(B·A)ᵀ. It never exists as a whole.
+// AdaptedWeight is W + Scale·B·A, or W + Scale·(B·A)ᵀ for a table. It is never materialized as a whole.
 type AdaptedWeight[T kernel.Float] struct {
-	W     Array[T]      // (out, in), a table (v, m); without Data it is read through its Param
-	A, B  kernel.Mat[T] // as in [LowRank]; both absent for W alone
+	W     Array[T]      // (out, in), or (v, m) for a table; if Data is nil, it is read through Param
+	A, B  kernel.Mat[T] // as in [LowRank]; both absent for no adapter
 	Scale T
 	// From and To limit the outputs of a Linear as in [LowRank].
 	From, To int
 	Outputs  OutputAxis
 }
 
-// Norms returns the Euclidean norm of each output's weights: what DoRA's magnitude replaces.
+// Norms returns the Euclidean norm of each output's weights, which DoRA replaces with the magnitude.
 func (w AdaptedWeight[T]) Norms() []float64 {
 	blocks := w.blocks(make([]T, w.scratchSize(w.A.Rows)))
 	if w.Outputs == ColumnOutputs {
@@ -142,7 +142,7 @@ func (w AdaptedWeight[T]) Norms() []float64 {
 	return kernel.RowNorms(blocks)
 }
 
-// inverseNorms writes the InverseNorm of each output to dst.
+// inverseNorms writes the InverseNorm of each output's norm to dst.
 func (w AdaptedWeight[T]) inverseNorms(dst, scratch []T) {
 	if w.Outputs == ColumnOutputs {
 		kernel.InverseColumnNorms(dst, w.blocks(scratch))
@@ -151,15 +151,15 @@ func (w AdaptedWeight[T]) inverseNorms(dst, scratch []T) {
 	}
 }
 
-// InverseNorm returns 1/norm, and 0 for a norm of 0. DoRA multiplies an output by its magnitude and by this number, so an
-// output whose weights are all zero has no direction and stays zero: in training, in inference and when it is merged. PEFT
-// divides by the norm and gets NaN there.
+// InverseNorm returns 1/norm, or 0 for a norm of 0. DoRA multiplies an output by its magnitude and by this number, so
+// an output whose weights are all zero stays zero in training, in inference and after merging. PEFT divides by the norm
+// and gets NaN.
 func InverseNorm(norm float64) float64 { return kernel.InverseNorm(norm) }
 
-// normRows is how many rows of a weight are rebuilt at once for their norms.
+// normRows is the number of rows of a weight that are rebuilt at a time to compute norms.
 const normRows = 64
 
-// scratchSize is the memory that norms needs for an adapter of rank r.
+// scratchSize returns the size of the scratch memory for blocks, given an adapter of rank r.
 func (w AdaptedWeight[T]) scratchSize(r int) int {
 	n := normRows * w.W.Shape[1]
 	if w.Outputs == ColumnOutputs {
@@ -168,7 +168,8 @@ func (w AdaptedWeight[T]) scratchSize(r int) int {
 	return n
 }
 
-// blocks are the rows of the adapted weight, of a Linear only those of the outputs From to To, in pieces that last until the next.
+// blocks yields the rows of the adapted weight, block by block; for a Linear, only those of outputs [From, To). A block
+// is valid until the next one.
 func (w AdaptedWeight[T]) blocks(scratch []T) iter.Seq[kernel.Mat[T]] {
 	from, to := 0, w.W.Shape[0]
 	if w.Outputs == RowOutputs {
@@ -192,7 +193,7 @@ func (w AdaptedWeight[T]) blocks(scratch []T) iter.Seq[kernel.Mat[T]] {
 	}
 }
 
-// transposedB returns Bᵀ for a table that has an adapter.
+// transposedB returns Bᵀ for a table with an adapter.
 func (w AdaptedWeight[T]) transposedB(scratch []T) (bt kernel.Mat[T]) {
 	if w.Outputs == ColumnOutputs && w.A.Rows > 0 {
 		bt = kernel.Dense(scratch, w.A.Rows, w.W.Shape[1])
@@ -205,7 +206,7 @@ func (w AdaptedWeight[T]) transposedB(scratch []T) (bt kernel.Mat[T]) {
 	return bt
 }
 
-// rows copies the next rows of W from row i on, none of them at or after end, into scratch.
+// rows copies up to normRows rows of W, from row i up to but not including row end, to scratch.
 func (w AdaptedWeight[T]) rows(scratch []T, i, end int) kernel.Mat[T] {
 	n, cols := min(normRows, end-i), w.W.Shape[1]
 	block := kernel.Dense(scratch[:n*cols], n, cols)
@@ -217,13 +218,13 @@ func (w AdaptedWeight[T]) rows(scratch []T, i, end int) kernel.Mat[T] {
 	return block
 }
 
-// headDora rescales the logits of one chunk after another in [CrossEntropy].
+// headDora rescales the logits of [CrossEntropy], chunk by chunk.
 type headDora[T kernel.Float] struct {
 	magnitude, inverse []T           // (v)
-	plain              kernel.Mat[T] // the chunk's logits before
+	plain              kernel.Mat[T] // the chunk's logits before rescaling
 }
 
-// headDoraSize is the memory for chunks of n rows, given the shapes of the head and the magnitude.
+// headDoraSize returns the size of the memory for chunks of n rows, given the shapes of the head and the magnitude.
 func headDoraSize(n int, w, m []int) int {
 	if m == nil {
 		return 0
@@ -239,7 +240,7 @@ func newHeadDora[T kernel.Float](c *Call[T], scale T, n int, memory []T) *headDo
 	return d
 }
 
-// rescale brings the logits to the magnitude; nil does nothing.
+// rescale rescales the logits to the magnitude. It does nothing if d is nil.
 func (d *headDora[T]) rescale(logits kernel.Mat[T]) {
 	if d == nil {
 		return
@@ -248,7 +249,8 @@ func (d *headDora[T]) rescale(logits kernel.Mat[T]) {
 	d.scale(logits)
 }
 
-// backward adds the magnitude's gradient to dm and turns the gradient of the rescaled logits into that of the plain ones.
+// backward adds the magnitude's gradient to dm and replaces the gradient of the rescaled logits with that of the plain
+// ones.
 func (d *headDora[T]) backward(dm Array[T], dlogits kernel.Mat[T]) {
 	if d == nil {
 		return

@@ -8,24 +8,24 @@ import (
 	G "gorgonia.org/gorgonia"
 )
 
-// Drawing is the graph as nodes and edges for a picture: one box for each op, one ellipse for each input.
+// Drawing is the graph as nodes and edges, ready to be drawn: one box per op and one ellipse per input.
 type Drawing struct {
 	Nodes []DrawnNode
 }
 
-// DrawnNode is a node of the graph. Nodes come in the order in which the tape machine runs them.
+// DrawnNode is a node of the graph. Nodes appear in the order in which the tape machine runs them.
 type DrawnNode struct {
 	// Name is the op's or the parameter's name.
 	Name string
-	// Shape is that of the output at full capacity, nil for a scalar.
+	// Shape is the shape of the output at full capacity, nil for a scalar.
 	Shape []int
-	// Kind tells inputs, parameters, forward and backward passes apart.
+	// Kind distinguishes inputs, parameters, forward passes and backward passes.
 	Kind Kind
-	// In are the places of its inputs in Drawing.Nodes.
+	// In lists the indexes of its inputs in Drawing.Nodes.
 	In []int
 }
 
-// Kind of a drawn node.
+// Kind is the kind of a DrawnNode.
 type Kind uint8
 
 const (
@@ -35,11 +35,11 @@ const (
 	Parameter
 	// Operation is the forward pass of an op.
 	Operation
-	// Gradient is the backward pass of an op or the node that takes one of its results.
+	// Gradient is the backward pass of an op, or a node that takes one of its results.
 	Gradient
 )
 
-// Draw returns the graph as it stands: without gradients before Compile, with them afterwards.
+// Draw returns the current graph: without gradients before Compile, with them afterwards.
 func (g *Graph) Draw() Drawing {
 	var d Drawing
 	place := map[int64]int{}
@@ -80,7 +80,7 @@ func drawNode(n *G.Node, v *value) DrawnNode {
 	return DrawnNode{Name: n.Name(), Kind: Gradient}
 }
 
-// DOT writes the drawing in Graphviz's language.
+// DOT writes the drawing in Graphviz's DOT language.
 func (d Drawing) DOT(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("digraph model {\n\trankdir=BT;\n\tnode [fontname=\"sans-serif\", fontsize=11];\n")

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// SVG writes the drawing as a picture that needs no other program: operations from top to bottom in the order in which
-// they run, numbered, with what they read of the batch and of the model at their left. An arrow leads from one operation
-// to a later one that reads it; where a backward pass reads a forward value, that one's number stands at the left instead.
-// Gradients of parameters stand at the right. Layers have a grey ground.
+// SVG writes the drawing as a self-contained picture: numbered operations from top to bottom in the order in which they
+// run, with the parts of the batch and of the model that they read on the left. An arrow connects an operation to a
+// later one that reads its output. Where a backward pass reads a forward value, the number of that operation appears on
+// the left instead. Gradients of parameters appear on the right. Layers have a gray background.
 func (d Drawing) SVG(w io.Writer) error {
 	s := newSketch(d)
 	c := &canvas{}
@@ -38,19 +38,20 @@ func (d Drawing) SVG(w io.Writer) error {
 	return err
 }
 
-// Measures of the picture, in pixels.
+// Dimensions of the picture, in pixels.
 const (
 	svgMargin = 16.0
 	svgRow    = 40.0 // from one operation to the next
 	svgBox    = 26.0 // height of an operation
-	svgPill   = 20.0 // height of what it reads
+	svgPill   = 20.0 // height of an input label
 	svgGap    = 8.0
-	svgLane   = 12.0 // between arrows at the right
-	svgLetter = 6.7  // a letter of the fixed-width face
-	svgTop    = 52.0 // above the first operation: the legend
+	svgLane   = 12.0 // between arrows on the right
+	svgLetter = 6.7  // width of a monospaced letter
+	svgTop    = 52.0 // above the first operation, for the legend
 )
 
-// kindColour tells the kinds apart, and the others are those of what a backward pass reads and yields.
+// kindColour maps each kind to its color. svgFar and svgResult are for values read and gradients produced by a backward
+// pass.
 var kindColour = map[Kind]string{Input: "#fff3c4", Parameter: "#dbeafe", Operation: "#ffffff", Gradient: "#f3e8ff"}
 
 const (
@@ -58,23 +59,23 @@ const (
 	svgResult = "#dcfce7"
 )
 
-// sketch is a drawing laid out.
+// sketch is a drawing with its layout.
 type sketch struct {
 	rows        []sketchRow
 	arcs        []sketchArc
 	left, width float64 // of the boxes
-	lanes       float64 // where the arrows end, and the gradients begin
+	lanes       float64 // where the arrows end and the gradients begin
 	right       float64
 }
 
-// sketchRow is an operation, or the backward pass of one.
+// sketchRow is an operation or its backward pass.
 type sketchRow struct {
 	title, shape string
 	kind         Kind
-	layer        string // that its parameters belong to, "" = none
-	reads        []pill // left of it
-	yields       []pill // right of it
-	after        bool   // reads the row above
+	layer        string // the layer of its parameters, "" for none
+	reads        []pill // on its left
+	yields       []pill // on its right
+	after        bool   // reads the output of the row above
 }
 
 type pill struct {
@@ -83,17 +84,17 @@ type pill struct {
 
 func (p pill) width() float64 { return letters(p.text)*svgLetter + 2*svgGap }
 
-// sketchArc leads from a row to a later one that is not the next.
+// sketchArc connects a row to a later one that is not the next.
 type sketchArc struct {
 	from, to, lane int
-	in, out        float64 // how far from the middle of the boxes' right side
+	in, out        float64 // vertical offset from the middle of the boxes' right side
 }
 
 func letters(s string) float64 { return float64(len([]rune(s))) }
 
 func newSketch(d Drawing) *sketch {
 	s := &sketch{}
-	row := map[int]int{} // by node; a gradient taken from a backward pass has that one's row
+	row := map[int]int{} // by node; a take node has the row of its backward pass
 	read := make([]bool, len(d.Nodes))
 	for i, n := range d.Nodes {
 		switch {
@@ -118,12 +119,12 @@ func newSketch(d Drawing) *sketch {
 	return s
 }
 
-// takes says that a node only hands on one result of a backward pass.
+// takes reports whether a node only passes on one result of a backward pass.
 func (d Drawing) takes(n DrawnNode) bool {
 	return n.Kind == Gradient && len(n.In) == 1 && strings.HasPrefix(n.Name, d.Nodes[n.In[0]].Name+".")
 }
 
-// add adds a row for node n, whose inputs have rows already or are leaves.
+// add appends a row for node n, whose inputs already have rows or are leaves.
 func (s *sketch) add(d Drawing, n DrawnNode, row map[int]int) {
 	i := len(s.rows)
 	r := sketchRow{title: n.Name, shape: measures(n.Shape), kind: n.Kind}
@@ -156,7 +157,7 @@ func (s *sketch) add(d Drawing, n DrawnNode, row map[int]int) {
 	s.rows = append(s.rows, r)
 }
 
-// place finds the columns, and a lane for each arrow so that no two lie on each other: short ones lie inside.
+// place computes the columns and gives each arrow a lane so that no two overlap. Short arrows are innermost.
 func (s *sketch) place() {
 	number, results := letters(strconv.Itoa(len(s.rows))), 0.0
 	for _, r := range s.rows {
@@ -179,7 +180,7 @@ func (s *sketch) place() {
 	s.right = max(s.lanes+results, svgMargin+widthOf(s.legend()))
 }
 
-// spread lets the arrows of a box begin and end apart from each other.
+// spread separates the start and end points of arrows at the same box.
 func (s *sketch) spread() {
 	for i := range s.rows {
 		var ends []*float64
@@ -188,7 +189,7 @@ func (s *sketch) spread() {
 				ends = append(ends, &s.arcs[k].in)
 			}
 		}
-		for k := range slices.Backward(s.arcs) { // the outermost leaves first, so that it crosses none
+		for k := range slices.Backward(s.arcs) { // the outermost leaves first, so that it crosses no other
 			if s.arcs[k].from == i {
 				ends = append(ends, &s.arcs[k].out)
 			}
@@ -207,7 +208,7 @@ func widthOf(pills []pill) (w float64) {
 	return w
 }
 
-// y is the upper edge of row i.
+// y returns the top edge of row i.
 func (s *sketch) y(i int) float64 { return svgTop + float64(i)*svgRow }
 
 func (s *sketch) row(c *canvas, i int) {
@@ -252,7 +253,7 @@ func (s *sketch) arc(c *canvas, a sketchArc) {
 		x0, y0, x1-bend, x1, y0, x1, y0+bend, y1-bend, x1, y1, x1-bend, y1, x0)
 }
 
-// grounds draws one ground behind the rows of each layer.
+// grounds draws a background behind the rows of each layer.
 func (s *sketch) grounds(c *canvas) {
 	for from := 0; from < len(s.rows); {
 		to := from + 1
@@ -269,7 +270,7 @@ func (s *sketch) grounds(c *canvas) {
 	}
 }
 
-// legend names the colours that occur.
+// legend lists the colors that occur.
 func (s *sketch) legend() (list []pill) {
 	used := map[string]bool{}
 	for _, r := range s.rows {
@@ -289,16 +290,16 @@ func (s *sketch) legend() (list []pill) {
 	return list
 }
 
-// canvas collects the text of a picture.
+// canvas accumulates the text of a picture.
 type canvas struct{ strings.Builder }
 
 func (c *canvas) rectangle(x, y, width, height, radius float64, fill, stroke string) {
 	fmt.Fprintf(c, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="%.1f" fill="%s" stroke="%s"/>`+"\n", x, y, width, height, radius, fill, stroke)
 }
 
-// label writes a text whose middle lies at a height.
+// label writes text that is vertically centered at middle.
 func (c *canvas) label(x, middle float64, fill, text string) {
-	const down = 3.8 // from the middle of letters to their base line
+	const down = 3.8 // from the middle of the letters to their baseline
 	fmt.Fprintf(c, `<text x="%.1f" y="%.1f" fill="%s">%s</text>`+"\n", x, middle+down, fill, html.EscapeString(text))
 }
 
@@ -306,12 +307,12 @@ func (c *canvas) line(x0, y0, x1, y1 float64) {
 	fmt.Fprintf(c, `<path d="M%.1f %.1fL%.1f %.1f" fill="none" stroke="#475569" marker-end="url(#head)"/>`+"\n", x0, y0, x1, y1)
 }
 
-// measures writes a shape as 8 × 16.
+// measures formats a shape, such as 8 × 16.
 func measures(shape []int) string {
 	return strings.ReplaceAll(strings.Trim(fmt.Sprint(shape), "[]"), " ", " × ")
 }
 
-// shortName leaves out of a parameter's name what its place in the picture says.
+// shortName removes the parts of a parameter's name that its place in the picture already shows.
 func shortName(name string) string {
 	for _, prefix := range []string{"base_model.model.", "backbone."} {
 		name = strings.TrimPrefix(name, prefix)
@@ -325,7 +326,7 @@ func shortName(name string) string {
 	return name
 }
 
-// layerOf returns the layer that a parameter belongs to, as "layer 0"; "" for those of the whole model.
+// layerOf returns the layer of a parameter, such as "layer 0", or "" if it belongs to no layer.
 func layerOf(name string) string {
 	_, rest, ok := strings.Cut("."+name, ".layers.")
 	if !ok {

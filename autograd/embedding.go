@@ -6,9 +6,9 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Embedding returns the rows of table (v, m) that ids (rows) name, plus Scale·A[:, id]ᵀ·Bᵀ where there is an adapter with A
-// (r, v) and B (m, r); y is (rows, m). Dropout does not apply, as in PEFT. An id beyond the table ends the run with an
-// error.
+// Embedding returns the rows of table (v, m) selected by ids (rows), plus Scale·A[:, id]ᵀ·Bᵀ if there is an adapter
+// with A (r, v) and B (m, r). The result is (rows, m). Dropout does not apply, as in PEFT. The run fails if an id is
+// outside the table.
 func Embedding(table, ids Var, lr LowRank) Var {
 	y := Apply(embedding[float32]{float32(lr.Scale)}, embedding[float64]{lr.Scale}, table, ids, lr.A, lr.B)
 	if !lr.Magnitude.absent() {
@@ -47,7 +47,7 @@ func (embedding[T]) ScratchSize(in [][]int) int {
 	return 2 * in[embeddingIDs][0] * in[embeddingA][0]
 }
 
-// Work: the table is only read; a branch multiplies rows of Aᵀ by B.
+// Work counts only the branch, which multiplies rows of Aᵀ by Bᵀ. The table itself is only read.
 func (embedding[T]) Work(in [][]int, need []bool) (w Work) {
 	if in[embeddingA] == nil {
 		return w
@@ -77,7 +77,7 @@ func (o embedding[T]) Forward(c *Call[T]) {
 	}
 }
 
-// gather copies the rows of table that ids name.
+// gather copies the rows of table selected by ids.
 func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
 	if table.Data == nil {
 		table.Param.Gather(f32(y), ids)
@@ -86,7 +86,7 @@ func gather[T kernel.Float](y kernel.Mat[T], table Array[T], ids []int) {
 	kernel.Gather(y, table.Mat(), ids)
 }
 
-// gatherA returns z (rows, r), the columns of A that the ids name.
+// gatherA returns z (rows, r), the columns of A selected by the ids.
 func (embedding[T]) gatherA(c *Call[T]) kernel.Mat[T] {
 	a, ids := c.In[embeddingA], c.In[embeddingIDs].Ints
 	r, v := a.Shape[0], a.Shape[1]

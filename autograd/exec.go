@@ -8,8 +8,8 @@ import (
 	"mambatrain/internal/splitmix"
 )
 
-// executor implements runner in the arithmetic of T. One Call serves forward and backward, so that a run allocates
-// nothing.
+// executor implements runner in the arithmetic of T. It reuses a single Call for forward and backward, so a run
+// allocates nothing.
 type executor[T kernel.Float] struct {
 	op   Op[T]
 	call Call[T]
@@ -116,7 +116,7 @@ func (e *executor[T]) backward(b *backward, in []G.Value) error {
 	return c.err
 }
 
-// arrayOf views a value that the tape machine hands over.
+// arrayOf returns a view of a value received from the tape machine.
 func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
 	a := Array[T]{Shape: v.live, Param: v.param}
 	switch {
@@ -129,14 +129,14 @@ func arrayOf[T kernel.Float](v *value, got G.Value) Array[T] {
 		}
 	case v.g.device != nil && v.by == nil:
 		a.Data = backing[T](v.buf.dense)[:size(v.live)]
-	case v.param != nil && (v.param.Value == nil || v.param.IsBF16()): // reached through the Param
+	case v.param != nil && (v.param.Value == nil || v.param.IsBF16()): // read through the Param
 	default:
 		a.Data = backing[T](got.(*tensor.Dense))[:size(v.live)]
 	}
 	return a
 }
 
-// arrayIn views memory of ours that has the shape of v.
+// arrayIn returns a view of b with the shape of v.
 func arrayIn[T kernel.Float](v *value, b *buffer) Array[T] {
 	a := Array[T]{Shape: v.live, Param: v.param}
 	if v.g.device != nil && v.param != nil {
@@ -147,7 +147,7 @@ func arrayIn[T kernel.Float](v *value, b *buffer) Array[T] {
 	return a
 }
 
-// backing returns the memory of d, without the allocations of its Data method.
+// backing returns the memory of d without the allocations of its Data method.
 func backing[T kernel.Float](d *tensor.Dense) []T {
 	var z T
 	if _, ok := any(z).(float32); ok {
@@ -156,7 +156,7 @@ func backing[T kernel.Float](d *tensor.Dense) []T {
 	return any(d.Float64s()).([]T)
 }
 
-// prepare fills what forward and backward calls have in common.
+// prepare sets the fields that forward and backward calls share.
 func (e *executor[T]) prepare(r *record) *Call[T] {
 	c := &e.call
 	if c.In == nil {

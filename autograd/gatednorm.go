@@ -6,8 +6,9 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// GatedRMSNorm returns w ∘ v / √(mean(v²) + eps) with v = y∘silu(z), row by row, where the mean is over each of groups equal
-// ranges of channels. y is (rows, d), w is (d), and the first d columns of z (rows, d or more) are the gate. Dao & Gu 2024.
+// GatedRMSNorm returns w ∘ v / √(mean(v²) + eps) with v = y∘silu(z), row by row. The channels are split into equal
+// groups, each with its own mean. y is (rows, d), w is (d), and the first d columns of z (rows, d or more) are the
+// gate. Dao & Gu 2024.
 func GatedRMSNorm(y, z, w Var, groups int, eps float64) Var {
 	return Apply(gatedRMSNorm[float32]{groups, eps}, gatedRMSNorm[float64]{groups, eps}, y, z, w)
 }

@@ -11,18 +11,18 @@ import (
 
 // Options describe a graph.
 type Options struct {
-	// Rows is the capacity: the most rows, summed over all documents, that one run can hold.
+	// Rows is the maximum number of rows in one run, summed over all documents.
 	Rows int
 	// Float64 selects the plain loops in double precision, for gradient checks. Parameters must then be float64.
 	Float64 bool
-	// Carry makes convolution and scan keep their last state, so that a [Batch] may continue the one before it.
+	// Carry makes convolutions and scans keep their last state, so that a [Batch] may continue the one before it.
 	Carry bool
-	// Segments lets Step and Eval take batches of any number of rows, which they run in segments of Rows rows with the
-	// result of the whole. It includes Carry.
+	// Segments lets Step and Eval take batches with any number of rows. They run them in segments of at most Rows rows,
+	// with the same result as for the whole batch. It implies Carry.
 	Segments bool
-	// SegmentStore holds the states between segments; nil keeps them in memory.
+	// SegmentStore stores the states between segments; nil keeps them in memory.
 	SegmentStore SegmentStore
-	// Device makes the graph run on the process's device, see [kernel.UseDevice].
+	// Device runs the graph on the process's device; see [kernel.UseDevice].
 	Device bool
 }
 
@@ -34,7 +34,7 @@ type Graph struct {
 	records  []*record
 	inputs   map[string]*value
 	buffers  []*buffer
-	segment  int // the checkpoint segment being recorded, 0 outside
+	segment  int // the checkpoint segment being recorded, 0 for none
 	last     int // the last segment's number
 	ids      uint32
 	compiled bool
@@ -47,7 +47,7 @@ type Graph struct {
 	err      error
 }
 
-// Var is a value in a graph. The zero Var stands for an absent optional input.
+// Var is a value in a graph. The zero Var means that an optional input is absent.
 type Var struct{ v *value }
 
 // value is what a Var refers to: an input of the graph, a use of a parameter, or the output of an op.
@@ -58,13 +58,13 @@ type value struct {
 	live  []int // the shape in this run
 	buf   *buffer
 	param *Param
-	used  bool // the parameter has been given to an op
+	used  bool // the parameter is already the input of an op
 	ints  []int
 	by    *record // nil for inputs and parameters
-	need  bool    // a trainable parameter lies at or below it
+	need  bool    // depends on a trainable parameter
 	grad  gradient
 
-	fetched []float32 // of a value that is kept, from the device
+	fetched []float32 // of a kept value, from the device
 }
 
 // NewGraph returns an empty graph.
@@ -82,7 +82,7 @@ func NewGraph(o Options) *Graph {
 	return g
 }
 
-// Err returns the first error of recording.
+// Err returns the first error that occurred while recording.
 func (g *Graph) Err() error { return g.err }
 
 func (g *Graph) fail(err error) {
@@ -91,13 +91,13 @@ func (g *Graph) fail(err error) {
 	}
 }
 
-// Graph returns the graph that v belongs to.
+// Graph returns the graph to which v belongs.
 func (v Var) Graph() *Graph { return v.v.g }
 
-// Shape returns the dimensions at full capacity: (rows, width), the shape of a parameter, or nothing for a scalar.
+// Shape returns the dimensions at full capacity: (rows, width), a parameter's shape, or nil for a scalar.
 func (v Var) Shape() []int { return v.v.shape }
 
-// absent reports whether v stands for an absent input.
+// absent reports whether v is an absent input.
 func (v Var) absent() bool { return v.v == nil }
 
 func (g *Graph) dtype() tensor.Dtype {
@@ -123,16 +123,16 @@ func (g *Graph) Param(p *Param) Var {
 	return Var{g.input(&value{g: g, shape: shape, live: shape, param: p, need: p.Trainable()}, p.Name, d)}
 }
 
-// Tokens is the ids of the batch, one for each row.
+// Tokens returns the token ids of the batch, one per row.
 func (g *Graph) Tokens() Var { return g.intInput("tokens") }
 
-// Labels is, for each row, the label that the row has to predict; the shift by one has been made.
+// labels returns the label that each row predicts, already shifted by one.
 func (g *Graph) labels() Var { return g.intInput(labelsInput) }
 
-// labelsInput is the name of the labels among the inputs.
+// labelsInput is the name of the labels input.
 const labelsInput = "labels"
 
-// First is, for each row, the first row of its document; negative if the document began in the batch before.
+// First returns the first row of each row's document; it is negative if the document began in an earlier batch.
 func (g *Graph) first() Var { return g.intInput("first") }
 
 func (g *Graph) intInput(name string) Var {
@@ -145,7 +145,7 @@ func (g *Graph) intInput(name string) Var {
 	return Var{v}
 }
 
-// Embeds is the batch's embeddings, (rows, width), for models that are fed with vectors instead of token ids.
+// Embeds returns the batch's embeddings, (rows, width), for models whose input is vectors instead of token ids.
 func (g *Graph) Embeds(width int) Var {
 	const name = "embeds"
 	if v := g.inputs[name]; v != nil {
@@ -158,7 +158,8 @@ func (g *Graph) Embeds(width int) Var {
 	return Var{v}
 }
 
-// input adds a Gorgonia input node. Gorgonia merges inputs of the same name, type and shape, hence the number.
+// input adds a Gorgonia input node. Its name contains a number because Gorgonia merges inputs of the same name, type
+// and shape.
 func (g *Graph) input(v *value, name string, d *tensor.Dense) *value {
 	g.ids++
 	v.node = G.NewTensor(g.x, d.Dtype(), d.Dims(), G.WithShape(d.Shape()...), G.WithName(fmt.Sprintf("%s#%d", name, g.ids)), G.WithValue(d))
@@ -166,8 +167,8 @@ func (g *Graph) input(v *value, name string, d *tensor.Dense) *value {
 	return v
 }
 
-// Checkpoint records what f records, but keeps none of its intermediate results: backward computes them again from the
-// inputs. f must not be nested in another Checkpoint.
+// Checkpoint records the ops that f records but keeps none of their intermediate results: backward recomputes them from
+// the inputs. Calls must not be nested.
 func (g *Graph) Checkpoint(f func() Var) Var {
 	if g.segment != 0 {
 		g.fail(errors.New("autograd: checkpoint: segments cannot be nested"))
@@ -179,7 +180,7 @@ func (g *Graph) Checkpoint(f func() Var) Var {
 	return f()
 }
 
-// Apply records an operation, given for both arithmetic types, on inputs of one graph. A zero Var is an absent input.
+// Apply records an operation, given in both precisions, on inputs of the same graph. A zero Var is an absent input.
 func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 	g := graphOf(in)
 	if g == nil {
@@ -212,8 +213,9 @@ func Apply(f32 Op[float32], f64 Op[float64], in ...Var) Var {
 	return Var{g.record(r, shape)}
 }
 
-// use returns v as the input of one more op. Each use of a parameter, such as those of a tied embedding, is a node of its
-// own that shares value and gradient: Gorgonia would sum the gradients of one node in place, in the persistent gradient.
+// use returns v as the input of another op. Each use of a parameter, such as a tied embedding, gets its own node that
+// shares the value and the gradient: with a single node, Gorgonia would sum the gradients in place, in the persistent
+// gradient.
 func (v *value) use() *value {
 	if v.param == nil {
 		return v
@@ -235,8 +237,8 @@ func graphOf(in []Var) *Graph {
 	return nil
 }
 
-// paramName is the name of the first parameter among the inputs: an error shows with it which of many equal layers it
-// is about.
+// paramName returns the name of the first parameter among the inputs. In an error it shows which of many identical
+// layers failed.
 func paramName(in []*value) string {
 	for _, v := range in {
 		if v != nil && v.param != nil {
@@ -246,7 +248,7 @@ func paramName(in []*value) string {
 	return ""
 }
 
-// record adds r's forward node and, as its result, a value of the given shape.
+// record adds r's forward node and returns its result, a value of the given shape.
 func (g *Graph) record(r *record, shape []int) *value {
 	g.ids++
 	r.id = g.ids

@@ -6,8 +6,8 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The bias
-// and the low-rank change may be absent.
+// Linear returns y = x·Wᵀ + b + Scale·(drop(x)·Aᵀ)·Bᵀ for x (rows, in), w (out, in) and b (out); y is (rows, out). The
+// bias and the low-rank branch are optional.
 func Linear(x, w, b Var, lr LowRank) Var {
 	op32, op64 := linear[float32]{newBranchConstants[float32](lr)}, linear[float64]{newBranchConstants[float64](lr)}
 	if lr.Magnitude.absent() {
@@ -41,7 +41,7 @@ func (o linear[T]) Shape(in [][]int) ([]int, error) {
 	return []int{x[0], w[0]}, o.low.check(w, in[linearA], in[linearB])
 }
 
-// StateSize: the branch's z.
+// StateSize returns the size of the branch's z.
 func (linear[T]) StateSize(in [][]int) int {
 	if in[linearA] == nil {
 		return 0
@@ -49,7 +49,7 @@ func (linear[T]) StateSize(in [][]int) int {
 	return in[linearX][0] * in[linearA][0]
 }
 
-// ScratchSize: the branch's spare and dz.
+// ScratchSize returns the size of the branch's spare and dz.
 func (linear[T]) ScratchSize(in [][]int) int {
 	if in[linearA] == nil {
 		return 0
@@ -81,7 +81,7 @@ func (o linear[T]) Forward(c *Call[T]) {
 	l.forward(c, y, x)
 }
 
-// branch finds the inputs and the memory of the low-rank branch. It is the zero branch without one.
+// branch returns the inputs and memory of the low-rank branch, or the zero branch if there is none.
 func (o linear[T]) branch(c *Call[T]) branch[T] {
 	if c.In[linearA].Absent() {
 		return branch[T]{}
@@ -98,7 +98,7 @@ func (o linear[T]) branch(c *Call[T]) branch[T] {
 
 func (linear[T]) Overwrites(i int) bool { return i == linearX }
 
-// dx = dy·W, dW = dyᵀ·x and db = Σ_t dy(t); the branch adds its part of dx.
+// dx = dy·W, dW = dyᵀ·x and db = Σ_t dy(t). The branch adds its part of dx.
 func (o linear[T]) Backward(c *Call[T]) {
 	x, w, dy := c.In[linearX].Mat(), c.In[linearW], c.DOut.Mat()
 	dx, dw, db := c.DIn[linearX].Mat(), c.DIn[linearW].Mat(), c.DIn[linearBias]
