@@ -8,40 +8,41 @@ import (
 	"mambatrain/internal/splitmix"
 )
 
-// BatchSource returns the micro-batches of a data set by number. They depend on the number alone, so that a run can resume
-// anywhere without replaying what came before.
+// BatchSource returns the micro-batches of a data set by number. A micro-batch depends only on its number, so a run can
+// resume anywhere without replaying earlier ones.
 type BatchSource interface {
-	// Batches is the number of micro-batches in an epoch, counted from 0. Epochs may differ where packing depends on order.
+	// Batches returns the number of micro-batches in an epoch, counted from 0. Epochs may differ if packing depends on
+	// the order.
 	Batches(epoch int) (int, error)
-	// Batch returns a micro-batch: documents end to end. The caller may keep it, but not change it.
+	// Batch returns a micro-batch: documents end to end. The caller may keep it but must not modify it.
 	Batch(ctx context.Context, epoch, index int) (MicroBatch, error)
 }
 
-// MicroBatch is as many documents as are computed together, or in parts, for one step's gradient.
+// MicroBatch is a set of documents that contribute to one step's gradient. They are computed together or in parts.
 type MicroBatch struct {
 	ag.Batch
-	// Carry is nil unless state is carried over. Then it has, for each document, the index of the document in the previous
-	// micro-batch that it continues, or −1 for a new one.
+	// Carry is nil unless state is carried over. Otherwise it has, for each document, the index of the document in the
+	// previous micro-batch that it continues, or −1 for a new document.
 	Carry []int
 }
 
-// EqualEpochs marks a [BatchSource] whose epochs all have the same number of micro-batches, so that the trainer asks for the
-// size of one only.
+// EqualEpochs marks a [BatchSource] whose epochs all have the same number of micro-batches, so the trainer asks for the
+// size of only one.
 type EqualEpochs interface{ EqualEpochs() }
 
-// part is documents that are computed at once, and the random numbers that they see: those of the micro-batch, whatever
-// parts it runs in.
+// part is a group of documents that are computed at once, along with the seed of their micro-batch, which does not
+// depend on how the micro-batch is split.
 type part struct {
 	ag.Batch
 	seed  uint64
-	first int // the micro-batch's row that row 0 is
-	micro int // the micro-batch that it comes from, in the epoch
+	first int // row of the micro-batch that is the part's row 0
+	micro int // its micro-batch, within the epoch
 	count int // labels that enter the loss
-	lane  int // where state is carried over, the document's place in its micro-batch; else −1
-	after int // the document of the previous micro-batch that it continues
+	lane  int // the document's index in its micro-batch if state is carried over; else −1
+	after int // the document in the previous micro-batch that it continues
 }
 
-// splitBatch splits a micro-batch into parts of complete documents that fit the given number of rows, in order. If state is
+// splitBatch splits a micro-batch into parts of complete documents with at most rows rows each, in order. If state is
 // carried over, each document is a separate part.
 func splitBatch(b MicroBatch, rows int) ([]part, error) {
 	var parts []part
@@ -53,7 +54,7 @@ func splitBatch(b MicroBatch, rows int) ([]part, error) {
 		p.count = p.Counted()
 		parts = append(parts, p)
 	}
-	from := 0 // the first document of the part
+	from := 0 // first document of the part
 	for d := range b.Starts {
 		if n := b.End(d) - b.Starts[d]; n > rows {
 			return nil, fmt.Errorf("trainer: batch: document %d has %d tokens, max_tokens computes %d at once", d, n, rows)
@@ -82,7 +83,7 @@ func subBatch(b ag.Batch, from, to int) ag.Batch {
 	return s
 }
 
-// batchSeed returns the seed of a micro-batch in a run with the given seed.
+// batchSeed returns the seed of a micro-batch for the given seed of the run.
 func batchSeed(seed uint64, epoch, index int) uint64 {
 	for _, x := range []int{epoch, index} {
 		seed = splitmix.Mix(seed*splitmix.Gamma + uint64(x) + splitmix.Gamma)

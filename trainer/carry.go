@@ -13,16 +13,16 @@ import (
 type stateProgram interface {
 	// Carried returns a copy of the state after the last row of the last run.
 	Carried() []float32
-	// SetCarried makes it the state from which a batch that continues starts.
+	// SetCarried sets the state from which a continuing batch starts.
 	SetCarried([]float32) error
 }
 
-// carriedStates are the states that the documents of a micro-batch pass on to the next micro-batch: those of the previous
-// one, which the current one starts from, and those that the current one has ended in so far.
+// carriedStates is the states that documents pass from one micro-batch to the next: the final states of the previous
+// micro-batch, from which the current one starts, and the final states of the current one so far.
 type carriedStates struct{ previous, current [][]float32 }
 
-// run runs one part from the state of the document that it continues, and stores the state that it ends in. Only parts of
-// micro-batches with Carry have any. Parts come in order, each document of such a micro-batch as a separate part.
+// run runs one part from the state of the document that it continues and stores its final state. Only parts of
+// micro-batches with Carry have states. Parts come in order, each document of such a micro-batch as a separate part.
 func (s *carriedStates) run(p Program, part part, run func() error) error {
 	if part.lane < 0 {
 		return run()
@@ -49,8 +49,8 @@ func (s *carriedStates) run(p Program, part part, run func() error) error {
 	return nil
 }
 
-// withoutNonFinite returns the current states with zeros, as at a document's beginning, for each that is not finite:
-// carried on, it would spoil the remainder of its document.
+// withoutNonFinite returns the current states, with each state that is not finite replaced by zeros, the state at the
+// start of a document. Otherwise it would spoil the remainder of its document.
 func (s carriedStates) withoutNonFinite() carriedStates {
 	c := carriedStates{current: slices.Clone(s.current)}
 	for i, x := range c.current {
@@ -61,7 +61,7 @@ func (s carriedStates) withoutNonFinite() carriedStates {
 	return c
 }
 
-// entries returns the states as tensors of a checkpoint.
+// entries returns the states as checkpoint tensors.
 func (s *carriedStates) entries() []weights.Entry {
 	var list []weights.Entry
 	for i, x := range s.current {
@@ -72,7 +72,7 @@ func (s *carriedStates) entries() []weights.Entry {
 
 func carriedName(i int) string { return fmt.Sprintf("carried.%d", i) }
 
-// readCarriedStates reads back what entries returned.
+// readCarriedStates reads the tensors that entries returned.
 func readCarriedStates(f *weights.Reader) (carriedStates, error) {
 	var s carriedStates
 	for {

@@ -8,15 +8,15 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// Config mirrors the train section of the configuration. Names and meanings are those of transformers'
-// TrainingArguments wherever they exist there.
+// Config mirrors the train section of the configuration. Names and meanings follow transformers' TrainingArguments
+// where it has an equivalent.
 type Config struct {
 	NumTrainEpochs            float64 `yaml:"num_train_epochs"`
-	MaxSteps                  int     `yaml:"max_steps"` // above 0 it overrides the epochs
+	MaxSteps                  int     `yaml:"max_steps"` // if positive, overrides num_train_epochs
 	PerDeviceTrainBatchSize   int     `yaml:"per_device_train_batch_size"`
 	PerDeviceEvalBatchSize    int     `yaml:"per_device_eval_batch_size"`
 	GradientAccumulationSteps int     `yaml:"gradient_accumulation_steps"`
-	SegmentTokens             int     `yaml:"segment_tokens"` // 0: the rows of a document are computed at once
+	SegmentTokens             int     `yaml:"segment_tokens"` // 0: documents are not segmented
 	SegmentStore              string  `yaml:"segment_store"`
 
 	optim.Config `yaml:",inline"`
@@ -37,7 +37,7 @@ type Config struct {
 	Trainable             []string       `yaml:"trainable"`
 }
 
-// Default returns the settings of an empty train section.
+// Default returns the settings for an empty train section.
 func Default() Config {
 	return Config{
 		Config:                    optim.Default(),
@@ -58,7 +58,7 @@ func Default() Config {
 	}
 }
 
-// Validate returns all faults of the settings as a [fault.List], in the order of the configuration, or nil.
+// Validate returns all faults in the settings as a [fault.List], in configuration order, or nil.
 func (c Config) Validate() error {
 	var l fault.List
 	if c.MaxSteps <= 0 {

@@ -1,25 +1,28 @@
 // Package trainer is the training loop: it updates parameters from micro-batches, evaluates, and writes checkpoints from
 // which a stopped run resumes.
 //
-// A [Task] says what is trained: parameters, a [Program] that computes losses and gradients, a [BatchSource] of
-// micro-batches, and [Storage] for weights. [Config] says how, in the words of transformers' TrainingArguments. [New] joins
-// them, and [Trainer.Run] is the loop. An [Observer] receives an [Event] for each thing that happens. Package recipe makes
-// all of this from one configuration; the example here does it by hand.
+// A [Task] defines what to train: the parameters, a [Program] that computes losses and gradients, a [BatchSource] of
+// micro-batches, and [Storage] for the weights. [Config] defines how, with the names of transformers'
+// TrainingArguments. [New] combines them, and [Trainer.Run] is the loop. An [Observer] receives an [Event] for
+// everything that happens. Package recipe builds all of this from one configuration; the example in this package does
+// it by hand.
 //
-// # What a step is
+// # Steps
 //
-// The micro-batches of a step follow from its number. Their labels are counted, and each is run forward and backward with
-// the loss divided by that count, so that k micro-batches give the gradient of one batch. The gradient is clipped, and the
-// optimizer moves the weights at the rate of the schedule; both are in package optim.
+// The step number determines the micro-batches of a step. The trainer counts their labels, then runs each micro-batch
+// forward and backward with the loss divided by that count, so k micro-batches give the gradient of one batch. It clips
+// the gradient, and the optimizer updates the weights at the scheduled learning rate; package optim implements both the
+// optimizers and the schedules.
 //
 // # Resuming
 //
-// Everything random is a function of the seed and the micro-batch's number, so the state of a run is small: the weights,
-// the optimizer's memory and trainer_state.json. A checkpoint is a directory with all of it, which package checkpoint
-// writes and verifies. A run that resumes from one makes the same steps, bit for bit, as a run that never stopped.
+// All randomness is a function of the seed and the micro-batch number, so the state of a run is small: the weights, the
+// optimizer state, and trainer_state.json. A checkpoint is a directory that contains all of it; package checkpoint
+// writes and verifies it. A resumed run takes the same steps, bit for bit, as an uninterrupted one.
 //
-// # Several ranks
+// # Multiple ranks
 //
-// [Ranks] divides a step among processes, which a [Communicator] joins; package mpi has one. A step is cut into shards whose
-// gradients are added along a fixed tree of pairs, so that its result does not depend on the number of ranks.
+// [Ranks] divides a step among processes that are connected by a [Communicator]; package mpi provides one. A step is
+// split into shards whose gradients are added pairwise along a fixed tree, so the result does not depend on the number
+// of ranks.
 package trainer

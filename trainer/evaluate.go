@@ -13,13 +13,14 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// EvalSet is data to evaluate on. With several sets each has a name, which stands in its metrics: eval_<name>_loss.
+// EvalSet is a data set to evaluate on. If there are several, each has a name, which appears in its metrics:
+// eval_<name>_loss.
 type EvalSet struct {
 	Name   string
-	Source BatchSource // its epoch 0 is used
+	Source BatchSource // only epoch 0 is used
 }
 
-// Key is the name of a metric such as loss in the history.
+// Key returns the name that a metric such as loss has in the history.
 func (e EvalSet) Key(metric string) string {
 	if e.Name == "" {
 		return checkpoint.EvalPrefix + metric
@@ -27,8 +28,8 @@ func (e EvalSet) Key(metric string) string {
 	return checkpoint.EvalPrefix + e.Name + "_" + metric
 }
 
-// ValidateEvaluation returns, as a [fault.List], what the settings need of evaluations that data sets of these names do
-// not provide. A single set is named "".
+// ValidateEvaluation returns, as a [fault.List], the settings that require evaluations that data sets with these names
+// do not provide. A single set is named "".
 func (c Config) ValidateEvaluation(sets []string) error {
 	var l fault.List
 	if len(sets) == 0 {
@@ -42,10 +43,10 @@ func (c Config) ValidateEvaluation(sets []string) error {
 	return l.Err()
 }
 
-// evaluationDecides reports whether the result of the run depends on evaluations.
+// evaluationDecides reports whether evaluations affect the result of the run.
 func (c Config) evaluationDecides() bool { return c.LoadBestModelAtEnd || c.EarlyStoppingPatience > 0 }
 
-// evalMetrics lists what metric_for_best_model may be.
+// evalMetrics returns the valid values of metric_for_best_model.
 func evalMetrics(sets []string) []string {
 	var keys []string
 	for _, name := range sets {
@@ -58,8 +59,8 @@ func evalMetrics(sets []string) []string {
 
 func isEvalKey(k string) bool { return strings.HasPrefix(k, checkpoint.EvalPrefix) }
 
-// metricOn is metric_for_best_model with the prefix that transformers lets one leave out. Where sets have names, eval_loss
-// is the loss on the first of them.
+// metricOn returns metric_for_best_model with the eval_ prefix, which may be omitted as in transformers. If sets have
+// names, eval_loss is the loss on the first set.
 func (c Config) metricOn(firstSet string) string {
 	name := c.MetricForBestModel
 	if !isEvalKey(name) {
@@ -71,10 +72,11 @@ func (c Config) metricOn(firstSet string) string {
 	return name
 }
 
-// metric is what decides which model is the best. There is something to evaluate on.
+// metric returns the metric that determines the best model. There must be at least one evaluation set.
 func (t *Trainer) metric() string { return t.config.metricOn(t.task.Eval[0].Name) }
 
-// better reports whether a is a better value of the metric than b: accuracies rise, losses and perplexities fall.
+// better reports whether a is a better value of the metric than b: higher for accuracies, lower for losses and
+// perplexities.
 func (t *Trainer) better(a, b float64) bool {
 	if strings.HasSuffix(t.metric(), "accuracy") {
 		return a > b
@@ -82,16 +84,16 @@ func (t *Trainer) better(a, b float64) bool {
 	return a < b
 }
 
-// Metrics is what an evaluation measured over all counted labels of a set.
+// Metrics contains the results of an evaluation over all counted labels of a set.
 type Metrics struct {
 	Loss       float64 // mean, in nats
 	Perplexity float64
-	Accuracy   float64 // share of labels that were the most probable token
+	Accuracy   float64 // fraction of labels that were the most probable token
 	Tokens     int
 }
 
-// Evaluate runs a data set forward. Losses are weighted by tokens, so that the batch size does not matter. progress,
-// which may be nil, is called with the number of micro-batches done and in all.
+// Evaluate runs a data set forward. Losses are weighted by tokens, so the batch size does not matter. progress may be
+// nil; it is called with the number of micro-batches done and the total.
 func Evaluate(ctx context.Context, p Program, src BatchSource, rows int, progress func(done, total int)) (Metrics, error) {
 	e := evaluation{program: p, source: src, rows: rows, comm: SingleProcess{}, progress: progress}
 	sums, err := e.run(ctx)
@@ -108,7 +110,7 @@ type evaluation struct {
 	carried  carriedStates
 }
 
-// tally has the sums of losses, counted labels and hits.
+// tally contains the sums of losses, counted labels, and correct predictions.
 type tally struct{ loss, tokens, correct float64 }
 
 func (s tally) metrics() Metrics {
@@ -116,8 +118,8 @@ func (s tally) metrics() Metrics {
 	return Metrics{Loss: mean, Perplexity: math.Exp(mean), Accuracy: s.correct / max(1, s.tokens), Tokens: int(s.tokens)}
 }
 
-// run runs this rank's micro-batches and returns the sums of all ranks. Each micro-batch has its own slot in the sums, so
-// that they do not depend on the number of ranks.
+// run evaluates this rank's micro-batches and returns the sums over all ranks. Each micro-batch has its own slot, so
+// the sums do not depend on the number of ranks.
 func (e *evaluation) run(ctx context.Context) (tally, error) {
 	n, err := e.source.Batches(0)
 	if err != nil {
@@ -174,8 +176,8 @@ func (e *evaluation) batch(ctx context.Context, i int) (s tally, err error) {
 
 var _ Program = (*ag.Program)(nil)
 
-// evaluationDue reports whether the step that has just been made is followed by an evaluation: every eval_steps or at each
-// epoch's end, and after the last step.
+// evaluationDue reports whether to evaluate after the step just made: every eval_steps or at the end of each epoch, and
+// after the last step.
 func (t *Trainer) evaluationDue(r batchRange) bool {
 	switch {
 	case len(t.task.Eval) == 0:
@@ -188,8 +190,8 @@ func (t *Trainer) evaluationDue(r batchRange) bool {
 	return t.state.GlobalStep%t.config.EvalSteps == 0
 }
 
-// evaluate measures all sets and draws the consequences: the best model so far, and early stopping. If ctx ends meanwhile,
-// the evaluation stays due.
+// evaluate evaluates all sets, updates the best model so far, and checks for early stopping. If ctx is canceled
+// meanwhile, the evaluation remains due.
 func (t *Trainer) evaluate(ctx context.Context) error {
 	if t.comm.Size() > 1 {
 		ctx = context.WithoutCancel(ctx) // one rank cannot leave the others
@@ -235,7 +237,7 @@ func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 	return row, nil
 }
 
-// updateBest compares a new value of the metric with the best one.
+// updateBest compares a new value of the metric with the best so far.
 func (t *Trainer) updateBest(value float64) {
 	p, st := t.progress, t.state
 	t.bestNow = finite(value) && (st.BestMetric == nil || t.better(value, float64(*st.BestMetric)))

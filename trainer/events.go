@@ -6,13 +6,13 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Event is something that happened in a run. It is one of the types below.
+// Event is something that happened in a run: one of the types below.
 type Event interface{ event() }
 
-// Observer receives every event, in order, on the goroutine of the run, which waits for it.
+// Observer receives every event, in order, on the run's goroutine, which waits for it.
 type Observer func(Event)
 
-// Observers passes events to each of the list, in order. It may contain nil.
+// Observers returns an Observer that passes each event to all of list, in order. Elements may be nil.
 func Observers(list ...Observer) Observer {
 	return func(e Event) {
 		for _, o := range list {
@@ -23,119 +23,120 @@ func Observers(list ...Observer) Observer {
 	}
 }
 
-// Overview is what is known of a run before its first step.
+// Overview describes a run before its first step.
 type Overview struct {
 	Parameters, Trainable int // elements
 	Decayed               []string
-	Steps, StepsPerEpoch  int // StepsPerEpoch of the first epoch
+	Steps, StepsPerEpoch  int // StepsPerEpoch is for the first epoch
 	Epochs                int
-	StartStep             int // above 0 in a run that has resumed
-	BatchesPerStep        int // micro-batches of all ranks
+	StartStep             int // positive in a resumed run
+	BatchesPerStep        int // micro-batches on all ranks
 	Ranks                 int
 	Memory                Memory
 }
 
-// Memory is what the run has in memory, in bytes.
+// Memory is the memory use of the run, in bytes.
 type Memory struct {
 	Weights, Gradients, Optimizer, Activations int64
 }
 
-// Total is the sum.
+// Total returns the sum.
 func (m Memory) Total() int64 { return m.Weights + m.Gradients + m.Optimizer + m.Activations }
 
 type (
-	// StartEvent comes before the first step of this process, with the rows of those made before.
+	// StartEvent is sent before the first step of this process, with the history of earlier steps.
 	StartEvent struct {
 		Overview
 		History []checkpoint.Row
 	}
 
-	// ResumeEvent says from where a run resumes, and which newer checkpoints could not be used.
+	// ResumeEvent reports the checkpoint from which a run resumes and the newer checkpoints that could not be used.
 	ResumeEvent struct {
 		Step    int
 		Dir     string
 		Damaged []error
 		Changed []checkpoint.Change // settings that differ and were forced
-		Kernels *checkpoint.Change  // nil where the same kernels go on; others round otherwise
+		Kernels *checkpoint.Change  // nil if the kernels are the same; others round differently
 	}
 
-	// StepEvent comes after every optimizer step.
+	// StepEvent is sent after every optimizer step.
 	StepEvent struct {
 		Step, Steps  int
 		Epoch        float64
 		Loss         float64 // nats per counted token of this step
 		GradNorm     float64 // before clipping
 		LearningRate float64
-		Tokens       int // counted labels of this step
-		InputTokens  int // rows of this step
+		Tokens       int // counted labels in this step
+		InputTokens  int // rows in this step
 		Time         time.Duration
 	}
 
-	// StepProgressEvent comes within a step that computes documents in segments, after each pass over one.
+	// StepProgressEvent is sent during a step that computes documents in segments, after each pass over a segment.
 	StepProgressEvent struct {
 		Step, Steps int
-		Share       float64 // of the step's work that is done, up to 1
+		Share       float64 // fraction of the step's work that is done, up to 1
 		Time        time.Duration
-		Stopping    bool // the run has been asked to stop and will after this step
+		Stopping    bool // the run was asked to stop and will stop after this step
 	}
 
-	// LogEvent is a new row of log_history.
+	// LogEvent reports a new row in log_history.
 	LogEvent struct{ Row checkpoint.Row }
 
-	// EvalProgressEvent comes after each micro-batch of an evaluation.
+	// EvalProgressEvent is sent after each micro-batch of an evaluation.
 	EvalProgressEvent struct {
-		Set         string // "" for the only one
+		Set         string // "" for a single set
 		Done, Total int    // micro-batches
 	}
 
-	// EvalEvent is a new evaluation row of log_history.
+	// EvalEvent reports a new evaluation row in log_history.
 	EvalEvent struct {
 		Row  checkpoint.Row
 		Best bool // the best so far by metric_for_best_model
 	}
 
-	// SampleEvent is a text generated at an evaluation.
+	// SampleEvent reports a text generated during an evaluation.
 	SampleEvent struct {
 		Step         int
 		Prompt, Text string
 		Err          error
 	}
 
-	// SaveEvent says that a checkpoint is complete.
+	// SaveEvent reports that a checkpoint is complete.
 	SaveEvent struct {
 		Step int
 		Dir  string
 		Time time.Duration
 	}
 
-	// SaveFailureEvent says that a checkpoint could not be written. The run continues; earlier checkpoints are untouched.
+	// SaveFailureEvent reports that a checkpoint could not be written. The run continues; earlier checkpoints are
+	// untouched.
 	SaveFailureEvent struct {
 		Step int
 		Err  error
 	}
 
-	// MissingBestEvent says that load_best_model_at_end could not be followed: the result has the last weights.
+	// MissingBestEvent reports that load_best_model_at_end failed: the result has the last weights.
 	MissingBestEvent struct {
 		Step int
 		Err  error
 	}
 
-	// SkipEvent says that a step was dropped because it was not finite.
+	// SkipEvent reports that a step was skipped because it was not finite.
 	SkipEvent struct {
 		Err   *NonFiniteError
-		InRow int // skipped steps without a good one between
+		InRow int // consecutive skipped steps
 	}
 
-	// NoGradientEvent names trainable parameters that the first step gave no gradient.
+	// NoGradientEvent lists trainable parameters that received no gradient in the first step.
 	NoGradientEvent struct{ Names []string }
 
-	// EarlyStopEvent says why the run ends before its last step.
+	// EarlyStopEvent reports why the run ends before its last step.
 	EarlyStopEvent struct {
 		Step   int
 		Reason string
 	}
 
-	// FinishEvent comes last in a run that reached its end.
+	// FinishEvent is the last event of a run that reached its end.
 	FinishEvent struct{ Result Result }
 )
 

@@ -15,7 +15,8 @@ import (
 // castagnoli is the table of CRC-32C.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// weightsChecksum covers all parameters, frozen ones too: two ranks with different base models would train nonsense.
+// weightsChecksum covers all parameters, including frozen ones: ranks with different base models must not train
+// together.
 func weightsChecksum(params []*ag.Param) string {
 	h := crc32.New(castagnoli)
 	var buf []float32
@@ -35,16 +36,16 @@ func weightsChecksum(params []*ag.Param) string {
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 
-// checksumBlock is how many numbers of a weight are read at once, where a row is not longer.
+// checksumBlock is how many elements of a weight are read at once, unless a row is longer.
 const checksumBlock = 1 << 18
 
-// bytesOf views numbers as the bytes that they are in memory.
+// bytesOf returns x as its bytes in memory, without copying.
 func bytesOf(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(float32(0))))
 }
 
-// fingerprint is a checksum of names and values. It catches a Load that does not bring back what Save was given; against
-// damaged files there is the manifest.
+// fingerprint returns a checksum of names and values. It detects a Load that does not restore what Save was given;
+// damaged files are detected by the manifest.
 func fingerprint(params []*ag.Param) string {
 	h, buf := crc32.New(castagnoli), make([]byte, 0, 1<<14)
 	for _, p := range params {

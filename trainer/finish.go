@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// StopError is the error of a run that was asked to stop. The step under way was finished and a checkpoint written,
-// unless Err says why not.
+// StopError is returned by a run that was asked to stop. The current step was finished and a checkpoint was written,
+// unless Err reports why not.
 type StopError struct {
 	Step       int
 	Checkpoint string
@@ -31,7 +31,7 @@ func (e *StopError) Unwrap() []error {
 	return []error{context.Canceled, e.Err}
 }
 
-// interrupt saves the run where it stands.
+// interrupt saves the run in its current state.
 func (t *Trainer) interrupt() error {
 	e := &StopError{Step: t.state.GlobalStep}
 	if t.saves {
@@ -43,8 +43,8 @@ func (t *Trainer) interrupt() error {
 	return e
 }
 
-// finish writes the result: the weights, of the best step if that is asked for, and last of all the state, whose presence
-// says that the result is whole.
+// finish writes the result: the weights (those of the best step if requested) and then the state, whose presence marks
+// the result as complete.
 func (t *Trainer) finish() (Result, error) {
 	if err := t.loadBest(); err != nil {
 		return Result{}, err
@@ -58,8 +58,8 @@ func (t *Trainer) finish() (Result, error) {
 	return r, nil
 }
 
-// loadBest brings back the weights of the best evaluation. If their checkpoint cannot be used, the result of a long run
-// is not given up: it holds the last weights, and its state names no best checkpoint.
+// loadBest restores the weights of the best evaluation. If their checkpoint is unusable, the result of a long run is
+// not discarded: it contains the last weights, and its state names no best checkpoint.
 func (t *Trainer) loadBest() error {
 	o := t.task.Storage.Output
 	t.progress.ResultStep = t.state.GlobalStep
@@ -74,7 +74,7 @@ func (t *Trainer) loadBest() error {
 			return nil
 		}
 		err = fmt.Errorf("trainer: the best model: %s: %w", dir, err)
-		if again := t.loadLast(); again != nil { // the weights may be half the best ones and half the last
+		if again := t.loadLast(); again != nil { // the weights may be a mix of the best and the last
 			return errors.Join(err, again)
 		}
 	}
@@ -83,7 +83,7 @@ func (t *Trainer) loadBest() error {
 	return nil
 }
 
-// loadLast brings back the weights of the last step from its checkpoint.
+// loadLast restores the weights of the last step from its checkpoint.
 func (t *Trainer) loadLast() error {
 	step := t.state.GlobalStep
 	dir := t.task.Storage.Output.Path(step)
@@ -96,7 +96,7 @@ func (t *Trainer) loadLast() error {
 	return nil
 }
 
-// logSummary adds the last row of the history.
+// logSummary appends the last row of the history.
 func (t *Trainer) logSummary() {
 	p := t.progress
 	row := t.row(

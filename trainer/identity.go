@@ -6,13 +6,14 @@ import (
 	"reflect"
 )
 
-// mayChange lists the settings that may differ when a run resumes: they decide what is written and when, not the numbers.
+// mayChange lists the settings that may differ when a run resumes: they control what is written and when, not the
+// numbers.
 var mayChange = []string{
 	"per_device_eval_batch_size", "logging_steps", "logging_dir", "save_steps", "save_total_limit", "sample_prompts",
 	"segment_store",
 }
 
-// identity returns, as text by their keys in the configuration, all settings that decide the numbers of a run.
+// identity returns all settings that affect the numbers of a run, as text, by configuration key.
 func (t *Trainer) identity() map[string]string {
 	id := maps.Clone(t.task.Identity)
 	if id == nil {
@@ -31,7 +32,7 @@ func (t *Trainer) identity() map[string]string {
 		delete(id, "train.eval_steps")
 	}
 	if c.SegmentTokens == 0 {
-		delete(id, "train.segment_tokens") // checkpoints of before there were segments do not have it
+		delete(id, "train.segment_tokens") // checkpoints written before segments existed do not have it
 	}
 	id["lora.lora_plus_ratio"] = fmt.Sprint(t.task.LoRAPlusRatio)
 	id["seed"] = fmt.Sprint(t.task.Seed)
@@ -39,7 +40,7 @@ func (t *Trainer) identity() map[string]string {
 	return id
 }
 
-// addSettings adds the fields of a struct under their keys in the train section.
+// addSettings adds the fields of a struct under their train section keys.
 func addSettings(id map[string]string, section reflect.Value) {
 	for i := range section.NumField() {
 		if field := section.Type().Field(i); field.Anonymous {

@@ -10,7 +10,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Journal writes every row of the history as a line of JSON, as it comes.
+// Journal writes each row of the history as a line of JSON when it is logged.
 type Journal struct {
 	fs   checkpoint.FS
 	path string
@@ -18,11 +18,11 @@ type Journal struct {
 	err  error
 }
 
-// NewJournal returns a journal whose file is made when the run starts. In a run that goes on, the file is brought back to
-// the rows that its checkpoint knows.
+// NewJournal returns a journal whose file is created when the run starts. When a run resumes, the file is reset to the
+// rows in its checkpoint.
 func NewJournal(f checkpoint.FS, path string) *Journal { return &Journal{fs: f, path: path} }
 
-// Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
+// Observe writes the events that belong in the file. After a failed write it does nothing; Close reports the failure.
 func (j *Journal) Observe(e Event) {
 	if j.err != nil {
 		return
@@ -37,7 +37,7 @@ func (j *Journal) Observe(e Event) {
 	}
 }
 
-// Close ends the file and returns the first error of all.
+// Close closes the file and returns the first error that occurred.
 func (j *Journal) Close() error {
 	err := j.err
 	if j.w != nil {

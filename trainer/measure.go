@@ -8,18 +8,19 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// shortPart is the longest that a part may take to be run a second time.
+// shortPart is the longest time a part may take and still be run a second time.
 const shortPart = time.Second
 
-// MeasureStep runs the first part of this rank's next step forward and backward, to learn how long a step takes, and returns
-// the part's rows and its time; of a part in segments the first two. Nothing is updated and no other rank is asked.
+// MeasureStep runs the first part of this rank's next step forward and backward to measure how long a step takes. It
+// returns the number of rows and the time of the part, or of its first two segments. It updates nothing and does not
+// communicate with other ranks.
 func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration, err error) {
 	next, err := t.plan.at(t.state.GlobalStep)
 	if err != nil {
 		return 0, 0, err
 	}
 	first := next.from + t.firstShard()
-	if first >= next.to { // the other ranks have all of it
+	if first >= next.to { // this rank has no micro-batch in the step
 		return 0, 0, nil
 	}
 	parts, err := t.parts(ctx, next.epoch, first)
@@ -33,7 +34,7 @@ func (t *Trainer) MeasureStep(ctx context.Context) (rows int, took time.Duration
 	}
 	before := t.carried
 	defer t.reducer.zero()
-	for range 2 { // the first time pays for memory that the second finds
+	for range 2 { // the first run includes allocating memory
 		began := t.task.Now()
 		_, err = t.backward(ctx, part, part.count, nil, nil)
 		took = t.task.Now().Sub(began)

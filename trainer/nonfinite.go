@@ -11,16 +11,16 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// maxSkips is the number of steps in a row that on_nonfinite: skip may skip.
+// maxSkips is the maximum number of consecutive steps that on_nonfinite: skip may skip.
 const maxSkips = 10
 
-// NonFiniteError says where a loss or a gradient was NaN or infinite.
+// NonFiniteError reports where a loss or gradient was NaN or infinite.
 type NonFiniteError struct {
 	Step  int // counts from 1
 	Epoch int // counts from 0, as does Batch
-	Batch int // the first micro-batch of the epoch with the fault, -1 if only the sum of several has it
+	Batch int // first micro-batch with the fault; −1 if only the sum of several has it
 	Loss  float64
-	// Tensor is the first one, in the model's order, that is not finite: the value of a parameter, or else a gradient.
+	// Tensor is the first tensor, in model order, that is not finite: a parameter value, or else a gradient.
 	Tensor string
 }
 
@@ -38,8 +38,8 @@ func (e *NonFiniteError) Error() string {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// checkFinite returns what is not finite in the step, as the first result if the step is to be skipped and as the error if
-// the run is to stop.
+// checkFinite looks for values that are not finite in the step. It returns the fault as the first result if the step is
+// to be skipped and as the error if the run is to stop.
 func (t *Trainer) checkFinite(ctx context.Context, s stepResult, shards [][]part) (*NonFiniteError, error) {
 	p := t.progress
 	if finite(s.sum) && finite(s.norm) {
@@ -64,8 +64,8 @@ func (t *Trainer) checkFinite(ctx context.Context, s stepResult, shards [][]part
 	return fault, nil
 }
 
-// locate runs the step's parts again, one by one, to find the first that goes wrong. What is carried over stays what all
-// of them have left.
+// locate reruns the step's parts one by one to find the first that is not finite. Carried states end up as they were
+// after the whole step.
 func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonFiniteError, error) {
 	fault := &NonFiniteError{Step: t.state.GlobalStep + 1, Epoch: s.batches.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
 	after := t.carried
@@ -87,7 +87,7 @@ func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonF
 
 func (t *Trainer) badTensor() string {
 	for _, p := range t.task.Params {
-		if p.Trainable() && !kernel.AllFinite(p.Float32s()) { // frozen ones were finite when they were read
+		if p.Trainable() && !kernel.AllFinite(p.Float32s()) { // frozen parameters were finite when they were loaded
 			return p.Name
 		}
 	}
@@ -99,9 +99,9 @@ func (t *Trainer) badTensor() string {
 	return "none, each is finite by itself"
 }
 
-// reportNoGradient names what the first step left without any gradient: such a parameter does not take part in the
-// model, whatever the settings say. Half of an adapter's pair starts at zero and keeps the other half's gradient at zero
-// in the first step, so a pair is named only if both have none.
+// reportNoGradient reports the parameters that the first step left without a gradient: such a parameter is not used by
+// the model, whatever the settings say. Half of an adapter's pair starts at zero and keeps the gradient of the other
+// half at zero in the first step, so a pair is reported only if neither half has a gradient.
 func (t *Trainer) reportNoGradient() {
 	params := t.optimizer.Params()
 	alive := map[string]bool{}
@@ -130,7 +130,7 @@ func anyNonZero(p *ag.Param) bool {
 	return false
 }
 
-// pairName is the same for both halves of an adapter.
+// pairName returns the same name for both halves of an adapter.
 func pairName(name string) string {
 	for _, half := range []string{".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"} {
 		if i := strings.Index(name, half); i >= 0 {

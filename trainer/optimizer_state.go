@@ -9,19 +9,20 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// If ranks divide the optimizer's memory, a checkpoint still contains all of it, since a run may resume with another number
-// of ranks. Rank 0 writes it tensor by tensor, to which the others send their parts, so that no rank ever has all of it.
+// If ranks divide the optimizer state, a checkpoint still contains all of it, because a run may resume with a different
+// number of ranks. Rank 0 writes it tensor by tensor while the others send their parts, so no rank ever has all of it
+// in memory.
 
-// optimizerFile has the optimizer's memory in a checkpoint, as safetensors; torch's own form is a pickle.
+// optimizerFile contains the optimizer state of a checkpoint, as safetensors; torch's own format is a pickle.
 const optimizerFile = "optimizer.safetensors"
 
-// noTensor is broadcast instead of a tensor's number when rank 0 needs no more.
+// noTensor is broadcast instead of a tensor's index when rank 0 needs no more tensors.
 const noTensor = -1
 
-// sharded reports whether the ranks divide the optimizer's memory.
+// sharded reports whether the ranks divide the optimizer state.
 func (t *Trainer) sharded() bool { return t.task.Ranks.ShardOptimizer && t.comm.Size() > 1 }
 
-// collect returns all of the optimizer's i-th tensor. Only rank 0 calls it, in the file's order.
+// collect returns the complete i-th tensor of the optimizer. Only rank 0 calls it, in file order.
 func (t *Trainer) collect(i int, x optim.Tensor) ([]float32, error) {
 	if !t.sharded() {
 		return x.Data(), nil
@@ -48,7 +49,7 @@ func (t *Trainer) assemble(x optim.Tensor) ([]float32, error) {
 	return all, nil
 }
 
-// sendParts sends rank 0 this rank's parts of the tensors that it collects.
+// sendParts sends rank 0 this rank's parts of each tensor that rank 0 collects.
 func (t *Trainer) sendParts() error {
 	if !t.sharded() {
 		return nil
@@ -74,7 +75,7 @@ func (t *Trainer) endCollecting() error {
 	return err
 }
 
-// scatter gives each rank its parts of what read stores in data on rank 0, tensor by tensor.
+// scatter distributes what read stores in data on rank 0, giving each rank its parts, tensor by tensor.
 func (t *Trainer) scatter(read func(x optim.Tensor, data []float32) error) error {
 	for _, x := range t.optimizer.Tensors() {
 		data := x.Data()
@@ -105,7 +106,7 @@ func (t *Trainer) writeOptimizer(path string) error {
 	return weights.Save(path, list, map[string]string{"optim": t.config.Optim})
 }
 
-// readOptimizer reads what the optimiser remembered, on rank 0, and hands it to the others.
+// readOptimizer reads the optimizer state on rank 0 and distributes it to the other ranks.
 func (t *Trainer) readOptimizer(dir string) error {
 	t.optimizer.SetSteps(t.progress.Updates)
 	if t.comm.Rank() > 0 {

@@ -9,30 +9,30 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// stepPlan lays the optimizer steps of a run over the epochs. The last step of an epoch may have fewer micro-batches.
+// stepPlan maps the optimizer steps of a run to epochs. The last step of an epoch may have fewer micro-batches.
 type stepPlan struct {
 	source  BatchSource
-	perStep int // micro-batches of a full step
-	steps   int // of the whole run
+	perStep int // micro-batches in a full step
+	steps   int // in the whole run
 	equal   bool
-	batches []int // of each epoch that is known; where they are equal, of the first
-	first   []int // step of each of these epochs, and of the one after
+	batches []int // micro-batches in each known epoch; only the first if epochs are equal
+	first   []int // first step of each known epoch and of the next one
 }
 
-// batchRange is the micro-batches of a step.
+// batchRange is the range of micro-batches in a step.
 type batchRange struct {
 	epoch    int
-	from, to int // in the epoch
+	from, to int // within the epoch
 	of       int // micro-batches in the epoch
 }
 
-// epochsDone is the number of epochs done after the step.
+// epochsDone returns the number of epochs completed after the step.
 func (r batchRange) epochsDone() float64 { return float64(r.epoch) + float64(r.to)/float64(r.of) }
 
 // endsEpoch reports whether the step is the last of its epoch.
 func (r batchRange) endsEpoch() bool { return r.to == r.of }
 
-// newStepPlan works out the number of steps: max_steps, or as many as the epochs have.
+// newStepPlan determines the number of steps: max_steps, or as many as the epochs have.
 func newStepPlan(src BatchSource, c Config, perStep int) (*stepPlan, error) {
 	p := &stepPlan{source: src, perStep: perStep, first: []int{0}}
 	_, p.equal = src.(EqualEpochs)
@@ -59,7 +59,7 @@ func newStepPlan(src BatchSource, c Config, perStep int) (*stepPlan, error) {
 	return p, nil
 }
 
-// extend learns the sizes of the epochs up to the given one.
+// extend fetches the sizes of the epochs up to and including the given one.
 func (p *stepPlan) extend(epoch int) error {
 	if p.equal {
 		epoch = 0
@@ -78,7 +78,7 @@ func (p *stepPlan) extend(epoch int) error {
 	return nil
 }
 
-// start is the first step of an epoch that is known, or of the one after.
+// start returns the first step of a known epoch or of the one after the last known.
 func (p *stepPlan) start(epoch int) int {
 	if p.equal {
 		return epoch * p.first[1]
@@ -86,16 +86,16 @@ func (p *stepPlan) start(epoch int) int {
 	return p.first[epoch]
 }
 
-// inEpoch is the number of steps in an epoch that is known.
+// inEpoch returns the number of steps in a known epoch.
 func (p *stepPlan) inEpoch(epoch int) int { return p.start(epoch+1) - p.start(epoch) }
 
-// epochs is the number of epochs that the run touches.
+// epochs returns the number of epochs that the run covers, in whole or in part.
 func (p *stepPlan) epochs() (int, error) {
 	last, err := p.at(p.steps - 1)
 	return last.epoch + 1, err
 }
 
-// at finds the micro-batches of a step, counted from 0.
+// at returns the micro-batches of a step, counted from 0.
 func (p *stepPlan) at(step int) (batchRange, error) {
 	e, err := p.epochOf(step)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *stepPlan) at(step int) (batchRange, error) {
 	return batchRange{epoch: e, from: from, to: min(from+p.perStep, of), of: of}, nil
 }
 
-// epochOf finds the epoch of a step, and learns what there is to know up to it.
+// epochOf returns the epoch of a step, extending the plan as needed.
 func (p *stepPlan) epochOf(step int) (int, error) {
 	if err := p.extend(0); err != nil {
 		return 0, err

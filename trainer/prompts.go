@@ -2,7 +2,7 @@ package trainer
 
 import "strings"
 
-// Message is a part of a conversation.
+// Message is one message in a conversation.
 type Message struct {
 	Role    string `json:"role" yaml:"role"`
 	Content string `json:"content" yaml:"content"`
@@ -14,7 +14,7 @@ type SamplePrompt struct {
 	Messages []Message // instead of Text
 }
 
-// String returns the text, or a line for each message.
+// String returns the text, or one line per message.
 func (p SamplePrompt) String() string {
 	if len(p.Messages) == 0 {
 		return p.Text
@@ -26,7 +26,7 @@ func (p SamplePrompt) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// MarshalYAML writes the form that was read.
+// MarshalYAML returns the text or the messages, as in the configuration.
 func (p SamplePrompt) MarshalYAML() (any, error) {
 	if len(p.Messages) > 0 {
 		return p.Messages, nil

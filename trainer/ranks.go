@@ -14,7 +14,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// RanksError says why ranks cannot train together.
+// RanksError reports why the ranks cannot train together.
 type RanksError struct {
 	Problem string
 	All     bool // every rank has this error
@@ -22,11 +22,11 @@ type RanksError struct {
 
 func (e *RanksError) Error() string { return "trainer: ranks: " + e.Problem }
 
-// maxShards is far more than there are ranks to divide them over.
+// maxShards is far above any realistic number of ranks.
 const maxShards = 1 << 16
 
-// checkRanks says whether the shards of a step can be divided over the ranks so that sums keep their bits: each rank
-// needs a whole subtree of the tree of pairs.
+// checkRanks reports an error unless the shards of a step can be divided among the ranks without changing the bits of
+// sums: each rank needs a complete subtree of the tree of pairs.
 func (t *Trainer) checkRanks() error {
 	shards, ranks := t.task.Ranks.Shards, t.comm.Size()
 	each := shards / ranks
@@ -43,8 +43,8 @@ func (t *Trainer) checkRanks() error {
 	return nil
 }
 
-// checkAgreement compares what must be the same on all ranks with what rank 0 has: settings, data, program and weights. The error
-// is that of the last rank that differs, on all of them.
+// checkAgreement compares everything that must be the same on all ranks with rank 0: settings, data, program, and
+// weights. All ranks return the error of the highest rank that differs.
 func (t *Trainer) checkAgreement() error {
 	c := t.comm
 	if c.Size() == 1 {
@@ -71,7 +71,7 @@ func (t *Trainer) checkAgreement() error {
 	return t.reportDifferences(checkpoint.Changes(theirs, own))
 }
 
-// reportDifferences makes one rank's differences from rank 0 the error of all ranks.
+// reportDifferences returns the differences of one rank from rank 0 as an error on all ranks.
 func (t *Trainer) reportDifferences(differences []checkpoint.Change) error {
 	c, last := t.comm, []float64{-1}
 	if len(differences) > 0 {
@@ -111,11 +111,11 @@ func BroadcastInt(c Communicator, root, n int) (int, error) {
 	return int(binary.LittleEndian.Uint64(b)), err
 }
 
-// startInfo is what rank 0 knows of the run's start, from the output directory.
+// startInfo is what rank 0 learns about the start of the run from the output directory.
 type startInfo struct {
-	Saves   bool // there is one
-	Done    bool // its run is finished
-	Resumed bool // from a checkpoint, whose weights and optimizer follow
+	Saves   bool // there is an output directory
+	Done    bool // the run in it is finished
+	Resumed bool // from a checkpoint; its weights and optimizer state are broadcast next
 	State   *checkpoint.State
 }
 
@@ -152,8 +152,8 @@ func (t *Trainer) shareStart(s startInfo) (startInfo, error) {
 	return s, nil
 }
 
-// sumSlots adds up what each slot holds on the one rank that has filled it, in the order of the slots: unlike a sum of
-// the ranks' sums, the result does not depend on who has filled which.
+// sumSlots sums the slots over all ranks and then over the slots, in slot order. Each slot is set on only one rank, so
+// unlike a sum of per-rank sums, the result does not depend on which rank set which slot.
 func sumSlots(c Communicator, slots []float64) (float64, error) {
 	err := c.AllReduceSum(slots) // adding zeros changes nothing
 	sum := 0.0
@@ -163,7 +163,7 @@ func sumSlots(c Communicator, slots []float64) (float64, error) {
 	return sum, err
 }
 
-// shareFirst gives every rank the error of the first micro-batch, whichever rank has computed it.
+// shareFirst replaces f on every rank with the fault from the lowest micro-batch on any rank.
 func (t *Trainer) shareFirst(f *NonFiniteError) error {
 	c := t.comm
 	if c.Size() == 1 {

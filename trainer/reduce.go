@@ -10,34 +10,34 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// bucket is a piece of the gradient that is reduced in one call: a part of a large parameter, or several small ones,
-// which are small enough to be copied together.
+// bucket is a piece of the gradient that is reduced in one call: part of a large parameter, or several parameters small
+// enough to be copied into one buffer.
 type bucket struct {
 	extents []optim.Extent
-	shared  bool // the ranks divide it: each has the sum of its share only, and updates that
-	missing int  // parameters whose gradient is not complete
+	shared  bool // divided among the ranks: each gets the sum of its share only and updates only that
+	missing int  // parameters whose gradients are not complete
 }
 
-// layout is how the gradient is cut into buckets, in the order in which backward passes complete it, which is from the
-// last parameter to the first.
+// layout is the division of the gradient into buckets, in the order in which backward passes complete it: from the last
+// parameter to the first.
 type layout struct {
 	buckets []*bucket
 	of      map[*ag.Param][]*bucket
 }
 
 const (
-	// DefaultBucketBytes is an amount that one call transfers efficiently.
+	// DefaultBucketBytes is large enough for one call to transfer efficiently.
 	DefaultBucketBytes = 4 << 20
-	// maxUnoverlapped is the number of buckets up to which all are reduced after the backward pass: an adapter's gradient is
-	// transferred faster than a thread can be woken for each of its pieces.
+	// maxUnoverlapped is the largest number of buckets that are reduced after the backward pass instead of during it:
+	// transferring an adapter's gradient takes less time than waking a thread for each piece.
 	maxUnoverlapped = 4
 )
 
-// newLayout cuts the gradients of params into buckets of about the given bytes.
+// newLayout divides the gradients of params into buckets of about the given number of bytes.
 func newLayout(params []*ag.Param, bytes int) *layout {
 	l := &layout{of: map[*ag.Param][]*bucket{}}
 	limit := max(1, (bytes/4+shareGrain-1)/shareGrain) * shareGrain
-	small, room := &bucket{}, limit // the bucket of small parameters that is being filled
+	small, room := &bucket{}, limit // the current bucket of small parameters
 	for _, p := range slices.Backward(params) {
 		n := p.Size()
 		if n >= shareGrain {
@@ -59,14 +59,14 @@ func newLayout(params []*ag.Param, bytes int) *layout {
 	return l
 }
 
-// share makes the ranks divide the buckets that are parts of large parameters.
+// share marks the buckets of large parameters as divided among the ranks.
 func (l *layout) share() {
 	for _, b := range l.buckets {
 		b.shared = b.extents[0].Param.Size() >= shareGrain
 	}
 }
 
-// add appends a bucket that is full: its place is after its last parameter's, for those behind it wait until it is complete.
+// add appends a full bucket. Its position follows its last parameter, because later buckets wait until it is complete.
 func (l *layout) add(b *bucket) {
 	l.buckets = append(l.buckets, b)
 	for _, s := range b.extents {
@@ -74,7 +74,7 @@ func (l *layout) add(b *bucket) {
 	}
 }
 
-// owned returns the parts of p that this rank updates: all of it unless the ranks divide it.
+// owned returns the parts of p that this rank updates: all of p unless it is divided among the ranks.
 func (l *layout) owned(p *ag.Param, rank, size int) []optim.Extent {
 	if !l.of[p][0].shared {
 		return []optim.Extent{optim.FullExtent(p)}
@@ -90,22 +90,23 @@ func (l *layout) owned(p *ag.Param, rank, size int) []optim.Extent {
 	return own
 }
 
-// reducer adds up the gradient of a step: this rank's shards one after the other, and then all ranks', along one tree of
-// pairs. A step that is cut into 8 shards therefore has the same gradient, bit for bit, on 1, 2, 4 and 8 ranks.
+// reducer sums the gradient of a step, first over this rank's shards and then over all ranks, along one tree of pairs.
+// A step with 8 shards therefore has the same gradient, bit for bit, on 1, 2, 4, and 8 ranks.
 type reducer struct {
 	*layout
 	comm   Communicator
 	params []*ag.Param
-	shards int // of this rank, a power of two
-	done   int // of them
-	// sums are those of 1, 2, 4 … shards that wait for their neighbours, and at is where a parameter is in each.
+	shards int // on this rank, a power of two
+	done   int // shards completed in this step
+	// sums are the partial sums of 1, 2, 4 … shards that wait for their neighbors. at is the offset of a parameter in
+	// each.
 	sums [][]float32
 	at   map[*ag.Param]int
 	size int
 
-	overlap   bool // reduce buckets beside the backward pass
+	overlap   bool // reduce buckets during the backward pass
 	packed    []float32
-	complete  chan *ag.Param // while buckets are reduced beside the backward pass, else nil
+	complete  chan *ag.Param // non-nil while buckets are reduced during a backward pass
 	finished  chan error
 	abandoned bool
 	next      int // the first bucket that has not been reduced
@@ -120,7 +121,7 @@ func newReducer(l *layout, params []*ag.Param, comm Communicator, shards int) *r
 	return r
 }
 
-// begin starts a step from gradients of zeros.
+// begin starts a step with zero gradients.
 func (r *reducer) begin() {
 	r.done = 0
 	r.zero()
@@ -132,8 +133,8 @@ func (r *reducer) zero() {
 	}
 }
 
-// overlapped returns the function that this rank's last backward pass of the step calls for each gradient that is complete,
-// so that buckets are reduced while the layers below are still computed; nil if that does not pay.
+// overlapped returns a function for this rank's last backward pass of the step to call with each completed gradient, so
+// that buckets are reduced while lower layers are still being computed. It returns nil if overlapping does not help.
 func (r *reducer) overlapped() func(*ag.Param) {
 	if !r.overlap || r.comm.Size() == 1 || len(r.buckets) <= maxUnoverlapped {
 		return nil
@@ -152,8 +153,8 @@ func (r *reducer) reset() {
 	}
 }
 
-// follow reduces the buckets, in order on all ranks, as their parameters come in. Those that never come are complete at
-// the end: no backward pass reaches them.
+// follow reduces the buckets, in the same order on all ranks, as their parameters are completed. Parameters that no
+// backward pass reaches count as completed at the end.
 func (r *reducer) follow(complete <-chan *ag.Param) error {
 	came := map[*ag.Param]bool{}
 	for p := range complete {
@@ -175,7 +176,7 @@ func (r *reducer) follow(complete <-chan *ag.Param) error {
 	return nil
 }
 
-// completed adds the earlier shards to p's gradient and reduces what this makes possible.
+// completed adds the earlier shards to p's gradient and reduces the buckets that are now ready.
 func (r *reducer) completed(p *ag.Param) error {
 	r.addEarlier(p)
 	for _, b := range r.of[p] {
@@ -189,14 +190,14 @@ func (r *reducer) completed(p *ag.Param) error {
 	return nil
 }
 
-// shardDone ends one of this rank's shards: its gradient is added to that of the shard before, pairs to pairs and so on.
-// The last one's is left for finish.
+// shardDone ends one of this rank's shards by adding its gradient to that of the shard before, then pairs to pairs, and
+// so on. The last shard is left to finish.
 func (r *reducer) shardDone() {
 	r.done++
 	if r.done == r.shards {
 		return
 	}
-	levels := treeHeight(r.done) // of the tree that this shard completes
+	levels := treeHeight(r.done) // of the subtree that this shard completes
 	for _, p := range r.params {
 		r.addLevels(p, levels)
 	}
@@ -224,7 +225,7 @@ func (r *reducer) addLevels(p *ag.Param, levels int) {
 	}
 }
 
-// treeHeight is log₂ of a power of two: the number of sums that wait in a tree of as many shards.
+// treeHeight returns log₂ of a power of two: the number of partial sums stored for a tree of that many shards.
 func treeHeight(shards int) int { return bits.TrailingZeros(uint(shards)) }
 
 // finish completes the sum over all shards of all ranks.
@@ -240,7 +241,7 @@ func (r *reducer) finish() error {
 	return r.follow(none)
 }
 
-// abandon gives up a step that has failed.
+// abandon cancels the reductions of a failed step.
 func (r *reducer) abandon() {
 	if r.complete != nil {
 		r.abandoned = true
@@ -272,8 +273,8 @@ func (r *reducer) reduce(b *bucket) error {
 	return nil
 }
 
-// norm is the Euclidean length of the whole gradient, summed in double precision. Where ranks divide it, each sums its
-// share in the pieces that kernel.SumSquares would sum apart: the bits are those of the undivided gradient.
+// norm returns the Euclidean norm of the whole gradient, summed in double precision. If ranks divide the gradient, each
+// sums its share in the blocks that kernel.SumSquares uses, so the bits match those of the undivided gradient.
 func (r *reducer) norm() (float64, error) {
 	first, grains := map[*ag.Param]int{}, 0
 	for _, p := range r.params {
@@ -311,7 +312,7 @@ func (r *reducer) norm() (float64, error) {
 	return math.Sqrt(total), nil
 }
 
-// gatherWeights gives every rank the weights that the others have updated.
+// gatherWeights gives every rank the weights that the other ranks updated.
 func (r *reducer) gatherWeights() error {
 	for _, b := range r.buckets {
 		if b.shared {

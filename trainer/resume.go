@@ -9,8 +9,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// begin brings the run to where it starts: the beginning, or the state of the newest checkpoint. done says that nothing
-// is left to do.
+// begin restores the newest checkpoint, if there is one, or starts from the beginning. done reports whether there is
+// nothing left to do.
 func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	if err := t.checkAgreement(); err != nil {
 		return false, err
@@ -31,7 +31,7 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// restore continues from the contents of an output directory that was opened to resume.
+// restore resumes from the contents of the output directory.
 func (t *Trainer) restore() (done bool, err error) {
 	var s startInfo
 	var from *ResumeEvent
@@ -62,7 +62,7 @@ func (t *Trainer) restore() (done bool, err error) {
 	return s.Done, nil
 }
 
-// readOutput finds a finished run, or reads weights and state of the newest checkpoint.
+// readOutput detects a finished run, or else reads the weights and state of the newest checkpoint.
 func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 	newest, damaged := t.task.Storage.Output.Checkpoint()
 	if st := t.task.Storage.Output.Finished(); st != nil {
@@ -84,7 +84,7 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 	return false, from, t.task.Storage.Output.DropNewer()
 }
 
-// refuse lists the settings that have changed since dir was written, and says what can be done.
+// refuse returns an error that lists the settings that have changed since dir was written and suggests a remedy.
 func refuse(dir, remedy string, changed []checkpoint.Change) error {
 	err := fmt.Errorf("trainer: %s: %w; %s", dir, ErrChanged, remedy)
 	for _, c := range changed {
@@ -93,7 +93,7 @@ func refuse(dir, remedy string, changed []checkpoint.Change) error {
 	return err
 }
 
-// adopt makes a stored state the run's own.
+// adopt replaces the run's state with a stored one.
 func (t *Trainer) adopt(st *checkpoint.State) {
 	is := *t.progress
 	t.state = st.Clone()
@@ -101,7 +101,7 @@ func (t *Trainer) adopt(st *checkpoint.State) {
 	t.progress.Settings, t.progress.Rows, t.progress.Ranks, t.progress.Kernels = is.Settings, is.Rows, is.Ranks, is.Kernels
 }
 
-// resume continues a checkpoint: settings must be the same, and weights come back bit for bit.
+// resume continues from a checkpoint: the settings must match, and the weights must be restored bit for bit.
 func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEvent, error) {
 	was := c.State.Progress()
 	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
@@ -125,5 +125,5 @@ func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEven
 	return resumed, nil
 }
 
-// ErrChanged says that a run cannot go on because its settings are others than when it was saved.
+// ErrChanged reports that a run cannot resume because its settings have changed since it was saved.
 var ErrChanged = errors.New("these settings have changed since it was written")

@@ -12,14 +12,14 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Sample is a text that was generated at an evaluation.
+// Sample is a text generated during an evaluation.
 type Sample struct {
 	Step   int    `json:"step"`
 	Prompt string `json:"prompt"`
 	Text   string `json:"text"`
 }
 
-// SampleLog writes every sample as a line of JSON, as it comes. Its file is made with the first.
+// SampleLog writes each sample as a line of JSON when it is generated. The file is created with the first sample.
 type SampleLog struct {
 	fs   checkpoint.FS
 	path string
@@ -27,10 +27,10 @@ type SampleLog struct {
 	err  error
 }
 
-// NewSampleLog returns a log. In a run that resumes, the file is brought back to the steps before.
+// NewSampleLog returns a log. When a run resumes, samples of later steps are removed from the file.
 func NewSampleLog(f checkpoint.FS, path string) *SampleLog { return &SampleLog{fs: f, path: path} }
 
-// Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
+// Observe writes the events that belong in the file. After a failed write it does nothing; Close reports the failure.
 func (l *SampleLog) Observe(e Event) {
 	if l.err != nil {
 		return
@@ -45,7 +45,7 @@ func (l *SampleLog) Observe(e Event) {
 	}
 }
 
-// Close ends the file and returns the first error of all.
+// Close closes the file and returns the first error that occurred.
 func (l *SampleLog) Close() error {
 	err := l.err
 	if l.w != nil {
@@ -57,7 +57,7 @@ func (l *SampleLog) Close() error {
 	return nil
 }
 
-// goBack drops the samples of later steps, and the end of a line that was torn.
+// goBack removes the samples of later steps and any partially written last line.
 func (l *SampleLog) goBack(step int) error {
 	in, err := l.fs.Open(l.path)
 	if errors.Is(err, fs.ErrNotExist) {

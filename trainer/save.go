@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// checkpointDue says whether the state after this step is saved: every save_steps, at the end, and a best model that is to
-// be loaded again.
+// checkpointDue reports whether to save after this step: every save_steps, at the end, and for a best model that will
+// be loaded at the end.
 func (t *Trainer) checkpointDue() bool {
 	if !t.saves || t.progress.EvalDue {
 		return false // an interrupted evaluation saves by itself
@@ -23,7 +23,8 @@ func (t *Trainer) isBest(step int) bool {
 	return t.state.BestGlobalStep != nil && *t.state.BestGlobalStep == step
 }
 
-// checkpoint saves the run, and goes on without if that fails: a full disk may be emptied before the next one.
+// checkpoint saves the run. A failure is reported but does not stop the run: a full disk may have space again by the
+// next checkpoint.
 func (t *Trainer) checkpoint() {
 	began := t.task.Now()
 	dir, err := t.save()
@@ -37,14 +38,14 @@ func (t *Trainer) checkpoint() {
 }
 
 // save writes a checkpoint and removes those beyond save_total_limit. Only rank 0 writes; the others send it their
-// parts of the optimizer's memory.
+// parts of the optimizer state.
 func (t *Trainer) save() (dir string, err error) {
 	if t.comm.Rank() > 0 {
 		return "", t.sendParts()
 	}
 	defer func() { err = errors.Join(err, t.endCollecting()) }()
 	o, step, before := t.task.Storage.Output, t.state.GlobalStep, t.state.BestModelCheckpoint
-	if t.isBest(step) && t.checkpointDue() { // one that an interruption causes would not exist in the straight run
+	if t.isBest(step) && t.checkpointDue() { // an uninterrupted run would not write a checkpoint that an interruption causes
 		dir := o.Path(step)
 		t.state.BestModelCheckpoint = &dir
 	}
@@ -62,7 +63,7 @@ func (t *Trainer) save() (dir string, err error) {
 	return dir, nil
 }
 
-// fill puts into dir what a checkpoint needs in addition to the state.
+// fill writes everything in a checkpoint except the state to dir.
 func (t *Trainer) fill(dir string) error {
 	if err := t.task.Storage.Save(dir); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// stepResult is what one optimizer step did.
+// stepResult is the outcome of one optimizer step.
 type stepResult struct {
 	batches batchRange
 	sum     float64 // loss in nats, summed over the counted labels
@@ -23,13 +23,13 @@ type stepResult struct {
 	time    time.Duration
 }
 
-// step makes one update from all micro-batches of the step. The gradient is that of the mean over all their counted
-// labels, which is why these are counted before the first backward pass.
+// step makes one update from all micro-batches of the step. The gradient is that of the mean over all counted labels of
+// the step, so the labels are counted before the first backward pass.
 func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 	began, asked := t.task.Now(), ctx
-	ctx = context.WithoutCancel(ctx) // a step that has begun is completed
+	ctx = context.WithoutCancel(ctx) // a started step is always completed
 	rate := t.config.LearningRate * t.schedule(t.state.GlobalStep)
-	if !finite(rate) || rate < 0 { // it would destroy the weights
+	if !finite(rate) || rate < 0 { // such a rate would destroy the weights
 		return stepResult{}, fmt.Errorf("trainer: step %d: lr_scheduler_type %s gives a learning rate of %v", t.state.GlobalStep+1, t.config.LRSchedulerType, rate)
 	}
 	s, shards, err := t.read(ctx)
@@ -61,7 +61,7 @@ func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 	return s, nil
 }
 
-// read fetches this rank's micro-batches of the step, by shard, and counts the labels of all ranks.
+// read fetches this rank's micro-batches of the step, grouped by shard, and counts the labels of all ranks.
 func (t *Trainer) read(ctx context.Context) (stepResult, [][]part, error) {
 	r, err := t.plan.at(t.state.GlobalStep)
 	s := stepResult{batches: r}
@@ -88,7 +88,7 @@ func (t *Trainer) read(ctx context.Context) (stepResult, [][]part, error) {
 	return s, shards, err
 }
 
-// firstShard returns the first of this rank's shards.
+// firstShard returns the index of this rank's first shard.
 func (t *Trainer) firstShard() int { return t.comm.Rank() * t.reducer.shards }
 
 // parts reads micro-batch i of an epoch.
@@ -113,7 +113,7 @@ func (t *Trainer) parts(ctx context.Context, epoch, i int) ([]part, error) {
 	return parts, nil
 }
 
-// partRows is the most rows of a part.
+// partRows returns the maximum number of rows in a part.
 func (t *Trainer) partRows() int {
 	if t.config.SegmentTokens > 0 {
 		return math.MaxInt
@@ -121,8 +121,8 @@ func (t *Trainer) partRows() int {
 	return t.task.Rows
 }
 
-// accumulate runs the parts forward and backward, and leaves loss and gradient of the whole step, over all ranks. progress is
-// told how much of this rank's work is done, where parts run in segments.
+// accumulate runs the parts forward and backward and computes the loss and gradient of the whole step over all ranks.
+// If parts run in segments, progress receives the share of this rank's work that is done.
 func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part, progress func(share float64)) error {
 	done, all := 0, 0 // rows
 	for _, parts := range shards {
@@ -162,7 +162,8 @@ func (t *Trainer) accumulate(ctx context.Context, s *stepResult, shards [][]part
 	return err
 }
 
-// backward runs one part of a step with the given number of counted labels. ready and progress may be nil.
+// backward runs one part of a step, whose tokens is the number of counted labels in the whole step. ready and progress
+// may be nil.
 func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*ag.Param), progress func(share float64)) (loss ag.Loss, err error) {
 	err = t.carried.run(t.task.Program, p, func() (err error) {
 		loss, err = t.task.Program.Step(ctx, ag.Step{Batch: p.Batch, Scale: 1 / float64(max(1, tokens)), Seed: p.seed, FirstRow: p.first, Ready: ready, Progress: progress})
@@ -174,7 +175,7 @@ func (t *Trainer) backward(ctx context.Context, p part, tokens int, ready func(*
 	return loss, nil
 }
 
-// gradNorm is the Euclidean length of all gradients together, summed in double precision.
+// gradNorm returns the Euclidean norm of all gradients together, summed in double precision.
 func gradNorm(params []*ag.Param) float64 {
 	sum := 0.0
 	for _, p := range params {
@@ -183,7 +184,8 @@ func gradNorm(params []*ag.Param) float64 {
 	return math.Sqrt(sum)
 }
 
-// clip is the factor that brings a gradient of the given norm down to max_grad_norm, with torch's 1e-6 in the quotient.
+// clip returns the factor that scales a gradient of the given norm down to max_grad_norm. The 1e-6 in the denominator
+// matches torch.
 func (t *Trainer) clip(norm float64) float64 {
 	if t.config.MaxGradNorm == 0 {
 		return 1
@@ -191,7 +193,7 @@ func (t *Trainer) clip(norm float64) float64 {
 	return min(1, t.config.MaxGradNorm/(norm+1e-6))
 }
 
-// advance moves the run to the next step.
+// advance advances the run to the next step.
 func (t *Trainer) advance(s stepResult) {
 	if t.state.GlobalStep == 0 && !s.skipped {
 		t.reportNoGradient()

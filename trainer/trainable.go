@@ -8,8 +8,9 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// SelectTrainable makes those parameters trainable whose name one of the patterns matches anywhere, and freezes the
-// others; no patterns select all. A pattern that matches nothing is an error, since it is a spelling mistake.
+// SelectTrainable makes the parameters whose names match one of the patterns anywhere trainable and freezes the others.
+// If there are no patterns, all parameters are trainable. A pattern that matches nothing is an error because it is
+// probably a spelling mistake.
 func SelectTrainable(params []*ag.Param, patterns []string) error {
 	chosen := make([]bool, len(params))
 	var faults []error

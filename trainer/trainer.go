@@ -22,68 +22,69 @@ type Program interface {
 	Eval(context.Context, ag.Batch) (ag.Loss, error)
 }
 
-// Task is what a run works on.
+// Task defines what a run trains.
 type Task struct {
-	// Params are all parameters of the model. Those that are trainable are updated.
+	// Params is all parameters of the model. Only the trainable ones are updated.
 	Params []*ag.Param
-	// Program computes up to Rows rows at once; with segments in Config, batches of any length in segments of Rows rows. If it has a method Bytes() int64, as *autograd.Program has, that is the
-	// memory of its activations. Carrying state from one micro-batch to the next needs *autograd.Program's methods Carried
-	// and SetCarried.
+	// Program computes up to Rows rows at once; with segments in Config, it computes batches of any length in segments
+	// of Rows rows. If it has a method Bytes() int64, as *autograd.Program does, that is the memory of its activations.
+	// Carrying state from one micro-batch to the next requires the Carried and SetCarried methods of *autograd.Program.
 	Program Program
 	Rows    int
-	// Train returns the micro-batches, Eval has the data sets to evaluate on.
+	// Train returns the training micro-batches. Eval is the data sets to evaluate on.
 	Train BatchSource
 	Eval  []EvalSet
-	// Storage is where checkpoints and the result go.
+	// Storage is where checkpoints and the result are written.
 	Storage Storage
-	// Sample continues or answers a prompt at evaluations. It may be nil.
+	// Sample continues or answers a prompt during evaluations. It may be nil.
 	Sample func(ctx context.Context, prompt SamplePrompt) (string, error)
-	// Schedule replaces the one that Config names; nil = that one. Identity should tell it from others.
+	// Schedule overrides the schedule named in Config if not nil. Identity should distinguish it from other schedules.
 	Schedule optim.Schedule
-	// Seed decides dropout and noise, together with the micro-batch's number.
+	// Seed determines dropout and noise, together with the micro-batch number.
 	Seed uint64
 	// LoRAPlusRatio is the learning rate of B divided by that of A; 0 means 1.
 	LoRAPlusRatio float64
-	// Identity has the settings outside Config that must not change within a run, by their keys in the configuration.
+	// Identity maps configuration keys to the settings outside Config that must not change within a run.
 	Identity map[string]string
-	// Kernels names what computes the steps: a device, or "" for the CPU's kernels. The record of the run has it, and resuming on
-	// another is reported, because the bits differ.
+	// Kernels names what computes the steps: a device, or "" for the CPU kernels. It is recorded with the run, and
+	// resuming with different kernels is reported because the bits differ.
 	Kernels string
-	// Force resumes even if settings have changed.
+	// Force allows resuming even if settings have changed.
 	Force bool
-	// Observer may be nil, as may Now. Only rank 0's observer receives events.
+	// Observer and Now may be nil. Only rank 0's observer receives events.
 	Observer Observer
 	Now      func() time.Time
-	// Ranks divides the run among processes. Its zero value is one process.
+	// Ranks divides the run among processes. The zero value means one process.
 	Ranks Ranks
 }
 
-// Storage is the output directory of a run, and how weights get into it and out of it.
+// Storage is the output directory of a run and the functions that save and load its weights.
 type Storage struct {
-	// Output is where checkpoints and the result go; nil writes nothing. Only rank 0 has one.
+	// Output is where checkpoints and the result are written; if nil, nothing is written. Only rank 0 has an Output.
 	Output *checkpoint.Output
-	// Save writes the weights and whatever makes the directory complete in itself. Load reads back what Save wrote.
+	// Save writes the weights and everything else that makes the directory self-contained. Load reads back what Save
+	// wrote.
 	Save func(dir string) error
 	Load func(dir string) error
-	// Publish adds to a directory that contains the final weights what else belongs to a result, such as a model card and
-	// plots. It may be nil.
+	// Publish adds the remaining files of a result, such as a model card and plots, to a directory that already
+	// contains the final weights. It may be nil.
 	Publish func(dir string, st *checkpoint.State) error
 }
 
-// Ranks says how a run is divided among processes.
+// Ranks defines how a run is divided among processes.
 type Ranks struct {
-	// Comm joins the ranks; nil = [SingleProcess].
+	// Comm connects the ranks; nil means [SingleProcess].
 	Comm Communicator
-	// Shards is the number of micro-batches that a step computes independently, as if each had its own rank; a step takes
-	// gradient_accumulation_steps for each of them. Each rank has 1, 2, 4 … of them; 0 = one per rank. The result depends on
-	// the number of shards and not on that of ranks.
+	// Shards is the number of micro-batches that a step computes independently, as if each had its own rank; a step
+	// runs gradient_accumulation_steps micro-batches per shard. The number of shards per rank is a power of two; 0
+	// means one per rank. The result depends on the number of shards but not on the number of ranks.
 	Shards int
-	// ShardOptimizer divides the optimizer's memory for large tensors among the ranks.
+	// ShardOptimizer divides the optimizer state of large tensors among the ranks.
 	ShardOptimizer bool
-	// BucketBytes is how much of the gradient is reduced in one call; 0 = [DefaultBucketBytes].
+	// BucketBytes is how much of the gradient one call reduces; 0 means [DefaultBucketBytes].
 	BucketBytes int
-	// Overlap reduces gradients during the backward pass. It pays if a core is free for the communicator: sharing theirs
-	// costs the kernels more time than the reductions take.
+	// Overlap reduces gradients during the backward pass. It helps only if a core is free for the communicator: if the
+	// two share cores, the kernels lose more time than the reductions take.
 	Overlap bool
 	// Facts must be the same on all ranks, in addition to Identity: the program's version, for example.
 	Facts map[string]string
@@ -103,26 +104,27 @@ type Trainer struct {
 	carried   carriedStates
 
 	bestNow     bool   // the last evaluation was the best
-	stopReason  string // why the run ends before its last step
+	stopReason  string // why the run ends before its last step, if it does
 	interrupted bool   // a rank has been asked to stop
-	lost        error  // the other ranks cannot be reached
+	lost        error  // set when the other ranks cannot be reached
 	saves       bool   // rank 0 has an output directory
 }
 
-// Result is what a run came to.
+// Result is the outcome of a run.
 type Result struct {
 	State           *checkpoint.State
 	Steps           int
 	TrainLoss       float64            // nats per counted token, over the whole run
-	WeightsStep     int                // step of the weights in the result: the last, or the best evaluation's
+	WeightsStep     int                // the last step, or that of the best evaluation
 	Eval            map[string]float64 // metrics of those weights, if finite; empty without an evaluation
 	Tokens          int                // counted labels
-	TokensPerSecond float64            // counted labels over the time of training steps
-	StopReason      string             // why it ended before its last step, if so
-	AlreadyFinished bool               // nothing was left to do
+	TokensPerSecond float64            // counted labels divided by the time of the training steps
+	StopReason      string             // why the run ended before its last step, if it did
+	AlreadyFinished bool               // there was nothing left to do
 }
 
-// New prepares a run. It reads no batch and writes nothing; [Trainer.Run] resumes from what is in the output directory.
+// New prepares a run. It reads no batches and writes nothing; [Trainer.Run] resumes from the contents of the output
+// directory.
 func New(c Config, task Task) (*Trainer, error) {
 	task = task.withDefaults()
 	t := &Trainer{config: c, task: task, comm: task.Ranks.Comm}
@@ -175,7 +177,7 @@ func (r Ranks) withDefaults() Ranks {
 	return r
 }
 
-// newOptimizer makes the optimizer of this rank's part of the parameters, and the reducer of their gradients.
+// newOptimizer creates the optimizer for this rank's part of the parameters and the reducer for their gradients.
 func (t *Trainer) newOptimizer() error {
 	var trainable []*ag.Param
 	for _, p := range t.task.Params {
@@ -204,7 +206,7 @@ func (t *Trainer) newOptimizer() error {
 	return nil
 }
 
-// validate returns what is wrong with the settings, by themselves and for this task.
+// validate returns the faults in the settings, including those that depend on the task.
 func (t *Trainer) validate() error {
 	var names []string
 	for _, set := range t.task.Eval {
@@ -232,8 +234,8 @@ func (t *Trainer) newState() error {
 	return nil
 }
 
-// Run trains to the last step, or until early stopping, or until ctx ends: then it finishes the step, saves and returns
-// an *StopError.
+// Run trains to the last step or until early stopping. If ctx is canceled, Run finishes the current step, saves, and
+// returns a *StopError.
 func (t *Trainer) Run(ctx context.Context) (Result, error) {
 	if finished, err := t.begin(ctx); finished || err != nil {
 		r := t.result()
@@ -278,7 +280,7 @@ func (t *Trainer) stopRequested(ctx context.Context) bool {
 	return t.interrupted || t.lost != nil
 }
 
-// log adds a step to the running sums and, every logging_steps, a row to the history.
+// log adds a step to the running sums and appends a row to the history every logging_steps.
 func (t *Trainer) log(s stepResult) {
 	p := t.progress
 	t.state.NumInputTokensSeen += s.input
@@ -311,7 +313,7 @@ func (t *Trainer) log(s stepResult) {
 	t.task.Observer(LogEvent{row})
 }
 
-// row is a row of the history with step, epoch and the given names and values.
+// row returns a history row with step, epoch, and the given name–value pairs.
 func (t *Trainer) row(pairs ...any) checkpoint.Row {
 	r := checkpoint.Row{"step": float64(t.state.GlobalStep), "epoch": t.state.Epoch}
 	for i := 0; i < len(pairs); i += 2 {
@@ -322,7 +324,7 @@ func (t *Trainer) row(pairs ...any) checkpoint.Row {
 
 func mean(sum float64, n int) float64 { return sum / float64(max(1, n)) }
 
-// perSecond is 0 if no time has passed.
+// perSecond returns 0 if no time has passed.
 func perSecond(n int, seconds float64) float64 {
 	if seconds <= 0 {
 		return 0
@@ -355,7 +357,7 @@ func (t *Trainer) memory() Memory {
 			m.Weights -= gradient
 		}
 	}
-	m.Gradients *= int64(1 + treeHeight(t.reducer.shards)) // sums of shards wait for their neighbors
+	m.Gradients *= int64(1 + treeHeight(t.reducer.shards)) // partial sums of shards are stored until their neighbors are complete
 	if b, ok := t.task.Program.(interface{ Bytes() int64 }); ok {
 		m.Activations = b.Bytes()
 	}
