@@ -8,22 +8,23 @@ import (
 	"sort"
 )
 
-// beam is one candidate text of a prompt: the new tokens and their summed log-probability.
+// beam is one candidate continuation of a prompt: its new tokens and their total log-probability.
 type beam struct {
 	ids   []int
 	score float64
 }
 
-// normalized is the score by which finished beams are compared.
+// normalized returns the length-normalized score, by which finished beams are compared.
 func (b beam) normalized(penalty float64) float64 { return normalized(b.score, len(b.ids), penalty) }
 
 func normalized(score float64, length int, penalty float64) float64 {
 	return score / math.Pow(float64(length), penalty)
 }
 
-// beamSearch continues each prompt with the most probable text that NumBeams candidates find. As in transformers, a
-// step ranks the two best continuations for each beam, more with several ids of EOS; those that end the text become finished ones if they are among
-// the first NumBeams, and the search is over when no running beam can still beat the worst of NumBeams finished ones.
+// beamSearch extends each prompt with the most probable continuation found with NumBeams beams. As in transformers,
+// each step ranks the two best candidates per beam, or more if there are several EOS ids. Candidates that end the
+// text become finished beams if they rank among the first NumBeams. The search ends when no running beam can beat the
+// worst of NumBeams finished beams.
 func beamSearch(ctx context.Context, d *Decoder, s *State, out []Generation, most []int, o GenerateOptions) error {
 	for i := range out {
 		o.MaxNewTokens = most[i]
@@ -91,7 +92,7 @@ func searchOne(ctx context.Context, d *Decoder, state *State, prompt int, o Gene
 	return best, prefix, nil
 }
 
-// candidate is a running beam and the token it may go on with.
+// candidate is a running beam and a possible next token.
 type candidate struct {
 	row, id int
 	score   float64
@@ -108,8 +109,8 @@ func candidates(scores []float64, row int, base float64, n int) []candidate {
 	return cs
 }
 
-// advance sorts candidates, best first, into the next running beams and the finished ones, and says from which row each
-// running beam comes.
+// advance splits candidates, sorted best first, into the next running beams and the finished ones. rows contains the
+// row that each running beam came from.
 func (o GenerateOptions) advance(running, finished []beam, cs []candidate, prompt int) (next, done []beam, rows []int) {
 	for rank, c := range cs {
 		b := beam{append(slices.Clone(running[c.row].ids), c.id), c.score}
@@ -127,7 +128,7 @@ func (o GenerateOptions) advance(running, finished []beam, cs []candidate, promp
 	return next, finished[:min(len(finished), o.NumBeams)], rows
 }
 
-// settled says whether the search is over: no running beam is left, or none can become one of the NumBeams best.
+// settled reports whether the search is over: no beam is running, or none can become one of the NumBeams best.
 func (o GenerateOptions) settled(running, finished []beam) bool {
 	if len(running) == 0 {
 		return true
@@ -155,7 +156,7 @@ func (o GenerateOptions) bestOf(beams []beam) beam {
 	return best
 }
 
-// logSoftmax turns scores into log-probabilities.
+// logSoftmax converts scores to log-probabilities in place.
 func logSoftmax(scores []float64) {
 	top, sum := slices.Max(scores), 0.0
 	for _, s := range scores {

@@ -16,14 +16,14 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// checkpoint is what loading, converting and exporting need of a weight file, whatever its format.
+// checkpoint is what loading, converting and exporting need from a weight file in any format.
 type checkpoint struct {
 	path     string
 	names    []string
 	tensor   func(name string) (tensorInfo, bool)
-	equal    func(a, b string) (bool, error) // whether two tensors hold the same
+	equal    func(a, b string) (bool, error) // whether two tensors have equal elements
 	float32s func(name string) ([]float32, error)
-	blocks   func(name string, as quant.Type) ([]byte, error) // see [weights.Entry]; nil: there are none
+	blocks   func(name string, as quant.Type) ([]byte, error) // see [weights.Entry]; nil if the format has none
 	close    func() error
 }
 
@@ -34,8 +34,8 @@ type tensorInfo struct {
 	shape []int
 }
 
-// openCheckpoint opens the weights in a directory: safetensors or, where there are none, torch's files. They can be read
-// until ctx ends.
+// openCheckpoint opens the weights in a directory: safetensors files or, if there are none, torch files. They can be
+// read until ctx is done.
 func openCheckpoint(ctx context.Context, dir string) (checkpoint, error) {
 	t, err := openEither(dir)
 	if err != nil {
@@ -102,7 +102,7 @@ func safetensorsCheckpoint(r *weights.Reader) checkpoint {
 	}
 }
 
-// entriesCheckpoint is a checkpoint of tensors that can be written, until ctx ends.
+// entriesCheckpoint returns a checkpoint backed by entries. It can be read until ctx is done.
 func entriesCheckpoint(ctx context.Context, entries []weights.Entry) checkpoint {
 	byName := map[string]weights.Entry{}
 	t := checkpoint{path: "the model"}
@@ -137,7 +137,7 @@ func entriesCheckpoint(ctx context.Context, entries []weights.Entry) checkpoint 
 	return t
 }
 
-// source returns where the values of a tensor come from.
+// source returns the source of a tensor's values.
 func (t checkpoint) source(name string) source {
 	s := source{float32s: func() ([]float32, error) { return t.float32s(name) }}
 	if t.blocks != nil {
@@ -165,8 +165,7 @@ func torchCheckpoint(r *torchfile.Reader) checkpoint {
 	}
 }
 
-// match finds the tensor of each parameter that c asks for, by the name it has in the checkpoint, and settles whether
-// the head is tied.
+// match finds the checkpoint's name for each parameter of c and determines whether the head is tied.
 func match(c *Config, t checkpoint) (map[string]string, error) {
 	var faults fault.List
 	found, used := map[string]string{}, map[string]bool{}
@@ -206,8 +205,8 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 	return found, nil
 }
 
-// settleHead clears TieWordEmbeddings when the checkpoint has a head that differs from the table, and marks one that
-// only repeats the table as used.
+// settleHead clears TieWordEmbeddings if the checkpoint's head differs from the table. A head that equals the table
+// is marked as used.
 func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
 	head, ok := t.lookup(headName)
 	if !ok || !c.TieWordEmbeddings {
@@ -227,8 +226,8 @@ func (t checkpoint) settleHead(c *Config, used map[string]bool) error {
 	return nil
 }
 
-// lookup finds a parameter's tensor under its own name, without the prefix, or under its original name, before which
-// Mistral writes model.
+// lookup finds a parameter's tensor under its own name, without the prefix "backbone.", under its original name, or
+// under Mistral's, which adds the prefix "model.".
 func (t checkpoint) lookup(name string) (tensorInfo, bool) {
 	names := []string{name}
 	if name == tableName {

@@ -26,12 +26,12 @@ import (
 // ConfigFile is the name of a model's configuration in its directory.
 const ConfigFile = "config.json"
 
-// NoToken stands for a token id that a configuration leaves null.
+// NoToken represents a token id that is null in the configuration.
 const NoToken = -1
 
-// Config is a model's config.json: the fields of transformers' configurations under their names there. Which of them a file
-// has depends on ModelType. Keys it does not know are kept from load to save. [Default] returns what absent keys mean in
-// Mamba-1.
+// Config is a model's config.json: the fields of transformers' configuration classes, under the same names. ModelType
+// determines which fields a file contains. Unknown keys are preserved from load to save. [Default] returns the values
+// of absent keys for Mamba-1.
 type Config struct {
 	ModelType string // mamba, …
 
@@ -39,7 +39,7 @@ type Config struct {
 	HiddenSize       int // m
 	NumHiddenLayers  int
 	StateSize        int     // n
-	Expand           float64 // d = ⌊Expand·HiddenSize⌋ unless the file names intermediate_size
+	Expand           float64 // d = ⌊Expand·HiddenSize⌋ unless the file sets intermediate_size
 	IntermediateSize int     // d
 	ConvKernel       int     // k
 	TimeStepRank     int     // r; "auto" in a file is ⌈HiddenSize/16⌉
@@ -47,22 +47,22 @@ type Config struct {
 	UseConvBias      bool
 	HiddenAct        string // after the convolution; the gate is always SiLU
 	LayerNormEpsilon float64
-	// ResidualInFP32 changes nothing here, where the residual stream is float32 throughout.
+	// ResidualInFP32 has no effect here: the residual stream is always float32.
 	ResidualInFP32    bool
-	TieWordEmbeddings bool // the head is the embedding table
+	TieWordEmbeddings bool // the head shares the embedding table
 
 	// Sizes of Mamba-2, where d = NumHeads·HeadDim.
 	NumHeads int // h
 	HeadDim  int // p
-	NGroups  int // g, heads of a group share B and C
-	// ChunkSize is for programs that cut documents into chunks of this length. Here the kernel chooses.
+	NGroups  int // g; the heads of a group share B and C
+	// ChunkSize is for programs that split documents into chunks of this length. Here the kernel chooses.
 	ChunkSize     int
 	TimeStepLimit TimeStepLimit // of Δ in Mamba-2
 
 	// MixerRMSEps is the epsilon of FalconMamba's norms of Δ, B and C.
 	MixerRMSEps float64
 
-	// How a model is initialised; see [New].
+	// Settings for initialization; see [New].
 	InitializerRange       float64
 	RescalePrenormResidual bool
 	TimeStepScale          float64
@@ -78,27 +78,29 @@ type Config struct {
 	UseCache           bool
 	UseMambapy         bool
 	UseAssociativeScan bool
-	DType              string // float32 | bfloat16 | float16: the type of the weights in the files; "": not said
+	DType              string // float32 | bfloat16 | float16: the type of the weights in the files; "" if unspecified
 	Architectures      []string
 
-	blocks map[string]quant.Type // types of the matrices of a GGUF file that are in blocks, by the parameter's name
+	blocks map[string]quant.Type // block types of a GGUF file's quantized matrices, by parameter name
 
-	// Extra has the keys that Config does not know, as they were read but for numbers such as Infinity; see [pyjson.Clean].
+	// Extra contains unknown keys as they were read, except that numbers such as Infinity are replaced; see
+	// [pyjson.Clean].
 	Extra map[string]json.RawMessage
 }
 
-// TokenIDs is null, one id or a list of ids in JSON.
+// TokenIDs is null, a single id or a list of ids in JSON.
 type TokenIDs []int
 
-// Default returns transformers' defaults for Mamba-1, which apply to keys that a file leaves out.
+// Default returns transformers' defaults for Mamba-1, used for keys that a file omits.
 func Default() Config {
 	c := mamba1Defaults()
 	c.derive()
 	return c
 }
 
-// LoadConfig reads config.json from a model directory, or the file that path names, or the keys of a GGUF file. A directory
-// without config.json may have Mistral's params.json. All faults are reported together. A model of another family is refused by name.
+// LoadConfig reads config.json from a model directory, or the file named by path, or the keys of a GGUF file. A
+// directory without config.json may contain Mistral's params.json. All faults are reported together. The error for a
+// model of another family names that family.
 func LoadConfig(path string) (Config, error) {
 	if IsGGUF(path) {
 		return loadGGUFConfig(path)
@@ -121,8 +123,7 @@ func LoadConfig(path string) (Config, error) {
 	return c, nil
 }
 
-// parseConfig reads the JSON of a config.json, in the spelling of transformers or of the original state-spaces
-// checkpoints.
+// parseConfig parses a config.json in the format of transformers or of the original state-spaces checkpoints.
 func parseConfig(b []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := pyjson.Unmarshal(b, &raw); err != nil {
@@ -149,8 +150,8 @@ func parseConfig(b []byte) (Config, error) {
 	return c, fileError(faults)
 }
 
-// fileError returns the faults of a file as an error about it, nil if there are none. It is not a [fault.List], which
-// reports wrong settings.
+// fileError returns the faults of a file as an error about the file, or nil if there are none. It is not a
+// [fault.List], which is for invalid settings.
 func fileError(faults fault.List) error {
 	if len(faults) == 0 {
 		return nil
@@ -158,7 +159,7 @@ func fileError(faults fault.List) error {
 	return errors.New(faults.Report())
 }
 
-// read takes every known key out of raw and keeps the rest.
+// read removes every known key from raw and stores the others in Extra.
 func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 	c.DType = ""
 	if isAuto(raw["time_step_rank"]) {
@@ -192,7 +193,7 @@ func (c *Config) read(raw map[string]json.RawMessage) (faults fault.List) {
 	return faults
 }
 
-// derive sets the sizes that follow from others where the file leaves them out.
+// derive computes the sizes that the file omits from the others.
 func (c *Config) derive() {
 	c.family().derive(c)
 	if c.TimeStepRank == 0 {
@@ -205,7 +206,7 @@ func isAuto(b json.RawMessage) bool {
 	return json.Unmarshal(b, &s) == nil && s == "auto"
 }
 
-// named returns the family that a configuration names; Mamba-1 if it names none.
+// named returns the family that a configuration names, or Mamba-1 if it names none.
 func named(raw map[string]json.RawMessage) (*family, error) {
 	kind := Default().ModelType
 	if b, ok := raw["model_type"]; ok {
@@ -216,7 +217,7 @@ func named(raw map[string]json.RawMessage) (*family, error) {
 	return familyOf(kind)
 }
 
-// refuseQuantized names the method if the weights are not plain.
+// refuseQuantized returns an error that names the quantization method if the weights are quantized.
 func refuseQuantized(raw map[string]json.RawMessage) error {
 	b, ok := raw["quantization_config"]
 	if !ok || string(b) == "null" {
@@ -231,7 +232,7 @@ func refuseQuantized(raw map[string]json.RawMessage) error {
 	return fmt.Errorf("quantization_config: the weights are quantised with %s; only float32, bfloat16 and float16 are read", q.Method)
 }
 
-// field joins a key of config.json to its place in Config.
+// field associates a key of config.json with a field of Config.
 type field struct {
 	name  string
 	place any // *int, *float64, *bool, *string, *TokenIDs, *[]string; *tokenID, *TimeStepLimit
@@ -239,7 +240,7 @@ type field struct {
 
 type tokenID int
 
-// fields is the one list of known keys, for reading and for writing.
+// fields is the single list of known keys, for reading and for writing.
 func (c *Config) fields() []field {
 	return append(c.family().fields(c), []field{
 		{"architectures", &c.Architectures},
@@ -272,7 +273,7 @@ func (c *Config) fields() []field {
 
 var errNull = errors.New("null")
 
-// parse reads a value into the field and says what is wrong with it, "" if nothing.
+// parse parses a value into the field and returns what is wrong with it, or "".
 func (f field) parse(b json.RawMessage) string {
 	null := string(b) == "null"
 	var err error
@@ -335,7 +336,7 @@ func (t *TokenIDs) parse(b json.RawMessage) error {
 	if err := json.Unmarshal(b, &ids); err != nil {
 		return err
 	}
-	if *t = ids; len(ids) == 0 { // an empty list says what null says
+	if *t = ids; len(ids) == 0 { // an empty list means the same as null
 		*t = nil
 	}
 	return nil
@@ -361,7 +362,7 @@ func (id tokenID) MarshalJSON() ([]byte, error) {
 
 func shorten(b []byte) string { return fault.Shorten(string(pyjson.Restore(b)), 60) }
 
-// Upper bounds that no model comes near. They keep products of sizes far from overflow.
+// Upper bounds, far above any real model. They keep products of sizes from overflowing.
 const (
 	maxSize   = 1 << 26
 	maxLayers = 1 << 14
@@ -370,8 +371,8 @@ const (
 	maxTensor = 1 << 33
 )
 
-// Validate returns a [fault.List] of everything that is wrong with the configuration, by the keys of config.json; nil if
-// a model can be made of it.
+// Validate returns a [fault.List] of everything that is wrong with the configuration, by the keys of config.json, or
+// nil if it is valid.
 func (c Config) Validate() error { return c.faults().Err() }
 
 func (c Config) faults() (faults fault.List) {
@@ -420,7 +421,7 @@ func (c Config) faults() (faults fault.List) {
 	return faults
 }
 
-// tooLarge names a tensor that is larger than any model's.
+// tooLarge reports tensors larger than in any real model.
 func (c Config) tooLarge() (faults fault.List) {
 	c.NumHiddenLayers = 1
 	for _, t := range layout(c) {
@@ -432,7 +433,7 @@ func (c Config) tooLarge() (faults fault.List) {
 	return faults
 }
 
-// activations are transformers' names of the functions that may follow the convolution.
+// activations maps transformers' names of activation functions to those that can follow the convolution.
 var activations = map[string]kernel.Activation{
 	"silu": kernel.SiLU, "swish": kernel.SiLU,
 	"gelu": kernel.GELU, "gelu_new": kernel.GELUTanh, "gelu_pytorch_tanh": kernel.GELUTanh,
@@ -448,7 +449,7 @@ func activationNames() []string {
 	return names
 }
 
-// MarshalJSON writes the configuration as transformers 5.23 does: known keys and extra ones in one sorted object.
+// MarshalJSON writes the configuration as transformers 5.23 does: known and extra keys in one sorted object.
 func (c Config) MarshalJSON() ([]byte, error) {
 	out := map[string]any{"model_type": c.ModelType, "transformers_version": "5.23.0"}
 	for name, raw := range c.Extra {
@@ -463,15 +464,15 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	if c.DType == "" {
 		delete(out, "dtype")
 	}
-	// Expand is a whole number in every published file and is written as one where it is.
+	// Expand is an integer in every published file, so an integral value is written as one.
 	if c.Expand == math.Trunc(c.Expand) && math.Abs(c.Expand) < maxSize {
 		out["expand"] = int(c.Expand)
 	}
 	return json.Marshal(out)
 }
 
-// decimal is a number that JSON readers with types take for a float even where it is whole: transformers refuses a
-// time_step_scale of 1.
+// decimal is a number that is written with a decimal point even if it is integral: transformers rejects an integer
+// for time_step_scale.
 type decimal float64
 
 func (d decimal) MarshalJSON() ([]byte, error) {
@@ -482,7 +483,7 @@ func (d decimal) MarshalJSON() ([]byte, error) {
 	return b, err
 }
 
-// Save writes the configuration to dir as config.json, whole or not at all.
+// Save writes the configuration to config.json in dir, atomically.
 func (c Config) Save(dir string) error {
 	b, err := json.Marshal(c)
 	if err != nil {

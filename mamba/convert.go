@@ -7,12 +7,13 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Convert reads the checkpoint in directory from and writes it to directory to as transformers reads it, one tensor in
-// memory at a time. The checkpoint may be an original one of state-spaces (config.json with d_model, n_layer and ssm_cfg,
-// weights in pytorch_model.bin) or a Hugging Face one, whose type and shards o changes. Torch's files, one or several with
-// an index, are read by a reader that can build tensors only and runs nothing. It returns the configuration that was read.
+// Convert reads the checkpoint in directory from and writes it to directory to in transformers' format, with one
+// tensor in memory at a time. The checkpoint may be an original state-spaces checkpoint (config.json with d_model,
+// n_layer and ssm_cfg, weights in pytorch_model.bin) or a Hugging Face checkpoint, whose dtype and shards o changes.
+// Torch files, a single one or several with an index, are read by a reader that can only build tensors and runs no
+// code. Convert returns the configuration that it read.
 //
-// A model of another family, and every tensor that does not fit the configuration, is refused as by [Load].
+// Models of other families and tensors that do not match the configuration are errors, as in [Load].
 func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error) {
 	c, err := LoadConfig(from)
 	if err != nil {
@@ -27,7 +28,7 @@ func Convert(ctx context.Context, from, to string, o SaveOptions) (Config, error
 	if err != nil {
 		return c, err
 	}
-	if c.DType == "" { // an original configuration does not name a type: the weights keep theirs
+	if c.DType == "" { // original configurations have no dtype: keep that of the weights
 		x, _ := t.tensor(found[tableName])
 		c.DType = x.dtype.TorchName()
 	}

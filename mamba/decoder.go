@@ -7,13 +7,14 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// defaultChunk is the number of rows that a [Decoder] computes at once: enough to use the matrix kernels fully, few
-// enough for the activations to stay small.
+// defaultChunk is the number of rows that a [Decoder] computes at once: enough to keep the matrix kernels busy, few
+// enough to keep the activations small.
 const defaultChunk = 512
 
-// Decoder runs a model forward without a graph: any number of new tokens for each sequence of a [State], in pieces of a
-// fixed number of rows, so that a prompt of any length takes constant memory. A Decoder serves one goroutine; several may
-// share a model. It is made anew after the model's parameters have changed.
+// Decoder runs a model forward without a graph. It accepts any number of new tokens for each sequence of a [State]
+// and processes them in chunks of a fixed number of rows, so memory does not grow with the length of a prompt. A
+// Decoder must not be used by several goroutines at once, but several decoders may share a model. After the model's
+// parameters change, create a new Decoder.
 type Decoder struct {
 	m     *Model
 	chunk int
@@ -21,14 +22,14 @@ type Decoder struct {
 	pass  Pass
 }
 
-// buffers hold the activations of one chunk outside of the mixers.
+// buffers contains the activations of one chunk outside the mixers.
 type buffers struct {
 	x, norm      kernel.Mat[float32] // (chunk, m)
 	last, logits kernel.Mat[float32] // of the rows whose logits are wanted
-	continued    []int               // the first row of documents that began long ago
+	continued    []int               // the first row of documents that began before the convolution's window
 }
 
-// NewDecoder returns a decoder for m that computes up to chunk rows at once; 0 means [defaultChunk].
+// NewDecoder returns a decoder for m that computes up to chunk rows at once, or [defaultChunk] if chunk is 0.
 func (m *Model) NewDecoder(chunk int) *Decoder {
 	if chunk <= 0 {
 		chunk = defaultChunk
@@ -40,13 +41,13 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 			a.Invalidate()
 		}
 		if w := s.Weight(); !w.Trainable() {
-			w.Packed() // now, so that decoders in several goroutines only read it
+			w.Packed() // pack now, so that concurrent decoders only read it
 		}
 	}
 	return &Decoder{m: m, chunk: chunk}
 }
 
-// Feed lets the state see new tokens, tokens[i] for sequence i; a list may be empty.
+// Feed feeds new tokens to the state, tokens[i] to sequence i. A list may be empty.
 func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
 	if err := d.enqueue(s, tokens); err != nil {
 		return err
@@ -54,8 +55,8 @@ func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
 	return d.run(ctx, s, nil)
 }
 
-// Next is Feed followed by the logits for the token after the last one of each sequence: (sequences, v), valid until
-// the decoder's next call. Every sequence must get at least one token.
+// Next is like Feed, but returns the logits for the next token of each sequence: (sequences, v), valid until the next
+// call of a method of d. Every sequence must have at least one token to feed.
 func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Mat[float32], error) {
 	if err := d.enqueue(s, tokens); err != nil {
 		return kernel.Mat[float32]{}, err
@@ -78,7 +79,7 @@ func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Ma
 	return d.head(d.b.last), nil
 }
 
-// enqueue appends new tokens to those that wait in the state.
+// enqueue appends new tokens to the state's pending ones.
 func (d *Decoder) enqueue(s *State, tokens [][]int) error {
 	if err := s.fits(d.m); err != nil {
 		return err
@@ -102,8 +103,8 @@ func (d *Decoder) enqueue(s *State, tokens [][]int) error {
 	return nil
 }
 
-// run feeds all waiting tokens, chunk by chunk, and hands the residual stream after the last block to use. After an
-// error the state is that of the chunks that were finished.
+// run feeds all pending tokens chunk by chunk and passes the residual stream after the last block to use. After an
+// error, the state reflects the completed chunks.
 func (d *Decoder) run(ctx context.Context, s *State, use func(x kernel.Mat[float32], spans []span)) error {
 	var ids []int
 	var spans []span
@@ -142,7 +143,7 @@ func (d *Decoder) run(ctx context.Context, s *State, use func(x kernel.Mat[float
 	return flush()
 }
 
-// reserve makes the buffers large enough for rows.
+// reserve grows the buffers to hold the given number of rows.
 func (d *Decoder) reserve(rows int) {
 	b, width := &d.b, d.m.Config.HiddenSize
 	if rows <= b.x.Rows {
@@ -157,7 +158,7 @@ func (d *Decoder) reserve(rows int) {
 	}
 }
 
-// reuse returns a matrix of rows × cols, in m's memory where that suffices.
+// reuse returns a rows × cols matrix, in m's memory if it is large enough.
 func reuse(m kernel.Mat[float32], rows, cols int) kernel.Mat[float32] {
 	if len(m.Data) >= rows*cols {
 		return kernel.Dense(m.Data[:rows*cols], rows, cols)
@@ -174,9 +175,9 @@ func (d *Decoder) head(x kernel.Mat[float32]) kernel.Mat[float32] {
 	return d.b.logits
 }
 
-// blocks runs all blocks on the rows of x, in place. Each span starts from its sequence's state and leaves the new one
-// there; first says for each row where its document begins, counted from the span's first row. after, if not nil, sees
-// the stream behind each block.
+// blocks runs all blocks on the rows of x, in place. Each span starts from its sequence's state and updates it. first
+// is, for each row, the start of its document relative to the span's first row. after, if not nil, is called after
+// each block.
 func (d *Decoder) blocks(s *State, spans []span, first []int, x kernel.Mat[float32], after func(layer int)) {
 	norm, p := d.b.norm.Slice(0, x.Rows, 0, x.Cols), &d.pass
 	p.sequences, p.spans, p.first = s.Sequences(), spans, first

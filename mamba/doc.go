@@ -1,22 +1,22 @@
-// Package mamba is the Mamba language models: transformers' MambaForCausalLM, FalconMambaForCausalLM and Mamba2ForCausalLM
-// for Go.
+// Package mamba implements the Mamba language models in Go: transformers' MambaForCausalLM, FalconMambaForCausalLM
+// and Mamba2ForCausalLM.
 //
-// [Load] reads a Hugging Face model directory, [New] initialises a model from scratch, [Model.Save] writes what
-// transformers reads. A model computes in two ways from the same parameters:
+// [Load] reads a Hugging Face model directory, [New] initializes a model from scratch, and [Model.Save] writes a
+// directory that transformers can read. A model can compute in two ways from the same parameters:
 //
 //   - [Model.Forward] and [Model.Loss] record it in a graph of package autograd, for training.
-//   - [Model.Run], [Model.Score], [Model.Generate] and [Decoder] run it on the kernels at once.
+//   - [Model.Run], [Model.Score], [Model.Generate] and [Decoder] call the kernels directly, without a graph.
 //
 // # State
 //
-// What a Mamba model knows of the past is a [State] of fixed size: the last inputs of each convolution and the state of
-// each scan. It can be read, copied, saved to a file and continued with any number of tokens; running a text in pieces
-// gives what running it whole gives. Sequences in a batch never see each other, and padding is left out rather than
-// computed, so that a batch gives each sequence what it gets alone.
+// What a Mamba model remembers of the past is a [State] of fixed size: the last inputs of each convolution and the
+// state of each scan. It can be read, copied, saved to a file and continued with any number of tokens. Running a text
+// in pieces gives the same result as running it whole. The sequences in a batch are independent, and padding is
+// skipped rather than computed, so each sequence gets the same result as on its own.
 //
 // # Glossary
 //
-// Gu & Dao 2023 ("the paper"), config.json of transformers, and the code name things differently. Sizes:
+// Gu & Dao 2023 ("the paper"), transformers' config.json, and the code use different names. Sizes:
 //
 //	paper  config.json        code
 //	-----  -----------------  -------------------------
@@ -32,7 +32,7 @@
 //	P      head_dim           p, HeadDim        (Mamba-2: d = h·p)
 //	G      n_groups           g, NGroups        (Mamba-2)
 //
-// Quantities of the mixer of Mamba-1, in the order in which they are computed (figure 3 and algorithm 2):
+// Quantities of the Mamba-1 mixer, in the order in which they are computed (figure 3 and algorithm 2):
 //
 //	paper         checkpoint            code    shape
 //	------------  --------------------  ------  ------------
@@ -45,7 +45,7 @@
 //	h             ssm_states            h       (d, n)
 //	y             mixer.out_proj        y       (rows, d)
 //
-// and of the mixer of Mamba-2 (Dao & Gu 2024, section 7):
+// Quantities of the Mamba-2 mixer (Dao & Gu 2024, section 7):
 //
 //	paper         checkpoint            code    shape
 //	------------  --------------------  ------  --------------

@@ -6,7 +6,7 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// FalconMamba is Mamba-1 with three norms without weights, of Δ at low rank, B and C. Zuo et al. 2024.
+// FalconMamba is Mamba-1 with RMS norms, without weights, of the low-rank Δ, B and C. Zuo et al. 2024.
 func init() {
 	register(&family{
 		modelType: "falcon_mamba",
@@ -36,7 +36,8 @@ func falconDefaults() Config {
 	return c
 }
 
-// falcon7B are the sizes of tiiuae/falcon-mamba-7b. In its file, too, expand is not what intermediate_size is made with.
+// falcon7B sets the sizes of tiiuae/falcon-mamba-7b. Its config.json, too, has an expand that does not match
+// intermediate_size.
 func falcon7B(c *Config) {
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers = 65024, 4096, 64
 	c.Expand, c.IntermediateSize = 16, 8192
@@ -50,7 +51,7 @@ func falconFaults(c Config) fault.List {
 	return faults
 }
 
-// falconGGUF: llama.cpp has one epsilon for all norms.
+// falconGGUF is like mamba1GGUF but adds a note if the norms' epsilons differ: llama.cpp has one epsilon for all norms.
 func falconGGUF(c Config) (ggufArchitecture, fault.List) {
 	arch, faults := mamba1GGUF(c)
 	if c.MixerRMSEps != c.LayerNormEpsilon {

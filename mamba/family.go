@@ -9,27 +9,27 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// family is what models of one model_type have of their own. A file such as mamba1.go registers it, and that file is the
-// only place that knows it.
+// family is what is specific to models of one model_type. It is registered by a file such as mamba1.go, the only
+// place that knows about it.
 type family struct {
 	modelType string
-	name      string                // for people
-	sizes     func(Config) string   // of its mixer, for people
+	name      string                // for display
+	sizes     func(Config) string   // describes the mixer's sizes, for display
 	layer     string                // ssm_cfg.layer of original checkpoints; "" if there are none
 	defaults  func() Config         // transformers' defaults; sizes that are 0 are derived
-	presets   []preset              // published models, from small to large
-	fields    func(*Config) []field // keys of config.json that not every family has
+	presets   []preset              // published models, smallest first
+	fields    func(*Config) []field // keys of config.json that only some families have
 	aliases   map[string]string     // old names of keys
-	derive    func(*Config)         // sets sizes that follow from others
+	derive    func(*Config)         // sets the sizes that follow from others
 	faults    func(Config) fault.List
 	mixer     func(b *builder, path string) ownMixer
-	// original writes the arguments of an original checkpoint's layer to c; nil if there is no such checkpoint.
+	// original writes the layer arguments of an original checkpoint to c; nil if there are no such checkpoints.
 	original func(c *Config, a *arguments)
-	gguf     func(Config) (ggufArchitecture, fault.List) // nil if llama.cpp does not run it
-	fromGGUF *ggufSource                                 // nil if its models are not read from GGUF files
+	gguf     func(Config) (ggufArchitecture, fault.List) // nil if llama.cpp does not support it
+	fromGGUF *ggufSource                                 // nil if it cannot be read from GGUF files
 }
 
-// ownMixer is a mixer that New can make.
+// ownMixer is a mixer that New can initialize.
 type ownMixer interface {
 	Mixer
 	initialize(in *initializer)
@@ -39,7 +39,7 @@ var families = map[string]*family{}
 
 func register(f *family) { families[f.modelType] = f }
 
-// familyOf returns the family of a model_type, or an error with those there are.
+// familyOf returns the family of a model_type, or an error that lists the known ones.
 func familyOf(modelType string) (*family, error) {
 	if f := families[modelType]; f != nil {
 		return f, nil
@@ -47,7 +47,7 @@ func familyOf(modelType string) (*family, error) {
 	return nil, fmt.Errorf("model_type: %q is another model; want %s", modelType, either(slices.Sorted(maps.Keys(families))))
 }
 
-// familyOfLayer returns the family whose original checkpoints name their layer so.
+// familyOfLayer returns the family with the given layer name in original checkpoints.
 func familyOfLayer(layer string) (*family, error) {
 	var layers []string
 	for _, f := range families {
@@ -62,7 +62,7 @@ func familyOfLayer(layer string) (*family, error) {
 	return nil, fmt.Errorf("%q is another model; want %s", layer, either(layers))
 }
 
-// either lists alternatives: a, b or c.
+// either joins alternatives: a, b or c.
 func either(names []string) string {
 	last := len(names) - 1
 	if last < 1 {
@@ -71,7 +71,7 @@ func either(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// family returns the family of a configuration that is known to be valid.
+// family returns the family of a valid configuration.
 func (c *Config) family() *family { return families[c.ModelType] }
 
 // Family returns the name of the model's family: Mamba, FalconMamba, Mamba-2.

@@ -11,63 +11,64 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// GenerateOptions say how text is continued. [Model.DefaultGenerate] returns those that the model asks for; the fields keep
-// transformers' meaning and are applied in its order: penalties and bans first, then, when sampling, temperature,
-// top-k, top-p, min-p and typical-p.
+// GenerateOptions control how text is generated. [Model.DefaultGenerate] returns the model's own settings. The fields
+// have the same meaning as in transformers and are applied in the same order: penalties and bans first, then, when
+// sampling, temperature, top-k, top-p, min-p and typical-p.
 type GenerateOptions struct {
 	MaxNewTokens int
-	MinNewTokens int // until then no id of EOS is chosen
-	MaxLength    int // of the text with its prompt, in place of MaxNewTokens; 0: off
-	MinLength    int // the same for MinNewTokens; the larger counts
+	MinNewTokens int // no EOS id is chosen before this many tokens
+	MaxLength    int // length including the prompt, instead of MaxNewTokens; 0: off
+	MinLength    int // length including the prompt, as for MinNewTokens; the larger limit applies
 
-	DoSample    bool // draw from the distribution; else the most probable token
+	DoSample    bool // sample from the distribution; otherwise choose the most probable token
 	Temperature float64
 	TopK        int     // 0: off
 	TopP        float64 // 1: off
 	MinP        float64 // 0: off
 	TypicalP    float64 // 1: off
-	Seed        uint64  // with the prompt's number it decides every draw, whatever else is in the batch
+	Seed        uint64  // with the prompt's number, determines every draw, independent of the batch
 	First       int     // number of the first prompt
 
 	RepetitionPenalty float64 // 1: off
 	NoRepeatNGramSize int     // 0: off
 
-	NumBeams      int // above 1: beam search, one prompt's beams in a batch; not with DoSample
+	NumBeams      int // above 1: beam search, with the beams of one prompt in a batch; not with DoSample
 	LengthPenalty float64
 	EarlyStopping EarlyStopping // of beam search
 
-	EOS       []int // ids that end a text; they are part of it
-	IgnoreEOS bool  // go on after an id of EOS, which is not suppressed either
-	// Vocab is the number of ids that have a token; the rest of the table is padding and never chosen. 0: all have.
+	EOS       []int // ids that end a text and are included in it
+	IgnoreEOS bool  // continue after an EOS id, without suppressing it
+	// Vocab is the number of ids that have a token. The remaining rows of the table are padding and never chosen. 0:
+	// all ids.
 	Vocab int
-	// Suppress lists further ids that are never chosen.
+	// Suppress lists additional ids that are never chosen.
 	Suppress []int
 
-	// Stop is asked after each token whether the new tokens of a prompt complete it; nil: never.
+	// Stop is called after each token and reports whether the new tokens complete the text; nil: never.
 	Stop func(prompt int, tokens []int) bool
-	// OnToken sees each token as it is chosen; nil: nobody looks. Beam search calls it at the end.
+	// OnToken, if not nil, is called with each token as it is chosen. Beam search calls it at the end.
 	OnToken func(prompt, id int)
-	// OnDone sees each text when it has ended, while others may go on; nil: nobody looks.
+	// OnDone, if not nil, is called with each text when it ends, while others may still be running.
 	OnDone func(prompt int, g Generation)
-	// State is where the prompts continue, one sequence for each; it is advanced. The last token of a text waits in it
-	// unfed, and is fed when it is continued. Nil: every prompt begins a text of its own.
+	// State is the state from which the prompts continue, one sequence for each; it is advanced. The last token of a
+	// text remains pending in it and is fed when the text is continued. Nil: each prompt starts a new text.
 	State *State
 }
 
-// EarlyStopping says when beam search ends, once it has NumBeams finished texts.
+// EarlyStopping determines when beam search ends once it has NumBeams finished texts.
 type EarlyStopping int
 
-// The values, transformers' false, true and "never".
+// The values correspond to transformers' false, true and "never".
 const (
-	StopUnlikely EarlyStopping = iota // when no running beam, at its present length, is better than the worst finished text
-	StopFirst                         // at once
+	StopUnlikely EarlyStopping = iota // when no running beam, at its current length, is better than the worst finished text
+	StopFirst                         // immediately
 	StopNever                         // when no running beam can become better than the worst finished text
 )
 
-// FinishReason says why a text ended.
+// FinishReason is the reason why a text ended.
 type FinishReason string
 
-// The reasons. Interrupted texts are those under way when the context ended.
+// The reasons. A text is interrupted if it was still running when the context ended.
 const (
 	FinishLength      FinishReason = "length"
 	FinishEOS         FinishReason = "eos"
@@ -75,15 +76,15 @@ const (
 	FinishInterrupted FinishReason = "interrupted"
 )
 
-// Generation is what followed one prompt.
+// Generation is the continuation of one prompt.
 type Generation struct {
 	IDs          []int // the new tokens
 	FinishReason FinishReason
 	PromptTokens int
 }
 
-// Generate continues prompts, all in one batch from which texts that are finished leave. Each prompt gives what it
-// would give alone. When ctx ends it returns what there is, with ctx's error.
+// Generate continues all prompts in one batch and removes each text from it as it finishes. Each prompt gets the same
+// result as on its own. When ctx ends, Generate returns the texts so far and ctx's error.
 func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions) ([]Generation, error) {
 	if err := o.validateFor(m); err != nil {
 		return nil, fmt.Errorf("mamba: generate: %w", err)
@@ -127,12 +128,12 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 	return out, b.run(ctx)
 }
 
-// GenerateMemory returns about how many bytes [Model.Generate] takes for so many prompts beyond the model itself: states,
-// logits and candidates.
+// GenerateMemory estimates the bytes that [Model.Generate] needs for the given number of prompts in addition to the
+// model: states, logits and candidates.
 func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 	const float32Bytes, candidateBytes = 4, 24
 	v, state := float64(m.Config.VocabSize), float64(m.StateBytes())
-	width := 0 // of a layer's activations, which are about what its projections read and write
+	width := 0 // of a layer's activations: about the total width of its projections' inputs and outputs
 	for _, b := range m.Layers {
 		sum := 0
 		for _, s := range b.Mixer.Slots() {
@@ -141,14 +142,14 @@ func (m *Model) GenerateMemory(prompts int, o GenerateOptions) int64 {
 		width = max(width, sum)
 	}
 	bytes := float32Bytes*defaultChunk*float64(width) +
-		float64(prompts)*(2*state+float32Bytes*v) // the active ones are copied when others are finished
+		float64(prompts)*(2*state+float32Bytes*v) // the active states are copied when other texts finish
 	if beams := float64(o.NumBeams); beams > 1 {
 		bytes += beams * (3*state + float32Bytes*v + 2*candidateBytes*min(2*beams, v))
 	}
 	return int64(min(bytes, 1<<60))
 }
 
-// mostNew returns how many tokens may follow the given number of them.
+// mostNew returns the maximum number of new tokens after a prompt of the given length.
 func (o GenerateOptions) mostNew(before int) int {
 	if o.MaxLength > 0 {
 		return o.MaxLength - before
@@ -156,7 +157,7 @@ func (o GenerateOptions) mostNew(before int) int {
 	return o.MaxNewTokens
 }
 
-// Validate returns a [fault.List] of everything that is wrong with the options for any model, nil if nothing is.
+// Validate returns a [fault.List] of everything that is wrong with the options for any model, or nil.
 func (o GenerateOptions) Validate() error { return o.faults().Err() }
 
 func (o GenerateOptions) faults() (faults fault.List) {
@@ -192,7 +193,7 @@ func (o GenerateOptions) faults() (faults fault.List) {
 	return faults
 }
 
-// validateFor is Validate with what is wrong with the options for m.
+// validateFor is like Validate and also checks the options against m.
 func (o GenerateOptions) validateFor(m *Model) error {
 	faults := o.faults()
 	if o.Vocab < 0 || o.Vocab > m.Config.VocabSize {
@@ -201,8 +202,8 @@ func (o GenerateOptions) validateFor(m *Model) error {
 	return faults.Err()
 }
 
-// prefill gives the prompts to the state and feeds them all but their last token, which the first step of decoding
-// feeds: until then nothing needs the head.
+// prefill adds the prompts to the state and feeds all but their last tokens. The first decoding step feeds those: no
+// logits are needed before.
 func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
 	last := make([]int, len(prompts))
 	for i := range prompts {
@@ -217,14 +218,14 @@ func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
 	return err
 }
 
-// batch is the texts that are being written, one row each.
+// batch contains the texts being generated, one row each.
 type batch struct {
 	d       *Decoder
 	o       GenerateOptions
 	out     []Generation
-	most    []int  // new tokens of each prompt's text
-	all     *State // of all prompts; out of date for those whose text is not finished
-	current *State // of the active prompts, in order; all itself until the first text is finished
+	most    []int  // maximum number of new tokens for each prompt
+	all     *State // of all prompts; out of date for unfinished texts
+	current *State // of the active prompts, in order; equal to all until the first text finishes
 	active  []int
 	random  []*rand.Rand // for each prompt
 }
@@ -255,7 +256,7 @@ func (b *batch) run(ctx context.Context) error {
 	return nil
 }
 
-// add books a token and says whether it ends the text.
+// add records a token and reports whether it ends the text.
 func (b *batch) add(prompt, id int) bool {
 	g := &b.out[prompt]
 	g.IDs = append(g.IDs, id)
@@ -278,7 +279,7 @@ func (b *batch) add(prompt, id int) bool {
 	return true
 }
 
-// dropFinished takes finished texts out of the batch and keeps their states.
+// dropFinished removes finished texts from the batch and saves their states.
 func (b *batch) dropFinished(unfinished []int) {
 	if len(unfinished) == len(b.active) {
 		return
@@ -291,7 +292,7 @@ func (b *batch) dropFinished(unfinished []int) {
 	b.current, b.active = b.current.Select(unfinished...), active
 }
 
-// saveStates copies the states of the active texts back to where the caller finds them.
+// saveStates copies the states of the active texts back to all.
 func (b *batch) saveStates() {
 	if b.current == b.all {
 		return
@@ -307,8 +308,8 @@ func widen(dst []float64, src []float32) {
 	}
 }
 
-// choose picks the next token of a text from the logits, which it overwrites. seen is the whole text so far, of which
-// the last tokens number is new.
+// choose picks the next token of a text from the logits, which it overwrites. seen is the whole text so far, and its
+// last tokens ids are new.
 func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *rand.Rand) (int, error) {
 	o.penalize(scores, seen, tokens)
 	if top := scores[best(scores)]; math.IsInf(top, -1) || math.IsNaN(top) {
@@ -321,7 +322,7 @@ func (o GenerateOptions) choose(scores []float64, seen []int, tokens int, r *ran
 	return draw(scores, r), nil
 }
 
-// penalize applies what holds for greedy decoding, beams and sampling alike.
+// penalize applies the controls shared by greedy decoding, beam search and sampling.
 func (o GenerateOptions) penalize(scores []float64, seen []int, tokens int) {
 	repetitionPenalty(scores, seen, o.RepetitionPenalty)
 	noRepeatNGram(scores, seen, o.NoRepeatNGramSize)
@@ -336,7 +337,7 @@ func (o GenerateOptions) penalize(scores []float64, seen []int, tokens int) {
 	}
 }
 
-// warp shapes the distribution that is drawn from.
+// warp shapes the distribution to sample from.
 func (o GenerateOptions) warp(scores []float64) {
 	temperature(scores, o.Temperature)
 	topK(scores, o.TopK)

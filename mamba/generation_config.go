@@ -16,19 +16,19 @@ import (
 	"mambatrain/internal/pyjson"
 )
 
-// GenerationConfigFile is the name of the optional file with a model's settings for generation.
+// GenerationConfigFile is the name of the optional file with a model's generation settings.
 const GenerationConfigFile = "generation_config.json"
 
-// GenerationConfig is what a model's generation_config.json asks for.
+// GenerationConfig contains the settings of a model's generation_config.json.
 type GenerationConfig struct {
-	GenerateOptions          // transformers' defaults where the file is silent
-	StopStrings     []string // a text ends with the first of these
+	GenerateOptions          // transformers' defaults for keys that the file omits
+	StopStrings     []string // a text ends at the first of these to appear
 
-	ignored  map[string]string // settings that change texts and are not followed
-	followed []string          // names of those that are, other than by default
+	ignored  map[string]string // settings that would change the output but are not supported
+	followed []string          // names of supported settings that differ from their defaults
 }
 
-// GenerationConfig returns the model's settings for generation. Without a file they are those of [Model.DefaultGenerate].
+// GenerationConfig returns the model's generation settings. Without a file they are those of [Model.DefaultGenerate].
 func (m *Model) GenerationConfig() GenerationConfig {
 	if m.generation == nil {
 		c := defaultGeneration()
@@ -43,8 +43,8 @@ func (m *Model) GenerationConfig() GenerationConfig {
 	return c
 }
 
-// DefaultGenerate returns the options that the model's generation_config.json asks for, see [Model.GenerationConfig];
-// without that file greedy decoding of 50 tokens. It ends at the eos ids of that file, else of config.json.
+// DefaultGenerate returns the options in the model's generation_config.json (see [Model.GenerationConfig]) or,
+// without that file, greedy decoding of 50 tokens. The EOS ids come from that file or else from config.json.
 func (m *Model) DefaultGenerate() GenerateOptions { return m.GenerationConfig().GenerateOptions }
 
 func defaultGeneration() GenerationConfig {
@@ -53,8 +53,8 @@ func defaultGeneration() GenerationConfig {
 	}}
 }
 
-// Ignored lists settings of the file, such as "guidance_scale 1.5", that transformers would heed with these options and
-// that are not followed here.
+// Ignored lists settings of the file, such as "guidance_scale 1.5", that transformers would apply with these options
+// and that are not supported here.
 func (c GenerationConfig) Ignored(o GenerateOptions) (list []string) {
 	for _, key := range slices.Sorted(maps.Keys(c.ignored)) {
 		switch {
@@ -66,7 +66,7 @@ func (c GenerationConfig) Ignored(o GenerateOptions) (list []string) {
 	return list
 }
 
-// Settings that are not followed and matter to some texts only, or never.
+// Unsupported settings that matter for sampling only, or never.
 var (
 	onlySampling = map[string]bool{"epsilon_cutoff": true, "eta_cutoff": true, "top_h": true}
 	harmless     = map[string]bool{
@@ -79,12 +79,12 @@ var (
 		"max_matching_ngram_size": true, "speculation_type": true, "use_mtp": true,
 		"compile_config": true, "disable_compile": true, "low_memory": true, "prefill_chunk_size": true, "continuous_batching_config": true,
 	}
-	// neutral lists the values that switch a setting off, in addition to null, false, nothing, and 0 where it
-	// is no token's id.
+	// neutral lists the values that turn a setting off, in addition to null, false, empty values, and 0 for settings
+	// that are not a token id.
 	neutral = map[string]string{"num_return_sequences": "1", "num_beam_groups": "1", "guidance_scale": "1", "encoder_repetition_penalty": "1"}
 )
 
-// loadGeneration reads the file in a model directory; nil if there is none.
+// loadGeneration reads the file in a model directory, or returns nil if there is none.
 func loadGeneration(dir string) (*GenerationConfig, error) {
 	path := filepath.Join(dir, GenerationConfigFile)
 	var raw map[string]json.RawMessage
@@ -116,7 +116,7 @@ func loadGeneration(dir string) (*GenerationConfig, error) {
 
 func given(b json.RawMessage) bool { return len(b) > 0 && string(b) != "null" }
 
-// read takes over one setting.
+// read reads one setting.
 func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 	if !given(b) {
 		return nil
@@ -176,7 +176,7 @@ func (c *GenerationConfig) read(key string, b json.RawMessage) error {
 	return nil
 }
 
-// isNeutral reports whether a value switches its setting off.
+// isNeutral reports whether a value turns its setting off.
 func isNeutral(key string, b json.RawMessage) bool {
 	var x float64
 	if json.Unmarshal(b, &x) == nil {
