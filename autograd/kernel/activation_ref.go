@@ -22,7 +22,7 @@ func activate[T Float](act Activation, x T) T {
 	return x
 }
 
-// √(2/π) and the cubic coefficient of the tanh approximation, Hendrycks & Gimpel 2016.
+// The tanh approximation's constants: √(2/π) and the cubic coefficient. Hendrycks & Gimpel 2016.
 const (
 	geluScale = 0.79788456080286535588
 	geluCubic = 0.044715

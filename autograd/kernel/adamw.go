@@ -1,7 +1,7 @@
 package kernel
 
-// AdamWStep is one step's constants. Loshchilov & Hutter 2019, with torch's conventions: eps is added outside the bias
-// correction's root, decay multiplies the weight before the update.
+// AdamWStep contains the constants of one step. Loshchilov & Hutter 2019, with torch's conventions: eps is added
+// outside the root of the bias correction, and decay multiplies the weight before the update.
 type AdamWStep struct {
 	LR, Beta1, Beta2, Eps float64
 	WeightDecay           float64
@@ -9,7 +9,7 @@ type AdamWStep struct {
 	GradScale             float64 // multiplies every gradient; 1 without clipping or averaging
 }
 
-// AdamW updates the weights w and the moments m and v from the gradient g, all of one length, in one pass:
+// AdamW updates the weights w and the moments m and v from the gradient g, all of the same length, in one pass:
 //
 //	m = β1·m + (1−β1)·g,  v = β2·v + (1−β2)·g²
 //	w = w·(1 − lr·decay) − lr/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + eps)
@@ -28,7 +28,7 @@ func AdamW[T Float](w, g, m, v []T, h AdamWStep) {
 	})
 }
 
-// adamWVector updates the whole vectors of its arguments, and returns how many elements those are.
+// adamWVector updates as many whole vectors as fit and returns the number of elements updated.
 func adamWVector(w, g, m, v []float32, k *adamWFactors[float32]) int {
 	n := len(w) &^ (vectorStep - 1)
 	if n > 0 {

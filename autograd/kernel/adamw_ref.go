@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// adamWFactors are what the update of AdamW multiplies by, the same for all elements:
+// adamWFactors contains the factors of an AdamW update, the same for all elements:
 //
 //	g = scale·g
 //	m = β1·m + rest1·g,    rest1 = 1−β1
@@ -26,7 +26,7 @@ func newAdamWFactors[T Float](h AdamWStep) adamWFactors[T] {
 	}
 }
 
-// adamWRef updates the weights w and the moments m and v from the gradient g, all of one length.
+// adamWRef updates the weights w and the moments m and v from the gradient g, all of the same length.
 func adamWRef[T Float](w, g, m, v []T, k *adamWFactors[T]) {
 	for i := range w {
 		gi := g[i] * k.scale

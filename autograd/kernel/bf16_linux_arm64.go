@@ -2,7 +2,7 @@ package kernel
 
 import "golang.org/x/sys/unix"
 
-// hasBF16 reports whether the processor multiplies in bfloat16: bit 14 of the auxiliary vector's AT_HWCAP2.
+// hasBF16 reports whether the processor has bfloat16 multiplication: bit 14 of AT_HWCAP2 in the auxiliary vector.
 func hasBF16() bool {
 	const hwcap2, bf16 = 26, 1 << 14
 	vector, err := unix.Auxv()

@@ -2,5 +2,5 @@
 
 package kernel
 
-// hasBF16 reports whether the processor is known to multiply in bfloat16: this system is not asked.
+// hasBF16 returns false: this system offers no way to ask.
 func hasBF16() bool { return false }

@@ -1,6 +1,6 @@
 package kernel
 
-// AddRow adds b to every row of y, such as a bias to the outputs of a projection.
+// AddRow adds b to every row of y, as in adding the bias to the outputs of a projection.
 func AddRow[T Float](y Mat[T], b []T) {
 	if d := on(y); d != nil {
 		d.AddRow(f32Mat(y), f32s(b))
@@ -13,11 +13,10 @@ func AddRow[T Float](y Mat[T], b []T) {
 	})
 }
 
-// sumColumns is how many columns one task of SumRows takes.
+// sumColumns is the number of columns per task of SumRows.
 const sumColumns = 256
 
-// SumRows adds the sum over the rows of x to dst, row after row, so that the result does not depend on the number of
-// threads.
+// SumRows adds the sum of the rows of x to dst, in row order, so the result does not depend on the number of threads.
 func SumRows[T Float](dst []T, x Mat[T]) {
 	if d := onSlice(dst); d != nil {
 		d.SumRows(f32s(dst), f32Mat(x))

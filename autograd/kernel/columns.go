@@ -12,10 +12,10 @@ func ScaleColumns[T Float](mode Mode, y, x Mat[T], a, b []T) {
 	})
 }
 
-// columnsGrain is how many rows one task of ScaleColumns takes.
+// columnsGrain is the number of rows per task of ScaleColumns.
 const columnsGrain = 16
 
-// DotColumns adds Σ_t x(t, i)·y(t, i)·factor(i) to dst(i), where the sum runs in float64, row after row.
+// DotColumns adds Σ_t x(t, i)·y(t, i)·factor(i) to dst(i). The sum is taken in float64, in row order.
 func DotColumns[T Float](dst []T, x, y Mat[T], factor []T) {
 	y.check("dot columns y", x.Rows, x.Cols)
 	if d := onSlice(dst); d != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestScaleColumns: the product by hand, set and added, on a range of columns.
+// TestScaleColumns checks the product, set and added, against values computed by hand, on a range of columns.
 func TestScaleColumns(t *testing.T) {
 	x := Mat[float32]{[]float32{9, 1, 2, 9, 3, 4}, 2, 2, 3}
 	x.Data = x.Data[1:]
@@ -18,7 +18,7 @@ func TestScaleColumns(t *testing.T) {
 	}
 }
 
-// TestDotColumns: the sum by hand, added.
+// TestDotColumns checks that the sum is added, against values computed by hand.
 func TestDotColumns(t *testing.T) {
 	x, y := Dense([]float64{1, 2, 3, 4}, 2, 2), Dense([]float64{5, 6, 7, 8}, 2, 2)
 	dst := []float64{1, 1}
@@ -28,7 +28,7 @@ func TestDotColumns(t *testing.T) {
 	}
 }
 
-// TestNorms: rows and columns of a matrix in blocks, among them zeros.
+// TestNorms checks row and column norms of a matrix given in blocks, some of them zero.
 func TestNorms(t *testing.T) {
 	blocks := slices.Values([]Mat[float32]{Dense([]float32{3, 0, 4}, 1, 3), Dense([]float32{0, 0, 0, 4, 0, 3}, 2, 3)})
 	rows, columns := make([]float32, 3), make([]float32, 3)
@@ -42,7 +42,7 @@ func TestNorms(t *testing.T) {
 	}
 }
 
-// TestDrop: a share of about p is dropped, the others are divided by 1−p, and rows may be looked up.
+// TestDrop checks that about a share p is dropped, that the other elements are divided by 1−p, and that Rows is used.
 func TestDrop(t *testing.T) {
 	x := Dense(make([]float64, 40*50), 40, 50)
 	fill(x.Data, 3)

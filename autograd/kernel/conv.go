@@ -6,9 +6,9 @@ package kernel
 //
 // where taps before the first row of t's document are zero. x and y are (rows, d).
 //
-// first[t] is the first row of row t's document, nil means one document from row 0 on; a negative first[t] = −n means that the
-// document began n rows before this batch. In a document that began before this batch, taps before row 0 come from
-// carry, the k−1 rows that came before, (k−1, d), oldest first. A nil carry is zeros.
+// first[t] is the first row of row t's document; nil means one document starting at row 0. A negative first[t] = −n
+// means that the document began n rows before this batch. For such a document, taps before row 0 come from carry (k−1,
+// d), the k−1 rows before the batch, oldest first. A nil carry means zeros.
 type Conv[T Float] struct {
 	W    []T // (d, k)
 	Bias []T // (d), or nil
@@ -16,14 +16,14 @@ type Conv[T Float] struct {
 	Act  Activation
 }
 
-// ConvGrad names where Conv.Backward adds each gradient; zero and nil are not wanted.
+// ConvGrad says where Conv.Backward adds each gradient. Zero and nil mean not wanted.
 type ConvGrad[T Float] struct {
 	X       Mat[T] // (rows, d)
 	W, Bias []T    // (d, k), (d)
 	Carry   []T    // (k−1, d)
 }
 
-// convGrain is how many channels one task takes; every task walks all rows.
+// convGrain is the number of channels per task; every task processes all rows.
 const convGrain = 64
 
 // Forward writes the convolution of x to y. y must not overlap x.
@@ -46,15 +46,15 @@ func (c Conv[T]) Forward(y, x Mat[T], first []int, carry []T) {
 	})
 }
 
-// Tail writes the last k−1 inputs of the last document, zeros where it is shorter, to carryOut (k−1, d): the carry of the
-// batch that continues it. carryOut may be carry.
+// Tail writes the last k−1 inputs of the last document, with zeros where it is shorter, to carryOut (k−1, d), the
+// carry for the batch that continues it. carryOut may be carry.
 func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 	if d := onSlice(carryOut); d != nil {
 		d.ConvTail(any(c).(Conv[float32]), f32s(carryOut), f32Mat(x), first, f32s(carry))
 		return
 	}
 	in, d := newConvInput(c.K, x, first, carry), x.Cols
-	start := 1 - c.K // no rows: everything stays as it was
+	start := 1 - c.K // no rows: the carry is unchanged
 	if x.Rows > 0 {
 		start = firstRow(first, x.Rows-1)
 	}
@@ -68,8 +68,8 @@ func (c Conv[T]) Tail(carryOut []T, x Mat[T], first []int, carry []T) {
 	}
 }
 
-// Backward adds to g the gradients of Forward at dy (rows, d) and of Tail at dTail (k−1, d), nil for none. It recomputes the
-// pre-activation from x.
+// Backward adds the gradients to g: those of Forward at dy (rows, d) and those of Tail at dTail (k−1, d), which may be
+// nil. It recomputes the pre-activation from x.
 func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry, dTail []T) {
 	dy.check("conv dy", x.Rows, x.Cols)
 	if d := on(dy); d != nil {
@@ -95,8 +95,8 @@ func (c Conv[T]) Backward(g ConvGrad[T], dy, x Mat[T], first []int, carry, dTail
 	})
 }
 
-// Step convolves one new input row of each of a batch of independent sequences: x and y are (batch, d), and taps
-// (batch, k−1, d), the inputs before, oldest first, are shifted in place.
+// Step convolves one new input row for each sequence in a batch. x and y are (batch, d). taps (batch, k−1, d), the
+// preceding inputs, oldest first, is shifted in place.
 func (c Conv[T]) Step(y, x Mat[T], taps []T) {
 	d, n := x.Cols, (c.K-1)*x.Cols
 	y.check("conv y", x.Rows, d)
@@ -131,7 +131,7 @@ func (g ConvGrad[T]) channels(lo, hi, k int) ConvGrad[T] {
 	return g
 }
 
-// taps sets rows to the gradients of the k input rows that row t reads, nil where there is none to add to.
+// taps sets rows to the gradients of the k input rows that row t reads, nil where there is no gradient to add to.
 func (g ConvGrad[T]) taps(rows [][]T, t int, in convInput[T]) {
 	for j := range rows {
 		rows[j] = nil
@@ -141,7 +141,7 @@ func (g ConvGrad[T]) taps(rows [][]T, t int, in convInput[T]) {
 	}
 }
 
-// convInput are the rows that a convolution reads.
+// convInput is the input rows that a convolution reads.
 type convInput[T Float] struct {
 	k     int
 	x     Mat[T] // (rows, d)
@@ -169,7 +169,7 @@ func (in convInput[T]) as32() convInput[float32] {
 	return convInput[float32]{in.k, f32Mat(in.x), in.first, f32Mat(in.carry)}
 }
 
-// row returns input row t for a row whose document starts at row start; nil stands for zeros.
+// row returns input row t as seen by a row whose document starts at row start; nil means zeros.
 func (in *convInput[T]) row(t, start int) []T {
 	switch {
 	case t < start:

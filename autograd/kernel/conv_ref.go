@@ -1,17 +1,18 @@
 package kernel
 
-// The plain loops of the convolution. With x(t) zero before the document of the row that reads it
+// The plain loops of the convolution. With x(t) = 0 before the start of the reading row's document,
 //
 //	s(t, c) = bias(c) + Σ_j w(c, j)·x(t−k+1+j, c),   j = 0 … k−1
 //	y = act(s)
 //
-// and backward, with g = dy·act′(s), each sum over rows of one document,
+// and backward, with g = dy·act′(s) and each sum over the rows of one document,
 //
 //	db(c) = Σ_t g(t, c)
 //	dw(c, j) = Σ_t g(t, c)·x(t−k+1+j, c)
 //	dx(t, c) = Σ_j w(c, j)·g(t+k−1−j, c)
 //
-// where dx of a row before the batch goes to the carry. Rows that Tail hands on have the gradient of their copy in addition.
+// where dx of a row before the batch goes to the carry. Rows that Tail returns also receive the gradient of their
+// copy.
 
 // forwardRef writes y (rows, d).
 func (c Conv[T]) forwardRef(y Mat[T], in convInput[T]) {
@@ -25,7 +26,7 @@ func (c Conv[T]) forwardRef(y Mat[T], in convInput[T]) {
 	}
 }
 
-// sumRef returns s of channel i from the k input rows that a row reads, oldest first; nil is a row of zeros.
+// sumRef returns s for channel i from the k input rows that a row reads, oldest first; nil means a row of zeros.
 func (c Conv[T]) sumRef(taps [][]T, i int) T {
 	var s T
 	if c.Bias != nil {
@@ -39,7 +40,7 @@ func (c Conv[T]) sumRef(taps [][]T, i int) T {
 	return s
 }
 
-// backwardRef adds to d, from dy (rows, d), all but the gradient of the carry.
+// backwardRef adds every gradient of Forward at dy (rows, d), except the carry's, to d.
 func (c Conv[T]) backwardRef(d ConvGrad[T], dy Mat[T], in convInput[T]) {
 	taps, dx := make([][]T, c.K), make([][]T, c.K)
 	for t := range dy.Rows {
@@ -62,7 +63,8 @@ func (c Conv[T]) backwardRef(d ConvGrad[T], dy Mat[T], in convInput[T]) {
 	}
 }
 
-// carryGradRef adds the gradient of Forward to that of the carry, dCarry (k−1, d). The first k−1 rows read the carry.
+// carryGradRef adds the gradient of Forward with respect to the carry to dCarry (k−1, d). The first k−1 rows read the
+// carry.
 func (c Conv[T]) carryGradRef(dCarry []T, dy Mat[T], in convInput[T]) {
 	taps, d := make([][]T, c.K), dy.Cols
 	for t := range min(dy.Rows, c.K-1) {
@@ -80,7 +82,7 @@ func (c Conv[T]) carryGradRef(dCarry []T, dy Mat[T], in convInput[T]) {
 	}
 }
 
-// tailGradRef adds dTail (k−1, d), the gradient of what Tail returns, to the rows that Tail copies.
+// tailGradRef adds dTail (k−1, d), the gradient of Tail's result, to the rows that Tail copies.
 func (g ConvGrad[T]) tailGradRef(dTail []T, in convInput[T]) {
 	rows, d := in.x.Rows, in.x.Cols
 	start := firstRow(in.first, rows-1)
@@ -96,7 +98,8 @@ func (g ConvGrad[T]) tailGradRef(dTail []T, in convInput[T]) {
 	}
 }
 
-// stepRef writes the pre-activation s of a row x (d) to y, and moves x into taps (k−1, d), the inputs before it, oldest first.
+// stepRef writes the pre-activation s of a row x (d) to y and shifts x into taps (k−1, d), the preceding inputs,
+// oldest first.
 func (c Conv[T]) stepRef(y, x, taps []T) {
 	d, k := len(x), c.K
 	for i, v := range x {

@@ -1,11 +1,11 @@
 package kernel
 
-// The vector form of the convolution, for float32 and four taps. A task takes some rows of some channels. Each row is one pass
-// over the four input rows that it reads; input rows outside the document are a row of zeros.
+// The vectorized convolution, for float32 and four taps. A task takes some rows of some channels. Each output row
+// takes one pass over the four input rows it reads; input rows outside the document are replaced by a row of zeros.
 
 const (
-	convChannels = 512 // of a task: four input rows and the weights stay in the first-level cache
-	convRows     = 32  // of a task; backward computes three more
+	convChannels = 512 // per task: four input rows and the weights stay in the first-level cache
+	convRows     = 32  // per task; the backward pass computes three more
 )
 
 // convWork is one convolution, forward or backward, over n channels, a multiple of vectorStep.
@@ -16,10 +16,10 @@ type convWork struct {
 	n          int
 	w          []float32 // (4, n), taps by row
 	bias, zero []float32 // (n)
-	part       []float32 // (tasks along the rows, 5, n): dw by taps, db; nil if neither is wanted
+	part       []float32 // (tasks along the rows, 5, n): dw by tap, then db; nil if neither is wanted
 }
 
-// vector reports whether there is a vector form for this convolution, and returns it as float32.
+// vector returns this convolution as float32 and reports whether it has a vector form.
 func (c Conv[T]) vector() (Conv[float32], bool) {
 	if !is32[T]() || active.vec.conv4 == nil || c.K != 4 {
 		return Conv[float32]{}, false
@@ -27,7 +27,7 @@ func (c Conv[T]) vector() (Conv[float32], bool) {
 	return Conv[float32]{f32s(c.W), f32s(c.Bias), c.K, c.Act}, true
 }
 
-// run calls f for each task's rows [t0, t1) and channels [lo, hi). It sets w, bias and zero before.
+// run sets w, bias and zero, and then calls f for each task's rows [t0, t1) and channels [lo, hi).
 func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 	n := k.n
 	buf := borrow(6 * n)
@@ -47,7 +47,7 @@ func (k *convWork) run(f func(t0, t1, lo, hi int)) {
 	})
 }
 
-// tap returns the address of channel lo of input row t, for a row whose document starts at first.
+// tap returns the address of channel lo of input row t, as seen by a row whose document starts at first.
 func (k *convWork) tap(t, first, lo int) *float32 {
 	if row := k.row(t, first); row != nil {
 		return &row[lo]
@@ -61,7 +61,7 @@ func (k *convWork) convolve(y []float32, t, lo int) {
 	active.vec.conv4(len(y), &y[0], &k.bias[lo], &k.w[lo], k.tap(t-3, f, lo), k.tap(t-2, f, lo), k.tap(t-1, f, lo), k.tap(t, f, lo), k.n)
 }
 
-// forward writes one task's part of y.
+// forward writes one task's share of y.
 func (k *convWork) forward(t0, t1, lo, hi int) {
 	for t := t0; t < t1; t++ {
 		out := k.y.Row(t)[lo:hi]
@@ -81,10 +81,10 @@ type convGradTask struct {
 	*convWork
 	t0, t1, lo, hi int
 	pre            []float32 // the pre-activation of a row
-	grads          []float32 // its gradients in the last four rows
+	grads          []float32 // the gradients of the last four rows' pre-activations
 }
 
-// backward adds one task's part of dx, and writes its share of dw and db to part.
+// backward adds one task's share of dx and writes its share of dw and db to part.
 func (k *convWork) backward(t0, t1, lo, hi int) {
 	n := hi - lo
 	buf := borrow(5 * n)
@@ -92,7 +92,7 @@ func (k *convWork) backward(t0, t1, lo, hi int) {
 	b := convGradTask{k, t0, t1, lo, hi, buf.data[:n], buf.data[n:]}
 	end := t1
 	if !k.dx.Absent() {
-		end = min(k.x.Rows, t1+3) // the task's last inputs are taps of these rows too
+		end = min(k.x.Rows, t1+3) // the task's last inputs are also taps of these rows
 	}
 	for t := t0; t < end; t++ {
 		b.preGrad(t)
@@ -105,7 +105,7 @@ func (k *convWork) backward(t0, t1, lo, hi int) {
 	}
 }
 
-// grad returns the place of row t's pre-activation gradient, which lasts until row t+3.
+// grad returns the slot for row t's pre-activation gradient, which remains valid until row t+3.
 func (b *convGradTask) grad(t int) []float32 {
 	n := b.hi - b.lo
 	return b.grads[t%4*n : (t%4+1)*n]
@@ -133,7 +133,8 @@ func (b *convGradTask) addWeightGrad(t int) {
 	v.add(len(g), &part[4*n+lo], &g[0])
 }
 
-// addInputGrads adds to dx of every row that row t completes: row t−3, and those after it if t is the last of its document.
+// addInputGrads adds dx for every row that row t completes: row t−3, and the later ones if t is the last of its
+// document.
 func (b *convGradTask) addInputGrads(t int) {
 	f := max(firstRow(b.first, t), b.t0)
 	last := t+1 == b.x.Rows || firstRow(b.first, t+1) == t+1
@@ -144,7 +145,8 @@ func (b *convGradTask) addInputGrads(t int) {
 	}
 }
 
-// addInputGrad adds to dx of row s the shares of the rows that read it: s … s+3, but not beyond the document's row last.
+// addInputGrad adds to dx of row s the contributions of the rows that read it: s … s+3, but none past last, the
+// document's last row.
 func (b *convGradTask) addInputGrad(s, last int) {
 	from := func(t int) *float32 {
 		if t > last {

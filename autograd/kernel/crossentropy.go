@@ -2,9 +2,9 @@ package kernel
 
 import "fmt"
 
-// CrossEntropy writes to nll[i] the loss of row i of logits (rows, v) in nats, −log softmax(logits)[target], and, unless
-// dlogits is zero, to dlogits the gradient of scale·Σ nll. dlogits may share memory with logits. A row whose target is
-// negative is ignored: loss 0, gradient 0. Sums run in float64.
+// CrossEntropy writes the loss of row i of logits (rows, v), −log softmax(logits)[target] in nats, to nll[i] and,
+// unless dlogits is zero, the gradient of scale·Σ nll to dlogits, which may share memory with logits. A row whose
+// target is negative is ignored: its loss and gradient are 0. Sums are taken in float64.
 //
 // With smoothing ε the target distribution is (1−ε)·onehot + ε/v, as in torch's CrossEntropyLoss.
 func CrossEntropy[T Float](nll []float64, dlogits, logits Mat[T], targets []int, scale T, smoothing float64) {

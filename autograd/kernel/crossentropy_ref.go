@@ -2,13 +2,14 @@ package kernel
 
 import "math"
 
-// crossEntropyRef returns the loss of one row of logits x (v) in nats, and writes the gradient of scale·loss to grad unless
-// that is nil; grad may be x. With p = softmax(x) and the target distribution q = (1−ε)·onehot(target) + ε/v, ε the smoothing,
+// crossEntropyRef returns the loss of one row of logits x (v) in nats and, unless grad is nil, writes the gradient of
+// scale·loss to grad, which may be x. With p = softmax(x) and the target distribution q = (1−ε)·onehot(target) + ε/v,
+// where ε is the smoothing,
 //
 //	loss = −Σ q·log p = log Σ exp(x) − (1−ε)·x(target) − ε·mean(x)
 //	dx = scale·(p − q)
 //
-// The largest logit is subtracted before exp. Sums run in float64.
+// The largest logit is subtracted before exp. Sums are taken in float64.
 func crossEntropyRef[T Float](grad, x []T, target int, scale T, smoothing float64) float64 {
 	top, hit := x[0], float64(x[target])
 	var sum, exps float64

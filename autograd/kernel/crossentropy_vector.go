@@ -2,10 +2,11 @@ package kernel
 
 import "math"
 
-// crossEntropyVector is crossEntropyRef. It stores the exponentials in grad until their sum is known.
+// crossEntropyVector is the vector form of crossEntropyRef. It stores the exponentials in grad until their sum is
+// known.
 func crossEntropyVector(grad, x []float32, target int, scale float32, smoothing float64) float64 {
 	top := maxVector(x)
-	hit := float64(x[target]) // grad may be x
+	hit := float64(x[target]) // read now: grad may be x
 	var mean float64
 	if smoothing != 0 {
 		for _, v := range x {
@@ -33,10 +34,10 @@ func maxVector(x []float32) float32 {
 		return top
 	}
 	f, n := active.vec.max, len(x)&^(vectorStep-1)
-	return max(f(n, &x[0]), f(vectorStep, &x[len(x)-vectorStep])) // the last vector may overlap the one before
+	return max(f(n, &x[0]), f(vectorStep, &x[len(x)-vectorStep])) // the last vector may overlap the previous one
 }
 
-// sumStep is how many exponentials are summed in float32 lanes before they go into a float64.
+// sumStep is the number of exponentials summed in float32 lanes before the sum is added to a float64.
 const sumStep = 1024
 
 // expSumVector returns Σ exp(x−shift) and, unless e is empty, stores the terms in it.

@@ -2,23 +2,24 @@ package kernel
 
 import "unsafe"
 
-// deviceWeight is a frozen weight (out, in) on a device, row by row without gaps.
+// deviceWeight is a frozen weight (out, in) on a device, stored row by row without gaps.
 type deviceWeight struct {
-	Mat[float32] // of bfloat16, as B in DeviceProduct
+	Mat[float32] // if bf16, laid out like B in DeviceProduct
 	bf16         bool
 }
 
-// PackOnDevice returns the weight (out, in) that is at data, on the device.
+// PackOnDevice returns the weight (out, in) whose elements are in data, on the device.
 func PackOnDevice(data []float32, out, in int) *Packed {
 	return &Packed{Out: out, In: in, device: &deviceWeight{Mat: Dense(data, out, in)}}
 }
 
-// PackBF16OnDevice is PackOnDevice for bfloat16, two elements to each of data.
+// PackBF16OnDevice is like PackOnDevice for bfloat16, with two elements in each element of data.
 func PackBF16OnDevice(data []float32, out, in int) *Packed {
 	return &Packed{Out: out, In: in, device: &deviceWeight{Dense(data, out, in), true}}
 }
 
-// BF16Words returns the elements of h in pairs, as devices want bfloat16, with a zero after an odd number.
+// BF16Words returns the elements of h in pairs, the layout devices expect for bfloat16, padded with a zero if the
+// count is odd.
 func BF16Words(h []uint16) []float32 {
 	words := make([]float32, pairs(len(h)))
 	copy(unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words)), h)

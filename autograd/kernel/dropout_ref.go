@@ -2,7 +2,7 @@ package kernel
 
 import "mambatrain/internal/splitmix"
 
-// dropRef writes row number row, x, to y, without the elements that d drops.
+// dropRef writes x, row number row, to y without the elements that d drops.
 func dropRef[T Float](y, x []T, d Dropout, row int) {
 	keep := T(1 / (1 - d.Share))
 	limit := uint64(d.Share * (1 << 32))

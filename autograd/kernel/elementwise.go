@@ -82,7 +82,8 @@ func Clear[T Float](x []T) {
 	clear(x)
 }
 
-// mapElements computes y = fast(x) if T is float32 and the kernel set has a fast form, else y = plain(x). y may be x.
+// mapElements computes y = fast(x) if T is float32 and the kernel set provides fast, and y = plain(x) otherwise. y may
+// be x.
 func mapElements[T Float](y, x []T, plain func(T) T, fast func(n int, y, x *float32)) {
 	y = y[:len(x)]
 	For(len(x), elementGrain, func(lo, hi int) {

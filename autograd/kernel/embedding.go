@@ -12,8 +12,8 @@ func Gather[T Float](y, table Mat[T], ids []int) {
 	})
 }
 
-// ScatterAdd adds row i of dy to row ids[i] of dtable (v, m). The work is split by column, so that rows of one id are
-// added in the order of i whatever the number of threads.
+// ScatterAdd adds row i of dy to row ids[i] of dtable (v, m). Work is split by column, so rows with the same id are
+// added in the order of i, whatever the number of threads.
 func ScatterAdd[T Float](dtable, dy Mat[T], ids []int) {
 	dy.check("scatter dy", len(ids), dtable.Cols)
 	if d := on(dtable); d != nil {

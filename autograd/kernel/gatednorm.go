@@ -6,8 +6,8 @@ import "unsafe"
 //
 //	o = w ∘ v / √(mean(v²) + eps)
 //
-// row by row, where the mean is over each of Groups equal ranges of channels. Y and Z are (rows, d), W is (d).
-// The mean is taken in float64. Dao & Gu 2024.
+// row by row, where the mean is taken over each of Groups equal ranges of channels, in float64. Y and Z are (rows, d),
+// W is (d). Dao & Gu 2024.
 type GatedNorm[T Float] struct {
 	Y, Z   Mat[T]
 	W      []T
@@ -15,11 +15,11 @@ type GatedNorm[T Float] struct {
 	Eps    float64
 }
 
-// GatedNormGrad names where GatedNorm.Backward adds each gradient; zero and nil are not wanted.
+// GatedNormGrad says where GatedNorm.Backward adds each gradient. Zero and nil mean not wanted.
 type GatedNormGrad[T Float] struct {
 	Y, Z Mat[T]
 	W    []T
-	// Fresh says which matrices contain nothing yet: they are overwritten.
+	// Fresh marks the gradients that have no content yet: they are overwritten.
 	Fresh struct{ Y, Z bool }
 }
 
@@ -89,7 +89,7 @@ func (n *GatedNorm[T]) Backward(g GatedNormGrad[T], do Mat[T]) {
 	}
 }
 
-// rowBackward computes dy and dz of row t and adds to dw, which may be nil. room is two rows.
+// rowBackward computes dy and dz of row t and adds to dw, which may be nil. room is two rows of scratch.
 func (n *GatedNorm[T]) rowBackward(dy, dz, dw, do []T, t int, room [2][]T) {
 	width := len(do) / n.Groups
 	y, z := n.Y.Row(t), n.Z.Row(t)
@@ -115,7 +115,7 @@ type gatedNormGrad[T Float] struct {
 	eps                     float64
 }
 
-// rowOr returns row t of m if m is wanted and contains nothing yet, else room.
+// rowOr returns row t of m if m is wanted and is to be overwritten, and room otherwise.
 func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	if fresh && !m.Absent() {
 		return m.Row(t)
@@ -123,7 +123,7 @@ func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	return room
 }
 
-// addRow adds x to row t of m unless rowOr returned that row, or m is not wanted.
+// addRow adds x to row t of m, unless rowOr returned that row or m is not wanted.
 func addRow[T Float](m Mat[T], t int, fresh bool, x []T) {
 	if !fresh && !m.Absent() {
 		add(m.Row(t), x)

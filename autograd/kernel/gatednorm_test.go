@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// gatedEps is large enough for central differences of a group of zeros, whose root is the epsilon's.
+// gatedEps is large enough for central differences of a group of zeros, where the root is that of eps alone.
 const gatedEps = 1e-2
 
 func randomGatedNorm(rng *rand.Rand, rows, d, groups int) *GatedNorm[float64] {
@@ -37,8 +37,8 @@ func TestGatedNormGrad(t *testing.T) {
 	}
 }
 
-// The float32 norm agrees with the float64 loop for groups that fill vectors and that do not, where gradients are added and
-// where they overwrite, and on the same bits for any number of threads.
+// The float32 norm agrees with the float64 loop for groups of whole vectors and others, for gradients added and
+// overwritten, and gives the same bits for any number of threads.
 func TestGatedNormFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(2))
@@ -94,8 +94,8 @@ func twos(n int) []float64 {
 	return x
 }
 
-// Normalizing the column ranges of a matrix, in place too, gives what RMSNorm gives with a weight of ones; a range of zeros
-// stays zeros.
+// Normalizing the column ranges of a matrix, in place too, gives the same as RMSNorm with a weight of ones. A range of
+// zeros remains zero.
 func TestNormalize(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(3))
@@ -129,7 +129,7 @@ func TestNormalizeGrad(t *testing.T) {
 	rng := rand.New(rand.NewSource(4))
 	const rows, m = 5, 7
 	x, dy := randomMat[float64](rng, rows, m), randomMat[float64](rng, rows, m)
-	clear(x.Row(2)) // where the root is the epsilon's
+	clear(x.Row(2)) // where the root is that of eps alone
 	loss := func() float64 {
 		y := make([]float64, rows*m)
 		Normalize(Dense(y, rows, m), x, gatedEps)
@@ -141,7 +141,8 @@ func TestNormalizeGrad(t *testing.T) {
 	checkGrad(t, "x", x.Data, dx.Data, loss)
 }
 
-// The float32 gradient agrees with the float64 one, added, overwriting, and over the incoming gradient itself.
+// The float32 gradient agrees with the float64 one when added, when overwritten, and when it replaces the incoming
+// gradient.
 func TestNormalizeGradFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))

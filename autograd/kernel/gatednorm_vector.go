@@ -2,13 +2,13 @@ package kernel
 
 import "math"
 
-// gatedNormVector is gatedNormRef.
+// gatedNormVector is the vector form of gatedNormRef.
 func gatedNormVector(o, y, z, w []float32, eps float64) {
 	apply3(active.vec.gate, o, y, z)
 	rmsNormVector(o, o, w, eps)
 }
 
-// gatedNormGradVector is gatedNormGrad.ref for groups of whole vectors. room is two rows.
+// gatedNormGradVector is gatedNormGrad.ref for groups of whole vectors. room is two rows of scratch.
 func gatedNormGradVector(g *gatedNormGrad[float32], room [2][]float32) {
 	n, v, s := len(g.y), &room[0][0], &room[1][0]
 	squares, products := gatedSums(n, v, s, &g.y[0], &g.z[0], &g.w[0], &g.do[0])

@@ -1,7 +1,7 @@
 package kernel
 
-// MatMulNT computes c (m, n) = alpha·a (m, k)·b (n, k)ᵀ, or adds it to c: the forward pass of a linear layer, a the
-// activations and b the weight (out, in).
+// MatMulNT computes c (m, n) = alpha·a (m, k)·b (n, k)ᵀ, or adds it to c: the forward pass of a linear layer, where a
+// is the activations and b the weight (out, in).
 func MatMulNT[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	b.check("b of a·bᵀ", b.Rows, a.Cols)
 	c.check("c of a·bᵀ", a.Rows, b.Rows)
@@ -54,7 +54,7 @@ func MatMulTN[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {
 	})
 }
 
-// as32Mats returns the operands as float32 if that is what they are.
+// as32Mats returns the operands as float32 and reports whether they are float32.
 func as32Mats[T Float](c, a, b Mat[T]) (c32, a32, b32 Mat[float32], ok bool) {
 	if c32, ok = any(c).(Mat[float32]); ok {
 		a32, b32 = any(a).(Mat[float32]), any(b).(Mat[float32])
@@ -62,7 +62,7 @@ func as32Mats[T Float](c, a, b Mat[T]) (c32, a32, b32 Mat[float32], ok bool) {
 	return
 }
 
-// rightOf returns b as the right operand of a product with so many rows.
+// rightOf returns b as the right operand of a product with this many rows.
 func rightOf(b Mat[float32], rows int) right {
 	if rows <= 2*active.height && b.Cols%16 == 0 {
 		return directRight{b}
@@ -70,7 +70,7 @@ func rightOf(b Mat[float32], rows int) right {
 	return plainRight{b}
 }
 
-// skinny is the number of columns up to which aᵀ·b is computed as (bᵀ·a)ᵀ: tiles are wider than high.
+// skinny is the number of columns up to which aᵀ·b is computed as (bᵀ·a)ᵀ, because tiles are wider than they are high.
 const skinny = 16
 
 // productTN is MatMulTN in float32.
@@ -94,5 +94,5 @@ func productTN(mode Mode, c Mat[float32], alpha float32, a, b Mat[float32]) {
 	})
 }
 
-// matmulGrain is how many rows of c one task of the plain loops takes.
+// matmulGrain is the number of rows of c per task of the plain loops.
 const matmulGrain = 4

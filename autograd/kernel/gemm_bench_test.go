@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// peakTime is how long a benchmark measures the arithmetic peak next to its own figure.
+// peakTime is how long a benchmark measures the arithmetic peak for comparison.
 const peakTime = 30 * time.Millisecond
 
-// reportFLOPs reports GFLOP/s and the share of the peak that is measured right after.
+// reportFLOPs reports GFLOP/s and the share of the peak, which is measured right afterwards.
 func reportFLOPs(b *testing.B, format Format, flops float64) {
 	b.Helper()
 	rate := flops * float64(b.N) / b.Elapsed().Seconds()
@@ -109,7 +109,7 @@ func BenchmarkPackedSquare(b *testing.B) {
 	}
 }
 
-// BenchmarkLoRA reports the step's worth of one layer's linear maps, forward and backward, with and without adapters.
+// BenchmarkLoRA measures one step of one layer's linear maps, forward and backward, with and without adapters.
 func BenchmarkLoRA(b *testing.B) {
 	rng := rand.New(rand.NewSource(4))
 	const rank = 8
@@ -137,7 +137,8 @@ func BenchmarkLoRA(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode reports the rate at which one row reads a weight, and its share of the bandwidth measured right after.
+// BenchmarkDecode reports the rate at which a product with one row reads a weight, and its share of the bandwidth,
+// measured right after.
 func BenchmarkDecode(b *testing.B) {
 	rng := rand.New(rand.NewSource(5))
 	for format, p := range packings(randomMat[float32](rng, 50280, 768)) {

@@ -5,9 +5,10 @@ import (
 	"unsafe"
 )
 
-// The generic kernel set's tiles and packing, in plain Go with the arguments of the assembly.
+// The tiles and packing of the generic kernel set, in plain Go, with the same arguments as the assembly.
 
-// packTurnedGo transposes: dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16. k runs along the rows of the source.
+// packTurnedGo transposes: dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16. k runs along the rows of the
+// source.
 func packTurnedGo(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	d := unsafe.Slice(dst, (k-1)*ldd+height)
 	for r := range height {
@@ -53,7 +54,8 @@ func packPanelsGo(k int, src *float32, lds, n, height int, alpha float32, dst *f
 	}
 }
 
-// widenPairsGo writes the two bfloat16 in each 32-bit word of src (k, words) as float32 to rows 2l and 2l+1 of dst (2k, words).
+// widenPairsGo writes the two bfloat16 values in each 32-bit word of src (k, words) as float32 to rows 2l and 2l+1 of
+// dst (2k, words).
 func widenPairsGo(k int, src *float32, words int, dst *float32) {
 	s, d := unsafe.Slice((*uint32)(unsafe.Pointer(src)), k*words), unsafe.Slice(dst, 2*k*words)
 	for l := range k {
@@ -65,7 +67,7 @@ func widenPairsGo(k int, src *float32, words int, dst *float32) {
 	}
 }
 
-// tileGo returns a tile of height 1 or 2. It computes four columns at a time: what fits in 16 registers.
+// tileGo returns a tile of height 1 or 2. It computes four columns at a time, as many as fit in 16 registers.
 func tileGo(height, width int) tileFunc {
 	return func(k int, a, b *float32, ldb int, c *float32, ldc, add int, _ *float32, _ int) {
 		as := unsafe.Slice(a, k*height)

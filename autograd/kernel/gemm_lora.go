@@ -6,12 +6,12 @@ type LoRA struct {
 	Scale float32
 }
 
-// LoRAGrad names where BackwardLoRA adds the gradients of A and B; a zero Mat is not wanted.
+// LoRAGrad says where BackwardLoRA adds the gradients of A and B. A zero Mat means not wanted.
 type LoRAGrad struct{ A, B Mat[float32] }
 
-// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and writes z = x·Aᵀ (rows, r), which BackwardLoRA reads. The
-// adapter costs little: x is packed once for W and A, and a tile of y gets its share of the second product while it is in
-// cache, as r more steps of k.
+// ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and writes z = x·Aᵀ (rows, r), which BackwardLoRA
+// reads. The adapter costs little: x is packed once for W and A, and the second product is added to each tile of y
+// while it is in cache, as r more steps of k.
 func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float32]) {
 	rank := ad.A.Rows
 	ad.check(p)
@@ -38,8 +38,8 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float3
 	q.adapter.close()
 }
 
-// BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to g:
-// with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not wanted. z is from ForwardLoRA.
+// BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to
+// g: with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx means not wanted. z comes from ForwardLoRA.
 func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g LoRAGrad, dy, x, z Mat[float32], ad LoRA) {
 	rank := ad.A.Rows
 	ad.check(p)
@@ -78,15 +78,16 @@ func (ad LoRA) check(p *Packed) {
 	ad.B.check("lora B", p.Out, ad.A.Rows)
 }
 
-// adapterProduct is the adapter's share of a product c = a·b: c += scale·(a·first)·second, where z = a·first (m, rank) is a result too.
+// adapterProduct is the adapter's share of a product c = a·b: c += scale·(a·first)·second. z = a·first (m, rank) is
+// also a result.
 type adapterProduct struct {
 	rank   int
 	scale  float32
 	z      Mat[float32]
-	first  *buffer // (k, rank) in panels of 32 columns, [k][32]; nil if z is computed already
+	first  *buffer // (k, rank) in panels of 32 columns, [k][32]; nil if z is already computed
 	depth  int     // k
 	second *buffer // (rank, n) in panels, [rank][32]
-	zs     *buffer // scale·z in panels like those of a, [rank][height]
+	zs     *buffer // scale·z in panels like a's, [rank][height]
 }
 
 func (l *adapterProduct) setFirst(b right, k int) { l.first, l.depth = prepack(b, k, l.rank), k }
@@ -104,8 +105,8 @@ func (l *adapterProduct) close() {
 	}
 }
 
-// project computes rows [from, to) of z over the slab's steps, from the packed panel of these rows, and packs them after the
-// last steps.
+// project computes rows [from, to) of z over the slab's steps, from the packed panel of these rows. After the last
+// steps it packs them.
 func (l *adapterProduct) project(s *slab, from, to int) {
 	if l.first != nil {
 		corner := borrow(16 * panel)

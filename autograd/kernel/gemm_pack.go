@@ -1,6 +1,7 @@
 package kernel
 
-// pack writes n panels of height rows, the first of which is row r of A, over steps [k0, k0+kc) to dst, each as [kc][height].
+// pack packs steps [k0, k0+kc) of n panels of height rows into dst, each as [kc][height]. The first panel starts at
+// row r of A.
 func (a *left) pack(dst []float32, r, n, height, k0, kc int) {
 	if a.transposed {
 		packPanels(kc, &a.mat.Data[k0*a.mat.Stride+r], a.mat.Stride, n, height, a.alpha, &dst[0], kc*height)
@@ -22,7 +23,7 @@ func packAlong(a *left, dst []float32, r, height, k0, kc int) {
 	packTurned(kc, &rows, height, a.alpha, &dst[0], height)
 }
 
-// rowPointers returns the addresses of element col of rows r … r+height−1. Those that follow repeat the last.
+// rowPointers returns the addresses of element col of rows r … r+height−1. The remaining entries repeat the last one.
 func rowPointers(m Mat[float32], r, height, col int) (rows [16]*float32) {
 	for i := range rows {
 		rows[i] = &m.Data[(r+min(i, height-1))*m.Stride+col]
@@ -45,13 +46,13 @@ func (b plainRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return upcomingRow(b.mat, k0+kc*i/n, j*panel)
 }
 
-// upcomingRow returns 32 columns of one row: the packing itself prefetches the other rows.
+// upcomingRow returns 32 columns of one row: packing itself prefetches the other rows.
 func upcomingRow(m Mat[float32], row, col int) (*float32, int) {
 	return &m.Data[row*m.Stride+min(col, m.Cols-1)], 4 * panel
 }
 
-// directRight is plainRight without packing, for products with so few rows that each panel is read only a few times. n must be
-// a multiple of 16, because tiles read whole vectors.
+// directRight is plainRight without packing, for products with so few rows that each panel is read only a few times. n
+// must be a multiple of 16 because tiles read whole vectors.
 type directRight struct{ mat Mat[float32] }
 
 func (b directRight) packs() bool { return false }
@@ -87,7 +88,7 @@ func (b transposedRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &b.mat.Data[min(row, b.mat.Rows-1)*b.mat.Stride+k0], 4 * kc
 }
 
-// shareable is a B that is packed once if A has many rows: otherwise it would be packed again for each band of rows.
+// shareable is a B that is packed once if A has many rows. Otherwise it would be packed again for each band of rows.
 type shareable interface {
 	right
 	shareable()

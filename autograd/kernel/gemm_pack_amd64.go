@@ -2,7 +2,7 @@ package kernel
 
 // The packing routines are called by name, not through kernelSet, so that their arguments stay on the stack.
 
-// narrow reports whether the set has vectors of 8 and none of 16.
+// narrow reports whether the set has vectors of 8 elements and none of 16.
 func (s *kernelSet) narrow() bool { return s.height > genericSet.height && !s.wide }
 
 func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
@@ -16,8 +16,8 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	}
 }
 
-// packTurnedNarrow is packTurned by vectors of 8, with a plain loop for the remainder. Heights that do not fill two vectors are
-// left to the plain loop: the second vector would overwrite the next row.
+// packTurnedNarrow is packTurned with vectors of 8 and a plain loop for the remainder. Heights that do not fill two
+// vectors use the plain loop, because the second vector would overwrite the next row.
 func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := 0
 	if height <= 8 || height == 16 {
@@ -36,8 +36,8 @@ func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst 
 	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
 }
 
-// spill returns how many rows of a panel a vector of 8 reaches into when it is stored at a row of the given height. These rows
-// must exist and be written later.
+// spill returns how many rows of a panel a vector of 8 reaches into when it is stored at a row of the given height.
+// These rows must exist and be written later.
 func spill(height, ldd int) int {
 	if height >= 8 {
 		return 0

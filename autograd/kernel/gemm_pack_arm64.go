@@ -11,7 +11,7 @@ import (
 // plain reports whether the active set is the generic one.
 func plain() bool { return active.height == genericSet.height }
 
-// packTurned packs by vectors of 4, with a plain loop for the remainder of k.
+// packTurned packs with vectors of 4 and a plain loop for the remainder of k.
 func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := k &^ 3
 	if plain() {
@@ -30,7 +30,7 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
 }
 
-// packLoose is packTurned without a factor.
+// packLoose is packTurned with alpha = 1.
 func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
 	packTurned(k, rows, height, 1, dst, height)
 }
@@ -71,7 +71,7 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	widenPairsNeon(k, src, words, dst)
 }
 
-// packTurned16 rounds by vectors of 8, with a plain loop for the remainder of k.
+// packTurned16 rounds with vectors of 8 and a plain loop for the remainder of k.
 func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := k &^ 7
 	if done > 0 {

@@ -20,7 +20,7 @@ func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *flo
 
 func widenPairs(k int, src *float32, words int, dst *float32) { widenPairsGo(k, src, words, dst) }
 
-// No kernel set here multiplies in bfloat16: these two are never called.
+// No kernel set on this platform multiplies in bfloat16, so these two are never called.
 
 func packTurned16(int, *[16]*float32, int, float32, *float32, int) { panic("kernel: no bfloat16") }
 

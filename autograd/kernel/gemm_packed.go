@@ -6,24 +6,24 @@ import (
 	"mambatrain/internal/float16"
 )
 
-// panel is the width of a packed block: this many outputs are contiguous for every input.
+// panel is the width of a packed block: this many outputs are contiguous for each input.
 const panel = 32
 
-// Packed is a frozen weight (out, in) in the order in which matrix products read it, packed once and used forward and backward.
-// It replaces the plain copy, which can be dropped: Gather reads it back exactly.
+// Packed is a frozen weight (out, in), packed once in the order in which both forward and backward products read it.
+// It replaces the plain copy, which can be dropped: Gather reads rows back exactly.
 //
-// Outputs are cut into blocks of 32. A block stores one input after the other, each with its 32 outputs: element (o, i) is at
-// block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero.
-// In bfloat16 two inputs share a 32-bit word, the pair that the dot-product instruction multiplies at once:
-// (o, i) is at block(o/32) + (i/2)·64 + (o%32)·2 + i%2.
+// Outputs are divided into blocks of 32. A block stores one input after another, each with its 32 outputs: element (o,
+// i) is at block(o/32) + i·32 + o%32. A last block of up to 16 outputs is 16 wide. Missing outputs are zero. In
+// bfloat16 two inputs share a 32-bit word, the pair that the dot-product instruction multiplies at once: (o, i) is at
+// block(o/32) + (i/2)·64 + (o%32)·2 + i%2.
 //
-// A quantized weight is not packed: it stays in the blocks of its file, see PackQuantized.
+// A quantized weight is not packed: it stays in the blocks of its file. See PackQuantized.
 type Packed struct {
 	Out, In int
 	f32     []float32
 	b16     []uint16
 	blocks  *blocks
-	device  *deviceWeight // the weight is on a device instead, as it is
+	device  *deviceWeight // the weight, unpacked, if it is on a device instead
 }
 
 // Pack packs w (out, in).
@@ -59,16 +59,16 @@ func PackBF16(w []uint16, out, in int) *Packed {
 	return p
 }
 
-// packGrain is how many inputs of a block one task packs.
+// packGrain is the number of inputs of a block packed per task.
 const packGrain = 512
 
-// pairs returns how many bfloat16 pairs n elements fill.
+// pairs returns the number of bfloat16 pairs that n elements fill.
 func pairs(n int) int { return (n + 1) / 2 }
 
-// paddedWidth returns how many outputs the blocks of out outputs have together.
+// paddedWidth returns the total number of outputs in the blocks for out outputs, padding included.
 func paddedWidth(out int) int { return (out + 15) / 16 * 16 }
 
-// blockWidth returns 32, or 16 for a last block that needs no more.
+// blockWidth returns 32, or 16 if the last block needs no more.
 func (p *Packed) blockWidth(b int) int { return min(panel, paddedWidth(p.Out)-b*panel) }
 
 // block returns float32 block b and its width.
@@ -87,7 +87,7 @@ func (p *Packed) block16(b int) ([]uint16, int) {
 // isBF16 reports whether the weight is stored in bfloat16.
 func (p *Packed) isBF16() bool { return p.b16 != nil }
 
-// Bytes returns the memory the weight takes.
+// Bytes returns the size of the weight in bytes.
 func (p *Packed) Bytes() int {
 	if p.blocks != nil {
 		return len(p.blocks.data)
@@ -116,7 +116,7 @@ func (p *Packed) row(dst []float32, o int) {
 	}
 }
 
-// Gather writes row ids[i] of the weight to row i of y (len(ids), in): the embedding of a model whose head is tied to it.
+// Gather writes row ids[i] of the weight to row i of y (len(ids), in): the embedding of a model with tied weights.
 func (p *Packed) Gather(y Mat[float32], ids []int) {
 	y.check("gather y", len(ids), p.In)
 	if p.device != nil {
@@ -130,8 +130,8 @@ func (p *Packed) Gather(y Mat[float32], ids []int) {
 	})
 }
 
-// Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y. With a bfloat16 weight, x is rounded to bfloat16 where
-// the processor multiplies in that format; sums are float32.
+// Forward computes y (rows, out) = x (rows, in)·Wᵀ, or adds it to y. With a bfloat16 weight, x is rounded to bfloat16
+// if the processor multiplies in that format. Sums are float32.
 func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
 	if p.device != nil {
 		p.device.multiply(DeviceProduct{Mode: mode, C: y, A: x, TransposeB: true})
@@ -145,7 +145,7 @@ func (p *Packed) Forward(mode Mode, y, x Mat[float32]) {
 	q.run()
 }
 
-// ForwardBias computes y (rows, out) = x (rows, in)·Wᵀ + bias, rounding as in Forward.
+// ForwardBias computes y (rows, out) = x (rows, in)·Wᵀ + bias, with rounding as in Forward.
 func (p *Packed) ForwardBias(y, x Mat[float32], bias []float32) {
 	if p.device != nil {
 		p.device.multiply(DeviceProduct{C: y, A: x, TransposeB: true, Bias: bias})
@@ -211,7 +211,7 @@ func (p *Packed) words(b int) ([]float32, int) {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(blk))), len(blk)/2), w
 }
 
-// forwardRight is Wᵀ (in, out): the packed blocks as they are, or widened.
+// forwardRight is Wᵀ (in, out): the packed blocks unchanged, or widened.
 type forwardRight struct {
 	*Packed
 	half bool // steps are pairs
@@ -291,7 +291,7 @@ func (b backwardRight) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return &w[min(j*panel*width, len(w)-1)], 4 * panel * width
 }
 
-// transposeBlock writes n rows of dst (n, 32) from the inputs rows of src (inputs, width).
+// transposeBlock writes n rows of dst (n, 32) from src (inputs, width).
 func transposeBlock(dst, src []float32, width, inputs, n int) {
 	m := Mat[float32]{src, inputs, width, width}
 	for c := 0; c < inputs; c += 16 {
@@ -304,7 +304,7 @@ func transposeBlock(dst, src []float32, width, inputs, n int) {
 	}
 }
 
-// transposeWidened is transposeBlock for a bfloat16 weight, which it widens to scratch, 32 × 32 elements.
+// transposeWidened is transposeBlock for a bfloat16 weight, which it first widens into scratch, 32 × 32 elements.
 func (b backwardRight) transposeWidened(dst, scratch []float32, blk, j, n int) {
 	w, width := b.words(blk)
 	inputs := min(panel, b.In-j*panel)

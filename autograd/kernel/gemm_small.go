@@ -1,17 +1,17 @@
 package kernel
 
-// Small matrix products within a task. The left operand is packed for the tiles once and multiplies several right operands, which
-// are read in place: all of them are in the nearer caches.
+// Small matrix products within a task. The left operand is packed into tiles once and multiplies several right
+// operands, which are read in place because they are all in the near caches.
 
 // factor is a left operand (m, k).
 type factor[T Float] struct {
 	m, k       int
-	mat        Mat[T] // what it was packed from, (m, k) or (k, m); float64 reads it
+	mat        Mat[T] // the source matrix, (m, k) or (k, m); float64 reads it
 	transposed bool
 	packed     []float32 // panel after panel, each as [k][rows]; the panel that starts at row r starts at r·k
 }
 
-// triangle says which part of a square product matters.
+// triangle says which part of a square product is needed.
 type triangle uint8
 
 const (
@@ -21,11 +21,11 @@ const (
 	lowerOut                 // the result is needed on and below its diagonal
 )
 
-// factorRoom returns how many elements are needed to pack a factor (m, k): vectors reach beyond the last panel.
+// factorRoom returns the number of elements needed to pack a factor (m, k). Vectors reach past the last panel.
 func factorRoom(m, k int) int { return wholeVectors(m*k) + vectorStep }
 
-// newFactor packs mat (m, k) into room (factorRoom elements). mat must not change while the factor is in use. The zeros of a
-// triangular mat must be there for the next 16 columns after the diagonal, and may be anything further on.
+// newFactor packs mat (m, k) into room (factorRoom elements). mat must not change while the factor is in use. A
+// triangular mat must contain its zeros for the 16 columns next to the diagonal; beyond those it may contain anything.
 func newFactor[T Float](mat Mat[T], shape triangle, room []T) factor[T] {
 	f := factor[T]{m: mat.Rows, k: mat.Cols, mat: mat}
 	if is32[T]() {
@@ -35,7 +35,7 @@ func newFactor[T Float](mat Mat[T], shape triangle, room []T) factor[T] {
 	return f
 }
 
-// newTransposedFactor packs the transpose of mat (k, m), as newFactor does. The shape is that of the factor.
+// newTransposedFactor is like newFactor for the transpose of mat (k, m). shape describes the factor, not mat.
 func newTransposedFactor[T Float](mat Mat[T], shape triangle, room []T) factor[T] {
 	f := factor[T]{m: mat.Cols, k: mat.Rows, mat: mat, transposed: true}
 	if is32[T]() {
@@ -71,7 +71,7 @@ func (f *factor[T]) packColumns(a Mat[float32], shape triangle) {
 	}
 }
 
-// steps returns the range of k that rows [from, to) need.
+// steps returns the range of k needed for rows [from, to).
 func (f *factor[T]) steps(shape triangle, from, to int) (k0, k1 int) {
 	switch shape {
 	case lower:
@@ -82,8 +82,9 @@ func (f *factor[T]) steps(shape triangle, from, to int) (k0, k1 int) {
 	return 0, f.k
 }
 
-// mul computes c (m, n) = f·b, or adds it to c. In float32 n must be a multiple of 16. With lowerOut, elements above the diagonal
-// of c are undefined. While it computes, it prefetches the rows of the matrices in next, as many as f has steps.
+// mul computes c (m, n) = f·b, or adds it to c. In float32, n must be a multiple of 16. With lowerOut, elements of c
+// above the diagonal are undefined. While computing, it prefetches the first rows of the matrices in next, as many as
+// f has steps.
 func (f *factor[T]) mul(mode Mode, c, b Mat[T], shape triangle, next ...Mat[T]) {
 	if is32[T]() {
 		f.mulTiles(mode, f32Mat(c), f32Mat(b), shape, next)
@@ -92,7 +93,7 @@ func (f *factor[T]) mul(mode Mode, c, b Mat[T], shape triangle, next ...Mat[T]) 
 	f.mulRef(mode, c, b, shape)
 }
 
-// mulTiles is mul in float32. Each strip of b, as wide as a tile, is multiplied by all panels.
+// mulTiles is mul in float32. Each strip of b, one tile wide, is multiplied by all panels.
 func (f *factor[T]) mulTiles(mode Mode, c, b Mat[float32], shape triangle, next []Mat[T]) {
 	add, width := 0, vectorStep
 	if mode == Add {
@@ -121,9 +122,9 @@ func (f *factor[T]) mulTiles(mode Mode, c, b Mat[float32], shape triangle, next 
 	}
 }
 
-// upcomingRows returns where the tile of panel i and column j starts to prefetch, and the distance in bytes to the next row: it
-// takes a cache line of each row of one matrix, from row k0 on. Panels take turns at the matrices, strips at the lines. Without a
-// matrix it is what the tile reads anyway.
+// upcomingRows returns where the tile of panel i and column j starts prefetching, and the distance in bytes to the
+// next row. A tile prefetches one cache line of each row of one matrix, from row k0 on. Successive panels use
+// successive matrices, and strips successive lines. Without such a matrix it returns here, which the tile reads anyway.
 func upcomingRows[T Float](next []Mat[T], k0, j, i int, here *float32) (*float32, int) {
 	if len(next) == 0 {
 		return here, 0
@@ -133,7 +134,7 @@ func upcomingRows[T Float](next []Mat[T], k0, j, i int, here *float32) (*float32
 		return here, 0
 	}
 	if active.wide && i/len(next)%2 == 1 {
-		j += vectorStep // a strip has two lines of each row
+		j += vectorStep // a strip spans two cache lines of each row
 	}
 	return &m.Data[min(k0, m.Rows-1)*m.Stride+j%m.Cols], 4 * m.Stride
 }

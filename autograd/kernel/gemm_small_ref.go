@@ -1,6 +1,6 @@
 package kernel
 
-// mulRef is mul.
+// mulRef is the plain loop of mul.
 func (f *factor[T]) mulRef(mode Mode, c, b Mat[T], shape triangle) {
 	for i := range f.m {
 		k0, k1 := f.steps(shape, i, i+1)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A factor multiplies as the plain loop does, for all heights of tiles and widths of strips, from rows and from columns, whole
-// and triangular, with and without something to prefetch. It writes nowhere else.
+// A factor multiplies as the plain loop does, for all tile heights and strip widths, from rows and from columns, full
+// and triangular, with and without prefetching. It writes nothing out of bounds.
 func TestFactor(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(1))
@@ -31,7 +31,7 @@ func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, tran
 	if transposed {
 		a = Mat[float32]{random[float32](rng, (k+1)*(m+40)), k, m, m + 40}
 	}
-	if shape == lower || shape == upper { // zero for some columns beyond the diagonal, of the rows as they lie
+	if shape == lower || shape == upper { // zero for some columns past the diagonal, in the rows as stored
 		for i := range a.Rows {
 			clear(a.Data[i*a.Stride+i+1:][:vectorStep])
 		}
@@ -78,7 +78,7 @@ func checkFactor(t *testing.T, rng *rand.Rand, m, k, n int, shape triangle, tran
 	}
 }
 
-// The loops over rows agree with themselves in float64, for every width up to three vectors, and write nowhere else.
+// The row loops agree with the float64 loops for every width up to three vectors and write nothing out of bounds.
 func TestRows(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(2))

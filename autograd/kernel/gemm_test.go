@@ -8,21 +8,21 @@ import (
 	"mambatrain/internal/float16"
 )
 
-// gemmTol bounds the error of a float32 product of k terms against float64, in units of the result's rms: rounding grows
-// like √k·2⁻²⁴, far below it; one lost or doubled term is far above.
+// gemmTol bounds the error of a float32 product of k terms against float64, relative to the result's rms. Rounding
+// grows like √k·2⁻²⁴, far below it; a missing or duplicated term is far above it.
 const gemmTol = 2e-4
 
 // bf16Tol is gemmTol for activations rounded to bfloat16, 8 bits.
 const bf16Tol = 3e-2
 
-// sizes around every block border of the tiles: heights 2, 6, 14, widths 16 and 32, transposes of 16 and 32.
+// Sizes around every block boundary of the tiles: heights 2, 6, 14, widths 16 and 32, transposes of 16 and 32.
 var (
 	rowSizes   = []int{1, 2, 3, 5, 6, 7, 13, 14, 15, 16, 17, 27, 28, 29, 43, 100}
 	outerSizes = []int{1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 47, 48, 64, 80, 97}
 	innerSizes = []int{1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 65, 255, 256, 257, 300}
 )
 
-// someShapes calls f with every row size, and other sizes drawn to go with it.
+// someShapes calls f with every row size, combined with random other sizes.
 func someShapes(rng *rand.Rand, f func(m, n, k int)) {
 	for _, m := range rowSizes {
 		for range 6 {
@@ -100,7 +100,7 @@ func TestMatMulPlain(t *testing.T) {
 	near(t, "TN", c.Data, want, 1e-14)
 }
 
-// packings returns w packed in both formats, by name of the format.
+// packings returns w packed in both formats, keyed by format name.
 func packings(w Mat[float32]) map[string]*Packed {
 	h := make([]uint16, w.Rows*w.Cols)
 	for i := range w.Rows {
@@ -111,7 +111,7 @@ func packings(w Mat[float32]) map[string]*Packed {
 	return map[string]*Packed{"float32": Pack(w), "bf16": PackBF16(h, w.Rows, w.Cols)}
 }
 
-// unpacked returns the weight (out, in) that p was packed from, or what bfloat16 makes of it.
+// unpacked returns the weight (out, in) that p was packed from, rounded to bfloat16 if p is.
 func (p *Packed) unpacked() Mat[float32] {
 	ids := make([]int, p.Out)
 	for o := range ids {
@@ -178,8 +178,8 @@ func TestPacked(t *testing.T) {
 	})
 }
 
-// A bias that is added within the product equals one that is added to the result, at widths that do not fill a tile, and where
-// k has several blocks.
+// A bias added within the product gives the same result as AddRow, at widths that do not fill a tile and with several
+// blocks of k.
 func TestForwardBias_isAddRow(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))
@@ -294,7 +294,7 @@ func TestGEMMThreads(t *testing.T) {
 	})
 }
 
-// Steps of k beyond one packing, and rows beyond one, meet at the seams.
+// Results are right across the boundary between packed slabs, both in k and in rows.
 func TestGEMMLarge(t *testing.T) {
 	rng := rand.New(rand.NewSource(7))
 	const m, n, k = rowsPack + 3, 33, kPack + 5

@@ -1,35 +1,36 @@
 package kernel
 
-// Matrix products in float32, after Goto & van de Geijn 2008 and BLIS: both operands are cut into panels, which are stored in
-// the order in which a register tile reads them.
+// Matrix products in float32, after Goto & van de Geijn 2008 and BLIS: both operands are divided into panels, stored
+// in the order in which a register tile reads them.
 //
 //   - A (m, k) is packed whole into panels up to 14 rows high, [k][rows]; a tile broadcasts its elements.
-//   - B (k, n) is cut into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored like
-//     that; others are packed when they are used.
-//   - k is cut into blocks, so that a panel of B stays in the near caches while it is multiplied by the panels of A. If A has so
-//     few rows that packing B does not pay, the blocks are shorter: B is then read in place, some rows at a time.
+//   - B (k, n) is divided into panels 32 columns wide, [k][32]; a tile reads them as vectors. A frozen weight is stored that
+//     way; other matrices are packed when they are used.
+//   - k is divided into blocks, so that a panel of B stays in the near caches while it is multiplied by the panels of A. If A
+//     has too few rows for packing B to pay off, the blocks are shorter: B is read in place, a few rows at a time.
 //
-// An element of C is one chain of multiply-adds in the order of k, broken at each cut, whichever tile computes it and
-// whichever thread: results depend on the kernel set, not on the number of threads or the height of a panel.
+// An element of C is one chain of multiply-adds in the order of k, interrupted at each block boundary, regardless of
+// which tile or thread computes it: results depend on the kernel set, not on the number of threads or the height of a
+// panel.
 
-// tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l], or adds it to c if add is not 0, over k steps. Rows of a are
-// contiguous, rows of b are ldb elements apart, rows of c ldc. For bfloat16 a step is a pair. With each step it prefetches memory
-// that later tiles read: from next on, step bytes apart.
+// tileFunc computes c (rows × columns of the tile) = Σ_l a[l]ᵀ·b[l] over k steps, or adds it to c if add is not 0.
+// Rows of a are contiguous, rows of b are ldb elements apart, and rows of c ldc. For bfloat16 a step is a pair. With
+// each step the tile prefetches memory that later tiles read: starting at next, step bytes apart.
 type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 const (
 	kBlock    = 384  // bound of productBlocks.near: 48 KiB of B
-	kDirect   = 32   // most steps of k between two visits of C for a B read in place: as many pages as the first-level translation buffer has room for
+	kDirect   = 32   // most steps of k between two visits to C for a B read in place: as many pages as fit in the first-level TLB
 	kPack     = 3072 // steps of k for which A is packed at a time
 	rowsPack  = 1008 // rows of A packed at a time
-	stepUnit  = 32   // cuts of k are multiples of it: the steps of a packed weight's blocks
+	stepUnit  = 32   // blocks of k are multiples of it: the steps of a packed weight's blocks
 	tasksEach = 12   // tasks per thread
 
-	// Scratch of a task: a panel of B, a tile that reaches past the last column, and what panel needs besides.
+	// A task's scratch: a panel of B, a tile that extends past the last column, and whatever else panel needs.
 	cornerAt = kBlock * panel
 	stripsAt = cornerAt + panel*panel
 
-	streamAhead = 128 // rows of B that are prefetched into the second-level cache where A is one panel
+	streamAhead = 128 // rows of B prefetched into the second-level cache when A is one panel
 )
 
 // left is operand A (m, k), given as its transpose (k, m) if transposed is set.
@@ -42,18 +43,19 @@ type left struct {
 
 // right is operand B (k, n).
 type right interface {
-	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch, and the distance of its rows.
+	// panel returns columns [32·j, 32·j+32) of steps [k0, k0+kc), which it may build in scratch, and its row stride.
 	panel(scratch []float32, j, k0, kc int) (b *float32, ldb int)
 	// packs reports whether panel builds what it returns.
 	packs() bool
-	// upcoming returns the address and the bytes of part i of n of what panel reads, for prefetching. It may be inexact.
+	// upcoming returns the address and byte count of part i of n of what panel reads, for prefetching. It may be
+	// inexact.
 	upcoming(j, k0, kc, i, n int) (next *float32, bytes int)
 }
 
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set      *kernelSet
-	maxBlock int // most steps of k between two visits of C
+	maxBlock int // most steps of k between two visits to C
 	mode     Mode
 	c        Mat[float32]
 	a        left
@@ -96,7 +98,7 @@ func (p *product) run() {
 	}
 }
 
-// evenPart returns the length of equal parts of n, most at most: a multiple of unit if most is one.
+// evenPart returns the length of equal parts of n, at most most each. It is a multiple of unit if most is.
 func evenPart(n, most, unit int) int {
 	parts := (n + most - 1) / most
 	return min(most, ((n+parts-1)/parts+unit-1)/unit*unit)
@@ -106,7 +108,7 @@ func evenPart(n, most, unit int) int {
 func (p *product) slab(r, rows, k0, kn int) {
 	s := slab{product: p, r: r, rows: rows, k0: k0, kn: kn, block: evenPart(kn, p.maxBlock, stepUnit), panels: splitRows(rows, p.set.height)}
 	if p.m == 1 && !p.a.transposed && !p.a.bf16 && p.a.alpha == 1 && p.adapter == nil {
-		s.packed = p.a.mat.Data[k0:] // one row is its own panel
+		s.packed = p.a.mat.Data[k0:] // a single row is its own panel
 	} else {
 		buf := borrow(rows * kn)
 		defer giveBack(buf)
@@ -116,9 +118,9 @@ func (p *product) slab(r, rows, k0, kn int) {
 	columns := (p.n + panel - 1) / panel
 	target, share := tasksEach*Threads(), p.set.blocks.share
 	if p.b.packs() {
-		target, share = 6*Threads(), p.set.blocks.bands // more cuts of the rows would pack B more often
+		target, share = 6*Threads(), p.set.blocks.bands // splitting the rows further would pack B more often
 	} else if p.maxBlock == kDirect {
-		target = 4 * Threads() // narrow bands of columns would read little of each row
+		target = 4 * Threads() // narrow bands of columns would read too little of each row
 	}
 	bands := min(max((rows*s.block+share-1)/share, (target+columns-1)/columns), s.panels.count)
 	groups := taper{columns, 2 * Threads()}
@@ -129,8 +131,8 @@ func (p *product) slab(r, rows, k0, kn int) {
 	})
 }
 
-// taper cuts [0, n) into pieces, each one share of the remainder: long ones first, which use caches well, short ones at the
-// end, so that no thread waits long for the last.
+// taper divides [0, n) into pieces, each a fixed share of the remainder: long ones first, which use caches well, and
+// short ones at the end, so that no thread waits long for the last.
 type taper struct{ n, shares int }
 
 func (t taper) next(at int) int { return at + max(1, (t.n-at)/t.shares) }
@@ -149,8 +151,8 @@ func (t taper) piece(i int) (lo, hi int) {
 	return lo, t.next(lo)
 }
 
-// rowPanels cuts rows into count panels of full height, except that the last two share the remainder evenly: a tile of seven
-// rows or more keeps the multipliers busy, one of two does not.
+// rowPanels divides rows into count panels of full height, except that the last two share the remainder evenly: a tile
+// of seven or more rows keeps the multipliers busy, and a tile of one or two does not.
 type rowPanels struct{ rows, height, count int }
 
 func splitRows(rows, height int) rowPanels {
@@ -168,7 +170,7 @@ func (p rowPanels) start(i int) int {
 	return i * p.height
 }
 
-// sameHeight returns how many panels from i on, up to hi, are as high as panel i.
+// sameHeight returns the number of panels, from i up to hi, with the same height as panel i.
 func (p rowPanels) sameHeight(i, hi int) int {
 	if full := p.count - 2; i < full {
 		return min(hi, full) - i
@@ -176,18 +178,18 @@ func (p rowPanels) sameHeight(i, hi int) int {
 	return 1
 }
 
-// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows. Within it, the
-// panel of rows from r on starts at r·(steps of the block).
+// slab is the part of a product for which A is packed at once. Block kb of the packed A starts at kb·block·rows.
+// Within it, the panel that starts at row r starts at r·(steps of the block).
 type slab struct {
 	*product
 	r, rows, k0, kn int
-	block           int // steps of k between two visits of C
+	block           int // steps of k between two visits to C
 	panels          rowPanels
 	packed          []float32
 }
 
 func (s *slab) packA() {
-	grain := max(1, 1<<15/(s.kn*s.set.height)) // panels per task: some 32 thousand elements
+	grain := max(1, 1<<15/(s.kn*s.set.height)) // panels per task: about 32 thousand elements
 	For(s.panels.count, grain, func(lo, hi int) {
 		for i := lo; i < hi; {
 			n := s.panels.sameHeight(i, hi)
@@ -206,8 +208,8 @@ func (s *slab) packA() {
 	})
 }
 
-// task computes panels [p0, p1) × columns of B's panels [j0, j1). A single panel goes through packed B column by column, in the
-// order of memory; several share each block of B.
+// task computes panels [p0, p1) × B's panels [j0, j1). A single panel goes through packed B column by column, in
+// memory order; several panels share each block of B.
 func (s *slab) task(p0, p1, j0, j1 int) {
 	scratch := borrow(stripsAt + stripRoom)
 	defer giveBack(scratch)
@@ -259,8 +261,8 @@ func (s *slab) strip(scratch []float32, p0, p1, j, j0, j1, k int) {
 
 var ones = [16]float32{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
 
-// tileArgs is one tile: rows [from, to) × panel j, kc steps. last means that these are the last of k, after which the adapter
-// adds its share.
+// tileArgs describes one tile: rows [from, to) × panel j, kc steps. last means that these are the last steps of k,
+// after which the adapter adds its share.
 type tileArgs struct {
 	a, b             *float32
 	ldb, kc          int
@@ -271,7 +273,7 @@ type tileArgs struct {
 	step             int
 }
 
-// computeTile computes one tile. One that would reach past the last column is computed in corner.
+// computeTile computes one tile, in corner if it would extend past the last column.
 func (s *slab) computeTile(t *tileArgs) {
 	width := min(panel, s.n-t.j*panel)
 	nv := (width + 15) / 16
@@ -282,7 +284,7 @@ func (s *slab) computeTile(t *tileArgs) {
 	c, ldc := &s.c.Data[(s.r+t.from)*s.c.Stride+t.j*panel], s.c.Stride
 	if width < nv*16 {
 		c, ldc = &t.corner[0], panel
-		for r := t.from; r < t.to && t.add != 0; r++ { // what follows is added in the same order as in other tiles
+		for r := t.from; r < t.to && t.add != 0; r++ { // so that the terms are added in the same order as in other tiles
 			copy(t.corner[(r-t.from)*panel:][:width], s.c.Row(s.r + r)[t.j*panel:])
 		}
 	}

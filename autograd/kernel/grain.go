@@ -1,11 +1,11 @@
 package kernel
 
-// rowGrain is how many rows one task of a row-wise kernel takes.
+// rowGrain is the number of rows per task of a row-wise kernel.
 const rowGrain = 8
 
-// columnGrain is how many columns one task takes where a sum runs down the rows.
+// columnGrain is the number of columns per task of a sum over the rows.
 const columnGrain = 128
 
-// elementGrain is how many elements one task of an elementwise kernel takes: a multiple of every vector width, so that
-// where the split falls changes no bit.
+// elementGrain is the number of elements per task of an elementwise kernel: a multiple of every vector width, so that
+// the position of the split does not affect the result.
 const elementGrain = 16384
