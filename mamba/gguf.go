@@ -15,35 +15,38 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// GGUFOptions say how a GGUF file is written.
+// GGUFOptions control how a GGUF file is written.
 type GGUFOptions struct {
-	Type GGUFType // "" is F16
-	Name string   // general.name, shown to users; "" leaves it out
-	// Note, unless nil, is called with a way in which llama.cpp's result differs from the model's.
+	Type GGUFType // "" means F16
+	Name string   // general.name, shown to users; omitted if ""
+	// Note, if not nil, is called with each way in which llama.cpp's results differ from the model's.
 	Note func(note string)
-	// NotFinite, unless nil, is called with the checkpoint's name of each tensor that gets NaN or infinite numbers.
+	// NotFinite, if not nil, is called with the checkpoint's name of each tensor that contains NaN or infinite
+	// values.
 	NotFinite func(name string)
-	// Added are the added tokens that the model's tokenizer has, wherever it has them from; nil: those of tokenizer.json.
+	// Added are the added tokens of the model's tokenizer, from whichever file defines them; nil: those of
+	// tokenizer.json.
 	Added []AddedToken
 	// BOS and EOS are the tokenizer's ids for the start and the end of a text; nil: those of config.json.
 	BOS, EOS *int
-	// AddBOS and AddEOS say that the tokenizer puts BOS before and EOS after every text.
+	// AddBOS and AddEOS report whether the tokenizer puts BOS before and EOS after every text.
 	AddBOS, AddEOS bool
-	// ChatTemplate is the tokenizer's chat template, for llama.cpp to render conversations; "" leaves it out.
+	// ChatTemplate is the tokenizer's chat template, which llama.cpp uses to format conversations; omitted if "".
 	ChatTemplate string
 }
 
-// AddedToken is a token that is found in a text before anything is split.
+// AddedToken is a token that is matched in a text before the text is split.
 type AddedToken struct {
 	ID      int    `json:"id"`
 	Content string `json:"content"`
 	Special bool   `json:"special"`
 }
 
-// ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file that llama.cpp runs.
-// The file appears whole or not at all; one tensor is in memory at a time. Models that llama.cpp's Mamba cannot express
-// are refused: other expansions than 2, biases on the projections, other activations than SiLU, limits of the time step, and
-// tokenizers that are neither byte-level BPE nor SentencePiece's BPE. It returns the number of tensors.
+// ExportGGUF writes the model in directory from, with its tokenizer if it has one, as a GGUF file for llama.cpp. The
+// file is written atomically, with one tensor in memory at a time. Models that llama.cpp's Mamba cannot represent are
+// errors: those with an expansion other than 2, biases on the projections, an activation other than SiLU, a limit on
+// the time step, or a tokenizer that is neither byte-level BPE nor SentencePiece BPE. ExportGGUF returns the number
+// of tensors.
 func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, error) {
 	c, err := LoadConfig(from)
 	if err != nil {
@@ -57,8 +60,8 @@ func ExportGGUF(ctx context.Context, from, file string, o GGUFOptions) (int, err
 	return writeGGUF(c, t, from, file, o)
 }
 
-// WriteGGUF does what [ExportGGUF] does for a model that is not in files: tensors are all that it has, under the names of a
-// checkpoint. Those that are blocks of the wanted type already are copied. The tokenizer is that in directory from.
+// WriteGGUF is like [ExportGGUF] for a model that is not in files: tensors are all of its tensors, under their names
+// in a checkpoint. Blocks that already have the requested type are copied. The tokenizer is read from directory from.
 func WriteGGUF(ctx context.Context, c Config, tensors []weights.Entry, from, file string, o GGUFOptions) (int, error) {
 	return writeGGUF(c, entriesCheckpoint(ctx, tensors), from, file, o)
 }
@@ -95,8 +98,8 @@ func writeGGUF(c Config, t checkpoint, from, file string, o GGUFOptions) (int, e
 	return g.Len(), atomicfile.Write(file, g.Write)
 }
 
-// noteGeneration notes what generation_config.json asks for: llama.cpp takes such settings from its command line. The end of a
-// text is among the file's keys.
+// noteGeneration notes the settings of generation_config.json, which llama.cpp takes from its command line. It omits a
+// single EOS id, which is among the keys of the GGUF file.
 func noteGeneration(from string, o GGUFOptions) error {
 	c, err := loadGeneration(from)
 	if c == nil || err != nil {
@@ -111,34 +114,35 @@ func noteGeneration(from string, o GGUFOptions) error {
 	return nil
 }
 
-// source is where the values of a tensor come from.
+// source is where a tensor's values come from.
 type source struct {
 	float32s func() ([]float32, error)
 	blocks   func(as quant.Type) ([]byte, error) // see [weights.Entry]
 }
 
-// ggufArchitecture is how llama.cpp describes models of a family.
+// ggufArchitecture is llama.cpp's description of a family.
 type ggufArchitecture struct {
 	name string
-	keys []ggufKey // after those that every architecture has
-	// shape returns the shape that a tensor has there; nil if all keep theirs.
+	keys []ggufKey // in addition to those of every architecture
+	// shape returns a tensor's shape in the GGUF file; nil if all shapes are unchanged.
 	shape func(name string, shape []int) []int
-	note  string // how llama.cpp's result differs from the model's; "" if it does not
+	note  string // how llama.cpp's results differ from the model's; "" if they do not
 }
 
-// ggufKey is a key after the architecture's name, with its value.
+// ggufKey is a key, without the architecture prefix, and its value.
 type ggufKey struct {
 	name  string
 	value any
 }
 
-// GGUFArchitecture returns llama.cpp's name of the architecture, and an error with what it has no place for.
+// GGUFArchitecture returns llama.cpp's name for the architecture, or an error that lists what llama.cpp does not
+// support.
 func (c Config) GGUFArchitecture() (string, error) {
 	arch, err := ggufArchitectureOf(c)
 	return arch.name, err
 }
 
-// ggufArchitectureOf returns an error with what of the model llama.cpp has no place for.
+// ggufArchitectureOf returns an error that lists what llama.cpp does not support in the model.
 func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
 	f := c.family()
 	if f.gguf == nil {
@@ -151,8 +155,8 @@ func ggufArchitectureOf(c Config) (ggufArchitecture, error) {
 	return arch, nil
 }
 
-// llamaFaults names what llama.cpp's Mambas do not have: another expansion than 2, biases on the projections, another
-// activation than SiLU.
+// llamaFaults reports what llama.cpp's Mamba architectures do not support: an expansion other than 2, biases on the
+// projections, an activation other than SiLU.
 func llamaFaults(c Config) (faults fault.List) {
 	if c.IntermediateSize != 2*c.HiddenSize {
 		faults.Add("intermediate_size", "llama.cpp wants 2·hidden_size = %d, got %d", 2*c.HiddenSize, c.IntermediateSize)
@@ -166,7 +170,7 @@ func llamaFaults(c Config) (faults fault.List) {
 	return faults
 }
 
-// ggufModel is a model's GGUF file.
+// ggufModel is a GGUF file being built.
 type ggufModel struct{ gguf.Writer }
 
 // describe sets the keys that llama.cpp's loader reads.
@@ -183,9 +187,9 @@ func (g *ggufModel) describe(c Config, arch ggufArchitecture, o GGUFOptions) {
 		value int
 	}{
 		{"vocab_size", c.VocabSize},
-		{"context_length", 1 << 20}, // no limit; a number is wanted
+		{"context_length", 1 << 20}, // unlimited, but the key is required
 		{"embedding_length", c.HiddenSize},
-		{"feed_forward_length", 0}, {"attention.head_count", 0}, // there are none; the loader wants them said
+		{"feed_forward_length", 0}, {"attention.head_count", 0}, // unused, but required by the loader
 		{"block_count", c.NumHiddenLayers},
 		{"ssm.conv_kernel", c.ConvKernel}, {"ssm.inner_size", c.IntermediateSize},
 		{"ssm.state_size", c.StateSize},
@@ -207,9 +211,9 @@ func (g *ggufModel) layout(c Config, arch ggufArchitecture, o GGUFOptions, sourc
 		values := from.float32s
 		dims := shape
 		switch {
-		case len(shape) == 3: // the convolution (d, 1, k)
+		case len(shape) == 3: // the convolution weight (d, 1, k)
 			dims = []int{shape[0], shape[2]}
-			if !c.UseConvBias { // llama.cpp requires one; zeros do nothing
+			if !c.UseConvBias { // llama.cpp requires a bias; zeros have no effect
 				zeros = append(zeros, gguf.Tensor{Name: strings.TrimSuffix(t.Name, "weight") + "bias", Dims: shape[:1], Type: quant.F32})
 			}
 		case arch.shape != nil:

@@ -9,18 +9,18 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// IsGGUF reports whether a model's name is that of a GGUF file.
+// IsGGUF reports whether path names a GGUF file.
 func IsGGUF(path string) bool { return gguf.IsModel(path) }
 
-// ggufHeader reads a configuration from the keys of a GGUF file. They say less than config.json: what they leave out is as the
-// class has it, and as llama.cpp computes it.
+// ggufHeader reads a configuration from the keys of a GGUF file. They contain less than config.json: the missing
+// settings are transformers' defaults, which llama.cpp uses too.
 type ggufHeader struct {
 	*gguf.File
 	arch   string
 	faults fault.List
 }
 
-// loadGGUFConfig returns the configuration of the model in a GGUF file.
+// loadGGUFConfig returns the configuration of a model in a GGUF file.
 func loadGGUFConfig(path string) (Config, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
@@ -53,13 +53,13 @@ func loadGGUFConfig(path string) (Config, error) {
 	return Config{}, fmt.Errorf("mamba: %s: general.architecture: %q is another model; want mamba or mamba2", path, h.arch)
 }
 
-// ggufSource says which GGUF files are of a family, and reads what the family has of its own; read may be nil.
+// ggufSource identifies a family's GGUF files and reads the family's own keys; read may be nil.
 type ggufSource struct {
 	is   func(h *ggufHeader) bool
 	read func(h *ggufHeader, c *Config)
 }
 
-// common reads what every architecture has.
+// common reads the keys of every architecture.
 func (h *ggufHeader) common(c *Config) {
 	h.int("embedding_length", &c.HiddenSize)
 	h.int("block_count", &c.NumHiddenLayers)
@@ -70,7 +70,7 @@ func (h *ggufHeader) common(c *Config) {
 		c.Expand = float64(c.IntermediateSize) / float64(c.HiddenSize)
 	}
 	if eps, ok := h.Key(h.arch + ".attention.layer_norm_rms_epsilon").(float64); ok {
-		// The shortest decimal of the float32 is what config.json had.
+		// The shortest decimal that gives this float32 is the value in config.json.
 		c.LayerNormEpsilon, _ = strconv.ParseFloat(strconv.FormatFloat(eps, 'g', -1, 32), 64)
 	}
 	c.TieWordEmbeddings = true
@@ -98,7 +98,7 @@ func (h *ggufHeader) common(c *Config) {
 	}
 }
 
-// int reads a key of the architecture.
+// int reads a key with the architecture prefix.
 func (h *ggufHeader) int(key string, to *int) {
 	n, ok := h.Int(h.arch + "." + key)
 	if !ok {
@@ -114,7 +114,7 @@ func (h *ggufHeader) token(name string) int {
 	return NoToken
 }
 
-// hasNorms reports whether Δ, B and C are normed.
+// hasNorms reports whether Δ, B and C are normalized.
 func (h *ggufHeader) hasNorms() bool {
 	yes, _ := h.Key(h.arch + ".ssm.dt_b_c_rms").(bool)
 	return yes

@@ -16,7 +16,7 @@ type normalizer struct {
 	Pattern struct{ String string }
 }
 
-// names lists the types of n's steps; none if n changes nothing.
+// names lists the types of n's steps; it is empty if n changes nothing.
 func (n normalizer) names() (list []string) {
 	if n.Type != "" && n.Type != "Sequence" {
 		list = append(list, n.Type)
@@ -27,11 +27,11 @@ func (n normalizer) names() (list []string) {
 	return list
 }
 
-// pieceSpace is what stands for a space in SentencePiece's vocabularies.
+// pieceSpace replaces spaces in SentencePiece vocabularies.
 const pieceSpace = "▁"
 
-// pieces reports whether texts are split as SentencePiece's BPE does, into characters of the whole text, and whether a space is
-// put in front of it.
+// pieces reports whether the tokenizer is a SentencePiece BPE, which splits a text into characters without splitting
+// it into words first, and whether it puts a space before the text.
 func (t tokenizerJSON) pieces() (prefix, ok bool) {
 	p, n := t.PreTokenizer, t.Normalizer
 	if t.Model.Type != "BPE" || !t.Model.ByteFallback || t.Model.IgnoreMerges {
@@ -50,8 +50,9 @@ func (t tokenizerJSON) pieces() (prefix, ok bool) {
 	return prefix, replaces && p.Type == ""
 }
 
-// scores returns what llama.cpp orders merges by: those that come first have the highest. It knows no merges and joins whatever
-// makes a token, so each way to make one must be among them, and those of one token must follow each other.
+// scores returns the scores by which llama.cpp orders merges: earlier merges have higher scores. llama.cpp ignores the
+// list of merges and joins any two pieces that form a token, so every way to form a token must be in the list, and all
+// merges that form the same token must be adjacent.
 func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, error) {
 	rank := map[string]int{}
 	made := ""
@@ -72,7 +73,7 @@ func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, erro
 			scores[id] = -float32(r)
 		}
 	}
-	added := map[string]bool{} // found in the text before anything is joined
+	added := map[string]bool{} // matched in the text before any merge
 	for _, a := range t.Added {
 		added[a.Content] = true
 	}
@@ -94,7 +95,7 @@ func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, erro
 
 var byteToken = regexp.MustCompile(`^<0x[0-9A-F]{2}>$`)
 
-// setPieces sets the keys of a vocabulary of SentencePiece's.
+// setPieces sets the keys of a SentencePiece vocabulary.
 func (g *ggufModel) setPieces(t tokenizerJSON, tokens []string, kinds []int32, merges []string, prefix bool) error {
 	scores, err := t.scores(tokens, merges)
 	if err != nil {

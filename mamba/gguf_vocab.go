@@ -12,10 +12,10 @@ import (
 	"mambatrain/internal/pyjson"
 )
 
-// tokenizerFile is the name of a model's tokenizer in its directory.
+// tokenizerFile is the name of the tokenizer file in a model directory.
 const tokenizerFile = "tokenizer.json"
 
-// tokenizerJSON is the part of tokenizer.json that a GGUF file repeats.
+// tokenizerJSON is the part of tokenizer.json that is copied to a GGUF file.
 type tokenizerJSON struct {
 	Model struct {
 		Type   string            `json:"type"`
@@ -46,7 +46,8 @@ type preTokenizer struct {
 	Pattern     struct{ Regex string }
 }
 
-// name is what llama.cpp calls the way in which p splits texts, "" if it does not have it. GPT-NeoX splits as GPT-2 does.
+// name returns llama.cpp's name for the way p splits texts, or "" if it does not support it. GPT-NeoX splits like
+// GPT-2.
 func (p preTokenizer) name() string {
 	if p.Type == "ByteLevel" && (p.UseRegex == nil || *p.UseRegex) {
 		return "gpt-2"
@@ -63,12 +64,12 @@ func (p preTokenizer) name() string {
 	return ""
 }
 
-// llama.cpp's kinds of tokens.
+// llama.cpp's token types.
 const (
 	tokenNormal, tokenUnknown, tokenControl, tokenUserDefined, tokenUnused, tokenByte int32 = 1, 2, 3, 4, 5, 6
 )
 
-// tokenizer sets the keys of the vocabulary in dir, or says that there is none.
+// tokenizer sets the keys of the vocabulary in dir, or notes that there is none.
 func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	path := filepath.Join(dir, tokenizerFile)
 	var t tokenizerJSON
@@ -115,7 +116,7 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	return nil
 }
 
-// check refuses what llama.cpp's tokenizers cannot express.
+// check returns an error if llama.cpp's tokenizers cannot represent t.
 func (t tokenizerJSON) check() error {
 	if _, ok := t.pieces(); ok {
 		return nil
@@ -126,7 +127,7 @@ func (t tokenizerJSON) check() error {
 	return nil
 }
 
-// lost describes the texts to which llama.cpp gives other tokens; "" if there are none.
+// lost describes the texts that llama.cpp tokenizes differently; "" if there are none.
 func (t tokenizerJSON) lost() string {
 	prefix, pieces := t.pieces()
 	switch steps := t.Normalizer.names(); {
@@ -139,7 +140,7 @@ func (t tokenizerJSON) lost() string {
 	return ""
 }
 
-// tokens lists the texts and kinds of all v ids; ids without a token are marked unused.
+// tokens returns the texts and types of all v ids. Ids without a token are marked as unused.
 func (t tokenizerJSON) tokens(v int) ([]string, []int32, error) {
 	tokens, kinds := make([]string, v), make([]int32, v)
 	for i := range tokens {
@@ -184,7 +185,8 @@ func (t tokenizerJSON) merges() ([]string, error) {
 	return merges, nil
 }
 
-// specials sets the ids with a role. The tokenizer's come before those of config.json, which Codestral's, for one, has wrong.
+// specials sets the ids of special tokens. The tokenizer's take precedence over those of config.json, which are wrong
+// for some models, such as Codestral.
 func (g *ggufModel) specials(t tokenizerJSON, c Config, o GGUFOptions) {
 	set := func(role string, id int) {
 		if id >= 0 && id < c.VocabSize {

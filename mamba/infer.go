@@ -8,40 +8,41 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Want says what [Model.Run] returns beside the loss.
+// Want specifies what [Model.Run] returns in addition to the loss.
 type Want struct {
-	// Logits is how many of each sequence's last real positions get logits; AllPositions: all.
+	// Logits is the number of positions at the end of each sequence, without padding, to compute logits for;
+	// AllPositions: all.
 	Logits int
-	// Hidden asks for every hidden state.
+	// Hidden requests all hidden states.
 	Hidden bool
-	// State continues these sequences and is advanced; nil starts new ones.
+	// State, if not nil, is continued by the sequences and advanced; nil starts new sequences.
 	State *State
 }
 
-// AllPositions asks for the logits of every position.
+// AllPositions requests the logits of every position.
 const AllPositions = -1
 
-// Output is what a run of the model gives. Rows are the real positions of all sequences, end to end.
+// Output is the result of [Model.Run]. Rows are the positions of all sequences without padding, end to end.
 type Output struct {
-	// Places says which sequence and position each row is.
+	// Places maps each row to its sequence and position.
 	Places []Place
-	// Logits are (wanted rows, v); LogitRows says which row each is.
+	// Logits are (requested rows, v). LogitRows maps each of them to its row.
 	Logits    kernel.Mat[float32]
 	LogitRows []int
-	// Hidden are the hidden states (rows, m): one after each block, the last norm's output at the end.
+	// Hidden are the hidden states (rows, m): one after each block, then the output of the last norm.
 	Hidden []kernel.Mat[float32]
-	// Loss is the mean over the counted labels in nats per token, 0 without any; Tokens is their number.
+	// Loss is the mean over the labels in nats per token, or 0 without labels. Tokens is the number of labels.
 	Loss   float64
 	Tokens int
-	// TokenLoss is, for each row, the loss of the label that the row predicts, 0 where there is none. Nil without labels.
+	// TokenLoss is, for each row, the loss of the label that it predicts, or 0 if there is none. Nil without labels.
 	TokenLoss []float64
-	// State is the sequences' state after their last real position, in order of the input.
+	// State is the state of the sequences after their last position, in input order.
 	State *State
 }
 
-// Run runs the model on a batch of sequences without a graph: the counterpart of calling transformers'
-// MambaForCausalLM. Each sequence gives what it gives alone, whatever the others and the padding are. All rows are in
-// memory at once; [Decoder] and [Model.Score] work on sequences of any length.
+// Run runs the model on a batch of sequences without a graph, as transformers' MambaForCausalLM does when it is
+// called. Each sequence gives the same result as on its own, independent of the other sequences and of padding. All
+// rows are in memory at once; for sequences of any length use [Decoder] or [Model.Score].
 func (m *Model) Run(ctx context.Context, in Input, want Want) (*Output, error) {
 	batch, places, err := in.flatten(m.Config.HiddenSize)
 	if err != nil {
@@ -84,7 +85,7 @@ func (m *Model) Run(ctx context.Context, in Input, want Want) (*Output, error) {
 	return out, out.losses(d, x, batch.Labels)
 }
 
-// record notes in the state what it has seen. Vectors are no tokens and leave no trace there.
+// record adds the tokens that s has processed. Embeddings passed instead of ids are not recorded.
 func record(s *State, in Input, places []Place) {
 	if in.IDs == nil {
 		return
@@ -113,7 +114,7 @@ func spansOf(places []Place) []span {
 	return spans
 }
 
-// logits runs the head on the last n rows of each sequence of x.
+// logits applies the head to the last n rows of each sequence of x.
 func (o *Output) logits(m *Model, x kernel.Mat[float32], n int) {
 	for _, p := range spansOf(o.Places) {
 		from := p.from
@@ -134,7 +135,7 @@ func (o *Output) logits(m *Model, x kernel.Mat[float32], n int) {
 	m.Head.Apply(o.Logits, chosen)
 }
 
-// losses computes the loss of every row of x, the last norm's output, that predicts a label.
+// losses computes the loss of each row of x, the last norm's output, that predicts a label.
 func (o *Output) losses(d *Decoder, x kernel.Mat[float32], labels []int) error {
 	if labels == nil {
 		return nil

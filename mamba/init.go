@@ -14,23 +14,23 @@ import (
 	"mambatrain/nn"
 )
 
-// Init names a way to initialise a model from scratch.
+// Init is a way to initialize a model from scratch.
 type Init string
 
 const (
-	// InitMambaSSM is the authors' initialisation: embeddings N(0, 0.02), projections and convolution as torch draws
-	// them, out_proj scaled down by √layers.
+	// InitMambaSSM is the authors' initialization: embeddings from N(0, 0.02²), projections and convolution as in
+	// torch, out_proj divided by √layers.
 	InitMambaSSM Init = "mamba_ssm"
-	// InitHF is transformers' since 4.57: embeddings, in_proj and x_proj N(0, initializer_range), which starts training
-	// at a higher loss.
+	// InitHF is that of transformers since 4.57: embeddings, in_proj and x_proj from N(0, initializer_range²). The
+	// initial loss is higher.
 	InitHF Init = "hf"
 )
 
-// authorsStd is the embeddings' standard deviation in mamba_ssm, where no configuration changes it.
+// authorsStd is the standard deviation of the embeddings in mamba_ssm, which is not configurable there.
 const authorsStd = 0.02
 
-// New returns a model with fresh weights drawn from r and kept as o says, in hardly more memory than they take. The same
-// configuration, scheme and source give the same bits.
+// New returns a model with random weights drawn from r and stored as o specifies. It needs little memory beyond that
+// of the weights. The same configuration, scheme and random source give identical bits.
 func New(c Config, scheme Init, r *rand.Rand, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)
@@ -60,11 +60,11 @@ type initializer struct {
 	scheme Init
 	r      *rand.Rand
 	o      LoadOptions
-	bits   []uint16 // of the weight that is being packed
+	bits   []uint16 // of the weight being packed
 }
 
-// zeros returns the model before anything is drawn. Weights that are to be kept in bfloat16 or packed share the memory that each
-// is drawn into, since finish comes between them.
+// zeros returns the model before any weights are drawn. Matrices that will be stored in bfloat16 or packed share one
+// float32 buffer, because finish converts each before the next is drawn.
 func (in *initializer) zeros() (m *Model, err error) {
 	shared := in.o.Packed || in.o.Precision == BF16
 	var drawn []float32
@@ -91,7 +91,7 @@ func (in *initializer) zeros() (m *Model, err error) {
 	return m, err
 }
 
-// largestMatrix returns the elements of the largest matrix.
+// largestMatrix returns the number of elements of the largest matrix.
 func largestMatrix(c Config) (most int) {
 	for _, t := range layout(c) {
 		if isMatrix(t.name, t.shape) {
@@ -101,8 +101,8 @@ func largestMatrix(c Config) (most int) {
 	return most
 }
 
-// fill lets draw draw a matrix and brings it into the form that it is kept in. A quantized one is made of blocks, in random
-// order, of some rows that are drawn.
+// fill calls draw on a matrix and converts it to its stored form. To save time, a quantized matrix is assembled from
+// randomly chosen blocks of a few rows drawn and quantized.
 func (in *initializer) fill(p *ag.Param, draw func(p *ag.Param)) {
 	of, blocks, ok := p.Quantized()
 	if !ok {
@@ -110,7 +110,7 @@ func (in *initializer) fill(p *ag.Param, draw func(p *ag.Param)) {
 		in.finish(p)
 		return
 	}
-	const most = 1 << 18 // elements that are drawn and quantized
+	const most = 1 << 18 // elements to draw and quantize
 	columns := p.Shape()[1]
 	sample := ag.Zeros(p.Name, min(p.Shape()[0], max(1, most/columns)), columns)
 	draw(sample)
@@ -121,7 +121,7 @@ func (in *initializer) fill(p *ag.Param, draw func(p *ag.Param)) {
 	}
 }
 
-// finish brings a weight that has been drawn into bfloat16 or the kernels' layout.
+// finish converts a weight that has been drawn to bfloat16 or to the kernels' layout.
 func (in *initializer) finish(p *ag.Param) {
 	if in.o.Precision == BF16 {
 		bits := in.bits
@@ -145,7 +145,7 @@ func (in *initializer) table(p *ag.Param) {
 	in.fill(p, func(p *ag.Param) { nn.Normal(p, std, in.r) })
 }
 
-// projection initialises the projections into a mixer and an untied head; their biases stay zero.
+// projection initializes a mixer's input projections and an untied head. Biases remain zero.
 func (in *initializer) projection(w *ag.Param) {
 	in.fill(w, func(w *ag.Param) {
 		if in.scheme == InitHF {
@@ -163,7 +163,7 @@ func (in *initializer) conv1d(c *nn.Conv1d) {
 	}
 }
 
-// outProj initialises the projection back to the residual stream; its bias stays zero.
+// outProj initializes the projection back to the residual stream. Its bias remains zero.
 func (in *initializer) outProj(w *ag.Param) {
 	bound := 1 / math.Sqrt(float64(in.c.IntermediateSize))
 	if in.scheme == InitMambaSSM || in.c.RescalePrenormResidual {

@@ -6,24 +6,23 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// Input is a batch as transformers takes it: sequences with a mask, which need not be of one length.
+// Input is a batch in transformers' form: sequences, possibly of different lengths, and a mask.
 type Input struct {
 	// IDs are the token ids of each sequence.
 	IDs [][]int
-	// Embeds replaces IDs: for each sequence its vectors, (length, m) row by row.
+	// Embeds replaces IDs with embeddings: for each sequence a matrix (length, m), in row-major order.
 	Embeds [][]float32
-	// Mask has 1 (or more) for real positions and 0 for padding, which is left out altogether; nil: all are real. It makes
-	// no difference on which side the padding is.
+	// Mask is 1 (or more) for real positions and 0 for padding, on either side, which is skipped; nil: no padding.
 	Mask [][]int
-	// Labels line up with the positions; the shift by one is made in the loss. Negative ones are ignored. Nil: no loss.
+	// Labels are aligned with the positions; the loss shifts them by one. Negative labels are ignored. Nil: no loss.
 	Labels [][]int
 }
 
-// Place says where a flat row came from.
+// Place is the sequence and position that a row came from.
 type Place struct{ Sequence, Position int }
 
-// flatten lays the real positions of all sequences end to end, one document for each sequence that has any, and says for
-// each row where it came from. m is the width of an embedding and is read only where there are Embeds.
+// flatten concatenates the real positions of all sequences, with one document for each nonempty sequence, and returns
+// the place of each row. m is the width of an embedding, used only with Embeds.
 func (in Input) flatten(m int) (ag.Batch, []Place, error) {
 	var b ag.Batch
 	var places []Place

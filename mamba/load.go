@@ -9,26 +9,27 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// LoadOptions say how weights are kept in memory.
+// LoadOptions control how weights are stored in memory.
 type LoadOptions struct {
-	// Precision is the form of the projections and the table. They can be trained in float32 only. A_log, D, norms, biases and
-	// the convolution are always float32.
+	// Precision is the form of the projections and the table. They can be trained only in float32. A_log, D, norms,
+	// biases and the convolution are always float32.
 	Precision Precision
-	// Packed keeps the projections and the table in the kernels' own layout only, each packed as soon as it is read: half
-	// the memory, for a model that is run or carries adapters. See [ag.Param.PackOnly].
+	// Packed stores the projections and the table only in the kernels' own layout, and packs each as soon as it is
+	// read. That halves the memory of a model that is only run or trained with adapters. See [ag.Param.PackOnly].
 	Packed bool
-	// VocabSize, if it is more than the file's, grows table and head to so many rows. New rows are the mean of the old ones,
-	// see [weights.Reader.Grow].
+	// VocabSize, if larger than the file's, extends the table and the head to this many rows. New rows are the mean
+	// of the old ones; see [weights.Reader.Grow].
 	VocabSize int
 }
 
 // Load reads a model directory: config.json and the weights in one safetensors file or in shards with an index, in
-// float32, bfloat16 or float16; or a GGUF file, whose blocks stay in the file and are mapped unless o asks for another form. Names
-// may lack the prefix "backbone." or be those of the original state-spaces checkpoints. Every tensor is checked against the configuration before the first is read, and all that do not fit are
-// named in one error; what the weights hold beyond the model is one of these faults.
+// float32, bfloat16 or float16. It also reads GGUF files, whose blocks are memory-mapped unless o requests another
+// form. Names may lack the prefix "backbone." or be those of the original state-spaces checkpoints. Every tensor is
+// checked against the configuration before any is read. All tensors that do not match, or that are not part of the
+// model, are reported in one error.
 //
-// A head that is absent is the embedding table if the configuration ties them and an error if not. A head that is
-// present and differs from the table is kept as it is, whatever the configuration says.
+// A missing head is the embedding table if the configuration ties them, and an error otherwise. A head that is
+// present and differs from the table is used even if the configuration ties them.
 func Load(dir string, o LoadOptions) (*Model, error) {
 	c, err := LoadConfig(dir)
 	if err != nil {
@@ -50,7 +51,7 @@ func Load(dir string, o LoadOptions) (*Model, error) {
 	return m, err
 }
 
-// CheckWeights returns an error if the weights are not those of a model with the configuration, from their header.
+// CheckWeights returns an error if, by their header, the weights do not match the configuration.
 func CheckWeights(c Config, t *weights.Reader) error {
 	_, err := match(&c, safetensorsCheckpoint(t))
 	return err
@@ -64,7 +65,7 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.DType == "" { // not said: the weights tell
+	if c.DType == "" { // unspecified: use that of the weights
 		x, _ := t.Tensor(found[tableName])
 		c.DType = x.DType.TorchName()
 	}
@@ -91,7 +92,7 @@ func load(c Config, t *weights.Reader, o LoadOptions) (*Model, error) {
 	return m, nil
 }
 
-// grow makes the table, and a separate head, larger.
+// grow extends the table, and an untied head, to the given number of rows.
 func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error {
 	if rows > maxSize {
 		return fmt.Errorf("a vocabulary of %d is larger than any model's", rows)
@@ -104,8 +105,8 @@ func grow(c *Config, t *weights.Reader, found map[string]string, rows int) error
 	return t.Grow(rows, names...)
 }
 
-// isMatrix tells the weights that may be kept in fewer bits from those that lose too much by it: A = −exp(A_log) would
-// change by up to 0.7 %.
+// isMatrix reports whether a weight may be stored with fewer bits. Others lose too much: A = −exp(A_log) would change
+// by up to 0.7 %.
 func isMatrix(name string, shape []int) bool {
 	return len(shape) == 2 && !strings.HasSuffix(name, ".A_log")
 }

@@ -61,14 +61,14 @@ func mamba1Sizes(c Config) string {
 	return fmt.Sprintf("inner %d, state %d, Δ rank %d, convolution %d", c.IntermediateSize, c.StateSize, c.TimeStepRank, c.ConvKernel)
 }
 
-// deriveInner takes d from expand unless the file names it.
+// deriveInner computes d from expand unless the file sets it.
 func deriveInner(c *Config) {
 	if c.IntermediateSize == 0 {
 		c.IntermediateSize = c.expanded()
 	}
 }
 
-// expanded is d as expand has it. What is beyond all bounds stays an integer, for the message.
+// expanded returns d as computed from expand. It is capped just above the maximum size, so that it fits an int.
 func (c *Config) expanded() int { return int(min(c.Expand*float64(c.HiddenSize), maxSize+1)) }
 
 func mamba1Faults(c Config) (faults fault.List) {
@@ -83,7 +83,7 @@ func mamba1Original(c *Config, a *arguments) {
 	a.takeCommon(c)
 	a.take("dt_init", &c.TimeStepInitScheme)
 	a.take("dt_scale", &c.TimeStepScale)
-	a.ignore("use_fast_path") // which CUDA kernel
+	a.ignore("use_fast_path") // selects the CUDA kernel
 	if isAuto(a.values["dt_rank"]) {
 		a.ignore("dt_rank")
 	}
@@ -102,7 +102,7 @@ func mamba1GGUF(c Config) (ggufArchitecture, fault.List) {
 	}}, llamaFaults(c)
 }
 
-// mamba1FromGGUF reads what Mamba-2 does not have.
+// mamba1FromGGUF reads the key that Mamba-2 does not have.
 func mamba1FromGGUF(h *ggufHeader, c *Config) { h.int("ssm.time_step_rank", &c.TimeStepRank) }
 
 // Mamba1 is the selective state space layer. Gu & Dao 2023, figure 3.
