@@ -6,38 +6,38 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// LowRank is the trainable change that LoRA (Hu et al. 2021) makes to the frozen weight of a [Linear], an [Embedding] or a
-// [CrossEntropy] head: W + Scale·B·A, for a table W + Scale·(B·A)ᵀ. The zero LowRank is none.
+// LowRank is the trainable change that LoRA (Hu et al. 2021) adds to the frozen weight of a [Linear], an [Embedding] or
+// a [CrossEntropy] head: W + Scale·B·A, or W + Scale·(B·A)ᵀ for a table. The zero LowRank means no change.
 //
-// The parts of LoRA and DoRA, from here:
+// LoRA and DoRA are implemented in these places:
 //
-//   - lora.go, this file: the branch of a projection, forward and backward. embedding.go has that of a table.
-//   - dora.go: the magnitude, and the norms of the changed weight.
+//   - lora.go, this file: the branch of a projection, forward and backward. embedding.go has the branch of a table.
+//   - dora.go: the magnitude, and the norms of the adapted weight.
 //   - kernel.Packed.ForwardLoRA and BackwardLoRA: projection and branch as one product.
-//   - nn/lora.go: the parameters of a layer's change, and the layer's output without a graph.
-//   - package lora: which layers get one, its first values, files and merging.
+//   - nn/lora.go: the parameters of a layer's adapter, and the layer's output without a graph.
+//   - package lora: which layers get an adapter, its initial values, files and merging.
 type LowRank struct {
-	A Var // (r, in), for a table (r, v)
-	B Var // (out, r), for a table (m, r)
+	A Var // (r, in), or (r, v) for a table
+	B Var // (out, r), or (m, r) for a table
 	// Scale is lora_alpha/r, or lora_alpha/√r.
 	Scale float64
-	// Dropout is the share of the branch's inputs that a training run drops.
+	// Dropout is the fraction of the branch's inputs that a training run drops.
 	Dropout float64
-	// From and To limit the branch to these outputs; B then has To−From rows. Zero for both means all.
+	// From and To limit the branch to outputs [From, To); B then has To−From rows. Zero for both means all outputs.
 	From, To int
-	// Magnitude makes the branch DoRA (Liu et al. 2024): the adapted weight is rescaled so that its rows, for a table its
-	// columns, have these norms. It has one number for each output of the branch, and is absent for plain LoRA.
+	// Magnitude turns the branch into DoRA (Liu et al. 2024): the adapted weight is rescaled so that its rows, or its
+	// columns for a table, have these norms. It has one number per output of the branch and is absent for plain LoRA.
 	Magnitude Var
 }
 
-// group is the outputs that a branch changes; the zero group is all of them.
+// group is the range of outputs that a branch changes; the zero group means all of them.
 type group struct{ from, to int }
 
 func (lr LowRank) group() group { return group{lr.From, lr.To} }
 
 func (g group) all() bool { return g.to == 0 }
 
-// bounds is the group as a range of out outputs.
+// bounds returns the group as a range, given the total number of outputs.
 func (g group) bounds(out int) (from, to int) {
 	if g.all() {
 		return 0, out
@@ -45,7 +45,7 @@ func (g group) bounds(out int) (from, to int) {
 	return g.from, g.to
 }
 
-// branchConstants has the constants of a projection's branch.
+// branchConstants are the constants of a projection's branch.
 type branchConstants[T kernel.Float] struct {
 	scale   T
 	dropout float64
@@ -56,7 +56,7 @@ func newBranchConstants[T kernel.Float](lr LowRank) branchConstants[T] {
 	return branchConstants[T]{T(lr.Scale), lr.Dropout, lr.group()}
 }
 
-// check compares the shapes of A and B, nil for no branch, with that of the weight.
+// check returns an error if the shapes of A and B do not match the weight's. They are nil if there is no branch.
 func (o branchConstants[T]) check(w, a, b []int) error {
 	if from, to := o.outputs.bounds(w[0]); a != nil && (len(a) != 2 || len(b) != 2 || a[1] != w[1] || b[0] != to-from || to > w[0] || a[0] != b[1]) {
 		return fmt.Errorf("w is %v, A is %v, B is %v: want (out, in), (r, in) and (out, r)", w, a, b)
@@ -71,14 +71,14 @@ func (o branchConstants[T]) drops(c *Call[T]) bool { return o.dropout > 0 && c.T
 type branch[T kernel.Float] struct {
 	branchConstants[T]
 	a, b   kernel.Mat[T]
-	da, db kernel.Mat[T] // absent where unwanted
-	z      kernel.Mat[T] // (rows, r): drop(x)·Aᵀ, which backward needs
+	da, db kernel.Mat[T] // absent if not wanted
+	z      kernel.Mat[T] // (rows, r): drop(x)·Aᵀ, needed by backward
 	dz     kernel.Mat[T] // (rows, r), scratch
-	spare  kernel.Mat[T] // (rows, in), scratch, used where inputs are dropped
-	rows   []int         // the batch's row of each row here, nil: the same
+	spare  kernel.Mat[T] // (rows, in), scratch for dropout
+	rows   []int         // for each row, its row in the batch; nil if they are the same
 }
 
-// forward adds the branch to y, all outputs of the projection.
+// forward adds the branch to y, which has all outputs of the projection.
 func (l branch[T]) forward(c *Call[T], y, x kernel.Mat[T]) {
 	if l.a.Absent() {
 		return
@@ -116,7 +116,7 @@ func (l branch[T]) backward(c *Call[T], dx, dy, x kernel.Mat[T]) {
 	}
 }
 
-// input returns drop(x): x itself, or a copy where the run drops.
+// input returns drop(x): x itself, or a copy if this run uses dropout.
 func (l branch[T]) input(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
 	if !l.drops(c) {
 		return x
@@ -125,14 +125,14 @@ func (l branch[T]) input(c *Call[T], x kernel.Mat[T]) kernel.Mat[T] {
 	return l.spare
 }
 
-// columns are those of a projection's output that the branch changes.
+// columns returns the columns of a projection's output that the branch changes.
 func (l branch[T]) columns(y kernel.Mat[T]) kernel.Mat[T] {
 	from, to := l.outputs.bounds(y.Cols)
 	return y.Slice(0, y.Rows, from, to)
 }
 
 // fused returns the packed weight w if the kernels can compute the projection and the branch as one product: the weight
-// is frozen, and the branch has neither dropout nor a group.
+// is frozen, and the branch has no dropout and changes all outputs. Otherwise it returns nil.
 func (l branch[T]) fused(c *Call[T], w Array[T]) *kernel.Packed {
 	if l.a.Absent() || !l.outputs.all() || l.drops(c) {
 		return nil
@@ -140,7 +140,7 @@ func (l branch[T]) fused(c *Call[T], w Array[T]) *kernel.Packed {
 	return packed[T](w)
 }
 
-// kernel returns the branch as the kernels take it, and where they add its gradients.
+// kernel returns the branch in the form that the kernels take, and where they add its gradients.
 func (l branch[T]) kernel() (kernel.LoRA, kernel.LoRAGrad) {
 	return kernel.LoRA{A: f32(l.a), B: f32(l.b), Scale: float32(l.scale)}, kernel.LoRAGrad{A: f32(l.da), B: f32(l.db)}
 }

@@ -11,10 +11,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// node is the Gorgonia side of everything we run: forward passes, backward passes and takes differ only in their
-// functions. It implements gorgonia.SDOp.
+// node implements gorgonia.SDOp for every op we run: forward passes, backward passes and takes differ only in their
+// functions.
 //
-// Buffers belong to us: Do returns one of them, never an input, because Gorgonia's own Add writes into what it is given.
+// We own the buffers: Do returns one of them, never an input, because Gorgonia's own Add writes into its first operand.
 type node struct {
 	g     *Graph
 	id    uint32
@@ -22,11 +22,11 @@ type node struct {
 	shape []int // nil for a scalar
 	dtype tensor.Dtype
 	in    []*G.Node
-	bufs  []*buffer // the memory that do reads and writes
+	bufs  []*buffer // the memory that do reads or writes
 	pos   int       // its place on the tape
 
-	adds      []*Param // parameters to whose gradient do adds
-	completes []*Param // those of them that no later node adds to
+	adds      []*Param // parameters whose gradients do adds to
+	completes []*Param // the subset of adds to which no later node adds
 
 	do      func(in []G.Value) (G.Value, error)
 	diffWRT func() []bool
@@ -35,7 +35,7 @@ type node struct {
 
 var _ G.SDOp = (*node)(nil)
 
-// uses notes that do reads or writes these buffers.
+// uses records that do reads or writes these buffers.
 func (n *node) uses(bs ...*buffer) {
 	for _, b := range bs {
 		if b != nil {
@@ -44,7 +44,8 @@ func (n *node) uses(bs ...*buffer) {
 	}
 }
 
-// apply adds n to the Gorgonia graph. The number makes each node's hash its own: Gorgonia merges equal ones.
+// apply adds n to the Gorgonia graph. The number makes each node's hash unique, because Gorgonia merges nodes with
+// equal hashes.
 func (g *Graph) apply(n *node) *G.Node {
 	g.ids++
 	n.id = g.ids
@@ -55,7 +56,7 @@ func (g *Graph) apply(n *node) *G.Node {
 	return out
 }
 
-// Type is built anew at every call because Gorgonia returns it to a pool.
+// Type builds a new type on every call because Gorgonia returns it to a pool.
 func (n *node) Type() hm.Type {
 	ts := make([]hm.Type, 0, len(n.in)+1)
 	for _, in := range n.in {
@@ -67,7 +68,7 @@ func (n *node) Type() hm.Type {
 	return hm.NewFnType(append(ts, G.TensorType{Dims: len(n.shape), Of: n.dtype})...)
 }
 
-// Do runs the node. Gorgonia calls it on a goroutine of its own, where a panic would end the process.
+// Do runs the node. Gorgonia calls it on a separate goroutine, where a panic would kill the process.
 func (n *node) Do(in ...G.Value) (v G.Value, err error) {
 	if n.g.device != nil {
 		debug.SetPanicOnFault(true) // the host must not touch an array on the device
@@ -92,7 +93,7 @@ func (n *node) Do(in ...G.Value) (v G.Value, err error) {
 	return v, err
 }
 
-// ready reports the gradients that are whole now, or notes them for when the device has computed them.
+// ready reports the gradients that are complete now, or records them until the device has computed them.
 func (n *node) ready() {
 	run := &n.g.run
 	if n.g.device != nil {
@@ -117,7 +118,7 @@ func (n *node) DiffWRT(inputs int) []bool {
 			return wrt
 		}
 	}
-	return make([]bool, inputs) // an empty list would mean that what lies below is out of reach
+	return make([]bool, inputs) // an empty list would make Gorgonia treat the inputs as unreachable
 }
 
 func (n *node) SymDiff(in G.Nodes, _, grad *G.Node) (G.Nodes, error) { return n.symDiff(in, grad) }

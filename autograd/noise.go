@@ -7,8 +7,8 @@ import (
 	"mambatrain/internal/splitmix"
 )
 
-// Noise returns x (rows, m) as it is, but in training runs with uniform noise of ±alpha/√(L·m) added to each element, where
-// L is the number of rows of the document in this step. Jain et al. 2023 (NEFTune), for the output of an embedding.
+// Noise returns x (rows, m). In training runs it adds uniform noise of ±alpha/√(L·m) to each element, where L is the
+// number of rows of the document in this step. Jain et al. 2023 (NEFTune), for the output of an embedding.
 func Noise(x Var, alpha float64) Var {
 	return Apply(noise[float32]{alpha}, noise[float64]{alpha}, x, x.Graph().first())
 }
@@ -57,7 +57,7 @@ func (o noise[T]) Forward(c *Call[T]) {
 	}
 }
 
-// addOnDevice adds the noise, which is on the host, to the output.
+// addOnDevice uploads the noise and adds it to the output.
 func (noise[T]) addOnDevice(c *Call[T], noise kernel.Mat[T]) {
 	x := f32(noise)
 	onDevice := kernel.Dense(c.device.Temp(len(x.Data)), x.Rows, x.Cols)
@@ -65,7 +65,7 @@ func (noise[T]) addOnDevice(c *Call[T], noise kernel.Mat[T]) {
 	c.device.Add(f32(c.Out.Mat()), onDevice)
 }
 
-// uniform turns 64 random bits into a number from −1 to 1.
+// uniform converts 64 random bits to a number from −1 to 1.
 func uniform(bits uint64) float64 { return float64(bits>>11)/(1<<52) - 1 }
 
 func (noise[T]) Overwrites(int) bool { return true }

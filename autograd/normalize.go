@@ -6,8 +6,8 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Normalize cuts the columns of x (rows, Σ widths) into ranges of the given widths and returns each divided by its root mean
-// square, v/√(mean(v²) + eps), row by row: RMSNorm without a weight. FalconMamba does this to dt, B and C.
+// Normalize splits the columns of x (rows, Σ widths) into ranges of the given widths and divides each range by its root
+// mean square, v/√(mean(v²) + eps), row by row: RMSNorm without a weight. FalconMamba applies it to dt, B and C.
 func Normalize(x Var, eps float64, widths ...int) Var {
 	return Apply(normalize[float32]{eps, widths}, normalize[float64]{eps, widths}, x)
 }

@@ -11,36 +11,36 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// Param is one tensor of a model. The same object serves from loading to export, so its checkpoint name is written
-// down once.
+// Param is one tensor of a model. The same object is used from loading to export, so its checkpoint name is defined in
+// one place.
 type Param struct {
 	// Name is the tensor's name in the checkpoint, such as "backbone.layers.0.mixer.in_proj.weight".
 	Name string
-	// Value holds float32, or float64 in gradient checks, or the bits of bfloat16 as uint16 for a frozen weight. It is nil
-	// between PackOnly and Unpack, and for a quantized weight.
+	// Value is float32, float64 in gradient checks, or bfloat16 bits as uint16 for a frozen weight. It is nil between
+	// PackOnly and Unpack, and for a quantized weight.
 	Value *tensor.Dense
 	// Grad has the shape and type of Value. Backward passes add to it. It is nil while the parameter is frozen.
 	Grad *tensor.Dense
 
-	packing sync.Mutex // of programs that share the parameter
+	packing sync.Mutex // programs may share the parameter
 	packed  *kernel.Packed
-	dropped *valueForm // of Value while it is packed only, else nil
-	copied  *paramCopy // on a device, nil for none
+	dropped *valueForm // shape and type of Value after it was dropped, else nil
+	copied  *paramCopy // copy on a device, or nil
 }
 
-// valueForm is what Value has besides its numbers.
+// valueForm is the shape and type of a dropped Value.
 type valueForm struct {
 	shape []int
 	bf16  bool
 }
 
-// NewParam returns a frozen parameter that holds value, without copying it.
+// NewParam returns a frozen parameter with the given value, which is not copied.
 func NewParam(name string, value *tensor.Dense) *Param {
 	return &Param{Name: name, Value: value}
 }
 
-// NewQuantized returns a frozen parameter (out, in) that stays in the blocks of a GGUF file, which it refers to: they may be mapped from
-// the file. [Param.Unpack] replaces them by float32.
+// NewQuantized returns a frozen parameter (out, in) backed by data, the quantized blocks of a GGUF file. It keeps a
+// reference to data, which may be memory-mapped. [Param.Unpack] replaces the blocks with float32.
 func NewQuantized(name string, of quant.Type, data []byte, out, in int) (*Param, error) {
 	p, err := kernel.PackQuantized(of, data, out, in)
 	if err != nil {
@@ -49,7 +49,7 @@ func NewQuantized(name string, of quant.Type, data []byte, out, in int) (*Param,
 	return &Param{Name: name, packed: p, dropped: &valueForm{shape: []int{out, in}}}, nil
 }
 
-// Quantized returns the type and the blocks of a quantized weight, row after row as in the file.
+// Quantized returns the type and the blocks of a quantized weight, row by row as in the file.
 func (p *Param) Quantized() (of quant.Type, data []byte, ok bool) {
 	if p.dropped == nil {
 		return 0, nil, false
@@ -62,7 +62,7 @@ func Zeros(name string, shape ...int) *Param {
 	return NewParam(name, zeros(tensor.Float32, shape))
 }
 
-// zeros returns a tensor of zeros, in memory that suits the kernels.
+// zeros returns a tensor of zeros in memory allocated for the kernels.
 func zeros(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
 	if of != tensor.Float32 {
 		return tensor.New(tensor.WithShape(shape...), tensor.Of(of))
@@ -70,7 +70,8 @@ func zeros(of tensor.Dtype, shape tensor.Shape) *tensor.Dense {
 	return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(kernel.Make[float32](shape.TotalSize())))
 }
 
-// Train makes the parameter trainable: it gets a gradient of zeros unless it has one. Bfloat16 and quantized parameters cannot train.
+// Train makes the parameter trainable and, if it has no gradient, gives it one filled with zeros. Bfloat16 and
+// quantized parameters cannot be trained.
 func (p *Param) Train() error {
 	if of, _, ok := p.Quantized(); ok {
 		return fmt.Errorf("autograd: %s: quantized weights (%v) are frozen and cannot be trained", p.Name, of)
@@ -86,16 +87,16 @@ func (p *Param) Train() error {
 	return nil
 }
 
-// Freeze drops the gradient; graphs compiled from now on compute none for this parameter.
+// Freeze drops the gradient. Graphs compiled from now on do not compute one for this parameter.
 func (p *Param) Freeze() {
 	p.Grad = nil
-	p.copied = nil // which is as old as the last run
+	p.copied = nil // it is as old as the last run
 }
 
-// Trainable says whether backward passes compute a gradient for the parameter.
+// Trainable reports whether backward passes compute a gradient for the parameter.
 func (p *Param) Trainable() bool { return p.Grad != nil }
 
-// IsBF16 says whether Value holds bfloat16 bits.
+// IsBF16 reports whether Value contains bfloat16 bits.
 func (p *Param) IsBF16() bool {
 	if p.dropped != nil {
 		return p.dropped.bf16
@@ -111,10 +112,10 @@ func (p *Param) Shape() []int {
 	return p.Value.Shape()
 }
 
-// Size is the number of elements.
+// Size returns the number of elements.
 func (p *Param) Size() int { return size(p.Shape()) }
 
-// Bytes is the memory of value, packed copy and gradient, as far as they are there.
+// Bytes returns the memory used by the value, the packed copy and the gradient.
 func (p *Param) Bytes() int64 {
 	var n int64
 	if p.Value != nil {
@@ -129,8 +130,8 @@ func (p *Param) Bytes() int64 {
 	return n
 }
 
-// Gather copies rows ids of the value, its first dimension against all others, to y as float32. It reads every form that
-// a parameter of a model has: packed only, quantized, bfloat16 and float32.
+// Gather copies the rows of the value selected by ids to y as float32. A row is one index of the first dimension. It
+// reads the value in any form: packed only, quantized, bfloat16 or float32.
 func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
 	switch {
 	case kernel.IsOnDevice(y.Data):
@@ -146,7 +147,7 @@ func (p *Param) Gather(y kernel.Mat[float32], ids []int) {
 	}
 }
 
-// ReadRows copies as many rows as y has, beginning with row from, as [Param.Gather] does.
+// ReadRows copies y.Rows rows, starting at row from, as [Param.Gather] does.
 func (p *Param) ReadRows(y kernel.Mat[float32], from int) {
 	ids := make([]int, y.Rows)
 	for i := range ids {
@@ -155,7 +156,7 @@ func (p *Param) ReadRows(y kernel.Mat[float32], from int) {
 	p.Gather(y, ids)
 }
 
-// Float32Copy returns a copy of the value as float32, from every form that [Param.Gather] reads.
+// Float32Copy returns a copy of the value as float32, from any form that [Param.Gather] reads.
 func (p *Param) Float32Copy() []float32 {
 	rows := p.Shape()[0]
 	y := kernel.Dense(make([]float32, p.Size()), rows, p.Size()/rows)
@@ -163,13 +164,13 @@ func (p *Param) Float32Copy() []float32 {
 	return y.Data
 }
 
-// Float32s returns the memory of the value, to read or to change. It panics unless the value is float32.
+// Float32s returns the memory of the value, for reading or writing. It panics unless the value is float32.
 func (p *Param) Float32s() []float32 { return p.Value.Data().([]float32) }
 
-// BF16s returns the memory of a bfloat16 value. It panics on another type.
+// BF16s returns the memory of a bfloat16 value. It panics for any other type.
 func (p *Param) BF16s() []uint16 { return p.Value.Data().([]uint16) }
 
-// GradFloat32s returns the memory of the gradient, nil while the parameter is frozen.
+// GradFloat32s returns the memory of the gradient, or nil if the parameter is frozen.
 func (p *Param) GradFloat32s() []float32 {
 	if p.Grad == nil {
 		return nil
@@ -184,8 +185,8 @@ func (p *Param) ZeroGrad() {
 	}
 }
 
-// Packed returns a frozen (out, in) weight in the kernels' own layout. It is made at the first call and kept; whoever
-// changes Value afterwards must call [Param.Invalidate].
+// Packed returns a frozen (out, in) weight in the kernels' own layout. The weight is packed on the first call. After
+// changing Value, call [Param.Invalidate].
 func (p *Param) Packed() *kernel.Packed {
 	p.packing.Lock()
 	defer p.packing.Unlock()
@@ -200,8 +201,8 @@ func (p *Param) Packed() *kernel.Packed {
 	return p.packed
 }
 
-// PackOnly packs the frozen weight of a [Linear] or [Embedding] and drops Value, which halves the memory of a base model
-// under an adapter. Products and look-ups go on as before; whoever needs the numbers themselves calls [Param.Unpack].
+// PackOnly packs the frozen weight of a [Linear] or [Embedding] and drops Value, which halves the memory of a base
+// model under an adapter. Products and look-ups work as before; to read the values themselves, call [Param.Unpack].
 func (p *Param) PackOnly() {
 	if p.Trainable() || p.dropped != nil || len(p.Shape()) != 2 {
 		return
@@ -211,7 +212,7 @@ func (p *Param) PackOnly() {
 	p.Value = nil
 }
 
-// Unpack brings Value back after PackOnly, bit for bit. A quantized weight becomes float32, and its blocks are let go.
+// Unpack restores Value after PackOnly, bit for bit. A quantized weight becomes float32, and its blocks are released.
 func (p *Param) Unpack() {
 	if p.dropped == nil {
 		return
@@ -232,5 +233,5 @@ func (p *Param) Unpack() {
 	p.dropped = nil
 }
 
-// Invalidate drops the copies of a frozen parameter whose Value has changed: packed, and on a device.
+// Invalidate drops the packed copy and the device copy of a frozen parameter whose Value has changed.
 func (p *Param) Invalidate() { p.packed, p.copied = nil, nil }

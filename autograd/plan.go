@@ -13,11 +13,11 @@ import (
 // buffer is the memory of one value, gradient or state.
 type buffer struct {
 	shape []int
-	dense *tensor.Dense // bound when the plan is made
-	fixed bool          // the memory belongs to a parameter or an input: it is not planned
-	// first and last are the places on the tape between which the content matters.
+	dense *tensor.Dense // set when the plan is bound
+	fixed bool          // the memory belongs to a parameter or an input and is not planned
+	// first and last are the first and the last position on the tape at which the contents are used.
 	first, last int
-	offset      int // elements into the slab
+	offset      int // in the slab, in elements
 }
 
 func (g *Graph) buffer(shape []int) *buffer {
@@ -26,14 +26,14 @@ func (g *Graph) buffer(shape []int) *buffer {
 	return b
 }
 
-// fixed wraps memory that is not ours to place.
+// fixed wraps memory that is not part of the plan.
 func (g *Graph) fixed(d *tensor.Dense) *buffer {
 	return &buffer{shape: d.Shape(), dense: d, fixed: true}
 }
 
 func (b *buffer) size() int { return size(b.shape) }
 
-// value is what Gorgonia sees: the tensor, or a number for a scalar.
+// value returns what Gorgonia sees: the tensor, or a number for a scalar.
 func (b *buffer) value() G.Value {
 	if b.shape != nil {
 		return b.dense
@@ -44,8 +44,8 @@ func (b *buffer) value() G.Value {
 	return G.NewF32(b.dense.Float32s()[0])
 }
 
-// plan gives every buffer a place in one slab such that buffers whose lives overlap do not. The tape machine runs nodes
-// in the order of their creation, which is the order of their ids; node.Do checks it.
+// plan places every buffer in one slab so that buffers with overlapping lifetimes do not overlap. The tape machine runs
+// nodes in the order in which they were created, which is the order of their ids; node.Do checks this.
 func (g *Graph) plan() error {
 	nodes := g.x.AllNodes()
 	seen := map[uint32]*G.Node{}
@@ -67,7 +67,7 @@ func (g *Graph) plan() error {
 	return nil
 }
 
-// complete finds, for each parameter, the node after which its gradient is whole.
+// complete finds, for each parameter, the node after which its gradient is complete.
 func complete(nodes G.Nodes) {
 	seen := map[*Param]bool{}
 	for _, n := range slices.Backward(nodes) {
@@ -84,12 +84,12 @@ func complete(nodes G.Nodes) {
 	}
 }
 
-// planned are the buffers that need a place: those that some node uses.
+// planned returns the buffers that need a place in the slab: those used by some node.
 func (g *Graph) planned() []*buffer {
 	return slices.DeleteFunc(slices.Clone(g.buffers), func(b *buffer) bool { return b.last < 0 })
 }
 
-// scratch is the most scratch memory that any op asks for.
+// scratch returns the largest scratch size of any op.
 func (g *Graph) scratch() int {
 	n := 0
 	for _, r := range g.records {
@@ -98,11 +98,11 @@ func (g *Graph) scratch() int {
 	return n
 }
 
-// extendSums lengthens the life of gradients that Gorgonia adds: its Add works in place on its first operand, so such a
-// buffer lives as long as any value derived from it by a node that is not ours.
+// extendSums extends the lifetimes of gradients that Gorgonia adds. Its Add works in place on the first operand, so
+// such a buffer lives as long as any value that Gorgonia's own nodes derive from it.
 func (g *Graph) extendSums(nodes G.Nodes) {
 	last := map[int64]int{}
-	for _, n := range slices.Backward(nodes) { // users before what they use
+	for _, n := range slices.Backward(nodes) { // users before their inputs
 		o, ours := n.Op().(*node)
 		end := int(n.ID()) + 1
 		if !ours {
@@ -121,15 +121,15 @@ func (g *Graph) extendSums(nodes G.Nodes) {
 // lines is the alignment of buffers in elements: 64 bytes of float32.
 const lines = 16
 
-// stagger keeps buffers apart, in elements, for the reason that kernel.Make gives.
+// stagger is the gap between buffers, in elements; see kernel.Make.
 const stagger = kernel.Stagger / 4
 
-// place assigns offsets, largest buffer first, each at the lowest place that is free during its life, and returns the
+// place assigns each buffer the lowest offset that is free during its lifetime, largest buffer first, and returns the
 // size of the slab.
 func place(bs []*buffer) int {
 	slices.SortStableFunc(bs, func(a, b *buffer) int { return b.size() - a.size() })
 	end := 0
-	var placed []*buffer // by offset
+	var placed []*buffer // sorted by offset
 	for _, b := range bs {
 		at := 0
 		for _, p := range placed {
@@ -149,7 +149,7 @@ func place(bs []*buffer) int {
 	return end
 }
 
-// bind allocates the slab and gives each buffer its part.
+// bind allocates the slab and assigns its parts to the buffers.
 func (g *Graph) bind() error {
 	switch {
 	case g.device != nil:

@@ -10,7 +10,7 @@ import (
 	G "gorgonia.org/gorgonia"
 )
 
-// Program is a compiled graph. It is not safe for concurrent use; two programs that share parameters may run Eval
+// Program is a compiled graph. It is not safe for concurrent use. Two programs that share parameters may run Eval
 // concurrently.
 type Program struct {
 	g    *Graph
@@ -22,46 +22,47 @@ type Program struct {
 	states G.VM // forward up to the last recurrent op, for a graph that runs in segments
 }
 
-// Step is what one forward and backward pass works on.
+// Step is the input of one forward and backward pass.
 type Step struct {
 	Batch
-	// Scale multiplies the summed loss in the gradient: 1 / (labels counted in the whole optimiser step) makes gradients
-	// those of the mean.
+	// Scale multiplies the summed loss in the gradient. With 1 / (labels counted in the whole optimizer step), the
+	// gradients are those of the mean loss.
 	Scale float64
-	// Seed decides what is random in this run, such as dropout.
+	// Seed determines everything random in this run, such as dropout.
 	Seed uint64
-	// FirstRow is where this batch begins in a larger one that runs in parts: with one Seed for all parts, dropout and
-	// noise are those of the whole.
+	// FirstRow is the offset of this batch in a larger one that runs in parts. With the same Seed for all parts,
+	// dropout and noise are the same as for the whole batch.
 	FirstRow int
-	// Ready, if not nil, is called once for each trainable parameter of the program as soon as its gradient is whole, on
-	// the goroutine that runs the ops: the run does not touch that gradient any more. After an error calls may be missing.
+	// Ready, if not nil, is called once for each trainable parameter of the program as soon as its gradient is
+	// complete, on the goroutine that runs the ops. The run no longer touches that gradient. If the run fails, calls
+	// may be missing.
 	Ready func(*Param)
-	// Progress, if not nil, is called with the share of the work that is done, after each pass over a segment.
+	// Progress, if not nil, is called after each pass over a segment with the fraction of the work that is done.
 	Progress func(share float64)
 }
 
-// Loss is what a run measured.
+// Loss is the result of a run.
 type Loss struct {
-	// Sum of the losses of all counted labels in nats.
+	// Sum is the total loss of all counted labels in nats.
 	Sum float64
 	// Tokens is the number of counted labels.
 	Tokens int
-	// Correct is how many of them were the most probable token; only Eval counts them.
+	// Correct is how many of them were the most probable token. Only Eval counts them.
 	Correct int
-	// Rows is, for each row, the loss of the label that it predicts, 0 where there is none. The next run overwrites it.
+	// Rows is, for each row, the loss of the label that it predicts, or 0 if there is none. The next run overwrites it.
 	Rows []float64
 }
 
-// run is the state of the run that is under way, which ops see through their Call.
+// run is the state of the current run, which ops access through their Call.
 type run struct {
 	ctx      context.Context
 	rows     int
-	pos      int // place on the tape
+	pos      int // position on the tape
 	scale    float64
 	seed     uint64
-	first    int  // row of the whole that row 0 of this batch is
-	before   int  // rows of the first document that earlier segments have
-	after    int  // rows of the last document that later segments have
+	first    int  // index of row 0 of this batch in the whole batch
+	before   int  // rows of the first document in earlier segments
+	after    int  // rows of the last document in later segments
 	begins   bool // the document starts from a state of the model
 	training bool
 	ready    func(*Param)
@@ -69,11 +70,11 @@ type run struct {
 	onDevice deviceRun
 }
 
-// building serialises what Gorgonia does not make safe for concurrent use: differentiation and compilation.
+// building serializes differentiation and compilation, which Gorgonia does not make safe for concurrent use.
 var building sync.Mutex
 
-// Compile makes a program that minimises loss, a scalar. Without a loss it only runs forward. The values in keep can be
-// read after Eval. A graph is compiled once.
+// Compile returns a program that differentiates loss, a scalar. Without a loss it only runs forward. The values in keep
+// can be read after Eval. A graph can be compiled only once.
 func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	building.Lock()
 	defer building.Unlock()
@@ -97,8 +98,8 @@ func (g *Graph) Compile(loss Var, keep ...Var) (*Program, error) {
 	return p, err
 }
 
-// Estimate returns the bytes that a program for loss needs beside the parameters and the kernels' own scratch memory,
-// without allocating them. The graph cannot be compiled afterwards.
+// Estimate returns the bytes that a program for loss needs in addition to the parameters and the kernels' own scratch
+// memory, without allocating them. The graph cannot be compiled afterwards.
 func (g *Graph) Estimate(loss Var) (int64, error) {
 	building.Lock()
 	defer building.Unlock()
@@ -108,7 +109,7 @@ func (g *Graph) Estimate(loss Var) (int64, error) {
 	return g.bytes(), nil
 }
 
-// prepare differentiates and plans, and returns the nodes that complete the gradients.
+// prepare differentiates the graph and plans its memory. It returns the nodes that complete the gradients.
 func (g *Graph) prepare(loss Var, keep []Var) (*Program, G.Nodes, error) {
 	p := &Program{g: g, loss: loss.v}
 	for _, v := range keep {
@@ -146,7 +147,7 @@ func (p *Program) outputs() G.Nodes {
 	return out
 }
 
-// machine compiles the part of the graph that the outputs need.
+// machine compiles the part of the graph that the outputs depend on.
 func (g *Graph) machine(outputs G.Nodes) (G.VM, error) {
 	var inputs G.Nodes
 	for _, n := range g.x.ExactSubgraphRoots(outputs...).AllNodes() {
@@ -161,7 +162,7 @@ func (g *Graph) machine(outputs G.Nodes) (G.VM, error) {
 	return G.NewTapeMachine(g.x, G.WithPrecompiled(prog, loc)), nil
 }
 
-// differentiate lets Gorgonia add the backward pass and returns the nodes that complete the parameters' gradients.
+// differentiate makes Gorgonia add the backward pass and returns the nodes that complete the parameters' gradients.
 func (p *Program) differentiate() (G.Nodes, error) {
 	if p.loss == nil || !p.loss.need {
 		return nil, nil
@@ -184,8 +185,8 @@ func (p *Program) differentiate() (G.Nodes, error) {
 	return grads, nil
 }
 
-// activate marks the records on which the loss depends and below which something trains, and returns every value that
-// the loss depends on.
+// activate marks the records that the loss depends on and that depend on something trainable. It returns every value
+// that the loss depends on.
 func (p *Program) activate() map[*value]bool {
 	reached := map[*value]bool{p.loss: true}
 	for _, r := range slices.Backward(p.g.records) {
@@ -200,7 +201,7 @@ func (p *Program) activate() map[*value]bool {
 	return reached
 }
 
-// assignOwners decides for every value whose gradient is wanted which of its users hands the gradient on: see gradient.
+// assignOwners chooses, for every value that needs a gradient, the user that passes the gradient on; see gradient.
 func (g *Graph) assignOwners() {
 	for _, r := range g.records {
 		if !r.active {
@@ -221,7 +222,8 @@ func (g *Graph) assignOwners() {
 		if owns {
 			continue
 		}
-		// Everything below has another owner. Gorgonia must see this op differentiate something, or it leaves it out.
+		// All of its inputs have another owner. Gorgonia must see this op differentiate something, or it leaves the op
+		// out.
 		k := 0
 		for _, v := range r.in {
 			if v == nil {
@@ -236,8 +238,8 @@ func (g *Graph) assignOwners() {
 	}
 }
 
-// Step runs forward and backward and adds to the gradients of the trainable parameters. A graph with Segments takes batches
-// of any number of rows. When ctx ends, so does the run, with gradients that are incomplete.
+// Step runs forward and backward and adds to the gradients of the trainable parameters. A graph with Segments accepts
+// batches with any number of rows. When ctx is done, the run stops and leaves the gradients incomplete.
 func (p *Program) Step(ctx context.Context, s Step) (Loss, error) {
 	if p.step == nil {
 		return Loss{}, errors.New("autograd: step: the program has no loss or nothing to train")
@@ -278,7 +280,7 @@ func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
 	if err := p.fill(b); err != nil {
 		return Loss{}, err
 	}
-	vm.Reset() // otherwise Gorgonia does nothing, silently
+	vm.Reset() // otherwise Gorgonia silently does nothing
 	err := vm.RunAll()
 	if err != nil {
 		err = fmt.Errorf("autograd: run: %w", cause(err))
@@ -292,7 +294,7 @@ func (p *Program) run(vm G.VM, b Batch) (Loss, error) {
 	return p.g.run.loss, nil
 }
 
-// cause strips the frames that Gorgonia wraps around the error of an op.
+// cause removes the layers that Gorgonia wraps around an op's error.
 func cause(err error) error {
 	for {
 		next := errors.Unwrap(err)
@@ -309,7 +311,7 @@ func cause(err error) error {
 	}
 }
 
-// fill writes the batch into the graph's inputs and sets the live rows of every value.
+// fill writes the batch to the graph's inputs and sets the live rows of every value.
 func (p *Program) fill(b Batch) error {
 	g, rows := p.g, b.rows(p.width())
 	g.run.rows, g.run.before, g.run.after, g.run.begins = rows, b.before, b.after, b.begins
@@ -345,7 +347,7 @@ func (p *Program) fill(b Batch) error {
 	return nil
 }
 
-// width is that of the batch's embeddings, 0 for token ids.
+// width returns the width of the batch's embeddings, or 0 for token ids.
 func (p *Program) width() int {
 	if v := p.g.inputs["embeds"]; v != nil {
 		return v.shape[1]
@@ -379,7 +381,7 @@ func (p *Program) Float32s(v Var) []float32 {
 // Float64s is Float32s for a graph in double precision.
 func (p *Program) Float64s(v Var) []float64 { return v.v.buf.dense.Float64s()[:size(v.v.live)] }
 
-// Params returns the parameters in the graph, each once, in the order of their first use.
+// Params returns the parameters in the graph, each once, in the order of first use.
 func (p *Program) Params() []*Param {
 	var out []*Param
 	seen := map[*Param]bool{}
@@ -392,7 +394,7 @@ func (p *Program) Params() []*Param {
 	return out
 }
 
-// Bytes is the memory of activations, their gradients and what backward keeps, but not of parameters.
+// Bytes returns the memory of activations, their gradients and the state for the backward pass, without parameters.
 func (p *Program) Bytes() int64 { return p.g.bytes() }
 
 func (g *Graph) bytes() int64 {

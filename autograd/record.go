@@ -9,21 +9,21 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// record is one application of an op: what it reads, what it yields and what it keeps for its backward pass.
+// record is one application of an op: its inputs, its output and the state for its backward pass.
 type record struct {
 	g       *Graph
 	id      uint32
 	exec    runner
-	in      []*value // nil where an optional input is absent
+	in      []*value // nil for an absent optional input
 	shapes  [][]int
 	out     *value
 	state   *buffer
 	carry   *carry
 	segment int
 
-	active bool    // the loss depends on it and a trainable parameter lies below
-	wrt    []bool  // Gorgonia's DiffWRT, over the inputs that are present
-	source *record // where backward finds saved values: r itself, or its replay
+	active bool    // the loss depends on it, and it depends on a trainable parameter
+	wrt    []bool  // Gorgonia's DiffWRT, for the inputs that are present
+	source *record // has the saved values for backward: r itself, or its replay
 }
 
 // runner runs a record's op in the graph's arithmetic type.
@@ -42,17 +42,17 @@ type runner interface {
 
 // gradient is the memory in which the gradient of a value is summed.
 //
-// A value with several users would make Gorgonia add their gradients pairwise, with a pass over memory for each. So one
+// If a value had several users, Gorgonia would add their gradients pairwise, with a pass over memory for each. So one
 // user, the first recorded, owns the gradient: backward reaches it last. The others tell Gorgonia that they do not
-// differentiate with respect to the value, add to the owner's memory all the same, and are tied in front of the owner
-// by an edge.
+// differentiate with respect to the value, add to the owner's memory anyway, and are ordered before the owner by an
+// edge.
 type gradient struct {
 	owner *record
 	buf   *buffer
 	adds  []*G.Node // backward nodes of the other users
 }
 
-// needs says which inputs lead to a trainable parameter.
+// needs reports which inputs depend on a trainable parameter.
 func (r *record) needs() []bool {
 	need := make([]bool, len(r.in))
 	for i, v := range r.in {
@@ -71,15 +71,14 @@ func (r *record) forward(in []G.Value) (G.Value, error) {
 // backward is the node that runs an op's backward pass once for all of its gradients.
 type backward struct {
 	*record
-	source *record // holds the saved values
-	saved  []int   // for each input its place among the node's inputs, -1 if it is not read
+	source *record // has the saved values
+	saved  []int   // for each input, its index among the node's inputs, or -1 if not read
 	din    []*buffer
-	fresh  []bool // din holds nothing yet
-	sets   []bool // and the op will overwrite it
+	fresh  []bool // din has not been written yet
+	sets   []bool // din has not been written yet and the op can overwrite it
 }
 
-// differentiate is r's SymDiff: it adds one backward node, and for every gradient that Gorgonia is to pass on a node
-// that takes it from there.
+// differentiate is r's SymDiff: it adds one backward node, and a take node for every gradient that Gorgonia passes on.
 func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	g := r.g
 	b := &backward{record: r, source: g.replayed(r), saved: make([]int, len(r.in)), din: make([]*buffer, len(r.in)), fresh: make([]bool, len(r.in)), sets: make([]bool, len(r.in))}
@@ -87,7 +86,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 	n.uses(b.source.state, r.out.grad.buf)
 	b.save(n)
 	if b.source != r && b.source.state != nil && b.source.state != r.state {
-		n.in = append(n.in, b.source.out.node) // nobody else may ask for a replay that is made for its state alone
+		n.in = append(n.in, b.source.out.node) // otherwise nothing would request a replay whose only purpose is its state
 	}
 	for i, v := range r.in {
 		if v != nil && v.need {
@@ -101,7 +100,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 		}
 		return done, nil
 	}
-	n.dtype = tensor.Float32 // of the token that stands for "has run"
+	n.dtype = tensor.Float32 // type of the token that means "has run"
 	token := g.apply(n)
 	if g.err != nil {
 		return nil, g.err
@@ -111,7 +110,7 @@ func (r *record) differentiate(in G.Nodes, grad *G.Node) (G.Nodes, error) {
 
 var done = G.NewF32(0)
 
-// save makes the inputs that backward reads inputs of its node.
+// save adds the inputs that backward reads to its node's inputs.
 func (b *backward) save(n *node) {
 	reads := b.exec.saves(b.needs())
 	for i, v := range b.source.in {
@@ -124,7 +123,7 @@ func (b *backward) save(n *node) {
 	}
 }
 
-// count is how many of r's inputs are v. Two gradients in one memory have to be added.
+// count returns how many of r's inputs are v. If there are several, their gradients must be added.
 func (r *record) count(v *value) int {
 	n := 0
 	for _, in := range r.in {
@@ -155,7 +154,7 @@ func (b *backward) want(n *node, i int, v *value) {
 	n.uses(b.din[i])
 }
 
-// chained says that the gradient of v goes into its owner's memory without passing through Gorgonia.
+// chained reports whether the gradient of v goes into its owner's memory without passing through Gorgonia.
 func (r *record) chained(v *value) bool {
 	if v.grad.owner == r {
 		return false
@@ -173,7 +172,7 @@ func (r *record) chained(v *value) bool {
 	return false
 }
 
-// takes adds a node for each gradient that Gorgonia passes on and notes the token where it passes on none.
+// takes adds a node for each gradient that Gorgonia passes on, and records the token for each one that it does not.
 func (b *backward) takes(token *G.Node) (G.Nodes, error) {
 	var out G.Nodes
 	for i, v := range b.in {

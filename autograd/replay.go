@@ -1,10 +1,10 @@
 package autograd
 
-// Checkpointing. A segment keeps its inputs only. When backward first asks for a value from inside it, those of its ops
-// on which saved values depend are recorded again, at that point of the tape, and backward reads their results. The
-// gradients stay with the original values.
+// Checkpointing. A segment keeps only its inputs. When backward first needs a value inside it, the ops on which saved
+// values depend are recorded again at that point of the tape, and backward reads their results. The gradients stay with
+// the original values.
 
-// replayed returns where the backward pass of r finds its saved values: r itself, or its copy in the replay.
+// replayed returns the record with the saved values for r's backward pass: r itself, or its copy in the replay.
 func (g *Graph) replayed(r *record) *record {
 	if r.segment == 0 {
 		return r
@@ -15,7 +15,7 @@ func (g *Graph) replayed(r *record) *record {
 	return r.source
 }
 
-// replay records the ops of a segment again as far as its backward passes need them.
+// replay records the ops of a segment again, but only those that its backward passes need.
 func (g *Graph) replay(segment int) {
 	var seg []*record
 	for _, r := range g.records {
@@ -48,7 +48,7 @@ func (g *Graph) replay(segment int) {
 	}
 }
 
-// toReplay finds, from the last op backwards, those whose output or state some backward pass reads.
+// toReplay finds, going backwards from the last op, the ops whose output or state some backward pass reads.
 func (g *Graph) toReplay(seg []*record) map[*record]bool {
 	again, read := map[*record]bool{}, map[*value]bool{}
 	for i := len(seg) - 1; i >= 0; i-- {
@@ -72,7 +72,7 @@ func (g *Graph) toReplay(seg []*record) map[*record]bool {
 	return again
 }
 
-// keepsState says that r's state is so small that it lives on rather than being computed again.
+// keepsState reports whether r's state is so small that it is kept instead of recomputed.
 func (r *record) keepsState() bool {
 	return r.state != nil && 4*size(r.state.shape) <= size(r.out.shape)
 }

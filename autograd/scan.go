@@ -7,7 +7,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// ScanInput are the inputs of [SelectiveScan], with d channels, n states and x_proj's output as it is.
+// ScanInput are the inputs of [SelectiveScan], with d channels and n states. X is the unmodified output of x_proj.
 type ScanInput struct {
 	U    Var // (rows, d): the convolution's output
 	DT   Var // (rows, d): Δ before softplus
@@ -15,17 +15,18 @@ type ScanInput struct {
 	Z    Var // (rows, d or more): its last d columns gate the output; absent for no gate
 	ALog Var // (d, n): A = −exp(ALog)
 	D    Var // (d)
-	// Start (d, n) is the state that documents start from; absent for zeros.
+	// Start (d, n) is the initial state of each document; absent for zeros.
 	Start Var
 }
 
-// SelectiveScan runs over each document, from h = Start,
+// SelectiveScan computes for each document, starting from h = Start,
 //
 //	Δ(t) = softplus(DT(t))
 //	h(t) = exp(Δ(t)·A)∘h(t−1) + Δ(t)·u(t)·B(t)
 //	y(t) = (C(t)·h(t) + D∘u(t)) ∘ silu(z(t))
 //
-// and returns y (rows, d). Gu & Dao 2023, algorithm 2, with B by Euler's rule as in the authors' selective_scan_ref.
+// and returns y (rows, d). Gu & Dao 2023, algorithm 2, with B discretized by Euler's rule as in the authors'
+// selective_scan_ref.
 func SelectiveScan(in ScanInput) Var {
 	in.U.Graph().startsFrom(in.Start)
 	return Apply(selectiveScan[float32]{}, selectiveScan[float64]{}, in.U, in.DT, in.X, in.Z, in.ALog, in.D, in.Start, in.U.Graph().first())
@@ -59,12 +60,13 @@ func (selectiveScan[T]) Shape(in [][]int) ([]int, error) {
 	return u, nil
 }
 
-// StateSize: the hidden state at the start of each chunk, from which Backward computes the others again.
+// StateSize returns the size of the hidden states at the start of each chunk, from which Backward recomputes the
+// others.
 func (selectiveScan[T]) StateSize(in [][]int) int {
 	return kernel.ScanSaved(in[scanU][0], in[scanALog][0], in[scanALog][1])
 }
 
-// CarrySize: the hidden state after the last row.
+// CarrySize returns the size of the hidden state after the last row.
 func (selectiveScan[T]) CarrySize(in [][]int) int { return in[scanALog][0] * in[scanALog][1] }
 
 func (selectiveScan[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
@@ -100,8 +102,8 @@ func (selectiveScan[T]) Overwrites(i int) bool { return i == scanU || i == scanD
 //	dΔ = Σ_n λ∘(A∘exp(ΔA)∘h(t−1) + B·u)   dDT = dΔ·σ(DT)
 //	dA = Σ_t λ·Δ·exp(ΔA)∘h(t−1)   dALog = dA∘A
 //
-// and dz = dy∘(C·h + D∘u)·silu'(z). Where the graph runs in segments, λ starts as the gradient of the state that is handed on,
-// and a state h(−1) that was carried in, or Start, has the gradient exp(Δ(0)·A)∘λ(0).
+// and dz = dy∘(C·h + D∘u)·silu'(z). In a graph that runs in segments, λ starts from the gradient of the carried-out
+// state, and a carried-in state h(−1), or Start, has the gradient exp(Δ(0)·A)∘λ(0).
 func (o selectiveScan[T]) Backward(c *Call[T]) {
 	d, n := c.In[scanALog].Shape[0], c.In[scanALog].Shape[1]
 	g := kernel.ScanGrad[T]{U: c.DIn[scanU].Mat(), DT: c.DIn[scanDT].Mat(), ALog: c.DIn[scanALog].Data, D: c.DIn[scanD].Data, H0: c.DCarryIn}
@@ -119,7 +121,7 @@ func (o selectiveScan[T]) Backward(c *Call[T]) {
 	c.startGrad(scanStart)
 }
 
-// lastColumns views the columns from the from-th last to the to-th last.
+// lastColumns returns a view of the last from columns without the last to columns.
 func lastColumns[T kernel.Float](a Array[T], from, to int) kernel.Mat[T] {
 	w := width(a.Shape)
 	return a.Columns(w-from, w-to)

@@ -13,24 +13,24 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Segments. A batch with more rows than the graph has is cut into segments, of which one at a time is in memory. A forward
-// pass keeps nothing but the states of the recurrent ops between them. Then, from the last segment to the first, each runs
-// forward again and backward: from the state before it, with the gradient of the state after it. With θ the parameters, x(s)
-// the rows of segment s, h(s) the states after it and L(s) its loss,
+// Segments. A batch with more rows than the graph is split into segments, and only one of them is in memory at a time.
+// A forward pass keeps only the states of the recurrent ops between segments. Then each segment, from the last to the
+// first, runs forward again and backward, given the state before it and the gradient of the state after it. With θ the
+// parameters, x(s) the rows of segment s, h(s) the states after it and L(s) its loss,
 //
 //	L(s), h(s) = f(θ, x(s), h(s−1))
 //	η(s−1) = ∂L(s)/∂h(s−1) + (∂h(s)/∂h(s−1))ᵀ·η(s),  η = 0 after the last
 //	∂L/∂θ = Σ_s ∂L(s)/∂θ + (∂h(s)/∂θ)ᵀ·η(s)
 //
-// This is the gradient of the whole batch: nothing is truncated. It costs one more forward pass without the head.
+// This is the exact gradient of the whole batch, without truncation. It costs one more forward pass without the head.
 
-// SegmentStore holds the states between the segments of a batch: an *os.File, for example.
+// SegmentStore stores the states between the segments of a batch. An *os.File is one, for example.
 type SegmentStore interface {
 	io.ReaderAt
 	io.WriterAt
 }
 
-// memoryStore is a SegmentStore in memory. It expects to be read in the pieces in which it was written.
+// memoryStore is a SegmentStore in memory. Reads must use the same offsets and sizes as writes.
 type memoryStore map[int64][]byte
 
 func (m memoryStore) WriteAt(p []byte, at int64) (int, error) {
@@ -40,7 +40,7 @@ func (m memoryStore) WriteAt(p []byte, at int64) (int, error) {
 
 func (m memoryStore) ReadAt(p []byte, at int64) (int, error) { return copy(p, m[at]), nil }
 
-// cut returns the segments of a batch, in order, or the batch alone.
+// cut splits a batch into segments, in order. A batch that fits is returned as the only one.
 func (p *Program) cut(b Batch) ([]Batch, error) {
 	o, width := p.g.opts, p.width()
 	rows, most := b.rows(width), o.Rows
@@ -53,7 +53,7 @@ func (p *Program) cut(b Batch) ([]Batch, error) {
 	var list []Batch
 	for lo, hi := 0, 0; lo < rows; lo = hi {
 		hi = min(lo+most, rows)
-		if p.g.starts { // each document alone
+		if p.g.starts { // one segment never spans two documents
 			d, _ := slices.BinarySearch(b.Starts, lo+1)
 			hi = min(hi, b.end(d-1, rows))
 		}
@@ -64,7 +64,7 @@ func (p *Program) cut(b Batch) ([]Batch, error) {
 	return list, nil
 }
 
-// slice returns rows [lo, hi) as a batch that continues the one before it where a document does.
+// slice returns rows [lo, hi) as a batch that continues the previous one if it begins inside a document.
 func (b Batch) slice(lo, hi, width int) Batch {
 	s, rows := Batch{Starts: []int{0}, row: b.row + lo, begins: b.begins}, b.rows(width)
 	if b.Tokens != nil {
@@ -73,7 +73,7 @@ func (b Batch) slice(lo, hi, width int) Batch {
 	if b.Embeds != nil {
 		s.Embeds = b.Embeds[lo*width : hi*width]
 	}
-	first := 0 // the document of row lo
+	first := 0 // the document that contains row lo
 	for d, start := range b.Starts {
 		if start <= lo {
 			first = d
@@ -97,13 +97,13 @@ func (b Batch) slice(lo, hi, width int) Batch {
 	switch {
 	case hi == rows:
 		s.Next, s.HasNext = b.Next, b.HasNext
-	case s.after > 0: // the document goes on
+	case s.after > 0: // the document continues
 		s.Next, s.HasNext = b.Labels[hi], true
 	}
 	return s
 }
 
-// stepSegments is Step for a batch that is cut into several.
+// stepSegments is Step for a batch in several segments.
 func (p *Program) stepSegments(ctx context.Context, s Step, parts []Batch) (Loss, error) {
 	w := segmentWork{Program: p, Step: s, parts: parts, store: p.g.opts.SegmentStore}
 	if w.store == nil {
@@ -116,7 +116,7 @@ func (p *Program) stepSegments(ctx context.Context, s Step, parts []Batch) (Loss
 	return w.backward(ctx)
 }
 
-// backwardCost is what a pass forward and backward costs, in passes that are forward only.
+// backwardCost is the cost of a forward and backward pass, relative to a forward pass alone.
 const backwardCost = 3
 
 // segmentWork is one step over a batch in segments.
@@ -129,7 +129,7 @@ type segmentWork struct {
 	buf         []byte
 }
 
-// forward stores the state before each segment that continues a document.
+// forward saves the state before each segment that continues a document.
 func (w *segmentWork) forward(ctx context.Context) error {
 	if w.parts[0].Continues {
 		if err := w.save(0); err != nil {
@@ -138,7 +138,7 @@ func (w *segmentWork) forward(ctx context.Context) error {
 	}
 	for i, b := range w.parts[:len(w.parts)-1] {
 		if w.parts[i+1].Continues {
-			last := b.Starts[len(b.Starts)-1] // only this document has a state to hand on
+			last := b.Starts[len(b.Starts)-1] // only this document's state is carried on
 			b = b.slice(last, b.rows(w.width()), w.width())
 			w.g.run = w.newRun(ctx, b)
 			if _, err := w.run(w.states, b); err != nil {
@@ -153,7 +153,7 @@ func (w *segmentWork) forward(ctx context.Context) error {
 	return nil
 }
 
-// backward takes the segments back, the last first. The state after the last one is what the program has in the end.
+// backward runs the segments from last to first. It leaves the program with the state after the last segment.
 func (w *segmentWork) backward(ctx context.Context) (Loss, error) {
 	var whole Loss
 	w.g.clearStateGrads() // nothing depends on the state after the last segment
@@ -193,8 +193,8 @@ func (g *Graph) clearStateGrads() {
 	}
 }
 
-// passStateGrads makes the gradients of the states before the last run those of the states after the next one, if it is that
-// run which left them.
+// passStateGrads turns the gradients of the states before the last run into those of the states after the next one, if
+// the last run continued a document. Otherwise it clears them.
 func (g *Graph) passStateGrads(continues bool) {
 	if !continues {
 		g.clearStateGrads()
@@ -206,7 +206,7 @@ func (g *Graph) passStateGrads(continues bool) {
 	}
 }
 
-// clearDense sets d to zero, wherever it is.
+// clearDense sets d to zero, on the host or on a device.
 func clearDense(d *tensor.Dense) {
 	if d.Dtype() == tensor.Float32 {
 		kernel.Clear(d.Float32s())
@@ -227,7 +227,7 @@ func (w *segmentWork) advance(cost int) {
 	}
 }
 
-// save stores the state that the last run left as number i.
+// save stores the final state of the last run as number i.
 func (w *segmentWork) save(i int) error {
 	at := int64(i) * w.g.StateBytes()
 	for _, c := range w.g.carries() {
@@ -243,7 +243,7 @@ func (w *segmentWork) save(i int) error {
 	return nil
 }
 
-// load makes state i what the last run seems to have left.
+// load restores state i as if the last run had left it.
 func (w *segmentWork) load(i int) error {
 	at := int64(i) * w.g.StateBytes()
 	for _, c := range w.g.carries() {
@@ -261,7 +261,7 @@ func (w *segmentWork) load(i int) error {
 	return nil
 }
 
-// StateBytes is the size of the states that go from one segment to the next: those of all recurrent ops.
+// StateBytes returns the total size of the states carried from one segment to the next, over all recurrent ops.
 func (g *Graph) StateBytes() (n int64) {
 	for _, c := range g.carries() {
 		n += int64(binary.Size(c.out.Data()))
@@ -269,7 +269,7 @@ func (g *Graph) StateBytes() (n int64) {
 	return n
 }
 
-// evalSegments is Eval for a batch that is cut into several.
+// evalSegments is Eval for a batch in several segments.
 func (p *Program) evalSegments(ctx context.Context, parts []Batch) (Loss, error) {
 	if len(p.keep) > 0 {
 		return Loss{}, errors.New("autograd: eval: values are kept of a batch that fits into the graph only")
@@ -286,7 +286,7 @@ func (p *Program) evalSegments(ctx context.Context, parts []Batch) (Loss, error)
 	return whole, nil
 }
 
-// before returns the loss of two batches that follow one another, in memory of its own.
+// before returns the combined loss of two consecutive batches, in newly allocated memory.
 func (l Loss) before(next Loss) Loss {
 	return Loss{Sum: l.Sum + next.Sum, Tokens: l.Tokens + next.Tokens, Correct: l.Correct + next.Correct, Rows: slices.Concat(l.Rows, next.Rows)}
 }

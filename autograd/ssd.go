@@ -15,22 +15,22 @@ type SSDInput struct {
 	ALog   Var // (h): A = −exp(ALog)
 	D      Var // (h)
 
-	// Start (h·p, n) is the state that documents start from, head after head; absent for zeros.
+	// Start (h·p, n) is the initial state of each document, head after head; absent for zeros.
 	Start Var
 
 	Groups, State int        // g, n
 	Limit         [2]float64 // of Δ; {0, +Inf} for no limit
-	Chunk         int        // the largest number of rows in a chunk; 0 selects the default of the kernel
+	Chunk         int        // the maximum number of rows in a chunk; 0 selects the kernel's default
 }
 
-// SSD is the state space duality of Mamba-2. It runs over each document, from S = Start, and for each head,
+// SSD computes the state space duality of Mamba-2. For each document and head, starting from S = Start,
 //
 //	Δ(t) = clamp(softplus(DT(t) + DTBias), Limit)
 //	S(t) = exp(Δ(t)·A)·S(t−1) + Δ(t)·x(t)·B(t)ᵀ
 //	y(t) = S(t)·C(t) + D·x(t)
 //
-// and returns y (rows, h·p). A group's B and C serve h/g neighboring heads. Dao & Gu 2024. Chunk changes results only by
-// rounding.
+// it returns y (rows, h·p). Each group's B and C are shared by h/g neighboring heads. Dao & Gu 2024. Chunk affects
+// results only through rounding.
 func SSD(in SSDInput) Var {
 	in.XBC.Graph().startsFrom(in.Start)
 	o := ssdOptions{in.Groups, in.State, in.Limit, in.Chunk}
@@ -76,22 +76,22 @@ func (o ssd[T]) Shape(in [][]int) ([]int, error) {
 	return []int{xbc[0], channels}, nil
 }
 
-// channels is h·p.
+// channels returns h·p.
 func (o ssd[T]) channels(in [][]int) int { return in[ssdXBC][1] - 2*o.groups*o.state }
 
-// StateSize: the state before each chunk except the first of a document.
+// StateSize returns the size of the states before each chunk, except the first of a document.
 func (o ssd[T]) StateSize(in [][]int) int {
 	return kernel.SSDSaved(in[ssdXBC][0], o.CarrySize(in), o.chunk)
 }
 
-// CarrySize: the state after the last row.
+// CarrySize returns the size of the state after the last row.
 func (o ssd[T]) CarrySize(in [][]int) int { return o.channels(in) * o.state }
 
 func (o ssd[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
 	return kernel.DeviceSizes{SSDStates: o.state, SSDHead: o.channels(in) / in[ssdALog][0]}
 }
 
-// Work counts the products of chunks as long as they can be, each pair of rows i ≥ j once.
+// Work assumes chunks of the maximum length and counts each pair of rows i ≥ j once.
 func (o ssd[T]) Work(in [][]int, need []bool) Work {
 	rows, chunk := in[ssdXBC][0], o.chunk
 	if chunk == 0 {
@@ -99,16 +99,16 @@ func (o ssd[T]) Work(in [][]int, need []bool) Work {
 	}
 	pairs := float64(rows) * float64(min(rows, chunk)+1) / 2
 	dp, gn := float64(o.channels(in)), float64(o.groups*o.state)
-	states := 2 * float64(rows) * dp * float64(o.state) // of a product with a state
+	states := 2 * float64(rows) * dp * float64(o.state) // one product with a state
 	gram, channels := 2*pairs*gn, 2*pairs*dp
-	w := Work{Forward: gram + channels + 2*states} // y within and across chunks, the state
+	w := Work{Forward: gram + channels + 2*states} // y within a chunk, y across chunks and the new state
 	if slices.Contains(need, true) {
-		w.Backward = 3*gram + 2*channels + 4*states // C·B again, dB, dC; dy·u, du; the part of each across chunks, Λ
+		w.Backward = 3*gram + 2*channels + 4*states // C·B again, dB, dC; dy·u, du; the cross-chunk part of each, Λ
 	}
 	return w
 }
 
-// split views x, B and C in a.
+// split returns views of x, B and C in a.
 func (o ssd[T]) split(a Array[T]) (x, b, c kernel.Mat[T]) {
 	if a.Absent() {
 		return x, b, c
@@ -145,8 +145,8 @@ func (ssd[T]) Overwrites(i int) bool { return i == ssdXBC || i == ssdDT }
 //	dΔ = x·Λ·B + A·q   dDT = dΔ·σ(DT + DTBias) within the limits   dDTBias = Σ_t dDT
 //	dALog = A·Σ_t Δ·q
 //
-// Where the graph runs in segments, Λ starts as the gradient of the state that is handed on, and a state S(−1) that was carried
-// in, or Start, has the gradient exp(Δ(0)·A)·Λ(0).
+// In a graph that runs in segments, Λ starts from the gradient of the carried-out state, and a carried-in state S(−1),
+// or Start, has the gradient exp(Δ(0)·A)·Λ(0).
 func (o ssd[T]) Backward(c *Call[T]) {
 	s := o.kernel(c)
 	g := kernel.SSDGrad[T]{DTBias: c.DIn[ssdDTBias].Data, ALog: c.DIn[ssdALog].Data, D: c.DIn[ssdD].Data, H0: c.DCarryIn}

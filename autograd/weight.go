@@ -6,10 +6,10 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// A weight multiplies in one of two forms: packed once for the kernels if it is frozen float32 or bfloat16, as it stands
-// if it trains or in double precision.
+// A weight is multiplied in one of two forms. A frozen float32 or bfloat16 weight is packed once for the kernels. A
+// trainable weight, or one in double precision, is used in its original layout.
 
-// checkProjection compares the shapes of x (rows, in) and w (out, in).
+// checkProjection returns an error if the shapes of x (rows, in) and w (out, in) do not match.
 func checkProjection(x, w []int) error {
 	if len(x) != 2 || len(w) != 2 || x[1] != w[1] {
 		return fmt.Errorf("x is %v, w is %v: inner sizes differ", x, w)
@@ -54,5 +54,5 @@ func packed[T kernel.Float](w Array[T]) *kernel.Packed {
 	return w.Param.Packed()
 }
 
-// f32 is the identity on float32 matrices, for code that has a packed weight and therefore float32.
+// f32 converts the type of a matrix that is known to be float32, for code with a packed weight.
 func f32[T kernel.Float](m kernel.Mat[T]) kernel.Mat[float32] { return any(m).(kernel.Mat[float32]) }
