@@ -109,14 +109,14 @@ func mamba1FromGGUF(h *ggufHeader, c *Config) { h.int("ssm.time_step_rank", &c.T
 type Mamba1 struct {
 	InProj  *nn.Linear // m → 2d: the branch x and its gate z
 	Conv1d  *nn.Conv1d
-	XProj   *nn.Linear // d → r+2n: Δ at low rank, B and C
+	XProj   *nn.Linear // d → r+2n: low-rank Δ, B and C
 	DTProj  *nn.Linear // r → d
 	ALog    *ag.Param  // (d, n): A = −exp(ALog)
 	D       *ag.Param  // (d)
 	OutProj *nn.Linear // d → m
-	// NormEps is the epsilon of the norms of Δ, B and C, which FalconMamba has; 0: there are none.
+	// NormEps is the epsilon of FalconMamba's norms of Δ, B and C; 0: no norms.
 	NormEps float64
-	// Start (d, n) is the h that documents start from. Nil: zeros.
+	// Start (d, n) is the initial h of every document. Nil: zeros.
 	Start *ag.Param
 }
 
@@ -180,12 +180,12 @@ func (m *Mamba1) Apply(p *Pass) {
 	m.OutProj.ApplyTo(p.Y, y)
 }
 
-// StateSize: k−1 inputs of the convolution (k−1, d), and h (d, n).
+// StateSize returns the sizes of the last k−1 inputs of the convolution, (k−1, d), and of h, (d, n).
 func (m *Mamba1) StateSize() (conv, ssm int) {
 	return m.Conv1d.StateSize(), m.ALog.Size()
 }
 
-// Starts returns the places of the convolution's first inputs and of h.
+// Starts returns the slots for the convolution's initial inputs and the initial h.
 func (m *Mamba1) Starts() (conv, ssm nn.Start) {
 	return m.Conv1d.StartPlace(), nn.Start{Param: &m.Start, Shape: m.ALog.Shape()}
 }
@@ -196,11 +196,11 @@ func (m *Mamba1) Params() []*ag.Param {
 		m.InProj.Params(), m.XProj.Params(), m.DTProj.Params(), m.OutProj.Params())
 }
 
-// Slots lists the four projections. The parts of in_proj and x_proj are named as row groups.
+// Slots lists the four projections. The parts of in_proj and x_proj are named row groups.
 func (m *Mamba1) Slots() []nn.Slot {
 	d, n, r := m.sizes()
 	dt := slot(m.DTProj)
-	dt.Usual = false // transformers computes past an adapter there
+	dt.Usual = false // transformers ignores an adapter there
 	return []nn.Slot{
 		slot(m.InProj, rowGroups(rowGroup{"x", d}, rowGroup{"z", d})...),
 		slot(m.XProj, rowGroups(rowGroup{"dt", r}, rowGroup{"B", n}, rowGroup{"C", n})...),

@@ -30,7 +30,7 @@ func init() {
 			{name: "mamba2-130m", sizes: mamba2Size(768, 24)}, {name: "mamba2-370m", sizes: mamba2Size(1024, 48)},
 			{name: "mamba2-780m", sizes: mamba2Size(1536, 48)}, {name: "mamba2-1.3b", sizes: mamba2Size(2048, 48)},
 			{name: "mamba2-2.7b", sizes: mamba2Size(2560, 64)},
-			{name: "codestral-7b", sizes: func(*Config) {}}, // the defaults are its sizes
+			{name: "codestral-7b", sizes: func(*Config) {}}, // the defaults are this model's sizes
 		},
 		fields:   mamba2Fields,
 		derive:   func(c *Config) { c.IntermediateSize = c.expanded() },
@@ -53,7 +53,7 @@ func mamba2Defaults() Config {
 	}
 }
 
-// mamba2Size returns the sizes of a model of state-spaces.
+// mamba2Size returns the sizes of a state-spaces model.
 func mamba2Size(hidden, layers int) func(*Config) {
 	return func(c *Config) {
 		c.VocabSize, c.HiddenSize, c.NumHiddenLayers = 50288, hidden, layers
@@ -121,7 +121,7 @@ func mamba2Original(c *Config, a *arguments) {
 	a.ignore("A_init_range", "conv_init", "use_mem_eff_path", "process_group", "sequence_parallel")
 }
 
-// mamba2GGUF: A and D are columns there, and the gated norm has a row for each group.
+// mamba2GGUF describes Mamba-2 to llama.cpp: A and D are columns, and the gated norm has a row for each group.
 func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
 	faults := llamaFaults(c)
 	if l := c.TimeStepLimit; l.Min > 0 || l.Max < math.MaxFloat32 {
@@ -143,7 +143,8 @@ func mamba2GGUF(c Config) (ggufArchitecture, fault.List) {
 	return ggufArchitecture{name: "mamba2", keys: keys, shape: shape}, faults
 }
 
-// mamba2FromGGUF: what llama.cpp calls the rank of the time step is the number of heads. It never limits the time step.
+// mamba2FromGGUF reads the keys of Mamba-2. llama.cpp stores the number of heads as the rank of the time step. It
+// never limits the time step.
 func mamba2FromGGUF(h *ggufHeader, c *Config) {
 	h.int("ssm.time_step_rank", &c.NumHeads)
 	h.int("ssm.group_count", &c.NGroups)
@@ -152,14 +153,14 @@ func mamba2FromGGUF(h *ggufHeader, c *Config) {
 	}
 }
 
-// TimeStepLimit bounds Δ.
+// TimeStepLimit contains the bounds of Δ.
 type TimeStepLimit struct {
 	Min, Max float64
-	text     json.RawMessage // as it was read; nil if transformers would refuse it
+	text     json.RawMessage // as read; nil if transformers would reject it
 }
 
-// UnmarshalJSON reads a list of two numbers. Infinity may be Python's word, that word as a string, or transformers 5's
-// object.
+// UnmarshalJSON parses a list of two numbers. Infinity may be Python's literal, the same word as a string, or
+// transformers 5's object.
 func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
 	var limits []json.RawMessage
 	if err := json.Unmarshal(b, &limits); err != nil {
@@ -169,7 +170,7 @@ func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
 		return errors.New("not two numbers")
 	}
 	var text bytes.Buffer
-	json.Compact(&text, b) // it is JSON
+	json.Compact(&text, b) // b is valid JSON: no error
 	l.text = text.Bytes()
 	for i, place := range []*float64{&l.Min, &l.Max} {
 		switch limit := string(limits[i]); {
@@ -181,7 +182,7 @@ func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
 			if err := json.Unmarshal(limits[i], (*pyjson.Float)(place)); err != nil {
 				return err
 			}
-			if !strings.ContainsAny(limit, ".eE{\"") { // a whole number
+			if !strings.ContainsAny(limit, ".eE{\"") { // an integer
 				l.text = nil
 			}
 		}
@@ -189,8 +190,8 @@ func (l *TimeStepLimit) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON writes the limits as they were read. New ones, and those in a form that transformers refuses, get one that is
-// JSON and that every peer reads: no limit is the largest float32.
+// MarshalJSON writes the limits as they were read. New limits, and those in a form that transformers rejects, are
+// written as valid JSON that every reader accepts: no upper limit is the largest float32.
 func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
 	var read TimeStepLimit
 	if l.text != nil && read.UnmarshalJSON(l.text) == nil && read.Min == l.Min && read.Max == l.Max {
@@ -199,9 +200,10 @@ func (l TimeStepLimit) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]decimal{decimal(l.Min), decimal(min(l.Max, math.MaxFloat32))})
 }
 
-// Mamba2 is the layer of Mamba-2: the state space duality, in which a head decays at one rate. Dao & Gu 2024.
+// Mamba2 is the layer of Mamba-2, which is based on state space duality: all of a head decays at one rate. Dao & Gu
+// 2024.
 type Mamba2 struct {
-	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B and C of every group, dt of every head
+	InProj  *nn.Linear // m → 2d+2gn+h: the gate z, x, B and C of each group, and dt of each head
 	Conv1d  *nn.Conv1d // over x, B and C
 	DTBias  *ag.Param  // (h)
 	ALog    *ag.Param  // (h): A = −exp(ALog)
@@ -209,7 +211,7 @@ type Mamba2 struct {
 	Norm    *nn.GatedRMSNorm
 	OutProj *nn.Linear // d → m
 	Limit   [2]float64 // of Δ
-	// Start (d, n) is the S that documents start from, head after head. Nil: zeros.
+	// Start (d, n) is the initial S of every document, one head after another. Nil: zeros.
 	Start *ag.Param
 }
 
@@ -264,13 +266,13 @@ func (m *Mamba2) Apply(p *Pass) {
 	m.OutProj.ApplyTo(p.Y, y)
 }
 
-// StateSize: k−1 inputs of the convolution (k−1, d+2gn), and S (h, d/h, n).
+// StateSize returns the sizes of the last k−1 inputs of the convolution, (k−1, d+2gn), and of S, (h, d/h, n).
 func (m *Mamba2) StateSize() (conv, ssm int) {
 	d, gn, _ := m.sizes()
 	return m.Conv1d.StateSize(), d * gn / m.Norm.Groups
 }
 
-// Starts returns the places of the convolution's first inputs and of S.
+// Starts returns the slots for the convolution's initial inputs and the initial S.
 func (m *Mamba2) Starts() (conv, ssm nn.Start) {
 	d, gn, _ := m.sizes()
 	return m.Conv1d.StartPlace(), nn.Start{Param: &m.Start, Shape: []int{d, gn / m.Norm.Groups}}
@@ -282,7 +284,7 @@ func (m *Mamba2) Params() []*ag.Param {
 		[]*ag.Param{m.Norm.Weight}, m.OutProj.Params())
 }
 
-// Slots lists the two projections. The parts of in_proj are named as row groups.
+// Slots lists the two projections. The parts of in_proj are named row groups.
 func (m *Mamba2) Slots() []nn.Slot {
 	d, gn, h := m.sizes()
 	return []nn.Slot{
@@ -296,7 +298,7 @@ func (b *builder) mamba2(path string) *Mamba2 {
 	d, gn, h := c.IntermediateSize, c.NGroups*c.StateSize, c.NumHeads
 	m := &Mamba2{DTBias: b.param(path+"dt_bias", h), ALog: b.param(path+"A_log", h), D: b.param(path+"D", h)}
 	m.Conv1d = b.conv1d(path+"conv1d", d+2*gn, c.ConvKernel)
-	m.Conv1d.From = d // behind the gate
+	m.Conv1d.From = d // after the gate
 	m.InProj = b.projection(path+"in_proj", c.HiddenSize, 2*d+2*gn+h)
 	m.Norm = &nn.GatedRMSNorm{Weight: b.param(path+"norm.weight", d), Groups: c.NGroups, Eps: c.LayerNormEpsilon}
 	m.OutProj = b.projection(path+"out_proj", d, c.HiddenSize)

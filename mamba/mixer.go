@@ -9,50 +9,51 @@ import (
 	"mambatrain/nn"
 )
 
-// Mixer is the part of a [Block] in which a row sees the rows before it. Each family of models has its own; any other type
-// with these methods can take its place.
+// Mixer is the part of a [Block] in which a row depends on the rows before it. Each family of models has its own. Any
+// other type that implements the interface can replace it.
 type Mixer interface {
 	// Forward records the mixer for x (rows, m); the result is (rows, m).
 	Forward(x ag.Var) ag.Var
 	// Apply computes the same without a graph and advances the state of the sequences.
 	Apply(p *Pass)
-	// StateSize returns how many numbers the mixer remembers of a sequence: inputs of its convolution, and the state of its
+	// StateSize returns the number of elements of a sequence's state: inputs of the convolution, and the state of the
 	// recurrence.
 	StateSize() (conv, ssm int)
-	// Params lists the parameters in checkpoint order. Their names are whole: backbone.layers.0.mixer.D.
+	// Params lists the parameters in checkpoint order, under their full names, such as backbone.layers.0.mixer.D.
 	Params() []*ag.Param
-	// Slots lists the layers that can carry an adapter, in the order in which they compute.
+	// Slots lists the layers that can have an adapter, in the order in which they are computed.
 	Slots() []nn.Slot
 }
 
-// Starter is implemented by a mixer whose documents can start from a state of the model instead of zeros.
+// Starter is implemented by mixers whose documents can start from a learned state instead of zeros.
 type Starter interface {
-	// Starts returns the places of the state of the convolution and of that of the recurrence, in the layout of [State].
+	// Starts returns the slots for the initial states of the convolution and of the recurrence, in the layout of
+	// [State].
 	Starts() (conv, ssm nn.Start)
 }
 
-// Pass is one call of [Mixer.Apply]: new rows of several sequences, laid end to end.
+// Pass is one call of [Mixer.Apply]: new rows of several sequences, end to end.
 type Pass struct {
 	X kernel.Mat[float32] // (rows, m): the input
-	Y kernel.Mat[float32] // (rows, m): the mixer adds its output
+	Y kernel.Mat[float32] // (rows, m): the mixer adds its output to it
 
-	// Conv and SSM are the states of all sequences, one after the other; see [State].
+	// Conv and SSM are the states of all sequences, one after another; see [State].
 	Conv, SSM []float32
 
 	sequences int
 	spans     []span
 	first     []int
 	scratch   [][]float32
-	used      int // of scratch
+	used      int // matrices of scratch in use
 }
 
-// span says that rows [from, to) of a chunk continue a sequence of the state.
+// span is the rows [from, to) of a chunk, which continue a sequence of the state.
 type span struct{ sequence, from, to int }
 
-// Part is the rows from From to To, which continue one sequence.
+// Part is the rows [From, To), which continue one sequence.
 type Part struct {
 	From, To int
-	// First is, for each row, the first row of its document, counted from From; negative if the document began earlier.
+	// First is, for each row, the first row of its document relative to From; negative if the document began earlier.
 	First     []int
 	Conv, SSM []float32 // the state of the sequence
 }
@@ -62,7 +63,7 @@ func (p *Pass) begin(x, y kernel.Mat[float32], conv, ssm []float32) {
 	p.X, p.Y, p.Conv, p.SSM, p.used = x, y, conv, ssm, 0
 }
 
-// Scratch returns a matrix (rows, width) with unspecified content for the mixer to use until it returns.
+// Scratch returns a matrix (rows, width) with unspecified contents, which the mixer may use until it returns.
 func (p *Pass) Scratch(width int) kernel.Mat[float32] {
 	if p.used == len(p.scratch) {
 		p.scratch = append(p.scratch, nil)
@@ -76,7 +77,7 @@ func (p *Pass) Scratch(width int) kernel.Mat[float32] {
 	return kernel.Dense((*buf)[:n], p.X.Rows, width)
 }
 
-// Steps reports whether the pass is one more row for every sequence in order, which kernels do for all of them at once.
+// Steps reports whether the pass has one row for each sequence, in order. Kernels process such a pass in one call.
 func (p *Pass) Steps() bool {
 	if len(p.first) != p.sequences || len(p.spans) != len(p.first) {
 		return false
@@ -107,7 +108,7 @@ func (p *Pass) of(all []float32, i int) []float32 {
 	return all[i*w : (i+1)*w]
 }
 
-// convolve writes c of x to u and advances the convolution's state.
+// convolve computes the convolution c of x into u and advances its state.
 func (p *Pass) convolve(u, x kernel.Mat[float32], c *nn.Conv1d) {
 	conv := c.Kernel()
 	if p.Steps() {
@@ -121,12 +122,12 @@ func (p *Pass) convolve(u, x kernel.Mat[float32], c *nn.Conv1d) {
 	}
 }
 
-// slot returns the place of l, whose path is that of its weight, as one where adapters usually go.
+// slot returns the slot of l, one that usually gets an adapter. Its path is that of the weight.
 func slot(l *nn.Linear, groups ...nn.RowGroup) nn.Slot {
 	return nn.Slot{Path: strings.TrimSuffix(l.Weight.Name, ".weight"), Linear: l, Groups: groups, Usual: true}
 }
 
-// rowGroups names ranges of outputs that follow each other.
+// rowGroups names consecutive ranges of outputs.
 func rowGroups(sizes ...rowGroup) []nn.RowGroup {
 	var groups []nn.RowGroup
 	from := 0

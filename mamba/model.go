@@ -10,32 +10,32 @@ import (
 	"mambatrain/nn"
 )
 
-// Model is a Mamba language model: an embedding table, blocks on a residual stream, a last norm and a head. It is the
-// counterpart of transformers' MambaForCausalLM.
+// Model is a Mamba language model: an embedding table, blocks on a residual stream, a final norm and a head. It
+// corresponds to transformers' MambaForCausalLM.
 //
-// Its graph side (Forward, Logits, Loss) trains; its direct side ([Decoder], Score, Generate) runs on the kernels
+// Forward, Logits and Loss record a graph, for training. [Decoder], Score and Generate call the kernels directly,
 // without a graph. Both compute the same numbers from the same parameters.
 type Model struct {
 	Config     Config
 	Embeddings *nn.Embedding
 	Layers     []*Block
 	NormF      *nn.RMSNorm
-	// Head maps hidden states to logits. When the head is tied, its Weight is the parameter of Embeddings itself; an
-	// adapter in its slot changes the logits only.
+	// Head maps hidden states to logits. If the head is tied, its Weight is the same parameter as that of Embeddings.
+	// An adapter in the head's slot still changes only the logits.
 	Head *nn.Linear
 	// Checkpointing makes graphs recompute each block in the backward pass instead of keeping its activations.
 	Checkpointing bool
-	// LabelSmoothing is the share of each label's probability that Loss spreads over the whole vocabulary.
+	// LabelSmoothing is the fraction of each label's probability that Loss spreads over the whole vocabulary.
 	LabelSmoothing float64
 
-	// NeftuneAlpha is the strength of the noise that graphs add to embeddings while training; 0: none. See [ag.Noise].
+	// NeftuneAlpha is the scale of the noise that graphs add to embeddings during training; 0: none. See [ag.Noise].
 	NeftuneAlpha float64
 
-	generation *GenerationConfig // of generation_config.json; nil: there is none
+	generation *GenerationConfig // from generation_config.json; nil if there is none
 	mu         sync.Mutex        // held while weights are packed
 }
 
-// Block is x + mixer(norm(x)).
+// Block computes x + mixer(norm(x)).
 type Block struct {
 	Norm  *nn.RMSNorm
 	Mixer Mixer
@@ -46,8 +46,8 @@ func (b *Block) Forward(x ag.Var) ag.Var {
 	return ag.Add(x, b.Mixer.Forward(b.Norm.Forward(x)))
 }
 
-// Forward records the model up to its last norm, from the batch's token ids. It returns the hidden states (rows, m) as
-// transformers counts them: one after each block, and the last norm's output at the end.
+// Forward records the model up to its final norm, starting from the batch's token ids. It returns the hidden states
+// (rows, m) that transformers returns: one after each block, then the output of the final norm.
 func (m *Model) Forward(g *ag.Graph) []ag.Var {
 	x := m.Embeddings.Forward(g.Tokens())
 	if m.NeftuneAlpha > 0 {
@@ -56,7 +56,7 @@ func (m *Model) Forward(g *ag.Graph) []ag.Var {
 	return m.forward(x)
 }
 
-// ForwardEmbeds is Forward from the batch's embeddings instead of its ids.
+// ForwardEmbeds is like Forward but starts from the batch's embeddings instead of its ids.
 func (m *Model) ForwardEmbeds(g *ag.Graph) []ag.Var {
 	return m.forward(g.Embeds(m.Config.HiddenSize))
 }
@@ -75,28 +75,28 @@ func (m *Model) forward(x ag.Var) []ag.Var {
 	return append(hidden, m.NormF.Forward(x))
 }
 
-// Loss records the whole model and returns the summed cross entropy of the batch's labels, a scalar. Logits exist for a
-// few rows at a time only.
+// Loss records the whole model and returns the total cross entropy of the batch's labels, a scalar. Only a few rows
+// of logits are in memory at a time.
 func (m *Model) Loss(g *ag.Graph) ag.Var {
 	hidden := m.Forward(g)
 	return m.Head.CrossEntropy(hidden[len(hidden)-1], ag.LossOptions{Smoothing: m.LabelSmoothing})
 }
 
-// Logits records the head on hidden states (rows, m); the result is (rows, v).
+// Logits records the head applied to hidden states (rows, m). The result is (rows, v).
 func (m *Model) Logits(h ag.Var) ag.Var { return m.Head.Forward(h) }
 
-// Tied says whether the head is the embedding table.
+// Tied reports whether the head shares the embedding table.
 func (m *Model) Tied() bool { return m.Head.Weight == m.Embeddings.Weight }
 
-// Untie gives the head a copy of the embedding table for a weight of its own, lm_head.weight. It does nothing to an
-// untied model.
+// Untie gives the head its own weight, lm_head.weight, a copy of the embedding table. It does nothing if the head is
+// not tied.
 func (m *Model) Untie() {
 	if !m.Tied() {
 		return
 	}
 	table := m.Embeddings.Weight
 	m.Config.TieWordEmbeddings = false
-	if of, blocks, ok := table.Quantized(); ok { // they do not change
+	if of, blocks, ok := table.Quantized(); ok { // blocks never change, so they can be shared
 		var err error
 		if m.Head.Weight, err = ag.NewQuantized(headName, of, blocks, table.Shape()[0], table.Shape()[1]); err != nil {
 			panic(err)
@@ -107,7 +107,7 @@ func (m *Model) Untie() {
 	m.Head.Weight = ag.NewParam(headName, table.Value.Clone().(*tensor.Dense))
 }
 
-// Params lists the parameters in checkpoint order. A tied head is not listed twice.
+// Params lists the parameters in checkpoint order. A tied head is listed once.
 func (m *Model) Params() []*ag.Param {
 	params := []*ag.Param{m.Embeddings.Weight}
 	for _, b := range m.Layers {
@@ -120,7 +120,7 @@ func (m *Model) Params() []*ag.Param {
 	return params
 }
 
-// Slots lists the places for adapters in checkpoint order: the table, those of each mixer, the head.
+// Slots lists the slots for adapters in checkpoint order: the table, those of each mixer, the head.
 func (m *Model) Slots() []nn.Slot {
 	slots := []nn.Slot{{Path: "backbone.embeddings", Embedding: m.Embeddings, Usual: true}}
 	for _, b := range m.Layers {
@@ -137,8 +137,8 @@ const (
 
 func layerPath(i int) string { return fmt.Sprintf("backbone.layers.%d", i) }
 
-// build makes the model that c describes. It asks make for each parameter, in checkpoint order: names and shapes are
-// written here, and in the files of the families.
+// build makes the model that c describes. It calls make for each parameter, in checkpoint order. Names and shapes are
+// defined only here and in the families' files.
 func build(c Config, make func(name string, shape ...int) *ag.Param) *Model {
 	b := &builder{m: &Model{Config: c}, param: make}
 	m, v, h, mixer := b.m, c.VocabSize, c.HiddenSize, c.family().mixer
@@ -172,19 +172,19 @@ type builder struct {
 	param func(name string, shape ...int) *ag.Param
 }
 
-// linear makes a projection without bias.
+// linear makes a projection without a bias.
 func (b *builder) linear(path string, in, out int) *nn.Linear {
 	return &nn.Linear{Weight: b.param(path+".weight", out, in)}
 }
 
-// affine makes a projection with bias.
+// affine makes a projection with a bias.
 func (b *builder) affine(path string, in, out int) *nn.Linear {
 	l := b.linear(path, in, out)
 	l.Bias = b.param(path+".bias", out)
 	return l
 }
 
-// projection makes one that has a bias if the configuration wants biases.
+// projection makes a projection, with a bias if the configuration asks for one.
 func (b *builder) projection(path string, in, out int) *nn.Linear {
 	if b.m.Config.UseBias {
 		return b.affine(path, in, out)

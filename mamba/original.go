@@ -24,13 +24,14 @@ type originalConfig struct {
 	SSM           json.RawMessage `json:"ssm_cfg"`
 }
 
-// Mistral's form of an original checkpoint: its configuration and its weights.
+// The files of Mistral's variant of an original checkpoint: its configuration and its weights.
 const (
 	ParamsFile       = "params.json"
 	ConsolidatedFile = "consolidated.safetensors"
 )
 
-// parseParams reads Mistral's params.json, which renames the keys of an original configuration. The model is Mamba-2.
+// parseParams parses Mistral's params.json, which renames the keys of an original configuration. The model is a
+// Mamba-2.
 func parseParams(b []byte) (Config, error) {
 	var raw map[string]json.RawMessage
 	if err := pyjson.Unmarshal(b, &raw); err != nil {
@@ -53,7 +54,7 @@ func parseParams(b []byte) (Config, error) {
 	return parseOriginal(raw)
 }
 
-// parseOriginal turns the configuration of an original checkpoint into transformers' spelling.
+// parseOriginal converts the configuration of an original checkpoint to transformers' form.
 func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 	b, err := json.Marshal(raw)
 	if err != nil {
@@ -91,7 +92,7 @@ func parseOriginal(raw map[string]json.RawMessage) (Config, error) {
 	return c, fileError(faults)
 }
 
-// faults names what none of the families has.
+// faults reports settings that no family supports.
 func (o originalConfig) faults() (faults fault.List) {
 	if o.RMSNorm != nil && !*o.RMSNorm {
 		faults.Add("rms_norm", "false means LayerNorm, which transformers' models do not have")
@@ -105,13 +106,13 @@ func (o originalConfig) faults() (faults fault.List) {
 	return faults
 }
 
-// arguments are those in ssm_cfg: what differs from the defaults of the authors' layer.
+// arguments are those in ssm_cfg, which lists what differs from the defaults of the authors' layer.
 type arguments struct {
 	values map[string]json.RawMessage
 	faults fault.List
 }
 
-// take reads an argument, if it is there and not null, to place. See [field].
+// take reads an argument into place if it is present and not null. See [field].
 func (a *arguments) take(name string, place any) {
 	b, ok := a.values[name]
 	delete(a.values, name)
@@ -123,14 +124,14 @@ func (a *arguments) take(name string, place any) {
 	}
 }
 
-// ignore drops arguments that change neither numbers nor shapes.
+// ignore drops arguments that affect neither numbers nor shapes.
 func (a *arguments) ignore(names ...string) {
 	for _, name := range names {
 		delete(a.values, name)
 	}
 }
 
-// unknown names what is left: it would change the model in an unknown way.
+// unknown reports the remaining arguments: they could change the model.
 func (a *arguments) unknown(layer string) (faults fault.List) {
 	for _, name := range slices.Sorted(maps.Keys(a.values)) {
 		faults.Add("ssm_cfg."+name, "is not an argument of %s", layer)
@@ -138,7 +139,7 @@ func (a *arguments) unknown(layer string) (faults fault.List) {
 	return faults
 }
 
-// takeCommon reads the arguments that all layers have.
+// takeCommon reads the arguments shared by all layers.
 func (a *arguments) takeCommon(c *Config) {
 	a.take("d_state", &c.StateSize)
 	a.take("d_conv", &c.ConvKernel)

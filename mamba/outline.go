@@ -10,9 +10,9 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// Outline returns the model that c describes without its numbers, for counting its parameters and estimating graphs of
-// it: all parameters of one type share one block of memory, which takes none as long as nobody writes to it. The model
-// must not be computed with.
+// Outline returns the model that c describes without its weights, for counting parameters and estimating graphs. All
+// parameters of one type share one block of memory, which uses no physical memory until it is written to. The model
+// must not be run.
 func Outline(c Config, o LoadOptions) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("mamba: config: %w", err)
@@ -50,8 +50,8 @@ func Outline(c Config, o LoadOptions) (*Model, error) {
 	return m, err
 }
 
-// Footprint returns the bytes that the weights of the model which c describes take as o keeps them, and what the largest of
-// them takes in float32.
+// Footprint returns the bytes that the weights of a model with configuration c occupy when stored as o specifies, and
+// the bytes of the largest of them in float32.
 func Footprint(c Config, o LoadOptions) (all, one int64, err error) {
 	if err := c.Validate(); err != nil {
 		return 0, 0, fmt.Errorf("mamba: config: %w", err)

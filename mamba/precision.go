@@ -9,17 +9,18 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// Precision is the form in which the matrices of a model, its projections and its table, are kept in memory while they are frozen.
-// Everything else is float32, and so are all sums.
+// Precision is the form in which a model's matrices, its projections and its table, are stored in memory while they
+// are frozen. Everything else is float32, including all sums.
 type Precision string
 
 const (
-	// Stored, which "" means too, keeps the blocks of a GGUF file. Other matrices, those of half precision included, become float32.
+	// Stored, the same as "", keeps the blocks of a GGUF file. Other matrices, including those in half precision,
+	// become float32.
 	Stored  Precision = "auto"
 	Float32 Precision = "float32"
 	BF16    Precision = "bf16"
-	// Q8 and Q4 keep blocks of integers, of the types that llama.cpp's rules for Q8_0 and Q4_K_M choose. A matrix without such a
-	// type is rounded to half precision.
+	// Q8 and Q4 store blocks of integers, in the types that llama.cpp uses for Q8_0 and Q4_K_M. A matrix for which
+	// there is no such type is rounded to half precision.
 	Q8 Precision = "q8"
 	Q4 Precision = "q4"
 )
@@ -29,7 +30,7 @@ func Precisions() []string {
 	return []string{string(Stored), string(Float32), string(BF16), string(Q8), string(Q4)}
 }
 
-// Validate reports whether p is one of the forms.
+// Validate returns an error if p is not one of [Precisions].
 func (p Precision) Validate() error {
 	if p == "" || slices.Contains(Precisions(), string(p)) {
 		return nil
@@ -37,12 +38,12 @@ func (p Precision) Validate() error {
 	return fmt.Errorf("mamba: precision %q: want one of %s", p, strings.Join(Precisions(), ", "))
 }
 
-// Trains reports whether weights of that form, in a model of this configuration, can be trained.
+// Trains reports whether weights of precision p can be trained in a model with this configuration.
 func (c Config) Trains(p Precision) bool {
 	return p == Float32 || cmp.Or(p, Stored) == Stored && len(c.blocks) == 0
 }
 
-// kept returns the type that a parameter is kept in.
+// kept returns the type in which a parameter is stored.
 func (c Config) kept(p Precision, name string, shape []int) quant.Type {
 	if !isMatrix(name, shape) {
 		return quant.F32
@@ -55,12 +56,12 @@ func (c Config) kept(p Precision, name string, shape []int) quant.Type {
 	case Q4:
 		return c.ggufType(ggufQ4, name, shape)
 	case Stored:
-		return c.blocks[name] // F32 if it is not there
+		return c.blocks[name] // F32 if absent
 	}
 	return quant.F32
 }
 
-// bytesOf returns the memory that a parameter of a type takes. Half precision is float32 there.
+// bytesOf returns the memory that a parameter of the given type takes. Float16 weights are converted to float32.
 func bytesOf(as quant.Type, elements int) int64 {
 	if as == quant.F16 {
 		as = quant.F32
@@ -68,8 +69,8 @@ func bytesOf(as quant.Type, elements int) int64 {
 	return int64(as.Bytes(elements))
 }
 
-// Blocks describes the types of the blocks that a model's matrices are kept in, the most frequent by elements first, such as
-// "Q4_K, Q6_K"; "" if they are kept in none.
+// Blocks describes the block types in which a model's matrices are stored, such as "Q4_K, Q6_K", in descending order
+// of elements; "" if there are none.
 func (c Config) Blocks(p Precision) string {
 	elements := map[quant.Type]int{}
 	for _, t := range layout(c) {

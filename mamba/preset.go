@@ -11,11 +11,11 @@ import (
 // preset is a published model.
 type preset struct {
 	name    string
-	aliases []string      // what else checkpoints of these sizes are called
+	aliases []string      // other names of checkpoints with these sizes
 	sizes   func(*Config) // changes the family's defaults
 }
 
-// config returns the preset's configuration as one of family f.
+// config returns the preset's configuration, for family f.
 func (p preset) config(f *family) Config {
 	c := f.defaults()
 	p.sizes(&c)
@@ -23,7 +23,7 @@ func (p preset) config(f *family) Config {
 	return c
 }
 
-// Presets returns the names of the published models that [Preset] knows, by family and size.
+// Presets returns the names accepted by [Preset], by family and size.
 func Presets() []string {
 	var names []string
 	for _, modelType := range presetFamilies() {
@@ -34,15 +34,15 @@ func Presets() []string {
 	return names
 }
 
-// presetFamilies puts Mamba-1, whose sizes have no family in their names, first.
+// presetFamilies lists the families, starting with Mamba-1, whose presets have no family in their names.
 func presetFamilies() []string {
 	first := Default().ModelType
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(families)), func(name string) bool { return name == first })
 	return append([]string{first}, others...)
 }
 
-// Preset returns the configuration of a published model by a name of [Presets]. Those of Mamba-1 are sizes alone, such as
-// 130m, and may have "mamba-" in front.
+// Preset returns the configuration of a published model, given one of the names in [Presets]. Names of Mamba-1 are
+// sizes only, such as 130m, and may have the prefix "mamba-".
 func Preset(name string) (Config, error) {
 	plain := strings.TrimPrefix(strings.ToLower(name), "mamba-")
 	for _, f := range families {
@@ -55,8 +55,8 @@ func Preset(name string) (Config, error) {
 	return Config{}, fmt.Errorf("mamba: preset %q: want %s", name, either(Presets()))
 }
 
-// PresetOf returns the configuration of the published model whose name is part of the given one, as in
-// state-spaces/mamba2-130m. The longest such part decides.
+// PresetOf returns the configuration of the published model whose name is contained in model, such as
+// state-spaces/mamba2-130m. The longest match wins.
 func PresetOf(model string) (c Config, ok bool) {
 	longest := 0
 	for _, f := range families {

@@ -8,9 +8,9 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// Resize changes the vocabulary to v ids. Rows that both have keep their values; new rows of the table, and of an untied
-// head, are the mean of the old ones, as [LoadOptions.VocabSize] makes them. A tied head follows the table. Adapters on
-// table or head must be merged or removed before. Graphs recorded before keep the old table.
+// Resize changes the vocabulary size to v. Existing rows keep their values; new rows of the table, and of an untied
+// head, are the mean of the old ones, as with [LoadOptions.VocabSize]. A tied head follows the table. Adapters on the
+// table or the head must be merged or removed first. Graphs recorded before the call keep the old table.
 func (m *Model) Resize(v int) error {
 	if v < 1 || v > maxSize {
 		return fmt.Errorf("mamba: resize: want a vocabulary between 1 and %d, got %d", maxSize, v)
@@ -38,7 +38,7 @@ func (m *Model) Resize(v int) error {
 	return nil
 }
 
-// replacement returns p with v rows.
+// replacement returns a copy of p with v rows.
 func replacement(p *ag.Param, v int) *ag.Param {
 	q := ag.NewParam(p.Name, tensor.New(tensor.WithShape(v, p.Shape()[1]), tensor.WithBacking(resized(p.Float32s(), p.Shape()[1], v))))
 	if p.Trainable() {
@@ -47,7 +47,7 @@ func replacement(p *ag.Param, v int) *ag.Param {
 	return q
 }
 
-// resized copies a table of rows of the given width to v rows.
+// resized returns a copy of a table, whose rows have the given width, with v rows.
 func resized(old []float32, width, v int) []float32 {
 	rows := make([]float32, v*width)
 	n := copy(rows, old) / width

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// The controls below change a row of scores, one for each token id, in the order in which [GenerateOptions] applies
-// them: penalties on logits first, then the warpers that shape what is drawn from. A removed id scores −∞. At least one
-// id always stays.
+// The controls below modify the scores of all token ids in the order in which [GenerateOptions] applies them:
+// penalties on logits first, then the warpers that shape the sampling distribution. A removed id has a score of −∞.
+// At least one id always remains.
 
 // repetitionPenalty divides the positive and multiplies the negative scores of the ids in seen by p. Keskar et al. 2019.
 func repetitionPenalty(scores []float64, seen []int, p float64) {
@@ -30,7 +30,7 @@ func repetitionPenalty(scores []float64, seen []int, p float64) {
 	}
 }
 
-// noRepeatNGram removes every id that would complete an n-gram which seen already has.
+// noRepeatNGram removes every id that would complete an n-gram already in seen.
 func noRepeatNGram(scores []float64, seen []int, n int) {
 	if n < 1 || len(seen) < n {
 		return
@@ -60,7 +60,7 @@ func temperature(scores []float64, t float64) {
 	}
 }
 
-// topK keeps the k highest scores, and those equal to the lowest of them.
+// topK keeps the k highest scores and any ties with the lowest of them.
 func topK(scores []float64, k int) {
 	if k <= 0 || k >= len(scores) {
 		return
@@ -100,7 +100,7 @@ func topP(scores []float64, p float64) {
 	}
 }
 
-// minP removes ids less probable than p times the most probable one.
+// minP removes ids that are less probable than p times the most probable one.
 func minP(scores []float64, p float64) {
 	if p <= 0 {
 		return
@@ -113,7 +113,8 @@ func minP(scores []float64, p float64) {
 	}
 }
 
-// typicalP keeps the ids whose information is closest to the entropy, up to a total probability of p. Meister et al. 2022.
+// typicalP keeps the ids whose information is closest to the entropy, up to a total probability of p. Meister et al.
+// 2022.
 func typicalP(scores []float64, p float64) {
 	if p >= 1 {
 		return
@@ -131,7 +132,7 @@ func typicalP(scores []float64, p float64) {
 		distance[id] = math.Abs(-math.Log(probs[id]) - entropy)
 	}
 	sortBy(order, distance)
-	last, sum := 0, 0.0 // the last id kept is the one with which the sum reaches p
+	last, sum := 0, 0.0 // last is the first id at which the sum reaches p
 	for last < len(order)-1 {
 		if sum += probs[order[last]]; sum >= p {
 			break
@@ -145,7 +146,7 @@ func typicalP(scores []float64, p float64) {
 	}
 }
 
-// sortBy sorts ids by ascending key, equal ones by id.
+// sortBy sorts ids by ascending key, breaking ties by id.
 func sortBy(ids []int, key []float64) {
 	slices.SortFunc(ids, func(a, b int) int { return cmp.Or(cmp.Compare(key[a], key[b]), cmp.Compare(a, b)) })
 }
@@ -175,7 +176,7 @@ func softmax(scores []float64) []float64 {
 	return p
 }
 
-// draw picks an id with the probability that its score gives it.
+// draw samples an id with the probability given by its score.
 func draw(scores []float64, r *rand.Rand) int {
 	probs := softmax(scores)
 	u, last := r.Float64(), 0

@@ -10,22 +10,22 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// SaveOptions say how weights are written.
+// SaveOptions control how weights are written.
 type SaveOptions struct {
-	// DType is the type of the projections and the table in the file; "" is the one that the configuration names.
-	// A_log, D, norms and biases are written in float32 whatever it is: readers that want them shorter round them.
+	// DType is the type of the projections and the table in the file; "" is the configuration's. A_log, D, norms and
+	// biases are always written in float32: readers that need a smaller type can round them.
 	DType weights.DType
-	// ShardBytes cuts the weights into files of at most so many bytes; 0 never cuts.
+	// ShardBytes splits the weights into files of at most this many bytes; 0 writes a single file.
 	ShardBytes int64
-	// Metadata is free text for the header of the weight files.
+	// Metadata is free-form text for the header of the weight files.
 	Metadata map[string]string
-	// NotFinite, unless nil, is called with the name of each tensor that gets NaN or infinite numbers.
+	// NotFinite, if not nil, is called with the name of each tensor that contains NaN or infinite values.
 	NotFinite func(name string)
 }
 
-// Save writes config.json and the weights to dir, which is made if it does not exist, as transformers reads them.
-// Adapters are not written. config.json comes last, so that a directory without it is one that was not finished; after
-// an error nothing that Save wrote into a new directory is left.
+// Save writes config.json and the weights to dir in transformers' format, creating dir if necessary. Adapters are not
+// written. config.json is written last, so a directory without it is incomplete. After an error, nothing that Save
+// wrote to a new directory remains.
 func (m *Model) Save(dir string, o SaveOptions) error {
 	c := m.Config
 	c.TieWordEmbeddings = m.Tied()
@@ -37,7 +37,7 @@ func (m *Model) Save(dir string, o SaveOptions) error {
 	return save(dir, c, tensors, o, func(i int, as weights.DType) weights.Entry { return weights.FromParam(params[i], as) })
 }
 
-// save writes c and the given tensors, the i-th as source returns it in the type that it has in the file.
+// save writes c and the given tensors. source returns the i-th tensor in the type used in the file.
 func save(dir string, c Config, tensors []tensorInfo, o SaveOptions, source func(i int, as weights.DType) weights.Entry) error {
 	if o.DType == "" {
 		d, err := weights.ParseDType(orFloat32(c.DType))
@@ -50,7 +50,7 @@ func save(dir string, c Config, tensors []tensorInfo, o SaveOptions, source func
 	var sources []weights.Entry
 	for i, t := range tensors {
 		as := weights.F32
-		if isMatrix(t.name, t.shape) || len(t.shape) == 3 { // the convolution, which is not sensitive
+		if isMatrix(t.name, t.shape) || len(t.shape) == 3 { // the convolution is not sensitive to rounding
 			as = o.DType
 		}
 		sources = append(sources, source(i, as))
@@ -73,8 +73,8 @@ func orFloat32(dtype string) string {
 	return dtype
 }
 
-// intoDir makes dir and moves what fill writes there in the place of an earlier model; a directory that was not there before
-// is removed if that fails.
+// intoDir creates dir and moves into it what fill writes, replacing an earlier model. If that fails, a directory that
+// did not exist before is removed.
 func intoDir(dir string, fill func(tmp string) error) (err error) {
 	_, err = os.Stat(dir)
 	if fresh := errors.Is(err, os.ErrNotExist); fresh {

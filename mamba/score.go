@@ -9,33 +9,35 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Document is one text whose tokens are to be scored, each given those before it.
+// Document is a text to be scored: each token given the ones before it.
 type Document struct {
 	Tokens []int
-	// Labels line up with Tokens; negative ones are not scored. Nil: all tokens but the first, which nothing predicts.
+	// Labels are aligned with Tokens; negative labels are not scored. Nil: all tokens except the first, which has no
+	// context.
 	Labels []int
 }
 
-// DocumentScore is what the labels of one document cost.
+// DocumentScore is the loss on the labels of one document.
 type DocumentScore struct {
-	NLL     float64 // summed, in nats
+	NLL     float64 // total, in nats
 	Tokens  int     // labels that were scored
-	Correct int     // of them the most probable token
-	// PerToken is, for each token, the loss of its label, 0 where there is none. Nil unless asked for.
+	Correct int     // labels that were the most probable token
+	// PerToken is the loss of each token's label, or 0 if it has none. Nil unless requested.
 	PerToken []float64
 }
 
-// ScoreOptions say how documents are scored.
+// ScoreOptions control how documents are scored.
 type ScoreOptions struct {
-	// Rows is the number of rows computed at once, [defaultChunk] if 0. It bounds memory, not documents.
+	// Rows is the number of rows computed at once, or [defaultChunk] if 0. It limits memory, not the length of
+	// documents.
 	Rows int
-	// PerToken asks for the loss of every token.
+	// PerToken requests the loss of every token.
 	PerToken bool
 }
 
-// Score computes the loss of documents of any length in constant memory: they are laid end to end and cut into chunks,
-// and a document that is cut goes on from its state. The scores come in the order of the documents, each as soon as it
-// is complete. After an error no more follow.
+// Score computes the loss of documents of any length in constant memory: they are concatenated and split into chunks,
+// and a document that is split continues from its state. Scores are yielded in document order, each as soon as it is
+// complete. Iteration stops after an error.
 func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptions) iter.Seq2[DocumentScore, error] {
 	return func(yield func(DocumentScore, error) bool) {
 		s := &scorer{d: m.NewDecoder(o.Rows), state: m.NewState(1), o: o}
@@ -61,19 +63,19 @@ func (m *Model) Score(ctx context.Context, docs iter.Seq[Document], o ScoreOptio
 	}
 }
 
-// scorer fills a chunk with rows of one document after the other. state is that of the document that began in an
+// scorer fills a chunk with the rows of one document after another. state is that of the document that began in an
 // earlier chunk.
 type scorer struct {
 	d     *Decoder
 	state *State
-	start *State // what every document starts from; nil: zeros
+	start *State // initial state of every document; nil: zeros
 	o     ScoreOptions
 
 	ids, first, targets []int
-	owner               []int // for each row, the document as counted by open
+	owner               []int // index in open of each row's document
 	open                []DocumentScore
-	remaining           []int // rows of each open document that wait for their turn
-	scored              []int // tokens of each open document that have been scored
+	remaining           []int // rows of each open document not yet scored
+	scored              []int // rows of each open document already scored
 }
 
 func (s *scorer) add(ctx context.Context, i int, doc Document) error {
@@ -91,7 +93,7 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 	}
 	s.open = append(s.open, score)
 	s.remaining, s.scored = append(s.remaining, len(doc.Tokens)), append(s.scored, 0)
-	if s.start != nil { // a document goes on from it, as from an earlier chunk
+	if s.start != nil { // treat the document as if it had begun in an earlier chunk
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
@@ -102,7 +104,7 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 			return fmt.Errorf("mamba: document %d: token %d: id %d, label %d: the vocabulary has %d", i, t, id, labels[t], v)
 		}
 		s.ids, s.targets = append(s.ids, id), append(s.targets, label.Target(labels, t))
-		first := len(s.ids) - 1 - t // negative: began before this chunk
+		first := len(s.ids) - 1 - t // negative if the document began before this chunk
 		if s.start != nil {
 			first = -maxKernel
 		}
@@ -117,7 +119,7 @@ func (s *scorer) add(ctx context.Context, i int, doc Document) error {
 	return nil
 }
 
-// flush runs the chunk and books its losses.
+// flush runs the chunk and adds its losses to the scores.
 func (s *scorer) flush(ctx context.Context) error {
 	rows := len(s.ids)
 	if rows == 0 {
@@ -161,7 +163,7 @@ func (s *scorer) count(i, target int, nll float64, hit bool) {
 	}
 }
 
-// emit hands on the documents at the front that are complete.
+// emit yields the completed documents at the front of open.
 func (s *scorer) emit(yield func(DocumentScore, error) bool) bool {
 	done := 0
 	for done < len(s.open) && s.remaining[done] == 0 {
@@ -177,11 +179,11 @@ func (s *scorer) emit(yield func(DocumentScore, error) bool) bool {
 	return true
 }
 
-// headBytes bounds the memory of the logits that exist at once while losses are computed.
+// headBytes limits the memory for logits while losses are computed.
 const headBytes = 32 << 20
 
-// crossEntropy writes to nll the loss of each row of x, the last norm's output, whose target is not negative, and says
-// which of them the model would have guessed. Rows without a target cost nothing.
+// crossEntropy writes to nll the loss of each row of x, the last norm's output, with a nonnegative target. It returns
+// which of these targets are the model's top prediction. Rows without a target are skipped.
 func (d *Decoder) crossEntropy(nll []float64, x kernel.Mat[float32], targets []int) ([]bool, error) {
 	v := d.m.Config.VocabSize
 	hits := make([]bool, len(targets))

@@ -12,34 +12,34 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// State is all that a model remembers of one or several independent sequences: whatever follows depends on the past
-// through it alone, and its size does not grow with the past. Fields may be read and changed between calls.
+// State is everything that a model remembers of one or more independent sequences. Its size does not depend on their
+// length. Fields may be read and modified between calls.
 type State struct {
-	// Conv[l] is, for each sequence, the last k−1 inputs of layer l's convolution, oldest first: (sequences, k−1, channels).
-	// Inputs before the first token are zeros.
+	// Conv[l] contains, for each sequence, the last k−1 inputs of layer l's convolution, oldest first: (sequences,
+	// k−1, channels). Inputs before the first token are zeros.
 	Conv [][]float32
-	// SSM[l] is, for each sequence, the state of layer l's recurrence: h (sequences, d, n) in Mamba-1. [Mixer.StateSize]
-	// is its size.
+	// SSM[l] contains, for each sequence, the state of layer l's recurrence: h (sequences, d, n) in Mamba-1.
+	// [Mixer.StateSize] returns its size.
 	SSM [][]float32
-	// Tokens are the ids of each sequence so far: what has been fed, and behind it what waits to be fed.
+	// Tokens are the ids of each sequence so far: those that have been fed, then the pending ones.
 	Tokens [][]int
-	// Fed says how many of Tokens the state has seen.
+	// Fed is the number of Tokens that have been fed.
 	Fed []int
-	// Origin says which model the state is of; the zero value: nobody has recorded it.
+	// Origin identifies the model that the state belongs to; the zero value is unknown.
 	Origin Origin
 }
 
-// Origin is the model that a state is of. A field that is "" is unknown.
+// Origin identifies the model that a state belongs to. An empty field is unknown.
 type Origin struct {
 	Family  string // see [Config.Family]
-	Weights string // what tells the weights from others, such as a hash
-	Adapter string // the same for the adapter, NoAdapter if there is none
+	Weights string // identifies the weights, such as a hash
+	Adapter string // identifies the adapter, or NoAdapter
 }
 
-// NoAdapter is the [Origin.Adapter] of a model without one.
+// NoAdapter is the [Origin.Adapter] of a model without an adapter.
 const NoAdapter = "none"
 
-// NewState returns the state of sequences that have not begun: zeros, or what [Model.Starts] have.
+// NewState returns the state of empty sequences: zeros, or the initial states in [Model.Starts].
 func (m *Model) NewState(sequences int) *State {
 	s := &State{Tokens: make([][]int, sequences), Fed: make([]int, sequences)}
 	for _, b := range m.Layers {
@@ -65,7 +65,7 @@ func fillStart(state []float32, s nn.Start) {
 	}
 }
 
-// Starts lists the places of the states that documents start from, under the names that a file of states has for them.
+// Starts lists the slots for the states that documents start from, under the names of these states in a file.
 func (m *Model) Starts() []nn.Start {
 	var list []nn.Start
 	for l, b := range m.Layers {
@@ -76,7 +76,7 @@ func (m *Model) Starts() []nn.Start {
 		conv, ssm := mixer.Starts()
 		conv.Name, ssm.Name = convStates(l), ssmStates(l)
 		for _, s := range []nn.Start{conv, ssm} {
-			if s.Size() > 0 { // a convolution of one tap has none
+			if s.Size() > 0 { // a convolution with one tap has no state
 				list = append(list, s)
 			}
 		}
@@ -84,12 +84,12 @@ func (m *Model) Starts() []nn.Start {
 	return list
 }
 
-// HasStart reports whether documents start from other states than zeros.
+// HasStart reports whether documents start from a state other than zeros.
 func (m *Model) HasStart() bool {
 	return slices.ContainsFunc(m.Starts(), func(s nn.Start) bool { return *s.Param != nil })
 }
 
-// SetStart makes a state of one sequence, which a file may hold, the one that documents start from.
+// SetStart sets the state that documents start from. s must have a single sequence, such as one read from a file.
 func (m *Model) SetStart(s *State) error {
 	if err := s.fits(m); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (m *Model) SetStart(s *State) error {
 func convStates(layer int) string { return "conv_states." + strconv.Itoa(layer) }
 func ssmStates(layer int) string  { return "ssm_states." + strconv.Itoa(layer) }
 
-// StateBytes is the memory that the state of one sequence takes.
+// StateBytes returns the memory that the state of one sequence takes.
 func (m *Model) StateBytes() int64 {
 	const float32Bytes = 4
 	n := 0
@@ -133,10 +133,10 @@ func (m *Model) StateBytes() int64 {
 	return float32Bytes * int64(n)
 }
 
-// Sequences is the number of sequences.
+// Sequences returns the number of sequences.
 func (s *State) Sequences() int { return len(s.Fed) }
 
-// Clone returns a copy that shares nothing with s.
+// Clone returns a deep copy of s.
 func (s *State) Clone() *State {
 	all := make([]int, s.Sequences())
 	for i := range all {
@@ -145,7 +145,7 @@ func (s *State) Clone() *State {
 	return s.Select(all...)
 }
 
-// Select returns a copy of the named sequences, in that order. A sequence may be named more than once.
+// Select returns a copy of the given sequences, in that order. A sequence may be given more than once.
 func (s *State) Select(sequences ...int) *State {
 	t := &State{
 		Conv: make([][]float32, len(s.Conv)), SSM: make([][]float32, len(s.SSM)),
@@ -181,7 +181,7 @@ func (s *State) part(all []float32, i int) []float32 {
 	return all[i*w : (i+1)*w]
 }
 
-// fits says why the state cannot be one of m's, nil if it can.
+// fits returns an error if the state does not fit m.
 func (s *State) fits(m *Model) error {
 	n := s.Sequences()
 	if f := s.Origin.Family; f != "" && f != m.Config.Family() {
@@ -224,8 +224,8 @@ func checkIDs(sequences [][]int, v int) error {
 	return nil
 }
 
-// Save writes the state to a safetensors file, whole or not at all: conv_states.<layer>, ssm_states.<layer>, and for
-// each sequence its tokens.
+// Save atomically writes the state to a safetensors file: conv_states.<layer>, ssm_states.<layer>, and the tokens of
+// each sequence.
 func (s *State) Save(path string) error {
 	n := s.Sequences()
 	sources := []weights.Entry{weights.FromInts("fed", s.Fed)}
@@ -246,15 +246,15 @@ func (s *State) Save(path string) error {
 	return weights.Save(path, sources, metadata)
 }
 
-// stateKind marks the files that Save writes.
+// stateKind identifies files written by Save.
 const stateKind = "mamba state"
 
-// keys are the keys of the origin in a file's metadata.
+// keys maps the metadata keys of a file to the fields of o.
 func (o *Origin) keys() map[string]*string {
 	return map[string]*string{"family": &o.Family, "weights": &o.Weights, "adapter": &o.Adapter}
 }
 
-// LoadState reads a state that Save wrote and checks that it can be one of m's.
+// LoadState reads a state written by Save and checks that it fits m.
 func (m *Model) LoadState(path string) (*State, error) {
 	t, err := weights.Open(path)
 	if err != nil {
@@ -289,7 +289,7 @@ func (m *Model) LoadState(path string) (*State, error) {
 	}
 	if _, ok := t.Tensor("fed"); ok {
 		s.Fed = ints("fed")
-	} else { // the state that an adapter's documents start from
+	} else { // an adapter's initial state, which has no tokens
 		s.Fed, s.Tokens = []int{0}, [][]int{nil}
 	}
 	for i := len(s.Tokens); i < len(s.Fed); i++ {

@@ -17,8 +17,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// archive is one file of torch.save: a zip archive with a pickle that describes tensors, and one uncompressed entry for
-// each block of memory.
+// archive is one file written by torch.save: a zip archive with a pickle that describes the tensors, and one
+// uncompressed entry for each storage.
 type archive struct {
 	path  string
 	file  *os.File
@@ -29,13 +29,13 @@ type archive struct {
 	data  map[string]*zip.File // storages by key
 }
 
-// storageTypes are the element types that can be converted; the others are listed with a fault.
+// storageTypes are the element types that can be converted. Others are listed with their torch names.
 var storageTypes = map[string]weights.DType{"FloatStorage": weights.F32, "HalfStorage": weights.F16, "BFloat16Storage": weights.BF16}
 
-// maxPickle bounds the description of the tensors, some 200 bytes each.
+// maxPickle is the maximum size of the description of the tensors, which takes about 200 bytes for each.
 const maxPickle = 16 << 20
 
-// openArchive reads the description of every tensor and checks it against the blocks that are there.
+// openArchive reads the descriptions of all tensors and checks them against the storages.
 func openArchive(file string) (*archive, error) {
 	f, err := inputfile.Open(file)
 	if err != nil {
@@ -89,7 +89,8 @@ func (a *archive) read() error {
 	if program == nil {
 		return errors.New("has no data.pkl: it is not a file of torch.save")
 	}
-	// torch.save compresses nothing. What claims to be longer than the file would be unpacked to far more than it is.
+	// torch.save does not compress. An entry that claims to be larger than the file would decompress to far more than
+	// it should contain.
 	if program.UncompressedSize64 > uint64(min(a.size, maxPickle)) {
 		return fmt.Errorf("%s: %d bytes in a file of %d: too many for a description of tensors", program.Name, program.UncompressedSize64, a.size)
 	}
@@ -109,7 +110,7 @@ func (a *archive) read() error {
 	return a.list(d)
 }
 
-// list lists the tensors of a state dictionary; one wrapped in "state_dict" or "model" is unwrapped.
+// list lists the tensors of a state dictionary, which may be nested in "state_dict" or "model".
 func (a *archive) list(d *dict) error {
 	for _, wrapper := range []string{"state_dict", "model"} {
 		if inner, ok := d.values[wrapper].(*dict); ok {
@@ -120,7 +121,7 @@ func (a *archive) list(d *dict) error {
 	for _, name := range d.keys {
 		x, ok := d.values[name].(view)
 		if !ok {
-			continue // numbers and the like beside the weights
+			continue // not a tensor, such as a number stored with the weights
 		}
 		if err := a.check(x); err != nil {
 			faults.Add(name, "%v", err)
@@ -137,8 +138,8 @@ func (a *archive) list(d *dict) error {
 	return nil
 }
 
-// check compares a tensor with its storage and the storage with its bytes. Types that cannot be converted are left to
-// the caller, who knows which tensors it needs.
+// check checks a tensor against its storage, and the storage against its bytes. It accepts types that cannot be
+// converted: only the caller knows which tensors it needs.
 func (a *archive) check(x view) error {
 	f, ok := a.data[x.storage.key]
 	if !ok {
@@ -153,7 +154,7 @@ func (a *archive) check(x view) error {
 	if f.Method != zip.Store || f.CompressedSize64 != bytes || bytes > uint64(a.size) || all > a.size || bytes != uint64(all*size) {
 		return fmt.Errorf("storage %q has %d bytes, want %d elements of %s, uncompressed", x.storage.key, bytes, all, x.storage.kind)
 	}
-	n, last := int64(1), x.offset // elements, and the place of the last one
+	n, last := int64(1), x.offset // number of elements, and index of the last one
 	inside := x.offset <= all
 	for i, dim := range x.size {
 		if inside = inside && (dim < 1 || n <= all/dim) && (dim < 2 || last < all && x.stride[i] <= (all-1-last)/(dim-1)); !inside {
@@ -199,7 +200,7 @@ func (a *archive) float32s(name string) ([]float32, error) {
 	at := x.offset
 	for i := range v {
 		v[i] = all[at]
-		for d := len(index) - 1; d >= 0; d-- { // the next index, as an odometer
+		for d := len(index) - 1; d >= 0; d-- { // increment the index, like an odometer
 			index[d]++
 			at += x.stride[d]
 			if index[d] < x.size[d] {
@@ -223,7 +224,7 @@ func contiguous(x view) bool {
 	return true
 }
 
-// storage reads a block of memory as float32.
+// storage reads a storage as float32.
 func (a *archive) storage(s storage) ([]float32, error) {
 	r, err := a.data[s.key].Open()
 	if err != nil {
@@ -241,7 +242,7 @@ func (a *archive) storage(s storage) ([]float32, error) {
 		decode(v[at:at+n], buf[:n*size], bits, storageTypes[s.kind])
 		at += n
 	}
-	if _, err := r.Read(buf[:1]); !errors.Is(err, io.EOF) { // the end is where the archive checks its sum
+	if _, err := r.Read(buf[:1]); !errors.Is(err, io.EOF) { // at EOF the zip reader verifies the checksum
 		return nil, fmt.Errorf("storage %s: %w", s.key, err)
 	}
 	return v, nil

@@ -13,10 +13,10 @@ import (
 )
 
 // A pickle is a program for a small stack machine that builds Python objects; Python's own reader lets it call any
-// function. This reader can only build what a file of tensors needs: plain values, containers, storages and tensors.
-// Everything else, whether opcode or global, is refused by name. It has a limit on the values that it makes, and nothing
-// here looks into a value further than tensors are deep: a few bytes can describe a tuple of 2¹⁰⁰ elements, or one that is
-// nested a million times.
+// function. This reader builds only what a file of tensors needs: plain values, containers, storages and tensors. Any
+// other opcode or global is reported by name. The number of values is limited, and no function here descends further
+// into a value than tensors are nested: a few bytes can describe a tuple of 2¹⁰⁰ elements or one that is nested a
+// million levels deep.
 
 // Values on the machine's stack are nil, bool, int64, float64, string, tuple, *list, *dict, global, storage and
 // view.
@@ -27,7 +27,7 @@ type (
 	mark   struct{}
 )
 
-// dict is a Python dictionary in order of insertion. Keys that are not strings are dropped: no checkpoint has any.
+// dict is a Python dictionary in insertion order. Keys that are not strings are dropped: no checkpoint uses them.
 type dict struct {
 	keys   []string
 	values map[string]any
@@ -41,7 +41,7 @@ func (d *dict) set(key, value any) error {
 	if _, has := d.values[k]; has {
 		return fmt.Errorf("%s occurs twice", fault.Shorten(k, maxShown))
 	}
-	if d.values == nil { // most dictionaries of a checkpoint are empty
+	if d.values == nil { // most dictionaries in a checkpoint are empty
 		d.values = map[string]any{}
 	}
 	d.keys = append(d.keys, k)
@@ -49,7 +49,7 @@ func (d *dict) set(key, value any) error {
 	return nil
 }
 
-// nameOf says in Python's words what kind of value x is.
+// nameOf returns Python's name for the kind of value x is.
 func nameOf(x any) string {
 	switch x.(type) {
 	case nil:
@@ -78,21 +78,21 @@ func nameOf(x any) string {
 	return "function"
 }
 
-// storage is a block of memory in a torch file.
+// storage is a torch storage: a block of memory in the file.
 type storage struct {
 	kind     string // FloatStorage, HalfStorage, …
 	key      string
 	elements int64
 }
 
-// view is a view of a storage.
+// view is a tensor, a strided view of a storage.
 type view struct {
 	storage      storage
 	offset       int64
 	size, stride []int64
 }
 
-// allowed are the globals that a checkpoint of tensors refers to.
+// allowed are the globals used by checkpoints of tensors.
 var allowed = map[string]bool{
 	"collections.OrderedDict":         true,
 	"torch._utils._rebuild_tensor_v2": true,
@@ -110,17 +110,17 @@ var allowed = map[string]bool{
 }
 
 const (
-	// maxString bounds a name or other text in a pickle.
+	// maxString limits the length of a string in a pickle.
 	maxString = 1 << 20
-	// maxValues bounds the values that a pickle makes, those in the memo included: a tensor takes some 40.
+	// maxValues limits the number of values in a pickle, including memo entries. A tensor takes about 40.
 	maxValues = 4 << 20
-	// maxDims bounds the dimensions of a tensor.
+	// maxDims limits the dimensions of a tensor.
 	maxDims = 8
-	// maxShown bounds a text of the pickle in a message.
+	// maxShown limits the length of a string from the pickle in a message.
 	maxShown = 100
 )
 
-// unpickler is the machine.
+// unpickler is the stack machine.
 type unpickler struct {
 	r     *bufio.Reader
 	stack []any
@@ -155,10 +155,10 @@ func truncated(err error) error {
 	return err
 }
 
-// step runs one opcode. Names are those of Python's pickletools.
+// step executes one opcode. Names are those in Python's pickletools.
 func (u *unpickler) step(op byte) error {
 	switch op {
-	case 0x80, 0x95: // PROTO, FRAME: nothing to do but read the argument
+	case 0x80, 0x95: // PROTO, FRAME: skip the argument
 		_, err := u.argument(op)
 		return err
 	case '(':
@@ -183,7 +183,7 @@ func (u *unpickler) step(op byte) error {
 		return u.persistent()
 	case 'R':
 		return u.reduce()
-	case 'b': // BUILD: attributes of an object, which none of ours has
+	case 'b': // BUILD: attributes of an object, which tensors do not use
 		_, err := u.pop()
 		return err
 	case '0':
@@ -229,7 +229,7 @@ func (u *unpickler) pop() (any, error) {
 	return x, nil
 }
 
-// top returns the last value without taking it.
+// top returns the top of the stack without popping it.
 func (u *unpickler) top() (any, error) {
 	if len(u.stack) == 0 {
 		return nil, errors.New("an opcode finds the stack empty")
@@ -237,7 +237,7 @@ func (u *unpickler) top() (any, error) {
 	return u.stack[len(u.stack)-1], nil
 }
 
-// popMark takes everything above the last mark.
+// popMark pops everything above the last mark.
 func (u *unpickler) popMark() ([]any, error) {
 	for i := len(u.stack) - 1; i >= 0; i-- {
 		if _, is := u.stack[i].(mark); is {
@@ -278,7 +278,7 @@ func (u *unpickler) number(op byte) error {
 		u.push(int64(int32(binary.LittleEndian.Uint32(b))))
 	case 'G':
 		u.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
-	case 0x8a: // LONG1: a length, then that many bytes, least first, in two's complement
+	case 0x8a: // LONG1: a length, then that many bytes, little-endian, in two's complement
 		if b[0] > 8 {
 			return fmt.Errorf("a whole number of %d bytes", b[0])
 		}
@@ -321,7 +321,7 @@ func (u *unpickler) text(op byte) error {
 	return nil
 }
 
-// global pushes a function or class by name, if it is one that tensors need.
+// global pushes a function or class by name if it is allowed.
 func (u *unpickler) global(op byte) error {
 	var module, name string
 	if op == 'c' {
@@ -352,9 +352,9 @@ func (u *unpickler) global(op byte) error {
 	return nil
 }
 
-// remember puts the top into the memo or pushes what is there.
+// remember stores the top of the stack in the memo or pushes an entry of the memo.
 func (u *unpickler) remember(op byte) error {
-	i := uint32(len(u.memo)) // MEMOIZE numbers by itself
+	i := uint32(len(u.memo)) // MEMOIZE numbers its entries consecutively
 	if op != 0x94 {
 		b, err := u.argument(op)
 		if err != nil {
@@ -388,7 +388,7 @@ func (u *unpickler) tupleOf(n int) error {
 	return nil
 }
 
-// collect makes a container of everything above the mark, or adds it to the one below.
+// collect builds a container from everything above the mark, or adds it to the container below.
 func (u *unpickler) collect(op byte) error {
 	items, err := u.popMark()
 	if err != nil {
@@ -407,7 +407,7 @@ func (u *unpickler) collect(op byte) error {
 	return u.extend(op != 'e', items)
 }
 
-// add is APPEND or SETITEM: one element or one pair.
+// add implements APPEND and SETITEM: one element or one pair.
 func (u *unpickler) add(op byte) error {
 	items := make([]any, 1, 2)
 	if op == 's' {

@@ -1,5 +1,5 @@
-// Package torchfile reads checkpoints that torch.save wrote: a zip archive with a pickle that describes the tensors, or
-// several such files with an index. The reader can build tensors only and runs no code from the file.
+// Package torchfile reads checkpoints written by torch.save: a zip archive with a pickle that describes the tensors,
+// or several such files with an index. The reader can only build tensors and runs no code from the file.
 package torchfile
 
 import (
@@ -13,14 +13,13 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// The names of a checkpoint's weights in torch's format: one file, or the index of several.
+// File names of a checkpoint's weights in torch's format: a single file, or the index of several.
 const (
 	ModelFile = "pytorch_model.bin"
 	IndexFile = "pytorch_model.bin.index.json"
 )
 
-// Reader is a checkpoint opened for reading: one file or the shards of one. Only the descriptions of the tensors are in
-// memory.
+// Reader is an open checkpoint: a single file or several shards. Only the descriptions of the tensors are in memory.
 type Reader struct {
 	path     string // of the file, or of the index
 	names    []string
@@ -31,15 +30,15 @@ type Reader struct {
 // Tensor is one tensor of an open checkpoint.
 type Tensor struct {
 	Name string
-	// DType is torch's name of the storage, such as LongStorage, for a type that Float32s cannot read.
+	// DType is torch's name for the storage, such as LongStorage, if Float32s cannot read its type.
 	DType weights.DType
 	Shape []int
 
 	in *archive
 }
 
-// Open opens a file of torch.save or, by its index, a checkpoint in several files. Each tensor is checked against the
-// bytes of its file, and the index against the files. All files are open until Close.
+// Open opens a file written by torch.save or, given its index, a checkpoint in several files. It checks each tensor
+// against the bytes of its file, and the index against the files. All files remain open until Close.
 func Open(path string) (*Reader, error) {
 	r := &Reader{path: path, byName: map[string]*archive{}}
 	add := r.add
@@ -53,7 +52,7 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// addShards opens every file that the index names and checks that each tensor is where the index says.
+// addShards opens every file in the index and checks that each tensor is in the file that the index names.
 func (r *Reader) addShards(path string) error {
 	index, err := weights.ReadIndex(path)
 	if err != nil {
@@ -98,13 +97,13 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// Path is the file that was opened: the only one, or the index of the shards.
+// Path returns the file that was opened: the single file or the index.
 func (r *Reader) Path() string { return r.path }
 
-// Names lists the tensors in alphabetical order.
+// Names returns the names of the tensors in alphabetical order.
 func (r *Reader) Names() []string { return r.names }
 
-// Tensor looks a tensor up by its name in the file.
+// Tensor returns the tensor with the given name in the file.
 func (r *Reader) Tensor(name string) (Tensor, bool) {
 	a := r.byName[name]
 	if a == nil {
@@ -116,8 +115,8 @@ func (r *Reader) Tensor(name string) (Tensor, bool) {
 // Float32s reads the tensor in row-major order.
 func (x Tensor) Float32s() ([]float32, error) { return x.in.float32s(x.Name) }
 
-// Equal reports whether two tensors hold the same elements in the same shape. A tied head usually is the table's very
-// storage, which is not read.
+// Equal reports whether two tensors have the same shape and elements. A tied head usually shares the table's storage
+// and is then not read.
 func Equal(x, y Tensor) (bool, error) {
 	a, b := x.in.views[x.Name], y.in.views[y.Name]
 	if !slices.Equal(a.size, b.size) {
