@@ -22,8 +22,7 @@ const (
 )
 
 // policy lets the page load its own files and connect to its own server, and nothing else. Trusted types turn any attempt
-// by
-// a script to insert markup into an error.
+// by a script to insert markup into an error.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 

@@ -1,6 +1,5 @@
 // Package models lets the page try the models that runs have trained. It loads one model at a time and streams the text
-// that it
-// generates, with or without the adapter.
+// that it generates, with or without the adapter.
 package models
 
 import (

@@ -23,8 +23,7 @@ const (
 )
 
 // Library lists the runs in a set of folders. It opens no file outside these folders, even through a symbolic link. Its
-// methods
-// are safe for concurrent use.
+// methods are safe for concurrent use.
 type Library struct {
 	folders []*folder
 
@@ -119,8 +118,7 @@ func (l *Library) List() []Summary {
 }
 
 // mostRested is how many ended runs are checked per refresh. If one of a thousand runs is resumed, it is noticed within
-// half a
-// minute, and a page that stays open all day costs next to nothing.
+// half a minute, and a page that stays open all day costs next to nothing.
 const mostRested = 32
 
 // refresh updates the summaries of all new and running runs, and of the other runs that were checked least recently.

@@ -13,9 +13,8 @@ type point struct{ Step, Tokens, Seconds, Value float64 }
 const mostBuckets = 1000
 
 // Series contains the values of a metric over a run. Up to mostBuckets points are stored unchanged. In a longer series,
-// each
-// bucket of neighboring points stores only the lowest and the highest, so that no spike is lost. The bucket size doubles
-// whenever there are too many buckets.
+// each bucket of neighboring points stores only the lowest and the highest, so that no spike is lost. The bucket size
+// doubles whenever there are too many buckets.
 type Series struct {
 	size    int // points in a full bucket
 	buckets []bucket

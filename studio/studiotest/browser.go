@@ -15,8 +15,7 @@ import (
 const patience = 90 * time.Second
 
 // Browser starts Chromium with an empty profile and returns the context of a tab. Without Chromium, the test is skipped;
-// with
-// MAMBA_REQUIRE_BROWSER=1, it fails. A request to another machine fails the test.
+// with MAMBA_REQUIRE_BROWSER=1, it fails. A request to another machine fails the test.
 func Browser(t *testing.T) context.Context {
 	t.Helper()
 	path := chromium()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// bar is a line of the table.
+// bar is a row of the table.
 type bar struct {
 	name         string
 	speed        float64 // tokens per second
@@ -16,7 +16,7 @@ type bar struct {
 	ours, repeat bool
 }
 
-// drawBars draws the bars of a record.
+// drawBars draws a bar chart of a record.
 func drawBars(w io.Writer, r io.Reader) error {
 	bars, title, err := readBars(r)
 	if err != nil {
@@ -26,7 +26,7 @@ func drawBars(w io.Writer, r io.Reader) error {
 	return err
 }
 
-// readBars returns the bars and the line before the table, which says what was measured.
+// readBars returns the rows of the table and the line above it, which describes the benchmark.
 func readBars(r io.Reader) (bars []bar, title string, err error) {
 	lines := bufio.NewScanner(r)
 	inTable := false
@@ -54,7 +54,7 @@ func readBars(r io.Reader) (bars []bar, title string, err error) {
 	return bars, title, lines.Err()
 }
 
-// parseBar reads “| name | 320 | 0.81 GiB |”.
+// parseBar parses a row such as “| name | 320 | 0.81 GiB |”.
 func parseBar(line string) (bar, error) {
 	cells := strings.Split(strings.Trim(line, "|"), "|")
 	if len(cells) != 3 {
@@ -76,7 +76,7 @@ const (
 	panel             = (width - left - gap - 60) / 2
 )
 
-// barsSVG returns an SVG with a panel for speed and one for memory. Repeated runs are left out: they are in the record.
+// barsSVG returns an SVG with one panel for speed and one for memory. It omits repeated runs, which are in the record.
 func barsSVG(title string, bars []bar) string {
 	var ours, peers []bar
 	var speed, memory float64
@@ -115,7 +115,7 @@ func barsSVG(title string, bars []bar) string {
 	return s.String()
 }
 
-// writeBar draws a bar of the given share of a panel, and its value.
+// writeBar draws a bar that fills the given share of a panel, with its value.
 func writeBar(s *strings.Builder, class string, x, y int, share float64, value string) {
 	w := share * panel
 	fmt.Fprintf(s, `<rect class="%s" x="%d" y="%d" width="%.1f" height="20" rx="2"/><text x="%.1f" y="%d">%s</text>`+"\n", class, x, y, w, float64(x)+w+6, y+15, value)

@@ -16,13 +16,13 @@ import (
 	"mambatrain/internal/chart"
 )
 
-// curve is a column of the table: memory in GiB over tokens.
+// curve is a column of the table: memory in GiB by number of tokens.
 type curve struct {
 	name   string
 	points plotter.XYs
 }
 
-// drawLines draws the lines of a record.
+// drawLines draws a line chart of a record.
 func drawLines(w io.Writer, r io.Reader) error {
 	curves, err := readCurves(r)
 	if err != nil {
@@ -46,7 +46,7 @@ func drawLines(w io.Writer, r io.Reader) error {
 	return figure.Write(w, "svg")
 }
 
-// readCurves reads the first table whose first column is tokens. Empty cells were not measured.
+// readCurves reads the first table whose first column is tokens. An empty cell means not measured.
 func readCurves(r io.Reader) (curves []curve, err error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -71,7 +71,7 @@ func readCurves(r io.Reader) (curves []curve, err error) {
 	return curves, lines.Err()
 }
 
-// cellsOf returns the cells of a line of a table, none for another line.
+// cellsOf returns the cells of a table row, or nil if the line is not one.
 func cellsOf(line string) []string {
 	inner, ok := strings.CutPrefix(strings.TrimSpace(line), "|")
 	if !ok {

@@ -1,10 +1,10 @@
-// Picture draws the pictures of the documents from the records in docs/bench.
+// Picture draws the figures in the documentation from the records in docs/bench.
 //
 //	go run ./docs/bench/picture bars < docs/bench/peers.md > docs/peers.svg
 //	go run ./docs/bench/picture lines < docs/bench/lengths.md > docs/lengths.svg
 //
-// Bars takes the table of .ci/peers with tokens per second and peak memory. Lines takes a table whose first column is tokens and
-// draws a line for each of the others, in GiB.
+// Bars reads the table of .ci/peers, with tokens per second and peak memory. Lines reads a table whose first column is
+// tokens and draws a line, in GiB, for each other column.
 package main
 
 import (

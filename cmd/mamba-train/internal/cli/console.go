@@ -1,4 +1,4 @@
-// Package cli is what the commands share: the console, exit codes, signals, output that appears whole, and the words of flags.
+// Package cli is shared by the commands: console, exit codes, signals, atomic output, and the wording of flag errors.
 package cli
 
 import (
@@ -24,29 +24,29 @@ type Console struct {
 	JSON, Quiet, Verbose bool
 }
 
-// Say prints a line for people, unless --quiet.
+// Say prints a message for people, unless --quiet is set.
 func (c *Console) Say(message string, args ...any) {
 	if !c.Quiet {
 		c.line(message, args...)
 	}
 }
 
-// Detail prints a line under --verbose.
+// Detail prints a message if --verbose is set.
 func (c *Console) Detail(message string, args ...any) {
 	if c.Verbose {
 		c.line(message, args...)
 	}
 }
 
-// Warn prints a line that matters even to those who want it quiet.
+// Warn prints a warning, even if --quiet is set.
 func (c *Console) Warn(message string, args ...any) { c.line("warning: "+message, args...) }
 
-// line prints text that may have parts of files in it.
+// line prints a message, which may contain text from files.
 func (c *Console) line(message string, args ...any) {
 	fmt.Fprintln(c.Err, Wrap(format.Printable(fmt.Sprintf(message, args...)), Columns(c.Err)))
 }
 
-// Suggest prints a command to type next, unless --quiet. Its arguments are quoted where the shell needs it.
+// Suggest prints a command to run next, unless --quiet is set. It quotes arguments where the shell needs it.
 func (c *Console) Suggest(args ...string) {
 	if !c.Quiet {
 		fmt.Fprintln(c.Err, suggestion(args, Columns(c.Err)))
@@ -54,7 +54,7 @@ func (c *Console) Suggest(args ...string) {
 }
 
 func suggestion(args []string, columns int) string {
-	const blank = "\uE000" // of a quoted argument, which is not broken there
+	const blank = "\uE000" // stands for a blank in a quoted argument, where a line must not break
 	words := make([]string, len(args))
 	for i, arg := range args {
 		words[i] = strings.ReplaceAll(format.Printable(Quote(arg)), " ", blank)
@@ -63,10 +63,11 @@ func suggestion(args []string, columns int) string {
 	return strings.ReplaceAll(command, blank, " ")
 }
 
-// Result prints v as one JSON object under --json, else text.
+// Result prints v as a JSON object if --json is set, and text otherwise.
 func (c *Console) Result(v any, text string) error { return c.MarkedResult(v, format.Printable(text)) }
 
-// MarkedResult is Result for a text with escape sequences for the terminal. Parts of files in it must be printable.
+// MarkedResult is like Result for a text with terminal escape sequences. Text in it that comes from files must be
+// printable.
 func (c *Console) MarkedResult(v any, text string) error {
 	if c.JSON {
 		enc := json.NewEncoder(c.Out)
@@ -80,10 +81,10 @@ func (c *Console) MarkedResult(v any, text string) error {
 	return err
 }
 
-// IsTerminal reports whether a stream is one; progress and colors are for terminals only.
+// IsTerminal reports whether a stream is a terminal. Only terminals get progress and colors.
 func IsTerminal(stream any) bool { return terminal(stream) != nil }
 
-// terminal returns the terminal that a stream is, or nil.
+// terminal returns the terminal behind a stream, or nil.
 func terminal(stream any) *os.File {
 	if k, ok := stream.(*ErrorWriter); ok {
 		stream = k.To
@@ -94,7 +95,7 @@ func terminal(stream any) *os.File {
 	return nil
 }
 
-// NoArguments refuses arguments that are no flags.
+// NoArguments rejects positional arguments.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -111,7 +112,7 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 	return Misusef("%s takes no argument, got %q%s (%s --help)", cmd.CommandPath(), args[0], hint, cmd.CommandPath())
 }
 
-// RequireFlags makes flags required.
+// RequireFlags marks flags as required.
 func RequireFlags(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		if err := cmd.MarkFlagRequired(name); err != nil {
@@ -120,7 +121,7 @@ func RequireFlags(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// ErrorWriter writes to another writer until a write fails, and stores the error.
+// ErrorWriter writes to another writer until a write fails, and records the error.
 type ErrorWriter struct {
 	To  io.Writer
 	Err error

@@ -17,22 +17,22 @@ import (
 	"mambatrain/trainer/mpi"
 )
 
-// Exit codes. They are part of the program's interface.
+// Exit codes. They are part of the command-line interface.
 const (
 	ExitDone       = 0
-	ExitFailed     = 1            // input damaged, disk full, not finite, peer failed
-	exitMisuse     = 2            // flags, configuration, names that lead nowhere
-	exitLauncher   = 69           // the MPI library and the launcher do not belong together
+	ExitFailed     = 1            // damaged input, full disk, loss not finite, failed peer
+	exitMisuse     = 2            // flags, configuration, missing files
+	exitLauncher   = 69           // the MPI library does not match the launcher
 	exitTryAgain   = mpi.ExitLost // a collective timed out or a rank was lost
 	exitSignalBase = 128
 )
 
-// misuseError is an error in the command line.
+// misuseError is an error in how the program was called.
 type misuseError struct{ error }
 
 func (m misuseError) Unwrap() error { return m.error }
 
-// Misuse marks err as an error in the command line; nil stays nil.
+// Misuse marks err as an error in how the program was called. It returns nil if err is nil.
 func Misuse(err error) error {
 	if err == nil {
 		return nil
@@ -40,17 +40,17 @@ func Misuse(err error) error {
 	return misuseError{err}
 }
 
-// Misusef returns an error in the command line.
+// Misusef returns an error in how the program was called.
 func Misusef(format string, args ...any) error { return misuseError{fmt.Errorf(format, args...)} }
 
-// Success is the error of a run that was told to save its state and stop, and did: its message is printed, and the exit
+// Success is the error of a run that was told to save its state and stop, and did. Its message is printed, and the exit
 // code is 0.
 type Success struct{ Err error }
 
 func (s Success) Error() string { return s.Err.Error() }
 func (s Success) Unwrap() error { return s.Err }
 
-// ExitCode returns the exit code of a command that ends with err.
+// ExitCode returns the exit code of a command that fails with err.
 func ExitCode(err error) int {
 	var signal InterruptError
 	switch {
@@ -74,12 +74,12 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
-// IsMisuse reports whether err is the user's to mend: a wrong command line, or a name that leads nowhere.
+// IsMisuse reports whether the user can fix err: a wrong command line, or a file that does not exist.
 func IsMisuse(err error) bool { return ExitCode(err) == exitMisuse }
 
-// Message is what the user reads of an error: one line, or a headline with the faults of a list below it. What comes from
-// files is made harmless: characters that a terminal acts on are escaped, long lines lose their middle, and of many faults
-// only the first are listed.
+// Message formats an error for the user: one line, or a headline and an indented list of faults. Text from files is made
+// safe: control characters are escaped, long lines are shortened in the middle, and only the first of many faults are
+// listed.
 func Message(err error) string {
 	lines := strings.Split(message(err), "\n")
 	if more := len(lines) - maxLines; more > 1 {
@@ -91,7 +91,7 @@ func Message(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// What is shown of a message.
+// Limits of a message.
 const (
 	maxLines = 41 // a headline and 40 faults
 	maxLine  = 1000
@@ -108,18 +108,18 @@ func message(err error) string {
 	}
 	var lines []string
 	for _, e := range list.Unwrap() {
-		if e != nil { // what a StopError has not
+		if e != nil { // a StopError may contain nil
 			lines = append(lines, e.Error())
 		}
 	}
 	context, whole := strings.CutSuffix(text, list.Error())
 	if len(lines) < 2 || !whole || list.Error() != strings.Join(lines, "\n") {
-		return text // these errors are not a list of faults
+		return text // not a list of faults
 	}
 	return fmt.Sprintf("%s%d faults\n  %s", context, len(lines), strings.Join(lines, "\n  "))
 }
 
-// Exists makes a path that leads nowhere an error of wrong use. what says what it is, such as "model directory".
+// Exists returns a misuse error if path does not exist. what describes the path, such as "model directory".
 func Exists(what, path string) error {
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

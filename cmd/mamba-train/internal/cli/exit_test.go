@@ -39,7 +39,7 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-// TestMessage: what comes from a file cannot act on the terminal or fill it.
+// TestMessage: text from a file can neither control the terminal nor flood it.
 func TestMessage(t *testing.T) {
 	if got, want := Message(fmt.Errorf("model \x1b[31m%s: damaged", strings.Repeat("x", 1<<20))), `model \x1b[31mxxx`; !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "x: damaged") || len(got) > 1100 {
 		t.Errorf("%d bytes, %.60q", len(got), got)

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Finite is a number that is null in JSON if it is infinite or NaN, which JSON cannot write.
+// Finite is a number that becomes null in JSON if it is infinite or NaN, which JSON cannot represent.
 type Finite float64
 
 // MarshalJSON implements [json.Marshaler].

@@ -14,7 +14,7 @@ import (
 	"mambatrain/internal/spelling"
 )
 
-// FlagError says what is wrong with a flag, and which one was probably meant.
+// FlagError explains a flag error and suggests the flag that was probably meant.
 func FlagError(cmd *cobra.Command, err error) error {
 	text := err.Error()
 	var invalid *pflag.InvalidValueError
@@ -39,7 +39,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%s (%s --help)", text, cmd.CommandPath())
 }
 
-// cobra's words for flags that are missing or do not go together.
+// Messages of cobra about missing and conflicting flags.
 var (
 	missingFlags   = regexp.MustCompile(`^required flag\(s\) (.+) not set$`)
 	eitherFlag     = regexp.MustCompile(`^at least one of the flags in the group \[(.+)\] is required$`)
@@ -47,7 +47,7 @@ var (
 	exclusiveFlags = regexp.MustCompile(`none of the others can be; \[(.+)\] were all set$`)
 )
 
-// CommandError is an error of the command line below root as this program says it.
+// CommandError rewords an error of cobra about the command line below root.
 func CommandError(root *cobra.Command, err error) error {
 	text := err.Error()
 	if m := unknownCommand.FindStringSubmatch(text); m != nil {
@@ -73,13 +73,13 @@ func CommandError(root *cobra.Command, err error) error {
 	return err
 }
 
-// pathFlags are the flags that name files or directories, in every command that has them.
+// pathFlags are the flags whose values are paths, in any command.
 var pathFlags = []string{
 	"adapter", "base", "cache", "config", "data", "initial-state", "model", "output", "per-row", "plot", "prompts", "resume", "state",
 	"tokenizer",
 }
 
-// ExpandPaths expands ~ and variables in the paths that flags were given: no shell does it in --model=~/m.
+// ExpandPaths expands ~ and variables in the values of path flags, because shells do not expand --model=~/m.
 func ExpandPaths(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if !slices.Contains(pathFlags, f.Name) || err != nil {
@@ -98,7 +98,7 @@ func ExpandPaths(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// Complete tells the shell which values a flag takes. After one that ends in = no space follows.
+// Complete registers the values of a flag for shell completion. No space is added after a value that ends in "=".
 func Complete(cmd *cobra.Command, flag string, values ...string) {
 	how := cobra.ShellCompDirectiveNoFileComp
 	if strings.HasSuffix(values[0], "=") {
@@ -106,6 +106,6 @@ func Complete(cmd *cobra.Command, flag string, values ...string) {
 	}
 	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
 	if err != nil {
-		panic(err) // the flag does not exist: a mistake in this package
+		panic(err) // the flag does not exist, which is a bug in this package
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Quote returns arg as it is typed in a shell: in quotes if it has characters with a meaning there.
+// Quote returns arg quoted for a shell if it contains special characters.
 func Quote(arg string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r > '~' || strings.ContainsRune("_-./:=@%+,", r) ||
@@ -15,7 +15,7 @@ func Quote(arg string) string {
 		return arg
 	}
 	if runtime.GOOS == "windows" {
-		return `"` + arg + `"` // no file's name has a quote
+		return `"` + arg + `"` // file names cannot contain quotes
 	}
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A shell reads an argument that was quoted as it was.
+// A shell reads a quoted argument as the original.
 func TestQuote(t *testing.T) {
 	if got := Quote("runs/a-1.b_c=0.5"); got != "runs/a-1.b_c=0.5" {
 		t.Errorf("got %s", got)
@@ -22,7 +22,7 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// A suggestion for a narrow terminal is not broken within an argument.
+// A suggestion is never broken within an argument, even on a narrow terminal.
 func TestSuggest(t *testing.T) {
 	got := suggestion([]string{"merge", "--adapter", "my first run", "--output", "my first run-merged"}, 40)
 	if want := "next: mamba-train merge \\\n  --adapter 'my first run' \\\n  --output 'my first run-merged'"; got != want {

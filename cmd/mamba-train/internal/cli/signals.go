@@ -12,9 +12,9 @@ import (
 	"mambatrain/trainer"
 )
 
-// NotifyContext returns a context that ends with the first SIGINT or SIGTERM, or one of the others; its cause is an
-// [Interrupt]. The second signal ends the process at once, after removing the directories of [Stage]; files are never
-// written in place, so nothing on disk is damaged by it.
+// NotifyContext returns a context that is canceled by the first SIGINT or SIGTERM, or by one of the other signals, with an
+// [Interrupt] as its cause. A second signal ends the process immediately, after removing the temporary directories of
+// [Stage]. Files are never written in place, so this damages nothing on disk.
 func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 	dirs := &tempDirs{}
 	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), tempDirsKey{}, dirs))
@@ -38,15 +38,16 @@ func NotifyContext(others ...os.Signal) (ctx context.Context, stop func()) {
 	})
 }
 
-// tempDirs are directories that must not outlive the process.
+// tempDirs is a list of directories to remove before the process exits.
 type tempDirs struct {
 	mu   sync.Mutex
 	list []string
 }
 
-type tempDirsKey struct{} // in a context
+type tempDirsKey struct{} // context key
 
-// tempDirsOf returns the temporary directories of a context from [NotifyContext]; of another one, a list that nobody reads.
+// tempDirsOf returns the temporary directories of a context from [NotifyContext]. For any other context, it returns an
+// unused list.
 func tempDirsOf(ctx context.Context) *tempDirs {
 	if dirs, ok := ctx.Value(tempDirsKey{}).(*tempDirs); ok {
 		return dirs
@@ -54,14 +55,14 @@ func tempDirsOf(ctx context.Context) *tempDirs {
 	return &tempDirs{}
 }
 
-// add makes the signal that ends the process remove a directory.
+// add registers a directory to be removed by the signal that ends the process.
 func (d *tempDirs) add(dir string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.list = append(d.list, dir)
 }
 
-// hold makes that signal wait until release.
+// hold delays that signal until release is called.
 func (d *tempDirs) hold() (release func()) {
 	d.mu.Lock()
 	return d.mu.Unlock
@@ -70,7 +71,7 @@ func (d *tempDirs) hold() (release func()) {
 func (d *tempDirs) remove() {
 	d.mu.Lock()
 	for _, dir := range d.list {
-		for range 3 { // a file may be made in it meanwhile
+		for range 3 { // a file may be created in it at the same time
 			if os.RemoveAll(dir) == nil {
 				break
 			}
@@ -78,12 +79,12 @@ func (d *tempDirs) remove() {
 	}
 }
 
-// Interrupt is the cause of a context that a signal has ended.
+// Interrupt is the cause of a context that was canceled by a signal.
 type Interrupt struct{ Signal os.Signal }
 
 func (i Interrupt) Error() string { return fmt.Sprintf("stopped by a signal (%v)", i.Signal) }
 
-// InterruptError is the error of a command that a signal has ended.
+// InterruptError is the error of a command that was ended by a signal.
 type InterruptError struct {
 	Signal os.Signal
 	Err    error
@@ -92,21 +93,21 @@ type InterruptError struct {
 func (e InterruptError) Error() string { return e.Err.Error() }
 func (e InterruptError) Unwrap() error { return e.Err }
 
-// WithSignal returns err as an [InterruptError] if a signal has ended ctx.
+// WithSignal wraps err in an [InterruptError] if a signal has canceled ctx.
 func WithSignal(ctx context.Context, err error) error {
 	c, ok := context.Cause(ctx).(Interrupt)
 	if !ok || err == nil {
 		return err
 	}
-	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.StopError)) { // which says more
+	if errors.Is(err, context.Canceled) && !errors.As(err, new(*trainer.StopError)) { // a StopError has more detail
 		err = c
 	}
 	return InterruptError{c.Signal, err}
 }
 
-// Interrupts makes SIGINT end the current work instead of the program.
+// Interrupts makes SIGINT cancel the current work instead of ending the program.
 type Interrupts struct {
-	// Idle receives a value when SIGINT arrives while there is no work.
+	// Idle receives a value when SIGINT arrives while no work is in progress.
 	Idle <-chan struct{}
 
 	mu      sync.Mutex
@@ -114,7 +115,7 @@ type Interrupts struct {
 	signals chan os.Signal
 }
 
-// NewInterrupts catches SIGINT until Stop.
+// NewInterrupts catches SIGINT until Stop is called.
 func NewInterrupts() *Interrupts {
 	idle := make(chan struct{}, 1)
 	i := &Interrupts{signals: make(chan os.Signal, 1), Idle: idle}
@@ -133,7 +134,7 @@ func NewInterrupts() *Interrupts {
 	return i
 }
 
-// During returns a context that the next interrupt ends.
+// During returns a context that is canceled by the next interrupt.
 func (i *Interrupts) During() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	i.set(cancel)
@@ -149,7 +150,7 @@ func (i *Interrupts) set(cancel context.CancelFunc) {
 	i.cancel = cancel
 }
 
-// Stop restores the usual meaning of SIGINT.
+// Stop restores the default handling of SIGINT.
 func (i *Interrupts) Stop() {
 	signal.Stop(i.signals)
 	close(i.signals)

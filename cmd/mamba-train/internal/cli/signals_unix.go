@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// SaveSignal asks a training run to save its state and end, as SIGTERM does, but as a success.
+// SaveSignal tells a training run to save its state and exit, like SIGTERM, but with exit code 0.
 var SaveSignal os.Signal = syscall.SIGUSR1

@@ -4,5 +4,5 @@ import (
 	"os"
 )
 
-// SaveSignal is the signal that Windows does not have.
+// SaveSignal is nil: Windows has no such signal.
 var SaveSignal os.Signal

@@ -19,11 +19,11 @@ type Policy bool
 
 const (
 	Refuse  Policy = false
-	Replace Policy = true // files of the same name are replaced, others stay
+	Replace Policy = true // replace files of the same name, keep the others
 )
 
-// CheckOutput returns an error if dir may not be written to, before anything expensive is done: because it is not empty, or
-// because it is one of the inputs, directories or files of which "" is none.
+// CheckOutput returns an error if dir may not be used for output: if it is not empty, or if it is one of the inputs.
+// Commands call it before expensive work. Inputs are files or directories; "" is ignored.
 func CheckOutput(dir string, p Policy, inputs ...string) error {
 	if err := CheckDistinct("--output", dir, inputs...); err != nil {
 		return err
@@ -40,12 +40,12 @@ func CheckOutput(dir string, p Policy, inputs ...string) error {
 	return nil
 }
 
-// counts reports whether an entry makes a directory one that is not empty: leftovers of killed processes do not, nor what
-// every new file system has.
+// counts reports whether an entry makes its directory count as not empty. Temporary files of killed processes and
+// lost+found, which every new file system has, do not.
 func counts(e fs.DirEntry) bool { return !atomicfile.IsTemporary(e.Name()) && e.Name() != "lost+found" }
 
-// CheckDistinct returns an error if the output that a flag names is one of the inputs, whatever names or links lead to it.
-// Inputs that do not exist, such as "", are passed over.
+// CheckDistinct returns an error if output, named by a flag, is the same file as one of the inputs, even under another name
+// or through a link. It ignores inputs that do not exist, such as "".
 func CheckDistinct(flag, output string, inputs ...string) error {
 	if atomicfile.Overwrites(output, inputs...) {
 		return Misusef("%s %s is read by this command and would be overwritten; name another", flag, output)
@@ -53,7 +53,7 @@ func CheckDistinct(flag, output string, inputs ...string) error {
 	return nil
 }
 
-// CheckFile does for one file what [CheckOutput] does for a directory. A device or a pipe may be there.
+// CheckFile is like [CheckOutput] for a single file. An existing device or pipe is accepted.
 func CheckFile(path string, p Policy, inputs ...string) error {
 	if err := CheckDistinct("--output", path, inputs...); err != nil {
 		return err
@@ -70,20 +70,20 @@ func CheckFile(path string, p Policy, inputs ...string) error {
 
 // FilesIn returns the paths of the files in a directory, as inputs for [CheckDistinct].
 func FilesIn(dir string) (paths []string) {
-	entries, _ := os.ReadDir(dir) // of none there are no inputs
+	entries, _ := os.ReadDir(dir) // an unreadable directory has no inputs
 	for _, e := range entries {
 		paths = append(paths, filepath.Join(dir, e.Name()))
 	}
 	return paths
 }
 
-// modelKeys are the files without which readers do not take a directory for a model, an adapter or a tokenizer.
+// modelKeys are the files that a directory needs to be recognized as a model, an adapter or a tokenizer.
 var modelKeys = []string{"config.json", "adapter_config.json", "tokenizer.json"}
 
-// Stage lets fill write into a temporary directory and moves the result into place. A directory that does not exist appears
-// with all its files. In one that does, which may be a link or a mount point, files of the same name are replaced, and weights
-// of an earlier model removed, in an order that no mixture can be loaded if the process is killed. If ctx has ended by then,
-// nothing is left.
+// Stage calls fill with a temporary directory and then moves the result to dir. A new directory appears with all its files
+// at once. In an existing directory, which may be a link or a mount point, Stage replaces files of the same name and
+// removes the weights of an earlier model, in an order that leaves no loadable mixture if the process is killed. If ctx is
+// canceled before the move, nothing is left behind.
 func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) error) error {
 	if err := CheckOutput(dir, p); err != nil {
 		return err
@@ -93,7 +93,7 @@ func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) erro
 	_, err := os.Stat(dir)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if fresh {
-		if dir, _, err = atomicfile.Target(dir); err != nil { // where a link leads
+		if dir, _, err = atomicfile.Target(dir); err != nil { // follow links
 			return err
 		}
 		parent = filepath.Dir(dir)
@@ -111,7 +111,7 @@ func Stage(ctx context.Context, dir string, p Policy, fill func(tmp string) erro
 	})
 }
 
-// StageFile does for one file what [Stage] does for a directory, by the rules of [atomicfile.WriteOutput].
+// StageFile is like [Stage] for a single file, following the rules of [atomicfile.WriteOutput].
 func StageFile(ctx context.Context, path string, fill func(tmp string) error) error {
 	target, special, err := atomicfile.Target(path)
 	if err != nil {
@@ -123,7 +123,7 @@ func StageFile(ctx context.Context, path string, fill func(tmp string) error) er
 	}
 	return fillAndPlace(ctx, parent, parent, func(tmp string) error { return fill(filepath.Join(tmp, name)) }, func(tmp *atomicfile.Dir) error {
 		if !special {
-			return os.Rename(filepath.Join(tmp.Path, name), target) // fill has synced it
+			return os.Rename(filepath.Join(tmp.Path, name), target) // already synced by fill
 		}
 		f, err := os.Open(filepath.Join(tmp.Path, name))
 		if err != nil {
@@ -137,8 +137,8 @@ func StageFile(ctx context.Context, path string, fill func(tmp string) error) er
 	})
 }
 
-// fillAndPlace lets fill write into a temporary directory in parent, and then lets place move what it wrote to dir. The
-// temporary directory is removed in any case.
+// fillAndPlace calls fill with a temporary directory in parent, and then place, which moves the files to dir. It always
+// removes the temporary directory.
 func fillAndPlace(ctx context.Context, parent, dir string, fill func(tmp string) error, place func(tmp *atomicfile.Dir) error) error {
 	if err := atomicfile.MkdirAll(parent); err != nil {
 		return err
@@ -156,7 +156,7 @@ func fillAndPlace(ctx context.Context, parent, dir string, fill func(tmp string)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer dirs.hold()() // a second signal must not come between two files
+	defer dirs.hold()() // a second signal must not interrupt the move
 	if err := place(tmp); err != nil {
 		return tmp.Name(dir, err)
 	}

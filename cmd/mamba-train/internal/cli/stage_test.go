@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A command that was asked to stop while it wrote leaves nothing.
+// A command that is interrupted while writing leaves nothing behind.
 func TestStageInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -23,7 +23,7 @@ func TestStageInterrupted(t *testing.T) {
 	}
 }
 
-// TestStage_errorNamesOutput: an error names what the user has named, not a temporary file.
+// TestStage_errorNamesOutput: an error names the user's path, not a temporary file.
 func TestStage_errorNamesOutput(t *testing.T) {
 	for name, dir := range map[string]string{"new": filepath.Join(t.TempDir(), "out"), "existing": t.TempDir()} {
 		err := Stage(context.Background(), dir, Refuse, func(tmp string) error {
@@ -40,7 +40,7 @@ func TestStage_errorNamesOutput(t *testing.T) {
 	}
 }
 
-// TestStage_insideExisting: a directory that exists may be a mount point, where files cannot be renamed from outside.
+// TestStage_insideExisting: an existing directory may be a mount point, and files cannot be renamed into it from outside.
 func TestStage_insideExisting(t *testing.T) {
 	dir := t.TempDir()
 	err := Stage(context.Background(), dir, Refuse, func(tmp string) error {

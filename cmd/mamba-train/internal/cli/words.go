@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// WordWriter writes a text word by word, as it comes, and breaks lines of more than Columns between words.
+// WordWriter writes streamed text word by word and breaks lines longer than Columns between words.
 type WordWriter struct {
 	To      io.Writer
-	Columns int // 0: lines stay as they are
+	Columns int // 0 to leave lines unbroken
 
-	column       int // where the next word begins
+	column       int // where the next word starts
 	spaces, word strings.Builder
 }
 
-// Add adds text. Its last word is held back until it is complete.
+// Add adds text. It holds back the last word until it is complete.
 func (w *WordWriter) Add(text string) {
 	if w.Columns == 0 {
 		fmt.Fprint(w.To, text)
@@ -38,13 +38,13 @@ func (w *WordWriter) Add(text string) {
 	}
 }
 
-// End writes what was held back and ends the line.
+// End writes the word that was held back and ends the line.
 func (w *WordWriter) End() {
 	w.flush()
 	w.newLine()
 }
 
-// flush writes the word.
+// flush writes the pending word.
 func (w *WordWriter) flush() {
 	if w.word.Len() == 0 {
 		return

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/width"
 )
 
-// Columns returns the width of the terminal that a stream is, 0 if it is none.
+// Columns returns the width of the terminal behind a stream, or 0 if it is not a terminal.
 func Columns(stream any) int {
 	f := terminal(stream)
 	if f == nil {
@@ -25,12 +25,12 @@ func Columns(stream any) int {
 	return 80
 }
 
-// narrowest is the narrowest terminal for which lines are broken.
+// narrowest is the width of the narrowest terminal for which lines are wrapped.
 const narrowest = 20
 
-// Wrap breaks the lines of a text that need more than the given number of columns, never within a word. Where a line has
-// parts with two spaces between them, it is broken between parts if they fit. What follows is indented as the text
-// after the line's first part is. Text is returned unchanged if columns is 0.
+// Wrap wraps lines longer than columns, never within a word. If a line has parts separated by two spaces, Wrap prefers to
+// break between parts. Continuation lines are aligned with the text after the line's first part. If columns is less than
+// narrowest, such as 0, Wrap returns text unchanged.
 func Wrap(text string, columns int) string {
 	if columns < narrowest {
 		return text
@@ -44,7 +44,8 @@ func Wrap(text string, columns int) string {
 	return strings.Join(lines, "\n")
 }
 
-// wrapCommand is Wrap for a command: its lines can be pasted together. It is broken before flags where possible.
+// wrapCommand is like Wrap for a command. It ends broken lines so that they can be pasted together, and prefers to break
+// before flags.
 func wrapCommand(text string, columns int) string {
 	const mark = " \\"
 	if columns < narrowest || displayWidth(text) <= columns {
@@ -59,7 +60,7 @@ func wrapCommand(text string, columns int) string {
 	return strings.Join(lines, mark+"\n")
 }
 
-// WrapHelp wraps the help of a command: paragraphs, lists, and examples of commands.
+// WrapHelp wraps the help text of a command, which contains paragraphs, lists and example commands.
 func WrapHelp(text string, columns int) string {
 	lines := strings.Split(text, "\n")
 	var out []string
@@ -69,7 +70,7 @@ func WrapHelp(text string, columns int) string {
 			out = append(out, wrapCommand(line, columns))
 		case strings.HasPrefix(line, " ") || displayWidth(line) <= columns || columns < narrowest:
 			out = append(out, Wrap(line, columns))
-		default: // with what is left of the paragraph
+		default: // together with the remainder of the paragraph
 			for i+1 < len(lines) && lines[i+1] != "" && lines[i+1][0] != ' ' {
 				i++
 				line += " " + lines[i]
@@ -103,9 +104,9 @@ func wrapLine(line string, columns, indent int) string {
 	return w.text.String()
 }
 
-// hang returns how far the lines after the first are indented.
+// hang returns the indentation of continuation lines.
 func hang(line string, columns int) int {
-	const list = 8 // a line that is indented by less is an entry of a list, by more a value below its label
+	const list = 8 // a line indented by less is a list entry; by more, a value below its label
 	gap, part, rest := cutPart(line)
 	next, _, _ := cutPart(rest)
 	n := displayWidth(gap+part) + len(next)
@@ -118,7 +119,7 @@ func hang(line string, columns int) int {
 	return len(gap) + 2
 }
 
-// cutPart cuts a line into the spaces that it begins with, its first part and the rest, which begins with two spaces.
+// cutPart splits a line into its leading spaces, its first part, and the remainder, which starts with two spaces.
 func cutPart(line string) (gap, part, rest string) {
 	text := strings.TrimLeft(line, " ")
 	gap = line[:len(line)-len(text)]
@@ -132,14 +133,14 @@ func cutPart(line string) (gap, part, rest string) {
 type wrapper struct {
 	text            strings.Builder
 	columns, indent int
-	used            int // columns of the present line
+	used            int // columns used on the current line
 }
 
 func (w *wrapper) fits(gap, word string) bool {
 	return w.used+len(gap)+displayWidth(word) <= w.columns
 }
 
-// add appends a word to the line or begins another with it.
+// add appends a word to the line or starts another line with it.
 func (w *wrapper) add(gap, word string) {
 	if !w.fits(gap, word) && w.used > w.indent {
 		w.text.WriteString("\n" + strings.Repeat(" ", w.indent) + word)
@@ -150,7 +151,7 @@ func (w *wrapper) add(gap, word string) {
 	w.used += len(gap) + displayWidth(word)
 }
 
-// displayWidth counts the columns of a text on a terminal.
+// displayWidth returns the number of columns that s takes up on a terminal.
 func displayWidth(s string) (n int) {
 	for _, r := range s {
 		switch k := width.LookupRune(r).Kind(); {

@@ -56,7 +56,7 @@ Flags:
 	}
 }
 
-// Wrapping loses and adds nothing but spaces, and no line is too long that has a space to break at.
+// Wrapping only adds or removes spaces, and breaks every line that is too long and has a space to break at.
 func FuzzWrap(f *testing.F) {
 	f.Add("model     a  b c\n d", 30)
 	f.Fuzz(func(t *testing.T, text string, columns int) {

@@ -9,9 +9,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Compose writes a configuration file from the texts of keys, each as it is written after --set. A section that may be
-// absent is present if one of its keys has a text, or it has one itself, as in lora={}. Keys come in the order of the
-// reference. What is no key, or has a text that is no YAML, is reported as [Load] does and left out.
+// Compose writes a configuration file. texts maps each key to a value as it would be written after --set. An optional
+// section is present if one of its keys is given, or the section itself, as in lora={}. Keys are written in the order of
+// the reference. Unknown keys and values that are not valid YAML are left out and reported as by [Load].
 func Compose(texts map[string]string) ([]byte, error) {
 	s := newSchema()
 	var faults faultList
@@ -47,7 +47,7 @@ func Compose(texts map[string]string) ([]byte, error) {
 	return out.Bytes(), faults.err()
 }
 
-// split returns the section of a path and the key in it.
+// split splits a path into its section and its key.
 func split(path string) (section, key string) {
 	if i := strings.LastIndexByte(path, '.'); i >= 0 {
 		return path[:i], path[i+1:]
@@ -55,7 +55,7 @@ func split(path string) (section, key string) {
 	return "", path
 }
 
-// place adds a value to a document, below its section.
+// place adds a value to a document, in its section.
 func place(root *yaml.Node, path string, node *yaml.Node) {
 	section, key := split(path)
 	if section != "" {
@@ -69,8 +69,8 @@ func place(root *yaml.Node, path string, node *yaml.Node) {
 	root.Content = append(root.Content, textNode(key), node)
 }
 
-// Texts returns the keys that a configuration file names, each with the text that [Compose] makes the same value of, and the
-// faults of form that the file has.
+// Texts returns the keys in a configuration file, each with a text from which [Compose] makes the same value, and the
+// faults in the form of the file.
 func Texts(file []byte, name string) (map[string]string, error) {
 	s := newSchema()
 	var faults faultList
@@ -92,7 +92,7 @@ func Texts(file []byte, name string) (map[string]string, error) {
 	return texts, faults.err()
 }
 
-// text writes a value on one line, such that parse reads it back.
+// text formats a value on one line so that parse reads it back.
 func (s schema) text(path string, n *yaml.Node) (string, error) {
 	n = resolve(n)
 	if again, err := s.parse(path, n.Value); err == nil && n.Kind == yaml.ScalarNode && again.Kind == yaml.ScalarNode && again.Value == n.Value && again.Tag == n.Tag {
@@ -102,7 +102,7 @@ func (s schema) text(path string, n *yaml.Node) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// flow returns a copy of a value in the style of JSON, without comments, anchors and aliases.
+// flow returns a copy of a value in JSON style, without comments, anchors or aliases.
 func flow(n *yaml.Node) *yaml.Node {
 	n = resolve(n)
 	c := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value, Style: yaml.FlowStyle}

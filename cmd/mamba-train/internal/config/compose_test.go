@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What a form is filled with from a file makes the same run again, for every configuration that is shipped.
+// For every shipped configuration, a form filled in from the file composes the same run.
 func TestComposeReadsBack(t *testing.T) {
 	t.Chdir("../../../..")
 	for _, path := range shipped(t) {
@@ -67,7 +67,7 @@ func checkComposed(t *testing.T, name string, raw []byte) {
 	}
 }
 
-// A composed file is in the order of the reference and has the faults that the command line reports, each with its key.
+// A composed file is in the order of the reference, and its faults are those that the command line reports, by key.
 func TestComposeFaults(t *testing.T) {
 	text, err := Compose(map[string]string{
 		"model": "m", "output_dir": "o", "data.train": "[a", "train.optim": "adamv", "train.learnin_rate": "1", "seed": "x", "lora": "{}",

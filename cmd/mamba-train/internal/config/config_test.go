@@ -90,7 +90,7 @@ precision: bf16
 
 var fromFile = regexp.MustCompile(`(?m)^\S+c\.yaml`)
 
-// One misspelt key hides no value that makes no sense, and a value that cannot be read brings no fault beside its own.
+// A misspelled key does not hide an invalid value elsewhere, and an unreadable value causes only one fault.
 func TestFaultsOfFormAndMeaningTogether(t *testing.T) {
 	_, err := loadText(t, `
 output_dir: o
@@ -199,7 +199,7 @@ func TestDataForms(t *testing.T) {
 	}
 }
 
-// No shell has seen a path in a file, in a variable or behind --set model=.
+// Paths in a file, in a variable or in --set model= are not expanded by a shell.
 func TestPathsAreExpanded(t *testing.T) {
 	t.Setenv("HOME", "/home/ann")
 	t.Setenv("SCRATCH", "/scratch")
@@ -225,7 +225,7 @@ distributed: {library: ~/lib.so}
 	}
 }
 
-// What is printed reads back as the same configuration.
+// The printed configuration reads back as the same configuration.
 func TestEffectiveYAMLReadsBack(t *testing.T) {
 	full := minimal + `
 memory_limit: 3GiB
@@ -278,7 +278,7 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
-// Every key has a variable of its own.
+// Every key has its own variable.
 func TestEnvironmentNamesAreUnique(t *testing.T) {
 	seen := map[string]string{}
 	for _, k := range Keys() {
@@ -289,7 +289,7 @@ func TestEnvironmentNamesAreUnique(t *testing.T) {
 	}
 }
 
-// A name from elsewhere leads to a key that there is.
+// Every alternative name maps to an existing key.
 func TestOtherNames(t *testing.T) {
 	s := newSchema()
 	for name, path := range otherNames {
@@ -309,7 +309,7 @@ func TestOtherNames(t *testing.T) {
 	}
 }
 
-// One text names targets, too, and all-linear may be written as people do.
+// Targets may be a single string, and all-linear may be spelled in several ways.
 func TestTargets(t *testing.T) {
 	for text, want := range map[string]lora.Targets{
 		"in_proj": {Names: []string{"in_proj"}}, "in_proj,out_proj": {Names: []string{"in_proj", "out_proj"}},
@@ -323,7 +323,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// configs/reference.yaml names every key, with its default.
+// configs/reference.yaml lists every key with its default.
 func TestReferenceIsTheDefaults(t *testing.T) {
 	var faults faultList
 	s := newSchema()

@@ -18,10 +18,10 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// draft is the newest draft of JSON Schema that yaml-language-server, and with it most editors, supports.
+// draft is the newest draft of JSON Schema that yaml-language-server, and therefore most editors, support.
 const draft = "http://json-schema.org/draft-07/schema#"
 
-// valueSchema is the part of JSON Schema that describes a configuration.
+// valueSchema is the subset of JSON Schema needed to describe a configuration.
 type valueSchema struct {
 	Draft       string         `json:"$schema,omitempty"`
 	Title       string         `json:"title,omitempty"`
@@ -41,7 +41,7 @@ type valueSchema struct {
 	Maximum     *float64       `json:"maximum,omitempty"`
 }
 
-// properties are the keys of an object, in the order in which an editor offers them.
+// properties are the keys of an object, in the order that an editor offers them.
 type properties []property
 
 type property struct {
@@ -49,7 +49,7 @@ type property struct {
 	schema *valueSchema
 }
 
-// MarshalJSON writes an object.
+// MarshalJSON writes the properties as an object, in order.
 func (p properties) MarshalJSON() ([]byte, error) {
 	var out bytes.Buffer
 	for i, one := range p {
@@ -64,7 +64,7 @@ func (p properties) MarshalJSON() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// marshal is json.Marshal without the escapes for HTML.
+// marshal is json.Marshal without HTML escaping.
 func marshal(v any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -73,9 +73,9 @@ func marshal(v any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// JSONSchema returns the JSON Schema of a configuration file, indented. Types are those of the settings, words those that
-// [recipe.Config.Validate] accepts, defaults and descriptions those of configs/reference.yaml. No key is required: it may
-// come from the environment or from --set.
+// JSONSchema returns the indented JSON Schema of a configuration file. Types come from the settings, allowed words from
+// [recipe.Config.Validate], and defaults and descriptions from configs/reference.yaml. No key is required, because any key
+// may come from the environment or from --set.
 func JSONSchema() ([]byte, error) {
 	root, err := schemaOfConfig()
 	if err != nil {
@@ -91,7 +91,7 @@ func JSONSchema() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// schemaOfConfig describes all keys.
+// schemaOfConfig returns the schema of all keys.
 func schemaOfConfig() (*valueSchema, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(configs.Reference, &doc); err != nil {
@@ -127,7 +127,7 @@ func schemaOfConfig() (*valueSchema, error) {
 	return root, nil
 }
 
-// help returns the comment that follows a key of the reference.
+// help returns the comment after a key in the reference.
 func help(section *yaml.Node, key string) string {
 	for k, v := range pairs(section) {
 		if k.Value == key {
@@ -137,7 +137,8 @@ func help(section *yaml.Node, key string) string {
 	return ""
 }
 
-// wordsOfSettings returns the words that the settings accept which accept no others. It asks by a word that none knows.
+// wordsOfSettings returns the allowed words of each setting that is limited to a list of words. It finds them by validating
+// a word that no setting allows.
 func wordsOfSettings() map[string][]string {
 	c := withSections()
 	for _, k := range keysIn(c) {
@@ -154,7 +155,8 @@ func wordsOfSettings() map[string][]string {
 	return words
 }
 
-// schemaOf describes what decode reads into a value of a type. words are all that a text can be; none: it can be any.
+// schemaOf describes what decode accepts for a type. words lists the allowed strings; if it is empty, any string is
+// allowed.
 func schemaOf(t reflect.Type, words []string) *valueSchema {
 	text := &valueSchema{Type: "string"}
 	switch t {
@@ -200,7 +202,7 @@ func anys(words []string) (list []any) {
 	return list
 }
 
-// sourcesSchema describes a path, {path, weight}, or a list of these.
+// sourcesSchema describes a path, a {path, weight} object, or a list of these.
 func sourcesSchema() *valueSchema {
 	zero, most := 0.0, float64(maxWeight)
 	input := &valueSchema{Type: "object", Required: []string{"path"}, Additional: false, Properties: properties{

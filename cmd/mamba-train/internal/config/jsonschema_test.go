@@ -14,7 +14,7 @@ import (
 	"mambatrain/configs"
 )
 
-// The file that editors read is what the command prints, and explains every key.
+// The schema file for editors equals the output of the command and describes every key.
 func TestSchemaFile(t *testing.T) {
 	want, err := JSONSchema()
 	if err != nil {
@@ -53,7 +53,7 @@ func TestSchemaFile(t *testing.T) {
 	}
 }
 
-// The words of a setting are those that the reference names.
+// The allowed words of a setting are those listed in the reference.
 func TestSchemaWords(t *testing.T) {
 	words, n := wordsOfSettings(), 0
 	var doc yaml.Node
@@ -84,7 +84,7 @@ func TestSchemaWords(t *testing.T) {
 	}
 }
 
-// Every shipped configuration names the schema for editors and conforms to it, as do those that print.
+// Every shipped configuration refers to the schema and conforms to it, and so does the reference.
 func TestShippedConfigurationsConform(t *testing.T) {
 	check := schemaValidator(t)
 	t.Chdir("../../../..")
@@ -106,7 +106,7 @@ func TestShippedConfigurationsConform(t *testing.T) {
 	}
 }
 
-// What the reader takes conforms to the schema, and the schema refuses the faults of form that the reader does.
+// Whatever the reader accepts conforms to the schema, and the schema rejects the same faults of form.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	check := schemaValidator(t)
 	for _, c := range []struct {

@@ -1,5 +1,5 @@
-// Package config reads a run's configuration: defaults, a YAML file, the environment and --set, each stronger than the one
-// before. Reading is strict, and all faults are reported together.
+// Package config reads a run's configuration: defaults, a YAML file, the environment and --set, in increasing priority.
+// Reading is strict, and all faults are reported together.
 package config
 
 import (
@@ -19,18 +19,18 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// envPrefix begins the names of environment variables that set keys of the configuration.
+// envPrefix is the prefix of environment variables that set configuration keys.
 const envPrefix = "MAMBA_TRAIN_"
 
-// notConfiguration are variables with the prefix that are no keys.
+// notConfiguration lists variables that have the prefix but do not set a key.
 var notConfiguration = []string{"MAMBA_TRAIN_KERNELS", "MAMBA_TRAIN_DEVICE_SOFTWARE", "MAMBA_TRAIN_DEVICE_STAGED", "MAMBA_TRAIN_TEST_DATA"}
 
-// envName is the variable that sets a key: MAMBA_TRAIN_TRAIN_LEARNING_RATE for train.learning_rate.
+// envName returns the variable that sets a key: MAMBA_TRAIN_TRAIN_LEARNING_RATE for train.learning_rate.
 func envName(path string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
-// Variables lists the environment variables with the prefix that have a meaning.
+// Variables lists the environment variables that have the prefix and are recognized.
 func Variables() []string {
 	list := slices.Clone(notConfiguration)
 	for _, k := range Keys() {
@@ -39,34 +39,34 @@ func Variables() []string {
 	return list
 }
 
-// Source is where a configuration comes from, in addition to the environment.
+// Source says where a configuration comes from, in addition to the environment.
 type Source struct {
-	File     string   // a YAML file, "" for none
-	Text     []byte   // what File has, which is not read then; nil: it is read
-	Sets     []string // key.path=value, as of --set
-	Flags    []Flag   // stronger than all others
-	Defaults []string // as Sets, weaker than everything else
-	// Uses limits the check of meaning to some keys, for commands that use no others; nil checks all.
+	File     string   // a YAML file, or "" for none
+	Text     []byte   // content of File; if nil, File is read
+	Sets     []string // key.path=value, as in --set
+	Flags    []Flag   // highest priority
+	Defaults []string // like Sets, but with the lowest priority
+	// Uses limits validation to the keys that a command uses; nil validates all keys.
 	Uses func(key string) bool
 }
 
-// Flag is a flag of the command line that sets a key.
+// Flag is a command-line flag that sets a key.
 type Flag struct{ Name, Key, Value string }
 
-// InSection returns a [Source.Uses] for the keys of a section.
+// InSection returns a [Source.Uses] for the keys in a section.
 func InSection(section string) func(key string) bool {
 	return func(key string) bool { return strings.HasPrefix(key, section+".") }
 }
 
-// layerValue is a value as viper carries it: a node, so that it keeps its type, and who gave it. Viper's own reading would
-// lower-case the keys of maps and cut 1.5 down to 1.
+// layerValue is a value as passed through viper: a node, so that it keeps its type, and its origin. Viper's own decoding
+// would convert map keys to lower case and truncate 1.5 to 1.
 type layerValue struct {
 	node   *yaml.Node
 	origin string
 }
 
-// Load reads the configuration: defaults, overridden by the file, that by the environment and that by --set. All
-// faults, of form and of meaning, are reported at once.
+// Load reads the configuration: defaults, overridden by the file, then by the environment, then by --set. It reports all
+// faults at once, both of form and of meaning.
 func Load(src Source) (*recipe.Config, error) {
 	var faults faultList
 	s, v, sections := newSchema(), viper.New(), map[string]bool{}
@@ -111,7 +111,8 @@ func Load(src Source) (*recipe.Config, error) {
 	return c, faults.err()
 }
 
-// explain reports whether a fault of meaning only follows from these: it is of a key that could not be read, or needs one.
+// explain reports whether a fault of meaning follows from faults in l: it belongs to, or mentions, a key that could not be
+// read.
 func (l faultList) explain(meaning fault.Fault) bool {
 	return slices.ContainsFunc(l, func(f originFault) bool {
 		key := withoutIndex(f.Path)
@@ -120,13 +121,13 @@ func (l faultList) explain(meaning fault.Fault) bool {
 	})
 }
 
-// withoutIndex is the key that a path such as train.trainable[1] belongs to.
+// withoutIndex returns the key in a path such as train.trainable[1].
 func withoutIndex(path string) string {
 	key, _, _ := strings.Cut(path, "[")
 	return key
 }
 
-// fill sets the values that were given and returns the origin of each.
+// fill sets the given values and returns the origin of each.
 func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origins map[string]string) {
 	origins = map[string]string{}
 	for _, k := range keysIn(c) {
@@ -151,7 +152,7 @@ func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origi
 	return origins
 }
 
-// expandPaths expands ~ and variables in the paths of a value.
+// expandPaths expands ~ and variables in the paths in a value.
 func expandPaths(value reflect.Value) {
 	switch p := value.Addr().Interface().(type) {
 	case *string:
@@ -169,7 +170,7 @@ func expandPaths(value reflect.Value) {
 
 func newValue(t reflect.Type) reflect.Value { return reflect.New(t).Elem() }
 
-// put places a value in nested maps by its path.
+// put stores a value in nested maps by its path.
 func put(m map[string]any, path string, v any) {
 	section, rest, nested := strings.Cut(path, ".")
 	if !nested {
@@ -184,7 +185,7 @@ func put(m map[string]any, path string, v any) {
 	put(inner, rest, v)
 }
 
-// bindEnvironment joins each key to its variable. A variable that has the prefix and names no key is a fault.
+// bindEnvironment binds each key to its variable. A variable that has the prefix but matches no key is a fault.
 func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults *faultList) {
 	paths := map[string]string{}
 	for _, path := range s.paths {
@@ -204,7 +205,7 @@ func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults
 	}
 }
 
-// get returns the value that wins for a key; its node is nil where nobody gave one.
+// get returns the value of a key with the highest priority. Its node is nil if no value was given.
 func (s schema) get(v *viper.Viper, path string) (layerValue, error) {
 	switch x := v.Get(path).(type) {
 	case layerValue:
@@ -216,7 +217,7 @@ func (s schema) get(v *viper.Viper, path string) (layerValue, error) {
 	return layerValue{}, nil
 }
 
-// applySets takes the values of --set, of flags, and of defaults.
+// applySets applies the values of --set, of flags, and of defaults.
 func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, faults *faultList) {
 	apply := func(origin, set string, put func(string, any)) {
 		path, text, ok := strings.Cut(set, "=")
@@ -247,8 +248,8 @@ func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, 
 	}
 }
 
-// assign returns the key that path=text sets, and its value. A path may lead to an entry of a map:
-// lora.rank_pattern.x_proj=16. Then whatever follows the key is the entry's name, dots included.
+// assign returns the key that path=text sets, and its value. A path may also refer to an entry of a map, as in
+// lora.rank_pattern.x_proj=16. The entry's name is then everything after the key, including dots.
 func (s schema) assign(v *viper.Viper, path, text string) (string, *yaml.Node, error) {
 	if s.settings[path] != nil {
 		n, err := s.parse(path, text)
@@ -277,7 +278,7 @@ func isMap(t reflect.Type) bool {
 	return t.Kind() == reflect.Map || strings.HasPrefix(t.Name(), "Pattern[")
 }
 
-// withEntry returns the mapping m with an entry replaced or added; m may be nil.
+// withEntry returns a copy of m with an entry replaced or added. m may be nil.
 func withEntry(m *yaml.Node, key string, item *yaml.Node) *yaml.Node {
 	out := &yaml.Node{Kind: yaml.MappingNode}
 	if m != nil && m.Kind == yaml.MappingNode {
@@ -291,15 +292,16 @@ func withEntry(m *yaml.Node, key string, item *yaml.Node) *yaml.Node {
 	return out
 }
 
-// markPresent marks the section as present that a key belongs to.
+// markPresent marks the section of a key as present.
 func markPresent(sections map[string]bool, path string) {
 	if section, _, nested := strings.Cut(path, "."); nested {
 		sections[section] = true
 	}
 }
 
-// parse reads the text of a value for a key. If the value is a text, or has a short form and does not begin as a list or a
-// map, it is taken as it is: a path may begin with a star, which is an alias in YAML. Everything else is YAML.
+// parse parses the text of a value for a key. The text is used literally if the value is a string, or if it has a short
+// form and the text does not start like a list or a map: a path may start with a star, which is an alias in YAML. Any other
+// text is parsed as YAML.
 func (s schema) parse(path, text string) (*yaml.Node, error) {
 	short := hasShortForm(s.settings[path])
 	if err := fault.CheckText("", text); err != nil {
@@ -316,7 +318,7 @@ func parseText(text string) (*yaml.Node, error) {
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	if doc.Kind == 0 { // nothing but blanks
+	if doc.Kind == 0 { // only white space
 		return textNode(""), nil
 	}
 	return resolve(doc.Content[0]), nil

@@ -25,7 +25,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// pairs goes over the keys and values of a mapping.
+// pairs iterates over the keys and values of a mapping.
 func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	return func(yield func(k, v *yaml.Node) bool) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -36,7 +36,7 @@ func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	}
 }
 
-// value returns the value of a key in a mapping, nil if there is none.
+// value returns the value of a key in a mapping, or nil if there is none.
 func value(n *yaml.Node, key string) *yaml.Node {
 	for k, v := range pairs(n) {
 		if k.Value == key {
@@ -46,7 +46,7 @@ func value(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// repeated adds the keys that occur twice in a mapping, or in one below it.
+// repeated reports keys that occur twice in a mapping or in a nested mapping.
 func repeated(n *yaml.Node, faults *fault.List) {
 	for _, child := range n.Content {
 		repeated(child, faults)
@@ -64,11 +64,11 @@ func repeated(n *yaml.Node, faults *fault.List) {
 	}
 }
 
-// duplicate is what is wrong with a key that has been set before.
+// duplicate returns the problem of a key that was set before.
 func duplicate(line int) string { return fmt.Sprintf("duplicate key, first set on line %d", line) }
 
-// addEntry adds what is wrong with an entry of a map, whose name belongs to the problem and not to the path: it may have
-// dots.
+// addEntry adds the faults of a map entry. The entry's name is put into the problem and not into the path, because it may
+// contain dots.
 func addEntry(l *fault.List, name string, err error) {
 	var faults fault.List
 	faults.Include("", err)
@@ -83,10 +83,10 @@ func textNode(s string) *yaml.Node {
 	return n
 }
 
-// isNull tells an absent value from a value: "key:" and "key: null".
+// isNull reports whether a value is absent, as in "key:" or "key: null".
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// mismatch says what was wanted and what was found.
+// mismatch returns an error with the expected and the actual value.
 func mismatch(want string, n *yaml.Node) error {
 	if isNull(n) {
 		return fmt.Errorf("want %s, got nothing: leave the key out for its default", want)
@@ -132,7 +132,7 @@ func texts(n *yaml.Node) ([]string, error) {
 	return list, nil
 }
 
-// hasShortForm reports whether values of a type may be written as one text, and also as a list, a map or a number.
+// hasShortForm reports whether a type's values may be written as a single string and also as a list, a map or a number.
 func hasShortForm(t reflect.Type) bool {
 	switch t {
 	case reflect.TypeFor[recipe.Sources](), reflect.TypeFor[recipe.EvalSets](), reflect.TypeFor[format.Bytes]():
@@ -141,8 +141,8 @@ func hasShortForm(t reflect.Type) bool {
 	return false
 }
 
-// decode reads a node into dst, the place of a configuration value. Types must be those of the value: no number is cut
-// to a whole one, and no text is taken for a number.
+// decode decodes a node into dst, a configuration value. Types must match exactly: fractions are not truncated to integers,
+// and strings are not parsed as numbers.
 func decode(n *yaml.Node, dst reflect.Value) error {
 	n = resolve(n)
 	var faults fault.List
@@ -182,7 +182,7 @@ func decode(n *yaml.Node, dst reflect.Value) error {
 	}
 }
 
-// decodeScalar reads a truth value, a number, a text or a duration into what p points to.
+// decodeScalar decodes a boolean, a number, a string or a duration into what p points to.
 func decodeScalar(n *yaml.Node, p any) error {
 	want := map[reflect.Kind]string{
 		reflect.Bool: "true or false", reflect.Int: "a whole number", reflect.Float64: "a number", reflect.String: "text",
@@ -232,7 +232,7 @@ func readLayers(n *yaml.Node, p *lora.Layers) error {
 	return faults.Err()
 }
 
-// decodeWords reads names with numbers, texts or truth values.
+// decodeWords decodes a mapping from names to numbers, strings or booleans.
 func decodeWords(n *yaml.Node, p *map[string]any) error {
 	if n.Kind != yaml.MappingNode {
 		return mismatch("names with their values", n)

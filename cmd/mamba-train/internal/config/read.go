@@ -19,11 +19,11 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// Key is one key of the configuration: its path, such as train.learning_rate, and its place in a Config.
+// Key is a configuration key: its path, such as train.learning_rate, and its place in a Config.
 type Key struct {
 	Path       string
 	Place      reflect.Value
-	namesFiles bool // its value is the path of a file or directory, or has some
+	namesFiles bool // its value is or contains paths of files or directories
 }
 
 // Keys lists all keys in the order of the file, each with its default.
@@ -36,7 +36,7 @@ func withSections() *recipe.Config {
 	return &c
 }
 
-// keysIn lists the keys of c. Sections that are nil are left out.
+// keysIn lists the keys of c. It omits sections that are nil.
 func keysIn(c *recipe.Config) []Key { return keysOf("", reflect.ValueOf(c).Elem()) }
 
 func keysOf(prefix string, section reflect.Value) (list []Key) {
@@ -66,14 +66,14 @@ func keysOf(prefix string, section reflect.Value) (list []Key) {
 	return list
 }
 
-// schema knows which keys there are.
+// schema describes the keys that exist.
 type schema struct {
 	settings map[string]reflect.Type
-	sections map[string]bool // "" is the document
+	sections map[string]bool // "" is the whole document
 	paths    []string        // of keys, in order
 }
 
-// optionalSections mean something else when they are absent than when they are empty.
+// optionalSections have a different meaning when absent than when empty.
 var optionalSections = []string{"lora", "distributed"}
 
 func newSchema() schema {
@@ -103,14 +103,13 @@ func (f originFault) Error() string {
 
 func (f originFault) Unwrap() error { return f.Fault }
 
-// faultList collects faults.
 type faultList []originFault
 
 func (l *faultList) add(origin, path, format string, args ...any) {
 	*l = append(*l, originFault{origin, fault.Fault{Path: path, Problem: fmt.Sprintf(format, args...)}})
 }
 
-// include adds the faults of err, which are those of the value at path.
+// include adds the faults in err, which concern the value at path.
 func (l *faultList) include(origin, path string, err error) {
 	var faults fault.List
 	faults.Include(path, err)
@@ -119,7 +118,7 @@ func (l *faultList) include(origin, path string, err error) {
 	}
 }
 
-// err returns the faults as one error, nil if there are none.
+// err returns the faults as one error, or nil if there are none.
 func (l faultList) err() error {
 	var errs []error
 	for _, f := range l {
@@ -128,7 +127,8 @@ func (l faultList) err() error {
 	return errors.Join(errs...)
 }
 
-// Faults returns the faults in an error of [Load], without their origins. Another error becomes one fault without a path.
+// Faults returns the faults in an error from [Load], without their origins. Any other error becomes one fault without a
+// path.
 func Faults(err error) (list fault.List) {
 	var many interface{ Unwrap() []error }
 	var one fault.Fault
@@ -146,13 +146,13 @@ func Faults(err error) (list fault.List) {
 	return list
 }
 
-// fileSettings is what a configuration file says: a node for each key that it names, and which optional sections it has.
+// fileSettings is the content of a configuration file: a node for each key, and whether each optional section is present.
 type fileSettings struct {
 	nodes    map[string]*yaml.Node
 	sections map[string]bool
 }
 
-// readSource reads the file of a source, or the text that is given for it.
+// readSource reads the source's text, or its file if no text is given.
 func (s schema) readSource(src Source, faults *faultList) fileSettings {
 	if src.Text != nil {
 		return s.read(src.Text, src.File, faults)
@@ -160,8 +160,8 @@ func (s schema) readSource(src Source, faults *faultList) fileSettings {
 	return s.readFile(src.File, faults)
 }
 
-// readFile reads a configuration file and adds to faults what is not a key of the configuration or is there twice.
-// Of a file that cannot be read at all it returns no nodes.
+// readFile reads a configuration file and adds unknown and duplicate keys to faults. If the file cannot be read at all,
+// nodes is nil.
 func (s schema) readFile(path string, faults *faultList) fileSettings {
 	raw, err := inputfile.ReadAny(context.Background(), path, inputfile.MaxConfig)
 	if err != nil {
@@ -194,7 +194,7 @@ func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings 
 	return found
 }
 
-// readSection sorts the keys of a section into found.
+// readSection adds the keys in a section to found.
 func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *faultList) {
 	if n.Kind != yaml.MappingNode {
 		faults.add(origin, section, "%v", mismatch("keys with values", n))
@@ -207,7 +207,7 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 		case first[path] > 0:
 			faults.add(origin, path, "%s", duplicate(first[path]))
 		case s.sections[path] && isNull(v):
-			// "lora:" is an empty section, "lora: null" is none.
+			// "lora:" is an empty section, "lora: null" means no section.
 			found.sections[path] = v.Value == ""
 		case s.sections[path]:
 			found.sections[path] = true
@@ -225,7 +225,7 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 	}
 }
 
-// peerKeys is advice for keys of other trainers that have no counterpart of the same name.
+// peerKeys gives advice for keys of other trainers that have no counterpart of the same name.
 var peerKeys = map[string]string{
 	"task_type":                   "leave it out: it is always CAUSAL_LM",
 	"warmup_ratio":                "write train.warmup_steps: a value below 1 is a share of all steps",
@@ -246,7 +246,7 @@ var peerKeys = map[string]string{
 	"metric_for_best_model_scope": "write train.metric_for_best_model",
 }
 
-// otherNames are names of other trainers, and what people write from memory, for keys of this one.
+// otherNames maps names from other trainers, and names that people guess, to keys of this program.
 var otherNames = map[string]string{
 	"lr": "train.learning_rate", "rate": "train.learning_rate", "max_lr": "train.learning_rate",
 	"min_lr": "train.lr_scheduler_kwargs", "lr_scheduler": "train.lr_scheduler_type", "scheduler": "train.lr_scheduler_type",
@@ -285,10 +285,10 @@ var otherNames = map[string]string{
 	"save_dir": "output_dir", "num_threads": "threads", "dtype": "precision", "random_seed": "seed",
 }
 
-// maxHints bounds the unknown keys for which the one that was meant is looked for. Nobody reads more.
+// maxHints limits the number of unknown keys that get a suggestion. Nobody reads more.
 const maxHints = 100
 
-// unknown says that there is no such key and which may have been meant.
+// unknown returns the problem of an unknown key, with a suggestion if there is one.
 func (s schema) unknown(section, key string) string {
 	siblings, full, same := []string{}, map[string]string{}, ""
 	for _, p := range append(s.paths, slices.Sorted(maps.Keys(s.sections))...) {
@@ -316,7 +316,7 @@ func (s schema) unknown(section, key string) string {
 	return "unknown key; configs/reference.yaml lists all (mamba-train train --print-config --verbose prints it)" + s.nearestAnywhere(key)
 }
 
-// nearestAnywhere looks for a near miss in all sections.
+// nearestAnywhere searches all sections for a similar key.
 func (s schema) nearestAnywhere(key string) string {
 	lasts, full := []string{}, map[string]string{}
 	for _, p := range s.paths {

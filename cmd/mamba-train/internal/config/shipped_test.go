@@ -13,7 +13,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// Every configuration that is shipped loads, and what it needs fits the memory that it names.
+// Every shipped configuration loads, and its run fits in the memory that the file mentions.
 func TestShippedConfigurations(t *testing.T) {
 	t.Chdir("../../../..")
 	list := shipped(t)
@@ -28,7 +28,7 @@ func TestShippedConfigurations(t *testing.T) {
 		}
 		sizes, err := recipe.Sizes(c.Model)
 		if err != nil {
-			t.Logf("%s: %v", path, err) // made by a command before the run
+			t.Logf("%s: %v", path, err) // created by another command before the run
 			continue
 		}
 		e, err := c.Estimate(sizes)
@@ -42,7 +42,7 @@ func TestShippedConfigurations(t *testing.T) {
 	}
 }
 
-// The keys that the starter leaves in comments are keys, too.
+// Keys that are commented out in the starter are valid as well.
 func TestStarter(t *testing.T) {
 	commented := regexp.MustCompile(`^( *)# ([a-z_]+: )`)
 	lines := strings.Split(string(configs.Starter), "\n")
@@ -54,7 +54,7 @@ func TestStarter(t *testing.T) {
 		found++
 		with := slices.Clone(lines)
 		with[i] = commented.ReplaceAllString(with[i], "$1$2")
-		if strings.Contains(with[i], "prompt:") { // along with the completion in the line before
+		if strings.Contains(with[i], "prompt:") { // together with the completion on the line above
 			with[i-1] = commented.ReplaceAllString(with[i-1], "$1$2")
 		}
 		sets := []string{}
@@ -70,7 +70,7 @@ func TestStarter(t *testing.T) {
 	}
 }
 
-// shipped lists the configurations in configs, without the reference, which leaves open what must be given.
+// shipped lists the configurations in configs, except for the reference, which omits required values.
 func shipped(t *testing.T) (list []string) {
 	t.Helper()
 	err := filepath.WalkDir("configs", func(path string, e fs.DirEntry, err error) error {

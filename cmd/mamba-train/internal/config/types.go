@@ -15,7 +15,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// readSources reads data inputs: one path or id, {path, weight}, or a list of these.
+// readSources reads data inputs: a path or id, a {path, weight} object, or a list of these.
 func readSources(n *yaml.Node, s *recipe.Sources) error {
 	if n.Kind != yaml.SequenceNode {
 		in, err := readInput(n)
@@ -38,10 +38,10 @@ func readSources(n *yaml.Node, s *recipe.Sources) error {
 	return faults.Err()
 }
 
-// maxWeight bounds the share of a data set, whose rows are counted by it.
+// maxWeight limits the weight of a data set, by which its number of rows is multiplied.
 const maxWeight = 1e6
 
-// readInput reads a path or {path, weight}.
+// readInput reads a path or a {path, weight} object.
 func readInput(n *yaml.Node) (in source.Input, err error) {
 	const want = "a path, an id or {path: …, weight: …}"
 	if n.Kind != yaml.MappingNode {
@@ -71,7 +71,7 @@ func readInput(n *yaml.Node) (in source.Input, err error) {
 	return in, nil
 }
 
-// readEvalSets reads data inputs, or names with data inputs.
+// readEvalSets reads data inputs, or a mapping from names to data inputs.
 func readEvalSets(n *yaml.Node, e *recipe.EvalSets) error {
 	*e = nil
 	if n.Kind != yaml.MappingNode || isInput(n) {
@@ -97,7 +97,7 @@ func readEvalSets(n *yaml.Node, e *recipe.EvalSets) error {
 	return faults.Err()
 }
 
-// isInput tells {path, weight} from named sets.
+// isInput distinguishes a {path, weight} object from named sets.
 func isInput(n *yaml.Node) bool {
 	if value(n, "path") == nil {
 		return false
@@ -110,7 +110,7 @@ func isInput(n *yaml.Node) bool {
 	return true
 }
 
-// readTargets reads a list of names, or the text that [lora.ParseTargets] reads.
+// readTargets reads a list of names, or a string accepted by [lora.ParseTargets].
 func readTargets(n *yaml.Node, t *lora.Targets) error {
 	*t = lora.Targets{}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
@@ -122,7 +122,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 	}
 	names, err := texts(n)
 	switch {
-	case len(names) == 1 && lora.ParseTargets(names[0]).Names == nil: // [all-linear], not a list of names
+	case len(names) == 1 && lora.ParseTargets(names[0]).Names == nil: // [all-linear] is not a list of names
 		*t = lora.ParseTargets(names[0])
 	case len(names) > 0:
 		t.Names = names
@@ -130,7 +130,7 @@ func readTargets(n *yaml.Node, t *lora.Targets) error {
 	return err
 }
 
-// readPattern reads values by module pattern in the order of the file, since the first that matches wins.
+// readPattern reads values by module pattern, in the order of the file, because the first match wins.
 func readPattern[V int | float64](n *yaml.Node, p *lora.Pattern[V]) error {
 	*p = nil
 	if n.Kind != yaml.MappingNode {
@@ -168,7 +168,7 @@ func readBytes(n *yaml.Node, b *format.Bytes) (err error) {
 	return err
 }
 
-// readSamplePrompts reads a list of texts and conversations, which are lists of messages.
+// readSamplePrompts reads a list of strings and conversations. A conversation is a list of messages.
 func readSamplePrompts(n *yaml.Node, p *[]trainer.SamplePrompt) error {
 	if n.Kind != yaml.SequenceNode {
 		return mismatch("a list of texts, or of lists of messages", n)

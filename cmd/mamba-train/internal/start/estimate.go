@@ -15,20 +15,20 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// checked is the answer to a form: the file that it makes, what is wrong with it, and what the run would need.
+// checked is the response to a form: the composed file, its faults, and the resources that the run would need.
 type checked struct {
 	YAML     string    `json:"yaml"`
 	Faults   []problem `json:"faults"`
-	Needs    *needs    `json:"needs"`    // nil: not known
-	Unknown  string    `json:"unknown"`  // why
-	Existing bool      `json:"existing"` // output_dir holds something
+	Needs    *needs    `json:"needs"`    // nil if unknown
+	Unknown  string    `json:"unknown"`  // why Needs is unknown
+	Existing bool      `json:"existing"` // output_dir is not empty
 }
 
 // needs are the sizes of a run.
 type needs struct {
 	Parameters  int   `json:"parameters"`
 	Trainable   int   `json:"trainable"`
-	Rows        int   `json:"rows"` // computed at once
+	Rows        int   `json:"rows"` // processed at once
 	Memory      int64 `json:"memory_bytes"`
 	Weights     int64 `json:"weights_bytes"`
 	Gradients   int64 `json:"gradients_bytes"`
@@ -57,7 +57,7 @@ func (h *Handlers) check(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, out, nil)
 }
 
-// needsOf is what info -c prints.
+// needsOf returns the numbers that info -c prints.
 func needsOf(c *recipe.Config) (needs, error) {
 	sizes, err := c.Sizes()
 	if err != nil {
@@ -74,7 +74,8 @@ func needsOf(c *recipe.Config) (needs, error) {
 	}, nil
 }
 
-// time answers with what train --dry-run --json prints. The process ends when the page asks for something else.
+// time responds with the output of train --dry-run --json. If the page drops the request to send another one, the process
+// is killed.
 func (h *Handlers) time(w http.ResponseWriter, r *http.Request) {
 	var f form
 	if !studio.Read(w, r, &f) {
@@ -90,7 +91,7 @@ func (h *Handlers) time(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, out, err)
 }
 
-// offline is the variable that forbids downloads.
+// offline is the environment variable that disables downloads.
 const offline = "HF_HUB_OFFLINE"
 
 func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err error) {
@@ -108,7 +109,7 @@ func (h *Handlers) dryRun(ctx context.Context, f form) (out json.RawMessage, err
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, h.program, "train", "-c", file, "--dry-run", "--json", "--quiet")
-	cmd.Env = append(os.Environ(), offline+"=1") // whoever types asks for no download
+	cmd.Env = append(os.Environ(), offline+"=1") // editing the form must not start a download
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err = cmd.Output()

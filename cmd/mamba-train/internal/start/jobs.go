@@ -11,7 +11,7 @@ import (
 	"mambatrain/studio/runs"
 )
 
-// jobs lists the jobs, or the one of a directory.
+// jobs lists all jobs, or the job in one directory.
 func (h *Handlers) jobs(w http.ResponseWriter, r *http.Request) {
 	list := []jobs.Job{}
 	if q := r.URL.Query(); !q.Has("dir") {
@@ -24,7 +24,7 @@ func (h *Handlers) jobs(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, map[string]any{"jobs": list}, nil)
 }
 
-// runDir reads the directory of a run from a request. It must be that of a job or a run in the folders.
+// runDir reads a run's directory from a request. It must belong to a job or to a run in the folders.
 func (h *Handlers) runDir(w http.ResponseWriter, r *http.Request) (dir string, ok bool) {
 	var what struct {
 		Dir string `json:"dir"`
@@ -39,7 +39,7 @@ func (h *Handlers) runDir(w http.ResponseWriter, r *http.Request) (dir string, o
 	return what.Dir, true
 }
 
-// isRun reports whether a path is that of a job or a run. It is compared, and never opened before.
+// isRun reports whether dir belongs to a job or a run. It only compares paths: dir must not be opened before this check.
 func (h *Handlers) isRun(dir string) bool {
 	if h.runner.Knows(dir) {
 		return true
@@ -58,8 +58,8 @@ func (h *Handlers) stop(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// resume starts a run again from its newest checkpoint: from the file that it was started from, else from the settings that
-// it has written itself.
+// resume restarts a run from its newest checkpoint, with the file that it was started from if there is one, and otherwise
+// with the settings that the run itself has saved.
 func (h *Handlers) resume(w http.ResponseWriter, r *http.Request) {
 	dir, ok := h.runDir(w, r)
 	if !ok {

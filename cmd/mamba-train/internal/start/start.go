@@ -1,5 +1,5 @@
-// Package start is the part of the studio that starts trainings: what its form needs to know of the configuration, what a
-// run will need, and the jobs. It checks a configuration as the command line does, by the same code.
+// Package start is the part of the studio that starts training runs: it provides the form's view of the configuration,
+// estimates what a run will need, and manages the jobs. It checks a configuration with the same code as the command line.
 package start
 
 import (
@@ -23,20 +23,20 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// Handlers answer the requests of the form.
+// Handlers handle the requests of the form.
 type Handlers struct {
 	program string // the path of this program
 	library *runs.Library
 	runner  *jobs.Runner
-	busy    chan struct{} // whoever estimates a time puts something in
+	busy    chan struct{} // semaphore: a request that estimates a time has put a value in
 }
 
-// New returns handlers that start the program at a path, for runs in the folders of the library.
+// New returns handlers that start the program at a path, for runs in the library's folders.
 func New(program string, library *runs.Library) *Handlers {
 	return &Handlers{program, library, jobs.New(program, library.Folders()...), make(chan struct{}, 1)}
 }
 
-// AddTo adds the handlers to a server.
+// AddTo registers the handlers with a server.
 func (h *Handlers) AddTo(s *studio.Server) {
 	for pattern, f := range map[string]http.HandlerFunc{
 		"GET /api/schema":       h.schema,
@@ -63,12 +63,12 @@ func (h *Handlers) schema(w http.ResponseWriter, _ *http.Request) {
 	w.Write(text)
 }
 
-// form is what the page sends: a text for each key that has one, as after --set.
+// form is sent by the page: a text for each key that is filled in, as after --set.
 type form struct {
 	Values map[string]string `json:"values"`
 }
 
-// problem is a fault for the page.
+// problem is a fault as sent to the page.
 type problem struct {
 	Key     string `json:"key"`
 	Problem string `json:"problem"`
@@ -82,7 +82,7 @@ func problems(list fault.List) []problem {
 	return out
 }
 
-// read composes the file of a form and reads it as the command line would. c is nil if there are faults.
+// read composes the form's file and reads it as the command line would. c is nil if there are faults.
 func (f form) read(path string) (text []byte, c *recipe.Config, faults fault.List) {
 	text, err := config.Compose(f.Values)
 	faults = config.Faults(err)
@@ -98,7 +98,8 @@ func (f form) read(path string) (text []byte, c *recipe.Config, faults fault.Lis
 	return text, c, nil
 }
 
-// explained reports whether a fault is of a key whose text could not be read and is therefore missing.
+// explained reports whether faults already has a fault for the same key, which is then missing because its text could not
+// be read.
 func explained(faults fault.List, f fault.Fault) bool {
 	for _, known := range faults {
 		if known.Path == f.Path {
@@ -108,18 +109,18 @@ func explained(faults fault.List, f fault.Fault) bool {
 	return false
 }
 
-// opened is the answer to a request to fill the form.
+// opened is the response to a request to fill in the form.
 type opened struct {
 	Values map[string]string `json:"values"`
 	Faults []problem         `json:"faults"`
 }
 
-// open returns the values of a file: one that is sent, one in the folders, the settings of a run, or the starter.
+// open returns the values of a file: one that was sent, one in the folders, a run's settings, or the starter.
 func (h *Handlers) open(w http.ResponseWriter, r *http.Request) {
 	var what struct {
 		Text string `json:"text"`
 		File string `json:"file"`
-		Dir  string `json:"dir"` // of a run
+		Dir  string `json:"dir"` // directory of a run
 	}
 	if !studio.Read(w, r, &what) {
 		return
@@ -142,10 +143,10 @@ func (h *Handlers) open(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, opened{values, problems(config.Faults(err))}, nil)
 }
 
-// starter is the name of the file to begin with that is in the program.
+// starter is the name of the built-in file for a first configuration.
 const starter = "starter"
 
-// settingsOf reads the configuration that a run has written.
+// settingsOf reads the configuration that a run has saved.
 func (h *Handlers) settingsOf(dir string) ([]byte, error) {
 	if !h.isRun(dir) {
 		return nil, runs.ErrUnknown
@@ -153,10 +154,10 @@ func (h *Handlers) settingsOf(dir string) ([]byte, error) {
 	return h.readInside(filepath.Join(dir, configFile))
 }
 
-// configFile is the configuration that a run writes to its output directory.
+// configFile is the name of the configuration in a run's output directory.
 const configFile = "config.yaml"
 
-// readInside reads a file in the folders.
+// readInside reads a file in one of the folders.
 func (h *Handlers) readInside(path string) ([]byte, error) {
 	full, err := h.inside(path)
 	if err != nil {
@@ -175,16 +176,16 @@ func (h *Handlers) files(w http.ResponseWriter, _ *http.Request) {
 }
 
 const (
-	mostFiles = 500 // that are offered from a folder
-	depth     = 2   // of the folders in it that are looked into
+	mostFiles = 500 // offered per folder
+	depth     = 2   // levels of folders searched
 )
 
-// configurations lists the YAML files below a folder, but not those in runs.
+// configurations lists the YAML files in a folder, except for those of runs.
 func configurations(folder string) (list []string) {
 	filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return fs.SkipDir // gone, or forbidden
+			return fs.SkipDir // deleted, or not readable
 		case len(list) >= mostFiles:
 			return fs.SkipAll
 		case e.IsDir() && strings.Count(path[len(folder):], string(filepath.Separator)) > depth:
@@ -202,7 +203,8 @@ func isYAML(path string) bool {
 	return ext == ".yaml" || ext == ".yml"
 }
 
-// inside returns the absolute path of what is in one of the folders, also after symbolic links. It need not exist yet.
+// inside returns the absolute path of a file in one of the folders, checked after resolving symbolic links. The file need
+// not exist.
 func (h *Handlers) inside(path string) (string, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -222,7 +224,7 @@ func (h *Handlers) inside(path string) (string, error) {
 	return "", fmt.Errorf("%s is outside of the folders that the studio was given: %s", path, strings.Join(h.library.Folders(), ", "))
 }
 
-// resolve follows the symbolic links in a path whose end may not exist yet.
+// resolve resolves the symbolic links in a path, the end of which may not exist yet.
 func resolve(path string) (string, error) {
 	led, err := filepath.EvalSymlinks(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -235,22 +237,22 @@ func resolve(path string) (string, error) {
 	return filepath.Join(dir, filepath.Base(path)), err
 }
 
-// order is what the page sends to start a run.
+// order is sent by the page to start a run.
 type order struct {
 	form
-	File      string `json:"file"`      // to write the configuration to
-	Replace   bool   `json:"replace"`   // that file, if there is one
-	Overwrite bool   `json:"overwrite"` // the run that output_dir holds
+	File      string `json:"file"`      // where to write the configuration
+	Replace   bool   `json:"replace"`   // replace that file if it exists
+	Overwrite bool   `json:"overwrite"` // overwrite the run in output_dir
 }
 
-// started is the answer to an order.
+// started is the response to an order.
 type started struct {
 	Dir    string    `json:"dir"`
 	File   string    `json:"file"`
 	Faults []problem `json:"faults"`
 }
 
-// start writes the configuration and starts the run. It does nothing if there is any fault.
+// start writes the configuration and starts the run. It does nothing if there is a fault.
 func (h *Handlers) start(w http.ResponseWriter, r *http.Request) {
 	var o order
 	if !studio.Read(w, r, &o) {
@@ -271,7 +273,7 @@ func (h *Handlers) start(w http.ResponseWriter, r *http.Request) {
 	studio.Answer(w, out, err)
 }
 
-// refuse returns what is wrong with starting a run from the page.
+// refuse returns the reasons not to start a run from the page.
 func (h *Handlers) refuse(c *recipe.Config, o order) (l fault.List) {
 	for _, p := range []struct{ key, path string }{
 		{"output_dir", c.OutputDir}, {"train.logging_dir", c.Train.LoggingDir}, {"data.cache", c.Data.Cache}, {"file", o.File},
@@ -315,7 +317,7 @@ func (h *Handlers) carryOut(o order, text []byte, c *recipe.Config) (started, er
 	return started{Dir: dir, File: file, Faults: []problem{}}, h.runner.Start(s)
 }
 
-// writeConfiguration writes a file, over an existing one only if that is wanted, or if it has the same text.
+// writeConfiguration writes a file. It overwrites an existing file only if replace is set or the text is the same.
 func writeConfiguration(path string, text []byte, replace bool) error {
 	text = append([]byte("# Written by mamba-train studio.\n"), text...)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
