@@ -17,10 +17,10 @@ import (
 	"testing"
 )
 
-// forTests lists packages that exist for the tests of others: there, a use by a test counts.
+// forTests lists packages that exist for the tests of other packages. Uses in tests count for these.
 var forTests = []string{"autograd/devicetest", "autograd/gradtest", "data/hub/hubtest", "internal/testfile", "studio/studiotest"}
 
-// offered lists names that only programs outside this module may need, and why they are exported.
+// offered lists names that may be used only by programs outside this module, with the reason why they are exported.
 var offered = map[string]string{
 	"autograd.Array.Mat":         "operations of other modules read their inputs by it",
 	"autograd.Call.Fail":         "operations of other modules",
@@ -48,7 +48,7 @@ var offered = map[string]string{
 	"autograd.Placed": "operations of other modules",
 }
 
-// Whatever a package exports is used by another package, a command or an example. Tests do not count.
+// Every exported name must be used by another package, a command, or an example. Uses in tests do not count.
 func TestExportedNamesAreUsed(t *testing.T) {
 	m := loadModule(t)
 	used := map[string]bool{}
@@ -84,7 +84,7 @@ func TestExportedNamesAreUsed(t *testing.T) {
 	}
 }
 
-// examples keeps the files whose Example functions document a package.
+// examples returns the files whose Example functions document a package.
 func examples(files []string) (list []string) {
 	for _, f := range files {
 		if strings.HasPrefix(f, "example") {
@@ -94,14 +94,14 @@ func examples(files []string) (list []string) {
 	return list
 }
 
-// listedPackage is what go list prints of a package.
+// listedPackage is the output of go list for a package.
 type listedPackage struct {
 	ImportPath, Dir, Name, Export      string
 	GoFiles, TestGoFiles, XTestGoFiles []string
 	TestImports, XTestImports          []string
 }
 
-// module is this module, with the types of everything that it imports.
+// module is this module, with the types of everything it imports.
 type module struct {
 	fset       *token.FileSet
 	importer   types.Importer
@@ -156,7 +156,8 @@ func (m *module) paths() (list []string) {
 	return list
 }
 
-// addUses adds the names of other packages of the module that files of p use. suffix is _test for an external test.
+// addUses adds the names in other packages of the module that files of p use. suffix is _test for an external test
+// package.
 func (m *module) addUses(p listedPackage, files []string, suffix string, used map[string]bool) {
 	if len(files) == 0 {
 		return
@@ -165,12 +166,12 @@ func (m *module) addUses(p listedPackage, files []string, suffix string, used ma
 	for _, name := range files {
 		path := filepath.Join(p.Dir, name)
 		if m.files[path] == nil {
-			m.files[path], _ = parser.ParseFile(m.fset, path, nil, parser.SkipObjectResolution) // go list has compiled it
+			m.files[path], _ = parser.ParseFile(m.fset, path, nil, parser.SkipObjectResolution) // go list has already compiled it
 		}
 		list = append(list, m.files[path])
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
-	config := types.Config{Importer: m.importer, Error: func(error) {}} // a few test files do not stand alone
+	config := types.Config{Importer: m.importer, Error: func(error) {}} // a few test files do not type-check on their own
 	self, _ := config.Check(p.ImportPath+suffix, m.fset, list, info)
 	for _, o := range info.Uses {
 		if o.Pkg() != nil && o.Pkg() != self {
@@ -182,7 +183,8 @@ func (m *module) addUses(p listedPackage, files []string, suffix string, used ma
 	}
 }
 
-// addInterfaces adds the interfaces of other packages that a type has: a package may look for one that is optional.
+// addInterfaces adds the interfaces in other packages that a type implements: a package may check for an optional
+// interface.
 func (m *module) addInterfaces(o types.Object, used map[string]bool) {
 	if _, ok := o.(*types.TypeName); !ok || types.IsInterface(o.Type()) {
 		return
@@ -194,13 +196,13 @@ func (m *module) addInterfaces(o types.Object, used map[string]bool) {
 	}
 }
 
-// has reports whether a type or a pointer to it has the methods of an interface.
+// has reports whether a type or a pointer to it implements an interface.
 func has(t types.Type, i *types.Named) bool {
 	face := i.Underlying().(*types.Interface)
 	return i.TypeParams().Len() == 0 && (types.Implements(t, face) || types.Implements(types.NewPointer(t), face))
 }
 
-// addTypes adds the types that used names are made of, such as results and fields, and the constants of these types.
+// addTypes adds the types that used names refer to, such as results and fields, and the constants of these types.
 func (m *module) addTypes(used map[string]bool) {
 	w := typeWalker{used: used, seen: map[types.Type]bool{}}
 	for _, path := range m.paths() {
@@ -234,7 +236,7 @@ type typeWalker struct {
 	seen map[types.Type]bool
 }
 
-// walk adds the named types that t is made of.
+// walk adds the named types in t.
 func (w typeWalker) walk(t types.Type) {
 	if w.seen[t] {
 		return
@@ -274,7 +276,7 @@ func (w typeWalker) walk(t types.Type) {
 	}
 }
 
-// nameOf is package.Name, or package.Type.Method.
+// nameOf returns package.Name or package.Type.Method.
 func nameOf(o types.Object) string {
 	if f, ok := o.(*types.Func); ok {
 		o = f.Origin()
@@ -295,7 +297,7 @@ func typeName(t types.Type) string {
 	return ""
 }
 
-// exported lists the functions, types, variables, constants and methods that p exports, without the methods of
+// exported returns the functions, types, variables, constants, and methods that p exports, without the methods of
 // interfaces.
 func (m *module) exported(p listedPackage) (list []string) {
 	if p.Name == "main" {
@@ -321,10 +323,11 @@ func (m *module) exported(p listedPackage) (list []string) {
 	return list
 }
 
-// byConvention are methods that the standard library finds without a named interface, and what every Config has.
+// byConvention lists methods that the standard library calls without a named interface, and the Validate method of
+// every Config.
 var byConvention = []string{"Unwrap", "Is", "As", "Validate"}
 
-// implements reports whether a method belongs to an interface that the type has.
+// implements reports whether a method belongs to an interface that the type implements.
 func (m *module) implements(t *types.Named, method string) bool {
 	if slices.Contains(byConvention, method) {
 		return true

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// allowed lists, for each package, which others of the module it may import: imports point one way.
+// allowed lists the packages of this module that each package may import. Imports point one way.
 var allowed = map[string][]string{
 	"autograd/kernel":      {"internal/float16", "internal/quant", "internal/splitmix"},
 	"autograd":             {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
@@ -82,7 +82,7 @@ var allowed = map[string][]string{
 	},
 }
 
-// keepers lists libraries that only some packages may know.
+// keepers lists the libraries that only certain packages may import.
 var keepers = map[string][]string{
 	"gorgonia.org/gorgonia":             {"autograd"},
 	"gorgonia.org/tensor":               {"autograd", "autograd/gradtest", "nn/weights", "lora", "mamba"},

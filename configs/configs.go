@@ -1,13 +1,13 @@
-// Package configs has what mamba-train prints for a user without this repository.
+// Package configs contains the configurations that mamba-train prints for users without this repository.
 package configs
 
 import _ "embed"
 
 var (
-	// Starter is a configuration to fill in.
+	// Starter is a configuration template to fill in.
 	//go:embed starter.yaml
 	Starter []byte
-	// Reference is every key of a configuration with its default.
+	// Reference lists every configuration key with its default.
 	//go:embed reference.yaml
 	Reference []byte
 )

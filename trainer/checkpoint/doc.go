@@ -1,7 +1,7 @@
-// Package checkpoint keeps what a run has reached in its output directory.
+// Package checkpoint stores the state of a run in its output directory.
 //
-// [Open] locks the directory and finds the newest checkpoint in it that is complete. [Output.Write] adds a checkpoint,
-// [Output.Prune] removes old ones, and [Output.Publish] writes the result. Each appears completely or not at all: it is
-// built under a temporary name, synced and renamed. A manifest has the checksums of a checkpoint's files. [State] is
+// [Open] locks the directory and finds its newest complete checkpoint. [Output.Write] adds a checkpoint, [Output.Prune]
+// removes old ones, and [Output.Publish] writes the result. Each write is atomic: the files are written under a
+// temporary name, synced, and renamed. A manifest contains the checksums of a checkpoint's files. [State] is
 // trainer_state.json, with the history of the run.
 package checkpoint

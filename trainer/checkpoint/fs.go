@@ -9,17 +9,17 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// FS is what a run uses of a file system. Tests pass one that fails or loses power at any operation. Weight files are
-// written to the disk directly by the function that fills a checkpoint, and are then synced.
+// FS is the part of a file system that a run uses. Tests pass one that fails or loses power at any operation. Weight
+// files are written directly to disk by the function that fills a checkpoint, and are synced afterward.
 type FS interface {
 	atomicfile.FS
 	MkdirAll(dir string) error
-	// Append opens a file for writing at its end.
+	// Append opens a file for appending.
 	Append(path string) (io.WriteCloser, error)
 	Open(path string) (io.ReadCloser, error)
-	// ReadDir lists a directory in alphabetical order.
+	// ReadDir returns the entries of a directory in alphabetical order.
 	ReadDir(dir string) ([]fs.DirEntry, error)
-	// Lock takes the lock of path until Close, or fails with an error that wraps filelock.ErrLocked.
+	// Lock locks path until Close, or fails with an error that wraps filelock.ErrLocked.
 	Lock(path string) (io.Closer, error)
 }
 

@@ -14,7 +14,7 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// manifestName lists the files of a checkpoint with their sizes and checksums. It is written last.
+// manifestName is the file that lists the files of a checkpoint with their sizes and checksums. It is written last.
 const manifestName = "manifest.json"
 
 type manifest struct {
@@ -22,12 +22,12 @@ type manifest struct {
 }
 
 type manifestFile struct {
-	Name   string `json:"name"` // with slashes, below the checkpoint
+	Name   string `json:"name"` // slash-separated, relative to the checkpoint
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
 }
 
-// seal writes the manifest of everything in dir and makes all of it survive a crash.
+// seal writes the manifest of everything in dir and syncs all of it to disk.
 func seal(f FS, dir string) error {
 	files, dirs, err := walk(f, dir, "")
 	if err != nil {
@@ -61,7 +61,7 @@ func seal(f FS, dir string) error {
 	return nil
 }
 
-// verify compares dir with its manifest and names everything that differs.
+// verify compares dir with its manifest and reports everything that differs.
 func verify(f FS, dir string) error {
 	b, err := readFile(f, filepath.Join(dir, manifestName))
 	if err != nil {
@@ -93,7 +93,7 @@ func verify(f FS, dir string) error {
 	return errors.Join(faults...)
 }
 
-// checksum reads a file whole.
+// checksum returns the size and checksum of a file.
 func checksum(f FS, path string) (manifestFile, error) {
 	r, err := f.Open(path)
 	if err != nil {
@@ -105,10 +105,10 @@ func checksum(f FS, path string) (manifestFile, error) {
 	return manifestFile{Bytes: n, SHA256: hex.EncodeToString(h.Sum(nil))}, err
 }
 
-// onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
+// onlyReader hides WriteTo so that io.CopyBuffer uses its buffer.
 type onlyReader struct{ io.Reader }
 
-// walk lists the files below dir and the directories, dir itself first as "", leaving out the manifest.
+// walk returns the files and directories below dir, with dir itself first as "", but not the manifest.
 func walk(f FS, dir, below string) (files, dirs []string, err error) {
 	entries, err := f.ReadDir(filepath.Join(dir, filepath.FromSlash(below)))
 	if err != nil {

@@ -16,38 +16,39 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// Names of what else a run writes to its output directory.
+// Names of the other files and directories that a run writes to its output directory.
 const (
 	JournalFile  = "log.jsonl"
 	SamplesFile  = "samples.jsonl"
-	LogsDir      = "logs"                 // of TensorBoard's event files, unless logging_dir names another directory
-	EventsPrefix = "events.out.tfevents." // by which TensorBoard knows an event file
-	LockFile     = ".lock"                // locked by the process that trains
+	LogsDir      = "logs"                 // TensorBoard event files, unless logging_dir names another directory
+	EventsPrefix = "events.out.tfevents." // the prefix by which TensorBoard recognizes event files
+	LockFile     = ".lock"                // locked by the training process
 )
 
-// Names of what a program that starts a run in a process of its own may leave in its output directory before it begins.
+// Names of files that a program that starts a run in a separate process may create in the output directory before the
+// run begins.
 const (
-	ProcessFile = "process.json" // which process it is
-	ConsoleFile = "console.log"  // what it prints
+	ProcessFile = "process.json" // identifies the process
+	ConsoleFile = "console.log"  // the process's output
 )
 
 const (
-	temporary        = ".tmp-" // names of directories that are being written, and of what is being removed, begin with it
+	temporary        = ".tmp-" // prefix of directories that are being written and of files and directories that are being removed
 	checkpointPrefix = "checkpoint-"
 	gone             = "gone-"
 	resultName       = "result"
 )
 
-// resultKeys are files without which readers do not take a directory for a model or an adapter.
+// resultKeys are the files that readers require to recognize a directory as a model or an adapter.
 var resultKeys = []string{"config.json", "adapter_config.json"}
 
-// Mode is how a run treats what its output directory holds.
+// Mode determines how a run treats the existing contents of its output directory.
 type Mode int
 
 const (
 	Fresh     Mode = iota // the directory must be new or empty
-	Resume                // go on from the newest whole checkpoint, or begin if there is none
-	Overwrite             // remove the checkpoints and logs of an earlier run and begin
+	Resume                // resume from the newest complete checkpoint, or start if there is none
+	Overwrite             // remove the checkpoints and logs of an earlier run, then start
 )
 
 // Output is a locked output directory.
@@ -59,19 +60,19 @@ type Output struct {
 	finished *State
 	newest   *Checkpoint
 	damaged  []error
-	back     bool         // newest was chosen, and there may be newer ones
-	usable   map[int]bool // of steps whose checkpoints this process has written or verified; false: damaged
+	back     bool         // newest was chosen by GoBack, and there may be newer ones
+	usable   map[int]bool // whether the checkpoint of a step is usable, if this process wrote or checked it
 }
 
-// Checkpoint is a checkpoint that has been verified.
+// Checkpoint is a verified checkpoint.
 type Checkpoint struct {
 	Dir   string
 	Step  int
 	State *State
 }
 
-// Open makes and locks an output directory and looks at what it holds. Errors that wrap [ErrNotEmpty] or filelock.ErrLocked
-// are the user's to solve.
+// Open creates and locks an output directory and inspects its contents. Errors that wrap [ErrNotEmpty] or
+// filelock.ErrLocked are for the user to resolve.
 func Open(f FS, dir string, mode Mode) (*Output, error) {
 	o := &Output{Dir: dir, fs: f, usable: map[int]bool{}}
 	lock, err := makeAndLock(f, dir)
@@ -89,7 +90,8 @@ func Open(f FS, dir string, mode Mode) (*Output, error) {
 	return o, nil
 }
 
-// makeAndLock makes a directory and takes its lock. A run that never began may remove the directory in between.
+// makeAndLock creates a directory and locks it. It retries because a run that never began may remove the directory in
+// between.
 func makeAndLock(f FS, dir string) (lock io.Closer, err error) {
 	const tries = 10
 	for range tries {
@@ -103,10 +105,10 @@ func makeAndLock(f FS, dir string) (lock io.Closer, err error) {
 	return lock, err
 }
 
-// ErrNotEmpty says that the output directory holds something and nobody said what to do with it.
+// ErrNotEmpty reports that the output directory is not empty and that neither resuming nor overwriting was requested.
 var ErrNotEmpty = errors.New("is not empty")
 
-// CheckFresh says whether a Fresh run may go into dir, before any time is spent on what the run needs.
+// CheckFresh reports an error unless a Fresh run may use dir. It lets callers check before doing expensive work.
 func CheckFresh(f FS, dir string) error {
 	entries, err := f.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,8 +156,8 @@ func (o *Output) prepare(mode Mode) error {
 	return nil
 }
 
-// adopt gives a leftover its name if it is a whole checkpoint of a step that has none: the run was killed when it had
-// removed the old one.
+// adopt renames a leftover to its final name if it is a complete checkpoint of a step that has none: the run was killed
+// after it removed the old one.
 func (o *Output) adopt(name string) error {
 	step, ok := strings.CutPrefix(name, temporary)
 	tmp, dir := filepath.Join(o.Dir, name), filepath.Join(o.Dir, step)
@@ -171,7 +173,8 @@ func (o *Output) adopt(name string) error {
 	return o.fs.Sync(o.Dir)
 }
 
-// isLeftover reports whether a name in an output directory is of something that a killed run was writing or removing.
+// isLeftover reports whether a name in an output directory belongs to something that a killed run was writing or
+// removing.
 func isLeftover(name string) bool {
 	rest, ok := strings.CutPrefix(name, temporary)
 	return atomicfile.IsTemporary(name) || ok && slices.ContainsFunc([]string{checkpointPrefix, gone, resultName}, func(ours string) bool {
@@ -179,7 +182,7 @@ func isLeftover(name string) bool {
 	})
 }
 
-// clear removes what an earlier run has written, and nothing else: a mistyped output_dir must not cost more.
+// clear removes what an earlier run wrote and nothing else, to limit the damage of a mistyped output_dir.
 func (o *Output) clear() error {
 	remove := []string{StateFile, JournalFile, SamplesFile}
 	if st, err := o.readState(o.Dir); err == nil {
@@ -196,7 +199,7 @@ func (o *Output) clear() error {
 	for _, step := range steps {
 		remove = append(remove, checkpointName(step))
 	}
-	logs, _ := o.fs.ReadDir(filepath.Join(o.Dir, LogsDir)) // most often there are none
+	logs, _ := o.fs.ReadDir(filepath.Join(o.Dir, LogsDir)) // usually there are none
 	for _, e := range logs {
 		if strings.HasPrefix(e.Name(), EventsPrefix) {
 			remove = append(remove, filepath.Join(LogsDir, e.Name()))
@@ -210,7 +213,7 @@ func (o *Output) clear() error {
 	return nil
 }
 
-// remove makes a file or directory vanish in one stroke and then deletes it.
+// remove renames a file or directory, so that it disappears atomically, and then deletes it.
 func (o *Output) remove(name string) error {
 	tmp := filepath.Join(o.Dir, temporary+gone+strings.ReplaceAll(name, string(filepath.Separator), "-"))
 	if err := o.fs.Rename(filepath.Join(o.Dir, name), tmp); err != nil {
@@ -247,7 +250,7 @@ func (o *Output) inspect() error {
 	return nil
 }
 
-// GoBack chooses the checkpoint of a step to resume from, which need not be the newest. What is newer stays until
+// GoBack selects the checkpoint of a step to resume from, which need not be the newest. Newer ones remain until
 // [Output.DropNewer].
 func (o *Output) GoBack(step int) error {
 	c, err := o.open(o.Path(step), step)
@@ -259,7 +262,8 @@ func (o *Output) GoBack(step int) error {
 	return nil
 }
 
-// DropNewer removes what is newer than the checkpoint that [Output.GoBack] chose: checkpoints, and the mark of a finished run.
+// DropNewer removes everything newer than the checkpoint selected by [Output.GoBack]: checkpoints, and the mark of a
+// finished run.
 func (o *Output) DropNewer() error {
 	if !o.back {
 		return nil
@@ -283,8 +287,8 @@ func (o *Output) DropNewer() error {
 	return nil
 }
 
-// StepOf returns the step of the checkpoint that path names in an output directory: by its own path, or by its name there. A
-// path that leads elsewhere is a [fault.ErrNotFound].
+// StepOf returns the step of the checkpoint in outputDir that path names, either by its full path or by its name in
+// outputDir. If path is elsewhere, the error is a [fault.ErrNotFound].
 func StepOf(outputDir, path string) (int, error) {
 	path = filepath.Clean(path)
 	name := filepath.Base(path)
@@ -303,9 +307,9 @@ func StepOf(outputDir, path string) (int, error) {
 	return step, nil
 }
 
-// haveSteps lists the checkpoints that an output directory has.
+// haveSteps returns text that lists the checkpoints in an output directory.
 func haveSteps(dir string) string {
-	steps, _ := Steps(dir) // none in a directory that does not exist
+	steps, _ := Steps(dir) // none if the directory does not exist
 	if len(steps) == 0 {
 		return "; " + dir + " has no checkpoints"
 	}
@@ -347,32 +351,33 @@ func (o *Output) writeState(dir string, st *State) error {
 	return atomicfile.ReplaceFile(o.fs, filepath.Join(dir, StateFile), b)
 }
 
-// Finished returns the state of the run that has been completed in the directory, or nil. Only Resume looks for it.
+// Finished returns the state of the completed run in the directory, or nil. It is set only in Resume mode.
 func (o *Output) Finished() *State { return o.finished }
 
-// Checkpoint returns the newest whole checkpoint, or the chosen one, or nil, and what is wrong with newer ones. Only Resume looks for it.
+// Checkpoint returns the newest complete checkpoint or the selected one, or nil, and the faults of newer ones. It is
+// set only in Resume mode.
 func (o *Output) Checkpoint() (*Checkpoint, []error) { return o.newest, o.damaged }
 
-// Path returns the directory of a step's checkpoint.
+// Path returns the directory of the checkpoint of a step.
 func (o *Output) Path(step int) string { return filepath.Join(o.Dir, checkpointName(step)) }
 
-// Has reports whether there is a checkpoint of a step that this process has written or verified.
+// Has reports whether this process has written or verified a checkpoint of the step.
 func (o *Output) Has(step int) bool { return o.usable[step] }
 
-// Verify compares the checkpoint of a step with its manifest and returns everything that differs.
+// Verify compares the checkpoint of a step with its manifest and reports everything that differs.
 func (o *Output) Verify(step int) error { return verify(o.fs, o.Path(step)) }
 
-// Close gives up the lock.
+// Close releases the lock.
 func (o *Output) Close() error { return o.lock.Close() }
 
-// Abandon removes the lock's file and gives up the lock, for a run that never began.
+// Abandon removes the lock file and releases the lock, for a run that never began.
 func (o *Output) Abandon() error {
 	return errors.Join(o.fs.RemoveAll(filepath.Join(o.Dir, LockFile)), o.lock.Close())
 }
 
 func checkpointName(step int) string { return checkpointPrefix + strconv.Itoa(step) }
 
-// steps lists the checkpoints by their steps, the newest first.
+// steps returns the steps of the checkpoints, newest first.
 func (o *Output) steps() ([]int, error) {
 	entries, err := o.fs.ReadDir(o.Dir)
 	if err != nil {
@@ -381,7 +386,7 @@ func (o *Output) steps() ([]int, error) {
 	return StepsOf(entries), nil
 }
 
-// Steps lists the checkpoints in a directory by their steps, the newest first, without looking into them.
+// Steps returns the steps of the checkpoints in a directory, newest first, without verifying them.
 func Steps(dir string) ([]int, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -390,7 +395,7 @@ func Steps(dir string) ([]int, error) {
 	return StepsOf(entries), nil
 }
 
-// StepsOf returns the steps of the checkpoints among the entries of an output directory, the newest first.
+// StepsOf returns the steps of the checkpoints among the entries of an output directory, newest first.
 func StepsOf(entries []fs.DirEntry) (steps []int) {
 	for _, e := range entries {
 		digits, ok := strings.CutPrefix(e.Name(), checkpointPrefix)
@@ -403,8 +408,9 @@ func StepsOf(entries []fs.DirEntry) (steps []int) {
 	return steps
 }
 
-// Write makes the checkpoint of a step out of a state and what fill puts into a directory. It appears whole or not at all.
-// One of the same step that is whole is left alone, unless it was written in an evaluation that has been made since.
+// Write writes the checkpoint of a step: the state and the files that fill creates in a directory. The write is atomic.
+// A usable checkpoint of the same step is left unchanged, unless it was written during an interrupted evaluation that
+// has since finished.
 func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	step := st.GlobalStep
 	tmp, dir := filepath.Join(o.Dir, temporary+checkpointName(step)), o.Path(step)
@@ -441,7 +447,7 @@ func (o *Output) Write(st *State, fill func(dir string) error) (string, error) {
 	return dir, nil
 }
 
-// stage fills a new directory whose files are for dir, and removes it again after an error.
+// stage fills a new directory tmp with files meant for dir, and removes it after an error.
 func (o *Output) stage(tmp, dir string, fill func(dir string) error) error {
 	err := o.fs.RemoveAll(tmp)
 	if err == nil {
@@ -456,8 +462,9 @@ func (o *Output) stage(tmp, dir string, fill func(dir string) error) error {
 	return atomicfile.Name(dir, tmp, err)
 }
 
-// Prune removes the oldest checkpoints beyond the limit (0 = none), but none of those to keep. Damaged ones go first and
-// do not count: they are often newer than where the run goes on, and must not push out what it can resume from.
+// Prune removes the oldest checkpoints beyond the limit (0 means no limit), except those in keep. Damaged ones are
+// removed as well and do not count: they are often newer than the step a run resumed from and must not displace usable
+// ones.
 func (o *Output) Prune(limit int, keep ...int) error {
 	steps, err := o.steps()
 	if err != nil || limit == 0 {
@@ -480,8 +487,8 @@ func (o *Output) Prune(limit int, keep ...int) error {
 	return nil
 }
 
-// Publish makes what fill puts into a directory, and a state that is marked as finished, the result of the run. Files
-// appear whole; the state comes last and says that all of them are there.
+// Publish writes the result of the run: the files that fill creates in a directory, then the state marked as finished.
+// Each file is replaced atomically; the state comes last and marks the result as complete.
 func (o *Output) Publish(st *State, fill func(dir string) error) error {
 	files, err := o.moveIn(fill)
 	if err != nil {
@@ -491,8 +498,8 @@ func (o *Output) Publish(st *State, fill func(dir string) error) error {
 	return o.writeState(o.Dir, st)
 }
 
-// moveIn moves what fill puts into a directory to the output directory, file by file, and returns their names. An earlier
-// result is taken out of use first, and the new one comes into use last, so that no reader gets parts of both.
+// moveIn moves the files that fill creates to the output directory one by one and returns their names. The key files of
+// an earlier result are removed first and the new ones are moved last, so readers never see a mix of both.
 func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	tmp := filepath.Join(o.Dir, temporary+resultName)
 	if err := o.stage(tmp, o.Dir, fill); err != nil {
@@ -542,8 +549,8 @@ func (o *Output) moveIn(fill func(dir string) error) ([]string, error) {
 	return files, nil
 }
 
-// retire removes the state of an earlier result, the key files that will be replaced, and its files that are not among the
-// new ones.
+// retire removes the state of an earlier result, the key files that will be replaced, and those of its files that are
+// not among the new ones.
 func (o *Output) retire(files []string) error {
 	old := []string{StateFile}
 	for _, key := range resultKeys {

@@ -11,7 +11,7 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// What a killed run left half written is in nobody's way; a file of somebody else that looks like it stays.
+// Files that a killed run left half-written do not get in the way, but a user's file with a similar name is kept.
 func TestLeftoversAreTheRunsOwn(t *testing.T) {
 	dir := t.TempDir()
 	leftover, notes := filepath.Join(dir, temporary+checkpointName(3)), filepath.Join(dir, temporary+"notes")
@@ -59,7 +59,8 @@ func TestTwoRunsInOneDirectory(t *testing.T) {
 	out.Close()
 }
 
-// TestAbandon: a run that never began removes its lock while it has it, not one that another run has made since.
+// TestAbandon checks that a run that never began removes its lock while it holds it, and not a lock that another run
+// has taken since.
 func TestAbandon(t *testing.T) {
 	dir := t.TempDir()
 	first, err := Open(Disk{}, dir, Fresh)
@@ -82,7 +83,7 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
-// TestPublish_leavesOtherFiles: a result replaces an earlier one, and nothing that a run has not written.
+// TestPublish_leavesOtherFiles checks that a result replaces an earlier one but no files that a run did not write.
 func TestPublish_leavesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"config.json", "model.safetensors.bak"} {
@@ -118,7 +119,7 @@ func TestPublish_leavesOtherFiles(t *testing.T) {
 	}
 }
 
-// TestErrorsNameTheOutput: an error names what it is about, not a temporary directory.
+// TestErrorsNameTheOutput checks that errors name the final path, not a temporary directory.
 func TestErrorsNameTheOutput(t *testing.T) {
 	out, err := Open(Disk{}, t.TempDir(), Fresh)
 	if err != nil {

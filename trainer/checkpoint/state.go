@@ -15,14 +15,14 @@ import (
 // StateFile is the name of a run's state in its output directory and in each checkpoint.
 const StateFile = "trainer_state.json"
 
-// State is trainer_state.json: exactly the keys of transformers' TrainerState, which refuses others. What only this
-// trainer knows stands below stateful_callbacks.
+// State is trainer_state.json, with exactly the keys of transformers' TrainerState, which rejects others. State that is
+// specific to this trainer is stored under stateful_callbacks.
 type State struct {
 	BestGlobalStep      *int          `json:"best_global_step"`
 	BestMetric          *pyjson.Float `json:"best_metric"`
 	BestModelCheckpoint *string       `json:"best_model_checkpoint"`
 	Epoch               float64       `json:"epoch"`
-	EvalSteps           float64       `json:"eval_steps"` // like the other two: below 1 for transformers, a share of the run
+	EvalSteps           float64       `json:"eval_steps"` // like logging_steps and save_steps, a fraction of the run if below 1 (transformers only)
 	GlobalStep          int           `json:"global_step"`
 	IsHyperParamSearch  bool          `json:"is_hyper_param_search"`
 	IsLocalProcessZero  bool          `json:"is_local_process_zero"`
@@ -42,45 +42,46 @@ type State struct {
 	TrialParams    map[string]any `json:"trial_params"`
 }
 
-// callbackState has transformers' shape for the state of a callback.
+// callbackState has the format that transformers uses for the state of a callback.
 type callbackState struct {
 	Args       struct{} `json:"args"`
 	Attributes Progress `json:"attributes"`
 }
 
-// Progress is what a run needs, beside weights and the optimiser's memory, to go on as if it had not stopped.
+// Progress is what a run needs, besides the weights and the optimizer state, to resume as if it had not stopped.
 type Progress struct {
 	Finished  bool `json:"finished"`
-	Updates   int  `json:"updates"`    // optimiser updates, which skipped steps do not make
-	SkipInRow int  `json:"skipped"`    // skipped steps since the last good one
-	SkipTotal int  `json:"skip_total"` // skipped steps of the run
+	Updates   int  `json:"updates"`    // optimizer updates; skipped steps make none
+	SkipInRow int  `json:"skipped"`    // consecutive skipped steps
+	SkipTotal int  `json:"skip_total"` // skipped steps in the run
 	NumTokens int  `json:"num_tokens"` // counted labels since the start
-	// The loss since the last row and since the start, in nats.
+	// Loss since the last row and since the start, in nats.
 	RowLoss   float64 `json:"row_loss"`
 	RowTokens int     `json:"row_tokens"`
 	RunLoss   float64 `json:"run_loss"`
 	RunTokens int     `json:"run_tokens"`
-	// Seconds of training, without evaluation and saving, since the last row and since the start.
+	// Seconds of training, excluding evaluation and saving, since the last row and since the start.
 	RowSeconds float64 `json:"row_seconds"`
 	RunSeconds float64 `json:"run_seconds"`
 
 	EvalsWithoutGain int               `json:"evals_without_gain"`
 	EvalDue          bool              `json:"eval_due"` // the evaluation of this step was interrupted
 	Rows             int               `json:"max_tokens"`
-	Epoch            int               `json:"data_epoch"` // the data cursor: the next micro-batch
+	Epoch            int               `json:"data_epoch"` // with Batch, the next micro-batch
 	Batch            int               `json:"data_batch"`
 	Ranks            int               `json:"ranks"`
 	Weights          string            `json:"weights"` // fingerprint of the trainable parameters
 	Settings         map[string]string `json:"settings"`
-	Kernels          string            `json:"kernels"`               // that computed the last steps
+	Kernels          string            `json:"kernels"`               // kernels that computed the last steps
 	Files            []string          `json:"files,omitempty"`       // the result's files in the output directory
-	ResultStep       int               `json:"result_step,omitempty"` // whose weights the result has
+	ResultStep       int               `json:"result_step,omitempty"` // step of the result's weights
 }
 
-// ResultStep returns the step whose weights the result has: the best evaluation's, if they were asked for, else the last.
+// ResultStep returns the step of the result's weights: that of the best evaluation if load_best_model_at_end is set,
+// else the last.
 func (s *State) ResultStep() int { return cmp.Or(s.Progress().ResultStep, s.GlobalStep) }
 
-// Evaluation returns the row of the evaluation of the result's weights, else of the last one, or nil.
+// Evaluation returns the evaluation row of the result's weights, or else the last evaluation row, or nil.
 func (s *State) Evaluation() Row {
 	var last Row
 	for _, row := range slices.Backward(s.LogHistory) {
@@ -106,16 +107,16 @@ func (r Row) isEvaluation() bool {
 	return false
 }
 
-// Progress returns what only this trainer knows.
+// Progress returns the state that is specific to this trainer.
 func (s *State) Progress() *Progress { return &s.Callbacks.Own.Attributes }
 
 // Row is one entry of log_history.
 type Row map[string]float64
 
-// EvalPrefix starts the names of an evaluation's metrics in a row.
+// EvalPrefix is the prefix of evaluation metrics in a row.
 const EvalPrefix = "eval_"
 
-// MarshalJSON writes numbers that are not finite as null, which JSON has no other word for.
+// MarshalJSON encodes numbers that are not finite as null, because JSON cannot represent them.
 func (r Row) MarshalJSON() ([]byte, error) {
 	var b strings.Builder
 	for i, k := range slices.Sorted(maps.Keys(r)) {
@@ -136,7 +137,7 @@ func (r Row) MarshalJSON() ([]byte, error) {
 	return []byte(b.String() + "}"), nil
 }
 
-// UnmarshalJSON reads null as NaN and skips what is not a number.
+// UnmarshalJSON reads null as NaN and skips values that are not numbers.
 func (r *Row) UnmarshalJSON(b []byte) error {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {
@@ -156,7 +157,7 @@ func (r *Row) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// encode returns the state as the file holds it.
+// encode returns the state as JSON.
 func (s *State) encode() ([]byte, error) {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -174,19 +175,19 @@ func ParseState(b []byte) (*State, error) {
 	return s, nil
 }
 
-// Clone returns a copy that shares nothing that changes.
+// Clone returns a copy that can be changed independently.
 func (s *State) Clone() *State {
 	c := *s
 	c.LogHistory = slices.Clone(s.LogHistory)
 	return &c
 }
 
-// Change is a setting that differs between a checkpoint and the run that wants to go on from it.
+// Change is a setting that differs between a checkpoint and the run that resumes from it.
 type Change struct{ Key, Was, Is string }
 
 func (c Change) String() string { return fmt.Sprintf("%s: was %s, is %s", c.Key, c.Was, c.Is) }
 
-// Changes lists the keys whose values differ, in alphabetical order.
+// Changes returns the keys whose values differ, in alphabetical order.
 func Changes(was, is map[string]string) []Change {
 	keys := map[string]bool{}
 	for k := range was {

@@ -41,7 +41,7 @@ func FuzzParseState(f *testing.F) {
 	})
 }
 
-// transformers writes shares of the run for the three intervals, and NaN and Infinity as Python does.
+// transformers writes fractions of the run for the three intervals, and NaN and Infinity as Python does.
 func TestParseState_transformers(t *testing.T) {
 	s, err := ParseState([]byte(`{"best_metric": -Infinity, "eval_steps": 0.25, "logging_steps": 5, "save_steps": 0.5, "log_history": [
 		{"grad_norm": NaN, "loss": 2.5, "step": 1}, {"loss": {"__float__": "Infinity"}, "note": "text", "step": 2}]}`))

@@ -6,15 +6,15 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// adafactor keeps the squares of a matrix's gradient as a mean for each row and each column. Shazeer & Stern 2018, with
-// a given learning rate and clipped updates, as the Hugging Face Trainer runs it (no relative step, no scaling by the
-// parameter, no momentum).
+// adafactor stores the mean squared gradient of a matrix per row and per column. Shazeer & Stern 2018, with a given
+// learning rate and clipped updates, as the Hugging Face Trainer runs it (no relative step, no parameter scaling, no
+// momentum).
 type adafactor struct{}
 
 const (
 	adafactorEps   = 1e-30 // added to the squared gradient
-	adafactorClip  = 1     // largest root mean square of an update
-	adafactorPower = -0.8  // the squares are forgotten at the rate step^-0.8
+	adafactorClip  = 1     // maximum root mean square of an update
+	adafactorPower = -0.8  // the running averages decay by 1 − step^-0.8
 )
 
 func newAdafactor(Config) rule { return adafactor{} }
@@ -50,7 +50,7 @@ func (adafactor) update(c *cell, w, g []float32, h stepParams) {
 	}
 }
 
-// scaleByVector divides g by the root of its running squares.
+// scaleByVector divides g by the square root of its running mean square.
 func scaleByVector(g, sq []float32, keep float32) {
 	for i, x := range g {
 		sq[i] = keep*sq[i] + (1-keep)*(x*x+adafactorEps)
@@ -58,7 +58,8 @@ func scaleByVector(g, sq []float32, keep float32) {
 	}
 }
 
-// scaleByFactors divides the matrix g by the root of row·colᵀ / mean(row), the running squares of rank one.
+// scaleByFactors divides the matrix g by the square root of row·colᵀ / mean(row), the rank-one approximation of its
+// running mean square.
 func scaleByFactors(g, row, col []float32, keep float32) {
 	n := len(col)
 	colSum, rowMean := make([]float64, n), 0.0

@@ -2,7 +2,7 @@ package optim
 
 import "mambatrain/autograd/kernel"
 
-// adamW is Adam with decoupled weight decay, Loshchilov & Hutter 2019, as torch.optim.AdamW rounds it.
+// adamW is Adam with decoupled weight decay, Loshchilov & Hutter 2019, with the rounding of torch.optim.AdamW.
 type adamW struct{ beta1, beta2, eps float64 }
 
 func newAdamW(c Config) rule { return adamW{c.AdamBeta1, c.AdamBeta2, c.AdamEpsilon} }

@@ -6,13 +6,13 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Config says how parameters are updated. Names and meanings are those of transformers' TrainingArguments wherever they
-// exist there.
+// Config contains the optimizer settings. Names and meanings follow transformers' TrainingArguments where it has an
+// equivalent.
 type Config struct {
 	LearningRate      float64        `yaml:"learning_rate"`
 	LRSchedulerType   string         `yaml:"lr_scheduler_type"`
 	LRSchedulerKwargs map[string]any `yaml:"lr_scheduler_kwargs"`
-	WarmupSteps       float64        `yaml:"warmup_steps"` // below 1 a share of all steps
+	WarmupSteps       float64        `yaml:"warmup_steps"` // below 1: a fraction of all steps
 	WeightDecay       float64        `yaml:"weight_decay"`
 	DecayRule         string         `yaml:"decay_rule"`
 	Optim             string         `yaml:"optim"`
@@ -23,7 +23,7 @@ type Config struct {
 	Nesterov          bool           `yaml:"nesterov"`
 }
 
-// Default returns the settings of an empty train section.
+// Default returns the settings for an empty train section.
 func Default() Config {
 	return Config{
 		LearningRate:      5e-5,
@@ -37,11 +37,11 @@ func Default() Config {
 	}
 }
 
-// MaxSteps is the most steps that a run may have: more than any run needs, and so few that products of two such numbers
-// are exact in float64.
+// MaxSteps is the maximum number of steps in a run: more than any run needs, and small enough that products of two such
+// numbers are exact in float64.
 const MaxSteps = 1_000_000_000
 
-// Validate returns all faults of the settings as a [fault.List], or nil.
+// Validate returns all faults in the settings as a [fault.List], or nil.
 func (c Config) Validate() error {
 	var l fault.List
 	l.Positive("learning_rate", c.LearningRate)

@@ -1,6 +1,7 @@
 // Package optim updates parameters from their gradients.
 //
-// [Config] has the settings, in the words of transformers' TrainingArguments. [Groups] sorts parameters by weight decay and
-// learning rate, [New] makes an [Optimizer] of them, and [Optimizer.Step] moves them. [NewSchedule] gives the learning
-// rate over the steps of a run. Rules are adamw, sgd, lion and adafactor, each in its own file.
+// [Config] contains the settings, with the names of transformers' TrainingArguments. [Groups] groups parameters by
+// weight decay and learning rate, [New] creates an [Optimizer] for them, and [Optimizer.Step] updates them.
+// [NewSchedule] returns the learning rate schedule of a run. The update rules are adamw, sgd, lion, and adafactor, each
+// in its own file.
 package optim

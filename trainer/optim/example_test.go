@@ -13,7 +13,7 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// LoRA with a training loop written by hand.
+// This example trains a LoRA adapter with a hand-written training loop.
 func Example() {
 	const dir = "../../configs/quickstart/base"
 	ctx := context.Background()

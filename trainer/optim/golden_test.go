@@ -13,7 +13,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// scheduleTolerance leaves room for the order of a few double-precision operations.
+// scheduleTolerance allows for a different order of a few double-precision operations.
 const scheduleTolerance = 1e-12
 
 func TestSchedulesMatchTransformers(t *testing.T) {
@@ -61,7 +61,7 @@ func TestWarmupMayBeAShare(t *testing.T) {
 	}
 }
 
-// optimiserTolerance is a few units in the last place of float32, which ten steps may gather.
+// optimiserTolerance is a few units in the last place of float32, the error that may accumulate over ten steps.
 const optimiserTolerance = 2e-6
 
 func TestOptimisersMatchTorch(t *testing.T) {
@@ -110,7 +110,7 @@ func TestOptimisersMatchTorch(t *testing.T) {
 	}
 }
 
-// TestLion follows the published update by hand: Chen et al. 2023, algorithm 2.
+// TestLion computes the published update by hand: Chen et al. 2023, algorithm 2.
 func TestLion(t *testing.T) {
 	s := Default()
 	s.Optim, s.AdamBeta1, s.AdamBeta2, s.WeightDecay = "lion", 0.9, 0.99, 0.1
@@ -139,7 +139,8 @@ func TestLion(t *testing.T) {
 	near(t, "lion", p.Float32s(), []float32{float32(w[0]), float32(w[1]), float32(w[2])}, 1e-6)
 }
 
-// TestClippingScalesTheGradient compares every optimiser fed with half the gradient to one told to halve it.
+// TestClippingScalesTheGradient compares an update from half the gradient with one that scales the gradient by a half,
+// for every optimizer.
 func TestClippingScalesTheGradient(t *testing.T) {
 	for _, name := range names() {
 		s := Default()

@@ -8,15 +8,16 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// Group is parameters that are updated alike.
+// Group is a group of parameters that are updated with the same settings.
 type Group struct {
 	Params []*ag.Param
-	Rate   float64 // their learning rate over that of the schedule
+	Rate   float64 // learning rate relative to that of the schedule
 	Decay  float64 // weight decay
 }
 
-// Groups sorts the trainable parameters by weight decay, which decay_rule withholds from some, and by learning rate: that of
-// an adapter's B is ratio times that of its A (LoRA+, Hayou et al. 2024; 1 = plain LoRA). Order within a group is kept.
+// Groups groups the trainable parameters by weight decay, from which decay_rule exempts some, and by learning rate:
+// that of an adapter's B is ratio times that of its A (LoRA+, Hayou et al. 2024; 1 is plain LoRA). The order within a
+// group is preserved.
 func Groups(params []*ag.Param, c Config, ratio float64) []Group {
 	var groups []Group
 	for _, p := range params {
@@ -39,11 +40,12 @@ func Groups(params []*ag.Param, c Config, ratio float64) []Group {
 	return groups
 }
 
-// hfUndecayed is what the Hugging Face Trainer exempts from weight decay. It misses A_log, D and norm_f.
+// hfUndecayed matches the parameters that the Hugging Face Trainer exempts from weight decay. It misses A_log, D, and
+// norm_f.
 var hfUndecayed = regexp.MustCompile(`bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)`)
 
-// decays reports whether weight decay applies to the parameter of that name. Pulling A_log, D, dt_bias or a norm's scale to zero
-// changes the model's time scales rather than regularising it, so the rule mamba leaves them alone.
+// decays reports whether weight decay applies to the named parameter. Pulling A_log, D, dt_bias, or the scale of a norm
+// toward zero changes the model's time scales instead of regularizing it, so the mamba rule exempts them.
 func decays(rule, name string) bool {
 	if rule == "hf" {
 		return !hfUndecayed.MatchString(strings.ToLower(name))

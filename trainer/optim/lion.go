@@ -2,7 +2,7 @@ package optim
 
 import "mambatrain/autograd/kernel"
 
-// lion moves by the sign of an interpolated momentum. Chen et al. 2023, algorithm 2, with decoupled weight decay.
+// lion updates by the sign of an interpolated momentum. Chen et al. 2023, algorithm 2, with decoupled weight decay.
 type lion struct{ beta1, beta2 float32 }
 
 func newLion(c Config) rule { return lion{float32(c.AdamBeta1), float32(c.AdamBeta2)} }

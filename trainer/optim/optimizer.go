@@ -8,7 +8,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Optimizer updates parameters from their gradients and keeps what it remembers about each.
+// Optimizer updates parameters from their gradients and stores the optimizer state of each.
 type Optimizer struct {
 	rule   rule
 	params []*ag.Param
@@ -18,32 +18,31 @@ type Optimizer struct {
 	decayed []string
 }
 
-// rule is one algorithm, working on one parameter at a time.
+// rule is an update algorithm that works on one parameter at a time.
 type rule interface {
-	// memory lists the tensors that are kept for a parameter of the given shape, all zero at the start.
+	// memory returns the state tensors for a parameter of the given shape. They start as zeros.
 	memory(shape []int) []memory
 	// update changes w. g may be overwritten.
 	update(c *cell, w, g []float32, h stepParams)
 }
 
-// stepParams is what an update needs of its step.
+// stepParams contains the inputs of an update that are specific to the step.
 type stepParams struct {
 	rate, decay float64
-	scale       float32 // of the gradient: below 1 where it is clipped
+	scale       float32 // factor for the gradient: below 1 if it is clipped
 	step        int     // counts from 1
 }
 
-// cell is a parameter, or the part of it that this rank updates, and what is remembered about it, in the order of
-// rule.memory.
+// cell is a parameter, or the part of it that this rank updates, and its state tensors in the order of rule.memory.
 type cell struct {
 	Extent
 	rate, decay float64
 	memory      []memory
 }
 
-// memory is a tensor that a rule remembers about a cell.
+// memory is a state tensor of a cell.
 type memory struct {
-	name  string // torch's word for it: exp_avg, momentum_buffer …
+	name  string // torch's name: exp_avg, momentum_buffer …
 	shape []int
 	data  []float32
 }
@@ -60,16 +59,16 @@ func FullExtent(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
 // size returns the number of elements.
 func (e Extent) size() int { return e.To - e.From }
 
-// Grad returns their gradients.
+// Grad returns the gradients of the elements.
 func (e Extent) Grad() []float32 { return e.Param.GradFloat32s()[e.From:e.To] }
 
-// Value returns their values.
+// Value returns the values of the elements.
 func (e Extent) Value() []float32 { return e.Param.Float32s()[e.From:e.To] }
 
 // grain is how many elements of a tensor one thread updates at a time.
 const grain = 1 << 14
 
-// rules makes each value of optim from the settings.
+// rules maps each value of optim to the constructor of its rule.
 var rules = map[string]func(Config) rule{
 	"adamw":     newAdamW,
 	"sgd":       newSGD,
@@ -77,16 +76,15 @@ var rules = map[string]func(Config) rule{
 	"adafactor": newAdafactor,
 }
 
-// names lists the values of optim.
+// names returns the values of optim.
 func names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
 
-// New returns the optimiser that the settings ask for, with nothing remembered yet. A name that two parameters share is an
-// error.
+// New returns the optimizer selected by the settings, with zero state. Two parameters with the same name are an error.
 func New(c Config, groups []Group) (*Optimizer, error) {
 	return NewPartial(c, groups, func(p *ag.Param) []Extent { return []Extent{FullExtent(p)} })
 }
 
-// NewPartial returns an optimiser that updates the parts of parameters that owned returns.
+// NewPartial returns an optimizer that updates only the parts of parameters that owned returns.
 func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Optimizer, error) {
 	newRule, ok := rules[c.Optim]
 	if !ok {
@@ -111,7 +109,7 @@ func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Opti
 	return o, nil
 }
 
-// allocate returns the memory for a parameter or, with a rule that works element by element, for a part of it.
+// allocate returns the state tensors for a parameter or, if the rule works element by element, for a part of one.
 func allocate(e Extent, r rule) []memory {
 	shape := e.Param.Shape()
 	if n := e.size(); n < e.Param.Size() {
@@ -132,7 +130,7 @@ func volume(shape []int) int {
 	return n
 }
 
-// Bytes returns the memory that the optimiser of the settings needs for the trainable ones of params.
+// Bytes returns the size of the optimizer state for the trainable parameters in params.
 func Bytes(c Config, params []*ag.Param) int64 {
 	var shapes [][]int
 	for _, p := range params {
@@ -166,16 +164,16 @@ func (o *Optimizer) Step(rate, scale float64) {
 	}
 }
 
-// Params lists the parameters in the order of their groups.
+// Params returns the parameters in the order of their groups.
 func (o *Optimizer) Params() []*ag.Param { return slices.Clone(o.params) }
 
 // Steps returns the number of updates made.
 func (o *Optimizer) Steps() int { return o.steps }
 
-// SetSteps makes n the number of updates made, when a run resumes.
+// SetSteps sets the number of updates made, for a run that resumes.
 func (o *Optimizer) SetSteps(n int) { o.steps = n }
 
-// Bytes returns the memory that this rank's part of the tensors takes.
+// Bytes returns the size of this rank's part of the state tensors.
 func (o *Optimizer) Bytes() int64 {
 	n := 0
 	for _, c := range o.cells {
@@ -186,21 +184,21 @@ func (o *Optimizer) Bytes() int64 {
 	return 4 * int64(n)
 }
 
-// Tensor is what an optimiser remembers about a whole parameter, and the parts of it that are in this rank's memory.
+// Tensor is a state tensor of a whole parameter, with the parts of it that are in this rank's memory.
 type Tensor struct {
-	Name  string // <parameter>.<what>, with torch's words for what: exp_avg, momentum_buffer …
+	Name  string // <parameter>.<state>, with torch's state names: exp_avg, momentum_buffer …
 	Shape []int
 	Param *ag.Param
 	Parts []Part
 }
 
-// Part is a part of a tensor that begins at an element of the whole. The data is the optimiser's own.
+// Part is a part of a tensor, starting at element From. Data is not a copy.
 type Part struct {
 	From int
 	Data []float32
 }
 
-// Tensors lists what is remembered about all parameters, in an order that is the same on all ranks.
+// Tensors returns the state tensors of all parameters, in an order that is the same on all ranks.
 func (o *Optimizer) Tensors() []Tensor {
 	cells := map[*ag.Param][]*cell{}
 	for _, c := range o.cells {
@@ -219,10 +217,10 @@ func (o *Optimizer) Tensors() []Tensor {
 	return list
 }
 
-// Size returns the number of elements of the whole.
+// Size returns the number of elements of the whole tensor.
 func (t Tensor) Size() int { return volume(t.Shape) }
 
-// Data returns all elements if this rank has them in one part, else nil.
+// Data returns all elements if this rank has them in one part; otherwise it returns nil.
 func (t Tensor) Data() []float32 {
 	if len(t.Parts) == 1 && len(t.Parts[0].Data) == t.Size() {
 		return t.Parts[0].Data
@@ -230,5 +228,5 @@ func (t Tensor) Data() []float32 {
 	return nil
 }
 
-// Decayed lists the names of the parameters that weight decay applies to.
+// Decayed returns the sorted names of the parameters that weight decay applies to.
 func (o *Optimizer) Decayed() []string { return slices.Sorted(slices.Values(o.decayed)) }

@@ -12,15 +12,15 @@ import (
 // Schedule returns the factor of the peak learning rate for a step; the first step is 0.
 type Schedule func(step int) float64
 
-// curveInput is what a curve is drawn from.
+// curveInput contains the inputs of a curve.
 type curveInput struct {
-	peak         float64 // the learning rate that a factor of 1 stands for
-	warmup, last int     // steps of warm-up, steps in all
+	peak         float64 // the learning rate for a factor of 1
+	warmup, last int     // warm-up steps, total steps
 	arg          map[string]float64
 	shape        map[string]string // warmup_type, decay_type
 }
 
-// scheduleKind is a kind of schedule: its optional arguments with their defaults, and the curve they draw.
+// scheduleKind is a kind of schedule: its optional arguments with their defaults, and its curve.
 type scheduleKind struct {
 	arg    map[string]float64
 	choice map[string]string
@@ -50,12 +50,12 @@ var schedules = map[string]scheduleKind{
 
 type args = map[string]float64
 
-// scheduleNames lists the values of lr_scheduler_type.
+// scheduleNames returns the values of lr_scheduler_type.
 func scheduleNames() []string {
 	return []string{"linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_min_lr", "cosine_with_restarts", "warmup_stable_decay"}
 }
 
-// NewSchedule returns the schedule that the settings ask for in a run of the given number of steps.
+// NewSchedule returns the schedule selected by the settings for a run of the given number of steps.
 func NewSchedule(c Config, steps int) (Schedule, error) {
 	k, ok := schedules[c.LRSchedulerType]
 	if !ok {
@@ -69,7 +69,7 @@ func NewSchedule(c Config, steps int) (Schedule, error) {
 	return k.curve(s), nil
 }
 
-// warmup is the number of warm-up steps: a share of all steps is rounded up.
+// warmup returns the number of warm-up steps. A fraction of all steps is rounded up.
 func (c Config) warmup(steps int) int {
 	if c.WarmupSteps < 1 {
 		return int(math.Ceil(c.WarmupSteps * float64(steps)))
@@ -80,16 +80,16 @@ func (c Config) warmup(steps int) int {
 func (c Config) validateSchedule() error {
 	k, ok := schedules[c.LRSchedulerType]
 	if !ok {
-		return nil // lr_scheduler_type has been reported
+		return nil // lr_scheduler_type is reported elsewhere
 	}
 	_, err := c.readArguments(k)
 	return err
 }
 
-// argumentRange is what a number in lr_scheduler_kwargs may be.
+// argumentRange is the valid range of a number in lr_scheduler_kwargs.
 type argumentRange struct {
-	most  float64 // the least is 0
-	count bool    // a whole number
+	most  float64 // the minimum is 0
+	count bool    // must be an integer
 }
 
 var argumentRanges = map[string]argumentRange{
@@ -121,7 +121,7 @@ func (c Config) readArguments(k scheduleKind) (curveInput, error) {
 		_, isNumber := k.arg[name]
 		_, isChoice := k.choice[name]
 		switch x := v.(type) {
-		case nil: // None in the peer: the default
+		case nil: // None in Python: the default
 		case string:
 			l.Require(isChoice, path, "is not a word that lr_scheduler_type: %s takes", c.LRSchedulerType)
 			s.shape[name] = x
@@ -164,15 +164,15 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// rise is the linear warm-up.
+// rise returns the factor of the linear warm-up.
 func (s curveInput) rise(step int) float64 { return float64(step) / float64(max(1, s.warmup)) }
 
-// progress runs from 0 at the end of the warm-up to 1 at the last step.
+// progress returns 0 at the end of the warm-up, rising to 1 at the last step.
 func (s curveInput) progress(step int) float64 {
 	return float64(step-s.warmup) / float64(max(1, s.last-s.warmup))
 }
 
-// afterWarmup is the linear warm-up followed by f of the progress.
+// afterWarmup returns a linear warm-up followed by f of the progress.
 func (s curveInput) afterWarmup(f func(progress float64) float64) Schedule {
 	return func(step int) float64 {
 		if step < s.warmup {
@@ -182,7 +182,7 @@ func (s curveInput) afterWarmup(f func(progress float64) float64) Schedule {
 	}
 }
 
-// wave falls from 1 to 0 and back again, cycles times; half a cycle is the usual cosine decay.
+// wave falls from 1 to 0 and rises back to 1, cycles times. Half a cycle is the usual cosine decay.
 func wave(cycles, progress float64) float64 { return 0.5 * (1 + math.Cos(2*math.Pi*cycles*progress)) }
 
 func linear(s curveInput) Schedule {
@@ -213,7 +213,7 @@ func polynomial(s curveInput) Schedule {
 	})
 }
 
-// inverseSqrt falls as 1/√step; the timescale is the warm-up, or 10,000 steps without one.
+// inverseSqrt decays as 1/√step. The timescale defaults to the warm-up steps, or to 10,000 without a warm-up.
 func inverseSqrt(s curveInput) Schedule {
 	scale := s.arg["timescale"]
 	if scale == 0 {
@@ -267,7 +267,7 @@ func checkShapes(s curveInput) string {
 	return ""
 }
 
-// warmupStableDecay rises, stays at the peak and falls, each rise and fall between 1 and min_lr_ratio.
+// warmupStableDecay rises, stays at the peak, and falls. Each rise and fall is between min_lr_ratio and 1.
 func warmupStableDecay(s curveInput) Schedule {
 	floor, decay := s.arg["min_lr_ratio"], int(s.arg["num_decay_steps"])
 	stable := s.last - s.warmup - decay

@@ -47,7 +47,7 @@ func TestEveryNumberOfASchedulerHasARange(t *testing.T) {
 	}
 }
 
-// TestAcceptedSchedulesGiveRates tries extreme arguments: what the settings accept gives rates from 0 to the peak.
+// TestAcceptedSchedulesGiveRates tries extreme arguments: every accepted schedule returns rates between 0 and the peak.
 func TestAcceptedSchedulesGiveRates(t *testing.T) {
 	extremes := []float64{-1e30, -3, -1e-9, 0, 1e-300, 0.5, 1, 1.5, 100, 1e9, 1e30, math.MaxFloat64}
 	try := func(s Config) {

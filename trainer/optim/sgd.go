@@ -2,8 +2,8 @@ package optim
 
 import "mambatrain/autograd/kernel"
 
-// sgd is gradient descent with momentum (Polyak 1964) or Nesterov's, without dampening. Weight decay is added to the
-// gradient, as torch.optim.SGD does.
+// sgd is gradient descent with momentum (Polyak 1964) or Nesterov momentum, without dampening. Weight decay is added to
+// the gradient, as in torch.optim.SGD.
 type sgd struct {
 	momentum float32
 	nesterov bool
@@ -20,7 +20,7 @@ func (o sgd) memory(shape []int) []memory {
 
 func (o sgd) update(c *cell, w, g []float32, h stepParams) {
 	rate, decay := float32(h.rate), float32(h.decay)
-	var m []float32 // of zeros before the first step, which makes m = g there
+	var m []float32 // zero before the first step, so that m = g in it
 	if o.momentum != 0 {
 		m = c.memory[0].data
 	}

@@ -15,14 +15,14 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// curve is one value of a run over the steps. A value that is not finite interrupts it.
+// curve is one value of a run over the steps. It is interrupted at values that are not finite.
 type curve struct {
 	points plotter.XYs
-	color  int // number of the run, or of the value where there is one run
-	set    int // 0: training, otherwise the number of the evaluation set
+	color  int // index of the run, or of the loss if there is only one run
+	set    int // 0: training; otherwise the index of the evaluation set, from 1
 }
 
-// noRun is the color of what belongs to no run in particular.
+// noRun is the color index of marks that do not belong to one run.
 const noRun = -1
 
 var colors = []color.Color{
@@ -30,7 +30,7 @@ var colors = []color.Color{
 	color.RGBA{0x6a, 0x51, 0xa3, 255}, color.RGBA{0x8c, 0x56, 0x4b, 255}, color.RGBA{0x00, 0x9e, 0xa8, 255}, color.RGBA{0x9a, 0x8c, 0x00, 255},
 }
 
-// runColor gives every run a color that the runs before it do not have.
+// runColor returns a color for each run that differs from those of earlier runs.
 func runColor(i int) color.Color {
 	if i == noRun {
 		return chart.Grey
@@ -40,7 +40,7 @@ func runColor(i int) color.Color {
 	}
 	const golden = 0.618033988749895
 	_, hue := math.Modf(float64(i) * golden)
-	return palette.HSVA{H: hue, S: 1, V: 0.45, A: 1} // darker than those
+	return palette.HSVA{H: hue, S: 1, V: 0.45, A: 1} // darker than the colors above
 }
 
 func curveColor(run, set int) color.Color {
@@ -62,7 +62,7 @@ func (c curve) line() vgdraw.LineStyle {
 	return s
 }
 
-// dots is the mark of an evaluation.
+// dots returns the glyph of an evaluation.
 func (c curve) dots() vgdraw.GlyphStyle {
 	shapes := []vgdraw.GlyphDrawer{vgdraw.CircleGlyph{}, vgdraw.BoxGlyph{}, vgdraw.PyramidGlyph{}, vgdraw.SquareGlyph{}, vgdraw.TriangleGlyph{}}
 	s := vgdraw.GlyphStyle{Color: runColor(c.color), Radius: 2.5, Shape: shapes[0]}
@@ -74,12 +74,12 @@ func (c curve) dots() vgdraw.GlyphStyle {
 
 // Plot implements [plot.Plotter].
 func (c curve) Plot(canvas vgdraw.Canvas, p *plot.Plot) {
-	const few = 40 // points that can be told apart
+	const few = 40 // number of points that are distinguishable
 	x, y := p.Transforms(&canvas)
 	var stretch []vg.Point
 	flush := func() {
 		stretch = thinned(stretch)
-		const piece = 64 // the rasterizer takes the square of a line's length
+		const piece = 64 // the rasterizer's cost is quadratic in the length of a line
 		for from := 0; from < len(stretch); from += piece {
 			canvas.StrokeLines(c.line(), canvas.ClipLinesXY(stretch[from:min(from+piece+1, len(stretch))])...)
 		}
@@ -100,8 +100,8 @@ func (c curve) Plot(canvas vgdraw.Canvas, p *plot.Plot) {
 	flush()
 }
 
-// thinned leaves out points that could not be told apart: of each column it keeps the first, the lowest, the highest and the
-// last. A run may have logged a million rows.
+// thinned drops indistinguishable points, because a run may have logged a million rows: of each column it keeps the
+// first, lowest, highest, and last point.
 func thinned(line []vg.Point) []vg.Point {
 	const column = vg.Length(0.5)
 	var kept []vg.Point
@@ -147,7 +147,7 @@ func (c curve) Thumbnail(canvas *vgdraw.Canvas) {
 	}
 }
 
-// stepMarks are marks at the lower or the upper edge of a chart.
+// stepMarks draws marks at the lower or upper edge of a chart.
 type stepMarks struct {
 	steps []float64
 	style vgdraw.GlyphStyle
@@ -162,7 +162,7 @@ func checkpointMarks(steps []int, run int) stepMarks {
 	return m
 }
 
-// notFinite marks the steps whose value cannot be drawn.
+// notFinite returns marks for the steps whose values are not finite.
 func notFinite(rows []checkpoint.Row, key string, c curve) stepMarks {
 	m := stepMarks{style: vgdraw.GlyphStyle{Color: runColor(c.color), Radius: 3, Shape: vgdraw.CrossGlyph{}}, top: true}
 	for _, at := range points(rows, key) {
@@ -190,7 +190,7 @@ func (m stepMarks) Plot(c vgdraw.Canvas, p *plot.Plot) {
 	}
 }
 
-// DataRange implements [plot.DataRanger]; a mark needs no height.
+// marks do not extend the y range
 func (m stepMarks) DataRange() (xmin, xmax, ymin, ymax float64) { return stepRange(m.steps) }
 
 // Thumbnail implements [plot.Thumbnailer].
@@ -204,7 +204,7 @@ func stepRange(steps []float64) (xmin, xmax, ymin, ymax float64) {
 	return xmin, xmax, math.Inf(1), math.Inf(-1)
 }
 
-// resumeLines are lines from edge to edge after the steps at which a run was resumed.
+// resumeLines draws full-height lines after the steps at which a run was resumed.
 type resumeLines struct {
 	steps []int
 	run   int
@@ -232,9 +232,9 @@ func (l resumeLines) Thumbnail(c *vgdraw.Canvas) {
 	c.StrokeLine2(l.style(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
 }
 
-// ring surrounds a point.
+// ring draws a circle around a point.
 type ring struct {
-	at    *plotter.XY // nil: the one in the legend
+	at    *plotter.XY // nil in the legend
 	style vgdraw.GlyphStyle
 }
 

@@ -1,4 +1,4 @@
-// Package plot draws the history of training runs.
+// Package plot plots the history of training runs.
 package plot
 
 import (
@@ -20,27 +20,27 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// History is what is drawn of a run.
+// History is the plotted data of a run.
 type History struct {
 	Name string
 	Rows []checkpoint.Row // log_history
 
-	BestStep    int // of the best evaluation, 0: none
+	BestStep    int // step of the best evaluation; 0: none
 	Checkpoints []int
 	Resumes     []int // steps after which the run was resumed
 }
 
-// Empty reports whether no row has a value that is drawn.
+// Empty reports whether no row has a value to plot.
 func (h History) Empty() bool {
 	keys := append(lossKeys([]History{h}), otherKeys...)
 	return !slices.ContainsFunc(keys, func(key string) bool { return len(points(h.Rows, key)) > 0 })
 }
 
-// otherKeys are the values that are drawn in addition to losses.
+// otherKeys are the values that are plotted in addition to losses.
 var otherKeys = []string{"learning_rate", "grad_norm"}
 
-// Write draws loss (training and evaluation), learning rate and gradient norm over the steps, one above the other, as
-// "svg" or "png". Several runs lie over each other, told apart by color; evaluations are dashed.
+// Write plots loss (training and evaluation), learning rate, and gradient norm against steps in stacked charts, as
+// "svg" or "png". Several runs are overlaid in different colors; evaluations are dashed.
 func Write(w io.Writer, format string, runs ...History) error {
 	f := draw(runs)
 	if err := f.Write(w, format); err != nil {
@@ -71,7 +71,7 @@ func draw(runs []History) chart.Figure {
 	return d.figure
 }
 
-// drawing is a figure in the making.
+// drawing is a figure under construction.
 type drawing struct {
 	runs   []History
 	losses []string
@@ -79,7 +79,7 @@ type drawing struct {
 	loss   *plot.Plot // the first chart
 }
 
-// nameRuns puts several runs into the legend; one alone is in the titles.
+// nameRuns adds the runs to the legend, unless there is only one, which is named in the titles.
 func (d *drawing) nameRuns() {
 	if len(d.runs) == 1 {
 		return
@@ -93,7 +93,7 @@ func (d *drawing) legend(name string, sample plot.Thumbnailer) {
 	d.figure.Legend = append(d.figure.Legend, chart.Entry{Name: name, Sample: sample})
 }
 
-// lossCurves draws the loss of one name, the i-th, of all runs. A run that is alone has a color for each name.
+// lossCurves plots the loss with the given key, the i-th, of all runs. A single run has a color for each loss.
 func (d *drawing) lossCurves(i int, key string) {
 	found := false
 	for r, run := range d.runs {
@@ -110,14 +110,14 @@ func (d *drawing) lossCurves(i int, key string) {
 	case len(d.runs) == 1:
 		sample.color = i
 	case i == 0:
-		return // the names of the runs have this line
+		return // the legend entries of the runs show this line
 	}
 	if found {
 		d.legend(lossName(key), sample)
 	}
 }
 
-// otherCurves adds a chart with a value that is not a loss, if any run has it.
+// otherCurves adds a chart of a value that is not a loss, if any run has it.
 func (d *drawing) otherCurves(key string, p *plot.Plot) {
 	found := false
 	for r, run := range d.runs {
@@ -130,7 +130,7 @@ func (d *drawing) otherCurves(key string, p *plot.Plot) {
 	}
 }
 
-// marks draws what happened to the runs besides their values.
+// marks draws the best steps, checkpoints, resumes, and values that are not finite.
 func (d *drawing) marks() {
 	best, saved, resumed, broken := "", false, false, false
 	for r, run := range d.runs {
@@ -171,7 +171,7 @@ func (d *drawing) marks() {
 	}
 }
 
-// alignSteps gives all charts the steps of all.
+// alignSteps sets the same range of steps on all charts.
 func (d *drawing) alignSteps() {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, p := range d.figure.Charts {
@@ -182,7 +182,7 @@ func (d *drawing) alignSteps() {
 	}
 }
 
-// label is a run's name as it is drawn.
+// label returns a run's name in the form in which it is drawn.
 func label(name string) string {
 	const most = 48
 	name = format.Printable(strings.Join(strings.Fields(name), " "))
@@ -192,7 +192,7 @@ func label(name string) string {
 	return name
 }
 
-// lossKeys lists the losses in the rows of all runs: training first, then evaluations by name.
+// lossKeys returns the keys of the losses in the rows of all runs: training first, then evaluations by name.
 func lossKeys(runs []History) []string {
 	found := map[string]bool{}
 	for _, run := range runs {
@@ -219,7 +219,7 @@ func lossName(key string) string {
 	return "evaluation " + label(strings.TrimSuffix(strings.TrimPrefix(key, checkpoint.EvalPrefix), "_loss"))
 }
 
-// points returns the values of a key over the steps, those that are not finite as they are.
+// points returns the values of a key by step, including values that are not finite.
 func points(rows []checkpoint.Row, key string) (xys plotter.XYs) {
 	for _, r := range rows {
 		y, ok := r[key]
@@ -243,8 +243,8 @@ func bestPoint(run History, key string) *plotter.XY {
 	return nil
 }
 
-// WriteFiles puts loss.svg and loss.png into dir. A panic while they are drawn is an error: they come with the result of a
-// run that may have taken weeks.
+// WriteFiles writes loss.svg and loss.png to dir. It returns a panic while plotting as an error, because it must not
+// prevent saving the result of a run that may have taken weeks.
 func WriteFiles(dir string, run History) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

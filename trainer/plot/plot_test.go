@@ -62,7 +62,7 @@ func TestWriteFiles(t *testing.T) {
 	}
 }
 
-// What happened to a run is marked and explained.
+// Best steps, checkpoints, and other events of a run are marked and explained in the legend.
 func TestWrite_marks(t *testing.T) {
 	run := History{
 		Name: "a", BestStep: 20, Checkpoints: []int{10, 20}, Resumes: []int{10},
@@ -94,7 +94,7 @@ func TestWrite_marks(t *testing.T) {
 	}
 }
 
-// Any number that is finite can be drawn.
+// Any finite number can be plotted.
 func TestWrite_largeNumbers(t *testing.T) {
 	for _, pair := range [][2]float64{{1e17, 1e17}, {1.7e308, -1.7e308}, {math.MaxFloat64, math.MaxFloat64}, {5e-324, 5e-324}, {0, 0}, {math.NaN(), math.Inf(1)}} {
 		rows := []checkpoint.Row{{"step": 1, "loss": pair[0]}, {"step": 1e15, "loss": pair[1]}}
@@ -110,7 +110,7 @@ func TestWrite_largeNumbers(t *testing.T) {
 	}
 }
 
-// TestWrite_anyNumbers: whatever finite numbers a run has logged, they are drawn.
+// TestWrite_anyNumbers checks that all finite numbers in a run's log are plotted.
 func TestWrite_anyNumbers(t *testing.T) {
 	for name, values := range map[string][]float64{
 		"constant 1e16": {1e16, 1e16}, "constant 1e17": {1e17, 1e17}, "the largest": {math.MaxFloat64, math.MaxFloat64}, "one": {1e17},
@@ -128,7 +128,7 @@ func TestWrite_anyNumbers(t *testing.T) {
 	}
 }
 
-// TestWrite_manyRows: a drawing has no more points than can be seen, and the highest and the lowest are among them.
+// TestWrite_manyRows checks that a plot has no more points than can be seen, including the highest and the lowest.
 func TestWrite_manyRows(t *testing.T) {
 	var line []vg.Point
 	for i := range 200_000 {

@@ -12,8 +12,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Resumes lists the steps after which the run with event files in dir was resumed, in ascending order. Files that cannot
-// be read, and those of other programs, are skipped.
+// Resumes returns the steps after which the run with event files in dir was resumed, in ascending order. It skips
+// unreadable files and files of other programs.
 func Resumes(dir string) (steps []int, err error) {
 	paths, err := filepath.Glob(filepath.Join(dir, checkpoint.EventsPrefix+"*"))
 	if err != nil {
@@ -28,7 +28,7 @@ func Resumes(dir string) (steps []int, err error) {
 	return steps, nil
 }
 
-// resumeStep looks for the start of a session, which is the second event of a file that a resumed run has begun.
+// resumeStep looks for a session start, which is the second event in a file written by a resumed run.
 func resumeStep(path string) (step int, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
@@ -55,7 +55,7 @@ func resumeStep(path string) (step int, ok bool) {
 	return int(next) - 1, ok
 }
 
-// cutRecord takes the first event off b, which [record] has framed. Checksums are not compared.
+// cutRecord cuts the first event, framed by [record], from b. It does not verify checksums.
 func cutRecord(b []byte) (event, rest []byte) {
 	const length, sum = 8, 4
 	if len(b) < length+2*sum {

@@ -1,4 +1,4 @@
-// Package tensorboard writes the events of a training run as a file that TensorBoard reads.
+// Package tensorboard writes the events of a training run to a file that TensorBoard reads.
 package tensorboard
 
 import (
@@ -18,15 +18,15 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Writer writes the rows of the history and the sampled texts as an event file: records of TensorFlow's Event
-// message (core/util/event.proto), framed as TFRecord.
+// Writer writes the rows of the history and the sampled texts to an event file: records of TensorFlow's Event message
+// (core/util/event.proto), framed as TFRecord.
 type Writer struct {
 	w   io.WriteCloser
 	now func() time.Time
 	err error
 }
 
-// New begins an event file in dir. A run that resumes begins another one next to it.
+// New creates an event file in dir. A resumed run creates another one.
 func New(f checkpoint.FS, dir string, now func() time.Time) (*Writer, error) {
 	if err := f.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("tensorboard: %w", err)
@@ -48,11 +48,11 @@ func New(f checkpoint.FS, dir string, now func() time.Time) (*Writer, error) {
 	return b, nil
 }
 
-// Observe writes what belongs in the file. After a failed write it does nothing; Close reports the failure.
+// Observe writes the events that belong in the file. After a failed write it does nothing; Close reports the failure.
 func (b *Writer) Observe(e trainer.Event) {
 	switch e := e.(type) {
 	case trainer.ResumeEvent:
-		// Events of later steps, which the run makes again, are to be forgotten.
+		// TensorBoard discards events of later steps, which the run repeats.
 		b.event(e.Step+1, message{}.inner(eventSession, message{}.number(sessionStatus, sessionStart)))
 	case trainer.LogEvent:
 		b.row(e.Row)
@@ -65,7 +65,7 @@ func (b *Writer) Observe(e trainer.Event) {
 	}
 }
 
-// Close ends the file and returns the first error of all.
+// Close closes the file and returns the first error that occurred.
 func (b *Writer) Close() error {
 	err := b.w.Close()
 	if b.err != nil {
@@ -77,7 +77,7 @@ func (b *Writer) Close() error {
 	return nil
 }
 
-// row writes one scalar for each number, under transformers' tags: eval/… for evaluations, else train/….
+// row writes one scalar per number, under transformers' tags: eval/… for evaluations, otherwise train/….
 func (b *Writer) row(r checkpoint.Row) {
 	var summary message
 	for _, k := range slices.Sorted(maps.Keys(r)) {
@@ -93,7 +93,7 @@ func (b *Writer) row(r checkpoint.Row) {
 	b.event(int(r["step"]), message{}.inner(eventSummary, summary))
 }
 
-// textValue is a value for the text plugin: a tensor of one string.
+// textValue returns a value for the text plugin: a tensor of one string.
 func textValue(tag, text string) message {
 	plugin := message{}.inner(metadataPlugin, message{}.text(pluginName, "text"))
 	shape := message{}.inner(shapeDim, message{}.number(dimSize, 1))
@@ -110,7 +110,7 @@ func (b *Writer) event(step int, rest message) {
 	_, b.err = b.w.Write(record(append(e, rest...)))
 }
 
-// record frames an event: its length, the length's checksum, the event, the event's checksum.
+// record returns a framed event: its length, the checksum of the length, the event, and the checksum of the event.
 func record(data []byte) []byte {
 	sum := func(b []byte) uint32 {
 		c := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
@@ -122,7 +122,7 @@ func record(data []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, sum(data))
 }
 
-// Field numbers of the messages that are written.
+// Field numbers and values of the messages that are written.
 const (
 	eventTime, eventStep, eventVersion, eventSummary, eventSession = 1, 2, 3, 5, 7
 	sessionStatus, sessionStart                                    = 1, 1

@@ -20,8 +20,8 @@ type buffer struct{ bytes.Buffer }
 
 func (*buffer) Close() error { return nil }
 
-// TestTensorBoardBytes compares with a file that the tensorboard package reads back as: version, loss 1.5 at step 3,
-// the restart at step 4, eval loss 2 at step 5 and the text.
+// TestTensorBoardBytes compares with a file that the tensorboard package reads as: version, loss 1.5 at step 3, a
+// restart at step 4, eval loss 2 at step 5, and the text.
 func TestTensorBoardBytes(t *testing.T) {
 	w := &buffer{}
 	b := &Writer{w: w, now: clock}
@@ -42,7 +42,7 @@ func TestTensorBoardBytes(t *testing.T) {
 	}
 }
 
-// A resumed run writes a file of its own: TensorBoard reads all files of a directory.
+// A resumed run writes a separate file: TensorBoard reads all files in a directory.
 func TestNew_keepsEarlierFiles(t *testing.T) {
 	dir, now := filepath.Join(t.TempDir(), checkpoint.LogsDir), clock()
 	for range 2 {
@@ -76,7 +76,7 @@ func (f fullDisk) Close() error              { return nil }
 
 func TestResumes(t *testing.T) {
 	dir := t.TempDir()
-	for _, step := range []int{0, 650, 200, 200} { // 0: the run begins
+	for _, step := range []int{0, 650, 200, 200} { // 0: a new run
 		w, err := New(checkpoint.Disk{}, dir, time.Now)
 		if err != nil {
 			t.Fatal(err)
