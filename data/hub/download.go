@@ -22,7 +22,7 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// fetch brings a file into the snapshot of a commit: a link to blobs/HASH, as Hugging Face's own cache has it.
+// fetch adds a file to the snapshot of a commit, as a link to blobs/HASH, as in Hugging Face's own cache.
 func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile) error {
 	link := filepath.Join(r.snapshot(commit), filepath.FromSlash(f.Name))
 	if _, err := os.Stat(link); err == nil {
@@ -38,7 +38,7 @@ func (r *repository) fetch(ctx context.Context, commit string, f repositoryFile)
 		d.size = *f.Size
 	}
 	if _, ok := d.checker(); !ok {
-		d.hash = contenthash.Sum([]byte(commit), []byte(f.Name)) // nothing to check by, but a name of its own
+		d.hash = contenthash.Sum([]byte(commit), []byte(f.Name)) // nothing to check against; only a unique name
 		d.unchecked = true
 	}
 	blob := filepath.Join(r.dir, "blobs", d.hash)
@@ -63,8 +63,8 @@ func (r *repository) fileAddress(commit, name string) string {
 	return base + r.request.ID + "/resolve/" + url.PathEscape(commit) + "/" + strings.Join(parts, "/")
 }
 
-// linkFile makes link point to blob, relatively, so that the cache can be moved; where links are not to be had, the
-// file is copied.
+// linkFile makes link point to blob by a relative path, so that the cache can be moved. If the system does not support
+// links, it copies the file.
 func linkFile(blob, link string) error {
 	target, err := filepath.Rel(filepath.Dir(link), blob)
 	if err != nil {
@@ -93,18 +93,18 @@ func linkFile(blob, link string) error {
 	return nil
 }
 
-// download is one file on its way.
+// download is the download of one file.
 type download struct {
 	hub       *Client
 	name      string
 	address   string
-	size      int64  // −1 = not known
-	hash      string // SHA-256 of the content, or Git's SHA-1 of it
-	unchecked bool   // hash is only a name: a file that arrives in parts is one version if their entity tags are equal
-	version   string // the entity tag of what has arrived; "" = not known
+	size      int64  // −1 = unknown
+	hash      string // SHA-256 of the content, or Git's SHA-1
+	unchecked bool   // hash is only a name; parts of the file belong together if their entity tags are equal
+	version   string // entity tag of what has been received; "" = unknown
 }
 
-// checker returns what computes d.hash, and false where the hash is neither of the two.
+// checker returns a hash that computes d.hash, or false if d.hash is neither kind.
 func (d *download) checker() (hash.Hash, bool) {
 	if _, err := hex.DecodeString(d.hash); err != nil {
 		return nil, false
@@ -123,8 +123,8 @@ func (d *download) checker() (hash.Hash, bool) {
 	return nil, false
 }
 
-// run downloads to blob.incomplete, from where an earlier run stopped, checks it, and renames it. One process at a time
-// does: the lock file is the one of Python's hub library, and on Unix the two programs exclude each other.
+// run downloads to blob.incomplete, resuming an earlier run, checks the file and renames it. A lock file admits one
+// process at a time. It is the one that huggingface_hub uses, so on Unix the two programs also exclude each other.
 func (d *download) run(ctx context.Context, blob, lock string) error {
 	held, err := filelock.Wait(ctx, lock)
 	if err != nil {
@@ -140,7 +140,7 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 			return err
 		}
 		if err := d.check(ctx, part); err != nil {
-			os.Remove(part) // damaged: the next try starts anew
+			os.Remove(part) // damaged: the next try starts over
 			return err
 		}
 		return os.Rename(part, blob)
@@ -149,7 +149,7 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 		return nil
 	}
 	if d.unchecked {
-		os.Remove(part) // of which version it is will not be known any more
+		os.Remove(part) // a later run cannot know which version it is
 	}
 	if info, missing := os.Stat(part); missing == nil && info.Size() > 0 {
 		return fmt.Errorf("%w; the same command resumes after %d bytes", err, info.Size())
@@ -157,7 +157,7 @@ func (d *download) run(ctx context.Context, blob, lock string) error {
 	return err
 }
 
-// resume appends what is missing to part.
+// resume appends the missing bytes to part.
 func (d *download) resume(ctx context.Context, part string) error {
 	out, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -177,7 +177,7 @@ func (d *download) resume(ctx context.Context, part string) error {
 	answer, err := d.hub.get(ctx, d.address, have, d.version)
 	var status *statusError
 	if errors.As(err, &status) && status.code == http.StatusRequestedRangeNotSatisfiable {
-		return errors.Join(err, out.Truncate(0)) // what is there is longer than the file
+		return errors.Join(err, out.Truncate(0)) // part is longer than the file
 	}
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (d *download) resume(ctx context.Context, part string) error {
 	}
 	body := io.Reader(&progressReader{answer.Body, d, have, total})
 	if total >= 0 {
-		body = io.LimitReader(body, total-have+1) // one byte more shows that it is too long
+		body = io.LimitReader(body, total-have+1) // one extra byte reveals a file that is too long
 	}
 	n, err := io.Copy(out, body)
 	if err == nil && total >= 0 && have+n != total {
@@ -208,21 +208,21 @@ func (d *download) resume(ctx context.Context, part string) error {
 	return err
 }
 
-// errNoEnd is the error of a download whose end cannot be recognized.
+// errNoEnd is the error for a download whose end cannot be detected.
 var errNoEnd = errors.New("the server gives neither the size nor a hash of the file, so that it cannot be known whether it arrives whole")
 
-// place returns where in the file the bytes of an answer begin, which were asked for from one on, and how many bytes the file
-// has, −1 if its end shows that.
+// place returns the offset in the file where the body of a response begins, for a request from offset asked, and the
+// total size of the file, or −1 if only the end of the body reveals it.
 func (d *download) place(answer *http.Response, asked int64) (start, total int64, err error) {
 	version := answer.Header.Get("ETag")
-	if strings.HasPrefix(version, "W/") { // the same meaning, not the same bytes
+	if strings.HasPrefix(version, "W/") { // a weak tag: same meaning, not the same bytes
 		version = ""
 	}
 	if encoding := answer.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return 0, 0, fmt.Errorf("the server sends the file in the encoding %q", encoding)
 	}
 	total = d.size
-	if answer.StatusCode == http.StatusOK { // all of it, whatever was asked for
+	if answer.StatusCode == http.StatusOK { // the whole file, whatever was requested
 		d.version = version
 		if total < 0 {
 			total = answer.ContentLength
@@ -248,7 +248,7 @@ func (d *download) place(answer *http.Response, asked int64) (start, total int64
 	return start, total, nil
 }
 
-// parseContentRange reads the first byte and the size from "bytes 40-99/100"; −1 is a size that is not given.
+// parseContentRange parses the first byte and the size from "bytes 40-99/100". The size is −1 if unknown.
 func parseContentRange(s string) (start, size int64, ok bool) {
 	s, ok = strings.CutPrefix(s, "bytes ")
 	span, of, cut := strings.Cut(s, "/")
@@ -270,7 +270,7 @@ func wrongSize(got, want int64) error {
 	return fmt.Errorf("%d bytes, want %d: %w", got, want, io.ErrUnexpectedEOF)
 }
 
-// progressReader reports how far a download is.
+// progressReader reports the progress of a download.
 type progressReader struct {
 	io.Reader
 	download    *download
@@ -286,7 +286,7 @@ func (r *progressReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// check compares the hash of part with what the hub says.
+// check compares the hash of part with the one from the hub.
 func (d *download) check(ctx context.Context, part string) error {
 	if d.unchecked {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"mambatrain/internal/homepath"
 )
 
-// New returns a client as the environment says, by the variables and the rules of Python's hub library: HF_ENDPOINT;
+// New returns a client configured by the environment, with the variables and rules of huggingface_hub: HF_ENDPOINT;
 // HF_TOKEN or HF_TOKEN_PATH; HF_HOME, HF_HUB_CACHE or the older HUGGINGFACE_HUB_CACHE, XDG_CACHE_HOME; HF_HUB_OFFLINE.
 func New() *Client {
 	cacheHome := directory("XDG_CACHE_HOME")

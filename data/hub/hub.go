@@ -21,40 +21,40 @@ import (
 // Kind is the kind of a repository.
 type Kind string
 
-// The kinds of repositories that are fetched.
+// The supported kinds of repositories.
 const (
 	Model   Kind = "model"
 	Dataset Kind = "dataset"
 )
 
-// Client fetches files from Hugging Face or a mirror into Hugging Face's own cache, whose layout it keeps: what either
-// program has downloaded, both use.
+// Client downloads files from Hugging Face or a mirror into Hugging Face's own cache. It keeps the cache's layout, so
+// that either program can use what the other has downloaded.
 type Client struct {
 	Endpoint string                               // https://huggingface.co, or HF_ENDPOINT
-	Token    string                               // sent as bearer, to the endpoint's scheme, host and port only
-	Cache    string                               // directory of models--… and datasets--…
+	Token    string                               // sent as a bearer token, only to the endpoint's scheme, host and port
+	Cache    string                               // directory that contains models--… and datasets--…
 	Offline  bool                                 // use the cache only
 	HTTP     *http.Client                         // nil = [http.DefaultClient]
-	Progress func(file string, done, total int64) // may be nil; total is −1 if it is not known
+	Progress func(file string, done, total int64) // may be nil; total is −1 if unknown
 }
 
 var idPattern = regexp.MustCompile(`^[\w.-]*\w(/[\w.-]*\w)?$`)
 
-// IsID reports whether s has the form of a repository's name: name or owner/name.
+// IsID reports whether s has the form of a repository name: name or owner/name.
 func IsID(s string) bool { return idPattern.MatchString(s) && !strings.Contains(s, "..") }
 
-// Request names files of a repository.
+// Request names files in a repository.
 type Request struct {
 	Kind     Kind
 	ID       string                        // owner/name
 	Revision string                        // "" = main
-	Want     func(name string) bool        // which files, by their path in the repository
-	Enough   func(names []string) bool     // whether files in the cache make a request of the network needless; nil = any wanted file
-	Choose   func(names []string) []string // narrows what the repository has to what is fetched; nil = all that is wanted
+	Want     func(name string) bool        // selects files by their path in the repository
+	Enough   func(names []string) bool     // whether the cached files make a network request unnecessary; nil = any wanted file
+	Choose   func(names []string) []string // narrows the wanted files in the repository to those to fetch; nil = all
 }
 
-// Fetch returns the directory that holds the wanted files: from the cache if it has them, else downloaded. Downloads
-// resume where they stopped, are checked against the repository's hashes, and appear whole.
+// Fetch returns the directory that contains the wanted files, from the cache if they are there, otherwise downloaded.
+// Downloads resume where they stopped, are checked against the repository's hashes, and are stored atomically.
 func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	if !IsID(r.ID) {
 		return "", fault.NotFound("hub: %q is no repository name, want owner/name", r.ID)
@@ -85,10 +85,10 @@ func (h *Client) Fetch(ctx context.Context, r Request) (dir string, err error) {
 	return repo.snapshot(listing.SHA), repo.writeRef(listing.SHA)
 }
 
-// ErrNoFiles is matched by the error of a repository that exists and has none of the wanted files.
+// ErrNoFiles matches the error for a repository that exists but has none of the wanted files.
 var ErrNoFiles = errors.New("no wanted file")
 
-// noFilesError is an ErrNoFiles, and a name that leads nowhere, with its own message.
+// noFilesError matches ErrNoFiles and fault.ErrNotFound and has its own message.
 type noFilesError struct{ message string }
 
 func (e *noFilesError) Error() string { return e.message }
@@ -129,7 +129,7 @@ func (r *repository) writeRef(commit string) error {
 	return nil
 }
 
-// cached returns the snapshot of the revision in the cache and the names of its files; "" where there is none.
+// cached returns the cached snapshot of the revision and the names of its files, or "" if there is none.
 func (r *repository) cached() (dir string, names []string) {
 	commit := r.request.Revision
 	if raw, err := inputfile.Read(r.refPath(), inputfile.MaxConfig); err == nil {
@@ -144,7 +144,7 @@ func (r *repository) cached() (dir string, names []string) {
 			return err
 		}
 		if _, err := os.Stat(path); err != nil {
-			return nil // a link into nowhere: the download did not end
+			return nil // a dangling link: the download did not finish
 		}
 		name, err := filepath.Rel(dir, path)
 		names = append(names, filepath.ToSlash(name))
@@ -164,13 +164,13 @@ func (r *repository) enough(names []string) bool {
 	return len(names) > 0
 }
 
-// listing is what the hub says of a revision.
+// listing is the hub's description of a revision.
 type listing struct {
 	SHA      string
 	Siblings []repositoryFile
 }
 
-// repositoryFile is a file of a repository. Its hash is Git's, or the content's where it is stored as a large file.
+// repositoryFile is a file in a repository. Its hash is Git's, or that of the content if it is stored as a large file.
 type repositoryFile struct {
 	Name   string `json:"rfilename"`
 	Size   *int64
@@ -204,7 +204,7 @@ func (r *repository) list(ctx context.Context) (*listing, error) {
 	base := r.Endpoint + "/api/" + string(r.request.Kind) + "s/" + r.request.ID
 	addresses := []string{base + "/revision/" + url.PathEscape(r.request.Revision) + "?blobs=true"}
 	if r.request.Revision == "main" {
-		addresses = append(addresses, base+"?blobs=true") // mirrors may know this one only
+		addresses = append(addresses, base+"?blobs=true") // some mirrors support only this one
 	}
 	var listing *listing
 	var err error

@@ -18,18 +18,18 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// How patient the hub's client is.
+// Retries and timeouts of the hub client.
 var (
-	// maxTries is how often a request is made that fails for a reason which may pass.
+	// maxTries is the maximum number of attempts for a request that fails for a possibly temporary reason.
 	maxTries = 5
-	// firstWait is the time before the second try; it doubles with each. A server may ask for more, up to maxWait.
+	// firstWait is the delay before the second attempt; it doubles each time. A server may ask for more, up to maxWait.
 	firstWait = time.Second
 	maxWait   = time.Minute
-	// silenceLimit is how long nothing may arrive before a connection is given up.
+	// silenceLimit is how long a connection may be silent before it is abandoned.
 	silenceLimit = 30 * time.Second
 )
 
-// retry repeats what a network or an overloaded server let fail.
+// retry repeats try after errors of the network or an overloaded server.
 func (h *Client) retry(ctx context.Context, try func() error) (err error) {
 	for n := range maxTries {
 		if n > 0 {
@@ -41,7 +41,7 @@ func (h *Client) retry(ctx context.Context, try func() error) (err error) {
 		}
 		err = try()
 		if stopped := ctx.Err(); err != nil && stopped != nil && !errors.Is(err, stopped) {
-			return stopped // and not what the server said meanwhile
+			return stopped // rather than the server's latest error
 		}
 		if err == nil || ctx.Err() != nil || !isTransient(err) {
 			return err
@@ -50,7 +50,7 @@ func (h *Client) retry(ctx context.Context, try func() error) (err error) {
 	return fmt.Errorf("given up after %d tries: %w", maxTries, err)
 }
 
-// waitTime is the time to wait after the n-th failure.
+// waitTime returns the delay after the n-th failure.
 func waitTime(err error, n int) time.Duration {
 	wait := firstWait << (n - 1)
 	var status *statusError
@@ -60,7 +60,7 @@ func waitTime(err error, n int) time.Duration {
 	return wait
 }
 
-// isTransient reports whether another try may succeed: not if a server refuses or a disk is full.
+// isTransient reports whether another attempt may succeed. It does not if the server refuses or the disk is full.
 func isTransient(err error) bool {
 	var status *statusError
 	if errors.As(err, &status) {
@@ -69,7 +69,7 @@ func isTransient(err error) bool {
 	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, fault.ErrNotFound) && !errors.Is(err, errNoEnd)
 }
 
-// unreachableError says that nobody answered.
+// unreachableError means that no server responded.
 type unreachableError struct {
 	host  string
 	cause error
@@ -78,7 +78,7 @@ type unreachableError struct {
 func (e *unreachableError) Error() string { return fmt.Sprintf("cannot reach %s: %v", e.host, e.cause) }
 func (e *unreachableError) Unwrap() error { return e.cause }
 
-// adviseUnreachable makes a hub that cannot be reached a name that leads nowhere, and says what else could be done.
+// adviseUnreachable makes the error for an unreachable hub match fault.ErrNotFound and adds advice.
 func adviseUnreachable(err error) error {
 	if !errors.As(err, new(*unreachableError)) {
 		return err
@@ -86,7 +86,7 @@ func adviseUnreachable(err error) error {
 	return fault.NotFound("%v; it is not in the cache either: check the network, set HF_ENDPOINT to a mirror, or name a local path", err)
 }
 
-// networkError says in few words why a request found nobody, instead of Go's words for every layer.
+// networkError describes briefly why a request got no response, without Go's wording for every layer.
 func networkError(address string, err error) error {
 	host := address
 	if u, parsed := url.Parse(address); parsed == nil {
@@ -110,13 +110,13 @@ func networkError(address string, err error) error {
 	return fmt.Errorf("%s: %w", host, err)
 }
 
-// Bounds of a list of files, which may come from a stranger.
+// Limits on a list of files, which may come from an untrusted server.
 const (
 	maxListing = 64 << 20 // bytes
 	maxFiles   = 1 << 20
 )
 
-// getListing reads what the hub's API says of a revision.
+// getListing reads the response of the hub's API for a revision.
 func (h *Client) getListing(ctx context.Context, address string) (*listing, error) {
 	answer, err := h.get(ctx, address, 0, "")
 	if err != nil {
@@ -136,7 +136,7 @@ func (h *Client) getListing(ctx context.Context, address string) (*listing, erro
 
 var errNoListing = errors.New("no list of files")
 
-// read reads an object with sha and siblings file by file, so that many of them cannot fill the memory.
+// read decodes an object with sha and siblings one file at a time, so that a long list cannot exhaust memory.
 func (l *listing) read(d *json.Decoder) error {
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return cmp.Or(err, errNoListing)
@@ -179,22 +179,22 @@ func (l *listing) readFiles(d *json.Decoder) error {
 	return err
 }
 
-// statusError is an answer that is not the file.
+// statusError is a response other than the file.
 type statusError struct {
 	code    int
-	after   time.Duration // that the server wants to be left alone for
+	after   time.Duration // delay that the server asks for
 	message string
 }
 
 func (e *statusError) Error() string { return e.message }
 
-// Is takes what the hub does not know, or does not admit to, for a name that leads nowhere.
+// Is makes a resource that the hub does not have, or does not admit to having, match fault.ErrNotFound.
 func (e *statusError) Is(target error) bool {
 	return target == fault.ErrNotFound && (e.code == http.StatusNotFound || e.code == http.StatusUnauthorized || e.code == http.StatusForbidden)
 }
 
-// get asks for the bytes of address from one on, of the version that an entity tag names if it is not "". The answer ends
-// with an error when nothing arrives for a while.
+// get requests the bytes of address starting at from, of the version with the given entity tag if version is not "".
+// Reading the response fails if nothing arrives for a while.
 func (h *Client) get(ctx context.Context, address string, from int64, version string) (*http.Response, error) {
 	client, err := h.authorized()
 	if err != nil {
@@ -246,7 +246,7 @@ func newStatusError(address string, answer *http.Response) error {
 	return &statusError{answer.StatusCode, time.Duration(seconds) * time.Second, fmt.Sprintf("%s: %s%s", address, answer.Status, hint)}
 }
 
-// authorized returns a client that sends the token to the endpoint.
+// authorized returns a client that sends the token to the endpoint only.
 func (h *Client) authorized() (*http.Client, error) {
 	endpoint, err := url.Parse(h.Endpoint)
 	if err != nil || endpoint.Host == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" {
@@ -260,8 +260,8 @@ func (h *Client) authorized() (*http.Client, error) {
 	return &client, nil
 }
 
-// tokenSender adds the token to the requests that go to an origin. In the header of the first request, [http.Client] would
-// also send it to other ports and subdomains, and without encryption, if an answer redirects there.
+// tokenSender adds the token to requests for one origin. If it were a header of the first request, [http.Client] would
+// also send it to other ports and subdomains, and unencrypted, when a response redirects there.
 type tokenSender struct {
 	http.RoundTripper
 	origin, token string
@@ -275,25 +275,25 @@ func (s *tokenSender) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.RoundTripper.RoundTrip(r)
 }
 
-// originOf returns scheme, host and port of an address.
+// originOf returns the scheme, host and port of an address.
 func originOf(u *url.URL) string {
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// watchSilence calls silent if its timer is not reset for a while. Tests decide otherwise what is silent.
+// watchSilence calls silent if its timer is not reset for a while. Tests replace it.
 var watchSilence = func(_ string, silent func()) timer { return time.AfterFunc(silenceLimit, silent) }
 
-// timer is a [time.Timer], or what is one in tests.
+// timer is a [time.Timer] or a substitute in tests.
 type timer interface {
 	Reset(d time.Duration) bool
 	Stop() bool
 }
 
-// errSilent is the cause of a connection on which nothing arrives any more.
+// errSilent is the error for a connection on which nothing arrives anymore.
 var errSilent = errors.New("no answer")
 
-// watchedBody ends a body on which nothing arrives any more.
+// watchedBody fails when nothing arrives anymore.
 type watchedBody struct {
 	io.ReadCloser
 	ctx    context.Context

@@ -5,10 +5,10 @@ import (
 	"regexp"
 )
 
-// shardName is the end of a name such as train-00000-of-00005.parquet.
+// shardName matches the end of a name such as train-00000-of-00005.parquet.
 var shardName = regexp.MustCompile(`^(.*)-(\d+)-of-(\d+)(\.\w+)+$`)
 
-// AllShards reports whether names contain all shards, for names that say how many there are.
+// AllShards reports whether names contains every shard, for names that give the number of shards.
 func AllShards(names []string) bool {
 	have := map[string]int{}
 	want := map[string]string{}

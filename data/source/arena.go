@@ -7,8 +7,8 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
-// An arena remembers what a Parquet reader has allocated and gives back at the end what the reader did not: arrow's
-// decoders keep scratch memory, and its error paths half-built arrays. It lives as long as the reader and its blocks.
+// An arena tracks what a Parquet reader has allocated and frees at the end what the reader did not: arrow's decoders
+// keep scratch memory, and its error paths leave half-built arrays. It lives as long as the reader and its blocks.
 type arena struct {
 	memory.Allocator
 	mu    sync.Mutex
@@ -61,7 +61,7 @@ func (a *arena) retain() {
 	a.mu.Unlock()
 }
 
-// release frees what is left when the last user goes.
+// release frees the remaining memory when the last user is done.
 func (a *arena) release() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

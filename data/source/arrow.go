@@ -22,7 +22,7 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// arrowReader reads Arrow IPC: the stream form that the datasets library writes, or the file form, which has a stream within.
+// arrowReader reads Arrow IPC: the stream format that the datasets library writes, or the file format, which contains a stream.
 type arrowReader struct {
 	source *File
 	file   *os.File
@@ -61,10 +61,10 @@ func openArrow(f *File, m memory.Allocator) (r *arrowReader, err error) {
 	return r, nil
 }
 
-// arrowMagic begins and ends the file form.
+// arrowMagic begins and ends the file format.
 const arrowMagic = "ARROW1"
 
-// arrowMessages returns the part of a file that is a stream of messages, and which form it is.
+// arrowMessages returns the part of a file that is a stream of messages, and which format it is.
 func arrowMessages(file *os.File, size int64) (messages *io.SectionReader, kind string, err error) {
 	head, tail := make([]byte, 8), make([]byte, 4+len(arrowMagic))
 	if _, err := file.ReadAt(head, 0); err != nil && err != io.EOF {
@@ -84,22 +84,22 @@ func arrowMessages(file *os.File, size int64) (messages *io.SectionReader, kind 
 	return io.NewSectionReader(file, int64(len(head)), end-int64(len(head))), "file", nil
 }
 
-// messageReader reads Arrow messages. It is ipc's own reader with a check of each length before memory is allocated for it.
+// messageReader reads Arrow messages like ipc's own reader, but checks each length before it allocates memory for it.
 type messageReader struct {
 	in     io.Reader
-	rest   int64 // bytes not read yet
+	rest   int64 // bytes not yet read
 	memory memory.Allocator
-	views  int // columns of the schema that are views
+	views  int // columns of the schema that are view types
 	last   *ipc.Message
 }
 
-// Message returns the next message, which lives until the one after it is read; io.EOF after the last.
+// Message returns the next message, which is valid until the next call, or io.EOF after the last one.
 func (r *messageReader) Message() (*ipc.Message, error) {
 	if r.rest < 4 {
 		return nil, io.EOF
 	}
 	length, err := r.word()
-	if err == nil && length == ^uint32(0) { // the mark that newer writers put first
+	if err == nil && length == ^uint32(0) { // the continuation mark of newer writers
 		length, err = r.word()
 	}
 	if err != nil {
@@ -128,7 +128,7 @@ func (r *messageReader) Message() (*ipc.Message, error) {
 	return r.last, nil
 }
 
-// check refuses claims in the header of a message that the reader would allocate memory for.
+// check rejects impossible sizes in a message header, for which the reader would otherwise allocate memory.
 func (r *messageReader) check(kind byte, header flatTable, body int64) error {
 	const dictionaryBatch, recordBatch = 2, 3
 	switch kind {
@@ -146,7 +146,7 @@ func (r *messageReader) check(kind byte, header flatTable, body int64) error {
 	return nil
 }
 
-// checkBatch checks the rows of a record batch, and the numbers of buffers of its views, which is in a vector of their own.
+// checkBatch checks the number of rows of a record batch, and the buffer counts of its views, which are a separate vector.
 func (r *messageReader) checkBatch(batch flatTable, body int64) error {
 	const rows, buffers, views = 0, 2, 4
 	if n := batch.int64(rows); n < 0 || n/512 > 1<<15+body {
@@ -169,13 +169,13 @@ func (r *messageReader) checkBatch(batch flatTable, body int64) error {
 	return nil
 }
 
-// maxFields and maxNesting bound the schema of a file: its parts may be shared, so that few bytes make very many.
+// maxFields and maxNesting limit the schema of a file. Its parts may be shared, so a few bytes can describe a huge number.
 const (
 	maxFields  = 1 << 16
 	maxNesting = 64
 )
 
-// Fields of the tables Schema and Field of Arrow's Schema.fbs, and the types of views there.
+// Fields of the Schema and Field tables in Arrow's Schema.fbs, and its view types.
 const (
 	schemaFields   = 1
 	schemaMetadata = 2
@@ -187,7 +187,7 @@ const (
 	typeTextView   = 24
 )
 
-// checkFields counts the fields in vector n of a schema, or of a field, and in those.
+// checkFields counts the fields in vector n of a schema or field, recursively.
 func (r *messageReader) checkFields(t flatTable, n, depth int, left *int) error {
 	if t.at(n) == 0 {
 		return nil
@@ -295,7 +295,7 @@ func (r *arrowReader) Close() error {
 	return r.file.Close()
 }
 
-// recordBlock wraps a record, which it takes over.
+// recordBlock wraps a record and takes ownership of it.
 func recordBlock(f *File, record arrow.Record) *Block {
 	b := &Block{arrow: true, File: f, Rows: int(record.NumRows()), Columns: make(map[string]Column, record.NumCols()), free: record.Release}
 	for i, field := range record.Schema().Fields() {
@@ -304,13 +304,13 @@ func recordBlock(f *File, record arrow.Record) *Block {
 	return b
 }
 
-// arrowColumn reads an Arrow array. Texts point into it: they live as long as the block.
+// arrowColumn reads an Arrow array. Its texts point into the array and live as long as the block.
 type arrowColumn struct {
 	arrow.Array
-	most int // bytes of a value
+	most int // maximum bytes per value
 }
 
-// of returns a column with the same limits.
+// of returns a column for a with the same limits.
 func (c arrowColumn) of(a arrow.Array) arrowColumn { return arrowColumn{a, c.most} }
 
 func (c arrowColumn) Text(i int) (string, bool, error) {
@@ -319,9 +319,9 @@ func (c arrowColumn) Text(i int) (string, bool, error) {
 	}
 	var s string
 	switch a := c.Array.(type) {
-	case array.StringLike: // also large and in views
+	case array.StringLike: // including large and view types
 		s = a.Value(i)
-	case interface{ Value(int) []byte }: // binary, also large, in views and of a fixed size
+	case interface{ Value(int) []byte }: // binary, including large, view and fixed-size types
 		s = string(a.Value(i))
 	case *array.Dictionary:
 		return c.of(a.Dictionary()).Text(a.GetValueIndex(i))
@@ -484,10 +484,10 @@ func (c arrowColumn) Value(i int) (any, error) {
 		}
 		return s, nil
 	}
-	return c.ValueStr(i), nil // dates and times, …: as Arrow writes them
+	return c.ValueStr(i), nil // dates, times and so on, as Arrow formats them
 }
 
-// checkLength returns an error for a list without end.
+// checkLength returns an error for a list that is too long.
 func (c arrowColumn) checkLength(n int64) error {
 	if n > int64(c.most) {
 		return fmt.Errorf("is a list of %d values: raise data.max_row_bytes if that is right", n)

@@ -15,7 +15,7 @@ import (
 	flatbuffers "github.com/google/flatbuffers/go"
 )
 
-// tokenSchema is the schema of [Tokens]. Null labels are the input_ids.
+// tokenSchema is the schema of [Tokens]. If labels is null, the labels equal input_ids.
 var tokenSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "input_ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)},
 	{Name: "labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
@@ -26,7 +26,7 @@ var tokenSchema = arrow.NewSchema([]arrow.Field{
 // arrowTokens writes each table as a record batch.
 type arrowTokens struct{ ipc *ipc.FileWriter }
 
-// NewArrowTokenWriter returns a writer of an Arrow file that [ParseArrowTokens] takes apart in place.
+// NewArrowTokenWriter returns a writer of an Arrow file that [ParseArrowTokens] can read in place.
 func NewArrowTokenWriter(w io.Writer) (TokenWriter, error) {
 	file, err := ipc.NewFileWriter(&positionWriter{Writer: w}, ipc.WithSchema(tokenSchema))
 	if err != nil {
@@ -35,7 +35,7 @@ func NewArrowTokenWriter(w io.Writer) (TokenWriter, error) {
 	return arrowTokens{file}, nil
 }
 
-// positionWriter counts what it writes. Arrow's writer only asks for its position; it never goes back.
+// positionWriter counts the bytes written. Arrow's writer seeks only to ask for its position.
 type positionWriter struct {
 	io.Writer
 	at int64
@@ -71,7 +71,7 @@ func (w arrowTokens) Write(t *Tokens) error {
 
 func (w arrowTokens) Close() error { return w.ipc.Close() }
 
-// int32Lists wraps numbers as an Arrow list column, without a copy.
+// int32Lists wraps numbers as an Arrow list column without copying.
 func int32Lists(values, offsets []int32, n int) arrow.Array {
 	child := array.NewData(arrow.PrimitiveTypes.Int32, len(values), []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(values))}, nil, 0, 0)
 	buffers := []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offsets))}
@@ -92,7 +92,7 @@ func partsOrZeros(t *Tokens, n int) []byte {
 	return make([]byte, n)
 }
 
-// ParseArrowTokens returns the tables of a file that [NewArrowTokenWriter]'s writer wrote, without a copy: they point into file.
+// ParseArrowTokens returns the tables in a file written by the writer of [NewArrowTokenWriter]. They point into file.
 func ParseArrowTokens(file []byte) (tables []*Tokens, err error) {
 	rest, err := fileMessages(file)
 	if err != nil {
@@ -123,7 +123,7 @@ const (
 	storeBuffers  = 12
 )
 
-// tokens returns the record batch of a message as a table, without a copy.
+// tokens returns the record batch in a message as a table, without copying.
 func (m arrowMessage) tokens() (*Tokens, error) {
 	if len(m.buffers) != storeBuffers || m.rows < 1 {
 		return nil, fmt.Errorf("%d rows in %d buffers, want some rows in %d", m.rows, len(m.buffers), storeBuffers)
@@ -146,13 +146,13 @@ func (m arrowMessage) tokens() (*Tokens, error) {
 	return t, nil
 }
 
-// viewAs views bytes as numbers, in the machine's order.
+// viewAs returns the memory of b as numbers, in native byte order.
 func viewAs[T int32 | int64](b []byte) []T {
 	var zero T
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(zero)))
 }
 
-// fileMessages returns the messages of an Arrow file: what is between the magic word, padded with zeros, and the footer.
+// fileMessages returns the messages in an Arrow file: the part between the magic word, padded with zeros, and the footer.
 func fileMessages(file []byte) ([]byte, error) {
 	magic := []byte("ARROW1")
 	tail := len(file) - len(magic) - 4
@@ -167,23 +167,23 @@ func fileMessages(file []byte) ([]byte, error) {
 	if start > end {
 		return nil, errors.New("not an Arrow file")
 	}
-	return file[start:end:end], nil // no slice of it reaches into the footer
+	return file[start:end:end], nil // the capacity keeps slices of it out of the footer
 }
 
-// arrowMessage is a record batch in place: its buffers point into the file, where arrow's own readers copy.
+// arrowMessage is a record batch in place. Its buffers point into the file; arrow's own readers copy.
 type arrowMessage struct {
 	rows    int
 	buffers [][]byte
 }
 
-// parseMessage reads the message that b starts with, and returns its size. A schema has no rows.
+// parseMessage parses the message at the start of b and returns its size. A schema has no rows.
 func parseMessage(b []byte) (m arrowMessage, size int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("damaged metadata: %v", p) // flatbuffers knows no errors
+			err = fmt.Errorf("damaged metadata: %v", p) // flatbuffers reports errors by panicking
 		}
 	}()
-	const prefix = 8 // continuation mark and length of the metadata
+	const prefix = 8 // continuation mark and metadata length
 	if len(b) < prefix || binary.LittleEndian.Uint32(b) != ^uint32(0) {
 		return m, 0, errors.New("not an Arrow message")
 	}
@@ -206,13 +206,13 @@ func parseMessage(b []byte) (m arrowMessage, size int, err error) {
 	return m, size, nil
 }
 
-// messageSchema is the type of a schema message in Arrow's Message.fbs, whose fields flatTable counts from 0.
+// messageSchema is the type of a schema message in Arrow's Message.fbs. flatTable counts its fields from 0.
 const messageSchema = 1
 
-// flatTable reads a flatbuffers table field by field. Package ipc keeps its generated reader to itself.
+// flatTable reads the fields of a flatbuffers table. Package ipc does not export its generated reader.
 type flatTable struct{ flatbuffers.Table }
 
-// at returns the position of field n, 0 if it is left out.
+// at returns the position of field n, or 0 if it is absent.
 func (t flatTable) at(n int) flatbuffers.UOffsetT {
 	offset := flatbuffers.UOffsetT(t.Offset(flatbuffers.VOffsetT(4 + 2*n)))
 	if offset == 0 {
@@ -242,7 +242,7 @@ func (t flatTable) table(n int) flatTable {
 // vector returns the length of vector n.
 func (t flatTable) vector(n int) int { return t.VectorLen(t.at(n) - t.Pos) }
 
-// checkVector returns an error if vector n claims to have more elements of a size than the bytes have room for.
+// checkVector returns an error if vector n claims more elements of the given size than fit into the bytes.
 func (t flatTable) checkVector(n, size int) error {
 	if t.at(n) == 0 {
 		return nil
@@ -263,7 +263,7 @@ func (t flatTable) element(n, i int) flatTable {
 	return flatTable{flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(4*i))}}
 }
 
-// pair returns element i of vector n, a struct of two int64.
+// pair returns element i of vector n, a struct of two int64s.
 func (t flatTable) pair(n, i int) (a, b int64) {
 	at := t.Vector(t.at(n)-t.Pos) + flatbuffers.UOffsetT(16*i)
 	return t.GetInt64(at), t.GetInt64(at + 8)

@@ -9,24 +9,25 @@ import (
 	"mambatrain/internal/format"
 )
 
-// A budget bounds what Arrow's readers allocate for one block: they believe the lengths that a file claims.
+// A budget limits what Arrow's readers, which trust the lengths in a file, may allocate for one block.
 type budget struct {
 	memory.Allocator
 	size int64 // of the file
 	most int64
-	used atomic.Int64 // since begin
+	used atomic.Int64 // since the last call of begin
 }
 
-// newBudget returns the budget of a file of a size: room for some of the longest rows, and for what usual compression saves.
+// newBudget returns the budget for a file of the given size: room for several rows of maximum length, and for usual
+// compression ratios.
 func newBudget(m memory.Allocator, f *File, size int64) *budget {
 	const rows, ratio = 16, 64
 	return &budget{Allocator: m, size: size, most: max(rows*int64(f.maxRow()), ratio*size)}
 }
 
-// begin starts a block.
+// begin starts a new block.
 func (b *budget) begin() { b.used.Store(0) }
 
-// overBudget is what an allocation that is too large panics with: Arrow's interface knows no error.
+// overBudget is the panic value for an allocation that is too large: Arrow's allocator interface cannot return errors.
 type overBudget string
 
 func (e overBudget) Error() string { return string(e) }

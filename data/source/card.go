@@ -13,10 +13,10 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// card is what a data set card, README.md, says about files: the configs section of its front matter.
+// card describes files according to the data set card, README.md: the configs section of its front matter.
 type card []cardConfig
 
-// cardConfig is a configuration of a card. Of the settings of the datasets library's readers it has those that are known here.
+// cardConfig is a configuration in a card. It has those settings of the datasets library's readers that are supported here.
 type cardConfig struct {
 	Name      string    `yaml:"config_name"`
 	Default   bool      `yaml:"default"`
@@ -31,13 +31,13 @@ type cardConfig struct {
 	Others map[string]yaml.Node `yaml:",inline"`
 }
 
-// unreadable are settings of a configuration that change what its files mean, and that are not followed here.
+// unreadable are settings that change the meaning of a configuration's files and are not supported here.
 var unreadable = []string{
 	"field", "header", "names", "column_names", "skiprows", "skipfooter", "nrows", "comment", "quotechar", "quoting", "escapechar",
 	"lineterminator", "skipinitialspace", "usecols", "columns", "filters",
 }
 
-// parseCard reads a card. Lines may end in CRLF, and a byte order mark may precede it.
+// parseCard parses a card. Lines may end in CRLF, and there may be a byte order mark.
 func parseCard(readme string) (card, error) {
 	readme = strings.TrimPrefix(strings.ReplaceAll(readme, "\r\n", "\n"), string(byteOrderMark))
 	rest, ok := strings.CutPrefix(strings.TrimLeft(readme, " \t\n"), "---\n")
@@ -51,7 +51,7 @@ func parseCard(readme string) (card, error) {
 	return parseConfigs(matter)
 }
 
-// parseConfigs reads the configs section of a YAML document.
+// parseConfigs parses the configs section of a YAML document.
 func parseConfigs(text string) (card, error) {
 	var document struct {
 		Configs card `yaml:"configs"`
@@ -67,7 +67,7 @@ func parseConfigs(text string) (card, error) {
 	return document.Configs, nil
 }
 
-// choose returns the configuration of a name, or the default one for "".
+// choose returns the configuration with the given name, or the default one for "".
 func (c card) choose(name string) (*cardConfig, error) {
 	chosen := -1
 	var have []string
@@ -96,7 +96,7 @@ func (c card) choose(name string) (*cardConfig, error) {
 	return &c[chosen], nil
 }
 
-// settings returns how the configuration's files are to be read.
+// settings returns how to read the configuration's files.
 func (c *cardConfig) settings() (s selection, err error) {
 	s.delimiter, s.encoding = cmp.Or(c.Delimiter, c.Separator), c.Encoding
 	switch c.SampleBy {
@@ -111,13 +111,13 @@ func (c *cardConfig) settings() (s selection, err error) {
 	return s, nil
 }
 
-// splitPatterns are the patterns of the files of a split.
+// splitPatterns are the file patterns of a split.
 type splitPatterns struct {
 	split    string
 	patterns []string
 }
 
-// patterns reads data_files: a pattern, a list of patterns, a list of {split, path}, or splits with their patterns.
+// patterns parses data_files: a pattern, a list of patterns, a list of {split, path}, or a map from splits to patterns.
 func (c *cardConfig) patterns() (list []splitPatterns, err error) {
 	wrong := fmt.Errorf("data_files of configuration %s: want a pattern, a list of patterns or a list of {split, path}", c.Name)
 	switch n := &c.DataFiles; n.Kind {
@@ -160,7 +160,7 @@ func (c *cardConfig) patterns() (list []splitPatterns, err error) {
 	return list, nil
 }
 
-// oneOrMany reads a text or a list of texts.
+// oneOrMany parses a string or a list of strings.
 func oneOrMany(n *yaml.Node) (list []string, ok bool) {
 	if n.Kind == yaml.ScalarNode {
 		return []string{n.Value}, n.Tag == "!!str" && n.Value != ""
@@ -177,8 +177,8 @@ func oneOrMany(n *yaml.Node) (list []string, ok bool) {
 	return list, len(list) > 0
 }
 
-// files returns the files that the patterns of a split name, in the patterns' order; a file that two of them name is there
-// twice, as for the datasets library.
+// files returns the files that match the patterns of a split, in the order of the patterns. A file that matches two
+// patterns appears twice, as in the datasets library.
 func (s splitPatterns) files(names []string, folder string) (found []string, err error) {
 	for _, pattern := range s.patterns {
 		if strings.Contains(pattern, "://") {

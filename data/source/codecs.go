@@ -11,7 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Two of arrow's codecs trust the length that the compressed bytes claim, not that of the page. These do not.
+// Two of arrow's codecs trust the length in the compressed data instead of that of the page. These do not.
 func init() {
 	for _, kind := range []compress.Compression{compress.Codecs.Snappy, compress.Codecs.Zstd} {
 		codec, err := compress.GetCodec(kind)
@@ -28,7 +28,7 @@ func init() {
 
 type snappyCodec struct{ compress.Codec }
 
-// Decode returns the page in dst, whose length is that of the page. It panics, as arrow's does.
+// Decode decompresses the page into dst, whose length is that of the page. Like arrow's codec, it panics on errors.
 func (snappyCodec) Decode(dst, src []byte) []byte {
 	if n, err := snappy.DecodedLen(src); err != nil || n != len(dst) {
 		panic(fmt.Errorf("snappy: a page of %d bytes, want %d", n, len(dst)))
@@ -42,7 +42,7 @@ func (snappyCodec) Decode(dst, src []byte) []byte {
 
 type zstdCodec struct{ compress.Codec }
 
-// zstdDecoders are decoders to use again: each has tables and a window.
+// zstdDecoders holds decoders for reuse: each one has tables and a window.
 var zstdDecoders = sync.Pool{New: func() any {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
@@ -51,7 +51,7 @@ var zstdDecoders = sync.Pool{New: func() any {
 	return d
 }}
 
-// Decode returns the page in dst, whose length is that of the page. It panics, as arrow's does.
+// Decode decompresses the page into dst, whose length is that of the page. Like arrow's codec, it panics on errors.
 func (zstdCodec) Decode(dst, src []byte) []byte {
 	d := zstdDecoders.Get().(*zstd.Decoder)
 	defer zstdDecoders.Put(d)

@@ -14,16 +14,16 @@ import (
 	"mambatrain/internal/format"
 )
 
-// csvReader reads rows of separated values under a header line, by the rules of pandas. Every value is text; fields that a
-// short row lacks are null.
+// csvReader reads rows of separated values below a header line, by the rules of pandas. Every value is text; the fields
+// missing from a short row are null.
 type csvReader struct {
 	source *File
 	file   *textInput
 	in     *csvScanner
 	names  []string
-	twice  map[string]bool // names that the header has more than once
+	twice  map[string]bool // names that appear more than once in the header
 	wanted map[string]bool
-	failed error // what ends the rows before the file does
+	failed error // the error that ends the rows early
 }
 
 func openCSV(ctx context.Context, f *File) (*csvReader, error) {
@@ -43,7 +43,7 @@ func openCSV(ctx context.Context, f *File) (*csvReader, error) {
 	return r, nil
 }
 
-// header reads the first line. As pandas does, a column without a name is "Unnamed: 3", and one whose name is taken "x.1".
+// header reads the first line. As in pandas, a column without a name is "Unnamed: 3", and a duplicate name becomes "x.1".
 func (r *csvReader) header() error {
 	header, line, err := r.in.record()
 	if err == io.EOF {
@@ -69,7 +69,7 @@ func (r *csvReader) header() error {
 	return nil
 }
 
-// valueBytes is about what a value takes in memory in addition to its text.
+// valueBytes is roughly the memory that a value needs in addition to its text.
 const valueBytes = 32
 
 func (r *csvReader) Columns() []string                                     { return r.names }
@@ -138,16 +138,16 @@ func (r *csvReader) fault(err error) error {
 	return err
 }
 
-// csvScanner splits text into records as pandas' parser does: only a quote at the beginning of a field quotes it, whatever
-// follows the closing one belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
+// csvScanner splits text into records like the parser of pandas: a quote is special only at the beginning of a field,
+// anything after the closing quote belongs to the field, lines end in LF, CRLF or CR, and blank lines are skipped.
 type csvScanner struct {
 	in        *bufio.Reader
 	delimiter string
-	max       int // bytes of a record
-	line      int // that is read next, from 1
+	max       int // maximum bytes per record
+	line      int // number of the next line, from 1
 
-	text []byte // of the record
-	ends []int  // of its fields in text
+	text []byte // of the current record
+	ends []int  // ends of its fields in text
 }
 
 var (
@@ -155,7 +155,7 @@ var (
 	errOpenQuote  = errors.New("a quoted field does not end")
 )
 
-// record returns the fields of the next record and the line it begins on; io.EOF after the last.
+// record returns the fields of the next record and the line where it begins, or io.EOF after the last one.
 func (s *csvScanner) record() (fields []string, line int, err error) {
 	s.text, s.ends = s.text[:0], s.ends[:0]
 	if err := s.skipBlankLines(); err != nil {
@@ -176,7 +176,7 @@ func (s *csvScanner) record() (fields []string, line int, err error) {
 	return fields, line, nil
 }
 
-// skipBlankLines reads up to the first line that is not empty or blank.
+// skipBlankLines skips to the first line that is not empty or blank.
 func (s *csvScanner) skipBlankLines() error {
 	for {
 		blanks, err := s.peekBlanks()
@@ -200,7 +200,7 @@ func (s *csvScanner) skipBlankLines() error {
 	}
 }
 
-// peekBlanks returns how many blanks the line begins with, none if more than the buffer has.
+// peekBlanks returns the number of blanks at the beginning of the line, or 0 if they fill the buffer.
 func (s *csvScanner) peekBlanks() (int, error) {
 	for n := 0; ; n++ {
 		next, err := s.in.Peek(n + 1)
@@ -216,7 +216,7 @@ func (s *csvScanner) peekBlanks() (int, error) {
 	}
 }
 
-// endLine counts a line that ends in c, and reads the second half of CRLF.
+// endLine counts a line that ends in c and consumes the second half of CRLF.
 func (s *csvScanner) endLine(c byte) {
 	s.line++
 	if c == '\r' {
@@ -226,7 +226,7 @@ func (s *csvScanner) endLine(c byte) {
 	}
 }
 
-// field reads a field into text and reports whether another one follows it.
+// field reads a field into text and reports whether another one follows.
 func (s *csvScanner) field() (more bool, err error) {
 	const (
 		atStart = iota
@@ -283,7 +283,7 @@ func (s *csvScanner) nextIs(c byte) bool {
 	return len(next) > 0 && next[0] == c
 }
 
-// delimits reports whether c begins a delimiter, and reads the rest of one that has several bytes.
+// delimits reports whether c begins a delimiter, and consumes the other bytes of a multibyte one.
 func (s *csvScanner) delimits(c byte) bool {
 	if c != s.delimiter[0] {
 		return false
@@ -300,8 +300,8 @@ func (s *csvScanner) delimits(c byte) bool {
 	return true
 }
 
-// delimiter returns what separates fields: what is set, a tab in .tsv, else a comma. Where the header has no comma, and
-// another separator cuts all the lines at the beginning into as many fields, it is that.
+// delimiter returns the field separator: the one configured, a tab for .tsv, otherwise a comma. If the header has no
+// comma and another separator splits all of the first lines into the same number of fields, that one is used.
 func (f *File) delimiter(in *bufio.Reader) (string, error) {
 	if f.Delimiter != "" {
 		return f.Delimiter, nil
@@ -325,9 +325,9 @@ func (f *File) delimiter(in *bufio.Reader) (string, error) {
 	return best, nil
 }
 
-// headerFields returns the number of fields in each record of head; 0 if they differ. For a comma the header alone decides.
+// headerFields returns the number of fields in each record of head, or 0 if it varies. For a comma, only the header counts.
 func headerFields(head []byte, delimiter string) (n int) {
-	// The last line may be cut off.
+	// The last line may be incomplete.
 	if end := bytes.LastIndexAny(head, "\r\n"); len(head) == bufferBytes && end >= 0 {
 		head = head[:end+1]
 	}
@@ -349,7 +349,7 @@ func headerFields(head []byte, delimiter string) (n int) {
 	}
 }
 
-// unescapeTab returns a tab for \t: in a shell a tab is hard to type.
+// unescapeTab replaces \t with a tab, which is hard to type in a shell.
 func unescapeTab(delimiter string) string {
 	if delimiter == `\t` {
 		return "\t"
@@ -357,7 +357,7 @@ func unescapeTab(delimiter string) string {
 	return delimiter
 }
 
-// checkDelimiter returns what is wrong with a value of data.csv_delimiter.
+// checkDelimiter returns what is wrong with a value of data.csv_delimiter, or "".
 func checkDelimiter(d string) string {
 	if d = unescapeTab(d); d == "" || d != `"` && !strings.ContainsAny(d, "\r\n") && len([]rune(d)) == 1 {
 		return ""

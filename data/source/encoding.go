@@ -17,7 +17,7 @@ import (
 // encodings are the values of data.encoding.
 var encodings = []string{"utf-8", "latin-1", "windows-1252", "utf-16"}
 
-// encodingNames maps the names of encodings, without dashes and underscores, to those in encodings; "" is UTF-8.
+// encodingNames maps the names of encodings, without dashes and underscores, to the names in encodings; "" is UTF-8.
 var encodingNames = map[string]string{
 	"": "utf-8", "utf8": "utf-8", "utf8sig": "utf-8", "ascii": "utf-8", "usascii": "utf-8",
 	"latin1": "latin-1", "latin": "latin-1", "iso88591": "latin-1", "l1": "latin-1",
@@ -25,15 +25,15 @@ var encodingNames = map[string]string{
 	"utf16": "utf-16", "utf16le": "utf-16",
 }
 
-// canonicalEncoding returns the name of an encoding in encodings; "" if it is not known.
+// canonicalEncoding returns the name in encodings for an encoding, or "" if it is unknown.
 func canonicalEncoding(name string) string {
 	return encodingNames[strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name))]
 }
 
 var byteOrderMark = []byte("\xEF\xBB\xBF")
 
-// decodeText returns a text in UTF-8 without a byte order mark. Bytes that are not of the encoding are an error that names
-// their line: no character is ever replaced.
+// decodeText returns the text as UTF-8 without a byte order mark. Bytes that are invalid in the encoding are an error
+// that names their line; no character is ever replaced.
 func decodeText(ctx context.Context, in *bufio.Reader, encoding string) (io.Reader, error) {
 	head, _ := in.Peek(64)
 	d := &decoder{ctx: ctx, in: in, line: 1, name: encoding}
@@ -66,8 +66,8 @@ func decodeText(ctx context.Context, in *bufio.Reader, encoding string) (io.Read
 	return d, nil
 }
 
-// looksLikeUTF16 reports whether text begins with a byte order mark of UTF-16, or has every other byte zero, which no text in
-// UTF-8 has.
+// looksLikeUTF16 reports whether text begins with a UTF-16 byte order mark or has zero for every other byte, which
+// UTF-8 text never has.
 func looksLikeUTF16(head []byte) bool {
 	if bytes.HasPrefix(head, []byte("\xFF\xFE")) || bytes.HasPrefix(head, []byte("\xFE\xFF")) {
 		return true
@@ -82,23 +82,23 @@ func looksLikeUTF16(head []byte) bool {
 	return pairs > 1 && zeros[0]+zeros[1] == pairs && (zeros[0] == 0 || zeros[1] == 0)
 }
 
-// decoder reads text in UTF-8 from text in another encoding, or checks that it is UTF-8.
+// decoder converts text from another encoding to UTF-8, or checks that it is UTF-8.
 type decoder struct {
 	ctx  context.Context
 	in   io.Reader
 	name string
-	// decode appends the text of src to dst until src ends, a character is incomplete or one is invalid. It returns how many
-	// bytes it took.
+	// decode appends the text in src to dst up to the end of src or an incomplete or invalid character. It returns the
+	// number of bytes consumed.
 	decode func(dst, src []byte) (out []byte, n int, ok bool)
 
-	raw     []byte // not decoded yet
-	text    []byte // decoded and not yet read
-	line    int    // of the end of what was decoded
+	raw     []byte // not yet decoded
+	text    []byte // decoded but not yet read
+	line    int    // line at the end of the decoded text
 	afterCR bool   // the last character was a carriage return
 	err     error
 }
 
-// encodingError is a text that is not in its encoding.
+// encodingError reports text that is invalid in its encoding.
 type encodingError struct {
 	line    int
 	problem string
@@ -118,7 +118,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill decodes more.
+// fill decodes more text.
 func (d *decoder) fill() {
 	if d.raw == nil {
 		d.raw = make([]byte, 0, bufferBytes)
@@ -141,7 +141,7 @@ func (d *decoder) fill() {
 	d.raw = append(d.raw[:0], rest...)
 }
 
-// countLines counts the line ends in a part of the text: LF, CRLF and CR.
+// countLines counts the line endings in the next part of the text: LF, CRLF and CR.
 func (d *decoder) countLines(text []byte) {
 	d.line += bytes.Count(text, []byte("\n"))
 	if bytes.IndexByte(text, '\r') < 0 {
@@ -159,7 +159,7 @@ func (d *decoder) countLines(text []byte) {
 	}
 }
 
-// invalid is the error of bytes that are not of the encoding.
+// invalid returns the error for bytes that are invalid in the encoding.
 func (d *decoder) invalid(rest []byte) error {
 	shown := rest[:min(len(rest), 1)]
 	if d.name == "utf-16" {
@@ -194,7 +194,7 @@ func decodeLatin1(dst, src []byte) ([]byte, int, bool) {
 	return dst, len(src), true
 }
 
-// decodeWindows1252 refuses the five bytes that the code page leaves open, as Python does.
+// decodeWindows1252 rejects the five bytes that the code page leaves undefined, as Python does.
 func decodeWindows1252(dst, src []byte) ([]byte, int, bool) {
 	for i, b := range src {
 		switch b {
@@ -224,7 +224,7 @@ func (d utf16Decoder) decode(dst, src []byte) ([]byte, int, bool) {
 			continue
 		}
 		if len(src)-n < 4 {
-			return dst, n, r < 0xDC00 // its other half is to come
+			return dst, n, r < 0xDC00 // the low surrogate is yet to come
 		}
 		pair := utf16.DecodeRune(r, d.unit(src[n+2:]))
 		if pair == utf8.RuneError {

@@ -15,11 +15,11 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// splitRequest names the split and the configuration of a data set to read. "" = train, or the only split; and the default
-// configuration.
+// splitRequest names the configuration and the split of a data set to read. "" means the default configuration; and
+// train, or the only split.
 type splitRequest struct{ config, split string }
 
-// selection is the files of a split, and how a card says to read them.
+// selection contains the files of a split, and how its card says to read them.
 type selection struct {
 	files     []string
 	left      []string // data files of another kind, or texts about the data
@@ -28,7 +28,7 @@ type selection struct {
 	format    string
 }
 
-// choose returns the files of names that the request selects. format is auto, or that of the files to look for.
+// choose returns the files in names that the request selects. format is auto or the format of the files to look for.
 func (r splitRequest) choose(names []string, c card, format string) (s selection, err error) {
 	folder := ""
 	var splits []splitPatterns
@@ -86,7 +86,7 @@ func (r splitRequest) pick(have []string) (string, error) {
 	return "", fault.NotFound("no split %s: name one of %s, as in path:%s", want, strings.Join(have, ", "), have[len(have)-1])
 }
 
-// fromPatterns chooses by the patterns of a card.
+// fromPatterns chooses files by the patterns in a card.
 func (r splitRequest) fromPatterns(splits []splitPatterns, names []string, folder string) (split string, files []string, err error) {
 	var have []string
 	for _, s := range splits {
@@ -99,9 +99,10 @@ func (r splitRequest) fromPatterns(splits []splitPatterns, names []string, folde
 	return split, files, err
 }
 
-// fromNames chooses by the names of the files and folders in one folder, as the datasets library does where no card says more.
+// fromNames chooses by the names of the files and folders in one folder, as the datasets library does if the card has
+// no patterns.
 func (r splitRequest) fromNames(names []string, folder string, configured bool) (split string, files []string, err error) {
-	var visible []string // from folder on
+	var visible []string // relative to folder
 	for _, n := range names {
 		if rest, ok := cutFolder(n, folder); ok && matchPath("**", rest) && isData(n) {
 			visible = append(visible, rest)
@@ -119,7 +120,7 @@ func (r splitRequest) fromNames(names []string, folder string, configured bool) 
 	}
 	if split, err = r.pick(have); err == nil {
 		files = splits[slices.Index(have, split)].files
-	} else if r.split != "" { // of its own, such as "forget" in forget.jsonl
+	} else if r.split != "" { // a custom split, such as "forget" in forget.jsonl
 		split = r.split
 		for _, n := range visible {
 			if strings.Contains("/"+n, "/"+r.split) {
@@ -133,7 +134,7 @@ func (r splitRequest) fromNames(names []string, folder string, configured bool) 
 	return split, files, err
 }
 
-// cutFolder returns the path of a file from a folder on.
+// cutFolder returns the path of a file relative to a folder.
 func cutFolder(name, folder string) (rest string, ok bool) {
 	if folder == "" || folder == "." {
 		return name, true
@@ -141,7 +142,7 @@ func cutFolder(name, folder string) (rest string, ok bool) {
 	return strings.CutPrefix(name, folder+"/")
 }
 
-// ofConfig returns the files in folders named like a configuration. Without such a folder, "default" selects all files.
+// ofConfig returns the files in folders named after a configuration. Without such a folder, "default" selects all files.
 func ofConfig(names []string, config string) ([]string, error) {
 	var within []string
 	for _, n := range names {
@@ -158,7 +159,8 @@ func ofConfig(names []string, config string) ([]string, error) {
 	return within, nil
 }
 
-// splitWords are the words that mark files and folders of a split, in the order in which the datasets library looks for them.
+// splitWords are the words in file and folder names that indicate a split, in the order in which the datasets library
+// looks for them.
 var splitWords = []struct {
 	split string
 	words []string
@@ -179,7 +181,7 @@ func init() {
 	}
 }
 
-// shard is the name of a part of a split, as the hub has them: data/train-00000-of-00002.parquet.
+// shard matches the name of part of a split on the hub: data/train-00000-of-00002.parquet.
 var shard = regexp.MustCompile(`^data/([^/]+)-\d{5}-of-\d{5}[^/]*\.[^/]*$`)
 
 // splitFiles are the files of a split.
@@ -188,8 +190,8 @@ type splitFiles struct {
 	files []string
 }
 
-// splitsByName sorts files into splits: by the names of shards in the folder data, else by folders, else by file names. If
-// no name marks a split, all are train.
+// splitsByName sorts files into splits: by the names of shards in the folder data, otherwise by folders, otherwise by
+// file names. If no name indicates a split, all files are train.
 func splitsByName(names []string) (splits []splitFiles) {
 	add := func(split, name string) {
 		i := slices.IndexFunc(splits, func(s splitFiles) bool { return s.split == split })
@@ -233,7 +235,7 @@ func splitsByName(names []string) (splits []splitFiles) {
 	return splits
 }
 
-// wordForm reports whether a name has a word in it in some way.
+// wordForm reports whether a name contains a word in some way.
 type wordForm func(name, word string) bool
 
 func isWord(name, word string) bool { return name == word }
@@ -287,10 +289,10 @@ func wrapFolder(dir string, err error) error {
 	return fmt.Errorf("data: %s: %w", dir, err)
 }
 
-// maxCard bounds a data set card.
+// maxCard is the maximum size of a data set card in bytes.
 const maxCard = 16 << 20
 
-// folderCard reads the card of a folder. Its configs may also be in .huggingface.yaml, which wins.
+// folderCard reads the card of a folder. Its configs may also be in .huggingface.yaml, which takes precedence.
 func folderCard(dir string) (c card, err error) {
 	for _, file := range []struct {
 		name  string
@@ -313,8 +315,8 @@ func folderCard(dir string) (c card, err error) {
 	return nil, nil
 }
 
-// savedFiles returns the files of a folder that the datasets library's save_to_disk wrote: those that state.json names, of
-// the split if there are several.
+// savedFiles returns the files of a folder written by the datasets library's save_to_disk: the files that state.json
+// names, for the requested split if there are several.
 func savedFiles(dir string, r splitRequest) (s selection, saved bool, err error) {
 	var splits struct{ Splits []string }
 	if readJSON(filepath.Join(dir, "dataset_dict.json"), &splits) && len(splits.Splits) > 0 {
@@ -342,7 +344,7 @@ func savedFiles(dir string, r splitRequest) (s selection, saved bool, err error)
 	return s, saved || splits.Splits != nil, err
 }
 
-// savedNames returns the files that the state.json of a saved split names.
+// savedNames returns the files named by the state.json of a saved split.
 func savedNames(dir string) (names []string, saved bool, err error) {
 	var state struct {
 		Files []struct {
@@ -365,13 +367,13 @@ func savedNames(dir string) (names []string, saved bool, err error) {
 	return names, true, nil
 }
 
-// readJSON reads a small JSON file; false if there is none that reads so.
+// readJSON reads a small JSON file. It returns false if the file does not exist or does not parse.
 func readJSON(path string, into any) bool {
 	raw, err := inputfile.Read(path, inputfile.MaxConfig)
 	return err == nil && json.Unmarshal(raw, into) == nil
 }
 
-// withoutUnsaved leaves out Arrow files that the state.json next to them does not name: caches and what was overwritten.
+// withoutUnsaved drops Arrow files that the state.json in the same folder does not name: caches and overwritten data.
 func withoutUnsaved(dir string, names []string) (kept []string) {
 	saved := map[string][]string{} // by folder
 	for _, n := range names {

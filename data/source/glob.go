@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// hasPattern reports whether a path is a pattern.
+// hasPattern reports whether a path contains pattern characters.
 func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 
 // matchPath reports whether a pattern matches a path: path.Match for each component, and ** for any number of folders.
-// Folders and files whose names begin with a dot, and folders whose names begin with __, must be asked for.
+// Names that begin with a dot, and folder names that begin with __, match only a pattern that begins the same way.
 func matchPath(pattern, name string) bool {
 	return matchParts(strings.Split(pattern, "/"), strings.Split(name, "/"))
 }
@@ -39,7 +39,7 @@ func isHiddenFolder(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "__")
 }
 
-// glob lists the files that a pattern matches, in order.
+// glob lists the files that match a pattern, in order.
 func glob(pattern string) ([]string, error) {
 	pattern = filepath.ToSlash(pattern)
 	if _, err := path.Match(pattern, ""); err != nil {
@@ -52,15 +52,15 @@ func glob(pattern string) ([]string, error) {
 	return slices.Compact(found), err
 }
 
-// globParts lists the files below dir that match. A folder that is a link is entered where a component of the pattern
-// names it, and not by **: links may lead in circles.
+// globParts lists the matching files below dir. Folders that are links are followed only for a component of the pattern
+// that matches them, not for **, because links may form cycles.
 func globParts(dir string, pattern []string, within bool) (found []string, err error) {
 	if pattern[0] == "**" {
 		return globTree(dir, pattern, within)
 	}
 	entries, err := os.ReadDir(folderOf(dir, within))
 	if err != nil {
-		return nil, nil // a folder that cannot be read has no match, as for the shell
+		return nil, nil // an unreadable folder has no matches, as in the shell
 	}
 	for _, e := range entries {
 		name, last := e.Name(), len(pattern) == 1
@@ -95,7 +95,7 @@ func globTree(dir string, pattern []string, within bool) (found []string, err er
 	return found, err
 }
 
-// folderOf is the folder to read for the beginning of a pattern: "" is the working directory, or the root of "/…".
+// folderOf returns the folder to read for the start of a pattern. "" is the working directory, or the root for "/…".
 func folderOf(dir string, within bool) string {
 	switch {
 	case dir != "":
@@ -113,8 +113,8 @@ func joinWithin(dir, name string, within bool) string {
 	return dir + "/" + name
 }
 
-// listTree lists the files below root by their paths from there, with slashes. Links to files count; links to folders
-// are not followed, as in the datasets library, but root may be one.
+// listTree lists the files below root by their relative paths, with slashes. Links to files count; links to folders are
+// not followed, as in the datasets library, but root may be one.
 func listTree(root string) (names []string, err error) {
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real

@@ -21,19 +21,19 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// bufferBytes is how much of a text file is read at once, and how much of it is inspected to find its form.
+// bufferBytes is how much of a text file is read at a time, and how much of it is inspected to detect its form.
 const bufferBytes = 1 << 16
 
-// textInput is a file read as UTF-8, through its compression and from its encoding, without a byte order mark.
+// textInput reads a file as UTF-8, decompressed, decoded and without a byte order mark.
 type textInput struct {
 	*bufio.Reader
 	source *File
 	file   *os.File
 	close  func()
-	end    byte // of a line: '\n', or '\r' in old files
+	end    byte // end-of-line byte: '\n', or '\r' in old files
 }
 
-// openText opens a file of text, whose reading ends with ctx: a small compressed file may have billions of blank lines.
+// openText opens a text file. Reading fails once ctx is done: a small compressed file may contain billions of blank lines.
 func openText(ctx context.Context, f *File) (*textInput, error) {
 	file, err := openFile(f.Path)
 	if err != nil {
@@ -66,7 +66,7 @@ func openFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// maxWindow bounds the memory that a compressed file may ask for; zstd's own program stops there too.
+// maxWindow limits the memory that a compressed file may require, as the zstd program does.
 const maxWindow = 128 << 20
 
 // zipMagic begins a zip archive.
@@ -107,14 +107,14 @@ func (t *textInput) decompress(in *bufio.Reader) (out *bufio.Reader, err error) 
 	return bufio.NewReaderSize(content, bufferBytes), nil
 }
 
-// isBzip2 distinguishes a compressed file from a text that begins with the same letters.
+// isBzip2 distinguishes a compressed file from text that begins with the same letters.
 func isBzip2(in *bufio.Reader) bool {
 	const block, end = "\x31\x41\x59\x26\x53\x59", "\x17\x72\x45\x38\x50\x90"
 	head, _ := in.Peek(10)
 	return len(head) == 10 && (string(head[4:]) == block || string(head[4:]) == end)
 }
 
-// at is an error at a place of the file, which it names unless err knows better.
+// at wraps an error at a place in the file, unless err already names a better place.
 func (f *File) at(place string, err error) error {
 	if errors.As(err, new(*encodingError)) {
 		return fmt.Errorf("data: %s: %w", f.Path, err)
@@ -122,10 +122,10 @@ func (f *File) at(place string, err error) error {
 	return fmt.Errorf("data: %s: %s: %w", f.Path, place, err)
 }
 
-// DefaultMaxRowBytes is the longest row that is read where nothing else is set.
+// DefaultMaxRowBytes is the maximum length of a row if nothing else is set.
 const DefaultMaxRowBytes format.Bytes = 64 << 20
 
-// maxRow returns the most bytes that a row may have.
+// maxRow returns the maximum number of bytes in a row.
 func (f *File) maxRow() int {
 	if f.MaxRowBytes > 0 {
 		return int(f.MaxRowBytes)
@@ -133,12 +133,12 @@ func (f *File) maxRow() int {
 	return int(DefaultMaxRowBytes)
 }
 
-// tooLong is the error of a row, or another unit, without end.
+// tooLong returns the error for a row, or another unit, that is too long.
 func (f *File) tooLong(what string) error {
 	return fmt.Errorf("%s is longer than %v: raise data.max_row_bytes if that is right", what, format.Bytes(f.maxRow()))
 }
 
-// line appends a line with its end to buffer, which is then at most as long as a row may be; what names it.
+// line appends a line, including its end, to buffer, up to the maximum row length. what names the line in errors.
 func (t *textInput) line(buffer []byte, what string) ([]byte, error) {
 	for {
 		part, err := t.ReadSlice(t.end)

@@ -16,25 +16,25 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// jsonReader reads objects: of an array, one on each line, or one after the other in any layout. Blocks carry them raw:
-// parsing runs in parallel.
+// jsonReader reads objects: the elements of an array, one per line, or one after another in any layout. Blocks contain
+// the raw text, so that parsing runs in parallel.
 type jsonReader struct {
 	source *File
 	in     *jsonScanner
 	names  []string
 	wanted []string
-	head   *rawRows // read by openJSON, given out by the first Next
-	failed error    // what ends the objects before the file does
+	head   *rawRows // read by openJSON, returned by the first Next
+	failed error    // the error that ends the objects early
 }
 
-// rawRows are the objects of a block, and where they begin.
+// rawRows are the objects of a block and their positions.
 type rawRows struct {
 	text    [][]byte
 	lines   []int
-	numbers []int // in an array, from 1
+	numbers []int // in an array, from 1; otherwise 0
 }
 
-// openJSON reads the first block: the columns are the keys of its rows.
+// openJSON reads the first block. The columns are the keys of its rows.
 func openJSON(ctx context.Context, f *File) (*jsonReader, error) {
 	in, err := openJSONScanner(ctx, f)
 	if err != nil {
@@ -43,7 +43,7 @@ func openJSON(ctx context.Context, f *File) (*jsonReader, error) {
 	r := &jsonReader{source: f, in: in}
 	if r.head, err = r.fill(); err == nil {
 		if r.names, err = r.keys(r.head, nil); len(r.names) > 0 {
-			err = nil // a row that cannot be read is an error when it is reached
+			err = nil // a row that cannot be parsed is reported when it is reached
 		}
 	}
 	if err != nil && err != io.EOF {
@@ -53,7 +53,7 @@ func openJSON(ctx context.Context, f *File) (*jsonReader, error) {
 	return r, nil
 }
 
-// fill reads a block's worth of objects.
+// fill reads enough objects for a block.
 func (r *jsonReader) fill() (*rawRows, error) {
 	if r.failed != nil {
 		return nil, r.failed
@@ -77,7 +77,7 @@ func (r *jsonReader) fill() (*rawRows, error) {
 	return rows, nil
 }
 
-// placeOf names an object by its line, and in an array by its number too.
+// placeOf names an object by its line and, in an array, also by its number.
 func placeOf(line, number int) string {
 	if number > 0 {
 		return fmt.Sprintf("line %d, element %d", line, number)
@@ -85,7 +85,7 @@ func placeOf(line, number int) string {
 	return "line " + strconv.Itoa(line)
 }
 
-// keys returns the sorted keys of known and of the rows, up to one that cannot be read.
+// keys returns the sorted union of known and the keys of the rows, up to a row that cannot be parsed.
 func (r *jsonReader) keys(rows *rawRows, known []string) (all []string, failed error) {
 	seen := map[string]bool{}
 	for _, name := range known {
@@ -131,7 +131,7 @@ func (r *jsonReader) parse(rows *rawRows, i int) (row map[string]json.RawMessage
 	return row, nil
 }
 
-// describeJSON names what is not an object.
+// describeJSON names a value that is not an object.
 func describeJSON(raw []byte) string {
 	switch raw[0] {
 	case '[':
@@ -150,7 +150,7 @@ func (r *jsonReader) Columns() []string      { return r.names }
 func (r *jsonReader) Project(names []string) { r.wanted = names }
 func (r *jsonReader) Close() error           { return r.in.Close() }
 
-// Late reads the file once more, as far as needed.
+// Late reads the file again, as far as necessary.
 func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late []string, err error) {
 	in, err := openJSONScanner(ctx, r.source)
 	if err != nil {
@@ -168,7 +168,7 @@ func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late [
 			break
 		}
 		if err != nil {
-			return late, nil // whoever reads the rows will meet it
+			return late, nil // the error is reported when the rows are read
 		}
 		if rows > 0 && len(block.text) > rows-seen {
 			block.text = block.text[:rows-seen]
@@ -187,7 +187,7 @@ func (r *jsonReader) Late(ctx context.Context, names []string, rows int) (late [
 	return late, nil
 }
 
-// keep drops the rows that cannot have any of the names; nil means all names.
+// keep drops the rows that cannot contain any of the names. nil means all names.
 func (rows *rawRows) keep(names []string) {
 	if names == nil {
 		return
@@ -220,7 +220,7 @@ func (r *jsonReader) Next(ctx context.Context) (*Block, error) {
 	}, nil
 }
 
-// decode parses the wanted values of each object. A key that an object lacks is null there.
+// decode parses the wanted values of each object. A missing key is null.
 func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 	values := make([]valueColumn, len(r.wanted))
 	b.Columns = make(map[string]Column, len(r.wanted))
@@ -228,7 +228,7 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 		values[k] = make(valueColumn, b.Rows)
 		b.Columns[name] = values[k]
 	}
-	for i := range b.Rows { // max_train_samples may want fewer than were read
+	for i := range b.Rows { // max_train_samples may have lowered Rows
 		row, err := r.parse(rows, i)
 		if err != nil {
 			return err
@@ -248,13 +248,14 @@ func (r *jsonReader) decode(b *Block, rows *rawRows) error {
 	return nil
 }
 
-// Python writes what JSON has no number for as NaN, Infinity and -Infinity. The reader below takes these, which no file has.
+// Python writes non-finite numbers as NaN, Infinity and -Infinity, which are not JSON. They are parsed as these marks,
+// which no real file contains.
 const (
 	nanMark      = "1.16180339e9001"
 	infinityMark = "1.27182818e9001"
 )
 
-// withoutNonFinite returns raw with NaN and Infinity as marks; nil if it has none.
+// withoutNonFinite returns raw with NaN and Infinity replaced by marks, or nil if there are none.
 func withoutNonFinite(raw []byte) (out []byte) {
 	last := 0
 	for i := 0; i < len(raw); i++ {
@@ -283,7 +284,7 @@ func withoutNonFinite(raw []byte) (out []byte) {
 	return append(out, raw[last:]...)
 }
 
-// ParseJSON parses a value; whole numbers become int64 or uint64, and objects keep the order of their keys.
+// ParseJSON parses a value. Whole numbers become int64 or uint64, and objects keep the order of their keys.
 func ParseJSON(raw []byte) (any, error) {
 	if half := loneSurrogate(raw); half != "" {
 		return nil, fmt.Errorf("%s is half a character: the text cannot be read", half)
@@ -292,7 +293,7 @@ func ParseJSON(raw []byte) (any, error) {
 	d.UseNumber()
 	var v any
 	var err error
-	if bytes.IndexByte(raw, '{') < 0 { // faster, and there is no order to keep
+	if bytes.IndexByte(raw, '{') < 0 { // faster, and there is no key order to keep
 		err = d.Decode(&v)
 	} else {
 		v, err = ordered.Decode(d)
@@ -303,8 +304,8 @@ func ParseJSON(raw []byte) (any, error) {
 	return plainNumbers(v)
 }
 
-// loneSurrogate returns an escape such as \ud83d that has no other half; "" if there is none. The JSON package would make
-// U+FFFD of it.
+// loneSurrogate returns an unpaired surrogate escape such as \ud83d, or "" if there is none. The JSON package would
+// replace it with U+FFFD.
 func loneSurrogate(raw []byte) string {
 	for i := 0; i+6 <= len(raw); i++ {
 		if raw[i] != '\\' {
@@ -313,7 +314,7 @@ func loneSurrogate(raw []byte) string {
 		r := escapedRune(raw[i:])
 		switch {
 		case r < 0xD800 || r > 0xDFFF:
-			i++ // also past the second of two backslashes
+			i++ // also skips the second of two backslashes
 		case r <= 0xDBFF && escapedRune(raw[i+6:]) >= 0xDC00 && escapedRune(raw[i+6:]) <= 0xDFFF:
 			i += 11
 		default:
@@ -323,7 +324,7 @@ func loneSurrogate(raw []byte) string {
 	return ""
 }
 
-// escapedRune returns the code of an escape \uXXXX that b begins with, −1 if it does not.
+// escapedRune returns the code of the escape \uXXXX at the start of b, or −1 if there is none.
 func escapedRune(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1
@@ -410,7 +411,7 @@ func (c valueColumn) Ints(dst []int32, i int) ([]int32, bool, error) {
 
 func (c valueColumn) Value(i int) (any, error) { return c[i], nil }
 
-// KindOf names the kind of a value for messages: "a list".
+// KindOf names the kind of a value for messages, such as "a list".
 func KindOf(v any) string {
 	switch v.(type) {
 	case nil:

@@ -8,15 +8,15 @@ import (
 	"io"
 )
 
-// jsonScanner cuts a file into its objects, whatever its layout and its name: the elements of an array, or values one after
-// the other. It looks at brackets and texts only; the objects are parsed later.
+// jsonScanner splits a file into its objects, whatever its layout and name: the elements of an array, or consecutive
+// values. It looks only at brackets and strings; the objects are parsed later.
 type jsonScanner struct {
 	*textInput
 	array  bool
-	ended  bool // the array has
-	line   int  // at the reader, from 1
-	start  int  // line of the last object
-	number int  // of the last object in an array, from 1
+	ended  bool // the array has ended
+	line   int  // line of the reader, from 1
+	start  int  // line where the last object begins
+	number int  // number of the last object in an array, from 1
 }
 
 func openJSONScanner(ctx context.Context, f *File) (*jsonScanner, error) {
@@ -32,7 +32,7 @@ func openJSONScanner(ctx context.Context, f *File) (*jsonScanner, error) {
 	return s, nil
 }
 
-// next returns the next object; io.EOF after the last.
+// next returns the next object, or io.EOF after the last one.
 func (s *jsonScanner) next() ([]byte, error) {
 	c, err := s.skipSpace()
 	s.start = s.line
@@ -72,13 +72,13 @@ func (s *jsonScanner) next() ([]byte, error) {
 	}
 	s.number++
 	raw, err := s.value(c)
-	if err == nil && raw[0] == '"' { // as the datasets library reads a list of texts
+	if err == nil && raw[0] == '"' { // the datasets library reads a list of strings the same way
 		raw = append(append([]byte(`{"text":`), raw...), '}')
 	}
 	return raw, err
 }
 
-// cut is the error of a file that ends within something.
+// cut returns the error for a file that ends in the middle of something.
 func (s *jsonScanner) cut(err error, what string) error {
 	if err == io.EOF {
 		return fmt.Errorf("%s does not end: the file is cut off", what)
@@ -86,7 +86,7 @@ func (s *jsonScanner) cut(err error, what string) error {
 	return err
 }
 
-// skipSpace skips blanks and line ends and returns the byte after them.
+// skipSpace skips blanks and line endings and returns the next byte without consuming it.
 func (s *jsonScanner) skipSpace() (byte, error) {
 	for {
 		c, err := s.ReadByte()
@@ -135,16 +135,16 @@ func (s *jsonScanner) value(c byte) (raw []byte, err error) {
 	}
 }
 
-// valueEnd finds the end of a value that is read in parts.
+// valueEnd finds the end of a value that is read piecewise.
 type valueEnd struct {
-	structured bool // an object or a list, which ends with its bracket
+	structured bool // an object or list, which ends with its bracket
 	inArray    bool // a comma ends any other value
 	depth      int
 	inText     bool
 	escaped    bool
 }
 
-// find returns how many bytes of a part belong to the value, and whether it ends there.
+// find returns how many bytes of part belong to the value, and whether it ends there.
 func (e *valueEnd) find(part []byte) (n int, found bool, err error) {
 	for i, b := range part {
 		switch {

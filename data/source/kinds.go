@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// kindOf is the kind of data that files with an ending have. Two endings of one kind are read together: .jsonl and .ndjson.
+// kindOf maps file name endings to the kind of data. Endings of the same kind are read together, such as .jsonl and .ndjson.
 var kindOf = map[string]string{
 	".parquet": "parquet", ".geoparquet": "parquet", ".gpq": "parquet",
 	".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
@@ -26,13 +26,13 @@ func endings() []string {
 	return append(slices.Clone(preferredEndings), ".ndjson", ".tsv", ".txt", ".text", ".feather", ".ipc", ".md")
 }
 
-// preferredEndings win ties, in this order; among other endings the last in the alphabet wins.
+// preferredEndings win ties, in this order. Among other endings, the last one alphabetically wins.
 var preferredEndings = []string{".parquet", ".arrow", ".jsonl", ".json", ".csv"}
 
 // compressions are the endings of compressed files.
 var compressions = []string{".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip"}
 
-// endingOf returns the ending of a name that determines its kind, in lower case and without the ending of a compression.
+// endingOf returns the ending of a name that determines its kind, in lower case and without the ending for compression.
 func endingOf(name string) string {
 	name = strings.ToLower(path.Base(name))
 	if ending := path.Ext(name); slices.Contains(compressions, ending) {
@@ -41,7 +41,7 @@ func endingOf(name string) string {
 	return path.Ext(name)
 }
 
-// isData reports whether a name is that of a data file.
+// isData reports whether a name belongs to a data file.
 func isData(name string) bool { return kindOf[endingOf(name)] != "" && !isBookkeeping(name) }
 
 // bookkeeping are files that accompany data and models.
@@ -50,7 +50,7 @@ var bookkeeping = []string{
 	"tokenizer.json", "tokenizer_config.json", "requirements.txt",
 }
 
-// cachedMap matches the files in which the datasets library caches the result of map, next to the data.
+// cachedMap matches files next to the data in which the datasets library caches the results of map.
 var cachedMap = regexp.MustCompile(`^cache-[0-9a-f]{16}(_\d+_of_\d+)?\.arrow$`)
 
 func isBookkeeping(name string) bool {
@@ -58,11 +58,11 @@ func isBookkeeping(name string) bool {
 	return slices.Contains(bookkeeping, strings.ToLower(base)) || cachedMap.MatchString(base)
 }
 
-// paperwork matches the names of texts about a data set: licenses and the like.
+// paperwork matches the names of texts about a data set, such as licenses.
 var paperwork = regexp.MustCompile(`(?i)^(un)?((third[-_ ]?party|mit|bsd|apache|[al]?gpl|mpl|cc|data|dataset)[-_ ])?` +
 	`(licen[cs](e|es|ing)|copying|copyright|notices?|eula|readme|changelog|contributing|contributors|maintainers|code[-_ ]of[-_ ]conduct|citation|authors)([-_. ].*)?$`)
 
-// isPaperwork reports whether a file is a text about the data, which nobody wants to train on.
+// isPaperwork reports whether a file is a text about the data, which is not meant for training.
 func isPaperwork(name string) bool {
 	switch kindOf[endingOf(name)] {
 	case "text", documentation, "":
@@ -71,8 +71,8 @@ func isPaperwork(name string) bool {
 	return false
 }
 
-// oneKind returns the files of the most common kind, by the rule of the datasets library: endings are counted, and a preferred
-// ending wins a tie. Documentation counts only if there is nothing else, paperwork never.
+// oneKind returns the files of the most common kind, by the rule of the datasets library: endings are counted, and
+// preferred endings win ties. Documentation counts only if there is nothing else; paperwork never counts.
 func oneKind(names []string) (kept, left []string) {
 	counts := map[string]int{}
 	for _, n := range names {
@@ -96,7 +96,7 @@ func oneKind(names []string) (kept, left []string) {
 	return kept, left
 }
 
-// compareEndings compares two endings by which of them decides the kind of a folder's data.
+// compareEndings orders two endings by which one determines the kind of a folder's data.
 func compareEndings(a, b string, counts map[string]int) int {
 	preference := func(ending string) int {
 		if i := slices.Index(preferredEndings, ending); i >= 0 {
@@ -113,7 +113,7 @@ func compareEndings(a, b string, counts map[string]int) int {
 	return cmp.Or(cmp.Compare(data(a), data(b)), cmp.Compare(counts[a], counts[b]), cmp.Compare(preference(a), preference(b)), cmp.Compare(a, b))
 }
 
-// ofFormat returns the files whose names fit a format, or all if none does; paperwork never.
+// ofFormat returns the files whose names fit a format, or all if none fits, but never paperwork.
 func ofFormat(names []string, format string) (kept, left []string) {
 	format, _, _ = strings.Cut(format, ":")
 	var others, papers []string

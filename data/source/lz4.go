@@ -9,9 +9,9 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// The two LZ4 codecs of the Parquet format, which arrow/go leaves out.
+// The two LZ4 codecs of the Parquet format that arrow/go lacks.
 const (
-	codecLZ4Hadoop compress.Compression = 5 // blocks with big-endian sizes before each; some writers left those out
+	codecLZ4Hadoop compress.Compression = 5 // each block preceded by big-endian sizes, which some writers omit
 	codecLZ4Raw    compress.Compression = 7
 )
 
@@ -20,11 +20,11 @@ func init() {
 	compress.RegisterCodec(codecLZ4Raw, lz4Codec{})
 }
 
-// lz4Codec decompresses pages. Compressing is refused: nothing is written with it.
+// lz4Codec decompresses pages. It does not compress: nothing is written with it.
 type lz4Codec struct{}
 
-// Decode returns the page in dst, whose length is that of the page. The interface knows no error: it panics, and the
-// reader names the row group.
+// Decode decompresses the page into dst, whose length is that of the page. The interface has no error result, so Decode
+// panics and the reader names the row group.
 func (lz4Codec) Decode(dst, src []byte) []byte {
 	if n, ok := hadoopBlocks(dst, src); ok {
 		return dst[:n]
@@ -36,7 +36,7 @@ func (lz4Codec) Decode(dst, src []byte) []byte {
 	return dst[:n]
 }
 
-// hadoopBlocks decodes a row of blocks, each after its two sizes; false if src is anything else.
+// hadoopBlocks decodes consecutive blocks, each preceded by its two sizes. It returns false for any other input.
 func hadoopBlocks(dst, src []byte) (n int, ok bool) {
 	for len(src) >= 8 {
 		whole, packed := int(binary.BigEndian.Uint32(src)), int(binary.BigEndian.Uint32(src[4:]))

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	blockBytes = 1 << 20 // what a block of rows aims at
-	blockRows  = 4096    // and its most rows
-	pageBuffer = 1 << 18 // read ahead in a column of a Parquet file
+	blockBytes = 1 << 20 // target size of a block of rows
+	blockRows  = 4096    // maximum rows in a block
+	pageBuffer = 1 << 18 // read-ahead per column of a Parquet file
 )
 
-// parquetReader reads one row group after the other, so that a fault can name the row group it is in.
+// parquetReader reads one row group after another, so that an error can name its row group.
 type parquetReader struct {
 	source *File
 	input  *os.File
@@ -30,12 +30,12 @@ type parquetReader struct {
 	file   *file.Reader
 	arrow  *pqarrow.FileReader
 	schema *arrow.Schema
-	batch  int64 // rows of a block
+	batch  int64 // rows per block
 	leaves []int // column chunks to read; nil = all
-	group  int   // the row group being read
+	group  int   // current row group
 	rows   pqarrow.RecordReader
-	done   int64 // rows of the group that were given out
-	first  int   // rows before this group
+	done   int64 // rows of the group already returned
+	first  int   // rows before the group
 }
 
 func openParquet(f *File, m memory.Allocator) (*parquetReader, error) {
@@ -79,7 +79,7 @@ func newParquetReader(f *File, input *os.File, m memory.Allocator) (r *parquetRe
 	return r, nil
 }
 
-// batchRows returns how many rows make a block of about blockBytes.
+// batchRows returns the number of rows in a block of about blockBytes.
 func batchRows(in *file.Reader) int64 {
 	var bytes int64
 	for i := range in.NumRowGroups() {
@@ -142,7 +142,7 @@ func (r *parquetReader) Next(ctx context.Context) (b *Block, err error) {
 	return nil, io.EOF
 }
 
-// block returns the next rows of the current group, which has want.
+// block returns the next rows of the current group, which has want rows in total.
 func (r *parquetReader) block(want int64) (*Block, error) {
 	record, err := r.rows.Read()
 	if err == io.EOF {
@@ -181,7 +181,8 @@ func (r *parquetReader) Close() error {
 	return err
 }
 
-// parquetFault names file and row group in an error. The reader below panics on some damaged files: that is an error too.
+// parquetFault adds the file and row group to an error. It also turns a panic of the underlying reader, which some
+// damaged files cause, into an error.
 func parquetFault(path string, group int, err error, panicked any) error {
 	if panicked != nil {
 		err = fmt.Errorf("damaged: %v", panicked)

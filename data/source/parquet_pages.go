@@ -15,8 +15,9 @@ import (
 	"mambatrain/internal/format"
 )
 
-// checkPages reads the page headers of the columns that are wanted of a row group, and refuses lengths that cannot be: the
-// reader below allocates what they claim. It also makes blocks of fewer rows if a few bytes encode large values.
+// checkPages reads the page headers of the selected columns in a row group and rejects impossible lengths, because the
+// underlying reader allocates whatever they claim. It also lowers the rows per block if a few bytes encode large
+// values.
 func (r *parquetReader) checkPages() error {
 	group := r.file.MetaData().RowGroup(r.group)
 	largest := int64(1)
@@ -36,7 +37,7 @@ func (r *parquetReader) checkPages() error {
 		for values := int64(0); values < column.NumValues(); {
 			p, ok := pages.next()
 			if !ok {
-				break // not understood here: the reader knows more, or finds the damage
+				break // not understood here: the underlying reader knows more or finds the damage
 			}
 			if err := pages.check(p); err != nil {
 				return err
@@ -58,8 +59,8 @@ func (r *parquetReader) checkPages() error {
 	return nil
 }
 
-// rehearse opens a column chunk, and reads it if it is part of a struct: pqarrow does that on goroutines of its own, where
-// nobody could recover from a panic over damage. Here the caller does.
+// rehearse opens a column chunk, and reads it if it is part of a struct. pqarrow reads those on its own goroutines,
+// where a panic caused by damage could not be recovered; here the caller recovers it.
 func (r *parquetReader) rehearse(leaf int, rows int64) error {
 	field, err := r.arrow.Manifest.GetColumnField(leaf)
 	if err != nil {
@@ -85,7 +86,7 @@ func (r *parquetReader) rehearse(leaf int, rows int64) error {
 			return err
 		}
 		if n == 0 {
-			break // too few: found when the rows are read
+			break // too few rows, which is reported when they are read
 		}
 		if values, ok := in.(file.BinaryRecordReader); ok {
 			for _, chunk := range values.GetBuilderChunks() {
@@ -97,7 +98,8 @@ func (r *parquetReader) rehearse(leaf int, rows int64) error {
 	return nil
 }
 
-// inStruct reports whether a column chunk is part of a struct below some fields, of which all are if within is true.
+// inStruct reports whether a column chunk is part of a struct below the fields; within says that the fields already are
+// part of one.
 func inStruct(leaf int, fields []pqarrow.SchemaField, within bool) bool {
 	return slices.ContainsFunc(fields, func(f pqarrow.SchemaField) bool {
 		if len(f.Children) == 0 {
@@ -108,7 +110,7 @@ func inStruct(leaf int, fields []pqarrow.SchemaField, within bool) bool {
 	})
 }
 
-// checkArrowSchema checks the Arrow schema that a writer may have put into the footer, as one of an Arrow file is.
+// checkArrowSchema checks the Arrow schema that a writer may have put into the footer, as for an Arrow file.
 func (r *parquetReader) checkArrowSchema() error {
 	encoded := r.file.MetaData().KeyValueMetadata().FindValue("ARROW:schema")
 	if encoded == nil {
@@ -116,7 +118,7 @@ func (r *parquetReader) checkArrowSchema() error {
 	}
 	raw, err := base64.StdEncoding.DecodeString(*encoded)
 	if err != nil {
-		return nil // pqarrow says what it thinks of it
+		return nil // pqarrow reports it
 	}
 	in := &messageReader{in: bytes.NewReader(raw), rest: int64(len(raw)), memory: r.memory}
 	defer in.Release()
@@ -126,7 +128,7 @@ func (r *parquetReader) checkArrowSchema() error {
 	return nil
 }
 
-// limitRows lets the rows of a block be at most so many.
+// limitRows limits the number of rows in a block.
 func (r *parquetReader) limitRows(most int64) (err error) {
 	rows := min(batchRows(r.file), most)
 	if rows == r.batch {
@@ -142,10 +144,10 @@ type pageScanner struct {
 	in   io.ReaderAt
 	at   int64
 	size int64 // of the file
-	most int64 // bytes that a page may have
+	most int64 // maximum bytes in a page
 }
 
-// pageHeader is what a page claims: the fields of PageHeader in parquet.thrift, by their numbers there.
+// pageHeader contains the fields of PageHeader in parquet.thrift that are needed here.
 type pageHeader struct {
 	kind, uncompressed, compressed int64
 	data, dictionary, dataV2       pageFields
@@ -154,12 +156,12 @@ type pageHeader struct {
 // pageFields are the first fields of the headers of data pages and dictionary pages.
 type pageFields struct{ values, encoding int64 }
 
-const deltaByteArray = 7 // encoding of values as changes of the one before
+const deltaByteArray = 7 // encoding of values as differences from the previous one
 
 func (p *pageHeader) values() int64 { return max(0, p.data.values) + max(0, p.dataV2.values) }
 
-// amplified returns how large a value of the page may be that a few bytes encode: it is in the dictionary, or repeats the one
-// before.
+// amplified returns how large a value may be that the page encodes in a few bytes: by a dictionary entry, or by
+// repeating the previous value.
 func (p *pageHeader) amplified() int64 {
 	const dictionaryPage = 2
 	if p.kind == dictionaryPage || p.data.encoding == deltaByteArray || p.dataV2.encoding == deltaByteArray {
@@ -169,7 +171,7 @@ func (p *pageHeader) amplified() int64 {
 }
 
 func (s *pageScanner) check(p pageHeader) error {
-	const mostValues = 1 << 27 // of one page: nulls take no room
+	const mostValues = 1 << 27 // per page: nulls take no space
 	switch {
 	case p.compressed < 0 || p.compressed > s.size-s.at:
 		return fmt.Errorf("damaged: a page of %d bytes where %d are left", p.compressed, s.size-s.at)
@@ -184,7 +186,7 @@ func (s *pageScanner) check(p pageHeader) error {
 	return nil
 }
 
-// next reads the next header and moves to its page; false if the header is not understood.
+// next reads the next header and advances to its page. It returns false if the header is not understood.
 func (s *pageScanner) next() (p pageHeader, ok bool) {
 	for window := int64(1 << 10); window <= 1<<22; window *= 8 {
 		raw := make([]byte, min(window, max(0, s.size-s.at)))
@@ -205,11 +207,11 @@ func (s *pageScanner) next() (p pageHeader, ok bool) {
 	return p, false
 }
 
-// thriftReader reads Thrift's compact protocol, as far as page headers need it.
+// thriftReader reads the parts of Thrift's compact protocol that page headers use.
 type thriftReader struct {
 	raw    []byte
 	at     int
-	failed bool // the bytes ended or are no such thing
+	failed bool // the data ended or is invalid
 }
 
 func (t *thriftReader) pageHeader(p *pageHeader) {
@@ -234,7 +236,7 @@ func (t *thriftReader) pageHeader(p *pageHeader) {
 	})
 }
 
-// pageFields reads the number of values and the encoding, whose field has a number that depends on the page.
+// pageFields reads the number of values and the encoding, whose field number depends on the page type.
 func (t *thriftReader) pageFields(p *pageFields, encoding int16) {
 	t.structure(1, func(field int16, kind byte) bool {
 		switch field {
@@ -249,7 +251,7 @@ func (t *thriftReader) pageFields(p *pageFields, encoding int16) {
 	})
 }
 
-// structure reads the fields of a structure; read returns false for those that are to be skipped.
+// structure reads the fields of a structure. read returns false for fields to be skipped.
 func (t *thriftReader) structure(depth int, read func(field int16, kind byte) bool) {
 	field := int16(0)
 	for !t.failed {
@@ -268,11 +270,11 @@ func (t *thriftReader) structure(depth int, read func(field int16, kind byte) bo
 	}
 }
 
-// skip skips a value of a kind.
+// skip skips a value of the given type.
 func (t *thriftReader) skip(kind byte, depth int) {
 	const maxDepth = 16
 	switch kind {
-	case 1, 2: // true and false, which have no bytes
+	case 1, 2: // true and false, which take no bytes
 	case 3:
 		t.byte()
 	case 4, 5, 6:
@@ -287,7 +289,7 @@ func (t *thriftReader) skip(kind byte, depth int) {
 			return
 		}
 		t.structure(depth+1, nil)
-	default: // lists and maps, which no page header has
+	default: // lists and maps, which page headers do not contain
 		t.failed = true
 	}
 }
@@ -319,7 +321,7 @@ func (t *thriftReader) varint() uint64 {
 	return v
 }
 
-// integer reads a number whose sign is in its last bit.
+// integer reads a zigzag-encoded number.
 func (t *thriftReader) integer() int64 {
 	v := t.varint()
 	return int64(v>>1) ^ -int64(v&1)

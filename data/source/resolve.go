@@ -23,25 +23,25 @@ import (
 // Input is one source: a file, a glob, a directory, or the id of a Hugging Face data set (id, id:split, id:config:split).
 type Input struct {
 	Path   string
-	Weight float64 // how often an epoch sees each row; 0 counts as 1. Of 2.5 × n documents, n/2 are others in each epoch
+	Weight float64 // how often an epoch uses each row; 0 means 1. With 2.5, each epoch uses another half of the documents a third time
 }
 
-// Config says how inputs are found and read.
+// Config specifies how inputs are found and read.
 type Config struct {
 	// Format is auto, parquet, arrow, jsonl, json, csv, text, text:paragraph, text:line or text:file. [Rows] and [Resolve]
 	// take "" for auto.
 	Format string `yaml:"format"`
-	// Encoding is of CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16, by any of the names that Python has for them.
-	// [Rows] and [Resolve] take "" for utf-8.
+	// Encoding applies to CSV, JSON and text: utf-8, latin-1, windows-1252 or utf-16, by any of Python's names for
+	// them. [Rows] and [Resolve] take "" for utf-8.
 	Encoding        string       `yaml:"encoding"`
-	CSVDelimiter    string       `yaml:"csv_delimiter"`     // "" = found out
-	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // a longer row is an error; 0 = [DefaultMaxRowBytes]
-	MaxTrainSamples int          `yaml:"max_train_samples"` // rows read, from the start of the first input on; 0 = all
-	Hub             *hub.Client  `yaml:"-" json:"-"`        // where ids are looked for; nil = [hub.New]
+	CSVDelimiter    string       `yaml:"csv_delimiter"`     // "" = detect
+	MaxRowBytes     format.Bytes `yaml:"max_row_bytes"`     // longer rows are an error; 0 = [DefaultMaxRowBytes]
+	MaxTrainSamples int          `yaml:"max_train_samples"` // rows to read, starting with the first input; 0 = all
+	Hub             *hub.Client  `yaml:"-" json:"-"`        // where ids are looked up; nil = [hub.New]
 	Warn            func(error)  `yaml:"-" json:"-"`        // called for what was probably not intended; may be nil
 }
 
-// Validate returns all faults of the settings as a [fault.List], or nil.
+// Validate returns all faults in the settings as a [fault.List], or nil.
 func (c *Config) Validate() error {
 	var l fault.List
 	l.OneOf("format", c.Format, formats...)
@@ -66,7 +66,7 @@ func (c *Config) warn(format string, args ...any) {
 	}
 }
 
-// FileSet is the files of an input. Its weight is never 0.
+// FileSet contains the files of an input. Its weight is never 0.
 type FileSet struct {
 	Files  []*File
 	Weight float64
@@ -84,7 +84,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 			return nil, err
 		}
 		if kindOf[endingOf(s.files[0])] != "text" {
-			s.left = slices.DeleteFunc(s.left, isPaperwork) // nobody expects that to be read
+			s.left = slices.DeleteFunc(s.left, isPaperwork) // nobody expects those to be read
 		}
 		if len(s.left) > 0 {
 			c.warn("data: %s: reads %s; skips %s", in.Path, countFiles(s.files), shortList(s.left))
@@ -105,7 +105,7 @@ func Resolve(ctx context.Context, inputs []Input, c Config) ([]FileSet, error) {
 	return out, nil
 }
 
-// CheckOutput returns an error if output is one of the files that are read.
+// CheckOutput returns an error if output is one of the input files.
 func CheckOutput(inputs []FileSet, output string) error {
 	for _, set := range inputs {
 		for _, f := range set.Files {
@@ -117,12 +117,12 @@ func CheckOutput(inputs []FileSet, output string) error {
 	return nil
 }
 
-// countFiles says how many files of which kind there are: "2 csv files".
+// countFiles returns the number and kind of the files, such as "2 csv files".
 func countFiles(files []string) string {
 	return format.Counted(len(files), strings.TrimSpace(kindOf[endingOf(files[0])]+" file"))
 }
 
-// shortList lists the first few names and the number of the others.
+// shortList lists the first few names and counts the others.
 func shortList(names []string) string {
 	const most = 5
 	if len(names) <= most {
@@ -131,7 +131,7 @@ func shortList(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// file returns a file of a selection with the settings for reading it: those of c, else those of its card.
+// file returns a file of a selection with its settings: those of c, otherwise those of the card.
 func (c *Config) file(path string, s selection) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
@@ -170,7 +170,7 @@ func (c *Config) find(ctx context.Context, path string) (s selection, err error)
 		return folderFiles(path, splitRequest{}, c.Format)
 	case err == nil:
 		return selection{files: []string{path}}, nil
-	case missing == nil || !errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or what may not be read
+	case missing == nil || !errors.Is(err, fs.ErrNotExist): // a dangling link, or an unreadable path
 		return s, fmt.Errorf("data: %w", err)
 	case hasPattern(path):
 		return c.globFiles(path)
@@ -192,7 +192,8 @@ func (c *Config) find(ctx context.Context, path string) (s selection, err error)
 	return hubDatasetFiles(ctx, h, id, request, c.Format)
 }
 
-// globFiles lists the files that a pattern matches. Those of another kind than most, and texts about the data, must be named.
+// globFiles lists the files that match a pattern. It skips files not of the most common kind, and texts about the data
+// unless the pattern names them.
 func (c *Config) globFiles(pattern string) (s selection, err error) {
 	found, err := glob(pattern)
 	if errors.Is(err, path.ErrBadPattern) {
@@ -216,7 +217,7 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 	if c.Format == "auto" || c.Format == "" {
 		kept, left = oneKind(data)
 	}
-	if len(kept) == 0 { // no ending is known
+	if len(kept) == 0 { // no known ending
 		kept, left = data, nil
 	}
 	if s.files, s.left = kept, append(s.left, left...); len(s.files) == 0 {
@@ -225,14 +226,14 @@ func (c *Config) globFiles(pattern string) (s selection, err error) {
 	return s, nil
 }
 
-// namedBy reports whether a pattern asks for a file that is data only if it is named: LICENSE*, */README.md.
+// namedBy reports whether a pattern explicitly names a file that otherwise is not data: LICENSE*, */README.md.
 func namedBy(pattern, name string) bool {
 	pattern, name = path.Base(filepath.ToSlash(pattern)), path.Base(filepath.ToSlash(name))
 	before, _, _ := strings.Cut(pattern, "*")
 	return pattern == name || paperwork.MatchString(before)
 }
 
-// parseSource cuts id, id:split or id:config:split.
+// parseSource splits id, id:split or id:config:split.
 func parseSource(path string) (id string, r splitRequest, err error) {
 	start := len(filepath.VolumeName(path))
 	parts := strings.Split(path[start:], ":")
@@ -248,10 +249,10 @@ func parseSource(path string) (id string, r splitRequest, err error) {
 	return path[:start] + parts[0], r, nil
 }
 
-// convertedRevision is the branch with Hugging Face's own Parquet copy of data sets in other forms.
+// convertedRevision is the branch with Hugging Face's Parquet copy of data sets in other formats.
 const convertedRevision = "refs/convert/parquet"
 
-// hubDatasetFiles returns the files of a data set on the hub: its own, else the hub's Parquet copy.
+// hubDatasetFiles returns the files of a data set on the hub: the original files, or else the hub's Parquet copy.
 func hubDatasetFiles(ctx context.Context, h *hub.Client, id string, r splitRequest, format string) (selection, error) {
 	var first error
 	for _, revision := range []string{"main", convertedRevision} {
@@ -276,7 +277,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 		return s, err
 	}
 	if revision == convertedRevision && r.config == "" {
-		r.config = "default" // each configuration has a directory there
+		r.config = "default" // each configuration has a directory in this branch
 	}
 	var refused error
 	choose := func(r splitRequest, names []string) []string {
@@ -288,7 +289,7 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	request.Enough = func(names []string) bool {
 		r := r
 		if r.split == "" && !h.Offline {
-			r.split = "train" // the only split in the cache need not be the only one
+			r.split = "train" // the repository may have splits other than the cached one
 		}
 		chosen := choose(r, names)
 		return len(chosen) > 0 && hub.AllShards(chosen)
@@ -306,13 +307,13 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	return s, nil
 }
 
-// hubCard returns the card of a data set on the hub, nil if it has none.
+// hubCard returns the card of a data set on the hub, or nil if it has none.
 func hubCard(ctx context.Context, h *hub.Client, request hub.Request) (card, error) {
 	const name = "README.md"
 	request.Want = func(file string) bool { return file == name }
 	dir, err := h.Fetch(ctx, request)
 	if errors.Is(err, fault.ErrNotFound) {
-		return nil, nil // of the data too, or they are in the cache
+		return nil, nil // the data will report the same error, or it is cached
 	}
 	if err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// Rows reads the rows of the inputs one by one, in order, with all their columns, as a template sees them: nil, bool,
-// int64, float64, string, []any and map[string]any. A row with an error is the last.
+// Rows iterates over the rows of the inputs, in order, with all their columns, as a template sees them: nil, bool,
+// int64, float64, string, []any and map[string]any. Iteration ends after the first error.
 func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		sets, err := Resolve(ctx, inputs, c)
@@ -35,7 +35,7 @@ func Rows(ctx context.Context, inputs []Input, c Config) iter.Seq2[map[string]an
 	}
 }
 
-// rows reads a file row by row.
+// rows iterates over the rows of a file.
 func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
 	return func(yield func(map[string]any, error) bool) {
 		r, err := f.Open(ctx)
@@ -69,7 +69,7 @@ func (f *File) rows(ctx context.Context) iter.Seq2[map[string]any, error] {
 	}
 }
 
-// values returns the rows of a block. They outlive it.
+// values returns the rows of a block. They remain valid after its release.
 func (b *Block) values() (rows []map[string]any, err error) {
 	err = b.Read(func() error {
 		for i := range b.Rows {
@@ -88,7 +88,7 @@ func (b *Block) values() (rows []map[string]any, err error) {
 	return rows, err
 }
 
-// cloneText copies the texts in v out of a block's memory.
+// cloneText copies the texts in v out of the memory of a block.
 func cloneText(v any) any {
 	switch v := v.(type) {
 	case string:

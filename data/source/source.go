@@ -15,18 +15,18 @@ import (
 	"mambatrain/internal/spelling"
 )
 
-// Block is a run of consecutive rows of one file, as a [Reader] returns them. Whoever takes a block releases it.
+// Block is a run of consecutive rows of one file, as returned by a [Reader]. The recipient must release it.
 type Block struct {
 	File    *File
 	Rows    int                // may be lowered before Read
-	Columns map[string]Column  // within Read
+	Columns map[string]Column  // valid within Read
 	place   func(i int) string // position of row i for messages, such as "line 17"
-	decode  func(*Block) error // turns raw rows into columns: left to whoever works on the block, so that it runs in parallel
+	decode  func(*Block) error // turns raw rows into columns, in parallel on the goroutines that process blocks
 	free    func()
 	arrow   bool // its columns are Arrow arrays
 }
 
-// Read decodes the columns and calls f to read their values. Damage that shows as they are read is an error.
+// Read decodes the columns and calls f to read their values. Damage found in the process is returned as an error.
 func (b *Block) Read(f func() error) (err error) {
 	defer b.recovered(&err)
 	if b.decode != nil {
@@ -37,8 +37,8 @@ func (b *Block) Read(f func() error) (err error) {
 	return f()
 }
 
-// recovered turns a panic over damaged Arrow data into an error: arrow trusts the lengths in a file and checks them late.
-// Other panics continue.
+// recovered turns a panic over damaged Arrow data into an error: arrow trusts the lengths in a file and checks them
+// late. Other panics continue.
 func (b *Block) recovered(err *error) {
 	if !b.arrow {
 		return
@@ -48,10 +48,10 @@ func (b *Block) recovered(err *error) {
 	}
 }
 
-// At names row i of the block: file and position.
+// At names the file and position of row i of the block.
 func (b *Block) At(i int) string { return b.File.Path + ": " + b.place(i) }
 
-// Release frees the memory of the block; its texts end with it.
+// Release frees the memory of the block, including its texts.
 func (b *Block) Release() {
 	if b.free != nil {
 		b.free()
@@ -69,13 +69,14 @@ type Column interface {
 
 // Reader returns the rows of one file, block by block.
 type Reader interface {
-	// Columns lists the columns that the beginning of the file has: later rows of JSON may have more.
+	// Columns lists the columns at the beginning of the file. Later JSON rows may have more.
 	Columns() []string
-	// Late returns those of the names, or all columns for nil, that the first rows have in addition to Columns; 0 means all rows.
+	// Late returns those of names, or of all columns if names is nil, that appear in the first rows rows and not in
+	// Columns. If rows is 0, it searches all rows.
 	Late(ctx context.Context, names []string, rows int) ([]string, error)
-	// Project chooses the columns to read. It comes before the first Next.
+	// Project selects the columns to read. It must be called before the first Next.
 	Project(names []string)
-	// Next returns the next block, and io.EOF after the last.
+	// Next returns the next block, or io.EOF after the last one.
 	Next(ctx context.Context) (*Block, error)
 	Close() error
 }
@@ -84,11 +85,11 @@ type Reader interface {
 type File struct {
 	Path, Format string
 	Encoding     string       // of text; "" = utf-8
-	Delimiter    string       // of CSV; "" = found out
+	Delimiter    string       // of CSV; "" = detect
 	MaxRowBytes  format.Bytes // 0 = [DefaultMaxRowBytes]
 }
 
-// formats are the values of data.format. Text may say what a document is: text:paragraph, text:line or text:file.
+// formats are the values of data.format. For text, a suffix may say what a document is: text:paragraph, text:line or text:file.
 var formats = []string{"auto", "parquet", "arrow", "jsonl", "json", "csv", "text", "text:paragraph", "text:line", "text:file"}
 
 // formatOf determines the format of a file from its name and first bytes.
@@ -120,7 +121,7 @@ func formatOf(path string) (string, error) {
 	return "", fmt.Errorf("data: %s: the name does not tell the format: set data.format to one of %s", path, strings.Join(formats[1:], ", "))
 }
 
-// Open returns a reader of the file's rows, which fails once ctx has ended.
+// Open returns a reader for the file's rows. It fails once ctx is done.
 func (f *File) Open(ctx context.Context) (Reader, error) { return f.open(ctx, memory.DefaultAllocator) }
 
 func (f *File) open(ctx context.Context, m memory.Allocator) (Reader, error) {
@@ -139,7 +140,7 @@ func (f *File) open(ctx context.Context, m memory.Allocator) (Reader, error) {
 	return nil, fmt.Errorf("data: format %q: want one of %s", f.Format, strings.Join(formats, ", "))
 }
 
-// NoColumn returns the error of a file without a column: it lists those that the file has, and suggests one.
+// NoColumn returns the error for a missing column. It lists the columns of the file and suggests one.
 func NoColumn(path, name string, have []string) error {
 	hint := ";"
 	for _, c := range have {

@@ -12,13 +12,13 @@ import (
 // textColumn is the name of the only column of a text file.
 const textColumn = "text"
 
-// documentReader reads the documents of a text file: paragraphs (separated by blank lines), lines, or the file as one.
+// documentReader reads the documents of a text file: paragraphs (separated by blank lines), lines, or the whole file.
 type documentReader struct {
 	source *File
 	in     *textInput
 	unit   string // paragraph, line or file
 	line   int    // lines read
-	failed error  // what ends the documents before the file does
+	failed error  // the error that ends the documents early
 }
 
 // openTextDocuments reads plain "text" as paragraphs if the first 64 KiB have a blank line, else as lines.
@@ -83,7 +83,7 @@ func (r *documentReader) Next(ctx context.Context) (*Block, error) {
 	}, nil
 }
 
-// document returns the next document, without its line end, and the line it starts on.
+// document returns the next document, without its line ending, and the line where it begins.
 func (r *documentReader) document() (text string, line int, err error) {
 	if r.unit == "file" {
 		return r.wholeFile()
@@ -114,7 +114,7 @@ func (r *documentReader) document() (text string, line int, err error) {
 	}
 }
 
-// wholeFile returns the file as one document.
+// wholeFile returns the whole file as one document.
 func (r *documentReader) wholeFile() (text string, line int, err error) {
 	if r.line > 0 {
 		return "", 0, io.EOF

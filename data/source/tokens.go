@@ -17,16 +17,16 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 )
 
-// Tokens are documents of token ids, laid out as Arrow's list columns are.
+// Tokens are documents of token ids, laid out like Arrow list columns.
 type Tokens struct {
 	IDs     []int32
-	Labels  []int32 // nil: every label is its id
+	Labels  []int32 // nil: labels equal the ids
 	Offsets []int32 // document i is IDs[Offsets[i]:Offsets[i+1]]
 	Rows    []int64 // source row of each document
-	Parts   []uint8 // 1 where a document continues the one before it; nil: none does
+	Parts   []uint8 // 1 if a document continues the previous one; nil: none does
 }
 
-// Document is one of [Tokens]: slices that nobody writes to.
+// Document is one document of [Tokens]. Its slices must not be modified.
 type Document struct {
 	IDs, Labels []int32
 	Row         int
@@ -47,7 +47,7 @@ func (t *Tokens) Document(i int) Document {
 	return d
 }
 
-// Append adds a document. Labels are empty for all documents or for none.
+// Append adds a document. labels must be empty either for all documents or for none.
 func (t *Tokens) Append(ids, labels []int32, row int, part uint8) {
 	t.IDs = append(t.IDs, ids...)
 	t.Labels = append(t.Labels, labels...)
@@ -56,12 +56,12 @@ func (t *Tokens) Append(ids, labels []int32, row int, part uint8) {
 	t.Parts = append(t.Parts, part)
 }
 
-// Reset removes the documents and keeps the memory.
+// Reset removes all documents but keeps the memory.
 func (t *Tokens) Reset() {
 	*t = Tokens{t.IDs[:0], t.Labels[:0], append(t.Offsets[:0], 0), t.Rows[:0], t.Parts[:0]}
 }
 
-// Clone returns a copy without spare memory and without columns that say nothing.
+// Clone returns a copy without spare capacity and without redundant columns.
 func (t *Tokens) Clone() *Tokens {
 	out := &Tokens{IDs: slices.Clone(t.IDs), Offsets: slices.Clone(t.Offsets), Rows: slices.Clone(t.Rows)}
 	if len(t.Labels) > 0 {
@@ -80,8 +80,8 @@ type TokenWriter interface {
 	Close() error
 }
 
-// NewTokenWriter returns a writer in the format of name's ending, .jsonl or .parquet, with the columns input_ids and, if
-// the tables have them, labels.
+// NewTokenWriter returns a writer for the format given by the ending of name, .jsonl or .parquet. The columns are
+// input_ids and, if the tables have them, labels.
 func NewTokenWriter(w io.Writer, name string) (TokenWriter, error) {
 	switch ending := filepath.Ext(name); ending {
 	case ".jsonl":
@@ -132,7 +132,7 @@ type parquetTokens struct {
 	file   *pqarrow.FileWriter
 }
 
-// failed sets err to why the file could not be written, if so. The library below panics over some errors and forgets others.
+// failed sets err to the error that occurred, if any. The Parquet library panics on some errors and drops others.
 func (w *parquetTokens) failed(err *error) {
 	p := recover()
 	switch {
@@ -154,8 +154,8 @@ func (w *parquetTokens) open(fields ...string) (err error) {
 	return err
 }
 
-// plainWriter hides that a file can be closed: Parquet's writer would, before the file is synced. It remembers an error: that
-// writer forgets some.
+// plainWriter hides Close: Parquet's writer would close the file before it is synced. It also records errors, some of
+// which that writer drops.
 type plainWriter struct {
 	io.Writer
 	failed error

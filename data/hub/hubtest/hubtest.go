@@ -1,5 +1,5 @@
-// Package hubtest is a Hugging Face hub for tests: a local server that lists and sends repositories as the real one does,
-// large files by a redirect to another port, and that fails in the ways in which networks and mirrors do.
+// Package hubtest provides a Hugging Face hub for tests: a local server that lists and sends repositories as the real
+// one does, redirecting to another port for large files, and that can fail the way networks and mirrors do.
 package hubtest
 
 import (
@@ -19,20 +19,20 @@ import (
 	"time"
 )
 
-// Commit is the commit of every repository's main.
+// Commit is the commit of main in every repository.
 const Commit = "0123456789abcdef0123456789abcdef01234567"
 
-// Repository is the files of a repository by name.
+// Repository maps file names to contents.
 type Repository map[string][]byte
 
 // Hub serves repositories until the test ends.
 type Hub struct {
-	URL   string // what HF_ENDPOINT is set to
-	Token string // that requests must bring, "" = none
-	Bare  bool   // no hashes are told, as by mirrors
-	Blind bool   // nor sizes
+	URL   string // value for HF_ENDPOINT
+	Token string // token that requests must send; "" = none
+	Bare  bool   // do not list hashes, like some mirrors
+	Blind bool   // do not list sizes either
 
-	repositories map[string]Repository // by models/owner/name or datasets/owner/name
+	repositories map[string]Repository // keyed by models/owner/name or datasets/owner/name
 	api, content *httptest.Server
 
 	mu       sync.Mutex
@@ -42,10 +42,10 @@ type Hub struct {
 	leaked   bool
 }
 
-// Listing is the name under which faults of the list of files are injected.
+// Listing is the name for injecting faults into the list of files.
 const Listing = "listing"
 
-// New starts a hub with repositories by their names models/owner/name and datasets/owner/name.
+// New starts a hub with repositories named models/owner/name and datasets/owner/name.
 func New(t testing.TB, repositories map[string]Repository) *Hub {
 	h := &Hub{repositories: repositories, moved: map[string]string{}, faults: map[string][]Fault{}}
 	h.api = httptest.NewServer(http.HandlerFunc(h.serve))
@@ -55,7 +55,7 @@ func New(t testing.TB, repositories map[string]Repository) *Hub {
 	return h
 }
 
-// Close shuts the hub down, which is also what an unreachable one is.
+// Close shuts the hub down, which also simulates an unreachable one.
 func (h *Hub) Close() {
 	h.api.CloseClientConnections()
 	h.content.CloseClientConnections()
@@ -66,24 +66,24 @@ func (h *Hub) Close() {
 // Move redirects a repository's old name to its new one, as the hub does after a rename.
 func (h *Hub) Move(from, to string) { h.moved[from] = to }
 
-// Fault is an answer other than the file; content is what the answer should have been.
+// Fault sends something other than the file. content is the correct response.
 type Fault func(w http.ResponseWriter, r *http.Request, content []byte)
 
-// Fail lets the next answers for a file, named by its path in its repository, or for the [Listing] be faults, in order.
+// Fail makes the next responses for a file, named by its path in its repository, or for [Listing], faults, in order.
 func (h *Hub) Fail(name string, faults ...Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.faults[name] = append(h.faults[name], faults...)
 }
 
-// Cut breaks the connection after n bytes of the answer.
+// Cut closes the connection after n bytes of the response.
 func Cut(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, content []byte) {
 		http.ServeContent(&cutter{w, n}, r, "", time.Time{}, bytes.NewReader(content))
 	}
 }
 
-// cutter writes so many bytes and no more.
+// cutter stops writing after a number of bytes.
 type cutter struct {
 	http.ResponseWriter
 	left int
@@ -98,24 +98,24 @@ func (c *cutter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Resize sends n bytes as if the file had that many.
+// Resize sends n bytes as if that were the size of the file.
 func Resize(n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, content []byte) {
 		w.Write(bytes.Repeat(content, n/len(content)+1)[:n])
 	}
 }
 
-// Damage sends as many bytes as the file has, with one of them changed.
+// Damage sends the file with one byte changed.
 func Damage(w http.ResponseWriter, _ *http.Request, content []byte) {
 	content = slices.Clone(content)
 	content[len(content)/2] ^= 1
 	w.Write(content)
 }
 
-// Whole sends the whole file, whatever part of it was asked for.
+// Whole sends the whole file, whatever range was requested.
 func Whole(w http.ResponseWriter, _ *http.Request, content []byte) { w.Write(content) }
 
-// Change sends another version of the file, or the part of it that was asked for, whatever version that was asked for of.
+// Change sends another version of the file, or the requested range of it, regardless of the requested version.
 func Change(content []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		w.Header().Set("ETag", entityTag(content))
@@ -124,7 +124,7 @@ func Change(content []byte) Fault {
 	}
 }
 
-// Shift sends the bytes from n on as if a part had been asked for that begins there.
+// Shift sends the bytes from n on, as if that range had been requested.
 func Shift(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, content []byte) {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", n))
@@ -133,7 +133,7 @@ func Shift(n int) Fault {
 	}
 }
 
-// Untagged is the fault f of a server that gives no entity tags.
+// Untagged turns f into the fault of a server that sends no entity tags.
 func Untagged(f Fault) Fault {
 	return func(w http.ResponseWriter, r *http.Request, content []byte) {
 		w.Header().Del("ETag")
@@ -141,7 +141,7 @@ func Untagged(f Fault) Fault {
 	}
 }
 
-// Endless sends n bytes of the file and closes the connection, which is how old servers end an answer.
+// Endless sends n bytes of the file and closes the connection, which is how old servers mark the end of a response.
 func Endless(n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, content []byte) {
 		conn, out, err := w.(http.Hijacker).Hijack()
@@ -154,7 +154,7 @@ func Endless(n int) Fault {
 	}
 }
 
-// Status answers with a code and header lines, given in pairs of key and value.
+// Status responds with a code and headers, given as pairs of key and value.
 func Status(code int, header ...string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		for i := 0; i+1 < len(header); i += 2 {
@@ -164,7 +164,7 @@ func Status(code int, header ...string) Fault {
 	}
 }
 
-// Silent accepts the request and says nothing until the client gives up.
+// Silent accepts the request and sends nothing until the client gives up.
 func Silent(_ http.ResponseWriter, r *http.Request, _ []byte) { <-r.Context().Done() }
 
 // Stall sends n bytes and then nothing until the client gives up.
@@ -189,14 +189,14 @@ func (h *Hub) Asked(part string) (found []string) {
 	return found
 }
 
-// Leaked says that the token was sent to the server of the large files, which has another port.
+// Leaked reports whether the token was sent to the server for large files, which has another port.
 func (h *Hub) Leaked() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.leaked
 }
 
-// isLarge says which files are sent by a redirect and hashed by SHA-256, as Git LFS does.
+// isLarge reports whether a file is sent by redirect and hashed with SHA-256, as with Git LFS.
 func isLarge(name string) bool {
 	return slices.Contains([]string{".safetensors", ".bin", ".parquet"}, path.Ext(name))
 }
@@ -244,7 +244,7 @@ func (h *Hub) serveContent(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer sends content, or what the next fault for its name makes of it.
+// answer sends content, or the next fault for name.
 func (h *Hub) answer(w http.ResponseWriter, r *http.Request, name string, content []byte) {
 	h.mu.Lock()
 	h.requests = append(h.requests, strings.TrimSpace(r.URL.Path+" "+r.Header.Get("Range")))
@@ -263,7 +263,7 @@ func (h *Hub) answer(w http.ResponseWriter, r *http.Request, name string, conten
 
 func entityTag(content []byte) string { return fmt.Sprintf(`"%x"`, sha1.Sum(content)) }
 
-// list is what the hub's API says of a revision.
+// list returns the response of the hub's API for a revision.
 func (h *Hub) list(files Repository) []byte {
 	siblings := []map[string]any{}
 	for name, content := range files {
