@@ -18,8 +18,8 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// compileOn builds a model of the segment tests in float32 with the same parameters each time; those whose number is not in
-// trained are frozen, unless trained is nil.
+// compileOn builds a model of the segment tests in float32, always with the same parameters. Only parameters whose
+// index is in trained are trainable, or all if trained is nil.
 func (s segmented) compileOn(t *testing.T, o ag.Options, trained []int) (*ag.Program, []*ag.Param) {
 	t.Helper()
 	g := ag.NewGraph(o)
@@ -42,7 +42,7 @@ func allGrads(params []*ag.Param) (all []float32) {
 	return all
 }
 
-// deviceModels are the models of the segment tests, and DoRA on projection, table and head.
+// deviceModels returns the models of the segment tests, plus one with DoRA on a projection, a table and the head.
 func deviceModels() map[string]segmented {
 	models := segmentedModels()
 	models["dora"] = segmented{func(g *ag.Graph, p []ag.Var) ag.Var {
@@ -54,14 +54,14 @@ func deviceModels() map[string]segmented {
 	return models
 }
 
-// A step on a device has the loss and the gradients of one on the host: everything trained and with most of the model frozen, one
-// document and several, whole and in segments, twice in a row.
+// A step on a device has the same loss and gradients as on the host: with everything trainable and with most of the
+// model frozen, with one document and several, whole and in segments, twice in a row.
 func TestDeviceEqualsHost(t *testing.T) {
 	for name, m := range deviceModels() {
 		for _, trained := range [][]int{nil, {1, 2, 6, 7, 11, 12}} {
 			for _, o := range []ag.Options{{Rows: 40}, {Rows: 7, Segments: true}} {
 				if name == "dora" && o.Segments {
-					continue // nothing recurrent in it
+					continue // it has no recurrent ops
 				}
 				t.Run(name, func(t *testing.T) {
 					host, want := m.compileOn(t, o, trained)
@@ -93,7 +93,7 @@ func near32(t *testing.T, what string, got, want []float64) {
 	near(t, what, narrow(got), narrow(want))
 }
 
-// Evaluation on a device counts what the host counts, and values that are kept can be read.
+// Evaluation on a device gives the same counts as on the host, and kept values can be read.
 func TestDeviceEval(t *testing.T) {
 	run := func(device bool) (ag.Loss, []float32) {
 		table, w, head := param(t, "table", 1, 11, 4), param(t, "w", 2, 6, 4), param(t, "head", 5, 11, 6)
@@ -116,7 +116,7 @@ func TestDeviceEval(t *testing.T) {
 	near(t, "values", fetched, values)
 }
 
-// A frozen bfloat16 table and weight, as they are and packed only.
+// A frozen bfloat16 table and weight, both as loaded and packed only.
 func TestDeviceBF16(t *testing.T) {
 	bits := func(seed uint64, shape ...int) *ag.Param {
 		w := param(t, "w", seed, shape...)
@@ -150,7 +150,7 @@ func TestDeviceBF16(t *testing.T) {
 	}
 }
 
-// A program that carries state continues on a device as on the host, also from a state that it is given.
+// A program that carries state continues on a device as it does on the host, also from a state set with SetCarried.
 func TestDeviceCarries(t *testing.T) {
 	m, b := segmentedModels()["mamba1"], batch(20)
 	first := ag.Batch{Tokens: b.Tokens[:9], Labels: b.Labels[:9], Starts: []int{0}, Next: b.Labels[9], HasNext: true}
@@ -188,7 +188,7 @@ func (touches[T]) Shape(in [][]int) ([]int, error) { return in[0], nil }
 func (touches[T]) Forward(c *ag.Call[T])           { c.Out.Data[0] = c.In[0].Data[0] }
 func (touches[T]) Backward(*ag.Call[T])            {}
 
-// An op that touches an array of the device ends its run with an error, and the next run works.
+// An op that accesses a device array on the host ends its run with an error, and so does the next run.
 func TestDeviceArrayTouched(t *testing.T) {
 	devicetest.Use(t)
 	table := param(t, "table", 1, 11, 4)
@@ -203,7 +203,7 @@ func TestDeviceArrayTouched(t *testing.T) {
 	}
 }
 
-// What a device refuses or has no room for, and its loss, are errors that name it.
+// An unsupported size, a full memory and a lost device give errors that name the device.
 func TestDeviceErrors(t *testing.T) {
 	m := segmentedModels()["mamba1"]
 	build := func() (*ag.Program, error) {
@@ -245,7 +245,7 @@ func TestDeviceErrors(t *testing.T) {
 	}
 }
 
-// Ready reports each parameter once, when the host has its gradient.
+// Ready reports each parameter once, after the host has its gradient.
 func TestDeviceReady(t *testing.T) {
 	devicetest.Use(t)
 	prog, params := segmentedModels()["mamba1"].compileOn(t, ag.Options{Rows: 30, Device: true}, nil)
@@ -261,7 +261,7 @@ func TestDeviceReady(t *testing.T) {
 	}
 }
 
-// A weight that stays in the blocks of a GGUF file is float32 on a device.
+// A quantized weight is float32 on a device.
 func TestDeviceQuantized(t *testing.T) {
 	run := func(device bool) []float32 {
 		table := param(t, "table", 1, 11, 32)

@@ -40,8 +40,8 @@ func TestDoRAGrad(t *testing.T) {
 	}
 }
 
-// The gradients of W, A and B are derivatives of the loss at a constant norm. Central differences at a constant norm: with
-// every change of a weight the magnitude changes as the norm does, so that their quotient stays.
+// The gradients of W, A and B are derivatives of the loss at a constant norm. To keep the quotient of magnitude and
+// norm constant in the central differences, every change of a weight also rescales the magnitude.
 func TestDoRAGradAtConstantNorm(t *testing.T) {
 	const out, in, r, scale, h = 6, 5, 2, 1.5, 1e-5
 	rng := rand.New(rand.NewPCG(4, 4))
@@ -108,7 +108,7 @@ func TestDoRAGradAtConstantNorm(t *testing.T) {
 	}
 }
 
-// adaptedNorms are ‖w + scale·b·a‖ along rows, or of a table's columns.
+// adaptedNorms returns ‖w + scale·b·a‖ for each row, or for each column of a table.
 func adaptedNorms(w, a, b *ag.Param, scale float64, axis string) []float64 {
 	W, A, B := w.Value.Float64s(), a.Value.Float64s(), b.Value.Float64s()
 	rows, cols, r := w.Shape()[0], w.Shape()[1], a.Shape()[0]

@@ -26,13 +26,13 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// The picture is well-formed, keeps inside its frame, names each operation in order, and no two arrows lie on each other.
+// The picture is well-formed, stays inside its frame and names the operations in order, and no two arrows overlap.
 func TestDrawSVG(t *testing.T) {
 	table := param(t, "backbone.layers.0.mixer.<table>", 1, 11, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
 	x := lookup(g, g.Param(table))
 	y := x
-	for range 3 { // each sum reads the one before and the first value: arrows side by side
+	for range 3 { // each sum reads the previous one and the first value, so arrows run side by side
 		y = ag.Add(x, y)
 	}
 	loss := ag.CrossEntropy(y, g.Param(table), ag.LowRank{}, ag.LossOptions{})

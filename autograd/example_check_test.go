@@ -7,7 +7,7 @@ import (
 	"mambatrain/autograd/gradtest"
 )
 
-// The check that a new operation comes with: odd sizes, documents of several lengths.
+// The gradient check of a new operation: odd sizes, documents of several lengths.
 func TestSwishGradient(t *testing.T) {
 	gradtest.Check(t, gradtest.Options{
 		Lengths: []int{1, 4, 2},

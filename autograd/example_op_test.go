@@ -10,13 +10,13 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Swish returns x·σ(x), element by element, for x (rows, width). Ramachandran et al. 2017.
+// Swish returns x·σ(x), elementwise, for x (rows, width). Ramachandran et al. 2017.
 func Swish(x ag.Var) ag.Var { return ag.Apply(swish[float32]{}, swish[float64]{}, x) }
 
-// swish is the operation: its mathematics, once for both precisions.
+// swish is the operation, written once for both precisions.
 type swish[T kernel.Float] struct{}
 
-// swishX is its input.
+// swishX is the index of its input.
 const swishX = 0
 
 func (swish[T]) Name() string { return "swish" }
@@ -37,7 +37,7 @@ func (swish[T]) Forward(c *ag.Call[T]) {
 
 // dy/dx = σ(x)·(1 + x·(1 − σ(x)))
 func (swish[T]) Backward(c *ag.Call[T]) {
-	if c.DIn[swishX].Absent() { // nothing below x trains
+	if c.DIn[swishX].Absent() { // nothing that x depends on is trainable
 		return
 	}
 	for i, x := range c.In[swishX].Data {
@@ -48,8 +48,8 @@ func (swish[T]) Backward(c *ag.Call[T]) {
 
 func sigmoid[T kernel.Float](x T) T { return T(1 / (1 + math.Exp(-float64(x)))) }
 
-// A new operation is a type with four methods, and a function that records it. Its gradient is checked by one call of
-// gradtest.Check, and a graph uses it like any other.
+// A new operation is a type with four methods and a function that records it. One call of gradtest.Check checks its
+// gradient, and a graph uses it like any other operation.
 func Example_newOperation() {
 	table := ag.Zeros("table", 3, 2)
 	copy(table.Float32s(), []float32{-2, -1, 0, 1, 2, 3})

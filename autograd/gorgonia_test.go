@@ -16,9 +16,9 @@ import (
 	"mambatrain/autograd/gradtest"
 )
 
-// Each test here guards against one property of Gorgonia that would give wrong numbers in silence.
+// Each test in this file guards against a property of Gorgonia that would silently give wrong numbers.
 
-// param returns a trainable float32 parameter with fixed random content.
+// param returns a trainable float32 parameter with fixed pseudorandom values.
 func param(t *testing.T, name string, seed uint64, shape ...int) *ag.Param {
 	t.Helper()
 	p := ag.Zeros(name, shape...)
@@ -52,7 +52,7 @@ func compile(t *testing.T, g *ag.Graph, loss ag.Var, keep ...ag.Var) *ag.Program
 	return p
 }
 
-// Nodes of equal ops on equal inputs are merged unless their hashes differ. Two dropouts must stay two.
+// Gorgonia merges equal ops on equal inputs unless their hashes differ. Two dropouts must stay separate.
 func TestEqualOpsStayApart(t *testing.T) {
 	table, w, a, b := param(t, "table", 1, 11, 8), param(t, "w", 2, 8, 8), param(t, "a", 3, 2, 8), param(t, "b", 4, 8, 2)
 	g := ag.NewGraph(ag.Options{Rows: 9})
@@ -72,7 +72,7 @@ func TestEqualOpsStayApart(t *testing.T) {
 	t.Fatal("two dropouts drew the same mask: their nodes were merged")
 }
 
-// Inputs of one name and shape are merged, too.
+// Gorgonia also merges inputs with the same name and shape.
 func TestEqualNamesStayApart(t *testing.T) {
 	table, one, two := param(t, "table", 1, 11, 4), param(t, "w", 2, 4), param(t, "w", 3, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
@@ -87,7 +87,8 @@ func TestEqualNamesStayApart(t *testing.T) {
 	}
 }
 
-// Gorgonia's Add writes into its first operand: it must never be a parameter, its gradient or a value that is read later.
+// Gorgonia's Add writes to its first operand, which must never be a parameter, its gradient or a value that is read
+// later.
 func TestValuesSurviveARun(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)
 	before := append([]float32(nil), table.Float32s()...)
@@ -119,7 +120,7 @@ func TestValuesSurviveARun(t *testing.T) {
 	}
 }
 
-// Without Reset the machine silently does nothing the second time.
+// Without Reset the machine silently does nothing on the second run.
 func TestSecondRunSeesNewWeights(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
@@ -140,7 +141,7 @@ func (panics[T]) Shape(in [][]int) ([]int, error) { return in[0], nil }
 func (panics[T]) Forward(c *ag.Call[T])           { _ = c.In[0].Data[len(c.In[0].Data)] }
 func (panics[T]) Backward(*ag.Call[T])            {}
 
-// Ops run on a goroutine of the machine, where a panic would end the process.
+// Gorgonia runs ops on a separate goroutine, where a panic would kill the process.
 func TestPanicBecomesError(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
@@ -151,7 +152,7 @@ func TestPanicBecomesError(t *testing.T) {
 	}
 }
 
-// A failed run must leave the program usable and no goroutine behind.
+// A failed run must leave the program usable and must not leak goroutines.
 func TestRunAfterError(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
@@ -169,12 +170,12 @@ func TestRunAfterError(t *testing.T) {
 	if got := step(t, prog, good).Sum; got != want {
 		t.Fatalf("after errors the loss is %v, before it was %v", got, want)
 	}
-	for runtime.NumGoroutine() > before+2 { // for ever if some stay
+	for runtime.NumGoroutine() > before+2 { // never ends if goroutines leak
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// Programs that share weights may run at the same time.
+// Programs that share weights may run concurrently.
 func TestProgramsShareWeights(t *testing.T) {
 	build, shapes := model(modelOptions{})
 	var params []*ag.Param
@@ -215,7 +216,7 @@ func TestProgramsShareWeights(t *testing.T) {
 	}
 }
 
-// What Gorgonia offers and we must not use, with the reason.
+// Features of Gorgonia that must not be used, with the reason.
 var banned = map[string]string{
 	"NewLispMachine(":   "yields zero gradients for ops that are only SDOps",
 	"NewAdamW(":         "never changes the weights",

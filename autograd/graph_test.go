@@ -28,7 +28,7 @@ func TestModelGrad(t *testing.T) {
 	}
 }
 
-// A value with two users that have nothing else to differentiate: Gorgonia adds these gradients.
+// A value with two users that differentiate nothing else: Gorgonia adds these gradients.
 func TestSharedValueGrad(t *testing.T) {
 	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
 		x := lookup(g, p[0])
@@ -45,7 +45,7 @@ func TestSharedValueGrad(t *testing.T) {
 	}, []int{11, 5}, []int{3, 5})
 }
 
-// others are the numbers below n that are not in these.
+// others returns the numbers below n that are not in these.
 func others(n int, these []int) []int {
 	var out []int
 	for i := range n {

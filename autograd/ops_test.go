@@ -8,7 +8,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// lengths of documents: several, odd, and of a single row.
+// Document lengths: several documents, odd lengths and a single row.
 var lengths = [][]int{{1}, {7}, {5, 1, 9}, {2, 17, 3, 1}}
 
 func check(t *testing.T, build func(g *ag.Graph, p []ag.Var) ag.Var, shapes ...[]int) {
@@ -21,7 +21,7 @@ func check(t *testing.T, build func(g *ag.Graph, p []ag.Var) ag.Var, shapes ...[
 	}
 }
 
-// lookup is an input with a gradient for every row: the embedding of the tokens.
+// lookup returns an input with a gradient for every row: the embedding of the tokens.
 func lookup(g *ag.Graph, table ag.Var) ag.Var { return ag.Embedding(table, g.Tokens(), ag.LowRank{}) }
 
 func TestEmbeddingGrad(t *testing.T) {
@@ -91,7 +91,7 @@ func TestSelectiveScanGrad(t *testing.T) {
 	}
 }
 
-// One value in several places: its gradients meet in one memory.
+// The same value is used for several inputs, so their gradients share one buffer.
 func TestSelectiveScanOfOneValue(t *testing.T) {
 	const d, n = 6, 3
 	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
@@ -125,7 +125,7 @@ func TestCrossEntropyGrad(t *testing.T) {
 	}
 }
 
-// block is a Mamba block in miniature: it has all the fan-out of the real one.
+// block is a miniature Mamba block with all the fan-out of the real one.
 func block(g *ag.Graph, x ag.Var, p []ag.Var, dropout float64) ag.Var {
 	const r = 2
 	xz := ag.Linear(ag.RMSNorm(x, p[0], 1e-5), p[1], ag.Var{}, ag.LowRank{A: p[9], B: p[10], Scale: 1, Dropout: dropout})
@@ -138,7 +138,7 @@ func block(g *ag.Graph, x ag.Var, p []ag.Var, dropout float64) ag.Var {
 
 var blockShapes = [][]int{{4}, {12, 4}, {6, 1, 4}, {6}, {8, 6}, {6, 2}, {6}, {6, 3}, {6}, {2, 4}, {12, 2}, {4, 6}, {2, 6}, {4, 2}}
 
-// shape of a model in miniature.
+// modelOptions select the variant of the miniature model.
 type modelOptions struct {
 	checkpoint bool
 	dropout    float64

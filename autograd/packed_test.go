@@ -12,8 +12,8 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// A frozen weight takes another path through the kernels (packed, the adapter fused) than a trainable one. Both must give
-// the same adapter gradients and the same gradient below.
+// A frozen weight takes a different path through the kernels (packed, with a fused adapter) than a trainable one. Both
+// must give the same adapter gradients and the same gradient of the input.
 func TestFrozenEqualsTrainable(t *testing.T) {
 	for name, bias := range map[string]bool{"bias": true, "no bias": false} {
 		t.Run(name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestFrozenEqualsTrainable(t *testing.T) {
 	}
 }
 
-// An adapter on the first projection, with nothing to train below it.
+// An adapter on the first projection, with nothing trainable below it.
 func TestAdapterOnFrozenGround(t *testing.T) {
 	table, w, a, b := param(t, "table", 1, 11, 20), param(t, "w", 2, 35, 20), param(t, "a", 3, 4, 20), param(t, "b", 4, 35, 4)
 	head := param(t, "head", 6, 11, 35)
@@ -66,8 +66,8 @@ func TestAdapterOnFrozenGround(t *testing.T) {
 	near(t, "gradients", run(), want)
 }
 
-// A quantized weight trains what is around it, adapters and DoRA's magnitudes included, as a frozen float32 weight with its dequantized
-// elements does.
+// With a quantized weight, the parameters around it, including adapters and DoRA's magnitudes, get the same gradients
+// as with a frozen float32 weight that has the dequantized values.
 func TestQuantized_equalsFloat32(t *testing.T) {
 	quantized := func(name string, seed uint64, of quant.Type, out, in int) *ag.Param {
 		p, err := ag.NewQuantized(name, of, of.Encode(param(t, name, seed, out, in).Float32s()), out, in)
@@ -96,7 +96,8 @@ func TestQuantized_equalsFloat32(t *testing.T) {
 	near(t, "gradients", grads[0], grads[1])
 }
 
-// A quantized parameter reports its blocks, reads as they do, and does not train; unpacked it is float32.
+// A quantized parameter returns its blocks, reads as their dequantized values and cannot be trained. Unpacked, it is
+// float32.
 func TestQuantized_unpacks(t *testing.T) {
 	data := quant.Q8_0.Encode(param(t, "w", 1, 37, 64).Float32s())
 	want := make([]float32, 37*64)
@@ -141,7 +142,7 @@ func TestUnpackRestoresBits(t *testing.T) {
 	}
 }
 
-// TestParam_readsEveryForm: rows and copies are the same numbers whether the value is float32, bfloat16 or packed only.
+// TestParam_readsEveryForm checks that rows and copies are the same for a float32, a bfloat16 and a packed-only value.
 func TestParam_readsEveryForm(t *testing.T) {
 	const rows, cols = 37, 19
 	bits, want := make([]uint16, rows*cols), make([]float32, rows*cols)

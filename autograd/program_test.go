@@ -9,7 +9,7 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// small is the two-layer model of the gradient checks in float32.
+// small is the two-layer model of the gradient checks, in float32.
 type small struct {
 	params []*ag.Param
 	prog   *ag.Program
@@ -43,7 +43,7 @@ func (s *small) zero() {
 	}
 }
 
-// roundTolerance is what the order of float32 sums may change in this model.
+// roundTolerance bounds the effect of the order of float32 sums in this model.
 const roundTolerance = 1e-5
 
 func near(t *testing.T, what string, got, want []float32) {
@@ -64,7 +64,7 @@ func slicesOf(b ag.Batch) []ag.Batch {
 	return out
 }
 
-// Documents packed into one run give the loss and the gradients of one run each.
+// Documents packed into one run give the same loss and gradients as separate runs.
 func TestPackedEqualsAlone(t *testing.T) {
 	o := ag.Options{Rows: 64}
 	packed, alone := newSmall(t, o, modelOptions{}), newSmall(t, o, modelOptions{})
@@ -82,7 +82,8 @@ func TestPackedEqualsAlone(t *testing.T) {
 	near(t, "gradients", packed.grads(), alone.grads())
 }
 
-// A checkpointed run has the bits of one that keeps everything: a replay computes the same numbers, dropout included.
+// A checkpointed run is bit-identical to one that keeps everything: a replay computes the same numbers, including
+// dropout.
 func TestCheckpointHasSameBits(t *testing.T) {
 	kept, again := newSmall(t, ag.Options{Rows: 40}, modelOptions{dropout: 0.3}), newSmall(t, ag.Options{Rows: 40}, modelOptions{checkpoint: true, dropout: 0.3})
 	for _, lengths := range [][]int{{40}, {3, 1, 20}} {
@@ -99,7 +100,7 @@ func TestCheckpointHasSameBits(t *testing.T) {
 	}
 }
 
-// A document in two runs with carried state has the loss of one run, wherever it is cut.
+// A document split into two runs with carried state has the same loss as in one run, wherever it is split.
 func TestCarryContinues(t *testing.T) {
 	b := batch(30)
 	whole := newSmall(t, ag.Options{Rows: 30}, modelOptions{})
@@ -131,8 +132,8 @@ func TestCarryContinues(t *testing.T) {
 	}
 }
 
-// Truncated back-propagation through a carried state has the same bits with and without checkpointing, and goes on from
-// a state that was set aside as from one that was not.
+// Truncated backpropagation through a carried state gives the same bits with and without checkpointing, and also after
+// the state was saved and restored.
 func TestCarryInTraining(t *testing.T) {
 	b := batch(30)
 	run := func(m modelOptions, disturb bool) ([]float32, float64) {
@@ -163,7 +164,7 @@ func TestCarryInTraining(t *testing.T) {
 	}
 }
 
-// A batch in parts draws the same dropout as the whole.
+// A batch in parts gets the same dropout as the whole.
 func TestPartsDropAlike(t *testing.T) {
 	o, m := ag.Options{Rows: 64}, modelOptions{dropout: 0.5}
 	whole, parts := newSmall(t, o, m), newSmall(t, o, m)
@@ -184,7 +185,7 @@ func TestPartsDropAlike(t *testing.T) {
 	near(t, "gradients", parts.grads(), whole.grads())
 }
 
-// Ready is called once for each parameter, when its gradient is what it is after the run.
+// Ready is called once for each parameter, when its gradient has its final value.
 func TestReady(t *testing.T) {
 	for _, c := range []struct {
 		o ag.Options
@@ -209,7 +210,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// Eval measures what Step does, apart from dropout, and leaves the gradients alone.
+// Eval gives the same loss as Step, except for dropout, and does not change the gradients.
 func TestEvalLeavesGradients(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 20}, modelOptions{checkpoint: true})
 	b := batch(8, 12)
@@ -258,7 +259,7 @@ func TestCancelledRun(t *testing.T) {
 	}
 }
 
-// A label in the middle of nothing: no row counts, the loss is 0 and so are the gradients.
+// A label that no row predicts: no row counts, and the loss and the gradients are 0.
 func TestNothingCounts(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	b := ag.Batch{Tokens: []int{1, 2, 3}, Labels: []int{4, ag.NoLabel, ag.NoLabel}, Starts: []int{0}}

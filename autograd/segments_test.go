@@ -16,7 +16,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// segmented is a model whose loss and gradients are compared between the whole batch and segments.
+// segmented is a model whose loss and gradients are compared between a whole batch and segments.
 type segmented struct {
 	build  func(g *ag.Graph, p []ag.Var) ag.Var
 	shapes [][]int
@@ -43,7 +43,7 @@ func segmentedModels() map[string]segmented {
 	}
 }
 
-// compile builds the model in double precision, with the same parameters each time.
+// compile builds the model in double precision, always with the same parameters.
 func (s segmented) compile(t *testing.T, o ag.Options) (*ag.Program, []*ag.Param) {
 	t.Helper()
 	o.Float64 = true
@@ -65,10 +65,10 @@ func (s segmented) compile(t *testing.T, o ag.Options) (*ag.Program, []*ag.Param
 	return compile(t, g, s.build(g, vars)), params
 }
 
-// segmentTolerance is what the order of float64 sums may change, relative to the largest entry of a gradient.
+// segmentTolerance bounds the effect of the order of float64 sums, relative to the largest element of a gradient.
 const segmentTolerance = 1e-12
 
-// The loss and the gradients of a batch in segments are those of the whole batch, wherever documents and segments end.
+// A batch in segments has the same loss and gradients as the whole batch, wherever documents and segments end.
 func TestSegmentsEqualWhole(t *testing.T) {
 	for name, m := range segmentedModels() {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func sameGradient(t *testing.T, got, want []float64, format string, args ...any)
 	}
 }
 
-// A batch in segments that continues the one before it, and is continued, is what it is in one run.
+// A batch in segments that continues the previous one, and is itself continued, gives the same result as in one run.
 func TestSegmentsCarry(t *testing.T) {
 	m := segmentedModels()["mamba1"]
 	b := batch(31)
@@ -134,7 +134,7 @@ func TestSegmentsCarry(t *testing.T) {
 	}
 }
 
-// States in a file give the bits of states in memory, and progress ends at 1 in steps that rise.
+// States in a file give the same bits as states in memory, and progress increases to 1.
 func TestSegmentStore(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "states"))
 	if err != nil {
@@ -174,7 +174,7 @@ func TestSegmentStoreFails(t *testing.T) {
 	}
 }
 
-// Eval of a batch in segments has the loss of each row of the whole.
+// Eval of a batch in segments gives each row the same loss as Eval of the whole.
 func TestSegmentsEval(t *testing.T) {
 	b := batch(9, 1, 30, 5)
 	eval := func(o ag.Options) ag.Loss {
@@ -198,7 +198,7 @@ func TestSegmentsEval(t *testing.T) {
 	}
 }
 
-// The gradients of the states that documents start from, and of everything else, agree with central differences.
+// The gradients of the documents' start states, and of everything else, agree with central differences.
 func TestStartGrad(t *testing.T) {
 	for name, segment := range map[string]int{"whole": 40, "segments": 4} {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestStartGrad(t *testing.T) {
 	}
 }
 
-// Nothing but the start states may train.
+// Only the start states are trainable.
 func TestStartGradAlone(t *testing.T) {
 	const d, n = 4, 3
 	gradtest.Check(t, gradtest.Options{Lengths: []int{5, 1, 9}, Segment: 4, Frozen: []int{0, 1, 2, 4, 5, 6, 7}, Build: func(g *ag.Graph, p []ag.Var) ag.Var {
@@ -233,7 +233,7 @@ func TestStartNeedsSegments(t *testing.T) {
 	}
 }
 
-// An invalid batch is refused whatever its length.
+// An invalid batch is rejected, whatever its length.
 func TestSegmentsBatchErrors(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 3, Segments: true}, modelOptions{})
 	b := batch(10)

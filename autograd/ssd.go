@@ -23,13 +23,13 @@ type SSDInput struct {
 	Chunk         int        // the maximum number of rows in a chunk; 0 selects the kernel's default
 }
 
-// SSD computes the state space duality of Mamba-2. For each document and head, starting from S = Start,
+// SSD computes the state space duality of Mamba-2 for each document and head, starting from S = Start,
 //
 //	Δ(t) = clamp(softplus(DT(t) + DTBias), Limit)
 //	S(t) = exp(Δ(t)·A)·S(t−1) + Δ(t)·x(t)·B(t)ᵀ
 //	y(t) = S(t)·C(t) + D·x(t)
 //
-// it returns y (rows, h·p). Each group's B and C are shared by h/g neighboring heads. Dao & Gu 2024. Chunk affects
+// and returns y (rows, h·p). Each group's B and C are shared by h/g neighboring heads. Dao & Gu 2024. Chunk affects
 // results only through rounding.
 func SSD(in SSDInput) Var {
 	in.XBC.Graph().startsFrom(in.Start)
@@ -91,7 +91,7 @@ func (o ssd[T]) DeviceSizes(in [][]int) kernel.DeviceSizes {
 	return kernel.DeviceSizes{SSDStates: o.state, SSDHead: o.channels(in) / in[ssdALog][0]}
 }
 
-// Work assumes chunks of the maximum length and counts each pair of rows i ≥ j once.
+// Work counts the products for chunks of the maximum length, and within a chunk each pair of rows i ≥ j once.
 func (o ssd[T]) Work(in [][]int, need []bool) Work {
 	rows, chunk := in[ssdXBC][0], o.chunk
 	if chunk == 0 {

@@ -14,12 +14,12 @@ import (
 
 var noLimit = [2]float64{0, math.Inf(1)}
 
-// ssdSize is a size of an SSD in tests: heads, groups, channels of a head, states.
+// ssdSize is the size of an SSD in tests: heads, groups, channels per head, states.
 type ssdSize struct{ h, g, p, n int }
 
 func (s ssdSize) xbc() int { return s.h*s.p + 2*s.g*s.n }
 
-// Row by row and in chunks, with one group, two and three, without limits and with limits that bite.
+// Row by row and in chunks; with one, two and three groups; without limits and with limits that take effect.
 func TestSSDGrad(t *testing.T) {
 	for _, c := range []struct {
 		ssdSize
@@ -34,7 +34,7 @@ func TestSSDGrad(t *testing.T) {
 	}
 }
 
-// One value in both places: its gradients meet in one memory.
+// The same value is used for both inputs, so their gradients share one buffer.
 func TestSSDOfOneValue(t *testing.T) {
 	s := ssdSize{2, 1, 3, 2}
 	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
@@ -43,7 +43,7 @@ func TestSSDOfOneValue(t *testing.T) {
 	}, []int{11, s.xbc()}, []int{s.h}, []int{s.h}, []int{s.h})
 }
 
-// Documents longer than a chunk, of which only some parameters train.
+// Documents longer than a chunk, with only some parameters trainable.
 func TestSSDGradLong(t *testing.T) {
 	s := ssdSize{2, 1, 2, 3}
 	for _, frozen := range [][]int{nil, {1, 2, 3}, {0, 1, 2, 4}} {
@@ -94,7 +94,7 @@ func TestNormalizeGrad(t *testing.T) {
 	}, []int{11, 9})
 }
 
-// block2 is a block of Mamba-2 in miniature: four heads of two channels in two groups of three states.
+// block2 is a miniature Mamba-2 block: four heads of two channels in two groups of three states.
 func block2(x ag.Var, p []ag.Var) ag.Var {
 	const e, gn, heads = 8, 6, 4
 	in := ag.Linear(ag.RMSNorm(x, p[0], 1e-5), p[1], ag.Var{}, ag.LowRank{})
@@ -145,8 +145,8 @@ func newSmall2(t *testing.T, o ag.Options, checkpoint bool) *small {
 	return s
 }
 
-// Of Mamba-2 too: packed documents equal documents alone, a checkpointed run has the bits of one that keeps everything, and a
-// document in two runs with carried state has the loss of one run.
+// The same properties for Mamba-2: packed documents equal separate ones, a checkpointed run is bit-identical to one
+// that keeps everything, and a document split into two runs with carried state has the same loss as in one run.
 func TestModel2Properties(t *testing.T) {
 	packed, alone, again := newSmall2(t, ag.Options{Rows: 64}, false), newSmall2(t, ag.Options{Rows: 64}, false), newSmall2(t, ag.Options{Rows: 64}, true)
 	b := batch(9, 1, 14, 5)

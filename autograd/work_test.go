@@ -6,7 +6,7 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// TestWork: products that are needed are counted, with the gradients that what trains asks for.
+// TestWork checks that exactly the needed products are counted, depending on which parameters are trainable.
 func TestWork(t *testing.T) {
 	const rows, labels, v, m, d, r = 10, 4, 50, 8, 12, 2
 	param := func(shape ...int) *ag.Param { return ag.Zeros("p", shape...) }
@@ -16,11 +16,11 @@ func TestWork(t *testing.T) {
 		forward, backward float64
 	}{
 		{"nothing", nil, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 0},
-		// W2: its own gradient, and that of the head's input.
+		// W2: its own gradient and the gradient of the head's input.
 		{"w2", []int{4}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*d*m + 2*labels*m*v},
-		// A and B: theirs, that of x·Aᵀ, and the inputs of everything above.
+		// A and B: their gradients, the gradient of x·Aᵀ and the gradients of all later inputs.
 		{"a b", []int{2, 3}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*(d*r+m*r+d*r) + 2*rows*d*m + 2*labels*m*v},
-		// The table: every input, and the branch's.
+		// The table: the gradient of every input, including the branch's.
 		{"table", []int{0}, 2*rows*(m*d+r*m+d*r+d*m) + 2*labels*m*v, 2*rows*(m*d+d*r+m*r+d*m) + 2*labels*m*v},
 	} {
 		p := []*ag.Param{param(v, m), param(d, m), param(r, m), param(d, r), param(m, d), param(v, m)}
@@ -40,8 +40,8 @@ func TestWork(t *testing.T) {
 	}
 }
 
-// TestWork_ssd: in one chunk of q rows, C·B for each pair of rows and group, x for each pair and channel, two products with
-// the state.
+// TestWork_ssd expects, in one chunk of q rows, C·B for each pair of rows and group, x for each pair and channel, and
+// two products with the state.
 func TestWork_ssd(t *testing.T) {
 	const q, h, p, groups, n = 6, 4, 3, 2, 5
 	const pairs = q * (q + 1) / 2

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package devicetest has a device for tests of what runs on devices. It computes with the host's kernels, but not before Run is
-// called, and whoever touches its arrays on the host faults.
+// Package devicetest provides a device for testing code that runs on devices. It computes with the host's kernels, but
+// only when Run is called, and accessing its arrays on the host causes a fault.
 package devicetest
 
 import (
@@ -13,22 +13,22 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Device is a kernel.Device.
+// Device is a kernel.Device for tests.
 type Device struct {
 	memory
 	queue []func()
 	temps [][]float32
-	// Refuses is what Supports returns.
+	// Refuses, if not nil, returns the result of Supports.
 	Refuses func(kernel.DeviceSizes) error
-	// Fails is what the next Run returns.
+	// Fails is the error that the next Run returns.
 	Fails error
-	// Dispatches counts what has been computed.
+	// Dispatches counts the operations that have been computed.
 	Dispatches int
 }
 
 var _ kernel.Device = (*Device)(nil)
 
-// Use makes a new device the process's until the test ends.
+// Use installs a new device as the process's device until the test ends.
 func Use(t testing.TB) *Device {
 	d := &Device{}
 	kernel.UseDevice(d)
@@ -36,13 +36,13 @@ func Use(t testing.TB) *Device {
 	return d
 }
 
-// SetLimit limits the memory of the device to n elements.
+// SetLimit limits the device's memory to n elements.
 func (d *Device) SetLimit(n int) { d.limit = n }
 
-// Name is the same for all.
+// Name returns the same name for every Device.
 func (d *Device) Name() string { return "test device" }
 
-// Supports asks Refuses.
+// Supports returns the result of Refuses.
 func (d *Device) Supports(s kernel.DeviceSizes) error {
 	if d.Refuses == nil {
 		return nil
@@ -50,10 +50,10 @@ func (d *Device) Supports(s kernel.DeviceSizes) error {
 	return d.Refuses(s)
 }
 
-// do notes f down.
+// do records f.
 func (d *Device) do(f func()) { d.queue = append(d.queue, f) }
 
-// Run computes what has been recorded.
+// Run executes what has been recorded.
 func (d *Device) Run() error {
 	err := d.Fails
 	for _, f := range d.queue {
@@ -69,7 +69,7 @@ func (d *Device) Run() error {
 	return err
 }
 
-// Temp makes an array of NaN.
+// Temp returns an array filled with NaN.
 func (d *Device) Temp(n int) []float32 {
 	x, err := d.Make(n)
 	if err != nil {
@@ -84,13 +84,13 @@ func (d *Device) Temp(n int) []float32 {
 	return x
 }
 
-// Upload copies in the order of the recording.
+// Upload records the copy, so that it happens in recording order.
 func (d *Device) Upload(dst, src []float32) {
 	to, from := d.host(dst), slices.Clone(src)
 	d.do(func() { copy(to, from) })
 }
 
-// Download runs first.
+// Download calls Run first.
 func (d *Device) Download(dst, src []float32) error {
 	from := d.host(src)
 	if err := d.Run(); err != nil {

@@ -12,7 +12,7 @@ import (
 
 type mat = kernel.Mat[float32]
 
-// widen returns a matrix of bfloat16 pairs as float32.
+// widen converts a matrix of bfloat16 pairs to float32.
 func widen(m mat) mat {
 	w := kernel.Dense(make([]float32, m.Rows*m.Cols), m.Rows, m.Cols)
 	for i := range m.Rows {
@@ -24,7 +24,7 @@ func widen(m mat) mat {
 	return w
 }
 
-// Multiply runs one product after the other.
+// Multiply computes the products one after another.
 func (d *Device) Multiply(p kernel.DeviceProduct) {
 	p.C, p.A, p.B, p.A2, p.B2, p.Bias = d.mat(p.C), d.mat(p.A), d.mat(p.B), d.mat(p.A2), d.mat(p.B2), d.host(p.Bias)
 	multiply := kernel.MatMulNN[float32]

@@ -11,26 +11,26 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// memory is the arrays of a Device.
+// memory tracks the arrays of a Device.
 type memory struct {
 	sync.Mutex
 	arrays []array
-	limit  int // elements, 0 for no limit
+	limit  int // in elements, 0 for no limit
 	used   int
 }
 
-// array is addresses that nobody may touch, and the memory that they stand for.
+// array is a range of inaccessible addresses and the memory behind it.
 type array struct {
 	reserved []byte
 	data     []float32
 }
 
-// elements views the reserved addresses as the array that users of the device see.
+// elements returns the reserved addresses as the slice that users of the device see.
 func (a array) elements() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(a.reserved))), len(a.data))
 }
 
-// Make reserves addresses that fault, and memory for them.
+// Make reserves addresses that fault on access and allocates memory for them.
 func (m *memory) Make(n int) ([]float32, error) {
 	m.Lock()
 	defer m.Unlock()
@@ -46,7 +46,7 @@ func (m *memory) Make(n int) ([]float32, error) {
 	return a.elements(), nil
 }
 
-// Free forgets an array.
+// Free releases an array.
 func (m *memory) Free(x []float32) {
 	m.Lock()
 	defer m.Unlock()
@@ -60,10 +60,10 @@ func (m *memory) Free(x []float32) {
 	panic("devicetest: free: no array of this device")
 }
 
-// Holds reports whether x is in one of the arrays.
+// Holds reports whether x is part of one of the arrays.
 func (m *memory) Holds(x []float32) bool { return m.find(x) != nil }
 
-// find returns the memory that x stands for, nil if it is not of this device.
+// find returns the memory behind x, or nil if x does not belong to this device.
 func (m *memory) find(x []float32) []float32 {
 	m.Lock()
 	defer m.Unlock()

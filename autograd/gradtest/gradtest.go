@@ -13,29 +13,29 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// Options describe a check.
+// Options configure a check.
 type Options struct {
-	// Lengths of the documents in the batch.
+	// Lengths are the lengths of the documents in the batch.
 	Lengths []int
-	// Vocabulary bounds token ids and labels; 0 means 11.
+	// Vocabulary is the number of token ids and labels; 0 means 11.
 	Vocabulary int
-	// Seed of parameters, tokens and labels.
+	// Seed determines the parameters, tokens and labels.
 	Seed uint64
-	// Build records the graph and returns a value of it, (rows, width) or the scalar of a CrossEntropy. The parameters
-	// have the shapes given to Check.
+	// Build records the graph and returns one of its values: (rows, width), or the scalar of a CrossEntropy. The
+	// parameters have the shapes given to Check.
 	Build func(g *ag.Graph, p []ag.Var) ag.Var
-	// Frozen parameters get no gradient.
+	// Frozen lists the indexes of parameters without a gradient.
 	Frozen []int
-	// Segment, above 0, is the number of rows that are computed at once.
+	// Segment, if above 0, runs the graph in segments of that many rows.
 	Segment int
 }
 
-// tolerance of a gradient against a central difference, relative to 1 + its size: the differences' own error in float64
-// with a step of 1e-5 is about 1e-9.
+// tolerance bounds the difference between a gradient and a central difference, relative to 1 + its magnitude. With a
+// step of 1e-5, the error of central differences in float64 is about 1e-9.
 const tolerance = 2e-6
 
 // Check fails t unless every gradient of the loss agrees with a central difference. The loss is the scalar that Build
-// returns, or a fixed random projection of its rows through a cross entropy.
+// returns, or the cross entropy of a fixed random projection of its rows.
 func Check(t *testing.T, o Options, shapes ...[]int) {
 	t.Helper()
 	c := newCheck(t, o, shapes)
@@ -78,7 +78,7 @@ func newCheck(t *testing.T, o Options, shapes [][]int) *check {
 		v = 11
 	}
 	c.batch = Batch(o.Lengths, v, c.rng)
-	// Room for more rows than the batch has: the rest must not matter.
+	// The graph has room for more rows than the batch, which must not matter.
 	graph := ag.Options{Rows: len(c.batch.Tokens) + 3, Float64: true}
 	if o.Segment > 0 {
 		graph.Rows, graph.Segments = o.Segment, true
@@ -101,7 +101,7 @@ func newCheck(t *testing.T, o Options, shapes [][]int) *check {
 	return c
 }
 
-// Batch returns documents of the given lengths with random tokens; about one label in five does not count.
+// Batch returns documents of the given lengths with random tokens. About one label in five is NoLabel.
 func Batch(lengths []int, vocabulary int, rng *rand.Rand) ag.Batch {
 	var b ag.Batch
 	for _, n := range lengths {
@@ -126,7 +126,8 @@ func (c *check) step() {
 	}
 }
 
-// difference is (L(p+h) − L(p−h)) / 2h. It uses training runs, so that dropout is on, and restores the gradients.
+// difference returns (L(p+h) − L(p−h)) / 2h, scaled like the gradients. It uses training runs, so that dropout applies,
+// and preserves the gradients.
 func (c *check) difference(p *ag.Param, k int) float64 {
 	const h = 1e-5
 	d := p.Value.Float64s()
@@ -159,7 +160,7 @@ func (c *check) loss() float64 {
 	return l.Sum
 }
 
-// sample returns all places of a small parameter, or forty of a large one.
+// sample returns all indexes of a small parameter, or forty of a large one.
 func sample(n int, rng *rand.Rand) []int {
 	if n <= 60 {
 		all := make([]int, n)
