@@ -7,13 +7,13 @@ import (
 	"mambatrain/trainer"
 )
 
-// Timing is how long the sum over all ranks of so many bytes takes.
+// Timing is the time that a sum over all ranks takes for a given size.
 type Timing struct {
 	Bytes   int     `json:"bytes"`
-	Seconds float64 `json:"seconds"` // the slowest rank's, the median of the repetitions
+	Seconds float64 `json:"seconds"` // of the slowest rank; median of the repetitions
 }
 
-// Measure sums float32 arrays of the given sizes over all ranks, repeatedly, the way a training step sums gradients. The
+// Measure repeatedly sums float32 arrays of the given sizes over all ranks, the way a training step sums gradients. The
 // first repetition is not counted.
 func Measure(c trainer.Communicator, repetitions int, bytes ...int) ([]Timing, error) {
 	var list []Timing

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// manualTicker ticks when a test says so.
+// manualTicker ticks when a test tells it to.
 type manualTicker struct {
 	c       chan time.Time
-	idle    chan struct{} // its owner waits for the next tick
+	idle    chan struct{} // its owner is waiting for the next tick
 	stopped chan struct{}
 }
 
@@ -24,7 +24,7 @@ func (m *manualTicker) ticks() <-chan time.Time {
 
 func (m *manualTicker) stop() { close(m.stopped) }
 
-// tick returns when the owner of t has handled a tick; false if it receives no more.
+// tick ticks t and returns when its owner has handled the tick. It returns false if the owner no longer receives ticks.
 func tick(t ticker) bool {
 	m := t.(*manualTicker)
 	select {
@@ -32,7 +32,7 @@ func tick(t ticker) bool {
 	case <-m.stopped:
 		return false
 	}
-	<-m.idle // which it was before this tick
+	<-m.idle // idle before this tick
 	select {
 	case <-m.idle:
 		m.idle <- struct{}{}
@@ -41,10 +41,10 @@ func tick(t ticker) bool {
 	return true
 }
 
-// hangs is a time after which something that does not depend on time has failed, however busy the machine is.
+// hangs is a duration after which something that does not depend on time has failed, however busy the machine is.
 const hangs = 5 * time.Minute
 
-// waitFor waits until a condition holds that another goroutine, or the network, brings about.
+// waitFor waits for a condition that another goroutine or the network makes true.
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(hangs); !holds(); time.Sleep(100 * time.Microsecond) {

@@ -11,7 +11,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// Comm is a communicator of several ranks. One call at a time may be in progress, except for Abort and ShortenTimeouts.
+// Comm is a communicator with several ranks. Only one call may be in progress at a time, except for Abort and
+// ShortenTimeouts.
 type Comm struct {
 	lib        library
 	rank, size int
@@ -23,23 +24,23 @@ type Comm struct {
 	closed     atomic.Bool
 	cores      int
 
-	recv []float32 // what comes from the other ranks
-	pad  []float32 // a copy of a bucket whose length the number of ranks does not divide
+	recv []float32 // data received from the other ranks
+	pad  []float32 // padded copy of a bucket whose length is not a multiple of the number of ranks
 	sent []float64
 }
 
 var _ trainer.Communicator = (*Comm)(nil)
 
-// request is a call that the MPI thread makes.
+// request is a call for the MPI thread to make.
 type request struct {
 	name string
 	run  func() error
 	done chan error
-	// waits means that the others may be late: rank 0 writes files meanwhile.
+	// waits marks calls in which other ranks may be late because rank 0 is writing files.
 	waits bool
 }
 
-// start opens the library on a thread of its own, MPI_THREAD_FUNNELED, and joins the other ranks.
+// start opens the library on a dedicated thread (MPI_THREAD_FUNNELED) and connects to the other ranks.
 func start(open func() (library, error), l launch, config Config) (*Comm, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("mpi: %w", err)
@@ -71,8 +72,8 @@ func start(open func() (library, error), l launch, config Config) (*Comm, error)
 	return c, nil
 }
 
-// lost ends this process because another rank will never call. MPI is not asked: its thread may be waiting for
-// that rank.
+// lost ends this process because another rank will never make its next call. It does not use MPI, whose thread may be
+// waiting for that rank.
 func (c *Comm) lost(reason string) {
 	c.config.Print(fmt.Sprintf("%s%s; start again with --resume", Prefix(c), reason))
 	c.heart.stop(failing)
@@ -82,8 +83,8 @@ func (c *Comm) lost(reason string) {
 	c.config.Exit(ExitLost)
 }
 
-// join compares what the launcher promised with what the library found: one that belongs to another launcher knows of no
-// other ranks and would let each of them train alone.
+// join checks that the library agrees with the launcher: a library that belongs to a different launcher sees no other
+// ranks and would let each of them train alone.
 func (c *Comm) join(open func() (library, error), l launch) (err error) {
 	if c.lib, err = open(); err != nil {
 		return err
@@ -102,8 +103,8 @@ func (c *Comm) join(open func() (library, error), l launch) (err error) {
 	return errors.Join(err, c.lib.finalize())
 }
 
-// serve makes the calls that other goroutines request. It never ends: libraries may not survive the end of the thread that
-// has initialized them.
+// serve makes the calls that other goroutines request. It never returns: libraries may not survive the end of the
+// thread that initialized them.
 func (c *Comm) serve() {
 	for r := range c.requests {
 		c.watch.begin(r)
@@ -126,32 +127,33 @@ func (c *Comm) do(r request) error {
 	return nil
 }
 
-// LostError is the error of a call that failed, most often because another rank has died.
+// LostError is the error of a failed call, usually because another rank has died.
 type LostError struct{ err error }
 
 func (e *LostError) Error() string { return "mpi: " + e.err.Error() }
 func (e *LostError) Unwrap() error { return e.err }
 
-// ExitLost is the exit code of a process that ends because another rank is lost: EX_TEMPFAIL of sysexits.h.
+// ExitLost is the exit code of a process that ends because another rank is lost: EX_TEMPFAIL in sysexits.h.
 const ExitLost = 75
 
-// Rank is this process's number, from 0.
+// Rank returns this process's rank, from 0.
 func (c *Comm) Rank() int { return c.rank }
 
-// Size is the number of ranks.
+// Size returns the number of ranks.
 func (c *Comm) Size() int { return c.size }
 
-// Cores is how many of this host's cores are for this rank where several share them; 0 = all that the process may use.
+// Cores returns the number of this host's cores assigned to this rank if several ranks share them; 0 means all that the
+// process may use.
 func (c *Comm) Cores() int { return c.cores }
 
-// Version names the library.
+// Version returns the name and version of the library.
 func (c *Comm) Version() string { return c.lib.version() }
 
-// AllReduceSum replaces x by its sum over all ranks. MPI chooses the order, so that the sum has exact bits only where at
-// most one rank's element is not zero.
+// AllReduceSum replaces x with its sum over all ranks. MPI chooses the order, so an element's bits are deterministic
+// only if at most one rank's value is nonzero.
 func (c *Comm) AllReduceSum(x []float64) error { return c.combine("all-reduce", x, c.lib.sumFloat64s) }
 
-// AllReduceMax replaces each element by its largest over all ranks.
+// AllReduceMax replaces each element with its maximum over all ranks.
 func (c *Comm) AllReduceMax(x []float64) error { return c.combine("all-reduce", x, c.lib.maxFloat64s) }
 
 func (c *Comm) combine(name string, x []float64, op func(recv, send []float64) error) error {
@@ -164,7 +166,7 @@ func (c *Comm) combine(name string, x []float64, op func(recv, send []float64) e
 	}})
 }
 
-// broadcastBytes is how much one call sends: MPI counts in 32 bits.
+// broadcastBytes is the maximum size of one call: MPI counts are 32-bit.
 const broadcastBytes = 1 << 30
 
 // Broadcast copies root's x to all ranks.
@@ -189,12 +191,12 @@ func (c *Comm) Barrier() error {
 const (
 	// abortTimeout is how long MPI_Abort waits for a call in progress.
 	abortTimeout = 5 * time.Second
-	// messageTime is the time that a launcher has to forward the message: MPICH's drops what it has not read when it ends a
+	// messageTime is the time that a launcher has to forward a message: MPICH's discards unread output when it ends a
 	// job.
 	messageTime = 200 * time.Millisecond
 )
 
-// Abort prints the message and ends all ranks with the exit code. It does not return, unless Config.Exit does.
+// Abort prints the message and ends all ranks with the exit code. It does not return unless Config.Exit does.
 func (c *Comm) Abort(code int, message string) {
 	c.config.Print(Prefix(c) + message)
 	c.heart.stop(failing)
@@ -217,7 +219,7 @@ func (c *Comm) Abort(code int, message string) {
 	c.config.Exit(code)
 }
 
-// Close waits for all ranks and leaves MPI. A launcher takes a process that ends without it for failed.
+// Close waits for all ranks and leaves MPI. A launcher treats a process that ends without this as failed.
 func (c *Comm) Close() error {
 	if c.closed.Load() {
 		return nil
@@ -232,11 +234,11 @@ func (c *Comm) Close() error {
 	return nil
 }
 
-// ShortenTimeouts limits the time of a reduction to seconds. When a scheduler has announced the end, the remaining time is
-// for the checkpoint and not for ranks that are gone already.
+// ShortenTimeouts limits the duration of a reduction to seconds. After a scheduler has announced the end of the job,
+// the remaining time is needed for the checkpoint, not for waiting on lost ranks.
 func (c *Comm) ShortenTimeouts() { c.watch.shorten() }
 
-// Prefix marks the lines of one rank of several; it is empty for a rank alone.
+// Prefix returns a prefix for a rank's output lines; it is empty for a single rank.
 func Prefix(c trainer.Communicator) string {
 	if c.Size() == 1 {
 		return ""

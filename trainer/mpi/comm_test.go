@@ -33,14 +33,14 @@ func mustOnEach(t *testing.T, comms []*Comm, f func(c *Comm) error) {
 	}
 }
 
-// inBuckets returns the default settings with another size of buckets.
+// inBuckets returns the default settings with the given bucket size.
 func inBuckets(bytes int) Config {
 	c := Default()
 	c.BucketBytes = bytes
 	return c
 }
 
-// gradients are n numbers of very different sizes, so that the order of a sum shows in its bits.
+// gradients returns n numbers of very different magnitudes, so that the order of a sum affects its bits.
 func gradients(rank, n int) []float32 {
 	r := rand.New(rand.NewPCG(uint64(rank), 7))
 	x := make([]float32, n)
@@ -50,7 +50,7 @@ func gradients(rank, n int) []float32 {
 	return x
 }
 
-// treeOf is the slow form of the ordered sum.
+// treeOf is the reference implementation of the ordered sum.
 func treeOf(parts [][]float32) []float32 {
 	if len(parts) == 1 {
 		return slices.Clone(parts[0])
@@ -110,7 +110,7 @@ func TestOrderedSumIsTheTree(t *testing.T) {
 	}
 }
 
-// Eight shards have one sum, whether a rank has added up one of them, two, four or all.
+// Eight shards have the same sum whether each rank sums one of them, two, four, or all.
 func TestShardsOnFewerRanksHaveTheSameBits(t *testing.T) {
 	const shards, n = 8, 300
 	var parts [][]float32
@@ -200,7 +200,7 @@ type exitRecorder struct {
 
 func newExitRecorder() *exitRecorder { return &exitRecorder{ended: make(chan int, 8)} }
 
-// config returns settings under which time passes only as the test says.
+// config returns settings under which the test controls the clock.
 func (r *exitRecorder) config() Config {
 	c := Default()
 	c.clock, c.connectTimeout = newManualTicker, hangs
@@ -233,7 +233,7 @@ func TestWatchdogEndsARankWhoseCallHangs(t *testing.T) {
 	if code := <-r.ended; code != 75 || !strings.Contains(r.text(), "all-reduce has not finished in 300ms") || !strings.Contains(r.text(), "rank 0/2") {
 		t.Errorf("got exit code %d and %q", code, r.text())
 	}
-	if ticks != 5 { // one notices the call, three are allowed
+	if ticks != 5 { // one to notice the call, three that are allowed
 		t.Errorf("ended after %d ticks, want 5", ticks)
 	}
 }

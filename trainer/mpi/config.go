@@ -9,30 +9,31 @@ import (
 	"mambatrain/trainer"
 )
 
-// Config says how ranks work together.
+// Config contains the settings of communication between ranks.
 type Config struct {
-	// Library is the path of the MPI library; "" = the one that belongs to the launcher.
+	// Library is the path of the MPI library; "" selects the one that belongs to the launcher.
 	Library string
-	// Timeout is the longest that one collective call may take. It must be longer than rank 0 needs for a checkpoint, for
-	// which the others wait.
+	// Timeout is the maximum duration of one collective call. It must exceed the time rank 0 needs to write a
+	// checkpoint, during which the others wait.
 	Timeout time.Duration
-	// Silence is how long the heartbeat of another rank may be missing, measured in time that this rank was running itself.
+	// Silence is how long the heartbeat of another rank may be missing, measured in this rank's own running time.
 	Silence time.Duration
-	// Native leaves the additions to MPI_Allreduce. It scales to more ranks; the bits depend on library and placement.
+	// Native lets MPI_Allreduce do the additions. It scales to more ranks, but the bits depend on the library and the
+	// placement of ranks.
 	Native bool
-	// BucketBytes is how much is reduced in one call.
+	// BucketBytes is the amount reduced in one call.
 	BucketBytes int
-	// Print shows the user a line: what should be known before the run, or why the process ends.
+	// Print shows the user a line: a warning before the run, or the reason why the process ends.
 	Print func(line string)
 	// Exit ends the process.
 	Exit func(code int)
 
-	// Tests replace these; zero = the real clock and connectTimeout.
+	// Tests replace these; their zero values mean the real clock and connectTimeout.
 	clock          clock
 	connectTimeout time.Duration
 }
 
-// Default returns the settings of a run under a launcher.
+// Default returns the settings for a run under a launcher.
 func Default() Config {
 	return Config{
 		Timeout:     10 * time.Minute,
@@ -43,7 +44,7 @@ func Default() Config {
 	}
 }
 
-// Validate returns all faults of the settings as a [fault.List], or nil. A configuration starts from [Default].
+// Validate returns all faults in the settings as a [fault.List], or nil. A valid Config starts from [Default].
 func (c Config) Validate() error {
 	var l fault.List
 	l.Require(c.Timeout > 0, "timeout", "must be positive, got %v", c.Timeout)
@@ -54,13 +55,13 @@ func (c Config) Validate() error {
 	return l.Err()
 }
 
-// ticker calls back at intervals.
+// ticker ticks at intervals.
 type ticker interface {
 	ticks() <-chan time.Time
 	stop()
 }
 
-// clock makes tickers.
+// clock creates tickers.
 type clock func(every time.Duration) ticker
 
 type realTicker struct{ *time.Ticker }

@@ -14,18 +14,18 @@ import (
 	"mambatrain/trainer"
 )
 
-// Ranks connect for the heartbeat over TCP: rank 0 listens at a free port, MPI broadcasts where, and each of the others
-// connects. All of rank 0's addresses are tried to find one that works. A rank that cannot connect, because of a firewall
-// that lets only MPI's ports through, does without.
+// Ranks connect over TCP for the heartbeat: rank 0 listens on a free port, MPI broadcasts its location, and the other
+// ranks connect. They try all of rank 0's addresses to find one that works. A rank that cannot connect, for example
+// because a firewall admits only MPI's ports, runs without a heartbeat.
 
 const (
-	// connectTimeout is how long a rank tries.
+	// connectTimeout is how long a rank tries to connect.
 	connectTimeout = 5 * time.Second
-	// helloBytes is more than any rank sends to introduce itself.
+	// helloBytes exceeds the length of any introduction a rank sends.
 	helloBytes = 512
 )
 
-// location says where rank 0 listens. The token proves on both sides that the other one belongs to this job.
+// location is where rank 0 listens. The token proves to each side that the other belongs to this job.
 type location struct {
 	Host      string
 	Addresses []string
@@ -40,7 +40,7 @@ func (c *Comm) connect() ([]*peer, error) {
 	return c.connectToRoot()
 }
 
-// acceptAll is rank 0's part.
+// acceptAll is the part of connect for rank 0.
 func (c *Comm) acceptAll() ([]*peer, error) {
 	a, own := newAcceptor(c.size, c.config.connectTimeout)
 	defer a.close()
@@ -59,7 +59,7 @@ func (c *Comm) acceptAll() ([]*peer, error) {
 	return peers, nil
 }
 
-// connectToRoot is the part of all other ranks.
+// connectToRoot is the part of connect for all other ranks.
 func (c *Comm) connectToRoot() ([]*peer, error) {
 	root, err := c.shareLocation(location{})
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *Comm) shareLocation(own location) (location, error) {
 	return own, json.Unmarshal(text, &own)
 }
 
-// acceptor is where rank 0 accepts connections of the others.
+// acceptor accepts the connections of other ranks on rank 0.
 type acceptor struct {
 	listener net.Listener // nil if there is no network
 	token    string
@@ -118,7 +118,7 @@ func newAcceptor(size int, timeout time.Duration) (*acceptor, location) {
 
 // addresses returns all addresses of this host, with the port.
 func addresses(port int) []string {
-	all, _ := net.InterfaceAddrs() // without any, nobody connects
+	all, _ := net.InterfaceAddrs() // without addresses, no rank connects
 	var list []string
 	for _, address := range all {
 		if n, ok := address.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() {
@@ -138,7 +138,7 @@ func (a *acceptor) serve() {
 	}
 }
 
-// accept accepts a connection of this job if it is the first of its rank: a rank dials all addresses at once.
+// accept accepts a connection from this job if it is the first of its rank: a rank dials all addresses at once.
 func (a *acceptor) accept(conn net.Conn) {
 	conn.SetDeadline(time.Now().Add(a.timeout))
 	var token, host string
@@ -152,7 +152,7 @@ func (a *acceptor) accept(conn net.Conn) {
 	fmt.Fprintf(conn, "%s\n", a.token)
 }
 
-// add reports whether p is the first of its rank.
+// add adds p and reports whether it is the first of its rank.
 func (a *acceptor) add(p *peer) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -163,7 +163,7 @@ func (a *acceptor) add(p *peer) bool {
 	return true
 }
 
-// peers returns the peers that know of their connection, and the numbers of the other ranks.
+// peers returns the peers that know they are connected, and the numbers of the other ranks.
 func (a *acceptor) peers(connected []float64) (peers []*peer, missing []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -183,7 +183,7 @@ func (a *acceptor) close() {
 	}
 }
 
-// dial returns a connection of a rank to rank 0, or nil.
+// dial returns a rank's connection to rank 0, or nil.
 func (l location) dial(rank int, host string, timeout time.Duration) net.Conn {
 	conns := make(chan net.Conn, len(l.Addresses))
 	for _, address := range l.Addresses {
@@ -194,7 +194,7 @@ func (l location) dial(rank int, host string, timeout time.Duration) net.Conn {
 	}
 	for range l.Addresses {
 		if conn := <-conns; conn != nil {
-			return conn // rank 0 accepts no other
+			return conn // rank 0 accepts only one
 		}
 	}
 	return nil

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// tooFewCores returns a warning if this rank may use fewer cores than its part of the host's: mpirun binds each rank to
-// one core if there are up to two, and Go takes the cores that it is bound to for all that there are. Slurm's binding is
-// what the user has asked for.
+// tooFewCores returns a warning if this rank may use fewer cores than its share of the host. mpirun binds each rank to
+// one core if there are at most two ranks, and Go treats the cores that a process is bound to as all there are. Slurm's
+// binding is what the user asked for.
 func (l launch) tooFewCores() string {
 	if l.local == 0 {
 		return ""
@@ -24,7 +24,7 @@ func (l launch) tooFewCores() string {
 	return fmt.Sprintf("%s has bound this rank to %d of %d cores: start it with --bind-to none", l.name, have, onlineCores())
 }
 
-// cores is this rank's part of the host's cores, unless the process may not use more anyway.
+// cores returns this rank's share of the host's cores, or 0 if the process may not use more than that anyway.
 func (l launch) cores() int {
 	if l.local < 2 {
 		return 0
@@ -36,7 +36,7 @@ func (l launch) cores() int {
 	return share
 }
 
-// onlineCores is the number of cores of the host or of the container's set of them.
+// onlineCores returns the number of cores of the host or of the container's cpuset, or 0 if unknown.
 func onlineCores() int {
 	for _, file := range []string{"/sys/fs/cgroup/cpuset.cpus.effective", "/sys/devices/system/cpu/online"} {
 		if b, err := os.ReadFile(file); err == nil {
@@ -48,7 +48,7 @@ func onlineCores() int {
 	return 0
 }
 
-// countCores counts a list such as 0-3,8,10-11; 0 if it is none.
+// countCores returns the number of cores in a list such as 0-3,8,10-11, or 0 if the list is invalid.
 func countCores(list string) int {
 	n := 0
 	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {

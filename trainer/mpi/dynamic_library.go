@@ -11,32 +11,32 @@ import (
 	"mambatrain/internal/sharedlib"
 )
 
-// dynamicLibrary is an MPI library that was opened at run time.
+// dynamicLibrary is an MPI library loaded at run time.
 type dynamicLibrary struct {
 	*sharedlib.Library
 	abi abi
 	functions
-	// out receives what a call returns through pointers. It lives on the heap: a stack may move between the moment its
-	// address is taken and the call.
+	// out receives the results that a call returns through pointers. It is on the heap: a stack may move between taking
+	// an address and making the call.
 	out struct {
 		a, b int32
-		text [8192]byte // MPI_MAX_LIBRARY_VERSION_STRING in all of them
+		text [8192]byte // MPI_MAX_LIBRARY_VERSION_STRING in all libraries
 	}
 }
 
-// functions are the addresses of what is called.
+// functions contains the addresses of the functions used.
 type functions struct {
 	initThread, setErrorHandler, errorString, libraryVersion, commRank, commSize,
 	allreduce, alltoall, allgather, bcast, barrierAll, abortAll, finalizeAll uintptr
 }
 
-// load opens the library at the path, or the first one there is that belongs to the launcher.
+// load opens the library at path or, if path is empty, the first one found that belongs to the launcher.
 func load(l launch, path string) (*dynamicLibrary, error) {
 	paths := candidates(l.family)
 	if path != "" {
 		paths = []string{path}
 	}
-	// The library's own plugins need its names.
+	// The library's plugins need its symbols.
 	lib, err := sharedlib.Open(sharedlib.Global, paths...)
 	if err != nil {
 		return nil, refusef("%s has started %d processes, but no MPI library can be opened: name it in distributed.library, or install openmpi-bin or mpich\n  %v",
@@ -83,8 +83,8 @@ func (d *dynamicLibrary) bind() error {
 	return nil
 }
 
-// isStandard says whether handles are those of MPI 5. MPICH 5 has the function in its own library too, which keeps
-// MPICH's handles; only the file's name tells the two apart.
+// isStandard reports whether handles are those of MPI 5. MPICH 5 also has the function in its native library, which
+// keeps MPICH's handles; only the file name distinguishes the two.
 func (d *dynamicLibrary) isStandard() bool {
 	version := d.Symbol("MPI_Abi_get_version")
 	if version == 0 || !strings.Contains(d.Path, "mpi_abi") {
@@ -94,10 +94,10 @@ func (d *dynamicLibrary) isStandard() bool {
 	return int32(r) == 0 && d.out.a >= 1
 }
 
-// address is where p points, for a call that is over before p moves: memory on the heap does not.
+// address returns the address of p for a call. It stays valid because memory on the heap does not move.
 func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
 
-// call makes a call that returns an MPI error code.
+// call calls a function that returns an MPI error code.
 func (d *dynamicLibrary) call(name string, f uintptr, args ...uintptr) error {
 	r := sharedlib.Call(f, args...)
 	code := int32(r)
@@ -110,12 +110,12 @@ func (d *dynamicLibrary) call(name string, f uintptr, args ...uintptr) error {
 	return fmt.Errorf("%s: %s", name, d.text())
 }
 
-// text is the string in d.out, of d.out.a bytes.
+// text returns the string in d.out, whose length is d.out.a bytes.
 func (d *dynamicLibrary) text() string {
 	return string(d.out.text[:min(max(0, int(d.out.a)), len(d.out.text))])
 }
 
-// initialise enters MPI. Errors of later calls are returned instead of ending the process.
+// initialise initializes MPI. Errors of later calls are returned instead of ending the process.
 func (d *dynamicLibrary) initialise() error {
 	if err := d.call("MPI_Init_thread", d.initThread, 0, 0, uintptr(d.abi.funneled), address(&d.out.b)); err != nil {
 		return err
@@ -194,5 +194,5 @@ func (d *dynamicLibrary) barrier() error  { return d.call("MPI_Barrier", d.barri
 func (d *dynamicLibrary) finalize() error { return d.call("MPI_Finalize", d.finalizeAll) }
 func (d *dynamicLibrary) abort(code int)  { sharedlib.Call(d.abortAll, d.abi.world, uintptr(code)) }
 
-// first is the address of the first element.
+// first returns the address of the first element.
 func first[T any](x []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// heartbeat distinguishes a rank that computes from one that will never call. For MPI both are late: it does not notice a
-// rank that is stopped or cut off. So each rank also sends its status to its peers every second, outside MPI, and listens
-// for theirs: rank 0's peers are all others, and theirs is rank 0. The goroutines that do this run while kernels compute
-// and files are read or written; only a process that is stopped, dead or cut off falls silent.
+// heartbeat distinguishes a rank that is computing from one that will never make its next call. To MPI both are just
+// late: it does not detect a rank that is stopped or cut off. So each rank also sends its status to its peers once per
+// beat, outside MPI, and listens for theirs. Rank 0's peers are all other ranks, and their only peer is rank 0. The
+// goroutines that do this run while kernels compute and files are read or written, so only a process that is stopped,
+// dead, or cut off falls silent.
 type heartbeat struct {
 	every  time.Duration
 	ticker ticker
@@ -23,22 +24,23 @@ type heartbeat struct {
 	peers []*peer
 }
 
-// status is what a rank sends about itself, one byte on its connection.
+// status is a rank's report about itself, sent as one byte on its connection.
 type status byte
 
 const (
 	alive    status = 'a'
-	finished status = 'z' // it has left MPI normally
-	failing  status = 'f' // it has told the user why, and ends the job
-	gone     status = 0   // never sent: the connection has ended without a last status
+	finished status = 'z' // has left MPI normally
+	failing  status = 'f' // has reported an error to the user and is ending the job
+	gone     status = 0   // never sent: the connection ended without a final status
 )
 
 const (
-	// silentBeats is how many beats may be missing before a peer is lost.
+	// silentBeats is the number of missed beats after which a peer is lost.
 	silentBeats = 20
-	// failingBeats is the time that a launcher has to end this process after a peer has reported that it fails.
+	// failingBeats is the number of beats that a launcher has to end this process after a peer reports that it is
+	// failing.
 	failingBeats = 5
-	// inFlightBeats is how many beats the network may be delivering.
+	// inFlightBeats is the number of beats that may be in flight on the network.
 	inFlightBeats = 3
 )
 
@@ -47,7 +49,7 @@ func newHeartbeat(c Config) *heartbeat {
 	return &heartbeat{every: every, ticker: c.newTicker(every), done: make(chan struct{})}
 }
 
-// watch starts sending and listening. It calls lost, once, with what has happened to a peer that is lost.
+// watch starts sending and listening. If a peer is lost, it calls lost, once, with the reason.
 func (h *heartbeat) watch(peers []*peer, lost func(reason string)) {
 	h.mu.Lock()
 	h.peers = peers
@@ -58,8 +60,8 @@ func (h *heartbeat) watch(peers []*peer, lost func(reason string)) {
 	go h.run(lost)
 }
 
-// run counts its own beats instead of reading the clock. If the whole job is suspended and continued, all clocks jump;
-// what counts is how long a peer is silent while this rank runs.
+// run counts its own beats instead of reading the clock. If the whole job is suspended and resumed, all clocks jump;
+// what matters is how long a peer is silent while this rank is running.
 func (h *heartbeat) run(lost func(reason string)) {
 	defer h.ticker.stop()
 	for {
@@ -78,7 +80,7 @@ func (h *heartbeat) run(lost func(reason string)) {
 	}
 }
 
-// send sends a status to all peers. It does not check whether it arrives: they notice if it does not.
+// send sends a status to all peers. It does not check for delivery: a peer notices if nothing arrives.
 func (h *heartbeat) send(s status) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -87,7 +89,7 @@ func (h *heartbeat) send(s status) {
 	}
 }
 
-// stop ends the heartbeat with a last status.
+// stop sends a final status and ends the heartbeat.
 func (h *heartbeat) stop(last status) {
 	h.once.Do(func() {
 		close(h.done)
@@ -95,7 +97,7 @@ func (h *heartbeat) stop(last status) {
 	})
 }
 
-// cutOff reports whether the host of a peer is cut off.
+// cutOff reports whether the host of any peer is cut off.
 func (h *heartbeat) cutOff() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,9 +110,9 @@ type peer struct {
 	host string
 	conn net.Conn
 
-	heard  atomic.Bool  // since the last beat
+	heard  atomic.Bool  // whether the peer was heard since the last beat
 	last   atomic.Int32 // status
-	silent int          // beats in a row
+	silent int          // consecutive silent beats
 }
 
 func newPeer(rank int, host string, conn net.Conn) *peer {
@@ -119,7 +121,7 @@ func newPeer(rank int, host string, conn net.Conn) *peer {
 	return p
 }
 
-// listen receives the peer's status until the connection ends.
+// listen receives the peer's status until the connection closes.
 func (p *peer) listen() {
 	defer p.conn.Close()
 	b := make([]byte, 64)
@@ -136,7 +138,7 @@ func (p *peer) listen() {
 	}
 }
 
-// beat returns why the peer is lost, or "".
+// beat returns the reason if the peer is lost, or "".
 func (p *peer) beat(every time.Duration) string {
 	p.silent++
 	if p.heard.Swap(false) {
@@ -158,5 +160,6 @@ func (p *peer) beat(every time.Duration) string {
 	return ""
 }
 
-// cutOff reports whether nothing arrives at the peer's host. A process that is stopped still has a kernel that acknowledges.
+// cutOff reports whether data no longer reaches the peer's host. For a stopped process, the host's kernel still
+// acknowledges data.
 func (p *peer) cutOff() bool { return unacknowledged(p.conn) > inFlightBeats }

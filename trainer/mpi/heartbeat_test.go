@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// mustEnd waits for as many ranks to end with 75, and returns what they printed.
+// mustEnd waits for the given number of ranks to exit with 75 and returns what they printed.
 func (r *exitRecorder) mustEnd(t *testing.T, ranks int) string {
 	t.Helper()
 	for range ranks {
@@ -21,14 +21,14 @@ func (r *exitRecorder) mustEnd(t *testing.T, ranks int) string {
 	return r.text()
 }
 
-// stall makes a rank behave like a stopped process: its connections stay open, and nothing is sent.
+// stall makes a rank behave like a stopped process: its connections stay open, but it sends nothing.
 func stall(c *Comm) { c.heart.once.Do(func() { close(c.heart.done) }) }
 
-// noRank is stalled in tests of ranks that all run.
+// noRank is the stalled rank in tests where all ranks run.
 const noRank = -1
 
-// beat lets a beat of all ranks pass, and waits until their peers have received what they sent. It reports whether any
-// still runs. The stalled rank sends nothing.
+// beat ticks all ranks once and waits until their peers have received what they sent. The stalled rank sends nothing.
+// It reports whether any rank is still running.
 func beat(t *testing.T, comms []*Comm, stalled int) bool {
 	t.Helper()
 	running := false
@@ -71,7 +71,7 @@ func TestStoppedRankIsLost(t *testing.T) {
 	}
 }
 
-// The first lines tell which rank is lost; the others follow rank 0.
+// The first lines report which rank is lost; the others follow rank 0.
 func TestRanksFollowTheOneThatEnds(t *testing.T) {
 	r := newExitRecorder()
 	comms := InProcess(3, r.config())
@@ -88,7 +88,7 @@ func TestKilledRankIsLost(t *testing.T) {
 	r := newExitRecorder()
 	comms := InProcess(2, r.config())
 	stall(comms[1])
-	comms[1].heart.peers[0].conn.Close() // by the kernel
+	comms[1].heart.peers[0].conn.Close() // as the kernel would
 	killed := comms[0].peer(1)
 	waitFor(t, "the connection has ended", func() bool { return status(killed.last.Load()) == gone })
 	for tick(comms[0].heart.ticker) {
@@ -98,7 +98,7 @@ func TestKilledRankIsLost(t *testing.T) {
 	}
 }
 
-// A rank that computes for long while the others wait for it is not lost.
+// A rank that computes for a long time while the others wait for it is not lost.
 func TestBusyRankIsNotLost(t *testing.T) {
 	r := newExitRecorder()
 	comms := InProcess(3, r.config())
@@ -122,7 +122,7 @@ func TestBusyRankIsNotLost(t *testing.T) {
 	}
 }
 
-// A rank that has closed is silent, and is not lost.
+// A closed rank is silent but not lost.
 func TestClosedRankIsNotLost(t *testing.T) {
 	here, there := net.Pipe()
 	p := newPeer(1, "h", here)
@@ -142,7 +142,7 @@ func TestClosedRankIsNotLost(t *testing.T) {
 	}
 }
 
-// Silence is counted in beats of this rank and begins again with each word.
+// Silence is counted in this rank's own beats and is reset whenever the peer is heard.
 func TestSilenceIsCountedInOwnBeats(t *testing.T) {
 	p := newPeer(1, "h", nil)
 	for round := range 3 {
@@ -158,7 +158,7 @@ func TestSilenceIsCountedInOwnBeats(t *testing.T) {
 	}
 }
 
-// wrongToken is a member whose rank is not accepted: the token that it receives is not rank 0's.
+// wrongToken is a member whose rank is rejected because it receives the wrong token.
 type wrongToken struct{ *member }
 
 func (w wrongToken) broadcast(x []byte, root int) error {
@@ -169,7 +169,7 @@ func (w wrongToken) broadcast(x []byte, root int) error {
 	return err
 }
 
-// A rank that cannot connect goes without a heartbeat, which rank 0 says; the others keep theirs.
+// A rank that cannot connect runs without a heartbeat, which rank 0 reports; the others keep theirs.
 func TestRankWithoutConnection(t *testing.T) {
 	r := newExitRecorder()
 	g := newGroup(3)
@@ -199,7 +199,8 @@ func TestRankWithoutConnection(t *testing.T) {
 	}
 }
 
-// Rank 0 is found although some of its addresses lead nowhere or to somebody else, and accepts each rank once.
+// Rank 0 is found although some of its addresses are unreachable or belong to another program, and it accepts each rank
+// once.
 func TestDial(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -224,7 +225,7 @@ func TestDial(t *testing.T) {
 	}
 }
 
-// Whatever else connects is refused.
+// Connections from anything else are refused.
 func FuzzAccept(f *testing.F) {
 	f.Add("TOKEN 1 \"h\"\n")
 	f.Add("TOKEN 9 \"h\"\n")

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// InProcess returns the communicators of n ranks that live in this process and exchange through memory, for tests of
-// what runs on several ranks. Calls that do not match are errors. After Abort every call fails.
+// InProcess returns the communicators of n ranks in this process that exchange data through memory, for tests of code
+// that runs on several ranks. Mismatched calls are errors. After Abort every call fails.
 func InProcess(n int, c Config) []*Comm {
 	g := newGroup(n)
 	comms := make([]*Comm, n)
@@ -15,14 +15,14 @@ func InProcess(n int, c Config) []*Comm {
 	for i := range comms {
 		wg.Go(func() {
 			open := func() (library, error) { return &member{g, i}, nil }
-			comms[i], _ = start(open, launch{name: "test", rank: i, size: n}, c) // a member does not fail to open
+			comms[i], _ = start(open, launch{name: "test", rank: i, size: n}, c) // opening a member cannot fail
 		})
 	}
 	wg.Wait()
 	return comms
 }
 
-// group is the ranks of one process, which exchange through memory.
+// group is the ranks of one process, which exchange data through memory.
 type group struct {
 	mu      sync.Mutex
 	all     *sync.Cond
@@ -69,7 +69,7 @@ type member struct {
 	me    int
 }
 
-// exchange shows c to the others, lets read look at theirs, and waits until all have looked.
+// exchange publishes c, lets read inspect the calls of all ranks, and waits until all ranks have done so.
 func (m *member) exchange(c call, read func(all []call)) error {
 	m.group.ranks[m.me] = c
 	if err := m.group.meet(); err != nil {

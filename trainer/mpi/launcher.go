@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// launch is what the environment says about the launcher that started this process.
+// launch contains what the environment reveals about the launcher that started this process.
 type launch struct {
 	name       string // "" without a launcher
 	rank, size int
@@ -23,8 +23,8 @@ const (
 	mpich
 )
 
-// launchers lists the variables in which launchers pass a process its place. Slurm's are those of the job step:
-// SLURM_NTASKS is also set in a batch script, which is one process.
+// launchers lists the variables in which launchers pass a process its rank. For Slurm they are those of the job step:
+// SLURM_NTASKS is also set in a batch script, which is a single process.
 var launchers = []struct {
 	name, rank, size, local string
 	family                  family
@@ -34,7 +34,7 @@ var launchers = []struct {
 	{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "", anyFamily},
 }
 
-// detect finds the launcher through env, which is os.LookupEnv outside tests.
+// detect identifies the launcher from env, which is os.LookupEnv except in tests.
 func detect(env func(string) (string, bool)) launch {
 	number := func(name string) (int, bool) {
 		text, _ := env(name)
@@ -57,15 +57,15 @@ func detect(env func(string) (string, bool)) launch {
 	return launch{size: 1}
 }
 
-// RefusedError is the error of a process that must not run as one of several: its build has no MPI, or the library
-// cannot be found or belongs to another launcher.
+// RefusedError is returned by a process that must not run as one of several: its build lacks MPI, or the library cannot
+// be found or belongs to a different launcher.
 type RefusedError struct{ reason string }
 
 func (e *RefusedError) Error() string { return "mpi: " + e.reason }
 
 func refusef(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
 
-// hostName returns this host's name for messages.
+// hostName returns the name of this host for messages.
 func hostName() string {
 	h, err := os.Hostname()
 	if err != nil {

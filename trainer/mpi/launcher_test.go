@@ -29,7 +29,7 @@ func TestDetect(t *testing.T) {
 		{[]string{"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2", "PMIX_RANK=1"}, launch{"srun", 1, 2, 0, openMPI}},
 		// A batch script is one process of a job with four tasks.
 		{[]string{"SLURM_PROCID=0", "SLURM_NTASKS=4"}, launch{size: 1}},
-		// mpirun within a job step: the inner launcher counts.
+		// mpirun within a job step: the inner launcher takes precedence.
 		{[]string{"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=1", "OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2"}, launch{"Open MPI's mpirun", 1, 2, 0, openMPI}},
 		{[]string{"PMI_RANK=x", "PMI_SIZE=3"}, launch{size: 1}},
 	} {
@@ -39,7 +39,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// singleLibrary is a library that does not belong to the launcher: it knows of one process only.
+// singleLibrary is a library that does not belong to the launcher: it sees only one process.
 type singleLibrary struct{ library }
 
 func (singleLibrary) version() string    { return "other MPI" }

@@ -8,15 +8,15 @@ import (
 	"mambatrain/trainer"
 )
 
-// Open joins the other ranks if a launcher has started several. Its error is a [*RefusedError] if that cannot be. A process
-// alone loads no library.
+// Open connects to the other ranks if a launcher started several. If that is impossible, it returns a [*RefusedError].
+// For a single process it loads no library.
 func Open(config Config) (trainer.Communicator, error) {
 	l := detect(os.LookupEnv)
 	if l.size <= 1 {
 		return trainer.SingleProcess{}, nil
 	}
 	c, err := start(func() (library, error) {
-		before := readHandlers() // UCX takes signals as soon as it is loaded
+		before := readHandlers() // UCX installs signal handlers as soon as it is loaded
 		lib, err := load(l, config.Library)
 		if err != nil {
 			return nil, err

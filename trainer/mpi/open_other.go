@@ -8,7 +8,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// Open returns the communicator of a process that runs alone, and refuses to be one of several: without MPI each of them
+// Open returns the communicator of a single process and refuses to run as one of several: without MPI each process
 // would train by itself, and all would write to the same place.
 func Open(Config) (trainer.Communicator, error) { return openAlone(detect(os.LookupEnv)) }
 

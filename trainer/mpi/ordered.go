@@ -5,7 +5,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// AllReduce replaces x by its sum over all ranks, in buckets: one call for 520 MB takes several times as long as 130
+// AllReduce replaces x with its sum over all ranks, in buckets: one call for 520 MB takes several times as long as 130
 // calls for 4 MB.
 func (c *Comm) AllReduce(x []float32) error {
 	reduce := c.reduceOrdered
@@ -34,8 +34,8 @@ func (c *Comm) reduceNative(x []float32) error {
 	return nil
 }
 
-// reduceOrdered gives each rank a part of x from all ranks to add up, and then all ranks the sums. As much travels as in
-// a ring, 2·(P−1)/P of x for each of P ranks.
+// reduceOrdered sends each rank one part of x from all ranks to sum, then sends the sums to all ranks. The data sent is
+// the same as in a ring: 2·(P−1)/P of x for each of P ranks.
 func (c *Comm) reduceOrdered(x []float32) error {
 	sum, padded, err := c.scatter(x, (len(x)+c.size-1)/c.size)
 	if err != nil {
@@ -50,8 +50,8 @@ func (c *Comm) reduceOrdered(x []float32) error {
 	return nil
 }
 
-// scatter cuts x into a part of the given length for each rank and returns the ordered sum of this rank's, and x
-// lengthened to what the parts have together: x itself if it is as long.
+// scatter divides x into one part of the given length per rank. It returns the ordered sum of this rank's part and x
+// padded to the total length of the parts; padded is x itself if no padding is needed.
 func (c *Comm) scatter(x []float32, part int) (sum, padded []float32, err error) {
 	padded = x
 	if part*c.size > len(x) {
@@ -67,9 +67,9 @@ func (c *Comm) scatter(x []float32, part int) (sum, padded []float32, err error)
 	return c.recv[:part], padded, nil
 }
 
-// addTree adds up the parts of x, each of the given length, into the first: neighbours, then neighbours' sums, and so on.
-// A group of 2, 4, 8 … parts that starts at a multiple of its size is a tree by itself. A rank that has added up such a
-// group, its virtual shards, continues the same tree with the other ranks.
+// addTree sums the parts of x, each of the given length, into the first part: neighbors, then sums of neighbors, and so
+// on. A group of 2, 4, 8 … parts that starts at a multiple of its size is a subtree. A rank that has summed such a
+// group (its virtual shards) continues the same tree with the other ranks.
 func addTree(x []float32, part int) {
 	for step := part; step < len(x); step *= 2 {
 		for at := 0; at+step < len(x); at += 2 * step {
@@ -78,7 +78,8 @@ func addTree(x []float32, part int) {
 	}
 }
 
-// ReduceScatter leaves the ordered sum over all ranks in this rank's share of x, see [trainer.Share]. The rest of x is as before.
+// ReduceScatter stores the ordered sum over all ranks in this rank's share of x; see [trainer.Share]. The other
+// elements of x are unchanged.
 func (c *Comm) ReduceScatter(x []float32) error {
 	if len(x) == 0 {
 		return nil
@@ -94,7 +95,7 @@ func (c *Comm) ReduceScatter(x []float32) error {
 	}})
 }
 
-// AllGather fills x from the shares of all ranks, see [trainer.Share].
+// AllGather fills x with the shares of all ranks; see [trainer.Share].
 func (c *Comm) AllGather(x []float32) error {
 	if len(x) == 0 {
 		return nil
@@ -116,7 +117,7 @@ func (c *Comm) AllGather(x []float32) error {
 	}})
 }
 
-// grow returns n elements, those of x if it has as many.
+// grow returns a slice of n elements, reusing x if its capacity suffices.
 func grow(x []float32, n int) []float32 {
 	if cap(x) < n {
 		return make([]float32, n)

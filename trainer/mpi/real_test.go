@@ -24,8 +24,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// These tests start themselves under the launchers that are installed. Without one they are skipped, unless
-// MAMBA_REQUIRE_MPI=1 says that it must be there.
+// These tests rerun the test binary under the installed launchers. Without one they are skipped, unless
+// MAMBA_REQUIRE_MPI=1 requires it.
 
 const programVariable = "MAMBA_MPI_TEST_PROGRAM"
 
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// programs are what a rank may do.
+// programs are the programs that a rank may run.
 var programs = map[string]func(c trainer.Communicator) error{
 	"sums":    printSums,
 	"loop":    reduceForever,
@@ -74,12 +74,12 @@ func asRank(program func(c trainer.Communicator) error) int {
 	return 1
 }
 
-// refusedCode tells a refusal from other failures.
+// refusedCode is the exit code that distinguishes a refusal from other failures.
 const refusedCode = 69
 
-const realElements = 1_100_001 // more than a bucket, and not a multiple of any number of ranks
+const realElements = 1_100_001 // more than a bucket and not a multiple of any number of ranks
 
-// printSums prints a checksum of the sum that each way of making it gives.
+// printSums prints a checksum of the sum for each way of computing it.
 func printSums(c trainer.Communicator) error {
 	mc := c.(*Comm)
 	all, parts := gradients(c.Rank(), realElements), gradients(c.Rank(), 100_001)
@@ -125,7 +125,7 @@ func abortOne(c trainer.Communicator) error {
 	return c.Barrier()
 }
 
-// killLauncherAndWait makes rank 0 end a launcher that does not end by itself.
+// killLauncherAndWait makes rank 0 kill a launcher that does not end by itself.
 func killLauncherAndWait(c trainer.Communicator) error {
 	if c.Rank() == 0 {
 		killLauncher()
@@ -133,8 +133,8 @@ func killLauncherAndWait(c trainer.Communicator) error {
 	select {}
 }
 
-// reduceUnderSignals checks that the Go runtime's handlers work with the library's code on the stack: SIGUSR1 comes a
-// thousand times a second, nil pointers are dereferenced and recovered from, and the collector runs.
+// reduceUnderSignals checks that the Go runtime's signal handlers work with the library's code on the stack: SIGUSR1
+// arrives a thousand times per second, nil pointer dereferences are recovered, and the garbage collector runs.
 func reduceUnderSignals(c trainer.Communicator) error {
 	got := make(chan os.Signal, 1024)
 	signal.Notify(got, syscall.SIGUSR1)
@@ -182,7 +182,7 @@ func recoverFromNil() {
 	*p++
 }
 
-// launcher is an installed mpirun and the library that belongs to it.
+// launcher is an installed mpirun and its library.
 type launcher struct{ name, path, library string }
 
 func installed(t *testing.T) []launcher {
@@ -203,7 +203,7 @@ func installed(t *testing.T) []launcher {
 	return nil
 }
 
-// command starts a program on several ranks.
+// command returns a command that runs a program on several ranks.
 func (l launcher) command(ranks int, program string, env ...string) *exec.Cmd {
 	args := []string{"-np", strconv.Itoa(ranks)}
 	if l.name == "openmpi" {
@@ -233,7 +233,7 @@ func code(t *testing.T, cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// run returns the exit code and all output of a program that ends by itself.
+// run runs a program that ends by itself and returns its exit code and all its output.
 func (l launcher) run(t *testing.T, ranks int, program string, env ...string) (int, string) {
 	t.Helper()
 	cmd := l.command(ranks, program, env...)
@@ -245,7 +245,7 @@ func (l launcher) run(t *testing.T, ranks int, program string, env ...string) (i
 	return code(t, cmd), out.String()
 }
 
-// Any library and any launcher give the bits of the tree.
+// Every library and launcher gives the bits of the tree.
 func TestRealSums(t *testing.T) {
 	for _, l := range installed(t) {
 		for _, ranks := range []int{2, 3, 4} {
@@ -287,7 +287,7 @@ func TestRealLauncherIsEnded(t *testing.T) {
 	}
 }
 
-// A library that belongs to another launcher would run as many jobs of one rank each.
+// A library that belongs to another launcher would run as many jobs with one rank each.
 func TestRealForeignLibraryIsRefused(t *testing.T) {
 	list := installed(t)
 	if len(list) < 2 {
@@ -301,7 +301,7 @@ func TestRealForeignLibraryIsRefused(t *testing.T) {
 	}
 }
 
-// loop starts ranks that reduce forever, and returns their process numbers.
+// loop starts ranks that reduce forever and returns their process IDs.
 func (l launcher) loop(t *testing.T, ranks int, env ...string) (*exec.Cmd, []int, *bytes.Buffer) {
 	t.Helper()
 	cmd, stderr := l.command(ranks, "loop", env...), &bytes.Buffer{}
@@ -342,7 +342,7 @@ func TestRealKilledRankEndsTheJob(t *testing.T) {
 	}
 }
 
-// running says whether the process is more than an entry that nobody has collected yet.
+// running reports whether the process is running and not just a zombie.
 func running(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !bytes.Contains(b, []byte(") Z "))
@@ -364,11 +364,11 @@ func TestRealStoppedRankEndsTheJob(t *testing.T) {
 	}
 }
 
-// A scheduler may suspend a job as a whole, for longer than a rank may be silent, and continue it one rank after the other.
+// A scheduler may suspend a whole job for longer than a rank may be silent, and resume it one rank at a time.
 func TestRealSuspendedJobGoesOn(t *testing.T) {
 	for _, l := range installed(t) {
 		t.Run(l.name, func(t *testing.T) {
-			t.Parallel() // it waits
+			t.Parallel() // it mostly waits
 			cmd, pids, stderr := l.loop(t, 3, "MAMBA_MPI_TEST_SILENCE=3s")
 			for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
 				for _, pid := range pids {

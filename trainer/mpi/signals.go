@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// handlers are the process's signal handlers as the kernel knows them, by signal number.
+// handlers contains the process's signal handlers, as known to the kernel, by signal number.
 type handlers [65]handler
 
 // handler is struct sigaction of rt_sigaction(2).
@@ -23,8 +23,9 @@ func readHandlers() *handlers {
 	return h
 }
 
-// restore puts the Go runtime's handlers back where the library has installed its own. MPICH 4 takes SIGSEGV, SIGBUS,
-// SIGFPE, SIGILL, SIGHUP and SIGUSR1, MPICH 5 SIGUSR1 without SA_ONSTACK, which kills a Go program when it comes.
+// restore restores the Go runtime's handlers where the library has replaced them. MPICH 4 replaces SIGSEGV, SIGBUS,
+// SIGFPE, SIGILL, SIGHUP, and SIGUSR1, and MPICH 5 SIGUSR1, without SA_ONSTACK, which crashes a Go program when the
+// signal arrives.
 func (h *handlers) restore() {
 	now := readHandlers()
 	for s := 1; s < len(h); s++ {

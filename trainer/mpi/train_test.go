@@ -23,7 +23,8 @@ import (
 	"mambatrain/trainer/mpi"
 )
 
-// vocabulary and hidden make an embedding of more than one share, and enough buckets for the overlap with the backward pass.
+// vocabulary and hidden make the embedding larger than one share, and the buckets numerous enough to overlap with the
+// backward pass.
 const (
 	vocabulary = 1100
 	hidden     = 128
@@ -52,7 +53,7 @@ type run struct {
 	lora     bool
 	settings trainer.Config
 	change   func(rank int, t *trainer.Task)
-	stop     int // the step after which rank 1 is asked to stop, 0 = none
+	stop     int // step after which rank 1 is asked to stop; 0 = none
 }
 
 func newRun() *run {
@@ -110,7 +111,7 @@ func save(dir string, params []*ag.Param) error {
 	return weights.Save(filepath.Join(dir, weights.ModelFile), list, nil)
 }
 
-// on trains on as many ranks and returns the error of each.
+// on trains on the given number of ranks and returns the error of each.
 func (r *run) on(t *testing.T, ranks int, dir string, mode checkpoint.Mode) []error {
 	t.Helper()
 	out, err := checkpoint.Open(checkpoint.Disk{}, dir, mode)
@@ -156,7 +157,7 @@ func (r *run) rank(t *testing.T, c trainer.Communicator, out *checkpoint.Output)
 	return errors.Join(err, c.Close())
 }
 
-// outcome is weights, losses and evaluations of a finished run.
+// outcome returns the weights, losses, and evaluations of a finished run.
 func outcome(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
@@ -209,8 +210,8 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 	}
 }
 
-// A run goes on with another number of ranks, and with the optimiser divided or not, as if nothing had happened. Only
-// rank 0 sees the checkpoint.
+// A run resumes on a different number of ranks, with or without a divided optimizer, as if it had not stopped. Only
+// rank 0 has access to the checkpoint.
 func TestResumeOnOtherRanks(t *testing.T) {
 	dir := t.TempDir()
 	mustAll(t, "straight", newRun().on(t, 1, dir, checkpoint.Fresh))
@@ -281,7 +282,7 @@ func TestShardsMustFitRanks(t *testing.T) {
 // infiniteLoss makes the loss of one micro-batch infinite.
 type infiniteLoss struct {
 	trainer.Program
-	at []int // its tokens
+	at []int // tokens of that micro-batch
 }
 
 func (p infiniteLoss) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
@@ -292,9 +293,9 @@ func (p infiniteLoss) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
 	return l, err
 }
 
-// The fault is that of the micro-batch, whichever rank has computed it.
+// The same fault is reported whichever rank computed the micro-batch.
 func TestNonFiniteIsReportedAlike(t *testing.T) {
-	const micro = 6 // of the second step, on the second rank
+	const micro = 6 // in the second step, on the second rank
 	b, _ := quotes{}.Batch(context.Background(), 0, micro)
 	r := newRun()
 	r.change = func(_ int, t *trainer.Task) { t.Program = infiniteLoss{t.Program, b.Tokens} }

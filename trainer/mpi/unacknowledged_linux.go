@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacknowledged is the number of bytes that were written to conn and have not arrived, tcp(7); 0 if that is unknown.
+// unacknowledged returns the number of bytes written to conn that the peer's host has not acknowledged (tcp(7)), or 0
+// if unknown.
 func unacknowledged(conn net.Conn) int {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
@@ -26,8 +27,8 @@ func unacknowledged(conn net.Conn) int {
 	return n
 }
 
-// killLauncher kills the launcher if it runs on this host. Left alone it would wait for its daemon on a host that is cut
-// off until TCP gives up, 15 minutes by default. It waits the same way when it is asked to end.
+// killLauncher kills the launcher if it runs on this host. Otherwise the launcher would wait for its daemon on a host
+// that is cut off until TCP gives up, 15 minutes by default. It would wait just as long if asked to terminate.
 func killLauncher() {
 	if pid := launcherProcess(); pid != 0 {
 		time.Sleep(messageTime)
@@ -35,8 +36,8 @@ func killLauncher() {
 	}
 }
 
-// launcherProcess is the next launcher among this process's ancestors, 0 if there is none: on other hosts ranks descend
-// from daemons.
+// launcherProcess returns the process ID of the nearest ancestor that is a launcher, or 0 if there is none: on other
+// hosts, ranks are descendants of daemons.
 func launcherProcess() int {
 	for pid := os.Getppid(); pid > 1; {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What a peer does not take in waits here.
+// Bytes that a peer does not accept remain unacknowledged.
 func TestUnacknowledged(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestUnacknowledged(t *testing.T) {
 	conn.Write(make([]byte, 100)) // the kernel acknowledges for a process that does not read
 	waitFor(t, "all bytes are acknowledged", func() bool { return !p.cutOff() })
 	go func() {
-		for b := make([]byte, 1<<20); ; { // until the buffer is full, and then until the connection is closed
+		for b := make([]byte, 1<<20); ; { // until the buffer is full, then until the connection is closed
 			if _, err := conn.Write(b); err != nil {
 				return
 			}

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// watchdog notices calls that take too long.
+// watchdog detects calls that take too long.
 type watchdog struct {
 	ticker  ticker
 	current atomic.Pointer[request] // the call in progress
 	short   atomic.Bool             // timeouts have been shortened
-	longest atomic.Int64            // nanoseconds of the longest reduction so far
-	began   time.Time               // of current; only the MPI thread uses it
+	longest atomic.Int64            // longest reduction so far, in nanoseconds
+	began   time.Time               // start of current; used only by the MPI thread
 }
 
 const (
@@ -33,8 +33,8 @@ func (w *watchdog) end() {
 
 func (w *watchdog) shorten() { w.short.Store(true) }
 
-// limit returns how long r may take. A shortened one is still twice what a reduction has taken before: ranks differ in
-// speed.
+// limit returns how long r may take. A shortened limit is still at least twice the longest reduction so far, because
+// ranks differ in speed.
 func (w *watchdog) limit(r *request, timeout time.Duration) time.Duration {
 	if r.waits || !w.short.Load() {
 		return timeout
@@ -42,8 +42,8 @@ func (w *watchdog) limit(r *request, timeout time.Duration) time.Duration {
 	return min(timeout, max(shortTimeout, 2*time.Duration(w.longest.Load())))
 }
 
-// run calls late for a call that takes longer than allowed, and then ends. It counts its own ticks instead of reading
-// the clock, so that a job that was suspended as a whole and then continued is not taken for one that hangs.
+// run calls late for the first call that takes longer than allowed and then returns. It counts its own ticks instead of
+// reading the clock, so a job that was suspended and resumed as a whole is not mistaken for one that hangs.
 func (w *watchdog) run(timeout time.Duration, late func(*request, time.Duration)) {
 	defer w.ticker.stop()
 	var seen *request
