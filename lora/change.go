@@ -7,18 +7,18 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// change is what an adapter does to one weight, its numbers read from memory or from a file.
+// change is an adapter's change of one weight, read from memory or from a file.
 type change struct {
 	a, b      []float32
 	rank      int
 	scale     float64
 	magnitude []float32 // nil: plain LoRA
-	from, to  int       // the changed rows, 0 and 0: all
-	table     bool      // the weight is an embedding's
+	from, to  int       // the changed rows; both 0 for all
+	table     bool      // the weight is that of an embedding
 }
 
-// fold adds share times the change to w (rows, cols) in float32. With a magnitude, the rows (a table's columns) of the
-// changed weight are brought to their norms before.
+// fold adds share times the change to w (rows, cols) in float32. With a magnitude, the rows (for a table, the
+// columns) of the changed weight are first rescaled to their magnitudes.
 func (c *change) fold(w []float32, rows, cols int, share float64) {
 	if c.to > 0 {
 		w, rows = w[c.from*cols:c.to*cols], c.to-c.from
@@ -46,7 +46,7 @@ func (c *change) fold(w []float32, rows, cols int, share float64) {
 	}
 }
 
-// add adds share·Scale·B·A, for a table its transpose.
+// add adds share·Scale·B·A to w or, for a table, its transpose.
 func (c *change) add(w kernel.Mat[float32], share float64) {
 	alpha := float32(share * c.scale)
 	if !c.table {
@@ -62,7 +62,7 @@ func (c *change) add(w kernel.Mat[float32], share float64) {
 	kernel.MatMulTN(kernel.Add, w, alpha, kernel.Dense(c.a, c.rank, w.Rows), kernel.Dense(bt, c.rank, w.Cols))
 }
 
-// outputs is the axis of the weight that runs over its outputs.
+// outputs returns the output axis of the weight.
 func (c *change) outputs() ag.OutputAxis {
 	if c.table {
 		return ag.ColumnOutputs
@@ -70,7 +70,7 @@ func (c *change) outputs() ag.OutputAxis {
 	return ag.RowOutputs
 }
 
-// change returns the layer's change of its weight as it is now.
+// change returns the current change of the layer's weight.
 func (l *layer) change() *change {
 	c := &change{
 		a: l.adapter.A.Float32s(), b: l.adapter.B.Float32s(), rank: l.adapter.Rank(), scale: l.adapter.Scale,

@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// Support says how far a reader gets with an adapter.
+// Support is how well a reader supports an adapter.
 type Support string
 
-// A reader loads the adapter and computes what it means, or only a part of that, or refuses it.
+// A reader computes the whole adapter, computes only a part of it, or rejects it.
 const (
 	Works  Support = "yes"
 	Partly Support = "partly"
 	Fails  Support = "no"
 )
 
-// Verdict is what one reader makes of an adapter.
+// Verdict describes how well one reader supports an adapter.
 type Verdict struct {
 	Reader  string
 	Support Support
-	Why     string // "" where it works
-	Instead string // the way out, "" where it works
+	Why     string // "" if it works
+	Instead string // what to do instead; "" if it works
 }
 
-// String returns how far the reader gets, and why not further.
+// String returns the level of support and the reason if it is limited.
 func (v Verdict) String() string {
 	if v.Why == "" {
 		return string(v.Support)
@@ -32,12 +32,12 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("%s: %s; %s", v.Support, v.Why, v.Instead)
 }
 
-// mergeInstead is the way out that always exists.
+// mergeInstead is the alternative that always works.
 const mergeInstead = "merge the adapter and load the merged model"
 
-// Compatibility says which readers can load the adapter and what to do otherwise. The facts are those of peft up to
-// 0.21, transformers up to 5.23 and llama.cpp of 2026. llamaCPP is the reason for which
-// llama.cpp does not run the base, nil if it does.
+// Compatibility returns how well each reader supports the adapter, and what to do instead if it does not. It applies
+// to peft up to 0.21, transformers up to 5.23 and llama.cpp as of 2026. llamaCPP is the reason why llama.cpp does not
+// support the base, or nil if it does.
 func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	list := []Verdict{
 		d.oldPeft(), d.newPeft(), d.transformers(), d.peftMerge(tie), d.llamaCPP(tie, llamaCPP),
@@ -61,7 +61,7 @@ func (d *Directory) Compatibility(tie Tie, llamaCPP error) []Verdict {
 	return list
 }
 
-// targets lists the last parts of the adapted modules' paths.
+// targets lists the last components of the adapted modules' paths.
 func (d *Directory) targets() []string {
 	var ends []string
 	for _, m := range d.modules {
@@ -105,7 +105,8 @@ func (d *Directory) newPeft() Verdict {
 	return v
 }
 
-// transformers computes Δ from dt_proj's weight directly, past the adapter.
+// transformers checks for an adapter on dt_proj: transformers computes Δ directly from the weight of dt_proj and
+// bypasses the adapter.
 func (d *Directory) transformers() Verdict {
 	v := Verdict{Reader: "transformers 5.15.1 and newer, through peft", Support: Works}
 	if slices.Contains(d.targets(), "dt_proj") {

@@ -8,14 +8,14 @@ import (
 	"mambatrain/nn"
 )
 
-// Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig; TargetParameters,
-// InitialState and LoraPlusRatio are our own.
+// Config mirrors the lora block of the configuration. Names and meanings are those of peft.LoraConfig.
+// TargetParameters, InitialState and LoraPlusRatio are specific to mamba-train.
 type Config struct {
 	R                 int              `yaml:"r" json:"r"`
 	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
-	LoraDropout       float64          `yaml:"lora_dropout" json:"lora_dropout"` // share of the branch's inputs; never on embeddings
+	LoraDropout       float64          `yaml:"lora_dropout" json:"lora_dropout"` // fraction of the adapter branch's inputs that are dropped; never on embeddings
 	TargetModules     Targets          `yaml:"target_modules" json:"target_modules"`
-	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole, next to the adapters
+	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole, in addition to the adapters
 	ExcludeModules    Targets          `yaml:"exclude_modules" json:"exclude_modules"`
 	LayersToTransform Layers           `yaml:"layers_to_transform" json:"layers_to_transform"` // empty: all
 	RankPattern       Pattern[int]     `yaml:"rank_pattern" json:"rank_pattern"`
@@ -25,31 +25,32 @@ type Config struct {
 	UseDora           bool             `yaml:"use_dora" json:"use_dora"`
 	InitLoraWeights   Init             `yaml:"init_lora_weights" json:"init_lora_weights"`
 	ModulesToSave     []string         `yaml:"modules_to_save" json:"modules_to_save"` // trained whole and saved
-	InitialState      bool             `yaml:"initial_state" json:"initial_state"`     // the state that documents start from is trained
-	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B over that of A
+	InitialState      bool             `yaml:"initial_state" json:"initial_state"`     // train the state that documents start from
+	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B relative to that of A
 }
 
-// What Bias can say.
+// Values of Bias.
 const (
 	BiasNone     = "none"
 	BiasAll      = "all"
 	BiasLoraOnly = "lora_only"
 )
 
-// Init names how A and B begin.
+// Init is the initialization of A and B.
 type Init string
 
 const (
-	// InitTrue is PEFT's default: A from U(±1/√in) and B zero; for an embedding A zero and B from N(0, 1).
+	// InitTrue is PEFT's default: A from U(±1/√in) and B zero. For an embedding, A is zero and B is from N(0, 1).
 	InitTrue Init = "true"
-	// InitGaussian draws A from N(0, 1/r²) instead; B is zero.
+	// InitGaussian draws A from N(0, 1/r²); B is zero.
 	InitGaussian Init = "gaussian"
-	// InitPissa begins with the r largest singular components of the weight, which are taken out of it (Meng et al.
-	// 2024). Embeddings begin as with InitTrue. What is saved is a plain adapter of rank 2r for the unchanged weight.
+	// InitPissa initializes A and B with the r largest singular components of the weight and removes these from it
+	// (Meng et al. 2024). Embeddings are initialized as with InitTrue. The saved adapter is a plain one of rank 2r
+	// for the original weight.
 	InitPissa Init = "pissa"
 )
 
-// Default returns the settings of an empty lora block: PEFT's, and the targets that are usual for the model.
+// Default returns the settings of an empty lora block: PEFT's defaults, with the model's usual targets.
 func Default() Config {
 	return Config{
 		R: 8, LoraAlpha: 8,
@@ -62,11 +63,11 @@ func Default() Config {
 	}
 }
 
-// maxRank is above what any matrix of a published model can use.
+// maxRank is larger than any matrix of a published model can use.
 const maxRank = 1 << 16
 
-// Validate returns a [fault.List] of everything that is wrong with the settings by themselves, in the order of the
-// configuration; nil if nothing is. Whether the names lead somewhere is seen by [Inject].
+// Validate returns a [fault.List] of all settings that are invalid by themselves, in the order of the configuration,
+// or nil. [Inject] checks the names against the model.
 func (c Config) Validate() error {
 	var faults fault.List
 	rank := func(key string, r int) {
@@ -95,7 +96,7 @@ func (c Config) Validate() error {
 	return faults.Err()
 }
 
-// validateSelection adds what is wrong with the settings that name modules.
+// validateSelection adds faults in the settings that name modules.
 func (c Config) validateSelection(faults *fault.List) {
 	if c.TargetModules.empty() && len(c.TargetParameters) == 0 && len(c.ModulesToSave) == 0 && !c.InitialState {
 		faults.Add("target_modules", "is empty, and so are target_parameters and modules_to_save, and initial_state is off: nothing would be trained")
@@ -135,14 +136,14 @@ func (c Config) validateSelection(faults *fault.List) {
 	}
 }
 
-// Setting is one setting as text.
+// Setting is a setting and its value, formatted as text.
 type Setting struct {
-	Key   string // below lora, such as r or rank_pattern
+	Key   string // relative to lora, such as r or rank_pattern
 	Value string
 }
 
-// Settings lists what decides an adapter's numbers, in the order of the configuration. Lists of names are sorted, so that
-// equal settings have equal texts. lora_plus_ratio is not among them: it belongs to the optimizer.
+// Settings lists the settings that affect an adapter's values, in the order of the configuration. Lists of names are
+// sorted, so that equal settings have equal texts. lora_plus_ratio is not included: it belongs to the optimizer.
 func (c Config) Settings() []Setting {
 	list := []Setting{}
 	for _, s := range []struct {
@@ -170,8 +171,8 @@ func (c Config) Settings() []Setting {
 	return list
 }
 
-// For returns the settings with the names that auto means in m: its usual slots, without those that the other settings leave
-// out. If there are none, auto remains, and [Inject] reports it.
+// For returns the settings with auto replaced by names of modules in m: its usual slots, except those that other
+// settings exclude. If no slots remain, auto is kept, and [Inject] reports it.
 func (c Config) For(m nn.Module) Config {
 	excluded, err := c.ExcludeModules.compile()
 	if c.TargetModules.Pattern != auto || err != nil {
@@ -193,8 +194,9 @@ func (c Config) For(m nn.Module) Config {
 	return c
 }
 
-// Differences returns the settings in which c differs from saved, those of an adapter whose training is to continue.
-// lora_dropout and lora_plus_ratio may change between two runs and are ignored, as is the initialization, which is over.
+// Differences returns the settings in which c differs from saved, the settings of an adapter whose training is to be
+// resumed. It ignores lora_dropout and lora_plus_ratio, which may change between runs, and the initialization, which
+// no longer matters.
 func (c Config) Differences(saved Config) fault.List {
 	var faults fault.List
 	old := saved.Settings()
@@ -207,7 +209,7 @@ func (c Config) Differences(saved Config) fault.List {
 	return faults
 }
 
-// strengths returns the rank and the scale of each module.
+// strengths determines the rank and the scale of each module.
 type strengths struct {
 	Config
 	ranks  patternTable[int]
@@ -225,7 +227,7 @@ func (c Config) strengths() (s strengths, err error) {
 	return s, nil
 }
 
-// of returns r and the factor of B·A for a module, or for row groups of it that share an adapter.
+// of returns r and the scale of B·A for a module, or for row groups of it that share an adapter.
 func (s strengths) of(path string, groups ...string) (rank int, scale float64, err error) {
 	if rank, err = lookup(s.ranks, s.R, path, groups); err != nil {
 		return 0, 0, fault.Fault{Path: "rank_pattern", Problem: err.Error()}
@@ -237,7 +239,7 @@ func (s strengths) of(path string, groups ...string) (rank int, scale float64, e
 	return rank, s.factor(alpha, rank), nil
 }
 
-// lookup returns a module's value. One for a row group comes before that for its module.
+// lookup returns the value for a module. A value for a row group takes precedence over that for its module.
 func lookup[V int | float64](t patternTable[V], otherwise V, path string, groups []string) (V, error) {
 	all, err := t.lookup(path, otherwise)
 	if err != nil || len(groups) == 0 {

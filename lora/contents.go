@@ -13,20 +13,20 @@ import (
 	"mambatrain/internal/format"
 )
 
-// PEFT makes an adapter from adapter_config.json and then fills it from the weights. It ignores tensors that have no place
-// in it, and modules without tensors stay as they began: neither is the adapter that was trained, so both are errors here.
-// PEFT ignores fan_in_fan_out for linear layers and embeddings, the only ones that Mamba models have, and so does this
-// package.
+// PEFT creates an adapter from adapter_config.json and then loads the weights into it. It ignores unexpected tensors,
+// and modules without tensors keep their initial values. In both cases the result is not the adapter that was
+// trained, so both are errors here. PEFT ignores fan_in_fan_out for linear layers and embeddings, the only kinds in
+// Mamba models, and so does this package.
 
-// contents is what adapter_config.json says the weights contain.
+// contents describes the tensors that the weights must contain according to adapter_config.json.
 type contents struct {
 	peftFile
 	included, excluded matcher
-	lists              []string // layers_pattern: names of the lists of layers that layers_to_transform counts; none: any
-	whole              []string // parameters that our own record names, which PEFT cannot
+	lists              []string // layers_pattern: names of the layer lists to which layers_to_transform applies; empty: any
+	whole              []string // parameters in the record of mamba-train, which PEFT's settings cannot name
 }
 
-// contents returns what the settings say. whole are the parameters in our own record.
+// contents returns the contents that the settings imply. whole are the parameters in the record of mamba-train.
 func (p peftFile) contents(whole []string) (c contents, err error) {
 	c = contents{peftFile: p, whole: whole}
 	if c.included, err = p.TargetModules.compile(); err != nil {
@@ -42,7 +42,7 @@ func (p peftFile) contents(whole []string) (c contents, err error) {
 	return c, err
 }
 
-// layerLists reads layers_pattern, a name or a list of names.
+// layerLists parses layers_pattern, a name or a list of names.
 func (p peftFile) layerLists() ([]string, error) {
 	if len(p.LayersPattern) == 0 || absent(p.LayersPattern) {
 		return nil, nil
@@ -62,7 +62,7 @@ func (p peftFile) layerLists() ([]string, error) {
 	return list, nil
 }
 
-// leavesOut returns the setting that gives the module at path no adapter, "" if all of them give it one.
+// leavesOut returns the setting that excludes the module at path, or "" if none does.
 func (c *contents) leavesOut(path string, table bool) (setting string, err error) {
 	if _, yes, err := c.excluded(path); yes || err != nil {
 		return "exclude_modules " + c.ExcludeModules.String(), err
@@ -84,7 +84,8 @@ func (c *contents) leavesOut(path string, table bool) (setting string, err error
 	return setting, nil
 }
 
-// surplus returns an error if there are tensors that the settings have no place for. It names one of these settings.
+// surplus returns an error if there are tensors that do not belong to the settings. The error names one of the
+// settings.
 func (d *Directory) surplus() error {
 	var setting string
 	var names []string
@@ -115,12 +116,12 @@ func (d *Directory) surplus() error {
 	return fmt.Errorf("does not belong to %s: it has tensors for %s, which %s leaves out", ConfigFile, format.Few(names), setting)
 }
 
-// onTargetParameter says whether PEFT's target_parameters name the weight of the module at path.
+// onTargetParameter reports whether PEFT's target_parameters include the weight of the module at path.
 func (c *contents) onTargetParameter(path string) bool {
 	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })
 }
 
-// placeless returns the setting that would have to name the whole tensor and does not; "" if one does.
+// placeless returns the setting that should name the whole tensor but does not, or "" if one does.
 func (d *Directory) placeless(w fileParam) string {
 	c := &d.contents
 	path, bias := strings.CutSuffix(w.name, ".bias")
@@ -138,10 +139,11 @@ func (d *Directory) placeless(w fileParam) string {
 	return "bias: " + c.Bias
 }
 
-// deficit returns an error if the settings ask for tensors that the weights do not have, for a model with the given matrices,
-// as module paths, and parameters. Names that lead nowhere in the model are ignored, as PEFT ignores them.
+// deficit returns an error if the settings require tensors that are missing from the weights, for a model with the
+// given parameters and the given matrices, as module paths. Names that match nothing in the model are ignored, as in
+// PEFT.
 //
-// Under bias: lora_only PEFT itself leaves the biases out of its files, and under bias: all it writes them.
+// With bias: lora_only, PEFT does not write the biases to its files; with bias: all, it does.
 func (d *Directory) deficit(matrices, params []string) error {
 	c := &d.contents
 	var paths, whole []string

@@ -12,30 +12,32 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Settings of adapters come from strangers, and Python's regular expressions can take for ever. Those without lookaround,
-// back references and the like, which are most, are matched in linear time. The others have a limit on the time of all
-// matches together, beyond which they are an error.
+// Adapter settings are untrusted, and Python's regular expressions can take exponential time. Most expressions do
+// without lookaround, backreferences and the like, and are matched in linear time. For the others, exceeding a limit
+// on the total matching time is an error.
 
 const (
-	// matchTime bounds the matching of one setting's expressions, which takes milliseconds.
+	// matchTime limits the matching time of one setting's expressions, which is normally milliseconds.
 	matchTime = 2 * time.Second
-	// maxExpression bounds the length of an expression. A list of all modules of a large model has some 20,000 bytes.
+	// maxExpression limits the length of an expression. A list of all modules of a large model takes about 20,000
+	// bytes.
 	maxExpression = 1 << 16
-	// maxNesting bounds the groups within groups of an expression.
+	// maxNesting limits the nesting depth of groups in an expression.
 	maxNesting = 100
-	// maxPatterns bounds the entries of rank_pattern and alpha_pattern: more than the modules of any model.
+	// maxPatterns limits the entries of rank_pattern and alpha_pattern. No model has that many modules.
 	maxPatterns = 1 << 14
 )
 
-// expression is a regular expression, in Python's syntax, that has to match a whole path.
+// expression is a regular expression in Python's syntax that must match a whole path.
 type expression struct {
-	source string // for messages
+	source string // for error messages
 	linear *regexp.Regexp
-	python *regexp2.Regexp // where linear is nil
-	budget *time.Duration  // what is left for matching; shared by the expressions of a setting
+	python *regexp2.Regexp // if linear is nil
+	budget *time.Duration  // remaining matching time, shared by the expressions of a setting
 }
 
-// compile reads an expression. Around it, for a key of a pattern for example, is what a message should not show.
+// compile compiles an expression. before and after are added around it, such as for the key of a pattern, but do not
+// appear in error messages.
 func compile(source, before, after string, budget *time.Duration) (expression, error) {
 	e := expression{source: source, budget: budget}
 	if len(source) > maxExpression || strings.Count(source, "(") > maxExpression/8 || nesting(source) > maxNesting {
@@ -48,7 +50,7 @@ func compile(source, before, after string, budget *time.Duration) (expression, e
 		}
 	}
 	translated := translate(source)
-	_, err := regexp2.Compile(translated) // by itself first: a message must not show what is put around it
+	_, err := regexp2.Compile(translated) // separately, so that an error does not show before and after
 	if err == nil {
 		e.python, err = regexp2.Compile(`\A(?:` + before + translated + after + `)\z`)
 	}
@@ -64,7 +66,7 @@ func (e expression) match(path string) (bool, error) {
 		return e.linear.MatchString(path), nil
 	}
 	if e.python == nil {
-		return false, nil // no module's name has control characters
+		return false, nil // names of modules contain no control characters
 	}
 	began := time.Now()
 	e.python.MatchTimeout = max(*e.budget, 0)
@@ -80,12 +82,12 @@ func (e expression) slow() string {
 	return fmt.Sprintf("%q takes too long to match; write it without repetitions of repetitions", fault.Shorten(e.source, 100))
 }
 
-// printable reports whether s is plain ASCII, where Python's and Go's classes agree.
+// printable reports whether s is printable ASCII, for which Python's and Go's character classes agree.
 func printable(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// nesting returns how deep the groups of an expression are within each other, at most.
+// nesting returns the maximum nesting depth of groups in an expression.
 func nesting(source string) int {
 	depth, most := 0, 0
 	for i := 0; i < len(source); i++ {
@@ -102,8 +104,8 @@ func nesting(source string) int {
 	return most
 }
 
-// simple reports whether an expression means the same to Python and to Go: literals, classes, groups, alternatives and
-// plain repetitions.
+// simple reports whether an expression has the same meaning in Python and in Go: literals, classes, groups,
+// alternatives and plain repetitions.
 func simple(source string) bool {
 	if !printable(source) || strings.ContainsAny(source, "{}") {
 		return false
@@ -119,7 +121,7 @@ func simple(source string) bool {
 			i++
 		case inClass && (c == '[' || strings.HasPrefix(source[i:], "--") || strings.HasPrefix(source[i:], "&&") ||
 			strings.HasPrefix(source[i:], "||") || strings.HasPrefix(source[i:], "~~")):
-			return false // Python warns that it will mean something else one day
+			return false // Python warns that its meaning may change
 		case inClass:
 			inClass = c != ']'
 		case c == '[':
@@ -127,7 +129,7 @@ func simple(source string) bool {
 			if strings.HasPrefix(rest, "^") {
 				i++
 			}
-			if strings.HasPrefix(source[i+1:], "]") { // the first one is a member
+			if strings.HasPrefix(source[i+1:], "]") { // a ] in first position is literal
 				i++
 			}
 		case c == '(' && strings.HasPrefix(rest, "?") && !strings.HasPrefix(rest, "?:"):
@@ -139,7 +141,7 @@ func simple(source string) bool {
 	return true
 }
 
-// translate rewrites what Python and regexp2 spell differently: named groups and {,n}.
+// translate rewrites the syntax in which Python and regexp2 differ: named groups and {,n}.
 func translate(source string) string {
 	var b strings.Builder
 	inClass := false
@@ -170,14 +172,14 @@ func translate(source string) string {
 	return b.String()
 }
 
-// patternTable is a [Pattern] that is ready for look-ups.
+// patternTable is a compiled [Pattern].
 type patternTable[V int | float64] struct {
 	keys   []expression
 	values []V
 	budget *time.Duration
 }
 
-// compile reads the keys. A key matches the end of a path.
+// compile compiles the keys, each of which matches the end of a path.
 func (p Pattern[V]) compile() (patternTable[V], error) {
 	left := matchTime
 	t := patternTable[V]{budget: &left}
@@ -196,7 +198,7 @@ func (p Pattern[V]) compile() (patternTable[V], error) {
 	return t, errors.Join(errs...)
 }
 
-// lookup returns the value of the first key that matches, otherwise the given one.
+// lookup returns the value of the first key that matches path, or otherwise if none does.
 func (t patternTable[V]) lookup(path string, otherwise V) (V, error) {
 	began, before := time.Now(), *t.budget
 	for i, key := range t.keys {
@@ -209,7 +211,7 @@ func (t patternTable[V]) lookup(path string, otherwise V) (V, error) {
 			break
 		}
 	}
-	if *t.budget = before - time.Since(began); *t.budget < 0 { // the linear ones count, too: there may be many
+	if *t.budget = before - time.Since(began); *t.budget < 0 { // linear expressions count too: there may be many
 		return otherwise, errors.New(t.keys[0].slow())
 	}
 	return otherwise, nil

@@ -11,9 +11,9 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Fingerprint returns a hash of a model's weight files: of names, shapes and values as float32 numbers. It does not
-// depend on how the tensors are spread over files, nor on the type of their elements as long as no value is rounded.
-// A small piece of one tensor is in memory at a time.
+// Fingerprint returns a hash of a model's weight files: of the names, shapes and values of the tensors, as float32.
+// It does not depend on how the tensors are distributed over files, nor on their types if no values are rounded. Only
+// a small part of one tensor is in memory at a time.
 func Fingerprint(t *weights.Reader) (string, error) {
 	h := sha256.New()
 	var buf []byte
@@ -36,8 +36,8 @@ func Fingerprint(t *weights.Reader) (string, error) {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// CheckBase says whether the adapter was trained on the weights of the given fingerprint. An adapter without a record of
-// its base passes.
+// CheckBase returns an error if the adapter was trained on weights with a different fingerprint. If the adapter does
+// not record its base, CheckBase returns nil.
 func (d *Directory) CheckBase(fingerprint string) error {
 	if d.Base == "" || d.Base == fingerprint {
 		return nil

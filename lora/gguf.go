@@ -9,9 +9,10 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora, for a model of llama.cpp's given architecture. What llama.cpp cannot express is refused by name:
-// DoRA, parameters that are replaced whole, and, with a tied head, adapters on the table or the head, since llama.cpp
-// has one tensor for both and would take the table's adapter for the head's. It returns the number of tensors.
+// WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora, for a model with the given llama.cpp
+// architecture. What llama.cpp cannot represent is an error: DoRA, parameters that are replaced whole, and, if the
+// head is tied, adapters on the table or the head, because llama.cpp has one tensor for both and would apply the
+// table's adapter to the head. WriteGGUF returns the number of tensors.
 func (d *Directory) WriteGGUF(path, architecture string, tie Tie) (int, error) {
 	if faults := d.ggufFaults(tie); len(faults) > 0 {
 		return 0, fmt.Errorf("lora: gguf: llama.cpp cannot run this adapter; merge it and export the model:\n  %s", faults.Report())
@@ -21,7 +22,7 @@ func (d *Directory) WriteGGUF(path, architecture string, tie Tie) (int, error) {
 	w.Set("general.type", "adapter")
 	w.Set("adapter.type", "lora")
 	alpha := d.Config.LoraAlpha
-	if alpha == 0 { // to llama.cpp 0 says that B·A is not scaled
+	if alpha == 0 { // llama.cpp does not scale B·A if alpha is 0
 		alpha = 1
 	}
 	w.Set("adapter.lora.alpha", float32(alpha))
@@ -31,7 +32,7 @@ func (d *Directory) WriteGGUF(path, architecture string, tie Tie) (int, error) {
 	return w.Len(), atomicfile.Write(path, w.Write)
 }
 
-// ggufFaults lists what llama.cpp has no place for.
+// ggufFaults lists what llama.cpp does not support.
 func (d *Directory) ggufFaults(tie Tie) fault.List {
 	var faults fault.List
 	for _, w := range d.params {
@@ -61,8 +62,9 @@ func (d *Directory) ggufFaults(tie Tie) fault.List {
 	return faults
 }
 
-// addGGUF adds A and B of the module. llama.cpp multiplies B·A by alpha/r with one alpha for all, so B takes what a
-// module's own scale differs by. For the table, llama.cpp expects Aᵀ and looks up its rows.
+// addGGUF adds the module's A and B. llama.cpp scales B·A by alpha/r with one alpha for all modules, so B is
+// multiplied by the ratio of the module's own scale to that. For the table, llama.cpp expects Aᵀ and looks up its
+// rows.
 func (m *module) addGGUF(w *gguf.Writer, alpha float64) {
 	name, r := gguf.TensorName(m.path+".weight"), m.rank
 	add := func(suffix string, rows, cols int, values func() ([]float32, error)) {
@@ -90,7 +92,7 @@ func (m *module) addGGUF(w *gguf.Writer, alpha float64) {
 	})
 }
 
-// transposed returns the transpose of v, which has the given number of rows.
+// transposed returns the transpose of v, a matrix with the given number of rows.
 func transposed(v []float32, rows int) []float32 {
 	cols := len(v) / rows
 	t := make([]float32, len(v))

@@ -7,7 +7,7 @@ import (
 	"mambatrain/nn"
 )
 
-// initialize gives A, B and the magnitude their first values, as PEFT draws them.
+// initialize initializes A, B and the magnitude as PEFT does.
 func (l *layer) initialize(c Config, r *rand.Rand) {
 	a, b := l.adapter.A, l.adapter.B
 	switch {
@@ -25,7 +25,7 @@ func (l *layer) initialize(c Config, r *rand.Rand) {
 	}
 }
 
-// norms returns the norms of the base weight's outputs that the adapter changes.
+// norms returns the norms of the base weight for the outputs that the adapter changes.
 func (l *layer) norms() []float32 {
 	w := ag.Array[float32]{Shape: l.Weight().Shape(), Param: l.Weight()}
 	outputs := ag.RowOutputs

@@ -14,24 +14,25 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// initialStateFile has, in an adapter directory, the states that documents start from. It is a file of one sequence's state.
+// initialStateFile is the file in an adapter directory with the states that documents start from, in the format of a
+// state of one sequence.
 const initialStateFile = "initial_state.safetensors"
 
-// errMergeInitialState refuses a merge that would lose a part of the adapter.
+// errMergeInitialState rejects a merge that would lose part of the adapter.
 var errMergeInitialState error = fault.Fault{Path: "initial_state", Problem: "weights cannot hold the state that documents start from, so the adapter cannot be merged; use it with --adapter"}
 
-// starter is a model whose documents can start from states of their own.
+// starter is a model whose documents can start from learned states.
 type starter interface {
 	Starts() []nn.Start
 }
 
-// start is a state that the adapter puts into its place.
+// start is an initial state that the adapter sets.
 type start struct {
 	nn.Start
 	own *ag.Param
 }
 
-// newStarts makes states of zeros, with which the model computes as without them.
+// newStarts returns states of zeros, with which the model computes the same as without them.
 func newStarts(m nn.Module) ([]start, error) {
 	s, ok := m.(starter)
 	if !ok || len(s.Starts()) == 0 {
@@ -44,7 +45,7 @@ func newStarts(m nn.Module) ([]start, error) {
 	return list, nil
 }
 
-// taken reports whether something is in the place of a start state of m.
+// taken reports whether m already has an initial state.
 func taken(m nn.Module) bool {
 	s, ok := m.(starter)
 	return ok && slices.ContainsFunc(s.Starts(), func(p nn.Start) bool { return *p.Param != nil })
@@ -59,7 +60,7 @@ func (a *Adapter) startEntries() []weights.Entry {
 	return list
 }
 
-// saveStarts writes the states to dir; nothing if there are none.
+// saveStarts writes the states to dir, if there are any.
 func (a *Adapter) saveStarts(dir string) error {
 	if len(a.starts) == 0 {
 		return nil
@@ -84,8 +85,8 @@ func (a *Adapter) verifyStarts(dir string) error {
 	return errors.Join(errs...)
 }
 
-// hasInitialState reports whether the adapter has states that documents start from. Only a model with the adapter can use
-// them: merged weights cannot hold them.
+// hasInitialState reports whether the adapter contains states that documents start from. They need the adapter:
+// merged weights cannot contain them.
 func (d *Directory) hasInitialState() bool {
 	_, err := os.Stat(filepath.Join(d.Path, initialStateFile))
 	return d.Config.InitialState || !errors.Is(err, fs.ErrNotExist)

@@ -13,17 +13,17 @@ import (
 	"mambatrain/nn"
 )
 
-// Adapter is an adapter that belongs to a model: low-rank branches in some of its slots, and parameters of the base that
-// have values of their own beside it. While it is enabled, the model computes with it.
+// Adapter is an adapter for a model: low-rank branches in some of its slots, and new values for some parameters of
+// the base. While it is enabled, the model computes with it.
 type Adapter struct {
 	Config Config
-	// Matches counts what each name of the configuration hit; empty for an adapter that was loaded.
+	// Matches counts what each name in the configuration matched; empty for a loaded adapter.
 	Matches []Match
-	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
+	// Base is the fingerprint of the weights that the adapter was trained on; "" if not recorded.
 	Base string
-	// Blocks names the types of blocks that the base's matrices were kept in meanwhile, "" for floating-point numbers.
+	// Blocks names the block types of the base's matrices during training; "" if they were not quantized.
 	Blocks string
-	// VocabSize is the number of rows that table and head have, where it is more than the base's files have; 0: those.
+	// VocabSize is the number of rows of the table and the head if they are larger than in the base's files, or 0.
 	VocabSize int
 
 	model     nn.Module
@@ -37,26 +37,26 @@ type Adapter struct {
 type layer struct {
 	nn.Slot
 	adapter   *nn.LowRank
-	principal *principal // what InitPissa took out of the weight, nil otherwise
+	principal *principal // what InitPissa removed from the weight, or nil
 }
 
 // override is a parameter that the adapter replaces.
 type override struct {
 	param     *ag.Param
-	base, own *tensor.Dense // base while the adapter is enabled
-	frozen    bool          // cannot be trained on, only used
+	base, own *tensor.Dense // base is set while the adapter is enabled
+	frozen    bool          // cannot be trained
 }
 
-// Untier is a model that can give its head a weight of its own.
+// Untier is implemented by models that can untie the head from the table.
 type Untier interface {
 	Untie()
 }
 
-// Inject puts fresh adapters into the slots of m that c selects, freezes the model and makes the adapters, and the
-// parameters that c wants whole, trainable. r decides their start. The base's own values are kept: [Adapter.Disable]
-// brings them back.
+// Inject adds new adapters to the slots of m that c selects, and freezes the model except for the adapters and the
+// parameters that c trains whole. The initial values are drawn from r. The base's own values are kept, and
+// [Adapter.Disable] restores them.
 //
-// A tied head is untied if the head or the table is to be saved whole, as PEFT does.
+// Inject unties a tied head if the head or the table will be saved whole, as PEFT does.
 func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("lora: config: %w", err)
@@ -109,7 +109,7 @@ func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	return a, a.Train()
 }
 
-// frozenForm names the form of a weight that cannot change, "" for float32.
+// frozenForm names the form of a weight that cannot be changed, or "" for float32.
 func frozenForm(w *ag.Param) string {
 	if of, _, ok := w.Quantized(); ok {
 		return of.String()
@@ -120,7 +120,7 @@ func frozenForm(w *ag.Param) string {
 	return ""
 }
 
-// unadapted says which adapter is enabled in m: another one has to begin from the base.
+// unadapted returns an error if m has an adapter enabled: a new one must start from the base.
 func unadapted(m nn.Module) error {
 	for _, s := range m.Slots() {
 		if s.LowRank() != nil {
@@ -133,7 +133,7 @@ func unadapted(m nn.Module) error {
 	return nil
 }
 
-// untie separates a tied head from the table if one of them is to become different from the other.
+// untie unties the head from the table if one of them will be changed independently.
 func (s *selection) untie(m nn.Module, c Config) error {
 	head := tiedHead(m)
 	if head.Linear == nil {
@@ -144,7 +144,7 @@ func (s *selection) untie(m nn.Module, c Config) error {
 		return slices.ContainsFunc(c.ModulesToSave, func(module string) bool { return isInModule(name, module) })
 	}
 	onHead, onTable := saved(head.Path+".weight"), saved(table.Name)
-	// InitPissa takes a part out of the head's weight, which must not be missing in the table.
+	// InitPissa removes a part of the head's weight, which the table must keep.
 	changed := c.InitLoraWeights == InitPissa && slices.ContainsFunc(s.targets, func(t target) bool { return t.Path == head.Path })
 	if !onHead && !onTable && !changed {
 		return nil
@@ -158,7 +158,7 @@ func (s *selection) untie(m nn.Module, c Config) error {
 	return nil
 }
 
-// tiedHead returns the slot whose weight is another slot's, an empty slot if there is none.
+// tiedHead returns the slot that shares another slot's weight, or the zero slot if there is none.
 func tiedHead(m nn.Module) nn.Slot {
 	for _, s := range m.Slots() {
 		if s.Linear != nil && s.Weight().Name != s.Path+".weight" {
@@ -177,15 +177,15 @@ func untie(m nn.Module, head nn.Slot) error {
 	return nil
 }
 
-// float32Copy returns p's value as float32 in memory of its own.
+// float32Copy returns a copy of p's value as float32.
 func float32Copy(p *ag.Param) *tensor.Dense {
 	return tensor.New(tensor.WithShape(p.Shape()...), tensor.WithBacking(p.Float32Copy()))
 }
 
-// prefix stands before a parameter's name in a PEFT file.
+// prefix precedes parameter names in a PEFT file.
 const prefix = "base_model.model."
 
-// sizes returns the width of what a target takes in and gives out.
+// sizes returns the input and output widths of a target.
 func (t target) sizes() (in, out int) {
 	w := t.Weight().Shape()
 	switch {
@@ -197,8 +197,8 @@ func (t target) sizes() (in, out int) {
 	return w[1], w[0]
 }
 
-// Shapes returns the shapes of what [Inject] would make for m: A, B and the magnitudes, and the parameters that are kept
-// whole, a tied head aside. It allocates none of them.
+// Shapes returns the shapes of the parameters that [Inject] would create for m: A, B and the magnitudes, and the
+// parameters trained whole, except a tied head. It allocates none of them.
 func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("lora: config: %w", err)
@@ -237,7 +237,7 @@ func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	return shapes, nil
 }
 
-// newLayer makes the adapter of a target with A, B and the magnitude zero.
+// newLayer returns an adapter for a target, with A, B and the magnitude zero.
 func newLayer(t target, c Config, r int, scale float64) *layer {
 	in, out := t.sizes()
 	a := &nn.LowRank{Scale: scale, From: t.from, To: t.to}
@@ -254,8 +254,8 @@ func newLayer(t target, c Config, r int, scale float64) *layer {
 	return &layer{Slot: t.Slot, adapter: a}
 }
 
-// Enable puts the adapter into its model. Another one must have been disabled before. Graphs recorded earlier keep what
-// they had.
+// Enable puts the adapter into its model. Any other adapter must be disabled first. Graphs recorded before are not
+// affected.
 func (a *Adapter) Enable() error {
 	if a.enabled {
 		return nil
@@ -280,8 +280,8 @@ func (a *Adapter) Enable() error {
 	return nil
 }
 
-// Disable takes the adapter out of its model, which computes as the base again: bit for bit, except that a weight from
-// which InitPissa took a part gets it back with the rounding of one float32 addition.
+// Disable removes the adapter from its model, which then computes as the base does. The weights are restored bit for
+// bit, except those that InitPissa reduced: their parts are added back, with the rounding of one float32 addition.
 func (a *Adapter) Disable() {
 	if !a.enabled {
 		return
@@ -299,15 +299,15 @@ func (a *Adapter) Disable() {
 	a.enabled = false
 }
 
-// set exchanges the value. A gradient has the same shape and type for both and stays.
+// set replaces the value. The gradient is kept: its shape and type are the same for both.
 func (w *override) set(v *tensor.Dense) {
 	w.param.Unpack()
 	w.param.Value = v
 	w.param.Invalidate()
 }
 
-// Invalidate drops what the model has derived from the values of the adapter's parameters. Call it when they have changed,
-// after a training step for example, before the model computes without a graph.
+// Invalidate drops what the model has derived from the adapter's parameters. Call it after these change, for example
+// after a training step, and before the model computes without a graph.
 func (a *Adapter) Invalidate() {
 	for _, l := range a.layers {
 		l.adapter.Invalidate()
@@ -334,8 +334,8 @@ func (a *Adapter) Train() error {
 	return nil
 }
 
-// Params lists what the adapter trains: A, B and magnitudes in checkpoint order, then the parameters trained whole, then the
-// states that documents start from.
+// Params lists the parameters that the adapter trains: A, B and magnitudes in checkpoint order, then the parameters
+// trained whole, then the states that documents start from.
 func (a *Adapter) Params() []*ag.Param {
 	var ps []*ag.Param
 	for _, l := range a.layers {
@@ -350,7 +350,7 @@ func (a *Adapter) Params() []*ag.Param {
 	return ps
 }
 
-// Share returns the number of elements that the adapter trains and that of the model with it.
+// Share returns the number of elements that the adapter trains, and the total for the model including the adapter.
 func (a *Adapter) Share() (trainable, all int) {
 	for _, p := range a.model.Params() {
 		all += p.Size()

@@ -14,7 +14,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Load reads the adapter directory dir into m and enables it. It is frozen; [Adapter.Train] makes it trainable.
+// Load loads the adapter in directory dir into m and enables it. The adapter is frozen; [Adapter.Train] makes it
+// trainable.
 func Load(dir string, m nn.Module) (*Adapter, error) {
 	d, err := Open(dir)
 	if err != nil {
@@ -28,8 +29,8 @@ func Load(dir string, m nn.Module) (*Adapter, error) {
 	return a, a.Enable()
 }
 
-// Load reads the adapter into memory as one for m, without enabling it, so that several can be loaded and switched; none
-// may be enabled meanwhile. Tensors that fit nothing in m are reported together.
+// Load loads the adapter for m into memory without enabling it, so that a program can load several and switch between
+// them. No adapter may be enabled during the call. All tensors that do not fit m are reported in one error.
 func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	if err := unadapted(m); err != nil {
 		return nil, err
@@ -73,21 +74,21 @@ func (d *Directory) Load(m nn.Module) (*Adapter, error) {
 	return a, err
 }
 
-// fit matches the tensors of a directory with a model.
+// fit matches the tensors of a directory to a model.
 type fit struct {
 	m          nn.Module
 	d          *Directory
 	targets    []fitTarget
 	parameters []fitParam
-	heads      []fileParam // meant for a head that is tied until now
-	split      bool        // the head has to be untied
+	heads      []fileParam // for a head that is still tied
+	split      bool        // the head must be untied
 	faults     fault.List
 
 	slots                 []nn.Slot
 	modelParams           []*ag.Param
 	slotNames, paramNames names
 	adapted               map[string]bool // paths of slots
-	told                  map[string]bool // what an error has listed already
+	told                  map[string]bool // kinds already listed in an error
 }
 
 func newFit(m nn.Module, d *Directory) *fit {
@@ -103,7 +104,7 @@ func newFit(m nn.Module, d *Directory) *fit {
 	return f
 }
 
-// deficit returns an error if the directory's settings promise tensors for the model that it does not have.
+// deficit returns an error if the directory lacks tensors that its settings require for the model.
 func (f *fit) deficit() error {
 	var paths, params []string
 	for _, s := range f.slots {
@@ -123,7 +124,7 @@ type fitTarget struct {
 	*module
 }
 
-// fitParam is a parameter that gets the tensor's values, or its own changed by a module.
+// fitParam is a parameter that is replaced by a tensor or changed by a module.
 type fitParam struct {
 	param  *ag.Param
 	tensor weights.Tensor
@@ -158,7 +159,7 @@ func (f *fit) module(m *module) {
 	}
 }
 
-// onParameter handles A and B beside a parameter such as A_log: they are folded into it.
+// onParameter handles A and B for a parameter such as A_log: they are folded into it.
 func (f *fit) onParameter(m *module) {
 	p := f.parameter(m.parameter)
 	if p == nil {
@@ -179,7 +180,7 @@ func (f *fit) parameter(name string) *ag.Param {
 	return nil
 }
 
-// missing adds that the model has no module or parameter of that name, the first time with what it has.
+// missing adds a fault for a missing module or parameter. The first fault of each kind lists what the model has.
 func (f *fit) missing(name, what string, there func() string) {
 	if f.told[what] {
 		f.faults.Add(name, "the model has no such %s", what)
@@ -219,7 +220,7 @@ func (f *fit) params() error {
 			f.heads = append(f.heads, w)
 			continue
 		}
-		// A table that was trained as a module of its own leaves the head alone.
+		// A table that was trained as a separate module does not change the head.
 		if head.Linear != nil && p == head.Weight() && !w.copied {
 			f.split = true
 		}
@@ -228,7 +229,7 @@ func (f *fit) params() error {
 	return nil
 }
 
-// equalValues compares a parameter with a tensor in the parameter's precision.
+// equalValues reports whether a parameter equals a tensor, in the parameter's precision.
 func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 	v, err := t.Float32s()
 	if err != nil {
@@ -245,7 +246,7 @@ func equalValues(p *ag.Param, t weights.Tensor) (bool, error) {
 	return slices.Equal(v, p.Float32Copy()), nil
 }
 
-// untie gives a tied head the weight that the file has for it.
+// untie unties a tied head if necessary, and gives it the weight in the file.
 func (f *fit) untie() error {
 	head := tiedHead(f.m)
 	if pissaOnHead := f.d.pissa && slices.ContainsFunc(f.targets, func(t fitTarget) bool { return t.Path == head.Path }); head.Linear == nil || !f.split && !pissaOnHead {
@@ -260,7 +261,7 @@ func (f *fit) untie() error {
 	return nil
 }
 
-// own returns the values that the parameter gets.
+// own returns the new values of the parameter.
 func (w fitParam) own() (*tensor.Dense, error) {
 	own := float32Copy(w.param)
 	v := own.Data().([]float32)
@@ -275,7 +276,7 @@ func (w fitParam) own() (*tensor.Dense, error) {
 	return own, nil
 }
 
-// layer reads one module into the adapter of a slot.
+// layer reads a module into an adapter for a slot.
 func (d *Directory) layer(t target, m *module) (*layer, error) {
 	l := newLayer(t, d.Config, m.rank, m.scale)
 	from, err := m.change()
@@ -283,7 +284,8 @@ func (d *Directory) layer(t target, m *module) (*layer, error) {
 		return nil, err
 	}
 	if d.pissa && !m.table {
-		// Before training, A and B were what the weight lost. They are computed again, as PEFT does when it loads.
+		// The components removed from the weight are the initial A and B, which the file does not contain. They are
+		// recomputed, as in PEFT.
 		if form := frozenForm(t.Weight()); form != "" {
 			return nil, fmt.Errorf("lora: %s: the adapter changes the weight (init_lora_weights: pissa), which must be float32 and is %s", t.Path, form)
 		}

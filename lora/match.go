@@ -12,24 +12,24 @@ import (
 	"mambatrain/nn"
 )
 
-// Match says how many modules or parameters a name or pattern of the configuration hit.
+// Match is the number of modules or parameters that a name or pattern in the configuration matched.
 type Match struct {
 	Key     string // target_modules, target_parameters or modules_to_save
 	Pattern string
 	Count   int
 }
 
-// target is a slot that gets an adapter for the outputs from inclusive to exclusive; both 0 for all.
+// target is a slot to adapt, for outputs [from, to), or all outputs if both are 0.
 type target struct {
 	nn.Slot
 	from, to int
-	groups   []string // names of the row groups in that range; none for all outputs
+	groups   []string // names of the row groups in that range; empty for all outputs
 }
 
-// headPath is the output head's path in every Hugging Face language model. all-linear leaves it out.
+// headPath is the path of the output head in Hugging Face language models. all-linear excludes it.
 const headPath = "lm_head"
 
-// selection is what a configuration chooses from a model.
+// selection is what a configuration selects from a model.
 type selection struct {
 	targets []target
 	params  []*ag.Param // trained whole
@@ -37,8 +37,8 @@ type selection struct {
 	faults  fault.List
 }
 
-// choose resolves every name of the configuration, which has the model's names for auto. Names that lead nowhere are reported
-// together, with those there are.
+// choose resolves every name in the configuration, in which auto has already been replaced. Names that match nothing
+// are reported together, along with the available ones.
 func choose(m nn.Module, c Config) (*selection, error) {
 	s := &selection{}
 	if err := s.chooseTargets(m, c); err != nil {
@@ -118,11 +118,11 @@ func (s *selection) chooseTargets(m nn.Module, c Config) error {
 	return nil
 }
 
-// anyGroup reports whether one of the slot's row groups is meant.
+// anyGroup reports whether meant matches any of the slot's row groups.
 func anyGroup(slot nn.Slot, meant matcher) bool {
 	return slices.ContainsFunc(slot.Groups, func(g nn.RowGroup) bool {
 		_, ok, err := meant(slot.Path + "." + g.Name)
-		return ok || err != nil // chooseGroups reports it
+		return ok || err != nil // chooseGroups reports the error
 	})
 }
 
@@ -130,7 +130,7 @@ func slowTargets(key string, err error) error {
 	return fmt.Errorf("lora: config: %w", fault.Fault{Path: key, Problem: err.Error()})
 }
 
-// chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Groups side by side share one
+// chooseGroups looks for targets such as in_proj.x among the named row groups of a slot. Adjacent groups share one
 // adapter.
 func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits []int) error {
 	t := target{Slot: slot}
@@ -167,8 +167,8 @@ func (s *selection) chooseGroups(slot nn.Slot, included, excluded matcher, hits 
 
 var layerNumber = regexp.MustCompile(`.*\.([^.]*)\.(\d+)\.`)
 
-// onLayer says whether path lies in one of the layers; no layers mean all. lists are the names of the lists whose layers are
-// meant, such as layers; none mean any.
+// onLayer reports whether path is in one of the layers; no layers means all. lists are the names of the layer lists
+// to consider, such as "layers"; no lists means any.
 func onLayer(path string, layers Layers, lists ...string) bool {
 	if len(layers) == 0 {
 		return true
@@ -181,7 +181,7 @@ func onLayer(path string, layers Layers, lists ...string) bool {
 	return err == nil && slices.Contains(layers, n)
 }
 
-// chooseParams adds the parameters that hit accepts for one of the names.
+// chooseParams adds the parameters for which hit reports a match with one of the names.
 func (s *selection) chooseParams(params []*ag.Param, key string, names []string, hit func(param, name string) bool) {
 	for _, name := range names {
 		n := 0
@@ -191,7 +191,7 @@ func (s *selection) chooseParams(params []*ag.Param, key string, names []string,
 				s.addParam(p)
 			}
 		}
-		// A tied head has no parameter of its own yet.
+		// A tied head does not have its own parameter yet.
 		if n == 0 && key == "modules_to_save" && name == headPath {
 			n = 1
 		}
@@ -208,13 +208,13 @@ func (s *selection) addParam(p *ag.Param) {
 	}
 }
 
-// isParameter says whether name is the parameter's name or its end, with or without .weight and .bias: conv1d is both
-// of the convolution's parameters.
+// isParameter reports whether name is the parameter's name or a suffix of it, with or without .weight or .bias:
+// conv1d matches both parameters of the convolution.
 func isParameter(param, name string) bool {
 	return endsIn(param, name) || endsIn(modulePath(param), name)
 }
 
-// isInModule says whether the parameter belongs to a module of that name, or to one inside of it.
+// isInModule reports whether the parameter belongs to a module with that name, or to a module inside it.
 func isInModule(param, name string) bool {
 	for path := param; ; {
 		i := strings.LastIndexByte(path, '.')
@@ -227,7 +227,7 @@ func isInModule(param, name string) bool {
 	}
 }
 
-// modulePath is a parameter's name without .weight or .bias.
+// modulePath returns a parameter's name without .weight or .bias.
 func modulePath(param string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(param, ".weight"), ".bias")
 }
@@ -244,7 +244,7 @@ func (s *selection) chooseBiases(m nn.Module, c Config) {
 	}
 }
 
-// under says what narrows the choice of modules, for an error.
+// under describes the settings that restrict the choice of modules, for an error.
 func under(c Config) string {
 	var parts []string
 	if !c.ExcludeModules.empty() {
@@ -259,7 +259,7 @@ func under(c Config) string {
 	return " under " + strings.Join(parts, " and ")
 }
 
-// describe lists slots by the ends of their paths, with an example of a whole one.
+// describe lists the last components of the slots' paths, with one full path as an example.
 func describe(slots []nn.Slot) string {
 	var names []string
 	add := func(name string) {

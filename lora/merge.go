@@ -2,10 +2,10 @@ package lora
 
 import "fmt"
 
-// Merge folds the adapter into the model's weights, in float32 whatever the weights are, and takes it out of its slots;
-// the parameters that it has whole become the base's. A weight in bfloat16 becomes float32. A tied head is untied where
-// the table or the head changes, because the two are different from then on; the model must be an [Untier] for that.
-// Afterwards the adapter is spent: it cannot be enabled again.
+// Merge folds the adapter into the model's weights, computing in float32, and removes it from its slots. Parameters
+// trained whole replace those of the base. Weights in bfloat16 become float32. A tied head is untied if the table or
+// the head changes, because the two then differ; the model must be an [Untier]. The adapter cannot be enabled again
+// afterwards.
 func (a *Adapter) Merge() error {
 	if !a.enabled {
 		return fmt.Errorf("lora: merge: the adapter is not enabled")

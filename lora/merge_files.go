@@ -10,37 +10,37 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Term is one adapter of several that are merged, with its share in the result: 1 for the whole of it.
+// Term is one of several adapters to merge, with its weight in the result: 1 applies it in full.
 type Term struct {
 	*Directory
 	Weight float64
 }
 
-// Tie names the head and the table of a model whose head is its table, such as lm_head.weight and
-// backbone.embeddings.weight. The zero Tie says that the two are separate.
+// Tie names the head and the table of a model with a tied head, such as lm_head.weight and
+// backbone.embeddings.weight. The zero Tie means that the head is not tied.
 type Tie struct{ Head, Table string }
 
-// MergeOptions describe the base of a merge and the result.
+// MergeOptions describe the base and the result of a merge.
 type MergeOptions struct {
 	Tie Tie
-	// DType says how a tensor is written, given its own type in the base; nil keeps that.
+	// DType returns the type in which to write a tensor, given its type in the base; nil keeps that type.
 	DType func(name string, shape []int, own weights.DType) weights.DType
 }
 
-// MergedModel is a merge that has been checked and is carried out while its tensors are written, one at a time.
+// MergedModel is a merge that has been checked. It is computed while its tensors are written, one at a time.
 type MergedModel struct {
-	// Entries are all tensors of the merged model under the base's names, for [weights.SaveShards].
+	// Entries are all tensors of the merged model under their names in the base, for [weights.SaveShards].
 	Entries []weights.Entry
 	// Changed names the tensors that differ from the base's.
 	Changed []string
-	// Untied says that the head has become a tensor of its own: the configuration must say tie_word_embeddings: false.
+	// Untied reports whether the head is now a separate tensor: the configuration must set tie_word_embeddings to
+	// false.
 	Untied bool
 }
 
-// MergeFiles plans the merge of adapters into the weight files base: W + Σ Weight·(W of the adapter − W), computed in
-// float32 whatever the types are. Everything is checked before the first tensor is read: an adapter that does not fit
-// is refused with all the names and shapes that differ. base and the directories must stay open while the sources are
-// written.
+// MergeFiles prepares the merge of adapters into the weight files base: W + Σ Weight·(W of the adapter − W), computed
+// in float32 regardless of types. Everything is checked before any tensor is read: if an adapter does not fit, the
+// error lists all mismatched names and shapes. base and the directories must stay open while the entries are written.
 func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*MergedModel, error) {
 	p := patch{base: base, names: indexed(base.Names()), tie: o.Tie, edits: map[string]*edit{}}
 	for _, a := range adapters {
@@ -58,7 +58,7 @@ func MergeFiles(base *weights.Reader, o MergeOptions, adapters ...Term) (*Merged
 	return p.sources(o), nil
 }
 
-// patch collects what happens to each tensor of the base.
+// patch collects the edits to the tensors of the base.
 type patch struct {
 	base   *weights.Reader
 	names  names // of the base
@@ -68,23 +68,24 @@ type patch struct {
 	err    error
 }
 
-// edit is what happens to one tensor.
+// edit describes the changes to one tensor.
 type edit struct {
 	name  string
 	from  weights.Tensor // its values in the base
 	steps []step
 }
 
-// step is one adapter's part in an edit: it replaces the tensor or changes it.
+// step is one adapter's part of an edit: it replaces or changes the tensor.
 type step struct {
 	weight  float64
 	replace *weights.Tensor
 	module  *module
 	pissa   bool
-	implied *Directory // the adapter whose table replaces a tied head, too; nil: another step
+	implied *Directory // the adapter whose table also replaces a tied head; nil for other steps
 }
 
-// edit finds the tensor that the adapter means by name. A tied head that the files leave out begins as the table.
+// edit returns the edit of the tensor with the given name in an adapter, or nil if the base has no such tensor. A
+// tied head that is not in the files starts as a copy of the table.
 func (p *patch) edit(name string) *edit {
 	if i := p.names.find(name); i >= 0 {
 		name = p.base.Names()[i]
@@ -140,7 +141,7 @@ func (p *patch) add(a Term) {
 	}
 }
 
-// contents lists the base's matrices, as the paths of their modules, and all its tensors.
+// contents lists the base's matrices, as module paths, and all its tensors.
 func (p *patch) contents() (matrices, tensors []string) {
 	tensors = slices.Clone(p.base.Names())
 	if p.tie.Head != "" && p.names.find(p.tie.Head) < 0 {
@@ -155,7 +156,7 @@ func (p *patch) contents() (matrices, tensors []string) {
 	return matrices, tensors
 }
 
-// inputAxis is the axis of the weight that A runs along.
+// inputAxis returns the axis of the weight that corresponds to the columns of A.
 func (m *module) inputAxis() int {
 	if m.table {
 		return 0
@@ -163,7 +164,8 @@ func (m *module) inputAxis() int {
 	return 1
 }
 
-// replace adds the replacement of a tensor. replaced has the edits that the adapter's other tensors have led to.
+// replace adds the replacement of a tensor. replaced contains the edits of tensors that this adapter has already
+// replaced.
 func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 	e := p.edit(w.name)
 	switch {
@@ -186,7 +188,7 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		if same {
 			return
 		}
-		// A table that was saved because it differs is the head's too where the two are tied.
+		// A table that was saved because it differs from the base also replaces a tied head.
 		if p.tie.Head != "" && sameName(e.name, p.tie.Table) {
 			if head := p.edit(p.tie.Head); head != nil {
 				head.steps = append(head.steps, step{weight: a.Weight, replace: &w.tensor, implied: a.Directory})
@@ -194,13 +196,13 @@ func (p *patch) replace(a Term, w *fileParam, replaced map[*edit]bool) {
 		}
 	}
 	replaced[e] = true
-	if last := len(e.steps) - 1; last >= 0 && e.steps[last].implied == a.Directory { // the adapter has the head, too
+	if last := len(e.steps) - 1; last >= 0 && e.steps[last].implied == a.Directory { // the adapter also contains the head
 		e.steps = e.steps[:last]
 	}
 	e.steps = append(e.steps, step{weight: a.Weight, replace: &w.tensor})
 }
 
-// equalTensors compares values, whatever the types.
+// equalTensors reports whether two tensors have equal values, regardless of type.
 func equalTensors(x, y weights.Tensor) (bool, error) {
 	a, err := x.Float32s()
 	if err != nil {
@@ -210,7 +212,7 @@ func equalTensors(x, y weights.Tensor) (bool, error) {
 	return slices.Equal(a, b), err
 }
 
-// sources lists the merged model's tensors in the order of the base's names, a new head last.
+// sources lists the merged model's tensors in the base's order, with a new head last.
 func (p *patch) sources(o MergeOptions) *MergedModel {
 	m := &MergedModel{}
 	add := func(name string, from weights.Tensor, values func() (any, error)) {
@@ -246,7 +248,7 @@ func (p *patch) sources(o MergeOptions) *MergedModel {
 	return m
 }
 
-// tied returns the edits of table and head, nil where nothing happens to them or the two stay the same.
+// tied returns the edits of table and head. Each is nil if it has no steps, and both are nil if the two remain equal.
 func (p *patch) tied() (table, head *edit) {
 	if p.tie.Head == "" {
 		return nil, nil
@@ -279,7 +281,7 @@ func (e *edit) values() (any, error) {
 	if len(e.steps) == 1 {
 		return w, e.steps[0].apply(w, e.from.Shape, e.steps[0].weight)
 	}
-	// Every adapter changes the base's weight, not what others have made of it.
+	// Each adapter's change is relative to the base's weight, not to the result of the others.
 	sum := slices.Clone(w)
 	for _, s := range e.steps {
 		one := slices.Clone(w)

@@ -2,12 +2,12 @@ package lora
 
 import "strings"
 
-// names finds the name that an adapter's file means among those of a model or of another file.
+// names finds a name from an adapter's file in a list of names from a model or another file.
 type names struct {
 	exact, tails map[string]int
 }
 
-// indexed returns the names of the given list by their place in it; the first of equal ones counts.
+// indexed returns an index of the names in list. For equal names, the first counts.
 func indexed(list []string) names {
 	n := names{make(map[string]int, len(list)), make(map[string]int, len(list))}
 	add := func(m map[string]int, name string, i int) {
@@ -24,8 +24,8 @@ func indexed(list []string) names {
 	return n
 }
 
-// find returns the place of path, -1 if it is not there. A first component may be missing on either side: what a model
-// without head calls layers.0 is backbone.layers.0 in one with a head.
+// find returns the index of path, or -1 if it is missing. The first component may be missing on either side: layers.0
+// in a model without a head is backbone.layers.0 in one with a head.
 func (n names) find(path string) int {
 	if i, ok := n.exact[path]; ok {
 		return i
@@ -42,7 +42,7 @@ func (n names) find(path string) int {
 	return best
 }
 
-// sameName says whether a and b differ at most in a first component that only one of them has.
+// sameName reports whether a and b are equal, except for a first component that only one of them has.
 func sameName(a, b string) bool {
 	_, shortA, _ := strings.Cut(a, ".")
 	_, shortB, _ := strings.Cut(b, ".")

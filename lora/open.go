@@ -15,50 +15,51 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Directory is a PEFT adapter directory opened for reading. Only headers are in memory.
+// Directory is an open PEFT adapter directory. Only headers are in memory.
 type Directory struct {
 	Path   string
 	Config Config
-	// BaseModel is what the adapter says its base is, for people: a path or a Hugging Face id.
+	// BaseModel is the base's path or Hugging Face id according to the adapter, for display.
 	BaseModel string
-	// Base is the fingerprint of the weights that the adapter was trained on, "" if nobody recorded it.
+	// Base is the fingerprint of the weights that the adapter was trained on; "" if not recorded.
 	Base string
-	// Blocks names the types of blocks that the base's matrices were kept in, "" for floating-point numbers.
+	// Blocks names the block types of the base's matrices during training; "" if they were not quantized.
 	Blocks string
-	// VocabSize is the number of rows that table and head must have, where the base was resized; 0: nobody says so.
+	// VocabSize is the number of rows that the table and the head must have if the base was resized; 0 if not
+	// recorded.
 	VocabSize int
-	// PeftVersion is the version of peft that wrote the adapter, "" if it was not peft or an old one.
+	// PeftVersion is the version of peft that wrote the adapter; "" if it is not recorded.
 	PeftVersion string
 
 	file     *weights.Reader
 	contents contents
 	modules  []module
 	params   []fileParam
-	pissa    bool // PEFT's own unconverted form: the base loses its principal components first
+	pissa    bool // PEFT's own unconverted form: the base first loses its principal components
 }
 
-// module is one adapted module of a file.
+// module is one adapted module in a file.
 type module struct {
-	path      string // as in the file; a model may have it under a longer one
+	path      string // as in the file; the model's path may have a prefix
 	table     bool
 	rank      int
 	scale     float64
 	a, b      weights.Tensor
-	magnitude weights.Tensor // without a name: none
+	magnitude weights.Tensor // no name if there is none
 	from, to  int
-	parameter string // the parameter's own name where A and B stand beside a parameter, not a module
+	parameter string // the parameter's full name if A and B adapt a parameter instead of a module
 }
 
 // fileParam is a tensor that replaces a parameter.
 type fileParam struct {
 	name   string
 	tensor weights.Tensor
-	// copied marks the base's own table or head, which PEFT saves when adapters sit on them.
+	// copied marks a copy of the base's table or head, which PEFT saves when they have adapters.
 	copied bool
 }
 
-// Open reads the settings and the header of an adapter directory that any version of PEFT wrote. Tensors whose names
-// have no meaning are errors, and so are settings that would change the result in ways this package does not compute.
+// Open reads the settings and the header of an adapter directory written by any version of PEFT. Tensors with unknown
+// names are errors, and so are settings that would change the result in ways that this package does not support.
 func Open(dir string) (*Directory, error) {
 	b, err := inputfile.Read(filepath.Join(dir, ConfigFile), inputfile.MaxConfig)
 	if err != nil {
@@ -95,7 +96,7 @@ func torchHint(dir string) string {
 	return "; adapter_model.bin is a torch file, which has to be saved again with safe_serialization"
 }
 
-// NotFinite lists the adapter's tensors that have NaN or infinite elements.
+// NotFinite lists the adapter's tensors that contain NaN or infinite values.
 func (d *Directory) NotFinite(ctx context.Context) ([]string, error) { return d.file.NotFinite(ctx) }
 
 // Tensors returns the number of the adapter's tensors.
@@ -107,7 +108,7 @@ func (d *Directory) Bytes() int64 { return d.file.Bytes() }
 // Close closes the file.
 func (d *Directory) Close() error { return d.file.Close() }
 
-// read sorts the file's tensors into modules and whole parameters and applies our own record.
+// read sorts the file's tensors into modules and whole parameters and applies the record of mamba-train.
 func (d *Directory) read(p peftFile) error {
 	var rec record
 	if text, ok := d.file.Metadata[recordKey]; ok {
@@ -118,10 +119,10 @@ func (d *Directory) read(p peftFile) error {
 	}
 	strengths, err := p.config().strengths()
 	if err != nil {
-		return fmt.Errorf("%s: %v", ConfigFile, err) // not %w: a damaged file is no wrong setting
+		return fmt.Errorf("%s: %v", ConfigFile, err) // not %w: the file is damaged, so this is not an invalid setting
 	}
 	found, order := map[string]*module{}, []string{}
-	whole := map[string]string{} // names of the tensors that replace parameters
+	whole := map[string]string{} // tensors that replace parameters, by parameter name
 	adapterName := ""
 	var faults fault.List
 	for _, name := range d.file.Names() {
@@ -182,7 +183,7 @@ func (d *Directory) read(p peftFile) error {
 	if err := d.surplus(); err != nil {
 		return err
 	}
-	for _, w := range d.params { // PEFT saves table and head with their new size
+	for _, w := range d.params { // PEFT saves the table and the head with their new sizes
 		module, ok := strings.CutSuffix(w.name, ".weight")
 		if ok && (endsIn(module, headPath) || endsIn(module, "embeddings")) && len(w.tensor.Shape) == 2 {
 			d.VocabSize = max(d.VocabSize, w.tensor.Shape[0])
@@ -191,33 +192,33 @@ func (d *Directory) read(p peftFile) error {
 	return nil
 }
 
-// adopt takes from our record what adapter_config.json cannot say.
+// adopt takes from the record of mamba-train what adapter_config.json cannot represent.
 func (d *Directory) adopt(rec record) {
 	d.Base, d.Blocks, d.VocabSize = rec.Base, rec.Blocks, rec.Vocab
 	d.Config.TargetModules, d.Config.ExcludeModules = rec.Config.TargetModules, rec.Config.ExcludeModules
 	d.Config.TargetParameters, d.Config.LoraPlusRatio = rec.Config.TargetParameters, rec.Config.LoraPlusRatio
 	d.Config.InitLoraWeights, d.Config.InitialState = rec.Config.InitLoraWeights, rec.Config.InitialState
-	if len(rec.Groups) > 0 && rec.Config.InitLoraWeights != InitPissa { // whose ranks are doubled
+	if len(rec.Groups) > 0 && rec.Config.InitLoraWeights != InitPissa { // InitPissa doubles the ranks
 		d.Config.RankPattern, d.Config.AlphaPattern = rec.Config.RankPattern, rec.Config.AlphaPattern
 	}
 }
 
-// isCopy says whether a whole tensor is only the base's table or head.
+// isCopy reports whether a whole tensor may be just a copy of the base's table or head.
 func (d *Directory) isCopy(k key) bool {
 	module, ok := strings.CutSuffix(k.path, ".weight")
 	saved := slices.ContainsFunc(d.Config.ModulesToSave, func(name string) bool { return isInModule(k.path, name) })
 	return ok && !saved && (endsIn(module, headPath) || endsIn(module, "embeddings"))
 }
 
-// key is a tensor's name taken apart.
+// key is a parsed tensor name.
 type key struct {
 	path    string // of the module, or of the whole parameter
 	part    string // "", lora_A, lora_B, lora_embedding_A, lora_embedding_B or lora_magnitude_vector
-	adapter string // the adapter's name, "" in files that leave it out
+	adapter string // the adapter's name; "" if the file omits it
 	fault   string
 }
 
-// parseKey reads a name such as base_model.model.lm_head.lora_A.default.weight.
+// parseKey parses a name such as base_model.model.lm_head.lora_A.default.weight.
 func parseKey(name string) key {
 	for strings.HasPrefix(name, prefix) {
 		name = name[len(prefix):]
@@ -273,7 +274,7 @@ func without(parts []string, drop string) []string {
 	return slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == drop })
 }
 
-// put sets one part of the module, and returns the name of the tensor that was there before.
+// put sets one part of the module and returns the name of the tensor that it replaces.
 func (m *module) put(part string, t weights.Tensor) (before string) {
 	place := &m.magnitude
 	switch part {
@@ -288,7 +289,7 @@ func (m *module) put(part string, t weights.Tensor) (before string) {
 	return before
 }
 
-// complete checks the module's tensors against each other and the settings, and says what is wrong.
+// complete checks the module's tensors against each other and the settings, and returns the problem or "".
 func (m *module) complete(p peftFile, group [2]int) string {
 	a, b := m.a, m.b
 	if a.Name == "" || b.Name == "" {
@@ -318,7 +319,8 @@ func (m *module) complete(p peftFile, group [2]int) string {
 	return ""
 }
 
-// targetParameter returns the parameter of the module at path that PEFT's target_parameters name, "" if none.
+// targetParameter returns the parameter of the module at path that PEFT's target_parameters include, or "" if there
+// is none.
 func targetParameter(path string, names []string) string {
 	for _, name := range names {
 		i := strings.LastIndexByte(name, '.')
@@ -332,7 +334,7 @@ func targetParameter(path string, names []string) string {
 	return ""
 }
 
-// change reads the module's numbers.
+// change reads the module's values.
 func (m *module) change() (*change, error) {
 	c := &change{rank: m.rank, scale: m.scale, from: m.from, to: m.to, table: m.table}
 	var err error

@@ -14,14 +14,14 @@ import (
 	"mambatrain/nn"
 )
 
-// Names of the files in an adapter directory.
+// File names in an adapter directory.
 const (
 	ConfigFile  = "adapter_config.json"
 	WeightsFile = "adapter_model.safetensors"
 )
 
-// peftConfig is what every version of PEFT since 0.9 understands of adapter_config.json: what we write. Older ones
-// refuse files with keys that they do not know, so there are no others.
+// peftConfig contains the keys of adapter_config.json that every version of PEFT since 0.9 understands. Only these
+// are written, because older versions reject files with unknown keys.
 type peftConfig struct {
 	AlphaPattern    Pattern[float64] `json:"alpha_pattern"`
 	BaseModel       *string          `json:"base_model_name_or_path"`
@@ -44,17 +44,18 @@ type peftConfig struct {
 	UseRSLora       bool             `json:"use_rslora"`
 }
 
-// peftFile are the keys that are read beyond those that are written.
+// peftFile contains the keys that are read, including some that are not written.
 type peftFile struct {
 	peftConfig
 	ExcludeModules   Targets  `json:"exclude_modules"`
 	TargetParameters []string `json:"target_parameters"`
 	PeftVersion      string   `json:"peft_version"`
 
-	anyTarget bool // target_modules is null: PEFT has a list for each family of models, here the tensors decide
+	anyTarget bool // target_modules is null: PEFT has defaults for each model family; here the tensors decide
 }
 
-// parsePeft reads adapter_config.json as any version of PEFT writes it. Keys whose meaning would be lost are errors.
+// parsePeft parses an adapter_config.json written by any version of PEFT. Keys whose meaning would be lost are
+// errors.
 func parsePeft(b []byte) (peftFile, error) {
 	c := peftFile{peftConfig: peftConfig{R: 8, LoraAlpha: 8, Bias: BiasNone, InitLoraWeights: InitTrue}}
 	var raw map[string]json.RawMessage
@@ -86,7 +87,7 @@ func parsePeft(b []byte) (peftFile, error) {
 	return c, nil
 }
 
-// readKeys reads the keys one by one, so that an error names its key.
+// readKeys reads the keys individually, so that an error names its key.
 func (p *peftFile) readKeys(raw map[string]json.RawMessage) error {
 	for _, key := range slices.Sorted(maps.Keys(raw)) {
 		one, err := json.Marshal(map[string]json.RawMessage{key: raw[key]})
@@ -96,7 +97,7 @@ func (p *peftFile) readKeys(raw map[string]json.RawMessage) error {
 		err = json.Unmarshal(one, p)
 		var typed *json.UnmarshalTypeError
 		if errors.As(err, &typed) {
-			typed.Field = "" // it has the names of Go structs
+			typed.Field = "" // it would show names of Go structs
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", fault.Shorten(key, 60), pyjson.Explain(nil, err))
@@ -105,7 +106,7 @@ func (p *peftFile) readKeys(raw map[string]json.RawMessage) error {
 	return nil
 }
 
-// foreign are the settings of PEFT that change what an adapter computes in ways that are not available here.
+// foreign are settings of PEFT that change an adapter's computation in ways that are not supported here.
 var foreign = map[string]string{
 	"alora_invocation_tokens": "the adapter is active after certain tokens only",
 	"arrow_config":            "the adapter is a router between others",
@@ -119,12 +120,12 @@ var foreign = map[string]string{
 	"velora_config":           "the branch's inputs are compressed",
 }
 
-// absent says that a value is null, false, zero or empty.
+// absent reports whether a value is null, false, zero or empty.
 func absent(b json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", "{}", "[]", `""`}, strings.TrimSpace(string(b)))
 }
 
-// knownInit says whether an initialisation leaves the base as it is or can be repeated.
+// knownInit reports whether an initialization leaves the base unchanged or can be reproduced.
 func knownInit(i Init) bool {
 	switch i {
 	case InitTrue, InitGaussian, InitPissa, "false", "null", "orthogonal", "eva":
@@ -133,7 +134,7 @@ func knownInit(i Init) bool {
 	return false
 }
 
-// config returns the settings in our own terms.
+// config returns the settings as a Config.
 func (p peftFile) config() Config {
 	c := Default()
 	c.R, c.LoraAlpha, c.LoraDropout = p.R, p.LoraAlpha, p.LoraDropout
@@ -144,19 +145,20 @@ func (p peftFile) config() Config {
 	return c
 }
 
-// record is what we note in the header of the weights beyond what PEFT knows: readers that do not know it ignore it.
+// record is what mamba-train stores in the header of the weights in addition to PEFT's settings. Other readers ignore
+// it.
 type record struct {
 	Base   string            `json:"base,omitempty"`       // fingerprint of the base's weights
-	Blocks string            `json:"blocks,omitempty"`     // types that the base was kept in
+	Blocks string            `json:"blocks,omitempty"`     // block types of the base's matrices
 	Vocab  int               `json:"vocab_size,omitempty"` // see [Adapter.VocabSize]
-	Config Config            `json:"config"`               // as the user gave it
+	Config Config            `json:"config"`               // as given by the user
 	Groups map[string][2]int `json:"row_groups,omitempty"`
 }
 
-// recordKey is where the record stands in the header's free text.
+// recordKey is the key of the record in the header's metadata.
 const recordKey = "mamba_train"
 
-// peftConfig returns the adapter's settings as PEFT has to read them.
+// peftConfig returns the adapter's settings as PEFT must read them.
 func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 	c := a.Config
 	task := "CAUSAL_LM"
@@ -176,8 +178,8 @@ func (a *Adapter) peftConfig(o SaveOptions) peftConfig {
 	return p
 }
 
-// restate replaces the patterns by ones that make PEFT compute every layer's rank and scale, where the settings do not:
-// InitPissa doubles ranks, and PEFT knows no row groups.
+// restate replaces the patterns if PEFT would otherwise compute the wrong rank or scale for a layer: InitPissa
+// doubles ranks, and PEFT does not support row groups.
 func (a *Adapter) restate(p *peftConfig) {
 	doubled := func(l *layer) bool { return l.principal != nil }
 	switch {
@@ -207,11 +209,11 @@ func (a *Adapter) restate(p *peftConfig) {
 	p.RankPattern, p.AlphaPattern = ranks, alphas
 }
 
-// grouped reports whether the adapter changes some rows only.
+// grouped reports whether the adapter changes only some rows.
 func grouped(l *layer) bool { return l.adapter.To > 0 }
 
-// fileTargets names the adapted modules for PEFT, which knows neither row groups nor, in all versions, exclude_modules
-// and all-linear.
+// fileTargets names the adapted modules for PEFT, which does not support row groups, and exclude_modules and
+// all-linear only in some versions.
 func (a *Adapter) fileTargets() Targets {
 	t := a.Config.TargetModules
 	if !slices.ContainsFunc(a.layers, grouped) && !t.allLinear() && a.Config.ExcludeModules.empty() {
@@ -225,5 +227,5 @@ func (a *Adapter) fileTargets() Targets {
 	return named(paths, chosen)
 }
 
-// escape makes a path a regular expression for itself.
+// escape returns a regular expression that matches path literally.
 func escape(path string) string { return strings.ReplaceAll(path, ".", `\.`) }

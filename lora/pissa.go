@@ -10,13 +10,13 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// principal is the part of a weight that InitPissa moved into the adapter: while the adapter is enabled, the weight is
-// smaller by Scale·B·A.
+// principal is the part of a weight that InitPissa moved into the adapter. While the adapter is enabled, the weight
+// is reduced by Scale·B·A.
 type principal struct {
 	change
 }
 
-// takePrincipal gives A and B the largest singular components of l's weight, as decompose finds them.
+// takePrincipal sets A and B to the largest singular components of l's weight, as computed by decompose.
 func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *principal {
 	w, from, to := l.Weight(), l.adapter.From, l.adapter.To
 	cols := w.Shape()[1]
@@ -32,8 +32,8 @@ func takePrincipal(l *layer, decompose decomposition, r *rand.Rand) *principal {
 	return &principal{*c}
 }
 
-// principalPair returns √(S/scale)·Vᵀ and U·√(S/scale) of the rank largest singular components of w. Meng et al. 2024.
-// Where w has fewer, the rest begins as with InitTrue.
+// principalPair returns √(S/scale)·Vᵀ and U·√(S/scale) for the rank largest singular components of w. Meng et al.
+// 2024. If w has fewer, the remaining rows and columns are initialized as with InitTrue.
 func principalPair(w kernel.Mat[float32], rank int, scale float64, decompose decomposition, r *rand.Rand) (a, b []float32) {
 	a, b = make([]float32, rank*w.Cols), make([]float32, w.Rows*rank)
 	u, s, vt := decompose(w, rank, r)
@@ -58,10 +58,10 @@ func principalPair(w kernel.Mat[float32], rank int, scale float64, decompose dec
 	return a, b
 }
 
-// remove takes the part out of l's weight; nil does nothing.
+// remove subtracts the part from l's weight. It does nothing if p is nil.
 func (p *principal) remove(l *layer) { p.addTo(l, -1) }
 
-// restore puts it back.
+// restore adds it back.
 func (p *principal) restore(l *layer) { p.addTo(l, 1) }
 
 func (p *principal) addTo(l *layer, share float64) {
@@ -74,7 +74,7 @@ func (p *principal) addTo(l *layer, share float64) {
 	w.Invalidate()
 }
 
-// plain returns the adapter as one for the unchanged weight, of twice the rank: [A; A₀] and [B, −B₀].
+// plain returns the equivalent adapter for the unchanged weight, with twice the rank: [A; A₀] and [B, −B₀].
 func (p *principal) plain(c *change) (a, b []float32) {
 	a = slices.Concat(c.a, p.a)
 	b = make([]float32, 0, 2*len(c.b))
@@ -87,12 +87,13 @@ func (p *principal) plain(c *change) (a, b []float32) {
 	return a, b
 }
 
-// A decomposition returns the rank largest singular components of w (n, k), or fewer if it has fewer: u (n, p), s and vt
-// (p, k).
+// A decomposition returns the rank largest singular components of w (n, k), or fewer if w has fewer: u (n, p), s and
+// vt (p, k).
 type decomposition func(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32])
 
-// approximate multiplies w with a random matrix and with itself (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1).
-// That is fast and enough to begin from: whatever is taken out of the weight is in the adapter.
+// approximate finds the components by multiplying w by a random matrix and by itself (Halko, Martinsson & Tropp 2011,
+// algorithms 4.4 and 5.1). That is fast and accurate enough for initialization: whatever is removed from the weight
+// is in the adapter.
 func approximate(w kernel.Mat[float32], rank int, r *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
 	const more, rounds = 8, 6
 	p := min(rank+more, w.Rows, w.Cols)
@@ -131,8 +132,8 @@ func matrix(rows, cols int) kernel.Mat[float32] {
 	return kernel.Dense(make([]float32, rows*cols), rows, cols)
 }
 
-// exact computes the decomposition from w·wᵀ or wᵀ·w in double precision: what an adapter needs that was made from the
-// exact components by others. The time grows with the third power of w's smaller side.
+// exact computes the decomposition from w·wᵀ or wᵀ·w in double precision. It is needed for adapters that other
+// programs created from the exact components. The time is cubic in the smaller dimension of w.
 func exact(w kernel.Mat[float32], rank int, _ *rand.Rand) (u kernel.Mat[float32], s []float64, vt kernel.Mat[float32]) {
 	x := kernel.Dense(make([]float64, w.Rows*w.Cols), w.Rows, w.Cols)
 	for i := range w.Rows {
@@ -176,8 +177,8 @@ func transpose(y, x kernel.Mat[float32]) {
 	}
 }
 
-// eigen returns the eigenvectors of a symmetric positive matrix as columns and the roots of its eigenvalues, largest
-// first. Roots below the noise of float32 are 0.
+// eigen returns the eigenvectors of a positive semidefinite symmetric matrix as columns and the square roots of its
+// eigenvalues, largest first. Roots below the noise of float32 are 0.
 func eigen[T kernel.Float](g kernel.Mat[T]) (kernel.Mat[float32], []float64) {
 	sym := mat.NewSymDense(g.Rows, nil)
 	for i := range g.Rows {
@@ -207,8 +208,8 @@ func eigen[T kernel.Float](g kernel.Mat[T]) (kernel.Mat[float32], []float64) {
 	return vectors, roots
 }
 
-// orthonormalize makes the columns of q orthonormal by Gram and Schmidt's method, twice over for accuracy. A column that
-// depends on those before it becomes zero.
+// orthonormalize makes the columns of q orthonormal by the Gram-Schmidt method, applied twice for accuracy. A column
+// that depends linearly on the preceding ones becomes zero.
 func orthonormalize(q kernel.Mat[float32]) {
 	cols := make([][]float64, q.Cols)
 	for j := range cols {

@@ -6,16 +6,17 @@ import (
 	"math/rand/v2"
 )
 
-// A merge proves itself by a probe: the adapted and the merged model see the same tokens, and their logits are compared.
+// A merge is verified with a probe: the adapted and the merged model process the same tokens, and their logits are
+// compared.
 const (
-	// ProbeTokens is the least number of tokens in a probe.
+	// ProbeTokens is the minimum number of tokens in a probe.
 	ProbeTokens = 64
-	// ProbeLimit is the largest difference of two logits at which a merge in float32 counts as right. Rounding alone
-	// stays far below.
+	// ProbeLimit is the largest difference between logits at which a merge in float32 is considered correct. Rounding
+	// errors are far smaller.
 	ProbeLimit = 1e-3
 )
 
-// ProbeIDs returns n token ids below vocabulary, the same at every call.
+// ProbeIDs returns n token ids less than vocabulary, the same on every call.
 func ProbeIDs(vocabulary, n int) []int {
 	r := rand.New(rand.NewPCG(1, 2))
 	ids := make([]int, n)
@@ -25,8 +26,8 @@ func ProbeIDs(vocabulary, n int) []int {
 	return ids
 }
 
-// LargestDifference returns the largest difference between the logits of two models. A logit that is not a number makes
-// the difference infinite.
+// LargestDifference returns the largest absolute difference between the logits of two models. It is infinite if any
+// logit is NaN.
 func LargestDifference(x, y []float32) (float64, error) {
 	if len(x) != len(y) {
 		return 0, fmt.Errorf("lora: probe: %d logits against %d: the models have different vocabularies", len(x), len(y))

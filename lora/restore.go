@@ -7,9 +7,9 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Restore gives the adapter the values that Save wrote to dir, bit for bit, to resume a run from its checkpoint. The
-// adapter must have been made with the same settings for the same base. A tensor that is missing or unexpected is an
-// error, and the adapter is unchanged then.
+// Restore sets the adapter to the values that Save wrote to dir, bit for bit, to resume a run from a checkpoint. The
+// adapter must have been created with the same settings and base. A missing or unexpected tensor is an error and
+// leaves the adapter unchanged.
 func (a *Adapter) Restore(dir string) error {
 	d, err := Open(dir)
 	if err != nil {
@@ -37,7 +37,7 @@ func (a *Adapter) Restore(dir string) error {
 	return nil
 }
 
-// snapshot is a saved adapter as it was read, with what does not fit.
+// snapshot is a saved adapter as read from its files, with the faults found.
 type snapshot struct {
 	d       *Directory
 	changes []*change   // of each layer
@@ -95,8 +95,8 @@ func (r *snapshot) params(a *Adapter) {
 	}
 }
 
-// restore takes the values of c. Where the weight began without its principal components, c is the adapter for the whole
-// weight: see [principal.plain].
+// restore sets the layer to the values of c. If principal components were removed from the weight, c is the adapter
+// for the whole weight: see [principal.plain].
 func (l *layer) restore(c *change, enabled bool) {
 	if l.principal != nil {
 		c = l.principal.split(l, c, enabled)
@@ -108,7 +108,8 @@ func (l *layer) restore(c *change, enabled bool) {
 	}
 }
 
-// split undoes plain. What the weight has lost becomes what the file says, should it have been computed differently.
+// split is the inverse of plain. If the removed components in the file differ from the computed ones, the file's
+// replace them.
 func (p *principal) split(l *layer, c *change, enabled bool) *change {
 	r := p.rank
 	own, lost := &change{a: c.a[:len(p.a)]}, change{a: c.a[len(p.a):]}

@@ -14,15 +14,15 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// SaveOptions say what an adapter directory tells about its base.
+// SaveOptions describe the base of a saved adapter.
 type SaveOptions struct {
-	// BaseModel is the base's path or Hugging Face id, for people and for peft; "" is left out.
+	// BaseModel is the base's path or Hugging Face id, for display and for peft; omitted if "".
 	BaseModel string
 }
 
-// Save writes the adapter to dir, which is made if it does not exist, as PEFT reads it: adapter_model.safetensors,
-// initialStateFile if there is one, and then adapter_config.json, each whole or not at all. It reads both back and compares every setting and every bit. After
-// an error there is what was there before, or neither file.
+// Save writes the adapter to dir in PEFT's format, creating dir if necessary: adapter_model.safetensors,
+// initialStateFile if there is one, and then adapter_config.json, each atomically. It reads the files back and
+// compares every setting and every bit. After an error, dir contains the previous adapter or none at all.
 func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	config, err := json.MarshalIndent(a.peftConfig(o), "", "  ")
 	if err != nil {
@@ -59,7 +59,7 @@ func (a *Adapter) Save(dir string, o SaveOptions) (err error) {
 	return nil
 }
 
-// isStale reports whether a file that an earlier adapter had in the directory would be taken for a part of this one.
+// isStale reports whether a file from an earlier adapter in the directory would be read as part of this one.
 func isStale(name string) bool { return name == initialStateFile }
 
 func (a *Adapter) record() (map[string]string, error) {
@@ -73,7 +73,7 @@ func (a *Adapter) record() (map[string]string, error) {
 	return map[string]string{recordKey: string(b)}, err
 }
 
-// sources lists the tensors of the file: those of the layers under their names, and the whole parameters.
+// sources lists the tensors of the file: those of the layers, then the whole parameters.
 func (a *Adapter) sources() []weights.Entry {
 	var list []weights.Entry
 	add := func(name string, v []float32, shape ...int) {
@@ -107,14 +107,14 @@ func (a *Adapter) sources() []weights.Entry {
 	return list
 }
 
-// widen lays the rows of a row group's B out among zeros for the others, which is the same adapter to PEFT.
+// widen extends the rows of B for a row group to all rows, with zeros elsewhere. To PEFT this is the same adapter.
 func widen(b []float32, rank, from, to, out int) []float32 {
 	all := make([]float32, out*rank)
 	copy(all[from*rank:to*rank], b)
 	return all
 }
 
-// allMagnitudes are those of all the layer's rows: outside the row group the norms that the rows have.
+// allMagnitudes returns the magnitudes of all the layer's rows. Outside the row group they are the norms of the rows.
 func (l *layer) allMagnitudes() []float32 {
 	all := layer{Slot: l.Slot, adapter: &nn.LowRank{}}
 	norms := all.norms()
@@ -122,7 +122,7 @@ func (l *layer) allMagnitudes() []float32 {
 	return norms
 }
 
-// fileName is a whole parameter's name in the file. PEFT moves the bias of an adapted layer one level down.
+// fileName returns the name of a whole parameter in the file. PEFT moves the bias of an adapted layer one level down.
 func (a *Adapter) fileName(param string) string {
 	if path, ok := strings.CutSuffix(param, ".bias"); ok && slices.ContainsFunc(a.layers, func(l *layer) bool { return l.Path == path }) {
 		return prefix + path + ".base_layer.bias"
@@ -130,7 +130,7 @@ func (a *Adapter) fileName(param string) string {
 	return prefix + param
 }
 
-// verify opens dir and compares it with what was to be written.
+// verify opens dir and compares its contents with what Save should have written.
 func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 	d, err := Open(dir)
 	if err != nil {
@@ -157,7 +157,7 @@ func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 	return errors.Join(append(errs, a.verifyStarts(dir))...)
 }
 
-// fileConfig is what reading back has to yield: where ranks are doubled, the file says so.
+// fileConfig returns the expected settings in the file. Doubled ranks are taken from the settings that were read.
 func (a *Adapter) fileConfig(read Config) Config {
 	c := a.Config
 	if slices.ContainsFunc(a.layers, func(l *layer) bool { return l.principal != nil }) {
@@ -166,7 +166,7 @@ func (a *Adapter) fileConfig(read Config) Config {
 	return c
 }
 
-// same compares a tensor in the file with its source, bit for bit.
+// same returns an error unless a tensor in the file equals its source, bit for bit.
 func same(file *weights.Reader, s weights.Entry) error {
 	t, ok := file.Tensor(s.Name)
 	if !ok {

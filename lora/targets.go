@@ -17,28 +17,28 @@ import (
 	"mambatrain/nn"
 )
 
-// Targets name modules as PEFT does: by a list, each item a whole path or its end after a dot ("in_proj"), or by one
-// regular expression that matches whole paths, or by "all-linear", every linear layer but the head. "auto", which PEFT does
+// Targets select modules as PEFT does: by a list of full paths or suffixes after a dot ("in_proj"), by a regular
+// expression that matches full paths, or by "all-linear", every linear layer except the head. "auto", which PEFT does
 // not have, leaves the choice to the model; see [nn.Slot].
 type Targets struct {
 	Names   []string
 	Pattern string // a regular expression, all-linear or auto; excludes Names
 }
 
-// Words that are no regular expressions.
+// Keywords, which are not regular expressions.
 const (
 	allLinear = "all-linear"
 	auto      = "auto"
 )
 
-// allLinear reports whether every linear layer but the head is meant.
+// allLinear reports whether t selects every linear layer except the head.
 func (t Targets) allLinear() bool { return strings.EqualFold(t.Pattern, allLinear) }
 
-// moduleName is what is a name and no expression: parts of letters, digits and _ with dots between them.
+// moduleName matches names that are not regular expressions: components of letters, digits and _, separated by dots.
 var moduleName = regexp.MustCompile(`^\w+(\.\w+)*$`)
 
-// ParseTargets reads targets from one text: all-linear, auto, names with commas or blanks between them, or a regular
-// expression. A name is not taken for an expression, which would have to match the whole path.
+// ParseTargets parses targets from a string: all-linear, auto, names separated by commas or spaces, or a regular
+// expression. A name is not treated as an expression, which would have to match the full path.
 func ParseTargets(text string) Targets {
 	spelled := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(text), "_", "-"))
 	if spelled == allLinear || spelled == auto {
@@ -51,11 +51,10 @@ func ParseTargets(text string) Targets {
 	return Targets{Pattern: text}
 }
 
-// word reports whether Pattern is a word and no regular expression.
+// word reports whether Pattern is a keyword rather than a regular expression.
 func (t Targets) word() bool { return t.allLinear() || t.Pattern == auto }
 
-// named returns the targets that are the modules at paths and no others of the slots, by the ends of their paths if these
-// will do.
+// named returns targets that select exactly the modules at paths among the slots, by suffix if that is unambiguous.
 func named(paths []string, slots []nn.Slot) Targets {
 	var ends []string
 	for _, path := range paths {
@@ -72,10 +71,10 @@ func named(paths []string, slots []nn.Slot) Targets {
 	return Targets{Names: ends}
 }
 
-// empty says that no module is meant.
+// empty reports whether t selects no modules.
 func (t Targets) empty() bool { return t.Pattern == "" && len(t.Names) == 0 }
 
-// String shows the targets as they are written in YAML.
+// String returns the targets in YAML syntax.
 func (t Targets) String() string {
 	if t.Pattern != "" {
 		return t.Pattern
@@ -87,10 +86,10 @@ func (t Targets) sorted() Targets { return Targets{sorted(t.Names), t.Pattern} }
 
 func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }
 
-// matcher decides about one path and says which of the targets' patterns it was, by its place.
+// matcher reports whether a path matches, and the index of the pattern that matched.
 type matcher func(path string) (pattern int, ok bool, err error)
 
-// compile makes the targets' matcher. all-linear and auto depend on the layers, so they match nothing here.
+// compile returns a matcher for the targets. all-linear and auto depend on the layers, so they match nothing here.
 func (t Targets) compile() (matcher, error) {
 	if t.Pattern == "" || t.word() {
 		return func(path string) (int, bool, error) {
@@ -109,12 +108,12 @@ func (t Targets) compile() (matcher, error) {
 	}, nil
 }
 
-// endsIn says whether name is path or its end after a dot.
+// endsIn reports whether name is path or a suffix of it after a dot.
 func endsIn(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name)
 }
 
-// UnmarshalJSON reads a string, a list of strings or null.
+// UnmarshalJSON parses a string, a list of strings or null.
 func (t *Targets) UnmarshalJSON(b []byte) error {
 	var v any
 	if err := json.Unmarshal(b, &v); err != nil {
@@ -140,7 +139,7 @@ func (t *Targets) UnmarshalJSON(b []byte) error {
 // MarshalYAML writes a string or a list of strings.
 func (t Targets) MarshalYAML() (any, error) { return t.plain(), nil }
 
-// MarshalJSON writes what UnmarshalJSON reads.
+// MarshalJSON writes the form that UnmarshalJSON parses.
 func (t Targets) MarshalJSON() ([]byte, error) { return json.Marshal(t.plain()) }
 
 func (t Targets) plain() any {
@@ -150,10 +149,10 @@ func (t Targets) plain() any {
 	return append([]string{}, t.Names...)
 }
 
-// Layers are numbers of layers; PEFT also writes a single number or null.
+// Layers are layer numbers. PEFT also writes a single number or null.
 type Layers []int
 
-// UnmarshalJSON reads a number, a list of numbers or null.
+// UnmarshalJSON parses a number, a list of numbers or null.
 func (l *Layers) UnmarshalJSON(b []byte) error {
 	var one *int
 	if err := json.Unmarshal(b, &one); err == nil {
@@ -171,11 +170,11 @@ func (l *Layers) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Pattern gives modules their own value. A key is a regular expression for the end of a module's path; the first that
-// matches wins, so order counts.
+// Pattern assigns values to modules. A key is a regular expression for the end of a module's path. The first match
+// wins, so order matters.
 type Pattern[V int | float64] []PatternEntry[V]
 
-// Entry is one line of a [Pattern].
+// PatternEntry is one entry of a [Pattern].
 type PatternEntry[V int | float64] struct {
 	Key   string
 	Value V
@@ -197,7 +196,7 @@ func (p Pattern[V]) MarshalYAML() (any, error) {
 	return n, nil
 }
 
-// UnmarshalJSON reads an object, keeping its order, or null.
+// UnmarshalJSON parses an object, preserving its order, or null.
 func (p *Pattern[V]) UnmarshalJSON(b []byte) error {
 	*p = nil
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -219,7 +218,7 @@ func (p *Pattern[V]) UnmarshalJSON(b []byte) error {
 		if err := dec.Decode(&e.Value); err != nil {
 			return fmt.Errorf("%s: %w", fault.Shorten(e.Key, 60), pyjson.Explain(nil, err))
 		}
-		if i, twice := place[e.Key]; twice { // Python keeps the place of the first and the value of the last
+		if i, twice := place[e.Key]; twice { // Python keeps the position of the first and the value of the last
 			(*p)[i] = e
 			continue
 		}
@@ -248,7 +247,7 @@ func (p Pattern[V]) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// MarshalYAML writes true as the boolean it is.
+// MarshalYAML writes true as a boolean.
 func (i Init) MarshalYAML() (any, error) {
 	if i == InitTrue {
 		return true, nil
@@ -256,13 +255,13 @@ func (i Init) MarshalYAML() (any, error) {
 	return string(i), nil
 }
 
-// UnmarshalJSON reads a boolean or a name.
+// UnmarshalJSON parses a boolean or a name.
 func (i *Init) UnmarshalJSON(b []byte) error {
 	*i = Init(strings.Trim(string(b), `"`))
 	return nil
 }
 
-// MarshalJSON writes true as the boolean it is.
+// MarshalJSON writes true as a boolean.
 func (i Init) MarshalJSON() ([]byte, error) {
 	if i == InitTrue {
 		return []byte("true"), nil

@@ -10,9 +10,9 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// UnmergeFiles undoes MergeFiles: it returns the tensors of base, bit for bit, once it has seen that merged is what the
-// adapters make of them. Rounding in merged's types is allowed for; any other difference is an error that names the
-// tensors, because merged has then been changed since, or comes from another base.
+// UnmergeFiles undoes MergeFiles. It returns the tensors of base, bit for bit, after checking that merged is the
+// result of merging the adapters into base. It allows for rounding in merged's types. Any other difference is an
+// error that names the tensors: merged has been modified since, or comes from a different base.
 func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, adapters ...Term) ([]weights.Entry, error) {
 	m, err := MergeFiles(base, MergeOptions{Tie: tie}, adapters...)
 	if err != nil {
@@ -55,11 +55,11 @@ func UnmergeFiles(ctx context.Context, merged, base *weights.Reader, tie Tie, ad
 	return sources, nil
 }
 
-// unmergeTolerance is what a merged value may be off: one rounding of the type it is kept in, and that of the float32
-// sum, relative to the tensor's largest value.
+// unmergeTolerance is the maximum error of a merged value relative to the tensor's largest value: one rounding of its
+// type plus that of the float32 sum.
 var unmergeTolerance = map[weights.DType]float64{weights.F32: 1e-6, weights.BF16: 1.0 / 256, weights.F16: 1.0 / 1024}
 
-// compare returns how a merged tensor in its file differs from what it has to be, "" if it does not.
+// compare returns how a merged tensor in its file differs from its expected value, or "" if it does not.
 func compare(merged *weights.Reader, name string, s weights.Entry) (string, error) {
 	t, _ := merged.Tensor(name)
 	if !slices.Equal(t.Shape, s.Shape) {
