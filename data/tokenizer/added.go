@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// addedToken is a token that is found in the text before anything is split.
+// addedToken is an entry of added_tokens: a token that is found in the text before it is split.
 type addedToken struct {
 	ID         int32  `json:"id"`
 	Content    string `json:"content"`
@@ -16,14 +16,14 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
-// AddedToken is a token that is found in a text before anything is split.
+// AddedToken is a token that is found in a text before the text is split.
 type AddedToken struct {
 	ID      int
 	Content string
 	Special bool
 }
 
-// AddedTokens lists the added tokens, those that only tokenizer_config.json has among them.
+// AddedTokens lists the added tokens, including those that appear only in tokenizer_config.json.
 func (t *Tokenizer) AddedTokens() []AddedToken {
 	list := make([]AddedToken, len(t.list))
 	for i, a := range t.list {
@@ -32,12 +32,12 @@ func (t *Tokenizer) AddedTokens() []AddedToken {
 	return list
 }
 
-// addedTokens holds those searched in the raw text and those searched in each part of it after normalization.
+// addedTokens matches tokens in the raw text, and in each part of it after normalization.
 type addedTokens struct {
 	raw, normalized matcher
 }
 
-// addTokens adds tokens whose ids are known. One that was added before, or is repeated, is replaced, but stays special.
+// addTokens adds tokens with known ids. A duplicate replaces the earlier token, but a special token remains special.
 func (t *Tokenizer) addTokens(tokens []addedToken) {
 	v := &t.vocab
 	place := make(map[string]int, len(t.list)+len(tokens))
@@ -70,7 +70,7 @@ func (t *Tokenizer) addTokens(tokens []addedToken) {
 		into := &t.added.raw
 		if a.Normalized {
 			into, a.Content = &t.added.normalized, t.normalize(a.Content, false).text
-			v.special[a.ID] = isSpecial[a.Content] // the reference, too, looks for the normalized spelling
+			v.special[a.ID] = isSpecial[a.Content] // like the reference, which looks up the normalized spelling
 			v.spell(a.ID, a.Content)
 		}
 		v.bytes[a.ID] = t.tokenBytes(a.Content)
@@ -78,12 +78,12 @@ func (t *Tokenizer) addTokens(tokens []addedToken) {
 	}
 }
 
-// matcher finds the leftmost added token, and of those that start there the longest. It is a trie over bytes.
+// matcher finds the leftmost added token and, of those that start there, the longest. It is a trie over bytes.
 type matcher struct {
 	nodes  []matchNode
-	starts [256]bool           // bytes that some token starts with
+	starts [256]bool           // bytes that start some token
 	single [256]bool           // tokens of one byte
-	pairs  [256 * 256 / 8]byte // a bit for each two bytes that some token starts with: spares most looks into the trie
+	pairs  [256 * 256 / 8]byte // one bit per pair of bytes that starts some token, which avoids most trie lookups
 }
 
 type matchNode struct {
@@ -114,12 +114,12 @@ func (m *matcher) add(a addedToken) {
 	m.nodes[at].token = &a
 }
 
-// mayStart reports whether some token starts with the first two bytes of s, or is its first.
+// mayStart reports whether some token starts with the first two bytes of s, or consists of the first.
 func (m *matcher) mayStart(s string) bool {
 	return len(s) > 1 && m.pairs[int(s[0])<<5|int(s[1])>>3]>>(s[1]&7)&1 != 0 || m.single[s[0]]
 }
 
-// longest returns the longest token that s starts with, or nil.
+// longest returns the longest token at the start of s, or nil.
 func (m *matcher) longest(s string) (found *addedToken) {
 	at := int32(0)
 	for i := range len(s) {
@@ -134,14 +134,14 @@ func (m *matcher) longest(s string) (found *addedToken) {
 	return found
 }
 
-// split cuts s into added tokens and the text between them: emit gets the bounds of each part in s,
-// and the token's id or −1.
+// split divides s into added tokens and the text between them. It calls emit with the bounds of each part in s, and the
+// token's id or −1.
 //
-// As in the reference, the search continues after the token itself, not after the spaces that it strips to its right. Where
-// these are, or begin, an added token, that one is emitted too, and text after it may be emitted a second time.
+// As in the reference, the search continues after the token itself, not after the spaces stripped to its right. If
+// those spaces are or begin an added token, that token is emitted too, and the text after it may be emitted twice.
 func (m *matcher) split(s string, emit func(lo, hi int, id int32)) {
 	done := 0
-	run := 0 // the end of the run of spaces that was found last
+	run := 0 // end of the most recent run of spaces
 	for i := 0; i < len(s) && len(m.nodes) > 0; {
 		if !m.starts[s[i]] || !m.mayStart(s[i:]) {
 			i++
@@ -161,7 +161,7 @@ func (m *matcher) split(s string, emit func(lo, hi int, id int32)) {
 			lo = max(lo-spacesBefore(s[min(done, lo):lo]), done)
 		}
 		if a.RStrip {
-			if hi >= run { // else it is within that run
+			if hi >= run { // otherwise inside that run
 				run = hi + spacesAfter(s[hi:])
 			}
 			hi = run
@@ -169,7 +169,7 @@ func (m *matcher) split(s string, emit func(lo, hi int, id int32)) {
 		if done < lo {
 			emit(done, lo, -1)
 		}
-		if lo < hi { // else the tokens before have all of it
+		if lo < hi { // otherwise earlier tokens cover all of it
 			emit(lo, hi, a.ID)
 		}
 		done = hi

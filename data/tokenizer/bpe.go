@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// shortWord is the length in bytes up to which merging in place beats a heap.
+// shortWord is the length in bytes up to which merging in place is faster than a heap.
 const shortWord = 64
 
-// mergeRule is what happens to a pair: its rank among all rules and the id it becomes.
+// mergeRule is the rule for a pair: its rank among all rules and the id of the result.
 type mergeRule struct {
 	rank uint32
 	id   int32
@@ -36,12 +36,12 @@ func (t *Tokenizer) appendWord(ids []int32, w string, words *wordCache) []int32 
 	}
 	start := len(ids)
 	ids = t.mergeShort(ids, w)
-	slot.word = strings.Clone(w) // w may lie in a buffer that is used again
+	slot.word = strings.Clone(w) // w may point into a buffer that is reused
 	slot.ids = append(slot.ids[:0], ids[start:]...)
 	return ids
 }
 
-// appendSymbols appends what w consists of before anything is merged. Bytes and characters without a token are dropped.
+// appendSymbols appends the symbols of w before any merge. Bytes and characters without a token are dropped.
 func (t *Tokenizer) appendSymbols(ids []int32, w string) []int32 {
 	if t.characters != nil {
 		return t.characters.appendTo(ids, w)
@@ -54,7 +54,7 @@ func (t *Tokenizer) appendSymbols(ids []int32, w string) []int32 {
 	return ids
 }
 
-// mergeShort merges in place: always the pair of the lowest rank, and the leftmost of equals.
+// mergeShort merges in place, each time the pair of lowest rank, leftmost first.
 func (t *Tokenizer) mergeShort(ids []int32, w string) []int32 {
 	start := len(ids)
 	ids = t.appendSymbols(ids, w)
@@ -88,7 +88,7 @@ func (t *Tokenizer) mergeShort(ids []int32, w string) []int32 {
 	return ids[:start+n]
 }
 
-// mergeLong does the same with a linked list and a heap, in n log n steps.
+// mergeLong does the same with a linked list and a heap, in O(n log n) steps.
 func (t *Tokenizer) mergeLong(ids []int32, w string) []int32 {
 	type symbol struct{ id, prev, next int32 }
 	start := len(ids)
@@ -119,7 +119,7 @@ func (t *Tokenizer) mergeLong(ids []int32, w string) []int32 {
 		c := queue.pop()
 		j := list[c.at].next
 		if list[c.at].id != c.left || j < 0 || list[j].id != c.right {
-			continue // one of the two was merged with another since
+			continue // one of the two has since been merged with another symbol
 		}
 		list[c.at].id, list[c.at].next = c.rule.id, list[j].next
 		if list[j].next >= 0 {
@@ -135,7 +135,7 @@ func (t *Tokenizer) mergeLong(ids []int32, w string) []int32 {
 	return ids
 }
 
-// candidate is a pair that could be merged: the symbol at position at, and what the two were when it was queued.
+// candidate is a possible merge: the position of the left symbol, and both symbols at the time it was queued.
 type candidate struct {
 	rule            mergeRule
 	at, left, right int32
@@ -145,7 +145,7 @@ func (a candidate) before(b candidate) bool {
 	return a.rule.rank < b.rule.rank || a.rule.rank == b.rule.rank && a.at < b.at
 }
 
-// mergeQueue is a binary heap, the first candidate on top. container/heap would box each one.
+// mergeQueue is a binary heap with the first candidate on top. container/heap would box each one.
 type mergeQueue []candidate
 
 func (q *mergeQueue) push(c candidate) {
@@ -213,7 +213,7 @@ func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b
 // pairHash is Fibonacci hashing with the high bits folded down.
 func pairHash(key uint64) uint64 { key *= 0x9E3779B97F4A7C15; return key ^ key>>29 }
 
-// put sets the rule of a pair; a later rule for the same pair replaces the earlier one, as in the reference.
+// put sets the rule for a pair. As in the reference, a later rule for the same pair replaces the earlier one.
 func (t *pairTable) put(a, b int32, rule mergeRule) {
 	key := pairKey(a, b)
 	i := pairHash(key) & t.mask
@@ -235,8 +235,8 @@ func (t *pairTable) get(a, b int32) mergeRule {
 	}
 }
 
-// wordCache remembers the ids of words: a table in which a word has one place, and the latest to come there stays.
-// One goroutine uses it at a time.
+// wordCache caches the ids of words. It is a table in which each word has one slot, and the most recent word occupies
+// it. It must be used by one goroutine at a time.
 type wordCache struct {
 	seed  maphash.Seed
 	slots []cachedWord
@@ -247,14 +247,14 @@ type cachedWord struct {
 	ids  []int32
 }
 
-// cacheSlots is a power of two: with 32 bytes of words and ids each, a cache stays around a megabyte.
+// cacheSlots is a power of two. At about 32 bytes per word with its ids, a cache takes about a megabyte.
 const cacheSlots = 1 << 15
 
 func newWordCache() *wordCache {
 	return &wordCache{maphash.MakeSeed(), make([]cachedWord, cacheSlots)}
 }
 
-// slot returns the place of w: its ids, if its word is w.
+// slot returns the slot of w, which contains its ids only if its word is w.
 func (c *wordCache) slot(w string) *cachedWord {
 	return &c.slots[maphash.String(c.seed, w)&(cacheSlots-1)]
 }

@@ -7,19 +7,19 @@ import (
 	"unicode/utf8"
 )
 
-// characters is how a text becomes the first symbols in tokenizers made from SentencePiece's, such as Llama 2's and
-// Codestral's: each character that the vocabulary has, else the bytes of the character, else the unknown token.
-// GPT-2's kind has nil: there the symbols are bytes.
+// characters turns a text into the initial symbols in tokenizers converted from SentencePiece, such as those of Llama 2
+// and Codestral: each character in the vocabulary, or else its bytes, or else the unknown token. It is nil for GPT-2's
+// kind, where the symbols are bytes.
 type characters struct {
 	ids      map[rune]int32
-	bytes    *[256]int32 // ids of <0x00> to <0xFF>, −1 where there is none; nil without byte_fallback
-	unknown  int32       // −1 where there is none
-	fuse     bool        // unknown characters in a row become one token
-	space    *metaspace  // nil where the pre-tokenizer has no such step
+	bytes    *[256]int32 // ids of <0x00> to <0xFF>, −1 if missing; nil without byte_fallback
+	unknown  int32       // −1 if there is none
+	fuse     bool        // consecutive unknown characters become one token
+	space    *metaspace  // nil if the pre-tokenizer has no such step
 	decoding decoder
 }
 
-// metaspace writes spaces as another character, most often ▁, and may put one first.
+// metaspace replaces spaces with another character, usually ▁, and may prepend one.
 type metaspace struct {
 	replacement string
 	prepend     string // always, first or never
@@ -55,9 +55,9 @@ func newCharacters(m *bpeModel) (*characters, error) {
 	return c, nil
 }
 
-// appendTo appends the first symbols of w.
+// appendTo appends the initial symbols of w.
 func (c *characters) appendTo(ids []int32, w string) []int32 {
-	waiting := false // an unknown token, which takes in what follows if they are fused
+	waiting := false // an unknown token is pending; with fuse, it absorbs those that follow
 	for i, r := range w {
 		if id, ok := c.ids[r]; ok {
 			if waiting {
@@ -68,7 +68,7 @@ func (c *characters) appendTo(ids []int32, w string) []int32 {
 		}
 		char := w[i : i+utf8.RuneLen(r)]
 		switch {
-		case c.hasBytes(char): // as in the reference, even before an unknown token that waits
+		case c.hasBytes(char): // as in the reference, even before a pending unknown token
 			for k := range len(char) {
 				ids = append(ids, c.bytes[char[k]])
 			}
@@ -98,16 +98,16 @@ func (c *characters) hasBytes(char string) bool {
 	return true
 }
 
-// known reports whether a character becomes anything but the unknown token.
+// known reports whether a character becomes something other than the unknown token.
 func (c *characters) known(r rune) bool {
 	_, ok := c.ids[r]
 	return ok || c.hasBytes(string(r))
 }
 
-// extent returns how many bytes of w, which begins with them, the token id was merged from.
+// extent returns the number of bytes at the start of w from which the token id was merged.
 func (c *characters) extent(id int32, token, w string) (n int) {
 	switch b, isByte := byteOfToken(token); {
-	case isByte && w != "" && b == w[0]: // else the text spells the token out
+	case isByte && w != "" && b == w[0]: // otherwise the text itself contains the token's spelling
 		return 1
 	case id == c.unknown:
 		for i, r := range w {
@@ -128,7 +128,7 @@ func (c *characters) extent(id int32, token, w string) (n int) {
 	return n
 }
 
-// apply writes the spaces of s as m does. first says that s begins the text.
+// apply replaces the spaces of s. first says that s is at the start of the text.
 func (m *metaspace) apply(s string, first, origins bool) normalText {
 	n := replaceText(s, origins, literal(" "), m.replacement)
 	if (m.prepend == "always" || m.prepend == "first" && first) && !strings.HasPrefix(n.text, m.replacement) {
@@ -137,7 +137,7 @@ func (m *metaspace) apply(s string, first, origins bool) normalText {
 	return n
 }
 
-// newMetaspace reads the pre-tokenizer's step.
+// newMetaspace parses the step of the pre-tokenizer.
 func newMetaspace(c component) (*metaspace, error) {
 	m := &metaspace{replacement: c.Replacement, prepend: "always"}
 	if utf8.RuneCountInString(m.replacement) != 1 {

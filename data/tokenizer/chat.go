@@ -14,16 +14,16 @@ import (
 	"mambatrain/internal/ordered"
 )
 
-// ChatTemplate renders conversations by a tokenizer's own template, as transformers does.
+// ChatTemplate renders conversations with a tokenizer's own template, as transformers does.
 type ChatTemplate struct {
 	plain, tools *jinja.Template // without and with tools; often the same
 	tokens       map[string]string
 }
 
-// ChatTemplateText returns the text of the template that ChatTemplate reads, "" if the tokenizer has none.
+// ChatTemplateText returns the text of the template for conversations without tools, or "" if the tokenizer has none.
 func (t *Tokenizer) ChatTemplateText() string { return t.settings.chatTemplate }
 
-// ChatTemplate returns the template of chat_template.jinja or tokenizer_config.json, nil if the tokenizer has none.
+// ChatTemplate returns the template from chat_template.jinja or tokenizer_config.json, or nil if the tokenizer has none.
 func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
 	if t.settings.chatTemplate == "" {
 		return nil, nil
@@ -40,7 +40,7 @@ func (t *Tokenizer) ChatTemplate() (*ChatTemplate, error) {
 	return c, err
 }
 
-// parseChatTemplate fixes the time that a template reads, so that all conversations get the same one.
+// parseChatTemplate parses a template and fixes the time that it sees, so that it is the same for all conversations.
 func parseChatTemplate(name, source string) (*jinja.Template, error) {
 	t, err := jinja.Parse(name, source)
 	if err != nil {
@@ -51,20 +51,20 @@ func parseChatTemplate(name, source string) (*jinja.Template, error) {
 	return t, nil
 }
 
-// MarksAnswers reports whether the template marks answers by {% generation %}.
+// MarksAnswers reports whether the template marks answers with {% generation %}.
 func (c *ChatTemplate) MarksAnswers() bool { return c.plain.Marks() && c.tools.Marks() }
 
-// Mentions reports whether the code of the template has word as a variable, an attribute or a string. It does not read a
-// key of a message that it does not mention.
+// Mentions reports whether word appears in the template's code as a variable, attribute or string. The template cannot
+// read a message key that it does not mention.
 func (c *ChatTemplate) Mentions(word string) bool {
 	return c.plain.Mentions(word) || c.tools.Mentions(word)
 }
 
-// Conversation is what a chat template renders.
+// Conversation is the input of a chat template.
 type Conversation struct {
 	Messages            []any // objects with role and content
 	Tools               any   // a list of objects, or nil
-	AddGenerationPrompt bool  // end where an answer begins
+	AddGenerationPrompt bool  // end with the start of an answer
 }
 
 // Rendered is a conversation as text.
@@ -76,9 +76,9 @@ type Rendered struct {
 	result   *jinja.Result
 }
 
-// Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any and *ordered.Object, or maps,
-// whose keys are taken in alphabetical order. As in transformers, null keys of a message are left out, and the thoughts of
-// an assistant are given under all the names that templates use for them.
+// Render renders a conversation. Its values are nil, bool, int64, uint64, float64, string, []any and *ordered.Object,
+// or maps, whose keys are visited in alphabetical order. As in transformers, null keys of a message are omitted, and
+// the reasoning of an assistant is passed under every name that templates use for it.
 func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*Rendered, error) {
 	variables := map[string]jinja.Value{"documents": nil, "add_generation_prompt": conversation.AddGenerationPrompt}
 	for name, token := range c.tokens {
@@ -104,7 +104,7 @@ func (c *ChatTemplate) Render(ctx context.Context, conversation Conversation) (*
 	return &Rendered{result.Text, template, messages, result}, nil
 }
 
-// Answers returns what the template marks as answers.
+// Answers returns the spans that the template marks as answers.
 func (r *Rendered) Answers() ([]Span, error) {
 	spans, err := r.result.Spans()
 	answers := make([]Span, len(spans))
@@ -114,8 +114,8 @@ func (r *Rendered) Answers() ([]Span, error) {
 	return answers, err
 }
 
-// CheckKeys reports a message without a key that the template needs: the role, or a key that it prints, which Jinja2 would
-// print as nothing. Only the content of a message that calls tools may be missing.
+// CheckKeys returns an error for a message without a key that the template needs: the role, or a key that it prints,
+// which Jinja2 would print as an empty string. Only the content of a message that calls tools may be missing.
 func (r *Rendered) CheckKeys() error {
 	for i, m := range r.messages.Items {
 		d := m.(*jinja.Dict)
@@ -156,10 +156,10 @@ func templateMessages(messages []any) (*jinja.List, error) {
 	return list, nil
 }
 
-// thoughts are the keys under which templates look for what an assistant thought. The first one wins.
+// thoughts are the keys under which templates look for the reasoning of an assistant. The first one present wins.
 var thoughts = []string{"reasoning_content", "thinking", "reasoning"}
 
-// templateMessage leaves out keys that are null and gives thoughts all their names.
+// templateMessage omits null keys and sets the reasoning under all its names.
 func templateMessage(d *jinja.Dict) *jinja.Dict {
 	var thought jinja.Value
 	for _, key := range slices.Backward(thoughts) {
@@ -182,7 +182,7 @@ func templateMessage(d *jinja.Dict) *jinja.Dict {
 	return m
 }
 
-// templateValue converts a value of a row.
+// templateValue converts a value from a row.
 func templateValue(v any) (jinja.Value, error) {
 	switch v := v.(type) {
 	case nil, bool, float64, string:

@@ -23,10 +23,10 @@ const (
 	addedFile    = "added_tokens.json"
 )
 
-// namedTokens are the keys of special tokens that every tokenizer may have, in the order in which transformers adds them.
+// namedTokens are the keys of the special tokens that every tokenizer may have, in the order in which transformers adds them.
 var namedTokens = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
-// configure reads the files next to tokenizer.json, each of which may be missing, as transformers 5 does.
+// configure reads the files next to tokenizer.json, all of which are optional, as transformers 5 does.
 func (t *Tokenizer) configure(dir string, read reader) error {
 	var files [3]settings
 	for i, name := range []string{specialsFile, configFile, addedFile} {
@@ -67,7 +67,7 @@ func (t *Tokenizer) configure(dir string, read reader) error {
 	return t.loadChatTemplate(dir, read, c.values["chat_template"])
 }
 
-// settings is a JSON object whose keys keep their order, in which tokens are added.
+// settings is a JSON object that preserves the order of its keys, because tokens are added in that order.
 type settings struct {
 	keys   []string
 	values map[string]json.RawMessage
@@ -108,18 +108,18 @@ func (s *settings) set(key string, value json.RawMessage) {
 
 func (s *settings) isTrue(key string) bool { return string(s.values[key]) == "true" }
 
-// isEmpty reports whether Python would take the value for false.
+// isEmpty reports whether the value is false in Python.
 func (s *settings) isEmpty(key string) bool {
 	v, ok := s.values[key]
 	return !ok || slices.Contains([]string{"null", "[]", "{}", `""`, "false", "0"}, string(v))
 }
 
-// tokenConfig is what the files next to tokenizer.json say about tokens.
+// tokenConfig collects the tokens in the files next to tokenizer.json.
 type tokenConfig struct {
 	settings
 	specials, added settings
 
-	tokens []addedToken          // to be added, in order; ID is −1 where the files name none
+	tokens []addedToken          // tokens to add, in order; ID is −1 if the files give none
 	named  map[string]addedToken // by key, such as bos_token
 	order  []string              // keys of named
 }
@@ -127,12 +127,12 @@ type tokenConfig struct {
 const (
 	decoderKey    = "added_tokens_decoder"
 	extraKey      = "extra_special_tokens"
-	additionalKey = "additional_special_tokens"     // its name before transformers 5
-	modelKey      = "model_specific_special_tokens" // as an object under extraKey
+	additionalKey = "additional_special_tokens"     // the name of extraKey before transformers 5
+	modelKey      = "model_specific_special_tokens" // an object under extraKey
 )
 
-// read collects the tokens: those of added_tokens_decoder, those with a role, and further special ones. Only without
-// added_tokens_decoder do special_tokens_map.json and added_tokens.json count.
+// read collects the tokens: those in added_tokens_decoder, those with a role, and other special tokens.
+// special_tokens_map.json and added_tokens.json are used only if there is no added_tokens_decoder.
 func (c *tokenConfig) read(t *Tokenizer) error {
 	if c.isEmpty(extraKey) && !c.isEmpty(additionalKey) {
 		c.set(extraKey, c.values[additionalKey])
@@ -187,8 +187,8 @@ func (c *tokenConfig) read(t *Tokenizer) error {
 	return nil
 }
 
-// readNamed reads the keys that end in _token, and objects under extra_special_tokens and model_specific_special_tokens, whose
-// keys all name tokens.
+// readNamed reads the keys that end in _token, and the objects under extra_special_tokens and
+// model_specific_special_tokens, in which every key names a token.
 func (c *tokenConfig) readNamed() error {
 	var more [2]settings
 	for i, key := range []string{extraKey, modelKey} {
@@ -239,7 +239,7 @@ func (c *tokenConfig) readNamed() error {
 	return nil
 }
 
-// readExtra reads a list under extra_special_tokens.
+// readExtra reads the list under extra_special_tokens.
 func (c *tokenConfig) readExtra() (list []addedToken, err error) {
 	if c.isEmpty(extraKey) || c.values[extraKey][0] == '{' {
 		return nil, nil
@@ -258,7 +258,7 @@ func (c *tokenConfig) readExtra() (list []addedToken, err error) {
 	return list, nil
 }
 
-// readDecoder reads added_tokens_decoder: tokens by their ids. Those that tokenizer.json describes alike are left out.
+// readDecoder reads added_tokens_decoder, which maps ids to tokens. It omits those that tokenizer.json describes identically.
 func (c *tokenConfig) readDecoder(t *Tokenizer) error {
 	var byID map[string]json.RawMessage
 	if json.Unmarshal(c.values[decoderKey], &byID) != nil {
@@ -287,7 +287,8 @@ func (c *tokenConfig) readDecoder(t *Tokenizer) error {
 	return nil
 }
 
-// readAdded reads added_tokens.json: ids by token. tokenizer.json's tokens with the same ids replace them.
+// readAdded reads added_tokens.json, which maps tokens to ids. If tokenizer.json has a token with the same id, that one
+// is used.
 func (c *tokenConfig) readAdded(t *Tokenizer, special map[string]bool, extra []addedToken) error {
 	taken := map[int32]bool{}
 	for _, a := range t.list {
@@ -314,7 +315,7 @@ func (c *tokenConfig) sort() {
 	slices.SortFunc(c.tokens, func(a, b addedToken) int { return int(a.ID) - int(b.ID) })
 }
 
-// parseToken reads a token given as a text, which is special, or as an object.
+// parseToken parses a token given as a string, which is special if special is set, or as an object.
 func parseToken(raw json.RawMessage, special bool) (addedToken, error) {
 	a := addedToken{ID: -1}
 	if json.Unmarshal(raw, &a.Content) == nil {
@@ -336,8 +337,8 @@ func parseToken(raw json.RawMessage, special bool) (addedToken, error) {
 	return a, nil
 }
 
-// addConfigured adds tokens that tokenizer.json does not have, or that replace its own. New ids continue those that are
-// there; one that the files name otherwise is an error, since a row of the model belongs to it.
+// addConfigured adds tokens that tokenizer.json lacks, or that replace its tokens. New tokens get the next free ids. If
+// the files give a different id, that is an error, because each id is a row of the model.
 func (t *Tokenizer) addConfigured(tokens []addedToken) error {
 	next := int32(t.vocab.own)
 	for _, a := range t.list {

@@ -5,14 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// Decode returns the text of ids, special tokens spelled out. Ids without a token stand for nothing: a model has more
-// rows than its tokenizer has tokens. Bytes that are not UTF-8 become U+FFFD, one for each maximal bad part, or for each byte
-// where the tokenizer falls back to bytes.
+// Decode returns the text of ids, including special tokens. Ids without a token are skipped, because a model may have
+// more rows than its tokenizer has tokens. Invalid UTF-8 becomes U+FFFD, one for each maximal invalid part, or for each
+// byte if the tokenizer falls back to bytes.
 func (t *Tokenizer) Decode(ids []int) string {
 	return t.decode(ids, func(int) bool { return false })
 }
 
-// DecodeText returns the text of ids without special tokens, otherwise as Decode.
+// DecodeText is like Decode but omits special tokens.
 func (t *Tokenizer) DecodeText(ids []int) string { return t.decode(ids, t.isSpecial) }
 
 func (t *Tokenizer) decode(ids []int, skip func(id int) bool) string {
@@ -37,7 +37,7 @@ func (t *Tokenizer) decode(ids []int, skip func(id int) bool) string {
 	return validUTF8(b)
 }
 
-// tokenBytes returns what a token stands for within a text.
+// tokenBytes returns the bytes that a token represents within a text.
 func (t *Tokenizer) tokenBytes(token string) []byte {
 	if t.characters != nil {
 		return t.characters.decoding.token(token)
@@ -45,7 +45,7 @@ func (t *Tokenizer) tokenBytes(token string) []byte {
 	return tokenBytes(token)
 }
 
-// appendBytes appends the bytes that id stands for. They may end within a character that later tokens complete.
+// appendBytes appends the bytes of id. They may end in the middle of a character that later tokens complete.
 func (t *Tokenizer) appendBytes(dst []byte, id int) []byte {
 	if id < 0 || id >= len(t.vocab.bytes) {
 		return dst
@@ -53,16 +53,16 @@ func (t *Tokenizer) appendBytes(dst []byte, id int) []byte {
 	return append(dst, t.vocab.bytes[id]...)
 }
 
-// Bytes returns the bytes that id stands for, spelled out if it is a special token, and whether it is one. They may end
-// within a character that later tokens complete.
+// Bytes returns the bytes of id, which for a special token are its spelling, and whether it is special. They may end in
+// the middle of a character that later tokens complete.
 func (t *Tokenizer) Bytes(id int) (b []byte, special bool) {
 	return t.appendBytes(nil, id), t.isSpecial(id)
 }
 
-// A TextStream turns the bytes of tokens, as they come, into whole characters.
+// A TextStream assembles the bytes of successive tokens into whole characters.
 type TextStream struct{ pending []byte }
 
-// Add returns the text that the bytes of a token complete: "" in the middle of a character.
+// Add returns the text completed by the bytes of a token, or "" in the middle of a character.
 func (s *TextStream) Add(b []byte) string {
 	s.pending = append(s.pending, b...)
 	whole := len(s.pending) - unfinished(s.pending)
@@ -71,14 +71,14 @@ func (s *TextStream) Add(b []byte) string {
 	return text
 }
 
-// Rest returns what is left of a character that never was completed, and forgets it.
+// Rest returns the remains of an incomplete character and clears them.
 func (s *TextStream) Rest() string {
 	text := validUTF8(s.pending)
 	s.pending = s.pending[:0]
 	return text
 }
 
-// unfinished returns how many bytes at the end of b may yet become a character.
+// unfinished returns the number of bytes at the end of b that may still become a character.
 func unfinished(b []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		tail := b[len(b)-n:]
@@ -93,8 +93,8 @@ func unfinished(b []byte) int {
 	return 0
 }
 
-// validUTF8 replaces each maximal part that is not UTF-8 by one U+FFFD, as Rust's from_utf8_lossy and Unicode's
-// recommended practice do. Go's own conversions replace each byte.
+// validUTF8 replaces each maximal invalid part with one U+FFFD, as Rust's from_utf8_lossy does and Unicode recommends.
+// Go's own conversions replace each byte.
 func validUTF8(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
@@ -113,13 +113,13 @@ func validUTF8(b []byte) string {
 	return out.String()
 }
 
-// badPart returns the length of the longest start of b that some character starts with, at least 1.
+// badPart returns the length of the longest prefix of b that is the start of some character, at least 1.
 func badPart(b []byte) int {
 	n := 1
 	for n < len(b) && n < utf8.UTFMax && !utf8.FullRune(b[:n]) {
 		n++
 	}
-	// b[:n] is the first that is no longer the start of a character: the last byte does not belong to it.
+	// b[:n] is the first prefix that cannot start a character, so the last byte does not belong to it.
 	if n > 1 && utf8.FullRune(b[:n]) {
 		n--
 	}

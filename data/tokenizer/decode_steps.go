@@ -10,18 +10,18 @@ import (
 // decoder is the decoder of a tokenizer whose symbols are characters.
 type decoder struct {
 	steps []decodeStep
-	// What a token stands for within a text, in a stream: steps that look at one token at a time.
+	// The steps that work on one token at a time, used to decode a token in a stream.
 	replace []replacement
 	bytes   bool // <0x41> is A
 	growth  growth
 }
 
-// A decodeStep returns the tokens that the next step gets.
+// A decodeStep transforms a list of tokens for the next step.
 type decodeStep func(tokens []string) []string
 
 type replacement struct{ old, new string }
 
-// newDecoder reads Replace, ByteFallback, Fuse, Strip and Metaspace in any order.
+// newDecoder parses Replace, ByteFallback, Fuse, Strip and Metaspace in any order.
 func newDecoder(c *component) (d decoder, err error) {
 	if c == nil {
 		return d, errors.New("decoder: missing")
@@ -74,7 +74,7 @@ func (d *decoder) add(c component) error {
 	return nil
 }
 
-// token returns what a token stands for within a text.
+// token returns the bytes that a token represents within a text.
 func (d *decoder) token(token string) []byte {
 	for _, r := range d.replace {
 		token = strings.ReplaceAll(token, r.old, r.new)
@@ -85,7 +85,7 @@ func (d *decoder) token(token string) []byte {
 	return []byte(token)
 }
 
-// text joins tokens.
+// text decodes tokens and joins them.
 func (d *decoder) text(tokens []string) string {
 	for _, step := range d.steps {
 		tokens = step(tokens)
@@ -93,7 +93,7 @@ func (d *decoder) text(tokens []string) string {
 	return strings.Join(tokens, "")
 }
 
-// decode drops the marks of the first token if one was put there, and makes spaces of the others.
+// decode removes the marks from the first token if one was prepended, and turns the others into spaces.
 func (m *metaspace) decode(tokens []string) []string {
 	for i, token := range tokens {
 		space := " "
@@ -112,7 +112,7 @@ func (r replacement) decode(tokens []string) []string {
 	return tokens
 }
 
-// joinBytes makes one token of bytes in a row. If they are not UTF-8, each of them becomes U+FFFD.
+// joinBytes joins consecutive byte tokens into one. If they are not UTF-8, each becomes U+FFFD.
 func joinBytes(tokens []string) (out []string) {
 	var run []byte
 	flush := func() {
@@ -137,7 +137,7 @@ func joinBytes(tokens []string) (out []string) {
 	return out
 }
 
-// stripEnds takes up to so many of a character off each end of every token.
+// stripEnds removes up to start and stop occurrences of a character from the ends of every token.
 type stripEnds struct {
 	char        string
 	start, stop int
@@ -156,7 +156,7 @@ func (s stripEnds) decode(tokens []string) []string {
 	return tokens
 }
 
-// byteOfToken reads a token such as <0x41>.
+// byteOfToken parses a token such as <0x41>.
 func byteOfToken(token string) (b byte, ok bool) {
 	if len(token) != 6 || token[:3] != "<0x" || token[5] != '>' {
 		return 0, false

@@ -2,12 +2,12 @@ package tokenizer
 
 import "unicode/utf8"
 
-// Span is the part [Start, End) of a text, in bytes, that a token came from. A token that is part of a character has
-// the whole character.
+// Span is the part [Start, End) of a text, in bytes, that a token came from. The span of a token that is part of a
+// character covers the whole character.
 type Span struct{ Start, End int }
 
-// Encode returns the ids of text, with whatever the tokenizer's post-processor puts around it. Special tokens that the
-// text spells out become their ids. Invalid UTF-8 is read as U+FFFD.
+// Encode returns the ids of text, including those that the tokenizer's post-processor adds around it. Special tokens
+// spelled out in the text become their ids. Invalid UTF-8 is read as U+FFFD.
 func (t *Tokenizer) Encode(text string) []int {
 	return widen(t.AppendEncode(make([]int32, 0, len(text)/3+8), text))
 }
@@ -20,15 +20,15 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// AppendEncode appends what Encode returns.
+// AppendEncode appends the ids that Encode returns.
 func (t *Tokenizer) AppendEncode(ids []int32, text string) []int32 {
 	return append(t.AppendText(append(ids, t.before...), text), t.after...)
 }
 
-// Around returns the ids that the post-processor puts before and after those of a text.
+// Around returns the ids that the post-processor adds before and after a text.
 func (t *Tokenizer) Around() (before, after []int) { return widen(t.before), widen(t.after) }
 
-// AppendText appends the ids of text alone, without what the post-processor puts around it.
+// AppendText appends the ids of text alone, without those that the post-processor adds.
 func (t *Tokenizer) AppendText(ids []int32, text string) []int32 {
 	e := t.newEncoding(ids)
 	e.text(text)
@@ -36,7 +36,7 @@ func (t *Tokenizer) AppendText(ids []int32, text string) []int32 {
 	return e.ids
 }
 
-// AppendSpans appends the ids of text, as AppendText does, and the part of text that each came from.
+// AppendSpans appends the ids of text, as AppendText does, and the part of text that each id came from.
 func (t *Tokenizer) AppendSpans(ids []int32, spans []Span, text string) ([]int32, []Span) {
 	e := t.newEncoding(ids)
 	e.track, e.spans = true, spans
@@ -45,7 +45,7 @@ func (t *Tokenizer) AppendSpans(ids []int32, spans []Span, text string) ([]int32
 	return e.ids, e.spans
 }
 
-// encoding is one text on its way to ids.
+// encoding is the state of encoding one text.
 type encoding struct {
 	*Tokenizer
 	ids   []int32
@@ -58,8 +58,8 @@ func (t *Tokenizer) newEncoding(ids []int32) encoding {
 	return encoding{Tokenizer: t, ids: ids, words: t.words.Get().(*wordCache)}
 }
 
-// text goes the reference's way: added tokens of the raw text, normalization of what is between them, added tokens of
-// that, then splitting and merging.
+// text follows the reference: it finds added tokens in the raw text, normalizes the text between them, finds added
+// tokens in the result, and then splits and merges.
 func (e *encoding) text(text string) {
 	if !utf8.ValidString(text) {
 		text = validUTF8([]byte(text))
@@ -88,7 +88,7 @@ func (e *encoding) token(id int32, lo, hi int) {
 	}
 }
 
-// part splits and merges n.text[lo:hi], which has no added token; base is where n starts in the whole text.
+// part splits and merges n.text[lo:hi], which contains no added token. base is the offset of n in the whole text.
 func (e *encoding) part(n *normalText, lo, hi, base int) {
 	if e.characters != nil {
 		e.characterPart(n, lo, hi, base)
@@ -112,7 +112,7 @@ func (e *encoding) part(n *normalText, lo, hi, base int) {
 	e.cut(s, 0, 0, word)
 }
 
-// characterPart is part where the symbols are characters.
+// characterPart is like part, for tokenizers whose symbols are characters.
 func (e *encoding) characterPart(n *normalText, lo, hi, base int) {
 	m := normalText{text: n.text[lo:hi]}
 	if e.characters.space != nil {
@@ -132,7 +132,8 @@ func (e *encoding) characterPart(n *normalText, lo, hi, base int) {
 	})
 }
 
-// characterSpans gives each id of a word the characters it was merged from. origin returns where bytes of the word lie.
+// characterSpans appends a span for each id of a word: the characters it was merged from. origin maps bytes of the word
+// to the text.
 func (e *encoding) characterSpans(w string, ids []int32, origin func(lo, hi int) Span) {
 	at := 0
 	for _, id := range ids {
@@ -142,7 +143,7 @@ func (e *encoding) characterSpans(w string, ids []int32, origin func(lo, hi int)
 	}
 }
 
-// cut applies the split steps from the given one on to s, which starts at byte base of its part.
+// cut applies the split steps, beginning with step, to s, which starts at byte base of its part.
 func (e *encoding) cut(s string, base, step int, word func(lo, hi int)) {
 	if step == len(e.splits) {
 		if len(s) > 0 {
@@ -153,25 +154,25 @@ func (e *encoding) cut(s string, base, step int, word func(lo, hi int)) {
 	e.splits[step].cut(s, func(lo, hi int) { e.cut(s[lo:hi], base+lo, step+1, word) })
 }
 
-// wordPlace says where a word lies: its first byte and the first byte of its part in the normalized text, and where
-// that starts in the whole text.
+// wordPlace locates a word: its first byte and the first byte of its part in the normalized text, and the offset of the
+// latter text in the whole text.
 type wordPlace struct{ at, part, base int }
 
-// wordSpans gives each id of a word the bytes it was merged from.
+// wordSpans appends a span for each id of a word: the bytes it was merged from.
 func (e *encoding) wordSpans(n *normalText, w string, ids []int32, p wordPlace) {
 	i := 0
 	for _, id := range ids {
 		from := -1
 		for range len(e.vocab.bytes[id]) {
 			for i < len(w) && e.vocab.byteID[w[i]] < 0 {
-				i++ // dropped: no token
+				i++ // dropped because it has no token
 			}
 			if from < 0 {
 				from = i
 			}
 			i++
 		}
-		i = min(i, len(w)) // an added token may have taken the id of a shorter one
+		i = min(i, len(w)) // an added token may have taken the id of a shorter token
 		lo, hi := wholeCharacters(n.text, max(p.at+min(from, i), p.part), max(p.at+i, p.part))
 		lo, hi = n.origin(lo, hi)
 		e.spans = append(e.spans, Span{p.base + lo, p.base + hi})

@@ -13,10 +13,10 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// GGUFFiles returns the files of the tokenizer in a GGUF model, by their names in a Hugging Face directory. The keys of the file
-// have the vocabulary, the merges and which tokens are added; they name the pre-tokenizer, and leave out the normalizer, which
-// is that of the published models with such a pre-tokenizer. The error of a file without a tokenizer is a
-// [fault.ErrNotFound].
+// GGUFFiles returns the files of the tokenizer in a GGUF model, keyed by their names in a Hugging Face directory. The
+// keys of a GGUF file contain the vocabulary, the merges and which tokens are added. They name the pre-tokenizer but
+// omit the normalizer; GGUFFiles uses that of the published models with that pre-tokenizer. The error for a file
+// without a tokenizer matches [fault.ErrNotFound].
 func GGUFFiles(path string) (map[string][]byte, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
@@ -48,20 +48,20 @@ func GGUFFiles(path string) (map[string][]byte, error) {
 	return map[string][]byte{tokenizerFile: tokenizer, configFile: config}, err
 }
 
-// nameTokenizer says what to do about a tokenizer that cannot be rebuilt.
+// nameTokenizer is the advice for a tokenizer that cannot be rebuilt.
 const nameTokenizer = "put that next to the file, or name it (tokenizer in a configuration, --tokenizer)"
 
-// tokenizerFile is the name of a tokenizer in its directory.
+// tokenizerFile is the name of the tokenizer file in a directory.
 const tokenizerFile = "tokenizer.json"
 
-// ggufVocabulary is what the keys say of a tokenizer.
+// ggufVocabulary is the tokenizer as described by the GGUF keys.
 type ggufVocabulary struct {
 	tokens, merges []string
 	kinds          []int64
 	pre            string
 }
 
-// llama.cpp's kinds of tokens.
+// llama.cpp's token types.
 const (
 	ggufControl     = 3
 	ggufUserDefined = 4
@@ -88,12 +88,12 @@ func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	return v, nil
 }
 
-// isHole reports whether id stands for no token.
+// isHole reports whether id has no token.
 func (v ggufVocabulary) isHole(id int) bool {
 	return v.kinds[id] == ggufUnused || v.tokens[id] == "[PAD"+strconv.Itoa(id)+"]"
 }
 
-// json returns the tokenizer.json. Added tokens are in the vocabulary too, which changes no id.
+// json returns the tokenizer.json. Added tokens are also in the vocabulary, which changes no id.
 func (v ggufVocabulary) json() ([]byte, error) {
 	pre, normalizer, err := v.steps()
 	if err != nil {
@@ -144,8 +144,8 @@ func byteLevel() map[string]any {
 	return map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 }
 
-// steps returns the pre-tokenizer that the file names, and the normalizer of the models that have it: GPT-NeoX's vocabulary goes
-// with NFC, Falcon's with none.
+// steps returns the pre-tokenizer that the file names, and the normalizer of the models that use it: NFC for GPT-NeoX's
+// vocabulary, none for Falcon's.
 func (v ggufVocabulary) steps() (pre, normalizer any, err error) {
 	switch v.pre {
 	case "gpt-2", "olmo", "mpt", "jais", "phi-2", "default", "":
@@ -164,7 +164,7 @@ func (v ggufVocabulary) steps() (pre, normalizer any, err error) {
 	return nil, nil, fmt.Errorf("tokenizer.ggml.pre %q is not that of a tokenizer.json that is known: %s", v.pre, nameTokenizer)
 }
 
-// isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the published models of the authors have, by its first tokens.
+// isGPTNeoX recognizes the vocabulary of GPT-NeoX-20B, which the Mamba authors' models use, by its first tokens.
 func (v ggufVocabulary) isGPTNeoX() bool {
 	return len(v.tokens) > 1 && v.tokens[0] == "<|endoftext|>" && v.tokens[1] == "<|padding|>"
 }
@@ -189,16 +189,16 @@ func ggufConfig(f *gguf.File) ([]byte, error) {
 	return json.MarshalIndent(config, "", "  ")
 }
 
-// reader returns the bytes of a tokenizer's file by its name in a directory. A file that does not exist is an
-// [fs.ErrNotExist].
+// reader returns the contents of a tokenizer's file by its name in the directory. If the file does not exist, the error
+// is [fs.ErrNotExist].
 type reader func(name string, limit int64) ([]byte, error)
 
-// inDirectory reads the files of a directory.
+// inDirectory returns a reader for the files in a directory.
 func inDirectory(dir string) reader {
 	return func(name string, limit int64) ([]byte, error) { return inputfile.Read(filepath.Join(dir, name), limit) }
 }
 
-// inMemory reads files that have been made.
+// inMemory returns a reader for files in memory.
 func inMemory(files map[string][]byte) reader {
 	return func(name string, _ int64) ([]byte, error) {
 		if b, ok := files[name]; ok {

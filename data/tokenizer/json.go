@@ -11,10 +11,10 @@ import (
 	"mambatrain/internal/pyjson"
 )
 
-// maxTokenID bounds the ids of a tokenizer.json, so that a damaged file cannot ask for all memory.
+// maxTokenID limits the ids in a tokenizer.json, so that a damaged file cannot exhaust memory.
 const maxTokenID = 1 << 22
 
-// component is a normalizer, pre-tokenizer, post-processor or decoder of tokenizer.json: the union of the fields known here.
+// component is a normalizer, pre-tokenizer, post-processor or decoder in tokenizer.json: the union of the supported fields.
 type component struct {
 	Type           string          `json:"type"`
 	Normalizers    []component     `json:"normalizers"`
@@ -40,7 +40,7 @@ type component struct {
 	} `json:"special_tokens"`
 }
 
-// searchPattern is what a step looks for: one of the two.
+// searchPattern is the pattern of a step. Exactly one field is set.
 type searchPattern struct{ String, Regex *string }
 
 func (c component) pattern() (p searchPattern, err error) {
@@ -76,7 +76,7 @@ func (t *Tokenizer) read(raw []byte) error {
 		PreTokenizer  *component   `json:"pre_tokenizer"`
 		PostProcessor *component   `json:"post_processor"`
 		Decoder       *component   `json:"decoder"`
-		// Only the type is read first: another model's vocabulary has another shape.
+		// Only the type is decoded first, because the vocabulary of other models has another form.
 		Model json.RawMessage `json:"model"`
 	}
 	if err := pyjson.Unmarshal(raw, &f); err != nil {
@@ -102,7 +102,7 @@ func (t *Tokenizer) read(raw []byte) error {
 		return err
 	}
 	if t.characters != nil && m.IgnoreMerges {
-		t.vocab.whole = m.Vocab // here words are spelled as tokens are
+		t.vocab.whole = m.Vocab // words are spelled like tokens here
 	}
 	if m.Unknown != nil && !t.vocab.complete && t.characters == nil {
 		return fmt.Errorf("model: unk_token %q with a vocabulary that lacks bytes is not known", *m.Unknown)
@@ -145,7 +145,7 @@ func parseModel(raw json.RawMessage) (*bpeModel, error) {
 	return &m, nil
 }
 
-// checkByteLevel refuses what makes no sense where every byte is a symbol.
+// checkByteLevel rejects options that make no sense if every byte is a symbol.
 func (m *bpeModel) checkByteLevel() error {
 	if m.ByteFallback {
 		return errors.New("model: byte_fallback: not known for a byte-level BPE")
@@ -188,11 +188,11 @@ func (t *Tokenizer) setNormalizer(c *component) error {
 	return fmt.Errorf("normalizer: type %q is not known, only NFC, Prepend and Replace are", c.Type)
 }
 
-// growth is how many times longer a text can become by the steps of a normalizer or decoder. Without a limit a small file
-// could make a text of any length.
+// growth is the factor by which the steps of a normalizer or decoder can lengthen a text. Without a limit, a small file
+// could produce a text of any length.
 type growth int
 
-// add takes in a step that puts content in place of pattern, which is "" if that may be empty.
+// add accounts for a step that replaces pattern with content. pattern is "" if the match may be empty.
 func (g *growth) add(pattern, content string) error {
 	const most = 1 << 10
 	times := 1 + len(content)
@@ -223,7 +223,7 @@ func isByteLevel(steps []component) bool {
 	return slices.ContainsFunc(steps, func(c component) bool { return c.Type == "ByteLevel" })
 }
 
-// setPreTokenizer takes any sequence of splits with one ByteLevel, or one that may begin with Metaspace.
+// setPreTokenizer accepts any sequence of splits with one ByteLevel, or one that may begin with Metaspace.
 func (t *Tokenizer) setPreTokenizer(steps []component) error {
 	mapped := false // by ByteLevel
 	for i, step := range steps {
@@ -325,7 +325,7 @@ func (t *Tokenizer) setDecoder(c *component) (err error) {
 	return nil
 }
 
-// parseMerges reads the merge rules in rank order, each "a b" or ["a", "b"].
+// parseMerges parses the merge rules in rank order, each "a b" or ["a", "b"].
 func parseMerges(raw json.RawMessage, v vocabulary) (pairTable, error) {
 	var pairs [][2]string
 	if json.Unmarshal(raw, &pairs) != nil {

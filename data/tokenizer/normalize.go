@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// normalText is a text after normalization. chars is nil where nothing changed; else it holds, for each character of
-// text in order, its first byte and the character of the original that it came from: the first, where it came from several.
+// normalText is a text after normalization. chars is nil if nothing changed. Otherwise it gives, for each character of
+// text in order, its first byte and the original character that it came from; if there were several, the first.
 type normalText struct {
 	text  string
 	chars []charOrigin
@@ -17,7 +17,8 @@ type normalText struct {
 
 type charOrigin struct{ at, lo, hi int }
 
-// origin maps the bytes [lo, hi) of the normalized text to bytes of the original: every character touched, whole.
+// origin maps the bytes [lo, hi) of the normalized text to bytes of the original. It includes every affected character
+// completely.
 func (n *normalText) origin(lo, hi int) (int, int) {
 	if n.chars == nil {
 		return lo, hi
@@ -31,7 +32,7 @@ func (n *normalText) origin(lo, hi int) (int, int) {
 	return char(lo).lo, char(hi - 1).hi
 }
 
-// then returns the result of two steps: n, and next, which was made of n's text.
+// then returns the result of two successive steps: n, and next, which was applied to the text of n.
 func (n normalText) then(next normalText) normalText {
 	if n.chars == nil {
 		return next
@@ -45,8 +46,7 @@ func (n normalText) then(next normalText) normalText {
 	return next
 }
 
-// A normalizer is a step of normalization. origins says that it must return where characters came from, if anything has
-// changed.
+// A normalizer is a normalization step. With origins, it must return the origins of all characters if it changes anything.
 type normalizer func(s string, origins bool) normalText
 
 func (t *Tokenizer) normalize(s string, origins bool) normalText {
@@ -57,7 +57,7 @@ func (t *Tokenizer) normalize(s string, origins bool) normalText {
 	return n
 }
 
-// prependText puts prefix before a text that is not empty. As in the reference, it came from the first character.
+// prependText prepends prefix to a text that is not empty. As in the reference, the origin of prefix is the first character.
 func prependText(s string, origins bool, prefix string) normalText {
 	if s == "" || prefix == "" {
 		return normalText{text: s}
@@ -75,7 +75,7 @@ func prependText(s string, origins bool, prefix string) normalText {
 	return n
 }
 
-// replaceText replaces what find finds. What is put there came from all that was replaced.
+// replaceText replaces each match of find with content, whose origin is the whole match.
 func replaceText(s string, origins bool, find finder, content string) normalText {
 	matches := find(s)
 	if len(matches) == 0 {
@@ -110,7 +110,7 @@ func replaceText(s string, origins bool, find finder, content string) normalText
 // A finder returns the bounds of all matches in a text.
 type finder func(s string) [][]int
 
-// literal finds a text.
+// literal returns a finder for a fixed string.
 func literal(text string) finder {
 	return func(s string) (matches [][]int) {
 		for at := 0; text != ""; {
@@ -125,7 +125,7 @@ func literal(text string) finder {
 	}
 }
 
-// finder finds the pattern of a step, which is "" for a regular expression.
+// finder returns the finder for the pattern of a step. pattern is "" for a regular expression.
 func (c component) finder() (find finder, pattern string, err error) {
 	p, err := c.pattern()
 	if err != nil {
@@ -139,12 +139,12 @@ func (c component) finder() (find finder, pattern string, err error) {
 		return nil, "", err
 	}
 	return func(s string) [][]int {
-		matches, _ := re.FindAllStringIndex(s, -1) // a failure could only be a time limit, and none is set
+		matches, _ := re.FindAllStringIndex(s, -1) // only a timeout could fail, and none is set
 		return matches
 	}, "", nil
 }
 
-// normalizeNFC is a normalizer. Text that is already composed, as nearly all is, costs a scan.
+// normalizeNFC is a normalizer. For text that is already composed, as nearly all text is, it costs only a scan.
 func normalizeNFC(s string, _ bool) normalText {
 	if isASCII(s) {
 		return normalText{text: s}
@@ -171,21 +171,21 @@ func isASCII(s string) bool {
 	return true
 }
 
-// nfcRune is a character on its way through NFC. change is how many characters more there are than in the original,
-// with it, by which the reference keeps track of where characters come from.
+// nfcRune is a character in the course of NFC. change is the number of characters added up to and including it,
+// relative to the original; the reference uses it to track the origins of characters.
 type nfcRune struct {
 	r      rune
 	class  uint8
 	change int
 }
 
-// compose is Unicode's canonical composition, UAX 15. norm.NFC itself puts U+034F into runs of more than 30 marks
-// (the stream-safe form), which the reference does not; and the reference's tables are older, see laterMarks.
+// compose is Unicode's canonical composition, UAX 15. norm.NFC would insert U+034F into runs of more than 30 marks (the
+// stream-safe form), which the reference does not do; the reference also uses older tables, see laterMarks.
 func compose(s string) normalText {
 	chars := composePairs(decompose(s))
 	out := normalText{chars: make([]charOrigin, 0, len(chars))}
 	text := make([]byte, 0, len(s)+8)
-	from := charOrigin{} // the original's character that the last one came from
+	from := charOrigin{} // original character of the previous output character
 	next := 0
 	for _, c := range chars {
 		if c.change <= 0 {
@@ -204,7 +204,7 @@ func compose(s string) normalText {
 	return out
 }
 
-// decompose splits each character and sorts the marks after each starter by class, equal ones in their order.
+// decompose decomposes each character and sorts the marks after each starter by class, keeping the order of equals.
 func decompose(s string) []nfcRune {
 	chars := make([]nfcRune, 0, len(s))
 	for at, r := range s {
@@ -228,10 +228,10 @@ func decompose(s string) []nfcRune {
 	return chars
 }
 
-// composePairs joins each mark with the last starter, unless something between them blocks it.
+// composePairs combines each mark with the last starter unless something between them blocks it.
 func composePairs(chars []nfcRune) []nfcRune {
 	out := chars[:0]
-	starter, before := -1, uint8(0) // before: the class of the character before this one
+	starter, before := -1, uint8(0) // before is the class of the previous character
 	for _, c := range chars {
 		adjacent := starter == len(out)-1
 		if starter >= 0 && (adjacent || before < c.class) {
@@ -267,7 +267,7 @@ func combiningClass(r rune) uint8 {
 	return norm.NFC.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
 }
 
-// laterMarks are ranges of combining marks younger than the reference's normalizer, which takes them for plain characters.
+// laterMarks are ranges of combining marks newer than the reference's normalizer, which treats them as ordinary characters.
 var laterMarks = [][2]rune{
 	{0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8D3}, {0x9FE, 0x9FE}, {0xC3C, 0xC3C}, {0xD3B, 0xD3C}, {0xEBA, 0xEBA},
 	{0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA}, {0xA82C, 0xA82C}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC},

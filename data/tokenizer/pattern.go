@@ -10,8 +10,9 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// compilePattern compiles a regular expression as Oniguruma, which the reference uses, understands it: ^ and $ are the ends of
-// lines. What the two read differently is an error. \p{…} is Unicode 15's, as Go knows it; the scanners have 16's.
+// compilePattern compiles a regular expression with the semantics of Oniguruma, which the reference uses: ^ and $ match
+// at lines. Syntax that the two engines interpret differently is an error. \p{…} uses Go's Unicode 15 tables; the
+// scanners use 16.
 func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	if err := checkPattern(pattern); err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
@@ -26,7 +27,7 @@ func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	return re, nil
 }
 
-// checkPattern looks for what Oniguruma reads in another way: sets within sets, and flags other than i.
+// checkPattern rejects what Oniguruma interprets differently: nested sets and flags other than i.
 func checkPattern(pattern string) error {
 	inSet := false
 	for i := 0; i < len(pattern); i++ {
@@ -45,7 +46,7 @@ func checkPattern(pattern string) error {
 				i++
 			}
 			if strings.HasPrefix(pattern[i+1:], "]") {
-				i++ // a bracket that comes first is itself
+				i++ // a leading bracket is literal
 			}
 		case strings.HasPrefix(rest, "(?") && strings.ContainsAny(flags(rest[2:]), "msx"):
 			return errors.New("flags other than i are not known")
@@ -54,7 +55,7 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// flags returns the letters of a group such as (?i:…) or (?i-m), "" for other groups.
+// flags returns the letters of a group such as (?i:…) or (?i-m), or "" for other groups.
 func flags(group string) string {
 	end := strings.IndexAny(group, ":)")
 	if end < 0 || strings.Trim(group[:end], "imsx-") != "" {

@@ -6,7 +6,7 @@ import (
 	"github.com/dlclark/regexp2/v2"
 )
 
-// A splitter cuts a text, which is not empty, into pieces and gives their bounds in order.
+// A splitter divides a nonempty text into pieces and emits their bounds in order.
 type splitter interface {
 	cut(s string, emit func(lo, hi int))
 }
@@ -19,8 +19,8 @@ func (f scanner) cut(s string, emit func(lo, hi int)) {
 	}
 }
 
-// newSplitter makes the splitter of a Split, Digits or Punctuation step. Known patterns get their scanner, others a
-// regular expression.
+// newSplitter returns the splitter for a Split, Digits or Punctuation step. Known patterns get their scanner; others
+// use a regular expression.
 func newSplitter(c component) (splitter, error) {
 	switch c.Type {
 	case "Digits":
@@ -48,7 +48,7 @@ func newSplitter(c component) (splitter, error) {
 	} else {
 		pattern = *p.Regex
 	}
-	// Most known patterns match everything, so that isolating the matches and removing what is between them are one.
+	// Most known patterns match everything, so isolating the matches is the same as removing the text between them.
 	scan, known := knownScanners[pattern]
 	switch {
 	case known && (c.Behavior == "Isolated" && !c.Invert || c.Behavior == "Removed" && c.Invert):
@@ -63,18 +63,18 @@ func newSplitter(c component) (splitter, error) {
 	return newPatternSplitter(pattern, c.Behavior, side)
 }
 
-// afterByteLevel makes a splitter one that cuts byte-mapped text.
+// afterByteLevel returns s adapted to byte-mapped text.
 func afterByteLevel(s splitter) splitter {
 	switch s := s.(type) {
 	case runeSplitter:
 		return newByteMappedRunes(s)
 	case threeDigits:
-		return s // digits stand for themselves
+		return s // digits map to themselves
 	}
 	return byteMapped{s}
 }
 
-// splitBehavior says what becomes of the delimiters, by its name in tokenizer.json.
+// splitBehavior says what happens to the delimiters, by its name in tokenizer.json.
 type splitBehavior string
 
 func (b splitBehavior) check() error {
@@ -85,7 +85,7 @@ func (b splitBehavior) check() error {
 	return fmt.Errorf("split behavior %q is not known", string(b))
 }
 
-// emit joins and drops parts as the behavior says.
+// emit joins and drops parts according to the behavior.
 func (b splitBehavior) emit(parts []splitPart, emit func(lo, hi int)) {
 	switch b {
 	case "MergedWithPrevious":
@@ -102,12 +102,12 @@ func (b splitBehavior) emit(parts []splitPart, emit func(lo, hi int)) {
 	}
 }
 
-// matchSide says which parts the behavior of a split is about.
+// matchSide says which parts are the delimiters.
 type matchSide int
 
 const (
 	keepMatches matchSide = iota // the matches are the delimiters
-	keepGaps                     // invert: what lies between them is
+	keepGaps                     // invert: the text between matches is
 )
 
 type patternSplitter struct {
@@ -127,7 +127,7 @@ func newPatternSplitter(pattern string, behavior splitBehavior, side matchSide) 
 	return &patternSplitter{re, side, behavior}, nil
 }
 
-// part is a piece of a text, a delimiter or not.
+// splitPart is a piece of a text that is or is not a delimiter.
 type splitPart struct {
 	lo, hi    int
 	delimiter bool
@@ -135,7 +135,7 @@ type splitPart struct {
 
 func (p *patternSplitter) cut(s string, emit func(lo, hi int)) { p.behavior.emit(p.parts(s), emit) }
 
-// parts cuts s at the matches.
+// parts splits s at the matches.
 func (p *patternSplitter) parts(s string) (parts []splitPart) {
 	done := 0
 	add := func(lo, hi int, match bool) {
@@ -143,7 +143,7 @@ func (p *patternSplitter) parts(s string) (parts []splitPart) {
 			parts = append(parts, splitPart{lo, hi, match == (p.side == keepMatches)})
 		}
 	}
-	// A failure here could only be a time limit, and none is set.
+	// Only a timeout could fail, and none is set.
 	matches, _ := p.re.FindAllStringIndex(s, -1)
 	for _, m := range matches {
 		add(done, m[0], false)

@@ -5,7 +5,7 @@ import (
 	"unicode"
 )
 
-// A runeSplitter cuts a text at the characters of one kind.
+// A runeSplitter splits a text at the characters of one class.
 type runeSplitter struct {
 	is       func(r rune) bool
 	behavior splitBehavior
@@ -30,8 +30,8 @@ func (p runeSplitter) cut(s string, emit func(lo, hi int)) {
 	p.behavior.emit(parts, emit)
 }
 
-// byteMapped is a step after ByteLevel: it cuts the text in which every byte has become a character of GPT-2's alphabet.
-// Some bytes of letters become numbers there, such as ¼, so that such a step may cut within a character.
+// byteMapped is a step after ByteLevel. It splits the text in which every byte has become a character of GPT-2's
+// alphabet. Some bytes of letters become numbers there, such as ¼, so such a step may split inside a character.
 type byteMapped struct{ splitter }
 
 func (p byteMapped) cut(s string, emit func(lo, hi int)) {
@@ -40,7 +40,7 @@ func (p byteMapped) cut(s string, emit func(lo, hi int)) {
 		mapped[i] = byteRune[s[i]]
 	}
 	text := string(mapped)
-	at, done := 0, 0 // the byte of s that the character at byte done of text stands for
+	at, done := 0, 0 // byte of s represented by the character at byte done of text
 	byteAt := func(n int) int {
 		for ; done < n; at++ {
 			done += len(string(mapped[at]))
@@ -53,7 +53,7 @@ func (p byteMapped) cut(s string, emit func(lo, hi int)) {
 	})
 }
 
-// byteMappedRunes does the same for the characters of one kind, without the mapped text.
+// byteMappedRunes does the same for the characters of one class, without building the mapped text.
 type byteMappedRunes struct {
 	is       [256]bool
 	behavior splitBehavior
@@ -89,7 +89,7 @@ func (p *byteMappedRunes) cut(s string, emit func(lo, hi int)) {
 	p.behavior.emit(parts, emit)
 }
 
-// threeDigits is [0-9][0-9][0-9], isolated.
+// threeDigits is the isolated pattern [0-9][0-9][0-9].
 type threeDigits struct{}
 
 func (threeDigits) cut(s string, emit func(lo, hi int)) { scanner(scanThreeDigits).cut(s, emit) }
@@ -111,24 +111,24 @@ func scanThreeDigits(s string) int {
 	return len(s)
 }
 
-// isNumeric is Rust's char::is_numeric, which has the numbers of Unicode 17.
+// isNumeric is Rust's char::is_numeric, which uses the numbers of Unicode 17.
 func isNumeric(r rune) bool {
 	return classOf(r) == number || r >= 0x11DE0 && r <= 0x11DE9 || r >= 0x16FF4 && r <= 0x16FF6
 }
 
-// isPunctuation is the reference's: Unicode's categories P and the ASCII symbols. Its tables are those of Unicode 7.
+// isPunctuation follows the reference: Unicode's categories P and the ASCII symbols, with the tables of Unicode 7.
 func isPunctuation(r rune) bool {
 	if r < unicode.MaxASCII {
 		return r > ' ' && !(r >= '0' && r <= '9') && !(r >= 'A' && r <= 'Z') && !(r >= 'a' && r <= 'z')
 	}
 	if r == 0x166D || r == 0x111C9 {
-		return true // since taken out of P
+		return true // no longer in P
 	}
 	i := sort.Search(len(laterPunctuation), func(i int) bool { return laterPunctuation[i][1] >= r })
 	return unicode.Is(unicode.P, r) && !(i < len(laterPunctuation) && laterPunctuation[i][0] <= r)
 }
 
-// laterPunctuation are ranges of P in Go's tables that the reference does not know.
+// laterPunctuation are ranges of P in Go's tables that are unknown to the reference.
 var laterPunctuation = [][2]rune{
 	{0x61D, 0x61D}, {0x9FD, 0x9FD}, {0xA76, 0xA76}, {0xC77, 0xC77}, {0xC84, 0xC84}, {0x1B7D, 0x1B7E}, {0x2E43, 0x2E4F},
 	{0x2E52, 0x2E5D}, {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x1144B, 0x1144F},

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// errSlow is about an expression that a text of a few dozen characters can keep busy for ever.
+// errSlow rejects an expression for which a text of a few dozen characters could take forever.
 var errSlow = errors.New("a repetition of what itself repeats or has alternatives can take for ever, and is not followed")
 
-// checkRepetition refuses repetitions without an upper bound of groups that contain another one or alternatives. They are what makes a
-// backtracking matcher try exponentially many ways. No tokenizer is known that has them.
+// checkRepetition rejects unbounded repetitions of groups that contain another one, or alternatives. They can make a
+// backtracking matcher try exponentially many ways. No known tokenizer has them.
 //
-// An expression that takes quadratic time on a long run of one character, such as a*b|., is followed, as the reference follows
-// it. It cannot be told from the expressions of published tokenizers, such as \s+(?!\S)|\s+, without knowing which texts
-// each alternative leaves to the next. The length of a row bounds it (max_row_bytes).
+// An expression that takes quadratic time on a long run of one character, such as a*b|., is accepted, as in the
+// reference. It cannot be distinguished from the expressions of published tokenizers, such as \s+(?!\S)|\s+, without
+// knowing which texts each alternative leaves for the next one. The length of a row limits the time (max_row_bytes).
 func checkRepetition(pattern string) error {
 	type group struct{ open, ambiguous bool }
 	stack := []group{{}}
 	top := func() *group { return &stack[len(stack)-1] }
 	for i := 0; i < len(pattern); i++ {
-		ambiguous := false // what ends here has several ways to match
+		ambiguous := false // whether the element that ends here can match in several ways
 		switch c := pattern[i]; c {
 		case '\\':
 			i++
@@ -34,7 +34,7 @@ func checkRepetition(pattern string) error {
 			continue
 		case ')':
 			if len(stack) == 1 {
-				return nil // the compiler says what is wrong
+				return nil // the compiler reports the error
 			}
 			ambiguous = top().ambiguous
 			stack = stack[:len(stack)-1]
@@ -50,7 +50,7 @@ func checkRepetition(pattern string) error {
 	return nil
 }
 
-// endOfSet returns the place of the bracket that closes the set which begins at i.
+// endOfSet returns the index of the bracket that closes the set beginning at i.
 func endOfSet(pattern string, i int) int {
 	i++
 	if strings.HasPrefix(pattern[i:], "^") {
@@ -65,10 +65,10 @@ func endOfSet(pattern string, i int) int {
 	return i
 }
 
-// quantifier is a repetition; its first group is not empty if that has no upper bound.
+// quantifier matches a repetition. Its first group is nonempty if the repetition is unbounded.
 var quantifier = regexp.MustCompile(`^(?:([*+]|\{\d*,\})|\?|\{\d+(?:,\d+)?\})[?+]?`)
 
-// unbounded reports whether text begins with a repetition that has no upper bound, and returns the length of the repetition there.
+// unbounded reports whether text begins with an unbounded repetition, and returns the length of the quantifier.
 func unbounded(text string) (yes bool, length int) {
 	m := quantifier.FindStringSubmatch(text)
 	if m == nil {

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// runeClass is what the split patterns tell apart: \p{L}, \p{N}, \s and everything else.
+// runeClass is a class that the split patterns distinguish: \p{L}, \p{N}, \s and everything else.
 type runeClass uint8
 
 const (
@@ -13,10 +13,10 @@ const (
 	letter
 	number
 	space
-	noRune // no character at all
+	noRune // past the end of the text
 )
 
-// runeClasses holds the class of every code point: one load for each character of the text.
+// runeClasses contains the class of every code point, so that each character takes one load.
 var runeClasses = buildRuneClasses()
 
 func buildRuneClasses() *[unicode.MaxRune + 1]runeClass {
@@ -45,7 +45,7 @@ func buildRuneClasses() *[unicode.MaxRune + 1]runeClass {
 	return table
 }
 
-// Letters and numbers of Unicode 16, which the reference's regular expressions know, that Go's tables (15.0) lack.
+// Letters and numbers of Unicode 16, which the reference's regular expressions support, that are missing in Go's tables (15.0).
 var (
 	laterLetters = [][2]rune{
 		{0x1C89, 0x1C8A}, {0xA7CB, 0xA7CD}, {0xA7DA, 0xA7DC}, {0x105C0, 0x105F3}, {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85},
@@ -66,7 +66,7 @@ func classOf(r rune) runeClass {
 	return runeClasses[r]
 }
 
-// classAt returns the character at s[i:] with its class and length in bytes; noRune and 0 past the end.
+// classAt returns the character at s[i:] with its class and its length in bytes, or noRune and 0 past the end.
 func classAt(s string, i int) (r rune, c runeClass, size int) {
 	if i >= len(s) {
 		return -1, noRune, 0

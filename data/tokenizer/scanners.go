@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// A scanner returns the length in bytes of the next piece of s, which is not empty. The hand-written ones do what the
-// regular expressions beside them do, many times faster.
+// A scanner returns the length in bytes of the next piece of s, which is not empty. The handwritten scanners are
+// equivalent to the regular expressions below, and many times faster.
 type scanner func(s string) int
 
-// The split patterns of the tokenizers in use, as their tokenizer.json spells them.
+// The split patterns of common tokenizers, as spelled in their tokenizer.json.
 const (
 	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	patternHead   = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|`
@@ -26,7 +26,7 @@ var knownScanners = map[string]scanner{
 	patternLong:   func(s string) int { return scanLlama(s, math.MaxInt) },
 }
 
-// scanGPT2 is patternGPT2.
+// scanGPT2 implements patternGPT2.
 func scanGPT2(s string) int {
 	if s[0] == '\'' {
 		if n := contraction(s); n > 0 {
@@ -43,7 +43,8 @@ func scanGPT2(s string) int {
 	return spaceRun(s)
 }
 
-// scanLlama is patternQwen, patternLlama3 or patternLong: numbers are cut into pieces of at most digits characters.
+// scanLlama implements patternQwen, patternLlama3 and patternLong, which split numbers into pieces of at most digits
+// characters.
 func scanLlama(s string, digits int) int {
 	if s[0] == '\'' {
 		if n := foldedContraction(s); n > 0 {
@@ -79,7 +80,7 @@ func scanLlama(s string, digits int) int {
 	return spaceRun(s)
 }
 
-// runEnd returns where the run of class c that goes on at s[i:] ends, after at most limit characters.
+// runEnd returns the end of the run of class c at s[i:], after at most limit characters.
 func runEnd(s string, i int, c runeClass, limit int) int {
 	for ; limit > 0; limit-- {
 		_, next, size := classAt(s, i)
@@ -91,7 +92,7 @@ func runEnd(s string, i int, c runeClass, limit int) int {
 	return i
 }
 
-// spaceRun is \s+(?!\S)|\s+: the run gives its last character back to the word that follows, unless it is the only one.
+// spaceRun implements \s+(?!\S)|\s+: a run leaves its last character to the following word, unless it is the only one.
 func spaceRun(s string) int {
 	last, i := 0, 0
 	for {
@@ -119,7 +120,7 @@ func contraction(s string) int {
 	return 0
 }
 
-// foldedContraction is contraction in any case; the long s, U+017F, folds to s.
+// foldedContraction is a case-insensitive contraction. The long s, U+017F, folds to s.
 func foldedContraction(s string) int {
 	for _, c := range contractions {
 		if len(s) > len(c) && strings.EqualFold(s[1:1+len(c)], c) {

@@ -15,37 +15,37 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for BPE. It is read-only
-// after loading and safe for any number of goroutines.
+// Tokenizer turns text into token ids and back, exactly as Hugging Face's tokenizers library does for BPE. It is
+// read-only after loading and safe for concurrent use.
 type Tokenizer struct {
 	vocab       vocabulary
 	merges      pairTable
 	added       addedTokens
 	normalizers []normalizer
-	growth      growth      // by the normalizers
+	growth      growth      // due to the normalizers
 	characters  *characters // nil: the symbols are bytes
-	prefix      bool        // a space is put before a text that does not start with one
+	prefix      bool        // prepend a space to a text that does not start with one
 	splits      []splitter
-	before      []int32      // ids the post-processor puts before a text …
+	before      []int32      // ids that the post-processor adds before a text …
 	after       []int32      // … and after it
 	list        []addedToken // all added tokens, each content once
 	words       sync.Pool
 	settings    tokenizerConfig
 	digest      string
-	dir         string // of tokenizer.json
+	dir         string // directory of tokenizer.json
 }
 
-// tokenizerConfig is what tokenizer_config.json says beside tokenizer.json.
+// tokenizerConfig contains the settings of tokenizer_config.json.
 type tokenizerConfig struct {
-	bos, eos     int // −1 where there is none
+	bos, eos     int // −1 if there is none
 	chatTemplate string
-	toolTemplate string            // for conversations with tools; "" if it is the same
-	tokens       map[string]string // bos_token, eos_token and the other special tokens with a name: as chat templates see them
+	toolTemplate string            // for conversations with tools; "" if there is no separate one
+	tokens       map[string]string // bos_token, eos_token and the other named special tokens, for chat templates
 }
 
-// Load reads the tokenizer of a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
-// added_tokens.json and chat_template.jinja if they are present), a tokenizer.json named directly, or that of a GGUF file: the
-// tokenizer.json next to it, else what its keys say; see [GGUFFiles].
+// Load reads a tokenizer from a model directory (tokenizer.json, with tokenizer_config.json, special_tokens_map.json,
+// added_tokens.json and chat_template.jinja if present), from a tokenizer.json, or from a GGUF file, for which it uses
+// the tokenizer.json next to it or otherwise the keys of the file; see [GGUFFiles].
 func Load(path string) (*Tokenizer, error) {
 	file := path
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -70,7 +70,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// load reads a tokenizer from files by their names in dir. file is what errors name.
+// load reads a tokenizer from files named relative to dir. Errors name file.
 func load(file, dir, name string, read reader) (*Tokenizer, error) {
 	raw, err := read(name, inputfile.MaxTokenizer)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,11 +90,10 @@ func load(file, dir, name string, read reader) (*Tokenizer, error) {
 	return t, nil
 }
 
-// Dir returns the directory that the tokenizer was read from, where its chat template is looked for.
+// Dir returns the directory that the tokenizer was read from, which is also where its chat template is expected.
 func (t *Tokenizer) Dir() string { return t.dir }
 
-// parse reads the bytes of a tokenizer.json. A feature it does not know is an error that names it:
-// a wrong token is worse than none.
+// parse parses a tokenizer.json. An unsupported feature is an error that names it, because wrong tokens are worse than none.
 func parse(raw []byte) (*Tokenizer, error) {
 	t := &Tokenizer{digest: contenthash.Sum(raw)}
 	t.words.New = func() any { return newWordCache() }
@@ -108,16 +107,16 @@ func parse(raw []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// VocabSize returns the number of ids, added tokens included: the largest id plus one. A model may have more rows.
+// VocabSize returns the number of ids including added tokens: the largest id plus one. A model may have more rows.
 func (t *Tokenizer) VocabSize() int { return len(t.vocab.bytes) }
 
-// EOS returns the id that ends a text, and whether there is one.
+// EOS returns the end-of-text id, and whether there is one.
 func (t *Tokenizer) EOS() (id int, ok bool) { return t.settings.eos, t.settings.eos >= 0 }
 
-// BOS returns the id that starts a text, and whether there is one.
+// BOS returns the beginning-of-text id, and whether there is one.
 func (t *Tokenizer) BOS() (id int, ok bool) { return t.settings.bos, t.settings.bos >= 0 }
 
-// Token returns a token as tokenizer.json spells it: "" for an id without one.
+// Token returns a token as spelled in tokenizer.json, or "" for an id without a token.
 func (t *Tokenizer) Token(id int) string {
 	if id < 0 || id >= len(t.vocab.tokens) {
 		return ""
@@ -133,14 +132,14 @@ func (t *Tokenizer) isSpecial(id int) bool {
 // Digest identifies the tokenizer by the contents of its files.
 func (t *Tokenizer) Digest() string { return t.digest }
 
-// Files of chat templates: of all conversations, and of those with tools.
+// Chat template files: for all conversations, and for those with tools.
 const (
 	ChatTemplateFile = "chat_template.jinja"
 	ToolTemplateFile = "additional_chat_templates/tool_use.jinja"
 )
 
-// loadChatTemplate takes the templates from their files. If there is none, tokenizer_config.json has a text or a list of
-// named ones: "default", and "tool_use" for conversations with tools.
+// loadChatTemplate reads the templates from their files. Without such files, tokenizer_config.json has a string or a
+// list of named templates: "default", and "tool_use" for conversations with tools.
 func (t *Tokenizer) loadChatTemplate(dir string, read reader, inConfig json.RawMessage) error {
 	found := false
 	for name, place := range map[string]*string{ChatTemplateFile: &t.settings.chatTemplate, ToolTemplateFile: &t.settings.toolTemplate} {

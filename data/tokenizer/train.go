@@ -14,21 +14,21 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// TrainConfig says what tokenizer a [Trainer] makes.
+// TrainConfig describes the tokenizer that a [Trainer] makes.
 type TrainConfig struct {
-	VocabSize     int      // ids in all: special tokens, 256 bytes, merges
-	MinFrequency  int      // a pair seen less often is not merged
+	VocabSize     int      // total number of ids: special tokens, 256 bytes, merges
+	MinFrequency  int      // pairs that occur less often are not merged
 	SpecialTokens []string // ids from 0; the first is the end of text. Empty = <|endoftext|>, <|padding|>
 }
 
-// Trainer trains a byte-level BPE of GPT-NeoX's form: NFC and GPT-2's split pattern. The pair that is seen most is merged
-// first, of equals the one with the smallest ids, so that the same text gives the same file (Sennrich et al. 2016; the rule
-// for equals is that of the tokenizers library).
+// Trainer trains a byte-level BPE like GPT-NeoX's, with NFC and GPT-2's split pattern. It merges the most frequent pair
+// first, and among equals the pair with the smallest ids, so that the same text produces the same file (Sennrich et al.
+// 2016; the tie-breaking rule is that of the tokenizers library).
 type Trainer struct {
 	config     TrainConfig
 	vocabulary *trainedVocabulary
 	splitter   *Tokenizer     // without merges
-	counts     map[string]int // of the words so far
+	counts     map[string]int // occurrences of each word so far
 }
 
 // NewTrainer returns a trainer without text.
@@ -50,7 +50,7 @@ func NewTrainer(c TrainConfig) (*Trainer, error) {
 	return t, err
 }
 
-// Add counts the words of a text, split as the tokenizer will split it. Special tokens in it do not count.
+// Add counts the words of a text, split as the tokenizer will split it. It does not count special tokens.
 func (t *Trainer) Add(text string) {
 	text = validUTF8([]byte(text))
 	t.splitter.added.raw.split(text, func(lo, hi int, id int32) {
@@ -68,13 +68,13 @@ func (t *Trainer) Add(text string) {
 	})
 }
 
-// ErrNoText is the error of training on nothing.
+// ErrNoText is returned when there is no text to train on.
 var ErrNoText = errors.New("no text to train a tokenizer on")
 
-// TrainedFiles are the names of the files that [Trainer.Train] writes, the one that makes a directory a tokenizer first.
+// TrainedFiles are the names of the files that [Trainer.Train] writes. The first one makes a directory a tokenizer.
 var TrainedFiles = []string{"tokenizer.json", "tokenizer_config.json"}
 
-// Train learns the merges from the texts that were added, writes tokenizer.json and tokenizer_config.json into dir, and
+// Train learns the merges from the texts added so far, writes tokenizer.json and tokenizer_config.json into dir, and
 // loads them.
 func (t *Trainer) Train(ctx context.Context, dir string) (*Tokenizer, error) {
 	if len(t.counts) == 0 {
@@ -114,7 +114,7 @@ func writeFiles(dir string, tokenizer, config []byte) error {
 	return nil
 }
 
-// trainedVocabulary is a vocabulary in the making.
+// trainedVocabulary is a vocabulary under construction.
 type trainedVocabulary struct {
 	special []string
 	tokens  []string // by id, in the byte alphabet
@@ -123,7 +123,7 @@ type trainedVocabulary struct {
 	merges  [][2]int32
 }
 
-// init gives ids to the special tokens and the bytes, these in the order of their characters.
+// init assigns ids to the special tokens and then to the bytes, in the order of their characters.
 func (v *trainedVocabulary) init() {
 	v.ids = map[string]int32{}
 	for _, s := range v.special {
@@ -136,7 +136,7 @@ func (v *trainedVocabulary) init() {
 	}
 }
 
-// id returns the id of a token, a new one if need be.
+// id returns the id of a token, assigning a new one if necessary.
 func (v *trainedVocabulary) id(token string) int32 {
 	id, ok := v.ids[token]
 	if !ok {
@@ -147,7 +147,7 @@ func (v *trainedVocabulary) id(token string) int32 {
 	return id
 }
 
-// trainedWord is a distinct word: its symbols as merged so far, and how often it stands in the text.
+// trainedWord is a distinct word: its symbols as merged so far, and its number of occurrences in the text.
 type trainedWord struct {
 	symbols []int32
 	count   int
@@ -155,7 +155,7 @@ type trainedWord struct {
 
 type pair [2]int32
 
-// learner holds the state of the training: how often each pair stands in the words, and in which.
+// learner is the state of training: the number of occurrences of each pair, and the words that contain it.
 type learner struct {
 	words  []trainedWord
 	counts map[pair]int
@@ -224,7 +224,7 @@ func (l *learner) count(p pair, n int, word int32) {
 	words[word] = struct{}{}
 }
 
-// merge replaces a pair by its id in all words that have it, from left to right, and queues the pairs that this makes.
+// merge replaces a pair with its id in all words that contain it, from left to right, and queues the new pairs.
 func (l *learner) merge(p pair, id int32) {
 	words := l.where[p]
 	delete(l.where, p)
@@ -267,7 +267,7 @@ type countedPair struct {
 	count int
 }
 
-// pairQueue is a heap: the most frequent pair first, of equals the one with the smallest ids.
+// pairQueue is a heap with the most frequent pair first and, among equals, the one with the smallest ids.
 type pairQueue []countedPair
 
 func (q pairQueue) Len() int { return len(q) }
@@ -285,7 +285,7 @@ func (q *pairQueue) Pop() any {
 	return last
 }
 
-// tokenizerJSON writes the vocabulary in the order of its ids: encoding/json would sort it by token.
+// tokenizerJSON writes the vocabulary in the order of its ids. encoding/json would sort it by token.
 func (v *trainedVocabulary) tokenizerJSON() ([]byte, error) {
 	var vocab bytes.Buffer
 	vocab.WriteByte('{')
@@ -319,7 +319,7 @@ func (v *trainedVocabulary) tokenizerJSON() ([]byte, error) {
 	}, "", " ")
 }
 
-// configJSON writes tokenizer_config.json: what transformers needs to know beside.
+// configJSON returns tokenizer_config.json, with the other settings that transformers needs.
 func (v *trainedVocabulary) configJSON() []byte {
 	config := map[string]any{
 		"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1 << 30, "clean_up_tokenization_spaces": false,
@@ -327,7 +327,7 @@ func (v *trainedVocabulary) configJSON() []byte {
 	}
 	raw, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
-		panic(err) // texts and numbers only
+		panic(err) // only strings and numbers
 	}
 	return append(raw, '\n')
 }

@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// vocabulary joins ids, tokens as tokenizer.json spells them, and the bytes they stand for.
+// vocabulary relates ids, tokens as spelled in tokenizer.json, and the bytes that they represent.
 type vocabulary struct {
 	ids      map[string]int32
 	tokens   []string
-	bytes    [][]byte // nil for an id without token
+	bytes    [][]byte // nil for an id without a token
 	special  []bool
-	byteID   [256]int32       // −1 for a byte without token
+	byteID   [256]int32       // −1 for a byte without a token
 	complete bool             // every byte has a token
-	spelled  map[int32]string // normalized added tokens, where that changes them: as they are decoded
-	own      int              // tokens of the model itself, without added ones
-	whole    map[string]int32 // raw bytes of a word → its id, where the model says ignore_merges
+	spelled  map[int32]string // how normalized added tokens are decoded, if normalization changes them
+	own      int              // number of tokens in the model itself, without added ones
+	whole    map[string]int32 // raw bytes of a word → its id, with ignore_merges
 }
 
 func (v *vocabulary) id(token string) (int32, bool) {
@@ -40,7 +40,8 @@ func (v *vocabulary) grow(n int) {
 	}
 }
 
-// newVocabulary joins the model's tokens and makes room for added ones. bytesOf says what a token stands for.
+// newVocabulary builds the vocabulary from the model's tokens and reserves room for added ones. bytesOf returns the
+// bytes that a token represents.
 func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) []byte) (vocabulary, error) {
 	largest := int32(-1)
 	check := func(token string, id int32) error {
@@ -89,7 +90,7 @@ func newVocabulary(m *bpeModel, added []addedToken, bytesOf func(token string) [
 	return v, nil
 }
 
-// byteRune is GPT-2's alphabet: every byte as a printable character. runeByte is its inverse.
+// byteRune is GPT-2's alphabet, which maps every byte to a printable character. runeByte is its inverse.
 var byteRune, runeByte = byteAlphabet()
 
 func byteAlphabet() (forth [256]rune, back map[rune]byte) {
@@ -106,8 +107,8 @@ func byteAlphabet() (forth [256]rune, back map[rune]byte) {
 	return forth, back
 }
 
-// tokenBytes undoes the byte alphabet. A token with any character outside it stands for itself, as the runs of spaces
-// among GPT-NeoX's added tokens do.
+// tokenBytes undoes the byte alphabet. A token with a character outside it represents itself, such as the runs of
+// spaces among GPT-NeoX's added tokens.
 func tokenBytes(token string) []byte {
 	out := make([]byte, 0, len(token))
 	for _, r := range token {
