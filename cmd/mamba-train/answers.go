@@ -15,7 +15,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// answer is what followed a prompt, as generate prints it with --json.
+// answer is the text generated for a prompt, as generate --json prints it.
 type answer struct {
 	IDs             []int              `json:"ids"`
 	Text            string             `json:"text"`
@@ -26,7 +26,7 @@ type answer struct {
 	TokensPerSecond float64            `json:"tokens_per_second,omitempty"`
 }
 
-// answerLine is what followed a prompt, as a line of --output.
+// answerLine is the text generated for a prompt, as a line of --output.
 type answerLine struct {
 	Index        int                `json:"index"`
 	Prompt       string             `json:"prompt"`
@@ -35,24 +35,24 @@ type answerLine struct {
 	FinishReason mamba.FinishReason `json:"finish_reason"`
 }
 
-// answers prints what follows prompts: as it appears, each text when it has ended, or all at the end.
+// answers prints generated texts: token by token, each text when it is complete, or all at the end.
 type answers struct {
 	*app
 	prompts []prompt
-	several bool // numbered
+	several bool // texts are numbered
 	idsOnly bool // no tokenizer
 	to      *cli.ErrorWriter
-	path    string // of --output; "" = standard output
+	path    string // value of --output; "" is standard output
 	file    *os.File
 	began   time.Time
 	streams bool
 
-	written int            // lines of the file
-	printed int            // texts printed, in their order
-	waiting map[int]string // texts that have ended before one that comes first
+	written int            // lines written to the file
+	printed int            // texts printed, in order
+	waiting map[int]string // texts that were completed before an earlier one
 }
 
-// openAnswers makes the file of --output, before the work begins.
+// openAnswers creates the file of --output before the work starts.
 func (a *app) openAnswers(f generateFlags, prompts []prompt, idsOnly bool) (*answers, error) {
 	r := &answers{
 		app: a, prompts: prompts, several: f.prompts != "" || f.messages != "", idsOnly: idsOnly, to: &cli.ErrorWriter{To: a.Out}, path: f.output,
@@ -78,7 +78,7 @@ func (r *answers) close() {
 	}
 }
 
-// live reports whether the text is printed as it appears, and prints its prompt.
+// live reports whether the text is printed while it is generated. If so, it prints the prompt.
 func (r *answers) live(o recipe.TextOptions) bool {
 	r.streams = r.file == nil && !r.JSON && !r.several && !r.idsOnly && o.NumBeams <= 1
 	if r.streams {
@@ -87,7 +87,7 @@ func (r *answers) live(o recipe.TextOptions) bool {
 	return r.streams
 }
 
-// done prints a text that has ended.
+// done prints a text that is complete.
 func (r *answers) done(i int, t recipe.Text) error {
 	switch {
 	case r.file != nil:
@@ -109,7 +109,7 @@ func (r *answers) done(i int, t recipe.Text) error {
 	return r.to.Err
 }
 
-// shown returns a prompt and what followed it; several have numbers and an empty line between them.
+// shown formats a prompt and its continuation. If there are several, they are numbered and separated by empty lines.
 func (r *answers) shown(i int, t recipe.Text) string {
 	text := r.prompts[i].text + t.Text
 	if r.idsOnly {
@@ -125,7 +125,7 @@ func (r *answers) shown(i int, t recipe.Text) string {
 	return fmt.Sprintf("%s[%d] %s", between, i, text)
 }
 
-// interrupted ends what was printed of texts that have not ended.
+// interrupted ends the output after an interrupt.
 func (r *answers) interrupted() {
 	switch {
 	case r.streams:
@@ -135,7 +135,7 @@ func (r *answers) interrupted() {
 	}
 }
 
-// finish prints what comes at the end.
+// finish prints the final summary.
 func (r *answers) finish(texts []recipe.Text) error {
 	took, tokens := time.Since(r.began), 0
 	for _, t := range texts {
@@ -161,7 +161,7 @@ func (r *answers) finish(texts []recipe.Text) error {
 	return r.to.Err
 }
 
-// printJSON prints one text, or the list of those of --prompts.
+// printJSON prints one text, or a list of texts for --prompts.
 func (r *answers) printJSON(texts []recipe.Text, rate float64) error {
 	list := make([]answer, len(texts))
 	for i, t := range texts {

@@ -36,7 +36,7 @@ type benchFlags struct {
 	store         string
 }
 
-// benchModes are what bench can measure.
+// benchModes lists what bench can measure.
 var benchModes = []string{"lora", "full", "forward", "prefill", "decode", "allreduce"}
 
 func (a *app) benchCommand() *cobra.Command {
@@ -81,7 +81,7 @@ The first step is not counted, unless --steps is 1; the others give the median.`
 	return cmd
 }
 
-// benchResult is what bench prints with --json.
+// benchResult is the output of bench --json.
 type benchResult struct {
 	Mode            string  `json:"mode"`
 	Preset          string  `json:"preset"`
@@ -96,11 +96,11 @@ type benchResult struct {
 	BytesPerSecond  float64 `json:"bytes_per_second,omitempty"`
 	PeakBytes       float64 `json:"peak_bytes_per_second,omitempty"`
 	Efficiency      float64 `json:"efficiency"`
-	SerialShare     float64 `json:"serial_share"` // of a step's time
+	SerialShare     float64 `json:"serial_share"` // of the time per step
 	PeakRSS         int64   `json:"peak_rss_bytes"`
 	Kernels         string  `json:"kernels"`
-	Device          string  `json:"device,omitempty"` // that computed the steps, if not the CPU
-	Threads         int     `json:"threads"`          // of a rank
+	Device          string  `json:"device,omitempty"` // device that ran the steps, if not the CPU
+	Threads         int     `json:"threads"`          // per rank
 	Ranks           int     `json:"ranks"`
 	Parameters      int     `json:"parameters"`
 	Trainable       int     `json:"trainable"`
@@ -132,7 +132,7 @@ func (a *app) bench(f benchFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
-	if a.precision == mamba.Stored { // there is no file
+	if a.precision == mamba.Stored { // there is no file to take it from
 		a.precision = mamba.Float32
 	}
 	if f.mode == "full" && a.precision != mamba.Float32 {
@@ -162,7 +162,7 @@ func (a *app) bench(f benchFlags) error {
 	return a.Result(r, r.text())
 }
 
-// openBenchDevice opens the device for a mode that runs a graph.
+// openBenchDevice opens the device for modes that run a graph.
 func (a *app) openBenchDevice(mode string) error {
 	if a.device != recipe.DeviceCPU && (mode == "prefill" || mode == "decode") {
 		return cli.Misusef("--device is for --mode lora, full and forward: prompts and single tokens are computed by the CPU")
@@ -170,7 +170,7 @@ func (a *app) openBenchDevice(mode string) error {
 	return a.openDevice(a.device)
 }
 
-// joinBench joins the ranks for what they do together.
+// joinBench joins the ranks in modes that run on all ranks.
 func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 	if mode != "lora" && mode != "full" {
 		return trainer.SingleProcess{}, nil
@@ -182,25 +182,25 @@ func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 	return a.join(c.Distributed, a.threads)
 }
 
-// benchmark is a model with random weights and what has been measured on it. tokens and documents are those of this rank.
+// benchmark is a model with random weights and its measurements. tokens and documents are those of this rank.
 type benchmark struct {
 	benchFlags
 	comm      trainer.Communicator
 	precision mamba.Precision
-	device    string // that computes the steps; "": the CPU
+	device    string // runs the steps; "" is the CPU
 	warn      func(error)
 	model     *mamba.Model
-	work      float64 // floating-point operations of a step
+	work      float64 // floating-point operations per step
 	times     []time.Duration
-	serial    []float64     // share of each step's time outside of what is split over threads
+	serial    []float64     // share of each step's time spent outside parallel sections
 	split     time.Duration // kernel.Parallel before the step
-	peaks     []float64     // FLOP/s or bytes/s, measured between the steps
-	bytes     float64       // of weights read in a step; only in decode
+	peaks     []float64     // FLOP/s or bytes/s, measured between steps
+	bytes     float64       // weights read per step, only for decode
 	rss       int64
 	trainable int
 }
 
-// benchSeed decides weights and tokens. Speed does not depend on it.
+// benchSeed seeds the weights and tokens. It does not affect the speed.
 const benchSeed = 1
 
 func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, error) {
@@ -217,7 +217,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	}
 	a.Detail("drawing random weights")
 	collectEarly()
-	// Frozen weights are made in the form in which a run has them.
+	// Frozen weights are stored in the same form as in a training run.
 	o := mamba.LoadOptions{Precision: a.precision, Packed: f.mode != "full"}
 	m, err := recipe.NewModel(c, mamba.InitMambaSSM, benchSeed, o)
 	if err != nil {
@@ -228,7 +228,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m, warn: a.warnOf}, nil
 }
 
-// checkMemory refuses what does not fit.
+// checkMemory returns an error if the benchmark does not fit in memory.
 func (f benchFlags) checkMemory(sizes mamba.Config, precision mamba.Precision) error {
 	c := recipe.Default()
 	c.Precision, c.GradientCheckpointing, c.MaxTokens = string(precision), f.checkpointing, f.tokens
@@ -249,7 +249,7 @@ func (f benchFlags) checkMemory(sizes mamba.Config, precision mamba.Precision) e
 		if need, err = c.ForwardMemory(sizes, f.tokens); err != nil {
 			return err
 		}
-	default: // a chunk of the tokens at a time
+	default: // tokens are processed in chunks
 		var err error
 		if need, err = c.ForwardMemory(sizes, 1); err != nil {
 			return err
@@ -277,7 +277,7 @@ func (b *benchmark) batch() ag.Batch {
 	return batch
 }
 
-// sameBatch is a data set of the same micro-batch for each rank.
+// sameBatch is a data set that gives every rank the same micro-batch.
 type sameBatch struct {
 	batch ag.Batch
 	ranks int
@@ -289,7 +289,7 @@ func (f sameBatch) Batch(context.Context, int, int) (trainer.MicroBatch, error) 
 	return trainer.MicroBatch{Batch: f.batch}, nil
 }
 
-// train measures the steps of a real run.
+// train measures the steps of a real training run.
 func (b *benchmark) train(ctx context.Context) error {
 	params, ratio := b.model.Params(), 1.0
 	if b.mode == "lora" {
@@ -339,7 +339,7 @@ func (b *benchmark) train(ctx context.Context) error {
 	return err
 }
 
-// forward measures the loss of a batch without gradients.
+// forward measures computing the loss of a batch without gradients.
 func (b *benchmark) forward(ctx context.Context) error {
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, batch.Counted()).Forward, b.model.Params())
@@ -354,7 +354,7 @@ func (b *benchmark) forward(ctx context.Context) error {
 	})
 }
 
-// prefill measures the way from prompts to the logits of their next tokens.
+// prefill measures computing the next-token logits of prompts.
 func (b *benchmark) prefill(ctx context.Context) error {
 	batch := b.batch()
 	b.count(recipe.WorkOf(b.model, b.tokens, b.documents).Forward, b.model.Params())
@@ -369,7 +369,7 @@ func (b *benchmark) prefill(ctx context.Context) error {
 	})
 }
 
-// uncounted is the number of steps that warm up memory and caches. A single step is counted itself.
+// uncounted returns the number of warm-up steps. If there is only one step, it is measured without a warm-up.
 func (f benchFlags) uncounted() int {
 	if f.steps == 1 {
 		return 0
@@ -377,7 +377,7 @@ func (f benchFlags) uncounted() int {
 	return 1
 }
 
-// repeat measures the steps.
+// repeat runs and measures the steps.
 func (b *benchmark) repeat(ctx context.Context, step func() error) error {
 	for range b.uncounted() + b.steps {
 		if err := ctx.Err(); err != nil {
@@ -393,8 +393,8 @@ func (b *benchmark) repeat(ctx context.Context, step func() error) error {
 	return nil
 }
 
-// decode measures single tokens. Each step produces tokens one after the other for all documents at once; between the
-// steps memory is swept.
+// decode measures generating single tokens. Each step generates several tokens in sequence, for all documents at once.
+// Memory bandwidth is measured between steps.
 func (b *benchmark) decode(ctx context.Context) error {
 	b.count(0, b.model.Params())
 	for _, p := range b.model.Params() {
@@ -415,7 +415,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 		}
 		b.add(time.Since(began))
 		if i == 0 {
-			b.rss = peakRSS() // the sweep's own buffer does not count
+			b.rss = peakRSS() // exclude the buffer of the bandwidth measurement
 		}
 		b.peaks = append(b.peaks, kernel.PeakBandwidth(int(b.bytes), sweepTime))
 		runtime.GC()
@@ -425,7 +425,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 	return nil
 }
 
-// How long peaks are measured between two steps.
+// Duration of the peak measurements between steps.
 const (
 	sweepTime = 300 * time.Millisecond
 	burstTime = 100 * time.Millisecond
@@ -482,7 +482,7 @@ func (b *benchmark) result() benchResult {
 		return r
 	}
 	r.GFLOPS, r.PeakGFLOPS = work/seconds/giga, peak/giga
-	if b.device != "" { // the peak is the CPU's
+	if b.device != "" { // the peak was measured on the CPU
 		r.PeakGFLOPS = 0
 		return r
 	}
@@ -512,7 +512,7 @@ func (r benchResult) text() string {
 	return text + fmt.Sprintf("peak memory %v", format.Bytes(r.PeakRSS))
 }
 
-// amdahl bounds the speed-up on so many threads of work of which a share is serial (Amdahl 1967).
+// amdahl returns the maximum speedup of work with the given serial share on a number of threads (Amdahl 1967).
 func amdahl(serial float64, threads int) float64 {
 	return 1 / (serial + (1-serial)/float64(threads))
 }

@@ -10,10 +10,11 @@ import (
 	"mambatrain/trainer/mpi"
 )
 
-// allReduceBytes are the sizes that are summed: a stop flag, an adapter's gradient and a small model's, and one between.
+// allReduceBytes are the message sizes: a stop flag, an adapter's gradient, an intermediate size, and a small model's
+// gradient.
 var allReduceBytes = []int{4, 4 << 20, 64 << 20, 512 << 20}
 
-// allReduceResult is what bench --mode allreduce prints with --json.
+// allReduceResult is the output of bench --mode allreduce --json.
 type allReduceResult struct {
 	Mode      string       `json:"mode"`
 	Ranks     int          `json:"ranks"`
@@ -22,7 +23,7 @@ type allReduceResult struct {
 	PeakRSS   int64        `json:"peak_rss_bytes"`
 }
 
-// benchAllReduce measures sums over ranks, the way a training step sums gradients.
+// benchAllReduce measures sums over ranks, computed as a training step sums gradients.
 func (a *app) benchAllReduce(repetitions int) error {
 	c, err := config.Load(config.Source{Uses: config.InSection("distributed")})
 	if err != nil {

@@ -19,16 +19,16 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// talk is a chat at the terminal: each line is a message or a command.
+// talk is a chat on the terminal: each line is a message or a command.
 type talk struct {
 	*app
 	chat       *recipe.Chat
 	interrupts *cli.Interrupts
 	out        cli.WordWriter
-	saved      map[string]bool // files that /save has written
+	saved      map[string]bool // files written by /save
 }
 
-// chatHelp is what /help prints.
+// chatHelp is the output of /help.
 const chatHelp = `/reset       begin again; the system prompt stays
 /save FILE   write the conversation, as data.messages reads it
 /help        print this
@@ -38,7 +38,7 @@ Ctrl-C stops an answer. Put a blank before a message that begins with /.`
 // errQuit ends a chat.
 var errQuit = errors.New("quit")
 
-// chat answers the messages of the input by the model's chat template.
+// chat answers messages from the input, using the model's chat template.
 func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
 	t := &talk{app: a, saved: map[string]bool{}}
 	o.Stream = t.show
@@ -55,7 +55,7 @@ func (a *app) chat(format *recipe.ChatFormat, f generateFlags, o recipe.TextOpti
 	return err
 }
 
-// show prints a part of an answer.
+// show prints part of an answer.
 func (t *talk) show(text string) {
 	if t.out.Columns > 0 {
 		text = format.Printable(text)
@@ -63,7 +63,7 @@ func (t *talk) show(text string) {
 	t.out.Add(text)
 }
 
-// obey obeys a command or answers a message.
+// obey runs a command or answers a message.
 func (t *talk) obey(line string) error {
 	text := strings.TrimSpace(line)
 	if text == "" {
@@ -114,7 +114,7 @@ func (t *talk) answer(text string) error {
 	return nil
 }
 
-// save writes the conversation as one row. A file that was there before the chat is not replaced.
+// save writes the conversation as one row. It does not replace files that existed before the chat.
 func (t *talk) save(path string) error {
 	if path == "" {
 		return cli.Misusef("/save wants the name of a file")

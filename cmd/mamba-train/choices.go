@@ -13,15 +13,15 @@ type choiceRow struct {
 	Row        int       `json:"row"`
 	Answer     int       `json:"answer"`
 	Choice     int       `json:"choice"`      // by plain log-likelihood
-	ChoiceNorm int       `json:"choice_norm"` // by log-likelihood for each character
+	ChoiceNorm int       `json:"choice_norm"` // by log-likelihood per character
 	LogLikes   []float64 `json:"log_likelihoods"`
 	Set        string    `json:"data,omitempty"`
 }
 
-// choicesResult is what eval --choices prints with --json.
+// choicesResult is the output of eval --choices --json.
 type choicesResult struct {
 	Rows         int     `json:"rows"`
-	Tokens       int     `json:"tokens"` // of all choices
+	Tokens       int     `json:"tokens"` // in all choices
 	Accuracy     float64 `json:"accuracy"`
 	AccuracyNorm float64 `json:"accuracy_norm"`
 }

@@ -8,7 +8,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// completions registers the values of all flags that take a word from a list.
+// completions registers shell completion for all flags whose value is a word from a list.
 func completions(root *cobra.Command) {
 	var keys []string
 	for _, k := range config.Keys() {
@@ -27,7 +27,7 @@ func completions(root *cobra.Command) {
 
 		"truncation": {"keep_start", "split", "error"},
 	}
-	formats := map[string][]string{"export": {"hf", "gguf"}, "graph": {"svg", "dot"}} // the others read data
+	formats := map[string][]string{"export": {"hf", "gguf"}, "graph": {"svg", "dot"}} // other --format flags are input formats
 	for _, cmd := range root.Commands() {
 		completions(cmd)
 		words["format"] = formats[cmd.Name()]

@@ -15,8 +15,8 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// converse reads prompts line by line and answers each, continuing from the last answer. An interrupt ends the current
-// answer; the end of input ends the program.
+// converse reads prompts line by line and continues each one from the state left by the previous answer. An interrupt ends
+// the current answer; the end of input ends the program.
 func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) error {
 	if err := m.NeedTokenizer("--interactive"); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 		return err
 	}
 	if o.State == nil {
-		o.State = m.NewState(1) // an answer continues from the one before, whether or not a file keeps the state
+		o.State = m.NewState(1) // each answer continues from the previous one, even if no file stores the state
 	}
 	interrupts := cli.NewInterrupts()
 	defer interrupts.Stop()
@@ -43,9 +43,9 @@ func (a *app) converse(m *recipe.Model, f generateFlags, o recipe.TextOptions) e
 	return cmp.Or(saveState(m, o.State, f.state), err)
 }
 
-// eachLine calls use with each line of the input until that ends; at a terminal it greets and prompts. A line that is wrong
-// is said and passed over, and at a terminal whatever fails is, since somebody can try again. An interrupt between two
-// lines ends the program, except at a terminal.
+// eachLine calls use for each line of the input. On a terminal it prints a greeting and prompts. An invalid line causes a
+// warning and is skipped. On a terminal, every error is handled this way, because the user can try again. An interrupt
+// between two lines ends the program, except on a terminal.
 func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(line string) error) error {
 	prompt, talks := "", cli.IsTerminal(a.In)
 	if talks {
@@ -56,7 +56,7 @@ func (a *app) eachLine(interrupts *cli.Interrupts, greeting string, use func(lin
 	in.Buffer(nil, 1<<24)
 	wanted, found := make(chan struct{}, 1), make(chan bool)
 	defer close(wanted)
-	go func() { // which may wait when an interrupt comes
+	go func() { // may be blocked reading when an interrupt arrives
 		for range wanted {
 			found <- in.Scan()
 		}
@@ -98,7 +98,7 @@ func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextO
 	ctx, done := interrupts.During()
 	defer done()
 	_, err = m.Continue(ctx, [][]int{ids}, o)
-	done() // what follows the newline is no longer this answer's
+	done() // an interrupt after the newline no longer affects this answer
 	fmt.Fprintln(a.Out)
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -106,7 +106,7 @@ func (a *app) answer(interrupts *cli.Interrupts, m *recipe.Model, o recipe.TextO
 	return err
 }
 
-// readState loads the state that prompts continue from; nil without a file.
+// readState loads the state that prompts continue from, or returns nil if no file is given.
 func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error) {
 	if path == "" {
 		return nil, nil
@@ -117,7 +117,7 @@ func readState(m *recipe.Model, path string, sequences int) (*mamba.State, error
 	return m.LoadState(path)
 }
 
-// checkState says whether a state can be left at path, before anything is done.
+// checkState returns an error if a state cannot be written to path. It is called before any work is done.
 func checkState(path string) error {
 	if path == "" {
 		return nil
@@ -135,7 +135,7 @@ func saveState(m *recipe.Model, s *mamba.State, path string) error {
 	if path == "" {
 		return nil
 	}
-	path, _, err := atomicfile.Target(path) // what a link leads to is replaced
+	path, _, err := atomicfile.Target(path) // replace the target of a link
 	if err != nil {
 		return err
 	}

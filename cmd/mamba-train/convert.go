@@ -47,7 +47,7 @@ func addOutputFlags(cmd *cobra.Command, f *convertFlags) {
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace files that are there")
 }
 
-// convert writes the model's weights again, under transformers' names and in the wanted type and shards.
+// convert rewrites the model's weights with transformers' tensor names, in the given type and shard size.
 func (a *app) convert(f convertFlags) error {
 	o, err := saveOptions(f.dtype, f.shard)
 	if err != nil {
@@ -84,7 +84,7 @@ func (a *app) convert(f convertFlags) error {
 	return a.Result(r, fmt.Sprintf("wrote %s: %s", r.Output, format.Counted(r.Tensors, "tensor")))
 }
 
-// checkConversion refuses a model whose tensors do not fit into memory one at a time.
+// checkConversion returns an error if any single tensor of the model does not fit in memory.
 func checkConversion(dir string) error {
 	c, err := mamba.LoadConfig(dir)
 	if err != nil {
@@ -93,14 +93,14 @@ func checkConversion(dir string) error {
 	return recipe.CheckConversion(c)
 }
 
-// warnNotFinite warns of tensors that were written with NaN or infinite numbers.
+// warnNotFinite warns about tensors that contain NaN or infinite numbers.
 func (a *app) warnNotFinite(names []string, of int) {
 	if len(names) > 0 {
 		a.Warn("%s", recipe.NotFinite(names, of))
 	}
 }
 
-// countTensors returns the number of tensors that a directory's weights have.
+// countTensors returns the number of tensors in a directory's weights.
 func countTensors(dir string) (int, error) {
 	t, err := weights.Open(dir)
 	if err != nil {

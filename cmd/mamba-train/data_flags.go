@@ -19,11 +19,12 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// dataFlag is a flag for a key of the configuration's data section.
+// dataFlag is a flag for a configuration key in the data section.
 type dataFlag struct{ key, name, usage string }
 
-// The flags of the commands that read data, by what they decide: rows, texts, labels, lengths, micro-batches. A command offers those
-// whose keys it reads. Chats are not among the texts: they need a tokenizer with a chat template.
+// Flags of the commands that read data, grouped by what they control: rows, texts, labels, lengths, micro-batches. A
+// command defines the flags whose keys it reads. Chats are not among the texts because they need a tokenizer with a chat
+// template.
 var (
 	modelFlag = dataFlag{"model", "model", "model directory or Hugging Face id, whose tokenizer is used"}
 	trainFlag = dataFlag{"data.train", "data", "file, glob, directory or Hugging Face id"}
@@ -59,21 +60,21 @@ var (
 	}
 )
 
-// oldFlags are earlier names of flags, and the configuration's names of what a flag shortens.
+// oldFlags maps earlier names of flags, and the configuration's longer names, to the current ones.
 var oldFlags = map[string]string{"prompt-field": "prompt", "completion-field": "completion", "dataset-text-field": "field"}
 
-// dataFlags name data and a tokenizer: by a configuration file, by --set, by flags, or by all, the last the strongest.
+// dataFlags selects data and a tokenizer with a configuration file, --set and flags, in increasing priority.
 type dataFlags struct {
 	config    string
 	sets      []string
 	common    []config.Flag // common flags that set keys
 	tokenizer string
-	values    map[string]*keyValue // by key of the configuration
+	values    map[string]*keyValue // by configuration key
 	uses      func(key string) bool
-	defaults  []string // where there is no file: key=value
+	defaults  []string // key=value, if there is no configuration file
 }
 
-// add adds -c, --set and the given flags, which begin with what the configuration means where it leaves them out.
+// add defines -c, --set and the given flags. A flag's default is the configuration's.
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for what no flag says")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the configuration: data.template=TEXT; may be repeated")
@@ -105,29 +106,29 @@ func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	}
 }
 
-// addTokenizer adds --tokenizer.
+// addTokenizer defines --tokenizer.
 func (f *dataFlags) addTokenizer(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, or Hugging Face id; default: the model's")
 }
 
-// force gives a flag a value that wins over the configuration file's where the flag is not given.
+// force sets the default of a flag and gives it priority over the configuration file.
 func (f *dataFlags) force(cmd *cobra.Command, name, text string) {
 	flag := cmd.Flags().Lookup(name)
 	v := flag.Value.(*keyValue)
 	v.text, v.forced, flag.DefValue = text, true, text
 }
 
-// assume gives a key another default where there is no configuration file.
+// assume changes the default of a key if there is no configuration file.
 func (f *dataFlags) assume(cmd *cobra.Command, name, key, text string) {
 	f.values[key].text, cmd.Flags().Lookup(name).DefValue = text, text
 	f.defaults = append(f.defaults, key+"="+text)
 }
 
-// keyValue is the text of a flag that the configuration's own reader will read.
+// keyValue is a flag's text, parsed later by the configuration reader.
 type keyValue struct {
 	name          string // of the flag
 	text, kind    string
-	given, forced bool // by the command line, or by the command
+	given, forced bool // on the command line; by the command
 }
 
 func (v *keyValue) String() string { return v.text }
@@ -138,7 +139,7 @@ func (v *keyValue) Set(text string) error {
 	return nil
 }
 
-// givenOf returns the first of the flags that the command line gives, or gives the key of by --set; "" if none.
+// givenOf returns the first of the flags whose key is set on the command line, by the flag or by --set, or "" if none is.
 func (f *dataFlags) givenOf(flags []dataFlag) string {
 	for _, flag := range flags {
 		if v := f.values[flag.key]; v != nil && v.given {
@@ -153,7 +154,7 @@ func (f *dataFlags) givenOf(flags []dataFlag) string {
 	return ""
 }
 
-// read reads the configuration that the flags describe.
+// read reads the configuration described by the flags.
 func (f *dataFlags) read() (*recipe.Config, error) {
 	src := config.Source{File: f.config, Uses: f.uses}
 	if f.config == "" {
@@ -176,8 +177,8 @@ func (f *dataFlags) read() (*recipe.Config, error) {
 	return c, oneRendering(field != nil && field.given, c.Data.Config)
 }
 
-// oneRendering refuses a column of texts that is given by a flag along with another way to render rows, also where it is the
-// default's: [data.Config.Validate] takes that for none.
+// oneRendering returns an error if --field is given along with another way to render rows. [data.Config.Validate] misses
+// this if --field is given its default value, which it treats as absent.
 func oneRendering(field bool, c data.Config) error {
 	for _, other := range []struct{ flag, value string }{{"template", c.Template}, {"completion", c.Completion}, {"messages", c.Messages}} {
 		if field && other.value != "" {
@@ -187,7 +188,7 @@ func oneRendering(field bool, c data.Config) error {
 	return nil
 }
 
-// load reads the configuration and the tokenizer; nil if the data needs none and there is none.
+// load reads the configuration and the tokenizer, which is nil if there is none and the data does not need one.
 func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenizer.Tokenizer, error) {
 	c, err := f.read()
 	if err != nil {
@@ -204,7 +205,7 @@ func (f *dataFlags) load(ctx context.Context, a *app) (*recipe.Config, *tokenize
 	if c.Model == "" {
 		return c, nil, nil
 	}
-	t, err := recipe.LoadTokenizer(ctx, a.hub(), c.Model) // a model for rows of ids needs none
+	t, err := recipe.LoadTokenizer(ctx, a.hub(), c.Model) // no model is needed for rows of ids
 	return c, t, err
 }
 
@@ -221,7 +222,7 @@ func (f *dataFlags) open(ctx context.Context, a *app) (*recipe.Config, *data.Dat
 	return c, d, t, err
 }
 
-// sayShareGPT says that conversations were converted.
+// sayShareGPT reports that conversations were converted.
 func (a *app) sayShareGPT(s data.Stats) {
 	if s.ShareGPT > 0 {
 		a.Say("%s in ShareGPT's form: from and value are read as role and content", format.Counted(s.ShareGPT, "conversation"))

@@ -10,12 +10,12 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// deviceFlag adds --device to a command that computes with a graph.
+// deviceFlag defines --device for a command that runs a graph.
 func (a *app) deviceFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.device, "device", recipe.DeviceCPU, "what computes: cpu, auto (a GPU if one can be used), vulkan (any GPU) or a part of a GPU's name; experimental")
 }
 
-// openDevice opens the device that --device or the configuration names and makes it the process's.
+// openDevice opens the device named by --device or the configuration and makes it the current device of the process.
 func (a *app) openDevice(name string) error {
 	if name == recipe.DeviceCPU || kernel.CurrentDevice() != nil {
 		return nil
@@ -32,7 +32,7 @@ func (a *app) openDevice(name string) error {
 	return fmt.Errorf("device %s: %w", name, err)
 }
 
-// openEvalDevice opens the device of an evaluation.
+// openEvalDevice opens the device for an evaluation.
 func (a *app) openEvalDevice(device string, f evalFlags) error {
 	if f.choices && device != recipe.DeviceCPU {
 		a.Say("%-9s the CPU: choices are scored by it", "device")
@@ -41,7 +41,7 @@ func (a *app) openEvalDevice(device string, f evalFlags) error {
 	return a.openDevice(device)
 }
 
-// partOfName is the part that the name of the device must have.
+// partOfName returns the substring that the device's name must contain.
 func partOfName(device string) string {
 	if device == recipe.DeviceAuto || device == recipe.DeviceVulkan {
 		return ""

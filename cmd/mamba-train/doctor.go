@@ -33,11 +33,11 @@ func (a *app) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-// doctorResult is what doctor prints with --json.
+// doctorResult is the output of doctor --json.
 type doctorResult struct {
 	versionInfo
 	Features  []string      `json:"cpu_features"`
-	Cores     [2]int        `json:"performance_and_efficiency_cores"` // 0 if all are alike, or unknown
+	Cores     [2]int        `json:"performance_and_efficiency_cores"` // 0 if all cores are alike, or if unknown
 	Caches    [2]int        `json:"l1_and_l2_bytes"`                  // 0 if unknown
 	Memory    int64         `json:"memory_bytes"`
 	GFLOPS    float64       `json:"peak_gflops"`
@@ -95,7 +95,7 @@ func (a *app) doctor(model, device string) error {
 	return nil
 }
 
-// checkKernels runs the kernels' self-test and returns what is wrong.
+// checkKernels runs the self-test of the kernels and returns the failures.
 func (r *doctorResult) checkKernels() (errs []error) {
 	report := kernel.SelfTest()
 	r.GFLOPS, r.GFLOPS16, r.Bandwidth = report.FLOPS/1e9, report.FLOPSBF16/1e9, report.Bandwidth
@@ -107,7 +107,7 @@ func (r *doctorResult) checkKernels() (errs []error) {
 	return errs
 }
 
-// checkModel loads everything of a model directory.
+// checkModel loads every file of a model directory.
 func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	t, err := weights.Open(dir)
 	if err != nil {
@@ -132,7 +132,7 @@ func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	return c, err
 }
 
-// cpuFeatures lists the instruction sets that matter to the kernels.
+// cpuFeatures lists the CPU features that the kernels use.
 func cpuFeatures() []string {
 	list := []string{}
 	for _, f := range []struct {

@@ -9,12 +9,12 @@ import (
 	"mambatrain/internal/format"
 )
 
-// deviceReport is what doctor --device finds.
+// deviceReport is the result of doctor --device.
 type deviceReport struct {
 	Devices []deviceFound `json:"devices"`
-	Tested  string        `json:"tested,omitempty"` // the device that computed the checks
+	Tested  string        `json:"tested,omitempty"` // the device that ran the checks
 	Checks  []deviceCheck `json:"checks,omitempty"`
-	Error   string        `json:"error,omitempty"` // why none was tested
+	Error   string        `json:"error,omitempty"` // why no device was tested
 }
 
 type deviceFound struct {
@@ -33,7 +33,7 @@ type deviceCheck struct {
 	Error      string     `json:"error,omitempty"`
 }
 
-// checkDevice lists the machine's devices and runs every kernel on the one that --device names.
+// checkDevice lists the machine's devices and runs every kernel on the one named by --device.
 func checkDevice(name string) (*deviceReport, error) {
 	o := vulkan.FromEnvironment(partOfName(name))
 	r := &deviceReport{Devices: []deviceFound{}}
@@ -54,7 +54,7 @@ func checkDevice(name string) (*deviceReport, error) {
 	return r, r.check(d)
 }
 
-// check runs the kernels' self-test and returns what is wrong.
+// check runs the self-test of the kernels and returns the failures.
 func (r *deviceReport) check(d *vulkan.Device) error {
 	var errs []error
 	for _, c := range vulkan.SelfTest(d) {
@@ -71,7 +71,7 @@ func (r *deviceReport) check(d *vulkan.Device) error {
 	return errors.Join(errs...)
 }
 
-// text is the report as lines of doctor's table.
+// text formats the report as lines of doctor's table.
 func (r *deviceReport) text(line func(label, format string, args ...any)) {
 	for _, d := range r.Devices {
 		usable := "can be used"

@@ -12,14 +12,14 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// hub returns the hub that the environment names; it shows how downloads get on.
+// hub returns the client for the hub named by the environment. It shows the progress of downloads.
 func (a *app) hub() *hub.Client {
 	h := hub.New()
 	h.Progress = func(file string, done, total int64) { a.downloads.report(a, file, done, total) }
 	return h
 }
 
-// dataConfig returns the data section, with the hub to look up names in.
+// dataConfig returns the data section, with the hub client that resolves names.
 func (a *app) dataConfig(c *recipe.Config) data.Config {
 	o := c.Data.Config
 	o.Hub = a.hub()
@@ -27,10 +27,10 @@ func (a *app) dataConfig(c *recipe.Config) data.Config {
 	return o
 }
 
-// warnOf prints what a package warns of.
+// warnOf prints a warning from a package.
 func (a *app) warnOf(err error) { a.Warn("%v", err) }
 
-// downloads shows how downloads get on: a bar for each file on a terminal, a line for each elsewhere.
+// downloads shows the progress of downloads: a bar per file on a terminal, otherwise a line per file.
 type downloads struct {
 	file string
 	bar  *progressbar.ProgressBar
@@ -58,7 +58,7 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 	}
 }
 
-// end takes the bar away, also that of a download that was broken off.
+// end removes the bar, even if a download was aborted.
 func (d *downloads) end() {
 	if d.bar != nil {
 		d.bar.Clear()

@@ -59,14 +59,14 @@ training data. Without -c, documents are not cut.`,
 	return cmd
 }
 
-// evalResult is what eval prints with --json.
+// evalResult is the output of eval --json.
 type evalResult struct {
 	Loss       cli.Finite            `json:"loss"`
 	Perplexity cli.Finite            `json:"perplexity"`
 	Tokens     int                   `json:"tokens"`
 	Rows       int                   `json:"rows"`
 	Accuracy   float64               `json:"mean_token_accuracy"`
-	Sets       map[string]evalResult `json:"sets,omitempty"` // each data set by itself, where there are several
+	Sets       map[string]evalResult `json:"sets,omitempty"` // results of each data set, if there are several
 }
 
 // rowLoss is a line of the per-row file.
@@ -121,7 +121,7 @@ func (a *app) eval(cmd *cobra.Command, f evalFlags) error {
 	return cli.WithSignal(ctx, a.evalSets(ctx, m, sets, f.perRow))
 }
 
-// testSets returns what is evaluated: the inputs of the command line, else those of the configuration.
+// testSets returns the data to evaluate: the inputs on the command line, or else those in the configuration.
 func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) {
 	for i, path := range f.inputs {
 		if slices.Contains(f.inputs[:i], path) {
@@ -152,7 +152,7 @@ func (f evalFlags) testSets(c *recipe.Config, a *app) ([]recipe.TestSet, error) 
 	return sets, nil
 }
 
-// applyConfig takes what no flag says from the configuration.
+// applyConfig sets the flags that were not given from the configuration.
 func (f *evalFlags) applyConfig(c *recipe.Config, a *app) error {
 	named := f.model != "" || f.adapter != ""
 	if f.model == "" {
@@ -211,7 +211,7 @@ func (r evalResult) text(order []recipe.TestSet) string {
 	return text
 }
 
-// checkPerRow refuses to write over what is read.
+// checkPerRow returns an error if --per-row would overwrite an input.
 func checkPerRow(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, f evalFlags) error {
 	inputs := slices.Concat(cli.FilesIn(m.Dir), cli.FilesIn(f.adapter), []string{f.data.config})
 	for _, set := range sets {
@@ -228,7 +228,7 @@ func checkPerRow(ctx context.Context, m *recipe.Model, sets []recipe.TestSet, f 
 	return cli.CheckDistinct("--per-row", f.perRow, inputs...)
 }
 
-// writeRows writes one JSON object a line; the file appears whole or not at all.
+// writeRows writes one JSON object per line. The file is written atomically.
 func writeRows[T any](path string, rows []T) error {
 	return atomicfile.WriteOutput(path, func(w io.Writer) error {
 		b := bufio.NewWriter(w)

@@ -41,7 +41,7 @@ func (a *app) exportCommand() *cobra.Command {
 	return cmd
 }
 
-// checkExportFlags refuses flags that say nothing about the files that are written.
+// checkExportFlags rejects flags that do not apply to the output format.
 func checkExportFlags(cmd *cobra.Command, f convertFlags) error {
 	unused := map[string][]string{"hf": {"type"}, "gguf": {"dtype", "max-shard-size"}}[f.format]
 	if f.adapter != "" {
@@ -113,8 +113,8 @@ func (a *app) export(f convertFlags) error {
 	return a.Result(weightsResult{f.output, n}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(n, "tensor")))
 }
 
-// describeTokenizer gives o the added tokens, the special ids and the chat template of a model's tokenizer, which must have no id without a
-// row.
+// describeTokenizer sets the added tokens, special ids and chat template in o from a model's tokenizer. It returns an error
+// if the tokenizer has an id without a row in the model.
 func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOptions) error {
 	t, err := recipe.LoadTokenizer(ctx, a.hub(), dir)
 	if t == nil {
@@ -145,7 +145,7 @@ func (a *app) describeTokenizer(ctx context.Context, dir string, o *mamba.GGUFOp
 	return nil
 }
 
-// is reports whether ids is this one id.
+// is reports whether ids contains exactly id.
 func is(ids []int, id *int) bool { return id != nil && slices.Equal(ids, []int{*id}) }
 
 func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {

@@ -4,10 +4,10 @@ import (
 	"runtime/debug"
 )
 
-// gcPercent is the garbage, in percent of what is live, at which a collection starts. Nearly all memory of a model is in
-// use for the whole run, so that collecting often costs little, while the usual 100 would let the memory double while
-// weights are read and packed.
+// gcPercent is the garbage, as a percentage of live memory, at which a collection starts. Nearly all of a model's memory
+// stays in use for the whole run, so frequent collections cost little, whereas the default of 100 would let the heap double
+// while weights are read and packed.
 const gcPercent = 10
 
-// collectEarly makes the process collect garbage early.
+// collectEarly makes the garbage collector run early.
 func collectEarly() { debug.SetGCPercent(gcPercent) }

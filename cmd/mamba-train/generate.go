@@ -87,7 +87,7 @@ func (a *app) generateCommand() *cobra.Command {
 	return cmd
 }
 
-// check reports flags that do not go together, before the model is read.
+// check reports conflicting flags, before the model is read.
 func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	talks := f.interactive || f.chat
 	if !talks && f.prompt == "" && f.promptIDs == "" && f.prompts == "" && f.messages == "" && !cmd.Flags().Changed("prompt") && f.state == "" {
@@ -121,7 +121,7 @@ func (f generateFlags) check(cmd *cobra.Command, a *app) error {
 	return checkState(f.state)
 }
 
-// checkTexts reports texts that are not UTF-8.
+// checkTexts reports texts that are not valid UTF-8.
 func (f generateFlags) checkTexts() error {
 	errs := []error{fault.CheckText("--prompt", f.prompt), fault.CheckText("--system", f.system)}
 	for _, text := range f.stop {
@@ -155,7 +155,7 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	case !f.interactive && !f.chat:
 		return cli.WithSignal(ctx, a.continuePrompts(ctx, m, format, f, o))
 	case format != nil:
-		stop() // from here on an interrupt ends an answer
+		stop() // from now on, an interrupt ends only the current answer
 		return a.chat(format, f, o)
 	default:
 		stop()
@@ -163,10 +163,10 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	}
 }
 
-// answerTokens bounds answers in chats where nobody says how long they may be.
+// answerTokens limits answers in a chat if no limit is given.
 const answerTokens = 512
 
-// chatFormat returns how the model writes chats; nil where texts are continued.
+// chatFormat returns the model's chat format, or nil if prompts are plain text to continue.
 func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
 	if f.raw || !f.chat && f.messages == "" && !(f.interactive && (m.HasChatFormat() || f.system != "")) {
 		return nil, nil
@@ -185,7 +185,7 @@ func (f generateFlags) chatFormat(m *recipe.Model) (*recipe.ChatFormat, error) {
 	return format, nil
 }
 
-// textOptions joins what the flags and the model's generation_config.json say.
+// textOptions combines the flags with the model's generation_config.json.
 func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) (o recipe.TextOptions, err error) {
 	c := m.GenerationConfig()
 	if o.GenerateOptions, err = f.settings(cmd, c); err != nil {
@@ -213,13 +213,13 @@ func (a *app) textOptions(cmd *cobra.Command, m *recipe.Model, f generateFlags) 
 	return o, nil
 }
 
-// sampling lists the given flags that only matter to sampling.
+// sampling lists the given flags that affect only sampling.
 func (f generateFlags) sampling(cmd *cobra.Command) []string {
 	flags := []string{"temperature", "top-k", "top-p", "min-p", "typical-p"}
 	return slices.DeleteFunc(flags, func(name string) bool { return !cmd.Flags().Changed(name) })
 }
 
-// settings lays the given flags over a model's settings.
+// settings overrides a model's settings with the given flags.
 func (f generateFlags) settings(cmd *cobra.Command, c mamba.GenerationConfig) (mamba.GenerateOptions, error) {
 	o, given := c.GenerateOptions, cmd.Flags().Changed
 	o.Seed, o.IgnoreEOS = f.options.Seed, f.options.IgnoreEOS
@@ -262,7 +262,7 @@ func (f generateFlags) settings(cmd *cobra.Command, c mamba.GenerationConfig) (m
 	return o, cli.Misuse(o.Validate())
 }
 
-// beamsOrSampling says what asks for both, and how to choose one.
+// beamsOrSampling explains which settings ask for both beams and sampling, and how to choose one.
 func (f generateFlags) beamsOrSampling(cmd *cobra.Command, sampling []string) string {
 	beams, draws := "--num-beams", "--do-sample"
 	if !cmd.Flags().Changed("num-beams") {
@@ -278,13 +278,13 @@ func (f generateFlags) beamsOrSampling(cmd *cobra.Command, sampling []string) st
 	return fmt.Sprintf("%s and %s ask for them; give --num-beams 1 or --do-sample=false", beams, draws)
 }
 
-// prompt is a text to continue, as ids and as it is shown.
+// prompt is a text to continue, as ids and as displayed.
 type prompt struct {
 	ids  []int
 	text string
 }
 
-// read returns the prompts that the flags name.
+// read returns the prompts given by the flags.
 func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format *recipe.ChatFormat) ([]prompt, error) {
 	if f.messages != "" {
 		return f.conversations(ctx, a, format)
@@ -315,7 +315,7 @@ func (f generateFlags) read(ctx context.Context, a *app, m *recipe.Model, format
 	return list, nil
 }
 
-// conversations returns the prompts of --messages.
+// conversations returns the prompts from --messages.
 func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe.ChatFormat) ([]prompt, error) {
 	o := data.Default().Config
 	o.Hub, o.Warn = a.hub(), a.warnOf
@@ -339,7 +339,7 @@ func (f generateFlags) conversations(ctx context.Context, a *app, format *recipe
 	return list, nil
 }
 
-// spool writes standard input to a file of JSON lines, which remove removes.
+// spool copies standard input to a file of JSON lines, which remove deletes.
 func (a *app) spool(ctx context.Context) (path string, remove func(), err error) {
 	b, err := a.readInput(ctx)
 	if err != nil {
@@ -357,12 +357,12 @@ func (a *app) spool(ctx context.Context) (path string, remove func(), err error)
 	return path, remove, err
 }
 
-// readInput returns what standard input has.
+// readInput reads all of standard input.
 func (a *app) readInput(ctx context.Context) ([]byte, error) {
 	return inputfile.ReadStream(ctx, a.In, "standard input", inputfile.MaxPrompts)
 }
 
-// texts returns the prompts that are texts.
+// texts returns the prompts that are given as text.
 func (f generateFlags) texts(ctx context.Context, a *app) ([]string, error) {
 	switch {
 	case f.prompts == "-":
@@ -381,13 +381,13 @@ func (f generateFlags) texts(ctx context.Context, a *app) ([]string, error) {
 		return recipe.ReadPrompts(ctx, f.prompts, o)
 	case f.prompt == "-":
 		b, err := a.readInput(ctx)
-		b = bytes.TrimSuffix(b, []byte("\n")) // echo's, and the terminal's
+		b = bytes.TrimSuffix(b, []byte("\n")) // added by echo or the terminal
 		return []string{string(bytes.TrimSuffix(b, []byte("\r")))}, err
 	}
 	return []string{f.prompt}, nil
 }
 
-// parseIDs reads ids of a vocabulary of the given size.
+// parseIDs parses ids that must be in a vocabulary of the given size.
 func parseIDs(list string, vocabulary int) ([]int, error) {
 	var ids []int
 	for _, s := range strings.Split(list, ",") {
@@ -403,7 +403,7 @@ func parseIDs(list string, vocabulary int) ([]int, error) {
 	return ids, nil
 }
 
-// continuePrompts continues the prompts that the flags name.
+// continuePrompts generates continuations of the prompts given by the flags.
 func (a *app) continuePrompts(ctx context.Context, m *recipe.Model, format *recipe.ChatFormat, f generateFlags, o recipe.TextOptions) error {
 	prompts, err := f.read(ctx, a, m, format)
 	if err != nil {

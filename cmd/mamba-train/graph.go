@@ -50,7 +50,7 @@ func (a *app) graphCommand() *cobra.Command {
 }
 
 func (a *app) graph(f graphFlags) error {
-	const most = 1 << 10 // nobody sees anything in a larger picture
+	const most = 1 << 10 // a larger picture would not be readable
 	if f.layers < 1 || f.rows < 1 || f.layers > most || f.rows > most {
 		return cli.Misusef("--layers and --rows must be between 1 and %d, got %d and %d", most, f.layers, f.rows)
 	}
@@ -74,7 +74,7 @@ func (a *app) graph(f graphFlags) error {
 		}
 	} else if f.backward {
 		for _, p := range m.Params() {
-			p.Grad = p.Value // trainable, without memory of its own
+			p.Grad = p.Value // marks the parameter trainable without allocating a gradient
 		}
 	}
 	g := ag.NewGraph(ag.Options{Rows: f.rows})
@@ -101,7 +101,7 @@ func (a *app) graph(f graphFlags) error {
 	return a.Result(map[string]any{"output": f.output, "nodes": len(d.Nodes)}, fmt.Sprintf("wrote %s: %s", f.output, format.Counted(len(d.Nodes), "node")))
 }
 
-// chooseFormat finds the format from --format and the output's name, which must not contradict each other.
+// chooseFormat derives the format from --format and the output's file extension, which must not contradict each other.
 func (f *graphFlags) chooseFormat() error {
 	if !slices.Contains([]string{"", "svg", "dot"}, f.format) {
 		return cli.Misusef("--format must be svg or dot, got %q", f.format)
@@ -118,7 +118,7 @@ func (f *graphFlags) chooseFormat() error {
 	return nil
 }
 
-// sizes returns those of the model that is drawn.
+// sizes returns the sizes of the model to draw.
 func (f graphFlags) sizes() (c mamba.Config, err error) {
 	if f.model == "" {
 		c = mamba.Default()

@@ -15,7 +15,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// printHeader says what the run is before its first step, and returns how long it will take, 0 where that is not known.
+// printHeader describes the run before its first step. It returns the estimated duration, or 0 if unknown.
 func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview) time.Duration {
 	c := r.Config
 	a.line("model", "%s: %s", c.Model, describeModel(r.Model.Config)+describeBlocks(r.Model.Config, mamba.Precision(c.Precision)))
@@ -47,7 +47,7 @@ func describeModel(c mamba.Config) string {
 	return fmt.Sprintf("%s, %s, hidden size %d, vocabulary %s", c.Family(), format.Counted(c.NumHiddenLayers, "layer"), c.HiddenSize, format.Count(c.VocabSize))
 }
 
-// describeBlocks names the types of the blocks that weights are kept in, after a comma; "" for others.
+// describeBlocks returns the block types of quantized weights, preceded by a comma, or "" for other weights.
 func describeBlocks(c mamba.Config, p mamba.Precision) string {
 	if blocks := c.Blocks(p); blocks != "" {
 		return ", weights in " + blocks
@@ -67,7 +67,7 @@ func describeAdapter(r *recipe.Run) string {
 	return ""
 }
 
-// describeData tells what there is and what was left out.
+// describeData describes the data and what was left out of it.
 func describeData(r *recipe.Run) string {
 	s := r.Data.Stats()
 	paths := make([]string, len(r.Config.Data.Train))
@@ -108,7 +108,7 @@ func describeStart(o trainer.Overview) string {
 	return ""
 }
 
-// printMatches lists how many modules each target matches, under --verbose.
+// printMatches lists the number of modules that each target matches, if --verbose is set.
 func (a *app) printMatches(adapter *lora.Adapter) {
 	if adapter == nil {
 		return
@@ -118,10 +118,10 @@ func (a *app) printMatches(adapter *lora.Adapter) {
 	}
 }
 
-// peakTime is how long the arithmetic peak is measured.
+// peakTime is the duration of the arithmetic peak measurement.
 const peakTime = 60 * time.Millisecond
 
-// formatOf is the format of the numbers that matrix products read at a precision.
+// formatOf returns the number format that matrix products read at a precision.
 func formatOf(precision mamba.Precision) kernel.Format {
 	if precision == mamba.BF16 {
 		return kernel.BFloat16
@@ -129,7 +129,7 @@ func formatOf(precision mamba.Precision) kernel.Format {
 	return kernel.Float32
 }
 
-// dryRun prints the header and the first batches, and stops there.
+// dryRun prints the header and the first batches, and returns.
 func (a *app) dryRun(ctx context.Context, r *recipe.Run) error {
 	o, err := r.Plan()
 	if err != nil {
@@ -154,7 +154,7 @@ func (a *app) dryRun(ctx context.Context, r *recipe.Run) error {
 	}, "")
 }
 
-// dryResult is what train --dry-run --json prints.
+// dryResult is the output of train --dry-run --json.
 type dryResult struct {
 	Steps      int     `json:"steps"`
 	Parameters int     `json:"parameters"`

@@ -60,7 +60,7 @@ func (a *app) info(f infoFlags) error {
 	return cli.WithSignal(ctx, a.infoModel(ctx, f.model))
 }
 
-// modelInfo is what info prints of a model with --json. Memory is that of the weights as generation keeps them.
+// modelInfo is the output of info --json for a model. Memory is that of the weights as loaded for generation.
 type modelInfo struct {
 	Model      string `json:"model"`
 	Parameters int    `json:"parameters"`
@@ -80,7 +80,7 @@ type modelInfo struct {
 	Groups     int    `json:"n_groups,omitempty"`
 	Vocab      int    `json:"vocab_size"`
 	Tied       bool   `json:"tie_word_embeddings"`
-	Sequence   int64  `json:"state_bytes"` // of one sequence
+	Sequence   int64  `json:"state_bytes"` // per sequence
 }
 
 func (a *app) infoModel(ctx context.Context, name string) error {
@@ -131,7 +131,7 @@ func (a *app) infoModel(ctx context.Context, name string) error {
 	return errors.Join(a.Result(r, text), mismatch)
 }
 
-// typesOf returns the types of the tensors, the one of most elements first.
+// typesOf returns the tensor types, in decreasing order of their number of elements.
 func typesOf(t *weights.Reader) []string {
 	elements := map[string]int{}
 	for _, name := range t.Names() {
@@ -143,7 +143,7 @@ func typesOf(t *weights.Reader) []string {
 	})
 }
 
-// lookUp finds a model's sizes, and its directory if it has one.
+// lookUp returns a model's sizes, and its directory if it has one.
 func (a *app) lookUp(ctx context.Context, name string) (mamba.Config, string, error) {
 	if c, err := mamba.Preset(name); err == nil {
 		return c, "", nil
@@ -156,16 +156,16 @@ func (a *app) lookUp(ctx context.Context, name string) (mamba.Config, string, er
 	return c, dir, err
 }
 
-// adapterInfo is what info prints of an adapter with --json.
+// adapterInfo is the output of info --json for an adapter.
 type adapterInfo struct {
 	Adapter    string    `json:"adapter"`
 	Base       string    `json:"base_model"`
-	Parameters int       `json:"parameters"` // of the base
-	Trainable  int       `json:"trainable"`  // of the adapter
+	Parameters int       `json:"parameters"` // in the base model
+	Trainable  int       `json:"trainable"`  // in the adapter
 	Memory     int64     `json:"memory_bytes"`
 	R          int       `json:"r"`
 	Targets    string    `json:"target_modules"`
-	Vocabulary int       `json:"vocab_size,omitempty"` // of the base, where it was resized
+	Vocabulary int       `json:"vocab_size,omitempty"` // of the base model, if it was resized
 	Readers    []verdict `json:"readers"`
 }
 
@@ -184,7 +184,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	defer d.Close()
 	r := adapterInfo{Adapter: f.adapter, Base: d.BaseModel, R: d.Config.R, Targets: d.Config.TargetModules.String()}
 	tie := recipe.TieOf(mamba.Default())
-	var llamaCPP error // why it does not run the base
+	var llamaCPP error // why llama.cpp cannot run the base model
 	name := f.model
 	if name == "" {
 		name = d.BaseModel
@@ -220,7 +220,7 @@ func (a *app) infoAdapter(ctx context.Context, f infoFlags) error {
 	return a.Result(r, text.String())
 }
 
-// readerColumn fills a column with a reader's name. A name that is longer has a line of its own.
+// readerColumn pads a reader's name to the column width. A longer name gets its own line.
 func readerColumn(name string) string {
 	const width = 25
 	if len(name) >= width {
@@ -229,7 +229,7 @@ func readerColumn(name string) string {
 	return fmt.Sprintf("%-*s", width, name)
 }
 
-// runInfo is what info -c prints with --json.
+// runInfo is the output of info -c --json.
 type runInfo struct {
 	Model       string `json:"model"`
 	Parameters  int    `json:"parameters"`
@@ -239,7 +239,7 @@ type runInfo struct {
 	Gradients   int64  `json:"gradients_bytes"`
 	Optimizer   int64  `json:"optimizer_bytes"`
 	Activations int64  `json:"activations_bytes"`
-	Program     int64  `json:"program_bytes"` // the rest of memory_bytes
+	Program     int64  `json:"program_bytes"` // the remainder of memory_bytes
 	MaxTokens   int    `json:"max_tokens"`
 	Limit       int64  `json:"limit_bytes"`
 	Fits        bool   `json:"fits"`

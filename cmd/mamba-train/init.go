@@ -46,7 +46,7 @@ func (a *app) initCommand() *cobra.Command {
 	return cmd
 }
 
-// weightsResult is what commands that write weights print with --json.
+// weightsResult is the --json output of commands that write weights.
 type weightsResult struct {
 	Output  string `json:"output"`
 	Tensors int    `json:"tensors"`
@@ -96,8 +96,8 @@ func (a *app) initModel(f initFlags) error {
 	return a.Result(weightsResult{f.output, len(m.Params())}, text)
 }
 
-// vocabulary returns the rows of the model's table, which must have one for each id of the tokenizer: a preset grows, a
-// configuration says what it says.
+// vocabulary returns the number of rows in the model's embedding table, which must have one for each id of the tokenizer. A
+// preset is enlarged if necessary; a configuration that is too small is an error.
 func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	t, err := tokenizer.Load(file)
 	if err != nil {
@@ -116,7 +116,7 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	return padded, nil
 }
 
-// directoryOf returns the directory that a path names or that has the file which it names; "" for none.
+// directoryOf returns path if it is a directory, or the directory of the file at path, or "" if path is "".
 func directoryOf(path string) string {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return filepath.Dir(path)

@@ -35,9 +35,9 @@ func (a *app) inspectCommand() *cobra.Command {
 	return cmd
 }
 
-// rowResult is a document as inspect prints it with --json.
+// rowResult is a document in the output of inspect --json.
 type rowResult struct {
-	Row    int    `json:"row"` // of the source, from 0
+	Row    int    `json:"row"` // row in the source, counted from 0
 	Text   string `json:"text,omitempty"`
 	IDs    []int  `json:"ids"`
 	Labels []int  `json:"labels"`
@@ -75,7 +75,7 @@ func (a *app) inspect(f dataFlags, rows, batch int) error {
 	return a.MarkedResult(map[string]any{"rows": shown}, text.String())
 }
 
-// firstDocuments lays the first documents of a data set end to end.
+// firstDocuments concatenates the first n documents of a data set.
 func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 	for i := range min(n, d.Len()) {
 		e := d.Example(i)
@@ -85,7 +85,7 @@ func firstDocuments(d *data.Dataset, n int) (b data.Batch) {
 	return b
 }
 
-// show writes a document for people: its text with the masked parts set apart, and under --verbose ids and labels.
+// show prints a document with its masked parts marked, and with its ids and labels if --verbose is set.
 func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
 	fmt.Fprintf(out, "── row %d: %s, %s ──\n", b.Rows[0], format.Counted(len(b.Tokens), "token"), format.Counted(b.Counted(), "label"))
 	if t != nil {
@@ -103,7 +103,7 @@ func (a *app) show(out *strings.Builder, b data.Batch, t *tokenizer.Tokenizer) {
 	}
 }
 
-// setApart marks text: faint on a terminal, in brackets elsewhere and with NO_COLOR.
+// setApart marks text: faint on a terminal; in brackets elsewhere or if NO_COLOR is set.
 func (a *app) setApart(text string) string {
 	if cli.IsTerminal(a.Out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
 		return "\x1b[2m" + text + "\x1b[22m"

@@ -59,7 +59,7 @@ The merged model is read back, and its logits are compared with those of the ada
 	return cmd
 }
 
-// check refuses flags that do not fit the form of the output.
+// check rejects flags that do not apply to the output format.
 func (f mergeFlags) check(cmd *cobra.Command) error {
 	if f.ggufType == "" {
 		if mamba.IsGGUF(f.output) {
@@ -78,18 +78,18 @@ func (f mergeFlags) check(cmd *cobra.Command) error {
 	return cli.Misuse(f.gguf().Type.Validate())
 }
 
-// gguf returns how a GGUF file is written.
+// gguf returns the options for writing a GGUF file.
 func (f mergeFlags) gguf() mamba.GGUFOptions {
 	return mamba.GGUFOptions{Type: mamba.GGUFType(strings.ToUpper(f.ggufType)), Name: strings.TrimSuffix(filepath.Base(f.output), ".gguf")}
 }
 
-// addWeightFlags adds what commands share that write a model's weights.
+// addWeightFlags defines the flags shared by the commands that write a model's weights.
 func addWeightFlags(cmd *cobra.Command, dtype, shard *string) {
 	cmd.Flags().StringVar(dtype, "dtype", "", "float32, bfloat16 or float16; default: the model's own")
 	cmd.Flags().StringVar(shard, "max-shard-size", "5GB", "cut the weights into files of at most this size")
 }
 
-// saveOptions reads the flags of addWeightFlags.
+// saveOptions parses the flags of addWeightFlags.
 func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 	if dtype != "" {
 		if o.DType, err = weights.ParseDType(dtype); err != nil {
@@ -104,13 +104,13 @@ func saveOptions(dtype, shard string) (o mamba.SaveOptions, err error) {
 	return o, nil
 }
 
-// mergeResult is what merge prints with --json.
+// mergeResult is the output of merge --json.
 type mergeResult struct {
 	Output     string      `json:"output"`
 	Tensors    int         `json:"tensors"`
 	Changed    int         `json:"changed"`
 	UntiedHead bool        `json:"untied_head"`
-	MaxDiff    *cli.Finite `json:"max_abs_logit_diff"` // null for several adapters or a share other than 1
+	MaxDiff    *cli.Finite `json:"max_abs_logit_diff"` // null if there are several adapters or a share other than 1
 	Quantized  *cli.Finite `json:"quantization_abs_logit_diff,omitempty"`
 }
 
@@ -170,7 +170,7 @@ func (a *app) merge(f mergeFlags) error {
 	return nil
 }
 
-// nextForModel is what to type next where a model has been written.
+// nextForModel returns the command to suggest after a model has been written.
 func nextForModel(dir string) []string {
 	next := []string{"generate", "--model", dir}
 	switch t, err := tokenizer.Load(dir); {
@@ -182,7 +182,7 @@ func nextForModel(dir string) []string {
 	return append(next, "--prompt", "TEXT")
 }
 
-// openMerge opens a base and adapters that are named with their shares.
+// openMerge opens a base model and adapters, each given with its share.
 func (a *app) openMerge(ctx context.Context, base string, adapters []string) (*recipe.Merge, error) {
 	shares := make([]recipe.Share, len(adapters))
 	for i, arg := range adapters {
@@ -194,7 +194,7 @@ func (a *app) openMerge(ctx context.Context, base string, adapters []string) (*r
 	return recipe.OpenMerge(ctx, a.hub(), base, shares...)
 }
 
-// splitShare reads DIR or DIR=share. A directory may have = in its name.
+// splitShare parses DIR or DIR=share. The name of a directory may contain "=".
 func splitShare(arg string) (dir string, share float64, err error) {
 	i := strings.LastIndexByte(arg, '=')
 	if _, err := os.Stat(arg); i < 0 || err == nil {

@@ -9,12 +9,12 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// modelFlags name a model on the command line.
+// modelFlags select a model on the command line.
 type modelFlags struct {
 	model, adapter string
-	tokenizer      string // "": the adapter's or the model's
-	resize         bool   // as resize_embeddings
-	initialState   string // file of the state that documents start from; "": the adapter's, or zeros
+	tokenizer      string // "" for the adapter's or the model's
+	resize         bool   // like resize_embeddings
+	initialState   string // file of the initial state of documents; "" for the adapter's, or zeros
 }
 
 // initialStateFlag defines --initial-state.
@@ -27,7 +27,7 @@ func (f *modelFlags) tokenizerFlag(fl *pflag.FlagSet) {
 	fl.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, a directory that has one, GGUF file or Hugging Face id; default: the adapter's or the model's")
 }
 
-// checkFiles reports a file that is not there, before the model is read.
+// checkFiles reports missing files before the model is read.
 func (f modelFlags) checkFiles() error {
 	if f.initialState == "" {
 		return nil
@@ -35,7 +35,7 @@ func (f modelFlags) checkFiles() error {
 	return cli.Exists("--initial-state", f.initialState)
 }
 
-// open loads the model, its tokenizer, and the adapter into it. Without --model the adapter's base is taken.
+// open loads the model, its tokenizer, and the adapter. Without --model, it loads the adapter's base model.
 func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 	if err := f.checkFiles(); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{Precision: a.precision, Tokenizer: f.tokenizer, Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
 }
 
-// directory finds the directory of the model that the flags name.
+// directory returns the directory of the selected model.
 func (f modelFlags) directory(ctx context.Context, a *app) (string, error) {
 	if f.model == "" && f.adapter == "" {
 		return "", cli.Misusef("--model or --adapter must be given")
@@ -57,7 +57,7 @@ func (f modelFlags) directory(ctx context.Context, a *app) (string, error) {
 	return recipe.FindModel(ctx, a.hub(), f.model, f.adapter)
 }
 
-// modelDirectory finds a model by path or Hugging Face id.
+// modelDirectory returns the directory of a model given by path or Hugging Face id.
 func (a *app) modelDirectory(ctx context.Context, name string) (string, error) {
 	return recipe.FindModel(ctx, a.hub(), name, "")
 }

@@ -73,7 +73,7 @@ func (a *app) plot(dirs []string, output string) error {
 	return a.Result(map[string]any{"output": output, "runs": len(dirs)}, "wrote "+output)
 }
 
-// report writes the studio's page with the runs in it.
+// report writes the studio's page with the given runs embedded.
 func (a *app) report(dirs []string, output string) error {
 	for i, dir := range dirs {
 		if err := cli.Exists("run", dir); err != nil {
@@ -97,7 +97,7 @@ func (a *app) report(dirs []string, output string) error {
 	return a.Result(map[string]any{"output": output, "runs": n}, "wrote "+output)
 }
 
-// history reads a run: a trainer_state.json, or an output directory with one in it or in its checkpoints.
+// history reads a run: a trainer_state.json, or an output directory that has one, possibly in a checkpoint.
 func history(run string) (plot.History, error) {
 	if err := cli.Exists("run", run); err != nil {
 		return plot.History{}, err
@@ -124,7 +124,8 @@ func history(run string) (plot.History, error) {
 	return recipe.History(dir, "", state), nil
 }
 
-// checkDrawable returns an error if nothing can be drawn of a run. One that was too short to be logged is only said.
+// checkDrawable returns an error if there is nothing to plot. If the run was too short to be logged, it prints only a
+// warning.
 func (a *app) checkDrawable(run string, h plot.History) error {
 	if !h.Empty() {
 		return nil
@@ -136,10 +137,10 @@ func (a *app) checkDrawable(run string, h plot.History) error {
 	return fmt.Errorf("%s: no row of log_history has a step and a number for loss, learning_rate or grad_norm: there is nothing to draw", run)
 }
 
-// maxState is the size of a trainer_state.json with millions of rows.
+// maxState is enough for a trainer_state.json with millions of rows.
 const maxState = 1 << 30
 
-// stateFile returns run itself if it is a file, else the state of the result, else that of the newest checkpoint.
+// stateFile returns run itself if it is a file, or else the final state, or else that of the newest checkpoint.
 func stateFile(run string) (string, error) {
 	if info, err := os.Stat(run); err == nil && !info.IsDir() {
 		return run, nil
@@ -161,8 +162,8 @@ func stateFile(run string) (string, error) {
 	return "", cli.Misusef("run %s: no %s in it or in a checkpoint", run, checkpoint.StateFile)
 }
 
-// distinctNames names runs by their folders, with as many parents as it takes to tell them apart. A run that is given
-// twice is numbered.
+// distinctNames names runs by their folders, with as many parent folders as needed to tell them apart. A run given twice is
+// numbered.
 func distinctNames(runs []string) ([]string, error) {
 	folders := make([][]string, len(runs))
 	for i, run := range runs {
@@ -192,7 +193,7 @@ func distinctNames(runs []string) ([]string, error) {
 	return names, nil
 }
 
-// commonTail counts the last elements that two lists share.
+// commonTail returns the number of trailing elements that two lists have in common.
 func commonTail(a, b []string) (n int) {
 	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
 		n++

@@ -20,32 +20,32 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// progress shows how a run gets on: one line that changes on a terminal, a line for each logged row elsewhere.
+// progress shows the progress of a run: a status line on a terminal, otherwise a line for each logged row.
 type progress struct {
 	app      *app
 	run      *recipe.Run // nil until it is prepared
-	resume   bool        // a checkpoint is asked for and has not been found
+	resume   bool        // resume was requested and no checkpoint has been found
 	terminal bool
 	bar      *progressbar.ProgressBar
 	rate     rate
-	loss     float64 // of the last steps, smoothed
+	loss     float64 // smoothed over the last steps
 	peak     float64 // FLOP/s
-	perRow   float64 // FLOP of one input token
+	perRow   float64 // FLOP per input token
 	steps    int
-	told     time.Duration // into the step, when its progress was last printed
-	stopping bool          // it has been said that the run stops after this step
+	told     time.Duration // time into the step when its progress was last printed
+	stopping bool          // the message that the run stops after this step has been printed
 }
 
 func newProgress(a *app) *progress {
 	return &progress{app: a, terminal: cli.IsTerminal(a.Err) && !a.Quiet}
 }
 
-// rate is what the last steps did, the more recent the more it counts.
+// rate is an exponentially weighted average over the last steps.
 type rate struct {
 	steps, tokens, rows, seconds float64
 }
 
-// memoryOfRate is the share of the past that each step leaves in a rate.
+// memoryOfRate is the factor by which each step scales the earlier steps in a rate.
 const memoryOfRate = 0.95
 
 func (r *rate) add(tokens, rows int, took time.Duration) {
@@ -94,7 +94,7 @@ func (p *progress) observe(e trainer.Event) {
 	}
 }
 
-// abbreviate names a few and counts the others.
+// abbreviate lists the first few names and counts the others.
 func abbreviate(names []string) string {
 	const most = 4
 	text := ""
@@ -110,7 +110,7 @@ func abbreviate(names []string) string {
 	return text
 }
 
-// begin prints the header, now that the run has looked at its directory and is about to make its first step.
+// begin prints the header. It is called after the run has checked its directory and before its first step.
 func (p *progress) begin(o trainer.Overview) {
 	p.steps = o.Steps
 	if p.resume {
@@ -158,10 +158,10 @@ func (p *progress) step(e trainer.StepEvent) {
 	p.bar.Set(e.Step)
 }
 
-// tellEvery is how often the progress of a long step is printed where there is no terminal.
+// tellEvery is how often the progress of a long step is printed without a terminal.
 const tellEvery = time.Minute
 
-// within shows how far a long step has got.
+// within shows the progress of a long step.
 func (p *progress) within(e trainer.StepProgressEvent) {
 	left := time.Duration(float64(e.Time) * (1 - e.Share) / max(e.Share, 1e-9))
 	text := fmt.Sprintf("step %d/%d: %s, %s left", e.Step, e.Steps, format.Percent(e.Share), format.Duration(left))
@@ -175,7 +175,7 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 		p.bar.Describe(text)
 		return
 	}
-	if e.Time < p.told { // another step
+	if e.Time < p.told { // a new step
 		p.told = 0
 	}
 	if e.Time-p.told >= tellEvery {
@@ -184,12 +184,12 @@ func (p *progress) within(e trainer.StepProgressEvent) {
 	}
 }
 
-// share is the part of the machine's arithmetic peak that the last steps have reached.
+// share returns the percentage of the machine's arithmetic peak reached by the last steps.
 func (p *progress) share() string {
 	return format.Percent(p.rate.rows * p.perRow / max(p.rate.seconds, 1e-9) / max(p.peak, 1))
 }
 
-// row prints a logged row. On a terminal the line that changes has the speed already.
+// row prints a logged row. On a terminal it omits the speed, which the status line shows.
 func (p *progress) row(r checkpoint.Row) {
 	loss, ok := r["loss"]
 	if !ok {
@@ -204,7 +204,7 @@ func (p *progress) row(r checkpoint.Row) {
 	p.aside(func() { p.app.Say("%s", text) })
 }
 
-// at is the step of a row. On a terminal rows are aligned.
+// at formats the step of a row. On a terminal steps are aligned.
 func (p *progress) at(r checkpoint.Row) string {
 	step := int(r["step"])
 	if p.terminal {
@@ -213,7 +213,7 @@ func (p *progress) at(r checkpoint.Row) string {
 	return fmt.Sprintf("step %d/%d", step, p.steps)
 }
 
-// left is the time that the remaining steps take at the present rate.
+// left estimates the time for the remaining steps at the current rate.
 func (p *progress) left(step int) string {
 	perStep := p.rate.seconds / max(p.rate.steps, 1)
 	return format.Duration(time.Duration(float64(p.steps-step) * perStep * float64(time.Second)))
@@ -245,12 +245,12 @@ func (p *progress) sampled(e trainer.SampleEvent) {
 	})
 }
 
-// shownMetric leaves out of a line what only the history needs.
+// shownMetric reports whether a metric is printed. The others are only in the history.
 func shownMetric(key string) bool {
 	return strings.HasPrefix(key, "eval_") && (strings.HasSuffix(key, "_loss") || strings.HasSuffix(key, "perplexity") || strings.HasSuffix(key, "accuracy"))
 }
 
-// aside prints something between two states of the bar.
+// aside prints something while the bar is hidden.
 func (p *progress) aside(print func()) {
 	if p.bar == nil {
 		print()
@@ -261,7 +261,7 @@ func (p *progress) aside(print func()) {
 	p.bar.RenderBlank()
 }
 
-// end takes the bar away.
+// end removes the bar.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Clear()

@@ -14,8 +14,8 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// join makes this process one of the ranks that a launcher has started, or leaves it alone. Ranks other than 0 do not
-// report; their warnings say whose they are.
+// join makes this process one of the ranks started by a launcher. Without a launcher, it does nothing. Ranks other than 0
+// print only warnings, prefixed with their rank.
 func (a *app) join(d *recipe.DistributedConfig, threads int) (trainer.Communicator, error) {
 	stderr := a.Err
 	comm, err := recipe.Join(d, threads, func(line string) { fmt.Fprintf(stderr, "mamba-train: %s\n", line) })
@@ -29,7 +29,7 @@ func (a *app) join(d *recipe.DistributedConfig, threads int) (trainer.Communicat
 	return comm, nil
 }
 
-// prefixWriter puts a prefix before every message.
+// prefixWriter writes a prefix before every message.
 type prefixWriter struct {
 	io.Writer
 	prefix string
@@ -42,8 +42,8 @@ func (p prefixWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// trainingContext returns a context that a signal ends. A scheduler that has sent SIGTERM leaves little time, so after it
-// the run does not wait for ranks that are already gone.
+// trainingContext returns a context that is canceled by a signal. A scheduler that sends SIGTERM leaves little time, so
+// after SIGTERM the run does not wait for ranks that have already exited.
 func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func()) {
 	var others []os.Signal
 	if cli.SaveSignal != nil {
@@ -60,7 +60,7 @@ func trainingContext(comm trainer.Communicator) (ctx context.Context, stop func(
 	return ctx, stop
 }
 
-// leave ends a run. On several ranks, rank 0 reports an error that all of them have; a rank that fails alone ends the others.
+// leave ends a run. If all ranks have the same error, rank 0 reports it; a rank that fails alone aborts the others.
 func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) error {
 	err = cli.WithSignal(ctx, err)
 	if comm.Size() == 1 {
@@ -81,7 +81,7 @@ func (a *app) leave(ctx context.Context, comm trainer.Communicator, err error) e
 	return asSuccess(err)
 }
 
-// onAllRanks reports whether all ranks end with this error at the same point.
+// onAllRanks reports whether all ranks return this error at the same point.
 func onAllRanks(err error) bool {
 	var interrupted *trainer.StopError
 	var disagree *trainer.RanksError
@@ -94,7 +94,7 @@ func onAllRanks(err error) bool {
 	return errors.As(err, new(*trainer.NonFiniteError))
 }
 
-// agreeOnSignal gives all ranks the signal that has reached one of them, so that they end with the same code.
+// agreeOnSignal gives all ranks the signal that one of them received, so that they exit with the same code.
 func agreeOnSignal(comm trainer.Communicator, err error) error {
 	number := []float64{0}
 	var s cli.InterruptError
@@ -112,8 +112,8 @@ func agreeOnSignal(comm trainer.Communicator, err error) error {
 	return cli.InterruptError{Signal: syscall.Signal(number[0]), Err: err}
 }
 
-// asSuccess makes the end of a run that SIGUSR1 has stopped a success: a scheduler sends it before a job's time is over, so
-// that the run saves its state and resumes in the next job.
+// asSuccess turns the error of a run stopped by SIGUSR1 into a success. A scheduler sends SIGUSR1 before a job's time
+// limit, so that the run saves its state and resumes in the next job.
 func asSuccess(err error) error {
 	var s cli.InterruptError
 	var i *trainer.StopError
