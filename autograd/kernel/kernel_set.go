@@ -13,7 +13,8 @@ import (
 //go:generate go run -C gen ./block -out ../block_amd64.s -stubs ../block_stub_amd64.go -pkg kernel
 //go:generate go run -C gen ./neon -out ../neon_arm64.s -stubs ../neon_stub_arm64.go
 
-// kernelSet is everything that depends on the processor. The generic set is plain Go; the others replace its parts.
+// kernelSet contains everything that depends on the processor. The generic set is plain Go; other sets replace parts
+// of it.
 type kernelSet struct {
 	name string
 	// Register tiles, by height and by width in steps of 16; see gemm_tiles.go. height is the tallest.
@@ -21,7 +22,7 @@ type kernelSet struct {
 	tile   [15][3]tileFunc
 	// Tiles for operands of bfloat16 pairs, empty where the processor has no such instruction.
 	tile16 [15][3]tileFunc
-	wide   bool // AVX-512 packing
+	wide   bool // packs with AVX-512
 	scan   scanShape
 	blocks productBlocks
 	burst  func(format Format) (flops float64)
@@ -30,24 +31,24 @@ type kernelSet struct {
 	quant  *[quantTypes]quantKernels // nil in the generic set; see quantized_vector.go
 }
 
-// scanShape is the shape of the kernels of the scan's recurrence, zero if there are none.
+// scanShape is the shape of the kernels of the scan's recurrence, or zero if there are none.
 type scanShape struct {
-	lanes  int // channels of a group
-	joined int // states whose dB and dC a kernel stores together
-	all    int // the number of states that one kernel covers together, 0 if there is none that covers all
+	lanes  int // channels per group
+	joined int // number of states whose dB and dC a kernel stores together
+	all    int // number of states that a single kernel can cover in full, or 0 if there is no such kernel
 }
 
-// productBlocks are the sizes in gemm_tiles.go that depend on caches.
+// productBlocks are the cache-dependent sizes used by gemm_tiles.go.
 type productBlocks struct {
-	near  int // most steps of k between two visits of C where B is packed as it is used
-	long  int // the same for a B that is packed in memory
+	near  int // most steps of k between two visits to C when B is packed on the fly
+	long  int // the same when B is already packed in memory
 	share int // elements of packed A that share the second-level cache
-	bands int // the same where B is packed as it is used: each band of rows packs it again
+	bands int // the same when B is packed on the fly: each band of rows packs it again
 }
 
 var wideBlocks = productBlocks{near: kBlock, long: 1024, share: 504 * kBlock, bands: 520 * kBlock}
 
-// The environment variable that overrides the choice of kernel set, for tests and comparisons.
+// kernelsVariable is the environment variable that overrides the choice of kernel set, for tests and comparisons.
 const kernelsVariable = "MAMBA_TRAIN_KERNELS"
 
 var (
@@ -57,15 +58,15 @@ var (
 
 func init() { active, isaErr = choose(os.Getenv(kernelsVariable)) }
 
-// ISA names the kernel set in use: "generic"; on amd64 "avx2", "avx512" or "avx512bf16"; on arm64 "neon" or "neonbf16". The names
-// in bf16 multiply bfloat16 in that format.
+// ISA returns the name of the kernel set in use: "generic"; on amd64 "avx2", "avx512" or "avx512bf16"; on arm64 "neon"
+// or "neonbf16". The sets whose names end in bf16 multiply bfloat16 natively.
 func ISA() string { return active.name }
 
-// ISAError returns what is wrong with the environment's MAMBA_TRAIN_KERNELS, or nil: an unknown name, or a kernel set that
-// this processor lacks. The best supported set is in use then.
+// ISAError returns an error if MAMBA_TRAIN_KERNELS is set to an unknown name or to a kernel set that this processor
+// lacks, and nil otherwise. In that case the best supported set is used.
 func ISAError() error { return isaErr }
 
-// choose returns the set of the given name, or the best for "". The name avx512 means float32 arithmetic only.
+// choose returns the set with the given name, or the best one for "". The name avx512 means float32 arithmetic only.
 func choose(name string) (*kernelSet, error) {
 	sets := append([]*kernelSet{&genericSet}, machineSets()...)
 	best := sets[len(sets)-1]
@@ -82,7 +83,7 @@ func choose(name string) (*kernelSet, error) {
 	return best, fmt.Errorf("kernel: %s=%q: no such kernel set on this processor, have %s", kernelsVariable, name, strings.Join(names, ", "))
 }
 
-// available lists the kernel sets this processor can run, slowest first.
+// available lists the kernel sets that this processor can run, slowest first.
 func available() []string {
 	names := []string{genericSet.name}
 	for _, s := range machineSets() {
@@ -91,7 +92,7 @@ func available() []string {
 	return names
 }
 
-// use switches to a kernel set that available lists; nothing else may run meanwhile.
+// use switches to a kernel set listed by available. Nothing else may run in the meantime.
 func use(name string) {
 	s, err := choose(name)
 	if err != nil {

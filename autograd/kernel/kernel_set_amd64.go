@@ -37,7 +37,7 @@ var avx2Set = kernelSet{
 	quant:  &quant256,
 }
 
-// twice builds the 32 wide tile from the 16 wide one.
+// twice builds the 32-wide tile from the 16-wide one.
 func twice(t tileFunc) [3]tileFunc {
 	return [3]tileFunc{1: t, 2: func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int) {
 		t(k, a, b, ldb, c, ldc, add, next, step)

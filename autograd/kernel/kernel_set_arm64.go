@@ -59,14 +59,14 @@ var neonBF16Set = kernelSet{
 	quant:  &quantNeon,
 }
 
-// neonScan takes few channels, so that all 16 states of a channel fit into the registers.
+// neonScan uses few channels so that all 16 states of a channel fit in the registers.
 var neonScan = scanShape{lanes: 4, joined: 4, all: 16}
 
-// neonBlocks are chosen when the program starts.
+// neonBlocks is chosen when the program starts.
 var neonBlocks = blocksFor(ReadProcessor())
 
-// blocksFor keeps a panel of B in half of the first-level cache, and A in three sixteenths of the second-level cache: B streams
-// through it. Caches that the system does not report are assumed to be small.
+// blocksFor keeps a panel of B in half of the first-level cache, and A in three sixteenths of the second-level cache,
+// through which B streams. Caches that the system does not report are assumed to be small.
 func blocksFor(p Processor) productBlocks {
 	l1, l2 := cmp.Or(p.L1, 64<<10), cmp.Or(p.L2, 1<<20)
 	steps := l1 / 2 / (4 * panel) / stepUnit * stepUnit

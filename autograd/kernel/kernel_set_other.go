@@ -2,8 +2,8 @@
 
 package kernel
 
-// machineSets lists the vector kernel sets of this processor, slowest first: none here.
+// machineSets returns nil: there are no vector kernel sets on this platform.
 func machineSets() []*kernelSet { return nil }
 
-// pause would tell the processor that this is a spin loop.
+// pause does nothing; on other platforms it tells the processor that this is a spin loop.
 func pause() {}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestChoose(t *testing.T) {
-	os.Getenv(kernelsVariable) // within a test, so that the test cache knows that results depend on it
+	os.Getenv(kernelsVariable) // read in a test so that the test cache records the dependency
 	for _, name := range available() {
 		if s, err := choose(name); err != nil || s.name != name {
 			t.Errorf("%s: got %s, %v", name, s.name, err)

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// Tools shared by the tests of this package.
+// Helpers shared by the tests of this package.
 
 func random[T Float](rng *rand.Rand, n int) []T {
-	x := Make[T](n) // as in training
+	x := Make[T](n) // allocated as in training
 	for i := range x {
 		x[i] = T(rng.NormFloat64())
 	}
@@ -21,8 +21,8 @@ func randomMat[T Float](rng *rand.Rand, rows, cols int) Mat[T] {
 	return Dense(random[T](rng, rows*cols), rows, cols)
 }
 
-// guarded returns a rows × cols Mat with gap columns between rows and guard words everywhere around; intact reports
-// whether no guard word has changed.
+// guarded returns a rows × cols Mat with gap columns between rows and guard words all around. intact reports whether
+// every guard word is unchanged.
 func guarded(rows, cols, gap int) (m Mat[float32], intact func() bool) {
 	const guard = -77777
 	const margin = 64
@@ -44,7 +44,7 @@ func guarded(rows, cols, gap int) (m Mat[float32], intact func() bool) {
 	}
 }
 
-// to64 widens.
+// to64 converts x to float64.
 func to64(x []float32) []float64 {
 	y := make([]float64, len(x))
 	for i, v := range x {
@@ -57,7 +57,7 @@ func mat64(m Mat[float32]) Mat[float64] {
 	return Mat[float64]{to64(m.Data), m.Rows, m.Cols, m.Stride}
 }
 
-// near fails unless got agrees with want within tol of want's root mean square.
+// near fails the test unless got is within tol of want, relative to want's root mean square.
 func near[T Float](t *testing.T, name string, got []T, want []float64, tol float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -75,7 +75,7 @@ func near[T Float](t *testing.T, name string, got []T, want []float64, tol float
 	}
 }
 
-// nearMat is near for the elements of views.
+// nearMat is like near, for the elements of matrices.
 func nearMat(t *testing.T, name string, got Mat[float32], want Mat[float64], tol float64) {
 	t.Helper()
 	var g []float32
@@ -93,7 +93,7 @@ const (
 	gradTol  = 1e-7
 )
 
-// checkGrad compares grad with central differences of loss in x.
+// checkGrad compares grad with central differences of loss with respect to x.
 func checkGrad(t *testing.T, name string, x, grad []float64, loss func() float64) {
 	t.Helper()
 	want := make([]float64, len(x))
@@ -118,7 +118,7 @@ func eachISA(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// sameBits runs f, which returns a result, on 1, 2, 3 and 7 threads and fails unless all agree bit for bit.
+// sameBits runs f on 1, 2, 3 and 7 threads and fails unless all results agree bit for bit.
 func sameBits(t *testing.T, name string, f func() []float32) {
 	t.Helper()
 	defer SetThreads(0)
@@ -134,7 +134,8 @@ func sameBits(t *testing.T, name string, f func() []float32) {
 	}
 }
 
-// documents returns First for documents of the given lengths; continued > 0 rows of the first lie before the batch.
+// documents returns First for documents of the given lengths. If continued > 0, that many rows of the first document
+// precede the batch.
 func documents(continued int, lengths ...int) []int {
 	var first []int
 	for i, n := range lengths {

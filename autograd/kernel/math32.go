@@ -2,8 +2,8 @@ package kernel
 
 import "math"
 
-// Polynomials for float32, about twenty times as fast as math.Exp. The vector loops approximate the same functions, see
-// gen/asm/math.go.
+// Polynomials for float32, about twenty times as fast as math.Exp. The vector loops approximate the same functions;
+// see gen/asm/math.go.
 
 const (
 	ln2Hi = 0.693359375             // ln 2 in 9 bits, so that n·ln2Hi is exact
@@ -13,7 +13,8 @@ const (
 // roundBias is 1.5·2²³: adding it to a small float32 and subtracting it again rounds to an integer.
 const roundBias = 12582912
 
-// reduce32 splits exp(x) = p·2^n with p in [√½, √2]: Cody and Waite's two-step reduction and a polynomial of degree six.
+// reduce32 splits exp(x) into p·2^n with p in [√½, √2]: Cody and Waite's two-step reduction and a polynomial of degree
+// six.
 func reduce32(x float32) (p, n float32) {
 	x = max(-150, min(x, 150))
 	n = float32(x*math.Log2E+roundBias) - roundBias
@@ -78,7 +79,8 @@ func softplus32(x float32) float32 {
 	return max(x, 0) + l*s
 }
 
-// Coefficients of 2·atanh(s)/s in s² on [0, 1/9], by interpolation in Chebyshev nodes; relative error below 1e-9.
+// Coefficients of 2·atanh(s)/s as a polynomial in s² on [0, 1/9], by interpolation at Chebyshev nodes; relative error
+// below 1e-9.
 const (
 	atanh0 = 1.99999999981
 	atanh1 = 0.666666790264

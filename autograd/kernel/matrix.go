@@ -2,8 +2,8 @@ package kernel
 
 import "fmt"
 
-// Mat is a row-major view: element (i, j) is Data[i*Stride+j]. Stride ≥ Cols, so that a Mat can be a range of columns of
-// a wider one. The zero Mat means "absent".
+// Mat is a row-major view: element (i, j) is Data[i*Stride+j]. Stride ≥ Cols, so a Mat can be a range of columns of a
+// wider one. The zero Mat means "absent".
 type Mat[T Float] struct {
 	Data               []T
 	Rows, Cols, Stride int
@@ -28,11 +28,11 @@ func (m Mat[T]) Slice(r0, r1, c0, c1 int) Mat[T] {
 	return Mat[T]{m.Data[r0*m.Stride+c0 : (r1-1)*m.Stride+c1], r1 - r0, c1 - c0, m.Stride}
 }
 
-// Absent reports whether m is the zero Mat, which stands for an operand that is missing or a result that is not wanted.
+// Absent reports whether m is the zero Mat, which means that an operand is missing or a result is not wanted.
 func (m Mat[T]) Absent() bool { return m.Data == nil && m.Rows == 0 && m.Cols == 0 }
 
-// check panics unless m is rows × cols and its data is long enough: shapes are checked when a graph is recorded, so a mismatch
-// here is a broken invariant of the caller.
+// check panics unless m is rows × cols and its data is long enough. Shapes are checked when a graph is recorded, so a
+// mismatch here is a bug in the caller.
 func (m Mat[T]) check(name string, rows, cols int) {
 	if m.Rows != rows || m.Cols != cols {
 		panic(fmt.Sprintf("kernel: %s is (%d, %d), want (%d, %d)", name, m.Rows, m.Cols, rows, cols))
@@ -42,7 +42,7 @@ func (m Mat[T]) check(name string, rows, cols int) {
 	}
 }
 
-// Mode is what happens to the destination.
+// Mode says what happens to the destination.
 type Mode uint8
 
 const (

@@ -5,18 +5,20 @@ import (
 	"unsafe"
 )
 
-// largeArray is the size in bytes from which on Make asks for huge pages.
+// largeArray is the smallest size in bytes for which Make asks for huge pages.
 const largeArray = 1 << 20
 
-// Stagger is how many bytes apart large arrays should start, modulo 2 KiB, see Make: the width of a scan's block.
+// Stagger is the offset in bytes between the starts of large arrays, modulo 2 KiB: the width of a scan's block. See
+// Make.
 const Stagger = 4 * scanBlock
 
 // made counts the large arrays.
 var made atomic.Uint32
 
-// Make returns a zeroed array of n elements for kernels to read and write in order. A large one is in huge pages if the operating
-// system grants them: looking up small pages costs a product more than its arithmetic hides. It also does not start where the
-// one before it did, modulo 2 KiB: an op reads the same element of several arrays, which would fall into one set of a cache.
+// Make returns a zeroed array of n elements. A large array uses huge pages if the operating system grants them:
+// looking up small pages costs a product more than its arithmetic hides. Successive large arrays also start at
+// different addresses modulo 2 KiB: an op reads the same element of several arrays, and these would otherwise fall
+// into the same cache set.
 func Make[E any](n int) []E {
 	var e E
 	size := int(unsafe.Sizeof(e))

@@ -10,9 +10,9 @@ import (
 // hugePage is the size of the pages that advise asks for.
 const hugePage = 2 << 20
 
-// advise asks for huge pages under [p, p+bytes), before they are first touched. A refusal costs only speed. The pages extend
-// beyond the array, so they are numbers here: a slice of them would not be within one allocation, for which the race
-// detector's build ends the program.
+// advise asks for huge pages for [p, p+bytes), before they are first touched. A refusal costs only speed. The pages
+// extend past the array, so their addresses are plain numbers here: a slice of them would not be within one
+// allocation, and the race detector would end the program.
 func advise(p unsafe.Pointer, bytes int) {
 	at := uintptr(p)
 	head := at % hugePage

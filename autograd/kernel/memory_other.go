@@ -4,5 +4,5 @@ package kernel
 
 import "unsafe"
 
-// advise does nothing here.
+// advise does nothing on this system.
 func advise(unsafe.Pointer, int) {}

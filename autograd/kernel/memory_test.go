@@ -16,7 +16,7 @@ func TestMakeGivesZeros(t *testing.T) {
 				t.Fatalf("element %d of %d is %v", i, n, v)
 			}
 		}
-		fill(x, 1) // the whole array is ours to write
+		fill(x, 1) // the whole array must be writable
 	}
 }
 

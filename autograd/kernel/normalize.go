@@ -1,7 +1,7 @@
 package kernel
 
-// Normalize writes y = x / √(mean(x²) + eps), row by row: RMSNorm without a weight. x and y are (rows, m); y may be x. The mean
-// is taken in float64. FalconMamba does this to dt, B and C, which are column ranges of one matrix.
+// Normalize writes y = x / √(mean(x²) + eps), row by row: RMSNorm without a weight. x and y are (rows, m); y may be x.
+// The mean is taken in float64. FalconMamba applies this to dt, B and C, which are column ranges of one matrix.
 func Normalize[T Float](y, x Mat[T], eps float64) {
 	y.check("normalize y", x.Rows, x.Cols)
 	if d := on(y); d != nil {
@@ -17,11 +17,11 @@ func Normalize[T Float](y, x Mat[T], eps float64) {
 	})
 }
 
-// normalizeGrain is how many rows one task normalizes. Rows may be short.
+// normalizeGrain is the number of rows per task of Normalize. Rows may be short.
 const normalizeGrain = 32
 
-// NormalizeGrad computes or adds the gradient of Normalize: dx = s·dy − s³·x·mean(dy∘x) with s = 1/√(mean(x²) + eps). With
-// Set, dx may be dy.
+// NormalizeGrad computes or adds the gradient of Normalize: dx = s·dy − s³·x·mean(dy∘x) with s = 1/√(mean(x²) + eps).
+// With Set, dx may be dy.
 func NormalizeGrad[T Float](mode Mode, dx, dy, x Mat[T], eps float64) {
 	dx.check("normalize dx", x.Rows, x.Cols)
 	dy.check("normalize dy", x.Rows, x.Cols)

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// Norms of the rows or columns of a matrix that is too large to exist as a whole: blocks yields some rows after others, each of
-// which lasts until the next. Sums of squares run in float64.
+// Norms of the rows or columns of a matrix that is too large to exist as a whole. blocks yields a few rows at a time,
+// each block valid until the next. Sums of squares are taken in float64.
 
 // RowNorms returns the Euclidean norm of each row.
 func RowNorms[T Float](blocks iter.Seq[Mat[T]]) (norms []float64) {
@@ -26,7 +26,7 @@ func ColumnNorms[T Float](m int, blocks iter.Seq[Mat[T]]) []float64 {
 	return roots(norms)
 }
 
-// InverseNorm returns 1/norm, and 0 for a norm of 0.
+// InverseNorm returns 1/norm, or 0 if norm is 0.
 func InverseNorm(norm float64) float64 {
 	if norm == 0 {
 		return 0

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Sizes of mamba-130m, 512 rows.
+// The sizes of mamba-130m, with 512 rows.
 const (
 	benchRows   = 512
 	benchHidden = 768
@@ -13,7 +13,7 @@ const (
 	benchVocab  = 50280
 )
 
-// reportRate reports elements per second and bytes per second, bytes counting each array once.
+// reportRate reports elements per second and bytes per second, counting each array once.
 func reportRate(b *testing.B, elements, bytesEach int) {
 	b.Helper()
 	rate := float64(elements) * float64(b.N) / b.Elapsed().Seconds()
@@ -122,7 +122,7 @@ func BenchmarkEmbedding(b *testing.B) {
 	reportRate(b, len(y.Data), 8)
 }
 
-// BenchmarkStep is decoding's share outside the products: one row of one layer.
+// BenchmarkStep measures decoding without the products: one row of one layer.
 func BenchmarkStep(b *testing.B) {
 	rng := rand.New(rand.NewSource(7))
 	const n = 16

@@ -46,7 +46,7 @@ func TestConvGrad(t *testing.T) {
 	}
 }
 
-// A document cut at any row and continued with Tail's carry gives what it gives whole.
+// A document split at any row and continued with the carry from Tail gives the same result as the whole document.
 func TestConvCarry(t *testing.T) {
 	rng := rand.New(rand.NewSource(3))
 	const d, k, rows = 3, 4, 9
@@ -71,7 +71,7 @@ func TestConvCarry(t *testing.T) {
 	near(t, "row by row", got, want, 1e-13) // sums in another order
 }
 
-// opTol bounds a float32 elementwise kernel against the float64 loop in units of the result's rms.
+// opTol bounds the error of a float32 elementwise kernel against the float64 loop, relative to the result's rms.
 const opTol = 1e-4
 
 func TestConvFloat32(t *testing.T) {
@@ -174,7 +174,7 @@ func TestCrossEntropyFloat32(t *testing.T) {
 func expSlice[T Float](y, x []T)      { mapElements(y, x, exp[T], active.vec.exp) }
 func softplusSlice[T Float](y, x []T) { mapElements(y, x, softplus[T], active.vec.softplus) }
 
-// Elementwise kernels of every length around the vector width, against their loops.
+// Elementwise kernels agree with their loops for every length around the vector width.
 func TestElementwiseLengths(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(6))
@@ -259,7 +259,7 @@ func TestCrossEntropyGrad(t *testing.T) {
 	}
 }
 
-// torch.optim.AdamW's own arithmetic, written out in float64.
+// AdamW agrees with torch.optim.AdamW's arithmetic, written out in float64.
 func TestAdamW(t *testing.T) {
 	rng := rand.New(rand.NewSource(5))
 	const n = 37
@@ -296,7 +296,8 @@ func TestScatterAddGather(t *testing.T) {
 	}
 }
 
-// ulpError is |got − want| in units of want's last place in float32, denormals in units of the smallest normal's.
+// ulpError returns |got − want| in units in the last place of want as a float32; for denormals, of the smallest normal
+// number.
 func ulpError(got float32, want float64) float64 {
 	w := float32(want)
 	_, e := math.Frexp(math.Max(math.Abs(float64(w)), 0x1p-126))

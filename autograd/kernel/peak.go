@@ -2,7 +2,7 @@ package kernel
 
 import "time"
 
-// Format is a number format of a weight.
+// Format is the number format of a weight.
 type Format uint8
 
 const (
@@ -10,16 +10,16 @@ const (
 	BFloat16
 )
 
-// PeakFLOPS returns the arithmetic peak in FLOP/s of all threads together: an arithmetic-only loop of the instruction the
-// matrix kernels use, run for about d. On a set without bfloat16 arithmetic BFloat16 is the float32 peak, since weights
-// are widened there.
+// PeakFLOPS returns the arithmetic peak in FLOP/s of all threads together. It is measured by running an
+// arithmetic-only loop of the instruction that the matrix kernels use for about d. On a set without bfloat16
+// arithmetic, the peak for BFloat16 is the float32 peak, since weights are widened there.
 func PeakFLOPS(format Format, d time.Duration) float64 {
 	burst := active.burst
 	return overThreads(d, func() float64 { return burst(format) })
 }
 
-// PeakBandwidth returns the bytes per second at which all threads together read a buffer of the given size, the best of the
-// passes over it in about d.
+// PeakBandwidth returns the bytes per second at which all threads together read a buffer of the given size: the best
+// of the passes over it that fit in about d.
 func PeakBandwidth(bytes int, d time.Duration) float64 {
 	buf := make([]float32, max(bytes/4, 1<<12))
 	fill(buf, 1)
@@ -33,8 +33,8 @@ func PeakBandwidth(bytes int, d time.Duration) float64 {
 	return best
 }
 
-// overThreads runs burst, which returns the work it did, on every thread for about d, and returns the work per second of all
-// threads together in the best tenth of d.
+// overThreads runs burst, which returns the amount of work it did, on every thread for about d. It returns the work
+// per second of all threads together in the best tenth of d.
 func overThreads(d time.Duration, burst func() float64) float64 {
 	best := 0.0
 	n := Threads()

@@ -8,28 +8,29 @@ import (
 	"time"
 )
 
-// spinTime is how long a worker without work spins before it parks. Waking a parked goroutine takes tens of microseconds, as
-// long as a small kernel: this way a kernel that follows another finds the workers awake, and an idle process uses no processor.
+// spinTime is how long an idle worker spins before it parks. Waking a parked goroutine takes tens of microseconds, as
+// long as a small kernel. With the spin, a kernel that follows another finds the workers awake, and an idle process
+// still uses no CPU time.
 const spinTime = 100 * time.Microsecond
 
-// spinTurns is how often, for about a millisecond, the caller checks whether the last tasks are done before it starts to sleep
-// between checks.
+// spinTurns is how many times, for about a millisecond, the caller checks whether the last tasks are done before it
+// sleeps between checks.
 const spinTurns = 1 << 15
 
 // maxThreads bounds SetThreads: a larger number is a typing error.
 const maxThreads = 1024
 
-// region is one parallel loop: tasks are claimed by counting up next, and done counts those that have finished.
+// region is one parallel loop. Tasks are claimed by incrementing next; done counts the finished ones.
 type region struct {
 	tasks int64
 	run   func(task int)
 	next  atomic.Int64
 	done  atomic.Int64
 
-	panicked atomic.Pointer[any] // what the first task that panicked did so with
+	panicked atomic.Pointer[any] // value of the first panic in a task
 }
 
-// work claims and runs tasks until none is left.
+// work claims and runs tasks until none are left.
 func (r *region) work() {
 	for {
 		t := r.next.Add(1) - 1
@@ -40,7 +41,7 @@ func (r *region) work() {
 	}
 }
 
-// do runs a task. A panic is kept for the caller, because it would end the process if it left a worker.
+// do runs a task. A panic is saved for the caller, because in a worker it would end the process.
 func (r *region) do(task int) {
 	defer r.done.Add(1)
 	defer func() {
@@ -58,7 +59,7 @@ type worker struct {
 }
 
 var pool struct {
-	busy    sync.Mutex // held by the goroutine whose region is current
+	busy    sync.Mutex // held by the goroutine whose region is running
 	current atomic.Pointer[region]
 	threads atomic.Int32
 	inside  atomic.Int64 // nanoseconds spent in regions
@@ -68,21 +69,22 @@ var pool struct {
 
 func init() { SetThreads(0) }
 
-// Threads returns how many threads kernels use: GOMAXPROCS when the program started, unless SetThreads changed it.
+// Threads returns the number of threads that kernels use: GOMAXPROCS at program start, unless SetThreads changed it.
 func Threads() int { return int(pool.threads.Load()) }
 
-// SetThreads sets how many threads kernels use from the next call on; n < 1 means the current GOMAXPROCS. No result depends
-// on it.
+// SetThreads sets the number of threads that kernels use from the next call on; n < 1 means the current GOMAXPROCS. No
+// result depends on it.
 func SetThreads(n int) {
 	if n < 1 {
-		n = runtime.GOMAXPROCS(0) // takes the scheduler's lock: not for the spin loop below
+		n = runtime.GOMAXPROCS(0) // takes the scheduler's lock, so it must not be called in the spin loop below
 	}
 	pool.threads.Store(int32(min(n, maxThreads)))
 }
 
-// runTasks calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when all are
-// done. Tasks must write to disjoint memory. A call from inside a task, or while another goroutine's region is running,
-// runs its tasks on the calling goroutine. The first panic of a task becomes the caller's, once the others are done.
+// runTasks calls task(0) … task(tasks-1), each once, on the calling goroutine and the pool's workers, and returns when
+// all are done. Tasks must write to disjoint memory. A call from inside a task, or while another goroutine's region is
+// running, runs its tasks on the calling goroutine. If a task panics, runTasks panics with the first such value once
+// the other tasks are done.
 func runTasks(tasks int, task func(int)) {
 	if tasks <= 1 || !pool.busy.TryLock() {
 		runAlone(tasks, task)
@@ -100,7 +102,7 @@ func runTasks(tasks int, task func(int)) {
 	r.work()
 	for i := 0; r.done.Load() < r.tasks; i++ {
 		if i > spinTurns {
-			time.Sleep(spinTime) // the last worker has lost its processor, perhaps to this loop
+			time.Sleep(spinTime) // the last worker has been descheduled, perhaps by this loop
 		}
 		spin(i)
 	}
@@ -116,12 +118,12 @@ func runAlone(tasks int, task func(int)) {
 	}
 }
 
-// Parallel returns the time spent so far in work that is split, on any number of threads. The remainder of a program's time is
-// serial: it bounds the gain from more threads (Amdahl 1967).
+// Parallel returns the total time spent so far in work that is split, on any number of threads. The rest of a
+// program's time is serial and limits the gain from more threads (Amdahl 1967).
 func Parallel() time.Duration { return time.Duration(pool.inside.Load()) }
 
-// For splits [0, n) into pieces of grain (the last may be shorter) and calls body for each, in parallel. The pieces depend
-// on n and grain only.
+// For splits [0, n) into pieces of grain (the last may be shorter) and calls body for each, in parallel. The pieces
+// depend only on n and grain.
 func For(n, grain int, body func(lo, hi int)) {
 	if n <= 0 {
 		return
@@ -135,7 +137,7 @@ func For(n, grain int, body func(lo, hi int)) {
 	})
 }
 
-// publish makes r current and wakes as many workers as helpers says.
+// publish makes r current and wakes the given number of helpers.
 func publish(r *region, helpers int) {
 	ws := pool.workers.Load()
 	if ws == nil || len(*ws) < helpers {
@@ -149,7 +151,7 @@ func publish(r *region, helpers int) {
 	}
 }
 
-// startWorkers makes sure that there are n workers. They never end: a parked goroutine costs only its stack.
+// startWorkers makes sure that there are n workers. They never exit: a parked goroutine costs only its stack.
 func startWorkers(n int) *[]*worker {
 	pool.grow.Lock()
 	defer pool.grow.Unlock()
@@ -166,8 +168,8 @@ func startWorkers(n int) *[]*worker {
 	return &ws
 }
 
-// loop is what worker id (from 1) runs: it waits for a region and works on it, forever. Weights may be in a mapped file, whose
-// reads fault if it becomes shorter: the caller gets that as a panic.
+// loop is the body of worker id (from 1): it waits for a region and works on it, forever. Weights may be in a mapped
+// file, and reads of it fault if the file is truncated; the caller gets that as a panic.
 func (w *worker) loop(id int) {
 	debug.SetPanicOnFault(true)
 	var last *region
@@ -178,8 +180,8 @@ func (w *worker) loop(id int) {
 	}
 }
 
-// await returns the current region once it differs from last, spinning for spinTime before it parks. Workers beyond the
-// number of threads park at once.
+// await returns the current region once it differs from last, spinning for spinTime before it parks. Workers beyond
+// the number of threads park immediately.
 func (w *worker) await(last *region, id int) *region {
 	fresh := func() *region {
 		if r := pool.current.Load(); r != nil && r != last && id < Threads() {
@@ -200,7 +202,7 @@ func (w *worker) await(last *region, id int) *region {
 		}
 		last = nil // a parked worker must not keep a caller's memory alive
 		w.parked.Store(true)
-		// A region published before the line above found this worker awake and did not wake it: check once more.
+		// A region published before this worker parked found it awake and did not wake it, so check once more.
 		if r := fresh(); r != nil && w.parked.CompareAndSwap(true, false) {
 			return r
 		}
@@ -208,9 +210,9 @@ func (w *worker) await(last *region, id int) *region {
 	}
 }
 
-// spin is turn i of a spin loop: a pause of the processor, and sometimes a chance for other goroutines. That must be rare:
-// Gosched takes the scheduler's lock, which ends in sched_yield when contended, for which a busy Linux makes the whole process
-// wait.
+// spin performs iteration i of a spin loop: a processor pause, and occasionally a Gosched for other goroutines. That
+// must be rare: Gosched takes the scheduler's lock, and under contention that lock calls sched_yield, for which a busy
+// Linux makes the whole process wait.
 func spin(i int) {
 	pause()
 	if i%1024 == 1023 {

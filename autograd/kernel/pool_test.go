@@ -52,7 +52,7 @@ func TestRunNestedAndConcurrent(t *testing.T) {
 	}
 }
 
-// After a pause longer than the spin time the workers are parked, and the next region still finds them.
+// After a pause longer than the spin time the workers are parked, and the next region still wakes them.
 func TestWorkersPark(t *testing.T) {
 	defer SetThreads(0)
 	SetThreads(2)
@@ -87,7 +87,8 @@ func TestParallelCountsSplitWork(t *testing.T) {
 	}
 }
 
-// A panic of a task reaches the caller, on any number of threads, after all other tasks have run; the pool works on.
+// A panic in a task reaches the caller after all other tasks have run, on any number of threads, and the pool remains
+// usable.
 func TestRunPanics(t *testing.T) {
 	defer SetThreads(0)
 	for _, threads := range []int{1, 2, 5} {

@@ -1,8 +1,9 @@
 package kernel
 
-// Processor is what the system reports about the processor. What it does not report is 0.
+// Processor is what the system reports about the processor. Unreported values are 0.
 type Processor struct {
-	Performance, Efficiency int // cores of the two kinds, where there are two
-	// L1 and L2 are a performance core's data caches in bytes. A cache that cores share counts in equal parts.
+	Performance, Efficiency int // cores of each kind, if there are two kinds
+	// L1 and L2 are the sizes of a performance core's data caches in bytes. A shared cache is divided equally among
+	// its cores.
 	L1, L2 int
 }

@@ -14,7 +14,7 @@ func ReadProcessor() Processor {
 	return p
 }
 
-// sysctl returns a number that the system reports, or 0 if it has none of the name.
+// sysctl returns a number that the system reports, or 0 if there is none with that name.
 func sysctl(name string) int {
 	v, err := unix.SysctlUint32(name)
 	if err != nil {

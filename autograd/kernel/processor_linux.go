@@ -10,13 +10,14 @@ import (
 // ReadProcessor asks the system about the processor.
 func ReadProcessor() Processor { return processorIn("/sys/devices") }
 
-// processorIn reads the processor from sysfs. arm64 has a capacity for each core, amd64 two lists of cores.
+// processorIn reads the processor's description from sysfs. arm64 has a capacity for each core, amd64 two lists of
+// cores.
 func processorIn(devices string) Processor {
 	var p Processor
 	capacity, cores, best := -1, 0, 0
 	cpus, _ := filepath.Glob(filepath.Join(devices, "system/cpu/cpu[0-9]*"))
 	for _, cpu := range cpus {
-		c, _ := strconv.Atoi(sysfsLine(cpu, "cpu_capacity")) // absent where all cores are alike
+		c, _ := strconv.Atoi(sysfsLine(cpu, "cpu_capacity")) // absent if all cores are alike
 		cores++
 		if c > capacity {
 			capacity, best = c, 0
@@ -68,7 +69,7 @@ func countCPUs(list string) (n int) {
 	return n
 }
 
-// sysfsLine returns what a file of one line has, or "" if it cannot be read.
+// sysfsLine returns the contents of a one-line file, or "" if it cannot be read.
 func sysfsLine(dir, name string) string {
 	b, _ := os.ReadFile(filepath.Join(dir, name))
 	return strings.TrimSpace(string(b))

@@ -15,7 +15,7 @@ func TestCountCPUs(t *testing.T) {
 	}
 }
 
-// sysfs writes files of one line below a new directory.
+// sysfs writes one-line files in a new directory.
 func sysfs(t *testing.T, lines map[string]string) string {
 	dir := t.TempDir()
 	for name, line := range lines {

@@ -2,5 +2,5 @@
 
 package kernel
 
-// ReadProcessor returns the zero Processor: this system is not asked.
+// ReadProcessor returns the zero Processor: the processor's properties are not read on this system.
 func ReadProcessor() Processor { return Processor{} }

@@ -7,21 +7,23 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// blocks are the elements of a quantized weight as llama.cpp stores them: row after row, each in whole blocks of its type.
+// blocks contains the elements of a quantized weight as llama.cpp stores them: row after row, each in whole blocks of
+// its type.
 type blocks struct {
 	of     quant.Type
 	data   []byte
 	stride int // bytes of a row
 }
 
-// strip is the number of neighboring elements of a row that are dequantized together. It divides every cut of k.
+// strip is the number of neighboring elements of a row that are dequantized together. It divides every block of k.
 const strip = 32
 
-// fewRows is the number of rows up to which a product reads the blocks themselves. Above it, dequantized panels serve enough rows.
+// fewRows is the largest number of rows for which a product reads the blocks directly. With more rows, dequantizing
+// panels pays off.
 const fewRows = 6
 
-// PackQuantized returns a frozen weight (out, in) that stays in the blocks of a GGUF file. It refers to data, which must not change
-// and may be mapped from a file. Products are float32 arithmetic on the dequantized elements.
+// PackQuantized returns a frozen weight (out, in) that stays in the blocks of a GGUF file. It refers to data, which
+// must not change and may be mapped from a file. Products use float32 arithmetic on the dequantized elements.
 func PackQuantized(of quant.Type, data []byte, out, in int) (*Packed, error) {
 	if !of.Readable() {
 		return nil, fmt.Errorf("kernel: quantized weight: elements of type %v cannot be read", of)
@@ -47,12 +49,12 @@ func (p *Packed) Quantized() (of quant.Type, data []byte, ok bool) {
 // row returns the blocks of row o.
 func (b *blocks) row(o int) []byte { return b.data[o*b.stride:][:b.stride] }
 
-// address points to the block that element i of row o is in, for prefetching.
+// address returns the address of the block that contains element i of row o, for prefetching.
 func (b *blocks) address(o, i int) *float32 {
 	return (*float32)(unsafe.Pointer(&b.row(o)[b.of.Bytes(i/b.of.Block()*b.of.Block())]))
 }
 
-// readStrip writes elements [i, i+y.Cols) of rows o, o+1, … to the rows of y: a strip, or less at the end of a row.
+// readStrip writes elements [i, i+y.Cols) of rows o, o+1, … to the rows of y: one strip, or less at the end of a row.
 func (b *blocks) readStrip(y Mat[float32], o, i int) {
 	if k := b.kernelsFor(y.Cols, b.stripWidth()); k != nil {
 		k.readStrip(b, y, o, i)
@@ -70,13 +72,13 @@ func (b *blocks) dotRows(y []float32, x preparedX, t, o int) {
 	b.dotRowsRef(y, x.plain.Row(t), o)
 }
 
-// preparedX is x with its rows as dotRows wants them.
+// preparedX is x with its rows laid out for dotRows.
 type preparedX struct {
 	plain, rows Mat[float32]
-	buf         *buffer // that has the rows, or nil
+	buf         *buffer // backs rows, or nil
 }
 
-// prepare must be followed by close.
+// prepare returns x in the layout that dotRows requires. The result must be closed.
 func (b *blocks) prepare(x Mat[float32]) preparedX {
 	form := quantForms[b.of]
 	if !form.strips || b.kernelsFor(x.Cols, form.values) == nil {
@@ -99,10 +101,10 @@ func (x preparedX) close() {
 	}
 }
 
-// dotBytes is about how many bytes of blocks one task multiplies.
+// dotBytes is the approximate number of bytes of blocks that one task multiplies.
 const dotBytes = 32 << 10
 
-// fromBlocks reports whether a product with so many rows reads the blocks themselves.
+// fromBlocks reports whether a product with this many rows reads the blocks directly.
 func (p *Packed) fromBlocks(rows int) bool { return p.blocks != nil && rows <= fewRows }
 
 // multiplyBlocks computes y = x·Wᵀ, or adds it to y, for few rows: each piece of the weight is read once, for all rows of x.
@@ -127,10 +129,10 @@ func (p *Packed) multiplyBlocks(mode Mode, y, x Mat[float32]) {
 	})
 }
 
-// stripRoom is how many elements of scratch panel needs for strips: 16 rows of one.
+// stripRoom is the number of elements of scratch that panel needs for strips: 16 rows of one strip.
 const stripRoom = 16 * strip
 
-// quantizedForward is Wᵀ (in, out) of a quantized weight: its panels are dequantized by strips and transposed.
+// quantizedForward is Wᵀ (in, out) of a quantized weight. Its panels are dequantized strip by strip and transposed.
 type quantizedForward struct{ *Packed }
 
 func (quantizedForward) packs() bool { return true }
@@ -151,7 +153,7 @@ func (f quantizedForward) upcoming(j, k0, kc, i, n int) (*float32, int) {
 	return f.blocks.address(min(j*panel+panel*i/n, f.Out-1), min(k0, f.In-1)), f.blocks.of.Bytes(kc)
 }
 
-// quantizedBackward is W (out, in) of a quantized weight: a panel is a strip of some rows.
+// quantizedBackward is W (out, in) of a quantized weight. A panel is one strip of some rows.
 type quantizedBackward struct{ *Packed }
 
 func (quantizedBackward) packs() bool { return true }

@@ -9,8 +9,8 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// BenchmarkQuantized compares products with quantized weights and with float32 ones, in turns: "×float32" is how many times as fast they
-// are. The weights of some sizes fit into caches, the head does not.
+// BenchmarkQuantized alternates products with quantized and with float32 weights. "×float32" is the speed relative to
+// float32. Weights of some sizes fit in the caches; the head does not.
 func BenchmarkQuantized(b *testing.B) {
 	rng := rand.New(rand.NewSource(6))
 	for _, s := range []struct {
@@ -47,7 +47,7 @@ func BenchmarkQuantized(b *testing.B) {
 	}
 }
 
-// compare reports the rate at which f reads bytes of p, and the speed relative to f with plain.
+// compare reports the rate at which f reads the bytes of p, and its speed relative to f with plain.
 func compare(b *testing.B, bytes int, f func(*Packed), p, plain *Packed) {
 	var fast, slow time.Duration
 	for b.Loop() {

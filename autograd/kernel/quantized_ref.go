@@ -1,6 +1,6 @@
 package kernel
 
-// readStripRef is readStrip: it dequantizes whole blocks.
+// readStripRef is the plain loop of readStrip. It dequantizes whole blocks.
 func (b *blocks) readStripRef(y Mat[float32], o, i int) {
 	per := b.of.Block()
 	from, to := i/per*per, (i+y.Cols+per-1)/per*per
@@ -11,7 +11,7 @@ func (b *blocks) readStripRef(y Mat[float32], o, i int) {
 	}
 }
 
-// dotRowsRef is dotRows.
+// dotRowsRef is the plain loop of dotRows.
 func (b *blocks) dotRowsRef(y, x []float32, o int) {
 	row := make([]float32, len(x))
 	for r := range y {

@@ -9,15 +9,15 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// quantizedTypes are those that are written, and one that is only read.
+// quantizedTypes are the types that can be written, and one that can only be read.
 var quantizedTypes = []quant.Type{
 	quant.Q8_0, quant.Q4_K, quant.Q5_K, quant.Q6_K, quant.Q4_0, quant.Q5_0, quant.Q4_1, quant.Q5_1, quant.F16, quant.BF16, quant.F32, quant.IQ4_NL,
 }
 
-// quantized returns a random weight of the type.
+// quantized returns a random weight of the given type.
 func quantized(rng *rand.Rand, of quant.Type, out, in int) *Packed {
 	var data []byte
-	if of == quant.IQ4_NL { // the same layout
+	if of == quant.IQ4_NL { // IQ4_NL has the same layout as Q4_0
 		data = quant.Q4_0.Encode(random[float32](rng, out*in))
 	} else {
 		data = of.Encode(random[float32](rng, out*in))
@@ -29,7 +29,7 @@ func quantized(rng *rand.Rand, of quant.Type, out, in int) *Packed {
 	return p
 }
 
-// widths returns widths around the borders of strips and of cuts of k.
+// widths returns widths around the boundaries of strips and of blocks of k.
 func widths(of quant.Type) []int {
 	switch of.Block() {
 	case 1:
@@ -40,7 +40,8 @@ func widths(of quant.Type) []int {
 	return []int{256, 512, 768, 1280}
 }
 
-// A quantized weight multiplies as its dequantized elements do, in every mode, at heights of products and of single rows.
+// A quantized weight multiplies as its dequantized elements do, in every mode, for products of several rows and of
+// one.
 func TestQuantized(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(11))
@@ -105,7 +106,7 @@ func TestQuantizedLoRA(t *testing.T) {
 	})
 }
 
-// Rows come out as package quant reads them, bit for bit.
+// Gathered rows equal what package quant reads, bit for bit.
 func TestQuantizedGather(t *testing.T) {
 	rng := rand.New(rand.NewSource(13))
 	for _, of := range quantizedTypes {
@@ -181,7 +182,8 @@ func randomBlocks(rng *rand.Rand, of quant.Type, out, in int) *blocks {
 	return b
 }
 
-// Kernels read what the plain loops read, bit for bit, at every place and for any number of rows, and multiply as these do.
+// Kernels read the same bits as the plain loops, at every position and for any number of rows, and their products
+// agree with them.
 func TestQuantKernels(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(15))
@@ -243,5 +245,5 @@ func checkDotRows(t *testing.T, rng *rand.Rand, b *blocks, in int) {
 	}
 }
 
-// quantTol bounds the error of inner products that are summed with the scales and the offsets taken out: some times that of float32.
+// quantTol bounds the error of inner products whose scales and offsets are factored out: a few times that of float32.
 const quantTol = 1e-5

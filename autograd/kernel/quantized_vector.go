@@ -8,22 +8,22 @@ import (
 
 // quantKernels are the vector forms of a type's loops.
 type quantKernels struct {
-	// strip writes values of n rows to y, ldy elements apart: 32, or as many as a block has if these are fewer. w points to the block of
-	// the first row that has them; they are its part-th.
+	// strip writes values of n rows to y, ldy elements apart: 32 values per row, or a whole block if blocks are
+	// smaller. w points to the first row's block that contains them; they are the part-th group in it.
 	strip func(n int, w *byte, stride, part int, y *float32, ldy int)
-	// dot writes the inner products of n rows of blocks with x, which is stored as the type wants it, to y.
+	// dot writes the inner products of n rows of blocks with x, which is stored as the type requires, to y.
 	dot func(n int, w *byte, stride, blocks int, x, y *float32)
 }
 
-// quantTypes is the number of quant's types, which are numbered sparsely.
+// quantTypes is one more than the largest of quant's types, which are numbered sparsely.
 const quantTypes = quant.BF16 + 1
 
-// quantForm is what kernels of a type take for a block, and how they want x.
+// quantForm describes what the kernels of a type process as one block, and the layout of x they require.
 type quantForm struct {
-	values int     // of a block
+	values int     // per block
 	strips bool    // x consists of xStrips
-	last   float32 // what their last row is times the sum of the others
-	eight  bool    // the last row of each eighth strip has the sums of eight
+	last   float32 // factor from the sum of an xStrip's other rows to its last row
+	eight  bool    // the last row of every eighth strip contains the sums of eight strips
 }
 
 var quantForms = [quantTypes]quantForm{
@@ -40,10 +40,10 @@ var quantForms = [quantTypes]quantForm{
 	quant.Q5_K: {values: 256, strips: true, last: 1, eight: true},
 }
 
-// xStrip is 32 elements of x as kernels read them along with the bytes of a strip, viewed as eight words of 32 bits. Row b has the elements
-// that go with byte b of the words. The bytes stay where they are in the words, and so are too large by a factor of 256 to the power
-// of b, for which the elements make up. The last row is for integers that are stored with an offset, which the sums begin with, and for
-// minima.
+// xStrip is 32 elements of x in the order in which kernels read them along with the bytes of a strip, viewed as eight
+// 32-bit words. Row b contains the elements that go with byte b of the words. The bytes are not shifted out of the
+// words, and so are too large by a factor of 256 to the power of b; the elements are scaled to compensate. The last
+// row is for minima and for integers stored with an offset, with which the sums begin.
 type xStrip [5 * 8]float32
 
 // prepareStrip writes the first 32 elements of x to y.
@@ -56,7 +56,7 @@ func (f quantForm) prepareStrip(y *xStrip, x []float32) {
 	}
 }
 
-// prepareRow writes x to strips, for a type that wants them.
+// prepareRow writes x as strips, for a type that requires them.
 func (f quantForm) prepareRow(y, x []float32) {
 	const size = len(xStrip{})
 	for s := range len(x) / strip {
@@ -77,10 +77,10 @@ func (b *blocks) kernelsFor(n, unit int) *quantKernels {
 	return &active.quant[b.of]
 }
 
-// stripWidth is how many values of a row the kernel reads at once.
+// stripWidth returns the number of values of a row that the kernel reads at once.
 func (b *blocks) stripWidth() int { return min(strip, quantForms[b.of].values) }
 
-// readStrip is the other readStrip for y of a width that the kernel has.
+// readStrip is the vector form of blocks.readStrip, for a y whose width the kernel supports.
 func (k *quantKernels) readStrip(b *blocks, y Mat[float32], o, i int) {
 	per := b.of.Block()
 	width := b.stripWidth()
@@ -90,7 +90,7 @@ func (k *quantKernels) readStrip(b *blocks, y Mat[float32], o, i int) {
 	}
 }
 
-// dotRowsMost is the number of rows that one call multiplies: the scheduler cannot interrupt it.
+// dotRowsMost is the largest number of rows multiplied in one call, because the scheduler cannot interrupt a call.
 const dotRowsMost = 16
 
 func (k *quantKernels) dotRows(b *blocks, y, x []float32, o int) {

@@ -1,6 +1,7 @@
 package kernel
 
-// sumGrain is the length of the pieces that SumSquares sums separately: fixed, so that the order of summation is fixed too.
+// sumGrain is the length of the pieces that SumSquares sums separately. It is fixed so that the order of summation is
+// fixed.
 const sumGrain = 1 << 16
 
 // SumSquares returns Σ x² in float64.
@@ -16,7 +17,7 @@ func SumSquares[T Float](x []T) float64 {
 	return s
 }
 
-// AllFinite reports whether x holds neither NaN nor infinity.
+// AllFinite reports whether x contains neither NaN nor infinity.
 func AllFinite[T Float](x []T) bool {
 	bad := make([]bool, (len(x)+sumGrain-1)/sumGrain)
 	For(len(x), sumGrain, func(lo, hi int) {
@@ -30,7 +31,7 @@ func AllFinite[T Float](x []T) bool {
 	return true
 }
 
-// ArgMax writes to dst[i] the first column of row i's largest element.
+// ArgMax writes the index of the first largest element of row i to dst[i].
 func ArgMax[T Float](dst []int, x Mat[T]) {
 	For(x.Rows, 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {

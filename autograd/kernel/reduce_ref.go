@@ -20,7 +20,7 @@ func argMaxRef[T Float](x []T) int {
 	return best
 }
 
-// finiteRef reports whether x holds neither NaN nor infinity, for which v − v is NaN.
+// finiteRef reports whether x contains neither NaN nor infinity, for which v − v is NaN.
 func finiteRef[T Float](x []T) bool {
 	for _, v := range x {
 		if v-v != 0 {

@@ -19,7 +19,7 @@ func RMSNorm[T Float](y, x Mat[T], w []T, eps float64) {
 	})
 }
 
-// RMSNormGrad adds the gradients of RMSNorm to dx (rows, m) and dw (m); a zero dx or nil dw is not wanted.
+// RMSNormGrad adds the gradients of RMSNorm to dx (rows, m) and dw (m). A zero dx or nil dw is not computed.
 func RMSNormGrad[T Float](dx Mat[T], dw []T, dy, x Mat[T], w []T, eps float64) {
 	rows, m := x.Rows, x.Cols
 	dy.check("rmsnorm dy", rows, m)

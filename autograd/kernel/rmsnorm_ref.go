@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// The plain loops of the norm by root mean square, for rows x (m) and a weight w (m). Zhang & Sennrich 2019.
+// The plain loops of the root-mean-square norm, for rows x (m) and a weight w (m). Zhang & Sennrich 2019.
 //
 //	y = w∘x·s,   s = 1/√(mean(x²) + eps)
 //
@@ -11,7 +11,7 @@ import "math"
 //	dx = s·(w∘dy − x·s²·mean(w∘dy∘x))
 //	dw = Σ over rows of dy∘x·s
 
-// inverseRMSRef returns s of a row, with the mean taken in float64.
+// inverseRMSRef returns s for a row, with the mean taken in float64.
 func inverseRMSRef[T Float](x []T, eps float64) T {
 	var sum float64
 	for _, v := range x {
@@ -29,7 +29,7 @@ func rmsNormRef[T Float](y, x, w []T, eps float64) {
 	}
 }
 
-// rmsNormGradRef adds to a row dx.
+// rmsNormGradRef adds a row's gradient to dx.
 func rmsNormGradRef[T Float](dx, dy, x, w []T, s T) {
 	dx, dy, w = dx[:len(x)], dy[:len(x)], w[:len(x)]
 	var sum float64
@@ -42,10 +42,10 @@ func rmsNormGradRef[T Float](dx, dy, x, w []T, s T) {
 	}
 }
 
-// rowsSummed is how many rows a sum over rows adds up at the element's own precision before it goes into a float64.
+// rowsSummed is the number of rows whose elements are summed in T before the sum is added to a float64.
 const rowsSummed = 64
 
-// rmsNormWeightGradRef adds to dw (m), from dy and x (rows, m) and the rows' s.
+// rmsNormWeightGradRef adds the weight's gradient to dw (m), given dy and x (rows, m) and the rows' s.
 func rmsNormWeightGradRef[T Float](dw []T, dy, x Mat[T], s []T) {
 	part, sum := make([]T, len(dw)), make([]float64, len(dw))
 	for from := 0; from < x.Rows; from += rowsSummed {

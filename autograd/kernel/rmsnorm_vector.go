@@ -2,12 +2,12 @@ package kernel
 
 import "math"
 
-// inverseRMSVector is inverseRMSRef.
+// inverseRMSVector is the vector form of inverseRMSRef.
 func inverseRMSVector(x []float32, eps float64) float32 {
 	return float32(1 / math.Sqrt(dotVector(x, x)/float64(len(x))+eps))
 }
 
-// rmsNormVector is rmsNormRef.
+// rmsNormVector is the vector form of rmsNormRef.
 func rmsNormVector(y, x, w []float32, eps float64) {
 	f, s := active.vec.scaleBy, inverseRMSVector(x, eps)
 	apply3(func(n int, y, x, w *float32) { f(n, y, x, w, s) }, y, x, w)
@@ -20,7 +20,7 @@ func rmsNormGradVector(dx, dy, x, w []float32, s float32) {
 	v.rmsGrad(n, &dx[0], &dy[0], &x[0], &w[0], s, s*s*s*float32(sum/float64(n)))
 }
 
-// rmsNormWeightGradVector is rmsNormWeightGradRef.
+// rmsNormWeightGradVector is the vector form of rmsNormWeightGradRef.
 func rmsNormWeightGradVector(dw []float32, dy, x Mat[float32], s []float32) {
 	f := active.vec.mulAddScaled
 	part, sum := make([]float32, len(dw)), make([]float64, len(dw))

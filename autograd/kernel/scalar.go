@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// The scalar functions of the plain loops: float32 by the polynomials of math32.go, float64 by package math.
+// The scalar functions of the plain loops: float32 uses the polynomials of math32.go, float64 package math.
 
 func exp[T Float](x T) T {
 	if is32[T]() {

@@ -1,16 +1,16 @@
 package kernel
 
-// Scan is the selective scan of Mamba with everything around it that is elementwise, over documents laid end to end:
+// Scan is the selective scan of Mamba with the elementwise operations around it, over documents laid end to end:
 //
 //	Δ = softplus(dt),  A = −exp(A_log)
 //	h(t) = exp(Δ∘A)∘h(t−1) + Δ∘B∘u
 //	y(t) = (C·h(t) + D∘u) ∘ silu(z)
 //
-// Gu & Dao 2023, algorithm 2; B by Euler's rule, as in the authors' selective_scan_ref. U, DT and Z are (rows, d), B and C
-// (rows, n), ALog (d, n), D (d). A zero Z means no gate, a nil D no skip.
+// Gu & Dao 2023, algorithm 2; B is discretized by Euler's rule, as in the authors' selective_scan_ref. U, DT and Z are
+// (rows, d), B and C (rows, n), ALog (d, n), D (d). A zero Z means no gate, a nil D no skip.
 //
-// The state starts from zeros where First[t] == t. A negative First[t] continues a document of the batch before: it starts
-// from H0 (d, n), nil for zeros. A nil First means one document that starts at row 0.
+// The state starts at zero where First[t] == t. A negative First[t] continues a document of the previous batch: it
+// starts from H0 (d, n), or from zero if H0 is nil. A nil First means one document starting at row 0.
 type Scan[T Float] struct {
 	U, DT, B, C Mat[T]
 	Z           Mat[T]
@@ -19,18 +19,19 @@ type Scan[T Float] struct {
 	H0          []T
 }
 
-// ScanGrad names where Scan.Backward adds each gradient; zero and nil are not wanted. H0 is only for a Scan with H0.
+// ScanGrad says where Scan.Backward adds each gradient. Zero and nil mean not wanted. H0 is only for a Scan with H0.
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
 	ALog, D, H0    []T
-	// Fresh marks those of the largest that are overwritten instead, which saves clearing and reading them.
+	// Fresh marks those of the largest gradients that are overwritten instead, which saves clearing and reading them.
 	Fresh struct{ U, DT, Z bool }
 }
 
-// scanChunk is the number of rows between two saved states: Backward computes the states of one chunk at a time again.
+// scanChunk is the number of rows between two saved states. Backward recomputes the states of one chunk at a time.
 const scanChunk = 64
 
-// scanBlock is how many channels share one partial sum of dB and dC; fixed, so that the order of summation is fixed too.
+// scanBlock is the number of channels that share one partial sum of dB and dC. It is fixed so that the order of
+// summation is fixed.
 const scanBlock = 64
 
 // ScanSaved returns the number of elements of saved: the states at every 64th row, (⌈rows/64⌉, d, n).
@@ -77,15 +78,15 @@ func (s *Scan[T]) Forward(y Mat[T], saved []T, hOut []T) {
 	})
 }
 
-// vector reports whether there is a vector form for this scan, and returns it as float32.
+// vector returns this scan as float32 and reports whether it has a vector form.
 func (s *Scan[T]) vector() (*Scan[float32], bool) {
 	rows, d, n := s.sizes()
 	v, ok := any(s).(*Scan[float32])
 	return v, ok && active.scan.lanes > 0 && n%8 == 0 && rows > 0 && d > 0
 }
 
-// Backward adds to g the gradients of Forward at dy (rows, d), from the states Forward saved. dhOut (d, n) is the gradient of
-// the state after the last row, nil for none.
+// Backward adds the gradients of Forward at dy (rows, d) to g, using the states that Forward saved. dhOut (d, n) is
+// the gradient of the state after the last row, or nil.
 func (s *Scan[T]) Backward(g ScanGrad[T], dy Mat[T], saved, dhOut []T) {
 	rows, d, n := s.sizes()
 	s.check()
@@ -129,7 +130,7 @@ func (g *ScanGrad[T]) as32() ScanGrad[float32] {
 	}
 }
 
-// sumParts adds to dst the blocks of part (blocks, rows, width), from column from on, in ascending order.
+// sumParts adds the blocks of part (blocks, rows, width), starting at column from, to dst, in ascending order.
 func sumParts[T Float](dst Mat[T], part []T, blocks, rows, width, from int) {
 	if dst.Absent() {
 		return
@@ -144,11 +145,11 @@ func sumParts[T Float](dst Mat[T], part []T, blocks, rows, width, from int) {
 	})
 }
 
-// stepBlock is how many channels of a step one task takes.
+// stepBlock is the number of channels of a step per task.
 const stepBlock = 256
 
 // Step advances a batch of independent sequences by one row each: row i of U, DT, B, C and Z belongs to sequence i,
-// whose state h[i] of h (batch, d, n) is advanced in place. y is (batch, d); First and H0 are not read.
+// whose state h[i] of h (batch, d, n) is updated in place. y is (batch, d). First and H0 are not read.
 func (s *Scan[T]) Step(y Mat[T], h []T) {
 	batch, d, n := s.sizes()
 	s.check()

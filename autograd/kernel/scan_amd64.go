@@ -2,11 +2,11 @@ package kernel
 
 import "unsafe"
 
-// scanLanes is the number of channels of a group, two vectors of AVX2.
+// scanLanes is the number of channels per group, two AVX2 vectors.
 const scanLanes = 16
 
-// runRecurrence runs a pass of the recurrence, in steps of the states and channels that its kernel covers. The kernels are called
-// by name so that their arguments stay on the stack.
+// runRecurrence runs a pass of the recurrence, in steps of as many states and channels as its kernel covers. The
+// kernels are called by name so that their arguments stay on the stack.
 func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
 	if active.wide && n == 16 {
 		runAllStates(pass, a)
@@ -27,7 +27,7 @@ func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
 	}
 }
 
-// lanes moves the arguments to the channels from l on.
+// lanes advances the arguments to channel l.
 func (a scanArgs) lanes(l int) scanArgs {
 	for _, p := range [...]**float32{&a.row, &a.a, &a.h, &a.hs, &a.da} {
 		if *p != nil {
@@ -55,7 +55,7 @@ func runAllStates(pass recurrencePass, a *scanArgs) {
 	}
 }
 
-// runStates runs a pass over the channels of a vector and eight states, or four in AVX2's backward pass.
+// runStates runs a pass over one vector of channels and eight states, or four in AVX2's backward pass.
 func runStates(pass recurrencePass, a *scanArgs) {
 	p := (*byte)(unsafe.Pointer(a))
 	switch {

@@ -2,8 +2,8 @@ package kernel
 
 import "unsafe"
 
-// runRecurrence runs a pass of the recurrence, in steps of the states that its kernel covers. The kernels are called by name so
-// that their arguments stay on the stack.
+// runRecurrence runs a pass of the recurrence, in steps of as many states as its kernel covers. The kernels are called
+// by name so that their arguments stay on the stack.
 func runRecurrence(pass recurrencePass, a *scanArgs, n int) {
 	if n == 16 {
 		runAllStates(pass, a)

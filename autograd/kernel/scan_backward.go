@@ -1,6 +1,6 @@
 package kernel
 
-// blockGrads is what a block needs in the backward pass.
+// blockGrads contains what a block needs in the backward pass.
 type blockGrads struct {
 	dh, da []float32 // (groups, n, 16)
 	dSkip  []float32 // dD
@@ -9,7 +9,7 @@ type blockGrads struct {
 	pass   recurrencePass
 }
 
-// sharedBackwardSize and backwardSize are sharedSize and forwardSize for the backward pass.
+// sharedBackwardSize and backwardSize are the counterparts of sharedSize and forwardSize for the backward pass.
 func sharedBackwardSize(n int) int { return sharedSize + 2*scanChunk*2*n*active.scan.lanes }
 func backwardSize(n int) int       { return forwardSize(n) + 2*n*scanBlock + scanBlock }
 
@@ -62,12 +62,12 @@ func scanBackwardVector(s *Scan[float32], grad ScanGrad[float32], dy Mat[float32
 	sumScanParts(grad, part.data, blocks, rows, n)
 }
 
-// partGrain is how many rows of dB and dC one task sums over the blocks.
+// partGrain is the number of rows of dB and dC that one task sums over the blocks.
 const partGrain = 64
 
 // sumScanParts adds the blocks' shares of dB and dC, in ascending order.
 func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
-	states := active.scan.joined // whose dB and dC a kernel stores together
+	states := active.scan.joined // states whose dB and dC a kernel stores together
 	For(rows, partGrain, func(lo, hi int) {
 		size := (hi - lo) * 2 * n
 		buf := borrow(size)
@@ -91,7 +91,8 @@ func sumScanParts(grad ScanGrad[float32], part []float32, blocks, rows, n int) {
 	})
 }
 
-// backward runs over rows [t0, t1), whose segments are rs: forward again for the states, then back for the gradients.
+// backward computes rows [t0, t1), whose segments are rs: forward again for the states, then backward for the
+// gradients.
 func (b *channelBlock) backward(grad ScanGrad[float32], dy Mat[float32], saved []float32, rs []segment, t0, t1 int) {
 	b.loadInputs(slopesPass, t0, t1)
 	b.loadGrads(grad, dy, t0, t1)
@@ -131,10 +132,10 @@ func (b *channelBlock) loadGrads(grad ScanGrad[float32], dy Mat[float32], t0, t1
 	runElementwise(gateGradsPass, e)
 }
 
-// stateOffset is where hs has the state before row t of segment i; the states after its rows follow.
+// stateOffset returns the offset in hs of the state before row t of segment i; the states after its rows follow.
 func (b *channelBlock) stateOffset(i, t, t0 int) int { return (t - t0 + i) * b.n * 2 * b.lanes }
 
-// recomputeStates computes C·h and every state of group g again.
+// recomputeStates recomputes C·h and every state of group g.
 func (b *channelBlock) recomputeStates(g int, dy Mat[float32], saved []float32, rs []segment, t0 int) {
 	for i, r := range rs {
 		if r.reset {
@@ -151,7 +152,7 @@ func (b *channelBlock) recomputeStates(g int, dy Mat[float32], saved []float32, 
 	}
 }
 
-// backwardSegment takes group g back over segment i.
+// backwardSegment runs the backward pass of group g over segment i.
 func (b *channelBlock) backwardSegment(grad ScanGrad[float32], g int, r segment, i, t0 int) {
 	last := r.hi - 1
 	a := b.argsAt(g, last, t0, r.hi-r.lo)
@@ -169,11 +170,11 @@ func (b *channelBlock) backwardSegment(grad ScanGrad[float32], g int, r segment,
 	runRecurrence(b.pass, a, b.n)
 	a.da, a.part = nil, nil
 	if r.reset {
-		clear(b.group(b.dh, g)) // no gradient flows into the document before
+		clear(b.group(b.dh, g)) // no gradient flows into the previous document
 	}
 }
 
-// addSums adds the gradients that were summed over all rows, and that of H0.
+// addSums adds the gradients that are sums over all rows, and the gradient of H0.
 func (b *channelBlock) addSums(grad ScanGrad[float32]) {
 	if grad.D != nil {
 		add(grad.D[b.lo:b.hi], b.dSkip[:b.hi-b.lo])

@@ -2,7 +2,7 @@
 
 package kernel
 
-// No kernel set here has a vector form of the scan.
+// No kernel set on this platform has a vector form of the scan.
 
 func runRecurrence(recurrencePass, *scanArgs, int) { panic("kernel: no vector scan") }
 

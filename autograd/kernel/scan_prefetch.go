@@ -2,21 +2,22 @@ package kernel
 
 import "unsafe"
 
-// prefetchStream is memory that will be needed soon. With each row, a kernel prefetches a line of it and advances at, perhaps
-// past the end: it must not look like a pointer to the garbage collector.
+// prefetchStream is memory that will be needed soon. With each row, a kernel prefetches one line of it and advances
+// at, perhaps past the end, so at must not look like a pointer to the garbage collector.
 type prefetchStream struct {
 	at     uintptr
 	stride int // in bytes
 }
 
-// blockChunk is a block over the chunk that starts at row t0. A block knows which one its task takes next, and prefetches what
-// that one reads. Earlier would be too early: rows a chunk apart can fall into the same sets of the caches.
+// blockChunk is one block's part of the chunk that starts at row t0. A block knows which blockChunk its task processes
+// next and prefetches what that one reads. Any earlier would be too early: rows a chunk apart can fall into the same
+// cache sets.
 type blockChunk struct {
 	*channelBlock
 	t0 int
 }
 
-// nextChunk returns what comes after the k-th of a task's blocks: the next block, or the first one, step rows on.
+// nextChunk returns what follows the k-th of a task's blocks: the next block, or the first one again, step rows later.
 func nextChunk(bs []*channelBlock, k, t0, step int) blockChunk {
 	if k+1 < len(bs) {
 		return blockChunk{bs[k+1], t0}
@@ -24,12 +25,13 @@ func nextChunk(bs []*channelBlock, k, t0, step int) blockChunk {
 	return blockChunk{bs[0], t0 + step}
 }
 
-// prefetch returns group g's columns of m from row t of the chunk on.
+// prefetch returns group g's columns of m, starting at row t of the chunk.
 func (u blockChunk) prefetch(m Mat[float32], g, t int) prefetchStream {
 	return u.channelBlock.prefetch(m, g, u.t0+t, 1)
 }
 
-// prefetch returns group g's columns of m from row t on, in steps of step rows. There may be no such row or group.
+// prefetch returns group g's columns of m, starting at row t, in steps of step rows. The row or the group may not
+// exist.
 func (b *channelBlock) prefetch(m Mat[float32], g, t, step int) prefetchStream {
 	if m.Absent() || t < 0 || t >= m.Rows || g >= b.groups() {
 		return b.prefetchNothing()
@@ -37,7 +39,7 @@ func (b *channelBlock) prefetch(m Mat[float32], g, t, step int) prefetchStream {
 	return prefetchStream{uintptr(unsafe.Pointer(&m.Data[t*m.Stride+b.lo+g*b.lanes])), 4 * step * m.Stride}
 }
 
-// prefetchSaved returns the states saved before the chunk of row t, from group g's on, a line for each row.
+// prefetchSaved returns the states saved before the chunk of row t, starting with group g's, one line per row.
 func (b *channelBlock) prefetchSaved(saved []float32, g, t int) prefetchStream {
 	o := (t/scanChunk*b.U.Cols+b.lo)*b.n + (g*b.n+t%scanChunk)*b.lanes
 	if o < 0 || o >= len(saved) {
@@ -46,7 +48,7 @@ func (b *channelBlock) prefetchSaved(saved []float32, g, t int) prefetchStream {
 	return prefetchStream{uintptr(unsafe.Pointer(&saved[o])), 4 * b.lanes}
 }
 
-// prefetchSums returns the sums of dB and dC from row t down. The groups share a row's cache lines.
+// prefetchSums returns the sums of dB and dC from row t downward. The groups share a row's cache lines.
 func (b *channelBlock) prefetchSums(g, t int) prefetchStream {
 	if t < 0 {
 		return b.prefetchNothing()

@@ -1,13 +1,14 @@
 package kernel
 
-// The plain loops of the selective scan, for one channel c: Δ, u, z, D and y are numbers, A, B, C and the state h are (n).
-// Gu & Dao 2023, algorithm 2.
+// The plain loops of the selective scan, for one channel c: Δ, u, z, D and y are scalars, A, B, C and the state h are
+// (n). Gu & Dao 2023, algorithm 2.
 //
 //	Δ = softplus(dt),  A = −exp(A_log)
 //	h(t) = exp(Δ·A)∘h(t−1) + Δ·u·B
 //	y(t) = (C·h(t) + D·u) · silu(z)
 
-// forwardRef runs channel c over all rows. h is the state before the first row, and becomes that after the last.
+// forwardRef runs channel c over all rows. h is the state before the first row and is updated to the state after the
+// last.
 func (s *Scan[T]) forwardRef(c int, h []T, y Mat[T], saved []T) {
 	rows, d, n := s.sizes()
 	a := make([]T, n)
@@ -23,7 +24,7 @@ func (s *Scan[T]) forwardRef(c int, h []T, y Mat[T], saved []T) {
 	}
 }
 
-// stepRef advances the states h (len(y), n) of the channels from lo on by row t, and writes their y.
+// stepRef advances the states h (len(y), n) of the channels starting at lo by row t and writes their y.
 func (s *Scan[T]) stepRef(y, h []T, t, lo int) {
 	n := s.B.Cols
 	a := make([]T, n)
@@ -40,7 +41,7 @@ func (s *Scan[T]) decayRates(a []T, c int) {
 	}
 }
 
-// advance takes the state h of channel c from row t−1 to row t and returns C·h.
+// advance updates the state h of channel c from row t−1 to row t and returns C·h.
 func (s *Scan[T]) advance(c, t int, h, a []T) T {
 	delta := softplus(s.DT.Row(t)[c])
 	input := delta * s.U.Row(t)[c]
@@ -54,7 +55,7 @@ func (s *Scan[T]) advance(c, t int, h, a []T) T {
 	return sum
 }
 
-// output returns y of channel c and row t, from C·h.
+// output returns y of channel c at row t, given C·h.
 func (s *Scan[T]) output(c, t int, ch T) T {
 	y := ch + s.skip(c)*s.U.Row(t)[c]
 	if !s.Z.Absent() {
@@ -71,8 +72,9 @@ func (s *Scan[T]) skip(c int) T {
 	return s.D[c]
 }
 
-// scanAdjoint is the backward pass of one channel, from the last row to the first. With g = dy·silu(z) and λ(t) the gradient of
-// h(t), to which the rows after the last row of a document add nothing, but dhOut after the last row of all,
+// scanAdjoint is the backward pass of one channel, from the last row to the first. Let g = dy·silu(z) and let λ(t) be
+// the gradient of h(t). At the last row of a document, later rows contribute nothing to λ; at the very last row, dhOut
+// does. Then
 //
 //	λ(t) = g(t)·C(t) + exp(Δ(t+1)·A)∘λ(t+1)
 //	dH0 = exp(Δ(0)·A)∘λ(0), for a document that continues from H0
@@ -88,13 +90,13 @@ type scanAdjoint[T Float] struct {
 	a, da     []T    // A and dA
 	dD        T
 	lambda    []T // exp(Δ(t+1)·A)∘λ(t+1)
-	hs        []T // (scanChunk+1, n): the state before a chunk's first row, then after each of its rows
+	hs        []T // (scanChunk+1, n): the state before a chunk's first row, then the state after each of its rows
 	chs       []T // C·h of a chunk's rows
 	zeroState []T
 }
 
-// backwardRef adds the gradients of channel c to g, but those of B and C to dBC. It takes a chunk of rows at a time, whose
-// states it computes again.
+// backwardRef adds the gradients of channel c to g, except those of B and C, which it adds to dBC. It processes one
+// chunk of rows at a time and recomputes the chunk's states.
 func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved, dhOut []T, dBC Mat[T]) {
 	rows, d, n := s.sizes()
 	k := &scanAdjoint[T]{
@@ -116,7 +118,7 @@ func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved, dhOut []T,
 		for t := hi - 1; t >= lo; t-- {
 			k.row(t, dy.Row(t)[c])
 			if firstRow(s.First, t) == t {
-				clear(k.lambda) // no gradient flows into the document before
+				clear(k.lambda) // no gradient flows into the previous document
 			}
 		}
 	}
@@ -133,7 +135,7 @@ func (s *Scan[T]) backwardRef(c int, g ScanGrad[T], dy Mat[T], saved, dhOut []T,
 	}
 }
 
-// stateBefore returns h(t−1), zeros at the start of a document.
+// stateBefore returns h(t−1), or zeros at the start of a document.
 func (k *scanAdjoint[T]) stateBefore(t int) []T {
 	if firstRow(k.First, t) == t {
 		return k.zeroState
@@ -148,7 +150,7 @@ func (k *scanAdjoint[T]) stateAfter(t int) []T {
 	return k.hs[(t%scanChunk+1)*n:][:n]
 }
 
-// row goes back over row t, where the gradient of y is dy.
+// row computes the backward pass of row t, where the gradient of y is dy.
 func (k *scanAdjoint[T]) row(t int, dy T) {
 	c, n := k.c, len(k.a)
 	u, dt := k.U.Row(t)[c], k.DT.Row(t)[c]

@@ -50,8 +50,8 @@ func TestScanGrad(t *testing.T) {
 	}
 }
 
-// Documents laid end to end give what they give alone, and a document cut in two and continued from its state gives what
-// it gives whole.
+// Documents laid end to end give the same results as each alone, and a document cut in two and continued from its
+// state gives the same results as the whole.
 func TestScanDocuments(t *testing.T) {
 	rng := rand.New(rand.NewSource(2))
 	const d, n = 5, 4
@@ -90,10 +90,10 @@ func TestScanStep(t *testing.T) {
 			C: s.C.Slice(i, i+1, 0, n), Z: s.Z.Slice(i, i+1, 0, d), ALog: s.ALog, D: s.D}
 		one.Step(Dense(got[i*d:(i+1)*d], 1, d), h)
 	}
-	near(t, "row by row", got, want, 1e-13) // the compiler may fuse differently
+	near(t, "row by row", got, want, 1e-13) // the compiler may fuse operations differently
 }
 
-// The float32 step agrees with the float64 loop, for state sizes with a vector form and without.
+// The float32 step agrees with the float64 loop, for state sizes with and without a vector form.
 func TestScanStepFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(7))
@@ -133,11 +133,11 @@ func mat32(m Mat[float64]) Mat[float32] {
 	return Mat[float32]{narrow(m.Data), m.Rows, m.Cols, m.Stride}
 }
 
-// scanTol bounds float32 against float64 in units of each result's rms, over at most 200 rows.
+// scanTol bounds the error of float32 against float64 relative to each result's rms, over at most 200 rows.
 const scanTol = 2e-4
 
-// The float32 scan agrees with the float64 loop for every width around the groups of 16 channels, state sizes that fill
-// registers and that do not, and documents that start, end and continue anywhere.
+// The float32 scan agrees with the float64 loop for every width around the groups of 16 channels, for state sizes that
+// do and do not fill registers, and for documents that start, end and continue anywhere.
 func TestScanFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(4))
@@ -203,7 +203,7 @@ func checkScan(t *testing.T, rng *rand.Rand, d, n int, first []int) {
 	}
 }
 
-// spoil fills m with NaN, which must be overwritten, every other time, and reports whether it has.
+// spoil fills m with NaN, which must be overwritten, half of the time, and reports whether it did.
 func spoil[T Float](rng *rand.Rand, m Mat[T]) bool {
 	if rng.Intn(2) == 0 {
 		return false
@@ -221,7 +221,7 @@ type guardedGrads struct {
 	intact []func() bool
 }
 
-// scanGrads returns zeroed destinations for the gradients of s, those in float32 guarded.
+// scanGrads returns zeroed destinations for the gradients of s. Those in float32 are guarded.
 func scanGrads(s *Scan[float64]) (g guardedGrads, want ScanGrad[float64]) {
 	rows, d, n := s.sizes()
 	plane := func(cols int) (Mat[float32], Mat[float64]) {
@@ -246,7 +246,7 @@ func scanGrads(s *Scan[float64]) (g guardedGrads, want ScanGrad[float64]) {
 func TestScanThreads(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))
-		const d, n = 460, 16 // eight blocks, which tasks take in pairs or singly, the last not full
+		const d, n = 460, 16 // eight blocks, which tasks process in pairs or singly; the last block is not full
 		first := documents(0, 40, 100, 1)
 		s := randomScan(rng, len(first), d, n, first)
 		f := &Scan[float32]{mat32(s.U), mat32(s.DT), mat32(s.B), mat32(s.C), mat32(s.Z), narrow(s.ALog), narrow(s.D), s.First, nil}
@@ -265,8 +265,8 @@ func TestScanThreads(t *testing.T) {
 	})
 }
 
-// BenchmarkScan takes a layer of mamba-130m through 1,024 rows as a step does: gradients are written, not added. It reports
-// cycles per core and 16 updates of a state, with the clock derived from the arithmetic peak.
+// BenchmarkScan runs a layer of mamba-130m over 1,024 rows as a training step does: gradients are written, not added.
+// It reports cycles per core per 16 state updates, with the clock rate derived from the arithmetic peak.
 func BenchmarkScan(b *testing.B) {
 	rng := rand.New(rand.NewSource(6))
 	const rows, d, n = 1024, 1536, 16

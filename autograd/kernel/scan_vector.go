@@ -5,10 +5,11 @@ import (
 	"unsafe"
 )
 
-// The vector form of the scan takes a block of 64 channels through the rows, a chunk at a time. A chunk has a record for each
-// row. Elementwise passes read the matrices and write the inputs of the recurrence into the records; others read its results
-// there and write the matrices. Between them the recurrence runs over the block's groups of some channels, see scanShape, a channel
-// in each lane, with the states in registers. A chunk is short enough for its records and states to stay in the caches.
+// The vector form of the scan processes the rows of a block of 64 channels, one chunk at a time. A chunk has a record
+// for each row. Elementwise passes read the matrices and write the inputs of the recurrence to the records; others
+// read its results from the records and write the matrices. Between them the recurrence runs over the block's groups
+// of channels (see scanShape), one channel per lane, with the states in registers. A chunk is short enough for its
+// records and states to stay in the caches.
 
 // segment is rows [lo, hi) of one document.
 type segment struct {
@@ -16,7 +17,7 @@ type segment struct {
 	reset  bool // lo starts the document
 }
 
-// segments cuts rows [t0, t1) where documents start.
+// segments divides rows [t0, t1) where documents start.
 func segments(first []int, t0, t1 int) []segment {
 	out := make([]segment, 0, 4)
 	for t := t0; t < t1; t++ {
@@ -41,15 +42,15 @@ func segmentChunks(first []int, rows int) [][]segment {
 type channelBlock struct {
 	*Scan[float32]
 	lo, hi, n   int
-	lanes       int // channels of a group
+	lanes       int // channels per group
 	records     []scanRecord
 	a, a2, h    []float32 // (groups, n, lanes)
 	skip        []float32 // D, or zeros
-	spare       []float32 // (64), written instead of absent results
-	pads        []float32 // copies of matrices' columns, (chunk, 64) each, for a block that is not full
+	spare       []float32 // (64), written in place of absent results
+	pads        []float32 // copies of the matrices' columns, (chunk, 64) each, for a block that is not full
 	args        scanArgs
 	elementwise scanElementwise
-	upNext      blockChunk // the next one of the task
+	upNext      blockChunk // what the task processes next
 	blockGrads
 }
 
@@ -60,12 +61,12 @@ func takeFront(s *[]float32, n int) []float32 {
 	return head
 }
 
-// taskBlocks is how many neighboring blocks a task takes through the rows together, chunk by chunk: what it reads of a row is
-// contiguous then, on fewer pages and in more sets of the caches. The result does not depend on it.
+// taskBlocks is the number of neighboring blocks that a task processes together, chunk by chunk, so that what it reads
+// of a row is contiguous, on fewer pages and in more cache sets. The result does not depend on it.
 const taskBlocks = 2
 
-// forBlocks calls body in parallel for pieces [from, to) of the blocks: taskBlocks each, except that the last blocks, two for
-// each thread, are single, so that no thread waits long for the others.
+// forBlocks calls body in parallel for pieces [from, to) of the blocks: taskBlocks each, except that the last blocks,
+// two per thread, are single, so that no thread waits long for the others.
 func forBlocks(blocks int, body func(from, to int)) {
 	last := min(blocks, 2*Threads())
 	long := (blocks - last) / taskBlocks
@@ -80,19 +81,21 @@ func forBlocks(blocks int, body func(from, to int)) {
 	})
 }
 
-// sharedSize is how many elements of scratch a task's blocks share, forwardSize how many each block has.
+// sharedSize is the number of elements of scratch shared by a task's blocks, and forwardSize the number each block has
+// to itself.
 const sharedSize = scanChunk*recordSize + padCount*scanChunk*scanBlock
 
 func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }
 
-// newChannelBlock prepares channels [lo, hi). It takes its memory from scratch, and uses shared together with other blocks.
+// newChannelBlock prepares channels [lo, hi). It takes its own memory from scratch and shares shared with other
+// blocks.
 func newChannelBlock(s *Scan[float32], lo, hi int, shared []float32, scratch *[]float32) *channelBlock {
 	b := &channelBlock{Scan: s, lo: lo, hi: hi, n: s.B.Cols, lanes: active.scan.lanes}
 	b.records = unsafe.Slice((*scanRecord)(unsafe.Pointer(&shared[0])), scanChunk)
 	b.pads = shared[scanChunk*recordSize:]
 	size := b.n * scanBlock
 	states := takeFront(scratch, forwardSize(b.n))
-	clear(states) // lanes without a channel stay zero
+	clear(states) // lanes without a channel remain zero
 	b.a, b.a2, b.h = takeFront(&states, size), takeFront(&states, size), takeFront(&states, size)
 	b.skip, b.spare = takeFront(&states, scanBlock), states
 	b.toLanes(b.a2, b.ALog)
@@ -115,7 +118,7 @@ func (b *channelBlock) group(s []float32, g int) []float32 {
 	return s[g*b.n*b.lanes : (g+1)*b.n*b.lanes]
 }
 
-// toLanes copies the block's rows of m (d, n) to s in the order of the registers, (groups, n, lanes).
+// toLanes copies the block's rows of m (d, n) to s in register order, (groups, n, lanes).
 func (b *channelBlock) toLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
 		to := b.group(s, c/b.lanes)[c%b.lanes:]
@@ -125,7 +128,7 @@ func (b *channelBlock) toLanes(s, m []float32) {
 	}
 }
 
-// fromLanes copies s, as toLanes writes it, back to m.
+// fromLanes copies s, as written by toLanes, back to m.
 func (b *channelBlock) fromLanes(s, m []float32) {
 	for c := range b.hi - b.lo {
 		from := b.group(s, c/b.lanes)[c%b.lanes:]
@@ -135,7 +138,7 @@ func (b *channelBlock) fromLanes(s, m []float32) {
 	}
 }
 
-// addLanes adds s, as toLanes writes it, to m.
+// addLanes adds s, as written by toLanes, to m.
 func (b *channelBlock) addLanes(m, s []float32) {
 	for c := range b.hi - b.lo {
 		from := b.group(s, c/b.lanes)[c%b.lanes:]
@@ -148,7 +151,7 @@ func (b *channelBlock) addLanes(m, s []float32) {
 // full reports whether every lane has a channel.
 func (b *channelBlock) full() bool { return b.hi-b.lo == scanBlock }
 
-// save writes the states to a chunk's part of saved. Those of a full block stay in the order of the registers.
+// save writes the states to a chunk's part of saved. Those of a full block remain in register order.
 func (b *channelBlock) save(saved []float32) {
 	if b.full() {
 		copy(saved[b.lo*b.n:], b.h)
@@ -157,7 +160,7 @@ func (b *channelBlock) save(saved []float32) {
 	}
 }
 
-// restore reads the states that save has written.
+// restore reads the states written by save.
 func (b *channelBlock) restore(saved []float32) {
 	if b.full() {
 		copy(b.h, saved[b.lo*b.n:])
@@ -166,7 +169,7 @@ func (b *channelBlock) restore(saved []float32) {
 	}
 }
 
-// A block that is not full works on copies of its columns, as wide as a full one.
+// A block that is not full uses copies of its columns, as wide as a full block.
 const (
 	padDT = iota
 	padU
@@ -183,7 +186,8 @@ func (b *channelBlock) pad(i int) []float32 {
 	return b.pads[i*scanChunk*scanBlock:][:scanChunk*scanBlock]
 }
 
-// readColumns returns the columns of m from row t0 on, to be read up to row t1. pad is the copy of a block that is not full.
+// readColumns returns the columns of m from row t0 on, for reading up to row t1. pad selects the copy used by a block
+// that is not full.
 func (b *channelBlock) readColumns(m Mat[float32], t0, t1, pad int) scanColumn {
 	if b.full() {
 		return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}
@@ -196,8 +200,8 @@ func (b *channelBlock) readColumns(m Mat[float32], t0, t1, pad int) scanColumn {
 	return scanColumn{&p[0], 4 * scanBlock}
 }
 
-// writeColumns returns the columns of m from row t0 on, to be written, and whether to add to them: all bits are set then.
-// writeBack must be called afterwards.
+// writeColumns returns the columns of m from row t0 on, for writing, and add, which has all bits set if the pass must
+// add to them. writeBack must be called afterwards.
 func (b *channelBlock) writeColumns(m Mat[float32], fresh bool, t0, pad int) (c scanColumn, add int) {
 	switch {
 	case m.Absent():
@@ -210,7 +214,7 @@ func (b *channelBlock) writeColumns(m Mat[float32], fresh bool, t0, pad int) (c 
 	return scanColumn{&m.Data[t0*m.Stride+b.lo], 4 * m.Stride}, add
 }
 
-// writeBack takes rows [t0, t1) from the copy of a block that is not full to m.
+// writeBack copies or adds rows [t0, t1) to m from the copy used by a block that is not full.
 func (b *channelBlock) writeBack(m Mat[float32], fresh bool, t0, t1, pad int) {
 	if b.full() || m.Absent() {
 		return
@@ -224,7 +228,7 @@ func (b *channelBlock) writeBack(m Mat[float32], fresh bool, t0, t1, pad int) {
 	}
 }
 
-// loadInputs writes Δ and Δ∘u of rows [t0, t1) into the records, by inputsPass or slopesPass.
+// loadInputs writes Δ and Δ∘u of rows [t0, t1) to the records, using inputsPass or slopesPass.
 func (b *channelBlock) loadInputs(pass elementwisePass, t0, t1 int) {
 	e := &b.elementwise
 	e.rows, e.row = t1-t0, &b.records[0]
@@ -232,7 +236,8 @@ func (b *channelBlock) loadInputs(pass elementwisePass, t0, t1 int) {
 	runElementwise(pass, e)
 }
 
-// argsAt sets the arguments for group g and a number of rows from row t on, in the chunk that starts at row t0.
+// argsAt sets the arguments for group g and the given number of rows from row t on, in the chunk that starts at row
+// t0.
 func (b *channelBlock) argsAt(g, t, t0, rows int) *scanArgs {
 	a := &b.args
 	a.rows, a.row = rows, &b.records[t-t0].delta[g*b.lanes]
@@ -242,7 +247,8 @@ func (b *channelBlock) argsAt(g, t, t0, rows int) *scanArgs {
 	return a
 }
 
-// allStates reports whether a kernel covers all states. It overwrites the sums over states that other kernels add to.
+// allStates reports whether a single kernel covers all states. That kernel overwrites the sums over states; others add
+// to them.
 func (b *channelBlock) allStates() bool { return b.n == active.scan.all }
 
 func (b *channelBlock) clearOut() {
@@ -283,7 +289,7 @@ func scanForwardVector(s *Scan[float32], y Mat[float32], saved, hOut []float32) 
 	})
 }
 
-// forward runs over rows [t0, t1), whose segments are rs.
+// forward computes rows [t0, t1), whose segments are rs.
 func (b *channelBlock) forward(y Mat[float32], saved []float32, rs []segment, t0, t1 int) {
 	b.loadInputs(inputsPass, t0, t1)
 	if !b.allStates() {
@@ -312,7 +318,7 @@ func (b *channelBlock) forward(y Mat[float32], saved []float32, rs []segment, t0
 	b.writeBack(y, true, t0, t1, padY)
 }
 
-// stepRowVector is stepRow for 16 states, which are contiguous: here a vector is one channel.
+// stepRowVector is stepRow for 16 states, which are contiguous: here a vector is one channel's states.
 func stepRowVector(s *Scan[float32], y, h []float32, i, lo, hi int) {
 	v, n := &active.vec, hi-lo
 	buf := borrow(2 * n)

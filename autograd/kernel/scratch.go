@@ -5,18 +5,19 @@ import (
 	"unsafe"
 )
 
-// buffer is scratch memory that is used again by later calls.
+// buffer is scratch memory that later calls reuse.
 type buffer struct {
 	raw, data []float32
 }
 
-// scratch has the buffers that were given back, by their sizes' powers of two, so that a steady state allocates nothing.
+// scratch contains the returned buffers by size class (powers of two), so that a steady state allocates nothing.
 var scratch struct {
 	sync.Mutex
 	free [48][]*buffer
 }
 
-// borrow returns a buffer of n elements with arbitrary content, aligned to a cache line. giveBack must be called afterwards.
+// borrow returns a buffer of n elements with arbitrary content, aligned to a cache line. giveBack must be called
+// afterwards.
 func borrow(n int) *buffer {
 	class := 6
 	for 1<<class < n {
@@ -46,7 +47,7 @@ func giveBack(b *buffer) {
 	scratch.Unlock()
 }
 
-// arena is scratch memory that is handed out in pieces: in float32 a borrowed buffer.
+// arena is scratch memory handed out in pieces; in float32 it is a borrowed buffer.
 type arena[T Float] struct {
 	free []T
 	buf  *buffer
@@ -67,7 +68,7 @@ func (a *arena[T]) release() {
 	}
 }
 
-// take returns n elements, aligned to a cache line: it uses up n rounded up to whole vectors.
+// take returns n elements, aligned to a cache line. It uses up n rounded up to whole vectors.
 func (a *arena[T]) take(n int) []T {
 	got := a.free[:n:n]
 	a.free = a.free[min(len(a.free), wholeVectors(n)):]

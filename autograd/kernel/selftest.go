@@ -10,7 +10,7 @@ import (
 
 // Report is what [SelfTest] found: the machine's peaks and one check for each kernel.
 type Report struct {
-	FLOPS, FLOPSBF16 float64 // in float32 and in bfloat16, per second
+	FLOPS, FLOPSBF16 float64 // per second, in float32 and in bfloat16
 	Bandwidth        float64 // bytes per second
 	Checks           []Check
 }
@@ -18,22 +18,22 @@ type Report struct {
 // Check compares one kernel in float32 with its plain loop in float64.
 type Check struct {
 	Name       string
-	OK         bool    // Difference is explained by rounding
+	OK         bool    // whether rounding explains Difference
 	Difference float64 // largest, relative to the largest value; infinite if the kernel returns NaN
-	Rate       float64 // in Unit, the best of some runs
+	Rate       float64 // in Unit, the best of several runs
 	Unit       string
 }
 
-// selfTest is a kernel to be checked. fast and plain draw the same inputs, and return what computes on them.
+// selfTest is a kernel to be checked. fast and plain draw the same inputs and return functions that compute on them.
 type selfTest struct {
 	name   string
 	fast   func(*rand.Rand) func() []float32
 	plain  func(*rand.Rand) func() []float64
-	amount float64 // of unit that a run does
+	amount float64 // work done by a run, in units
 	unit   string
 }
 
-// Sizes of the self-test: odd, to cover the ends of rows and blocks.
+// Sizes of the self-test. They are odd, to cover the ends of rows and blocks.
 const (
 	testRows  = 129
 	testInner = 193
@@ -45,17 +45,18 @@ const (
 // gigaflops is the unit of the products, which are compared with the machine's peak.
 const gigaflops = "GFLOP/s"
 
-// testLimit is the largest difference, relative to the largest value, that rounding explains.
+// testLimit is the largest difference, relative to the largest value, that rounding can explain.
 const testLimit = 2e-5
 
-// How SelfTest measures peaks: each sample is short, and the buffer that is read is far larger than the caches.
+// How SelfTest measures peaks: samples are short, and the buffer read is far larger than the caches.
 const (
 	sampleTime  = 50 * time.Millisecond
 	sampleBytes = 256 << 20
 )
 
-// SelfTest checks the kernels and measures the machine's peaks, in a few seconds. The peaks are sampled before each check,
-// so that one busy moment of the machine does not decide. A product that was faster than every sample raises the peak.
+// SelfTest checks the kernels and measures the machine's peaks, in a few seconds. The peaks are sampled before each
+// check, so that one busy moment of the machine does not decide the result. A product that is faster than every sample
+// raises the peak.
 func SelfTest() Report {
 	var r Report
 	for _, t := range selfTests() {
@@ -106,7 +107,8 @@ func (s selfTest) run() Check {
 	return c
 }
 
-// largestDifference returns the largest difference, relative to the largest value of want, or infinity if got has a NaN.
+// largestDifference returns the largest difference, relative to the largest value of want, or infinity if got contains
+// NaN.
 func largestDifference(got []float32, want []float64) float64 {
 	largest, difference := 0.0, 0.0
 	for i, w := range want {
@@ -171,7 +173,7 @@ func selfTestQuantized(r *rand.Rand) func() []float32 {
 	}
 }
 
-// selfTestDequantized is selfTestQuantized by the plain loops.
+// selfTestDequantized does the same as selfTestQuantized with the plain loops.
 func selfTestDequantized(r *rand.Rand) func() []float64 {
 	var weights []Mat[float64]
 	for _, of := range testTypes {

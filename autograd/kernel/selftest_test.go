@@ -2,7 +2,7 @@ package kernel
 
 import "testing"
 
-// However busy the machine is, no product runs faster than what is reported as the peak.
+// However busy the machine is, no product is reported as faster than the peak.
 func TestSelfTest(t *testing.T) {
 	r := SelfTest()
 	for _, c := range r.Checks {

@@ -2,8 +2,8 @@ package kernel
 
 import "fmt"
 
-// SSD is the state space duality of Mamba-2, over documents laid end to end: a recurrence in which a whole head decays at one
-// rate.
+// SSD is the state space duality of Mamba-2, over documents laid end to end: a recurrence in which a whole head decays
+// at a single rate.
 //
 //	Δ(t) = clamp(softplus(dt(t) + dt_bias), Limit),  A = −exp(A_log)
 //	S(t) = exp(Δ(t)·A)·S(t−1) + Δ(t)·x(t)·B(t)ᵀ
@@ -12,11 +12,11 @@ import "fmt"
 // Dao & Gu 2024. With h heads of p channels and g groups of n states, X is (rows, h·p), B and C are (rows, g·n), DT is (rows, h),
 // and DTBias, ALog and D are (h). A group's B and C serve h/g neighboring heads. A nil D means no skip. The states are (h, p, n).
 //
-// The state starts from zeros where First[t] == t. A negative First[t] continues a document of the batch before: it starts
-// from H0 (h, p, n), nil for zeros. A nil First means one document that starts at row 0.
+// The state starts at zero where First[t] == t. A negative First[t] continues a document of the previous batch: it
+// starts from H0 (h, p, n), or from zero if H0 is nil. A nil First means one document starting at row 0.
 //
-// The fast form cuts documents into chunks. With a_k = Δ_k·A, s_i = Σ_{k≤i} a_k within the chunk of q rows, and S the state
-// before it,
+// The fast form divides documents into chunks. With a_k = Δ_k·A, s_i = Σ_{k≤i} a_k within a chunk of q rows, and S the
+// state before the chunk,
 //
 //	y_i = Σ_{j≤i} (C_i·B_j)·e^{s_i−s_j}·Δ_j·x_j + e^{s_i}·S·C_i + D·x_i
 //	S'  = e^{s_q}·S + Σ_j e^{s_q−s_j}·Δ_j·x_j·B_jᵀ
@@ -33,15 +33,15 @@ type SSD[T Float] struct {
 	Chunk int
 }
 
-// SSDGrad names where SSD.Backward adds each gradient; zero and nil are not wanted. H0 is only for an SSD with H0.
+// SSDGrad says where SSD.Backward adds each gradient. Zero and nil mean not wanted. H0 is only for an SSD with H0.
 type SSDGrad[T Float] struct {
 	X, B, C, DT         Mat[T]
 	DTBias, ALog, D, H0 []T
-	// Fresh says which matrices contain nothing yet: they are overwritten.
+	// Fresh marks the matrices that have no content yet: they are overwritten.
 	Fresh struct{ X, B, C, DT bool }
 }
 
-// clearFresh sets the matrices that contain nothing yet to zero.
+// clearFresh sets the fresh matrices to zero.
 func (g *SSDGrad[T]) clearFresh() {
 	for m, fresh := range map[*Mat[T]]bool{&g.X: g.Fresh.X, &g.B: g.Fresh.B, &g.C: g.Fresh.C, &g.DT: g.Fresh.DT} {
 		if fresh {
@@ -50,8 +50,8 @@ func (g *SSDGrad[T]) clearFresh() {
 	}
 }
 
-// SSDChunk is the default length of a chunk. A longer chunk costs more within the chunk, a shorter one means more states to
-// compute and to save.
+// SSDChunk is the default length of a chunk. Longer chunks cost more within the chunk; shorter ones mean more states
+// to compute and save.
 const SSDChunk = 128
 
 // ssdSizes are the sizes of an SSD.
@@ -72,8 +72,8 @@ func (s *SSD[T]) check() {
 	s.C.check("ssd C", z.rows, s.Groups*z.n)
 }
 
-// SSDSaved returns how many elements Forward wants in saved for states of h·p·n elements: one state for each chunk but the first
-// of its document. chunk is SSD.Chunk.
+// SSDSaved returns the number of elements of saved, given states of h·p·n elements: one state for each chunk except
+// the first of its document. chunk is SSD.Chunk.
 func SSDSaved(rows, state, chunk int) int {
 	if chunk == 0 {
 		chunk = SSDChunk
@@ -103,8 +103,8 @@ func (s *SSD[T]) Forward(y Mat[T], saved, hOut []T) {
 	f.run()
 }
 
-// Backward adds to g the gradients of Forward at dy (rows, h·p), from the states Forward saved. dhOut (h, p, n) is the gradient
-// of the state after the last row, nil for none.
+// Backward adds the gradients of Forward at dy (rows, h·p) to g, using the states that Forward saved. dhOut (h, p, n)
+// is the gradient of the state after the last row, or nil.
 func (s *SSD[T]) Backward(g SSDGrad[T], dy Mat[T], saved, dhOut []T) {
 	z := s.sizes()
 	s.check()
@@ -115,7 +115,7 @@ func (s *SSD[T]) Backward(g SSDGrad[T], dy Mat[T], saved, dhOut []T) {
 	}
 	if s.plain() {
 		g.clearFresh()
-		each := z.heads / s.Groups // of a group, which add to the same dB and dC
+		each := z.heads / s.Groups // heads per group; they add to the same dB and dC
 		For(s.Groups, 1, func(lo, hi int) {
 			for h := lo * each; h < hi*each; h++ {
 				s.backwardRef(g, dy, dhOut, h)

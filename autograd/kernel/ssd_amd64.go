@@ -67,7 +67,7 @@ func gatedGrad(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32) {
 	gatedGrad_256(n, dy, dz, v, s, y, z, w, do, r, k)
 }
 
-// packLoose writes dst[l·height + r] = rows[r][l] for l < k, and up to eight elements beyond.
+// packLoose writes dst[l·height + r] = rows[r][l] for l < k, and overwrites up to eight elements past the end.
 func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
 	done := k &^ 7
 	if !active.narrow() || height > 8 || done == 0 {

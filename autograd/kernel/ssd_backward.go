@@ -1,7 +1,7 @@
 package kernel
 
-// SSD's backward pass in chunks. With γ the gradient of y, Λ the gradient of the state after a chunk, S the state before it,
-// e_ij = e^{s_i−s_j}, and G_ij = C_i·B_j,
+// The backward pass of SSD in chunks. With γ the gradient of y, Λ the gradient of the state after a chunk, S the state
+// before it, e_ij = e^{s_i−s_j}, and G_ij = C_i·B_j,
 //
 //	k_ij = γ_i·x_j    v_ij = G_ij·e_ij·k_ij                                  j ≤ i
 //	dx_j = Δ_j·(Σ_{i≥j} G_ij·e_ij·γ_i + e^{s_q−s_j}·Λ·B_j) + D·γ_j    dD = Σ_i k_ii
@@ -9,19 +9,20 @@ package kernel
 //	dB_j = Σ_heads [Σ_{i≥j} e_ij·k_ij·Δ_j·C_i + e^{s_q−s_j}·Δ_j·Λᵀ·x_j]
 //	dS   = e^{s_q}·Λ + Σ_i e^{s_i}·γ_i·C_iᵀ                                  which is the Λ of the chunk before
 //
-// The exponents are sums of a_k = Δ_k·A. The sum has the term a_k if the path runs across row k: from a row before k, or from S,
+// The exponents are sums of a_k = Δ_k·A. A sum includes a_k if its path crosses row k: from a row before k, or from S,
 // to row k, a row after it, or Λ. So
 //
 //	da_k = Σ_{j<k≤i} v_ij·Δ_j + Σ_{i≥k} e^{s_i}·γ_i·S·C_i + Σ_{j<k} e^{s_q−s_j}·Δ_j·x_j·Λ·B_j + e^{s_q}·⟨Λ, S⟩
 //	dΔ_k = A·da_k + Σ_{i≥k} v_ik + e^{s_q−s_k}·x_k·Λ·B_k    dA_log = A·Σ_k Δ_k·da_k
 //
-// where no terms cancel. backwardRef says how ddt and ddt_bias follow from dΔ.
+// where no terms cancel. backwardRef shows how ddt and ddt_bias follow from dΔ.
 
-// ssdHeads is how many heads of a group share one partial sum of dB and dC. It is fixed so that the order of summation is.
+// ssdHeads is the number of heads of a group that share one partial sum of dB and dC. It is fixed so that the order of
+// summation is.
 const ssdHeads = 4
 
-// ssdBackward is the backward pass in chunks, from the last window to the first. In lambda, slot i has the gradient of the state
-// before the window's chunk i, and slot i+1 that of the state after it, each (h, n, p).
+// ssdBackward is the backward pass in chunks, from the last window to the first. In lambda, slot i is the gradient of
+// the state before the window's chunk i, and slot i+1 that of the state after it, each (h, n, p).
 type ssdBackward[T Float] struct {
 	ssdChunks[T]
 	g            SSDGrad[T]
@@ -37,7 +38,7 @@ type ssdBackward[T Float] struct {
 // ssdSums are a head's sums over rows.
 type ssdSums struct{ a, d, bias float64 }
 
-// ssdSharedGrad is what the heads of a group share in a chunk, in the backward pass.
+// ssdSharedGrad contains what the heads of a group share in a chunk, in the backward pass.
 type ssdSharedGrad[T Float] struct {
 	gram             Mat[T]
 	b, c             Mat[T]    // (q, n)
@@ -46,8 +47,8 @@ type ssdSharedGrad[T Float] struct {
 	parts            []ssdPart[T] // for each block of heads
 }
 
-// ssdPart is what a block of heads adds to a group's gradients in a chunk: Σ e_ij·k_ij·Δ_j (q, q), and the terms of dB and dC
-// that come from Λ and from S.
+// ssdPart is a block of heads' contribution to a group's gradients in a chunk: Σ e_ij·k_ij·Δ_j (q, q), and the terms
+// of dB and dC that come from Λ and from S.
 type ssdPart[T Float] struct {
 	w      Mat[T]
 	db, dc Mat[T] // (q, n)
@@ -83,8 +84,8 @@ func (b *ssdBackward[T]) run() {
 	}
 }
 
-// window computes chunks [from, to): first what heads share, then the gradients of the states along the chains of chunks, then
-// all other gradients, chunk by chunk.
+// window computes chunks [from, to): first what heads share, then the gradients of the states along the chains of
+// chunks, and then all other gradients, chunk by chunk.
 func (b *ssdBackward[T]) window(from, to int) {
 	n := to - from
 	b.enter(from, to)
@@ -119,7 +120,7 @@ func (b *ssdBackward[T]) enter(from, to int) {
 	switch last := b.list[to-1]; {
 	case last.hi == b.rows && b.dhOut != nil:
 		For(b.heads, 1, func(h, _ int) { transposeRows(b.slot(to-from, h).left(b.p), b.state(b.dhOut, h)) })
-	case last.feeds: // it is in the first slot of the window that was computed before
+	case last.feeds: // it is in the first slot of the previously computed window
 		size := b.heads * b.n * b.pp
 		copy(b.lambda[(to-from)*size:][:size], b.lambda[:size])
 	}
@@ -145,7 +146,8 @@ func (b *ssdBackward[T]) wantsState(c ssdChunk) bool {
 	return c.start == fromChunk || c.start == fromH0 && b.g.H0 != nil
 }
 
-// chain computes the gradients of head h's states before chunks [from, to), a chain. The window begins with chunk base.
+// chain computes the gradients of head h's states before chunks [from, to), a chain. The window begins with chunk
+// base.
 func (b *ssdBackward[T]) chain(from, to, base, h int) {
 	scratch := newArena[T](decayArrays*b.qp + b.q*b.pp + wholeVectors(b.n))
 	defer scratch.release()
@@ -184,7 +186,8 @@ func addTransposed[T Float](y, x Mat[T]) {
 	}
 }
 
-// ssdHeadGrad is the scratch memory for a block of heads in the backward pass of a chunk, and where its current head is.
+// ssdHeadGrad is the scratch memory of a block of heads in the backward pass of a chunk, together with its current
+// head.
 type ssdHeadGrad[T Float] struct {
 	*ssdDecays[T]
 	x, gy, dx, lb   Mat[T] // (q, p): x, γ, dx, and Λ·B_j
@@ -203,7 +206,7 @@ type ssdHeadGrad[T Float] struct {
 	mode Mode // of part's db and dc
 	sh   *ssdSharedGrad[T]
 	part *ssdPart[T]
-	next []Mat[T] // what the next head reads, and what this one writes
+	next []Mat[T] // what the next head reads and this one writes
 }
 
 func (b *ssdBackward[T]) newHead() (*ssdHeadGrad[T], *arena[T]) {
@@ -278,7 +281,7 @@ func (b *ssdBackward[T]) headGrad(w *ssdHeadGrad[T]) {
 	b.deliver(w, sums)
 }
 
-// throughBefore adds the terms with S.
+// throughBefore adds the terms that contain S.
 func (b *ssdBackward[T]) throughBefore(w *ssdHeadGrad[T], left *factor[T]) {
 	q, states := w.c.hi-w.c.lo, b.H0
 	if w.c.start == fromChunk {
@@ -298,7 +301,7 @@ func (b *ssdBackward[T]) throughBefore(w *ssdHeadGrad[T], left *factor[T]) {
 	}
 }
 
-// throughAfter adds the terms with Λ, except those that also have S.
+// throughAfter adds the terms that contain Λ but not S.
 func (b *ssdBackward[T]) throughAfter(w *ssdHeadGrad[T]) {
 	q, lambda := w.c.hi-w.c.lo, b.slot(w.slot+1, w.head)
 	x, lb := w.x.top(q), w.lb.top(q)
@@ -363,7 +366,7 @@ func (b *ssdBackward[T]) deliver(w *ssdHeadGrad[T], sums *ssdSums) {
 	}
 }
 
-// slopes returns the derivatives of Δ by raw, as slope does. It overwrites lo.
+// slopes returns the derivatives of Δ with respect to raw, as slope does. It overwrites lo.
 func (d *ssdDecays[T]) slopes() []T {
 	s := d.lo
 	activateSlice(Sigmoid, s, d.raw)
@@ -402,12 +405,13 @@ func (b *ssdBackward[T]) deliverC(sh *ssdSharedGrad[T], c ssdChunk, g int) {
 	sum.deliver(b.group(b.g.C, c, g), b.g.Fresh.C)
 }
 
-// groupSum is Σ w·right over parts if shape is lower, Σ wᵀ·right if it is upper, plus the sum over what through selects.
+// groupSum is Σ w·right over parts if shape is lower, or Σ wᵀ·right if it is upper, plus the sum of what through
+// selects.
 type groupSum[T Float] struct {
 	parts   []ssdPart[T]
 	shape   triangle
 	right   Mat[T]
-	through func(*ssdPart[T]) Mat[T] // nil for nothing
+	through func(*ssdPart[T]) Mat[T] // may be nil
 }
 
 // deliver computes the sum in the order of the parts.
@@ -441,7 +445,8 @@ func (s *groupSum[T]) deliver(to Mat[T], fresh bool) {
 	deliverRows(to, sum, fresh)
 }
 
-// lowerEnd is the end of the columns that matter in row i of a triangular factor: the vector on the diagonal and the one after it.
+// lowerEnd returns the end of the columns needed in row i of a triangular factor: the vector on the diagonal and the
+// next one.
 func lowerEnd(i int) int { return i&^(vectorStep-1) + 2*vectorStep }
 
 // clearLower clears a lower triangle.
@@ -458,7 +463,7 @@ func addLower[T Float](y, x Mat[T]) {
 	}
 }
 
-// deliverRows copies the first columns of x to y if y contains nothing yet, and else adds them.
+// deliverRows copies the first columns of x to y if y is fresh, and adds them otherwise.
 func deliverRows[T Float](y, x Mat[T], fresh bool) {
 	for i := range y.Rows {
 		if fresh {

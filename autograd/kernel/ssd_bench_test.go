@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// benchSSD is a layer of mamba2-130m over documents of the given lengths, its inputs where a model has them: in column ranges
-// of the convolution's output and of in_proj's.
+// benchSSD is a layer of mamba2-130m over documents of the given lengths. Its inputs are laid out as in a model: in
+// column ranges of the outputs of the convolution and of in_proj.
 func benchSSD(rng *rand.Rand, lengths ...int) *SSD[float32] {
 	const heads, p, n = 24, 64, 128
 	const e = heads * p
@@ -26,7 +26,8 @@ func benchSSD(rng *rand.Rand, lengths ...int) *SSD[float32] {
 	return s
 }
 
-// flops are the operations of the chunked form's products, forward and backward, where triangles count as what they are.
+// flops returns the number of operations in the products of the chunked form, forward and backward. Triangles are
+// counted without their zeros.
 func (r *ssdChunks[T]) flops() (forward, backward float64) {
 	for _, c := range r.list {
 		q := float64(c.hi - c.lo)
@@ -49,7 +50,7 @@ func (r *ssdChunks[T]) flops() (forward, backward float64) {
 	return forward, backward
 }
 
-// BenchmarkSSD takes a layer of mamba2-130m through 512 rows: the documents of four quotes, and one.
+// BenchmarkSSD runs a layer of mamba2-130m over 512 rows: as four documents, like quotes, and as one.
 func BenchmarkSSD(b *testing.B) {
 	for _, lengths := range [][]int{{128, 128, 128, 128}, {512}} {
 		for _, chunk := range []int{32, 64, 128, 256} {
@@ -80,15 +81,15 @@ func BenchmarkSSD(b *testing.B) {
 	}
 }
 
-// BenchmarkSSDStep is one row of a layer of mamba2-130m, by its share of the memory bandwidth measured right after: states are
-// read and written.
+// BenchmarkSSDStep measures one row of a layer of mamba2-130m as a share of the memory bandwidth, which is measured
+// right after. States are read and written.
 func BenchmarkSSDStep(b *testing.B) {
 	for _, batch := range []int{1, 4} {
 		rng := rand.New(rand.NewSource(2))
 		s := benchSSD(rng, batch)
 		z := s.sizes()
 		size := z.heads * z.p * z.n
-		const layers = 24 // in turns, so that the states come from memory
+		const layers = 24 // alternated, so that the states come from memory
 		h, y := Make[float32](layers*batch*size), randomMat[float32](rng, batch, z.heads*z.p)
 		b.Run(fmt.Sprintf("batch%d", batch), func(b *testing.B) {
 			at := 0

@@ -1,6 +1,7 @@
 package kernel
 
-// ssdWindow is how many chunks are computed at a time: the memory for what heads share in them does not grow with the batch.
+// ssdWindow is the number of chunks computed at a time, so that memory for what heads share does not grow with the
+// batch.
 const ssdWindow = 8
 
 // ssdStart says where the state before a chunk comes from.
@@ -9,7 +10,7 @@ type ssdStart uint8
 const (
 	fromZeros ssdStart = iota
 	fromH0
-	fromChunk // the one before
+	fromChunk // the previous chunk
 )
 
 // ssdChunk is rows [lo, hi), all of one document.
@@ -20,20 +21,20 @@ type ssdChunk struct {
 	feeds  bool // the state after it is used, or its gradient is given
 }
 
-// ssdChunks is an SSD cut into chunks: what forward and backward have in common.
+// ssdChunks is an SSD divided into chunks: what the forward and backward passes have in common.
 type ssdChunks[T Float] struct {
 	*SSD[T]
 	ssdSizes
 	list       []ssdChunk
 	q          int // rows of the longest chunk
 	qp, pp, np int // q, p and n rounded up to vectors
-	ld         int // distance of the rows of (q, q) matrices, which have a vector to spare
+	ld         int // row stride of (q, q) matrices, which have a vector to spare
 }
 
 // wholeVectors rounds n up to a multiple of vectorStep.
 func wholeVectors(n int) int { return (n + vectorStep - 1) &^ (vectorStep - 1) }
 
-// chunks cuts the rows into chunks. last is the state after the last row or its gradient, nil if there is none.
+// chunks divides the rows into chunks. last is the state after the last row, or its gradient, or nil.
 func (s *SSD[T]) chunks(last []T) ssdChunks[T] {
 	r := ssdChunks[T]{SSD: s, ssdSizes: s.sizes()}
 	most, saved := s.Chunk, 0
@@ -66,7 +67,7 @@ func (s *SSD[T]) chunks(last []T) ssdChunks[T] {
 	return r
 }
 
-// chains splits chunks [from, to) into chains: each is consecutive chunks of one document.
+// chains divides chunks [from, to) into chains of consecutive chunks of one document.
 func (r *ssdChunks[T]) chains(from, to int) [][2]int {
 	var all [][2]int
 	for i := from; i < to; i++ {
@@ -78,8 +79,8 @@ func (r *ssdChunks[T]) chains(from, to int) [][2]int {
 	return all
 }
 
-// forChains calls body in parallel for each chain [c0, c1) of chunks [from, to) and some neighboring heads [h0, h1), whose
-// channels are adjacent in memory. No result depends on how many heads a call gets.
+// forChains calls body in parallel for each chain [c0, c1) of chunks [from, to) and a few neighboring heads [h0, h1),
+// whose channels are adjacent in memory. No result depends on how many heads a call gets.
 func (r *ssdChunks[T]) forChains(from, to int, body func(c0, c1, h0, h1 int)) {
 	const most, tasksEach = 4, 4
 	chains := r.chains(from, to)
@@ -109,7 +110,7 @@ func (r *ssdChunks[T]) state(states []T, h int) Mat[T] {
 	return Dense(states[h*r.p*r.n:][:r.p*r.n], r.p, r.n)
 }
 
-// transposedState views head h in an array of states that are computed with, (h, n, p).
+// transposedState views head h in an array of states in their working layout, (h, n, p).
 func (r *ssdChunks[T]) transposedState(states []T, h int) Mat[T] {
 	return Dense(states[h*r.n*r.pp:][:r.n*r.pp], r.n, r.pp)
 }
@@ -123,8 +124,8 @@ func (r *ssdChunks[T]) gram(m Mat[T], c *factor[T], b Mat[T]) {
 	c.mul(Set, m, transposed, lowerOut)
 }
 
-// top views the first rows rows.
+// top views the first rows rows of m.
 func (m Mat[T]) top(rows int) Mat[T] { return m.Slice(0, rows, 0, m.Cols) }
 
-// left views the first cols columns.
+// left views the first cols columns of m.
 func (m Mat[T]) left(cols int) Mat[T] { return m.Slice(0, m.Rows, 0, cols) }

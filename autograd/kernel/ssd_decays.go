@@ -2,18 +2,18 @@ package kernel
 
 import "math"
 
-// ssdDecays are the decays of one head within one chunk. Arrays have qp elements.
+// ssdDecays contains the decays of one head within one chunk. Arrays have qp elements.
 type ssdDecays[T Float] struct {
 	q      int // rows of the chunk
 	raw    []T // dt + dt_bias
 	soft   []T // its softplus
-	delta  []T // Δ: soft within the limits
+	delta  []T // Δ: soft clamped to the limits
 	s      []float64
-	hi, lo []T // s·log₂e = hi + lo: a difference of two neighbors is precise even where s is large
+	hi, lo []T // s·log₂e = hi + lo, so that the difference of two neighbors is precise even where s is large
 	into   []T // e^{s_i}: from the state before the chunk to row i
 	fade   []T // e^{s_q−s_j}: from row j to the state after the chunk
 	out    []T // Δ·fade
-	all    T   // e^{s_q}: from the state before the chunk to the one after it
+	all    T   // e^{s_q}: from the state before the chunk to the state after it
 	room   []T
 }
 
@@ -29,8 +29,8 @@ func (r *ssdChunks[T]) newDecays(a *arena[T]) *ssdDecays[T] {
 	return d
 }
 
-// decays computes the decays of head h in chunk c. into and fade, and what follows from them, are set only if the chunk starts
-// from a state or feeds one.
+// decays computes the decays of head h in chunk c. into, fade and what depends on them are set only if the chunk
+// starts from a state or feeds one.
 func (r *ssdChunks[T]) decays(d *ssdDecays[T], c ssdChunk, h int) {
 	d.q = c.hi - c.lo
 	dt, bias := r.DT.Data[c.lo*r.DT.Stride+h:], r.DTBias[h]
@@ -72,7 +72,8 @@ func (d *ssdDecays[T]) cumulate(a float64) (sum float64) {
 	return sum
 }
 
-// faintest is the smallest decay that counts in float32: some processors are slow with products of denormal numbers.
+// faintest is the smallest decay that is not treated as zero in float32: some processors are slow with denormal
+// products.
 const faintest = 1e-30
 
 // exponentials replaces the first n elements of x by their exponentials. The other elements may be overwritten.
@@ -88,7 +89,8 @@ func exponentials[T Float](x []T, n int) {
 	}
 }
 
-// mask writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i, zeros to some columns after that, and adds skip on the diagonal.
+// mask writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i and zeros to some columns after that, and adds skip on the
+// diagonal.
 func (d *ssdDecays[T]) mask(m, gram Mat[T], skip T) {
 	if is32[T]() && hasSSD() {
 		m, g := f32Mat(m), f32Mat(gram)
@@ -99,8 +101,8 @@ func (d *ssdDecays[T]) mask(m, gram Mat[T], skip T) {
 	m.addDiagonal(skip)
 }
 
-// maskGrad writes m as mask does. It also adds e^{s_i−s_j}·k_ij·Δ_j to w, and computes r_j = Σ_i v_ij and the part of da_i that
-// lies within the chunk; see ssd_backward.go.
+// maskGrad writes m as mask does. It also adds e^{s_i−s_j}·k_ij·Δ_j to w, and computes r_j = Σ_i v_ij and the part of
+// da_i within the chunk; see ssd_backward.go.
 func (d *ssdDecays[T]) maskGrad(g maskGrads[T], skip T) {
 	clear(g.r)
 	if is32[T]() && hasSSD() {
@@ -112,7 +114,7 @@ func (d *ssdDecays[T]) maskGrad(g maskGrads[T], skip T) {
 	g.m.addDiagonal(skip)
 }
 
-// maskGrads are the matrices (q, q) and vectors (q) of maskGrad. The matrices have the same stride.
+// maskGrads contains the matrices (q, q) and vectors (q) of maskGrad. The matrices have the same stride.
 type maskGrads[T Float] struct {
 	m, gram, w, k Mat[T]
 	r, da         []T

@@ -9,14 +9,14 @@ type ssdForward[T Float] struct {
 	carryIn, carryOut []T            // states (h, n, p) that pass from window to window
 }
 
-// ssdShared is what the heads of a group share in a chunk, in the forward pass.
+// ssdShared contains what the heads of a group share in a chunk, in the forward pass.
 type ssdShared[T Float] struct {
 	gram         Mat[T]    // C_i·B_j, on and below the diagonal
 	c, b         factor[T] // C (q, n), and Bᵀ (n, q) if the chunk feeds
 	roomC, roomB []T
 }
 
-// run computes window after window: first what heads share, then the heads, along the chains of chunks.
+// run computes one window after another: first what heads share, then the heads, along the chains of chunks.
 func (f *ssdForward[T]) run() {
 	most, states := min(ssdWindow, len(f.list)), f.heads*f.n*f.pp
 	f.shared = make([]ssdShared[T], most*f.Groups)
@@ -47,10 +47,10 @@ func (f *ssdForward[T]) share(sh *ssdShared[T], c ssdChunk, g int) {
 	}
 }
 
-// ssdHead is the scratch memory for a head in the forward pass.
+// ssdHead is the scratch memory of a head in the forward pass.
 type ssdHead[T Float] struct {
 	*ssdDecays[T]
-	x, fed, y Mat[T] // (q, p); fed is x times the decay to the state after the chunk
+	x, fed, y Mat[T] // (q, p); fed is x multiplied by the decay to the state after the chunk
 	m         Mat[T] // (q, q)
 	room      []T
 	state     Mat[T]   // (n, p)
@@ -66,7 +66,7 @@ func (f *ssdForward[T]) newHead(scratch *arena[T]) *ssdHead[T] {
 	return w
 }
 
-// chain computes heads [h0, h1) of a chain of chunks. shared begins with what the first chunk's heads share.
+// chain computes heads [h0, h1) of a chain of chunks. shared starts with what the first chunk's heads share.
 func (f *ssdForward[T]) chain(chunks []ssdChunk, shared []ssdShared[T], h0, h1 int) {
 	scratch := newArena[T](decayArrays*f.qp + 3*f.q*f.pp + f.q*f.ld + factorRoom(f.q, f.q) + (h1-h0)*f.n*f.pp)
 	defer scratch.release()

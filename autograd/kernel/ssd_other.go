@@ -2,7 +2,7 @@
 
 package kernel
 
-// hasSSD reports whether the active kernel set has the kernels of gen/ssd: here, none has.
+// hasSSD reports whether the active kernel set has the kernels of gen/ssd. On this platform none has.
 func hasSSD() bool { return false }
 
 func ssdDecay(rows int, m, gram *float32, ld int, hi, lo, delta, right *float32) { panic(noSSD) }

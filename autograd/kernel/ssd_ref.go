@@ -1,6 +1,7 @@
 package kernel
 
-// The recurrence of SSD, row by row: the documentation and the test of the chunked form. float64 runs it unless SSD.Chunk is set.
+// The recurrence of SSD, row by row, which documents and tests the chunked form. float64 uses it unless SSD.Chunk is
+// set.
 
 // timeStep returns dt + dt_bias of head h at row t, and Δ.
 func (s *SSD[T]) timeStep(t, h int) (raw, delta T) {
@@ -11,7 +12,8 @@ func (s *SSD[T]) timeStep(t, h int) (raw, delta T) {
 // clamp applies the limits of Δ.
 func (s *SSD[T]) clamp(delta T) T { return min(max(delta, T(s.Limit[0])), T(s.Limit[1])) }
 
-// slope returns the derivative of Δ by raw. At the limits themselves it is that of softplus, as torch's clamp has it.
+// slope returns the derivative of Δ with respect to raw. At the limits themselves it is that of softplus, as with
+// torch's clamp.
 func (s *SSD[T]) slope(raw T) T {
 	switch delta := softplus(raw); {
 	case delta < T(s.Limit[0]) || delta > T(s.Limit[1]):
@@ -44,7 +46,7 @@ func (s *SSD[T]) forwardRef(y Mat[T], hOut []T, h int) {
 	}
 }
 
-// initial returns a copy of head h's state before row 0, which a document that starts there does not see.
+// initial returns a copy of head h's state before row 0. A document that starts at row 0 does not use it.
 func (s *SSD[T]) initial(h int) []T {
 	z := s.sizes()
 	state := make([]T, z.p*z.n)
@@ -77,7 +79,8 @@ func (s *SSD[T]) skip(h int) T {
 	return s.D[h]
 }
 
-// backwardRef is Backward for head h. With γ the gradient of y and Λ(t) = ∂L/∂S(t), (p, n), from the last row to the first:
+// backwardRef is Backward for head h. With γ the gradient of y and Λ(t) = ∂L/∂S(t), (p, n), from the last row to the
+// first:
 //
 //	Λ(t)  = γ(t)·C(t)ᵀ + exp(Δ(t+1)·A)·Λ(t+1)        after the last row: the gradient of the final state
 //	dC(t) = Σ_heads S(t)ᵀ·γ(t)    dB(t) = Σ_heads Δ(t)·Λ(t)ᵀ·x(t)
@@ -86,7 +89,7 @@ func (s *SSD[T]) skip(h int) T {
 //	dΔ(t) = x(t)·Λ(t)·B(t) + A·q(t)    dA_log = A·Σ_t Δ(t)·q(t)
 //	ddt   = dΔ·σ(dt + dt_bias) within the limits, else 0    ddt_bias = Σ_t ddt(t)
 //
-// where the sums over heads run over those that share B and C. Nothing passes from a document to the one before.
+// where the sums over heads run over those that share B and C. Nothing flows from a document to the previous one.
 func (s *SSD[T]) backwardRef(g SSDGrad[T], dy Mat[T], dhOut []T, h int) {
 	z := s.sizes()
 	size := z.p * z.n
@@ -111,7 +114,7 @@ func (s *SSD[T]) backwardRef(g SSDGrad[T], dy Mat[T], dhOut []T, h int) {
 	}
 }
 
-// statesRef returns the states of head h: before row 0, and after each row.
+// statesRef returns the states of head h: before row 0 and after each row.
 func (s *SSD[T]) statesRef(h int) []T {
 	z := s.sizes()
 	size := z.p * z.n
@@ -127,8 +130,8 @@ func (s *SSD[T]) statesRef(h int) []T {
 	return states
 }
 
-// rowBackwardRef takes head h back over row t, which led from one state to the next: it adds to the gradients and turns
-// lambda from the gradient of the state after into that of the state before.
+// rowBackwardRef runs the backward pass of head h over row t, which led from state before to state after. It adds to
+// the gradients and changes lambda from the gradient of after into that of before.
 func (s *SSD[T]) rowBackwardRef(g SSDGrad[T], dy, lambda, before, after []T, t, h int) {
 	raw, delta := s.timeStep(t, h)
 	x, b, c := s.operands(t, h)
@@ -163,7 +166,7 @@ func (s *SSD[T]) rowBackwardRef(g SSDGrad[T], dy, lambda, before, after []T, t, 
 	addAt(g.D, h, dSkip)
 }
 
-// rowBC returns where dB and dC of one group go at row t, or room for what nobody wants.
+// rowBC returns the destinations of dB and dC of one group at row t, or scratch for those not wanted.
 func (g *SSDGrad[T]) rowBC(t, group, n int) (db, dc []T) {
 	pick := func(m Mat[T]) []T {
 		if m.Absent() {

@@ -1,6 +1,6 @@
 package kernel
 
-// Loops over rows with a factor for each row, on the calling goroutine. float32 runs vector code if rows are whole vectors.
+// Loops over rows with a factor per row, on the calling goroutine. float32 runs vector code if rows are whole vectors.
 
 // wholeRows reports whether there is vector code for rows of n elements.
 func wholeRows[T Float](rows, n int) bool {

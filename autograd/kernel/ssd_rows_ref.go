@@ -31,7 +31,7 @@ func dotRowsRef[T Float](y []T, a, b Mat[T]) {
 	}
 }
 
-// transposeRowsRef transposes the rows of x from from on.
+// transposeRowsRef transposes the rows of x, starting with row from.
 func transposeRowsRef[T Float](y, x Mat[T], from int) {
 	for i := from; i < x.Rows; i++ {
 		for j, v := range x.Row(i) {
@@ -40,7 +40,7 @@ func transposeRowsRef[T Float](y, x Mat[T], from int) {
 	}
 }
 
-// maskRef writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i, and zeros to up to 16 columns after that.
+// maskRef writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i and zeros to up to 16 columns after that.
 func (d *ssdDecays[T]) maskRef(m, gram Mat[T]) {
 	for i := range d.q {
 		row := m.Data[i*m.Stride:][:m.Stride]

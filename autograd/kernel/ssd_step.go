@@ -1,6 +1,6 @@
 package kernel
 
-// stepHeads is how many heads of a step one task takes.
+// stepHeads is the number of heads of a step per task.
 const stepHeads = 2
 
 // Step advances a batch of independent sequences by one row each: row i of X, B, C and DT belongs to sequence i, whose states

@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-// ssdShape is a size of an SSD in tests.
+// ssdShape is the size of an SSD in tests.
 type ssdShape struct{ heads, groups, p, n int }
 
-// noLimit is a limit that limits nothing.
+// noLimit leaves Δ unlimited.
 var noLimit = [2]float64{0, math.Inf(1)}
 
-// randomSSD returns an SSD whose time steps are between 0.1 and 2 or so. Its inputs are column ranges of wider matrices.
+// randomSSD returns an SSD whose time steps are roughly between 0.1 and 2. Its inputs are column ranges of wider
+// matrices.
 func randomSSD(rng *rand.Rand, z ssdShape, first []int) *SSD[float64] {
 	rows := len(first)
 	xbc := randomMat[float64](rng, rows, z.heads*z.p+2*z.groups*z.n)
@@ -29,7 +30,7 @@ func randomSSD(rng *rand.Rand, z ssdShape, first []int) *SSD[float64] {
 	return s
 }
 
-// ssdGrads returns zeroed destinations of all gradients of s.
+// ssdGrads returns zeroed destinations for all gradients of s.
 func ssdGrads[T Float](s *SSD[T]) SSDGrad[T] {
 	z := s.sizes()
 	like := func(m Mat[T]) Mat[T] { return Dense(make([]T, m.Rows*m.Cols), m.Rows, m.Cols) }
@@ -56,7 +57,8 @@ func ssdResults[T Float](s *SSD[T], dy Mat[T], dhOut []T) map[string][]T {
 	}
 }
 
-// The gradients of the plain recurrence equal central differences, with groups, limits, documents, an initial and a final state.
+// The gradients of the plain recurrence equal central differences, with groups, limits, documents, and initial and
+// final states.
 func TestSSDGrad(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	for _, first := range [][]int{documents(0, 7), documents(3, 2, 5), documents(0, 1, 1, 5), documents(4, 6)} {
@@ -92,7 +94,7 @@ func checkSSDGrad(t *testing.T, rng *rand.Rand, s *SSD[float64]) {
 	}
 }
 
-// checkMatGrad is checkGrad for a view; grad is dense.
+// checkMatGrad is like checkGrad, for a view; grad is dense.
 func checkMatGrad(t *testing.T, name string, m Mat[float64], grad []float64, loss func() float64) {
 	t.Helper()
 	for i := range m.Rows {
@@ -100,8 +102,8 @@ func checkMatGrad(t *testing.T, name string, m Mat[float64], grad []float64, los
 	}
 }
 
-// chunkTol bounds the chunked form against the recurrence in float64, in units of each result's rms: sums of some hundred terms,
-// each rounded to 1e-16.
+// chunkTol bounds the error of the chunked form against the recurrence in float64, relative to each result's rms: sums
+// of some hundred terms, each rounded to 1e-16.
 const chunkTol = 1e-12
 
 // In float64, chunks of one row, a few rows, 64 rows and the whole document equal the recurrence, forward and backward.
@@ -129,7 +131,8 @@ func TestSSDChunks(t *testing.T) {
 	}
 }
 
-// Packed documents equal documents alone, and a document cut in two and continued from its state equals the whole.
+// Packed documents give the same results as each alone, and a document cut in two and continued from its state the
+// same as the whole.
 func TestSSDDocuments(t *testing.T) {
 	rng := rand.New(rand.NewSource(3))
 	z := ssdShape{4, 2, 3, 4}
@@ -157,7 +160,8 @@ func TestSSDDocuments(t *testing.T) {
 	}
 }
 
-// A document in two parts, of which the first gets the gradient of the state from the second, has the gradients of the whole.
+// A document in two parts, the first of which receives the gradient of the state from the second, has the gradients of
+// the whole.
 func TestSSDSegments(t *testing.T) {
 	rng := rand.New(rand.NewSource(4))
 	z := ssdShape{2, 1, 3, 4}
@@ -196,7 +200,7 @@ func sumOf(a, b []float64) []float64 {
 	return sum
 }
 
-// ssd32 is s in float32.
+// ssd32 returns s in float32.
 func ssd32(s *SSD[float64]) *SSD[float32] {
 	f := &SSD[float32]{
 		X: mat32(s.X), B: mat32(s.B), C: mat32(s.C), DT: mat32(s.DT), DTBias: narrow(s.DTBias), ALog: narrow(s.ALog),
@@ -211,11 +215,12 @@ func ssd32(s *SSD[float64]) *SSD[float32] {
 	return f
 }
 
-// ssdTol bounds float32 against float64 in units of each result's rms, over at most 200 rows.
+// ssdTol bounds the error of float32 against float64 relative to each result's rms, over at most 200 rows.
 const ssdTol = 2e-4
 
-// The float32 form agrees with the recurrence in float64 on every kernel set, for sizes that fill vectors and tiles and that do
-// not, chunk lengths, and documents that start, end and continue anywhere. It writes nowhere else.
+// The float32 form agrees with the float64 recurrence on every kernel set, for sizes that do and do not fill vectors
+// and tiles, for several chunk lengths, and for documents that start, end and continue anywhere. It writes nothing out
+// of bounds.
 func TestSSDFloat32(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))
@@ -287,7 +292,7 @@ func checkSSD32(t *testing.T, rng *rand.Rand, z ssdShape, first []int, chunk int
 	}
 }
 
-// Backward adds to gradients that are not fresh, and computes none that are not wanted.
+// Backward adds to gradients that are not fresh and computes none that are not wanted.
 func TestSSDAdds(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(6))
@@ -365,7 +370,7 @@ func TestSSDStep(t *testing.T) {
 	})
 }
 
-// repeated is row i of m, n times.
+// repeated returns row i of m, repeated n times.
 func repeated(m Mat[float32], i, n int) Mat[float32] {
 	r := Dense(make([]float32, n*m.Cols), n, m.Cols)
 	for k := range n {
@@ -402,8 +407,8 @@ func TestSSDExtremes(t *testing.T) {
 	})
 }
 
-// The vector code of the decays agrees with the plain loops for every length up to three blocks, leaves zeros where a factor needs
-// them, and writes nowhere else.
+// The vector code of the decays agrees with the plain loops for every length up to three blocks, leaves zeros where a
+// factor needs them, and writes nothing out of bounds.
 func TestDecays(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(10))

@@ -1,7 +1,7 @@
 package kernel
 
-// vectorSet has the vector forms of the elementwise float32 loops, all nil in the generic set. n is a multiple of vectorStep
-// everywhere; apply2 and apply3 take slices of any length.
+// vectorSet contains the vector forms of the elementwise float32 loops; all are nil in the generic set. n must be a
+// multiple of vectorStep; apply2 and apply3 accept slices of any length.
 type vectorSet struct {
 	exp, sigmoid, silu, softplus func(n int, y, x *float32)
 	add                          func(n int, y, x *float32)                             // y += x
@@ -23,14 +23,14 @@ type vectorSet struct {
 	adamw                        func(n int, w, g, m, v, k *float32)                    // see adamw.go
 }
 
-// vectorStep divides the number of elements that vector loops take.
+// vectorStep divides the number of elements that a vector loop processes.
 const vectorStep = 16
 
 // hasVectors reports whether slices of T have vector loops: T is float32, and the kernel set is not the generic one.
 func hasVectors[T Float]() bool { return is32[T]() && active.vec.add != nil }
 
-// remainder copies the elements of each slice from index from on to a row of 16 and runs f on the rows; the first outs rows are
-// copied back. Running the same code makes an element's bits independent of its place.
+// remainder copies the elements of each slice from index from on to a row of 16 and runs f on the rows; the first outs
+// rows are copied back. Using the same code for them makes an element's bits independent of its position.
 func remainder(from, outs int, f func(row func(i int) *float32), slices ...[]float32) {
 	buf := borrow(vectorStep * len(slices))
 	defer giveBack(buf)
@@ -55,7 +55,7 @@ func apply2(f func(n int, y, x *float32), y, x []float32) {
 	}
 }
 
-// apply3 is apply2 for two inputs.
+// apply3 is like apply2, for two inputs.
 func apply3(f func(n int, y, a, b *float32), y, a, b []float32) {
 	n := len(a) &^ (vectorStep - 1)
 	if n > 0 {
