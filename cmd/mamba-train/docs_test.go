@@ -18,7 +18,7 @@ import (
 	"mambatrain/cmd/mamba-train/internal/config"
 )
 
-// What the documents name is there: commands with their flags, files, keys, variables and tests.
+// Everything that the documentation mentions exists: commands with their flags, files, keys, variables and tests.
 func TestDocuments(t *testing.T) {
 	t.Chdir("../..")
 	c := newDocChecker(t)
@@ -41,7 +41,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// The README shows each command once at least.
+// The README shows each command at least once.
 func TestReadmeShowsEveryCommand(t *testing.T) {
 	raw, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -54,7 +54,7 @@ func TestReadmeShowsEveryCommand(t *testing.T) {
 	}
 }
 
-// The README's program compiles.
+// The program in the README compiles.
 func TestReadmeExampleBuilds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the Go compiler")
@@ -70,7 +70,7 @@ func TestReadmeExampleBuilds(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "main.go")
-	place, err := filepath.Abs("cmd/readme-example/main.go") // nothing is written there
+	place, err := filepath.Abs("cmd/readme-example/main.go") // only in the overlay, never written
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestReadmeExampleBuilds(t *testing.T) {
 	}
 }
 
-// documentFiles lists what users read, by paths from the module's root.
+// documentFiles lists the user documentation, as paths relative to the root of the module.
 func documentFiles(t *testing.T) []string {
 	t.Helper()
 	list := []string{"README.md"}
@@ -112,7 +112,7 @@ var (
 	ourTest = regexp.MustCompile(`^(Test|Fuzz)[A-Z]\w+$`)
 )
 
-// codeOf returns the lines of shell in blocks, and the code spans outside them; programs and YAML have tests of their own.
+// codeOf returns the lines of shell blocks, and the code spans outside of blocks. Programs and YAML have their own tests.
 func codeOf(text string) (list []string) {
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {
 		if m[1] == "" || m[1] == "sh" || m[1] == "bash" {
@@ -132,9 +132,9 @@ func codeOf(text string) (list []string) {
 	return list
 }
 
-// docChecker knows what there is.
+// docChecker knows the names that exist.
 type docChecker struct {
-	keys  map[string]bool // of the configuration
+	keys  map[string]bool // configuration keys
 	env   map[string]bool
 	tests map[string]bool
 }
@@ -171,7 +171,7 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// checkLinks checks that relative links lead somewhere.
+// checkLinks checks that the targets of relative links exist.
 func checkLinks(t *testing.T, document, text string) {
 	for _, m := range linkTo.FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(m[1], "://") {
@@ -187,7 +187,7 @@ func mustExist(t *testing.T, path string) {
 	}
 }
 
-// code checks a line or span and returns the number of our commands in it.
+// code checks a line or span of code and returns the number of mamba-train commands in it.
 func (c *docChecker) code(t *testing.T, code string) (commands int) {
 	for _, name := range envWord.FindAllString(code, -1) {
 		if !c.env[name] && !strings.HasSuffix(name, "_") {
@@ -216,12 +216,12 @@ func (c *docChecker) code(t *testing.T, code string) (commands int) {
 	return commands
 }
 
-// startsBuild says that the word after words is what go build writes, or the name of something else.
+// startsBuild reports whether the next word is an output of go build or the name of something else, and not a command.
 func startsBuild(words []string) bool {
 	return len(words) > 0 && slices.Contains([]string{"-o", "name:"}, strings.TrimLeft(words[len(words)-1], "{"))
 }
 
-// inModule returns the path that a word names if it lies in the module; "" if it does not, or is a pattern.
+// inModule returns the path in a word if it is inside the module. It returns "" for anything else, including patterns.
 func inModule(word string) string {
 	word = strings.TrimPrefix(strings.TrimSuffix(strings.TrimRight(word, ".,;:"), "/"), "mambatrain/")
 	word = strings.TrimPrefix(word, "./")
@@ -236,7 +236,7 @@ func inModule(word string) string {
 	return ""
 }
 
-// command checks the words after mamba-train: the command, its flags, the keys that --set names.
+// command checks the words after mamba-train: the command, its flags, and the keys set by --set.
 func (c *docChecker) command(t *testing.T, code string, words []string) {
 	var args []string
 	for _, w := range words {
@@ -270,7 +270,7 @@ func (c *docChecker) command(t *testing.T, code string, words []string) {
 	}
 }
 
-// flagSomewhere checks that some command has the flag of a span that names no command.
+// flagSomewhere checks that at least one command has the flag, for spans that do not name a command.
 func flagSomewhere(t *testing.T, word string) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
 	if slices.Contains(launcherFlags, name) {
@@ -284,10 +284,10 @@ func flagSomewhere(t *testing.T, word string) {
 	t.Errorf("no command has a flag --%s", name)
 }
 
-// launcherFlags belong to mpirun and srun.
+// launcherFlags are flags of mpirun and srun.
 var launcherFlags = []string{"bind-to", "cpus-per-task", "dependency", "map-by", "mca", "mpi", "oversubscribe", "requeue", "signal", "allow-run-as-root", "hostfile"}
 
-// leaves lists the commands that do something themselves.
+// leaves lists the commands that have no subcommands.
 func leaves(cmd *cobra.Command) (list []*cobra.Command) {
 	if !cmd.HasSubCommands() && !cmd.Hidden {
 		return []*cobra.Command{cmd}

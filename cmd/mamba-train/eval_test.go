@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// An evaluation whose perplexity overflows is printed.
+// An evaluation can be printed even if its perplexity overflows.
 func TestEvaluationThatIsNotFinite(t *testing.T) {
 	for _, v := range []any{resultOf(recipe.Evaluation{NLL: 1000, Tokens: 1}), rowLoss{NLL: cli.Finite(math.NaN())}} {
 		if _, err := json.Marshal(v); err != nil {

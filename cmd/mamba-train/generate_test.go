@@ -11,7 +11,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// A text that cannot be written is a failure.
+// A failure to write a text is an error.
 func TestTextsThatCannotBeWritten(t *testing.T) {
 	full, into := io.Pipe()
 	full.Close()
@@ -30,7 +30,7 @@ func TestTextsThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A text that a stop text ends at once is empty; the ids of what was cut do not stand for it.
+// If generation stops at once, the text is empty; it is not replaced by the ids that were cut off.
 func TestEmptyTexts(t *testing.T) {
 	var out strings.Builder
 	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
@@ -43,7 +43,7 @@ func TestEmptyTexts(t *testing.T) {
 	}
 }
 
-// Texts are printed in the order of their prompts, whichever ends first.
+// Texts are printed in the order of their prompts, no matter which is complete first.
 func TestTextsInOrder(t *testing.T) {
 	var out strings.Builder
 	a := &app{Console: cli.Console{Out: &out, Err: &strings.Builder{}}}
@@ -61,7 +61,7 @@ func TestTextsInOrder(t *testing.T) {
 	}
 }
 
-// Texts on the command line that are not UTF-8 are refused before anything is printed.
+// Command-line texts that are not valid UTF-8 are rejected before anything is printed.
 func TestTextsThatAreNotUTF8(t *testing.T) {
 	for _, args := range [][]string{{"--prompt", "a\xff"}, {"--prompt", "a", "--stop", "\xff"}, {"--chat", "--system", "b\xc3"}} {
 		a := &app{Console: cli.Console{Out: io.Discard, Err: io.Discard}}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// heavy are examples that no test should run, by a part of each, with the reason. Their flags are checked all the same.
+// heavy maps parts of examples that the test does not run to the reason. Their flags are checked anyway.
 var heavy = map[string]string{
 	"mamba-train bench":                           "takes minutes",
 	"mamba-train convert --model state-spaces/":   "fetches an original checkpoint",
@@ -23,10 +23,10 @@ var heavy = map[string]string{
 	"mamba-train graph --layers 2 --format dot |": "goes on with Graphviz",
 }
 
-// checkpointStep is the step of an example's checkpoint; runs are shorter here.
+// checkpointStep matches the checkpoint in an example. The test replaces its step because its runs are shorter.
 var checkpointStep = regexp.MustCompile(`checkpoint-\d+`)
 
-// Every example of the help works, one after the other, in a directory that has the names which they use.
+// Every example in the help works, in sequence, in a directory with the files that they use.
 func TestHelpExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs every command")
@@ -75,7 +75,7 @@ func isHeavy(line string) bool {
 	return false
 }
 
-// helpExamples lists the examples of all commands, those that train and merge first.
+// helpExamples lists the examples of all commands, starting with those that train and merge.
 func helpExamples(root *cobra.Command) (lines []string) {
 	for _, cmd := range append([]*cobra.Command{root}, leaves(root)...) {
 		for line := range strings.Lines(cmd.Example) {
@@ -87,7 +87,7 @@ func helpExamples(root *cobra.Command) (lines []string) {
 	return slices.Concat(first, rest)
 }
 
-// exampleFiles makes the models and files that the examples name.
+// exampleFiles creates the models and files that the examples use.
 func exampleFiles(env *testscript.Env) error {
 	root, work := env.Getenv("ROOT"), func(name string) string { return filepath.Join(env.WorkDir, name) }
 	if err := os.Symlink(filepath.Join(root, "configs"), work("configs")); err != nil {

@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// What a run gives up is told, even to those who want it quiet.
+// Warnings about what a run gives up are printed even with --quiet.
 func TestLossesAreTold(t *testing.T) {
 	for want, e := range map[string]trainer.Event{
 		"step 7: disk full; the run goes on":                             trainer.SaveFailureEvent{Step: 7, Err: errors.New("disk full")},

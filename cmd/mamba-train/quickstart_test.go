@@ -13,8 +13,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// The quick start as the README has it: train, merge, generate. The loss falls by a tenth at least, and nine words of ten
-// that are generated are words of the training texts.
+// The quick start works as shown in the README: train, merge, generate. The loss falls by at least a tenth, and nine out of
+// ten generated words occur in the training texts.
 func TestQuickstart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains for some seconds")
@@ -73,7 +73,7 @@ func decodeJSON(t *testing.T, b []byte, into any) {
 	}
 }
 
-// lossRows are the training rows of a run's history.
+// lossRows returns the training rows of a run's history.
 func lossRows(t *testing.T, dir string) (rows []checkpoint.Row) {
 	t.Helper()
 	run, err := history(dir)

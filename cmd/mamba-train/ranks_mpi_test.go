@@ -20,7 +20,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// launcherOf returns the launcher of an MPI family. A missing one skips the test, unless MAMBA_REQUIRE_MPI=1.
+// launcherOf returns the launcher of an MPI implementation. If it is missing, the test is skipped, unless
+// MAMBA_REQUIRE_MPI=1.
 func launcherOf(t *testing.T, family string) string {
 	t.Helper()
 	path, err := exec.LookPath("mpirun." + family)
@@ -33,7 +34,7 @@ func launcherOf(t *testing.T, family string) string {
 	return path
 }
 
-// cluster is a training run to be started on several ranks.
+// cluster is a training run to start on several ranks.
 type cluster struct {
 	dir, program, config string
 }
@@ -45,7 +46,7 @@ func newCluster(t *testing.T, steps int) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.program = filepath.Join(c.dir, "mamba-train") // under this name the test binary is the program
+	c.program = filepath.Join(c.dir, "mamba-train") // under this name, the test binary acts as the program
 	if err := os.Symlink(self, c.program); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ distributed: {shards: 4, timeout: 10m, bucket_mb: 1}
 	return c
 }
 
-// command starts the run on as many ranks; 0 = without a launcher.
+// command returns a command that starts the run on the given number of ranks; 0 means without a launcher.
 func (c *cluster) command(launcher string, ranks int, args ...string) *exec.Cmd {
 	line := append([]string{c.program, "train", "-c", c.config}, args...)
 	if ranks > 0 {
@@ -97,7 +98,7 @@ func (c *cluster) command(launcher string, ranks int, args ...string) *exec.Cmd 
 	return cmd
 }
 
-// finish waits for the end and returns exit code and output.
+// finish waits for the command to exit and returns its exit code and output.
 func finish(t *testing.T, cmd *exec.Cmd, limit time.Duration) (int, string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -134,10 +135,10 @@ func (c *cluster) weights(t *testing.T, out string) string {
 	return ""
 }
 
-// long is a time after which a run has failed, however busy the machine is.
+// long is a timeout that is sufficient even on a busy machine.
 const long = 5 * time.Minute
 
-// One, two and four ranks, and Open MPI and MPICH, end with the same weights.
+// Runs on one, two and four ranks, with Open MPI and MPICH, end with the same weights.
 func TestMPIRanksHaveTheSameWeights(t *testing.T) {
 	openmpi := launcherOf(t, "openmpi")
 	mpich := launcherOf(t, "mpich")
@@ -186,11 +187,11 @@ func (c *cluster) saves(t *testing.T) {
 	}
 }
 
-// whole checks that the newest checkpoint can be gone on from.
+// whole checks that the newest checkpoint can be resumed.
 func (c *cluster) whole(t *testing.T) {
 	t.Helper()
 	out, err := checkpoint.Open(checkpoint.Disk{}, filepath.Join(c.dir, "out"), checkpoint.Resume)
-	for errors.Is(err, filelock.ErrLocked) { // the lock goes with its process
+	for errors.Is(err, filelock.ErrLocked) { // the lock is released when its process exits
 		time.Sleep(time.Millisecond)
 		out, err = checkpoint.Open(checkpoint.Disk{}, filepath.Join(c.dir, "out"), checkpoint.Resume)
 	}
@@ -203,7 +204,7 @@ func (c *cluster) whole(t *testing.T) {
 	}
 }
 
-// pids returns the process of each rank.
+// pids returns the process ID of each rank.
 func (c *cluster) pids(t *testing.T, ranks int) []int {
 	t.Helper()
 	list := make([]int, ranks)
@@ -231,7 +232,7 @@ func (c *cluster) pids(t *testing.T, ranks int) []int {
 	return list
 }
 
-// A run that SIGUSR1 ends goes on with more ranks to the weights of the straight run.
+// A run stopped by SIGUSR1 and resumed on more ranks reaches the weights of the uninterrupted run.
 func TestMPIResumeOnMoreRanks(t *testing.T) {
 	openmpi := launcherOf(t, "openmpi")
 	c := newCluster(t, 60)
@@ -278,12 +279,12 @@ func TestMPIKilledRank(t *testing.T) {
 	}
 }
 
-// With the default settings a stopped rank ends the job, for the heartbeat stops.
+// With the default settings, a suspended rank ends the job, because its heartbeat stops.
 func TestMPIStoppedRank(t *testing.T) {
 	for _, family := range []string{"openmpi", "mpich"} {
 		t.Run(family, func(t *testing.T) {
 			launcher := launcherOf(t, family)
-			t.Parallel() // it waits
+			t.Parallel() // the test mostly waits
 			c := newCluster(t, 1_000_000)
 			cmd := c.command(launcher, 2, "--set", "distributed.timeout=10m")
 			var text bytes.Buffer
@@ -314,7 +315,7 @@ func TestMPIForeignLibrary(t *testing.T) {
 	}
 }
 
-// A rank that finds something else than rank 0 ends the run before the first step, with the reason told once.
+// If a rank's settings differ from rank 0's, the run ends before the first step and the reason is printed once.
 func TestMPIRanksMustAgree(t *testing.T) {
 	launcher := launcherOf(t, "mpich")
 	c := newCluster(t, 1)

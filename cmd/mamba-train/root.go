@@ -17,7 +17,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// app is what all commands share: the streams and the common flags.
+// app is the state shared by all commands: the streams and the common flags.
 type app struct {
 	cli.Console
 	threads   int
@@ -25,14 +25,15 @@ type app struct {
 	device    string
 
 	downloads downloads
-	parsed    bool // the command line has been read and a command runs
+	parsed    bool // the command line was parsed and a command was started
 }
 
-// run executes a command line and returns the exit code. Whatever goes wrong becomes a message here, and never a trace.
+// run executes a command line and returns the exit code. It prints every error, including a panic, as a message without a
+// stack trace.
 func run(args []string) (code int) {
 	out := &cli.ErrorWriter{To: os.Stdout}
 	a := &app{Console: cli.Console{In: os.Stdin, Out: out, Err: os.Stderr}}
-	debug.SetPanicOnFault(true) // see mappedfile
+	debug.SetPanicOnFault(true) // see package mappedfile
 	defer func() {
 		r := recover()
 		if err := mappedfile.Explain(r); err != nil {
@@ -51,7 +52,7 @@ func run(args []string) (code int) {
 	err := root.ExecuteContext(context.Background())
 	a.downloads.end()
 	if err == nil {
-		a.parsed, err = true, out.Err // help is written by cobra, which does not look
+		a.parsed, err = true, out.Err // cobra ignores write errors when it prints help
 	}
 	if err == nil {
 		return cli.ExitDone
@@ -89,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// markParsed makes every command below parent record that its command line has been read.
+// markParsed makes every command below parent set a.parsed when it runs.
 func (a *app) markParsed(parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
 		a.markParsed(cmd)
@@ -107,7 +108,7 @@ func (a *app) markParsed(parent *cobra.Command) {
 	}
 }
 
-// applyCommon checks the common flags and sets what is global to the process.
+// applyCommon checks the common flags and applies the settings that are global to the process.
 func (a *app) applyCommon(cmd *cobra.Command) error {
 	if err := cli.ExpandPaths(cmd); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (a *app) applyCommon(cmd *cobra.Command) error {
 	return nil
 }
 
-// setPrecision sets the form of the weights, as a flag or a key of the configuration names it.
+// setPrecision sets the precision of the weights. name is the flag or configuration key that selected it.
 func (a *app) setPrecision(name string, precision mamba.Precision) error {
 	if precision.Validate() != nil {
 		return cli.Misusef("%s must be one of %s, got %q", name, strings.Join(mamba.Precisions(), ", "), precision)
@@ -145,12 +146,12 @@ func (a *app) setThreads(n int) {
 	}
 }
 
-// precisionFlag adds --precision to a command that runs a model.
+// precisionFlag defines --precision for a command that runs a model.
 func (a *app) precisionFlag(cmd *cobra.Command) {
 	cmd.Flags().String("precision", string(mamba.Stored), "of frozen weights: float32, bf16, or q8 and q4 for blocks as in Q8_0 and Q4_K_M files; auto: those of a GGUF file, else float32")
 }
 
-// commonFlags returns the common flags that were given and set keys of the configuration.
+// commonFlags returns the given common flags that set configuration keys.
 func commonFlags(cmd *cobra.Command) (given []config.Flag) {
 	for _, name := range []string{"threads", "precision", "device"} {
 		if fl := cmd.Flag(name); fl != nil && fl.Changed {
@@ -160,13 +161,13 @@ func commonFlags(cmd *cobra.Command) (given []config.Flag) {
 	return given
 }
 
-// printHelp prints what cobra would, wrapped on a terminal.
+// printHelp prints cobra's help, wrapped on a terminal.
 func (a *app) printHelp(cmd *cobra.Command, _ []string) {
 	text := strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short)) + "\n\n" + cmd.UsageString()
 	fmt.Fprint(a.Out, cli.WrapHelp(text, cli.Columns(a.Out)))
 }
 
-// helpCommand explains a command as its --help does.
+// helpCommand returns the help command, which prints the same text as a command's --help.
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [command]",

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// peakRSS returns the most memory that the process has held so far, in bytes.
+// peakRSS returns the peak resident memory of the process in bytes.
 func peakRSS() int64 {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
@@ -15,7 +15,7 @@ func peakRSS() int64 {
 	}
 	peak := int64(u.Maxrss)
 	if runtime.GOOS != "darwin" && runtime.GOOS != "ios" {
-		peak *= 1024 // KiB everywhere else
+		peak *= 1024 // KiB on all other systems
 	}
 	return peak
 }

@@ -4,7 +4,7 @@ import (
 	"runtime"
 )
 
-// peakRSS returns the memory that the process has got from the system, in bytes.
+// peakRSS returns the memory that the process has obtained from the system, in bytes.
 func peakRSS() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -17,7 +17,7 @@ import (
 	"mambatrain/data/hub/hubtest"
 )
 
-// beMain makes the test binary be the program.
+// beMain makes the test binary act as the program.
 const beMain = "MAMBA_TRAIN_BE_MAIN"
 
 func TestMain(m *testing.M) {
@@ -31,15 +31,15 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mamba-train": main})
 }
 
-// Scripts run the program as a user does.
+// Scripts run the program as a user would.
 func TestScripts(t *testing.T) {
 	p := scriptParams(t)
 	p.Dir = "testdata/script"
 	testscript.Run(t, p)
 }
 
-// scriptParams lets each script begin with a tiny model in $TINY, its tokenizer and data in $ROOT, and a hub of its own that
-// has the recipe's model, tiny again, and its data set.
+// scriptParams gives each script a tiny model in $TINY, its tokenizer and data in $ROOT, and its own hub with a tiny
+// version of the recipe's model and its data set.
 func scriptParams(t *testing.T) testscript.Params {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -57,7 +57,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			env.Setenv("ROOT", root)
 			env.Setenv("TINY", tiny)
 			env.Setenv("NO_COLOR", "1")
-			env.Setenv("HF_ENDPOINT", hub.URL) // no script asks the real one
+			env.Setenv("HF_ENDPOINT", hub.URL) // keeps scripts off the real hub
 			env.Setenv("HF_HOME", filepath.Join(env.WorkDir, "hf"))
 			return nil
 		},
@@ -78,7 +78,7 @@ func scriptParams(t *testing.T) testscript.Params {
 	}
 }
 
-// repository reads the files of a directory.
+// repository reads the files in a directory.
 func repository(t *testing.T, dir string) hubtest.Repository {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -101,7 +101,7 @@ func readFile(t *testing.T, path string) []byte {
 	return b
 }
 
-// tinyModel makes a model of a few thousand parameters with the quick start's tokenizer.
+// tinyModel creates a model with a few thousand parameters and the quick start's tokenizer.
 func tinyModel(t *testing.T, root string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tiny")
@@ -112,7 +112,7 @@ func tinyModel(t *testing.T, root string) string {
 	return dir
 }
 
-// runCode runs the program and checks its exit code: code 2 train -c x.yaml. No outcome may look like a stack trace.
+// runCode runs the program and checks its exit code: code 2 train -c x.yaml. The output must never look like a stack trace.
 func runCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N arguments…")
@@ -132,7 +132,7 @@ func runCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// poison makes the last element of a safetensors file NaN: poison FILE.
+// poison sets the last element of a safetensors file to NaN: poison FILE.
 func poison(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: poison FILE")
@@ -164,7 +164,7 @@ func addToken(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
-// sameLoss compares the loss that eval printed with a run's last one: sameloss stdout trainer_state.json KEY.
+// sameLoss compares the loss printed by eval with the last one of a run: sameloss stdout trainer_state.json KEY.
 func sameLoss(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: sameloss FILE STATE KEY")
@@ -177,7 +177,7 @@ func sameLoss(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &state))
 	for _, row := range slices.Backward(state.History) {
 		if want, ok := row[args[2]].(float64); ok {
-			const tolerance = 1e-5 // sums of other orders
+			const tolerance = 1e-5 // sums are computed in another order
 			if math.Abs(got.Loss-want) > tolerance*want {
 				ts.Fatalf("loss %v, the run has %v", got.Loss, want)
 			}
@@ -187,7 +187,7 @@ func sameLoss(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s has no %s", args[1], args[2])
 }
 
-// writeBytes copies a file with \xff in it as the byte, which scripts cannot have: bytes FROM TO.
+// writeBytes copies a file and replaces \xff by that byte, which scripts cannot contain: bytes FROM TO.
 func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: bytes FROM TO")
@@ -196,7 +196,7 @@ func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o666))
 }
 
-// cutFile cuts a file down to a number of bytes from its start: cutfile FILE half.
+// cutFile truncates a file to a number of bytes: cutfile FILE half.
 func cutFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: cutfile FILE")

@@ -14,7 +14,8 @@ import (
 	"mambatrain/cmd/mamba-train/internal/cli"
 )
 
-// A signal ends a run after the step under way: the run is saved, says how to go on, and its exit code names the signal.
+// A signal ends a run after the current step. The run is saved and explains how to resume, and its exit code identifies the
+// signal.
 func TestSignalsSaveTheRun(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send")
@@ -61,7 +62,7 @@ func TestSignalsSaveTheRun(t *testing.T) {
 	}
 }
 
-// beStuck makes the test binary be a command that writes its result to that path and never gets done.
+// beStuck makes the test binary act as a command that writes its result to that path and never finishes.
 const beStuck = "MAMBA_TRAIN_BE_STUCK"
 
 func stuck(path string) {
@@ -78,7 +79,7 @@ func stuck(path string) {
 	})
 }
 
-// A second signal ends the process where the first one is not heeded, and what was half written goes with it.
+// If the first signal has no effect, a second one ends the process and removes partial output.
 func TestTheSecondSignalLeavesNothing(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send")
@@ -94,7 +95,7 @@ func TestTheSecondSignalLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
-	for lines := bufio.NewScanner(stdout); lines.Scan(); { // one signal for each line
+	for lines := bufio.NewScanner(stdout); lines.Scan(); { // sends one signal per line
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestTheSecondSignalLeavesNothing(t *testing.T) {
 	}
 }
 
-// An interrupt while generate waits for a line ends it, and what it keeps is kept.
+// An interrupt while generate waits for a line ends the program, and the state is saved.
 func TestInterruptBetweenLines(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send")
@@ -136,7 +137,7 @@ func TestInterruptBetweenLines(t *testing.T) {
 	if _, err := stdin.Write([]byte("The sea\n")); err != nil {
 		t.Fatal(err)
 	}
-	for lines := bufio.NewScanner(stdout); lines.Scan(); { // the answer has ended: it waits
+	for lines := bufio.NewScanner(stdout); lines.Scan(); { // after the answer, the program waits for input
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}

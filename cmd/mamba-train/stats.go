@@ -37,23 +37,23 @@ func (a *app) statsCommand() *cobra.Command {
 	return cmd
 }
 
-// statsResult is what data stats prints with --json.
+// statsResult is the output of data stats --json.
 type statsResult struct {
 	Rows         int         `json:"rows"`
 	Documents    int         `json:"documents"`
 	Empty        int         `json:"empty"`
 	NoLabels     int         `json:"no_labels"`
 	Duplicates   int         `json:"duplicates"`
-	ShareGPT     int         `json:"sharegpt"` // conversations with from and value
+	ShareGPT     int         `json:"sharegpt"` // conversations in ShareGPT format, with from and value
 	Truncated    int         `json:"truncated"`
 	CutTokens    int         `json:"cut_tokens"`
 	Batches      int         `json:"micro_batches"`
-	Tokens       int         `json:"tokens"` // input tokens of an epoch
-	Labels       int         `json:"labels"` // of an epoch, that enter the loss
+	Tokens       int         `json:"tokens"` // input tokens per epoch
+	Labels       int         `json:"labels"` // tokens per epoch that count toward the loss
 	Longest      int         `json:"longest"`
 	Mean         float64     `json:"mean_length"`
 	PaddingSaved float64     `json:"padding_saved"`
-	Filled       float64     `json:"filled,omitempty"` // with packing: share of the row budget that is used
+	Filled       float64     `json:"filled,omitempty"` // with packing, share of the row budget in use
 	Quantiles    []quantile  `json:"quantiles"`
 	Histogram    []lengthBin `json:"histogram"`
 }
@@ -69,7 +69,7 @@ type lengthBin struct {
 	Documents int `json:"documents"`
 }
 
-// label is the lengths that a bin counts.
+// label formats the range of lengths of a bin.
 func (b lengthBin) label() string {
 	if b.From == b.To {
 		return fmt.Sprintf("%5d", b.From)
@@ -149,7 +149,7 @@ func (r statsResult) text() string {
 	return b.String()
 }
 
-// withoutEmptyEnds leaves out the bins before the first document and after the last.
+// withoutEmptyEnds removes empty bins at both ends.
 func withoutEmptyEnds(bins []lengthBin) []lengthBin {
 	counts := func(b lengthBin) bool { return b.Documents > 0 }
 	for len(bins) > 0 && !counts(bins[len(bins)-1]) {

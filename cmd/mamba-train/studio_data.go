@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	shownRows = 8    // documents whose text the studio shows
-	readRows  = 2000 // documents that it looks at for their lengths
+	shownRows = 8    // documents shown with their text
+	readRows  = 2000 // documents read for their lengths
 )
 
-// studioData returns a reader of the data of runs. It opens nothing outside the folders and downloads nothing: the
-// configuration of a run may come from anybody.
+// studioData returns a reader of the training data of runs. It opens nothing outside the folders and downloads nothing,
+// because a run's configuration may come from anyone.
 func studioData(folders []string) studio.DataReader {
 	return func(ctx context.Context, dir string) (*studio.Data, error) {
 		file := filepath.Join(dir, runs.ConfigFile)
@@ -71,7 +71,7 @@ func studioData(folders []string) studio.DataReader {
 	}
 }
 
-// loadTokenizer reads the tokenizer of a run; nil if it has none.
+// loadTokenizer reads the tokenizer of a run. It returns nil if there is none.
 func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config) (*tokenizer.Tokenizer, error) {
 	if c.Tokenizer == "" {
 		return recipe.LoadTokenizer(ctx, h, c.Model)
@@ -83,7 +83,7 @@ func loadTokenizer(ctx context.Context, h *hub.Client, c *recipe.Config) (*token
 	return tokenizer.Load(file)
 }
 
-// dataRow shows a document; of rows of ids without a tokenizer, the numbers.
+// dataRow formats a document. If it consists of ids and there is no tokenizer, the ids are shown.
 func dataRow(b data.Batch, t *tokenizer.Tokenizer) studio.DataRow {
 	row := studio.DataRow{Row: b.Rows[0], Tokens: len(b.Tokens), Labels: b.Counted()}
 	if t == nil {
@@ -96,8 +96,8 @@ func dataRow(b data.Batch, t *tokenizer.Tokenizer) studio.DataRow {
 	return row
 }
 
-// staysInside refuses a configuration whose model or data lie outside the folders. Names that are no files are left to the
-// cache of the hub.
+// staysInside returns an error if a configuration's model or data are outside the folders. Names that are not files are
+// resolved in the hub's cache.
 func staysInside(c *recipe.Config, folders []string) error {
 	paths := []string{c.Model}
 	if c.Tokenizer != "" {
@@ -120,7 +120,7 @@ func isInside(path string, folders []string) error {
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) && filepath.IsLocal(path) {
-		return nil // a name of the hub, or nothing
+		return nil // a name on the hub, or empty
 	}
 	if err == nil {
 		real, err = filepath.Abs(real)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The studio shows data as inspect does, and opens none that lies outside its folders, whatever a run's configuration says.
+// The studio shows data as inspect does, and opens nothing outside its folders, whatever a run's configuration says.
 func TestStudioData(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

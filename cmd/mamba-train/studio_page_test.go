@@ -25,7 +25,7 @@ func (s *studioProcess) browse(t *testing.T, ctx context.Context, parts ...strin
 	studiotest.Evaluate[any](t, ctx, `location.hash = "#/" + `+quoted(append([]string{}, parts...))+`.map(encodeURIComponent).join("/"), null`)
 }
 
-// quoted writes a value for a script.
+// quoted formats a value for a script.
 func quoted(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -34,7 +34,7 @@ func quoted(v any) string {
 	return string(b)
 }
 
-// enter types into the field with an id, in place of what it has.
+// enter replaces the text in the field with the given id.
 func enter(t *testing.T, ctx context.Context, id, text string) {
 	t.Helper()
 	studiotest.Until(t, ctx, fmt.Sprintf(`document.getElementById(%s)`, quoted(id)))
@@ -42,7 +42,7 @@ func enter(t *testing.T, ctx context.Context, id, text string) {
 	studiotest.Do(t, ctx, chromedp.KeyEvent(text))
 }
 
-// press presses the button or follows the link with a text, as soon as it can be seen.
+// press clicks the button or link with the given text as soon as it is visible.
 func press(t *testing.T, ctx context.Context, text string) {
 	t.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("main button, main a")].find((b) => b.textContent === %s && b.checkVisibility() && !b.disabled)`, quoted(text))
@@ -50,16 +50,16 @@ func press(t *testing.T, ctx context.Context, text string) {
 	studiotest.Evaluate[any](t, ctx, find+`.click(), null`)
 }
 
-// seen waits until the page shows a text in an element.
+// seen waits until an element of the page shows a text.
 func seen(t *testing.T, ctx context.Context, selector, text string) {
 	t.Helper()
 	studiotest.Until(t, ctx, fmt.Sprintf(`[...document.querySelectorAll(%s)].some((e) => e.textContent.includes(%s))`, quoted(selector), quoted(text)))
 }
 
-// hostile is a text that is a program in a page which takes it for markup.
+// hostile is a text that would run as a program if a page treated it as markup.
 const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`
 
-// A person starts the quick start from the form, watches it, stops it, resumes it, and talks to what it has learned.
+// A user starts the quick start from the form, watches it, stops it, resumes it, and tries the trained model.
 func TestStudioPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains for some seconds")
@@ -97,7 +97,7 @@ func TestStudioPage(t *testing.T) {
 	studiotest.Until(t, ctx, `!document.getElementById("field-data.train").checkVisibility()`)
 	enter(t, ctx, "find", " ")
 	enter(t, ctx, "field-train.learning_rate", "2e-3")
-	enter(t, ctx, "field-train.max_steps", "1000000") // longer than anybody watches
+	enter(t, ctx, "field-train.max_steps", "1000000") // longer than the test
 	seen(t, ctx, ".side", "Memory: at most about")
 	seen(t, ctx, ".side", "Time: about")
 	seen(t, ctx, ".side pre", "max_steps: 1000000")
@@ -118,7 +118,7 @@ func TestStudioPage(t *testing.T) {
 	press(t, ctx, "Stop")
 	seen(t, ctx, ".state", "interrupted")
 
-	press(t, ctx, "Start one like it") // with its settings and another name
+	press(t, ctx, "Start one like it") // with the same settings under another name
 	seen(t, ctx, ".side pre", "output_dir: "+dir+"-2\n")
 	if yaml := studiotest.Evaluate[string](t, ctx, `document.querySelector(".side pre").textContent`); !strings.Contains(yaml, "max_steps: 1000000\n") || strings.Contains(yaml, "adam_epsilon") {
 		t.Errorf("the run's settings became\n%s", yaml)
@@ -133,7 +133,7 @@ func TestStudioPage(t *testing.T) {
 	press(t, ctx, "Try it")
 	studiotest.Until(t, ctx, `document.querySelector("#mode-chat")?.checked && document.querySelector("#try-place").children.length > 0`)
 	enter(t, ctx, "max_new_tokens", "20")
-	enter(t, ctx, "temperature", "0.7") // which only matters where tokens are drawn
+	enter(t, ctx, "temperature", "0.7") // enabled only for sampling
 	studiotest.Until(t, ctx, `document.getElementById("do_sample").value === "true"`)
 	for range 2 {
 		enter(t, ctx, "prompt", hostile)

@@ -20,7 +20,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// linkProgram makes this test binary be the program under its own name, so that the program can start itself.
+// linkProgram links this test binary under the program's name, so that the program can start itself.
 func linkProgram(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -44,7 +44,7 @@ func linkProgram(t *testing.T) string {
 	return name
 }
 
-// studioProcess is a studio in a process of its own.
+// studioProcess is a studio running in a separate process.
 type studioProcess struct {
 	url   *url.URL
 	token string
@@ -77,7 +77,7 @@ func startStudio(t *testing.T, program string, args ...string) *studioProcess {
 	return s
 }
 
-// end ends the studio, as Ctrl-C does.
+// end stops the studio as Ctrl-C does.
 func (s *studioProcess) end() {
 	if s.cmd.ProcessState == nil {
 		s.cmd.Process.Signal(os.Interrupt)
@@ -85,7 +85,7 @@ func (s *studioProcess) end() {
 	}
 }
 
-// ask sends a request with JSON, or a GET without one, and reads the JSON of the answer.
+// ask sends a POST request with JSON, or a GET request without it, and decodes the JSON response.
 func (s *studioProcess) ask(t *testing.T, path string, question, answer any) {
 	t.Helper()
 	status, b := s.send(t, path, question)
@@ -141,7 +141,7 @@ func (s *studioProcess) job(t *testing.T) jobAnswer {
 	return list.Jobs[0]
 }
 
-// until asks again until ok. A job that has failed ends the test.
+// until polls until ok returns true. A failed job ends the test.
 func (s *studioProcess) until(t *testing.T, what string, ok func(jobAnswer) bool) {
 	t.Helper()
 	for {
@@ -182,8 +182,8 @@ type startAnswer struct {
 	Faults    []faultAnswer
 }
 
-// A run is started from the form's values, goes on while the studio is started anew, is stopped after a step with all of
-// its steps saved, and resumed.
+// A run is started from the form's values, keeps running while the studio restarts, is stopped with all of its steps saved,
+// and is resumed.
 func TestStudioStartsStopsAndResumes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a run cannot be stopped from another process")
@@ -244,7 +244,7 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 	}
 }
 
-// The form reports what the command line does, by key, and what the run needs as info -c does.
+// The form reports the same faults as the command line, by key, and the same needs as info -c.
 func TestStudioChecksTheForm(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -323,7 +323,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 	}
 }
 
-// Nothing is written outside of the folders or over a file, and read-only leaves everything out.
+// Nothing is written outside the folders or over an existing file, and with --read-only nothing is written at all.
 func TestStudioWritesInItsFoldersOnly(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

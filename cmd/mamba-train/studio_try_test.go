@@ -25,7 +25,7 @@ func chatModel(t *testing.T, root string) string {
 	return dir
 }
 
-// streamed is what the server has sent of one answer.
+// streamed is what the server has sent for one answer.
 type streamed struct {
 	text, prompt, failure string
 	tokens                int
@@ -63,7 +63,7 @@ func (s *studioProcess) try(t *testing.T, ctx context.Context, question map[stri
 			Text, Error string
 			Tokens      int
 		}
-		json.Unmarshal([]byte(data), &fields) // a text is no object
+		json.Unmarshal([]byte(data), &fields) // the data of a text event is not an object
 		switch event {
 		case "loading":
 			a.loading = true
@@ -85,7 +85,7 @@ func (s *studioProcess) try(t *testing.T, ctx context.Context, question map[stri
 	return a
 }
 
-// The page writes what generate writes: with the adapter of any checkpoint, without it, and in a chat.
+// The page generates the same text as generate: with the adapter of any checkpoint, without it, and in a chat.
 func TestStudioTriesModels(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -177,7 +177,7 @@ func TestStudioTriesModels(t *testing.T) {
 	}
 }
 
-// When the page leaves, its text ends, and the next request has its turn.
+// When the page disconnects, generation stops, and the next request gets its turn.
 func TestStudioStopsWritingWhenThePageLeaves(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -205,7 +205,7 @@ func TestStudioStopsWritingWhenThePageLeaves(t *testing.T) {
 	}()
 	select {
 	case <-began:
-	case a := <-ended: // the model has drawn an end
+	case a := <-ended: // the model has sampled an end token
 		t.Skipf("ended by itself: %+v", a)
 	}
 	leave()
@@ -213,7 +213,7 @@ func TestStudioStopsWritingWhenThePageLeaves(t *testing.T) {
 		t.Skip("ended by itself")
 	}
 	short := map[string]any{"id": "runs/a", "side": "base", "prompt": "A", "options": map[string]any{"max_new_tokens": 2}}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // an endless text would hold its turn
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // generation that does not end would block its turn
 	defer cancel()
 	if a := s.try(t, ctx, short, nil); !a.done {
 		t.Errorf("%+v", a)

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// onTerminal runs a command line on a terminal of 80 columns, on which something was typed, and returns what is shown there.
+// onTerminal runs a command line on a terminal of 80 columns with the given input and returns the output.
 func onTerminal(t *testing.T, typed string, args ...string) string {
 	t.Helper()
 	outer, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -43,7 +43,7 @@ func onTerminal(t *testing.T, typed string, args ...string) string {
 	}
 	shown := make(chan string)
 	go func() {
-		b, _ := io.ReadAll(outer) // ends with an error once the other side is closed
+		b, _ := io.ReadAll(outer) // ends with an error when the other side is closed
 		shown <- string(b)
 	}()
 	a := &app{Console: cli.Console{In: inner, Out: inner, Err: inner}}
@@ -53,7 +53,7 @@ func onTerminal(t *testing.T, typed string, args ...string) string {
 	root.SetErr(inner)
 	err = root.ExecuteContext(t.Context())
 	inner.Close()
-	text := regexp.MustCompile(`(\r|\x1b\[[02]?K|\n)+`).ReplaceAllString(<-shown, "\n") // the line that changes
+	text := regexp.MustCompile(`(\r|\x1b\[[02]?K|\n)+`).ReplaceAllString(<-shown, "\n") // the status line
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, text)
 	}
@@ -112,7 +112,7 @@ lora: {target_modules: [x_proj, embeddings, in_proj, out_proj]}
 	}
 }
 
-// A chat at the terminal breaks lines between words, shows what a terminal would act on, and survives wrong commands.
+// A chat on the terminal breaks lines between words, escapes control characters, and survives invalid commands.
 func TestTerminal_chat(t *testing.T) {
 	base, err := filepath.Abs("../../configs/quickstart/base")
 	if err != nil {
@@ -138,7 +138,7 @@ func TestTerminal_chat(t *testing.T) {
 		}
 	}
 	for line := range strings.Lines(got) {
-		line = strings.TrimPrefix(line, "> ") // typing the message has ended that line
+		line = strings.TrimPrefix(line, "> ") // the newline after it was typed by the user
 		if len([]rune(line)) > 81 {
 			t.Errorf("a line of %d columns: %q", len([]rune(line))-1, line)
 		}

@@ -30,7 +30,7 @@ type trainFlags struct {
 	printConfig, dry bool
 }
 
-// resumeNewest is the value of a --resume without one.
+// resumeNewest is the value of --resume without an argument.
 const resumeNewest = "newest"
 
 func (a *app) trainCommand() *cobra.Command {
@@ -103,7 +103,7 @@ func (a *app) train(cmd *cobra.Command, f trainFlags) error {
 	return a.leave(ctx, comm, a.runTraining(ctx, c, comm, how, f.dry))
 }
 
-// printStarter prints a configuration to start from, or every key.
+// printStarter prints a configuration to start from, or one with every key.
 func (a *app) printStarter() error {
 	text := configs.Starter
 	if a.Verbose {
@@ -113,11 +113,11 @@ func (a *app) printStarter() error {
 	return err
 }
 
-// resumption is what --resume and --overwrite say about an earlier run in the output directory.
+// resumption is how --resume and --overwrite treat an earlier run in the output directory.
 type resumption struct {
 	mode  checkpoint.Mode
-	force bool // although settings have changed
-	step  int  // of the checkpoint; 0: the newest
+	force bool // even if settings have changed
+	step  int  // of the checkpoint; 0 for the newest
 }
 
 func (f trainFlags) resumption(outputDir string) (r resumption, err error) {
@@ -139,7 +139,7 @@ func (f trainFlags) resumption(outputDir string) (r resumption, err error) {
 	return r, nil
 }
 
-// runTraining is a training run from the configuration to the result.
+// runTraining runs training from a configuration to the final output.
 func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Communicator, how resumption, dry bool) error {
 	o := recipe.Options{
 		Mode: how.mode, Force: how.force, Step: how.step, Comm: comm, Hub: a.hub(), Version: buildVersion().identity(),
@@ -176,7 +176,7 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	return a.reportRun(run, result)
 }
 
-// explainStop adds to the error of an interrupted run how to resume it.
+// explainStop adds instructions for resuming to the error of an interrupted run.
 func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
 	var i *trainer.StopError
 	if errors.Is(err, kernel.ErrDeviceLost) {
@@ -204,17 +204,17 @@ type rewordedError struct {
 func (e rewordedError) Error() string { return e.text }
 func (e rewordedError) Unwrap() error { return e.error }
 
-// trainResult is what train prints with --json.
+// trainResult is the output of train --json.
 type trainResult struct {
 	OutputDir       string      `json:"output_dir"`
 	Steps           int         `json:"steps"`
 	TrainLoss       cli.Finite  `json:"train_loss"`
-	EvalLoss        *cli.Finite `json:"eval_loss"` // of the first set, for the weights in the output directory
+	EvalLoss        *cli.Finite `json:"eval_loss"` // on the first set, for the weights in the output directory
 	Tokens          int         `json:"tokens"`
 	TokensPerSecond float64     `json:"tokens_per_second"`
 	PeakRSS         int64       `json:"peak_rss_bytes"`
 	WeightsStep     int         `json:"weights_step"`
-	BestStep        int         `json:"best_global_step,omitempty"` // as in trainer_state.json
+	BestStep        int         `json:"best_global_step,omitempty"` // same as in trainer_state.json
 	BestMetric      *cli.Finite `json:"best_metric,omitempty"`
 }
 
@@ -252,7 +252,7 @@ func (a *app) reportRun(run *recipe.Run, r trainer.Result) error {
 	return a.Result(out, "")
 }
 
-// reportReaders says who cannot load the adapter as it is.
+// reportReaders prints which programs cannot load the adapter as it is.
 func (a *app) reportReaders(run *recipe.Run) {
 	if run.Adapter == nil {
 		return
@@ -274,7 +274,7 @@ func (a *app) reportReaders(run *recipe.Run) {
 	}
 }
 
-// resultFiles names the most important files of the result.
+// resultFiles lists the most important output files.
 func resultFiles(run *recipe.Run) string {
 	if run.Adapter != nil {
 		return strings.Join([]string{lora.WeightsFile, lora.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
@@ -282,7 +282,7 @@ func resultFiles(run *recipe.Run) string {
 	return strings.Join([]string{weights.ModelFile, mamba.ConfigFile, checkpoint.StateFile, "loss.svg"}, ", ")
 }
 
-// nextCommand is what to type next.
+// nextCommand returns the command to suggest after training.
 func nextCommand(run *recipe.Run) []string {
 	dir := run.Config.OutputDir
 	switch {

@@ -40,7 +40,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// identity is what must be the same on all ranks of a run.
+// identity returns the parts of the version that must be the same on all ranks of a run.
 func (v versionInfo) identity() string {
 	return fmt.Sprintf("%s %s (%s, %s)", v.Version, v.Revision, v.Go, v.Platform)
 }
