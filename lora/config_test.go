@@ -13,7 +13,7 @@ import (
 	"mambatrain/lora"
 )
 
-// All faults are reported, each under its key.
+// TestFaults checks that all faults are reported, each under its key.
 func TestFaults(t *testing.T) {
 	c := lora.Config{
 		LoraDropout: 1, TargetModules: lora.Targets{Pattern: "("}, ExcludeModules: lora.Targets{Pattern: "all-linear"}, LayersToTransform: lora.Layers{-1},
@@ -34,12 +34,13 @@ func TestFaults(t *testing.T) {
 		t.Error(err)
 	}
 	c = lora.Default()
-	if c.R = 1 << 40; c.Validate() == nil { // r times a width would not fit into an int
+	if c.R = 1 << 40; c.Validate() == nil { // r times a width would overflow int
 		t.Error("r 2^40 is taken")
 	}
 }
 
-// Settings are read from JSON and written to YAML, every form of every type, and come back from JSON.
+// TestForms reads settings from JSON, writes them as YAML and JSON, and reads them back, with every form of every
+// type.
 func TestForms(t *testing.T) {
 	c := lora.Default()
 	text := `{
@@ -128,7 +129,8 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// Every setting is told apart, but for the one that belongs to the optimiser.
+// TestSettingsAreComplete checks that a change of any setting is detected, except the one that belongs to the
+// optimizer.
 func TestSettingsAreComplete(t *testing.T) {
 	listed := map[string]bool{"lora_plus_ratio": true}
 	for _, s := range lora.Default().Settings() {
@@ -141,7 +143,7 @@ func TestSettingsAreComplete(t *testing.T) {
 	}
 }
 
-// What is written has the keys that old versions of PEFT know, and no others.
+// TestKeysOfAdapterConfig checks that the written keys are those known to old versions of PEFT, and no others.
 func TestKeysOfAdapterConfig(t *testing.T) {
 	m := model(t, "base")
 	a, err := lora.Load(filepath.Join("testdata", "golden", "patterns", "adapter"), m)
@@ -171,7 +173,7 @@ func TestKeysOfAdapterConfig(t *testing.T) {
 	}
 }
 
-// Who can read what, by the facts about the peers.
+// TestCompatibility checks which programs can read which adapters.
 func TestCompatibility(t *testing.T) {
 	tie := lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
 	for name, want := range map[string][]lora.Support{

@@ -12,7 +12,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// changeConfig writes the settings of the adapter in from, with some changed, to dir.
+// changeConfig copies the settings of the adapter in from to dir, with changes.
 func changeConfig(t *testing.T, from, dir string, changes map[string]any) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(from, lora.ConfigFile))
@@ -27,8 +27,8 @@ func changeConfig(t *testing.T, from, dir string, changes map[string]any) {
 	writeConfig(t, dir, c)
 }
 
-// Settings and tensors of an adapter that contradict each other are refused where it is loaded and where it is merged. What
-// PEFT ignores in the settings is ignored.
+// TestContents checks that adapters whose settings and tensors contradict each other are rejected by loading and by
+// merging, and that settings that PEFT ignores are ignored.
 func TestContents(t *testing.T) {
 	const (
 		linear, layers = "linear_only", "some_layers" // in_proj and x_proj; in_proj and out_proj of layers 0 and 2
@@ -42,7 +42,7 @@ func TestContents(t *testing.T) {
 		from   string
 		config map[string]any
 		add    []weights.Entry
-		want   string // part of the error; "": none
+		want   string // substring of the error; "" for none
 	}{
 		"target with more tensors": {linear, map[string]any{"target_modules": names("in_proj")}, nil,
 			"it has tensors for backbone.layers.0.mixer.x_proj, backbone.layers.1.mixer.x_proj, backbone.layers.2.mixer.x_proj, which target_modules [in_proj] leaves out"},
@@ -50,7 +50,7 @@ func TestContents(t *testing.T) {
 		"target without tensors":     {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "out_proj")}, nil, "no tensors for backbone.layers.0.mixer.out_proj"},
 		"expression without tensors": {linear, map[string]any{"target_modules": `.*\.(in|x|out)_proj`}, nil, "no tensors for backbone.layers.0.mixer.out_proj"},
 		"expression with more":       {linear, map[string]any{"target_modules": `.*\.in_proj`}, nil, "mixer.x_proj"},
-		"end of a path":              {linear, map[string]any{"target_modules": "(in|x)_proj"}, nil, "mixer.in_proj"}, // an expression matches whole paths
+		"end of a path":              {linear, map[string]any{"target_modules": "(in|x)_proj"}, nil, "mixer.in_proj"}, // an expression must match the whole path
 		"every linear layer":         {linear, map[string]any{"target_modules": "all-linear"}, nil, "no tensors for backbone.layers.0.mixer.dt_proj"},
 		"tables are not linear":      {"seed_recipe", map[string]any{"target_modules": "all-linear"}, nil, "backbone.embeddings, which target_modules all-linear leaves out"},
 		"excluded":                   {linear, map[string]any{"exclude_modules": names("x_proj")}, nil, "which exclude_modules [x_proj] leaves out"},
@@ -76,7 +76,7 @@ func TestContents(t *testing.T) {
 		"a name that is not there": {linear, map[string]any{"target_modules": names("in_proj", "x_proj", "q_proj")}, nil, ""},
 		"a layer, not there":       {layers, map[string]any{"layers_to_transform": []int{0, 2, 7}}, nil, ""},
 		"layers of the list":       {layers, map[string]any{"layers_pattern": names("h", "layers")}, nil, ""},
-		"lora_only of peft":        {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft leaves the biases out of its files
+		"lora_only of peft":        {linear, map[string]any{"bias": "lora_only"}, nil, ""}, // peft does not write the biases
 		"fan_in_fan_out":           {linear, map[string]any{"fan_in_fan_out": true}, nil, ""},
 		"score":                    {linear, map[string]any{"modules_to_save": names("score", "classifier")}, nil, ""},
 	} {
@@ -99,7 +99,7 @@ func TestContents(t *testing.T) {
 	}
 }
 
-// An error in adapter_config.json names the key as the file has it.
+// TestWrongKeys checks that an error in adapter_config.json names the key as written in the file.
 func TestWrongKeys(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"peft_type": "LORA", "r": "x"}`:                     "r: want a whole number, got string",

@@ -12,8 +12,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// An adapter file with anything wrong in it is an error or an adapter, never a crash, whether it is loaded, merged,
-// exported or restored.
+// TestDamagedAdapters checks that a damaged adapter file causes an error or is read as a different adapter, but never
+// crashes, whether it is loaded, merged, exported or restored.
 func TestDamagedAdapters(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 14))
 	base := filepath.Join("testdata", "models", "base")
@@ -29,7 +29,7 @@ func TestDamagedAdapters(t *testing.T) {
 		dir := t.TempDir()
 		copyFile(t, filepath.Join(from, lora.ConfigFile), filepath.Join(dir, lora.ConfigFile))
 		if err := weights.Save(filepath.Join(dir, lora.WeightsFile), damaged(t, r, from), randomRecord(r)); err != nil {
-			continue // two tensors of one name
+			continue // two tensors with the same name
 		}
 		injected.Restore(dir)
 		d, err := lora.Open(dir)
@@ -58,8 +58,8 @@ func TestDamagedAdapters(t *testing.T) {
 	}
 }
 
-// TestDuplicates: an adapter that has a tensor twice, under whatever spelling of its name, is refused where it is opened,
-// loaded or merged.
+// TestDuplicates checks that an adapter that contains a tensor twice, under any spellings of its name, is rejected
+// when it is opened, loaded or merged.
 func TestDuplicates(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "seed_recipe", "adapter")
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
@@ -120,8 +120,8 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
-// TestCopiedTableAndHead: an adapter that brings a table and a head of its own for a tied model merges into what loading
-// it gives.
+// TestCopiedTableAndHead checks that an adapter with its own table and head for a tied model gives the same result
+// when it is merged as when it is loaded.
 func TestCopiedTableAndHead(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "seed_recipe", "adapter")
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
@@ -156,7 +156,7 @@ func TestCopiedTableAndHead(t *testing.T) {
 	}
 }
 
-// damaged returns the tensors of an adapter with a few changes of name, shape and type.
+// damaged returns an adapter's tensors with a few changes of names, shapes and types.
 func damaged(t *testing.T, r *rand.Rand, from string) []weights.Entry {
 	t.Helper()
 	file := openTensors(t, filepath.Join(from, lora.WeightsFile))
@@ -176,7 +176,7 @@ func damaged(t *testing.T, r *rand.Rand, from string) []weights.Entry {
 			n *= d
 		}
 		switch r.IntN(4) {
-		case 0: // left out
+		case 0: // omit the tensor
 		case 1:
 			sources = append(sources, weights.FromTensor(name, x, weights.F32))
 		case 2:
@@ -188,7 +188,7 @@ func damaged(t *testing.T, r *rand.Rand, from string) []weights.Entry {
 	return sources
 }
 
-// randomRecord is a note about row groups that may fit nothing.
+// randomRecord returns a record of row groups that may not fit.
 func randomRecord(r *rand.Rand) map[string]string {
 	if r.IntN(3) > 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// Put adapters into a model, save them as PEFT does, and fold them into the weights.
+// Add adapters to a model, save them in PEFT's format, and merge them into the weights.
 func Example() {
 	m, err := mamba.Load(filepath.Join("testdata", "models", "base"), mamba.LoadOptions{})
 	if err != nil {
@@ -50,7 +50,7 @@ func Example() {
 	// head tied after the merge: false
 }
 
-// An adapter can be taken out of its model and put back.
+// An adapter can be removed from its model and restored.
 func ExampleAdapter_Disable() {
 	m, err := mamba.Load(filepath.Join("testdata", "models", "base"), mamba.LoadOptions{})
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestExpression compares with Python's re.fullmatch.
+// TestExpression compares matching with Python's re.fullmatch.
 func TestExpression(t *testing.T) {
 	const path = "backbone.layers.10.mixer.in_proj"
 	for source, want := range map[string]bool{
@@ -30,7 +30,8 @@ func TestExpression(t *testing.T) {
 	}
 }
 
-// TestExpression_limits: no expression takes for ever, and none is taken for one that does not match.
+// TestExpression_limits checks that no expression takes exponential time, and that exceeding the limit is not
+// reported as a mismatch.
 func TestExpression_limits(t *testing.T) {
 	left := time.Duration(0)
 	e, err := compile(`(?=(([a-z._0-9])+)+X0).*`, "", "", &left)

@@ -12,7 +12,7 @@ import (
 	"mambatrain/lora"
 )
 
-// TestAuto: an empty lora block adapts what is usual in the family, and PEFT reads the names.
+// TestAuto checks that an empty lora block adapts the family's usual modules and that PEFT can read their names.
 func TestAuto(t *testing.T) {
 	mamba1 := []string{"embeddings", "in_proj", "x_proj", "out_proj"}
 	for preset, want := range map[string][]string{"130m": mamba1, "falcon-7b": mamba1, "mamba2-130m": {"embeddings", "in_proj", "out_proj"}} {
@@ -46,7 +46,8 @@ func TestAuto(t *testing.T) {
 	}
 }
 
-// TestRowGroups_patterns: a pattern gives a row group its rank and alpha, and PEFT's file has those of the module.
+// TestRowGroups_patterns checks that a pattern sets the rank and alpha of a row group, and that the file for PEFT has
+// them for the module.
 func TestRowGroups_patterns(t *testing.T) {
 	m := tinyPreset(t, rand.New(rand.NewPCG(1, 1)), "mamba2-130m")
 	c := lora.Default()

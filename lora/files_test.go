@@ -20,7 +20,7 @@ import (
 
 var tied = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
 
-// tieOf is the tie of a model directory.
+// tieOf returns the tie of the model in a directory.
 func tieOf(t *testing.T, dir string) lora.Tie {
 	t.Helper()
 	c, err := mamba.LoadConfig(dir)
@@ -74,7 +74,8 @@ func load(t *testing.T, dir string) *mamba.Model {
 	return m
 }
 
-// Merging files gives the golden weights, and the golden logits once they are loaded as a model.
+// TestGoldenMergeOfFiles checks that merged files contain the golden weights and, when loaded as a model, give the
+// golden logits.
 func TestGoldenMergeOfFiles(t *testing.T) {
 	for name, base := range goldenCases {
 		dir := filepath.Join("testdata", "golden", name)
@@ -98,7 +99,7 @@ func TestGoldenMergeOfFiles(t *testing.T) {
 	}
 }
 
-// saved saves a model and a stirred adapter on it and returns their directories with the adapted logits of ids.
+// saved saves a model and an adapter with random values, and returns their directories and the adapted logits of ids.
 func saved(t *testing.T, r *rand.Rand, m *mamba.Model, c lora.Config, ids [][]int) (adapter string, logits []float32) {
 	t.Helper()
 	a, err := lora.Inject(m, c, r)
@@ -113,7 +114,8 @@ func saved(t *testing.T, r *rand.Rand, m *mamba.Model, c lora.Config, ids [][]in
 	return adapter, directLogits(t, m, ids)
 }
 
-// For any settings: merged files compute as the adapter does, and unmerging gives the base back bit for bit.
+// TestFilesForAnyConfig checks, with random settings, that merged files compute the same as the adapter, and that
+// unmerging restores the base bit for bit.
 func TestFilesForAnyConfig(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 8))
@@ -148,7 +150,7 @@ func TestFilesForAnyConfig(t *testing.T) {
 	}
 }
 
-// Two adapters merge by their shares: the change of each weight is the sum of the changes, times the shares.
+// TestMergeByShares merges two adapters: the change of each weight is the weighted sum of their changes.
 func TestMergeByShares(t *testing.T) {
 	for seed := range uint64(6) {
 		r := rand.New(rand.NewPCG(seed, 6))
@@ -186,7 +188,7 @@ func TestMergeByShares(t *testing.T) {
 	}
 }
 
-// Several adapters live beside one model and take turns.
+// TestSwitching switches between several adapters of one model.
 func TestSwitching(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	m := tiny(t, r)
@@ -226,7 +228,7 @@ func TestSwitching(t *testing.T) {
 	}
 }
 
-// Adapters are read whatever version of PEFT named their tensors.
+// TestSpellings reads adapters with tensor names from all versions of PEFT.
 func TestSpellings(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "seed_recipe")
 	want := openTensors(t, filepath.Join(from, "forward.safetensors"))
@@ -256,7 +258,7 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// A base whose tensors have no common parent, as a model without head has them, merges all the same.
+// TestBaseWithoutBackbone merges into a base whose tensor names have no common prefix, as in models without a head.
 func TestBaseWithoutBackbone(t *testing.T) {
 	from, base := filepath.Join("testdata", "golden", "seed_recipe"), t.TempDir()
 	copyFile(t, filepath.Join("testdata", "models", "base", mamba.ConfigFile), filepath.Join(base, mamba.ConfigFile))
@@ -276,7 +278,7 @@ func TestBaseWithoutBackbone(t *testing.T) {
 	compareDirect(t, load(t, merged), openTensors(t, filepath.Join(from, "forward.safetensors")))
 }
 
-// A save that cannot place a file leaves everything as it was.
+// TestSaveFails checks that a save that cannot place a file changes nothing.
 func TestSaveFails(t *testing.T) {
 	m := model(t, "base")
 	a, err := lora.Load(filepath.Join("testdata", "golden", "linear_only", "adapter"), m)
@@ -294,7 +296,7 @@ func TestSaveFails(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// A directory with something in it cannot be replaced by a file.
+		// A file cannot replace a directory that is not empty.
 		if err := os.Remove(filepath.Join(dir, blocked)); err != nil {
 			t.Fatal(err)
 		}
@@ -334,8 +336,8 @@ func rewrite(t *testing.T, from string, rename func(string) string, add []weight
 	return dir
 }
 
-// PEFT saves the table and the head beside adapters on them: copies of the base are nothing new, others are used, and a
-// head of its own unties the model.
+// TestSavedTablesAndHeads reads the table and the head that PEFT saves along with their adapters. Copies of the base
+// are ignored, others are used, and a different head unties the model.
 func TestSavedTablesAndHeads(t *testing.T) {
 	from, base := filepath.Join("testdata", "golden", "seed_recipe", "adapter"), filepath.Join("testdata", "models", "base")
 	table := floats(t, openTensors(t, base), tied.Table)
@@ -388,7 +390,8 @@ func TestSavedTablesAndHeads(t *testing.T) {
 	}
 }
 
-// An adapter on the parameter A_log itself, as PEFT's target_parameters makes it, is folded into the parameter.
+// TestAdapterOnParameter checks that an adapter on the parameter A_log, as created by PEFT's target_parameters, is
+// folded into the parameter.
 func TestAdapterOnParameter(t *testing.T) {
 	base := filepath.Join("testdata", "models", "base")
 	m := load(t, base)
@@ -442,7 +445,7 @@ func writeConfig(t *testing.T, dir string, c map[string]any) {
 	}
 }
 
-// What an adapter says and is not understood is an error, never left out.
+// TestRefusals checks that unsupported contents of an adapter are errors and never ignored.
 func TestRefusals(t *testing.T) {
 	from := filepath.Join("testdata", "golden", "linear_only", "adapter")
 	extra := func(name string, shape ...int) []weights.Entry {
@@ -505,7 +508,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// An adapter knows the weights that it was trained on, however they are stored.
+// TestFingerprint checks that an adapter recognizes the weights that it was trained on, in any file format.
 func TestFingerprint(t *testing.T) {
 	base := filepath.Join("testdata", "models", "base")
 	one, err := lora.Fingerprint(openTensors(t, base))
@@ -547,8 +550,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// The GGUF file holds A and B as llama.cpp multiplies them: alpha/r·B·A is the change of the weight, and beside the table
-// A is laid out by token.
+// TestGGUF checks that A and B in the GGUF file are as llama.cpp uses them: alpha/r·B·A is the change of the weight,
+// and the A of the table has one row per token.
 func TestGGUF(t *testing.T) {
 	for _, name := range []string{"variant_untied", "patterns", "rslora", "falcon/seed_recipe", "mamba2/patterns"} {
 		d := openDir(t, filepath.Join("testdata", "golden", name, "adapter"))
@@ -561,7 +564,7 @@ func TestGGUF(t *testing.T) {
 		if sizes.TieWordEmbeddings {
 			tie = tied
 		}
-		architecture, _ := sizes.GGUFArchitecture() // some of the bases have biases, which A and B do not care about
+		architecture, _ := sizes.GGUFArchitecture() // some bases have biases, which do not matter for A and B
 		tensors, err := d.WriteGGUF(path, architecture, tie)
 		if name == "rslora" {
 			if err == nil || !strings.Contains(err.Error(), "backbone.embeddings: the head is tied") {
@@ -596,7 +599,7 @@ func TestGGUF(t *testing.T) {
 var ggufNames = strings.NewReplacer("backbone.embeddings", "token_embd", "lm_head", "output", "backbone.layers", "blk", "mixer.in_proj", "ssm_in",
 	"mixer.x_proj", "ssm_x", "mixer.dt_proj", "ssm_dt", "mixer.out_proj", "ssm_out")
 
-// ggufFile is a GGUF file as llama.cpp reads it: dims fastest first.
+// ggufFile is a GGUF file as llama.cpp reads it: the fastest dimension comes first.
 type ggufFile struct {
 	text    map[string]string
 	alpha   float32
@@ -608,7 +611,7 @@ type ggufTensor struct {
 	values []float32
 }
 
-// change multiplies the two tensors of a weight out.
+// change multiplies the two tensors of a weight.
 func (f ggufFile) change(t *testing.T, name string, shape []int) []float32 {
 	t.Helper()
 	a, b := f.tensors[name+".lora_a"], f.tensors[name+".lora_b"]
@@ -684,7 +687,8 @@ func readGGUF(t *testing.T, path string) ggufFile {
 	return f
 }
 
-// Every tensor has the name and shape that PEFT gives it; what PEFT has no name for is called as the base calls it.
+// TestNamesInFile checks that tensors have PEFT's names and shapes. Those that PEFT has no name for have their name
+// in the base.
 func TestNamesInFile(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	m := tiny(t, r)

@@ -14,8 +14,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// An adapter works on a base in bfloat16 and on one that is packed only. Against the float32 base that holds the same
-// values, a bfloat16 one differs by what the processor rounds in its products.
+// TestFormsOfTheBase uses an adapter with a base in bfloat16 and with a packed one. The bfloat16 base differs from a
+// float32 base with the same values only by the rounding of its products.
 func TestFormsOfTheBase(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 12))
@@ -58,8 +58,8 @@ func TestFormsOfTheBase(t *testing.T) {
 	}
 }
 
-// An adapter that peft saved without converting it, with init_lora_weights: pissa, belongs to the base less its principal
-// components: loading takes them out again, and merging gives the weight W − B₀A₀ + BA.
+// TestForeignPissa uses an unconverted adapter that peft saved with init_lora_weights: pissa. It is relative to the
+// base without its principal components: loading removes these again, and merging gives W − B₀A₀ + BA.
 func TestForeignPissa(t *testing.T) {
 	const rank, path = 8, "backbone.layers.1.mixer.in_proj"
 	base, r := filepath.Join("testdata", "models", "base"), rand.New(rand.NewPCG(1, 9))
@@ -118,7 +118,7 @@ func TestForeignPissa(t *testing.T) {
 	near(t, "merged weight", floats(t, openTensors(t, merged), path+".weight"), want, 1e-5, 0)
 	near(t, "logits of the merged files", directLogits(t, load(t, merged), ids), logits, mergedLogits, mergedLogits)
 
-	// Saved again it is a plain adapter for the unchanged base.
+	// Saved again, it is a plain adapter for the unchanged base.
 	plain := t.TempDir()
 	if err := loaded.Save(plain, lora.SaveOptions{}); err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestForeignPissa(t *testing.T) {
 	near(t, "saved as a plain adapter", directLogits(t, again, ids), logits, mergedLogits, mergedLogits)
 }
 
-// A probe sees a difference, and one that is not a number.
+// TestProbe checks that a probe detects differences, including NaN.
 func TestProbe(t *testing.T) {
 	ids := lora.ProbeIDs(50, lora.ProbeTokens)
 	if len(ids) != lora.ProbeTokens || !slices.Equal(ids, lora.ProbeIDs(50, lora.ProbeTokens)) || slices.Max(ids) >= 50 || slices.Min(ids) < 0 {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// No settings file makes reading fail in another way than by an error, and what is read can be written.
+// FuzzParsePeft checks that no settings file crashes the parser, and that whatever is read can be written.
 func FuzzParsePeft(f *testing.F) {
 	for _, name := range []string{"seed_recipe", "patterns", "some_layers", "dora"} {
 		b, err := os.ReadFile(filepath.Join("testdata", "golden", name, "adapter", ConfigFile))
@@ -34,7 +34,7 @@ func FuzzParsePeft(f *testing.F) {
 	})
 }
 
-// A tensor's name is taken apart or refused.
+// FuzzParseKey checks that a tensor name is parsed or rejected.
 func FuzzParseKey(f *testing.F) {
 	for _, name := range []string{
 		"base_model.model.backbone.layers.0.mixer.in_proj.lora_A.default.weight", "base_model.model.lm_head.modules_to_save.default.weight",

@@ -14,18 +14,18 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// The golden cases were computed by transformers 5.23.0, those of FalconMamba and Mamba-2 by 5.24.0, and peft 0.21.2 in
-// float32 on a CPU. The tolerances are those that any right float32 implementation meets.
+// The golden cases were computed in float32 on a CPU with peft 0.21.2 and transformers 5.23.0, or 5.24.0 for
+// FalconMamba and Mamba-2. Any correct float32 implementation meets the tolerances.
 const (
 	logitsAbs, logitsRel = 2e-5, 1e-5
 	lossRel              = 1e-6
-	gradRel              = 1e-4 // of the tensor's largest entry
+	gradRel              = 1e-4 // relative to the tensor's largest element
 	mergedAbs            = 1e-6
 
 	quantizedGradRel = 1e-5 // dequantized values are exact
 )
 
-// goldenCases are the directories under testdata/golden with the model that each adapts.
+// goldenCases maps the directories under testdata/golden to the models that they adapt.
 var goldenCases = map[string]string{
 	"seed_recipe": "base", "linear_only": "base", "rslora": "base", "patterns": "base", "some_layers": "base",
 	"dora": "base", "variant_untied": "variant",
@@ -44,7 +44,7 @@ func model(t *testing.T, name string) *mamba.Model {
 	return m
 }
 
-// modelDir is where the model of a case is: here, or among those of package mamba.
+// modelDir returns the directory of a case's model, here or in package mamba.
 func modelDir(name string) string {
 	dir := filepath.Join("testdata", "models", name)
 	if _, err := os.Stat(dir); err != nil {
@@ -74,8 +74,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGolden_quantized: an adapter on a base in blocks has the logits, loss and gradients that it has on the dequantized weights, more
-// exactly than the tolerances above ask, and folds into these.
+// TestGolden_quantized checks that an adapter on a quantized base has the same logits, loss and gradients as on the
+// dequantized weights, within tighter tolerances than the ones above, and that it merges into them.
 func TestGolden_quantized(t *testing.T) {
 	dir := filepath.Join("testdata", "golden", "gguf", "Q4_K_M")
 	m := model(t, "Q4_K_M.gguf")
@@ -134,7 +134,7 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights
 	compareGradients(t, a, want, gradRel)
 }
 
-// compareGradients checks that the gradients in the file and the adapter's parameters are the same set.
+// compareGradients checks the gradients of the adapter's parameters, and that the file contains exactly these.
 func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader, tolerance float64) {
 	t.Helper()
 	params := map[string]*ag.Param{}
@@ -168,7 +168,7 @@ func compareGradients(t *testing.T, a *lora.Adapter, want *weights.Reader, toler
 	}
 }
 
-// compareDirect checks the logits that the model computes without a graph.
+// compareDirect checks the logits computed without a graph.
 func compareDirect(t *testing.T, m *mamba.Model, want *weights.Reader) {
 	t.Helper()
 	near(t, "direct logits", directLogits(t, m, sequences(t, want, "input_ids")), floats(t, want, "logits"), logitsAbs, logitsRel)
@@ -196,7 +196,7 @@ func compareMerged(t *testing.T, m *mamba.Model, want *weights.Reader) {
 	}
 }
 
-// directLogits returns the logits of every position, sequence after sequence.
+// directLogits returns the logits of all positions, one sequence after another.
 func directLogits(t *testing.T, m *mamba.Model, ids [][]int) []float32 {
 	t.Helper()
 	out, err := m.Run(context.Background(), mamba.Input{IDs: ids}, mamba.Want{Logits: mamba.AllPositions})
@@ -261,7 +261,7 @@ func openTensors(t *testing.T, path string) *weights.Reader {
 	return f
 }
 
-// near fails at the first value that is further off than abs + rel·|want|.
+// near fails at the first value with an error of more than abs + rel·|want|.
 func near(t *testing.T, what string, got, want []float32, abs, rel float64) {
 	t.Helper()
 	if len(got) != len(want) {

@@ -12,8 +12,8 @@ import (
 	"mambatrain/mamba"
 )
 
-// An adapter of nothing but an initial state learns, is saved and loaded with the same bits, leaves the base as it was when it
-// is disabled, and cannot be merged.
+// TestInitialState trains an adapter that contains only an initial state. It learns, saves and loads bit for bit,
+// leaves the base unchanged when disabled, and cannot be merged.
 func TestInitialState(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	m := tiny(t, r)
@@ -53,7 +53,7 @@ func TestInitialState(t *testing.T) {
 		t.Errorf("%d elements of %d parameters train, want %d of %d", trainable, len(a.Params()), sum, len(m.Starts()))
 	}
 
-	// The same file serves as a state to start from.
+	// The same file can be loaded as a state.
 	state, err := base.LoadState(filepath.Join(dir, "initial_state.safetensors"))
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestInitialState(t *testing.T) {
 	}
 	near(t, "state from the file", directLogits(t, base, ids), adapted, 0, 0)
 
-	// An adapter without a state in the same directory has none.
+	// Saving an adapter without an initial state to the same directory removes it.
 	other, err := lora.Inject(clone(t, m), lora.Default(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestInitialState(t *testing.T) {
 	}
 }
 
-// descend makes steps of gradient descent and returns the loss before them.
+// descend runs steps of gradient descent and returns the initial loss.
 func descend(t *testing.T, m *mamba.Model, a *lora.Adapter, documents [][]int, steps int) (first float64) {
 	t.Helper()
 	var b ag.Batch
@@ -126,7 +126,8 @@ func descend(t *testing.T, m *mamba.Model, a *lora.Adapter, documents [][]int, s
 	return first
 }
 
-// The file is part of the adapter: without it, or with one of another model, nothing is loaded.
+// TestInitialState_damaged checks that an adapter is not loaded if the file is missing or belongs to a different
+// model.
 func TestInitialState_damaged(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 9))
 	m := tiny(t, r)

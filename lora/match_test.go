@@ -11,7 +11,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// Names choose the modules that they choose in PEFT.
+// TestTargets checks that names select the same modules as in PEFT.
 func TestTargets(t *testing.T) {
 	names := func(n ...string) lora.Targets { return lora.Targets{Names: n} }
 	regex := func(p string) lora.Targets { return lora.Targets{Pattern: p} }
@@ -19,7 +19,7 @@ func TestTargets(t *testing.T) {
 	for _, c := range []struct {
 		targets, exclude lora.Targets
 		layers           lora.Layers
-		want             []string // paths of two layers' model; an error's part if it begins with !
+		want             []string // paths in a model with two layers; or ! and a substring of the error
 	}{
 		{targets: names("x_proj"), want: []string{l("0", "x_proj"), l("1", "x_proj")}},
 		{targets: names("proj"), want: []string{`!"proj" matches no module`}},
@@ -72,7 +72,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// Parts of a projection get an adapter for their rows, parts side by side a common one, all parts a plain one.
+// TestRowGroups adapts parts of a projection. Adjacent parts share one adapter, and all parts together have a plain
+// one.
 func TestRowGroups(t *testing.T) {
 	for _, c := range []struct {
 		names    []string
@@ -95,7 +96,8 @@ func TestRowGroups(t *testing.T) {
 	}
 }
 
-// The first pattern that matches gives rank and alpha; a key matches the end of a path.
+// TestPatterns checks that the first matching pattern sets the rank and alpha, and that a key matches the end of a
+// path.
 func TestPatterns(t *testing.T) {
 	m := tiny(t, rand.New(rand.NewPCG(3, 1)))
 	c := lora.Default()

@@ -10,7 +10,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// The components that are taken out are those of an exact decomposition.
+// TestPrincipalPair compares the removed components with an exact decomposition.
 func TestPrincipalPair(t *testing.T) {
 	for name, decompose := range map[string]decomposition{"approximate": approximate, "exact": exact} {
 		t.Run(name, func(t *testing.T) { testPrincipalPair(t, decompose) })
@@ -22,7 +22,7 @@ func testPrincipalPair(t *testing.T, decompose decomposition) {
 	for _, size := range [][3]int{{40, 24, 4}, {7, 30, 7}, {30, 7, 9}, {16, 16, 1}} {
 		rows, cols, rank := size[0], size[1], size[2]
 		r := rand.New(rand.NewPCG(uint64(rows), 2))
-		// Singular values that fall off, as those of trained weights do.
+		// Decreasing singular values, as in trained weights.
 		x := mat.NewDense(rows, cols, nil)
 		for k := range min(rows, cols) {
 			f := math.Pow(0.6, float64(k))

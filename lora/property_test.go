@@ -15,20 +15,20 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// mergedLogits bounds how far the logits of a merged model may be from those of the adapted one: the same sums in
-// another order, in float32.
+// mergedLogits is the maximum difference between the logits of a merged and an adapted model, due to a different
+// order of summation in float32.
 const mergedLogits = 1e-5
 
-// tiny returns a small model with weights from r; the head is tied or not, with biases or not, by chance.
+// tiny returns a small model with weights from r. The head is tied, and the layers have biases, at random.
 func tiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	t.Helper()
 	return tinyOf(t, r, mamba.Default())
 }
 
-// families are presets, one of each family.
+// families lists one preset of each family.
 var families = []string{"mamba-130m", "falcon-7b", "mamba2-130m"}
 
-// anyTiny is tiny for a family that r chooses.
+// anyTiny is like tiny, but for a random family.
 func anyTiny(t *testing.T, r *rand.Rand) *mamba.Model {
 	t.Helper()
 	return tinyPreset(t, r, families[r.IntN(len(families))])
@@ -56,7 +56,7 @@ func tinyOf(t *testing.T, r *rand.Rand, c mamba.Config) *mamba.Model {
 	return m
 }
 
-// targets lists the names of a model's slots, and of the row groups in them.
+// targets returns the names of a model's slots and of their row groups.
 func targets(m *mamba.Model) (slots, groups []string) {
 	for _, s := range m.Slots() {
 		end := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
@@ -71,7 +71,7 @@ func targets(m *mamba.Model) (slots, groups []string) {
 	return slots, groups
 }
 
-// randomConfig draws settings of every kind for m.
+// randomConfig returns random settings for m.
 func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 	c := lora.Default()
 	c.R = 1 + r.IntN(5)
@@ -85,7 +85,7 @@ func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 	case 1:
 		c.TargetModules = lora.Targets{Pattern: `.*\.[01]\.mixer\.(in|out)_proj`}
 	case 2:
-		c.TargetModules = lora.Targets{Names: groups[len(groups)-2:]} // they lie side by side
+		c.TargetModules = lora.Targets{Names: groups[len(groups)-2:]} // adjacent groups
 	}
 	if r.IntN(3) == 0 && c.TargetModules.Pattern == "" && !slices.Contains(names[:len(c.TargetModules.Names)], "embeddings") &&
 		!slices.Contains(c.TargetModules.Names, "lm_head") && !slices.Contains(c.TargetModules.Names, "embeddings") {
@@ -115,7 +115,7 @@ func randomConfig(r *rand.Rand, m *mamba.Model) lora.Config {
 	return c
 }
 
-// stir moves every parameter of the adapter away from its start, as training does.
+// stir changes every parameter of the adapter, as training does.
 func stir(a *lora.Adapter, r *rand.Rand) {
 	for _, p := range a.Params() {
 		for i, v := 0, p.Float32s(); i < len(v); i++ {
@@ -147,8 +147,8 @@ func clone(t *testing.T, m *mamba.Model) *mamba.Model {
 	return c
 }
 
-// For any settings: a new adapter changes nothing; what is saved loads with the same bits and computes the same; the
-// base comes back when it is disabled; merging changes nothing.
+// TestLifeOfAnAdapter checks, with random settings, that a new adapter changes nothing, that a saved one loads bit
+// for bit and computes the same, that disabling it restores the base, and that merging changes nothing.
 func TestLifeOfAnAdapter(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -204,7 +204,8 @@ func TestLifeOfAnAdapter(t *testing.T) {
 	}
 }
 
-// A run that goes on from a checkpoint has the same bits as one that never stopped, whatever the settings.
+// TestRestore checks, with any settings, that a run resumed from a checkpoint gives the same bits as an uninterrupted
+// run.
 func TestRestore(t *testing.T) {
 	for seed := range uint64(15) {
 		inject := func() (*mamba.Model, *lora.Adapter) {
@@ -247,7 +248,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// Every target trains: after one step with A and B away from zero, no gradient is zero everywhere.
+// TestEveryTargetTrains checks that, with nonzero A and B, no gradient is zero everywhere.
 func TestEveryTargetTrains(t *testing.T) {
 	for _, family := range families {
 		t.Run(family, func(t *testing.T) { testEveryTargetTrains(t, family) })
@@ -303,7 +304,7 @@ func step(t *testing.T, m *mamba.Model, documents [][]int, seed uint64) ag.Loss 
 	return l
 }
 
-// Dropout drops the same elements when activations are computed again.
+// TestDropoutReplays checks that dropout drops the same elements when activations are recomputed.
 func TestDropoutReplays(t *testing.T) {
 	for seed := range uint64(4) {
 		var grads [2][]float32
@@ -330,7 +331,8 @@ func TestDropoutReplays(t *testing.T) {
 	}
 }
 
-// A name that leads nowhere is an error that says which names there are; all of them are reported at once.
+// TestNamesThatLeadNowhere checks that the error for names that match nothing lists all of them and the available
+// ones.
 func TestNamesThatLeadNowhere(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	m := tiny(t, r)
@@ -351,7 +353,7 @@ func TestNamesThatLeadNowhere(t *testing.T) {
 	}
 }
 
-// A fresh adapter starts as PEFT starts it.
+// TestInit compares the initial values of an adapter with PEFT's rules.
 func TestInit(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	m := tiny(t, r)
@@ -375,7 +377,8 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// TestDoRA_rowOfZeros: an output of the base that is zero stays zero under a fresh adapter and when that is merged.
+// TestDoRA_rowOfZeros checks that an output of the base that is zero remains zero with a new adapter and after
+// merging it.
 func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 8))
 	m, c := tiny(t, r), lora.Default()
@@ -419,7 +422,7 @@ func sameFile(t *testing.T, a, b string) {
 	}
 }
 
-// Size says beforehand how many elements an adapter will have.
+// TestShapes checks that Shapes predicts the shapes of an adapter's parameters.
 func TestShapes(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 1))
 	for range 40 {

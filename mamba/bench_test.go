@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// preset130m is a model of the smallest published size with two of its 24 layers: what a layer and the head take there,
-// without half a gigabyte of random weights.
+// preset130m returns a model with the smallest published sizes and two of the 24 layers. It is enough to measure a
+// layer and the head, and avoids half a gigabyte of random weights.
 func preset130m(b *testing.B) *Model {
 	b.Helper()
 	c, err := Preset("130m")
@@ -24,7 +24,8 @@ func preset130m(b *testing.B) *Model {
 	return m
 }
 
-// BenchmarkDecode steps a batch of sequences by one token each; the bytes are the weights, each read once a step.
+// BenchmarkDecode feeds one token to each sequence of a batch. The bytes per operation are those of the weights,
+// which each step reads once.
 func BenchmarkDecode(b *testing.B) {
 	m := preset130m(b)
 	weights := int64(0)
@@ -61,7 +62,7 @@ func BenchmarkPrefill(b *testing.B) {
 	b.ReportMetric(float64(defaultChunk*b.N)/b.Elapsed().Seconds(), "tokens/s")
 }
 
-// BenchmarkChoose draws from a published vocabulary with the usual controls.
+// BenchmarkChoose samples from a published vocabulary with the usual controls.
 func BenchmarkChoose(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	logits := make([]float64, 50280)

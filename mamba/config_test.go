@@ -13,8 +13,8 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// hubConfig is the published config.json of state-spaces/mamba-130m-hf: transformers' keys beside those of the original
-// checkpoint.
+// hubConfig is the published config.json of state-spaces/mamba-130m-hf, which contains the keys of transformers and
+// of the original checkpoint.
 const hubConfig = `{"architectures":["MambaForCausalLM"],"bos_token_id":0,"conv_kernel":4,"d_inner":1536,"d_model":768,
 "eos_token_id":0,"expand":2,"fused_add_norm":true,"hidden_act":"silu","hidden_size":768,"initializer_range":0.1,
 "intermediate_size":1536,"layer_norm_epsilon":1e-05,"model_type":"mamba","n_layer":24,"num_hidden_layers":24,
@@ -32,7 +32,7 @@ func parse(t testing.TB, s string) Config {
 	return c
 }
 
-// TestHubConfig: the legacy keys survive load and save, and the model they name has the published size.
+// TestHubConfig checks that the legacy keys survive load and save, and that the model has the published size.
 func TestHubConfig(t *testing.T) {
 	c := parse(t, hubConfig)
 	n := 0
@@ -70,7 +70,8 @@ func TestHubConfig(t *testing.T) {
 	}
 }
 
-// TestReferenceConfigs: what transformers 5.23 wrote is written back with the same keys and values.
+// TestReferenceConfigs checks that configurations written by transformers 5.23 are written back with the same keys
+// and values.
 func TestReferenceConfigs(t *testing.T) {
 	for _, model := range []string{"base", "variant", "nobias"} {
 		path := filepath.Join("testdata", "golden", model, "model", ConfigFile)
@@ -93,7 +94,7 @@ func TestReferenceConfigs(t *testing.T) {
 	}
 }
 
-// TestDerivedSizes: transformers' rules for what a file leaves out.
+// TestDerivedSizes checks transformers' rules for omitted sizes.
 func TestDerivedSizes(t *testing.T) {
 	for in, want := range map[string][2]int{
 		`{"model_type":"mamba","hidden_size":33}`:                                                       {66, 3},
@@ -110,7 +111,8 @@ func TestDerivedSizes(t *testing.T) {
 	}
 }
 
-// TestConfigFaults: all faults at once, each with the key and what was found; other models by their name.
+// TestConfigFaults checks that all faults are reported at once, each with its key and value, and that other models
+// are named.
 func TestConfigFaults(t *testing.T) {
 	for in, wants := range map[string][]string{
 		`{"model_type":"jamba"}`: {`model_type: "jamba" is another model; want falcon_mamba`},
@@ -142,8 +144,8 @@ func TestConfigFaults(t *testing.T) {
 	}
 }
 
-// TestConfigKeepsInfinity: numbers that Python's JSON has and others do not are read where no key of ours has them, and
-// written as they were.
+// TestConfigKeepsInfinity checks that Python's nonstandard numbers are accepted in unknown keys and written back
+// unchanged.
 func TestConfigKeepsInfinity(t *testing.T) {
 	c := parse(t, `{"model_type":"mamba","time_step_limit":[0.0,Infinity],"x":{"y":NaN,"z":-Infinity},"text":"NaN"}`)
 	dir := t.TempDir()
@@ -165,7 +167,7 @@ func TestConfigKeepsInfinity(t *testing.T) {
 	}
 }
 
-// TestOriginalConfig: ssm_cfg is honoured, and the vocabulary is padded as the original code pads it.
+// TestOriginalConfig checks that ssm_cfg is applied and the vocabulary padded as in the original code.
 func TestOriginalConfig(t *testing.T) {
 	c := parse(t, `{"d_model":1024,"n_layer":48,"vocab_size":50277,"ssm_cfg":{"d_state":32,"d_conv":3,"expand":3,"dt_rank":9,"conv_bias":false},
 		"rms_norm":true,"residual_in_fp32":true,"fused_add_norm":true,"pad_vocab_size_multiple":8}`)
@@ -199,7 +201,7 @@ func FuzzParseConfig(f *testing.F) {
 		}
 		for _, c := range []*Config{&c, &again} {
 			c.Extra, c.TimeStepLimit.text = nil, nil
-			c.TimeStepLimit.Max = min(c.TimeStepLimit.Max, math.MaxFloat32) // as it is written
+			c.TimeStepLimit.Max = min(c.TimeStepLimit.Max, math.MaxFloat32) // as written
 		}
 		if !reflect.DeepEqual(c, again) {
 			t.Fatalf("read %+v, then %+v", c, again)
@@ -207,7 +209,8 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
-// transformers checks the types of its fields: whole floats need a decimal point, counts must not have one.
+// TestWholeFloatsKeepTheirPoint checks the types of numbers, which transformers verifies: integral floats need a
+// decimal point, and counts must not have one.
 func TestWholeFloatsKeepTheirPoint(t *testing.T) {
 	b, err := json.Marshal(Default())
 	if err != nil {

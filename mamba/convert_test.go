@@ -18,15 +18,16 @@ import (
 
 const original = "testdata/original"
 
-// originalValue is element j of tensor i of the original checkpoint; see make.py beside it.
+// originalValue returns element j of tensor i of the original checkpoint; see make.py.
 func originalValue(i, j int) float64 { return float64((7919*i+104729*j)%2003-1001) / 1000 }
 
 // originalOrder is the order of tensors in make.py.
 var originalOrder = []string{"mixer.A_log", "mixer.D", "mixer.in_proj.weight", "mixer.conv1d.weight", "mixer.conv1d.bias",
 	"mixer.x_proj.weight", "mixer.dt_proj.weight", "mixer.dt_proj.bias", "mixer.out_proj.weight", "norm.weight"}
 
-// TestConvert: an original checkpoint becomes a Hugging Face directory with the same numbers: ssm_cfg honoured, a
-// transposed and shifted tensor read in order, half precision widened, the repeated head recognised as tied.
+// TestConvert converts an original checkpoint to a Hugging Face directory with the same values: ssm_cfg is applied, a
+// transposed tensor with an offset is read in order, half precision is widened, and the repeated head is recognized
+// as tied.
 func TestConvert(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "hf")
 	c, err := Convert(context.Background(), original, dir, SaveOptions{})
@@ -43,9 +44,9 @@ func TestConvert(t *testing.T) {
 	for _, p := range m.Params() {
 		i := tensorNumber(t, p.Name)
 		for j, got := range p.Float32s() {
-			tolerance := 1e-7 // float32 of a decimal fraction
+			tolerance := 1e-7 // decimal fraction rounded to float32
 			if p.Name == "backbone.layers.1.mixer.in_proj.weight" {
-				tolerance = 1.0 / 2048 // kept in half precision
+				tolerance = 1.0 / 2048 // stored in half precision
 			}
 			if want := originalValue(i, j); math.Abs(float64(got)-want) > tolerance {
 				t.Fatalf("%s: element %d is %v, want %v", p.Name, j, got, want)
@@ -71,8 +72,8 @@ func tensorNumber(t *testing.T, name string) int {
 	return 1 + 10*int(rest[0]-'0') + slices.Index(originalOrder, rest[2:])
 }
 
-// TestConvertShards: a checkpoint that torch itself wrote in two files has the same numbers; a shard that is missing, or
-// does not hold what the index says, is named.
+// TestConvertShards checks that a checkpoint written by torch in two files has the same values, and that the error
+// names a shard that is missing or does not match the index.
 func TestConvertShards(t *testing.T) {
 	const sharded = "testdata/sharded"
 	dir := filepath.Join(t.TempDir(), "hf")
@@ -133,7 +134,7 @@ func replaceIn(t *testing.T, path, old, new string) {
 	}
 }
 
-// TestConvertFormats: a Hugging Face directory is written anew in another type and in shards.
+// TestConvertFormats rewrites a Hugging Face directory in a different type and in shards.
 func TestConvertFormats(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := Convert(context.Background(), "testdata/golden/base/model", dir, SaveOptions{DType: weights.BF16, ShardBytes: 100_000}); err != nil {
@@ -147,11 +148,11 @@ func TestConvertFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, p := range loadGolden(t, "base/model").Params() {
-		within(t, p.Name, got.Params()[i].Float32s(), p.Float32s(), 0, 1.0/256) // half the last of 8 bits
+		within(t, p.Name, got.Params()[i].Float32s(), p.Float32s(), 0, 1.0/256) // half a unit in the last of 8 bits
 	}
 }
 
-// TestConvertFaults: what is not there or is not Mamba-1 is refused and leaves nothing.
+// TestConvertFaults checks that missing files and other models are errors and that no output remains.
 func TestConvertFaults(t *testing.T) {
 	for what, c := range map[string]struct{ config, want string }{
 		"mamba3":       {`{"d_model":8,"n_layer":2,"ssm_cfg":{"layer":"Mamba3"}}`, `"Mamba3" is another model`},
@@ -185,7 +186,7 @@ func copyFile(t testing.TB, from, to string) {
 	}
 }
 
-// TestOriginalLoads: original names in safetensors load without conversion, with the original configuration.
+// TestOriginalLoads loads original names and configuration from safetensors without conversion.
 func TestOriginalLoads(t *testing.T) {
 	hf, dir := filepath.Join(t.TempDir(), "hf"), t.TempDir()
 	if _, err := Convert(context.Background(), original, hf, SaveOptions{}); err != nil {
@@ -218,7 +219,7 @@ func TestOriginalLoads(t *testing.T) {
 	}
 }
 
-// ending is a context that ends at the n-th question whether it has ended.
+// ending is a context that is done the n-th time it is asked.
 type ending struct {
 	context.Context
 	n *int
@@ -231,7 +232,8 @@ func (e ending) Err() error {
 	return nil
 }
 
-// An interrupt is heeded between two tensors, and leaves nothing.
+// TestConvertAndExportEndWithTheirContext checks that an interrupt takes effect between two tensors and leaves no
+// output.
 func TestConvertAndExportEndWithTheirContext(t *testing.T) {
 	const model = "testdata/golden/base/model"
 	for name, write := range map[string]func(ctx context.Context, to string) error{

@@ -17,7 +17,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// convolution is a mixer that sees the last k rows only.
+// convolution is a mixer that depends only on the last k rows.
 type convolution struct{ *nn.Conv1d }
 
 func (c convolution) Apply(p *mamba.Pass) {
@@ -38,7 +38,7 @@ func (c convolution) StateSize() (conv, ssm int) { return c.Conv1d.StateSize(), 
 
 func (c convolution) Slots() []nn.Slot { return nil }
 
-// withConvolution returns a model of three layers, of which the second is not Mamba.
+// withConvolution returns a model with three layers, the second of which is not a Mamba layer.
 func withConvolution() (*mamba.Model, error) {
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.IntermediateSize, c.TimeStepRank, c.NumHiddenLayers = 64, 16, 32, 4, 3
@@ -53,7 +53,7 @@ func withConvolution() (*mamba.Model, error) {
 	return m, nil
 }
 
-// A layer may be of any kind that has the methods of a Mixer.
+// A layer can be of any type that implements Mixer.
 func ExampleMixer() {
 	m, err := withConvolution()
 	if err != nil {
@@ -69,8 +69,8 @@ func ExampleMixer() {
 	// Output: 5 tokens
 }
 
-// TestForeignMixer: a model with a layer of another kind computes the same in a graph and without one, at once, in pieces
-// and from a saved state; it is trained, scored and saved.
+// TestForeignMixer checks that a model with a layer of a different kind computes the same with and without a graph,
+// in one piece, in several, and from a saved state, and that it can be trained, scored and saved.
 func TestForeignMixer(t *testing.T) {
 	const selfAbs = 5e-6
 	m, err := withConvolution()

@@ -16,7 +16,7 @@ import (
 
 const dir = "testdata/golden/base/model"
 
-// Load a model with its tokenizer, and let it continue a text.
+// Load a model and its tokenizer, and continue a text.
 func Example() {
 	const dir = "../configs/quickstart/base"
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
@@ -27,7 +27,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	o := m.DefaultGenerate() // greedy; o.DoSample draws
+	o := m.DefaultGenerate() // greedy; set o.DoSample to sample
 	o.MaxNewTokens = 5
 	out, err := m.Generate(context.Background(), [][]int{tok.Encode("To be, or not to")}, o)
 	if err != nil {
@@ -53,7 +53,7 @@ func ExampleModel_Generate() {
 	// Output: [211 235 235 209 174 198] length
 }
 
-// A model is trained by running its loss forward and backward and changing its parameters by their gradients.
+// To train a model, run its loss forward and backward and update its parameters from their gradients.
 func ExampleModel_Loss() {
 	c := mamba.Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 16, 8, 1, 16, 1
@@ -94,7 +94,7 @@ func ExampleModel_Loss() {
 	// step 300: 0.0 nats per token
 }
 
-// Sequences of unequal length, padded on either side, are one batch; each gets what it gets alone.
+// Sequences of different lengths, padded on either side, form one batch. Each gets the same result as on its own.
 func ExampleModel_Run() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
@@ -118,7 +118,7 @@ func ExampleModel_Run() {
 	// sequence 1, position 2: [-3.80 -0.97]
 }
 
-// A state remembers a text. It can be copied to try several continuations, and saved to be continued another day.
+// A state represents a text. It can be copied to try several continuations, and saved to be continued later.
 func ExampleState() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
@@ -150,7 +150,7 @@ func ExampleState() {
 	// Output: [7 7] most likely next: 211
 }
 
-// States of several texts can be put into one batch.
+// States of several texts can be combined into one batch.
 func ExampleState_Set() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
@@ -171,14 +171,14 @@ func ExampleState_Set() {
 	// Output: 2 sequences: [[288 5 29] [288 5 29 4 97]]
 }
 
-// The hidden states and the logits of a batch, from a graph of the model without its loss.
+// Compute the hidden states and logits of a batch with a graph of the model without its loss.
 func ExampleModel_Forward() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	g := ag.NewGraph(ag.Options{Rows: 8})
-	hidden := m.Forward(g) // after each block, and of the last norm
+	hidden := m.Forward(g) // after each block, then after the final norm
 	logits := m.Logits(hidden[len(hidden)-1])
 	program, err := g.Compile(logits)
 	if err != nil {
@@ -191,7 +191,7 @@ func ExampleModel_Forward() {
 	// Output: [-3.55 -2.31]
 }
 
-// New tokens get rows in the table and the head.
+// Add rows for new tokens to the table and the head.
 func ExampleModel_Resize() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {
@@ -206,7 +206,7 @@ func ExampleModel_Resize() {
 
 func largest(x []float32) int { return slices.Index(x, slices.Max(x)) }
 
-// Score reads documents of any length in constant memory.
+// Score processes documents of any length in constant memory.
 func ExampleModel_Score() {
 	m, err := mamba.Load(dir, mamba.LoadOptions{})
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// TestFamilyConfigs: what a file means, and which files are refused, by the key that is wrong. What is written means the
-// same.
+// TestFamilyConfigs checks the interpretation of configuration files and that faulty ones are rejected by key.
+// Written configurations have the same meaning.
 func TestFamilyConfigs(t *testing.T) {
 	for _, dir := range []string{"falcon_configs", "mamba2_configs"} {
 		dir := filepath.Join("testdata", "golden", dir)
@@ -77,8 +77,8 @@ func sameConfig(t *testing.T, c Config, want map[string]any) {
 	}
 }
 
-// TestTimeStepLimit_written: the form of a file is kept if transformers reads it; any other one becomes JSON that every reader
-// takes.
+// TestTimeStepLimit_written checks that the form in a file is kept if transformers accepts it, and otherwise replaced
+// by JSON that every reader accepts.
 func TestTimeStepLimit_written(t *testing.T) {
 	written := func(c Config) string {
 		dir := t.TempDir()
@@ -121,7 +121,7 @@ func TestTimeStepLimit_written(t *testing.T) {
 	}
 }
 
-// TestPackedGolden: documents laid end to end give logits, loss and gradients of each alone.
+// TestPackedGolden checks that concatenated documents have the same logits, loss and gradients as each on its own.
 func TestPackedGolden(t *testing.T) {
 	for _, model := range []string{"falcon", "falcon_variant", "mamba2", "mamba2_groups"} {
 		t.Run(model, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestPackedGolden(t *testing.T) {
 	}
 }
 
-// TestConvertOriginalMamba2: original checkpoints, as torch's file and as safetensors, become the models they are.
+// TestConvertOriginalMamba2 converts original checkpoints, as torch files and as safetensors.
 func TestConvertOriginalMamba2(t *testing.T) {
 	for from, to := range map[string]string{"bin": "mamba2/model", "safetensors": "mamba2/model", "defaults_bin": "mamba2_original/defaults_hf"} {
 		t.Run(from, func(t *testing.T) {
@@ -187,7 +187,7 @@ func sameModel(t *testing.T, got, want *Model) {
 	}
 }
 
-// TestConvertCodestral: Mistral's own form, consolidated.safetensors next to params.json.
+// TestConvertCodestral converts Mistral's variant, consolidated.safetensors with params.json.
 func TestConvertCodestral(t *testing.T) {
 	c := mamba2Defaults()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.NumHeads, c.NGroups = 32, 64, 2, 2, 2
@@ -221,7 +221,7 @@ func TestConvertCodestral(t *testing.T) {
 	sameModel(t, got, want)
 }
 
-// TestInitGolden: every tensor is drawn by transformers' rule or the authors'.
+// TestInitGolden checks that every tensor is initialized by the rules of transformers or of the authors.
 func TestInitGolden(t *testing.T) {
 	for _, model := range []string{"falcon", "mamba2"} {
 		var file struct {
@@ -238,7 +238,7 @@ func TestInitGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			drawn := map[string][]float64{} // all layers of a tensor together
+			drawn := map[string][]float64{} // values of a tensor in all layers
 			for _, p := range m.Params() {
 				name := layerNumber.ReplaceAllString(p.Name, ".layers.{i}.")
 				for _, x := range p.Float32s() {
@@ -257,7 +257,7 @@ func TestInitGolden(t *testing.T) {
 
 var layerNumber = regexp.MustCompile(`\.layers\.\d+\.`)
 
-// initRule is how a tensor begins, and bounds of statistics of its elements.
+// initRule describes how a tensor is initialized, with bounds for statistics of its elements.
 type initRule struct {
 	Rule struct {
 		Distribution string

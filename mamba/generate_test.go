@@ -74,7 +74,7 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-// sampling returns options with everything switched on.
+// sampling returns options with everything turned on.
 func sampling(m *Model) GenerateOptions {
 	o := m.DefaultGenerate()
 	o.DoSample, o.Temperature, o.TopK, o.TopP, o.Seed, o.MaxNewTokens = true, 0.9, 30, 0.95, 11, 20
@@ -82,8 +82,8 @@ func sampling(m *Model) GenerateOptions {
 	return o
 }
 
-// TestBatch: every prompt of a batch gives, token by token, what it gives alone, though texts end at different times.
-// Run with -race it also shows that generating in several goroutines shares nothing.
+// TestBatch checks that every prompt of a batch gives the same tokens as on its own, although texts end at different
+// times. Run with -race, it also checks that concurrent calls share no state.
 func TestBatch(t *testing.T) { eachFamily(t, testBatch) }
 
 func testBatch(t *testing.T, m *Model) {
@@ -104,7 +104,7 @@ func testBatch(t *testing.T, m *Model) {
 		for i := range prompts {
 			reasons[together[i].FinishReason]++
 			wg.Go(func() {
-				// A prompt's number decides its draws, so the prompts before it stay.
+				// A prompt's number determines its draws, so keep the prompts before it.
 				got, err := m.Generate(context.Background(), prompts[:i+1], o)
 				if err != nil {
 					t.Error(err)
@@ -123,7 +123,7 @@ func testBatch(t *testing.T, m *Model) {
 	}
 }
 
-// TestSeed: a seed repeats a text, another one gives another.
+// TestSeed checks that the same seed reproduces a text and a different one does not.
 func TestSeed(t *testing.T) { eachFamily(t, testSeed) }
 
 func testSeed(t *testing.T, m *Model) {
@@ -149,8 +149,8 @@ func testSeed(t *testing.T, m *Model) {
 	}
 }
 
-// TestContinue: a text generated in two halves, the state kept in between, is the text generated at once, and so is one
-// that goes on from a clone.
+// TestContinue checks that a text generated in two parts, with the state saved in between, equals one generated in a
+// single call, and so does one continued from a clone.
 func TestContinue(t *testing.T) { eachFamily(t, testContinue) }
 
 func testContinue(t *testing.T, m *Model) {
@@ -180,7 +180,7 @@ func testContinue(t *testing.T, m *Model) {
 	}
 }
 
-// TestStops: each way in which a text ends or is kept from ending.
+// TestStops checks every way in which a text ends or is kept from ending.
 func TestStops(t *testing.T) { eachFamily(t, testStops) }
 
 func testStops(t *testing.T, m *Model) {
@@ -204,7 +204,7 @@ func testStops(t *testing.T, m *Model) {
 		}
 	}
 	o := free
-	o.EOS, o.MinNewTokens = make([]int, m.Config.VocabSize-1), 4 // every id but the last ends the text
+	o.EOS, o.MinNewTokens = make([]int, m.Config.VocabSize-1), 4 // every id except the last ends the text
 	for id := range o.EOS {
 		o.EOS[id] = id
 	}
@@ -233,7 +233,7 @@ func generate(t *testing.T, m *Model, o GenerateOptions) Generation {
 	return got[0]
 }
 
-// TestGenerateOptions: settings without a meaning are refused, all at once.
+// TestGenerateOptions checks that all invalid settings are reported at once.
 func TestGenerateOptions(t *testing.T) { eachFamily(t, testGenerateOptions) }
 
 func testGenerateOptions(t *testing.T, m *Model) {
@@ -246,7 +246,8 @@ func testGenerateOptions(t *testing.T, m *Model) {
 	}
 }
 
-// TestGenerateInterrupted: an interrupt ends the text, keeps what there is, and the state goes on from there.
+// TestGenerateInterrupted checks that an interrupt ends the text, keeps what has been generated, and leaves a state
+// that can be continued.
 func TestGenerateInterrupted(t *testing.T) { eachFamily(t, testGenerateInterrupted) }
 
 func testGenerateInterrupted(t *testing.T, m *Model) {
@@ -272,7 +273,8 @@ func testGenerateInterrupted(t *testing.T, m *Model) {
 	}
 }
 
-// TestBeams: with as many beams as there are texts, beam search finds the most probable one; greedy need not.
+// TestBeams checks that beam search with as many beams as there are texts finds the most probable one, which greedy
+// decoding may not.
 func TestBeams(t *testing.T) { eachFamily(t, testBeams) }
 
 func testBeams(t *testing.T, m *Model) {
@@ -309,13 +311,14 @@ func testBeams(t *testing.T, m *Model) {
 	}
 }
 
-// TestStatesOfABatch: texts that leave the batch at different times each leave the state that their own tokens make.
+// TestStatesOfABatch checks that texts that leave the batch at different times each leave the state of their own
+// tokens.
 func TestStatesOfABatch(t *testing.T) { eachFamily(t, testStatesOfABatch) }
 
 func testStatesOfABatch(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens, o.State = nil, 9, m.NewState(3)
-	o.Stop = func(prompt int, tokens []int) bool { return len(tokens) == 3*(3-prompt) } // the last prompt first
+	o.Stop = func(prompt int, tokens []int) bool { return len(tokens) == 3*(3-prompt) } // the last prompt ends first
 	out, err := m.Generate(context.Background(), [][]int{{1}, {2, 3}, {4, 5, 6}}, o)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// withGenerationConfig returns the quick start's base with another generation_config.json.
+// withGenerationConfig returns the quick start's base model with a different generation_config.json.
 func withGenerationConfig(t *testing.T, text string) (*Model, error) {
 	dir := t.TempDir()
 	for _, name := range []string{"config.json", "model.safetensors"} {
@@ -30,7 +30,8 @@ func withGenerationConfig(t *testing.T, text string) (*Model, error) {
 	return Load(dir, LoadOptions{})
 }
 
-// TestGenerationConfig follows generation_config.json as transformers 5.24 does: the ids are its.
+// TestGenerationConfig checks that generation_config.json has the same effect as in transformers 5.24, which
+// generated the ids.
 func TestGenerationConfig(t *testing.T) {
 	for _, c := range testfile.Lines[struct {
 		Config       json.RawMessage
@@ -52,7 +53,8 @@ func TestGenerationConfig(t *testing.T) {
 	}
 }
 
-// TestGenerationConfig_eos: its eos ids win over those of config.json, and a damaged one is an error.
+// TestGenerationConfig_eos checks that the file's EOS ids take precedence over those of config.json, and that invalid
+// ones are errors.
 func TestGenerationConfig_eos(t *testing.T) {
 	dir := rewrite(t, unchanged, same)
 	path := filepath.Join(dir, GenerationConfigFile)
@@ -76,7 +78,7 @@ func TestGenerationConfig_eos(t *testing.T) {
 	}
 }
 
-// TestGenerationConfig_ignored names the settings that change texts and are not followed, and no others.
+// TestGenerationConfig_ignored checks that exactly the unsupported settings that would change the output are listed.
 func TestGenerationConfig_ignored(t *testing.T) {
 	m, err := withGenerationConfig(t, `{"guidance_scale":1.5,"epsilon_cutoff":0.1,"renormalize_logits":true,"max_time":3,"bad_words_ids":[[1]],
 		"num_return_sequences":1,"diversity_penalty":0.0,"use_cache":true,"bos_token_id":0,"transformers_version":"5.24.0","top_h":null,
@@ -100,7 +102,7 @@ func TestGenerationConfig_ignored(t *testing.T) {
 	}
 }
 
-// TestGenerationConfig_damaged names file, setting and value.
+// TestGenerationConfig_damaged checks that errors name the file, the setting and the value.
 func TestGenerationConfig_damaged(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"temperature":"hot"}`:       `generation_config.json: temperature: want a number, got "hot"`,
@@ -127,7 +129,7 @@ func TestGenerationConfig_damaged(t *testing.T) {
 	}
 }
 
-// TestOnDone sees each text once, when it ends.
+// TestOnDone checks that OnDone is called once for each text, when it ends.
 func TestOnDone(t *testing.T) {
 	m := small(t)
 	for _, beams := range []int{1, 3} {

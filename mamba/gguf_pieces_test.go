@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestGGUFPieces: a tokenizer of SentencePiece's kind, such as Codestral's, becomes llama.cpp's, whose scores order the merges;
-// one whose merges llama.cpp would not follow is refused.
+// TestGGUFPieces converts a SentencePiece tokenizer, such as Codestral's, to llama.cpp's form, whose scores order the
+// merges. A tokenizer whose merges llama.cpp would not reproduce is an error.
 func TestGGUFPieces(t *testing.T) {
 	const metaspace = `{"model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
 		"vocab": {"<unk>": 0, "<s>": 1, "<0x41>": 2, "▁": 3, "a": 4, "b": 5, "ab": 6, "▁ab": 7, "▁a": 8},
@@ -51,8 +51,8 @@ func TestGGUFPieces(t *testing.T) {
 	}
 }
 
-// TestGGUFLost: an export names the texts to which llama.cpp gives other tokens: those that a normalizer changes, and those that
-// begin with a space or follow a special token.
+// TestGGUFLost checks that an export describes the texts that llama.cpp tokenizes differently: those that a
+// normalizer changes, and those that begin with a space or follow a special token.
 func TestGGUFLost(t *testing.T) {
 	const byteLevel = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}, "normalizer": `
 	const pieces = `{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"▁": 0}, "merges": []}, `
@@ -72,7 +72,8 @@ func TestGGUFLost(t *testing.T) {
 	}
 }
 
-// TestGGUFSpecials: the ids of the tokenizer come before those of config.json, and what it puts around a text is passed on.
+// TestGGUFSpecials checks that the tokenizer's ids take precedence over those of config.json, and that the tokens
+// that it adds to a text are passed on.
 func TestGGUFSpecials(t *testing.T) {
 	const text = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}}`
 	bos, eos := 5, 6
@@ -93,7 +94,7 @@ func TestGGUFSpecials(t *testing.T) {
 	}
 }
 
-// exportPieces exports a model with the tokenizer.
+// exportPieces exports a model with the given tokenizer.
 func exportPieces(t *testing.T, tokenizer string, o GGUFOptions) *ggufContents {
 	t.Helper()
 	dir := rewrite(t, unchanged, same)

@@ -10,8 +10,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// The logits of GGUF files are those of float32 arithmetic on the dequantized weights, whatever the types, the order and the
-// alignment of the tensors, and from any of several shards.
+// TestLoadGGUF_golden checks that the logits of GGUF files equal those of float32 arithmetic on the dequantized
+// weights, for all types and any order and alignment of the tensors, also when loaded from any one of several shards.
 func TestLoadGGUF_golden(t *testing.T) {
 	for _, dir := range []string{"variants", "falcon_mamba", "mamba2"} {
 		dir = filepath.Join("testdata/gguf", dir)
@@ -32,7 +32,7 @@ func TestLoadGGUF_golden(t *testing.T) {
 		for _, file := range files {
 			t.Run(file, func(t *testing.T) {
 				x, ok := golden.Tensor(strings.TrimSuffix(filepath.Base(file), ".gguf") + ".logits")
-				if !ok { // the tensors of another file
+				if !ok { // tensors of another file
 					x, _ = golden.Tensor("Q8_0.logits")
 				}
 				want, err := x.Float32s()
@@ -57,7 +57,8 @@ func TestLoadGGUF_golden(t *testing.T) {
 	}
 }
 
-// What is exported is read back: the configuration, and the weights in the precision of the type.
+// TestGGUFRoundTrip checks that an exported configuration is read back, and so are the weights, within the precision
+// of the type.
 func TestGGUFRoundTrip(t *testing.T) {
 	const dir = "testdata/golden/base/model"
 	c, err := LoadConfig(dir)
@@ -84,7 +85,7 @@ func TestGGUFRoundTrip(t *testing.T) {
 	was, is := loadGolden(t, "base/model"), loadFile(t, file)
 	for i, p := range was.Params() {
 		tolerance := 0.0
-		if strings.HasSuffix(p.Name, ".A_log") { // through −exp and back
+		if strings.HasSuffix(p.Name, ".A_log") { // converted to −exp and back
 			tolerance = 1e-6
 		}
 		within(t, p.Name, is.Params()[i].Float32s(), p.Float32s(), tolerance, tolerance)
@@ -100,7 +101,7 @@ func loadFile(t *testing.T, file string) *Model {
 	return m
 }
 
-// A GGUF file of another model, and a part of one, are refused.
+// TestLoadGGUF_refuses checks that GGUF files of other models and incomplete ones are rejected.
 func TestLoadGGUF_refuses(t *testing.T) {
 	whole, err := os.ReadFile("testdata/gguf/mamba2/Q4_K_M.gguf")
 	if err != nil {
@@ -132,7 +133,8 @@ func TestLoadGGUF_refuses(t *testing.T) {
 	}
 }
 
-// Types are chosen as llama.cpp chooses them: by the file, the length of the rows, and for the head.
+// TestGGUFType_of checks that types are chosen as in llama.cpp: by the type of the file, the length of the rows, and
+// for the head.
 func TestGGUFType_of(t *testing.T) {
 	for _, c := range []struct {
 		file    GGUFType

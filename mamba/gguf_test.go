@@ -20,10 +20,11 @@ import (
 	"mambatrain/internal/gguf"
 )
 
-// ggufSum is a relative bound for a sum that numpy and the test add in another order.
+// ggufSum is the relative tolerance for sums that numpy and the test compute in different orders.
 const ggufSum = 1e-6
 
-// ggufGolden is golden.json: what the reference reader, the Python package gguf, sees in a file; see golden.py.
+// ggufGolden is golden.json: the contents of a file as read by the reference reader, the Python package gguf; see
+// golden.py.
 type ggufGolden struct {
 	Keys []struct {
 		Key   string
@@ -38,7 +39,7 @@ type ggufGolden struct {
 	}
 }
 
-// exported writes the base model of the reference with a small tokenizer as GGUF.
+// exported exports the base model of the reference with a small tokenizer to GGUF.
 func exported(t *testing.T, as GGUFType) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,7 +60,7 @@ func exported(t *testing.T, as GGUFType) string {
 	return file
 }
 
-// TestGGUF: the keys, the tensors and the numbers in them are what the reference reader saw in the same file.
+// TestGGUF compares the keys, tensors and values with those that the reference reader found in the same file.
 func TestGGUF(t *testing.T) {
 	b, err := os.ReadFile("testdata/gguf/golden.json")
 	if err != nil {
@@ -95,7 +96,8 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
-// TestGGUFFamilies: architecture, keys, shapes and numbers of the other families are those of llama.cpp's converter.
+// TestGGUFFamilies compares the architecture, keys, shapes and values of the other families with those of llama.cpp's
+// converter.
 func TestGGUFFamilies(t *testing.T) {
 	falcon, mamba2 := falconDefaults(), mamba2Defaults()
 	falcon.VocabSize, falcon.HiddenSize, falcon.NumHiddenLayers, falcon.TimeStepRank, falcon.TieWordEmbeddings = 512, 256, 1, 32, false
@@ -103,7 +105,7 @@ func TestGGUFFamilies(t *testing.T) {
 	for _, c := range []struct {
 		config  Config
 		keys    map[string]any
-		tensors map[string][]int // llama.cpp counts the fastest dimension first
+		tensors map[string][]int // llama.cpp lists the fastest dimension first
 	}{
 		{falcon, map[string]any{
 			"general.architecture": "mamba", "mamba.ssm.inner_size": 512.0, "mamba.ssm.state_size": 16.0, "mamba.ssm.time_step_rank": 32.0,
@@ -125,7 +127,7 @@ func TestGGUFFamilies(t *testing.T) {
 			"blk.0.ssm_in.weight": {256, 1544}, "blk.0.ssm_norm.weight": {256, 2}, "blk.0.ssm_out.weight": {512, 256},
 		}},
 	} {
-		for _, bias := range []bool{true, false} { // llama.cpp requires it: zeros
+		for _, bias := range []bool{true, false} { // llama.cpp requires a bias: zeros are written
 			c.config.UseConvBias = bias
 			c.config.derive()
 			m, err := New(c.config, InitMambaSSM, rand.New(rand.NewPCG(1, 2)), LoadOptions{})
@@ -179,7 +181,7 @@ func checkFamilyGGUF(t *testing.T, r *ggufContents, m *Model, keys map[string]an
 	}
 }
 
-// TestGGUFPreTokenizer: llama.cpp's name of the way in which a tokenizer splits texts.
+// TestGGUFPreTokenizer checks llama.cpp's name for the way a tokenizer splits texts.
 func TestGGUFPreTokenizer(t *testing.T) {
 	const falcon = `{"type":"Sequence","pretokenizers":[{"type":"Punctuation","behavior":"Contiguous"},
 		{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},{"type":"Digits","individual_digits":false},
@@ -199,7 +201,8 @@ func TestGGUFPreTokenizer(t *testing.T) {
 	}
 }
 
-// TestGGUFTypes: every type keeps the weights to its precision; what is sensitive stays float32.
+// TestGGUFTypes checks that every type preserves the weights within its precision, and that sensitive weights remain
+// float32.
 func TestGGUFTypes(t *testing.T) {
 	m := loadGolden(t, "base/model")
 	table := m.Embeddings.Weight.Float32s()
@@ -224,7 +227,7 @@ func TestGGUFTypes(t *testing.T) {
 	}
 }
 
-// TestGGUFRefuses what llama.cpp's Mamba cannot express, by the name of the setting.
+// TestGGUFRefuses checks that errors name the settings that llama.cpp's Mamba cannot represent.
 func TestGGUFRefuses(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "x.gguf")
 	for dir, wants := range map[string][]string{
@@ -263,7 +266,7 @@ func TestGGUFRefuses(t *testing.T) {
 	}
 }
 
-// TestGGUF_converter: key by key and tensor by tensor, what is written for a model is what llama.cpp's own converter writes.
+// TestGGUF_converter compares the exported keys and tensors with those written by llama.cpp's own converter.
 func TestGGUF_converter(t *testing.T) {
 	for _, name := range []string{"mamba", "falcon_mamba", "mamba2"} {
 		golden := filepath.Join("testdata", "gguf", "converter", name)
@@ -296,7 +299,8 @@ func TestGGUF_converter(t *testing.T) {
 	}
 }
 
-// ggufConverted is what is recorded of llama.cpp's Q8_0 file, written with llama-cpp-python 0.3.36, of a model of the same configuration.
+// ggufConverted is a record of the Q8_0 file that llama-cpp-python 0.3.36 wrote for a model with the same
+// configuration.
 type ggufConverted struct {
 	Keys []struct {
 		Key    string
@@ -312,7 +316,7 @@ type ggufConverted struct {
 
 func (c *ggufConverted) compare(t *testing.T, name string, r *ggufContents) {
 	t.Helper()
-	// The converter's label of the size, the template of a conversation and a flag that is false anyway.
+	// The converter's size label, the chat template, and a flag that is false by default.
 	without := []string{"general.size_label", "tokenizer.chat_template", "tokenizer.ggml.add_eos_token"}
 	for _, k := range c.Keys {
 		i := slices.Index(r.keys, k.Key)
@@ -343,11 +347,11 @@ func (c *ggufConverted) compare(t *testing.T, name string, r *ggufContents) {
 	}
 }
 
-// ggufContents is a file as the test reads it.
+// ggufContents is a file as read by the test.
 type ggufContents struct {
 	b       []byte
 	keys    []string
-	values  []any // as JSON has them
+	values  []any // in JSON's types
 	tensors []ggufFound
 	data    int
 }

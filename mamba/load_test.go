@@ -15,7 +15,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// rewrite saves the base model's weights under other names or shapes beside a changed configuration.
+// rewrite saves the base model's weights under other names or shapes, with a changed configuration.
 func rewrite(t testing.TB, change func(*Config), source func(weights.Tensor) []weights.Entry) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +44,7 @@ func same(x weights.Tensor) []weights.Entry {
 }
 func unchanged(*Config) {}
 
-// TestNames: bare names and the original ones are the same model.
+// TestNames checks that bare and original names load as the same model.
 func TestNames(t *testing.T) {
 	want := loadGolden(t, "base/model")
 	for what, rename := range map[string]func(string) string{
@@ -67,7 +67,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestHeads: the four cases of a head that is there or not, tied or not.
+// TestHeads checks the four cases of a head that is present or not, tied or not.
 func TestHeads(t *testing.T) {
 	untied := func(c *Config) { c.TieWordEmbeddings = false }
 	withHead := func(scale float32) func(weights.Tensor) []weights.Entry {
@@ -118,7 +118,7 @@ func TestHeads(t *testing.T) {
 	}
 }
 
-// TestLoadFaults: everything that does not fit is in one error, with both shapes.
+// TestLoadFaults checks that all mismatches are in one error, with both shapes.
 func TestLoadFaults(t *testing.T) {
 	dir := rewrite(t, unchanged, func(x weights.Tensor) []weights.Entry {
 		switch x.Name {
@@ -146,8 +146,8 @@ func TestLoadFaults(t *testing.T) {
 	}
 }
 
-// TestSave: a model that is saved and loaded is the same, in one file and in shards; 16-bit files keep what is
-// sensitive in float32.
+// TestSave checks that a model is unchanged by saving and loading, in one file and in shards, and that 16-bit files
+// store sensitive weights in float32.
 func TestSave(t *testing.T) {
 	m := small(t)
 	m.Config.Extra = nil
@@ -188,7 +188,7 @@ func TestSave(t *testing.T) {
 	}
 }
 
-// TestSaveFails: nothing is left of a directory that could not be filled.
+// TestSaveFails checks that nothing remains of a directory that could not be filled.
 func TestSaveFails(t *testing.T) {
 	m := small(t)
 	m.Config.DType = "int3"
@@ -215,7 +215,7 @@ func TestSaveFails(t *testing.T) {
 	})
 }
 
-// TestUntie: an untied head starts as the table and goes its own way.
+// TestUntie checks that an untied head starts as a copy of the table and can change independently.
 func TestUntie(t *testing.T) {
 	m := loadGolden(t, "base/model")
 	n := len(m.Params())
@@ -229,7 +229,7 @@ func TestUntie(t *testing.T) {
 	}
 }
 
-// TestInit: bounds and values of both initialisations, from the fields of the configuration.
+// TestInit checks the ranges and values of both initializations for the configuration's settings.
 func TestInit(t *testing.T) {
 	c := Default()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.IntermediateSize, c.TimeStepRank = 400, 64, 4, 128, 4
@@ -294,7 +294,7 @@ func checkMeanRows(t *testing.T, before, after []float32, width int) {
 	}
 }
 
-// TestLoad_grown: a model loaded with a larger vocabulary is the model that is resized, in every form of its weights.
+// TestLoad_grown checks that loading a model with a larger vocabulary equals resizing it, for every form of weights.
 func TestLoad_grown(t *testing.T) {
 	for _, dir := range []string{"testdata/golden/base/model", "testdata/golden/variant/model"} {
 		m, err := Load(dir, LoadOptions{})
@@ -335,7 +335,7 @@ func TestLoad_grown(t *testing.T) {
 	}
 }
 
-// TestResize: old rows stay, new ones are their mean, a tied head follows, and the model goes on.
+// TestResize checks that old rows are kept, new ones are their mean, a tied head follows, and the model still runs.
 func TestResize(t *testing.T) {
 	for _, tied := range []bool{true, false} {
 		m := loadGolden(t, map[bool]string{true: "base/model", false: "variant/model"}[tied])
@@ -364,7 +364,7 @@ func TestResize(t *testing.T) {
 	}
 }
 
-// TestPacked: a model whose weights are in the kernels' layout only runs, saves and unties like any other.
+// TestPacked checks that a model whose weights are only in the kernels' layout runs, saves and unties like any other.
 func TestPacked(t *testing.T) {
 	for _, o := range []LoadOptions{{Packed: true}, {Packed: true, Precision: BF16}} {
 		dir := "testdata/golden/formats/bf16"
@@ -397,7 +397,7 @@ func TestPacked(t *testing.T) {
 	}
 }
 
-// TestNewForms: a model that is made in another form than float32 has the same numbers, rounded.
+// TestNewForms checks that a model created in a form other than float32 has the same values, rounded.
 func TestNewForms(t *testing.T) {
 	c := loadGolden(t, "base/model").Config
 	c.TieWordEmbeddings = false
@@ -427,7 +427,7 @@ func TestNewForms(t *testing.T) {
 	}
 }
 
-// TestFootprint: what a model is said to take is what its parameters take.
+// TestFootprint checks the predicted size of a model against that of its parameters.
 func TestFootprint(t *testing.T) {
 	c := loadGolden(t, "base/model").Config
 	for _, o := range []LoadOptions{{}, {Precision: BF16}, {Packed: true}, {Precision: BF16, Packed: true}, {Precision: Q8}, {Precision: Q4, Packed: true}} {
@@ -439,14 +439,15 @@ func TestFootprint(t *testing.T) {
 		for _, p := range m.Params() {
 			all += p.Bytes()
 		}
-		// What is packed is padded a little.
+		// Packed weights are padded slightly.
 		if got, one, err := Footprint(c, o); err != nil || got > all || got < all*8/10 || one > 2*all {
 			t.Errorf("%+v: %d bytes, the largest %d, %v, want about %d", o, got, one, err, all)
 		}
 	}
 }
 
-// TestOutline: the outline of the largest published model has its parameters and slots, and hardly any memory.
+// TestOutline checks that the outline of the largest published model has its parameters and slots and takes hardly
+// any memory.
 func TestOutline(t *testing.T) {
 	c, err := Preset("2.8b")
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// What a right float32 implementation reaches against the reference, which was computed by transformers in float32 with
-// sums in another order.
+// Tolerances of a correct float32 implementation. The reference was computed by transformers in float32, with sums in
+// a different order.
 const (
 	valueAbs = 2e-5 // logits, hidden states and recurrent states: |Δ| ≤ valueAbs + valueRel·|want|
 	valueRel = 1e-5
 	lossRel  = 1e-6 // losses
-	gradRel  = 1e-4 // gradients, of the tensor's largest entry
-	// selfAbs bounds the difference of two of our own ways to compute the same value.
+	gradRel  = 1e-4 // gradients, relative to the tensor's largest element
+	// selfAbs is the maximum difference between two of our own ways to compute the same value.
 	selfAbs = 5e-6
-	// probAbs bounds the probabilities after sampling controls, which the reference has in float32.
+	// probAbs is the tolerance of probabilities after sampling controls, which are float32 in the reference.
 	probAbs = 1e-6
 )
 
@@ -47,7 +47,7 @@ func floats(t testing.TB, f *weights.Reader, name string) []float32 {
 	return v
 }
 
-// sequences reads an I64 matrix as rows; nil where the file has none of that name.
+// sequences reads an I64 matrix as rows, or returns nil if the file has no tensor with that name.
 func sequences(t testing.TB, f *weights.Reader, name string) [][]int {
 	t.Helper()
 	x, ok := f.Tensor(name)
@@ -74,7 +74,7 @@ func loadGolden(t testing.TB, name string) *Model {
 	return m
 }
 
-// near fails unless got is want up to valueAbs + valueRel·|want|.
+// near fails unless |got − want| ≤ valueAbs + valueRel·|want|.
 func near(t testing.TB, what string, got, want []float32) {
 	t.Helper()
 	within(t, what, got, want, valueAbs, valueRel)
@@ -110,7 +110,7 @@ func nearLoss(t testing.TB, what string, got, want float64) {
 	}
 }
 
-// cases lists the reference's forward cases of a model.
+// cases lists the reference's forward cases for a model.
 func cases(t testing.TB, model, pattern string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "golden", model, pattern+".safetensors"))
@@ -123,9 +123,9 @@ func cases(t testing.TB, model, pattern string) []string {
 	return paths
 }
 
-// goldenModels are the reference's models, each a directory with cases: three of Mamba-1, computed by transformers 5.23.0,
-// then FalconMamba and Mamba-2 by 5.24.0. Decoding of mamba2_groups follows the recurrence in double precision, because
-// transformers does not limit Δ there.
+// goldenModels are the reference's models, each a directory with cases: three of Mamba-1, computed by transformers
+// 5.23.0, then FalconMamba and Mamba-2 by 5.24.0. The decoding of mamba2_groups was computed from the recurrence in
+// double precision, because transformers does not limit Δ there.
 var goldenModels = []string{"base", "variant", "nobias", "falcon", "falcon_variant", "mamba2", "mamba2_groups", "mamba2_nobias"}
 
 func name(format string, args ...any) string { return fmt.Sprintf(format, args...) }

@@ -24,7 +24,7 @@ func input(t testing.TB, f *weights.Reader) Input {
 	return in
 }
 
-// atPlaces picks the rows of a reference value [B, T, width] that a flat batch has.
+// atPlaces selects the rows of a reference value [B, T, width] that are in a flat batch.
 func atPlaces(t testing.TB, f *weights.Reader, tensor string, places []Place) []float32 {
 	x, _ := f.Tensor(tensor)
 	v, length, width := floats(t, f, tensor), x.Shape[1], x.Shape[2]
@@ -36,7 +36,7 @@ func atPlaces(t testing.TB, f *weights.Reader, tensor string, places []Place) []
 	return rows
 }
 
-// TestForward compares both sides of the model, graph and direct, with the reference.
+// TestForward compares the model with the reference, both with a graph and without one.
 func TestForward(t *testing.T) {
 	for _, model := range goldenModels {
 		m := loadGolden(t, model+"/model")
@@ -95,7 +95,8 @@ func checkGraph(t *testing.T, m *Model, f *weights.Reader, in Input) {
 	}
 }
 
-// TestGradients compares loss and the gradient of every parameter with the reference, with and without recomputation.
+// TestGradients compares the loss and the gradient of every parameter with the reference, with and without
+// recomputation.
 func TestGradients(t *testing.T) {
 	tried := 0
 	for _, model := range goldenModels {
@@ -153,7 +154,7 @@ func checkBatchGradients(t *testing.T, m *Model, f *weights.Reader, batch ag.Bat
 	}
 }
 
-// TestFormats: 16-bit weights are widened exactly and shards are one model.
+// TestFormats checks that 16-bit weights are widened exactly and that shards load as one model.
 func TestFormats(t *testing.T) {
 	for _, format := range []string{"bf16", "fp16"} {
 		f := golden(t, "formats", "forward_"+format+".safetensors")
@@ -171,8 +172,8 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestBF16InMemory: weights that stay in bfloat16 give what the same weights give when widened. Activations are rounded
-// where they meet them, which costs some accuracy.
+// TestBF16InMemory compares weights stored in bfloat16 with the same weights widened to float32. Activations are
+// rounded when multiplied by bfloat16 weights, which costs some accuracy.
 func TestBF16InMemory(t *testing.T) {
 	const rounded = 0.05 // of logits of size 10, through 3 layers of products in bfloat16
 	for _, dir := range []string{"formats", "falcon/formats", "mamba2/formats"} {

@@ -11,7 +11,7 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// blockModel saves a small model whose rows are whole blocks of 256, of a family, with a separate head or without.
+// blockModel saves a small model of a family, with or without a tied head, whose rows are multiples of 256 elements.
 func blockModel(t *testing.T, family string, tied bool) string {
 	t.Helper()
 	c, err := Preset(map[string]string{"mamba": "130m", "mamba2": "mamba2-130m", "falcon_mamba": "falcon-7b"}[family])
@@ -37,8 +37,8 @@ func blockModel(t *testing.T, family string, tied bool) string {
 	return dir
 }
 
-// What is quantized on load is what is read from the GGUF file of that type, block for block; and a file's blocks are kept as they
-// are unless another form is asked for.
+// TestLoad_quantized checks that weights quantized on loading equal those in a GGUF file of that type, block for
+// block, and that a file's blocks are kept unless another form is requested.
 func TestLoad_quantized(t *testing.T) {
 	for _, c := range []struct {
 		family string
@@ -92,7 +92,8 @@ func TestLoad_quantized(t *testing.T) {
 	}
 }
 
-// A model in blocks computes what the same weights do in float32: whole, token by token, and with a separate head.
+// TestLoad_quantizedComputes checks that a quantized model computes the same as its weights in float32: for whole
+// texts, token by token, and with a separate head.
 func TestLoad_quantizedComputes(t *testing.T) {
 	for _, family := range []string{"mamba", "mamba2", "falcon_mamba"} {
 		dir := blockModel(t, family, true)
@@ -136,7 +137,8 @@ func TestLoad_quantizedComputes(t *testing.T) {
 	}
 }
 
-// New rows of a table in blocks are the mean of the old ones, whichever file the table is from.
+// TestLoad_quantizedGrows checks that new rows of a quantized table are the mean of the old ones, for tables from any
+// kind of file.
 func TestLoad_quantizedGrows(t *testing.T) {
 	dir := blockModel(t, "mamba", true)
 	path := filepath.Join(t.TempDir(), "x.gguf")
@@ -155,7 +157,7 @@ func TestLoad_quantizedGrows(t *testing.T) {
 		}
 		tolerance := 0.0
 		if precision == Stored {
-			tolerance = 3e-4 // a step of the new rows' blocks; the old rows are not rounded again
+			tolerance = 3e-4 // one quantization step of the new rows; the old rows are not rounded again
 			if of, _, _ := m.Embeddings.Weight.Quantized(); of != quant.Q6_K {
 				t.Errorf("the table is in %v", of)
 			}
@@ -165,7 +167,7 @@ func TestLoad_quantizedGrows(t *testing.T) {
 	}
 }
 
-// A form that does not exist is refused, and so are numbers that blocks cannot store.
+// TestLoad_quantizedRefuses checks that unknown forms, and values that blocks cannot represent, are rejected.
 func TestLoad_quantizedRefuses(t *testing.T) {
 	dir := blockModel(t, "mamba", true)
 	if _, err := Load(dir, LoadOptions{Precision: "q5"}); err == nil || !strings.Contains(err.Error(), "want one of auto, float32, bf16, q8, q4") {

@@ -12,8 +12,8 @@ import (
 	"mambatrain/internal/mappedfile"
 )
 
-// TestLoad_shorterFile: a file of blocks that loses its contents while the model is in use is a panic of the goroutine that computes,
-// whichever thread met it, and is explained.
+// TestLoad_shorterFile checks that truncating a file of blocks while the model is in use causes a panic with an
+// explanation in the goroutine that called the model, whichever thread hit the fault.
 func TestLoad_shorterFile(t *testing.T) {
 	whole, err := os.ReadFile("testdata/gguf/mamba2/Q4_K_M.gguf")
 	if err != nil {
@@ -28,7 +28,7 @@ func TestLoad_shorterFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	for _, rows := range []int{1, 300} { // blocks are multiplied, and dequantized
+	for _, rows := range []int{1, 300} { // one row multiplies the blocks, 300 rows dequantize them
 		func() {
 			defer func() {
 				if err := mappedfile.Explain(recover()); err == nil || !strings.Contains(err.Error(), "x.gguf: became shorter") {

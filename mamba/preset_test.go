@@ -8,7 +8,7 @@ import (
 	. "mambatrain/mamba"
 )
 
-// TestPresets: every published model has as many parameters as its checkpoint.
+// TestPresets checks that every preset has as many parameters as the published checkpoint.
 func TestPresets(t *testing.T) {
 	want := map[string]int{
 		"130m": 129135360, "370m": 371516416, "790m": 793204224, "1.4b": 1372178432, "2.8b": 2768345600,
@@ -48,7 +48,7 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// TestPresetOf: the name of a checkpoint finds its sizes, and Mamba-2's do not pass for Mamba-1's.
+// TestPresetOf checks that the name of a checkpoint selects its sizes, and that Mamba-2 is not mistaken for Mamba-1.
 func TestPresetOf(t *testing.T) {
 	for model, name := range map[string]string{
 		"state-spaces/mamba-130m-hf": "130m", "state-spaces/mamba-2.8b-slimpj": "2.8b", "models/Mamba-1.4B": "1.4b",
@@ -66,8 +66,8 @@ func TestPresetOf(t *testing.T) {
 	}
 }
 
-// TestPresets_published: presets are what the published configurations say, but for Codestral's token ids, where a preset
-// has those of its tokenizer.
+// TestPresets_published compares presets with the published configurations, except Codestral's token ids, which the
+// preset takes from its tokenizer.
 func TestPresets_published(t *testing.T) {
 	for name, file := range map[string]string{
 		"falcon-7b":    "testdata/golden/falcon_configs/published_7b.json",

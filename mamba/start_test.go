@@ -11,8 +11,8 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// A document that starts from the state after another text costs what it costs behind that text, without a graph and in one,
-// whole and in segments.
+// TestStartIsAState checks that a document that starts from the state after another text has the same loss as when it
+// follows that text, with and without a graph, whole and in segments.
 func TestStartIsAState(t *testing.T) {
 	eachFamily(t, func(t *testing.T, m *Model) {
 		r := rand.New(rand.NewPCG(5, 6))

@@ -23,7 +23,7 @@ func small(t testing.TB) *Model {
 	return smallOf(t, c)
 }
 
-// smallOf draws a model of c's family with small sizes.
+// smallOf returns a random model of c's family with small sizes.
 func smallOf(t testing.TB, c Config) *Model {
 	t.Helper()
 	c.VocabSize, c.HiddenSize, c.NumHiddenLayers, c.StateSize, c.ConvKernel = 53, 20, 2, 5, 3
@@ -33,7 +33,7 @@ func smallOf(t testing.TB, c Config) *Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rand.New(rand.NewPCG(3, 4)) // biases start at zero, which would hide mistakes
+	r := rand.New(rand.NewPCG(3, 4)) // biases are zero initially, which would hide errors
 	for _, p := range m.Params() {
 		if end := strings.TrimSuffix(p.Name, ".bias"); end == p.Name || strings.HasSuffix(end, "dt_proj") {
 			continue
@@ -64,7 +64,7 @@ func ids(r *rand.Rand, v, n int) []int {
 	return x
 }
 
-// TestDecode compares a prompt and single steps after it, logits and states, with the reference.
+// TestDecode compares logits and states with the reference, after a prompt and after single steps.
 func TestDecode(t *testing.T) {
 	for _, model := range goldenModels {
 		m := loadGolden(t, model+"/model")
@@ -102,7 +102,8 @@ func columns(rows [][]int, from, to int) [][]int {
 	return part
 }
 
-// nearStates compares a state with the reference's, which keeps one input of the convolution more, (d, k) transposed.
+// nearStates compares a state with the reference's, which contains one more input of the convolution and is
+// transposed, (d, k).
 func nearStates(t *testing.T, m *Model, names []string, read func(string) []float32, prefix string, s *State) {
 	t.Helper()
 	if !slices.Contains(names, prefix+"ssm_states.0") {
@@ -126,8 +127,8 @@ func nearStates(t *testing.T, m *Model, names []string, read func(string) []floa
 	}
 }
 
-// TestPieces: a text cut at random places, in chunks of random size, ends in the state and the logits of one long run.
-// Token by token is the extreme case.
+// TestPieces checks that a text split at random, in chunks of random size, gives the same state and logits as one run
+// over the whole text. Token by token is the extreme case.
 func TestPieces(t *testing.T) { eachFamily(t, testPieces) }
 
 func testPieces(t *testing.T, m *Model) {
@@ -142,7 +143,7 @@ func testPieces(t *testing.T, m *Model) {
 		var logits kernel.Mat[float32]
 		for rest := text; len(rest) > 0; {
 			n := 1
-			if round > 0 { // the first round goes token by token
+			if round > 0 { // the first round feeds single tokens
 				n = 1 + r.IntN(len(rest))
 			}
 			if logits, err = d.Next(ctx, s, [][]int{rest[:n]}); err != nil {
@@ -168,8 +169,8 @@ func sameState(t *testing.T, got, want *State) {
 	}
 }
 
-// TestTogether: sequences of unequal length in one batch, padded on either side with other tokens, give what each gives
-// alone, and so do further steps for all of them.
+// TestTogether checks that sequences of different lengths in one batch, padded on either side with arbitrary tokens,
+// give the same results as each on its own, in further steps too.
 func TestTogether(t *testing.T) { eachFamily(t, testTogether) }
 
 func testTogether(t *testing.T, m *Model) {
@@ -218,7 +219,7 @@ func testTogether(t *testing.T, m *Model) {
 	}
 }
 
-// TestAllMasked: a sequence without a real position takes no part and keeps its state.
+// TestAllMasked checks that a sequence that is all padding is skipped and keeps its state.
 func TestAllMasked(t *testing.T) { eachFamily(t, testAllMasked) }
 
 func testAllMasked(t *testing.T, m *Model) {
@@ -231,7 +232,7 @@ func testAllMasked(t *testing.T, m *Model) {
 	}
 }
 
-// TestThreads: the number of threads changes no bit.
+// TestThreads checks that results do not depend on the number of threads, bit for bit.
 func TestThreads(t *testing.T) {
 	m, text := small(t), ids(rand.New(rand.NewPCG(9, 9)), 53, 300)
 	defer kernel.SetThreads(kernel.Threads())
@@ -251,7 +252,7 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestStateFile: a state restored from a file goes on bit by bit like the one it was saved from.
+// TestStateFile checks that a state restored from a file continues like the saved one, bit for bit.
 func TestStateFile(t *testing.T) { eachFamily(t, testStateFile) }
 
 func testStateFile(t *testing.T, m *Model) {
@@ -260,7 +261,7 @@ func testStateFile(t *testing.T, m *Model) {
 	if err := d.Feed(ctx, s, [][]int{ids(r, 53, 9), ids(r, 53, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	s.Tokens[1] = append(s.Tokens[1], 7) // waits to be fed
+	s.Tokens[1] = append(s.Tokens[1], 7) // pending
 	path := filepath.Join(t.TempDir(), "state.safetensors")
 	if err := s.Save(path); err != nil {
 		t.Fatal(err)
@@ -304,7 +305,7 @@ func testStateFile(t *testing.T, m *Model) {
 	}
 }
 
-// TestStateCopies: copies share nothing.
+// TestStateCopies checks that copies share no memory.
 func TestStateCopies(t *testing.T) { eachFamily(t, testStateCopies) }
 
 func testStateCopies(t *testing.T, m *Model) {
@@ -326,13 +327,13 @@ func testStateCopies(t *testing.T, m *Model) {
 	sameState(t, c.Select(1, 1), s.Select(0, 0))
 }
 
-// TestConstantMemory: a long prompt takes no more memory than a short one, but for its token ids.
+// TestConstantMemory checks that a long prompt takes no more memory than a short one, apart from its token ids.
 func TestConstantMemory(t *testing.T) { eachFamily(t, testConstantMemory) }
 
 func testConstantMemory(t *testing.T, m *Model) {
 	d, s := m.NewDecoder(64), m.NewState(1)
 	text := ids(rand.New(rand.NewPCG(1, 1)), 53, 20_000)
-	if err := d.Feed(ctx, s, [][]int{text[:64]}); err != nil { // buffers are made here
+	if err := d.Feed(ctx, s, [][]int{text[:64]}); err != nil { // allocates the buffers
 		t.Fatal(err)
 	}
 	var before, after runtime.MemStats
@@ -343,13 +344,13 @@ func testConstantMemory(t *testing.T, m *Model) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	const perToken = 8 * 2.5 // the id, in a slice that grows
+	const perToken = 8 * 2.5 // the id, in a growing slice
 	if grown := int(after.HeapAlloc) - int(before.HeapAlloc); float64(grown) > perToken*float64(len(text))+1<<16 {
 		t.Errorf("the heap grew by %d bytes for %d tokens", grown, len(text))
 	}
 }
 
-// TestScore: documents of any length, cut anywhere, cost what the model's loss on each of them says.
+// TestScore checks that documents of any length, split anywhere, have the loss that the model computes for each.
 func TestScore(t *testing.T) { eachFamily(t, testScore) }
 
 func testScore(t *testing.T, m *Model) {
@@ -419,7 +420,7 @@ func argmax(x []float32) int {
 	return b
 }
 
-// TestBadTokens: ids beyond the vocabulary are named, never looked up, and leave the state as it was.
+// TestBadTokens checks that ids outside the vocabulary are reported, never looked up, and leave the state unchanged.
 func TestBadTokens(t *testing.T) { eachFamily(t, testBadTokens) }
 
 func testBadTokens(t *testing.T, m *Model) {
@@ -442,7 +443,7 @@ func testBadTokens(t *testing.T, m *Model) {
 	}
 }
 
-// TestInterrupted: a context that ends stops the work between chunks.
+// TestInterrupted checks that the work stops between chunks when the context ends.
 func TestInterrupted(t *testing.T) { eachFamily(t, testInterrupted) }
 
 func testInterrupted(t *testing.T, m *Model) {

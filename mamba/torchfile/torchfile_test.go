@@ -14,7 +14,7 @@ import (
 
 const original = "../testdata/original"
 
-// repack writes the original checkpoint's archive with some entries changed; change returns nil to leave one out.
+// repack writes the original checkpoint's archive with some entries changed. change returns nil to omit an entry.
 func repack(t testing.TB, change func(name string, b []byte) []byte) string {
 	t.Helper()
 	return repackAs(t, zip.Store, change)
@@ -53,7 +53,7 @@ func repackAs(t testing.TB, method uint16, change func(name string, b []byte) []
 	return path
 }
 
-// doubled writes the original checkpoint's archive with one entry once more under another name.
+// doubled writes the original checkpoint's archive with one entry repeated under another name.
 func doubled(t testing.TB, name, again string) string {
 	t.Helper()
 	path := repack(t, func(_ string, b []byte) []byte { return b })
@@ -95,7 +95,8 @@ func pointer(t testing.TB) string {
 	return path
 }
 
-// TestHostilePickles: no global but those of tensors is looked up, and no description makes the reader leave its bytes.
+// TestHostilePickles checks that only the globals of tensors are looked up, and that no description makes the reader
+// read outside a storage.
 func TestHostilePickles(t *testing.T) {
 	pickled := func(program string) string {
 		return repack(t, func(name string, b []byte) []byte {
