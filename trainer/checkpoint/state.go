@@ -22,7 +22,7 @@ type State struct {
 	BestMetric          *pyjson.Float `json:"best_metric"`
 	BestModelCheckpoint *string       `json:"best_model_checkpoint"`
 	Epoch               float64       `json:"epoch"`
-	EvalSteps           float64       `json:"eval_steps"` // like logging_steps and save_steps, a fraction of the run if below 1 (transformers only)
+	EvalSteps           float64       `json:"eval_steps"` // for all three intervals, transformers may write fractions of the run
 	GlobalStep          int           `json:"global_step"`
 	IsHyperParamSearch  bool          `json:"is_hyper_param_search"`
 	IsLocalProcessZero  bool          `json:"is_local_process_zero"`

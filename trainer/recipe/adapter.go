@@ -17,8 +17,8 @@ import (
 	"mambatrain/nn"
 )
 
-// targetError is the error of an adapter that cannot be put into a model, with what was probably meant by targets that name no
-// module; nil stays nil.
+// targetError returns err, the error of an adapter that cannot be put into a model, with suggestions for targets that
+// name no module. If err is nil, it returns nil.
 func targetError(err error, targets lora.Targets, m nn.Module) error {
 	if err == nil {
 		return nil
@@ -43,10 +43,11 @@ func targetError(err error, targets lora.Targets, m nn.Module) error {
 	return fault.Fault{Problem: err.Error() + strings.Join(hints, "")}
 }
 
-// attention are names of modules that models with attention have and users write from habit.
+// attention lists module names from attention models that users write out of habit.
 var attention = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query_key_value", "c_attn", "Wqkv"}
 
-// targetHint says what was probably meant by a target that names no module; "" for one that does, or if nobody knows.
+// targetHint returns a suggestion for a target that names no module, or "" if it does name one or there is no
+// suggestion.
 func targetHint(name string, there, params []string) string {
 	isParameter := func(param string) bool {
 		return strings.HasSuffix("."+param, "."+name) || strings.Contains("."+param, "."+name+".")
@@ -64,13 +65,13 @@ func targetHint(name string, there, params []string) string {
 	return spelling.DidYouMean(name, there)
 }
 
-// leavesBaseAlone reports whether an adapter reads and changes no weight of its base, so that the base may be kept in the
-// kernels' layout only.
+// leavesBaseAlone reports whether an adapter neither reads nor changes the weights of its base, so that the base can be
+// stored only in the kernels' layout.
 func leavesBaseAlone(c lora.Config) bool {
 	return c.InitLoraWeights != lora.InitPissa && !c.UseDora && len(c.ModulesToSave) == 0 && len(c.TargetParameters) == 0
 }
 
-// Readers returns which programs can load the adapter in dir, whose base has the given sizes.
+// Readers reports which programs can load the adapter in dir for a base with the given sizes.
 func Readers(dir string, base mamba.Config) ([]lora.Verdict, error) {
 	d, err := lora.Open(dir)
 	if err != nil {
@@ -81,7 +82,7 @@ func Readers(dir string, base mamba.Config) ([]lora.Verdict, error) {
 	return d.Compatibility(TieOf(base), llamaCPP), nil
 }
 
-// findBase finds the directory of an adapter's base.
+// findBase returns the directory of an adapter's base.
 func findBase(ctx context.Context, client *hub.Client, d *lora.Directory) (string, error) {
 	name := d.BaseModel
 	if name == "" {

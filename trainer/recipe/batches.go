@@ -8,7 +8,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// fromLoader returns a data loader's micro-batches as the trainer reads them.
+// fromLoader adapts a data loader to the trainer's BatchSource.
 func fromLoader(l *data.Loader) trainer.BatchSource { return loaderSource{l} }
 
 type loaderSource struct{ loader *data.Loader }

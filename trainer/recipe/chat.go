@@ -19,15 +19,15 @@ import (
 	"mambatrain/trainer"
 )
 
-// ChatFormat is how a model's chat template writes conversations.
+// ChatFormat formats conversations with a model's chat template.
 type ChatFormat struct {
 	model    *Model
 	template *tokenizer.ChatTemplate
-	space    string   // white space between an answer and its end
-	ends     []string // what the template writes after an answer, such as <|im_end|>
+	space    string   // whitespace between an answer and its end
+	ends     []string // texts that the template writes after an answer, such as <|im_end|>
 }
 
-// ChatFormat returns the model's chat format, an error if it has none.
+// ChatFormat returns the model's chat format, or an error if it has none.
 func (m *Model) ChatFormat() (*ChatFormat, error) {
 	if err := m.NeedTokenizer("a chat"); err != nil {
 		return nil, err
@@ -53,13 +53,13 @@ func (m *Model) HasChatFormat() bool {
 	return t != nil || err != nil
 }
 
-// ChatPrompt is a conversation that ends where an answer begins.
+// ChatPrompt is a rendered conversation that ends where an answer begins.
 type ChatPrompt struct {
 	Text string
 	IDs  []int
 }
 
-// prompt renders a conversation and tokenizes it as training does.
+// prompt renders a conversation and tokenizes it in the same way as training.
 func (f *ChatFormat) prompt(ctx context.Context, c tokenizer.Conversation) (ChatPrompt, error) {
 	c.AddGenerationPrompt = true
 	r, err := f.template.Render(ctx, c)
@@ -76,7 +76,7 @@ func (f *ChatFormat) prompt(ctx context.Context, c tokenizer.Conversation) (Chat
 	return ChatPrompt{r.Text, ids}, f.model.checkVocabulary(ids)
 }
 
-// Prompt renders messages and what precedes an answer to the last of them.
+// Prompt renders messages followed by the beginning of an answer.
 func (f *ChatFormat) Prompt(ctx context.Context, messages []trainer.Message) (ChatPrompt, error) {
 	return f.prompt(ctx, conversation(messages))
 }
@@ -89,8 +89,8 @@ func widen(ids []int32) []int {
 	return out
 }
 
-// ReadPrompts reads conversations from a file, see [data.ReadConversations]. A system prompt that is not empty is put before
-// those without one.
+// ReadPrompts reads conversations from a file; see [data.ReadConversations]. If system is not empty, it is prepended to
+// those without a system prompt.
 func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c source.Config) ([]ChatPrompt, error) {
 	if err := f.checkSystem(system); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (f *ChatFormat) ReadPrompts(ctx context.Context, path, system string, c sou
 	return prompts, err
 }
 
-// roleOf returns the role of a message, nil if it has none.
+// roleOf returns the role of a message, or nil if it has none.
 func roleOf(message any) any {
 	role, _ := message.(*ordered.Object).Get("role")
 	return role
@@ -131,7 +131,7 @@ func endings(n int) string {
 	return format.Count(n) + " conversations end"
 }
 
-// checkSystem returns an error if the template does not write a system prompt.
+// checkSystem returns an error if the template omits the system prompt.
 func (f *ChatFormat) checkSystem(system string) error {
 	if system == "" {
 		return nil
@@ -149,7 +149,7 @@ func (f *ChatFormat) checkSystem(system string) error {
 	return nil
 }
 
-// Options makes texts end where the template ends an answer.
+// Options returns o with the ends of an answer in the template as ends of texts.
 func (f *ChatFormat) Options(o TextOptions) TextOptions {
 	if o.IgnoreEOS {
 		return o
@@ -165,14 +165,15 @@ func (f *ChatFormat) Options(o TextOptions) TextOptions {
 	return o
 }
 
-// The conversation that shows what a template writes.
+// A conversation that reveals what the template writes.
 const (
 	probeQuestion = "Who asks?"
 	probeAnswer   = "Somebody answers."
 	probeNext     = "And who else?"
 )
 
-// findEnds finds what the template writes after the last answer of a conversation and after one that a question follows.
+// findEnds finds what the template writes after the last answer of a conversation and after an answer followed by a
+// question.
 func (f *ChatFormat) findEnds() {
 	turns := []trainer.Message{{Role: "user", Content: probeQuestion}, {Role: "assistant", Content: probeAnswer}, {Role: "user", Content: probeNext}}
 	space, last := f.endIn(f.after(turns[:2], probeAnswer))
@@ -183,7 +184,7 @@ func (f *ChatFormat) findEnds() {
 		between = ""
 	}
 	if between != "" && strings.HasPrefix(header, "\n") && len(f.model.Tokenizer.AppendText(nil, between)) > 1 {
-		between = "\n" + between // the header of a message, at the beginning of a line
+		between = "\n" + between // the header of a message, at the start of a line
 	}
 	for _, end := range []string{last, between} {
 		if end != "" {
@@ -192,7 +193,8 @@ func (f *ChatFormat) findEnds() {
 	}
 }
 
-// endIn returns what ends an answer in the text after it, and the white space before that: a special token, else a line.
+// endIn returns what ends an answer, given the text after it, and the whitespace before that end: a special token, or
+// else a line.
 func (f *ChatFormat) endIn(after string) (space, end string) {
 	end = strings.TrimLeftFunc(after, unicode.IsSpace)
 	if end == "" {
@@ -206,7 +208,7 @@ func (f *ChatFormat) endIn(after string) (space, end string) {
 	return space, strings.TrimSpace(line)
 }
 
-// after renders messages and returns what comes after a text, "" where it does not occur.
+// after renders messages and returns what follows text, or "" if text does not occur.
 func (f *ChatFormat) after(messages []trainer.Message, text string) string {
 	r, err := f.template.Render(context.Background(), conversation(messages))
 	if err != nil {
@@ -216,17 +218,17 @@ func (f *ChatFormat) after(messages []trainer.Message, text string) string {
 	return after
 }
 
-// Chat is a conversation with a model. What has been said is kept as the model's state: an answer reads only the tokens that
-// are new. Where the template writes what has been said in another way than before, it is read again.
+// Chat is a conversation with a model. Its history is stored as the model's state, so an answer reads only the new
+// tokens. If the template renders the history differently than before, it is read again.
 type Chat struct {
 	format   *ChatFormat
 	options  TextOptions
 	system   string
 	messages []trainer.Message
-	states   []*mamba.State // after the last answer, and before it
+	states   []*mamba.State // after the last answer and before it
 }
 
-// NewChat begins a conversation, with a system prompt if system is not empty.
+// NewChat starts a conversation, with a system prompt if system is not empty.
 func (f *ChatFormat) NewChat(system string, o TextOptions) (*Chat, error) {
 	c := &Chat{format: f, options: f.Options(o), system: system}
 	c.Reset()
@@ -240,7 +242,7 @@ func (f *ChatFormat) NewChat(system string, o TextOptions) (*Chat, error) {
 	return c, f.checkSystem(system)
 }
 
-// Reset forgets what has been said, but not the system prompt.
+// Reset clears the conversation except for the system prompt.
 func (c *Chat) Reset() {
 	c.messages, c.states = nil, nil
 	if c.system != "" {
@@ -248,17 +250,17 @@ func (c *Chat) Reset() {
 	}
 }
 
-// Messages returns what has been said, with the system prompt.
+// Messages returns all messages so far, including the system prompt.
 func (c *Chat) Messages() []trainer.Message { return c.messages }
 
-// ChatAnswer is what a model says in a chat.
+// ChatAnswer is a model's answer in a chat.
 type ChatAnswer struct {
 	Text
-	Read int // tokens of the prompt that were new
+	Read int // number of new tokens in the prompt
 }
 
-// Answer answers a message. When ctx ends, what there is of the answer is kept and returned with ctx's error; after another
-// error the message is forgotten.
+// Answer answers a message. If ctx is canceled, the partial answer is kept and returned with ctx's error. After any
+// other error the message is discarded.
 func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error) {
 	if err := fault.CheckText("message", text); err != nil {
 		return a, err
@@ -288,7 +290,7 @@ func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error
 	return a, err
 }
 
-// continued returns a copy of a state that has seen the beginning of ids, but not all of them.
+// continued returns a copy of a state that has read a proper prefix of ids.
 func (c *Chat) continued(ids []int) *mamba.State {
 	for _, s := range c.states {
 		if n := len(s.Tokens[0]); n < len(ids) && slices.Equal(s.Tokens[0], ids[:n]) {
@@ -298,7 +300,7 @@ func (c *Chat) continued(ids []int) *mamba.State {
 	return c.format.model.NewState(1)
 }
 
-// conversation returns messages as a template reads them.
+// conversation returns messages in the form that templates read.
 func conversation(messages []trainer.Message) (c tokenizer.Conversation) {
 	for _, m := range messages {
 		o := &ordered.Object{}

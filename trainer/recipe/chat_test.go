@@ -40,11 +40,11 @@ func chatFormat(t *testing.T, template string) *ChatFormat {
 const (
 	chatML  = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 	trimmed = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|endoftext|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-	// onlyLast writes only the last two messages: what has been said is written in another way in each turn.
+	// onlyLast renders only the last two messages, so the history is rendered differently in each turn.
 	onlyLast = "{% for m in messages[-2:] %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
-// A chat whose history is kept as state answers as one that reads all of it again in each turn.
+// A chat whose history is stored as state gives the same answers as one that rereads everything in each turn.
 func TestChat_stateEqualsReading(t *testing.T) {
 	for name, template := range map[string]string{"chatml": chatML, "trimmed": trimmed, "only last": onlyLast} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestChat_stateEqualsReading(t *testing.T) {
 			o.MaxNewTokens = 12
 			chat, err := f.NewChat("Be brief.", o)
 			if name == "only last" {
-				chat, err = f.NewChat("", o) // it would be left out
+				chat, err = f.NewChat("", o) // the template would omit it
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -152,7 +152,7 @@ func TestFindEnds(t *testing.T) {
 	}
 }
 
-// A special token ends an answer as the eos ids do, other ends are stop texts.
+// A special token ends an answer like the EOS ids; other ends are stop texts.
 func TestChatFormat_options(t *testing.T) {
 	if o := chatFormat(t, trimmed).Options(TextOptions{}); !slices.Equal(o.EndOfTurn, []int{0}) || len(o.StopTexts) != 0 {
 		t.Errorf("%+v, want the token", o)

@@ -17,22 +17,22 @@ import (
 	"mambatrain/mamba"
 )
 
-// Question is a multiple-choice row: columns context, choices and answer.
+// Question is a multiple-choice row with the columns context, choices, and answer.
 type Question struct {
 	Context string
 	Choices []string
 	Answer  int // index of the right choice
 }
 
-// Answer is what a model chooses. Log-likelihoods are those of the choices after the context.
+// Answer is a model's answer to a Question. Log-likelihoods are those of the choices given the context.
 type Answer struct {
 	Choice         int // by log-likelihood
-	ChoiceNorm     int // by log-likelihood for each character
+	ChoiceNorm     int // by log-likelihood per character
 	LogLikelihoods []float64
-	Tokens         int // of all choices
+	Tokens         int // in all choices
 }
 
-// ReadQuestions reads the multiple-choice rows of a file, glob, directory or data set.
+// ReadQuestions reads multiple-choice rows from a file, glob, directory, or data set.
 func ReadQuestions(ctx context.Context, in Sources, c source.Config) (list []Question, err error) {
 	for row, err := range source.Rows(ctx, in, c) {
 		if err != nil {
@@ -76,7 +76,7 @@ func readQuestion(row map[string]any) (q Question, err error) {
 	return q, err
 }
 
-// findAnswer reads an answer: the index of a choice from 0, its letter from A, or its text.
+// findAnswer parses an answer: the index of a choice from 0, its letter from A, or its text.
 func findAnswer(v any, choices []string) (int, error) {
 	i := -1
 	switch v := v.(type) {
@@ -97,7 +97,7 @@ func findAnswer(v any, choices []string) (int, error) {
 	return i, nil
 }
 
-// placeOf reads a number from 0 or a letter from A; -1 if text is neither.
+// placeOf parses a number from 0 or a letter from A and returns the index, or -1 if text is neither.
 func placeOf(text string) int {
 	if n, err := strconv.Atoi(text); err == nil {
 		return n
@@ -108,8 +108,8 @@ func placeOf(text string) int {
 	return strings.Index("ABCDEFGHIJKLMNOPQRSTUVWXYZ", strings.ToUpper(text))
 }
 
-// Answer chooses for each question as lm-eval does: by the log-likelihood of each choice after the context and a space,
-// plain and divided by the choice's characters.
+// Answer answers each question as lm-eval does: by the log-likelihood of each choice after the context and a space,
+// both unnormalized and divided by the number of characters in the choice.
 func (m *Model) Answer(ctx context.Context, questions []Question) ([]Answer, error) {
 	if err := m.NeedTokenizer("multiple choice"); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (m *Model) Answer(ctx context.Context, questions []Question) ([]Answer, err
 
 func largest(v []float64) int { return slices.Index(v, slices.Max(v)) }
 
-// choices returns every choice after its context; the context's tokens do not count.
+// choices returns every choice after its context. Only the tokens of the choice are scored.
 func (m *Model) choices(questions []Question) iter.Seq[mamba.Document] {
 	return func(yield func(mamba.Document) bool) {
 		for _, q := range questions {
@@ -152,8 +152,8 @@ func (m *Model) choices(questions []Question) iter.Seq[mamba.Document] {
 	}
 }
 
-// choiceAfter tokenizes context and choice as one text. Spaces at the end of the context go to the choice, where byte-level
-// tokens have them. Without a context the text begins with the token that begins texts.
+// choiceAfter tokenizes context and choice as one text. Trailing spaces of the context are moved to the choice, where
+// byte-level tokens include them. Without a context the text begins with the BOS token.
 func choiceAfter(t *tokenizer.Tokenizer, context, choice string) mamba.Document {
 	trimmed := strings.TrimRight(context, " \t\n")
 	tokens := t.Encode(trimmed + context[len(trimmed):] + " " + choice)

@@ -11,19 +11,20 @@ import (
 	"mambatrain/trainer/mpi"
 )
 
-// Config is the whole configuration of a training run; its fields are the keys of the YAML file. [Default] says what
-// absent keys mean, configs/reference.yaml explains each. Fields tagged path name files: ~ and variables in them are expanded.
+// Config is the complete configuration of a training run; its fields are the keys of the YAML file. [Default] defines
+// the values of absent keys; configs/reference.yaml explains each key. Fields tagged path name files: ~ and variables
+// in them are expanded.
 type Config struct {
 	Model                 string             `yaml:"model" path:"true"`
-	Tokenizer             string             `yaml:"tokenizer" path:"true"` // "" = the model's
+	Tokenizer             string             `yaml:"tokenizer" path:"true"` // "" = the model's tokenizer
 	Adapter               string             `yaml:"adapter" path:"true"`
 	OutputDir             string             `yaml:"output_dir" path:"true"`
 	Seed                  int                `yaml:"seed"`
 	Threads               int                `yaml:"threads"` // 0 = all cores
-	Device                string             `yaml:"device"`  // cpu, auto, vulkan or a part of a device's name
+	Device                string             `yaml:"device"`  // cpu, auto, vulkan, or part of a device's name
 	Precision             string             `yaml:"precision"`
 	MaxTokens             int                `yaml:"max_tokens"`   // 0 = chosen from data and memory
-	MemoryLimit           format.Bytes       `yaml:"memory_limit"` // 0 = what the machine has
+	MemoryLimit           format.Bytes       `yaml:"memory_limit"` // 0 = the machine's memory
 	GradientCheckpointing bool               `yaml:"gradient_checkpointing"`
 	Init                  string             `yaml:"init"`
 	ResizeEmbeddings      bool               `yaml:"resize_embeddings"` // to the tokenizer's size
@@ -33,7 +34,7 @@ type Config struct {
 	Distributed           *DistributedConfig `yaml:"distributed,omitempty"` // nil = one process
 }
 
-// DataConfig is the data section: where rows come from and how they become documents.
+// DataConfig is the data section: the sources of rows and how rows become documents.
 type DataConfig struct {
 	Train        Sources  `yaml:"train" path:"true"`
 	Eval         EvalSets `yaml:"eval" path:"true"`
@@ -51,7 +52,7 @@ type DistributedConfig struct {
 	Library        string        `yaml:"library" path:"true"`
 }
 
-// Default returns the configuration of an empty file. model, data.train and output_dir have no default.
+// Default returns the configuration for an empty file. model, data.train, and output_dir have no default.
 func Default() Config {
 	return Config{
 		Seed:      42,
@@ -63,14 +64,14 @@ func Default() Config {
 	}
 }
 
-// DefaultLoRA returns what an empty lora section means: the recipe of the Hugging Face model page.
+// DefaultLoRA returns the settings for an empty lora section: the recipe on the Hugging Face model page.
 func DefaultLoRA() *lora.Config {
 	c := lora.Default()
 	c.LayersToTransform = lora.Layers{}
 	return &c
 }
 
-// DefaultDistributed returns what an empty distributed section means.
+// DefaultDistributed returns the settings for an empty distributed section.
 func DefaultDistributed() *DistributedConfig {
 	return &DistributedConfig{Timeout: mpi.Default().Timeout, Reduce: "ordered", BucketMB: trainer.DefaultBucketBytes >> 20}
 }

@@ -8,14 +8,15 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Values of Config.Device. Everything else is a part of a device's name.
+// Values of Config.Device. Any other value is part of a device's name.
 const (
-	DeviceCPU    = "cpu"    // no device, even if there is one
-	DeviceAuto   = "auto"   // a device if there is one that can be used
+	DeviceCPU    = "cpu"    // no device, even if one is available
+	DeviceAuto   = "auto"   // a device if a usable one is available
 	DeviceVulkan = "vulkan" // any device
 )
 
-// device returns the device that the configuration wants, nil for none. Programs open it and name it by [kernel.UseDevice].
+// device returns the device that the configuration selects, or nil for none. Programs open a device and set it with
+// [kernel.UseDevice].
 func (c *Config) device() (kernel.Device, error) {
 	d := kernel.CurrentDevice()
 	switch {
@@ -42,8 +43,9 @@ func record(loss func(*ag.Graph) ag.Var, o ag.Options, d kernel.Device, warn fun
 	return g, of
 }
 
-// Compile makes the program for the loss of a model on the process's device, if there is one that can run it. It returns the name
-// of the device, "" for the CPU; warn is told why it is not the device.
+// Compile compiles the program for the loss of a model on the process's device, if there is one that can run it. It
+// returns the name of the device, or "" for the CPU. If the device cannot run the model, warn is called with the
+// reason.
 func Compile(loss func(*ag.Graph) ag.Var, o ag.Options, warn func(error)) (p *ag.Program, device string, err error) {
 	return compileOn(loss, o, kernel.CurrentDevice(), warn)
 }

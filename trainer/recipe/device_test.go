@@ -50,7 +50,7 @@ func noWarning(t *testing.T) func(error) {
 	return func(err error) { t.Errorf("warning: %v", err) }
 }
 
-// Runs on a device have the curves of the CPU, and their records name it.
+// Runs on a device have the same curves as on the CPU, and their records name the device.
 func TestTrainOnDevice(t *testing.T) {
 	for name, change := range map[string]func(*recipe.Config){
 		"lora":     func(c *recipe.Config) { c.LoRA = recipe.DefaultLoRA(); c.LoRA.LoraDropout = 0.1 },
@@ -65,7 +65,7 @@ func TestTrainOnDevice(t *testing.T) {
 				t.Fatalf("%d dispatches, %d losses, want %d", d.Dispatches, len(got), len(want))
 			}
 			for i, w := range want {
-				const tolerance = 1e-4 // of float32 sums in another order, over three steps
+				const tolerance = 1e-4 // for float32 sums in a different order, over three steps
 				if math.Abs(got[i]-w) > tolerance*(1+w) {
 					t.Errorf("losses are %v, want %v", got, want)
 				}
@@ -86,7 +86,7 @@ func TestTrainOnDevice(t *testing.T) {
 	}
 }
 
-// A device that cannot run the model leaves it to the CPU, with one warning; so does auto without a device.
+// If a device cannot run the model, the CPU does, with one warning. The same goes for auto without a device.
 func TestDeviceFallsBack(t *testing.T) {
 	d := devicetest.Use(t)
 	d.Refuses = func(s kernel.DeviceSizes) error {
@@ -104,7 +104,8 @@ func TestDeviceFallsBack(t *testing.T) {
 	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, noWarning(t))
 }
 
-// A device that is asked for and not open is an error, and one without room says what to change.
+// A requested device that is not open is an error, and the error for a device without enough memory suggests what to
+// change.
 func TestDeviceRefusals(t *testing.T) {
 	train := func() error {
 		c := recipe.Default()
@@ -123,7 +124,8 @@ func TestDeviceRefusals(t *testing.T) {
 	}
 }
 
-// Evaluating on a device gives each row the CPU's loss, documents that are longer than what it computes at once included.
+// Evaluating on a device gives each row the same loss as on the CPU, including documents longer than it computes at
+// once.
 func TestEvaluateOnDevice(t *testing.T) {
 	set := recipe.TestSet{Sources: recipe.Sources{{Path: "../../configs/quickstart/quotes.parquet"}}, Data: recipe.Default().Data.Config}
 	set.Data.DatasetTextField, set.Data.MaxTrainSamples = "quote", 30
@@ -145,7 +147,7 @@ func TestEvaluateOnDevice(t *testing.T) {
 		t.Fatalf("%d dispatches, %d of %d labels right in %d rows, want %d of %d in %d", d.Dispatches, got.Correct, got.Tokens, len(got.Rows), want.Correct, want.Tokens, len(want.Rows))
 	}
 	for i, w := range want.Rows {
-		const tolerance = 1e-5 // of float32 sums in another order
+		const tolerance = 1e-5 // for float32 sums in a different order
 		if g := got.Rows[i]; g.Tokens != w.Tokens || math.Abs(g.NLL-w.NLL) > tolerance*w.NLL {
 			t.Errorf("row %d: %v over %d labels, want %v over %d", i, g.NLL, g.Tokens, w.NLL, w.Tokens)
 		}

@@ -1,4 +1,4 @@
-// Package recipe carries out whole training runs: from a [Config], which mirrors the YAML of the command line, to a
+// Package recipe runs complete training runs: from a [Config], which mirrors the YAML of the command line, to a
 // directory with the trained model or adapter.
 //
 //	config := recipe.Default()
@@ -9,15 +9,15 @@
 //	config.OutputDir = "runs/quotes"
 //	result, err := recipe.Train(ctx, config, recipe.Options{})
 //
-// [Train] loads model, adapter and data, estimates memory, compiles the program, trains and publishes. [Prepare] stops
-// before the first step, for callers that want to look at the [Run] first.
+// [Train] loads the model, adapter, and data, estimates memory, compiles the program, trains, and writes the result.
+// [Prepare] stops before the first step, for callers that want to inspect the [Run] first.
 //
-// [LoadModel] loads what a run has written, or any other model with an adapter in it. A [Model] continues texts, chats, evaluates
-// data sets and answers multiple-choice questions; [OpenMerge] merges adapters into their base.
+// [LoadModel] loads the result of a run, or any other model with an optional adapter. A [Model] continues texts, chats,
+// evaluates data sets, and answers multiple-choice questions; [OpenMerge] merges adapters into their base.
 //
-// The package prints nothing. Progress, warnings and downloads are reported through [Options]. Faults of a configuration
-// come as a list, each with the path of its setting.
+// The package prints nothing. Progress, warnings, and downloads are reported through [Options]. Faults in a
+// configuration are returned as a list, each with the path of its setting.
 //
-// Nearly all memory of a model is in use for the whole run: a program that calls debug.SetGCPercent(10) first stays close
-// to the estimate while weights are read and packed.
+// Nearly all memory of a model is in use for the whole run, so a program that first calls debug.SetGCPercent(10) stays
+// close to the estimate while weights are read and packed.
 package recipe

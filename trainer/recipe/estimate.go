@@ -18,7 +18,7 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// Estimate is what is known of a run without its weights and its data.
+// Estimate describes a run without its weights and data.
 type Estimate struct {
 	Parameters int
 	Trainable  int
@@ -26,8 +26,8 @@ type Estimate struct {
 	Memory     Memory
 }
 
-// Estimate returns parameters and memory of a run on a model of the given sizes. Documents are taken to be as long as
-// they may be, so that the run itself can only need less.
+// Estimate returns the parameters and memory of a run on a model of the given sizes. It assumes documents of maximum
+// length, so the run itself needs at most that much.
 func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
 	r, err := outline(c, sizes)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *Config) Estimate(sizes mamba.Config) (Estimate, error) {
 	return e, err
 }
 
-// ForwardMemory returns the memory of computing the loss of rows rows without training anything.
+// ForwardMemory returns the memory for computing the loss of the given number of rows without training.
 func (c *Config) ForwardMemory(sizes mamba.Config, rows int) (Memory, error) {
 	m, err := c.outlineModel(sizes)
 	if err != nil {
@@ -56,10 +56,10 @@ func (c *Config) ForwardMemory(sizes mamba.Config, rows int) (Memory, error) {
 	return r.estimate(rows, rows)
 }
 
-// Check returns a fault if a run or a step needs more memory than there is. saving says what would need less.
+// Check returns a fault if a run or a step needs more memory than is available. saving suggests what would need less.
 func (c *Config) Check(m Memory, saving string) error { return c.refuse(m, saving) }
 
-// outline returns a run with a model that has shapes but no values, and its adapter.
+// outline returns a run with its adapter and a model that has shapes but no values.
 func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	r, err := outlineBase(c, sizes)
 	if err != nil {
@@ -73,14 +73,14 @@ func outline(c *Config, sizes mamba.Config) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most := machineLimit(); m.Total() > most { // its start is drawn even here
+	if most := machineLimit(); m.Total() > most { // initial values are drawn even for an outline
 		return nil, fault.Fault{Path: "lora.r", Problem: fmt.Sprintf("the adapter alone takes %v and the machine has %v", format.Bytes(m.Total()), format.Bytes(most))}
 	}
 	r.Adapter, err = lora.Inject(r.Model, *l, rand.New(rand.NewPCG(0, 0)))
 	return r, invalid(err)
 }
 
-// outlineModel returns a model that has sizes and no numbers.
+// outlineModel returns a model that has shapes but no values.
 func (c *Config) outlineModel(sizes mamba.Config) (*mamba.Model, error) {
 	m, err := Outline(sizes, mamba.LoadOptions{Precision: mamba.Precision(c.Precision)})
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *Config) outlineModel(sizes mamba.Config) (*mamba.Model, error) {
 	return m, nil
 }
 
-// Outline is [mamba.Outline], unless a single tensor is larger than memory.
+// Outline is [mamba.Outline], but returns a fault if a single tensor exceeds memory.
 func Outline(sizes mamba.Config, o mamba.LoadOptions) (*mamba.Model, error) {
 	_, largest, err := mamba.Footprint(sizes, o)
 	if err != nil {
@@ -102,7 +102,7 @@ func Outline(sizes mamba.Config, o mamba.LoadOptions) (*mamba.Model, error) {
 	return mamba.Outline(sizes, o)
 }
 
-// outlineBase is outline without the adapter.
+// outlineBase is outline without an adapter.
 func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
 	m, err := c.outlineModel(sizes)
 	if err != nil {
@@ -113,12 +113,12 @@ func outlineBase(c *Config, sizes mamba.Config) (*Run, error) {
 		return r, nil
 	}
 	for _, p := range m.Params() {
-		p.Grad = p.Value // trainable, without memory of its own
+		p.Grad = p.Value // trainable, without allocating a gradient
 	}
 	return r, invalid(trainer.SelectTrainable(m.Params(), c.Train.Trainable))
 }
 
-// adapter returns the settings of the adapter that is trained, nil for full training.
+// adapter returns the settings of the adapter to train, or nil for full training.
 func (c *Config) adapter() (*lora.Config, error) {
 	if c.Adapter == "" {
 		return c.LoRA, nil
@@ -133,7 +133,7 @@ func (c *Config) adapter() (*lora.Config, error) {
 	return &d.Config, nil
 }
 
-// adapterMemory is what a fresh adapter takes.
+// adapterMemory returns the memory of a new adapter.
 func (r *Run) adapterMemory(l lora.Config) (trainer.Memory, error) {
 	shapes, err := lora.Shapes(r.Model, l)
 	if err != nil {
@@ -151,7 +151,8 @@ func (r *Run) adapterMemory(l lora.Config) (trainer.Memory, error) {
 	return trainer.Memory{Weights: bytes, Gradients: bytes, Optimizer: optim.BytesOf(r.Config.Train.Config, shapes)}, nil
 }
 
-// checkConstantMemory refuses a run that cannot fit whatever its data are, before the base is read and an adapter made.
+// checkConstantMemory returns a fault if the run cannot fit regardless of its data. It is called before the base is
+// read and an adapter is created.
 func checkConstantMemory(c *Config, sizes mamba.Config) error {
 	r, err := outlineBase(c, sizes)
 	if err != nil {
@@ -169,7 +170,7 @@ func checkConstantMemory(c *Config, sizes mamba.Config) error {
 	return c.refuse(m, saving)
 }
 
-// savingOf says what would make the larger of a base and an adapter smaller.
+// savingOf suggests how to reduce the larger of a base and an adapter.
 func savingOf(precision mamba.Precision, base int64, adapter trainer.Memory) string {
 	switch {
 	case adapter.Total() > base:
@@ -178,8 +179,8 @@ func savingOf(precision mamba.Precision, base int64, adapter trainer.Memory) str
 	return "try " + narrower(precision, "precision: ") + "a smaller model"
 }
 
-// narrower suggests forms of the weights that take less memory, each after the name of the setting, before other advice; "" where
-// there are none.
+// narrower suggests forms of the weights that take less memory, phrased to precede other advice and with each form
+// preceded by setting; "" if there are none.
 func narrower(p mamba.Precision, setting string) string {
 	switch p {
 	case mamba.Q4:
@@ -192,7 +193,7 @@ func narrower(p mamba.Precision, setting string) string {
 	return setting + "bf16, q8 or q4, or "
 }
 
-// size counts the elements of all parameters and of those that train.
+// size returns the number of elements of all parameters and of the trainable ones.
 func (r *Run) size() (all, trainable int) {
 	for _, p := range r.params() {
 		all += p.Size()
@@ -203,7 +204,7 @@ func (r *Run) size() (all, trainable int) {
 	return all, trainable
 }
 
-// longest is the most tokens that a document can have.
+// longest returns the maximum number of tokens in a document.
 func (c *Config) longest() int {
 	if c.Data.MaxLength > 0 {
 		return c.Data.MaxLength
@@ -211,7 +212,7 @@ func (c *Config) longest() int {
 	return usualRows
 }
 
-// largest is the most rows that a micro-batch can have.
+// largest returns the maximum number of rows in a micro-batch.
 func (c *Config) largest() int {
 	if c.Data.CarryState {
 		return c.longest()
@@ -219,8 +220,8 @@ func (c *Config) largest() int {
 	return int(saturated(int64(c.longest()), int64(c.Train.PerDeviceTrainBatchSize)))
 }
 
-// Sizes returns the sizes of the model that a configuration names: from its directory or the local cache, else by its
-// name, so that a run can be planned before its model is there.
+// Sizes returns the sizes of the model that a configuration names: from its directory, the local cache, or else its
+// name, so that a run can be planned before its model is available.
 func Sizes(model string) (mamba.Config, error) {
 	if mamba.IsGGUF(model) || has(model, mamba.ConfigFile) {
 		return mamba.LoadConfig(model)

@@ -8,7 +8,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// The parameters of the published sizes, as their files have them.
+// Parameter counts of the published sizes, as in their files.
 func TestEstimatedParameters(t *testing.T) {
 	for size, want := range map[string]int{"130m": 129_135_360, "370m": 371_516_416, "790m": 793_204_224, "1.4b": 1_372_178_432, "2.8b": 2_768_345_600} {
 		c := Default()
@@ -39,7 +39,7 @@ func TestEstimatedParameters(t *testing.T) {
 	}
 }
 
-// TestMemory_addsUp: the parts that are shown are the total, and advice is about the largest.
+// TestMemory_addsUp checks that the parts shown add up to the total and that the advice is about the largest part.
 func TestMemory_addsUp(t *testing.T) {
 	m := Memory{trainer.Memory{Weights: 3 << 20, Optimizer: 1 << 20}}
 	if got, want := m.String(), "weights 3.00 MiB, optimiser 1.00 MiB, the program and its buffers 64.0 MiB"; got != want {

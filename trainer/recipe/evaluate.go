@@ -11,7 +11,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// Evaluation is how well a model predicts the labels of a data set.
+// Evaluation measures how well a model predicts the labels of a data set.
 type Evaluation struct {
 	NLL     float64 // nats, summed over the labels
 	Tokens  int     // labels
@@ -19,31 +19,32 @@ type Evaluation struct {
 	Rows    []RowLoss
 }
 
-// RowLoss is the part of a row.
+// RowLoss is the part of an evaluation from one row.
 type RowLoss struct {
 	Row    int // from 0, over all sources
 	NLL    float64
 	Tokens int
 }
 
-// Loss is the mean negative log-likelihood of a label, in nats.
+// Loss returns the mean negative log-likelihood of a label, in nats.
 func (e Evaluation) Loss() float64 { return e.NLL / math.Max(1, float64(e.Tokens)) }
 
-// Accuracy is the share of labels that were the most probable token.
+// Accuracy returns the fraction of labels that were the most probable token.
 func (e Evaluation) Accuracy() float64 { return float64(e.Correct) / math.Max(1, float64(e.Tokens)) }
 
-// TestSet is data to evaluate on.
+// TestSet is a data set to evaluate on.
 type TestSet struct {
 	Name    string // may be empty
 	Sources Sources
 	Data    data.Config
-	// Fraction, unless 0, is the share that a run with this Seed does not train on; the rest is left out.
+	// Fraction, unless 0, is the fraction of the data that a run with this Seed does not train on. The remainder is
+	// excluded.
 	Fraction float64
 	Seed     int
 }
 
-// TestSets returns what a run evaluates on, as it does: data.eval, or the share of the training data that
-// data.eval_fraction splits off. If the run evaluates on nothing, it is the training data.
+// TestSets returns the data sets that a run evaluates on, prepared in the same way: data.eval, or the fraction of the
+// training data that data.eval_fraction splits off. If the run evaluates on nothing, it returns the training data.
 func (c *Config) TestSets() (sets []TestSet) {
 	settings := c.Data.Config
 	settings.Shuffle, settings.CarryState = false, false
@@ -57,7 +58,7 @@ func (c *Config) TestSets() (sets []TestSet) {
 	return sets
 }
 
-// Evaluate runs a data set through the model, in memory that does not grow with its documents.
+// Evaluate runs a data set through the model, using memory that does not grow with the length of documents.
 func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err error) {
 	d, err := m.openTestSet(ctx, set)
 	if err != nil {
@@ -84,7 +85,7 @@ func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err er
 	return e, nil
 }
 
-// evaluate calls add for each document, in order, and returns how many labels were the most probable token.
+// evaluate calls add for each document, in order, and returns the number of labels that were the most probable token.
 func (m *Model) evaluate(ctx context.Context, d *data.Dataset, add func(document int, nll float64, tokens int)) (correct int, err error) {
 	if onDevice, err := m.newDeviceEvaluation(add); err != nil {
 		return 0, err
@@ -117,7 +118,7 @@ func (m *Model) openTestSet(ctx context.Context, set TestSet) (*data.Dataset, er
 	return share, train.Close()
 }
 
-// openData opens a data set whose ids are all below vocabulary.
+// openData opens a data set whose ids must all be below vocabulary.
 func openData(ctx context.Context, in Sources, t *tokenizer.Tokenizer, vocabulary int, c data.Config) (*data.Dataset, error) {
 	d, err := data.Open(ctx, in, t, c)
 	if err != nil {

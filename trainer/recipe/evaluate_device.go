@@ -9,20 +9,21 @@ import (
 	"mambatrain/internal/label"
 )
 
-// evaluatedRows is how many rows a device evaluates at once. Longer documents run in segments.
+// evaluatedRows is the number of rows that a device evaluates at once. Longer documents run in segments.
 const evaluatedRows = 2048
 
-// deviceEvaluation evaluates documents on the process's device, as many at once as there are rows for.
+// deviceEvaluation evaluates documents on the process's device, as many at once as fit in evaluatedRows.
 type deviceEvaluation struct {
 	program *ag.Program
 	add     func(document int, nll float64, tokens int)
 	correct int
 
 	batch ag.Batch
-	of    []int // the document of each document of the batch
+	of    []int // the index in the data set of each document in the batch
 }
 
-// newDeviceEvaluation returns nil if the process has no device that can run the model.
+// newDeviceEvaluation returns an evaluation on the process's device, or nil if there is no device that can run the
+// model.
 func (m *Model) newDeviceEvaluation(add func(document int, nll float64, tokens int)) (*deviceEvaluation, error) {
 	if kernel.CurrentDevice() == nil {
 		return nil, nil
@@ -66,7 +67,7 @@ func (e *deviceEvaluation) flush(ctx context.Context) error {
 	e.correct += l.Correct
 	for k, i := range e.of {
 		nll, tokens := 0.0, 0
-		for t := e.batch.Starts[k]; t+1 < e.batch.End(k); t++ { // row t predicts the label of the next
+		for t := e.batch.Starts[k]; t+1 < e.batch.End(k); t++ { // row t predicts the label of the next row
 			if label.Counts(e.batch.Labels[t+1]) {
 				nll += l.Rows[t]
 				tokens++

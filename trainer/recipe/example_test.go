@@ -11,7 +11,8 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// LoRA on a file of texts, from the configuration to an adapter that peft loads, and a text continued with it.
+// This example trains a LoRA adapter on a file of texts, from the configuration to an adapter that peft loads, and
+// continues a text with it.
 func Example() {
 	dir, err := os.MkdirTemp("", "recipe")
 	check(err)
@@ -38,7 +39,7 @@ func Example() {
 	check(err)
 	fmt.Println("learned:", result.TrainLoss < 4)
 
-	model, err := recipe.LoadModel(context.Background(), "", config.OutputDir, recipe.LoadOptions{}) // and its base
+	model, err := recipe.LoadModel(context.Background(), "", config.OutputDir, recipe.LoadOptions{}) // with its base
 	check(err)
 	prompt, err := model.Encode("A friend")
 	check(err)

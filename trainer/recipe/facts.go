@@ -14,28 +14,28 @@ import (
 	"mambatrain/trainer"
 )
 
-// FactsFile is the name of a run's [Facts] in its output directory.
+// FactsFile is the name of the file with a run's [Facts] in its output directory.
 const FactsFile = "run.json"
 
-// Facts is what a run writes of itself before its first step, for programs that watch it.
+// Facts describes a run for programs that monitor it. The run writes it before its first step.
 type Facts struct {
 	Version     string    `json:"version,omitempty"`
 	Model       string    `json:"model"`
 	Steps       int       `json:"steps"`
 	Parameters  int       `json:"parameters"`
 	Trainable   int       `json:"trainable"`
-	MemoryBytes int64     `json:"memory_bytes"` // as estimated
+	MemoryBytes int64     `json:"memory_bytes"` // estimated
 	Device      string    `json:"device"`
-	Sessions    []Session `json:"sessions"` // the processes that have worked on the run
+	Sessions    []Session `json:"sessions"` // processes that have worked on the run
 }
 
 // Session is one process that has worked on a run.
 type Session struct {
 	Started time.Time `json:"started"`
-	Step    int       `json:"step"` // after which it began
+	Step    int       `json:"step"` // step after which it started
 }
 
-// facts writes run.json and config.yaml when the run starts. The result will bring its own config.yaml.
+// facts writes run.json and config.yaml when the run starts. The result later replaces config.yaml.
 type facts struct {
 	run *Run
 	err error
@@ -48,7 +48,7 @@ func (f *facts) Observe(e trainer.Event) {
 	}
 }
 
-// Close returns the error of the write.
+// Close returns the write error, if any.
 func (f *facts) Close() error { return f.err }
 
 func (r *Run) writeFacts(o trainer.Overview) error {

@@ -19,8 +19,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// resolveModel finds a model's directory or GGUF file: a path, or a Hugging Face id that is in the local cache or is fetched,
-// after which a colon may name one of its GGUF files. client may be nil.
+// resolveModel returns a model's directory or GGUF file. name is a path or a Hugging Face id, which is looked up in the
+// local cache or fetched; an id may be followed by a colon and the name of one of its GGUF files. client may be nil.
 func resolveModel(ctx context.Context, client *hub.Client, name string) (string, error) {
 	id, file := splitGGUF(name)
 	if file != "" {
@@ -30,11 +30,11 @@ func resolveModel(ctx context.Context, client *hub.Client, name string) (string,
 	if client == nil {
 		client = hub.New()
 	}
-	var files []string // GGUF files of the repository, where it has no other model
+	var files []string // GGUF files of the repository if it has no other weights
 	dir, err := resolve(ctx, client, "model", name, hub.Request{
 		Want: isModelFile,
 		Enough: func(names []string) bool {
-			// Files that are in the cache by name do not say which others there are.
+			// Cached file names do not reveal what other files there are.
 			return isWholeModel(names) || client.Offline && len(ggufFiles(names)) > 0
 		},
 		Choose: func(names []string) []string {
@@ -54,7 +54,8 @@ func resolveModel(ctx context.Context, client *hub.Client, name string) (string,
 	return ggufIn(dir)
 }
 
-// splitGGUF splits the name of a GGUF file in a repository, owner/name:file.gguf; file is "" for another name.
+// splitGGUF splits the name of a GGUF file in a repository, owner/name:file.gguf. file is "" if name does not have that
+// form.
 func splitGGUF(name string) (id, file string) {
 	id, file, _ = strings.Cut(name, ":")
 	if _, err := os.Stat(name); err == nil || !mamba.IsGGUF(file) || !isRepository(id) || !filepath.IsLocal(filepath.FromSlash(file)) {
@@ -63,7 +64,7 @@ func splitGGUF(name string) (id, file string) {
 	return id, file
 }
 
-// ggufRequest asks for a GGUF file of a repository, with its other shards, and for the tokenizer.
+// ggufRequest returns a request for a GGUF file of a repository, with its other shards and the tokenizer.
 func ggufRequest(file string) hub.Request {
 	group := firstShard(file)
 	return hub.Request{
@@ -83,13 +84,13 @@ func ggufRequest(file string) hub.Request {
 	}
 }
 
-// shardNumber is what differs in the names of a GGUF file's shards.
+// shardNumber matches the part that differs in the names of a GGUF file's shards.
 var shardNumber = regexp.MustCompile(`-\d{5}(-of-\d{5}\.gguf)$`)
 
-// firstShard returns the name of a file's first shard, and that of a file without shards.
+// firstShard returns the name of a file's first shard, or name itself for a file without shards.
 func firstShard(name string) string { return shardNumber.ReplaceAllString(name, "-00001$1") }
 
-// ggufFiles returns the GGUF files among names, the first shard for all, if there are no other weights.
+// ggufFiles returns the GGUF files among names, with only the first shard of each, if there are no other weights.
 func ggufFiles(names []string) (files []string) {
 	if slices.ContainsFunc(names, isWeights) {
 		return nil
@@ -103,9 +104,9 @@ func ggufFiles(names []string) (files []string) {
 	return files
 }
 
-// ggufIn returns the GGUF file of a directory that has no other weights; else the directory.
+// ggufIn returns the GGUF file of a directory that has no other weights; otherwise it returns the directory.
 func ggufIn(dir string) (string, error) {
-	entries, _ := os.ReadDir(dir) // a file that is named itself has none
+	entries, _ := os.ReadDir(dir) // a file has no entries
 	names := make([]string, len(entries))
 	for i, e := range entries {
 		names[i] = e.Name()
@@ -120,9 +121,9 @@ func ggufIn(dir string) (string, error) {
 	}
 }
 
-// resolveAdapter does for adapters what [resolveModel] does for models.
+// resolveAdapter is [resolveModel] for adapters.
 func resolveAdapter(ctx context.Context, client *hub.Client, name string) (string, error) {
-	const torch = "adapter_model.bin" // is not read, but recognized
+	const torch = "adapter_model.bin" // recognized but not read
 	isWeights := func(file string) bool { return file == lora.WeightsFile || file == torch }
 	return resolve(ctx, client, "adapter", name, hub.Request{
 		Want: func(file string) bool {
@@ -138,7 +139,7 @@ func resolveAdapter(ctx context.Context, client *hub.Client, name string) (strin
 	})
 }
 
-// resolveTokenizer does for tokenizers what [resolveModel] does for models.
+// resolveTokenizer is [resolveModel] for tokenizers.
 func resolveTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
 	return resolve(ctx, client, "tokenizer", name, hub.Request{
 		Want: func(file string) bool {
@@ -170,10 +171,10 @@ func resolve(ctx context.Context, client *hub.Client, what, name string, r hub.R
 	return dir, nil
 }
 
-// isRepository reports whether a name may be that of a repository, owner/name.
+// isRepository reports whether a name may be a repository name, owner/name.
 func isRepository(name string) bool { return hub.IsID(name) && strings.Contains(name, "/") }
 
-// isModelFile reports whether a file of a repository is fetched.
+// isModelFile reports whether a file in a repository is to be fetched.
 func isModelFile(name string) bool {
 	if name == tokenizer.ToolTemplateFile {
 		return true
@@ -185,12 +186,12 @@ func isModelFile(name string) bool {
 		isWeights(name) || mamba.IsGGUF(name)
 }
 
-// isTokenizerFile reports whether a file of a repository belongs to its tokenizer.
+// isTokenizerFile reports whether a file in a repository belongs to its tokenizer.
 func isTokenizerFile(name string) bool {
 	return slices.Contains(tokenizerFiles, name) || name == tokenizer.ToolTemplateFile
 }
 
-// isWeights reports whether a file is, or lists, weights in another form than GGUF.
+// isWeights reports whether a file contains or lists weights in a format other than GGUF.
 func isWeights(name string) bool {
 	return isTorchFile(name) || strings.HasSuffix(name, ".safetensors") || name == weights.IndexFile
 }
@@ -200,7 +201,7 @@ func isTorchFile(name string) bool {
 	return shard || name == torchfile.ModelFile || name == torchfile.IndexFile
 }
 
-// isWholeModel reports whether the cached files are a complete model, so that the hub need not be asked.
+// isWholeModel reports whether the cached files are a complete model, so that the hub need not be queried.
 func isWholeModel(names []string) bool {
 	has := func(name string) bool { return slices.Contains(names, name) }
 	shards := slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "-of-") }) && hub.AllShards(names)
@@ -208,8 +209,8 @@ func isWholeModel(names []string) bool {
 	return complete && has(mamba.ConfigFile) || has(mamba.ConsolidatedFile) && (has(mamba.ConfigFile) || has(mamba.ParamsFile))
 }
 
-// preferSafetensors leaves torch's and Mistral's files out where the same weights come under transformers' names, and GGUF files
-// where there are other weights.
+// preferSafetensors drops torch's and Mistral's files if the same weights are available under transformers' names, and
+// GGUF files if there are other weights.
 func preferSafetensors(names []string) []string {
 	if slices.ContainsFunc(names, isWeights) {
 		names = slices.DeleteFunc(names, mamba.IsGGUF)
@@ -222,7 +223,7 @@ func preferSafetensors(names []string) []string {
 	})
 }
 
-// cachedModel returns the directory or the GGUF file of a model that is in the local cache; nothing is fetched.
+// cachedModel returns the directory or GGUF file of a model in the local cache. It fetches nothing.
 func cachedModel(id string) (string, bool) {
 	h := hub.New()
 	h.Offline = true

@@ -12,7 +12,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// TestModelFiles: of the forms in which a repository has a model, one is fetched, and it is enough.
+// TestModelFiles checks that one of the forms of a model in a repository is fetched and that it is complete.
 func TestModelFiles(t *testing.T) {
 	for _, c := range []struct{ files, want []string }{
 		{[]string{"config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "README.md"}, []string{"config.json", "model.safetensors"}},
@@ -30,7 +30,8 @@ func TestModelFiles(t *testing.T) {
 	}
 }
 
-// TestGGUFFiles: the only GGUF file of a repository is the model, several have to be told apart, and other weights come first.
+// TestGGUFFiles checks that a repository's only GGUF file is the model, that several must be distinguished, and that
+// other weights take precedence.
 func TestGGUFFiles(t *testing.T) {
 	repository := hubtest.Repository{
 		"a-Q4_K_M.gguf": []byte("a"), "b-Q8_0.gguf": []byte("b"), "s-00001-of-00002.gguf": []byte("1"), "s-00002-of-00002.gguf": []byte("2"),
@@ -42,7 +43,7 @@ func TestGGUFFiles(t *testing.T) {
 	client := &hub.Client{Endpoint: server.URL, Cache: t.TempDir()}
 	for _, c := range []struct {
 		name  string
-		files []string // what is in the cache afterwards
+		files []string // contents of the cache afterward
 		err   string
 	}{
 		{"o/several", nil, "name one of them: o/several:a-Q4_K_M.gguf, o/several:b-Q8_0.gguf, o/several:s-00001-of-00002.gguf"},

@@ -15,7 +15,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// loadModel reads the base model, or makes one where the directory has a configuration and no weights.
+// loadModel loads the base model, or creates one if the directory has a configuration but no weights.
 func (r *Run) loadModel(ctx context.Context) (err error) {
 	c := r.Config
 	if r.ModelDir, err = modelDirectory(ctx, r.options.Hub, c.Model); err != nil {
@@ -67,7 +67,7 @@ func (r *Run) loadModel(ctx context.Context) (err error) {
 	return nil
 }
 
-// openAdapter opens the adapter that is trained further, if any.
+// openAdapter opens the adapter to train further, if there is one.
 func (r *Run) openAdapter(ctx context.Context) (err error) {
 	if r.Config.Adapter != "" {
 		r.continued, err = OpenAdapter(ctx, r.options.Hub, r.Config.Adapter)
@@ -75,8 +75,8 @@ func (r *Run) openAdapter(ctx context.Context) (err error) {
 	return err
 }
 
-// checkDistinct refuses an output directory that is the model or the adapter which the run begins with, or has it as one of
-// its checkpoints: the result would take its place, and the run could not be resumed or repeated.
+// checkDistinct returns a fault if the output directory is, or has as one of its checkpoints, the model or adapter that
+// the run starts from: the result would replace it, and the run could not be resumed or repeated.
 func checkDistinct(output string, inputs ...string) error {
 	for _, input := range inputs {
 		inside := strings.HasPrefix(filepath.Base(input), "checkpoint-") && atomicfile.Overwrites(output, filepath.Dir(input))
@@ -87,14 +87,14 @@ func checkDistinct(output string, inputs ...string) error {
 	return nil
 }
 
-// loadOptions keep the base in the kernels' layout from the start if nothing else needs it.
+// loadOptions returns options that store the base only in the kernels' layout if nothing else needs it.
 func (r *Run) loadOptions() mamba.LoadOptions {
 	c := r.Config
 	packed := c.LoRA != nil && c.Adapter == "" && leavesBaseAlone(*c.LoRA)
 	return mamba.LoadOptions{Precision: mamba.Precision(c.Precision), Packed: packed, VocabSize: r.resized}
 }
 
-// adapt puts the adapter into the model, or selects what full training trains.
+// adapt puts the adapter into the model, or selects the parameters for full training.
 func (r *Run) adapt() (err error) {
 	c := r.Config
 	switch {
@@ -109,7 +109,7 @@ func (r *Run) adapt() (err error) {
 	return r.recordBase()
 }
 
-// recordBase notes in the adapter which weights it belongs to.
+// recordBase records in the adapter which weights it belongs to.
 func (r *Run) recordBase() error {
 	t, err := weights.Open(r.ModelDir)
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *Run) recordBase() error {
 	return err
 }
 
-// continueAdapter loads an adapter to train it further. If there is a lora section, too, the two must agree.
+// continueAdapter loads an adapter to train it further. If there is also a lora section, the two must agree.
 func (r *Run) continueAdapter() (err error) {
 	c := r.Config
 	for _, p := range r.Model.Params() {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MachineMemory returns the memory that this process may use in bytes: the machine's, or the tightest limit of a control
-// group that it is in, directly or by one above, or of its resource limits. 0 means that nobody knows.
+// MachineMemory returns the memory that this process may use, in bytes: that of the machine, or the tightest limit
+// among its control group, the groups above that, and its resource limits. It returns 0 if unknown.
 func MachineMemory() int64 {
 	limit := memoryLimit(os.DirFS("/"))
 	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA} {
@@ -24,7 +24,7 @@ func MachineMemory() int64 {
 	return limit
 }
 
-// tighter returns the smaller of two limits, of which 0 is none.
+// tighter returns the smaller of two limits, where 0 means no limit.
 func tighter(a, b int64) int64 {
 	if a == 0 || b > 0 && b < a {
 		return b
@@ -32,7 +32,8 @@ func tighter(a, b int64) int64 {
 	return a
 }
 
-// memoryLimit reads the memory of the machine and the limits of control groups from a file system's proc and sys.
+// memoryLimit returns the smallest of the machine's memory and the limits of control groups, read from proc and sys in
+// root.
 func memoryLimit(root fs.FS) int64 {
 	limit := int64(0)
 	for line := range strings.Lines(text(root, "proc/meminfo")) {
@@ -63,22 +64,22 @@ func text(root fs.FS, name string) string {
 	return string(b)
 }
 
-// hierarchy is where the control groups of one kind are mounted.
+// hierarchy is where one kind of control group is mounted.
 type hierarchy struct {
 	mount string // directory
-	group string // that it shows; / for all
+	group string // root group of the mount; / for all groups
 }
 
 // at returns the directory of a group.
 func (h hierarchy) at(group string) string {
 	below, ok := strings.CutPrefix(group, strings.TrimSuffix(h.group, "/"))
-	if !ok || strings.Contains(group, "..") { // outside of what this container sees
+	if !ok || strings.Contains(group, "..") { // outside what this container sees
 		below = ""
 	}
 	return path.Join(h.mount, below)
 }
 
-// limit returns the tightest limit of a group and those above it, 0 for none.
+// limit returns the tightest limit of a group and those above it, or 0 for none.
 func (h hierarchy) limit(root fs.FS, group, file string) int64 {
 	if h.mount == "" {
 		return 0
@@ -95,7 +96,8 @@ func (h hierarchy) limit(root fs.FS, group, file string) int64 {
 	}
 }
 
-// inherited returns the limit that version 1 has computed over the groups above, those outside of a container included.
+// inherited returns the limit that cgroup version 1 computes over the groups above, including those outside a
+// container.
 func inherited(stat string) int64 {
 	for line := range strings.Lines(stat) {
 		if digits, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
@@ -106,11 +108,11 @@ func inherited(stat string) int64 {
 	return 0
 }
 
-// groupMounts are the hierarchies that have limits of memory: that of version 2, and one of version 1.
+// groupMounts contains the hierarchies with memory limits: that of cgroup version 2 and the one of version 1.
 type groupMounts struct{ unified, memory hierarchy }
 
-// controlGroupMounts finds them in /proc/self/mountinfo. Where that does not name them, they are taken to be in their usual
-// places.
+// controlGroupMounts finds the hierarchies in /proc/self/mountinfo. If it does not list them, their usual mount points
+// are assumed.
 func controlGroupMounts(mountinfo string) groupMounts {
 	m := groupMounts{hierarchy{"/sys/fs/cgroup", "/"}, hierarchy{"/sys/fs/cgroup/memory", "/"}}
 	for line := range strings.Lines(mountinfo) {

@@ -5,7 +5,7 @@ import (
 	"testing/fstest"
 )
 
-// TestMemoryLimit: the tightest limit counts, whichever group above the process has it.
+// TestMemoryLimit checks that the tightest limit is used, whichever group above the process sets it.
 func TestMemoryLimit(t *testing.T) {
 	const gib = 1 << 30
 	v2 := "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -2,5 +2,5 @@
 
 package recipe
 
-// MachineMemory returns the memory that this process may use in bytes; 0: unknown on this system.
+// MachineMemory returns the memory that this process may use, in bytes, or 0 if unknown, as on this system.
 func MachineMemory() int64 { return 0 }

@@ -15,16 +15,16 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// Memory is what a run needs, in bytes.
+// Memory is the memory that a run needs, in bytes.
 type Memory struct{ trainer.Memory }
 
-// Total includes what the program needs for itself.
+// Total returns the total, including the memory of the program itself.
 func (m Memory) Total() int64 { return m.Memory.Total() + ownMemory }
 
-// Program is what is in [Memory.Total] in addition to the four parts: the runtime, code, the kernels' buffers, and data.
+// Program returns the part of [Memory.Total] beyond the other four: the runtime, code, kernel buffers, and data.
 func (m Memory) Program() int64 { return ownMemory }
 
-// String lists where memory goes. The parts add up to the total.
+// String returns a breakdown of the memory. The parts add up to the total.
 func (m Memory) String() string {
 	var parts []string
 	for _, part := range []struct {
@@ -38,21 +38,21 @@ func (m Memory) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// usualRows is the number of rows beyond which matrix products gain nothing: larger micro-batches run in parts.
+// usualRows is the number of rows beyond which matrix products gain no speed. Larger micro-batches run in parts.
 const usualRows = 2048
 
-// ownMemory is what the program needs in addition to weights, gradients, optimiser and activations: the runtime, packing
-// buffers of the kernels, and data.
+// ownMemory is the memory the program needs besides weights, gradients, optimizer state, and activations: the runtime,
+// packing buffers of the kernels, and data.
 const ownMemory = 64 << 20
 
-// chooseRows picks how many rows are computed at once, for the data of the run.
+// chooseRows chooses how many rows to compute at once for the data of the run.
 func (r *Run) chooseRows() (int, error) {
 	rows, _, err := r.fit(r.lengths())
 	return rows, err
 }
 
-// fit picks how many rows are computed at once: all of the largest micro-batch, unless that is more than pays or than
-// fits into memory; and never fewer than the longest document has.
+// fit chooses how many rows to compute at once: all of the largest micro-batch, unless that exceeds the useful number
+// of rows or the memory limit, but never fewer than in the longest document.
 func (r *Run) fit(longest, largest int) (int, Memory, error) {
 	if n := r.Config.Train.SegmentTokens; n > 0 {
 		rows := min(largest, n)
@@ -69,7 +69,8 @@ func (r *Run) fit(longest, largest int) (int, Memory, error) {
 	}
 }
 
-// lengths returns the tokens of the longest document and a bound for the rows of the largest micro-batch.
+// lengths returns the number of tokens in the longest document and an upper bound on the rows of the largest
+// micro-batch.
 func (r *Run) lengths() (longest, largest int) {
 	for _, d := range r.datasets {
 		longest = max(longest, d.Stats().Longest)
@@ -77,7 +78,7 @@ func (r *Run) lengths() (longest, largest int) {
 	c := r.Config
 	batch := max(c.Train.PerDeviceTrainBatchSize, 1)
 	switch {
-	case c.Data.CarryState: // documents of a micro-batch run one by one
+	case c.Data.CarryState: // documents in a micro-batch run one by one
 		return longest, longest
 	case c.Data.Packing && c.Data.MaxLength > 0:
 		return longest, max(longest, int(saturated(int64(batch), int64(c.Data.MaxLength))))
@@ -92,11 +93,12 @@ func (r *Run) lengths() (longest, largest int) {
 	return longest, max(longest, largest)
 }
 
-// estimate returns the memory of the run with a graph of the given capacity, without allocating it, for micro-batches of at
-// most largest rows.
+// estimate returns the memory of the run with a graph of the given capacity, without allocating it, for micro-batches
+// of at most largest rows.
 func (r *Run) estimate(rows, largest int) (Memory, error) {
 	m := r.constantMemory()
-	// One value for each row: with more than the limit there is no need to record the graph, which has arrays of that length.
+	// If one value per row already exceeds the limit, there is no need to record the graph, whose arrays have that
+	// length.
 	if perRow := int64(4 * r.Model.Config.HiddenSize); int64(rows) > r.Config.Limit()/perRow {
 		m.Activations = saturated(int64(rows), perRow)
 		return m, nil
@@ -110,7 +112,7 @@ func (r *Run) estimate(rows, largest int) (Memory, error) {
 	return m, err
 }
 
-// saturated returns a·b of two counts, at most a number that is beyond any memory.
+// saturated returns the product of two counts, capped at a number beyond any memory size.
 func saturated(a, b int64) int64 {
 	const most = 1 << 60
 	if b > 0 && a > most/b {
@@ -137,7 +139,7 @@ func (r *Run) constantMemory() Memory {
 	return m
 }
 
-// Limit is the memory that a run may use.
+// Limit returns the memory that a run may use.
 func (c *Config) Limit() int64 {
 	if c.MemoryLimit > 0 {
 		return int64(c.MemoryLimit)
@@ -145,7 +147,7 @@ func (c *Config) Limit() int64 {
 	return machineLimit()
 }
 
-// machineLimit is the memory that a run may use where no limit is set.
+// machineLimit returns the memory that a run may use if no limit is set.
 func machineLimit() int64 {
 	if m := MachineMemory(); m > 0 {
 		return m / 10 * 9
@@ -153,7 +155,7 @@ func machineLimit() int64 {
 	return 1 << 62
 }
 
-// checkMemory refuses a run that cannot fit.
+// checkMemory returns a fault if the run cannot fit in memory.
 func (r *Run) checkMemory() error {
 	longest, largest := r.lengths()
 	if r.Rows < longest && r.Config.Train.SegmentTokens == 0 {
@@ -166,7 +168,7 @@ func (r *Run) checkMemory() error {
 	return r.Config.refuse(m, r.saving(longest))
 }
 
-// refuse makes memory beyond the limit a fault that says how to make the run smaller.
+// refuse returns a fault that suggests how to make the run smaller if m exceeds the limit.
 func (c *Config) refuse(m Memory, saving string) error {
 	need := m.Total()
 	if need <= c.Limit() {
@@ -182,8 +184,8 @@ func (c *Config) refuse(m Memory, saving string) error {
 	return fault.Fault{Path: "memory", Problem: fmt.Sprintf("the run needs about %v and %s %v: %v; %s", format.Bytes(need), what, format.Bytes(c.Limit()), m, saving)}
 }
 
-// checkMemoryFor returns a fault if what a command does needs more memory than the machine, or a limit on this process,
-// has. work says what needs it, saving what would need less.
+// checkMemoryFor returns a fault if a command needs more memory than the machine has or this process may use. work
+// names what needs the memory; saving suggests what would need less.
 func checkMemoryFor(work string, bytes int64, saving string) error {
 	if limit := machineLimit(); bytes > limit {
 		return fault.Fault{Path: "memory", Problem: fmt.Sprintf("%s needs about %v and the machine has %v; %s", work, format.Bytes(bytes), format.Bytes(limit), saving)}
@@ -191,13 +193,13 @@ func checkMemoryFor(work string, bytes int64, saving string) error {
 	return nil
 }
 
-// checkFootprint refuses a model that does not fit, with more bytes for what is loaded along with it.
+// checkFootprint returns a fault if a model does not fit in memory along with more bytes for what is loaded with it.
 func checkFootprint(sizes mamba.Config, o mamba.LoadOptions, more int64) error {
 	bytes, largest, err := mamba.Footprint(sizes, o)
 	if err != nil {
 		return err
 	}
-	if (o.Precision == mamba.BF16 || o.Packed) && sizes.Blocks(o.Precision) == "" { // one at a time comes from another form
+	if (o.Precision == mamba.BF16 || o.Packed) && sizes.Blocks(o.Precision) == "" { // one tensor at a time is converted
 		bytes += largest
 	}
 	return checkMemoryFor("the model", bytes+more+ownMemory, "try "+narrower(o.Precision, "precision ")+"a smaller model")
@@ -209,11 +211,11 @@ func CheckConversion(sizes mamba.Config) error {
 	if err != nil {
 		return err
 	}
-	const forms = 4 // as read, in float32, changed, as written
+	const forms = 4 // as read, in float32, changed, and as written
 	return checkMemoryFor("the model's largest tensor", forms*largest+ownMemory, "check the sizes in its config.json")
 }
 
-// adapterBytes returns what an adapter takes in memory, where it is float32 whatever it is in its file; d may be nil.
+// adapterBytes returns the memory of an adapter, which is float32 in memory whatever its file type; d may be nil.
 func adapterBytes(d *lora.Directory) int64 {
 	if d == nil {
 		return 0
@@ -221,7 +223,7 @@ func adapterBytes(d *lora.Directory) int64 {
 	return 2 * d.Bytes()
 }
 
-// load reads a model if it fits into memory together with more bytes.
+// load loads a model if it fits in memory together with more bytes.
 func load(dir string, o mamba.LoadOptions, more int64) (*mamba.Model, error) {
 	sizes, err := mamba.LoadConfig(dir)
 	if err != nil {
@@ -233,7 +235,7 @@ func load(dir string, o mamba.LoadOptions, more int64) (*mamba.Model, error) {
 	return mamba.Load(dir, o)
 }
 
-// saving names the settings that would make the run smaller.
+// saving suggests settings that would make the run smaller.
 func (r *Run) saving(longest int) string {
 	switch c := r.Config.Train; {
 	case c.SegmentTokens > 0 && c.SegmentStore == "memory":
@@ -248,7 +250,8 @@ func (r *Run) saving(longest int) string {
 	return fmt.Sprintf("try train.segment_tokens: 1024, or a data.max_length below %d", longest)
 }
 
-// ModelMemory returns about how many bytes [LoadModel] takes for a model, of which it reads the sizes only.
+// ModelMemory returns the approximate number of bytes that [LoadModel] needs for a model. It reads only the sizes of
+// the model.
 func ModelMemory(ctx context.Context, name, adapter string, o LoadOptions) (int64, error) {
 	how := mamba.LoadOptions{Precision: o.Precision}
 	var d *lora.Directory

@@ -15,13 +15,13 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Merge is adapters and their base, opened to be merged, or to undo their merge.
+// Merge is a set of adapters and their base, opened to be merged or to undo their merge.
 type Merge struct {
 	Base     string // directory
 	config   mamba.Config
-	rows     int             // of table and head, where an adapter was trained with more than the base has
-	files    *weights.Reader // of the base
-	tensors  *weights.Reader // the same, with rows of table and head that the files do not have
+	rows     int             // rows of embedding and head; more than the base has if an adapter was trained with more
+	files    *weights.Reader // files of the base
+	tensors  *weights.Reader // the same, extended with rows of embedding and head that the files do not have
 	adapters []lora.Term
 	tie      lora.Tie
 }
@@ -32,7 +32,8 @@ type Share struct {
 	Weight  float64
 }
 
-// OpenMerge opens adapters and a base by path or Hugging Face id; "" is the first adapter's base. client may be nil.
+// OpenMerge opens adapters and a base by path or Hugging Face id; an empty base means the base of the first adapter.
+// client may be nil.
 func OpenMerge(ctx context.Context, client *hub.Client, base string, adapters ...Share) (*Merge, error) {
 	m := &Merge{}
 	if err := m.open(ctx, client, base, adapters); err != nil {
@@ -76,7 +77,8 @@ func (m *Merge) open(ctx context.Context, client *hub.Client, base string, adapt
 	return err
 }
 
-// isTied reports whether the head of the base is its table: config.json says so and the files have no other head.
+// isTied reports whether the head of the base is its embedding: config.json declares it and the files contain no
+// different head.
 func (m *Merge) isTied() (bool, error) {
 	if !m.config.TieWordEmbeddings {
 		return false, nil
@@ -91,7 +93,7 @@ func (m *Merge) isTied() (bool, error) {
 
 var tiedHead = lora.Tie{Head: "lm_head.weight", Table: "backbone.embeddings.weight"}
 
-// TieOf returns which tensors of a model with this configuration are one.
+// TieOf returns which tensors are tied in a model with this configuration.
 func TieOf(c mamba.Config) lora.Tie {
 	if !c.TieWordEmbeddings {
 		return lora.Tie{}
@@ -137,19 +139,20 @@ func (m *Merge) CheckBase() error {
 	return nil
 }
 
-// MergeReport is what a merge did.
+// MergeReport is the result of a merge.
 type MergeReport struct {
 	Tensors    int
 	Changed    int      // tensors that differ from the base's
-	UntiedHead bool     // the head has become a separate tensor
-	Difference *float64 // largest, between logits of the merged and of the adapted model; nil for several adapters or a share other than 1
-	TooLarge   bool     // the merged model does not fit into memory in float32, and was not compared with the adapted one
-	// Quantization is the largest difference that the type of a GGUF file adds, or, without a Difference, that of the file from the
-	// adapted model; nil for a directory, several adapters, or a share other than 1.
+	UntiedHead bool     // the head became a separate tensor
+	Difference *float64 // largest difference between merged and adapted logits; nil for several adapters or a share other than 1
+	TooLarge   bool     // the merged model does not fit in memory in float32 and was not compared with the adapted one
+	// Quantization is the largest difference in logits that the type of a GGUF file adds or, without a Difference, the
+	// largest difference between the file and the adapted model. It is nil for a directory, several adapters, or a
+	// share other than 1.
 	Quantization *float64
 }
 
-// Write writes the merged model into dir, reads it back and compares its logits with those of the adapted model.
+// Write writes the merged model to dir, reads it back, and compares its logits with those of the adapted model.
 func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r MergeReport, err error) {
 	want, err := m.adaptedLogits(ctx)
 	if err != nil {
@@ -185,7 +188,7 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 	return r, err
 }
 
-// NotFinite says that tensors of a model, of which there are so many, have numbers that are not finite.
+// NotFinite returns a message that the named tensors, out of the given total, contain numbers that are not finite.
 func NotFinite(names []string, of int) string {
 	verb := "have"
 	if len(names) == 1 {
@@ -202,7 +205,7 @@ func (m *Merge) options(dtype weights.DType) lora.MergeOptions {
 	return o
 }
 
-// storedAs is the type of a tensor in a file of the given type: sensitive tensors stay float32.
+// storedAs returns the type of a tensor in a file of the given type: sensitive tensors stay float32.
 func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 	if len(shape) != 2 || strings.HasSuffix(name, ".A_log") {
 		return weights.F32
@@ -210,8 +213,8 @@ func storedAs(name string, shape []int, dtype weights.DType) weights.DType {
 	return dtype
 }
 
-// adaptedLogits returns the logits of the adapted model for the probe, nil for several adapters or a share other than 1. It
-// also checks that base and adapter fit before anything is written.
+// adaptedLogits returns the probe logits of the adapted model, or nil for several adapters or a share other than 1. It
+// also checks, before anything is written, that the base and the adapter fit in memory.
 func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
 	model, adapter, err := m.adapt(ctx)
 	if err != nil || adapter == nil {
@@ -220,7 +223,7 @@ func (m *Merge) adaptedLogits(ctx context.Context) ([]float32, error) {
 	return m.probe(ctx, model)
 }
 
-// adapt loads the base and the adapter into it; the adapter is nil if there are several, or with a share other than 1.
+// adapt loads the base and puts the adapter into it. The adapter is nil if there are several or its share is not 1.
 func (m *Merge) adapt(ctx context.Context) (*mamba.Model, *lora.Adapter, error) {
 	model, err := load(m.Base, mamba.LoadOptions{VocabSize: m.rows}, adapterBytes(m.adapters[0].Directory))
 	if err != nil {
@@ -236,7 +239,7 @@ func (m *Merge) adapt(ctx context.Context) (*mamba.Model, *lora.Adapter, error) 
 	return model, adapter, adapter.Enable()
 }
 
-// probe returns the logits of a model for fixed tokens.
+// probe returns a model's logits for a fixed sequence of tokens.
 func (m *Merge) probe(ctx context.Context, model *mamba.Model) ([]float32, error) {
 	ids := lora.ProbeIDs(m.rows, lora.ProbeTokens)
 	out, err := model.Run(ctx, mamba.Input{IDs: [][]int{ids}}, mamba.Want{Logits: mamba.AllPositions})
@@ -246,7 +249,7 @@ func (m *Merge) probe(ctx context.Context, model *mamba.Model) ([]float32, error
 	return out.Logits.Data, nil
 }
 
-// prove loads the merged model and returns the largest difference of its logits from want, nil if that is nil.
+// prove loads the merged model and returns the largest difference between its logits and want, or nil if want is nil.
 func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64, error) {
 	model, err := load(dir, mamba.LoadOptions{}, 0)
 	if err != nil || want == nil {
@@ -260,8 +263,8 @@ func (m *Merge) prove(ctx context.Context, dir string, want []float32) (*float64
 	return m.compare(want, got, dtype)
 }
 
-// compare returns the largest difference of the logits of the merged model, which was written in a type, from those of the adapted
-// one. In float32 a difference that rounding does not explain is an error.
+// compare returns the largest difference between the logits of the merged model, written as dtype, and those of the
+// adapted model. In float32, a difference that rounding does not explain is an error.
 func (m *Merge) compare(want, got []float32, dtype weights.DType) (*float64, error) {
 	d, err := lora.LargestDifference(want, got)
 	if err != nil {
@@ -277,8 +280,8 @@ func (m *Merge) compare(want, got []float32, dtype weights.DType) (*float64, err
 	return &d, nil
 }
 
-// Undo writes the base's weights into dir, bit for bit, after checking that every tensor of the merged model is what the
-// adapters make of them. It returns the number of tensors.
+// Undo writes the base's weights to dir, bit for bit, after checking that every tensor of the merged model is the
+// result of applying the adapters to the base. It returns the number of tensors.
 func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOptions) (int, error) {
 	if err := m.checkUnquantized(merged); err != nil {
 		return 0, err
@@ -308,7 +311,7 @@ func (m *Merge) Undo(ctx context.Context, merged, dir string, o mamba.SaveOption
 	return len(list), CopyModelFiles(dir, m.Base, merged)
 }
 
-// until makes the writing of tensors stop when ctx ends.
+// until returns tensors whose writing stops when ctx is canceled.
 func until(ctx context.Context, tensors []weights.Entry) []weights.Entry {
 	list := slices.Clone(tensors)
 	for i, s := range list {

@@ -12,9 +12,9 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// WriteGGUF writes the merged model as a GGUF file, whose matrices are quantized where o's type has blocks; those that the adapters
-// leave alone keep the blocks that they have. describe completes o for the tokenizer in a directory. What merging changes, and
-// what quantizing adds to that, are measured one after the other.
+// WriteGGUF writes the merged model as a GGUF file. Matrices are quantized if the type in o has blocks; those that the
+// adapters do not change keep their existing blocks. describe completes o for the tokenizer in a directory. The
+// differences due to merging and due to quantizing are measured separately.
 func (m *Merge) WriteGGUF(ctx context.Context, file string, o mamba.GGUFOptions, describe func(dir string, o *mamba.GGUFOptions) error) (r MergeReport, err error) {
 	adapted, exact, err := m.mergedLogits(ctx)
 	if err != nil {
@@ -69,8 +69,9 @@ func (m *Merge) WriteGGUF(ctx context.Context, file string, o mamba.GGUFOptions,
 	return r, err
 }
 
-// mergedLogits returns the logits of the adapted model for the probe, and those of the same model with the adapter folded into its
-// weights in float32; nil for several adapters or a share other than 1. Merged logits are nil too where float32 does not fit.
+// mergedLogits returns the probe logits of the adapted model, and those of the same model with the adapter merged into
+// its weights in float32. Both are nil for several adapters or a share other than 1. merged is also nil if the model in
+// float32 does not fit in memory.
 func (m *Merge) mergedLogits(ctx context.Context) (adapted, merged []float32, err error) {
 	model, adapter, err := m.adapt(ctx)
 	if err != nil || adapter == nil {
@@ -89,7 +90,7 @@ func (m *Merge) mergedLogits(ctx context.Context) (adapted, merged []float32, er
 	return adapted, merged, err
 }
 
-// mergedConfig is the configuration of the merged model.
+// mergedConfig returns the configuration of the merged model.
 func (m *Merge) mergedConfig(merged *lora.MergedModel) mamba.Config {
 	c := m.config
 	c.VocabSize = m.rows
@@ -97,7 +98,8 @@ func (m *Merge) mergedConfig(merged *lora.MergedModel) mamba.Config {
 	return c
 }
 
-// checkUnquantized refuses to undo a merge that was quantized: its weights are no longer what the adapters make of the base.
+// checkUnquantized returns a fault if the merged model was quantized: its weights are no longer the exact result of
+// applying the adapters to the base.
 func (m *Merge) checkUnquantized(merged string) error {
 	if !mamba.IsGGUF(merged) {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// TestMerge_quantized: of a base in blocks, what the adapter leaves alone keeps its bytes, and what it changes is what the merge in
-// float32 has, quantized once. Both differences are told.
+// TestMerge_quantized checks that, for a base in blocks, weights that the adapter does not change keep their bytes, and
+// those that it changes are the float32 merge, quantized once. Both differences are reported.
 func TestMerge_quantized(t *testing.T) {
 	base := filepath.Join("..", "..", "lora", "testdata", "models", "Q4_K_M.gguf")
 	model, err := LoadModel(t.Context(), base, "", LoadOptions{})

@@ -9,7 +9,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// The writing of tensors stops at the first one after the context has ended.
+// Writing tensors stops at the first one after the context is canceled.
 func TestWritingStopsWhenTheContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	list := until(ctx, []weights.Entry{weights.FromInts("a", []int{1}), weights.FromInts("b", []int{2})})

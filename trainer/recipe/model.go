@@ -16,7 +16,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// Model is a model that is ready to run, with its tokenizer and the adapter in it, if any.
+// Model is a model that is ready to run, with its tokenizer and adapter, if any.
 type Model struct {
 	*mamba.Model
 	Dir       string
@@ -27,27 +27,27 @@ type Model struct {
 	onWarning  func(error)
 }
 
-// warn tells whoever loaded the model, if anybody wants to know.
+// warn reports err to the caller that loaded the model, if it asked for warnings.
 func (m *Model) warn(err error) {
 	if m.onWarning != nil {
 		m.onWarning(err)
 	}
 }
 
-// LoadOptions say how a model is loaded.
+// LoadOptions are options for loading a model.
 type LoadOptions struct {
 	Precision mamba.Precision // of the weights
-	Tokenizer string          // tokenizer.json, its directory, a GGUF file or a Hugging Face id; "": the adapter's or the model's
-	Resize    bool            // give table and head a row for each id of the tokenizer
-	// InitialState is the file of the state that documents start from, in place of the adapter's; "" names none.
+	Tokenizer string          // tokenizer.json, its directory, a GGUF file, or a Hugging Face id; "": that of the adapter or model
+	Resize    bool            // give embedding and head a row for each id of the tokenizer
+	// InitialState is the file of the state that documents start from, instead of the adapter's; "" means none.
 	InitialState string
-	// Warn is told that an adapter was trained on other weights than those of the model that is named. Nil: nobody looks.
+	// Warn is called if an adapter was trained on different weights than those of the named model. It may be nil.
 	Warn func(error)
-	Hub  *hub.Client // where names are looked up; nil: the one that the environment names
+	Hub  *hub.Client // looks up names; nil: configured by the environment
 }
 
-// LoadModel loads a model with its tokenizer, and an adapter into it. Either name may be empty: without an adapter the
-// model is as it is, without a model the adapter's base is taken.
+// LoadModel loads a model with its tokenizer and puts an adapter into it. Either name may be empty: without an adapter,
+// the model is loaded as is; without a model, the adapter's base is loaded.
 func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model, error) {
 	var d *lora.Directory
 	if adapter != "" {
@@ -109,8 +109,8 @@ func LoadModel(ctx context.Context, name, adapter string, o LoadOptions) (*Model
 	return l, m.SetStart(start)
 }
 
-// warnOfOtherBase compares the weights in dir with those that the adapter was trained on, if it says which. They may well be
-// others, such as those of a quantized copy.
+// warnOfOtherBase compares the weights in dir with those that the adapter was trained on, if it records them. Different
+// weights may be intended, such as those of a quantized copy.
 func warnOfOtherBase(d *lora.Directory, dir string, warn func(error)) error {
 	if d.Base == "" {
 		return nil
@@ -130,7 +130,7 @@ func warnOfOtherBase(d *lora.Directory, dir string, warn func(error)) error {
 	return nil
 }
 
-// FindModel returns the directory of a model. Without the model's name, it is that of the adapter's base. client may be nil.
+// FindModel returns the directory of a model, or of the adapter's base if name is empty. client may be nil.
 func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (string, error) {
 	if adapter == "" {
 		return modelDirectory(ctx, client, name)
@@ -143,7 +143,7 @@ func FindModel(ctx context.Context, client *hub.Client, name, adapter string) (s
 	return modelOrBase(ctx, client, name, d)
 }
 
-// modelOrBase finds a model, or an adapter's base if name is empty.
+// modelOrBase returns the directory of a model, or of an adapter's base if name is empty.
 func modelOrBase(ctx context.Context, client *hub.Client, name string, d *lora.Directory) (_ string, err error) {
 	if name == "" && d != nil {
 		return findBase(ctx, client, d)
@@ -151,7 +151,8 @@ func modelOrBase(ctx context.Context, client *hub.Client, name string, d *lora.D
 	return modelDirectory(ctx, client, name)
 }
 
-// modelDirectory finds a model by path or Hugging Face id; client may be nil. An adapter directory has its own error.
+// modelDirectory returns the directory of a model by path or Hugging Face id; client may be nil. An adapter directory
+// gives a specific error.
 func modelDirectory(ctx context.Context, client *hub.Client, name string) (string, error) {
 	dir, err := resolveModel(ctx, client, name)
 	if err != nil {
@@ -183,12 +184,13 @@ func has(dir, name string) bool {
 	return err == nil
 }
 
-// hasWeights reports whether a model directory holds weights that can be loaded.
+// hasWeights reports whether a model directory contains weights that can be loaded.
 func hasWeights(dir string) bool {
 	return mamba.IsGGUF(dir) || has(dir, weights.ModelFile) || has(dir, weights.IndexFile)
 }
 
-// LoadTokenizer reads the tokenizer of a model by path or Hugging Face id; nil if the model has none. client may be nil.
+// LoadTokenizer loads the tokenizer of a model by path or Hugging Face id. It returns nil if the model has none. client
+// may be nil.
 func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*tokenizer.Tokenizer, error) {
 	dir, err := resolveModel(ctx, client, model)
 	if err != nil {
@@ -197,8 +199,8 @@ func LoadTokenizer(ctx context.Context, client *hub.Client, model string) (*toke
 	return openTokenizer(dir)
 }
 
-// FindTokenizer returns the path of a tokenizer.json: named itself, by its directory, or by Hugging Face id; or that of a GGUF
-// file, which has one in its keys. client may be nil.
+// FindTokenizer returns the path of a tokenizer.json given by its path, its directory, or a Hugging Face id, or of a
+// GGUF file, whose metadata contains a tokenizer. client may be nil.
 func FindTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
 	if isFile(name) {
 		return name, nil
@@ -213,7 +215,7 @@ func FindTokenizer(ctx context.Context, client *hub.Client, name string) (string
 	return filepath.Join(dir, tokenizerFiles[0]), nil
 }
 
-// findNamedTokenizer is FindTokenizer unless name is empty.
+// findNamedTokenizer is FindTokenizer, but returns "" if name is empty.
 func findNamedTokenizer(ctx context.Context, client *hub.Client, name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -221,7 +223,7 @@ func findNamedTokenizer(ctx context.Context, client *hub.Client, name string) (s
 	return FindTokenizer(ctx, client, name)
 }
 
-// openTokenizer reads the tokenizer of the first directory that has one; nil if none has.
+// openTokenizer loads the tokenizer of the first directory that has one, or returns nil if none does.
 func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 	for _, dir := range dirs {
 		if dir == "" {
@@ -236,7 +238,7 @@ func openTokenizer(dirs ...string) (*tokenizer.Tokenizer, error) {
 	return nil, nil
 }
 
-// NeedTokenizer returns an error if the model has no tokenizer; why names what needs it.
+// NeedTokenizer returns an error if the model has no tokenizer. why names what needs one.
 func (m *Model) NeedTokenizer(why string) error {
 	if m.Tokenizer == nil {
 		return fault.NotFound("model %s has no tokenizer.json, which %s needs; name one (tokenizer in a configuration, --tokenizer)", m.Dir, why)
@@ -244,7 +246,7 @@ func (m *Model) NeedTokenizer(why string) error {
 	return nil
 }
 
-// vocabulary returns which ids have a token: those below size, except holes.
+// vocabulary returns which ids have a token: those below size except holes.
 func (m *Model) vocabulary() (size int, holes []int) {
 	if m.Tokenizer == nil {
 		return 0, nil
@@ -258,7 +260,7 @@ func (m *Model) vocabulary() (size int, holes []int) {
 	return size, holes
 }
 
-// checkVocabulary returns an error if the model has no row for one of the ids of a prompt.
+// checkVocabulary returns an error if the model has no row for one of the ids in a prompt.
 func (m *Model) checkVocabulary(ids []int) error {
 	for _, id := range ids {
 		if id >= m.Config.VocabSize {
@@ -268,7 +270,7 @@ func (m *Model) checkVocabulary(ids []int) error {
 	return nil
 }
 
-// Encode returns a prompt's ids. An empty one begins with the token that begins texts.
+// Encode returns the ids of a prompt. For an empty prompt, it returns the BOS token if the model has one.
 func (m *Model) Encode(prompt string) ([]int, error) {
 	if err := m.NeedTokenizer("a prompt in words"); err != nil {
 		return nil, err

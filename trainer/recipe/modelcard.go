@@ -12,8 +12,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// writeModelCard writes README.md: what was trained on what, with which settings, how it went, and who can load it. Names
-// come from the user's files and data, and appear as they are and not as Markdown or HTML.
+// writeModelCard writes README.md: what was trained on what data, the settings, the outcome, and which programs can
+// load it. Names from the user's files and data appear literally, not as Markdown or HTML.
 func (r *Run) writeModelCard(dir, title string, st *checkpoint.State) error {
 	settings, err := r.Config.YAML()
 	if err != nil {
@@ -47,7 +47,8 @@ func (r *Run) describeModel() string {
 	return model + ", fine-tuned"
 }
 
-// describeBase says which weights an adapter was trained on: the hash of their values, and the blocks that they were kept in.
+// describeBase describes the weights an adapter was trained on: the hash of their values and the form in which they
+// were stored.
 func (r *Run) describeBase() string {
 	if r.Adapter == nil || r.Adapter.Base == "" {
 		return ""
@@ -67,7 +68,7 @@ func (r *Run) describeSources() string {
 	return strings.Join(paths, ", ")
 }
 
-// describeCourse is a table of what the run came to; the evaluation is that of the weights next to the card.
+// describeCourse returns a table of the outcome of the run. The evaluation is that of the weights saved with the card.
 func describeCourse(st *checkpoint.State) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps | %d |\n", st.GlobalStep)
@@ -84,7 +85,8 @@ func describeCourse(st *checkpoint.State) string {
 	return b.String()
 }
 
-// describeReaders is a table of who can load the adapter in dir; "" where the result is a model, which all of them can.
+// describeReaders returns a table of the programs that can load the adapter in dir, or "" if the result is a model,
+// which all of them can load.
 func (r *Run) describeReaders(dir string) (string, error) {
 	if r.Adapter == nil {
 		return "", nil
@@ -100,7 +102,7 @@ func (r *Run) describeReaders(dir string) (string, error) {
 	return text, nil
 }
 
-// lastWith returns the last row of a history that has a value of a name.
+// lastWith returns the last row of a history that has the named value.
 func lastWith(name string, history []checkpoint.Row) checkpoint.Row {
 	for _, row := range slices.Backward(history) {
 		if _, ok := row[name]; ok {
@@ -112,14 +114,14 @@ func lastWith(name string, history []checkpoint.Row) checkpoint.Row {
 
 var markdown = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "|", "\\|", "`", "\\`", "[", "\\[", "]", "\\]", "*", "\\*", `\`, `\\`)
 
-// plain is text that Markdown shows as it is, on one line.
+// plain returns text escaped so that Markdown shows it literally, on one line.
 func plain(text string) string { return markdown.Replace(oneLine(text)) }
 
 func oneLine(text string) string {
 	return format.Printable(strings.NewReplacer("\n", " ", "\t", " ").Replace(text))
 }
 
-// code is text in the type of a program.
+// code returns text as a Markdown code span.
 func code(text string) string {
 	text = oneLine(text)
 	if !strings.Contains(text, "`") {
@@ -129,13 +131,13 @@ func code(text string) string {
 	return fence + " " + text + " " + fence
 }
 
-// fenced is a block of text in a language.
+// fenced returns text as a fenced code block in a language.
 func fenced(language, text string) string {
 	fence := strings.Repeat("`", max(3, longestRun(text, '`')+1))
 	return fence + language + "\n" + text + fence + "\n"
 }
 
-// longestRun counts the longest row of a character in text.
+// longestRun returns the length of the longest run of a character in text.
 func longestRun(text string, c rune) (longest int) {
 	n := 0
 	for _, r := range text {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestPlain: what a name has in it is shown and does nothing.
+// TestPlain checks that a name is shown literally and has no effect as markup.
 func TestPlain(t *testing.T) {
 	for text, want := range map[string]string{
 		"my_run": "my_run", "<b>": "&lt;b&gt;", "a|b": `a\|b`, "a\nb": "a b", "[x](y)": `\[x\](y)`, "`": "\\`", "\x1b[2J": `\\x1b\[2J`, "&amp;": "&amp;amp;",

@@ -17,14 +17,14 @@ import (
 	"mambatrain/mamba"
 )
 
-// tokenizerFiles travel with a model, byte for byte. The first is the tokenizer itself.
+// tokenizerFiles are copied with a model, byte for byte. The first is the tokenizer itself.
 var tokenizerFiles = []string{
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 	"chat_template.jinja",
 }
 
-// CopyModelFiles copies what belongs to a model apart from its weights: the tokenizer of the first directory that has one,
-// and the settings for generation. A tokenizer.json may be named in place of a directory.
+// CopyModelFiles copies the files of a model other than its weights: the tokenizer of the first directory that has one,
+// and the generation settings. A tokenizer.json may be given instead of a directory.
 func CopyModelFiles(to string, from ...string) error {
 	if err := copyTokenizer(to, from...); err != nil {
 		return err
@@ -32,7 +32,7 @@ func CopyModelFiles(to string, from ...string) error {
 	return copyGenerationConfig(to, from...)
 }
 
-// copyGenerationConfig copies the settings for generation of the first directory that has any.
+// copyGenerationConfig copies the generation settings of the first directory that has any.
 func copyGenerationConfig(to string, from ...string) error {
 	for _, dir := range from {
 		if isFile(dir) {
@@ -45,7 +45,7 @@ func copyGenerationConfig(to string, from ...string) error {
 	return nil
 }
 
-// copyTokenizer copies the tokenizer's files from the first directory that has any.
+// copyTokenizer copies the tokenizer files from the first directory that has a tokenizer.
 func copyTokenizer(to string, from ...string) error {
 	for _, dir := range from {
 		if dir == "" {
@@ -76,8 +76,8 @@ func copyTokenizer(to string, from ...string) error {
 	return nil
 }
 
-// joinTemplates puts the templates of a tokenizer in the directory from that has one for tools in a directory of its own into
-// the tokenizer_config.json of its copy, since results have no directories.
+// joinTemplates moves the chat templates of a tokenizer that has a tool template in a subdirectory of from into the
+// tokenizer_config.json of its copy, because results have no subdirectories.
 func joinTemplates(to, from string) error {
 	tools, err := inputfile.Read(filepath.Join(from, tokenizer.ToolTemplateFile), inputfile.MaxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +112,7 @@ func joinTemplates(to, from string) error {
 	return atomicfile.WriteFile(copied, pyjson.Restore(b))
 }
 
-// writeGGUFTokenizer writes the tokenizer that a GGUF file has in its keys, if any.
+// writeGGUFTokenizer writes the tokenizer in the metadata of a GGUF file, if there is one.
 func writeGGUFTokenizer(to, model string) error {
 	files, err := tokenizer.GGUFFiles(model)
 	if errors.Is(err, fault.ErrNotFound) {

@@ -18,11 +18,11 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// promptColumn is the column of texts to continue.
+// promptColumn is the name of the column with texts to continue.
 const promptColumn = "prompt"
 
-// ReadPrompts reads texts to continue from a file: the column prompt of JSON, JSON lines, CSV, Parquet and Arrow, else what
-// [ParsePrompts] finds.
+// ReadPrompts reads texts to continue from a file: the prompt column of JSON, JSON lines, CSV, Parquet, and Arrow
+// files. Other files are parsed by [ParsePrompts].
 func ReadPrompts(ctx context.Context, path string, c source.Config) ([]string, error) {
 	switch filepath.Ext(strings.TrimSuffix(strings.ToLower(path), ".gz")) {
 	case ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".ipc":
@@ -57,8 +57,8 @@ func ReadPrompts(ctx context.Context, path string, c source.Config) ([]string, e
 	return prompts, nil
 }
 
-// ParsePrompts reads texts to continue, one a line; an empty line is an empty prompt. If the first line is a JSON object
-// with a prompt, all must be.
+// ParsePrompts parses texts to continue, one per line; an empty line is an empty prompt. If the first line is a JSON
+// object with a prompt, all other lines must be, too.
 func ParsePrompts(b []byte) (prompts []string, err error) {
 	b = bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))
 	number, rows := 0, false

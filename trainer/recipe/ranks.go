@@ -8,8 +8,8 @@ import (
 	"mambatrain/trainer/mpi"
 )
 
-// Join makes this process one of the ranks that an MPI launcher has started, or leaves it alone, and sets the number of
-// kernel threads unless threads does. d may be nil. print is called with what MPI has to report.
+// Join connects this process to the other ranks if an MPI launcher started several, and sets the number of kernel
+// threads unless threads is set. d may be nil. print is called with messages from package mpi.
 func Join(d *DistributedConfig, threads int, print func(line string)) (trainer.Communicator, error) {
 	if d == nil {
 		d = DefaultDistributed()
@@ -26,7 +26,7 @@ func Join(d *DistributedConfig, threads int, print func(line string)) (trainer.C
 	return comm, nil
 }
 
-// SpareCore reports whether this rank has one core more than the kernels use, for the thread that makes MPI calls.
+// SpareCore reports whether this rank has a core that the kernels do not use, for the thread that makes MPI calls.
 func SpareCore(comm trainer.Communicator) bool {
 	c, ok := comm.(*mpi.Comm)
 	if !ok {

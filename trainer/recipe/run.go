@@ -20,19 +20,19 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// Options say how a run is carried out; [Config] says what it computes.
+// Options control how a run is executed; [Config] determines what it computes.
 type Options struct {
-	Mode     checkpoint.Mode      // what to do with the contents of output_dir
-	Force    bool                 // resume although settings have changed
-	Step     int                  // resume from the checkpoint of this step; 0: from the newest
-	Comm     trainer.Communicator // the ranks of the run; nil: this process alone
-	Hub      *hub.Client          // where names of models and data sets are looked up; nil: the one that the environment names
-	Version  string               // of the program; all ranks of a run must have the same
-	Observer trainer.Observer     // told of every event; may be nil
-	Warn     func(error)          // told of what went wrong without ending the run; may be nil
+	Mode     checkpoint.Mode      // how to treat the contents of output_dir
+	Force    bool                 // resume even if settings have changed
+	Step     int                  // resume from the checkpoint of this step; 0: the newest
+	Comm     trainer.Communicator // the ranks of the run; nil: a single process
+	Hub      *hub.Client          // looks up models and data sets by name; nil: configured by the environment
+	Version  string               // version of the program; must be the same on all ranks
+	Observer trainer.Observer     // receives every event; may be nil
+	Warn     func(error)          // receives problems that do not end the run; may be nil
 }
 
-// Run is a training run whose model, adapter and data are loaded. [Prepare] makes one; Close must be called.
+// Run is a training run with its model, adapter, and data loaded. [Prepare] creates one; the caller must call Close.
 type Run struct {
 	Config      Config
 	ModelDir    string
@@ -40,34 +40,34 @@ type Run struct {
 	Adapter     *lora.Adapter        // nil: full training
 	Tokenizer   *tokenizer.Tokenizer // nil: the model has none
 	FromScratch bool                 // the model's weights are new
-	Data        *data.Dataset        // to train on
-	Loader      *data.Loader         // its micro-batches
+	Data        *data.Dataset        // training data
+	Loader      *data.Loader         // micro-batches of Data
 	Eval        []trainer.EvalSet
 	Rows        int    // computed at once
-	Device      string // that computes steps and evaluations, once the program is compiled; "": the CPU
+	Device      string // device that computes steps and evaluations, set when the program is compiled; "": the CPU
 
 	options       Options
-	continued     *lora.Directory // the adapter that is trained further; nil: none
-	tokenizerPath string          // of the tokenizer that is named; "": the model's is used
+	continued     *lora.Directory // the adapter to train further; nil: none
+	tokenizerPath string          // path of the configured tokenizer; "": the model's tokenizer is used
 
-	resized  int // rows of table and head, where the run has made more of them; 0: it has not
+	resized  int // rows of embedding and head after resizing; 0: not resized
 	datasets []*data.Dataset
 	program  *ag.Program
 	output   *checkpoint.Output
-	segments io.Closer // the file of states between segments; nil: in memory
-	made     []string  // directories that this run made, the innermost first
-	started  bool      // the trainer has begun: the contents of the output directory stay
+	segments io.Closer // file of states between segments; nil: in memory
+	made     []string  // directories created by this run, innermost first
+	started  bool      // the trainer has started: keep the contents of the output directory
 	trainer  *trainer.Trainer
-	logs     []runLog // empty until the run has begun
+	logs     []runLog // empty until the run starts
 }
 
-// runLog is a file that follows a run.
+// runLog is a file that records the events of a run.
 type runLog interface {
 	Observe(trainer.Event)
 	Close() error
 }
 
-// Train carries out a run from its configuration to the result in its output directory. An interrupted run ends with a
+// Train executes a run, from its configuration to the result in its output directory. An interrupted run ends with a
 // checkpoint and a *[trainer.StopError].
 func Train(ctx context.Context, c Config, o Options) (trainer.Result, error) {
 	if err := CheckOutput(c.OutputDir, o); err != nil {
@@ -81,7 +81,7 @@ func Train(ctx context.Context, c Config, o Options) (trainer.Result, error) {
 	return r.Train(ctx)
 }
 
-// CheckOutput refuses an output directory that a fresh run may not use. It costs nothing, unlike loading a model.
+// CheckOutput returns an error if a fresh run may not use the output directory. It is cheap, unlike loading a model.
 func CheckOutput(dir string, o Options) error {
 	if o.Mode != checkpoint.Fresh || o.Comm != nil && o.Comm.Rank() > 0 {
 		return nil
@@ -89,7 +89,7 @@ func CheckOutput(dir string, o Options) error {
 	return checkpoint.CheckFresh(checkpoint.Disk{}, dir)
 }
 
-// ResultIn returns what a run has left in its output directory, "adapter" or "model"; "" for nothing.
+// ResultIn returns the kind of result in an output directory, "adapter" or "model", or "" if there is none.
 func ResultIn(dir string) string {
 	switch {
 	case dir == "":
@@ -101,7 +101,7 @@ func ResultIn(dir string) string {
 	return ""
 }
 
-// Prepare loads model, adapter and data, and chooses the number of rows that are computed at once. It writes nothing.
+// Prepare loads the model, adapter, and data, and chooses the number of rows to compute at once. It writes nothing.
 func Prepare(ctx context.Context, c Config, o Options) (*Run, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -143,12 +143,12 @@ func (r *Run) load(ctx context.Context) (err error) {
 	return err
 }
 
-// Train runs the training, once. On ranks other than 0 the result is empty.
+// Train runs the training. It may be called only once. On ranks other than 0 the result is empty.
 func (r *Run) Train(ctx context.Context) (result trainer.Result, err error) {
 	if err := r.open(); err != nil {
 		return result, err
 	}
-	if r.Rows, err = trainer.BroadcastInt(r.options.Comm, 0, r.Rows); err != nil { // machines may differ in memory
+	if r.Rows, err = trainer.BroadcastInt(r.options.Comm, 0, r.Rows); err != nil { // the memory of machines may differ
 		return result, err
 	}
 	if err := r.build(r.Config.Train); err != nil {
@@ -157,7 +157,7 @@ func (r *Run) Train(ctx context.Context) (result trainer.Result, err error) {
 	return r.trainer.Run(ctx)
 }
 
-// Plan does everything that precedes the first step and writes nothing, in place of Train.
+// Plan does everything that precedes the first step but writes nothing. It is called instead of Train.
 func (r *Run) Plan() (trainer.Overview, error) {
 	if err := r.build(withoutOutput(r.Config.Train)); err != nil {
 		return trainer.Overview{}, err
@@ -165,8 +165,8 @@ func (r *Run) Plan() (trainer.Overview, error) {
 	return r.trainer.Overview(), nil
 }
 
-// withoutOutput returns settings for a run that cannot save its best model. Early stopping, which needs the same data and
-// the same metric, takes its place, so that both are checked.
+// withoutOutput returns settings for a run that cannot save its best model. Early stopping, which needs the same data
+// and metric, replaces load_best_model_at_end, so that both are checked.
 func withoutOutput(s trainer.Config) trainer.Config {
 	if s.LoadBestModelAtEnd {
 		s.LoadBestModelAtEnd, s.EarlyStoppingPatience = false, max(1, s.EarlyStoppingPatience)
@@ -174,7 +174,7 @@ func withoutOutput(s trainer.Config) trainer.Config {
 	return s
 }
 
-// build compiles the program and makes the trainer.
+// build compiles the program and creates the trainer.
 func (r *Run) build(s trainer.Config) error {
 	if err := r.compile(); err != nil {
 		return err
@@ -187,25 +187,26 @@ func (r *Run) build(s trainer.Config) error {
 	return err
 }
 
-// TimeLeft estimates the time of the remaining steps without evaluations, by running the first rows of the next one; 0 if
-// it is unknown. It can be called after Plan, or once [trainer.StartEvent] has been observed.
+// TimeLeft estimates the time of the remaining steps, excluding evaluations, by running the first rows of the next
+// step. It returns 0 if the time is unknown. It may be called after Plan, or once [trainer.StartEvent] has been
+// observed.
 func (r *Run) TimeLeft(ctx context.Context, o trainer.Overview) time.Duration {
 	rows, took, err := r.trainer.MeasureStep(ctx)
 	if err != nil || rows == 0 {
-		return 0 // the step itself will report what is wrong
+		return 0 // the step itself will report the error
 	}
 	epochs := float64(o.Steps-o.StartStep) / float64(max(1, o.StepsPerEpoch))
 	all := epochs * float64(r.Data.Stats().Tokens) / float64(rows*o.Ranks) * float64(took)
 	return time.Duration(min(all, math.MaxInt64/2))
 }
 
-// Work returns the floating-point operations of matrix products that training does for one input token.
+// Work returns the number of floating-point operations in matrix products per input token during training.
 func (r *Run) Work() float64 {
-	const rows = 1000 // work is proportional to them
+	const rows = 1000 // work is proportional to the number of rows
 	return WorkOf(r.Model, rows, rows).Total() / rows
 }
 
-// open takes the output directory, which belongs to rank 0. A run that resumes keeps the number of rows that it began with.
+// open opens the output directory on rank 0. A resumed run keeps its original number of rows.
 func (r *Run) open() (err error) {
 	if r.options.Comm.Rank() > 0 {
 		return nil
@@ -229,7 +230,7 @@ func (r *Run) open() (err error) {
 	return nil
 }
 
-// missing lists the directories that making dir makes, the innermost first.
+// missing returns the directories that creating dir would create, innermost first.
 func missing(dir string) (list []string) {
 	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -239,7 +240,8 @@ func missing(dir string) (list []string) {
 	}
 }
 
-// Close frees the data and releases the output directory. Directories that were made for a run that never began are removed.
+// Close frees the data and releases the output directory. It removes directories that were created for a run that never
+// started.
 func (r *Run) Close() {
 	for _, log := range r.logs {
 		if err := log.Close(); err != nil {
@@ -269,6 +271,6 @@ func (r *Run) closeOutput() {
 	}
 	r.output.Abandon()
 	for _, dir := range r.made {
-		os.Remove(dir) // fails if another run has begun there
+		os.Remove(dir) // fails if another run has started there
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer"
 )
 
-// A run that resumes tells TensorBoard to forget the steps that it repeats: a session starts in its event file.
+// A resumed run tells TensorBoard to discard the steps that it repeats: a session start appears in its event file.
 func TestResumedCurvesDoNotOverlap(t *testing.T) {
 	dir := t.TempDir()
 	r := &Run{Config: Config{OutputDir: dir}}

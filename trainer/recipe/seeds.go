@@ -7,15 +7,15 @@ import (
 	"mambatrain/mamba"
 )
 
-// Second seeds of the generators that draw from a run's seed, one for each use, so that none repeats another's numbers.
+// Second seeds of the generators that draw from a run's seed, one per use, so that no two generate the same numbers.
 const (
 	initStream    = 0x696e6974
 	adapterStream = 0x6c6f7261
 	splitStream   = 0x73706c6974
 )
 
-// NewModel returns a model with new weights. The same seed gives the same weights as a run from scratch has. A model that
-// does not fit into memory is a fault.
+// NewModel returns a model with new weights. The same seed gives the same weights as in a run from scratch. It returns
+// a fault if the model does not fit in memory.
 func NewModel(sizes mamba.Config, scheme mamba.Init, seed uint64, o mamba.LoadOptions) (*mamba.Model, error) {
 	if err := checkFootprint(sizes, o, 0); err != nil {
 		return nil, err

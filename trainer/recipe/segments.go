@@ -9,26 +9,26 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// graphOptions returns the options of the run's graph for a capacity of rows.
+// graphOptions returns the options of the run's graph for the given number of rows.
 func (r *Run) graphOptions(rows int) ag.Options {
 	return ag.Options{Rows: rows, Carry: r.Config.Data.CarryState, Segments: r.Config.Train.SegmentTokens > 0 || r.Model.HasStart()}
 }
 
-// SegmentFile holds the states between the segments of a step on disk: train.segment_store disk.
+// SegmentFile stores the states between the segments of a step on disk, for train.segment_store: disk.
 type SegmentFile struct{ *os.File }
 
-// OpenSegmentFile makes the file in directory dir, "" for that of temporary files. Where the system allows it, the file has
-// no name while it is open, so that a killed run leaves nothing behind. Close frees its space.
+// OpenSegmentFile creates the file in dir, or in the directory for temporary files if dir is "". Where the system
+// allows it, the file is unlinked while it is open, so that a killed run leaves nothing behind. Close frees its space.
 func OpenSegmentFile(dir string) (SegmentFile, error) {
 	f, err := os.CreateTemp(dir, ".tmp-segments-*")
 	if err != nil {
 		return SegmentFile{}, fmt.Errorf("train.segment_store: %w", err)
 	}
-	os.Remove(f.Name()) // fails where open files cannot be removed: Close does it there
+	os.Remove(f.Name()) // fails if open files cannot be removed; Close removes it then
 	return SegmentFile{f}, nil
 }
 
-// Close closes the file, which removes it.
+// Close closes and removes the file.
 func (f SegmentFile) Close() error {
 	err := f.File.Close()
 	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {

@@ -6,10 +6,10 @@ import (
 	"mambatrain/data/source"
 )
 
-// Sources are data inputs: one path or id, {path, weight}, or a list of these.
+// Sources is a list of data inputs. In YAML it is one path or id, {path, weight}, or a list of these.
 type Sources []source.Input
 
-// MarshalYAML writes the shortest form.
+// MarshalYAML returns the shortest form.
 func (s Sources) MarshalYAML() (any, error) {
 	if len(s) == 0 {
 		return "", nil
@@ -31,7 +31,7 @@ type weightedInput struct {
 	Weight float64 `yaml:"weight"`
 }
 
-// EvalSets are the data sets to evaluate on. The only one may go without a name.
+// EvalSets is a list of data sets to evaluate on. A single set may be unnamed.
 type EvalSets []NamedSources
 
 // NamedSources is a data set to evaluate on.
@@ -40,7 +40,7 @@ type NamedSources struct {
 	Sources Sources
 }
 
-// MarshalYAML writes the sets in their order.
+// MarshalYAML returns the sets in order.
 func (e EvalSets) MarshalYAML() (any, error) {
 	if len(e) == 0 {
 		return "", nil

@@ -11,8 +11,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// LoadState reads a state that [Model.SaveState] wrote, which must have been of this model with this adapter. One without a
-// record, such as the state that an adapter's documents start from, must only fit.
+// LoadState loads a state written by [Model.SaveState], which must be a state of this model with this adapter. A state
+// without such a record, such as the initial state of an adapter, only needs to have matching shapes.
 func (m *Model) LoadState(path string) (*mamba.State, error) {
 	s, err := m.Model.LoadState(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func (m *Model) LoadState(path string) (*mamba.State, error) {
 	}
 }
 
-// SaveState writes a state of the model, with a record of what it is of.
+// SaveState writes a state of the model with a record of the model and adapter it belongs to.
 func (m *Model) SaveState(s *mamba.State, path string) (err error) {
 	if s.Origin, err = m.origin(); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (m *Model) SaveState(s *mamba.State, path string) (err error) {
 	return s.Save(path)
 }
 
-// origin tells the model and its adapter from others.
+// origin identifies the model and its adapter.
 func (m *Model) origin() (o mamba.Origin, err error) {
 	o = mamba.Origin{Family: m.Config.Family(), Adapter: mamba.NoAdapter}
 	if o.Weights, err = sample(m.Dir); err != nil || m.adapterDir == "" {
@@ -59,7 +59,7 @@ func (m *Model) origin() (o mamba.Origin, err error) {
 	return o, err
 }
 
-// sample returns a hash of the names, the shapes and the first values of all tensors, which takes no time.
+// sample returns a hash of the names, the shapes, and the first values of all tensors, which is fast to compute.
 func sample(path string) (string, error) {
 	const most = 1 << 10
 	files, err := weights.Open(path)

@@ -28,9 +28,9 @@ func (r *Run) compile() (err error) {
 	packFrozen(r.Model)
 	o := r.graphOptions(r.Rows)
 	if o.Segments && r.Config.Train.SegmentStore == "disk" {
-		dir := "" // of a run that writes nothing
+		dir := "" // for a run that writes nothing
 		if r.output != nil {
-			dir = r.Config.OutputDir // has room for checkpoints
+			dir = r.Config.OutputDir // which has space for checkpoints
 		}
 		f, err := OpenSegmentFile(dir)
 		if err != nil {
@@ -46,7 +46,7 @@ func (r *Run) compile() (err error) {
 	return err
 }
 
-// packFrozen keeps frozen weights in the kernels' layout only, which halves their memory.
+// packFrozen stores frozen weights only in the kernels' layout, which halves their memory.
 func packFrozen(m *mamba.Model) {
 	for _, s := range m.Slots() {
 		if w := s.Weight(); !w.Trainable() {
@@ -55,7 +55,7 @@ func packFrozen(m *mamba.Model) {
 	}
 }
 
-// task collects what the trainer works on.
+// task returns the task for the trainer.
 func (r *Run) task() (trainer.Task, error) {
 	c := r.Config
 	task := trainer.Task{
@@ -76,7 +76,7 @@ func (r *Run) task() (trainer.Task, error) {
 	return task, nil
 }
 
-// ranks returns how the run is divided.
+// ranks returns how the run is divided among processes.
 func (r *Run) ranks() trainer.Ranks {
 	ranks := trainer.Ranks{
 		Comm: r.options.Comm, Overlap: SpareCore(r.options.Comm), Facts: map[string]string{"version": r.options.Version},
@@ -87,7 +87,7 @@ func (r *Run) ranks() trainer.Ranks {
 	return ranks
 }
 
-// params are all parameters of model and adapter.
+// params returns all parameters of the model and the adapter.
 func (r *Run) params() []*ag.Param {
 	all := r.Model.Params()
 	if r.Adapter == nil {
@@ -105,7 +105,7 @@ func (r *Run) params() []*ag.Param {
 	return all
 }
 
-// identity is what must not change within a run, in addition to what the trainer knows.
+// identity returns the settings that must not change within a run, in addition to those the trainer knows.
 func (r *Run) identity() map[string]string {
 	c := r.Config
 	id := map[string]string{
@@ -133,7 +133,7 @@ func (r *Run) identity() map[string]string {
 	return id
 }
 
-// precision names the form of the weights that the run computes with.
+// precision returns the form of the weights used in the run.
 func (r *Run) precision() string {
 	switch {
 	case r.Config.Precision != string(mamba.Stored):
@@ -144,7 +144,7 @@ func (r *Run) precision() string {
 	return string(mamba.Float32)
 }
 
-// save writes the weights and what makes the directory complete in itself.
+// save writes the weights and everything else that makes the directory self-contained.
 func (r *Run) save(dir string) error {
 	var err error
 	if r.Adapter != nil {
@@ -174,10 +174,10 @@ func (r *Run) restore(dir string) error {
 		return r.Adapter.Restore(dir)
 	}
 	trained := slices.DeleteFunc(r.Model.Params(), func(p *ag.Param) bool { return !p.Trainable() })
-	return weights.ReadInto(dir, trained) // what is frozen may be packed, or in blocks
+	return weights.ReadInto(dir, trained) // frozen weights may be packed or quantized
 }
 
-// checkSamplePrompts returns an error if the prompts need a tokenizer or a chat template that the model lacks.
+// checkSamplePrompts returns an error if the prompts need a tokenizer or chat template that the model lacks.
 func (r *Run) checkSamplePrompts() error {
 	if r.Tokenizer == nil {
 		return fault.Fault{Path: "train.sample_prompts", Problem: fmt.Sprintf("model %s has no tokenizer.json", r.ModelDir)}
@@ -201,15 +201,15 @@ func (r *Run) checkSamplePrompts() error {
 	return nil
 }
 
-// runningModel is the model as it is at this step.
+// runningModel returns the model in its current state.
 func (r *Run) runningModel() *Model {
 	return &Model{Model: r.Model, Dir: r.ModelDir, Tokenizer: r.Tokenizer}
 }
 
-// sample continues or answers a prompt with the model as it is.
+// sample continues or answers a prompt with the model in its current state.
 func (r *Run) sample(ctx context.Context, prompt trainer.SamplePrompt) (string, error) {
 	if r.Adapter != nil {
-		r.Adapter.Invalidate() // the steps have changed it
+		r.Adapter.Invalidate() // training steps have changed it
 	}
 	m := r.runningModel()
 	o := TextOptions{GenerateOptions: m.DefaultGenerate()}
@@ -230,7 +230,7 @@ func (r *Run) sample(ctx context.Context, prompt trainer.SamplePrompt) (string, 
 	return texts[0].Text, nil
 }
 
-// chatSample returns the ids that an answer follows, and the options that end it.
+// chatSample returns the ids of a prompt for an answer, and the options that end the answer.
 func (m *Model) chatSample(ctx context.Context, messages []trainer.Message, o TextOptions) ([]int, TextOptions, error) {
 	f, err := m.ChatFormat()
 	if err != nil {
@@ -240,15 +240,15 @@ func (m *Model) chatSample(ctx context.Context, messages []trainer.Message, o Te
 	return p.IDs, f.Options(o), err
 }
 
-// mark records that the trainer has looked at the output directory and is about to make its first step.
+// mark records that the trainer has inspected the output directory and is about to make its first step.
 func (r *Run) mark(e trainer.Event) {
 	if _, ok := e.(trainer.StartEvent); ok {
 		r.started = true
 	}
 }
 
-// writeLogs writes the journal and the TensorBoard file. They are opened when the run starts or resumes, so that those of a
-// finished run are left unchanged.
+// writeLogs writes the journal, the samples, run.json, and the TensorBoard file. They are opened when the run starts or
+// resumes, so those of a finished run are left unchanged.
 func (r *Run) writeLogs(e trainer.Event) {
 	_, resumed := e.(trainer.ResumeEvent)
 	if _, started := e.(trainer.StartEvent); (started || resumed) && len(r.logs) == 0 {

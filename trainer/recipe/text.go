@@ -13,28 +13,29 @@ import (
 
 // TextOptions are the options of [Model.Continue].
 type TextOptions struct {
-	mamba.GenerateOptions          // Continue sets EOS, Vocab, First, Stop, OnToken and OnDone, and adds to Suppress
-	StopTexts             []string // text ends before the first of these; special tokens count as they are spelled
-	EndOfTurn             []int    // ids that end a text as those of EOS do
-	// Stream is called with the text as it appears, in whole characters. It takes a single prompt, a tokenizer and no beams.
+	mamba.GenerateOptions          // Continue sets EOS, Vocab, First, Stop, OnToken, and OnDone, and adds to Suppress
+	StopTexts             []string // text ends before the first of these; special tokens are matched by their spelling
+	EndOfTurn             []int    // ids that end a text like those in EOS
+	// Stream is called with the text as it is generated, in complete characters. It requires a single prompt, a
+	// tokenizer, and no beam search.
 	Stream func(text string)
-	// Done is called with the text of prompt i as soon as it has ended, while others may go on; nil: nobody looks.
+	// Done is called with the text of prompt i as soon as it ends, while others may continue. It may be nil.
 	Done func(i int, t Text)
 }
 
-// Text is what followed a prompt.
+// Text is the continuation of a prompt.
 type Text struct {
-	IDs          []int  // with those of a stop text
+	IDs          []int  // including those of a stop text
 	Text         string // "" without a tokenizer
 	FinishReason mamba.FinishReason
 	PromptTokens int
 }
 
-// atOnce is the number of prompts that are continued in one batch.
+// atOnce is the number of prompts continued in one batch.
 const atOnce = 32
 
-// Continue continues prompts, in batches that do not change what follows a prompt. When ctx ends it returns what there is,
-// with ctx's error.
+// Continue continues prompts in batches; batching does not affect the results. If ctx is canceled, it returns the texts
+// so far with ctx's error.
 func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([]Text, error) {
 	if err := stopTexts(o.StopTexts).check(m); err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (m *Model) Continue(ctx context.Context, prompts [][]int, o TextOptions) ([
 	return texts, nil
 }
 
-// checkMemory returns an error if so many prompts at once do not fit into memory.
+// checkMemory returns an error if the given number of prompts at once does not fit in memory.
 func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
 	need := m.GenerateMemory(prompts, o) + ownMemory
 	for _, p := range m.Params() {
@@ -67,7 +68,7 @@ func (m *Model) checkMemory(prompts int, o mamba.GenerateOptions) error {
 	return checkMemoryFor("the generation", need, "try fewer beams or prompts")
 }
 
-// continueBatch continues prompts, of which the first has the number o.First.
+// continueBatch continues a batch of prompts; o.First is the index of the first one.
 func (m *Model) continueBatch(ctx context.Context, prompts [][]int, o TextOptions) ([]Text, error) {
 	g := o.GenerateOptions
 	g.EOS = append(m.DefaultGenerate().EOS, o.EndOfTurn...)
@@ -105,7 +106,7 @@ func (m *Model) continueBatch(ctx context.Context, prompts [][]int, o TextOption
 	return texts, err
 }
 
-// stops reports whether one of the stop texts is in the text of ids.
+// stops reports whether the text of ids contains a stop text.
 func (m *Model) stops(ids []int, stops stopTexts) bool {
 	s := m.newShownText(TextOptions{StopTexts: stops})
 	for _, id := range ids {
@@ -114,7 +115,7 @@ func (m *Model) stops(ids []int, stops stopTexts) bool {
 	return s.done
 }
 
-// stopTexts end a text.
+// stopTexts are texts that end a continuation.
 type stopTexts []string
 
 func (s stopTexts) check(m *Model) error {
@@ -132,7 +133,7 @@ func (s stopTexts) check(m *Model) error {
 	return m.NeedTokenizer("a stop text")
 }
 
-// cut returns the length of what precedes the first of the stop texts.
+// cut returns the length of the text before the first stop text.
 func (s stopTexts) cut(text []byte) (before int, found bool) {
 	before = len(text)
 	for _, stop := range s {
@@ -143,7 +144,7 @@ func (s stopTexts) cut(text []byte) (before int, found bool) {
 	return before, found
 }
 
-// overlap is the length of the end of text that may be the beginning of a stop text.
+// overlap returns the length of the longest suffix of text that may be the beginning of a stop text.
 func (s stopTexts) overlap(text []byte) (length int) {
 	for _, stop := range s {
 		for n := min(len(stop)-1, len(text)); n > length; n-- {
@@ -155,17 +156,17 @@ func (s stopTexts) overlap(text []byte) (length int) {
 	return length
 }
 
-// shownText is what is shown of a text, as its tokens come: without special tokens, and only up to a stop text. What may be
-// the beginning of a stop text is held back.
+// shownText is the visible part of a text as its tokens arrive: without special tokens and only up to a stop text. It
+// holds back text that may be the beginning of a stop text.
 type shownText struct {
 	tokens *tokenizer.Tokenizer
 	chars  tokenizer.TextStream
 	stops  stopTexts
 	stream func(string) // nil: none
 	text   strings.Builder
-	held   []byte // with special tokens spelled out, which stop texts may name
-	hidden []bool // for each byte of held, whether it is a special token's
-	done   bool   // nothing follows
+	held   []byte // includes special tokens, which stop texts may name
+	hidden []bool // for each byte of held, whether it belongs to a special token
+	done   bool   // nothing more will be shown
 }
 
 func (m *Model) newShownText(o TextOptions) *shownText {
@@ -189,7 +190,7 @@ func (s *shownText) next(id int) {
 	s.done = found
 }
 
-// show shows the first n bytes of what was held back.
+// show shows the first n bytes of the held text.
 func (s *shownText) show(n int) {
 	var visible []byte
 	for i, b := range s.held[:n] {
@@ -208,7 +209,7 @@ func (s *shownText) write(text string) {
 	}
 }
 
-// end shows what was held back once no token follows, and returns all that was shown.
+// end shows the held text when no more tokens follow and returns all text shown.
 func (s *shownText) end() string {
 	if !s.done {
 		s.show(len(s.held))

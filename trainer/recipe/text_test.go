@@ -15,7 +15,7 @@ import (
 
 const quickstart = "../../configs/quickstart/base"
 
-// quickstartWith returns the quick start's base with another tokenizer.json.
+// quickstartWith returns the quick start's base with a modified tokenizer.json.
 func quickstartWith(t *testing.T, change func(tokenizer map[string]any)) string {
 	dir := t.TempDir()
 	for _, name := range []string{"config.json", "model.safetensors", "tokenizer_config.json"} {
@@ -129,7 +129,7 @@ func TestStopAtSpecialToken(t *testing.T) {
 	}
 }
 
-// Every prompt is continued as it would be alone, however many there are, and is reported when it has ended.
+// Every prompt is continued as it would be alone, regardless of the number of prompts, and is reported when it ends.
 func TestManyPrompts(t *testing.T) {
 	m, err := LoadModel(context.Background(), quickstart, "", LoadOptions{})
 	if err != nil {
@@ -161,7 +161,7 @@ func TestManyPrompts(t *testing.T) {
 	}
 }
 
-// Prompts are the lines of a text, or the column of JSON lines.
+// Prompts are the lines of a text file or a column of JSON lines.
 func TestParsePrompts(t *testing.T) {
 	for text, want := range map[string][]string{
 		"a\nb":                    {"a", "b"},

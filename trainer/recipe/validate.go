@@ -7,7 +7,7 @@ import (
 	"mambatrain/mamba"
 )
 
-// Validate returns a [fault.List] of every value that is invalid, by itself or together with others; nil if there is none.
+// Validate returns a [fault.List] of every value that is invalid, by itself or in combination with others, or nil.
 func (c *Config) Validate() error {
 	var l fault.List
 	c.checkTop(&l)
@@ -51,7 +51,8 @@ func (c *Config) trainsAll() bool {
 	return c.LoRA == nil && c.Adapter == "" && len(c.Train.Trainable) == 0
 }
 
-// checkPrecision refuses to train weights of a GGUF file in their blocks. Selected ones are refused as they are selected.
+// checkPrecision returns a fault for training the weights of a GGUF file in quantized blocks. Weights chosen by
+// train.trainable are checked when they are selected.
 func (c *Config) checkPrecision(sizes mamba.Config) error {
 	precision := mamba.Precision(c.Precision)
 	if !c.trainsAll() || sizes.Trains(precision) {
@@ -60,7 +61,7 @@ func (c *Config) checkPrecision(sizes mamba.Config) error {
 	return fault.Fault{Path: "precision", Problem: fmt.Sprintf("the weights of %s are in blocks (%s), which stay frozen, and full training freezes none: add a lora section, or train them as precision: float32", c.Model, sizes.Blocks(precision))}
 }
 
-// EvalNames are the names of the sets to evaluate on.
+// EvalNames returns the names of the evaluation sets.
 func (d DataConfig) EvalNames() (names []string) {
 	for _, set := range d.Eval {
 		names = append(names, set.Name)

@@ -13,8 +13,8 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// vocabularyFor returns the number of rows that table and head need: those of sizes, those that an adapter was trained with,
-// and, with resize_embeddings, one for each id of the tokenizer. d and t may be nil.
+// vocabularyFor returns the number of rows that the embedding and head need: those of sizes, those an adapter was
+// trained with, and, with resize_embeddings, one for each id of the tokenizer. d and t may be nil.
 func (c *Config) vocabularyFor(sizes mamba.Config, d *lora.Directory, t *tokenizer.Tokenizer) (int, error) {
 	rows := sizes.VocabSize
 	if d != nil {
@@ -29,8 +29,8 @@ func (c *Config) vocabularyFor(sizes mamba.Config, d *lora.Directory, t *tokeniz
 	return max(rows, t.VocabSize()), nil
 }
 
-// Sizes returns the sizes of the run's model, as the package's function Sizes finds them, with the rows that resize_embeddings
-// adds.
+// Sizes returns the sizes of the run's model as found by the package function Sizes, including the rows that
+// resize_embeddings adds.
 func (c *Config) Sizes() (mamba.Config, error) {
 	sizes, err := Sizes(c.Model)
 	if err != nil || !c.ResizeEmbeddings {
@@ -52,7 +52,7 @@ func (c *Config) Sizes() (mamba.Config, error) {
 	return sizes, err
 }
 
-// CheckVocabulary returns an error that says what to do if a tokenizer has ids for which a model has no row.
+// CheckVocabulary returns an error with a suggestion if a tokenizer has ids for which a model has no row.
 func CheckVocabulary(t *tokenizer.Tokenizer, rows int) error {
 	if t.VocabSize() <= rows {
 		return nil
@@ -60,7 +60,7 @@ func CheckVocabulary(t *tokenizer.Tokenizer, rows int) error {
 	return fmt.Errorf("the tokenizer has %d ids, the model's table %d rows%s", t.VocabSize(), rows, wayOut(t, rows))
 }
 
-// wayOut says how a model gets a row for each id of its tokenizer; "" if it has them.
+// wayOut suggests how to give a model a row for each id of its tokenizer; it returns "" if the model has them.
 func wayOut(t *tokenizer.Tokenizer, rows int) string {
 	if t == nil || t.VocabSize() <= rows {
 		return ""
@@ -68,7 +68,8 @@ func wayOut(t *tokenizer.Tokenizer, rows int) string {
 	return fmt.Sprintf("; training with resize_embeddings: true makes rows for all %d ids of the tokenizer", t.VocabSize())
 }
 
-// growTables gives the table and the head in a base's files as many rows as its adapters were trained with.
+// growTables extends the embedding and head in a base's files to the number of rows that its adapters were trained
+// with.
 func growTables(base *weights.Reader, vocab, rows int) error {
 	if rows <= vocab {
 		return nil

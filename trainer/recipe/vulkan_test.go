@@ -21,7 +21,7 @@ import (
 	"mambatrain/trainer/recipe"
 )
 
-// useVulkan opens a device for a test, which is skipped if there is none, and makes it the process's.
+// useVulkan opens a device and makes it the process's device for a test. It skips the test if there is none.
 func useVulkan(t *testing.T, staged bool) *vulkan.Device {
 	t.Helper()
 	o := vulkan.FromEnvironment(os.Getenv("MAMBA_TRAIN_DEVICE"))
@@ -42,7 +42,7 @@ func useVulkan(t *testing.T, staged bool) *vulkan.Device {
 	return d
 }
 
-// stepKind is a way to train.
+// stepKind is a kind of training step.
 type stepKind struct {
 	name       string
 	adapter    *lora.Config // nil: full training
@@ -86,7 +86,7 @@ func (k stepKind) program(t *testing.T, dir string, device bool) (*ag.Program, [
 			t.Fatal(err)
 		}
 		params = a.Params()
-		for _, p := range params { // B starts from zeros, which would hide A
+		for _, p := range params { // B starts at zero, which would hide A
 			r := rand.New(rand.NewPCG(3, uint64(p.Size())))
 			for i := range p.Float32s() {
 				p.Float32s()[i] += 0.05 * float32(r.NormFloat64())
@@ -105,18 +105,19 @@ func (k stepKind) program(t *testing.T, dir string, device bool) (*ag.Program, [
 	return p, slices.DeleteFunc(slices.Clone(params), func(p *ag.Param) bool { return !p.Trainable() })
 }
 
-// deviceTolerance is how far a gradient may be from the CPU's, relative to its largest element: float32 sums of some hundred terms in
-// another order, through two layers. With bfloat16 weights, the CPU may round activations too.
+// deviceTolerance is the maximum difference between a gradient and the CPU's, relative to its largest element: it
+// allows for float32 sums of some hundred terms in a different order, through two layers. With bfloat16 weights, the
+// CPU may round activations too.
 const deviceTolerance, deviceToleranceBF16 = 2e-5, 0.03
 
-// Steps on a Vulkan device have the CPU's loss and gradients: every family, packed documents, both kinds of memory; a second step has
-// the bits of the first.
+// Steps on a Vulkan device have the same loss and gradients as on the CPU, for every family, packed documents, and both
+// kinds of memory. A second step has the same bits as the first.
 func TestVulkanSteps(t *testing.T) {
 	for _, staged := range []bool{false, true} {
 		for _, model := range []string{"base", "falcon", "mamba2"} {
 			for _, k := range stepKinds() {
 				if staged && k.name != "lora" && k.name != "full segments" {
-					continue // memory is all that differs
+					continue // only the kind of memory differs
 				}
 				t.Run(fmt.Sprintf("%s/%s/staged=%v", model, k.name, staged), func(t *testing.T) {
 					dir := "../../mamba/testdata/golden/" + model + "/model"
@@ -177,7 +178,7 @@ func stepOf(t *testing.T, p *ag.Program, b ag.Batch) ag.Loss {
 	return l
 }
 
-// randomBatch has documents of these lengths.
+// randomBatch returns a batch of documents with the given lengths.
 func randomBatch(t *testing.T, dir string, lengths ...int) (b ag.Batch) {
 	t.Helper()
 	c, err := mamba.LoadConfig(dir)

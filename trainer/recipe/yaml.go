@@ -6,7 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// YAML returns the configuration with every key. It reads back as it is.
+// YAML returns the configuration as YAML with every key. Parsing it gives the same configuration.
 func (c *Config) YAML() ([]byte, error) {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
