@@ -15,7 +15,7 @@ type Config struct {
 	LoraAlpha         float64          `yaml:"lora_alpha" json:"lora_alpha"`
 	LoraDropout       float64          `yaml:"lora_dropout" json:"lora_dropout"` // fraction of the adapter branch's inputs that are dropped; never on embeddings
 	TargetModules     Targets          `yaml:"target_modules" json:"target_modules"`
-	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained whole, in addition to the adapters
+	TargetParameters  []string         `yaml:"target_parameters" json:"target_parameters"` // trained in full, in addition to the adapters
 	ExcludeModules    Targets          `yaml:"exclude_modules" json:"exclude_modules"`
 	LayersToTransform Layers           `yaml:"layers_to_transform" json:"layers_to_transform"` // empty: all
 	RankPattern       Pattern[int]     `yaml:"rank_pattern" json:"rank_pattern"`
@@ -24,7 +24,7 @@ type Config struct {
 	UseRSLora         bool             `yaml:"use_rslora" json:"use_rslora"`
 	UseDora           bool             `yaml:"use_dora" json:"use_dora"`
 	InitLoraWeights   Init             `yaml:"init_lora_weights" json:"init_lora_weights"`
-	ModulesToSave     []string         `yaml:"modules_to_save" json:"modules_to_save"` // trained whole and saved
+	ModulesToSave     []string         `yaml:"modules_to_save" json:"modules_to_save"` // trained in full and saved
 	InitialState      bool             `yaml:"initial_state" json:"initial_state"`     // train the state that documents start from
 	LoraPlusRatio     float64          `yaml:"lora_plus_ratio" json:"lora_plus_ratio"` // learning rate of B relative to that of A
 }

@@ -121,7 +121,7 @@ func (c *contents) onTargetParameter(path string) bool {
 	return slices.ContainsFunc(c.TargetParameters, func(name string) bool { return endsIn(path+".weight", name) })
 }
 
-// placeless returns the setting that should name the whole tensor but does not, or "" if one does.
+// placeless returns the setting that should include the tensor but does not, or "" if one does.
 func (d *Directory) placeless(w fileParam) string {
 	c := &d.contents
 	path, bias := strings.CutSuffix(w.name, ".bias")

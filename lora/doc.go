@@ -1,9 +1,9 @@
 // Package lora adapts a model with low-rank changes of its weights (LoRA, Hu et al. 2021), which are stored
 // separately until they are merged. It reads and writes adapters as Hugging Face PEFT directories.
 //
-// The package treats a model as an [nn.Module]: slots that can have an adapter and parameters that can be trained
-// whole. Only [Directory.Compatibility] and [Directory.WriteGGUF] are specific to Mamba models, because other
-// programs treat these specially.
+// The package treats a model as an [nn.Module]: slots that can have an adapter and parameters that can be trained in
+// full. Only [Directory.Compatibility] and [Directory.WriteGGUF] are specific to Mamba models, because other programs
+// treat these specially.
 //
 //   - [Inject] adds new adapters to the slots that a [Config] selects. The result, an [Adapter], lists the parameters
 //     to train and can be saved.
@@ -13,8 +13,8 @@
 // # Names
 //
 // A, B and the magnitude have the same names as in a PEFT file, such as
-// "base_model.model.backbone.layers.0.mixer.in_proj.lora_A.weight". For a Linear (out, in), A is (r, in), B is (out,
-// r), and W changes by Scale·B·A. For an Embedding (v, m), A is (r, v), B is (m, r), and the table changes by
+// "base_model.model.backbone.layers.0.mixer.in_proj.lora_A.weight". For a Linear (out, in), A is (r, in), B is
+// (out, r), and W changes by Scale·B·A. For an Embedding (v, m), A is (r, v), B is (m, r), and the table changes by
 // Scale·(B·A)ᵀ.
 //
 // # Tied heads

@@ -10,7 +10,7 @@ import (
 )
 
 // WriteGGUF writes the adapter as a GGUF file for llama.cpp's --lora, for a model with the given llama.cpp
-// architecture. What llama.cpp cannot represent is an error: DoRA, parameters that are replaced whole, and, if the
+// architecture. What llama.cpp cannot represent is an error: DoRA, parameters that are replaced in full, and, if the
 // head is tied, adapters on the table or the head, because llama.cpp has one tensor for both and would apply the
 // table's adapter to the head. WriteGGUF returns the number of tensors.
 func (d *Directory) WriteGGUF(path, architecture string, tie Tie) (int, error) {

@@ -53,10 +53,10 @@ type Untier interface {
 }
 
 // Inject adds new adapters to the slots of m that c selects, and freezes the model except for the adapters and the
-// parameters that c trains whole. The initial values are drawn from r. The base's own values are kept, and
+// parameters that c trains in full. The initial values are drawn from r. The base's own values are kept, and
 // [Adapter.Disable] restores them.
 //
-// Inject unties a tied head if the head or the table will be saved whole, as PEFT does.
+// Inject unties a tied head if the head or the table will be saved in full, as PEFT does.
 func Inject(m nn.Module, c Config, r *rand.Rand) (*Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("lora: config: %w", err)
@@ -198,7 +198,7 @@ func (t target) sizes() (in, out int) {
 }
 
 // Shapes returns the shapes of the parameters that [Inject] would create for m: A, B and the magnitudes, and the
-// parameters trained whole, except a tied head. It allocates none of them.
+// parameters trained in full, except a tied head. It allocates none of them.
 func Shapes(m nn.Module, c Config) (shapes [][]int, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("lora: config: %w", err)
@@ -335,7 +335,7 @@ func (a *Adapter) Train() error {
 }
 
 // Params lists the parameters that the adapter trains: A, B and magnitudes in checkpoint order, then the parameters
-// trained whole, then the states that documents start from.
+// trained in full, then the states that documents start from.
 func (a *Adapter) Params() []*ag.Param {
 	var ps []*ag.Param
 	for _, l := range a.layers {

@@ -32,7 +32,7 @@ const headPath = "lm_head"
 // selection is what a configuration selects from a model.
 type selection struct {
 	targets []target
-	params  []*ag.Param // trained whole
+	params  []*ag.Param // trained in full
 	matches []Match
 	faults  fault.List
 }

@@ -44,7 +44,7 @@ type peftConfig struct {
 	UseRSLora       bool             `json:"use_rslora"`
 }
 
-// peftFile contains the keys that are read, including some that are not written.
+// peftFile adds the keys that are read but not written.
 type peftFile struct {
 	peftConfig
 	ExcludeModules   Targets  `json:"exclude_modules"`

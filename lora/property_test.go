@@ -428,7 +428,7 @@ func TestShapes(t *testing.T) {
 	for range 40 {
 		m := anyTiny(t, r)
 		c := randomConfig(r, m)
-		c.ModulesToSave = nil // saving a tied head whole unties it first
+		c.ModulesToSave = nil // saving a tied head in full unties it first
 		shapes, wrong := lora.Shapes(m, c)
 		want := 0
 		for _, shape := range shapes {

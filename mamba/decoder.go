@@ -25,7 +25,7 @@ type Decoder struct {
 // buffers contains the activations of one chunk outside the mixers.
 type buffers struct {
 	x, norm      kernel.Mat[float32] // (chunk, m)
-	last, logits kernel.Mat[float32] // of the rows whose logits are wanted
+	last, logits kernel.Mat[float32] // of the rows that need logits
 	continued    []int               // the first row of documents that began before the convolution's window
 }
 

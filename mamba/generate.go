@@ -38,8 +38,8 @@ type GenerateOptions struct {
 
 	EOS       []int // ids that end a text and are included in it
 	IgnoreEOS bool  // continue after an EOS id, without suppressing it
-	// Vocab is the number of ids that have a token. The remaining rows of the table are padding and never chosen. 0:
-	// all ids.
+	// Vocab is the number of ids that have a token, or 0 for all. The remaining rows of the table are padding and are
+	// never chosen.
 	Vocab int
 	// Suppress lists additional ids that are never chosen.
 	Suppress []int

@@ -29,7 +29,7 @@ type GGUFOptions struct {
 	Added []AddedToken
 	// BOS and EOS are the tokenizer's ids for the start and the end of a text; nil: those of config.json.
 	BOS, EOS *int
-	// AddBOS and AddEOS report whether the tokenizer puts BOS before and EOS after every text.
+	// AddBOS and AddEOS are set if the tokenizer puts BOS before and EOS after every text.
 	AddBOS, AddEOS bool
 	// ChatTemplate is the tokenizer's chat template, which llama.cpp uses to format conversations; omitted if "".
 	ChatTemplate string
