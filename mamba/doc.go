@@ -4,7 +4,7 @@
 // [Load] reads a Hugging Face model directory, [New] initializes a model from scratch, and [Model.Save] writes a
 // directory that transformers can read. A model can compute in two ways from the same parameters:
 //
-//   - [Model.Forward] and [Model.Loss] record it in a graph of package autograd, for training.
+//   - [Model.Forward] and [Model.Loss] record a graph of package autograd, for training.
 //   - [Model.Run], [Model.Score], [Model.Generate] and [Decoder] call the kernels directly, without a graph.
 //
 // # State

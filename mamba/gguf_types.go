@@ -38,7 +38,7 @@ func GGUFTypes() []string {
 	return []string{string(GGUFF32), string(GGUFF16), "BF16", string(GGUFQ8), "Q6_K", "Q5_K_M", string(ggufQ4), "Q4_0"}
 }
 
-// Validate reports whether t is one of the types that can be written.
+// Validate returns an error if t is not one of the types that can be written.
 func (t GGUFType) Validate() error {
 	if _, ok := ggufTypes[t]; !ok {
 		return fmt.Errorf("mamba: gguf: type %q: want one of %s", t, strings.Join(GGUFTypes(), ", "))

@@ -172,7 +172,7 @@ func (in *initializer) outProj(w *ag.Param) {
 	in.fill(w, func(w *ag.Param) { nn.Uniform(w, bound, in.r) })
 }
 
-// timeSteps makes Δ = softplus(bias) log-uniform between time_step_min and time_step_max.
+// timeSteps initializes bias so that Δ = softplus(bias) is log-uniform between time_step_min and time_step_max.
 func (in *initializer) timeSteps(bias *ag.Param) {
 	low, high := math.Log(in.c.TimeStepMin), math.Log(in.c.TimeStepMax)
 	b := bias.Float32s()
