@@ -11,7 +11,7 @@ import (
 	"mambatrain/trainer/optim"
 )
 
-// countingSource is a source of equally long epochs that counts how often it is asked for their length.
+// countingSource is a source of epochs of equal length that counts requests for their length.
 type countingSource struct {
 	batches int
 	asked   *int

@@ -11,14 +11,15 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// lanes cuts long documents into pieces of 3 tokens: micro-batch i holds the i-th piece of each document that has one.
+// lanes cuts long documents into pieces of 3 tokens: micro-batch i contains the i-th piece of each document that has
+// one.
 type lanes struct{ docs [][]int }
 
 func (l lanes) Batches(int) (int, error) { return 4, nil }
 
 func (l lanes) Batch(_ context.Context, epoch, i int) (MicroBatch, error) {
 	b := MicroBatch{Carry: []int{}}
-	before := 0 // documents of the micro-batch before that have been passed
+	before := 0 // documents of the previous micro-batch that have been passed
 	for _, d := range l.docs {
 		had := i > 0 && len(d) > 3*(i-1)
 		if len(d) > 3*i {
@@ -41,11 +42,11 @@ func (l lanes) Batch(_ context.Context, epoch, i int) (MicroBatch, error) {
 func newCarryRun() *run {
 	r := newRun()
 	r.task.Train = lanes{[][]int{{1, 2, 3, 4}, {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, {6, 5, 4, 3, 2, 1, 0}, {2, 2}}}
-	r.EvalSteps = 1 // evaluations must not touch what is carried
+	r.EvalSteps = 1 // evaluations must not affect carried states
 	return r
 }
 
-// stateRecorder notes the state that each continuing part starts from.
+// stateRecorder records the state that each continuing part starts from.
 type stateRecorder struct {
 	*toy
 	starts []float32
@@ -63,25 +64,25 @@ func TestStateFollowsItsDocument(t *testing.T) {
 	s := &stateRecorder{toy: r.model}
 	r.task.Program, r.NumTrainEpochs = s, 1
 	r.must(t, "", checkpoint.Fresh)
-	// Rows before each piece that goes on: of the documents of 4, 11 and 7; of 11 and 7; of 11.
+	// Rows before each continuing piece: of the documents of length 4, 11, and 7; of 11 and 7; of 11.
 	if want := []float32{3, 3, 3, 6, 6, 9}; !slices.Equal(s.starts, want) {
 		t.Errorf("states %v, want %v", s.starts, want)
 	}
 }
 
-// TestASkippedStepCarriesItsStatesOn makes the second of the seven documents in the first step go wrong: its gradient, or
-// its state as well, which then begins anew.
+// TestASkippedStepCarriesItsStatesOn makes the second of the seven documents in the first step not finite: either only
+// its gradient, or also its state, which then restarts from zeros.
 func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
 	nan := float32(math.NaN())
 	for what, c := range map[string]struct {
-		add  float32 // to the state
+		add  float32 // added to the state
 		want []float32
 	}{"a gradient": {0, []float32{6, 6, 9}}, "a state": {nan, []float32{0, 6, 3}}} {
 		r := newCarryRun()
 		s := &stateRecorder{toy: r.model}
 		r.task.Program, r.NumTrainEpochs, r.OnNonfinite = s, 1, "skip"
 		r.model.poison = func(n int) float32 {
-			if n != 2 && n != 9 { // run 9 is the second document again
+			if n != 2 && n != 9 { // run 9 repeats the second document
 				return 0
 			}
 			r.model.state += c.add

@@ -17,10 +17,10 @@ import (
 	"mambatrain/trainer"
 )
 
-// curveTolerance is what a right float32 run keeps to, relative to each loss and gradient norm of the peer's.
+// curveTolerance is the error of a correct float32 run, relative to each loss and gradient norm of the peer.
 const curveTolerance = 5e-6
 
-// curve is a deterministic training run of the peers: see testdata/train.
+// curve is a deterministic training run by the peers; see testdata/train.
 type curve struct {
 	LR           float64   `json:"lr"`
 	WeightDecay  float64   `json:"weight_decay"`
@@ -77,13 +77,14 @@ func ints(t *testing.T, x *weights.Reader, name string) ([]int, []int) {
 	return data, v.Shape
 }
 
-// fixed gives out micro-batches in the order in which they stand.
+// fixed is a source that returns its micro-batches in order.
 type fixed []trainer.MicroBatch
 
 func (f fixed) Batches(int) (int, error)                                      { return len(f), nil }
 func (f fixed) Batch(_ context.Context, _, i int) (trainer.MicroBatch, error) { return f[i], nil }
 
-// follow trains the parameters and holds every step against the curve. Above 0, segment is how many rows are computed at once.
+// follow trains the parameters and compares every step with the curve. If positive, segment is the number of rows
+// computed at once.
 func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule string, segment int) {
 	t.Helper()
 	o := ag.Options{Rows: len(c.batches[0].Tokens)}
@@ -122,13 +123,14 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 	}
 }
 
-// segmentations of the peers' batches: at once, and in segments that end in the middle of documents.
+// segmentations are the ways to compute the peers' batches: at once, and in segments that end in the middle of
+// documents.
 var segmentations = []int{0, 7}
 
-// families are the models with curves of their own. Those of base are in testdata/train itself.
+// families are the models that have their own curves. Those of the base model ("") are in testdata/train itself.
 var families = []string{"", "falcon", "mamba2", "mamba2_groups"}
 
-// baseOf returns where the model of a family is.
+// baseOf returns the path of a family's model.
 func baseOf(family string) string {
 	if family == "gguf" {
 		return "../lora/testdata/models/Q4_K_M.gguf"
@@ -136,7 +138,7 @@ func baseOf(family string) string {
 	return filepath.Join("../mamba/testdata/golden", cmp.Or(family, "base"), "model")
 }
 
-// eachCurve runs a test on each segmentation with the model of each family and its directory of curves.
+// eachCurve runs a test with each segmentation and with each family's model and directory of curves.
 func eachCurve(t *testing.T, families []string, test func(t *testing.T, m *mamba.Model, dir string, segment int)) {
 	for _, family := range families {
 		for _, segment := range segmentations {
@@ -160,7 +162,7 @@ func TestFullTrainingFollowsThePeer(t *testing.T) {
 	})
 }
 
-// The peer's base of the family gguf is the dequantized file; here it stays in its blocks.
+// For the gguf family, the peer's base is the dequantized file; here the base stays quantized.
 func TestLoRATrainingFollowsThePeer(t *testing.T) {
 	eachCurve(t, append(families[:3:3], "gguf"), func(t *testing.T, m *mamba.Model, dir string, segment int) {
 		for _, p := range m.Params() {

@@ -17,8 +17,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// LoRA on rows of your own: read them, put adapters into a model, train, save what peft reads. Checkpoints, evaluation and
-// going on after a stop are further fields of Task and Config.
+// This example trains a LoRA adapter on custom rows: it reads them, puts adapters into a model, trains, and saves files
+// that peft reads. Checkpoints, evaluation, and resuming are configured by further fields of Task and Config.
 func Example() {
 	const base = "../configs/quickstart/base"
 	ctx := context.Background()
@@ -33,7 +33,7 @@ func Example() {
 	tok, err := tokenizer.Load(base)
 	check(err)
 	o := data.Default()
-	o.Prompt, o.Completion = "ask", "answer" // the loss is that of the answers
+	o.Prompt, o.Completion = "ask", "answer" // only the answers count in the loss
 	set, err := data.Open(ctx, []source.Input{{Path: rows}}, tok, o)
 	check(err)
 	defer set.Close()
@@ -81,7 +81,7 @@ func Example() {
 	// " The owl."
 }
 
-// batches gives the trainer a loader's micro-batches.
+// batches adapts a loader to a BatchSource.
 type batches struct{ *data.Loader }
 
 func (s batches) Batches(int) (int, error) { return s.Total(), nil }

@@ -18,22 +18,22 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// faultFS is the disk with a counter of operations: from one operation on some may fail, or the plug is pulled. It knows
-// what would survive that: contents that were synchronised under names whose directory was.
+// faultFS is the disk with a counter of operations. From a given operation on, some may fail, or the power is cut. It
+// tracks what would survive a power cut: synced contents under names whose directory was synced.
 type faultFS struct {
 	checkpoint.Disk
 	ops    int
-	before func(op int, write bool) error // asked before every operation
+	before func(op int, write bool) error // called before every operation
 	log    []string
 
-	ids      map[uint64]int // of inodes on the real disk; a removed inode's number may come again
+	ids      map[uint64]int // IDs by inode on the real disk; the number of a removed inode may be reused
 	last     int
-	contents map[int][]byte         // of files, when last synchronised
-	names    map[int]map[string]int // in directories, when last synchronised
+	contents map[int][]byte         // of files, when last synced
+	names    map[int]map[string]int // in directories, when last synced
 	locks    []io.Closer
 }
 
-// powerCut is the panic that stands for a power cut.
+// powerCut is the panic value that represents a power cut.
 type powerCut struct{}
 
 func newFaultFS(before func(op int, write bool) error) *faultFS {
@@ -74,7 +74,7 @@ type faultFile struct {
 	path string
 }
 
-// Write fails halfway: a full disk or a power cut leaves a part behind.
+// Write fails halfway: a full disk or a power cut leaves a partial write.
 func (w *faultFile) Write(data []byte) (int, error) {
 	half := len(data) / 2
 	if n, err := w.WriteCloser.Write(data[:half]); err != nil {
@@ -123,7 +123,7 @@ func (f *faultFS) Rename(from, to string) error {
 
 func (f *faultFS) RemoveAll(path string) error {
 	defer func() {
-		if p := recover(); p != nil { // the plug was pulled halfway
+		if p := recover(); p != nil { // the power was cut halfway
 			filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
 				if err == nil && !d.IsDir() {
 					os.Remove(file)
@@ -169,14 +169,14 @@ func (f *faultFS) Sync(path string) error {
 	return err
 }
 
-// syncAll makes durable what an earlier process has left.
+// syncAll makes durable everything an earlier process left.
 func (f *faultFS) syncAll(root string) error {
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error { return cmp.Or(err, f.Sync(path)) })
 	f.ops, f.log = 0, nil
 	return err
 }
 
-// id numbers the files and directories that have existed.
+// id assigns numbers to files and directories that have existed.
 func (f *faultFS) id(path string) int {
 	s, err := os.Stat(path)
 	if err != nil {
@@ -200,7 +200,7 @@ func (f *faultFS) forget(path string) {
 	})
 }
 
-// survive writes to dir what a power cut leaves of root.
+// survive writes to dir what a power cut would leave of root.
 func (f *faultFS) survive(root, dir string) error { return f.rebuild(f.id(root), dir) }
 
 func (f *faultFS) rebuild(id int, path string) error {
@@ -213,7 +213,7 @@ func (f *faultFS) rebuild(id int, path string) error {
 	}
 	for name, child := range names {
 		if _, isDir := f.names[child]; !isDir && f.contents[child] == nil {
-			// Never synchronised: the name is there, the contents are not.
+			// Never synced: the name exists, but the contents do not.
 			if err := os.WriteFile(filepath.Join(path, name), nil, 0o666); err != nil {
 				return err
 			}
@@ -232,7 +232,7 @@ func (f *faultFS) close() {
 	}
 }
 
-// newSmallRun is a run of 5 steps with 3 checkpoints of which 1 is kept, and with a file in a directory of its own.
+// newSmallRun returns a run of 5 steps with 3 checkpoints, of which 1 is kept, and with a file in a subdirectory.
 func newSmallRun() *run {
 	r := newRun()
 	r.NumTrainEpochs, r.SaveSteps, r.SaveTotalLimit = 1, 2, 1
@@ -255,7 +255,7 @@ func newSmallRun() *run {
 	return r
 }
 
-// lastSaved is the step of the last checkpoint that the run has said to be complete.
+// lastSaved returns the step of the last checkpoint that the run reported as complete.
 func (r *run) lastSaved() int {
 	step := 0
 	for _, e := range r.events {
@@ -266,7 +266,8 @@ func (r *run) lastSaved() int {
 	return step
 }
 
-// resumedAt is the step from which the run went on, 0 if it began, or that of a run which had finished.
+// resumedAt returns the step from which the run resumed: 0 if it started from the beginning, or the last step of a
+// finished run.
 func (r *run) resumedAt(t *testing.T, dir string) int {
 	t.Helper()
 	if r.must(t, dir, checkpoint.Resume).AlreadyFinished {
@@ -278,7 +279,7 @@ func (r *run) resumedAt(t *testing.T, dir string) int {
 	return 0
 }
 
-// on starts a run on a file system, and says whether the plug was pulled.
+// on starts a run on a file system and reports whether the power was cut.
 func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err error, cut bool) {
 	defer f.close()
 	defer func() {
@@ -302,7 +303,7 @@ func (r *run) on(f *faultFS, dir string, mode checkpoint.Mode) (res Result, err 
 	return res, err, false
 }
 
-// countOps is the number of operations of a run that nothing disturbs, and its results.
+// countOps returns the number of operations in an undisturbed run, and its results.
 func countOps(t *testing.T) (int, map[string][]byte) {
 	f, dir := newFaultFS(nil), t.TempDir()
 	if _, err, _ := newSmallRun().on(f, dir, checkpoint.Fresh); err != nil {
@@ -311,11 +312,11 @@ func countOps(t *testing.T) (int, map[string][]byte) {
 	return f.ops, results(t, dir)
 }
 
-// TestPowerCutAtEveryOperation pulls the plug before each operation. What is left, be it all that was done (the process
-// was killed) or only what was synchronised (the machine was), goes on to the same result.
+// TestPowerCutAtEveryOperation cuts the power before each operation. Whether everything done is left (the process was
+// killed) or only what was synced (the machine lost power), the run must resume to the same result.
 func TestPowerCutAtEveryOperation(t *testing.T) {
 	ops, want := countOps(t)
-	for n := 1; n <= ops+1; n++ { // the last time after the end
+	for n := 1; n <= ops+1; n++ { // the last one is after the end
 		f, dir, left := newFaultFS(func(op int, _ bool) error {
 			if op == n {
 				panic(powerCut{})
@@ -348,8 +349,8 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 	}
 }
 
-// TestPowerCutWhileACheckpointIsReplaced pulls the plug while a run completes the last checkpoint, which was written in an
-// interrupted evaluation. At no moment it is missing.
+// TestPowerCutWhileACheckpointIsReplaced cuts the power while a run completes the last checkpoint, which was written
+// during an interrupted evaluation. The checkpoint must never be missing.
 func TestPowerCutWhileACheckpointIsReplaced(t *testing.T) {
 	straight := t.TempDir()
 	newSmallRun().must(t, straight, checkpoint.Fresh)
@@ -387,8 +388,8 @@ func TestPowerCutWhileACheckpointIsReplaced(t *testing.T) {
 	}
 }
 
-// TestFailuresOfTheDisk makes operations fail: one, some in a row, or all that write from one on. The run goes on or stops
-// with an error that names the cause, and afterwards it can be finished.
+// TestFailuresOfTheDisk makes operations fail: one, several in a row, or every write from some operation on. The run
+// continues or stops with an error that names the cause, and can be finished afterward.
 func TestFailuresOfTheDisk(t *testing.T) {
 	ops, want := countOps(t)
 	for name, c := range map[string]struct {
@@ -422,7 +423,7 @@ func TestFailuresOfTheDisk(t *testing.T) {
 	}
 }
 
-// TestAFullDiskDoesNotEndTheRun fills the disk for the time of one checkpoint.
+// TestAFullDiskDoesNotEndTheRun fills the disk during one checkpoint.
 func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	r := newRun()
 	save, calls := r.task.Storage.Save, 0
@@ -455,7 +456,7 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	}
 }
 
-// TestADamagedCheckpointIsNamedAndPassedOver changes the newest checkpoint in every way that a disk can.
+// TestADamagedCheckpointIsNamedAndPassedOver damages the newest checkpoint in every way that a disk can.
 func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	straight := t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
@@ -487,8 +488,8 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	}
 }
 
-// TestDamagedCheckpointsDoNotPushOutGoodOnes resumes below damaged checkpoints, whose steps are higher than those of the
-// first ones it writes: after each save that one and the ones before it are there, as many as the limit says.
+// TestDamagedCheckpointsDoNotPushOutGoodOnes resumes from before damaged checkpoints, whose steps are higher than those
+// of the first new ones. After each save, the new checkpoint and earlier ones must exist, up to the limit.
 func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
 	for _, c := range []struct{ limit, saveSteps int }{{1, 1}, {1, 4}, {2, 1}, {2, 3}, {3, 1}} {
 		dir := t.TempDir()
@@ -540,7 +541,7 @@ func TestOnlyDamagedCheckpoints(t *testing.T) {
 	}
 }
 
-// lostData is data whose file vanishes.
+// lostData is a data source whose file vanishes.
 type lostData struct {
 	BatchSource
 	until int
@@ -567,7 +568,7 @@ func TestVanishedData(t *testing.T) {
 	sameResults(t, "after the data came back", results(t, dir), results(t, straight))
 }
 
-// TestInterruptionInASave asks the run to stop while a checkpoint is being written.
+// TestInterruptionInASave interrupts the run while a checkpoint is being written.
 func TestInterruptionInASave(t *testing.T) {
 	straight, dir := t.TempDir(), t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)

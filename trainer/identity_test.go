@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Checkpoints that earlier versions wrote have these texts: a run resumes from them only if they stay the same.
+// Checkpoints written by earlier versions contain these texts: a run can resume from them only if they do not change.
 func TestIdentity_asRecorded(t *testing.T) {
 	want := map[string]string{
 		"data.shuffle": "true", "lora.lora_plus_ratio": "16", "max_tokens": "12", "seed": "11",
@@ -30,7 +30,7 @@ func TestIdentity_asRecorded(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 
-	// Neither the number of epochs nor that of steps between evaluations decides anything here.
+	// Neither the number of epochs nor eval_steps affects the numbers here.
 	r.MaxSteps, r.EarlyStoppingPatience = 14, 0
 	delete(want, "train.num_train_epochs")
 	delete(want, "train.eval_steps")

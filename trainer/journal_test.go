@@ -9,7 +9,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// A stopped and resumed run leaves one journal with every row once.
+// A stopped and resumed run leaves one journal that contains every row once.
 func TestJournal_isTheHistory(t *testing.T) {
 	dir := t.TempDir()
 	var journals []*Journal

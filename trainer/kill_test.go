@@ -17,14 +17,14 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// killEnv tells the test binary that it is the run which is to be killed: its value is the configuration, and dirEnv
-// names the output directory.
+// killEnv tells the test binary that it is the run to be killed: its value is the index of the configuration, and
+// dirEnv is the output directory.
 const (
 	killEnv = "TRAINER_TEST_VICTIM"
 	dirEnv  = "TRAINER_TEST_DIR"
 )
 
-// victims are configurations of long enough runs.
+// victims are configurations of sufficiently long runs.
 var victims = []func() *run{
 	func() *run { r := newRun(); r.SaveSteps, r.SaveTotalLimit, r.NumTrainEpochs = 1, 1, 12; return r },
 	func() *run {
@@ -46,7 +46,7 @@ func init() {
 	}
 }
 
-// beVictim runs in the process that is to be killed.
+// beVictim runs in the process to be killed.
 func beVictim() {
 	i, _ := strconv.Atoi(os.Getenv(killEnv))
 	out, err := checkpoint.Open(checkpoint.Disk{}, os.Getenv(dirEnv), checkpoint.Resume)
@@ -67,8 +67,9 @@ func beVictim() {
 	os.Exit(0)
 }
 
-// TestKilledProcesses kills real processes at random moments until one of them finishes, again and again. Every one that
-// is left alone must resume by itself, and the result must be the straight run's. TRAINER_TEST_KILLS asks for more kills.
+// TestKilledProcesses kills real processes at random moments until one of them finishes, repeatedly. Each new process
+// must resume by itself, and the result must be that of an uninterrupted run. TRAINER_TEST_KILLS sets the number of
+// kills.
 func TestKilledProcesses(t *testing.T) {
 	kills, want := 12, 12
 	if n, err := strconv.Atoi(os.Getenv("TRAINER_TEST_KILLS")); err == nil {
@@ -87,7 +88,7 @@ func TestKilledProcesses(t *testing.T) {
 	}
 	for round := 0; kills > 0; round++ {
 		i, dir := round%len(victims), filepath.Join(t.TempDir(), "run")
-		for { // until a run is faster than its killer, or all kills have been made
+		for { // until a run finishes before it is killed, or all kills have been made
 			c := victim(i, dir)
 			if err := c.Start(); err != nil {
 				t.Fatal(err)

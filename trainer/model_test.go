@@ -19,7 +19,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// loraRun is a LoRA run of the small Mamba with dropout, noise on embeddings, label smoothing and checkpointed layers, 6 steps long.
+// loraRun is a 6-step LoRA run on the small Mamba with dropout, noise on embeddings, label smoothing, and checkpointed
+// layers.
 type loraRun struct {
 	settings trainer.Config
 	task     trainer.Task
@@ -65,7 +66,7 @@ func newLoRARun(t *testing.T) *loraRun {
 	return r
 }
 
-// run trains in dir, and stops after the given step unless that is 0.
+// run trains in dir and stops after the given step unless it is 0.
 func (r *loraRun) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) {
 	t.Helper()
 	out, err := checkpoint.Open(checkpoint.Disk{}, dir, mode)
@@ -90,7 +91,7 @@ func (r *loraRun) run(t *testing.T, dir string, mode checkpoint.Mode, stop int) 
 	}
 }
 
-// outcome is the bytes of weights and state.
+// outcome returns the bytes of the weights and state.
 func outcome(t *testing.T, dir string) []byte {
 	t.Helper()
 	var all []byte
@@ -104,7 +105,7 @@ func outcome(t *testing.T, dir string) []byte {
 	return all
 }
 
-// TestMambaResumesBitForBit also changes the number of threads at the stop.
+// TestMambaResumesBitForBit also changes the number of threads when resuming.
 func TestMambaResumesBitForBit(t *testing.T) {
 	defer kernel.SetThreads(0)
 	straight := t.TempDir()

@@ -2,5 +2,5 @@
 
 package trainer_test
 
-// raceDetector says that the tests run under it, many times slower.
+// raceDetector reports whether tests run under the race detector, which makes them many times slower.
 const raceDetector = true

@@ -6,7 +6,7 @@ import (
 	ag "mambatrain/autograd"
 )
 
-// counter is one of two ranks, and sends the numbers of elements that it is asked to sum.
+// counter is one of two ranks. It sends the numbers of elements that it is asked to sum.
 type counter struct {
 	SingleProcess
 	sums chan int
@@ -19,7 +19,7 @@ func (c *counter) AllReduce(x []float32) error {
 	return nil
 }
 
-// While the lower layers are still computed, the matrices of the upper ones are summed: they do not wait for the small
+// While lower layers are still being computed, the matrices of upper layers are summed. They do not wait for the small
 // parameters of all layers, which share a bucket.
 func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	const layers = 12
@@ -46,7 +46,7 @@ func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
 	}
 	summed := 0
 	for want := layers / 2 * 3 * shareGrain; summed < want; {
-		summed += <-comm.sums // for ever if the sums wait for the other layers
+		summed += <-comm.sums // blocks forever if the sums wait for the other layers
 	}
 	for i := half - 1; i >= 0; i-- {
 		ready(params[i])

@@ -27,7 +27,7 @@ type run struct {
 	onEvent func(Event)
 }
 
-// newRun is a run of 3 epochs of 5, 4 and 5 steps with everything random switched on.
+// newRun returns a run of 3 epochs of 5, 4, and 5 steps with all randomness enabled.
 func newRun() *run {
 	r := &run{Config: Default(), model: newToy(7, 0.3)}
 	r.GradientAccumulationSteps, r.LearningRate, r.LRSchedulerType = 2, 0.05, "cosine"
@@ -48,12 +48,12 @@ func newRun() *run {
 	return r
 }
 
-// unsyncedDisk is the disk without waiting for it.
+// unsyncedDisk is the disk without syncing.
 type unsyncedDisk struct{ checkpoint.Disk }
 
 func (unsyncedDisk) Sync(string) error { return nil }
 
-// start runs in dir, which may be "" for no output.
+// start runs in dir; "" means no output.
 func (r *run) start(ctx context.Context, dir string, mode checkpoint.Mode) (Result, error) {
 	if dir != "" {
 		out, err := checkpoint.Open(unsyncedDisk{}, dir, mode)
@@ -70,7 +70,7 @@ func (r *run) start(ctx context.Context, dir string, mode checkpoint.Mode) (Resu
 	return t.Run(ctx)
 }
 
-// must runs to the end.
+// must runs to the end and fails the test on error.
 func (r *run) must(t *testing.T, dir string, mode checkpoint.Mode) Result {
 	t.Helper()
 	res, err := r.start(context.Background(), dir, mode)
@@ -80,7 +80,7 @@ func (r *run) must(t *testing.T, dir string, mode checkpoint.Mode) Result {
 	return res
 }
 
-// stopAfter cancels a run after the given event has been seen n times.
+// stopAfter cancels a run after n events that match.
 func (r *run) stopAfter(t *testing.T, dir string, mode checkpoint.Mode, match func(Event) bool, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,7 +102,7 @@ func (r *run) stopAfter(t *testing.T, dir string, mode checkpoint.Mode, match fu
 func isStep(e Event) bool { _, ok := e.(StepEvent); return ok }
 func isEval(e Event) bool { _, ok := e.(EvalProgressEvent); return ok }
 
-// results are the files of a finished run that must not depend on how it came about.
+// results returns the files of a finished run that must not depend on its interruptions.
 func results(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -111,7 +111,7 @@ func results(t *testing.T, dir string) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The best checkpoint is named by its path, and not at all if it could not be written.
+		// The best checkpoint is named by its path, or not at all if it could not be written.
 		files[name] = regexp.MustCompile(`"best_model_checkpoint": .*`).ReplaceAll(b, nil)
 	}
 	return files
@@ -189,7 +189,7 @@ func TestAnInterruptedEvaluationIsMadeAgain(t *testing.T) {
 }
 
 func TestMicroBatchesAddUpToOneBatch(t *testing.T) {
-	const tolerance = 1e-5 // float32 sums in another order, over 16 steps
+	const tolerance = 1e-5 // float32 sums in a different order, over 16 steps
 	var losses [][]float64
 	var weights [][]float32
 	for _, split := range []struct{ batch, accumulate, rows int }{{6, 1, 100}, {3, 2, 100}, {2, 3, 100}, {1, 6, 100}, {6, 1, 11}} {
@@ -292,7 +292,7 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	changed := func() *run {
 		r := newRun()
 		r.task.Identity = map[string]string{"data.shuffle": "false"}
-		r.LearningRate, r.LoggingSteps = 0.01, 1 // logging does not alter the run
+		r.LearningRate, r.LoggingSteps = 0.01, 1 // logging does not affect the run
 		return r
 	}
 	_, err := changed().start(context.Background(), dir, checkpoint.Resume)
@@ -328,7 +328,7 @@ func TestAFinishedRunStaysAsItIs(t *testing.T) {
 	sameResults(t, "second run", results(t, dir), want)
 }
 
-// TestAFinishedRunWithoutCheckpointsIsNotBegunAnew changes a setting of a run whose result is all that is left of it.
+// TestAFinishedRunWithoutCheckpointsIsNotBegunAnew changes a setting of a run of which only the result is left.
 func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
@@ -346,7 +346,7 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 	sameResults(t, "refused", results(t, dir), want)
 }
 
-// TestTheResultIsThatOfTheLastEvaluation lets the model diverge after its first evaluation.
+// TestTheResultIsThatOfTheLastEvaluation makes the model diverge after its first evaluation.
 func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 	r := newRun()
 	r.onEvent = func(e Event) {
@@ -359,7 +359,7 @@ func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 	}
 }
 
-// TestEvaluateIsARunsEvaluation measures the trained model again, without a Trainer.
+// TestEvaluateIsARunsEvaluation reevaluates the trained model without a Trainer.
 func TestEvaluateIsARunsEvaluation(t *testing.T) {
 	r := newRun()
 	want := r.must(t, "", checkpoint.Fresh).Eval
@@ -404,7 +404,7 @@ func TestEarlyStoppingAndBestModel(t *testing.T) {
 	}
 }
 
-// newOvershoot is a run whose best evaluation is well before its last.
+// newOvershoot returns a run whose best evaluation is well before its last.
 func newOvershoot() *run {
 	r := newRun()
 	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0
@@ -412,8 +412,8 @@ func newOvershoot() *run {
 	return r
 }
 
-// TestALostBestModelLeavesTheLast damages the best checkpoint, or lets it fail halfway through being read. The result
-// holds the last weights, says so, and does not claim the checkpoint as its own.
+// TestALostBestModelLeavesTheLast damages the best checkpoint or makes reading it fail halfway. The result must contain
+// the last weights, report that, and not name the checkpoint as its own.
 func TestALostBestModelLeavesTheLast(t *testing.T) {
 	for _, what := range []string{"damaged", "unreadable"} {
 		dir := t.TempDir()
@@ -463,7 +463,7 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 	}
 }
 
-// TestTheMetricOfSeveralSets trains with the default, which names no set, and with a metric that nothing asks for.
+// TestTheMetricOfSeveralSets trains with the default metric, which names no set, and with a metric that is not used.
 func TestTheMetricOfSeveralSets(t *testing.T) {
 	for _, loadBest := range []bool{false, true} {
 		r := newRun()
@@ -538,7 +538,7 @@ func TestNonFinite(t *testing.T) {
 		}
 		return r
 	}
-	r := poisoned(6, 9, 10) // run 6 is in step 2, and 9 or 10 the second look at it
+	r := poisoned(6, 9, 10) // run 6 is in step 2; runs 9 and 10 may be its rerun
 	r.task.Rows = 1000
 	_, err := r.start(context.Background(), t.TempDir(), checkpoint.Fresh)
 	var bad *NonFiniteError
@@ -593,7 +593,7 @@ func TestParametersWithoutGradientAreNamed(t *testing.T) {
 	}
 }
 
-// lostRanks is a communicator whose other ranks are gone.
+// lostRanks is a communicator whose other ranks are lost.
 type lostRanks struct{ SingleProcess }
 
 var errLostRank = errors.New("rank 1 is gone")

@@ -10,7 +10,7 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// A run that resumes drops the samples of the steps that it repeats. Without samples there is no file.
+// A resumed run drops the samples of the steps that it repeats. Without samples there is no file.
 func TestSampleLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), checkpoint.SamplesFile)
 	observe := func(events ...trainer.Event) {

@@ -10,8 +10,8 @@ import (
 	"mambatrain/trainer"
 )
 
-// A step in segments says how far it has got. Asked to stop in the middle of one, the run completes the step and says that it
-// will stop after it.
+// A step in segments reports its progress. If asked to stop in the middle of a step, the run completes it and reports
+// that it will stop afterward.
 func TestProgressInAStep(t *testing.T) {
 	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
 	if err != nil {

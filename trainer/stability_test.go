@@ -18,14 +18,15 @@ import (
 	"mambatrain/trainer"
 )
 
-// recipe is the learning rate of the model page's example.
+// recipe is the learning rate of the example on the model page.
 const recipe = 2e-3
 
-// TestTrainingStaysFiniteWhereDoublesDo trains the small Mamba at 1, 3 and 10 times the learning rate of the model page's
-// recipe on documents of up to 8,192 tokens, adapters and all weights, once as a user does and once in float64 on the
-// plain loops that document the kernels. Wherever every loss and gradient of the second run is finite, so they are in the
-// first. Softplus, the state and every sum are what could overflow. Places of the grid have one of three seeds, and long
-// documents only the highest rate; TRAINER_TEST_STEPS=8 goes over all of it and makes eight times the steps.
+// TestTrainingStaysFiniteWhereDoublesDo trains the small Mamba at 1, 3, and 10 times the learning rate of the model
+// page's recipe on documents of up to 8,192 tokens, with adapters and with all weights, once as a user does and once in
+// float64 with the plain loops that document the kernels. Wherever every loss and gradient of the second run is finite,
+// those of the first must be, too. Softplus, the state, and every sum could overflow. Each cell of the grid uses one of
+// three seeds, and long documents only the highest rate; TRAINER_TEST_STEPS=8 runs the whole grid with eight times the
+// steps.
 func TestTrainingStaysFiniteWhereDoublesDo(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("14 runs of long loops")
@@ -46,19 +47,19 @@ func TestTrainingStaysFiniteWhereDoublesDo(t *testing.T) {
 	}
 }
 
-// cell is a place of the grid.
+// cell is a cell of the grid.
 type cell struct {
 	length, steps int
 	rate          float64
 	seed          uint64
-	full          bool // all weights are trained, not adapters
+	full          bool // all weights are trained instead of adapters
 }
 
 func (c cell) String() string {
 	return fmt.Sprintf("%d tokens, rate %g, seed %d, full %t", c.length, c.rate, c.seed, c.full)
 }
 
-// compare makes both runs.
+// compare runs both and compares them.
 func (c cell) compare(t *testing.T) {
 	want, err := c.doubles()
 	if err != nil {
@@ -70,7 +71,7 @@ func (c cell) compare(t *testing.T) {
 	} else if err != nil {
 		t.Errorf("finite in float64, but: %v", err)
 	}
-	// That both are the same run shows before rounding has had time to grow.
+	// The first losses must agree, since rounding errors have not had time to grow.
 	const tolerance = 1e-5
 	if len(want) > 0 && len(got) > 0 && math.Abs(got[0]-want[0]) > tolerance*want[0] {
 		t.Errorf("loss %v, in float64 %v", got, want)
@@ -96,8 +97,8 @@ func (c cell) floats() (losses []float64, err error) {
 	return losses, err
 }
 
-// doubles does what the trainer does, by the published rules of AdamW and of clipping, in float64. It returns the losses
-// of the steps before the first that is not finite.
+// doubles does what the trainer does in float64, with the published rules of AdamW and clipping. It returns the losses
+// of the steps before the first one that is not finite.
 func (c cell) doubles() (losses []float64, err error) {
 	params, prog, batches, err := c.prepare(true)
 	if err != nil {
@@ -144,7 +145,7 @@ func (c cell) doubles() (losses []float64, err error) {
 	return losses, nil
 }
 
-// prepare loads the model, chooses what trains, and draws one document of random tokens for each step.
+// prepare loads the model, selects the trainable parameters, and draws one document of random tokens per step.
 func (c cell) prepare(doubles bool) ([]*ag.Param, *ag.Program, fixed, error) {
 	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
 	if err != nil {
@@ -183,10 +184,10 @@ func (c cell) prepare(doubles bool) ([]*ag.Param, *ag.Program, fixed, error) {
 	return params, prog, batches, err
 }
 
-// widen makes a parameter one of float64.
+// widen converts a parameter to float64.
 func widen(p *ag.Param) error {
 	if p.Value.Dtype() == tensor.Float64 {
-		return nil // it came twice
+		return nil // already converted
 	}
 	trains := p.Trainable()
 	p.Freeze()

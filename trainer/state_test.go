@@ -13,7 +13,8 @@ import (
 	"mambatrain/trainer/checkpoint"
 )
 
-// TestStateHasTransformersKeys: its TrainerState is built from the file's keys and takes no other.
+// TestStateHasTransformersKeys checks the keys of the file: transformers builds its TrainerState from them and accepts
+// no others.
 func TestStateHasTransformersKeys(t *testing.T) {
 	dir := t.TempDir()
 	newRun().must(t, dir, checkpoint.Fresh)

@@ -13,7 +13,7 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// TestMain moves temporary directories to memory where it can: the tests wait for the disk thousands of times.
+// TestMain moves temporary directories to memory if possible: the tests wait for the disk thousands of times.
 func TestMain(m *testing.M) {
 	if dir, err := os.MkdirTemp("/dev/shm", ""); err == nil {
 		os.Setenv("TMPDIR", dir)
@@ -22,15 +22,15 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// toy is a bigram model with dropout, differentiated by hand: logits of the next token = table[token] + bias. It is small
-// enough for a run to be repeated hundreds of times.
+// toy is a bigram model with dropout and hand-written derivatives: the logits of the next token are table[token] +
+// bias. It is small enough to repeat a run hundreds of times.
 type toy struct {
 	table, bias *ag.Param
 	words       int
 	dropout     float64
 	poison      func(runs int) float32 // added to a weight's gradient; nil = nothing
 	runs        int
-	state       float32 // what a document hands on: a count of rows, which scales the loss
+	state       float32 // state passed on by a document: a count of rows, which scales the loss
 }
 
 func newToy(words int, dropout float64) *toy {
@@ -185,5 +185,5 @@ func (d *documents) Batch(_ context.Context, epoch, index int) (MicroBatch, erro
 	return MicroBatch{Batch: b}, nil
 }
 
-// frozenClock makes what depends on time the same in every run.
+// frozenClock makes everything that depends on time the same in every run.
 func frozenClock() time.Time { return time.Unix(1_700_000_000, 0) }
