@@ -10,23 +10,23 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// An inspector runs one dispatch at a time, and compares memory before and after it. Software devices run dispatches in order, so
-// that a missing barrier would pass every other test: here a shader that reads or writes what its call does not declare is
-// found. What it may not read is poisoned, also what it overwrites.
+// An inspector runs one dispatch at a time and compares memory before and after it. Software devices run dispatches in
+// order, so a missing barrier would pass every other test. The inspector finds shaders that read or write memory not
+// declared by their call. Memory that a shader must not read is poisoned, including memory that it overwrites.
 type inspector struct {
 	d      *Device
 	before [][]uint32 // the blocks' contents
 	faults []string
 }
 
-// poison is a NaN that no kernel returns.
+// poison is a NaN that no kernel produces.
 const poison = 0x7fa5a5a5
 
 func (i *inspector) words(b *block) []uint32 {
 	return unsafe.Slice((*uint32)(b.mapped), b.Size/4)
 }
 
-// inspect is called in place of recording a dispatch, which run does.
+// inspect is called instead of recording a dispatch; run records it.
 func (i *inspector) inspect(c *call, run func()) {
 	i.settle()
 	i.before = i.before[:0]
@@ -46,7 +46,7 @@ func (i *inspector) inspect(c *call, run func()) {
 	}
 }
 
-// eachSpan calls f for the elements of the block in each span.
+// eachSpan calls f for the part of each span that is in the block, in elements.
 func (b *block) eachSpan(spans []span, f func(from, to uint64)) {
 	for _, s := range spans {
 		if from, to := max(s.from, b.Address), min(s.to, b.Address+b.Size); from < to {
@@ -55,7 +55,7 @@ func (b *block) eachSpan(spans []span, f func(from, to uint64)) {
 	}
 }
 
-// restore reports what was written though it should not, and puts back what was poisoned.
+// restore reports undeclared writes and restores poisoned memory.
 func (i *inspector) restore(c *call, b *block, before []uint32) {
 	words := i.words(b)
 	got := slices.Clone(words)
@@ -71,7 +71,7 @@ func (i *inspector) restore(c *call, b *block, before []uint32) {
 	}
 }
 
-// settle waits for everything that was recorded, without making temporary memory available again.
+// settle waits for everything recorded, without releasing temporary memory.
 func (i *inspector) settle() {
 	i.d.submit()
 	if err := i.d.wait(i.d.submitted); err != nil {
@@ -79,7 +79,8 @@ func (i *inspector) settle() {
 	}
 }
 
-// inspected opens a device whose dispatches are inspected. Its blocks are small: all memory is compared each time.
+// inspected opens a device whose dispatches are inspected. Its blocks are small because all memory is compared after
+// each dispatch.
 func inspected(t *testing.T) (*Device, *inspector) {
 	d := open(t, testOptions())
 	t.Cleanup(d.Close)
@@ -103,7 +104,7 @@ func TestDeclaredAccess(t *testing.T) {
 	}
 }
 
-// TestDeclaredAccess_finds: calls that forget an operand, or swap reading and writing, are found.
+// TestDeclaredAccess_finds checks that calls with a missing operand, or with reads and writes swapped, are found.
 func TestDeclaredAccess_finds(t *testing.T) {
 	d, i := inspected(t)
 	x, y := made(t, d, 1, 2, 3), made(t, d, 4, 5, 6)
@@ -149,7 +150,8 @@ func made(t *testing.T, d *Device, x ...float32) []float32 {
 	return y
 }
 
-// TestConflict: a barrier is needed between a write and a read or write of the same place, and after a read before a write.
+// TestConflict checks that a barrier is required between a write and a later access of the same address, and between a
+// read and a later write.
 func TestConflict(t *testing.T) {
 	h := hazards{reads: []span{{0, 8}}, writes: []span{{100, 200}}}
 	for _, c := range []struct {
@@ -169,7 +171,7 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// TestBarriers: dispatches that depend on each other have one between them, others have none.
+// TestBarriers checks that there are barriers between dependent dispatches and none between others.
 func TestBarriers(t *testing.T) {
 	d := device(t, false)
 	if err := d.Run(); err != nil {
@@ -186,7 +188,7 @@ func TestBarriers(t *testing.T) {
 	if n := d.barriers - before; n != 0 {
 		t.Errorf("%d barriers between independent sums", n)
 	}
-	d.Add(z, y) // reads y and writes z, which were written
+	d.Add(z, y) // reads y and writes z, which were both written
 	d.Add(x, z) // writes x, which was read before the barrier, and reads z
 	if n := d.barriers - before; n != 2 {
 		t.Errorf("%d barriers, want 2", n)

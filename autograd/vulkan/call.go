@@ -7,10 +7,11 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// call is a dispatch in the making. Its methods add arguments in the order in which the shader declares them: first the
-// addresses of all operands, then the strides of its matrices, then numbers. An operand that is absent has the address 0.
+// call is a dispatch under construction. Its methods add arguments in the order in which the shader declares them: the
+// addresses of all operands, then the strides of the matrices, then numbers. An absent operand has address 0.
 //
-// As an address cannot be passed without saying whether the shader reads it, writes it or both, no dependency is forgotten.
+// An address can only be passed by declaring whether the shader reads it, writes it or both, so no dependency is
+// missed.
 type call struct {
 	d         *Device
 	shader    shader
@@ -19,8 +20,8 @@ type call struct {
 	numbers   []uint32
 	reads     []span
 	writes    []span
-	work      float64 // arithmetic operations, of products
-	indirect  bool    // the arguments are in memory, as the shader expects
+	work      float64 // arithmetic operations, for products only
+	indirect  bool    // the shader expects its arguments in memory
 }
 
 // call begins a dispatch of a shader with the values of its specialization constants.
@@ -30,19 +31,19 @@ func (d *Device) call(name string, constants ...uint32) *call {
 	return c
 }
 
-// read adds a matrix that is read.
+// read adds a matrix that the shader reads.
 func (c *call) read(m kernel.Mat[float32]) { c.reads = append(c.reads, c.matrix(m)) }
 
-// write adds a matrix that is overwritten.
+// write adds a matrix that the shader overwrites.
 func (c *call) write(m kernel.Mat[float32]) { c.writes = append(c.writes, c.matrix(m)) }
 
-// update adds a matrix that is read and written.
+// update adds a matrix that the shader reads and writes.
 func (c *call) update(m kernel.Mat[float32]) {
 	s := c.matrix(m)
 	c.reads, c.writes = append(c.reads, s), append(c.writes, s)
 }
 
-// store adds a matrix that is overwritten or added to.
+// store adds a matrix that the shader overwrites or adds to.
 func (c *call) store(m kernel.Mat[float32], mode kernel.Mode) {
 	if mode == kernel.Add {
 		c.update(m)
@@ -57,7 +58,7 @@ func (c *call) matrix(m kernel.Mat[float32]) span {
 	return s
 }
 
-// readVector, writeVector and updateVector are for arrays without rows.
+// readVector, writeVector and updateVector are the same for arrays without rows.
 func (c *call) readVector(x ...[]float32) {
 	for _, v := range x {
 		c.reads = append(c.reads, c.vector(v))
@@ -83,24 +84,24 @@ func (c *call) vector(x []float32) span {
 	return s
 }
 
-// address adds the address of arguments, which were written before anything runs.
+// address adds the address of data that the host wrote before anything runs.
 func (c *call) address(a uint64) { c.addresses = append(c.addresses, a) }
 
-// uints adds numbers.
+// uints adds integers.
 func (c *call) uints(v ...int) {
 	for _, n := range v {
 		c.numbers = append(c.numbers, uint32(n))
 	}
 }
 
-// floats adds numbers.
+// floats adds floating-point numbers.
 func (c *call) floats(v ...float32) {
 	for _, x := range v {
 		c.numbers = append(c.numbers, math.Float32bits(x))
 	}
 }
 
-// words returns the arguments as the shader sees them.
+// words returns the arguments as the shader reads them.
 func (c *call) words() []uint32 {
 	var words []uint32
 	for _, a := range c.addresses {
@@ -109,7 +110,7 @@ func (c *call) words() []uint32 {
 	return append(append(words, c.strides...), c.numbers...)
 }
 
-// run records x·y·z groups.
+// run records a dispatch of x·y·z groups.
 func (c *call) run(x, y, z int) {
 	d := c.d
 	if x == 0 || y == 0 || z == 0 || d.failing() {
@@ -140,7 +141,7 @@ func (c *call) record(groups [3]int) {
 	d.dispatched(c.work)
 }
 
-// push returns the push constants: the arguments, or where there is not enough room for them, their address.
+// push returns the push constants: the arguments, or their address if the shader expects them in memory.
 func (c *call) push() *[pushBytes]byte {
 	words := c.words()
 	if c.indirect {
@@ -154,7 +155,7 @@ func (c *call) push() *[pushBytes]byte {
 	return push
 }
 
-// dispatchAll runs all groups, in several dispatches if there are more than the device takes at once.
+// dispatchAll runs all groups, in several dispatches if they exceed the device's limits.
 func (d *Device) dispatchAll(p *piece, groups [3]int) {
 	most := d.mostGroups()
 	for z := 0; z < groups[2]; z += most[2] {
@@ -171,7 +172,7 @@ func (d *Device) dispatchAll(p *piece, groups [3]int) {
 	}
 }
 
-// mostGroups returns how many groups a dispatch may have in each dimension.
+// mostGroups returns the maximum number of groups of a dispatch in each dimension.
 func (d *Device) mostGroups() (most [3]int) {
 	for i, n := range d.physical.Limits.Groups {
 		most[i] = int(min(n, math.MaxInt32))
@@ -179,7 +180,7 @@ func (d *Device) mostGroups() (most [3]int) {
 	return most
 }
 
-// flags returns a number with bit i set if the i-th condition holds.
+// flags returns a number in which bit i is set if condition i is true.
 func flags(conditions ...bool) int {
 	n := 0
 	for i, c := range conditions {

@@ -9,7 +9,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// selfTests cover every kernel and every shader. Sizes are odd, to reach the ends of rows and blocks.
+// selfTests returns cases for every kernel and every shader. Sizes are odd, to cover incomplete rows and blocks.
 func selfTests() []testCase {
 	first := documents(3, 1, 96, 29)
 	return []testCase{
@@ -33,7 +33,7 @@ func selfTests() []testCase {
 	}
 }
 
-// product describes a product of matrices.
+// product describes a matrix product.
 type product struct {
 	m, n, k, rank          int
 	mode                   kernel.Mode
@@ -53,7 +53,7 @@ func (p product) String() string {
 		options(map[string]bool{"added": p.mode == kernel.Add, "adapter": p.rank > 0, "bias": p.bias, "bfloat16": p.bf16})
 }
 
-// options lists those that are on.
+// options lists the enabled options.
 func options(all map[string]bool) (s string) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if all[name] {
@@ -63,7 +63,7 @@ func options(all map[string]bool) (s string) {
 	return s
 }
 
-// both makes a case of the two instances of a generic function.
+// both returns a case from the two instances of a generic function.
 func both(name string, device func(*operands[float32]), host func(*operands[float64])) testCase {
 	return testCase{name, device, host}
 }
@@ -81,7 +81,7 @@ type productOperands[T kernel.Float] struct {
 	bias            []T
 }
 
-// The factors of both terms.
+// The factors of the two terms.
 const (
 	productAlpha  = 0.5
 	productAlpha2 = 2
@@ -119,7 +119,7 @@ func multiplyOn(d kernel.Device) func(productOperands[float32]) {
 	}
 }
 
-// multiplyOnHost is the product in float64.
+// multiplyOnHost computes the product in float64.
 func multiplyOnHost(x productOperands[float64]) {
 	form := kernel.MatMulNN[float64]
 	switch {
@@ -142,7 +142,7 @@ type norm struct {
 	weightless bool
 }
 
-// testEps is the eps of norms.
+// testEps is the eps of the norms.
 const testEps = 1e-5
 
 func normCase(n norm) testCase {
@@ -195,7 +195,7 @@ type conv struct {
 	first   []int
 	d, k    int
 	act     kernel.Activation
-	carried bool // from one batch and to another
+	carried bool // has state from the previous batch and for the next one
 }
 
 func convCase(c conv) testCase {
@@ -225,7 +225,7 @@ type scanShape struct {
 	first   []int
 	d, n    int
 	gate    bool
-	carried bool // from one batch and to another
+	carried bool // has state from the previous batch and for the next one
 	fresh   bool
 }
 
@@ -268,9 +268,9 @@ func runScan[T kernel.Float](o *operands[T], s scanShape) {
 type ssdShape struct {
 	first               []int
 	heads, p, n, groups int
-	carried             bool // from one batch and to another
+	carried             bool // has state from the previous batch and for the next one
 	fresh               bool
-	limit               bool // of the time step
+	limit               bool // limits the time step
 }
 
 func ssdCase(s ssdShape) testCase {
@@ -313,7 +313,7 @@ type loss struct {
 	smoothing float64
 }
 
-// lossScale multiplies the gradient.
+// lossScale is the factor of the gradient.
 const lossScale = 0.5
 
 func lossCase(l loss) testCase {
@@ -322,7 +322,8 @@ func lossCase(l loss) testCase {
 		func(o *operands[float64]) { runLoss(o, l) })
 }
 
-// runLoss writes the gradient over the logits, and, where it is wanted by itself, elsewhere.
+// runLoss computes the loss without a gradient, with a separate gradient, and with the gradient written over the
+// logits.
 func runLoss[T kernel.Float](o *operands[T], l loss) {
 	logits := padded(o.draw(l.rows*(l.v+gap), func() float64 { return 5 * o.r.NormFloat64() }), l.rows, l.v)
 	targets := make([]int, l.rows)
@@ -392,7 +393,7 @@ func runColumns[T kernel.Float](o *operands[T]) {
 	kernel.InverseColumnNorms(o.stale(cols), blocksOf(x))
 }
 
-// blocksOf cuts x into blocks of rows.
+// blocksOf splits x into blocks of rows.
 func blocksOf[T kernel.Float](x kernel.Mat[T]) func(yield func(kernel.Mat[T]) bool) {
 	const rows = 64
 	return func(yield func(kernel.Mat[T]) bool) {

@@ -8,12 +8,12 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// TestSelfTest compares every kernel with its loop in float64, in both kinds of memory.
+// TestSelfTest compares every kernel with its loop in float64, with unified and with staged memory.
 func TestSelfTest(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *Device) { report(t, SelfTest(d)...) })
 }
 
-// report fails the test for each check that is not OK.
+// report fails the test if a check is not OK.
 func report(t *testing.T, checks ...Check) {
 	t.Helper()
 	for _, c := range checks {
@@ -33,7 +33,7 @@ func runCases(t *testing.T, d *Device, cases ...testCase) {
 	}
 }
 
-// TestKernels runs shapes that SelfTest leaves out.
+// TestKernels runs shapes that SelfTest does not cover.
 func TestKernels(t *testing.T) {
 	var cases []testCase
 	for _, s := range [][3]int{{1, 1, 1}, {7, 5, 3}, {64, 64, 64}, {100, 80, 200}, {8, 96, 700}, {96, 8, 700}, {17, 17, 513}} {
@@ -65,7 +65,7 @@ func TestKernels(t *testing.T) {
 	runCases(t, device(t, false), cases...)
 }
 
-// TestLargeTile: software devices use the small ones otherwise.
+// TestLargeTile tests the large tile, which software devices do not use otherwise.
 func TestLargeTile(t *testing.T) {
 	d := device(t, false)
 	defer func(before bool) { d.quickCompile = before }(d.quickCompile)
@@ -77,7 +77,7 @@ func TestLargeTile(t *testing.T) {
 	runCases(t, d, productCase(p))
 }
 
-// TestGroupLimit: there may be more groups of threads than a dispatch takes.
+// TestGroupLimit checks that a call may have more groups than one dispatch.
 func TestGroupLimit(t *testing.T) {
 	d := device(t, false)
 	defer func(before [3]uint32) { d.physical.Limits.Groups = before }(d.physical.Limits.Groups)
@@ -86,7 +86,7 @@ func TestGroupLimit(t *testing.T) {
 		ssdCase(ssdShape{first: documents(150), heads: 4, p: 3, n: 4, groups: 2}))
 }
 
-// TestSameBits: no sum depends on the order in which groups of threads happen to run.
+// TestSameBits checks that no sum depends on the order in which groups of threads run.
 func TestSameBits(t *testing.T) {
 	d := device(t, false)
 	kernel.UseDevice(d)
@@ -111,7 +111,7 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
-// bits returns the bits of all operands after the case has run on the device.
+// bits runs the case on the device and returns the bits of all operands.
 func (c testCase) bits(t *testing.T, d *Device) (all [][]uint32) {
 	t.Helper()
 	var made uploads
@@ -132,7 +132,7 @@ func (c testCase) bits(t *testing.T, d *Device) (all [][]uint32) {
 	return all
 }
 
-// TestDropout_sameAsHost: a device drops what the host drops, and nothing else.
+// TestDropout_sameAsHost checks that a device drops the same elements as the host.
 func TestDropout_sameAsHost(t *testing.T) {
 	d := device(t, false)
 	kernel.UseDevice(d)
@@ -156,7 +156,7 @@ func TestDropout_sameAsHost(t *testing.T) {
 	}
 }
 
-// TestRMSNormGrad_inPlace: dx may be dy, which the weight's gradient reads as well.
+// TestRMSNormGrad_inPlace checks that dx may be dy, which the weight's gradient also reads.
 func TestRMSNormGrad_inPlace(t *testing.T) {
 	d := device(t, false)
 	row := func(x ...float32) kernel.Mat[float32] { return kernel.Dense(made(t, d, x...), 1, 3) }

@@ -12,23 +12,24 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// Options choose a device.
+// Options select a device.
 type Options struct {
-	// Name is a part of the device's name in any case, or its kind: discrete, integrated, virtual or software. Empty selects the
-	// first device of the best kind.
+	// Name is part of the device's name, in any case, or its kind: discrete, integrated, virtual or software. If empty,
+	// the first device of the best kind is selected.
 	Name string
-	// Software admits devices that are programs. They compute correctly, but far slower than this project does without a device.
+	// Software allows software devices. Their results are correct, but they are far slower than running without a
+	// device.
 	Software bool
-	// Staged treats memory that the device shares with the host as if the host could not reach it.
+	// Staged treats memory shared with the host as if the host could not access it.
 	Staged bool
-	// Library is the path of Vulkan's library, empty for the system's.
+	// Library is the path of the Vulkan library; empty for the system's.
 	Library string
-	// Cache is the folder for shaders that a driver has compiled, empty for none.
+	// Cache is the folder for compiled shaders; empty for none.
 	Cache string
 }
 
-// FromEnvironment returns the options for a device of the given name: MAMBA_TRAIN_DEVICE_SOFTWARE=1 admits software devices,
-// MAMBA_TRAIN_DEVICE_STAGED=1 is for tests, and compiled shaders are kept in the user's cache folder.
+// FromEnvironment returns the options for a device with the given name. MAMBA_TRAIN_DEVICE_SOFTWARE=1 allows software
+// devices, MAMBA_TRAIN_DEVICE_STAGED=1 is for tests, and compiled shaders are cached in the user's cache folder.
 func FromEnvironment(name string) Options {
 	o := Options{Name: name, Software: os.Getenv("MAMBA_TRAIN_DEVICE_SOFTWARE") == "1", Staged: os.Getenv("MAMBA_TRAIN_DEVICE_STAGED") == "1"}
 	if dir, err := os.UserCacheDir(); err == nil {
@@ -37,15 +38,15 @@ func FromEnvironment(name string) Options {
 	return o
 }
 
-// Found is a device of the machine.
+// Found is a device of this machine.
 type Found struct {
 	Name, Driver, Kind string
 	Version            string // of Vulkan
 	Memory             uint64 // bytes on the device
-	Refused            string // why it cannot be used with the options, "" if it can
+	Refused            string // why it cannot be used with these options, "" if it can
 }
 
-// List returns the machine's devices, those that [Open] prefers first.
+// List returns the machine's devices in order of preference.
 func List(o Options) ([]Found, error) {
 	instance, err := vk.Open(o.Library)
 	if err != nil {
@@ -63,7 +64,7 @@ func List(o Options) ([]Found, error) {
 	return found, nil
 }
 
-// explain says what to do about an error of [vk.Open].
+// explain adds advice to an error from [vk.Open].
 func explain(err error) error {
 	switch {
 	case errors.Is(err, vk.ErrNoLibrary):
@@ -84,12 +85,12 @@ func (o Options) candidates(instance *vk.Instance) ([]*vk.PhysicalDevice, error)
 	return list, nil
 }
 
-// rank orders kinds from the most to the least wanted.
+// rank orders device kinds from most to least preferred.
 func rank(k vk.Kind) int {
 	return slices.Index([]vk.Kind{vk.Discrete, vk.Integrated, vk.Virtual, vk.Other, vk.Software}, k)
 }
 
-// refusal says why a device cannot be used, "" if it can.
+// refusal returns the reason why a device cannot be used, or "" if it can.
 func (o Options) refusal(p *vk.PhysicalDevice) string {
 	switch problem := p.Problem(); {
 	case problem != "":
@@ -105,7 +106,7 @@ func (o Options) refusal(p *vk.PhysicalDevice) string {
 	return ""
 }
 
-// What shaders ask of a device. Vulkan guarantees 16 KiB, 128 and 128.
+// Minimum limits that the shaders need. Vulkan guarantees 16 KiB, 128 and 128.
 const (
 	sharedMemory = 16 << 10 // bytes
 	groupSize    = 256
@@ -117,7 +118,7 @@ func (o Options) named(p *vk.PhysicalDevice) bool {
 	return name == "" || name == p.Kind.String() || strings.Contains(strings.ToLower(p.Name), name)
 }
 
-// choose returns the first device that is not refused.
+// choose returns the first usable device.
 func (o Options) choose(list []*vk.PhysicalDevice) (*vk.PhysicalDevice, error) {
 	var reasons []string
 	for _, p := range list {
@@ -133,7 +134,7 @@ func (o Options) choose(list []*vk.PhysicalDevice) (*vk.PhysicalDevice, error) {
 	return nil, fmt.Errorf("vulkan: no device can be used: %s", strings.Join(reasons, "; "))
 }
 
-// localMemory returns the bytes of the device's own memory.
+// localMemory returns the size of the device's own memory in bytes.
 func localMemory(p *vk.PhysicalDevice) (n uint64) {
 	for _, h := range p.Heaps {
 		if h.Flags&1 != 0 {

@@ -10,7 +10,7 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// good returns a device that has what shaders ask for.
+// good returns a device that meets the shaders' requirements.
 func good(name string, kind vk.Kind) *vk.PhysicalDevice {
 	return &vk.PhysicalDevice{
 		Name: name, Kind: kind, Version: 1<<22 | 3<<12, BufferAddress: true, Timeline: true, Quads: true,
@@ -49,8 +49,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// child runs a test of this program in another process, whose C library sees other environment variables, and returns what it
-// prints.
+// child runs a test of this binary in another process, so that its C library sees different environment variables, and
+// returns its output.
 func child(t *testing.T, test string, env ...string) string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.v")
@@ -62,14 +62,14 @@ func child(t *testing.T, test string, env ...string) string {
 	return string(out)
 }
 
-// forChild skips a test that [child] runs.
+// forChild skips a test unless [child] runs it.
 func forChild(t *testing.T) {
 	if os.Getenv("MAMBA_TEST_CHILD") == "" {
 		t.Skip("another test runs this one in another process")
 	}
 }
 
-// TestOpenInChild prints the error of opening a device.
+// TestOpenInChild prints the errors of opening and listing devices.
 func TestOpenInChild(t *testing.T) {
 	forChild(t)
 	d, err := Open(FromEnvironment(""))
@@ -81,7 +81,7 @@ func TestOpenInChild(t *testing.T) {
 	t.Logf("list: %v", err)
 }
 
-// TestOpen_errors: what is missing is one line each.
+// TestOpen_errors checks that the error for each missing component is a single line.
 func TestOpen_errors(t *testing.T) {
 	open(t, testOptions()).Close()
 	_, err := Open(Options{Library: filepath.Join(t.TempDir(), "libvulkan.so.1")})
@@ -105,7 +105,7 @@ func TestOpen_errors(t *testing.T) {
 	}
 }
 
-// TestValidated does what the validation layer is to look at.
+// TestValidated runs the work that the validation layer checks.
 func TestValidated(t *testing.T) {
 	forChild(t)
 	d := open(t, testOptions())
@@ -117,7 +117,7 @@ func TestValidated(t *testing.T) {
 	}
 }
 
-// TestValidation: the validation layer has nothing to say, and speaks where something is wrong.
+// TestValidation checks that the validation layer reports nothing, and that it does report a deliberate mistake.
 func TestValidation(t *testing.T) {
 	open(t, testOptions()).Close()
 	const layer = "VK_LAYER_KHRONOS_validation"

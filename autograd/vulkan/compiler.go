@@ -18,22 +18,22 @@ import (
 //go:embed spv/*.spv
 var spirv embed.FS
 
-// compiler makes pipelines from shaders, when they are first used.
+// compiler creates pipelines from shaders on first use.
 type compiler struct {
 	pipelines map[shader]*vk.Pipeline
 	cache     vk.Cache
 	cachePath string // "" for none
-	added     int    // pipelines that the file does not contain
+	added     int    // pipelines not yet in the file
 }
 
-// shader names a pipeline: a file and the values of its specialization constants.
+// shader identifies a pipeline: a file and the values of its specialization constants.
 type shader struct {
 	name      string
 	constants [mostConstants]uint32
 	count     int
 }
 
-// mostConstants is how many specialization constants a shader has at most.
+// mostConstants is the maximum number of specialization constants of a shader.
 const mostConstants = 10
 
 func (d *Device) startCompiler(folder string) error {
@@ -42,7 +42,7 @@ func (d *Device) startCompiler(folder string) error {
 	if folder != "" {
 		p := d.physical
 		d.cachePath = filepath.Join(folder, fmt.Sprintf("%04x-%04x-%s", p.Vendor, p.ID, hex.EncodeToString(p.CacheID[:])))
-		data, _ = os.ReadFile(d.cachePath) // without it, shaders are compiled again
+		data, _ = os.ReadFile(d.cachePath) // without the file, shaders are compiled again
 	}
 	var err error
 	if d.cache, err = d.vk.NewCache(data); err != nil {
@@ -70,8 +70,8 @@ func (d *Device) pipeline(s shader) *vk.Pipeline {
 	return p
 }
 
-// saveCache writes what the driver has compiled to the file, if there is more than before. Without the file, shaders are
-// compiled again: errors are ignored.
+// saveCache writes the driver's compiled shaders to the file if there are new ones. Errors are ignored: without the
+// file, shaders are compiled again.
 func (d *Device) saveCache() {
 	if d.cachePath == "" || d.added == 0 || d.lost != nil {
 		return

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestShaders: the compiled shaders are what go generate makes of the sources.
+// TestShaders checks that the compiled shaders match what go generate produces from the sources.
 func TestShaders(t *testing.T) {
 	if out, err := exec.Command("glslc", "--version").Output(); err != nil || !strings.Contains(string(out), "shaderc 2023.2-1") {
 		if required() {
@@ -38,7 +38,7 @@ func TestShaders(t *testing.T) {
 	}
 }
 
-// TestCache: compiled shaders are kept for the next process.
+// TestCache checks that the next process reuses compiled shaders.
 func TestCache(t *testing.T) {
 	o := testOptions()
 	o.Cache = filepath.Join(t.TempDir(), "vulkan")

@@ -2,10 +2,10 @@ package vulkan
 
 import "mambatrain/autograd/kernel"
 
-// mostTaps is the width of the widest convolution.
+// mostTaps is the maximum number of taps of a convolution.
 const mostTaps = 16
 
-// convBlock is how many rows one thread of conv_grad.comp takes.
+// convBlock is the number of rows per thread in conv_grad.comp.
 const convBlock = 32
 
 // Conv implements [kernel.Device].
@@ -22,7 +22,7 @@ func (d *Device) convCall(shader string, conv kernel.Conv[float32]) *call {
 	return d.call(shader, uint32(conv.K), uint32(conv.Act))
 }
 
-// readConv adds what a convolution reads.
+// readConv adds the inputs of a convolution.
 func (c *call) readConv(conv kernel.Conv[float32], x kernel.Mat[float32], carry []float32) {
 	c.read(x)
 	c.readVector(conv.W, conv.Bias, carry)
@@ -30,7 +30,7 @@ func (c *call) readConv(conv kernel.Conv[float32], x kernel.Mat[float32], carry 
 
 // ConvTail implements [kernel.Device].
 func (d *Device) ConvTail(conv kernel.Conv[float32], carryOut []float32, x kernel.Mat[float32], first []int, carry []float32) {
-	start := 1 - conv.K // no rows: everything stays as it was
+	start := 1 - conv.K // no rows: the state does not change
 	switch {
 	case x.Rows > 0 && first == nil:
 		start = 0
@@ -74,7 +74,7 @@ func (d *Device) ConvGrad(conv kernel.Conv[float32], g kernel.ConvGrad[float32],
 	}
 }
 
-// convCarryGrad adds the gradients that pass between batches.
+// convCarryGrad adds the gradients that are passed between batches.
 func (d *Device) convCarryGrad(conv kernel.Conv[float32], g kernel.ConvGrad[float32], dy, x kernel.Mat[float32], first []int, carry, dTail []float32) {
 	c := d.convCall("conv_carry_grad", conv)
 	c.update(g.X)

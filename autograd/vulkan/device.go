@@ -21,7 +21,7 @@ type Device struct {
 
 var _ kernel.Device = (*Device)(nil)
 
-// Open opens the device that the options choose.
+// Open opens the device selected by the options.
 func Open(o Options) (*Device, error) {
 	instance, err := vk.Open(o.Library)
 	if err != nil {
@@ -53,7 +53,7 @@ func (d *Device) open(o Options) error {
 	return d.startCompiler(o.Cache)
 }
 
-// Close waits for the device and gives everything back. Arrays that Make returned must not be used any more.
+// Close waits for the device and releases all of its resources. Arrays returned by Make must not be used afterwards.
 func (d *Device) Close() {
 	d.vk.WaitIdle()
 	d.saveCache()
@@ -73,7 +73,8 @@ func (d *Device) Name() string {
 	return fmt.Sprintf("%s (%s)", d.physical.Name, d.physical.Driver)
 }
 
-// failed wraps an error of Vulkan. What has no more memory or does not answer is marked with the errors of package kernel.
+// failed wraps a Vulkan error. Out-of-memory errors and devices that do not respond also match the errors of package
+// kernel.
 func (d *Device) failed(action string, err error) error {
 	err = fmt.Errorf("vulkan: %s: %s: %w", d.physical.Name, action, err)
 	var r vk.Result

@@ -10,17 +10,17 @@ import (
 	"mambatrain/internal/sharedlib"
 )
 
-// required says that a test must not be skipped for want of Vulkan.
+// required reports whether tests must fail, rather than be skipped, if Vulkan is missing.
 func required() bool { return os.Getenv("MAMBA_REQUIRE_VULKAN") == "1" }
 
-// testOptions are those of the environment, but software devices will do.
+// testOptions returns the options from the environment, but allows software devices.
 func testOptions() Options {
 	o := FromEnvironment(os.Getenv("MAMBA_TRAIN_DEVICE"))
 	o.Software = true
 	return o
 }
 
-// open opens a device for a test, which is skipped if there is none.
+// open opens a device for a test and skips the test if Vulkan or a driver is missing.
 func open(t testing.TB, o Options) *Device {
 	t.Helper()
 	d, err := Open(o)
@@ -43,7 +43,7 @@ var shared struct {
 	devices map[bool]*Device // by Options.Staged
 }
 
-// device returns a device that tests share, on which they run one at a time.
+// device returns a device that tests share. Tests use it one at a time.
 func device(t testing.TB, staged bool) *Device {
 	t.Helper()
 	shared.Lock()
@@ -60,7 +60,7 @@ func device(t testing.TB, staged bool) *Device {
 	return shared.devices[staged]
 }
 
-// onBoth runs a test on a device that shares its memory with the host, if there is one, and on one that does not.
+// onBoth runs a test on a device with unified memory, if there is one, and on one with staged memory.
 func onBoth(t *testing.T, test func(t *testing.T, d *Device)) {
 	for name, staged := range map[string]bool{"unified": false, "staged": true} {
 		t.Run(name, func(t *testing.T) { test(t, device(t, staged)) })

@@ -17,7 +17,7 @@ func (d *Device) GatherColumns(y, table kernel.Mat[float32], ids []int) {
 	d.gather(y, table, ids, gatherForm{columns: true})
 }
 
-// gatherForm says what is gathered, and from what.
+// gatherForm selects rows or columns, and the type of the table.
 type gatherForm struct{ columns, bf16 bool }
 
 func (d *Device) gather(y, table kernel.Mat[float32], ids []int, form gatherForm) {
@@ -51,10 +51,10 @@ func (d *Device) scatterAdd(dtable, dy kernel.Mat[float32], ids []int, form gath
 	c.run(ceilDiv(dy.Cols, 64), len(s.ids), 1)
 }
 
-// sorted are rows by their ids: those of ids[i] are order[starts[i]:starts[i+1]], ascending.
+// sorted are rows grouped by id: the rows with ids[i] are order[starts[i]:starts[i+1]], in ascending order.
 type sorted struct{ ids, starts, order []uint32 }
 
-// sortByID sorts the rows 0 … len(ids)−1. Ids are in the order of their first rows.
+// sortByID groups the rows 0 … len(ids)−1 by id. Ids are ordered by their first row.
 func sortByID(ids []int) sorted {
 	var s sorted
 	rows := map[int][]uint32{}

@@ -2,8 +2,8 @@ package vulkan
 
 import "mambatrain/autograd/kernel"
 
-// tile is the shape of what a group of threads makes of a product: rows × cols elements, with a step of depth along the sum, and
-// threadRows × threadCols elements in each thread.
+// tile is the part of a product that one group of threads computes: rows × cols elements, with depth terms of the sum
+// per step, and threadRows × threadCols elements per thread.
 type tile struct{ rows, cols, depth, threadRows, threadCols int }
 
 var (
@@ -17,7 +17,7 @@ func (t tile) threads() int { return t.rows / t.threadRows * (t.cols / t.threadC
 
 func (t tile) count(m, n int) int { return ceilDiv(m, t.rows) * ceilDiv(n, t.cols) }
 
-// unrolled returns how many of a tile's steps shaders do without a loop. Software devices take long to compile many.
+// unrolled returns the number of steps that shaders unroll for a tile. Software devices take long to compile many.
 func (d *Device) unrolled(depth int) uint32 {
 	if d.quickCompile {
 		return 1
@@ -25,10 +25,10 @@ func (d *Device) unrolled(depth int) uint32 {
 	return uint32(depth)
 }
 
-// manyTiles fill most devices.
+// manyTiles is enough tiles to fill most devices.
 const manyTiles = 160
 
-// tileFor chooses the tile for a result (m, n). Software devices take long to compile the large one.
+// tileFor selects the tile for an (m, n) result. Software devices take long to compile the large one.
 func (d *Device) tileFor(m, n int) tile {
 	switch {
 	case n <= 16:
@@ -42,13 +42,14 @@ func (d *Device) tileFor(m, n int) tile {
 }
 
 const (
-	// splitDepth is the least number of steps of a sum in each of its parts.
+	// splitDepth is the minimum number of terms in each part of a split sum.
 	splitDepth = 256
-	// splitTiles is how many tiles there are to be, with parts, where a result has too few.
+	// splitTiles is the desired number of tiles, including parts. A result with fewer tiles is split into parts.
 	splitTiles = 128
 )
 
-// parts returns into how many parts a sum of k steps is cut for a result of so many tiles. It depends on the shape alone.
+// parts returns the number of parts of a sum with k terms, given the number of tiles of the result. It depends on the
+// shape alone.
 func parts(tiles, k int) int { return max(1, min(splitTiles/tiles, k/splitDepth)) }
 
 // Multiply implements [kernel.Device].
@@ -67,7 +68,7 @@ func (d *Device) Multiply(p kernel.DeviceProduct) {
 	d.multiply(p, k, k)
 }
 
-// multiplyParts cuts the sum into n parts, for results that are too small to fill a device.
+// multiplyParts splits the sum into n parts, for results too small to fill a device.
 func (d *Device) multiplyParts(p kernel.DeviceProduct, k, n int) {
 	rows, cols := p.C.Rows, p.C.Cols
 	part := ceilDiv(k, n)
@@ -82,7 +83,7 @@ func (d *Device) multiplyParts(p kernel.DeviceProduct, k, n int) {
 	sum.add(all, n, cols, 0)
 }
 
-// multiply records a product. Where part is less than the k steps of the sum, C contains the parts, one after the other.
+// multiply records a product of k terms. If part is less than k, C receives the partial sums, one after the other.
 func (d *Device) multiply(p kernel.DeviceProduct, k, part int) {
 	n, groups := p.C.Cols, max(1, ceilDiv(k, max(part, 1)))
 	m := p.C.Rows / groups
@@ -105,7 +106,7 @@ func (d *Device) multiply(p kernel.DeviceProduct, k, part int) {
 	c.run(ceilDiv(n, t.cols), ceilDiv(m, t.rows), groups)
 }
 
-// readHalf is read for a matrix that may be in bfloat16, whose data have half as many elements.
+// readHalf is read for a matrix that may be bfloat16, in which case it has half as many elements.
 func (c *call) readHalf(m kernel.Mat[float32], bf16 bool) {
 	if !bf16 {
 		c.read(m)

@@ -11,40 +11,42 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// An array on the device is a []float32 whose addresses stand for the device's memory. Where host and device share memory, they
-// are that memory. Elsewhere they are a reserved range of addresses, which fault if the host touches them.
+// An array on the device is a []float32 whose addresses represent the device's memory. If the host and the device share
+// memory, they point to that memory. Otherwise they are a reserved range of addresses that fault if the host accesses
+// them.
 
-// memory are the blocks of the device's memory that arrays lie in.
+// memory manages the blocks of device memory in which arrays are placed.
 type memory struct {
 	unified bool // the host can read and write arrays
 
-	blockSize int // elements of a block that arrays share
+	blockSize int // elements of a block that several arrays share
 
 	mu        sync.RWMutex
-	blocks    []*block    // by host address
-	small     *block      // with room for small arrays, or nil
-	uncleared [][]float32 // not yet set to zero
-	freed     []*block    // to be given back after the next Run, once for each array
+	blocks    []*block    // sorted by host address
+	small     *block      // the block for small arrays, or nil
+	uncleared [][]float32 // arrays not yet set to zero
+	freed     []*block    // to be released after the next Run, once for each array
 	used      uint64      // bytes
 }
 
 // block is one allocation.
 type block struct {
 	*vk.Buffer
-	host     uintptr        // where its first element seems to be
-	mapped   unsafe.Pointer // where the host can reach it, or nil
-	reserved []byte         // addresses that stand for it, or nil
-	taken    int            // elements
-	arrays   int            // that were not freed
+	host     uintptr        // host address of its first element
+	mapped   unsafe.Pointer // where the host can access it, or nil
+	reserved []byte         // addresses that represent it, or nil
+	taken    int            // elements in use
+	arrays   int            // arrays that have not been freed
 }
 
-// alignment of an array, in elements: 256 bytes.
+// alignment is the alignment of an array, in elements: 256 bytes.
 const alignment = 64
 
 const (
-	// blockSize is the length of a block that arrays share: drivers allow some thousand allocations.
+	// blockSize is the size of a shared block, in elements. Arrays share blocks because drivers allow only a few
+	// thousand allocations.
 	blockSize = 1 << 22
-	// smallShare is the largest part of such a block that an array may have.
+	// smallShare limits the size of an array in a shared block to blockSize/smallShare.
 	smallShare = 16
 )
 
@@ -85,12 +87,12 @@ func (b *block) take(size int) []float32 {
 	return x
 }
 
-// elements is the whole block as an array.
+// elements returns the whole block as an array.
 func (b *block) elements() []float32 {
 	return unsafe.Slice((*float32)(*(*unsafe.Pointer)(unsafe.Pointer(&b.host))), b.Size/4)
 }
 
-// newBlock allocates n elements that arrays lie in.
+// newBlock allocates a block of n elements for arrays.
 func (d *Device) newBlock(n int) (*block, error) {
 	b, err := d.allocate(uint64(n)*4, d.arrayMemory)
 	if err != nil {
@@ -135,21 +137,21 @@ func (d *Device) arrayMemory(allowed uint32) int {
 	return firstOf(find(allowed, vk.DeviceLocal, vk.HostVisible), find(allowed, vk.DeviceLocal, 0))
 }
 
-// hostMemory chooses the type of memory for what the host reads.
+// hostMemory chooses the type of memory for data that the host reads.
 func (d *Device) hostMemory(allowed uint32) int {
 	const visible = vk.HostVisible | vk.HostCoherent
 	find := d.physical.FindMemory
 	return firstOf(find(allowed, visible|vk.HostCached, 0), find(allowed, visible, 0))
 }
 
-// argumentMemory chooses the type of memory for what the host writes and shaders read.
+// argumentMemory chooses the type of memory for data that the host writes and shaders read.
 func (d *Device) argumentMemory(allowed uint32) int {
 	const visible = vk.HostVisible | vk.HostCoherent
 	find := d.physical.FindMemory
 	return firstOf(find(allowed, visible|vk.DeviceLocal, 0), find(allowed, visible, 0))
 }
 
-// firstOf returns the first type that was found, −1 if none was.
+// firstOf returns the first valid type, or −1 if there is none.
 func firstOf(types ...int) int {
 	for _, t := range types {
 		if t >= 0 {
@@ -159,8 +161,8 @@ func firstOf(types ...int) int {
 	return -1
 }
 
-// sharesMemory reports whether most of the device's memory is the host's, too. A discrete device may let the host see all of its
-// memory, but slowly.
+// sharesMemory reports whether the host can access most of the device's memory. A discrete device is excluded: the host
+// may be able to access all of its memory, but only slowly.
 func sharesMemory(p *vk.PhysicalDevice) bool {
 	if p.Kind == vk.Discrete {
 		return false
@@ -179,7 +181,7 @@ func sharesMemory(p *vk.PhysicalDevice) bool {
 	return mapped > 0 && 2*mapped >= local
 }
 
-// clearLater sets x to zero before the device uses it.
+// clearLater ensures that x is zero before the device uses it.
 func (d *Device) clearLater(x []float32) {
 	if d.unified {
 		clear(x)
@@ -188,7 +190,7 @@ func (d *Device) clearLater(x []float32) {
 	d.uncleared = append(d.uncleared, x)
 }
 
-// takeUncleared returns the arrays that are not yet set to zero.
+// takeUncleared returns the arrays that have not been set to zero yet, and empties the list.
 func (d *Device) takeUncleared() [][]float32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -197,7 +199,7 @@ func (d *Device) takeUncleared() [][]float32 {
 	return list
 }
 
-// Free implements [kernel.Device]. While nothing runs, memory is given back at once.
+// Free implements [kernel.Device]. Memory is released at once if nothing is running.
 func (d *Device) Free(x []float32) {
 	d.freeLater(x)
 	if d.idle.Load() {
@@ -216,7 +218,7 @@ func (d *Device) freeLater(x []float32) {
 	d.freed = append(d.freed, b)
 }
 
-// takeFreed returns the blocks of the arrays that were freed.
+// takeFreed returns the blocks of freed arrays and empties the list.
 func (d *Device) takeFreed() []*block {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -225,7 +227,7 @@ func (d *Device) takeFreed() []*block {
 	return list
 }
 
-// release gives back the memory of blocks in which no array is left. Nothing that runs uses them.
+// release releases the memory of blocks without arrays. The device must no longer use them.
 func (d *Device) release(list []*block) {
 	if len(list) == 0 {
 		return
@@ -256,7 +258,7 @@ func (d *Device) Holds(x []float32) bool {
 	return d.find(address(x)) != nil
 }
 
-// find returns the block that a host address lies in, or nil.
+// find returns the block that contains a host address, or nil.
 func (m *memory) find(host uintptr) *block {
 	i, found := slices.BinarySearchFunc(m.blocks, host, byHost)
 	if !found {
@@ -268,13 +270,13 @@ func (m *memory) find(host uintptr) *block {
 	return m.blocks[i]
 }
 
-// place is where an array lies.
+// place is the location of an array.
 type place struct {
 	*block
 	at uint64 // bytes from the start of the block
 }
 
-// place finds an array, which must be on the device.
+// place returns the location of an array, which must be on the device.
 func (d *Device) place(x []float32) place {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -285,10 +287,10 @@ func (d *Device) place(x []float32) place {
 	return place{b, uint64(address(x) - b.host)}
 }
 
-// span is a range of the device's addresses.
+// span is a range of device addresses.
 type span struct{ from, to uint64 }
 
-// vector returns the addresses of x, none for nil.
+// vector returns the addresses of x, or an empty span for nil.
 func (d *Device) vector(x []float32) span {
 	if len(x) == 0 {
 		return span{}
@@ -298,7 +300,7 @@ func (d *Device) vector(x []float32) span {
 	return span{from, from + 4*uint64(len(x))}
 }
 
-// matrix returns the addresses of m, with the gaps between its rows.
+// matrix returns the addresses of m, including the gaps between its rows.
 func (d *Device) matrix(m kernel.Mat[float32]) span {
 	if m.Rows == 0 || m.Cols == 0 || m.Data == nil {
 		return span{}
@@ -306,7 +308,7 @@ func (d *Device) matrix(m kernel.Mat[float32]) span {
 	return d.vector(m.Data[:(m.Rows-1)*m.Stride+m.Cols])
 }
 
-// address is where x begins.
+// address returns the host address of x.
 func address(x []float32) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(x))) }
 
 func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }

@@ -41,7 +41,7 @@ func download(t *testing.T, d *Device, x []float32) []float32 {
 	return got
 }
 
-// TestMake_afterFree: memory that is used again is zeros again, also if what was there is still waiting to be written.
+// TestMake_afterFree checks that reused memory is zero again, even if a write to its old contents is still pending.
 func TestMake_afterFree(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *Device) {
 		if err := d.Run(); err != nil {
@@ -76,7 +76,7 @@ func TestMake_tooLarge(t *testing.T) {
 	}
 }
 
-// TestTransfer: arrays that are longer than staging memory, and bits that are no numbers.
+// TestTransfer checks arrays that are longer than the staging memory, and bits that are not numbers.
 func TestTransfer(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *Device) {
 		n := 2*stagingBlock + 5
@@ -98,7 +98,8 @@ func TestTransfer(t *testing.T) {
 	})
 }
 
-// TestUpload_inTurn: what is recorded before and after an upload sees what was there before and after.
+// TestUpload_inTurn checks that work recorded before an upload sees the old values and work recorded after it the new
+// ones.
 func TestUpload_inTurn(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *Device) {
 		x, sum := made(t, d, 1), made(t, d, 0)
@@ -113,7 +114,7 @@ func TestUpload_inTurn(t *testing.T) {
 	})
 }
 
-// TestIntegers_change: a kernel sees the integers that it was given, also if they change after the call.
+// TestIntegers_change checks that a kernel sees the integers as they were at the call, even if they change afterwards.
 func TestIntegers_change(t *testing.T) {
 	d := device(t, false)
 	table, ids := kernel.Dense(made(t, d, 10, 20), 2, 1), []int{0}
@@ -143,7 +144,7 @@ func TestTemp(t *testing.T) {
 	}
 }
 
-// TestTimeout: a device that does not answer is lost, for good.
+// TestTimeout checks that a device that does not respond is lost permanently.
 func TestTimeout(t *testing.T) {
 	d := open(t, testOptions())
 	defer d.Close()
@@ -166,7 +167,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestRun_afterError: the first error sticks until Run, and then the device works again.
+// TestRun_afterError checks that the first error sticks until Run and that the device works afterwards.
 func TestRun_afterError(t *testing.T) {
 	d := device(t, false)
 	x := made(t, d, 1)

@@ -9,7 +9,7 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// profile adds up how long the dispatches of each shader take.
+// profile sums the time that the dispatches of each shader take.
 type profile struct {
 	timing     bool
 	timestamps vk.Timestamps
@@ -17,21 +17,21 @@ type profile struct {
 	spent      map[string]shaderTime
 }
 
-// taken is a dispatch that a time was taken after.
+// taken is a dispatch followed by a timestamp.
 type taken struct {
 	shader     string
 	operations float64
 }
 
-// shaderTime is how long the dispatches of one shader took.
+// shaderTime is the total time of one shader's dispatches.
 type shaderTime struct {
 	Shader     string
 	Dispatches int
 	Time       time.Duration
-	Operations float64 // arithmetic ones, of products; 0 for other shaders
+	Operations float64 // arithmetic operations of products; 0 for other shaders
 }
 
-// startProfile makes the device take times from now on, for TestProfile. It waits for each piece, and is slower.
+// startProfile turns on timing for TestProfile. The device then waits for each piece, which is slower.
 func (d *Device) startProfile() error {
 	if d.physical.Limits.TimestampBits == 0 {
 		return d.failed("profile", errNoTimestamps)
@@ -46,7 +46,7 @@ func (d *Device) startProfile() error {
 
 var errNoTimestamps = errors.New("the device takes no times")
 
-// shaderTimes returns the times since startProfile, the longest first.
+// shaderTimes returns the times since startProfile, longest first.
 func (d *Device) shaderTimes() []shaderTime {
 	var list []shaderTime
 	for _, s := range d.spent {
@@ -58,7 +58,7 @@ func (d *Device) shaderTimes() []shaderTime {
 	return list
 }
 
-// startTimes takes the time at which a piece begins.
+// startTimes records the time at which a piece begins.
 func (d *Device) startTimes(p *piece) {
 	if d.timing {
 		p.ResetTimestamps(d.timestamps, pieceDispatches+1)
@@ -66,7 +66,7 @@ func (d *Device) startTimes(p *piece) {
 	}
 }
 
-// timed takes the time after a dispatch. A barrier keeps dispatches apart.
+// timed records the time after a dispatch. A barrier separates dispatches.
 func (d *Device) timed(p *piece, shader string, operations float64) {
 	if d.timing {
 		p.Barrier()

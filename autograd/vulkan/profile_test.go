@@ -9,8 +9,8 @@ import (
 
 var profileRows = flag.Int("profile-rows", 0, "rows of the layer that TestProfile runs; 0 for a few")
 
-// TestProfile takes the times of a layer's kernels, forward and backward, with the widths of mamba-130m where -profile-rows asks
-// for a profile.
+// TestProfile measures the kernels of a layer, forward and backward. With -profile-rows it uses the widths of
+// mamba-130m.
 func TestProfile(t *testing.T) {
 	o := testOptions()
 	d := open(t, o)
@@ -23,7 +23,7 @@ func TestProfile(t *testing.T) {
 		l, repetitions = layer{rows: *profileRows, m: 768, d: 1536, n: 16, rank: 8}, 20
 	}
 	l.draw(t, d)
-	l.record(d) // compiles
+	l.record(d) // compiles the shaders
 	if err := d.Run(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// layer has the operands of a layer with adapters.
+// layer contains the operands of a layer with adapters.
 type layer struct {
 	rows, m, d, n, rank              int
 	x, y, xz, u, dt, bc              kernel.Mat[float32]
@@ -70,7 +70,7 @@ func (l *layer) draw(t *testing.T, d *Device) {
 	l.saved = matrix(1, kernel.ScanSaved(l.rows, l.d, l.n)).Data
 }
 
-// record does what forward and backward of a layer do, on zeros.
+// record records the forward and backward pass of a layer, on zeros.
 func (l *layer) record(d *Device) {
 	const eps = 1e-5
 	nt := kernel.DeviceProduct{TransposeB: true, Alpha: 1, Alpha2: 2}

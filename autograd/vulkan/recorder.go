@@ -10,44 +10,44 @@ import (
 	"mambatrain/autograd/vulkan/vk"
 )
 
-// recorder writes commands in pieces, each in its own command buffer, and submits a piece when it is long enough. Barriers order
-// what is recorded after them behind all that was submitted before, too.
+// recorder writes commands in pieces, each in its own command buffer, and submits a piece when it is long enough. A
+// barrier orders everything after it behind all earlier work, including submitted pieces.
 type recorder struct {
 	timeline  vk.Timeline
-	submitted uint64 // where the timeline will be when all submitted pieces have run
+	submitted uint64 // value of the timeline when all submitted pieces have run
 	pieces    []piece
-	current   *piece // that is being recorded, or nil
+	current   *piece // the piece being recorded, or nil
 	patience  time.Duration
 	hazards
 	temporary
-	quickCompile bool        // shaders that are slower and compile sooner, for software devices
-	idle         atomic.Bool // everything that was recorded has run
-	err          error       // the first since the last Run
-	lost         error       // the device does not answer any more
+	quickCompile bool        // use slower shaders that compile faster, for software devices
+	idle         atomic.Bool // everything recorded has run
+	err          error       // the first error since the last Run
+	lost         error       // the device no longer responds
 
-	barriers int                          // between dispatches, in all
-	inspect  func(c *call, record func()) // nil, or called in place of record, by tests
+	barriers int                          // total number of barriers between dispatches
+	inspect  func(c *call, record func()) // called instead of record if not nil, for tests
 }
 
-// piece is a command buffer and what is in it.
+// piece is a command buffer and its contents.
 type piece struct {
 	vk.Commands
-	point      uint64 // on the timeline when it has run; 0 if it never ran
+	point      uint64 // value of the timeline when it has run; 0 if it never ran
 	bound      *vk.Pipeline
 	dispatches int
-	work       float64 // arithmetic operations, roughly
+	work       float64 // approximate number of arithmetic operations
 }
 
 const (
-	// pieceCount is how many pieces may wait for the device.
+	// pieceCount is the maximum number of pieces waiting for the device.
 	pieceCount = 16
-	// A piece ends after so many dispatches, so that the device is never idle for long, or after so much work: some systems
-	// reset a device that does not finish a piece within two seconds.
+	// A piece ends after this many dispatches, so that the device is never idle for long, or after this much work: some
+	// systems reset a device that does not finish a piece within two seconds.
 	pieceDispatches = 64
 	pieceWork       = 4e10
 )
 
-// How long a piece may take until the device counts as lost.
+// The time a piece may take before the device is considered lost.
 const (
 	hardwarePatience = time.Minute
 	softwarePatience = time.Hour
@@ -73,7 +73,7 @@ func (d *Device) startRecorder() error {
 	return nil
 }
 
-// fail keeps the first error. What is recorded after it does nothing.
+// fail keeps the first error. Anything recorded afterwards is ignored.
 func (d *Device) fail(action string, err error) {
 	if d.err == nil {
 		d.err = d.failed(action, err)
@@ -86,7 +86,7 @@ func (d *Device) fail(action string, err error) {
 // failing reports whether an error has stopped the recording.
 func (d *Device) failing() bool { return d.err != nil || d.lost != nil }
 
-// commands returns the piece that is being recorded, or nil after an error.
+// commands returns the piece being recorded, or nil after an error.
 func (d *Device) commands() *piece {
 	if d.failing() {
 		return nil
@@ -100,7 +100,7 @@ func (d *Device) commands() *piece {
 	return d.current
 }
 
-// begin starts the next piece, once the device has run what was in it before.
+// begin starts the next piece, after the device has run its previous contents.
 func (d *Device) begin() bool {
 	p := &d.pieces[d.submitted%pieceCount]
 	if err := d.wait(p.point); err != nil {
@@ -118,7 +118,7 @@ func (d *Device) begin() bool {
 	return true
 }
 
-// dispatched counts a dispatch of so many operations, and ends the piece if it is long enough.
+// dispatched counts a dispatch with the given work and ends the piece if it is long enough.
 func (d *Device) dispatched(work float64) {
 	p := d.current
 	p.dispatches++
@@ -128,7 +128,7 @@ func (d *Device) dispatched(work float64) {
 	}
 }
 
-// submit ends the piece that is being recorded and hands it to the device. A barrier at its end makes results visible to the
+// submit ends the current piece and submits it to the device. A barrier at its end makes the results visible to the
 // host and to later pieces.
 func (d *Device) submit() {
 	p := d.current
@@ -151,7 +151,7 @@ func (d *Device) submit() {
 	d.addTimes(p)
 }
 
-// wait waits until the timeline reaches a point. As long as pieces finish, it is patient.
+// wait waits until the timeline reaches point. It keeps waiting as long as pieces finish.
 func (d *Device) wait(point uint64) error {
 	reached, err := d.vk.Reached(d.timeline)
 	for err == nil && reached < point {
@@ -191,12 +191,12 @@ func (d *Device) Run() error {
 	return err
 }
 
-// hazards are the addresses that were read and written since the last barrier.
+// hazards are the address ranges read and written since the last barrier.
 type hazards struct{ reads, writes []span }
 
 func (h *hazards) clear() { h.reads, h.writes = h.reads[:0], h.writes[:0] }
 
-// conflict reports whether a command with these reads and writes needs a barrier in front of it.
+// conflict reports whether a command with these reads and writes needs a barrier before it.
 func (h *hazards) conflict(reads, writes []span) bool {
 	for _, s := range reads {
 		if overlaps(h.writes, s) {
@@ -220,7 +220,7 @@ func overlaps(list []span, s span) bool {
 	return false
 }
 
-// order puts a barrier in front of the next command if it needs one.
+// order adds a barrier before the next command if it needs one.
 func (d *Device) order(p *piece, reads, writes []span) {
 	if d.conflict(reads, writes) {
 		p.Barrier()

@@ -13,7 +13,8 @@ func (d *Device) SumSquares(sum, x []float32) { d.reduce(reduceSquares, sum, x) 
 // CountNotFinite implements [kernel.Device].
 func (d *Device) CountNotFinite(count, x []float32) { d.reduce(reduceNotFinite, count, x) }
 
-// reduceBlock is how many elements a group of threads sums. The parts are summed like the elements, until one is left.
+// reduceBlock is the number of elements that a group of threads sums. The partial sums are then summed in the same way
+// until one is left.
 const reduceBlock = 1 << 14
 
 func (d *Device) reduce(operation uint32, dst, x []float32) {

@@ -4,14 +4,14 @@ package vulkan
 
 import "syscall"
 
-// reserve returns n bytes of addresses without memory: touching them is a fault.
+// reserve returns n bytes of addresses without memory. Accessing them causes a fault.
 func reserve(n int) ([]byte, error) {
 	return syscall.Mmap(-1, 0, n, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 }
 
-// unreserve gives addresses back; nil does nothing.
+// unreserve releases addresses from reserve; nil does nothing.
 func unreserve(b []byte) {
 	if b != nil {
-		_ = syscall.Munmap(b) // of a range that Mmap returned
+		_ = syscall.Munmap(b) // b comes from Mmap
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// reserve returns n bytes of addresses without memory: touching them is a fault.
+// reserve returns n bytes of addresses without memory. Accessing them causes a fault.
 func reserve(n int) ([]byte, error) {
 	at, err := windows.VirtualAlloc(0, uintptr(n), windows.MEM_RESERVE, windows.PAGE_NOACCESS)
 	if err != nil {
@@ -15,9 +15,9 @@ func reserve(n int) ([]byte, error) {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), n), nil
 }
 
-// unreserve gives addresses back; nil does nothing.
+// unreserve releases addresses from reserve; nil does nothing.
 func unreserve(b []byte) {
 	if b != nil {
-		_ = windows.VirtualFree(uintptr(unsafe.Pointer(unsafe.SliceData(b))), 0, windows.MEM_RELEASE) // of a range from reserve
+		_ = windows.VirtualFree(uintptr(unsafe.Pointer(unsafe.SliceData(b))), 0, windows.MEM_RELEASE) // b comes from reserve
 	}
 }

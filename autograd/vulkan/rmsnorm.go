@@ -13,7 +13,7 @@ func (d *Device) RMSNorm(y, x kernel.Mat[float32], w []float32, eps float64) {
 	c.run(x.Rows, 1, 1)
 }
 
-// blockRows is how many rows are summed in one part of the gradient of a weight.
+// blockRows is the number of rows in each partial sum of a weight's gradient.
 const blockRows = 64
 
 // RMSNormGrad implements [kernel.Device].
@@ -26,7 +26,7 @@ func (d *Device) RMSNormGrad(mode kernel.Mode, dx kernel.Mat[float32], dw []floa
 		inverse, part = s[0], s[1]
 	}
 	if dw != nil && overlaps([]span{d.matrix(dx)}, d.matrix(dy)) {
-		// The weight's gradient reads dy, which dx overwrites: dx comes last.
+		// The weight's gradient reads dy, which dx overwrites, so dx comes last.
 		d.rmsNormRows(mode, kernel.Mat[float32]{}, inverse, dy, x, w, eps)
 		d.rmsNormWeightGrad(dw, part, dy, x, inverse)
 		dw, inverse = nil, nil

@@ -3,11 +3,12 @@ package vulkan
 import "mambatrain/autograd/kernel"
 
 const (
-	// scanChunk is CHUNK in scan.glsl. It is that of package kernel: saved has room for one state before each chunk.
+	// scanChunk is CHUNK in scan.glsl. It is the same as in package kernel, because saved has room for one state before
+	// each chunk.
 	scanChunk = 64
 	// scanRows is ROWS in scan_grad.comp.
 	scanRows = 8
-	// mostScanStates is the largest state of a channel: a thread has a quarter of it in registers.
+	// mostScanStates is the maximum number of states per channel. Each thread has a quarter of them in registers.
 	mostScanStates = 64
 )
 
@@ -16,13 +17,13 @@ type scan struct {
 	*Device
 	*kernel.Scan[float32]
 	rows, d, n       int
-	chunks, channels int // channels of a group of threads
+	chunks, channels int // channels per group of threads
 	first            uint64
 }
 
 func (d *Device) scan(s *kernel.Scan[float32]) scan {
 	n := s.B.Cols
-	// The shares of dB and dC of a group's channels fit into shared memory.
+	// A group's contributions to dB and dC must fit into shared memory.
 	channels := max(1, min(16, sharedMemory/(4*scanRows*2*n)))
 	return scan{d, s, s.U.Rows, s.U.Cols, n, ceilDiv(s.U.Rows, scanChunk), channels, d.firstRows(s.First, s.U.Rows)}
 }
@@ -32,7 +33,7 @@ func (s *scan) call(shader string) *call {
 	return s.Device.call(shader, uint32(s.n), uint32(s.channels), uint32(4*s.channels))
 }
 
-// run records a group for each chunk and each s.channels channels.
+// run records one group for each chunk and each s.channels channels.
 func (s *scan) run(c *call) {
 	c.address(s.first)
 	c.uints(s.rows, s.d)
@@ -75,7 +76,7 @@ func (s *scan) readInputs(c *call) {
 // scanCarry are the operands of scan_carry.comp.
 type scanCarry struct {
 	states, sums, start, end []float32
-	backward                 bool // from the last chunk to the first, and end is added to
+	backward                 bool // from the last chunk to the first, adding to end
 }
 
 func (s *scan) carry(o scanCarry) {
@@ -129,7 +130,7 @@ func (d *Device) ScanGrad(k *kernel.Scan[float32], g kernel.ScanGrad[float32], d
 	d.addParts(g.D, dskip, s.chunks)
 }
 
-// chunkGrads computes the gradient that each chunk hands to the one before.
+// chunkGrads computes the gradient that each chunk passes to the previous one.
 func (s *scan) chunkGrads(dy kernel.Mat[float32], after, sums []float32) {
 	c := s.call("scan_chunk_grad")
 	c.read(dy)
@@ -141,7 +142,7 @@ func (s *scan) chunkGrads(dy kernel.Mat[float32], after, sums []float32) {
 	s.run(c)
 }
 
-// freshMode is Set for a gradient that contains nothing yet.
+// freshMode returns Set for a gradient that has not been written yet, else Add.
 func freshMode(fresh bool) kernel.Mode {
 	if fresh {
 		return kernel.Set

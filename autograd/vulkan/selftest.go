@@ -10,12 +10,12 @@ import (
 // Check compares one kernel on the device with package kernel's loop in float64.
 type Check struct {
 	Name       string
-	OK         bool    // Difference is explained by rounding
-	Difference float64 // largest, relative to the largest value; infinite if the kernel returns NaN
+	OK         bool    // rounding explains Difference
+	Difference float64 // the largest, relative to the largest value; infinite if only one side is NaN
 	Err        error   // of the device
 }
 
-// SelfTest checks every kernel. The device becomes the process's device for the time of the test.
+// SelfTest checks every kernel. During the test, d is the process's device.
 func SelfTest(d *Device) []Check {
 	before := kernel.CurrentDevice()
 	defer kernel.UseDevice(before)
@@ -27,17 +27,18 @@ func SelfTest(d *Device) []Check {
 	return checks
 }
 
-// A testCase is something that kernels do, on operands in float32 on the device, and in float64 on the host.
+// A testCase runs kernels on operands in float32 on the device and in float64 on the host.
 type testCase struct {
 	name   string
 	device func(*operands[float32])
 	host   func(*operands[float64])
 }
 
-// differenceLimit is the largest difference, relative to the largest value, that rounding explains: sums of some thousand terms.
+// differenceLimit is the largest difference, relative to the largest value, that rounding can explain in sums of a few
+// thousand terms.
 const differenceLimit = 1e-5
 
-// run computes a case on both sides and compares all its operands.
+// run runs a case on both sides and compares all operands.
 func (t testCase) run(d *Device) Check {
 	host := onHost()
 	t.host(host)
@@ -60,10 +61,10 @@ func (t testCase) run(d *Device) Check {
 	return c
 }
 
-// The seeds with which both sides draw.
+// The seeds of both sides' random numbers.
 const seed1, seed2 = 7, 7
 
-// onHost returns operands in float64.
+// onHost returns operands in float64 on the host.
 func onHost() *operands[float64] {
 	return &operands[float64]{
 		r: rand.New(rand.NewPCG(seed1, seed2)), make: widened, multiply: multiplyOnHost, loss: lossOnHost,
@@ -87,7 +88,7 @@ func onHost() *operands[float64] {
 	}
 }
 
-// uploads are arrays on the device, and the error of making one.
+// uploads are arrays on the device, and the error of allocating one.
 type uploads struct {
 	arrays [][]float32
 	err    error
@@ -99,7 +100,7 @@ func (u *uploads) free(d *Device) {
 	}
 }
 
-// add returns a copy of x on the device. After an error it is on the host, where nothing is compared.
+// add returns a copy of x on the device. After an error it returns x itself, and nothing is compared.
 func (u *uploads) add(d *Device, x []float32) []float32 {
 	y, err := d.Make(len(x))
 	if err != nil {
@@ -111,7 +112,7 @@ func (u *uploads) add(d *Device, x []float32) []float32 {
 	return y
 }
 
-// operands returns operands on the device.
+// operands returns operands in float32 on the device.
 func (d *Device) operands(made *uploads) *operands[float32] {
 	upload := func(x []float32) []float32 { return made.add(d, x) }
 	return &operands[float32]{
@@ -143,8 +144,8 @@ func widened(x []float32) []float64 {
 	return y
 }
 
-// largestDifference returns the largest difference, relative to the largest value of want. It is infinite where one of the two is
-// NaN or infinite and the other is not.
+// largestDifference returns the largest difference, relative to the largest value of want. It is infinite if an element
+// is NaN or infinite on one side but not on the other.
 func largestDifference(got []float32, want []float64) float64 {
 	largest, difference := 0.0, 0.0
 	for i, w := range want {
@@ -162,13 +163,13 @@ func largestDifference(got []float32, want []float64) float64 {
 	return difference / largest
 }
 
-// operands are the arrays of a case, which are equal on both sides.
+// operands are the arrays of a case. Both sides have the same values.
 type operands[T kernel.Float] struct {
 	r      *rand.Rand
 	make   func([]float32) []T
-	arrays [][]T // that are compared
+	arrays [][]T // arrays to compare
 
-	// What package kernel has no generic function for.
+	// Functions that package kernel does not have in generic form.
 	bits       func([]uint32) []T // an array of bfloat16
 	multiply   func(productOperands[T])
 	loss       func(lossOperands[T])
@@ -176,7 +177,7 @@ type operands[T kernel.Float] struct {
 	reduce     func(sum, count, x []T)
 }
 
-// draw returns n numbers.
+// draw returns n numbers from number.
 func (o *operands[T]) draw(n int, number func() float64) []T {
 	host := make([]float32, n)
 	for i := range host {
@@ -187,16 +188,16 @@ func (o *operands[T]) draw(n int, number func() float64) []T {
 	return x
 }
 
-// normal returns n numbers of the normal distribution.
+// normal returns n normally distributed numbers.
 func (o *operands[T]) normal(n int) []T { return o.draw(n, o.r.NormFloat64) }
 
 // stale returns n elements that must be overwritten.
 func (o *operands[T]) stale(n int) []T { return o.draw(n, math.NaN) }
 
-// scratch returns n elements whose content is not compared.
+// scratch returns n elements that are not compared.
 func (o *operands[T]) scratch(n int) []T { return o.make(make([]float32, n)) }
 
-// bf16 returns a matrix of bfloat16, which is not compared.
+// bf16 returns a bfloat16 matrix, which is not compared.
 func (o *operands[T]) bf16(rows, cols int) kernel.Mat[T] {
 	x := make([]uint32, rows*(cols+gap))
 	for i := range x {
@@ -205,19 +206,19 @@ func (o *operands[T]) bf16(rows, cols int) kernel.Mat[T] {
 	return padded(o.bits(x), rows, cols)
 }
 
-// gap is how many elements there are between the rows of matrices.
+// gap is the number of elements between the rows of a matrix.
 const gap = 3
 
 func padded[T kernel.Float](x []T, rows, cols int) kernel.Mat[T] {
 	return kernel.Mat[T]{Data: x, Rows: rows, Cols: cols, Stride: cols + gap}
 }
 
-// matrix returns a normal (rows, cols), with gaps between rows.
+// matrix returns a normally distributed (rows, cols) matrix with gaps between rows.
 func (o *operands[T]) matrix(rows, cols int) kernel.Mat[T] {
 	return padded(o.normal(rows*(cols+gap)), rows, cols)
 }
 
-// destination returns a matrix that Set overwrites, or that Add adds to.
+// destination returns a matrix for Set to overwrite or for Add to add to.
 func (o *operands[T]) destination(mode kernel.Mode, rows, cols int) kernel.Mat[T] {
 	if mode == kernel.Add {
 		return o.matrix(rows, cols)
@@ -225,7 +226,7 @@ func (o *operands[T]) destination(mode kernel.Mode, rows, cols int) kernel.Mat[T
 	return padded(o.stale(rows*(cols+gap)), rows, cols)
 }
 
-// documents returns the first rows of the documents of a batch of the given lengths.
+// documents returns, for each row, the first row of its document in a batch with the given document lengths.
 func documents(lengths ...int) (first []int) {
 	for _, n := range lengths {
 		start := len(first)
@@ -236,7 +237,7 @@ func documents(lengths ...int) (first []int) {
 	return first
 }
 
-// continued is documents, where the first document began before rows earlier.
+// continued is documents for a first document that began the given number of rows before the batch.
 func continued(before int, lengths ...int) []int {
 	first := documents(lengths...)
 	for t := range lengths[0] {

@@ -6,7 +6,8 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// ssdChunk is CHUNK in ssd.glsl. It is shorter than a chunk of package kernel: the backward pass computes the states again.
+// ssdChunk is CHUNK in ssd.glsl. It is shorter than a chunk in package kernel, because the backward pass recomputes the
+// states.
 const ssdChunk = 64
 
 // The tiles in ssd_tile.glsl.
@@ -20,15 +21,15 @@ type ssd struct {
 	*Device
 	*kernel.SSD[float32]
 	rows, heads, p, n  int
-	chunks, each       int // heads of a group
+	chunks, each       int // heads per group
 	first              uint64
 	delta, sum, sumLow []float32 // Δ and s of ssd.glsl, (rows, heads)
 	all                []float32 // (chunks, heads)
 	gram               []float32 // (chunks, groups, ssdChunk, ssdChunk)
-	states             []float32 // (chunks, heads, p, n): before each chunk
+	states             []float32 // (chunks, heads, p, n): the state before each chunk
 }
 
-// newSSD takes memory for what forward and backward have in common, and for more arrays of the given sizes.
+// newSSD allocates the memory that forward and backward share, and additional arrays of the given sizes.
 func (d *Device) newSSD(k *kernel.SSD[float32], more func(s *ssd) []int) (*ssd, [][]float32) {
 	heads := k.DT.Cols
 	s := &ssd{
@@ -42,13 +43,13 @@ func (d *Device) newSSD(k *kernel.SSD[float32], more func(s *ssd) []int) (*ssd, 
 	return s, parts[common:]
 }
 
-// stateSize is the number of elements of the states of all chunks.
+// stateSize returns the number of elements of the states of all chunks.
 func (s *ssd) stateSize() int { return s.chunks * s.heads * s.p * s.n }
 
-// gramSize is the number of elements of gram.
+// gramSize returns the number of elements of gram.
 func (s *ssd) gramSize() int { return s.chunks * s.Groups * ssdChunk * ssdChunk }
 
-// SSD implements [kernel.Device]. It leaves saved alone.
+// SSD implements [kernel.Device]. It does not use saved.
 func (d *Device) SSD(k *kernel.SSD[float32], y kernel.Mat[float32], _, hOut []float32) {
 	s, _ := d.newSSD(k, func(*ssd) []int { return nil })
 	if s.rows == 0 || d.failing() {
@@ -63,7 +64,7 @@ func (d *Device) SSD(k *kernel.SSD[float32], y kernel.Mat[float32], _, hOut []fl
 	s.run(c, []int{s.p, s.n, s.each}, ceilDiv(s.p, ssdTile), 1, s.chunks*s.heads)
 }
 
-// forward computes all that y and the backward pass are made of.
+// forward computes what y and the backward pass depend on.
 func (s *ssd) forward(hOut []float32) {
 	s.decays()
 	s.grams()
@@ -71,21 +72,21 @@ func (s *ssd) forward(hOut []float32) {
 	s.carry(ssdCarry{states: s.states, start: s.H0, end: hOut})
 }
 
-// call begins a dispatch. Its arguments are in memory: g in the shader.
+// call begins a dispatch whose arguments are in memory, as g in the shader.
 func (s *ssd) call(shader string) *call {
 	c := s.Device.call(shader)
 	c.indirect = true
 	return c
 }
 
-// product begins a dispatch with ssd_tile.glsl.
+// product begins a dispatch of a shader that uses ssd_tile.glsl.
 func (s *ssd) product(shader string, constants ...uint32) *call {
 	c := s.Device.call(shader, append([]uint32{s.unrolled(ssdTileDepth)}, constants...)...)
 	c.indirect = true
 	return c
 }
 
-// run adds what all shaders with ssd.glsl end with, and records the groups.
+// run adds the final arguments of all shaders that use ssd.glsl, and records the groups.
 func (s *ssd) run(c *call, sizes []int, x, y, z int) {
 	c.readVector(s.delta)
 	s.runWithoutDelta(c, sizes, x, y, z)
@@ -99,7 +100,7 @@ func (s *ssd) runWithoutDelta(c *call, sizes []int, x, y, z int) {
 	c.run(x, y, z)
 }
 
-// limits returns those of Δ, which are finite: shaders may be compiled as if there were no infinity.
+// limits returns the limits of Δ as finite numbers, because shaders may be compiled without support for infinity.
 func (s *ssd) limits() (least, most float32) {
 	return float32(s.Limit[0]), float32(min(s.Limit[1], math.MaxFloat32))
 }
@@ -123,7 +124,8 @@ func (s *ssd) grams() {
 	s.runWithoutDelta(c, []int{s.n, s.Groups}, 1, s.Groups, s.chunks)
 }
 
-// chunkStates computes the state after each chunk from zeros, or backward the gradient of the state before it.
+// chunkStates computes the state after each chunk, starting from zeros, or in the backward pass the gradient of the
+// state before it.
 func (s *ssd) chunkStates(states []float32, x, b kernel.Mat[float32], backward bool) {
 	c := s.product("ssd_state", uint32(flags(backward)))
 	c.writeVector(states)
@@ -135,7 +137,7 @@ func (s *ssd) chunkStates(states []float32, x, b kernel.Mat[float32], backward b
 // ssdCarry are the operands of ssd_carry.comp.
 type ssdCarry struct {
 	states, start, end []float32
-	backward           bool // from the last chunk to the first, and end is added to
+	backward           bool // from the last chunk to the first, adding to end
 }
 
 func (s *ssd) carry(o ssdCarry) {

@@ -2,7 +2,7 @@ package vulkan
 
 import "mambatrain/autograd/kernel"
 
-// pairHeads is how many heads one group of threads of ssd_pairs.comp takes.
+// pairHeads is the number of heads per group of threads in ssd_pairs.comp.
 const pairHeads = 4
 
 // ssdGrad is the backward pass of a state space duality.
@@ -11,18 +11,18 @@ type ssdGrad struct {
 	g      kernel.SSDGrad[float32]
 	dy     kernel.Mat[float32]
 	after  []float32 // (chunks, heads, p, n): the gradient of the state after each chunk
-	pairs  []float32 // W of ssd.glsl, in parts
-	w      []float32 // their sum
+	pairs  []float32 // W of ssd.glsl, as partial sums
+	w      []float32 // the sum of pairs
 	v      []float32 // V of ssd.glsl, (chunks, heads, ssdChunk, ssdChunk)
 	dots   []float32 // (tiles, 4, rows, heads), see ssd_x_grad.comp
-	daLog  []float32 // shares of the gradients of A_log, dt_bias and D, (chunks, heads)
+	daLog  []float32 // partial gradients of A_log, dt_bias and D, (chunks, heads)
 	dBias  []float32
 	dSkip  []float32
-	blocks int // of heads in a group
-	tiles  int // of channels in a head
+	blocks int // of heads, per group
+	tiles  int // of channels, per head
 }
 
-// SSDGrad implements [kernel.Device]. It computes the states again, and does not read saved.
+// SSDGrad implements [kernel.Device]. It recomputes the states and does not read saved.
 func (d *Device) SSDGrad(k *kernel.SSD[float32], g kernel.SSDGrad[float32], dy kernel.Mat[float32], _, dhOut []float32) {
 	b := ssdGrad{g: g, dy: dy}
 	var parts [][]float32
@@ -56,7 +56,7 @@ func (b *ssdGrad) sumPairs() {
 	b.partSum(kernel.Dense(b.w, 1, len(b.w)), kernel.Set).add(b.pairs, b.blocks, len(b.w), 0)
 }
 
-// xGrad computes dx and the products of rows that dtGrad needs.
+// xGrad computes dx and the row products that dtGrad needs.
 func (b *ssdGrad) xGrad() {
 	mode := freshMode(b.g.Fresh.X)
 	c := b.product("ssd_x_grad")
@@ -69,7 +69,7 @@ func (b *ssdGrad) xGrad() {
 	b.run(c, []int{b.p, b.n, b.each, int(mode)}, b.tiles, 1, b.chunks*b.heads)
 }
 
-// bcGrad computes dB, or else dC.
+// bcGrad computes dB if ofB is set, else dC.
 func (b *ssdGrad) bcGrad(d kernel.Mat[float32], fresh, ofB bool) {
 	if d.Absent() {
 		return

@@ -2,17 +2,17 @@ package vulkan
 
 import "mambatrain/autograd/kernel"
 
-// partSum adds parts that groups computed independently, in ascending order.
+// partSum adds partial sums that groups computed independently, in ascending order.
 type partSum struct {
 	d    *Device
 	y    kernel.Mat[float32]
 	mode kernel.Mode
 }
 
-// partSum sums into y.
+// partSum returns a partSum with destination y.
 func (d *Device) partSum(y kernel.Mat[float32], mode kernel.Mode) partSum { return partSum{d, y, mode} }
 
-// add sums the parts of x (parts, rows, width), from column from on.
+// add sums the parts of x (parts, rows, width), starting at column from.
 func (s partSum) add(x []float32, parts, width, from int) {
 	if s.y.Absent() || x == nil {
 		return

@@ -5,16 +5,16 @@ import (
 	"unsafe"
 )
 
-// temporary is memory whose content is needed only until the next Run.
+// temporary is memory whose contents are needed only until the next Run.
 type temporary struct {
 	arrays    arena
-	arguments arena // that the host writes and shaders read
-	staging   arena // between arrays and the host
+	arguments arena // written by the host, read by shaders
+	staging   arena // for copies between arrays and the host
 	scratch   []float32
 	known     map[*int]integers
 }
 
-// integers are some of the host's that are on the device already.
+// integers are host integers that have already been copied to the device.
 type integers struct {
 	words   []uint32
 	address uint64
@@ -27,16 +27,17 @@ func (t *temporary) reset() {
 	clear(t.known)
 }
 
-// arena hands out parts of blocks, all of which are free again after reset.
+// arena allocates parts of blocks. reset frees all of them.
 type arena struct {
 	blocks []*block
-	at     int // of the block in use
-	used   int // elements of it
+	at     int // index of the block in use
+	used   int // elements used in it
 }
 
 func (a *arena) reset() { a.at, a.used = 0, 0 }
 
-// take returns where the next n elements are, as a block and a number of elements. add makes a block of at least so many.
+// take returns the block and the offset, in elements, of the next n elements. add allocates a new block of at least
+// least elements.
 func (a *arena) take(n, least int, add func(n int) (*block, error)) (*block, int, error) {
 	for ; a.at < len(a.blocks); a.at, a.used = a.at+1, 0 {
 		if b := a.blocks[a.at]; a.used+n <= int(b.Size/4) {
@@ -54,7 +55,7 @@ func (a *arena) take(n, least int, add func(n int) (*block, error)) (*block, int
 	return b, 0, nil
 }
 
-// Sizes of the blocks of an arena, in elements.
+// The block sizes of arenas, in elements.
 const (
 	argumentBlock = 1 << 18
 	stagingBlock  = 1 << 22
@@ -74,11 +75,11 @@ func (d *Device) Temp(n int) []float32 {
 		d.fail("temporary memory", err)
 		return nil
 	}
-	d.idle.Store(false) // until Run makes it available again
+	d.idle.Store(false) // until Run frees it
 	return b.elements()[at : at+n : at+n]
 }
 
-// scratchFor returns n elements for one kernel, whose next use waits for this one; nil after an error.
+// scratchFor returns n elements for one kernel, or nil after an error. The next user of the memory waits for this one.
 func (d *Device) scratchFor(n int) []float32 {
 	if len(d.scratch) < n && !d.failing() {
 		if d.scratch != nil {
@@ -101,7 +102,7 @@ func (d *Device) scratchFor(n int) []float32 {
 	return d.scratch[:n]
 }
 
-// scratchParts returns arrays of the given sizes, nil ones after an error.
+// scratchParts returns arrays of the given sizes. They are nil after an error.
 func (d *Device) scratchParts(sizes ...int) [][]float32 {
 	total := 0
 	for _, n := range sizes {
@@ -117,7 +118,7 @@ func (d *Device) scratchParts(sizes ...int) [][]float32 {
 	return parts
 }
 
-// argument writes words where shaders can read them and returns their address.
+// argument writes words to memory that shaders can read and returns their address.
 func (d *Device) argument(words []uint32) uint64 {
 	if d.failing() || len(words) == 0 {
 		return 0
@@ -131,7 +132,7 @@ func (d *Device) argument(words []uint32) uint64 {
 	return b.Address + 4*uint64(at)
 }
 
-// newMapped allocates n elements that the host can reach, outside the arrays.
+// newMapped allocates n elements that the host can access and that are not part of an array.
 func (d *Device) newMapped(n int, choose func(allowed uint32) int) (*block, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -145,7 +146,7 @@ func (d *Device) newMapped(n int, choose func(allowed uint32) int) (*block, erro
 	return b, nil
 }
 
-// integers brings x to the device, and returns its address. The same numbers travel once until Run.
+// integers copies x to the device and returns its address. Until the next Run, the same numbers are copied only once.
 func (d *Device) integers(x []int) uint64 {
 	if len(x) == 0 {
 		return 0
@@ -165,7 +166,8 @@ func (d *Device) integers(x []int) uint64 {
 	return k.address
 }
 
-// firstRows brings the first row of each row's document to the device; nil is one document from row 0 on.
+// firstRows copies the first row of each row's document to the device; nil means a single document that starts at row
+// 0.
 func (d *Device) firstRows(first []int, rows int) uint64 {
 	if first == nil {
 		return d.argument(make([]uint32, rows))

@@ -49,11 +49,10 @@ func (d *Device) Download(dst, src []float32) error {
 	return nil
 }
 
-// hostElements is the whole block as the host sees it.
+// hostElements returns the whole block as the host sees it.
 func (b *block) hostElements() []float32 { return unsafe.Slice((*float32)(b.mapped), b.Size/4) }
 
-// stage returns n elements of memory between the host and arrays, or nil after an error. It waits for the device if there is
-// no more.
+// stage returns n elements of staging memory, or nil after an error. If none is free, it waits for the device.
 func (d *Device) stage(n int) (*block, int) {
 	if s := &d.staging; s.at == mostStaging-1 && len(s.blocks) == mostStaging && s.used+n > stagingBlock {
 		d.submit()
@@ -71,10 +70,10 @@ func (d *Device) stage(n int) (*block, int) {
 	return b, at
 }
 
-// mostStaging is how many blocks of memory there are between the host and arrays.
+// mostStaging is the maximum number of staging blocks.
 const mostStaging = 4
 
-// copyIn copies staged elements from element at on to x.
+// copyIn copies staged elements, starting at element at, to x.
 func (d *Device) copyIn(x []float32, b *block, at int) {
 	if p := d.commands(); p != nil {
 		d.order(p, nil, []span{d.vector(x)})
@@ -83,7 +82,7 @@ func (d *Device) copyIn(x []float32, b *block, at int) {
 	}
 }
 
-// copyOut copies x to staging memory from element at on.
+// copyOut copies x to staging memory, starting at element at.
 func (d *Device) copyOut(b *block, at int, x []float32) {
 	if p := d.commands(); p != nil {
 		d.order(p, []span{d.vector(x)}, nil)

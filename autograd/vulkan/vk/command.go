@@ -23,7 +23,7 @@ func (d *Device) newCommandPool() (uintptr, error) {
 	return d.made(pool, d.destroyPool, err)
 }
 
-// NewCommands makes n command buffers.
+// NewCommands returns n command buffers.
 func (d *Device) NewCommands(n int) ([]Commands, error) {
 	info := &struct {
 		header
@@ -41,7 +41,7 @@ func (d *Device) NewCommands(n int) ([]Commands, error) {
 	return list, nil
 }
 
-// Begin starts recording, and drops what was recorded before. The commands will be submitted once.
+// Begin starts recording and discards earlier contents. The commands can be submitted once.
 func (c Commands) Begin() error {
 	const oneTimeSubmit = 1
 	info := &struct {
@@ -56,18 +56,18 @@ func (c Commands) Begin() error {
 // End ends recording.
 func (c Commands) End() error { return call("vkEndCommandBuffer", c.d.end, c.handle) }
 
-// Bind makes p the pipeline of the dispatches that follow.
+// Bind selects the pipeline for the dispatches that follow.
 func (c Commands) Bind(p *Pipeline) {
 	const compute = 1
 	sharedlib.Call(c.d.bindPipeline, c.handle, compute, p.handle)
 }
 
-// Push sets the push constants of p to those that start at data.
+// Push sets the push constants of p to the bytes at data.
 func (c Commands) Push(p *Pipeline, data *byte) {
 	sharedlib.Call(c.d.push, c.handle, p.layout, computeStage, 0, uintptr(p.push), uintptr(unsafe.Pointer(data)))
 }
 
-// Dispatch runs the groups from base on, so many in each dimension, of the pipeline that is bound.
+// Dispatch runs groups of the bound pipeline: the given number in each dimension, starting at base.
 func (c Commands) Dispatch(base, groups [3]int) {
 	sharedlib.Call(c.d.dispatch, c.handle, uintptr(base[0]), uintptr(base[1]), uintptr(base[2]), uintptr(groups[0]), uintptr(groups[1]), uintptr(groups[2]))
 }
@@ -78,7 +78,7 @@ var memoryBarrier = &struct {
 	from, to uint32
 }{header{kind: memoryBarrierInfo}, 0x40 | 0x1000, 0x20 | 0x40 | 0x800 | 0x1000 | 0x2000}
 
-// Barrier orders all that was submitted or recorded before in front of what follows, on the host as well.
+// Barrier orders everything submitted or recorded earlier before everything that follows, including reads by the host.
 func (c Commands) Barrier() {
 	const compute, transfer, host = 0x800, 0x1000, 0x4000
 	sharedlib.Call(c.d.barrier, c.handle, compute|transfer, compute|transfer|host, 0, 1, uintptr(unsafe.Pointer(memoryBarrier)), 0, 0, 0, 0)
@@ -95,10 +95,10 @@ func (c Commands) Fill(to *Buffer, at, n uint64, v uint32) {
 	sharedlib.Call(c.d.fillBuffer, c.handle, to.handle, uintptr(at), uintptr(n), uintptr(v))
 }
 
-// Timeline is a timeline semaphore: a number that grows as submissions finish.
+// Timeline is a timeline semaphore: a number that increases as submissions finish.
 type Timeline struct{ handle uintptr }
 
-// NewTimeline makes a timeline at 0.
+// NewTimeline returns a timeline at 0.
 func (d *Device) NewTimeline() (Timeline, error) {
 	kind := &struct {
 		header
@@ -117,14 +117,14 @@ func (d *Device) NewTimeline() (Timeline, error) {
 	return Timeline{handle}, err
 }
 
-// Reached returns the timeline's number.
+// Reached returns the current value of the timeline.
 func (d *Device) Reached(t Timeline) (uint64, error) {
 	v := new(uint64)
 	err := call("vkGetSemaphoreCounterValue", d.counter, d.handle, t.handle, uintptr(unsafe.Pointer(v)))
 	return *v, err
 }
 
-// Wait waits until t reaches value, for at most so many nanoseconds: then the error is Timeout.
+// Wait waits until t reaches value. After the given number of nanoseconds it returns Timeout.
 func (d *Device) Wait(t Timeline, value, nanoseconds uint64) error {
 	info := &struct {
 		header
@@ -135,7 +135,7 @@ func (d *Device) Wait(t Timeline, value, nanoseconds uint64) error {
 	return call("vkWaitSemaphores", d.waitSemaphores, d.handle, uintptr(unsafe.Pointer(info)), uintptr(nanoseconds))
 }
 
-// Submit queues c. When it has run, t reaches value.
+// Submit queues c. When c has run, t reaches value.
 func (d *Device) Submit(c Commands, t Timeline, value uint64) error {
 	values := &struct {
 		header
@@ -162,10 +162,10 @@ func (d *Device) Submit(c Commands, t Timeline, value uint64) error {
 	return call("vkQueueSubmit", d.submit, d.queue, 1, uintptr(unsafe.Pointer(info)), 0)
 }
 
-// Timestamps are times that the device takes down.
+// Timestamps are times recorded by the device.
 type Timestamps struct{ handle uintptr }
 
-// NewTimestamps makes room for n times.
+// NewTimestamps returns room for n times.
 func (d *Device) NewTimestamps(n int) (Timestamps, error) {
 	const timestamp = 2
 	info := &struct {
@@ -178,18 +178,18 @@ func (d *Device) NewTimestamps(n int) (Timestamps, error) {
 	return Timestamps{handle}, err
 }
 
-// ResetTimestamps makes n times fit to be taken again, from the first on.
+// ResetTimestamps prepares the first n times to be recorded again.
 func (c Commands) ResetTimestamps(t Timestamps, n int) {
 	sharedlib.Call(c.d.resetQueries, c.handle, t.handle, 0, uintptr(n))
 }
 
-// Timestamp takes down time i when what came before has run.
+// Timestamp records time i after all earlier commands have run.
 func (c Commands) Timestamp(t Timestamps, i int) {
 	const computeShader = 0x800
 	sharedlib.Call(c.d.timestamp, c.handle, computeShader, t.handle, uintptr(i))
 }
 
-// Times returns the first n times in ticks of Limits.TimestampPeriod nanoseconds.
+// Times returns the first n times, in ticks of Limits.TimestampPeriod nanoseconds.
 func (d *Device) Times(t Timestamps, n int) ([]uint64, error) {
 	const as64, wait = 1, 2
 	ticks := make([]uint64, n)

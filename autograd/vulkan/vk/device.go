@@ -12,7 +12,7 @@ import (
 type Device struct {
 	physical      *PhysicalDevice
 	handle, queue uintptr
-	pool          uintptr // of command buffers
+	pool          uintptr // for command buffers
 	objects       []object
 	deviceFunctions
 	commands
@@ -29,10 +29,10 @@ type deviceFunctions struct {
 	counter, submit, createQueries, queryResults                                                uintptr
 }
 
-// object is something that was made on the device, other than a buffer.
+// object is an object created on the device, other than a buffer.
 type object struct{ destroy, handle uintptr }
 
-// made keeps an object to destroy with the device, unless err is not nil.
+// made registers an object to be destroyed with the device, unless err is not nil.
 func (d *Device) made(handle, destroy uintptr, err error) (uintptr, error) {
 	if err == nil {
 		d.objects = append(d.objects, object{destroy, handle})
@@ -40,12 +40,12 @@ func (d *Device) made(handle, destroy uintptr, err error) (uintptr, error) {
 	return handle, err
 }
 
-// commands are the functions that record.
+// commands are the functions that record commands.
 type commands struct {
 	begin, end, bindPipeline, push, dispatch, barrier, copyBuffer, fillBuffer, resetQueries, timestamp uintptr
 }
 
-// Open opens the device with the features that [PhysicalDevice.Problem] asks for.
+// Open opens the device with the features that [PhysicalDevice.Problem] requires.
 func (d *PhysicalDevice) Open() (*Device, error) {
 	handle, err := d.create()
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *PhysicalDevice) create() (uintptr, error) {
 		extNames      **byte
 		features      unsafe.Pointer
 	}{header: header{kind: deviceCreateInfo, next: unsafe.Pointer(f2)}, queues: 1, queue: unsafe.Pointer(queue)}
-	if subset := "VK_KHR_portability_subset"; d.hasExtension(subset) { // must be enabled where it exists
+	if subset := "VK_KHR_portability_subset"; d.hasExtension(subset) { // must be enabled if the device has it
 		info.extensions, info.extNames = cStrings([]string{subset})
 	}
 	var handle uintptr
@@ -115,7 +115,8 @@ func (d *Device) entries() []entry {
 	}
 }
 
-// Close waits until the device is idle and closes it with all that was made on it. Buffers must have been freed.
+// Close waits until the device is idle, and closes it and everything created on it. Buffers must already have been
+// freed.
 func (d *Device) Close() {
 	for _, o := range slices.Backward(d.objects) {
 		sharedlib.Call(o.destroy, d.handle, o.handle, 0)
@@ -123,20 +124,20 @@ func (d *Device) Close() {
 	sharedlib.Call(d.destroyDevice, d.handle, 0)
 }
 
-// WaitIdle waits until everything that was submitted has run.
+// WaitIdle waits until everything submitted has run.
 func (d *Device) WaitIdle() { sharedlib.Call(d.waitIdle, d.handle) }
 
-// Buffer is an allocation that shaders reach by its address.
+// Buffer is an allocation that shaders access by its address.
 type Buffer struct {
 	handle, memory uintptr
 	Address        uint64
 	Size           uint64
 }
 
-// bufferUsage is that of every buffer: storage, source and destination of copies, shader device address.
+// bufferUsage is the usage of every buffer: storage, source and destination of copies, shader device address.
 const bufferUsage = 0x20 | 1 | 2 | 0x20000
 
-// NewBuffer makes a buffer of size bytes in memory of the type that choose picks among the bits of allowed.
+// NewBuffer returns a buffer of size bytes. choose picks the memory type from the bits of allowed.
 func (d *Device) NewBuffer(size uint64, choose func(allowed uint32) int) (*Buffer, error) {
 	info := &struct {
 		header
@@ -163,7 +164,7 @@ func (d *Device) NewBuffer(size uint64, choose func(allowed uint32) int) (*Buffe
 	return b, nil
 }
 
-// back gives a buffer its memory.
+// back allocates memory for a buffer.
 func (d *Device) back(b *Buffer, choose func(allowed uint32) int) error {
 	need := new(struct {
 		size, alignment uint64
@@ -191,13 +192,13 @@ func (d *Device) back(b *Buffer, choose func(allowed uint32) int) error {
 	return call("vkBindBufferMemory", d.bindMemory, d.handle, b.handle, b.memory, 0)
 }
 
-// Free gives a buffer back, which nothing that runs may use.
+// Free frees a buffer. Nothing that is still running may use it.
 func (d *Device) Free(b *Buffer) {
 	sharedlib.Call(d.destroyBuffer, d.handle, b.handle, 0)
 	sharedlib.Call(d.free, d.handle, b.memory, 0)
 }
 
-// Map returns where the host sees a buffer in memory that is HostVisible.
+// Map returns the host address of a buffer in HostVisible memory.
 func (d *Device) Map(b *Buffer) (unsafe.Pointer, error) {
 	at := new(unsafe.Pointer)
 	err := call("vkMapMemory", d.mapping, d.handle, b.memory, 0, ^uintptr(0), 0, uintptr(unsafe.Pointer(at)))

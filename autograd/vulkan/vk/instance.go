@@ -9,10 +9,10 @@ import (
 	"mambatrain/internal/sharedlib"
 )
 
-// ErrNoLibrary says that Vulkan is not installed.
+// ErrNoLibrary means that Vulkan is not installed.
 var ErrNoLibrary = errors.New("no Vulkan library is installed")
 
-// ErrNoDriver says that Vulkan is installed, but no driver for it.
+// ErrNoDriver means that Vulkan is installed, but no driver for it.
 var ErrNoDriver = errors.New("no driver for Vulkan is installed")
 
 // version12 is VK_API_VERSION_1_2.
@@ -28,7 +28,7 @@ type instanceFunctions struct {
 	deviceProc, physicalDevices, properties, memory, queues, features, extensions, createDevice, destroy uintptr
 }
 
-// libraries returns the names of the loader. MoltenVK can be used without one.
+// libraries returns the possible names of the loader, and of MoltenVK, which works without a loader.
 func libraries() []string {
 	switch runtime.GOOS {
 	case "darwin":
@@ -39,7 +39,7 @@ func libraries() []string {
 	return []string{"libvulkan.so.1", "libvulkan.so"}
 }
 
-// Open opens the library at the path, or the system's if the path is empty, and makes an instance.
+// Open opens the library at path, or the system's if path is empty, and creates an instance.
 func Open(path string) (*Instance, error) {
 	paths := libraries()
 	if path != "" {
@@ -84,7 +84,7 @@ func newInstance(lookup func(instance uintptr, name string) uintptr) (*Instance,
 	}, func(name string) uintptr { return lookup(i.handle, name) })
 }
 
-// createInstance makes an instance of Vulkan 1.2.
+// createInstance creates a Vulkan 1.2 instance.
 func createInstance(create uintptr) (uintptr, error) {
 	if create == 0 {
 		return 0, ErrNoDriver
@@ -119,17 +119,17 @@ func createInstance(create uintptr) (uintptr, error) {
 	return handle, err
 }
 
-// Close ends the connection. Devices must be closed before.
+// Close destroys the instance. All devices must be closed first.
 func (i *Instance) Close() { sharedlib.Call(i.destroy, i.handle, 0) }
 
-// PhysicalDevices lists the machine's devices, with what they can do.
+// PhysicalDevices lists the machine's devices and their capabilities.
 func (i *Instance) PhysicalDevices() ([]*PhysicalDevice, error) {
 	const most = 64
 	n, handles := new(uint32), new([most]uintptr)
 	*n = most
 	err := call("vkEnumeratePhysicalDevices", i.physicalDevices, i.handle, uintptr(unsafe.Pointer(n)), uintptr(unsafe.Pointer(handles)))
 	var r Result
-	if err != nil && !(errors.As(err, &r) && r > 0) { // VK_INCOMPLETE: there are more
+	if err != nil && !(errors.As(err, &r) && r > 0) { // positive is VK_INCOMPLETE: there are more
 		return nil, err
 	}
 	list := make([]*PhysicalDevice, *n)

@@ -10,7 +10,7 @@ import (
 	"mambatrain/internal/sharedlib"
 )
 
-// Kind is what a device is.
+// Kind is the kind of a device.
 type Kind uint32
 
 // The values are those of VkPhysicalDeviceType.
@@ -31,7 +31,7 @@ func (k Kind) String() string {
 
 var kindNames = [...]string{"other", "integrated", "discrete", "virtual", "software"}
 
-// PhysicalDevice is a device of the machine and what it can do.
+// PhysicalDevice is a device of the machine and its capabilities.
 type PhysicalDevice struct {
 	instance *Instance
 	handle   uintptr
@@ -39,19 +39,19 @@ type PhysicalDevice struct {
 	Name          string
 	Kind          Kind
 	Version       Version // of Vulkan
-	Driver        string  // its name and version, "" before Vulkan 1.2
+	Driver        string  // name and version, "" before Vulkan 1.2
 	Vendor, ID    uint32
-	CacheID       [16]byte // changes with whatever makes a pipeline cache invalid
+	CacheID       [16]byte // changes whenever a pipeline cache becomes invalid
 	Limits        Limits
 	Memory        []MemoryType
 	Heaps         []Heap
 	BufferAddress bool // features
 	Timeline      bool
 	Quads         bool // subgroup operations over quads, in compute shaders
-	family        int  // of queues that compute, −1 if there is none
+	family        int  // the queue family for compute, −1 if there is none
 }
 
-// Version is VK_MAKE_API_VERSION's number.
+// Version is a version in the encoding of VK_MAKE_API_VERSION.
 type Version uint32
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v>>22&0x7f, v>>12&0x3ff, v&0xfff) }
@@ -59,24 +59,24 @@ func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v>>22&0x7f, v>
 // Limits are some of VkPhysicalDeviceLimits.
 type Limits struct {
 	PushConstants   uint32 // bytes
-	SharedMemory    uint32 // bytes of a group
-	Invocations     uint32 // of a group
+	SharedMemory    uint32 // bytes per group
+	Invocations     uint32 // per group
 	Groups          [3]uint32
 	Subgroup        uint32 // invocations
-	Allocation      uint64 // bytes, as far as the driver says
+	Allocation      uint64 // maximum bytes, according to the driver
 	TimestampPeriod float32
-	TimestampBits   uint32 // 0: no timestamps
+	TimestampBits   uint32 // 0 for no timestamps
 }
 
-// Heap is memory of one place.
+// Heap is one heap of memory.
 type Heap struct {
 	Size uint64
-	// Flags has bit 0 set if the memory is the device's.
+	// Flags has bit 0 set if the heap is local to the device.
 	Flags uint32
 	_     uint32
 }
 
-// MemoryType is a way to use a heap.
+// MemoryType is one way to use a heap.
 type MemoryType struct {
 	Flags MemoryFlags
 	Heap  uint32
@@ -101,7 +101,7 @@ func newPhysicalDevice(i *Instance, handle uintptr) *PhysicalDevice {
 	return d
 }
 
-// Problem says why the device cannot be used, "" if it can.
+// Problem returns the reason why the device cannot be used, or "" if it can.
 func (d *PhysicalDevice) Problem() string {
 	switch {
 	case d.Version < version12:
@@ -118,7 +118,7 @@ func (d *PhysicalDevice) Problem() string {
 	return ""
 }
 
-// Places in VkPhysicalDeviceProperties.
+// Offsets in VkPhysicalDeviceProperties.
 const (
 	nameAt    = 20
 	cacheIDAt = 276
@@ -172,7 +172,7 @@ func (d *PhysicalDevice) readMemory() {
 	d.Memory, d.Heaps = m.kinds[:m.types], m.heap[:m.heaps]
 }
 
-// readQueues takes the first family of queues that compute.
+// readQueues selects the first queue family that supports compute.
 func (d *PhysicalDevice) readQueues() {
 	const most = 32
 	n, families := new(uint32), new([most]struct {
@@ -191,7 +191,7 @@ func (d *PhysicalDevice) readQueues() {
 	}
 }
 
-// features12 is VkPhysicalDeviceVulkan12Features, features2 VkPhysicalDeviceFeatures2.
+// features12 is VkPhysicalDeviceVulkan12Features; features2 is VkPhysicalDeviceFeatures2.
 type (
 	features12 struct {
 		header
@@ -205,7 +205,7 @@ type (
 	}
 )
 
-// Places in features12.
+// Indexes in features12.
 const (
 	timelineSemaphore   = 37
 	bufferDeviceAddress = 38
@@ -243,8 +243,8 @@ func (d *PhysicalDevice) hasExtension(name string) bool {
 	return false
 }
 
-// FindMemory returns the first type among the bits of allowed that has all flags wanted and none of those refused, −1 if there
-// is none.
+// FindMemory returns the first type among the bits of allowed that has all flags in want and none in refuse, or −1 if
+// there is none.
 func (d *PhysicalDevice) FindMemory(allowed uint32, want, refuse MemoryFlags) int {
 	for i, t := range d.Memory {
 		if allowed>>i&1 != 0 && t.Flags&want == want && t.Flags&refuse == 0 {

@@ -13,16 +13,17 @@ type Pipeline struct {
 	push           int
 }
 
-// Cache is a pipeline cache: what a driver has compiled.
+// Cache is a pipeline cache: shaders compiled by the driver.
 type Cache struct{ handle uintptr }
 
-// dispatchBase is VK_PIPELINE_CREATE_DISPATCH_BASE_BIT: groups are numbered from any number on.
+// dispatchBase is VK_PIPELINE_CREATE_DISPATCH_BASE_BIT: group numbers may start at any base.
 const dispatchBase = 0x10
 
 // computeStage is VK_SHADER_STAGE_COMPUTE_BIT.
 const computeStage = 0x20
 
-// NewCache makes a cache from what [Device.CacheData] returned, which a driver ignores if it is not its own.
+// NewCache returns a cache initialized with data from [Device.CacheData]. The driver ignores data that it did not
+// produce.
 func (d *Device) NewCache(data []byte) (Cache, error) {
 	info := &struct {
 		header
@@ -48,8 +49,8 @@ func (d *Device) CacheData(c Cache) ([]byte, error) {
 	return data[:*size], err
 }
 
-// Shader describes a pipeline: SPIR-V with an entry point main, the values of its specialization constants 0, 1, …, and the
-// bytes of its push constants.
+// Shader describes a pipeline: SPIR-V with the entry point main, the values of its specialization constants 0, 1, …,
+// and the size of its push constants in bytes.
 type Shader struct {
 	Code      []byte
 	Constants []uint32

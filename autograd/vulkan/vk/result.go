@@ -40,7 +40,7 @@ func call(name string, f uintptr, args ...uintptr) error {
 	return nil
 }
 
-// entry is a function to look up, and where its address goes.
+// entry is a function to look up and the variable for its address.
 type entry struct {
 	name string
 	at   *uintptr

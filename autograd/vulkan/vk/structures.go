@@ -37,20 +37,20 @@ const (
 	bufferDeviceAddressInfo  structureType = 1000244001
 )
 
-// header begins every structure that can be extended.
+// header is the beginning of every extensible structure.
 type header struct {
 	kind structureType
 	_    uint32
 	next unsafe.Pointer
 }
 
-// cString returns s as C has it.
+// cString returns s as a C string.
 func cString(s string) *byte {
 	b := append([]byte(s), 0)
 	return &b[0]
 }
 
-// cStrings returns the number of strings and an array of them, nil for none.
+// cStrings returns the number of strings and a C array of them, or nil if there are none.
 func cStrings(list []string) (uint32, **byte) {
 	if len(list) == 0 {
 		return 0, nil
