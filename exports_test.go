@@ -271,7 +271,7 @@ func (w typeWalker) walk(t types.Type) {
 	case *types.Map:
 		w.walk(t.Key())
 		w.walk(t.Elem())
-	case interface{ Elem() types.Type }: // a pointer, slice, array or channel
+	case interface{ Elem() types.Type }: // a pointer, slice, array, or channel
 		w.walk(t.Elem())
 	}
 }

@@ -37,7 +37,7 @@ type part struct {
 	seed  uint64
 	first int // row of the micro-batch that is the part's row 0
 	micro int // its micro-batch, within the epoch
-	count int // labels that enter the loss
+	count int // labels that count in the loss
 	lane  int // the document's index in its micro-batch if state is carried over; else −1
 	after int // the document in the previous micro-batch that it continues
 }

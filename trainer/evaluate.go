@@ -100,7 +100,7 @@ func Evaluate(ctx context.Context, p Program, src BatchSource, rows int, progres
 	return sums.metrics(), err
 }
 
-// evaluation is one evaluation of a data set.
+// evaluation is an evaluation of one data set.
 type evaluation struct {
 	program  Program
 	source   BatchSource
@@ -194,7 +194,7 @@ func (t *Trainer) evaluationDue(r batchRange) bool {
 // meanwhile, the evaluation remains due.
 func (t *Trainer) evaluate(ctx context.Context) error {
 	if t.comm.Size() > 1 {
-		ctx = context.WithoutCancel(ctx) // one rank cannot leave the others
+		ctx = context.WithoutCancel(ctx) // one rank cannot stop without the others
 	}
 	t.progress.EvalDue = true
 	row, err := t.measure(ctx)
@@ -214,7 +214,7 @@ func (t *Trainer) evaluate(ctx context.Context) error {
 	return nil
 }
 
-// measure evaluates on every set and returns the row of the history.
+// measure evaluates every set and returns a history row.
 func (t *Trainer) measure(ctx context.Context) (checkpoint.Row, error) {
 	row := t.row()
 	for _, set := range t.task.Eval {
@@ -251,7 +251,7 @@ func (t *Trainer) updateBest(value float64) {
 	t.stopEarly()
 }
 
-// stopEarly ends the run once the metric has not improved for early_stopping_patience evaluations.
+// stopEarly ends the run if the metric has not improved for early_stopping_patience evaluations.
 func (t *Trainer) stopEarly() {
 	if t.stopReason != "" || t.config.EarlyStoppingPatience == 0 || t.progress.EvalsWithoutGain < t.config.EarlyStoppingPatience {
 		return
@@ -260,7 +260,7 @@ func (t *Trainer) stopEarly() {
 	t.task.Observer(EarlyStopEvent{t.state.GlobalStep, t.stopReason})
 }
 
-// sample continues the prompts. A failure is reported, not fatal.
+// sample generates texts for the prompts. Failures are reported but not fatal.
 func (t *Trainer) sample(ctx context.Context) {
 	if t.task.Sample == nil || t.comm.Rank() != 0 {
 		return

@@ -25,7 +25,7 @@ func Observers(list ...Observer) Observer {
 
 // Overview describes a run before its first step.
 type Overview struct {
-	Parameters, Trainable int // elements
+	Parameters, Trainable int // number of elements
 	Decayed               []string
 	Steps, StepsPerEpoch  int // StepsPerEpoch is for the first epoch
 	Epochs                int
@@ -55,7 +55,7 @@ type (
 		Step    int
 		Dir     string
 		Damaged []error
-		Changed []checkpoint.Change // settings that differ and were forced
+		Changed []checkpoint.Change // changed settings, accepted because of Force
 		Kernels *checkpoint.Change  // nil if the kernels are the same; others round differently
 	}
 

@@ -190,7 +190,7 @@ func (f *faultFS) id(path string) int {
 	return f.ids[ino]
 }
 
-// forget frees the inode numbers below path.
+// forget frees the IDs of the inodes below path.
 func (f *faultFS) forget(path string) {
 	filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
 		if s, err := os.Stat(p); err == nil {

@@ -33,7 +33,7 @@ func (t *Trainer) collect(i int, x optim.Tensor) ([]float32, error) {
 	return t.assemble(x)
 }
 
-// assemble joins the parts of all ranks.
+// assemble joins the parts of a tensor from all ranks.
 func (t *Trainer) assemble(x optim.Tensor) ([]float32, error) {
 	all := make([]float32, x.Size())
 	for _, part := range x.Parts {

@@ -92,7 +92,7 @@ func (t *Trainer) reportDifferences(differences []checkpoint.Change) error {
 	return &RanksError{problem, true}
 }
 
-// broadcastText returns root's text.
+// broadcastText returns root's text on every rank.
 func broadcastText(c Communicator, text string, root int) (string, error) {
 	n, err := BroadcastInt(c, root, len(text))
 	if err != nil {
@@ -104,7 +104,7 @@ func broadcastText(c Communicator, text string, root int) (string, error) {
 	return string(b), err
 }
 
-// BroadcastInt returns root's n.
+// BroadcastInt returns root's n on every rank.
 func BroadcastInt(c Communicator, root, n int) (int, error) {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(n))
 	err := c.Broadcast(b, root)

@@ -109,7 +109,7 @@ type reducer struct {
 	complete  chan *ag.Param // non-nil while buckets are reduced during a backward pass
 	finished  chan error
 	abandoned bool
-	next      int // the first bucket that has not been reduced
+	next      int // index of the first bucket not yet reduced
 }
 
 func newReducer(l *layout, params []*ag.Param, comm Communicator, shards int) *reducer {
@@ -228,7 +228,7 @@ func (r *reducer) addLevels(p *ag.Param, levels int) {
 // treeHeight returns log₂ of a power of two: the number of partial sums stored for a tree of that many shards.
 func treeHeight(shards int) int { return bits.TrailingZeros(uint(shards)) }
 
-// finish completes the sum over all shards of all ranks.
+// finish completes the sum over all shards on all ranks.
 func (r *reducer) finish() error {
 	if r.complete != nil {
 		close(r.complete)

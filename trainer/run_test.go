@@ -129,7 +129,7 @@ func sameResults(t *testing.T, what string, got, want map[string][]byte) {
 	}
 }
 
-// leftovers lists temporary files and directories.
+// leftovers returns the names of temporary files and directories.
 func leftovers(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	for _, pattern := range []string{".tmp-*", ".mamba-train-*"} {
@@ -621,7 +621,7 @@ func filled(name string, v []float32, shape ...int) *ag.Param {
 	return p
 }
 
-// near compares with a tolerance relative to the largest entry.
+// near compares slices with a tolerance relative to the largest element of want.
 func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	t.Helper()
 	largest := 0.0

@@ -10,7 +10,7 @@ import (
 // be loaded at the end.
 func (t *Trainer) checkpointDue() bool {
 	if !t.saves || t.progress.EvalDue {
-		return false // an interrupted evaluation saves by itself
+		return false // after an interrupted evaluation, interrupt saves
 	}
 	step := t.state.GlobalStep
 	if t.config.LoadBestModelAtEnd && t.isBest(step) {

@@ -16,9 +16,9 @@ type stepResult struct {
 	sum     float64 // loss in nats, summed over the counted labels
 	tokens  int     // counted labels
 	input   int     // rows
-	norm    float64 // of the gradient, before clipping
+	norm    float64 // gradient norm before clipping
 	rate    float64
-	carried carriedStates // at the start of the step
+	carried carriedStates // carried states at the start of the step
 	skipped bool
 	time    time.Duration
 }

@@ -141,7 +141,7 @@ type documents struct {
 	docs    [][]int
 	batch   int
 	seed    uint64
-	maskOut bool // every third label does not count
+	maskOut bool // every third label is ignored
 	packing bool // the number of micro-batches depends on the epoch
 }
 

@@ -18,7 +18,7 @@ import (
 type Program interface {
 	// Step runs forward and backward and adds to the gradients.
 	Step(context.Context, ag.Step) (ag.Loss, error)
-	// Eval runs forward alone.
+	// Eval runs forward only.
 	Eval(context.Context, ag.Batch) (ag.Loss, error)
 }
 
@@ -86,7 +86,7 @@ type Ranks struct {
 	// Overlap reduces gradients during the backward pass. It helps only if a core is free for the communicator: if the
 	// two share cores, the kernels lose more time than the reductions take.
 	Overlap bool
-	// Facts must be the same on all ranks, in addition to Identity: the program's version, for example.
+	// Facts must be the same on all ranks, in addition to Identity; for example, the program's version.
 	Facts map[string]string
 }
 
@@ -105,7 +105,7 @@ type Trainer struct {
 
 	bestNow     bool   // the last evaluation was the best
 	stopReason  string // why the run ends before its last step, if it does
-	interrupted bool   // a rank has been asked to stop
+	interrupted bool   // a rank was asked to stop
 	lost        error  // set when the other ranks cannot be reached
 	saves       bool   // rank 0 has an output directory
 }
@@ -266,10 +266,10 @@ func (t *Trainer) Run(ctx context.Context) (Result, error) {
 	return t.finish()
 }
 
-// atEnd reports whether no step remains.
+// atEnd reports whether no steps remain.
 func (t *Trainer) atEnd() bool { return t.state.GlobalStep >= t.plan.steps || t.stopReason != "" }
 
-// stopRequested reports whether any rank has been asked to stop, so that all of them stop after the same step.
+// stopRequested reports whether any rank was asked to stop, so that all ranks stop after the same step.
 func (t *Trainer) stopRequested(ctx context.Context) bool {
 	flag := []float64{0}
 	if ctx.Err() != nil {
@@ -332,7 +332,7 @@ func perSecond(n int, seconds float64) float64 {
 	return float64(n) / seconds
 }
 
-// Overview describes the run.
+// Overview returns a description of the run.
 func (t *Trainer) Overview() Overview {
 	o := Overview{
 		Decayed: t.optimizer.Decayed(), Steps: t.plan.steps, StepsPerEpoch: t.plan.inEpoch(0), Epochs: t.state.NumTrainEpochs,
@@ -364,7 +364,7 @@ func (t *Trainer) memory() Memory {
 	return m
 }
 
-// result summarizes the run.
+// result returns a summary of the run.
 func (t *Trainer) result() Result {
 	p := t.progress
 	r := Result{

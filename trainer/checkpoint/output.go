@@ -225,7 +225,7 @@ func (o *Output) remove(name string) error {
 	return o.fs.RemoveAll(tmp)
 }
 
-// inspect looks for a finished run and for the newest usable checkpoint.
+// inspect looks for a finished run and the newest usable checkpoint.
 func (o *Output) inspect() error {
 	if st, err := o.readState(o.Dir); err == nil && st.Progress().Finished {
 		o.finished = st

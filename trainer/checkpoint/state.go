@@ -12,7 +12,7 @@ import (
 	"mambatrain/internal/pyjson"
 )
 
-// StateFile is the name of a run's state in its output directory and in each checkpoint.
+// StateFile is the name of the state file in a run's output directory and in each checkpoint.
 const StateFile = "trainer_state.json"
 
 // State is trainer_state.json, with exactly the keys of transformers' TrainerState, which rejects others. State that is
@@ -110,7 +110,7 @@ func (r Row) isEvaluation() bool {
 // Progress returns the state that is specific to this trainer.
 func (s *State) Progress() *Progress { return &s.Callbacks.Own.Attributes }
 
-// Row is one entry of log_history.
+// Row is one entry in log_history.
 type Row map[string]float64
 
 // EvalPrefix is the prefix of evaluation metrics in a row.

@@ -16,7 +16,7 @@ func newManualTicker(time.Duration) ticker {
 	return &manualTicker{c: make(chan time.Time), idle: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
-// ticks is called for each tick.
+// ticks returns the channel of ticks. The owner calls it before each tick.
 func (m *manualTicker) ticks() <-chan time.Time {
 	m.idle <- struct{}{}
 	return m.c

@@ -191,7 +191,7 @@ func TestMeasure(t *testing.T) {
 	})
 }
 
-// exitRecorder records how ranks end.
+// exitRecorder records how ranks exit.
 type exitRecorder struct {
 	mu    sync.Mutex
 	lines []string

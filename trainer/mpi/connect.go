@@ -116,7 +116,7 @@ func newAcceptor(size int, timeout time.Duration) (*acceptor, location) {
 	return a, own
 }
 
-// addresses returns all addresses of this host, with the port.
+// addresses returns all addresses of this host with the given port.
 func addresses(port int) []string {
 	all, _ := net.InterfaceAddrs() // without addresses, no rank connects
 	var list []string

@@ -115,7 +115,7 @@ func (d *dynamicLibrary) text() string {
 	return string(d.out.text[:min(max(0, int(d.out.a)), len(d.out.text))])
 }
 
-// initialise initializes MPI. Errors of later calls are returned instead of ending the process.
+// initialise initializes MPI and makes later calls return errors instead of ending the process.
 func (d *dynamicLibrary) initialise() error {
 	if err := d.call("MPI_Init_thread", d.initThread, 0, 0, uintptr(d.abi.funneled), address(&d.out.b)); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 type launch struct {
 	name       string // "" without a launcher
 	rank, size int
-	local      int // ranks on this host, 0 if unknown
+	local      int // ranks on this host; 0 if unknown
 	family     family
 }
 

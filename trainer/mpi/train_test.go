@@ -30,7 +30,7 @@ const (
 	hidden     = 128
 )
 
-// quotes are ragged documents, the same on every rank.
+// quotes is a source of ragged documents, the same on every rank.
 type quotes struct{}
 
 func (quotes) Batches(int) (int, error) { return 11, nil }

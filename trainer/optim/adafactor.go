@@ -38,7 +38,7 @@ func (adafactor) update(c *cell, w, g []float32, h stepParams) {
 	} else {
 		shape := c.Param.Shape()
 		rows, cols := shape[len(shape)-2], shape[len(shape)-1]
-		for i := 0; i*rows*cols < len(g); i++ { // one matrix for each index of the leading axes
+		for i := 0; i*rows*cols < len(g); i++ { // one matrix per index of the leading axes
 			scaleByFactors(g[i*rows*cols:][:rows*cols], c.memory[0].data[i*rows:][:rows], c.memory[1].data[i*cols:][:cols], keep)
 		}
 	}

@@ -173,7 +173,7 @@ func filled(name string, v []float32, shape ...int) *ag.Param {
 	return p
 }
 
-// near compares with a tolerance relative to the largest entry.
+// near compares slices with a tolerance relative to the largest element of want.
 func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	t.Helper()
 	largest := 0.0

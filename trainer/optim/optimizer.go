@@ -22,7 +22,7 @@ type Optimizer struct {
 type rule interface {
 	// memory returns the state tensors for a parameter of the given shape. They start as zeros.
 	memory(shape []int) []memory
-	// update changes w. g may be overwritten.
+	// update updates w from g. It may overwrite g.
 	update(c *cell, w, g []float32, h stepParams)
 }
 
@@ -65,7 +65,7 @@ func (e Extent) Grad() []float32 { return e.Param.GradFloat32s()[e.From:e.To] }
 // Value returns the values of the elements.
 func (e Extent) Value() []float32 { return e.Param.Float32s()[e.From:e.To] }
 
-// grain is how many elements of a tensor one thread updates at a time.
+// grain is the number of elements that one thread updates at a time.
 const grain = 1 << 14
 
 // rules maps each value of optim to the constructor of its rule.
@@ -156,7 +156,8 @@ func BytesOf(c Config, shapes [][]int) int64 {
 	return 4 * int64(n)
 }
 
-// Step updates every parameter at the given learning rate from its gradient times scale. Gradients may be overwritten.
+// Step updates every parameter at the given learning rate, using its gradient times scale. Gradients may be
+// overwritten.
 func (o *Optimizer) Step(rate, scale float64) {
 	o.steps++
 	for _, c := range o.cells {

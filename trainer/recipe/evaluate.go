@@ -13,7 +13,7 @@ import (
 
 // Evaluation measures how well a model predicts the labels of a data set.
 type Evaluation struct {
-	NLL     float64 // nats, summed over the labels
+	NLL     float64 // summed over the labels, in nats
 	Tokens  int     // labels
 	Correct int     // labels that were the most probable token
 	Rows    []RowLoss

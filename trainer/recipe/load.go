@@ -144,7 +144,7 @@ func (r *Run) continueAdapter() (err error) {
 	return r.Adapter.Train()
 }
 
-// dataConfig returns the data section, with the hub of the run.
+// dataConfig returns the data section with the run's hub client.
 func (r *Run) dataConfig() data.Config {
 	c := r.Config.Data.Config
 	c.Hub = r.options.Hub
@@ -154,7 +154,7 @@ func (r *Run) dataConfig() data.Config {
 	return c
 }
 
-// warnOfClock warns of a chat template that writes the date: on another day the rows are others, and a run cannot be resumed.
+// warnOfClock warns if a chat template writes the date: on another day the rows differ, and the run cannot be resumed.
 func (r *Run) warnOfClock() {
 	d := r.dataConfig()
 	if d.Messages == "" || d.Cache != "" || d.Warn == nil || r.Tokenizer == nil {
@@ -165,14 +165,14 @@ func (r *Run) warnOfClock() {
 	}
 }
 
-// invalid makes err, if it is not nil, a fault of the configuration.
+// invalid returns err as a fault of the configuration, or nil if err is nil.
 func invalid(err error) error {
 	var l fault.List
 	l.Include("", err)
 	return l.Err()
 }
 
-// loadData opens the training data and the sets to evaluate on.
+// loadData opens the training data and the evaluation sets.
 func (r *Run) loadData(ctx context.Context) error {
 	c := r.Config
 	all, err := r.dataset(ctx, c.Data.Train, r.dataConfig())

@@ -121,7 +121,7 @@ func saturated(a, b int64) int64 {
 	return a * b
 }
 
-// constantMemory returns the memory that is in use during the whole run.
+// constantMemory returns the memory in use during the whole run.
 func (r *Run) constantMemory() Memory {
 	m := Memory{trainer.Memory{Optimizer: optim.Bytes(r.Config.Train.Config, r.params())}}
 	for _, p := range r.params() {

@@ -45,7 +45,7 @@ func specialToken(tokenizer map[string]any, id int, content string) {
 	})
 }
 
-// withSpecial979 makes token 979, the sixth that greedily follows 5, 6, 7, a special one.
+// withSpecial979 returns a model in which token 979, the sixth token of the greedy continuation of 5, 6, 7, is special.
 func withSpecial979(t *testing.T) *Model {
 	dir := quickstartWith(t, func(tokenizer map[string]any) {
 		model := tokenizer["model"].(map[string]any)

@@ -67,7 +67,7 @@ func stepKinds() []stepKind {
 	}
 }
 
-// program loads a model and compiles its steps.
+// program loads a model and compiles its training program.
 func (k stepKind) program(t *testing.T, dir string, device bool) (*ag.Program, []*ag.Param) {
 	t.Helper()
 	o := mamba.LoadOptions{}
