@@ -1,9 +1,9 @@
-// Package nn has the layers of a model.
+// Package nn contains the layers of a model.
 //
-// A layer owns [ag.Param] objects and computes in two ways. Forward records the layer in a graph, for training and for
-// evaluation with gradients; Apply runs it at once on the kernels, for generation one token at a time. Both read the
-// same parameters, so what has been trained is what generates.
+// A layer owns [ag.Param] objects and can be computed in two ways. Forward records the layer in a graph, for training
+// and evaluation. Apply runs it directly on the kernels, to generate text token by token. Both use the same parameters,
+// so generation always uses the trained values.
 //
-// A model is a [Module]: it lists its parameters in checkpoint order and its slots, the places where a
-// [LowRank] may be. Package lora sees a model through these two lists only.
+// A model is a [Module]: it lists its parameters in checkpoint order and its slots, the places where a [LowRank] can be
+// inserted. Package lora sees a model only through these two lists.
 package nn

@@ -5,19 +5,19 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// Embedding is a table with one row for each token id, with an optional low-rank change.
+// Embedding is a table with one row per token id and an optional low-rank change.
 type Embedding struct {
 	Weight  *ag.Param // (v, m)
-	LowRank *LowRank  // nil: none
+	LowRank *LowRank  // or nil
 }
 
-// Forward records the lookup of ids; the result is (rows, m).
+// Forward records the lookup of ids. The result is (rows, m).
 func (e *Embedding) Forward(ids ag.Var) ag.Var {
 	g := ids.Graph()
 	return ag.Embedding(g.Param(e.Weight), ids, e.LowRank.record(g))
 }
 
-// Apply writes the rows of ids to y (len(ids), m). Every id must be a row of the table.
+// Apply writes the rows for ids to y (len(ids), m). Every id must be within the table.
 func (e *Embedding) Apply(y kernel.Mat[float32], ids []int) {
 	e.Weight.Gather(y, ids)
 	e.LowRank.lookup(e.Weight, y, ids)

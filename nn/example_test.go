@@ -11,13 +11,13 @@ import (
 	"mambatrain/nn"
 )
 
-// Bottleneck is a layer of one's own: x + W₂·norm(W₁·x), through fewer features and back.
+// Bottleneck is a custom layer: x + W₂·norm(W₁·x), where W₁ reduces the number of features and W₂ restores it.
 type Bottleneck struct {
 	Down, Up *nn.Linear
 	Norm     *nn.RMSNorm
 }
 
-// NewBottleneck draws the weights of a layer for m features that goes through n of them.
+// NewBottleneck returns a layer with random weights that reduces m features to n.
 func NewBottleneck(path string, m, n int, r *rand.Rand) *Bottleneck {
 	b := &Bottleneck{
 		Down: &nn.Linear{Weight: ag.Zeros(path+".down.weight", n, m)},
@@ -30,36 +30,36 @@ func NewBottleneck(path string, m, n int, r *rand.Rand) *Bottleneck {
 	return b
 }
 
-// Forward records the layer for x (rows, m). Nothing is checked here: a wrong size sticks to the graph.
+// Forward records the layer for x (rows, m). It does not check sizes: an error sticks to the graph.
 func (b *Bottleneck) Forward(x ag.Var) ag.Var {
 	return ag.Add(x, b.Up.Forward(b.Norm.Forward(b.Down.Forward(x))))
 }
 
-// Tiny is a language model with the layer between its table and its head. Its two methods are what adapters and
-// optimisers ask of a model.
+// Tiny is a language model with the layer between its table and its head. Params and Slots are the methods that
+// adapters and optimizers need.
 type Tiny struct {
 	Table *nn.Embedding
 	Layer *Bottleneck
 }
 
-// Params lists every parameter once.
+// Params returns every parameter once.
 func (t *Tiny) Params() []*ag.Param {
 	return []*ag.Param{t.Table.Weight, t.Layer.Down.Weight, t.Layer.Norm.Weight, t.Layer.Up.Weight}
 }
 
-// Slots lists where adapters may sit.
+// Slots returns the layers that can have an adapter.
 func (t *Tiny) Slots() []nn.Slot {
 	return []nn.Slot{{Path: "layer.down", Linear: t.Layer.Down}, {Path: "layer.up", Linear: t.Layer.Up}}
 }
 
-// Loss records the model: its head is the table again.
+// Loss records the model. Its head shares the weight of the table.
 func (t *Tiny) Loss(g *ag.Graph) ag.Var {
 	head := &nn.Linear{Weight: t.Table.Weight}
 	return head.CrossEntropy(t.Layer.Forward(t.Table.Forward(g.Tokens())), ag.LossOptions{})
 }
 
-// A layer is a struct of parameters and a Forward that records it. A model of such layers is trained like any other, and
-// carries adapters by the paths of its slots.
+// A layer is a struct of parameters and a Forward method that records it. A model made of such layers is trained like
+// any other, and its slots' paths name its adapters.
 func Example_newLayer() {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := &Tiny{Table: &nn.Embedding{Weight: ag.Zeros("table.weight", 16, 8)}, Layer: NewBottleneck("layer", 8, 4, r)}

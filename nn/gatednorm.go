@@ -5,8 +5,8 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// GatedRMSNorm is w · v / √(mean(v²) + eps) with v = y·silu(z), where the mean is over each of Groups equal ranges of
-// features. Dao & Gu 2024.
+// GatedRMSNorm is w · v / √(mean(v²) + eps) with v = y·silu(z). The features are split into Groups equal ranges, each
+// with its own mean. Dao & Gu 2024.
 type GatedRMSNorm struct {
 	Weight *ag.Param // (d)
 	Groups int

@@ -23,8 +23,8 @@ func Uniform(p *ag.Param, bound float64, r *rand.Rand) {
 	p.Invalidate()
 }
 
-// FanIn fills p with draws from U(±1/√fan), torch's default for Linear and Conv1d weights and biases, where fan is the
-// number of inputs that meet in one output of the layer.
+// FanIn fills p with draws from U(±1/√fan), torch's default for the weights and biases of Linear and Conv1d, where fan
+// is the number of inputs of each output of the layer.
 func FanIn(p *ag.Param, fan int, r *rand.Rand) { Uniform(p, 1/math.Sqrt(float64(fan)), r) }
 
 // Constant fills p with x.

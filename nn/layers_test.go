@@ -54,8 +54,8 @@ func close(t *testing.T, what string, got, want []float32) {
 	}
 }
 
-// TestLinear: graph, direct call, frozen and trainable weight, plain, with bias and with adapters agree with the
-// definition, which is computed in float64.
+// TestLinear compares the graph and the direct call with the definition in float64: with frozen and trainable weights,
+// plain, with a bias and with adapters.
 func TestLinear(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	const rows, in, out, rank = 5, 13, 17, 3
@@ -100,7 +100,7 @@ func linearByHand(l *Linear, x []float32, rows int) []float32 {
 	return y
 }
 
-// adaptedWeight is W[i, j] + Scale·(B·A)[i, j].
+// adaptedWeight returns W[i, j] + Scale·(B·A)[i, j].
 func adaptedWeight(l *Linear, i, j int) float64 {
 	w := float64(l.Weight.Float32s()[i*l.In()+j])
 	a := l.LowRank
@@ -113,13 +113,13 @@ func adaptedWeight(l *Linear, i, j int) float64 {
 	return w
 }
 
-// TestDoRA: the adapted weight's rows have the norms that Magnitude says.
+// TestDoRA checks that the rows of the adapted weight have the norms given by Magnitude.
 func TestDoRA(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	const in, out, rank = 13, 17, 3
 	l := &Linear{Weight: param("w", r, out, in), LowRank: &LowRank{A: param("A", r, rank, in), B: param("B", r, out, rank), Scale: 0.7, Magnitude: param("m", r, out)}}
-	for range 2 { // again after the values have changed
-		x := make([]float32, in*in) // the identity: the rows of y are the columns of the adapted weight
+	for range 2 { // the second time with changed values
+		x := make([]float32, in*in) // the identity, so the rows of y are the columns of the adapted weight
 		for j := range in {
 			x[j*in+j] = 1
 		}
@@ -139,7 +139,8 @@ func TestDoRA(t *testing.T) {
 	}
 }
 
-// TestDoRA_rowOfZeros: an output whose adapted weight is zero is zero, whatever its magnitude, in a graph and without one.
+// TestDoRA_rowOfZeros checks that an output whose adapted weight is zero is zero, whatever its magnitude, with and
+// without a graph.
 func TestDoRA_rowOfZeros(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 6))
 	const rows, in, out, rank, zero = 5, 13, 17, 3, 3
@@ -169,11 +170,12 @@ func TestDoRA_rowOfZeros(t *testing.T) {
 	}
 }
 
-// TestGatedRMSNorm: graph and direct call agree with the definition; the mean is over each group, and the gate acts first.
+// TestGatedRMSNorm compares the graph and the direct call with the definition: each group has its own mean, and the
+// gate comes before the norm.
 func TestGatedRMSNorm(t *testing.T) {
 	const rows, d, groups = 5, 12, 3
 	n := &GatedRMSNorm{Weight: param("w", rand.New(rand.NewPCG(5, 8)), d), Groups: groups, Eps: 0.01}
-	yz := random(rows * 2 * d) // each row has y, then z
+	yz := random(rows * 2 * d) // each row contains y, then z
 	want := make([]float32, rows*d)
 	for i := range rows {
 		v := make([]float64, d)
@@ -197,7 +199,7 @@ func TestGatedRMSNorm(t *testing.T) {
 	close(t, "recorded", eval(t, yz, 2*d, func(x ag.Var) ag.Var { return n.Forward(ag.Columns(x, 0, d), ag.Columns(x, d, 2*d)) }), want)
 }
 
-// TestEmbedding: direct lookup and graph agree with the definition, with and without an adapter.
+// TestEmbedding compares the direct lookup and the graph with the definition, with and without an adapter.
 func TestEmbedding(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	const v, m, rank = 11, 6, 2
@@ -234,7 +236,7 @@ func TestEmbedding(t *testing.T) {
 	}
 }
 
-// TestInitialisers: moments and bounds of large draws, and the same bits for the same source.
+// TestInitialisers checks the moments and bounds of large samples, and that the same source gives the same bits.
 func TestInitialisers(t *testing.T) {
 	const n = 200_000
 	sd := func(p *ag.Param) float64 {
@@ -252,7 +254,7 @@ func TestInitialisers(t *testing.T) {
 			t.Fatal("the same source gives other draws")
 		}
 	}
-	// The deviation of an estimate from n draws is 1/√(2n) of it; four of them.
+	// The standard error of a standard deviation estimated from n draws is 1/√(2n) of it; allow four.
 	if got := sd(p); math.Abs(got-0.02) > 0.02*4/math.Sqrt(2*n) {
 		t.Errorf("standard deviation %v, want 0.02", got)
 	}

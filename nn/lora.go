@@ -7,28 +7,29 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// LowRank is the change that LoRA (Hu et al. 2021) makes to a layer's weight, W + Scale·B·A, kept apart from the weight.
-// [ag.LowRank] lists the other parts of LoRA.
+// LowRank is the change that LoRA (Hu et al. 2021) makes to a layer's weight, W + Scale·B·A, stored separately from the
+// weight. [ag.LowRank] lists the other parts of LoRA.
 //
-// For a Linear (out, in), A is (r, in) and B is (out, r); for an Embedding (v, m), A is (r, v), B is (m, r) and the change
-// is Scale·(B·A)ᵀ. With a Magnitude it is DoRA (Liu et al. 2024): the changed weight is rescaled so that each of its rows
-// (Embedding: columns) has that norm.
+// For a Linear (out, in), A is (r, in) and B is (out, r). For an Embedding (v, m), A is (r, v), B is (m, r) and the
+// change is Scale·(B·A)ᵀ. With a Magnitude it is DoRA (Liu et al. 2024): the adapted weight is rescaled so that its
+// rows, or its columns for an Embedding, have these norms.
 type LowRank struct {
 	A, B      *ag.Param
 	Scale     float64
-	Dropout   float64   // share of the branch's inputs dropped while training; an Embedding's branch has none
-	Magnitude *ag.Param // nil: plain LoRA; else (out), for an Embedding (m)
-	// From and To bound the rows of a Linear's output that change, To excluded; both 0: all rows. B has To−From rows then.
+	Dropout   float64   // fraction of the branch's inputs dropped in training; not used for an Embedding
+	Magnitude *ag.Param // nil for plain LoRA; else (out), or (m) for an Embedding
+	// From and To limit the change to outputs [From, To) of a Linear; B then has To−From rows. Both 0 means all
+	// outputs.
 	From, To int
 
 	mu     sync.Mutex
-	ratios []float32 // Magnitude over the changed weight's norms; nil: not computed since the last Invalidate
+	ratios []float32 // Magnitude divided by the adapted weight's norms; nil until computed
 }
 
-// Rank is r.
+// Rank returns r.
 func (lr *LowRank) Rank() int { return lr.A.Shape()[0] }
 
-// Params lists A, B and, for DoRA, Magnitude.
+// Params returns A, B and, for DoRA, Magnitude.
 func (lr *LowRank) Params() []*ag.Param {
 	p := []*ag.Param{lr.A, lr.B}
 	if lr.Magnitude != nil {
@@ -37,14 +38,14 @@ func (lr *LowRank) Params() []*ag.Param {
 	return p
 }
 
-// Invalidate drops what Apply has derived from the values of lr and of the base weight, which have changed.
+// Invalidate drops what Apply has cached. Call it after changing the values of lr or of the base weight.
 func (lr *LowRank) Invalidate() {
 	lr.mu.Lock()
 	lr.ratios = nil
 	lr.mu.Unlock()
 }
 
-// record returns lr as the graph's operations take it; the zero value for nil.
+// record returns lr in the form that the graph's operations take, or the zero value if lr is nil.
 func (lr *LowRank) record(g *ag.Graph) ag.LowRank {
 	if lr == nil {
 		return ag.LowRank{}
@@ -66,7 +67,7 @@ func (lr *LowRank) apply(w *ag.Param, y, x kernel.Mat[float32]) {
 	lr.rescale(y, w, ag.RowOutputs)
 }
 
-// lookup adds the branch of an Embedding with weight w to y, the table's rows of ids.
+// lookup adds the branch of an Embedding with weight w to y, the rows of the table for ids.
 func (lr *LowRank) lookup(w *ag.Param, y kernel.Mat[float32], ids []int) {
 	if lr == nil {
 		return
@@ -83,10 +84,10 @@ func (lr *LowRank) lookup(w *ag.Param, y kernel.Mat[float32], ids []int) {
 	lr.rescale(y, w, ag.ColumnOutputs)
 }
 
-// rescales reports whether lr changes the output of the base weight, instead of adding to it.
+// rescales reports whether lr rescales the output, in addition to adding to it.
 func (lr *LowRank) rescales() bool { return lr != nil && lr.Magnitude != nil }
 
-// rescale brings y, the output of the changed weight w, to the norms of Magnitude.
+// rescale scales y, the output of the adapted weight w, to the norms in Magnitude.
 func (lr *LowRank) rescale(y kernel.Mat[float32], w *ag.Param, outputs ag.OutputAxis) {
 	if !lr.rescales() {
 		return
@@ -100,7 +101,7 @@ func (lr *LowRank) rescale(y kernel.Mat[float32], w *ag.Param, outputs ag.Output
 	}
 }
 
-// normRatios returns Magnitude over the norm of the changed weight w, one for each output.
+// normRatios returns, for each output, Magnitude divided by the norm of the adapted weight w.
 func (lr *LowRank) normRatios(w *ag.Param, outputs ag.OutputAxis) []float32 {
 	lr.mu.Lock()
 	defer lr.mu.Unlock()

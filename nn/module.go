@@ -2,27 +2,27 @@ package nn
 
 import ag "mambatrain/autograd"
 
-// Module is what adapters and optimisers need to know of a model.
+// Module is the view of a model that adapters and optimizers need.
 type Module interface {
-	// Slots lists the layers that can carry an adapter, in checkpoint order.
+	// Slots returns the layers that can have an adapter, in checkpoint order.
 	Slots() []Slot
-	// Params lists every parameter of the base model once, in checkpoint order, adapters excluded.
+	// Params returns every parameter of the base model once, in checkpoint order, without adapters.
 	Params() []*ag.Param
 }
 
-// Slot is one place where an adapter can go; exactly one of Linear and Embedding is set.
+// Slot is a place for an adapter. Exactly one of Linear and Embedding is set.
 type Slot struct {
-	// Path is the module's path in the checkpoint, without ".weight": "backbone.layers.0.mixer.in_proj".
+	// Path is the module's path in the checkpoint, without ".weight", such as "backbone.layers.0.mixer.in_proj".
 	Path      string
 	Linear    *Linear
 	Embedding *Embedding
-	// Groups names ranges of a Linear's outputs that an adapter can be limited to, in order.
+	// Groups lists, in order, the named ranges of a Linear's outputs to which an adapter can be limited.
 	Groups []RowGroup
-	// Usual marks the places where an adapter goes if the configuration leaves the choice to the model.
+	// Usual marks the default slots, which get an adapter if the configuration does not choose any.
 	Usual bool
 }
 
-// RowGroup is a named range of a Linear's outputs, To excluded.
+// RowGroup is a named range of a Linear's outputs, [From, To).
 type RowGroup struct {
 	Name     string
 	From, To int
@@ -36,7 +36,7 @@ func (s Slot) Weight() *ag.Param {
 	return s.Embedding.Weight
 }
 
-// LowRank returns the change of the slot's weight, nil if there is none.
+// LowRank returns the adapter of the slot's layer, or nil if there is none.
 func (s Slot) LowRank() *LowRank {
 	if s.Linear != nil {
 		return s.Linear.LowRank
@@ -44,7 +44,7 @@ func (s Slot) LowRank() *LowRank {
 	return s.Embedding.LowRank
 }
 
-// SetLowRank puts lr into the slot; nil empties it. Graphs recorded before keep what they had.
+// SetLowRank sets the adapter of the slot's layer; nil removes it. Graphs that are already recorded do not change.
 func (s Slot) SetLowRank(lr *LowRank) {
 	if s.Linear != nil {
 		s.Linear.LowRank = lr

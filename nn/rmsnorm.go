@@ -5,7 +5,7 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// RMSNorm is y = w · x / √(mean(x²) + eps), over the features of each row. Zhang & Sennrich 2019.
+// RMSNorm is w · x / √(mean(x²) + eps), over the features of each row. Zhang & Sennrich 2019.
 type RMSNorm struct {
 	Weight *ag.Param // (m)
 	Eps    float64

@@ -2,14 +2,14 @@ package nn
 
 import ag "mambatrain/autograd"
 
-// Start is a place for the state that documents start from. It is empty, which means zeros, until a parameter is put there.
+// Start is a place for the initial state of documents. The state is zeros until a parameter is set.
 type Start struct {
-	Name  string     // of the state in a file, such as ssm_states.0
-	Param **ag.Param // nil: zeros
+	Name  string     // name of the state in a file, such as ssm_states.0
+	Param **ag.Param // points to nil for zeros
 	Shape []int
 }
 
-// Size is the number of elements.
+// Size returns the number of elements.
 func (s Start) Size() int {
 	n := 1
 	for _, d := range s.Shape {

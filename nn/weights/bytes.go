@@ -6,10 +6,10 @@ import (
 	"unsafe"
 )
 
-// littleEndian says whether numbers lie in memory as they do in a safetensors file.
+// littleEndian reports whether this machine stores numbers in the byte order of safetensors files.
 var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// float32Bytes returns the memory of v as bytes, so that a tensor is read and written without a second copy.
+// float32Bytes returns the memory of v as bytes, so that tensors are read and written without another copy.
 func float32Bytes(v []float32) []byte {
 	if len(v) == 0 {
 		return nil
@@ -17,7 +17,7 @@ func float32Bytes(v []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
 }
 
-// fromLittleEndian32 turns freshly read bytes into numbers on machines that keep them the other way round.
+// fromLittleEndian32 swaps the bytes of freshly read numbers on big-endian machines.
 func fromLittleEndian32(v []float32) {
 	if littleEndian {
 		return

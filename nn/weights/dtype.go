@@ -10,7 +10,7 @@ import (
 // DType is the type of a tensor's elements in a file, by its safetensors name.
 type DType string
 
-// The types that weights are kept in, and those of index tensors. Others are listed by a file but not read.
+// The types of weights and of index tensors. Tensors of other types are listed but cannot be read.
 const (
 	F32  DType = "F32"
 	BF16 DType = "BF16"
@@ -19,10 +19,10 @@ const (
 	I32  DType = "I32"
 )
 
-// configNames are torch's names of the types, as config.json and flags spell them.
+// configNames are torch's names for the types, as used in config.json and flags.
 var configNames = map[string]DType{"float32": F32, "bfloat16": BF16, "float16": F16}
 
-// ParseDType reads a weight type by torch's name: float32, bfloat16 or float16.
+// ParseDType parses torch's name of a weight type: float32, bfloat16 or float16.
 func ParseDType(name string) (DType, error) {
 	if d, ok := configNames[name]; ok {
 		return d, nil
@@ -30,7 +30,7 @@ func ParseDType(name string) (DType, error) {
 	return "", fmt.Errorf("weights: dtype %q: want float32, bfloat16 or float16", name)
 }
 
-// TorchName is the spelling that config.json uses, such as "float32"; the safetensors name where torch's is not known.
+// TorchName returns the name used in config.json, such as "float32", or the safetensors name if torch's is unknown.
 func (d DType) TorchName() string {
 	for name, t := range configNames {
 		if t == d {
@@ -40,12 +40,12 @@ func (d DType) TorchName() string {
 	return string(d)
 }
 
-// IsFloating reports whether elements of the type are read as float32. Those of a quantized tensor of a GGUF file are.
+// IsFloating reports whether elements of the type are read as float32. This includes the quantized types of GGUF files.
 func (d DType) IsFloating() bool {
 	return d == F32 || d == BF16 || d == F16 || strings.HasPrefix(string(d), "Q") || strings.HasPrefix(string(d), "IQ")
 }
 
-// Unquantized returns the type, F32 for a quantized one.
+// Unquantized returns d, or F32 if d is quantized.
 func (d DType) Unquantized() DType {
 	if d.IsFloating() && d.Size() == 0 {
 		return F32
@@ -53,7 +53,7 @@ func (d DType) Unquantized() DType {
 	return d
 }
 
-// Size is the number of bytes of one element; 0 for a type that safetensors does not know.
+// Size returns the number of bytes per element, or 0 for a type unknown to safetensors.
 func (d DType) Size() int {
 	t, err := safetensors.ParseDType(string(d))
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"mambatrain/autograd/kernel"
 )
 
-// NotFinite lists the tensors that have NaN or infinite elements, in alphabetical order. Tensors of integers have none.
+// NotFinite returns the names of tensors with NaN or infinite elements, in alphabetical order. It skips integer
+// tensors.
 func (r *Reader) NotFinite(ctx context.Context) (names []string, err error) {
 	for _, name := range r.Names() {
 		x := r.byName[name]
@@ -29,8 +30,8 @@ func (r *Reader) NotFinite(ctx context.Context) (names []string, err error) {
 	return names, nil
 }
 
-// Watched returns entries that call report as they are written, with the name of each that gets NaN or infinite elements,
-// some of which may only be too large for float16.
+// Watched returns entries that call report, as they are written, with the name of each tensor that will have NaN or
+// infinite elements in the file. Some of these values may only be too large for float16.
 func Watched(entries []Entry, report func(name string)) []Entry {
 	list := make([]Entry, len(entries))
 	for i, e := range entries {
@@ -46,7 +47,7 @@ func Watched(entries []Entry, report func(name string)) []Entry {
 	return list
 }
 
-// staysFinite reports whether values are finite and remain so as elements of a type.
+// staysFinite reports whether values are finite and remain so when converted to type as.
 func staysFinite(v any, as DType) bool {
 	switch v := v.(type) {
 	case []float32:
@@ -59,9 +60,9 @@ func staysFinite(v any, as DType) bool {
 	return true
 }
 
-// BeyondFloat16 reports whether an element is rounded to infinity in float16.
+// BeyondFloat16 reports whether any element rounds to infinity in float16.
 func BeyondFloat16(v []float32) bool {
-	const least = 65520 // half-way between the largest float16 and the next power of two
+	const least = 65520 // halfway between the largest float16 and the next power of two
 	for _, x := range v {
 		if math.Abs(float64(x)) >= least {
 			return true

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestNotFinite: NaN and infinity are found in every type, on reading and on writing, and so is what only float16 cannot
-// hold.
+// TestNotFinite checks that NaN and infinity are found in every type, when reading and when writing, and so are values
+// that are too large only for float16.
 func TestNotFinite(t *testing.T) {
 	nan, inf, large := float32(math.NaN()), float32(math.Inf(-1)), float32(65520)
 	entries := []Entry{

@@ -12,13 +12,13 @@ import (
 // stored is a tensor in a GGUF file.
 type stored struct {
 	gguf.StoredTensor
-	isA  bool      // A = −exp(A_log) stands where the checkpoint has A_log
-	mean []float32 // the row that follows those of the file, more times
+	isA  bool      // the file has A = −exp(A_log) instead of A_log
+	mean []float32 // a row that follows the rows in the file, repeated more times
 	more int
 }
 
-// openGGUF opens a GGUF file, which reads as the checkpoint of a Hugging Face model does: names, shapes and A_log are those that
-// the tensors have there. The type of a quantized tensor is llama.cpp's name of it.
+// openGGUF opens a GGUF file as if it were a Hugging Face checkpoint: names, shapes and A_log are converted to those of
+// the checkpoint. A quantized tensor's type is llama.cpp's name for it.
 func (r *Reader) openGGUF(path string) error {
 	f, err := gguf.Open(path)
 	if err != nil {
@@ -40,7 +40,7 @@ func (r *Reader) openGGUF(path string) error {
 	return nil
 }
 
-// allBlocks returns the blocks in the mapped file, or a copy of them with those of the rows that follow.
+// allBlocks returns the blocks in the mapped file, or a copy that includes the additional rows.
 func (s *stored) allBlocks() ([]byte, error) {
 	blocks, err := s.Blocks()
 	if err != nil || s.more == 0 {
@@ -49,7 +49,7 @@ func (s *stored) allBlocks() ([]byte, error) {
 	return slices.Concat(blocks, slices.Repeat(s.Type.Encode(s.mean), s.more)), nil
 }
 
-// pieces hands the elements to use, a piece of whole blocks at a time.
+// pieces passes the elements to use in pieces of whole blocks.
 func (s *stored) pieces(use func(v []float32)) error {
 	block := s.Type.Block()
 	n := max(1, chunk/4/block) * block

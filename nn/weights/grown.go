@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// grown returns a matrix with more rows, which are the mean of the old ones.
+// grown returns the matrix extended to the given number of rows. Each new row is the mean of the old ones.
 func (x Tensor) grown(rows int) (Tensor, error) {
 	if len(x.Shape) != 2 || rows < x.Shape[0] {
 		return Tensor{}, fmt.Errorf("weights: tensor %s: shape %v cannot grow to %d rows", x.Name, x.Shape, rows)
@@ -37,7 +37,7 @@ func (x Tensor) grown(rows int) (Tensor, error) {
 	return y, nil
 }
 
-// grownData is a tensor's data with one row after it, again and again.
+// grownData is a tensor's data followed by endless copies of one row.
 type grownData struct {
 	of     io.ReaderAt
 	offset int64
@@ -58,8 +58,8 @@ func (g grownData) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// Grow gives matrices of the checkpoint more rows. The new ones are the mean of the old ones: what transformers makes of a
-// table that it resizes, without the tiny noise that it adds. The files stay as they are.
+// Grow extends matrices of the checkpoint to the given number of rows. Each new row is the mean of the old ones, as
+// when transformers resizes a table, but without the small noise that it adds. The files do not change.
 func (r *Reader) Grow(rows int, names ...string) error {
 	for _, name := range names {
 		x, err := r.byName[name].grown(rows)

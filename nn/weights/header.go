@@ -14,20 +14,21 @@ import (
 )
 
 const (
-	// maxHeader bounds the JSON that is parsed before the sizes in it can be checked. A header has some 150 bytes for a
-	// tensor; parsing takes a small multiple of its length.
+	// maxHeader bounds the JSON that is parsed before the sizes in it can be checked. A header has about 150 bytes per
+	// tensor. Parsing takes a small multiple of its length.
 	maxHeader = 16 << 20
-	// minBytesPerValue bounds how many JSON values a header may have for its length: {"a":{"dtype":"F32","shape":[1,1],
-	// "data_offsets":[0,4]}} has five commas in some 50 bytes. A list of bare digits would take 25 times its length.
+	// minBytesPerValue bounds the number of JSON values in a header relative to its length:
+	// {"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}} has five commas in about 50 bytes. Parsing a list of
+	// single digits would take 25 times its length in memory.
 	minBytesPerValue = 5
-	// maxTensors bounds the tensors of a header. The largest models have some 10,000.
+	// maxTensors bounds the number of tensors in a header. The largest models have about 10,000.
 	maxTensors = 1 << 16
-	// metadataKey is the entry of a header that is no tensor.
+	// metadataKey is the only entry of a header that is not a tensor.
 	metadataKey = "__metadata__"
 )
 
-// readHeader parses the header of a safetensors file of the given size and checks it: tensors fill the rest of the
-// file without gap or overlap, and each one's bytes are what its type and shape ask for.
+// readHeader parses and checks the header of a safetensors file of the given size: the tensors must fill the remainder
+// of the file without gaps or overlaps, and each size must match its type and shape.
 func readHeader(r io.ReaderAt, size int64) ([]Tensor, map[string]string, error) {
 	var length [8]byte
 	if size < 8 {
@@ -74,8 +75,9 @@ func readHeader(r io.ReaderAt, size int64) ([]Tensor, map[string]string, error) 
 	return tensors, metadata, nil
 }
 
-// parseHeader reads the header's object: tensors, whose offsets count from its end and which have data bytes together, and
-// the metadata. A name that occurs twice is an error: peers differ in which of the two they take.
+// parseHeader parses the JSON object in the header and returns the tensors, with offsets relative to the end of the
+// header, and the metadata. data is the number of bytes after the header. A duplicate name is an error, because other
+// libraries differ in which of the two they use.
 func parseHeader(header []byte, data int64) (tensors []Tensor, metadata map[string]string, err error) {
 	seen := map[string]bool{}
 	all := json.NewDecoder(bytes.NewReader(header))
@@ -100,7 +102,7 @@ func parseHeader(header []byte, data int64) (tensors []Tensor, metadata map[stri
 	return tensors, metadata, err
 }
 
-// object calls value for each key of the one JSON object that dec reads; value consumes the key's value.
+// object calls value for each key of the JSON object that dec reads next. value must consume the key's value.
 func object(dec *json.Decoder, value func(dec *json.Decoder, key string) error) error {
 	if open, err := dec.Token(); err != nil {
 		return pyjson.Explain(nil, err)
@@ -120,7 +122,8 @@ func object(dec *json.Decoder, value func(dec *json.Decoder, key string) error) 
 	return pyjson.Explain(nil, err)
 }
 
-// parseTensor reads one entry and checks it against the bytes that follow the header; its offset counts from there.
+// parseTensor parses one entry and checks it against the number of bytes after the header. Its offset is relative to
+// the end of the header.
 func parseTensor(dec *json.Decoder, name string, data int64) (Tensor, error) {
 	x := Tensor{Name: name}
 	var shape, offsets []uint64

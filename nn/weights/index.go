@@ -13,13 +13,13 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// Index says in which file each tensor of a checkpoint in shards is.
+// Index maps each tensor of a sharded checkpoint to its file.
 type Index struct {
 	path  string
-	files map[string]string // by tensor
+	files map[string]string // by tensor name
 }
 
-// ReadIndex reads an index as transformers writes it, of safetensors files or of torch's.
+// ReadIndex reads an index file as written by transformers, for safetensors or torch files.
 func ReadIndex(path string) (*Index, error) {
 	x := &Index{path, map[string]string{}}
 	b, err := inputfile.Read(path, inputfile.MaxConfig)
@@ -40,7 +40,7 @@ func ReadIndex(path string) (*Index, error) {
 	return x, nil
 }
 
-// add reads the file of a tensor.
+// add reads the file name of a tensor.
 func (x *Index) add(dec *json.Decoder, name string) error {
 	var file string
 	if err := dec.Decode(&file); err != nil {
@@ -56,13 +56,13 @@ func (x *Index) add(dec *json.Decoder, name string) error {
 	return nil
 }
 
-// Shards lists the files, which stand beside the index, in alphabetical order.
+// Shards returns the names of the files, which are in the same directory as the index, in alphabetical order.
 func (x *Index) Shards() []string {
 	return slices.Compact(slices.Sorted(maps.Values(x.files)))
 }
 
-// Check compares the index with the shards: where returns the file that holds a tensor, "" for none. The error names every
-// tensor that is not where the index says.
+// Check compares the index with the shards. where returns the file that contains a tensor, or "" if none does. The
+// error lists every tensor that is not where the index says.
 func (x *Index) Check(where func(tensor string) string) error {
 	var missing []string
 	for name, file := range x.files {

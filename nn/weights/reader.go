@@ -14,17 +14,17 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// The names of a model's weights in its directory.
+// The file names of a model's weights.
 const (
 	ModelFile = "model.safetensors"
-	// IndexFile lists the tensors of weights that are cut into several files.
+	// IndexFile is the index of weights that are split into several files.
 	IndexFile = "model.safetensors.index.json"
 )
 
-// Reader is a checkpoint opened for reading: one safetensors file or the shards of one. Only headers are in memory.
-// It may be used by several goroutines.
+// Reader is a checkpoint opened for reading: a single safetensors file, shards or a GGUF file. Only the headers are
+// kept in memory. It is safe for concurrent use.
 type Reader struct {
-	// Metadata is the free text of the files' headers; later shards win.
+	// Metadata is the free-form text in the files' headers. Later shards take precedence.
 	Metadata map[string]string
 
 	path   string
@@ -33,9 +33,9 @@ type Reader struct {
 	files  []io.Closer
 }
 
-// Open opens a safetensors file, a sharded checkpoint by its index file, a directory that holds either under its usual name,
-// or a GGUF file. Offsets and shapes are checked against each other and against the sizes of the files. All files are
-// open until Close. The error of a directory without weights matches [ErrNoWeights].
+// Open opens a safetensors file, the index file of a sharded checkpoint, a directory that contains either under its
+// usual name, or a GGUF file. It checks offsets, shapes and file sizes for consistency. All files stay open until
+// Close. For a directory without weights the error matches [ErrNoWeights].
 func Open(path string) (*Reader, error) {
 	file, err := locate(path)
 	if err != nil {
@@ -58,7 +58,7 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// locate finds the weights in a directory, preferring a single file as the peers do.
+// locate finds the weights in a directory. Like transformers, it prefers a single file.
 func locate(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -79,10 +79,10 @@ func locate(path string) (string, error) {
 	return "", noWeights(fmt.Sprintf("weights: %s: neither %s nor %s is there%s", path, ModelFile, IndexFile, hint))
 }
 
-// ErrNoWeights is what the error of a directory without weights matches.
+// ErrNoWeights matches the error for a directory without weights.
 var ErrNoWeights = errors.New("no weights")
 
-// noWeights is the text of such an error.
+// noWeights is the text of that error.
 type noWeights string
 
 func (e noWeights) Error() string        { return string(e) }
@@ -98,19 +98,19 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
-// Path is the file that was opened: the safetensors file or the index of the shards.
+// Path returns the opened file: the safetensors file, the index of the shards or the GGUF file.
 func (r *Reader) Path() string { return r.path }
 
-// Names lists the tensors in alphabetical order.
+// Names returns the names of the tensors in alphabetical order.
 func (r *Reader) Names() []string { return r.names }
 
-// Tensor looks a tensor up by its name in the file.
+// Tensor returns the tensor with the given name.
 func (r *Reader) Tensor(name string) (Tensor, bool) {
 	x, ok := r.byName[name]
 	return x, ok
 }
 
-// Bytes is the size of all tensors in the files.
+// Bytes returns the total size of all tensors in the files.
 func (r *Reader) Bytes() int64 {
 	n := int64(0)
 	for _, x := range r.byName {
@@ -147,7 +147,7 @@ func (r *Reader) openFile(path string) error {
 	return nil
 }
 
-// openShards opens every file that the index names and checks that each tensor is where the index says.
+// openShards opens every file listed in the index and checks that each tensor is in its file.
 func (r *Reader) openShards(path string) error {
 	index, err := ReadIndex(path)
 	if err != nil {
@@ -166,8 +166,8 @@ func (r *Reader) openShards(path string) error {
 	})
 }
 
-// ReadInto fills parameters with the tensors of the same names in a checkpoint, which [Open] finds at path. The checkpoint
-// may have others.
+// ReadInto fills parameters with the tensors of the same names from the checkpoint at path, as found by [Open]. Other
+// tensors are ignored.
 func ReadInto(path string, params []*ag.Param) error {
 	r, err := Open(path)
 	if err != nil {

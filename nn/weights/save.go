@@ -20,20 +20,20 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// Entry is one tensor to be written. Values is called when the tensor's turn comes, and what it returns may be
-// overwritten afterwards: a checkpoint is written with one tensor in memory at a time.
+// Entry is a tensor to be written. Values is called just before the tensor is written, and its result may be
+// overwritten afterwards, so only one tensor of a checkpoint is in memory at a time.
 type Entry struct {
 	Name  string
 	Shape []int
-	// DType is the type in the file: F32, BF16 or F16 for floating values, I64 for integers.
+	// DType is the type in the file: F32, BF16 or F16 for floating-point values, I64 for integers.
 	DType DType
 	// Values returns []float32, []uint16 (bits of bfloat16) or []int.
 	Values func() (any, error)
-	// Blocks, unless nil, returns the bytes that the tensor has in a GGUF file if it is of the type there, else nil.
+	// Blocks, if not nil, returns the tensor's bytes in a GGUF file if they have type as there, else nil.
 	Blocks func(as quant.Type) ([]byte, error)
 }
 
-// FromParam is p under its own name, to be written as type as. It reads p when its turn comes.
+// FromParam returns an entry for p under its own name, written as type as. p is read just before it is written.
 func FromParam(p *ag.Param, as DType) Entry {
 	return Entry{Name: p.Name, Shape: p.Shape(), DType: as, Values: func() (any, error) {
 		if p.Value != nil {
@@ -43,18 +43,18 @@ func FromParam(p *ag.Param, as DType) Entry {
 	}}
 }
 
-// FromFloat32s is a tensor of values that are at hand.
+// FromFloat32s returns an entry for values that are already in memory.
 func FromFloat32s(name string, shape []int, v []float32, as DType) Entry {
 	return Entry{Name: name, Shape: shape, DType: as, Values: func() (any, error) { return v, nil }}
 }
 
-// FromInts is an I64 tensor.
+// FromInts returns an I64 entry.
 func FromInts(name string, v []int) Entry {
 	return Entry{Name: name, Shape: []int{len(v)}, DType: I64, Values: func() (any, error) { return v, nil }}
 }
 
-// FromTensor copies a tensor of an open checkpoint under another name and type. A quantized type, which safetensors files do not
-// have, becomes F32.
+// FromTensor returns an entry that copies a tensor of an open checkpoint under another name and type. A quantized type
+// is written as F32, because safetensors files do not support it.
 func FromTensor(name string, x Tensor, as DType) Entry {
 	as = as.Unquantized()
 	return Entry{Name: name, Shape: x.Shape, DType: as, Blocks: x.blocks, Values: func() (any, error) {
@@ -66,7 +66,7 @@ func FromTensor(name string, x Tensor, as DType) Entry {
 	}}
 }
 
-// Float32s returns the values of a tensor of floating-point numbers.
+// Float32s returns the values of a floating-point tensor.
 func (e Entry) Float32s() ([]float32, error) {
 	v, err := e.Values()
 	if err != nil {
@@ -83,7 +83,7 @@ func (e Entry) Float32s() ([]float32, error) {
 	return nil, fmt.Errorf("weights: tensor %s: has %T, want floating-point numbers", e.Name, v)
 }
 
-// bytes is the tensor's size in the file.
+// bytes returns the tensor's size in the file.
 func (e Entry) bytes() int64 {
 	n := int64(e.DType.Size())
 	for _, dim := range e.Shape {
@@ -162,7 +162,7 @@ func encodeInts(v []int) []byte {
 	return b
 }
 
-// view is a Entry as the safetensors library asks for it. The library's Data cannot fail, so the error is kept.
+// view adapts an Entry to the safetensors library. The library's Data cannot return an error, so the error is stored.
 type view struct {
 	Entry
 	err *error
@@ -195,8 +195,8 @@ func (v view) Data() []byte {
 	return b
 }
 
-// Save writes tensors to a safetensors file at path, which appears whole or not at all. Metadata is the free
-// text of the header; torch's format mark is added, without which some peers refuse a file.
+// Save writes tensors to a safetensors file at path, which appears whole or not at all. metadata is free-form text for
+// the header. Torch's format mark is added, because some libraries reject files without it.
 func Save(path string, tensors []Entry, metadata map[string]string) error {
 	var failed error
 	views := make(map[string]view, len(tensors))
@@ -220,12 +220,12 @@ func Save(path string, tensors []Entry, metadata map[string]string) error {
 	return err
 }
 
-// DefaultShardBytes is the size above which the peers cut weights into several files.
+// DefaultShardBytes is the size above which transformers splits weights into several files.
 const DefaultShardBytes = 5_000_000_000
 
-// SaveShards writes a model's weights to dir: one model.safetensors or, where that would exceed limit bytes, shards
-// and their index, tensors in the given order. Weight files of an earlier save are removed last. A tensor larger than
-// limit has a file of its own; limit 0 never cuts.
+// SaveShards writes a model's weights to dir, in the given order: as model.safetensors or, if that would exceed limit
+// bytes, as shards with an index. A tensor larger than limit gets its own file. If limit is 0, the weights are not
+// split. Weight files of an earlier save are removed last.
 func SaveShards(dir string, tensors []Entry, metadata map[string]string, limit int64) error {
 	shards, total := cut(tensors, limit)
 	if len(shards) <= 1 {
@@ -265,7 +265,7 @@ func SaveShards(dir string, tensors []Entry, metadata map[string]string, limit i
 	return removeStale(dir, keep)
 }
 
-// cut fills one shard after the other up to limit bytes and returns them with the size of all.
+// cut distributes the tensors over shards of up to limit bytes and returns the shards and the total size.
 func cut(tensors []Entry, limit int64) ([][]Entry, int64) {
 	var shards [][]Entry
 	total, room := int64(0), int64(0)
@@ -297,11 +297,11 @@ func removeStale(dir string, keep []string) error {
 	return nil
 }
 
-// shardName is how SaveShards names the files of a model that is cut into several.
+// shardName matches the names that SaveShards gives to shards.
 var shardName = regexp.MustCompile(`^model-[0-9]{5}-of-[0-9]{5}\.safetensors$`)
 
-// IsModelFile reports whether name is one that SaveShards gives a file. Others are not its own, such as
-// model.safetensors.bak or model-backup.safetensors.
+// IsModelFile reports whether name is a file name that SaveShards uses. Names such as model.safetensors.bak and
+// model-backup.safetensors are not.
 func IsModelFile(name string) bool {
 	return name == ModelFile || name == IndexFile || shardName.MatchString(name)
 }

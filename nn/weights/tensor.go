@@ -15,10 +15,10 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// chunk is the number of bytes read at once while a tensor is converted.
+// chunk is the number of bytes read at a time while a tensor is converted.
 const chunk = 1 << 18
 
-// Tensor is one tensor of an open checkpoint: its name, type and shape, and where its elements lie.
+// Tensor is a tensor of an open checkpoint: its name, type and shape, and the location of its elements.
 type Tensor struct {
 	Name  string
 	DType DType
@@ -27,10 +27,10 @@ type Tensor struct {
 	data   io.ReaderAt
 	path   string
 	offset int64
-	stored *stored // nil: in a safetensors file
+	stored *stored // nil in a safetensors file
 }
 
-// Size is the number of elements.
+// Size returns the number of elements.
 func (x Tensor) Size() int {
 	n := 1
 	for _, dim := range x.Shape {
@@ -39,7 +39,7 @@ func (x Tensor) Size() int {
 	return n
 }
 
-// bytes is the tensor's size in the file.
+// bytes returns the tensor's size in the file.
 func (x Tensor) bytes() int64 {
 	if x.stored != nil {
 		return x.stored.Size()
@@ -47,8 +47,8 @@ func (x Tensor) bytes() int64 {
 	return int64(x.Size()) * int64(x.DType.Size())
 }
 
-// read fills p with the tensor, whose shape must be p's; p keeps its own name. A float32 parameter takes F32, BF16 and
-// F16; a bfloat16 one takes BF16 as it is and rounds the others to the nearest.
+// read copies the tensor to p, which must have the same shape; p keeps its own name. A float32 parameter accepts F32,
+// BF16 and F16. A bfloat16 parameter copies BF16 unchanged and rounds other types to nearest.
 func (x Tensor) read(p *ag.Param) error {
 	if !slices.Equal(x.Shape, p.Shape()) {
 		return fmt.Errorf("weights: tensor %s: shape %v, want %v", x.Name, x.Shape, p.Shape())
@@ -60,8 +60,9 @@ func (x Tensor) read(p *ag.Param) error {
 	return x.ReadFloat32s(p.Float32s())
 }
 
-// Param reads the tensor into a new frozen parameter of the given name. One of F32 or F16 becomes float32, which F16 rounds; one
-// of BF16 is bfloat16; and a matrix of a type of blocks stays in these, which are those of a GGUF file where it has that type.
+// Param reads the tensor into a new frozen parameter with the given name and precision. F32 and F16 give a float32
+// parameter, with values rounded for F16. BF16 gives a bfloat16 parameter. With a block type, a matrix stays quantized;
+// if it has that type in a GGUF file, its blocks are used as they are.
 func (x Tensor) Param(name string, as quant.Type) (*ag.Param, error) {
 	if as.Block() > 1 {
 		return x.quantized(name, as)
@@ -80,7 +81,7 @@ func (x Tensor) Param(name string, as quant.Type) (*ag.Param, error) {
 	return p, nil
 }
 
-// roundFP16 rounds v to half precision, a piece at a time.
+// roundFP16 rounds v to half precision, piece by piece.
 func roundFP16(v []float32) {
 	bits := make([]uint16, min(chunk/2, len(v)))
 	for len(v) > 0 {
@@ -91,8 +92,8 @@ func roundFP16(v []float32) {
 	}
 }
 
-// quantized reads a matrix into a parameter that stays in blocks. Those of a GGUF file remain in the mapped file; others are made
-// a piece at a time, so that no more than the result is in memory.
+// quantized reads a matrix into a quantized parameter. The blocks of a GGUF file of the same type stay in the mapped
+// file. Other matrices are quantized piece by piece, so that only the result is in memory as a whole.
 func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 	if len(x.Shape) != 2 || x.Shape[1]%as.Block() != 0 {
 		return nil, fmt.Errorf("weights: tensor %s: %v cannot be quantized to %v", x.Name, x.Shape, as)
@@ -124,7 +125,7 @@ func (x Tensor) quantized(name string, as quant.Type) (*ag.Param, error) {
 	return ag.NewQuantized(name, as, blocks, x.Shape[0], x.Shape[1])
 }
 
-// blocks returns the bytes of the tensor in a GGUF file if it is of the type there, else nil.
+// blocks returns the tensor's bytes in a GGUF file if they have type as there, else nil.
 func (x Tensor) blocks(as quant.Type) ([]byte, error) {
 	if x.stored == nil || x.stored.Type != as {
 		return nil, nil
@@ -136,7 +137,7 @@ func (x Tensor) blocks(as quant.Type) ([]byte, error) {
 	return b, nil
 }
 
-// encode writes v, whole blocks of a type, to b, on all threads.
+// encode writes v, which must consist of whole blocks, to b, using all threads.
 func encode(b []byte, v []float32, as quant.Type) {
 	const grain = 64
 	n := as.Block()
@@ -145,7 +146,7 @@ func encode(b []byte, v []float32, as quant.Type) {
 	})
 }
 
-// Float32s reads the tensor into new memory.
+// Float32s reads the tensor into newly allocated memory.
 func (x Tensor) Float32s() ([]float32, error) {
 	if err := x.floating(); err != nil {
 		return nil, err
@@ -154,7 +155,7 @@ func (x Tensor) Float32s() ([]float32, error) {
 	return v, x.ReadFloat32s(v)
 }
 
-// Pieces reads the tensor a piece at a time, in order. use must not keep what it is given.
+// Pieces reads the tensor piece by piece, in order. use must not retain its argument.
 func (x Tensor) Pieces(use func(v []float32)) error {
 	if x.stored != nil {
 		return x.stored.pieces(use)
@@ -180,7 +181,7 @@ func (x Tensor) Pieces(use func(v []float32)) error {
 	return nil
 }
 
-// Head reads the first n elements, or all that there are.
+// Head reads the first n elements, or all if there are fewer.
 func (x Tensor) Head(n int) ([]float32, error) {
 	n = min(n, x.Size())
 	if x.stored == nil {
@@ -193,7 +194,7 @@ func (x Tensor) Head(n int) ([]float32, error) {
 	return v[:min(n, len(v))], err
 }
 
-// widen is how the 16-bit type becomes float32.
+// widen returns the function that converts the tensor's 16-bit type to float32.
 func (x Tensor) widen() func(dst []float32, bits []uint16) {
 	if x.DType == F16 {
 		return kernel.WidenFP16
@@ -208,7 +209,8 @@ func (x Tensor) floating() error {
 	return fmt.Errorf("weights: tensor %s: is %s, want F32, BF16 or F16", x.Name, x.DType)
 }
 
-// ReadFloat32s fills dst, which has the tensor's size. F32 is read in place, 16-bit types are widened in pieces.
+// ReadFloat32s reads the tensor into dst, which must have its size. F32 is read directly; 16-bit types are widened
+// piece by piece.
 func (x Tensor) ReadFloat32s(dst []float32) error {
 	if err := x.floating(); err != nil {
 		return err
@@ -242,7 +244,7 @@ func (x Tensor) readBF16(dst []uint16) error {
 	return nil
 }
 
-// pieces16 hands the elements of a 16-bit tensor to use, a piece at a time.
+// pieces16 passes the elements of a 16-bit tensor to use, piece by piece.
 func (x Tensor) pieces16(use func(at int, bits []uint16)) error {
 	buf, bits := make([]byte, min(chunk, x.bytes())), make([]uint16, min(chunk/2, x.Size()))
 	for at := 0; at < x.Size(); {
@@ -287,7 +289,7 @@ func (x Tensor) readAt(b []byte, at int64) error {
 	return nil
 }
 
-// Equal says whether two tensors hold the same elements in the same shape. Both are read in pieces.
+// Equal reports whether two tensors have the same shape and elements. It reads tensors of the same type piece by piece.
 func Equal(x, y Tensor) (bool, error) {
 	if !slices.Equal(x.Shape, y.Shape) {
 		return false, nil

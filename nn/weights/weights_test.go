@@ -19,7 +19,7 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// raw writes a file with the given header and data behind it, unchecked.
+// raw writes a file with the given header and data, without checking them.
 func raw(t testing.TB, header string, data []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.safetensors")
@@ -50,7 +50,7 @@ func open(t testing.TB, path string) *Reader {
 	return f
 }
 
-// TestRoundTrip: what is written is read back, exactly in float32 and rounded to nearest in 16 bits.
+// TestRoundTrip checks that tensors are read back as written, exactly in float32 and rounded to nearest in 16 bits.
 func TestRoundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	v := random(7 * 30001) // more than one piece
@@ -67,7 +67,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("metadata %v", f.Metadata)
 	}
 	const denormal = 0x1p-25 // half the smallest step of F16
-	// Half of the last place of an 8-bit and an 11-bit significand.
+	// Half a unit in the last place of an 8-bit and of an 11-bit significand.
 	for name, rel := range map[string]float64{"f32": 0, "bf16": 1.0 / 256, "f16": 1.0 / 2048} {
 		x, _ := f.Tensor(name)
 		got, err := x.Float32s()
@@ -86,7 +86,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestParamTypes: a parameter kept in bfloat16 takes a BF16 tensor bit by bit and rounds others.
+// TestParamTypes checks that a bfloat16 parameter copies a BF16 tensor bit by bit and rounds others.
 func TestParamTypes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	v := random(300)
@@ -112,8 +112,8 @@ func TestParamTypes(t *testing.T) {
 	}
 }
 
-// TestDamagedFiles: each damage is reported with what is wrong, and no file makes the reader take memory that the file
-// does not have.
+// TestDamagedFiles checks that the error for each kind of damage describes it, and that no file makes the reader
+// allocate more memory than its size justifies.
 func TestDamagedFiles(t *testing.T) {
 	four := make([]byte, 4)
 	for _, c := range []struct{ what, path, want string }{
@@ -174,15 +174,15 @@ func short(t testing.TB) string {
 	return path
 }
 
-// huge is a file whose header claims to be a gigabyte long.
+// huge returns a file whose header claims to be a gigabyte long.
 func huge(t testing.TB) string {
 	path := filepath.Join(t.TempDir(), "huge")
 	os.WriteFile(path, append(binary.LittleEndian.AppendUint64(nil, 1<<30), '{', '}'), 0o666)
 	return path
 }
 
-// TestShards: sharded weights are one checkpoint again, in the peers' layout, and a second save leaves nothing of the
-// first.
+// TestShards checks that sharded weights read as one checkpoint, have the same layout as those of transformers, and
+// that a second save leaves nothing of the first.
 func TestShards(t *testing.T) {
 	dir := t.TempDir()
 	var sources []Entry
@@ -227,7 +227,8 @@ func entries(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// TestDamagedIndex: an index cannot lead out of its directory, and what it promises must be there.
+// TestDamagedIndex checks that an index cannot refer to files outside its directory and that all of its tensors must
+// exist.
 func TestDamagedIndex(t *testing.T) {
 	for index, want := range map[string]string{
 		`{"weight_map":{"a":"../x.safetensors"}}`:                   "plain file name",
@@ -249,7 +250,7 @@ func TestDamagedIndex(t *testing.T) {
 	}
 }
 
-// TestSaveFails: a save that fails half-way leaves the old file and nothing else.
+// TestSaveFails checks that a save that fails halfway leaves the old file and nothing else.
 func TestSaveFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.safetensors")
@@ -284,8 +285,8 @@ func TestSaveFails(t *testing.T) {
 	}
 }
 
-// TestStreaming: writing and reading a checkpoint allocates no more than one tensor at a time, and reading float32
-// into a parameter allocates nothing for the data.
+// TestStreaming checks that writing and reading a checkpoint allocates at most one tensor at a time, and that reading
+// float32 into a parameter allocates nothing for the data.
 func TestStreaming(t *testing.T) {
 	const n, each = 8, 1 << 20
 	path := filepath.Join(t.TempDir(), "x.safetensors")
@@ -307,14 +308,14 @@ func TestStreaming(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	const perTensor = 2*chunk + 4096 // a piece in bytes, a piece in elements, and change
+	const perTensor = 2*chunk + 4096 // a piece in bytes, a piece in elements, and some overhead
 	if got := after.TotalAlloc - before.TotalAlloc; got > n*perTensor {
 		t.Errorf("reading %d tensors of %d bytes allocated %d bytes", n, 2*each, got)
 	}
 }
 
 func FuzzReadHeader(f *testing.F) {
-	kernel.SetThreads(1) // nothing here is large enough to share
+	kernel.SetThreads(1) // everything here is too small for several threads
 	f.Cleanup(func() { kernel.SetThreads(0) })
 	path := filepath.Join(f.TempDir(), "seed")
 	Save(path, []Entry{FromFloat32s("a", []int{2, 3}, random(6), F32), FromInts("b", []int{1}), FromFloat32s("c", []int{2}, random(2), F16)}, nil)
@@ -346,7 +347,7 @@ func FuzzReadHeader(f *testing.F) {
 	})
 }
 
-// Parameters are read by their names, whatever else is there; one that is not there is named.
+// Parameters are read by name, and other tensors are ignored. The error for a missing tensor names it.
 func TestReadInto(t *testing.T) {
 	dir := t.TempDir()
 	entries := []Entry{FromFloat32s("a", []int{3}, random(3), F32), FromFloat32s("b", []int{2, 2}, random(4), BF16), FromInts("c", []int{1})}
@@ -362,7 +363,7 @@ func TestReadInto(t *testing.T) {
 	}
 }
 
-// A tensor read in pieces is the tensor, whatever its type and length.
+// A tensor read piece by piece is the same as the whole, whatever its type and length.
 func TestPieces(t *testing.T) {
 	for _, n := range []int{1, 1<<17 - 1, 1 << 17, 1<<17 + 3, 300_000} {
 		v := make([]float32, n)
@@ -395,7 +396,8 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// TestGrown: old rows stay as they are, new ones are their mean, in every type and however they are read.
+// TestGrown checks that old rows do not change and that new rows are their mean, in every type and with every read
+// method.
 func TestGrown(t *testing.T) {
 	values := []float32{1, 2, 3, 5, 8, 13, -1, 0.5, 7, 11, 0, 4} // 4 rows of 3
 	mean := []float32{(1 + 5 - 1 + 11) / 4.0, (2 + 8 + 0.5 + 0) / 4.0, (3 + 13 + 7 + 4) / 4.0}
@@ -421,7 +423,7 @@ func TestGrown(t *testing.T) {
 		if !slices.Equal(x.Shape, []int{6, 3}) || !slices.Equal(got, want) {
 			t.Errorf("%s: %v %v, want %v", as, x.Shape, got, want)
 		}
-		for at := range len(want) * as.Size() { // reads that begin and end anywhere
+		for at := range len(want) * as.Size() { // reads that begin and end at any byte
 			b, all := make([]byte, 5), make([]byte, len(want)*as.Size())
 			if err := x.readAt(all, 0); err != nil {
 				t.Fatal(err)
