@@ -88,7 +88,7 @@ func (b Batch) firsts(dst []int) {
 	}
 }
 
-// continued stands in for the first row of a document with a state before it: far enough back for every tap of a
+// continued replaces the first row of a document that has a state before it. It is far enough back for every tap of a
 // convolution.
 const continued = -1 << 30
 

@@ -85,7 +85,7 @@ func (p *Program) Carried() []float32 {
 	return all
 }
 
-// SetCarried sets the state from which the next batch continues to one that [Program.Carried] returned.
+// SetCarried restores a state that [Program.Carried] returned. The next batch that continues a document starts from it.
 func (p *Program) SetCarried(state []float32) error {
 	n := 0
 	for _, c := range p.g.carries() {

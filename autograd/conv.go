@@ -17,8 +17,11 @@ type ConvInput struct {
 	Act   kernel.Activation
 }
 
-// Conv1d returns the causal depthwise convolution over each document of a batch, (rows, d): y(t) = act(b + Σ_j
-// w(j)∘x(t−k+1+j)). Gu & Dao 2023, figure 3.
+// Conv1d returns the causal depthwise convolution over each document of a batch, (rows, d):
+//
+//	y(t) = act(b + Σ_j w(j)∘x(t−k+1+j))
+//
+// Gu & Dao 2023, figure 3.
 func Conv1d(in ConvInput) Var {
 	g := in.X.Graph()
 	g.startsFrom(in.Start)
@@ -73,10 +76,12 @@ func (o conv1d[T]) Forward(c *Call[T]) {
 	}
 }
 
-// With s the pre-activation and ds = dy·act'(s): db = Σ_t ds(t), dw(j) = Σ_t ds(t)∘x(t−k+1+j), dx(t) = Σ_j
-// w(j)∘ds(t+k−1−j), each sum over the rows of one document. s is recomputed, which is cheaper than storing it. In a
-// graph that runs in segments, carried-in rows get their dx, and carried-out rows also get the gradient of their copy.
-// In other graphs backpropagation is truncated at the batch.
+// With s the pre-activation, ds = dy·act'(s), and each sum over the rows of one document:
+//
+//	db = Σ_t ds(t)   dw(j) = Σ_t ds(t)∘x(t−k+1+j)   dx(t) = Σ_j w(j)∘ds(t+k−1−j)
+//
+// s is recomputed, which is cheaper than storing it. In a graph that runs in segments, carried-in rows get their dx,
+// and carried-out rows also get the gradient of their copy. In other graphs, backpropagation is truncated there.
 func (o conv1d[T]) Backward(c *Call[T]) {
 	conv, x := o.kernel(c)
 	g := kernel.ConvGrad[T]{X: c.DIn[convX].Columns(o.from, o.from+x.Cols), W: c.DIn[convW].Data, Bias: c.DIn[convBias].Data, Carry: c.DCarryIn}

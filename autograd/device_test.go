@@ -188,7 +188,7 @@ func (touches[T]) Shape(in [][]int) ([]int, error) { return in[0], nil }
 func (touches[T]) Forward(c *ag.Call[T])           { c.Out.Data[0] = c.In[0].Data[0] }
 func (touches[T]) Backward(*ag.Call[T])            {}
 
-// An op that accesses a device array on the host ends its run with an error, and so does the next run.
+// Each run with an op that accesses a device array on the host ends with an error that names the op.
 func TestDeviceArrayTouched(t *testing.T) {
 	devicetest.Use(t)
 	table := param(t, "table", 1, 11, 4)

@@ -23,8 +23,8 @@
 // compare its gradients with central differences. [Apply] records it. Forward must fill its entire output, whose
 // initial contents are unspecified. Backward adds to the gradients it receives and skips absent ones, which belong to
 // inputs that do not depend on anything trainable. Optional methods declare further needs: [Saver], [Stateful],
-// [Scratcher], [Overwriter], [Recurrent], [Worker]. A loop over rows uses all threads through kernel.For. The example
-// of a new operation is complete, including its gradient check.
+// [Scratcher], [Overwriter], [Recurrent], [Worker]. A loop over rows uses all threads through kernel.For. The package
+// example shows a complete operation with its gradient check.
 //
 // A layer is a struct of [Param] objects with a method that records it: g.Param turns a Param into a [Var]. Package nn
 // has the layers of a Mamba model and an example of a new one.

@@ -8,9 +8,12 @@ import (
 )
 
 // rescale is the second half of DoRA (Liu et al. 2024). It scales y, the output of an adapted Linear without bias or of
-// an adapted Embedding, so that the adapted weight has the norms given by the magnitude: y·Magnitude/‖W + Scale·B·A‖ +
-// b. The norm is taken over each row of a Linear's weight and over each column of a table. The backward pass treats it
-// as a constant, as in section 4.3 of the paper and in PEFT.
+// an adapted Embedding, so that the adapted weight has the norms given by the magnitude:
+//
+//	y·Magnitude/‖W + Scale·B·A‖ + b
+//
+// The norm is taken over each row of a Linear's weight and over each column of a table. The backward pass treats it as
+// a constant, as in section 4.3 of the paper and in PEFT.
 //
 // Dropout applies only to the low-rank branch. PEFT also drops inputs of (Magnitude/‖·‖ − 1)·W·x, which costs a second
 // product with W; both have the same expectation.

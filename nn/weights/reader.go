@@ -58,7 +58,7 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// locate finds the weights in a directory. Like transformers, it prefers a single file.
+// locate finds the weights in a directory. Like the Hugging Face libraries, it prefers a single file.
 func locate(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -220,7 +220,7 @@ func Save(path string, tensors []Entry, metadata map[string]string) error {
 	return err
 }
 
-// DefaultShardBytes is the size above which transformers splits weights into several files.
+// DefaultShardBytes is the size above which the Hugging Face libraries split weights into several files.
 const DefaultShardBytes = 5_000_000_000
 
 // SaveShards writes a model's weights to dir, in the given order: as model.safetensors or, if that would exceed limit

@@ -181,7 +181,7 @@ func huge(t testing.TB) string {
 	return path
 }
 
-// TestShards checks that sharded weights read as one checkpoint, have the same layout as those of transformers, and
+// TestShards checks that sharded weights read as one checkpoint, have the Hugging Face layout, and
 // that a second save leaves nothing of the first.
 func TestShards(t *testing.T) {
 	dir := t.TempDir()
