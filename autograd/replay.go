@@ -48,7 +48,7 @@ func (g *Graph) replay(segment int) {
 	}
 }
 
-// toReplay finds, going backwards from the last op, the ops whose output or state some backward pass reads.
+// toReplay finds, going backward from the last op, the ops whose output or state some backward pass reads.
 func (g *Graph) toReplay(seg []*record) map[*record]bool {
 	again, read := map[*record]bool{}, map[*value]bool{}
 	for i := len(seg) - 1; i >= 0; i-- {

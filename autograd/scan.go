@@ -121,7 +121,7 @@ func (o selectiveScan[T]) Backward(c *Call[T]) {
 	c.startGrad(scanStart)
 }
 
-// lastColumns returns a view of the last from columns without the last to columns.
+// lastColumns returns a view of columns [w−from, w−to) of a, which has w columns.
 func lastColumns[T kernel.Float](a Array[T], from, to int) kernel.Mat[T] {
 	w := width(a.Shape)
 	return a.Columns(w-from, w-to)

@@ -40,7 +40,7 @@ func (m memoryStore) WriteAt(p []byte, at int64) (int, error) {
 
 func (m memoryStore) ReadAt(p []byte, at int64) (int, error) { return copy(p, m[at]), nil }
 
-// cut splits a batch into segments, in order. A batch that fits is returned whole.
+// cut splits a batch into segments, in order. A batch that needs no split is returned whole.
 func (p *Program) cut(b Batch) ([]Batch, error) {
 	o, width := p.g.opts, p.width()
 	rows, most := b.rows(width), o.Rows
