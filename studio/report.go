@@ -118,7 +118,7 @@ func bundle() string {
 func asset(name string) string {
 	b, err := fs.ReadFile(assets(), name)
 	if err != nil {
-		panic(err) // it is embedded in the program
+		panic(err) // cannot fail: it is embedded in the program
 	}
 	return string(b)
 }

@@ -415,7 +415,7 @@ func (b *benchmark) decode(ctx context.Context) error {
 		}
 		b.add(time.Since(began))
 		if i == 0 {
-			b.rss = peakRSS() // exclude the buffer of the bandwidth measurement
+			b.rss = peakRSS() // before the bandwidth measurement, whose buffer must not count
 		}
 		b.peaks = append(b.peaks, kernel.PeakBandwidth(int(b.bytes), sweepTime))
 		runtime.GC()

@@ -74,7 +74,7 @@ type dataFlags struct {
 	defaults  []string // key=value, if there is no configuration file
 }
 
-// add defines -c, --set and the given flags. A flag's default is the configuration's.
+// add defines -c, --set and the given flags. Flags default to the defaults of the configuration.
 func (f *dataFlags) add(cmd *cobra.Command, flags ...dataFlag) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML file of a run, for what no flag says")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "set one key of the configuration: data.template=TEXT; may be repeated")

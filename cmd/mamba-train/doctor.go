@@ -107,7 +107,7 @@ func (r *doctorResult) checkKernels() (errs []error) {
 	return errs
 }
 
-// checkModel loads every file of a model directory.
+// checkModel loads everything in a model directory.
 func checkModel(ctx context.Context, dir string) (*modelCheck, error) {
 	t, err := weights.Open(dir)
 	if err != nil {

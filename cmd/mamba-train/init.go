@@ -116,7 +116,7 @@ func (f initFlags) vocabulary(a *app, rows int, file string) (int, error) {
 	return padded, nil
 }
 
-// directoryOf returns path if it is a directory, or the directory of the file at path, or "" if path is "".
+// directoryOf returns path, or its directory if path is a file.
 func directoryOf(path string) string {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return filepath.Dir(path)

@@ -40,7 +40,7 @@ func newProgress(a *app) *progress {
 	return &progress{app: a, terminal: cli.IsTerminal(a.Err) && !a.Quiet}
 }
 
-// rate is an exponentially weighted average over the last steps.
+// rate sums the last steps with exponentially decreasing weights.
 type rate struct {
 	steps, tokens, rows, seconds float64
 }

@@ -133,7 +133,7 @@ func TestStudioPage(t *testing.T) {
 	press(t, ctx, "Try it")
 	studiotest.Until(t, ctx, `document.querySelector("#mode-chat")?.checked && document.querySelector("#try-place").children.length > 0`)
 	enter(t, ctx, "max_new_tokens", "20")
-	enter(t, ctx, "temperature", "0.7") // enabled only for sampling
+	enter(t, ctx, "temperature", "0.7") // matters only for sampling
 	studiotest.Until(t, ctx, `document.getElementById("do_sample").value === "true"`)
 	for range 2 {
 		enter(t, ctx, "prompt", hostile)

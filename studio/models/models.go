@@ -26,7 +26,7 @@ import (
 type Models struct {
 	library *runs.Library
 	hub     *hub.Client
-	turn    chan struct{} // semaphore: the request that uses the model has put a value in
+	turn    chan struct{} // semaphore, full while a request uses the model
 	waiting atomic.Int32
 
 	mu     sync.Mutex // guards unload; the remaining fields belong to the request whose turn it is
@@ -259,7 +259,7 @@ type question struct {
 	Options   options           `json:"options"`
 }
 
-// write streams generated text as server-sent events: loading, prompt, text …, done or error. It stops when the client
+// write streams the generated text as server-sent events: loading, prompt, text …, done or error. It stops when the client
 // disconnects.
 func (m *Models) write(w http.ResponseWriter, r *http.Request) {
 	var q question

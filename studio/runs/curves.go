@@ -36,7 +36,7 @@ type Curves struct {
 type follower struct {
 	curves  Curves
 	file    fs.FileInfo // the file that was read
-	offset  int64       // in the journal, up to which it has been read
+	offset  int64       // end of the part of the journal that has been read
 	tokens  float64     // as of the last training row
 	seconds float64     // training time up to that row
 }

@@ -35,8 +35,7 @@ func parseRow(b []byte) (checkpoint.Row, bool) {
 }
 
 // parsePlain parses an object that contains only plain numbers, as this program writes it, many times faster than
-// encoding/json.
-// It returns nil if the object contains anything else.
+// encoding/json. It returns nil if the object contains anything else.
 func parsePlain(b []byte) checkpoint.Row {
 	b, ok := bytes.CutPrefix(b, []byte{'{'})
 	row := checkpoint.Row{}

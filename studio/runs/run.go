@@ -117,7 +117,7 @@ func (r *run) stamp(name string) stamp {
 // open opens a regular file of the run.
 func (r *run) open(name string) (*os.File, fs.FileInfo, error) {
 	name = path.Join(r.path, name)
-	info, err := r.folder.root.Stat(name) // check first, because opening a pipe would block
+	info, err := r.folder.root.Stat(name) // check first, because opening a pipe could block
 	if err != nil {
 		return nil, nil, err
 	}

@@ -119,7 +119,7 @@ func TestLockStaysFree(t *testing.T) {
 	<-done
 }
 
-// The output of transformers is also a run, including numbers that JSON cannot represent.
+// The output of transformers is read as a run as well, including numbers that JSON cannot represent.
 func TestForeignRun(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "gpt", "checkpoint-20", "trainer_state.json"), `{

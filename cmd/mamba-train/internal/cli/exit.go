@@ -50,7 +50,7 @@ type Success struct{ Err error }
 func (s Success) Error() string { return s.Err.Error() }
 func (s Success) Unwrap() error { return s.Err }
 
-// ExitCode returns the exit code of a command that fails with err.
+// ExitCode returns the exit code of a command that ends with err.
 func ExitCode(err error) int {
 	var signal InterruptError
 	switch {

@@ -28,7 +28,7 @@ type Handlers struct {
 	program string // the path of this program
 	library *runs.Library
 	runner  *jobs.Runner
-	busy    chan struct{} // semaphore: a request that estimates a time has put a value in
+	busy    chan struct{} // semaphore, full while a time is being estimated
 }
 
 // New returns handlers that start the program at a path, for runs in the library's folders.
