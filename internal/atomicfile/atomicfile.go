@@ -1,6 +1,6 @@
-// Package atomicfile writes files that appear whole: the bytes go to a temporary file in the same directory, which is
-// synced, renamed over the target, and made durable by syncing the directory. A reader, and a restart after a crash, see
-// the old contents or the new ones.
+// Package atomicfile writes files atomically: the bytes go to a temporary file in the same directory, which is synced
+// and renamed over the target, and the rename is made durable by syncing the directory. A reader, or a restart after a
+// crash, sees either the old contents or the new ones.
 package atomicfile
 
 import (
@@ -18,7 +18,7 @@ import (
 	"syscall"
 )
 
-// FS is what a replacement needs of a file system. Tests pass one that fails or loses power at any operation.
+// FS is the part of a file system needed to replace a file. Tests pass one that fails or loses power at any operation.
 type FS interface {
 	// Create makes a new file for writing. Its contents survive a crash only after Sync.
 	Create(path string) (io.WriteCloser, error)
@@ -41,7 +41,7 @@ func (Disk) Sync(path string) error       { return Sync(path) }
 
 func (Disk) own(path string) (release func(), err error) { return own(path) }
 
-// Names of temporary files are these with 16 hexadecimal digits between them.
+// The prefix and suffix of temporary file names, which have 16 hexadecimal digits in between.
 const (
 	prefix = ".mamba-train-"
 	suffix = ".tmp"
@@ -52,15 +52,15 @@ func temporary(path string) string {
 	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%016x%s", prefix, rand.Uint64(), suffix))
 }
 
-// IsTemporary reports whether name is that of a temporary file, which only a crash leaves behind.
+// IsTemporary reports whether name is that of a temporary file. Only a crash leaves such a file behind.
 func IsTemporary(name string) bool {
 	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, suffix), prefix)
 	_, err := strconv.ParseUint(digits, 16, 64)
 	return ok && err == nil && len(prefix)+16+len(suffix) == len(name)
 }
 
-// replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and
-// nothing else is left; errors name path, not the temporary file.
+// replace creates or replaces the file at path with what fill writes. After an error, the old file is untouched and no
+// other file is left behind. Errors name path, not the temporary file.
 func replace(fsys FS, path string, fill func(w io.Writer) error) error {
 	tmp, f, release, err := createOwned(fsys, path)
 	if err != nil {
@@ -81,7 +81,7 @@ func replace(fsys FS, path string, fill func(w io.Writer) error) error {
 	return fsys.Sync(filepath.Dir(path))
 }
 
-// createOwned makes a temporary file for path that, on the disk, this process owns until release.
+// createOwned makes a temporary file for path. On disk, this process owns the file until it calls release.
 func createOwned(fsys FS, path string) (tmp string, f io.WriteCloser, release func(), err error) {
 	disk, isDisk := fsys.(interface {
 		own(path string) (func(), error)
@@ -117,7 +117,7 @@ func writeAll(f io.WriteCloser, fill func(w io.Writer) error) error {
 	return err
 }
 
-// ReplaceFile creates or replaces a file on any file system with the given contents, as [WriteFile] does on the disk.
+// ReplaceFile creates or replaces a file on any file system with the given contents, as [WriteFile] does on disk.
 func ReplaceFile(fsys FS, path string, content []byte) error {
 	return replace(fsys, path, func(w io.Writer) error {
 		_, err := w.Write(content)
@@ -125,9 +125,9 @@ func ReplaceFile(fsys FS, path string, content []byte) error {
 	})
 }
 
-// Write creates or replaces the file at path with what fill writes, on the disk. After an error, the old file is untouched
-// and nothing else is left; errors name path, not the temporary file. A symbolic link is replaced and not followed; a device
-// or a pipe is written to.
+// Write creates or replaces the file at path on disk with what fill writes. After an error, the old file is untouched
+// and no other file is left behind. Errors name path, not the temporary file. A symbolic link is replaced, not
+// followed; a device or a pipe is written to.
 func Write(path string, fill func(w io.Writer) error) error {
 	if isSpecial(path) {
 		return writeInto(path, fill)
@@ -135,7 +135,7 @@ func Write(path string, fill func(w io.Writer) error) error {
 	return replace(Disk{}, path, fill)
 }
 
-// WriteFile is [Write] with the whole contents at hand.
+// WriteFile is like [Write], for contents already in memory.
 func WriteFile(path string, content []byte) error {
 	return Write(path, func(w io.Writer) error {
 		_, err := w.Write(content)
@@ -144,13 +144,13 @@ func WriteFile(path string, content []byte) error {
 }
 
 // File is a new file under a temporary name, for contents that are written over time or read back before they are
-// complete. It ends with Commit or Abort.
+// complete. It must be finished with Commit or Abort.
 type File struct {
 	*os.File
 	release func()
 }
 
-// Create makes a file in dir with the permissions of any new file.
+// Create makes a file in dir with the default permissions of a new file.
 func Create(dir string) (*File, error) {
 	sweep(dir)
 	for try := 1; ; try++ {
@@ -169,7 +169,7 @@ func Create(dir string) (*File, error) {
 	}
 }
 
-// Commit makes the file durable and moves it to path. After an error it is gone.
+// Commit makes the file durable and moves it to path. After an error the file is gone.
 func (f *File) Commit(path string) error {
 	defer f.release()
 	err := errors.Join(f.Sync(), f.Close())
@@ -190,8 +190,8 @@ func (f *File) Abort() {
 	os.Remove(f.Name())
 }
 
-// Sync makes a file's contents, or the names in a directory, survive a crash. It does nothing where the system cannot
-// sync a directory or the file system cannot sync at all.
+// Sync makes a file's contents, or the names in a directory, survive a crash. It does nothing if the system cannot
+// sync a directory or the file system does not support syncing.
 func Sync(path string) error {
 	mode := os.O_RDONLY
 	if runtime.GOOS == "windows" {
@@ -211,7 +211,7 @@ func Sync(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// named returns err with path in place of the temporary file's name, which means nothing to anybody.
+// named returns err with path in place of the temporary file's name, which would mean nothing to the user.
 func named(path, tmp string, err error) error {
 	var op *fs.PathError
 	var link *os.LinkError

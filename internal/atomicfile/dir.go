@@ -13,14 +13,14 @@ import (
 // Tests replace these.
 var osRename, osRemove = os.Rename, os.Remove
 
-// Dir is a new directory under a temporary name, for files that are to appear together. It ends with Remove, after
-// [Dir.Rename] or [Dir.MoveInto] if all went well.
+// Dir is a new directory under a temporary name, for files that are to appear together. It must be finished with
+// Remove, preceded by [Dir.Rename] or [Dir.MoveInto] on success.
 type Dir struct {
 	Path    string
 	release func()
 }
 
-// CreateDir makes a directory in parent with the permissions of any new directory.
+// CreateDir makes a directory in parent with the default permissions of a new directory.
 func CreateDir(parent string) (*Dir, error) {
 	sweep(parent)
 	for try := 1; ; try++ {
@@ -38,13 +38,13 @@ func CreateDir(parent string) (*Dir, error) {
 	}
 }
 
-// Remove removes the directory under its temporary name.
+// Remove removes the directory if it still has its temporary name.
 func (d *Dir) Remove() error {
 	defer d.release()
 	return os.RemoveAll(d.Path)
 }
 
-// Name returns err with path in place of the directory's temporary name, which means nothing to anybody.
+// Name returns err with path in place of the directory's temporary name, which would mean nothing to the user.
 func (d *Dir) Name(path string, err error) error { return Name(path, d.Path, err) }
 
 // Name returns err with path in place of a temporary name.
@@ -63,7 +63,7 @@ type namedError struct {
 func (e *namedError) Error() string { return e.text }
 func (e *namedError) Unwrap() error { return e.err }
 
-// Rename makes everything in the directory durable and gives it its name. There must be nothing under that name.
+// Rename makes everything in the directory durable and renames the directory to path, which must not exist.
 func (d *Dir) Rename(path string) error {
 	if err := d.sync(); err != nil {
 		return err
@@ -74,9 +74,9 @@ func (d *Dir) Rename(path string) error {
 	return Sync(filepath.Dir(path))
 }
 
-// MoveInto moves the files into dir, where they replace those of the same name and those that stale, unless nil, reports.
-// A reader never sees files of before and after together: the first of keys that is among the files, without which dir means
-// nothing, is missing from dir from the first change to the last, also if the process is killed in between.
+// MoveInto moves the files into dir, replacing files of the same name and removing those that stale, unless nil,
+// reports. A reader never sees old and new files together: dir means nothing without the first of keys that is among
+// the files, and that file is missing from the first change to the last, even if the process is killed in between.
 func (d *Dir) MoveInto(dir string, keys []string, stale func(name string) bool) error {
 	if err := d.sync(); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (d *Dir) MoveInto(dir string, keys []string, stale func(name string) bool) 
 	if err != nil {
 		return err
 	}
-	for _, name := range files { // before anything is changed
+	for _, name := range files { // before changing anything
 		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.IsDir() {
 			return &fs.PathError{Op: "replace", Path: filepath.Join(dir, name), Err: syscall.EISDIR}
 		}
@@ -126,7 +126,7 @@ func (d *Dir) MoveInto(dir string, keys []string, stale func(name string) bool) 
 	return Sync(dir)
 }
 
-// remove removes a file and makes that durable.
+// remove removes a file and makes the removal durable.
 func remove(dir, name string) error {
 	err := osRemove(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -146,7 +146,7 @@ func entryNames(dir string) (names []string, err error) {
 	return names, err
 }
 
-// sync makes the files in the directory durable, and those in directories below it.
+// sync makes the files in the directory and its subdirectories durable.
 func (d *Dir) sync() error {
 	var dirs []string
 	err := filepath.WalkDir(d.Path, func(path string, e fs.DirEntry, err error) error {
@@ -167,7 +167,7 @@ func (d *Dir) sync() error {
 	return err
 }
 
-// MkdirAll makes a directory and those above it that are missing, durably.
+// MkdirAll makes a directory and its missing parents, durably.
 func MkdirAll(dir string) error {
 	var missing []string
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
@@ -180,7 +180,7 @@ func MkdirAll(dir string) error {
 		return err
 	}
 	for _, made := range missing {
-		if err := Sync(filepath.Dir(made)); err != nil && !errors.Is(err, fs.ErrPermission) { // it need not be readable
+		if err := Sync(filepath.Dir(made)); err != nil && !errors.Is(err, fs.ErrPermission) { // the parent need not be readable
 			return err
 		}
 	}

@@ -15,7 +15,7 @@ func Own(t *testing.T, path string) func() {
 	return release
 }
 
-// FailAfter lets so many changes of a directory succeed.
+// FailAfter lets n changes to a directory succeed.
 func FailAfter(n int) (restore func()) {
 	rename, unlink := osRename, osRemove
 	left := n

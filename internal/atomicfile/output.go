@@ -13,8 +13,8 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// WriteOutput writes a file that a user has named. A symbolic link is followed: the file that it leads to is replaced, and
-// the link stays. A device or a pipe is written to and stays what it is. Everything else is as with [Write], and the
+// WriteOutput writes a file named by the user. A symbolic link is followed: its target is replaced, and the link
+// remains. A device or a pipe is written to and remains what it is. Everything else is as in [Write], and the
 // directory is made if it does not exist.
 func WriteOutput(path string, fill func(w io.Writer) error) error {
 	target, special, err := Target(path)
@@ -30,12 +30,12 @@ func WriteOutput(path string, fill func(w io.Writer) error) error {
 	return Write(target, fill)
 }
 
-// Overwrites reports whether writing to output would replace one of the inputs, whatever names or links lead to it. Inputs
-// that do not exist, such as "", are passed over.
+// Overwrites reports whether writing to output would replace one of the inputs, whatever names or links lead to it.
+// Inputs that do not exist, such as "", are ignored.
 func Overwrites(output string, inputs ...string) bool {
 	there, err := os.Stat(output)
 	if err != nil || !there.IsDir() && !there.Mode().IsRegular() {
-		return false // nothing yet, or a device
+		return false // does not exist, or is a device
 	}
 	return slices.ContainsFunc(inputs, func(input string) bool {
 		info, err := os.Stat(input)
@@ -43,12 +43,12 @@ func Overwrites(output string, inputs ...string) bool {
 	})
 }
 
-// Target returns the file to be replaced by an output that a user has named as path: path itself, or where the symbolic
-// link leads that it is. It reports whether path is special, a device or a pipe, which is written to instead.
+// Target returns the file to replace for an output that the user has named as path: path itself, or its target if it
+// is a symbolic link. It reports whether path is special, that is, a device or a pipe, which is written to instead.
 func Target(path string) (target string, special bool, err error) {
 	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
 		if strings.HasPrefix(path, dir) || path == "/dev/stdout" || path == "/dev/stderr" {
-			return path, true, nil // whatever has been opened there
+			return path, true, nil // whatever is open there
 		}
 	}
 	info, err := os.Stat(path)
@@ -67,13 +67,13 @@ func Target(path string) (target string, special bool, err error) {
 	return target, false, err
 }
 
-// follow returns where a path leads that may be a symbolic link to a file that does not exist yet.
+// follow resolves a path that may be a symbolic link to a file that does not exist yet.
 func follow(path string) (string, error) {
 	const most = 40
 	for range most {
 		next, err := os.Readlink(path)
 		if err != nil {
-			return path, nil // no link, or nothing
+			return path, nil // not a link, or does not exist
 		}
 		if !filepath.IsAbs(next) {
 			next = filepath.Join(filepath.Dir(path), next)
@@ -83,7 +83,8 @@ func follow(path string) (string, error) {
 	return "", &fs.PathError{Op: "write", Path: path, Err: syscall.ELOOP}
 }
 
-// writeInto writes to a device or a pipe. Standard output and standard error may be regular files, which are continued.
+// writeInto writes to a device or a pipe. Standard output and standard error may be regular files, which are appended
+// to.
 func writeInto(path string, fill func(w io.Writer) error) error {
 	switch path {
 	case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
@@ -98,7 +99,7 @@ func writeInto(path string, fill func(w io.Writer) error) error {
 	return writeAll(f, fill)
 }
 
-// unclosed is a file that stays open.
+// unclosed is a file that is left open.
 type unclosed struct{ io.Writer }
 
 func (unclosed) Close() error { return nil }

@@ -27,7 +27,7 @@ func text(s string) func(io.Writer) error {
 	}
 }
 
-// TestWriteOutput_link: the file that a link leads to is replaced, whether it is there or not, and the link stays.
+// TestWriteOutput_link: a link's target is replaced or created, and the link remains.
 func TestWriteOutput_link(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "sub")
@@ -59,7 +59,8 @@ func TestWriteOutput_link(t *testing.T) {
 	}
 }
 
-// TestSweep: what a killed process left is removed by the next that writes there, what another one is writing is not.
+// TestSweep: the next process that writes to a directory removes what a killed process left there, but not what
+// another is writing.
 func TestSweep(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("nothing is removed there")
@@ -113,7 +114,7 @@ func TestDir(t *testing.T) {
 	}
 }
 
-// TestMoveInto_neverBoth: at every moment the directory has the files of before, those of after, or no key file.
+// TestMoveInto_neverBoth: at every moment the directory has the old files, the new files, or no key file.
 func TestMoveInto_neverBoth(t *testing.T) {
 	shards := func(s string) map[string]string {
 		m := map[string]string{"config.json": s}
@@ -122,7 +123,7 @@ func TestMoveInto_neverBoth(t *testing.T) {
 		}
 		return m
 	}
-	for stop := range 12 { // after so many changes the disk fails, as if the process had been killed
+	for stop := range 12 { // the disk fails after this many changes, as if the process had been killed
 		dir := t.TempDir()
 		for name, s := range shards("old") {
 			write(t, filepath.Join(dir, name), s)

@@ -10,13 +10,13 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// A process holds a lock on each of its temporary files and directories. What has no lock was left behind by a process that
-// was killed, and the next one that writes into the same directory removes it.
+// A process holds a lock on each of its temporary files and directories. One without a lock was left behind by a
+// process that was killed, and the next process that writes to the same directory removes it.
 
-// errTaken is returned by own for a file that another process has taken for a leftover in the moment it was made.
+// errTaken is returned by own for a file that another process mistook for a leftover just after it was created.
 var errTaken = errors.New("taken by another process")
 
-// own locks a temporary file or directory until release. Where the system has no such locks, it does nothing.
+// own locks a temporary file or directory until release is called. It does nothing if the system has no such locks.
 func own(path string) (release func(), err error) {
 	if runtime.GOOS == "windows" { // an open file cannot be renamed there
 		return func() {}, nil
@@ -25,13 +25,13 @@ func own(path string) (release func(), err error) {
 	switch {
 	case errors.Is(err, filelock.ErrLocked), errors.Is(err, os.ErrNotExist):
 		return nil, errTaken
-	case err != nil: // no locks here: sweep finds none either
+	case err != nil: // no locks on this file system, so sweep finds none either
 		return func() {}, nil
 	}
 	return func() { lock.Close() }, nil
 }
 
-// swept has the directories that this process has looked through.
+// swept contains the directories that this process has already swept.
 var swept sync.Map
 
 // sweep removes the temporary files and directories in dir that no process owns, the first time it is called for dir.
@@ -55,5 +55,5 @@ func sweep(dir string) {
 	}
 }
 
-// tries bounds how often a name is chosen again after errTaken.
+// tries is how many times a name is chosen again after errTaken.
 const tries = 10

@@ -12,7 +12,7 @@ import (
 	"mambatrain/internal/atomicfile"
 )
 
-// TestWriteOutput_pipe: a pipe is written to and stays one.
+// TestWriteOutput_pipe: a pipe is written to and remains a pipe.
 func TestWriteOutput_pipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o666); err != nil {
@@ -42,7 +42,7 @@ func TestWriteOutput_pipe(t *testing.T) {
 	}
 }
 
-// TestWriteOutput_standard: where standard output is a file, what has been written to it stays, and what comes later follows.
+// TestWriteOutput_standard: if standard output is a file, output is appended to it.
 func TestWriteOutput_standard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	f, err := os.Create(path)

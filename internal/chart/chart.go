@@ -1,4 +1,4 @@
-// Package chart draws charts with round ticks and one legend above them, as SVG or PNG.
+// Package chart draws charts with round tick values and a shared legend above them, as SVG or PNG.
 package chart
 
 import (
@@ -17,7 +17,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
-// FormatOf returns the format that a file's name asks for: svg or png.
+// FormatOf returns the format for a file's extension: svg or png.
 func FormatOf(path string) (string, error) {
 	format := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
 	if format != "svg" && format != "png" {
@@ -32,7 +32,7 @@ type Figure struct {
 	Legend []Entry
 }
 
-// Entry is a line of the legend: a sample of what is drawn, and its name.
+// Entry is an entry of the legend: a sample of what is drawn, and its name.
 type Entry struct {
 	Name   string
 	Sample plot.Thumbnailer
@@ -46,13 +46,13 @@ const (
 	lineHeight  = 16 * vg.Length(1)
 )
 
-// Grey is the color of axes and of marks that belong to no curve, Blue that of the first curve.
+// Grey is the color of axes and of marks that belong to no curve. Blue is the color of the first curve.
 var (
 	Grey = color.Gray{0x70}
 	Blue = color.RGBA{0x1f, 0x77, 0xb4, 0xff}
 )
 
-// New returns an empty chart with a title and the names of its axes.
+// New returns an empty chart with a title and axis labels.
 func New(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
@@ -70,7 +70,7 @@ func New(title, x, y string) *plot.Plot {
 	return p
 }
 
-// style gives a text the font of the figure.
+// style gives a text the figure's font.
 func style(s *text.Style, size vg.Length) {
 	s.Font = font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size)
 	s.Handler = anchored{text.Plain{Fonts: font.DefaultCache}}
@@ -122,7 +122,8 @@ type placed struct {
 	x vg.Length
 }
 
-// lines breaks the legend into lines that fit the figure. Other fonts may be a little wider than the one that is measured.
+// lines breaks the legend into lines that fit the figure. The viewer's font may be slightly wider than the one
+// measured here.
 func (f Figure) lines() (lines [][]placed) {
 	const slack = 1.15
 	x := vg.Length(0)

@@ -36,7 +36,7 @@ func TestTicks(t *testing.T) {
 		{-1.7e308, 1.7e308, false, "-1.5e308 -1e308 -5e307 0 5e307 1e308 1.5e308"},
 		{math.MaxFloat64, math.MaxFloat64, false, "1.65e308 1.7e308 1.75e308"},
 		{5e-324, 5e-324, false, "-1.0 -0.5 0 0.5 1.0"},
-		{math.Inf(1), math.Inf(-1), false, "0 0.2 0.4 0.6 0.8 1.0"}, // no value
+		{math.Inf(1), math.Inf(-1), false, "0 0.2 0.4 0.6 0.8 1.0"}, // no values
 	} {
 		a := plot.Axis{Min: c.low, Max: c.high}
 		a.Tick.Marker = Ticks{Whole: c.whole}
@@ -51,7 +51,7 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// Each text says where it is anchored, so that it is in its place in any font, and no file of another program is read.
+// Each text has its anchor set, so that it is placed correctly in any font, and no external font file is read.
 func TestFigure_svgTextNeedsNoFont(t *testing.T) {
 	p := New("a <title>", "step", "nats per token")
 	line, _, _ := plotter.NewLinePoints(plotter.XYs{{X: 0, Y: 1}, {X: 100, Y: 2}})
@@ -91,7 +91,7 @@ func TestFigure_svgTextNeedsNoFont(t *testing.T) {
 	}
 }
 
-// Names that do not fit in a line continue in the next, and the charts begin below.
+// Entries that do not fit on a line continue on the next, and the charts start below them.
 func TestFigure_longLegend(t *testing.T) {
 	var f Figure
 	for i := range 40 {

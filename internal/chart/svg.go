@@ -16,8 +16,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// svg is a canvas whose texts are aligned by the viewer: unlike those of gonum's vgsvg they are where they belong in any
-// font. It draws what charts are made of: no images, no transparent colors.
+// svg is a canvas whose text is aligned by the viewer, so that, unlike with gonum's vgsvg, it is placed correctly in
+// any font. It draws only what charts need: no images and no transparent colors.
 type svg struct {
 	body          bytes.Buffer
 	width, height vg.Length
@@ -38,7 +38,7 @@ func newSVG(width, height vg.Length) *svg {
 	return s
 }
 
-// anchored tells an [svg] how the text is aligned that it is about to receive.
+// anchored passes a text's alignment to an [svg] before it is drawn.
 type anchored struct{ text.Plain }
 
 func (a anchored) Draw(c vg.Canvas, txt string, style text.Style, at vg.Point) {
@@ -48,7 +48,7 @@ func (a anchored) Draw(c vg.Canvas, txt string, style text.Style, at vg.Point) {
 	a.Plain.Draw(c, txt, style, at)
 }
 
-// svgOf returns the canvas behind those that cut pieces off it, nil if that is another.
+// svgOf returns the svg canvas beneath any cropped canvases, or nil if it is another kind.
 func svgOf(c vg.Canvas) *svg {
 	switch c := c.(type) {
 	case *svg:
@@ -66,7 +66,7 @@ func (s *svg) Size() (width, height vg.Length) { return s.width, s.height }
 
 func (s *svg) state() *svgState { return &s.states[len(s.states)-1] }
 
-// The methods of [vg.Canvas].
+// The following methods implement [vg.Canvas].
 
 func (s *svg) SetLineWidth(w vg.Length)                    { s.state().line = w }
 func (s *svg) SetLineDash(dashes []vg.Length, _ vg.Length) { s.state().dashes = dashes }
@@ -118,7 +118,7 @@ func (s *svg) Fill(p vg.Path) {
 	fmt.Fprintf(&s.body, `<path d="%s" fill="%s"/>`+"\n", outline(p), s.state().color)
 }
 
-// FillString receives the left end of a text and writes the point at which it is anchored.
+// FillString is given the left end of a text and writes the point at which the text is anchored.
 func (s *svg) FillString(f font.Face, at vg.Point, txt string) {
 	anchor := "start"
 	switch s.align {
@@ -132,7 +132,7 @@ func (s *svg) FillString(f font.Face, at vg.Point, txt string) {
 		x, -at.Y, anchor, f.Font.Size, s.state().color, html.EscapeString(txt))
 }
 
-// outline writes a path with y downwards.
+// outline returns a path as SVG, with y pointing down.
 func outline(p vg.Path) string {
 	var b strings.Builder
 	point := func(command string, at vg.Point) { fmt.Fprintf(&b, "%s%.5g %.5g", command, at.X, -at.Y) }
@@ -142,7 +142,7 @@ func outline(p vg.Path) string {
 			point("M", c.Pos)
 		case vg.LineComp:
 			point("L", c.Pos)
-		case vg.ArcComp: // in two halves, because a whole circle ends where it begins
+		case vg.ArcComp: // in two halves, because a whole circle ends where it starts
 			around := func(angle float64) vg.Point {
 				return c.Pos.Add(vg.Point{X: c.Radius * vg.Length(math.Cos(angle)), Y: c.Radius * vg.Length(math.Sin(angle))})
 			}
@@ -163,7 +163,7 @@ func outline(p vg.Path) string {
 	return b.String()
 }
 
-// WriteTo writes the document.
+// WriteTo writes the SVG document.
 func (s *svg) WriteTo(w io.Writer) (int64, error) {
 	n, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%gpt" height="%gpt" viewBox="0 %g %g %g" font-family="'Liberation Sans', Arial, Helvetica, sans-serif">
 %s</svg>

@@ -11,9 +11,9 @@ import (
 	"mambatrain/internal/format"
 )
 
-// Ticks puts ticks at multiples of 1, 2 or 5 times a power of ten, for any finite range.
+// Ticks places ticks at multiples of 1, 2 or 5 times a power of ten, for any finite range.
 type Ticks struct {
-	Whole bool // the axis counts: no fractions
+	Whole bool // the axis shows counts: no fractions
 }
 
 // Ticks implements [plot.Ticker].
@@ -21,7 +21,7 @@ func (t Ticks) Ticks(low, high float64) (ticks []plot.Tick) {
 	step := t.step(low, high)
 	for i := math.Ceil(low / step); len(ticks) <= mostTicks; i++ {
 		v := i * step
-		if !(v <= high) { // also beyond the largest number
+		if !(v <= high) { // also stops at infinity
 			break
 		}
 		ticks = append(ticks, plot.Tick{Value: v, Label: tickLabel(v, step, math.Max(math.Abs(low), math.Abs(high)))})
@@ -40,7 +40,7 @@ func (t Ticks) step(low, high float64) float64 {
 
 // roundStep returns the smallest round step that divides a range into at most the given number of parts.
 func roundStep(low, high, most float64) float64 {
-	rough := high/most - low/most // the difference of the two may be too large for a number
+	rough := high/most - low/most // high − low may overflow
 	power := math.Pow(10, math.Floor(math.Log10(rough)))
 	for _, m := range []float64{1, 2, 5} {
 		if m*power >= rough {
@@ -50,9 +50,9 @@ func roundStep(low, high, most float64) float64 {
 	return 10 * power
 }
 
-// tickLabel writes a multiple of step on an axis whose numbers reach most.
+// tickLabel formats a multiple of step on an axis whose values go up to most.
 func tickLabel(v, step, most float64) string {
-	digits := int(math.Floor(math.Log10(step) + 1e-9)) // of the step's first digit: -2 for hundredths
+	digits := int(math.Floor(math.Log10(step) + 1e-9)) // position of the step's first digit: -2 for hundredths
 	switch {
 	case v == 0:
 		return "0"
@@ -70,9 +70,9 @@ func tickLabel(v, step, most float64) string {
 	return fmt.Sprintf("%se%d", mantissa, n)
 }
 
-// setRange lets an axis begin and end at a tick, whatever its values are: none, one, or some that hardly differ.
+// setRange makes an axis start and end at a tick, even if it has no values, one value, or values that hardly differ.
 func setRange(a *plot.Axis) {
-	if a.Min > a.Max { // no value
+	if a.Min > a.Max { // no values
 		a.Min, a.Max = 0, 1
 	}
 	t, _ := a.Tick.Marker.(Ticks)
@@ -91,7 +91,7 @@ func setRange(a *plot.Axis) {
 	}
 }
 
-// linear is [plot.LinearScale] for ranges of any size.
+// linear is like [plot.LinearScale], for ranges of any size.
 type linear struct{}
 
 func (linear) Normalize(low, high, x float64) float64 { return (x/2 - low/2) / (high/2 - low/2) }

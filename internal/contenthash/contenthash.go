@@ -7,8 +7,8 @@ import (
 	"encoding/hex"
 )
 
-// Sum returns the SHA-256 of the parts in hex. The length of each part is hashed before it, so that parts cannot run into
-// each other.
+// Sum returns the SHA-256 of the parts in hex. The length of each part is hashed before it, so moving a boundary
+// between parts changes the sum.
 func Sum(parts ...[]byte) string {
 	h := sha256.New()
 	var size [8]byte

@@ -58,7 +58,7 @@ func (l *List) OneOf(path, v string, known ...string) {
 	*l = append(*l, Fault{Path: path, Problem: problem, Choices: known})
 }
 
-// Number writes a number as people type it: inf and nan are not what Go makes of them.
+// Number formats a number the way people write it, with inf and nan rather than Go's spellings.
 func Number(v float64) string {
 	switch {
 	case math.IsNaN(v):
@@ -71,7 +71,7 @@ func Number(v float64) string {
 	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
-// CheckText returns a [Fault] if a text is not UTF-8, nil if it is.
+// CheckText returns a [Fault] if text is not UTF-8, and nil if it is.
 func CheckText(path, text string) error {
 	for i, r := range text {
 		if r != utf8.RuneError {
@@ -84,7 +84,7 @@ func CheckText(path, text string) error {
 	return nil
 }
 
-// Value writes a value of a file, of whatever type, as JSON does: null, "text", {"a":1}. A long one is shortened.
+// Value formats a value from a file, whatever its type, as JSON: null, "text", {"a":1}. A long one is shortened.
 func Value(v any) string {
 	const most = 60
 	if x, ok := v.(float64); ok {
@@ -93,7 +93,7 @@ func Value(v any) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if enc.Encode(v) != nil { // a list with NaN, for example
+	if enc.Encode(v) != nil { // such as a list with NaN
 		return "a value that JSON cannot have"
 	}
 	return Shorten(strings.TrimSpace(b.String()), most)

@@ -1,4 +1,4 @@
-// Package fault reports what is wrong with settings, all of it at once: each fault names the setting by its path and
+// Package fault reports everything that is wrong with settings at once. Each fault names the setting by its path and
 // says what is wrong with the value. Packages return faults as values; only the command line turns them into text.
 package fault
 
@@ -11,9 +11,9 @@ import (
 
 // Fault is one invalid setting.
 type Fault struct {
-	Path    string // of the setting, such as train.learning_rate; "" if the problem has no single place
+	Path    string // of the setting, such as train.learning_rate; "" if the problem is not in a single place
 	Problem string // such as "must be positive, got -0.1"
-	// Choices are the words that the setting accepts, if it accepts no others.
+	// Choices lists the words that the setting accepts, if it accepts nothing else.
 	Choices []string
 }
 
@@ -24,7 +24,7 @@ func (f Fault) Error() string {
 	return f.Path + ": " + f.Problem
 }
 
-// List is a list of faults in the order of the settings. As an error it reads one fault per line.
+// List is a list of faults in the order of the settings. Its error text has one fault per line.
 type List []Fault
 
 // Add appends a fault.
@@ -32,8 +32,8 @@ func (l *List) Add(path, format string, args ...any) {
 	*l = append(*l, Fault{Path: path, Problem: fmt.Sprintf(format, args...)})
 }
 
-// Include appends the faults of err with section in front of their paths. An error without faults becomes one fault of
-// the section itself; nil adds nothing.
+// Include appends the faults of err with section prepended to their paths. An error without faults becomes one fault
+// of the section itself. A nil err adds nothing.
 func (l *List) Include(section string, err error) {
 	if err == nil {
 		return
@@ -53,7 +53,7 @@ func (l *List) Include(section string, err error) {
 	}
 }
 
-// join appends path, the path of a setting below section or an index such as [2].
+// join returns section and path joined, where path is a setting below section or an index such as [2].
 func join(section, path string) string {
 	if section == "" || path == "" || path[0] == '[' {
 		return section + path
@@ -61,7 +61,7 @@ func join(section, path string) string {
 	return section + "." + path
 }
 
-// Err returns l as an error, nil if it is empty.
+// Err returns l as an error, or nil if l is empty.
 func (l List) Err() error {
 	if len(l) == 0 {
 		return nil
@@ -77,8 +77,9 @@ func (l List) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Report returns the faults as text for an error about one object, such as a damaged file, where a List would tell the
-// command line that the settings are wrong. It has the first few faults, one per line, and the number of the others.
+// Report returns the faults as text for an error about a single object, such as a damaged file. A List would instead
+// tell the command line that the settings are wrong. The text contains the first few faults, one per line, and the
+// number of the others.
 func (l List) Report() string {
 	const most, longest = 8, 400
 	var lines []string
@@ -91,8 +92,8 @@ func (l List) Report() string {
 	return strings.Join(lines, "\n  ")
 }
 
-// Shorten returns text if it has at most so many bytes. Of a longer one it returns both ends with the number of bytes that
-// are left out between them. Names and messages that come from a file can be of any length.
+// Shorten returns text unchanged if it has at most most bytes. Otherwise it returns both ends with the number of
+// omitted bytes in between. Names and messages that come from a file can be of any length.
 func Shorten(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -107,7 +108,7 @@ func Shorten(text string, most int) string {
 	return fmt.Sprintf("%s… (%d bytes) …%s", text[:head], tail-head, text[tail:])
 }
 
-// Unwrap returns the faults one by one.
+// Unwrap returns the faults as separate errors.
 func (l List) Unwrap() []error {
 	errs := make([]error, len(l))
 	for i, f := range l {
@@ -116,11 +117,11 @@ func (l List) Unwrap() []error {
 	return errs
 }
 
-// ErrNotFound is what the errors of [NotFound] match.
+// ErrNotFound is matched by the errors of [NotFound].
 var ErrNotFound = errors.New("not found")
 
-// NotFound returns an error for a name that leads nowhere: a path, a pattern, a repository, a split or a column. Its text
-// is the message alone.
+// NotFound returns an error for a name that does not exist: a path, a pattern, a repository, a split or a column. Its
+// text is only the message.
 func NotFound(format string, args ...any) error { return notFound(fmt.Sprintf(format, args...)) }
 
 type notFound string

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// Plain returns the text of err without the words of Go's library: the names of system calls, and what it calls the end of a
-// file.
+// Plain returns the text of err without the Go library's jargon: the names of system calls, and EOF.
 func Plain(err error) string { return strings.TrimSpace(plain(err.Error(), err)) }
 
 func plain(text string, err error) string {

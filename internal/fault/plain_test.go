@@ -12,7 +12,7 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// Messages have neither the names of system calls nor Go's words for values and the end of a file.
+// Messages contain neither the names of system calls nor Go's words for values and the end of a file.
 func TestPlain(t *testing.T) {
 	dir := t.TempDir()
 	gone := filepath.Join(dir, "gone")
@@ -26,7 +26,7 @@ func TestPlain(t *testing.T) {
 		fmt.Errorf("a.gz: line 3: %w", io.ErrUnexpectedEOF): "a.gz: line 3: it ends in the middle",
 		fmt.Errorf("a: %w", io.EOF):                         "a: it ends in the middle",
 		errors.Join(open, errors.New("more")):               gone + ": no such file or directory\nmore",
-		errors.New("unexpected EOF"):                        "unexpected EOF", // somebody's own words
+		errors.New("unexpected EOF"):                        "unexpected EOF", // not the library's own error
 	} {
 		if got := fault.Plain(err); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -1,4 +1,4 @@
 package filelock
 
-// LockNamed locks a file that has been opened earlier.
+// LockNamed locks a file that was opened earlier.
 var LockNamed = lockNamed

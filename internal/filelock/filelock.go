@@ -1,5 +1,5 @@
-// Package filelock locks a path against other processes. The system releases the lock when the process ends, however it
-// ends; the lock file itself stays behind.
+// Package filelock locks a path against other processes. The system releases the lock when the process ends, however
+// it ends. The lock file itself remains.
 package filelock
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ErrLocked is wrapped by the error of a lock that another process holds.
+// ErrLocked is wrapped by the error returned when another process holds the lock.
 var ErrLocked = errors.New("locked by another process")
 
 // Lock is a lock that is held until Close.
@@ -21,8 +21,8 @@ type Lock struct{ f *os.File }
 // Close releases the lock.
 func (l *Lock) Close() error { return l.f.Close() }
 
-// Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors of a
-// file system without locks are returned as they are.
+// Try takes the lock of path. If another process holds it, the error wraps [ErrLocked] and names the process. Errors
+// from a file system without locks are returned unchanged.
 func Try(path string) (*Lock, error) {
 	for again := looks; ; {
 		l, err := try(path)
@@ -36,14 +36,15 @@ func Try(path string) (*Lock, error) {
 	}
 }
 
-// [Held] shares the lock for a few microseconds, more on a busy machine, which must not refuse it to a process that begins
-// just then.
+// [Held] shares the lock for a few microseconds, or longer on a busy machine. That must not make Try fail in a process
+// that starts just then.
 const (
 	looks  = 2000
 	glance = 5 * time.Millisecond
 )
 
-// onlyLookedAt reports whether nobody has the lock of path for himself, so that whoever has it is only looking.
+// onlyLookedAt reports whether nobody holds an exclusive lock on path, so that any lock on it is a shared one taken by
+// Held.
 func onlyLookedAt(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -54,8 +55,8 @@ func onlyLookedAt(path string) bool {
 	return err == nil && !held
 }
 
-// errReplaced is returned for a file that its holder has removed before it could be locked here: somebody else may have
-// made and locked a new one since.
+// errReplaced is returned for a file that its holder removed before it could be locked here. Another process may have
+// created and locked a new one since.
 var errReplaced = errors.New("removed by its holder")
 
 func try(path string) (*Lock, error) {
@@ -71,13 +72,13 @@ func try(path string) (*Lock, error) {
 		}
 		return nil, err
 	}
-	// The process number only serves the message above.
+	// The process ID is used only in the message above.
 	f.Truncate(0)
 	f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
 	return &Lock{f}, nil
 }
 
-// Hold takes the lock of a file or directory that exists, as [Try] does, and does not write to it.
+// Hold takes the lock of an existing file or directory, as [Try] does, but does not write to it.
 func Hold(path string) (*Lock, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -94,7 +95,7 @@ func Hold(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// lockNamed locks f, which has been opened as path and must still be what path names.
+// lockNamed locks f, which was opened as path and must still be the file at path.
 func lockNamed(f *os.File, path string) error {
 	if err := lock(f); err != nil {
 		return err
@@ -109,11 +110,11 @@ func lockNamed(f *os.File, path string) error {
 	return nil
 }
 
-// poll is how often Wait tries again.
+// poll is how often Wait retries.
 const poll = 100 * time.Millisecond
 
-// Wait takes the lock of path as soon as no other process holds it, and makes the directory of path first. On a file
-// system without locks it does not wait: nobody can hold one.
+// Wait creates the directory of path if necessary and takes the lock of path as soon as no other process holds it. On
+// a file system without locks it does not wait, since nobody can hold one.
 func Wait(ctx context.Context, path string) (*Lock, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
@@ -133,8 +134,8 @@ func Wait(ctx context.Context, path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// Held reports whether a process holds the lock of an open file. It does not keep anybody from taking the lock: [Try] tries
-// again.
+// Held reports whether a process holds the lock of an open file. It does not prevent anyone from taking the lock,
+// because [Try] retries.
 func Held(f *os.File) (bool, error) {
 	err := share(f)
 	if errors.Is(err, ErrLocked) {

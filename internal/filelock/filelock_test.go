@@ -10,7 +10,7 @@ import (
 	"mambatrain/internal/filelock"
 )
 
-// flock belongs to the open file, so two locks in one process exclude each other as two processes do.
+// flock belongs to the open file, so two locks in one process exclude each other just as those of two processes do.
 func TestLock_excludes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	first, err := filelock.Try(path)
@@ -41,16 +41,16 @@ func TestWait_makesTheDirectory(t *testing.T) {
 	l.Close()
 }
 
-// TestTry_removedFile: the lock of a file that its holder removes is not the lock of the file that comes after it.
+// TestTry_removedFile: locking a file that its holder has removed does not lock the file that replaces it.
 func TestTry_removedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	opened, err := os.Create(path) // as a process that is about to lock it
+	opened, err := os.Create(path) // as a process about to lock it does
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer opened.Close()
 	if err := os.Remove(path); err != nil {
-		t.Skip(err) // an open file cannot be removed here
+		t.Skip(err) // an open file cannot be removed on this system
 	}
 	if err := filelock.LockNamed(opened, path); err == nil {
 		t.Error("a removed file can be locked")

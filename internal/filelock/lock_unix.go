@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock uses flock, which belongs to the open file and ends with the process; fcntl's locks would end with the first close
-// of the file anywhere in the process.
+// lock uses flock, whose lock belongs to the open file and ends with the process. A lock taken with fcntl would end as
+// soon as the process closed any descriptor of the file.
 func lock(f *os.File) error { return flock(f, unix.LOCK_EX) }
 
-// share takes a lock that others may share, and gives it back.
+// share takes a shared lock and releases it.
 func share(f *os.File) error {
 	if err := flock(f, unix.LOCK_SH); err != nil {
 		return err

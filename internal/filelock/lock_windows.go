@@ -9,7 +9,7 @@ import (
 
 func lock(f *os.File) error { return lockFile(f, windows.LOCKFILE_EXCLUSIVE_LOCK) }
 
-// share takes a lock that others may share, and gives it back.
+// share takes a shared lock and releases it.
 func share(f *os.File) error {
 	if err := lockFile(f, 0); err != nil {
 		return err
@@ -17,7 +17,7 @@ func share(f *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, place())
 }
 
-// lockFile locks a byte far beyond the end of the file, since others cannot read a locked range.
+// lockFile locks a byte far past the end of the file, since other processes cannot read a locked range.
 func lockFile(f *os.File, how uint32) error {
 	err := windows.LockFileEx(windows.Handle(f.Fd()), how|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, place())
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {

@@ -3,7 +3,7 @@ package float16
 
 import "math"
 
-// BF16 rounds x to bfloat16, to nearest even. NaN stays NaN.
+// BF16 rounds x to bfloat16, to nearest even. NaN remains NaN.
 func BF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
@@ -15,7 +15,8 @@ func BF16(x float32) uint16 {
 // FromBF16 returns the value of a bfloat16, exactly.
 func FromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
-// FP16 rounds x to IEEE half precision, to nearest even, with denormals. What rounds to more than 65504 becomes infinite.
+// FP16 rounds x to IEEE half precision, to nearest even, with denormals. Values that round to more than 65504 become
+// infinite.
 func FP16(x float32) uint16 {
 	b := math.Float32bits(x)
 	sign := uint16(b >> 16 & 0x8000)
@@ -31,7 +32,7 @@ func FP16(x float32) uint16 {
 	return sign | uint16((b-0x38000000+0xfff+b>>13&1)>>13)
 }
 
-// FromFP16 returns the value of an IEEE half, exactly.
+// FromFP16 returns the value of an IEEE half-precision number, exactly.
 func FromFP16(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	e, f := uint32(h>>10&31), uint32(h&0x3ff)

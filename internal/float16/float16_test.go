@@ -7,7 +7,7 @@ import (
 	"mambatrain/internal/float16"
 )
 
-// Every half is its own rounding, and rounding goes to the nearest, ties to even.
+// Every half-precision number rounds to itself, and other values round to the nearest, ties to even.
 func TestRounding_isToNearestEven(t *testing.T) {
 	for h := range 1 << 16 {
 		if f := float16.FromFP16(uint16(h)); f == f && float16.FP16(f) != uint16(h) {

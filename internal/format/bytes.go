@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Bytes is a number of bytes, written as 4GiB, 500MB or a plain number; 0 is written "".
+// Bytes is a number of bytes, written as 4GiB, 500MB or a plain number; 0 is written as "".
 type Bytes int64
 
 var byteUnits = []struct {
@@ -42,7 +42,7 @@ func (b Bytes) MarshalYAML() (any, error) {
 	return b.Exact(), nil
 }
 
-// Exact writes the size in the largest unit that divides it.
+// Exact returns the size in the largest unit that divides it.
 func (b Bytes) Exact() string {
 	for _, u := range byteUnits {
 		if n := int64(u.bytes); b != 0 && u.name != "" && int64(b)%n == 0 {
@@ -52,7 +52,7 @@ func (b Bytes) Exact() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
-// String writes the size to three digits.
+// String returns the size rounded to three digits.
 func (b Bytes) String() string {
 	for _, u := range byteUnits[:4] {
 		if x := float64(b) / u.bytes; x >= 1 {

@@ -1,4 +1,4 @@
-// Package format writes numbers, sizes and durations for people.
+// Package format formats numbers, sizes and durations for people.
 package format
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Count writes a number with commas between groups of three digits.
+// Count formats a number with commas between groups of three digits.
 func Count(n int) string {
 	s := strconv.Itoa(n)
 	sign := ""
@@ -26,7 +26,7 @@ func Count(n int) string {
 	return sign + b.String()
 }
 
-// Counted is a number with its noun: 1 row, 2 rows.
+// Counted returns a number with its noun: 1 row, 2 rows.
 func Counted(n int, noun string) string {
 	switch {
 	case n == 1:
@@ -38,7 +38,7 @@ func Counted(n int, noun string) string {
 	return Count(n) + " " + noun
 }
 
-// Few lists the first of some names and counts the others: a, b, c and 40 more.
+// Few lists the first few names and counts the others: a, b, c and 40 more.
 func Few(names []string) string {
 	const most = 3
 	if more := len(names) - most; more > 1 {
@@ -47,7 +47,7 @@ func Few(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Duration writes a time as people say it: 45 s, 3 min 20 s, 2 h 5 min, 3 d 4 h.
+// Duration formats a duration the way people say it: 45 s, 3 min 20 s, 2 h 5 min, 3 d 4 h.
 func Duration(d time.Duration) string {
 	s := int(math.Round(d.Seconds()))
 	switch {
@@ -63,7 +63,7 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%d d %d h", s/86400, s%86400/3600)
 }
 
-// Percent writes a share with as many digits as tell something.
+// Percent formats a fraction as a percentage with a suitable number of digits.
 func Percent(x float64) string {
 	switch {
 	case x != 0 && math.Abs(x) < 0.001:
@@ -74,5 +74,5 @@ func Percent(x float64) string {
 	return fmt.Sprintf("%.1f %%", 100*x)
 }
 
-// Significant writes x with n significant digits and no exponent where that reads well.
+// Significant formats x with n significant digits, without an exponent where that is readable.
 func Significant(x float64, n int) string { return strconv.FormatFloat(x, 'g', n, 64) }

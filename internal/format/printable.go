@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns text with everything escaped, such as \x1b, that a terminal would act on instead of showing it: control
-// characters other than line breaks and tabs, marks that turn the direction of writing, and bytes that are not UTF-8.
+// Printable returns text with everything that a terminal would act on instead of displaying escaped, as in \x1b:
+// control characters other than line breaks and tabs, marks that change the writing direction, and bytes that are not
+// UTF-8.
 func Printable(text string) string {
 	if utf8.ValidString(text) && strings.IndexFunc(text, acts) < 0 {
 		return text
@@ -34,7 +35,7 @@ func Printable(text string) string {
 	return b.String()
 }
 
-// acts reports whether a rune can do more to a terminal than to show a character.
+// acts reports whether a rune can make a terminal do more than display a character.
 func acts(r rune) bool {
 	switch r {
 	case '\n', '\t', '\u200c', '\u200d': // the last two join letters and emoji

@@ -18,14 +18,14 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// File is a model in a GGUF file, or in the shards of one, opened for reading. Keys and directory are in memory.
+// File is a model in a GGUF file, or in the shards of one, open for reading. The keys and the directory are in memory.
 type File struct {
 	Path    string
 	Tensors []StoredTensor // in the order of the files
 
 	keys  map[string]any
 	files []*os.File
-	maps  map[*os.File]*mappedfile.Mapping // of files whose blocks are in use
+	maps  map[*os.File]*mappedfile.Mapping // of the files whose blocks are in use
 }
 
 // StoredTensor is a tensor and its place in a file.
@@ -39,12 +39,12 @@ type StoredTensor struct {
 // Size returns the tensor's size in the file.
 func (t StoredTensor) Size() int64 { return t.bytes() }
 
-// ReadAt reads the tensor's bytes from a place in it.
+// ReadAt reads the tensor's bytes starting at offset at.
 func (t StoredTensor) ReadAt(b []byte, at int64) (int, error) { return t.file.ReadAt(b, t.offset+at) }
 
-// Blocks returns the tensor's bytes in the mapped file, which take no memory of their own: the system reads them at the first
-// use and may drop them. They remain valid for as long as the process runs, even when the file is closed; see
-// [mappedfile.Explain] for a file that becomes shorter.
+// Blocks returns the tensor's bytes in the mapped file, which use no memory of the process: the system reads them on
+// first use and may drop them again. They remain valid for the life of the process, even after the file is closed. If
+// the file is truncated, see [mappedfile.Explain].
 func (t StoredTensor) Blocks() ([]byte, error) {
 	m := t.in.maps[t.file]
 	if m == nil {
@@ -61,8 +61,8 @@ func (t StoredTensor) Blocks() ([]byte, error) {
 	return m.Bytes[t.offset:end:end], nil
 }
 
-// Open opens a GGUF file of version 2 or 3. Of a model in shards, path is any one of them and the others are next to it.
-// Everything that a header claims is checked against the size of its file before it is used.
+// Open opens a GGUF file of version 2 or 3. If the model is in shards, path may be any of them, and the others must be
+// next to it. Everything that a header claims is checked against the size of its file before it is used.
 func Open(path string) (*File, error) {
 	f := &File{Path: path, keys: map[string]any{}, maps: map[*os.File]*mappedfile.Mapping{}}
 	if err := f.open(); err != nil {
@@ -82,11 +82,11 @@ func (f *File) Close() error {
 	return errors.Join(errs...)
 }
 
-// Key returns the value of a key: a bool, an int64, a uint64, a float64, a string, or a slice of one of these; nil if the file
-// does not have it.
+// Key returns the value of a key: a bool, an int64, a uint64, a float64, a string, or a slice of one of these. It
+// returns nil if the file does not have the key.
 func (f *File) Key(name string) any { return f.keys[name] }
 
-// shardName is the form of the names of a model's shards.
+// shardName matches the names of a model's shards.
 var shardName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
 
 func (f *File) open() error {
@@ -156,7 +156,7 @@ func (f *File) add(path string, keys map[string]any) error {
 	return nil
 }
 
-// Int returns the value of a key that is a whole number of 31 bits.
+// Int returns the value of a key that is a non-negative integer of at most 31 bits.
 func (f *File) Int(name string) (int, bool) { return number(f.keys[name]) }
 
 func number(v any) (int, bool) {
@@ -169,11 +169,11 @@ func number(v any) (int, bool) {
 	return 0, false
 }
 
-// reader reads the header of a file. The first error sticks: what follows reads zeros.
+// reader reads the header of a file. The first error sticks, and later reads return zeros.
 type reader struct {
 	in   *bufio.Reader
 	read int64
-	left int64 // bytes of the file that have not been read
+	left int64 // unread bytes of the file
 	keys map[string]any
 	err  error
 }
@@ -217,7 +217,7 @@ func (r *reader) uint64() uint64 {
 
 func (r *reader) string() string { return string(r.bytes(r.uint64())) }
 
-// header returns the tensors, with offsets from the start of the data, and where that is.
+// header returns the tensors, with offsets from the start of the data, and the position of the data.
 func (r *reader) header() ([]StoredTensor, int64, error) {
 	if magic := r.bytes(4); r.err == nil && string(magic) != "GGUF" {
 		r.fail("does not begin with GGUF: it is another file")
@@ -269,10 +269,10 @@ func (r *reader) key() {
 	r.keys[name] = r.value(name, kind)
 }
 
-// maxArray is more elements than any vocabulary has merges.
+// maxArray exceeds the number of merges in any vocabulary.
 const maxArray = 1 << 24
 
-// value reads a value of a type.
+// value reads a value of the given type.
 func (r *reader) value(name string, kind uint32) any {
 	if kind != typeArray {
 		return r.scalar(name, kind)
@@ -291,7 +291,7 @@ func (r *reader) value(name string, kind uint32) any {
 	return typed(list)
 }
 
-// typed returns a slice of the elements' own type.
+// typed returns the elements as a slice of their own type.
 func typed(list []any) any {
 	if len(list) == 0 {
 		return nil
@@ -355,7 +355,7 @@ func (r *reader) scalar(name string, kind uint32) any {
 	return nil
 }
 
-// maxElements is more than any tensor has; products of dimensions stay far below overflow.
+// maxElements exceeds the size of any tensor, and is small enough that products of dimensions do not overflow.
 const maxElements = 1 << 40
 
 func (r *reader) tensor() StoredTensor {

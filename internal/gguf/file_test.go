@@ -14,7 +14,7 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// sample is a file with a key of every type and two tensors.
+// sample returns a file with a key of every type and two tensors.
 func sample(t testing.TB) []byte {
 	t.Helper()
 	var w gguf.Writer
@@ -42,7 +42,7 @@ func write(t testing.TB, name string, b []byte) string {
 	return path
 }
 
-// What the writer writes is read back.
+// Open reads back what the writer writes.
 func TestOpen(t *testing.T) {
 	f, err := gguf.Open(write(t, "x.gguf", sample(t)))
 	if err != nil {
@@ -71,7 +71,8 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// The blocks of a tensor are those that are read, remain when the file is closed, and are refused if the file has lost them.
+// The blocks of a tensor equal what ReadAt reads, remain valid after the file is closed, and are refused if the file
+// no longer has them.
 func TestBlocks(t *testing.T) {
 	path := write(t, "x.gguf", sample(t))
 	f, err := gguf.Open(path)
@@ -109,7 +110,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// A damaged file is refused in one line and costs no more memory than its size.
+// A damaged file is refused with a one-line error and costs no more memory than its size.
 func TestOpen_damaged(t *testing.T) {
 	whole := sample(t)
 	edit := func(f func(b []byte)) []byte {
@@ -120,7 +121,7 @@ func TestOpen_damaged(t *testing.T) {
 	u64 := func(at int, v uint64) func(b []byte) {
 		return func(b []byte) { binary.LittleEndian.PutUint64(b[at:], v) }
 	}
-	dims := bytes.LastIndex(whole, []byte("b")) + 1 // of tensor b: their number, one dimension, type, offset
+	dims := bytes.LastIndex(whole, []byte("b")) + 1 // of tensor b: number of dimensions, one dimension, type, offset
 	for want, b := range map[string][]byte{
 		"does not begin with GGUF":             edit(func(b []byte) { b[0] = 'X' }),
 		"has version 9":                        edit(func(b []byte) { b[4] = 9 }),

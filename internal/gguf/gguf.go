@@ -1,7 +1,8 @@
-// Package gguf writes the container of llama.cpp's model files, version 3: keys with their values, a directory of
-// tensors, and the tensors, one in memory at a time. It also has llama.cpp's names of a Mamba model's tensors.
+// Package gguf reads and writes the container of llama.cpp's model files, version 3: keys with their values, a
+// directory of tensors, and the tensors themselves, one in memory at a time. It also maps the tensor names of a Mamba
+// model to llama.cpp's.
 //
-// The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+// The format is described at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 package gguf
 
 import (
@@ -13,10 +14,10 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// Bounds of the format.
+// Limits of the format.
 const (
 	version   = 3
-	alignment = 32 // tensors begin at its multiples; a file without the key general.alignment has this one
+	alignment = 32 // tensors start at multiples of it, unless the key general.alignment says otherwise
 	maxDims   = 4
 	maxName   = 63 // bytes in a tensor's name
 )
@@ -24,7 +25,7 @@ const (
 // Tensor is an entry of the directory.
 type Tensor struct {
 	Name string
-	Dims []int // fastest first: a row-major matrix (rows, columns) is {columns, rows}
+	Dims []int // fastest-varying first: a row-major matrix (rows, columns) is {columns, rows}
 	Type quant.Type
 }
 
@@ -37,7 +38,7 @@ func (t Tensor) bytes() int64 {
 	return int64(t.Type.Bytes(int(n)))
 }
 
-// Writer collects what a file has in it: keys and tensors, each in the order of the calls.
+// Writer collects the contents of a file: keys and tensors, each in the order of the calls.
 type Writer struct {
 	keys    []key
 	tensors []source
@@ -48,19 +49,20 @@ type key struct {
 	value []byte // type and value
 }
 
-// source is a tensor with the function that returns its bytes.
+// source is a tensor and the function that returns its bytes.
 type source struct {
 	Tensor
 	data func() ([]byte, error)
 }
 
-// Set adds a key. Its value is a bool, a string, an integer of 8 to 64 bits, a float32, a float64, or a slice of one of
-// these; int and uint are not among them, because the file records the width.
+// Set adds a key. Its value is a bool, a string, an integer of 8 to 64 bits, a float32, a float64, or a slice of one
+// of these. int and uint are not accepted because the file records the width.
 func (w *Writer) Set(name string, value any) {
 	w.keys = append(w.keys, key{name, appendValue(nil, value)})
 }
 
-// Add adds a tensor. data is called when the tensor's turn comes and returns its bytes, as [quant.Type.Encode] makes them.
+// Add adds a tensor. data is called when it is time to write the tensor and returns its bytes, as produced by
+// [quant.Type.Encode].
 func (w *Writer) Add(t Tensor, data func() ([]byte, error)) {
 	w.tensors = append(w.tensors, source{t, data})
 }
@@ -95,7 +97,7 @@ func (w *Writer) Write(out io.Writer) error {
 	return nil
 }
 
-// check refuses what llama.cpp does not read.
+// check returns an error for anything that llama.cpp cannot read.
 func (w *Writer) check() error {
 	seen := map[string]bool{}
 	for _, k := range w.keys {
@@ -147,7 +149,7 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.LittleEndian.AppendUint64(b, uint64(len(s))), s...)
 }
 
-// typeArray is the number of an array's type; its elements have one of scalarTypes.
+// typeArray is the type number of an array, whose elements have one of scalarTypes.
 const typeArray = 9
 
 var scalarTypes = map[reflect.Kind]uint32{
@@ -186,7 +188,7 @@ func appendElements(b []byte, value any) []byte {
 	}
 	b, err := binary.Append(b, binary.LittleEndian, value)
 	if err != nil {
-		panic(err) // scalarType has let it pass
+		panic(err) // scalarType has accepted it
 	}
 	return b
 }

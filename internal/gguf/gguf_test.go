@@ -10,10 +10,10 @@ import (
 	"mambatrain/internal/quant"
 )
 
-// str is a string as the format has it, its length in front.
+// str returns a string as the format stores it, preceded by its length.
 func str(s string) string { return string([]byte{byte(len(s)), 0, 0, 0, 0, 0, 0, 0}) + s }
 
-// TestWriter: every type of value, two tensors and their padding are written byte for byte as the specification says.
+// TestWriter: every type of value, and two tensors with their padding, are written byte for byte as specified.
 func TestWriter(t *testing.T) {
 	var w gguf.Writer
 	want := "GGUF\x03\x00\x00\x00" + "\x02\x00\x00\x00\x00\x00\x00\x00" + "\x0e\x00\x00\x00\x00\x00\x00\x00"
@@ -64,7 +64,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// TestWriter_refuses what llama.cpp does not read, and passes on an error of the data.
+// TestWriter_refuses: what llama.cpp cannot read is refused, and an error from data is passed on.
 func TestWriter_refuses(t *testing.T) {
 	broken := errors.New("broken")
 	ok := func() ([]byte, error) { return make([]byte, 4), nil }

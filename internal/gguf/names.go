@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// layerNames are llama.cpp's names of the tensors of a Mamba layer.
+// layerNames maps the names of a Mamba layer's tensors to llama.cpp's.
 var layerNames = map[string]string{
 	"norm.weight": "attn_norm.weight", "mixer.in_proj.weight": "ssm_in.weight", "mixer.conv1d.weight": "ssm_conv1d.weight",
 	"mixer.conv1d.bias": "ssm_conv1d.bias", "mixer.x_proj.weight": "ssm_x.weight", "mixer.dt_proj.weight": "ssm_dt.weight",
@@ -13,16 +13,16 @@ var layerNames = map[string]string{
 	"mixer.dt_bias": "ssm_dt.bias", "mixer.norm.weight": "ssm_norm.weight", // of Mamba-2
 }
 
-// modelNames are those of the tensors outside of the layers.
+// modelNames does the same for the tensors outside the layers.
 var modelNames = map[string]string{
 	"embeddings.weight": "token_embd.weight", "norm_f.weight": "output_norm.weight", "lm_head.weight": "output.weight",
 }
 
-// layerTensor finds the number of the layer and the name within it. What comes before depends on the checkpoint.
+// layerTensor matches the number of a layer and the name within it. The prefix depends on the checkpoint.
 var layerTensor = regexp.MustCompile(`(?:^|\.)layers\.(\d+)\.(.+)$`)
 
 // TensorName returns llama.cpp's name of a Mamba model's tensor, given its name in a Hugging Face checkpoint, with or
-// without the prefix "backbone."; "" if it has none.
+// without the prefix "backbone.". It returns "" if there is none.
 func TensorName(name string) string {
 	if m := layerTensor.FindStringSubmatch(name); m != nil {
 		if short := layerNames[m[2]]; short != "" {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Parameter returns the name and the shape that a tensor has in a Hugging Face checkpoint. A tensor that no Mamba model has keeps
-// its name.
+// Parameter returns the name and the shape of a tensor in a Hugging Face checkpoint. A tensor that no Mamba model has
+// keeps its name.
 func (f *File) Parameter(t Tensor) (name string, shape []int) {
 	shape = slices.Clone(t.Dims)
 	slices.Reverse(shape)
@@ -46,7 +46,7 @@ func (f *File) Parameter(t Tensor) (name string, shape []int) {
 
 var blockTensor = regexp.MustCompile(`^blk\.(\d+)\.(.+)$`)
 
-// layerParameter is the inverse of layerNames for the model's architecture; "" if there is none.
+// layerParameter is the inverse of layerNames for the model's architecture. It returns "" if there is none.
 func (f *File) layerParameter(short string) string {
 	if short == "ssm_dt.bias" && f.Key("general.architecture") == "mamba2" {
 		return "mixer.dt_bias"

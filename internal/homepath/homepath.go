@@ -1,5 +1,5 @@
-// Package homepath expands ~ and environment variables in paths that people write into configurations, flags and variables,
-// where no shell does it.
+// Package homepath expands ~ and environment variables in paths that people write in configurations, flags and
+// variables, where no shell expands them.
 package homepath
 
 import (
@@ -12,8 +12,8 @@ import (
 
 var variable = regexp.MustCompile(`\$(\w+|\{\w+\})`)
 
-// Expand returns path with a leading ~ or ~name replaced by the home directory and with $NAME and ${NAME} replaced by
-// environment variables, as Python's os.path functions do. What is not known stays as it is.
+// Expand returns path with a leading ~ or ~name replaced by the home directory, and $NAME and ${NAME} replaced by
+// environment variables, as Python's os.path functions do. Unknown names are left unchanged.
 func Expand(path string) string {
 	path = variable.ReplaceAllStringFunc(path, func(v string) string {
 		if value, ok := os.LookupEnv(strings.Trim(v, "${}")); ok {
@@ -35,7 +35,7 @@ func Expand(path string) string {
 	return filepath.Join(home, path[end:])
 }
 
-// homeOf returns the home directory of a user, "" for the one who runs the program.
+// homeOf returns the home directory of a user, or of the current user if name is "".
 func homeOf(name string) (dir string, ok bool) {
 	if name == "" {
 		dir, err := os.UserHomeDir()

@@ -1,6 +1,6 @@
-// Package inputfile opens files that come from others: models, adapters, tokenizers and data. It reads regular files only,
-// so that a pipe or a device under an expected name cannot block or feed the program for ever, and it recognizes the
-// pointers that a Git clone without Git LFS has in the place of large files.
+// Package inputfile opens files from other sources: models, adapters, tokenizers and data. It reads only regular
+// files, so that a pipe or a device under an expected name cannot block the program or feed it forever, and it
+// recognizes the pointers that a Git clone without Git LFS contains in place of large files.
 package inputfile
 
 import (
@@ -14,17 +14,17 @@ import (
 	"strconv"
 )
 
-// Limits for files that are read whole. They are far above what real files need.
+// Limits for files that are read whole. They are far above the sizes of real files.
 const (
 	MaxConfig    = 16 << 20  // JSON settings and indexes of weights
-	MaxTokenizer = 512 << 20 // tokenizer.json; the largest vocabularies take some 40 MB
+	MaxTokenizer = 512 << 20 // tokenizer.json; the largest vocabularies take about 40 MB
 	MaxPrompts   = 256 << 20 // texts and conversations to continue
 )
 
-// Open opens a regular file for reading. A pipe, a device and a directory are refused, and so is a Git LFS pointer. The
-// error of a file that does not exist wraps [fs.ErrNotExist].
+// Open opens a regular file for reading. Pipes, devices, directories and Git LFS pointers are refused. If the file
+// does not exist, the error wraps [fs.ErrNotExist].
 func Open(path string) (*os.File, error) {
-	info, err := os.Stat(path) // first: opening a pipe waits for its writer
+	info, err := os.Stat(path) // first, because opening a pipe waits for its writer
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Read returns the contents of a regular file of at most limit bytes, under the rules of [Open].
+// Read returns the contents of a regular file of at most limit bytes. The rules of [Open] apply.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -55,8 +55,8 @@ func Read(path string, limit int64) ([]byte, error) {
 	return readAll(f, path, limit)
 }
 
-// ReadAny returns the contents, at most limit bytes, of what the user has named, which may be a pipe such as /dev/stdin. It
-// returns when ctx ends, as [ReadStream] does.
+// ReadAny returns the contents, at most limit bytes, of a file named by the user, which may be a pipe such as
+// /dev/stdin. It returns when ctx ends, as [ReadStream] does.
 func ReadAny(ctx context.Context, path string, limit int64) ([]byte, error) {
 	b, err := until(ctx, func() ([]byte, error) {
 		f, err := os.Open(path)
@@ -74,13 +74,13 @@ func ReadAny(ctx context.Context, path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// ReadStream returns the contents of standard input or the like, at most limit bytes; name is for errors. It returns when ctx
-// ends, even while it waits for somebody to write: that read, which nothing can stop, is left behind.
+// ReadStream returns the contents of standard input or another stream, at most limit bytes; name is used in errors. It
+// returns when ctx ends, even while waiting for input: the pending read cannot be stopped and is abandoned.
 func ReadStream(ctx context.Context, r io.Reader, name string, limit int64) ([]byte, error) {
 	return until(ctx, func() ([]byte, error) { return readLimited(r, name, limit) })
 }
 
-// until returns what read returns, or the error of ctx if that ends first.
+// until returns the result of read, or the error of ctx if ctx ends first.
 func until(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		content []byte
@@ -108,7 +108,7 @@ func readAll(f *os.File, path string, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, tooLong(path, limit)
 	}
-	return readLimited(f, path, limit) // the size of a pipe, and of a file in /proc, is 0
+	return readLimited(f, path, limit) // a pipe, or a file in /proc, reports size 0
 }
 
 func readLimited(r io.Reader, name string, limit int64) ([]byte, error) {
@@ -123,7 +123,7 @@ func tooLong(name string, limit int64) error {
 	return fmt.Errorf("%s: is longer than the %d MiB that such a file can have", name, limit>>20)
 }
 
-// regular returns an error that says what a file is if it is not a regular one.
+// regular returns nil for a regular file, and otherwise an error that says what the file is.
 func regular(path string, info fs.FileInfo) error {
 	what := ""
 	switch mode := info.Mode(); {
@@ -141,14 +141,14 @@ func regular(path string, info fs.FileInfo) error {
 	return fmt.Errorf("%s: is %s, want a file", path, what)
 }
 
-// maxPointer bounds a Git LFS pointer; its specification says that it is shorter than 1,024 bytes.
+// maxPointer bounds the size of a Git LFS pointer. The specification requires less than 1,024 bytes.
 const maxPointer = 1024
 
-// errPointer is wrapped by the errors of Git LFS pointers.
+// errPointer is wrapped by the errors for Git LFS pointers.
 var errPointer = errors.New("is a Git LFS pointer, not the file itself")
 
-// checkPointer returns an error that wraps [errPointer] and says what to do if head, the beginning of a file, is that of a
-// Git LFS pointer.
+// checkPointer returns an error if head, the beginning of a file, is that of a Git LFS pointer. The error wraps
+// [errPointer] and says what to do.
 func checkPointer(head []byte) error {
 	for _, version := range []string{"https://git-lfs.github.com/spec/", "https://hawser.github.com/spec/"} {
 		if !bytes.HasPrefix(head, []byte("version "+version)) {

@@ -56,7 +56,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// What nobody writes to does not hold up an interrupt, and what never ends is not read for ever.
+// A stream that nobody writes to does not delay an interrupt, and an endless one is not read forever.
 func TestReadStream(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -1,9 +1,9 @@
-// Package mappedfile maps files into memory: pages are read at the first touch, and the system drops them when memory is
-// short. Where files cannot be mapped they are read.
+// Package mappedfile maps files into memory: pages are read when first touched, and the system drops them when memory
+// is short. On systems where files cannot be mapped they are read.
 //
-// A file that becomes shorter while it is mapped makes reads of the missing pages fault, which ends a Go program with a stack
-// trace. Goroutines that read mapped memory therefore call [debug.SetPanicOnFault], and whoever recovers their panics asks
-// [Explain] which file it was.
+// If a file is truncated while it is mapped, reading the missing pages faults, which ends a Go program with a stack
+// trace. Goroutines that read mapped memory therefore call [debug.SetPanicOnFault], and whoever recovers their panics
+// calls [Explain] to learn which file it was.
 package mappedfile
 
 import (
@@ -16,18 +16,18 @@ import (
 
 // Mapping is a mapped file.
 type Mapping struct {
-	// Bytes are the contents. They must not be changed, nor read after Close.
+	// Bytes contains the file's contents. It must not be changed, nor read after Close.
 	Bytes []byte
 	path  string
 }
 
-// mappings are those that are open.
+// mappings contains the open mappings.
 var mappings struct {
 	sync.Mutex
 	list []*Mapping
 }
 
-// Map maps a file as long as it is now. The mapping outlives the open file and its name.
+// Map maps a file at its current length. The mapping outlives the open file and its name.
 func Map(f *os.File) (*Mapping, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -59,7 +59,7 @@ func Open(path string) (*Mapping, error) {
 	return Map(f)
 }
 
-// Close ends the mapping.
+// Close removes the mapping.
 func (m *Mapping) Close() error {
 	mappings.Lock()
 	defer mappings.Unlock()
@@ -77,7 +77,7 @@ func (m *Mapping) contains(address uintptr) bool {
 	return address >= start && address-start < uintptr(len(m.Bytes))
 }
 
-// Explain returns an error that names the file if what has been recovered is the panic of a read of mapped memory, else nil.
+// Explain returns an error naming the file if recovered is the panic of a read of mapped memory, and nil otherwise.
 func Explain(recovered any) error {
 	fault, ok := recovered.(interface {
 		error

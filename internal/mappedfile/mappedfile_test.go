@@ -43,7 +43,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// TestExplain_shorterFile: reading the pages that a file has lost is an error that names it, and other panics are none.
+// TestExplain_shorterFile: reading pages that a truncated file has lost is an error naming the file; other panics are
+// not explained.
 func TestExplain_shorterFile(t *testing.T) {
 	path := write(t, 1<<16)
 	m, err := Open(path)

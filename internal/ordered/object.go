@@ -1,5 +1,5 @@
-// Package ordered has objects that keep the order of their keys, which JSON files and Arrow structs have: a chat template
-// prints the arguments of a tool in that order.
+// Package ordered provides objects that keep the order of their keys, as in JSON files and Arrow structs. Chat
+// templates print the arguments of a tool in that order.
 package ordered
 
 import (
@@ -13,7 +13,7 @@ type Object struct {
 	values map[string]any
 }
 
-// Set adds key or replaces its value; a key keeps its place.
+// Set adds key or replaces its value. A replaced key keeps its position.
 func (o *Object) Set(key string, v any) {
 	if o.values == nil {
 		o.values = map[string]any{}
@@ -24,7 +24,7 @@ func (o *Object) Set(key string, v any) {
 	o.values[key] = v
 }
 
-// Get returns the value of key, and whether there is one.
+// Get returns the value of key and reports whether it exists.
 func (o *Object) Get(key string) (any, bool) {
 	v, ok := o.values[key]
 	return v, ok
@@ -33,10 +33,10 @@ func (o *Object) Get(key string) (any, bool) {
 // Keys returns the keys in order. The slice must not be changed.
 func (o *Object) Keys() []string { return o.keys }
 
-// deepest is how far lists and objects may be nested, as in encoding/json.
+// deepest is the maximum nesting depth of lists and objects, as in encoding/json.
 const deepest = 10000
 
-// Decode reads the next value of d. Objects are of type [*Object]; numbers are what d is set to make of them.
+// Decode reads the next value of d. Objects have type [*Object]; the type of numbers depends on how d is configured.
 func Decode(d *json.Decoder) (any, error) { return decode(d, 0) }
 
 func decode(d *json.Decoder, depth int) (any, error) {
@@ -78,7 +78,7 @@ func decode(d *json.Decoder, depth int) (any, error) {
 	return t, nil
 }
 
-// Plain returns v with a map in place of each object.
+// Plain returns v with each object replaced by a map.
 func Plain(v any) any {
 	switch v := v.(type) {
 	case []any:

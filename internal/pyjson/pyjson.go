@@ -1,5 +1,5 @@
-// Package pyjson reads JSON as Python's json module writes it. Python knows three numbers that JSON does not: NaN, Infinity
-// and -Infinity. Settings of models have them, such as "time_step_limit": [0.0, Infinity].
+// Package pyjson reads JSON as Python's json module writes it. Python knows three numbers that JSON does not: NaN,
+// Infinity and -Infinity. Model settings contain them, as in "time_step_limit": [0.0, Infinity].
 package pyjson
 
 import (
@@ -15,8 +15,8 @@ import (
 	"mambatrain/internal/inputfile"
 )
 
-// words are Python's additional numbers. In clean text they are strings that begin with an escaped NUL, which no other
-// string of such a file does.
+// words are Python's additional numbers. In clean text they are strings that start with an escaped NUL, unlike any
+// other string in such a file.
 var words = []struct {
 	word  string
 	value float64
@@ -24,8 +24,8 @@ var words = []struct {
 
 func marked(word string) []byte { return []byte(`"\u0000` + word + `"`) }
 
-// Clean returns b as JSON without Python's additional numbers, for decoders that do not know them: [Float] recognizes them,
-// and [Restore] puts them back. A byte order mark is removed.
+// Clean returns b as JSON without Python's additional numbers, for decoders that do not know them. [Float] recognizes
+// the replacements, and [Restore] reverses them. A byte order mark is removed.
 func Clean(b []byte) []byte {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	if !bytes.Contains(b, []byte("NaN")) && !bytes.Contains(b, []byte("Infinity")) {
@@ -44,7 +44,7 @@ func Clean(b []byte) []byte {
 	return out
 }
 
-// token returns the length of the string, the word or the other byte that b begins with.
+// token returns the length of the string, word or single byte at the start of b.
 func token(b []byte) int {
 	switch {
 	case b[0] == '"':
@@ -71,7 +71,7 @@ func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("+-._", c) >= 0
 }
 
-// Restore undoes [Clean] in JSON that was made of clean text.
+// Restore reverses [Clean] in JSON that was produced from clean text.
 func Restore(b []byte) []byte {
 	for _, w := range words {
 		b = bytes.ReplaceAll(b, marked(w.word), []byte(w.word))
@@ -79,14 +79,14 @@ func Restore(b []byte) []byte {
 	return b
 }
 
-// Unmarshal is [json.Unmarshal] for what Python writes, with errors in plain words. Values of type [json.RawMessage] are
-// clean.
+// Unmarshal is like [json.Unmarshal] for what Python writes, with errors in plain words. Values of type
+// [json.RawMessage] contain clean text.
 func Unmarshal(b []byte, v any) error {
 	b = Clean(b)
 	return Explain(b, json.Unmarshal(b, v))
 }
 
-// ReadFile reads a file of settings into v; its errors name the file. The rules of [inputfile.Read] apply.
+// ReadFile reads a settings file into v. Errors name the file. The rules of [inputfile.Read] apply.
 func ReadFile(path string, limit int64, v any) error {
 	b, err := inputfile.Read(path, limit)
 	if err != nil {
@@ -98,8 +98,8 @@ func ReadFile(path string, limit int64, v any) error {
 	return nil
 }
 
-// Float is a number that may be NaN or infinite, as a word of Python's or in the form of transformers 5, such as
-// {"__float__": "Infinity"}.
+// Float is a number that may be NaN or infinite, written either as one of Python's words or in the form used by
+// transformers 5, such as {"__float__": "Infinity"}.
 type Float float64
 
 // UnmarshalJSON reads clean text.
@@ -107,7 +107,7 @@ func (x *Float) UnmarshalJSON(b []byte) error {
 	var tagged struct {
 		Float string `json:"__float__"`
 	}
-	json.Unmarshal(b, &tagged) // anything else is no object
+	json.Unmarshal(b, &tagged) // fails for anything but an object
 	for _, w := range words {
 		if bytes.Equal(b, marked(w.word)) || tagged.Float == w.word {
 			*x = Float(w.value)
@@ -127,8 +127,9 @@ func (x Float) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(x))
 }
 
-// Explain rewrites an error of encoding/json, which speaks of Go types, for people who have a file before them. text is
-// what was decoded, for the number of the line; nil leaves it out. Other errors are returned as they are.
+// Explain rewrites an error of encoding/json, which refers to Go types, for people who have a file in front of them.
+// text is the decoded text, used to find the line number; if it is nil, the line is omitted. Other errors are returned
+// unchanged.
 func Explain(text []byte, err error) error {
 	var syntax *json.SyntaxError
 	var typed *json.UnmarshalTypeError
@@ -156,7 +157,7 @@ func Explain(text []byte, err error) error {
 	return err
 }
 
-// kindOf is what a JSON value for a Go type is called.
+// kindOf returns the name of the kind of JSON value that corresponds to a Go type.
 func kindOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:

@@ -5,8 +5,9 @@ import (
 	"math"
 )
 
-// Blocks of 32 values: a half-precision scale d, in some types a minimum m, and the integers n. Types of four and five bits have
-// the values 0 to 15 in the low halves of 16 bytes and 16 to 31 in the high halves. The fifth bits are a word of their own.
+// Blocks of 32 values: a half-precision scale d, for some types a minimum m, and the integers n. Four- and five-bit
+// types store values 0 to 15 in the low halves of 16 bytes and values 16 to 31 in the high halves. The fifth bits are
+// in a separate word.
 
 // readQ8_0: d, 32 signed bytes; y = d·n.
 func readQ8_0(y []float32, b []byte) {
@@ -80,7 +81,7 @@ func writeQ8_0(b []byte, x []float32) {
 	}
 }
 
-// writeQ4_0: with m the value of the largest magnitude, d = m/−8.
+// writeQ4_0: d = m/−8, where m is the value of largest magnitude.
 func writeQ4_0(b []byte, x []float32) {
 	d := extreme(x) / -8
 	inverse := reciprocal(d)
@@ -98,7 +99,7 @@ func writeQ4_1(b []byte, x []float32) {
 	pack4(b[4:], x, func(v float32) int { return min(15, truncate(float32((v-lo)*inverse)+0.5)) })
 }
 
-// writeQ5_0: as writeQ4_0 with d = m/−16.
+// writeQ5_0: like writeQ4_0, with d = m/−16.
 func writeQ5_0(b []byte, x []float32) {
 	d := extreme(x) / -16
 	inverse := reciprocal(d)
@@ -106,7 +107,7 @@ func writeQ5_0(b []byte, x []float32) {
 	pack5(b[2:], x, func(v float32) int { return min(31, truncate(float32(v*inverse)+16.5)) })
 }
 
-// writeQ5_1: as writeQ4_1 with d = (max − min)/31.
+// writeQ5_1: like writeQ4_1, with d = (max − min)/31.
 func writeQ5_1(b []byte, x []float32) {
 	lo, hi := span(x)
 	d := (hi - lo) / 31
@@ -123,7 +124,7 @@ func pack4(b []byte, x []float32, integer func(float32) int) {
 	}
 }
 
-// pack5 writes the fifth bits of the integers of x, then the others as pack4 does.
+// pack5 writes the fifth bits of the integers of x, followed by the low four bits as in pack4.
 func pack5(b []byte, x []float32, integer func(float32) int) {
 	fifth := uint32(0)
 	for i := range 16 {
@@ -134,7 +135,7 @@ func pack5(b []byte, x []float32, integer func(float32) int) {
 	binary.LittleEndian.PutUint32(b, fifth)
 }
 
-// reciprocal returns 1/d, 0 for 0.
+// reciprocal returns 1/d, or 0 if d is 0.
 func reciprocal(d float32) float32 {
 	if d == 0 {
 		return 0
@@ -142,7 +143,7 @@ func reciprocal(d float32) float32 {
 	return 1 / d
 }
 
-// extreme returns the value of the largest magnitude, with its sign; the first of several.
+// extreme returns the value of largest magnitude, with its sign. If there are several, it returns the first.
 func extreme(x []float32) float32 {
 	top, most := float32(0), float32(0)
 	for _, v := range x {
@@ -162,8 +163,8 @@ func span(x []float32) (lo, hi float32) {
 	return lo, hi
 }
 
-// finite returns x, or 0 in place of what is not finite: a scale that small is stored as 0. x − x would not do as a test: if x is a
-// product, arm64 subtracts it before it is rounded.
+// finite returns x if it is finite, and 0 otherwise: a scale that small is stored as 0. Testing x − x would not work:
+// if x is a product, arm64 subtracts before the product is rounded.
 func finite(x float32) float32 {
 	if max(x, -x) <= math.MaxFloat32 {
 		return x
@@ -171,5 +172,5 @@ func finite(x float32) float32 {
 	return 0
 }
 
-// truncate cuts the fraction off.
+// truncate drops the fraction.
 func truncate(x float32) int { return int(finite(x)) }

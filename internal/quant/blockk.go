@@ -9,9 +9,9 @@ import (
 // scale and a minimum of six bits; Q6_K has sixteen of 16 values, each with a signed scale of eight bits.
 const superBlock = 256
 
-// scaleMin returns the scale and the minimum of sub-block j from the 12 bytes that hold all of them: the low six bits of bytes 0 to
-// 7 are the first four scales and minima; the others have their low four bits in bytes 8 to 11 and the upper two in the
-// upper bits of bytes 0 to 7.
+// scaleMin returns the scale and the minimum of sub-block j from the 12 bytes that contain all of them. The low six
+// bits of bytes 0 to 7 are the first four scales and minima. The others have their low four bits in bytes 8 to 11 and
+// their upper two in the upper bits of bytes 0 to 7.
 func scaleMin(s []byte, j int) (scale, minimum byte) {
 	if j < 4 {
 		return s[j] & 63, s[j+4] & 63
@@ -28,7 +28,7 @@ func putScaleMins(s []byte, scales, minima *[8]byte) {
 	}
 }
 
-// readQ4_K: d, dmin, 12 bytes of scales, 128 of integers, of which two sub-blocks share 32; y = d·scale·n − dmin·min.
+// readQ4_K: d, dmin, 12 bytes of scales, 128 of integers, 32 for each two sub-blocks; y = d·scale·n − dmin·min.
 func readQ4_K(y []float32, b []byte) {
 	d, dmin, s, q := half(b), half(b[2:]), b[4:16], b[16:144]
 	for j := range 8 {
@@ -40,7 +40,7 @@ func readQ4_K(y []float32, b []byte) {
 	}
 }
 
-// readQ5_K: as Q4_K with 32 bytes between, of which bit j of byte l is the fifth bit of value l of sub-block j.
+// readQ5_K: like Q4_K with 32 more bytes before the integers: bit j of byte l is the fifth bit of value l of sub-block j.
 func readQ5_K(y []float32, b []byte) {
 	d, dmin, s, h, q := half(b), half(b[2:]), b[4:16], b[16:48], b[48:176]
 	for j := range 8 {
@@ -62,8 +62,8 @@ func readQ6_K(y []float32, b []byte) {
 	}
 }
 
-// readQ2_K: 16 bytes, each the scale and the minimum of 16 values in four bits, 64 bytes of two-bit integers, d, dmin;
-// y = d·scale·n − dmin·min.
+// readQ2_K: 16 bytes, each with the scale and the minimum of 16 values in four bits each, 64 bytes of two-bit
+// integers, d, dmin; y = d·scale·n − dmin·min.
 func readQ2_K(y []float32, b []byte) {
 	scales, q, d, dmin := b[:16], b[16:80], half(b[80:]), half(b[82:])
 	for i := range y[:superBlock] {
@@ -72,8 +72,8 @@ func readQ2_K(y []float32, b []byte) {
 	}
 }
 
-// readQ3_K: 32 bytes of third bits, 64 of two-bit integers, 12 with 16 scales of six bits, d; y = d·(scale − 32)·n, where n is
-// from −4 to 3.
+// readQ3_K: 32 bytes of third bits, 64 of two-bit integers, 12 with 16 six-bit scales, d; y = d·(scale − 32)·n, where
+// n is from −4 to 3.
 func readQ3_K(y []float32, b []byte) {
 	third, q, s, d := b[:32], b[32:96], b[96:108], half(b[108:])
 	for i := range y[:superBlock] {
@@ -103,18 +103,19 @@ func nearest(v float32) int {
 
 func clamp(n, lo, hi int) int { return max(lo, min(n, hi)) }
 
-// fitter finds scale and minimum of a sub-block by trying several.
+// fitter finds the scale and the minimum of a sub-block by trying several candidates.
 type fitter struct {
 	levels     float32 // the largest integer
-	first      float32 // of the tried changes of levels
+	first      float32 // first change of levels to try
 	step       float32
 	tries      int
 	integers   *[32]byte // result
 	candidates [32]byte
 }
 
-// fit returns the scale and the negated minimum with which integers from 0 to levels come close to x, each error weighted by w.
-// For each candidate of the integers the two follow by least squares. llama.cpp's make_qkx2_quants.
+// fit returns the scale and the negated minimum for which integers from 0 to levels best approximate x, with errors
+// weighted by w. For each candidate set of integers, both follow by least squares. This is llama.cpp's
+// make_qkx2_quants.
 func (f *fitter) fit(x, w []float32) (scale, minimum float32) {
 	lo, hi := x[0], x[0]
 	sumW, sumX := float32(0), float32(0)
@@ -171,14 +172,15 @@ func (f *fitter) fit(x, w []float32) (scale, minimum float32) {
 	return scale, -lo
 }
 
-// superBlockFit is what Q4_K and Q5_K have in common.
+// superBlockFit is the common part of Q4_K and Q5_K.
 type superBlockFit struct {
 	integers       [8][32]byte
 	scales, minima [8]byte
 	d, dmin        float32
 }
 
-// fitSuperBlock fits each sub-block, and rounds their scales and minima to six bits and the integers to these.
+// fitSuperBlock fits each sub-block, rounds the scales and minima to six bits, and recomputes the integers for the
+// rounded values.
 func fitSuperBlock(x []float32, f fitter) *superBlockFit {
 	var r superBlockFit
 	var scales, minima [8]float32
@@ -213,7 +215,7 @@ func fitSuperBlock(x []float32, f fitter) *superBlockFit {
 	for j := range 8 {
 		scale, low := d*float32(r.scales[j]), dmin*float32(r.minima[j])
 		if scale == 0 {
-			continue // the integers of the fit stay
+			continue // keep the integers of the fit
 		}
 		for i, v := range x[32*j:][:32] {
 			r.integers[j][i] = byte(clamp(nearest((v+low)/scale), 0, int(f.levels)))
@@ -222,7 +224,7 @@ func fitSuperBlock(x []float32, f fitter) *superBlockFit {
 	return &r
 }
 
-// sixBits returns 63/top, 0 for 0.
+// sixBits returns 63/top, or 0 if top is 0.
 func sixBits(top float32) float32 {
 	if top > 0 {
 		return 63 / top
@@ -264,11 +266,11 @@ func writeQ5_K(b []byte, x []float32) {
 	r.low(b[48:])
 }
 
-// tiny is below what Q6_K takes for zero.
+// tiny is the magnitude below which Q6_K treats a value as zero.
 const tiny = 1e-15
 
-// fitSigned writes to integers, each with 32 added, those from −32 to 31 that come closest to 16 values, each error weighted by the
-// value's square, and returns their scale. llama.cpp's make_qx_quants.
+// fitSigned writes to integers the values from −32 to 31, with 32 added, that best approximate the 16 values of x,
+// with errors weighted by x². It returns their scale. This is llama.cpp's make_qx_quants.
 func fitSigned(integers *[16]byte, x []float32) float32 {
 	top := extreme(x)
 	if float32(math.Abs(float64(top))) < tiny {
@@ -324,7 +326,7 @@ func writeQ6_K(b []byte, x []float32) {
 		b[192+j] = byte(stored)
 		scale := d * float32(stored)
 		if scale == 0 {
-			continue // the integers of the fit stay
+			continue // keep the integers of the fit
 		}
 		for i, v := range x[16*j:][:16] {
 			integers[j][i] = byte(clamp(nearest(v/scale), -32, 31) + 32)

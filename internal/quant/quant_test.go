@@ -53,7 +53,7 @@ func sameFloats(t *testing.T, what string, got, want []float32) {
 	}
 }
 
-// Random bytes in every field have the values that llama.cpp gives them, bit for bit.
+// Random bytes in every field decode to llama.cpp's values, bit for bit.
 func TestDequantize_golden(t *testing.T) {
 	all := tensors(t, "testdata/dequantise.safetensors")
 	for _, typ := range types {
@@ -67,14 +67,14 @@ func TestDequantize_golden(t *testing.T) {
 	}
 }
 
-// Rows of every kind get llama.cpp's bytes.
+// Rows of every kind are encoded to llama.cpp's bytes.
 func TestQuantize_golden(t *testing.T) {
 	all := tensors(t, "testdata/quantise.safetensors")
 	x := floats(all["input"])
 	const width = 256
 	for _, typ := range types {
 		want := all[typ.String()+".bytes"]
-		if want == nil || typ == quant.IQ4_NL { // which is only read
+		if want == nil || typ == quant.IQ4_NL { // IQ4_NL can only be read
 			continue
 		}
 		perRow := typ.Bytes(width)
@@ -87,7 +87,7 @@ func TestQuantize_golden(t *testing.T) {
 	}
 }
 
-// What is read back is near what was written: within half a step of the coarsest type.
+// Decoded values are close to the encoded ones, with the error bounded for each type.
 func TestRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x := make([]float32, 1024)

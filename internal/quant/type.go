@@ -1,10 +1,10 @@
 // Package quant reads and writes the element types of llama.cpp's tensors: floating-point numbers, and blocks of small
-// integers with scales. The formats are those of ggml-common.h; the quantizers give llama.cpp's bytes without an importance
-// matrix.
+// integers with scales. The formats are those of ggml-common.h. The quantizers produce the same bytes as llama.cpp
+// without an importance matrix.
 //
-// All arithmetic is float32. Every product in a dequantizer is exact, so that its results are the same bits however it is
-// computed. Quantizers give the same bytes only if no multiplication is fused with an addition: that is what the conversions
-// float32(x*y) in them are for.
+// All arithmetic is float32. Every product in a dequantizer is exact, so its results have the same bits however it is
+// computed. Quantizers produce the same bytes only if no multiplication is fused with an addition; the conversions
+// float32(x*y) prevent that.
 package quant
 
 import (
@@ -15,11 +15,11 @@ import (
 	"mambatrain/internal/float16"
 )
 
-// Type is the type of a tensor's elements, by llama.cpp's number.
+// Type is the type of a tensor's elements, numbered as in llama.cpp.
 type Type uint32
 
-// The types that are read. Those of 32 elements in a block store them in order or as two halves; those with a K have
-// 256 elements in sub-blocks.
+// The types that can be read. Those with 32 elements per block store them in order or as two halves; those with a K
+// have 256 elements in sub-blocks.
 const (
 	F32    Type = 0
 	F16    Type = 1
@@ -43,7 +43,7 @@ type format struct {
 	name         string
 	block, bytes int // elements and bytes of a block
 	dequantize   func(y []float32, b []byte)
-	quantize     func(b []byte, x []float32) // nil: the type is only read
+	quantize     func(b []byte, x []float32) // nil if the type can only be read
 }
 
 var formats = map[Type]*format{
@@ -64,7 +64,7 @@ var formats = map[Type]*format{
 	Q6_K:   {"Q6_K", superBlock, 210, blockwise(superBlock, 210, readQ6_K), blockwiseTo(superBlock, 210, writeQ6_K)},
 }
 
-// foreign are the other types that occur in files, for messages.
+// foreign lists other types that occur in files, for error messages.
 var foreign = map[Type]string{
 	9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S",
 	24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
@@ -88,24 +88,24 @@ func (t Type) Readable() bool { return formats[t] != nil }
 // Writable reports whether elements of the type can be written by [Type.Encode].
 func (t Type) Writable() bool { return formats[t] != nil && formats[t].quantize != nil }
 
-// Block returns the number of elements in a block, 1 for numbers that stand alone. The type must be readable.
+// Block returns the number of elements in a block, 1 for single numbers. The type must be readable.
 func (t Type) Block() int { return formats[t].block }
 
-// Bytes returns the size of n elements, which are whole blocks. The type must be readable.
+// Bytes returns the size of n elements, which must be whole blocks. The type must be readable.
 func (t Type) Bytes(n int) int { return n / formats[t].block * formats[t].bytes }
 
-// Dequantize writes the values of the blocks b to y, which has room for all of them.
+// Dequantize writes the values of the blocks b to y, which must have room for all of them.
 func (t Type) Dequantize(y []float32, b []byte) { formats[t].dequantize(y, b) }
 
-// Encode returns x, whole blocks, as it is stored. Values beyond the range of a half-precision scale become infinite, as
-// llama.cpp's do. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K or Q3_K.
+// Encode returns x, which must be whole blocks, in its stored form. Values beyond the range of a half-precision scale
+// become infinite, as in llama.cpp. The type must be writable: not IQ4_NL, IQ4_XS, Q2_K or Q3_K.
 func (t Type) Encode(x []float32) []byte {
 	b := make([]byte, t.Bytes(len(x)))
 	formats[t].quantize(b, x)
 	return b
 }
 
-// blockwise makes a function for whole rows of one for a block.
+// blockwise turns a function for one block into a function for whole rows.
 func blockwise(elements, bytes int, read func(y []float32, b []byte)) func([]float32, []byte) {
 	return func(y []float32, b []byte) {
 		for ; len(b) > 0; y, b = y[elements:], b[bytes:] {

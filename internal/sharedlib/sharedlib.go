@@ -1,7 +1,7 @@
-// Package sharedlib opens libraries that are installed on the machine and calls their C functions, without cgo.
+// Package sharedlib opens shared libraries installed on the machine and calls their C functions, without cgo.
 //
-// On Linux it needs the tag mpi or vulkan: a program that can open libraries is linked dynamically there. Windows and macOS
-// programs always are, so it works in the default build. Elsewhere [Open] fails.
+// On Linux it needs the build tag mpi or vulkan, because a program that can open libraries must be linked dynamically.
+// Windows and macOS programs always are, so there it works in the default build. Elsewhere [Open] fails.
 package sharedlib
 
 import (
@@ -19,15 +19,15 @@ type Library struct {
 type Scope uint8
 
 const (
-	Local  Scope = iota // the caller alone
-	Global              // the libraries that are opened later, too
+	Local  Scope = iota // only the caller
+	Global              // also libraries opened later
 )
 
-// ErrUnsupported is the error of Open in a program that cannot open libraries.
+// ErrUnsupported is returned by Open in a program that cannot open libraries.
 var ErrUnsupported = errors.New("this program is built without support for shared libraries")
 
-// Open opens the first library of the paths that can be opened. A path without a directory is searched where the system
-// keeps its libraries. The error names what failed for each path.
+// Open opens the first of the paths that it can. A path without a directory is looked up where the system keeps its
+// libraries. The error says what failed for each path.
 func Open(s Scope, paths ...string) (*Library, error) {
 	if !supported {
 		return nil, ErrUnsupported
@@ -43,7 +43,7 @@ func Open(s Scope, paths ...string) (*Library, error) {
 	return nil, errors.New(strings.Join(failed, "\n  "))
 }
 
-// Symbol returns the address of a name that the library defines, 0 if there is no such name.
+// Symbol returns the address of a name that the library defines, or 0 if there is no such name.
 func (l *Library) Symbol(name string) uintptr {
 	p, err := symbol(l.handle, name)
 	if err != nil {

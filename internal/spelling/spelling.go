@@ -1,13 +1,14 @@
-// Package spelling finds the word that somebody probably meant.
+// Package spelling finds the word that the user probably meant.
 package spelling
 
 import "strings"
 
-// longest bounds the words that are compared: nobody mistypes a longer one, and it would take long.
+// longest is the maximum length of words compared: longer ones are unlikely to be typing errors and would take too
+// long.
 const longest = 64
 
-// Nearest returns the candidate that is the fewest edits away from word, "" if none is near enough to have been meant.
-// Case and the difference between - and _ count nothing.
+// Nearest returns the candidate that is the fewest edits away from word, or "" if none is close enough to have been
+// meant. Case and the difference between - and _ are ignored.
 func Nearest(word string, candidates []string) string {
 	if len(word) > longest {
 		return ""
@@ -24,7 +25,7 @@ func Nearest(word string, candidates []string) string {
 	return found
 }
 
-// DidYouMean returns "; did you mean x?" for the nearest candidate, "" if none is near enough.
+// DidYouMean returns "; did you mean x?" for the nearest candidate, or "" if none is close enough.
 func DidYouMean(word string, candidates []string) string {
 	if n := Nearest(word, candidates); n != "" {
 		return "; did you mean " + n + "?"
@@ -32,7 +33,8 @@ func DidYouMean(word string, candidates []string) string {
 	return ""
 }
 
-// edits counts insertions, deletions, replacements and swaps of neighbours between two words (optimal string alignment).
+// edits returns the number of insertions, deletions, replacements and swaps of neighbors between two words (optimal
+// string alignment).
 func edits(a, b string) int {
 	d := make([][]int, len(a)+1)
 	for i := range d {

@@ -13,7 +13,7 @@ func TestMix(t *testing.T) {
 	}
 }
 
-// TestDerive: runs that were recorded depend on these bits.
+// TestDerive: recorded runs depend on these bits.
 func TestDerive(t *testing.T) {
 	if got, want := Derive(1, 2), uint64(1964355716538924503); got != want {
 		t.Errorf("got %d, want %d", got, want)

@@ -1,4 +1,5 @@
-// Package testfile has the files of tests: those that a test writes, and shared ones that the project does not ship.
+// Package testfile provides files for tests: those that a test writes, and shared ones that are not part of the
+// project.
 package testfile
 
 import (
@@ -12,7 +13,7 @@ import (
 // Env names the directory of the shared test data.
 const Env = "MAMBA_TRAIN_TEST_DATA"
 
-// Shared returns the path of a file of the shared test data. The test is skipped if there is none.
+// Shared returns the path of a shared test data file. It skips the test if Env is not set.
 func Shared(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv(Env)
@@ -22,7 +23,7 @@ func Shared(t testing.TB, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// Write puts text into a new file in a directory of the test and returns its path.
+// Write writes text to a new file in a temporary directory of the test and returns its path.
 func Write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -65,7 +66,7 @@ func Lines[T any](t testing.TB, path string) (rows []T) {
 	return rows
 }
 
-// JSON returns v as JSON, to compare and to print.
+// JSON returns v as JSON, for comparing and printing.
 func JSON(t testing.TB, v any) string {
 	t.Helper()
 	raw, err := json.Marshal(v)
