@@ -13,11 +13,11 @@ type callArgs struct {
 	named  []Value
 }
 
-// bound holds the values of parameters; those not given are missing.
+// bound contains the values of parameters. Those not given are missing.
 type bound []Value
 
-// bind returns the value of each parameter. A parameter that ends in "?" may be left out; those after "/" cannot be
-// given by name if the first parameter is "/".
+// bind returns the value of each parameter. A parameter whose name ends in "?" is optional. If the first parameter is
+// "/", the following ones cannot be passed by name.
 func (c *callArgs) bind(parameters ...string) (bound, error) {
 	byName := true
 	if len(parameters) > 0 && parameters[0] == "/" {
@@ -51,13 +51,13 @@ func (c *callArgs) bind(parameters ...string) (bound, error) {
 	return b, nil
 }
 
-// none is bind for a call without arguments.
+// none checks a call that takes no arguments.
 func (c *callArgs) none() error {
 	_, err := c.bind()
 	return err
 }
 
-// noNames refuses arguments with names.
+// noNames rejects keyword arguments.
 func (c *callArgs) noNames() error {
 	if len(c.names) > 0 {
 		return typeError("%s takes no keyword arguments", c.callee)
@@ -65,7 +65,7 @@ func (c *callArgs) noNames() error {
 	return nil
 }
 
-// value returns parameter i, or otherwise.
+// value returns parameter i, or otherwise if it is missing.
 func (b bound) value(i int, otherwise Value) Value {
 	if b[i] == missing {
 		return otherwise
@@ -90,7 +90,7 @@ func notInteger(v Value) error {
 	return typeError("'%s' object cannot be interpreted as an integer", typeName(v))
 }
 
-// text returns parameter i as a string; other types are refused.
+// text returns parameter i as a string and rejects other types.
 func (b bound) text(i int, otherwise string) (string, error) {
 	if b[i] == missing {
 		return otherwise, nil
@@ -108,8 +108,8 @@ func notString(v Value) error {
 	return typeError("must be str, not %s", typeName(v))
 }
 
-// truth returns whether parameter i is true; otherwise applies if it is not given.
+// truth reports whether parameter i is given and true.
 func (b bound) truth(i int) bool { return b[i] != missing && truth(b[i]) }
 
-// nullable returns parameter i, nil if it is None or not given.
+// nullable returns parameter i, or nil if it is None or missing.
 func (b bound) nullable(i int) Value { return b.value(i, nil) }

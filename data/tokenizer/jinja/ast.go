@@ -1,11 +1,11 @@
 package jinja
 
-// The tree of a template. An expression evaluates itself in eval.go and the files next to it, a statement executes
-// itself in exec.go.
+// The syntax tree of a template. Expressions evaluate themselves in eval.go and the files next to it; statements
+// execute themselves in exec.go.
 
 type node interface{ lineno() int }
 
-// line is where a node begins.
+// line is the line where a node begins.
 type line int
 
 func (l line) lineno() int { return int(l) }
@@ -20,13 +20,13 @@ type stmt interface {
 	exec(r *run, f *frame, out *output) (flow, error)
 }
 
-// access is what a name or a target is there for.
+// access is the use of a name or target.
 type access int
 
 const (
 	load  access = iota
 	store        // the target of set or for
-	param        // the parameter of a macro, or a name of with
+	param        // a parameter of a macro, or a name of with
 )
 
 type (
@@ -87,7 +87,7 @@ type (
 	comparison struct {
 		line
 		first    expr
-		ops      []kind // also in and notin
+		ops      []kind // including in and notin
 		operands []expr
 	}
 	concat struct {
@@ -98,11 +98,11 @@ type (
 		positional  []expr
 		names       []string
 		named       []expr
-		star, stars expr // *args and **kwargs, may be nil
+		star, stars expr // *args and **kwargs; may be nil
 	}
 	filter struct {
 		line
-		operand expr // nil in a filter block: what the block wrote
+		operand expr // nil in a filter block, where it is the output of the block
 		id      string
 		args    arguments
 	}
@@ -128,7 +128,7 @@ type (
 	}
 	slice struct {
 		line
-		start, stop, step expr // each may be nil
+		start, stop, step expr // may be nil
 	}
 )
 
@@ -169,7 +169,7 @@ type (
 		line
 		id       string // "" for the body of a call block
 		args     []*name
-		defaults []expr // of the last arguments
+		defaults []expr // for the last parameters
 		body     []stmt
 		self     slot
 		scope    macroScope
@@ -179,7 +179,7 @@ type (
 		call   *call
 		caller *macro
 	}
-	generation struct { // {% generation %}, the assistant's words
+	generation struct { // {% generation %}: the assistant's words
 		line
 		caller *macro
 	}
@@ -251,7 +251,7 @@ func children(n node) []node {
 
 type nodes []node
 
-// exprs appends those that are not nil.
+// exprs appends the expressions that are not nil.
 func (c *nodes) exprs(list []expr) {
 	for _, e := range list {
 		if e != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// attribute is v.id: an attribute of the value if Python has one, or else the item with that key.
+// attribute evaluates v.id: an attribute of the value if Python has one, otherwise the item with that key.
 func (r *run) attribute(v Value, id string) (Value, error) {
 	a, ok, err := r.attributeOnly(v, id)
 	if err != nil || ok {
@@ -20,8 +20,8 @@ func (r *run) attribute(v Value, id string) (Value, error) {
 	return lacks(v, id), nil
 }
 
-// attributeOnly is Python's getattr in the sandbox of Jinja2, which hides what begins with an underscore and what
-// changes a list or dict.
+// attributeOnly is Python's getattr in Jinja2's sandbox, which hides names that begin with an underscore and methods
+// that modify a list or dict.
 func (r *run) attributeOnly(v Value, id string) (Value, bool, error) {
 	if ns, ok := v.(*namespace); ok {
 		a, ok := ns.attrs.Get(id)
@@ -62,7 +62,7 @@ func (r *run) attributeOnly(v Value, id string) (Value, bool, error) {
 	return m, ok, nil
 }
 
-// item is v[index]: the item if there is one, or else the attribute with that name.
+// item evaluates v[index]: the item if there is one, otherwise the attribute with that name.
 func (r *run) item(v, index Value) (Value, error) {
 	if u, ok := v.(*undefined); ok {
 		return nil, u
@@ -85,7 +85,7 @@ func (r *run) item(v, index Value) (Value, error) {
 	return lacks(v, index), nil
 }
 
-// at returns item i of a sequence; negative indices count from its end.
+// at returns item i of a sequence. Negative indices count from the end.
 func (r *run) at(v Value, i int) (Value, bool) {
 	n, ok := length(v)
 	if !ok {
@@ -110,14 +110,14 @@ func (r *run) at(v Value, i int) (Value, bool) {
 	return nil, false
 }
 
-// lacks is what looking up a key that v does not have gives.
+// lacks returns the result of looking up a key that v does not have.
 func lacks(v, key Value) Value {
 	u := &undefined{object: v, key: key}
 	u.dict, _ = v.(*Dict)
 	return u
 }
 
-// slice is v[start:stop:step].
+// slice evaluates v[start:stop:step].
 func (r *run) slice(v Value, bounds [3]Value) (Value, error) {
 	n, ok := length(v)
 	if u, is := v.(*undefined); is {
@@ -172,7 +172,7 @@ func (r *run) sliceText(v Value, s string, of *numbers) (Value, error) {
 	return sameText(v, string(part)), nil
 }
 
-// sliceIndices returns the indices that a slice of n items has.
+// sliceIndices returns the indices that a slice selects from n items.
 func sliceIndices(bounds [3]Value, n int) (*numbers, error) {
 	b := [3]int{0, n, 1}
 	for i, v := range bounds {
@@ -209,7 +209,7 @@ func sliceIndices(bounds [3]Value, n int) (*numbers, error) {
 	return &numbers{b[0], b[1], b[2]}, nil
 }
 
-// changing lists the attributes that the sandbox hides because they would change the value.
+// changing lists the attributes that the sandbox hides because they would modify the value.
 var changing = map[string][]string{
 	"list": {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"},
 	"dict": {"clear", "pop", "popitem", "setdefault", "update"},

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// binder gives each name of a template its slot, as Jinja2's compiler.py does, and checks what can be checked before
+// binder assigns a slot to each name in a template, as Jinja2's compiler.py does, and checks what can be checked before
 // the template runs.
 type binder struct {
 	at    binding
@@ -13,11 +13,11 @@ type binder struct {
 	err   error
 }
 
-// binding is where the binder is.
+// binding is the binder's current context.
 type binding struct {
 	symbols *symbols
-	soft    bool // within a branch of if: an unknown filter is an error only if it is reached
-	loop    bool // break and continue have a loop to refer to
+	soft    bool // in a branch of an if, where an unknown filter is an error only when it is reached
+	loop    bool // inside a loop that break and continue can refer to
 }
 
 // bind returns the size of the template's frame and its scope.
@@ -36,13 +36,13 @@ func (b *binder) fail(n node, format string, args ...any) {
 	}
 }
 
-// inner begins a scope in the routine in. The caller restores b.at.
+// inner begins a scope in the routine in. The caller must restore b.at.
 func (b *binder) inner(in *routine) *symbols {
 	b.at = binding{symbols: newSymbols(b.at.symbols, in), loop: b.at.loop && in == b.at.symbols.in}
 	return b.at.symbols
 }
 
-// within counts a level of the tree while it runs f.
+// within runs f one level deeper in the tree.
 func (b *binder) within(n node, f func()) {
 	if b.depth++; b.depth > deepestTree {
 		b.fail(n, "nested more than %d levels deep", deepestTree)
@@ -171,7 +171,7 @@ func (b *binder) loop(s *loop) {
 	s.scopes.size = len(in.slots)
 }
 
-// loopTest binds the filter of a loop, which is a routine that has the target, too.
+// loopTest binds the filter of a loop, which is a separate routine with its own copy of the target.
 func (b *binder) loopTest(s *loop) {
 	in := newRoutine(b.at.symbols.in)
 	inner := b.inner(in)
@@ -198,7 +198,7 @@ func cloneTarget(e expr) expr {
 	return e
 }
 
-// noLoopTarget refuses assignments to loop anywhere in a loop.
+// noLoopTarget rejects assignments to the name loop inside a loop.
 func (b *binder) noLoopTarget(n node) {
 	if n, ok := n.(*name); ok && n.ctx == store && n.id == "loop" {
 		b.fail(n, "cannot assign to the special variable loop in a loop")
@@ -236,10 +236,10 @@ func (b *binder) macro(m *macro) {
 	m.scope.size = len(in.slots)
 }
 
-// slot returns where the variable id is.
+// slot returns the slot of the variable id.
 func (b *binder) slot(n node, id string) slot {
 	holder := b.at.symbols.find(id)
-	if holder == nil { // Jinja2 forgets the arguments of the filter of a set block
+	if holder == nil { // Jinja2 loses the arguments of a filter on a set block
 		b.fail(n, "%q is known nowhere else in the template", id)
 		return slot{}
 	}
@@ -280,7 +280,7 @@ func (b *binder) expr(e expr) {
 	})
 }
 
-// known refuses a filter or test that does not exist, unless it is in a branch that may never be reached.
+// known rejects a filter or test that does not exist, unless it is in a branch that may never be reached.
 func (b *binder) known(n node, what, id, problem string) {
 	if problem != "" && !b.at.soft {
 		b.fail(n, "the %s %q %s", what, id, problem)

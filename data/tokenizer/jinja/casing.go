@@ -2,7 +2,7 @@ package jinja
 
 import "unicode"
 
-// Characters whose upper or title case is more than one character (Unicode's SpecialCasing.txt).
+// Characters whose upper or title case has more than one character (Unicode's SpecialCasing.txt).
 var specialUpper = map[rune]string{
 	0x00df: "SS", 0x0149: "\u02bcN", 0x01f0: "J\u030c", 0x0390: "\u0399\u0308\u0301",
 	0x03b0: "\u03a5\u0308\u0301", 0x0587: "\u0535\u0552", 0x1e96: "H\u0331", 0x1e97: "T\u0308",
@@ -47,7 +47,7 @@ var specialTitle = map[rune]string{
 	0xfb14: "\u0544\u0565", 0xfb15: "\u0544\u056b", 0xfb16: "\u054e\u0576", 0xfb17: "\u0544\u056d",
 }
 
-// otherDigits are the digits of Python's isdigit that are not decimal: superscripts and numbers in circles.
+// otherDigits are the nondecimal digits of Python's isdigit: superscripts and circled numbers.
 var otherDigits = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{0x00b2, 0x00b3, 1},

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// Strings are UTF-8 here and code points in Python; indices count characters.
+// Strings are UTF-8 here but code points in Python. Indices count characters.
 
 func characters(s string) int { return utf8.RuneCountInString(s) }
 
-// offset returns where character i of s begins.
+// offset returns the byte offset of character i of s.
 func offset(s string, i int) int {
 	if characters(s) == len(s) {
 		return min(i, len(s))
@@ -24,7 +24,7 @@ func offset(s string, i int) int {
 	return len(s)
 }
 
-// substring returns characters start to stop of s.
+// substring returns characters start to stop of s, excluding stop.
 func substring(s string, start, stop int) string {
 	if start >= stop {
 		return ""
@@ -33,7 +33,7 @@ func substring(s string, start, stop int) string {
 	return s[:offset(s, stop-start)]
 }
 
-// sameText returns s as the kind of string that v is.
+// sameText returns s as a str or Markup, whichever v is.
 func sameText(v Value, s string) Value {
 	if _, ok := v.(markup); ok {
 		return markup(s)
@@ -59,7 +59,7 @@ func isSpace(c rune) bool {
 	return unicode.Is(unicode.Zs, c) || c == 0x2028 || c == 0x2029
 }
 
-// isLineEnd tells what str.splitlines splits at.
+// isLineEnd reports whether str.splitlines splits at c.
 func isLineEnd(c rune) bool {
 	return '\n' <= c && c <= '\r' || 0x1c <= c && c <= 0x1e || c == 0x85 || c == 0x2028 || c == 0x2029
 }
@@ -116,7 +116,7 @@ func lower(s string) string {
 	return b.String()
 }
 
-// lowerSigma returns the lower case of the sigma at s[i]: another letter at the end of a word.
+// lowerSigma returns the lower case of the sigma at s[i], which has a different form at the end of a word.
 func lowerSigma(s string, i int) rune {
 	before, after := false, false
 	for rest := s[:i]; rest != ""; {
@@ -179,10 +179,10 @@ func capitalize(s string) string {
 	return titleRune(c) + lowerRest(s, size)
 }
 
-// lowerRest is the lower case of s[from:], where the text before decides about a sigma.
+// lowerRest returns the lower case of s[from:]. The text before it affects the form of a sigma.
 func lowerRest(s string, from int) string { return lower(s)[len(lower(s[:from])):] }
 
-// title is str.title: a letter after a letter is lower case, any other title case.
+// title is str.title: a letter after a letter becomes lower case, any other letter title case.
 func title(s string) string {
 	var b strings.Builder
 	inWord := false

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// compare applies an operator of comparison, in or notin.
+// compare applies a comparison operator, in or notin.
 func (r *run) compare(op kind, a, b Value) (bool, error) {
 	switch op {
 	case "in":
@@ -75,7 +75,7 @@ func (l *limits) equal(a, b Value, depth int) (bool, error) {
 	return a == b, nil
 }
 
-// identical is how lists compare their items: a value equals itself, even NaN.
+// identical compares items of lists as Python does: a value equals itself, even NaN.
 func (l *limits) identical(a, b Value, depth int) (bool, error) {
 	if f, ok := a.(float64); ok && f != f {
 		return false, unsupported("comparing NaN within lists")
@@ -99,7 +99,7 @@ func (l *limits) equalDicts(a, b *Dict, depth int) (bool, error) {
 	return true, nil
 }
 
-// all describes the numbers of a range independently of how it was made.
+// all returns a canonical description of the numbers in a range.
 func (n *numbers) all() []int {
 	switch size := n.len(); size {
 	case 0:
@@ -119,7 +119,7 @@ func isNumber(v Value) bool {
 	return false
 }
 
-// notANumber is what comparing with NaN gives: neither less, equal nor greater.
+// notANumber is the result of comparing with NaN: neither less, equal nor greater.
 const notANumber = 2
 
 // compareNumbers returns -1, 0 or 1, or notANumber. Integers and floats compare exactly.
@@ -142,7 +142,7 @@ func compareNumbers(a, b Value) (int, error) {
 	return cmp.Compare(f, g), nil
 }
 
-// ordered is a < b, or another of the four operators.
+// ordered evaluates a < b, or another of the four ordering operators.
 func (l *limits) ordered(op kind, a, b Value, depth int) (bool, error) {
 	if depth > deepestValue {
 		return false, errTooDeep

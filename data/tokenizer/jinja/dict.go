@@ -9,7 +9,7 @@ import (
 // NewDict returns an empty dict.
 func NewDict() *Dict { return &Dict{index: map[any]int{}} }
 
-// Set adds key or replaces its value. A key keeps its place.
+// Set adds key or replaces its value. An existing key keeps its position.
 func (d *Dict) Set(key string, v Value) { d.put(key, key, v) }
 
 // Get returns the value of key, and whether there is one.
@@ -51,7 +51,7 @@ func (d *Dict) store(key, v Value) error {
 	return nil
 }
 
-// lookup finds a key of any type.
+// lookup looks up a key of any type.
 func (d *Dict) lookup(key Value) (v Value, ok bool, err error) {
 	h, err := hash(key, 0)
 	if err != nil {
@@ -80,10 +80,10 @@ type (
 	integerHash   string
 )
 
-// longestKey is how many bytes of a tuple may be its hash.
+// longestKey is the maximum size in bytes of the hash of a tuple.
 const longestKey = 1 << 20
 
-// hash returns a comparable value that is the same for values that Python counts as the same key.
+// hash returns a comparable value that is equal for values that are the same key in Python.
 func hash(v Value, depth int) (any, error) {
 	switch v := v.(type) {
 	case nil:

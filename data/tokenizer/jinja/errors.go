@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// Error is a fault of a template, or of the values that it was given.
+// Error is an error in a template or in the values passed to it.
 type Error struct {
 	Template string // the name given to Parse
 	Line     int
@@ -17,11 +17,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: line %d: %s", e.Template, e.Line, e.Problem)
 }
 
-// longestProblem is the number of characters of a problem that are shown.
+// longestProblem is the maximum number of characters of a problem that are shown.
 const longestProblem = 300
 
-// oneLine makes a problem printable: control characters are escaped and long texts are cut, since both the template and
-// the data may come from strangers.
+// oneLine makes a problem printable. It escapes control characters and truncates long texts, since both the template
+// and the data may be untrusted.
 func oneLine(s string) string {
 	var b strings.Builder
 	n := 0
@@ -39,10 +39,10 @@ func oneLine(s string) string {
 	return b.String()
 }
 
-// The errors of values know no line; the evaluator adds it.
+// The errors below have no line; the evaluator adds it.
 
-// typeError reports an operation that Python refuses for these types, or whose result this package cannot give exactly.
+// typeError reports an operation that Python rejects for these types, or whose result this package cannot reproduce exactly.
 func typeError(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// unsupported reports a construct of Jinja2 that this package does not have.
+// unsupported reports a Jinja2 construct that this package does not implement.
 func unsupported(what string) error { return fmt.Errorf("%s is not supported", what) }

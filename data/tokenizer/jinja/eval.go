@@ -10,7 +10,7 @@ func (n *constant) eval(*run, *frame) (Value, error) { return n.value, nil }
 func (n *text) eval(*run, *frame) (Value, error) { return n.data, nil }
 
 func (n *namespaceAttr) eval(*run, *frame) (Value, error) {
-	return nil, unsupported("a namespace target here") // only targets are parsed to it
+	return nil, unsupported("a namespace target here") // it is parsed only as a target
 }
 
 func (n *name) eval(r *run, f *frame) (Value, error) {
@@ -25,7 +25,7 @@ func (n *name) eval(r *run, f *frame) (Value, error) {
 	}
 }
 
-// visit evaluates e and counts a step.
+// visit evaluates e and counts it as a step.
 func (r *run) visit(e expr, f *frame) (Value, error) {
 	if err := r.step(1); err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (n *filter) eval(r *run, f *frame) (Value, error) {
 	return n.apply(r, f, v)
 }
 
-// apply filters v.
+// apply applies the filter to v.
 func (n *filter) apply(r *run, f *frame, v Value) (Value, error) {
 	c, err := n.args.eval(r, f)
 	if err != nil {
@@ -289,10 +289,10 @@ func (n *item) eval(r *run, f *frame) (Value, error) {
 }
 
 func (n *slice) eval(*run, *frame) (Value, error) {
-	return nil, unsupported("a slice here") // an item evaluates its slice itself
+	return nil, unsupported("a slice here") // an item evaluates its own slice
 }
 
-// bounds evaluates start, stop and step, nil where they are not given.
+// bounds evaluates start, stop and step, which are nil if not given.
 func (n *slice) bounds(r *run, f *frame) (b [3]Value, err error) {
 	for i, e := range []expr{n.start, n.stop, n.step} {
 		if e == nil {

@@ -11,19 +11,19 @@ type run struct {
 	template  *Template
 	variables map[string]Value
 	out       *output
-	line      int // of what is being evaluated
+	line      int // line of the node being evaluated
 	marks     []mark
 	missing   []Missing
 	noted     map[missingKey]bool
 }
 
-// missingKey is a key that was noted as missing.
+// missingKey is a missing key that has already been recorded.
 type missingKey struct {
 	dict *Dict
 	key  string
 }
 
-// frame holds the variables of a routine that runs.
+// frame contains the variables of a running routine.
 type frame struct {
 	parent *frame
 	slots  []Value
@@ -61,7 +61,7 @@ func (o *output) write(s string) error {
 	return nil
 }
 
-// writeText writes what a block made, which must be a string.
+// writeText writes the result of a block, which must be a string.
 func (o *output) writeText(v Value) error {
 	s, ok := asText(v)
 	if !ok {
@@ -72,7 +72,7 @@ func (o *output) writeText(v Value) error {
 
 func (r *run) buffer() *output { return &output{limits: &r.limits} }
 
-// flow is how execution continues after a statement.
+// flow says how execution continues after a statement.
 type flow int
 
 const (
@@ -94,7 +94,7 @@ func (r *run) stmts(list []stmt, f *frame, out *output) (flow, error) {
 	return flowNext, nil
 }
 
-// enter gives the variables of a scope their first values.
+// enter initializes the variables of a scope.
 func (r *run) enter(f *frame, s scope) error {
 	if err := r.step(len(s.enter)); err != nil {
 		return err
@@ -118,7 +118,7 @@ func leave(f *frame, s scope) {
 	}
 }
 
-// resolve returns the value of a variable of Render or of a global function.
+// resolve returns the value of a variable passed to Render or of a global function.
 func (r *run) resolve(name string) Value {
 	if v, ok := r.variables[name]; ok {
 		return v
@@ -179,7 +179,7 @@ func (s *assignment) exec(r *run, f *frame, _ *output) (flow, error) {
 	return flowNext, r.assign(s.target, v, f)
 }
 
-// checkNamespaces reports targets ns.attr where ns is no namespace, before the value is evaluated.
+// checkNamespaces rejects targets ns.attr where ns is not a namespace, before the value is evaluated.
 func (r *run) checkNamespaces(target expr, f *frame) error {
 	switch t := target.(type) {
 	case *namespaceAttr:
@@ -282,7 +282,7 @@ func (s *filterBlock) exec(r *run, f *frame, out *output) (flow, error) {
 	return flowNext, out.writeText(v)
 }
 
-// filterBlock applies the filters of a block to what it wrote.
+// filterBlock applies the filters of a block to its output.
 func (r *run) filterBlock(n *filter, body Value, f *frame) (Value, error) {
 	inner, nested := n.operand.(*filter)
 	if nested {

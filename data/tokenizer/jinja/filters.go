@@ -10,10 +10,10 @@ import (
 
 type filterFunc func(r *run, v Value, c *callArgs) (Value, error)
 
-// filters are the filters of Jinja2, except those in unsupportedFilters. Those on sequences are in sequences.go.
+// filters are the filters of Jinja2 except unsupportedFilters. Those for sequences are in sequences.go.
 var filters map[string]filterFunc
 
-// unsupportedFilters are the filters of Jinja2 that are missing here, and why.
+// unsupportedFilters are the Jinja2 filters that are not implemented, and why.
 var unsupportedFilters = map[string]string{
 	"pprint":    "no chat template needs it",
 	"random":    "its result is not defined",
@@ -22,7 +22,7 @@ var unsupportedFilters = map[string]string{
 	"wordwrap":  "no chat template needs it",
 }
 
-// filterProblem says what is wrong with the filter of this name, "" if nothing is.
+// filterProblem returns what is wrong with the filter named id, or "".
 func filterProblem(id string) string {
 	if why := unsupportedFilters[id]; why != "" {
 		return "is not supported: " + why
@@ -87,7 +87,7 @@ func init() {
 	}
 }
 
-// softText is v as a string, an escaped one if v is.
+// softText converts v to a string, keeping Markup as Markup.
 func (r *run) softText(v Value) (Value, string, error) {
 	if s, ok := asText(v); ok {
 		return v, s, nil
@@ -96,7 +96,7 @@ func (r *run) softText(v Value) (Value, string, error) {
 	return s, s, err
 }
 
-// textFilter makes a filter of a function of strings.
+// textFilter turns a function on strings into a filter.
 func textFilter(f func(string) string) filterFunc {
 	return func(r *run, v Value, c *callArgs) (Value, error) {
 		soft, s, err := r.softText(v)
@@ -463,10 +463,10 @@ func truncated(f float64) (Value, error) {
 	return int(f), nil
 }
 
-// noBase makes parseInt read s as a float, as Jinja2 does where the base is no number.
+// noBase makes parseInt parse s as a float, as Jinja2 does if the base is not a number.
 const noBase = -1
 
-// parseInt is int(s, base); a string that is no integer is read as a float, and one that is none is otherwise.
+// parseInt is int(s, base). A string that is not an integer is parsed as a float; if that fails too, the result is otherwise.
 func parseInt(s string, base int, otherwise Value) (Value, error) {
 	if hasOtherDigits(s) {
 		return nil, unsupported("int of digits beyond ASCII")
@@ -482,12 +482,12 @@ func parseInt(s string, base int, otherwise Value) (Value, error) {
 	return truncated(f)
 }
 
-// hasOtherDigits reports whether s has digits that Python reads as numbers, too.
+// hasOtherDigits reports whether s has non-ASCII digits, which Python also reads as numbers.
 func hasOtherDigits(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool { return c > unicode.MaxASCII && unicode.IsDigit(c) }) >= 0
 }
 
-// parseDigits reads an integer; ok is false where s is none.
+// parseDigits parses an integer. ok is false if s is not one.
 func parseDigits(s string, base int) (n int, ok bool, err error) {
 	if base != 0 && (base < 2 || base > 36) {
 		return 0, false, nil
@@ -553,7 +553,7 @@ func parseFloat(s string) (float64, bool) {
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if e, isNum := err.(*strconv.NumError); isNum && e.Err == strconv.ErrRange {
-		err = nil // as infinity
+		err = nil // infinity
 	}
 	return f, err == nil
 }
@@ -591,7 +591,7 @@ func filterRound(_ *run, v Value, c *callArgs) (Value, error) {
 		return nil, err
 	}
 	precision := 0
-	if a[0] != nil { // round(v, None) gives an integer
+	if a[0] != nil { // round(v, None) returns an integer
 		if precision, err = a.int(0, 0); err != nil {
 			return nil, err
 		}

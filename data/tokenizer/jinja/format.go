@@ -12,7 +12,7 @@ type formatter struct {
 	*run
 	positional []Value
 	named      *Dict
-	next       int // the index of the next field without a number, -1 once fields have numbers
+	next       int // index of the next field without a number; -1 once fields have numbers
 	automatic  bool
 }
 
@@ -40,7 +40,7 @@ func textFormatMap(t textCall) (Value, error) {
 	return s, err
 }
 
-// format replaces the fields of s; depth limits fields within the specifications of fields.
+// format replaces the fields of s. depth limits the nesting of fields in format specifications.
 func (f *formatter) format(s string, depth int) (string, error) {
 	if depth == 0 {
 		return "", typeError("max string recursion exceeded")
@@ -130,7 +130,7 @@ func boolInt(b bool) int {
 	return n
 }
 
-// value finds the value of a field: an index or a name with .attributes and [items].
+// value returns the value of a field: an index or a name, with .attributes and [items].
 func (f *formatter) value(field string) (Value, error) {
 	end := strings.IndexAny(field, ".[")
 	if end < 0 {
@@ -168,7 +168,7 @@ func fieldKey(s string) Value {
 	return s
 }
 
-// argument finds an argument by its index or name. Only fields that are no more than that, alone, count as numbered.
+// argument looks up an argument by index or name. Only fields without attributes or items (alone) affect automatic numbering.
 func (f *formatter) argument(id string, alone bool) (Value, error) {
 	key := fieldKey(id)
 	if id == "" && alone {
@@ -197,7 +197,7 @@ func (f *formatter) argument(id string, alone bool) (Value, error) {
 	return v, nil
 }
 
-// formatSpec is the specification of a field.
+// formatSpec is the format specification of a field.
 type formatSpec struct {
 	fill      string
 	align     byte // < > ^ =, or 0
@@ -206,7 +206,7 @@ type formatSpec struct {
 	zero      bool
 	width     int
 	group     byte
-	precision int // -1 if it is not given
+	precision int // -1 if not given
 	verb      byte
 }
 
@@ -361,7 +361,7 @@ func (f formatSpec) float(x float64) (string, error) {
 	return f.number(math.Signbit(x) && !math.IsNaN(x), "", digits, tail)
 }
 
-// number lays out a number: sign and prefix, the digits before the point, and what follows them.
+// number formats a number from its sign and prefix, the digits before the point, and what follows them.
 func (f formatSpec) number(negative bool, prefix, digits, tail string) (string, error) {
 	switch {
 	case negative:
@@ -394,7 +394,7 @@ func grouped(digits, separator string) string {
 	return digits
 }
 
-// pad aligns prefix and s in the width.
+// pad aligns prefix and s to the width.
 func (f formatSpec) pad(prefix, s string) string {
 	n := max(f.width-characters(prefix)-characters(s), 0)
 	switch f.align {

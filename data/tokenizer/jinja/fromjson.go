@@ -13,7 +13,7 @@ import (
 )
 
 // FromJSON decodes JSON as Python's json.loads does: keys keep their order, and a number with a point or an exponent is
-// a float, any other an integer.
+// a float, any other an int.
 func FromJSON(data []byte) (Value, error) {
 	if hasLoneSurrogate(data) {
 		return nil, errors.New("jinja: half of a surrogate pair, which is not a character")
@@ -84,7 +84,7 @@ func (d jsonReader) dict(depth int) (Value, error) {
 
 func number(s string) (Value, error) {
 	if strings.ContainsAny(s, ".eE") {
-		f, _ := strconv.ParseFloat(s, 64) // infinite where it overflows, as in Python
+		f, _ := strconv.ParseFloat(s, 64) // infinite on overflow, as in Python
 		return f, nil
 	}
 	n, err := strconv.Atoi(s)
@@ -94,7 +94,7 @@ func number(s string) (Value, error) {
 	return n, nil
 }
 
-// hasLoneSurrogate reports whether an escape sequence is half of a surrogate pair, which Go's decoder would replace.
+// hasLoneSurrogate reports whether an escape sequence is an unpaired surrogate, which Go's decoder would replace.
 func hasLoneSurrogate(data []byte) bool {
 	for {
 		i := bytes.IndexByte(data, '\\')
@@ -114,7 +114,7 @@ func hasLoneSurrogate(data []byte) bool {
 	}
 }
 
-// escapedUnit returns the code of \uXXXX at the start of data, and the length of the sequence.
+// escapedUnit returns the code of the \uXXXX at the start of data, and the length of the sequence.
 func escapedUnit(data []byte) (rune, int) {
 	if len(data) >= 6 && data[0] == '\\' && data[1] == 'u' {
 		if c, err := strconv.ParseUint(string(data[2:6]), 16, 32); err == nil {

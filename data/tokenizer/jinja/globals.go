@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// globals are the functions that a template may call without having been given them.
+// globals are the functions that every template may call.
 var globals map[string]Value
 
 func init() {
@@ -130,7 +130,7 @@ func (n *namespace) set(id string, v Value) error {
 	return nil
 }
 
-// cycler gives its items in turn.
+// cycler returns its items in turn.
 type cycler struct {
 	items []Value
 	at    int
@@ -169,7 +169,7 @@ func (c *cycler) attr(id string) (Value, bool) {
 	return nil, false
 }
 
-// joiner is nothing at its first call and its separator from then on.
+// joiner returns an empty string the first time it is called, and its separator after that.
 type joiner struct {
 	separator Value
 	used      bool

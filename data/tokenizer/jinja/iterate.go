@@ -1,9 +1,9 @@
 package jinja
 
-// iterator gives values one by one. Those that filters make are as lazy as Python's generators: they do their work when
-// they are read, and can be read once.
+// iterator yields values one by one. Iterators made by filters are lazy, like Python's generators: they do their work
+// when read, and can be read only once.
 type iterator struct {
-	what string // the name of its type in Python
+	what string // name of its type in Python
 	next func() (v Value, ok bool, err error)
 }
 
@@ -111,7 +111,7 @@ func (v *view) at(i int) Value {
 	return &Tuple{[]Value{v.dict.keys[i], v.dict.values[i]}}
 }
 
-// items returns all values of v. The slice must not be changed.
+// items returns all values of v. The caller must not modify the slice.
 func (r *run) items(v Value) ([]Value, error) {
 	if items, ok := sequence(v); ok {
 		return items, r.step(len(items))
@@ -138,7 +138,7 @@ func (r *run) items(v Value) ([]Value, error) {
 	}
 }
 
-// reversed is Python's reversed(v); ok tells whether v can be reversed.
+// reversed is Python's reversed(v). ok is false if v cannot be reversed.
 func (r *run) reversed(v Value) (it *iterator, ok bool, err error) {
 	switch v.(type) {
 	case *iterator, nil, bool, int, float64, *namespace, *function, *method, *macroValue, *loopValue, *cycler, *joiner, integer:

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is the type of a token. Operators are their own kind.
+// kind is the type of a token. Each operator has its own kind.
 type kind string
 
 const (
@@ -31,7 +31,7 @@ type token struct {
 	line  int
 }
 
-// String describes a token in an error.
+// String describes a token for error messages.
 func (t token) String() string {
 	if t.kind == tokName {
 		return t.text
@@ -53,16 +53,16 @@ func (t token) String() string {
 	return string(t.kind)
 }
 
-// operators lists those of two characters before their first characters.
+// operators lists two-character operators before those of one character.
 var operators = []string{"**", "//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}",
 	">", "<", "=", ".", ":", "|", ",", ";"}
 
-// lexer cuts a template into tokens with trim_blocks and lstrip_blocks.
+// lexer splits a template into tokens, with trim_blocks and lstrip_blocks.
 type lexer struct {
 	src       string
 	pos, line int
-	lineStart bool   // what came before ended in a newline
-	open      []byte // the brackets to be closed
+	lineStart bool   // the previous output ended in a newline
+	open      []byte // open brackets
 	tokens    []token
 }
 
@@ -94,7 +94,7 @@ func (l *lexer) fail(format string, args ...any) error {
 	return &Error{Line: l.line, Problem: oneLine(fmt.Sprintf(format, args...))}
 }
 
-// take moves past n bytes and counts their lines.
+// take advances by n bytes and counts lines.
 func (l *lexer) take(n int) {
 	part := l.src[l.pos : l.pos+n]
 	l.line += strings.Count(part, "\n")
@@ -102,7 +102,7 @@ func (l *lexer) take(n int) {
 	l.pos += n
 }
 
-// next reads the text up to the next tag, and the tag.
+// next reads the text up to the next tag, and then the tag.
 func (l *lexer) next() error {
 	start := nextTag(l.src[l.pos:])
 	if start < 0 {
@@ -129,7 +129,7 @@ func (l *lexer) next() error {
 	return l.code(tag[1])
 }
 
-// nextTag returns the offset of {%, {{ or {# in s, or -1.
+// nextTag returns the offset of the first {%, {{ or {# in s, or -1.
 func nextTag(s string) int {
 	for i := 0; ; i++ {
 		k := strings.IndexByte(s[i:], '{')
@@ -151,8 +151,8 @@ func sign(s string) int {
 	return 0
 }
 
-// text emits the data before a tag, whose sign follows in after. A sign "-" strips all whitespace, no sign strips that
-// from the start of the tag's line, unless the tag prints a variable.
+// text emits the data before a tag, whose sign is at the start of after. A "-" strips all trailing whitespace. Without
+// a sign, whitespace is stripped back to the start of the tag's line, except before a tag that prints a variable.
 func (l *lexer) text(text, after string, variable bool) {
 	stripped := text
 	switch {
@@ -171,8 +171,8 @@ func (l *lexer) text(text, after string, variable bool) {
 	l.take(len(text))
 }
 
-// tagEnd returns the length of the end of a tag at the start of s, 0 if there is none: "-" strips all whitespace after
-// it, and blocks and comments take a newline along unless there is a "+".
+// tagEnd returns the length of the tag end at the start of s, or 0 if there is none. A "-" also consumes all whitespace
+// after it, and blocks and comments consume one newline unless there is a "+".
 func tagEnd(s, end string) int {
 	if strings.HasPrefix(s, "-"+end) {
 		n := 1 + len(end)
@@ -190,7 +190,7 @@ func tagEnd(s, end string) int {
 	return len(end)
 }
 
-// spaces returns how many bytes of whitespace s starts with.
+// spaces returns the number of bytes of leading whitespace in s.
 func spaces(s string) int { return len(s) - len(strings.TrimLeftFunc(s, isSpace)) }
 
 // rawBegin reports whether s starts with {% raw %}, and its length.
@@ -215,10 +215,10 @@ func rawBegin(s string) (int, bool) {
 	return 0, false
 }
 
-// raw reads up to and including {% endraw %}.
+// raw reads through {% endraw %}.
 func (l *lexer) raw() error {
 	rest := l.src[l.pos:]
-	if rest == "" { // Jinja2 does not mind
+	if rest == "" { // Jinja2 accepts this
 		return nil
 	}
 	for from := 0; ; from++ {
@@ -246,7 +246,7 @@ func (l *lexer) raw() error {
 func (l *lexer) comment() error {
 	rest := l.src[l.pos:]
 	end := strings.Index(rest, "#}")
-	if rest == "" { // Jinja2 does not mind
+	if rest == "" { // Jinja2 accepts this
 		return nil
 	}
 	if end < 0 {
@@ -259,7 +259,7 @@ func (l *lexer) comment() error {
 	return nil
 }
 
-// code reads the tokens of a tag, up to its end.
+// code reads the tokens of a tag, through its end.
 func (l *lexer) code(begin byte) error {
 	end, kind := "%}", tokBlockEnd
 	if begin == '{' {
@@ -326,7 +326,7 @@ func (l *lexer) add(t token, n int) error {
 	return nil
 }
 
-// balance keeps the stack of open brackets: a tag ends only outside of them.
+// balance maintains the stack of open brackets. A tag can end only outside all brackets.
 func (l *lexer) balance(c byte) error {
 	switch c {
 	case '{':
@@ -347,7 +347,7 @@ func (l *lexer) balance(c byte) error {
 	return nil
 }
 
-// digits returns the length of digits at the start of s, which single underscores may separate.
+// digits returns the length of the digits at the start of s, which may be separated by single underscores.
 func digits(s string, is func(byte) bool) int {
 	n := 0
 	for n < len(s) && is(s[n]) {
@@ -422,7 +422,7 @@ func nameLength(s string) int {
 	return len(s)
 }
 
-// stringLength returns the length of the quoted string at the start of s, 0 if there is none.
+// stringLength returns the length of the quoted string at the start of s, or 0 if there is none.
 func stringLength(s string) int {
 	if s == "" || s[0] != '\'' && s[0] != '"' {
 		return 0

@@ -5,34 +5,34 @@ import (
 	"errors"
 )
 
-// A template from a stranger gets this much of the machine.
+// Resource limits, because templates are untrusted.
 const (
 	maxSteps  = 10_000_000 // nodes evaluated and items visited
 	maxText   = 16 << 20   // bytes of one string, and of the output
-	maxMemory = 1 << 30    // bytes of all strings and lists ever made
+	maxMemory = 1 << 30    // total bytes allocated for strings and lists
 	maxRange  = 100_000    // numbers of a range, as in Jinja2's sandbox
-	maxCalls  = 200        // nested calls of macros and recursive loops, about as many as Python allows
-	// deepestTree is how many nodes lie on a path from the root of a template to a leaf.
+	maxCalls  = 200        // nested calls of macros and recursive loops, roughly Python's limit
+	// deepestTree is the maximum depth of a template's tree.
 	deepestTree = 2000
-	// deepestValue is how far lists and dicts may be nested where all of a value is visited.
+	// deepestValue is the maximum nesting of lists and dicts for operations that visit a whole value.
 	deepestValue = 500
-	// itemSize is what one item of a list counts.
+	// itemSize is the memory charged for each item of a list.
 	itemSize = 16
-	maxItems = maxText / itemSize // of one list
+	maxItems = maxText / itemSize // in one list
 )
 
 var errManyItems = errors.New("a list of more than a million items")
 
 var errTooDeep = errors.New("lists or dicts nested too deeply")
 
-// limits counts what a run has used.
+// limits counts the resources used by a run.
 type limits struct {
 	ctx           context.Context
 	steps, memory int
 	calls         int
 }
 
-// step counts n steps, and asks now and then whether the run was canceled.
+// step counts n steps and periodically checks whether the run was canceled.
 func (l *limits) step(n int) error {
 	before := l.steps
 	l.steps += n
@@ -45,7 +45,7 @@ func (l *limits) step(n int) error {
 	return nil
 }
 
-// alloc counts a string of n bytes that is about to be made.
+// alloc charges for a string of n bytes that is about to be created.
 func (l *limits) alloc(n int) error {
 	if n < 0 || n > maxText {
 		return errors.New("a text of more than 16 MiB")
@@ -57,7 +57,7 @@ func (l *limits) alloc(n int) error {
 	return l.step(n >> 7)
 }
 
-// allocItems counts a list of n items that is about to be made.
+// allocItems charges for a list of n items that is about to be created.
 func (l *limits) allocItems(n int) error {
 	if n < 0 || n > maxItems {
 		return errManyItems
@@ -65,7 +65,7 @@ func (l *limits) allocItems(n int) error {
 	return l.alloc(n * itemSize)
 }
 
-// product is a·b, or -1 if it is too large to be the size of anything.
+// product returns a·b, or -1 if it is too large to be a size.
 func product(a, b int) int {
 	if a < 0 || b < 0 || a != 0 && b > maxText/a {
 		return -1

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// unescapeString resolves the escape sequences of a string literal as Jinja2 does: characters beyond ASCII become
-// \x, \u or \U sequences first, and then Python's unicode-escape decodes all.
+// unescapeString resolves the escape sequences in a string literal as Jinja2 does: it first converts non-ASCII
+// characters to \x, \u or \U sequences, and then decodes everything as Python's unicode-escape.
 func unescapeString(s string) (string, error) {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s, nil
@@ -57,7 +57,7 @@ func escapeRune(c rune) string {
 
 const simpleEscapes = "\\\\''\"\"a\ab\bf\fn\nr\rt\tv\v"
 
-// escapeSequence decodes what follows a backslash, and returns how many bytes it took.
+// escapeSequence decodes the text after a backslash and returns the number of bytes consumed.
 func escapeSequence(s string) (string, int, error) {
 	if s == "" {
 		return "", 0, errors.New(`\ at end of string`)

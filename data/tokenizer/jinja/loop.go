@@ -6,14 +6,14 @@ import "fmt"
 type loopValue struct {
 	run      *run
 	items    *iterator
-	size     int // of what is iterated, -1 if it has no length
+	size     int // number of items to iterate over; -1 if unknown
 	index0   int
 	depth0   int
-	after    Value // the next item, if it was looked at
+	after    Value // the next item, if it has been read ahead
 	peeked   bool
 	current  Value
 	previous Value
-	changed  *Tuple // the values of the last call of changed
+	changed  *Tuple // arguments of the last call of changed
 	recurse  func(items Value, depth int) (string, error)
 }
 
@@ -33,7 +33,7 @@ func (s *loop) exec(r *run, f *frame, out *output) (flow, error) {
 	return s.each(r, f, f, &loopValue{run: r, size: -1, index0: -1}, items, out)
 }
 
-// recurse runs a recursive loop, a routine of its own.
+// recurse runs a recursive loop, which is a separate routine.
 func (s *loop) recurse(r *run, f *frame, items Value, depth int) (string, error) {
 	return r.nested(func() (string, error) {
 		l := &loopValue{run: r, size: -1, index0: -1, depth0: depth}
@@ -44,7 +44,7 @@ func (s *loop) recurse(r *run, f *frame, items Value, depth int) (string, error)
 	})
 }
 
-// each runs the body for each item. The loop's variables are in the frame in; outer is that of the statement.
+// each runs the body for each item. The variables of the loop are in the frame in; outer is the frame of the statement.
 func (s *loop) each(r *run, outer, in *frame, l *loopValue, items Value, out *output) (flow, error) {
 	var err error
 	if l.items, err = r.iterate(items); err != nil {
@@ -58,7 +58,7 @@ func (s *loop) each(r *run, outer, in *frame, l *loopValue, items Value, out *ou
 	if s.test != nil {
 		l.items = s.filtered(r, outer, l.items)
 	}
-	ranThrough := false // Jinja2 runs the else branch unless a round came to its end
+	ranThrough := false // Jinja2 runs the else branch unless at least one iteration completed
 	for {
 		ok, err := s.round(r, in, l)
 		if err != nil {
@@ -90,7 +90,7 @@ func (s *loop) each(r *run, outer, in *frame, l *loopValue, items Value, out *ou
 	return to, err
 }
 
-// round prepares the next round; it reports whether there is one.
+// round prepares the next iteration and reports whether there is one.
 func (s *loop) round(r *run, in *frame, l *loopValue) (bool, error) {
 	r.line = s.lineno()
 	item, ok, err := l.next()
@@ -136,7 +136,7 @@ func (s *loop) filtered(r *run, outer *frame, items *iterator) *iterator {
 	}}
 }
 
-// read returns what a target holds.
+// read returns the current value of a target.
 func (r *run) read(target expr, f *frame) Value {
 	switch t := target.(type) {
 	case *name:
@@ -165,7 +165,7 @@ func (l *loopValue) next() (Value, bool, error) {
 	return v, ok, nil
 }
 
-// peek returns the next item, nothing if there is none.
+// peek returns the next item without consuming it, or false if there is none.
 func (l *loopValue) peek() (Value, bool, error) {
 	if !l.peeked {
 		v, ok, err := l.items.next()
@@ -177,7 +177,7 @@ func (l *loopValue) peek() (Value, bool, error) {
 	return l.after, true, nil
 }
 
-// length counts the items; it reads those of a generator in advance.
+// length returns the number of items. For a generator, it reads all of them in advance.
 func (l *loopValue) length() (int, error) {
 	if l.size >= 0 {
 		return l.size, nil
@@ -256,7 +256,7 @@ func (l *loopValue) hasChanged(r *run, c *callArgs) (Value, error) {
 	return true, nil
 }
 
-// call runs a recursive loop over the items below the current one.
+// call runs a recursive loop over the given items, one level deeper.
 func (l *loopValue) call(_ *run, c *callArgs) (Value, error) {
 	c.callee = "loop"
 	a, err := c.bind("iterable")

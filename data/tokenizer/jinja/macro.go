@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// macroValue is a macro, or the caller of a call block, with the frame in which it was defined.
+// macroValue is a macro, or the caller of a call block, along with the frame in which it was defined.
 type macroValue struct {
 	*macro
 	outer *frame
@@ -34,7 +34,8 @@ func (s *callBlock) exec(r *run, f *frame, out *output) (flow, error) {
 	return flowNext, out.writeText(v)
 }
 
-// exec writes the body as it is, and notes where transformers takes it to begin: where the output of the template is.
+// exec writes the body and records the position that transformers takes as its start: the current length of the
+// template's output.
 func (s *generation) exec(r *run, f *frame, out *output) (flow, error) {
 	start := r.out.Len()
 	body, err := (&macroValue{s.caller, f}).call(r, &callArgs{})
@@ -45,7 +46,7 @@ func (s *generation) exec(r *run, f *frame, out *output) (flow, error) {
 	return flowNext, out.write(body.(string))
 }
 
-// nested runs a macro or a recursive loop, whose depth is limited.
+// nested runs a macro or a recursive loop, and limits the depth of such calls.
 func (r *run) nested(f func() (string, error)) (string, error) {
 	if r.calls++; r.calls > maxCalls {
 		return "", errors.New("macros or recursive loops call each other too deeply")
@@ -77,7 +78,7 @@ func (m *macroValue) call(r *run, c *callArgs) (Value, error) {
 	})
 }
 
-// arguments stores the arguments of a call in the frame of the macro; those not given are missing.
+// arguments stores the arguments of a call in the frame of the macro. Those not given are missing.
 func (m *macroValue) arguments(f *frame, c *callArgs) error {
 	given := min(len(c.values), len(m.args))
 	names, named := slices.Clone(c.names), slices.Clone(c.named)
@@ -121,7 +122,7 @@ func (m *macroValue) arguments(f *frame, c *callArgs) error {
 	return nil
 }
 
-// fillDefaults evaluates the defaults of missing arguments, which may read the arguments before them.
+// fillDefaults evaluates the defaults of missing arguments, which may refer to earlier arguments.
 func (m *macroValue) fillDefaults(r *run, f *frame) error {
 	for i, index := range m.scope.args {
 		if f.slots[index] != missing {

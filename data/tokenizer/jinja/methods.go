@@ -2,7 +2,7 @@ package jinja
 
 import "slices"
 
-// methodOf returns the method id of v, which is called later.
+// methodOf returns the method id of v for a later call.
 func methodOf(v Value, id string) (Value, bool) {
 	switch v := v.(type) {
 	case string:
@@ -44,8 +44,8 @@ func methodOf(v Value, id string) (Value, bool) {
 	return nil, false
 }
 
-// otherMethods lists what Python's types have, too, and templates cannot use here: calling it is refused, but it is
-// defined.
+// otherMethods lists other methods of Python's types, which templates cannot use here. They are defined, but calling
+// them is an error.
 var otherMethods = map[string][]string{
 	"str":    {"encode", "maketrans", "translate"},
 	"Markup": {"encode", "maketrans", "translate", "escape", "unescape", "striptags"},
@@ -61,7 +61,7 @@ var otherMethods = map[string][]string{
 	"Macro":       {"caller", "catch_kwargs", "catch_varargs", "explicit_caller"},
 }
 
-// markupMethods lists the methods that escape the arguments of an escaped string.
+// markupMethods lists the methods of Markup that escape their arguments.
 var markupMethods = map[string]bool{"format": true, "format_map": true, "join": true, "replace": true, "ljust": true, "rjust": true, "center": true}
 
 func refuseMethod(_ *run, c *callArgs) (Value, error) {
@@ -163,7 +163,7 @@ func listCount(r *run, v Value, c *callArgs) (Value, error) {
 	return n, nil
 }
 
-// window returns the range of n items that the parameters at and at+1 select, as a slice does.
+// window returns the range of n items that the parameters at and at+1 select, as in a slice.
 func (b bound) window(at, n int) (start, stop int, err error) {
 	of, err := sliceIndices([3]Value{b.nullable(at), b.nullable(at + 1)}, n)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Arithmetic is Python's: integers divide to floats, // and % round down, strings and lists add and repeat. Integers
-// have 64 bits here, and what needs more is an error.
+// Arithmetic follows Python: dividing integers gives a float, // and % round down, and strings and lists can be added
+// and repeated. Integers have 64 bits here, and overflow is an error.
 
 func badOperands(op kind, a, b Value) error {
 	for _, v := range []Value{a, b} {
@@ -31,7 +31,7 @@ var (
 	errZeroDivisor = typeError("division by zero")
 )
 
-// signed is +v or -v.
+// signed evaluates +v or -v.
 func signed(op kind, v Value) (Value, error) {
 	switch n := v.(type) {
 	case float64:
@@ -65,7 +65,7 @@ func (r *run) operate(op kind, a, b Value) (Value, error) {
 	if fOK && gOK {
 		v, err := floats(op, f, g)
 		if result, ok := v.(float64); ok && !isFinite(result) && isFinite(f) && isFinite(g) {
-			return nil, unsupported("an infinite result") // Jinja2 fails on it where all is constant
+			return nil, unsupported("an infinite result") // Jinja2 fails on it in constant expressions
 		}
 		return v, err
 	}
@@ -147,7 +147,7 @@ func magnitude(n int) uint64 {
 	return uint64(n)
 }
 
-// divide rounds the quotient down; the remainder has the sign of the divisor.
+// divide rounds the quotient down. The remainder has the sign of the divisor.
 func divide(op kind, a, b int) (Value, error) {
 	if b == 0 {
 		return nil, errZeroDivisor
@@ -212,7 +212,7 @@ func floats(op kind, a, b float64) (Value, error) {
 	return q, nil
 }
 
-// largestExponent limits powers of floats, which are computed by multiplication so that they are rounded correctly.
+// largestExponent limits powers of floats, which are computed by multiplication for correct rounding.
 const largestExponent = 4096
 
 func floatPower(a, b float64) (Value, error) {
@@ -279,7 +279,7 @@ func (r *run) add(a, b Value) (Value, error) {
 	return &List{slices.Concat(x, y)}, nil
 }
 
-// addText joins two strings; next to an escaped string, the other is escaped, too.
+// addText concatenates two strings. If one is Markup, the other is escaped.
 func (r *run) addText(a, b Value, s, t string) (Value, error) {
 	_, aSafe := a.(markup)
 	_, bSafe := b.(markup)
@@ -299,7 +299,7 @@ func (r *run) addText(a, b Value, s, t string) (Value, error) {
 	return s + t, nil
 }
 
-// repeat is v * n; times is n as it was written, for errors.
+// repeat evaluates v * n. times is the original value of n, for error messages.
 func (r *run) repeat(v Value, n int, times Value) (Value, error) {
 	n = max(n, 0)
 	if s, ok := asText(v); ok {

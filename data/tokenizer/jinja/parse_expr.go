@@ -2,19 +2,19 @@ package jinja
 
 import "strings"
 
-// longest is how many operators, filters or subscripts of one level may follow each other.
+// longest is the maximum number of consecutive operators, filters or subscripts at one level.
 const longest = 500
 
-// tupleOptions says what tupleOrExpr may read.
+// tupleOptions controls what tupleOrExpr accepts.
 type tupleOptions struct {
-	conditional bool   // a if b else c outside of brackets
-	simple      bool   // names and literals only, as targets are
-	namespace   bool   // and attributes of namespaces
-	parentheses bool   // inside of parentheses, where () is a tuple
+	conditional bool   // a if b else c outside brackets
+	simple      bool   // only names and literals, as in targets
+	namespace   bool   // also attributes of namespaces
+	parentheses bool   // inside parentheses, where () is a tuple
 	end         string // a name that ends the tuple
 }
 
-// tupleOrExpr reads expressions that commas separate: a tuple if there is a comma.
+// tupleOrExpr parses expressions separated by commas. With at least one comma, the result is a tuple.
 func (p *parser) tupleOrExpr(o tupleOptions) expr {
 	at := line(p.current().line)
 	var items []expr
@@ -56,7 +56,7 @@ func (p *parser) tupleItem(o tupleOptions) expr {
 	return p.or()
 }
 
-// namespaceTarget reads ns.attr, or anything that primary reads.
+// namespaceTarget parses ns.attr, or anything that primary parses.
 func (p *parser) namespaceTarget() expr {
 	if t := p.current(); t.kind == tokName && p.peek().kind == "." {
 		if n := (&name{id: t.text}); assignable(n) {
@@ -68,7 +68,7 @@ func (p *parser) namespaceTarget() expr {
 	return p.primary()
 }
 
-// expression reads an expression without commas.
+// expression parses an expression without commas.
 func (p *parser) expression() expr {
 	p.enter()
 	defer p.leave()
@@ -85,7 +85,7 @@ func (p *parser) expression() expr {
 	return e
 }
 
-// chain limits how many operators follow each other: each adds a level to the tree.
+// chain limits the number of consecutive operators, because each adds a level to the tree.
 func (p *parser) chain(n int) {
 	if n > longest {
 		p.fail(p.current().line, "more than %d operators in a row", longest)
@@ -148,7 +148,7 @@ func (p *parser) comparison() expr {
 	}
 }
 
-// binary reads operators of one level from left to right.
+// binary parses operators of one precedence level from left to right.
 func (p *parser) binary(operand func() expr, ops ...kind) expr {
 	at := line(p.current().line)
 	e := operand()
@@ -176,8 +176,8 @@ func (p *parser) concat() expr {
 	return c
 }
 
-// unary reads signs, a primary expression and what follows it. Filters bind weaker than signs, so the operand of a
-// sign is read without them.
+// unary parses signs, a primary expression and its postfixes. Filters bind less tightly than signs, so the operand of a
+// sign is parsed without them.
 func (p *parser) unary(withFilters bool) expr {
 	t := p.current()
 	var e expr
@@ -246,7 +246,7 @@ func (p *parser) primary() expr {
 	return &constant{at, nil}
 }
 
-// items reads expressions separated by commas, and the bracket that ends them.
+// items parses expressions separated by commas, and the closing bracket.
 func (p *parser) items(end kind) []expr {
 	items := []expr{}
 	for p.err == nil && !p.at(end) {
@@ -279,7 +279,7 @@ func (p *parser) dict(at line) expr {
 	return d
 }
 
-// postfix reads attributes, subscripts and calls.
+// postfix parses attributes, subscripts and calls.
 func (p *parser) postfix(e expr) expr {
 	for n := 0; ; n++ {
 		p.chain(n)
@@ -330,7 +330,7 @@ func (p *parser) subscript(e expr) expr {
 	return &item{at, e, &tuple{at, args}}
 }
 
-// subscribed reads an index or a slice.
+// subscribed parses an index or a slice.
 func (p *parser) subscribed() expr {
 	s := &slice{line: line(p.current().line)}
 	if !p.at(":") {
@@ -371,7 +371,7 @@ func (p *parser) arguments() arguments {
 	return a
 }
 
-// argument reads one argument; it reports whether it may come where it is.
+// argument parses one argument and reports whether it is allowed at this position.
 func (p *parser) argument(a *arguments) bool {
 	switch {
 	case p.skip("*"):
@@ -399,7 +399,7 @@ func (p *parser) argument(a *arguments) bool {
 	return ok
 }
 
-// filters reads filters that follow each other; operand nil means the text of a block.
+// filters parses consecutive filters. A nil operand stands for the text of a block.
 func (p *parser) filters(operand expr) expr {
 	for n := 0; p.skip("|"); n++ {
 		p.chain(n)
@@ -417,7 +417,7 @@ func (p *parser) oneFilter(operand expr) expr {
 	return f
 }
 
-// dotted reads the name of a filter or test.
+// dotted parses the name of a filter or test.
 func (p *parser) dotted() (string, line) {
 	t := p.expect(tokName)
 	id := t.text
@@ -427,7 +427,7 @@ func (p *parser) dotted() (string, line) {
 	return id, line(t.line)
 }
 
-// test reads "is name" with its arguments: in parentheses, or one without.
+// test parses "is name" with its arguments: a list in parentheses, or a single one without.
 func (p *parser) test(operand expr) expr {
 	at := line(p.next().line)
 	negated := p.skipName("not")

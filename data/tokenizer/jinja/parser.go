@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parser reads statements; parse_expr.go reads expressions. The first error sticks: from then on the parser sees the
-// end of the template.
+// parser parses statements; parse_expr.go parses expressions. The first error sticks: after it, the parser sees the end
+// of the template.
 type parser struct {
 	tokens []token
 	pos    int
@@ -16,7 +16,7 @@ type parser struct {
 	err    error
 }
 
-// deepest is how far statements and brackets may be nested.
+// deepest is the maximum nesting of statements and brackets.
 const deepest = 200
 
 func parse(source string) ([]stmt, error) {
@@ -93,7 +93,7 @@ func (p *parser) expectName(s string) token {
 	return p.next()
 }
 
-// enter counts a level of nesting; the caller leaves it again.
+// enter counts a level of nesting. The caller must leave it again.
 func (p *parser) enter() {
 	if p.depth++; p.depth > deepest {
 		p.fail(p.current().line, "nested more than %d levels deep", deepest)
@@ -102,7 +102,7 @@ func (p *parser) enter() {
 
 func (p *parser) leave() { p.depth-- }
 
-// body reads text and tags up to a tag named in end, at which it stops, or to the end of the template if end is nil.
+// body parses text and tags up to a tag named in end, or to the end of the template if end is nil.
 func (p *parser) body(end []string) []stmt {
 	var list []stmt
 	var parts []expr
@@ -146,21 +146,21 @@ func (p *parser) unclosed(line int, end []string) {
 	p.fail(line, "unexpected end of template: looking for %s to close %q", strings.Join(end, " or "), p.open[len(p.open)-1])
 }
 
-// block reads the rest of a tag and the statements up to a tag named in end, whose name becomes the current token.
+// block parses the remainder of a tag and the statements up to a tag named in end, whose name becomes the current token.
 func (p *parser) block(end ...string) []stmt {
 	p.skip(":")
 	p.expect(tokBlockEnd)
 	return p.body(end)
 }
 
-// closed is block with one ending tag, which is read, too.
+// closed is block with a single ending tag, which it also consumes.
 func (p *parser) closed(end string) []stmt {
 	body := p.block(end)
 	p.next()
 	return body
 }
 
-// refused are the tags that a chat template cannot use, and why.
+// refused are the tags that chat templates cannot use, and why.
 var refused = map[string]string{
 	"include":    "a chat template cannot read other templates",
 	"import":     "a chat template cannot read other templates",
@@ -275,7 +275,7 @@ func (p *parser) macroTag() stmt {
 	return m
 }
 
-// signature reads the parameters of a macro or of a call block.
+// signature parses the parameters of a macro or call block.
 func (p *parser) signature(m *macro) {
 	p.expect("(")
 	for p.err == nil && !p.at(")") {
@@ -345,7 +345,7 @@ func (p *parser) printTag() stmt {
 	return s
 }
 
-// target reads what set, for or with assign to.
+// target parses the target of set, for or with.
 func (p *parser) target(o tupleOptions) expr {
 	o.simple = true
 	t := p.tupleOrExpr(o)

@@ -40,11 +40,11 @@ type printer struct {
 	rest    string
 	items   []Value // of a tuple
 	isTuple bool
-	single  Value // another argument
+	single  Value // an argument that is not a tuple
 	used    int
 }
 
-// usedAll reports whether no argument is left over. What can be subscripted may be left over.
+// usedAll reports whether all arguments were used. Those that can be subscripted need not be.
 func (p *printer) usedAll() bool {
 	if p.isTuple {
 		return p.used >= len(p.items)
@@ -67,10 +67,10 @@ func (p *printer) next() (Value, error) {
 	return nil, typeError("not enough arguments for format string")
 }
 
-// layout is how a conversion lays out a value.
+// layout is how a conversion formats a value.
 type layout struct {
 	left, plus, space, alternate, zero bool
-	width, precision                   int // precision is -1 if it is not given
+	width, precision                   int // precision is -1 if not given
 }
 
 func (p *printer) conversion() error {
@@ -106,7 +106,7 @@ func (p *printer) conversion() error {
 	return p.convert(verb, l, value)
 }
 
-// keyed reads (key) and returns its value.
+// keyed parses (key) and returns its value.
 func (p *printer) keyed() (Value, error) {
 	depth := 0
 	for i, c := range p.rest {
@@ -172,7 +172,7 @@ func (p *printer) layout() (layout, error) {
 	return l, nil
 }
 
-// size reads a width or a precision: digits, or * for an argument.
+// size parses a width or a precision: digits, or * for an argument.
 func (p *printer) size() (int, error) {
 	if strings.HasPrefix(p.rest, "*") {
 		p.rest = p.rest[1:]
@@ -253,7 +253,7 @@ func (p *printer) text(verb rune, l layout, v Value) error {
 	return nil
 }
 
-// convertText is str, repr or ascii of v.
+// convertText returns the str, repr or ascii of v.
 func (r *run) convertText(verb rune, v Value) (string, error) {
 	if verb == 's' {
 		return r.str(v)
@@ -327,7 +327,7 @@ func (p *printer) integer(verb rune, l layout, v Value) error {
 	return nil
 }
 
-// number writes the digits of a number behind its sign and prefix.
+// number writes the digits of a number after its sign and prefix.
 func (p *printer) number(l layout, negative bool, prefix, digits string) {
 	switch {
 	case negative:

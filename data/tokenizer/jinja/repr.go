@@ -9,8 +9,7 @@ import (
 	"unicode"
 )
 
-// str is Python's str(v): the text that printing gives. A key that a dict lacks is noted, because nothing is printed
-// for it.
+// str is Python's str(v), the text that is printed. A missing dict key is recorded, because nothing is printed for it.
 func (r *run) str(v Value) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -28,7 +27,7 @@ func (r *run) str(v Value) (string, error) {
 	return s, r.alloc(len(s))
 }
 
-// maxMissing bounds how many missing keys are noted.
+// maxMissing limits the number of missing keys recorded.
 const maxMissing = 10000
 
 func (r *run) noteMissing(u *undefined) {
@@ -51,7 +50,7 @@ func repr(v Value) (string, error) {
 	return w.String(), err
 }
 
-// shortRepr is repr for errors.
+// shortRepr is a truncated repr for error messages.
 func shortRepr(v Value) string {
 	s, err := repr(v)
 	if err != nil {
@@ -181,8 +180,8 @@ func (w *reprWriter) view(v *view, depth int) error {
 	return nil
 }
 
-// floatRepr writes a float as Python does: the shortest digits that give it back, with an exponent below 1e-4 and from
-// 1e16 on, and always with a point or an exponent.
+// floatRepr formats a float as Python does: the shortest digits that round-trip, an exponent below 1e-4 and from 1e16
+// on, and always a point or an exponent.
 func floatRepr(f float64) string {
 	switch {
 	case math.IsNaN(f):
@@ -202,7 +201,7 @@ func floatRepr(f float64) string {
 	return s
 }
 
-// quote writes a string as Python's repr does.
+// quote formats a string as Python's repr does.
 func quote(s string) string {
 	mark := '\''
 	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {

@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Jinja2 compiles a template to Python functions and decides there, for each scope, which Python variable a name is.
-// That decides what set in a loop, a branch or a macro does to a name outside, so scoping is a port of Jinja2's
-// idtracking.py: a symbol table for each scope and a slot of a function's frame for each variable.
+// Jinja2 compiles a template to Python functions and decides at that point, for each scope, which Python variable a
+// name refers to. This determines the effect of set in a loop, branch or macro on outer names, so scoping is a port of
+// Jinja2's idtracking.py: a symbol table for each scope, and a slot in a function's frame for each variable.
 
-// slot is where a variable is: hops frames up, at index.
+// slot locates a variable: hops frames up, at index.
 type slot struct{ hops, index int }
 
-// routine is what Jinja2 makes a Python function of: the template, a macro, a recursive loop, a loop's filter.
+// routine is what Jinja2 compiles to a Python function: the template, a macro, a recursive loop, a loop's filter.
 type routine struct {
 	parent *routine
 	slots  map[string]int
@@ -37,30 +37,30 @@ func (f *routine) index(variable string) int {
 	return i
 }
 
-// origin is where the value of a variable comes from when its scope begins.
+// origin is where a variable gets its value when its scope begins.
 type origin int
 
 const (
 	fromArgument  origin = iota // set by the loop or the call
-	fromVariables               // looked up among the variables of Render and the globals
-	fromOutside                 // a copy of the variable of the same name outside
+	fromVariables               // looked up in the variables of Render and the globals
+	fromOutside                 // copied from the outer variable of the same name
 	fromNowhere                 // missing until it is set
 )
 
 type loading struct {
 	origin
 	name    string
-	outside *symbols // where a copied variable is
+	outside *symbols // scope of the copied variable
 }
 
-// symbols is what a scope knows about names. A branch of an if has symbols with a base: what its names change.
+// symbols is the symbol table of a scope. A branch of an if has symbols with a base and contains what the branch changes.
 type symbols struct {
 	parent, base *symbols
 	in           *routine
 	level        int
 	refs         map[string]string  // name to variable
-	loads        map[string]loading // variable to where its value comes from
-	stores       map[string]bool    // names that are set in this scope
+	loads        map[string]loading // variable to the origin of its value
+	stores       map[string]bool    // names set in this scope
 }
 
 func newSymbols(parent *symbols, in *routine) *symbols {
@@ -77,7 +77,7 @@ func (s *symbols) branch() *symbols {
 	return b
 }
 
-// ref returns the variable of a name that is known in this scope.
+// ref returns the variable for a name that is known in this scope.
 func (s *symbols) ref(name string) (string, bool) {
 	for ; s != nil; s = s.base {
 		if v, ok := s.refs[name]; ok {
@@ -96,7 +96,7 @@ func (s *symbols) isStored(name string) bool {
 	return false
 }
 
-// find returns the scope that knows name, nil if none does.
+// find returns the scope that knows name, or nil.
 func (s *symbols) find(name string) *symbols {
 	for ; s != nil; s = s.parent {
 		if _, ok := s.ref(name); ok {
@@ -135,8 +135,8 @@ func (s *symbols) load(name string) {
 	}
 }
 
-// merge takes over what the branches of an if know. A name that only branches set has the value from outside of the if
-// until one of them does.
+// merge combines the symbols of the branches of an if. A name that only branches set has its outer value until one of
+// them sets it.
 func (s *symbols) merge(branches ...*symbols) {
 	only := map[string]bool{}
 	for _, b := range branches {
@@ -160,7 +160,7 @@ func (s *symbols) merge(branches ...*symbols) {
 	}
 }
 
-// visit notes the names that n reads and sets in s, but not those in the scopes below n.
+// visit records the names that n reads and sets in s, but not those in nested scopes.
 func (s *symbols) visit(n node) {
 	switch n := n.(type) {
 	case *name:
@@ -212,7 +212,7 @@ func (s *symbols) visitIf(n *conditionalStmt) {
 	s.merge(body, elifs, otherwise)
 }
 
-// visitTarget declares the names of a loop's target as arguments.
+// visitTarget declares the names in a loop's target as arguments.
 func (s *symbols) visitTarget(target expr) {
 	switch t := target.(type) {
 	case *name:
@@ -224,7 +224,7 @@ func (s *symbols) visitTarget(target expr) {
 	}
 }
 
-// undeclared reports which of names are read below list without having been set there before.
+// undeclared reports which of names are read in list without having been set first.
 func undeclared[N node](list []N, names ...string) map[string]bool {
 	found, watched := map[string]bool{}, map[string]bool{}
 	for _, n := range names {
@@ -249,13 +249,13 @@ func undeclared[N node](list []N, names ...string) map[string]bool {
 	return found
 }
 
-// scope is what happens at both ends of a scope while a template runs.
+// scope is what happens at the start and end of a scope at run time.
 type scope struct {
 	enter []entry
 	leave []int // these slots become missing
 }
 
-// entry gives a slot its first value.
+// entry initializes a slot.
 type entry struct {
 	index  int
 	origin origin
@@ -263,28 +263,28 @@ type entry struct {
 	from   slot
 }
 
-// loopScopes are the scopes of a loop. Where the loop is a routine of its own, size is that of its frame.
+// loopScopes are the scopes of a loop. If the loop is a separate routine, size is the size of its frame.
 type loopScopes struct {
 	body, otherwise scope
 	special         bool // the body reads loop
 	loopSlot        slot
 	size            int // of the frame of a recursive loop
 
-	test       scope // of the filter, a routine of its own
-	testTarget expr  // the target with its slots in there
+	test       scope // of the filter, a separate routine
+	testTarget expr  // the target with its slots in that routine
 	testSize   int
 }
 
-// macroScope is the scope of a macro's body, a routine of its own.
+// macroScope is the scope of a macro's body, a separate routine.
 type macroScope struct {
 	scope
 	size int
 	args []int // the slots of the parameters
-	// The slots of caller, kwargs and varargs, -1 if the body does not read them.
+	// Slots of caller, kwargs and varargs; -1 if the body does not read them.
 	caller, kwargs, varargs int
 }
 
-// scopeOf returns what enters and leaves s in its own routine.
+// scopeOf returns the slots that s initializes and clears in its own routine.
 func (s *symbols) scopeOf() scope {
 	var c scope
 	for _, variable := range slices.Sorted(maps.Keys(s.loads)) {
@@ -301,7 +301,7 @@ func (s *symbols) scopeOf() scope {
 	return c
 }
 
-// slotOf returns where name of the scope holder is, seen from s.
+// slotOf returns the slot of name in the scope holder, as seen from s.
 func (s *symbols) slotOf(holder *symbols, name string) slot {
 	return slot{s.in.depth - holder.in.depth, holder.in.index(holder.refs[name])}
 }

@@ -126,7 +126,7 @@ func generator(next func() (Value, bool, error)) *iterator {
 	return &iterator{what: "generator", next: next}
 }
 
-// lazily makes a generator that starts when it is first read.
+// lazily returns a generator that starts when it is first read.
 func lazily(start func() (next func() (Value, bool, error), err error)) *iterator {
 	var next func() (Value, bool, error)
 	return generator(func() (Value, bool, error) {
@@ -140,8 +140,8 @@ func lazily(start func() (next func() (Value, bool, error), err error)) *iterato
 	})
 }
 
-// getter returns a function that reads an attribute of its argument: a path with dots, where numbers are indices. What
-// is undefined on the way becomes otherwise, unless that is missing.
+// getter returns a function that reads an attribute of its argument, given as a dotted path in which numbers are
+// indices. An undefined value along the path becomes otherwise, unless that is missing.
 func (r *run) getter(attribute, otherwise Value) func(v Value) (Value, error) {
 	path := attributePath(attribute)
 	return func(v Value) (Value, error) {
@@ -184,7 +184,7 @@ func ignoreCase(v Value) Value {
 	return v
 }
 
-// sortKey returns the function that sort and its kin compare by.
+// sortKey returns the key function for sort and related filters.
 func (r *run) sortKey(attribute, otherwise Value, caseSensitive bool) func(v Value) (Value, error) {
 	get := r.getter(attribute, otherwise)
 	return func(v Value) (Value, error) {
@@ -312,7 +312,7 @@ func filterDictSort(r *run, v Value, c *callArgs) (Value, error) {
 	return &List{sorted}, err
 }
 
-// filterExtreme is min or max: of equal items the first counts.
+// filterExtreme implements min and max. Of equal items, the first one wins.
 func filterExtreme(r *run, v Value, c *callArgs, op kind) (Value, error) {
 	a, err := c.bind("case_sensitive?", "attribute?")
 	if err != nil {
@@ -534,7 +534,7 @@ func filterSum(r *run, v Value, c *callArgs) (Value, error) {
 	return total, nil
 }
 
-// roundingError returns what a sum of floats lacks.
+// roundingError returns the rounding error of a sum of floats.
 func roundingError(a float64, item Value, sum float64) float64 {
 	b, _ := asFloat(item)
 	if math.Abs(a) >= math.Abs(b) {
@@ -559,7 +559,7 @@ func filterAttr(r *run, v Value, c *callArgs) (Value, error) {
 	return lacks(v, id), nil
 }
 
-// filterMap applies a filter to each item, or reads an attribute of it.
+// filterMap applies a filter to each item, or reads an attribute of each.
 func filterMap(r *run, v Value, c *callArgs) (Value, error) {
 	args := *c
 	return lazily(func() (func() (Value, bool, error), error) {
@@ -607,7 +607,7 @@ func (r *run) mapping(c callArgs) (func(v Value) (Value, error), error) {
 	}, nil
 }
 
-// called splits the name of a filter or test from its arguments.
+// called separates the name of a filter or test from its arguments.
 func (c *callArgs) called(otherwise string) (string, callArgs, error) {
 	if len(c.values) == 0 {
 		return "", *c, typeError("%s", otherwise)
@@ -617,14 +617,15 @@ func (c *callArgs) called(otherwise string) (string, callArgs, error) {
 		if u, ok := c.values[0].(*undefined); ok {
 			return "", *c, u
 		}
-		id = shortRepr(c.values[0]) // which does not exist
+		id = shortRepr(c.values[0]) // no filter has such a name
 	}
 	rest := *c
 	rest.values = c.values[1:]
 	return id, rest, nil
 }
 
-// selecting is select or reject, or their kin that test the attribute named first; keep says what the test must give.
+// selecting implements select and reject, and the related filters that test an attribute given first. keep is the test
+// result for which an item is kept.
 func selecting(r *run, v Value, c *callArgs, keep bool, attributes int) (Value, error) {
 	args := *c
 	return lazily(func() (func() (Value, bool, error), error) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// strftimeNow is datetime.now().strftime(format), as the C library of Linux formats it in English.
+// strftimeNow is datetime.now().strftime(format), as formatted in English by the C library of Linux.
 func strftimeNow(r *run, c *callArgs) (Value, error) {
 	a, err := c.bind("format")
 	if err != nil {
@@ -46,7 +46,7 @@ func strftime(format string, t time.Time) (string, error) {
 	}
 }
 
-// withFlag applies the padding that a flag asks for: none, spaces or zeros.
+// withFlag applies the padding that a flag requests: none, spaces or zeros.
 func withFlag(flag string, verb byte, s string) string {
 	if flag == "" || strings.IndexByte("CdegGHIjklmMsSuUVwWyY", verb) < 0 {
 		return s
@@ -64,7 +64,7 @@ func withFlag(flag string, verb byte, s string) string {
 	return strings.Repeat("0", max(len(s)-len(bare), 0)) + bare
 }
 
-// dateField formats one field; ok is false if there is none of this letter.
+// dateField formats one field. ok is false if there is no such field.
 func dateField(verb byte, t time.Time) (s string, ok bool) {
 	if layout, ok := dateLayouts[verb]; ok {
 		return t.Format(layout), true
@@ -78,7 +78,7 @@ func dateField(verb byte, t time.Time) (s string, ok bool) {
 		return "\n", true
 	case 't':
 		return "\t", true
-	case 'z', 'Z': // datetime.now() knows no zone
+	case 'z', 'Z': // datetime.now() has no zone
 		return "", true
 	case 'w':
 		return strconv.Itoa(int(t.Weekday())), true

@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxTemplate is the size of the largest template; those of chat models have at most some tens of kilobytes.
+// maxTemplate is the maximum size of a template in bytes. Those of chat models have at most tens of kilobytes.
 const maxTemplate = 256 << 10
 
-// Template is a parsed template. Any number of goroutines may render it at once.
+// Template is a parsed template. It may be rendered concurrently.
 type Template struct {
-	// Now is the clock of strftime_now, time.Now unless it is set before the first Render.
+	// Now is the clock for strftime_now. It defaults to time.Now and must be set before the first Render.
 	Now func() time.Time
 
 	name  string
@@ -25,7 +25,7 @@ type Template struct {
 	marks bool
 }
 
-// Parse reads a template. Errors name it and the line.
+// Parse parses a template. Errors contain its name and the line.
 func Parse(name, source string) (*Template, error) {
 	t := &Template{Now: time.Now, name: name, words: map[string]bool{}}
 	err := t.parse(source)
@@ -78,8 +78,8 @@ func (t *Template) note(n node) {
 	}
 }
 
-// Mentions reports whether a word is a variable, an attribute or a string in the template's code: a key that it does
-// not mention is a key that it does not read.
+// Mentions reports whether word appears in the template's code as a variable, attribute or string. A template cannot
+// read a key that it does not mention.
 func (t *Template) Mentions(word string) bool { return t.words[word] }
 
 // Marks reports whether the template has {% generation %} blocks.
@@ -88,30 +88,30 @@ func (t *Template) Marks() bool { return t.marks }
 // Result is a rendered template.
 type Result struct {
 	Text string
-	// Missing lists the keys that dicts lacked when their values were printed. Jinja2 prints nothing then.
+	// Missing lists the keys that were missing when a template printed their values. Jinja2 prints nothing for them.
 	Missing []Missing
 
 	marks []mark
 	name  string
 }
 
-// Missing is a key that a dict has no value for.
+// Missing is a key that a dict does not have.
 type Missing struct {
 	Dict *Dict
 	Key  string
 	Line int
 }
 
-// mark is a text that a generation block wrote.
+// mark is the text written by a generation block.
 type mark struct {
 	start int
 	text  string
 	line  int
 }
 
-// Spans returns the start and end in bytes of what the generation blocks wrote, in the order in which they did. As in
-// transformers, a block begins where the output was when it was reached; within a macro or a set block that is another
-// place if text goes before it, and an error here.
+// Spans returns the start and end in bytes of the output of each generation block, in order of execution. As in
+// transformers, a block starts at the length of the output when it was reached. In a macro or a set block, that is
+// wrong if other text precedes the block, and Spans returns an error.
 func (r *Result) Spans() ([][2]int, error) {
 	var spans [][2]int
 	for _, m := range r.marks {
@@ -124,8 +124,8 @@ func (r *Result) Spans() ([][2]int, error) {
 	return spans, nil
 }
 
-// Render runs the template with these variables, whose values it does not change. Errors name the template and the
-// line, except those of ctx.
+// Render runs the template with the given variables and does not modify their values. Errors contain the template's
+// name and the line, except those of ctx.
 func (t *Template) Render(ctx context.Context, variables map[string]Value) (*Result, error) {
 	r := &run{limits: limits{ctx: ctx}, template: t, variables: variables}
 	r.out = &output{limits: &r.limits}

@@ -4,7 +4,7 @@ type testFunc func(r *run, v Value, c *callArgs) (Value, error)
 
 var tests map[string]testFunc
 
-// testProblem says what is wrong with the test of this name, "" if nothing is.
+// testProblem returns what is wrong with the test named id, or "".
 func testProblem(id string) string {
 	if tests[id] == nil {
 		return "does not exist"
@@ -144,7 +144,7 @@ func testIn(r *run, v Value, c *callArgs) (Value, error) {
 	return r.contains(a[0], v)
 }
 
-// testSame is Python's v is other, where that does not depend on how Python stores values.
+// testSame is Python's v is other, if the result does not depend on how Python stores values.
 func testSame(_ *run, v Value, c *callArgs) (Value, error) {
 	a, err := c.bind("other")
 	if err != nil {

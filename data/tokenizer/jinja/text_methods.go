@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// textCall is a call of a method of the string s; self is the same as str or Markup.
+// textCall is a call of a method of the string s. self is the same string as str or Markup.
 type textCall struct {
 	*run
 	self Value
@@ -81,7 +81,7 @@ func init() {
 	}
 }
 
-// whole is a method without arguments.
+// whole implements a method without arguments.
 func (t textCall) whole(f func(string) string) (Value, error) {
 	if err := t.args.none(); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (t textCall) results(list []string) (Value, error) {
 	return &List{items}, nil
 }
 
-// every is a method that tests all characters; an empty string fails.
+// every implements a method that tests all characters. It is false for an empty string.
 func (t textCall) every(is func(rune) bool) (Value, error) {
 	return t.s != "" && strings.IndexFunc(t.s, func(c rune) bool { return !is(c) }) < 0, t.args.none()
 }
@@ -166,7 +166,7 @@ func textIsNumeric(t textCall) (Value, error) {
 	return t.every(unicode.IsNumber)
 }
 
-// find is find or rfind; index is index or rindex, which want a match.
+// find implements find and rfind; index implements index and rindex, which require a match.
 func (t textCall) find(search func(s, sub string) int) (Value, error) {
 	a, err := t.args.bind("/", "sub", "start?", "end?")
 	if err != nil {
@@ -196,7 +196,7 @@ func (t textCall) index(search func(s, sub string) int) (Value, error) {
 }
 
 // window returns the part of the string that the parameters at and at+1 select, and the index of its first character.
-// ok is false where start lies beyond the string, where not even an empty string is found.
+// ok is false if start is past the end of the string, where not even an empty string is found.
 func (t textCall) window(a bound, at int) (part string, start int, ok bool, err error) {
 	n := characters(t.s)
 	start, stop, err := a.window(at, n)
@@ -225,7 +225,7 @@ func textCount(t textCall) (Value, error) {
 	return strings.Count(part, sub), nil
 }
 
-// affix is startswith or endswith; the argument may be a tuple.
+// affix implements startswith and endswith. The argument may be a tuple.
 func (t textCall) affix(has func(s, affix string) bool) (Value, error) {
 	a, err := t.args.bind("/", "affix", "start?", "end?")
 	if err != nil {
@@ -316,7 +316,7 @@ func textReplace(t textCall) (Value, error) {
 	return t.replace(t.s, from, to, n)
 }
 
-// replace is str.replace; n < 0 replaces all.
+// replace is str.replace. A negative n replaces all occurrences.
 func (r *run) replace(s, from, to string, n int) (string, error) {
 	if extra := len(to) - len(from); extra > 0 {
 		found := strings.Count(s, from)
@@ -331,7 +331,7 @@ func (r *run) replace(s, from, to string, n int) (string, error) {
 	return s, r.alloc(len(s))
 }
 
-// pad is center, ljust or rjust: share splits n missing characters to both sides.
+// pad implements center, ljust and rjust. share divides n missing characters between the two sides.
 func (t textCall) pad(share func(width, n int) (left, right int)) (Value, error) {
 	a, err := t.args.bind("/", "width", "fill?")
 	if err != nil {
@@ -365,7 +365,7 @@ func (r *run) padded(s string, width int, fill string, share func(width, n int) 
 	return s, r.alloc(len(s))
 }
 
-// padCenter is how str.center shares an odd number.
+// padCenter divides an odd number as str.center does.
 func padCenter(width, n int) (left, right int) {
 	left = n/2 + n&width&1
 	return left, n - left
@@ -436,7 +436,7 @@ func textSplitLines(t textCall) (Value, error) {
 	return t.results(splitLines(t.s, keepEnds != 0))
 }
 
-// split is split or rsplit: at whitespace, or at a separator.
+// split implements split and rsplit, at whitespace or at a separator.
 func (t textCall) split(spaces func(s string, n int) []string, at func(s, sep string, n int) []string) (Value, error) {
 	a, err := t.args.bind("sep?", "maxsplit?")
 	if err != nil {
@@ -468,7 +468,7 @@ func (t textCall) split(spaces func(s string, n int) []string, at func(s, sep st
 	return t.results(at(t.s, sep, n))
 }
 
-// countItems counts the list that splitting at some characters is about to make.
+// countItems charges for the list that splitting at some characters is about to create.
 func (t textCall) countItems(splits func(rune) bool) error {
 	n := 1
 	for _, c := range t.s {

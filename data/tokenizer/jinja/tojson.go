@@ -9,7 +9,7 @@ import (
 	"unicode/utf16"
 )
 
-// jsonStyle is how json.dumps lays out a value.
+// jsonStyle is the formatting of json.dumps.
 type jsonStyle struct {
 	ascii         bool
 	sortKeys      bool
@@ -19,7 +19,7 @@ type jsonStyle struct {
 	keySeparator  string
 }
 
-// filterToJSON is the tojson of transformers: json.dumps with ensure_ascii=False, and its keys in their order.
+// filterToJSON is the tojson filter of transformers: json.dumps with ensure_ascii=False and keys in their original order.
 func filterToJSON(r *run, v Value, c *callArgs) (Value, error) {
 	a, err := c.bind("ensure_ascii?", "indent?", "separators?", "sort_keys?")
 	if err != nil {
@@ -123,7 +123,7 @@ func jsonScalar(v Value) (string, bool) {
 	return "", false
 }
 
-// list writes n elements; indented, each is on a line of its own.
+// list writes n elements, each on its own line if indented.
 func (w *jsonWriter) list(open, shut string, n, depth int, element func(i int) error) error {
 	w.WriteString(open)
 	for i := range n {

@@ -2,46 +2,46 @@ package jinja
 
 import "fmt"
 
-// Value is a value of a template: nil (None), bool, int, float64, string, *List, *Dict, or one of the types that only
-// templates make. A value never changes once a template has it; only namespaces, cyclers and iterators do.
+// Value is a template value: nil (None), bool, int, float64, string, *List, *Dict, or a type that only templates
+// create. A template never modifies a value, except for namespaces, cyclers and iterators.
 type Value any
 
-// List is a list of Python.
+// List is a Python list.
 type List struct{ Items []Value }
 
-// Tuple is a tuple of Python.
+// Tuple is a Python tuple.
 type Tuple struct{ Items []Value }
 
-// Dict is a dict of Python: it keeps the order in which its keys were set first.
+// Dict is a Python dict. It keeps its keys in the order in which they were first set.
 type Dict struct {
 	keys, values []Value
 	index        map[any]int // by hash
 }
 
-// markup is a string that was escaped as HTML: what is joined to it is escaped, too.
+// markup is a string that is already HTML-escaped. Strings joined to it are escaped.
 type markup string
 
-// integer is one of JSON that needs more than 64 bits. It prints as it is; arithmetic with it is refused.
+// integer is a JSON integer that does not fit into 64 bits. It prints unchanged, but arithmetic with it is an error.
 type integer string
 
 // numbers is the result of range.
 type numbers struct{ start, stop, step int }
 
-// view is what keys, values and items of a dict return.
+// view is the result of keys, values or items of a dict.
 type view struct {
 	dict *Dict
-	of   string // keys, values, items
+	of   string // keys, values or items
 }
 
-// namespace is an object whose attributes set can assign.
+// namespace is an object whose attributes can be assigned by set.
 type namespace struct{ attrs *Dict }
 
-// group is an entry of groupby: a tuple whose items have names.
+// group is an entry of groupby: a tuple with named items.
 type group struct {
 	Tuple
 }
 
-// method is a method of a value that has not been called yet.
+// method is a method of a value, not yet called.
 type method struct {
 	object Value
 	id     string
@@ -54,16 +54,16 @@ type function struct {
 	call func(r *run, c *callArgs) (Value, error)
 }
 
-// undefined is what a name or key without a value gives: it prints as nothing, and most else is an error.
+// undefined is the result of a name or key without a value. It prints as nothing, and most other uses are errors.
 type undefined struct {
-	hint   string // instead of what the next fields say
-	object Value  // that lacks key
-	ofName bool   // no object: a variable
+	hint   string // replaces the message from the next fields
+	object Value  // object without the key
+	ofName bool   // the key is a variable, and there is no object
 	key    Value
 	dict   *Dict // the object, if it is a dict
 }
 
-// A slot of a frame that was never set is unset, one that has no value at this place of the template is missing.
+// A frame slot that was never set is unset. A slot without a value at this point of the template is missing.
 type (
 	unsetType   struct{}
 	missingType struct{}
@@ -157,7 +157,7 @@ func truth(v Value) bool {
 	return true
 }
 
-// length is Python's len(v); ok tells whether v has one.
+// length is Python's len(v). ok is false if v has no length.
 func length(v Value) (n int, ok bool) {
 	switch v := v.(type) {
 	case string:
@@ -182,7 +182,7 @@ func length(v Value) (n int, ok bool) {
 	return 0, false
 }
 
-// text returns the string in a str or Markup.
+// asText returns the string in a str or Markup.
 func asText(v Value) (string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -193,7 +193,7 @@ func asText(v Value) (string, bool) {
 	return "", false
 }
 
-// asInt returns what Python takes as an index: int or bool.
+// asInt returns a value that Python accepts as an index: an int or bool.
 func asInt(v Value) (int, bool) {
 	switch v := v.(type) {
 	case int:
@@ -217,7 +217,7 @@ func (n *numbers) len() int {
 	return 0
 }
 
-// sequence returns the items of what can be indexed like a list.
+// sequence returns the items of a value that can be indexed like a list.
 func sequence(v Value) ([]Value, bool) {
 	switch v := v.(type) {
 	case *List:
