@@ -20,7 +20,8 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// pseudoText writes words of a made-up language of 20,000, the frequent ones short, as texts of about 500 bytes.
+// pseudoText generates texts of about 500 bytes from a made-up vocabulary of 20,000 words, of which the frequent ones
+// are short.
 type pseudoText struct {
 	r     *rand.Rand
 	words []string
@@ -50,7 +51,7 @@ func (p *pseudoText) next() string {
 	return b.String()
 }
 
-// writePseudoParquet writes a file of so many bytes of text in row groups of about 64 MB, as the datasets library does.
+// writePseudoParquet writes a file with size bytes of text in row groups of about 64 MB, as the datasets library does.
 func writePseudoParquet(b testing.TB, path string, size int) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}}, nil)
 	f, err := os.Create(path)
@@ -83,7 +84,7 @@ func writePseudoParquet(b testing.TB, path string, size int) {
 	}
 }
 
-// peakRSS returns the most memory the process ever had, in bytes; 0 where the system does not tell.
+// peakRSS returns the peak memory of the process in bytes, or 0 if the system does not report it.
 func peakRSS() (bytes float64) {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
@@ -94,20 +95,20 @@ func peakRSS() (bytes float64) {
 	return bytes * 1024
 }
 
-// resetPeak makes peakRSS count from now.
+// resetPeak resets peakRSS.
 func resetPeak() {
 	debug.FreeOSMemory()
 	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 }
 
-// cpuSeconds returns the processor time that the process has used; 0 where the system does not tell.
+// cpuSeconds returns the processor time used by the process, or 0 if the system does not report it.
 func cpuSeconds() float64 {
 	stat, _ := os.ReadFile("/proc/self/stat")
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	if fields := strings.Fields(rest); len(fields) > 12 {
 		var user, system float64
 		fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
-		return (user + system) / 100 // ticks of a hundredth of a second
+		return (user + system) / 100 // ticks of 10 ms
 	}
 	return 0
 }
@@ -115,8 +116,8 @@ func cpuSeconds() float64 {
 func BenchmarkTokenize128MB(b *testing.B) { benchmarkTokenize(b, 128<<20) }
 func BenchmarkTokenize1GB(b *testing.B)   { benchmarkTokenize(b, 1<<30) }
 
-// benchmarkTokenize tokenizes a Parquet file of so much text, for training and into another file: text for each second
-// of processor time, and the peak of memory.
+// benchmarkTokenize tokenizes a Parquet file with size bytes of text, for training and into another file. It reports
+// text per second of processor time and peak memory.
 func benchmarkTokenize(b *testing.B, size int) {
 	path := tinyPath
 	if dir := os.Getenv(testfile.Env); dir != "" {
@@ -147,7 +148,7 @@ func benchmarkTokenize(b *testing.B, size int) {
 	}
 }
 
-// BenchmarkBatch makes a micro-batch of eight documents: what a step waits for where nothing is read ahead.
+// BenchmarkBatch makes a micro-batch of eight documents, which each step waits for without read-ahead.
 func BenchmarkBatch(b *testing.B) {
 	d := open(b, idRowsFile(b, 2000), nil, Default())
 	l, err := d.Loader(8, 1)
@@ -159,7 +160,7 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
-// BenchmarkOpenQuotes reads and tokenizes the 2,123 quotes: what a run waits for before its first step.
+// BenchmarkOpenQuotes reads and tokenizes the 2,123 quotes, which a run waits for before its first step.
 func BenchmarkOpenQuotes(b *testing.B) {
 	tok := loadTokenizer(b, testfile.Shared(b, "tokenizers/gpt_neox_20b_tokenizer.json"))
 	o := Default()

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// sameDocuments checks that two data sets hold the same.
+// sameDocuments checks that two data sets are equal.
 func sameDocuments(t *testing.T, got, want *Dataset) {
 	t.Helper()
 	if got.Len() != want.Len() || got.Stats() != want.Stats() || got.Fingerprint() != want.Fingerprint() {
@@ -110,7 +110,7 @@ func TestCache_concurrent(t *testing.T) {
 	}
 }
 
-// TestOpen_canceled stops a build half-way: nothing may be left.
+// TestOpen_canceled cancels a build partway. Nothing may be left behind.
 func TestOpen_canceled(t *testing.T) {
 	o := Default()
 	o.Cache = t.TempDir()
@@ -125,7 +125,7 @@ func TestOpen_canceled(t *testing.T) {
 	}
 }
 
-// endsOnceWatched ends as soon as somebody waits for its end, which those do who begin with the rows.
+// endsOnceWatched is canceled by the first call of Done, which happens when the rows are about to be read.
 type endsOnceWatched struct {
 	context.Context
 	end func()
@@ -136,7 +136,7 @@ func (c endsOnceWatched) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// TestCache_damaged flips each byte of the cached file in turn, and cuts it.
+// TestCache_damaged flips each byte of the cached file in turn, and truncates it.
 func TestCache_damaged(t *testing.T) {
 	o := promptConfig()
 	path, tok := promptRowsFile(t), tinyTokenizer(t)
@@ -155,7 +155,7 @@ func TestCache_damaged(t *testing.T) {
 			if at%2 == 0 {
 				broken = broken[:at]
 			}
-			// The cache in use is mapped: a new file takes its place, as a copy or another process would do.
+			// The cache in use is mapped, so a new file replaces it, as a copy or another process would do.
 			if err := atomicfile.WriteFile(files[0], broken); err != nil {
 				t.Fatal(err)
 			}
@@ -169,14 +169,14 @@ func TestCache_damaged(t *testing.T) {
 	}
 }
 
-// A directory that tokens cannot be written to is named, and nothing is left in it.
+// The error names a directory where tokens cannot be written, and nothing is left in it.
 func TestStoreWriter_fails(t *testing.T) {
 	dir := t.TempDir()
 	w, err := newStoreWriter(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.file.Close() // as a full disk, no more can be written
+	w.file.Close() // like on a full disk, nothing more can be written
 	tokens := &source.Tokens{IDs: []int32{1}, Offsets: []int32{0, 1}, Rows: []int64{0}}
 	if err := w.write(tokens); err == nil || !strings.Contains(err.Error(), "tokens cannot be written to "+dir+": ") || strings.Contains(err.Error(), ".tmp") {
 		t.Errorf("got %v", err)

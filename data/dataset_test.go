@@ -106,7 +106,7 @@ func TestOpen_equalsTRL(t *testing.T) {
 	}
 }
 
-// A Parquet file of texts alone goes through the whole pipeline.
+// A Parquet file of plain texts passes through the whole pipeline.
 func TestOpen_parquet(t *testing.T) {
 	d := open(t, testfile.Shared(t, "english_quotes/variants/text_only.parquet"), tinyTokenizer(t), Default())
 	if s := d.Stats(); s.Documents+s.Empty+s.NoLabels != s.Rows || s.Documents == 0 {

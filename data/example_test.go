@@ -11,7 +11,7 @@ import (
 	"mambatrain/data/tokenizer"
 )
 
-// Two rows become one micro-batch: documents end to end, the prompt's labels ignored.
+// Two rows become one micro-batch: documents laid end to end, with the labels of the prompt ignored.
 func Example() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// Token ids with the masks of trl's SFTTrainer: what they mask does not count.
+// Token ids with the masks of trl's SFTTrainer. Masked tokens do not count.
 func TestOpen_lossMasks(t *testing.T) {
 	const no = label.Ignored
 	for _, c := range []struct {
@@ -45,7 +45,7 @@ func TestOpen_lossMasks(t *testing.T) {
 	}
 }
 
-// Ids and labels beyond a model's vocabulary are named by file and row, also when they come from the cache.
+// The error for ids and labels beyond a model's vocabulary names the file and row, even if they come from the cache.
 func TestCheckVocabulary(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.jsonl"), filepath.Join(dir, "b.jsonl")
@@ -74,7 +74,7 @@ func TestCheckVocabulary(t *testing.T) {
 	}
 }
 
-// A prompt and a completion that run into each other are shown once.
+// A prompt and a completion that run together are reported once.
 func TestOpen_joints(t *testing.T) {
 	for _, c := range []struct{ prompt, completion, want string }{
 		{"Who keeps the lamp?", "The owl.", `"…ps the lamp?The owl."`},
@@ -107,7 +107,7 @@ func TestOpen_joints(t *testing.T) {
 	}
 }
 
-// Two ways to render a row are an error; the column that is the default counts for none.
+// Two ways to render a row are an error. The default column does not count as one.
 func TestConfig_oneRendering(t *testing.T) {
 	for _, c := range []struct {
 		set  func(*Config)
@@ -132,7 +132,7 @@ func TestConfig_oneRendering(t *testing.T) {
 	}
 }
 
-// A column that no row at the beginning has is found, for texts, templates and chats.
+// A column that is absent from the first rows is found, for texts, templates and chats.
 func TestOpen_lateColumns(t *testing.T) {
 	path := testfile.Write(t, "rows.jsonl", strings.Repeat("{\"i\":0}\n", 5000)+`{"text":"late","author":"Ann"}`)
 	o := Default()
@@ -148,7 +148,7 @@ func TestOpen_lateColumns(t *testing.T) {
 	}
 }
 
-// A file of tokens does not replace what it is made of, whatever its path is.
+// A file of tokens does not replace its own input, whatever its path is.
 func TestWriteTokens_ownInput(t *testing.T) {
 	path := testfile.Write(t, "own.jsonl", "{\"text\":\"fine\"}\n")
 	before := testfile.Read(t, path)

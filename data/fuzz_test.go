@@ -8,7 +8,7 @@ import (
 	"mambatrain/data/source"
 )
 
-// FuzzOpen opens arbitrary bytes: an error or documents, nothing else.
+// FuzzOpen opens arbitrary bytes. The result must be documents or an error.
 func FuzzOpen(f *testing.F) {
 	tok := tinyTokenizer(f)
 	for _, s := range []string{`{"text":"a"}`, "{\"text\":null}\n{}\n", `{"input_ids":[1,2],"labels":[1,-100]}`, "\xEF\xBB\xBF{\"text\":\"\\ud800\"}"} {
@@ -32,7 +32,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// value is a column of one value.
+// value is a column with a single value.
 type value struct{ v any }
 
 func (c value) Text(int) (string, bool, error)                 { panic("templates read values") }
@@ -51,7 +51,7 @@ func FuzzTemplate(f *testing.F) {
 		}
 		for _, name := range r.fields {
 			if _, ok := b.Columns[name]; !ok {
-				return // refused before any row is rendered
+				return // rejected before any row is rendered
 			}
 		}
 		r.render(b, 0)

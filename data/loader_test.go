@@ -10,7 +10,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// idRowsFile writes n documents of token ids; document i is i+1 tokens of id i, up to 20.
+// idRowsFile writes n documents of token ids. Document i has i+1 tokens, at most 20, all with id i.
 func idRowsFile(t testing.TB, n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -65,7 +65,7 @@ func TestLoader_everyDocumentOnce(t *testing.T) {
 	}
 }
 
-// checkBatch checks what every batch promises: idRowsFile's document i is tokens of id i.
+// checkBatch checks the invariants of a batch from idRowsFile.
 func checkBatch(t *testing.T, b Batch) {
 	t.Helper()
 	if len(b.Tokens) != len(b.Labels) || len(b.Starts) != len(b.Rows) {

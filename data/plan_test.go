@@ -104,7 +104,7 @@ func TestLoader_packing(t *testing.T) {
 	}
 }
 
-// TestLoader_carryState follows each document over the micro-batches by Batch.Carry.
+// TestLoader_carryState follows each document through the micro-batches by Batch.Carry.
 func TestLoader_carryState(t *testing.T) {
 	var b strings.Builder
 	want := map[int]int{} // row → tokens
@@ -206,7 +206,7 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := 2 * (2 + 20) * 19 / 2 // each length from 2 to 20 twice
+	tokens := 2 * (2 + 20) * 19 / 2 // each length from 2 to 20, twice
 	if r.EpochTokens != tokens || r.EpochLabels != tokens-38 || r.Batches != 10 || r.Longest != 20 || r.MeanLength != 11 {
 		t.Errorf("%+v", r)
 	}
@@ -248,7 +248,7 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// A tokenizer that puts a space before every text, and takes it away when it decodes, does so once in a document.
+// A tokenizer that adds a space before every text, and removes it when decoding, does so once per document.
 func TestSegments_spaceBeforeText(t *testing.T) {
 	tok, err := tokenizer.Load("tokenizer/testdata/families/llama2.json")
 	if err != nil {

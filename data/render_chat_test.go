@@ -56,7 +56,7 @@ func TestOpen_assistantOnlyLoss(t *testing.T) {
 			counted = append(counted, l)
 		}
 	}
-	// The border may lie within a token: "|>" and "First" are two here.
+	// The boundary may be inside a token; here "|>" and "First" are two tokens.
 	if got, want := tok.Decode(counted), "First.<|endoftext|>Second.<|endoftext|>"; got != want {
 		t.Errorf("counted %q, want %q", got, want)
 	}
@@ -78,7 +78,7 @@ func TestOpen_chatFaults(t *testing.T) {
 	}
 }
 
-// ShareGPT's conversations are converted, unless the template reads them as they are.
+// ShareGPT conversations are converted, unless the template reads them directly.
 func TestOpen_shareGPT(t *testing.T) {
 	path := testfile.Write(t, "chat.jsonl", `{"conversations":[{"from":"system","value":"Be brief."},{"from":"Human","value":"One?"},{"from":"gpt","value":"First."}]}
 `)
@@ -119,7 +119,7 @@ func TestOpen_conversationFaults(t *testing.T) {
 	}
 }
 
-// Keys keep the order that they have in the file, in tools given as text, too.
+// Keys keep their order in the file, even in tools given as text.
 func TestOpen_keyOrder(t *testing.T) {
 	path := testfile.Write(t, "chat.jsonl", `{"messages":[{"role":"user","content":"a","arguments":{"zip":1.0,"area":1e+20}}],"tools":"[{\"type\":\"f\",\"name\":\"g\"}]"}`)
 	tok := chatTokenizer(t, "{{ messages[0].arguments | tojson }}{{ tools | tojson }}")
@@ -130,7 +130,7 @@ func TestOpen_keyOrder(t *testing.T) {
 	}
 }
 
-// A file without nested columns has conversations as the text of their JSON.
+// A file without nested columns contains conversations as JSON text.
 func TestOpen_messagesAsText(t *testing.T) {
 	path := testfile.Write(t, "chat.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"One?\"\"}]\"\n")
 	tok := chatTokenizer(t, chatML)

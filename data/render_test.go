@@ -84,7 +84,7 @@ func TestOpen_tokenIDs(t *testing.T) {
 	}
 }
 
-// TestLabels_negative: any negative label is one that the loss ignores, as the documentation says.
+// TestLabels_negative checks that the loss ignores any negative label, as documented.
 func TestLabels_negative(t *testing.T) {
 	path := testfile.Write(t, "ids.jsonl", `{"input_ids":[1,2,3],"labels":[1,-1,3]}
 {"input_ids":[1,2,3],"labels":[-1,-1,-1]}
@@ -120,7 +120,7 @@ func TestOpen_truncationSplit(t *testing.T) {
 	o := Default()
 	o.Truncation, o.MaxLength = "split", 3
 	d := open(t, path, nil, o)
-	// The last part, a single token, has nothing that predicts it.
+	// The last part is a single token, so it has nothing to predict.
 	want := [][]int{{1, 2, 3}, {4, 5, 6}, {8, 9}}
 	for i := range d.Len() {
 		if got := testfile.JSON(t, d.Example(i).Tokens); i >= len(want) || got != testfile.JSON(t, want[i]) {

@@ -18,7 +18,7 @@ func TestWriteTokens(t *testing.T) {
 {"text":"  Two  spaces "}
 `)
 	o := Default()
-	o.AddEOS, o.MaxLength = false, 2 // max_length does not count here
+	o.AddEOS, o.MaxLength = false, 2 // max_length has no effect here
 	want := [][]int{tok.Encode("Small steps"), {}, {}, tok.Encode("  Two  spaces ")}
 	for _, name := range []string{"out.jsonl", "out.parquet"} {
 		t.Run(name, func(t *testing.T) {

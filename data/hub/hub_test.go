@@ -28,17 +28,17 @@ func newHub(t *testing.T, model hubtest.Repository) *hubtest.Hub {
 	return hubtest.New(t, map[string]hubtest.Repository{"models/org/model": model})
 }
 
-// client returns a Client with an empty cache of its own.
+// client returns a Client with its own empty cache.
 func client(t *testing.T, h *hubtest.Hub) *Client {
 	return &Client{Endpoint: h.URL, Token: h.Token, Cache: t.TempDir()}
 }
 
-// wantAll asks for every file of org/model.
+// wantAll requests every file of org/model.
 func wantAll() Request {
 	return Request{Kind: Model, ID: "org/model", Want: func(string) bool { return true }}
 }
 
-// bigModel is a repository with a large file and a small one in a folder.
+// bigModel returns a repository with a large file, and a small one in a folder.
 func bigModel() hubtest.Repository {
 	return hubtest.Repository{
 		"model.safetensors": bytes.Repeat([]byte("0123456789abcdef"), 1<<12),
@@ -46,7 +46,7 @@ func bigModel() hubtest.Repository {
 	}
 }
 
-// sameFiles checks that a snapshot holds a repository and that nothing of its download is left.
+// sameFiles checks that a snapshot equals a repository and that the download left nothing else behind.
 func sameFiles(t *testing.T, cache, dir string, want hubtest.Repository) {
 	t.Helper()
 	for name, content := range want {
@@ -59,8 +59,8 @@ func sameFiles(t *testing.T, cache, dir string, want hubtest.Repository) {
 	}
 }
 
-// The cache has Hugging Face's layout: refs/main names the commit, the snapshot's files are relative links to blobs that
-// are named by their hashes.
+// The cache has Hugging Face's layout: refs/main contains the commit, and the files of the snapshot are relative links
+// to blobs named by their hashes.
 func TestFetch_cacheLayout(t *testing.T) {
 	h := newHub(t, bigModel())
 	c := client(t, h)
@@ -89,12 +89,12 @@ func TestFetch_cacheLayout(t *testing.T) {
 	}
 }
 
-// Whatever a network or a busy server does for a while, the files arrive whole.
+// Files arrive intact despite any temporary failure of the network or a busy server.
 func TestFetch_survives(t *testing.T) {
 	for what, c := range map[string]struct {
 		file        string
 		faults      []hubtest.Fault
-		ranges      []string // asked for, where that matters
+		ranges      []string // requested ranges, if they matter
 		silentAfter int      // bytes
 	}{
 		"a cut connection":                     {"model.safetensors", []hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, []string{"bytes=40000-", "bytes=45000-"}, 0},
@@ -140,11 +140,11 @@ func TestFetch_survives(t *testing.T) {
 	}
 }
 
-// noticed makes the client notice the silence of one fault, and no other: when so many bytes of the file have arrived, not
-// after a time.
+// noticed makes the client notice the silence of this fault and no other, after a number of bytes of the file have
+// arrived instead of after a time.
 func noticed(t *testing.T, c *Client, file string, silence hubtest.Fault, after int64) []hubtest.Fault {
 	var mu sync.Mutex
-	give := func() {} // gives up the last request for the file
+	give := func() {} // abandons the last request for the file
 	watch := watchSilence
 	t.Cleanup(func() { watchSilence = watch })
 	watchSilence = func(address string, silent func()) timer {
@@ -183,7 +183,7 @@ type noTimer struct{}
 func (noTimer) Reset(time.Duration) bool { return true }
 func (noTimer) Stop() bool               { return true }
 
-// A download that a process did not end is taken up by the next one, and by one of several that want it at once.
+// An interrupted download is resumed by the next process, and by one of several that want it at the same time.
 func TestFetch_resumes(t *testing.T) {
 	files := bigModel()
 	h := newHub(t, files)
@@ -211,16 +211,16 @@ func TestFetch_resumes(t *testing.T) {
 	}
 }
 
-// Of a mirror that gives no hashes, only parts of one version are joined: by entity tag, range and size.
+// From a mirror without hashes, only parts of the same version are joined, as determined by entity tag, range and size.
 func TestFetch_mirrors(t *testing.T) {
 	files := bigModel()
 	model := files["model.safetensors"]
 	changed := bytes.Repeat([]byte("fedcba9876543210"), len(model)/16)
-	const whole = "model.safetensors" // the request of one who asks for no part
+	const whole = "model.safetensors" // a request for the whole file
 	for what, c := range map[string]struct {
 		faults []hubtest.Fault
 		want   []byte
-		asked  string // how the last request ends
+		asked  string // suffix of the last request
 	}{
 		"a cut":                       {[]hubtest.Fault{hubtest.Cut(40000)}, model, "bytes=40000-"},
 		"two cuts":                    {[]hubtest.Fault{hubtest.Cut(40000), hubtest.Cut(5000)}, model, "bytes=45000-"},
@@ -236,7 +236,7 @@ func TestFetch_mirrors(t *testing.T) {
 		"too short":                   {[]hubtest.Fault{hubtest.Resize(100)}, model, "bytes=100-"},
 	} {
 		for _, blind := range []bool{false, true} {
-			if blind && what == "too short" { // nobody knows
+			if blind && what == "too short" { // cannot be detected
 				continue
 			}
 			h := newHub(t, files)
@@ -261,7 +261,7 @@ func compressed(w http.ResponseWriter, _ *http.Request, content []byte) {
 	w.Write(content)
 }
 
-// What another process left of a file without a hash is of no known version, even if it has the size of the file.
+// The remains of another process's download of a file without a hash have an unknown version, even if the size is right.
 func TestFetch_leftByOthers(t *testing.T) {
 	files := bigModel()
 	h := newHub(t, files)
@@ -288,14 +288,14 @@ func TestFetch_leftByOthers(t *testing.T) {
 	sameFiles(t, t.TempDir(), dir, files)
 }
 
-// What stays wrong is an error that says so, and nothing of it reaches the snapshot.
+// A persistent failure is an error that describes it, and none of the data reaches the snapshot.
 func TestFetch_errors(t *testing.T) {
 	always := func(f hubtest.Fault) []hubtest.Fault { return slices.Repeat([]hubtest.Fault{f}, 2*maxTries) }
 	for what, c := range map[string]struct {
 		id, token, file string
 		faults          []hubtest.Fault
 		want            string
-		lost            bool // a name that leads nowhere
+		lost            bool // matches fault.ErrNotFound
 		blind           bool // neither hashes nor sizes
 	}{
 		"a wrong token":            {token: "wrong", want: "401 Unauthorized: private, gated or not there; HF_TOKEN", lost: true},
@@ -345,7 +345,7 @@ func TestFetch_errors(t *testing.T) {
 	}
 }
 
-// changing are the answers of a mirror that has another version of the file at each request, and cuts every other answer.
+// changing returns the responses of a mirror that sends another version of the file each time and cuts every other response.
 func changing() (faults []hubtest.Fault) {
 	for i := range 2 * maxTries {
 		faults = append(faults, hubtest.Cut(1000), hubtest.Change(bytes.Repeat([]byte{byte(i)}, 2000)))
@@ -353,7 +353,7 @@ func changing() (faults []hubtest.Fault) {
 	return append([]hubtest.Fault{hubtest.Status(500)}, faults...)
 }
 
-// A few megabytes would otherwise be gigabytes of files.
+// Without the limit, a few megabytes could become gigabytes of file entries.
 func TestListing_tooLong(t *testing.T) {
 	text := `{"x":[{}],"siblings":[` + strings.Repeat("{},", maxFiles) + `{}]}`
 	if err := new(listing).read(json.NewDecoder(strings.NewReader(text))); err == nil || !strings.Contains(err.Error(), "a list of more than 1048576 files") {
@@ -361,16 +361,16 @@ func TestListing_tooLong(t *testing.T) {
 	}
 }
 
-// answer sends what no hub would.
+// answer sends a response that no hub would send.
 func answer(text string) hubtest.Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) { io.WriteString(w, text) }
 }
 
-// Nobody answers at the address: one line says so at once, and it is a name that leads nowhere.
+// If nothing responds at the address, the error is immediate, fits on one line and matches fault.ErrNotFound.
 func TestFetch_unreachable(t *testing.T) {
 	h := newHub(t, bigModel())
 	h.Close()
-	firstWait = time.Hour // nobody waits for it
+	firstWait = time.Hour // nothing waits for it
 	for _, c := range []struct{ endpoint, want string }{
 		{h.URL, "cannot reach " + h.URL + ": connect: connection refused; it is not in the cache either: check the network, set HF_ENDPOINT"},
 		{"hub.test", `HF_ENDPOINT: want an address such as https://huggingface.co, got "hub.test"`},
@@ -386,7 +386,7 @@ func TestFetch_unreachable(t *testing.T) {
 	}
 }
 
-// A repository that was renamed is found under its old name, and the token goes to the endpoint's host only.
+// A renamed repository is found under its old name, and the token goes only to the endpoint's host.
 func TestFetch_redirects(t *testing.T) {
 	files := bigModel()
 	h := newHub(t, files)
@@ -407,7 +407,7 @@ func TestFetch_redirects(t *testing.T) {
 	}
 }
 
-// The token goes to the endpoint's own scheme, host and port.
+// The token goes only to the endpoint's scheme, host and port.
 func TestFetch_token(t *testing.T) {
 	for _, c := range []struct {
 		endpoint, redirect string
@@ -426,7 +426,7 @@ func TestFetch_token(t *testing.T) {
 		{"http://hub.test", "https://hub.test/moved", false},
 		{"http://127.0.0.1:80", "http://localhost/moved", false},
 	} {
-		var sent []bool // with each request
+		var sent []bool // for each request
 		hub := &Client{Endpoint: c.endpoint, Token: "secret", Cache: t.TempDir(), HTTP: &http.Client{Transport: roundTrip(func(r *http.Request) *http.Response {
 			sent = append(sent, r.Header.Get("Authorization") == "Bearer secret")
 			answer := httptest.NewRecorder()
@@ -449,7 +449,7 @@ func TestFetch_token(t *testing.T) {
 	}
 }
 
-// roundTrip plays every host.
+// roundTrip acts as every host.
 type roundTrip func(*http.Request) *http.Response
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -474,7 +474,7 @@ func TestFetch_interrupted(t *testing.T) {
 	}
 }
 
-// So may one who waits for an answer, a list of files or another try.
+// This includes waiting for a response, a list of files or another attempt.
 func TestFetch_interruptedWaiting(t *testing.T) {
 	for what, c := range map[string]struct {
 		file  string

@@ -7,7 +7,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// The right values are those of pandas 3.1; NULL stands for a field that is not there.
+// The expected values are those of pandas 3.1. NULL represents a missing field.
 func TestCSV(t *testing.T) {
 	for _, c := range []struct{ name, content, want string }{
 		{"a quote within a field", "text,author\nHe said \"hello\" to me,Ann\nA 5\" pipe,Bob\n", `text=He said "hello" to me,author=Ann|text=A 5" pipe,author=Bob`},
@@ -34,7 +34,7 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// csvRows returns the values of some columns, which need not be there.
+// csvRows returns the values of some columns, which may be missing.
 func csvRows(t *testing.T, path string, c Config, names []string) string {
 	t.Helper()
 	f, err := c.file(path, selection{})

@@ -48,7 +48,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// A text that is not in its encoding is refused with its line; the rows before it are read.
+// Text that is invalid in its encoding is rejected with its line; the rows before it are read.
 func TestEncodings_faults(t *testing.T) {
 	for _, c := range []struct{ name, encoding, content, want string }{
 		{"a.csv", "", "text,author\nok,Ann\ncaf\xE9,Bob\n", "line 3: the byte 0xE9 is not UTF-8 text: name its encoding by data.encoding"},

@@ -24,7 +24,7 @@ func zipped(text string) string {
 	return b.String()
 }
 
-// arrowStream returns an Arrow stream with a column of texts, as the datasets library writes it.
+// arrowStream returns an Arrow stream with a text column, as written by the datasets library.
 func arrowStream(texts ...string) string {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -41,10 +41,10 @@ func arrowStream(texts ...string) string {
 	return out.String()
 }
 
-// row is a line of JSON with a text.
+// row returns a line of JSON with a text.
 func row(text string) string { return `{"text":"` + text + "\"}\n" }
 
-// folder writes files by their paths into a new directory.
+// folder writes files, keyed by path, into a new directory.
 func folder(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -60,7 +60,7 @@ func folder(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// read returns the texts of a path, what was warned of and the error.
+// read returns the texts at a path, the warnings and the error.
 func read(t testing.TB, path string, c Config) (texts []string, warnings string, err error) {
 	t.Helper()
 	c.Warn = func(err error) { warnings += err.Error() + "\n" }
@@ -75,7 +75,7 @@ func read(t testing.TB, path string, c Config) (texts []string, warnings string,
 	return texts, warnings, nil
 }
 
-// The right values are those of the datasets library 5.2, where it reads the folder at all.
+// The expected values are those of the datasets library 5.2, if it can read the folder.
 func TestFolders(t *testing.T) {
 	card := func(config string) string {
 		return "---\nlicense: mit\nconfigs:\n- config_name: default\n  " + config + "\n---\n# Data\n"
@@ -178,7 +178,8 @@ func TestFolders(t *testing.T) {
 	}
 }
 
-// A link to a folder is that folder; links within are followed to files and not to folders, as the datasets library does.
+// A link to a folder is that folder. Inside it, links to files are followed but links to folders are not, as in the
+// datasets library.
 func TestFolders_links(t *testing.T) {
 	real := folder(t, map[string]string{"a.jsonl": row("a"), "sub/b.jsonl": row("b")})
 	dir := t.TempDir()
@@ -209,7 +210,7 @@ func TestFolders_links(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkTexts(t, got, "a")
-	got, _, err = read(t, filepath.Join(dir, "*", "a.jsonl"), Config{}) // a component that names the link
+	got, _, err = read(t, filepath.Join(dir, "*", "a.jsonl"), Config{}) // a component that matches the link
 	if err != nil {
 		t.Fatal(err)
 	}

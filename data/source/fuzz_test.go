@@ -11,7 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/compress"
 )
 
-// fuzzFormat reads arbitrary bytes as a file of one format: an error or rows, nothing else.
+// fuzzFormat reads arbitrary bytes as a file of one format. The result must be rows or an error.
 func fuzzFormat(f *testing.F, format string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -49,7 +49,7 @@ func FuzzText(f *testing.F) {
 	fuzzFormat(f, "text", "a\n\nb", "\r\n\r\n", "\xff\x00")
 }
 
-// FuzzStoreFile reads damaged token files as the cache would if its checksum were right.
+// FuzzStoreFile reads damaged token files as the cache would if the checksum matched.
 func FuzzStoreFile(f *testing.F) {
 	var good bytes.Buffer
 	w, err := NewArrowTokenWriter(&good)

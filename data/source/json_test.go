@@ -9,7 +9,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// Whatever a file is called, it may be an array or objects in any layout.
+// A file of any name may contain an array, or objects in any layout.
 func TestJSON(t *testing.T) {
 	for content, want := range map[string]string{
 		`[{"text":"a"},{"text":"b"}]`:                     "a|b",
@@ -83,7 +83,7 @@ func TestJSON_numbers(t *testing.T) {
 	}
 }
 
-// A column may first be there in a row that is not among those at the beginning.
+// A column may first appear in a row after those at the beginning.
 func TestJSON_late(t *testing.T) {
 	var b strings.Builder
 	for range 2 * blockRows {

@@ -24,7 +24,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// A row without end is an error that names it, in every format, before the memory for it is needed.
+// In every format, an endless row is an error that names it, before its memory is allocated.
 func TestLimits(t *testing.T) {
 	const limit = 1 << 12
 	long := strings.Repeat("x", 3*limit)
@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Reading ends with its context wherever it is: the beginning of a file may be gigabytes of blank lines.
+// Reading ends with its context at any point: a file may begin with gigabytes of blank lines.
 func TestOpen_interrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -73,7 +73,7 @@ func TestOpen_interrupted(t *testing.T) {
 	}
 }
 
-// Few bytes that are gigabytes when they are unpacked stop at the limit of a row.
+// A few bytes that decompress to gigabytes are stopped by the row limit.
 func TestLimits_bombs(t *testing.T) {
 	for _, kind := range []string{".gz", ".zst"} {
 		path := filepath.Join(t.TempDir(), "bomb.txt"+kind)
@@ -103,7 +103,7 @@ func TestLimits_bombs(t *testing.T) {
 	}
 }
 
-// parquetFile returns a Parquet file with a column of texts, each a row.
+// parquetFile returns a Parquet file with a text column, one row per text.
 func parquetFile(t testing.TB, codec compress.Compression, texts ...string) string {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}}, nil)
@@ -123,7 +123,7 @@ func parquetFile(t testing.TB, codec compress.Compression, texts ...string) stri
 	return out.String()
 }
 
-// Lengths that a file claims are checked before memory is allocated for them: 64 GiB would end the process.
+// Lengths in a file are checked before memory is allocated for them; 64 GiB would kill the process.
 func TestClaimedLengths(t *testing.T) {
 	stream := arrowStream("a", "b")
 	var compressed bytes.Buffer
@@ -159,8 +159,8 @@ func patch(b []byte, at int, with []byte) []byte {
 	return b
 }
 
-// TestClaimedLengths_damage puts large numbers into every place of Arrow and Parquet files: errors or rows, and never the
-// end of the process, which is how memory that cannot be had ends.
+// TestClaimedLengths_damage puts large numbers into every position of Arrow and Parquet files. The result must be rows
+// or an error; failing to allocate memory would kill the process.
 func TestClaimedLengths_damage(t *testing.T) {
 	texts := []string{"one", "two", strings.Repeat("three", 50)}
 	files := map[string]string{
@@ -186,7 +186,7 @@ func TestClaimedLengths_damage(t *testing.T) {
 	}
 }
 
-// structParquet returns a Parquet file with a list of structs, whose parts Arrow's reader reads on goroutines of its own.
+// structParquet returns a Parquet file with a list of structs, whose fields Arrow's reader reads on its own goroutines.
 func structParquet(t testing.TB) string {
 	t.Helper()
 	message := arrow.StructOf(arrow.Field{Name: "role", Type: arrow.BinaryTypes.String}, arrow.Field{Name: "content", Type: arrow.BinaryTypes.String})
@@ -216,7 +216,7 @@ func structParquet(t testing.TB) string {
 	return out.String()
 }
 
-// fullDisk takes some bytes and refuses the rest.
+// fullDisk accepts a number of bytes and rejects the others.
 type fullDisk int
 
 func (d *fullDisk) Write(p []byte) (int, error) {
@@ -228,7 +228,7 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// A disk that is full at any byte is an error, and no panic of the library below.
+// A disk that becomes full at any byte causes an error, and no panic from the library.
 func TestTokenWriter_fullDisk(t *testing.T) {
 	var tokens Tokens
 	tokens.Reset()

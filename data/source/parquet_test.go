@@ -8,7 +8,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestParquetVariants reads ten forms of the same 60 rows: codecs, page versions, encodings, nulls, list names.
+// TestParquetVariants reads ten encodings of the same 60 rows: codecs, page versions, encodings, nulls, list names.
 func TestParquetVariants(t *testing.T) {
 	want := testfile.Lines[map[string]any](t, testfile.Shared(t, "english_quotes/variants/expected.jsonl"))
 	if len(want) != 60 {

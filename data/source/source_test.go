@@ -19,7 +19,7 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// texts returns the texts of a source that are not empty.
+// texts returns the nonempty texts of a source.
 func texts(t testing.TB, path string, c Config) (out []string) {
 	t.Helper()
 	for row, err := range Rows(t.Context(), []Input{{Path: path}}, c) {
@@ -73,7 +73,7 @@ func TestTextDocuments(t *testing.T) {
 		c.Format = format
 		checkTexts(t, texts(t, path, c), want...)
 	}
-	for content, want := range map[string][]string{"a\rb\rc": {"a", "b", "c"}, "a\rb\r\rc\r": {"a\rb", "c"}} { // old line ends
+	for content, want := range map[string][]string{"a\rb\rc": {"a", "b", "c"}, "a\rb\r\rc\r": {"a\rb", "c"}} { // old line endings
 		c.Format = "text"
 		checkTexts(t, texts(t, testfile.Write(t, "notes", content), c), want...)
 	}
@@ -94,7 +94,7 @@ func TestGlobsAndDirectories(t *testing.T) {
 	checkTexts(t, texts(t, filepath.Join(dir, "*", "*.jsonl"), c), "one x", "two x")
 }
 
-// arrowRecord has the text column of three rows as the datasets library and pandas may write it.
+// arrowRecord returns three rows of a text column in a form that the datasets library or pandas may write.
 func arrowRecord(kind arrow.DataType) arrow.Record {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "text", Type: kind, Nullable: true}}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -136,7 +136,7 @@ func TestArrowFiles(t *testing.T) {
 	}
 }
 
-// seekBuffer is a buffer that tells where it is.
+// seekBuffer is a buffer that reports its position.
 type seekBuffer struct{ *bytes.Buffer }
 
 func (b *seekBuffer) Seek(int64, int) (int64, error) { return int64(b.Len()), nil }
@@ -174,14 +174,14 @@ func TestRows_faults(t *testing.T) {
 	}
 }
 
-// lastError reads a source to its end or first fault.
+// lastError reads a source to its end or first error.
 func lastError(t *testing.T, path string) (err error) {
 	for _, err = range Rows(t.Context(), []Input{{Path: path}}, Config{}) {
 	}
 	return err
 }
 
-// drain reads a source to its end or first fault and returns how many rows it gave.
+// drain reads a source to its end or first error and returns the number of rows.
 func drain(t testing.TB, f *File, m memory.Allocator) (rows int, err error) {
 	r, err := f.open(t.Context(), m)
 	if err != nil {
@@ -206,7 +206,7 @@ func drain(t testing.TB, f *File, m memory.Allocator) (rows int, err error) {
 	}
 }
 
-// readValues reads each value in every way.
+// readValues reads each value with every method.
 func readValues(b *Block) error {
 	return b.Read(func() error {
 		for _, c := range b.Columns {
@@ -222,8 +222,8 @@ func readValues(b *Block) error {
 	})
 }
 
-// TestDamagedParquet flips bytes of a small Parquet file: an error that names the file, or rows, but neither a crash
-// nor memory that is left.
+// TestDamagedParquet flips bytes of a small Parquet file. The result must be rows or an error that names the file, with
+// no crash and no leaked memory.
 func TestDamagedParquet(t *testing.T) {
 	var tokens Tokens
 	tokens.Reset()
@@ -269,7 +269,7 @@ func TestDamagedParquet(t *testing.T) {
 	}
 }
 
-// TestParquetMemory reads the shared variants to the end and stops them half-way: no Arrow memory may be left.
+// TestParquetMemory reads the shared variants completely and partially. No Arrow memory may be leaked.
 func TestParquetMemory(t *testing.T) {
 	for _, name := range []string{"none", "snappy_rg7", "zstd_v2", "nodict_delta", "smallpages", "lz4", "large_string", "empty", "text_only"} {
 		path := testfile.Shared(t, "english_quotes/variants/"+name+".parquet")
@@ -282,7 +282,7 @@ func TestParquetMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b, err := r.Next(t.Context()); err == nil {
-			defer b.Release() // after the reader's close: a worker may still have it
+			defer b.Release() // after the reader is closed, because a worker may still use it
 		}
 		r.Close()
 	}

@@ -32,7 +32,7 @@ func chatTemplate(t testing.TB, source string) *ChatTemplate {
 	return c
 }
 
-// values decodes JSON with the types that a row has.
+// values decodes JSON into the types of row values.
 func values(t testing.TB, text string) any {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(text))
@@ -150,7 +150,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// A conversation with tools has a template of its own where tokenizer_config.json names one, or a file has it.
+// Conversations with tools use a separate template if tokenizer_config.json or a file provides one.
 func TestChatTemplate_toolUse(t *testing.T) {
 	const inConfig = `{"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools | length }} tools"}]}`
 	for what, files := range map[string]map[string]string{
@@ -196,7 +196,7 @@ func TestChatTemplate_clock(t *testing.T) {
 	}
 }
 
-// A conversation in other words than the template's must not become empty turns.
+// A conversation with keys other than the template's must not become empty turns.
 func TestCheckKeys(t *testing.T) {
 	branches := "{% for m in messages %}{% if m.role == 'user' %}U {{ m.content }}{% elif m['role'] == 'assistant' %}A {{ m.content | trim }}{% endif %}{% endfor %}"
 	for _, c := range []struct{ source, message, problem string }{
@@ -222,7 +222,7 @@ func TestCheckKeys(t *testing.T) {
 	}
 }
 
-// Generation marks in a macro count; where text of the macro goes before them, their place is unknown.
+// Generation marks in a macro count. If other text of the macro precedes them, their position is unknown.
 func TestAnswers_macro(t *testing.T) {
 	source := "{%% macro say(m) %%}%s{%% generation %%}{{ m.content }}{%% endgeneration %%}{%% endmacro %%}a|{%% for m in messages %%}{{ say(m) }}|{%% endfor %%}"
 	for prefix, want := range map[string]string{"": "[{2 4} {5 7}] <nil>", "x": "[] chat template: line 1: the place of this generation block in the output is unknown"} {

@@ -9,8 +9,8 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestLoad_addedTokens adds tokens that only the files next to tokenizer.json have. Ids, decodings and roles are those of
-// transformers 5.24.
+// TestLoad_addedTokens adds tokens that appear only in the files next to tokenizer.json. Ids, decodings and roles are
+// those of transformers 5.24.
 func TestLoad_addedTokens(t *testing.T) {
 	for i, c := range testfile.Lines[struct {
 		Files    map[string]string
@@ -49,7 +49,7 @@ func TestLoad_addedTokens(t *testing.T) {
 	}
 }
 
-// TestLoad_addedTokensThatContradict refuses what would silently give a token another row of the model.
+// TestLoad_addedTokensThatContradict rejects files that would silently give a token another row of the model.
 func TestLoad_addedTokensThatContradict(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
 		{configFile, `{"added_tokens_decoder":{"1030":{"content":"<|x|>"}}}`, `added token "<|x|>" has id 1030, but the next id after tokenizer.json's is 1023`},

@@ -28,7 +28,7 @@ func Example() {
 	// "small steps<|endoftext|>", without special tokens "small steps"
 }
 
-// The spans say which part of the text each token came from.
+// The spans give the part of the text that each token came from.
 func ExampleTokenizer_AppendSpans() {
 	tok, err := tokenizer.Load("testdata/tiny_bpe_1k_tokenizer.json")
 	if err != nil {

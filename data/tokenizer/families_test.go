@@ -10,9 +10,9 @@ import (
 	"mambatrain/internal/testfile"
 )
 
-// TestEncode_families encodes with tokenizers built as Llama 2's and 3's, Qwen's, Falcon's, Codestral's and others are: split
-// patterns, digits, punctuation, spaces written as ▁, bytes for unknown characters, merges ignored, a space put first,
-// tokens added with all their flags. Ids, texts and spans are those of the Rust library.
+// TestEncode_families encodes with tokenizers built like those of Llama 2 and 3, Qwen, Falcon, Codestral and others:
+// split patterns, digits, punctuation, spaces written as ▁, byte fallback, ignored merges, a prepended space, and added
+// tokens with all flags. Ids, texts and spans are those of the Rust library.
 func TestEncode_families(t *testing.T) {
 	type golden struct {
 		goldenText
@@ -51,7 +51,7 @@ func TestEncode_families(t *testing.T) {
 	}
 }
 
-// Ids as a model may draw them, bytes that are not UTF-8 among them.
+// Ids as a model may sample them, including bytes that are not UTF-8.
 func TestDecode_families(t *testing.T) {
 	toks := map[string]*Tokenizer{}
 	for _, c := range testfile.Lines[struct {
@@ -72,7 +72,7 @@ func TestDecode_families(t *testing.T) {
 	}
 }
 
-// Characters that fall back to bytes come whole out of a stream.
+// A stream emits characters whole if they fall back to bytes.
 func TestTextStream_bytesOfCharacters(t *testing.T) {
 	tok := loadTokenizer(t, "testdata/families/llama2.json")
 	var s TextStream
@@ -86,7 +86,7 @@ func TestTextStream_bytesOfCharacters(t *testing.T) {
 	}
 }
 
-// TestSplits_falcon cuts as Falcon's tokenizer does: its last steps see the text in which bytes are characters.
+// TestSplits_falcon splits like Falcon's tokenizer, whose last steps see byte-mapped text.
 func TestSplits_falcon(t *testing.T) {
 	tok := loadTokenizer(t, "testdata/families/falcon.json")
 	for _, c := range testfile.Lines[struct {
@@ -108,7 +108,7 @@ func TestSplits_falcon(t *testing.T) {
 	}
 }
 
-// The kinds of all characters; the numbers were counted with the Rust library.
+// The classes of all characters. The numbers were counted with the Rust library.
 func TestCharacterKinds(t *testing.T) {
 	punctuation, numeric := 0, 0
 	for r := range rune(unicode.MaxRune + 1) {

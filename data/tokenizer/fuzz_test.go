@@ -30,7 +30,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 	})
 }
 
-// FuzzEncode checks that a tokenizer with all bytes loses nothing, and that spans lie within the text.
+// FuzzEncode checks that a tokenizer with all bytes is lossless, and that spans are within the text.
 func FuzzEncode(f *testing.F) {
 	tok := tinyTokenizer(f)
 	tok.normalizers = nil
@@ -52,7 +52,7 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// FuzzStream checks that streamed text is the whole text's and that no character comes in two.
+// FuzzStream checks that streamed text equals the whole text and that no character is split.
 func FuzzStream(f *testing.F) {
 	tok := tinyTokenizer(f)
 	f.Add([]byte{200, 10, 240, 3, 255})

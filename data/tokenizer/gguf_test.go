@@ -14,7 +14,7 @@ import (
 	"mambatrain/internal/gguf"
 )
 
-// The tokenizer of a GGUF file has the ids of the tokenizer.json that the file was made from.
+// The tokenizer of a GGUF file produces the same ids as the tokenizer.json that the file was made from.
 func TestLoadGGUF_golden(t *testing.T) {
 	of := map[string]*Tokenizer{}
 	for model, file := range map[string]string{"mamba": "variants/Q8_0.gguf", "falcon_mamba": "falcon_mamba/Q4_K_M.gguf"} {
@@ -50,12 +50,12 @@ func TestLoadGGUF_golden(t *testing.T) {
 	}
 }
 
-// What cannot be rebuilt exactly is refused with the way out.
+// A tokenizer that cannot be rebuilt exactly is rejected with advice.
 func TestLoadGGUF_refuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		set      func(w *gguf.Writer)
 		notFound bool
-		names    string // what the error names along with the way out
+		names    string // what the error names in addition to the advice
 	}{
 		"no tokenizer":  {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has none"},
 		"SentencePiece": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "llama") }, false, "lacks the merges"},

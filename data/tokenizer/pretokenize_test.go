@@ -15,8 +15,8 @@ func pieces(s splitter, text string) (out []string) {
 	return out
 }
 
-// TestScanner_equalsPattern holds each hand-written scanner against the regular expression it stands for, on the hard
-// texts. Letters that are younger than the expression engine's tables are left out.
+// TestScanner_equalsPattern compares each handwritten scanner with its regular expression on the hard texts, without
+// letters that are newer than the tables of the regular expression engine.
 func TestScanner_equalsPattern(t *testing.T) {
 	younger := func(r rune) bool {
 		for _, list := range [][][2]rune{laterLetters, laterNumbers} {
@@ -69,7 +69,7 @@ func TestSplitBehaviors(t *testing.T) {
 	}
 }
 
-// tinyJSON is a tokenizer.json with a place for the steps of its pre-tokenizer.
+// tinyJSON is a tokenizer.json with a placeholder for the steps of its pre-tokenizer.
 const tinyJSON = `{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[%s]},
 "post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
 
@@ -171,7 +171,7 @@ func TestParse_unknownFeaturesOfCharacters(t *testing.T) {
 	}
 }
 
-// Regular expressions mean what they mean to the reference.
+// Regular expressions have the same meaning as in the reference.
 func TestPatternSplitter_oniguruma(t *testing.T) {
 	for _, c := range []struct {
 		pattern, text string

@@ -22,7 +22,7 @@ func tinyTokenizer(t testing.TB) *Tokenizer {
 	return loadTokenizer(t, "testdata/tiny_bpe_1k_tokenizer.json")
 }
 
-// goldenText is a text with the ids and decodings of the Rust tokenizers library 0.23.3.
+// goldenText is a text with its ids and decodings from the Rust tokenizers library 0.23.3.
 type goldenText struct {
 	Text        []byte `json:"text_b64"`
 	IDs         []int
@@ -30,7 +30,7 @@ type goldenText struct {
 	DecodedText string `json:"decoded_skip_special"`
 }
 
-// visible returns what is shown of a token.
+// visible returns the bytes of a token, or nil if it is special.
 func visible(tok *Tokenizer, id int) []byte {
 	b, special := tok.Bytes(id)
 	if special {
@@ -84,7 +84,7 @@ func TestEncode_neoX(t *testing.T) {
 	}
 }
 
-// TestAppendSpans compares with the offsets of the Rust library, turned into bytes.
+// TestAppendSpans compares with the offsets of the Rust library, converted to bytes.
 func TestAppendSpans(t *testing.T) {
 	type golden struct {
 		Text  []byte `json:"text_b64"`
@@ -104,8 +104,8 @@ func TestAppendSpans(t *testing.T) {
 	}
 }
 
-// trimSpans takes the spaces at a token's ends out of its span, as the library does for ByteLevel with trim_offsets and
-// add_prefix_space, which the tiny tokenizer has.
+// trimSpans removes the spaces at the ends of a token from its span, as the library does for ByteLevel with
+// trim_offsets and add_prefix_space, which the tiny tokenizer uses.
 func trimSpans(t *Tokenizer, ids []int32, spans []Span) {
 	for i, id := range ids {
 		token := t.vocab.tokens[id]

@@ -10,11 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// testCase is a template rendered by Jinja2, which testdata/cases.py wrote.
+// testCase is a template rendered by Jinja2, written by testdata/cases.py.
 type testCase struct {
 	Group, Template, Text string
 	Spans                 [][2]int // in characters
-	Error                 string   // the class of Python's exception, or "address" where an address of memory was printed
+	Error                 string   // the class of Python's exception, or "address" if a memory address was printed
 	Variables             json.RawMessage
 }
 
@@ -35,7 +35,7 @@ func readCases(t testing.TB) []testCase {
 	return list
 }
 
-// TestCases compares with Jinja2: equal text and spans, an error where it has one, and at most these refusals.
+// TestCases compares with Jinja2: equal text and spans, an error if Jinja2 has one, and no other errors than the refusals.
 func TestCases(t *testing.T) {
 	refused := map[string]int{}
 	cases := readCases(t)
@@ -68,7 +68,7 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// checkSpans compares the spans, unless they are refused because those of Jinja2 are elsewhere than what was written.
+// checkSpans compares the spans, unless they are rejected because Jinja2's spans differ from the text that was written.
 func (c testCase) checkSpans(t *testing.T, r *Result) {
 	spans, err := r.Spans()
 	if err != nil {
@@ -82,11 +82,11 @@ func (c testCase) checkSpans(t *testing.T, r *Result) {
 	}
 }
 
-// refusals are what Jinja2 renders and this package does not.
+// refusals are errors of this package for templates that Jinja2 renders.
 var refusals = []string{
 	"a range as a key is not supported", "a function as a key is not supported",
 	"printing a function would print its address", "printing a generator would print its address",
 	"casefold of characters beyond ASCII is not supported",
-	// These Jinja2 evaluates when it compiles, where they give nothing instead of an error.
+	// Jinja2 evaluates these at compile time, where they produce nothing instead of an error.
 	"'NoneType' object cannot be sliced", "slice indices must be integers or None", "a slice among several subscripts",
 }

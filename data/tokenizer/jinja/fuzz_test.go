@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// FuzzRender renders any template: it must end soon and without a panic, and errors must be of this package.
+// FuzzRender renders any template. It must end soon and without a panic, and errors must be from this package.
 func FuzzRender(f *testing.F) {
 	for _, g := range readGolden(f, "testdata/forms.jsonl") {
 		f.Add(g.Template)

@@ -36,7 +36,7 @@ func readGolden(t testing.TB, path string) []golden {
 	return list
 }
 
-// conversations are the variables of the golden renderings.
+// conversations returns the variables of the golden renderings.
 func conversations(t testing.TB, path string) map[string]map[string]Value {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestShipped(t *testing.T) {
 	}
 }
 
-// TestForms renders small templates of one construct each.
+// TestForms renders small templates with one construct each.
 func TestForms(t *testing.T) {
 	variables := conversations(t, "testdata/conversations.json")
 	for _, g := range readGolden(t, "testdata/forms.jsonl") {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestHostile renders templates that would use all memory or time, or never end.
+// TestHostile renders templates that would exhaust memory or time, or never end.
 func TestHostile(t *testing.T) {
 	grow := "{% set ns = namespace(l=[]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}"
 	for _, c := range []struct{ source, want string }{
@@ -80,7 +80,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// endingContext ends when it has been asked so many times whether it has.
+// endingContext is canceled after its state has been checked a number of times.
 type endingContext struct {
 	context.Context
 	asked int
