@@ -20,7 +20,7 @@ type Config struct {
 	AssistantOnlyLoss  bool   `yaml:"assistant_only_loss"`
 	MaxLength          int    `yaml:"max_length"` // tokens per document; 0 = no limit
 	Truncation         string `yaml:"truncation"` // keep_start, split, error
-	AddEOS             bool   `yaml:"add_eos"`    // end each document with the end-of-text token if it does not already; chats end as their template does
+	AddEOS             bool   `yaml:"add_eos"`    // end each document with the end-of-text token if missing; chats end as their template does
 	Shuffle            bool   `yaml:"shuffle"`
 	Packing            bool   `yaml:"packing"`
 	CarryState         bool   `yaml:"carry_state"`

@@ -60,7 +60,7 @@ func waitTime(err error, n int) time.Duration {
 	return wait
 }
 
-// isTransient reports whether another attempt may succeed. It does not if the server refuses or the disk is full.
+// isTransient reports whether another attempt may succeed, unlike after a refusal or on a full disk.
 func isTransient(err error) bool {
 	var status *statusError
 	if errors.As(err, &status) {

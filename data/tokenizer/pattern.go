@@ -10,9 +10,9 @@ import (
 	"mambatrain/internal/fault"
 )
 
-// compilePattern compiles a regular expression with the semantics of Oniguruma, which the reference uses: ^ and $ match
-// at lines. Syntax that the two engines interpret differently is an error. \p{…} uses Go's Unicode 15 tables; the
-// scanners use 16.
+// compilePattern compiles a regular expression with the semantics of Oniguruma, which the reference uses: ^ and $ match at
+// line boundaries. Syntax that the two engines interpret differently is an error. \p{…} uses Go's Unicode 15 tables; the
+// scanners use Unicode 16.
 func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	if err := checkPattern(pattern); err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
