@@ -53,14 +53,18 @@ func (d *Device) open(o Options) error {
 	return d.startCompiler(o.Cache)
 }
 
-// Close waits for the device and releases all of its resources. Arrays returned by Make must not be used afterwards.
+// Close waits for the device and releases all of its resources. Arrays returned by Make must not be used afterwards, but may
+// be freed.
 func (d *Device) Close() {
 	d.vk.WaitIdle()
 	d.saveCache()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, b := range d.allBlocks() {
 		d.vk.Free(b.Buffer)
 		unreserve(b.reserved)
 	}
+	d.closed = true
 	d.vk.Close()
 	d.instance.Close()
 }

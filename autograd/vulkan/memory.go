@@ -27,6 +27,7 @@ type memory struct {
 	uncleared [][]float32 // arrays not yet set to zero
 	freed     []*block    // to be released after the next Run, once for each array
 	used      uint64      // bytes
+	closed    bool        // all memory has been released
 }
 
 // block is one allocation.
@@ -199,7 +200,8 @@ func (d *Device) takeUncleared() [][]float32 {
 	return list
 }
 
-// Free implements [kernel.Device]. Memory is released at once if nothing is running.
+// Free implements [kernel.Device]. Memory is released at once if nothing is running. After Close, which released all memory,
+// it does nothing: the garbage collector may find an array later.
 func (d *Device) Free(x []float32) {
 	d.freeLater(x)
 	if d.idle.Load() {
@@ -210,6 +212,9 @@ func (d *Device) Free(x []float32) {
 func (d *Device) freeLater(x []float32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	b := d.find(address(x))
 	if b == nil {
 		panic("vulkan: Free of an array that is not on the device")
@@ -234,6 +239,9 @@ func (d *Device) release(list []*block) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	for _, b := range list {
 		if b.arrays--; b.arrays > 0 || b == d.small {
 			continue

@@ -183,3 +183,13 @@ func TestRun_afterError(t *testing.T) {
 		t.Errorf("x is %v, want 3", got)
 	}
 }
+
+func TestFree_afterClose(t *testing.T) {
+	d := open(t, testOptions())
+	x, err := d.Make(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	d.Free(x)
+}
