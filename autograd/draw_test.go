@@ -88,7 +88,7 @@ func TestDrawSVG(t *testing.T) {
 		}
 	}
 	if len(upright) < 2 {
-		t.Errorf("%d arrows beside the boxes, want some", len(upright))
+		t.Errorf("%d arrows next to the boxes, want some", len(upright))
 	}
 	all := strings.Join(texts, "\n")
 	for _, want := range []string{"\nembedding\n", "\nadd\n", "\ncross_entropy\n", "\n∂cross_entropy\n", "\n∂embedding\n"} {

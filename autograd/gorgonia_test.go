@@ -224,7 +224,7 @@ var banned = map[string]string{
 	"BindDualValues(":   "doubles gradient memory",
 	"TraceExec(":        "copies every value",
 	".UnbindAll(":       "returns shared weights to a pool",
-	".RemoveNode(":      "breaks look-up by id",
+	".RemoveNode(":      "breaks lookup by id",
 	"GlorotN(":          "is seeded with the time",
 	"gorgonia.Gaussian": "is seeded with the time",
 	"G.Mul(":            "transposes shared weights in place",

@@ -202,7 +202,7 @@ func (p *Param) Packed() *kernel.Packed {
 }
 
 // PackOnly packs the frozen weight of a [Linear] or [Embedding] and drops Value, which halves the memory of a base
-// model under an adapter. Products and look-ups work as before; to read the values themselves, call [Param.Unpack].
+// model under an adapter. Products and lookups work as before; to read the values themselves, call [Param.Unpack].
 func (p *Param) PackOnly() {
 	if p.Trainable() || p.dropped != nil || len(p.Shape()) != 2 {
 		return

@@ -228,16 +228,16 @@ func TestBatchErrors(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	ok := ag.Batch{Tokens: []int{1, 2, 3}, Labels: []int{1, 2, 3}, Starts: []int{0}}
 	for name, spoil := range map[string]func(b *ag.Batch){
-		"no rows":           func(b *ag.Batch) { b.Tokens, b.Labels = nil, nil },
-		"too long":          func(b *ag.Batch) { b.Tokens, b.Labels = make([]int, 9), make([]int, 9) },
-		"labels missing":    func(b *ag.Batch) { b.Labels = b.Labels[:2] },
-		"no start":          func(b *ag.Batch) { b.Starts = nil },
-		"start not at 0":    func(b *ag.Batch) { b.Starts = []int{1} },
-		"starts not rising": func(b *ag.Batch) { b.Starts = []int{0, 2, 2} },
-		"start beyond":      func(b *ag.Batch) { b.Starts = []int{0, 3} },
-		"label beyond":      func(b *ag.Batch) { b.Labels = []int{1, 2, 11} },
-		"token beyond":      func(b *ag.Batch) { b.Tokens = []int{1, -1, 2} },
-		"nothing to go on":  func(b *ag.Batch) { b.Continues = true },
+		"no rows":                  func(b *ag.Batch) { b.Tokens, b.Labels = nil, nil },
+		"too long":                 func(b *ag.Batch) { b.Tokens, b.Labels = make([]int, 9), make([]int, 9) },
+		"labels missing":           func(b *ag.Batch) { b.Labels = b.Labels[:2] },
+		"no start":                 func(b *ag.Batch) { b.Starts = nil },
+		"start not at 0":           func(b *ag.Batch) { b.Starts = []int{1} },
+		"starts not rising":        func(b *ag.Batch) { b.Starts = []int{0, 2, 2} },
+		"start beyond":             func(b *ag.Batch) { b.Starts = []int{0, 3} },
+		"label beyond":             func(b *ag.Batch) { b.Labels = []int{1, 2, 11} },
+		"token beyond":             func(b *ag.Batch) { b.Tokens = []int{1, -1, 2} },
+		"nothing to continue from": func(b *ag.Batch) { b.Continues = true },
 	} {
 		b := ok
 		spoil(&b)

@@ -127,9 +127,9 @@ func TestLoader_carryState(t *testing.T) {
 			}
 			for k, row := range b.Rows {
 				if from := b.Carry[k]; from >= 0 && before.Rows[from] != row {
-					t.Errorf("batch %d: row %d goes on from row %d", i, row, before.Rows[from])
+					t.Errorf("batch %d: row %d continues from row %d", i, row, before.Rows[from])
 				} else if from < 0 && got[row] > 0 {
-					t.Errorf("batch %d: row %d goes on from nothing", i, row)
+					t.Errorf("batch %d: row %d continues from nothing", i, row)
 				}
 				got[row] += len(b.Document(k).Tokens)
 			}

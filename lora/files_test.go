@@ -221,7 +221,7 @@ func TestSwitching(t *testing.T) {
 		adapters[i].Invalidate()
 		near(t, "with packed weights", directLogits(t, m, ids), want[i], mergedLogits, mergedLogits)
 		if err := adapters[(i+1)%3].Enable(); err == nil {
-			t.Error("a second adapter was enabled beside the first")
+			t.Error("a second adapter was enabled next to the first")
 		}
 		adapters[i].Disable()
 		near(t, "base between adapters", directLogits(t, m, ids), plain, 0, 0)

@@ -237,7 +237,7 @@ func parseKey(name string) key {
 		return k
 	}
 	if len(tail) > 0 && tail[len(tail)-1] == "bias" {
-		k.fault = "lora_bias: B has a bias of its own; merge it with peft"
+		k.fault = "lora_bias: B has its own bias; merge it with peft"
 		return k
 	}
 	if len(tail) > 0 && tail[len(tail)-1] == "weight" {

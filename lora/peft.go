@@ -111,7 +111,7 @@ var foreign = map[string]string{
 	"alora_invocation_tokens": "the adapter is active after certain tokens only",
 	"arrow_config":            "the adapter is a router between others",
 	"layer_replication":       "layers are repeated",
-	"lora_bias":               "B has a bias of its own",
+	"lora_bias":               "B has its own bias",
 	"megatron_config":         "the weights are split over machines",
 	"monteclora_config":       "the adapter is drawn at random",
 	"trainable_token_indices": "single rows of the table are trained",

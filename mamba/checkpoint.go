@@ -174,7 +174,7 @@ func match(c *Config, t checkpoint) (map[string]string, error) {
 		used[x.name] = true
 		switch {
 		case !ok && name == headName:
-			faults.Add("missing", "%s %v; config.json says tie_word_embeddings: false, so the head needs a weight of its own", name, shape)
+			faults.Add("missing", "%s %v; config.json says tie_word_embeddings: false, so the head needs its own weight", name, shape)
 		case !ok:
 			faults.Add("missing", "%s %v", name, shape)
 		case !slices.Equal(x.shape, shape):

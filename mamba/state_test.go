@@ -282,7 +282,7 @@ func testStateFile(t *testing.T, m *Model) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got.Data, want.Data) {
-		t.Error("the restored state goes on differently")
+		t.Error("the restored state continues differently")
 	}
 	if _, err := loadGolden(t, "base/model").LoadState(path); err == nil {
 		t.Error("a state of another model was accepted")

@@ -36,7 +36,7 @@ func (s *carriedStates) run(p Program, part part, run func() error) error {
 	}
 	if part.Continues {
 		if part.after >= len(s.previous) {
-			return fmt.Errorf("trainer: carry_state: a document goes on from document %d of the micro-batch before, which has %d", part.after, len(s.previous))
+			return fmt.Errorf("trainer: carry_state: a document continues from document %d of the previous micro-batch, which has %d", part.after, len(s.previous))
 		}
 		if err := c.SetCarried(s.previous[part.after]); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (t *Trainer) readOutput() (done bool, from *ResumeEvent, err error) {
 			t.adopt(st)
 			return true, nil, nil
 		case newest == nil:
-			return false, nil, refuse(t.task.Storage.Output.Dir, "no checkpoint is left to go on from, --overwrite begins anew", changed)
+			return false, nil, refuse(t.task.Storage.Output.Dir, "no checkpoint is left to continue from, --overwrite starts over", changed)
 		}
 	}
 	if newest == nil {
@@ -106,7 +106,7 @@ func (t *Trainer) resume(c *checkpoint.Checkpoint, damaged []error) (*ResumeEven
 	was := c.State.Progress()
 	changed := checkpoint.Changes(was.Settings, t.progress.Settings)
 	if len(changed) > 0 && !t.task.Force {
-		return nil, refuse(c.Dir, "--resume=force goes on nevertheless", changed)
+		return nil, refuse(c.Dir, "--resume=force continues anyway", changed)
 	}
 	if err := t.task.Storage.Load(c.Dir); err != nil {
 		return nil, fmt.Errorf("trainer: %s: %w", c.Dir, err)

@@ -339,7 +339,7 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 		r := newRun()
 		r.SaveSteps, r.LearningRate, r.task.Force = 0, 0.01, force
 		_, err := r.start(context.Background(), dir, checkpoint.Resume)
-		if !errors.Is(err, ErrChanged) || !bytes.Contains([]byte(err.Error()), []byte("no checkpoint is left to go on from, --overwrite begins anew\n  train.learning_rate: was 0.05, is 0.01")) {
+		if !errors.Is(err, ErrChanged) || !bytes.Contains([]byte(err.Error()), []byte("no checkpoint is left to continue from, --overwrite starts over\n  train.learning_rate: was 0.05, is 0.01")) {
 			t.Errorf("force %v: got %v", force, err)
 		}
 	}

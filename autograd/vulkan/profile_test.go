@@ -16,7 +16,7 @@ func TestProfile(t *testing.T) {
 	d := open(t, o)
 	defer d.Close()
 	if d.physical.Limits.TimestampBits == 0 {
-		t.Skip("the device takes no times")
+		t.Skip("the device has no timestamps")
 	}
 	l, repetitions := layer{rows: 70, m: 12, d: 24, n: 4, rank: 2}, 2
 	if *profileRows > 0 {

@@ -44,9 +44,9 @@ func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure speed and memory against what the machine can do",
-		Long: `Measure speed and memory on random weights of a published size, and the machine's own peak beside it.
+		Long: `Measure speed and memory on random weights of a published size, and the machine's own peak at the same time.
 
-  lora     a training step of the model page's recipe: r 8 on x_proj, embeddings, in_proj, out_proj, with optimiser
+  lora     a training step of the model page's recipe: r 8 on x_proj, embeddings, in_proj, out_proj, with optimizer
   full     a training step of all weights
   forward  the loss of a batch
   prefill  a prompt, up to the logits for the token after it
@@ -55,7 +55,7 @@ func (a *app) benchCommand() *cobra.Command {
 
 Under mpirun, lora and full measure a data-parallel step: each rank computes its part of the documents.
 
-Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix product that the mode needs; look-ups,
+Efficiency is useful work over peak. Work: 2·m·n·k operations for each matrix product that the mode needs; lookups,
 the scan, the convolution, norms, the loss and what gradient checkpointing repeats are not counted. Peak: an
 arithmetic-only loop of the same instruction on the same threads, measured between the steps. For decode, efficiency is
 bytes of weights per second over those of a read-only sweep through as much memory.

@@ -56,7 +56,7 @@ var (
 		{"data.shuffle", "shuffle", "order by seed"},
 		{"data.packing", "packing", "fill each micro-batch with whole documents"},
 		{"data.carry_state", "carry-state", "let the parts of a split document follow each other"},
-		{"data.cache", "cache", "directory of tokenised data"},
+		{"data.cache", "cache", "directory for tokenized data"},
 	}
 )
 

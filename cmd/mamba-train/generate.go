@@ -74,7 +74,7 @@ func (a *app) generateCommand() *cobra.Command {
 	fl.IntVar(&o.NoRepeatNGramSize, "no-repeat-ngram-size", 0, "let no run of so many tokens occur twice; 0 = off")
 	fl.IntVar(&o.NumBeams, "num-beams", o.NumBeams, "beam search with so many beams")
 	fl.StringArrayVar(&f.stop, "stop", nil, "end before this text, which may be a special token; may be repeated")
-	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "go on after the end-of-text token")
+	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "continue after the end-of-text token")
 	fl.StringVar(&f.state, "state", "", "load the state from this file if it exists, and save it there afterwards")
 	a.precisionFlag(cmd)
 	for _, talk := range []string{"interactive", "chat"} {

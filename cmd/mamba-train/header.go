@@ -103,7 +103,7 @@ func describeBatch(c recipe.Config, o trainer.Overview) string {
 
 func describeStart(o trainer.Overview) string {
 	if o.StartStep > 0 {
-		return fmt.Sprintf("; goes on after step %d", o.StartStep)
+		return fmt.Sprintf("; continues after step %d", o.StartStep)
 	}
 	return ""
 }

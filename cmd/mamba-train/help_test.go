@@ -20,7 +20,7 @@ var heavy = map[string]string{
 	"mamba-train init --preset 130m":              "writes half a gigabyte",
 	"mamba-train studio":                          "serves until it is stopped",
 	"mpirun ":                                     "needs another build",
-	"mamba-train graph --layers 2 --format dot |": "goes on with Graphviz",
+	"mamba-train graph --layers 2 --format dot |": "continues with Graphviz",
 }
 
 // checkpointStep matches the checkpoint in an example. The test replaces its step because its runs are shorter.

@@ -35,7 +35,7 @@ func (a *app) mergeCommand() *cobra.Command {
 		Use:   "merge",
 		Short: "Fold adapters into their base model",
 		Long: `Fold adapters into their base model and write a Hugging Face directory. Where an adapter changes the embedding table
-of a model whose head is that table, the head becomes a tensor of its own, since the adapter changes the look-up only.
+of a model whose head is that table, the head becomes a separate tensor, because the adapter changes only the lookup.
 The merged model is read back, and its logits are compared with those of the adapted one.`,
 		Example: `  mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged
   mamba-train merge --adapter runs/quickstart --output runs/quickstart-merged.gguf --type Q8_0
@@ -210,7 +210,7 @@ func splitShare(arg string) (dir string, share float64, err error) {
 func (r mergeResult) text() string {
 	text := fmt.Sprintf("wrote %s: %s, %d of them changed", r.Output, format.Counted(r.Tensors, "tensor"), r.Changed)
 	if r.UntiedHead {
-		text += "\nthe head is a tensor of its own now (tie_word_embeddings: false)"
+		text += "\nthe head is now a separate tensor (tie_word_embeddings: false)"
 	}
 	if r.MaxDiff != nil {
 		text += fmt.Sprintf("\nlogits of the merged and the adapted model differ by at most %.2g", *r.MaxDiff)

@@ -80,7 +80,7 @@ func (p *progress) observe(e trainer.Event) {
 	case trainer.SaveEvent:
 		p.app.Detail("saved %s in %s", e.Dir, format.Duration(e.Time))
 	case trainer.SaveFailureEvent:
-		p.aside(func() { p.app.Warn("step %d: %v; the run goes on", e.Step, e.Err) })
+		p.aside(func() { p.app.Warn("step %d: %v; the run continues", e.Step, e.Err) })
 	case trainer.MissingBestEvent:
 		p.aside(func() {
 			p.app.Warn("the best model, of step %d, cannot be read: %v; the result holds the last step's weights", e.Step, e.Err)

@@ -12,7 +12,7 @@ import (
 // Warnings about what a run gives up are printed even with --quiet.
 func TestLossesAreTold(t *testing.T) {
 	for want, e := range map[string]trainer.Event{
-		"step 7: disk full; the run goes on":                             trainer.SaveFailureEvent{Step: 7, Err: errors.New("disk full")},
+		"step 7: disk full; the run continues":                           trainer.SaveFailureEvent{Step: 7, Err: errors.New("disk full")},
 		"the best model, of step 3, cannot be read: checkpoint-3 is cut": trainer.MissingBestEvent{Step: 3, Err: errors.New("checkpoint-3 is cut")},
 		"no gradient reaches w":                                          trainer.NoGradientEvent{Names: []string{"w"}},
 	} {

@@ -45,7 +45,7 @@ func TestQuickstart(t *testing.T) {
 			}
 		}
 		if text.FinishReason != "eos" {
-			t.Errorf("%q goes on %q and does not end", prompt, text.Text)
+			t.Errorf("%q continues with %q and does not end", prompt, text.Text)
 		}
 	}
 	if words < 20 || right*10 < words*9 {

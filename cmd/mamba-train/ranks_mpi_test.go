@@ -249,7 +249,7 @@ func TestMPIResumeOnMoreRanks(t *testing.T) {
 	c.saves(t)
 	cmd.Process.Signal(syscall.SIGUSR1)
 	if code := wait(t, cmd, long); code != 0 || !strings.Contains(text.String(), "--resume") {
-		t.Fatalf("SIGUSR1: exit code %d, want 0 and how to go on, got\n%s", code, text.String())
+		t.Fatalf("SIGUSR1: exit code %d, want 0 and how to continue, got\n%s", code, text.String())
 	}
 	if _, err := os.Stat(filepath.Join(c.dir, "out", "model.safetensors")); err == nil {
 		t.Fatal("the run has ended before the signal came")

@@ -53,7 +53,7 @@ func TestSignalsSaveTheRun(t *testing.T) {
 		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != code {
 			t.Errorf("%v: ended with %v, want exit code %d", signal, err, code)
 		}
-		if !strings.Contains(last, "--resume goes on") {
+		if !strings.Contains(last, "--resume continues") {
 			t.Errorf("%v: the last line is %q", signal, last)
 		}
 		if found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*", "adapter_model.safetensors")); len(found) != 1 {

@@ -64,7 +64,7 @@ func (a *app) studio(f studioFlags) error {
 	if err := a.Result(map[string]string{"url": url}, url); err != nil {
 		return err
 	}
-	a.Say("open this address in a browser; Ctrl-C ends the page, and runs go on")
+	a.Say("open this address in a browser; Ctrl-C ends the page, and runs continue")
 	ctx, stop := cli.NotifyContext()
 	defer stop()
 	return s.Serve(ctx, l)

@@ -240,7 +240,7 @@ func TestStudioStartsStopsAndResumes(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, stopped)
 	}
 	if c := s.job(t).Console; !strings.Contains(c, fmt.Sprintf("after step %d", step)) {
-		t.Errorf("did not go on after step %d:\n%s", step, c)
+		t.Errorf("did not continue after step %d:\n%s", step, c)
 	}
 }
 

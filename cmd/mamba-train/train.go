@@ -180,7 +180,7 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) error {
 	var i *trainer.StopError
 	if errors.Is(err, kernel.ErrDeviceLost) {
-		return fmt.Errorf("%w; the same command with --resume goes on from the last checkpoint", err)
+		return fmt.Errorf("%w; the same command with --resume continues from the last checkpoint", err)
 	}
 	if !errors.As(err, &i) {
 		return err
@@ -192,7 +192,7 @@ func (a *app) explainStop(ctx context.Context, c *recipe.Config, err error) erro
 	if i.Err != nil {
 		return fmt.Errorf("%v after step %d, and the checkpoint could not be written: %w", cause, i.Step, i.Err)
 	}
-	return rewordedError{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume goes on", cause, i.Step, c.OutputDir), err}
+	return rewordedError{fmt.Sprintf("%v after step %d; saved in %s, the same command with --resume continues", cause, i.Step, c.OutputDir), err}
 }
 
 // rewordedError replaces the message of an error.

@@ -147,7 +147,7 @@ func TestFolders(t *testing.T) {
 		{"splits by name", map[string]string{"x-train.jsonl": row("x"), "train-1.jsonl": row("1"), "latest.jsonl": row("l"), "test.jsonl": row("t")}, "", "1|x", ""},
 		{"a split by its word", map[string]string{"train.jsonl": row("a"), "dev.jsonl": row("b")}, ":validation", "b", ""},
 		{"shards", map[string]string{"data/forget-00000-of-00001.jsonl": row("f"), "data/train-00000-of-00001.jsonl": row("a"), "data/extra.jsonl": row("e"), "train/x.jsonl": row("x")}, "", "a", ""},
-		{"a split of its own", map[string]string{"data/forget-00000-of-00001.jsonl": row("f"), "data/train-00000-of-00001.jsonl": row("a")}, ":forget", "f", ""},
+		{"a separate split", map[string]string{"data/forget-00000-of-00001.jsonl": row("f"), "data/train-00000-of-00001.jsonl": row("a")}, ":forget", "f", ""},
 		{"the only split", map[string]string{"test.jsonl": row("a")}, "", "a", ""},
 		{"no split to train on", map[string]string{"test.jsonl": row("a"), "dev.jsonl": row("b")}, "", "!no split train: name one of validation, test, as in path:test", ""},
 		{"no such split", map[string]string{"train.jsonl": row("a")}, ":tset", "!no split tset", ""},

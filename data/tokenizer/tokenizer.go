@@ -55,8 +55,8 @@ func Load(path string) (*Tokenizer, error) {
 		return load(file, filepath.Dir(file), filepath.Base(file), inDirectory(filepath.Dir(file)))
 	}
 	dir := filepath.Dir(path)
-	if beside := filepath.Join(dir, tokenizerFile); exists(beside) {
-		return load(beside, dir, tokenizerFile, inDirectory(dir))
+	if sibling := filepath.Join(dir, tokenizerFile); exists(sibling) {
+		return load(sibling, dir, tokenizerFile, inDirectory(dir))
 	}
 	files, err := GGUFFiles(path)
 	if err != nil {

@@ -115,8 +115,8 @@ func (d *dynamicLibrary) text() string {
 	return string(d.out.text[:min(max(0, int(d.out.a)), len(d.out.text))])
 }
 
-// initialise initializes MPI and makes later calls return errors instead of ending the process.
-func (d *dynamicLibrary) initialise() error {
+// initialize initializes MPI and makes later calls return errors instead of ending the process.
+func (d *dynamicLibrary) initialize() error {
 	if err := d.call("MPI_Init_thread", d.initThread, 0, 0, uintptr(d.abi.funneled), address(&d.out.b)); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func Open(config Config) (trainer.Communicator, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = lib.initialise()
+		err = lib.initialize()
 		before.restore()
 		return lib, err
 	}, l, config)

@@ -191,7 +191,7 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 	}{
 		{"full", func(r *run) {}},
 		{"lora", func(r *run) { r.lora = true }},
-		{"sharded optimiser", func(r *run) { r.change = func(_ int, t *trainer.Task) { t.Ranks.ShardOptimizer = true } }},
+		{"sharded optimizer", func(r *run) { r.change = func(_ int, t *trainer.Task) { t.Ranks.ShardOptimizer = true } }},
 	} {
 		alone := newRun()
 		alone.lora = c.name == "lora"

@@ -61,8 +61,8 @@ func TestWarmupMayBeAShare(t *testing.T) {
 	}
 }
 
-// optimiserTolerance is a few units in the last place of float32, the error that may accumulate over ten steps.
-const optimiserTolerance = 2e-6
+// optimizerTolerance is a few units in the last place of float32, the error that may accumulate over ten steps.
+const optimizerTolerance = 2e-6
 
 func TestOptimisersMatchTorch(t *testing.T) {
 	f, err := weights.Open("testdata/optimisers.safetensors")
@@ -104,7 +104,7 @@ func TestOptimisersMatchTorch(t *testing.T) {
 			o.Step(1e-2, 1)
 			for _, p := range params {
 				n := p.Size()
-				near(t, name+" "+p.Name, p.Float32s(), read(name + "." + p.Name)[step*n:][:n], optimiserTolerance)
+				near(t, name+" "+p.Name, p.Float32s(), read(name + "." + p.Name)[step*n:][:n], optimizerTolerance)
 			}
 		}
 	}

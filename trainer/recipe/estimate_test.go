@@ -42,7 +42,7 @@ func TestEstimatedParameters(t *testing.T) {
 // TestMemory_addsUp checks that the parts shown add up to the total and that the advice is about the largest part.
 func TestMemory_addsUp(t *testing.T) {
 	m := Memory{trainer.Memory{Weights: 3 << 20, Optimizer: 1 << 20}}
-	if got, want := m.String(), "weights 3.00 MiB, optimiser 1.00 MiB, the program and its buffers 64.0 MiB"; got != want {
+	if got, want := m.String(), "weights 3.00 MiB, optimizer 1.00 MiB, the program and its buffers 64.0 MiB"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if m.Total() != m.Weights+m.Optimizer+m.Program() {

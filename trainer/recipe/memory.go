@@ -30,7 +30,7 @@ func (m Memory) String() string {
 	for _, part := range []struct {
 		name  string
 		bytes int64
-	}{{"weights", m.Weights}, {"gradients", m.Gradients}, {"optimiser", m.Optimizer}, {"activations", m.Activations}, {"the program and its buffers", m.Program()}} {
+	}{{"weights", m.Weights}, {"gradients", m.Gradients}, {"optimizer", m.Optimizer}, {"activations", m.Activations}, {"the program and its buffers", m.Program()}} {
 		if part.bytes > 0 {
 			parts = append(parts, fmt.Sprintf("%s %v", part.name, format.Bytes(part.bytes)))
 		}

@@ -42,7 +42,7 @@ func (c *Config) checkTop(l *fault.List) {
 		l.Add("precision", "%s is for frozen weights, and full training freezes none: add a lora section or use float32", c.Precision)
 	}
 	if c.LoRA != nil && len(c.Train.Trainable) > 0 {
-		l.Add("train.trainable", "belongs to full training; beside lora use lora.modules_to_save or lora.target_parameters")
+		l.Add("train.trainable", "is for full training; with lora use lora.modules_to_save or lora.target_parameters")
 	}
 }
 

@@ -399,7 +399,7 @@ func (p *parser) argument(a *arguments) bool {
 	return ok
 }
 
-// filters parses consecutive filters. A nil operand stands for the text of a block.
+// filters parses consecutive filters. A nil operand means the text of a block.
 func (p *parser) filters(operand expr) expr {
 	for n := 0; p.skip("|"); n++ {
 		p.chain(n)

@@ -201,7 +201,7 @@ func TestDataForms(t *testing.T) {
 
 // Paths in a file, in a variable or in --set model= are not expanded by a shell.
 func TestPathsAreExpanded(t *testing.T) {
-	t.Setenv("HOME", "/home/ann")
+	t.Setenv("HOME", "/users/ann")
 	t.Setenv("SCRATCH", "/scratch")
 	t.Setenv("MAMBA_TRAIN_DATA_CACHE", "~/cache")
 	c, err := loadText(t, `
@@ -215,9 +215,9 @@ distributed: {library: ~/lib.so}
 		t.Fatal(err)
 	}
 	for _, got := range [][2]string{
-		{c.Model, "/home/ann/m"}, {c.Adapter, "/home/ann/a"}, {c.OutputDir, "/scratch/out"}, {c.Data.Train[0].Path, "/home/ann/q.jsonl"},
-		{c.Data.Train[1].Path, "/scratch/*.parquet"}, {c.Data.Eval[0].Sources[0].Path, "/home/ann/e:test"}, {c.Data.Cache, "/home/ann/cache"},
-		{c.Train.LoggingDir, "/home/ann/logs"}, {c.Distributed.Library, "/home/ann/lib.so"}, {c.Data.Template, "~/ $HOME {{.x}}"},
+		{c.Model, "/users/ann/m"}, {c.Adapter, "/users/ann/a"}, {c.OutputDir, "/scratch/out"}, {c.Data.Train[0].Path, "/users/ann/q.jsonl"},
+		{c.Data.Train[1].Path, "/scratch/*.parquet"}, {c.Data.Eval[0].Sources[0].Path, "/users/ann/e:test"}, {c.Data.Cache, "/users/ann/cache"},
+		{c.Train.LoggingDir, "/users/ann/logs"}, {c.Distributed.Library, "/users/ann/lib.so"}, {c.Data.Template, "~/ $HOME {{.x}}"},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("got %s, want %s", got[0], got[1])
