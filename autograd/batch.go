@@ -6,7 +6,7 @@ import (
 	"mambatrain/internal/label"
 )
 
-// NoLabel marks a row whose label does not enter the loss. Every negative label means the same.
+// NoLabel marks a row whose label is excluded from the loss. Any negative label has the same effect.
 const NoLabel = label.Ignored
 
 // Batch is the input of one run: documents concatenated along the rows.

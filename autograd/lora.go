@@ -71,7 +71,7 @@ func (o branchConstants[T]) drops(c *Call[T]) bool { return o.dropout > 0 && c.T
 type branch[T kernel.Float] struct {
 	branchConstants[T]
 	a, b   kernel.Mat[T]
-	da, db kernel.Mat[T] // absent if not wanted
+	da, db kernel.Mat[T] // absent if not needed
 	z      kernel.Mat[T] // (rows, r): drop(x)·Aᵀ, needed by backward
 	dz     kernel.Mat[T] // (rows, r), scratch
 	spare  kernel.Mat[T] // (rows, in), scratch for dropout

@@ -43,8 +43,8 @@ type Recurrent interface {
 	CarrySize(in [][]int) int
 }
 
-// Overwriter is implemented by an Op that can set a gradient instead of adding to it when [Call.Mode] says so. The
-// memory then does not have to be cleared first.
+// Overwriter is implemented by an Op that can set a gradient instead of adding to it when [Call.Mode] returns
+// kernel.Set. The memory then does not have to be cleared first.
 type Overwriter interface {
 	// Overwrites reports whether Backward follows Call.Mode for input i.
 	Overwrites(i int) bool
@@ -67,7 +67,7 @@ type Array[T kernel.Float] struct {
 	onDevice bool // use the parameter's copy on the device
 }
 
-// Absent reports whether the input was not supplied or the gradient is not wanted.
+// Absent reports whether the input was not supplied or the gradient is not needed.
 func (a Array[T]) Absent() bool { return a.Shape == nil }
 
 // Mat returns the array as a matrix whose rows are its first dimension and whose columns are all others.
@@ -91,8 +91,8 @@ type Call[T kernel.Float] struct {
 	In    []Array[T] // in Backward, only saved inputs have Data
 	Out   Array[T]   // Forward only
 	DOut  Array[T]   // gradient of the output; absent for a loss
-	DIn   []Array[T] // gradients of the inputs, absent if not wanted
-	State []T        // kept from Forward to Backward
+	DIn   []Array[T] // gradients of the inputs, absent if not needed
+	State []T        // passed from Forward to Backward
 
 	// CarryIn is the state that the last run left, CarryOut the state after this one; nil unless the graph carries
 	// state.

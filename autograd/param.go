@@ -90,7 +90,7 @@ func (p *Param) Train() error {
 // Freeze drops the gradient. Graphs compiled from now on do not compute one for this parameter.
 func (p *Param) Freeze() {
 	p.Grad = nil
-	p.copied = nil // it is as old as the last run
+	p.copied = nil // it may be stale: training changes Value after a run
 }
 
 // Trainable reports whether backward passes compute a gradient for the parameter.

@@ -70,7 +70,7 @@ type run struct {
 	onDevice deviceRun
 }
 
-// building serializes differentiation and compilation, which Gorgonia does not make safe for concurrent use.
+// building serializes differentiation and compilation, because Gorgonia's are not safe for concurrent use.
 var building sync.Mutex
 
 // Compile returns a program that differentiates loss, a scalar. Without a loss it only runs forward. The values in keep

@@ -16,7 +16,7 @@ type Conv[T Float] struct {
 	Act  Activation
 }
 
-// ConvGrad says where Conv.Backward adds each gradient. Zero and nil mean not wanted.
+// ConvGrad contains the destinations to which Conv.Backward adds gradients. A zero or nil one is not needed.
 type ConvGrad[T Float] struct {
 	X       Mat[T] // (rows, d)
 	W, Bias []T    // (d, k), (d)

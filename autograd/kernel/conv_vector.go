@@ -16,7 +16,7 @@ type convWork struct {
 	n          int
 	w          []float32 // (4, n), taps by row
 	bias, zero []float32 // (n)
-	part       []float32 // (tasks along the rows, 5, n): dw by tap, then db; nil if neither is wanted
+	part       []float32 // (tasks along the rows, 5, n): dw by tap, then db; nil if neither is needed
 }
 
 // vector returns this convolution as float32 and reports whether it has a vector form.

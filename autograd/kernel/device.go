@@ -13,7 +13,7 @@ import "errors"
 // An array on a device is an ordinary []float32 whose addresses represent device memory. It can be sliced, and a Mat
 // can view it, with a stride and starting at any element. The host must not read or write it: the addresses may be
 // reserved pages that fault. Nil and a zero Mat mean the same as in the kernel of the same name: not supplied, or not
-// wanted.
+// needed.
 //
 // # Recording
 //
@@ -21,7 +21,7 @@ import "errors"
 // at any time from any goroutine. A method that computes only records: the device may start immediately, but must
 // behave as if all recorded work, Upload included, ran one call after another, in order. Slices of ints and structs
 // passed to a method are read before it returns; arrays on the device are read when the work runs. Matrices that a
-// method reads do not overlap those it writes, unless its comment says so.
+// method reads do not overlap those it writes, unless its comment allows it.
 //
 // Methods that record return no error. The first error sticks until Run, which returns it.
 //
@@ -38,7 +38,7 @@ type Device interface {
 	Supports(s DeviceSizes) error
 
 	// Make returns an array of n elements, aligned to 256 bytes and zeroed. If there is not enough memory, the error
-	// wraps ErrDeviceMemory and says how much was requested and how much is available.
+	// wraps ErrDeviceMemory and reports how much was requested and how much is available.
 	Make(n int) ([]float32, error)
 	// Free releases an array returned by Make once all work recorded so far is done. The slice must be exactly as Make
 	// returned it.
@@ -49,7 +49,7 @@ type Device interface {
 	// Holds reports whether x, which is not empty, is on the device.
 	Holds(x []float32) bool
 
-	// Upload copies src, on the host, to dst, which has the same length, in its turn among the recorded work. src may
+	// Upload copies src, on the host, to dst, which has the same length, in order with the other recorded work. src may
 	// change after the call. Bits are copied unchanged, NaN and denormal numbers included: they may be pairs of
 	// bfloat16.
 	Upload(dst, src []float32)
@@ -143,16 +143,16 @@ type DeviceSizes struct {
 }
 
 // DeviceProduct is the product c = alpha·op(a)·op(b) + alpha2·op(a2)·op(b2) + bias, either set or added to c. op
-// transposes as TransposeA and TransposeB say, in both terms alike. c is (m, n), op(a) is (m, k) and op(b) is (k, n);
-// op(a2) is (m, k2) and op(b2) is (k2, n). An absent A2 means no second term. Bias (n), if not nil, is added to every
-// row.
+// transposes its argument if TransposeA or TransposeB is set, the same way in both terms. c is (m, n), op(a) is (m, k)
+// and op(b) is (k, n); op(a2) is (m, k2) and op(b2) is (k2, n). An absent A2 means no second term. Bias (n), if not
+// nil, is added to every row.
 type DeviceProduct struct {
 	Mode                   Mode
 	C, A, B, A2, B2        Mat[float32]
 	TransposeA, TransposeB bool
 	Alpha, Alpha2          float32
 	Bias                   []float32
-	// BF16 says that B, but not B2, is bfloat16: B.Data consists of 32-bit words of two elements, the first in the
+	// BF16 means that B, but not B2, is bfloat16: B.Data consists of 32-bit words of two elements, the first in the
 	// lower half. Element (i, j) has index i·B.Stride + j. Products and sums are float32.
 	BF16 bool
 }

@@ -1,9 +1,9 @@
-// Package kernel computes the numerical operations of mamba-train on slices: there is no graph, and the caller says
-// where results go.
+// Package kernel computes the numerical operations of mamba-train on slices: there is no graph, and the caller provides
+// the memory for results.
 //
 // Every operation has a plain Go loop, generic over float32 and float64, that documents it: the files named _ref.go
-// contain only these loops. float64 always runs them, and gradient checks and the tests of the vector code compare
-// with them. float32 runs vector code where the processor supports it (see ISA), and the plain loops elsewhere. The
+// contain only these loops. float64 always runs them, and gradient checks and the tests of the vector code use them as
+// the reference. float32 runs vector code where the processor supports it (see ISA), and the plain loops elsewhere. The
 // exceptions are float32 matrix products, and SSD, which consists of them: they are split into tiles on every
 // processor. The generic tiles are in gemm_generic.go.
 //
@@ -16,5 +16,5 @@
 //
 // Sizes are named as elsewhere in the project: rows is the flat row axis, all documents end to end; d is channels, n
 // states, and k the taps of the convolution. Wherever a result is optional, a zero Mat or a nil slice means "not
-// wanted".
+// needed".
 package kernel

@@ -1,6 +1,7 @@
 package kernel
 
-// Dropout says which elements of an array are dropped. This depends only on the seed and an element's position.
+// Dropout determines which elements of an array are dropped. The choice depends only on the seed and an element's
+// position.
 type Dropout struct {
 	Seed  uint64
 	Share float64 // of the elements, below 1

@@ -15,7 +15,7 @@ type GatedNorm[T Float] struct {
 	Eps    float64
 }
 
-// GatedNormGrad says where GatedNorm.Backward adds each gradient. Zero and nil mean not wanted.
+// GatedNormGrad contains the destinations to which GatedNorm.Backward adds gradients. A zero or nil one is not needed.
 type GatedNormGrad[T Float] struct {
 	Y, Z Mat[T]
 	W    []T
@@ -115,7 +115,7 @@ type gatedNormGrad[T Float] struct {
 	eps                     float64
 }
 
-// rowOr returns row t of m if m is wanted and is to be overwritten, and room otherwise.
+// rowOr returns row t of m if m is needed and is to be overwritten, and room otherwise.
 func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	if fresh && !m.Absent() {
 		return m.Row(t)
@@ -123,7 +123,7 @@ func rowOr[T Float](m Mat[T], t int, fresh bool, room []T) []T {
 	return room
 }
 
-// addRow adds x to row t of m, unless rowOr returned that row or m is not wanted.
+// addRow adds x to row t of m, unless rowOr returned that row or m is not needed.
 func addRow[T Float](m Mat[T], t int, fresh bool, x []T) {
 	if !fresh && !m.Absent() {
 		add(m.Row(t), x)

@@ -6,7 +6,8 @@ type LoRA struct {
 	Scale float32
 }
 
-// LoRAGrad says where BackwardLoRA adds the gradients of A and B. A zero Mat means not wanted.
+// LoRAGrad contains the matrices to which BackwardLoRA adds the gradients of A and B. A zero Mat means that the
+// gradient is not needed.
 type LoRAGrad struct{ A, B Mat[float32] }
 
 // ForwardLoRA computes y = x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ, or adds it to y, and writes z = x·Aᵀ (rows, r), which BackwardLoRA
@@ -38,8 +39,8 @@ func (p *Packed) ForwardLoRA(mode Mode, y, x Mat[float32], ad LoRA, z Mat[float3
 	q.adapter.close()
 }
 
-// BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to
-// g: with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx means not wanted. z comes from ForwardLoRA.
+// BackwardLoRA computes dx (rows, in) = dy·W + Scale·(dy·B)·A, or adds it to dx, and adds the adapter's gradients to g:
+// with dz = Scale·dy·B, dA += dzᵀ·x and dB += Scale·dyᵀ·z. A zero dx is not computed. z comes from ForwardLoRA.
 func (p *Packed) BackwardLoRA(mode Mode, dx Mat[float32], g LoRAGrad, dy, x, z Mat[float32], ad LoRA) {
 	rank := ad.A.Rows
 	ad.check(p)

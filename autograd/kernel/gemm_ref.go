@@ -1,6 +1,6 @@
 package kernel
 
-// The plain loops of the matrix products. mode says whether c is overwritten or added to.
+// The plain loops of the matrix products. mode specifies whether c is overwritten or added to.
 
 // matMulNTRef computes c(i, j) = alpha·Σ_l a(i, l)·b(j, l) for a (m, k) and b (n, k).
 func matMulNTRef[T Float](mode Mode, c Mat[T], alpha T, a, b Mat[T]) {

@@ -11,7 +11,7 @@ type factor[T Float] struct {
 	packed     []float32 // panel after panel, each as [k][rows]; the panel that starts at row r starts at r·k
 }
 
-// triangle says which part of a square product is needed.
+// triangle specifies which part of a square product is needed.
 type triangle uint8
 
 const (

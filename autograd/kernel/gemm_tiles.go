@@ -20,7 +20,7 @@ type tileFunc = func(k int, a, b *float32, ldb int, c *float32, ldc, add int, ne
 
 const (
 	kBlock    = 384  // bound of productBlocks.near: 48 KiB of B
-	kDirect   = 32   // most steps of k between two visits to C for a B read in place: as many pages as fit in the first-level TLB
+	kDirect   = 32   // maximum steps of k between two visits to C for a B read in place: as many pages as fit in the first-level TLB
 	kPack     = 3072 // steps of k for which A is packed at a time
 	rowsPack  = 1008 // rows of A packed at a time
 	stepUnit  = 32   // blocks of k are multiples of it: the steps of a packed weight's blocks
@@ -55,7 +55,7 @@ type right interface {
 // product is one matrix product, c (m, n) = a·b or c += a·b, k steps deep (pairs in bfloat16).
 type product struct {
 	set      *kernelSet
-	maxBlock int // most steps of k between two visits to C
+	maxBlock int // maximum steps of k between two visits to C
 	mode     Mode
 	c        Mat[float32]
 	a        left

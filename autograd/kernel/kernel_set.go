@@ -40,7 +40,7 @@ type scanShape struct {
 
 // productBlocks are the cache-dependent sizes used by gemm_tiles.go.
 type productBlocks struct {
-	near  int // most steps of k between two visits to C when B is packed on the fly
+	near  int // maximum steps of k between two visits to C when B is packed on the fly
 	long  int // the same when B is already packed in memory
 	share int // elements of packed A that share the second-level cache
 	bands int // the same when B is packed on the fly: each band of rows packs it again

@@ -28,7 +28,7 @@ func (m Mat[T]) Slice(r0, r1, c0, c1 int) Mat[T] {
 	return Mat[T]{m.Data[r0*m.Stride+c0 : (r1-1)*m.Stride+c1], r1 - r0, c1 - c0, m.Stride}
 }
 
-// Absent reports whether m is the zero Mat, which means that an operand is missing or a result is not wanted.
+// Absent reports whether m is the zero Mat, which means that an operand is missing or a result is not needed.
 func (m Mat[T]) Absent() bool { return m.Data == nil && m.Rows == 0 && m.Cols == 0 }
 
 // check panics unless m is rows × cols and its data is long enough. Shapes are checked when a graph is recorded, so a
@@ -42,7 +42,7 @@ func (m Mat[T]) check(name string, rows, cols int) {
 	}
 }
 
-// Mode says what happens to the destination.
+// Mode specifies what happens to the destination.
 type Mode uint8
 
 const (

@@ -10,9 +10,9 @@ const (
 	BFloat16
 )
 
-// PeakFLOPS returns the arithmetic peak in FLOP/s of all threads together. It is measured by running an
-// arithmetic-only loop of the instruction that the matrix kernels use for about d. On a set without bfloat16
-// arithmetic, the peak for BFloat16 is the float32 peak, since weights are widened there.
+// PeakFLOPS returns the arithmetic peak in FLOP/s of all threads together. It is measured by running, for about d, an
+// arithmetic-only loop of the instruction that the matrix kernels use. On a set without bfloat16 arithmetic, the peak
+// for BFloat16 is the float32 peak, since weights are widened there.
 func PeakFLOPS(format Format, d time.Duration) float64 {
 	burst := active.burst
 	return overThreads(d, func() float64 { return burst(format) })

@@ -211,8 +211,8 @@ func (w *worker) await(last *region, id int) *region {
 }
 
 // spin performs iteration i of a spin loop: a processor pause, and occasionally a Gosched for other goroutines. That
-// must be rare: Gosched takes the scheduler's lock, and under contention that lock calls sched_yield, for which a busy
-// Linux makes the whole process wait.
+// must be rare: Gosched takes the scheduler's lock, and under contention that lock calls sched_yield, which makes the
+// whole process wait on a busy Linux system.
 func spin(i int) {
 	pause()
 	if i%1024 == 1023 {

@@ -19,7 +19,8 @@ type Scan[T Float] struct {
 	H0          []T
 }
 
-// ScanGrad says where Scan.Backward adds each gradient. Zero and nil mean not wanted. H0 is only for a Scan with H0.
+// ScanGrad contains the destinations to which Scan.Backward adds gradients. A zero or nil one is not needed. H0 is only
+// for a Scan with H0.
 type ScanGrad[T Float] struct {
 	U, DT, B, C, Z Mat[T]
 	ALog, D, H0    []T

@@ -81,8 +81,8 @@ func forBlocks(blocks int, body func(from, to int)) {
 	})
 }
 
-// sharedSize is the number of elements of scratch shared by a task's blocks, and forwardSize the number each block has
-// to itself.
+// sharedSize is the number of elements of scratch shared by a task's blocks, and forwardSize the number that each block
+// needs for itself.
 const sharedSize = scanChunk*recordSize + padCount*scanChunk*scanBlock
 
 func forwardSize(n int) int { return 3*n*scanBlock + 2*scanBlock }

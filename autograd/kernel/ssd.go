@@ -33,7 +33,8 @@ type SSD[T Float] struct {
 	Chunk int
 }
 
-// SSDGrad says where SSD.Backward adds each gradient. Zero and nil mean not wanted. H0 is only for an SSD with H0.
+// SSDGrad contains the destinations to which SSD.Backward adds gradients. A zero or nil one is not needed. H0 is only
+// for an SSD with H0.
 type SSDGrad[T Float] struct {
 	X, B, C, DT         Mat[T]
 	DTBias, ALog, D, H0 []T

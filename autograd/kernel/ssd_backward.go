@@ -47,8 +47,8 @@ type ssdSharedGrad[T Float] struct {
 	parts            []ssdPart[T] // for each block of heads
 }
 
-// ssdPart is a block of heads' contribution to a group's gradients in a chunk: Σ e_ij·k_ij·Δ_j (q, q), and the terms
-// of dB and dC that come from Λ and from S.
+// ssdPart is a block of heads' contribution to a group's gradients in a chunk: Σ e_ij·k_ij·Δ_j (q, q), and the terms of
+// dB and dC that come from Λ and S.
 type ssdPart[T Float] struct {
 	w      Mat[T]
 	db, dc Mat[T] // (q, n)
@@ -141,7 +141,7 @@ func (b *ssdBackward[T]) share(sh *ssdSharedGrad[T], c ssdChunk, g int) {
 	}
 }
 
-// wantsState reports whether the gradient of the state before c is wanted.
+// wantsState reports whether the gradient of the state before c is needed.
 func (b *ssdBackward[T]) wantsState(c ssdChunk) bool {
 	return c.start == fromChunk || c.start == fromH0 && b.g.H0 != nil
 }

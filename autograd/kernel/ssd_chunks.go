@@ -4,7 +4,7 @@ package kernel
 // batch.
 const ssdWindow = 8
 
-// ssdStart says where the state before a chunk comes from.
+// ssdStart identifies the source of the state before a chunk.
 type ssdStart uint8
 
 const (

@@ -89,7 +89,7 @@ func exponentials[T Float](x []T, n int) {
 	}
 }
 
-// mask writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i and zeros to some columns after that, and adds skip on the
+// mask writes m_ij = gram_ij·e^{s_i−s_j}·Δ_j for j ≤ i and zeros to a few columns after that, and adds skip on the
 // diagonal.
 func (d *ssdDecays[T]) mask(m, gram Mat[T], skip T) {
 	if is32[T]() && hasSSD() {

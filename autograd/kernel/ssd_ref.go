@@ -166,7 +166,7 @@ func (s *SSD[T]) rowBackwardRef(g SSDGrad[T], dy, lambda, before, after []T, t, 
 	addAt(g.D, h, dSkip)
 }
 
-// rowBC returns the destinations of dB and dC of one group at row t, or scratch for those not wanted.
+// rowBC returns the destinations of dB and dC of one group at row t, or scratch for those that are not needed.
 func (g *SSDGrad[T]) rowBC(t, group, n int) (db, dc []T) {
 	pick := func(m Mat[T]) []T {
 		if m.Absent() {

@@ -292,7 +292,7 @@ func checkSSD32(t *testing.T, rng *rand.Rand, z ssdShape, first []int, chunk int
 	}
 }
 
-// Backward adds to gradients that are not fresh and computes none that are not wanted.
+// Backward adds to gradients that are not fresh and computes only those that are needed.
 func TestSSDAdds(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(6))

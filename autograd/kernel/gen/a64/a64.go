@@ -1,6 +1,6 @@
-// Package a64 writes arm64 vector code for the Go assembler. It encodes the instructions that the assembler lacks, which come
-// out as WORD with their GNU text in a comment. Registers are virtual until a function is complete. Then they are allocated by
-// linear scan, without spilling.
+// Package a64 writes arm64 vector code for the Go assembler. It encodes the instructions that the assembler lacks; they are written as
+// WORD, with their GNU syntax in a comment. Registers are virtual until a function is complete. Then they are allocated by linear scan,
+// without spilling.
 package a64
 
 import (
@@ -38,7 +38,7 @@ type inst struct {
 	word        uint32
 	gnu, plan9  string // plan9 is empty where the assembler lacks it
 	regs        []operand
-	label, goal string // a label, or the label that is jumped to
+	label, goal string // a label, or the target of a jump
 }
 
 // Func is a function under construction.
@@ -53,14 +53,14 @@ type Func struct {
 // File collects functions and their constants.
 type File struct {
 	funcs  []*Func
-	consts []uint32 // by vectors of four
+	consts []uint32 // in vectors of four
 	at     map[[4]uint32]int
 }
 
 // NewFile returns an empty file.
 func NewFile() *File { return &File{at: map[[4]uint32]int{}} }
 
-// Func starts a function: sig is "func(…)" as Go writes it.
+// Func starts a function. sig is "func(…)" in Go syntax.
 func (f *File) Func(name, sig string) *Func {
 	e, err := parser.ParseExpr(sig)
 	if err != nil {
@@ -78,7 +78,7 @@ func (f *File) Func(name, sig string) *Func {
 	return fn
 }
 
-// slot returns where a parameter or a result is on the stack, -1 if there is none of the name, and the size of all.
+// slot returns the stack offset of a parameter or result, or -1 if there is none with that name, and the size of all of them.
 func (f *Func) slot(name string) (offset, size int, kind string) {
 	offset = -1
 	for _, fields := range [][]*ast.Field{f.params, f.results} {
@@ -157,7 +157,7 @@ func (f *Func) Result(name string, v V) {
 	}
 }
 
-// Const loads a vector of four equal float32 from the file's table, Consts and Words one of four numbers.
+// Const loads a vector of four equal float32 values from the file's table. Consts and Words load four separate values.
 func (f *Func) Const(x float32) V { return f.Bits(math.Float32bits(x)) }
 func (f *Func) Bits(b uint32) V   { return f.load([4]uint32{b, b, b, b}) }
 func (f *Func) Consts(x ...float32) V {
@@ -186,7 +186,7 @@ func (f *Func) load(b [4]uint32) V {
 	return v
 }
 
-// UseConsts points a register at the table for Const and its like.
+// UseConsts points a register at the table that Const and similar methods read.
 func (f *Func) UseConsts() {
 	x := f.X()
 	f.plan9("MOVD $·neonConsts(SB), R%0", "mov x%0, sp", def(x.reg, 0))

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Label and the jumps.
+// Label and the jumps to one.
 func (f *Func) Label(l string) { f.emit(inst{label: l}) }
 func (f *Func) B(l string)     { f.emit(inst{plan9: "B " + l, gnu: "b " + l, goal: l}) }
 func (f *Func) Bcond(cond, l string) {
@@ -50,7 +50,7 @@ func (f *Func) LDX(d, base X, off int) {
 }
 func (f *Func) Yield() { f.plan9("YIELD", "yield") }
 
-// Where a prefetch brings a line, and what for.
+// Prefetch hints: which cache a line is fetched into, and whether it will be read or written.
 const (
 	L2Keep  = 2
 	L1Write = 16
@@ -62,7 +62,7 @@ func (f *Func) PRFM(hint int, base X, off int) {
 	f.op(0xF9800000|uint32(off/8)<<10|uint32(hint), fmt.Sprintf("prfm %s, [x%%0, #%d]", name, off), use(base.reg, 5))
 }
 
-// Loads and stores of 16 bytes: [base + off], off a multiple of 16, or [base], base advanced by n afterwards.
+// Loads and stores of 16 bytes: at [base + off], where off is a multiple of 16, or at [base], after which base advances by n.
 func (f *Func) LD(d V, base X, off int) {
 	f.op(0x3DC00000|imm12(off, 16), fmt.Sprintf("ldr q%%0, [x%%1, #%d]", off), def(d.reg, 0), use(base.reg, 5))
 }
@@ -113,7 +113,7 @@ func imm12(off, scale int) uint32 {
 	return uint32(off/scale) << 10
 }
 
-// imm7 encodes the offset of a pair.
+// imm7 encodes the offset of a load or store of a pair.
 func imm7(off int) uint32 {
 	if off%16 != 0 || off < -1024 || off > 1008 {
 		panic(fmt.Sprintf("offset %d does not fit", off))
@@ -151,7 +151,7 @@ func (f *Func) ZIP2D(d, a, b V) { f.op3(0x4EC07800, "zip2", "2d", d, a, b) }
 func (f *Func) ZIP1H(d, a, b V) { f.op3(0x4E403800, "zip1", "8h", d, a, b) }
 func (f *Func) ZIP2H(d, a, b V) { f.op3(0x4E407800, "zip2", "8h", d, a, b) }
 
-// BSL takes from a where d's bits are set, else from b; BIT replaces d's bits by a's where b's are set.
+// BSL takes the bits of a where d's are set, and of b elsewhere. BIT replaces d's bits with a's where b's are set.
 func (f *Func) BSL(d, a, b V) { f.acc3(0x6E601C00, "bsl", "16b", d, a, b) }
 func (f *Func) BIT(d, a, b V) { f.acc3(0x6EA01C00, "bit", "16b", d, a, b) }
 

@@ -1,5 +1,5 @@
-// Package asm has what the generators of this module share: vector widths, constants, a 16 × 16 transpose, and two
-// instructions that avo and the Go assembler lack.
+// Package asm contains what the generators of this module share: vector widths, constants, a 16 × 16 transpose, and two instructions that
+// avo and the Go assembler lack.
 package asm
 
 import (
@@ -121,7 +121,7 @@ func Transpose8(r, t [8]reg.Register) {
 	}
 }
 
-// LowMask sets the low n bits of a fresh mask register, n in 0 … 16 (larger counts as 16).
+// LowMask sets the low n bits of a fresh mask register, n in 0 … 16 (larger values are treated as 16).
 func LowMask(n reg.Register) reg.OpmaskVirtual {
 	bits, cap := GP64(), GP64()
 	MOVQ(U32(0xffffffff), bits)

@@ -10,13 +10,13 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// Blocks is a vec.Blocks of AVX2.
+// Blocks implements vec.Blocks with AVX2.
 type Blocks struct {
 	ISA
 	w, x, y reg.Register
 	bytes   int            // of a block
-	masks   map[uint32]Row // that are in registers
-	stack   reg.Register   // 96 bytes that begin at a multiple of 32: loads do not cross what was stored
+	masks   map[uint32]Row // in registers
+	stack   reg.Register   // 96 bytes, aligned to 32, so that no load spans two stores
 }
 
 // newBlocks returns a function under construction after its arguments have been loaded.
@@ -175,7 +175,7 @@ func (b *Blocks) Floats(x Row) Row {
 	return x
 }
 
-// Widen goes through memory: to extend bytes from there takes one instruction, from a register three.
+// Widen goes through memory: extending bytes takes one instruction from there, but three from a register.
 func (b *Blocks) Widen(x Row) []Row {
 	VMOVDQU(x[0], b.slot(64))
 	return b.extend(b.slot(64))
@@ -251,7 +251,7 @@ func (b *Blocks) Signed(offset int) (r [2]Row) {
 	return r
 }
 
-// Lanes stores x, so that what it returns are loads.
+// Lanes stores x, so that the results of its functions are loads.
 func (b *Blocks) Lanes(x ...Row) (one, pair func(i int) Row) {
 	for i, v := range x {
 		VMOVUPS(v[0], b.slot(32*i))
@@ -270,7 +270,7 @@ func (b *Blocks) Lanes(x ...Row) (one, pair func(i int) Row) {
 	return one, pair
 }
 
-// tables that have been emitted.
+// tables contains the tables emitted so far.
 var tables = map[string]Mem{}
 
 // table returns the address of constants.

@@ -10,7 +10,7 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// Loop is a loop over n elements under construction, a vec.Loop. It takes one vector at a time.
+// Loop implements vec.Loop: a loop over n elements under construction, which processes one vector at a time.
 type Loop struct {
 	ISA
 	n    reg.Register
@@ -75,7 +75,7 @@ func (l *Loop) Next(label string) {
 	JLT(LabelRef(label))
 }
 
-// stride makes three more slices, ldw elements apart.
+// stride adds three more slices, ldw elements apart.
 func (l *Loop) stride(name string) {
 	ld := Load(Param("ldw"), GP64())
 	SHLQ(U8(2), ld)

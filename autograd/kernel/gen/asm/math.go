@@ -12,13 +12,13 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// constants that have been emitted, by bits.
+// constants contains the constants emitted so far, by bit pattern.
 var constants = map[uint32]Mem{}
 
 // Const returns the address of a vector of AVX2's width filled with x. AVX-512 code broadcasts from it.
 func Const(x float32) Mem { return ConstBits(math.Float32bits(x)) }
 
-// ConstBits is Const by bit pattern.
+// ConstBits is like Const, for a bit pattern.
 func ConstBits(bits uint32) Mem {
 	if m, ok := constants[bits]; ok {
 		return m
@@ -125,7 +125,7 @@ func (v ISA) Scale2(p, n, dst reg.VecVirtual) {
 		VSCALEFPS(n, p, dst)
 		return
 	}
-	// In two halves, because 2^n alone may not be a number.
+	// In two halves, because 2^n alone may be out of range.
 	whole, half := v.Vec(), v.Vec()
 	VCVTPS2DQ(n, whole)
 	VPSRAD(U8(1), whole, half)
@@ -138,7 +138,7 @@ func (v ISA) Scale2(p, n, dst reg.VecVirtual) {
 	VMULPS(whole, dst, dst)
 }
 
-// Row is some vectors on which a formula computes together.
+// Row is a group of vectors that a formula processes together.
 type Row = vec.Row[reg.VecVirtual]
 
 // Scale sets dst = p·2^n.
@@ -155,8 +155,8 @@ var powers = sync.OnceValue(func() Mem {
 	return m
 })
 
-// Powers returns the table of 2^(k/32) in two AVX-512 registers. The sum of a small number with PowersShift rounds it to
-// whole 32nds and has k in its low bits.
+// Powers returns the table of 2^(k/32) in two AVX-512 registers. Adding PowersShift to a small number rounds it to a multiple of 1/32 and
+// leaves k in the low bits.
 func (v ISA) Powers() (low, high reg.VecVirtual) {
 	low, high = v.Vec(), v.Vec()
 	VMOVUPS(powers(), low)
@@ -167,11 +167,12 @@ func (v ISA) Powers() (low, high reg.VecVirtual) {
 // PowersShift is 1.5·2^18, see Powers.
 const PowersShift = 1.5 * (1 << 18)
 
-// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 computes as reduce32 in math32.go. AVX-512 rounds n to
-// 32nds and takes the powers of the fractions from a table, so that a polynomial of degree three suffices: half as long a chain.
+// ExpParts returns exp(x) as p·2^⌊n⌋ for x ≤ 150; x is consumed. AVX2 uses the algorithm of reduce32 in math32.go. AVX-512 rounds n to
+// 32nds and takes the powers of the fractions from a table, so that a polynomial of degree three suffices, which makes the chain of
+// dependent instructions half as long.
 func (v ISA) ExpParts(x Row) (p, n Row) {
 	least := v.Splat(-vec.ExpBound)
-	x.Each(func(i int) { VMAXPS(x[i], least, x[i]) }) // a NaN in x, the second source, passes
+	x.Each(func(i int) { VMAXPS(x[i], least, x[i]) }) // NaN in x, the second source, is preserved
 	if v.wide() {
 		p, n = vec.SplatRow(v, len(x), math.Log2E), vec.NewRow(v, len(x))
 		x.Each(func(i int) { v.MulAddC(PowersShift, x[i], p[i]) })
@@ -202,8 +203,8 @@ func (v ISA) ExpParts(x Row) (p, n Row) {
 	return p, n
 }
 
-// Divide sets dst = x/d for d between 1 and 3. There a reciprocal estimate with one Newton step, four instructions, is as
-// accurate as a division, which takes the time of ten.
+// Divide sets dst = x/d for d between 1 and 3. In that range, a reciprocal estimate with one Newton step is as accurate as a division. It
+// is four instructions; a division takes as long as ten.
 func (v ISA) Divide(d, x, dst Row) {
 	if !v.wide() {
 		d.Each(func(i int) { VDIVPS(d[i], x[i], dst[i]) })
@@ -216,7 +217,7 @@ func (v ISA) Divide(d, x, dst Row) {
 	d.Each(func(i int) { VMULPS(t[i], x[i], dst[i]) })
 }
 
-// Gate returns y·p/d·2^n where x has a sign, else y/d; y is 1 if nil.
+// Gate returns y·p/d·2^n where the sign bit of x is set, and y/d elsewhere. A nil y means 1.
 func (v ISA) Gate(x, y, p, n, d Row) Row {
 	num := make(Row, len(x))
 	x.Each(func(i int) {
@@ -248,7 +249,7 @@ func (v ISA) Gate(x, y, p, n, d Row) Row {
 	return num
 }
 
-// WhereNegative sets dst = a in the lanes where x has a sign.
+// WhereNegative sets dst = a in the lanes where the sign bit of x is set.
 func (v ISA) WhereNegative(x, a, dst reg.VecVirtual) {
 	if !v.wide() {
 		VBLENDVPS(x, a, dst, dst)
@@ -259,7 +260,7 @@ func (v ISA) WhereNegative(x, a, dst reg.VecVirtual) {
 	VMOVAPS(a, neg, dst)
 }
 
-// The methods below are those of vec.ISA that are one instruction.
+// The methods of vec.ISA that are a single instruction.
 
 func (v ISA) Add(x, y, dst reg.VecVirtual)       { VADDPS(x, y, dst) }
 func (v ISA) Sub(x, y, dst reg.VecVirtual)       { VSUBPS(y, x, dst) }
@@ -276,11 +277,11 @@ func (v ISA) MulAddTo(c, x, y reg.VecVirtual) reg.VecVirtual {
 }
 
 func (v ISA) MinC(c float32, x, dst reg.VecVirtual) {
-	VMINPS(x, v.Splat(c), dst) // a NaN in x, the second source, passes
+	VMINPS(x, v.Splat(c), dst) // NaN in x, the second source, is preserved
 }
 
-// Exp2 returns 2^x for x ≤ 0 or so, exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant
-// for loops that can fold the factor log₂e into x beforehand.
+// Exp2 returns 2^x for x up to about 0. It is exact at 0 and within 2e-7 elsewhere; x is consumed. It is shorter than Exp and meant for
+// loops that can multiply x by log₂e beforehand.
 func (v ISA) Exp2(x reg.VecVirtual) reg.VecVirtual {
 	if !v.wide() {
 		VMAXPS(Const(-126), x, x)
@@ -302,7 +303,7 @@ func (v ISA) Exp2Normal(x reg.VecVirtual) reg.VecVirtual {
 		VSCALEFPS(n, p, p)
 		return p
 	}
-	// Adding n to the exponent is enough where neither side is denormal.
+	// Adding n to the exponent is enough where neither p nor the result is denormal.
 	VCVTPS2DQ(n, n)
 	VPSLLD(U8(23), n, n)
 	VPADDD(n, p, p)

@@ -1,5 +1,5 @@
-// Command block writes amd64's kernels for quantized weights. They are AVX2 on every processor: inner products wait for memory, and
-// what strips cost is shared by many rows.
+// Command block writes amd64's kernels for quantized weights. They use AVX2 on every processor: inner products are limited by memory, and
+// many rows share the cost of a strip.
 package main
 
 import (

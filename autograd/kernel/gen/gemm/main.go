@@ -17,7 +17,7 @@ func main() {
 	}
 	for mr := 1; mr <= 6; mr++ {
 		tile(asm.AVX2, mr, 2)
-		if mr <= 2 { // a decoder's rows: each line of b is read once, in order; more rows have no registers for it
+		if mr <= 2 { // for decoding: each line of b is read once, in order; with more rows there are not enough registers
 			tile(asm.AVX2, mr, 4)
 		}
 	}

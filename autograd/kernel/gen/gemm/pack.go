@@ -8,8 +8,8 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, a transpose: k runs along the rows of the source.
-// All 16 pointers of rows must be valid; what those from mr on point to is read and ignored.
+// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, a transpose: k runs along the rows of the source. All 16
+// pointers in rows must be valid; the elements behind those from mr on are read and ignored.
 func packTurned() {
 	TEXT("packTurned512", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	Pragma("noescape")
@@ -221,8 +221,8 @@ func packStraight() {
 // straightRows are the registers of packStraight's loop.
 type straightRows struct{ k, src, lds, far, alpha, dst, ldd reg.Register }
 
-// copy emits the loop for n vectors, the last under the mask if there is one, and returns. What follows the row's piece is
-// likely to be wanted next: it is prefetched, as are later rows.
+// copy emits the loop for n vectors, the last under the mask if there is one, and returns. The data after the row's piece is likely to be
+// needed next, so it is prefetched, as are later rows.
 func (s straightRows) copy(label string, n int, mask reg.Register) {
 	Label(label)
 	for i := 0; i < n; i++ {
@@ -247,9 +247,9 @@ func (s straightRows) copy(label string, n int, mask reg.Register) {
 	RET()
 }
 
-// packPanels emits, for each of n panels p side by side, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k,
-// r < mr. All panels are written row by row, so that no row of src is fetched twice. With AVX-512 mr is up to 16. With AVX2 there are no
-// edges: eight elements are read and stored for each row, whatever the height.
+// packPanels emits, for each of n adjacent panels p, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k, r < mr. All panels are
+// written row by row, so that no row of src is fetched twice. With AVX-512 mr is up to 16. With AVX2 there are no edges: eight elements are
+// read and stored for each row, whatever the height.
 func packPanels(v asm.ISA) {
 	TEXT("packPanels"+v.Suffix, NOSPLIT, "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
 	Pragma("noescape")
@@ -344,7 +344,7 @@ func packPairsTurned() {
 	for i := range r {
 		r[i], t[i] = ZMM(), ZMM()
 	}
-	// Unpacking words works inside 128 bits. Rows are loaded in the order that makes inputs ascend afterwards.
+	// Unpacking words works within 128 bits. Rows are loaded in the order that makes inputs ascend afterwards.
 	lane := [16]int{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15}
 	Label("loop")
 	p := GP64()

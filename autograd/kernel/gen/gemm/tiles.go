@@ -111,7 +111,7 @@ func (p tilePtrs) finish(mr, nv, bytes int, acc func(i, j int) reg.Register) {
 // unrollOf returns how many steps make about 28 multiply-adds.
 func unrollOf(mr, nv int) int { return max(1, min(8, 28/(mr*nv))) }
 
-// ahead returns how many rows ahead b is prefetched: many for low tiles, which wait for memory, few for high ones.
+// ahead returns how many rows ahead b is prefetched: many for short tiles, which are limited by memory, and few for tall ones.
 func ahead(mr int) int {
 	if mr <= 4 {
 		return 32
@@ -119,7 +119,7 @@ func ahead(mr int) int {
 	return 8
 }
 
-// aheadA is how many bytes ahead a is prefetched: about twenty steps of the highest tile.
+// aheadA is how many bytes ahead a is prefetched: about twenty steps of the tallest tile.
 const aheadA = 1024
 
 // tile emits c = Σ_k a[k]ᵀ·b[k], or +=, for a tile of mr rows and nv vectors. a is packed without gaps.

@@ -7,7 +7,7 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// blockLoop is a vec.Blocks: rows are two vectors.
+// blockLoop implements vec.Blocks. A row is two vectors.
 type blockLoop struct {
 	isa
 	w, x, y a64.X
@@ -67,7 +67,7 @@ func readStrips(file *a64.File, t vec.BlockType[a64.V]) {
 // both returns a row whose vectors are the same.
 func both(v a64.V) row { return row{v, v} }
 
-// each returns the row of what f makes of each vector.
+// each applies f to each vector and returns the results as a row.
 func (b *blockLoop) each(x row, f func(d, v a64.V)) row {
 	r := vec.NewRow(b, len(x))
 	x.Each(func(i int) { f(r[i], x[i]) })

@@ -7,11 +7,11 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// row is some vectors on which a formula computes together.
+// row is a group of vectors that a formula processes together.
 type row = vec.Row[a64.V]
 
-// isa is NEON as a vec.ISA: a function under construction. Instructions have three operands, so that formulas copy little.
-// Constants are loaded where they are used, since load units have nothing else to do then.
+// isa implements vec.ISA with NEON, for a function under construction. Instructions have three operands, so formulas need few copies.
+// Constants are loaded where they are used, because the load units would otherwise be idle.
 type isa struct {
 	*a64.Func
 	reduce a64.V // log₂e and ln 2 in two parts, multipliers by element
@@ -23,7 +23,7 @@ func newISA(f *a64.Func) isa {
 	return isa{f, f.Consts(math.Log2E, vec.Ln2High, vec.Ln2Low, -math.Log2E)}
 }
 
-// roundBias is 1.5·2²³: the sum with a small number has that number, rounded, in its low bits.
+// roundBias is 1.5·2²³: adding it to a small number leaves that number, rounded, in the low bits.
 const roundBias = 12582912
 
 func (v isa) Vec() a64.V { return v.V() }
@@ -70,15 +70,15 @@ func (v isa) OrBits(bits uint32, x, dst a64.V) { v.ORR(dst, x, v.Bits(bits)) }
 
 func (v isa) WhereNegative(x, a, dst a64.V) { v.BIT(dst, a, v.sign(x)) }
 
-// sign returns all bits set in the lanes where x has a sign.
+// sign returns all bits set in the lanes where the sign bit of x is set.
 func (v isa) sign(x a64.V) a64.V {
 	r := v.V()
 	v.SSHR(r, x, 31)
 	return r
 }
 
-// Divide multiplies by an estimate of 8 bits after two Newton steps, which two units can share where a division would keep one
-// busy for long.
+// Divide multiplies by an 8-bit estimate of the reciprocal, refined by two Newton steps. Two units can share that work; a division would
+// keep one of them busy for a long time.
 func (v isa) Divide(d, x, dst row) {
 	r, t := vec.NewRow(v, len(d)), vec.NewRow(v, len(d))
 	d.Each(func(i int) { v.FRECPE(r[i], d[i]) })
@@ -89,8 +89,8 @@ func (v isa) Divide(d, x, dst row) {
 	d.Each(func(i int) { v.FMUL(dst[i], r[i], x[i]) })
 }
 
-// ExpParts computes as reduce32 in math32.go. The power of two is returned as two factors, because 2^n alone may not be a number:
-// n has those of all vectors, then the others.
+// ExpParts uses the algorithm of reduce32 in math32.go. The power of two is returned as two factors, because 2^n alone may be out of range:
+// n contains the first factors of all vectors, then the second ones.
 func (v isa) ExpParts(x row) (p, n row) {
 	least, bias := v.Const(-vec.ExpBound), v.Const(roundBias)
 	k, whole := vec.NewRow(v, len(x)), vec.NewRow(v, len(x))
@@ -115,7 +115,7 @@ func (v isa) ExpParts(x row) (p, n row) {
 	return p, v.powers(k)
 }
 
-// horner is vec.Horner with one copy less.
+// horner is vec.Horner with one fewer copy.
 func (v isa) horner(x row, c ...float32) row {
 	last := len(c) - 1
 	first, p := v.Const(c[last]), make(row, len(x))
@@ -164,7 +164,7 @@ func (v isa) Gate(x, y, p, n, d row) row {
 	return num
 }
 
-// exp2 returns 2^x for x ≤ 0 or so, exact at 0 and negligible below 2⁻¹²⁶; x is consumed. least is −126, bias roundBias.
+// exp2 returns 2^x for x up to about 0. It is exact at 0 and negligible below 2⁻¹²⁶; x is consumed. least is −126, bias roundBias.
 func (v isa) exp2(x row, least, bias a64.V) row {
 	x.Each(func(i int) { v.FMAX(x[i], x[i], least) })
 	return v.exp2Normal(x, bias)
@@ -177,7 +177,7 @@ func (v isa) exp2Normal(x row, bias a64.V) row {
 	x.Each(func(i int) { v.FSUB(n[i], k[i], bias) })
 	x.Each(func(i int) { v.FSUB(x[i], x[i], n[i]) })
 	p := v.horner(x, append([]float32{1}, vec.Exp2Coefficients[:]...)...)
-	x.Each(func(i int) { // adding to the exponent is enough where neither side is denormal
+	x.Each(func(i int) { // adding to the exponent is enough where neither p nor the result is denormal
 		v.SHL(k[i], k[i], 23)
 		v.ADDI4(p[i], p[i], k[i])
 	})

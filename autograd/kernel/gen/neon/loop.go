@@ -9,7 +9,7 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// width returns how many vectors a loop takes at a time: two where four need too many registers.
+// width returns how many vectors a loop processes at a time: two where four would need too many registers.
 func width(long bool) int {
 	if long {
 		return 2
@@ -17,7 +17,7 @@ func width(long bool) int {
 	return 4
 }
 
-// loop is a vec.Loop.
+// loop implements vec.Loop.
 type loop struct {
 	isa
 	width int
@@ -73,7 +73,7 @@ func (l *loop) emit(slices []string, before, body func()) {
 	l.Bcond("GT", "loop")
 }
 
-// stride makes three more slices, ldw elements apart.
+// stride adds three more slices, ldw elements apart.
 func (l *loop) stride(name string) {
 	ld, before := l.Param("ldw"), l.ptrs[name]
 	l.LSLI(ld, ld, 2)

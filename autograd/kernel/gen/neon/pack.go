@@ -20,8 +20,8 @@ func turn(f *a64.Func, r []a64.V) []a64.V {
 	return u
 }
 
-// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, k a multiple of 4. In bfloat16 k is a multiple
-// of 8 and dst[(l/2)·ldd + r] holds elements l and l+1. All pointers up to a multiple of 4 rows must be valid.
+// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, k a multiple of 4. In bfloat16, k is a multiple of 8 and
+// dst[(l/2)·ldd + r] contains elements l and l+1. All pointers up to a multiple of 4 rows must be valid.
 func packTurned(file *a64.File, name string, bf16 bool) {
 	f := file.Func(name, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	k, rows, mr := f.Param("k"), f.Param("rows"), f.Param("mr")
@@ -119,7 +119,7 @@ func packStraight(file *a64.File) {
 	f.RET()
 }
 
-// copyRow emits w elements times alpha, and moves both pointers past them.
+// copyRow emits a copy of w elements, multiplied by alpha, and advances both pointers past them.
 func copyRow(f *a64.Func, from, to, w, n a64.X, v, alpha a64.V) {
 	f.SUBS(n, w, 4)
 	f.Bcond("LT", "few")
@@ -143,7 +143,7 @@ func copyRow(f *a64.Func, from, to, w, n a64.X, v, alpha a64.V) {
 	f.Label("end")
 }
 
-// packPanels emits, for each of n panels p side by side, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k, r < mr.
+// packPanels emits, for each of n adjacent panels p, dst[p·ldp + l·mr + r] = alpha·src[l·lds + p·mr + r] for l < k, r < mr.
 func packPanels(file *a64.File) {
 	f := file.Func("packPanelsNeon", "func(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)")
 	k, src, lds, n, mr := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("n"), f.Param("mr")

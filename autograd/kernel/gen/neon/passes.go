@@ -7,7 +7,7 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// channels is a vec.Channels.
+// channels implements vec.Channels.
 type channels struct {
 	isa
 	width   int

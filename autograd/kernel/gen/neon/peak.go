@@ -2,7 +2,7 @@ package main
 
 import "mambatrain/autograd/kernel/gen/a64"
 
-// burst emits an arithmetic-only loop for the peak meter: k times 24 independent multiply-adds.
+// burst emits an arithmetic-only loop that measures the peak: k times 24 independent multiply-adds.
 func burst(file *a64.File, name string, bf16 bool) {
 	f := file.Func(name, "func(k int)")
 	k := f.Param("k")

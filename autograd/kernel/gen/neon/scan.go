@@ -25,7 +25,7 @@ const (
 	argAddPart
 )
 
-// stateBytes is the distance of states in arrays of states, rowStateBytes where each is followed by its exponential.
+// stateBytes is the distance between states in arrays of states, and rowStateBytes the distance where each is followed by its exponential.
 const (
 	stateBytes    = 16
 	rowStateBytes = 32
@@ -35,7 +35,7 @@ const (
 // kernels add to.
 func allStates(states int) bool { return states == 16 }
 
-// together returns of how many states the exponentials are computed together.
+// together returns the number of states whose exponentials are computed together.
 func together(states int) int {
 	if states == 16 {
 		return 2
@@ -251,7 +251,7 @@ func (k *backwardRow) storePart(i int) {
 	}
 }
 
-// toRowBefore takes the gradients of four states to the row before, and adds their shares to Σ q·a and da.
+// toRowBefore turns the gradients of four states into those at the previous row, and adds their shares to Σ q·a and da.
 func (k *backwardRow) toRowBefore(i int) {
 	for j := range 4 {
 		dh, e, q, a := k.dh[i+j], k.V(), k.V(), k.V()
@@ -283,7 +283,7 @@ func laneSums(f *a64.Func, x func(j int) a64.V) a64.V {
 	return pair[0]
 }
 
-// step emits one row for 16 states that lie side by side, channel by channel.
+// step emits one row for 16 contiguous states, channel by channel.
 func step(file *a64.File) {
 	f := file.Func("step16Neon", "func(d int, y, h, alog, delta, in, b, c *float32)")
 	m := newISA(f)

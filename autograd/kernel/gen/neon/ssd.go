@@ -11,7 +11,7 @@ const (
 	blockBytes   = 64
 )
 
-// duality emits the kernels of Mamba-2: what gen/ssd writes for amd64 and describes.
+// duality emits the kernels of Mamba-2, which gen/ssd writes for amd64 and describes.
 func duality(file *a64.File) {
 	decay(file)
 	decayGrad(file)
@@ -23,7 +23,7 @@ func duality(file *a64.File) {
 	gatedGrad(file)
 }
 
-// least is the smallest exponent of a decay, and half of it that of each of two factors, as in gen/ssd.
+// least is the smallest exponent of a decay, and half of it the smallest of each of two factors, as in gen/ssd.
 const least = -100
 
 // triangle is a loop over the columns j ≤ i of a row i, as in gen/ssd; both are in bytes.
@@ -321,7 +321,7 @@ func ssdStep(file *a64.File) {
 	f.RET()
 }
 
-// gatedSums and gatedGrad are described in gen/ssd. A block has too many vectors for σ.
+// gatedSums and gatedGrad are described in gen/ssd. σ needs too many registers for all vectors of a block.
 
 func gatedSums(file *a64.File) {
 	f := file.Func("gatedSumsNeon", "func(n int, v, s, y, z, w, do *float32) (squares, products float64)")

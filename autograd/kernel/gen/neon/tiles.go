@@ -4,7 +4,7 @@ import "mambatrain/autograd/kernel/gen/a64"
 
 const tileArgs = "func(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)"
 
-// stripOf returns how many vectors of columns a tile of the given height computes together: as many as give some 16 to 24 sums.
+// stripOf returns how many vectors of columns a tile of the given height computes together: enough for 16 to 24 sums.
 func stripOf(mr, nv int) int {
 	switch {
 	case mr <= 3:
@@ -15,7 +15,7 @@ func stripOf(mr, nv int) int {
 	return 2
 }
 
-// unroll is how many steps of k a turn of the loop takes.
+// unroll is the number of steps of k in one iteration of the loop.
 const unroll = 4
 
 // tileLoop is a tile of mr rows and strips of nr vectors under construction. Strides are in bytes.
@@ -131,7 +131,7 @@ func (t *tileLoop) multiply(offset int) {
 	t.ADD(t.bp, t.bp, t.ldb)
 }
 
-// loadElements loads mr elements and returns a function that returns where the r-th is: a register and the lane.
+// loadElements loads mr elements and returns a function that returns the register and the lane of the r-th one.
 func loadElements(f *a64.Func, p a64.X, off, mr int) func(r int) (a64.V, int) {
 	var in []a64.V  // by element
 	var lanes []int // by element

@@ -9,7 +9,7 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// elementwise is a vec.Channels.
+// elementwise implements vec.Channels.
 type elementwise struct {
 	asm.ISA
 	args
@@ -20,7 +20,7 @@ type elementwise struct {
 	add     map[int]reg.Register // by column, see vec.AddFlag
 }
 
-// emitPass emits a pass, some vectors of channels at a time.
+// emitPass emits a pass, several vectors of channels at a time.
 func emitPass(v asm.ISA, p vec.Pass[reg.VecVirtual]) {
 	e := &elementwise{ISA: v, args: head(p.Name, v.Suffix), vectors: 1, columns: map[int]reg.GPVirtual{}, col: GP64()}
 	if v.Bytes == 64 {
@@ -70,8 +70,8 @@ func (e *elementwise) loadFlags() {
 	}
 }
 
-// fetch prefetches a matrix's columns two rows ahead. They are in the second-level cache already, see args.prefetch, but its
-// latency is too much for a pass of so few instructions.
+// fetch prefetches a matrix's columns two rows ahead. They are in the second-level cache already, see args.prefetch, but its latency is too
+// long for a pass of so few instructions.
 func (e *elementwise) fetch(c int) {
 	p := reg.RAX // which PREFETCHWAX reads
 	MOVQ(at(e.p, c+8), p)

@@ -14,8 +14,8 @@ import (
 	"mambatrain/autograd/kernel/gen/vec"
 )
 
-// stateBytes is the distance of states in arrays of states: a group is 16 channels wide, two vectors of AVX2. Where states are
-// stored row by row, each is followed by its exponential.
+// stateBytes is the distance between states in arrays of states: a group is 16 channels wide, two vectors of AVX2. Where states are stored
+// row by row, each is followed by its exponential.
 const stateBytes = 64
 
 // args is the address of a kernel's arguments.

@@ -156,8 +156,8 @@ func forward(v asm.ISA, states int, storeStates bool) {
 //
 //	2^r = 1 + r·(c1 + c2·r), |r| ≤ 1/64, off by at most 5.3e-8
 //
-// where c1 + c2·r is the tangent at 0 of (2^r − 1)/r, moved so that the cubic term's error has the shape of a Chebyshev
-// polynomial. The shorter polynomial pays because the multiply-adds are what the loop waits for.
+// where c1 + c2·r is the tangent at 0 of (2^r − 1)/r, moved so that the cubic term's error has the shape of a Chebyshev polynomial. The
+// shorter polynomial pays off because the loop is limited by its multiply-adds.
 func exp2Emitter(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 	if v.Bytes != 64 {
 		return v.Exp2
@@ -179,8 +179,8 @@ func exp2Emitter(v asm.ISA) func(x reg.VecVirtual) reg.VecVirtual {
 	}
 }
 
-// laneSums adds up the lanes of vectors. From eight vectors, taken in the order of sumOrder, it makes one: lane i of each 256 bits
-// is the sum of vector i's lanes there. Vectors are merged in pairs, in a tree of three levels.
+// laneSums adds up the lanes of vectors. It combines eight vectors, taken in the order of sumOrder, into one: lane i of each 256 bits is
+// the sum of vector i's lanes there. Vectors are merged in pairs, in a tree of three levels.
 type laneSums struct {
 	asm.ISA
 	high, pair, odd reg.Register // masks of the lanes that come from the second of two vectors
@@ -362,7 +362,7 @@ func (k *backwardPass) addOutputGrad(i int) {
 	fmaBroadcast(k.ISA, element(k.bp, i), k.dh[i], k.sB)
 }
 
-// toRowBefore takes the gradient of state i to the row before, and adds state i's share to Σ q·a and da.
+// toRowBefore turns the gradient of state i into that at the previous row, and adds state i's share to Σ q·a and da.
 func (k *backwardPass) toRowBefore(i int) {
 	q := k.Vec()
 	VMULPS(rowExp(k.hsp, i), k.dh[i], k.dh[i])
@@ -376,7 +376,7 @@ func (k *backwardPass) toRowBefore(i int) {
 	}
 }
 
-// eightStates emits eight states from i on. The two of a pair are merged before they are multiplied.
+// eightStates emits eight states from i on. The two states of a pair are merged before they are multiplied.
 func (k *backwardPass) eightStates(tree laneSums, i int) {
 	dB, dC := tree, tree
 	var x, w reg.VecVirtual

@@ -66,8 +66,8 @@ func table() Mem {
 	return ones
 }
 
-// least is the smallest exponent of a decay, and half of it the smallest of each of two factors. A decay of 2^least is negligible
-// next to the 1 on the diagonal, and smaller ones would lead to denormal numbers, which are slow on some processors.
+// least is the smallest exponent of a decay, and half of it the smallest of each of two factors. A decay of 2^least is negligible next to
+// the 1 on the diagonal, and smaller ones would produce denormal numbers, which are slow on some processors.
 const least = -100
 
 // triangle is a loop over the columns j ≤ i of a row i; both are in bytes. The decay from column j to row i is 2^(s_i − s_j), with
@@ -166,7 +166,7 @@ func (t triangle) between(hiI, loI reg.Register, hiJ, loJ Op, least float32) reg
 	VSUBPS(hiJ, hiI, d)
 	VSUBPS(loJ, loI, l)
 	VADDPS(l, d, d)
-	VMAXPS(d, t.Splat(least), d) // a NaN in d, the second source, passes
+	VMAXPS(d, t.Splat(least), d) // NaN in d, the second source, is preserved
 	return t.Exp2Normal(d)
 }
 
@@ -178,8 +178,8 @@ func (t triangle) clearNext(base reg.Register) {
 	}
 }
 
-// decay emits m_ij = g_ij·2^(s_i−s_j)·Δ_j for j ≤ i, and zeros beyond, up to the end of the block after the diagonal's. right is
-// room for a row.
+// decay emits m_ij = g_ij·2^(s_i−s_j)·Δ_j for j ≤ i, and zeros beyond, up to the end of the block after the diagonal's. right is scratch
+// memory for a row.
 func decay(v asm.ISA) {
 	TEXT("ssdDecay_"+v.Suffix, NOSPLIT, "func(rows int, m, gram *float32, ld int, hi, lo, delta, right *float32)")
 	Pragma("noescape")

@@ -1,7 +1,8 @@
 package vec
 
-// Kernels for quantized weights. A weight's rows are blocks of small integers with scales, which package quant describes. Most are read by
-// strips of 32 values. A Row is eight lanes of 32 bits here, or as many bytes: byte b of lane i is value 4·i + b of a strip.
+// Kernels for quantized weights. The rows of a weight consist of blocks of small integers with scales, which package quant describes. Most
+// types are read in strips of 32 values. Here a Row is eight lanes of 32 bits, or their 32 bytes: byte b of lane i is value 4·i + b of a
+// strip.
 
 // Blocks is a function under construction that reads a block at a time.
 type Blocks[R any] interface {
@@ -9,36 +10,36 @@ type Blocks[R any] interface {
 	Zeros() Row[R]                                    //
 	Mask(bits uint32) Row[R]                          // in all lanes, to be kept in registers
 	Bytes(offset int) Row[R]                          // 32 bytes of the block
-	Nibbles(offset int) Row[R]                        // 16 bytes, and the same shifted right by 4 bits: with other bits above the low four
+	Nibbles(offset int) Row[R]                        // 16 bytes, then the same shifted right by 4 bits; only the low four bits of each are meaningful
 	SpreadBits(offset int, bit byte) Row[R]           // 32 bits of the block, each as a byte that is 0 or bit
 	And(x, y Row[R]) Row[R]                           //
 	AndBits(bits uint32, x Row[R]) Row[R]             // lane by lane
 	Or(x, y Row[R]) Row[R]                            //
-	ShiftRight(n int, x Row[R]) Row[R]                // of lanes, left if n is negative
+	ShiftRight(n int, x Row[R]) Row[R]                // lane by lane, left if n is negative
 	SubBytes(c byte, x Row[R]) Row[R]                 // x − c, byte by byte
 	Floats(x Row[R]) Row[R]                           // of integers
 	Widen(x Row[R]) []Row[R]                          // the 32 bytes as signed integers, in order
-	SignedBytes(offset int) []Row[R]                  // the same of 32 bytes of the block
+	SignedBytes(offset int) []Row[R]                  // the same for 32 bytes of the block
 	Numbers(offset int) Row[R]                        // eight numbers in float32,
 	BFloats(offset int) Row[R]                        // in bfloat16,
 	Halves(offset int) Row[R]                         // in half precision
-	Half(offset int) Row[R]                           // one, in all lanes
+	Half(offset int) Row[R]                           // one number in half precision, in all lanes
 	SixBits(offset int) (scales, mins Row[R])         // 12 bytes of Q4_K and Q5_K as eight numbers each
 	Signed(offset int) [2]Row[R]                      // 16 signed bytes as numbers
 	Lanes(x ...Row[R]) (one, pair func(i int) Row[R]) // lane i in all lanes; lane 2·i in the first four, and 2·i+1 in the others
-	X(i int) Row[R]                                   // row i of what goes with the block
-	MulX(i int, v, dst Row[R])                        // dst = v times that
-	MulAddX(i int, v, acc Row[R])                     // acc += v times that
+	X(i int) Row[R]                                   // row i of the part of x for the block
+	MulX(i int, v, dst Row[R])                        // dst = v·X(i)
+	MulAddX(i int, v, acc Row[R])                     // acc += v·X(i)
 	Y(i int, x Row[R])                                // row i of a strip of the result
 }
 
-// BlockType describes a type of blocks, by strips or in order.
+// BlockType describes a type of block, which is read in strips or in order.
 type BlockType[R any] struct {
 	Name   string
 	Bytes  int // of a block
 	Strips int // in a block
-	Bits   int // of an integer; those above may be anything
-	Offset int // is subtracted from the integers
+	Bits   int // of an integer; higher bits are undefined
+	Offset int // subtracted from the integers
 	// Integers returns a strip as bytes.
 	Integers func(b Blocks[R], strip int) Row[R]
 	Masks    []uint32 // what Integers passes to AndBits
@@ -52,20 +53,20 @@ type BlockType[R any] struct {
 // StripRows is the number of rows of x for a strip, see Dot.
 const StripRows = 5
 
-// Scales are a block's.
+// Scales are the scales of a block.
 type Scales[R any] struct {
 	lanes func(strip int) Row[R]    // as a strip's lanes
 	rows  func(strip, i int) Row[R] // as its values 8·i to 8·i + 7 in order
-	mins  Row[R]                    // what is subtracted from the strips' values, or nil
+	mins  Row[R]                    // subtracted from the strips' values, or nil
 	min   func(strip int) Row[R]
 }
 
-// BlockTypes returns those that have kernels.
+// BlockTypes returns the types that have kernels.
 func BlockTypes[R any]() []BlockType[R] {
 	return append(ordered[R](), strips[R]()...)
 }
 
-// ordered returns the types whose values need not be put together from parts.
+// ordered returns the types whose values are stored in order, not assembled from parts.
 func ordered[R any]() []BlockType[R] {
 	return []BlockType[R]{
 		{Name: "F32", Bytes: 32, Strips: 1, Rows: 1, Values: func(b Blocks[R]) []Row[R] { return []Row[R]{b.Numbers(0)} }},
@@ -149,14 +150,14 @@ func times[R any](b Blocks[R], x, y Row[R]) {
 	y.Each(func(i int) { b.Mul(x[i], y[i], y[i]) })
 }
 
-// Sums are what a row's inner product with x is computed from.
+// Sums contains the partial sums of a row's inner product with x.
 type Sums[R any] struct {
-	masks [4]Row[R] // of the bytes of a lane
-	total [2]Row[R] // the products, in turns
-	low   Row[R]    // those of the minima
+	masks [4]Row[R] // for each byte of a lane
+	total [2]Row[R] // of the products, alternately
+	low   Row[R]    // of the products of the minima
 }
 
-// NewSums emits what precedes the loop over the rows.
+// NewSums emits the code before the loop over the rows.
 func (t BlockType[R]) NewSums(b Blocks[R]) *Sums[R] {
 	s := &Sums[R]{}
 	if t.Integers != nil {
@@ -167,7 +168,7 @@ func (t BlockType[R]) NewSums(b Blocks[R]) *Sums[R] {
 	return s
 }
 
-// Clear emits what precedes the loop over a row's blocks.
+// Clear emits the code before the loop over a row's blocks.
 func (s *Sums[R]) Clear(b Blocks[R]) {
 	s.total, s.low = [2]Row[R]{b.Zeros(), b.Zeros()}, b.Zeros()
 }
@@ -182,10 +183,10 @@ func (s *Sums[R]) Result(b Blocks[R]) Row[R] {
 	return r
 }
 
-// Dot adds the products of a block with x. For values in order, x is too. Otherwise a strip of x has five rows. The first four go with the
-// bytes of the lanes, which stay where they are in a lane: they are divided by 256 to the power of the byte's number. The fifth is where
-// the sums begin, −Offset times the sum of the four. For a type with minima it is what goes with these: the sum of the four, or in the first
-// of eight strips the sums of all.
+// Dot adds the products of a block with x. If a type's values are in order, so are those of x. Otherwise a strip of x has five rows. The
+// first four are multiplied by the bytes of the lanes, which are not shifted within a lane; instead, row b is divided by 256 to the power
+// of b. The fifth is the initial value of the sums: −Offset times the sum of the four. For a type with minima, it is multiplied by these:
+// it is the sum of the four, or in the first of eight strips the sums of all eight.
 func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
 	if t.Scales == nil {
 		for i, v := range t.Values(b) {

@@ -1,7 +1,7 @@
 package vec
 
-// Loop is a loop over the elements of slices under construction, which the slices' names stand for: their current elements are
-// one Row, as long as suits the instruction set.
+// Loop is a loop under construction over the elements of slices, which are given by name. A slice's current elements form one Row, whose
+// length suits the instruction set.
 type Loop[R any] interface {
 	ISA[R]
 	Load(slice string) Row[R]
@@ -21,9 +21,9 @@ type Loop[R any] interface {
 	ReturnMax(top Row[R])                      //
 }
 
-// Kernel describes func Name(n int, Slices… *float32, Scalars… float32) Result, a loop over n elements, n a multiple of 16.
-// Lists are separated by commas. Strided, if not empty, is one of the slices: w stands for the slices w, w1, w2, w3, each ldw
-// elements after the one before, where ldw is a last argument.
+// Kernel describes func Name(n int, Slices… *float32, Scalars… float32) Result, a loop over n elements, n a multiple of 16. Lists are
+// separated by commas. Strided, if not empty, is one of the slices: w stands for the slices w, w1, w2, w3, each ldw elements after the
+// previous one, where ldw is an additional, last argument.
 type Kernel[R any] struct {
 	Name, Slices, Scalars, Result, Strided string
 
@@ -116,7 +116,7 @@ func arithmetic[R any]() []Kernel[R] {
 	}
 }
 
-// same returns n times x.
+// same returns a Row that consists of x, n times.
 func same[R any](x R, n int) Row[R] {
 	r := make(Row[R], n)
 	for i := range r {

@@ -16,8 +16,8 @@ const (
 // BlockBytes is the width of a block of channels.
 const BlockBytes = 256
 
-// Offsets of scanElementwise's fields, in their order. The eight after the record are columns of matrices, each an address and
-// the distance of rows in bytes; those from FieldY on are written.
+// Offsets of scanElementwise's fields, in their order. The eight after the record are columns of matrices, each an address and the distance
+// between rows in bytes; those from FieldY on are written.
 const (
 	FieldRows = 8 * iota
 	FieldRow
@@ -44,7 +44,7 @@ const (
 	FieldAddZ
 )
 
-// AddFlag returns the field that says whether to add to a column: all bits are set then.
+// AddFlag maps a column to the field that specifies whether to add to it: all bits set means add.
 var AddFlag = map[int]int{FieldDU: FieldAddU, FieldDDT: FieldAddDT, FieldDZ: FieldAddZ}
 
 // Place is where a pass reads and writes a row of channels: a field of the record or a column.
@@ -61,9 +61,9 @@ type Channels[R any] interface {
 	ISA[R]
 	LoadAt(p Place) Row[R]
 	StoreAt(x Row[R], p Place)
-	MulAt(p Place, x Row[R])         // x *= what is at p
-	MulAddAt(p Place, x, acc Row[R]) // acc += x times what is at p
-	Previous(column int) Row[R]      // what is in a column, or zeros if it is to be overwritten
+	MulAt(p Place, x Row[R])         // x *= the value at p
+	MulAddAt(p Place, x, acc Row[R]) // acc += x times the value at p
+	Previous(column int) Row[R]      // the contents of a column, or zeros if it is to be overwritten
 }
 
 // Pass describes an elementwise pass of the scan over the columns of matrices, and over vectors as long as the block is wide,
@@ -76,7 +76,7 @@ type Pass[R any] struct {
 	Body             func(e Channels[R])
 }
 
-// Passes returns all of them.
+// Passes returns all passes.
 func Passes[R any]() []Pass[R] {
 	return []Pass[R]{
 		// delta = softplus(dt), input = delta·u
@@ -128,7 +128,7 @@ func Passes[R any]() []Pass[R] {
 	}
 }
 
-// storeGrads is, adding to a matrix or overwriting it,
+// storeGrads computes, adding to a matrix or overwriting it,
 //
 //	du (+)= gy·D + sumB·Δ, ddt (+)= (sumB·u + sumA)·slope, dz (+)= gz·(out + D·u), dD += gy·u
 func storeGrads[R any]() Pass[R] {

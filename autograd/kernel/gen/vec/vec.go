@@ -1,19 +1,19 @@
 // Package vec describes the kernels that are loops over vectors, once for every instruction set.
 package vec
 
-// Row is some vectors on which a formula computes together, each step for all vectors before the next: their long chains of
+// Row is a group of vectors that a formula processes together, each step for all vectors before the next, so that their long chains of
 // dependent instructions hide each other's latency.
 type Row[R any] []R
 
-// Each calls f for the vectors' indices.
+// Each calls f with the index of each vector.
 func (r Row[R]) Each(f func(i int)) {
 	for i := range r {
 		f(i)
 	}
 }
 
-// ISA is an instruction set with vector registers R. The last register of a method's arguments is its destination, which may be
-// one of its operands.
+// ISA is an instruction set with vector registers R. The last register argument of a method is its destination, which may be one of its
+// operands.
 type ISA[R any] interface {
 	Vec() R // a fresh register
 	Zero() R
@@ -23,20 +23,20 @@ type ISA[R any] interface {
 	Sub(x, y, dst R) // dst = x − y
 	Mul(x, y, dst R)
 	Div(x, y, dst R) // dst = x/y
-	Max(x, y, dst R) // a NaN in x passes
+	Max(x, y, dst R) // NaN in x is preserved
 	Sqrt(x, dst R)
 	MulAdd(x, y, acc R)               // acc += x·y
 	NegMulAdd(x, y, acc R)            // acc −= x·y
 	MulAddTo(c, x, y R) R             // y·x + c; y is consumed
 	AddC(c float32, x, dst R)         // dst = x + c
-	MinC(c float32, x, dst R)         // dst = min(x, c), a NaN in x passes
+	MinC(c float32, x, dst R)         // dst = min(x, c); NaN in x is preserved
 	MulAddC(c float32, x, acc R) R    // acc·x + c, a step of Horner's rule; acc is consumed
 	OrBits(bits uint32, x, dst R)     // dst = x | bits
-	WhereNegative(x, a, dst R)        // dst = a in the lanes where x has a sign
+	WhereNegative(x, a, dst R)        // dst = a in the lanes where the sign bit of x is set
 	Divide(d, x, dst Row[R])          // dst = x/d for d between 1 and 3
 	ExpParts(x Row[R]) (p, n Row[R])  // exp(x) = p·2^n for x ≤ 150; x is consumed
 	Scale(p, n, dst Row[R])           // dst = p·2^n, denormals and overflow included
-	Gate(x, y, p, n, d Row[R]) Row[R] // y·p/d·2^n where x has a sign, else y/d; y is 1 if nil, and kept
+	Gate(x, y, p, n, d Row[R]) Row[R] // y·p/d·2^n where the sign bit of x is set, else y/d; a nil y means 1; y is not consumed
 }
 
 // NewRow returns n fresh vectors.
@@ -58,7 +58,7 @@ func SplatRow[R any](v ISA[R], n int, c float32) Row[R] {
 	return r
 }
 
-// ExpBound is beyond what float32 can express as exp(x), denormals included.
+// ExpBound is so large that float32 cannot represent exp(ExpBound) or exp(−ExpBound), even as a denormal.
 const ExpBound = 150
 
 // The constants of reduce32 in math32.go: ln 2 in two parts, and the polynomial of (exp(r) − 1 − r)/r².
@@ -69,7 +69,7 @@ const (
 
 var ExpCoefficients = [6]float32{5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4}
 
-// Exp2Coefficients of (2^f − 1)/f on [−½, ½], by interpolation in Chebyshev nodes.
+// Exp2Coefficients approximates (2^f − 1)/f on [−½, ½] by interpolation at Chebyshev nodes.
 var Exp2Coefficients = [5]float32{0.6931471805599453, 0.24022349038020266, 0.055503810137964335, 0.009666368515389136, 0.001338130253735517}
 
 // Exp returns exp(x); x is consumed.
@@ -80,7 +80,7 @@ func Exp[R any](v ISA[R], x Row[R]) Row[R] {
 	return p
 }
 
-// Gated returns y·σ(x), as gated32 in math32.go does; y may be nil for 1. Both are kept.
+// Gated returns y·σ(x), as gated32 in math32.go does. A nil y means 1. Neither argument is consumed.
 func Gated[R any](v ISA[R], x, y Row[R]) Row[R] {
 	p, n := v.ExpParts(negAbs(v, x))
 	d := NewRow(v, len(x))
