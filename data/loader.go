@@ -6,7 +6,8 @@ import (
 	"mambatrain/internal/label"
 )
 
-// Batch is one micro-batch: documents laid end to end.
+// Batch is one micro-batch: documents laid end to end. Its tokens, labels and starts are those of an autograd.Batch, which
+// this package does not import so that preparing data does not link Gorgonia.
 type Batch struct {
 	Tokens []int
 	Labels []int // parallel to Tokens; the loss shifts them by one. Negative ones are ignored

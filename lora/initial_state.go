@@ -82,7 +82,7 @@ func (a *Adapter) verifyStarts(dir string) error {
 	for _, e := range a.startEntries() {
 		errs = append(errs, same(file, e))
 	}
-	return errors.Join(errs...)
+	return fault.Join(errs...)
 }
 
 // hasInitialState reports whether the adapter contains states that documents start from. They need the adapter:

@@ -2,7 +2,6 @@ package lora
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 	"mambatrain/nn"
 	"mambatrain/nn/weights"
 )
@@ -154,7 +154,7 @@ func (a *Adapter) verify(dir string, sources []weights.Entry) error {
 			errs = append(errs, fmt.Errorf("%s: scale %v, want %v", m.path, m.scale, want))
 		}
 	}
-	return errors.Join(append(errs, a.verifyStarts(dir))...)
+	return fault.Join(append(errs, a.verifyStarts(dir))...)
 }
 
 // fileConfig returns the expected settings in the file. Doubled ranks are taken from the settings that were read.

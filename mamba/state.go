@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
 	"mambatrain/nn"
 	"mambatrain/nn/weights"
 )
@@ -299,7 +300,7 @@ func (m *Model) LoadState(path string) (*State, error) {
 		s.Conv = append(s.Conv, floats(convStates(l)))
 		s.SSM = append(s.SSM, floats(ssmStates(l)))
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := fault.Join(faults...); err != nil {
 		return nil, err
 	}
 	if found == 0 {

@@ -1,11 +1,11 @@
 package trainer
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 
 	ag "mambatrain/autograd"
+	"mambatrain/internal/fault"
 )
 
 // SelectTrainable makes the parameters whose names match one of the patterns anywhere trainable and freezes the others.
@@ -30,7 +30,7 @@ func SelectTrainable(params []*ag.Param, patterns []string) error {
 			faults = append(faults, fmt.Errorf("trainer: trainable: %q matches no parameter; their names look like %s", pattern, example(params)))
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := fault.Join(faults...); err != nil {
 		return err
 	}
 	for i, p := range params {

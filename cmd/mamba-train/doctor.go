@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"mambatrain/autograd/kernel"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 	"mambatrain/nn/weights"
 	"mambatrain/trainer/recipe"
@@ -88,8 +88,8 @@ func (a *app) doctor(model, device string) error {
 	if err := a.Result(r, r.text()); err != nil {
 		return err
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
+	if err := fault.Join(errs...); err != nil {
+		return err
 	}
 	a.Say("all is well")
 	return nil

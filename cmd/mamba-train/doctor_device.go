@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"mambatrain/autograd/vulkan"
 	"mambatrain/cmd/mamba-train/internal/cli"
+	"mambatrain/internal/fault"
 	"mambatrain/internal/format"
 )
 
@@ -68,7 +68,7 @@ func (r *deviceReport) check(d *vulkan.Device) error {
 		}
 		r.Checks = append(r.Checks, k)
 	}
-	return errors.Join(errs...)
+	return fault.Join(errs...)
 }
 
 // text formats the report as lines of doctor's table.

@@ -11,6 +11,7 @@ import (
 
 // Fault is one invalid setting.
 type Fault struct {
+	Origin  string // what set the value: a file, a variable or a flag; "" if unknown
 	Path    string // of the setting, such as train.learning_rate; "" if the problem is not in a single place
 	Problem string // such as "must be positive, got -0.1"
 	// Choices lists the words that the setting accepts, if it accepts nothing else.
@@ -18,10 +19,13 @@ type Fault struct {
 }
 
 func (f Fault) Error() string {
-	if f.Path == "" {
-		return f.Problem
+	text := f.Problem
+	for _, prefix := range []string{f.Path, f.Origin} {
+		if prefix != "" {
+			text = prefix + ": " + text
+		}
 	}
-	return f.Path + ": " + f.Problem
+	return text
 }
 
 // List is a list of faults in the order of the settings. Its error text has one fault per line.
@@ -32,9 +36,17 @@ func (l *List) Add(path, format string, args ...any) {
 	*l = append(*l, Fault{Path: path, Problem: fmt.Sprintf(format, args...)})
 }
 
+// AddFrom appends a fault of a value with a known origin.
+func (l *List) AddFrom(origin, path, format string, args ...any) {
+	*l = append(*l, Fault{Origin: origin, Path: path, Problem: fmt.Sprintf(format, args...)})
+}
+
 // Include appends the faults of err with section prepended to their paths. An error without faults becomes one fault
 // of the section itself. A nil err adds nothing.
-func (l *List) Include(section string, err error) {
+func (l *List) Include(section string, err error) { l.IncludeFrom("", section, err) }
+
+// IncludeFrom appends the faults of err, as Include does, with the origin of their values.
+func (l *List) IncludeFrom(origin, section string, err error) {
 	if err == nil {
 		return
 	}
@@ -49,6 +61,9 @@ func (l *List) Include(section string, err error) {
 	}
 	for _, f := range faults {
 		f.Path = join(section, f.Path)
+		if origin != "" {
+			f.Origin = origin
+		}
 		*l = append(*l, f)
 	}
 }
@@ -116,6 +131,27 @@ func (l List) Unwrap() []error {
 	}
 	return errs
 }
+
+// Errors is a list of errors that are not about settings and are reported together. Its error text has one error per
+// line. Unlike the errors of [errors.Join], it can be told from an error that happens to have several causes.
+type Errors []error
+
+// Join returns an [Errors] with the errors that are not nil, or nil if there are none.
+func Join(errs ...error) error {
+	var list Errors
+	for _, err := range errs {
+		if err != nil {
+			list = append(list, err)
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return list
+}
+
+func (e Errors) Error() string   { return errors.Join(e...).Error() }
+func (e Errors) Unwrap() []error { return e }
 
 // ErrNotFound is matched by the errors of [NotFound].
 var ErrNotFound = errors.New("not found")

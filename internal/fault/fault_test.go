@@ -26,8 +26,12 @@ func TestList(t *testing.T) {
 	if l.Error() != want {
 		t.Errorf("got %q, want %q", l.Error(), want)
 	}
-	if n := len(l.Unwrap()); n != 3 {
-		t.Errorf("%d errors, want 3", n)
+	l.IncludeFrom("run.yaml", "train", fault.List{{Path: "seed", Problem: "is invalid"}})
+	if got, want := l[3].Error(), "run.yaml: train.seed: is invalid"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := len(l.Unwrap()); n != 4 {
+		t.Errorf("%d errors, want 4", n)
 	}
 	if f := (fault.Fault{}); !errors.As(l.Err(), &f) || f.Path != "lora.r" {
 		t.Errorf("errors.As finds %v", f)
@@ -83,5 +87,16 @@ func TestCheckText(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
+	}
+}
+
+func TestJoin(t *testing.T) {
+	if err := fault.Join(nil, nil); err != nil {
+		t.Errorf("no errors give %v", err)
+	}
+	first := errors.New("a")
+	err := fault.Join(first, nil, errors.New("b"))
+	if list, ok := err.(fault.Errors); !ok || len(list) != 2 || !errors.Is(err, first) || err.Error() != "a\nb" {
+		t.Errorf("%T %v", err, err)
 	}
 }

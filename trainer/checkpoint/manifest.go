@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"mambatrain/internal/atomicfile"
+	"mambatrain/internal/fault"
 )
 
 // manifestName is the file that lists the files of a checkpoint with their sizes and checksums. It is written last.
@@ -90,7 +90,7 @@ func verify(f FS, dir string) error {
 			faults = append(faults, fmt.Errorf("%s: its checksum differs from the manifest's", want.Name))
 		}
 	}
-	return errors.Join(faults...)
+	return fault.Join(faults...)
 }
 
 // checksum returns the size and checksum of a file.

@@ -98,25 +98,33 @@ const (
 )
 
 func message(err error) string {
-	var list interface {
-		error
-		Unwrap() []error
-	}
 	text := strings.TrimRight(fault.Plain(err), "\n")
-	if !errors.As(err, &list) {
+	list := listed(err)
+	if len(list) < 2 {
 		return text
 	}
-	var lines []string
-	for _, e := range list.Unwrap() {
-		if e != nil { // a StopError may contain nil
-			lines = append(lines, e.Error())
-		}
+	lines := make([]string, len(list))
+	for i, e := range list {
+		lines[i] = fault.Plain(e)
 	}
-	context, whole := strings.CutSuffix(text, list.Error())
-	if len(lines) < 2 || !whole || list.Error() != strings.Join(lines, "\n") {
-		return text // not a list of faults
+	context, last := strings.CutSuffix(text, strings.Join(lines, "\n"))
+	if !last {
+		return text // more than a context was wrapped around the list
 	}
 	return fmt.Sprintf("%s%d faults\n  %s", context, len(lines), strings.Join(lines, "\n  "))
+}
+
+// listed returns the errors in the list that err wraps, or nil if there is none.
+func listed(err error) []error {
+	var settings fault.List
+	var list fault.Errors
+	switch {
+	case errors.As(err, &list):
+		return list
+	case errors.As(err, &settings):
+		return settings.Unwrap()
+	}
+	return nil
 }
 
 // Exists returns a misuse error if path does not exist. what describes the path, such as "model directory".

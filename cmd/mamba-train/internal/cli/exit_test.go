@@ -52,6 +52,13 @@ func TestMessage(t *testing.T) {
 	if got[0] != "x.yaml: 300003 faults" || got[1] != "  k0: unknown key" || len(got) != 42 || got[41] != "  and 299,963 more" {
 		t.Errorf("%d lines: %q … %q", len(got), got[:2], got[len(got)-1])
 	}
+	if got, want := Message(fmt.Errorf("doctor: %w", fault.Join(nil, errors.New("a"), errors.New("b")))), "doctor: 2 faults\n  a\n  b"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// Several causes of one error are not a list, even if its text is theirs.
+	if got, want := Message(errors.Join(errors.New("write failed"), errors.New("close failed"))), "write failed\nclose failed"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if got := Message(&trainer.StopError{Step: 3}); got != "trainer: interrupted after step 3" {
 		t.Error(got)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"mambatrain/internal/fault"
 )
 
 // Compose writes a configuration file. texts maps each key to a value as it would be written after --set. An optional
@@ -14,7 +16,7 @@ import (
 // the reference. Unknown keys and values that are not valid YAML are left out and reported as by [Load].
 func Compose(texts map[string]string) ([]byte, error) {
 	s := newSchema()
-	var faults faultList
+	var faults fault.List
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	for _, path := range s.paths {
 		section, _, _ := strings.Cut(path, ".")
@@ -27,7 +29,7 @@ func Compose(texts map[string]string) ([]byte, error) {
 		}
 		node, err := s.parse(path, text)
 		if err != nil {
-			faults.add("", path, "%v", err)
+			faults.Add(path, "%v", err)
 			continue
 		}
 		place(root, path, node)
@@ -35,7 +37,7 @@ func Compose(texts map[string]string) ([]byte, error) {
 	for _, path := range slices.Sorted(maps.Keys(texts)) {
 		if s.settings[path] == nil && !slices.Contains(optionalSections, path) {
 			section, key := split(path)
-			faults.add("", path, "%s", s.unknown(section, key))
+			faults.Add(path, "%s", s.unknown(section, key))
 		}
 	}
 	var out bytes.Buffer
@@ -44,7 +46,7 @@ func Compose(texts map[string]string) ([]byte, error) {
 	if err := enc.Encode(root); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), faults.err()
+	return out.Bytes(), faults.Err()
 }
 
 // split splits a path into its section and its key.
@@ -73,7 +75,7 @@ func place(root *yaml.Node, path string, node *yaml.Node) {
 // faults in the form of the file.
 func Texts(file []byte, name string) (map[string]string, error) {
 	s := newSchema()
-	var faults faultList
+	var faults fault.List
 	found := s.read(file, name, &faults)
 	texts := map[string]string{}
 	for section, present := range found.sections {
@@ -84,12 +86,12 @@ func Texts(file []byte, name string) (map[string]string, error) {
 	for path, node := range found.nodes {
 		text, err := s.text(path, node)
 		if err != nil {
-			faults.add(name, path, "%v", err)
+			faults.AddFrom(name, path, "%v", err)
 			continue
 		}
 		texts[path] = text
 	}
-	return texts, faults.err()
+	return texts, faults.Err()
 }
 
 // text formats a value on one line so that parse reads it back.

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"mambatrain/internal/fault"
 )
 
 // For every shipped configuration, a form filled in from the file composes the same run.
@@ -77,9 +79,10 @@ func TestComposeFaults(t *testing.T) {
 	if string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
-	all := Faults(err)
+	var all fault.List
+	all.Include("", err)
 	_, err = Load(Source{File: "c.yaml", Text: text})
-	all = append(all, Faults(err)...)
+	all.Include("", err)
 	for _, want := range []string{
 		"data.train: line 1: did not find", "train.learnin_rate: unknown key; did you mean train.learning_rate?", "seed: want a whole number",
 		"train.save_steps: want a whole number, got 1.5", "train.optim: must be one of adamw, sgd, lion, adafactor", "data.train: must be given",

@@ -325,7 +325,7 @@ func TestTargets(t *testing.T) {
 
 // configs/reference.yaml lists every key with its default.
 func TestReferenceIsTheDefaults(t *testing.T) {
-	var faults faultList
+	var faults fault.List
 	s := newSchema()
 	f := s.readFile("../../../../configs/reference.yaml", &faults)
 	for _, x := range faults {

@@ -68,12 +68,12 @@ type layerValue struct {
 // Load reads the configuration: defaults, overridden by the file, then by the environment, then by --set. It reports all
 // faults at once, both of form and of meaning.
 func Load(src Source) (*recipe.Config, error) {
-	var faults faultList
+	var faults fault.List
 	s, v, sections := newSchema(), viper.New(), map[string]bool{}
 	if src.File != "" || src.Text != nil {
 		f := s.readSource(src, &faults)
 		if f.nodes == nil {
-			return nil, faults.err()
+			return nil, faults.Err()
 		}
 		maps.Copy(sections, f.sections)
 		nested := map[string]any{}
@@ -99,22 +99,23 @@ func Load(src Source) (*recipe.Config, error) {
 	var wrong fault.List
 	wrong.Include("", c.Validate())
 	for _, f := range wrong {
-		if src.Uses != nil && !src.Uses(f.Path) || form.explain(f) {
+		if src.Uses != nil && !src.Uses(f.Path) || explained(form, f) {
 			continue
 		}
 		origin, ok := origins[withoutIndex(f.Path)]
 		if !ok {
 			origin = src.File
 		}
-		faults = append(faults, originFault{origin, f})
+		f.Origin = origin
+		faults = append(faults, f)
 	}
-	return c, faults.err()
+	return c, faults.Err()
 }
 
-// explain reports whether a fault of meaning follows from faults in l: it belongs to, or mentions, a key that could not be
-// read.
-func (l faultList) explain(meaning fault.Fault) bool {
-	return slices.ContainsFunc(l, func(f originFault) bool {
+// explained reports whether a fault of meaning follows from faults of form: it belongs to, or mentions, a key that could
+// not be read.
+func explained(form fault.List, meaning fault.Fault) bool {
+	return slices.ContainsFunc(form, func(f fault.Fault) bool {
 		key := withoutIndex(f.Path)
 		return key != "" && (withoutIndex(meaning.Path) == key || strings.HasPrefix(meaning.Path, key+".") ||
 			strings.Contains(key, ".") && strings.Contains(meaning.Problem, key))
@@ -128,7 +129,7 @@ func withoutIndex(path string) string {
 }
 
 // fill sets the given values and returns the origin of each.
-func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origins map[string]string) {
+func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *fault.List) (origins map[string]string) {
 	origins = map[string]string{}
 	for _, k := range keysIn(c) {
 		g, err := s.get(v, k.Path)
@@ -141,7 +142,7 @@ func (s schema) fill(c *recipe.Config, v *viper.Viper, faults *faultList) (origi
 			err = decode(g.node, fresh)
 		}
 		if err != nil {
-			faults.include(g.origin, k.Path, err)
+			faults.IncludeFrom(g.origin, k.Path, err)
 			continue
 		}
 		if k.namesFiles {
@@ -186,7 +187,7 @@ func put(m map[string]any, path string, v any) {
 }
 
 // bindEnvironment binds each key to its variable. A variable that has the prefix but matches no key is a fault.
-func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults *faultList) {
+func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults *fault.List) {
 	paths := map[string]string{}
 	for _, path := range s.paths {
 		paths[envName(path)] = path
@@ -201,7 +202,7 @@ func (s schema) bindEnvironment(v *viper.Viper, sections map[string]bool, faults
 			markPresent(sections, path)
 			continue
 		}
-		faults.add("environment", name, "names no key of the configuration%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
+		faults.AddFrom("environment", name, "names no key of the configuration%s", spelling.DidYouMean(name, slices.Sorted(maps.Keys(paths))))
 	}
 }
 
@@ -218,11 +219,11 @@ func (s schema) get(v *viper.Viper, path string) (layerValue, error) {
 }
 
 // applySets applies the values of --set, of flags, and of defaults.
-func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, faults *faultList) {
+func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, faults *fault.List) {
 	apply := func(origin, set string, put func(string, any)) {
 		path, text, ok := strings.Cut(set, "=")
 		if !ok {
-			faults.add(origin, "", "want key.path=value")
+			faults.AddFrom(origin, "", "want key.path=value")
 			return
 		}
 		if slices.Contains(optionalSections, path) && slices.Contains([]string{"", "{}", "null"}, text) {
@@ -231,7 +232,7 @@ func (s schema) applySets(v *viper.Viper, src Source, sections map[string]bool, 
 		}
 		path, node, err := s.assign(v, path, text)
 		if err != nil {
-			faults.add(origin, "", "%v", err)
+			faults.AddFrom(origin, "", "%v", err)
 			return
 		}
 		put(path, layerValue{node, origin})

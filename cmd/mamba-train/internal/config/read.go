@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"reflect"
@@ -88,64 +87,6 @@ func newSchema() schema {
 	return s
 }
 
-// originFault is a fault of the configuration with its origin: the file, or the variable or flag that set the value.
-type originFault struct {
-	Origin string
-	fault.Fault
-}
-
-func (f originFault) Error() string {
-	if f.Origin == "" {
-		return f.Fault.Error()
-	}
-	return f.Origin + ": " + f.Fault.Error()
-}
-
-func (f originFault) Unwrap() error { return f.Fault }
-
-type faultList []originFault
-
-func (l *faultList) add(origin, path, format string, args ...any) {
-	*l = append(*l, originFault{origin, fault.Fault{Path: path, Problem: fmt.Sprintf(format, args...)}})
-}
-
-// include adds the faults in err, which concern the value at path.
-func (l *faultList) include(origin, path string, err error) {
-	var faults fault.List
-	faults.Include(path, err)
-	for _, f := range faults {
-		*l = append(*l, originFault{origin, f})
-	}
-}
-
-// err returns the faults as one error, or nil if there are none.
-func (l faultList) err() error {
-	var errs []error
-	for _, f := range l {
-		errs = append(errs, f)
-	}
-	return errors.Join(errs...)
-}
-
-// Faults returns the faults in an error from [Load], without their origins. Any other error becomes one fault without a
-// path.
-func Faults(err error) (list fault.List) {
-	var many interface{ Unwrap() []error }
-	var one fault.Fault
-	switch {
-	case err == nil:
-	case errors.As(err, &many):
-		for _, e := range many.Unwrap() {
-			list = append(list, Faults(e)...)
-		}
-	case errors.As(err, &one):
-		list.Include("", one)
-	default:
-		list.Add("", "%v", err)
-	}
-	return list
-}
-
 // fileSettings is the content of a configuration file: a node for each key, and whether each optional section is present.
 type fileSettings struct {
 	nodes    map[string]*yaml.Node
@@ -153,7 +94,7 @@ type fileSettings struct {
 }
 
 // readSource reads the source's text, or its file if no text is given.
-func (s schema) readSource(src Source, faults *faultList) fileSettings {
+func (s schema) readSource(src Source, faults *fault.List) fileSettings {
 	if src.Text != nil {
 		return s.read(src.Text, src.File, faults)
 	}
@@ -162,42 +103,42 @@ func (s schema) readSource(src Source, faults *faultList) fileSettings {
 
 // readFile reads a configuration file and adds unknown and duplicate keys to faults. If the file cannot be read at all,
 // nodes is nil.
-func (s schema) readFile(path string, faults *faultList) fileSettings {
+func (s schema) readFile(path string, faults *fault.List) fileSettings {
 	raw, err := inputfile.ReadAny(context.Background(), path, inputfile.MaxConfig)
 	if err != nil {
-		faults.include("", "", err)
+		faults.Include("", err)
 		return fileSettings{}
 	}
 	return s.read(raw, path, faults)
 }
 
-func (s schema) read(raw []byte, origin string, faults *faultList) fileSettings {
+func (s schema) read(raw []byte, origin string, faults *fault.List) fileSettings {
 	found := fileSettings{map[string]*yaml.Node{}, map[string]bool{}}
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	var doc, more yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return found
 	} else if err != nil {
-		faults.add(origin, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		faults.AddFrom(origin, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return fileSettings{}
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		faults.add(origin, "", "holds more than one document")
+		faults.AddFrom(origin, "", "holds more than one document")
 	}
 	switch root := resolve(doc.Content[0]); {
 	case root.Kind == yaml.MappingNode:
 		s.readSection(root, "", origin, &found, faults)
 	case !isNull(root):
-		faults.add(origin, "", "%v", mismatch("keys with values", root))
+		faults.AddFrom(origin, "", "%v", mismatch("keys with values", root))
 		return fileSettings{}
 	}
 	return found
 }
 
 // readSection adds the keys in a section to found.
-func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *faultList) {
+func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSettings, faults *fault.List) {
 	if n.Kind != yaml.MappingNode {
-		faults.add(origin, section, "%v", mismatch("keys with values", n))
+		faults.AddFrom(origin, section, "%v", mismatch("keys with values", n))
 		return
 	}
 	first := map[string]int{}
@@ -205,7 +146,7 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 		path := strings.TrimPrefix(section+"."+key.Value, ".")
 		switch {
 		case first[path] > 0:
-			faults.add(origin, path, "%s", duplicate(first[path]))
+			faults.AddFrom(origin, path, "%s", duplicate(first[path]))
 		case s.sections[path] && isNull(v):
 			// "lora:" is an empty section, "lora: null" means no section.
 			found.sections[path] = v.Value == ""
@@ -215,9 +156,9 @@ func (s schema) readSection(n *yaml.Node, section, origin string, found *fileSet
 		case s.settings[path] != nil:
 			found.nodes[path] = v
 		case len(*faults) > maxHints:
-			faults.add(origin, path, "unknown key")
+			faults.AddFrom(origin, path, "unknown key")
 		default:
-			faults.add(origin, path, "%s", s.unknown(section, key.Value))
+			faults.AddFrom(origin, path, "%s", s.unknown(section, key.Value))
 		}
 		if first[path] == 0 {
 			first[path] = key.Line

@@ -74,7 +74,10 @@ type problem struct {
 	Problem string `json:"problem"`
 }
 
-func problems(list fault.List) []problem {
+// problems returns the faults of err.
+func problems(err error) []problem {
+	var list fault.List
+	list.Include("", err)
 	out := []problem{}
 	for _, f := range list {
 		out = append(out, problem{f.Path, f.Problem})
@@ -85,9 +88,11 @@ func problems(list fault.List) []problem {
 // read composes the form's file and reads it as the command line would. c is nil if there are faults.
 func (f form) read(path string) (text []byte, c *recipe.Config, faults fault.List) {
 	text, err := config.Compose(f.Values)
-	faults = config.Faults(err)
+	faults.Include("", err)
 	c, err = config.Load(config.Source{File: path, Text: text})
-	for _, more := range config.Faults(err) {
+	var loading fault.List
+	loading.Include("", err)
+	for _, more := range loading {
 		if !explained(faults, more) {
 			faults = append(faults, more)
 		}
@@ -140,7 +145,7 @@ func (h *Handlers) open(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	values, err := config.Texts(text, "")
-	studio.Answer(w, opened{values, problems(config.Faults(err))}, nil)
+	studio.Answer(w, opened{values, problems(err)}, nil)
 }
 
 // starter is the name of the built-in file for a first configuration.
