@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func (a *app) printHeader(ctx context.Context, r *recipe.Run, o trainer.Overview
 	share := float64(o.Trainable) / float64(max(1, o.Parameters))
 	a.line("trains", "%s of %s parameters (%s)%s", format.Count(o.Trainable), format.Count(o.Parameters), format.Percent(share), describeAdapter(r))
 	a.line("data", "%s", describeData(r))
-	a.line("steps", "%s: %s of %s, %s each%s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), format.Counted(o.StepsPerEpoch, "step"), describeBatch(c, o), describeStart(o))
+	a.line("steps", "%s, %s each%s", describeSteps(o), describeBatch(c, o), describeStart(o))
 	m := recipe.Memory{Memory: o.Memory}
 	a.line("memory", "about %v: %s", format.Bytes(m.Total()), m)
 	on := cmp.Or(r.Device, fmt.Sprintf("%s kernels, %s", kernel.ISA(), format.Counted(kernel.Threads(), "thread")))
@@ -60,11 +61,34 @@ func describeAdapter(r *recipe.Run) string {
 	case r.Adapter != nil && r.Config.Adapter != "":
 		return ": the adapter " + r.Config.Adapter
 	case r.Adapter != nil:
-		return fmt.Sprintf(": LoRA r %d on %v", r.Adapter.Config.R, r.Adapter.Config.TargetModules)
+		return ": " + describeTargets(r.Adapter.Config)
 	case r.FromScratch:
 		return ", from scratch"
 	}
 	return ""
+}
+
+// describeTargets names everything that an adapter trains.
+func describeTargets(c lora.Config) string {
+	var parts []string
+	if targets := c.TargetModules.String(); targets != "[]" {
+		parts = append(parts, fmt.Sprintf("LoRA r %d on %s", c.R, targets))
+	}
+	if in := append(slices.Clone(c.TargetParameters), c.ModulesToSave...); len(in) > 0 {
+		parts = append(parts, strings.Join(in, ", ")+" in full")
+	}
+	if c.InitialState {
+		parts = append(parts, "the state that documents start from")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// describeSteps relates the number of steps to epochs.
+func describeSteps(o trainer.Overview) string {
+	if o.Steps < o.StepsPerEpoch {
+		return fmt.Sprintf("%s of %s in an epoch", format.Count(o.Steps), format.Count(o.StepsPerEpoch))
+	}
+	return fmt.Sprintf("%s: %s of %s", format.Count(o.Steps), format.Counted(o.Epochs, "epoch"), format.Counted(o.StepsPerEpoch, "step"))
 }
 
 // describeData describes the data and what was left out of it.
@@ -74,7 +98,7 @@ func describeData(r *recipe.Run) string {
 	for i, in := range r.Config.Data.Train {
 		paths[i] = in.Path
 	}
-	text := fmt.Sprintf("%s: %s, %s, longest %d", strings.Join(paths, ", "), format.Counted(s.Documents, "document"), format.Counted(s.Tokens, "token"), s.Longest)
+	text := fmt.Sprintf("%s: %s, %s, longest %s", strings.Join(paths, ", "), format.Counted(s.Documents, "document"), format.Counted(s.Tokens, "token"), format.Count(s.Longest))
 	for _, left := range []struct {
 		n    int
 		what string

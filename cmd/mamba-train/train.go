@@ -269,8 +269,12 @@ func (a *app) reportReaders(run *recipe.Run) {
 			refused = append(refused, name)
 		}
 	}
-	if len(refused) > 0 {
-		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s (mamba-train info --adapter %s says why)", strings.Join(refused, ", "), cli.Quote(run.Config.OutputDir))
+	why := fmt.Sprintf("(mamba-train info --adapter %s says why)", cli.Quote(run.Config.OutputDir))
+	switch {
+	case run.Adapter.Config.InitialState:
+		a.Say("only mamba-train can use the adapter, and it cannot be merged %s", why)
+	case len(refused) > 0:
+		a.Say("until it is merged, the adapter cannot be used, or not all of it, by %s %s", strings.Join(refused, ", "), why)
 	}
 }
 
@@ -288,6 +292,8 @@ func nextCommand(run *recipe.Run) []string {
 	switch {
 	case run.Adapter != nil && run.Config.Data.Messages != "":
 		return []string{"generate", "--adapter", dir, "--chat"}
+	case run.Adapter != nil && run.Adapter.Config.InitialState: // which merge refuses
+		return []string{"generate", "--adapter", dir, "--prompt", "TEXT"}
 	case run.Adapter != nil:
 		return []string{"merge", "--adapter", dir, "--output", strings.TrimRight(dir, "/") + "-merged"}
 	case run.Config.Data.Messages != "":

@@ -298,6 +298,9 @@ func hubRevisionFiles(ctx context.Context, h *hub.Client, id, revision string, r
 	if refused != nil {
 		return s, fmt.Errorf("data: data set %s: %w", id, refused)
 	}
+	if errors.Is(err, fault.ErrNotFound) && !errors.Is(err, hub.ErrNoFiles) {
+		return s, fmt.Errorf("data: no file or directory %s; %w", id, err)
+	}
 	if err != nil {
 		return s, err
 	}

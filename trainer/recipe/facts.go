@@ -55,7 +55,7 @@ func (r *Run) writeFacts(o trainer.Overview) error {
 	path := filepath.Join(r.Config.OutputDir, FactsFile)
 	all := Facts{
 		Version: r.options.Version, Model: r.Config.Model, Steps: o.Steps, Parameters: o.Parameters, Trainable: o.Trainable,
-		MemoryBytes: o.Memory.Total(), Device: cmp.Or(r.Device, fmt.Sprintf("CPU, %s, %d threads", kernel.ISA(), kernel.Threads())),
+		MemoryBytes: Memory{o.Memory}.Total(), Device: cmp.Or(r.Device, fmt.Sprintf("CPU, %s, %d threads", kernel.ISA(), kernel.Threads())),
 	}
 	var earlier Facts
 	if o.StartStep > 0 && pyjson.ReadFile(path, inputfile.MaxConfig, &earlier) == nil {

@@ -162,7 +162,7 @@ func modelDirectory(ctx context.Context, client *hub.Client, name string) (strin
 		return dir, nil
 	}
 	if has(dir, lora.ConfigFile) {
-		return "", fault.NotFound("model %s holds an adapter and no model: name it as the adapter", dir)
+		return "", fault.NotFound("model %s contains an adapter and no model: use it as the adapter (--adapter, or adapter in a configuration)", dir)
 	}
 	return "", fault.NotFound("model %s: no %s in it", dir, mamba.ConfigFile)
 }
