@@ -186,6 +186,7 @@ func (a *app) joinBench(mode string) (trainer.Communicator, error) {
 type benchmark struct {
 	benchFlags
 	comm      trainer.Communicator
+	wait      *cli.Wait
 	precision mamba.Precision
 	device    string // runs the steps; "" is the CPU
 	warn      func(error)
@@ -216,6 +217,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 		return nil, err
 	}
 	a.Detail("drawing random weights")
+	wait := a.Wait("drawing random weights")
 	collectEarly()
 	// Frozen weights are stored in the same form as in a training run.
 	o := mamba.LoadOptions{Precision: a.precision, Packed: f.mode != "full"}
@@ -225,7 +227,7 @@ func newBenchmark(a *app, f benchFlags, comm trainer.Communicator) (*benchmark, 
 	}
 	debug.FreeOSMemory()
 	m.Checkpointing = f.checkpointing
-	return &benchmark{benchFlags: f, comm: comm, precision: a.precision, model: m, warn: a.warnOf}, nil
+	return &benchmark{benchFlags: f, comm: comm, wait: wait, precision: a.precision, model: m, warn: a.warnOf}, nil
 }
 
 // checkMemory returns an error if the benchmark does not fit in memory.
@@ -433,6 +435,7 @@ const (
 
 func (b *benchmark) add(t time.Duration) {
 	b.times = append(b.times, t)
+	b.wait.Show("%d of %d steps", len(b.times), b.uncounted()+b.steps)
 	b.serial = append(b.serial, max(0, 1-(kernel.Parallel()-b.split).Seconds()/t.Seconds()))
 }
 

@@ -66,6 +66,7 @@ func (a *app) convert(f convertFlags) error {
 	if err := checkConversion(dir); err != nil {
 		return err
 	}
+	a.Wait("writing %s", f.output)
 	var notFinite []string
 	o.NotFinite = func(name string) { notFinite = append(notFinite, name) }
 	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) error {

@@ -43,7 +43,9 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 	if file != d.file {
 		d.end()
 		d.file = file
+		a.PauseWait(true) // for the bar
 		if !cli.IsTerminal(a.Err) {
+			a.PauseWait(false)
 			a.Say("fetching %s (%v)", file, format.Bytes(max(0, total)))
 			return
 		}
@@ -55,6 +57,7 @@ func (d *downloads) report(a *app, file string, done, total int64) {
 	}
 	if done == total {
 		d.end()
+		a.PauseWait(false)
 	}
 }
 

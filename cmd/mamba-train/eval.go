@@ -176,7 +176,11 @@ func (a *app) evalSets(ctx context.Context, m *recipe.Model, sets []recipe.TestS
 	var all recipe.Evaluation
 	var rows []rowLoss
 	parts := map[string]evalResult{}
+	w := a.Wait("reading the data")
 	for _, set := range sets {
+		set.Progress = func(done, all int) {
+			w.Show("evaluating, %s of %s", format.Count(done), format.Counted(all, "document"))
+		}
 		e, err := m.Evaluate(ctx, set)
 		if err != nil {
 			return err

@@ -101,6 +101,7 @@ func (a *app) export(f convertFlags) error {
 	if err := a.describeTokenizer(ctx, dir, &o); err != nil {
 		return err
 	}
+	a.Wait("writing %s", f.output)
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = mamba.ExportGGUF(ctx, dir, tmp, o)
@@ -174,6 +175,7 @@ func (a *app) exportAdapter(ctx context.Context, f convertFlags) error {
 		return err
 	}
 	a.warnNotFinite(notFinite, d.Tensors())
+	a.Wait("writing %s", f.output)
 	n := 0
 	err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {
 		n, err = d.WriteGGUF(tmp, architecture, recipe.TieOf(c))

@@ -155,6 +155,8 @@ func formatOf(precision mamba.Precision) kernel.Format {
 
 // dryRun prints the header and the first batches, and returns.
 func (a *app) dryRun(ctx context.Context, r *recipe.Run) error {
+	a.Wait("estimating the time")
+	defer a.EndWait()
 	o, err := r.Plan()
 	if err != nil {
 		return err

@@ -74,6 +74,7 @@ func (a *app) initModel(f initFlags) error {
 			return err
 		}
 	}
+	a.Wait("drawing weights for %s", f.output)
 	collectEarly()
 	m, err := recipe.NewModel(c, mamba.Init(f.scheme), f.seed, mamba.LoadOptions{})
 	if err != nil {

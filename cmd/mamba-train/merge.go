@@ -142,6 +142,7 @@ func (a *app) merge(f mergeFlags) error {
 			return fmt.Errorf("%w; --force merges nevertheless", err)
 		}
 	}
+	a.Wait("writing %s, and comparing the logits", f.output)
 	var r recipe.MergeReport
 	if f.ggufType != "" {
 		err = cli.StageFile(ctx, f.output, func(tmp string) (err error) {

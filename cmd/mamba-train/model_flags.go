@@ -45,6 +45,8 @@ func (f modelFlags) open(ctx context.Context, a *app) (*recipe.Model, error) {
 		return nil, err
 	}
 	a.Detail("loading %s", dir)
+	a.Wait("loading %s", dir)
+	defer a.EndWait()
 	collectEarly()
 	return recipe.LoadModel(ctx, dir, f.adapter, recipe.LoadOptions{Precision: a.precision, Tokenizer: f.tokenizer, Resize: f.resize, InitialState: f.initialState, Hub: a.hub(), Warn: func(err error) { a.Warn("%v", err) }})
 }

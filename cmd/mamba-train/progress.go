@@ -113,6 +113,7 @@ func abbreviate(names []string) string {
 // begin prints the header. It is called after the run has checked its directory and before its first step.
 func (p *progress) begin(o trainer.Overview) {
 	p.steps = o.Steps
+	p.app.Wait("estimating the time")
 	if p.resume {
 		p.app.Say("%s holds no checkpoint: the run starts from the beginning", p.run.Config.OutputDir)
 	}
@@ -120,6 +121,7 @@ func (p *progress) begin(o trainer.Overview) {
 		p.app.printHeader(context.Background(), p.run, o)
 		p.perRow, p.peak = p.run.Work(), kernel.PeakFLOPS(formatOf(mamba.Precision(p.run.Config.Precision)), peakTime)
 	}
+	p.app.EndWait()
 	if !p.terminal {
 		return
 	}

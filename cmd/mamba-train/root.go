@@ -36,6 +36,7 @@ func run(args []string) (code int) {
 	debug.SetPanicOnFault(true) // see package mappedfile
 	defer func() {
 		r := recover()
+		a.EndWait()
 		if err := mappedfile.Explain(r); err != nil {
 			fmt.Fprintln(a.Err, cli.Wrap("mamba-train: "+cli.Message(err), cli.Columns(a.Err)))
 			code = cli.ExitFailed
@@ -51,6 +52,7 @@ func run(args []string) (code int) {
 	root.SetErr(a.Err)
 	err := root.ExecuteContext(context.Background())
 	a.downloads.end()
+	a.EndWait()
 	if err == nil {
 		a.parsed, err = true, out.Err // cobra ignores write errors when it prints help
 	}

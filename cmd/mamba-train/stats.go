@@ -84,6 +84,7 @@ func (a *app) stats(f dataFlags, picture string) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
+	a.Wait("reading the data")
 	c, d, _, err := f.open(ctx, a)
 	if err != nil {
 		return cli.WithSignal(ctx, err)

@@ -42,6 +42,7 @@ func (a *app) tokenize(f dataFlags, output string) error {
 	if err != nil {
 		return err
 	}
+	a.Wait("tokenizing")
 	s, err := data.WriteTokens(ctx, c.Data.Train, t, a.dataConfig(c), output)
 	if err != nil {
 		return cli.WithSignal(ctx, err)

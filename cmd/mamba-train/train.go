@@ -156,6 +156,8 @@ func (a *app) runTraining(ctx context.Context, c *recipe.Config, comm trainer.Co
 	p := newProgress(a)
 	o.Observer = p.observe
 	collectEarly()
+	a.Wait("reading the model and the data")
+	defer a.EndWait()
 	run, err := recipe.Prepare(ctx, *c, o)
 	if err != nil {
 		return err

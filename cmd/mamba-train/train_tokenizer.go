@@ -42,6 +42,7 @@ func (a *app) trainTokenizer(f dataFlags, o tokenizer.TrainConfig, output string
 	if err != nil {
 		return err
 	}
+	a.Wait("training a tokenizer")
 	t, err := data.TrainTokenizer(ctx, c.Data.Train, a.dataConfig(c), o, output)
 	if err != nil {
 		return cli.WithSignal(ctx, err)

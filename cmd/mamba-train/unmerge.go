@@ -48,6 +48,7 @@ func (a *app) unmerge(f convertFlags) error {
 	if err := cli.CheckOutput(f.output, cli.Policy(f.force), append(m.Inputs(), dir)...); err != nil {
 		return err
 	}
+	a.Wait("writing %s", f.output)
 	n := 0
 	err = cli.Stage(ctx, f.output, cli.Policy(f.force), func(tmp string) (err error) {
 		n, err = m.Undo(ctx, dir, tmp, o)

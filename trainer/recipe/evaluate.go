@@ -41,6 +41,8 @@ type TestSet struct {
 	// excluded.
 	Fraction float64
 	Seed     int
+	// Progress, unless nil, is called after each document with the number of documents that are done.
+	Progress func(done, all int)
 }
 
 // TestSets returns the data sets that a run evaluates on, prepared in the same way: data.eval, or the fraction of the
@@ -73,6 +75,9 @@ func (m *Model) Evaluate(ctx context.Context, set TestSet) (e Evaluation, err er
 		row.Tokens += tokens
 		e.NLL += nll
 		e.Tokens += tokens
+		if set.Progress != nil {
+			set.Progress(document+1, d.Len())
+		}
 	}
 	if e.Correct, err = m.evaluate(ctx, d, add); err != nil {
 		return e, fmt.Errorf("data %s: %w", set.Sources[0].Path, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,6 +23,8 @@ type Console struct {
 	Out, Err io.Writer
 
 	JSON, Quiet, Verbose bool
+
+	waiting atomic.Pointer[Wait] // the active one, or nil
 }
 
 // Say prints a message for people, unless --quiet is set.
@@ -43,13 +46,15 @@ func (c *Console) Warn(message string, args ...any) { c.line("warning: "+message
 
 // line prints a message, which may contain text from files.
 func (c *Console) line(message string, args ...any) {
-	fmt.Fprintln(c.Err, Wrap(format.Printable(fmt.Sprintf(message, args...)), Columns(c.Err)))
+	c.aside(func() {
+		fmt.Fprintln(c.Err, Wrap(format.Printable(fmt.Sprintf(message, args...)), Columns(c.Err)))
+	})
 }
 
 // Suggest prints a command to run next, unless --quiet is set. It quotes arguments where the shell needs it.
 func (c *Console) Suggest(args ...string) {
 	if !c.Quiet {
-		fmt.Fprintln(c.Err, suggestion(args, Columns(c.Err)))
+		c.aside(func() { fmt.Fprintln(c.Err, suggestion(args, Columns(c.Err))) })
 	}
 }
 
@@ -69,6 +74,7 @@ func (c *Console) Result(v any, text string) error { return c.MarkedResult(v, fo
 // MarkedResult is like Result for a text with terminal escape sequences. Text in it that comes from files must be
 // printable.
 func (c *Console) MarkedResult(v any, text string) error {
+	c.EndWait()
 	if c.JSON {
 		enc := json.NewEncoder(c.Out)
 		enc.SetEscapeHTML(false)
