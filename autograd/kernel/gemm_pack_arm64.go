@@ -71,16 +71,21 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	widenPairsNeon(k, src, words, dst)
 }
 
-// packTurned16 rounds with vectors of 8 and a plain loop for the remainder of k.
+// packTurned16 rounds with vectors of 8 and a plain loop for the remainder of k. Rows of panels are contiguous: ldd is
+// height. Tiles of some heights read two steps at once, so these alternate.
 func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := k &^ 7
-	if done > 0 {
+	switch {
+	case done == 0:
+	case inQuads(height):
+		packQuadsBFCvt(done, rows, height, alpha, dst)
+	default:
 		packTurnedBFCvt(done, rows, height, alpha, dst, ldd)
 	}
 	if done == k {
 		return
 	}
-	d := unsafe.Slice((*uint32)(unsafe.Pointer(dst)), (pairs(k)-1)*ldd+height)
+	d := unsafe.Slice((*uint32)(unsafe.Pointer(dst)), pairs(k)*height)
 	for r := range height {
 		src := unsafe.Slice(rows[r], k)
 		for l := done; l < k; l += 2 {
@@ -88,10 +93,17 @@ func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *flo
 			if l+1 < k {
 				w |= uint32(float16.BF16(alpha*src[l+1])) << 16
 			}
-			d[l/2*ldd+r] = w
+			at := l/2*ldd + r
+			if inQuads(height) && l|3 < 2*pairs(k) { // a last single step has no other to alternate with
+				at = l/4*2*height + 2*r + l/2%2
+			}
+			d[at] = w
 		}
 	}
 }
+
+// inQuads reports whether bfloat16 tiles of this height multiply two steps of pairs at once, by BFMMLA.
+func inQuads(height int) bool { return height%4 == 0 }
 
 func packPairsTurned(k int, src *float32, lds int, dst *float32) {
 	packPairsTurnedNeon(k, src, lds, dst)

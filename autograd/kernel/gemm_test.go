@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math/rand"
+	"slices"
 	"testing"
 
 	"mambatrain/internal/float16"
@@ -191,6 +192,28 @@ func TestForwardBias_isAddRow(t *testing.T) {
 			AddRow(want, bias)
 			p.ForwardBias(got, x, bias)
 			nearMat(t, format, got, mat64(want), 0)
+		}
+	})
+}
+
+// TestPacked_rowsAlone checks that a row's result does not depend on the height of its tile, whatever instructions the
+// tile multiplies with.
+func TestPacked_rowsAlone(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewSource(17))
+		for rows := 2; rows <= active.height; rows++ {
+			out, in := 17+rng.Intn(60), 1+rng.Intn(90)
+			for format, p := range packings(randomMat[float32](rng, out, in)) {
+				x := randomMat[float32](rng, rows, in)
+				together, alone := Dense(make([]float32, rows*out), rows, out), Dense(make([]float32, rows*out), rows, out)
+				p.Forward(Set, together, x)
+				for i := range rows {
+					p.Forward(Set, alone.Slice(i, i+1, 0, out), x.Slice(i, i+1, 0, in))
+				}
+				if !slices.Equal(together.Data, alone.Data) {
+					t.Errorf("%s: %d rows, %d out, %d in: rows computed together differ from the same rows alone", format, rows, out, in)
+				}
+			}
 		}
 	})
 }

@@ -111,8 +111,8 @@ overwrite:
 done:
 	RET
 
-// func tile1x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 7 vector registers, 9 general
-TEXT ·tile1x16BFDot(SB), NOSPLIT, $0-72
+// func tile1x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 7 vector registers, 9 general
+TEXT ·tile1x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -369,8 +369,8 @@ overwrite:
 done:
 	RET
 
-// func tile1x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 9 general
-TEXT ·tile1x32BFDot(SB), NOSPLIT, $0-72
+// func tile1x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 9 general
+TEXT ·tile1x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -665,8 +665,8 @@ overwrite:
 done:
 	RET
 
-// func tile2x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 10 general
-TEXT ·tile2x16BFDot(SB), NOSPLIT, $0-72
+// func tile2x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 11 vector registers, 10 general
+TEXT ·tile2x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -1033,8 +1033,8 @@ overwrite:
 done:
 	RET
 
-// func tile2x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 10 general
-TEXT ·tile2x32BFDot(SB), NOSPLIT, $0-72
+// func tile2x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 10 general
+TEXT ·tile2x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -1444,8 +1444,8 @@ overwrite:
 done:
 	RET
 
-// func tile3x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 16 vector registers, 10 general
-TEXT ·tile3x16BFDot(SB), NOSPLIT, $0-72
+// func tile3x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 16 vector registers, 10 general
+TEXT ·tile3x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -1932,8 +1932,8 @@ overwrite:
 done:
 	RET
 
-// func tile3x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
-TEXT ·tile3x32BFDot(SB), NOSPLIT, $0-72
+// func tile3x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
+TEXT ·tile3x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -2450,8 +2450,8 @@ overwrite:
 done:
 	RET
 
-// func tile4x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 10 general
-TEXT ·tile4x16BFDot(SB), NOSPLIT, $0-72
+// func tile4x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 26 vector registers, 10 general
+TEXT ·tile4x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -2493,178 +2493,231 @@ TEXT ·tile4x16BFDot(SB), NOSPLIT, $0-72
 	SUBS $4, R0, R0
 	BLT rest
 loop:
-	WORD $0x3dc00030 // ldr q16, [x1, #0]
-	WORD $0xad404851 // ldp q17, q18, [x2, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f50f220 // bfdot v0.4s, v17.8h, v16.2h[0]
-	WORD $0x4f50f241 // bfdot v1.4s, v18.8h, v16.2h[0]
-	WORD $0x4f70f224 // bfdot v4.4s, v17.8h, v16.2h[1]
-	WORD $0x4f70f245 // bfdot v5.4s, v18.8h, v16.2h[1]
-	WORD $0x4f50fa28 // bfdot v8.4s, v17.8h, v16.2h[2]
-	WORD $0x4f50fa49 // bfdot v9.4s, v18.8h, v16.2h[2]
-	WORD $0x4f70fa2c // bfdot v12.4s, v17.8h, v16.2h[3]
-	WORD $0x4f70fa4d // bfdot v13.4s, v18.8h, v16.2h[3]
-	WORD $0xad414452 // ldp q18, q17, [x2, #32]
-	WORD $0x4f50f242 // bfdot v2.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f223 // bfdot v3.4s, v17.8h, v16.2h[0]
-	WORD $0x4f70f246 // bfdot v6.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f227 // bfdot v7.4s, v17.8h, v16.2h[1]
-	WORD $0x4f50fa4a // bfdot v10.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa2b // bfdot v11.4s, v17.8h, v16.2h[2]
-	WORD $0x4f70fa4e // bfdot v14.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa2f // bfdot v15.4s, v17.8h, v16.2h[3]
-	ADD R3, R2, R2
-	WORD $0x3dc00431 // ldr q17, [x1, #16]
-	WORD $0xad404052 // ldp q18, q16, [x2, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f51f240 // bfdot v0.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f201 // bfdot v1.4s, v16.8h, v17.2h[0]
-	WORD $0x4f71f244 // bfdot v4.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f205 // bfdot v5.4s, v16.8h, v17.2h[1]
-	WORD $0x4f51fa48 // bfdot v8.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa09 // bfdot v9.4s, v16.8h, v17.2h[2]
-	WORD $0x4f71fa4c // bfdot v12.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa0d // bfdot v13.4s, v16.8h, v17.2h[3]
-	WORD $0xad414850 // ldp q16, q18, [x2, #32]
-	WORD $0x4f51f202 // bfdot v2.4s, v16.8h, v17.2h[0]
-	WORD $0x4f51f243 // bfdot v3.4s, v18.8h, v17.2h[0]
-	WORD $0x4f71f206 // bfdot v6.4s, v16.8h, v17.2h[1]
-	WORD $0x4f71f247 // bfdot v7.4s, v18.8h, v17.2h[1]
-	WORD $0x4f51fa0a // bfdot v10.4s, v16.8h, v17.2h[2]
-	WORD $0x4f51fa4b // bfdot v11.4s, v18.8h, v17.2h[2]
-	WORD $0x4f71fa0e // bfdot v14.4s, v16.8h, v17.2h[3]
-	WORD $0x4f71fa4f // bfdot v15.4s, v18.8h, v17.2h[3]
-	ADD R3, R2, R2
-	WORD $0x3dc00832 // ldr q18, [x1, #32]
 	WORD $0xad404450 // ldp q16, q17, [x2, #0]
+	WORD $0xad414c52 // ldp q18, q19, [x2, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f52f200 // bfdot v0.4s, v16.8h, v18.2h[0]
-	WORD $0x4f52f221 // bfdot v1.4s, v17.8h, v18.2h[0]
-	WORD $0x4f72f204 // bfdot v4.4s, v16.8h, v18.2h[1]
-	WORD $0x4f72f225 // bfdot v5.4s, v17.8h, v18.2h[1]
-	WORD $0x4f52fa08 // bfdot v8.4s, v16.8h, v18.2h[2]
-	WORD $0x4f52fa29 // bfdot v9.4s, v17.8h, v18.2h[2]
-	WORD $0x4f72fa0c // bfdot v12.4s, v16.8h, v18.2h[3]
-	WORD $0x4f72fa2d // bfdot v13.4s, v17.8h, v18.2h[3]
-	WORD $0xad414051 // ldp q17, q16, [x2, #32]
-	WORD $0x4f52f222 // bfdot v2.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f203 // bfdot v3.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f226 // bfdot v6.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f207 // bfdot v7.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2a // bfdot v10.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0b // bfdot v11.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
 	ADD R3, R2, R2
-	WORD $0x3dc00c30 // ldr q16, [x1, #48]
-	WORD $0xad404851 // ldp q17, q18, [x2, #0]
+	WORD $0xad405454 // ldp q20, q21, [x2, #0]
+	WORD $0xad415c56 // ldp q22, q23, [x2, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f220 // bfdot v0.4s, v17.8h, v16.2h[0]
-	WORD $0x4f50f241 // bfdot v1.4s, v18.8h, v16.2h[0]
-	WORD $0x4f70f224 // bfdot v4.4s, v17.8h, v16.2h[1]
-	WORD $0x4f70f245 // bfdot v5.4s, v18.8h, v16.2h[1]
-	WORD $0x4f50fa28 // bfdot v8.4s, v17.8h, v16.2h[2]
-	WORD $0x4f50fa49 // bfdot v9.4s, v18.8h, v16.2h[2]
-	WORD $0x4f70fa2c // bfdot v12.4s, v17.8h, v16.2h[3]
-	WORD $0x4f70fa4d // bfdot v13.4s, v18.8h, v16.2h[3]
-	WORD $0xad414452 // ldp q18, q17, [x2, #32]
-	WORD $0x4f50f242 // bfdot v2.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f223 // bfdot v3.4s, v17.8h, v16.2h[0]
-	WORD $0x4f70f246 // bfdot v6.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f227 // bfdot v7.4s, v17.8h, v16.2h[1]
-	WORD $0x4f50fa4a // bfdot v10.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa2b // bfdot v11.4s, v17.8h, v16.2h[2]
-	WORD $0x4f70fa4e // bfdot v14.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa2f // bfdot v15.4s, v17.8h, v16.2h[3]
 	ADD R3, R2, R2
+	WORD $0x4e943a18 // zip1 v24.4s, v16.4s, v20.4s
+	WORD $0x4e947a14 // zip2 v20.4s, v16.4s, v20.4s
+	WORD $0x4e953a30 // zip1 v16.4s, v17.4s, v21.4s
+	WORD $0x4e957a35 // zip2 v21.4s, v17.4s, v21.4s
+	WORD $0x4e963a51 // zip1 v17.4s, v18.4s, v22.4s
+	WORD $0x4e967a56 // zip2 v22.4s, v18.4s, v22.4s
+	WORD $0x4e973a72 // zip1 v18.4s, v19.4s, v23.4s
+	WORD $0x4e977a77 // zip2 v23.4s, v19.4s, v23.4s
+	WORD $0xad406433 // ldp q19, q25, [x1, #0]
+	WORD $0x6e58ee60 // bfmmla v0.4s, v19.8h, v24.8h
+	WORD $0x6e54ee61 // bfmmla v1.4s, v19.8h, v20.8h
+	WORD $0x6e50ee62 // bfmmla v2.4s, v19.8h, v16.8h
+	WORD $0x6e55ee63 // bfmmla v3.4s, v19.8h, v21.8h
+	WORD $0x6e51ee64 // bfmmla v4.4s, v19.8h, v17.8h
+	WORD $0x6e56ee65 // bfmmla v5.4s, v19.8h, v22.8h
+	WORD $0x6e52ee66 // bfmmla v6.4s, v19.8h, v18.8h
+	WORD $0x6e57ee67 // bfmmla v7.4s, v19.8h, v23.8h
+	WORD $0x6e58ef28 // bfmmla v8.4s, v25.8h, v24.8h
+	WORD $0x6e54ef29 // bfmmla v9.4s, v25.8h, v20.8h
+	WORD $0x6e50ef2a // bfmmla v10.4s, v25.8h, v16.8h
+	WORD $0x6e55ef2b // bfmmla v11.4s, v25.8h, v21.8h
+	WORD $0x6e51ef2c // bfmmla v12.4s, v25.8h, v17.8h
+	WORD $0x6e56ef2d // bfmmla v13.4s, v25.8h, v22.8h
+	WORD $0x6e52ef2e // bfmmla v14.4s, v25.8h, v18.8h
+	WORD $0x6e57ef2f // bfmmla v15.4s, v25.8h, v23.8h
+	WORD $0xad404c59 // ldp q25, q19, [x2, #0]
+	WORD $0xad414857 // ldp q23, q18, [x2, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R2, R2
+	WORD $0xad404456 // ldp q22, q17, [x2, #0]
+	WORD $0xad414055 // ldp q21, q16, [x2, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R2, R2
+	WORD $0x4e963b34 // zip1 v20.4s, v25.4s, v22.4s
+	WORD $0x4e967b36 // zip2 v22.4s, v25.4s, v22.4s
+	WORD $0x4e913a79 // zip1 v25.4s, v19.4s, v17.4s
+	WORD $0x4e917a71 // zip2 v17.4s, v19.4s, v17.4s
+	WORD $0x4e953af3 // zip1 v19.4s, v23.4s, v21.4s
+	WORD $0x4e957af5 // zip2 v21.4s, v23.4s, v21.4s
+	WORD $0x4e903a57 // zip1 v23.4s, v18.4s, v16.4s
+	WORD $0x4e907a50 // zip2 v16.4s, v18.4s, v16.4s
+	WORD $0xad416032 // ldp q18, q24, [x1, #32]
+	WORD $0x6e54ee40 // bfmmla v0.4s, v18.8h, v20.8h
+	WORD $0x6e56ee41 // bfmmla v1.4s, v18.8h, v22.8h
+	WORD $0x6e59ee42 // bfmmla v2.4s, v18.8h, v25.8h
+	WORD $0x6e51ee43 // bfmmla v3.4s, v18.8h, v17.8h
+	WORD $0x6e53ee44 // bfmmla v4.4s, v18.8h, v19.8h
+	WORD $0x6e55ee45 // bfmmla v5.4s, v18.8h, v21.8h
+	WORD $0x6e57ee46 // bfmmla v6.4s, v18.8h, v23.8h
+	WORD $0x6e50ee47 // bfmmla v7.4s, v18.8h, v16.8h
+	WORD $0x6e54ef08 // bfmmla v8.4s, v24.8h, v20.8h
+	WORD $0x6e56ef09 // bfmmla v9.4s, v24.8h, v22.8h
+	WORD $0x6e59ef0a // bfmmla v10.4s, v24.8h, v25.8h
+	WORD $0x6e51ef0b // bfmmla v11.4s, v24.8h, v17.8h
+	WORD $0x6e53ef0c // bfmmla v12.4s, v24.8h, v19.8h
+	WORD $0x6e55ef0d // bfmmla v13.4s, v24.8h, v21.8h
+	WORD $0x6e57ef0e // bfmmla v14.4s, v24.8h, v23.8h
+	WORD $0x6e50ef0f // bfmmla v15.4s, v24.8h, v16.8h
 	ADD $64, R1, R1
 	SUBS $4, R0, R0
 	BGE loop
 rest:
-	ADDS $4, R0, R0
-	BEQ sums
-single:
-	WORD $0x3dc00031 // ldr q17, [x1, #0]
-	WORD $0xad404052 // ldp q18, q16, [x2, #0]
+	ADDS $2, R0, R0
+	BLT last
+	WORD $0xad404858 // ldp q24, q18, [x2, #0]
+	WORD $0xad415c50 // ldp q16, q23, [x2, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f51f240 // bfdot v0.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f201 // bfdot v1.4s, v16.8h, v17.2h[0]
-	WORD $0x4f71f244 // bfdot v4.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f205 // bfdot v5.4s, v16.8h, v17.2h[1]
-	WORD $0x4f51fa48 // bfdot v8.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa09 // bfdot v9.4s, v16.8h, v17.2h[2]
-	WORD $0x4f71fa4c // bfdot v12.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa0d // bfdot v13.4s, v16.8h, v17.2h[3]
-	WORD $0xad414850 // ldp q16, q18, [x2, #32]
-	WORD $0x4f51f202 // bfdot v2.4s, v16.8h, v17.2h[0]
-	WORD $0x4f51f243 // bfdot v3.4s, v18.8h, v17.2h[0]
-	WORD $0x4f71f206 // bfdot v6.4s, v16.8h, v17.2h[1]
-	WORD $0x4f71f247 // bfdot v7.4s, v18.8h, v17.2h[1]
-	WORD $0x4f51fa0a // bfdot v10.4s, v16.8h, v17.2h[2]
-	WORD $0x4f51fa4b // bfdot v11.4s, v18.8h, v17.2h[2]
-	WORD $0x4f71fa0e // bfdot v14.4s, v16.8h, v17.2h[3]
-	WORD $0x4f71fa4f // bfdot v15.4s, v18.8h, v17.2h[3]
 	ADD R3, R2, R2
-	ADD $16, R1, R1
-	SUB $1, R0, R0
-	CBNZ R0, single
+	WORD $0xad404c55 // ldp q21, q19, [x2, #0]
+	WORD $0xad416451 // ldp q17, q25, [x2, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R2, R2
+	WORD $0x4e953b16 // zip1 v22.4s, v24.4s, v21.4s
+	WORD $0x4e957b15 // zip2 v21.4s, v24.4s, v21.4s
+	WORD $0x4e933a58 // zip1 v24.4s, v18.4s, v19.4s
+	WORD $0x4e937a53 // zip2 v19.4s, v18.4s, v19.4s
+	WORD $0x4e913a12 // zip1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e917a11 // zip2 v17.4s, v16.4s, v17.4s
+	WORD $0x4e993af0 // zip1 v16.4s, v23.4s, v25.4s
+	WORD $0x4e997af9 // zip2 v25.4s, v23.4s, v25.4s
+	WORD $0xad405037 // ldp q23, q20, [x1, #0]
+	WORD $0x6e56eee0 // bfmmla v0.4s, v23.8h, v22.8h
+	WORD $0x6e55eee1 // bfmmla v1.4s, v23.8h, v21.8h
+	WORD $0x6e58eee2 // bfmmla v2.4s, v23.8h, v24.8h
+	WORD $0x6e53eee3 // bfmmla v3.4s, v23.8h, v19.8h
+	WORD $0x6e52eee4 // bfmmla v4.4s, v23.8h, v18.8h
+	WORD $0x6e51eee5 // bfmmla v5.4s, v23.8h, v17.8h
+	WORD $0x6e50eee6 // bfmmla v6.4s, v23.8h, v16.8h
+	WORD $0x6e59eee7 // bfmmla v7.4s, v23.8h, v25.8h
+	WORD $0x6e56ee88 // bfmmla v8.4s, v20.8h, v22.8h
+	WORD $0x6e55ee89 // bfmmla v9.4s, v20.8h, v21.8h
+	WORD $0x6e58ee8a // bfmmla v10.4s, v20.8h, v24.8h
+	WORD $0x6e53ee8b // bfmmla v11.4s, v20.8h, v19.8h
+	WORD $0x6e52ee8c // bfmmla v12.4s, v20.8h, v18.8h
+	WORD $0x6e51ee8d // bfmmla v13.4s, v20.8h, v17.8h
+	WORD $0x6e50ee8e // bfmmla v14.4s, v20.8h, v16.8h
+	WORD $0x6e59ee8f // bfmmla v15.4s, v20.8h, v25.8h
+	ADD $32, R1, R1
+	SUB $2, R0, R0
+last:
+	ADDS $2, R0, R0
+	BEQ sums
+	WORD $0xad405c54 // ldp q20, q23, [x2, #0]
+	WORD $0xad414059 // ldp q25, q16, [x2, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R2, R2
+	WORD $0x4ed43a91 // zip1 v17.2d, v20.2d, v20.2d
+	WORD $0x4ed47a94 // zip2 v20.2d, v20.2d, v20.2d
+	WORD $0x3dc00032 // ldr q18, [x1, #0]
+	WORD $0x4e923a53 // zip1 v19.4s, v18.4s, v18.4s
+	WORD $0x4e927a52 // zip2 v18.4s, v18.4s, v18.4s
+	WORD $0x6e51fe60 // bfdot v0.4s, v19.8h, v17.8h
+	WORD $0x6e54fe61 // bfdot v1.4s, v19.8h, v20.8h
+	WORD $0x6e51fe48 // bfdot v8.4s, v18.8h, v17.8h
+	WORD $0x6e54fe49 // bfdot v9.4s, v18.8h, v20.8h
+	WORD $0x4ed73af2 // zip1 v18.2d, v23.2d, v23.2d
+	WORD $0x4ed77af7 // zip2 v23.2d, v23.2d, v23.2d
+	WORD $0x3dc00033 // ldr q19, [x1, #0]
+	WORD $0x4e933a74 // zip1 v20.4s, v19.4s, v19.4s
+	WORD $0x4e937a73 // zip2 v19.4s, v19.4s, v19.4s
+	WORD $0x6e52fe82 // bfdot v2.4s, v20.8h, v18.8h
+	WORD $0x6e57fe83 // bfdot v3.4s, v20.8h, v23.8h
+	WORD $0x6e52fe6a // bfdot v10.4s, v19.8h, v18.8h
+	WORD $0x6e57fe6b // bfdot v11.4s, v19.8h, v23.8h
+	WORD $0x4ed93b33 // zip1 v19.2d, v25.2d, v25.2d
+	WORD $0x4ed97b39 // zip2 v25.2d, v25.2d, v25.2d
+	WORD $0x3dc00034 // ldr q20, [x1, #0]
+	WORD $0x4e943a97 // zip1 v23.4s, v20.4s, v20.4s
+	WORD $0x4e947a94 // zip2 v20.4s, v20.4s, v20.4s
+	WORD $0x6e53fee4 // bfdot v4.4s, v23.8h, v19.8h
+	WORD $0x6e59fee5 // bfdot v5.4s, v23.8h, v25.8h
+	WORD $0x6e53fe8c // bfdot v12.4s, v20.8h, v19.8h
+	WORD $0x6e59fe8d // bfdot v13.4s, v20.8h, v25.8h
+	WORD $0x4ed03a14 // zip1 v20.2d, v16.2d, v16.2d
+	WORD $0x4ed07a10 // zip2 v16.2d, v16.2d, v16.2d
+	WORD $0x3dc00037 // ldr q23, [x1, #0]
+	WORD $0x4e973af9 // zip1 v25.4s, v23.4s, v23.4s
+	WORD $0x4e977af7 // zip2 v23.4s, v23.4s, v23.4s
+	WORD $0x6e54ff26 // bfdot v6.4s, v25.8h, v20.8h
+	WORD $0x6e50ff27 // bfdot v7.4s, v25.8h, v16.8h
+	WORD $0x6e54feee // bfdot v14.4s, v23.8h, v20.8h
+	WORD $0x6e50feef // bfdot v15.4s, v23.8h, v16.8h
 sums:
+	WORD $0x4ec13817 // zip1 v23.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
 	MOVD R4, R9
-	WORD $0xad404132 // ldp q18, q16, [x9, #0]
-	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
-	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
-	WORD $0xad000520 // stp q0, q1, [x9, #0]
-	WORD $0xad414930 // ldp q16, q18, [x9, #32]
-	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
-	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
+	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
+	WORD $0x4e39d400 // fadd v0.4s, v0.4s, v25.4s
+	WORD $0xad000137 // stp q23, q0, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
+	WORD $0x4e39d442 // fadd v2.4s, v2.4s, v25.4s
+	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
+	WORD $0xad011122 // stp q2, q4, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad404132 // ldp q18, q16, [x9, #0]
-	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0xad001524 // stp q4, q5, [x9, #0]
-	WORD $0xad414930 // ldp q16, q18, [x9, #32]
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
+	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
+	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	WORD $0xad011d25 // stp q5, q7, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad404132 // ldp q18, q16, [x9, #0]
-	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
-	WORD $0x4e30d529 // fadd v9.4s, v9.4s, v16.4s
-	WORD $0xad002528 // stp q8, q9, [x9, #0]
-	WORD $0xad414930 // ldp q16, q18, [x9, #32]
-	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e39d508 // fadd v8.4s, v8.4s, v25.4s
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
+	WORD $0x4e39d54a // fadd v10.4s, v10.4s, v25.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0xad01312a // stp q10, q12, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad404132 // ldp q18, q16, [x9, #0]
-	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
-	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
-	WORD $0xad00352c // stp q12, q13, [x9, #0]
-	WORD $0xad414930 // ldp q16, q18, [x9, #32]
-	WORD $0x4e30d5ce // fadd v14.4s, v14.4s, v16.4s
-	WORD $0x4e32d5ef // fadd v15.4s, v15.4s, v18.4s
-	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	WORD $0xad40652e // ldp q14, q25, [x9, #0]
+	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
+	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	WORD $0xad413939 // ldp q25, q14, [x9, #32]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0xad013d2d // stp q13, q15, [x9, #32]
 	B done
 overwrite:
 	MOVD R4, R9
-	WORD $0xad000520 // stp q0, q1, [x9, #0]
-	WORD $0xad010d22 // stp q2, q3, [x9, #32]
+	WORD $0xad000137 // stp q23, q0, [x9, #0]
+	WORD $0xad011122 // stp q2, q4, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad001524 // stp q4, q5, [x9, #0]
-	WORD $0xad011d26 // stp q6, q7, [x9, #32]
+	WORD $0xad000d21 // stp q1, q3, [x9, #0]
+	WORD $0xad011d25 // stp q5, q7, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad002528 // stp q8, q9, [x9, #0]
-	WORD $0xad012d2a // stp q10, q11, [x9, #32]
+	WORD $0xad002126 // stp q6, q8, [x9, #0]
+	WORD $0xad01312a // stp q10, q12, [x9, #32]
 	ADD R5, R9, R9
-	WORD $0xad00352c // stp q12, q13, [x9, #0]
-	WORD $0xad013d2e // stp q14, q15, [x9, #32]
+	WORD $0xad002d29 // stp q9, q11, [x9, #0]
+	WORD $0xad013d2d // stp q13, q15, [x9, #32]
 done:
 	RET
 
@@ -2893,8 +2946,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile4x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
-TEXT ·tile4x32BFDot(SB), NOSPLIT, $0-72
+// func tile4x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 26 vector registers, 14 general
+TEXT ·tile4x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -2939,178 +2992,231 @@ strip:
 	SUBS $4, R13, R13
 	BLT rest
 loop:
-	WORD $0x3dc00170 // ldr q16, [x11, #0]
-	WORD $0xad404991 // ldp q17, q18, [x12, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f50f220 // bfdot v0.4s, v17.8h, v16.2h[0]
-	WORD $0x4f50f241 // bfdot v1.4s, v18.8h, v16.2h[0]
-	WORD $0x4f70f224 // bfdot v4.4s, v17.8h, v16.2h[1]
-	WORD $0x4f70f245 // bfdot v5.4s, v18.8h, v16.2h[1]
-	WORD $0x4f50fa28 // bfdot v8.4s, v17.8h, v16.2h[2]
-	WORD $0x4f50fa49 // bfdot v9.4s, v18.8h, v16.2h[2]
-	WORD $0x4f70fa2c // bfdot v12.4s, v17.8h, v16.2h[3]
-	WORD $0x4f70fa4d // bfdot v13.4s, v18.8h, v16.2h[3]
-	WORD $0xad414592 // ldp q18, q17, [x12, #32]
-	WORD $0x4f50f242 // bfdot v2.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f223 // bfdot v3.4s, v17.8h, v16.2h[0]
-	WORD $0x4f70f246 // bfdot v6.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f227 // bfdot v7.4s, v17.8h, v16.2h[1]
-	WORD $0x4f50fa4a // bfdot v10.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa2b // bfdot v11.4s, v17.8h, v16.2h[2]
-	WORD $0x4f70fa4e // bfdot v14.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa2f // bfdot v15.4s, v17.8h, v16.2h[3]
-	ADD R3, R12, R12
-	WORD $0x3dc00571 // ldr q17, [x11, #16]
-	WORD $0xad404192 // ldp q18, q16, [x12, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f51f240 // bfdot v0.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f201 // bfdot v1.4s, v16.8h, v17.2h[0]
-	WORD $0x4f71f244 // bfdot v4.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f205 // bfdot v5.4s, v16.8h, v17.2h[1]
-	WORD $0x4f51fa48 // bfdot v8.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa09 // bfdot v9.4s, v16.8h, v17.2h[2]
-	WORD $0x4f71fa4c // bfdot v12.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa0d // bfdot v13.4s, v16.8h, v17.2h[3]
-	WORD $0xad414990 // ldp q16, q18, [x12, #32]
-	WORD $0x4f51f202 // bfdot v2.4s, v16.8h, v17.2h[0]
-	WORD $0x4f51f243 // bfdot v3.4s, v18.8h, v17.2h[0]
-	WORD $0x4f71f206 // bfdot v6.4s, v16.8h, v17.2h[1]
-	WORD $0x4f71f247 // bfdot v7.4s, v18.8h, v17.2h[1]
-	WORD $0x4f51fa0a // bfdot v10.4s, v16.8h, v17.2h[2]
-	WORD $0x4f51fa4b // bfdot v11.4s, v18.8h, v17.2h[2]
-	WORD $0x4f71fa0e // bfdot v14.4s, v16.8h, v17.2h[3]
-	WORD $0x4f71fa4f // bfdot v15.4s, v18.8h, v17.2h[3]
-	ADD R3, R12, R12
-	WORD $0x3dc00972 // ldr q18, [x11, #32]
 	WORD $0xad404590 // ldp q16, q17, [x12, #0]
+	WORD $0xad414d92 // ldp q18, q19, [x12, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f52f200 // bfdot v0.4s, v16.8h, v18.2h[0]
-	WORD $0x4f52f221 // bfdot v1.4s, v17.8h, v18.2h[0]
-	WORD $0x4f72f204 // bfdot v4.4s, v16.8h, v18.2h[1]
-	WORD $0x4f72f225 // bfdot v5.4s, v17.8h, v18.2h[1]
-	WORD $0x4f52fa08 // bfdot v8.4s, v16.8h, v18.2h[2]
-	WORD $0x4f52fa29 // bfdot v9.4s, v17.8h, v18.2h[2]
-	WORD $0x4f72fa0c // bfdot v12.4s, v16.8h, v18.2h[3]
-	WORD $0x4f72fa2d // bfdot v13.4s, v17.8h, v18.2h[3]
-	WORD $0xad414191 // ldp q17, q16, [x12, #32]
-	WORD $0x4f52f222 // bfdot v2.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f203 // bfdot v3.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f226 // bfdot v6.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f207 // bfdot v7.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2a // bfdot v10.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0b // bfdot v11.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
 	ADD R3, R12, R12
-	WORD $0x3dc00d70 // ldr q16, [x11, #48]
-	WORD $0xad404991 // ldp q17, q18, [x12, #0]
+	WORD $0xad405594 // ldp q20, q21, [x12, #0]
+	WORD $0xad415d96 // ldp q22, q23, [x12, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f220 // bfdot v0.4s, v17.8h, v16.2h[0]
-	WORD $0x4f50f241 // bfdot v1.4s, v18.8h, v16.2h[0]
-	WORD $0x4f70f224 // bfdot v4.4s, v17.8h, v16.2h[1]
-	WORD $0x4f70f245 // bfdot v5.4s, v18.8h, v16.2h[1]
-	WORD $0x4f50fa28 // bfdot v8.4s, v17.8h, v16.2h[2]
-	WORD $0x4f50fa49 // bfdot v9.4s, v18.8h, v16.2h[2]
-	WORD $0x4f70fa2c // bfdot v12.4s, v17.8h, v16.2h[3]
-	WORD $0x4f70fa4d // bfdot v13.4s, v18.8h, v16.2h[3]
-	WORD $0xad414592 // ldp q18, q17, [x12, #32]
-	WORD $0x4f50f242 // bfdot v2.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f223 // bfdot v3.4s, v17.8h, v16.2h[0]
-	WORD $0x4f70f246 // bfdot v6.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f227 // bfdot v7.4s, v17.8h, v16.2h[1]
-	WORD $0x4f50fa4a // bfdot v10.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa2b // bfdot v11.4s, v17.8h, v16.2h[2]
-	WORD $0x4f70fa4e // bfdot v14.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa2f // bfdot v15.4s, v17.8h, v16.2h[3]
 	ADD R3, R12, R12
+	WORD $0x4e943a18 // zip1 v24.4s, v16.4s, v20.4s
+	WORD $0x4e947a14 // zip2 v20.4s, v16.4s, v20.4s
+	WORD $0x4e953a30 // zip1 v16.4s, v17.4s, v21.4s
+	WORD $0x4e957a35 // zip2 v21.4s, v17.4s, v21.4s
+	WORD $0x4e963a51 // zip1 v17.4s, v18.4s, v22.4s
+	WORD $0x4e967a56 // zip2 v22.4s, v18.4s, v22.4s
+	WORD $0x4e973a72 // zip1 v18.4s, v19.4s, v23.4s
+	WORD $0x4e977a77 // zip2 v23.4s, v19.4s, v23.4s
+	WORD $0xad406573 // ldp q19, q25, [x11, #0]
+	WORD $0x6e58ee60 // bfmmla v0.4s, v19.8h, v24.8h
+	WORD $0x6e54ee61 // bfmmla v1.4s, v19.8h, v20.8h
+	WORD $0x6e50ee62 // bfmmla v2.4s, v19.8h, v16.8h
+	WORD $0x6e55ee63 // bfmmla v3.4s, v19.8h, v21.8h
+	WORD $0x6e51ee64 // bfmmla v4.4s, v19.8h, v17.8h
+	WORD $0x6e56ee65 // bfmmla v5.4s, v19.8h, v22.8h
+	WORD $0x6e52ee66 // bfmmla v6.4s, v19.8h, v18.8h
+	WORD $0x6e57ee67 // bfmmla v7.4s, v19.8h, v23.8h
+	WORD $0x6e58ef28 // bfmmla v8.4s, v25.8h, v24.8h
+	WORD $0x6e54ef29 // bfmmla v9.4s, v25.8h, v20.8h
+	WORD $0x6e50ef2a // bfmmla v10.4s, v25.8h, v16.8h
+	WORD $0x6e55ef2b // bfmmla v11.4s, v25.8h, v21.8h
+	WORD $0x6e51ef2c // bfmmla v12.4s, v25.8h, v17.8h
+	WORD $0x6e56ef2d // bfmmla v13.4s, v25.8h, v22.8h
+	WORD $0x6e52ef2e // bfmmla v14.4s, v25.8h, v18.8h
+	WORD $0x6e57ef2f // bfmmla v15.4s, v25.8h, v23.8h
+	WORD $0xad404d99 // ldp q25, q19, [x12, #0]
+	WORD $0xad414997 // ldp q23, q18, [x12, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0xad404596 // ldp q22, q17, [x12, #0]
+	WORD $0xad414195 // ldp q21, q16, [x12, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e963b34 // zip1 v20.4s, v25.4s, v22.4s
+	WORD $0x4e967b36 // zip2 v22.4s, v25.4s, v22.4s
+	WORD $0x4e913a79 // zip1 v25.4s, v19.4s, v17.4s
+	WORD $0x4e917a71 // zip2 v17.4s, v19.4s, v17.4s
+	WORD $0x4e953af3 // zip1 v19.4s, v23.4s, v21.4s
+	WORD $0x4e957af5 // zip2 v21.4s, v23.4s, v21.4s
+	WORD $0x4e903a57 // zip1 v23.4s, v18.4s, v16.4s
+	WORD $0x4e907a50 // zip2 v16.4s, v18.4s, v16.4s
+	WORD $0xad416172 // ldp q18, q24, [x11, #32]
+	WORD $0x6e54ee40 // bfmmla v0.4s, v18.8h, v20.8h
+	WORD $0x6e56ee41 // bfmmla v1.4s, v18.8h, v22.8h
+	WORD $0x6e59ee42 // bfmmla v2.4s, v18.8h, v25.8h
+	WORD $0x6e51ee43 // bfmmla v3.4s, v18.8h, v17.8h
+	WORD $0x6e53ee44 // bfmmla v4.4s, v18.8h, v19.8h
+	WORD $0x6e55ee45 // bfmmla v5.4s, v18.8h, v21.8h
+	WORD $0x6e57ee46 // bfmmla v6.4s, v18.8h, v23.8h
+	WORD $0x6e50ee47 // bfmmla v7.4s, v18.8h, v16.8h
+	WORD $0x6e54ef08 // bfmmla v8.4s, v24.8h, v20.8h
+	WORD $0x6e56ef09 // bfmmla v9.4s, v24.8h, v22.8h
+	WORD $0x6e59ef0a // bfmmla v10.4s, v24.8h, v25.8h
+	WORD $0x6e51ef0b // bfmmla v11.4s, v24.8h, v17.8h
+	WORD $0x6e53ef0c // bfmmla v12.4s, v24.8h, v19.8h
+	WORD $0x6e55ef0d // bfmmla v13.4s, v24.8h, v21.8h
+	WORD $0x6e57ef0e // bfmmla v14.4s, v24.8h, v23.8h
+	WORD $0x6e50ef0f // bfmmla v15.4s, v24.8h, v16.8h
 	ADD $64, R11, R11
 	SUBS $4, R13, R13
 	BGE loop
 rest:
-	ADDS $4, R13, R13
-	BEQ sums
-single:
-	WORD $0x3dc00171 // ldr q17, [x11, #0]
-	WORD $0xad404192 // ldp q18, q16, [x12, #0]
+	ADDS $2, R13, R13
+	BLT last
+	WORD $0xad404998 // ldp q24, q18, [x12, #0]
+	WORD $0xad415d90 // ldp q16, q23, [x12, #32]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f51f240 // bfdot v0.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f201 // bfdot v1.4s, v16.8h, v17.2h[0]
-	WORD $0x4f71f244 // bfdot v4.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f205 // bfdot v5.4s, v16.8h, v17.2h[1]
-	WORD $0x4f51fa48 // bfdot v8.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa09 // bfdot v9.4s, v16.8h, v17.2h[2]
-	WORD $0x4f71fa4c // bfdot v12.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa0d // bfdot v13.4s, v16.8h, v17.2h[3]
-	WORD $0xad414990 // ldp q16, q18, [x12, #32]
-	WORD $0x4f51f202 // bfdot v2.4s, v16.8h, v17.2h[0]
-	WORD $0x4f51f243 // bfdot v3.4s, v18.8h, v17.2h[0]
-	WORD $0x4f71f206 // bfdot v6.4s, v16.8h, v17.2h[1]
-	WORD $0x4f71f247 // bfdot v7.4s, v18.8h, v17.2h[1]
-	WORD $0x4f51fa0a // bfdot v10.4s, v16.8h, v17.2h[2]
-	WORD $0x4f51fa4b // bfdot v11.4s, v18.8h, v17.2h[2]
-	WORD $0x4f71fa0e // bfdot v14.4s, v16.8h, v17.2h[3]
-	WORD $0x4f71fa4f // bfdot v15.4s, v18.8h, v17.2h[3]
 	ADD R3, R12, R12
-	ADD $16, R11, R11
-	SUB $1, R13, R13
-	CBNZ R13, single
+	WORD $0xad404d95 // ldp q21, q19, [x12, #0]
+	WORD $0xad416591 // ldp q17, q25, [x12, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e953b16 // zip1 v22.4s, v24.4s, v21.4s
+	WORD $0x4e957b15 // zip2 v21.4s, v24.4s, v21.4s
+	WORD $0x4e933a58 // zip1 v24.4s, v18.4s, v19.4s
+	WORD $0x4e937a53 // zip2 v19.4s, v18.4s, v19.4s
+	WORD $0x4e913a12 // zip1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e917a11 // zip2 v17.4s, v16.4s, v17.4s
+	WORD $0x4e993af0 // zip1 v16.4s, v23.4s, v25.4s
+	WORD $0x4e997af9 // zip2 v25.4s, v23.4s, v25.4s
+	WORD $0xad405177 // ldp q23, q20, [x11, #0]
+	WORD $0x6e56eee0 // bfmmla v0.4s, v23.8h, v22.8h
+	WORD $0x6e55eee1 // bfmmla v1.4s, v23.8h, v21.8h
+	WORD $0x6e58eee2 // bfmmla v2.4s, v23.8h, v24.8h
+	WORD $0x6e53eee3 // bfmmla v3.4s, v23.8h, v19.8h
+	WORD $0x6e52eee4 // bfmmla v4.4s, v23.8h, v18.8h
+	WORD $0x6e51eee5 // bfmmla v5.4s, v23.8h, v17.8h
+	WORD $0x6e50eee6 // bfmmla v6.4s, v23.8h, v16.8h
+	WORD $0x6e59eee7 // bfmmla v7.4s, v23.8h, v25.8h
+	WORD $0x6e56ee88 // bfmmla v8.4s, v20.8h, v22.8h
+	WORD $0x6e55ee89 // bfmmla v9.4s, v20.8h, v21.8h
+	WORD $0x6e58ee8a // bfmmla v10.4s, v20.8h, v24.8h
+	WORD $0x6e53ee8b // bfmmla v11.4s, v20.8h, v19.8h
+	WORD $0x6e52ee8c // bfmmla v12.4s, v20.8h, v18.8h
+	WORD $0x6e51ee8d // bfmmla v13.4s, v20.8h, v17.8h
+	WORD $0x6e50ee8e // bfmmla v14.4s, v20.8h, v16.8h
+	WORD $0x6e59ee8f // bfmmla v15.4s, v20.8h, v25.8h
+	ADD $32, R11, R11
+	SUB $2, R13, R13
+last:
+	ADDS $2, R13, R13
+	BEQ sums
+	WORD $0xad405d94 // ldp q20, q23, [x12, #0]
+	WORD $0xad414199 // ldp q25, q16, [x12, #32]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4ed43a91 // zip1 v17.2d, v20.2d, v20.2d
+	WORD $0x4ed47a94 // zip2 v20.2d, v20.2d, v20.2d
+	WORD $0x3dc00172 // ldr q18, [x11, #0]
+	WORD $0x4e923a53 // zip1 v19.4s, v18.4s, v18.4s
+	WORD $0x4e927a52 // zip2 v18.4s, v18.4s, v18.4s
+	WORD $0x6e51fe60 // bfdot v0.4s, v19.8h, v17.8h
+	WORD $0x6e54fe61 // bfdot v1.4s, v19.8h, v20.8h
+	WORD $0x6e51fe48 // bfdot v8.4s, v18.8h, v17.8h
+	WORD $0x6e54fe49 // bfdot v9.4s, v18.8h, v20.8h
+	WORD $0x4ed73af2 // zip1 v18.2d, v23.2d, v23.2d
+	WORD $0x4ed77af7 // zip2 v23.2d, v23.2d, v23.2d
+	WORD $0x3dc00173 // ldr q19, [x11, #0]
+	WORD $0x4e933a74 // zip1 v20.4s, v19.4s, v19.4s
+	WORD $0x4e937a73 // zip2 v19.4s, v19.4s, v19.4s
+	WORD $0x6e52fe82 // bfdot v2.4s, v20.8h, v18.8h
+	WORD $0x6e57fe83 // bfdot v3.4s, v20.8h, v23.8h
+	WORD $0x6e52fe6a // bfdot v10.4s, v19.8h, v18.8h
+	WORD $0x6e57fe6b // bfdot v11.4s, v19.8h, v23.8h
+	WORD $0x4ed93b33 // zip1 v19.2d, v25.2d, v25.2d
+	WORD $0x4ed97b39 // zip2 v25.2d, v25.2d, v25.2d
+	WORD $0x3dc00174 // ldr q20, [x11, #0]
+	WORD $0x4e943a97 // zip1 v23.4s, v20.4s, v20.4s
+	WORD $0x4e947a94 // zip2 v20.4s, v20.4s, v20.4s
+	WORD $0x6e53fee4 // bfdot v4.4s, v23.8h, v19.8h
+	WORD $0x6e59fee5 // bfdot v5.4s, v23.8h, v25.8h
+	WORD $0x6e53fe8c // bfdot v12.4s, v20.8h, v19.8h
+	WORD $0x6e59fe8d // bfdot v13.4s, v20.8h, v25.8h
+	WORD $0x4ed03a14 // zip1 v20.2d, v16.2d, v16.2d
+	WORD $0x4ed07a10 // zip2 v16.2d, v16.2d, v16.2d
+	WORD $0x3dc00177 // ldr q23, [x11, #0]
+	WORD $0x4e973af9 // zip1 v25.4s, v23.4s, v23.4s
+	WORD $0x4e977af7 // zip2 v23.4s, v23.4s, v23.4s
+	WORD $0x6e54ff26 // bfdot v6.4s, v25.8h, v20.8h
+	WORD $0x6e50ff27 // bfdot v7.4s, v25.8h, v16.8h
+	WORD $0x6e54feee // bfdot v14.4s, v23.8h, v20.8h
+	WORD $0x6e50feef // bfdot v15.4s, v23.8h, v16.8h
 sums:
+	WORD $0x4ec13817 // zip1 v23.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
 	MOVD R4, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
-	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
-	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
-	WORD $0x4e30d442 // fadd v2.4s, v2.4s, v16.4s
-	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
+	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0x4e2ed6f7 // fadd v23.4s, v23.4s, v14.4s
+	WORD $0x4e39d400 // fadd v0.4s, v0.4s, v25.4s
+	WORD $0xad000157 // stp q23, q0, [x10, #0]
+	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0x4e39d442 // fadd v2.4s, v2.4s, v25.4s
+	WORD $0x4e2ed484 // fadd v4.4s, v4.4s, v14.4s
+	WORD $0xad011142 // stp q2, q4, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
-	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
+	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0x4e2ed421 // fadd v1.4s, v1.4s, v14.4s
+	WORD $0x4e39d463 // fadd v3.4s, v3.4s, v25.4s
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
+	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0x4e39d4a5 // fadd v5.4s, v5.4s, v25.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	WORD $0xad011d45 // stp q5, q7, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
-	WORD $0x4e32d508 // fadd v8.4s, v8.4s, v18.4s
-	WORD $0x4e30d529 // fadd v9.4s, v9.4s, v16.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
-	WORD $0x4e30d54a // fadd v10.4s, v10.4s, v16.4s
-	WORD $0x4e32d56b // fadd v11.4s, v11.4s, v18.4s
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
+	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e39d508 // fadd v8.4s, v8.4s, v25.4s
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
+	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0x4e39d54a // fadd v10.4s, v10.4s, v25.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0xad01314a // stp q10, q12, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad404152 // ldp q18, q16, [x10, #0]
-	WORD $0x4e32d58c // fadd v12.4s, v12.4s, v18.4s
-	WORD $0x4e30d5ad // fadd v13.4s, v13.4s, v16.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad414950 // ldp q16, q18, [x10, #32]
-	WORD $0x4e30d5ce // fadd v14.4s, v14.4s, v16.4s
-	WORD $0x4e32d5ef // fadd v15.4s, v15.4s, v18.4s
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
+	WORD $0xad40654e // ldp q14, q25, [x10, #0]
+	WORD $0x4e2ed529 // fadd v9.4s, v9.4s, v14.4s
+	WORD $0x4e39d56b // fadd v11.4s, v11.4s, v25.4s
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
+	WORD $0xad413959 // ldp q25, q14, [x10, #32]
+	WORD $0x4e39d5ad // fadd v13.4s, v13.4s, v25.4s
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0xad013d4d // stp q13, q15, [x10, #32]
 	B done
 overwrite:
 	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
-	WORD $0xad010d42 // stp q2, q3, [x10, #32]
+	WORD $0xad000157 // stp q23, q0, [x10, #0]
+	WORD $0xad011142 // stp q2, q4, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
-	WORD $0xad011d46 // stp q6, q7, [x10, #32]
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
+	WORD $0xad011d45 // stp q5, q7, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
-	WORD $0xad012d4a // stp q10, q11, [x10, #32]
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
+	WORD $0xad01314a // stp q10, q12, [x10, #32]
 	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
-	WORD $0xad013d4e // stp q14, q15, [x10, #32]
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
+	WORD $0xad013d4d // stp q13, q15, [x10, #32]
 done:
 	ADD $64, R2, R2
 	ADD $64, R4, R4
@@ -3382,8 +3488,8 @@ overwrite:
 done:
 	RET
 
-// func tile5x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 10 general
-TEXT ·tile5x16BFDot(SB), NOSPLIT, $0-72
+// func tile5x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 10 general
+TEXT ·tile5x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -3917,8 +4023,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile5x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 14 general
-TEXT ·tile5x32BFDot(SB), NOSPLIT, $0-72
+// func tile5x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 24 vector registers, 14 general
+TEXT ·tile5x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -4490,8 +4596,8 @@ overwrite:
 done:
 	RET
 
-// func tile6x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
-TEXT ·tile6x16BFDot(SB), NOSPLIT, $0-72
+// func tile6x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 10 general
+TEXT ·tile6x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -5101,8 +5207,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile6x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
-TEXT ·tile6x32BFDot(SB), NOSPLIT, $0-72
+// func tile6x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
+TEXT ·tile6x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -5638,8 +5744,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile7x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
-TEXT ·tile7x16BFDot(SB), NOSPLIT, $0-72
+// func tile7x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
+TEXT ·tile7x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -6094,8 +6200,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile7x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
-TEXT ·tile7x32BFDot(SB), NOSPLIT, $0-72
+// func tile7x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 19 vector registers, 14 general
+TEXT ·tile7x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -6558,8 +6664,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile8x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 20 vector registers, 14 general
-TEXT ·tile8x16BFDot(SB), NOSPLIT, $0-72
+// func tile8x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 22 vector registers, 14 general
+TEXT ·tile8x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -6612,181 +6718,219 @@ strip:
 	SUBS $4, R13, R13
 	BLT rest
 loop:
-	WORD $0xad404570 // ldp q16, q17, [x11, #0]
+	WORD $0xad404590 // ldp q16, q17, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
 	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad414973 // ldp q19, q18, [x11, #32]
-	WORD $0xad404191 // ldp q17, q16, [x12, #0]
+	WORD $0x4e923a14 // zip1 v20.4s, v16.4s, v18.4s
+	WORD $0x4e927a12 // zip2 v18.4s, v16.4s, v18.4s
+	WORD $0x4e933a30 // zip1 v16.4s, v17.4s, v19.4s
+	WORD $0x4e937a33 // zip2 v19.4s, v17.4s, v19.4s
+	WORD $0xad405571 // ldp q17, q21, [x11, #0]
+	WORD $0x6e54ee20 // bfmmla v0.4s, v17.8h, v20.8h
+	WORD $0x6e52ee21 // bfmmla v1.4s, v17.8h, v18.8h
+	WORD $0x6e50ee22 // bfmmla v2.4s, v17.8h, v16.8h
+	WORD $0x6e53ee23 // bfmmla v3.4s, v17.8h, v19.8h
+	WORD $0x6e54eea4 // bfmmla v4.4s, v21.8h, v20.8h
+	WORD $0x6e52eea5 // bfmmla v5.4s, v21.8h, v18.8h
+	WORD $0x6e50eea6 // bfmmla v6.4s, v21.8h, v16.8h
+	WORD $0x6e53eea7 // bfmmla v7.4s, v21.8h, v19.8h
+	WORD $0xad414575 // ldp q21, q17, [x11, #32]
+	WORD $0x6e54eea8 // bfmmla v8.4s, v21.8h, v20.8h
+	WORD $0x6e52eea9 // bfmmla v9.4s, v21.8h, v18.8h
+	WORD $0x6e50eeaa // bfmmla v10.4s, v21.8h, v16.8h
+	WORD $0x6e53eeab // bfmmla v11.4s, v21.8h, v19.8h
+	WORD $0x6e54ee2c // bfmmla v12.4s, v17.8h, v20.8h
+	WORD $0x6e52ee2d // bfmmla v13.4s, v17.8h, v18.8h
+	WORD $0x6e50ee2e // bfmmla v14.4s, v17.8h, v16.8h
+	WORD $0x6e53ee2f // bfmmla v15.4s, v17.8h, v19.8h
+	WORD $0xad405591 // ldp q17, q21, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f53f220 // bfdot v0.4s, v17.8h, v19.2h[0]
-	WORD $0x4f53f201 // bfdot v1.4s, v16.8h, v19.2h[0]
-	WORD $0x4f73f222 // bfdot v2.4s, v17.8h, v19.2h[1]
-	WORD $0x4f73f203 // bfdot v3.4s, v16.8h, v19.2h[1]
-	WORD $0x4f53fa24 // bfdot v4.4s, v17.8h, v19.2h[2]
-	WORD $0x4f53fa05 // bfdot v5.4s, v16.8h, v19.2h[2]
-	WORD $0x4f73fa26 // bfdot v6.4s, v17.8h, v19.2h[3]
-	WORD $0x4f73fa07 // bfdot v7.4s, v16.8h, v19.2h[3]
-	WORD $0x4f52f228 // bfdot v8.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f209 // bfdot v9.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f22a // bfdot v10.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f20b // bfdot v11.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2c // bfdot v12.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0d // bfdot v13.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad424570 // ldp q16, q17, [x11, #64]
-	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
+	WORD $0xad404193 // ldp q19, q16, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad434973 // ldp q19, q18, [x11, #96]
-	WORD $0xad404191 // ldp q17, q16, [x12, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f53f220 // bfdot v0.4s, v17.8h, v19.2h[0]
-	WORD $0x4f53f201 // bfdot v1.4s, v16.8h, v19.2h[0]
-	WORD $0x4f73f222 // bfdot v2.4s, v17.8h, v19.2h[1]
-	WORD $0x4f73f203 // bfdot v3.4s, v16.8h, v19.2h[1]
-	WORD $0x4f53fa24 // bfdot v4.4s, v17.8h, v19.2h[2]
-	WORD $0x4f53fa05 // bfdot v5.4s, v16.8h, v19.2h[2]
-	WORD $0x4f73fa26 // bfdot v6.4s, v17.8h, v19.2h[3]
-	WORD $0x4f73fa07 // bfdot v7.4s, v16.8h, v19.2h[3]
-	WORD $0x4f52f228 // bfdot v8.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f209 // bfdot v9.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f22a // bfdot v10.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f20b // bfdot v11.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2c // bfdot v12.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0d // bfdot v13.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
-	ADD R3, R12, R12
+	WORD $0x4e933a32 // zip1 v18.4s, v17.4s, v19.4s
+	WORD $0x4e937a33 // zip2 v19.4s, v17.4s, v19.4s
+	WORD $0x4e903ab1 // zip1 v17.4s, v21.4s, v16.4s
+	WORD $0x4e907ab0 // zip2 v16.4s, v21.4s, v16.4s
+	WORD $0xad425175 // ldp q21, q20, [x11, #64]
+	WORD $0x6e52eea0 // bfmmla v0.4s, v21.8h, v18.8h
+	WORD $0x6e53eea1 // bfmmla v1.4s, v21.8h, v19.8h
+	WORD $0x6e51eea2 // bfmmla v2.4s, v21.8h, v17.8h
+	WORD $0x6e50eea3 // bfmmla v3.4s, v21.8h, v16.8h
+	WORD $0x6e52ee84 // bfmmla v4.4s, v20.8h, v18.8h
+	WORD $0x6e53ee85 // bfmmla v5.4s, v20.8h, v19.8h
+	WORD $0x6e51ee86 // bfmmla v6.4s, v20.8h, v17.8h
+	WORD $0x6e50ee87 // bfmmla v7.4s, v20.8h, v16.8h
+	WORD $0xad435574 // ldp q20, q21, [x11, #96]
+	WORD $0x6e52ee88 // bfmmla v8.4s, v20.8h, v18.8h
+	WORD $0x6e53ee89 // bfmmla v9.4s, v20.8h, v19.8h
+	WORD $0x6e51ee8a // bfmmla v10.4s, v20.8h, v17.8h
+	WORD $0x6e50ee8b // bfmmla v11.4s, v20.8h, v16.8h
+	WORD $0x6e52eeac // bfmmla v12.4s, v21.8h, v18.8h
+	WORD $0x6e53eead // bfmmla v13.4s, v21.8h, v19.8h
+	WORD $0x6e51eeae // bfmmla v14.4s, v21.8h, v17.8h
+	WORD $0x6e50eeaf // bfmmla v15.4s, v21.8h, v16.8h
 	ADD $128, R11, R11
 	SUBS $4, R13, R13
 	BGE loop
 rest:
-	ADDS $4, R13, R13
-	BEQ sums
-single:
-	WORD $0xad404570 // ldp q16, q17, [x11, #0]
-	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
+	ADDS $2, R13, R13
+	BLT last
+	WORD $0xad405195 // ldp q21, q20, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	ADD $32, R11, R11
-	SUB $1, R13, R13
-	CBNZ R13, single
+	WORD $0xad404590 // ldp q16, q17, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e903ab3 // zip1 v19.4s, v21.4s, v16.4s
+	WORD $0x4e907ab0 // zip2 v16.4s, v21.4s, v16.4s
+	WORD $0x4e913a95 // zip1 v21.4s, v20.4s, v17.4s
+	WORD $0x4e917a91 // zip2 v17.4s, v20.4s, v17.4s
+	WORD $0xad404974 // ldp q20, q18, [x11, #0]
+	WORD $0x6e53ee80 // bfmmla v0.4s, v20.8h, v19.8h
+	WORD $0x6e50ee81 // bfmmla v1.4s, v20.8h, v16.8h
+	WORD $0x6e55ee82 // bfmmla v2.4s, v20.8h, v21.8h
+	WORD $0x6e51ee83 // bfmmla v3.4s, v20.8h, v17.8h
+	WORD $0x6e53ee44 // bfmmla v4.4s, v18.8h, v19.8h
+	WORD $0x6e50ee45 // bfmmla v5.4s, v18.8h, v16.8h
+	WORD $0x6e55ee46 // bfmmla v6.4s, v18.8h, v21.8h
+	WORD $0x6e51ee47 // bfmmla v7.4s, v18.8h, v17.8h
+	WORD $0xad415172 // ldp q18, q20, [x11, #32]
+	WORD $0x6e53ee48 // bfmmla v8.4s, v18.8h, v19.8h
+	WORD $0x6e50ee49 // bfmmla v9.4s, v18.8h, v16.8h
+	WORD $0x6e55ee4a // bfmmla v10.4s, v18.8h, v21.8h
+	WORD $0x6e51ee4b // bfmmla v11.4s, v18.8h, v17.8h
+	WORD $0x6e53ee8c // bfmmla v12.4s, v20.8h, v19.8h
+	WORD $0x6e50ee8d // bfmmla v13.4s, v20.8h, v16.8h
+	WORD $0x6e55ee8e // bfmmla v14.4s, v20.8h, v21.8h
+	WORD $0x6e51ee8f // bfmmla v15.4s, v20.8h, v17.8h
+	ADD $64, R11, R11
+	SUB $2, R13, R13
+last:
+	ADDS $2, R13, R13
+	BEQ sums
+	WORD $0xad404994 // ldp q20, q18, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4ed43a91 // zip1 v17.2d, v20.2d, v20.2d
+	WORD $0x4ed47a94 // zip2 v20.2d, v20.2d, v20.2d
+	WORD $0x3dc00175 // ldr q21, [x11, #0]
+	WORD $0x4e953ab0 // zip1 v16.4s, v21.4s, v21.4s
+	WORD $0x4e957ab5 // zip2 v21.4s, v21.4s, v21.4s
+	WORD $0x6e51fe00 // bfdot v0.4s, v16.8h, v17.8h
+	WORD $0x6e54fe01 // bfdot v1.4s, v16.8h, v20.8h
+	WORD $0x6e51fea4 // bfdot v4.4s, v21.8h, v17.8h
+	WORD $0x6e54fea5 // bfdot v5.4s, v21.8h, v20.8h
+	WORD $0x3dc00575 // ldr q21, [x11, #16]
+	WORD $0x4e953ab0 // zip1 v16.4s, v21.4s, v21.4s
+	WORD $0x4e957ab5 // zip2 v21.4s, v21.4s, v21.4s
+	WORD $0x6e51fe08 // bfdot v8.4s, v16.8h, v17.8h
+	WORD $0x6e54fe09 // bfdot v9.4s, v16.8h, v20.8h
+	WORD $0x6e51feac // bfdot v12.4s, v21.8h, v17.8h
+	WORD $0x6e54fead // bfdot v13.4s, v21.8h, v20.8h
+	WORD $0x4ed23a55 // zip1 v21.2d, v18.2d, v18.2d
+	WORD $0x4ed27a52 // zip2 v18.2d, v18.2d, v18.2d
+	WORD $0x3dc00170 // ldr q16, [x11, #0]
+	WORD $0x4e903a14 // zip1 v20.4s, v16.4s, v16.4s
+	WORD $0x4e907a10 // zip2 v16.4s, v16.4s, v16.4s
+	WORD $0x6e55fe82 // bfdot v2.4s, v20.8h, v21.8h
+	WORD $0x6e52fe83 // bfdot v3.4s, v20.8h, v18.8h
+	WORD $0x6e55fe06 // bfdot v6.4s, v16.8h, v21.8h
+	WORD $0x6e52fe07 // bfdot v7.4s, v16.8h, v18.8h
+	WORD $0x3dc00570 // ldr q16, [x11, #16]
+	WORD $0x4e903a14 // zip1 v20.4s, v16.4s, v16.4s
+	WORD $0x4e907a10 // zip2 v16.4s, v16.4s, v16.4s
+	WORD $0x6e55fe8a // bfdot v10.4s, v20.8h, v21.8h
+	WORD $0x6e52fe8b // bfdot v11.4s, v20.8h, v18.8h
+	WORD $0x6e55fe0e // bfdot v14.4s, v16.8h, v21.8h
+	WORD $0x6e52fe0f // bfdot v15.4s, v16.8h, v18.8h
 sums:
+	WORD $0x4ec13810 // zip1 v16.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
 	MOVD R4, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
-	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0xad000150 // stp q16, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
-	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d421 // fadd v1.4s, v1.4s, v20.4s
+	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
-	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
-	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d4a5 // fadd v5.4s, v5.4s, v20.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
-	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
-	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d529 // fadd v9.4s, v9.4s, v20.4s
+	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d58c // fadd v12.4s, v12.4s, v19.4s
-	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
-	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d5ad // fadd v13.4s, v13.4s, v20.4s
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	B done
 overwrite:
 	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad000150 // stp q16, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
@@ -7030,8 +7174,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile8x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 20 vector registers, 14 general
-TEXT ·tile8x32BFDot(SB), NOSPLIT, $0-72
+// func tile8x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 22 vector registers, 14 general
+TEXT ·tile8x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -7084,181 +7228,219 @@ strip:
 	SUBS $4, R13, R13
 	BLT rest
 loop:
-	WORD $0xad404570 // ldp q16, q17, [x11, #0]
+	WORD $0xad404590 // ldp q16, q17, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
 	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad414973 // ldp q19, q18, [x11, #32]
-	WORD $0xad404191 // ldp q17, q16, [x12, #0]
+	WORD $0x4e923a14 // zip1 v20.4s, v16.4s, v18.4s
+	WORD $0x4e927a12 // zip2 v18.4s, v16.4s, v18.4s
+	WORD $0x4e933a30 // zip1 v16.4s, v17.4s, v19.4s
+	WORD $0x4e937a33 // zip2 v19.4s, v17.4s, v19.4s
+	WORD $0xad405571 // ldp q17, q21, [x11, #0]
+	WORD $0x6e54ee20 // bfmmla v0.4s, v17.8h, v20.8h
+	WORD $0x6e52ee21 // bfmmla v1.4s, v17.8h, v18.8h
+	WORD $0x6e50ee22 // bfmmla v2.4s, v17.8h, v16.8h
+	WORD $0x6e53ee23 // bfmmla v3.4s, v17.8h, v19.8h
+	WORD $0x6e54eea4 // bfmmla v4.4s, v21.8h, v20.8h
+	WORD $0x6e52eea5 // bfmmla v5.4s, v21.8h, v18.8h
+	WORD $0x6e50eea6 // bfmmla v6.4s, v21.8h, v16.8h
+	WORD $0x6e53eea7 // bfmmla v7.4s, v21.8h, v19.8h
+	WORD $0xad414575 // ldp q21, q17, [x11, #32]
+	WORD $0x6e54eea8 // bfmmla v8.4s, v21.8h, v20.8h
+	WORD $0x6e52eea9 // bfmmla v9.4s, v21.8h, v18.8h
+	WORD $0x6e50eeaa // bfmmla v10.4s, v21.8h, v16.8h
+	WORD $0x6e53eeab // bfmmla v11.4s, v21.8h, v19.8h
+	WORD $0x6e54ee2c // bfmmla v12.4s, v17.8h, v20.8h
+	WORD $0x6e52ee2d // bfmmla v13.4s, v17.8h, v18.8h
+	WORD $0x6e50ee2e // bfmmla v14.4s, v17.8h, v16.8h
+	WORD $0x6e53ee2f // bfmmla v15.4s, v17.8h, v19.8h
+	WORD $0xad405591 // ldp q17, q21, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f53f220 // bfdot v0.4s, v17.8h, v19.2h[0]
-	WORD $0x4f53f201 // bfdot v1.4s, v16.8h, v19.2h[0]
-	WORD $0x4f73f222 // bfdot v2.4s, v17.8h, v19.2h[1]
-	WORD $0x4f73f203 // bfdot v3.4s, v16.8h, v19.2h[1]
-	WORD $0x4f53fa24 // bfdot v4.4s, v17.8h, v19.2h[2]
-	WORD $0x4f53fa05 // bfdot v5.4s, v16.8h, v19.2h[2]
-	WORD $0x4f73fa26 // bfdot v6.4s, v17.8h, v19.2h[3]
-	WORD $0x4f73fa07 // bfdot v7.4s, v16.8h, v19.2h[3]
-	WORD $0x4f52f228 // bfdot v8.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f209 // bfdot v9.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f22a // bfdot v10.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f20b // bfdot v11.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2c // bfdot v12.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0d // bfdot v13.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad424570 // ldp q16, q17, [x11, #64]
-	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
+	WORD $0xad404193 // ldp q19, q16, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad434973 // ldp q19, q18, [x11, #96]
-	WORD $0xad404191 // ldp q17, q16, [x12, #0]
-	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
-	ADD R8, R7, R7
-	WORD $0x4f53f220 // bfdot v0.4s, v17.8h, v19.2h[0]
-	WORD $0x4f53f201 // bfdot v1.4s, v16.8h, v19.2h[0]
-	WORD $0x4f73f222 // bfdot v2.4s, v17.8h, v19.2h[1]
-	WORD $0x4f73f203 // bfdot v3.4s, v16.8h, v19.2h[1]
-	WORD $0x4f53fa24 // bfdot v4.4s, v17.8h, v19.2h[2]
-	WORD $0x4f53fa05 // bfdot v5.4s, v16.8h, v19.2h[2]
-	WORD $0x4f73fa26 // bfdot v6.4s, v17.8h, v19.2h[3]
-	WORD $0x4f73fa07 // bfdot v7.4s, v16.8h, v19.2h[3]
-	WORD $0x4f52f228 // bfdot v8.4s, v17.8h, v18.2h[0]
-	WORD $0x4f52f209 // bfdot v9.4s, v16.8h, v18.2h[0]
-	WORD $0x4f72f22a // bfdot v10.4s, v17.8h, v18.2h[1]
-	WORD $0x4f72f20b // bfdot v11.4s, v16.8h, v18.2h[1]
-	WORD $0x4f52fa2c // bfdot v12.4s, v17.8h, v18.2h[2]
-	WORD $0x4f52fa0d // bfdot v13.4s, v16.8h, v18.2h[2]
-	WORD $0x4f72fa2e // bfdot v14.4s, v17.8h, v18.2h[3]
-	WORD $0x4f72fa0f // bfdot v15.4s, v16.8h, v18.2h[3]
-	ADD R3, R12, R12
+	WORD $0x4e933a32 // zip1 v18.4s, v17.4s, v19.4s
+	WORD $0x4e937a33 // zip2 v19.4s, v17.4s, v19.4s
+	WORD $0x4e903ab1 // zip1 v17.4s, v21.4s, v16.4s
+	WORD $0x4e907ab0 // zip2 v16.4s, v21.4s, v16.4s
+	WORD $0xad425175 // ldp q21, q20, [x11, #64]
+	WORD $0x6e52eea0 // bfmmla v0.4s, v21.8h, v18.8h
+	WORD $0x6e53eea1 // bfmmla v1.4s, v21.8h, v19.8h
+	WORD $0x6e51eea2 // bfmmla v2.4s, v21.8h, v17.8h
+	WORD $0x6e50eea3 // bfmmla v3.4s, v21.8h, v16.8h
+	WORD $0x6e52ee84 // bfmmla v4.4s, v20.8h, v18.8h
+	WORD $0x6e53ee85 // bfmmla v5.4s, v20.8h, v19.8h
+	WORD $0x6e51ee86 // bfmmla v6.4s, v20.8h, v17.8h
+	WORD $0x6e50ee87 // bfmmla v7.4s, v20.8h, v16.8h
+	WORD $0xad435574 // ldp q20, q21, [x11, #96]
+	WORD $0x6e52ee88 // bfmmla v8.4s, v20.8h, v18.8h
+	WORD $0x6e53ee89 // bfmmla v9.4s, v20.8h, v19.8h
+	WORD $0x6e51ee8a // bfmmla v10.4s, v20.8h, v17.8h
+	WORD $0x6e50ee8b // bfmmla v11.4s, v20.8h, v16.8h
+	WORD $0x6e52eeac // bfmmla v12.4s, v21.8h, v18.8h
+	WORD $0x6e53eead // bfmmla v13.4s, v21.8h, v19.8h
+	WORD $0x6e51eeae // bfmmla v14.4s, v21.8h, v17.8h
+	WORD $0x6e50eeaf // bfmmla v15.4s, v21.8h, v16.8h
 	ADD $128, R11, R11
 	SUBS $4, R13, R13
 	BGE loop
 rest:
-	ADDS $4, R13, R13
-	BEQ sums
-single:
-	WORD $0xad404570 // ldp q16, q17, [x11, #0]
-	WORD $0xad404d92 // ldp q18, q19, [x12, #0]
+	ADDS $2, R13, R13
+	BLT last
+	WORD $0xad405195 // ldp q21, q20, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f50f240 // bfdot v0.4s, v18.8h, v16.2h[0]
-	WORD $0x4f50f261 // bfdot v1.4s, v19.8h, v16.2h[0]
-	WORD $0x4f70f242 // bfdot v2.4s, v18.8h, v16.2h[1]
-	WORD $0x4f70f263 // bfdot v3.4s, v19.8h, v16.2h[1]
-	WORD $0x4f50fa44 // bfdot v4.4s, v18.8h, v16.2h[2]
-	WORD $0x4f50fa65 // bfdot v5.4s, v19.8h, v16.2h[2]
-	WORD $0x4f70fa46 // bfdot v6.4s, v18.8h, v16.2h[3]
-	WORD $0x4f70fa67 // bfdot v7.4s, v19.8h, v16.2h[3]
-	WORD $0x4f51f248 // bfdot v8.4s, v18.8h, v17.2h[0]
-	WORD $0x4f51f269 // bfdot v9.4s, v19.8h, v17.2h[0]
-	WORD $0x4f71f24a // bfdot v10.4s, v18.8h, v17.2h[1]
-	WORD $0x4f71f26b // bfdot v11.4s, v19.8h, v17.2h[1]
-	WORD $0x4f51fa4c // bfdot v12.4s, v18.8h, v17.2h[2]
-	WORD $0x4f51fa6d // bfdot v13.4s, v19.8h, v17.2h[2]
-	WORD $0x4f71fa4e // bfdot v14.4s, v18.8h, v17.2h[3]
-	WORD $0x4f71fa6f // bfdot v15.4s, v19.8h, v17.2h[3]
 	ADD R3, R12, R12
-	ADD $32, R11, R11
-	SUB $1, R13, R13
-	CBNZ R13, single
+	WORD $0xad404590 // ldp q16, q17, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e903ab3 // zip1 v19.4s, v21.4s, v16.4s
+	WORD $0x4e907ab0 // zip2 v16.4s, v21.4s, v16.4s
+	WORD $0x4e913a95 // zip1 v21.4s, v20.4s, v17.4s
+	WORD $0x4e917a91 // zip2 v17.4s, v20.4s, v17.4s
+	WORD $0xad404974 // ldp q20, q18, [x11, #0]
+	WORD $0x6e53ee80 // bfmmla v0.4s, v20.8h, v19.8h
+	WORD $0x6e50ee81 // bfmmla v1.4s, v20.8h, v16.8h
+	WORD $0x6e55ee82 // bfmmla v2.4s, v20.8h, v21.8h
+	WORD $0x6e51ee83 // bfmmla v3.4s, v20.8h, v17.8h
+	WORD $0x6e53ee44 // bfmmla v4.4s, v18.8h, v19.8h
+	WORD $0x6e50ee45 // bfmmla v5.4s, v18.8h, v16.8h
+	WORD $0x6e55ee46 // bfmmla v6.4s, v18.8h, v21.8h
+	WORD $0x6e51ee47 // bfmmla v7.4s, v18.8h, v17.8h
+	WORD $0xad415172 // ldp q18, q20, [x11, #32]
+	WORD $0x6e53ee48 // bfmmla v8.4s, v18.8h, v19.8h
+	WORD $0x6e50ee49 // bfmmla v9.4s, v18.8h, v16.8h
+	WORD $0x6e55ee4a // bfmmla v10.4s, v18.8h, v21.8h
+	WORD $0x6e51ee4b // bfmmla v11.4s, v18.8h, v17.8h
+	WORD $0x6e53ee8c // bfmmla v12.4s, v20.8h, v19.8h
+	WORD $0x6e50ee8d // bfmmla v13.4s, v20.8h, v16.8h
+	WORD $0x6e55ee8e // bfmmla v14.4s, v20.8h, v21.8h
+	WORD $0x6e51ee8f // bfmmla v15.4s, v20.8h, v17.8h
+	ADD $64, R11, R11
+	SUB $2, R13, R13
+last:
+	ADDS $2, R13, R13
+	BEQ sums
+	WORD $0xad404994 // ldp q20, q18, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4ed43a91 // zip1 v17.2d, v20.2d, v20.2d
+	WORD $0x4ed47a94 // zip2 v20.2d, v20.2d, v20.2d
+	WORD $0x3dc00175 // ldr q21, [x11, #0]
+	WORD $0x4e953ab0 // zip1 v16.4s, v21.4s, v21.4s
+	WORD $0x4e957ab5 // zip2 v21.4s, v21.4s, v21.4s
+	WORD $0x6e51fe00 // bfdot v0.4s, v16.8h, v17.8h
+	WORD $0x6e54fe01 // bfdot v1.4s, v16.8h, v20.8h
+	WORD $0x6e51fea4 // bfdot v4.4s, v21.8h, v17.8h
+	WORD $0x6e54fea5 // bfdot v5.4s, v21.8h, v20.8h
+	WORD $0x3dc00575 // ldr q21, [x11, #16]
+	WORD $0x4e953ab0 // zip1 v16.4s, v21.4s, v21.4s
+	WORD $0x4e957ab5 // zip2 v21.4s, v21.4s, v21.4s
+	WORD $0x6e51fe08 // bfdot v8.4s, v16.8h, v17.8h
+	WORD $0x6e54fe09 // bfdot v9.4s, v16.8h, v20.8h
+	WORD $0x6e51feac // bfdot v12.4s, v21.8h, v17.8h
+	WORD $0x6e54fead // bfdot v13.4s, v21.8h, v20.8h
+	WORD $0x4ed23a55 // zip1 v21.2d, v18.2d, v18.2d
+	WORD $0x4ed27a52 // zip2 v18.2d, v18.2d, v18.2d
+	WORD $0x3dc00170 // ldr q16, [x11, #0]
+	WORD $0x4e903a14 // zip1 v20.4s, v16.4s, v16.4s
+	WORD $0x4e907a10 // zip2 v16.4s, v16.4s, v16.4s
+	WORD $0x6e55fe82 // bfdot v2.4s, v20.8h, v21.8h
+	WORD $0x6e52fe83 // bfdot v3.4s, v20.8h, v18.8h
+	WORD $0x6e55fe06 // bfdot v6.4s, v16.8h, v21.8h
+	WORD $0x6e52fe07 // bfdot v7.4s, v16.8h, v18.8h
+	WORD $0x3dc00570 // ldr q16, [x11, #16]
+	WORD $0x4e903a14 // zip1 v20.4s, v16.4s, v16.4s
+	WORD $0x4e907a10 // zip2 v16.4s, v16.4s, v16.4s
+	WORD $0x6e55fe8a // bfdot v10.4s, v20.8h, v21.8h
+	WORD $0x6e52fe8b // bfdot v11.4s, v20.8h, v18.8h
+	WORD $0x6e55fe0e // bfdot v14.4s, v16.8h, v21.8h
+	WORD $0x6e52fe0f // bfdot v15.4s, v16.8h, v18.8h
 sums:
+	WORD $0x4ec13810 // zip1 v16.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
 	CBZ R6, overwrite
 	MOVD R4, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
-	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0xad000150 // stp q16, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
-	WORD $0x4e33d463 // fadd v3.4s, v3.4s, v19.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d421 // fadd v1.4s, v1.4s, v20.4s
+	WORD $0x4e2ed463 // fadd v3.4s, v3.4s, v14.4s
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d484 // fadd v4.4s, v4.4s, v19.4s
-	WORD $0x4e32d4a5 // fadd v5.4s, v5.4s, v18.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed442 // fadd v2.4s, v2.4s, v14.4s
+	WORD $0x4e34d484 // fadd v4.4s, v4.4s, v20.4s
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d4c6 // fadd v6.4s, v6.4s, v18.4s
-	WORD $0x4e33d4e7 // fadd v7.4s, v7.4s, v19.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d4a5 // fadd v5.4s, v5.4s, v20.4s
+	WORD $0x4e2ed4e7 // fadd v7.4s, v7.4s, v14.4s
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d508 // fadd v8.4s, v8.4s, v19.4s
-	WORD $0x4e32d529 // fadd v9.4s, v9.4s, v18.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed4c6 // fadd v6.4s, v6.4s, v14.4s
+	WORD $0x4e34d508 // fadd v8.4s, v8.4s, v20.4s
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d54a // fadd v10.4s, v10.4s, v18.4s
-	WORD $0x4e33d56b // fadd v11.4s, v11.4s, v19.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d529 // fadd v9.4s, v9.4s, v20.4s
+	WORD $0x4e2ed56b // fadd v11.4s, v11.4s, v14.4s
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404953 // ldp q19, q18, [x10, #0]
-	WORD $0x4e33d58c // fadd v12.4s, v12.4s, v19.4s
-	WORD $0x4e32d5ad // fadd v13.4s, v13.4s, v18.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad40514e // ldp q14, q20, [x10, #0]
+	WORD $0x4e2ed54a // fadd v10.4s, v10.4s, v14.4s
+	WORD $0x4e34d58c // fadd v12.4s, v12.4s, v20.4s
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad404d52 // ldp q18, q19, [x10, #0]
-	WORD $0x4e32d5ce // fadd v14.4s, v14.4s, v18.4s
-	WORD $0x4e33d5ef // fadd v15.4s, v15.4s, v19.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad403954 // ldp q20, q14, [x10, #0]
+	WORD $0x4e34d5ad // fadd v13.4s, v13.4s, v20.4s
+	WORD $0x4e2ed5ef // fadd v15.4s, v15.4s, v14.4s
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	B done
 overwrite:
 	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad000150 // stp q16, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
@@ -7531,8 +7713,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile9x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
-TEXT ·tile9x16BFDot(SB), NOSPLIT, $0-72
+// func tile9x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
+TEXT ·tile9x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -8061,8 +8243,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile9x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
-TEXT ·tile9x32BFDot(SB), NOSPLIT, $0-72
+// func tile9x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 23 vector registers, 14 general
+TEXT ·tile9x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -8612,8 +8794,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile10x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
-TEXT ·tile10x16BFDot(SB), NOSPLIT, $0-72
+// func tile10x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
+TEXT ·tile10x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -9184,8 +9366,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile10x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
-TEXT ·tile10x32BFDot(SB), NOSPLIT, $0-72
+// func tile10x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 25 vector registers, 14 general
+TEXT ·tile10x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -9782,8 +9964,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile11x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
-TEXT ·tile11x16BFDot(SB), NOSPLIT, $0-72
+// func tile11x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
+TEXT ·tile11x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -10406,8 +10588,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile11x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
-TEXT ·tile11x32BFDot(SB), NOSPLIT, $0-72
+// func tile11x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 28 vector registers, 14 general
+TEXT ·tile11x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -11043,8 +11225,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile12x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 29 vector registers, 14 general
-TEXT ·tile12x16BFDot(SB), NOSPLIT, $0-72
+// func tile12x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 30 vector registers, 14 general
+TEXT ·tile12x16BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -11113,254 +11295,296 @@ strip:
 	SUBS $4, R13, R13
 	BLT rest
 loop:
-	WORD $0xad406578 // ldp q24, q25, [x11, #0]
-	WORD $0x3dc0097a // ldr q26, [x11, #32]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	WORD $0xad406598 // ldp q24, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad41ed7c // ldp q28, q27, [x11, #48]
-	WORD $0x3dc0157a // ldr q26, [x11, #80]
-	WORD $0xad406199 // ldp q25, q24, [x12, #0]
+	WORD $0xad406d9a // ldp q26, q27, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f5cf320 // bfdot v0.4s, v25.8h, v28.2h[0]
-	WORD $0x4f5cf301 // bfdot v1.4s, v24.8h, v28.2h[0]
-	WORD $0x4f7cf322 // bfdot v2.4s, v25.8h, v28.2h[1]
-	WORD $0x4f7cf303 // bfdot v3.4s, v24.8h, v28.2h[1]
-	WORD $0x4f5cfb24 // bfdot v4.4s, v25.8h, v28.2h[2]
-	WORD $0x4f5cfb05 // bfdot v5.4s, v24.8h, v28.2h[2]
-	WORD $0x4f7cfb26 // bfdot v6.4s, v25.8h, v28.2h[3]
-	WORD $0x4f7cfb07 // bfdot v7.4s, v24.8h, v28.2h[3]
-	WORD $0x4f5bf328 // bfdot v8.4s, v25.8h, v27.2h[0]
-	WORD $0x4f5bf309 // bfdot v9.4s, v24.8h, v27.2h[0]
-	WORD $0x4f7bf32a // bfdot v10.4s, v25.8h, v27.2h[1]
-	WORD $0x4f7bf30b // bfdot v11.4s, v24.8h, v27.2h[1]
-	WORD $0x4f5bfb2c // bfdot v12.4s, v25.8h, v27.2h[2]
-	WORD $0x4f5bfb0d // bfdot v13.4s, v24.8h, v27.2h[2]
-	WORD $0x4f7bfb2e // bfdot v14.4s, v25.8h, v27.2h[3]
-	WORD $0x4f7bfb0f // bfdot v15.4s, v24.8h, v27.2h[3]
-	WORD $0x4f5af330 // bfdot v16.4s, v25.8h, v26.2h[0]
-	WORD $0x4f5af311 // bfdot v17.4s, v24.8h, v26.2h[0]
-	WORD $0x4f7af332 // bfdot v18.4s, v25.8h, v26.2h[1]
-	WORD $0x4f7af313 // bfdot v19.4s, v24.8h, v26.2h[1]
-	WORD $0x4f5afb34 // bfdot v20.4s, v25.8h, v26.2h[2]
-	WORD $0x4f5afb15 // bfdot v21.4s, v24.8h, v26.2h[2]
-	WORD $0x4f7afb36 // bfdot v22.4s, v25.8h, v26.2h[3]
-	WORD $0x4f7afb17 // bfdot v23.4s, v24.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad436578 // ldp q24, q25, [x11, #96]
-	WORD $0x3dc0217a // ldr q26, [x11, #128]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	WORD $0x4e9a3b1c // zip1 v28.4s, v24.4s, v26.4s
+	WORD $0x4e9a7b1a // zip2 v26.4s, v24.4s, v26.4s
+	WORD $0x4e9b3b38 // zip1 v24.4s, v25.4s, v27.4s
+	WORD $0x4e9b7b3b // zip2 v27.4s, v25.4s, v27.4s
+	WORD $0xad407579 // ldp q25, q29, [x11, #0]
+	WORD $0x6e5cef20 // bfmmla v0.4s, v25.8h, v28.8h
+	WORD $0x6e5aef21 // bfmmla v1.4s, v25.8h, v26.8h
+	WORD $0x6e58ef22 // bfmmla v2.4s, v25.8h, v24.8h
+	WORD $0x6e5bef23 // bfmmla v3.4s, v25.8h, v27.8h
+	WORD $0x6e5cefa4 // bfmmla v4.4s, v29.8h, v28.8h
+	WORD $0x6e5aefa5 // bfmmla v5.4s, v29.8h, v26.8h
+	WORD $0x6e58efa6 // bfmmla v6.4s, v29.8h, v24.8h
+	WORD $0x6e5befa7 // bfmmla v7.4s, v29.8h, v27.8h
+	WORD $0xad41657d // ldp q29, q25, [x11, #32]
+	WORD $0x6e5cefa8 // bfmmla v8.4s, v29.8h, v28.8h
+	WORD $0x6e5aefa9 // bfmmla v9.4s, v29.8h, v26.8h
+	WORD $0x6e58efaa // bfmmla v10.4s, v29.8h, v24.8h
+	WORD $0x6e5befab // bfmmla v11.4s, v29.8h, v27.8h
+	WORD $0x6e5cef2c // bfmmla v12.4s, v25.8h, v28.8h
+	WORD $0x6e5aef2d // bfmmla v13.4s, v25.8h, v26.8h
+	WORD $0x6e58ef2e // bfmmla v14.4s, v25.8h, v24.8h
+	WORD $0x6e5bef2f // bfmmla v15.4s, v25.8h, v27.8h
+	WORD $0xad427579 // ldp q25, q29, [x11, #64]
+	WORD $0x6e5cef30 // bfmmla v16.4s, v25.8h, v28.8h
+	WORD $0x6e5aef31 // bfmmla v17.4s, v25.8h, v26.8h
+	WORD $0x6e58ef32 // bfmmla v18.4s, v25.8h, v24.8h
+	WORD $0x6e5bef33 // bfmmla v19.4s, v25.8h, v27.8h
+	WORD $0x6e5cefb4 // bfmmla v20.4s, v29.8h, v28.8h
+	WORD $0x6e5aefb5 // bfmmla v21.4s, v29.8h, v26.8h
+	WORD $0x6e58efb6 // bfmmla v22.4s, v29.8h, v24.8h
+	WORD $0x6e5befb7 // bfmmla v23.4s, v29.8h, v27.8h
+	WORD $0xad40659d // ldp q29, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad44ed7c // ldp q28, q27, [x11, #144]
-	WORD $0x3dc02d7a // ldr q26, [x11, #176]
-	WORD $0xad406199 // ldp q25, q24, [x12, #0]
+	WORD $0xad40619b // ldp q27, q24, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f5cf320 // bfdot v0.4s, v25.8h, v28.2h[0]
-	WORD $0x4f5cf301 // bfdot v1.4s, v24.8h, v28.2h[0]
-	WORD $0x4f7cf322 // bfdot v2.4s, v25.8h, v28.2h[1]
-	WORD $0x4f7cf303 // bfdot v3.4s, v24.8h, v28.2h[1]
-	WORD $0x4f5cfb24 // bfdot v4.4s, v25.8h, v28.2h[2]
-	WORD $0x4f5cfb05 // bfdot v5.4s, v24.8h, v28.2h[2]
-	WORD $0x4f7cfb26 // bfdot v6.4s, v25.8h, v28.2h[3]
-	WORD $0x4f7cfb07 // bfdot v7.4s, v24.8h, v28.2h[3]
-	WORD $0x4f5bf328 // bfdot v8.4s, v25.8h, v27.2h[0]
-	WORD $0x4f5bf309 // bfdot v9.4s, v24.8h, v27.2h[0]
-	WORD $0x4f7bf32a // bfdot v10.4s, v25.8h, v27.2h[1]
-	WORD $0x4f7bf30b // bfdot v11.4s, v24.8h, v27.2h[1]
-	WORD $0x4f5bfb2c // bfdot v12.4s, v25.8h, v27.2h[2]
-	WORD $0x4f5bfb0d // bfdot v13.4s, v24.8h, v27.2h[2]
-	WORD $0x4f7bfb2e // bfdot v14.4s, v25.8h, v27.2h[3]
-	WORD $0x4f7bfb0f // bfdot v15.4s, v24.8h, v27.2h[3]
-	WORD $0x4f5af330 // bfdot v16.4s, v25.8h, v26.2h[0]
-	WORD $0x4f5af311 // bfdot v17.4s, v24.8h, v26.2h[0]
-	WORD $0x4f7af332 // bfdot v18.4s, v25.8h, v26.2h[1]
-	WORD $0x4f7af313 // bfdot v19.4s, v24.8h, v26.2h[1]
-	WORD $0x4f5afb34 // bfdot v20.4s, v25.8h, v26.2h[2]
-	WORD $0x4f5afb15 // bfdot v21.4s, v24.8h, v26.2h[2]
-	WORD $0x4f7afb36 // bfdot v22.4s, v25.8h, v26.2h[3]
-	WORD $0x4f7afb17 // bfdot v23.4s, v24.8h, v26.2h[3]
 	ADD R3, R12, R12
+	WORD $0x4e9b3bba // zip1 v26.4s, v29.4s, v27.4s
+	WORD $0x4e9b7bbb // zip2 v27.4s, v29.4s, v27.4s
+	WORD $0x4e983b3d // zip1 v29.4s, v25.4s, v24.4s
+	WORD $0x4e987b38 // zip2 v24.4s, v25.4s, v24.4s
+	WORD $0xad437179 // ldp q25, q28, [x11, #96]
+	WORD $0x6e5aef20 // bfmmla v0.4s, v25.8h, v26.8h
+	WORD $0x6e5bef21 // bfmmla v1.4s, v25.8h, v27.8h
+	WORD $0x6e5def22 // bfmmla v2.4s, v25.8h, v29.8h
+	WORD $0x6e58ef23 // bfmmla v3.4s, v25.8h, v24.8h
+	WORD $0x6e5aef84 // bfmmla v4.4s, v28.8h, v26.8h
+	WORD $0x6e5bef85 // bfmmla v5.4s, v28.8h, v27.8h
+	WORD $0x6e5def86 // bfmmla v6.4s, v28.8h, v29.8h
+	WORD $0x6e58ef87 // bfmmla v7.4s, v28.8h, v24.8h
+	WORD $0xad44657c // ldp q28, q25, [x11, #128]
+	WORD $0x6e5aef88 // bfmmla v8.4s, v28.8h, v26.8h
+	WORD $0x6e5bef89 // bfmmla v9.4s, v28.8h, v27.8h
+	WORD $0x6e5def8a // bfmmla v10.4s, v28.8h, v29.8h
+	WORD $0x6e58ef8b // bfmmla v11.4s, v28.8h, v24.8h
+	WORD $0x6e5aef2c // bfmmla v12.4s, v25.8h, v26.8h
+	WORD $0x6e5bef2d // bfmmla v13.4s, v25.8h, v27.8h
+	WORD $0x6e5def2e // bfmmla v14.4s, v25.8h, v29.8h
+	WORD $0x6e58ef2f // bfmmla v15.4s, v25.8h, v24.8h
+	WORD $0xad457179 // ldp q25, q28, [x11, #160]
+	WORD $0x6e5aef30 // bfmmla v16.4s, v25.8h, v26.8h
+	WORD $0x6e5bef31 // bfmmla v17.4s, v25.8h, v27.8h
+	WORD $0x6e5def32 // bfmmla v18.4s, v25.8h, v29.8h
+	WORD $0x6e58ef33 // bfmmla v19.4s, v25.8h, v24.8h
+	WORD $0x6e5aef94 // bfmmla v20.4s, v28.8h, v26.8h
+	WORD $0x6e5bef95 // bfmmla v21.4s, v28.8h, v27.8h
+	WORD $0x6e5def96 // bfmmla v22.4s, v28.8h, v29.8h
+	WORD $0x6e58ef97 // bfmmla v23.4s, v28.8h, v24.8h
 	ADD $192, R11, R11
 	SUBS $4, R13, R13
 	BGE loop
 rest:
-	ADDS $4, R13, R13
-	BEQ sums
-single:
-	WORD $0xad406578 // ldp q24, q25, [x11, #0]
-	WORD $0x3dc0097a // ldr q26, [x11, #32]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	ADDS $2, R13, R13
+	BLT last
+	WORD $0xad40659c // ldp q28, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	ADD $48, R11, R11
-	SUB $1, R13, R13
-	CBNZ R13, single
+	WORD $0xad407598 // ldp q24, q29, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e983b9b // zip1 v27.4s, v28.4s, v24.4s
+	WORD $0x4e987b98 // zip2 v24.4s, v28.4s, v24.4s
+	WORD $0x4e9d3b3c // zip1 v28.4s, v25.4s, v29.4s
+	WORD $0x4e9d7b3d // zip2 v29.4s, v25.4s, v29.4s
+	WORD $0xad406979 // ldp q25, q26, [x11, #0]
+	WORD $0x6e5bef20 // bfmmla v0.4s, v25.8h, v27.8h
+	WORD $0x6e58ef21 // bfmmla v1.4s, v25.8h, v24.8h
+	WORD $0x6e5cef22 // bfmmla v2.4s, v25.8h, v28.8h
+	WORD $0x6e5def23 // bfmmla v3.4s, v25.8h, v29.8h
+	WORD $0x6e5bef44 // bfmmla v4.4s, v26.8h, v27.8h
+	WORD $0x6e58ef45 // bfmmla v5.4s, v26.8h, v24.8h
+	WORD $0x6e5cef46 // bfmmla v6.4s, v26.8h, v28.8h
+	WORD $0x6e5def47 // bfmmla v7.4s, v26.8h, v29.8h
+	WORD $0xad41657a // ldp q26, q25, [x11, #32]
+	WORD $0x6e5bef48 // bfmmla v8.4s, v26.8h, v27.8h
+	WORD $0x6e58ef49 // bfmmla v9.4s, v26.8h, v24.8h
+	WORD $0x6e5cef4a // bfmmla v10.4s, v26.8h, v28.8h
+	WORD $0x6e5def4b // bfmmla v11.4s, v26.8h, v29.8h
+	WORD $0x6e5bef2c // bfmmla v12.4s, v25.8h, v27.8h
+	WORD $0x6e58ef2d // bfmmla v13.4s, v25.8h, v24.8h
+	WORD $0x6e5cef2e // bfmmla v14.4s, v25.8h, v28.8h
+	WORD $0x6e5def2f // bfmmla v15.4s, v25.8h, v29.8h
+	WORD $0xad426979 // ldp q25, q26, [x11, #64]
+	WORD $0x6e5bef30 // bfmmla v16.4s, v25.8h, v27.8h
+	WORD $0x6e58ef31 // bfmmla v17.4s, v25.8h, v24.8h
+	WORD $0x6e5cef32 // bfmmla v18.4s, v25.8h, v28.8h
+	WORD $0x6e5def33 // bfmmla v19.4s, v25.8h, v29.8h
+	WORD $0x6e5bef54 // bfmmla v20.4s, v26.8h, v27.8h
+	WORD $0x6e58ef55 // bfmmla v21.4s, v26.8h, v24.8h
+	WORD $0x6e5cef56 // bfmmla v22.4s, v26.8h, v28.8h
+	WORD $0x6e5def57 // bfmmla v23.4s, v26.8h, v29.8h
+	ADD $96, R11, R11
+	SUB $2, R13, R13
+last:
+	ADDS $2, R13, R13
+	BEQ sums
+	WORD $0xad40659a // ldp q26, q25, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4eda3b5d // zip1 v29.2d, v26.2d, v26.2d
+	WORD $0x4eda7b5a // zip2 v26.2d, v26.2d, v26.2d
+	WORD $0x3dc0017c // ldr q28, [x11, #0]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff00 // bfdot v0.4s, v24.8h, v29.8h
+	WORD $0x6e5aff01 // bfdot v1.4s, v24.8h, v26.8h
+	WORD $0x6e5dff84 // bfdot v4.4s, v28.8h, v29.8h
+	WORD $0x6e5aff85 // bfdot v5.4s, v28.8h, v26.8h
+	WORD $0x3dc0057c // ldr q28, [x11, #16]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff08 // bfdot v8.4s, v24.8h, v29.8h
+	WORD $0x6e5aff09 // bfdot v9.4s, v24.8h, v26.8h
+	WORD $0x6e5dff8c // bfdot v12.4s, v28.8h, v29.8h
+	WORD $0x6e5aff8d // bfdot v13.4s, v28.8h, v26.8h
+	WORD $0x3dc0097c // ldr q28, [x11, #32]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff10 // bfdot v16.4s, v24.8h, v29.8h
+	WORD $0x6e5aff11 // bfdot v17.4s, v24.8h, v26.8h
+	WORD $0x6e5dff94 // bfdot v20.4s, v28.8h, v29.8h
+	WORD $0x6e5aff95 // bfdot v21.4s, v28.8h, v26.8h
+	WORD $0x4ed93b3c // zip1 v28.2d, v25.2d, v25.2d
+	WORD $0x4ed97b39 // zip2 v25.2d, v25.2d, v25.2d
+	WORD $0x3dc00178 // ldr q24, [x11, #0]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff42 // bfdot v2.4s, v26.8h, v28.8h
+	WORD $0x6e59ff43 // bfdot v3.4s, v26.8h, v25.8h
+	WORD $0x6e5cff06 // bfdot v6.4s, v24.8h, v28.8h
+	WORD $0x6e59ff07 // bfdot v7.4s, v24.8h, v25.8h
+	WORD $0x3dc00578 // ldr q24, [x11, #16]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff4a // bfdot v10.4s, v26.8h, v28.8h
+	WORD $0x6e59ff4b // bfdot v11.4s, v26.8h, v25.8h
+	WORD $0x6e5cff0e // bfdot v14.4s, v24.8h, v28.8h
+	WORD $0x6e59ff0f // bfdot v15.4s, v24.8h, v25.8h
+	WORD $0x3dc00978 // ldr q24, [x11, #32]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff52 // bfdot v18.4s, v26.8h, v28.8h
+	WORD $0x6e59ff53 // bfdot v19.4s, v26.8h, v25.8h
+	WORD $0x6e5cff16 // bfdot v22.4s, v24.8h, v28.8h
+	WORD $0x6e59ff17 // bfdot v23.4s, v24.8h, v25.8h
 sums:
+	WORD $0x4ec13818 // zip1 v24.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
+	WORD $0x4ed13a0e // zip1 v14.2d, v16.2d, v17.2d
+	WORD $0x4ed17a11 // zip2 v17.2d, v16.2d, v17.2d
+	WORD $0x4ed33a50 // zip1 v16.2d, v18.2d, v19.2d
+	WORD $0x4ed37a53 // zip2 v19.2d, v18.2d, v19.2d
+	WORD $0x4ed53a92 // zip1 v18.2d, v20.2d, v21.2d
+	WORD $0x4ed57a95 // zip2 v21.2d, v20.2d, v21.2d
+	WORD $0x4ed73ad4 // zip1 v20.2d, v22.2d, v23.2d
+	WORD $0x4ed77ad7 // zip2 v23.2d, v22.2d, v23.2d
 	CBZ R6, overwrite
 	MOVD R4, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
-	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	WORD $0xad000158 // stp q24, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
-	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
+	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
-	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
+	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
-	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
+	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
-	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
-	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
+	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
-	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
+	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
-	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
+	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd610 // fadd v16.4s, v16.4s, v28.4s
-	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
+	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
+	WORD $0xad00414e // stp q14, q16, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
-	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
+	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
+	WORD $0xad004d51 // stp q17, q19, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd694 // fadd v20.4s, v20.4s, v28.4s
-	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
+	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
+	WORD $0xad005152 // stp q18, q20, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
-	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
+	WORD $0x4e36d6f7 // fadd v23.4s, v23.4s, v22.4s
+	WORD $0xad005d55 // stp q21, q23, [x10, #0]
 	B done
 overwrite:
 	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad000158 // stp q24, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad00414e // stp q14, q16, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d51 // stp q17, q19, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005152 // stp q18, q20, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad005d55 // stp q21, q23, [x10, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
@@ -11693,8 +11917,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func tile12x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 29 vector registers, 14 general
-TEXT ·tile12x32BFDot(SB), NOSPLIT, $0-72
+// func tile12x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int): 30 vector registers, 14 general
+TEXT ·tile12x32BF16(SB), NOSPLIT, $0-72
 	MOVD k+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD b+16(FP), R2
@@ -11763,254 +11987,296 @@ strip:
 	SUBS $4, R13, R13
 	BLT rest
 loop:
-	WORD $0xad406578 // ldp q24, q25, [x11, #0]
-	WORD $0x3dc0097a // ldr q26, [x11, #32]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	WORD $0xad406598 // ldp q24, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad41ed7c // ldp q28, q27, [x11, #48]
-	WORD $0x3dc0157a // ldr q26, [x11, #80]
-	WORD $0xad406199 // ldp q25, q24, [x12, #0]
+	WORD $0xad406d9a // ldp q26, q27, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f5cf320 // bfdot v0.4s, v25.8h, v28.2h[0]
-	WORD $0x4f5cf301 // bfdot v1.4s, v24.8h, v28.2h[0]
-	WORD $0x4f7cf322 // bfdot v2.4s, v25.8h, v28.2h[1]
-	WORD $0x4f7cf303 // bfdot v3.4s, v24.8h, v28.2h[1]
-	WORD $0x4f5cfb24 // bfdot v4.4s, v25.8h, v28.2h[2]
-	WORD $0x4f5cfb05 // bfdot v5.4s, v24.8h, v28.2h[2]
-	WORD $0x4f7cfb26 // bfdot v6.4s, v25.8h, v28.2h[3]
-	WORD $0x4f7cfb07 // bfdot v7.4s, v24.8h, v28.2h[3]
-	WORD $0x4f5bf328 // bfdot v8.4s, v25.8h, v27.2h[0]
-	WORD $0x4f5bf309 // bfdot v9.4s, v24.8h, v27.2h[0]
-	WORD $0x4f7bf32a // bfdot v10.4s, v25.8h, v27.2h[1]
-	WORD $0x4f7bf30b // bfdot v11.4s, v24.8h, v27.2h[1]
-	WORD $0x4f5bfb2c // bfdot v12.4s, v25.8h, v27.2h[2]
-	WORD $0x4f5bfb0d // bfdot v13.4s, v24.8h, v27.2h[2]
-	WORD $0x4f7bfb2e // bfdot v14.4s, v25.8h, v27.2h[3]
-	WORD $0x4f7bfb0f // bfdot v15.4s, v24.8h, v27.2h[3]
-	WORD $0x4f5af330 // bfdot v16.4s, v25.8h, v26.2h[0]
-	WORD $0x4f5af311 // bfdot v17.4s, v24.8h, v26.2h[0]
-	WORD $0x4f7af332 // bfdot v18.4s, v25.8h, v26.2h[1]
-	WORD $0x4f7af313 // bfdot v19.4s, v24.8h, v26.2h[1]
-	WORD $0x4f5afb34 // bfdot v20.4s, v25.8h, v26.2h[2]
-	WORD $0x4f5afb15 // bfdot v21.4s, v24.8h, v26.2h[2]
-	WORD $0x4f7afb36 // bfdot v22.4s, v25.8h, v26.2h[3]
-	WORD $0x4f7afb17 // bfdot v23.4s, v24.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad436578 // ldp q24, q25, [x11, #96]
-	WORD $0x3dc0217a // ldr q26, [x11, #128]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	WORD $0x4e9a3b1c // zip1 v28.4s, v24.4s, v26.4s
+	WORD $0x4e9a7b1a // zip2 v26.4s, v24.4s, v26.4s
+	WORD $0x4e9b3b38 // zip1 v24.4s, v25.4s, v27.4s
+	WORD $0x4e9b7b3b // zip2 v27.4s, v25.4s, v27.4s
+	WORD $0xad407579 // ldp q25, q29, [x11, #0]
+	WORD $0x6e5cef20 // bfmmla v0.4s, v25.8h, v28.8h
+	WORD $0x6e5aef21 // bfmmla v1.4s, v25.8h, v26.8h
+	WORD $0x6e58ef22 // bfmmla v2.4s, v25.8h, v24.8h
+	WORD $0x6e5bef23 // bfmmla v3.4s, v25.8h, v27.8h
+	WORD $0x6e5cefa4 // bfmmla v4.4s, v29.8h, v28.8h
+	WORD $0x6e5aefa5 // bfmmla v5.4s, v29.8h, v26.8h
+	WORD $0x6e58efa6 // bfmmla v6.4s, v29.8h, v24.8h
+	WORD $0x6e5befa7 // bfmmla v7.4s, v29.8h, v27.8h
+	WORD $0xad41657d // ldp q29, q25, [x11, #32]
+	WORD $0x6e5cefa8 // bfmmla v8.4s, v29.8h, v28.8h
+	WORD $0x6e5aefa9 // bfmmla v9.4s, v29.8h, v26.8h
+	WORD $0x6e58efaa // bfmmla v10.4s, v29.8h, v24.8h
+	WORD $0x6e5befab // bfmmla v11.4s, v29.8h, v27.8h
+	WORD $0x6e5cef2c // bfmmla v12.4s, v25.8h, v28.8h
+	WORD $0x6e5aef2d // bfmmla v13.4s, v25.8h, v26.8h
+	WORD $0x6e58ef2e // bfmmla v14.4s, v25.8h, v24.8h
+	WORD $0x6e5bef2f // bfmmla v15.4s, v25.8h, v27.8h
+	WORD $0xad427579 // ldp q25, q29, [x11, #64]
+	WORD $0x6e5cef30 // bfmmla v16.4s, v25.8h, v28.8h
+	WORD $0x6e5aef31 // bfmmla v17.4s, v25.8h, v26.8h
+	WORD $0x6e58ef32 // bfmmla v18.4s, v25.8h, v24.8h
+	WORD $0x6e5bef33 // bfmmla v19.4s, v25.8h, v27.8h
+	WORD $0x6e5cefb4 // bfmmla v20.4s, v29.8h, v28.8h
+	WORD $0x6e5aefb5 // bfmmla v21.4s, v29.8h, v26.8h
+	WORD $0x6e58efb6 // bfmmla v22.4s, v29.8h, v24.8h
+	WORD $0x6e5befb7 // bfmmla v23.4s, v29.8h, v27.8h
+	WORD $0xad40659d // ldp q29, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	WORD $0xad44ed7c // ldp q28, q27, [x11, #144]
-	WORD $0x3dc02d7a // ldr q26, [x11, #176]
-	WORD $0xad406199 // ldp q25, q24, [x12, #0]
+	WORD $0xad40619b // ldp q27, q24, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f5cf320 // bfdot v0.4s, v25.8h, v28.2h[0]
-	WORD $0x4f5cf301 // bfdot v1.4s, v24.8h, v28.2h[0]
-	WORD $0x4f7cf322 // bfdot v2.4s, v25.8h, v28.2h[1]
-	WORD $0x4f7cf303 // bfdot v3.4s, v24.8h, v28.2h[1]
-	WORD $0x4f5cfb24 // bfdot v4.4s, v25.8h, v28.2h[2]
-	WORD $0x4f5cfb05 // bfdot v5.4s, v24.8h, v28.2h[2]
-	WORD $0x4f7cfb26 // bfdot v6.4s, v25.8h, v28.2h[3]
-	WORD $0x4f7cfb07 // bfdot v7.4s, v24.8h, v28.2h[3]
-	WORD $0x4f5bf328 // bfdot v8.4s, v25.8h, v27.2h[0]
-	WORD $0x4f5bf309 // bfdot v9.4s, v24.8h, v27.2h[0]
-	WORD $0x4f7bf32a // bfdot v10.4s, v25.8h, v27.2h[1]
-	WORD $0x4f7bf30b // bfdot v11.4s, v24.8h, v27.2h[1]
-	WORD $0x4f5bfb2c // bfdot v12.4s, v25.8h, v27.2h[2]
-	WORD $0x4f5bfb0d // bfdot v13.4s, v24.8h, v27.2h[2]
-	WORD $0x4f7bfb2e // bfdot v14.4s, v25.8h, v27.2h[3]
-	WORD $0x4f7bfb0f // bfdot v15.4s, v24.8h, v27.2h[3]
-	WORD $0x4f5af330 // bfdot v16.4s, v25.8h, v26.2h[0]
-	WORD $0x4f5af311 // bfdot v17.4s, v24.8h, v26.2h[0]
-	WORD $0x4f7af332 // bfdot v18.4s, v25.8h, v26.2h[1]
-	WORD $0x4f7af313 // bfdot v19.4s, v24.8h, v26.2h[1]
-	WORD $0x4f5afb34 // bfdot v20.4s, v25.8h, v26.2h[2]
-	WORD $0x4f5afb15 // bfdot v21.4s, v24.8h, v26.2h[2]
-	WORD $0x4f7afb36 // bfdot v22.4s, v25.8h, v26.2h[3]
-	WORD $0x4f7afb17 // bfdot v23.4s, v24.8h, v26.2h[3]
 	ADD R3, R12, R12
+	WORD $0x4e9b3bba // zip1 v26.4s, v29.4s, v27.4s
+	WORD $0x4e9b7bbb // zip2 v27.4s, v29.4s, v27.4s
+	WORD $0x4e983b3d // zip1 v29.4s, v25.4s, v24.4s
+	WORD $0x4e987b38 // zip2 v24.4s, v25.4s, v24.4s
+	WORD $0xad437179 // ldp q25, q28, [x11, #96]
+	WORD $0x6e5aef20 // bfmmla v0.4s, v25.8h, v26.8h
+	WORD $0x6e5bef21 // bfmmla v1.4s, v25.8h, v27.8h
+	WORD $0x6e5def22 // bfmmla v2.4s, v25.8h, v29.8h
+	WORD $0x6e58ef23 // bfmmla v3.4s, v25.8h, v24.8h
+	WORD $0x6e5aef84 // bfmmla v4.4s, v28.8h, v26.8h
+	WORD $0x6e5bef85 // bfmmla v5.4s, v28.8h, v27.8h
+	WORD $0x6e5def86 // bfmmla v6.4s, v28.8h, v29.8h
+	WORD $0x6e58ef87 // bfmmla v7.4s, v28.8h, v24.8h
+	WORD $0xad44657c // ldp q28, q25, [x11, #128]
+	WORD $0x6e5aef88 // bfmmla v8.4s, v28.8h, v26.8h
+	WORD $0x6e5bef89 // bfmmla v9.4s, v28.8h, v27.8h
+	WORD $0x6e5def8a // bfmmla v10.4s, v28.8h, v29.8h
+	WORD $0x6e58ef8b // bfmmla v11.4s, v28.8h, v24.8h
+	WORD $0x6e5aef2c // bfmmla v12.4s, v25.8h, v26.8h
+	WORD $0x6e5bef2d // bfmmla v13.4s, v25.8h, v27.8h
+	WORD $0x6e5def2e // bfmmla v14.4s, v25.8h, v29.8h
+	WORD $0x6e58ef2f // bfmmla v15.4s, v25.8h, v24.8h
+	WORD $0xad457179 // ldp q25, q28, [x11, #160]
+	WORD $0x6e5aef30 // bfmmla v16.4s, v25.8h, v26.8h
+	WORD $0x6e5bef31 // bfmmla v17.4s, v25.8h, v27.8h
+	WORD $0x6e5def32 // bfmmla v18.4s, v25.8h, v29.8h
+	WORD $0x6e58ef33 // bfmmla v19.4s, v25.8h, v24.8h
+	WORD $0x6e5aef94 // bfmmla v20.4s, v28.8h, v26.8h
+	WORD $0x6e5bef95 // bfmmla v21.4s, v28.8h, v27.8h
+	WORD $0x6e5def96 // bfmmla v22.4s, v28.8h, v29.8h
+	WORD $0x6e58ef97 // bfmmla v23.4s, v28.8h, v24.8h
 	ADD $192, R11, R11
 	SUBS $4, R13, R13
 	BGE loop
 rest:
-	ADDS $4, R13, R13
-	BEQ sums
-single:
-	WORD $0xad406578 // ldp q24, q25, [x11, #0]
-	WORD $0x3dc0097a // ldr q26, [x11, #32]
-	WORD $0xad40719b // ldp q27, q28, [x12, #0]
+	ADDS $2, R13, R13
+	BLT last
+	WORD $0xad40659c // ldp q28, q25, [x12, #0]
 	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
 	ADD R8, R7, R7
-	WORD $0x4f58f360 // bfdot v0.4s, v27.8h, v24.2h[0]
-	WORD $0x4f58f381 // bfdot v1.4s, v28.8h, v24.2h[0]
-	WORD $0x4f78f362 // bfdot v2.4s, v27.8h, v24.2h[1]
-	WORD $0x4f78f383 // bfdot v3.4s, v28.8h, v24.2h[1]
-	WORD $0x4f58fb64 // bfdot v4.4s, v27.8h, v24.2h[2]
-	WORD $0x4f58fb85 // bfdot v5.4s, v28.8h, v24.2h[2]
-	WORD $0x4f78fb66 // bfdot v6.4s, v27.8h, v24.2h[3]
-	WORD $0x4f78fb87 // bfdot v7.4s, v28.8h, v24.2h[3]
-	WORD $0x4f59f368 // bfdot v8.4s, v27.8h, v25.2h[0]
-	WORD $0x4f59f389 // bfdot v9.4s, v28.8h, v25.2h[0]
-	WORD $0x4f79f36a // bfdot v10.4s, v27.8h, v25.2h[1]
-	WORD $0x4f79f38b // bfdot v11.4s, v28.8h, v25.2h[1]
-	WORD $0x4f59fb6c // bfdot v12.4s, v27.8h, v25.2h[2]
-	WORD $0x4f59fb8d // bfdot v13.4s, v28.8h, v25.2h[2]
-	WORD $0x4f79fb6e // bfdot v14.4s, v27.8h, v25.2h[3]
-	WORD $0x4f79fb8f // bfdot v15.4s, v28.8h, v25.2h[3]
-	WORD $0x4f5af370 // bfdot v16.4s, v27.8h, v26.2h[0]
-	WORD $0x4f5af391 // bfdot v17.4s, v28.8h, v26.2h[0]
-	WORD $0x4f7af372 // bfdot v18.4s, v27.8h, v26.2h[1]
-	WORD $0x4f7af393 // bfdot v19.4s, v28.8h, v26.2h[1]
-	WORD $0x4f5afb74 // bfdot v20.4s, v27.8h, v26.2h[2]
-	WORD $0x4f5afb95 // bfdot v21.4s, v28.8h, v26.2h[2]
-	WORD $0x4f7afb76 // bfdot v22.4s, v27.8h, v26.2h[3]
-	WORD $0x4f7afb97 // bfdot v23.4s, v28.8h, v26.2h[3]
 	ADD R3, R12, R12
-	ADD $48, R11, R11
-	SUB $1, R13, R13
-	CBNZ R13, single
+	WORD $0xad407598 // ldp q24, q29, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4e983b9b // zip1 v27.4s, v28.4s, v24.4s
+	WORD $0x4e987b98 // zip2 v24.4s, v28.4s, v24.4s
+	WORD $0x4e9d3b3c // zip1 v28.4s, v25.4s, v29.4s
+	WORD $0x4e9d7b3d // zip2 v29.4s, v25.4s, v29.4s
+	WORD $0xad406979 // ldp q25, q26, [x11, #0]
+	WORD $0x6e5bef20 // bfmmla v0.4s, v25.8h, v27.8h
+	WORD $0x6e58ef21 // bfmmla v1.4s, v25.8h, v24.8h
+	WORD $0x6e5cef22 // bfmmla v2.4s, v25.8h, v28.8h
+	WORD $0x6e5def23 // bfmmla v3.4s, v25.8h, v29.8h
+	WORD $0x6e5bef44 // bfmmla v4.4s, v26.8h, v27.8h
+	WORD $0x6e58ef45 // bfmmla v5.4s, v26.8h, v24.8h
+	WORD $0x6e5cef46 // bfmmla v6.4s, v26.8h, v28.8h
+	WORD $0x6e5def47 // bfmmla v7.4s, v26.8h, v29.8h
+	WORD $0xad41657a // ldp q26, q25, [x11, #32]
+	WORD $0x6e5bef48 // bfmmla v8.4s, v26.8h, v27.8h
+	WORD $0x6e58ef49 // bfmmla v9.4s, v26.8h, v24.8h
+	WORD $0x6e5cef4a // bfmmla v10.4s, v26.8h, v28.8h
+	WORD $0x6e5def4b // bfmmla v11.4s, v26.8h, v29.8h
+	WORD $0x6e5bef2c // bfmmla v12.4s, v25.8h, v27.8h
+	WORD $0x6e58ef2d // bfmmla v13.4s, v25.8h, v24.8h
+	WORD $0x6e5cef2e // bfmmla v14.4s, v25.8h, v28.8h
+	WORD $0x6e5def2f // bfmmla v15.4s, v25.8h, v29.8h
+	WORD $0xad426979 // ldp q25, q26, [x11, #64]
+	WORD $0x6e5bef30 // bfmmla v16.4s, v25.8h, v27.8h
+	WORD $0x6e58ef31 // bfmmla v17.4s, v25.8h, v24.8h
+	WORD $0x6e5cef32 // bfmmla v18.4s, v25.8h, v28.8h
+	WORD $0x6e5def33 // bfmmla v19.4s, v25.8h, v29.8h
+	WORD $0x6e5bef54 // bfmmla v20.4s, v26.8h, v27.8h
+	WORD $0x6e58ef55 // bfmmla v21.4s, v26.8h, v24.8h
+	WORD $0x6e5cef56 // bfmmla v22.4s, v26.8h, v28.8h
+	WORD $0x6e5def57 // bfmmla v23.4s, v26.8h, v29.8h
+	ADD $96, R11, R11
+	SUB $2, R13, R13
+last:
+	ADDS $2, R13, R13
+	BEQ sums
+	WORD $0xad40659a // ldp q26, q25, [x12, #0]
+	WORD $0xf98000e2 // prfm pldl2keep, [x7, #0]
+	ADD R8, R7, R7
+	ADD R3, R12, R12
+	WORD $0x4eda3b5d // zip1 v29.2d, v26.2d, v26.2d
+	WORD $0x4eda7b5a // zip2 v26.2d, v26.2d, v26.2d
+	WORD $0x3dc0017c // ldr q28, [x11, #0]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff00 // bfdot v0.4s, v24.8h, v29.8h
+	WORD $0x6e5aff01 // bfdot v1.4s, v24.8h, v26.8h
+	WORD $0x6e5dff84 // bfdot v4.4s, v28.8h, v29.8h
+	WORD $0x6e5aff85 // bfdot v5.4s, v28.8h, v26.8h
+	WORD $0x3dc0057c // ldr q28, [x11, #16]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff08 // bfdot v8.4s, v24.8h, v29.8h
+	WORD $0x6e5aff09 // bfdot v9.4s, v24.8h, v26.8h
+	WORD $0x6e5dff8c // bfdot v12.4s, v28.8h, v29.8h
+	WORD $0x6e5aff8d // bfdot v13.4s, v28.8h, v26.8h
+	WORD $0x3dc0097c // ldr q28, [x11, #32]
+	WORD $0x4e9c3b98 // zip1 v24.4s, v28.4s, v28.4s
+	WORD $0x4e9c7b9c // zip2 v28.4s, v28.4s, v28.4s
+	WORD $0x6e5dff10 // bfdot v16.4s, v24.8h, v29.8h
+	WORD $0x6e5aff11 // bfdot v17.4s, v24.8h, v26.8h
+	WORD $0x6e5dff94 // bfdot v20.4s, v28.8h, v29.8h
+	WORD $0x6e5aff95 // bfdot v21.4s, v28.8h, v26.8h
+	WORD $0x4ed93b3c // zip1 v28.2d, v25.2d, v25.2d
+	WORD $0x4ed97b39 // zip2 v25.2d, v25.2d, v25.2d
+	WORD $0x3dc00178 // ldr q24, [x11, #0]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff42 // bfdot v2.4s, v26.8h, v28.8h
+	WORD $0x6e59ff43 // bfdot v3.4s, v26.8h, v25.8h
+	WORD $0x6e5cff06 // bfdot v6.4s, v24.8h, v28.8h
+	WORD $0x6e59ff07 // bfdot v7.4s, v24.8h, v25.8h
+	WORD $0x3dc00578 // ldr q24, [x11, #16]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff4a // bfdot v10.4s, v26.8h, v28.8h
+	WORD $0x6e59ff4b // bfdot v11.4s, v26.8h, v25.8h
+	WORD $0x6e5cff0e // bfdot v14.4s, v24.8h, v28.8h
+	WORD $0x6e59ff0f // bfdot v15.4s, v24.8h, v25.8h
+	WORD $0x3dc00978 // ldr q24, [x11, #32]
+	WORD $0x4e983b1a // zip1 v26.4s, v24.4s, v24.4s
+	WORD $0x4e987b18 // zip2 v24.4s, v24.4s, v24.4s
+	WORD $0x6e5cff52 // bfdot v18.4s, v26.8h, v28.8h
+	WORD $0x6e59ff53 // bfdot v19.4s, v26.8h, v25.8h
+	WORD $0x6e5cff16 // bfdot v22.4s, v24.8h, v28.8h
+	WORD $0x6e59ff17 // bfdot v23.4s, v24.8h, v25.8h
 sums:
+	WORD $0x4ec13818 // zip1 v24.2d, v0.2d, v1.2d
+	WORD $0x4ec17801 // zip2 v1.2d, v0.2d, v1.2d
+	WORD $0x4ec33840 // zip1 v0.2d, v2.2d, v3.2d
+	WORD $0x4ec37843 // zip2 v3.2d, v2.2d, v3.2d
+	WORD $0x4ec53882 // zip1 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec57885 // zip2 v5.2d, v4.2d, v5.2d
+	WORD $0x4ec738c4 // zip1 v4.2d, v6.2d, v7.2d
+	WORD $0x4ec778c7 // zip2 v7.2d, v6.2d, v7.2d
+	WORD $0x4ec93906 // zip1 v6.2d, v8.2d, v9.2d
+	WORD $0x4ec97909 // zip2 v9.2d, v8.2d, v9.2d
+	WORD $0x4ecb3948 // zip1 v8.2d, v10.2d, v11.2d
+	WORD $0x4ecb794b // zip2 v11.2d, v10.2d, v11.2d
+	WORD $0x4ecd398a // zip1 v10.2d, v12.2d, v13.2d
+	WORD $0x4ecd798d // zip2 v13.2d, v12.2d, v13.2d
+	WORD $0x4ecf39cc // zip1 v12.2d, v14.2d, v15.2d
+	WORD $0x4ecf79cf // zip2 v15.2d, v14.2d, v15.2d
+	WORD $0x4ed13a0e // zip1 v14.2d, v16.2d, v17.2d
+	WORD $0x4ed17a11 // zip2 v17.2d, v16.2d, v17.2d
+	WORD $0x4ed33a50 // zip1 v16.2d, v18.2d, v19.2d
+	WORD $0x4ed37a53 // zip2 v19.2d, v18.2d, v19.2d
+	WORD $0x4ed53a92 // zip1 v18.2d, v20.2d, v21.2d
+	WORD $0x4ed57a95 // zip2 v21.2d, v20.2d, v21.2d
+	WORD $0x4ed73ad4 // zip1 v20.2d, v22.2d, v23.2d
+	WORD $0x4ed77ad7 // zip2 v23.2d, v22.2d, v23.2d
 	CBZ R6, overwrite
 	MOVD R4, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
-	WORD $0x4e3bd421 // fadd v1.4s, v1.4s, v27.4s
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d718 // fadd v24.4s, v24.4s, v22.4s
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	WORD $0xad000158 // stp q24, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd442 // fadd v2.4s, v2.4s, v27.4s
-	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad421 // fadd v1.4s, v1.4s, v26.4s
+	WORD $0x4e36d463 // fadd v3.4s, v3.4s, v22.4s
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd484 // fadd v4.4s, v4.4s, v28.4s
-	WORD $0x4e3bd4a5 // fadd v5.4s, v5.4s, v27.4s
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d442 // fadd v2.4s, v2.4s, v22.4s
+	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd4c6 // fadd v6.4s, v6.4s, v27.4s
-	WORD $0x4e3cd4e7 // fadd v7.4s, v7.4s, v28.4s
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
+	WORD $0x4e36d4e7 // fadd v7.4s, v7.4s, v22.4s
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd508 // fadd v8.4s, v8.4s, v28.4s
-	WORD $0x4e3bd529 // fadd v9.4s, v9.4s, v27.4s
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d4c6 // fadd v6.4s, v6.4s, v22.4s
+	WORD $0x4e3ad508 // fadd v8.4s, v8.4s, v26.4s
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd54a // fadd v10.4s, v10.4s, v27.4s
-	WORD $0x4e3cd56b // fadd v11.4s, v11.4s, v28.4s
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad529 // fadd v9.4s, v9.4s, v26.4s
+	WORD $0x4e36d56b // fadd v11.4s, v11.4s, v22.4s
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd58c // fadd v12.4s, v12.4s, v28.4s
-	WORD $0x4e3bd5ad // fadd v13.4s, v13.4s, v27.4s
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d54a // fadd v10.4s, v10.4s, v22.4s
+	WORD $0x4e3ad58c // fadd v12.4s, v12.4s, v26.4s
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd5ce // fadd v14.4s, v14.4s, v27.4s
-	WORD $0x4e3cd5ef // fadd v15.4s, v15.4s, v28.4s
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad5ad // fadd v13.4s, v13.4s, v26.4s
+	WORD $0x4e36d5ef // fadd v15.4s, v15.4s, v22.4s
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd610 // fadd v16.4s, v16.4s, v28.4s
-	WORD $0x4e3bd631 // fadd v17.4s, v17.4s, v27.4s
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d5ce // fadd v14.4s, v14.4s, v22.4s
+	WORD $0x4e3ad610 // fadd v16.4s, v16.4s, v26.4s
+	WORD $0xad00414e // stp q14, q16, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd652 // fadd v18.4s, v18.4s, v27.4s
-	WORD $0x4e3cd673 // fadd v19.4s, v19.4s, v28.4s
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad631 // fadd v17.4s, v17.4s, v26.4s
+	WORD $0x4e36d673 // fadd v19.4s, v19.4s, v22.4s
+	WORD $0xad004d51 // stp q17, q19, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad406d5c // ldp q28, q27, [x10, #0]
-	WORD $0x4e3cd694 // fadd v20.4s, v20.4s, v28.4s
-	WORD $0x4e3bd6b5 // fadd v21.4s, v21.4s, v27.4s
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad406956 // ldp q22, q26, [x10, #0]
+	WORD $0x4e36d652 // fadd v18.4s, v18.4s, v22.4s
+	WORD $0x4e3ad694 // fadd v20.4s, v20.4s, v26.4s
+	WORD $0xad005152 // stp q18, q20, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad40715b // ldp q27, q28, [x10, #0]
-	WORD $0x4e3bd6d6 // fadd v22.4s, v22.4s, v27.4s
-	WORD $0x4e3cd6f7 // fadd v23.4s, v23.4s, v28.4s
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad40595a // ldp q26, q22, [x10, #0]
+	WORD $0x4e3ad6b5 // fadd v21.4s, v21.4s, v26.4s
+	WORD $0x4e36d6f7 // fadd v23.4s, v23.4s, v22.4s
+	WORD $0xad005d55 // stp q21, q23, [x10, #0]
 	B done
 overwrite:
 	MOVD R4, R10
-	WORD $0xad000540 // stp q0, q1, [x10, #0]
+	WORD $0xad000158 // stp q24, q0, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad000d42 // stp q2, q3, [x10, #0]
+	WORD $0xad000d41 // stp q1, q3, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001544 // stp q4, q5, [x10, #0]
+	WORD $0xad001142 // stp q2, q4, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad001d46 // stp q6, q7, [x10, #0]
+	WORD $0xad001d45 // stp q5, q7, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002548 // stp q8, q9, [x10, #0]
+	WORD $0xad002146 // stp q6, q8, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad002d4a // stp q10, q11, [x10, #0]
+	WORD $0xad002d49 // stp q9, q11, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad00354c // stp q12, q13, [x10, #0]
+	WORD $0xad00314a // stp q10, q12, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad003d4e // stp q14, q15, [x10, #0]
+	WORD $0xad003d4d // stp q13, q15, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad004550 // stp q16, q17, [x10, #0]
+	WORD $0xad00414e // stp q14, q16, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad004d52 // stp q18, q19, [x10, #0]
+	WORD $0xad004d51 // stp q17, q19, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad005554 // stp q20, q21, [x10, #0]
+	WORD $0xad005152 // stp q18, q20, [x10, #0]
 	ADD R5, R10, R10
-	WORD $0xad005d56 // stp q22, q23, [x10, #0]
+	WORD $0xad005d55 // stp q21, q23, [x10, #0]
 done:
 	ADD $32, R2, R2
 	ADD $32, R4, R4
@@ -12378,6 +12644,63 @@ narrow3:
 	BGT narrow3
 	RET
 
+// func packQuadsBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32): 6 vector registers, 11 general
+TEXT ·packQuadsBFCvt(SB), NOSPLIT, $0-40
+	MOVD k+0(FP), R0
+	MOVD rows+8(FP), R1
+	MOVD mr+16(FP), R2
+	MOVD dst+32(FP), R3
+	FMOVS alpha+24(FP), F0
+	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	LSL $3, R2, R4
+group:
+	MOVD 0(R1), R5
+	MOVD 8(R1), R6
+	MOVD 16(R1), R7
+	MOVD 24(R1), R8
+	MOVD R3, R9
+	MOVD R0, R10
+loop:
+	WORD $0x3cc104a1 // ldr q1, [x5], #16
+	WORD $0x3cc104a2 // ldr q2, [x5], #16
+	WORD $0x6e20dc21 // fmul v1.4s, v1.4s, v0.4s
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x0ea16821 // bfcvtn v1.4h, v1.4s
+	WORD $0x4ea16841 // bfcvtn2 v1.8h, v2.4s
+	WORD $0x3cc104c2 // ldr q2, [x6], #16
+	WORD $0x3cc104c3 // ldr q3, [x6], #16
+	WORD $0x6e20dc42 // fmul v2.4s, v2.4s, v0.4s
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x0ea16842 // bfcvtn v2.4h, v2.4s
+	WORD $0x4ea16862 // bfcvtn2 v2.8h, v3.4s
+	WORD $0x3cc104e3 // ldr q3, [x7], #16
+	WORD $0x3cc104e4 // ldr q4, [x7], #16
+	WORD $0x6e20dc63 // fmul v3.4s, v3.4s, v0.4s
+	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD $0x0ea16863 // bfcvtn v3.4h, v3.4s
+	WORD $0x4ea16883 // bfcvtn2 v3.8h, v4.4s
+	WORD $0x3cc10504 // ldr q4, [x8], #16
+	WORD $0x3cc10505 // ldr q5, [x8], #16
+	WORD $0x6e20dc84 // fmul v4.4s, v4.4s, v0.4s
+	WORD $0x6e20dca5 // fmul v5.4s, v5.4s, v0.4s
+	WORD $0x0ea16884 // bfcvtn v4.4h, v4.4s
+	WORD $0x4ea168a4 // bfcvtn2 v4.8h, v5.4s
+	WORD $0x4ec23825 // zip1 v5.2d, v1.2d, v2.2d
+	WORD $0x4ec27822 // zip2 v2.2d, v1.2d, v2.2d
+	WORD $0x4ec43861 // zip1 v1.2d, v3.2d, v4.2d
+	WORD $0x4ec47864 // zip2 v4.2d, v3.2d, v4.2d
+	WORD $0xad000525 // stp q5, q1, [x9, #0]
+	ADD R4, R9, R9
+	WORD $0xad001122 // stp q2, q4, [x9, #0]
+	ADD R4, R9, R9
+	SUBS $8, R10, R10
+	BGT loop
+	ADD $32, R1, R1
+	ADD $32, R3, R3
+	SUBS $4, R2, R2
+	BGT group
+	RET
+
 // func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int): 2 vector registers, 9 general
 TEXT ·packStraightNeon(SB), NOSPLIT, $0-56
 	MOVD k+0(FP), R0
@@ -12625,36 +12948,36 @@ TEXT ·burstNeon(SB), NOSPLIT, $0-8
 	WORD $0x6f00e418 // movi v24.2d, #0
 	WORD $0x6f00e419 // movi v25.2d, #0
 loop:
-	WORD $0x4f811002 // fmla v2.4s, v0.4s, v1.s[0]
-	WORD $0x4f811003 // fmla v3.4s, v0.4s, v1.s[0]
-	WORD $0x4f811004 // fmla v4.4s, v0.4s, v1.s[0]
-	WORD $0x4f811005 // fmla v5.4s, v0.4s, v1.s[0]
-	WORD $0x4f811006 // fmla v6.4s, v0.4s, v1.s[0]
-	WORD $0x4f811007 // fmla v7.4s, v0.4s, v1.s[0]
-	WORD $0x4f811008 // fmla v8.4s, v0.4s, v1.s[0]
-	WORD $0x4f811009 // fmla v9.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100a // fmla v10.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100b // fmla v11.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100c // fmla v12.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100d // fmla v13.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100e // fmla v14.4s, v0.4s, v1.s[0]
-	WORD $0x4f81100f // fmla v15.4s, v0.4s, v1.s[0]
-	WORD $0x4f811010 // fmla v16.4s, v0.4s, v1.s[0]
-	WORD $0x4f811011 // fmla v17.4s, v0.4s, v1.s[0]
-	WORD $0x4f811012 // fmla v18.4s, v0.4s, v1.s[0]
-	WORD $0x4f811013 // fmla v19.4s, v0.4s, v1.s[0]
-	WORD $0x4f811014 // fmla v20.4s, v0.4s, v1.s[0]
-	WORD $0x4f811015 // fmla v21.4s, v0.4s, v1.s[0]
-	WORD $0x4f811016 // fmla v22.4s, v0.4s, v1.s[0]
-	WORD $0x4f811017 // fmla v23.4s, v0.4s, v1.s[0]
-	WORD $0x4f811018 // fmla v24.4s, v0.4s, v1.s[0]
-	WORD $0x4f811019 // fmla v25.4s, v0.4s, v1.s[0]
+	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
+	WORD $0x4e21cc03 // fmla v3.4s, v0.4s, v1.4s
+	WORD $0x4e21cc04 // fmla v4.4s, v0.4s, v1.4s
+	WORD $0x4e21cc05 // fmla v5.4s, v0.4s, v1.4s
+	WORD $0x4e21cc06 // fmla v6.4s, v0.4s, v1.4s
+	WORD $0x4e21cc07 // fmla v7.4s, v0.4s, v1.4s
+	WORD $0x4e21cc08 // fmla v8.4s, v0.4s, v1.4s
+	WORD $0x4e21cc09 // fmla v9.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0a // fmla v10.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0b // fmla v11.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0c // fmla v12.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0d // fmla v13.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0e // fmla v14.4s, v0.4s, v1.4s
+	WORD $0x4e21cc0f // fmla v15.4s, v0.4s, v1.4s
+	WORD $0x4e21cc10 // fmla v16.4s, v0.4s, v1.4s
+	WORD $0x4e21cc11 // fmla v17.4s, v0.4s, v1.4s
+	WORD $0x4e21cc12 // fmla v18.4s, v0.4s, v1.4s
+	WORD $0x4e21cc13 // fmla v19.4s, v0.4s, v1.4s
+	WORD $0x4e21cc14 // fmla v20.4s, v0.4s, v1.4s
+	WORD $0x4e21cc15 // fmla v21.4s, v0.4s, v1.4s
+	WORD $0x4e21cc16 // fmla v22.4s, v0.4s, v1.4s
+	WORD $0x4e21cc17 // fmla v23.4s, v0.4s, v1.4s
+	WORD $0x4e21cc18 // fmla v24.4s, v0.4s, v1.4s
+	WORD $0x4e21cc19 // fmla v25.4s, v0.4s, v1.4s
 	SUB $1, R0, R0
 	CBNZ R0, loop
 	RET
 
-// func burstBFDot(k int): 26 vector registers, 1 general
-TEXT ·burstBFDot(SB), NOSPLIT, $0-8
+// func burstBFMMLA(k int): 26 vector registers, 1 general
+TEXT ·burstBFMMLA(SB), NOSPLIT, $0-8
 	MOVD k+0(FP), R0
 	WORD $0x6f00e400 // movi v0.2d, #0
 	WORD $0x6f00e401 // movi v1.2d, #0
@@ -12683,30 +13006,30 @@ TEXT ·burstBFDot(SB), NOSPLIT, $0-8
 	WORD $0x6f00e418 // movi v24.2d, #0
 	WORD $0x6f00e419 // movi v25.2d, #0
 loop:
-	WORD $0x4f41f002 // bfdot v2.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f003 // bfdot v3.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f004 // bfdot v4.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f005 // bfdot v5.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f006 // bfdot v6.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f007 // bfdot v7.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f008 // bfdot v8.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f009 // bfdot v9.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00a // bfdot v10.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00b // bfdot v11.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00c // bfdot v12.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00d // bfdot v13.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00e // bfdot v14.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f00f // bfdot v15.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f010 // bfdot v16.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f011 // bfdot v17.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f012 // bfdot v18.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f013 // bfdot v19.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f014 // bfdot v20.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f015 // bfdot v21.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f016 // bfdot v22.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f017 // bfdot v23.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f018 // bfdot v24.4s, v0.8h, v1.2h[0]
-	WORD $0x4f41f019 // bfdot v25.4s, v0.8h, v1.2h[0]
+	WORD $0x6e41ec02 // bfmmla v2.4s, v0.8h, v1.8h
+	WORD $0x6e41ec03 // bfmmla v3.4s, v0.8h, v1.8h
+	WORD $0x6e41ec04 // bfmmla v4.4s, v0.8h, v1.8h
+	WORD $0x6e41ec05 // bfmmla v5.4s, v0.8h, v1.8h
+	WORD $0x6e41ec06 // bfmmla v6.4s, v0.8h, v1.8h
+	WORD $0x6e41ec07 // bfmmla v7.4s, v0.8h, v1.8h
+	WORD $0x6e41ec08 // bfmmla v8.4s, v0.8h, v1.8h
+	WORD $0x6e41ec09 // bfmmla v9.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0a // bfmmla v10.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0b // bfmmla v11.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0c // bfmmla v12.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0d // bfmmla v13.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0e // bfmmla v14.4s, v0.8h, v1.8h
+	WORD $0x6e41ec0f // bfmmla v15.4s, v0.8h, v1.8h
+	WORD $0x6e41ec10 // bfmmla v16.4s, v0.8h, v1.8h
+	WORD $0x6e41ec11 // bfmmla v17.4s, v0.8h, v1.8h
+	WORD $0x6e41ec12 // bfmmla v18.4s, v0.8h, v1.8h
+	WORD $0x6e41ec13 // bfmmla v19.4s, v0.8h, v1.8h
+	WORD $0x6e41ec14 // bfmmla v20.4s, v0.8h, v1.8h
+	WORD $0x6e41ec15 // bfmmla v21.4s, v0.8h, v1.8h
+	WORD $0x6e41ec16 // bfmmla v22.4s, v0.8h, v1.8h
+	WORD $0x6e41ec17 // bfmmla v23.4s, v0.8h, v1.8h
+	WORD $0x6e41ec18 // bfmmla v24.4s, v0.8h, v1.8h
+	WORD $0x6e41ec19 // bfmmla v25.4s, v0.8h, v1.8h
 	SUB $1, R0, R0
 	CBNZ R0, loop
 	RET

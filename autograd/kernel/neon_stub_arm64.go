@@ -8,151 +8,154 @@ package kernel
 func tile1x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile1x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile1x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile1x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile1x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile1x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile2x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile2x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile2x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile2x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile2x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile2x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile3x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile3x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile3x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile3x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile3x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile3x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile4x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile4x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile4x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile4x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile4x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile4x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile5x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile5x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile5x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile5x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile5x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile5x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile6x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile6x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile6x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile6x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile6x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile6x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile7x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile7x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile7x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile7x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile7x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile7x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile8x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile8x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile8x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile8x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile8x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile8x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile9x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile9x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile9x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile9x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile9x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile9x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile10x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile10x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile10x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile10x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile10x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile10x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile11x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile11x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile11x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile11x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile11x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile11x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile12x16Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile12x16BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile12x16BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func tile12x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func tile12x32BFDot(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
+func tile12x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
 func packTurnedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
 func packTurnedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+
+//go:noescape
+func packQuadsBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32)
 
 //go:noescape
 func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)
@@ -170,7 +173,7 @@ func widenPairsNeon(k int, src *float32, w int, dst *float32)
 func burstNeon(k int)
 
 //go:noescape
-func burstBFDot(k int)
+func burstBFMMLA(k int)
 
 //go:noescape
 func sweepNeon(n int, x *float32)

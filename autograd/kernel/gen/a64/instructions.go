@@ -146,6 +146,8 @@ func (f *Func) AND(d, a, b V)   { f.op3(0x4E201C00, "and", "16b", d, a, b) }
 func (f *Func) ORR(d, a, b V)   { f.op3(0x4EA01C00, "orr", "16b", d, a, b) }
 func (f *Func) TRN1(d, a, b V)  { f.op3(0x4E802800, "trn1", "4s", d, a, b) }
 func (f *Func) TRN2(d, a, b V)  { f.op3(0x4E806800, "trn2", "4s", d, a, b) }
+func (f *Func) ZIP1(d, a, b V)  { f.op3(0x4E803800, "zip1", "4s", d, a, b) }
+func (f *Func) ZIP2(d, a, b V)  { f.op3(0x4E807800, "zip2", "4s", d, a, b) }
 func (f *Func) ZIP1D(d, a, b V) { f.op3(0x4EC03800, "zip1", "2d", d, a, b) }
 func (f *Func) ZIP2D(d, a, b V) { f.op3(0x4EC07800, "zip2", "2d", d, a, b) }
 func (f *Func) ZIP1H(d, a, b V) { f.op3(0x4E403800, "zip1", "8h", d, a, b) }
@@ -169,7 +171,14 @@ func (f *Func) FMULe(d, a, b V, lane int) {
 }
 func element(lane int) uint32 { return uint32(lane&1)<<21 | uint32(lane>>1)<<11 }
 
-// FEAT_BF16: d += a's pairs · the pair b[lane]; two vectors to bfloat16.
+// FEAT_BF16: d (2 × 2) += a (2 × 4)·b (2 × 4)ᵀ, which is BFDOT of the first pairs of a row and then of the second ones; d += a's pairs ·
+// b's; d += a's pairs · the pair b[lane]; two vectors to bfloat16.
+func (f *Func) BFMMLA(d, a, b V) {
+	f.op(0x6E40EC00, "bfmmla v%0.4s, v%1.8h, v%2.8h", mod(d.reg, 0), use(a.reg, 5), use(b.reg, 16))
+}
+func (f *Func) BFDOT(d, a, b V) {
+	f.op(0x6E40FC00, "bfdot v%0.4s, v%1.8h, v%2.8h", mod(d.reg, 0), use(a.reg, 5), use(b.reg, 16))
+}
 func (f *Func) BFDOTe(d, a, b V, lane int) {
 	f.op(0x4F40F000|element(lane), fmt.Sprintf("bfdot v%%0.4s, v%%1.8h, v%%2.2h[%d]", lane), mod(d.reg, 0), use(a.reg, 5), use(b.reg, 16))
 }

@@ -41,18 +41,19 @@ func main() {
 func products(file *a64.File) {
 	for mr := 1; mr <= 12; mr++ {
 		for nv := 1; nv <= 2; nv++ {
-			tile(file, fmt.Sprintf("tile%dx%dNeon", mr, 16*nv), mr, nv, stripOf(mr, nv), false)
-			tile(file, fmt.Sprintf("tile%dx%dBFDot", mr, 16*nv), mr, nv, stripOf(mr, nv), true)
+			tile(file, fmt.Sprintf("tile%dx%dNeon", mr, 16*nv), mr, nv, stripOf(mr, nv), float)
+			tile(file, fmt.Sprintf("tile%dx%dBF16", mr, 16*nv), mr, nv, stripOf(mr, nv), bf16Product(mr))
 		}
 	}
 	packTurned(file, "packTurnedNeon", false)
 	packTurned(file, "packTurnedBFCvt", true)
+	packQuads(file)
 	packStraight(file)
 	packPanels(file)
 	packPairsTurned(file)
 	widenPairs(file)
-	burst(file, "burstNeon", false)
-	burst(file, "burstBFDot", true)
+	burst(file, "burstNeon", (*a64.Func).FMLA)
+	burst(file, "burstBFMMLA", (*a64.Func).BFMMLA)
 	sweep(file)
 	f := file.Func("pause", "func()")
 	f.Yield()

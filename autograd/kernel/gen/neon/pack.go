@@ -41,13 +41,7 @@ func packTurned(file *a64.File, name string, bf16 bool) {
 		r := f.Row(4)
 		for i := range r {
 			if bf16 {
-				lo, hi := f.V(), f.V()
-				f.LDpost(lo, p[i], 16)
-				f.LDpost(hi, p[i], 16)
-				f.FMUL(lo, lo, alpha)
-				f.FMUL(hi, hi, alpha)
-				f.BFCVTN(r[i], lo)
-				f.BFCVTN2(r[i], hi)
+				roundEight(f, r[i], p[i], alpha)
 				continue
 			}
 			f.LDpost(r[i], p[i], 16)
@@ -97,6 +91,57 @@ func packTurned(file *a64.File, name string, bf16 bool) {
 		f.Bcond("GT", l)
 		f.RET()
 	}
+}
+
+// roundEight loads eight elements, moves p past them, and rounds them times alpha to bfloat16.
+func roundEight(f *a64.Func, d a64.V, p a64.X, alpha a64.V) {
+	lo, hi := f.V(), f.V()
+	f.LDpost(lo, p, 16)
+	f.LDpost(hi, p, 16)
+	f.FMUL(lo, lo, alpha)
+	f.FMUL(hi, hi, alpha)
+	f.BFCVTN(d, lo)
+	f.BFCVTN2(d, hi)
+}
+
+// packQuads emits the packing for tiles of quads: mr and k are multiples of 4 and 8, and elements l to l+3 of a row, l a multiple
+// of 4, are contiguous; those of row r start at word l/2·mr + 2·r of dst.
+func packQuads(file *a64.File) {
+	f := file.Func("packQuadsBFCvt", "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32)")
+	k, rows, mr, dst := f.Param("k"), f.Param("rows"), f.Param("mr"), f.Param("dst")
+	alpha := f.ParamV("alpha")
+	ldd, n, to := f.X(), f.X(), f.X()
+	f.LSLI(ldd, mr, 3)
+	var p [4]a64.X
+	for i := range p {
+		p[i] = f.X()
+	}
+	f.Label("group")
+	for i := range p {
+		f.LDX(p[i], rows, 8*i)
+	}
+	f.MOV(to, dst)
+	f.MOV(n, k)
+	f.Label("loop")
+	r, v := f.Row(4), f.Row(4)
+	for i := range r {
+		roundEight(f, r[i], p[i], alpha)
+	}
+	for i := 0; i < 4; i += 2 {
+		f.ZIP1D(v[i/2], r[i], r[i+1])
+		f.ZIP2D(v[2+i/2], r[i], r[i+1])
+	}
+	for i := 0; i < 4; i += 2 {
+		f.STP(v[i], v[i+1], to, 0)
+		f.ADD(to, to, ldd)
+	}
+	f.SUBS(n, n, 8)
+	f.Bcond("GT", "loop")
+	f.ADDI(rows, rows, 32)
+	f.ADDI(dst, dst, 32)
+	f.SUBS(mr, mr, 4)
+	f.Bcond("GT", "group")
+	f.RET()
 }
 
 // packStraight emits dst[l·ldd + r] = alpha·src[l·lds + r] for l < k, r < w.

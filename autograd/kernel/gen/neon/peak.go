@@ -3,7 +3,7 @@ package main
 import "mambatrain/autograd/kernel/gen/a64"
 
 // burst emits an arithmetic-only loop that measures the peak: k times 24 independent multiply-adds.
-func burst(file *a64.File, name string, bf16 bool) {
+func burst(file *a64.File, name string, multiply func(f *a64.Func, d, a, b a64.V)) {
 	f := file.Func(name, "func(k int)")
 	k := f.Param("k")
 	x, y, acc := f.V(), f.V(), f.Row(24)
@@ -12,11 +12,7 @@ func burst(file *a64.File, name string, bf16 bool) {
 	}
 	f.Label("loop")
 	for i := range acc {
-		if bf16 {
-			f.BFDOTe(acc[i], x, y, 0)
-		} else {
-			f.FMLAe(acc[i], x, y, 0)
-		}
+		multiply(f, acc[i], x, y)
 	}
 	f.SUBI(k, k, 1)
 	f.CBNZ(k, "loop")
