@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 )
 
@@ -221,6 +222,20 @@ func (t *pairTable) put(a, b int32, rule mergeRule) {
 		i = (i + 1) & t.mask
 	}
 	t.slots[i] = pairSlot{key, rule}
+}
+
+// rankByScore ranks the rules by the score of the token that they make, the highest first. Rules that make tokens with
+// the same score get the same rank, and the leftmost pair is merged first, as in SentencePiece and llama.cpp; a list of
+// merges cannot express that.
+func (t *pairTable) rankByScore(scores []float64) {
+	order := slices.Sorted(slices.Values(scores))
+	order = slices.Compact(order)
+	for i := range t.slots {
+		if s := &t.slots[i]; s.key != freeSlot {
+			at, _ := slices.BinarySearch(order, scores[s.rule.id])
+			s.rule.rank = uint32(len(order) - at)
+		}
+	}
 }
 
 func (t *pairTable) get(a, b int32) mergeRule {

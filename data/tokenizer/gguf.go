@@ -14,38 +14,47 @@ import (
 )
 
 // GGUFFiles returns the files of the tokenizer in a GGUF model, keyed by their names in a Hugging Face directory. The
-// keys of a GGUF file contain the vocabulary, the merges and which tokens are added. They name the pre-tokenizer but
-// omit the normalizer; GGUFFiles uses that of the published models with that pre-tokenizer. The error for a file
-// without a tokenizer matches [fault.ErrNotFound].
+// keys of a GGUF file contain the vocabulary, which tokens are added, and the merges or, for SentencePiece, the scores
+// that order them. For byte-level BPE, they name the pre-tokenizer but omit the normalizer; GGUFFiles uses that of the
+// published models with that pre-tokenizer. The error for a file without a tokenizer matches [fault.ErrNotFound].
 func GGUFFiles(path string) (map[string][]byte, error) {
+	g, err := readGGUF(path)
+	return g.files, err
+}
+
+// ggufTokenizer is the tokenizer in a GGUF file.
+type ggufTokenizer struct {
+	files  map[string][]byte
+	scores []float64 // by id, for a SentencePiece vocabulary; see pairTable.rankByScore
+}
+
+func readGGUF(path string) (g ggufTokenizer, err error) {
 	f, err := gguf.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return g, fmt.Errorf("tokenizer: %w", err)
 	}
 	defer f.Close()
 	if whole, ok := f.Key("tokenizer.huggingface.json").(string); ok {
 		config, err := ggufConfig(f)
-		return map[string][]byte{tokenizerFile: []byte(whole), configFile: config}, err
+		return ggufTokenizer{files: map[string][]byte{tokenizerFile: []byte(whole), configFile: config}}, err
 	}
 	switch kind, _ := f.Key("tokenizer.ggml.model").(string); kind {
-	case "gpt2":
+	case "gpt2", ggufPieces:
 	case "", "no_vocab":
-		return nil, fault.NotFound("tokenizer: %s: has none; put a tokenizer.json next to it, or name one (tokenizer in a configuration, --tokenizer)", path)
-	case "llama":
-		return nil, fmt.Errorf("tokenizer: %s: has a SentencePiece vocabulary, which lacks the merges, normalizer and decoder of the model's tokenizer.json: %s", path, nameTokenizer)
+		return g, fault.NotFound("tokenizer: %s: has none; put a tokenizer.json next to it, or name one (tokenizer in a configuration, --tokenizer)", path)
 	default:
-		return nil, fmt.Errorf("tokenizer: %s: tokenizer.ggml.model %q is not that of a tokenizer.json that can be rebuilt exactly: %s", path, kind, nameTokenizer)
+		return g, fmt.Errorf("tokenizer: %s: tokenizer.ggml.model %q is not that of a tokenizer.json that can be rebuilt exactly: %s", path, kind, nameTokenizer)
 	}
 	v, err := readGGUFVocabulary(f)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
+		return g, fmt.Errorf("tokenizer: %s: %w", path, err)
 	}
 	tokenizer, err := v.json()
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %s: %w", path, err)
+		return g, fmt.Errorf("tokenizer: %s: %w", path, err)
 	}
 	config, err := ggufConfig(f)
-	return map[string][]byte{tokenizerFile: tokenizer, configFile: config}, err
+	return ggufTokenizer{map[string][]byte{tokenizerFile: tokenizer, configFile: config}, v.scores}, err
 }
 
 // nameTokenizer is the advice for a tokenizer that cannot be rebuilt.
@@ -59,10 +68,14 @@ type ggufVocabulary struct {
 	tokens, merges []string
 	kinds          []int64
 	pre            string
+	scores         []float64 // of a SentencePiece vocabulary, otherwise nil
+	prefix         bool      // a space is put before a text; for SentencePiece
+	unknown        string    // the unknown token, or ""; for SentencePiece
 }
 
 // llama.cpp's token types.
 const (
+	ggufUnknown     = 2
 	ggufControl     = 3
 	ggufUserDefined = 4
 	ggufUnused      = 5
@@ -70,57 +83,89 @@ const (
 
 func readGGUFVocabulary(f *gguf.File) (v ggufVocabulary, err error) {
 	v.tokens, _ = f.Key("tokenizer.ggml.tokens").([]string)
-	v.merges, _ = f.Key("tokenizer.ggml.merges").([]string)
-	v.kinds, _ = f.Key("tokenizer.ggml.token_type").([]int64)
-	v.pre, _ = f.Key("tokenizer.ggml.pre").(string)
 	if len(v.tokens) == 0 {
 		return v, fmt.Errorf("tokenizer.ggml.tokens: has no tokens")
 	}
-	if len(v.merges) == 0 {
-		return v, fmt.Errorf("tokenizer.ggml.merges: has no merges")
-	}
-	if len(v.kinds) == 0 {
+	switch kinds := f.Key("tokenizer.ggml.token_type").(type) {
+	case []int64:
+		v.kinds = kinds
+	case []uint64:
+		for _, kind := range kinds {
+			v.kinds = append(v.kinds, int64(kind))
+		}
+	default:
 		v.kinds = make([]int64, len(v.tokens)) // all normal
 	}
 	if len(v.kinds) != len(v.tokens) {
 		return v, fmt.Errorf("tokenizer.ggml.token_type: has %d kinds for %d tokens", len(v.kinds), len(v.tokens))
 	}
+	if isPieces(f) {
+		return v, v.readPieces(f)
+	}
+	v.merges, _ = f.Key("tokenizer.ggml.merges").([]string)
+	v.pre, _ = f.Key("tokenizer.ggml.pre").(string)
+	if len(v.merges) == 0 {
+		return v, fmt.Errorf("tokenizer.ggml.merges: has no merges")
+	}
 	return v, nil
 }
 
-// isHole reports whether id has no token.
+// isHole reports whether id has no token. llama.cpp uses SentencePiece tokens of type unused like others.
 func (v ggufVocabulary) isHole(id int) bool {
-	return v.kinds[id] == ggufUnused || v.tokens[id] == "[PAD"+strconv.Itoa(id)+"]"
+	if v.tokens[id] == "[PAD"+strconv.Itoa(id)+"]" {
+		return true
+	}
+	return v.kinds[id] == ggufUnused && v.scores == nil || v.tokens[id] == "" && v.scores != nil
 }
 
-// json returns the tokenizer.json. Added tokens are also in the vocabulary, which changes no id.
-func (v ggufVocabulary) json() ([]byte, error) {
-	pre, normalizer, err := v.steps()
-	if err != nil {
-		return nil, err
-	}
-	type added struct {
-		ID         int    `json:"id"`
-		Content    string `json:"content"`
-		SingleWord bool   `json:"single_word"`
-		LStrip     bool   `json:"lstrip"`
-		RStrip     bool   `json:"rstrip"`
-		Normalized bool   `json:"normalized"`
-		Special    bool   `json:"special"`
-	}
-	var list []added
-	vocabulary := map[string]int{}
+// ggufAdded is an entry of added_tokens in tokenizer.json.
+type ggufAdded struct {
+	ID         int    `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	Normalized bool   `json:"normalized"`
+	Special    bool   `json:"special"`
+}
+
+// entries returns the ids by token, and the added tokens, which are also among the ids; that changes no text's ids.
+func (v ggufVocabulary) entries() (vocabulary map[string]int, list []ggufAdded, err error) {
+	vocabulary = map[string]int{}
 	for id, token := range v.tokens {
 		if v.isHole(id) {
 			continue
 		}
 		if _, twice := vocabulary[token]; twice {
-			return nil, fmt.Errorf("tokenizer.ggml.tokens: %q is there twice", token)
+			return nil, nil, fmt.Errorf("tokenizer.ggml.tokens: %q is there twice", token)
 		}
 		vocabulary[token] = id
-		if kind := v.kinds[id]; kind == ggufControl || kind == ggufUserDefined {
-			list = append(list, added{ID: id, Content: token, Normalized: kind != ggufControl, Special: kind == ggufControl})
+		if v.isAdded(id) {
+			userDefined := v.kinds[id] == ggufUserDefined
+			list = append(list, ggufAdded{ID: id, Content: token, Normalized: userDefined && v.scores == nil, Special: !userDefined})
 		}
+	}
+	return vocabulary, list, nil
+}
+
+// isAdded reports whether a token is matched in a text before the text is split.
+func (v ggufVocabulary) isAdded(id int) bool {
+	kind := v.kinds[id]
+	return kind == ggufControl || kind == ggufUserDefined || kind == ggufUnknown && v.scores != nil
+}
+
+// json returns the tokenizer.json.
+func (v ggufVocabulary) json() ([]byte, error) {
+	vocabulary, list, err := v.entries()
+	if err != nil {
+		return nil, err
+	}
+	if v.scores != nil {
+		return v.piecesJSON(vocabulary, list)
+	}
+	pre, normalizer, err := v.steps()
+	if err != nil {
+		return nil, err
 	}
 	merges := make([][2]string, len(v.merges))
 	for i, m := range v.merges {
@@ -169,14 +214,20 @@ func (v ggufVocabulary) isGPTNeoX() bool {
 	return len(v.tokens) > 1 && v.tokens[0] == "<|endoftext|>" && v.tokens[1] == "<|padding|>"
 }
 
+// ggufRoles maps the keys of special tokens to their names in tokenizer_config.json.
+var ggufRoles = map[string]string{"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
+
 // ggufConfig returns the tokenizer_config.json: the special tokens and the chat template.
 func ggufConfig(f *gguf.File) ([]byte, error) {
 	config := map[string]any{}
 	tokens, _ := f.Key("tokenizer.ggml.tokens").([]string)
-	for key, name := range map[string]string{"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"} {
-		if id, ok := f.Int("tokenizer.ggml." + key + "_token_id"); ok && id < len(tokens) {
+	for role, name := range ggufRoles {
+		if id, ok := specialID(f, role); ok && id < len(tokens) {
 			config[name] = tokens[id]
 		}
+	}
+	if isPieces(f) {
+		config["add_bos_token"] = true // llama.cpp's default
 	}
 	for _, key := range []string{"add_bos_token", "add_eos_token"} {
 		if yes, ok := f.Key("tokenizer.ggml." + key).(bool); ok {

@@ -57,8 +57,8 @@ func TestLoadGGUF_refuses(t *testing.T) {
 		notFound bool
 		names    string // what the error names in addition to the advice
 	}{
-		"no tokenizer":  {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has none"},
-		"SentencePiece": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "llama") }, false, "lacks the merges"},
+		"no tokenizer": {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "no_vocab") }, true, "has none"},
+		"Unigram":      {func(w *gguf.Writer) { w.Set("tokenizer.ggml.model", "t5") }, false, `"t5"`},
 		"another pre-tokenizer": {func(w *gguf.Writer) {
 			w.Set("tokenizer.ggml.model", "gpt2")
 			w.Set("tokenizer.ggml.pre", "qwen2")
@@ -76,17 +76,7 @@ func TestLoadGGUF_refuses(t *testing.T) {
 			w.Set("tokenizer.ggml.tokens", []string{"a"})
 		}, false, ""},
 	} {
-		var w gguf.Writer
-		c.set(&w)
-		path := filepath.Join(t.TempDir(), "x.gguf")
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(w.Write(f), f.Close()); err != nil {
-			t.Fatal(err)
-		}
-		_, err = Load(path)
+		_, err := Load(writeGGUF(t, c.set))
 		if err == nil || errors.Is(err, fault.ErrNotFound) != c.notFound {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -94,4 +84,20 @@ func TestLoadGGUF_refuses(t *testing.T) {
 			t.Errorf("%s: got %q, want it to name %q and --tokenizer", name, err, c.names)
 		}
 	}
+}
+
+// writeGGUF writes a file with keys alone.
+func writeGGUF(t *testing.T, set func(w *gguf.Writer)) string {
+	t.Helper()
+	var w gguf.Writer
+	set(&w)
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

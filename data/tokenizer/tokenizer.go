@@ -58,11 +58,15 @@ func Load(path string) (*Tokenizer, error) {
 	if sibling := filepath.Join(dir, tokenizerFile); exists(sibling) {
 		return load(sibling, dir, tokenizerFile, inDirectory(dir))
 	}
-	files, err := GGUFFiles(path)
+	g, err := readGGUF(path)
 	if err != nil {
 		return nil, err
 	}
-	return load(path, dir, tokenizerFile, inMemory(files))
+	t, err := load(path, dir, tokenizerFile, inMemory(g.files))
+	if err == nil && g.scores != nil {
+		t.merges.rankByScore(g.scores)
+	}
+	return t, err
 }
 
 func exists(path string) bool {
