@@ -1,8 +1,10 @@
 package mamba
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -52,19 +54,15 @@ func (t tokenizerJSON) pieces() (prefix, ok bool) {
 
 // scores returns the scores by which llama.cpp orders merges: earlier merges have higher scores. llama.cpp ignores the
 // list of merges and joins any two pieces that form a token, so every way to form a token must be in the list, and all
-// merges that form the same token must be adjacent.
+// merges that form the same token must be adjacent, unless they come from equal scores.
 func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, error) {
-	rank := map[string]int{}
-	made := ""
+	rank, err := mergeRanks(merges)
+	if err != nil {
+		return nil, err
+	}
 	ways := make(map[string]bool, len(merges))
-	for i, m := range merges {
-		token := strings.Replace(m, " ", "", 1)
-		if _, before := rank[token]; before && made != token {
-			return nil, fmt.Errorf("merge %q comes after merges of other tokens, which llama.cpp's SentencePiece has no place for", m)
-		} else if !before {
-			rank[token] = i
-		}
-		made, ways[m] = token, true
+	for _, m := range merges {
+		ways[m] = true
 	}
 	scores := make([]float32, len(tokens))
 	for id, token := range tokens {
@@ -91,6 +89,43 @@ func (t tokenizerJSON) scores(tokens []string, merges []string) ([]float32, erro
 		}
 	}
 	return scores, nil
+}
+
+// mergeRanks returns the index of the first merge that forms each token. Tokens whose merges are mixed get the same rank
+// if the merges with the longest parts come first, which is how transformers lists the merges of tokens with equal
+// scores, such as runs of spaces.
+func mergeRanks(merges []string) (map[string]int, error) {
+	last := map[string]int{}
+	for i, m := range merges {
+		last[joined(m)] = i
+	}
+	rank := map[string]int{}
+	for start := 0; start < len(merges); {
+		end, mixed := start, -1 // the last merge of the group, and the first that is out of order
+		for i := start; i <= end; i++ {
+			token := joined(merges[i])
+			if i > start && mixed < 0 && longer(merges[i], merges[i-1]) {
+				mixed = i
+			}
+			end, rank[token] = max(end, last[token]), start
+		}
+		if alone := joined(merges[start]); mixed >= 0 && slices.ContainsFunc(merges[start:end+1], func(m string) bool { return joined(m) != alone }) {
+			return nil, fmt.Errorf("merge %q comes between merges of other tokens, which llama.cpp's SentencePiece has no place for", merges[mixed])
+		}
+		start = end + 1
+	}
+	return rank, nil
+}
+
+// joined returns the token that a merge forms.
+func joined(merge string) string { return strings.Replace(merge, " ", "", 1) }
+
+// longer reports whether a merge has a longer first part than another, or an equally long one and a longer second part.
+func longer(merge, other string) bool {
+	left, right, _ := strings.Cut(merge, " ")
+	otherLeft, otherRight, _ := strings.Cut(other, " ")
+	count := utf8.RuneCountInString
+	return cmp.Or(cmp.Compare(count(left), count(otherLeft)), cmp.Compare(count(right), count(otherRight))) > 0
 }
 
 var byteToken = regexp.MustCompile(`^<0x[0-9A-F]{2}>$`)

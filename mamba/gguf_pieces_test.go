@@ -37,7 +37,7 @@ func TestGGUFPieces(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		strings.Replace(metaspace, `, "▁a b"`, "", 1):                                    `"▁a" and "b" make it`,
-		strings.Replace(metaspace, `"a b", "▁ a", "▁ ab"`, `"▁ ab", "a b", "▁ a"`, 1):    `merge "▁a b" comes after`,
+		strings.Replace(metaspace, `"a b", "▁ a", "▁ ab"`, `"▁ ab", "a b", "▁ a"`, 1):    `merge "▁a b" comes between`,
 		strings.Replace(metaspace, `"split": false`, `"split": true`, 1):                 "SentencePiece's BPE of whole texts",
 		strings.Replace(metaspace, `"byte_fallback": true`, `"byte_fallback": false`, 1): "SentencePiece's BPE of whole texts",
 	} {
@@ -48,6 +48,20 @@ func TestGGUFPieces(t *testing.T) {
 		if _, err := ExportGGUF(t.Context(), dir, filepath.Join(dir, "x.gguf"), GGUFOptions{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %s", err, want)
 		}
+	}
+}
+
+// Merges of tokens with equal scores are mixed in a tokenizer that transformers converted, such as those of runs of
+// spaces in Codestral's. Such tokens get equal scores.
+func TestMergeRanks_equalScores(t *testing.T) {
+	merges := []string{"a b", "▁▁▁ ▁", "▁▁ ▁▁", "▁▁ ▁", "▁ ▁▁▁", "▁ ▁▁", "▁ ▁", "▁ a"}
+	got, err := mergeRanks(merges)
+	if want := map[string]int{"ab": 0, "▁▁▁▁": 1, "▁▁▁": 1, "▁▁": 6, "▁a": 7}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("ranks %v, %v, want %v", got, err, want)
+	}
+	merges[2], merges[3] = merges[3], merges[2]
+	if _, err := mergeRanks(merges); err == nil || !strings.Contains(err.Error(), `merge "▁▁ ▁▁" comes between`) {
+		t.Errorf("merges in another order: got %v", err)
 	}
 }
 
@@ -65,7 +79,10 @@ func TestGGUFLost(t *testing.T) {
 		pieces + `"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}}`: "",
 	} {
 		notes := ""
-		exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note }})
+		r := exportPieces(t, text, GGUFOptions{Note: func(note string) { notes += note }})
+		if whole := r.value("tokenizer.huggingface.json"); (whole == nil) != (want == "") {
+			t.Errorf("%s: whole tokenizer %v", text, whole)
+		}
 		if (notes == "") != (want == "") || !strings.Contains(notes, want) {
 			t.Errorf("%s: notes %q, want %q in them", text, notes, want)
 		}

@@ -95,8 +95,13 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
-	if lost := t.lost(); lost != "" && o.Note != nil {
-		o.Note(lost)
+	if lost := t.lost(); lost != "" {
+		if err := g.whole(path, t); err != nil {
+			return fmt.Errorf("mamba: gguf: %w", err)
+		}
+		if o.Note != nil {
+			o.Note(lost)
+		}
 	}
 	if prefix, ok := t.pieces(); ok {
 		if err := g.setPieces(t, tokens, kinds, merges, prefix); err != nil {
@@ -113,6 +118,41 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if o.ChatTemplate != "" {
 		g.Set("tokenizer.chat_template", o.ChatTemplate)
 	}
+	return nil
+}
+
+// whole sets the key with the entire tokenizer.json, for programs that read it instead of the other keys: mamba-train
+// does, llama.cpp ignores it. Tokens that only other files add are included.
+func (g *ggufModel) whole(path string, t tokenizerJSON) error {
+	var file map[string]json.RawMessage
+	if err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &file); err != nil {
+		return err
+	}
+	var list []map[string]any
+	if err := json.Unmarshal(file["added_tokens"], &list); err != nil && file["added_tokens"] != nil {
+		return fmt.Errorf("%s: added_tokens: %w", path, err)
+	}
+	have := map[any]bool{}
+	for _, a := range list {
+		have[a["content"]] = true
+	}
+	for _, a := range t.Added {
+		if !have[a.Content] {
+			list = append(list, map[string]any{
+				"id": a.ID, "content": a.Content, "special": a.Special, "normalized": !a.Special,
+				"single_word": false, "lstrip": false, "rstrip": false,
+			})
+		}
+	}
+	var err error
+	if file["added_tokens"], err = json.Marshal(list); err != nil {
+		return err
+	}
+	b, err := json.Marshal(file)
+	if err != nil {
+		return err
+	}
+	g.Set("tokenizer.huggingface.json", string(b))
 	return nil
 }
 
