@@ -82,6 +82,28 @@ func TestDeviceEqualsHost(t *testing.T) {
 	}
 }
 
+// An adapter on a frozen projection whose input needs no gradient, such as one that reads a frozen table, is trained on
+// the device.
+func TestDeviceAdapterOnFrozenInput(t *testing.T) {
+	run := func(device bool) []float32 {
+		params := []*ag.Param{param(t, "table", 1, 11, 4), param(t, "w", 2, 6, 4), param(t, "A", 3, 2, 4), param(t, "B", 4, 6, 2), param(t, "head", 5, 11, 6)}
+		g := ag.NewGraph(ag.Options{Rows: 30, Device: device})
+		var p []ag.Var
+		for i, q := range params {
+			if i != 2 && i != 3 {
+				q.Freeze()
+			}
+			p = append(p, g.Param(q))
+		}
+		y := ag.Linear(lookup(g, p[0]), p[1], ag.Var{}, ag.LowRank{A: p[2], B: p[3], Scale: 0.5})
+		step(t, compile(t, g, ag.CrossEntropy(y, p[4], ag.LowRank{}, ag.LossOptions{})), batch(13, 9))
+		return allGrads(params[2:4])
+	}
+	want := run(false)
+	devicetest.Use(t)
+	near(t, "gradients", run(true), want)
+}
+
 func near32(t *testing.T, what string, got, want []float64) {
 	t.Helper()
 	narrow := func(x []float64) (y []float32) {

@@ -92,7 +92,7 @@ func (e *executor[T]) backward(b *backward, in []G.Value) error {
 		case b.saved[i] >= 0:
 			c.In[i] = arrayOf[T](v, in[b.saved[i]])
 		default:
-			c.In[i] = Array[T]{Shape: v.live, Param: v.param}
+			c.In[i] = Array[T]{Shape: v.live, Param: v.param, onDevice: v.g.device != nil && v.param != nil}
 		}
 	}
 	if b.out.shape != nil {
