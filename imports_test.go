@@ -10,12 +10,15 @@ import (
 
 // allowed lists the packages of this module that each package may import. Imports point one way.
 var allowed = map[string][]string{
-	"autograd/kernel":      {"internal/float16", "internal/quant", "internal/splitmix"},
-	"autograd":             {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
-	"autograd/devicetest":  {"autograd/kernel", "internal/float16"},
-	"autograd/gradtest":    {"autograd"},
-	"autograd/vulkan":      {"autograd/kernel", "autograd/vulkan/vk", "internal/atomicfile"},
-	"autograd/vulkan/vk":   {"internal/sharedlib"},
+	"autograd/kernel":     {"internal/float16", "internal/quant", "internal/splitmix"},
+	"autograd":            {"autograd/kernel", "internal/label", "internal/quant", "internal/splitmix"},
+	"autograd/devicetest": {"autograd/kernel", "internal/float16"},
+	"autograd/gradtest":   {"autograd"},
+	"autograd/vulkan":     {"autograd/kernel", "autograd/vulkan/vk", "internal/atomicfile"},
+	"autograd/vulkan/vk":  {"internal/sharedlib"},
+	"autograd/vulkan/vulkantest": {
+		"autograd/kernel", "autograd/vulkan", "autograd/vulkan/vk", "internal/sharedlib",
+	},
 	"internal/atomicfile":  {"internal/fault", "internal/filelock"},
 	"internal/chart":       {"internal/format"},
 	"internal/contenthash": nil,

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -99,6 +100,11 @@ func TestGolden_quantized(t *testing.T) {
 	compareMerged(t, m, openTensors(t, filepath.Join(dir, "merged.safetensors")))
 }
 
+// newGraph returns a graph on the process's device, if there is one.
+func newGraph(rows int) *ag.Graph {
+	return ag.NewGraph(ag.Options{Rows: rows, Device: kernel.CurrentDevice() != nil})
+}
+
 // compareForward checks logits, loss and gradients of the graph.
 func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights.Reader) {
 	t.Helper()
@@ -106,7 +112,7 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights
 		t.Fatal(err)
 	}
 	batch := goldenBatch(t, want)
-	g := ag.NewGraph(ag.Options{Rows: len(batch.Tokens)})
+	g := newGraph(len(batch.Tokens))
 	hidden := m.Forward(g)
 	logits := m.Logits(hidden[len(hidden)-1])
 	eval, err := g.Compile(ag.Var{}, logits)
@@ -118,7 +124,7 @@ func compareForward(t *testing.T, m *mamba.Model, a *lora.Adapter, want *weights
 	}
 	near(t, "logits", eval.Float32s(logits), floats(t, want, "logits"), logitsAbs, logitsRel)
 
-	g = ag.NewGraph(ag.Options{Rows: len(batch.Tokens)})
+	g = newGraph(len(batch.Tokens))
 	step, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)

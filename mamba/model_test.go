@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 	"mambatrain/nn/weights"
 )
 
@@ -67,12 +68,17 @@ func checkDirect(t *testing.T, m *Model, f *weights.Reader, in Input) {
 	}
 }
 
+// newGraph returns a graph on the process's device, if there is one.
+func newGraph(rows int) *ag.Graph {
+	return ag.NewGraph(ag.Options{Rows: rows, Device: kernel.CurrentDevice() != nil})
+}
+
 func checkGraph(t *testing.T, m *Model, f *weights.Reader, in Input) {
 	batch, places, err := in.flatten(m.Config.HiddenSize)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := ag.NewGraph(ag.Options{Rows: len(places) + 3})
+	g := newGraph(len(places) + 3)
 	var hidden []ag.Var
 	if in.Embeds != nil {
 		hidden = m.ForwardEmbeds(g)
@@ -134,7 +140,7 @@ func checkBatchGradients(t *testing.T, m *Model, f *weights.Reader, batch ag.Bat
 			t.Fatal(err)
 		}
 	}
-	g := ag.NewGraph(ag.Options{Rows: len(batch.Tokens)})
+	g := newGraph(len(batch.Tokens))
 	p, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	ag "mambatrain/autograd"
+	"mambatrain/autograd/kernel"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/nn/weights"
@@ -91,6 +92,7 @@ func (c curve) follow(t *testing.T, m *mamba.Model, params []*ag.Param, rule str
 	if segment > 0 {
 		o = ag.Options{Rows: segment, Segments: true}
 	}
+	o.Device = kernel.CurrentDevice() != nil
 	g := ag.NewGraph(o)
 	prog, err := g.Compile(m.Loss(g))
 	if err != nil {
@@ -138,43 +140,58 @@ func baseOf(family string) string {
 	return filepath.Join("../mamba/testdata/golden", cmp.Or(family, "base"), "model")
 }
 
+// baseModel loads a family's model.
+func baseModel(t *testing.T, family string) *mamba.Model {
+	t.Helper()
+	m, err := mamba.Load(baseOf(family), mamba.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// curvesOf returns the directory of a family's curves.
+func curvesOf(family string) string { return filepath.Join("testdata/train", family) }
+
 // eachCurve runs a test with each segmentation and with each family's model and directory of curves.
 func eachCurve(t *testing.T, families []string, test func(t *testing.T, m *mamba.Model, dir string, segment int)) {
 	for _, family := range families {
 		for _, segment := range segmentations {
 			t.Run(fmt.Sprintf("%s/segment_tokens %d", cmp.Or(family, "base"), segment), func(t *testing.T) {
-				m, err := mamba.Load(baseOf(family), mamba.LoadOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				test(t, m, filepath.Join("testdata/train", family), segment)
+				test(t, baseModel(t, family), curvesOf(family), segment)
 			})
 		}
 	}
 }
 
 func TestFullTrainingFollowsThePeer(t *testing.T) {
-	eachCurve(t, families, func(t *testing.T, m *mamba.Model, dir string, segment int) {
-		if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
-			t.Fatal(err)
-		}
-		readCurve(t, filepath.Join(dir, "full")).follow(t, m, m.Params(), "mamba", segment)
-	})
+	eachCurve(t, families, followFull)
+}
+
+// followFull trains the whole model.
+func followFull(t *testing.T, m *mamba.Model, dir string, segment int) {
+	if err := trainer.SelectTrainable(m.Params(), nil); err != nil {
+		t.Fatal(err)
+	}
+	readCurve(t, filepath.Join(dir, "full")).follow(t, m, m.Params(), "mamba", segment)
 }
 
 // For the gguf family, the peer's base is the dequantized file; here the base stays quantized.
 func TestLoRATrainingFollowsThePeer(t *testing.T) {
-	eachCurve(t, append(families[:3:3], "gguf"), func(t *testing.T, m *mamba.Model, dir string, segment int) {
-		for _, p := range m.Params() {
-			p.Freeze()
-		}
-		a, err := lora.Load(filepath.Join(dir, "lora", "adapter_init"), m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := a.Train(); err != nil {
-			t.Fatal(err)
-		}
-		readCurve(t, filepath.Join(dir, "lora")).follow(t, m, append(m.Params(), a.Params()...), "mamba", segment)
-	})
+	eachCurve(t, append(families[:3:3], "gguf"), followLoRA)
+}
+
+// followLoRA trains the peer's initial adapter.
+func followLoRA(t *testing.T, m *mamba.Model, dir string, segment int) {
+	for _, p := range m.Params() {
+		p.Freeze()
+	}
+	a, err := lora.Load(filepath.Join(dir, "lora", "adapter_init"), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Train(); err != nil {
+		t.Fatal(err)
+	}
+	readCurve(t, filepath.Join(dir, "lora")).follow(t, m, append(m.Params(), a.Params()...), "mamba", segment)
 }

@@ -2,45 +2,19 @@ package recipe_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
 	ag "mambatrain/autograd"
-	"mambatrain/autograd/kernel"
-	"mambatrain/autograd/vulkan"
-	"mambatrain/autograd/vulkan/vk"
-	"mambatrain/internal/sharedlib"
+	"mambatrain/autograd/vulkan/vulkantest"
 	"mambatrain/lora"
 	"mambatrain/mamba"
 	"mambatrain/trainer"
 	"mambatrain/trainer/recipe"
 )
-
-// useVulkan opens a device and makes it the process's device for a test. It skips the test if there is none.
-func useVulkan(t *testing.T, staged bool) *vulkan.Device {
-	t.Helper()
-	o := vulkan.FromEnvironment(os.Getenv("MAMBA_TRAIN_DEVICE"))
-	o.Software, o.Staged = true, staged
-	d, err := vulkan.Open(o)
-	if os.Getenv("MAMBA_REQUIRE_VULKAN") != "1" {
-		for _, missing := range []error{sharedlib.ErrUnsupported, vk.ErrNoLibrary, vk.ErrNoDriver} {
-			if errors.Is(err, missing) {
-				t.Skipf("this test needs the tag vulkan and a driver: %v", err)
-			}
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	kernel.UseDevice(d)
-	t.Cleanup(func() { kernel.UseDevice(nil) })
-	return d
-}
 
 // stepKind is a kind of training step.
 type stepKind struct {
@@ -121,8 +95,9 @@ func TestVulkanSteps(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%s/staged=%v", model, k.name, staged), func(t *testing.T) {
 					dir := "../../mamba/testdata/golden/" + model + "/model"
-					d := useVulkan(t, staged)
-					defer d.Close()
+					o := vulkantest.Options()
+					o.Staged = staged
+					vulkantest.Use(t, o)
 					host, want := k.program(t, dir, false)
 					device, got := k.program(t, dir, true)
 					b := randomBatch(t, dir, 41, 1, 30, 18)

@@ -1,0 +1,15 @@
+package mamba
+
+import (
+	"testing"
+
+	"mambatrain/autograd/vulkan/vulkantest"
+)
+
+// TestVulkanGolden runs the reference's cases on a Vulkan device, within the CPU's tolerances.
+func TestVulkanGolden(t *testing.T) {
+	vulkantest.Use(t, vulkantest.Options())
+	for name, test := range map[string]func(*testing.T){"forward": TestForward, "gradients": TestGradients, "packed": TestPackedGolden} {
+		t.Run(name, test)
+	}
+}
