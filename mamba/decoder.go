@@ -47,9 +47,9 @@ func (m *Model) NewDecoder(chunk int) *Decoder {
 	return &Decoder{m: m, chunk: chunk}
 }
 
-// Feed feeds new tokens to the state, tokens[i] to sequence i. A list may be empty.
+// Feed implements [Feeder].
 func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
-	if err := d.enqueue(s, tokens); err != nil {
+	if err := s.enqueue(d.m, tokens); err != nil {
 		return err
 	}
 	return d.run(ctx, s, nil)
@@ -58,7 +58,7 @@ func (d *Decoder) Feed(ctx context.Context, s *State, tokens [][]int) error {
 // Next is like Feed, but returns the logits for the next token of each sequence: (sequences, v), valid until the next
 // call of a method of d. Every sequence must have at least one token to feed.
 func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Mat[float32], error) {
-	if err := d.enqueue(s, tokens); err != nil {
+	if err := s.enqueue(d.m, tokens); err != nil {
 		return kernel.Mat[float32]{}, err
 	}
 	for i := range s.Fed {
@@ -79,22 +79,22 @@ func (d *Decoder) Next(ctx context.Context, s *State, tokens [][]int) (kernel.Ma
 	return d.head(d.b.last), nil
 }
 
-// enqueue appends new tokens to the state's pending ones.
-func (d *Decoder) enqueue(s *State, tokens [][]int) error {
-	if err := s.fits(d.m); err != nil {
+// enqueue appends new tokens to the pending ones of a state of m.
+func (s *State) enqueue(m *Model, tokens [][]int) error {
+	if err := s.fits(m); err != nil {
 		return err
 	}
 	if len(tokens) != s.Sequences() {
 		return fmt.Errorf("mamba: tokens for %d sequences, the state has %d", len(tokens), s.Sequences())
 	}
-	if err := checkIDs(tokens, d.m.Config.VocabSize); err != nil {
+	if err := checkIDs(tokens, m.Config.VocabSize); err != nil {
 		return err
 	}
 	waiting := make([][]int, len(tokens))
 	for i := range waiting {
 		waiting[i] = s.Tokens[i][s.Fed[i]:]
 	}
-	if err := checkIDs(waiting, d.m.Config.VocabSize); err != nil {
+	if err := checkIDs(waiting, m.Config.VocabSize); err != nil {
 		return err
 	}
 	for i, ids := range tokens {

@@ -53,6 +53,8 @@ type GenerateOptions struct {
 	// State is the state from which the prompts continue, one sequence for each; it is advanced. The last token of a
 	// text remains pending in it and is fed when the text is continued. Nil: each prompt starts a new text.
 	State *State
+	// Prefill feeds the prompts, all but their last tokens; nil: a [Decoder], on the CPU.
+	Prefill Feeder
 }
 
 // EarlyStopping determines when beam search ends once it has NumBeams finished texts.
@@ -114,7 +116,11 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, o GenerateOptions
 		}
 	}
 	d := m.NewDecoder(0)
-	if err := prefill(ctx, d, state, prompts); err != nil {
+	feeder := o.Prefill
+	if feeder == nil {
+		feeder = d
+	}
+	if err := prefill(ctx, feeder, state, prompts); err != nil {
 		return out, err
 	}
 	if o.NumBeams > 1 {
@@ -204,14 +210,14 @@ func (o GenerateOptions) validateFor(m *Model) error {
 
 // prefill adds the prompts to the state and feeds all but their last tokens. The first decoding step feeds those: no
 // logits are needed before.
-func prefill(ctx context.Context, d *Decoder, s *State, prompts [][]int) error {
+func prefill(ctx context.Context, f Feeder, s *State, prompts [][]int) error {
 	last := make([]int, len(prompts))
 	for i := range prompts {
 		s.Tokens[i] = append(s.Tokens[i], prompts[i]...)
 		end := len(s.Tokens[i]) - 1
 		last[i], s.Tokens[i] = s.Tokens[i][end], s.Tokens[i][:end]
 	}
-	err := d.Feed(ctx, s, make([][]int, len(prompts)))
+	err := f.Feed(ctx, s, make([][]int, len(prompts)))
 	for i := range prompts {
 		s.Tokens[i] = append(s.Tokens[i], last[i])
 	}

@@ -13,3 +13,9 @@ func TestVulkanGolden(t *testing.T) {
 		t.Run(name, test)
 	}
 }
+
+// TestVulkanFeeder checks that prompts fed on a Vulkan device leave the same state as on the CPU.
+func TestVulkanFeeder(t *testing.T) {
+	vulkantest.Use(t, vulkantest.Options())
+	eachFamily(t, checkDeviceFeeder)
+}

@@ -162,10 +162,10 @@ func (a *app) bench(f benchFlags) error {
 	return a.Result(r, r.text())
 }
 
-// openBenchDevice opens the device for modes that run a graph.
+// openBenchDevice opens the device for modes that use one.
 func (a *app) openBenchDevice(mode string) error {
-	if a.device != recipe.DeviceCPU && (mode == "prefill" || mode == "decode") {
-		return cli.Misusef("--device is for --mode lora, full and forward: prompts and single tokens are computed by the CPU")
+	if a.device != recipe.DeviceCPU && mode == "decode" {
+		return cli.Misusef("--device is for --mode lora, full, forward and prefill: the CPU computes single tokens")
 	}
 	return a.openDevice(a.device)
 }
@@ -364,9 +364,23 @@ func (b *benchmark) prefill(ctx context.Context) error {
 	for i, from := range batch.Starts {
 		prompts[i] = batch.Tokens[from:batch.End(i)]
 	}
-	d := b.model.NewDecoder(0)
+	d, feeder := b.model.NewDecoder(0), recipe.DeviceFeeder(b.model, b.warn)
+	first, last := make([][]int, b.documents), prompts // fed by the device, and by d
+	if feeder != nil {
+		b.device, last = kernel.CurrentDevice().Name(), make([][]int, b.documents)
+		for i, ids := range prompts {
+			n := len(ids) - 1
+			first[i], last[i] = ids[:n], ids[n:]
+		}
+	}
 	return b.repeat(ctx, func() error {
-		_, err := d.Next(ctx, b.model.NewState(b.documents), prompts)
+		state := b.model.NewState(b.documents)
+		if feeder != nil {
+			if err := feeder.Feed(ctx, state, first); err != nil {
+				return err
+			}
+		}
+		_, err := d.Next(ctx, state, last)
 		return err
 	})
 }

@@ -77,6 +77,7 @@ func (a *app) generateCommand() *cobra.Command {
 	fl.BoolVar(&o.IgnoreEOS, "ignore-eos", false, "continue after the end-of-text token")
 	fl.StringVar(&f.state, "state", "", "load the state from this file if it exists, and save it there afterwards")
 	a.precisionFlag(cmd)
+	a.deviceFlag(cmd)
 	for _, talk := range []string{"interactive", "chat"} {
 		cmd.MarkFlagsMutuallyExclusive("prompt", "prompt-ids", "prompts", "messages", talk)
 		cmd.MarkFlagsMutuallyExclusive("output", talk)
@@ -136,6 +137,9 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	}
 	ctx, stop := cli.NotifyContext()
 	defer stop()
+	if err := a.openDevice(a.device); err != nil {
+		return err
+	}
 	m, err := f.open(ctx, a)
 	if err != nil {
 		return cli.WithSignal(ctx, err)
@@ -148,6 +152,7 @@ func (a *app) generate(cmd *cobra.Command, f generateFlags) error {
 	if err != nil {
 		return err
 	}
+	o.Prefill = recipe.DeviceFeeder(m.Model, a.warnOf)
 	if format != nil && !cmd.Flags().Changed("max-new-tokens") && o.MaxLength == 0 && o.MaxNewTokens == f.options.MaxNewTokens {
 		o.MaxNewTokens = answerTokens
 	}

@@ -273,7 +273,11 @@ func (c *Chat) Answer(ctx context.Context, text string) (a ChatAnswer, err error
 	m, last := c.format.model, len(prompt.IDs)-1
 	state := c.continued(prompt.IDs)
 	a.Read = len(prompt.IDs) - len(state.Tokens[0])
-	if err := m.NewDecoder(0).Feed(ctx, state, [][]int{prompt.IDs[len(state.Tokens[0]):last]}); err != nil {
+	feeder := c.options.Prefill
+	if feeder == nil {
+		feeder = m.NewDecoder(0)
+	}
+	if err := feeder.Feed(ctx, state, [][]int{prompt.IDs[len(state.Tokens[0]):last]}); err != nil {
 		return a, err
 	}
 	before, o := state.Clone(), c.options

@@ -104,6 +104,41 @@ func TestDeviceFallsBack(t *testing.T) {
 	deviceRun(t, func(c *recipe.Config) { c.Device = recipe.DeviceAuto }, noWarning(t))
 }
 
+// A device feeds prompts. If it cannot run the model, the CPU does, with one warning.
+func TestDeviceFeedsPrompts(t *testing.T) {
+	load := func() *recipe.Model {
+		m, err := recipe.LoadModel(context.Background(), "../../configs/quickstart/base", "", recipe.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if f := recipe.DeviceFeeder(load().Model, noWarning(t)); f != nil {
+		t.Errorf("without a device there is a %T", f)
+	}
+	d, m := devicetest.Use(t), load()
+	o := recipe.TextOptions{GenerateOptions: m.DefaultGenerate()}
+	prompt := m.Tokenizer.Encode("A friend is a second")
+	want, err := m.Continue(context.Background(), [][]int{prompt}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Prefill = recipe.DeviceFeeder(m.Model, noWarning(t))
+	got, err := m.Continue(context.Background(), [][]int{prompt}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Dispatches == 0 || got[0].Text != want[0].Text {
+		t.Errorf("%d dispatches, got %q, want %q", d.Dispatches, got[0].Text, want[0].Text)
+	}
+	d.Refuses = func(kernel.DeviceSizes) error { return errors.New("no scan") }
+	var warnings []string
+	f := recipe.DeviceFeeder(load().Model, func(err error) { warnings = append(warnings, err.Error()) })
+	if f != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "the CPU computes prompts: autograd: test device: ") {
+		t.Errorf("a device that refuses: %T, warnings %q", f, warnings)
+	}
+}
+
 // A requested device that is not open is an error, and the error for a device without enough memory suggests what to
 // change.
 func TestDeviceRefusals(t *testing.T) {
