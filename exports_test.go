@@ -18,7 +18,7 @@ import (
 )
 
 // forTests lists packages that exist for the tests of other packages. Uses in tests count for these.
-var forTests = []string{"autograd/devicetest", "autograd/gradtest", "autograd/vulkan/vulkantest", "data/hub/hubtest", "internal/testfile", "studio/studiotest"}
+var forTests = []string{"autograd/devicetest", "autograd/gradtest", "data/hub/hubtest", "internal/testfile", "studio/studiotest"}
 
 // offered lists names that may be used only by programs outside this module, with the reason why they are exported.
 var offered = map[string]string{
