@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -105,7 +106,8 @@ func documentFiles(t *testing.T) []string {
 var (
 	fence   = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
 	inline  = regexp.MustCompile("`([^`\n]+)`")
-	linkTo  = regexp.MustCompile(`\]\(([^)\s#]+)[^)]*\)`)
+	linkTo  = regexp.MustCompile(`\]\(([^)\s#]*)#?([^)\s]*)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	shWord  = regexp.MustCompile(`"[^"]*"|'[^']*'|[^\s"']+`)
 	keyWord = regexp.MustCompile(`^(data|train|lora|distributed)\.[a-z_0-9]+$`)
 	envWord = regexp.MustCompile(`\bMAMBA_TRAIN_[A-Z_]+`)
@@ -171,13 +173,39 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// checkLinks checks that the targets of relative links exist.
+// checkLinks checks that the targets of relative links exist, with their headings.
 func checkLinks(t *testing.T, document, text string) {
 	for _, m := range linkTo.FindAllStringSubmatch(text, -1) {
-		if !strings.Contains(m[1], "://") {
-			mustExist(t, filepath.Join(filepath.Dir(document), m[1]))
+		if strings.Contains(m[1], "://") {
+			continue
+		}
+		path := document
+		if m[1] != "" {
+			path = filepath.Join(filepath.Dir(document), m[1])
+			mustExist(t, path)
+		}
+		if anchor := m[2]; anchor != "" && !slices.Contains(anchorsOf(t, path), anchor) {
+			t.Errorf("%s has no heading #%s", path, anchor)
 		}
 	}
+}
+
+// anchorsOf lists the anchors of a document's headings, as GitHub makes them.
+func anchorsOf(t *testing.T, path string) (list []string) {
+	t.Helper()
+	for _, m := range heading.FindAllStringSubmatch(string(readFile(t, path)), -1) {
+		kept := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])
+		list = append(list, kept)
+	}
+	return list
 }
 
 func mustExist(t *testing.T, path string) {
