@@ -149,11 +149,14 @@ func (c *Config) Limit() int64 {
 
 // machineLimit returns the memory that a run may use if no limit is set.
 func machineLimit() int64 {
-	if m := MachineMemory(); m > 0 {
+	if m := machineMemory(); m > 0 {
 		return m / 10 * 9
 	}
 	return 1 << 62
 }
+
+// machineMemory is replaced in tests by that of a smaller machine.
+var machineMemory = MachineMemory
 
 // checkMemory returns a fault if the run cannot fit in memory.
 func (r *Run) checkMemory() error {

@@ -181,7 +181,11 @@ func (m *Merge) Write(ctx context.Context, dir string, o mamba.SaveOptions) (r M
 		return r, err
 	}
 	r = MergeReport{Tensors: len(merged.Entries), Changed: len(merged.Changed), UntiedHead: merged.Untied}
-	if r.TooLarge = checkFootprint(c, mamba.LoadOptions{}, 0) != nil; r.TooLarge {
+	written, err := mamba.LoadConfig(dir) // unlike c, without the base's types of blocks
+	if err != nil {
+		return r, err
+	}
+	if r.TooLarge = checkFootprint(written, mamba.LoadOptions{}, 0) != nil; r.TooLarge {
 		return r, nil
 	}
 	r.Difference, err = m.prove(ctx, dir, want)
