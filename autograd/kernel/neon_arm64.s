@@ -19956,44 +19956,44 @@ row:
 block:
 	WORD $0x4d40c40a // ld1r {v10.8h}, [x0]
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	WORD $0x3dc020eb // ldr q11, [x7, #128]
-	WORD $0x3dc024ec // ldr q12, [x7, #144]
-	WORD $0x3cc0200d // ldur q13, [x0, #2]
-	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
-	WORD $0x4e201daf // and v15.16b, v13.16b, v0.16b
-	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
+	WORD $0x3cc0200b // ldur q11, [x0, #2]
+	WORD $0x6f3c056c // ushr v12.4s, v11.4s, #4
+	WORD $0x3dc020ed // ldr q13, [x7, #128]
+	WORD $0x3dc024ee // ldr q14, [x7, #144]
+	WORD $0x4e201d6f // and v15.16b, v11.16b, v0.16b
+	WORD $0x4e201d90 // and v16.16b, v12.16b, v0.16b
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x3dc000f1 // ldr q17, [x7, #0]
 	WORD $0x3dc004f2 // ldr q18, [x7, #16]
-	WORD $0x4e31cdeb // fmla v11.4s, v15.4s, v17.4s
-	WORD $0x4e32ce0c // fmla v12.4s, v16.4s, v18.4s
-	WORD $0x4e211db2 // and v18.16b, v13.16b, v1.16b
-	WORD $0x4e211dd1 // and v17.16b, v14.16b, v1.16b
+	WORD $0x4e31cded // fmla v13.4s, v15.4s, v17.4s
+	WORD $0x4e32ce0e // fmla v14.4s, v16.4s, v18.4s
+	WORD $0x4e211d72 // and v18.16b, v11.16b, v1.16b
+	WORD $0x4e211d91 // and v17.16b, v12.16b, v1.16b
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
 	WORD $0x3dc008f0 // ldr q16, [x7, #32]
 	WORD $0x3dc00cef // ldr q15, [x7, #48]
-	WORD $0x4e30ce4b // fmla v11.4s, v18.4s, v16.4s
-	WORD $0x4e2fce2c // fmla v12.4s, v17.4s, v15.4s
-	WORD $0x4e221daf // and v15.16b, v13.16b, v2.16b
-	WORD $0x4e221dd0 // and v16.16b, v14.16b, v2.16b
+	WORD $0x4e30ce4d // fmla v13.4s, v18.4s, v16.4s
+	WORD $0x4e2fce2e // fmla v14.4s, v17.4s, v15.4s
+	WORD $0x4e221d6f // and v15.16b, v11.16b, v2.16b
+	WORD $0x4e221d90 // and v16.16b, v12.16b, v2.16b
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
 	WORD $0x3dc010f1 // ldr q17, [x7, #64]
 	WORD $0x3dc014f2 // ldr q18, [x7, #80]
-	WORD $0x4e31cdeb // fmla v11.4s, v15.4s, v17.4s
-	WORD $0x4e32ce0c // fmla v12.4s, v16.4s, v18.4s
-	WORD $0x4e231db2 // and v18.16b, v13.16b, v3.16b
-	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
+	WORD $0x4e31cded // fmla v13.4s, v15.4s, v17.4s
+	WORD $0x4e32ce0e // fmla v14.4s, v16.4s, v18.4s
+	WORD $0x4e231d72 // and v18.16b, v11.16b, v3.16b
+	WORD $0x4e231d8c // and v12.16b, v12.16b, v3.16b
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
 	WORD $0x3dc018f1 // ldr q17, [x7, #96]
 	WORD $0x3dc01cf0 // ldr q16, [x7, #112]
-	WORD $0x4e31ce4b // fmla v11.4s, v18.4s, v17.4s
-	WORD $0x4e30cdcc // fmla v12.4s, v14.4s, v16.4s
-	WORD $0x4e2bcd44 // fmla v4.4s, v10.4s, v11.4s
-	WORD $0x4e2ccd45 // fmla v5.4s, v10.4s, v12.4s
+	WORD $0x4e31ce4d // fmla v13.4s, v18.4s, v17.4s
+	WORD $0x4e30cd8e // fmla v14.4s, v12.4s, v16.4s
+	WORD $0x4e2dcd44 // fmla v4.4s, v10.4s, v13.4s
+	WORD $0x4e2ecd45 // fmla v5.4s, v10.4s, v14.4s
 	ADD $18, R0, R0
 	ADD $160, R7, R7
 	SUBS $1, R8, R8
@@ -20071,7 +20071,7 @@ strip0:
 	BGT strip0
 	RET
 
-// func dotQ5_0Neon(n int, w *byte, stride, blocks int, x, y *float32): 20 vector registers, 11 general
+// func dotQ5_0Neon(n int, w *byte, stride, blocks int, x, y *float32): 19 vector registers, 11 general
 TEXT ·dotQ5_0Neon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -20097,61 +20097,61 @@ row:
 block:
 	WORD $0x4d40c4ea // ld1r {v10.8h}, [x7]
 	WORD $0x0e21794a // fcvtl v10.4s, v10.4h
-	WORD $0x3dc0210b // ldr q11, [x8, #128]
-	WORD $0x3dc0250c // ldr q12, [x8, #144]
-	WORD $0x3cc060ed // ldur q13, [x7, #6]
-	WORD $0x6f3c05ae // ushr v14.4s, v13.4s, #4
-	WORD $0x3dc08c0f // ldr q15, [x0, #560]
-	WORD $0x4e2f1dad // and v13.16b, v13.16b, v15.16b
-	WORD $0x4e2f1dcf // and v15.16b, v14.16b, v15.16b
-	WORD $0x3dc0a40e // ldr q14, [x0, #656]
-	WORD $0x3dc0a810 // ldr q16, [x0, #672]
+	WORD $0x3cc060eb // ldur q11, [x7, #6]
+	WORD $0x6f3c056c // ushr v12.4s, v11.4s, #4
+	WORD $0x3dc08c0d // ldr q13, [x0, #560]
+	WORD $0x4e2d1d6b // and v11.16b, v11.16b, v13.16b
+	WORD $0x4e2d1d8d // and v13.16b, v12.16b, v13.16b
+	WORD $0x3dc0a40c // ldr q12, [x0, #656]
+	WORD $0x3dc0a80e // ldr q14, [x0, #672]
 	ADD $2, R7, R10
-	WORD $0x4d40c951 // ld1r {v17.4s}, [x10]
-	WORD $0x3dc0ac12 // ldr q18, [x0, #688]
-	WORD $0x3dc0b013 // ldr q19, [x0, #704]
-	WORD $0x4e120232 // tbl v18.16b, {v17.16b}, v18.16b
-	WORD $0x4e308e52 // cmtst v18.16b, v18.16b, v16.16b
-	WORD $0x4e2e1e52 // and v18.16b, v18.16b, v14.16b
-	WORD $0x4e130233 // tbl v19.16b, {v17.16b}, v19.16b
-	WORD $0x4e308e73 // cmtst v19.16b, v19.16b, v16.16b
-	WORD $0x4e2e1e73 // and v19.16b, v19.16b, v14.16b
-	WORD $0x4eb21db2 // orr v18.16b, v13.16b, v18.16b
-	WORD $0x4eb31df3 // orr v19.16b, v15.16b, v19.16b
-	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
-	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
+	WORD $0x4d40c94f // ld1r {v15.4s}, [x10]
+	WORD $0x3dc0ac10 // ldr q16, [x0, #688]
+	WORD $0x3dc0b011 // ldr q17, [x0, #704]
+	WORD $0x4e1001f0 // tbl v16.16b, {v15.16b}, v16.16b
+	WORD $0x4e2e8e10 // cmtst v16.16b, v16.16b, v14.16b
+	WORD $0x4e2c1e10 // and v16.16b, v16.16b, v12.16b
+	WORD $0x4e1101f1 // tbl v17.16b, {v15.16b}, v17.16b
+	WORD $0x4e2e8e31 // cmtst v17.16b, v17.16b, v14.16b
+	WORD $0x4e2c1e31 // and v17.16b, v17.16b, v12.16b
+	WORD $0x4eb01d70 // orr v16.16b, v11.16b, v16.16b
+	WORD $0x4eb11db1 // orr v17.16b, v13.16b, v17.16b
+	WORD $0x3dc0210d // ldr q13, [x8, #128]
+	WORD $0x3dc0250e // ldr q14, [x8, #144]
+	WORD $0x4e201e0c // and v12.16b, v16.16b, v0.16b
+	WORD $0x4e201e2b // and v11.16b, v17.16b, v0.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x3dc0010f // ldr q15, [x8, #0]
+	WORD $0x3dc00512 // ldr q18, [x8, #16]
+	WORD $0x4e2fcd8d // fmla v13.4s, v12.4s, v15.4s
+	WORD $0x4e32cd6e // fmla v14.4s, v11.4s, v18.4s
+	WORD $0x4e211e12 // and v18.16b, v16.16b, v1.16b
+	WORD $0x4e211e2f // and v15.16b, v17.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0010e // ldr q14, [x8, #0]
-	WORD $0x3dc0050d // ldr q13, [x8, #16]
-	WORD $0x4e2ecdeb // fmla v11.4s, v15.4s, v14.4s
-	WORD $0x4e2dce0c // fmla v12.4s, v16.4s, v13.4s
-	WORD $0x4e211e4d // and v13.16b, v18.16b, v1.16b
-	WORD $0x4e211e6e // and v14.16b, v19.16b, v1.16b
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc00910 // ldr q16, [x8, #32]
-	WORD $0x3dc00d0f // ldr q15, [x8, #48]
-	WORD $0x4e30cdab // fmla v11.4s, v13.4s, v16.4s
-	WORD $0x4e2fcdcc // fmla v12.4s, v14.4s, v15.4s
-	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
-	WORD $0x4e221e70 // and v16.16b, v19.16b, v2.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0110e // ldr q14, [x8, #64]
-	WORD $0x3dc0150d // ldr q13, [x8, #80]
-	WORD $0x4e2ecdeb // fmla v11.4s, v15.4s, v14.4s
-	WORD $0x4e2dce0c // fmla v12.4s, v16.4s, v13.4s
-	WORD $0x4e231e4d // and v13.16b, v18.16b, v3.16b
-	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
-	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0190e // ldr q14, [x8, #96]
-	WORD $0x3dc01d10 // ldr q16, [x8, #112]
-	WORD $0x4e2ecdab // fmla v11.4s, v13.4s, v14.4s
-	WORD $0x4e30ce6c // fmla v12.4s, v19.4s, v16.4s
-	WORD $0x4e2bcd44 // fmla v4.4s, v10.4s, v11.4s
-	WORD $0x4e2ccd45 // fmla v5.4s, v10.4s, v12.4s
+	WORD $0x3dc0090b // ldr q11, [x8, #32]
+	WORD $0x3dc00d0c // ldr q12, [x8, #48]
+	WORD $0x4e2bce4d // fmla v13.4s, v18.4s, v11.4s
+	WORD $0x4e2ccdee // fmla v14.4s, v15.4s, v12.4s
+	WORD $0x4e221e0c // and v12.16b, v16.16b, v2.16b
+	WORD $0x4e221e2b // and v11.16b, v17.16b, v2.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d96b // scvtf v11.4s, v11.4s
+	WORD $0x3dc0110f // ldr q15, [x8, #64]
+	WORD $0x3dc01512 // ldr q18, [x8, #80]
+	WORD $0x4e2fcd8d // fmla v13.4s, v12.4s, v15.4s
+	WORD $0x4e32cd6e // fmla v14.4s, v11.4s, v18.4s
+	WORD $0x4e231e12 // and v18.16b, v16.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc0190f // ldr q15, [x8, #96]
+	WORD $0x3dc01d0b // ldr q11, [x8, #112]
+	WORD $0x4e2fce4d // fmla v13.4s, v18.4s, v15.4s
+	WORD $0x4e2bce2e // fmla v14.4s, v17.4s, v11.4s
+	WORD $0x4e2dcd44 // fmla v4.4s, v10.4s, v13.4s
+	WORD $0x4e2ecd45 // fmla v5.4s, v10.4s, v14.4s
 	ADD $22, R7, R7
 	ADD $160, R8, R8
 	SUBS $1, R9, R9
@@ -20598,7 +20598,7 @@ strip0:
 	BGT strip0
 	RET
 
-// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
+// func dotQ4_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
 TEXT ·dotQ4_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -20656,312 +20656,304 @@ block:
 	WORD $0x6e2bddcb // fmul v11.4s, v14.4s, v11.4s
 	WORD $0x3dc004ee // ldr q14, [x7, #16]
 	WORD $0x3dc008ef // ldr q15, [x7, #32]
-	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
-	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc00112 // ldr q18, [x8, #0]
-	WORD $0x3dc00513 // ldr q19, [x8, #16]
-	WORD $0x6e32de12 // fmul v18.4s, v16.4s, v18.4s
-	WORD $0x6e33de33 // fmul v19.4s, v17.4s, v19.4s
-	WORD $0x4e211dd1 // and v17.16b, v14.16b, v1.16b
-	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc00914 // ldr q20, [x8, #32]
-	WORD $0x3dc00d15 // ldr q21, [x8, #48]
-	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
-	WORD $0x4e35ce13 // fmla v19.4s, v16.4s, v21.4s
-	WORD $0x4e221dd5 // and v21.16b, v14.16b, v2.16b
-	WORD $0x4e221df4 // and v20.16b, v15.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc01110 // ldr q16, [x8, #64]
-	WORD $0x3dc01511 // ldr q17, [x8, #80]
-	WORD $0x4e30ceb2 // fmla v18.4s, v21.4s, v16.4s
-	WORD $0x4e31ce93 // fmla v19.4s, v20.4s, v17.4s
-	WORD $0x4e231dd1 // and v17.16b, v14.16b, v3.16b
+	WORD $0x6f3c05d0 // ushr v16.4s, v14.4s, #4
+	WORD $0x6f3c05f1 // ushr v17.4s, v15.4s, #4
+	WORD $0x3dc00cf2 // ldr q18, [x7, #48]
+	WORD $0x3dc010f3 // ldr q19, [x7, #64]
+	WORD $0x6f3c0654 // ushr v20.4s, v18.4s, #4
+	WORD $0x6f3c0675 // ushr v21.4s, v19.4s, #4
+	WORD $0x4e201dd6 // and v22.16b, v14.16b, v0.16b
+	WORD $0x4e201df7 // and v23.16b, v15.16b, v0.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc00118 // ldr q24, [x8, #0]
+	WORD $0x3dc00519 // ldr q25, [x8, #16]
+	WORD $0x6e38ded8 // fmul v24.4s, v22.4s, v24.4s
+	WORD $0x6e39def9 // fmul v25.4s, v23.4s, v25.4s
+	WORD $0x4e201e17 // and v23.16b, v16.16b, v0.16b
+	WORD $0x4e201e36 // and v22.16b, v17.16b, v0.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0291a // ldr q26, [x8, #160]
+	WORD $0x3dc02d1b // ldr q27, [x8, #176]
+	WORD $0x6e3adefa // fmul v26.4s, v23.4s, v26.4s
+	WORD $0x6e3bdedb // fmul v27.4s, v22.4s, v27.4s
+	WORD $0x4e211dd6 // and v22.16b, v14.16b, v1.16b
+	WORD $0x4e211df7 // and v23.16b, v15.16b, v1.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0091c // ldr q28, [x8, #32]
+	WORD $0x3dc00d1d // ldr q29, [x8, #48]
+	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
+	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
+	WORD $0x4e211e1d // and v29.16b, v16.16b, v1.16b
+	WORD $0x4e211e3c // and v28.16b, v17.16b, v1.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc03117 // ldr q23, [x8, #192]
+	WORD $0x3dc03516 // ldr q22, [x8, #208]
+	WORD $0x4e37cfba // fmla v26.4s, v29.4s, v23.4s
+	WORD $0x4e36cf9b // fmla v27.4s, v28.4s, v22.4s
+	WORD $0x4e221dd6 // and v22.16b, v14.16b, v2.16b
+	WORD $0x4e221df7 // and v23.16b, v15.16b, v2.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0111c // ldr q28, [x8, #64]
+	WORD $0x3dc0151d // ldr q29, [x8, #80]
+	WORD $0x4e3cced8 // fmla v24.4s, v22.4s, v28.4s
+	WORD $0x4e3dcef9 // fmla v25.4s, v23.4s, v29.4s
+	WORD $0x4e221e1d // and v29.16b, v16.16b, v2.16b
+	WORD $0x4e221e3c // and v28.16b, v17.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc03917 // ldr q23, [x8, #224]
+	WORD $0x3dc03d16 // ldr q22, [x8, #240]
+	WORD $0x4e37cfba // fmla v26.4s, v29.4s, v23.4s
+	WORD $0x4e36cf9b // fmla v27.4s, v28.4s, v22.4s
+	WORD $0x4e231dd6 // and v22.16b, v14.16b, v3.16b
 	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc01910 // ldr q16, [x8, #96]
-	WORD $0x3dc01d14 // ldr q20, [x8, #112]
-	WORD $0x4e30ce32 // fmla v18.4s, v17.4s, v16.4s
-	WORD $0x4e34cdf3 // fmla v19.4s, v15.4s, v20.4s
-	WORD $0x4e040594 // dup v20.4s, v12.s[0]
-	WORD $0x4e32ce84 // fmla v4.4s, v20.4s, v18.4s
-	WORD $0x4e33ce85 // fmla v5.4s, v20.4s, v19.4s
-	WORD $0x3dc004f4 // ldr q20, [x7, #16]
-	WORD $0x3dc008f3 // ldr q19, [x7, #32]
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
-	WORD $0x4e201e92 // and v18.16b, v20.16b, v0.16b
-	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0290f // ldr q15, [x8, #160]
-	WORD $0x3dc02d11 // ldr q17, [x8, #176]
-	WORD $0x6e2fde4f // fmul v15.4s, v18.4s, v15.4s
-	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x4e211e90 // and v16.16b, v20.16b, v1.16b
-	WORD $0x4e211e72 // and v18.16b, v19.16b, v1.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc03115 // ldr q21, [x8, #192]
-	WORD $0x3dc0350e // ldr q14, [x8, #208]
-	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
-	WORD $0x4e2ece51 // fmla v17.4s, v18.4s, v14.4s
+	WORD $0x3dc01917 // ldr q23, [x8, #96]
+	WORD $0x3dc01d1c // ldr q28, [x8, #112]
+	WORD $0x4e37ced8 // fmla v24.4s, v22.4s, v23.4s
+	WORD $0x4e3ccdf9 // fmla v25.4s, v15.4s, v28.4s
+	WORD $0x4e231e1c // and v28.16b, v16.16b, v3.16b
+	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x3dc04117 // ldr q23, [x8, #256]
+	WORD $0x3dc0450f // ldr q15, [x8, #272]
+	WORD $0x4e37cf9a // fmla v26.4s, v28.4s, v23.4s
+	WORD $0x4e2fce3b // fmla v27.4s, v17.4s, v15.4s
+	WORD $0x4e04058f // dup v15.4s, v12.s[0]
+	WORD $0x4e38cde4 // fmla v4.4s, v15.4s, v24.4s
+	WORD $0x4e39cde5 // fmla v5.4s, v15.4s, v25.4s
+	WORD $0x4e0c058f // dup v15.4s, v12.s[1]
+	WORD $0x4e3acde6 // fmla v6.4s, v15.4s, v26.4s
+	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
+	WORD $0x3dc014ef // ldr q15, [x7, #80]
+	WORD $0x3dc018fb // ldr q27, [x7, #96]
+	WORD $0x6f3c05fa // ushr v26.4s, v15.4s, #4
+	WORD $0x6f3c0779 // ushr v25.4s, v27.4s, #4
+	WORD $0x4e201e58 // and v24.16b, v18.16b, v0.16b
+	WORD $0x4e201e77 // and v23.16b, v19.16b, v0.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc05111 // ldr q17, [x8, #320]
+	WORD $0x3dc0551c // ldr q28, [x8, #336]
+	WORD $0x6e31df11 // fmul v17.4s, v24.4s, v17.4s
+	WORD $0x6e3cdefc // fmul v28.4s, v23.4s, v28.4s
+	WORD $0x4e201e97 // and v23.16b, v20.16b, v0.16b
+	WORD $0x4e201eb8 // and v24.16b, v21.16b, v0.16b
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc07916 // ldr q22, [x8, #480]
+	WORD $0x3dc07d10 // ldr q16, [x8, #496]
+	WORD $0x6e36def6 // fmul v22.4s, v23.4s, v22.4s
+	WORD $0x6e30df10 // fmul v16.4s, v24.4s, v16.4s
+	WORD $0x4e211e58 // and v24.16b, v18.16b, v1.16b
+	WORD $0x4e211e77 // and v23.16b, v19.16b, v1.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0591d // ldr q29, [x8, #352]
+	WORD $0x3dc05d0e // ldr q14, [x8, #368]
+	WORD $0x4e3dcf11 // fmla v17.4s, v24.4s, v29.4s
+	WORD $0x4e2ecefc // fmla v28.4s, v23.4s, v14.4s
+	WORD $0x4e211e8e // and v14.16b, v20.16b, v1.16b
+	WORD $0x4e211ebd // and v29.16b, v21.16b, v1.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08117 // ldr q23, [x8, #512]
+	WORD $0x3dc08518 // ldr q24, [x8, #528]
+	WORD $0x4e37cdd6 // fmla v22.4s, v14.4s, v23.4s
+	WORD $0x4e38cfb0 // fmla v16.4s, v29.4s, v24.4s
+	WORD $0x4e221e58 // and v24.16b, v18.16b, v2.16b
+	WORD $0x4e221e77 // and v23.16b, v19.16b, v2.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0611d // ldr q29, [x8, #384]
+	WORD $0x3dc0650e // ldr q14, [x8, #400]
+	WORD $0x4e3dcf11 // fmla v17.4s, v24.4s, v29.4s
+	WORD $0x4e2ecefc // fmla v28.4s, v23.4s, v14.4s
 	WORD $0x4e221e8e // and v14.16b, v20.16b, v2.16b
-	WORD $0x4e221e75 // and v21.16b, v19.16b, v2.16b
+	WORD $0x4e221ebd // and v29.16b, v21.16b, v2.16b
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc03912 // ldr q18, [x8, #224]
-	WORD $0x3dc03d10 // ldr q16, [x8, #240]
-	WORD $0x4e32cdcf // fmla v15.4s, v14.4s, v18.4s
-	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
-	WORD $0x4e231e90 // and v16.16b, v20.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08917 // ldr q23, [x8, #544]
+	WORD $0x3dc08d18 // ldr q24, [x8, #560]
+	WORD $0x4e37cdd6 // fmla v22.4s, v14.4s, v23.4s
+	WORD $0x4e38cfb0 // fmla v16.4s, v29.4s, v24.4s
+	WORD $0x4e231e58 // and v24.16b, v18.16b, v3.16b
 	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc04112 // ldr q18, [x8, #256]
-	WORD $0x3dc04515 // ldr q21, [x8, #272]
-	WORD $0x4e32ce0f // fmla v15.4s, v16.4s, v18.4s
-	WORD $0x4e35ce71 // fmla v17.4s, v19.4s, v21.4s
-	WORD $0x4e0c0595 // dup v21.4s, v12.s[1]
-	WORD $0x4e2fcea6 // fmla v6.4s, v21.4s, v15.4s
-	WORD $0x4e31cea7 // fmla v7.4s, v21.4s, v17.4s
-	WORD $0x3dc00cf5 // ldr q21, [x7, #48]
-	WORD $0x3dc010f1 // ldr q17, [x7, #64]
-	WORD $0x4e201eaf // and v15.16b, v21.16b, v0.16b
-	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc05113 // ldr q19, [x8, #320]
-	WORD $0x3dc05510 // ldr q16, [x8, #336]
-	WORD $0x6e33ddf3 // fmul v19.4s, v15.4s, v19.4s
-	WORD $0x6e30de50 // fmul v16.4s, v18.4s, v16.4s
-	WORD $0x4e211eb2 // and v18.16b, v21.16b, v1.16b
-	WORD $0x4e211e2f // and v15.16b, v17.16b, v1.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0590e // ldr q14, [x8, #352]
-	WORD $0x3dc05d14 // ldr q20, [x8, #368]
-	WORD $0x4e2ece53 // fmla v19.4s, v18.4s, v14.4s
-	WORD $0x4e34cdf0 // fmla v16.4s, v15.4s, v20.4s
-	WORD $0x4e221eb4 // and v20.16b, v21.16b, v2.16b
-	WORD $0x4e221e2e // and v14.16b, v17.16b, v2.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc0610f // ldr q15, [x8, #384]
-	WORD $0x3dc06512 // ldr q18, [x8, #400]
-	WORD $0x4e2fce93 // fmla v19.4s, v20.4s, v15.4s
-	WORD $0x4e32cdd0 // fmla v16.4s, v14.4s, v18.4s
-	WORD $0x4e231eb2 // and v18.16b, v21.16b, v3.16b
-	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0690f // ldr q15, [x8, #416]
-	WORD $0x3dc06d0e // ldr q14, [x8, #432]
-	WORD $0x4e2fce53 // fmla v19.4s, v18.4s, v15.4s
-	WORD $0x4e2ece30 // fmla v16.4s, v17.4s, v14.4s
-	WORD $0x4e14058e // dup v14.4s, v12.s[2]
-	WORD $0x4e33cdc4 // fmla v4.4s, v14.4s, v19.4s
-	WORD $0x4e30cdc5 // fmla v5.4s, v14.4s, v16.4s
-	WORD $0x3dc00cee // ldr q14, [x7, #48]
-	WORD $0x3dc010f0 // ldr q16, [x7, #64]
-	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x4e201dd3 // and v19.16b, v14.16b, v0.16b
-	WORD $0x4e201e0f // and v15.16b, v16.16b, v0.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc07911 // ldr q17, [x8, #480]
-	WORD $0x3dc07d12 // ldr q18, [x8, #496]
-	WORD $0x6e31de71 // fmul v17.4s, v19.4s, v17.4s
-	WORD $0x6e32ddf2 // fmul v18.4s, v15.4s, v18.4s
-	WORD $0x4e211dcf // and v15.16b, v14.16b, v1.16b
-	WORD $0x4e211e13 // and v19.16b, v16.16b, v1.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc08114 // ldr q20, [x8, #512]
-	WORD $0x3dc08515 // ldr q21, [x8, #528]
-	WORD $0x4e34cdf1 // fmla v17.4s, v15.4s, v20.4s
-	WORD $0x4e35ce72 // fmla v18.4s, v19.4s, v21.4s
-	WORD $0x4e221dd5 // and v21.16b, v14.16b, v2.16b
-	WORD $0x4e221e14 // and v20.16b, v16.16b, v2.16b
+	WORD $0x3dc06917 // ldr q23, [x8, #416]
+	WORD $0x3dc06d1d // ldr q29, [x8, #432]
+	WORD $0x4e37cf11 // fmla v17.4s, v24.4s, v23.4s
+	WORD $0x4e3dce7c // fmla v28.4s, v19.4s, v29.4s
+	WORD $0x4e231e9d // and v29.16b, v20.16b, v3.16b
+	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc08913 // ldr q19, [x8, #544]
-	WORD $0x3dc08d0f // ldr q15, [x8, #560]
-	WORD $0x4e33ceb1 // fmla v17.4s, v21.4s, v19.4s
-	WORD $0x4e2fce92 // fmla v18.4s, v20.4s, v15.4s
-	WORD $0x4e231dcf // and v15.16b, v14.16b, v3.16b
-	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc09113 // ldr q19, [x8, #576]
-	WORD $0x3dc09514 // ldr q20, [x8, #592]
-	WORD $0x4e33cdf1 // fmla v17.4s, v15.4s, v19.4s
-	WORD $0x4e34ce12 // fmla v18.4s, v16.4s, v20.4s
-	WORD $0x4e1c0594 // dup v20.4s, v12.s[3]
-	WORD $0x4e31ce86 // fmla v6.4s, v20.4s, v17.4s
-	WORD $0x4e32ce87 // fmla v7.4s, v20.4s, v18.4s
-	WORD $0x3dc014f4 // ldr q20, [x7, #80]
-	WORD $0x3dc018f2 // ldr q18, [x7, #96]
-	WORD $0x4e201e91 // and v17.16b, v20.16b, v0.16b
-	WORD $0x4e201e53 // and v19.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0a110 // ldr q16, [x8, #640]
-	WORD $0x3dc0a50f // ldr q15, [x8, #656]
-	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
-	WORD $0x6e2fde6f // fmul v15.4s, v19.4s, v15.4s
-	WORD $0x4e211e93 // and v19.16b, v20.16b, v1.16b
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0a90c // ldr q12, [x8, #672]
-	WORD $0x3dc0ad15 // ldr q21, [x8, #688]
-	WORD $0x4e2cce70 // fmla v16.4s, v19.4s, v12.4s
-	WORD $0x4e35ce2f // fmla v15.4s, v17.4s, v21.4s
-	WORD $0x4e221e95 // and v21.16b, v20.16b, v2.16b
-	WORD $0x4e221e4c // and v12.16b, v18.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0b111 // ldr q17, [x8, #704]
-	WORD $0x3dc0b513 // ldr q19, [x8, #720]
-	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
-	WORD $0x4e33cd8f // fmla v15.4s, v12.4s, v19.4s
-	WORD $0x4e231e93 // and v19.16b, v20.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0b911 // ldr q17, [x8, #736]
-	WORD $0x3dc0bd0c // ldr q12, [x8, #752]
-	WORD $0x4e31ce70 // fmla v16.4s, v19.4s, v17.4s
-	WORD $0x4e2cce4f // fmla v15.4s, v18.4s, v12.4s
-	WORD $0x4e04054c // dup v12.4s, v10.s[0]
-	WORD $0x4e30cd84 // fmla v4.4s, v12.4s, v16.4s
-	WORD $0x4e2fcd85 // fmla v5.4s, v12.4s, v15.4s
-	WORD $0x3dc014ec // ldr q12, [x7, #80]
-	WORD $0x3dc018ef // ldr q15, [x7, #96]
-	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
-	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x4e201d90 // and v16.16b, v12.16b, v0.16b
+	WORD $0x3dc09117 // ldr q23, [x8, #576]
+	WORD $0x3dc09513 // ldr q19, [x8, #592]
+	WORD $0x4e37cfb6 // fmla v22.4s, v29.4s, v23.4s
+	WORD $0x4e33ceb0 // fmla v16.4s, v21.4s, v19.4s
+	WORD $0x4e140593 // dup v19.4s, v12.s[2]
+	WORD $0x4e31ce64 // fmla v4.4s, v19.4s, v17.4s
+	WORD $0x4e3cce65 // fmla v5.4s, v19.4s, v28.4s
+	WORD $0x4e1c0593 // dup v19.4s, v12.s[3]
+	WORD $0x4e36ce66 // fmla v6.4s, v19.4s, v22.4s
+	WORD $0x4e30ce67 // fmla v7.4s, v19.4s, v16.4s
+	WORD $0x3dc01cf3 // ldr q19, [x7, #112]
+	WORD $0x3dc020f0 // ldr q16, [x7, #128]
+	WORD $0x6f3c0676 // ushr v22.4s, v19.4s, #4
+	WORD $0x6f3c061c // ushr v28.4s, v16.4s, #4
 	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e201f6c // and v12.16b, v27.16b, v0.16b
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0c912 // ldr q18, [x8, #800]
-	WORD $0x3dc0cd13 // ldr q19, [x8, #816]
-	WORD $0x6e32de12 // fmul v18.4s, v16.4s, v18.4s
-	WORD $0x6e33de33 // fmul v19.4s, v17.4s, v19.4s
-	WORD $0x4e211d91 // and v17.16b, v12.16b, v1.16b
-	WORD $0x4e211df0 // and v16.16b, v15.16b, v1.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0a117 // ldr q23, [x8, #640]
+	WORD $0x3dc0a515 // ldr q21, [x8, #656]
+	WORD $0x6e37de37 // fmul v23.4s, v17.4s, v23.4s
+	WORD $0x6e35dd95 // fmul v21.4s, v12.4s, v21.4s
+	WORD $0x4e201f4c // and v12.16b, v26.16b, v0.16b
+	WORD $0x4e201f31 // and v17.16b, v25.16b, v0.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0d115 // ldr q21, [x8, #832]
-	WORD $0x3dc0d514 // ldr q20, [x8, #848]
-	WORD $0x4e35ce32 // fmla v18.4s, v17.4s, v21.4s
-	WORD $0x4e34ce13 // fmla v19.4s, v16.4s, v20.4s
-	WORD $0x4e221d94 // and v20.16b, v12.16b, v2.16b
-	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
+	WORD $0x3dc0c91d // ldr q29, [x8, #800]
+	WORD $0x3dc0cd18 // ldr q24, [x8, #816]
+	WORD $0x6e3ddd9d // fmul v29.4s, v12.4s, v29.4s
+	WORD $0x6e38de38 // fmul v24.4s, v17.4s, v24.4s
+	WORD $0x4e211df1 // and v17.16b, v15.16b, v1.16b
+	WORD $0x4e211f6c // and v12.16b, v27.16b, v1.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0a914 // ldr q20, [x8, #672]
+	WORD $0x3dc0ad0e // ldr q14, [x8, #688]
+	WORD $0x4e34ce37 // fmla v23.4s, v17.4s, v20.4s
+	WORD $0x4e2ecd95 // fmla v21.4s, v12.4s, v14.4s
+	WORD $0x4e211f4e // and v14.16b, v26.16b, v1.16b
+	WORD $0x4e211f34 // and v20.16b, v25.16b, v1.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc0d910 // ldr q16, [x8, #864]
+	WORD $0x3dc0d10c // ldr q12, [x8, #832]
+	WORD $0x3dc0d511 // ldr q17, [x8, #848]
+	WORD $0x4e2ccddd // fmla v29.4s, v14.4s, v12.4s
+	WORD $0x4e31ce98 // fmla v24.4s, v20.4s, v17.4s
+	WORD $0x4e221df1 // and v17.16b, v15.16b, v2.16b
+	WORD $0x4e221f6c // and v12.16b, v27.16b, v2.16b
+	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x3dc0b114 // ldr q20, [x8, #704]
+	WORD $0x3dc0b50e // ldr q14, [x8, #720]
+	WORD $0x4e34ce37 // fmla v23.4s, v17.4s, v20.4s
+	WORD $0x4e2ecd95 // fmla v21.4s, v12.4s, v14.4s
+	WORD $0x4e221f4e // and v14.16b, v26.16b, v2.16b
+	WORD $0x4e221f34 // and v20.16b, v25.16b, v2.16b
+	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x3dc0d90c // ldr q12, [x8, #864]
 	WORD $0x3dc0dd11 // ldr q17, [x8, #880]
-	WORD $0x4e30ce92 // fmla v18.4s, v20.4s, v16.4s
-	WORD $0x4e31ceb3 // fmla v19.4s, v21.4s, v17.4s
-	WORD $0x4e231d91 // and v17.16b, v12.16b, v3.16b
-	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e2ccddd // fmla v29.4s, v14.4s, v12.4s
+	WORD $0x4e31ce98 // fmla v24.4s, v20.4s, v17.4s
+	WORD $0x4e231df1 // and v17.16b, v15.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
 	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0e110 // ldr q16, [x8, #896]
-	WORD $0x3dc0e515 // ldr q21, [x8, #912]
-	WORD $0x4e30ce32 // fmla v18.4s, v17.4s, v16.4s
-	WORD $0x4e35cdf3 // fmla v19.4s, v15.4s, v21.4s
-	WORD $0x4e0c0555 // dup v21.4s, v10.s[1]
-	WORD $0x4e32cea6 // fmla v6.4s, v21.4s, v18.4s
-	WORD $0x4e33cea7 // fmla v7.4s, v21.4s, v19.4s
-	WORD $0x3dc01cf5 // ldr q21, [x7, #112]
-	WORD $0x3dc020f3 // ldr q19, [x7, #128]
-	WORD $0x4e201eb2 // and v18.16b, v21.16b, v0.16b
-	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0f10f // ldr q15, [x8, #960]
-	WORD $0x3dc0f511 // ldr q17, [x8, #976]
-	WORD $0x6e2fde4f // fmul v15.4s, v18.4s, v15.4s
-	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x4e211eb0 // and v16.16b, v21.16b, v1.16b
-	WORD $0x4e211e72 // and v18.16b, v19.16b, v1.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0f914 // ldr q20, [x8, #992]
-	WORD $0x3dc0fd0c // ldr q12, [x8, #1008]
-	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
-	WORD $0x4e2cce51 // fmla v17.4s, v18.4s, v12.4s
-	WORD $0x4e221eac // and v12.16b, v21.16b, v2.16b
-	WORD $0x4e221e74 // and v20.16b, v19.16b, v2.16b
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0b90c // ldr q12, [x8, #736]
+	WORD $0x3dc0bd14 // ldr q20, [x8, #752]
+	WORD $0x4e2cce37 // fmla v23.4s, v17.4s, v12.4s
+	WORD $0x4e34cf75 // fmla v21.4s, v27.4s, v20.4s
+	WORD $0x4e231f54 // and v20.16b, v26.16b, v3.16b
+	WORD $0x4e231f39 // and v25.16b, v25.16b, v3.16b
 	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc10112 // ldr q18, [x8, #1024]
-	WORD $0x3dc10510 // ldr q16, [x8, #1040]
-	WORD $0x4e32cd8f // fmla v15.4s, v12.4s, v18.4s
-	WORD $0x4e30ce91 // fmla v17.4s, v20.4s, v16.4s
-	WORD $0x4e231eb0 // and v16.16b, v21.16b, v3.16b
-	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0e10c // ldr q12, [x8, #896]
+	WORD $0x3dc0e51b // ldr q27, [x8, #912]
+	WORD $0x4e2cce9d // fmla v29.4s, v20.4s, v12.4s
+	WORD $0x4e3bcf38 // fmla v24.4s, v25.4s, v27.4s
+	WORD $0x4e04055b // dup v27.4s, v10.s[0]
+	WORD $0x4e37cf64 // fmla v4.4s, v27.4s, v23.4s
+	WORD $0x4e35cf65 // fmla v5.4s, v27.4s, v21.4s
+	WORD $0x4e0c055b // dup v27.4s, v10.s[1]
+	WORD $0x4e3dcf66 // fmla v6.4s, v27.4s, v29.4s
+	WORD $0x4e38cf67 // fmla v7.4s, v27.4s, v24.4s
+	WORD $0x4e201e7b // and v27.16b, v19.16b, v0.16b
+	WORD $0x4e201e18 // and v24.16b, v16.16b, v0.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc0f11d // ldr q29, [x8, #960]
+	WORD $0x3dc0f515 // ldr q21, [x8, #976]
+	WORD $0x6e3ddf7d // fmul v29.4s, v27.4s, v29.4s
+	WORD $0x6e35df15 // fmul v21.4s, v24.4s, v21.4s
+	WORD $0x4e201ed8 // and v24.16b, v22.16b, v0.16b
+	WORD $0x4e201f9b // and v27.16b, v28.16b, v0.16b
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc11917 // ldr q23, [x8, #1120]
+	WORD $0x3dc11d0c // ldr q12, [x8, #1136]
+	WORD $0x6e37df17 // fmul v23.4s, v24.4s, v23.4s
+	WORD $0x6e2cdf6c // fmul v12.4s, v27.4s, v12.4s
+	WORD $0x4e211e7b // and v27.16b, v19.16b, v1.16b
+	WORD $0x4e211e18 // and v24.16b, v16.16b, v1.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc0f919 // ldr q25, [x8, #992]
+	WORD $0x3dc0fd14 // ldr q20, [x8, #1008]
+	WORD $0x4e39cf7d // fmla v29.4s, v27.4s, v25.4s
+	WORD $0x4e34cf15 // fmla v21.4s, v24.4s, v20.4s
+	WORD $0x4e211ed4 // and v20.16b, v22.16b, v1.16b
+	WORD $0x4e211f99 // and v25.16b, v28.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc12118 // ldr q24, [x8, #1152]
+	WORD $0x3dc1251b // ldr q27, [x8, #1168]
+	WORD $0x4e38ce97 // fmla v23.4s, v20.4s, v24.4s
+	WORD $0x4e3bcf2c // fmla v12.4s, v25.4s, v27.4s
+	WORD $0x4e221e7b // and v27.16b, v19.16b, v2.16b
+	WORD $0x4e221e18 // and v24.16b, v16.16b, v2.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x3dc10119 // ldr q25, [x8, #1024]
+	WORD $0x3dc10514 // ldr q20, [x8, #1040]
+	WORD $0x4e39cf7d // fmla v29.4s, v27.4s, v25.4s
+	WORD $0x4e34cf15 // fmla v21.4s, v24.4s, v20.4s
+	WORD $0x4e221ed4 // and v20.16b, v22.16b, v2.16b
+	WORD $0x4e221f99 // and v25.16b, v28.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc12918 // ldr q24, [x8, #1184]
+	WORD $0x3dc12d1b // ldr q27, [x8, #1200]
+	WORD $0x4e38ce97 // fmla v23.4s, v20.4s, v24.4s
+	WORD $0x4e3bcf2c // fmla v12.4s, v25.4s, v27.4s
+	WORD $0x4e231e7b // and v27.16b, v19.16b, v3.16b
+	WORD $0x4e231e10 // and v16.16b, v16.16b, v3.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc10912 // ldr q18, [x8, #1056]
-	WORD $0x3dc10d14 // ldr q20, [x8, #1072]
-	WORD $0x4e32ce0f // fmla v15.4s, v16.4s, v18.4s
-	WORD $0x4e34ce71 // fmla v17.4s, v19.4s, v20.4s
-	WORD $0x4e140554 // dup v20.4s, v10.s[2]
-	WORD $0x4e2fce84 // fmla v4.4s, v20.4s, v15.4s
-	WORD $0x4e31ce85 // fmla v5.4s, v20.4s, v17.4s
-	WORD $0x3dc01cf4 // ldr q20, [x7, #112]
-	WORD $0x3dc020f1 // ldr q17, [x7, #128]
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x6f3c0631 // ushr v17.4s, v17.4s, #4
-	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
-	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc11913 // ldr q19, [x8, #1120]
-	WORD $0x3dc11d10 // ldr q16, [x8, #1136]
-	WORD $0x6e33ddf3 // fmul v19.4s, v15.4s, v19.4s
-	WORD $0x6e30de50 // fmul v16.4s, v18.4s, v16.4s
-	WORD $0x4e211e92 // and v18.16b, v20.16b, v1.16b
-	WORD $0x4e211e2f // and v15.16b, v17.16b, v1.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc1210c // ldr q12, [x8, #1152]
-	WORD $0x3dc12515 // ldr q21, [x8, #1168]
-	WORD $0x4e2cce53 // fmla v19.4s, v18.4s, v12.4s
-	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
-	WORD $0x4e221e95 // and v21.16b, v20.16b, v2.16b
-	WORD $0x4e221e2c // and v12.16b, v17.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc1290f // ldr q15, [x8, #1184]
-	WORD $0x3dc12d12 // ldr q18, [x8, #1200]
-	WORD $0x4e2fceb3 // fmla v19.4s, v21.4s, v15.4s
-	WORD $0x4e32cd90 // fmla v16.4s, v12.4s, v18.4s
-	WORD $0x4e231e92 // and v18.16b, v20.16b, v3.16b
-	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc1310f // ldr q15, [x8, #1216]
-	WORD $0x3dc1350c // ldr q12, [x8, #1232]
-	WORD $0x4e2fce53 // fmla v19.4s, v18.4s, v15.4s
-	WORD $0x4e2cce30 // fmla v16.4s, v17.4s, v12.4s
-	WORD $0x4e1c054c // dup v12.4s, v10.s[3]
-	WORD $0x4e33cd86 // fmla v6.4s, v12.4s, v19.4s
-	WORD $0x4e30cd87 // fmla v7.4s, v12.4s, v16.4s
-	WORD $0x3dc0210c // ldr q12, [x8, #128]
-	WORD $0x3dc02510 // ldr q16, [x8, #144]
-	WORD $0x4e2ccda8 // fmla v8.4s, v13.4s, v12.4s
-	WORD $0x4e30cd69 // fmla v9.4s, v11.4s, v16.4s
+	WORD $0x3dc10918 // ldr q24, [x8, #1056]
+	WORD $0x3dc10d19 // ldr q25, [x8, #1072]
+	WORD $0x4e38cf7d // fmla v29.4s, v27.4s, v24.4s
+	WORD $0x4e39ce15 // fmla v21.4s, v16.4s, v25.4s
+	WORD $0x4e231ed9 // and v25.16b, v22.16b, v3.16b
+	WORD $0x4e231f9c // and v28.16b, v28.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc13118 // ldr q24, [x8, #1216]
+	WORD $0x3dc13510 // ldr q16, [x8, #1232]
+	WORD $0x4e38cf37 // fmla v23.4s, v25.4s, v24.4s
+	WORD $0x4e30cf8c // fmla v12.4s, v28.4s, v16.4s
+	WORD $0x4e140550 // dup v16.4s, v10.s[2]
+	WORD $0x4e3dce04 // fmla v4.4s, v16.4s, v29.4s
+	WORD $0x4e35ce05 // fmla v5.4s, v16.4s, v21.4s
+	WORD $0x4e1c0550 // dup v16.4s, v10.s[3]
+	WORD $0x4e37ce06 // fmla v6.4s, v16.4s, v23.4s
+	WORD $0x4e2cce07 // fmla v7.4s, v16.4s, v12.4s
+	WORD $0x3dc02110 // ldr q16, [x8, #128]
+	WORD $0x3dc0250c // ldr q12, [x8, #144]
+	WORD $0x4e30cda8 // fmla v8.4s, v13.4s, v16.4s
+	WORD $0x4e2ccd69 // fmla v9.4s, v11.4s, v12.4s
 	ADD $144, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9
@@ -21741,7 +21733,7 @@ strip7:
 	BGT strip7
 	RET
 
-// func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
+// func dotQ5_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
 TEXT ·dotQ5_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -21800,405 +21792,389 @@ block:
 	WORD $0x3dc00cee // ldr q14, [x7, #48]
 	WORD $0x3dc010ef // ldr q15, [x7, #64]
 	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301dd1 // and v17.16b, v14.16b, v16.16b
+	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
+	WORD $0x3dc004f2 // ldr q18, [x7, #16]
+	WORD $0x3dc008f3 // ldr q19, [x7, #32]
+	WORD $0x4f245654 // shl v20.4s, v18.4s, #4
+	WORD $0x4f245675 // shl v21.4s, v19.4s, #4
+	WORD $0x3dc0a416 // ldr q22, [x0, #656]
+	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
+	WORD $0x4e361eb6 // and v22.16b, v21.16b, v22.16b
+	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
+	WORD $0x4eb61e16 // orr v22.16b, v16.16b, v22.16b
+	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
 	WORD $0x4e301dce // and v14.16b, v14.16b, v16.16b
 	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
-	WORD $0x3dc004ef // ldr q15, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x4f2455ef // shl v15.4s, v15.4s, #4
-	WORD $0x4f245631 // shl v17.4s, v17.4s, #4
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
-	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
-	WORD $0x4eaf1dcf // orr v15.16b, v14.16b, v15.16b
-	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
-	WORD $0x4e201df0 // and v16.16b, v15.16b, v0.16b
-	WORD $0x4e201e4e // and v14.16b, v18.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc00111 // ldr q17, [x8, #0]
-	WORD $0x3dc00513 // ldr q19, [x8, #16]
-	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x6e33ddd3 // fmul v19.4s, v14.4s, v19.4s
-	WORD $0x4e211dee // and v14.16b, v15.16b, v1.16b
-	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc00914 // ldr q20, [x8, #32]
-	WORD $0x3dc00d15 // ldr q21, [x8, #48]
-	WORD $0x4e34cdd1 // fmla v17.4s, v14.4s, v20.4s
-	WORD $0x4e35ce13 // fmla v19.4s, v16.4s, v21.4s
-	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
-	WORD $0x4e221e54 // and v20.16b, v18.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc01110 // ldr q16, [x8, #64]
-	WORD $0x3dc0150e // ldr q14, [x8, #80]
-	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
-	WORD $0x4e2ece93 // fmla v19.4s, v20.4s, v14.4s
-	WORD $0x4e231dee // and v14.16b, v15.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc01910 // ldr q16, [x8, #96]
-	WORD $0x3dc01d14 // ldr q20, [x8, #112]
-	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
-	WORD $0x4e34ce53 // fmla v19.4s, v18.4s, v20.4s
-	WORD $0x4e040594 // dup v20.4s, v12.s[0]
-	WORD $0x4e31ce84 // fmla v4.4s, v20.4s, v17.4s
-	WORD $0x4e33ce85 // fmla v5.4s, v20.4s, v19.4s
-	WORD $0x3dc00cf4 // ldr q20, [x7, #48]
-	WORD $0x3dc010f3 // ldr q19, [x7, #64]
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311e94 // and v20.16b, v20.16b, v17.16b
-	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
-	WORD $0x3dc004f3 // ldr q19, [x7, #16]
-	WORD $0x3dc008f0 // ldr q16, [x7, #32]
+	WORD $0x4f235652 // shl v18.4s, v18.4s, #3
 	WORD $0x4f235673 // shl v19.4s, v19.4s, #3
-	WORD $0x4f235610 // shl v16.4s, v16.4s, #3
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321e73 // and v19.16b, v19.16b, v18.16b
-	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
-	WORD $0x4eb31e93 // orr v19.16b, v20.16b, v19.16b
-	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
-	WORD $0x4e201e71 // and v17.16b, v19.16b, v0.16b
-	WORD $0x4e201e54 // and v20.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc02910 // ldr q16, [x8, #160]
-	WORD $0x3dc02d0e // ldr q14, [x8, #176]
-	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
-	WORD $0x6e2ede8e // fmul v14.4s, v20.4s, v14.4s
-	WORD $0x4e211e74 // and v20.16b, v19.16b, v1.16b
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc03115 // ldr q21, [x8, #192]
-	WORD $0x3dc0350f // ldr q15, [x8, #208]
-	WORD $0x4e35ce90 // fmla v16.4s, v20.4s, v21.4s
-	WORD $0x4e2fce2e // fmla v14.4s, v17.4s, v15.4s
-	WORD $0x4e221e6f // and v15.16b, v19.16b, v2.16b
-	WORD $0x4e221e55 // and v21.16b, v18.16b, v2.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc03911 // ldr q17, [x8, #224]
-	WORD $0x3dc03d14 // ldr q20, [x8, #240]
-	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
-	WORD $0x4e34ceae // fmla v14.4s, v21.4s, v20.4s
-	WORD $0x4e231e74 // and v20.16b, v19.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc04111 // ldr q17, [x8, #256]
-	WORD $0x3dc04515 // ldr q21, [x8, #272]
-	WORD $0x4e31ce90 // fmla v16.4s, v20.4s, v17.4s
-	WORD $0x4e35ce4e // fmla v14.4s, v18.4s, v21.4s
-	WORD $0x4e0c0595 // dup v21.4s, v12.s[1]
-	WORD $0x4e30cea6 // fmla v6.4s, v21.4s, v16.4s
-	WORD $0x4e2ecea7 // fmla v7.4s, v21.4s, v14.4s
-	WORD $0x3dc014f5 // ldr q21, [x7, #80]
+	WORD $0x3dc0a40f // ldr q15, [x0, #656]
+	WORD $0x4e2f1e52 // and v18.16b, v18.16b, v15.16b
+	WORD $0x4e2f1e6f // and v15.16b, v19.16b, v15.16b
+	WORD $0x4eb21dd2 // orr v18.16b, v14.16b, v18.16b
+	WORD $0x4eaf1e0f // orr v15.16b, v16.16b, v15.16b
+	WORD $0x3dc014f0 // ldr q16, [x7, #80]
 	WORD $0x3dc018ee // ldr q14, [x7, #96]
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
-	WORD $0x4e301eb5 // and v21.16b, v21.16b, v16.16b
-	WORD $0x4e301dd0 // and v16.16b, v14.16b, v16.16b
-	WORD $0x3dc004ee // ldr q14, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x4f2255ce // shl v14.4s, v14.4s, #2
-	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321dce // and v14.16b, v14.16b, v18.16b
-	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
-	WORD $0x4eae1eae // orr v14.16b, v21.16b, v14.16b
-	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
-	WORD $0x4e201dd0 // and v16.16b, v14.16b, v0.16b
-	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc05111 // ldr q17, [x8, #320]
-	WORD $0x3dc05514 // ldr q20, [x8, #336]
-	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x6e34deb4 // fmul v20.4s, v21.4s, v20.4s
-	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
-	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0590f // ldr q15, [x8, #352]
-	WORD $0x3dc05d13 // ldr q19, [x8, #368]
-	WORD $0x4e2fceb1 // fmla v17.4s, v21.4s, v15.4s
-	WORD $0x4e33ce14 // fmla v20.4s, v16.4s, v19.4s
-	WORD $0x4e221dd3 // and v19.16b, v14.16b, v2.16b
-	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc06110 // ldr q16, [x8, #384]
-	WORD $0x3dc06515 // ldr q21, [x8, #400]
-	WORD $0x4e30ce71 // fmla v17.4s, v19.4s, v16.4s
-	WORD $0x4e35cdf4 // fmla v20.4s, v15.4s, v21.4s
-	WORD $0x4e231dd5 // and v21.16b, v14.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc06910 // ldr q16, [x8, #416]
-	WORD $0x3dc06d0f // ldr q15, [x8, #432]
-	WORD $0x4e30ceb1 // fmla v17.4s, v21.4s, v16.4s
-	WORD $0x4e2fce54 // fmla v20.4s, v18.4s, v15.4s
-	WORD $0x4e14058f // dup v15.4s, v12.s[2]
-	WORD $0x4e31cde4 // fmla v4.4s, v15.4s, v17.4s
-	WORD $0x4e34cde5 // fmla v5.4s, v15.4s, v20.4s
-	WORD $0x3dc014ef // ldr q15, [x7, #80]
-	WORD $0x3dc018f4 // ldr q20, [x7, #96]
-	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x6f3c0694 // ushr v20.4s, v20.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311def // and v15.16b, v15.16b, v17.16b
-	WORD $0x4e311e91 // and v17.16b, v20.16b, v17.16b
-	WORD $0x3dc004f4 // ldr q20, [x7, #16]
-	WORD $0x3dc008f0 // ldr q16, [x7, #32]
-	WORD $0x4f215694 // shl v20.4s, v20.4s, #1
-	WORD $0x4f215610 // shl v16.4s, v16.4s, #1
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321e94 // and v20.16b, v20.16b, v18.16b
-	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
-	WORD $0x4eb41df4 // orr v20.16b, v15.16b, v20.16b
-	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
-	WORD $0x4e201e91 // and v17.16b, v20.16b, v0.16b
-	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc07910 // ldr q16, [x8, #480]
-	WORD $0x3dc07d15 // ldr q21, [x8, #496]
-	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
-	WORD $0x6e35ddf5 // fmul v21.4s, v15.4s, v21.4s
-	WORD $0x4e211e8f // and v15.16b, v20.16b, v1.16b
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc08113 // ldr q19, [x8, #512]
-	WORD $0x3dc0850e // ldr q14, [x8, #528]
-	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
-	WORD $0x4e2ece35 // fmla v21.4s, v17.4s, v14.4s
-	WORD $0x4e221e8e // and v14.16b, v20.16b, v2.16b
-	WORD $0x4e221e53 // and v19.16b, v18.16b, v2.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc08911 // ldr q17, [x8, #544]
-	WORD $0x3dc08d0f // ldr q15, [x8, #560]
-	WORD $0x4e31cdd0 // fmla v16.4s, v14.4s, v17.4s
-	WORD $0x4e2fce75 // fmla v21.4s, v19.4s, v15.4s
-	WORD $0x4e231e8f // and v15.16b, v20.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc09111 // ldr q17, [x8, #576]
-	WORD $0x3dc09513 // ldr q19, [x8, #592]
-	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
-	WORD $0x4e33ce55 // fmla v21.4s, v18.4s, v19.4s
-	WORD $0x4e1c0593 // dup v19.4s, v12.s[3]
-	WORD $0x4e30ce66 // fmla v6.4s, v19.4s, v16.4s
-	WORD $0x4e35ce67 // fmla v7.4s, v19.4s, v21.4s
-	WORD $0x3dc01cf3 // ldr q19, [x7, #112]
-	WORD $0x3dc020f5 // ldr q21, [x7, #128]
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
-	WORD $0x4e301e73 // and v19.16b, v19.16b, v16.16b
-	WORD $0x4e301eb0 // and v16.16b, v21.16b, v16.16b
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331e11 // and v17.16b, v16.16b, v19.16b
+	WORD $0x4e331dd3 // and v19.16b, v14.16b, v19.16b
 	WORD $0x3dc004f5 // ldr q21, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321eb5 // and v21.16b, v21.16b, v18.16b
-	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
-	WORD $0x4eb51e75 // orr v21.16b, v19.16b, v21.16b
-	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
-	WORD $0x4e201eb0 // and v16.16b, v21.16b, v0.16b
-	WORD $0x4e201e53 // and v19.16b, v18.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc008f7 // ldr q23, [x7, #32]
+	WORD $0x4f2256b8 // shl v24.4s, v21.4s, #2
+	WORD $0x4f2256f9 // shl v25.4s, v23.4s, #2
+	WORD $0x3dc0a41a // ldr q26, [x0, #656]
+	WORD $0x4e3a1f18 // and v24.16b, v24.16b, v26.16b
+	WORD $0x4e3a1f3a // and v26.16b, v25.16b, v26.16b
+	WORD $0x4eb81e38 // orr v24.16b, v17.16b, v24.16b
+	WORD $0x4eba1e7a // orr v26.16b, v19.16b, v26.16b
+	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
+	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331e10 // and v16.16b, v16.16b, v19.16b
+	WORD $0x4e331dd3 // and v19.16b, v14.16b, v19.16b
+	WORD $0x4f2156b5 // shl v21.4s, v21.4s, #1
+	WORD $0x4f2156f7 // shl v23.4s, v23.4s, #1
+	WORD $0x3dc0a40e // ldr q14, [x0, #656]
+	WORD $0x4e2e1eb5 // and v21.16b, v21.16b, v14.16b
+	WORD $0x4e2e1eee // and v14.16b, v23.16b, v14.16b
+	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
+	WORD $0x4eae1e6e // orr v14.16b, v19.16b, v14.16b
+	WORD $0x4e201e93 // and v19.16b, v20.16b, v0.16b
+	WORD $0x4e201ed0 // and v16.16b, v22.16b, v0.16b
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0a111 // ldr q17, [x8, #640]
-	WORD $0x3dc0a50f // ldr q15, [x8, #656]
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc00117 // ldr q23, [x8, #0]
+	WORD $0x3dc00511 // ldr q17, [x8, #16]
+	WORD $0x6e37de77 // fmul v23.4s, v19.4s, v23.4s
 	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x6e2fde6f // fmul v15.4s, v19.4s, v15.4s
-	WORD $0x4e211eb3 // and v19.16b, v21.16b, v1.16b
-	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
+	WORD $0x4e201e50 // and v16.16b, v18.16b, v0.16b
+	WORD $0x4e201df3 // and v19.16b, v15.16b, v0.16b
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc02919 // ldr q25, [x8, #160]
+	WORD $0x3dc02d1b // ldr q27, [x8, #176]
+	WORD $0x6e39de19 // fmul v25.4s, v16.4s, v25.4s
+	WORD $0x6e3bde7b // fmul v27.4s, v19.4s, v27.4s
+	WORD $0x4e211e93 // and v19.16b, v20.16b, v1.16b
+	WORD $0x4e211ed0 // and v16.16b, v22.16b, v1.16b
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0a90c // ldr q12, [x8, #672]
-	WORD $0x3dc0ad0e // ldr q14, [x8, #688]
-	WORD $0x4e2cce71 // fmla v17.4s, v19.4s, v12.4s
-	WORD $0x4e2ece0f // fmla v15.4s, v16.4s, v14.4s
-	WORD $0x4e221eae // and v14.16b, v21.16b, v2.16b
-	WORD $0x4e221e4c // and v12.16b, v18.16b, v2.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0b110 // ldr q16, [x8, #704]
-	WORD $0x3dc0b513 // ldr q19, [x8, #720]
-	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
-	WORD $0x4e33cd8f // fmla v15.4s, v12.4s, v19.4s
-	WORD $0x4e231eb3 // and v19.16b, v21.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x3dc0091c // ldr q28, [x8, #32]
+	WORD $0x3dc00d1d // ldr q29, [x8, #48]
+	WORD $0x4e3cce77 // fmla v23.4s, v19.4s, v28.4s
+	WORD $0x4e3dce11 // fmla v17.4s, v16.4s, v29.4s
+	WORD $0x4e211e5d // and v29.16b, v18.16b, v1.16b
+	WORD $0x4e211dfc // and v28.16b, v15.16b, v1.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc03110 // ldr q16, [x8, #192]
+	WORD $0x3dc03513 // ldr q19, [x8, #208]
+	WORD $0x4e30cfb9 // fmla v25.4s, v29.4s, v16.4s
+	WORD $0x4e33cf9b // fmla v27.4s, v28.4s, v19.4s
+	WORD $0x4e221e93 // and v19.16b, v20.16b, v2.16b
+	WORD $0x4e221ed0 // and v16.16b, v22.16b, v2.16b
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0b910 // ldr q16, [x8, #736]
-	WORD $0x3dc0bd0c // ldr q12, [x8, #752]
-	WORD $0x4e30ce71 // fmla v17.4s, v19.4s, v16.4s
-	WORD $0x4e2cce4f // fmla v15.4s, v18.4s, v12.4s
-	WORD $0x4e04054c // dup v12.4s, v10.s[0]
-	WORD $0x4e31cd84 // fmla v4.4s, v12.4s, v17.4s
-	WORD $0x4e2fcd85 // fmla v5.4s, v12.4s, v15.4s
-	WORD $0x3dc01cec // ldr q12, [x7, #112]
-	WORD $0x3dc020ef // ldr q15, [x7, #128]
-	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
-	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311d8c // and v12.16b, v12.16b, v17.16b
-	WORD $0x4e311df1 // and v17.16b, v15.16b, v17.16b
-	WORD $0x3dc004ef // ldr q15, [x7, #16]
+	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
+	WORD $0x3dc0111c // ldr q28, [x8, #64]
+	WORD $0x3dc0151d // ldr q29, [x8, #80]
+	WORD $0x4e3cce77 // fmla v23.4s, v19.4s, v28.4s
+	WORD $0x4e3dce11 // fmla v17.4s, v16.4s, v29.4s
+	WORD $0x4e221e5d // and v29.16b, v18.16b, v2.16b
+	WORD $0x4e221dfc // and v28.16b, v15.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc03910 // ldr q16, [x8, #224]
+	WORD $0x3dc03d13 // ldr q19, [x8, #240]
+	WORD $0x4e30cfb9 // fmla v25.4s, v29.4s, v16.4s
+	WORD $0x4e33cf9b // fmla v27.4s, v28.4s, v19.4s
+	WORD $0x4e231e93 // and v19.16b, v20.16b, v3.16b
+	WORD $0x4e231ed6 // and v22.16b, v22.16b, v3.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc01910 // ldr q16, [x8, #96]
+	WORD $0x3dc01d1c // ldr q28, [x8, #112]
+	WORD $0x4e30ce77 // fmla v23.4s, v19.4s, v16.4s
+	WORD $0x4e3cced1 // fmla v17.4s, v22.4s, v28.4s
+	WORD $0x4e231e5c // and v28.16b, v18.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc04110 // ldr q16, [x8, #256]
+	WORD $0x3dc04516 // ldr q22, [x8, #272]
+	WORD $0x4e30cf99 // fmla v25.4s, v28.4s, v16.4s
+	WORD $0x4e36cdfb // fmla v27.4s, v15.4s, v22.4s
+	WORD $0x4e040596 // dup v22.4s, v12.s[0]
+	WORD $0x4e37cec4 // fmla v4.4s, v22.4s, v23.4s
+	WORD $0x4e31cec5 // fmla v5.4s, v22.4s, v17.4s
+	WORD $0x4e0c0596 // dup v22.4s, v12.s[1]
+	WORD $0x4e39cec6 // fmla v6.4s, v22.4s, v25.4s
+	WORD $0x4e3bcec7 // fmla v7.4s, v22.4s, v27.4s
+	WORD $0x3dc01cf6 // ldr q22, [x7, #112]
+	WORD $0x3dc020fb // ldr q27, [x7, #128]
+	WORD $0x3dc08c19 // ldr q25, [x0, #560]
+	WORD $0x4e391ed1 // and v17.16b, v22.16b, v25.16b
+	WORD $0x4e391f79 // and v25.16b, v27.16b, v25.16b
+	WORD $0x3dc004f7 // ldr q23, [x7, #16]
 	WORD $0x3dc008f0 // ldr q16, [x7, #32]
-	WORD $0x6f3f05ef // ushr v15.4s, v15.4s, #1
+	WORD $0x3dc0a40f // ldr q15, [x0, #656]
+	WORD $0x4e2f1efc // and v28.16b, v23.16b, v15.16b
+	WORD $0x4e2f1e0f // and v15.16b, v16.16b, v15.16b
+	WORD $0x4ebc1e3c // orr v28.16b, v17.16b, v28.16b
+	WORD $0x4eaf1f2f // orr v15.16b, v25.16b, v15.16b
+	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
+	WORD $0x6f3c077b // ushr v27.4s, v27.4s, #4
+	WORD $0x3dc08c19 // ldr q25, [x0, #560]
+	WORD $0x4e391ed6 // and v22.16b, v22.16b, v25.16b
+	WORD $0x4e391f79 // and v25.16b, v27.16b, v25.16b
+	WORD $0x6f3f06f7 // ushr v23.4s, v23.4s, #1
 	WORD $0x6f3f0610 // ushr v16.4s, v16.4s, #1
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
-	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
-	WORD $0x4eaf1d8f // orr v15.16b, v12.16b, v15.16b
-	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
-	WORD $0x4e201df1 // and v17.16b, v15.16b, v0.16b
-	WORD $0x4e201e4c // and v12.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x3dc0c910 // ldr q16, [x8, #800]
-	WORD $0x3dc0cd13 // ldr q19, [x8, #816]
-	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
-	WORD $0x6e33dd93 // fmul v19.4s, v12.4s, v19.4s
-	WORD $0x4e211dec // and v12.16b, v15.16b, v1.16b
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0d10e // ldr q14, [x8, #832]
-	WORD $0x3dc0d515 // ldr q21, [x8, #848]
-	WORD $0x4e2ecd90 // fmla v16.4s, v12.4s, v14.4s
-	WORD $0x4e35ce33 // fmla v19.4s, v17.4s, v21.4s
-	WORD $0x4e221df5 // and v21.16b, v15.16b, v2.16b
-	WORD $0x4e221e4e // and v14.16b, v18.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x3dc0a41b // ldr q27, [x0, #656]
+	WORD $0x4e3b1ef7 // and v23.16b, v23.16b, v27.16b
+	WORD $0x4e3b1e1b // and v27.16b, v16.16b, v27.16b
+	WORD $0x4eb71ed7 // orr v23.16b, v22.16b, v23.16b
+	WORD $0x4ebb1f3b // orr v27.16b, v25.16b, v27.16b
+	WORD $0x4e201f19 // and v25.16b, v24.16b, v0.16b
+	WORD $0x4e201f56 // and v22.16b, v26.16b, v0.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc05110 // ldr q16, [x8, #320]
+	WORD $0x3dc05511 // ldr q17, [x8, #336]
+	WORD $0x6e30df30 // fmul v16.4s, v25.4s, v16.4s
+	WORD $0x6e31ded1 // fmul v17.4s, v22.4s, v17.4s
+	WORD $0x4e201eb6 // and v22.16b, v21.16b, v0.16b
+	WORD $0x4e201dd9 // and v25.16b, v14.16b, v0.16b
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc07913 // ldr q19, [x8, #480]
+	WORD $0x3dc07d12 // ldr q18, [x8, #496]
+	WORD $0x6e33ded3 // fmul v19.4s, v22.4s, v19.4s
+	WORD $0x6e32df32 // fmul v18.4s, v25.4s, v18.4s
+	WORD $0x4e211f19 // and v25.16b, v24.16b, v1.16b
+	WORD $0x4e211f56 // and v22.16b, v26.16b, v1.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0591d // ldr q29, [x8, #352]
+	WORD $0x3dc05d14 // ldr q20, [x8, #368]
+	WORD $0x4e3dcf30 // fmla v16.4s, v25.4s, v29.4s
+	WORD $0x4e34ced1 // fmla v17.4s, v22.4s, v20.4s
+	WORD $0x4e211eb4 // and v20.16b, v21.16b, v1.16b
+	WORD $0x4e211ddd // and v29.16b, v14.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08116 // ldr q22, [x8, #512]
+	WORD $0x3dc08519 // ldr q25, [x8, #528]
+	WORD $0x4e36ce93 // fmla v19.4s, v20.4s, v22.4s
+	WORD $0x4e39cfb2 // fmla v18.4s, v29.4s, v25.4s
+	WORD $0x4e221f19 // and v25.16b, v24.16b, v2.16b
+	WORD $0x4e221f56 // and v22.16b, v26.16b, v2.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0611d // ldr q29, [x8, #384]
+	WORD $0x3dc06514 // ldr q20, [x8, #400]
+	WORD $0x4e3dcf30 // fmla v16.4s, v25.4s, v29.4s
+	WORD $0x4e34ced1 // fmla v17.4s, v22.4s, v20.4s
+	WORD $0x4e221eb4 // and v20.16b, v21.16b, v2.16b
+	WORD $0x4e221ddd // and v29.16b, v14.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08916 // ldr q22, [x8, #544]
+	WORD $0x3dc08d19 // ldr q25, [x8, #560]
+	WORD $0x4e36ce93 // fmla v19.4s, v20.4s, v22.4s
+	WORD $0x4e39cfb2 // fmla v18.4s, v29.4s, v25.4s
+	WORD $0x4e231f19 // and v25.16b, v24.16b, v3.16b
+	WORD $0x4e231f5a // and v26.16b, v26.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc06916 // ldr q22, [x8, #416]
+	WORD $0x3dc06d1d // ldr q29, [x8, #432]
+	WORD $0x4e36cf30 // fmla v16.4s, v25.4s, v22.4s
+	WORD $0x4e3dcf51 // fmla v17.4s, v26.4s, v29.4s
+	WORD $0x4e231ebd // and v29.16b, v21.16b, v3.16b
+	WORD $0x4e231dce // and v14.16b, v14.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
 	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc0d911 // ldr q17, [x8, #864]
-	WORD $0x3dc0dd0c // ldr q12, [x8, #880]
-	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
-	WORD $0x4e2ccdd3 // fmla v19.4s, v14.4s, v12.4s
-	WORD $0x4e231dec // and v12.16b, v15.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc0e111 // ldr q17, [x8, #896]
-	WORD $0x3dc0e50e // ldr q14, [x8, #912]
-	WORD $0x4e31cd90 // fmla v16.4s, v12.4s, v17.4s
-	WORD $0x4e2ece53 // fmla v19.4s, v18.4s, v14.4s
-	WORD $0x4e0c054e // dup v14.4s, v10.s[1]
-	WORD $0x4e30cdc6 // fmla v6.4s, v14.4s, v16.4s
-	WORD $0x4e33cdc7 // fmla v7.4s, v14.4s, v19.4s
-	WORD $0x3dc024ee // ldr q14, [x7, #144]
-	WORD $0x3dc028f3 // ldr q19, [x7, #160]
-	WORD $0x3dc08c10 // ldr q16, [x0, #560]
-	WORD $0x4e301dce // and v14.16b, v14.16b, v16.16b
-	WORD $0x4e301e70 // and v16.16b, v19.16b, v16.16b
-	WORD $0x3dc004f3 // ldr q19, [x7, #16]
-	WORD $0x3dc008f1 // ldr q17, [x7, #32]
-	WORD $0x6f3e0673 // ushr v19.4s, v19.4s, #2
-	WORD $0x6f3e0631 // ushr v17.4s, v17.4s, #2
-	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321e73 // and v19.16b, v19.16b, v18.16b
-	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
-	WORD $0x4eb31dd3 // orr v19.16b, v14.16b, v19.16b
-	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
-	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
-	WORD $0x4e201e4e // and v14.16b, v18.16b, v0.16b
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x3dc0f111 // ldr q17, [x8, #960]
-	WORD $0x3dc0f50c // ldr q12, [x8, #976]
-	WORD $0x6e31de11 // fmul v17.4s, v16.4s, v17.4s
-	WORD $0x6e2cddcc // fmul v12.4s, v14.4s, v12.4s
-	WORD $0x4e211e6e // and v14.16b, v19.16b, v1.16b
-	WORD $0x4e211e50 // and v16.16b, v18.16b, v1.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0f915 // ldr q21, [x8, #992]
-	WORD $0x3dc0fd0f // ldr q15, [x8, #1008]
-	WORD $0x4e35cdd1 // fmla v17.4s, v14.4s, v21.4s
-	WORD $0x4e2fce0c // fmla v12.4s, v16.4s, v15.4s
-	WORD $0x4e221e6f // and v15.16b, v19.16b, v2.16b
-	WORD $0x4e221e55 // and v21.16b, v18.16b, v2.16b
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc10110 // ldr q16, [x8, #1024]
-	WORD $0x3dc1050e // ldr q14, [x8, #1040]
-	WORD $0x4e30cdf1 // fmla v17.4s, v15.4s, v16.4s
-	WORD $0x4e2eceac // fmla v12.4s, v21.4s, v14.4s
-	WORD $0x4e231e6e // and v14.16b, v19.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21d9ce // scvtf v14.4s, v14.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc10910 // ldr q16, [x8, #1056]
-	WORD $0x3dc10d15 // ldr q21, [x8, #1072]
-	WORD $0x4e30cdd1 // fmla v17.4s, v14.4s, v16.4s
-	WORD $0x4e35ce4c // fmla v12.4s, v18.4s, v21.4s
-	WORD $0x4e140555 // dup v21.4s, v10.s[2]
-	WORD $0x4e31cea4 // fmla v4.4s, v21.4s, v17.4s
-	WORD $0x4e2ccea5 // fmla v5.4s, v21.4s, v12.4s
-	WORD $0x3dc024f5 // ldr q21, [x7, #144]
-	WORD $0x3dc028ec // ldr q12, [x7, #160]
-	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
-	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311eb5 // and v21.16b, v21.16b, v17.16b
-	WORD $0x4e311d91 // and v17.16b, v12.16b, v17.16b
-	WORD $0x3dc004ec // ldr q12, [x7, #16]
-	WORD $0x3dc008f0 // ldr q16, [x7, #32]
-	WORD $0x6f3d058c // ushr v12.4s, v12.4s, #3
+	WORD $0x3dc09116 // ldr q22, [x8, #576]
+	WORD $0x3dc0951a // ldr q26, [x8, #592]
+	WORD $0x4e36cfb3 // fmla v19.4s, v29.4s, v22.4s
+	WORD $0x4e3acdd2 // fmla v18.4s, v14.4s, v26.4s
+	WORD $0x4e14059a // dup v26.4s, v12.s[2]
+	WORD $0x4e30cf44 // fmla v4.4s, v26.4s, v16.4s
+	WORD $0x4e31cf45 // fmla v5.4s, v26.4s, v17.4s
+	WORD $0x4e1c059a // dup v26.4s, v12.s[3]
+	WORD $0x4e33cf46 // fmla v6.4s, v26.4s, v19.4s
+	WORD $0x4e32cf47 // fmla v7.4s, v26.4s, v18.4s
+	WORD $0x3dc024fa // ldr q26, [x7, #144]
+	WORD $0x3dc028f2 // ldr q18, [x7, #160]
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331f51 // and v17.16b, v26.16b, v19.16b
+	WORD $0x4e331e53 // and v19.16b, v18.16b, v19.16b
+	WORD $0x3dc004f0 // ldr q16, [x7, #16]
+	WORD $0x3dc008ec // ldr q12, [x7, #32]
+	WORD $0x6f3e0616 // ushr v22.4s, v16.4s, #2
+	WORD $0x6f3e058e // ushr v14.4s, v12.4s, #2
+	WORD $0x3dc0a41d // ldr q29, [x0, #656]
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x4e3d1ddd // and v29.16b, v14.16b, v29.16b
+	WORD $0x4eb61e36 // orr v22.16b, v17.16b, v22.16b
+	WORD $0x4ebd1e7d // orr v29.16b, v19.16b, v29.16b
+	WORD $0x6f3c075a // ushr v26.4s, v26.4s, #4
+	WORD $0x6f3c0652 // ushr v18.4s, v18.4s, #4
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331f5a // and v26.16b, v26.16b, v19.16b
+	WORD $0x4e331e53 // and v19.16b, v18.16b, v19.16b
 	WORD $0x6f3d0610 // ushr v16.4s, v16.4s, #3
+	WORD $0x6f3d058c // ushr v12.4s, v12.4s, #3
 	WORD $0x3dc0a412 // ldr q18, [x0, #656]
-	WORD $0x4e321d8c // and v12.16b, v12.16b, v18.16b
-	WORD $0x4e321e12 // and v18.16b, v16.16b, v18.16b
-	WORD $0x4eac1eac // orr v12.16b, v21.16b, v12.16b
-	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
-	WORD $0x4e201d91 // and v17.16b, v12.16b, v0.16b
-	WORD $0x4e201e55 // and v21.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
+	WORD $0x4e321e10 // and v16.16b, v16.16b, v18.16b
+	WORD $0x4e321d92 // and v18.16b, v12.16b, v18.16b
+	WORD $0x4eb01f50 // orr v16.16b, v26.16b, v16.16b
+	WORD $0x4eb21e72 // orr v18.16b, v19.16b, v18.16b
+	WORD $0x4e201f93 // and v19.16b, v28.16b, v0.16b
+	WORD $0x4e201dfa // and v26.16b, v15.16b, v0.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0a10c // ldr q12, [x8, #640]
+	WORD $0x3dc0a511 // ldr q17, [x8, #656]
+	WORD $0x6e2cde6c // fmul v12.4s, v19.4s, v12.4s
+	WORD $0x6e31df51 // fmul v17.4s, v26.4s, v17.4s
+	WORD $0x4e201efa // and v26.16b, v23.16b, v0.16b
+	WORD $0x4e201f73 // and v19.16b, v27.16b, v0.16b
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x3dc0c90e // ldr q14, [x8, #800]
+	WORD $0x3dc0cd19 // ldr q25, [x8, #816]
+	WORD $0x6e2edf4e // fmul v14.4s, v26.4s, v14.4s
+	WORD $0x6e39de79 // fmul v25.4s, v19.4s, v25.4s
+	WORD $0x4e211f93 // and v19.16b, v28.16b, v1.16b
+	WORD $0x4e211dfa // and v26.16b, v15.16b, v1.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0a915 // ldr q21, [x8, #672]
+	WORD $0x3dc0ad14 // ldr q20, [x8, #688]
+	WORD $0x4e35ce6c // fmla v12.4s, v19.4s, v21.4s
+	WORD $0x4e34cf51 // fmla v17.4s, v26.4s, v20.4s
+	WORD $0x4e211ef4 // and v20.16b, v23.16b, v1.16b
+	WORD $0x4e211f75 // and v21.16b, v27.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc11910 // ldr q16, [x8, #1120]
-	WORD $0x3dc11d0e // ldr q14, [x8, #1136]
-	WORD $0x6e30de30 // fmul v16.4s, v17.4s, v16.4s
-	WORD $0x6e2edeae // fmul v14.4s, v21.4s, v14.4s
-	WORD $0x4e211d95 // and v21.16b, v12.16b, v1.16b
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
+	WORD $0x3dc0d11a // ldr q26, [x8, #832]
+	WORD $0x3dc0d513 // ldr q19, [x8, #848]
+	WORD $0x4e3ace8e // fmla v14.4s, v20.4s, v26.4s
+	WORD $0x4e33ceb9 // fmla v25.4s, v21.4s, v19.4s
+	WORD $0x4e221f93 // and v19.16b, v28.16b, v2.16b
+	WORD $0x4e221dfa // and v26.16b, v15.16b, v2.16b
+	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc0b115 // ldr q21, [x8, #704]
+	WORD $0x3dc0b514 // ldr q20, [x8, #720]
+	WORD $0x4e35ce6c // fmla v12.4s, v19.4s, v21.4s
+	WORD $0x4e34cf51 // fmla v17.4s, v26.4s, v20.4s
+	WORD $0x4e221ef4 // and v20.16b, v23.16b, v2.16b
+	WORD $0x4e221f75 // and v21.16b, v27.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc1210f // ldr q15, [x8, #1152]
-	WORD $0x3dc12513 // ldr q19, [x8, #1168]
-	WORD $0x4e2fceb0 // fmla v16.4s, v21.4s, v15.4s
-	WORD $0x4e33ce2e // fmla v14.4s, v17.4s, v19.4s
-	WORD $0x4e221d93 // and v19.16b, v12.16b, v2.16b
-	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
+	WORD $0x3dc0d91a // ldr q26, [x8, #864]
+	WORD $0x3dc0dd13 // ldr q19, [x8, #880]
+	WORD $0x4e3ace8e // fmla v14.4s, v20.4s, v26.4s
+	WORD $0x4e33ceb9 // fmla v25.4s, v21.4s, v19.4s
+	WORD $0x4e231f93 // and v19.16b, v28.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
 	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
 	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc12911 // ldr q17, [x8, #1184]
-	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
-	WORD $0x4e31ce70 // fmla v16.4s, v19.4s, v17.4s
-	WORD $0x4e35cdee // fmla v14.4s, v15.4s, v21.4s
-	WORD $0x4e231d95 // and v21.16b, v12.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x3dc0b91a // ldr q26, [x8, #736]
+	WORD $0x3dc0bd15 // ldr q21, [x8, #752]
+	WORD $0x4e3ace6c // fmla v12.4s, v19.4s, v26.4s
+	WORD $0x4e35cdf1 // fmla v17.4s, v15.4s, v21.4s
+	WORD $0x4e231ef5 // and v21.16b, v23.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0e11a // ldr q26, [x8, #896]
+	WORD $0x3dc0e50f // ldr q15, [x8, #912]
+	WORD $0x4e3aceae // fmla v14.4s, v21.4s, v26.4s
+	WORD $0x4e2fcf79 // fmla v25.4s, v27.4s, v15.4s
+	WORD $0x4e04054f // dup v15.4s, v10.s[0]
+	WORD $0x4e2ccde4 // fmla v4.4s, v15.4s, v12.4s
+	WORD $0x4e31cde5 // fmla v5.4s, v15.4s, v17.4s
+	WORD $0x4e0c054f // dup v15.4s, v10.s[1]
+	WORD $0x4e2ecde6 // fmla v6.4s, v15.4s, v14.4s
+	WORD $0x4e39cde7 // fmla v7.4s, v15.4s, v25.4s
+	WORD $0x4e201ecf // and v15.16b, v22.16b, v0.16b
+	WORD $0x4e201fb9 // and v25.16b, v29.16b, v0.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0f10e // ldr q14, [x8, #960]
+	WORD $0x3dc0f511 // ldr q17, [x8, #976]
+	WORD $0x6e2eddee // fmul v14.4s, v15.4s, v14.4s
+	WORD $0x6e31df31 // fmul v17.4s, v25.4s, v17.4s
+	WORD $0x4e201e19 // and v25.16b, v16.16b, v0.16b
+	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc1190c // ldr q12, [x8, #1120]
+	WORD $0x3dc11d1a // ldr q26, [x8, #1136]
+	WORD $0x6e2cdf2c // fmul v12.4s, v25.4s, v12.4s
+	WORD $0x6e3addfa // fmul v26.4s, v15.4s, v26.4s
+	WORD $0x4e211ecf // and v15.16b, v22.16b, v1.16b
+	WORD $0x4e211fb9 // and v25.16b, v29.16b, v1.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0f91b // ldr q27, [x8, #992]
+	WORD $0x3dc0fd15 // ldr q21, [x8, #1008]
+	WORD $0x4e3bcdee // fmla v14.4s, v15.4s, v27.4s
+	WORD $0x4e35cf31 // fmla v17.4s, v25.4s, v21.4s
+	WORD $0x4e211e15 // and v21.16b, v16.16b, v1.16b
+	WORD $0x4e211e5b // and v27.16b, v18.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc12119 // ldr q25, [x8, #1152]
+	WORD $0x3dc1250f // ldr q15, [x8, #1168]
+	WORD $0x4e39ceac // fmla v12.4s, v21.4s, v25.4s
+	WORD $0x4e2fcf7a // fmla v26.4s, v27.4s, v15.4s
+	WORD $0x4e221ecf // and v15.16b, v22.16b, v2.16b
+	WORD $0x4e221fb9 // and v25.16b, v29.16b, v2.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc1011b // ldr q27, [x8, #1024]
+	WORD $0x3dc10515 // ldr q21, [x8, #1040]
+	WORD $0x4e3bcdee // fmla v14.4s, v15.4s, v27.4s
+	WORD $0x4e35cf31 // fmla v17.4s, v25.4s, v21.4s
+	WORD $0x4e221e15 // and v21.16b, v16.16b, v2.16b
+	WORD $0x4e221e5b // and v27.16b, v18.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc12919 // ldr q25, [x8, #1184]
+	WORD $0x3dc12d0f // ldr q15, [x8, #1200]
+	WORD $0x4e39ceac // fmla v12.4s, v21.4s, v25.4s
+	WORD $0x4e2fcf7a // fmla v26.4s, v27.4s, v15.4s
+	WORD $0x4e231ecf // and v15.16b, v22.16b, v3.16b
+	WORD $0x4e231fbd // and v29.16b, v29.16b, v3.16b
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc10919 // ldr q25, [x8, #1056]
+	WORD $0x3dc10d1b // ldr q27, [x8, #1072]
+	WORD $0x4e39cdee // fmla v14.4s, v15.4s, v25.4s
+	WORD $0x4e3bcfb1 // fmla v17.4s, v29.4s, v27.4s
+	WORD $0x4e231e1b // and v27.16b, v16.16b, v3.16b
+	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc13111 // ldr q17, [x8, #1216]
-	WORD $0x3dc1350f // ldr q15, [x8, #1232]
-	WORD $0x4e31ceb0 // fmla v16.4s, v21.4s, v17.4s
-	WORD $0x4e2fce4e // fmla v14.4s, v18.4s, v15.4s
-	WORD $0x4e1c054f // dup v15.4s, v10.s[3]
-	WORD $0x4e30cde6 // fmla v6.4s, v15.4s, v16.4s
-	WORD $0x4e2ecde7 // fmla v7.4s, v15.4s, v14.4s
-	WORD $0x3dc0210f // ldr q15, [x8, #128]
-	WORD $0x3dc0250e // ldr q14, [x8, #144]
-	WORD $0x4e2fcda8 // fmla v8.4s, v13.4s, v15.4s
-	WORD $0x4e2ecd69 // fmla v9.4s, v11.4s, v14.4s
+	WORD $0x3dc13119 // ldr q25, [x8, #1216]
+	WORD $0x3dc1351d // ldr q29, [x8, #1232]
+	WORD $0x4e39cf6c // fmla v12.4s, v27.4s, v25.4s
+	WORD $0x4e3dce5a // fmla v26.4s, v18.4s, v29.4s
+	WORD $0x4e14055d // dup v29.4s, v10.s[2]
+	WORD $0x4e2ecfa4 // fmla v4.4s, v29.4s, v14.4s
+	WORD $0x4e31cfa5 // fmla v5.4s, v29.4s, v17.4s
+	WORD $0x4e1c055d // dup v29.4s, v10.s[3]
+	WORD $0x4e2ccfa6 // fmla v6.4s, v29.4s, v12.4s
+	WORD $0x4e3acfa7 // fmla v7.4s, v29.4s, v26.4s
+	WORD $0x3dc0211d // ldr q29, [x8, #128]
+	WORD $0x3dc0251a // ldr q26, [x8, #144]
+	WORD $0x4e3dcda8 // fmla v8.4s, v13.4s, v29.4s
+	WORD $0x4e3acd69 // fmla v9.4s, v11.4s, v26.4s
 	ADD $176, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9
@@ -23048,7 +23024,7 @@ strip7:
 	BGT strip7
 	RET
 
-// func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 22 vector registers, 11 general
+// func dotQ6_KNeon(n int, w *byte, stride, blocks int, x, y *float32): 30 vector registers, 11 general
 TEXT ·dotQ6_KNeon(SB), NOSPLIT, $0-48
 	MOVD $·neonConsts(SB), R0
 	MOVD n+0(FP), R1
@@ -23090,426 +23066,410 @@ block:
 	WORD $0x6e2cdd4c // fmul v12.4s, v10.4s, v12.4s
 	WORD $0x6e2edd4e // fmul v14.4s, v10.4s, v14.4s
 	WORD $0x6e2bdd4b // fmul v11.4s, v10.4s, v11.4s
-	WORD $0x3dc0210a // ldr q10, [x8, #128]
-	WORD $0x3dc0250f // ldr q15, [x8, #144]
-	WORD $0x3dc000f0 // ldr q16, [x7, #0]
-	WORD $0x3dc004f1 // ldr q17, [x7, #16]
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321e10 // and v16.16b, v16.16b, v18.16b
-	WORD $0x4e321e32 // and v18.16b, v17.16b, v18.16b
-	WORD $0x3dc020f1 // ldr q17, [x7, #128]
+	WORD $0x3dc000ea // ldr q10, [x7, #0]
+	WORD $0x3dc004ef // ldr q15, [x7, #16]
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301d51 // and v17.16b, v10.16b, v16.16b
+	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
+	WORD $0x3dc020f2 // ldr q18, [x7, #128]
 	WORD $0x3dc024f3 // ldr q19, [x7, #144]
-	WORD $0x4f245631 // shl v17.4s, v17.4s, #4
-	WORD $0x4f245673 // shl v19.4s, v19.4s, #4
-	WORD $0x3dc0d414 // ldr q20, [x0, #848]
-	WORD $0x4e341e31 // and v17.16b, v17.16b, v20.16b
-	WORD $0x4e341e74 // and v20.16b, v19.16b, v20.16b
-	WORD $0x4eb11e11 // orr v17.16b, v16.16b, v17.16b
-	WORD $0x4eb41e54 // orr v20.16b, v18.16b, v20.16b
-	WORD $0x4e201e32 // and v18.16b, v17.16b, v0.16b
-	WORD $0x4e201e90 // and v16.16b, v20.16b, v0.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc00113 // ldr q19, [x8, #0]
-	WORD $0x3dc00515 // ldr q21, [x8, #16]
-	WORD $0x4e33ce4a // fmla v10.4s, v18.4s, v19.4s
-	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
-	WORD $0x4e211e35 // and v21.16b, v17.16b, v1.16b
-	WORD $0x4e211e93 // and v19.16b, v20.16b, v1.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc00910 // ldr q16, [x8, #32]
-	WORD $0x3dc00d12 // ldr q18, [x8, #48]
-	WORD $0x4e30ceaa // fmla v10.4s, v21.4s, v16.4s
-	WORD $0x4e32ce6f // fmla v15.4s, v19.4s, v18.4s
-	WORD $0x4e221e32 // and v18.16b, v17.16b, v2.16b
-	WORD $0x4e221e90 // and v16.16b, v20.16b, v2.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc01113 // ldr q19, [x8, #64]
-	WORD $0x3dc01515 // ldr q21, [x8, #80]
-	WORD $0x4e33ce4a // fmla v10.4s, v18.4s, v19.4s
-	WORD $0x4e35ce0f // fmla v15.4s, v16.4s, v21.4s
-	WORD $0x4e231e35 // and v21.16b, v17.16b, v3.16b
-	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc01913 // ldr q19, [x8, #96]
-	WORD $0x3dc01d10 // ldr q16, [x8, #112]
-	WORD $0x4e33ceaa // fmla v10.4s, v21.4s, v19.4s
-	WORD $0x4e30ce8f // fmla v15.4s, v20.4s, v16.4s
-	WORD $0x4e0405b0 // dup v16.4s, v13.s[0]
-	WORD $0x4e0c05b3 // dup v19.4s, v13.s[1]
-	WORD $0x4e2ace04 // fmla v4.4s, v16.4s, v10.4s
-	WORD $0x4e2fce65 // fmla v5.4s, v19.4s, v15.4s
-	WORD $0x3dc04913 // ldr q19, [x8, #288]
-	WORD $0x3dc04d10 // ldr q16, [x8, #304]
-	WORD $0x3dc008ef // ldr q15, [x7, #32]
+	WORD $0x4f245654 // shl v20.4s, v18.4s, #4
+	WORD $0x4f245675 // shl v21.4s, v19.4s, #4
+	WORD $0x3dc0d416 // ldr q22, [x0, #848]
+	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
+	WORD $0x4e361eb6 // and v22.16b, v21.16b, v22.16b
+	WORD $0x4eb41e34 // orr v20.16b, v17.16b, v20.16b
+	WORD $0x4eb61e16 // orr v22.16b, v16.16b, v22.16b
+	WORD $0x6f3c054a // ushr v10.4s, v10.4s, #4
+	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
+	WORD $0x3dc08c10 // ldr q16, [x0, #560]
+	WORD $0x4e301d4a // and v10.16b, v10.16b, v16.16b
+	WORD $0x4e301df0 // and v16.16b, v15.16b, v16.16b
+	WORD $0x3dc0d40f // ldr q15, [x0, #848]
+	WORD $0x4e2f1e52 // and v18.16b, v18.16b, v15.16b
+	WORD $0x4e2f1e6f // and v15.16b, v19.16b, v15.16b
+	WORD $0x4eb21d52 // orr v18.16b, v10.16b, v18.16b
+	WORD $0x4eaf1e0f // orr v15.16b, v16.16b, v15.16b
+	WORD $0x3dc008f0 // ldr q16, [x7, #32]
 	WORD $0x3dc00cea // ldr q10, [x7, #48]
-	WORD $0x3dc08c14 // ldr q20, [x0, #560]
-	WORD $0x4e341def // and v15.16b, v15.16b, v20.16b
-	WORD $0x4e341d54 // and v20.16b, v10.16b, v20.16b
-	WORD $0x3dc020ea // ldr q10, [x7, #128]
-	WORD $0x3dc024f5 // ldr q21, [x7, #144]
-	WORD $0x4f22554a // shl v10.4s, v10.4s, #2
-	WORD $0x4f2256b5 // shl v21.4s, v21.4s, #2
-	WORD $0x3dc0d412 // ldr q18, [x0, #848]
-	WORD $0x4e321d4a // and v10.16b, v10.16b, v18.16b
-	WORD $0x4e321eb2 // and v18.16b, v21.16b, v18.16b
-	WORD $0x4eaa1dea // orr v10.16b, v15.16b, v10.16b
-	WORD $0x4eb21e92 // orr v18.16b, v20.16b, v18.16b
-	WORD $0x4e201d54 // and v20.16b, v10.16b, v0.16b
-	WORD $0x4e201e4f // and v15.16b, v18.16b, v0.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc02915 // ldr q21, [x8, #160]
-	WORD $0x3dc02d11 // ldr q17, [x8, #176]
-	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
-	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
-	WORD $0x4e211d51 // and v17.16b, v10.16b, v1.16b
-	WORD $0x4e211e55 // and v21.16b, v18.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc0310f // ldr q15, [x8, #192]
-	WORD $0x3dc03514 // ldr q20, [x8, #208]
-	WORD $0x4e2fce33 // fmla v19.4s, v17.4s, v15.4s
-	WORD $0x4e34ceb0 // fmla v16.4s, v21.4s, v20.4s
-	WORD $0x4e221d54 // and v20.16b, v10.16b, v2.16b
-	WORD $0x4e221e4f // and v15.16b, v18.16b, v2.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc03915 // ldr q21, [x8, #224]
-	WORD $0x3dc03d11 // ldr q17, [x8, #240]
-	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
-	WORD $0x4e31cdf0 // fmla v16.4s, v15.4s, v17.4s
-	WORD $0x4e231d51 // and v17.16b, v10.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc04115 // ldr q21, [x8, #256]
-	WORD $0x3dc0450f // ldr q15, [x8, #272]
-	WORD $0x4e35ce33 // fmla v19.4s, v17.4s, v21.4s
-	WORD $0x4e2fce50 // fmla v16.4s, v18.4s, v15.4s
-	WORD $0x4e1405af // dup v15.4s, v13.s[2]
-	WORD $0x4e1c05ad // dup v13.4s, v13.s[3]
-	WORD $0x4e33cde6 // fmla v6.4s, v15.4s, v19.4s
-	WORD $0x4e30cda7 // fmla v7.4s, v13.4s, v16.4s
-	WORD $0x3dc0710d // ldr q13, [x8, #448]
-	WORD $0x3dc0750f // ldr q15, [x8, #464]
-	WORD $0x3dc000f0 // ldr q16, [x7, #0]
-	WORD $0x3dc004f3 // ldr q19, [x7, #16]
-	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x6f3c0673 // ushr v19.4s, v19.4s, #4
-	WORD $0x3dc08c15 // ldr q21, [x0, #560]
-	WORD $0x4e351e10 // and v16.16b, v16.16b, v21.16b
-	WORD $0x4e351e75 // and v21.16b, v19.16b, v21.16b
-	WORD $0x3dc020f3 // ldr q19, [x7, #128]
-	WORD $0x3dc024f2 // ldr q18, [x7, #144]
-	WORD $0x3dc0d411 // ldr q17, [x0, #848]
-	WORD $0x4e311e73 // and v19.16b, v19.16b, v17.16b
-	WORD $0x4e311e51 // and v17.16b, v18.16b, v17.16b
-	WORD $0x4eb31e13 // orr v19.16b, v16.16b, v19.16b
-	WORD $0x4eb11eb1 // orr v17.16b, v21.16b, v17.16b
-	WORD $0x4e201e75 // and v21.16b, v19.16b, v0.16b
-	WORD $0x4e201e30 // and v16.16b, v17.16b, v0.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc05112 // ldr q18, [x8, #320]
-	WORD $0x3dc05514 // ldr q20, [x8, #336]
-	WORD $0x4e32cead // fmla v13.4s, v21.4s, v18.4s
-	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
-	WORD $0x4e211e74 // and v20.16b, v19.16b, v1.16b
-	WORD $0x4e211e32 // and v18.16b, v17.16b, v1.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc05910 // ldr q16, [x8, #352]
-	WORD $0x3dc05d15 // ldr q21, [x8, #368]
-	WORD $0x4e30ce8d // fmla v13.4s, v20.4s, v16.4s
-	WORD $0x4e35ce4f // fmla v15.4s, v18.4s, v21.4s
-	WORD $0x4e221e75 // and v21.16b, v19.16b, v2.16b
-	WORD $0x4e221e30 // and v16.16b, v17.16b, v2.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc06112 // ldr q18, [x8, #384]
-	WORD $0x3dc06514 // ldr q20, [x8, #400]
-	WORD $0x4e32cead // fmla v13.4s, v21.4s, v18.4s
-	WORD $0x4e34ce0f // fmla v15.4s, v16.4s, v20.4s
-	WORD $0x4e231e74 // and v20.16b, v19.16b, v3.16b
-	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc06912 // ldr q18, [x8, #416]
-	WORD $0x3dc06d10 // ldr q16, [x8, #432]
-	WORD $0x4e32ce8d // fmla v13.4s, v20.4s, v18.4s
-	WORD $0x4e30ce2f // fmla v15.4s, v17.4s, v16.4s
-	WORD $0x4e040590 // dup v16.4s, v12.s[0]
-	WORD $0x4e0c0592 // dup v18.4s, v12.s[1]
-	WORD $0x4e2dce04 // fmla v4.4s, v16.4s, v13.4s
-	WORD $0x4e2fce45 // fmla v5.4s, v18.4s, v15.4s
-	WORD $0x3dc09912 // ldr q18, [x8, #608]
-	WORD $0x3dc09d10 // ldr q16, [x8, #624]
-	WORD $0x3dc008ef // ldr q15, [x7, #32]
-	WORD $0x3dc00ced // ldr q13, [x7, #48]
-	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x6f3c05ad // ushr v13.4s, v13.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311def // and v15.16b, v15.16b, v17.16b
-	WORD $0x4e311db1 // and v17.16b, v13.16b, v17.16b
-	WORD $0x3dc020ed // ldr q13, [x7, #128]
-	WORD $0x3dc024f4 // ldr q20, [x7, #144]
-	WORD $0x6f3e05ad // ushr v13.4s, v13.4s, #2
-	WORD $0x6f3e0694 // ushr v20.4s, v20.4s, #2
-	WORD $0x3dc0d415 // ldr q21, [x0, #848]
-	WORD $0x4e351dad // and v13.16b, v13.16b, v21.16b
-	WORD $0x4e351e95 // and v21.16b, v20.16b, v21.16b
-	WORD $0x4ead1ded // orr v13.16b, v15.16b, v13.16b
-	WORD $0x4eb51e35 // orr v21.16b, v17.16b, v21.16b
-	WORD $0x4e201db1 // and v17.16b, v13.16b, v0.16b
-	WORD $0x4e201eaf // and v15.16b, v21.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc07914 // ldr q20, [x8, #480]
-	WORD $0x3dc07d13 // ldr q19, [x8, #496]
-	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
-	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
-	WORD $0x4e211db3 // and v19.16b, v13.16b, v1.16b
-	WORD $0x4e211eb4 // and v20.16b, v21.16b, v1.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0810f // ldr q15, [x8, #512]
-	WORD $0x3dc08511 // ldr q17, [x8, #528]
-	WORD $0x4e2fce72 // fmla v18.4s, v19.4s, v15.4s
-	WORD $0x4e31ce90 // fmla v16.4s, v20.4s, v17.4s
-	WORD $0x4e221db1 // and v17.16b, v13.16b, v2.16b
-	WORD $0x4e221eaf // and v15.16b, v21.16b, v2.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc08914 // ldr q20, [x8, #544]
-	WORD $0x3dc08d13 // ldr q19, [x8, #560]
-	WORD $0x4e34ce32 // fmla v18.4s, v17.4s, v20.4s
-	WORD $0x4e33cdf0 // fmla v16.4s, v15.4s, v19.4s
-	WORD $0x4e231db3 // and v19.16b, v13.16b, v3.16b
-	WORD $0x4e231eb5 // and v21.16b, v21.16b, v3.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc09114 // ldr q20, [x8, #576]
-	WORD $0x3dc0950f // ldr q15, [x8, #592]
-	WORD $0x4e34ce72 // fmla v18.4s, v19.4s, v20.4s
-	WORD $0x4e2fceb0 // fmla v16.4s, v21.4s, v15.4s
-	WORD $0x4e14058f // dup v15.4s, v12.s[2]
-	WORD $0x4e1c058c // dup v12.4s, v12.s[3]
-	WORD $0x4e32cde6 // fmla v6.4s, v15.4s, v18.4s
-	WORD $0x4e30cd87 // fmla v7.4s, v12.4s, v16.4s
-	WORD $0x3dc0c10c // ldr q12, [x8, #768]
-	WORD $0x3dc0c50f // ldr q15, [x8, #784]
-	WORD $0x3dc010f0 // ldr q16, [x7, #64]
-	WORD $0x3dc014f2 // ldr q18, [x7, #80]
-	WORD $0x3dc08c14 // ldr q20, [x0, #560]
-	WORD $0x4e341e10 // and v16.16b, v16.16b, v20.16b
-	WORD $0x4e341e54 // and v20.16b, v18.16b, v20.16b
-	WORD $0x3dc028f2 // ldr q18, [x7, #160]
-	WORD $0x3dc02cf5 // ldr q21, [x7, #176]
-	WORD $0x4f245652 // shl v18.4s, v18.4s, #4
-	WORD $0x4f2456b5 // shl v21.4s, v21.4s, #4
-	WORD $0x3dc0d413 // ldr q19, [x0, #848]
-	WORD $0x4e331e52 // and v18.16b, v18.16b, v19.16b
-	WORD $0x4e331eb3 // and v19.16b, v21.16b, v19.16b
-	WORD $0x4eb21e12 // orr v18.16b, v16.16b, v18.16b
-	WORD $0x4eb31e93 // orr v19.16b, v20.16b, v19.16b
-	WORD $0x4e201e54 // and v20.16b, v18.16b, v0.16b
-	WORD $0x4e201e70 // and v16.16b, v19.16b, v0.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0a115 // ldr q21, [x8, #640]
-	WORD $0x3dc0a511 // ldr q17, [x8, #656]
-	WORD $0x4e35ce8c // fmla v12.4s, v20.4s, v21.4s
-	WORD $0x4e31ce0f // fmla v15.4s, v16.4s, v17.4s
-	WORD $0x4e211e51 // and v17.16b, v18.16b, v1.16b
-	WORD $0x4e211e75 // and v21.16b, v19.16b, v1.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x3dc0a910 // ldr q16, [x8, #672]
-	WORD $0x3dc0ad14 // ldr q20, [x8, #688]
-	WORD $0x4e30ce2c // fmla v12.4s, v17.4s, v16.4s
-	WORD $0x4e34ceaf // fmla v15.4s, v21.4s, v20.4s
-	WORD $0x4e221e54 // and v20.16b, v18.16b, v2.16b
-	WORD $0x4e221e70 // and v16.16b, v19.16b, v2.16b
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0b115 // ldr q21, [x8, #704]
-	WORD $0x3dc0b511 // ldr q17, [x8, #720]
-	WORD $0x4e35ce8c // fmla v12.4s, v20.4s, v21.4s
-	WORD $0x4e31ce0f // fmla v15.4s, v16.4s, v17.4s
-	WORD $0x4e231e51 // and v17.16b, v18.16b, v3.16b
-	WORD $0x4e231e73 // and v19.16b, v19.16b, v3.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc0b915 // ldr q21, [x8, #736]
-	WORD $0x3dc0bd10 // ldr q16, [x8, #752]
-	WORD $0x4e35ce2c // fmla v12.4s, v17.4s, v21.4s
-	WORD $0x4e30ce6f // fmla v15.4s, v19.4s, v16.4s
-	WORD $0x4e0405d0 // dup v16.4s, v14.s[0]
-	WORD $0x4e0c05d5 // dup v21.4s, v14.s[1]
-	WORD $0x4e2cce04 // fmla v4.4s, v16.4s, v12.4s
-	WORD $0x4e2fcea5 // fmla v5.4s, v21.4s, v15.4s
-	WORD $0x3dc0e915 // ldr q21, [x8, #928]
-	WORD $0x3dc0ed10 // ldr q16, [x8, #944]
-	WORD $0x3dc018ef // ldr q15, [x7, #96]
-	WORD $0x3dc01cec // ldr q12, [x7, #112]
 	WORD $0x3dc08c13 // ldr q19, [x0, #560]
-	WORD $0x4e331def // and v15.16b, v15.16b, v19.16b
-	WORD $0x4e331d93 // and v19.16b, v12.16b, v19.16b
-	WORD $0x3dc028ec // ldr q12, [x7, #160]
-	WORD $0x3dc02cf1 // ldr q17, [x7, #176]
-	WORD $0x4f22558c // shl v12.4s, v12.4s, #2
-	WORD $0x4f225631 // shl v17.4s, v17.4s, #2
-	WORD $0x3dc0d414 // ldr q20, [x0, #848]
-	WORD $0x4e341d8c // and v12.16b, v12.16b, v20.16b
-	WORD $0x4e341e34 // and v20.16b, v17.16b, v20.16b
-	WORD $0x4eac1dec // orr v12.16b, v15.16b, v12.16b
-	WORD $0x4eb41e74 // orr v20.16b, v19.16b, v20.16b
-	WORD $0x4e201d93 // and v19.16b, v12.16b, v0.16b
-	WORD $0x4e201e8f // and v15.16b, v20.16b, v0.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0c911 // ldr q17, [x8, #800]
-	WORD $0x3dc0cd12 // ldr q18, [x8, #816]
-	WORD $0x4e31ce75 // fmla v21.4s, v19.4s, v17.4s
-	WORD $0x4e32cdf0 // fmla v16.4s, v15.4s, v18.4s
-	WORD $0x4e211d92 // and v18.16b, v12.16b, v1.16b
-	WORD $0x4e211e91 // and v17.16b, v20.16b, v1.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc0d10f // ldr q15, [x8, #832]
-	WORD $0x3dc0d513 // ldr q19, [x8, #848]
-	WORD $0x4e2fce55 // fmla v21.4s, v18.4s, v15.4s
-	WORD $0x4e33ce30 // fmla v16.4s, v17.4s, v19.4s
-	WORD $0x4e221d93 // and v19.16b, v12.16b, v2.16b
-	WORD $0x4e221e8f // and v15.16b, v20.16b, v2.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc0d911 // ldr q17, [x8, #864]
-	WORD $0x3dc0dd12 // ldr q18, [x8, #880]
-	WORD $0x4e31ce75 // fmla v21.4s, v19.4s, v17.4s
-	WORD $0x4e32cdf0 // fmla v16.4s, v15.4s, v18.4s
-	WORD $0x4e231d92 // and v18.16b, v12.16b, v3.16b
-	WORD $0x4e231e94 // and v20.16b, v20.16b, v3.16b
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0e111 // ldr q17, [x8, #896]
-	WORD $0x3dc0e50f // ldr q15, [x8, #912]
-	WORD $0x4e31ce55 // fmla v21.4s, v18.4s, v17.4s
-	WORD $0x4e2fce90 // fmla v16.4s, v20.4s, v15.4s
-	WORD $0x4e1405cf // dup v15.4s, v14.s[2]
-	WORD $0x4e1c05ce // dup v14.4s, v14.s[3]
-	WORD $0x4e35cde6 // fmla v6.4s, v15.4s, v21.4s
-	WORD $0x4e30cdc7 // fmla v7.4s, v14.4s, v16.4s
-	WORD $0x3dc1110e // ldr q14, [x8, #1088]
-	WORD $0x3dc1150f // ldr q15, [x8, #1104]
-	WORD $0x3dc010f0 // ldr q16, [x7, #64]
-	WORD $0x3dc014f5 // ldr q21, [x7, #80]
+	WORD $0x4e331e11 // and v17.16b, v16.16b, v19.16b
+	WORD $0x4e331d53 // and v19.16b, v10.16b, v19.16b
+	WORD $0x3dc020f5 // ldr q21, [x7, #128]
+	WORD $0x3dc024f7 // ldr q23, [x7, #144]
+	WORD $0x4f2256b8 // shl v24.4s, v21.4s, #2
+	WORD $0x4f2256f9 // shl v25.4s, v23.4s, #2
+	WORD $0x3dc0d41a // ldr q26, [x0, #848]
+	WORD $0x4e3a1f18 // and v24.16b, v24.16b, v26.16b
+	WORD $0x4e3a1f3a // and v26.16b, v25.16b, v26.16b
+	WORD $0x4eb81e38 // orr v24.16b, v17.16b, v24.16b
+	WORD $0x4eba1e7a // orr v26.16b, v19.16b, v26.16b
 	WORD $0x6f3c0610 // ushr v16.4s, v16.4s, #4
-	WORD $0x6f3c06b5 // ushr v21.4s, v21.4s, #4
-	WORD $0x3dc08c11 // ldr q17, [x0, #560]
-	WORD $0x4e311e10 // and v16.16b, v16.16b, v17.16b
-	WORD $0x4e311eb1 // and v17.16b, v21.16b, v17.16b
-	WORD $0x3dc028f5 // ldr q21, [x7, #160]
-	WORD $0x3dc02cf4 // ldr q20, [x7, #176]
-	WORD $0x3dc0d412 // ldr q18, [x0, #848]
-	WORD $0x4e321eb5 // and v21.16b, v21.16b, v18.16b
-	WORD $0x4e321e92 // and v18.16b, v20.16b, v18.16b
+	WORD $0x6f3c054a // ushr v10.4s, v10.4s, #4
+	WORD $0x3dc08c13 // ldr q19, [x0, #560]
+	WORD $0x4e331e10 // and v16.16b, v16.16b, v19.16b
+	WORD $0x4e331d53 // and v19.16b, v10.16b, v19.16b
+	WORD $0x6f3e06b5 // ushr v21.4s, v21.4s, #2
+	WORD $0x6f3e06f7 // ushr v23.4s, v23.4s, #2
+	WORD $0x3dc0d40a // ldr q10, [x0, #848]
+	WORD $0x4e2a1eb5 // and v21.16b, v21.16b, v10.16b
+	WORD $0x4e2a1eea // and v10.16b, v23.16b, v10.16b
 	WORD $0x4eb51e15 // orr v21.16b, v16.16b, v21.16b
-	WORD $0x4eb21e32 // orr v18.16b, v17.16b, v18.16b
-	WORD $0x4e201eb1 // and v17.16b, v21.16b, v0.16b
-	WORD $0x4e201e50 // and v16.16b, v18.16b, v0.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc0f114 // ldr q20, [x8, #960]
-	WORD $0x3dc0f513 // ldr q19, [x8, #976]
-	WORD $0x4e34ce2e // fmla v14.4s, v17.4s, v20.4s
-	WORD $0x4e33ce0f // fmla v15.4s, v16.4s, v19.4s
-	WORD $0x4e211eb3 // and v19.16b, v21.16b, v1.16b
-	WORD $0x4e211e54 // and v20.16b, v18.16b, v1.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
-	WORD $0x3dc0f910 // ldr q16, [x8, #992]
-	WORD $0x3dc0fd11 // ldr q17, [x8, #1008]
-	WORD $0x4e30ce6e // fmla v14.4s, v19.4s, v16.4s
-	WORD $0x4e31ce8f // fmla v15.4s, v20.4s, v17.4s
-	WORD $0x4e221eb1 // and v17.16b, v21.16b, v2.16b
-	WORD $0x4e221e50 // and v16.16b, v18.16b, v2.16b
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x4e21da10 // scvtf v16.4s, v16.4s
-	WORD $0x3dc10114 // ldr q20, [x8, #1024]
-	WORD $0x3dc10513 // ldr q19, [x8, #1040]
-	WORD $0x4e34ce2e // fmla v14.4s, v17.4s, v20.4s
-	WORD $0x4e33ce0f // fmla v15.4s, v16.4s, v19.4s
-	WORD $0x4e231eb3 // and v19.16b, v21.16b, v3.16b
-	WORD $0x4e231e52 // and v18.16b, v18.16b, v3.16b
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x3dc10914 // ldr q20, [x8, #1056]
-	WORD $0x3dc10d10 // ldr q16, [x8, #1072]
-	WORD $0x4e34ce6e // fmla v14.4s, v19.4s, v20.4s
-	WORD $0x4e30ce4f // fmla v15.4s, v18.4s, v16.4s
-	WORD $0x4e040570 // dup v16.4s, v11.s[0]
-	WORD $0x4e0c0574 // dup v20.4s, v11.s[1]
-	WORD $0x4e2ece04 // fmla v4.4s, v16.4s, v14.4s
-	WORD $0x4e2fce85 // fmla v5.4s, v20.4s, v15.4s
-	WORD $0x3dc13914 // ldr q20, [x8, #1248]
-	WORD $0x3dc13d10 // ldr q16, [x8, #1264]
-	WORD $0x3dc018ef // ldr q15, [x7, #96]
-	WORD $0x3dc01cee // ldr q14, [x7, #112]
-	WORD $0x6f3c05ef // ushr v15.4s, v15.4s, #4
-	WORD $0x6f3c05ce // ushr v14.4s, v14.4s, #4
-	WORD $0x3dc08c12 // ldr q18, [x0, #560]
-	WORD $0x4e321def // and v15.16b, v15.16b, v18.16b
-	WORD $0x4e321dd2 // and v18.16b, v14.16b, v18.16b
-	WORD $0x3dc028ee // ldr q14, [x7, #160]
+	WORD $0x4eaa1e6a // orr v10.16b, v19.16b, v10.16b
+	WORD $0x3dc02113 // ldr q19, [x8, #128]
+	WORD $0x3dc02510 // ldr q16, [x8, #144]
+	WORD $0x3dc07117 // ldr q23, [x8, #448]
+	WORD $0x3dc07511 // ldr q17, [x8, #464]
+	WORD $0x4e201e99 // and v25.16b, v20.16b, v0.16b
+	WORD $0x4e201edb // and v27.16b, v22.16b, v0.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0011c // ldr q28, [x8, #0]
+	WORD $0x3dc0051d // ldr q29, [x8, #16]
+	WORD $0x4e3ccf33 // fmla v19.4s, v25.4s, v28.4s
+	WORD $0x4e3dcf70 // fmla v16.4s, v27.4s, v29.4s
+	WORD $0x4e201e5d // and v29.16b, v18.16b, v0.16b
+	WORD $0x4e201dfc // and v28.16b, v15.16b, v0.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0511b // ldr q27, [x8, #320]
+	WORD $0x3dc05519 // ldr q25, [x8, #336]
+	WORD $0x4e3bcfb7 // fmla v23.4s, v29.4s, v27.4s
+	WORD $0x4e39cf91 // fmla v17.4s, v28.4s, v25.4s
+	WORD $0x4e211e99 // and v25.16b, v20.16b, v1.16b
+	WORD $0x4e211edb // and v27.16b, v22.16b, v1.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0091c // ldr q28, [x8, #32]
+	WORD $0x3dc00d1d // ldr q29, [x8, #48]
+	WORD $0x4e3ccf33 // fmla v19.4s, v25.4s, v28.4s
+	WORD $0x4e3dcf70 // fmla v16.4s, v27.4s, v29.4s
+	WORD $0x4e211e5d // and v29.16b, v18.16b, v1.16b
+	WORD $0x4e211dfc // and v28.16b, v15.16b, v1.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0591b // ldr q27, [x8, #352]
+	WORD $0x3dc05d19 // ldr q25, [x8, #368]
+	WORD $0x4e3bcfb7 // fmla v23.4s, v29.4s, v27.4s
+	WORD $0x4e39cf91 // fmla v17.4s, v28.4s, v25.4s
+	WORD $0x4e221e99 // and v25.16b, v20.16b, v2.16b
+	WORD $0x4e221edb // and v27.16b, v22.16b, v2.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc0111c // ldr q28, [x8, #64]
+	WORD $0x3dc0151d // ldr q29, [x8, #80]
+	WORD $0x4e3ccf33 // fmla v19.4s, v25.4s, v28.4s
+	WORD $0x4e3dcf70 // fmla v16.4s, v27.4s, v29.4s
+	WORD $0x4e221e5d // and v29.16b, v18.16b, v2.16b
+	WORD $0x4e221dfc // and v28.16b, v15.16b, v2.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0611b // ldr q27, [x8, #384]
+	WORD $0x3dc06519 // ldr q25, [x8, #400]
+	WORD $0x4e3bcfb7 // fmla v23.4s, v29.4s, v27.4s
+	WORD $0x4e39cf91 // fmla v17.4s, v28.4s, v25.4s
+	WORD $0x4e231e99 // and v25.16b, v20.16b, v3.16b
+	WORD $0x4e231ed6 // and v22.16b, v22.16b, v3.16b
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x3dc0191b // ldr q27, [x8, #96]
+	WORD $0x3dc01d1c // ldr q28, [x8, #112]
+	WORD $0x4e3bcf33 // fmla v19.4s, v25.4s, v27.4s
+	WORD $0x4e3cced0 // fmla v16.4s, v22.4s, v28.4s
+	WORD $0x4e231e5c // and v28.16b, v18.16b, v3.16b
+	WORD $0x4e231def // and v15.16b, v15.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
+	WORD $0x3dc0691b // ldr q27, [x8, #416]
+	WORD $0x3dc06d16 // ldr q22, [x8, #432]
+	WORD $0x4e3bcf97 // fmla v23.4s, v28.4s, v27.4s
+	WORD $0x4e36cdf1 // fmla v17.4s, v15.4s, v22.4s
+	WORD $0x4e0405b6 // dup v22.4s, v13.s[0]
+	WORD $0x4e0c05bb // dup v27.4s, v13.s[1]
+	WORD $0x4e33cec4 // fmla v4.4s, v22.4s, v19.4s
+	WORD $0x4e30cf65 // fmla v5.4s, v27.4s, v16.4s
+	WORD $0x4e04059b // dup v27.4s, v12.s[0]
+	WORD $0x4e0c0596 // dup v22.4s, v12.s[1]
+	WORD $0x4e37cf66 // fmla v6.4s, v27.4s, v23.4s
+	WORD $0x4e31cec7 // fmla v7.4s, v22.4s, v17.4s
+	WORD $0x3dc010f6 // ldr q22, [x7, #64]
+	WORD $0x3dc014fb // ldr q27, [x7, #80]
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311ed7 // and v23.16b, v22.16b, v17.16b
+	WORD $0x4e311f71 // and v17.16b, v27.16b, v17.16b
+	WORD $0x3dc028f0 // ldr q16, [x7, #160]
 	WORD $0x3dc02cf3 // ldr q19, [x7, #176]
-	WORD $0x6f3e05ce // ushr v14.4s, v14.4s, #2
-	WORD $0x6f3e0673 // ushr v19.4s, v19.4s, #2
-	WORD $0x3dc0d411 // ldr q17, [x0, #848]
-	WORD $0x4e311dce // and v14.16b, v14.16b, v17.16b
-	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
-	WORD $0x4eae1dee // orr v14.16b, v15.16b, v14.16b
-	WORD $0x4eb11e51 // orr v17.16b, v18.16b, v17.16b
-	WORD $0x4e201dd2 // and v18.16b, v14.16b, v0.16b
-	WORD $0x4e201e2f // and v15.16b, v17.16b, v0.16b
+	WORD $0x4f24560f // shl v15.4s, v16.4s, #4
+	WORD $0x4f24567c // shl v28.4s, v19.4s, #4
+	WORD $0x3dc0d419 // ldr q25, [x0, #848]
+	WORD $0x4e391def // and v15.16b, v15.16b, v25.16b
+	WORD $0x4e391f99 // and v25.16b, v28.16b, v25.16b
+	WORD $0x4eaf1eef // orr v15.16b, v23.16b, v15.16b
+	WORD $0x4eb91e39 // orr v25.16b, v17.16b, v25.16b
+	WORD $0x6f3c06d6 // ushr v22.4s, v22.4s, #4
+	WORD $0x6f3c077b // ushr v27.4s, v27.4s, #4
+	WORD $0x3dc08c11 // ldr q17, [x0, #560]
+	WORD $0x4e311ed6 // and v22.16b, v22.16b, v17.16b
+	WORD $0x4e311f71 // and v17.16b, v27.16b, v17.16b
+	WORD $0x3dc0d41b // ldr q27, [x0, #848]
+	WORD $0x4e3b1e10 // and v16.16b, v16.16b, v27.16b
+	WORD $0x4e3b1e7b // and v27.16b, v19.16b, v27.16b
+	WORD $0x4eb01ed0 // orr v16.16b, v22.16b, v16.16b
+	WORD $0x4ebb1e3b // orr v27.16b, v17.16b, v27.16b
+	WORD $0x3dc04911 // ldr q17, [x8, #288]
+	WORD $0x3dc04d16 // ldr q22, [x8, #304]
+	WORD $0x3dc09913 // ldr q19, [x8, #608]
+	WORD $0x3dc09d17 // ldr q23, [x8, #624]
+	WORD $0x4e201f1c // and v28.16b, v24.16b, v0.16b
+	WORD $0x4e201f52 // and v18.16b, v26.16b, v0.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc11913 // ldr q19, [x8, #1120]
-	WORD $0x3dc11d15 // ldr q21, [x8, #1136]
-	WORD $0x4e33ce54 // fmla v20.4s, v18.4s, v19.4s
-	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
-	WORD $0x4e211dd5 // and v21.16b, v14.16b, v1.16b
-	WORD $0x4e211e33 // and v19.16b, v17.16b, v1.16b
-	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da73 // scvtf v19.4s, v19.4s
-	WORD $0x3dc1210f // ldr q15, [x8, #1152]
-	WORD $0x3dc12512 // ldr q18, [x8, #1168]
-	WORD $0x4e2fceb4 // fmla v20.4s, v21.4s, v15.4s
-	WORD $0x4e32ce70 // fmla v16.4s, v19.4s, v18.4s
-	WORD $0x4e221dd2 // and v18.16b, v14.16b, v2.16b
-	WORD $0x4e221e2f // and v15.16b, v17.16b, v2.16b
+	WORD $0x3dc0291d // ldr q29, [x8, #160]
+	WORD $0x3dc02d14 // ldr q20, [x8, #176]
+	WORD $0x4e3dcf91 // fmla v17.4s, v28.4s, v29.4s
+	WORD $0x4e34ce56 // fmla v22.4s, v18.4s, v20.4s
+	WORD $0x4e201eb4 // and v20.16b, v21.16b, v0.16b
+	WORD $0x4e201d5d // and v29.16b, v10.16b, v0.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc07912 // ldr q18, [x8, #480]
+	WORD $0x3dc07d1c // ldr q28, [x8, #496]
+	WORD $0x4e32ce93 // fmla v19.4s, v20.4s, v18.4s
+	WORD $0x4e3ccfb7 // fmla v23.4s, v29.4s, v28.4s
+	WORD $0x4e211f1c // and v28.16b, v24.16b, v1.16b
+	WORD $0x4e211f52 // and v18.16b, v26.16b, v1.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
 	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
-	WORD $0x4e21d9ef // scvtf v15.4s, v15.4s
-	WORD $0x3dc12913 // ldr q19, [x8, #1184]
-	WORD $0x3dc12d15 // ldr q21, [x8, #1200]
-	WORD $0x4e33ce54 // fmla v20.4s, v18.4s, v19.4s
-	WORD $0x4e35cdf0 // fmla v16.4s, v15.4s, v21.4s
-	WORD $0x4e231dd5 // and v21.16b, v14.16b, v3.16b
-	WORD $0x4e231e31 // and v17.16b, v17.16b, v3.16b
+	WORD $0x3dc0311d // ldr q29, [x8, #192]
+	WORD $0x3dc03514 // ldr q20, [x8, #208]
+	WORD $0x4e3dcf91 // fmla v17.4s, v28.4s, v29.4s
+	WORD $0x4e34ce56 // fmla v22.4s, v18.4s, v20.4s
+	WORD $0x4e211eb4 // and v20.16b, v21.16b, v1.16b
+	WORD $0x4e211d5d // and v29.16b, v10.16b, v1.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08112 // ldr q18, [x8, #512]
+	WORD $0x3dc0851c // ldr q28, [x8, #528]
+	WORD $0x4e32ce93 // fmla v19.4s, v20.4s, v18.4s
+	WORD $0x4e3ccfb7 // fmla v23.4s, v29.4s, v28.4s
+	WORD $0x4e221f1c // and v28.16b, v24.16b, v2.16b
+	WORD $0x4e221f52 // and v18.16b, v26.16b, v2.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x3dc0391d // ldr q29, [x8, #224]
+	WORD $0x3dc03d14 // ldr q20, [x8, #240]
+	WORD $0x4e3dcf91 // fmla v17.4s, v28.4s, v29.4s
+	WORD $0x4e34ce56 // fmla v22.4s, v18.4s, v20.4s
+	WORD $0x4e221eb4 // and v20.16b, v21.16b, v2.16b
+	WORD $0x4e221d5d // and v29.16b, v10.16b, v2.16b
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc08912 // ldr q18, [x8, #544]
+	WORD $0x3dc08d1c // ldr q28, [x8, #560]
+	WORD $0x4e32ce93 // fmla v19.4s, v20.4s, v18.4s
+	WORD $0x4e3ccfb7 // fmla v23.4s, v29.4s, v28.4s
+	WORD $0x4e231f1c // and v28.16b, v24.16b, v3.16b
+	WORD $0x4e231f5a // and v26.16b, v26.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x3dc04112 // ldr q18, [x8, #256]
+	WORD $0x3dc0451d // ldr q29, [x8, #272]
+	WORD $0x4e32cf91 // fmla v17.4s, v28.4s, v18.4s
+	WORD $0x4e3dcf56 // fmla v22.4s, v26.4s, v29.4s
+	WORD $0x4e231ebd // and v29.16b, v21.16b, v3.16b
+	WORD $0x4e231d4a // and v10.16b, v10.16b, v3.16b
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x3dc09112 // ldr q18, [x8, #576]
+	WORD $0x3dc0951a // ldr q26, [x8, #592]
+	WORD $0x4e32cfb3 // fmla v19.4s, v29.4s, v18.4s
+	WORD $0x4e3acd57 // fmla v23.4s, v10.4s, v26.4s
+	WORD $0x4e1405ba // dup v26.4s, v13.s[2]
+	WORD $0x4e1c05ad // dup v13.4s, v13.s[3]
+	WORD $0x4e31cf44 // fmla v4.4s, v26.4s, v17.4s
+	WORD $0x4e36cda5 // fmla v5.4s, v13.4s, v22.4s
+	WORD $0x4e14058d // dup v13.4s, v12.s[2]
+	WORD $0x4e1c058c // dup v12.4s, v12.s[3]
+	WORD $0x4e33cda6 // fmla v6.4s, v13.4s, v19.4s
+	WORD $0x4e37cd87 // fmla v7.4s, v12.4s, v23.4s
+	WORD $0x3dc018ec // ldr q12, [x7, #96]
+	WORD $0x3dc01ced // ldr q13, [x7, #112]
+	WORD $0x3dc08c17 // ldr q23, [x0, #560]
+	WORD $0x4e371d93 // and v19.16b, v12.16b, v23.16b
+	WORD $0x4e371db7 // and v23.16b, v13.16b, v23.16b
+	WORD $0x3dc028fa // ldr q26, [x7, #160]
+	WORD $0x3dc02cf6 // ldr q22, [x7, #176]
+	WORD $0x4f225751 // shl v17.4s, v26.4s, #2
+	WORD $0x4f2256d2 // shl v18.4s, v22.4s, #2
+	WORD $0x3dc0d40a // ldr q10, [x0, #848]
+	WORD $0x4e2a1e31 // and v17.16b, v17.16b, v10.16b
+	WORD $0x4e2a1e4a // and v10.16b, v18.16b, v10.16b
+	WORD $0x4eb11e71 // orr v17.16b, v19.16b, v17.16b
+	WORD $0x4eaa1eea // orr v10.16b, v23.16b, v10.16b
+	WORD $0x6f3c058c // ushr v12.4s, v12.4s, #4
+	WORD $0x6f3c05ad // ushr v13.4s, v13.4s, #4
+	WORD $0x3dc08c17 // ldr q23, [x0, #560]
+	WORD $0x4e371d8c // and v12.16b, v12.16b, v23.16b
+	WORD $0x4e371db7 // and v23.16b, v13.16b, v23.16b
+	WORD $0x6f3e075a // ushr v26.4s, v26.4s, #2
+	WORD $0x6f3e06d6 // ushr v22.4s, v22.4s, #2
+	WORD $0x3dc0d40d // ldr q13, [x0, #848]
+	WORD $0x4e2d1f5a // and v26.16b, v26.16b, v13.16b
+	WORD $0x4e2d1ecd // and v13.16b, v22.16b, v13.16b
+	WORD $0x4eba1d9a // orr v26.16b, v12.16b, v26.16b
+	WORD $0x4ead1eed // orr v13.16b, v23.16b, v13.16b
+	WORD $0x3dc0c117 // ldr q23, [x8, #768]
+	WORD $0x3dc0c50c // ldr q12, [x8, #784]
+	WORD $0x3dc11116 // ldr q22, [x8, #1088]
+	WORD $0x3dc11513 // ldr q19, [x8, #1104]
+	WORD $0x4e201df2 // and v18.16b, v15.16b, v0.16b
+	WORD $0x4e201f3d // and v29.16b, v25.16b, v0.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0a11c // ldr q28, [x8, #640]
+	WORD $0x3dc0a515 // ldr q21, [x8, #656]
+	WORD $0x4e3cce57 // fmla v23.4s, v18.4s, v28.4s
+	WORD $0x4e35cfac // fmla v12.4s, v29.4s, v21.4s
+	WORD $0x4e201e15 // and v21.16b, v16.16b, v0.16b
+	WORD $0x4e201f7c // and v28.16b, v27.16b, v0.16b
 	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
-	WORD $0x4e21da31 // scvtf v17.4s, v17.4s
-	WORD $0x3dc13113 // ldr q19, [x8, #1216]
-	WORD $0x3dc1350f // ldr q15, [x8, #1232]
-	WORD $0x4e33ceb4 // fmla v20.4s, v21.4s, v19.4s
-	WORD $0x4e2fce30 // fmla v16.4s, v17.4s, v15.4s
-	WORD $0x4e14056f // dup v15.4s, v11.s[2]
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0f11d // ldr q29, [x8, #960]
+	WORD $0x3dc0f512 // ldr q18, [x8, #976]
+	WORD $0x4e3dceb6 // fmla v22.4s, v21.4s, v29.4s
+	WORD $0x4e32cf93 // fmla v19.4s, v28.4s, v18.4s
+	WORD $0x4e211df2 // and v18.16b, v15.16b, v1.16b
+	WORD $0x4e211f3d // and v29.16b, v25.16b, v1.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0a91c // ldr q28, [x8, #672]
+	WORD $0x3dc0ad15 // ldr q21, [x8, #688]
+	WORD $0x4e3cce57 // fmla v23.4s, v18.4s, v28.4s
+	WORD $0x4e35cfac // fmla v12.4s, v29.4s, v21.4s
+	WORD $0x4e211e15 // and v21.16b, v16.16b, v1.16b
+	WORD $0x4e211f7c // and v28.16b, v27.16b, v1.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc0f91d // ldr q29, [x8, #992]
+	WORD $0x3dc0fd12 // ldr q18, [x8, #1008]
+	WORD $0x4e3dceb6 // fmla v22.4s, v21.4s, v29.4s
+	WORD $0x4e32cf93 // fmla v19.4s, v28.4s, v18.4s
+	WORD $0x4e221df2 // and v18.16b, v15.16b, v2.16b
+	WORD $0x4e221f3d // and v29.16b, v25.16b, v2.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x3dc0b11c // ldr q28, [x8, #704]
+	WORD $0x3dc0b515 // ldr q21, [x8, #720]
+	WORD $0x4e3cce57 // fmla v23.4s, v18.4s, v28.4s
+	WORD $0x4e35cfac // fmla v12.4s, v29.4s, v21.4s
+	WORD $0x4e221e15 // and v21.16b, v16.16b, v2.16b
+	WORD $0x4e221f7c // and v28.16b, v27.16b, v2.16b
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x3dc1011d // ldr q29, [x8, #1024]
+	WORD $0x3dc10512 // ldr q18, [x8, #1040]
+	WORD $0x4e3dceb6 // fmla v22.4s, v21.4s, v29.4s
+	WORD $0x4e32cf93 // fmla v19.4s, v28.4s, v18.4s
+	WORD $0x4e231df2 // and v18.16b, v15.16b, v3.16b
+	WORD $0x4e231f39 // and v25.16b, v25.16b, v3.16b
+	WORD $0x4e21da52 // scvtf v18.4s, v18.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x3dc0b91d // ldr q29, [x8, #736]
+	WORD $0x3dc0bd1c // ldr q28, [x8, #752]
+	WORD $0x4e3dce57 // fmla v23.4s, v18.4s, v29.4s
+	WORD $0x4e3ccf2c // fmla v12.4s, v25.4s, v28.4s
+	WORD $0x4e231e1c // and v28.16b, v16.16b, v3.16b
+	WORD $0x4e231f7b // and v27.16b, v27.16b, v3.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc1091d // ldr q29, [x8, #1056]
+	WORD $0x3dc10d19 // ldr q25, [x8, #1072]
+	WORD $0x4e3dcf96 // fmla v22.4s, v28.4s, v29.4s
+	WORD $0x4e39cf73 // fmla v19.4s, v27.4s, v25.4s
+	WORD $0x4e0405d9 // dup v25.4s, v14.s[0]
+	WORD $0x4e0c05dd // dup v29.4s, v14.s[1]
+	WORD $0x4e37cf24 // fmla v4.4s, v25.4s, v23.4s
+	WORD $0x4e2ccfa5 // fmla v5.4s, v29.4s, v12.4s
+	WORD $0x4e04057d // dup v29.4s, v11.s[0]
+	WORD $0x4e0c0579 // dup v25.4s, v11.s[1]
+	WORD $0x4e36cfa6 // fmla v6.4s, v29.4s, v22.4s
+	WORD $0x4e33cf27 // fmla v7.4s, v25.4s, v19.4s
+	WORD $0x3dc0e919 // ldr q25, [x8, #928]
+	WORD $0x3dc0ed1d // ldr q29, [x8, #944]
+	WORD $0x3dc13913 // ldr q19, [x8, #1248]
+	WORD $0x3dc13d16 // ldr q22, [x8, #1264]
+	WORD $0x4e201e2c // and v12.16b, v17.16b, v0.16b
+	WORD $0x4e201d57 // and v23.16b, v10.16b, v0.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0c91b // ldr q27, [x8, #800]
+	WORD $0x3dc0cd1c // ldr q28, [x8, #816]
+	WORD $0x4e3bcd99 // fmla v25.4s, v12.4s, v27.4s
+	WORD $0x4e3ccefd // fmla v29.4s, v23.4s, v28.4s
+	WORD $0x4e201f5c // and v28.16b, v26.16b, v0.16b
+	WORD $0x4e201dbb // and v27.16b, v13.16b, v0.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc11917 // ldr q23, [x8, #1120]
+	WORD $0x3dc11d0c // ldr q12, [x8, #1136]
+	WORD $0x4e37cf93 // fmla v19.4s, v28.4s, v23.4s
+	WORD $0x4e2ccf76 // fmla v22.4s, v27.4s, v12.4s
+	WORD $0x4e211e2c // and v12.16b, v17.16b, v1.16b
+	WORD $0x4e211d57 // and v23.16b, v10.16b, v1.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0d11b // ldr q27, [x8, #832]
+	WORD $0x3dc0d51c // ldr q28, [x8, #848]
+	WORD $0x4e3bcd99 // fmla v25.4s, v12.4s, v27.4s
+	WORD $0x4e3ccefd // fmla v29.4s, v23.4s, v28.4s
+	WORD $0x4e211f5c // and v28.16b, v26.16b, v1.16b
+	WORD $0x4e211dbb // and v27.16b, v13.16b, v1.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc12117 // ldr q23, [x8, #1152]
+	WORD $0x3dc1250c // ldr q12, [x8, #1168]
+	WORD $0x4e37cf93 // fmla v19.4s, v28.4s, v23.4s
+	WORD $0x4e2ccf76 // fmla v22.4s, v27.4s, v12.4s
+	WORD $0x4e221e2c // and v12.16b, v17.16b, v2.16b
+	WORD $0x4e221d57 // and v23.16b, v10.16b, v2.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x3dc0d91b // ldr q27, [x8, #864]
+	WORD $0x3dc0dd1c // ldr q28, [x8, #880]
+	WORD $0x4e3bcd99 // fmla v25.4s, v12.4s, v27.4s
+	WORD $0x4e3ccefd // fmla v29.4s, v23.4s, v28.4s
+	WORD $0x4e221f5c // and v28.16b, v26.16b, v2.16b
+	WORD $0x4e221dbb // and v27.16b, v13.16b, v2.16b
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x3dc12917 // ldr q23, [x8, #1184]
+	WORD $0x3dc12d0c // ldr q12, [x8, #1200]
+	WORD $0x4e37cf93 // fmla v19.4s, v28.4s, v23.4s
+	WORD $0x4e2ccf76 // fmla v22.4s, v27.4s, v12.4s
+	WORD $0x4e231e2c // and v12.16b, v17.16b, v3.16b
+	WORD $0x4e231d4a // and v10.16b, v10.16b, v3.16b
+	WORD $0x4e21d98c // scvtf v12.4s, v12.4s
+	WORD $0x4e21d94a // scvtf v10.4s, v10.4s
+	WORD $0x3dc0e117 // ldr q23, [x8, #896]
+	WORD $0x3dc0e51b // ldr q27, [x8, #912]
+	WORD $0x4e37cd99 // fmla v25.4s, v12.4s, v23.4s
+	WORD $0x4e3bcd5d // fmla v29.4s, v10.4s, v27.4s
+	WORD $0x4e231f5b // and v27.16b, v26.16b, v3.16b
+	WORD $0x4e231dad // and v13.16b, v13.16b, v3.16b
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21d9ad // scvtf v13.4s, v13.4s
+	WORD $0x3dc13117 // ldr q23, [x8, #1216]
+	WORD $0x3dc1350a // ldr q10, [x8, #1232]
+	WORD $0x4e37cf73 // fmla v19.4s, v27.4s, v23.4s
+	WORD $0x4e2acdb6 // fmla v22.4s, v13.4s, v10.4s
+	WORD $0x4e1405ca // dup v10.4s, v14.s[2]
+	WORD $0x4e1c05ce // dup v14.4s, v14.s[3]
+	WORD $0x4e39cd44 // fmla v4.4s, v10.4s, v25.4s
+	WORD $0x4e3dcdc5 // fmla v5.4s, v14.4s, v29.4s
+	WORD $0x4e14056e // dup v14.4s, v11.s[2]
 	WORD $0x4e1c056b // dup v11.4s, v11.s[3]
-	WORD $0x4e34cde6 // fmla v6.4s, v15.4s, v20.4s
-	WORD $0x4e30cd67 // fmla v7.4s, v11.4s, v16.4s
+	WORD $0x4e33cdc6 // fmla v6.4s, v14.4s, v19.4s
+	WORD $0x4e36cd67 // fmla v7.4s, v11.4s, v22.4s
 	ADD $210, R7, R7
 	ADD $1280, R8, R8
 	SUBS $1, R9, R9

@@ -38,6 +38,7 @@ type BlockType[R any] struct {
 	Name   string
 	Bytes  int // of a block
 	Strips int // in a block
+	Apart  int // distance of the strips of a pair, which share most of their bytes; see Dot
 	Bits   int // of an integer; higher bits are undefined
 	Offset int // subtracted from the integers
 	// Integers returns a strip as bytes.
@@ -93,14 +94,14 @@ func strips[R any]() []BlockType[R] {
 		{Name: "Q5_1", Bytes: 24, Strips: 1, Bits: 5, Masks: []uint32{low}, Scales: shifted[R], Integers: func(b Blocks[R], _ int) Row[R] {
 			return b.Or(b.AndBits(low, b.Nibbles(8)), b.SpreadBits(4, 16))
 		}},
-		{Name: "Q4_K", Bytes: 144, Strips: 8, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q4_K", Bytes: 144, Strips: 8, Apart: 1, Bits: 4, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			return b.ShiftRight(4*(j%2), b.Bytes(16+j/2*32))
 		}},
-		{Name: "Q5_K", Bytes: 176, Strips: 8, Bits: 5, Masks: []uint32{low, high}, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q5_K", Bytes: 176, Strips: 8, Apart: 1, Bits: 5, Masks: []uint32{low}, Scales: sixBits[R], Integers: func(b Blocks[R], j int) Row[R] {
 			n := b.AndBits(low, b.ShiftRight(4*(j%2), b.Bytes(48+j/2*32)))
 			return b.Or(n, b.AndBits(high, b.ShiftRight(j-4, b.Bytes(16))))
 		}},
-		{Name: "Q6_K", Bytes: 210, Strips: 8, Bits: 6, Offset: 32, Masks: []uint32{low, 3 * high}, Scales: signed[R], Integers: func(b Blocks[R], j int) Row[R] {
+		{Name: "Q6_K", Bytes: 210, Strips: 8, Apart: 2, Bits: 6, Offset: 32, Masks: []uint32{low, 3 * high}, Scales: signed[R], Integers: func(b Blocks[R], j int) Row[R] {
 			t, part := j/4, j%4
 			n := b.AndBits(low, b.ShiftRight(4*(part/2), b.Bytes(64*t+32*(part%2))))
 			return b.Or(n, b.AndBits(3*high, b.ShiftRight(2*part-4, b.Bytes(128+32*t))))
@@ -187,6 +188,9 @@ func (s *Sums[R]) Result(b Blocks[R]) Row[R] {
 // first four are multiplied by the bytes of the lanes, which are not shifted within a lane; instead, row b is divided by 256 to the power
 // of b. The fifth is the initial value of the sums: −Offset times the sum of the four. For a type with minima, it is multiplied by these:
 // it is the sum of the four, or in the first of eight strips the sums of all eight.
+//
+// Strips are multiplied in pairs, each step for both strips before the next step, and the integers of a pair are read before the products
+// of the pair before it. Otherwise the chain of one strip's products would fill the processor's queue of unfinished instructions.
 func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
 	if t.Scales == nil {
 		for i, v := range t.Values(b) {
@@ -195,38 +199,88 @@ func (t BlockType[R]) Dot(b Blocks[R], s *Sums[R]) {
 		return
 	}
 	scales := t.Scales(b)
-	for j := range t.Strips {
-		sums := t.sum(b, s, j)
-		scale, total := scales.lanes(j), s.total[j%2]
-		total.Each(func(i int) { b.MulAdd(scale[i], sums[i], total[i]) })
+	pairs := t.pairs()
+	next := t.read(b, pairs[0])
+	for p, strips := range pairs {
+		now := next
+		if p+1 < len(pairs) {
+			next = t.read(b, pairs[p+1])
+		}
+		sums := t.sums(b, s, strips, now)
+		for n, j := range strips {
+			scale, total := scales.lanes(j), s.total[n]
+			total.Each(func(i int) { b.MulAdd(scale[i], sums[n][i], total[i]) })
+		}
 	}
 	if scales.mins != nil {
 		b.MulAddX(4, scales.mins, s.low)
 	}
 }
 
-// sum returns the products of strip j without its scale.
-func (t BlockType[R]) sum(b Blocks[R], s *Sums[R], j int) (sums Row[R]) {
-	add := func(i int, v Row[R]) {
-		if sums == nil {
-			sums = NewRow(b, len(v))
-			b.MulX(i, v, sums)
+// pairs returns the strips in pairs that share most of their bytes, or the only strip.
+func (t BlockType[R]) pairs() (r [][]int) {
+	if t.Strips == 1 {
+		return [][]int{{0}}
+	}
+	for j := range t.Strips {
+		if j/t.Apart%2 == 0 {
+			r = append(r, []int{j, j + t.Apart})
+		}
+	}
+	return r
+}
+
+// once is a Blocks that loads bytes at the same offset only once.
+type once[R any] struct {
+	Blocks[R]
+	loaded map[int]Row[R]
+}
+
+func (b once[R]) Bytes(offset int) Row[R] {
+	if _, ok := b.loaded[offset]; !ok {
+		b.loaded[offset] = b.Blocks.Bytes(offset)
+	}
+	return b.loaded[offset]
+}
+
+// read returns the integers of some strips, or nil if the type's values are in order.
+func (t BlockType[R]) read(b Blocks[R], strips []int) (r []Row[R]) {
+	if t.Integers == nil {
+		return nil
+	}
+	b = once[R]{b, map[int]Row[R]{}}
+	for _, j := range strips {
+		r = append(r, t.Integers(b, j))
+	}
+	return r
+}
+
+// sums returns each strip's products with x, without the scales.
+func (t BlockType[R]) sums(b Blocks[R], s *Sums[R], strips []int, integers []Row[R]) []Row[R] {
+	sums := make([]Row[R], len(strips))
+	add := func(n, i int, v Row[R]) {
+		if sums[n] == nil {
+			sums[n] = NewRow(b, len(v))
+			b.MulX(i, v, sums[n])
 			return
 		}
-		b.MulAddX(i, v, sums)
+		b.MulAddX(i, v, sums[n])
 	}
-	if t.Values != nil {
+	if t.Integers == nil {
 		for i, v := range t.Values(b) {
-			add(i, v)
+			add(0, i, v)
 		}
 		return sums
 	}
 	if t.Offset != 0 {
-		sums = b.X(StripRows*j + 4)
+		for n, j := range strips {
+			sums[n] = b.X(StripRows*j + 4)
+		}
 	}
-	n := t.Integers(b, j)
 	for k, mask := range s.masks {
-		add(StripRows*j+k, b.Floats(b.And(mask, n)))
+		for n, j := range strips {
+			add(n, StripRows*j+k, b.Floats(b.And(mask, integers[n])))
+		}
 	}
 	return sums
 }
