@@ -48,21 +48,15 @@ const gigaflops = "GFLOP/s"
 // testLimit is the largest difference, relative to the largest value, that rounding can explain.
 const testLimit = 2e-5
 
-// How SelfTest measures peaks: samples are short, and the buffer read is far larger than the caches.
-const (
-	sampleTime  = 50 * time.Millisecond
-	sampleBytes = 256 << 20
-)
-
-// SelfTest checks the kernels and measures the machine's peaks, in a few seconds. The peaks are sampled before each
-// check, so that one busy moment of the machine does not decide the result. A product that is faster than every sample
-// raises the peak.
-func SelfTest() Report {
+// SelfTest checks the kernels and measures the machine's peaks. The peaks are sampled before each check, so that one busy
+// moment of the machine does not decide the result. A sample takes about the given time, and that of the bandwidth reads
+// a buffer of the given size. A product that is faster than every sample raises the peak.
+func SelfTest(sample time.Duration, bytes int) Report {
 	var r Report
 	for _, t := range selfTests() {
-		r.FLOPS = max(r.FLOPS, PeakFLOPS(Float32, sampleTime))
-		r.FLOPSBF16 = max(r.FLOPSBF16, PeakFLOPS(BFloat16, sampleTime))
-		r.Bandwidth = max(r.Bandwidth, PeakBandwidth(sampleBytes, sampleTime))
+		r.FLOPS = max(r.FLOPS, PeakFLOPS(Float32, sample))
+		r.FLOPSBF16 = max(r.FLOPSBF16, PeakFLOPS(BFloat16, sample))
+		r.Bandwidth = max(r.Bandwidth, PeakBandwidth(bytes, sample))
 		c := t.run()
 		if r.Checks = append(r.Checks, c); c.Unit == gigaflops {
 			r.FLOPS = max(r.FLOPS, c.Rate*1e9)

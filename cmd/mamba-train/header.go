@@ -142,9 +142,6 @@ func (a *app) printMatches(adapter *lora.Adapter) {
 	}
 }
 
-// peakTime is the duration of the arithmetic peak measurement.
-const peakTime = 60 * time.Millisecond
-
 // formatOf returns the number format that matrix products read at a precision.
 func formatOf(precision mamba.Precision) kernel.Format {
 	if precision == mamba.BF16 {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -21,6 +22,7 @@ import (
 const beMain = "MAMBA_TRAIN_BE_MAIN"
 
 func TestMain(m *testing.M) {
+	peakTime, peakBytes = time.Millisecond, 1<<20
 	if os.Getenv(beMain) != "" {
 		os.Unsetenv(beMain)
 		main()
