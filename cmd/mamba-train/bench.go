@@ -449,8 +449,13 @@ const (
 
 func (b *benchmark) add(t time.Duration) {
 	b.times = append(b.times, t)
-	b.wait.Show("%d of %d steps", len(b.times), b.uncounted()+b.steps)
+	b.showStep()
 	b.serial = append(b.serial, max(0, 1-(kernel.Parallel()-b.split).Seconds()/t.Seconds()))
+}
+
+// showStep shows which step is being measured.
+func (b *benchmark) showStep() {
+	b.wait.Show("measuring, step %d of %d", min(len(b.times)+1, b.uncounted()+b.steps), b.uncounted()+b.steps)
 }
 
 func (b *benchmark) measurePeak() {
@@ -463,6 +468,7 @@ func (b *benchmark) measurePeak() {
 }
 
 func (b *benchmark) count(work float64, params []*ag.Param) {
+	b.showStep()
 	b.work = work
 	for _, p := range params {
 		if p.Trainable() {

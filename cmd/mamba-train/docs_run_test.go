@@ -100,10 +100,12 @@ func reasonNotToRun(command string) string {
 	return ""
 }
 
-// step is something that a page asks its reader to do: type a command, write a file, or compare the last output.
+// step is something that a page asks its reader to do: type a command, write a file, say something to the chat of the last
+// command, or compare its output.
 type step struct {
 	command    string
 	file, text string // the text is that of the file, or of the output if there is no file
+	said       string
 }
 
 var (
@@ -129,6 +131,10 @@ func stepsOf(t *testing.T, path string) (list []step) {
 			block += line
 		case text == "":
 			gap = true
+		case strings.HasPrefix(text, "    > "):
+			list = append(list, step{said: strings.TrimPrefix(text, "    > ")})
+		case strings.HasPrefix(text, "    ") && len(list) > 0 && list[len(list)-1].said != "" && list[len(list)-1].text == "":
+			list[len(list)-1].text = strings.TrimSpace(text) + "\n"
 		case strings.HasPrefix(text, "    "):
 			list = append(list, commandsIn(text)...)
 		default:
@@ -171,9 +177,9 @@ func commandsIn(text string) (list []step) {
 
 // reader types the commands of pages in one directory, with the program in PATH.
 type reader struct {
-	dir    string
-	env    []string
-	output string // of the last command
+	dir          string
+	env          []string
+	last, output string // the last command and what it printed
 }
 
 func newReader(t *testing.T) *reader {
@@ -223,8 +229,11 @@ func (r *reader) read(t *testing.T, page string) {
 		switch {
 		case s.command != "":
 			if reasonNotToRun(s.command) == "" {
-				r.typeCommand(t, s.command, !slices.Contains(givenPages[1:], page))
+				r.typeCommand(t, s.command, "", !slices.Contains(givenPages[1:], page))
 			}
+		case s.said != "":
+			r.typeCommand(t, r.last, s.said+"\n", false)
+			r.compare(t, s.text)
 		case s.file != "":
 			path := filepath.Join(r.dir, s.file)
 			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -233,24 +242,32 @@ func (r *reader) read(t *testing.T, page string) {
 			if err := os.WriteFile(path, []byte(s.text), 0o666); err != nil {
 				t.Fatal(err)
 			}
-		case r.output != s.text:
-			t.Fatalf("the last command printed %q, and the page shows %q", r.output, s.text)
+		default:
+			r.compare(t, s.text)
 		}
 	}
 }
 
-// typeCommand runs a command. Short runs train for a few steps only.
-func (r *reader) typeCommand(t *testing.T, command string, short bool) {
+// compare compares the output of the last command with what the page shows.
+func (r *reader) compare(t *testing.T, want string) {
+	t.Helper()
+	if r.output != want {
+		t.Fatalf("%s printed %q, and the page shows %q", r.last, r.output, want)
+	}
+}
+
+// typeCommand runs a command and types its input. Short runs train for a few steps only.
+func (r *reader) typeCommand(t *testing.T, command, input string, short bool) {
 	typed := command
 	if short && !strings.Contains(command, "--print-config") {
 		typed = strings.Replace(typed, "mamba-train train ", "mamba-train train --set train.max_steps=4 ", 1)
 	}
 	cmd := exec.Command("sh", "-c", typed)
-	cmd.Dir, cmd.Env = r.dir, r.env
+	cmd.Dir, cmd.Env, cmd.Stdin = r.dir, r.env, strings.NewReader(input)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", command, err, errs.String())
 	}
-	r.output = out.String()
+	r.last, r.output = command, out.String()
 }
