@@ -69,9 +69,11 @@ func TestMergeRanks_equalScores(t *testing.T) {
 // normalizer changes, and those that begin with a space or follow a special token.
 func TestGGUFLost(t *testing.T) {
 	const byteLevel = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"}, "normalizer": `
+	const prefixed = `{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true}}`
 	const pieces = `{"model": {"type": "BPE", "byte_fallback": true, "vocab": {"▁": 0}, "merges": []}, `
 	for text, want := range map[string]string{
 		byteLevel + `null}`:            "",
+		prefixed:                       "puts no space before a text",
 		byteLevel + `{"type": "NFC"}}`: "(NFC)",
 		byteLevel + `{"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}}`:                                                                         "(NFKC, Lowercase)",
 		pieces + `"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}}`:                                                     "prepend_scheme first",

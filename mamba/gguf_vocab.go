@@ -95,13 +95,12 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	if err != nil {
 		return fmt.Errorf("mamba: gguf: %s: %w", path, err)
 	}
-	if lost := t.lost(); lost != "" {
-		if err := g.whole(path, t); err != nil {
-			return fmt.Errorf("mamba: gguf: %w", err)
-		}
-		if o.Note != nil {
-			o.Note(lost)
-		}
+	lost := t.lost()
+	if lost != "" && o.Note != nil {
+		o.Note(lost)
+	}
+	if err := g.whole(path, t, lost != ""); err != nil {
+		return fmt.Errorf("mamba: gguf: %w", err)
 	}
 	if prefix, ok := t.pieces(); ok {
 		if err := g.setPieces(t, tokens, kinds, merges, prefix); err != nil {
@@ -121,9 +120,10 @@ func (g *ggufModel) tokenizer(dir string, c Config, o GGUFOptions) error {
 	return nil
 }
 
-// whole sets the key with the entire tokenizer.json, for programs that read it instead of the other keys: mamba-train
-// does, llama.cpp ignores it. Tokens that only other files add are included.
-func (g *ggufModel) whole(path string, t tokenizerJSON) error {
+// whole sets the key with the entire tokenizer.json if the other keys cannot express it, because something is lost or an
+// added token has unusual flags. mamba-train reads that key instead of the others, llama.cpp ignores it. Tokens that
+// only other files add are included.
+func (g *ggufModel) whole(path string, t tokenizerJSON, lost bool) error {
 	var file map[string]json.RawMessage
 	if err := pyjson.ReadFile(path, inputfile.MaxTokenizer, &file); err != nil {
 		return err
@@ -132,9 +132,14 @@ func (g *ggufModel) whole(path string, t tokenizerJSON) error {
 	if err := json.Unmarshal(file["added_tokens"], &list); err != nil && file["added_tokens"] != nil {
 		return fmt.Errorf("%s: added_tokens: %w", path, err)
 	}
+	_, pieces := t.pieces()
 	have := map[any]bool{}
 	for _, a := range list {
 		have[a["content"]] = true
+		lost = lost || a["lstrip"] == true || a["rstrip"] == true || a["single_word"] == true || pieces && a["normalized"] == true
+	}
+	if !lost {
+		return nil
 	}
 	for _, a := range t.Added {
 		if !have[a.Content] {
@@ -173,6 +178,8 @@ func (t tokenizerJSON) lost() string {
 	switch steps := t.Normalizer.names(); {
 	case !pieces && len(steps) > 0:
 		return fmt.Sprintf("llama.cpp does not normalize texts (%s): a text that this changes gets other tokens there", strings.Join(steps, ", "))
+	case !pieces && t.PreTokenizer.Prefix:
+		return "llama.cpp puts no space before a text; the tokenizer (ByteLevel, add_prefix_space) does, and texts get other tokens there"
 	case prefix && t.PreTokenizer.Type == "Metaspace":
 		return fmt.Sprintf("llama.cpp puts a space before every stretch of text between special tokens; the tokenizer (Metaspace, prepend_scheme %s) "+
 			"does so in fewer places, and texts get other tokens there", t.PreTokenizer.Scheme)
