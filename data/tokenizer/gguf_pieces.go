@@ -35,8 +35,10 @@ func (v *ggufVocabulary) readPieces(f *gguf.File) error {
 	switch scores := f.Key("tokenizer.ggml.scores").(type) {
 	case []float64:
 		v.scores = scores
-	default:
+	case nil:
 		v.scores = make([]float64, len(v.tokens)) // all equal
+	default:
+		return errors.New("tokenizer.ggml.scores: want an array of float32")
 	}
 	if len(v.scores) != len(v.tokens) {
 		return fmt.Errorf("tokenizer.ggml.scores: has %d scores for %d tokens", len(v.scores), len(v.tokens))

@@ -104,10 +104,21 @@ func TestLoadGGUF_refusesPieces(t *testing.T) {
 		`makes "▁x" of "▁" and "x"`:     {Tokens: []string{"a", "▁x"}, Types: []int32{1, 4}},
 		"has a score that is not a num": {Tokens: []string{"a"}, Types: []int32{1}, Scores: []float32{nan()}},
 	} {
-		_, err := Load(writeGGUF(t, g.set))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("got %v, want %q", err, want)
-		}
+		refuses(t, want, g.set)
+	}
+	g := goldenPieces{Tokens: []string{"a"}, Types: []int32{1}}
+	refuses(t, "want an array of float32", func(w *gguf.Writer) {
+		g.set(w)
+		w.Set("tokenizer.ggml.scores", []int32{1})
+	})
+}
+
+// refuses checks that a file with the given keys is rejected in one line.
+func refuses(t *testing.T, want string, set func(w *gguf.Writer)) {
+	t.Helper()
+	_, err := Load(writeGGUF(t, set))
+	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }
 
