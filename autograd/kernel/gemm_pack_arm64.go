@@ -40,11 +40,7 @@ func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
 		turnSquaresGo(k, src, lds, dst, ldd)
 		return
 	}
-	var rows [16]*float32
-	for r := range rows {
-		rows[r] = offset(src, r*lds)
-	}
-	packTurnedNeon(k, &rows, 16, 1, dst, ldd)
+	turnSquaresNeon(k, src, lds, dst, ldd)
 }
 
 func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {

@@ -12701,6 +12701,55 @@ loop:
 	BGT group
 	RET
 
+// func turnSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int): 6 vector registers, 12 general
+TEXT ·turnSquaresNeon(SB), NOSPLIT, $0-40
+	MOVD k+0(FP), R0
+	MOVD src+8(FP), R1
+	MOVD lds+16(FP), R2
+	MOVD dst+24(FP), R3
+	MOVD ldd+32(FP), R4
+	LSL $2, R2, R2
+	LSL $2, R4, R4
+	MOVD $4, R5
+group:
+	MOVD R1, R6
+	ADD R2, R1, R1
+	MOVD R1, R7
+	ADD R2, R1, R1
+	MOVD R1, R8
+	ADD R2, R1, R1
+	MOVD R1, R9
+	ADD R2, R1, R1
+	MOVD R3, R10
+	MOVD R0, R11
+loop:
+	WORD $0x3cc104c0 // ldr q0, [x6], #16
+	WORD $0x3cc104e1 // ldr q1, [x7], #16
+	WORD $0x3cc10502 // ldr q2, [x8], #16
+	WORD $0x3cc10523 // ldr q3, [x9], #16
+	WORD $0x4e812804 // trn1 v4.4s, v0.4s, v1.4s
+	WORD $0x4e816801 // trn2 v1.4s, v0.4s, v1.4s
+	WORD $0x4e832840 // trn1 v0.4s, v2.4s, v3.4s
+	WORD $0x4e836843 // trn2 v3.4s, v2.4s, v3.4s
+	WORD $0x4ec03882 // zip1 v2.2d, v4.2d, v0.2d
+	WORD $0x4ec33825 // zip1 v5.2d, v1.2d, v3.2d
+	WORD $0x4ec07880 // zip2 v0.2d, v4.2d, v0.2d
+	WORD $0x4ec37823 // zip2 v3.2d, v1.2d, v3.2d
+	WORD $0x3d800142 // str q2, [x10, #0]
+	ADD R4, R10, R10
+	WORD $0x3d800145 // str q5, [x10, #0]
+	ADD R4, R10, R10
+	WORD $0x3d800140 // str q0, [x10, #0]
+	ADD R4, R10, R10
+	WORD $0x3d800143 // str q3, [x10, #0]
+	ADD R4, R10, R10
+	SUBS $4, R11, R11
+	BGT loop
+	ADD $16, R3, R3
+	SUB $1, R5, R5
+	CBNZ R5, group
+	RET
+
 // func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int): 2 vector registers, 9 general
 TEXT ·packStraightNeon(SB), NOSPLIT, $0-56
 	MOVD k+0(FP), R0

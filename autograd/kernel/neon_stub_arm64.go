@@ -158,6 +158,9 @@ func packTurnedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *floa
 func packQuadsBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32)
 
 //go:noescape
+func turnSquaresNeon(k int, src *float32, lds int, dst *float32, ldd int)
+
+//go:noescape
 func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)
 
 //go:noescape

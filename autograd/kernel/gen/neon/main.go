@@ -48,6 +48,7 @@ func products(file *a64.File) {
 	packTurned(file, "packTurnedNeon", false)
 	packTurned(file, "packTurnedBFCvt", true)
 	packQuads(file)
+	turnSquares(file)
 	packStraight(file)
 	packPanels(file)
 	packPairsTurned(file)

@@ -144,6 +144,40 @@ func packQuads(file *a64.File) {
 	f.RET()
 }
 
+// turnSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 4.
+func turnSquares(file *a64.File) {
+	f := file.Func("turnSquaresNeon", "func(k int, src *float32, lds int, dst *float32, ldd int)")
+	k, src, lds, dst, ldd := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("dst"), f.Param("ldd")
+	f.LSLI(lds, lds, 2)
+	f.LSLI(ldd, ldd, 2)
+	n, to, groups := f.X(), f.X(), f.X()
+	var p [4]a64.X
+	f.MOVI(groups, 4)
+	f.Label("group")
+	for i := range p {
+		p[i] = f.X()
+		f.MOV(p[i], src)
+		f.ADD(src, src, lds)
+	}
+	f.MOV(to, dst)
+	f.MOV(n, k)
+	f.Label("loop")
+	r := f.Row(4)
+	for i := range r {
+		f.LDpost(r[i], p[i], 16)
+	}
+	for _, v := range turn(f, r) {
+		f.ST(v, to, 0)
+		f.ADD(to, to, ldd)
+	}
+	f.SUBS(n, n, 4)
+	f.Bcond("GT", "loop")
+	f.ADDI(dst, dst, 16)
+	f.SUBI(groups, groups, 1)
+	f.CBNZ(groups, "group")
+	f.RET()
+}
+
 // packStraight emits dst[l·ldd + r] = alpha·src[l·lds + r] for l < k, r < w.
 func packStraight(file *a64.File) {
 	f := file.Func("packStraightNeon", "func(k int, src *float32, lds, w int, alpha float32, dst *float32, ldd int)")
