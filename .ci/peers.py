@@ -2,9 +2,9 @@
 
     python .ci/peers.py --scan default --tokens 192 --documents 4
 
-The model is mamba-130m's shape with random weights, so nothing is downloaded. LoRA has r 8 on x_proj, embeddings, in_proj
-and out_proj, the last as far as the installed peft takes it. A step is forward, backward, clipping and AdamW on documents
-of equal length, so that the peer computes no padding. The first step is not counted, the others give the median.
+The model has the shape of mamba-130m and random weights, so nothing is downloaded. LoRA has r 8 on x_proj, embeddings,
+in_proj and, if the installed peft accepts it, out_proj. A step is forward, backward, clipping and AdamW on documents of
+equal length, so that the peer computes no padding. The result is the median of all steps except the first.
 """
 import argparse, json, platform, resource, statistics, time, warnings
 

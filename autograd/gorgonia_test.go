@@ -53,7 +53,7 @@ func compile(t *testing.T, g *ag.Graph, loss ag.Var, keep ...ag.Var) *ag.Program
 }
 
 // Gorgonia merges equal ops on equal inputs unless their hashes differ. Two dropouts must stay separate.
-func TestEqualOpsStayApart(t *testing.T) {
+func TestEqualOpsStaySeparate(t *testing.T) {
 	table, w, a, b := param(t, "table", 1, 11, 8), param(t, "w", 2, 8, 8), param(t, "a", 3, 2, 8), param(t, "b", 4, 8, 2)
 	g := ag.NewGraph(ag.Options{Rows: 9})
 	x := lookup(g, g.Param(table))
@@ -73,7 +73,7 @@ func TestEqualOpsStayApart(t *testing.T) {
 }
 
 // Gorgonia also merges inputs with the same name and shape.
-func TestEqualNamesStayApart(t *testing.T) {
+func TestEqualNamesStaySeparate(t *testing.T) {
 	table, one, two := param(t, "table", 1, 11, 4), param(t, "w", 2, 4), param(t, "w", 3, 4)
 	g := ag.NewGraph(ag.Options{Rows: 5})
 	x := lookup(g, g.Param(table))
@@ -89,7 +89,7 @@ func TestEqualNamesStayApart(t *testing.T) {
 
 // Gorgonia's Add writes to its first operand, which must never be a parameter, its gradient or a value that is read
 // later.
-func TestValuesSurviveARun(t *testing.T) {
+func TestValuesSurviveRun(t *testing.T) {
 	table := param(t, "table", 1, 11, 4)
 	before := append([]float32(nil), table.Float32s()...)
 	g := ag.NewGraph(ag.Options{Rows: 8})
@@ -230,7 +230,7 @@ var banned = map[string]string{
 	"G.Mul(":            "transposes shared weights in place",
 }
 
-func TestNothingBannedIsUsed(t *testing.T) {
+func TestBannedFeaturesAreNotUsed(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func TestSelectiveScanGrad(t *testing.T) {
 }
 
 // The same value is used for several inputs, so their gradients share one buffer.
-func TestSelectiveScanOfOneValue(t *testing.T) {
+func TestSelectiveScanSharedInput(t *testing.T) {
 	const d, n = 6, 3
 	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
 		x := lookup(g, p[0])

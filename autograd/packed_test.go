@@ -48,7 +48,7 @@ func TestFrozenEqualsTrainable(t *testing.T) {
 }
 
 // An adapter on the first projection, with nothing trainable below it.
-func TestAdapterOnFrozenGround(t *testing.T) {
+func TestAdapterAboveFrozenLayers(t *testing.T) {
 	table, w, a, b := param(t, "table", 1, 11, 20), param(t, "w", 2, 35, 20), param(t, "a", 3, 4, 20), param(t, "b", 4, 35, 4)
 	head := param(t, "head", 6, 11, 35)
 	run := func() []float32 {

@@ -165,7 +165,7 @@ func TestCarryInTraining(t *testing.T) {
 }
 
 // A batch in parts gets the same dropout as the whole.
-func TestPartsDropAlike(t *testing.T) {
+func TestPartsHaveSameDropout(t *testing.T) {
 	o, m := ag.Options{Rows: 64}, modelOptions{dropout: 0.5}
 	whole, parts := newSmall(t, o, m), newSmall(t, o, m)
 	b := batch(9, 1, 14, 5)
@@ -250,7 +250,7 @@ func TestBatchErrors(t *testing.T) {
 	}
 }
 
-func TestCancelledRun(t *testing.T) {
+func TestCanceledRun(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -260,7 +260,7 @@ func TestCancelledRun(t *testing.T) {
 }
 
 // A label that no row predicts: no row counts, and the loss and the gradients are 0.
-func TestNothingCounts(t *testing.T) {
+func TestNoLabelsCounted(t *testing.T) {
 	s := newSmall(t, ag.Options{Rows: 8}, modelOptions{})
 	b := ag.Batch{Tokens: []int{1, 2, 3}, Labels: []int{4, ag.NoLabel, ag.NoLabel}, Starts: []int{0}}
 	if l := step(t, s.prog, b); l.Sum != 0 || l.Tokens != 0 {

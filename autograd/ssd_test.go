@@ -35,7 +35,7 @@ func TestSSDGrad(t *testing.T) {
 }
 
 // The same value is used for both inputs, so their gradients share one buffer.
-func TestSSDOfOneValue(t *testing.T) {
+func TestSSDSharedInput(t *testing.T) {
 	s := ssdSize{2, 1, 3, 2}
 	check(t, func(g *ag.Graph, p []ag.Var) ag.Var {
 		x := lookup(g, p[0])

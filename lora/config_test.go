@@ -143,8 +143,8 @@ func TestSettingsAreComplete(t *testing.T) {
 	}
 }
 
-// TestKeysOfAdapterConfig checks that the written keys are those known to old versions of PEFT, and no others.
-func TestKeysOfAdapterConfig(t *testing.T) {
+// TestAdapterConfigKeys checks that the written keys are those known to old versions of PEFT, and no others.
+func TestAdapterConfigKeys(t *testing.T) {
 	m := model(t, "base")
 	a, err := lora.Load(filepath.Join("testdata", "golden", "patterns", "adapter"), m)
 	if err != nil {

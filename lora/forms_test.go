@@ -14,9 +14,9 @@ import (
 	"mambatrain/nn/weights"
 )
 
-// TestFormsOfTheBase uses an adapter with a base in bfloat16 and with a packed one. The bfloat16 base differs from a
+// TestBaseForms uses an adapter with a base in bfloat16 and with a packed one. The bfloat16 base differs from a
 // float32 base with the same values only by the rounding of its products.
-func TestFormsOfTheBase(t *testing.T) {
+func TestBaseForms(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 12))
 		m := anyTiny(t, r)

@@ -147,9 +147,9 @@ func clone(t *testing.T, m *mamba.Model) *mamba.Model {
 	return c
 }
 
-// TestLifeOfAnAdapter checks, with random settings, that a new adapter changes nothing, that a saved one loads bit
+// TestAdapterLifecycle checks, with random settings, that a new adapter changes nothing, that a saved one loads bit
 // for bit and computes the same, that disabling it restores the base, and that merging changes nothing.
-func TestLifeOfAnAdapter(t *testing.T) {
+func TestAdapterLifecycle(t *testing.T) {
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		m := anyTiny(t, r)
@@ -331,9 +331,9 @@ func TestDropoutReplays(t *testing.T) {
 	}
 }
 
-// TestNamesThatLeadNowhere checks that the error for names that match nothing lists all of them and the available
+// TestNamesThatMatchNothing checks that the error for names that match nothing lists all of them and the available
 // ones.
-func TestNamesThatLeadNowhere(t *testing.T) {
+func TestNamesThatMatchNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	m := tiny(t, r)
 	c := lora.Default()

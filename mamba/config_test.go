@@ -209,9 +209,9 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
-// TestWholeFloatsKeepTheirPoint checks the types of numbers, which transformers verifies: integral floats need a
+// TestIntegralFloatsKeepDecimalPoint checks the types of numbers, which transformers verifies: integral floats need a
 // decimal point, and counts must not have one.
-func TestWholeFloatsKeepTheirPoint(t *testing.T) {
+func TestIntegralFloatsKeepDecimalPoint(t *testing.T) {
 	b, err := json.Marshal(Default())
 	if err != nil {
 		t.Fatal(err)

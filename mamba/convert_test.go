@@ -232,9 +232,9 @@ func (e ending) Err() error {
 	return nil
 }
 
-// TestConvertAndExportEndWithTheirContext checks that an interrupt takes effect between two tensors and leaves no
+// TestConvertAndExportStopWhenCanceled checks that an interrupt takes effect between two tensors and leaves no
 // output.
-func TestConvertAndExportEndWithTheirContext(t *testing.T) {
+func TestConvertAndExportStopWhenCanceled(t *testing.T) {
 	const model = "testdata/golden/base/model"
 	for name, write := range map[string]func(ctx context.Context, to string) error{
 		"convert": func(ctx context.Context, to string) error {

@@ -311,11 +311,11 @@ func testBeams(t *testing.T, m *Model) {
 	}
 }
 
-// TestStatesOfABatch checks that texts that leave the batch at different times each leave the state of their own
+// TestBatchStates checks that texts that leave the batch at different times each leave the state of their own
 // tokens.
-func TestStatesOfABatch(t *testing.T) { eachFamily(t, testStatesOfABatch) }
+func TestBatchStates(t *testing.T) { eachFamily(t, testBatchStates) }
 
-func testStatesOfABatch(t *testing.T, m *Model) {
+func testBatchStates(t *testing.T, m *Model) {
 	o := m.DefaultGenerate()
 	o.EOS, o.MaxNewTokens, o.State = nil, 9, m.NewState(3)
 	o.Stop = func(prompt int, tokens []int) bool { return len(tokens) == 3*(3-prompt) } // the last prompt ends first

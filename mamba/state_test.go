@@ -169,11 +169,11 @@ func sameState(t *testing.T, got, want *State) {
 	}
 }
 
-// TestTogether checks that sequences of different lengths in one batch, padded on either side with arbitrary tokens,
+// TestPaddedBatch checks that sequences of different lengths in one batch, padded on either side with arbitrary tokens,
 // give the same results as each on its own, in further steps too.
-func TestTogether(t *testing.T) { eachFamily(t, testTogether) }
+func TestPaddedBatch(t *testing.T) { eachFamily(t, testPaddedBatch) }
 
-func testTogether(t *testing.T, m *Model) {
+func testPaddedBatch(t *testing.T, m *Model) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 20 {
 		n, longest := 1+r.IntN(5), 0

@@ -236,8 +236,8 @@ func TestEmbedding(t *testing.T) {
 	}
 }
 
-// TestInitialisers checks the moments and bounds of large samples, and that the same source gives the same bits.
-func TestInitialisers(t *testing.T) {
+// TestInitializers checks the moments and bounds of large samples, and that the same source gives the same bits.
+func TestInitializers(t *testing.T) {
 	const n = 200_000
 	sd := func(p *ag.Param) float64 {
 		sum := 0.0

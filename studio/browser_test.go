@@ -86,7 +86,7 @@ func shows(t *testing.T, ctx context.Context, selector, text string) {
 	studiotest.Until(t, ctx, fmt.Sprintf(`[...document.querySelectorAll(%q)].some((e) => e.textContent.includes(%s))`, selector, b))
 }
 
-func TestPage_watchesARun(t *testing.T) {
+func TestPage_watchesRun(t *testing.T) {
 	ctx := studiotest.Browser(t)
 	dir := t.TempDir()
 	run := filepath.Join(dir, "live")
@@ -123,7 +123,7 @@ func TestPage_watchesARun(t *testing.T) {
 	shows(t, ctx, "dd", "60 / 100")
 }
 
-func TestPage_showsARun(t *testing.T) {
+func TestPage_showsRun(t *testing.T) {
 	ctx := studiotest.Browser(t)
 	dir := t.TempDir()
 	finished(t, filepath.Join(dir, "a"), 4, "1.0e-3")

@@ -29,7 +29,7 @@ type equalSource struct{ countingSource }
 
 func (equalSource) EqualEpochs() {}
 
-func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
+func TestEqualEpochsArePlannedLikeOthers(t *testing.T) {
 	for batches := 1; batches <= 7; batches++ {
 		for perStep := 1; perStep <= 9; perStep++ {
 			for _, epochs := range []float64{0.01, 0.5, 1, 2.3, 4} {
@@ -57,7 +57,7 @@ func TestEqualEpochsAreLaidOutLikeAnyOthers(t *testing.T) {
 	}
 }
 
-func TestALongRunIsNotLaidOutInAdvance(t *testing.T) {
+func TestLongRunIsNotPlannedInAdvance(t *testing.T) {
 	for what, c := range map[string]struct {
 		change func(*Config)
 		steps  int
@@ -106,7 +106,7 @@ func TestRunsThatAreTooLong(t *testing.T) {
 	}
 }
 
-func TestThereIsAnEndToShards(t *testing.T) {
+func TestShardsAreLimited(t *testing.T) {
 	r := newRun()
 	r.task.Ranks.Shards = 1 << 62
 	var refused *RanksError

@@ -70,9 +70,9 @@ func TestStateFollowsItsDocument(t *testing.T) {
 	}
 }
 
-// TestASkippedStepCarriesItsStatesOn makes the second of the seven documents in the first step not finite: either only
+// TestSkippedStepCarriesStates makes the second of the seven documents in the first step not finite: either only
 // its gradient, or also its state, which then restarts from zeros.
-func TestASkippedStepCarriesItsStatesOn(t *testing.T) {
+func TestSkippedStepCarriesStates(t *testing.T) {
 	nan := float32(math.NaN())
 	for what, c := range map[string]struct {
 		add  float32 // added to the state

@@ -164,7 +164,7 @@ func eachCurve(t *testing.T, families []string, test func(t *testing.T, m *mamba
 	}
 }
 
-func TestFullTrainingFollowsThePeer(t *testing.T) {
+func TestFullTrainingMatchesPeer(t *testing.T) {
 	eachCurve(t, families, followFull)
 }
 
@@ -177,7 +177,7 @@ func followFull(t *testing.T, m *mamba.Model, dir string, segment int) {
 }
 
 // For the gguf family, the peer's base is the dequantized file; here the base stays quantized.
-func TestLoRATrainingFollowsThePeer(t *testing.T) {
+func TestLoRATrainingMatchesPeer(t *testing.T) {
 	eachCurve(t, append(families[:3:3], "gguf"), followLoRA)
 }
 

@@ -388,9 +388,9 @@ func TestPowerCutWhileACheckpointIsReplaced(t *testing.T) {
 	}
 }
 
-// TestFailuresOfTheDisk makes operations fail: one, several in a row, or every write from some operation on. The run
+// TestDiskFailures makes operations fail: one, several in a row, or every write from some operation on. The run
 // continues or stops with an error that names the cause, and can be finished afterward.
-func TestFailuresOfTheDisk(t *testing.T) {
+func TestDiskFailures(t *testing.T) {
 	ops, want := countOps(t)
 	for name, c := range map[string]struct {
 		count int
@@ -423,8 +423,8 @@ func TestFailuresOfTheDisk(t *testing.T) {
 	}
 }
 
-// TestAFullDiskDoesNotEndTheRun fills the disk during one checkpoint.
-func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
+// TestFullDiskDoesNotEndRun fills the disk during one checkpoint.
+func TestFullDiskDoesNotEndRun(t *testing.T) {
 	r := newRun()
 	save, calls := r.task.Storage.Save, 0
 	r.task.Storage.Save = func(dir string) error {
@@ -456,8 +456,8 @@ func TestAFullDiskDoesNotEndTheRun(t *testing.T) {
 	}
 }
 
-// TestADamagedCheckpointIsNamedAndPassedOver damages the newest checkpoint in every way that a disk can.
-func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
+// TestDamagedCheckpointIsReportedAndSkipped damages the newest checkpoint in every way that a disk can.
+func TestDamagedCheckpointIsReportedAndSkipped(t *testing.T) {
 	straight := t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
 	want := results(t, straight)
@@ -488,9 +488,9 @@ func TestADamagedCheckpointIsNamedAndPassedOver(t *testing.T) {
 	}
 }
 
-// TestDamagedCheckpointsDoNotPushOutGoodOnes resumes from before damaged checkpoints, whose steps are higher than those
+// TestDamagedCheckpointsDoNotDisplaceGoodOnes resumes from before damaged checkpoints, whose steps are higher than those
 // of the first new ones. After each save, the new checkpoint and earlier ones must exist, up to the limit.
-func TestDamagedCheckpointsDoNotPushOutGoodOnes(t *testing.T) {
+func TestDamagedCheckpointsDoNotDisplaceGoodOnes(t *testing.T) {
 	for _, c := range []struct{ limit, saveSteps int }{{1, 1}, {1, 4}, {2, 1}, {2, 3}, {3, 1}} {
 		dir := t.TempDir()
 		newRun().stopAfter(t, dir, checkpoint.Fresh, isStep, 9) // saved at 4, 8 and 9
@@ -554,7 +554,7 @@ func (d *lostData) Batch(ctx context.Context, epoch, i int) (MicroBatch, error) 
 	return d.BatchSource.Batch(ctx, epoch, i)
 }
 
-func TestVanishedData(t *testing.T) {
+func TestDataDisappears(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.task.Train = &lostData{r.task.Train, 11}
@@ -568,8 +568,8 @@ func TestVanishedData(t *testing.T) {
 	sameResults(t, "after the data came back", results(t, dir), results(t, straight))
 }
 
-// TestInterruptionInASave interrupts the run while a checkpoint is being written.
-func TestInterruptionInASave(t *testing.T) {
+// TestInterruptDuringSave interrupts the run while a checkpoint is being written.
+func TestInterruptDuringSave(t *testing.T) {
 	straight, dir := t.TempDir(), t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
 	ctx, cancel := context.WithCancel(context.Background())

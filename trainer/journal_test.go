@@ -10,7 +10,7 @@ import (
 )
 
 // A stopped and resumed run leaves one journal that contains every row once.
-func TestJournal_isTheHistory(t *testing.T) {
+func TestJournal_equalsHistory(t *testing.T) {
 	dir := t.TempDir()
 	var journals []*Journal
 	recorded := func() *run {

@@ -21,7 +21,7 @@ func (c *counter) AllReduce(x []float32) error {
 
 // While lower layers are still being computed, the matrices of upper layers are summed. They do not wait for the small
 // parameters of all layers, which share a bucket.
-func TestSumsAreMadeBesideTheBackwardPass(t *testing.T) {
+func TestReductionsOverlapBackwardPass(t *testing.T) {
 	const layers = 12
 	var params []*ag.Param
 	total := 0

@@ -152,7 +152,7 @@ func differences(t *testing.T, got, want []byte) {
 	}
 }
 
-func TestStopAndResumeIsTheStraightRun(t *testing.T) {
+func TestStopAndResumeMatchesUninterrupted(t *testing.T) {
 	for _, name := range []string{"adamw", "sgd", "lion", "adafactor"} {
 		straight := t.TempDir()
 		r := newRun()
@@ -172,7 +172,7 @@ func TestStopAndResumeIsTheStraightRun(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedEvaluationIsMadeAgain(t *testing.T) {
+func TestInterruptedEvaluationIsRepeated(t *testing.T) {
 	straight := t.TempDir()
 	newRun().must(t, straight, checkpoint.Fresh)
 	want := results(t, straight)
@@ -314,7 +314,7 @@ func TestChangedSettingsAreRefused(t *testing.T) {
 	}
 }
 
-func TestAFinishedRunStaysAsItIs(t *testing.T) {
+func TestFinishedRunIsUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	newRun().must(t, dir, checkpoint.Fresh)
 	want := results(t, dir)
@@ -328,8 +328,8 @@ func TestAFinishedRunStaysAsItIs(t *testing.T) {
 	sameResults(t, "second run", results(t, dir), want)
 }
 
-// TestAFinishedRunWithoutCheckpointsIsNotBegunAnew changes a setting of a run of which only the result is left.
-func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
+// TestFinishedRunWithoutCheckpointsIsNotRestarted changes a setting of a run of which only the result is left.
+func TestFinishedRunWithoutCheckpointsIsNotRestarted(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.SaveSteps = 0
@@ -346,8 +346,8 @@ func TestAFinishedRunWithoutCheckpointsIsNotBegunAnew(t *testing.T) {
 	sameResults(t, "refused", results(t, dir), want)
 }
 
-// TestTheResultIsThatOfTheLastEvaluation makes the model diverge after its first evaluation.
-func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
+// TestResultIsFromLastEvaluation makes the model diverge after its first evaluation.
+func TestResultIsFromLastEvaluation(t *testing.T) {
 	r := newRun()
 	r.onEvent = func(e Event) {
 		if s, ok := e.(StepEvent); ok && s.Step == s.Steps {
@@ -359,8 +359,8 @@ func TestTheResultIsThatOfTheLastEvaluation(t *testing.T) {
 	}
 }
 
-// TestEvaluateIsARunsEvaluation reevaluates the trained model without a Trainer.
-func TestEvaluateIsARunsEvaluation(t *testing.T) {
+// TestEvaluateMatchesRun reevaluates the trained model without a Trainer.
+func TestEvaluateMatchesRun(t *testing.T) {
 	r := newRun()
 	want := r.must(t, "", checkpoint.Fresh).Eval
 	for _, set := range r.task.Eval {
@@ -412,9 +412,9 @@ func newOvershoot() *run {
 	return r
 }
 
-// TestALostBestModelLeavesTheLast damages the best checkpoint or makes reading it fail halfway. The result must contain
+// TestMissingBestModelLeavesLast damages the best checkpoint or makes reading it fail halfway. The result must contain
 // the last weights, report that, and not name the checkpoint as its own.
-func TestALostBestModelLeavesTheLast(t *testing.T) {
+func TestMissingBestModelLeavesLast(t *testing.T) {
 	for _, what := range []string{"damaged", "unreadable"} {
 		dir := t.TempDir()
 		r, unreadable := newOvershoot(), ""
@@ -463,8 +463,8 @@ func TestALostBestModelLeavesTheLast(t *testing.T) {
 	}
 }
 
-// TestTheMetricOfSeveralSets trains with the default metric, which names no set, and with a metric that is not used.
-func TestTheMetricOfSeveralSets(t *testing.T) {
+// TestMetricOfSeveralSets trains with the default metric, which names no set, and with a metric that is not used.
+func TestMetricOfSeveralSets(t *testing.T) {
 	for _, loadBest := range []bool{false, true} {
 		r := newRun()
 		r.MetricForBestModel, r.LoadBestModelAtEnd = Default().MetricForBestModel, loadBest
@@ -485,7 +485,7 @@ func TestTheMetricOfSeveralSets(t *testing.T) {
 	}
 }
 
-func TestOldCheckpointsGo(t *testing.T) {
+func TestOldCheckpointsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	r := newRun()
 	r.SaveSteps, r.SaveTotalLimit = 2, 2
@@ -600,7 +600,7 @@ var errLostRank = errors.New("rank 1 is gone")
 
 func (lostRanks) AllReduceMax([]float64) error { return errLostRank }
 
-func TestALostRankIsNotTheEnd(t *testing.T) {
+func TestRunWithLostRankIsNotFinished(t *testing.T) {
 	r := newRun()
 	r.task.Ranks.Comm = lostRanks{}
 	dir := t.TempDir()

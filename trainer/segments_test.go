@@ -12,7 +12,7 @@ import (
 
 // A step in segments reports its progress. If asked to stop in the middle of a step, the run completes it and reports
 // that it will stop afterward.
-func TestProgressInAStep(t *testing.T) {
+func TestProgressWithinStep(t *testing.T) {
 	m, err := mamba.Load("../mamba/testdata/golden/base/model", mamba.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestARateThatIsNoneStopsTheRun(t *testing.T) {
+func TestInvalidLearningRateStopsRun(t *testing.T) {
 	r := newRun()
 	tr, err := New(r.Config, r.task)
 	if err != nil {

@@ -21,13 +21,13 @@ import (
 // recipe is the learning rate of the example on the model page.
 const recipe = 2e-3
 
-// TestTrainingStaysFiniteWhereDoublesDo trains the small Mamba at 1, 3, and 10 times the learning rate of the model
+// TestTrainingStaysFiniteWhereFloat64Does trains the small Mamba at 1, 3, and 10 times the learning rate of the model
 // page's recipe on documents of up to 8,192 tokens, with adapters and with all weights. If it fails as a user trains it, it
 // must also fail in float64 with the plain loops that document the kernels: wherever every loss and gradient of that run
 // is finite, those of the user's must be, too. Softplus, the state, and every sum could overflow. Each cell of the grid
 // uses one of three seeds, and long documents only the highest rate; TRAINER_TEST_STEPS=8 runs the whole grid with eight
 // times the steps.
-func TestTrainingStaysFiniteWhereDoublesDo(t *testing.T) {
+func TestTrainingStaysFiniteWhereFloat64Does(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("14 runs of long loops")
 	}

@@ -66,7 +66,7 @@ func TestMeasureStep_changesNothing(t *testing.T) {
 	sameResults(t, "after a measurement", results(t, dir), results(t, straight))
 }
 
-func TestALostBestModelDoesNotEndTheRun(t *testing.T) {
+func TestMissingBestModelDoesNotEndRun(t *testing.T) {
 	r := newRun()
 	r.LRSchedulerType, r.LearningRate, r.WarmupSteps = "constant", 1.5, 0
 	r.EvalSteps, r.SaveSteps, r.LoadBestModelAtEnd = 1, 0, true

@@ -1,8 +1,8 @@
-"""What the scripts of this folder share: mamba-train built from this clone, small models, llama.cpp, the verdict.
+"""Code shared by the scripts in this folder: mamba-train built from this clone, small models, llama.cpp, the verdict.
 
 Every script compares mamba-train with another program on a small model with random weights, prints both numbers and
-ends with PASS (the other program's result is right to rounding) or DIFFERS, and exits with 0 or 1. The size of a
-difference says that a result is wrong, not how much a trained model would suffer.
+ends with PASS (the other program's result is right, up to rounding) or DIFFERS, and exits with 0 or 1. The size of a
+difference shows that a result is wrong, not how much a trained model would suffer.
 """
 import atexit, datetime, importlib.metadata, json, os, pathlib, shutil, subprocess, sys, tempfile, urllib.request, warnings
 
@@ -21,7 +21,7 @@ TOKENIZERS = ROOT / "data/tokenizer/testdata/families"
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="mamba-train-peers-"))
 atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 
-# ROUNDING is how far two right float32 programs may be apart in the logits of these models.
+# ROUNDING is the largest difference between the logits of two correct float32 programs for these models.
 ROUNDING = 1e-3
 
 
@@ -51,7 +51,7 @@ def mamba_train(*args):
 
 
 def ours(**request):
-    """Asks ours.go; see there for the request. Logits come as one array a sequence."""
+    """Sends a request to ours.go, which defines its fields. Logits are returned as one array per sequence."""
     request = {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in request.items()}
     done = subprocess.run([program("ours", ".ci/peers.d/ours.go")], input=json.dumps(request), capture_output=True, text=True)
     if done.returncode != 0:
@@ -61,7 +61,7 @@ def ours(**request):
     return answer
 
 
-# Small models by family, as config.json has them. Widths suit every GGUF type.
+# Small models by family, with the keys of config.json. Their widths suit every GGUF type.
 SIZES = {
     "mamba": dict(model_type="mamba", hidden_size=256, num_hidden_layers=2, state_size=16),
     "falcon_mamba": dict(model_type="falcon_mamba", hidden_size=256, num_hidden_layers=2, state_size=16, expand=16, intermediate_size=512, time_step_rank=32),
@@ -70,7 +70,7 @@ SIZES = {
 
 
 def model(name, family, tokenizer=None, **changes):
-    """Makes a model directory with mamba-train init. Its weights are loud (transformers' initialization), so that faults show."""
+    """Creates a model directory with mamba-train init. Its weights are large (transformers' initialization), so that faults show."""
     config = WORK / (name + ".json")
     config.write_text(json.dumps(SIZES[family] | dict(vocab_size=1024, tie_word_embeddings=True, eos_token_id=0, bos_token_id=0, pad_token_id=0) | changes))
     flags = ["--tokenizer", tokenizer] if tokenizer else []
@@ -85,7 +85,7 @@ TEMPLATE = """{%- for message in messages -%}
 
 
 def sentencepiece(name):
-    """A tokenizer as Codestral has it: SentencePiece's BPE with byte fallback, trained here and converted as transformers does."""
+    """A tokenizer like Codestral's: SentencePiece's BPE with byte fallback, trained here and converted as transformers does."""
     import pyarrow.parquet, sentencepiece
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -114,7 +114,7 @@ def sentencepiece(name):
 
 
 def biased(path):
-    """Gives the biases of the projections of a model random values: fresh ones are 0."""
+    """Gives the biases of a model's projections random values, because new ones are 0."""
     import safetensors.torch, torch
 
     torch.manual_seed(3)
@@ -153,7 +153,7 @@ def header(title, *packages):
 
 
 def table(*rows):
-    """Prints a Markdown table; the first row is its head."""
+    """Prints a Markdown table; the first row is its header."""
     for i, row in enumerate(rows):
         print("| " + " | ".join("%.2g" % x if isinstance(x, float) else str(x) for x in row) + " |")
         if i == 0:
@@ -162,7 +162,7 @@ def table(*rows):
 
 
 def verdict(right, what):
-    """Ends the script. right is whether the other program's result is right."""
+    """Ends the script with a verdict. right means that the other program's result is right."""
     print("%s: %s" % ("PASS" if right else "DIFFERS", what))
     sys.exit(0 if right else 1)
 
@@ -214,7 +214,7 @@ class Llama:
         return self.post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
 
     def greedy(self, prompt, n, top=2):
-        """The tokens chosen after a prompt of ids, and for each choice its log probabilities by id."""
+        """The tokens chosen after a prompt of ids, and for each one the log probabilities by id."""
         steps = self.post("/completion", prompt=prompt, n_predict=n, temperature=0, n_probs=top, cache_prompt=False, ignore_eos=False)["completion_probabilities"]
         return [s["id"] for s in steps], [{t["id"]: t["logprob"] for t in s["top_logprobs"]} for s in steps]
 

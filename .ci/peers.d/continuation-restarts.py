@@ -1,6 +1,6 @@
 """A text in two pieces with a cache: does the second piece continue the first?
 
-The second piece has several tokens, as a chat's next message has. Shown: its logits against those of the whole text.
+The second piece has several tokens, like the next message of a chat. Shown: its logits against those of the whole text.
 Needs torch and transformers.
 """
 from common import *

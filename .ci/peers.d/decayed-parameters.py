@@ -1,8 +1,7 @@
 """Full training with weight decay: which parameters decay?
 
-The authors of Mamba mark A_log, D and the time step's bias as not to be decayed. Shown: for transformers' Trainer the
-names in its group with decay; for mamba-train the tensors that two runs of one step, with and without decay, write
-differently. Needs torch, transformers and accelerate.
+The authors of Mamba exempt A_log, D and the time step's bias from decay. Shown: for transformers' Trainer, the names in
+its group with decay; for mamba-train, the tensors that differ between two runs of one step, with and without decay. Needs torch, transformers and accelerate.
 """
 from common import *
 import safetensors.numpy, transformers

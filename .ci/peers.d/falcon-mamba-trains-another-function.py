@@ -1,4 +1,4 @@
-"""FalconMamba on a GPU with mamba-ssm installed: does training see the function that evaluation computes?
+"""FalconMamba on a GPU with mamba-ssm installed: does training use the function that evaluation computes?
 
 Shown, on a CPU and without compiled kernels (see fused.py): the logits of train mode against eval mode, and the
 gradients of train mode against those of PyTorch's own path. Needs torch, transformers, einops and mamba-ssm's source in

@@ -1,6 +1,6 @@
 """LoRA on a GPU with mamba-ssm installed: which adapters train?
 
-transformers hands the weights of x_proj, dt_proj and out_proj to mamba-ssm's fused function, and of an adapted layer
+transformers passes the weights of x_proj, dt_proj and out_proj to mamba-ssm's fused function; for an adapted layer,
 that is the base weight. Shown, on a CPU and without compiled kernels (see fused.py): the largest gradient of each
 adapter after one backward pass. Needs torch, transformers, peft, einops and mamba-ssm's source in MAMBA_SSM.
 """

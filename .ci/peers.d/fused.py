@@ -1,9 +1,9 @@
 """mamba-ssm's fused training function on a CPU: its own Python code, with PyTorch in place of its compiled parts.
 
-transformers calls mamba_inner_fn whenever a Mamba-1 or FalconMamba trains on a GPU with mamba-ssm installed. What it
-gets and computes is decided in Python (mamba_ssm/ops/selective_scan_interface.py), and only the scan, the convolution
-and the norm are compiled. install() loads that file from the package's source and stands in for these three, forward and
-backward: the convolution and the scan by autograd over mamba-ssm's own reference of the scan.
+transformers calls mamba_inner_fn whenever a Mamba-1 or FalconMamba trains on a GPU with mamba-ssm installed. Its
+inputs and computation are defined in Python (mamba_ssm/ops/selective_scan_interface.py); only the scan, the convolution
+and the norm are compiled. load() loads that file from the package's source and replaces these three, forward and
+backward: the convolution and the scan with autograd over PyTorch's convolution and mamba-ssm's own reference of the scan.
 
     pip download --no-deps --no-build-isolation --no-binary :all: mamba-ssm   # MAMBA_SKIP_CUDA_BUILD=TRUE
     tar xzf mamba_ssm-*.tar.gz; pip install einops
@@ -21,7 +21,7 @@ def causal_conv(x, weight, bias):
 
 
 def with_gradients(function, inputs, outputs, gradients):
-    """The gradients of function's chosen outputs by its inputs."""
+    """The gradients of function's outputs with respect to its inputs."""
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_() if x is not None else None for x in inputs]
         out = function(*leaves)
@@ -35,7 +35,7 @@ def conv_backward(x, weight, bias, dout, _seq, _initial, _final, dx, _return, _s
 
 
 class Scan:
-    """In place of the module selective_scan_cuda."""
+    """Replaces the module selective_scan_cuda."""
 
     reference = None  # mamba-ssm's selective_scan_ref
 
@@ -59,7 +59,7 @@ def rms_norm(x, weight, bias, eps, *_, **__):
 
 
 def load():
-    """Returns mamba_inner_fn and the version of the package it is from."""
+    """Returns mamba_inner_fn and the version of its package."""
     root = pathlib.Path(os.environ.get("MAMBA_SSM", "mamba_ssm"))
     if not (root / "mamba_ssm").is_dir():
         sys.exit("MAMBA_SSM: name the folder of mamba-ssm's source; see .ci/peers.d/fused.py")
@@ -84,5 +84,5 @@ def load():
     Scan.reference = m.selective_scan_ref
     version = re.search(r'__version__ = "(.*)"', (root / "mamba_ssm/__init__.py").read_text()).group(1)
     for name in [n for n in sys.modules if n == "mamba_ssm" or n.startswith("mamba_ssm.")]:
-        del sys.modules[name]  # transformers must not take the stand-ins for the package
+        del sys.modules[name]  # transformers must not mistake the replacements for the package
     return m.mamba_inner_fn, version

@@ -1,6 +1,6 @@
 """Prompts padded on the left: does padding reach the text?
 
-Shown: the logits of a left-padded text against those of the text alone, in a batch of one and of two, without and with
+Shown: the logits of a left-padded text against those of the text alone, in batches of one and two, without and with
 biases on the projections. Needs torch and transformers.
 """
 from common import *

@@ -23,7 +23,7 @@ static void quiet(enum ggml_log_level level, const char *text, void *data) {
     if (level >= GGML_LOG_LEVEL_ERROR) fputs(text, stderr);
 }
 
-// seconds reads n tokens, at once or one after the other.
+// seconds measures reading n tokens, at once or one after the other.
 static double seconds(struct llama_context *c, int vocabulary, int n, int at_once) {
     llama_memory_clear(llama_get_memory(c), 1);
     llama_token *ids = malloc(n * sizeof *ids);

@@ -1,8 +1,8 @@
 """FalconMamba in llama.cpp: the three inner norms use layer_norm_epsilon, not mixer_rms_eps.
 
 A GGUF file has one epsilon. Shown: the log probabilities after a prompt against mamba-train's on the same weights, once
-with the published 1e-6 next to 1e-5, once with both equal. The published models' vectors are long, and the effect is
-small; this model's x_proj is scaled down so that it shows. Needs torch, safetensors and xllamacpp (or LLAMA_SERVER).
+with the published 1e-6 and 1e-5, once with both equal. The published models' vectors are large, so the effect is small;
+this model's x_proj is scaled down to make it visible. Needs torch, safetensors and xllamacpp (or LLAMA_SERVER).
 """
 from common import *
 import safetensors.torch

@@ -1,7 +1,7 @@
-"""Texts that llama.cpp tokenizes otherwise than the tokenizer that a model was trained with.
+"""Texts that llama.cpp tokenizes differently from the tokenizer that a model was trained with.
 
-A GGUF file cannot name a normalizer, and llama.cpp puts a space before every stretch of text of a SentencePiece
-tokenizer. Shown: how many tokens each program makes of such texts. mamba-train warns of both when it exports. Needs
+A GGUF file cannot name a normalizer, and with a SentencePiece tokenizer llama.cpp puts a space before every stretch of
+text. Shown: the number of tokens that each program produces for such texts. mamba-train warns of both when it exports. Needs
 transformers, sentencepiece and xllamacpp (or LLAMA_SERVER).
 """
 from common import *

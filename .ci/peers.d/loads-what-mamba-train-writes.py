@@ -4,15 +4,15 @@
 
 Six small models of all three families are trained on the quick start's texts, adapted, merged and exported.
 transformers reads the merged directory, peft the adapter, llama.cpp every type of GGUF file. Logits, greedy texts,
-token ids and the chat template are compared; mlx-lm is asked for logits where it is installed. Needs torch,
+token ids and the chat template are compared; the logits of mlx-lm are compared if it is installed. Needs torch,
 transformers, peft, sentencepiece and xllamacpp (or LLAMA_SERVER).
 """
 from common import *
 import torch, transformers, peft
 
 TYPES = os.environ.get("TYPES", "F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q4_K_M Q4_0").split()
-# LEAD is how far the chosen token must be ahead before two programs have to agree on it. llama.cpp rounds the activations
-# of every product to the precision of the weights, which moves the logits of a 4-bit file by some tenths.
+# LEAD is the margin by which the chosen token must lead before two programs have to agree on it. llama.cpp rounds the
+# activations of every product to the precision of the weights, which changes the logits of a 4-bit file by a few tenths.
 LEAD = {"F32": 0.01, "F16": 0.1, "BF16": 0.3}
 TEXTS = ["A friend is a gift you give yourself.", " two  spaces,\n\nnew lines\tand tabs ", "don't 1234567 x²y 12½3456 a+b <= $5 ^~|`", "мир 漢字 🙂 é \u00a0nbsp",
          " ", "The river <|endoftext|> goes on", "[INST] hello [/INST] world</s>", "\u2581under ▁score", "\r\n\x00\x7f end", "ünïcödé Ω≈ç√∫ naïve", "foo_bar(baz) += 0x1F; // 10%"]
@@ -79,7 +79,7 @@ def their_greedy(m, prompt, n):
 
 
 def compare_greedy(a, a_logits, start, b, lead):
-    """How many steps both texts agree, and whether the first difference is at a token that leads by lead or more."""
+    """The number of steps for which both texts agree, and whether the first difference is at a token that leads by less than lead."""
     for i, (x, y) in enumerate(zip(a, b)):
         if x != y:
             best = np.sort(a_logits[start + i])[-2:]
@@ -109,7 +109,7 @@ def hugging_face(case, merged, base, adapter, prompts):
     d = largest(mine, their_logits(m, sequence))
     check(case, "peft, our adapter: logits", d < ROUNDING, "%.1e" % d)
     torch.manual_seed(1)
-    # The other way: an adapter that peft made.
+    # The other direction: an adapter that peft created.
     targets = ["in_proj"] if "mamba2" in case else ["in_proj", "x_proj"]
     m = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
                             peft.LoraConfig(r=3, lora_alpha=5, use_rslora=True, init_lora_weights=False, target_modules=targets, task_type="CAUSAL_LM"))
@@ -179,7 +179,7 @@ def llama_cpp(case, merged, prompts):
         check(case, "llama.cpp, %s: greedy text" % kind, all(right for _, right in agree),
               "%d of %d tokens, log probabilities within %.1e" % (sum(n for n, _ in agree), 24 * len(prompts), worst))
         if kind == "F32":
-            # llama-cpp-splits-otherwise.py has the texts that llama.cpp is known to treat otherwise.
+            # llama-cpp-splits-otherwise.py has the texts that llama.cpp is known to treat differently.
             texts = [x for x in TEXTS if "Codestral" not in case or not (x[0] in " \u2581" or "[INST]" in x)]
             mine = ours(model=merged, texts=texts)["tokens"]
             wrong = [x for x, i in zip(texts, mine) if server.tokens(x) != i]
@@ -208,7 +208,7 @@ for case, (family, tokens, changes) in cases().items():
     prompts = ours(model=merged, texts=["A friend", "The sea does not", "Bread and"])["tokens"]
     hugging_face(case, merged, base, adapter, prompts)
     mlx_lm(case, merged, prompts)
-    # On a tied table, llama.cpp would change the head with it: such an adapter is merged first.
+    # On a tied table, llama.cpp would also change the head, so such an adapter is merged first.
     projections = train(base, name + "-projections", [t for t in everything if t != "embeddings"], 10)
     other_forms(case, merged, base, projections, prompts)
     llama_cpp(case, merged, prompts)

@@ -1,4 +1,4 @@
-"""Checkpoints that a program does not quite understand: an error, or random weights?
+"""Checkpoints that a program does not fully understand: an error, or random weights?
 
 An untied model whose file has no lm_head, and an original state-spaces checkpoint, whose table has another name. Shown:
 what each program does with it. Needs torch and transformers.
@@ -6,7 +6,7 @@ what each program does with it. Needs torch and transformers.
 from common import *
 import safetensors.torch, torch, transformers
 
-header("Checkpoints with a tensor missing or named otherwise", "transformers", "torch")
+header("Checkpoints with a missing or differently named tensor", "transformers", "torch")
 path = model("base", "mamba")
 tensors = safetensors.torch.load_file(path / "model.safetensors")
 

@@ -1,6 +1,6 @@
 """mlx-lm on a cache: in two pieces, token by token, and with a time_step_limit.
 
-Shown: the logits of mlx-lm in pieces and in single steps against its own logits at once, and those against mamba-train.
+Shown: the logits of mlx-lm in pieces and in single steps against its own logits for the whole text, and those against mamba-train.
 Needs mlx and mlx-lm (on Linux: pip install mlx-cpu mlx-lm).
 """
 from common import *

@@ -1,4 +1,4 @@
-"""The model page's LoRA recipe names out_proj. Does peft take it?
+"""The model page's LoRA recipe names out_proj. Does peft accept it?
 
 Needs torch, transformers and peft.
 """

@@ -1,8 +1,7 @@
 """Two documents packed into one row of tokens: does the second see the first?
 
-trl's packing lays documents end to end and passes their borders on, for models that know what to do with them. Shown:
-the logits of the second document in the pack against the same document alone. The batch is what trl's own collator
-makes. Needs torch, transformers and trl.
+trl's packing lays documents end to end and passes their boundaries to models that can use them. Shown: the logits of
+the second document in the pack against the same document alone. The batch comes from trl's own collator. Needs torch, transformers and trl.
 """
 from common import *
 import torch, transformers

@@ -1,6 +1,6 @@
 """An adapter on the embeddings of a model with a tied head: is the merged model the adapted one?
 
-The adapter changes the look-up, and the head keeps the old table. Shown: the logits of the merged model against those
+The adapter changes the lookup, and the head keeps the old table. Shown: the logits of the merged model against those
 of the adapted one, for each program's own merge. Needs torch, transformers and peft.
 """
 from common import *

@@ -18947,9 +18947,9 @@ overwrite:
 	VZEROUPPER
 	RET
 
-// func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+// func packTransposed512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·packTurned512(SB), NOSPLIT, $0-48
+TEXT ·packTransposed512(SB), NOSPLIT, $0-48
 	MOVQ         k+0(FP), AX
 	MOVQ         rows+8(FP), CX
 	MOVQ         mr+16(FP), DX
@@ -19154,9 +19154,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func packTurned256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
+// func packTransposed256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
 // Requires: AVX
-TEXT ·packTurned256(SB), NOSPLIT, $0-40
+TEXT ·packTransposed256(SB), NOSPLIT, $0-40
 	MOVQ k+0(FP), AX
 	MOVQ rows+8(FP), CX
 	MOVQ dst+24(FP), DX
@@ -19266,9 +19266,9 @@ vector:
 	VZEROUPPER
 	RET
 
-// func turnSquares512(k int, src *float32, lds int, dst *float32, ldd int)
+// func transposeSquares512(k int, src *float32, lds int, dst *float32, ldd int)
 // Requires: AVX, AVX512F
-TEXT ·turnSquares512(SB), NOSPLIT, $0-40
+TEXT ·transposeSquares512(SB), NOSPLIT, $0-40
 	MOVQ k+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ lds+16(FP), DX
@@ -19391,9 +19391,9 @@ loop:
 	VZEROUPPER
 	RET
 
-// func packTurnedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+// func packTransposedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 // Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·packTurnedBF16(SB), NOSPLIT, $0-48
+TEXT ·packTransposedBF16(SB), NOSPLIT, $0-48
 	MOVQ    k+0(FP), AX
 	MOVQ    rows+8(FP), CX
 	MOVQ    mr+16(FP), DX
@@ -19907,9 +19907,9 @@ panel:
 	VZEROUPPER
 	RET
 
-// func packPairsTurned(k int, src *float32, lds int, dst *float32)
+// func packPairsTransposed(k int, src *float32, lds int, dst *float32)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·packPairsTurned(SB), NOSPLIT, $0-32
+TEXT ·packPairsTransposed(SB), NOSPLIT, $0-32
 	MOVQ k+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ lds+16(FP), DX

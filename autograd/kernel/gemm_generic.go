@@ -7,9 +7,9 @@ import (
 
 // The tiles and packing of the generic kernel set, in plain Go, with the same arguments as the assembly.
 
-// packTurnedGo transposes: dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16. k runs along the rows of the
+// packTransposedGo transposes: dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < height ≤ 16. k runs along the rows of the
 // source.
-func packTurnedGo(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+func packTransposedGo(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	d := unsafe.Slice(dst, (k-1)*ldd+height)
 	for r := range height {
 		src := unsafe.Slice(rows[r], k)
@@ -19,8 +19,8 @@ func packTurnedGo(k int, rows *[16]*float32, height int, alpha float32, dst *flo
 	}
 }
 
-// turnSquaresGo transposes: dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16.
-func turnSquaresGo(k int, src *float32, lds int, dst *float32, ldd int) {
+// transposeSquaresGo transposes: dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16.
+func transposeSquaresGo(k int, src *float32, lds int, dst *float32, ldd int) {
 	s, d := unsafe.Slice(src, 15*lds+k), unsafe.Slice(dst, (k-1)*ldd+16)
 	for l := range k {
 		to := d[l*ldd:][:16]

@@ -118,7 +118,7 @@ func (l *adapterProduct) project(s *slab, from, to int) {
 	}
 	if s.k0+s.kn == s.k {
 		rows := rowPointers(l.z, s.r+from, to-from, 0)
-		packTurned(l.rank, &rows, to-from, l.scale, &l.zs.data[from*l.rank], to-from)
+		packTransposed(l.rank, &rows, to-from, l.scale, &l.zs.data[from*l.rank], to-from)
 	}
 }
 

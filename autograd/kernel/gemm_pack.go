@@ -16,11 +16,11 @@ func (a *left) pack(dst []float32, r, n, height, k0, kc int) {
 func packAlong(a *left, dst []float32, r, height, k0, kc int) {
 	if a.bf16 {
 		rows := rowPointers(a.mat, r, height, 2*k0)
-		packTurned16(min(2*kc, a.mat.Cols-2*k0), &rows, height, a.alpha, &dst[0], height)
+		packTransposed16(min(2*kc, a.mat.Cols-2*k0), &rows, height, a.alpha, &dst[0], height)
 		return
 	}
 	rows := rowPointers(a.mat, r, height, k0)
-	packTurned(kc, &rows, height, a.alpha, &dst[0], height)
+	packTransposed(kc, &rows, height, a.alpha, &dst[0], height)
 }
 
 // rowPointers returns the addresses of element col of rows r … r+height−1. The remaining entries repeat the last one.
@@ -74,11 +74,11 @@ func (b transposedRight) panel(scratch []float32, j, k0, kc int) (*float32, int)
 	for c := 0; c < panel && j*panel+c < b.mat.Rows; c += 16 {
 		row := j*panel + c
 		if kc%16 == 0 && b.mat.Rows-row >= 16 {
-			turnSquares(kc, &b.mat.Data[row*b.mat.Stride+k0], b.mat.Stride, &scratch[c], panel)
+			transposeSquares(kc, &b.mat.Data[row*b.mat.Stride+k0], b.mat.Stride, &scratch[c], panel)
 			continue
 		}
 		rows := rowPointers(b.mat, row, min(16, b.mat.Rows-row), k0)
-		packTurned(kc, &rows, 16, 1, &scratch[c], panel)
+		packTransposed(kc, &rows, 16, 1, &scratch[c], panel)
 	}
 	return &scratch[0], panel
 }

@@ -5,26 +5,26 @@ package kernel
 // narrow reports whether the set has vectors of 8 elements and none of 16.
 func (s *kernelSet) narrow() bool { return s.height > genericSet.height && !s.wide }
 
-func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+func packTransposed(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	switch {
 	case active.wide:
-		packTurned512(k, rows, height, alpha, dst, ldd)
+		packTransposed512(k, rows, height, alpha, dst, ldd)
 	case active.narrow():
-		packTurnedNarrow(k, rows, height, alpha, dst, ldd)
+		packTransposedNarrow(k, rows, height, alpha, dst, ldd)
 	default:
-		packTurnedGo(k, rows, height, alpha, dst, ldd)
+		packTransposedGo(k, rows, height, alpha, dst, ldd)
 	}
 }
 
-// packTurnedNarrow is packTurned with vectors of 8 and a plain loop for the remainder. Heights that do not fill two
+// packTransposedNarrow is packTransposed with vectors of 8 and a plain loop for the remainder. Heights that do not fill two
 // vectors use the plain loop, because the second vector would overwrite the next row.
-func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+func packTransposedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := 0
 	if height <= 8 || height == 16 {
 		done = max(0, k-spill(height, ldd)) &^ 7
 	}
 	for r := 0; r < height && done > 0; r += 8 {
-		packTurned256(done, (*[8]*float32)(rows[r:]), alpha, offset(dst, r), ldd)
+		packTransposed256(done, (*[8]*float32)(rows[r:]), alpha, offset(dst, r), ldd)
 	}
 	if done == k {
 		return
@@ -33,7 +33,7 @@ func packTurnedNarrow(k int, rows *[16]*float32, height int, alpha float32, dst 
 	for r := range height {
 		rest[r] = offset(rows[r], done)
 	}
-	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
+	packTransposedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
 }
 
 // spill returns how many rows of a panel a vector of 8 reaches into when it is stored at a row of the given height.
@@ -45,18 +45,18 @@ func spill(height, ldd int) int {
 	return (8 - height + ldd - 1) / ldd
 }
 
-func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+func transposeSquares(k int, src *float32, lds int, dst *float32, ldd int) {
 	switch {
 	case active.wide:
-		turnSquares512(k, src, lds, dst, ldd)
+		transposeSquares512(k, src, lds, dst, ldd)
 	case active.narrow():
 		var rows [16]*float32
 		for r := range rows {
 			rows[r] = offset(src, r*lds)
 		}
-		packTurnedNarrow(k, &rows, 16, 1, dst, ldd)
+		packTransposedNarrow(k, &rows, 16, 1, dst, ldd)
 	default:
-		turnSquaresGo(k, src, lds, dst, ldd)
+		transposeSquaresGo(k, src, lds, dst, ldd)
 	}
 }
 
@@ -87,8 +87,8 @@ func packPanels(k int, src *float32, lds, n, height int, alpha float32, dst *flo
 	packPanelsGo(k, src, lds, n, height, alpha, dst, ldp)
 }
 
-func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
-	packTurnedBF16(k, rows, height, alpha, dst, ldd)
+func packTransposed16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	packTransposedBF16(k, rows, height, alpha, dst, ldd)
 }
 
 func widenPairs(k int, src *float32, words int, dst *float32) {

@@ -11,14 +11,14 @@ import (
 // plain reports whether the active set is the generic one.
 func plain() bool { return active.height == genericSet.height }
 
-// packTurned packs with vectors of 4 and a plain loop for the remainder of k.
-func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+// packTransposed packs with vectors of 4 and a plain loop for the remainder of k.
+func packTransposed(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := k &^ 3
 	if plain() {
 		done = 0
 	}
 	if done > 0 {
-		packTurnedNeon(done, rows, height, alpha, dst, ldd)
+		packTransposedNeon(done, rows, height, alpha, dst, ldd)
 	}
 	if done == k {
 		return
@@ -27,17 +27,17 @@ func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float
 	for r := range height {
 		rest[r] = offset(rows[r], done)
 	}
-	packTurnedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
+	packTransposedGo(k-done, &rest, height, alpha, offset(dst, done*ldd), ldd)
 }
 
-// packLoose is packTurned with alpha = 1.
+// packLoose is packTransposed with alpha = 1.
 func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
-	packTurned(k, rows, height, 1, dst, height)
+	packTransposed(k, rows, height, 1, dst, height)
 }
 
-func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+func transposeSquares(k int, src *float32, lds int, dst *float32, ldd int) {
 	if plain() {
-		turnSquaresGo(k, src, lds, dst, ldd)
+		transposeSquaresGo(k, src, lds, dst, ldd)
 		return
 	}
 	turnSquaresNeon(k, src, lds, dst, ldd)
@@ -67,16 +67,16 @@ func widenPairs(k int, src *float32, words int, dst *float32) {
 	widenPairsNeon(k, src, words, dst)
 }
 
-// packTurned16 rounds with vectors of 8 and a plain loop for the remainder of k. Rows of panels are contiguous: ldd is
+// packTransposed16 rounds with vectors of 8 and a plain loop for the remainder of k. Rows of panels are contiguous: ldd is
 // height. Tiles of some heights read two steps at once, so these alternate.
-func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+func packTransposed16(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
 	done := k &^ 7
 	switch {
 	case done == 0:
 	case inQuads(height):
 		packQuadsBFCvt(done, rows, height, alpha, dst)
 	default:
-		packTurnedBFCvt(done, rows, height, alpha, dst, ldd)
+		packTransposedBFCvt(done, rows, height, alpha, dst, ldd)
 	}
 	if done == k {
 		return
@@ -101,6 +101,6 @@ func packTurned16(k int, rows *[16]*float32, height int, alpha float32, dst *flo
 // inQuads reports whether bfloat16 tiles of this height multiply two steps of pairs at once, by BFMMLA.
 func inQuads(height int) bool { return height%4 == 0 }
 
-func packPairsTurned(k int, src *float32, lds int, dst *float32) {
-	packPairsTurnedNeon(k, src, lds, dst)
+func packPairsTransposed(k int, src *float32, lds int, dst *float32) {
+	packPairsTransposedNeon(k, src, lds, dst)
 }

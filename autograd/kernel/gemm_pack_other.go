@@ -2,12 +2,12 @@
 
 package kernel
 
-func packTurned(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
-	packTurnedGo(k, rows, height, alpha, dst, ldd)
+func packTransposed(k int, rows *[16]*float32, height int, alpha float32, dst *float32, ldd int) {
+	packTransposedGo(k, rows, height, alpha, dst, ldd)
 }
 
-func turnSquares(k int, src *float32, lds int, dst *float32, ldd int) {
-	turnSquaresGo(k, src, lds, dst, ldd)
+func transposeSquares(k int, src *float32, lds int, dst *float32, ldd int) {
+	transposeSquaresGo(k, src, lds, dst, ldd)
 }
 
 func packStraight(k int, src *float32, lds, width int, alpha float32, dst *float32, ldd int) {
@@ -22,6 +22,6 @@ func widenPairs(k int, src *float32, words int, dst *float32) { widenPairsGo(k, 
 
 // No kernel set on this platform multiplies in bfloat16, so these two are never called.
 
-func packTurned16(int, *[16]*float32, int, float32, *float32, int) { panic("kernel: no bfloat16") }
+func packTransposed16(int, *[16]*float32, int, float32, *float32, int) { panic("kernel: no bfloat16") }
 
-func packPairsTurned(int, *float32, int, *float32) { panic("kernel: no bfloat16") }
+func packPairsTransposed(int, *float32, int, *float32) { panic("kernel: no bfloat16") }

@@ -296,11 +296,11 @@ func transposeBlock(dst, src []float32, width, inputs, n int) {
 	m := Mat[float32]{src, inputs, width, width}
 	for c := 0; c < inputs; c += 16 {
 		if n%16 == 0 && inputs-c >= 16 {
-			turnSquares(n, &src[c*width], width, &dst[c], panel)
+			transposeSquares(n, &src[c*width], width, &dst[c], panel)
 			continue
 		}
 		rows := rowPointers(m, c, min(16, inputs-c), 0)
-		packTurned(n, &rows, 16, 1, &dst[c], panel)
+		packTransposed(n, &rows, 16, 1, &dst[c], panel)
 	}
 }
 
@@ -317,7 +317,7 @@ func (b backwardRight) transposePairs(dst []float32, blk, j, n int) {
 	w, width := b.words(blk)
 	src := w[j*panel/2*width:]
 	if b.In-j*panel >= panel {
-		packPairsTurned(min(width, 2*((n+7)/8*8)), &src[0], width, &dst[0])
+		packPairsTransposed(min(width, 2*((n+7)/8*8)), &src[0], width, &dst[0])
 		return
 	}
 	words := unsafe.Slice((*uint32)(unsafe.Pointer(&dst[0])), n*panel)

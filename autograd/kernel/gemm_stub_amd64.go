@@ -197,19 +197,19 @@ func tile5x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, a
 func tile6x16_256(k int, a *float32, b *float32, ldb int, c *float32, ldc int, add int, next *float32, step int)
 
 //go:noescape
-func packTurned512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+func packTransposed512(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
-func packTurned256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
+func packTransposed256(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)
 
 //go:noescape
 func packStraight256(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
-func turnSquares512(k int, src *float32, lds int, dst *float32, ldd int)
+func transposeSquares512(k int, src *float32, lds int, dst *float32, ldd int)
 
 //go:noescape
-func packTurnedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+func packTransposedBF16(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
 func packStraight512(k int, src *float32, lds int, w int, alpha float32, dst *float32, ldd int)
@@ -221,7 +221,7 @@ func packPanels512(k int, src *float32, lds int, n int, mr int, alpha float32, d
 func packPanels256(k int, src *float32, lds int, n int, mr int, alpha float32, dst *float32, ldp int)
 
 //go:noescape
-func packPairsTurned(k int, src *float32, lds int, dst *float32)
+func packPairsTransposed(k int, src *float32, lds int, dst *float32)
 
 //go:noescape
 func widenPairs512(k int, src *float32, w int, dst *float32)

@@ -181,7 +181,7 @@ func TestPacked(t *testing.T) {
 
 // A bias added within the product gives the same result as AddRow, at widths that do not fill a tile and with several
 // blocks of k.
-func TestForwardBias_isAddRow(t *testing.T) {
+func TestForwardBias_equalsAddRow(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewSource(5))
 		const rows, out, in = 17, 47, 2100

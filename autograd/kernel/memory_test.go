@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-func TestMakeGivesZeros(t *testing.T) {
+func TestMakeReturnsZeros(t *testing.T) {
 	for _, n := range []int{0, 1, largeArray/4 - 1, largeArray / 4, largeArray} {
 		x := Make[float32](n)
 		if len(x) != n {

@@ -12284,8 +12284,8 @@ done:
 	CBNZ R9, strip
 	RET
 
-// func packTurnedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 11 general
-TEXT ·packTurnedNeon(SB), NOSPLIT, $0-48
+// func packTransposedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 11 general
+TEXT ·packTransposedNeon(SB), NOSPLIT, $0-48
 	MOVD k+0(FP), R0
 	MOVD rows+8(FP), R1
 	MOVD mr+16(FP), R2
@@ -12432,8 +12432,8 @@ narrow3:
 	BGT narrow3
 	RET
 
-// func packTurnedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 11 general
-TEXT ·packTurnedBFCvt(SB), NOSPLIT, $0-48
+// func packTransposedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int): 7 vector registers, 11 general
+TEXT ·packTransposedBFCvt(SB), NOSPLIT, $0-48
 	MOVD k+0(FP), R0
 	MOVD rows+8(FP), R1
 	MOVD mr+16(FP), R2
@@ -12840,8 +12840,8 @@ end:
 	CBNZ R0, row
 	RET
 
-// func packPairsTurnedNeon(k int, src *float32, lds int, dst *float32): 6 vector registers, 5 general
-TEXT ·packPairsTurnedNeon(SB), NOSPLIT, $0-32
+// func packPairsTransposedNeon(k int, src *float32, lds int, dst *float32): 6 vector registers, 5 general
+TEXT ·packPairsTransposedNeon(SB), NOSPLIT, $0-32
 	MOVD k+0(FP), R0
 	MOVD src+8(FP), R1
 	MOVD lds+16(FP), R2

@@ -149,10 +149,10 @@ func tile12x32Neon(k int, a, b *float32, ldb int, c *float32, ldc, add int, next
 func tile12x32BF16(k int, a, b *float32, ldb int, c *float32, ldc, add int, next *float32, step int)
 
 //go:noescape
-func packTurnedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+func packTransposedNeon(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
-func packTurnedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
+func packTransposedBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)
 
 //go:noescape
 func packQuadsBFCvt(k int, rows *[16]*float32, mr int, alpha float32, dst *float32)
@@ -167,7 +167,7 @@ func packStraightNeon(k int, src *float32, lds, w int, alpha float32, dst *float
 func packPanelsNeon(k int, src *float32, lds, n, mr int, alpha float32, dst *float32, ldp int)
 
 //go:noescape
-func packPairsTurnedNeon(k int, src *float32, lds int, dst *float32)
+func packPairsTransposedNeon(k int, src *float32, lds int, dst *float32)
 
 //go:noescape
 func widenPairsNeon(k int, src *float32, w int, dst *float32)

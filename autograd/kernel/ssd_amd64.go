@@ -71,15 +71,15 @@ func gatedGrad(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32) {
 func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
 	done := k &^ 7
 	if !active.narrow() || height > 8 || done == 0 {
-		packTurned(k, rows, height, 1, dst, height)
+		packTransposed(k, rows, height, 1, dst, height)
 		return
 	}
-	packTurned256(done, (*[8]*float32)(rows[:]), 1, dst, height)
+	packTransposed256(done, (*[8]*float32)(rows[:]), 1, dst, height)
 	if done < k {
 		var rest [16]*float32
 		for r := range height {
 			rest[r] = offset(rows[r], done)
 		}
-		packTurnedGo(k-done, &rest, height, 1, offset(dst, done*height), height)
+		packTransposedGo(k-done, &rest, height, 1, offset(dst, done*height), height)
 	}
 }

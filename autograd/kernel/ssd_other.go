@@ -26,5 +26,5 @@ func gatedGrad(n int, dy, dz, v, s, y, z, w, do *float32, r, k float32) { panic(
 const noSSD = "kernel: no vector code for Mamba-2"
 
 func packLoose(k int, rows *[16]*float32, height int, dst *float32) {
-	packTurned(k, rows, height, 1, dst, height)
+	packTransposed(k, rows, height, 1, dst, height)
 }

@@ -51,7 +51,7 @@ func transposeRows[T Float](y, x Mat[T]) {
 		y, x := f32Mat(y), f32Mat(x)
 		for ; whole+vectorStep <= x.Rows && x.Cols > 0; whole += vectorStep {
 			rows := rowPointers(x, whole, vectorStep, 0)
-			packTurned(x.Cols, &rows, vectorStep, 1, &y.Data[whole], y.Stride)
+			packTransposed(x.Cols, &rows, vectorStep, 1, &y.Data[whole], y.Stride)
 		}
 	}
 	transposeRowsRef(y, x, whole)

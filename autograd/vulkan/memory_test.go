@@ -98,9 +98,9 @@ func TestTransfer(t *testing.T) {
 	})
 }
 
-// TestUpload_inTurn checks that work recorded before an upload sees the old values and work recorded after it the new
+// TestUpload_inOrder checks that work recorded before an upload sees the old values and work recorded after it the new
 // ones.
-func TestUpload_inTurn(t *testing.T) {
+func TestUpload_inOrder(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *Device) {
 		x, sum := made(t, d, 1), made(t, d, 0)
 		src := []float32{10}

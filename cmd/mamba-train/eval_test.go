@@ -10,7 +10,7 @@ import (
 )
 
 // An evaluation can be printed even if its perplexity overflows.
-func TestEvaluationThatIsNotFinite(t *testing.T) {
+func TestNonFiniteEvaluation(t *testing.T) {
 	for _, v := range []any{resultOf(recipe.Evaluation{NLL: 1000, Tokens: 1}), rowLoss{NLL: cli.Finite(math.NaN())}} {
 		if _, err := json.Marshal(v); err != nil {
 			t.Error(err)

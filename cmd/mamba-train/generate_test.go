@@ -12,7 +12,7 @@ import (
 )
 
 // A failure to write a text is an error.
-func TestTextsThatCannotBeWritten(t *testing.T) {
+func TestTextsWriteError(t *testing.T) {
 	full, into := io.Pipe()
 	full.Close()
 	a := &app{Console: cli.Console{Out: into, Err: &strings.Builder{}}}
@@ -62,7 +62,7 @@ func TestTextsInOrder(t *testing.T) {
 }
 
 // Command-line texts that are not valid UTF-8 are rejected before anything is printed.
-func TestTextsThatAreNotUTF8(t *testing.T) {
+func TestTextsNotUTF8(t *testing.T) {
 	for _, args := range [][]string{{"--prompt", "a\xff"}, {"--prompt", "a", "--stop", "\xff"}, {"--chat", "--system", "b\xc3"}} {
 		a := &app{Console: cli.Console{Out: io.Discard, Err: io.Discard}}
 		root := a.root()

@@ -80,7 +80,7 @@ func stuck(path string) {
 }
 
 // If the first signal has no effect, a second one ends the process and removes partial output.
-func TestTheSecondSignalLeavesNothing(t *testing.T) {
+func TestSecondSignalLeavesNothing(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send")
 	}

@@ -324,7 +324,7 @@ func TestStudioChecksTheForm(t *testing.T) {
 }
 
 // Nothing is written outside the folders or over an existing file, and with --read-only nothing is written at all.
-func TestStudioWritesInItsFoldersOnly(t *testing.T) {
+func TestStudioWritesOnlyInItsFolders(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func (s *studioProcess) try(t *testing.T, ctx context.Context, question map[stri
 }
 
 // The page generates the same text as generate: with the adapter of any checkpoint, without it, and in a chat.
-func TestStudioTriesModels(t *testing.T) {
+func TestStudioGeneratesText(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestStudioTriesModels(t *testing.T) {
 }
 
 // When the page disconnects, generation stops, and the next request gets its turn.
-func TestStudioStopsWritingWhenThePageLeaves(t *testing.T) {
+func TestStudioStopsGeneratingOnDisconnect(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

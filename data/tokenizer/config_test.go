@@ -49,8 +49,8 @@ func TestLoad_addedTokens(t *testing.T) {
 	}
 }
 
-// TestLoad_addedTokensThatContradict rejects files that would silently give a token another row of the model.
-func TestLoad_addedTokensThatContradict(t *testing.T) {
+// TestLoad_conflictingAddedTokens rejects files that would silently give a token another row of the model.
+func TestLoad_conflictingAddedTokens(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
 		{configFile, `{"added_tokens_decoder":{"1030":{"content":"<|x|>"}}}`, `added token "<|x|>" has id 1030, but the next id after tokenizer.json's is 1023`},
 		{addedFile, `{"<|x|>":1024}`, `added token "<|x|>" has id 1024`},

@@ -33,7 +33,7 @@ func TestLock_excludes(t *testing.T) {
 	second.Close()
 }
 
-func TestWait_makesTheDirectory(t *testing.T) {
+func TestWait_createsDirectory(t *testing.T) {
 	l, err := filelock.Wait(context.Background(), filepath.Join(t.TempDir(), "a", "b", "lock"))
 	if err != nil {
 		t.Fatal(err)

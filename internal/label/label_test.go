@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTarget_isTheNextLabelThatCounts(t *testing.T) {
+func TestTarget_isNextCountedLabel(t *testing.T) {
 	document := []int{7, 0, -1, 3, Ignored, 9}
 	var got []int
 	for row := range document {

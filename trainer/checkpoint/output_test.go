@@ -12,7 +12,7 @@ import (
 )
 
 // Files that a killed run left half-written do not get in the way, but a user's file with a similar name is kept.
-func TestLeftoversAreTheRunsOwn(t *testing.T) {
+func TestOnlyOwnLeftoversAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	leftover, notes := filepath.Join(dir, temporary+checkpointName(3)), filepath.Join(dir, temporary+"notes")
 	if err := os.Mkdir(leftover, 0o777); err != nil {

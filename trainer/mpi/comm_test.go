@@ -167,7 +167,7 @@ func TestCallsAfterCloseFail(t *testing.T) {
 	})
 }
 
-func TestCallsThatDoNotMatchFail(t *testing.T) {
+func TestMismatchedCallsFail(t *testing.T) {
 	errs := onEach(InProcess(2, Default()), func(c *Comm) error {
 		if c.Rank() == 0 {
 			return c.Barrier()
@@ -219,7 +219,7 @@ func (r *exitRecorder) text() string {
 	return strings.Join(r.lines, "\n")
 }
 
-func TestWatchdogEndsARankWhoseCallHangs(t *testing.T) {
+func TestWatchdogEndsRankWithHungCall(t *testing.T) {
 	r := newExitRecorder()
 	c := r.config()
 	c.Timeout = 3 * watchTick
@@ -238,7 +238,7 @@ func TestWatchdogEndsARankWhoseCallHangs(t *testing.T) {
 	}
 }
 
-func TestWatchdogLetsManyShortCallsPass(t *testing.T) {
+func TestWatchdogAllowsManyShortCalls(t *testing.T) {
 	r := newExitRecorder()
 	c := r.config()
 	c.Timeout = 3 * watchTick
@@ -283,7 +283,7 @@ func TestShortenTimeouts_ofReductionsOnly(t *testing.T) {
 	}
 }
 
-func TestAbortEndsTheOthersCalls(t *testing.T) {
+func TestAbortFailsCallsOfOtherRanks(t *testing.T) {
 	r := newExitRecorder()
 	comms := InProcess(3, r.config())
 	errs := onEach(comms, func(c *Comm) error {

@@ -72,7 +72,7 @@ func TestStoppedRankIsLost(t *testing.T) {
 }
 
 // The first lines report which rank is lost; the others follow rank 0.
-func TestRanksFollowTheOneThatEnds(t *testing.T) {
+func TestOtherRanksFollowRankZero(t *testing.T) {
 	r := newExitRecorder()
 	comms := InProcess(3, r.config())
 	stall(comms[1])

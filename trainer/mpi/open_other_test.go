@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestBuildWithoutMPIRefusesToBeOneOfSeveral(t *testing.T) {
+func TestBuildWithoutMPIRefusesSeveralRanks(t *testing.T) {
 	if c, err := openAlone(launch{size: 1}); err != nil || c.Size() != 1 {
 		t.Errorf("alone: got %v, %v", c, err)
 	}

@@ -365,7 +365,7 @@ func TestRealStoppedRankEndsTheJob(t *testing.T) {
 }
 
 // A scheduler may suspend a whole job for longer than a rank may be silent, and resume it one rank at a time.
-func TestRealSuspendedJobGoesOn(t *testing.T) {
+func TestRealSuspendedJobContinues(t *testing.T) {
 	for _, l := range installed(t) {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel() // it mostly waits

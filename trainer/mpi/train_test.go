@@ -184,7 +184,7 @@ func mustAll(t *testing.T, what string, errs []error) {
 	}
 }
 
-func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
+func TestRanksMatchOneProcess(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		setup func(*run)
@@ -212,7 +212,7 @@ func TestRanksHaveTheBitsOfOneProcess(t *testing.T) {
 
 // A run resumes on a different number of ranks, with or without a divided optimizer, as if it had not stopped. Only
 // rank 0 has access to the checkpoint.
-func TestResumeOnOtherRanks(t *testing.T) {
+func TestResumeOnDifferentNumberOfRanks(t *testing.T) {
 	dir := t.TempDir()
 	mustAll(t, "straight", newRun().on(t, 1, dir, checkpoint.Fresh))
 	want := outcome(t, dir)
@@ -294,7 +294,7 @@ func (p infiniteLoss) Step(ctx context.Context, s ag.Step) (ag.Loss, error) {
 }
 
 // The same fault is reported whichever rank computed the micro-batch.
-func TestNonFiniteIsReportedAlike(t *testing.T) {
+func TestNonFiniteReportIsSameOnAllRanks(t *testing.T) {
 	const micro = 6 // in the second step, on the second rank
 	b, _ := quotes{}.Batch(context.Background(), 0, micro)
 	r := newRun()

@@ -53,7 +53,7 @@ func TestSchedulesMatchTransformers(t *testing.T) {
 	}
 }
 
-func TestWarmupMayBeAShare(t *testing.T) {
+func TestWarmupAsFraction(t *testing.T) {
 	s := Default()
 	s.WarmupSteps = 0.1
 	if got := s.warmup(41); got != 5 {
@@ -64,7 +64,7 @@ func TestWarmupMayBeAShare(t *testing.T) {
 // optimizerTolerance is a few units in the last place of float32, the error that may accumulate over ten steps.
 const optimizerTolerance = 2e-6
 
-func TestOptimisersMatchTorch(t *testing.T) {
+func TestOptimizersMatchTorch(t *testing.T) {
 	f, err := weights.Open("testdata/optimisers.safetensors")
 	if err != nil {
 		t.Fatal(err)

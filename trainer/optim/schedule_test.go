@@ -37,7 +37,7 @@ func TestSchedulerArgumentsAreChecked(t *testing.T) {
 	}
 }
 
-func TestEveryNumberOfASchedulerHasARange(t *testing.T) {
+func TestEverySchedulerNumberHasRange(t *testing.T) {
 	for kind, k := range schedules {
 		for name := range k.arg {
 			if _, ok := argumentRanges[name]; !ok {
@@ -47,8 +47,8 @@ func TestEveryNumberOfASchedulerHasARange(t *testing.T) {
 	}
 }
 
-// TestAcceptedSchedulesGiveRates tries extreme arguments: every accepted schedule returns rates between 0 and the peak.
-func TestAcceptedSchedulesGiveRates(t *testing.T) {
+// TestAcceptedSchedulesReturnValidRates tries extreme arguments: every accepted schedule returns rates between 0 and the peak.
+func TestAcceptedSchedulesReturnValidRates(t *testing.T) {
 	extremes := []float64{-1e30, -3, -1e-9, 0, 1e-300, 0.5, 1, 1.5, 100, 1e9, 1e30, math.MaxFloat64}
 	try := func(s Config) {
 		if s.Validate() != nil {

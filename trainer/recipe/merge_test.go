@@ -10,7 +10,7 @@ import (
 )
 
 // Writing tensors stops at the first one after the context is canceled.
-func TestWritingStopsWhenTheContextEnds(t *testing.T) {
+func TestWritingStopsWhenCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	list := until(ctx, []weights.Entry{weights.FromInts("a", []int{1}), weights.FromInts("b", []int{2})})
 	if _, err := list[0].Values(); err != nil {

@@ -8,10 +8,10 @@ import (
 	"mambatrain/autograd/kernel/gen/asm"
 )
 
-// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, a transpose: k runs along the rows of the source. All 16
+// packTransposed emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, a transpose: k runs along the rows of the source. All 16
 // pointers in rows must be valid; the elements behind those from mr on are read and ignored.
-func packTurned() {
-	TEXT("packTurned512", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
+func packTransposed() {
+	TEXT("packTransposed512", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	rows := Load(Param("rows"), GP64())
@@ -45,10 +45,10 @@ func packTurned() {
 	RET()
 }
 
-// packTurnedNarrow emits packTurned for eight rows, without edges: k is a multiple of 8, and eight elements are stored at
+// packTransposedNarrow emits packTransposed for eight rows, without edges: k is a multiple of 8, and eight elements are stored at
 // each dst[l·ldd], whatever the height.
-func packTurnedNarrow() {
-	TEXT("packTurned256", NOSPLIT, "func(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)")
+func packTransposedNarrow() {
+	TEXT("packTransposed256", NOSPLIT, "func(k int, rows *[8]*float32, alpha float32, dst *float32, ldd int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	rows := Load(Param("rows"), GP64())
@@ -80,10 +80,10 @@ func packTurnedNarrow() {
 	RET()
 }
 
-// turnSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 16: packTurned
+// transposeSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 16: packTransposed
 // without edges, for weights.
-func turnSquares() {
-	TEXT("turnSquares512", NOSPLIT, "func(k int, src *float32, lds int, dst *float32, ldd int)")
+func transposeSquares() {
+	TEXT("transposeSquares512", NOSPLIT, "func(k int, src *float32, lds int, dst *float32, ldd int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	src := Load(Param("src"), GP64())
@@ -133,9 +133,9 @@ func storeColumns(r [16]reg.Register, mask, k, dst, ldd reg.Register) {
 	}
 }
 
-// packTurnedBF16 is packTurned with pairs along k rounded to bfloat16: dst[(l/2)·ldd + r] has elements l and l+1.
-func packTurnedBF16() {
-	TEXT("packTurnedBF16", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
+// packTransposedBF16 is packTransposed with pairs along k rounded to bfloat16: dst[(l/2)·ldd + r] has elements l and l+1.
+func packTransposedBF16() {
+	TEXT("packTransposedBF16", NOSPLIT, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	rows := Load(Param("rows"), GP64())
@@ -329,11 +329,11 @@ func packStraightNarrow() {
 	RET()
 }
 
-// packPairsTurned emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block: src has 16 rows of lds words,
+// packPairsTransposed emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block: src has 16 rows of lds words,
 // row i the inputs 2i and 2i+1 of each output; dst gets rows of 32 words, row o the outputs 2o and 2o+1 of each input.
 // k outputs, a multiple of 16, are transposed.
-func packPairsTurned() {
-	TEXT("packPairsTurned", NOSPLIT, "func(k int, src *float32, lds int, dst *float32)")
+func packPairsTransposed() {
+	TEXT("packPairsTransposed", NOSPLIT, "func(k int, src *float32, lds int, dst *float32)")
 	Pragma("noescape")
 	k := Load(Param("k"), GP64())
 	src := Load(Param("src"), GP64())

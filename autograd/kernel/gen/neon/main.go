@@ -45,13 +45,13 @@ func products(file *a64.File) {
 			tile(file, fmt.Sprintf("tile%dx%dBF16", mr, 16*nv), mr, nv, stripOf(mr, nv), bf16Product(mr))
 		}
 	}
-	packTurned(file, "packTurnedNeon", false)
-	packTurned(file, "packTurnedBFCvt", true)
+	packTransposed(file, "packTransposedNeon", false)
+	packTransposed(file, "packTransposedBFCvt", true)
 	packQuads(file)
-	turnSquares(file)
+	transposeSquares(file)
 	packStraight(file)
 	packPanels(file)
-	packPairsTurned(file)
+	packPairsTransposed(file)
 	widenPairs(file)
 	burst(file, "burstNeon", (*a64.Func).FMLA)
 	burst(file, "burstBFMMLA", (*a64.Func).BFMMLA)

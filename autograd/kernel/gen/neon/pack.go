@@ -20,9 +20,9 @@ func turn(f *a64.Func, r []a64.V) []a64.V {
 	return u
 }
 
-// packTurned emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, k a multiple of 4. In bfloat16, k is a multiple of 8 and
+// packTransposed emits dst[l·ldd + r] = alpha·rows[r][l] for l < k, r < mr ≤ 16, k a multiple of 4. In bfloat16, k is a multiple of 8 and
 // dst[(l/2)·ldd + r] contains elements l and l+1. All pointers up to a multiple of 4 rows must be valid.
-func packTurned(file *a64.File, name string, bf16 bool) {
+func packTransposed(file *a64.File, name string, bf16 bool) {
 	f := file.Func(name, "func(k int, rows *[16]*float32, mr int, alpha float32, dst *float32, ldd int)")
 	k, rows, mr := f.Param("k"), f.Param("rows"), f.Param("mr")
 	dst, ldd := f.Param("dst"), f.Param("ldd")
@@ -144,8 +144,8 @@ func packQuads(file *a64.File) {
 	f.RET()
 }
 
-// turnSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 4.
-func turnSquares(file *a64.File) {
+// transposeSquares emits dst[l·ldd + r] = src[r·lds + l] for l < k, r < 16, k a multiple of 4.
+func transposeSquares(file *a64.File) {
 	f := file.Func("turnSquaresNeon", "func(k int, src *float32, lds int, dst *float32, ldd int)")
 	k, src, lds, dst, ldd := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("dst"), f.Param("ldd")
 	f.LSLI(lds, lds, 2)
@@ -249,10 +249,10 @@ func packPanels(file *a64.File) {
 	f.RET()
 }
 
-// packPairsTurned emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block, as gen/gemm describes it. k outputs, a
+// packPairsTransposed emits the transpose of 32 outputs × 32 inputs of a packed bfloat16 block, as gen/gemm describes it. k outputs, a
 // multiple of 4, are transposed.
-func packPairsTurned(file *a64.File) {
-	f := file.Func("packPairsTurnedNeon", "func(k int, src *float32, lds int, dst *float32)")
+func packPairsTransposed(file *a64.File) {
+	f := file.Func("packPairsTransposedNeon", "func(k int, src *float32, lds int, dst *float32)")
 	k, src, lds, dst := f.Param("k"), f.Param("src"), f.Param("lds"), f.Param("dst")
 	f.LSLI(lds, lds, 2)
 	p := f.X()

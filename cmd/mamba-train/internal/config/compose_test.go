@@ -11,7 +11,7 @@ import (
 )
 
 // For every shipped configuration, a form filled in from the file composes the same run.
-func TestComposeReadsBack(t *testing.T) {
+func TestComposeRoundTrip(t *testing.T) {
 	t.Chdir("../../../..")
 	for _, path := range shipped(t) {
 		raw, err := os.ReadFile(path)

@@ -71,7 +71,7 @@ lora:
 	}
 }
 
-func TestValuesThatMakeNoSense(t *testing.T) {
+func TestInvalidValues(t *testing.T) {
 	_, err := loadText(t, `
 train: {learning_rate: -0.1, early_stopping_patience: 2}
 data: {truncation: middle, template: "{{.a}}", messages: m}
@@ -91,7 +91,7 @@ precision: bf16
 var fromFile = regexp.MustCompile(`(?m)^\S+c\.yaml`)
 
 // A misspelled key does not hide an invalid value elsewhere, and an unreadable value causes only one fault.
-func TestFaultsOfFormAndMeaningTogether(t *testing.T) {
+func TestSyntacticAndSemanticFaultsTogether(t *testing.T) {
 	_, err := loadText(t, `
 output_dir: o
 data: {train: 5, eval: [1], eval_fracton: 0.1}
@@ -226,7 +226,7 @@ distributed: {library: ~/lib.so}
 }
 
 // The printed configuration reads back as the same configuration.
-func TestEffectiveYAMLReadsBack(t *testing.T) {
+func TestEffectiveYAMLRoundTrip(t *testing.T) {
 	full := minimal + `
 memory_limit: 3GiB
 data:
@@ -324,7 +324,7 @@ func TestTargets(t *testing.T) {
 }
 
 // configs/reference.yaml lists every key with its default.
-func TestReferenceIsTheDefaults(t *testing.T) {
+func TestReferenceListsDefaults(t *testing.T) {
 	var faults fault.List
 	s := newSchema()
 	f := s.readFile("../../../../configs/reference.yaml", &faults)
