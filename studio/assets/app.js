@@ -1,4 +1,4 @@
-// The frame of the page: the header, and one view at a time, named by what follows # in the address.
+// The frame of the page: the header, and one view at a time, named by the part of the URL after #.
 
 import { h, route, store } from "./dom.js";
 import { listView } from "./list.js";
@@ -8,7 +8,8 @@ import { compareView } from "./compare.js";
 const themes = { auto: "system colors", light: "light", dark: "dark" };
 
 // app shows the views of a source. others are views of other parts of the page: {name, title, make(source, ...parts)},
-// where make returns {title, element} and may have update(), called when runs change, and close(), called when it is left.
+// where make returns {title, element} and optionally update(), called when runs change, and close(), called when the user
+// leaves the view.
 export function app(source, others = []) {
   const chosen = new Set();
   const look = { axis: "step", log: false, smoothing: 0 };
@@ -42,7 +43,7 @@ export function app(source, others = []) {
     }
   }
 
-  // leaveOut removes what acts, for a server that only shows.
+  // leaveOut removes the controls that change something, for a read-only server.
   function leaveOut() {
     others = [];
     for (const a of [...nav.children].slice(1)) a.remove();
@@ -63,7 +64,7 @@ function safeDecode(part) {
   try { return decodeURIComponent(part); } catch { return part; }
 }
 
-// themeButton switches between the system's colors, light and dark.
+// themeButton switches between the system's color scheme, light and dark.
 function themeButton() {
   const button = h("button", { type: "button", class: "theme" });
   const apply = (theme) => {

@@ -1,4 +1,4 @@
-// Charts by uPlot, each with its values in words: a summary, a readout at the cursor, and a table.
+// Charts drawn by uPlot, each with its values as text: a summary, a readout at the cursor, and a table.
 
 import { h, number, count, duration, counted, table, metricName, capital } from "./dom.js";
 
@@ -19,7 +19,7 @@ function smooth(values, weight) {
   });
 }
 
-// css returns a color of the style sheet for a canvas, which does not know its variables.
+// css returns a color from the style sheet for a canvas, which cannot use CSS variables.
 function css(name) {
   const probe = document.documentElement;
   probe.style.setProperty("outline-color", `var(${name})`);
@@ -30,12 +30,12 @@ export function lineColor(i) {
   return `--line-${i % 8}`;
 }
 
-// dashes tell lines apart without colors.
+// dashes distinguish lines without color.
 function dash(i) {
   return [undefined, [7, 4], [2, 3], [9, 3, 2, 3]][Math.floor(i / 2) % 4];
 }
 
-// swatch is a line's color and dashes next to its name.
+// swatch shows a line's color and dashes next to its name.
 export function swatch(i) {
   const element = h("span", { class: "swatch", "aria-hidden": "true" });
   element.style.setProperty("border-top-color", `var(${lineColor(i)})`);
@@ -59,7 +59,7 @@ export function chart(title, { tall = false } = {}) {
 
   function show(next) {
     state = next;
-    if (plot.clientWidth === 0) return; // shown when it gets its size
+    if (plot.clientWidth === 0) return; // drawn once the element has a size
     const { lines, view } = state;
     const key = JSON.stringify([lines.map((l) => l.name), view.axis, view.log, view.smoothing > 0, css("--text")]);
     const data = joined();
@@ -77,7 +77,7 @@ export function chart(title, { tall = false } = {}) {
     if (numbers.open) list();
   }
 
-  // joined brings the lines onto one axis. A smoothed line comes with its faint original.
+  // joined puts the lines on a common axis. A smoothed line is accompanied by its faint original.
   function joined() {
     const { lines, view } = state;
     const tables = [];
@@ -148,7 +148,7 @@ export function chart(title, { tall = false } = {}) {
     ctx.restore();
   }
 
-  // read shows the values at the cursor, or the last ones.
+  // read shows the values at the cursor, or the last values.
   function read(at) {
     const { lines, view } = state;
     const per = view.smoothing > 0 ? 2 : 1;
@@ -173,7 +173,7 @@ export function chart(title, { tall = false } = {}) {
     plot.setAttribute("aria-label", `${title}. ${words.join(". ")}.`);
   }
 
-  // list fills the table: at most some fifty rows of each line, evenly spread, the last among them.
+  // list fills the table with at most about fifty evenly spaced rows per line, including the last one.
   function list() {
     const rows = [];
     for (const line of state.lines) {
@@ -208,7 +208,7 @@ export function chart(title, { tall = false } = {}) {
   return { element, show };
 }
 
-// controls are the choices that charts share; changed(view) is called with each change.
+// controls returns the controls shared by the charts; changed(view) is called after each change.
 export function controls(view, changed) {
   const set = (name, value) => { view[name] = value; changed(view); };
   const shown = h("output", {}, number(view.smoothing));
@@ -222,7 +222,7 @@ export function controls(view, changed) {
     h("label", {}, h("input", { type: "checkbox", checked: view.log, onchange: (e) => set("log", e.target.checked) }), " logarithmic"));
 }
 
-// groups sorts the names of metrics into the charts of the page.
+// groups assigns metrics to the charts of the page, by name.
 export function groups(names) {
   const list = [
     { title: "Loss", tall: true, names: names.filter((n) => n === "loss" || /^eval_(.*_)?loss$/.test(n)) },
@@ -236,7 +236,7 @@ export function groups(names) {
   return list.filter((g) => g.names.length > 0);
 }
 
-// markWords says what the marks of a chart mean.
+// markWords explains the marks of a chart.
 export function markWords(marks) {
   const of = (kind) => marks.filter((m) => m.kind === kind);
   const words = [];

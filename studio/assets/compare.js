@@ -1,4 +1,4 @@
-// Several runs over each other, and what differs between them.
+// Several runs in the same charts, and the settings that differ between them.
 
 import { h, route, number, count, table, stateBadge, steps, none, metricName, capital } from "./dom.js";
 import { chart, controls, groups, swatch } from "./chart.js";

@@ -1,4 +1,4 @@
-// Elements and words. Texts become text nodes and never markup: names, prompts and cards come from anybody.
+// Elements and text. Strings become text nodes and never markup: names, prompts and cards may come from anyone.
 
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -12,7 +12,7 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-// link returns a link within the page; parts of the path may have any characters.
+// link returns a link within the page; parts of the path may contain any characters.
 export function route(...parts) {
   return "#/" + parts.map(encodeURIComponent).join("/");
 }
@@ -65,7 +65,7 @@ export function moment(time) {
   return time ? new Date(time * 1000).toLocaleString() : none;
 }
 
-// metricName is a key of a row in words.
+// metricName returns a readable name for a key of a row.
 export function metricName(key) {
   const known = {
     loss: "training loss", eval_loss: "evaluation loss", learning_rate: "learning rate", grad_norm: "gradient norm",
@@ -78,7 +78,7 @@ export function capital(text) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-// stateBadge shows a state by a dot and its word.
+// stateBadge shows a state as a dot and a word.
 export function stateBadge(state) {
   return h("span", { class: `state ${["running", "finished", "interrupted", "lost"].includes(state) ? state : ""}` }, state);
 }
@@ -92,7 +92,7 @@ export function steps(run) {
   return run.steps ? `${count(run.step)} / ${count(run.steps)}` : count(run.step);
 }
 
-// table builds one with a caption for screen readers; columns are {head, cell(row), numeric, className}.
+// table builds a table with a caption for screen readers; columns are {head, cell(row), numeric, className}.
 export function table(caption, columns, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
@@ -106,6 +106,6 @@ export function store(key, value) {
   try {
     if (value === undefined) return localStorage.getItem(key);
     localStorage.setItem(key, value);
-  } catch { /* a page from a file may have no storage */ }
+  } catch { /* a page opened from a file may have no storage */ }
   return null;
 }

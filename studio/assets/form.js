@@ -1,8 +1,8 @@
-// The fields of a configuration, made from its schema. Values are texts, as after --set; what has none has its default.
+// The fields of a configuration, built from its schema. Values are strings, as after --set; an empty field has its default.
 
 import { h } from "./dom.js";
 
-// What most people set. The others are behind "more settings" until they are looked for, set or wrong.
+// The settings that most people change. The others are under "more settings" until they are searched for, set or invalid.
 const usual = new Set(["model", "output_dir", "data.train", "data.eval_fraction", "data.dataset_text_field", "data.messages", "data.max_length",
   "train.num_train_epochs", "train.max_steps", "train.per_device_train_batch_size", "train.gradient_accumulation_steps", "train.learning_rate",
   "train.lr_scheduler_type", "train.warmup_steps", "train.eval_steps", "train.save_steps", "train.sample_prompts", "lora.r", "lora.lora_alpha", "lora.target_modules"]);
@@ -10,7 +10,7 @@ const needed = new Set(["model", "output_dir", "data.train"]);
 const titles = { "": "Run", data: "Data", train: "Training", lora: "Adapter (LoRA)" };
 const left = new Set(["distributed"]); // started by mpirun
 
-// fields returns the form of a schema: {element, values(), fill(values), mark(faults), focus(key)}. changed is called after
+// fields returns the form for a schema: {element, values(), fill(values), mark(faults), focus(key)}. changed is called after
 // every input.
 export function fields(schema, changed) {
   const all = new Map();
@@ -61,13 +61,13 @@ export function fields(schema, changed) {
     return field;
   }
 
-  // read returns the text of a field, "" for its default. White space belongs to texts only.
+  // read returns the text of a field, or "" for its default. White space is significant only in strings.
   function read(f) {
     const text = f.check ? String(f.input.checked) : f.type === "string" ? f.input.value : f.input.value.trim();
     return same(f, text) ? "" : text;
   }
 
-  // same reports whether a text says the same as the default: 5e-05 is 0.00005.
+  // same reports whether a text is equivalent to the default: 5e-05 is 0.00005.
   function same(f, text) {
     if (f.type === "number" || f.type === "integer") return text !== "" && Number(text) === Number(f.standard) || text === f.standard;
     return text === f.standard || f.type !== "string" && text.replaceAll(" ", "") === f.standard;
@@ -128,7 +128,7 @@ export function fields(schema, changed) {
       adapter.checked = values.lora !== undefined;
       showAdapter();
     },
-    // mark shows each fault at its field and returns those that have none.
+    // mark shows each fault at its field and returns the faults without a field.
     mark(faults) {
       for (const f of all.values()) { f.fault.textContent = ""; f.input.removeAttribute("aria-invalid"); }
       return faults.filter((fault) => {
@@ -160,7 +160,7 @@ export function fields(schema, changed) {
   }
 }
 
-// asText writes a default as after --set.
+// asText formats a default as it would be written after --set.
 function asText(v) {
   if (v === undefined || v === null) return "";
   return typeof v === "object" ? JSON.stringify(v) : String(v);

@@ -4,7 +4,7 @@ import { h, route, number, bytes, duration, since, moment, stateBadge, progress,
 
 const mostShown = 100;
 
-// listView shows the runs of a source, newest first, and lets some be chosen for comparison.
+// listView shows the runs of a source, newest first, and lets the user select some for comparison.
 export function listView(source, chosen) {
   let filter = "", limit = mostShown;
   const body = h("tbody");
@@ -52,7 +52,7 @@ export function listView(source, chosen) {
     compare.href = list.length > 1 ? route("compare", ...list) : "#/";
   }
 
-  // update redraws the rows that differ from what is shown.
+  // update redraws the rows that have changed.
   function update() {
     const all = [...source.runs.values()].sort((a, b) => b.updated - a.updated || (a.id < b.id ? -1 : 1));
     const found = all.filter((run) => run.id.toLowerCase().includes(filter));

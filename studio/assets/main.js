@@ -1,4 +1,4 @@
-// The page of a server.
+// The page as served by a server.
 
 import { app } from "./app.js";
 import { liveSource } from "./source.js";

@@ -1,4 +1,4 @@
-// A report: what the file itself has in it, without a server.
+// A report: the data embedded in the file, without a server.
 
 import { app } from "./app.js";
 

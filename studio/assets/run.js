@@ -36,7 +36,7 @@ export function runView(source, view, id, tab = "curves") {
     actions?.update();
   }
 
-  // load shows what read returns, or why it fails.
+  // load shows the result of read, or the reason why it failed.
   async function load(read, show) {
     panel.replaceChildren(h("p", { class: "faint", role: "status" }, "Reading …"));
     try {
@@ -73,7 +73,7 @@ export function runView(source, view, id, tab = "curves") {
       }
     }
 
-    // refresh reads the curves again when the run has moved on, at most every few seconds.
+    // refresh reads the curves again when the run has progressed, at most every few seconds.
     async function refresh(run) {
       const now = `${run.step} ${run.updated} ${run.eval_loss} ${run.checkpoints}`;
       if (busy || now === seen || Date.now() < next) return;
@@ -124,7 +124,7 @@ export function runView(source, view, id, tab = "curves") {
   return { title: id, element, update, close() { actions?.close(); } };
 }
 
-// runMarks are what happened at steps of a run.
+// runMarks returns the events of a run, by step.
 export function runMarks(run, history) {
   const marks = history.evaluations?.map((step) => ({ step, kind: "evaluation" })) ?? [];
   for (const step of run?.checkpoints ?? []) marks.push({ step, kind: "checkpoint" });
@@ -133,7 +133,7 @@ export function runMarks(run, history) {
   return marks;
 }
 
-// sampleColumns shows the continuations of each prompt next to each other, the newest first.
+// sampleColumns shows the continuations of each prompt side by side, newest first.
 function sampleColumns(list) {
   if (list.length === 0) return h("p", { class: "faint" }, "No samples: train.sample_prompts are continued at each evaluation.");
   const prompts = new Map();
@@ -163,7 +163,7 @@ function settingsTable(list) {
     h("span", { class: "faint" }, `${counted(differing, "key")} ${differing === 1 ? "differs" : "differ"} from the defaults`)), rows];
 }
 
-// dataShown shows documents as they are trained: what does not enter the loss is set apart.
+// dataShown shows documents as the model sees them; text that does not count in the loss is set apart.
 function dataShown(d) {
   const top = Math.max(1, ...d.histogram.map((b) => b.documents));
   const bins = d.histogram.slice(Math.max(0, d.histogram.findIndex((b) => b.documents > 0)));

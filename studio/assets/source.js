@@ -1,4 +1,4 @@
-// The server's answers. Requests carry the token in a header: what the address gave is kept for this origin only.
+// Requests to the server. They send the token in a header; the token from the URL is stored for this origin only.
 
 import { store } from "./dom.js";
 
@@ -13,7 +13,7 @@ function takeToken() {
 
 const token = takeToken();
 
-// request sends a request to the server and returns the answer, or throws an error with the server's words.
+// request sends a request to the server and returns the response, or throws an error with the server's message.
 export async function request(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...options.headers, Authorization: `Bearer ${token}` } });
   if (answer.ok) return answer;
@@ -31,7 +31,7 @@ export async function postJSON(path, value, signal) {
   return request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value), signal });
 }
 
-// events calls on(event, data) for each server-sent event of an answer until it ends.
+// events calls on(event, data) for each server-sent event of a response until it ends.
 export async function events(answer, on) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
@@ -52,7 +52,7 @@ export async function events(answer, on) {
   }
 }
 
-// live is the source of a page that has a server: it follows the runs while the page is visible.
+// live is the source for a page with a server. It follows the runs while the page is visible.
 export function liveSource() {
   const about = (what) => (id) => getJSON(`/api/run/${what}?id=${encodeURIComponent(id)}`);
   const source = {

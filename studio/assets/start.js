@@ -4,8 +4,8 @@ import { h, route, bytes, count, duration, number } from "./dom.js";
 import { getJSON, postJSON } from "./source.js";
 import { fields } from "./form.js";
 
-const pause = 350, longPause = 1200; // ms after the last key, before asking for memory and for time
-let kept = null; // what was typed, for when the view is opened again
+const pause = 350, longPause = 1200; // ms after the last keystroke before requesting the memory and the time
+let kept = null; // the input, for when the view is opened again
 
 export const startView = {
   name: "start", title: "Start", make(source, like) {
@@ -150,7 +150,7 @@ async function build(source, like) {
   };
 }
 
-// another returns a name for a run like the one with a name: a-2 after a, a-3 after a-2.
+// another returns the name for a copy of a run: a-2 after a, a-3 after a-2.
 function another(name) {
   const [, stem, digits] = /^(.*?)(?:-(\d+))?[\\/]*$/s.exec(name);
   return `${stem}-${Number(digits ?? 1) + 1}`;
@@ -182,8 +182,8 @@ export const jobView = {
   },
 };
 
-// runActions are the buttons of a run, by the directory that path returns: stop, resume, try it, start one like it. They stay
-// in the page while it changes, so that they keep the focus.
+// runActions returns the buttons for the run in the directory that path returns: stop, resume, try it, start one like it.
+// They stay in the page while it changes, so that they keep the focus.
 export function runActions(source, path) {
   const said = h("span", { role: "status", class: "faint" }), failure = h("span", { class: "problem", role: "alert" });
   const stop = h("button", { type: "button", hidden: true, onclick: () => act("stop") }, "Stop");
@@ -202,7 +202,7 @@ export function runActions(source, path) {
 
   const runOf = () => [...source.runs.values()].find((r) => r.path === path());
 
-  // refresh asks for the job and returns it.
+  // refresh requests the job and returns it.
   async function refresh() {
     if (closed || !path()) return null;
     let job = null;
