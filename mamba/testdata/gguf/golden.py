@@ -1,4 +1,4 @@
-"""Prints what the Python package gguf (0.19.0) reads in a GGUF file, as golden.json beside this file keeps it.
+"""Prints what the Python package gguf (0.19.0) reads in a GGUF file, in the form of golden.json next to this file.
 
     python golden.py FILE.gguf > golden.json
 """

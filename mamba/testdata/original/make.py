@@ -1,7 +1,7 @@
-"""Writes the original-format checkpoint beside this file, as torch.save writes it, without torch.
+"""Writes the original-format checkpoint next to this file, as torch.save would write it, without torch.
 
-Classes of the names that torch's pickles mention stand in for torch's own: the pickle's bytes depend on the names only.
-Element j of tensor i is ((7919*i + 104729*j) % 2003 - 1001) / 1000; convert_test.go knows the same rule.
+Classes with the names that torch's pickles mention replace torch's own: the pickle's bytes depend only on the names.
+Element j of tensor i is ((7919*i + 104729*j) % 2003 - 1001) / 1000; convert_test.go uses the same rule.
 """
 import collections, json, pickle, struct, sys, types, zipfile
 
@@ -49,7 +49,7 @@ def encode(kind, values):
         return struct.pack("<%df" % len(values), *values)
     if kind == "HalfStorage":
         return struct.pack("<%de" % len(values), *values)
-    return b"".join(struct.pack("<f", v)[2:] for v in values)  # towards zero, good enough for a file format
+    return b"".join(struct.pack("<f", v)[2:] for v in values)  # toward zero, which suffices for a file format
 
 
 V, M, D, N, R, K, L = 24, 8, 16, 4, 1, 4, 2  # 23 tokens, padded to 24
@@ -70,14 +70,14 @@ for i, (name, size) in enumerate(shapes):
     values = [((7919 * i + 104729 * j) % 2003 - 1001) / 1000 for j in range(n)]
     kind = "HalfStorage" if name.endswith("layers.1.mixer.in_proj.weight") else "FloatStorage"
     step = strides(size)
-    if name.endswith("layers.0.mixer.out_proj.weight"):  # kept transposed, behind three elements of something else
+    if name.endswith("layers.0.mixer.out_proj.weight"):  # stored transposed, after three other elements
         turned = [values[r * size[1] + c] for c in range(size[1]) for r in range(size[0])]
         storages.append(Storage(kind, str(i), encode(kind, [9, 9, 9] + turned), n + 3))
         state[name] = Tensor(storages[-1], 3, size, (1, size[0]))
         continue
     storages.append(Storage(kind, str(i), encode(kind, values), n))
     state[name] = Tensor(storages[-1], 0, size, step)
-state["lm_head.weight"] = Tensor(storages[0], 0, shapes[0][1], strides(shapes[0][1]))  # tied: the very same storage
+state["lm_head.weight"] = Tensor(storages[0], 0, shapes[0][1], strides(shapes[0][1]))  # tied: the same storage
 
 with zipfile.ZipFile("pytorch_model.bin", "w", zipfile.ZIP_STORED) as z:
     def put(name, data):

@@ -1,7 +1,7 @@
-"""Writes the checkpoint beside this file in two shards, as torch 2 saves it and transformers 4 indexed it.
+"""Writes the checkpoint next to this file in two shards, as torch 2 saves it and transformers 4 indexed it.
 
 The model is that of ../original under transformers' names: element j of tensor i is ((7919*i + 104729*j) % 2003 - 1001)
-/ 1000. The head is a tensor of its own in the second shard that repeats the table in the first.
+/ 1000. The head is a separate tensor in the second shard, equal to the table in the first.
 """
 import json, os
 import torch

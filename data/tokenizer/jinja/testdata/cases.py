@@ -4,7 +4,7 @@
     pip install jinja2==3.1.6 transformers==5.24.0
     python cases.py > cases.jsonl
 
-A line has the template, its text and the spans of its generation blocks, or the class of the error.
+Each line contains the template, its text and the spans of its generation blocks, or the class of the error.
 """
 import copy, itertools, json, random
 from transformers.utils.chat_template_utils import _compile_jinja_template
@@ -128,7 +128,7 @@ def whitespace():
 
 
 def programs():
-    """Random statements: scopes, loops, macros and blocks within each other."""
+    """Random statements: nested scopes, loops, macros and blocks."""
     r = random.Random(7)
     loops, macros, recursive = 0, 0, 0
     name = lambda: r.choice("abcxyz")
