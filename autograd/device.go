@@ -18,7 +18,7 @@ import (
 // the tape has ended.
 //
 // A run sends the values of trainable parameters to the device, fetches their gradients and adds these to the host's,
-// so code outside the program finds both in the usual place.
+// so code outside the program finds both in the usual place. With Resident, they remain on the device instead.
 
 // deviceGraph is a graph's state on its device.
 type deviceGraph struct {
@@ -187,9 +187,10 @@ func (p *Program) send() error {
 	if err := p.g.copyParams(p.Params()); err != nil {
 		return err
 	}
-	for _, q := range d.trained.params {
-		d.Upload(q.copied.data, q.Float32s())
+	if d.trained.resident {
+		return nil
 	}
+	d.trained.send()
 	if p.g.run.training {
 		kernel.Clear(d.trained.grads)
 	}
@@ -252,7 +253,7 @@ func (d *deviceGraph) fetchLosses(r *run) error {
 // fetchValues copies gradients, states and kept values to the host.
 func (p *Program) fetchValues() error {
 	d := p.g.device
-	if p.g.run.training {
+	if p.g.run.training && !d.trained.resident {
 		if err := d.trained.fetchGrads(); err != nil {
 			return err
 		}

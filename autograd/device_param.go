@@ -20,9 +20,10 @@ type paramCopy struct {
 // trainedCopies are the device copies of a program's trainable parameters. Their gradients share one array.
 type trainedCopies struct {
 	*deviceMemory
-	params []*Param
-	grads  []float32
-	host   []float32 // buffer for one fetch
+	params   []*Param
+	grads    []float32
+	host     []float32 // buffer for one fetch
+	resident bool      // see Resident
 }
 
 // fetchedAtOnce is the number of gradient elements fetched at once, unless a single parameter has more.
@@ -91,6 +92,11 @@ func (g *Graph) copyTrained(params []*Param) error {
 		!slices.ContainsFunc(params, func(p *Param) bool { return !current(p) }) && slices.Equal(params[0].copied.group.params, params) {
 		g.device.trained = params[0].copied.group
 		return nil
+	}
+	for _, p := range params {
+		if p.resident() {
+			return fmt.Errorf("autograd: %s remains on the device for a program with other parameters", p.Name)
+		}
 	}
 	t := &trainedCopies{deviceMemory: newDeviceMemory(d), params: params}
 	n := 0

@@ -233,5 +233,11 @@ func (p *Param) Unpack() {
 	p.dropped = nil
 }
 
-// Invalidate drops the packed copy and the device copy of a frozen parameter whose Value has changed.
-func (p *Param) Invalidate() { p.packed, p.copied = nil, nil }
+// Invalidate drops the packed copy and the device copy of a frozen parameter whose Value has changed. A parameter that
+// remains on a device is sent by [Resident.Send] instead.
+func (p *Param) Invalidate() {
+	p.packed = nil
+	if !p.resident() {
+		p.copied = nil
+	}
+}

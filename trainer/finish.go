@@ -46,7 +46,7 @@ func (t *Trainer) interrupt() error {
 // finish writes the result: the weights (those of the best step if requested) and then the state, whose presence marks
 // the result as complete.
 func (t *Trainer) finish() (Result, error) {
-	if err := t.loadBest(); err != nil {
+	if err := errors.Join(t.loadBest(), t.fetch()); err != nil {
 		return Result{}, err
 	}
 	t.logSummary()

@@ -40,7 +40,7 @@ func newLoRARun(t *testing.T) *loraRun {
 		t.Fatal(err)
 	}
 	batches := readCurve(t, "testdata/train/lora").batches
-	g := ag.NewGraph(ag.Options{Rows: len(batches[0].Tokens)})
+	g := ag.NewGraph(ag.Options{Rows: len(batches[0].Tokens), Device: kernel.CurrentDevice() != nil})
 	prog, err := g.Compile(m.Loss(g))
 	if err != nil {
 		t.Fatal(err)
@@ -103,6 +103,21 @@ func outcome(t *testing.T, dir string) []byte {
 		all = append(all, b...)
 	}
 	return all
+}
+
+// checkResumes checks that a run that stops after each of the steps and resumes has the result of the straight run.
+func checkResumes(t *testing.T, stops ...int) {
+	t.Helper()
+	straight := t.TempDir()
+	newLoRARun(t).run(t, straight, checkpoint.Fresh, 0)
+	for _, stop := range stops {
+		dir := t.TempDir()
+		newLoRARun(t).run(t, dir, checkpoint.Fresh, stop)
+		newLoRARun(t).run(t, dir, checkpoint.Resume, 0)
+		if !bytes.Equal(outcome(t, dir), outcome(t, straight)) {
+			t.Errorf("stopped after step %d: not the result of the straight run", stop)
+		}
+	}
 }
 
 // TestMambaResumesBitForBit also changes the number of threads when resuming.

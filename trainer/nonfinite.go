@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -67,6 +68,9 @@ func (t *Trainer) checkFinite(ctx context.Context, s stepResult, shards [][]part
 // locate reruns the step's parts one by one to find the first that is not finite. Carried states end up as they were
 // after the whole step.
 func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonFiniteError, error) {
+	if err := t.fetch(); err != nil {
+		return nil, err
+	}
 	fault := &NonFiniteError{Step: t.state.GlobalStep + 1, Epoch: s.batches.epoch, Batch: -1, Loss: s.sum, Tensor: t.badTensor()}
 	after := t.carried
 	defer func() { t.carried = after.withoutNonFinite() }()
@@ -74,7 +78,7 @@ func (t *Trainer) locate(ctx context.Context, s stepResult, parts []part) (*NonF
 	for _, p := range parts {
 		t.reducer.zero()
 		loss, err := t.backward(ctx, p, s.tokens, nil, nil)
-		if err != nil {
+		if err = errors.Join(err, t.fetch()); err != nil {
 			return nil, err
 		}
 		if !finite(loss.Sum) || !finite(gradNorm(t.optimizer.Params())) {

@@ -25,7 +25,7 @@ func (t *Trainer) sharded() bool { return t.task.Ranks.ShardOptimizer && t.comm.
 // collect returns the complete i-th tensor of the optimizer. Only rank 0 calls it, in file order.
 func (t *Trainer) collect(i int, x optim.Tensor) ([]float32, error) {
 	if !t.sharded() {
-		return x.Data(), nil
+		return x.Values()
 	}
 	if _, err := BroadcastInt(t.comm, 0, i); err != nil {
 		return nil, err
@@ -78,7 +78,10 @@ func (t *Trainer) endCollecting() error {
 // scatter distributes what read stores in data on rank 0, giving each rank its parts, tensor by tensor.
 func (t *Trainer) scatter(read func(x optim.Tensor, data []float32) error) error {
 	for _, x := range t.optimizer.Tensors() {
-		data := x.Data()
+		data, err := x.Values()
+		if err != nil {
+			return err
+		}
 		if data == nil {
 			data = make([]float32, x.Size())
 		}
@@ -91,7 +94,7 @@ func (t *Trainer) scatter(read func(x optim.Tensor, data []float32) error) error
 			}
 		}
 		for _, part := range x.Parts {
-			copy(part.Data, data[part.From:])
+			part.Set(data[part.From:][:len(part.Data)])
 		}
 	}
 	return nil

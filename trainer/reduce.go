@@ -97,7 +97,10 @@ type reducer struct {
 	comm   Communicator
 	params []*ag.Param
 	shards int // on this rank, a power of two
-	done   int // shards completed in this step
+	// resident is the parameters if their gradients remain on a device. There is then one rank and one shard, so that
+	// nothing has to be reduced.
+	resident *ag.Resident
+	done     int // shards completed in this step
 	// sums are the partial sums of 1, 2, 4 … shards that wait for their neighbors. at is the offset of a parameter in
 	// each.
 	sums [][]float32
@@ -128,6 +131,10 @@ func (r *reducer) begin() {
 }
 
 func (r *reducer) zero() {
+	if r.resident != nil {
+		r.resident.ZeroGrads()
+		return
+	}
 	for _, p := range r.params {
 		p.ZeroGrad()
 	}
@@ -230,6 +237,9 @@ func treeHeight(shards int) int { return bits.TrailingZeros(uint(shards)) }
 
 // finish completes the sum over all shards on all ranks.
 func (r *reducer) finish() error {
+	if r.resident != nil {
+		return nil
+	}
 	if r.complete != nil {
 		close(r.complete)
 		r.complete = nil
@@ -276,6 +286,9 @@ func (r *reducer) reduce(b *bucket) error {
 // norm returns the Euclidean norm of the whole gradient, summed in double precision. If ranks divide the gradient, each
 // sums its share in the blocks that kernel.SumSquares uses, so the bits match those of the undivided gradient.
 func (r *reducer) norm() (float64, error) {
+	if r.resident != nil {
+		return r.residentNorm()
+	}
 	first, grains := map[*ag.Param]int{}, 0
 	for _, p := range r.params {
 		if r.of[p][0].shared {
@@ -310,6 +323,16 @@ func (r *reducer) norm() (float64, error) {
 		total += sum
 	}
 	return math.Sqrt(total), nil
+}
+
+// residentNorm is norm for gradients on a device. If squares exceed float32, the host sums them.
+func (r *reducer) residentNorm() (float64, error) {
+	norm, err := r.resident.GradNorm()
+	if err != nil || finite(norm) {
+		return norm, err
+	}
+	err = r.resident.FetchGrads()
+	return gradNorm(r.params), err
 }
 
 // gatherWeights gives every rank the weights that the other ranks updated.

@@ -18,6 +18,9 @@ func (t *Trainer) begin(ctx context.Context) (done bool, err error) {
 	if done, err := t.restore(); done || err != nil {
 		return done, err
 	}
+	if r := t.reducer.resident; r != nil {
+		r.Send() // the caller may have changed values since New
+	}
 	t.task.Observer(StartEvent{t.Overview(), slices.Clone(t.state.LogHistory)})
 	if t.progress.EvalDue {
 		if err := t.evaluate(ctx); err != nil {

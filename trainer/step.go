@@ -56,9 +56,9 @@ func (t *Trainer) step(ctx context.Context) (stepResult, error) {
 		}
 	}
 	s.skipped = fault != nil
-	t.advance(s)
+	err = t.advance(s)
 	s.time = t.task.Now().Sub(began)
-	return s, nil
+	return s, err
 }
 
 // read fetches this rank's micro-batches of the step, grouped by shard, and counts the labels of all ranks.
@@ -194,8 +194,11 @@ func (t *Trainer) clip(norm float64) float64 {
 }
 
 // advance advances the run to the next step.
-func (t *Trainer) advance(s stepResult) {
+func (t *Trainer) advance(s stepResult) error {
 	if t.state.GlobalStep == 0 && !s.skipped {
+		if err := t.fetch(); err != nil {
+			return err
+		}
 		t.reportNoGradient()
 	}
 	t.state.GlobalStep++
@@ -204,4 +207,5 @@ func (t *Trainer) advance(s stepResult) {
 	if s.batches.endsEpoch() {
 		t.progress.Epoch, t.progress.Batch = s.batches.epoch+1, 0
 	}
+	return nil
 }

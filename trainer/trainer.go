@@ -194,15 +194,22 @@ func (t *Trainer) newOptimizer() error {
 		buckets.share()
 	}
 	groups := optim.Groups(t.task.Params, c, t.task.LoRAPlusRatio)
-	var err error
-	t.optimizer, err = optim.NewPartial(c, groups, func(p *ag.Param) []optim.Extent {
-		return buckets.owned(p, t.comm.Rank(), t.comm.Size())
-	})
+	resident, err := t.residentOf(trainable)
+	if err != nil {
+		return err
+	}
+	if resident != nil {
+		t.optimizer, err = optim.NewResident(c, groups, resident)
+	} else {
+		t.optimizer, err = optim.NewPartial(c, groups, func(p *ag.Param) []optim.Extent {
+			return buckets.owned(p, t.comm.Rank(), t.comm.Size())
+		})
+	}
 	if err != nil {
 		return err
 	}
 	t.reducer = newReducer(buckets, t.optimizer.Params(), t.comm, r.Shards/t.comm.Size())
-	t.reducer.overlap = r.Overlap
+	t.reducer.overlap, t.reducer.resident = r.Overlap, resident
 	return nil
 }
 

@@ -22,8 +22,8 @@ type Device struct {
 	Refuses func(kernel.DeviceSizes) error
 	// Fails is the error that the next Run returns.
 	Fails error
-	// Dispatches counts the operations that have been computed.
-	Dispatches int
+	// Dispatches counts the operations that have been computed, and Copied the elements copied from or to the host.
+	Dispatches, Copied int
 }
 
 var _ kernel.Device = (*Device)(nil)
@@ -87,6 +87,7 @@ func (d *Device) Temp(n int) []float32 {
 // Upload records the copy, so that it happens in recording order.
 func (d *Device) Upload(dst, src []float32) {
 	to, from := d.host(dst), slices.Clone(src)
+	d.Copied += len(src)
 	d.do(func() { copy(to, from) })
 }
 
@@ -96,6 +97,6 @@ func (d *Device) Download(dst, src []float32) error {
 	if err := d.Run(); err != nil {
 		return err
 	}
-	copy(dst, from)
+	d.Copied += copy(dst, from)
 	return nil
 }

@@ -15,7 +15,8 @@ type Optimizer struct {
 	cells  []*cell
 	steps  int
 
-	decayed []string
+	resident *ag.Resident // nil: parameters and state are on the host
+	decayed  []string
 }
 
 // rule is an update algorithm that works on one parameter at a time.
@@ -59,11 +60,17 @@ func FullExtent(p *ag.Param) Extent { return Extent{p, 0, p.Size()} }
 // size returns the number of elements.
 func (e Extent) size() int { return e.To - e.From }
 
-// Grad returns the gradients of the elements.
-func (e Extent) Grad() []float32 { return e.Param.GradFloat32s()[e.From:e.To] }
+// Grad returns the gradients of the elements. They may be on a device, see [ag.Resident].
+func (e Extent) Grad() []float32 {
+	_, grad := e.Param.Trained()
+	return grad[e.From:e.To]
+}
 
-// Value returns the values of the elements.
-func (e Extent) Value() []float32 { return e.Param.Float32s()[e.From:e.To] }
+// Value returns the values of the elements, which are where the gradients are.
+func (e Extent) Value() []float32 {
+	value, _ := e.Param.Trained()
+	return value[e.From:e.To]
+}
 
 // grain is the number of elements that one thread updates at a time.
 const grain = 1 << 14
@@ -81,11 +88,34 @@ func names() []string { return []string{"adamw", "sgd", "lion", "adafactor"} }
 
 // New returns the optimizer selected by the settings, with zero state. Two parameters with the same name are an error.
 func New(c Config, groups []Group) (*Optimizer, error) {
-	return NewPartial(c, groups, func(p *ag.Param) []Extent { return []Extent{FullExtent(p)} })
+	return newOptimizer(c, groups, whole, onHost)
 }
 
 // NewPartial returns an optimizer that updates only the parts of parameters that owned returns.
 func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Optimizer, error) {
+	return newOptimizer(c, groups, owned, onHost)
+}
+
+// NewResident returns an optimizer whose state is on the device, where it updates the parameters of r. The settings
+// must be those of which [UpdatesOnDevice] reports true.
+func NewResident(c Config, groups []Group, r *ag.Resident) (*Optimizer, error) {
+	o, err := newOptimizer(c, groups, whole, r.Make)
+	if err == nil {
+		o.resident = r
+	}
+	return o, err
+}
+
+// UpdatesOnDevice reports whether the optimizer of the settings can update parameters on a device.
+func UpdatesOnDevice(c Config) bool { return c.Optim == "adamw" }
+
+// whole returns all of p.
+func whole(p *ag.Param) []Extent { return []Extent{FullExtent(p)} }
+
+// onHost returns an array of n zeros on the host.
+func onHost(n int) ([]float32, error) { return kernel.Make[float32](n), nil }
+
+func newOptimizer(c Config, groups []Group, owned func(*ag.Param) []Extent, array func(n int) ([]float32, error)) (*Optimizer, error) {
 	newRule, ok := rules[c.Optim]
 	if !ok {
 		return nil, fmt.Errorf("optim: %q is unknown", c.Optim)
@@ -102,7 +132,11 @@ func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Opti
 				o.decayed = append(o.decayed, p.Name)
 			}
 			for _, part := range owned(p) {
-				o.cells = append(o.cells, &cell{Extent: part, rate: g.Rate, decay: g.Decay, memory: allocate(part, o.rule)})
+				memory, err := allocate(part, o.rule, array)
+				if err != nil {
+					return nil, fmt.Errorf("optim: %s: %w", p.Name, err)
+				}
+				o.cells = append(o.cells, &cell{Extent: part, rate: g.Rate, decay: g.Decay, memory: memory})
 			}
 		}
 	}
@@ -110,16 +144,19 @@ func NewPartial(c Config, groups []Group, owned func(*ag.Param) []Extent) (*Opti
 }
 
 // allocate returns the state tensors for a parameter or, if the rule works element by element, for a part of one.
-func allocate(e Extent, r rule) []memory {
+func allocate(e Extent, r rule, array func(n int) ([]float32, error)) ([]memory, error) {
 	shape := e.Param.Shape()
 	if n := e.size(); n < e.Param.Size() {
 		shape = []int{n}
 	}
 	ms := r.memory(shape)
 	for i := range ms {
-		ms[i].data = kernel.Make[float32](volume(ms[i].shape))
+		var err error
+		if ms[i].data, err = array(volume(ms[i].shape)); err != nil {
+			return nil, err
+		}
 	}
-	return ms
+	return ms, nil
 }
 
 func volume(shape []int) int {
@@ -160,9 +197,16 @@ func BytesOf(c Config, shapes [][]int) int64 {
 // overwritten.
 func (o *Optimizer) Step(rate, scale float64) {
 	o.steps++
-	for _, c := range o.cells {
-		o.rule.update(c, c.Value(), c.Grad(), stepParams{rate * c.rate, c.decay, float32(scale), o.steps})
+	update := func() {
+		for _, c := range o.cells {
+			o.rule.update(c, c.Value(), c.Grad(), stepParams{rate * c.rate, c.decay, float32(scale), o.steps})
+		}
 	}
+	if o.resident != nil {
+		o.resident.Do(update)
+		return
+	}
+	update()
 }
 
 // Params returns the parameters in the order of their groups.
@@ -193,10 +237,30 @@ type Tensor struct {
 	Parts []Part
 }
 
-// Part is a part of a tensor, starting at element From. Data is not a copy.
+// Part is a part of a tensor, starting at element From. Data is not a copy and may be on a device.
 type Part struct {
-	From int
-	Data []float32
+	From     int
+	Data     []float32
+	resident *ag.Resident // nil: Data is on the host
+}
+
+// values returns the elements, a copy if they are on a device.
+func (p Part) values() (x []float32, err error) {
+	if p.resident == nil {
+		return p.Data, nil
+	}
+	x = make([]float32, len(p.Data))
+	p.resident.Do(func() { err = kernel.CurrentDevice().Download(x, p.Data) })
+	return x, err
+}
+
+// Set copies x, which has the same length, to the elements.
+func (p Part) Set(x []float32) {
+	if p.resident == nil {
+		copy(p.Data, x)
+		return
+	}
+	p.resident.Do(func() { kernel.CurrentDevice().Upload(p.Data, x) })
 }
 
 // Tensors returns the state tensors of all parameters, in an order that is the same on all ranks.
@@ -210,7 +274,7 @@ func (o *Optimizer) Tensors() []Tensor {
 		for i, m := range o.rule.memory(p.Shape()) {
 			t := Tensor{Name: p.Name + "." + m.name, Shape: m.shape, Param: p}
 			for _, c := range cells[p] {
-				t.Parts = append(t.Parts, Part{c.From, c.memory[i].data})
+				t.Parts = append(t.Parts, Part{c.From, c.memory[i].data, o.resident})
 			}
 			list = append(list, t)
 		}
@@ -221,12 +285,12 @@ func (o *Optimizer) Tensors() []Tensor {
 // Size returns the number of elements of the whole tensor.
 func (t Tensor) Size() int { return volume(t.Shape) }
 
-// Data returns all elements if this rank has them in one part; otherwise it returns nil.
-func (t Tensor) Data() []float32 {
+// Values returns all elements if this rank has them in one part; otherwise it returns nil.
+func (t Tensor) Values() ([]float32, error) {
 	if len(t.Parts) == 1 && len(t.Parts[0].Data) == t.Size() {
-		return t.Parts[0].Data
+		return t.Parts[0].values()
 	}
-	return nil
+	return nil, nil
 }
 
 // Decayed returns the sorted names of the parameters that weight decay applies to.

@@ -1,0 +1,119 @@
+package autograd
+
+import (
+	"fmt"
+	"math"
+
+	"mambatrain/autograd/kernel"
+)
+
+// Resident is the trainable parameters of a program that remain on its device between steps, together with their
+// gradients, so that an optimizer updates them there. Runs of the program neither send values nor fetch gradients. The
+// host's values and gradients change only when they are fetched.
+type Resident struct {
+	t    *trainedCopies
+	sums []float32 // of squares, one for each parameter, on the device
+}
+
+// Resident makes the trainable parameters of the program remain on its device. It returns nil if the program runs on
+// the host.
+func (p *Program) Resident() (*Resident, error) {
+	if p.g.device == nil {
+		return nil, nil
+	}
+	defer p.g.lock()()
+	if err := p.g.copyParams(p.Params()); err != nil {
+		return nil, err
+	}
+	r := &Resident{t: p.g.device.trained}
+	var err error
+	if r.sums, err = r.t.make(len(r.t.params)); err != nil {
+		return nil, err
+	}
+	r.t.resident = true
+	r.t.send()
+	return r, nil
+}
+
+// Make returns an array of n zeros on the device, for the state of an optimizer. It is freed together with r's.
+func (r *Resident) Make(n int) ([]float32, error) { return r.t.make(n) }
+
+// Do calls f, which may call kernels on arrays of the device.
+func (r *Resident) Do(f func()) {
+	recording.Lock()
+	defer recording.Unlock()
+	f()
+}
+
+// Send copies the host's values to the device.
+func (r *Resident) Send() { r.Do(r.t.send) }
+
+// Fetch copies the values to the host.
+func (r *Resident) Fetch() (err error) {
+	r.Do(func() {
+		for _, p := range r.t.params {
+			if err = r.t.arrays.device.Download(p.Float32s(), p.copied.data); err != nil {
+				return
+			}
+		}
+	})
+	return r.t.failed(err)
+}
+
+// ZeroGrads clears the gradients on the device.
+func (r *Resident) ZeroGrads() { r.Do(func() { kernel.Clear(r.t.grads) }) }
+
+// FetchGrads copies the gradients to the host.
+func (r *Resident) FetchGrads() (err error) {
+	for _, p := range r.t.params {
+		p.ZeroGrad()
+	}
+	r.Do(func() { err = r.t.fetchGrads() })
+	return r.t.failed(err)
+}
+
+// GradNorm returns the Euclidean norm of all gradients together. Squares are summed in float32 on the device. The
+// result is infinite or NaN if a gradient is, or if a sum exceeds float32.
+func (r *Resident) GradNorm() (float64, error) {
+	var err error
+	sums := make([]float32, len(r.sums))
+	r.Do(func() {
+		for i, p := range r.t.params {
+			r.t.arrays.device.SumSquares(r.sums[i:i+1], p.copied.grad)
+		}
+		err = r.t.arrays.device.Download(sums, r.sums)
+	})
+	total := 0.0
+	for _, x := range sums {
+		total += float64(x)
+	}
+	return math.Sqrt(total), r.t.failed(err)
+}
+
+// send uploads the values.
+func (t *trainedCopies) send() {
+	for _, p := range t.params {
+		t.arrays.device.Upload(p.copied.data, p.Float32s())
+	}
+}
+
+func (t *trainedCopies) failed(err error) error {
+	if err != nil {
+		err = fmt.Errorf("autograd: %s: %w", t.arrays.device.Name(), err)
+	}
+	return err
+}
+
+// Trained returns the arrays with the value and the gradient that an optimizer works on: on a device if the parameter
+// remains there, see [Resident], and on the host otherwise.
+func (p *Param) Trained() (value, grad []float32) {
+	if p.resident() {
+		return p.copied.data, p.copied.grad
+	}
+	return p.Float32s(), p.GradFloat32s()
+}
+
+// resident reports whether p remains on a device.
+func (p *Param) resident() bool {
+	return p.copied != nil && p.copied.group != nil && p.copied.group.resident
+}

@@ -1,0 +1,72 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	ag "mambatrain/autograd"
+	"mambatrain/trainer/optim"
+)
+
+// If the program runs on a device and the optimizer can, too, parameters, gradients and the state of the optimizer
+// remain there. The host needs the values to save and to sample, and the gradients to find one that is not finite.
+
+// residentOf makes the trainable parameters remain on the program's device. It returns nil if they are updated on the
+// host: without a device, with several ranks or shards, whose gradients are summed there, or if the program does not
+// have exactly these parameters.
+func (t *Trainer) residentOf(trainable []*ag.Param) (*ag.Resident, error) {
+	p, ok := t.task.Program.(*ag.Program)
+	if !ok || t.comm.Size() > 1 || t.task.Ranks.Shards > 1 || !optim.UpdatesOnDevice(t.config.Config) {
+		return nil, nil
+	}
+	trains := slices.DeleteFunc(p.Params(), func(p *ag.Param) bool { return !p.Trainable() })
+	if len(trains) != len(trainable) || slices.ContainsFunc(trains, func(p *ag.Param) bool { return !slices.Contains(trainable, p) }) {
+		return nil, nil
+	}
+	r, err := p.Resident()
+	if r != nil {
+		t.task.Storage = t.task.Storage.around(r)
+		t.task.Sample = sampleFrom(r, t.task.Sample)
+	}
+	return r, err
+}
+
+// around returns s with functions that fetch the values before they are saved and send those that were loaded.
+func (s Storage) around(r *ag.Resident) Storage {
+	save, load := s.Save, s.Load
+	s.Save = func(dir string) error {
+		if err := r.Fetch(); err != nil {
+			return err
+		}
+		return save(dir)
+	}
+	s.Load = func(dir string) error {
+		err := load(dir)
+		r.Send()
+		return err
+	}
+	return s
+}
+
+// sampleFrom returns a Task.Sample that fetches the values first.
+func sampleFrom(r *ag.Resident, sample func(context.Context, SamplePrompt) (string, error)) func(context.Context, SamplePrompt) (string, error) {
+	if sample == nil {
+		return nil
+	}
+	return func(ctx context.Context, prompt SamplePrompt) (string, error) {
+		if err := r.Fetch(); err != nil {
+			return "", err
+		}
+		return sample(ctx, prompt)
+	}
+}
+
+// fetch copies values and gradients from the device, if they are there, to the host.
+func (t *Trainer) fetch() error {
+	r := t.reducer.resident
+	if r == nil {
+		return nil
+	}
+	return errors.Join(r.Fetch(), r.FetchGrads())
+}
